@@ -1,0 +1,7 @@
+//! Generates the gRPC code without a system `protoc`.
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let descriptors = protox::compile(["proto/workflow.proto"], ["proto"])?;
+    println!("cargo:rerun-if-changed=proto/workflow.proto");
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The gRPC contract between agent and server: Tinkerbell's `proto.WorkflowService`, second generation.
+
+mod generated {
+    #![allow(clippy::all)]
+    tonic::include_proto!("proto");
+}
+
+pub use generated::*;
+pub use prost_types::Timestamp;
