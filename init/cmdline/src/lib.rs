@@ -1,1 +1,23 @@
-//! Not written yet.
+//! The kernel arguments of a Thimble machine as one type: boots renders them, `/init` parses them back.
+//!
+//! The names are Tinkerbell's (HookOS, CaptainOS), so a machine booted by smee is understood as well. Words that are
+//! not ours are kept in `other`, in order. Nothing here does I/O and nothing panics: a value that makes no sense
+//! becomes a [`Note`] for the log and the machine boots on without it.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod ipam;
+mod note;
+mod parse;
+mod render;
+mod value;
+mod word;
+
+pub use arguments::{Arguments, Parsed};
+pub use ipam::{Ipam, IpamError};
+pub use note::{Note, Problem};
+pub use value::{HwAddr, NotAnHwAddr, Proxy, Secret};
+pub use word::{Word, words};
+
+/// What x86 and arm64 kernels keep of a command line, without the closing NUL; the rest is cut off silently.
+pub const MAX_LEN: usize = 2047;

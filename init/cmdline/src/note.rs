@@ -1,0 +1,41 @@
+//! What was wrong with an argument, as one line for the log.
+
+use crate::{IpamError, NotAnHwAddr};
+
+/// An argument that was left out. The value is shown unless it is a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("argument {argument}{}: {problem}", shown(.value))]
+pub struct Note {
+    pub argument: String,
+    /// `None` when there is none, or when it is not for the log.
+    pub value: Option<String>,
+    pub problem: Problem,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("a value is missing")]
+    NoValue,
+    #[error(transparent)]
+    HwAddr(#[from] NotAnHwAddr),
+    #[error(transparent)]
+    Ipam(#[from] IpamError),
+    #[error("not true or false")]
+    NotABool,
+    #[error("not a whole number from {min} to {max}")]
+    NotInRange { min: i64, max: i64 },
+    #[error("not HOST:PORT")]
+    NotAnAuthority,
+    #[error("not the name of a network interface")]
+    NotAnInterface,
+    #[error("nothing of this name exists in this version")]
+    Unknown,
+    #[error("a kernel command line cannot carry quotes or control characters")]
+    NotRenderable,
+    #[error("the command line has {0} bytes, the kernel keeps {max} of them", max = crate::MAX_LEN)]
+    TooLong(usize),
+}
+
+fn shown(value: &Option<String>) -> String {
+    value.as_ref().map(|value| format!("={value}")).unwrap_or_default()
+}
