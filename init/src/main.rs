@@ -1,1 +1,36 @@
-fn main() {}
+//! `/init`. As PID 1 it boots the machine, by the list below; with any other PID it is the agent.
+//! PID 1 never looks at its arguments: under UEFI iPXE puts the kernel's file name first, and the kernel passes it on.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use init::boot::{self, Boot, Step, may, must};
+use init::{clock, files, kernel, manifest, modules, mounts, rootfs, settings, supervise};
+
+const BOOT: &[Step] = &[
+    must("make / a mount that pivot_root takes", rootfs::rebind), // before any other mount; containers need it
+    must("mount pseudo-filesystems", mounts::pseudo),
+    must("read kernel arguments", settings::read), // from here on `panic=` is known
+    must("check ramdisk", manifest::check),
+    may("write /etc and /dev links", files::write),
+    may("set kernel and process limits", kernel::tune),
+    may("set clock", clock::not_before_build),
+    must("take over signals", supervise::begin),
+    must("start network client", supervise::start_network), // it waits for NICs while the drivers load
+    may("load modules", modules::load),
+    must("wait for network", supervise::wait_for_network),
+    must("start agent", supervise::start_agent),
+];
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        let boot = Boot::new();
+        boot::run(boot, BOOT)
+    } else {
+        agent_main(std::env::args_os().skip(1))
+    }
+}
+
+fn agent_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    agent::main(arguments)
+}

@@ -1,0 +1,60 @@
+//! A floor for the clock. Machines with an empty RTC battery wake up in 1970, where no certificate is valid yet.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, Timespec, clock_settime};
+
+use crate::StepError;
+use crate::boot::Boot;
+
+/// When this program was built, as far as a reproducible build may know: `SOURCE_DATE_EPOCH`, or this release's date.
+const BUILT: u64 = match option_env!("SOURCE_DATE_EPOCH") {
+    Some(text) => decimal(text),
+    None => RELEASED,
+};
+const RELEASED: u64 = 1_795_392_000; // 2026-11-23
+
+const fn decimal(text: &str) -> u64 {
+    match u64::from_str_radix(text, 10) {
+        Ok(seconds) => seconds,
+        Err(_) => RELEASED,
+    }
+}
+
+/// Steps a clock that is behind the build, or behind the boot server's `thimble.time`.
+pub fn not_before_build(boot: &mut Boot) -> Result<(), StepError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    let Some((floor, source)) = step(now, boot.arguments.time) else { return Ok(()) };
+    clock_settime(ClockId::Realtime, Timespec { tv_sec: i64::try_from(floor)?, tv_nsec: 0 })
+        .map_err(|error| format!("cannot set the clock to {floor}: {error}"))?;
+    log::info!("the clock was {} s behind {source}: stepped to it", floor - now);
+    Ok(())
+}
+
+fn step(now: u64, announced: Option<u64>) -> Option<(u64, &'static str)> {
+    let floors = [Some((BUILT, "the build of this ramdisk")), announced.map(|time| (time, "the boot server"))];
+    floors.into_iter().flatten().max_by_key(|(time, _)| *time).filter(|(time, _)| *time > now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_only_ever_steps_forward() {
+        for (case, now, announced, expected) in [
+            ("a good clock stays", BUILT + 5, None, None),
+            ("1970 becomes the build", 100, None, Some((BUILT, "the build of this ramdisk"))),
+            ("the server knows better than the build", 100, Some(BUILT + 9), Some((BUILT + 9, "the boot server"))),
+            ("a server with a dead clock is not believed", 100, Some(200), Some((BUILT, "the build of this ramdisk"))),
+            ("a clock ahead of the server stays", BUILT + 9, Some(BUILT + 5), None),
+        ] {
+            assert_eq!(step(now, announced), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_build_date_that_is_no_number_is_the_release() {
+        assert_eq!((decimal("1800000000"), decimal("yesterday")), (1_800_000_000, RELEASED));
+    }
+}

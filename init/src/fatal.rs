@@ -1,0 +1,81 @@
+//! The end of a boot that cannot go on: say why on every console, wait, restart as `panic=` says.
+//! A panic of PID 1 ends here as well; left alone it would be a kernel panic without a word of ours.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::system::{RebootCommand, reboot};
+
+use crate::power::{self, Ending};
+
+/// `panic=` of the kernel command line. Static, because a panic hook has no other way to know.
+static PANIC: AtomicI32 = AtomicI32::new(0);
+const REPEAT: Duration = Duration::from_secs(60);
+
+pub fn obey(panic: Option<i32>) {
+    PANIC.store(panic.unwrap_or(0), Ordering::Relaxed);
+}
+
+/// What follows a fatal error, in the meaning the kernel gives to `panic=`.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Stay,
+    RestartAfter(Duration),
+}
+
+fn fate(panic: i32) -> Fate {
+    match panic {
+        0 => Fate::Stay,
+        seconds => Fate::RestartAfter(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
+    }
+}
+
+/// Never returns. A machine that stays repeats its line, since somebody may plug in a screen later.
+pub fn end(what: &str, why: &str) -> ! {
+    log::error!("FATAL: {what}: {why}");
+    match fate(PANIC.load(Ordering::Relaxed)) {
+        Fate::RestartAfter(delay) => {
+            if !delay.is_zero() {
+                log::error!("rebooting in {} s, as panic= says", delay.as_secs());
+            }
+            thread::sleep(delay);
+            power::end(Ending::Reboot)
+        }
+        Fate::Stay => {
+            log::error!("staying here, since there is no panic= to say when to reboot; ctrl-alt-del restarts the machine");
+            let _ = reboot(RebootCommand::CadOn); // nobody is left to take the signal: let the kernel restart
+            loop {
+                thread::sleep(REPEAT);
+                log::error!("FATAL: {what}: {why}");
+            }
+        }
+    }
+}
+
+/// The hook runs before the abort and does not come back.
+pub fn catch_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        if std::process::id() == 1 {
+            end("defect in init", &panic.to_string())
+        }
+        log::error!("defect in a child of init: {panic}");
+        std::process::exit(101)
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panic_means_what_it_means_to_the_kernel() {
+        for (case, panic, expected) in [
+            ("unset or 0: stay", 0, Fate::Stay),
+            ("negative: at once", -1, Fate::RestartAfter(Duration::ZERO)),
+            ("positive: after so many seconds", 30, Fate::RestartAfter(Duration::from_secs(30))),
+        ] {
+            assert_eq!(fate(panic), expected, "{case}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! PID 1 of the machine being installed: mounts, drivers, network, supervision of the agent, power.
+//!
+//! Synchronous and single-threaded. Nothing here panics, and if something did, [`fatal`] would have the last word
+//! instead of the kernel. What takes bytes from the network runs in a process of its own ([`network`]).
+
+pub mod agent_env;
+pub mod boot;
+pub mod clock;
+pub mod console;
+pub mod fatal;
+pub mod files;
+pub mod kernel;
+pub mod manifest;
+pub mod modules;
+pub mod mounts;
+pub mod network;
+pub mod power;
+pub mod rootfs;
+pub mod service;
+pub mod settings;
+mod spawn;
+pub mod supervise;
+mod sys;
+
+/// Why a step failed; the step's name is put in front of it.
+pub type StepError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An I/O error that says what was being done to which path.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {path}: {source}")]
+pub struct PathError {
+    pub doing: &'static str,
+    pub path: String,
+    pub source: std::io::Error,
+}
+
+impl PathError {
+    pub fn new<E: Into<std::io::Error>>(doing: &'static str, path: impl AsRef<std::path::Path>) -> impl FnOnce(E) -> Self {
+        let path = path.as_ref().display().to_string();
+        move |source| Self { doing, path, source: source.into() }
+    }
+}

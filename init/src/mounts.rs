@@ -1,0 +1,96 @@
+//! The pseudo-filesystems that the kernel, the agent and its containers expect, and the cgroup tree.
+
+use std::ffi::CString;
+use std::fs;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount};
+
+use crate::boot::Boot;
+use crate::{PathError, StepError};
+
+/// Actions run in cgroups below this one; its `cgroup.kill` ends them all.
+pub const ACTIONS: &str = "/sys/fs/cgroup/actions";
+const CGROUP: &str = "/sys/fs/cgroup";
+const EFI: &str = "/sys/firmware/efi/efivars";
+
+struct Mount {
+    fstype: &'static str,
+    target: &'static str,
+    flags: MountFlags,
+    options: &'static str,
+    /// Kernels without it, or machines without it, work just as well.
+    optional: bool,
+}
+
+const fn need(fstype: &'static str, target: &'static str, flags: MountFlags, options: &'static str) -> Mount {
+    Mount { fstype, target, flags, options, optional: false }
+}
+
+const fn want(fstype: &'static str, target: &'static str, flags: MountFlags, options: &'static str) -> Mount {
+    Mount { fstype, target, flags, options, optional: true }
+}
+
+const SAFE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
+/// In this order. `/run` comes by itself: images live there and its size is said in the log.
+const PSEUDO: &[Mount] = &[
+    need("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755"),
+    need("proc", "/proc", SAFE, ""),
+    need("sysfs", "/sys", SAFE, ""),
+    need("devpts", "/dev/pts", MountFlags::NOSUID.union(MountFlags::NOEXEC), "mode=0620,ptmxmode=0666"),
+    need("tmpfs", "/dev/shm", MountFlags::NOSUID.union(MountFlags::NODEV), "mode=1777"),
+    need("tmpfs", "/tmp", MountFlags::NOSUID.union(MountFlags::NODEV), "mode=1777"),
+    need("cgroup2", CGROUP, SAFE, ""),
+    want("mqueue", "/dev/mqueue", SAFE, ""),
+    want("securityfs", "/sys/kernel/security", SAFE, ""),
+    want("efivarfs", EFI, SAFE, ""),
+];
+
+pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
+    for entry in PSEUDO {
+        match attach(entry, entry.options) {
+            Err(error) if entry.optional => log::debug!("{error}"),
+            result => result?,
+        }
+    }
+    enable_controllers();
+    for directory in ["/worker", ACTIONS] {
+        fs::create_dir_all(directory).map_err(PathError::new("cannot make", directory))?;
+    }
+    Ok(())
+}
+
+/// `/run` with an explicit size: a tmpfs takes half of the memory by default, and images need more of a small machine.
+pub fn run(percent: u8) -> Result<(), StepError> {
+    let flags = MountFlags::NOSUID.union(MountFlags::NODEV);
+    let options = format!("mode=0755,size={percent}%");
+    attach(&need("tmpfs", "/run", flags, ""), &options)?;
+    fs::create_dir_all("/run/thimble").map_err(PathError::new("cannot make", "/run/thimble"))?;
+    Ok(())
+}
+
+fn attach(entry: &Mount, options: &str) -> Result<(), PathError> {
+    let target = Path::new(entry.target);
+    // sysfs and friends bring their mount points along; where they do not, there is nothing to mount.
+    if !(entry.optional && target.starts_with("/sys")) {
+        fs::create_dir_all(target).map_err(PathError::new("cannot make", target))?;
+    }
+    let options = CString::new(options).map_err(PathError::new("bad mount options for", target))?;
+    match mount(entry.fstype, target, entry.fstype, entry.flags, options.as_c_str()) {
+        Ok(()) | Err(Errno::BUSY) => Ok(()), // busy: mounted already, CONFIG_DEVTMPFS_MOUNT
+        Err(error) => Err(PathError::new("cannot mount", format!("{} on {}", entry.fstype, entry.target))(error)),
+    }
+}
+
+/// One at a time: a controller that refuses does not take the others along.
+fn enable_controllers() {
+    let control = Path::new(CGROUP).join("cgroup.subtree_control");
+    let available = fs::read_to_string(Path::new(CGROUP).join("cgroup.controllers")).unwrap_or_default();
+    for controller in available.split_whitespace() {
+        if let Err(error) = fs::write(&control, format!("+{controller}")) {
+            log::warn!("cgroup controller {controller} cannot be enabled: {error}");
+        }
+    }
+}

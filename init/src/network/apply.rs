@@ -1,0 +1,81 @@
+//! A lease onto a link: address, routes, MTU, and the names in `/etc`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::lease::{Lease, Times};
+use super::link::Link;
+use super::netlink::Netlink;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set address {address} on {link}: {source}")]
+pub struct AddressFailed {
+    address: String,
+    link: String,
+    source: io::Error,
+}
+
+/// Only a missing address is an error; a network without some route or name may still lead to the server.
+pub fn configure(netlink: &mut Netlink, link: &Link, lease: &Lease) -> Result<(), AddressFailed> {
+    let failed =
+        |source| AddressFailed { address: format!("{}/{}", lease.address, lease.prefix), link: link.to_string(), source };
+    if let Some(mtu) = lease.mtu
+        && let Err(error) = netlink.set_mtu(link.index, mtu)
+    {
+        log::warn!("cannot set MTU {mtu} on {}: {error}", link.name);
+    }
+    netlink.set_address(link.index, lease.address, lease.prefix, lease.times.map(seconds)).map_err(failed)?;
+    for route in &lease.routes {
+        let onlink = route.gateway.is_some_and(|gateway| !lease.is_on_link(gateway));
+        if let Err(error) = netlink.set_route(link.index, *route, onlink) {
+            log::warn!("cannot set the route to {}/{} on {}: {error}", route.destination, route.prefix, link.name);
+        }
+    }
+    if let Err(error) = replace(Path::new(RESOLV_CONF), &lease.resolv_conf()) {
+        log::warn!("cannot write {RESOLV_CONF}: {error}");
+    }
+    if let Some(name) = &lease.hostname
+        && let Err(error) = rustix::system::sethostname(name.as_bytes())
+    {
+        log::warn!("cannot set the host name {name}: {error}");
+    }
+    Ok(())
+}
+
+/// The routes go with the address.
+pub fn withdraw(netlink: &mut Netlink, link: &Link, lease: &Lease) {
+    if let Err(error) = netlink.remove_address(link.index, lease.address, lease.prefix) {
+        log::warn!("cannot remove address {} from {}: {error}", lease.address, link.name);
+    }
+}
+
+fn seconds(times: Times) -> u32 {
+    u32::try_from(times.expire.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// A reader sees the old file or the new one, nothing between.
+fn replace(path: &Path, content: &str) -> io::Result<()> {
+    let new = path.with_extension("conf.new");
+    fs::write(&new, content)?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_in_one_piece() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
+        for content in ["nameserver 10.0.0.1\n", "short\n"] {
+            replace(&path, content).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

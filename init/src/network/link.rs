@@ -1,0 +1,174 @@
+//! The machine's network interfaces, as `/sys/class/net` shows them, and in which order to try them.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use cmdline::{Arguments, HwAddr};
+
+pub const SYSFS: &str = "/sys/class/net";
+/// How much earlier the NIC that booted the machine may ask than any other.
+const HEAD_START: Duration = Duration::from_secs(10);
+const ARPHRD_ETHER: &str = "1";
+/// How a BMC shows its private link to the host. It answers DHCP quickly and leads nowhere.
+const BMC_DRIVERS: [&str; 5] = ["cdc_ether", "cdc_ncm", "cdc_eem", "cdc_subset", "rndis_host"];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub name: String,
+    pub index: u32,
+    pub mac: HwAddr,
+    pub up: bool,
+    pub carrier: bool,
+    driver: Option<String>,
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.mac)
+    }
+}
+
+impl Link {
+    pub fn read(sysfs: &Path, name: &str) -> Option<Self> {
+        let directory = sysfs.join(name);
+        let attribute = |attribute: &str| fs::read_to_string(directory.join(attribute)).ok().map(|text| text.trim().to_owned());
+        if attribute("type")? != ARPHRD_ETHER {
+            return None;
+        }
+        let flags = attribute("flags").and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
+        let driver = fs::read_link(directory.join("device/driver")).ok();
+        Some(Self {
+            name: name.to_owned(),
+            index: attribute("ifindex")?.parse().ok()?,
+            mac: attribute("address")?.parse().ok()?,
+            up: flags? & 1 != 0,
+            carrier: attribute("carrier").is_some_and(|text| text == "1"), // unreadable while the link is down
+            driver: driver.and_then(|path| Some(path.file_name()?.to_str()?.to_owned())),
+        })
+    }
+
+    /// Whether this is `parent`, or a VLAN above it.
+    pub fn is_on(&self, parent: &Link) -> bool {
+        self.name.strip_prefix(&parent.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    fn is_bmc(&self) -> bool {
+        self.driver.as_deref().is_some_and(|driver| BMC_DRIVERS.contains(&driver))
+    }
+}
+
+/// Every Ethernet link that may be used, in the kernel's order. VLANs are ours to make, so none counts here.
+pub fn scan(sysfs: &Path, arguments: &Arguments) -> Vec<Link> {
+    let entries = fs::read_dir(sysfs).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let allowed = |name: &String| arguments.interfaces.is_empty() || arguments.interfaces.contains(name);
+    let mut links: Vec<Link> =
+        names.filter(|name| allowed(name) && !name.contains('.')).filter_map(|name| Link::read(sysfs, &name)).collect();
+    links.sort_by_key(|link| link.index);
+    links
+}
+
+/// How long a link waits for a better one before it asks for an address itself.
+pub fn patience(link: &Link, wanted: Option<HwAddr>) -> Duration {
+    match wanted {
+        Some(mac) if mac == link.mac => Duration::ZERO,
+        Some(_) => HEAD_START,
+        None if link.is_bmc() => HEAD_START,
+        None => Duration::ZERO,
+    }
+}
+
+/// Why there is no network yet, in the words of somebody who stands before the machine.
+pub fn missing(links: &[Link], arguments: &Arguments) -> String {
+    let with_carrier: Vec<String> = links.iter().filter(|link| link.carrier).map(Link::to_string).collect();
+    if let Some(ipam) = &arguments.ipam {
+        return format!("carrier on {}, the interface that ipam= names", ipam.mac);
+    }
+    if !with_carrier.is_empty() {
+        return format!("a DHCP answer on {}", with_carrier.join(", "));
+    }
+    if links.is_empty() {
+        return match arguments.interfaces.join(", ") {
+            names if names.is_empty() => "a network interface: there is none. Is its driver in the ramdisk?".to_owned(),
+            names => format!("network interface {names}, the only one that interface= allows"),
+        };
+    }
+    let names: Vec<String> = links.iter().map(Link::to_string).collect();
+    format!("carrier on {}: no cable, or the switch port is off", names.join(", "))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    const MAC: HwAddr = HwAddr([2, 0, 0, 0, 0, 1]);
+
+    fn link(name: &str, carrier: bool, driver: Option<&str>) -> Link {
+        Link { name: name.to_owned(), index: 2, mac: MAC, up: true, carrier, driver: driver.map(str::to_owned) }
+    }
+
+    fn add(sysfs: &Path, name: &str, attributes: &[(&str, &str)]) {
+        fs::create_dir_all(sysfs.join(name).join("device")).unwrap();
+        for (attribute, value) in attributes {
+            fs::write(sysfs.join(name).join(attribute), format!("{value}\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn sysfs_is_read_into_ethernet_links_in_the_kernels_order() {
+        let sysfs = tempfile::tempdir().unwrap();
+        let mac = ("address", "02:00:00:00:00:01");
+        add(sysfs.path(), "lo", &[("type", "772"), ("ifindex", "1"), ("address", "00:00:00:00:00:00"), ("flags", "0x9")]);
+        add(sysfs.path(), "eth1", &[("type", "1"), ("ifindex", "3"), mac, ("flags", "0x1002")]);
+        add(sysfs.path(), "eth0", &[("type", "1"), ("ifindex", "2"), mac, ("flags", "0x1003"), ("carrier", "1")]);
+        add(sysfs.path(), "eth0.100", &[("type", "1"), ("ifindex", "4"), mac, ("flags", "0x1003"), ("carrier", "1")]);
+        add(sysfs.path(), "gone", &[("type", "1")]);
+        symlink("../../bus/pci/drivers/virtio_net", sysfs.path().join("eth0/device/driver")).unwrap();
+
+        let down = Link { index: 3, up: false, ..link("eth1", false, None) };
+        assert_eq!(scan(sysfs.path(), &Arguments::default()), [link("eth0", true, Some("virtio_net")), down.clone()]);
+        assert_eq!(scan(sysfs.path(), &Arguments::parse("interface=eth1,eth7").arguments), [down]);
+        assert_eq!(scan(&sysfs.path().join("nowhere"), &Arguments::default()), []);
+    }
+
+    #[test]
+    fn a_vlan_is_on_its_parent_and_on_no_other() {
+        let vlan = link("eth1.100", true, None);
+        assert!(vlan.is_on(&link("eth1", true, None)) && vlan.is_on(&vlan));
+        assert!(!vlan.is_on(&link("eth10", true, None)) && !link("eth10", true, None).is_on(&link("eth1", true, None)));
+    }
+
+    #[test]
+    fn the_nic_that_booted_goes_first_and_a_bmc_last() {
+        let other = HwAddr([2, 0, 0, 0, 0, 9]);
+        for (case, link, wanted, expected) in [
+            ("the one that booted", link("eth0", true, None), Some(MAC), Duration::ZERO),
+            ("another one", link("eth0", true, None), Some(other), HEAD_START),
+            ("any, if nobody said which", link("eth0", true, None), None, Duration::ZERO),
+            ("a BMC's private link", link("usb0", true, Some("cdc_ether")), None, HEAD_START),
+            ("a USB adapter that booted", link("usb0", true, Some("cdc_ncm")), Some(MAC), Duration::ZERO),
+        ] {
+            assert_eq!(patience(&link, wanted), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_by_name() {
+        let any = Arguments::default();
+        let one = Arguments::parse("interface=eth7").arguments;
+        let fixed = Arguments::parse("ipam=02-00-00-00-00-07::10.0.0.5:24:::::").arguments;
+        for (links, arguments, expected) in [
+            (vec![], &any, "a network interface: there is none. Is its driver in the ramdisk?"),
+            (vec![link("eth0", true, None)], &fixed, "carrier on 02:00:00:00:00:07, the interface that ipam= names"),
+            (vec![], &one, "network interface eth7, the only one that interface= allows"),
+            (vec![link("eth0", false, None)], &any, "carrier on eth0 (02:00:00:00:00:01): no cable, or the switch port is off"),
+            (vec![link("eth0", true, None), link("eth1", false, None)], &any, "a DHCP answer on eth0 (02:00:00:00:00:01)"),
+        ] {
+            assert_eq!(missing(&links, arguments), expected);
+        }
+    }
+}

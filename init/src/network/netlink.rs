@@ -1,0 +1,298 @@
+//! The handful of rtnetlink messages that bring up a link, in the kernel's own encoding (rtnetlink(7)).
+//! A general library would cost the ramdisk more than this file.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+const HEADER_LEN: usize = 16;
+const RTMGRP_LINK: u32 = 1;
+const ERROR: u16 = 2; // NLMSG_ERROR, which is the acknowledgement as well
+const IFF_UP: u32 = 1;
+const ETHERNET_VLAN: &[u8] = b"vlan";
+const IFLA_VLAN_ID: u16 = 1;
+const IFA_CACHEINFO: u16 = 6;
+const RTN_UNICAST: u8 = 1;
+const RTPROT_DHCP: u8 = 16;
+const RTNH_F_ONLINK: u32 = 4;
+const ANSWER_LIMIT: i64 = 10;
+
+/// A request socket: each call waits for the kernel's answer.
+pub struct Netlink {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+/// Tells when any link changed; what changed is read from sysfs.
+pub struct LinkEvents(OwnedFd);
+
+/// One route to install; `gateway` is `None` for a destination on the link itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub destination: Ipv4Addr,
+    pub prefix: u8,
+    pub gateway: Option<Ipv4Addr>,
+}
+
+impl Netlink {
+    pub fn open() -> io::Result<Self> {
+        let socket = open(SockFlag::SOCK_CLOEXEC)?;
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(ANSWER_LIMIT))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    pub fn set_up(&mut self, index: u32) -> io::Result<()> {
+        self.request(link_up(index))
+    }
+
+    pub fn set_mtu(&mut self, index: u32, mtu: u16) -> io::Result<()> {
+        self.request(
+            Message::new(libc::RTM_NEWLINK, 0, &link_body(index, 0)).attribute(libc::IFLA_MTU, &u32::from(mtu).to_ne_bytes()),
+        )
+    }
+
+    pub fn add_vlan(&mut self, name: &str, parent: u32, id: u16) -> io::Result<()> {
+        self.request(vlan(name, parent, id))
+    }
+
+    /// Adds the address or, if it is there, gives it the new lifetime.
+    pub fn set_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8, lifetime: Option<u32>) -> io::Result<()> {
+        self.request(new_address(index, address, prefix, lifetime))
+    }
+
+    pub fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+        let message = Message::new(libc::RTM_DELADDR, 0, &address_body(index, prefix));
+        self.request(message.attribute(libc::IFA_LOCAL, &address.octets()))
+    }
+
+    pub fn set_route(&mut self, index: u32, route: Route, onlink: bool) -> io::Result<()> {
+        self.request(new_route(index, route, onlink))
+    }
+
+    fn request(&mut self, message: Message) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        send(self.socket.as_raw_fd(), &message.finish(self.sequence), MsgFlags::empty())?;
+        let mut answer = [0; 4096];
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+            if let Some(code) = answer.get(..length).and_then(|answer| acknowledged(answer, self.sequence)) {
+                return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
+            }
+        }
+    }
+}
+
+impl LinkEvents {
+    pub fn open() -> io::Result<Self> {
+        let socket = open(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
+        Ok(Self(socket))
+    }
+
+    /// Forgets all pending events. An overrun (ENOBUFS) is an event too, and ends like the others in a fresh look.
+    pub fn drain(&self) {
+        let mut event = [0; 8192];
+        while recv(self.0.as_raw_fd(), &mut event, MsgFlags::empty()).is_ok() {}
+    }
+}
+
+impl AsFd for LinkEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn open(flags: SockFlag) -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
+}
+
+fn link_up(index: u32) -> Message {
+    Message::new(libc::RTM_NEWLINK, 0, &link_body(index, IFF_UP))
+}
+
+fn vlan(name: &str, parent: u32, id: u16) -> Message {
+    let data = attribute(IFLA_VLAN_ID, &id.to_ne_bytes());
+    let info = [attribute(libc::IFLA_INFO_KIND, ETHERNET_VLAN), attribute(libc::IFLA_INFO_DATA, &data)].concat();
+    Message::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &link_body(0, 0))
+        .attribute(libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
+        .attribute(libc::IFLA_LINK, &parent.to_ne_bytes())
+        .attribute(libc::IFLA_LINKINFO, &info)
+}
+
+fn new_address(index: u32, address: Ipv4Addr, prefix: u8, lifetime: Option<u32>) -> Message {
+    let message = Message::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &address_body(index, prefix))
+        .attribute(libc::IFA_LOCAL, &address.octets())
+        .attribute(libc::IFA_ADDRESS, &address.octets());
+    // Preferred and valid lifetime in seconds; the kernel removes the address itself should we be gone by then.
+    let seconds = lifetime.unwrap_or(u32::MAX);
+    let cache_info = [seconds, seconds, 0, 0].map(u32::to_ne_bytes).concat();
+    let message = message.attribute(IFA_CACHEINFO, &cache_info);
+    if prefix >= 31 {
+        return message;
+    }
+    let broadcast = Ipv4Addr::from_bits(address.to_bits() | u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0));
+    message.attribute(libc::IFA_BROADCAST, &broadcast.octets())
+}
+
+fn new_route(index: u32, route: Route, onlink: bool) -> Message {
+    let scope = if route.gateway.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
+    let flags = if onlink { RTNH_F_ONLINK } else { 0 };
+    let inet = u8::try_from(libc::AF_INET).unwrap_or(2);
+    let mut body = vec![inet, route.prefix, 0, 0, libc::RT_TABLE_MAIN, RTPROT_DHCP, scope, RTN_UNICAST];
+    body.extend(flags.to_ne_bytes());
+    let mut message = Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &body);
+    if route.prefix > 0 {
+        message = message.attribute(libc::RTA_DST, &route.destination.octets());
+    }
+    if let Some(gateway) = route.gateway {
+        message = message.attribute(libc::RTA_GATEWAY, &gateway.octets());
+    }
+    message.attribute(libc::RTA_OIF, &index.to_ne_bytes())
+}
+
+/// `struct ifinfomsg`: family, padding, type, index, flags, and which of the flags are meant.
+fn link_body(index: u32, flags: u32) -> Vec<u8> {
+    [0, index, flags, flags].map(u32::to_ne_bytes).concat()
+}
+
+/// `struct ifaddrmsg`: family, prefix length, flags, scope, index.
+fn address_body(index: u32, prefix: u8) -> Vec<u8> {
+    let inet = u8::try_from(libc::AF_INET).unwrap_or(2);
+    [[inet, prefix, 0, 0], index.to_ne_bytes()].concat()
+}
+
+struct Message(Vec<u8>);
+
+impl Message {
+    fn new(kind: u16, flags: i32, body: &[u8]) -> Self {
+        let flags = u16::try_from(flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK).unwrap_or(0);
+        let mut bytes = vec![0; 4]; // the length, set at the end
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.resize(HEADER_LEN, 0); // sequence number, and port 0: from us to the kernel
+        bytes.extend(body);
+        Self(bytes)
+    }
+
+    fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
+        self.0.extend(attribute(kind, value));
+        self
+    }
+
+    fn finish(mut self, sequence: u32) -> Vec<u8> {
+        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let put = |bytes: &mut [u8], at: usize, value: u32| {
+            if let Some(place) = bytes.get_mut(at..at + 4) {
+                place.copy_from_slice(&value.to_ne_bytes());
+            }
+        };
+        put(&mut self.0, 0, length);
+        put(&mut self.0, 8, sequence);
+        self.0
+    }
+}
+
+/// Length, type, value, and padding to four bytes that the length does not count.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// The kernel's verdict on request `sequence`: 0, or a negative errno. `None`: this is about something else.
+fn acknowledged(answer: &[u8], sequence: u32) -> Option<i32> {
+    let kind = u16::from_ne_bytes(*answer.get(4..)?.first_chunk()?);
+    let about = u32::from_ne_bytes(*answer.get(8..)?.first_chunk()?);
+    let code = i32::from_ne_bytes(*answer.get(HEADER_LEN..)?.first_chunk()?);
+    (kind == ERROR && about == sequence).then_some(code)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+    use netlink_packet_route::RouteNetlinkMessage;
+    use netlink_packet_route::address::AddressAttribute;
+    use netlink_packet_route::link::{InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo};
+    use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
+
+    /// What an independent implementation reads in our bytes.
+    fn decoded(message: Message) -> RouteNetlinkMessage {
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&message.finish(7)).unwrap();
+        assert_eq!(message.header.sequence_number, 7);
+        match message.payload {
+            NetlinkPayload::InnerMessage(inner) => inner,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+    #[test]
+    fn a_link_is_set_up_and_nothing_else_of_it_changes() {
+        let RouteNetlinkMessage::NewLink(link) = decoded(link_up(3)) else { panic!() };
+        assert_eq!((link.header.index, link.header.flags, link.header.change_mask), (3, LinkFlags::Up, LinkFlags::Up));
+        assert_eq!(link.attributes, []);
+    }
+
+    #[test]
+    fn a_vlan_names_its_parent_and_its_id() {
+        let RouteNetlinkMessage::NewLink(link) = decoded(vlan("eth0.100", 3, 100)) else { panic!() };
+        assert!(link.attributes.contains(&LinkAttribute::IfName("eth0.100".to_owned())));
+        assert!(link.attributes.contains(&LinkAttribute::Link(3)));
+        let info = vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(100)]))];
+        assert!(link.attributes.contains(&LinkAttribute::LinkInfo(info)), "{link:?}");
+    }
+
+    #[test]
+    fn an_address_carries_its_broadcast_and_its_lifetime() {
+        let RouteNetlinkMessage::NewAddress(address) = decoded(new_address(3, ADDRESS, 24, Some(600))) else { panic!() };
+        assert_eq!((address.header.index, address.header.prefix_len), (3, 24));
+        assert!(address.attributes.contains(&AddressAttribute::Local(ADDRESS.into())));
+        assert!(address.attributes.contains(&AddressAttribute::Broadcast(Ipv4Addr::new(10, 0, 2, 255))));
+        let lifetime = address.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::CacheInfo(info) => Some((info.ifa_valid, info.ifa_preferred)),
+            _ => None,
+        });
+        assert_eq!(lifetime, Some((600, 600)));
+        let RouteNetlinkMessage::NewAddress(single) = decoded(new_address(3, ADDRESS, 32, None)) else { panic!() };
+        assert!(!single.attributes.iter().any(|attribute| matches!(attribute, AddressAttribute::Broadcast(_))));
+    }
+
+    #[test]
+    fn routes_go_through_a_gateway_or_stay_on_the_link() {
+        let default = Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Some(GATEWAY) };
+        let RouteNetlinkMessage::NewRoute(route) = decoded(new_route(3, default, false)) else { panic!() };
+        assert_eq!((route.header.scope, route.header.protocol), (RouteScope::Universe, RouteProtocol::Dhcp));
+        assert_eq!(route.attributes, [RouteAttribute::Gateway(RouteAddress::Inet(GATEWAY)), RouteAttribute::Oif(3)]);
+
+        let link = Route { destination: Ipv4Addr::new(192, 168, 0, 0), prefix: 16, gateway: None };
+        let RouteNetlinkMessage::NewRoute(route) = decoded(new_route(3, link, true)) else { panic!() };
+        assert_eq!((route.header.scope, route.header.destination_prefix_length), (RouteScope::Link, 16));
+        assert_eq!(route.attributes.len(), 2);
+    }
+
+    #[test]
+    fn only_the_answer_to_our_request_counts() {
+        let answer = |kind: u16, sequence: u32, code: i32| {
+            let mut bytes = Message::new(kind, 0, &code.to_ne_bytes()).finish(sequence);
+            bytes.extend([0; 16]);
+            bytes
+        };
+        assert_eq!(acknowledged(&answer(ERROR, 7, 0), 7), Some(0));
+        assert_eq!(acknowledged(&answer(ERROR, 7, -17), 7), Some(-17));
+        assert_eq!(acknowledged(&answer(ERROR, 6, 0), 7), None);
+        assert_eq!(acknowledged(&answer(16, 7, 0), 7), None);
+        assert_eq!(acknowledged(&[0; 11], 7), None);
+    }
+}

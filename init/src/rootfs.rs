@@ -1,0 +1,25 @@
+//! Makes `/` a mount that has a parent. pivot_root(2) refuses the kernel's rootfs, and containers need it; binding `/`
+//! onto a directory and moving that over `/` costs nothing, where a copy would take the ramdisk's memory twice.
+
+use std::fs;
+
+use rustix::mount::{mount_bind, mount_move};
+use rustix::process::{chdir, chroot};
+
+use crate::boot::Boot;
+use crate::{PathError, StepError};
+
+const NEW_ROOT: &str = "/newroot";
+
+pub fn rebind(_: &mut Boot) -> Result<(), StepError> {
+    fs::create_dir_all(NEW_ROOT).map_err(PathError::new("cannot make", NEW_ROOT))?;
+    mount_bind("/", NEW_ROOT).map_err(PathError::new("cannot bind / to", NEW_ROOT))?;
+    chdir(NEW_ROOT).map_err(PathError::new("cannot enter", NEW_ROOT))?;
+    mount_move(".", "/").map_err(PathError::new("cannot move over /", NEW_ROOT))?;
+    chroot(".").map_err(PathError::new("cannot make the root of", NEW_ROOT))?;
+    chdir("/").map_err(PathError::new("cannot enter", "/"))?;
+    fs::remove_dir(NEW_ROOT).or_else(|error| {
+        log::warn!("cannot remove {NEW_ROOT}: {error}");
+        Ok(())
+    })
+}

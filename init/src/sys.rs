@@ -1,0 +1,25 @@
+//! The only `unsafe` of this crate.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ptr;
+
+use nix::unistd::{ForkResult, Pid};
+
+/// `None` in the child. The child is a copy of this process and may do anything, provided that there is one thread.
+pub fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: fork(2) is unsafe in a process with several threads, whose locks the child would inherit in whatever
+    // state. PID 1 starts no thread (nothing in this crate calls thread::spawn), so no lock is held elsewhere.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
+}
+
+/// Kernel messages with a number below `level` reach the consoles.
+pub fn set_console_level(level: i32) -> io::Result<()> {
+    const SYSLOG_ACTION_CONSOLE_LEVEL: libc::c_int = 8;
+    // SAFETY: this action takes its value from the third argument and does not look at the pointer.
+    let result = unsafe { libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, ptr::null_mut(), level) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
