@@ -1,1 +1,26 @@
-//! Not written yet.
+//! Tinkerbell's objects as checked types: Hardware, Template and Workflow, read from strict YAML whose mistakes carry
+//! file, line and column, all of them at once.
+
+mod document;
+mod hardware;
+mod mac;
+mod mistake;
+mod object;
+mod shapes;
+mod template;
+mod workflow;
+pub mod yaml;
+
+pub use document::{parse_documents, parse_values};
+pub use hardware::{
+    Auto, BmcRef, Dhcp, Disk, Hardware, HardwareSpec, HardwareStatus, Interface, Ip, Ipxe, Isoboot, Netboot, Osie, Pxelinux,
+    Route, Rpi,
+};
+pub use mac::{Mac, NotAMac};
+pub use mistake::Mistake;
+pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource};
+pub use template::{Action, Document, Namespaces, Task, Template, TemplateSpec, TemplateStatus};
+pub use workflow::{
+    ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, CurrentState, Workflow, WorkflowAction, WorkflowSpec,
+    WorkflowState, WorkflowStatus, WorkflowTask,
+};

@@ -1,0 +1,128 @@
+//! YAML text to objects: several documents, lists of objects, every mistake with its place.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use crate::object::{API_VERSION, default_namespace, is_name};
+use crate::shapes::{HARDWARE, TEMPLATE, WORKFLOW};
+use crate::yaml::{self, Content, Node, check};
+use crate::{Kind, Mistake, Object};
+
+/// Reads Hardware, Template and Workflow objects. JSON is YAML and is read, too.
+///
+/// # Errors
+/// Every mistake in the text, each with line and column.
+pub fn parse_documents(text: &str, file_name: &str) -> Result<Vec<Object>, Vec<Mistake>> {
+    let (documents, mut mistakes) = yaml::documents(text, file_name);
+    let objects: Vec<Object> =
+        documents.iter().flat_map(flattened).filter_map(|node| object(&node, file_name, &mut mistakes)).collect();
+    twice(&objects, file_name, &mut mistakes);
+    if mistakes.is_empty() {
+        return Ok(objects);
+    }
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    Err(mistakes)
+}
+
+/// Any YAML as JSON, scalars resolved as Go does: for `fromYaml`.
+///
+/// # Errors
+/// Every mistake in the text.
+pub fn parse_values(text: &str, file_name: &str) -> Result<Vec<Value>, Vec<Mistake>> {
+    let (documents, mistakes) = yaml::documents(text, file_name);
+    if mistakes.is_empty() { Ok(documents.iter().map(|node| yaml::plain_value(node)).collect()) } else { Err(mistakes) }
+}
+
+/// `kind: List` as kubectl writes it, and a plain list as inventory files have it, are the objects in them.
+fn flattened(node: &Rc<Node>) -> Vec<Rc<Node>> {
+    let list = match &node.content {
+        Content::List(_) => Some(node),
+        _ if node.get("kind").and_then(|kind| kind.text()) == Some("List") => node.get("items"),
+        _ => None,
+    };
+    match list.map(|list| &list.content) {
+        Some(Content::List(items)) => items.clone(),
+        _ => vec![Rc::clone(node)],
+    }
+}
+
+fn object(node: &Node, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Object> {
+    let before = mistakes.len();
+    let kind = kind(node, file, mistakes)?;
+    let shape = match kind {
+        Kind::Hardware => &HARDWARE,
+        Kind::Template => &TEMPLATE,
+        Kind::Workflow => &WORKFLOW,
+    };
+    let mut value = check(node, shape, "", file, mistakes)?;
+    names(node, file, mistakes);
+    if mistakes.len() > before {
+        return None;
+    }
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.entry("namespace").or_insert_with(|| json!(default_namespace()));
+    }
+    typed(kind, value).map_err(|error| mistakes.push(node.place.mistake(file, "", error.to_string()))).ok()
+}
+
+fn typed(kind: Kind, value: Value) -> Result<Object, serde_json::Error> {
+    Ok(match kind {
+        Kind::Hardware => Object::Hardware(serde_json::from_value(value)?),
+        Kind::Template => Object::Template(serde_json::from_value(value)?),
+        Kind::Workflow => Object::Workflow(serde_json::from_value(value)?),
+    })
+}
+
+fn kind(node: &Node, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Kind> {
+    let refuse = |at: &Node, path: &str, message: String, hint: &str| {
+        let mut mistake = at.place.mistake(file, path, message);
+        mistake.hint = Some(hint.to_owned());
+        Some(mistake)
+    };
+    let known = "Hardware, Template and Workflow are kept here";
+    let version_is = format!("write apiVersion: {API_VERSION}");
+    let wrong = match (&node.content, node.get("kind"), node.get("apiVersion")) {
+        (Content::Map(_), Some(kind), version) => {
+            match (Kind::ALL.into_iter().find(|known| kind.text() == Some(known.as_str())), version) {
+                (Some(kind), Some(version)) if version.text() == Some(API_VERSION) => return Some(kind),
+                (Some(_), Some(version)) => refuse(
+                    version,
+                    "apiVersion",
+                    format!("{:?} is not known here", version.text().unwrap_or_default()),
+                    &version_is,
+                ),
+                (Some(_), None) => refuse(node, "", "apiVersion is missing".to_owned(), &version_is),
+                (None, _) => refuse(kind, "kind", format!("{:?} is not known here", kind.text().unwrap_or_default()), known),
+            }
+        }
+        (Content::Map(_), None, _) => refuse(node, "", "kind is missing".to_owned(), known),
+        _ => refuse(node, "", format!("an object is a mapping, found {}", node.kind()), known),
+    };
+    mistakes.extend(wrong);
+    None
+}
+
+fn names(node: &Node, file: &str, mistakes: &mut Vec<Mistake>) {
+    for key in ["name", "namespace"] {
+        let Some(name) = node.get("metadata").and_then(|metadata| metadata.get(key)) else { continue };
+        if name.text().is_some_and(|text| !is_name(text)) {
+            let path = format!("metadata.{key}");
+            mistakes.push(name.place.mistake(
+                file,
+                &path,
+                "a name has small letters, digits, '-' and '.', begins and ends with a letter or digit",
+            ));
+        }
+    }
+}
+
+fn twice(objects: &[Object], file: &str, mistakes: &mut Vec<Mistake>) {
+    let mut seen = std::collections::HashSet::new();
+    for object in objects {
+        if !seen.insert((object.kind(), object.name())) {
+            let message = format!("{} {} is in this text twice", object.kind(), object.name());
+            mistakes.push(Mistake { file: file.to_owned(), line: 0, column: 0, path: String::new(), message, hint: None });
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What every object has: kind, name, labels; and the three kinds in one type.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Hardware, Template, Workflow};
+
+pub const API_VERSION: &str = "tinkerbell.org/v1alpha1";
+
+/// An object as Kubernetes shapes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resource<Spec, Status: Default + PartialEq> {
+    pub api_version: String,
+    pub kind: String,
+    pub metadata: Metadata,
+    pub spec: Spec,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub status: Status,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    pub name: String,
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Set by the server when it stores the object first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_timestamp: Option<jiff::Timestamp>,
+}
+
+pub(crate) fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    Hardware,
+    Template,
+    Workflow,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Hardware, Self::Template, Self::Workflow];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hardware => "Hardware",
+            Self::Template => "Template",
+            Self::Workflow => "Workflow",
+        }
+    }
+
+    /// The word of paths and commands: `hardware`, `templates`, `workflows`.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Hardware => "hardware",
+            Self::Template => "templates",
+            Self::Workflow => "workflows",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// `namespace/name`: how a workflow is called on the wire and in every message.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl ObjectName {
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl FromStr for ObjectName {
+    type Err = std::convert::Infallible;
+
+    /// Without a slash the namespace is `default`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        Ok(Self::new(namespace, name))
+    }
+}
+
+/// A DNS subdomain, as Kubernetes wants names.
+pub(crate) fn is_name(text: &str) -> bool {
+    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    text.len() <= 253
+        && edge(text.bytes().next())
+        && edge(text.bytes().last())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Object {
+    Hardware(Box<Hardware>),
+    Template(Box<Template>),
+    Workflow(Box<Workflow>),
+}
+
+impl Object {
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Hardware(_) => Kind::Hardware,
+            Self::Template(_) => Kind::Template,
+            Self::Workflow(_) => Kind::Workflow,
+        }
+    }
+
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        match self {
+            Self::Hardware(object) => &object.metadata,
+            Self::Template(object) => &object.metadata,
+            Self::Workflow(object) => &object.metadata,
+        }
+    }
+
+    #[must_use]
+    pub fn name(&self) -> ObjectName {
+        self.metadata().object_name()
+    }
+}
+
+impl Metadata {
+    #[must_use]
+    pub fn object_name(&self) -> ObjectName {
+        ObjectName::new(&self.namespace, &self.name)
+    }
+}
+
+impl<Spec, Status: Default + PartialEq> Resource<Spec, Status> {
+    #[must_use]
+    pub fn name(&self) -> ObjectName {
+        self.metadata.object_name()
+    }
+}

@@ -1,0 +1,245 @@
+//! Workflow: a template meant for a machine, and everything that has happened to it so far.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Namespaces, Resource};
+
+pub type Workflow = Resource<WorkflowSpec, WorkflowStatus>;
+
+/// Who runs actions: the `worker` of a task, the kernel argument `worker_id`; often a MAC, never assumed to be one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AgentId(pub String);
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl From<&str> for AgentId {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkflowSpec {
+    pub template_ref: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hardware_ref: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hardware_map: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_options: Option<BootOptions>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BootOptions {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub toggle_allow_netboot: Option<bool>,
+    #[serde(rename = "isoURL", skip_serializing_if = "Option::is_none")]
+    pub iso_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_mode: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customboot_config: Option<Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkflowStatus {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<WorkflowState>,
+    /// One line on the latest notable event, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    #[serde(rename = "agentID", skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<AgentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_state: Option<CurrentState>,
+    /// `successful` or `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_rendering: Option<String>,
+    /// Seconds; 0 is no limit.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub global_timeout: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub global_execution_stop: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_options: Option<BootOptionsStatus>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<WorkflowTask>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+const fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BootOptionsStatus {
+    pub allow_netboot: AllowNetboot,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AllowNetboot {
+    pub toggled_true: bool,
+    pub toggled_false: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CurrentState {
+    #[serde(rename = "agentID")]
+    pub agent_id: AgentId,
+    #[serde(rename = "taskID")]
+    pub task_id: String,
+    #[serde(rename = "actionID")]
+    pub action_id: String,
+    pub state: ActionState,
+    pub action_name: String,
+    pub task_name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkflowTask {
+    pub id: String,
+    pub name: String,
+    #[serde(rename = "agentID")]
+    pub agent_id: AgentId,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    pub actions: Vec<WorkflowAction>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkflowAction {
+    pub id: String,
+    pub name: String,
+    pub image: String,
+    /// Seconds; 0 is no limit.
+    pub timeout: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Namespaces>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    pub state: ActionState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_start: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_stop: Option<Timestamp>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub execution_duration: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// How often the action was handed out to be run from its start.
+    #[serde(skip_serializing_if = "is_none_yet")]
+    pub attempts: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+const fn is_none_yet(value: &u32) -> bool {
+    *value == 0
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ActionState {
+    #[default]
+    Pending,
+    Running,
+    Failed,
+    Timeout,
+    Success,
+}
+
+impl ActionState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Failed => "FAILED",
+            Self::Timeout => "TIMEOUT",
+            Self::Success => "SUCCESS",
+        }
+    }
+
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Failed | Self::Timeout | Self::Success)
+    }
+}
+
+impl fmt::Display for ActionState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.as_str())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum WorkflowState {
+    Preparing,
+    Pending,
+    Running,
+    Post,
+    Success,
+    Failed,
+    Timeout,
+}
+
+impl WorkflowState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Preparing => "PREPARING",
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Post => "POST",
+            Self::Success => "SUCCESS",
+            Self::Failed => "FAILED",
+            Self::Timeout => "TIMEOUT",
+        }
+    }
+
+    /// An agent may be given an action.
+    #[must_use]
+    pub const fn is_runnable(self) -> bool {
+        matches!(self, Self::Pending | Self::Running)
+    }
+
+    /// Nothing will change any more.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Success | Self::Failed | Self::Timeout)
+    }
+}
+
+impl fmt::Display for WorkflowState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.as_str())
+    }
+}

@@ -1,0 +1,96 @@
+//! YAML text to nodes that remember where they stood and how their scalars were written.
+//!
+//! Resolving scalars before knowing what a field wants turns the file mode `0644` into 420, so nodes keep raw text and
+//! `Shape` decides. Depth, size and alias expansion are bounded: the text may come from anybody.
+
+mod compose;
+mod scalar;
+mod shape;
+
+pub use compose::documents;
+pub use scalar::plain_value;
+pub(crate) use shape::{Field, Shape, check};
+
+use std::rc::Rc;
+
+use crate::Mistake;
+
+/// Bounds of one text: far above any real inventory file, far below what would hurt the server.
+pub(crate) const MAX_BYTES: usize = 8 << 20;
+pub(crate) const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_NODES: usize = 500_000;
+
+/// A place in the text, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Place {
+    pub(crate) fn mistake(self, file: &str, path: &str, message: impl Into<String>) -> Mistake {
+        Mistake {
+            file: file.to_owned(),
+            line: self.line,
+            column: self.column,
+            path: path.to_owned(),
+            message: message.into(),
+            hint: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub place: Place,
+    pub content: Content,
+    /// Nodes below and including this one, with long texts weighing more: what an alias to it costs.
+    weight: usize,
+}
+
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// `plain` is false for a quoted or block scalar, which is text whatever it looks like.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    List(Vec<Rc<Node>>),
+    Map(Vec<(Key, Rc<Node>)>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Key {
+    pub text: String,
+    pub place: Place,
+}
+
+impl Node {
+    /// Nothing, `~` or `null`, as YAML's core schema has it.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(&self.content, Content::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Rc<Node>> {
+        let Content::Map(entries) = &self.content else { return None };
+        entries.iter().find(|(name, _)| name.text == key).map(|(_, node)| node)
+    }
+
+    /// The text of a scalar as written.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        let Content::Scalar { text, .. } = &self.content else { return None };
+        (!self.is_null()).then_some(text)
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.content {
+            _ if self.is_null() => "nothing",
+            Content::Scalar { .. } => "a single value",
+            Content::List(_) => "a list",
+            Content::Map(_) => "a mapping",
+        }
+    }
+}
