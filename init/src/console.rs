@@ -2,7 +2,7 @@
 //!
 //! Notice is the level that passes the console while the kernel's own information does not, whatever `quiet` says.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
@@ -37,6 +37,15 @@ pub fn open() {
 pub fn set_level(level: i32) {
     if let Err(error) = sys::set_console_level(level) {
         log::warn!("cannot set the console's log level: {error}");
+    }
+}
+
+/// The kernel takes ten lines in five seconds from each writer and drops the rest; ours are few and each counts.
+/// Needs `/proc`. The value has to end with a newline.
+pub fn lift_rate_limit() {
+    const LIMIT: &str = "/proc/sys/kernel/printk_devkmsg";
+    if let Err(error) = fs::write(LIMIT, "on\n") {
+        log::warn!("lines may be missing here, since {LIMIT} cannot be set: {error}");
     }
 }
 

@@ -16,8 +16,9 @@ const SYSCTLS: &[(&str, &str)] = &[
 
 pub fn tune(_: &mut Boot) -> Result<(), StepError> {
     for (name, value) in SYSCTLS {
-        let path = format!("/proc/sys/{name}");
-        fs::write(&path, value).map_err(PathError::new("cannot set", &path))?;
+        if let Err(error) = fs::write(format!("/proc/sys/{name}"), format!("{value}\n")) {
+            log::warn!("cannot set {name} to {value}: {error}");
+        }
     }
     let limit = |at| Rlimit { current: Some(at), maximum: Some(at) };
     setrlimit(Resource::Nofile, limit(65_536)).map_err(PathError::new("cannot set", "the limit of open files"))?;

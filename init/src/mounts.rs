@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
 use crate::boot::Boot;
-use crate::{PathError, StepError};
+use crate::{PathError, StepError, console};
 
 /// Actions run in cgroups below this one; its `cgroup.kill` ends them all.
 pub const ACTIONS: &str = "/sys/fs/cgroup/actions";
@@ -55,6 +55,7 @@ pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
             result => result?,
         }
     }
+    console::lift_rate_limit();
     enable_controllers();
     for directory in ["/worker", ACTIONS] {
         fs::create_dir_all(directory).map_err(PathError::new("cannot make", directory))?;
