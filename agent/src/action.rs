@@ -1,0 +1,95 @@
+//! One action as the server describes it, checked: what is wrong with it is said before anything runs.
+
+use std::time::Duration;
+
+use proto::ActionResponse;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// `namespace/name`
+    pub workflow: String,
+    pub task: String,
+    pub id: String,
+    pub name: String,
+    pub image: String,
+    /// `None`: no limit. Tinkerbell's agent lets 0 expire at once; nobody can want that.
+    pub timeout: Option<Duration>,
+    pub command: Vec<String>,
+    /// Docker bind strings
+    pub volumes: Vec<String>,
+    /// `KEY=VALUE`
+    pub environment: Vec<String>,
+    pub pid: String,
+    pub network: String,
+}
+
+/// An answer without these cannot be reported on, so it is no action at all.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server's answer has no {0}")]
+pub struct Incomplete(&'static str);
+
+impl Action {
+    pub fn from_wire(wire: ActionResponse) -> Result<Self, Incomplete> {
+        let needed = |field: Option<String>, name| field.filter(|v| !v.is_empty()).ok_or(Incomplete(name));
+        let namespaces = wire.namespaces.unwrap_or_default();
+        let seconds = u64::try_from(wire.timeout.unwrap_or_default()).unwrap_or(0);
+        let pid = namespaces.pid.filter(|p| !p.is_empty()).or(wire.pid).unwrap_or_default();
+        Ok(Self {
+            workflow: needed(wire.workflow_id, "workflow id")?,
+            task: needed(wire.task_id, "task id")?,
+            id: needed(wire.action_id, "action id")?,
+            name: wire.name.unwrap_or_default(),
+            image: wire.image.unwrap_or_default(),
+            timeout: (seconds > 0).then(|| Duration::from_secs(seconds)),
+            command: wire.command,
+            volumes: wire.volumes,
+            environment: wire.environment,
+            pid,
+            network: namespaces.network.unwrap_or_default(),
+        })
+    }
+
+    /// How log lines name it.
+    pub fn title(&self) -> String {
+        format!("workflow {} action {}", self.workflow, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn wire() -> ActionResponse {
+        ActionResponse {
+            workflow_id: Some("default/w".into()),
+            task_id: Some("t".into()),
+            action_id: Some("a".into()),
+            ..ActionResponse::default()
+        }
+    }
+
+    #[test]
+    fn zero_missing_and_negative_timeouts_mean_no_limit() {
+        for timeout in [None, Some(0), Some(-1)] {
+            assert_eq!(Action::from_wire(ActionResponse { timeout, ..wire() }).unwrap().timeout, None);
+        }
+        let action = Action::from_wire(ActionResponse { timeout: Some(90), ..wire() }).unwrap();
+        assert_eq!(action.timeout, Some(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn namespaces_beat_the_deprecated_pid() {
+        let namespaces = proto::Namespaces { pid: Some("host".into()), network: None };
+        let both = ActionResponse { pid: Some("old".into()), namespaces: Some(namespaces), ..wire() };
+        assert_eq!(Action::from_wire(both).unwrap().pid, "host");
+        let old = ActionResponse { pid: Some("host".into()), ..wire() };
+        assert_eq!(Action::from_wire(old).unwrap().pid, "host");
+    }
+
+    #[test]
+    fn an_answer_without_ids_is_refused_by_field() {
+        let empty = ActionResponse { action_id: Some(String::new()), ..wire() };
+        assert_eq!(Action::from_wire(empty).unwrap_err().to_string(), "the server's answer has no action id");
+    }
+}

@@ -1,0 +1,71 @@
+//! Which of the program's two roles the arguments ask for.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Serve workflows; what follows are flags in Go's style.
+    Run(Vec<OsString>),
+    /// Own one container: its bundle directory and its id.
+    Container {
+        bundle: PathBuf,
+        id: String,
+    },
+    Version,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    #[error("no role is called {0:?}: use `run` with flags such as -grpc-server and -id")]
+    Role(String),
+    #[error("`container` is started by the agent itself, with a bundle directory and an id")]
+    Container,
+}
+
+/// Kernels hand words of their command line to init, so a plain word that is no role is refused by name.
+pub fn choose(args: &[OsString]) -> Result<Role, Unknown> {
+    match args.split_first() {
+        None => Ok(Role::Run(Vec::new())),
+        Some((first, rest)) if first == "run" => Ok(Role::Run(rest.to_vec())),
+        Some((first, rest)) if first == "container" => container(rest),
+        Some((first, [])) if is_version(first) => Ok(Role::Version),
+        Some((first, _)) if first.as_encoded_bytes().starts_with(b"-") => Ok(Role::Run(args.to_vec())),
+        Some((first, _)) => Err(Unknown::Role(first.to_string_lossy().into_owned())),
+    }
+}
+
+fn container(rest: &[OsString]) -> Result<Role, Unknown> {
+    match rest {
+        [bundle, id] => {
+            let id = id.to_str().ok_or(Unknown::Container)?.to_owned();
+            Ok(Role::Container { bundle: PathBuf::from(bundle), id })
+        }
+        _ => Err(Unknown::Container),
+    }
+}
+
+fn is_version(word: &OsStr) -> bool {
+    word == "-version" || word == "--version"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_choose_the_role() {
+        let words = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        for (case, args, role) in [
+            ("nothing means run", "", Ok(Role::Run(vec![]))),
+            ("run keeps its flags", "run -id x", Ok(Role::Run(words("-id x")))),
+            ("flags alone mean run", "-id=x", Ok(Role::Run(words("-id=x")))),
+            ("version is asked alone", "-version", Ok(Role::Version)),
+            ("a container needs both words", "container /b", Err(Unknown::Container)),
+            ("a container", "container /b 7", Ok(Role::Container { bundle: "/b".into(), id: "7".into() })),
+            ("a stray word is named", "vmlinuz", Err(Unknown::Role("vmlinuz".into()))),
+        ] {
+            assert_eq!(choose(&words(args)), role, "{case}");
+        }
+    }
+}

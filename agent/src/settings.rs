@@ -1,0 +1,318 @@
+//! The agent's settings: flags in Go's style, then Tinkerbell's environment names, which win as they do in its agent.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Checked settings; nothing in here is raw text that could still be wrong.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who we are to the server; HookOS and smee use the lower-case MAC.
+    pub id: String,
+    /// `host:port` of the workflow service.
+    pub authority: String,
+    pub tls: Tls,
+    pub registry: RegistryLogin,
+    /// Registries spoken to in plain HTTP, as they appear in image references (`host` or `host:port`).
+    pub insecure_registries: BTreeSet<String>,
+    pub syslog_host: Option<String>,
+    pub log: LogTarget,
+    pub backoff_max: Duration,
+    pub detect_attributes: bool,
+    /// PEM bundle trusted in addition to the built-in roots.
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    Off,
+    Verified,
+    /// Encrypted, but the certificate is not checked.
+    Unverified,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTarget {
+    Kmsg,
+    Stderr,
+}
+
+/// Credentials, sent only to the registry they belong to.
+#[derive(Clone, Default)]
+pub struct RegistryLogin {
+    pub registry: String,
+    pub username: String,
+    pub password: String,
+}
+
+impl fmt::Debug for RegistryLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryLogin")
+            .field("registry", &self.registry)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that is wrong, one line each.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wrong settings: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+const GRPC_PORT: u16 = 42113;
+/// A flag, the names in the environment that set the same thing (the last one that is set wins), and whether it takes no value.
+struct Setting {
+    flag: &'static str,
+    names: &'static [&'static str],
+    switch: bool,
+}
+
+const fn value(flag: &'static str, names: &'static [&'static str]) -> Setting {
+    Setting { flag, names, switch: false }
+}
+
+const fn switch(flag: &'static str, names: &'static [&'static str]) -> Setting {
+    Setting { flag, names, switch: true }
+}
+
+const SETTINGS: &[Setting] = &[
+    value("id", &["AGENT_ID", "ID", "WORKER_ID"]),
+    value("grpc-server", &["AGENT_GRPC_SERVER", "TINKERBELL_GRPC_AUTHORITY"]),
+    switch("grpc-tls", &["AGENT_GRPC_TLS", "TINKERBELL_TLS"]),
+    switch("grpc-insecure-tls", &["AGENT_GRPC_INSECURE_TLS", "TINKERBELL_INSECURE_TLS"]),
+    value("registry-name", &["AGENT_REGISTRY_NAME", "DOCKER_REGISTRY"]),
+    value("registry-user", &["AGENT_REGISTRY_USER", "REGISTRY_USERNAME"]),
+    value("registry-pass", &["AGENT_REGISTRY_PASS", "REGISTRY_PASSWORD"]),
+    value("insecure-registries", &["INSECURE_REGISTRIES"]),
+    value("syslog-host", &["SYSLOG_HOST"]),
+    value("log", &["THIMBLE_LOG"]),
+    value("backoff-max-interval", &["AGENT_BACKOFF_MAX_INTERVAL"]),
+    switch("attribute-detection", &["AGENT_ATTRIBUTE_DETECTION"]),
+    value("ca-file", &["SSL_CERT_FILE"]),
+];
+
+/// Other spellings of the flags above that Tinkerbell's agent understands.
+const ALIASES: &[(&str, &str)] = &[
+    ("tinkerbell-grpc-authority", "grpc-server"),
+    ("tinkerbell-tls", "grpc-tls"),
+    ("tinkerbell-insecure-tls", "grpc-insecure-tls"),
+    ("docker-registry", "registry-name"),
+    ("registry-username", "registry-user"),
+    ("registry-password", "registry-pass"),
+];
+
+/// Flags of Tinkerbell's agent that choose what we do not have a choice in: accepted, so that its units start us unchanged.
+const WITHOUT_EFFECT: &[&str] = &[
+    "runtime",
+    "transport",
+    "log-level",
+    "grpc-retry-interval",
+    "docker-socket",
+    "containerd-namespace",
+    "containerd-socket",
+    "containerd-data-root",
+    "containerd-registry-config-path",
+];
+
+impl Settings {
+    /// `env` answers for one name; an empty value counts as not set.
+    pub fn read(flags: &[OsString], env: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+        let mut wrong = Vec::new();
+        let given = parse_flags(flags, &mut wrong);
+        let raw = |flag: &str| -> Option<String> {
+            let names = SETTINGS.iter().find(|s| s.flag == flag).map_or(&[][..], |s| s.names);
+            let from_env = names.iter().rev().find_map(|name| env(name).filter(|v| !v.is_empty()));
+            from_env.or_else(|| given.iter().rev().find(|(f, _)| f == flag).map(|(_, v)| v.clone()))
+        };
+        let mut required = |flag: &str, name: &str| {
+            raw(flag).unwrap_or_else(|| {
+                wrong.push(format!("{name} (or -{flag}) is not set"));
+                String::new()
+            })
+        };
+        let id = required("id", "WORKER_ID");
+        let authority = with_port(&required("grpc-server", "TINKERBELL_GRPC_AUTHORITY"));
+        let mut on = |flag: &str, default: bool| boolean(flag, raw(flag), default, &mut wrong);
+        let tls = match (on("grpc-tls", false), on("grpc-insecure-tls", false)) {
+            (false, _) => Tls::Off,
+            (true, false) => Tls::Verified,
+            (true, true) => Tls::Unverified,
+        };
+        let detect_attributes = on("attribute-detection", true);
+        let log = match raw("log").as_deref() {
+            None | Some("stderr") => LogTarget::Stderr,
+            Some("kmsg") => LogTarget::Kmsg,
+            Some(other) => {
+                wrong.push(format!("THIMBLE_LOG is {other:?}: use kmsg or stderr"));
+                LogTarget::Stderr
+            }
+        };
+        let backoff_max = duration(raw("backoff-max-interval"), &mut wrong);
+        if !wrong.is_empty() {
+            return Err(Mistakes(wrong));
+        }
+        Ok(Self {
+            id,
+            authority,
+            tls,
+            registry: RegistryLogin {
+                registry: host_of(&raw("registry-name").unwrap_or_default()),
+                username: raw("registry-user").unwrap_or_default(),
+                password: raw("registry-pass").unwrap_or_default(),
+            },
+            insecure_registries: list(&raw("insecure-registries").unwrap_or_default()),
+            syslog_host: raw("syslog-host"),
+            log,
+            backoff_max,
+            detect_attributes,
+            ca_file: raw("ca-file").map(PathBuf::from),
+        })
+    }
+}
+
+/// `-name value`, `-name=value` and `-switch`, with one dash or two; the last one wins.
+fn parse_flags(flags: &[OsString], wrong: &mut Vec<String>) -> Vec<(String, String)> {
+    let mut given = Vec::new();
+    let mut words = flags.iter().map(|w| w.to_string_lossy().into_owned());
+    while let Some(word) = words.next() {
+        let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
+            wrong.push(format!("{word:?} is not a flag"));
+            continue;
+        };
+        let (name, inline) = match name.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (name, None),
+        };
+        let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, flag)| flag);
+        let is_switch = match SETTINGS.iter().find(|s| s.flag == name) {
+            Some(setting) => setting.switch,
+            None if WITHOUT_EFFECT.contains(&name) => false,
+            None => {
+                wrong.push(format!("no flag is called -{name}"));
+                continue;
+            }
+        };
+        let value = inline.or_else(|| if is_switch { Some("true".to_owned()) } else { words.next() });
+        match value {
+            Some(value) => given.push((name.to_owned(), value)),
+            None => wrong.push(format!("-{name} needs a value")),
+        }
+    }
+    given
+}
+
+fn boolean(flag: &str, text: Option<String>, default: bool, wrong: &mut Vec<String>) -> bool {
+    match text.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        None => default,
+        Some("true" | "1" | "t") => true,
+        Some("false" | "0" | "f") => false,
+        Some(other) => {
+            wrong.push(format!("-{flag} is {other:?}: use true or false"));
+            default
+        }
+    }
+}
+
+/// Whole seconds, or a number with `s` or `ms` behind it.
+fn duration(text: Option<String>, wrong: &mut Vec<String>) -> Duration {
+    let default = Duration::from_secs(5);
+    let Some(text) = text else { return default };
+    let parsed = if let Some(ms) = text.strip_suffix("ms") {
+        ms.parse().ok().map(Duration::from_millis)
+    } else {
+        text.strip_suffix('s').unwrap_or(&text).parse().ok().map(Duration::from_secs)
+    };
+    parsed.filter(|d| !d.is_zero()).unwrap_or_else(|| {
+        wrong.push(format!("-backoff-max-interval is {text:?}: use for example 5s"));
+        default
+    })
+}
+
+/// The authority with Tinkerbell's port where none is given; IPv6 addresses keep their brackets.
+fn with_port(authority: &str) -> String {
+    let has_port = match authority.rsplit_once(':') {
+        Some((host, port)) => port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')),
+        None => false,
+    };
+    match (has_port, authority.matches(':').count() > 1 && !authority.starts_with('[')) {
+        (true, _) => authority.to_owned(),
+        (false, true) => format!("[{authority}]:{GRPC_PORT}"),
+        (false, false) => format!("{authority}:{GRPC_PORT}"),
+    }
+}
+
+/// DOCKER_REGISTRY may carry a scheme or a path; credentials belong to its host alone.
+fn host_of(registry: &str) -> String {
+    let rest = registry.split_once("://").map_or(registry, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest).to_owned()
+}
+
+fn list(text: &str) -> BTreeSet<String> {
+    text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(host_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::collections::HashMap;
+
+    fn read(flags: &str, env: &[(&str, &str)]) -> Result<Settings, Mistakes> {
+        let env: HashMap<_, _> = env.iter().copied().collect();
+        let flags: Vec<_> = flags.split_whitespace().map(OsString::from).collect();
+        Settings::read(&flags, |name| env.get(name).map(|v| (*v).to_owned()))
+    }
+
+    #[test]
+    fn environment_wins_over_flags_as_in_the_go_agent() {
+        let env = [("ID", "b"), ("WORKER_ID", "c"), ("TINKERBELL_TLS", "false")];
+        let settings = read("-id a --grpc-server=10.0.0.1:42113 -grpc-tls", &env).unwrap();
+        assert_eq!((settings.id.as_str(), settings.tls), ("c", Tls::Off));
+    }
+
+    #[test]
+    fn a_capture_of_the_systemd_unit_is_understood() {
+        let line = "-runtime containerd -containerd-socket /run/c.sock -transport grpc -grpc-server srv:42113 \
+                    -grpc-tls=true -grpc-insecure-tls -id 02:00:00:00:00:01 -registry-name reg.example:5000";
+        let settings = read(line, &[]).unwrap();
+        assert_eq!(settings.tls, Tls::Unverified);
+        assert_eq!(settings.registry.registry, "reg.example:5000");
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let error = read("-nonsense -grpc-tls=maybe", &[("THIMBLE_LOG", "paper")]).unwrap_err().to_string();
+        for part in ["WORKER_ID", "TINKERBELL_GRPC_AUTHORITY", "-nonsense", "maybe", "paper"] {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+    }
+
+    #[test]
+    fn an_authority_without_a_port_gets_tinkerbells() {
+        for (given, want) in [
+            ("10.0.0.1", "10.0.0.1:42113"),
+            ("10.0.0.1:9", "10.0.0.1:9"),
+            ("fd00::1", "[fd00::1]:42113"),
+            ("[fd00::1]:9", "[fd00::1]:9"),
+            ("[fd00::1]", "[fd00::1]:42113"),
+            ("server.example", "server.example:42113"),
+        ] {
+            assert_eq!(with_port(given), want);
+        }
+    }
+
+    #[test]
+    fn a_password_never_shows_in_debug_output() {
+        let env = [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("REGISTRY_PASSWORD", "hunter2")];
+        assert!(!format!("{:?}", read("", &env).unwrap()).contains("hunter2"));
+    }
+}
