@@ -1,0 +1,161 @@
+//! Whole builds from small packages made here.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use crate::deb::tests::package;
+use crate::elf::tests::{module, program};
+use tempfile::TempDir;
+
+const CONFIG: &str = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_ZSTD=y\nCONFIG_DEVTMPFS=y\n";
+
+/// A kernel package whose `virtio_pci` needs `virtio`, and whose other modules of the profile are built in.
+fn kernel_files() -> Vec<(&'static str, Vec<u8>)> {
+    let builtin = Profile::Cloud.modules().iter().filter(|name| **name != "virtio_pci");
+    let builtin: String = builtin.map(|name| format!("kernel/{name}.ko\n")).collect();
+    vec![
+        ("boot/config-6.1.0-t", CONFIG.into()),
+        ("boot/vmlinuz-6.1.0-t", b"the kernel".to_vec()),
+        ("lib/modules/6.1.0-t/kernel/virtio_pci.ko", module(b"depends=virtio\0")),
+        ("lib/modules/6.1.0-t/kernel/virtio.ko", module(b"depends=\0name=virtio\0")),
+        ("lib/modules/6.1.0-t/kernel/unused.ko", module(b"depends=virtio\0")),
+        ("lib/modules/6.1.0-t/modules.builtin", builtin.into_bytes()),
+    ]
+}
+
+fn deb(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, data) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, &data[..]).unwrap();
+    }
+    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+    io::Write::write_all(&mut xz, &tar.into_inner().unwrap()).unwrap();
+    package("data.tar.xz", &xz.finish().unwrap())
+}
+
+struct Lab {
+    folder: TempDir,
+    request: Request,
+}
+
+fn lab(files: &[(&str, Vec<u8>)]) -> Lab {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("kernel.deb"), deb(files)).unwrap();
+    fs::write(at("init"), program(1, b"static code")).unwrap();
+    let request = Request {
+        kernel: KernelSource::Deb(at("kernel.deb")),
+        init: at("init"),
+        profile: Profile::Cloud,
+        modules: Vec::new(),
+        ca: CaBundle::None,
+        mtime: 0,
+        output: at("out"),
+    };
+    Lab { folder, request }
+}
+
+/// The error with its causes, as the command prints it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[test]
+fn a_package_becomes_a_kernel_and_a_ramdisk() {
+    let lab = lab(&kernel_files());
+    let report = build(&lab.request).unwrap();
+    assert_eq!(fs::read(lab.request.output.join("kernel")).unwrap(), b"the kernel");
+    let ramdisk = fs::read(&report.initramfs.path).unwrap();
+    let archive = zstd::decode_all(&ramdisk[..]).unwrap();
+    assert_eq!(archive.len(), report.unpacked);
+    let text = String::from_utf8_lossy(&archive);
+    assert!(text.contains("6.1.0-t/kernel/virtio.ko\n6.1.0-t/kernel/virtio_pci.ko\n"), "the load order");
+    assert!(!text.contains("unused"));
+    let sums = fs::read_to_string(lab.request.output.join("SHA256SUMS")).unwrap();
+    assert!(sums.contains(&format!("{}  initramfs.cpio.zst\n", hex::encode(Sha256::digest(&ramdisk)))));
+    assert_eq!(report.kernel_version, "6.1.0-t");
+    assert!(report.parts.iter().any(|part| part.path == "/init"));
+}
+
+#[test]
+fn two_builds_are_the_same_bytes() {
+    let (one, two) = (lab(&kernel_files()), lab(&kernel_files()));
+    let (one, two) = (build(&one.request).unwrap(), build(&two.request).unwrap());
+    assert_eq!(one.initramfs.sha256, two.initramfs.sha256);
+    assert_eq!(one.kernel.sha256, two.kernel.sha256);
+}
+
+#[test]
+fn an_unpacked_package_gives_the_same_ramdisk() {
+    let mut lab = lab(&kernel_files());
+    let from_deb = build(&lab.request).unwrap();
+    let root = lab.folder.path().join("root");
+    for (path, data) in kernel_files() {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, data).unwrap();
+    }
+    lab.request.kernel = KernelSource::Directory(root);
+    assert_eq!(build(&lab.request).unwrap().initramfs.sha256, from_deb.initramfs.sha256);
+}
+
+#[test]
+fn a_failure_says_what_is_missing_and_keeps_the_old_files() {
+    let without = |path: &str| kernel_files().into_iter().filter(|(name, _)| !name.ends_with(path)).collect::<Vec<_>>();
+    let mut second = kernel_files();
+    second.push(("boot/vmlinuz-6.2.0-t", Vec::new()));
+    let mut small = without("config-6.1.0-t");
+    small.push(("boot/config-6.1.0-t", CONFIG.replace("CONFIG_RD_ZSTD=y", "# CONFIG_RD_ZSTD is not set").into()));
+    let mut broken = without("unused.ko");
+    broken.push(("lib/modules/6.1.0-t/kernel/unused.ko", b"text".to_vec()));
+    for (case, files, expected) in [
+        ("no kernel", without("vmlinuz-6.1.0-t"), "holds no kernel"),
+        ("two kernels", second, "more than one kernel: 6.1.0-t, 6.2.0-t"),
+        ("no module", without("virtio.ko"), "has no module virtio, neither as a file nor built in (needed by virtio_pci)"),
+        ("no zstd", small, "is built without CONFIG_RD_ZSTD"),
+        ("a damaged module", broken, "kernel/unused.ko of the kernel package"),
+    ] {
+        let lab = lab(&files);
+        fs::create_dir(&lab.request.output).unwrap();
+        fs::write(lab.request.output.join("kernel"), b"old").unwrap();
+        let error = chain(&build(&lab.request).unwrap_err());
+        assert!(error.contains(expected), "{case}: {error}");
+        assert_eq!(fs::read(lab.request.output.join("kernel")).unwrap(), b"old", "{case}");
+    }
+}
+
+#[test]
+fn an_extra_module_must_exist() {
+    let mut lab = lab(&kernel_files());
+    lab.request.modules = vec!["e1000e".into()];
+    let error = chain(&build(&lab.request).unwrap_err());
+    assert!(error.contains("kernel.deb does not fit: the kernel has no module e1000e"), "{error}");
+}
+
+#[test]
+fn a_dynamic_init_is_refused_by_name() {
+    let lab = lab(&kernel_files());
+    fs::write(&lab.request.init, program(3, b"/lib64/ld-linux-x86-64.so.2\0")).unwrap();
+    let error = chain(&build(&lab.request).unwrap_err());
+    assert!(error.contains("/init: /init cannot be this file: a static program is needed here, and this one asks"), "{error}");
+}
+
+#[test]
+fn a_missing_ca_bundle_says_what_to_do() {
+    let mut lab = lab(&kernel_files());
+    lab.request.ca = CaBundle::File(lab.folder.path().join("gone.pem"));
+    let error = chain(&build(&lab.request).unwrap_err());
+    assert!(error.contains("gone.pem; install the package ca-certificates"), "{error}");
+}
+
+#[test]
+fn a_cut_package_is_an_error() {
+    let lab = lab(&kernel_files());
+    let path = lab.request.kernel.path();
+    let whole = fs::read(path).unwrap();
+    fs::write(path, &whole[..whole.len() - 40]).unwrap();
+    assert!(build(&lab.request).is_err());
+}

@@ -1,0 +1,229 @@
+//! Which drivers go into the ramdisk, and in which order the kernel can take them.
+//!
+//! A kernel package has no `modules.dep` (depmod writes it on the installed system), so the dependencies come
+//! from the modules themselves.
+
+use crate::modinfo::{ModInfo, ModuleName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A set of drivers for a kind of machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Virtual machines with virtio devices; NVMe and ext4 are built into Debian's cloud kernel.
+    #[default]
+    Cloud,
+}
+
+impl Profile {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cloud => "cloud",
+        }
+    }
+
+    /// In the order in which a boot wants them: the bus, the network, then the disks.
+    pub fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::Cloud => &["virtio_pci", "virtio_net", "virtio_blk", "virtio_scsi", "sd_mod", "virtio_rng", "overlay"],
+        }
+    }
+}
+
+/// Every module of one kernel, by name.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    modules: BTreeMap<ModuleName, (String, ModInfo)>,
+    builtin: BTreeSet<ModuleName>,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ModuleError {
+    #[error("the kernel has no module {name}, neither as a file nor built in{}", needed_by(.chain))]
+    Missing { name: ModuleName, chain: Vec<ModuleName> },
+    #[error("the modules {} need each other: none can be loaded first", joined(.0))]
+    Cycle(Vec<ModuleName>),
+}
+
+fn needed_by(chain: &[ModuleName]) -> String {
+    match chain.split_last() {
+        None => String::new(),
+        Some((last, _)) => format!(" (needed by {last})"),
+    }
+}
+
+fn joined(names: &[ModuleName]) -> String {
+    names.iter().map(ModuleName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+impl Catalogue {
+    /// `path` is relative to the kernel's folder below `/lib/modules`.
+    pub fn add(&mut self, path: &str, info: ModInfo) {
+        if let Some(name) = ModuleName::of_path(path) {
+            self.modules.insert(name, (path.to_owned(), info));
+        }
+    }
+
+    /// Takes the text of `modules.builtin`: one path a line.
+    pub fn add_builtin(&mut self, text: &str) {
+        self.builtin.extend(text.lines().filter_map(|line| ModuleName::of_path(line.trim())));
+    }
+
+    pub fn len(&self) -> usize {
+        self.modules.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.modules.is_empty()
+    }
+
+    /// The paths of the wanted modules and of what they need, each after everything it depends on.
+    pub fn closure(&self, wanted: &[ModuleName]) -> Result<Vec<&str>, ModuleError> {
+        let mut walk = Walk { catalogue: self, done: BTreeSet::new(), chain: Vec::new(), order: Vec::new() };
+        for name in wanted {
+            walk.visit(name)?;
+        }
+        Ok(walk.order)
+    }
+}
+
+struct Walk<'a> {
+    catalogue: &'a Catalogue,
+    done: BTreeSet<ModuleName>,
+    chain: Vec<ModuleName>,
+    order: Vec<&'a str>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, name: &ModuleName) -> Result<(), ModuleError> {
+        if self.done.contains(name) || self.catalogue.builtin.contains(name) {
+            return Ok(());
+        }
+        if let Some(start) = self.chain.iter().position(|other| other == name) {
+            return Err(ModuleError::Cycle(self.chain.get(start..).unwrap_or_default().to_vec()));
+        }
+        let Some((path, info)) = self.catalogue.modules.get(name) else {
+            return Err(ModuleError::Missing { name: name.clone(), chain: self.chain.clone() });
+        };
+        self.chain.push(name.clone());
+        for before in info.before.iter().filter(|name| self.is_optional_and_here(name)).collect::<Vec<_>>() {
+            self.visit(before)?;
+        }
+        for needed in &info.depends {
+            self.visit(needed)?;
+        }
+        self.chain.pop();
+        self.done.insert(name.clone());
+        self.order.push(path);
+        for after in info.after.iter().filter(|name| self.is_optional_and_here(name)).collect::<Vec<_>>() {
+            self.visit(after)?;
+        }
+        Ok(())
+    }
+
+    /// A soft dependency is a wish: one that is missing, or that would close a circle, is passed over.
+    fn is_optional_and_here(&self, name: &ModuleName) -> bool {
+        self.catalogue.modules.contains_key(name) && !self.chain.contains(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    /// `name: a b | pre c | post d` a line.
+    fn catalogue(modules: &[(&str, &str)]) -> Catalogue {
+        let mut catalogue = Catalogue::default();
+        for (name, info) in modules {
+            catalogue.add(&format!("kernel/{name}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
+        }
+        catalogue
+    }
+
+    fn wanted(names: &[&str]) -> Vec<ModuleName> {
+        names.iter().map(|name| ModuleName::new(name)).collect()
+    }
+
+    #[test]
+    fn what_a_module_needs_comes_before_it_and_once() {
+        let catalogue = catalogue(&[
+            ("virtio-pci", "depends=virtio,virtio_ring"),
+            ("virtio", "depends=virtio_ring"),
+            ("virtio_ring", "depends="),
+            ("virtio_net", "depends=virtio,net_failover"),
+            ("net_failover", "depends=failover"),
+            ("failover", ""),
+            ("unused", ""),
+        ]);
+        assert_eq!(
+            catalogue.closure(&wanted(&["virtio_pci", "virtio-net"])).unwrap(),
+            [
+                "kernel/virtio_ring.ko",
+                "kernel/virtio.ko",
+                "kernel/virtio-pci.ko",
+                "kernel/failover.ko",
+                "kernel/net_failover.ko",
+                "kernel/virtio_net.ko"
+            ]
+        );
+    }
+
+    #[test]
+    fn built_in_modules_need_no_file() {
+        let mut catalogue = catalogue(&[("sd_mod", "depends=scsi_mod")]);
+        catalogue.add_builtin("kernel/drivers/scsi/scsi_mod.ko\nkernel/drivers/nvme/host/nvme-core.ko\n");
+        assert_eq!(catalogue.closure(&wanted(&["sd_mod", "nvme_core"])).unwrap(), ["kernel/sd_mod.ko"]);
+    }
+
+    #[test]
+    fn soft_dependencies_are_taken_when_they_are_there() {
+        let catalogue = catalogue(&[("ext4", "softdep=pre: crc32c absent post: late"), ("crc32c", ""), ("late", "depends=ext4")]);
+        let order = catalogue.closure(&wanted(&["ext4"])).unwrap();
+        assert_eq!(order, ["kernel/crc32c.ko", "kernel/ext4.ko", "kernel/late.ko"]);
+    }
+
+    #[test]
+    fn a_missing_module_is_named_with_the_one_that_needs_it() {
+        let catalogue = catalogue(&[("a", "depends=b"), ("b", "depends=gone")]);
+        let error = catalogue.closure(&wanted(&["a"])).unwrap_err();
+        assert_eq!(error.to_string(), "the kernel has no module gone, neither as a file nor built in (needed by b)");
+        let error = catalogue.closure(&wanted(&["e1000"])).unwrap_err();
+        assert_eq!(error.to_string(), "the kernel has no module e1000, neither as a file nor built in");
+    }
+
+    #[test]
+    fn modules_that_need_each_other_are_refused() {
+        let catalogue = catalogue(&[("a", "depends=b"), ("b", "depends=c"), ("c", "depends=b")]);
+        assert_eq!(catalogue.closure(&wanted(&["a"])), Err(ModuleError::Cycle(wanted(&["b", "c"]))));
+    }
+
+    #[test]
+    fn soft_dependencies_on_each_other_do_no_harm() {
+        let catalogue = catalogue(&[("a", "softdep=pre: b"), ("b", "softdep=pre: a")]);
+        assert_eq!(catalogue.closure(&wanted(&["a"])).unwrap(), ["kernel/b.ko", "kernel/a.ko"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_module_stands_before_what_it_needs(needs in proptest::collection::vec(proptest::collection::vec(0usize..20, 0..4), 1..20)) {
+            // Module N depends on modules with lower numbers only, so there is always an order.
+            let mut catalogue = Catalogue::default();
+            let path = |n: usize| format!("kernel/m{n}.ko");
+            let depends = |n: usize, list: &[usize]| list.iter().filter(|of| **of < n).copied().collect::<Vec<_>>();
+            for (n, list) in needs.iter().enumerate() {
+                let names = depends(n, list).iter().map(|of| format!("m{of}")).collect::<Vec<_>>().join(",");
+                catalogue.add(&path(n), ModInfo::parse(format!("depends={names}").as_bytes()));
+            }
+            let all: Vec<_> = (0..needs.len()).rev().map(|n| ModuleName::new(&format!("m{n}"))).collect();
+            let order = catalogue.closure(&all).unwrap();
+            prop_assert_eq!(order.len(), needs.len());
+            let place = |n: usize| order.iter().position(|at| *at == path(n)).unwrap();
+            for (n, list) in needs.iter().enumerate() {
+                for of in depends(n, list) {
+                    prop_assert!(place(of) < place(n));
+                }
+            }
+        }
+    }
+}

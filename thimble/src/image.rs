@@ -1,0 +1,80 @@
+//! `thimble image`: kernel and ramdisk from a kernel package, and the standard actions as OCI images.
+
+mod action;
+mod layout;
+mod push;
+mod ramdisk;
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Make `kernel` and `initramfs.cpio.zst` from a kernel package and a static /init
+    Build(BuildArguments),
+    /// Pack the standard actions as OCI images, one name each, all sharing one layer
+    Action(ActionArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct BuildArguments {
+    /// Debian kernel package (linux-image-VERSION_ARCH.deb)
+    #[arg(long, value_name = "DEB", required_unless_present = "kernel_dir", conflicts_with = "kernel_dir")]
+    pub kernel: Option<PathBuf>,
+    /// Folder with such a package unpacked (boot/vmlinuz-VERSION, lib/modules/VERSION)
+    #[arg(long, value_name = "DIR")]
+    pub kernel_dir: Option<PathBuf>,
+    /// The static program that becomes /init
+    #[arg(long, value_name = "PATH")]
+    pub init: PathBuf,
+    /// Folder for the files; boots serves it
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Which drivers
+    #[arg(long, value_enum, default_value_t = Profile::Cloud)]
+    pub profile: Profile,
+    /// One more kernel module, with what it needs (repeatable)
+    #[arg(long = "module", value_name = "NAME")]
+    pub modules: Vec<String>,
+    /// Trusted certificates: `host` (this machine's ca-certificates), `none`, or a PEM file
+    #[arg(long, value_name = "host|none|FILE", default_value = "host")]
+    pub ca: String,
+    /// Seconds since 1970 that every file in the ramdisk gets
+    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", default_value_t = 0)]
+    pub source_date_epoch: u32,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Virtual machines: virtio disks and network
+    Cloud,
+}
+
+#[derive(Debug, Args)]
+pub struct ActionArguments {
+    /// The static `actions` program
+    #[arg(long, value_name = "PATH")]
+    pub binary: PathBuf,
+    /// Write an OCI image layout into this folder
+    #[arg(long, value_name = "DIR", required_unless_present = "push")]
+    pub output: Option<PathBuf>,
+    /// Push to this registry, `http://` or `https://`; a path goes before each image's name
+    #[arg(long, value_name = "URL[/PREFIX][:TAG]")]
+    pub push: Option<String>,
+    /// The images' tag
+    #[arg(long, default_value = "v1")]
+    pub tag: String,
+    /// Print names and digests as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(command: ImageCommand) -> anyhow::Result<()> {
+    match command {
+        ImageCommand::Build(arguments) => ramdisk::run(&arguments),
+        ImageCommand::Action(arguments) => action::run(&arguments),
+    }
+}

@@ -1,0 +1,166 @@
+//! Packing, the layout on disk, and pushing to a real registry.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use crate::image::{layout, push};
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The least that counts as a static x86-64 program.
+fn program() -> Vec<u8> {
+    let mut file = vec![0; 4096];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[16] = 2;
+    file[18] = 62;
+    file
+}
+
+#[test]
+fn the_same_program_gives_the_same_digests() {
+    assert_eq!(pack(&program()).unwrap(), pack(&program()).unwrap());
+}
+
+#[test]
+fn the_layer_is_the_program_alone() {
+    let layer = pack(&program()).unwrap().layer;
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(&layer.bytes[..]));
+    let files: Vec<_> = tar
+        .entries()
+        .unwrap()
+        .map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut data = Vec::new();
+            entry.read_to_end(&mut data).unwrap();
+            (entry.path().unwrap().into_owned(), entry.header().mode().unwrap(), data)
+        })
+        .collect();
+    assert_eq!(files, [("actions".into(), 0o755, program())]);
+}
+
+#[test]
+fn each_action_has_an_image_that_starts_it() {
+    let images = pack(&program()).unwrap();
+    let entrypoint = |name: &str| {
+        let image = images.images.iter().find(|image| image.name == name).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&image.config.bytes).unwrap();
+        config["config"]["Entrypoint"].clone()
+    };
+    assert_eq!(entrypoint("image2disk"), serde_json::json!(["/actions", "image2disk"]));
+    assert_eq!(entrypoint("actions"), serde_json::json!(["/actions"]));
+    assert_eq!(images.images.len(), NAMES.len() + 1);
+}
+
+#[test]
+fn every_named_action_exists() {
+    assert_eq!(NAMES, actions::NAMES);
+}
+
+#[test]
+fn a_script_is_no_action_program() {
+    let error = format!("{:#}", pack(b"#!/bin/sh\n").unwrap_err());
+    assert!(error.contains("a static program is needed"), "{error}");
+}
+
+#[test]
+fn the_target_of_a_push_is_read_from_its_url() {
+    let reference = |url: &str| {
+        let images = pack(&program()).unwrap();
+        push::Target::parse(url, "v1").map(|target| target.reference(&images.images[1])).map_err(|error| format!("{error:#}"))
+    };
+    for (url, expected) in [
+        ("http://127.0.0.1:5000", "127.0.0.1:5000/cexec:v1"),
+        ("http://registry/tinkerbell/", "registry/tinkerbell/cexec:v1"),
+        ("https://registry/lab/tinkerbell:v2", "registry/lab/tinkerbell/cexec:v2"),
+    ] {
+        assert_eq!(reference(url).as_deref(), Ok(expected), "{url}");
+    }
+    for url in ["registry:5000", "ftp://registry", "http://registry/Upper", "http://registry/a:.b", "http://registry/a:"] {
+        assert!(reference(url).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn skopeo_reads_the_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    layout::write(&pack(&program()).unwrap(), "v1", folder.path()).unwrap();
+    let shown = inspect(&format!("oci:{}:writefile:v1", folder.path().display()));
+    assert_eq!(shown["config"]["Entrypoint"], serde_json::json!(["/actions", "writefile"]));
+}
+
+#[test]
+fn a_registry_takes_the_images_twice() {
+    let registry = Registry::start();
+    let images = pack(&program()).unwrap();
+    let target = push::Target::parse(&format!("http://127.0.0.1:{}/lab", registry.port), "v1").unwrap();
+    for _ in 0..2 {
+        let names = push::run(&images, &target).unwrap();
+        assert_eq!(names[1], format!("127.0.0.1:{}/lab/cexec:v1", registry.port));
+    }
+    let shown = inspect(&format!("docker://127.0.0.1:{}/lab/image2disk:v1", registry.port));
+    assert_eq!(shown["config"]["Entrypoint"], serde_json::json!(["/actions", "image2disk"]));
+    assert_eq!(shown["architecture"], "amd64");
+}
+
+#[test]
+fn a_registry_that_is_down_is_named() {
+    let port = free_port();
+    let target = push::Target::parse(&format!("http://127.0.0.1:{port}"), "v1").unwrap();
+    let error = format!("{:#}", push::run(&pack(&program()).unwrap(), &target).unwrap_err());
+    assert!(error.contains(&format!("cannot push to http://127.0.0.1:{port}/")), "{error}");
+}
+
+fn inspect(image: &str) -> serde_json::Value {
+    let output = Command::new("skopeo")
+        .args(["inspect", "--config", "--tls-verify=false", image])
+        .output()
+        .expect("the tests need Debian's package skopeo");
+    assert!(output.status.success(), "{image}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Debian's docker-registry with its files in a folder of its own.
+struct Registry {
+    port: u16,
+    process: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let config = folder.path().join("config.yml");
+        let root = folder.path().join("data");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+            root.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the tests need Debian's package docker-registry");
+        let limit = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < limit, "the registry does not answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { port, process, _folder: folder }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
