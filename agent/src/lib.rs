@@ -4,10 +4,15 @@
 //! that owns one container, because libcontainer clones, and cloning out of a threaded process is not safe.
 
 mod action;
+mod backoff;
 pub mod exit;
+mod image;
+mod outcome;
+mod report;
 mod role;
 pub mod settings;
 mod sink;
+mod tls;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

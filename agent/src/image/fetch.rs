@@ -1,0 +1,107 @@
+//! The bytes of a blob, in order and once each, over as many connections as it takes.
+//!
+//! A connection that breaks is resumed where it broke, so whoever unpacks never notices and never starts over.
+
+use std::io::{self, Read};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use reqwest::{Response, StatusCode};
+use tokio::sync::mpsc::{Receiver, Sender};
+
+use super::manifest::Descriptor;
+use super::reference::Reference;
+use super::registry::{Client, RequestError};
+use super::retry::{Patience, Retry};
+
+/// Chunks between the socket and the unpacker; hyper's are at most 400 KB.
+pub const CHUNKS: usize = 4;
+
+/// Sends the blob into the channel. Ends early, and well, when nobody listens any more.
+pub async fn feed(
+    client: &Client,
+    patience: &Patience,
+    image: &Reference,
+    blob: &Descriptor,
+    into: &Sender<Bytes>,
+) -> Result<(), RequestError> {
+    let mut retry = Retry::new(patience);
+    let mut position = 0;
+    loop {
+        let before = position;
+        let error = match once(client, image, blob, &mut position, into).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if position > before {
+            retry.progress();
+        }
+        let Some(pause) = retry.after(error.hope(), Instant::now()) else { return Err(error) };
+        log::warn!("{}; again in {} ms from byte {position} of {}", crate::report::chain(&error), pause.as_millis(), blob.size);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn once(
+    client: &Client,
+    image: &Reference,
+    blob: &Descriptor,
+    position: &mut u64,
+    into: &Sender<Bytes>,
+) -> Result<(), RequestError> {
+    let mut response = client.blob(image, &blob.digest.to_string(), *position).await?;
+    // A registry without ranges sends everything again: what we have already is passed over.
+    let mut skip = if starts_at(&response, *position) { 0 } else { *position };
+    while let Some(mut chunk) = response.chunk().await.map_err(|source| broken(image, source))? {
+        let old = skip.min(chunk.len() as u64);
+        chunk.advance(usize::try_from(old).unwrap_or(chunk.len()));
+        skip -= old;
+        if chunk.is_empty() {
+            continue;
+        }
+        *position += chunk.len() as u64;
+        // More than promised: one byte too many is enough for the verdict.
+        let endless = *position > blob.size;
+        if into.send(chunk).await.is_err() || endless {
+            return Ok(());
+        }
+    }
+    // Less than promised with a proper end is an answer for the digest, unless the length was promised by HTTP too.
+    Ok(())
+}
+
+fn starts_at(response: &Response, position: u64) -> bool {
+    let range = response.headers().get(reqwest::header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
+    let told = range.and_then(|r| r.strip_prefix("bytes ")).and_then(|r| r.split('-').next()).and_then(|s| s.parse().ok());
+    response.status() == StatusCode::PARTIAL_CONTENT && told.is_none_or(|start: u64| start == position)
+}
+
+fn broken(image: &Reference, source: reqwest::Error) -> RequestError {
+    RequestError::Unreachable { registry: image.registry.clone(), source: source.without_url() }
+}
+
+/// The unpacker's end of the channel.
+pub struct Chunks {
+    from: Receiver<Bytes>,
+    current: Bytes,
+}
+
+impl Chunks {
+    pub fn new(from: Receiver<Bytes>) -> Self {
+        Self { from, current: Bytes::new() }
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.from.blocking_recv() {
+                Some(chunk) => self.current = chunk,
+                None => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.current.len());
+        self.current.copy_to_slice(buffer.get_mut(..count).unwrap_or_default());
+        Ok(count)
+    }
+}

@@ -1,0 +1,258 @@
+//! One layer: bytes as they arrive -> sha256 -> gzip, zstd or nothing -> tar -> files. Nothing is stored compressed.
+
+mod tree;
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Component, Path, PathBuf};
+
+use sha2::Digest as _;
+
+use super::digest::Digest;
+use super::manifest::Descriptor;
+use super::space::NoSpace;
+use tree::{Attributes, Tree};
+
+/// 8 MiB: what `zstd -19` uses. A larger window would cost the machine as much memory while it unpacks.
+const ZSTD_WINDOW_LOG: u32 = 23;
+const ENTRIES_MAX: usize = 2_000_000;
+const PATH_MAX: usize = 4096;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    #[error("its content is {actual}, {size} bytes")]
+    Mismatch { actual: Digest, size: u64 },
+    #[error("not enough memory for its files")]
+    NoSpace(#[source] NoSpace),
+    #[error("entry {0:?} points outside the image")]
+    Escapes(PathBuf),
+    #[error("cannot create {path:?}")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot decode it")]
+    Decode(#[source] io::Error),
+    #[error("it has more than {ENTRIES_MAX} entries")]
+    TooMany,
+}
+
+/// Says how much may still be written; asked again every few megabytes, because the machine's memory is shared.
+pub trait Budget {
+    fn free(&mut self) -> u64;
+}
+
+impl<F: FnMut() -> u64> Budget for F {
+    fn free(&mut self) -> u64 {
+        self()
+    }
+}
+
+/// Unpacks a layer over what the layers before it left below `root`. Nothing of it may be used unless this succeeds.
+pub fn apply(stream: impl Read, layer: &Descriptor, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
+    let mut hashing = Hashing { inner: stream, hash: sha2::Sha256::new(), size: 0 };
+    let unpacked = unpack(BufReader::with_capacity(64 << 10, &mut hashing), root, budget);
+    if !matches!(unpacked, Err(LayerError::NoSpace(_) | LayerError::File { .. })) {
+        // What follows the archive's end belongs to the digest; after a decoding error it tells damage from nonsense.
+        io::copy(&mut hashing, &mut io::sink()).map_err(LayerError::Decode)?;
+        let (actual, size) = (Digest::from_hash(hashing.hash.finalize().as_slice()), hashing.size);
+        if actual != layer.digest || size != layer.size {
+            return Err(LayerError::Mismatch { actual, size });
+        }
+    }
+    unpacked
+}
+
+struct Hashing<R> {
+    inner: R,
+    hash: sha2::Sha256,
+    size: u64,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.update(buffer.get(..count).unwrap_or_default());
+        self.size += count as u64;
+        Ok(count)
+    }
+}
+
+/// The bytes decide, not the media type: both are written by hand in places.
+fn decoder<'a>(mut stream: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let head = stream.fill_buf()?;
+    if head.starts_with(&[0x1f, 0x8b]) {
+        Ok(Box::new(flate2::bufread::MultiGzDecoder::new(stream)))
+    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(stream)?;
+        decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+        Ok(Box::new(decoder))
+    } else {
+        Ok(Box::new(stream))
+    }
+}
+
+fn unpack(stream: impl BufRead, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
+    let mut archive = tar::Archive::new(decoder(stream).map_err(LayerError::Decode)?);
+    let mut unpacker = Unpacker::new(root, budget)?;
+    for (count, entry) in archive.entries().map_err(LayerError::Decode)?.enumerate() {
+        if count >= ENTRIES_MAX {
+            return Err(LayerError::TooMany);
+        }
+        unpacker.entry(&mut entry.map_err(LayerError::Decode)?)?;
+    }
+    Ok(())
+}
+
+struct Unpacker<'a, B> {
+    tree: Tree,
+    budget: &'a mut B,
+    left: u64,
+    until_asked: u64,
+    /// Hashes of the paths this layer brought: its whiteouts are about the layers below only.
+    own: HashSet<u64>,
+    hasher: RandomState,
+}
+
+const ASK_EVERY: u64 = 4 << 20;
+
+impl<'a, B: Budget> Unpacker<'a, B> {
+    fn new(root: &Path, budget: &'a mut B) -> Result<Self, LayerError> {
+        let tree = Tree::open(root).map_err(|e| failed(root, e))?;
+        let left = budget.free();
+        Ok(Self { tree, budget, left, until_asked: ASK_EVERY, own: HashSet::new(), hasher: RandomState::new() })
+    }
+
+    fn entry(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), LayerError> {
+        let path = inside(&entry.path().map_err(LayerError::Decode)?)?;
+        let Some(name) = path.file_name() else { return self.root(entry) };
+        if let Some(hidden) = name.as_encoded_bytes().strip_prefix(b".wh.") {
+            return self.whiteout(&path, hidden);
+        }
+        let kind = entry.header().entry_type();
+        let attributes = attributes(entry).map_err(LayerError::Decode)?;
+        let wrong = |source| failed(&path, source);
+        match kind {
+            tar::EntryType::Directory => self.tree.directory(&path, &attributes).map_err(wrong)?,
+            tar::EntryType::Symlink => {
+                let target = target(entry)?;
+                self.tree.symlink(&path, &target, &attributes).map_err(wrong)?;
+            }
+            tar::EntryType::Link => {
+                let target = inside(&target(entry)?)?;
+                self.tree.hard_link(&path, &target).map_err(wrong)?;
+            }
+            tar::EntryType::Char | tar::EntryType::Block | tar::EntryType::Fifo => {
+                let device = (entry.header().device_major().ok().flatten(), entry.header().device_minor().ok().flatten());
+                self.tree.node(&path, kind, device, &attributes).map_err(wrong)?;
+            }
+            kind if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() => self.file(&path, entry, &attributes)?,
+            _ => return Ok(()), // global headers and vendors' extensions
+        }
+        self.own.insert(self.hasher.hash_one(&path));
+        Ok(())
+    }
+
+    fn root(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), LayerError> {
+        let attributes = attributes(entry).map_err(LayerError::Decode)?;
+        if entry.header().entry_type().is_dir() {
+            self.tree.adorn_root(&attributes).map_err(|e| failed(Path::new("/"), e))?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path, entry: &mut tar::Entry<'_, impl Read>, attributes: &Attributes) -> Result<(), LayerError> {
+        let wrong = |source| failed(path, source);
+        let file = self.tree.create(path).map_err(wrong)?;
+        self.copy(entry, &file, path)?;
+        Tree::adorn(&file, attributes).map_err(wrong)
+    }
+
+    fn copy(&mut self, entry: &mut impl Read, mut file: &std::fs::File, path: &Path) -> Result<(), LayerError> {
+        let mut buffer = [0; 32 << 10];
+        loop {
+            let count = entry.read(&mut buffer).map_err(LayerError::Decode)?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.spend(count as u64)?;
+            let bytes = buffer.get(..count).unwrap_or_default();
+            io::Write::write_all(&mut file, bytes).map_err(|e| failed(path, e))?;
+        }
+    }
+
+    fn spend(&mut self, bytes: u64) -> Result<(), LayerError> {
+        if self.until_asked < bytes {
+            self.left = self.budget.free();
+            self.until_asked = ASK_EVERY;
+        }
+        self.until_asked = self.until_asked.saturating_sub(bytes);
+        self.left = self.left.checked_sub(bytes).ok_or(LayerError::NoSpace(NoSpace { needed: bytes, free: self.left }))?;
+        Ok(())
+    }
+
+    fn whiteout(&mut self, path: &Path, hidden: &[u8]) -> Result<(), LayerError> {
+        use std::os::unix::ffi::OsStrExt;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let wrong = |source| failed(path, source);
+        if hidden == b".wh..opq" {
+            let own = |p: &Path| self.own.contains(&self.hasher.hash_one(p));
+            return self.tree.clear(directory, &own).map_err(wrong);
+        }
+        let victim = directory.join(std::ffi::OsStr::from_bytes(hidden));
+        if hidden.is_empty() || hidden == b"." || hidden == b".." || self.own.contains(&self.hasher.hash_one(&victim)) {
+            return Ok(());
+        }
+        self.tree.remove(&victim).map_err(wrong)
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> LayerError {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LayerError::NoSpace(NoSpace { needed: 1, free: 0 }),
+        _ => LayerError::File { path: path.to_owned(), source },
+    }
+}
+
+/// The path below the root: `./` and `/` in front mean the same, `..` means nothing good.
+fn inside(path: &Path) -> Result<PathBuf, LayerError> {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::CurDir | Component::RootDir => {}
+            Component::ParentDir | Component::Prefix(_) => return Err(LayerError::Escapes(path.to_owned())),
+        }
+    }
+    if clean.as_os_str().len() > PATH_MAX { Err(LayerError::Escapes(clean)) } else { Ok(clean) }
+}
+
+fn target(entry: &tar::Entry<'_, impl Read>) -> Result<PathBuf, LayerError> {
+    let link = entry.link_name().map_err(LayerError::Decode)?;
+    link.map(|l| l.into_owned()).ok_or_else(|| LayerError::Decode(io::Error::other("a link without a target")))
+}
+
+fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Attributes> {
+    let header = entry.header();
+    let id = |value: u64| u32::try_from(value).map_err(io::Error::other);
+    let mut attributes = Attributes {
+        mode: header.mode()? & 0o7777,
+        uid: id(header.uid()?)?,
+        gid: id(header.gid()?)?,
+        mtime: header.mtime().unwrap_or(0),
+        xattrs: Vec::new(),
+    };
+    if let Some(extensions) = entry.pax_extensions()? {
+        for extension in extensions.flatten() {
+            if let Some(name) = extension.key().ok().and_then(|k| k.strip_prefix("SCHILY.xattr.")) {
+                attributes.xattrs.push((name.to_owned(), extension.value_bytes().to_vec()));
+            }
+        }
+    }
+    Ok(attributes)
+}
+
+#[cfg(test)]
+mod tests;

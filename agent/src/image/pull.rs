@@ -1,0 +1,224 @@
+//! One pull, from the reference to the committed image.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::digest::Digest;
+use super::fetch::{self, Chunks};
+use super::layer::{self, LayerError};
+use super::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind};
+use super::reference::{BadReference, Reference, Version};
+use super::registry::{Client, RequestError};
+use super::retry::{Patience, Retry};
+use super::space::{self, NoSpace};
+use super::store::{Image, Partial, Store, StoreError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    #[error(transparent)]
+    Reference(#[from] BadReference),
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("{what} of {image} is not what its digest says: expected {expected}, got {actual}")]
+    DigestMismatch { image: String, what: &'static str, expected: String, actual: Digest },
+    #[error("layer {digest} of {image}")]
+    Layer {
+        image: String,
+        digest: Digest,
+        #[source]
+        source: LayerError,
+    },
+    #[error("{what} of {image}")]
+    Document {
+        image: String,
+        what: &'static str,
+        #[source]
+        source: BadDocument,
+    },
+    #[error("{image} has no variant for linux/{architecture}")]
+    NoPlatform { image: String, architecture: &'static str },
+    #[error("{image} does not fit")]
+    NoSpace {
+        image: String,
+        #[source]
+        source: NoSpace,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the unpacking thread ended without a result")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// Pulls images one at a time and remembers which manifest each reference last meant.
+pub struct Puller {
+    client: Client,
+    store: Store,
+    patience: Patience,
+    known: HashMap<String, Digest>,
+    free: fn(&std::path::Path) -> u64,
+}
+
+impl Puller {
+    pub fn new(client: Client, store: Store, patience: Patience) -> Self {
+        Self { client, store, patience, known: HashMap::new(), free: space::free }
+    }
+
+    /// As [`Puller::new`], with another answer to how much memory is free.
+    pub fn with_free(mut self, free: fn(&std::path::Path) -> u64) -> Self {
+        self.free = free;
+        self
+    }
+
+    pub async fn pull(&mut self, text: &str) -> Result<Image, PullError> {
+        let image: Reference = text.parse()?;
+        if let Version::Digest(digest) = &image.version
+            && let Some(stored) = self.known.get(text).or(Some(digest)).and_then(|d| self.store.get(d))
+        {
+            return Ok(stored);
+        }
+        let (digest, config, layers) = match self.resolve(&image).await {
+            Ok(resolved) => resolved,
+            Err(error) => return self.fall_back(text, error),
+        };
+        let pulled = match self.store.get(&digest) {
+            Some(stored) => stored,
+            None => self.fetch(&image, &digest, &config, &layers).await?,
+        };
+        self.known.insert(text.to_owned(), digest);
+        Ok(pulled)
+    }
+
+    /// A registry that is gone does not stop an image we have, as in Tinkerbell's agent; a registry that answers does.
+    fn fall_back(&self, text: &str, error: PullError) -> Result<Image, PullError> {
+        let gone = matches!(error, PullError::Request(RequestError::Unreachable { .. } | RequestError::Status { .. }));
+        match self.known.get(text).filter(|_| gone).and_then(|digest| self.store.get(digest)) {
+            Some(stored) => {
+                log::warn!("{}: going on with the copy of {text} pulled before", crate::report::chain(&error));
+                Ok(stored)
+            }
+            None => Err(error),
+        }
+    }
+
+    /// The manifest for this machine, through an index if there is one.
+    async fn resolve(&self, image: &Reference) -> Result<(Digest, Descriptor, Vec<Descriptor>), PullError> {
+        let pinned = match &image.version {
+            Version::Digest(digest) => Some(digest.clone()),
+            Version::Tag(_) => None,
+        };
+        let (digest, kind) = self.manifest(image, &image.manifest(), pinned).await?;
+        let (digest, kind) = match kind {
+            Kind::Index(entries) => {
+                let architecture = manifest::architecture();
+                let nothing = || PullError::NoPlatform { image: image.to_string(), architecture };
+                let chosen = manifest::for_machine(&entries, architecture).ok_or_else(nothing)?;
+                self.manifest(image, &chosen.digest.to_string(), Some(chosen.digest.clone())).await?
+            }
+            kind => (digest, kind),
+        };
+        match kind {
+            Kind::Image { config, layers } => Ok((digest, config, layers)),
+            Kind::Index(_) => Err(PullError::Document { image: image.to_string(), what: "manifest", source: BadDocument::Neither }),
+        }
+    }
+
+    async fn manifest(&self, image: &Reference, name: &str, expected: Option<Digest>) -> Result<(Digest, Kind), PullError> {
+        let (bytes, named) = self.document(image, &format!("manifests/{name}"), manifest::ACCEPT).await?;
+        let actual = Digest::of(&bytes);
+        let expected = expected.map(|d| d.to_string()).or(named.filter(|n| n.starts_with("sha256:")));
+        if let Some(expected) = expected.filter(|e| *e != actual.to_string()) {
+            return Err(PullError::DigestMismatch { image: image.to_string(), what: "the manifest", expected, actual });
+        }
+        let wrong = |source| PullError::Document { image: image.to_string(), what: "manifest", source };
+        Ok((actual, manifest::parse(&bytes).map_err(wrong)?))
+    }
+
+    async fn document(&self, image: &Reference, path: &str, accept: &str) -> Result<(Vec<u8>, Option<String>), RequestError> {
+        let mut retry = Retry::new(&self.patience);
+        loop {
+            let error = match self.client.document(image, path, accept).await {
+                Ok(document) => return Ok(document),
+                Err(error) => error,
+            };
+            let Some(pause) = retry.after(error.hope(), Instant::now()) else { return Err(error) };
+            log::warn!("{}; again in {} ms", crate::report::chain(&error), pause.as_millis());
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn config(&self, image: &Reference, config: &Descriptor) -> Result<ImageConfig, PullError> {
+        let (bytes, _) = self.document(image, &format!("blobs/{}", config.digest), "*/*").await?;
+        let actual = Digest::of(&bytes);
+        if actual != config.digest {
+            let expected = config.digest.to_string();
+            return Err(PullError::DigestMismatch { image: image.to_string(), what: "the configuration", expected, actual });
+        }
+        let wrong = |source: serde_json::Error| PullError::Document {
+            image: image.to_string(),
+            what: "configuration",
+            source: source.into(),
+        };
+        serde_json::from_slice(&bytes).map_err(wrong)
+    }
+
+    async fn fetch(&self, image: &Reference, digest: &Digest, config: &Descriptor, layers: &[Descriptor]) -> Result<Image, PullError> {
+        let config = self.config(image, config).await?;
+        self.admit(image, digest, layers).await?;
+        let partial = self.store.begin(digest)?;
+        for layer in layers {
+            self.layer(image, layer, &partial).await?;
+        }
+        Ok(partial.commit(config)?)
+    }
+
+    /// Refuses before any layer moves. Images of earlier actions make room first.
+    async fn admit(&self, image: &Reference, digest: &Digest, layers: &[Descriptor]) -> Result<(), PullError> {
+        let Err(first) = self.fits(image, layers).await else { return Ok(()) };
+        if self.store.evict_all_but(digest)? > 0 && self.fits(image, layers).await.is_ok() {
+            return Ok(());
+        }
+        Err(PullError::NoSpace { image: image.to_string(), source: first })
+    }
+
+    async fn fits(&self, image: &Reference, layers: &[Descriptor]) -> Result<(), NoSpace> {
+        let free = (self.free)(self.store.root());
+        let estimated = space::estimate(layers);
+        if space::at_least(layers) > free || estimated <= free {
+            return space::admit(estimated, free);
+        }
+        // In between, the exact size decides, where gzip tells it.
+        let mut needed = 0u64;
+        for layer in layers {
+            let trailer = if space::is_gzip(layer) { self.client.trailer(image, &layer.digest.to_string()).await } else { None };
+            let exact = trailer.and_then(|t| space::plausible(layer.size, t));
+            needed = needed.saturating_add(exact.unwrap_or_else(|| space::estimate(std::slice::from_ref(layer))));
+        }
+        space::admit(needed, free)
+    }
+
+    async fn layer(&self, image: &Reference, layer: &Descriptor, partial: &Partial) -> Result<(), PullError> {
+        let (sender, receiver) = mpsc::channel(fetch::CHUNKS);
+        let (descriptor, rootfs, free) = (layer.clone(), partial.rootfs(), self.free);
+        let store = self.store.root().to_owned();
+        let unpacking = tokio::task::spawn_blocking(move || {
+            layer::apply(Chunks::new(receiver), &descriptor, &rootfs, &mut move || free(&store))
+        });
+        let fed = fetch::feed(&self.client, &self.patience, image, layer, &sender).await;
+        drop(sender); // the end of the stream, for better or worse
+        let unpacked = unpacking.await?;
+        fed?;
+        unpacked.map_err(|source| match source {
+            LayerError::Mismatch { actual, .. } => {
+                let expected = layer.digest.to_string();
+                PullError::DigestMismatch { image: image.to_string(), what: "a layer", expected, actual }
+            }
+            LayerError::NoSpace(mut source) => {
+                source.needed = source.needed.max(space::estimate(std::slice::from_ref(layer)));
+                PullError::NoSpace { image: image.to_string(), source }
+            }
+            source => PullError::Layer { image: image.to_string(), digest: layer.digest.clone(), source },
+        })
+    }
+}

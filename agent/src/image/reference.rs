@@ -1,0 +1,176 @@
+//! Image references: `[registry/]repository[:tag][@digest]`. Our own parser, because the one in oci-spec compiles
+//! a regular expression that keeps 11 MB of the machine's memory.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::digest::{Digest, NotADigest};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// `host` or `host:port`, as credentials and plain-HTTP lists name it.
+    pub registry: String,
+    pub repository: String,
+    pub version: Version,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Version {
+    Tag(String),
+    /// Pinned: the manifest must have this digest, whatever a tag beside it says.
+    Digest(Digest),
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadReference {
+    #[error("the image reference is empty")]
+    Empty,
+    #[error("image reference {reference:?}: {part:?} is not a valid {what}")]
+    Part { reference: String, part: String, what: &'static str },
+    #[error("image reference {reference:?}")]
+    Digest {
+        reference: String,
+        #[source]
+        source: NotADigest,
+    },
+}
+
+/// Short names belong to Docker Hub, as for Docker, containerd and Tinkerbell's agent (which adds no prefix either).
+const HUB: &str = "docker.io";
+const HUB_HOST: &str = "registry-1.docker.io";
+
+impl Reference {
+    /// The host that answers for the registry.
+    pub fn host(&self) -> &str {
+        if self.registry == HUB { HUB_HOST } else { &self.registry }
+    }
+
+    /// What follows `/manifests/` in the registry's API.
+    pub fn manifest(&self) -> String {
+        match &self.version {
+            Version::Tag(tag) => tag.clone(),
+            Version::Digest(digest) => digest.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)?;
+        match &self.version {
+            Version::Tag(tag) => write!(f, ":{tag}"),
+            Version::Digest(digest) => write!(f, "@{digest}"),
+        }
+    }
+}
+
+impl FromStr for Reference {
+    type Err = BadReference;
+
+    fn from_str(text: &str) -> Result<Self, BadReference> {
+        if text.is_empty() {
+            return Err(BadReference::Empty);
+        }
+        let bad = |part: &str, what| BadReference::Part { reference: text.to_owned(), part: part.to_owned(), what };
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => {
+                let parsed = digest.parse().map_err(|source| BadReference::Digest { reference: text.to_owned(), source })?;
+                (name, Some(parsed))
+            }
+            None => (text, None),
+        };
+        let (name, tag) = match name.rsplit_once(':') {
+            Some((left, tag)) if !tag.contains('/') => (left, Some(tag)),
+            _ => (name, None),
+        };
+        if let Some(tag) = tag.filter(|t| !is_tag(t)) {
+            return Err(bad(tag, "tag"));
+        }
+        let (registry, repository) = split_registry(name);
+        if !is_registry(&registry) {
+            return Err(bad(&registry, "registry"));
+        }
+        if repository.len() > 255 || !repository.split('/').all(is_component) {
+            return Err(bad(&repository, "repository name"));
+        }
+        let version = match digest {
+            Some(digest) => Version::Digest(digest),
+            None => Version::Tag(tag.unwrap_or("latest").to_owned()),
+        };
+        Ok(Self { registry, repository, version })
+    }
+}
+
+/// The first component is a registry if it could not be a repository's: it has a dot, a port, or is `localhost`.
+fn split_registry(name: &str) -> (String, String) {
+    match name.split_once('/') {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+            let registry = if first == "index.docker.io" { HUB } else { first };
+            let official = registry == HUB && !rest.contains('/');
+            (registry.to_owned(), if official { format!("library/{rest}") } else { rest.to_owned() })
+        }
+        Some(_) => (HUB.to_owned(), name.to_owned()),
+        None => (HUB.to_owned(), format!("library/{name}")),
+    }
+}
+
+fn is_registry(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host_ok = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-')),
+    };
+    host_ok && port.is_none_or(|p| p.parse::<u16>().is_ok())
+}
+
+fn is_component(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let (Some(first), Some(last)) = (text.bytes().next(), text.bytes().last()) else { return false };
+    inner(first) && inner(last) && text.bytes().all(|b| inner(b) || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_tag(text: &str) -> bool {
+    let first_ok = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+    first_ok && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn names_expand_as_docker_expands_them() {
+        let pinned = format!("a/b@sha256:{}", "0".repeat(64));
+        for (given, want) in [
+            ("alpine", "docker.io/library/alpine:latest"),
+            ("alpine:3.20", "docker.io/library/alpine:3.20"),
+            ("bitnami/redis", "docker.io/bitnami/redis:latest"),
+            ("index.docker.io/alpine", "docker.io/library/alpine:latest"),
+            ("localhost/x", "localhost/x:latest"),
+            ("10.0.0.1:5000/image2disk:v1.0.0", "10.0.0.1:5000/image2disk:v1.0.0"),
+            ("[fd00::1]:5000/a/b", "[fd00::1]:5000/a/b:latest"),
+            ("quay.io/tinkerbell/actions/writefile:latest", "quay.io/tinkerbell/actions/writefile:latest"),
+            (pinned.as_str(), &format!("docker.io/{pinned}")),
+            (&pinned.replace('@', ":tag@"), &format!("docker.io/{pinned}")),
+        ] {
+            assert_eq!(given.parse::<Reference>().unwrap().to_string(), want, "{given}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_quoted() {
+        for bad in ["", "a b", "UPPER/case", "reg.example:99999/a", "a//b", "a:b c", "../../etc", "a@sha256:zz", "a/", "x.y/-a"] {
+            assert!(bad.parse::<Reference>().is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn the_hub_answers_at_another_host() {
+        assert_eq!("alpine".parse::<Reference>().unwrap().host(), "registry-1.docker.io");
+    }
+}

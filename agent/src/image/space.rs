@@ -1,0 +1,98 @@
+//! Whether an image fits: every byte of it is memory of the machine.
+
+use std::path::Path;
+
+use super::manifest::Descriptor;
+
+/// Left to everything that is not the image: the agent, the action itself, the kernel's own needs.
+const RESERVE: u64 = 12 << 20;
+
+/// More is needed than there is; both in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("needs about {needed} bytes, {free} bytes of memory are free")]
+pub struct NoSpace {
+    pub needed: u64,
+    pub free: u64,
+}
+
+/// Bytes the layers take once unpacked: exact for plain archives, and for compressed ones two and a half times
+/// their size, which is what gzip and zstd make of programs and libraries.
+pub fn estimate(layers: &[Descriptor]) -> u64 {
+    layers.iter().map(|l| if is_compressed(l) { l.size.saturating_mul(5) / 2 } else { l.size }).fold(0, u64::saturating_add)
+}
+
+/// No layer unpacks to less than this.
+pub fn at_least(layers: &[Descriptor]) -> u64 {
+    layers.iter().map(|l| l.size).fold(0, u64::saturating_add)
+}
+
+pub fn is_compressed(layer: &Descriptor) -> bool {
+    !layer.media_type.ends_with(".tar")
+}
+
+pub fn is_gzip(layer: &Descriptor) -> bool {
+    layer.media_type.ends_with("gzip")
+}
+
+/// What gzip's last four bytes say of the unpacked size, if it can be true: they hold it modulo 4 GiB and
+/// describe only the last member, and deflate never exceeds 1032 to 1.
+pub fn plausible(compressed: u64, trailer: [u8; 4]) -> Option<u64> {
+    let size = u64::from(u32::from_le_bytes(trailer));
+    (compressed <= size.saturating_mul(2) && size <= compressed.saturating_mul(1032) && compressed < 1 << 30).then_some(size)
+}
+
+pub fn admit(needed: u64, free: u64) -> Result<(), NoSpace> {
+    if needed <= free { Ok(()) } else { Err(NoSpace { needed, free }) }
+}
+
+/// What may be written below `path`: the file system's free space and the machine's free memory, the smaller of the two.
+pub fn free(path: &Path) -> u64 {
+    let memory = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text));
+    let disk = rustix::fs::statvfs(path).ok().map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+    let usable = memory.map_or(u64::MAX, |m| m.saturating_sub(RESERVE));
+    usable.min(disk.unwrap_or(u64::MAX))
+}
+
+pub fn mem_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn layer(media_type: &str, size: u64) -> Descriptor {
+        let digest = super::super::digest::Digest::of(b"");
+        Descriptor { media_type: media_type.into(), digest, size, platform: None }
+    }
+
+    #[test]
+    fn compressed_layers_count_for_more_than_they_weigh() {
+        let layers = [layer("application/vnd.oci.image.layer.v1.tar+zstd", 1000), layer("application/vnd.oci.image.layer.v1.tar", 10)];
+        assert_eq!((estimate(&layers), at_least(&layers)), (2510, 1010));
+        assert_eq!(estimate(&[layer("", u64::MAX), layer("", u64::MAX)]), u64::MAX, "absurd sizes do not wrap");
+    }
+
+    #[test]
+    fn a_refusal_holds_both_numbers() {
+        assert_eq!(admit(5, 5), Ok(()));
+        assert_eq!(admit(6, 5), Err(NoSpace { needed: 6, free: 5 }));
+    }
+
+    #[test]
+    fn an_unbelievable_gzip_trailer_is_not_believed() {
+        assert_eq!(plausible(1000, 4000u32.to_le_bytes()), Some(4000));
+        assert_eq!(plausible(1000, 20u32.to_le_bytes()), None, "the last of several members");
+        assert_eq!(plausible(10, u32::MAX.to_le_bytes()), None);
+        assert_eq!(plausible(3 << 30, 4000u32.to_le_bytes()), None, "may have wrapped");
+    }
+
+    #[test]
+    fn free_memory_is_read_from_meminfo() {
+        assert_eq!(mem_available("MemTotal: 10 kB\nMemAvailable:     52 kB\n"), Some(52 * 1024));
+        assert_eq!(mem_available("MemTotal: 10 kB\n"), None);
+    }
+}
