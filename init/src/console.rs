@@ -78,7 +78,7 @@ fn say(level: Level, text: &str) {
 /// Without a kernel log: whatever the kernel made our console, which need not exist.
 fn say_directly(record: &str) {
     let text = record.split_once('>').map_or(record, |(_, text)| text);
-    let line = format!("{text}\r\n");
+    let line = text.replace('\n', "\r\n");
     let console = OpenOptions::new().write(true).open("/dev/console");
     let _ = match console {
         Ok(mut console) => console.write_all(line.as_bytes()),
@@ -86,7 +86,8 @@ fn say_directly(record: &str) {
     };
 }
 
-/// One kernel log record for each line of the text, with its priority (facility user) and our name in front.
+/// One kernel log record for each line of the text, with its priority (facility user) and our name in front. Without
+/// the newline the kernel would wait for a continuation, and show the record only when the next one comes.
 fn records(level: Level, text: &str) -> Vec<String> {
     let (priority, word) = match level {
         Level::Error => (11, "error: "),
@@ -97,7 +98,7 @@ fn records(level: Level, text: &str) -> Vec<String> {
     // What is fatal says so itself, in the words the operators look for.
     let word = if text.starts_with("FATAL: ") { "" } else { word };
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.flat_map(pieces).map(|line| format!("<{priority}>thimble: {word}{line}")).collect()
+    lines.flat_map(pieces).map(|line| format!("<{priority}>thimble: {word}{line}\n")).collect()
 }
 
 fn pieces(line: &str) -> Vec<&str> {
@@ -120,11 +121,11 @@ mod tests {
     #[test]
     fn every_line_is_a_record_of_its_own_at_a_level_the_console_shows() {
         for (level, text, expected) in [
-            (Level::Info, "a", vec!["<13>thimble: a"]),
-            (Level::Warn, "a\n\nb\n", vec!["<12>thimble: warning: a", "<12>thimble: warning: b"]),
-            (Level::Error, "a", vec!["<11>thimble: error: a"]),
-            (Level::Error, "FATAL: a: b", vec!["<11>thimble: FATAL: a: b"]),
-            (Level::Debug, "a", vec!["<15>thimble: a"]),
+            (Level::Info, "a", vec!["<13>thimble: a\n"]),
+            (Level::Warn, "a\n\nb\n", vec!["<12>thimble: warning: a\n", "<12>thimble: warning: b\n"]),
+            (Level::Error, "a", vec!["<11>thimble: error: a\n"]),
+            (Level::Error, "FATAL: a: b", vec!["<11>thimble: FATAL: a: b\n"]),
+            (Level::Debug, "a", vec!["<15>thimble: a\n"]),
         ] {
             assert_eq!(records(level, text), expected);
         }
