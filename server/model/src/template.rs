@@ -107,6 +107,9 @@ fn names_are_unique(document: &Node, file: &str, mistakes: &mut Vec<Mistake>) {
     }
     unique(tasks, "tasks", file, mistakes);
     for (index, task) in tasks.iter().enumerate() {
+        if task.get("actions").is_some_and(|list| matches!(&list.content, yaml::Content::List(items) if items.is_empty())) {
+            mistakes.push(task.place.mistake(file, &format!("tasks[{index}].actions"), "at least one action is needed"));
+        }
         unique(items(task, "actions"), &format!("tasks[{index}].actions"), file, mistakes);
     }
 }

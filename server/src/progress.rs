@@ -1,0 +1,326 @@
+//! What a workflow does next and what a report does to it. Pure: no clock, no store.
+//!
+//! The rules: actions run in order, one at a time, at least once. An action that is PENDING or RUNNING is handed out
+//! again when its agent asks. What is final stays final: nothing runs after a recorded failure, and a finished workflow
+//! never runs again.
+
+use jiff::{SignedDuration, Timestamp};
+use model::{ActionState, AgentId, CurrentState, Document, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
+
+/// What an agent that asks this workflow for work is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Run(Position),
+    Idle(Idle),
+}
+
+/// An action by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub task: usize,
+    pub action: usize,
+    /// The agent had already said that it runs this action: it was interrupted and begins again.
+    pub again: bool,
+}
+
+/// Why there is nothing to do in this workflow for this agent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Not rendered, or disabled.
+    NoTasks,
+    Preparing,
+    /// In a state in which nothing is handed out.
+    NotRunnable,
+    OtherAgent,
+    NothingLeft,
+}
+
+/// What an agent says of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    pub agent: AgentId,
+    pub task_id: String,
+    pub action_id: String,
+    pub state: ActionState,
+    pub started: Option<Timestamp>,
+    pub stopped: Option<Timestamp>,
+    pub duration: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Known already: a repeated report.
+    Nothing,
+    Recorded,
+    /// The last action succeeded; `finish` ends the workflow once the work after it is done.
+    LastAction,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("action not found")]
+    NotFound,
+    #[error("action {action} is {recorded} and stays so, {reported} was reported")]
+    Final { action: String, recorded: ActionState, reported: ActionState },
+    #[error("the workflow is {state} and stays so")]
+    Finished { state: WorkflowState },
+    #[error("action {action} is not the current one, {current} is")]
+    NotCurrent { action: String, current: String },
+}
+
+/// Puts the rendered tasks into a workflow that has not started. `new_id` gives each task and action its ULID.
+pub fn begin(workflow: &mut Workflow, document: Document, mut new_id: impl FnMut() -> String) {
+    let mut task = |task: model::Task| WorkflowTask {
+        id: new_id(),
+        name: task.name,
+        agent_id: AgentId(task.worker),
+        volumes: task.volumes,
+        environment: task.environment,
+        actions: task.actions.into_iter().map(|action| pending(action, new_id())).collect(),
+    };
+    let status = &mut workflow.status;
+    status.tasks = document.tasks.into_iter().map(&mut task).collect();
+    status.agent_id = status.tasks.first().map(|task| task.agent_id.clone());
+    status.global_timeout = document.global_timeout;
+    status.template_rendering = Some("successful".to_owned());
+    status.state = Some(WorkflowState::Pending);
+    status.message.clear();
+}
+
+fn pending(action: model::Action, id: String) -> WorkflowAction {
+    WorkflowAction {
+        id,
+        name: action.name,
+        image: action.image,
+        timeout: action.timeout,
+        command: action.command,
+        volumes: action.volumes,
+        pid: action.pid,
+        namespaces: action.namespaces,
+        environment: action.environment,
+        ..WorkflowAction::default()
+    }
+}
+
+/// The first action that has not succeeded.
+fn current(workflow: &Workflow) -> Option<(usize, usize, &WorkflowTask, &WorkflowAction)> {
+    workflow.status.tasks.iter().enumerate().find_map(|(t, task)| {
+        let (a, action) = task.actions.iter().enumerate().find(|(_, action)| action.state != ActionState::Success)?;
+        Some((t, a, task, action))
+    })
+}
+
+/// What the agent is to do in this workflow.
+#[must_use]
+pub fn next_action(workflow: &Workflow, agent: &AgentId) -> Next {
+    if workflow.spec.disabled == Some(true) || workflow.status.tasks.is_empty() {
+        return Next::Idle(Idle::NoTasks);
+    }
+    match workflow.status.state {
+        Some(WorkflowState::Pending | WorkflowState::Running) => {}
+        Some(WorkflowState::Preparing) => return Next::Idle(Idle::Preparing),
+        _ => return Next::Idle(Idle::NotRunnable),
+    }
+    match current(workflow) {
+        None => Next::Idle(Idle::NothingLeft),
+        Some((.., action)) if action.state.is_final() => Next::Idle(Idle::NotRunnable),
+        Some((_, _, task, _)) if task.agent_id != *agent => Next::Idle(Idle::OtherAgent),
+        Some((task, index, _, action)) => {
+            Next::Run(Position { task, action: index, again: action.state == ActionState::Running })
+        }
+    }
+}
+
+/// Of an agent's workflows, oldest first, the one to work on: where it was interrupted, else the oldest that has work.
+///
+/// # Errors
+/// Why there is none: the reason of the newest workflow, or nothing when there is no workflow at all.
+pub fn choose<'w>(
+    workflows: impl Iterator<Item = &'w Workflow>,
+    agent: &AgentId,
+) -> Result<(&'w Workflow, Position), Option<Idle>> {
+    let (mut first, mut reason) = (None, None);
+    for workflow in workflows {
+        match next_action(workflow, agent) {
+            Next::Run(position) if position.again => return Ok((workflow, position)),
+            Next::Run(position) => first = first.or(Some((workflow, position))),
+            Next::Idle(idle) => reason = Some(idle),
+        }
+    }
+    first.ok_or(reason)
+}
+
+/// Notes that the action was handed out. True if that changed anything worth storing.
+pub fn hand_out(workflow: &mut Workflow, position: Position) -> bool {
+    let status = &mut workflow.status;
+    let Some(task) = status.tasks.get_mut(position.task) else { return false };
+    let Some(action) = task.actions.get_mut(position.action) else { return false };
+    if position.again {
+        action.attempts += 1;
+        action.message = format!("interrupted; handed out again, attempt {}", action.attempts);
+        status.message = format!("action {} was interrupted and begins again, attempt {}", action.name, action.attempts);
+    } else {
+        action.attempts = action.attempts.max(1);
+    }
+    let now = CurrentState {
+        agent_id: task.agent_id.clone(),
+        task_id: task.id.clone(),
+        action_id: action.id.clone(),
+        state: action.state,
+        action_name: action.name.clone(),
+        task_name: task.name.clone(),
+    };
+    let changed = position.again || status.current_state.as_ref() != Some(&now);
+    status.agent_id = Some(now.agent_id.clone());
+    status.current_state = Some(now);
+    changed
+}
+
+/// Records a report.
+///
+/// # Errors
+/// `Refused` leaves the workflow as it was.
+pub fn apply(workflow: &mut Workflow, report: &Report, now: Timestamp) -> Result<Change, Refused> {
+    let (task, index) = locate(workflow, report).ok_or(Refused::NotFound)?;
+    let found = workflow.status.tasks.get(task).and_then(|task| task.actions.get(index)).ok_or(Refused::NotFound)?;
+    if found.state.is_final() && found.state == report.state {
+        return Ok(Change::Nothing);
+    }
+    if found.state.is_final() {
+        return Err(Refused::Final { action: found.name.clone(), recorded: found.state, reported: report.state });
+    }
+    match workflow.status.state {
+        Some(state) if state.is_runnable() => {}
+        state => return Err(Refused::Finished { state: state.unwrap_or(WorkflowState::Preparing) }),
+    }
+    match current(workflow) {
+        Some((t, a, ..)) if (t, a) == (task, index) => {}
+        Some((.., current)) => return Err(Refused::NotCurrent { action: found.name.clone(), current: current.name.clone() }),
+        None => return Err(Refused::NotFound),
+    }
+    if report.state == ActionState::Pending {
+        return Ok(Change::Nothing); // says nothing that is not known
+    }
+    Ok(record(workflow, (task, index), report, now))
+}
+
+fn locate(workflow: &Workflow, report: &Report) -> Option<(usize, usize)> {
+    workflow.status.tasks.iter().enumerate().filter(|(_, task)| task.agent_id == report.agent).find_map(|(t, task)| {
+        let (a, _) = task.actions.iter().enumerate().find(|(_, action)| action.id == report.action_id)?;
+        Some((t, a))
+    })
+}
+
+fn record(workflow: &mut Workflow, (task, index): (usize, usize), report: &Report, now: Timestamp) -> Change {
+    let status = &mut workflow.status;
+    let (Some(task), first) = (status.tasks.get_mut(task), (task, index) == (0, 0)) else { return Change::Nothing };
+    let Some(action) = task.actions.get_mut(index) else { return Change::Nothing };
+    let before = action.clone();
+    action.state = report.state;
+    action.attempts = action.attempts.max(1);
+    action.execution_start = report.started.or(action.execution_start).or(Some(now));
+    if !report.message.is_empty() {
+        action.message.clone_from(&report.message);
+    }
+    if report.state.is_final() {
+        let stop = report.stopped.unwrap_or(now);
+        action.execution_stop = Some(stop);
+        let took =
+            action.execution_start.map(|start| stop.duration_since(start)).filter(|took| !took.is_negative()).unwrap_or_default();
+        action.execution_duration = if report.duration.is_empty() { took_text(took) } else { report.duration.clone() };
+    }
+    let unchanged = *action == before;
+    status.current_state = Some(CurrentState {
+        agent_id: task.agent_id.clone(),
+        task_id: task.id.clone(),
+        action_id: action.id.clone(),
+        state: report.state,
+        action_name: action.name.clone(),
+        task_name: task.name.clone(),
+    });
+    let (name, message, attempts) = (action.name.clone(), action.message.clone(), action.attempts);
+    match report.state {
+        ActionState::Failed | ActionState::Timeout => {
+            let reason = if message.is_empty() { String::new() } else { format!(": {message}") };
+            let tries = if attempts > 1 { format!(" in attempt {attempts}") } else { String::new() };
+            status.message = format!("action {name} ended {}{tries}{reason}", report.state);
+            status.state = Some(if report.state == ActionState::Failed { WorkflowState::Failed } else { WorkflowState::Timeout });
+            return Change::Recorded;
+        }
+        _ => status.state = Some(WorkflowState::Running),
+    }
+    if first && status.global_execution_stop.is_none() && status.global_timeout > 0 {
+        status.global_execution_stop = now.checked_add(SignedDuration::from_secs(status.global_timeout)).ok();
+    }
+    if report.state == ActionState::Running {
+        return if unchanged { Change::Nothing } else { Change::Recorded };
+    }
+    advance(workflow)
+}
+
+/// After a success: the next task's agent, or the end.
+fn advance(workflow: &mut Workflow) -> Change {
+    match current(workflow).map(|(_, _, task, _)| task.agent_id.clone()) {
+        Some(agent) => {
+            workflow.status.agent_id = Some(agent);
+            Change::Recorded
+        }
+        None => {
+            workflow.status.state = Some(WorkflowState::Post);
+            Change::LastAction
+        }
+    }
+}
+
+/// The work after the last action is done.
+pub fn finish(workflow: &mut Workflow) {
+    if workflow.status.state == Some(WorkflowState::Post) {
+        workflow.status.state = Some(WorkflowState::Success);
+        let repeated: u32 =
+            workflow.status.tasks.iter().flat_map(|task| &task.actions).map(|action| action.attempts.saturating_sub(1)).sum();
+        let note = if repeated > 0 { format!("; {repeated} interrupted attempts were repeated") } else { String::new() };
+        workflow.status.message = format!("all actions succeeded{note}");
+    }
+}
+
+/// Ends a workflow whose global timeout has passed. True if it did.
+pub fn expire(workflow: &mut Workflow, now: Timestamp) -> bool {
+    let status = &mut workflow.status;
+    if !status.state.is_some_and(WorkflowState::is_runnable) || status.global_execution_stop.is_none_or(|stop| now < stop) {
+        return false;
+    }
+    let message = format!("the workflow's global timeout of {} s has passed", status.global_timeout);
+    if let Some(action) =
+        status.tasks.iter_mut().flat_map(|task| &mut task.actions).find(|action| action.state == ActionState::Running)
+    {
+        action.state = ActionState::Timeout;
+        action.execution_stop = Some(now);
+        action.message.clone_from(&message);
+    }
+    if let Some(current) = &mut status.current_state {
+        current.state = ActionState::Timeout;
+    }
+    status.state = Some(WorkflowState::Timeout);
+    status.message = message;
+    true
+}
+
+/// Two units at most, as Tinkerbell's agents write it: `1h2m0s` is `1h2m`, `3.25s` is `3s250ms`.
+#[must_use]
+pub fn took_text(took: SignedDuration) -> String {
+    let millis = took.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+    let mut rest = millis.max(0);
+    let parts = units.map(|(size, unit)| {
+        let count = rest / size;
+        rest %= size;
+        (count, unit)
+    });
+    let text: String =
+        parts.iter().filter(|(count, _)| *count > 0).take(2).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// `tasks` is `agent: actions`, actions named `a0`, `a1`, ...
+fn workflow(tasks: &[(&str, usize)]) -> Workflow {
+    let document = Document {
+        name: "d".into(),
+        global_timeout: 0,
+        tasks: tasks
+            .iter()
+            .enumerate()
+            .map(|(t, (agent, actions))| model::Task {
+                name: format!("t{t}"),
+                worker: (*agent).into(),
+                volumes: vec![],
+                environment: Default::default(),
+                actions: (0..*actions)
+                    .map(|a| serde_json::from_value(serde_json::json!({"name": format!("a{a}"), "image": "i"})).unwrap())
+                    .collect(),
+            })
+            .collect(),
+    };
+    let mut workflow = Workflow {
+        api_version: String::new(),
+        kind: String::new(),
+        metadata: Default::default(),
+        spec: Default::default(),
+        status: Default::default(),
+    };
+    let mut id = 0;
+    begin(&mut workflow, document, || {
+        id += 1;
+        id.to_string()
+    });
+    workflow
+}
+
+fn report(workflow: &Workflow, at: (usize, usize), state: ActionState) -> Report {
+    let task = &workflow.status.tasks[at.0];
+    Report {
+        agent: task.agent_id.clone(),
+        task_id: task.id.clone(),
+        action_id: task.actions[at.1].id.clone(),
+        state,
+        ..Report::default()
+    }
+}
+
+fn say(workflow: &mut Workflow, at: (usize, usize), state: ActionState) -> Result<Change, Refused> {
+    let report = report(workflow, at, state);
+    apply(workflow, &report, NOW)
+}
+
+use ActionState::{Failed, Pending, Running, Success, Timeout};
+
+fn run(task: usize, action: usize, again: bool) -> Next {
+    Next::Run(Position { task, action, again })
+}
+
+#[test]
+fn actions_follow_each_other_over_tasks_and_agents() {
+    let mut w = workflow(&[("a", 2), ("b", 1)]);
+    let (a, b) = (AgentId::from("a"), AgentId::from("b"));
+    assert_eq!((next_action(&w, &a), next_action(&w, &b)), (run(0, 0, false), Next::Idle(Idle::OtherAgent)));
+    for action in 0..2 {
+        assert_eq!(say(&mut w, (0, action), Running), Ok(Change::Recorded));
+        assert_eq!(next_action(&w, &a), run(0, action, true), "asked again while it runs");
+        assert_eq!(say(&mut w, (0, action), Success), Ok(Change::Recorded));
+    }
+    assert_eq!((next_action(&w, &a), next_action(&w, &b)), (Next::Idle(Idle::OtherAgent), run(1, 0, false)));
+    assert_eq!(w.status.agent_id, Some(b.clone()));
+    say(&mut w, (1, 0), Running).unwrap();
+    assert_eq!(say(&mut w, (1, 0), Success), Ok(Change::LastAction));
+    assert_eq!(w.status.state, Some(WorkflowState::Post));
+    finish(&mut w);
+    assert_eq!((w.status.state, next_action(&w, &b)), (Some(WorkflowState::Success), Next::Idle(Idle::NotRunnable)));
+}
+
+#[test]
+fn what_is_final_stays_final() {
+    for (case, first, then, expected) in [
+        ("a success repeated", Success, Success, Ok(Change::Nothing)),
+        ("a failure repeated", Failed, Failed, Ok(Change::Nothing)),
+        (
+            "running after success",
+            Success,
+            Running,
+            Err(Refused::Final { action: "a0".into(), recorded: Success, reported: Running }),
+        ),
+        (
+            "failure after success",
+            Success,
+            Failed,
+            Err(Refused::Final { action: "a0".into(), recorded: Success, reported: Failed }),
+        ),
+        (
+            "running after failure",
+            Failed,
+            Running,
+            Err(Refused::Final { action: "a0".into(), recorded: Failed, reported: Running }),
+        ),
+        (
+            "success after timeout",
+            Timeout,
+            Success,
+            Err(Refused::Final { action: "a0".into(), recorded: Timeout, reported: Success }),
+        ),
+    ] {
+        let mut w = workflow(&[("a", 2)]);
+        say(&mut w, (0, 0), Running).unwrap();
+        say(&mut w, (0, 0), first).unwrap();
+        let before = w.clone();
+        assert_eq!(say(&mut w, (0, 0), then), expected, "{case}");
+        assert_eq!(w, before, "{case}");
+    }
+}
+
+#[test]
+fn nothing_runs_after_a_failure() {
+    for (state, ends) in [(Failed, WorkflowState::Failed), (Timeout, WorkflowState::Timeout)] {
+        let mut w = workflow(&[("a", 2)]);
+        say(&mut w, (0, 0), Running).unwrap();
+        say(&mut w, (0, 0), state).unwrap();
+        assert_eq!((w.status.state, next_action(&w, &"a".into())), (Some(ends), Next::Idle(Idle::NotRunnable)));
+        assert_eq!(say(&mut w, (0, 1), Running), Err(Refused::Finished { state: ends }));
+    }
+}
+
+#[test]
+fn only_the_current_action_is_reported() {
+    let mut w = workflow(&[("a", 2)]);
+    assert_eq!(say(&mut w, (0, 1), Running), Err(Refused::NotCurrent { action: "a1".into(), current: "a0".into() }));
+    let stranger = Report { agent: "b".into(), ..report(&w, (0, 0), Running) };
+    assert_eq!(apply(&mut w, &stranger, NOW), Err(Refused::NotFound));
+    let unknown = Report { action_id: "99".into(), ..report(&w, (0, 0), Running) };
+    assert_eq!(apply(&mut w, &unknown, NOW), Err(Refused::NotFound));
+}
+
+#[test]
+fn attempts_are_counted_when_an_agent_begins_again() {
+    let mut w = workflow(&[("a", 1)]);
+    let hand = |w: &mut Workflow| {
+        let Next::Run(position) = next_action(w, &"a".into()) else { panic!() };
+        hand_out(w, position)
+    };
+    assert!(hand(&mut w));
+    assert!(!hand(&mut w), "asked twice before running: nothing new");
+    assert_eq!(w.status.tasks[0].actions[0].attempts, 1);
+    say(&mut w, (0, 0), Running).unwrap();
+    assert!(hand(&mut w));
+    assert_eq!(w.status.tasks[0].actions[0].attempts, 2);
+    assert_eq!(w.status.message, "action a0 was interrupted and begins again, attempt 2");
+    say(&mut w, (0, 0), Running).unwrap();
+    let failure = Report { message: "exit code 3".into(), ..report(&w, (0, 0), Failed) };
+    apply(&mut w, &failure, NOW).unwrap();
+    assert_eq!(w.status.message, "action a0 ended FAILED in attempt 2: exit code 3");
+}
+
+#[test]
+fn an_interrupted_workflow_goes_before_an_older_one_and_finished_ones_hide_nothing() {
+    let mut failed = workflow(&[("a", 1)]);
+    say(&mut failed, (0, 0), Failed).unwrap();
+    let older = workflow(&[("a", 1)]);
+    let mut newer = workflow(&[("a", 1)]);
+    let agent = AgentId::from("a");
+    assert_eq!(choose([&failed, &older, &newer].into_iter(), &agent).map(|(w, _)| std::ptr::eq(w, &older)), Ok(true));
+    say(&mut newer, (0, 0), Running).unwrap();
+    assert_eq!(choose([&failed, &older, &newer].into_iter(), &agent).map(|(w, _)| std::ptr::eq(w, &newer)), Ok(true));
+    assert_eq!(choose([&failed].into_iter(), &agent), Err(Some(Idle::NotRunnable)));
+    assert_eq!(choose([].into_iter(), &agent), Err(None));
+}
+
+#[test]
+fn idle_says_why() {
+    let agent = AgentId::from("a");
+    let mut w = workflow(&[("a", 1)]);
+    w.spec.disabled = Some(true);
+    assert_eq!(next_action(&w, &agent), Next::Idle(Idle::NoTasks));
+    assert_eq!(next_action(&workflow(&[]), &agent), Next::Idle(Idle::NoTasks));
+    assert_eq!(next_action(&workflow(&[("a", 0)]), &agent), Next::Idle(Idle::NothingLeft));
+    let mut w = workflow(&[("a", 1)]);
+    w.status.state = Some(WorkflowState::Preparing);
+    assert_eq!(next_action(&w, &agent), Next::Idle(Idle::Preparing));
+}
+
+#[test]
+fn the_global_timeout_ends_the_workflow() {
+    let mut w = workflow(&[("a", 2)]);
+    w.status.global_timeout = 60;
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    let running = report(&w, (0, 0), Running);
+    apply(&mut w, &running, at(100)).unwrap();
+    assert!(!expire(&mut w, at(159)));
+    assert!(expire(&mut w, at(160)));
+    assert_eq!((w.status.state, w.status.tasks[0].actions[0].state), (Some(WorkflowState::Timeout), Timeout));
+    assert!(matches!(say(&mut w, (0, 0), Success), Err(Refused::Final { .. })));
+    assert!(!expire(&mut w, at(161)));
+}
+
+#[test]
+fn durations_have_two_units() {
+    for (millis, text) in
+        [(0, "0s"), (7, "7ms"), (3250, "3s250ms"), (3_720_000, "1h2m"), (3_600_500, "1h500ms"), (61_000, "1m1s")]
+    {
+        assert_eq!(took_text(SignedDuration::from_millis(millis)), text);
+    }
+}
+
+/// Agents and their habits: ask, report something about any action, or let time pass.
+#[derive(Debug, Clone)]
+enum Step {
+    Ask(usize),
+    Report { task: usize, action: usize, state: ActionState },
+    Wait,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let state = prop_oneof![1 => Just(Pending), 4 => Just(Running), 1 => Just(Failed), 1 => Just(Timeout), 6 => Just(Success)];
+    prop_oneof![
+        3 => (0..2_usize).prop_map(Step::Ask),
+        6 => (0..2_usize, 0..3_usize, state).prop_map(|(task, action, state)| Step::Report { task, action, state }),
+        1 => Just(Step::Wait),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_history_breaks_the_order_or_reopens_an_end(steps in prop::collection::vec(step(), 0..60), timeout in 0..40_i64) {
+        let agents = ["x", "y"];
+        let mut w = workflow(&[("x", 3), ("y", 3)]);
+        w.status.global_timeout = timeout;
+        let (mut done, mut ended, mut second) = (BTreeSet::new(), None, 0);
+        for step in steps {
+            second += 1;
+            let now = Timestamp::from_second(second).unwrap();
+            match step {
+                Step::Ask(agent) => if let Next::Run(position) = next_action(&w, &agents[agent].into()) {
+                    let at = (position.task, position.action);
+                    prop_assert!(ended.is_none(), "handed out after the end");
+                    prop_assert_eq!(at.0, agent, "another agent's task");
+                    prop_assert!(!done.contains(&at), "ran twice");
+                    prop_assert_eq!(done.len(), at.0 * 3 + at.1, "out of order");
+                    hand_out(&mut w, position);
+                },
+                Step::Report { task, action, state } => {
+                    let report = report(&w, (task, action), state);
+                    let before = w.clone();
+                    match apply(&mut w, &report, now) {
+                        Ok(Change::Nothing) | Err(_) => prop_assert_eq!(&w.status.tasks, &before.status.tasks),
+                        Ok(_) => {
+                            prop_assert!(ended.is_none(), "changed after the end");
+                            if state == Success { prop_assert!(done.insert((task, action))); }
+                        }
+                    }
+                    finish(&mut w);
+                }
+                Step::Wait => {
+                    second += 20;
+                    expire(&mut w, Timestamp::from_second(second).unwrap());
+                }
+            }
+            let state = w.status.state.filter(|state| state.is_final());
+            if let Some(first) = ended { prop_assert_eq!(Some(first), state); }
+            ended = ended.or(state);
+            prop_assert_eq!(state == Some(WorkflowState::Success), done.len() == 6);
+        }
+    }
+}

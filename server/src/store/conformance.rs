@@ -1,0 +1,137 @@
+//! What every engine must do, run against each.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::{Memory, Redb, Store, StoreError, Transaction};
+
+async fn each<F: Future<Output = ()>>(check: impl Fn(Arc<dyn Store>) -> F) {
+    check(Arc::new(Memory::default())).await;
+    let folder = tempfile::tempdir().unwrap();
+    check(Arc::new(Redb::open(&folder.path().join("deep/store.redb")).unwrap())).await;
+}
+
+fn put(key: &str, expected: u64, value: &str) -> Transaction {
+    Transaction::default().put(key, expected, value.as_bytes().to_vec())
+}
+
+#[tokio::test]
+async fn a_value_knows_its_first_and_its_latest_revision() {
+    each(|store| async move {
+        assert_eq!(store.get("/a").await.unwrap(), None);
+        let first = store.commit(put("/a", 0, "1")).await.unwrap();
+        let second = store.commit(put("/a", first, "2")).await.unwrap();
+        let entry = store.get("/a").await.unwrap().unwrap();
+        assert_eq!((entry.value.as_slice(), entry.created, entry.modified), (b"2".as_slice(), first, second));
+        assert!(second > first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_from_an_old_view_is_refused() {
+    each(|store| async move {
+        let first = store.commit(put("/a", 0, "1")).await.unwrap();
+        for stale in [0, first + 1] {
+            let refused = store.commit(put("/a", stale, "x")).await;
+            assert!(matches!(refused, Err(StoreError::Conflict { key }) if key == "/a"));
+        }
+        assert_eq!(store.get("/a").await.unwrap().unwrap().value, b"1");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_transaction_happens_as_a_whole_or_not_at_all() {
+    each(|store| async move {
+        let first = store.commit(put("/a", 0, "1").put("/b", 0, b"1".to_vec())).await.unwrap();
+        assert!(store.commit(put("/c", 0, "1").put("/a", 0, b"2".to_vec())).await.is_err());
+        assert_eq!(store.get("/c").await.unwrap(), None);
+        let second = store.commit(put("/a", first, "2").delete("/b", first)).await.unwrap();
+        let (entries, revision) = store.list("/").await.unwrap();
+        assert_eq!(entries.iter().map(|entry| (entry.key.as_str(), entry.modified)).collect::<Vec<_>>(), [("/a", second)]);
+        assert_eq!(revision, second);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_prefix_lists_its_keys_in_order() {
+    each(|store| async move {
+        for key in ["/w/b", "/w/a", "/wx", "/v/z"] {
+            store.commit(put(key, 0, key)).await.unwrap();
+        }
+        let (entries, _) = store.list("/w/").await.unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["/w/a", "/w/b"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_sees_every_change_after_its_revision_in_order() {
+    each(|store| async move {
+        let first = store.commit(put("/a", 0, "1")).await.unwrap();
+        let second = store.commit(put("/a", first, "2")).await.unwrap();
+        let mut watch = store.watch(first).unwrap();
+        let third = store.commit(Transaction::default().delete("/a", second)).await.unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let change = watch.next().await.unwrap().unwrap();
+            seen.push((change.revision, change.entry.map(|entry| entry.value.clone())));
+        }
+        assert_eq!(seen, [(second, Some(b"2".to_vec())), (third, None)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_from_too_long_ago_is_told_to_list_again() {
+    let store = Memory::default();
+    for revision in 0..5000 {
+        store.commit(put("/a", revision, "x")).await.unwrap();
+    }
+    assert!(matches!(store.watch(0), Err(StoreError::Compacted { .. })));
+    assert!(store.watch(4999).is_ok());
+}
+
+#[tokio::test]
+async fn of_many_writers_exactly_one_wins_each_round() {
+    each(|store| async move {
+        let racers: Vec<_> = (0..8)
+            .map(|_| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move { store.commit(put("/a", 0, "x")).await.is_ok() })
+            })
+            .collect();
+        let mut won = 0;
+        for racer in racers {
+            won += usize::from(racer.await.unwrap());
+        }
+        assert_eq!(won, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_file_keeps_everything_over_a_restart_and_admits_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let store = Redb::open(&path).unwrap();
+    let revision = store.commit(put("/a", 0, "1")).await.unwrap();
+    assert!(matches!(Redb::open(&path), Err(StoreError::InUse { .. })));
+    drop(store);
+    let store = Redb::open(&path).unwrap();
+    assert_eq!(store.get("/a").await.unwrap().unwrap().modified, revision);
+    assert!(store.commit(put("/b", 0, "2")).await.unwrap() > revision);
+    assert!(matches!(store.watch(0), Err(StoreError::Compacted { .. })));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    std::fs::write(&path, vec![7_u8; 8192]).unwrap();
+    let refused = Redb::open(&path).err().unwrap();
+    assert!(refused.to_string().contains("store.redb"), "{refused}");
+}

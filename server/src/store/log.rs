@@ -1,0 +1,84 @@
+//! The latest changes in memory, for watchers: those who ask for more than is kept must list again.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::{Entry, StoreError};
+
+const KEPT: usize = 4096;
+
+/// What happened to one key; no entry means it was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub revision: u64,
+    pub key: String,
+    pub entry: Option<Arc<Entry>>,
+}
+
+pub(super) struct Log {
+    recent: Mutex<Recent>,
+    sender: broadcast::Sender<Change>,
+}
+
+struct Recent {
+    changes: VecDeque<Change>,
+    /// Changes up to this revision are no longer known.
+    forgotten: u64,
+}
+
+impl Log {
+    pub(super) fn new(revision: u64) -> Self {
+        let recent = Recent { changes: VecDeque::new(), forgotten: revision };
+        Self { recent: Mutex::new(recent), sender: broadcast::channel(KEPT).0 }
+    }
+
+    pub(super) fn append(&self, changes: Vec<Change>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            if recent.changes.len() == KEPT {
+                recent.forgotten = recent.changes.pop_front().map_or(recent.forgotten, |oldest| oldest.revision);
+            }
+            recent.changes.push_back(change.clone());
+            let _ = self.sender.send(change); // an error means that nobody watches
+        }
+    }
+
+    pub(super) fn watch(&self, after: u64) -> Result<Watch, StoreError> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if after < recent.forgotten {
+            return Err(StoreError::Compacted { oldest: recent.forgotten + 1 });
+        }
+        let backlog = recent.changes.iter().filter(|change| change.revision > after).cloned().collect();
+        Ok(Watch { backlog, receiver: self.sender.subscribe(), seen: after })
+    }
+}
+
+/// Changes in order. Dropping it ends the watch.
+pub struct Watch {
+    backlog: VecDeque<Change>,
+    receiver: broadcast::Receiver<Change>,
+    seen: u64,
+}
+
+impl Watch {
+    /// The next change; `None` once the store is gone.
+    ///
+    /// # Errors
+    /// `Compacted` when this watcher was too slow.
+    pub async fn next(&mut self) -> Option<Result<Change, StoreError>> {
+        let next = match self.backlog.pop_front() {
+            Some(change) => Ok(change),
+            None => self.receiver.recv().await,
+        };
+        match next {
+            Ok(change) => {
+                self.seen = change.revision;
+                Some(Ok(change))
+            }
+            Err(RecvError::Closed) => None,
+            Err(RecvError::Lagged(_)) => Some(Err(StoreError::Compacted { oldest: self.seen + 1 })),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the server remembers: a revisioned key-value store with watch, the same contract for every engine.
+//!
+//! Every commit takes the next revision. A write names the revision it was computed from, so two writers never overwrite
+//! each other unseen. An acknowledged commit is durable.
+
+#[cfg(test)]
+mod conformance;
+mod log;
+mod memory;
+mod redb;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+pub use self::log::{Change, Watch};
+pub use self::memory::Memory;
+pub use self::redb::Redb;
+
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A stored value; revisions are those of its first and its latest write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub key: String,
+    pub value: Vec<u8>,
+    pub created: u64,
+    pub modified: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    Put { key: String, value: Vec<u8> },
+    Delete { key: String },
+}
+
+impl Write {
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
+/// All writes or none: none if a key is not at the revision its condition names (0: the key must not exist).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transaction {
+    pub conditions: Vec<(String, u64)>,
+    pub writes: Vec<Write>,
+}
+
+impl Transaction {
+    #[must_use]
+    pub fn put(mut self, key: impl Into<String>, expected: u64, value: Vec<u8>) -> Self {
+        let key = key.into();
+        self.conditions.push((key.clone(), expected));
+        self.writes.push(Write::Put { key, value });
+        self
+    }
+
+    #[must_use]
+    pub fn delete(mut self, key: impl Into<String>, expected: u64) -> Self {
+        let key = key.into();
+        self.conditions.push((key.clone(), expected));
+        self.writes.push(Write::Delete { key });
+        self
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{key} has changed meanwhile")]
+    Conflict { key: String },
+    #[error("changes before revision {oldest} are no longer kept; list again")]
+    Compacted { oldest: u64 },
+    #[error("the store {path} is in use by another process")]
+    InUse { path: PathBuf },
+    #[error("cannot open the store {path}")]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the store failed to {doing}")]
+    Failed {
+        doing: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+pub trait Store: Send + Sync {
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
+
+    /// All entries whose key starts with the prefix, by key, and the revision they are complete up to.
+    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<Entry>, u64)>;
+
+    /// Commits and returns the new revision. Once this is called the commit happens or fails as a whole, even when the
+    /// caller stops waiting.
+    fn commit(&self, transaction: Transaction) -> Answer<'_, u64>;
+
+    /// Every change after a revision, in order.
+    fn watch(&self, after: u64) -> Result<Watch, StoreError>;
+}

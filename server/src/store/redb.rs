@@ -1,0 +1,150 @@
+//! The embedded store: one file, one writer, every commit on disk before it is acknowledged.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition};
+
+use super::log::Log;
+use super::{Answer, Change, Entry, Store, StoreError, Transaction, Watch, Write};
+
+/// Key to (created, modified, value).
+const ENTRIES: TableDefinition<&str, (u64, u64, &[u8])> = TableDefinition::new("entries");
+const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
+const REVISION: &str = "revision";
+/// Objects are few and small; the default of 1 GiB would only grow the process.
+const CACHE_BYTES: usize = 16 << 20;
+
+#[derive(Clone)]
+pub struct Redb(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    log: Log,
+    /// Held from commit to announcement, so that watchers see revisions in order.
+    writer: Mutex<()>,
+}
+
+fn failed<E: Into<Box<dyn Error + Send + Sync>>>(doing: &'static str) -> impl FnOnce(E) -> StoreError {
+    move |source| StoreError::Failed { doing, source: source.into() }
+}
+
+impl Redb {
+    /// Opens the file, creating it and its folder when missing. After a crash this also repairs it.
+    ///
+    /// # Errors
+    /// When another process has it open, or the file is not a store.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let refused = |source: Box<dyn Error + Send + Sync>| StoreError::Open { path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| refused(source.into()))?;
+        }
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
+            other => refused(other.into()),
+        })?;
+        let revision = prepare(&database).map_err(refused)?;
+        Ok(Self(Arc::new(Inner { database, log: Log::new(revision), writer: Mutex::new(()) })))
+    }
+}
+
+/// Makes sure both tables exist and returns the revision.
+fn prepare(database: &Database) -> Result<u64, Box<dyn Error + Send + Sync>> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(ENTRIES)?;
+    let revision = transaction.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value());
+    transaction.commit()?;
+    Ok(revision)
+}
+
+impl Inner {
+    fn get(&self, key: &str) -> Result<Option<Entry>, redb::Error> {
+        let table = self.database.begin_read()?.open_table(ENTRIES)?;
+        Ok(table.get(key)?.map(|found| entry(key, found.value())))
+    }
+
+    fn list(&self, prefix: &str) -> Result<(Vec<Entry>, u64), redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let revision = transaction.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value());
+        let mut found = Vec::new();
+        for item in transaction.open_table(ENTRIES)?.range(prefix..)? {
+            let (key, value) = item?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            found.push(entry(key.value(), value.value()));
+        }
+        Ok((found, revision))
+    }
+
+    fn commit(&self, request: Transaction) -> Result<u64, StoreError> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = self.database.begin_write().map_err(failed("begin a write"))?;
+        let (revision, changes) = {
+            let mut table = transaction.open_table(ENTRIES).map_err(failed("open its table"))?;
+            for (key, expected) in request.conditions {
+                if modified(&table, &key).map_err(failed("read"))? != expected {
+                    return Err(StoreError::Conflict { key }); // dropping the transaction aborts it
+                }
+            }
+            let mut numbers = transaction.open_table(NUMBERS).map_err(failed("open its table"))?;
+            let revision = numbers.get(REVISION).map_err(failed("read"))?.map_or(0, |number| number.value()) + 1;
+            numbers.insert(REVISION, revision).map_err(failed("write"))?;
+            let writes = request.writes.into_iter().map(|write| apply(&mut table, write, revision));
+            (revision, writes.collect::<Result<Vec<Change>, redb::StorageError>>().map_err(failed("write"))?)
+        };
+        transaction.commit().map_err(failed("commit"))?;
+        self.log.append(changes);
+        Ok(revision)
+    }
+}
+
+fn entry(key: &str, (created, modified, value): (u64, u64, &[u8])) -> Entry {
+    Entry { key: key.to_owned(), value: value.to_vec(), created, modified }
+}
+
+fn modified(table: &Table<'_, &str, (u64, u64, &[u8])>, key: &str) -> Result<u64, redb::StorageError> {
+    Ok(table.get(key)?.map_or(0, |found| found.value().1))
+}
+
+fn apply(table: &mut Table<'_, &str, (u64, u64, &[u8])>, write: Write, revision: u64) -> Result<Change, redb::StorageError> {
+    match write {
+        Write::Put { key, value } => {
+            let created = table.get(key.as_str())?.map_or(revision, |found| found.value().0);
+            table.insert(key.as_str(), (created, revision, value.as_slice()))?;
+            let entry = Arc::new(Entry { key: key.clone(), value, created, modified: revision });
+            Ok(Change { revision, key, entry: Some(entry) })
+        }
+        Write::Delete { key } => {
+            table.remove(key.as_str())?;
+            Ok(Change { revision, key, entry: None })
+        }
+    }
+}
+
+/// redb blocks on the disk; the executor's threads must not.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(failed("finish its work"))?
+}
+
+impl Store for Redb {
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+        let (inner, key) = (Arc::clone(&self.0), key.to_owned());
+        Box::pin(blocking(move || inner.get(&key).map_err(failed("read"))))
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<Entry>, u64)> {
+        let (inner, prefix) = (Arc::clone(&self.0), prefix.to_owned());
+        Box::pin(blocking(move || inner.list(&prefix).map_err(failed("list"))))
+    }
+
+    fn commit(&self, transaction: Transaction) -> Answer<'_, u64> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(blocking(move || inner.commit(transaction)))
+    }
+
+    fn watch(&self, after: u64) -> Result<Watch, StoreError> {
+        self.0.log.watch(after)
+    }
+}
