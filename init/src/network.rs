@@ -11,7 +11,7 @@ mod netlink;
 mod socket;
 
 use std::collections::BTreeMap;
-use std::io::{self, PipeWriter, Write};
+use std::io::{PipeWriter, Write};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 use cmdline::{Arguments, HwAddr};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::StepError;
+use apply::AddressFailed;
 use dhcp::{Action, Client};
 use lease::Lease;
 use link::Link;
@@ -72,7 +74,7 @@ struct Port {
 }
 
 impl Network {
-    fn open(arguments: Arguments, ready: PipeWriter) -> io::Result<Self> {
+    fn open(arguments: Arguments, ready: PipeWriter) -> Result<Self, StepError> {
         let events = LinkEvents::open()?; // before the first look, so that nothing is missed in between
         let mut netlink = Netlink::open()?;
         if let Err(error) = netlink.set_up(LOOPBACK) {
@@ -91,17 +93,17 @@ impl Network {
             ready: Some(ready),
             told: Vec::new(),
         };
-        network.look();
+        network.look()?;
         Ok(network)
     }
 
-    fn turn(&mut self) -> io::Result<()> {
+    fn turn(&mut self) -> Result<(), StepError> {
         self.wait()?;
         self.events.drain();
-        self.look();
+        self.look()?;
         let now = Instant::now();
         for index in self.ports.keys().copied().collect::<Vec<_>>() {
-            self.serve(index, now);
+            self.serve(index, now)?;
         }
         if now >= self.next_status {
             self.next_status = now + STATUS;
@@ -114,7 +116,7 @@ impl Network {
     }
 
     /// Until a link changes, a packet comes, or something is due.
-    fn wait(&self) -> io::Result<()> {
+    fn wait(&self) -> Result<(), StepError> {
         let status = self.bound.is_none().then_some(self.next_status);
         let dues = self.ports.values().filter_map(|port| port.client.due());
         let timeout = match dues.chain(status).chain(self.next_link()).min() {
@@ -138,7 +140,7 @@ impl Network {
     }
 
     /// Reads the links afresh, sets them up, and lets those with a carrier ask.
-    fn look(&mut self) {
+    fn look(&mut self) -> Result<(), AddressFailed> {
         let before = std::mem::replace(&mut self.links, link::scan(Path::new(link::SYSFS), &self.arguments));
         let now = Instant::now();
         for link in self.links.clone() {
@@ -153,7 +155,7 @@ impl Network {
                 self.carrier_came(&link, now);
             }
             if link.carrier && self.bound.is_none() && now >= self.started + link::patience(&link, self.arguments.hw_addr) {
-                self.start(&link, now);
+                self.start(&link, now)?;
             }
         }
         let links = &self.links;
@@ -164,6 +166,7 @@ impl Network {
             log::warn!("{bound} has gone");
             self.bound = None;
         }
+        Ok(())
     }
 
     fn carrier_came(&mut self, link: &Link, now: Instant) {
@@ -172,22 +175,19 @@ impl Network {
         ports.for_each(|port| port.client.carrier_returned(now));
     }
 
-    fn start(&mut self, parent: &Link, now: Instant) {
+    fn start(&mut self, parent: &Link, now: Instant) -> Result<(), AddressFailed> {
         let static_address = self.arguments.ipam.clone();
         let tag = static_address.as_ref().and_then(|ipam| ipam.vlan).or(self.arguments.vlan_id);
         let link = match tag.map(|id| self.tagged(parent, id)) {
             None => parent.clone(),
             Some(Some(link)) => link,
-            Some(None) => return,
+            Some(None) => return Ok(()),
         };
         if let Some(ipam) = static_address {
-            if ipam.mac == parent.mac {
-                self.configure(&link, Lease::from_ipam(&ipam));
-            }
-            return;
+            return if ipam.mac == parent.mac { self.configure(&link, Lease::from_ipam(&ipam)) } else { Ok(()) };
         }
         if self.ports.contains_key(&link.index) {
-            return;
+            return Ok(());
         }
         match socket::open(&link.name) {
             Ok(socket) => {
@@ -197,6 +197,7 @@ impl Network {
             }
             Err(error) => self.tell_once(format!("cannot open a DHCP socket on {link}: {error}")),
         }
+        Ok(())
     }
 
     /// The VLAN interface above `parent`, made if need be. Kernel events bring us back until it is up.
@@ -219,8 +220,8 @@ impl Network {
     }
 
     /// Lets one client see its packets and the time, and does what it says.
-    fn serve(&mut self, index: u32, now: Instant) {
-        let Some(port) = self.ports.get_mut(&index) else { return };
+    fn serve(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
+        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
         let mut actions = Vec::new();
         while let Some(packet) = socket::receive(&port.socket) {
             actions.extend(port.client.receive(&packet, now));
@@ -230,7 +231,7 @@ impl Network {
         for action in actions {
             match action {
                 Action::Send { packet, to } => self.send(index, &packet, to),
-                Action::Configure(lease) => self.configure(&link, lease),
+                Action::Configure(lease) => self.configure(&link, lease)?,
                 Action::Withdraw(lease) => {
                     log::warn!("{link} has lost its address {}", lease.address);
                     apply::withdraw(&mut self.netlink, &link, &lease);
@@ -239,6 +240,7 @@ impl Network {
                 }
             }
         }
+        Ok(())
     }
 
     fn send(&mut self, index: u32, packet: &dhcpv4::Packet, to: std::net::Ipv4Addr) {
@@ -249,10 +251,9 @@ impl Network {
         }
     }
 
-    fn configure(&mut self, link: &Link, lease: Lease) {
-        if let Err(error) = apply::configure(&mut self.netlink, link, &lease) {
-            return log::error!("{error}");
-        }
+    /// An address that cannot be set ends this process: PID 1 starts it again, with a pause and from the beginning.
+    fn configure(&mut self, link: &Link, lease: Lease) -> Result<(), AddressFailed> {
+        apply::configure(&mut self.netlink, link, &lease)?;
         if self.bound.as_ref().is_none_or(|(_, old)| *old != lease) {
             log::info!("network {} {lease}", link.name);
         }
@@ -263,6 +264,7 @@ impl Network {
         {
             log::error!("cannot tell PID 1 about the network: {error}");
         }
+        Ok(())
     }
 
     fn tell_once(&mut self, line: String) {
