@@ -1,0 +1,103 @@
+//! What the lab makes once from Debian packages and keeps below `target/lab`: a kernel package and a disk image.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::command::{self, effect, output};
+use crate::disk_image;
+
+const KERNEL: &str = "linux-image-cloud-amd64";
+/// Packages whose new version makes a new disk image.
+const IMAGE_PACKAGES: &[&str] = &[KERNEL, "systemd", "libc6", "e2fsprogs", "grub-pc-bin"];
+const KEY_LENGTH: usize = 16;
+
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    /// Debian's cloud kernel as a package.
+    pub kernel_deb: PathBuf,
+    /// The disk that a workflow installs, as it shall lie on the disk.
+    pub disk: PathBuf,
+    /// The same, zstd-compressed, as the workflow downloads it.
+    pub disk_zst: PathBuf,
+}
+
+/// Makes what is missing. `say` hears what takes long.
+pub fn build(lab: &Path, say: &dyn Fn(&str)) -> Result<Artifacts> {
+    fs::create_dir_all(lab).with_context(|| format!("cannot make {}", lab.display()))?;
+    let kernel_deb = kernel_package(lab, say)?;
+    let (disk, disk_zst) = debian(lab, say)?;
+    Ok(Artifacts { kernel_deb, disk, disk_zst })
+}
+
+/// The package that the metapackage names today.
+fn kernel_package(lab: &Path, say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let depends = output(Command::new("apt-cache").args(["depends", "--important", KERNEL]))?;
+    let package = dependency(&depends).with_context(|| format!("{KERNEL} is not in apt's lists; run apt-get update"))?;
+    let version = candidates(&[package])?.join(" ");
+    let key = format!("{package}_{version}").replace(|c: char| !c.is_ascii_alphanumeric() && !"._-+".contains(c), "-");
+    let target = lab.join(format!("{key}.deb"));
+    if target.exists() {
+        return Ok(target);
+    }
+    say(&format!("downloading {package}"));
+    let folder = lab.join("download");
+    let _from_an_earlier_try = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut download = Command::new("apt-get");
+    download.args(["-q", "-o", "APT::Sandbox::User=root", "download", package]).current_dir(&folder);
+    command::run(&mut download, &lab.join("download.log"), Duration::from_secs(600))?;
+    let entry = fs::read_dir(&folder)?.next().context("apt-get download left no file")??;
+    fs::rename(entry.path(), &target).with_context(|| format!("cannot keep {}", target.display()))?;
+    Ok(target)
+}
+
+fn dependency(depends: &str) -> Option<&str> {
+    depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).find(|name| name.starts_with("linux-image-"))
+}
+
+/// The versions apt would install.
+fn candidates(packages: &[&str]) -> Result<Vec<String>> {
+    let policy = output(Command::new("apt-cache").arg("policy").args(packages))?;
+    Ok(policy.lines().filter_map(|line| line.trim().strip_prefix("Candidate: ")).map(str::to_owned).collect())
+}
+
+fn debian(lab: &Path, say: &dyn Fn(&str)) -> Result<(PathBuf, PathBuf)> {
+    let mut parts = disk_image::recipe();
+    parts.extend(candidates(IMAGE_PACKAGES)?);
+    let key: String = hex::encode(Sha256::digest(parts.join("\n"))).chars().take(KEY_LENGTH).collect();
+    let (raw, compressed) = (lab.join(format!("debian-{key}.raw")), lab.join(format!("debian-{key}.raw.zst")));
+    if raw.exists() && compressed.exists() {
+        return Ok((raw, compressed));
+    }
+    say("making the Debian disk image from packages (about a minute)");
+    let work = lab.join("debian.work");
+    if work.exists() {
+        // Without root it may hold files of mapped users, which only their namespace can remove.
+        let mut remove = Command::new(if rustix::process::geteuid().is_root() { "env" } else { "unshare" });
+        if !rustix::process::geteuid().is_root() {
+            remove.args(["--user", "--map-root-user", "--map-auto"]);
+        }
+        effect(remove.args(["rm", "-rf"]).arg(&work))?;
+    }
+    fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
+    disk_image::build(&work, &raw, &compressed)?;
+    fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
+    Ok((raw, compressed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metapackage_names_the_kernel() {
+        let text = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n";
+        assert_eq!(dependency(text), Some("linux-image-6.1.0-56-cloud-amd64"));
+        assert_eq!(dependency("linux-image-cloud-amd64\n"), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! Small OCI images for tests: busybox and a script, pushed with the registry's own protocol.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::http;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const BUSYBOX: &str = "/bin/busybox";
+
+/// An image: one gzip layer and its configuration.
+pub struct Image {
+    layer: Vec<u8>,
+    config: Vec<u8>,
+}
+
+impl Image {
+    /// Busybox with its applets; `script` is what runs when the template gives no command. `padding` bytes that do not
+    /// compress make the image larger.
+    pub fn busybox(script: &str, padding: usize) -> Result<Self> {
+        let busybox = fs::read(BUSYBOX).with_context(|| format!("cannot read {BUSYBOX}; is busybox-static installed?"))?;
+        let mut archive = tar::Builder::new(Vec::new());
+        add_file(&mut archive, "bin/busybox", &busybox, 0o755)?;
+        for applet in
+            ["sh", "cat", "echo", "sleep", "dd", "sync", "touch", "mkdir", "ps", "kill", "true", "false", "uname", "mount"]
+        {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            archive.append_link(&mut header, format!("bin/{applet}"), "busybox").context("cannot write a layer")?;
+        }
+        if padding > 0 {
+            add_file(&mut archive, "padding", &noise(padding), 0o644)?;
+        }
+        let tar = archive.into_inner().context("cannot finish a layer")?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&tar).context("cannot compress a layer")?;
+        let layer = gzip.finish().context("cannot compress a layer")?;
+        let config = json!({
+            "architecture": "amd64", "os": "linux",
+            "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh", "-c", script]},
+            "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
+        });
+        Ok(Self { layer, config: config.to_string().into_bytes() })
+    }
+
+    pub fn layer_digest(&self) -> String {
+        digest(&self.layer)
+    }
+
+    /// Uploads both blobs and the manifest as `name:tag`.
+    pub fn push(&self, registry: SocketAddr, name: &str, tag: &str) -> Result<()> {
+        for blob in [&self.layer, &self.config] {
+            push_blob(registry, name, blob).with_context(|| format!("cannot push a blob of {name}:{tag}"))?;
+        }
+        let part = |kind: &str, data: &[u8]| json!({"mediaType": kind, "digest": digest(data), "size": data.len()});
+        let manifest: Value = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": part(CONFIG, &self.config), "layers": [part(LAYER, &self.layer)],
+        });
+        let path = format!("/v2/{name}/manifests/{tag}");
+        let answer = http::request(registry, "PUT", &path, &[("Content-Type", MANIFEST)], manifest.to_string().as_bytes())?;
+        if answer.status != 201 {
+            bail!("the registry refused the manifest of {name}:{tag}: {} {}", answer.status, answer.text());
+        }
+        Ok(())
+    }
+}
+
+fn push_blob(registry: SocketAddr, name: &str, blob: &[u8]) -> Result<()> {
+    let start = http::request(registry, "POST", &format!("/v2/{name}/blobs/uploads/"), &[], &[])?;
+    let location = start.header("location").context("the registry names no place to upload to")?;
+    // The answer is a whole URL or only a path, as the registry likes.
+    let path = location.strip_prefix("http://").and_then(|rest| rest.find('/').map(|at| &rest[at..])).unwrap_or(location);
+    let join = if path.contains('?') { '&' } else { '?' };
+    let target = format!("{path}{join}digest={}", digest(blob));
+    let answer = http::request(registry, "PUT", &target, &[("Content-Type", "application/octet-stream")], blob)?;
+    if answer.status != 201 {
+        bail!("the registry answered {} {}", answer.status, answer.text());
+    }
+    Ok(())
+}
+
+pub fn digest(data: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(data)))
+}
+
+fn add_file(archive: &mut tar::Builder<Vec<u8>>, path: &str, data: &[u8], mode: u32) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(data.len() as u64);
+    header.set_mode(mode);
+    archive.append_data(&mut header, path, data).with_context(|| format!("cannot add {path} to a layer"))
+}
+
+/// Bytes that gzip cannot shrink, the same every time: SHA-256 of a counter.
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..length.div_ceil(32)).flat_map(|n| Sha256::digest(n.to_le_bytes())).collect();
+    bytes.truncate(length);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_repeats_and_does_not_compress() {
+        let bytes = noise(100_001);
+        assert_eq!(bytes, noise(100_001));
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        assert!(gzip.write_all(&bytes).is_ok());
+        assert!(gzip.finish().is_ok_and(|packed| packed.len() > 100_000));
+    }
+}

@@ -1,0 +1,105 @@
+//! The Debian packages the lab needs: names what is missing and installs it when it may.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Package and what the lab wants of it.
+const PACKAGES: &[(&str, &str)] = &[
+    ("qemu-system-x86", "the machine"),
+    ("ovmf", "UEFI firmware"),
+    ("ipxe", "network boot programs served by TFTP"),
+    ("ipxe-qemu", "the network card's boot ROM"),
+    ("docker-registry", "the registry actions are pulled from"),
+    ("mmdebstrap", "the Debian that is installed"),
+    ("debian-archive-keyring", "the key that Debian is checked with"),
+    ("uidmap", "mmdebstrap without root"),
+    ("zstd", "the compressed image"),
+    ("fdisk", "partition tables"),
+    ("e2fsprogs", "making and reading ext4"),
+    ("dosfstools", "the EFI system partition"),
+    ("mtools", "the EFI system partition"),
+    ("grub-common", "the boot loader"),
+    ("grub-pc-bin", "the boot loader, BIOS"),
+    ("grub-efi-amd64-bin", "the boot loader, UEFI"),
+    ("busybox-static", "test actions and the benchmark's floor"),
+    ("iproute2", "the private network segment"),
+    ("util-linux", "namespaces"),
+    ("ca-certificates", "the ramdisk's CA bundle"),
+];
+
+/// Makes sure that every package is there.
+pub fn run() -> Result<()> {
+    let missing = missing()?;
+    if missing.is_empty() {
+        println!("packages: all {} present", PACKAGES.len());
+        return Ok(());
+    }
+    println!("packages: missing {}", missing.iter().map(|(name, why)| format!("{name} ({why})")).collect::<Vec<_>>().join(", "));
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    let Some(prefix) = privilege() else {
+        bail!(
+            "not root and no password-free sudo; run this once, then start again:\n  sudo apt-get install -y --no-install-recommends {}",
+            names.join(" ")
+        );
+    };
+    let install = || apt(prefix, &[&["install", "-y", "-q", "--no-install-recommends"], names.as_slice()].concat());
+    if install().is_err() {
+        // A fresh machine has no package lists, an old one has stale ones: both are cured by an update.
+        apt(prefix, &["update", "-q"])?;
+        install().with_context(|| format!("cannot install {}", names.join(" ")))?;
+    }
+    let left = self::missing()?;
+    if !left.is_empty() {
+        bail!("apt-get succeeded, yet still missing: {}", left.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
+    }
+    Ok(())
+}
+
+fn missing() -> Result<Vec<(&'static str, &'static str)>> {
+    let listing = Command::new("dpkg-query")
+        .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])
+        .args(PACKAGES.iter().map(|(name, _)| name))
+        .output()
+        .context("cannot start dpkg-query; the lab runs on Debian")?;
+    // dpkg-query exits 1 when it does not know a name; what it prints is right all the same.
+    Ok(absent(&String::from_utf8_lossy(&listing.stdout)))
+}
+
+fn absent(listing: &str) -> Vec<(&'static str, &'static str)> {
+    let installed: Vec<&str> = listing.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    PACKAGES.iter().filter(|(name, _)| !installed.contains(name)).copied().collect()
+}
+
+/// What to put before apt-get: nothing for root, sudo where it asks no password.
+fn privilege() -> Option<&'static [&'static str]> {
+    if rustix::process::geteuid().is_root() {
+        return Some(&[]);
+    }
+    let sudo = Command::new("sudo").args(["-n", "true"]).output().ok()?;
+    sudo.status.success().then_some(&["sudo", "-n"])
+}
+
+fn apt(prefix: &[&str], args: &[&str]) -> Result<()> {
+    let words: Vec<&str> = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], args].concat();
+    let (program, rest) = words.split_first().context("no command")?;
+    let status = Command::new(program).args(rest).status().context("cannot start apt-get")?;
+    if !status.success() {
+        bail!("apt-get {} failed ({status})", args.join(" "));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_installed_packages_count() {
+        let all: String = PACKAGES.iter().map(|(name, _)| format!("{name} installed\n")).collect();
+        assert_eq!(absent(&all), []);
+        let removed = all.replace("mtools installed", "mtools config-files").replace("zstd installed\n", "");
+        let names: Vec<&str> = absent(&removed).iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["zstd", "mtools"]);
+    }
+}
