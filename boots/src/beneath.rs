@@ -1,0 +1,132 @@
+//! Opening a file that a stranger named, below a folder and nowhere else: the name is checked, and the kernel refuses
+//! to leave the folder while it follows the path, symbolic links included.
+
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{0:?} leads outside the served folder")]
+    Outside(String),
+    #[error("{0:?} does not exist")]
+    Missing(String),
+    #[error("cannot open {path:?}")]
+    Io {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The path as plain names; nothing if it climbs, is absolute, or could not be a file's.
+pub fn plain(path: &str) -> Option<PathBuf> {
+    if path.is_empty() || path.contains(['\0', '\\']) {
+        return None;
+    }
+    let components = Path::new(path).components();
+    components
+        .filter(|part| *part != Component::CurDir)
+        .map(|part| match part {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        })
+        .collect::<Option<PathBuf>>()
+        .filter(|path| !path.as_os_str().is_empty())
+}
+
+/// Opens a regular file for reading. Blocks for as long as the file system does.
+pub fn open(folder: &Path, path: &str) -> Result<File, OpenError> {
+    let name = || path.chars().take(200).collect::<String>();
+    let relative = plain(path).ok_or_else(|| OpenError::Outside(name()))?;
+    let failed = |errno: Errno| match errno {
+        Errno::XDEV | Errno::LOOP => OpenError::Outside(name()),
+        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => OpenError::Missing(name()),
+        errno => OpenError::Io { path: name(), source: errno.into() },
+    };
+    let root = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    // NONBLOCK: a FIFO somebody left there must not hang us.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file = match rustix::fs::openat2(&root, &relative, flags, Mode::empty(), resolve) {
+        Ok(file) => File::from(file),
+        // Kernels before 5.6, and sandboxes that do not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => open_canonical(folder, &relative).map_err(|error| {
+            error.map_or_else(
+                || OpenError::Outside(name()),
+                |source| match source.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OpenError::Missing(name()),
+                    _ => OpenError::Io { path: name(), source },
+                },
+            )
+        })?,
+        Err(errno) => return Err(failed(errno)),
+    };
+    let is_file = file.metadata().map_err(|source| OpenError::Io { path: name(), source })?.is_file();
+    if is_file { Ok(file) } else { Err(OpenError::Missing(name())) }
+}
+
+/// The same in two steps; `None` as error means outside.
+fn open_canonical(folder: &Path, relative: &Path) -> Result<File, Option<io::Error>> {
+    let folder = folder.canonicalize().map_err(Some)?;
+    let path = folder.join(relative).canonicalize().map_err(Some)?;
+    if !path.starts_with(&folder) {
+        return Err(None);
+    }
+    if !path.metadata().map_err(Some)?.is_file() {
+        return Err(Some(io::ErrorKind::NotFound.into()));
+    }
+    File::open(path).map_err(Some)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_files_of_the_folder_are_opened() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("files");
+        std::fs::create_dir_all(folder.join("sub")).unwrap();
+        std::fs::write(folder.join("sub/kernel"), "k").unwrap();
+        std::fs::write(outer.path().join("secret"), "s").unwrap();
+        symlink("sub/kernel", folder.join("inside")).unwrap();
+        symlink("../secret", folder.join("outside")).unwrap();
+        symlink(outer.path(), folder.join("up")).unwrap();
+        let looks = |path: &str| match open(&folder, path) {
+            Ok(_) => "opened",
+            Err(OpenError::Outside(_)) => "outside",
+            Err(OpenError::Missing(_)) => "missing",
+            Err(OpenError::Io { .. }) => "broken",
+        };
+        for (path, result) in [
+            ("sub/kernel", "opened"),
+            ("./sub//kernel", "opened"),
+            ("inside", "opened"),
+            ("sub", "missing"),
+            ("nothing", "missing"),
+            ("sub/kernel/x", "missing"),
+            ("outside", "outside"),
+            ("up/secret", "outside"),
+            ("../secret", "outside"),
+            ("sub/../../secret", "outside"),
+            ("sub/../sub/kernel", "outside"),
+            ("/etc/passwd", "outside"),
+            ("sub\\..\\kernel", "outside"),
+            ("kernel\0", "outside"),
+            ("", "outside"),
+            (".", "outside"),
+        ] {
+            assert_eq!(looks(path), result, "{path:?}");
+        }
+        assert!(matches!(open_canonical(&folder, Path::new("outside")), Err(None)), "without openat2");
+        assert!(open_canonical(&folder, Path::new("inside")).is_ok());
+        assert!(matches!(open_canonical(&folder, Path::new("sub")), Err(Some(_))));
+    }
+}

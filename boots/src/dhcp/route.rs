@@ -1,0 +1,39 @@
+//! Where a reply goes (RFC 2131 section 4.1). Pure.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use dhcpv4::{MessageType, Packet, SERVER_PORT};
+
+/// `peer` is where the request came from. A client without address gets a broadcast on its own port: unicast would need
+/// an ARP entry for an address it does not have yet.
+#[must_use]
+pub fn destination(reply: &Packet, peer: SocketAddrV4) -> SocketAddrV4 {
+    if !reply.giaddr.is_unspecified() {
+        return SocketAddrV4::new(reply.giaddr, SERVER_PORT);
+    }
+    // A client that gets a NAK must not be reached by the address it is being denied.
+    let nak = reply.message_type() == Some(MessageType::Nak);
+    let address = if peer.ip().is_unspecified() || nak { Ipv4Addr::BROADCAST } else { *peer.ip() };
+    SocketAddrV4::new(address, peer.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_find_their_way() {
+        let (fresh, bound) = (SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 68));
+        let relay = Ipv4Addr::new(10, 1, 0, 1);
+        for (case, kind, giaddr, peer, to) in [
+            ("a client without address", MessageType::Offer, Ipv4Addr::UNSPECIFIED, fresh, "255.255.255.255:68"),
+            ("a renewing client", MessageType::Ack, Ipv4Addr::UNSPECIFIED, bound, "10.0.0.9:68"),
+            ("a NAK", MessageType::Nak, Ipv4Addr::UNSPECIFIED, bound, "255.255.255.255:68"),
+            ("a relay", MessageType::Offer, relay, SocketAddrV4::new(relay, 67), "10.1.0.1:67"),
+            ("a NAK through a relay", MessageType::Nak, relay, SocketAddrV4::new(relay, 67), "10.1.0.1:67"),
+        ] {
+            let request = Packet { giaddr, ..Packet::default() };
+            assert_eq!(destination(&request.reply(kind), peer).to_string(), to, "{case}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What happened to which machine, as values: for the event stream, the live view and tests. Each machine's last
+//! milestones are kept, so that "where is it stuck" has an answer after the fact.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use model::Mac;
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+/// At most so often a download reports its progress.
+pub const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+const BUFFERED: usize = 1024;
+const KEPT_PER_MACHINE: usize = 32;
+const KEPT_MACHINES: usize = 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    pub at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    #[serde(flatten)]
+    pub milestone: Milestone,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "milestone", rename_all = "snake_case")]
+pub enum Milestone {
+    /// A machine nobody knows asked.
+    Unknown,
+    Discover {
+        client: String,
+    },
+    Offered {
+        address: Ipv4Addr,
+        boot_file: String,
+    },
+    Acknowledged {
+        address: Ipv4Addr,
+        boot_file: String,
+    },
+    NbpSent {
+        file: String,
+        bytes: u64,
+    },
+    ScriptSent {
+        boot: &'static str,
+        reason: String,
+    },
+    /// Some of a file is on its way; `sent` counts from the beginning of what was asked for.
+    Download {
+        path: String,
+        sent: u64,
+        total: u64,
+    },
+    Downloaded {
+        path: String,
+        bytes: u64,
+    },
+    /// The connection ended before the file did.
+    Interrupted {
+        path: String,
+        sent: u64,
+        total: u64,
+    },
+    Syslog {
+        severity: u8,
+        tag: String,
+        text: String,
+    },
+}
+
+impl Milestone {
+    /// Progress and chatter flow by; the rest is worth keeping.
+    const fn is_kept(&self) -> bool {
+        !matches!(self, Self::Download { .. } | Self::Syslog { .. })
+    }
+}
+
+/// The publishing end; clones share one stream.
+#[derive(Debug, Clone)]
+pub struct Events {
+    sender: broadcast::Sender<Event>,
+    kept: Arc<Mutex<HashMap<Mac, VecDeque<Event>>>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { sender: broadcast::Sender::new(BUFFERED), kept: Arc::default() }
+    }
+}
+
+impl Events {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn publish(&self, mac: Option<Mac>, address: Option<IpAddr>, milestone: Milestone) {
+        let event = Event { at: Timestamp::now(), mac, address, milestone };
+        if let Some(mac) = mac.filter(|_| event.milestone.is_kept()) {
+            self.keep(mac, event.clone());
+        }
+        // Nobody listening is fine.
+        let _ = self.sender.send(event);
+    }
+
+    /// Everything published from now on; a slow reader loses the oldest first.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.sender.subscribe()
+    }
+
+    /// The last milestones of a machine, oldest first.
+    #[must_use]
+    pub fn history(&self, mac: Mac) -> Vec<Event> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&mac).into_iter().flatten().cloned().collect()
+    }
+
+    fn keep(&self, mac: Mac, event: Event) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // A flood of invented addresses must not push out the machines in work, nor grow without limit.
+        if kept.len() >= KEPT_MACHINES && !kept.contains_key(&mac) {
+            let idle = kept.iter().min_by_key(|(_, events)| events.back().map(|event| event.at)).map(|(mac, _)| *mac);
+            idle.map(|mac| kept.remove(&mac));
+        }
+        let events = kept.entry(mac).or_default();
+        if events.len() >= KEPT_PER_MACHINE {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+}
+
+/// Says when a download's next progress is due.
+#[derive(Debug)]
+pub struct Progress {
+    next: Instant,
+}
+
+impl Progress {
+    #[must_use]
+    pub fn starting(now: Instant) -> Self {
+        Self { next: now + PROGRESS_EVERY }
+    }
+
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.next;
+        if due {
+            self.next = now + PROGRESS_EVERY;
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
+
+    #[test]
+    fn an_event_is_one_flat_object() {
+        let events = Events::new();
+        let mut listener = events.subscribe();
+        events.publish(Some(MAC), None, Milestone::NbpSent { file: "ipxe.efi".to_owned(), bytes: 7 });
+        let json = serde_json::to_value(listener.try_recv().unwrap()).unwrap();
+        assert_eq!(
+            (&json["mac"], &json["milestone"], &json["bytes"]),
+            (&"02:00:00:00:00:01".into(), &"nbp_sent".into(), &7.into())
+        );
+    }
+
+    #[test]
+    fn history_keeps_the_last_milestones_and_not_the_progress() {
+        let events = Events::new();
+        for sent in 0..100 {
+            events.publish(Some(MAC), None, Milestone::Download { path: "vmlinuz".to_owned(), sent, total: 100 });
+            events.publish(Some(MAC), None, Milestone::Downloaded { path: "vmlinuz".to_owned(), bytes: sent });
+        }
+        let history = events.history(MAC);
+        assert_eq!(history.len(), KEPT_PER_MACHINE);
+        assert_eq!(history.last().unwrap().milestone, Milestone::Downloaded { path: "vmlinuz".to_owned(), bytes: 99 });
+    }
+
+    #[test]
+    fn a_flood_of_addresses_is_bounded() {
+        let events = Events::new();
+        for n in 0..5000_u16 {
+            let [a, b] = n.to_be_bytes();
+            events.publish(Some(Mac::new([2, 0, 0, 0, a, b])), None, Milestone::Unknown);
+        }
+        assert_eq!(events.kept.lock().unwrap().len(), KEPT_MACHINES);
+    }
+
+    #[test]
+    fn progress_is_throttled() {
+        let start = Instant::now();
+        let mut progress = Progress::starting(start);
+        let due: Vec<bool> = [0, 100, 250, 300, 499, 500].map(|ms| progress.is_due(start + Duration::from_millis(ms))).into();
+        assert_eq!(due, [false, false, true, false, false, true]);
+    }
+}

@@ -1,0 +1,8 @@
+//! HTTP for firmware, iPXE and actions: scripts, programs, and files by ranges.
+
+mod body;
+mod files;
+mod range;
+mod router;
+
+pub use router::router;

@@ -1,0 +1,121 @@
+//! A stretch of a file as a response body: read ahead in large chunks, a few at a time, with progress told on the way.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use tokio::task::JoinHandle;
+
+use crate::events::Progress;
+use crate::{Events, Milestone};
+
+/// Two of them per download: large enough that switching threads costs little, small enough for a hundred at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Who downloads what, for the events.
+pub struct Download {
+    pub events: Events,
+    pub mac: Option<model::Mac>,
+    pub address: Option<std::net::IpAddr>,
+    pub path: String,
+}
+
+impl Download {
+    fn publish(&self, milestone: Milestone) {
+        self.events.publish(self.mac, self.address, milestone);
+    }
+}
+
+/// The bytes from `start`, `length` of them. A file that shrinks meanwhile breaks the connection, which the client sees.
+pub fn stretch(file: File, start: u64, length: u64, download: Download) -> Body {
+    let mut stretch = Stretch {
+        file: Arc::new(file),
+        next: start,
+        end: start + length,
+        ahead: None,
+        sent: 0,
+        total: length,
+        progress: Progress::starting(Instant::now()),
+        download,
+        over: false,
+    };
+    stretch.read_ahead();
+    Body::from_stream(stretch)
+}
+
+struct Stretch {
+    file: Arc<File>,
+    next: u64,
+    end: u64,
+    ahead: Option<JoinHandle<io::Result<Bytes>>>,
+    sent: u64,
+    total: u64,
+    progress: Progress,
+    download: Download,
+    over: bool,
+}
+
+impl Stretch {
+    fn read_ahead(&mut self) {
+        let length = usize::try_from(self.end - self.next).unwrap_or(CHUNK).min(CHUNK);
+        if length == 0 {
+            self.ahead = None;
+            return;
+        }
+        let (file, at) = (Arc::clone(&self.file), self.next);
+        self.next += length as u64;
+        self.ahead = Some(tokio::task::spawn_blocking(move || {
+            let mut chunk = BytesMut::zeroed(length);
+            file.read_exact_at(&mut chunk, at)?;
+            Ok(chunk.freeze())
+        }));
+    }
+
+    fn tell(&mut self) {
+        let path = || self.download.path.clone();
+        if self.sent == self.total {
+            self.over = true;
+            self.download.publish(Milestone::Downloaded { path: path(), bytes: self.total });
+        } else if self.progress.is_due(Instant::now()) {
+            self.download.publish(Milestone::Download { path: path(), sent: self.sent, total: self.total });
+        }
+    }
+}
+
+impl Stream for Stretch {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(ahead) = self.ahead.as_mut() else { return Poll::Ready(None) };
+        let chunk = ready!(Pin::new(ahead).poll(context)).unwrap_or_else(|error| Err(io::Error::other(error)));
+        match chunk {
+            Ok(chunk) => {
+                self.read_ahead();
+                self.sent += chunk.len() as u64;
+                self.tell();
+                Poll::Ready(Some(Ok(chunk)))
+            }
+            Err(error) => {
+                log::error!("HTTP: reading {} failed in the middle: {error}; the download is broken off", self.download.path);
+                self.ahead = None;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+}
+
+impl Drop for Stretch {
+    fn drop(&mut self) {
+        if !self.over && self.total > 0 {
+            let Download { path, .. } = &self.download;
+            self.download.publish(Milestone::Interrupted { path: path.clone(), sent: self.sent, total: self.total });
+        }
+    }
+}

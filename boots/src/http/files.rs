@@ -1,0 +1,55 @@
+//! A file as a response: conditions, one range, HEAD.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use jiff::Timestamp;
+
+use super::body::{Download, stretch};
+use super::range::{Version, Wanted, date, wanted};
+
+/// Answers GET and HEAD for an open file.
+pub fn respond(method: &Method, headers: &HeaderMap, file: File, download: Download) -> Response {
+    let metadata = match file.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            log::error!("HTTP: cannot read the size of {}: {error}", download.path);
+            return (StatusCode::INTERNAL_SERVER_ERROR, "cannot read the file\n").into_response();
+        }
+    };
+    let size = metadata.len();
+    let version = version(&metadata);
+    let (status, start, length) = match wanted(headers, &version, size) {
+        Wanted::Whole => (StatusCode::OK, 0, size),
+        Wanted::Part { start, end } => (StatusCode::PARTIAL_CONTENT, start, end - start + 1),
+        Wanted::NotModified => (StatusCode::NOT_MODIFIED, 0, 0),
+        Wanted::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, 0, 0),
+    };
+    let sends = *method == Method::GET && length > 0;
+    let mut response = Response::new(if sends { stretch(file, start, length, download) } else { Body::empty() });
+    *response.status_mut() = status;
+    let mut set = |name, value: String| {
+        HeaderValue::try_from(value).ok().map(|value| response.headers_mut().insert(name, value));
+    };
+    set(header::ETAG, version.etag);
+    set(header::LAST_MODIFIED, date(version.modified));
+    set(header::ACCEPT_RANGES, "bytes".to_owned());
+    match status {
+        StatusCode::NOT_MODIFIED => return response,
+        StatusCode::PARTIAL_CONTENT => set(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", start + length - 1)),
+        StatusCode::RANGE_NOT_SATISFIABLE => set(header::CONTENT_RANGE, format!("bytes */{size}")),
+        _ => {}
+    }
+    set(header::CONTENT_TYPE, "application/octet-stream".to_owned());
+    set(header::CONTENT_LENGTH, length.to_string()); // with HEAD, too: EDK2 asks for it before it fetches
+    response
+}
+
+/// A file written anew has another inode or time; size guards against clocks that stand still.
+fn version(metadata: &std::fs::Metadata) -> Version {
+    let etag = format!("\"{:x}-{:x}-{:x}.{:x}\"", metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    Version { etag, modified: Timestamp::from_second(metadata.mtime()).unwrap_or(Timestamp::UNIX_EPOCH) }
+}

@@ -1,0 +1,145 @@
+//! The paths boots owns. Serve the router with `into_make_service_with_connect_info::<SocketAddr>()`: the address of the
+//! peer names the machine where the path does not.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path as FsPath;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::request::Parts;
+use http::{StatusCode, header};
+use jiff::Timestamp;
+use model::Mac;
+
+use super::body::Download;
+use super::files;
+use crate::beneath::{self, OpenError};
+use crate::{Config, Events, Machine, MachineSource, Milestone, ipxe};
+
+#[derive(Clone)]
+struct Boots {
+    config: Arc<Config>,
+    source: Arc<dyn MachineSource>,
+    events: Events,
+}
+
+pub fn router(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Events) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok"))
+        .route("/ipxe/script/{*path}", get(script))
+        .route("/ipxe/binary/{*path}", get(binary))
+        .route("/files/{*path}", get(file))
+        .with_state(Boots { config, source, events })
+}
+
+/// A refusal in words: iPXE shows only the status, but the log and `curl` show these.
+fn refuse(status: StatusCode, reason: impl Into<String>) -> Response {
+    (status, format!("{}\n", reason.into())).into_response()
+}
+
+fn peer(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical())
+}
+
+async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Parts) -> Response {
+    let (folder, name) = path.rsplit_once('/').map_or(("", path.as_str()), |(folder, name)| (folder, name));
+    if !matches!(name, "auto.ipxe" | "custom.ipxe") {
+        return refuse(StatusCode::NOT_FOUND, format!("there is no script {name:?}, only auto.ipxe"));
+    }
+    let peer = peer(&parts);
+    let mac = folder.rsplit('/').next().and_then(|part| part.parse::<Mac>().ok());
+    let who = mac.map(|mac| mac.to_string()).or_else(|| peer.map(|peer| peer.to_string())).unwrap_or_default();
+    let machine = match (mac, peer) {
+        (Some(mac), _) => boots.source.machine(mac).await,
+        (None, Some(peer)) => boots.source.machine_at(peer).await,
+        (None, None) => Ok(None),
+    };
+    match machine {
+        Ok(Some(machine)) => boots.script(&machine, peer),
+        Ok(None) => {
+            log::warn!("HTTP: no script for {who}: unknown machine");
+            refuse(StatusCode::NOT_FOUND, format!("{who} is no machine we know; apply a Hardware with its MAC"))
+        }
+        Err(error) => {
+            log::error!("HTTP: no script for {who}: {error}");
+            refuse(StatusCode::SERVICE_UNAVAILABLE, format!("cannot find out who {who} is; try again"))
+        }
+    }
+}
+
+impl Boots {
+    fn script(&self, machine: &Machine, peer: Option<IpAddr>) -> Response {
+        let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+        let (script, notes) = match ipxe::auto(&self.config, machine, now) {
+            Ok(script) => script,
+            Err(error) => {
+                log::warn!("HTTP: no script for {}: {error}", machine.mac);
+                return refuse(StatusCode::NOT_FOUND, error.to_string());
+            }
+        };
+        for note in notes {
+            log::warn!("script of {} ({}): {note}", machine.mac, machine.name);
+        }
+        let (boot, reason) = (machine.boot.word(), machine.boot.reason().to_owned());
+        log::info!("HTTP: {} ({}) gets its script: {boot}: {reason}", machine.mac, machine.name);
+        self.events.publish(Some(machine.mac), peer, Milestone::ScriptSent { boot, reason });
+        ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()
+    }
+
+    /// Whose download this is: told by the address, which the reservation gave.
+    async fn download(&self, path: String, peer: Option<IpAddr>) -> Download {
+        let mac = match peer {
+            Some(peer) => self.source.machine_at(peer).await.ok().flatten().map(|machine| machine.mac),
+            None => None,
+        };
+        Download { events: self.events.clone(), mac, address: peer, path }
+    }
+
+    async fn serve(
+        &self,
+        path: String,
+        parts: &Parts,
+        open: impl FnOnce() -> Result<std::fs::File, OpenError> + Send + 'static,
+    ) -> Response {
+        let peer = peer(parts);
+        let who = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        match tokio::task::spawn_blocking(open).await {
+            Ok(Ok(file)) => files::respond(&parts.method, &parts.headers, file, self.download(path, peer).await),
+            Ok(Err(error @ OpenError::Missing(_))) => {
+                log::warn!("HTTP {who}: {error}");
+                refuse(StatusCode::NOT_FOUND, error.to_string())
+            }
+            Ok(Err(error @ OpenError::Outside(_))) => {
+                log::warn!("HTTP {who}: refused: {error}");
+                refuse(StatusCode::FORBIDDEN, error.to_string())
+            }
+            Ok(Err(OpenError::Io { path, source })) => {
+                log::error!("HTTP {who}: cannot open {path:?}: {source}");
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, "cannot open the file; the log of boots says why")
+            }
+            Err(error) => {
+                log::error!("HTTP {who}: {error}");
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+            }
+        }
+    }
+}
+
+async fn binary(State(boots): State<Boots>, Path(path): Path<String>, parts: Parts) -> Response {
+    let Some(name) = ipxe::base_name(&path).map(str::to_owned) else {
+        log::warn!("HTTP: refused: {path:?} leads outside the served folder");
+        return refuse(StatusCode::FORBIDDEN, "the path leads outside the served folder");
+    };
+    let config = Arc::clone(&boots.config);
+    let opened = name.clone();
+    boots.serve(name, &parts, move || ipxe::open(&config.nbp, &opened)).await
+}
+
+async fn file(State(boots): State<Boots>, Path(path): Path<String>, parts: Parts) -> Response {
+    let config = Arc::clone(&boots.config);
+    let opened = path.clone();
+    boots.serve(path, &parts, move || beneath::open(FsPath::new(&config.files), &opened)).await
+}

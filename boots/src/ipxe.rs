@@ -1,0 +1,7 @@
+//! Network boot programs by architecture, and the script an iPXE runs.
+
+mod nbp;
+mod script;
+
+pub use nbp::{Arch, base_name, file_for, open};
+pub use script::{NoScript, auto};

@@ -1,0 +1,112 @@
+//! `auto.ipxe`: what an iPXE does for this machine now. Pure: the time is an argument.
+
+use cmdline::{Arguments, HwAddr, Word};
+
+use crate::{BootState, Config, Machine};
+
+/// How often a download is tried, two seconds apart, before the machine starts over.
+const ATTEMPTS: u32 = 10;
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoScript {
+    #[error("{name} ({mac}) may not boot from the network: its Hardware does not set netboot.allowPXE")]
+    NotAllowed { name: String, mac: String },
+}
+
+/// The script, and notes about what could not be said in it.
+pub fn auto(config: &Config, machine: &Machine, now: u64) -> Result<(String, Vec<String>), NoScript> {
+    if !machine.netboot_allowed {
+        return Err(NoScript::NotAllowed { name: machine.name.clone(), mac: machine.mac.to_string() });
+    }
+    if let BootState::Local { reason } = &machine.boot {
+        return Ok((local(machine, reason), Vec::new()));
+    }
+    Ok(match &machine.ipxe {
+        crate::Ipxe { url: Some(url), .. } => (chain(machine, url), Vec::new()),
+        crate::Ipxe { contents: Some(contents), .. } => (custom(contents), Vec::new()),
+        _ => environment(config, machine, now),
+    })
+}
+
+fn title(machine: &Machine) -> String {
+    format!("#!ipxe\necho thimble: {} {}: {}\n", plain(&machine.name), machine.mac, plain(machine.boot.reason()))
+}
+
+/// Exit code 0 ends iPXE's own loop over its devices, so that the firmware goes on to the disk.
+fn local(machine: &Machine, reason: &str) -> String {
+    format!("{}echo thimble: booting from the local disk: {}\nexit 0\n", title(machine), plain(reason))
+}
+
+fn chain(machine: &Machine, url: &str) -> String {
+    let url = url.split_whitespace().collect::<String>();
+    format!("{}chain --autofree {url} || goto failed\nexit 0\n{}", title(machine), failed("the script of this Hardware"))
+}
+
+fn custom(contents: &str) -> String {
+    if contents.starts_with("#!ipxe") { contents.to_owned() } else { format!("#!ipxe\n{contents}\n") }
+}
+
+fn environment(config: &Config, machine: &Machine, now: u64) -> (String, Vec<String>) {
+    let base = machine.osie.base_url.as_deref().map(|base| base.trim_end_matches('/').to_owned());
+    let base = base.unwrap_or_else(|| config.http_url("files"));
+    let name = |own: &Option<String>, default: &str| own.as_deref().unwrap_or(default).trim_start_matches('/').to_owned();
+    let kernel = name(&machine.osie.kernel, &config.kernel);
+    let initrd = name(&machine.osie.initrd, &config.initrd);
+    let (arguments, notes) = arguments(config, machine, &initrd, now);
+    let download = |label: &str, what: &str, command: String, then: &str| {
+        format!(
+            "set attempt:int32 0\n:{label}\n{command} && goto {then} ||\ninc attempt\n\
+             iseq ${{attempt}} {ATTEMPTS} && goto failed ||\n\
+             echo thimble: cannot load the {what} (attempt ${{attempt}} of {ATTEMPTS}), trying again\nsleep 2\ngoto {label}\n"
+        )
+    };
+    let script = [
+        title(machine),
+        download("kernel", "kernel", format!("kernel {base}/{kernel} {arguments}"), "have_kernel"),
+        ":have_kernel\n".to_owned(),
+        download("initrd", "ramdisk", format!("initrd {base}/{initrd}"), "have_initrd"),
+        ":have_initrd\nboot || goto failed\n".to_owned(),
+        failed("the installation environment"),
+    ];
+    (script.concat(), notes)
+}
+
+/// Starting over is what helps after a server's restart or a cable's; falling through to an empty disk helps nobody.
+fn failed(what: &str) -> String {
+    format!(":failed\necho thimble: cannot start {what}; restarting in 10 seconds\nsleep 10\nreboot || exit 1\n")
+}
+
+/// The kernel's words: everyone's, this machine's, then those of its Hardware, where the last one wins.
+fn arguments(config: &Config, machine: &Machine, initrd: &str, now: u64) -> (String, Vec<String>) {
+    let mut arguments = Arguments {
+        worker_id: Some(machine.agent_id.clone()),
+        hw_addr: Some(HwAddr(machine.mac.bytes())),
+        vlan_id: machine.vlan_id.filter(|id| (1..=4094).contains(id)),
+        facility: machine.facility.clone().or_else(|| config.arguments.facility.clone()),
+        time: Some(now),
+        ..config.arguments.clone()
+    };
+    let mut notes: Vec<String> =
+        arguments.apply(&machine.osie.kernel_params.join(" ")).iter().map(|note| format!("{note}")).collect();
+    // EFI stubs find the ramdisk by this name.
+    let initrd = initrd.rsplit('/').next().unwrap_or(initrd);
+    arguments.other.push(Word::new("initrd", initrd));
+    notes.extend(arguments.check().iter().map(|note| format!("{note}")));
+    let (words, unsaid): (Vec<Word>, Vec<Word>) = cmdline::words(&arguments.render()).into_iter().partition(is_sayable);
+    notes.extend(unsaid.iter().map(|word| format!("iPXE would read {word} as a command; it is left out")));
+    let line: Vec<String> = words.iter().map(Word::render).collect();
+    (line.join(" "), notes)
+}
+
+/// iPXE ends a command at these words, and joins a line that ends in a backslash with the next one.
+fn is_sayable(word: &Word) -> bool {
+    let text = word.render();
+    !matches!(text.as_str(), "&&" | "||" | ";") && !text.ends_with('\\') && !text.starts_with('#')
+}
+
+/// Text for `echo`: no variable, comment, operator or line break can come out of a name somebody chose.
+fn plain(text: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || " ._:/,()+=@%-'".contains(c);
+    let text: String = text.chars().take(200).map(|c| if allowed(c) { c } else { '?' }).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,142 @@
+//! Who is this MAC, and what shall it boot: the question boots asks, whoever answers it.
+
+mod file;
+mod hardware;
+mod remote;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use dhcpv4::Route;
+use futures_util::future::BoxFuture;
+use model::Mac;
+use serde::{Deserialize, Serialize};
+
+pub use file::FileSource;
+pub use remote::RemoteSource;
+
+/// What a machine shall boot now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "boot", rename_all = "lowercase")]
+pub enum BootState {
+    /// There is work: the installation environment.
+    Install,
+    /// Its own disk.
+    Local { reason: String },
+    /// The installation environment, to wait there for work.
+    Wait { reason: String },
+}
+
+impl BootState {
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Local { .. } => "local",
+            Self::Wait { .. } => "wait",
+        }
+    }
+
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Install => "there is work for it",
+            Self::Local { reason } | Self::Wait { reason } => reason,
+        }
+    }
+}
+
+/// One network interface of a machine: what DHCP and the boot script need of its Hardware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    pub mac: Mac,
+    /// The name of its Hardware, for people.
+    pub name: String,
+    /// What the agent calls itself: `agentID`, else the MAC.
+    pub agent_id: String,
+    /// Nothing when the Hardware has no IPv4 address, or forbids DHCP here.
+    pub reservation: Option<Reservation>,
+    pub netboot_allowed: bool,
+    pub boot: BootState,
+    pub facility: Option<String>,
+    pub vlan_id: Option<u16>,
+    pub ipxe: Ipxe,
+    pub osie: Osie,
+}
+
+/// What DHCP hands out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    pub address: Ipv4Addr,
+    pub netmask: Ipv4Addr,
+    pub gateway: Option<Ipv4Addr>,
+    /// Seconds.
+    pub lease_time: Option<u32>,
+    pub hostname: Option<String>,
+    pub domain_name: Option<String>,
+    pub name_servers: Vec<Ipv4Addr>,
+    pub time_servers: Vec<Ipv4Addr>,
+    pub routes: Vec<Route>,
+    /// Options 66 and 67 as the Hardware has them; they replace the netboot logic.
+    pub custom_boot: Option<CustomBoot>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomBoot {
+    pub tftp_server_name: String,
+    pub boot_file_name: String,
+}
+
+/// `netboot.ipxe`: a script or a program of the operator's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ipxe {
+    pub url: Option<String>,
+    pub contents: Option<String>,
+    pub binary: Option<String>,
+}
+
+/// `netboot.osie`: another installation environment for this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Osie {
+    pub base_url: Option<String>,
+    pub kernel: Option<String>,
+    pub initrd: Option<String>,
+    pub kernel_params: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot read the Hardware file {path}")]
+    File {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the Hardware file {path} has mistakes:\n{mistakes}")]
+    Mistakes { path: String, mistakes: String },
+    #[error("cannot ask the server at {url} for the machine")]
+    Unreachable {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("the server answered {status} to {url}: {body}")]
+    Refused { url: String, status: u16, body: String },
+    #[error("the answer to {url} is no machine")]
+    Nonsense {
+        url: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{0}")]
+    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+pub type SourceFuture<'a> = BoxFuture<'a, Result<Option<Machine>, SourceError>>;
+
+/// Knows the machines. `None` is an answer: this one is not ours.
+pub trait MachineSource: Send + Sync + 'static {
+    fn machine(&self, mac: Mac) -> SourceFuture<'_>;
+
+    /// The machine whose reservation has this address.
+    fn machine_at(&self, address: IpAddr) -> SourceFuture<'_>;
+}

@@ -1,0 +1,98 @@
+//! Hardware objects out of a YAML file, read again when the file changes. Every machine in it boots to install.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use std::{fs, io};
+
+use model::{Hardware, Mac, Object};
+
+use super::{BootState, Machine, MachineSource, SourceError, SourceFuture};
+
+/// How long an answer is given without looking whether the file changed.
+const TRUST: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub struct FileSource {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    hardware: Arc<Vec<Hardware>>,
+    version: Version,
+    looked: Instant,
+}
+
+/// Tells one content of the file from another without reading it.
+type Version = (SystemTime, u64);
+
+impl FileSource {
+    /// # Errors
+    /// When the file cannot be read or has mistakes, all of which are named.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, SourceError> {
+        let path = path.into();
+        let (version, hardware) = read(&path)?;
+        Ok(Self { state: Mutex::new(State { hardware: Arc::new(hardware), version, looked: Instant::now() }), path })
+    }
+
+    /// What the file says now. A file that broke meanwhile is reported once; the last good content stays in force.
+    fn hardware(&self) -> Arc<Vec<Hardware>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.looked.elapsed() < TRUST {
+            return Arc::clone(&state.hardware);
+        }
+        state.looked = Instant::now();
+        let version = version(&self.path).ok();
+        if version.is_none_or(|version| version == state.version) {
+            return Arc::clone(&state.hardware);
+        }
+        match read(&self.path) {
+            Ok((version, hardware)) => {
+                log::info!("read {} again: {} machines", self.path.display(), hardware.len());
+                (state.version, state.hardware) = (version, Arc::new(hardware));
+            }
+            Err(error) => {
+                log::error!("{error}; what it said before stays in force");
+                state.version = version.unwrap_or(state.version);
+            }
+        }
+        Arc::clone(&state.hardware)
+    }
+}
+
+impl MachineSource for FileSource {
+    fn machine(&self, mac: Mac) -> SourceFuture<'_> {
+        let machine = self.hardware().iter().find_map(|hardware| Machine::from_hardware(hardware, mac, BootState::Install));
+        Box::pin(async move { Ok(machine) })
+    }
+
+    fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
+        let machine =
+            self.hardware().iter().find_map(|hardware| Machine::from_hardware_at(hardware, address, BootState::Install));
+        Box::pin(async move { Ok(machine) })
+    }
+}
+
+fn version(path: &Path) -> io::Result<Version> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.modified()?, metadata.len()))
+}
+
+fn read(path: &Path) -> Result<(Version, Vec<Hardware>), SourceError> {
+    let name = path.display().to_string();
+    let failed = |source| SourceError::File { path: name.clone(), source };
+    let version = version(path).map_err(failed)?; // before the text: a change in between is seen next time
+    let text = fs::read_to_string(path).map_err(failed)?;
+    let objects = model::parse_documents(&text, &name).map_err(|mistakes| {
+        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        SourceError::Mistakes { path: name.clone(), mistakes: mistakes.join("\n") }
+    })?;
+    let hardware = objects.into_iter().filter_map(|object| match object {
+        Object::Hardware(hardware) => Some(*hardware),
+        Object::Template(_) | Object::Workflow(_) => None,
+    });
+    Ok((version, hardware.collect()))
+}

@@ -1,0 +1,89 @@
+//! From a Hardware object to the machine behind one of its interfaces.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use dhcpv4::Route;
+use model::{Dhcp, Hardware, Interface, Mac};
+
+use super::{BootState, CustomBoot, Ipxe, Machine, Osie, Reservation};
+
+impl Machine {
+    /// The machine behind the interface `mac` of a Hardware; nothing if it has no such interface.
+    #[must_use]
+    pub fn from_hardware(hardware: &Hardware, mac: Mac, boot: BootState) -> Option<Self> {
+        let interface = hardware.spec.interface(mac)?;
+        let dhcp = interface.dhcp.as_ref()?;
+        let netboot = interface.netboot.clone().unwrap_or_default();
+        let (ipxe, osie) = (netboot.ipxe.unwrap_or_default(), netboot.osie.unwrap_or_default());
+        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        Some(Self {
+            mac,
+            name: hardware.metadata.name.clone(),
+            agent_id: text(&hardware.spec.agent_id).unwrap_or_else(|| mac.to_string()),
+            reservation: reservation(interface, dhcp),
+            netboot_allowed: interface.may_netboot(),
+            boot,
+            facility: facility(hardware),
+            vlan_id: dhcp.vlan_id.as_deref().and_then(|id| id.parse().ok()),
+            ipxe: Ipxe { url: text(&ipxe.url), contents: text(&ipxe.contents), binary: text(&ipxe.binary) },
+            osie: Osie {
+                base_url: text(&osie.base_url),
+                kernel: text(&osie.kernel),
+                initrd: text(&osie.initrd),
+                kernel_params: osie.kernel_params,
+            },
+        })
+    }
+
+    /// The machine whose interface has this address.
+    #[must_use]
+    pub fn from_hardware_at(hardware: &Hardware, address: IpAddr, boot: BootState) -> Option<Self> {
+        let has = |dhcp: &Dhcp| dhcp.ip.as_ref().and_then(|ip| ip.address) == Some(address);
+        let dhcp = hardware.spec.interfaces.iter().filter_map(|interface| interface.dhcp.as_ref()).find(|dhcp| has(dhcp))?;
+        Self::from_hardware(hardware, dhcp.mac?, boot)
+    }
+}
+
+fn reservation(interface: &Interface, dhcp: &Dhcp) -> Option<Reservation> {
+    if interface.disable_dhcp == Some(true) {
+        return None;
+    }
+    let ip = dhcp.ip.as_ref()?;
+    let custom_boot = match (&dhcp.tftp_server_name, &dhcp.boot_file_name) {
+        (Some(server), Some(file)) if !server.is_empty() && !file.is_empty() => {
+            Some(CustomBoot { tftp_server_name: server.clone(), boot_file_name: file.clone() })
+        }
+        _ => None,
+    };
+    Some(Reservation {
+        address: ip.address.and_then(v4)?,
+        netmask: ip.netmask.and_then(v4).unwrap_or(Ipv4Addr::new(255, 255, 255, 0)),
+        gateway: ip.gateway.and_then(v4),
+        lease_time: dhcp.lease_time.filter(|&seconds| seconds > 0),
+        hostname: dhcp.hostname.clone(),
+        domain_name: dhcp.domain_name.clone(),
+        name_servers: dhcp.name_servers.iter().copied().filter_map(v4).collect(),
+        time_servers: dhcp.time_servers.iter().copied().filter_map(v4).collect(),
+        routes: dhcp.classless_static_routes.iter().filter_map(route).collect(),
+        custom_boot,
+    })
+}
+
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) if !address.is_unspecified() => Some(address),
+        _ => None,
+    }
+}
+
+fn route(route: &model::Route) -> Option<Route> {
+    let (destination, prefix) = route.destination_descriptor.split_once('/')?;
+    let IpAddr::V4(router) = route.router else { return None };
+    let prefix: u8 = prefix.parse().ok().filter(|&prefix| prefix <= 32)?;
+    Some(Route { destination: destination.parse().ok()?, prefix, router })
+}
+
+fn facility(hardware: &Hardware) -> Option<String> {
+    let code = hardware.spec.metadata.as_ref()?.get("facility")?.get("facility_code")?.as_str()?;
+    (!code.is_empty()).then(|| code.to_owned())
+}

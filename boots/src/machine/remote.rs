@@ -1,0 +1,110 @@
+//! The server as source: `GET /v1/machines/MAC`. Its last answer helps out while it is away, so that a restart of the
+//! server does not take a booting machine's address from it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::{Hardware, Mac};
+use serde::Deserialize;
+
+use super::{BootState, Machine, MachineSource, SourceError, SourceFuture};
+
+/// A client repeats its DISCOVER after 1 to 4 seconds; an answer later than that is no use.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// An older answer could send an installed machine into installation again.
+const STALE: Duration = Duration::from_secs(60);
+const KEPT: usize = 4096;
+
+#[derive(Debug)]
+pub struct RemoteSource {
+    base: String,
+    client: reqwest::Client,
+    last: Mutex<HashMap<String, (Instant, Machine)>>,
+}
+
+/// The server's answer: what to boot beside the Hardware.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    mac: Option<Mac>,
+    hardware: Hardware,
+    #[serde(flatten)]
+    boot: BootState,
+}
+
+impl RemoteSource {
+    /// `base` is the server's URL, such as `http://10.0.0.1:7080`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made, which means a broken TLS set-up.
+    pub fn new(base: &str) -> Result<Self, SourceError> {
+        let base = base.trim_end_matches('/').to_owned();
+        // Of no effect if the program has chosen its provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .build()
+            .map_err(|source| SourceError::Unreachable { url: base.clone(), source })?;
+        Ok(Self { base, client, last: Mutex::default() })
+    }
+
+    async fn ask(&self, key: String) -> Result<Option<Machine>, SourceError> {
+        let answer = self.fetch(&key).await;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(Some(machine)) => {
+                if last.len() >= KEPT {
+                    last.retain(|_, (at, _)| at.elapsed() < STALE);
+                }
+                if last.len() < KEPT {
+                    last.insert(key, (Instant::now(), machine.clone()));
+                }
+                Ok(Some(machine))
+            }
+            Ok(None) => {
+                last.remove(&key);
+                Ok(None)
+            }
+            Err(error) => match last.get(&key) {
+                Some((at, machine)) if at.elapsed() < STALE => {
+                    log::warn!("{error}; using its answer of {} seconds ago for {key}", at.elapsed().as_secs());
+                    Ok(Some(machine.clone()))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn fetch(&self, key: &str) -> Result<Option<Machine>, SourceError> {
+        let url = format!("{}/v1/machines/{key}", self.base);
+        let unreachable = |source| SourceError::Unreachable { url: url.clone(), source };
+        let response = self.client.get(&url).send().await.map_err(unreachable)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(unreachable)?;
+        if status == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !status.is_success() {
+            let body = String::from_utf8_lossy(&body).chars().take(200).collect();
+            return Err(SourceError::Refused { url, status: status.as_u16(), body });
+        }
+        let answer: Answer = serde_json::from_slice(&body).map_err(|source| SourceError::Nonsense { url, source })?;
+        Ok(match (key.parse::<IpAddr>(), answer.mac.or_else(|| key.parse().ok())) {
+            (_, Some(mac)) => Machine::from_hardware(&answer.hardware, mac, answer.boot),
+            (Ok(address), None) => Machine::from_hardware_at(&answer.hardware, address, answer.boot),
+            (Err(_), None) => None,
+        })
+    }
+}
+
+impl MachineSource for RemoteSource {
+    fn machine(&self, mac: Mac) -> SourceFuture<'_> {
+        Box::pin(self.ask(mac.to_string()))
+    }
+
+    /// The server looks a machine up by address under the same path.
+    fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
+        Box::pin(self.ask(address.to_string()))
+    }
+}

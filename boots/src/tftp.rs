@@ -1,0 +1,10 @@
+//! TFTP, read only, for the one file firmware needs: RFC 1350 with options (RFC 2347, 2348, 2349) and windows (RFC 7440).
+
+pub mod packet;
+mod request;
+mod socket;
+mod transfer;
+
+pub use request::{Agreed, Refused};
+pub use socket::{Limits, Socket, serve};
+pub use transfer::{Step, Transfer};
