@@ -63,6 +63,8 @@ struct Network {
     /// The port that won, and what it was given.
     bound: Option<(Link, Lease)>,
     ready: Option<PipeWriter>,
+    /// Why there is no VLAN interface; not worth a line before the drivers had their time.
+    no_vlan: Option<String>,
     /// Errors that were said once; saying them every time would fill the console.
     told: Vec<String>,
 }
@@ -91,6 +93,7 @@ impl Network {
             ports: BTreeMap::new(),
             bound: None,
             ready: Some(ready),
+            no_vlan: None,
             told: Vec::new(),
         };
         network.look()?;
@@ -109,7 +112,8 @@ impl Network {
             self.next_status = now + STATUS;
             if self.bound.is_none() {
                 let waited = now.saturating_duration_since(self.started).as_secs();
-                log::info!("waiting for {} ({waited} s)", link::missing(&self.links, &self.arguments));
+                let missing = self.no_vlan.clone().unwrap_or_else(|| link::missing(&self.links, &self.arguments));
+                log::info!("waiting for {missing} ({waited} s)");
             }
         }
         Ok(())
@@ -207,9 +211,10 @@ impl Network {
         if read().is_none()
             && let Err(error) = self.netlink.add_vlan(&name, parent.index, id)
         {
-            self.tell_once(format!("cannot make VLAN {id} on {parent}: {error}. Is the module 8021q in the ramdisk?"));
+            self.no_vlan = Some(format!("VLAN {id} on {parent}: {error}. Is the module 8021q in the ramdisk?"));
             return None;
         }
+        self.no_vlan = None;
         let link = read()?;
         if !link.up
             && let Err(error) = self.netlink.set_up(link.index)
