@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use proto::ActionResponse;
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
     /// `namespace/name`
     pub workflow: String,

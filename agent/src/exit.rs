@@ -10,3 +10,5 @@ pub const POWER_OFF: u8 = 81;
 pub const KEXEC: u8 = 82;
 /// Wrong arguments or settings: a restart would not help, but PID 1 treats it as any other crash.
 pub const USAGE: u8 = 2;
+/// The agent cannot work here; a restart may help (a full tmpfs, say).
+pub const FAILED: u8 = 1;

@@ -4,27 +4,51 @@
 //! that owns one container, because libcontainer clones, and cloning out of a threaded process is not safe.
 
 mod action;
+mod attributes;
 mod backoff;
+mod base64;
+mod bundle;
+mod container;
+mod execute;
 pub mod exit;
 mod image;
+mod journal;
+mod leftovers;
 mod outcome;
+mod power;
 mod report;
 mod role;
-pub mod settings;
+mod rootfs;
+mod settings;
 mod sink;
+mod sys;
 mod tls;
+mod worker;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
+
+use execute::{Folders, Runner};
+use image::{Client, Puller, retry::Patience, store::Store};
+use journal::Journal;
 use role::Role;
+use settings::Settings;
+use worker::{Connection, Worker};
+
+const STATE: &str = "/run/thimble";
+const WORKER: &str = "/worker";
+/// One unpacks, one resolves names, one waits for a cgroup to empty.
+const BLOCKING_THREADS: usize = 4;
 
 /// The agent's `main`; `args` come without the program's name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match role::choose(&args) {
-        Ok(Role::Run(flags)) => run(&flags),
-        Ok(Role::Container { .. }) => ExitCode::from(exit::USAGE),
+        Ok(Role::Run(flags)) => ExitCode::from(run(&flags)),
+        Ok(Role::Container { bundle, id }) => container::child::main(&bundle, &id),
         Ok(Role::Version) => {
             println!("thimble agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -36,14 +60,42 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(flags: &[OsString]) -> ExitCode {
-    let settings = match settings::Settings::read(flags, |name| std::env::var(name).ok()) {
+fn run(flags: &[OsString]) -> u8 {
+    let settings = match Settings::read(flags, |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(mistakes) => {
             eprintln!("agent: {mistakes}");
-            return ExitCode::from(exit::USAGE);
+            return exit::USAGE;
         }
     };
+    sys::be_frugal_with_memory();
     sink::install(&settings);
-    ExitCode::from(exit::STOP)
+    match serve(&settings) {
+        Ok(code) => code,
+        Err(error) => {
+            log::error!("the agent cannot work: {error:#}");
+            exit::FAILED
+        }
+    }
+}
+
+fn serve(settings: &Settings) -> anyhow::Result<u8> {
+    let folders = Folders { state: PathBuf::from(STATE) };
+    std::fs::create_dir_all(folders.containers()).with_context(|| format!("cannot create {STATE}"))?;
+    leftovers::remove(&folders.containers());
+    let store = Store::open(&folders.images())?;
+    let client = Client::new(settings).context("cannot set up the registry client")?;
+    let puller = Puller::new(client, store, Patience::default());
+    let worker = Worker {
+        agent: settings.id.clone(),
+        connection: Connection::new(settings).with_context(|| format!("cannot use the server {}", settings.authority))?,
+        journal: Journal::open(&folders.state.join("journal.json")),
+        power: power::Requests::below(Path::new(WORKER)),
+        attributes: settings.detect_attributes.then(|| attributes::detect(Path::new("/"))),
+        backoff_max: settings.backoff_max,
+        execute: Runner { puller, folders, program: PathBuf::from("/proc/self/exe") },
+    };
+    // One thread runs everything but unpacking: the machine may have one processor, and each thread costs memory.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
+    Ok(runtime.block_on(worker.run()).exit_code())
 }

@@ -1,0 +1,66 @@
+//! The machine's hardware as servers want it: found once at start, in the formats of Tinkerbell's agent.
+
+mod block;
+mod cpu;
+mod memory;
+mod network;
+mod pci;
+
+use std::fs;
+use std::path::Path;
+
+use proto::{AgentAttributes, Baseboard, Bios, Chassis, Product};
+
+/// `root` is `/`; tests give a folder with a `sys` and a `proc` of their own.
+pub fn detect(root: &Path) -> AgentAttributes {
+    let sys = root.join("sys");
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let dmi = |name: &str| read_word(&sys.join("class/dmi/id").join(name));
+    let (pci, gpu) = pci::devices(&sys.join("bus/pci/devices"));
+    AgentAttributes {
+        cpu: Some(cpu::parse(&read("proc/cpuinfo"))),
+        memory: Some(memory::detect(&sys.join("devices/system/memory"), &read("proc/meminfo"))),
+        block: block::devices(&sys.join("block"), &root.join("run/udev/data")),
+        network: network::interfaces(&sys.join("class/net")),
+        pci,
+        gpu,
+        chassis: Some(Chassis { serial: dmi("chassis_serial"), vendor: dmi("chassis_vendor") }),
+        bios: Some(Bios { vendor: dmi("bios_vendor"), version: dmi("bios_version"), release_date: dmi("bios_date") }),
+        baseboard: Some(Baseboard {
+            vendor: dmi("board_vendor"),
+            product: dmi("board_name"),
+            version: dmi("board_version"),
+            serial_number: dmi("board_serial"),
+        }),
+        product: Some(Product { name: dmi("product_name"), vendor: dmi("sys_vendor"), serial_number: dmi("product_serial") }),
+    }
+}
+
+/// A file of one value. Presence counts for rules: what is not there is absent, not empty.
+fn read_word(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// Names in a folder of sysfs, in order.
+fn names(folder: &Path) -> Vec<String> {
+    let read = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = read.filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// Rounded up to whole units of 1024, without a space: `32GB`, `512B`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut amount, mut unit) = (bytes, 0);
+    let mut rest = false;
+    while amount >= 1024 && unit + 1 < UNITS.len() {
+        rest |= amount % 1024 != 0;
+        amount /= 1024;
+        unit += 1;
+    }
+    format!("{}{}", amount + u64::from(rest), UNITS.get(unit).copied().unwrap_or("B"))
+}
+
+#[cfg(test)]
+mod tests;

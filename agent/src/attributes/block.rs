@@ -1,0 +1,64 @@
+//! Disks from `/sys/block`; vendor, model, serial and WWN from udev's database where there is one.
+
+use std::fs;
+use std::path::Path;
+
+use proto::Block;
+
+use super::{names, read_word, size};
+
+pub fn devices(block: &Path, udev: &Path) -> Vec<Block> {
+    names(block).iter().filter_map(|name| device(&block.join(name), name, udev)).collect()
+}
+
+fn device(path: &Path, name: &str, udev: &Path) -> Option<Block> {
+    let controller = controller(name)?;
+    let number = |file: &str| read_word(&path.join(file)).and_then(|text| text.parse::<u64>().ok());
+    let database = read_word(&path.join("dev")).and_then(|dev| fs::read_to_string(udev.join(format!("b{dev}"))).ok());
+    let property = |keys: &[&str]| keys.iter().find_map(|key| property(database.as_deref()?, key));
+    let attribute = |file: &str| read_word(&path.join("device").join(file)).filter(|text| !text.is_empty());
+    let named = |found: Option<String>| Some(found.unwrap_or_else(|| "unknown".to_owned()));
+    Some(Block {
+        name: Some(name.to_owned()),
+        controller_type: Some(controller.to_owned()),
+        drive_type: Some(drive(name, number("queue/rotational") == Some(1)).to_owned()),
+        size: number("size").map(|sectors| size(sectors.saturating_mul(512))),
+        physical_block_size: number("queue/physical_block_size").map(size),
+        vendor: named(property(&["ID_VENDOR"]).or_else(|| attribute("vendor"))),
+        model: named(property(&["ID_MODEL"]).or_else(|| attribute("model"))),
+        wwn: named(property(&["ID_WWN_WITH_EXTENSION", "ID_WWN", "DM_WWN"]).or_else(|| read_word(&path.join("wwid")))),
+        serial_number: named(
+            property(&["SCSI_IDENT_SERIAL", "ID_SCSI_SERIAL", "ID_SERIAL_SHORT", "ID_SERIAL"])
+                .or_else(|| attribute("serial").or_else(|| read_word(&path.join("serial")).filter(|s| !s.is_empty()))),
+        ),
+    })
+}
+
+/// By the kernel's name; what has none of these controllers (loop, ram, dm) is no disk to install on.
+fn controller(name: &str) -> Option<&'static str> {
+    match name {
+        _ if name.starts_with("nvme") => Some("NVMe"),
+        _ if name.starts_with("mmcblk") => Some("MMC"),
+        _ if name.starts_with("vd") => Some("virtio"),
+        _ if name.starts_with("sd") || name.starts_with("sr") || name.starts_with("xvd") => Some("SCSI"),
+        _ if name.starts_with("hd") => Some("IDE"),
+        _ => None,
+    }
+}
+
+fn drive(name: &str, rotational: bool) -> &'static str {
+    match name {
+        _ if name.starts_with("sr") => "ODD",
+        _ if name.starts_with("fd") => "FDD",
+        _ if name.starts_with("nvme") || name.starts_with("mmcblk") => "SSD",
+        _ if name.starts_with("vd") || name.starts_with("xvd") => "virtual",
+        _ if rotational => "HDD",
+        _ => "SSD",
+    }
+}
+
+/// `E:KEY=VALUE` lines.
+fn property(database: &str, key: &str) -> Option<String> {
+    let line = database.lines().find_map(|l| l.strip_prefix("E:")?.strip_prefix(key)?.strip_prefix('='))?;
+    Some(line.to_owned())
+}

@@ -1,0 +1,28 @@
+//! Network interfaces from `/sys/class/net`.
+
+use std::path::Path;
+
+use proto::Network;
+
+use super::{names, read_word};
+
+/// ARPHRD_LOOPBACK
+const LOOPBACK: &str = "772";
+
+pub fn interfaces(net: &Path) -> Vec<Network> {
+    let names = names(net).into_iter().filter(|name| name != "bonding_masters");
+    let real = names.filter(|name| read_word(&net.join(name).join("type")).is_none_or(|t| t != LOOPBACK));
+    real.map(|name| interface(&net.join(&name), name)).collect()
+}
+
+/// Only an address the hardware was made with identifies it (`addr_assign_type` 0). Capabilities would need ethtool.
+fn interface(path: &Path, name: String) -> Network {
+    let permanent = read_word(&path.join("addr_assign_type")).as_deref() == Some("0");
+    let speed = read_word(&path.join("speed")).and_then(|s| s.parse::<u32>().ok()).filter(|s| *s > 0);
+    Network {
+        name: Some(name),
+        mac: read_word(&path.join("address")).filter(|_| permanent),
+        speed: speed.map(|mbit| format!("{mbit}Mb/s")),
+        enabled_capabilities: Vec::new(),
+    }
+}

@@ -1,0 +1,89 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+
+/// A folder that looks like a machine's root.
+fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    root
+}
+
+#[test]
+fn sizes_are_rounded_up_in_units_of_1024() {
+    for (bytes, want) in [(0, "0B"), (512, "512B"), (1024, "1KB"), (1025, "2KB"), (32 << 30, "32GB"), ((32 << 30) - 1, "32GB"), (4 << 40, "4TB")] {
+        assert_eq!(size(bytes), want);
+    }
+}
+
+#[test]
+fn disks_are_found_and_others_are_not() {
+    let root = machine(&[
+        ("sys/block/vda/size", "8388608\n"),
+        ("sys/block/vda/dev", "254:0\n"),
+        ("sys/block/vda/queue/physical_block_size", "512\n"),
+        ("sys/block/vda/serial", "abc\n"),
+        ("sys/block/sda/size", "1000\n"),
+        ("sys/block/sda/dev", "8:0\n"),
+        ("sys/block/sda/queue/rotational", "1\n"),
+        ("sys/block/sda/device/model", "SPINNER   \n"),
+        ("sys/block/loop0/size", "8\n"),
+        ("run/udev/data/b8:0", "S:disk/by-id/x\nE:ID_VENDOR=ATA\nE:ID_SERIAL_SHORT=123\nE:ID_WWN=0x5000\n"),
+    ]);
+    let disks = detect(root.path()).block;
+    assert_eq!(disks.len(), 2);
+    let (sda, vda) = (&disks[0], &disks[1]);
+    assert_eq!((sda.drive_type.as_deref(), sda.vendor.as_deref(), sda.model.as_deref()), (Some("HDD"), Some("ATA"), Some("SPINNER")));
+    assert_eq!((sda.serial_number.as_deref(), sda.wwn.as_deref()), (Some("123"), Some("0x5000")));
+    assert_eq!((vda.size.as_deref(), vda.controller_type.as_deref(), vda.drive_type.as_deref()), (Some("4GB"), Some("virtio"), Some("virtual")));
+    assert_eq!((vda.serial_number.as_deref(), vda.vendor.as_deref()), (Some("abc"), Some("unknown")));
+}
+
+#[test]
+fn only_permanent_addresses_identify_an_interface() {
+    let root = machine(&[
+        ("sys/class/net/lo/type", "772\n"),
+        ("sys/class/net/eth0/type", "1\n"),
+        ("sys/class/net/eth0/address", "02:00:00:00:00:01\n"),
+        ("sys/class/net/eth0/addr_assign_type", "0\n"),
+        ("sys/class/net/eth0/speed", "1000\n"),
+        ("sys/class/net/dummy0/address", "aa:00:00:00:00:01\n"),
+        ("sys/class/net/dummy0/addr_assign_type", "3\n"),
+        ("sys/class/net/dummy0/speed", "-1\n"),
+    ]);
+    let found = detect(root.path()).network;
+    let summary: Vec<_> = found.iter().map(|n| (n.name.as_deref().unwrap(), n.mac.as_deref(), n.speed.as_deref())).collect();
+    assert_eq!(summary, [("dummy0", None, None), ("eth0", Some("02:00:00:00:00:01"), Some("1000Mb/s"))]);
+}
+
+#[test]
+fn memory_is_what_is_installed_and_what_is_usable() {
+    let root = machine(&[
+        ("proc/meminfo", "MemTotal:       94000 kB\n"),
+        ("sys/devices/system/memory/block_size_bytes", "8000000\n"),
+        ("sys/devices/system/memory/memory0/state", "online\n"),
+        ("sys/devices/system/memory/memory1/state", "offline\n"),
+    ]);
+    let memory = detect(root.path()).memory.unwrap();
+    assert_eq!((memory.total.as_deref(), memory.usable.as_deref()), (Some("128MB"), Some("92MB")));
+}
+
+#[test]
+fn pci_devices_have_numbers_and_displays_are_gpus_too() {
+    let root = machine(&[
+        ("sys/bus/pci/devices/0000:00:02.0/vendor", "0x1234\n"),
+        ("sys/bus/pci/devices/0000:00:02.0/device", "0x1111\n"),
+        ("sys/bus/pci/devices/0000:00:02.0/class", "0x030000\n"),
+        ("sys/bus/pci/devices/0000:00:03.0/vendor", "0x1af4\n"),
+        ("sys/bus/pci/devices/0000:00:03.0/class", "0x020000\n"),
+        ("sys/class/dmi/id/product_name", "Standard PC\n"),
+    ]);
+    let found = detect(root.path());
+    assert_eq!((found.pci.len(), found.gpu.len()), (2, 1));
+    assert_eq!(found.gpu[0].product.as_deref(), Some("1111"));
+    let product = found.product.unwrap();
+    assert_eq!((product.name.as_deref(), product.serial_number), (Some("Standard PC"), None), "absent is not empty");
+}

@@ -1,0 +1,198 @@
+//! From an action and its image to the OCI runtime specification: pure, so that every rule can be read and tested.
+
+mod mounts;
+mod user;
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+
+use crate::action::Action;
+use crate::image::manifest::ImageConfig;
+
+pub use mounts::BadVolume;
+pub use user::{Account, BadUser};
+
+/// What the specification takes from this machine.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    /// Unique on this machine; names the cgroup.
+    pub id: String,
+    /// The mounted root file system of the container.
+    pub rootfs: PathBuf,
+    /// Where named volumes live.
+    pub volumes: PathBuf,
+    /// Where anonymous volumes live: gone with the container.
+    pub anonymous: PathBuf,
+    /// Our own effective capabilities: asking for one we lack is refused by the kernel.
+    pub capabilities: u64,
+    /// The image's `/etc/passwd` and `/etc/group`.
+    pub passwd: String,
+    pub group: String,
+    /// Files of the host's `/etc` that containers see, those that exist.
+    pub etc: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+pub struct Bundle {
+    pub spec: Spec,
+    /// Sources of volumes, to be created as directories where they are missing.
+    pub directories: Vec<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    #[error(transparent)]
+    Volume(#[from] BadVolume),
+    #[error(transparent)]
+    User(#[from] BadUser),
+    #[error("neither the action nor the image says what to run")]
+    NothingToRun,
+    #[error("network namespace {0:?} is not supported: use host or none")]
+    Network(String),
+    #[error("pid namespace {0:?} is not supported: use host, or leave it out for one of its own")]
+    Pid(String),
+    #[error("the specification is not what the runtime expects")]
+    Spec(#[from] serde_json::Error),
+}
+
+pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Actions go first when memory runs out; the agent has to stay and say so.
+const OOM_SCORE_ADJ: i32 = 500;
+
+pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundle, BundleError> {
+    let process = &image.config;
+    let account = user::resolve(&process.user, &host.passwd, &host.group)?;
+    let volumes = mounts::volumes(&action.volumes, host)?;
+    let directories = volumes.iter().map(|v| v.source.clone()).collect();
+    let capabilities = capability_names(host.capabilities);
+    let cwd = Some(&process.working_dir).filter(|d| d.starts_with('/')).map_or("/", |d| d.as_str());
+    let spec = json!({
+        "ociVersion": "1.0.2",
+        "root": { "path": host.rootfs, "readonly": false },
+        "process": {
+            "terminal": false,
+            "user": { "uid": account.uid, "gid": account.gid, "additionalGids": account.groups },
+            "args": arguments(action, image)?,
+            "env": environment(&process.env, &action.environment, &account),
+            "cwd": cwd,
+            "capabilities": {
+                "bounding": capabilities, "effective": capabilities, "inheritable": capabilities,
+                "permitted": capabilities, "ambient": capabilities,
+            },
+            "noNewPrivileges": false,
+            "oomScoreAdj": OOM_SCORE_ADJ,
+        },
+        "mounts": mounts::all(&volumes, host),
+        "linux": {
+            "cgroupsPath": cgroup(&host.id),
+            "namespaces": namespaces(action)?,
+            // Present and empty: absent would bring the runtime's defaults, and these actions write to /proc/sys.
+            "maskedPaths": [],
+            "readonlyPaths": [],
+        },
+    });
+    Ok(Bundle { spec: serde_json::from_value(spec)?, directories })
+}
+
+/// Below the cgroup root.
+pub fn cgroup(id: &str) -> PathBuf {
+    Path::new("/actions").join(id)
+}
+
+/// The action's command replaces the image's, never its entrypoint.
+fn arguments<'a>(action: &'a Action, image: &'a ImageConfig) -> Result<Vec<&'a str>, BundleError> {
+    let command = if action.command.is_empty() { &image.config.cmd } else { &action.command };
+    let args: Vec<&str> = image.config.entrypoint.iter().chain(command).map(String::as_str).collect();
+    if args.first().is_none_or(|first| first.is_empty()) { Err(BundleError::NothingToRun) } else { Ok(args) }
+}
+
+/// The last value of a name wins: a default PATH and HOME, then the image's, then the action's.
+fn environment(image: &[String], action: &[String], account: &Account) -> Vec<String> {
+    let defaults = [PATH.to_owned(), format!("HOME={}", account.home)];
+    let mut merged: Vec<&str> = Vec::new();
+    for entry in defaults.iter().chain(image).chain(action) {
+        let (name, _) = entry.split_once('=').unwrap_or((entry, ""));
+        merged.retain(|e| e.split_once('=').map_or(*e, |(n, _)| n) != name);
+        if entry.contains('=') && !name.is_empty() {
+            merged.push(entry);
+        }
+    }
+    merged.into_iter().map(str::to_owned).collect()
+}
+
+/// Actions share the host's network by default: they fetch what they install, and there is no bridge to put them on.
+fn namespaces(action: &Action) -> Result<Vec<Value>, BundleError> {
+    let mut types = vec!["mount", "ipc", "uts"];
+    match action.pid.as_str() {
+        "" | "private" | "container" => types.push("pid"),
+        "host" => {}
+        other => return Err(BundleError::Pid(other.to_owned())),
+    }
+    match action.network.as_str() {
+        "" | "host" => {}
+        "none" => types.push("network"),
+        other => return Err(BundleError::Network(other.to_owned())),
+    }
+    Ok(types.into_iter().map(|t| json!({ "type": t })).collect())
+}
+
+/// By bit number, as in <linux/capability.h>.
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+fn capability_names(effective: u64) -> Vec<String> {
+    let held = CAPABILITIES.iter().enumerate().filter(|(bit, _)| effective >> bit & 1 == 1);
+    held.map(|(_, name)| format!("CAP_{name}")).collect()
+}
+
+/// `CapEff` of `/proc/self/status`.
+pub fn effective_capabilities(status: &str) -> u64 {
+    let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use crate::image::manifest::Process;
+use oci_spec::runtime::LinuxNamespaceType;
+
+fn action() -> Action {
+    Action {
+        workflow: "default/w".into(),
+        task: "t".into(),
+        id: "a".into(),
+        name: "n".into(),
+        image: "i".into(),
+        timeout: None,
+        command: vec![],
+        volumes: vec![],
+        environment: vec![],
+        pid: String::new(),
+        network: String::new(),
+    }
+}
+
+fn image() -> ImageConfig {
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+    ImageConfig { config: Process { entrypoint: words("/image2disk"), cmd: words("-h"), env: words("A=image B=image"), ..Process::default() } }
+}
+
+fn host() -> Host {
+    Host { id: "x-1".into(), rootfs: "/r".into(), capabilities: 0b10_0000_0001, etc: vec!["/etc/resolv.conf".into()], ..Host::default() }
+}
+
+fn spec(action: &Action) -> Spec {
+    bundle(action, &image(), &host()).unwrap().spec
+}
+
+#[test]
+fn the_actions_command_replaces_the_images_but_keeps_its_entrypoint() {
+    let args = |a: &Action| spec(a).process().as_ref().unwrap().args().clone().unwrap();
+    assert_eq!(args(&action()), ["/image2disk", "-h"]);
+    assert_eq!(args(&Action { command: vec!["go".into()], ..action() }), ["/image2disk", "go"]);
+    let nothing = bundle(&action(), &ImageConfig::default(), &host());
+    assert!(matches!(nothing, Err(BundleError::NothingToRun)));
+}
+
+#[test]
+fn the_actions_environment_wins_over_the_images_and_path_is_always_there() {
+    let action = Action { environment: vec!["B=action".into(), "NOVALUE".into(), "C=x=y".into()], ..action() };
+    let env = spec(&action).process().as_ref().unwrap().env().clone().unwrap();
+    assert_eq!(env, [PATH, "HOME=/root", "A=image", "B=action", "C=x=y"]);
+}
+
+#[test]
+fn namespaces_follow_the_action() {
+    let types = |a: &Action| -> Vec<_> {
+        spec(a).linux().as_ref().unwrap().namespaces().as_ref().unwrap().iter().map(|n| n.typ()).collect()
+    };
+    use LinuxNamespaceType::{Ipc, Mount, Network, Pid, Uts};
+    assert_eq!(types(&action()), [Mount, Ipc, Uts, Pid]);
+    assert_eq!(types(&Action { pid: "host".into(), ..action() }), [Mount, Ipc, Uts]);
+    assert_eq!(types(&Action { network: "none".into(), ..action() }), [Mount, Ipc, Uts, Pid, Network]);
+    let foreign = Action { network: "container:x".into(), ..action() };
+    assert!(matches!(bundle(&foreign, &image(), &host()), Err(BundleError::Network(_))));
+}
+
+#[test]
+fn capabilities_are_all_we_have_ourselves() {
+    let spec = spec(&action());
+    let effective = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap().effective().clone().unwrap();
+    assert_eq!(effective.len(), 2, "CHOWN and LINUX_IMMUTABLE: {effective:?}");
+    assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), 0x1ff_ffff_ffff);
+    assert_eq!(capability_names(0x1ff_ffff_ffff).len(), 41);
+}
+
+#[test]
+fn volumes_come_last_and_their_sources_are_created() {
+    let action = Action { volumes: vec!["/worker:/worker".into(), "/my:/etc/resolv.conf".into()], ..action() };
+    let bundle = bundle(&action, &image(), &host()).unwrap();
+    assert_eq!(bundle.directories, [PathBuf::from("/worker"), "/my".into()]);
+    let mounts: Vec<_> = bundle.spec.mounts().as_ref().unwrap().iter().map(|m| m.destination().clone()).collect();
+    assert_eq!(mounts.last().unwrap(), Path::new("/etc/resolv.conf"));
+    assert_eq!(mounts.iter().filter(|m| m.as_path() == Path::new("/etc/resolv.conf")).count(), 1, "the volume replaces ours");
+}
+
+#[test]
+fn nothing_is_masked_and_the_cgroup_is_ours() {
+    let spec = spec(&action());
+    let linux = spec.linux().as_ref().unwrap();
+    assert_eq!(linux.cgroups_path().as_deref(), Some(Path::new("/actions/x-1")));
+    assert_eq!((linux.masked_paths().as_deref(), linux.readonly_paths().as_deref()), (Some(&[][..]), Some(&[][..])));
+}

@@ -1,0 +1,253 @@
+//! One container from start to end: starts the child, turns its output into lines, enforces the timeout, and says how it went.
+
+pub mod cgroup;
+pub mod child;
+mod note;
+mod output;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use note::Note;
+use output::{DRAIN, Lines, Pass, Rate, Tail};
+
+/// Between SIGTERM and the end of every process, as in Docker's stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// Making a container takes a tenth of a second; a library that hangs must not hang us.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Lines of the library kept to explain a container that could not start.
+const COMPLAINTS: usize = 6;
+
+/// What to run; the bundle directory holds config.json and the mounted root file system.
+pub struct Order<'a> {
+    /// `/proc/self/exe`, or the agent's binary in tests.
+    pub program: &'a Path,
+    pub bundle: &'a Path,
+    pub id: &'a str,
+    pub limit: Option<Duration>,
+    /// Takes each line of output: the stream's name and the text.
+    pub lines: Arc<dyn Fn(&str, &str) + Send + Sync>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    Exited { code: i32, oom_kills: u64 },
+    TimedOut,
+    CouldNotStart(String),
+}
+
+#[derive(Debug)]
+pub struct Ended {
+    pub end: End,
+    pub tail: Vec<String>,
+}
+
+/// Runs the container. The action has ended when its main process has: what it left behind is killed, pipes may stay open.
+pub async fn run(order: &Order<'_>) -> io::Result<Ended> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let mut child = Command::new(order.program)
+        .arg("container")
+        .arg(order.bundle)
+        .arg(order.id)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let (heard, notes) = watch::channel(Heard::default());
+    let listener = tokio::spawn(listen(tokio::net::UnixStream::from_std(ours)?, heard));
+    let output = Arc::new(Mutex::new(Output { rate: Rate::new(Instant::now()), tail: Tail::default(), lines: order.lines.clone() }));
+    let readers = [
+        child.stdout.take().map(|pipe| tokio::spawn(read("stdout", pipe, output.clone()))),
+        child.stderr.take().map(|pipe| tokio::spawn(read("stderr", pipe, output.clone()))),
+    ];
+    let timed_out = supervise(&mut child, notes.clone(), order).await?;
+    finish([Some(listener)].into_iter().chain(readers).flatten()).await;
+    let group = cgroup::of(order.id);
+    tokio::task::spawn_blocking(move || cgroup::remove(&group)).await.map_err(io::Error::other)??;
+    let tail = output.lock().map(|mut o| o.finish()).unwrap_or_default();
+    Ok(Ended { end: verdict(&notes.borrow(), timed_out), tail })
+}
+
+/// What the child has told us so far.
+#[derive(Debug, Default, Clone)]
+struct Heard {
+    started: Option<i32>,
+    complaints: Vec<String>,
+    last: Option<Note>,
+    closed: bool,
+}
+
+fn verdict(heard: &Heard, timed_out: bool) -> End {
+    match (&heard.last, timed_out) {
+        (Some(Note::Failed(text)), _) => End::CouldNotStart(explain(text, &heard.complaints)),
+        (_, true) if heard.started.is_some() => End::TimedOut,
+        (Some(Note::Exited { code, oom_kills }), false) => End::Exited { code: *code, oom_kills: *oom_kills },
+        _ if heard.started.is_some() => End::CouldNotStart(explain("the container's child process died", &heard.complaints)),
+        (_, true) => End::CouldNotStart(explain("the container was not ready in time", &heard.complaints)),
+        _ => End::CouldNotStart(explain("the container's child process died before the action started", &heard.complaints)),
+    }
+}
+
+/// The library's own words, which name the file or the mount.
+fn explain(text: &str, complaints: &[String]) -> String {
+    let mut all = vec![text.to_owned()];
+    all.extend(complaints.iter().filter(|c| !text.contains(c.as_str())).cloned());
+    all.join("; ")
+}
+
+async fn listen(mut socket: tokio::net::UnixStream, heard: watch::Sender<Heard>) {
+    let (mut pending, mut buffer) = (Vec::new(), [0; 1024]);
+    while let Ok(count @ 1..) = socket.read(&mut buffer).await {
+        pending.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            if let Some(note) = Note::parse(&line) {
+                heard.send_modify(|h| h.take(note));
+            }
+        }
+    }
+    heard.send_modify(|h| h.closed = true);
+}
+
+impl Heard {
+    fn take(&mut self, note: Note) {
+        match note {
+            Note::Library(text) if self.complaints.len() < COMPLAINTS && !self.complaints.contains(&text) => self.complaints.push(text),
+            Note::Library(_) => {}
+            Note::Started { pid } => self.started = Some(pid),
+            last => self.last = Some(last),
+        }
+    }
+}
+
+/// Waits for the child, through the timeout if there is one. Whether the limit was reached.
+async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: &Order<'_>) -> io::Result<bool> {
+    let started = async { notes.wait_for(|h| h.started.is_some() || h.closed).await.ok().and_then(|h| h.started) };
+    let pid = match timeout(START_LIMIT, started).await {
+        Ok(pid) => pid,
+        Err(_) => return kill(child, order).await.map(|()| true),
+    };
+    let Some(limit) = order.limit else {
+        child.wait().await?;
+        return Ok(false);
+    };
+    if let Ok(status) = timeout(limit, child.wait()).await {
+        status?;
+        return Ok(false);
+    }
+    // The descriptor names this very process, even if its number is given away meanwhile.
+    let process = pid.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    if let Some(process) = process {
+        let _ = pidfd_send_signal(process, Signal::TERM); // gone already, or killed below
+        if let Ok(status) = timeout(GRACE, child.wait()).await {
+            status?;
+            return Ok(true);
+        }
+    }
+    kill(child, order).await.map(|()| true)
+}
+
+async fn kill(child: &mut Child, order: &Order<'_>) -> io::Result<()> {
+    cgroup::kill(&cgroup::of(order.id))?;
+    match timeout(GRACE, child.wait()).await {
+        Ok(status) => status.map(drop),
+        Err(_) => child.kill().await,
+    }
+}
+
+/// Reads what is still in the pipes, but does not wait for whoever holds them open.
+async fn finish(tasks: impl Iterator<Item = JoinHandle<()>>) {
+    let deadline = tokio::time::Instant::now() + DRAIN;
+    for mut task in tasks {
+        if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+            task.abort();
+        }
+    }
+}
+
+struct Output {
+    rate: Rate,
+    tail: Tail,
+    lines: Arc<dyn Fn(&str, &str) + Send + Sync>,
+}
+
+impl Output {
+    fn line(&mut self, stream: &str, text: &str) {
+        self.tail.push(text);
+        match self.rate.pass(Instant::now()) {
+            Pass::Yes => (self.lines)(stream, text),
+            Pass::After(count) => {
+                (self.lines)(stream, &format!("({count} lines left out: they came too fast)"));
+                (self.lines)(stream, text);
+            }
+            Pass::No => {}
+        }
+    }
+
+    fn finish(&mut self) -> Vec<String> {
+        let count = self.rate.held_back();
+        if count > 0 {
+            (self.lines)("stdout", &format!("({count} lines left out: they came too fast)"));
+        }
+        self.tail.take()
+    }
+}
+
+async fn read(stream: &'static str, mut pipe: impl AsyncRead + Unpin, output: Arc<Mutex<Output>>) {
+    let (mut lines, mut buffer) = (Lines::default(), vec![0; 8 << 10]);
+    let take = |text: String| {
+        if let Ok(mut output) = output.lock() {
+            output.line(stream, &text);
+        }
+    };
+    while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+        lines.push(buffer.get(..count).unwrap_or_default(), take);
+    }
+    lines.flush(take);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(notes: Vec<Note>) -> Heard {
+        let mut heard = Heard::default();
+        notes.into_iter().for_each(|n| heard.take(n));
+        heard
+    }
+
+    #[test]
+    fn verdicts_tell_what_could_not_start_from_what_ran_and_failed() {
+        let started = Note::Started { pid: 1 };
+        let exited = Note::Exited { code: 3, oom_kills: 0 };
+        let complaint = Note::Library("no /bin/x".into());
+        for (case, notes, timed_out, want) in [
+            ("an exit code", vec![started.clone(), exited.clone()], false, End::Exited { code: 3, oom_kills: 0 }),
+            ("an exit after the limit", vec![started.clone(), exited], true, End::TimedOut),
+            ("killed at the limit", vec![started.clone()], true, End::TimedOut),
+            (
+                "a failed create with its reason",
+                vec![complaint, Note::Failed("cannot create the container".into())],
+                false,
+                End::CouldNotStart("cannot create the container; no /bin/x".into()),
+            ),
+            ("a silent death", vec![], false, End::CouldNotStart("the container's child process died before the action started".into())),
+            ("a death in the middle", vec![started], false, End::CouldNotStart("the container's child process died".into())),
+        ] {
+            assert_eq!(verdict(&heard(notes), timed_out), want, "{case}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The single-threaded child that owns one container, and the only place that knows libcontainer.
+//!
+//! libcontainer clones without exec and runs Rust in the clone. In a threaded process a lock of the allocator may be
+//! held by a thread that does not exist there; we have seen it hang. So: no runtime, no threads, one container.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use libcontainer::workload::default::DefaultExecutor;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::mount::{MsFlags, mount};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use oci_spec::runtime::Spec;
+use rustix::process::Signal;
+
+use super::cgroup;
+use super::note::Note;
+use crate::report::chain;
+
+/// Where the library keeps its state: in the bundle, so that one removal takes everything.
+pub const STATE: &str = "state";
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("cannot {0}")]
+    System(&'static str, #[source] io::Error),
+    #[error("cannot {0} the container")]
+    Library(&'static str, #[source] Box<libcontainer::error::LibcontainerError>),
+    #[error("the container has no process")]
+    NoProcess,
+    #[error("cannot wait for the action's process")]
+    Wait(#[source] nix::Error),
+}
+
+pub fn main(bundle: &Path, id: &str) -> ExitCode {
+    let notes = match rustix::io::fcntl_dupfd_cloexec(io::stdin(), 10) {
+        Ok(socket) => File::from(socket),
+        Err(_) => return ExitCode::FAILURE, // no agent to tell
+    };
+    let last = match run(bundle, id, &notes) {
+        Ok(exited) => exited,
+        Err(failure) => Note::Failed(chain(&failure)),
+    };
+    tell(&notes, &last);
+    ExitCode::SUCCESS
+}
+
+/// An agent that is gone cleans up after us when it comes back.
+fn tell(mut notes: &File, note: &Note) {
+    let _ = notes.write_all(&note.line());
+}
+
+fn run(bundle: &Path, id: &str, notes: &File) -> Result<Note, Failure> {
+    let system = |what| move |e: rustix::io::Errno| Failure::System(what, e.into());
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("tie the container to the agent"))?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(system("adopt orphans"))?;
+    listen_to_the_library(notes)?;
+    let mut container = create(bundle, id)?;
+    let pid = container.pid().ok_or(Failure::NoProcess)?;
+    tell(notes, &Note::Started { pid: pid.as_raw() });
+    let result = container.start().map_err(|e| Failure::Library("start", Box::new(e)));
+    let exited = result.and_then(|()| wait(Pid::from_raw(pid.as_raw()))).map(|code| {
+        let oom_kills = cgroup::oom_kills(&cgroup::of(id));
+        Note::Exited { code, oom_kills }
+    });
+    // Kills what the action left running. A failure here is cleaned up by the agent, which does the same once more.
+    if let Err(error) = container.delete(true) {
+        tell(notes, &Note::Library(format!("delete: {}", chain(&error))));
+    }
+    exited
+}
+
+fn create(bundle: &Path, id: &str) -> Result<Container, Failure> {
+    let library = |e| Failure::Library("create", Box::new(e));
+    let system = |what| move |e: io::Error| Failure::System(what, e);
+    let state = bundle.join(STATE);
+    std::fs::create_dir_all(&state).map_err(system("create the state directory"))?;
+    // The library wants descriptors above 2, and closes them in the container.
+    let above = |fd: &dyn AsFd| -> Result<OwnedFd, Failure> {
+        rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 3).map_err(|e| Failure::System("copy a descriptor", e.into()))
+    };
+    let null = File::open("/dev/null").map_err(system("open /dev/null"))?;
+    ContainerBuilder::new(id.to_owned(), SyscallType::default())
+        .with_root_path(state)
+        .map_err(library)?
+        .with_executor(WithDevices)
+        .with_stdin(above(&null)?)
+        .with_stdout(above(&io::stdout())?)
+        .with_stderr(above(&io::stderr())?)
+        .validate_id()
+        .map_err(library)?
+        .as_init(bundle)
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .map_err(library)
+}
+
+fn wait(pid: Pid) -> Result<i32, Failure> {
+    loop {
+        match waitpid(pid, None) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as i32),
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(Failure::Wait(error)),
+        }
+    }
+}
+
+/// Sends the library's complaints to the agent: its errors say `failed syscall` and leave the rest to tracing.
+fn listen_to_the_library(notes: &File) -> Result<(), Failure> {
+    let socket = notes.try_clone().map_err(|e| Failure::System("copy a descriptor", e))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::ERROR)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .with_level(false)
+        .with_writer(move || Complaint { socket: socket.try_clone().ok(), text: Vec::new() })
+        .finish();
+    // Only a second subscriber could fail here, and this process has one `main`.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}
+
+/// One event; goes out as one note when it is complete.
+struct Complaint {
+    socket: Option<File>,
+    text: Vec<u8>,
+}
+
+impl Write for Complaint {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Complaint {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.text);
+        if let (Some(socket), false) = (&self.socket, text.trim().is_empty()) {
+            tell(socket, &Note::Library(text.trim().to_owned()));
+        }
+    }
+}
+
+/// Puts the machine's real devices on `/dev`.
+///
+/// A bind of `/dev` in the specification fails: the library insists on making its own nodes there. This runs in the
+/// container's mount namespace, after the root has changed and before the action's program.
+#[derive(Clone)]
+struct WithDevices;
+
+impl Executor for WithDevices {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        devices().map_err(|e| ExecutorError::Other(format!("cannot mount the devices: {e}")))?;
+        crate::sys::default_sigpipe().map_err(|e| ExecutorError::Other(format!("cannot restore SIGPIPE: {e}")))?;
+        DefaultExecutor {}.exec(spec)
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        DefaultExecutor {}.validate(spec)
+    }
+}
+
+fn devices() -> Result<(), nix::Error> {
+    let put = |kind: &str, target: &str, flags, data: Option<&str>| mount(Some(kind), target, Some(kind), flags, data);
+    put("devtmpfs", "/dev", MsFlags::MS_NOSUID, None)?;
+    for directory in ["/dev/pts", "/dev/shm"] {
+        let _ = std::fs::create_dir(directory); // there already, or the mount below says why not
+    }
+    let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    put("devpts", "/dev/pts", quiet, Some("newinstance,ptmxmode=0666,mode=0620"))?;
+    put("tmpfs", "/dev/shm", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))
+}

@@ -1,0 +1,172 @@
+//! One action on this machine: pull, make the bundle, run the container, clean up. Nothing in here may stop the agent.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::action::Action;
+use crate::bundle::{self, Host};
+use crate::container::{self, End, Ended, Order};
+use crate::image::Puller;
+use crate::image::space::{self, NoSpace};
+use crate::image::store::Image;
+use crate::outcome::{Outcome, Reason};
+use crate::report::chain;
+use crate::rootfs;
+use crate::sink::{self, ActionLine};
+use crate::worker::Execute;
+
+/// Where everything of an agent lives.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    pub state: PathBuf,
+}
+
+impl Folders {
+    pub fn images(&self) -> PathBuf {
+        self.state.join("images")
+    }
+
+    pub fn containers(&self) -> PathBuf {
+        self.state.join("containers")
+    }
+
+    pub fn volumes(&self) -> PathBuf {
+        self.state.join("volumes")
+    }
+}
+
+pub struct Runner {
+    pub puller: Puller,
+    pub folders: Folders,
+    pub program: PathBuf,
+}
+
+impl Execute for Runner {
+    async fn execute(&mut self, action: &Action, start: SystemTime) -> Outcome {
+        let (failure, tail) = match self.run(action).await {
+            Ok(ended) => (verdict(&ended.end, action), ended.tail),
+            Err(reason) => (Some(reason), Vec::new()),
+        };
+        Outcome { start, stop: SystemTime::now(), failure, tail }
+    }
+}
+
+fn verdict(end: &End, action: &Action) -> Option<Reason> {
+    match end {
+        End::Exited { code: 0, .. } => None,
+        End::Exited { code, oom_kills: 1.. } => Some(Reason::OomKilled { exit_code: *code }),
+        End::Exited { code, .. } => Some(Reason::NonZeroExit { exit_code: *code }),
+        End::TimedOut => Some(Reason::Timeout { limit: action.timeout.unwrap_or_default() }),
+        End::CouldNotStart(text) => Some(Reason::CouldNotStart(text.clone())),
+    }
+}
+
+impl Runner {
+    async fn run(&mut self, action: &Action) -> Result<Ended, Reason> {
+        log::info!("{}: pulling {}", action.title(), action.image);
+        let image = self.puller.pull(&action.image).await.map_err(|error| Reason::from(&error))?;
+        let id = unique(&action.id);
+        let directory = self.folders.containers().join(&id);
+        let result = self.contain(action, &image, &id, &directory).await;
+        if let Err(error) = rootfs::remove(&directory) {
+            log::warn!("cannot remove {}: {error}; its memory stays in use until the agent restarts", directory.display());
+        }
+        result
+    }
+
+    async fn contain(&self, action: &Action, image: &Image, id: &str, directory: &Path) -> Result<Ended, Reason> {
+        self.prepare(action, image, id, directory)?;
+        log::info!("{}: running", action.title());
+        let (workflow, name) = (action.workflow.clone(), action.name.clone());
+        let lines = move |stream: &str, text: &str| sink::action_line(ActionLine { workflow: &workflow, action: &name, stream }, text);
+        let order = Order { program: &self.program, bundle: directory, id, limit: action.timeout, lines: Arc::new(lines) };
+        container::run(&order).await.map_err(|e| self.io_reason("run the container", &e))
+    }
+
+    /// Everything the child needs in the bundle's directory.
+    fn prepare(&self, action: &Action, image: &Image, id: &str, directory: &Path) -> Result<(), Reason> {
+        let rootfs = rootfs::mount_overlay(&image.rootfs, directory).map_err(|error| match &error {
+            rootfs::RootfsError::Create { source, .. } => self.io_reason("prepare the root file system", source),
+            rootfs::RootfsError::Mount { .. } => Reason::CouldNotStart(chain(&error)),
+        })?;
+        let host = self.host(id, &rootfs, directory);
+        let made = bundle::bundle(action, &image.config, &host).map_err(|e| Reason::CouldNotStart(chain(&e)))?;
+        for source in made.directories.iter().filter(|d| !d.exists()) {
+            fs::create_dir_all(source).map_err(|e| self.io_reason(&format!("create the volume {}", source.display()), &e))?;
+        }
+        if let Some(process) = made.spec.process() {
+            rootfs::create_inside(&rootfs, process.cwd()).map_err(|e| self.io_reason("create the working directory", &e))?;
+        }
+        let text = serde_json::to_vec(&made.spec).map_err(|e| Reason::CouldNotStart(chain(&e)))?;
+        fs::write(directory.join("config.json"), text).map_err(|e| self.io_reason("write config.json", &e))
+    }
+
+    fn host(&self, id: &str, rootfs: &Path, directory: &Path) -> Host {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let etc = ["/etc/resolv.conf", "/etc/hosts"].map(PathBuf::from);
+        Host {
+            id: id.to_owned(),
+            rootfs: rootfs.to_owned(),
+            volumes: self.folders.volumes(),
+            anonymous: directory.join("volumes"),
+            capabilities: bundle::effective_capabilities(&status),
+            passwd: rootfs::read_inside(rootfs, "etc/passwd"),
+            group: rootfs::read_inside(rootfs, "etc/group"),
+            etc: etc.into_iter().filter(|file| file.exists()).collect(),
+        }
+    }
+
+    fn io_reason(&self, what: &str, error: &io::Error) -> Reason {
+        match error.kind() {
+            io::ErrorKind::StorageFull => {
+                let free = space::free(&self.folders.state);
+                Reason::no_space(format!("cannot {what}: {} is full, which", self.folders.state.display()), NoSpace { needed: 1 << 20, free })
+            }
+            _ => Reason::CouldNotStart(format!("cannot {what}: {error}")),
+        }
+    }
+}
+
+/// A name for one execution: a container's state that could not be removed must not stop the next attempt.
+fn unique(action: &str) -> String {
+    let clean: String = action.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(48).collect();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{clean}-{:x}", now.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn ends_become_reasons() {
+        let wire = proto::ActionResponse {
+            workflow_id: Some("w".into()),
+            task_id: Some("t".into()),
+            action_id: Some("a".into()),
+            timeout: Some(9),
+            ..Default::default()
+        };
+        let action = Action::from_wire(wire).unwrap();
+        for (end, want) in [
+            (End::Exited { code: 0, oom_kills: 0 }, None),
+            (End::Exited { code: 0, oom_kills: 1 }, None),
+            (End::Exited { code: 7, oom_kills: 0 }, Some(Reason::NonZeroExit { exit_code: 7 })),
+            (End::Exited { code: 137, oom_kills: 2 }, Some(Reason::OomKilled { exit_code: 137 })),
+            (End::TimedOut, Some(Reason::Timeout { limit: std::time::Duration::from_secs(9) })),
+            (End::CouldNotStart("x".into()), Some(Reason::CouldNotStart("x".into()))),
+        ] {
+            assert_eq!(verdict(&end, &action), want);
+        }
+    }
+
+    #[test]
+    fn names_of_executions_are_safe_for_files_and_cgroups() {
+        let name = unique("../a b/ü");
+        assert!(name.starts_with("---a-b--") && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{name}");
+    }
+}

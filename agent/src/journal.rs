@@ -1,0 +1,102 @@
+//! What the agent was doing, so that one that is started again knows: a small file, replaced as a whole.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::Action;
+use crate::outcome::Outcome;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// The action runs, or ran when the agent died.
+    Running { action: Action, attempt: u32 },
+    /// It has ended; the server has not acknowledged that yet.
+    Finished { action: Action, attempt: u32, outcome: Outcome },
+    /// The server knows.
+    Acknowledged { action: Action, success: bool },
+}
+
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    entry: Option<Entry>,
+}
+
+impl Journal {
+    /// An unreadable journal is an empty one: the server then decides what runs again.
+    pub fn open(path: &Path) -> Self {
+        let entry = fs::read(path).ok().and_then(|bytes| match serde_json::from_slice(&bytes) {
+            Ok(entry) => Some(entry),
+            Err(error) => {
+                log::warn!("cannot understand {}: {error}; starting without it", path.display());
+                None
+            }
+        });
+        Self { path: path.to_owned(), entry }
+    }
+
+    pub fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
+    }
+
+    /// Work goes on without a journal; only a restart in the middle would know less.
+    pub fn write(&mut self, entry: Entry) {
+        if let Err(error) = replace(&self.path, &entry) {
+            log::warn!("cannot write {}: {error}; a restart would forget the current action", self.path.display());
+        }
+        self.entry = Some(entry);
+    }
+}
+
+fn replace(path: &Path, entry: &Entry) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, serde_json::to_vec(entry)?)?;
+    fs::rename(&new, path)
+}
+
+/// Which attempt at `action` begins now. Only one that was interrupted counts on.
+pub fn attempt(last: Option<&Entry>, action: &Action) -> u32 {
+    match last {
+        Some(Entry::Running { action: last, attempt }) if last.id == action.id => attempt.saturating_add(1),
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn action(id: &str) -> Action {
+        let wire = proto::ActionResponse {
+            workflow_id: Some("default/w".into()),
+            task_id: Some("t".into()),
+            action_id: Some(id.into()),
+            ..Default::default()
+        };
+        Action::from_wire(wire).unwrap()
+    }
+
+    #[test]
+    fn an_interrupted_action_counts_its_attempts() {
+        let running = Entry::Running { action: action("a"), attempt: 1 };
+        assert_eq!(attempt(Some(&running), &action("a")), 2);
+        assert_eq!(attempt(Some(&running), &action("b")), 1);
+        assert_eq!(attempt(Some(&Entry::Acknowledged { action: action("a"), success: true }), &action("a")), 1);
+        assert_eq!(attempt(None, &action("a")), 1);
+    }
+
+    #[test]
+    fn what_is_written_is_read_after_a_restart_and_nonsense_is_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal.json");
+        let entry = Entry::Running { action: action("a"), attempt: 3 };
+        Journal::open(&path).write(entry.clone());
+        assert_eq!(Journal::open(&path).entry(), Some(&entry));
+        fs::write(&path, "{").unwrap();
+        assert_eq!(Journal::open(&path).entry(), None);
+    }
+}

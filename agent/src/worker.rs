@@ -1,0 +1,206 @@
+//! The loop: ask, report RUNNING, execute, report until accepted, and act on a power request only after that.
+
+mod connection;
+mod decide;
+mod detail;
+
+use std::time::{Duration, SystemTime};
+
+use proto::{ActionRequest, AgentAttributes};
+use tokio::time::sleep;
+
+use crate::action::Action;
+use crate::backoff::{self, Backoff};
+use crate::journal::{self, Entry, Journal};
+use crate::outcome::{Outcome, Reason};
+use crate::power::{Power, Requests};
+use crate::report;
+use decide::{Asked, Reported};
+
+pub use connection::Connection;
+
+/// Runs one action to its end, whatever that is.
+pub trait Execute {
+    fn execute(&mut self, action: &Action, start: SystemTime) -> impl Future<Output = Outcome>;
+}
+
+pub struct Worker<E> {
+    pub agent: String,
+    pub connection: Connection,
+    pub journal: Journal,
+    pub power: Requests,
+    pub attributes: Option<AgentAttributes>,
+    pub backoff_max: Duration,
+    pub execute: E,
+}
+
+/// The server holds our question while it has no work; after this long we say that we wait.
+const QUIET: Duration = Duration::from_secs(2);
+/// While there is no server, ask often enough to be back within a second of it.
+const RECONNECT: Duration = Duration::from_millis(500);
+
+impl<E: Execute> Worker<E> {
+    /// Serves actions until one asks for a reboot or power-off.
+    pub async fn run(mut self) -> Power {
+        if let Some(power) = self.resume().await {
+            return power;
+        }
+        let mut pace = Pace { backoff: Backoff::new(backoff::FIRST, self.backoff_max), said: String::new() };
+        loop {
+            match self.ask(&mut pace).await {
+                Asked::Work(action) => {
+                    if let Some(power) = self.serve(&action, &mut pace).await {
+                        return power;
+                    }
+                }
+                Asked::Nothing => {
+                    pace.say("waiting for work");
+                    pace.rest().await;
+                }
+                Asked::Unreachable(why) => {
+                    pace.say(&format!("server {why}: trying again until it answers"));
+                    sleep(backoff::jitter(RECONNECT, backoff::random())).await;
+                }
+                Asked::Trouble(why) => {
+                    pace.say(&format!("the server has no action for us but an error: {why}"));
+                    pace.rest().await;
+                }
+            }
+        }
+    }
+
+    /// Takes up what an agent before us left.
+    async fn resume(&mut self) -> Option<Power> {
+        match self.journal.entry().cloned()? {
+            Entry::Running { action, attempt } => {
+                log::warn!("{} was interrupted (agent restarted) in attempt {attempt}", action.title());
+                None
+            }
+            Entry::Finished { action, outcome, .. } => {
+                log::info!("{} had ended before the agent restarted: reporting that", action.title());
+                self.conclude(&action, &outcome).await
+            }
+            Entry::Acknowledged { action, success } => success.then(|| self.requested(&action)).flatten(),
+        }
+    }
+
+    async fn ask(&mut self, pace: &mut Pace) -> Asked {
+        let request = ActionRequest { agent_id: Some(self.agent.clone()), agent_attributes: self.attributes.clone() };
+        let mut answer = std::pin::pin!(self.connection.get_action(request));
+        tokio::select! {
+            answer = &mut answer => return decide::asked(answer),
+            () = sleep(QUIET) => {}
+        }
+        // Still held, or still connecting: in the second case the answer tells soon.
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            () = sleep(Duration::from_secs(4)) => {
+                pace.say("waiting for work");
+                answer.await
+            }
+        };
+        decide::asked(answer)
+    }
+
+    async fn serve(&mut self, action: &Action, pace: &mut Pace) -> Option<Power> {
+        pace.said.clear();
+        let attempt = journal::attempt(self.journal.entry(), action);
+        let start = SystemTime::now();
+        if !self.announce(action, start, attempt).await {
+            // Nobody knows that we would run it: the server gives it to us again.
+            pace.rest().await;
+            return None;
+        }
+        self.power.forget();
+        self.journal.write(Entry::Running { action: action.clone(), attempt });
+        let outcome = self.execute.execute(action, start).await;
+        self.journal.write(Entry::Finished { action: action.clone(), attempt, outcome: outcome.clone() });
+        log_outcome(action, &outcome);
+        let power = self.conclude(action, &outcome).await;
+        pace.backoff.reset();
+        power
+    }
+
+    /// Whether the server accepted RUNNING.
+    async fn announce(&mut self, action: &Action, start: SystemTime, attempt: u32) -> bool {
+        if attempt > 1 {
+            log::warn!("{} was interrupted (agent restarted), attempt {attempt}", action.title());
+        }
+        let answer = self.connection.report(report::running(&self.agent, action, start, attempt)).await;
+        match decide::reported(answer) {
+            Reported::Accepted => true,
+            Reported::Refused(why) | Reported::Unreachable(why) | Reported::Trouble(why) => {
+                log::warn!("{}: not started, because the server did not take RUNNING: {why}", action.title());
+                false
+            }
+        }
+    }
+
+    /// Reports the outcome until the server has it, then looks for a power request.
+    async fn conclude(&mut self, action: &Action, outcome: &Outcome) -> Option<Power> {
+        let acknowledged = self.report_until_accepted(action, outcome).await;
+        let success = acknowledged && outcome.failure.is_none();
+        self.journal.write(Entry::Acknowledged { action: action.clone(), success });
+        if success { self.requested(action) } else { None }
+    }
+
+    async fn report_until_accepted(&mut self, action: &Action, outcome: &Outcome) -> bool {
+        let mut pace = Pace { backoff: Backoff::new(backoff::FIRST, self.backoff_max), said: String::new() };
+        loop {
+            let answer = self.connection.report(report::finished(&self.agent, action, outcome)).await;
+            match decide::reported(answer) {
+                Reported::Accepted => return true,
+                Reported::Refused(why) => {
+                    log::error!("{}: the server does not want its result: {why}", action.title());
+                    return false;
+                }
+                Reported::Unreachable(why) => {
+                    pace.say(&format!("{}: cannot report the result: {why}: trying until it is accepted", action.title()));
+                    sleep(backoff::jitter(RECONNECT, backoff::random())).await;
+                }
+                Reported::Trouble(why) => {
+                    pace.say(&format!("{}: the server did not take the result: {why}: trying until it does", action.title()));
+                    pace.rest().await;
+                }
+            }
+        }
+    }
+
+    fn requested(&self, action: &Action) -> Option<Power> {
+        let power = self.power.pending()?;
+        let what = if power == Power::Reboot { "a reboot" } else { "power-off" };
+        log::info!("{} asked for {what} and its success is acknowledged", action.title());
+        Some(power)
+    }
+}
+
+/// How long to rest, and what has been said already: a state is worth one line, not one a second.
+struct Pace {
+    backoff: Backoff,
+    said: String,
+}
+
+impl Pace {
+    async fn rest(&mut self) {
+        sleep(self.backoff.pause(backoff::random())).await;
+    }
+
+    fn say(&mut self, text: &str) {
+        if self.said != text {
+            log::info!("{text}");
+            text.clone_into(&mut self.said);
+        }
+    }
+}
+
+fn log_outcome(action: &Action, outcome: &Outcome) {
+    let (title, took) = (action.title(), report::duration(outcome.took()));
+    match &outcome.failure {
+        None => log::info!("{title}: SUCCESS in {took}"),
+        Some(reason @ Reason::Timeout { .. }) => log::error!("{title}: TIMEOUT in {took}: {}", reason.text()),
+        Some(reason) => log::error!("{title}: FAILED in {took}: {}", reason.text()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

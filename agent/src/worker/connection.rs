@@ -1,0 +1,93 @@
+//! The connection to the workflow service: made before it is needed, kept, and made anew when it broke.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::workflow_service_client::WorkflowServiceClient;
+use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Status};
+
+use super::decide;
+use crate::settings::{Settings, Tls};
+use crate::tls;
+
+/// The server holds the question for about 60 s when it has no work (and Tinkerbell's server every failing report too).
+const DEADLINE: Duration = Duration::from_secs(90);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub struct Connection {
+    endpoint: Endpoint,
+    client: Option<WorkflowServiceClient<Channel>>,
+    agent: String,
+    authority: String,
+}
+
+impl Connection {
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let scheme = if settings.tls == Tls::Off { "http" } else { "https" };
+        // Probes of TCP notice a server that vanished. HTTP/2 pings would too, but Go's gRPC servers close connections
+        // that ping more than once in five minutes.
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{}", settings.authority))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(Duration::from_secs(10)))
+            .tcp_keepalive_interval(Some(Duration::from_secs(3)))
+            .tcp_keepalive_retries(Some(3));
+        let endpoint = match settings.tls {
+            Tls::Off => endpoint,
+            Tls::Unverified => endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(tls::TrustAnyone::new()))?,
+            Tls::Verified => {
+                let extra = tls::extra_certificates(settings.ca_file.as_deref())?;
+                let extra = extra.into_iter().map(|der| Certificate::from_pem(pem(&der)));
+                let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
+                endpoint.tls_config(ClientTlsConfig::new().trust_anchors(roots).ca_certificates(extra))?
+            }
+        };
+        Ok(Self { endpoint, client: None, agent: settings.id.clone(), authority: settings.authority.clone() })
+    }
+
+    pub async fn get_action(&mut self, request: ActionRequest) -> Result<ActionResponse, Status> {
+        let mut client = self.client().await?;
+        let answer = within(DEADLINE, client.get_action(request)).await;
+        self.judge(answer.map(tonic::Response::into_inner))
+    }
+
+    pub async fn report(&mut self, request: ActionStatusRequest) -> Result<(), Status> {
+        let mut client = self.client().await?;
+        let answer = within(DEADLINE, client.report_action_status(request)).await;
+        self.judge(answer.map(drop))
+    }
+
+    /// Host names are resolved anew for every connection.
+    async fn client(&mut self) -> Result<WorkflowServiceClient<Channel>, Status> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let channel = self.endpoint.connect().await.map_err(|e| Status::from_error(Box::new(e)))?;
+        log::info!("agent {} connected to {}", self.agent, self.authority);
+        Ok(self.client.insert(WorkflowServiceClient::new(channel)).clone())
+    }
+
+    /// A connection that failed us once is not asked again.
+    fn judge<T>(&mut self, answer: Result<T, Status>) -> Result<T, Status> {
+        if answer.as_ref().is_err_and(decide::is_transport) {
+            self.client = None;
+        }
+        answer
+    }
+}
+
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Status::new(Code::DeadlineExceeded, format!("no answer within {} s", limit.as_secs()))),
+    }
+}
+
+/// tonic takes certificates as PEM only.
+fn pem(der: &[u8]) -> String {
+    let text = crate::base64::encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}

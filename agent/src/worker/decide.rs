@@ -1,0 +1,115 @@
+//! What each answer of the server means for us. No I/O: every rule of the protocol is in this file.
+
+use std::error::Error as _;
+
+use proto::ActionResponse;
+use tonic::{Code, Status};
+
+use super::detail;
+use crate::action::Action;
+
+/// What came of asking for an action.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    Work(Box<Action>),
+    /// An answer, not an error: there is nothing to do now.
+    Nothing,
+    /// No connection: try again soon, because the server may be restarting.
+    Unreachable(String),
+    /// The server answers, but with an error: try again with patience.
+    Trouble(String),
+}
+
+pub fn asked(answer: Result<ActionResponse, Status>) -> Asked {
+    match answer {
+        Ok(response) if response.action_id.as_deref().unwrap_or_default().is_empty() => Asked::Nothing,
+        Ok(response) => match Action::from_wire(response) {
+            Ok(action) => Asked::Work(Box::new(action)),
+            Err(incomplete) => Asked::Trouble(incomplete.to_string()),
+        },
+        Err(status) if says_nothing_to_do(&status) => Asked::Nothing,
+        Err(status) if is_transport(&status) => Asked::Unreachable(text(&status)),
+        Err(status) => Asked::Trouble(text(&status)),
+    }
+}
+
+/// What came of a report.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reported {
+    Accepted,
+    /// Asking again brings the same answer.
+    Refused(String),
+    Unreachable(String),
+    Trouble(String),
+}
+
+pub fn reported(answer: Result<(), Status>) -> Reported {
+    let Err(status) = answer else { return Reported::Accepted };
+    match status.code() {
+        Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition => Reported::Refused(text(&status)),
+        _ if is_transport(&status) => Reported::Unreachable(text(&status)),
+        _ => Reported::Trouble(text(&status)),
+    }
+}
+
+/// Tinkerbell's server says it with NotFound or FailedPrecondition; the violation may come with any code.
+fn says_nothing_to_do(status: &Status) -> bool {
+    matches!(status.code(), Code::NotFound | Code::FailedPrecondition) || detail::no_action_available(status.details())
+}
+
+/// Made on our side: the request or its answer got lost on the way.
+pub fn is_transport(status: &Status) -> bool {
+    status.source().is_some() || status.code() == Code::DeadlineExceeded
+}
+
+fn text(status: &Status) -> String {
+    match status.source() {
+        Some(source) => crate::report::chain(source),
+        None => format!("{:?}: {}", status.code(), status.message()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Status;
+
+    #[test]
+    fn every_way_to_say_nothing_is_understood() {
+        let violation = detail::encoded("PRECONDITION_FAILURE_VIOLATION_NO_ACTION_AVAILABLE");
+        for (case, answer) in [
+            ("NotFound", Err(Status::not_found("no Workflows found"))),
+            ("FailedPrecondition", Err(Status::failed_precondition("Workflow is in preparing state"))),
+            ("the violation with another code", Err(Status::with_details(Code::Unknown, "x", violation.into()))),
+            ("an empty action", Ok(ActionResponse { action_id: Some(String::new()), ..Default::default() })),
+            ("an answer without an action", Ok(ActionResponse::default())),
+        ] {
+            assert_eq!(asked(answer), Asked::Nothing, "{case}");
+        }
+    }
+
+    #[test]
+    fn errors_are_errors() {
+        for status in [Status::internal("store"), Status::unavailable("server shutting down"), Status::invalid_argument("invalid Agent ID")] {
+            assert!(matches!(asked(Err(status)), Asked::Trouble(_)));
+        }
+        let lost = Status::from_error(Box::new(std::io::Error::other("connection reset")));
+        assert_eq!(asked(Err(lost)), Asked::Unreachable("connection reset".into()));
+        let other = detail::encoded("SOMETHING_ELSE");
+        assert!(matches!(asked(Err(Status::with_details(Code::Unknown, "x", other.into()))), Asked::Trouble(_)));
+    }
+
+    #[test]
+    fn a_permanent_refusal_of_a_report_is_told_from_a_passing_one() {
+        for (status, refused) in [
+            (Status::not_found("x"), true),
+            (Status::invalid_argument("x"), true),
+            (Status::failed_precondition("x"), true),
+            (Status::internal("x"), false),
+            (Status::unavailable("x"), false),
+        ] {
+            assert_eq!(matches!(reported(Err(status.clone())), Reported::Refused(_)), refused, "{status:?}");
+        }
+        assert_eq!(reported(Ok(())), Reported::Accepted);
+    }
+}
