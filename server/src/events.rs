@@ -1,0 +1,187 @@
+//! What happens, as it happens: for `thimble events`, for pages and for whoever waits for a state.
+//!
+//! The latest events are kept in memory. A reader that is too slow or too late is told that it missed some; nobody
+//! waits for a reader.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use model::{ActionState, Mac, WorkflowState};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+const KEPT: usize = 8192;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Grows with every event, also over restarts of the server.
+    pub revision: u64,
+    pub time: Timestamp,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum What {
+    /// Hardware, Template or Workflow created, updated or deleted.
+    Object { kind: String, name: String, change: String },
+    /// A workflow's state changed.
+    Workflow {
+        workflow: String,
+        state: Option<WorkflowState>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
+    },
+    /// An action's state changed, or it was handed out again.
+    Action {
+        workflow: String,
+        task: String,
+        action: String,
+        agent: String,
+        state: ActionState,
+        attempts: u32,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        duration: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
+    },
+    /// An agent called for the first time since the server started.
+    Agent { agent: String, address: String },
+    /// A milestone of a machine's boot, as boots sees it: offered, NBP sent, script, kernel, ...
+    Machine { mac: Mac, milestone: String, detail: String },
+    /// The installed system announced itself.
+    Booted { mac: Mac, text: String },
+    /// A line a machine sent by syslog.
+    Log { source: String, text: String },
+    /// Events that this reader did not get; how many is unknown when the server restarted meanwhile.
+    Missed { count: Option<u64> },
+}
+
+pub struct Hub {
+    recent: Mutex<Recent>,
+    sender: broadcast::Sender<Arc<Event>>,
+}
+
+struct Recent {
+    events: VecDeque<Arc<Event>>,
+    latest: u64,
+    /// The number before the first of this process.
+    born: u64,
+}
+
+impl Hub {
+    /// Numbers begin at the time in microseconds: larger than any of an earlier process, exact in JSON.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        let born = u64::try_from(now.as_microsecond()).unwrap_or(0);
+        let recent = Recent { events: VecDeque::new(), latest: born, born };
+        Self { recent: Mutex::new(recent), sender: broadcast::channel(1024).0 }
+    }
+
+    pub fn publish(&self, what: What) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.latest += 1;
+        let event = Arc::new(Event { revision: recent.latest, time: Timestamp::now(), what });
+        if recent.events.len() == KEPT {
+            recent.events.pop_front();
+        }
+        recent.events.push_back(Arc::clone(&event));
+        let _ = self.sender.send(event); // an error means that nobody reads
+    }
+
+    /// Events after `since`; without it only what happens from now on.
+    #[must_use]
+    pub fn read(&self, since: Option<u64>) -> Reader {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = since.unwrap_or(recent.latest);
+        let mut backlog: VecDeque<_> = recent.events.iter().filter(|event| event.revision > since).cloned().collect();
+        let first = recent.events.front().map_or(recent.latest + 1, |event| event.revision);
+        if since + 1 < first {
+            let count = (since >= recent.born).then(|| first - 1 - since);
+            backlog.push_front(missed(first - 1, count));
+        }
+        Reader { backlog, receiver: self.sender.subscribe(), revision: since }
+    }
+}
+
+fn missed(revision: u64, count: Option<u64>) -> Arc<Event> {
+    Arc::new(Event { revision, time: Timestamp::now(), what: What::Missed { count } })
+}
+
+pub struct Reader {
+    backlog: VecDeque<Arc<Event>>,
+    receiver: broadcast::Receiver<Arc<Event>>,
+    revision: u64,
+}
+
+impl Reader {
+    /// The next event; `None` once the server is gone.
+    pub async fn next(&mut self) -> Option<Arc<Event>> {
+        let event = match self.backlog.pop_front() {
+            Some(event) => event,
+            None => match self.receiver.recv().await {
+                Ok(event) => event,
+                Err(RecvError::Lagged(count)) => missed(self.revision + count, Some(count)),
+                Err(RecvError::Closed) => return None,
+            },
+        };
+        self.revision = event.revision;
+        Some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn line(text: usize) -> What {
+        What::Log { source: "m".into(), text: text.to_string() }
+    }
+
+    #[tokio::test]
+    async fn a_reader_continues_where_it_was() {
+        let hub = Hub::new(Timestamp::now());
+        let mut reader = hub.read(None);
+        (0..3).for_each(|n| hub.publish(line(n)));
+        let first = reader.next().await.unwrap();
+        let mut again = hub.read(Some(first.revision));
+        assert_eq!((&again.next().await.unwrap().what, &reader.next().await.unwrap().what), (&line(1), &line(1)));
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_how_much_it_missed() {
+        let hub = Hub::new(Timestamp::now());
+        let mut reader = hub.read(None);
+        (0..1030).for_each(|n| hub.publish(line(n)));
+        assert_eq!(reader.next().await.unwrap().what, What::Missed { count: Some(6) });
+        assert_eq!(reader.next().await.unwrap().what, line(6));
+    }
+
+    #[tokio::test]
+    async fn a_late_reader_is_told_too() {
+        let hub = Hub::new(Timestamp::now());
+        hub.publish(line(0));
+        let first = hub.read(Some(0)).next().await.unwrap();
+        assert_eq!(first.what, What::Missed { count: None }, "from before this process");
+        let mut reader = hub.read(Some(first.revision));
+        assert_eq!(reader.next().await.unwrap().what, line(0));
+        (0..KEPT + 4).for_each(|n| hub.publish(line(n)));
+        assert_eq!(hub.read(Some(first.revision)).next().await.unwrap().what, What::Missed { count: Some(5) });
+    }
+
+    #[test]
+    fn an_event_is_one_flat_object() {
+        let what = What::Workflow { workflow: "default/w".into(), state: Some(WorkflowState::Running), message: String::new() };
+        let event = Event { revision: 7, time: Timestamp::UNIX_EPOCH, what };
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(
+            text,
+            r#"{"revision":7,"time":"1970-01-01T00:00:00Z","type":"workflow","workflow":"default/w","state":"RUNNING"}"#
+        );
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+    }
+}

@@ -1,0 +1,164 @@
+//! The API under `/v1/`: objects in and out, machines, events. A thin edge; bodies are bounded, changes are for loopback
+//! and the networks the operator named.
+
+mod machines;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use log::error;
+use model::{Kind, ObjectName, parse_documents};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::access::may_change;
+use crate::service::{ApplyError, DeleteError, Server};
+
+const MAX_APPLY: usize = 8 << 20;
+/// An empty line, so that both sides notice when the other is gone.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The routes. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: without it no change is accepted.
+pub fn router(server: Server) -> Router {
+    let changes = Router::new()
+        .route("/v1/apply", post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)))
+        .route("/v1/{kind}/{namespace}/{name}", delete(remove))
+        .route_layer(from_fn_with_state(server.clone(), only_allowed));
+    Router::new()
+        .route("/v1/{kind}", get(list))
+        .route("/v1/{kind}/{namespace}/{name}", get(one))
+        .route("/v1/events", get(events))
+        .merge(machines::routes())
+        .merge(changes)
+        .with_state(server)
+}
+
+async fn only_allowed(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    if request.headers().contains_key(header::ORIGIN) {
+        return problem(StatusCode::FORBIDDEN, "changes are not taken from web pages");
+    }
+    match from {
+        Some(address) if may_change(address, &server.0.config.api_allow) => next.run(request).await,
+        Some(address) => {
+            problem(StatusCode::FORBIDDEN, format!("{address} may not change objects; --api-allow names networks that may"))
+        }
+        None => problem(StatusCode::FORBIDDEN, "changes are taken from known addresses only"),
+    }
+}
+
+fn problem(code: StatusCode, text: impl Into<String>) -> Response {
+    (code, axum::Json(json!({"error": text.into()}))).into_response()
+}
+
+fn failed(doing: &str, reason: impl Into<anyhow::Error>) -> Response {
+    error!("{doing}: {:#}", reason.into());
+    problem(StatusCode::INTERNAL_SERVER_ERROR, format!("{doing} failed; the server's log says why"))
+}
+
+#[derive(Deserialize)]
+struct ApplyQuery {
+    /// How mistakes call the text.
+    file: Option<String>,
+}
+
+async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, body: Bytes) -> Response {
+    let file = query.file.unwrap_or_else(|| "request".to_owned());
+    let Ok(text) = str::from_utf8(&body) else {
+        return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("{file} is not UTF-8 text"));
+    };
+    let refused = |mistakes: Vec<model::Mistake>| {
+        let error = format!("nothing was changed: {} mistakes", mistakes.len());
+        (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(json!({"error": error, "changes": [], "mistakes": mistakes})))
+            .into_response()
+    };
+    let objects = match parse_documents(text, &file) {
+        Ok(objects) => objects,
+        Err(mistakes) => return refused(mistakes),
+    };
+    let applied = Server::detached(async move { server.apply(objects).await }).await;
+    match applied {
+        Some(Ok(applied)) if applied.failed.is_empty() => axum::Json(json!({"changes": applied.changed})).into_response(),
+        Some(Ok(applied)) => {
+            let error = "stored, but a template cannot be rendered";
+            let body = json!({"error": error, "changes": applied.changed, "mistakes": applied.failed});
+            (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
+        }
+        Some(Err(ApplyError::Refused(mistakes))) => refused(mistakes),
+        Some(Err(ApplyError::Busy)) => problem(StatusCode::CONFLICT, ApplyError::Busy.to_string()),
+        Some(Err(ApplyError::Store(reason))) => failed("apply", reason),
+        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "apply failed; the server's log says why"),
+    }
+}
+
+fn known(plural: &str) -> Result<Kind, Box<Response>> {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural);
+    kind.ok_or_else(|| {
+        Box::new(problem(StatusCode::NOT_FOUND, format!("no {plural} here; there are hardware, templates and workflows")))
+    })
+}
+
+async fn list(State(server): State<Server>, Path(plural): Path<String>) -> Response {
+    match known(&plural) {
+        Ok(kind) => {
+            let items = server.list(kind);
+            axum::Json(json!({"apiVersion": model::API_VERSION, "kind": format!("{kind}List"), "items": items})).into_response()
+        }
+        Err(response) => *response,
+    }
+}
+
+async fn one(State(server): State<Server>, Path((plural, namespace, name)): Path<(String, String, String)>) -> Response {
+    let name = ObjectName::new(namespace, name);
+    match known(&plural).map(|kind| (kind, server.get(kind, &name))) {
+        Ok((_, Some(object))) => axum::Json(object).into_response(),
+        Ok((kind, None)) => problem(StatusCode::NOT_FOUND, format!("{kind} {name} does not exist")),
+        Err(response) => *response,
+    }
+}
+
+async fn remove(State(server): State<Server>, Path((plural, namespace, name)): Path<(String, String, String)>) -> Response {
+    let name = ObjectName::new(namespace, name);
+    let kind = match known(&plural) {
+        Ok(kind) => kind,
+        Err(response) => return *response,
+    };
+    match Server::detached(async move { server.delete(kind, &name).await }).await {
+        Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Some(Err(missing @ DeleteError::NotFound { .. })) => problem(StatusCode::NOT_FOUND, missing.to_string()),
+        Some(Err(DeleteError::Store(reason))) => failed("delete", reason),
+        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "delete failed; the server's log says why"),
+    }
+}
+
+#[derive(Deserialize)]
+struct EventsQuery {
+    since: Option<u64>,
+}
+
+async fn events(State(server): State<Server>, Query(query): Query<EventsQuery>) -> Response {
+    let reader = server.events(query.since);
+    let stopping = server.stopping();
+    drop(server); // a reader that stays must not keep the store open
+    let lines = futures_util::stream::unfold((reader, stopping), |(mut reader, mut stopping)| async move {
+        let line = tokio::select! {
+            event = reader.next() => line(&serde_json::to_value(&*event?).unwrap_or_default()),
+            () = tokio::time::sleep(HEARTBEAT) => Bytes::from_static(b"\n"),
+            _ = stopping.wait_for(|stopping| *stopping) => return None,
+        };
+        Some((Ok::<_, Infallible>(line), (reader, stopping)))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+fn line(value: &Value) -> Bytes {
+    Bytes::from(format!("{value}\n"))
+}

@@ -1,0 +1,74 @@
+//! `/v1/machines/MAC`: what is known of a machine, and its installed system announcing itself.
+
+use std::net::IpAddr;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use model::Mac;
+use serde_json::{Value, json};
+
+use super::{failed, problem};
+use crate::machine::Machine;
+use crate::service::Server;
+
+const MAX_BOOTED: usize = 4 << 10;
+
+pub(super) fn routes() -> Router<Server> {
+    Router::new()
+        .route("/v1/machines/{machine}", get(machine))
+        .route("/v1/machines/{machine}/booted", post(booted).layer(DefaultBodyLimit::max(MAX_BOOTED)))
+}
+
+/// By MAC in any notation, or by the IP address of its Hardware.
+fn find(server: &Server, text: &str) -> Option<(Option<Mac>, Machine)> {
+    match text.parse::<Mac>() {
+        Ok(mac) => server.machine(mac).map(|machine| (Some(mac), machine)),
+        Err(_) => {
+            let machine = server.machine_by_address(text.parse::<IpAddr>().ok()?)?;
+            let mac = machine.hardware.spec.macs().next();
+            Some((mac, machine))
+        }
+    }
+}
+
+fn unknown(text: &str) -> Response {
+    problem(StatusCode::NOT_FOUND, format!("no Hardware has the interface {text}"))
+}
+
+async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Response {
+    let Some((mac, machine)) = find(&server, &text) else { return unknown(&text) };
+    let booted = match mac {
+        Some(mac) => server.last_booted(mac).await,
+        None => Ok(None),
+    };
+    let booted = match booted {
+        Ok(booted) => booted,
+        Err(reason) => return failed("looking up a machine", reason),
+    };
+    let agent = server.agent_of(&machine).map(
+        |(id, agent)| json!({"id": id, "lastSeen": agent.last_seen, "address": agent.address, "attributes": agent.attributes}),
+    );
+    let mut body = serde_json::to_value(&machine.boot).unwrap_or_default();
+    if let Value::Object(fields) = &mut body {
+        fields.extend([("mac", json!(mac)), ("hardware", json!(*machine.hardware))].map(|(key, value)| (key.to_owned(), value)));
+        fields
+            .extend([("agent", agent), ("booted", booted)].into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    }
+    axum::Json(body).into_response()
+}
+
+async fn booted(State(server): State<Server>, Path(text): Path<String>, body: Bytes) -> Response {
+    let Ok(mac) = text.parse::<Mac>() else { return unknown(&text) };
+    let said: String =
+        String::from_utf8_lossy(&body).trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    match Server::detached(async move { server.booted(mac, said).await }).await {
+        Some(Ok(true)) => StatusCode::NO_CONTENT.into_response(),
+        Some(Ok(false)) => unknown(&text),
+        Some(Err(reason)) => failed("storing that a machine booted", reason),
+        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "the server's log says why"),
+    }
+}

@@ -1,0 +1,70 @@
+//! What a machine shall boot now, decided from its Hardware and its workflows.
+
+use std::sync::Arc;
+
+use model::{Hardware, Mac, ObjectName, Workflow, WorkflowState};
+use serde::Serialize;
+
+use crate::view::View;
+
+/// A known machine and what it shall boot.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub hardware: Arc<Hardware>,
+    pub boot: BootState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "boot", rename_all = "lowercase")]
+pub enum BootState {
+    /// Boot the installation environment: this workflow has work.
+    Install { workflow: String },
+    /// Boot from the local disk.
+    Local { reason: String },
+    /// Boot the installation environment and wait for work there.
+    Wait { reason: String },
+}
+
+/// `mac` is the interface that asks; without it any interface that may boot from the network counts.
+#[must_use]
+pub fn decide(view: &View, hardware: &Arc<Hardware>, mac: Option<Mac>) -> Machine {
+    Machine { hardware: Arc::clone(hardware), boot: boot_state(view, hardware, mac) }
+}
+
+fn boot_state(view: &View, hardware: &Hardware, mac: Option<Mac>) -> BootState {
+    let mut asking = hardware
+        .spec
+        .interfaces
+        .iter()
+        .filter(|interface| mac.is_none_or(|mac| interface.dhcp.as_ref().is_some_and(|dhcp| dhcp.mac == Some(mac))));
+    if !asking.any(model::Interface::may_netboot) {
+        return BootState::Local { reason: format!("netboot.allowPXE is not true in Hardware {}", hardware.name()) };
+    }
+    let workflows = view.workflows_for(hardware);
+    let runnable = |workflow: &Workflow| {
+        workflow.spec.disabled != Some(true)
+            && workflow.status.state.is_some_and(WorkflowState::is_runnable)
+            && !workflow.status.tasks.is_empty()
+    };
+    // The oldest runnable one is what its agent will be given first.
+    if let Some(found) = workflows.iter().rev().find(|found| runnable(&found.object)) {
+        return BootState::Install { workflow: found.object.name().to_string() };
+    }
+    workflows.first().map_or_else(
+        || BootState::Wait { reason: "there is no workflow for this machine".to_owned() },
+        |newest| after(&newest.object.name(), &newest.object),
+    )
+}
+
+/// Nothing is to be run: what the newest workflow left behind.
+fn after(name: &ObjectName, workflow: &Workflow) -> BootState {
+    let status = &workflow.status;
+    match status.state {
+        Some(state @ (WorkflowState::Success | WorkflowState::Post)) => {
+            BootState::Local { reason: format!("workflow {name} is {state}") }
+        }
+        Some(state) => BootState::Wait { reason: format!("workflow {name} is {state}: {}", status.message) },
+        None if workflow.spec.disabled == Some(true) => BootState::Wait { reason: format!("workflow {name} is disabled") },
+        None => BootState::Wait { reason: format!("workflow {name} is not ready: {}", status.message) },
+    }
+}

@@ -1,0 +1,257 @@
+//! The objects in memory with the indexes that answer the hot questions: which workflows concern this agent, whose MAC is
+//! this. Fed by the store's watch alone, so it shows what is durable and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use log::error;
+use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow};
+use serde::de::DeserializeOwned;
+
+use crate::events::What;
+use crate::store::{Change, Entry};
+
+/// An object and the revisions of its first and latest write.
+#[derive(Debug)]
+pub struct Stored<T> {
+    pub object: Arc<T>,
+    pub created: u64,
+    pub modified: u64,
+}
+
+impl<T> Clone for Stored<T> {
+    fn clone(&self) -> Self {
+        Self { object: Arc::clone(&self.object), created: self.created, modified: self.modified }
+    }
+}
+
+#[derive(Default, Clone)]
+pub struct View {
+    pub hardware: BTreeMap<ObjectName, Stored<Hardware>>,
+    pub templates: BTreeMap<ObjectName, Stored<Template>>,
+    pub workflows: BTreeMap<ObjectName, Stored<Workflow>>,
+    pub revision: u64,
+    by_mac: HashMap<Mac, ObjectName>,
+    by_address: HashMap<IpAddr, ObjectName>,
+    /// Oldest first.
+    by_agent: HashMap<AgentId, BTreeSet<(u64, ObjectName)>>,
+    by_hardware: HashMap<ObjectName, BTreeSet<(u64, ObjectName)>>,
+    expiring: BTreeSet<(Timestamp, ObjectName)>,
+}
+
+/// `/workflows/default/install`.
+#[must_use]
+pub fn key(kind: Kind, name: &ObjectName) -> String {
+    format!("/{}/{}/{}", kind.plural(), name.namespace, name.name)
+}
+
+fn parsed(key: &str) -> Option<(Kind, ObjectName)> {
+    let (plural, name) = key.strip_prefix('/')?.split_once('/')?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural)?;
+    let (namespace, name) = name.split_once('/')?;
+    Some((kind, ObjectName::new(namespace, name)))
+}
+
+fn decoded<T: DeserializeOwned>(entry: &Entry) -> Option<Stored<T>> {
+    match serde_json::from_slice(&entry.value) {
+        Ok(object) => Some(Stored { object: Arc::new(object), created: entry.created, modified: entry.modified }),
+        Err(reason) => {
+            error!("{} in the store cannot be read and is left out: {reason}", entry.key);
+            None
+        }
+    }
+}
+
+impl View {
+    #[must_use]
+    pub fn load(entries: Vec<Entry>, revision: u64) -> Self {
+        let mut view = Self::default();
+        for entry in entries {
+            let (key, revision) = (entry.key.clone(), entry.modified);
+            view.apply(&Change { revision, key, entry: Some(Arc::new(entry)) });
+        }
+        view.revision = revision;
+        view
+    }
+
+    /// Takes in a change and says what it means to those who follow events.
+    pub fn apply(&mut self, change: &Change) -> Vec<What> {
+        self.revision = change.revision;
+        let Some((kind, name)) = parsed(&change.key) else { return Vec::new() };
+        let entry = change.entry.as_deref();
+        let (existed, exists) = match kind {
+            Kind::Hardware => self.put_hardware(name.clone(), entry.and_then(decoded)),
+            Kind::Template => put(&mut self.templates, name.clone(), entry.and_then(decoded)),
+            Kind::Workflow => return self.put_workflow(name, entry.and_then(decoded)),
+        };
+        object_change(kind, &name, existed, exists).into_iter().collect()
+    }
+
+    fn put_hardware(&mut self, name: ObjectName, new: Option<Stored<Hardware>>) -> (bool, bool) {
+        if let Some(old) = self.hardware.get(&name) {
+            let mine = |owner: &ObjectName| *owner == name;
+            old.object
+                .spec
+                .macs()
+                .for_each(|mac| drop(self.by_mac.get(&mac).is_some_and(mine).then(|| self.by_mac.remove(&mac))));
+            old.object
+                .spec
+                .addresses()
+                .for_each(|ip| drop(self.by_address.get(&ip).is_some_and(mine).then(|| self.by_address.remove(&ip))));
+        }
+        if let Some(new) = &new {
+            self.by_mac.extend(new.object.spec.macs().map(|mac| (mac, name.clone())));
+            self.by_address.extend(new.object.spec.addresses().map(|ip| (ip, name.clone())));
+        }
+        put(&mut self.hardware, name, new)
+    }
+
+    fn put_workflow(&mut self, name: ObjectName, new: Option<Stored<Workflow>>) -> Vec<What> {
+        let old = self.workflows.get(&name).cloned();
+        if let Some(old) = &old {
+            self.index(&name, old, false);
+        }
+        if let Some(new) = &new {
+            self.index(&name, new, true);
+        }
+        let what = workflow_changes(&name, old.as_ref().map(|old| &*old.object), new.as_ref().map(|new| &*new.object));
+        put(&mut self.workflows, name, new);
+        what
+    }
+
+    fn index(&mut self, name: &ObjectName, workflow: &Stored<Workflow>, present: bool) {
+        let (entry, object) = ((workflow.created, name.clone()), &workflow.object);
+        for task in &object.status.tasks {
+            switch(&mut self.by_agent, &task.agent_id, &entry, present);
+        }
+        if !object.spec.hardware_ref.is_empty() {
+            let hardware = ObjectName::new(&name.namespace, &object.spec.hardware_ref);
+            switch(&mut self.by_hardware, &hardware, &entry, present);
+        }
+        if let Some(stop) =
+            object.status.global_execution_stop.filter(|_| object.status.state.is_some_and(|state| state.is_runnable()))
+        {
+            let expiry = (stop, name.clone());
+            if present {
+                self.expiring.insert(expiry)
+            } else {
+                self.expiring.remove(&expiry)
+            };
+        }
+    }
+
+    /// Workflows with a task for this agent, oldest first.
+    pub fn workflows_of(&self, agent: &AgentId) -> impl Iterator<Item = &Stored<Workflow>> {
+        self.by_agent.get(agent).into_iter().flatten().filter_map(|(_, name)| self.workflows.get(name))
+    }
+
+    /// Workflows that concern this machine, by reference or by agent, newest first.
+    #[must_use]
+    pub fn workflows_for(&self, hardware: &Hardware) -> Vec<&Stored<Workflow>> {
+        let macs = hardware.spec.macs().map(|mac| AgentId(mac.to_string()));
+        let agents = hardware.spec.agent_id.iter().cloned().map(AgentId).chain(macs);
+        let mut found: BTreeSet<&(u64, ObjectName)> = self.by_hardware.get(&hardware.name()).into_iter().flatten().collect();
+        for agent in agents {
+            found.extend(self.by_agent.get(&agent).into_iter().flatten());
+        }
+        found.into_iter().rev().filter_map(|(_, name)| self.workflows.get(name)).collect()
+    }
+
+    #[must_use]
+    pub fn by_mac(&self, mac: Mac) -> Option<&Stored<Hardware>> {
+        self.by_mac.get(&mac).and_then(|name| self.hardware.get(name))
+    }
+
+    #[must_use]
+    pub fn by_address(&self, address: IpAddr) -> Option<&Stored<Hardware>> {
+        self.by_address.get(&address).and_then(|name| self.hardware.get(name))
+    }
+
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> Vec<ObjectName> {
+        self.expiring.iter().take_while(|(stop, _)| *stop <= now).map(|(_, name)| name.clone()).collect()
+    }
+
+    #[must_use]
+    pub fn knows_agent(&self, agent: &AgentId) -> bool {
+        let by_id = |hardware: &Stored<Hardware>| hardware.object.spec.agent_id.as_ref() == Some(&agent.0);
+        self.by_agent.contains_key(agent)
+            || agent.0.parse().is_ok_and(|mac: Mac| self.by_mac.contains_key(&mac))
+            || self.hardware.values().any(by_id)
+    }
+}
+
+fn put<T>(map: &mut BTreeMap<ObjectName, Stored<T>>, name: ObjectName, new: Option<Stored<T>>) -> (bool, bool) {
+    let exists = new.is_some();
+    let old = match new {
+        Some(new) => map.insert(name, new),
+        None => map.remove(&name),
+    };
+    (old.is_some(), exists)
+}
+
+fn switch<K: std::hash::Hash + Eq + Clone>(
+    index: &mut HashMap<K, BTreeSet<(u64, ObjectName)>>,
+    key: &K,
+    entry: &(u64, ObjectName),
+    present: bool,
+) {
+    if present {
+        index.entry(key.clone()).or_default().insert(entry.clone());
+    } else if let Some(set) = index.get_mut(key) {
+        set.remove(entry);
+        if set.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+fn object_change(kind: Kind, name: &ObjectName, existed: bool, exists: bool) -> Option<What> {
+    let change = match (existed, exists) {
+        (false, true) => "created",
+        (true, true) => "updated",
+        (true, false) => "deleted",
+        (false, false) => return None,
+    };
+    Some(What::Object { kind: kind.to_string(), name: name.to_string(), change: change.to_owned() })
+}
+
+fn workflow_changes(name: &ObjectName, old: Option<&Workflow>, new: Option<&Workflow>) -> Vec<What> {
+    let mut found = Vec::new();
+    if old.is_none() != new.is_none() {
+        found.extend(object_change(Kind::Workflow, name, old.is_some(), new.is_some()));
+    }
+    let Some(new) = new else { return found };
+    let before: HashMap<&str, _> = old
+        .iter()
+        .flat_map(|old| &old.status.tasks)
+        .flat_map(|task| &task.actions)
+        .map(|action| (action.id.as_str(), action))
+        .collect();
+    for task in &new.status.tasks {
+        for action in &task.actions {
+            let news = |old: &&model::WorkflowAction| {
+                old.state != action.state || (old.attempts != action.attempts && action.attempts > 1)
+            };
+            if before.get(action.id.as_str()).is_some_and(news) {
+                found.push(What::Action {
+                    workflow: name.to_string(),
+                    task: task.name.clone(),
+                    action: action.name.clone(),
+                    agent: task.agent_id.0.clone(),
+                    state: action.state,
+                    attempts: action.attempts,
+                    duration: action.execution_duration.clone(),
+                    message: action.message.clone(),
+                });
+            }
+        }
+    }
+    let status = &new.status;
+    if old.is_none_or(|old| (old.status.state, &old.status.message) != (status.state, &status.message)) {
+        found.push(What::Workflow { workflow: name.to_string(), state: status.state, message: status.message.clone() });
+    }
+    found
+}

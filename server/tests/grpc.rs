@@ -1,0 +1,187 @@
+//! Agents and the server over real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod lab;
+
+use lab::{Lab, MAC, apply, everything, hardware, soon, template, workflow};
+use model::{Kind, ObjectName};
+use proto::action_status_request::StateType;
+use server::{Config, What};
+use tonic::Code;
+
+#[tokio::test]
+async fn an_agent_works_through_its_workflow() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &everything()).await;
+    let mut agent = lab.agent(MAC).await;
+    let first = agent.ask().await.unwrap();
+    assert_eq!((first.workflow_id.as_deref(), first.name.as_deref(), first.timeout), (Some("default/w"), Some("a0"), Some(60)));
+    assert_eq!(
+        (first.environment.clone(), first.volumes.clone()),
+        (vec!["A=1".to_owned(), "N=00".to_owned()], vec!["/dev:/dev".to_owned()])
+    );
+    assert_eq!(first.command, ["/dev/vda"]);
+    assert_eq!(first.pid.as_deref(), Some(""), "empty, but present, as Go sends it");
+    assert_eq!(agent.ask().await.unwrap().action_id, first.action_id, "the same again until it is done");
+    assert_eq!((agent.work().await, agent.work().await), ("a0".to_owned(), "a1".to_owned()));
+    assert_eq!(lab.state("w"), "SUCCESS SUCCESS,SUCCESS");
+    let json = lab.server.get(Kind::Workflow, &"w".parse().unwrap()).unwrap();
+    assert_eq!(json["status"]["tasks"][0]["actions"][0]["executionDuration"], "3s250ms");
+    let refused = agent.ask().await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, "Workflow not in pending or running state"));
+    assert!(!refused.details().is_empty());
+}
+
+#[tokio::test]
+async fn refusals_carry_tinkerbells_codes() {
+    let lab = Lab::hasty().await;
+    let (mut nameless, mut stranger, mut agent) = (lab.agent("").await, lab.agent("stranger").await, lab.agent(MAC).await);
+    let seen = |status: tonic::Status| (status.code(), status.message().to_owned());
+    assert_eq!(seen(nameless.ask().await.unwrap_err()), (Code::InvalidArgument, "invalid Agent ID".to_owned()));
+    assert_eq!(seen(stranger.ask().await.unwrap_err()), (Code::NotFound, "no Workflows found".to_owned()));
+    apply(&lab.server, &everything()).await;
+    let action = agent.ask().await.unwrap();
+    let good = agent.request(&action, StateType::Running);
+    for (case, request, expected) in [
+        (
+            "no workflow",
+            proto::ActionStatusRequest { workflow_id: None, ..good.clone() },
+            (Code::InvalidArgument, "invalid workflow id"),
+        ),
+        (
+            "no task",
+            proto::ActionStatusRequest { task_id: Some(String::new()), ..good.clone() },
+            (Code::InvalidArgument, "invalid task name"),
+        ),
+        (
+            "no action",
+            proto::ActionStatusRequest { action_id: None, ..good.clone() },
+            (Code::InvalidArgument, "invalid action name"),
+        ),
+        (
+            "no state",
+            proto::ActionStatusRequest { action_state: None, ..good.clone() },
+            (Code::InvalidArgument, "invalid action state"),
+        ),
+        (
+            "other action",
+            proto::ActionStatusRequest { action_id: Some("x".into()), ..good.clone() },
+            (Code::NotFound, "action not found"),
+        ),
+        (
+            "other agent",
+            proto::ActionStatusRequest { agent_id: Some("x".into()), ..good.clone() },
+            (Code::NotFound, "action not found"),
+        ),
+        (
+            "other workflow",
+            proto::ActionStatusRequest { workflow_id: Some("default/x".into()), ..good.clone() },
+            (Code::NotFound, "error getting workflow: default/x does not exist"),
+        ),
+    ] {
+        let refused = agent.client.report_action_status(request).await.unwrap_err();
+        assert_eq!(seen(refused), (expected.0, expected.1.to_owned()), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_held_call_is_answered_as_soon_as_there_is_work() {
+    let lab = Lab::start(Config::default()).await;
+    let mut events = lab.server.events(None);
+    let agents: Vec<_> = (0..8).map(|n| format!("agent-{n}")).collect();
+    let mut waiting = Vec::new();
+    for id in &agents {
+        let mut agent = lab.agent(id).await;
+        waiting.push(tokio::spawn(async move { agent.ask().await }));
+    }
+    let mut known = 0;
+    while known < agents.len() {
+        known += usize::from(matches!(soon(events.next()).await.unwrap().what, What::Agent { .. }));
+    }
+    // All calls are held now; 20 s is less than the 55 s after which they would be answered anyway.
+    apply(&lab.server, &(hardware("node-1", MAC) + &template("two", 2))).await;
+    for id in agents.iter().rev() {
+        apply(&lab.server, &workflow(&format!("w-{id}"), "two", "node-1", id)).await;
+    }
+    for (id, call) in agents.iter().zip(waiting) {
+        assert_eq!(soon(call).await.unwrap().unwrap().workflow_id, Some(format!("default/w-{id}")));
+    }
+}
+
+#[tokio::test]
+async fn a_failure_ends_the_workflow_and_late_reports_change_nothing() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &everything()).await;
+    let mut agent = lab.agent(MAC).await;
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Running).await.unwrap();
+    agent.say(&action, StateType::Failed).await.unwrap();
+    agent.say(&action, StateType::Failed).await.unwrap(); // the acknowledgement was lost
+    for late in [StateType::Running, StateType::Success, StateType::Timeout] {
+        assert_eq!(agent.say(&action, late).await.unwrap_err().code(), Code::FailedPrecondition);
+    }
+    assert_eq!(lab.state("w"), "FAILED FAILED,PENDING");
+    assert_eq!(agent.ask().await.unwrap_err().code(), Code::FailedPrecondition);
+    apply(&lab.server, &workflow("again", "two", "node-1", MAC)).await;
+    assert_eq!(agent.ask().await.unwrap().workflow_id.as_deref(), Some("default/again"), "a failed workflow hides no new one");
+}
+
+#[tokio::test]
+async fn a_deleted_workflow_is_not_found_by_the_next_report() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &everything()).await;
+    let mut agent = lab.agent(MAC).await;
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Running).await.unwrap();
+    lab.server.delete(Kind::Workflow, &ObjectName::new("default", "w")).await.unwrap();
+    assert_eq!(agent.say(&action, StateType::Success).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_report_counts_even_when_its_sender_is_gone() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &everything()).await;
+    let mut agent = lab.agent(MAC).await;
+    let action = agent.ask().await.unwrap();
+    let mut events = lab.server.events(None);
+    let (request, mut client) = (agent.request(&action, StateType::Running), agent.client.clone());
+    let call = tokio::spawn(async move { client.report_action_status(request).await });
+    // However far the call came, what it began is finished; a repeated report then finds the same state.
+    tokio::task::yield_now().await;
+    call.abort();
+    agent.say(&action, StateType::Running).await.unwrap();
+    loop {
+        if let What::Action { state, .. } = &soon(events.next()).await.unwrap().what {
+            assert_eq!(state.as_str(), "RUNNING");
+            break;
+        }
+    }
+    assert_eq!(lab.state("w"), "RUNNING RUNNING,PENDING");
+}
+
+#[tokio::test]
+async fn an_interrupted_agent_gets_its_action_again_and_the_attempts_are_told() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &everything()).await;
+    let mut agent = lab.agent(MAC).await;
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Running).await.unwrap();
+    let mut agent = lab.agent(MAC).await; // the machine lost its power
+    assert_eq!(agent.ask().await.unwrap().action_id, action.action_id);
+    assert_eq!((agent.work().await, agent.work().await), ("a0".to_owned(), "a1".to_owned()));
+    let json = lab.server.get(Kind::Workflow, &"w".parse().unwrap()).unwrap();
+    assert_eq!(json["status"]["tasks"][0]["actions"][0]["attempts"], 3, "handed out to be run three times: {json}");
+    assert!(json["status"]["message"].as_str().unwrap().contains("interrupted attempts were repeated"), "{json}");
+}
+
+#[tokio::test]
+async fn held_calls_end_when_the_server_stops() {
+    let lab = Lab::start(Config::default()).await;
+    let mut events = lab.server.events(None);
+    let mut agent = lab.agent("a").await;
+    let waiting = tokio::spawn(async move { agent.ask().await });
+    assert!(matches!(soon(events.next()).await.unwrap().what, What::Agent { .. }));
+    lab.stop().await;
+    let ended = soon(waiting).await.unwrap().unwrap_err();
+    assert_eq!((ended.code(), ended.message()), (Code::Unavailable, "server shutting down"));
+}

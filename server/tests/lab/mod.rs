@@ -1,0 +1,140 @@
+//! A server on real sockets and agents as clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use model::parse_documents;
+use proto::action_status_request::StateType;
+use proto::workflow_service_client::WorkflowServiceClient;
+use proto::{ActionRequest, ActionResponse, ActionStatusRequest, Timestamp};
+use server::{Applied, Config, Server};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tonic::Status;
+use tonic::transport::Channel;
+
+pub const MAC: &str = "52:54:00:12:34:56";
+
+/// Every wait of a test ends.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("nothing happened within 20 s")
+}
+
+pub fn hardware(name: &str, mac: &str) -> String {
+    format!(
+        "---\napiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: {name}}}\nspec:\n  disks: [{{device: /dev/vda}}]\n  \
+         interfaces: [{{dhcp: {{mac: '{mac}', ip: {{address: 10.0.0.20}}}}, netboot: {{allowPXE: true}}}}]\n"
+    )
+}
+
+/// One task, actions `a0`, `a1`, ... for the worker in `.device_1`.
+pub fn template(name: &str, actions: usize) -> String {
+    let actions: String = (0..actions)
+        .map(|n| format!("          - {{name: a{n}, image: \"actions:v1\", timeout: 60, environment: {{N: 0{n}}}, command: [\"{{{{ index .Hardware.Disks 0 }}}}\"]}}\n"))
+        .collect();
+    format!(
+        "---\napiVersion: tinkerbell.org/v1alpha1\nkind: Template\nmetadata: {{name: {name}}}\nspec:\n  data: |\n    name: {name}\n    tasks:\n      \
+         - name: t\n        worker: \"{{{{ .device_1 }}}}\"\n        environment: {{N: task, A: 1}}\n        volumes: [/dev:/dev]\n        actions:\n{actions}"
+    )
+}
+
+pub fn workflow(name: &str, template: &str, hardware: &str, worker: &str) -> String {
+    format!(
+        "---\napiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {{name: {name}}}\nspec: {{templateRef: {template}, hardwareRef: {hardware}, \
+         hardwareMap: {{device_1: '{worker}'}}}}\n"
+    )
+}
+
+/// node-1 with template `two` of two actions and the workflow `w`.
+pub fn everything() -> String {
+    format!("{}{}{}", hardware("node-1", MAC), template("two", 2), workflow("w", "two", "node-1", MAC))
+}
+
+pub async fn apply(server: &Server, text: &str) -> Applied {
+    server.apply(parse_documents(text, "test.yaml").unwrap()).await.unwrap()
+}
+
+pub struct Lab {
+    pub server: Server,
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+    stop: oneshot::Sender<()>,
+    running: tokio::task::JoinHandle<Result<(), server::RunError>>,
+}
+
+impl Lab {
+    pub async fn start(config: Config) -> Self {
+        let server = Server::open(config).await.unwrap();
+        let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (grpc_address, http_address) = (grpc.local_addr().unwrap(), http.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(server::run(server.clone(), grpc, http, async move { drop(stopped.await) }));
+        Self { server, grpc: grpc_address, http: http_address, stop, running }
+    }
+
+    /// Memory, and calls held for a moment only.
+    pub async fn hasty() -> Self {
+        Self::start(Config { long_poll: Duration::from_millis(50), ..Config::default() }).await
+    }
+
+    pub async fn agent(&self, id: &str) -> Agent {
+        Agent { id: id.to_owned(), client: WorkflowServiceClient::connect(format!("http://{}", self.grpc)).await.unwrap() }
+    }
+
+    pub async fn stop(self) {
+        drop(self.server);
+        self.stop.send(()).unwrap();
+        soon(self.running).await.unwrap().unwrap();
+    }
+
+    /// `STATE action-states message` of a workflow.
+    pub fn state(&self, name: &str) -> String {
+        let json = self.server.get(model::Kind::Workflow, &name.parse().unwrap()).unwrap();
+        let actions =
+            json["status"]["tasks"].as_array().into_iter().flatten().flat_map(|task| task["actions"].as_array().unwrap());
+        let states: Vec<&str> = actions.map(|action| action["state"].as_str().unwrap()).collect();
+        format!("{} {}", json["status"]["state"].as_str().unwrap_or("-"), states.join(","))
+    }
+}
+
+#[derive(Clone)]
+pub struct Agent {
+    pub id: String,
+    pub client: WorkflowServiceClient<Channel>,
+}
+
+impl Agent {
+    pub async fn ask(&mut self) -> Result<ActionResponse, Status> {
+        let request = ActionRequest { agent_id: Some(self.id.clone()), agent_attributes: None };
+        soon(self.client.get_action(request)).await.map(tonic::Response::into_inner)
+    }
+
+    pub fn request(&self, action: &ActionResponse, state: StateType) -> ActionStatusRequest {
+        ActionStatusRequest {
+            workflow_id: action.workflow_id.clone(),
+            agent_id: Some(self.id.clone()),
+            task_id: action.task_id.clone(),
+            action_id: action.action_id.clone(),
+            action_name: action.name.clone(),
+            action_state: Some(state.into()),
+            execution_start: Some(Timestamp { seconds: 1_800_000_000, nanos: 0 }),
+            execution_stop: Some(Timestamp { seconds: 1_800_000_003, nanos: 250_000_000 }),
+            execution_duration: None,
+            message: None,
+        }
+    }
+
+    pub async fn say(&mut self, action: &ActionResponse, state: StateType) -> Result<(), Status> {
+        let request = self.request(action, state);
+        soon(self.client.report_action_status(request)).await.map(drop)
+    }
+
+    /// Asks, runs, succeeds.
+    pub async fn work(&mut self) -> String {
+        let action = self.ask().await.unwrap();
+        self.say(&action, StateType::Running).await.unwrap();
+        self.say(&action, StateType::Success).await.unwrap();
+        action.name.unwrap()
+    }
+}
