@@ -1,4 +1,80 @@
-//! The standard actions: what a Workflow's steps run on the machine.
+//! The standard actions: what a Workflow's steps do to the machine.
+//!
+//! One module per action, each `run(&Variables) -> Result<(), its error>`; `device`, `mount` and `inside` are what
+//! they share, `sys` holds the system calls that no crate wraps.
+
+pub mod cexec;
+pub mod device;
+pub mod image2disk;
+pub mod inside;
+pub mod mount;
+pub mod power;
+mod sys;
+pub mod variables;
+pub mod wipe;
+pub mod writefile;
+
+use variables::Variables;
 
 /// Every action by the name that starts it.
 pub const NAMES: &[&str] = &["cexec", "image2disk", "poweroff", "reboot", "wipe", "writefile"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    #[error("there is no action \"{0}\"; there are {list}", list = NAMES.join(", "))]
+    Unknown(String),
+    #[error(transparent)]
+    Cexec(#[from] cexec::CexecError),
+    #[error(transparent)]
+    Image2Disk(#[from] image2disk::ImageError),
+    #[error(transparent)]
+    Power(#[from] power::PowerError),
+    #[error(transparent)]
+    Wipe(#[from] wipe::WipeError),
+    #[error(transparent)]
+    WriteFile(#[from] writefile::WriteFileError),
+}
+
+impl ActionError {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unknown(_) => 2,
+            Self::Cexec(error) => error.exit_code(),
+            _ => 1,
+        }
+    }
+}
+
+pub fn run(name: &str, variables: &Variables) -> Result<(), ActionError> {
+    match name {
+        "cexec" => Ok(cexec::run(variables)?),
+        "image2disk" => Ok(image2disk::run(variables)?),
+        "poweroff" => Ok(power::run(power::Request::PowerOff)?),
+        "reboot" => Ok(power::run(power::Request::Reboot)?),
+        "wipe" => Ok(wipe::run(variables)?),
+        "writefile" => Ok(writefile::run(variables)?),
+        other => Err(ActionError::Unknown(other.to_owned())),
+    }
+}
+
+/// A line on standard output, which the agent carries to console and server; a closed one is no reason to stop.
+pub(crate) fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn every_name_starts_something() {
+        for name in NAMES.iter().filter(|name| !matches!(**name, "reboot" | "poweroff")) {
+            let error = run(name, &Variables::of([])).unwrap_err();
+            assert!(error.to_string().contains("is not set"), "{name}: {error}");
+        }
+        let error = run("image2disc", &Variables::of([])).unwrap_err();
+        assert!(error.to_string().contains("there is no action \"image2disc\"; there are cexec, image2disk"), "{error}");
+    }
+}

@@ -1,0 +1,66 @@
+//! Memory that starts where direct disk access wants it.
+
+/// Covers every logical block size in use.
+pub const ALIGNMENT: usize = 4096;
+
+/// `capacity` bytes that begin at a multiple of `ALIGNMENT`; the first `len` of them count.
+#[derive(Debug)]
+pub struct Buffer {
+    memory: Vec<u8>,
+    start: usize,
+    capacity: usize,
+    len: usize,
+}
+
+impl Buffer {
+    pub fn new(capacity: usize) -> Self {
+        let memory = vec![0; capacity + ALIGNMENT];
+        // The vector never grows, so the place stays.
+        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Self { memory, start, capacity, len: 0 }
+    }
+
+    pub fn data(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.len]
+    }
+
+    /// All of the capacity, to be filled.
+    pub fn space(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.capacity]
+    }
+
+    pub fn set_len(&mut self, len: usize) {
+        self.len = len.min(self.capacity);
+    }
+
+    /// Takes as much of `data` as fits and says how much that was.
+    pub fn append(&mut self, data: &[u8]) -> usize {
+        let taken = data.len().min(self.capacity - self.len);
+        let at = self.start + self.len;
+        self.memory[at..at + taken].copy_from_slice(&data[..taken]);
+        self.len += taken;
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_begins_at_an_aligned_address() {
+        for capacity in [1, 4096, 524_288] {
+            let mut buffer = Buffer::new(capacity);
+            assert_eq!(buffer.space().as_ptr().align_offset(ALIGNMENT), 0);
+            assert_eq!(buffer.space().len(), capacity);
+        }
+    }
+
+    #[test]
+    fn appending_stops_at_the_capacity() {
+        let mut buffer = Buffer::new(4);
+        assert_eq!(buffer.append(b"abc"), 3);
+        assert_eq!(buffer.append(b"def"), 1);
+        assert_eq!(buffer.data(), b"abcd");
+    }
+}

@@ -1,0 +1,109 @@
+//! The decoder for each format, within the memory this machine can spare.
+
+use super::ImageError;
+use super::format::{Format, ZstdHeader};
+use bzip2::read::MultiBzDecoder;
+use flate2::read::MultiGzDecoder;
+use lzma_rust2::XzReader;
+use std::io::{self, BufReader, Read};
+
+/// Enough of an image's start for its magic bytes and its zstd header.
+pub const PEEK: usize = 64;
+const MIB: u64 = 1 << 20;
+/// More than zstd and xz use without being asked to.
+const LARGEST_WINDOW: u64 = 256 * MIB;
+
+pub enum Decoder<R: Read> {
+    Raw(R),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
+    Bzip2(Box<MultiBzDecoder<R>>),
+    Xz(Box<XzReader<BufReader<R>>>),
+    Zstd(Box<zstd::Decoder<'static, BufReader<R>>>),
+}
+
+impl<R: Read> Decoder<R> {
+    /// `first` is the start of what `input` will give; `limit` is memory for the decoder's window.
+    pub fn new(format: Format, first: &[u8], input: R, limit: u64) -> Result<Self, ImageError> {
+        let broken = |source| ImageError::Decode { url: String::new(), format, source };
+        Ok(match format {
+            Format::Raw => Self::Raw(input),
+            Format::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(input)))),
+            Format::Bzip2 => Self::Bzip2(Box::new(MultiBzDecoder::new(input))),
+            Format::Xz => {
+                let kib = u32::try_from(limit / 1024).unwrap_or(u32::MAX - 1);
+                Self::Xz(Box::new(XzReader::new_mem_limit(BufReader::new(input), true, kib)))
+            }
+            Format::Zstd => {
+                if let Some(ZstdHeader { window, .. }) = ZstdHeader::parse(first)
+                    && window > limit
+                {
+                    return Err(ImageError::Window { format, needed: window, limit });
+                }
+                let mut decoder = zstd::Decoder::new(input).map_err(broken)?;
+                decoder.window_log_max(limit.max(1024).ilog2().min(31)).map_err(broken)?;
+                Self::Zstd(Box::new(decoder))
+            }
+        })
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Raw(input) => input.read(buffer),
+            Self::Gzip(input) => input.read(buffer),
+            Self::Bzip2(input) => input.read(buffer),
+            Self::Xz(input) => input.read(buffer),
+            Self::Zstd(input) => input.read(buffer),
+        }
+    }
+}
+
+/// Half of what is free now: the rest is for the writes and for everybody else.
+pub fn window_limit() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    limit_of(&text)
+}
+
+fn limit_of(meminfo: &str) -> u64 {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    // Without /proc we cannot know; 8 MiB is what zstd uses up to level 19.
+    kib.map_or(8 * MIB, |kib| (kib * 1024 / 2).min(LARGEST_WINDOW))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn half_of_the_free_memory_is_the_limit() {
+        assert_eq!(limit_of("MemTotal: 96000 kB\nMemAvailable:   60000 kB\n"), 30_000 * 1024);
+        assert_eq!(limit_of("MemAvailable: 64000000 kB\n"), LARGEST_WINDOW);
+        assert_eq!(limit_of(""), 8 * MIB);
+    }
+
+    #[test]
+    fn a_window_beyond_the_limit_is_refused_with_both_numbers() {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(b"disk").unwrap();
+        let frame = encoder.finish().unwrap();
+        let Err(error) = Decoder::new(Format::Zstd, &frame, &frame[..], 30 * MIB) else { panic!("taken") };
+        let text = error.to_string();
+        assert!(text.contains("zstd window of 134217728 bytes") && text.contains("31457280 can be spent"), "{text}");
+    }
+
+    #[test]
+    fn an_xz_dictionary_beyond_the_limit_does_not_decode() {
+        let mut options = lzma_rust2::XzOptions::with_preset(1);
+        options.lzma_options.dict_size = 64 << 20;
+        let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        xz.write_all(b"disk").unwrap();
+        let packed = xz.finish().unwrap();
+        let mut decoder = Decoder::new(Format::Xz, &packed, &packed[..], 30 * MIB).ok().unwrap();
+        assert_eq!(decoder.read(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+    }
+}

@@ -1,0 +1,119 @@
+//! Where the image goes: aligned writes past the page cache, zeros as holes, and a sync that means it.
+
+use super::ImageError;
+use super::buffer::ALIGNMENT;
+use crate::device::Opened;
+use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// Without direct access, this much may wait in the page cache.
+const CACHED_LIMIT: u64 = 4 << 20;
+
+pub trait Target {
+    fn size(&self) -> u64;
+    fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes an aligned range read as zeros without writing them; `false` if the disk cannot.
+    fn zero(&mut self, offset: u64, length: u64) -> io::Result<bool>;
+    fn read_at(&mut self, data: &mut [u8], offset: u64) -> io::Result<()>;
+    fn sync(&mut self) -> io::Result<()>;
+    fn too_large(&self, image: u64, exact: bool) -> ImageError;
+    fn write_failed(&self, offset: u64, source: io::Error) -> ImageError;
+}
+
+#[derive(Debug)]
+pub struct DiskTarget {
+    path: PathBuf,
+    opened: Opened,
+    cached: u64,
+}
+
+impl DiskTarget {
+    pub fn new(path: PathBuf, opened: Opened) -> Self {
+        Self { path, opened, cached: 0 }
+    }
+
+    pub fn file(&self) -> &File {
+        &self.opened.file
+    }
+
+    pub fn is_block_device(&self) -> bool {
+        self.opened.is_block_device
+    }
+
+    fn set_direct(&self, direct: bool) -> io::Result<()> {
+        let mut flags = rustix::fs::fcntl_getfl(&self.opened.file)?;
+        flags.set(OFlags::DIRECT, direct);
+        Ok(rustix::fs::fcntl_setfl(&self.opened.file, flags)?)
+    }
+
+    fn write_cached(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.opened.file.write_all_at(data, offset)?;
+        self.cached += data.len() as u64;
+        if self.cached >= CACHED_LIMIT { self.flush_cache() } else { Ok(()) }
+    }
+
+    fn flush_cache(&mut self) -> io::Result<()> {
+        self.opened.file.sync_data()?;
+        self.cached = 0;
+        // Advice only: the data is on the disk already.
+        let _ = rustix::fs::fadvise(&self.opened.file, 0, NonZeroU64::new(self.opened.size), Advice::DontNeed);
+        Ok(())
+    }
+}
+
+impl Target for DiskTarget {
+    fn size(&self) -> u64 {
+        self.opened.size
+    }
+
+    fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
+        if !self.opened.direct {
+            return self.write_cached(data, offset);
+        }
+        let aligned = data.len() - data.len() % ALIGNMENT;
+        let (body, tail) = data.split_at(aligned);
+        self.opened.file.write_all_at(body, offset)?;
+        if tail.is_empty() {
+            return Ok(());
+        }
+        // An image may end anywhere: the page cache fills the last block up with what the disk has.
+        self.set_direct(false)?;
+        let written = self.write_cached(tail, offset + aligned as u64).and_then(|()| self.flush_cache());
+        self.set_direct(true)?;
+        written
+    }
+
+    fn zero(&mut self, offset: u64, length: u64) -> io::Result<bool> {
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.opened.file, hole, offset, length) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read_at(&mut self, data: &mut [u8], offset: u64) -> io::Result<()> {
+        self.set_direct(false)?;
+        let read = self.opened.file.read_exact_at(data, offset);
+        self.flush_cache()?;
+        self.set_direct(self.opened.direct)?;
+        read
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush_cache()
+    }
+
+    fn too_large(&self, image: u64, exact: bool) -> ImageError {
+        ImageError::TooLarge { image, exact, disk: self.path.clone(), size: self.opened.size }
+    }
+
+    fn write_failed(&self, offset: u64, source: io::Error) -> ImageError {
+        ImageError::Write { disk: self.path.clone(), offset, source }
+    }
+}

@@ -1,0 +1,68 @@
+//! `reboot` and `poweroff`: leaves the wish in /worker, where the agent finds it once the success is acknowledged.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+const WORKER: &str = "/worker";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    Reboot,
+    PowerOff,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PowerError {
+    #[error("{0} is not there: the action needs volumes: [\"/worker:/worker\"] in the template")]
+    NotBound(PathBuf),
+    #[error("cannot write {path}")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Request {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Reboot => "reboot",
+            Self::PowerOff => "poweroff",
+        }
+    }
+}
+
+pub fn run(request: Request) -> Result<(), PowerError> {
+    leave(Path::new(WORKER), request)
+}
+
+fn leave(worker: &Path, request: Request) -> Result<(), PowerError> {
+    if !worker.is_dir() {
+        return Err(PowerError::NotBound(worker.to_owned()));
+    }
+    let path = worker.join(request.file());
+    std::fs::write(&path, "").map_err(|source| PowerError::Write { path, source })?;
+    crate::say(&format!("asked for {} once this action's success is acknowledged", request.file()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn the_wish_is_a_file_in_the_workers_folder() {
+        for (request, file) in [(Request::Reboot, "reboot"), (Request::PowerOff, "poweroff")] {
+            let worker = tempfile::tempdir().unwrap();
+            leave(worker.path(), request).unwrap();
+            assert!(worker.path().join(file).is_file());
+        }
+    }
+
+    #[test]
+    fn without_the_volume_the_template_is_to_blame() {
+        let error = leave(Path::new("/no/worker"), Request::Reboot).unwrap_err();
+        assert!(error.to_string().contains("volumes: [\"/worker:/worker\"]"), "{error}");
+    }
+}
