@@ -123,8 +123,8 @@ impl View {
 
     fn index(&mut self, name: &ObjectName, workflow: &Stored<Workflow>, present: bool) {
         let (entry, object) = ((workflow.created, name.clone()), &workflow.object);
-        for task in &object.status.tasks {
-            switch(&mut self.by_agent, &task.agent_id, &entry, present);
+        for agent in agents(object) {
+            switch(&mut self.by_agent, &agent, &entry, present);
         }
         if !object.spec.hardware_ref.is_empty() {
             let hardware = ObjectName::new(&name.namespace, &object.spec.hardware_ref);
@@ -142,7 +142,7 @@ impl View {
         }
     }
 
-    /// Workflows with a task for this agent, oldest first.
+    /// Workflows that concern this agent, oldest first.
     pub fn workflows_of(&self, agent: &AgentId) -> impl Iterator<Item = &Stored<Workflow>> {
         self.by_agent.get(agent).into_iter().flatten().filter_map(|(_, name)| self.workflows.get(name))
     }
@@ -181,6 +181,15 @@ impl View {
             || agent.0.parse().is_ok_and(|mac: Mac| self.by_mac.contains_key(&mac))
             || self.hardware.values().any(by_id)
     }
+}
+
+/// Whom the workflow concerns; before it is rendered the values of its map are the best guess.
+fn agents(workflow: &Workflow) -> BTreeSet<AgentId> {
+    let tasks = &workflow.status.tasks;
+    if tasks.is_empty() {
+        return workflow.spec.hardware_map.values().cloned().map(AgentId).collect();
+    }
+    tasks.iter().map(|task| task.agent_id.clone()).collect()
 }
 
 fn put<T>(map: &mut BTreeMap<ObjectName, Stored<T>>, name: ObjectName, new: Option<Stored<T>>) -> (bool, bool) {

@@ -1,5 +1,6 @@
 //! Template + Hardware + the workflow's `hardwareMap` -> the tasks of a workflow. Pure: the same input gives the same text.
 
+mod blocks;
 mod data;
 mod functions;
 mod lines;
@@ -51,6 +52,12 @@ const MAIN: &str = "main";
 
 fn prepared(source: &str) -> Result<gotmpl::Template, TemplateError> {
     let parsed = gotmpl::Template::new(MAIN).parse(source)?;
+    blocks::check(source).map_err(|blocks::Unpaired { line, message }| TemplateError::Parse {
+        name: None,
+        line,
+        col: 1,
+        message,
+    })?;
     let marked = gotmpl::Template::new(MAIN).missing_key(MissingKey::Error).max_range_iters(MAX_LOOPS).funcs(functions::all());
     let mut names = parsed.templates();
     names.push(MAIN);

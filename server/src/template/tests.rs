@@ -133,6 +133,8 @@ fn a_mistake_names_template_line_and_remedy() {
             "template t:2:1: there is no",
         ),
         ("syntax", "a\n{{ if }}{{ end }}", "template t:2:"),
+        ("branch without end", "a\n{{ if true }}b\n{{ if false }}c\n", "template t:3:1: this {{if}} has no {{end}}"),
+        ("end without branch", "a\n{{ end }}\nlost\n", "template t:2:1: this {{end}} ends nothing"),
         ("unknown function", "\n{{ now }}", "template t:2:1: the function \"now\" is not known (functions that ask for time"),
         ("failure by the author", "{{ fail \"no disk\" }}", "template t:1:1: fail: no disk"),
         (

@@ -1,0 +1,256 @@
+//! The API over real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod lab;
+
+use futures_util::StreamExt;
+use lab::{Lab, MAC, apply, everything, hardware, soon, template, workflow};
+use proto::action_status_request::StateType;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+struct Api {
+    client: Client,
+    base: String,
+}
+
+impl Api {
+    fn of(lab: &Lab) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default(); // an error means that another test did
+        Self { client: Client::new(), base: format!("http://{}", lab.http) }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
+        let request = self.client.request(method, format!("{}{path}", self.base)).body(body.to_owned());
+        let response = soon(request.send()).await.unwrap();
+        let code = response.status().as_u16();
+        (code, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.call(Method::GET, path, "").await
+    }
+
+    async fn apply(&self, text: &str) -> (u16, Value) {
+        self.call(Method::POST, "/v1/apply?file=lab.yaml", text).await
+    }
+}
+
+fn changes(body: &Value) -> Vec<String> {
+    let word = |change: &Value, key: &str| change[key].as_str().unwrap().to_owned();
+    body["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| format!("{} {} {}", word(change, "kind"), word(change, "name"), word(change, "change")))
+        .collect()
+}
+
+fn mistakes(body: &Value) -> Vec<String> {
+    body["mistakes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| serde_json::from_value::<model::Mistake>(one.clone()).unwrap().to_string())
+        .collect()
+}
+
+#[tokio::test]
+async fn objects_go_in_come_out_and_go_away() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    let (code, body) = api.apply(&everything()).await;
+    assert_eq!(
+        (code, changes(&body)),
+        (
+            200,
+            vec![
+                "Hardware default/node-1 created".into(),
+                "Template default/two created".into(),
+                "Workflow default/w created".into()
+            ]
+        )
+    );
+    let (code, body) = api.apply(&everything()).await;
+    assert_eq!((code, changes(&body)[2].as_str()), (200, "Workflow default/w unchanged"));
+    let (code, list) = api.get("/v1/workflows").await;
+    assert_eq!((code, list["kind"].as_str(), list["items"].as_array().unwrap().len()), (200, Some("WorkflowList"), 1));
+    let (code, one) = api.get("/v1/hardware/default/node-1").await;
+    assert_eq!((code, &one["spec"]["interfaces"][0]["dhcp"]["mac"]), (200, &json!(MAC)));
+    assert_eq!(api.call(Method::DELETE, "/v1/workflows/default/w", "").await.0, 204);
+    assert_eq!(api.call(Method::DELETE, "/v1/workflows/default/w", "").await.0, 404);
+    for path in ["/v1/workflows/default/w", "/v1/pods", "/v1/pods/a/b", "/v1/machines/52:54:00:00:00:99", "/v1/machines/nonsense"]
+    {
+        let (code, body) = api.get(path).await;
+        assert_eq!((code, body["error"].is_string()), (404, true), "{path}");
+    }
+    assert_eq!(api.get("/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn mistakes_are_all_told_and_change_nothing() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    let text = hardware("node-1", MAC)
+        + "bogus: 1\n---\napiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec: {templateref: t}\n";
+    let (code, body) = api.apply(&text).await;
+    let found = mistakes(&body);
+    assert_eq!(code, 422);
+    assert!(found[0].starts_with("lab.yaml:8:1: unknown key \"bogus\""), "{found:#?}");
+    assert!(
+        found
+            .iter()
+            .any(|one| one.starts_with("lab.yaml:13:8: spec: unknown key \"templateref\" (did you mean \"templateRef\"?)")),
+        "{found:#?}"
+    );
+    assert_eq!(api.get("/v1/hardware").await.1["items"], json!([]));
+    let (code, body) = api.apply(&(hardware("node-1", MAC) + &hardware("node-2", MAC))).await;
+    assert_eq!(
+        (code, mistakes(&body)),
+        (422, vec![format!("Hardware default/node-2: has {MAC}, which is Hardware default/node-1's")])
+    );
+    assert_eq!(api.apply(&"x".repeat(9 << 20)).await.0, 413);
+}
+
+#[tokio::test]
+async fn a_workflow_waits_for_what_it_refers_to_and_says_what_is_wrong_with_it() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    let (code, body) = api.apply(&workflow("w", "two", "node-1", MAC)).await;
+    assert_eq!(
+        (code, body["changes"][0]["problem"].as_str()),
+        (200, Some("waits for Hardware default/node-1, which does not exist"))
+    );
+    apply(&lab.server, &hardware("node-1", MAC)).await;
+    let (code, body) = api.apply(&template("two", 2).replace(".device_1", ".device_2")).await;
+    assert_eq!(code, 422);
+    assert!(mistakes(&body)[0].starts_with("template two:4:1: there is no value for \"device_2\""), "{body}");
+    let stored = api.get("/v1/workflows/default/w").await.1;
+    assert_eq!(stored["status"]["templateRendering"], "failed");
+    assert!(stored["status"]["message"].as_str().unwrap().contains("device_2"), "{stored}");
+    let (code, body) = api.apply(&template("two", 2)).await;
+    assert_eq!((code, changes(&body)), (200, vec!["Template default/two updated".into(), "Workflow default/w updated".into()]));
+    assert_eq!(lab.state("w"), "PENDING PENDING,PENDING");
+    let (code, body) = api.apply(&template("broken", 1).replace("{{", "{{ if ")).await;
+    assert_eq!(code, 422, "{body}");
+}
+
+#[tokio::test]
+async fn a_started_workflow_keeps_its_spec() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    api.apply(&everything()).await;
+    let other = workflow("w", "two", "node-1", "other-agent");
+    assert_eq!(changes(&api.apply(&other).await.1), ["Workflow default/w updated"], "nobody has begun yet");
+    api.apply(&everything()).await;
+    let mut agent = lab.agent(MAC).await;
+    agent.work().await;
+    let (code, body) = api.apply(&other).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        mistakes(&body),
+        [
+            "Workflow default/w: it is RUNNING and its spec can no longer change (create a workflow with another name, or delete this one first)"
+        ]
+    );
+    agent.work().await;
+    assert_eq!(changes(&api.apply(&everything()).await.1)[2], "Workflow default/w unchanged");
+    assert_eq!(lab.state("w"), "SUCCESS SUCCESS,SUCCESS");
+}
+
+#[tokio::test]
+async fn a_machine_boots_what_its_workflows_say() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    let boot = async |expected: &str| {
+        let (_, body) = api.get("/v1/machines/52-54-00-12-34-56").await;
+        let reason = body["workflow"].as_str().or(body["reason"].as_str()).unwrap();
+        assert_eq!(format!("{} {reason}", body["boot"].as_str().unwrap()), expected);
+    };
+    let mut agent = lab.agent(MAC).await;
+    api.apply(&(hardware("node-1", MAC) + &template("one", 1))).await;
+    boot("wait there is no workflow for this machine").await;
+    api.apply(&workflow("first", "one", "node-1", MAC)).await;
+    boot("install default/first").await;
+    agent.work().await;
+    boot("local workflow default/first is SUCCESS").await;
+    api.apply(&workflow("second", "one", "node-1", MAC)).await;
+    boot("install default/second").await;
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Timeout).await.unwrap();
+    boot("wait workflow default/second is TIMEOUT: action a0 ended TIMEOUT").await;
+    api.apply(&workflow("third", "one", "", MAC).replace("hardwareRef: , ", "")).await;
+    boot("wait workflow default/third is not ready: template one:8:1: index out of range: 0").await;
+    api.apply(&hardware("node-1", MAC).replace("allowPXE: true", "allowPXE: false")).await;
+    boot("local netboot.allowPXE is not true in Hardware default/node-1").await;
+    assert_eq!(api.get("/v1/machines/10.0.0.20").await.1["mac"], MAC);
+}
+
+#[tokio::test]
+async fn toggling_netboot_opens_and_closes_the_gate() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    let closed = hardware("node-1", MAC).replace("allowPXE: true", "allowPXE: false");
+    let toggling = workflow("w", "one", "node-1", MAC).replace("spec: {", "spec: {bootOptions: {toggleAllowNetboot: true}, ");
+    api.apply(&(closed + &template("one", 1) + &toggling)).await;
+    let allowed = async || api.get("/v1/hardware/default/node-1").await.1["spec"]["interfaces"][0]["netboot"]["allowPXE"].clone();
+    assert_eq!(
+        (allowed().await, api.get(&format!("/v1/machines/{MAC}")).await.1["boot"].as_str()),
+        (json!(true), Some("install"))
+    );
+    lab.agent(MAC).await.work().await;
+    assert_eq!(allowed().await, json!(false));
+    let status = api.get("/v1/workflows/default/w").await.1["status"].clone();
+    assert_eq!(status["bootOptions"]["allowNetboot"], json!({"toggledTrue": true, "toggledFalse": true}));
+    let (code, body) =
+        api.apply(&workflow("x", "one", "node-1", MAC).replace("spec: {", "spec: {bootOptions: {bootMode: iso}, ")).await;
+    assert_eq!(code, 422, "{body}");
+}
+
+#[tokio::test]
+async fn an_installed_system_announces_itself() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    api.apply(&everything()).await;
+    let path = format!("/v1/machines/{MAC}/booted");
+    assert_eq!(api.call(Method::POST, &path, "Debian 12\x1b[31m up\n").await.0, 204);
+    assert_eq!(api.get(&format!("/v1/machines/{MAC}")).await.1["booted"]["text"], "Debian 12 [31m up");
+    assert_eq!(api.call(Method::POST, "/v1/machines/52:54:00:00:00:99/booted", "x").await.0, 404);
+    assert_eq!(api.call(Method::POST, &path, &"x".repeat(5000)).await.0, 413);
+}
+
+#[tokio::test]
+async fn events_arrive_line_by_line_and_continue_where_a_reader_was() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    let response = api.client.get(format!("{}/v1/events?since=0", api.base)).send().await.unwrap();
+    let mut lines = Box::pin(response.bytes_stream());
+    let mut next = async || loop {
+        let chunk = soon(lines.next()).await.unwrap().unwrap();
+        if !chunk.trim_ascii().is_empty() {
+            return serde_json::from_slice::<Value>(&chunk).unwrap();
+        }
+    };
+    assert_eq!(next().await["type"], "missed", "events of before the server started are gone, and that is said");
+    api.apply(&hardware("node-1", MAC)).await;
+    let first = next().await;
+    assert_eq!((&first["type"], &first["change"]), (&json!("object"), &json!("created")));
+    lab.server.publish(server::What::Machine {
+        mac: MAC.parse().unwrap(),
+        milestone: "offered".into(),
+        detail: "10.0.0.20".into(),
+    });
+    assert_eq!(next().await["milestone"], "offered");
+    let again = api.client.get(format!("{}/v1/events?since={}", api.base, first["revision"])).send().await.unwrap();
+    let chunk = soon(Box::pin(again.bytes_stream()).next()).await.unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&chunk).unwrap()["milestone"], "offered");
+}
+
+#[tokio::test]
+async fn a_web_page_changes_nothing() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    let request = api.client.post(format!("{}/v1/apply", api.base)).header("origin", "http://evil.example").body(everything());
+    assert_eq!(request.send().await.unwrap().status().as_u16(), 403);
+    lab.stop().await;
+}
