@@ -21,6 +21,6 @@ pub mod tftp;
 pub use config::Config;
 pub use events::{Event, Events, Milestone};
 pub use machine::{
-    BootState, FileSource, Ipxe, Machine, MachineSource, Osie, RemoteSource, Reservation, SourceError, SourceFuture,
+    BootState, CustomBoot, FileSource, Ipxe, Machine, MachineSource, Osie, RemoteSource, Reservation, SourceError, SourceFuture,
 };
 pub use run::{BindError, Listen, Sockets, run};

@@ -122,7 +122,7 @@ mod tests {
             ("RFC 3164 without host", b"<34>Oct 11 22:14:15 su[1]: failed", message(4, 2, None, "su", "failed")),
             ("iPXE", b"<4>ipxe: Could not open net0", message(0, 4, None, "ipxe", "Could not open net0")),
             ("a bare line", b"hello there: world", message(1, 5, None, "", "hello there: world")),
-            ("a priority out of range", b"<999>x: y", message(1, 5, None, "", "<999>x: y")),
+            ("a priority out of range", b"<999>x: y", message(1, 5, None, "<999>x", "y")),
             ("no end of priority", b"<13", message(1, 5, None, "", "<13")),
             ("nothing", b"", message(1, 5, None, "", "")),
             ("terminal escapes", b"<13>a: \x1b[31mred\x07", message(1, 5, None, "a", "[31mred")),

@@ -149,12 +149,12 @@ mod tests {
             ("a bare request", &b"\0\x01a.efi\0octet\0"[..], Ok(Packet::Read { path: "a.efi", options: vec![] })),
             (
                 "options",
-                b"\0\x01a\0OCTET\0BlkSize\01468\0tsize\00\0",
+                b"\0\x01a\0OCTET\0BlkSize\x001468\0tsize\x000\0",
                 Ok(Packet::Read { path: "a", options: vec![("BlkSize", "1468"), ("tsize", "0")] }),
             ),
             (
                 "bytes behind the options",
-                b"\0\x01a\0octet\0tsize\00\0\xff",
+                b"\0\x01a\0octet\0tsize\x000\0\xff",
                 Ok(Packet::Read { path: "a", options: vec![("tsize", "0")] }),
             ),
             ("an option without value", b"\0\x01a\0octet\0tsize\0", Ok(Packet::Read { path: "a", options: vec![] })),
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn answers_are_written() {
-        assert_eq!(option_ack(&[("tsize", 70_000), ("blksize", 1468)]), b"\0\x06tsize\070000\0blksize\01468\0");
+        assert_eq!(option_ack(&[("tsize", 70_000), ("blksize", 1468)]), b"\0\x06tsize\x0070000\0blksize\x001468\0");
         assert_eq!(error(ErrorCode::NotFound, "no\0pe"), b"\0\x05\0\x01nope\0");
         assert_eq!(data_header(258), [0, 3, 1, 2]);
     }

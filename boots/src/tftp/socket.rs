@@ -17,7 +17,7 @@ use super::packet::{self, ErrorCode, Packet};
 use super::request::{self, Agreed, Refused};
 use super::transfer::{Step, Transfer};
 use crate::beneath::OpenError;
-use crate::quota::{Quota, Seldom};
+use crate::quota::{Quota, Seldom, Ticket};
 use crate::{Config, Events, MachineSource, Milestone, ipxe};
 
 const SLOWEST: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ struct Server {
     events: Events,
     quota: Quota<IpAddr>,
     seldom: Mutex<Seldom<String>>,
-    running: Mutex<HashMap<SocketAddr, AbortHandle>>,
+    running: Mutex<HashMap<SocketAddr, Running>>,
 }
 
 /// Serves until `shutdown`; transfers under way end with it.
@@ -101,7 +101,13 @@ pub async fn serve(
             }
         }
     }
-    server.running.lock().unwrap_or_else(PoisonError::into_inner).drain().for_each(|(_, transfer)| transfer.abort());
+    server.running.lock().unwrap_or_else(PoisonError::into_inner).drain().for_each(|(_, running)| running.transfer.abort());
+}
+
+/// A transfer under way; its place is free again once this is dropped.
+struct Running {
+    transfer: AbortHandle,
+    _place: Ticket<IpAddr>,
 }
 
 /// A granted request, ready to go.
@@ -130,7 +136,7 @@ impl Server {
         };
         self.forget(peer); // the same port again: the client has started over
         let granted = granted.and_then(|granted| Ok((granted, self.quota.take(peer.ip()).ok_or(Refused::Busy)?)));
-        let (granted, ticket) = match granted {
+        let (granted, place) = match granted {
             Ok(granted) => granted,
             Err(refused) => {
                 self.warn_seldom(peer, &refused.to_string(), || refused.to_string());
@@ -141,10 +147,17 @@ impl Server {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let transfer = tokio::spawn(async move {
             server.run(granted, peer).await;
-            drop(ticket);
-            server.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
+            server.ended(peer);
         });
-        running.insert(peer, transfer.abort_handle());
+        running.insert(peer, Running { transfer: transfer.abort_handle(), _place: place });
+    }
+
+    fn ended(&self, peer: SocketAddr) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // The client may have started over in this very moment.
+        if running.get(&peer).is_some_and(|running| running.transfer.id() == tokio::task::id()) {
+            running.remove(&peer);
+        }
     }
 
     fn grant(&self, path: &str, options: &[(&str, &str)]) -> Result<Granted, Refused> {
@@ -162,7 +175,7 @@ impl Server {
 
     fn forget(&self, peer: SocketAddr) {
         let before = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
-        before.inspect(AbortHandle::abort);
+        before.inspect(|running| running.transfer.abort());
     }
 
     async fn refuse(&self, peer: SocketAddr, code: ErrorCode, message: &str) {

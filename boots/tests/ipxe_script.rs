@@ -1,0 +1,124 @@
+//! What `auto.ipxe` says in each state of a machine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use boots::ipxe::auto;
+use boots::{BootState, Config, Machine};
+use cmdline::{Arguments, Word};
+use support::{FORBIDDEN, KNOWN, config, machine};
+
+fn lab() -> Config {
+    let arguments = Arguments {
+        grpc_authority: Some("10.0.0.1:42113".to_owned()),
+        syslog_host: Some("10.0.0.1".to_owned()),
+        consoles: vec!["tty0".to_owned(), "ttyS0,115200".to_owned()],
+        ..Arguments::default()
+    };
+    Config { arguments, kernel: "cloud/vmlinuz".to_owned(), initrd: "cloud/initrd".to_owned(), ..config() }
+}
+
+fn script(machine: &Machine) -> String {
+    auto(&lab(), machine, 1_700_000_000).unwrap().0
+}
+
+/// The words behind the kernel's URL.
+fn kernel_line(script: &str) -> (String, Arguments) {
+    let line = script.lines().find_map(|line| line.strip_prefix("kernel ")).unwrap();
+    let (url, rest) = line.split_once(' ').unwrap();
+    let parsed = Arguments::parse(rest.strip_suffix(" && goto have_kernel ||").unwrap());
+    assert_eq!(parsed.notes, []);
+    (url.to_owned(), parsed.arguments)
+}
+
+#[test]
+fn a_machine_with_work_loads_kernel_and_ramdisk() {
+    let script = script(&machine(KNOWN));
+    assert!(script.starts_with("#!ipxe\n"));
+    let (url, arguments) = kernel_line(&script);
+    assert_eq!(url, "http://10.0.0.1:7080/files/cloud/vmlinuz");
+    assert!(script.contains("initrd http://10.0.0.1:7080/files/cloud/initrd && goto have_initrd ||\n"));
+    assert_eq!(arguments.worker_id.as_deref(), Some("02:00:00:00:00:01"));
+    assert_eq!(arguments.hw_addr.unwrap().0, KNOWN.bytes());
+    assert_eq!(
+        (arguments.grpc_authority.as_deref(), arguments.syslog_host.as_deref()),
+        (Some("10.0.0.1:42113"), Some("10.0.0.1"))
+    );
+    assert_eq!((arguments.facility.as_deref(), arguments.vlan_id, arguments.time), (Some("lab1"), Some(7), Some(1_700_000_000)));
+    assert_eq!(arguments.consoles, ["tty0", "ttyS0,115200"]);
+    assert_eq!(arguments.other, [Word::new("initrd", "initrd")], "EFI finds its ramdisk by name");
+}
+
+#[test]
+fn every_label_a_script_jumps_to_exists() {
+    let mut custom = machine(KNOWN);
+    custom.ipxe.url = Some("http://elsewhere/x.ipxe".to_owned());
+    for script in [script(&machine(KNOWN)), script(&custom)] {
+        for target in script.split("goto ").skip(1).filter_map(|rest| rest.split_whitespace().next()) {
+            assert!(script.lines().any(|line| line == format!(":{target}")), "{target} in\n{script}");
+        }
+    }
+}
+
+#[test]
+fn the_state_decides_where_the_machine_goes() {
+    let reason = || "workflow install-m1 has succeeded".to_owned();
+    let state = |boot| script(&Machine { boot, ..machine(KNOWN) });
+    let local = state(BootState::Local { reason: reason() });
+    assert!(local.ends_with("echo thimble: booting from the local disk: workflow install-m1 has succeeded\nexit 0\n"), "{local}");
+    assert!(!local.contains("kernel "));
+    assert!(state(BootState::Wait { reason: reason() }).contains("kernel http://"), "it waits inside the environment");
+}
+
+#[test]
+fn a_machine_that_may_not_netboot_is_told_why() {
+    let error = auto(&lab(), &machine(FORBIDDEN), 0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "m2 (02:00:00:00:00:02) may not boot from the network: its Hardware does not set netboot.allowPXE"
+    );
+}
+
+#[test]
+fn a_hardware_brings_its_own_environment() {
+    let mut machine = machine(KNOWN);
+    machine.osie.base_url = Some("http://mirror/osie/".to_owned());
+    machine.osie.kernel = Some("bzImage".to_owned());
+    machine.osie.kernel_params = vec!["quiet worker_id=other".to_owned(), "console=ttyS1".to_owned()];
+    let script = script(&machine);
+    let (url, arguments) = kernel_line(&script);
+    assert_eq!(url, "http://mirror/osie/bzImage");
+    assert!(script.contains("initrd http://mirror/osie/cloud/initrd "));
+    assert_eq!(arguments.worker_id.as_deref(), Some("other"), "its own words win");
+    assert!(arguments.other("quiet").is_some());
+    assert_eq!(arguments.consoles.last().map(String::as_str), Some("ttyS1"));
+}
+
+#[test]
+fn a_hardware_brings_its_own_script() {
+    let mut machine = machine(KNOWN);
+    machine.ipxe.contents = Some("echo mine\nshell".to_owned());
+    assert_eq!(script(&machine), "#!ipxe\necho mine\nshell\n");
+    machine.ipxe.contents = Some("#!ipxe\nshell".to_owned());
+    assert_eq!(script(&machine), "#!ipxe\nshell");
+    machine.ipxe.url = Some("http://elsewhere/x.ipxe".to_owned());
+    assert!(script(&machine).contains("\nchain --autofree http://elsewhere/x.ipxe || goto failed\n"));
+    machine.boot = BootState::Local { reason: "installed".to_owned() };
+    assert!(script(&machine).ends_with("exit 0\n"), "an installed machine is not caught by its own script");
+}
+
+#[test]
+fn names_and_words_cannot_become_commands() {
+    let mut machine = machine(KNOWN);
+    machine.name = "m1\nreboot ; ${net0/mac} && sanboot || #x".to_owned();
+    machine.osie.kernel_params = vec!["a=b && reboot".to_owned(), "c=\\".to_owned(), "ok=1".to_owned()];
+    let (script, notes) = auto(&lab(), &machine, 0).unwrap();
+    assert_eq!(
+        script.lines().nth(1).unwrap(),
+        "echo thimble: m1?reboot ? ??net0/mac? ?? sanboot ?? ?x 02:00:00:00:00:01: there is work for it"
+    );
+    let (_, arguments) = kernel_line(&script);
+    let others: Vec<String> = arguments.other.iter().map(Word::render).collect();
+    assert_eq!(others, ["a=b", "reboot", "ok=1", "initrd=initrd"]);
+    assert_eq!(notes.len(), 2, "{notes:?}");
+}

@@ -1,0 +1,113 @@
+//! Where machines come from: a file that changes, a server that restarts; and what they say by syslog.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use boots::{BootState, FileSource, MachineSource, Milestone, RemoteSource, SourceError};
+use model::Object;
+use support::{FORBIDDEN, HARDWARE, Host, KNOWN, LIMIT, STRANGER};
+use tokio::net::{TcpListener, UdpSocket};
+
+#[tokio::test]
+async fn a_file_of_hardware_is_read_again_when_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hardware.yaml");
+    std::fs::write(&path, HARDWARE).unwrap();
+    let source = FileSource::open(&path).unwrap();
+    let machine = source.machine(KNOWN).await.unwrap().unwrap();
+    assert_eq!((machine.name.as_str(), machine.boot, machine.netboot_allowed), ("m1", BootState::Install, true));
+    assert_eq!(source.machine_at([10, 0, 0, 12].into()).await.unwrap().unwrap().agent_id, "agent-2");
+    assert!(source.machine(STRANGER).await.unwrap().is_none());
+
+    std::fs::write(&path, "kind: Nonsense").unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await; // the source looks at the file twice a second
+    assert!(source.machine(KNOWN).await.unwrap().is_some(), "a broken file changes nothing");
+
+    std::fs::write(&path, HARDWARE.replace("name: m1", "name: renamed")).unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while source.machine(KNOWN).await.unwrap().unwrap().name != "renamed" {
+        assert!(Instant::now() < deadline, "the change was not seen");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn a_file_with_mistakes_is_refused_with_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hardware.yaml");
+    std::fs::write(&path, HARDWARE.replace("hostname: m1", "hostnam: m1")).unwrap();
+    let error = FileSource::open(&path).unwrap_err().to_string();
+    assert!(error.contains("hardware.yaml:10") && error.contains("hostnam"), "{error}");
+    assert!(matches!(FileSource::open("/nonexistent"), Err(SourceError::File { .. })));
+}
+
+/// A server's API as far as boots knows it.
+async fn machines(Path(key): Path<String>) -> Response {
+    let objects = model::parse_documents(HARDWARE, "lab.yaml").unwrap();
+    let (Object::Hardware(first), Object::Hardware(second)) = (&objects[0], &objects[1]) else { panic!("hardware") };
+    match key.as_str() {
+        "02:00:00:00:00:01" | "127.0.0.1" => {
+            Json(serde_json::json!({"hardware": first, "boot": "local", "reason": "workflow w1 has succeeded"})).into_response()
+        }
+        "02:00:00:00:00:02" => Json(serde_json::json!({"hardware": second, "boot": "install"})).into_response(),
+        "02:00:00:00:00:03" => (http::StatusCode::INTERNAL_SERVER_ERROR, "the store is on fire").into_response(),
+        "02:00:00:00:00:04" => "hello".into_response(),
+        _ => http::StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn server() -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let router = axum::Router::new().route("/v1/machines/{key}", get(machines));
+    (listener.local_addr().unwrap(), tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
+}
+
+#[tokio::test]
+async fn the_server_says_who_a_machine_is_and_what_it_boots() {
+    let (address, _server) = server().await;
+    let source = RemoteSource::new(&format!("http://{address}/")).unwrap();
+    let machine = source.machine(KNOWN).await.unwrap().unwrap();
+    assert_eq!(
+        (machine.name.as_str(), machine.boot),
+        ("m1", BootState::Local { reason: "workflow w1 has succeeded".to_owned() })
+    );
+    assert_eq!(source.machine(FORBIDDEN).await.unwrap().unwrap().boot, BootState::Install);
+    assert_eq!(source.machine_at(Ipv4Addr::LOCALHOST.into()).await.unwrap().unwrap().mac, KNOWN);
+    assert!(source.machine(STRANGER).await.unwrap().is_none());
+    let refused = source.machine("02:00:00:00:00:03".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(&refused, SourceError::Refused { status: 500, body, .. } if body == "the store is on fire"), "{refused}");
+    let nonsense = source.machine("02:00:00:00:00:04".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(nonsense, SourceError::Nonsense { .. }));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_for_a_moment_is_bridged() {
+    let (address, server) = server().await;
+    let source = RemoteSource::new(&format!("http://{address}")).unwrap();
+    let before = source.machine(KNOWN).await.unwrap();
+    server.abort();
+    let _ = server.await;
+    let deadline = Instant::now() + LIMIT;
+    while matches!(source.machine(FORBIDDEN).await, Ok(Some(_))) {
+        assert!(Instant::now() < deadline, "the server did not stop");
+    }
+    assert_eq!(source.machine(KNOWN).await.unwrap(), before, "its last answer");
+    assert!(matches!(source.machine(FORBIDDEN).await, Err(SourceError::Unreachable { .. })), "never asked before");
+}
+
+#[tokio::test]
+async fn what_machines_log_becomes_events() {
+    let mut host = Host::start().await;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.send_to(b"<30>1 - m1 thimble - - - hello", host.syslog).await.unwrap();
+    let event = host.milestone(Milestone::Syslog { severity: 6, tag: "thimble".to_owned(), text: "hello".to_owned() }).await;
+    assert_eq!(event.mac, Some(KNOWN));
+    host.stop().await;
+}

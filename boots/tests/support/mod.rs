@@ -1,0 +1,176 @@
+//! A small provisioning host on loopback: two machines in a fixed source, folders of their own, ports of the kernel's.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boots::{BootState, Config, Event, Events, Listen, Machine, MachineSource, Milestone, Sockets, SourceError, SourceFuture};
+use model::{Mac, Object};
+use tokio::sync::broadcast::Receiver;
+use tokio_util::sync::CancellationToken;
+
+pub const KNOWN: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
+pub const FORBIDDEN: Mac = Mac::new([2, 0, 0, 0, 0, 2]);
+pub const STRANGER: Mac = Mac::new([2, 0, 0, 0, 0, 0x99]);
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+pub const HARDWARE: &str = r#"
+apiVersion: tinkerbell.org/v1alpha1
+kind: Hardware
+metadata: {name: m1}
+spec:
+  metadata: {facility: {facility_code: lab1}}
+  interfaces:
+    - dhcp:
+        mac: "02:00:00:00:00:01"
+        hostname: m1
+        domain_name: example.org
+        lease_time: 7200
+        name_servers: [10.0.0.53, "fd00::53"]
+        time_servers: [10.0.0.123]
+        vlan_id: "7"
+        ip: {address: 127.0.0.1, netmask: 255.255.255.0, gateway: 10.0.0.254}
+        classless_static_routes:
+          - {destination_descriptor: 10.9.0.0/16, router: 10.0.0.2}
+      netboot: {allowPXE: true}
+---
+apiVersion: tinkerbell.org/v1alpha1
+kind: Hardware
+metadata: {name: m2}
+spec:
+  agentID: agent-2
+  interfaces:
+    - dhcp:
+        mac: "02:00:00:00:00:02"
+        ip: {address: 10.0.0.12, netmask: 255.255.255.0}
+      netboot: {allowPXE: false}
+"#;
+
+pub fn machine(mac: Mac) -> Machine {
+    let objects = model::parse_documents(HARDWARE, "lab.yaml").unwrap();
+    let found = objects.iter().find_map(|object| match object {
+        Object::Hardware(hardware) => Machine::from_hardware(hardware, mac, BootState::Install),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+/// Knows the two machines of `HARDWARE`.
+pub struct Fixed(pub Vec<Machine>);
+
+impl Default for Fixed {
+    fn default() -> Self {
+        Self(vec![machine(KNOWN), machine(FORBIDDEN)])
+    }
+}
+
+impl MachineSource for Fixed {
+    fn machine(&self, mac: Mac) -> SourceFuture<'_> {
+        let found = self.0.iter().find(|machine| machine.mac == mac).cloned();
+        Box::pin(async { Ok(found) })
+    }
+
+    fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
+        let has = |machine: &&Machine| machine.reservation.as_ref().is_some_and(|reservation| reservation.address == address);
+        let found = self.0.iter().find(has).cloned();
+        Box::pin(async { Ok(found) })
+    }
+}
+
+/// Cannot say anything.
+pub struct Broken;
+
+impl MachineSource for Broken {
+    fn machine(&self, _: Mac) -> SourceFuture<'_> {
+        Box::pin(async { Err(SourceError::Other("the store is on fire".into())) })
+    }
+
+    fn machine_at(&self, _: IpAddr) -> SourceFuture<'_> {
+        Box::pin(async { Err(SourceError::Other("the store is on fire".into())) })
+    }
+}
+
+pub fn config() -> Config {
+    Config::new(Ipv4Addr::new(10, 0, 0, 1), PathBuf::from("/nonexistent"), PathBuf::from("/nonexistent"))
+}
+
+/// boots in full, on loopback.
+pub struct Host {
+    pub folder: tempfile::TempDir,
+    pub dhcp: SocketAddr,
+    pub tftp: SocketAddr,
+    pub syslog: SocketAddr,
+    pub http: SocketAddr,
+    pub events: Receiver<Event>,
+    pub all_events: Events,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Host {
+    pub async fn start() -> Self {
+        Self::with(Arc::new(Fixed::default())).await
+    }
+
+    pub async fn with(source: Arc<dyn MachineSource>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, nbp) = (folder.path().join("files"), folder.path().join("nbp"));
+        std::fs::create_dir_all(&files).unwrap();
+        std::fs::create_dir_all(&nbp).unwrap();
+        let config = Config { address: Ipv4Addr::LOCALHOST, ..Config::new(Ipv4Addr::LOCALHOST, files, nbp) };
+        let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let listen = Listen { dhcp: Some(any), tftp: Some(any.into()), syslog: Some(any.into()) };
+        let mut sockets = Sockets::bind(&config, listen).await.unwrap();
+        let http = tokio::net::TcpListener::bind(any).await.unwrap();
+        let addresses = (
+            sockets.dhcp.as_ref().unwrap().local_addr().unwrap(),
+            sockets.tftp.as_ref().unwrap().local_addr().unwrap(),
+            sockets.syslog.as_ref().unwrap().local_addr().unwrap(),
+            http.local_addr().unwrap(),
+        );
+        sockets.http = Some(http);
+        let (all_events, shutdown) = (Events::new(), CancellationToken::new());
+        let events = all_events.subscribe();
+        let task = tokio::spawn(boots::run(sockets, Arc::new(config), source, all_events.clone(), shutdown.clone()));
+        let (dhcp, tftp, syslog, http) = addresses;
+        Self { folder, dhcp, tftp, syslog, http, events, all_events, shutdown, task }
+    }
+
+    pub fn nbp(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.folder.path().join("nbp").join(name), content).unwrap();
+    }
+
+    pub fn file(&self, name: &str, content: &[u8]) {
+        let path = self.folder.path().join("files").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// The next milestone that `wanted` picks, within the limit.
+    pub async fn event<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                if let Some(found) = wanted(&self.events.recv().await.unwrap()) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, wait).await.expect("no such event in time")
+    }
+
+    pub async fn milestone(&mut self, wanted: Milestone) -> Event {
+        self.event(|event| (event.milestone == wanted).then(|| event.clone())).await
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(LIMIT, self.task).await.expect("boots did not stop").unwrap().unwrap();
+    }
+}
+
+/// Bytes that differ at every position a mix-up could show.
+pub fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect()
+}
