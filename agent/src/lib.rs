@@ -69,6 +69,7 @@ fn run(flags: &[OsString]) -> u8 {
         }
     };
     sys::be_frugal_with_memory();
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-500"); // only root may; when memory runs out the action goes first
     sink::install(&settings);
     match serve(&settings) {
         Ok(code) => code,
@@ -85,7 +86,7 @@ fn serve(settings: &Settings) -> anyhow::Result<u8> {
     leftovers::remove(&folders.containers());
     let store = Store::open(&folders.images())?;
     let client = Client::new(settings).context("cannot set up the registry client")?;
-    let puller = Puller::new(client, store, Patience::default());
+    let puller = Puller::new(client, store, Patience::default(), image::space::free);
     let worker = Worker {
         agent: settings.id.clone(),
         connection: Connection::new(settings).with_context(|| format!("cannot use the server {}", settings.authority))?,

@@ -1,6 +1,7 @@
 //! One pull, from the reference to the committed image.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -57,18 +58,13 @@ pub struct Puller {
     store: Store,
     patience: Patience,
     known: HashMap<String, Digest>,
-    free: fn(&std::path::Path) -> u64,
+    free: fn(&Path) -> u64,
 }
 
 impl Puller {
-    pub fn new(client: Client, store: Store, patience: Patience) -> Self {
-        Self { client, store, patience, known: HashMap::new(), free: space::free }
-    }
-
-    /// As [`Puller::new`], with another answer to how much memory is free.
-    pub fn with_free(mut self, free: fn(&std::path::Path) -> u64) -> Self {
-        self.free = free;
-        self
+    /// `free` says how much may be written below a folder.
+    pub fn new(client: Client, store: Store, patience: Patience, free: fn(&Path) -> u64) -> Self {
+        Self { client, store, patience, known: HashMap::new(), free }
     }
 
     pub async fn pull(&mut self, text: &str) -> Result<Image, PullError> {

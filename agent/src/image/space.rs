@@ -18,7 +18,7 @@ pub struct NoSpace {
 /// Bytes the layers take once unpacked: exact for plain archives, and for compressed ones two and a half times
 /// their size, which is what gzip and zstd make of programs and libraries.
 pub fn estimate(layers: &[Descriptor]) -> u64 {
-    layers.iter().map(|l| if is_compressed(l) { l.size.saturating_mul(5) / 2 } else { l.size }).fold(0, u64::saturating_add)
+    layers.iter().map(|l| if is_compressed(l) { l.size.saturating_add(l.size.saturating_mul(3) / 2) } else { l.size }).fold(0, u64::saturating_add)
 }
 
 /// No layer unpacks to less than this.

@@ -9,7 +9,6 @@ use super::manifest::ImageConfig;
 
 #[derive(Debug, Clone)]
 pub struct Image {
-    pub digest: Digest,
     pub rootfs: PathBuf,
     pub config: ImageConfig,
 }
@@ -56,7 +55,7 @@ impl Store {
         let directory = self.root.join(digest.hex());
         let config = fs::read(directory.join("config.json")).ok()?;
         let config = serde_json::from_slice(&config).ok()?;
-        Some(Image { digest: digest.clone(), rootfs: directory.join("rootfs"), config })
+        Some(Image { rootfs: directory.join("rootfs"), config })
     }
 
     /// A place to unpack into; it vanishes unless it is committed.
@@ -65,7 +64,7 @@ impl Store {
         if directory.exists() {
             doing("remove", &directory, fs::remove_dir_all(&directory))?;
         }
-        let partial = Partial { directory, target: self.root.join(digest.hex()), digest: digest.clone() };
+        let partial = Partial { directory, target: self.root.join(digest.hex()) };
         doing("create", &partial.directory, fs::create_dir_all(partial.rootfs()))?;
         Ok(partial)
     }
@@ -91,7 +90,6 @@ impl Store {
 pub struct Partial {
     directory: PathBuf,
     target: PathBuf,
-    digest: Digest,
 }
 
 impl Partial {
@@ -104,7 +102,7 @@ impl Partial {
         let path = self.directory.join("config.json");
         doing("write", &path, text.and_then(|text| fs::write(&path, text)))?;
         doing("rename", &self.directory, fs::rename(&self.directory, &self.target))?;
-        Ok(Image { digest: self.digest.clone(), rootfs: self.target.join("rootfs"), config })
+        Ok(Image { rootfs: self.target.join("rootfs"), config })
     }
 }
 

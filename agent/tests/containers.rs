@@ -1,0 +1,217 @@
+//! The whole agent, as a program, against a fake server and a fake registry, running real containers of busybox.
+//!
+//! Needs root, or a user namespace with root in it: mounts, cgroup2 and devtmpfs are the kernel's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/registry.rs"]
+mod registry;
+#[path = "support/server.rs"]
+mod server;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use proto::ActionResponse;
+use proto::action_status_request::StateType::{Failed, Running, Success, Timeout};
+use registry::Registry;
+use server::{Server, action, message};
+use tokio::process::{Child, Command};
+
+/// Agents end each other's actions when they start, so one at a time.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// A mount namespace like the ramdisk's: cgroup2 where it belongs, fresh /run and /worker.
+const NAMESPACE: &str = r#"
+set -e
+umount -R /sys/fs/cgroup 2>/dev/null || true
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount --bind "$STATE" /run
+mkdir -p /worker
+mount --bind "$STATE/worker" /worker
+exec "$AGENT" run
+"#;
+
+struct Lab {
+    server: Server,
+    registry: Registry,
+    state: tempfile::TempDir,
+    image: String,
+    _alone: tokio::sync::MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        let alone = ONE_AT_A_TIME.lock().await;
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "real containers need root: run the tests as root, or below `unshare -Urm` with cgroup2 delegated"
+        );
+        let (server, registry) = (Server::start().await, Registry::start().await);
+        let busybox = std::fs::read("/bin/busybox").expect("real containers run busybox: apt-get install busybox-static");
+        let image = registry.image("busybox", &[(registry::GZIP, busybox_layer(&busybox))], r#"{"config":{"Cmd":["/bin/sh"],"Env":["FROM=image"]}}"#);
+        // Overlays need a file system of their own kind below: a tmpfs, as in the ramdisk.
+        let state = tempfile::Builder::new().prefix("agent-").tempdir_in("/dev/shm").unwrap();
+        std::fs::create_dir(state.path().join("worker")).unwrap();
+        Self { server, registry, state, image, _alone: alone }
+    }
+
+    fn agent(&self) -> Child {
+        Command::new("unshare")
+            .args(["-m", "--propagation", "private", "sh", "-c", NAMESPACE])
+            .env("STATE", self.state.path())
+            .env("AGENT", env!("CARGO_BIN_EXE_agent"))
+            .env("WORKER_ID", "02:00:00:00:00:01")
+            .env("TINKERBELL_GRPC_AUTHORITY", self.server.address.to_string())
+            .env("THIMBLE_LOG", "stderr")
+            .stderr(Stdio::from(std::fs::File::options().create(true).append(true).open(self.log()).unwrap()))
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.state.path().join("log")
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    fn shell(&self, id: &str, script: &str) -> ActionResponse {
+        ActionResponse { command: vec!["/bin/sh".into(), "-c".into(), script.into()], ..action(id, &self.image) }
+    }
+
+    /// Runs one action to its final report.
+    async fn run(&self, wire: ActionResponse) -> proto::ActionStatusRequest {
+        let id = wire.action_id.clone();
+        self.server.push(wire);
+        let ended = |reports: &[proto::ActionStatusRequest]| reports.iter().any(|r| r.action_id == id && r.action_state() != Running);
+        let log = self.text();
+        let reports = self.server.until(&format!("the end of {id:?}\n{log}"), ended).await;
+        reports.into_iter().find(|r| r.action_id == id && r.action_state() != Running).unwrap()
+    }
+
+    /// What an action must not leave behind.
+    fn assert_clean(&self) {
+        let left: Vec<_> = std::fs::read_dir(self.state.path().join("thimble/containers")).unwrap().collect();
+        assert!(left.is_empty(), "containers left: {left:?}\n{}", self.text());
+    }
+}
+
+fn busybox_layer(busybox: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(busybox.len() as u64);
+    header.set_cksum();
+    builder.append_data(&mut header, "bin/busybox", busybox).unwrap();
+    for name in ["sh", "sleep", "cat", "ls", "touch", "yes", "head", "mount", "id", "mknod"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_mode(0o777);
+        header.set_size(0);
+        builder.append_link(&mut header, format!("bin/{name}"), "busybox").unwrap();
+    }
+    registry::gzip(&builder.into_inner().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn actions_run_and_their_ends_are_told_apart() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+
+    let script = "echo to stdout; echo to stderr >&2; echo $FROM $PATH; yes | head -n 1; ls /dev/null /dev/pts/ptmx";
+    let report = lab.run(lab.shell("ok", script)).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+    for line in ["A| to stdout", "A| to stderr", "A| image /usr/local/sbin", "A| y", "A| /dev/pts/ptmx", "action ok: SUCCESS in "] {
+        assert!(lab.text().contains(line), "{line} is missing in\n{}", lab.text());
+    }
+
+    let report = lab.run(lab.shell("seven", "echo last words; exit 7")).await;
+    assert_eq!(report.action_state(), Failed);
+    assert_eq!(message(&report), "NonZeroExit: exit code 7\nlast output:\nlast words");
+
+    let missing = ActionResponse { command: vec!["/no/such/program".into()], ..action("missing", &lab.image) };
+    let report = lab.run(missing).await;
+    assert_eq!(report.action_state(), Failed);
+    assert!(message(&report).starts_with("CouldNotStart: ") && message(&report).contains("/no/such/program"), "{}", message(&report));
+
+    let killed = lab.run(lab.shell("killed", "kill -9 $$")).await;
+    assert!(message(&killed).starts_with("NonZeroExit: exit code 137 (SIGKILL)") || killed.action_state() == Success, "{}", message(&killed));
+    lab.assert_clean();
+    assert_eq!(lab.registry.requests("/blobs/"), 2, "one configuration and one layer, pulled once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_that_ignores_sigterm_ends_at_its_timeout() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let stubborn = ActionResponse {
+        timeout: Some(1),
+        namespaces: Some(proto::Namespaces { pid: Some("host".into()), network: None }),
+        ..lab.shell("stubborn", "trap '' TERM; echo here; sleep 1000 & while true; do sleep 1000; done")
+    };
+    let report = lab.run(stubborn).await;
+    assert_eq!(report.action_state(), Timeout, "{}", lab.text());
+    assert_eq!(message(&report), "Timeout: still running after 1 s\nlast output:\nhere");
+    lab.assert_clean();
+
+    let polite = ActionResponse { timeout: Some(1), ..lab.shell("polite", "trap 'exit 0' TERM; sleep 1000 & wait") };
+    assert_eq!(lab.run(polite).await.action_state(), Timeout);
+
+    // What it leaves running holds the pipes, and neither delays the end nor survives it.
+    let background = ActionResponse {
+        namespaces: Some(proto::Namespaces { pid: Some("host".into()), network: None }),
+        ..lab.shell("background", "sleep 1000 & echo started")
+    };
+    assert_eq!(lab.run(background).await.action_state(), Success);
+    lab.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn volumes_are_bound_and_a_reboot_waits_for_the_acknowledgement() {
+    let lab = Lab::new().await;
+    let mut agent = lab.agent();
+    let write = ActionResponse { volumes: vec!["shared:/data".into(), "/dev:/dev".into()], ..lab.shell("write", "echo kept > /data/file") };
+    assert_eq!(lab.run(write).await.action_state(), Success, "{}", lab.text());
+    let read = ActionResponse { volumes: vec!["shared:/data:ro".into()], ..lab.shell("read", "cat /data/file && ! touch /data/no") };
+    assert_eq!(lab.run(read).await.action_state(), Success, "{}", lab.text());
+    assert!(lab.text().contains("A| kept"));
+
+    let asking = ActionResponse { volumes: vec!["/worker:/worker".into()], ..lab.shell("asks", "touch /worker/reboot; exit 1") };
+    assert_eq!(lab.run(asking).await.action_state(), Failed);
+    assert_eq!(lab.run(lab.shell("after", "true")).await.action_state(), Success, "a failed action's request counts for nothing");
+
+    // The server is busy three times: the machine must stay up until the report is in.
+    lab.server.shared.script.lock().unwrap().answers =
+        [Ok(()), Err(tonic::Status::internal("busy")), Err(tonic::Status::internal("busy"))].into_iter().collect();
+    let reboot = ActionResponse { volumes: vec!["/worker:/worker".into()], ..lab.shell("reboot", "touch /worker/reboot") };
+    lab.server.push(reboot);
+    let status = tokio::time::timeout(Duration::from_secs(60), agent.wait()).await.expect("the agent should ask for a reboot").unwrap();
+    assert_eq!(status.code(), Some(80), "{}", lab.text());
+    let reports = lab.server.states();
+    assert_eq!(&reports[reports.len() - 4..], [Running, Success, Success, Success]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_killed_in_the_middle_says_so_when_it_is_back() {
+    let lab = Lab::new().await;
+    let mut agent = lab.agent();
+    let long = || ActionResponse { timeout: Some(0), ..lab.shell("long", "echo begun; sleep 1000") };
+    lab.server.push(long());
+    lab.server.until("RUNNING", |r| !r.is_empty()).await;
+    let begun = async { while !lab.text().contains("A| begun") { tokio::time::sleep(Duration::from_millis(20)).await } };
+    tokio::time::timeout(Duration::from_secs(60), begun).await.expect("the action should begin");
+    agent.kill().await.unwrap();
+
+    let _agent = lab.agent();
+    let again = ActionResponse { command: vec!["/bin/sh".into(), "-c".into(), "echo second".into()], ..long() };
+    let report = lab.run(again).await;
+    assert_eq!(report.action_state(), Success, "{}", lab.text());
+    let reports = lab.server.shared.script.lock().unwrap().reports.clone();
+    assert!(message(&reports[1]).contains("attempt 2"), "{}", message(&reports[1]));
+    assert!(lab.text().contains("action long was interrupted (agent restarted), attempt 2"), "{}", lab.text());
+    assert!(lab.text().contains("ended what was still running"), "{}", lab.text());
+    lab.assert_clean();
+}

@@ -1,0 +1,206 @@
+//! A registry on a loopback socket that serves real layers and misbehaves on request.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use sha2::Digest;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// How a path (its end) answers, once for each entry, before it answers well.
+#[derive(Clone, Copy)]
+pub enum Trouble {
+    Status(u16),
+    /// Half of the content, then the connection breaks.
+    Cut,
+    /// Other bytes of the same length.
+    Corrupt,
+}
+
+#[derive(Default)]
+pub struct Inner {
+    content: HashMap<String, (String, Vec<u8>)>,
+    troubles: HashMap<String, Vec<Trouble>>,
+    pub requests: Vec<String>,
+    pub token: Option<String>,
+    pub basic: Option<String>,
+    /// Serve without ranges.
+    pub no_ranges: bool,
+}
+
+pub struct Registry {
+    pub address: SocketAddr,
+    pub inner: Arc<Mutex<Inner>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(sha2::Sha256::digest(bytes)))
+}
+
+impl Registry {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, Arc::default())
+    }
+
+    pub fn on(listener: TcpListener, inner: Arc<Mutex<Inner>>) -> Self {
+        let address = listener.local_addr().unwrap();
+        let state = (inner.clone(), address);
+        let app = Router::new().fallback(answer).with_state(state);
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { address, inner, task }
+    }
+
+    /// Adds an image named `name:latest` and returns its reference.
+    pub fn image(&self, name: &str, layers: &[(&str, Vec<u8>)], config: &str) -> String {
+        let mut inner = self.inner.lock().unwrap();
+        let mut put = |kind: &str, media: &str, key: Option<&str>, bytes: Vec<u8>| {
+            let digest = digest(&bytes);
+            let size = bytes.len();
+            for key in [Some(digest.as_str()), key].into_iter().flatten() {
+                inner.content.insert(format!("/v2/{name}/{kind}/{key}"), (media.to_owned(), bytes.clone()));
+            }
+            format!(r#"{{"mediaType":"{media}","digest":"{digest}","size":{size}}}"#)
+        };
+        let config = put("blobs", "application/vnd.oci.image.config.v1+json", None, config.as_bytes().to_vec());
+        let layers: Vec<String> = layers.iter().map(|(media, bytes)| put("blobs", media, None, bytes.clone())).collect();
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{}]}}"#, layers.join(","));
+        let media = "application/vnd.oci.image.manifest.v1+json";
+        let entry = put("manifests", media, None, manifest.into_bytes());
+        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let other = entry.replace("sha256:", "sha256:0000").replacen("\",\"size", "\",\"size", 1);
+        let other = regexless_truncate(&other);
+        let platform = |entry: &str, arch: &str| entry.replacen('{', &format!(r#"{{"platform":{{"os":"linux","architecture":"{arch}"}},"#), 1);
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#, platform(&other, "s390x"), platform(&entry, arch));
+        put("manifests", "application/vnd.oci.image.index.v1+json", Some("latest"), index.into_bytes());
+        format!("{}/{name}:latest", self.address)
+    }
+
+    pub fn trouble(&self, path_end: &str, troubles: &[Trouble]) {
+        self.inner.lock().unwrap().troubles.insert(path_end.to_owned(), troubles.to_vec());
+    }
+
+    pub fn requests(&self, part: &str) -> usize {
+        self.inner.lock().unwrap().requests.iter().filter(|r| r.contains(part)).count()
+    }
+}
+
+/// Keeps a digest with a changed beginning at 64 digits.
+fn regexless_truncate(entry: &str) -> String {
+    let start = entry.find("sha256:").unwrap() + 7;
+    let end = entry[start..].find('"').unwrap() + start;
+    format!("{}{}{}", &entry[..start], &entry[start..start + 64], &entry[end..])
+}
+
+type Shared = (Arc<Mutex<Inner>>, SocketAddr);
+
+async fn answer(State((inner, address)): State<Shared>, request: Request) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let headers = request.headers().clone();
+    let mut inner = inner.lock().unwrap();
+    inner.requests.push(format!("{path} {}", headers.get(header::RANGE).map_or("", |v| v.to_str().unwrap())));
+    let plain = |status: u16| Response::builder().status(status).body(Body::empty()).unwrap();
+    let authorization = headers.get(header::AUTHORIZATION).map(|v| v.to_str().unwrap().to_owned());
+    if path == "/token" {
+        let token = inner.token.clone().unwrap_or_default();
+        return Response::new(Body::from(format!(r#"{{"token":"{token}"}}"#)));
+    }
+    let challenge = |text: String| {
+        Response::builder().status(401).header(header::WWW_AUTHENTICATE, text).body(Body::empty()).unwrap()
+    };
+    if let Some(token) = &inner.token && authorization != Some(format!("Bearer {token}")) {
+        return challenge(format!(r#"Bearer realm="http://{address}/token",service="test",scope="repository:x:pull""#));
+    }
+    if let Some(basic) = &inner.basic && authorization != Some(format!("Basic {basic}")) {
+        return challenge(r#"Basic realm="test""#.to_owned());
+    }
+    let key = inner.troubles.keys().find(|end| path.ends_with(end.as_str())).cloned();
+    let trouble = key.and_then(|key| { let list = inner.troubles.get_mut(&key).unwrap(); (!list.is_empty()).then(|| list.remove(0)) });
+    let Some((media, bytes)) = inner.content.get(&path).cloned() else { return plain(404) };
+    if let Some(Trouble::Status(status)) = trouble {
+        return plain(status);
+    }
+    content(&headers, media, bytes, trouble, inner.no_ranges)
+}
+
+fn content(headers: &HeaderMap, media: String, mut bytes: Vec<u8>, trouble: Option<Trouble>, no_ranges: bool) -> Response<Body> {
+    let all = bytes.len();
+    if let Some(Trouble::Corrupt) = trouble {
+        bytes.iter_mut().skip(all / 2).for_each(|b| *b ^= 0x55);
+    }
+    let range = headers.get(header::RANGE).filter(|_| !no_ranges).map(|v| v.to_str().unwrap().trim_start_matches("bytes=").to_owned());
+    let start = range.as_deref().map_or(0, |r| match r.strip_prefix('-') {
+        Some(last) => all.saturating_sub(last.parse().unwrap()),
+        None => r.trim_end_matches('-').parse().unwrap(),
+    });
+    let part = bytes[start..].to_vec();
+    let mut response = Response::builder().header(header::CONTENT_TYPE, media).header(header::CONTENT_LENGTH, part.len());
+    if range.is_some() {
+        response = response.status(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, format!("bytes {start}-{}/{all}", all - 1));
+    }
+    if let Some(Trouble::Cut) = trouble {
+        let half = part[..part.len() / 2].to_vec();
+        let chunks = vec![Ok(half), Err(std::io::Error::other("cut"))];
+        return response.body(Body::from_stream(tokio_stream::iter(chunks))).unwrap();
+    }
+    response.body(Body::from(part)).unwrap()
+}
+
+pub const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap()
+}
+
+/// Paths that end in `/` are directories, `a -> b` is a symbolic link, `a = b` a hard link.
+pub fn tar(entries: &[(&str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, text) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o755);
+        header.set_mtime(1_000_000);
+        if let Some((link, target)) = path.split_once(" -> ").or_else(|| path.split_once(" = ")) {
+            let hard = path.contains(" = ");
+            header.set_entry_type(if hard { tar::EntryType::Link } else { tar::EntryType::Symlink });
+            header.set_size(0);
+            set_path(&mut header, link);
+            header.set_link_name_literal(target).unwrap();
+            header.set_cksum();
+            builder.append(&header, std::io::empty()).unwrap();
+        } else {
+            header.set_entry_type(if path.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
+            header.set_size(text.len() as u64);
+            set_path(&mut header, path);
+            header.set_cksum();
+            builder.append(&header, text.as_bytes()).unwrap();
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
+/// The builder refuses the paths that attackers would write by hand.
+fn set_path(header: &mut tar::Header, path: &str) {
+    header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+}

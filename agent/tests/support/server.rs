@@ -1,0 +1,150 @@
+//! A workflow service on a loopback socket: hands out what it is told to and keeps what it is told.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use proto::action_status_request::StateType;
+use proto::workflow_service_server::{WorkflowService, WorkflowServiceServer};
+use proto::{ActionRequest, ActionResponse, ActionStatusRequest, ActionStatusResponse};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tonic::{Request, Response, Status};
+
+#[derive(Default)]
+pub struct Script {
+    pub actions: VecDeque<Result<ActionResponse, Status>>,
+    /// Answers to reports, in order; what follows is accepted.
+    pub answers: VecDeque<Result<(), Status>>,
+    /// Every report that arrived, refused or not.
+    pub reports: Vec<ActionStatusRequest>,
+    pub questions: Vec<ActionRequest>,
+    /// Take the next final report in, then never answer.
+    pub die_before_ack: bool,
+}
+
+#[derive(Clone, Default)]
+pub struct Shared {
+    pub script: Arc<Mutex<Script>>,
+    pub changed: Arc<Notify>,
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub shared: Shared,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), Shared::default())
+    }
+
+    pub fn on(listener: TcpListener, shared: Shared) -> Self {
+        let address = listener.local_addr().unwrap();
+        let service = WorkflowServiceServer::new(shared.clone());
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let serving = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming);
+        Self { address, shared, task: tokio::spawn(async move { serving.await.unwrap() }) }
+    }
+
+    pub fn push(&self, action: ActionResponse) {
+        self.shared.script.lock().unwrap().actions.push_back(Ok(action));
+        self.shared.changed.notify_waiters();
+    }
+
+    /// States reported so far, in order.
+    pub fn states(&self) -> Vec<StateType> {
+        self.shared.states()
+    }
+
+    /// Waits until `done` holds for the reports.
+    pub async fn until(&self, what: &str, done: impl Fn(&[ActionStatusRequest]) -> bool) -> Vec<ActionStatusRequest> {
+        self.shared.until(what, done).await
+    }
+}
+
+impl Shared {
+    pub fn states(&self) -> Vec<StateType> {
+        self.script.lock().unwrap().reports.iter().map(ActionStatusRequest::action_state).collect()
+    }
+
+    pub async fn until(&self, what: &str, done: impl Fn(&[ActionStatusRequest]) -> bool) -> Vec<ActionStatusRequest> {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                {
+                    let script = self.script.lock().unwrap();
+                    if done(&script.reports) {
+                        return script.reports.clone();
+                    }
+                }
+                changed.await;
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(60), wait).await {
+            Ok(reports) => reports,
+            Err(_) => panic!("waited 60 s for {what}; states so far: {:?}", self.states()),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl WorkflowService for Shared {
+    async fn get_action(&self, request: Request<ActionRequest>) -> Result<Response<ActionResponse>, Status> {
+        self.script.lock().unwrap().questions.push(request.into_inner());
+        self.changed.notify_waiters();
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(action) = self.script.lock().unwrap().actions.pop_front() {
+                return action.map(Response::new);
+            }
+            changed.await;
+        }
+    }
+
+    async fn report_action_status(&self, request: Request<ActionStatusRequest>) -> Result<Response<ActionStatusResponse>, Status> {
+        let (answer, hang) = {
+            let mut script = self.script.lock().unwrap();
+            let report = request.into_inner();
+            let last = report.action_state() != StateType::Running;
+            script.reports.push(report);
+            (script.answers.pop_front().unwrap_or(Ok(())), last && script.die_before_ack)
+        };
+        self.changed.notify_waiters();
+        if hang {
+            std::future::pending::<()>().await;
+        }
+        answer.map(|()| Response::new(ActionStatusResponse {}))
+    }
+}
+
+pub fn action(id: &str, image: &str) -> ActionResponse {
+    ActionResponse {
+        workflow_id: Some("default/install".into()),
+        task_id: Some("task".into()),
+        agent_id: Some("02:00:00:00:00:01".into()),
+        action_id: Some(id.into()),
+        name: Some(id.into()),
+        image: Some(image.into()),
+        timeout: Some(60),
+        ..Default::default()
+    }
+}
+
+pub fn message(report: &ActionStatusRequest) -> &str {
+    report.message.as_ref().and_then(|m| m.message.as_deref()).unwrap_or_default()
+}
