@@ -100,3 +100,10 @@ fn serve(settings: &Settings) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
     Ok(runtime.block_on(worker.run()).exit_code())
 }
+
+#[cfg(test)]
+#[path = "../tests/support/registry.rs"]
+mod fake_registry;
+#[cfg(test)]
+#[path = "../tests/support/server.rs"]
+mod fake_server;

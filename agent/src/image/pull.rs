@@ -218,3 +218,7 @@ impl Puller {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "pull_tests.rs"]
+mod tests;

@@ -1,1 +1,160 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
+use proto::action_status_request::StateType::{Failed, Running, Success};
+use tonic::Status;
+
+use super::*;
+use crate::fake_server::{Server, Shared, action as wire, message};
+use crate::settings::Settings;
+
+/// Does nothing and says what it was told to say; remembers what it ran.
+#[derive(Clone, Default)]
+struct Fixed {
+    ran: Arc<Mutex<Vec<String>>>,
+    fails: bool,
+    writes: Option<std::path::PathBuf>,
+}
+
+impl Execute for Fixed {
+    async fn execute(&mut self, action: &Action, start: SystemTime) -> Outcome {
+        self.ran.lock().unwrap().push(action.id.clone());
+        if let Some(file) = &self.writes {
+            std::fs::write(file, "").unwrap();
+        }
+        let failure = self.fails.then_some(Reason::NonZeroExit { exit_code: 1 });
+        Outcome { start, stop: SystemTime::now(), failure, tail: vec![] }
+    }
+}
+
+fn worker(authority: &str, folder: &std::path::Path, execute: Fixed) -> Worker<Fixed> {
+    let env: HashMap<&str, &str> = [("WORKER_ID", "m"), ("TINKERBELL_GRPC_AUTHORITY", authority)].into();
+    let settings = Settings::read(&[], |name| env.get(name).map(|v| (*v).to_owned())).unwrap();
+    Worker {
+        agent: "m".into(),
+        connection: Connection::new(&settings).unwrap(),
+        journal: Journal::open(&folder.join("journal.json")),
+        power: Requests::below(folder),
+        attributes: None,
+        backoff_max: Duration::from_millis(600),
+        execute,
+    }
+}
+
+/// Runs the worker for as long as `during` takes.
+async fn while_working<T>(worker: Worker<Fixed>, during: impl Future<Output = T>) -> T {
+    tokio::select! {
+        power = worker.run() => panic!("the worker stopped: {power:?}"),
+        result = during => result,
+    }
+}
+
+#[tokio::test]
+async fn actions_run_one_after_the_other_with_true_times() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.push(wire("one", "i"));
+    server.push(wire("two", "i"));
+    let execute = Fixed::default();
+    let reports = while_working(worker(&server.address.to_string(), folder.path(), execute.clone()), async {
+        server.until("four reports", |r| r.len() == 4).await
+    })
+    .await;
+    assert_eq!(server.states(), [Running, Success, Running, Success]);
+    assert_eq!(*execute.ran.lock().unwrap(), ["one", "two"]);
+    assert!(reports[0].execution_start.unwrap().seconds > 1_700_000_000);
+    assert_eq!(reports[0].execution_start, reports[1].execution_start, "one start for both reports");
+}
+
+#[tokio::test]
+async fn an_action_whose_running_is_not_accepted_does_not_run() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.shared.script.lock().unwrap().answers = [Err(Status::internal("store")), Err(Status::not_found("gone")), Ok(())].into();
+    for _ in 0..3 {
+        server.push(wire("one", "i"));
+    }
+    let execute = Fixed::default();
+    let work = worker(&server.address.to_string(), folder.path(), execute.clone());
+    while_working(work, async { server.until("success", |r| r.iter().any(|r| r.action_state() == Success)).await }).await;
+    assert_eq!(server.states(), [Running, Running, Running, Success]);
+    assert_eq!(execute.ran.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_to_do_and_errors_are_survived() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.shared.script.lock().unwrap().actions =
+        [Err(Status::not_found("none")), Err(Status::failed_precondition("preparing")), Err(Status::internal("x")), Ok(wire("one", "i"))].into();
+    let work = worker(&server.address.to_string(), folder.path(), Fixed::default());
+    while_working(work, async { server.until("success", |r| r.len() == 2).await }).await;
+}
+
+#[tokio::test]
+async fn a_result_nobody_wants_is_dropped_and_the_agent_goes_on() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.shared.script.lock().unwrap().answers = [Ok(()), Err(Status::failed_precondition("finished"))].into();
+    server.push(wire("one", "i"));
+    server.push(wire("two", "i"));
+    // The dropped success asked for a reboot, and gets none.
+    let execute = Fixed { writes: Some(folder.path().join("reboot")), ..Fixed::default() };
+    let power = tokio::time::timeout(Duration::from_secs(30), worker(&server.address.to_string(), folder.path(), execute).run()).await;
+    assert_eq!(power.unwrap(), Power::Reboot, "only after the second");
+    assert_eq!(server.states(), [Running, Success, Running, Success]);
+}
+
+#[tokio::test]
+async fn a_server_that_dies_between_report_and_acknowledgement_is_told_again() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.shared.script.lock().unwrap().die_before_ack = true;
+    server.push(wire("one", "i"));
+    let (address, execute) = (server.address, Fixed::default());
+    let second = Shared::default();
+    let restarted = async {
+        server.until("the lost report", |r| r.len() == 2).await;
+        drop(server);
+        let listener = loop {
+            match tokio::net::TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let back = std::time::Instant::now();
+        let _server = Server::on(listener, second.clone());
+        second.until("the same report", |r| !r.is_empty()).await;
+        back.elapsed()
+    };
+    let took = while_working(worker(&address.to_string(), folder.path(), execute.clone()), restarted).await;
+    assert_eq!(second.states(), [Success]);
+    assert_eq!(execute.ran.lock().unwrap().len(), 1, "it ran once");
+    assert!(took < Duration::from_secs(5), "reconnected after {took:?}");
+}
+
+#[tokio::test]
+async fn a_failure_that_was_not_reported_before_a_restart_is_reported_and_not_run_again() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    let action = Action::from_wire(wire("one", "i")).unwrap();
+    let outcome = Outcome {
+        start: SystemTime::now(),
+        stop: SystemTime::now(),
+        failure: Some(Reason::NonZeroExit { exit_code: 9 }),
+        tail: vec!["bye".into()],
+    };
+    Journal::open(&folder.path().join("journal.json")).write(Entry::Finished { action, attempt: 1, outcome });
+    let execute = Fixed::default();
+    let work = worker(&server.address.to_string(), folder.path(), execute.clone());
+    let reports = while_working(work, async { server.until("the report", |r| r.len() == 1).await }).await;
+    assert_eq!((reports[0].action_state(), message(&reports[0])), (Failed, "NonZeroExit: exit code 9\nlast output:\nbye"));
+    assert!(execute.ran.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_acknowledged_power_request_survives_a_restart() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    let action = Action::from_wire(wire("one", "i")).unwrap();
+    std::fs::write(folder.path().join("poweroff"), "").unwrap();
+    for (success, want) in [(true, Some(Power::Off)), (false, None)] {
+        Journal::open(&folder.path().join("journal.json")).write(Entry::Acknowledged { action: action.clone(), success });
+        let mut work = worker(&server.address.to_string(), folder.path(), Fixed::default());
+        assert_eq!(work.resume().await, want);
+    }
+}

@@ -154,8 +154,20 @@ fn content(headers: &HeaderMap, media: String, mut bytes: Vec<u8>, trouble: Opti
     }
     if let Some(Trouble::Cut) = trouble {
         let half = part[..part.len() / 2].to_vec();
-        let chunks = vec![Ok(half), Err(std::io::Error::other("cut"))];
-        return response.body(Body::from_stream(tokio_stream::iter(chunks))).unwrap();
+        let then = move |turn: u8| {
+            let half = half.clone();
+            async move {
+                match turn {
+                    0 => Some((Ok(half), 1)),
+                    // Time for the half to leave before the connection breaks.
+                    _ => {
+                        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+                        Some((Err(std::io::Error::other("cut")), 2))
+                    }
+                }
+            }
+        };
+        return response.body(Body::from_stream(futures_util::stream::unfold(0, then))).unwrap();
     }
     response.body(Body::from(part)).unwrap()
 }

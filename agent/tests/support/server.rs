@@ -10,8 +10,8 @@ use proto::action_status_request::StateType;
 use proto::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, ActionStatusResponse};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status};
 
 #[derive(Default)]
@@ -35,12 +35,15 @@ pub struct Shared {
 pub struct Server {
     pub address: SocketAddr,
     pub shared: Shared,
-    task: JoinHandle<()>,
+    /// Its own, because a server that dies takes its connections along.
+    runtime: Option<Runtime>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -52,9 +55,13 @@ impl Server {
     pub fn on(listener: TcpListener, shared: Shared) -> Self {
         let address = listener.local_addr().unwrap();
         let service = WorkflowServiceServer::new(shared.clone());
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        let serving = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming);
-        Self { address, shared, task: tokio::spawn(async move { serving.await.unwrap() }) }
+        let listener = listener.into_std().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let incoming = tokio_stream::wrappers::TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+        });
+        Self { address, shared, runtime: Some(runtime) }
     }
 
     pub fn push(&self, action: ActionResponse) {

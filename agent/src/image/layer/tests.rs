@@ -1,1 +1,138 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use crate::fake_registry::{digest, gzip, tar, zstd};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+fn descriptor(bytes: &[u8]) -> Descriptor {
+    Descriptor { media_type: String::new(), digest: digest(bytes).parse().unwrap(), size: bytes.len() as u64, platform: None }
+}
+
+fn plenty() -> u64 {
+    1 << 30
+}
+
+fn unpack_all(layers: &[Vec<u8>]) -> (tempfile::TempDir, Result<(), LayerError>) {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("rootfs")).unwrap();
+    let apply_one = |bytes: &Vec<u8>| apply(bytes.as_slice(), &descriptor(bytes), &root.path().join("rootfs"), &mut plenty);
+    let result = layers.iter().try_for_each(apply_one);
+    (root, result)
+}
+
+fn text(root: &tempfile::TempDir, path: &str) -> Option<String> {
+    fs::read_to_string(root.path().join("rootfs").join(path)).ok()
+}
+
+#[test]
+fn every_compression_gives_the_same_files() {
+    let plain = tar(&[("etc/", ""), ("etc/name", "thimble"), ("bin/tool", "x"), ("bin/link -> tool", ""), ("bin/hard = bin/tool", "")]);
+    // Two gzip members one after the other are one stream, as pigz and estargz write it.
+    let (head, tail) = plain.split_at(700);
+    let members = [gzip(head), gzip(tail)].concat();
+    for (case, bytes) in [("plain", plain.clone()), ("gzip", gzip(&plain)), ("zstd", zstd(&plain)), ("gzip members", members)] {
+        let (root, result) = unpack_all(&[bytes]);
+        result.unwrap();
+        assert_eq!(text(&root, "etc/name").as_deref(), Some("thimble"), "{case}");
+        assert_eq!(text(&root, "bin/link").as_deref(), Some("x"), "{case}");
+        let metadata = fs::metadata(root.path().join("rootfs/bin/hard")).unwrap();
+        assert_eq!((metadata.nlink(), metadata.permissions().mode() & 0o7777, metadata.mtime()), (2, 0o755, 1_000_000), "{case}");
+    }
+}
+
+#[test]
+fn whiteouts_hide_what_lies_below_and_nothing_of_their_own_layer() {
+    let below = tar(&[("a/", ""), ("a/old", "1"), ("a/sub/", ""), ("a/sub/deep", "1"), ("b/", ""), ("b/gone", "1"), ("b/stays", "1"), ("dir/", ""), ("dir/x", "1")]);
+    let above = tar(&[("a/new", "2"), ("a/.wh..wh..opq", ""), ("a/sub/", ""), ("a/sub/fresh", "2"), ("b/.wh.gone", ""), (".wh.dir", ""), (".wh.nothing", "")]);
+    let (root, result) = unpack_all(&[below, gzip(&above)]);
+    result.unwrap();
+    for (path, want) in [
+        ("a/new", Some("2")),
+        ("a/old", None),
+        ("a/sub/deep", None),
+        ("a/sub/fresh", Some("2")),
+        ("b/gone", None),
+        ("b/stays", Some("1")),
+        ("dir/x", None),
+        ("a/.wh..wh..opq", None),
+    ] {
+        assert_eq!(text(&root, path).as_deref(), want, "{path}");
+    }
+}
+
+#[test]
+fn kinds_replace_each_other_between_layers() {
+    let below = tar(&[("x/", ""), ("x/f", "1"), ("y", "file"), ("z -> y", "")]);
+    let above = tar(&[("x", "now a file"), ("y/", ""), ("y/f", "2"), ("z/", ""), ("z/f", "3")]);
+    let (root, result) = unpack_all(&[below, above]);
+    result.unwrap();
+    assert_eq!(text(&root, "x").as_deref(), Some("now a file"));
+    assert_eq!((text(&root, "y/f").as_deref(), text(&root, "z/f").as_deref()), (Some("2"), Some("3")));
+    assert!(!fs::symlink_metadata(root.path().join("rootfs/z")).unwrap().is_symlink());
+}
+
+#[test]
+fn no_entry_leaves_the_image() {
+    for (case, entries) in [
+        ("a path upwards", vec![("../escaped", "x")]),
+        ("a path upwards in the middle", vec![("a/../../escaped", "x")]),
+        ("a hard link upwards", vec![("a = ../secret", "")]),
+    ] {
+        let (root, result) = unpack_all(&[tar(&entries)]);
+        assert!(matches!(result, Err(LayerError::Escapes(_))), "{case}: {result:?}");
+        assert!(!root.path().join("escaped").exists(), "{case}");
+    }
+    // Links may point anywhere; writing through them stays inside.
+    let (root, result) = unpack_all(&[tar(&[("up -> ..", ""), ("up/escaped", "x"), ("abs -> /", ""), ("abs/inside", "y")])]);
+    result.unwrap();
+    assert!(!root.path().join("escaped").exists() && !Path::new("/inside").exists());
+    assert_eq!((text(&root, "escaped").as_deref(), text(&root, "inside").as_deref()), (Some("x"), Some("y")));
+    // A whiteout through a link removes nothing outside.
+    let (root, _) = unpack_all(&[]);
+    fs::write(root.path().join("secret"), "kept").unwrap();
+    let bytes = tar(&[("up -> ..", ""), ("up/.wh.secret", "")]);
+    apply(bytes.as_slice(), &descriptor(&bytes), &root.path().join("rootfs"), &mut plenty).unwrap();
+    assert!(root.path().join("secret").exists());
+}
+
+#[test]
+fn wrong_content_is_a_mismatch_even_where_it_unpacks() {
+    let bytes = tar(&[("a", "1")]);
+    let mut promised = descriptor(&bytes);
+    promised.digest = Digest::of(b"something else");
+    let root = tempfile::tempdir().unwrap();
+    for stream in [bytes.clone(), gzip(&bytes), b"\x1f\x8bgarbage".to_vec()] {
+        let result = apply(stream.as_slice(), &promised, root.path(), &mut plenty);
+        assert!(matches!(result, Err(LayerError::Mismatch { .. })), "{result:?}");
+    }
+    let garbage = b"\x1f\x8bgarbage".to_vec();
+    let result = apply(garbage.as_slice(), &descriptor(&garbage), root.path(), &mut plenty);
+    assert!(matches!(result, Err(LayerError::Decode(_))), "garbage with the right digest is garbage: {result:?}");
+}
+
+#[test]
+fn a_layer_that_grows_beyond_the_budget_is_stopped() {
+    let bytes = gzip(&tar(&[("zeros", &"\0".repeat(40 << 20))]));
+    let root = tempfile::tempdir().unwrap();
+    let mut asked = 0;
+    let mut budget = || {
+        asked += 1;
+        20u64 << 20
+    };
+    // The budget says 20 MiB whenever it is asked; 40 MiB pass. Then it says nothing is left.
+    apply(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut budget).unwrap();
+    assert!(asked > 5, "asked {asked} times");
+    let result = apply(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut || 1 << 20);
+    assert!(matches!(result, Err(LayerError::NoSpace(_))), "{result:?}");
+}
+
+#[test]
+fn a_window_larger_than_the_machine_can_spare_is_refused() {
+    let plain = tar(&[("a", "1")]);
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    std::io::Write::write_all(&mut encoder, &plain).unwrap();
+    let bytes = encoder.finish().unwrap();
+    let (_root, result) = unpack_all(&[bytes]);
+    assert!(matches!(result, Err(LayerError::Decode(_))), "{result:?}");
+}

@@ -1,0 +1,182 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use std::collections::HashMap;
+use std::fs;
+use std::time::Duration;
+
+use super::*;
+use crate::fake_registry::{GZIP, Registry, TAR, Trouble, ZSTD, digest, gzip, tar, zstd};
+use crate::outcome::Reason;
+use crate::settings::Settings;
+
+const CONFIG: &str = r#"{"config":{"Cmd":["/a"]}}"#;
+
+fn puller(root: &Path, env: &[(&str, &str)], free: fn(&Path) -> u64) -> Puller {
+    let mut all: HashMap<&str, &str> = [("WORKER_ID", "x"), ("TINKERBELL_GRPC_AUTHORITY", "x")].into();
+    all.extend(env.iter().copied());
+    let settings = Settings::read(&[], |name| all.get(name).map(|v| (*v).to_owned())).unwrap();
+    let patience = Patience { attempts: 5, absence: Duration::from_secs(20), first_pause: Duration::from_millis(5) };
+    Puller::new(Client::new(&settings).unwrap(), Store::open(root).unwrap(), patience, free)
+}
+
+fn plenty(_: &Path) -> u64 {
+    1 << 30
+}
+
+fn left(root: &Path) -> Vec<String> {
+    fs::read_dir(root).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_once_and_kept() {
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let layers = [(GZIP, gzip(&tar(&[("a", "1"), ("b", "1")]))), (ZSTD, zstd(&tar(&[(".wh.b", ""), ("c", "2")])))];
+    let image = registry.image("tool", &layers, CONFIG);
+    let mut puller = puller(root.path(), &[], plenty);
+    let pulled = puller.pull(&image).await.unwrap();
+    assert_eq!(pulled.config.config.cmd, ["/a"]);
+    assert_eq!((pulled.rootfs.join("a").exists(), pulled.rootfs.join("b").exists(), pulled.rootfs.join("c").exists()), (true, false, true));
+    puller.pull(&image).await.unwrap();
+    assert_eq!(registry.requests("/blobs/"), 3);
+    // A registry that is gone does not matter to an image we have.
+    drop(registry);
+    puller.pull(&image).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_resumed_where_it_broke() {
+    let big = gzip(&tar(&[("a", &random_text(300_000))]));
+    for no_ranges in [false, true] {
+        let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+        let image = registry.image("tool", &[(GZIP, big.clone())], CONFIG);
+        registry.inner.lock().unwrap().no_ranges = no_ranges;
+        registry.trouble(&digest(&big), &[Trouble::Cut, Trouble::Status(503), Trouble::Cut]);
+        let pulled = puller(root.path(), &[], plenty).pull(&image).await.unwrap();
+        assert_eq!(fs::metadata(pulled.rootfs.join("a")).unwrap().len(), 300_000);
+        assert!(registry.requests(&format!("{} bytes=", digest(&big))) >= 2, "asks for the rest only");
+    }
+}
+
+#[tokio::test]
+async fn failures_have_typed_reasons_and_leave_nothing() {
+    let layer = gzip(&tar(&[("a", &random_text(100_000))]));
+    let manifest = "manifests/latest";
+    let name = |reason: &Reason| reason.text().split(':').next().unwrap().to_owned();
+    let cases: [(&str, String, Vec<Trouble>, &str); 6] = [
+        ("wrong layer", digest(&layer), vec![Trouble::Corrupt], "DigestMismatch"),
+        ("wrong configuration", digest(CONFIG.as_bytes()), vec![Trouble::Corrupt], "DigestMismatch"),
+        ("missing", manifest.into(), vec![Trouble::Status(404)], "ImageNotFound"),
+        ("forbidden", manifest.into(), vec![Trouble::Status(403)], "ImagePull"),
+        ("always failing", manifest.into(), vec![Trouble::Status(500); 9], "ImagePull"),
+        ("missing layer", digest(&layer), vec![Trouble::Status(404)], "ImageNotFound"),
+    ];
+    for (case, path, troubles, want) in cases {
+        let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+        let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
+        registry.trouble(&path, &troubles);
+        let error = puller(root.path(), &[], plenty).pull(&image).await.unwrap_err();
+        assert_eq!(name(&Reason::from(&error)), want, "{case}: {error:?}");
+        assert!(left(root.path()).is_empty(), "{case} leaves {:?}", left(root.path()));
+        let attempts = registry.requests(manifest);
+        assert!(case != "always failing" || attempts == 5, "{attempts} attempts");
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_digest_must_be_the_manifests_and_no_other_architecture_runs() {
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+    let pinned = image.replace(":latest", &format!("@sha256:{}", "0".repeat(64)));
+    let error = puller(root.path(), &[], plenty).pull(&pinned).await.unwrap_err();
+    assert!(matches!(error, PullError::Request(RequestError::NotFound { .. })), "{error:?}");
+    registry.trouble("manifests/latest", &[Trouble::Corrupt]);
+    assert!(puller(root.path(), &[], plenty).pull(&image).await.is_err());
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_fit_is_refused_before_a_layer_moves() {
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let layer = gzip(&tar(&[("a", &random_text(500_000))]));
+    let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
+    let error = puller(root.path(), &[], |_| 100_000).pull(&image).await.unwrap_err();
+    let text = Reason::from(&error).text();
+    assert!(text.starts_with("NoSpace: image ") && text.contains("100000 bytes"), "{text}");
+    assert_eq!(registry.requests(&digest(&layer)), 0);
+    // Between the compressed size and the estimate, gzip's own word for the size decides.
+    puller(root.path(), &[], |_| 600_000).pull(&image).await.unwrap();
+    assert!(registry.requests("bytes=-4") == 1);
+}
+
+#[tokio::test]
+async fn an_older_image_makes_room() {
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let mut puller = puller(root.path(), &[], |root| if fs::read_dir(root).unwrap().count() == 0 { 1 << 30 } else { 10 });
+    let one = registry.image("one", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+    let two = registry.image("two", &[(TAR, tar(&[("b", "2")]))], CONFIG);
+    puller.pull(&one).await.unwrap();
+    let error = puller.pull(&two).await.map(|image| image.rootfs.join("b").exists());
+    assert!(matches!(error, Err(PullError::NoSpace { .. })) || error.unwrap(), "evicted, then judged again");
+    assert_eq!(registry.requests("/v2/one/blobs"), 2);
+    assert!(left(root.path()).len() <= 1, "the first image is gone: {:?}", left(root.path()));
+}
+
+#[tokio::test]
+async fn tokens_and_passwords_are_given_where_they_are_asked_for() {
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+    registry.inner.lock().unwrap().token = Some("secret".into());
+    puller(root.path(), &[], plenty).pull(&image).await.unwrap();
+    assert_eq!(registry.requests("/token"), 1, "the token is kept");
+
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+    registry.inner.lock().unwrap().basic = Some(crate::base64::encode(b"user:pass"));
+    let address = registry.address.to_string();
+    let login = [("REGISTRY_USERNAME", "user"), ("REGISTRY_PASSWORD", "pass"), ("DOCKER_REGISTRY", address.as_str())];
+    puller(root.path(), &login, plenty).pull(&image).await.unwrap();
+    let other = [login[0], login[1], ("DOCKER_REGISTRY", "other.example")];
+    let elsewhere = tempfile::tempdir().unwrap();
+    let error = puller(elsewhere.path(), &other, plenty).pull(&image).await.unwrap_err();
+    assert!(matches!(error, PullError::Request(RequestError::Denied { .. })), "no password for strangers: {error:?}");
+}
+
+#[tokio::test]
+async fn a_registry_that_comes_back_in_time_is_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let registry = Registry::start().await;
+    let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+    let (address, inner) = (registry.address, registry.inner.clone());
+    drop(registry);
+    let mut puller = puller(root.path(), &[], plenty);
+    let back = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let listener = loop {
+            match tokio::net::TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        Registry::on(listener, inner)
+    };
+    let (pulled, _registry) = tokio::join!(puller.pull(&image), back);
+    pulled.unwrap();
+}
+
+#[test]
+fn what_an_interrupted_pull_left_is_removed_at_start() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("abc.partial/rootfs/x")).unwrap();
+    Store::open(root.path()).unwrap();
+    assert!(left(root.path()).is_empty());
+}
+
+/// Text that gzip cannot shrink much.
+fn random_text(length: usize) -> String {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b' ' + (state % 95) as u8)
+    };
+    (0..length).map(|_| next()).collect()
+}
