@@ -1,0 +1,153 @@
+//! What an operator types to a running server: apply, get, delete, workflow show, events; and validate, which needs none.
+
+mod api;
+mod events;
+mod objects;
+mod show;
+mod table;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use model::{Kind, ObjectName};
+
+use api::Api;
+
+#[derive(Subcommand, Debug)]
+pub enum ClientCommand {
+    /// Store Hardware, Templates and Workflows from YAML files: all of them, or none
+    Apply {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List objects, or print one
+    Get {
+        kind: KindWord,
+        /// NAME or NAMESPACE/NAME
+        name: Option<ObjectName>,
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Remove an object
+    Delete {
+        kind: KindWord,
+        /// NAME or NAMESPACE/NAME
+        name: ObjectName,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Look at one workflow
+    #[command(subcommand)]
+    Workflow(WorkflowCommand),
+    /// Follow what happens
+    Events {
+        /// Begin after this revision; without it with what happens from now on
+        #[arg(long, value_name = "REVISION")]
+        since: Option<u64>,
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Check YAML files without a server: keys, values, templates
+    Validate {
+        #[command(flatten)]
+        files: Files,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum WorkflowCommand {
+    /// Every action with state, attempts and duration
+    Show {
+        /// NAME or NAMESPACE/NAME
+        name: ObjectName,
+        /// Follow it to its end; the exit code is 0 if it succeeded
+        #[arg(short, long)]
+        watch: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct ServerArgs {
+    /// Where the server answers
+    #[arg(long = "server", env = "THIMBLE_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7080")]
+    url: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Files {
+    /// A file, a folder of *.yaml files, or - for standard input
+    #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KindWord {
+    #[value(alias = "hw")]
+    Hardware,
+    #[value(alias = "template", alias = "tpl")]
+    Templates,
+    #[value(alias = "workflow", alias = "wf")]
+    Workflows,
+}
+
+impl From<KindWord> for Kind {
+    fn from(word: KindWord) -> Self {
+        match word {
+            KindWord::Hardware => Self::Hardware,
+            KindWord::Templates => Self::Template,
+            KindWord::Workflows => Self::Workflow,
+        }
+    }
+}
+
+/// Runs a command. The exit code tells scripts whether all was well; errors are for `main` to print.
+///
+/// # Errors
+/// When the command could not do its work.
+pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the executor")?;
+    match executor.block_on(execute(command, &mut io::stdout().lock())) {
+        Err(error) if pipe_closed(&error) => Ok(ExitCode::SUCCESS), // `thimble events | head` has seen enough
+        done => done,
+    }
+}
+
+fn pipe_closed(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    match command {
+        ClientCommand::Apply { files, server } => objects::apply(&Api::new(&server.url)?, &files.files, out).await,
+        ClientCommand::Get { kind, name, output, server } => {
+            objects::get(&Api::new(&server.url)?, kind.into(), name, output, out).await
+        }
+        ClientCommand::Delete { kind, name, server } => objects::delete(&Api::new(&server.url)?, kind.into(), &name, out).await,
+        ClientCommand::Workflow(WorkflowCommand::Show { name, watch, server }) => {
+            show::run(&Api::new(&server.url)?, &name, watch, out).await
+        }
+        ClientCommand::Events { since, output, server } => events::follow(&Api::new(&server.url)?, since, output, out).await,
+        ClientCommand::Validate { files } => validate::run(&files.files, out),
+    }
+}

@@ -1,0 +1,110 @@
+//! One workflow with all its actions, and following it to its end.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use model::{ActionState, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState};
+use server::What;
+use server::progress::took_text;
+
+use super::api::Api;
+use super::events::{line, reconnected};
+use super::objects::object_path;
+use super::table::{age, clean, print};
+
+pub(super) async fn run(api: &Api, name: &ObjectName, watch: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let mut stream = if watch { Some(api.events(None).await?) } else { None }; // before looking, so that nothing is missed between
+    let mut workflow = fetch(api, name).await?;
+    print_workflow(&workflow, Timestamp::now(), out)?;
+    let Some(stream) = &mut stream else { return Ok(ExitCode::SUCCESS) };
+    let mut since = None;
+    loop {
+        if let Some(code) = workflow.status.state.and_then(ended) {
+            return Ok(code);
+        }
+        out.flush()?;
+        match stream.next().await? {
+            None => {
+                *stream = reconnected(api, since).await;
+                workflow = fetch(api, name).await?;
+            }
+            Some(event) => {
+                since = Some(event.revision);
+                if matches!(event.what, What::Missed { .. }) {
+                    workflow = fetch(api, name).await?;
+                } else if concerns(&event.what, name) {
+                    writeln!(out, "{}", line(&event))?;
+                    workflow = fetch(api, name).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn fetch(api: &Api, name: &ObjectName) -> anyhow::Result<Workflow> {
+    let body = api.get(&object_path(Kind::Workflow, name)).await?;
+    serde_json::from_value(body).context("the server sent a workflow this client cannot read; are both of one version?")
+}
+
+fn ended(state: WorkflowState) -> Option<ExitCode> {
+    match state {
+        WorkflowState::Success => Some(ExitCode::SUCCESS),
+        WorkflowState::Failed | WorkflowState::Timeout => Some(ExitCode::FAILURE),
+        _ => None,
+    }
+}
+
+fn concerns(what: &What, name: &ObjectName) -> bool {
+    match what {
+        What::Workflow { workflow, .. } | What::Action { workflow, .. } => *workflow == name.to_string(),
+        What::Object { kind, name: other, .. } => kind == Kind::Workflow.as_str() && *other == name.to_string(),
+        _ => false,
+    }
+}
+
+fn print_workflow(workflow: &Workflow, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    let (spec, status) = (&workflow.spec, &workflow.status);
+    writeln!(out, "Workflow  {}", workflow.name())?;
+    writeln!(out, "State     {}", status.state.map_or("not ready", WorkflowState::as_str))?;
+    let facts = [
+        ("Message", status.message.as_str()),
+        ("Template", spec.template_ref.as_str()),
+        ("Hardware", spec.hardware_ref.as_str()),
+    ];
+    for (label, text) in facts.iter().filter(|(_, text)| !text.is_empty()) {
+        writeln!(out, "{label:<8}  {}", clean(text))?;
+    }
+    writeln!(out, "Age       {}", age(workflow.metadata.creation_timestamp, now))?;
+    if status.tasks.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let row = |task: &model::WorkflowTask, action: &WorkflowAction| {
+        [
+            task.name.clone(),
+            action.name.clone(),
+            action.state.to_string(),
+            if action.attempts > 0 { action.attempts.to_string() } else { "-".to_owned() },
+            action
+                .execution_start
+                .map_or_else(|| "-".to_owned(), |time| time.to_zoned(TimeZone::system()).strftime("%F %T").to_string()),
+            duration(action, now),
+            task.agent_id.to_string(),
+            action.message.clone(),
+        ]
+    };
+    let rows: Vec<_> = status.tasks.iter().flat_map(|task| task.actions.iter().map(|action| row(task, action))).collect();
+    print(out, ["TASK", "ACTION", "STATE", "ATTEMPTS", "STARTED", "DURATION", "AGENT", "MESSAGE"], &rows)
+}
+
+/// Of what runs, the time so far.
+fn duration(action: &WorkflowAction, now: Timestamp) -> String {
+    match (action.state, action.execution_start) {
+        (ActionState::Running, Some(start)) => took_text(now.duration_since(start).max(jiff::SignedDuration::ZERO)),
+        _ if action.execution_duration.is_empty() => "-".to_owned(),
+        _ => action.execution_duration.clone(),
+    }
+}

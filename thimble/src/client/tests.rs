@@ -1,0 +1,184 @@
+//! Commands against a server on a real socket.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+
+use clap::Parser;
+use model::{ActionState, AgentId};
+use server::progress::Report;
+use server::{Config, Server};
+use tokio::net::TcpListener;
+
+use super::*;
+
+const OBJECTS: &str = "apiVersion: tinkerbell.org/v1alpha1
+kind: Hardware
+metadata: {name: node-1}
+spec:
+  disks: [{device: /dev/vda}]
+  interfaces: [{dhcp: {mac: 52:54:00:12:34:56, ip: {address: 10.0.0.20}}, netboot: {allowPXE: true}}]
+---
+apiVersion: tinkerbell.org/v1alpha1
+kind: Template
+metadata: {name: one}
+spec:
+  data: |
+    name: one
+    tasks:
+      - name: install
+        worker: \"{{.device_1}}\"
+        actions: [{name: stream, image: actions, timeout: 60}]
+---
+apiVersion: tinkerbell.org/v1alpha1
+kind: Workflow
+metadata: {name: w}
+spec: {templateRef: one, hardwareRef: node-1, hardwareMap: {device_1: 52:54:00:12:34:56}}
+";
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: ClientCommand,
+}
+
+struct Desk {
+    server: Server,
+    url: String,
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default(); // an error means that another test did
+        let server = Server::open(Config::default()).await.unwrap();
+        let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let url = format!("http://{}", http.local_addr().unwrap());
+        tokio::spawn(server::run(server.clone(), grpc, http, std::future::pending()));
+        Self { server, url, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// What the command prints, paths shortened, and whether it succeeded.
+    async fn run(&self, words: &str) -> anyhow::Result<(String, bool)> {
+        let offline = words.starts_with("validate");
+        let server = ["--server", self.url.as_str()].into_iter().filter(|_| !offline);
+        let cli = Cli::try_parse_from(["thimble"].into_iter().chain(words.split(' ')).chain(server))?;
+        let mut out = Vec::new();
+        let code = execute(cli.command, &mut out).await?;
+        let folder = format!("{}/", self.folder.path().display());
+        Ok((String::from_utf8(out)?.replace(&folder, ""), code == ExitCode::SUCCESS))
+    }
+}
+
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().collect()
+}
+
+#[tokio::test]
+async fn an_operators_day() {
+    let desk = Desk::new().await;
+    let file = desk.file("all.yaml", OBJECTS);
+    let (text, fine) = desk.run(&format!("apply -f {file}")).await.unwrap();
+    assert_eq!(
+        (lines(&text), fine),
+        (vec!["Hardware default/node-1 created", "Template default/one created", "Workflow default/w created"], true)
+    );
+    let (text, _) = desk.run("get hardware").await.unwrap();
+    assert_eq!(
+        lines(&text)[1].split_whitespace().take(5).collect::<Vec<_>>(),
+        ["default/node-1", "52:54:00:12:34:56", "10.0.0.20", "yes", "/dev/vda"]
+    );
+    let (text, _) = desk.run("get wf").await.unwrap();
+    assert_eq!(
+        lines(&text)[1].split_whitespace().take(5).collect::<Vec<_>>(),
+        ["default/w", "PENDING", "0/1", "stream", "52:54:00:12:34:56"]
+    );
+    let (text, _) = desk.run("get workflows w -o json").await.unwrap();
+    assert!(text.contains("\"templateRef\": \"one\""), "{text}");
+    let (yaml, _) = desk.run("get templates one -o yaml").await.unwrap();
+    let again = desk.file("again.yaml", &yaml);
+    assert_eq!(desk.run(&format!("apply -f {again}")).await.unwrap().0, "Template default/one unchanged\n", "{yaml}");
+    let (text, _) = desk.run("workflow show w").await.unwrap();
+    assert!(text.contains("install  stream  PENDING"), "{text}");
+    assert_eq!(desk.run("delete workflow w").await.unwrap().0, "Workflow default/w deleted\n");
+    let gone = desk.run("workflow show w").await.unwrap_err();
+    assert_eq!(gone.to_string(), "Workflow default/w does not exist");
+}
+
+#[tokio::test]
+async fn watching_ends_with_the_workflow() {
+    for (state, fine) in [(ActionState::Success, true), (ActionState::Failed, false)] {
+        let desk = Desk::new().await;
+        let file = desk.file("all.yaml", OBJECTS);
+        desk.run(&format!("apply -f {file}")).await.unwrap();
+        let agent = AgentId::from("52:54:00:12:34:56");
+        let work = async {
+            let given = desk.server.next_action(&agent).await.unwrap();
+            let report = |state| Report {
+                agent: agent.clone(),
+                task_id: given.task.id.clone(),
+                action_id: given.action.id.clone(),
+                state,
+                ..Report::default()
+            };
+            desk.server.report(&given.workflow, &report(ActionState::Running)).await.unwrap();
+            desk.server.report(&given.workflow, &report(state)).await.unwrap();
+        };
+        let (shown, ()) = tokio::join!(desk.run("workflow show w --watch"), work);
+        let (text, ended_well) = shown.unwrap();
+        assert_eq!(ended_well, fine, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn mistakes_are_printed_with_their_lines_and_nothing_is_sent() {
+    let desk = Desk::new().await;
+    let one = desk.file("a.yaml", &OBJECTS.replace("disks:", "disk:"));
+    desk.file("b.yml", &OBJECTS.replace("hardwareRef:", "hardwareref:").replace("name: ", "name: x"));
+    desk.file("ignored.txt", "x: [");
+    let folder = Path::new(&one).parent().unwrap().display().to_string();
+    for command in ["apply", "validate"] {
+        let (text, fine) = desk.run(&format!("{command} -f {folder}")).await.unwrap();
+        let found = lines(&text);
+        assert!(found[0].starts_with("a.yaml:5:3: spec: unknown key \"disk\" (did you mean \"disks\"?)"), "{text}");
+        assert!(found[1].starts_with("b.yml:22:26: spec: unknown key \"hardwareref\" (did you mean \"hardwareRef\"?)"), "{text}");
+        assert_eq!((found[2], fine), ("2 mistakes", false));
+    }
+    assert!(desk.server.list(Kind::Hardware).is_empty());
+}
+
+#[tokio::test]
+async fn validate_renders_what_is_in_the_files() {
+    let desk = Desk::new().await;
+    let fine = desk.file("fine.yaml", OBJECTS);
+    assert_eq!(
+        desk.run(&format!("validate -f {fine}")).await.unwrap(),
+        ("Hardware default/node-1 ok\nTemplate default/one ok\nWorkflow default/w ok\n".to_owned(), true)
+    );
+    let broken = desk.file("broken.yaml", &OBJECTS.replace(".device_1", ".device_9"));
+    let (text, ok) = desk.run(&format!("validate -f {broken}")).await.unwrap();
+    assert!(text.starts_with("template one:4:1: there is no value for \"device_9\"") && !ok, "{text}");
+    let alone = desk.file("alone.yaml", OBJECTS.rsplit("---\n").next().unwrap());
+    let (text, ok) = desk.run(&format!("validate -f {alone}")).await.unwrap();
+    assert_eq!(
+        (text.as_str(), ok),
+        ("Workflow default/w ok, but waits for Hardware default/node-1, which is not in these files\n", true)
+    );
+    let empty = desk.file("empty.yaml", "# nothing\n");
+    assert!(desk.run(&format!("validate -f {empty}")).await.unwrap_err().to_string().starts_with("there are no objects in"));
+}
+
+#[tokio::test]
+async fn an_unreachable_server_is_named() {
+    let desk = Desk::new().await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let cli = Cli::try_parse_from(["thimble", "get", "hardware", "--server", &format!("http://{closed}")]).unwrap();
+    let refused = execute(cli.command, &mut Vec::new()).await.unwrap_err();
+    assert!(refused.to_string().starts_with(&format!("cannot reach the server at http://{closed}")), "{refused}");
+    assert!(desk.run("get workflows nothing/here").await.unwrap_err().to_string().contains("does not exist"));
+}
