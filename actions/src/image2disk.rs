@@ -49,10 +49,11 @@ pub enum ImageError {
         source: FormatError,
     },
     #[error(
-        "the image needs a {format} window of {needed} bytes of memory, and {limit} can be spent on it here; \
-         compress it with a smaller window (zstd -19 without --ultra or --long, xz -6)"
+        "to decode the image, {format} needs {} of memory, and {limit} bytes can be spent on it here; \
+         compress it with a smaller window (zstd -19 without --ultra or --long, xz -6)",
+        .needed.map_or("more".to_owned(), |needed| format!("a window of {needed} bytes"))
     )]
-    Window { format: Format, needed: u64, limit: u64 },
+    Window { format: Format, needed: Option<u64>, limit: u64 },
     #[error("the image of {url} is damaged or cut off: its {format} data does not decode")]
     Decode {
         url: String,

@@ -24,7 +24,8 @@ pub enum Decoder<R: Read> {
 impl<R: Read> Decoder<R> {
     /// `first` is the start of what `input` will give; `limit` is memory for the decoder's window.
     pub fn new(format: Format, first: &[u8], input: R, limit: u64) -> Result<Self, ImageError> {
-        let broken = |source| ImageError::Decode { url: String::new(), format, source };
+        // Setting up a zstd decoder fails for one reason only.
+        let no_memory = |_| ImageError::Window { format, needed: None, limit };
         Ok(match format {
             Format::Raw => Self::Raw(input),
             Format::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(input)))),
@@ -37,10 +38,10 @@ impl<R: Read> Decoder<R> {
                 if let Some(ZstdHeader { window, .. }) = ZstdHeader::parse(first)
                     && window > limit
                 {
-                    return Err(ImageError::Window { format, needed: window, limit });
+                    return Err(ImageError::Window { format, needed: Some(window), limit });
                 }
-                let mut decoder = zstd::Decoder::new(input).map_err(broken)?;
-                decoder.window_log_max(limit.max(1024).ilog2().min(31)).map_err(broken)?;
+                let mut decoder = zstd::Decoder::new(input).map_err(no_memory)?;
+                decoder.window_log_max(limit.max(1024).ilog2().min(31)).map_err(no_memory)?;
                 Self::Zstd(Box::new(decoder))
             }
         })
@@ -57,6 +58,11 @@ impl<R: Read> Read for Decoder<R> {
             Self::Zstd(input) => input.read(buffer),
         }
     }
+}
+
+/// xz tells its dictionary, and zstd that of later frames, in the middle of the data.
+pub fn wants_too_much(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory || error.to_string().contains("too much memory")
 }
 
 /// Half of what is free now: the rest is for the writes and for everybody else.
@@ -93,17 +99,29 @@ mod tests {
         let frame = encoder.finish().unwrap();
         let Err(error) = Decoder::new(Format::Zstd, &frame, &frame[..], 30 * MIB) else { panic!("taken") };
         let text = error.to_string();
-        assert!(text.contains("zstd window of 134217728 bytes") && text.contains("31457280 can be spent"), "{text}");
+        assert!(
+            text.contains("zstd needs a window of 134217728 bytes") && text.contains("31457280 bytes can be spent"),
+            "{text}"
+        );
     }
 
     #[test]
-    fn an_xz_dictionary_beyond_the_limit_does_not_decode() {
+    fn a_window_that_shows_later_is_told_from_damage() {
         let mut options = lzma_rust2::XzOptions::with_preset(1);
         options.lzma_options.dict_size = 64 << 20;
         let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
         xz.write_all(b"disk").unwrap();
-        let packed = xz.finish().unwrap();
-        let mut decoder = Decoder::new(Format::Xz, &packed, &packed[..], 30 * MIB).ok().unwrap();
-        assert_eq!(decoder.read(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        let mut large = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        large.window_log(27).unwrap();
+        large.write_all(b"disk").unwrap();
+        let frames = [zstd::encode_all(&b"disk"[..], 1).unwrap(), large.finish().unwrap()].concat();
+        for (format, packed) in [(Format::Xz, xz.finish().unwrap()), (Format::Zstd, frames)] {
+            let mut decoder = Decoder::new(format, &packed, &packed[..], 30 * MIB).ok().unwrap();
+            let error = decoder.read_to_end(&mut Vec::new()).unwrap_err();
+            assert!(wants_too_much(&error), "{format}: {error}");
+        }
+        let cut = zstd::encode_all(&[7u8; 5000][..], 1).unwrap();
+        let mut decoder = Decoder::new(Format::Zstd, &cut, &cut[..cut.len() - 1], 30 * MIB).ok().unwrap();
+        assert!(!wants_too_much(&decoder.read_to_end(&mut Vec::new()).unwrap_err()));
     }
 }

@@ -86,7 +86,7 @@ pub fn write<T: Target>(
                 verify(settings, digest)?;
                 let written = writer.finish()?;
                 let read = tally.read.load(Ordering::Relaxed);
-                crate::say(&super::progress::line(read, Some(read)));
+                progress.complete(read);
                 return Ok(Totals { read, written, format });
             }
             Event::Failed { error, patience: left } => {
@@ -198,6 +198,9 @@ impl Reader {
     fn read_failed(&self, error: io::Error, format: Format) -> ImageError {
         match error.downcast::<SourceError>() {
             Ok(error) => error.into(),
+            Err(error) if decoder::wants_too_much(&error) => {
+                ImageError::Window { format, needed: None, limit: decoder::window_limit() }
+            }
             Err(source) => ImageError::Decode { url: self.settings.url.clone(), format, source },
         }
     }

@@ -7,17 +7,26 @@ use std::time::{Duration, Instant};
 pub struct Progress {
     every: Duration,
     last: Instant,
+    told: u64,
 }
 
 impl Progress {
     pub fn new(every: Duration, now: Instant) -> Self {
-        Self { every, last: now }
+        Self { every, last: now, told: 0 }
     }
 
     /// `done` and `total` count the image as it is downloaded; a server may not tell the total.
     pub fn report(&mut self, done: u64, total: Option<u64>, now: Instant) {
         if self.due(now) {
+            self.told = done;
             say(&line(done, total));
+        }
+    }
+
+    /// The line for the whole image, unless it was the last one already.
+    pub fn complete(&self, read: u64) {
+        if self.told != read {
+            say(&line(read, Some(read)));
         }
     }
 
@@ -30,7 +39,7 @@ impl Progress {
     }
 }
 
-pub fn line(done: u64, total: Option<u64>) -> String {
+fn line(done: u64, total: Option<u64>) -> String {
     match total {
         Some(total) => {
             let percent = u128::from(done) * 100 / u128::from(total.max(1));

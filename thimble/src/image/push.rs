@@ -86,13 +86,7 @@ fn client(base: &Url) -> anyhow::Result<Client> {
     builder.build().context("cannot set up the HTTP client")
 }
 
-async fn put_blob(
-    client: &Client,
-    target: &Target,
-    repository: &str,
-    blob: &Blob,
-    mount: Option<&str>,
-) -> anyhow::Result<()> {
+async fn put_blob(client: &Client, target: &Target, repository: &str, blob: &Blob, mount: Option<&str>) -> anyhow::Result<()> {
     let head = target.url(&format!("/v2/{repository}/blobs/{}", blob.digest))?;
     if client.head(head).send().await?.status() == StatusCode::OK {
         return Ok(());
