@@ -29,6 +29,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of the library kept to explain a container that could not start.
 const COMPLAINTS: usize = 6;
 
+/// Takes a line of output: the stream's name and the text.
+pub type TakeLine = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
 /// What to run; the bundle directory holds config.json and the mounted root file system.
 pub struct Order<'a> {
     /// `/proc/self/exe`, or the agent's binary in tests.
@@ -36,8 +39,7 @@ pub struct Order<'a> {
     pub bundle: &'a Path,
     pub id: &'a str,
     pub limit: Option<Duration>,
-    /// Takes each line of output: the stream's name and the text.
-    pub lines: Arc<dyn Fn(&str, &str) + Send + Sync>,
+    pub lines: TakeLine,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -68,7 +70,8 @@ pub async fn run(order: &Order<'_>) -> io::Result<Ended> {
         .spawn()?;
     let (heard, notes) = watch::channel(Heard::default());
     let listener = tokio::spawn(listen(tokio::net::UnixStream::from_std(ours)?, heard));
-    let output = Arc::new(Mutex::new(Output { rate: Rate::new(Instant::now()), tail: Tail::default(), lines: order.lines.clone() }));
+    let output =
+        Arc::new(Mutex::new(Output { rate: Rate::new(Instant::now()), tail: Tail::default(), lines: order.lines.clone() }));
     let readers = [
         child.stdout.take().map(|pipe| tokio::spawn(read("stdout", pipe, output.clone()))),
         child.stderr.take().map(|pipe| tokio::spawn(read("stderr", pipe, output.clone()))),
@@ -125,7 +128,9 @@ async fn listen(mut socket: tokio::net::UnixStream, heard: watch::Sender<Heard>)
 impl Heard {
     fn take(&mut self, note: Note) {
         match note {
-            Note::Library(text) if self.complaints.len() < COMPLAINTS && !self.complaints.contains(&text) => self.complaints.push(text),
+            Note::Library(text) if self.complaints.len() < COMPLAINTS && !self.complaints.contains(&text) => {
+                self.complaints.push(text)
+            }
             Note::Library(_) => {}
             Note::Started { pid } => self.started = Some(pid),
             last => self.last = Some(last),
@@ -181,7 +186,7 @@ async fn finish(tasks: impl Iterator<Item = JoinHandle<()>>) {
 struct Output {
     rate: Rate,
     tail: Tail,
-    lines: Arc<dyn Fn(&str, &str) + Send + Sync>,
+    lines: TakeLine,
 }
 
 impl Output {
@@ -244,7 +249,12 @@ mod tests {
                 false,
                 End::CouldNotStart("cannot create the container; no /bin/x".into()),
             ),
-            ("a silent death", vec![], false, End::CouldNotStart("the container's child process died before the action started".into())),
+            (
+                "a silent death",
+                vec![],
+                false,
+                End::CouldNotStart("the container's child process died before the action started".into()),
+            ),
             ("a death in the middle", vec![started], false, End::CouldNotStart("the container's child process died".into())),
         ] {
             assert_eq!(verdict(&heard(notes), timed_out), want, "{case}");

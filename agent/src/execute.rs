@@ -81,7 +81,8 @@ impl Runner {
         self.prepare(action, image, id, directory)?;
         log::info!("{}: running", action.title());
         let (workflow, name) = (action.workflow.clone(), action.name.clone());
-        let lines = move |stream: &str, text: &str| sink::action_line(ActionLine { workflow: &workflow, action: &name, stream }, text);
+        let lines =
+            move |stream: &str, text: &str| sink::action_line(ActionLine { workflow: &workflow, action: &name, stream }, text);
         let order = Order { program: &self.program, bundle: directory, id, limit: action.timeout, lines: Arc::new(lines) };
         container::run(&order).await.map_err(|e| self.io_reason("run the container", &e))
     }
@@ -123,7 +124,10 @@ impl Runner {
         match error.kind() {
             io::ErrorKind::StorageFull => {
                 let free = space::free(&self.folders.state);
-                Reason::no_space(format!("cannot {what}: {} is full, which", self.folders.state.display()), NoSpace { needed: 1 << 20, free })
+                Reason::no_space(
+                    format!("cannot {what}: {} is full, which", self.folders.state.display()),
+                    NoSpace { needed: 1 << 20, free },
+                )
             }
             _ => Reason::CouldNotStart(format!("cannot {what}: {error}")),
         }

@@ -20,7 +20,9 @@ pub enum Reason {
         free: u64,
     },
     /// The kernel took the memory back.
-    OomKilled { exit_code: i32 },
+    OomKilled {
+        exit_code: i32,
+    },
     Timeout {
         limit: Duration,
     },
@@ -40,7 +42,11 @@ impl Reason {
             Self::ImageNotFound(text) => format!("ImageNotFound: {text}"),
             Self::DigestMismatch(text) => format!("DigestMismatch: {text}"),
             Self::NoSpace { what, needed, free } => {
-                format!("NoSpace: {what} needs about {} MiB ({needed} bytes), free are {} MiB ({free} bytes)", mib(*needed), mib(*free))
+                format!(
+                    "NoSpace: {what} needs about {} MiB ({needed} bytes), free are {} MiB ({free} bytes)",
+                    mib(*needed),
+                    mib(*free)
+                )
             }
             Self::OomKilled { exit_code } => format!("OOMKilled: the kernel ran out of memory, exit code {exit_code}"),
             Self::Timeout { limit } => format!("Timeout: still running after {} s", limit.as_secs()),

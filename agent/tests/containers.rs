@@ -49,7 +49,11 @@ impl Lab {
         );
         let (server, registry) = (Server::start().await, Registry::start().await);
         let busybox = std::fs::read("/bin/busybox").expect("real containers run busybox: apt-get install busybox-static");
-        let image = registry.image("busybox", &[(registry::GZIP, busybox_layer(&busybox))], r#"{"config":{"Cmd":["/bin/sh"],"Env":["FROM=image"]}}"#);
+        let image = registry.image(
+            "busybox",
+            &[(registry::GZIP, busybox_layer(&busybox))],
+            r#"{"config":{"Cmd":["/bin/sh"],"Env":["FROM=image"]}}"#,
+        );
         // Overlays need a file system of their own kind below: a tmpfs, as in the ramdisk.
         let state = tempfile::Builder::new().prefix("agent-").tempdir_in("/dev/shm").unwrap();
         std::fs::create_dir(state.path().join("worker")).unwrap();
@@ -60,7 +64,7 @@ impl Lab {
         Command::new("unshare")
             .args(["-m", "--propagation", "private", "sh", "-c", NAMESPACE])
             .env("STATE", self.state.path())
-            .env("AGENT", env!("CARGO_BIN_EXE_agent"))
+            .env("AGENT", std::env::var("AGENT_UNDER_TEST").unwrap_or_else(|_| env!("CARGO_BIN_EXE_agent").to_owned()))
             .env("WORKER_ID", "02:00:00:00:00:01")
             .env("TINKERBELL_GRPC_AUTHORITY", self.server.address.to_string())
             .env("THIMBLE_LOG", "stderr")
@@ -86,7 +90,8 @@ impl Lab {
     async fn run(&self, wire: ActionResponse) -> proto::ActionStatusRequest {
         let id = wire.action_id.clone();
         self.server.push(wire);
-        let ended = |reports: &[proto::ActionStatusRequest]| reports.iter().any(|r| r.action_id == id && r.action_state() != Running);
+        let ended =
+            |reports: &[proto::ActionStatusRequest]| reports.iter().any(|r| r.action_id == id && r.action_state() != Running);
         let log = self.text();
         let reports = self.server.until(&format!("the end of {id:?}\n{log}"), ended).await;
         reports.into_iter().find(|r| r.action_id == id && r.action_state() != Running).unwrap()
@@ -124,7 +129,8 @@ async fn actions_run_and_their_ends_are_told_apart() {
     let script = "echo to stdout; echo to stderr >&2; echo $FROM $PATH; yes | head -n 1; ls /dev/null /dev/pts/ptmx";
     let report = lab.run(lab.shell("ok", script)).await;
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
-    for line in ["A| to stdout", "A| to stderr", "A| image /usr/local/sbin", "A| y", "A| /dev/pts/ptmx", "action ok: SUCCESS in "] {
+    for line in ["A| to stdout", "A| to stderr", "A| image /usr/local/sbin", "A| y", "A| /dev/pts/ptmx", "action ok: SUCCESS in "]
+    {
         assert!(lab.text().contains(line), "{line} is missing in\n{}", lab.text());
     }
 
@@ -135,10 +141,18 @@ async fn actions_run_and_their_ends_are_told_apart() {
     let missing = ActionResponse { command: vec!["/no/such/program".into()], ..action("missing", &lab.image) };
     let report = lab.run(missing).await;
     assert_eq!(report.action_state(), Failed);
-    assert!(message(&report).starts_with("CouldNotStart: ") && message(&report).contains("/no/such/program"), "{}", message(&report));
+    assert!(
+        message(&report).starts_with("CouldNotStart: ") && message(&report).contains("/no/such/program"),
+        "{}",
+        message(&report)
+    );
 
     let killed = lab.run(lab.shell("killed", "kill -9 $$")).await;
-    assert!(message(&killed).starts_with("NonZeroExit: exit code 137 (SIGKILL)") || killed.action_state() == Success, "{}", message(&killed));
+    assert!(
+        message(&killed).starts_with("NonZeroExit: exit code 137 (SIGKILL)") || killed.action_state() == Success,
+        "{}",
+        message(&killed)
+    );
     lab.assert_clean();
     assert_eq!(lab.registry.requests("/blobs/"), 2, "one configuration and one layer, pulled once");
 }
@@ -173,9 +187,13 @@ async fn an_action_that_ignores_sigterm_ends_at_its_timeout() {
 async fn volumes_are_bound_and_a_reboot_waits_for_the_acknowledgement() {
     let lab = Lab::new().await;
     let mut agent = lab.agent();
-    let write = ActionResponse { volumes: vec!["shared:/data".into(), "/dev:/dev".into()], ..lab.shell("write", "echo kept > /data/file") };
+    let write = ActionResponse {
+        volumes: vec!["shared:/data".into(), "/dev:/dev".into()],
+        ..lab.shell("write", "echo kept > /data/file")
+    };
     assert_eq!(lab.run(write).await.action_state(), Success, "{}", lab.text());
-    let read = ActionResponse { volumes: vec!["shared:/data:ro".into()], ..lab.shell("read", "cat /data/file && ! touch /data/no") };
+    let read =
+        ActionResponse { volumes: vec!["shared:/data:ro".into()], ..lab.shell("read", "cat /data/file && ! touch /data/no") };
     assert_eq!(lab.run(read).await.action_state(), Success, "{}", lab.text());
     assert!(lab.text().contains("A| kept"));
 
@@ -188,7 +206,8 @@ async fn volumes_are_bound_and_a_reboot_waits_for_the_acknowledgement() {
         [Ok(()), Err(tonic::Status::internal("busy")), Err(tonic::Status::internal("busy"))].into_iter().collect();
     let reboot = ActionResponse { volumes: vec!["/worker:/worker".into()], ..lab.shell("reboot", "touch /worker/reboot") };
     lab.server.push(reboot);
-    let status = tokio::time::timeout(Duration::from_secs(60), agent.wait()).await.expect("the agent should ask for a reboot").unwrap();
+    let status =
+        tokio::time::timeout(Duration::from_secs(60), agent.wait()).await.expect("the agent should ask for a reboot").unwrap();
     assert_eq!(status.code(), Some(80), "{}", lab.text());
     let reports = lab.server.states();
     assert_eq!(&reports[reports.len() - 4..], [Running, Success, Success, Success]);
@@ -201,7 +220,11 @@ async fn an_agent_killed_in_the_middle_says_so_when_it_is_back() {
     let long = || ActionResponse { timeout: Some(0), ..lab.shell("long", "echo begun; sleep 1000") };
     lab.server.push(long());
     lab.server.until("RUNNING", |r| !r.is_empty()).await;
-    let begun = async { while !lab.text().contains("A| begun") { tokio::time::sleep(Duration::from_millis(20)).await } };
+    let begun = async {
+        while !lab.text().contains("A| begun") {
+            tokio::time::sleep(Duration::from_millis(20)).await
+        }
+    };
     tokio::time::timeout(Duration::from_secs(60), begun).await.expect("the action should begin");
     agent.kill().await.unwrap();
 

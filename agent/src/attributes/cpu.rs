@@ -17,7 +17,8 @@ struct Package {
 pub fn parse(cpuinfo: &str) -> Cpu {
     let mut packages: BTreeMap<u32, Package> = BTreeMap::new();
     for block in cpuinfo.split("\n\n") {
-        let field = |name: &str| block.lines().find_map(|l| l.split_once(':').filter(|(k, _)| k.trim() == name)).map(|(_, v)| v.trim());
+        let field =
+            |name: &str| block.lines().find_map(|l| l.split_once(':').filter(|(k, _)| k.trim() == name)).map(|(_, v)| v.trim());
         let number = |name: &str| field(name).and_then(|v| v.parse::<u32>().ok());
         let Some(thread) = number("processor") else { continue };
         let package = packages.entry(number("physical id").unwrap_or(0)).or_default();
@@ -54,7 +55,9 @@ mod tests {
     #[test]
     fn threads_are_grouped_by_core_and_package() {
         let block = |thread: u32, package: u32, core: u32| {
-            format!("processor\t: {thread}\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon\nphysical id\t: {package}\ncore id\t: {core}\nflags\t: fpu vmx\n")
+            format!(
+                "processor\t: {thread}\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon\nphysical id\t: {package}\ncore id\t: {core}\nflags\t: fpu vmx\n"
+            )
         };
         let text = [block(0, 0, 0), block(1, 0, 1), block(2, 0, 0), block(3, 1, 0)].join("\n");
         let cpu = parse(&text);
@@ -64,7 +67,8 @@ mod tests {
 
     #[test]
     fn arm64_without_packages_is_one() {
-        let cpu = parse("processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\n\nprocessor\t: 1\nFeatures\t: fp asimd\n\n");
+        let cpu =
+            parse("processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\n\nprocessor\t: 1\nFeatures\t: fp asimd\n\n");
         assert_eq!((cpu.total_cores, cpu.processors.len()), (Some(2), 1));
         assert_eq!(cpu.processors[0].vendor.as_deref(), Some("0x41"));
         assert_eq!(parse("").total_threads, Some(0));

@@ -14,7 +14,9 @@ fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 #[test]
 fn sizes_are_rounded_up_in_units_of_1024() {
-    for (bytes, want) in [(0, "0B"), (512, "512B"), (1024, "1KB"), (1025, "2KB"), (32 << 30, "32GB"), ((32 << 30) - 1, "32GB"), (4 << 40, "4TB")] {
+    for (bytes, want) in
+        [(0, "0B"), (512, "512B"), (1024, "1KB"), (1025, "2KB"), (32 << 30, "32GB"), ((32 << 30) - 1, "32GB"), (4 << 40, "4TB")]
+    {
         assert_eq!(size(bytes), want);
     }
 }
@@ -36,9 +38,15 @@ fn disks_are_found_and_others_are_not() {
     let disks = detect(root.path()).block;
     assert_eq!(disks.len(), 2);
     let (sda, vda) = (&disks[0], &disks[1]);
-    assert_eq!((sda.drive_type.as_deref(), sda.vendor.as_deref(), sda.model.as_deref()), (Some("HDD"), Some("ATA"), Some("SPINNER")));
+    assert_eq!(
+        (sda.drive_type.as_deref(), sda.vendor.as_deref(), sda.model.as_deref()),
+        (Some("HDD"), Some("ATA"), Some("SPINNER"))
+    );
     assert_eq!((sda.serial_number.as_deref(), sda.wwn.as_deref()), (Some("123"), Some("0x5000")));
-    assert_eq!((vda.size.as_deref(), vda.controller_type.as_deref(), vda.drive_type.as_deref()), (Some("4GB"), Some("virtio"), Some("virtual")));
+    assert_eq!(
+        (vda.size.as_deref(), vda.controller_type.as_deref(), vda.drive_type.as_deref()),
+        (Some("4GB"), Some("virtio"), Some("virtual"))
+    );
     assert_eq!((vda.serial_number.as_deref(), vda.vendor.as_deref()), (Some("abc"), Some("unknown")));
 }
 

@@ -60,7 +60,11 @@ fn locate(bind: &str, source: &str, host: &Host) -> Result<PathBuf, BadVolume> {
     }
     let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     let is_name = source.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) && source.bytes().all(name);
-    if is_name { Ok(host.volumes.join(source)) } else { Err(BadVolume::Source { volume: bind.to_owned(), name: source.to_owned() }) }
+    if is_name {
+        Ok(host.volumes.join(source))
+    } else {
+        Err(BadVolume::Source { volume: bind.to_owned(), name: source.to_owned() })
+    }
 }
 
 /// Absolute, without `..` and needless slashes.
@@ -102,7 +106,9 @@ pub fn all(volumes: &[Volume], host: &Host) -> Vec<Value> {
         mounts.push(json!({ "destination": file, "type": "bind", "source": file, "options": ["rbind", "ro"] }));
     }
     for volume in volumes {
-        mounts.push(json!({ "destination": volume.destination, "type": "bind", "source": volume.source, "options": volume.options }));
+        mounts.push(
+            json!({ "destination": volume.destination, "type": "bind", "source": volume.source, "options": volume.options }),
+        );
     }
     mounts
 }

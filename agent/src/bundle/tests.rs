@@ -21,11 +21,24 @@ fn action() -> Action {
 
 fn image() -> ImageConfig {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect();
-    ImageConfig { config: Process { entrypoint: words("/image2disk"), cmd: words("-h"), env: words("A=image B=image"), ..Process::default() } }
+    ImageConfig {
+        config: Process {
+            entrypoint: words("/image2disk"),
+            cmd: words("-h"),
+            env: words("A=image B=image"),
+            ..Process::default()
+        },
+    }
 }
 
 fn host() -> Host {
-    Host { id: "x-1".into(), rootfs: "/r".into(), capabilities: 0b10_0000_0001, etc: vec!["/etc/resolv.conf".into()], ..Host::default() }
+    Host {
+        id: "x-1".into(),
+        rootfs: "/r".into(),
+        capabilities: 0b10_0000_0001,
+        etc: vec!["/etc/resolv.conf".into()],
+        ..Host::default()
+    }
 }
 
 fn spec(action: &Action) -> Spec {

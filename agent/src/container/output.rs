@@ -169,6 +169,14 @@ mod tests {
         assert_eq!(rate.pass(start + Duration::from_secs(1)), Pass::Yes);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn chunks_never_change_the_lines(bytes: Vec<u8>, cut in 0usize..64) {
+            let (head, tail) = bytes.split_at(cut.min(bytes.len()));
+            assert_eq!(lines(&[head, tail]), lines(&[&bytes]));
+        }
+    }
+
     #[test]
     fn the_tail_keeps_the_last_lines() {
         let mut tail = Tail::default();

@@ -113,7 +113,11 @@ mod tests {
 
     #[test]
     fn the_manifest_for_the_machine_is_chosen_and_attestations_are_not() {
-        let index = [entry(Some(("unknown", "unknown")), "a"), entry(Some(("linux", "arm64")), "b"), entry(Some(("linux", "amd64")), "c")];
+        let index = [
+            entry(Some(("unknown", "unknown")), "a"),
+            entry(Some(("linux", "arm64")), "b"),
+            entry(Some(("linux", "amd64")), "c"),
+        ];
         assert_eq!(for_machine(&index, "amd64").unwrap().digest, index[2].digest);
         assert!(for_machine(&index, "riscv64").is_none());
         assert!(for_machine(&[entry(None, "d")], "amd64").is_some());

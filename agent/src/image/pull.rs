@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -74,7 +74,10 @@ impl Puller {
         {
             return Ok(stored);
         }
-        let (digest, config, layers) = match self.resolve(&image).await {
+        // A copy at hand is reason enough not to wait for a registry that is away.
+        let absence = if self.known.contains_key(text) { Duration::ZERO } else { self.patience.absence };
+        let patience = Patience { absence, ..self.patience.clone() };
+        let (digest, config, layers) = match self.resolve(&image, &patience).await {
             Ok(resolved) => resolved,
             Err(error) => return self.fall_back(text, error),
         };
@@ -99,29 +102,37 @@ impl Puller {
     }
 
     /// The manifest for this machine, through an index if there is one.
-    async fn resolve(&self, image: &Reference) -> Result<(Digest, Descriptor, Vec<Descriptor>), PullError> {
+    async fn resolve(&self, image: &Reference, patience: &Patience) -> Result<(Digest, Descriptor, Vec<Descriptor>), PullError> {
         let pinned = match &image.version {
             Version::Digest(digest) => Some(digest.clone()),
             Version::Tag(_) => None,
         };
-        let (digest, kind) = self.manifest(image, &image.manifest(), pinned).await?;
+        let (digest, kind) = self.manifest(image, &image.manifest(), pinned, patience).await?;
         let (digest, kind) = match kind {
             Kind::Index(entries) => {
                 let architecture = manifest::architecture();
                 let nothing = || PullError::NoPlatform { image: image.to_string(), architecture };
                 let chosen = manifest::for_machine(&entries, architecture).ok_or_else(nothing)?;
-                self.manifest(image, &chosen.digest.to_string(), Some(chosen.digest.clone())).await?
+                self.manifest(image, &chosen.digest.to_string(), Some(chosen.digest.clone()), patience).await?
             }
             kind => (digest, kind),
         };
         match kind {
             Kind::Image { config, layers } => Ok((digest, config, layers)),
-            Kind::Index(_) => Err(PullError::Document { image: image.to_string(), what: "manifest", source: BadDocument::Neither }),
+            Kind::Index(_) => {
+                Err(PullError::Document { image: image.to_string(), what: "manifest", source: BadDocument::Neither })
+            }
         }
     }
 
-    async fn manifest(&self, image: &Reference, name: &str, expected: Option<Digest>) -> Result<(Digest, Kind), PullError> {
-        let (bytes, named) = self.document(image, &format!("manifests/{name}"), manifest::ACCEPT).await?;
+    async fn manifest(
+        &self,
+        image: &Reference,
+        name: &str,
+        expected: Option<Digest>,
+        patience: &Patience,
+    ) -> Result<(Digest, Kind), PullError> {
+        let (bytes, named) = self.document(image, &format!("manifests/{name}"), manifest::ACCEPT, patience).await?;
         let actual = Digest::of(&bytes);
         let expected = expected.map(|d| d.to_string()).or(named.filter(|n| n.starts_with("sha256:")));
         if let Some(expected) = expected.filter(|e| *e != actual.to_string()) {
@@ -131,8 +142,14 @@ impl Puller {
         Ok((actual, manifest::parse(&bytes).map_err(wrong)?))
     }
 
-    async fn document(&self, image: &Reference, path: &str, accept: &str) -> Result<(Vec<u8>, Option<String>), RequestError> {
-        let mut retry = Retry::new(&self.patience);
+    async fn document(
+        &self,
+        image: &Reference,
+        path: &str,
+        accept: &str,
+        patience: &Patience,
+    ) -> Result<(Vec<u8>, Option<String>), RequestError> {
+        let mut retry = Retry::new(patience);
         loop {
             let error = match self.client.document(image, path, accept).await {
                 Ok(document) => return Ok(document),
@@ -145,7 +162,7 @@ impl Puller {
     }
 
     async fn config(&self, image: &Reference, config: &Descriptor) -> Result<ImageConfig, PullError> {
-        let (bytes, _) = self.document(image, &format!("blobs/{}", config.digest), "*/*").await?;
+        let (bytes, _) = self.document(image, &format!("blobs/{}", config.digest), "*/*", &self.patience).await?;
         let actual = Digest::of(&bytes);
         if actual != config.digest {
             let expected = config.digest.to_string();
@@ -159,7 +176,13 @@ impl Puller {
         serde_json::from_slice(&bytes).map_err(wrong)
     }
 
-    async fn fetch(&self, image: &Reference, digest: &Digest, config: &Descriptor, layers: &[Descriptor]) -> Result<Image, PullError> {
+    async fn fetch(
+        &self,
+        image: &Reference,
+        digest: &Digest,
+        config: &Descriptor,
+        layers: &[Descriptor],
+    ) -> Result<Image, PullError> {
         let config = self.config(image, config).await?;
         self.admit(image, digest, layers).await?;
         let partial = self.store.begin(digest)?;

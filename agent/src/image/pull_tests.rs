@@ -34,7 +34,10 @@ async fn an_image_is_pulled_once_and_kept() {
     let mut puller = puller(root.path(), &[], plenty);
     let pulled = puller.pull(&image).await.unwrap();
     assert_eq!(pulled.config.config.cmd, ["/a"]);
-    assert_eq!((pulled.rootfs.join("a").exists(), pulled.rootfs.join("b").exists(), pulled.rootfs.join("c").exists()), (true, false, true));
+    assert_eq!(
+        (pulled.rootfs.join("a").exists(), pulled.rootfs.join("b").exists(), pulled.rootfs.join("c").exists()),
+        (true, false, true)
+    );
     puller.pull(&image).await.unwrap();
     assert_eq!(registry.requests("/blobs/"), 3);
     // A registry that is gone does not matter to an image we have.

@@ -169,6 +169,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_accepted_reads_the_same_when_written_out(text in "[a-z0-9.:/@_-]{0,40}") {
+            if let Ok(reference) = text.parse::<Reference>() {
+                assert_eq!(reference.to_string().parse::<Reference>(), Ok(reference));
+            }
+        }
+    }
+
     #[test]
     fn the_hub_answers_at_another_host() {
         assert_eq!("alpine".parse::<Reference>().unwrap().host(), "registry-1.docker.io");

@@ -100,7 +100,12 @@ impl Client {
             .read_timeout(READ_TIMEOUT)
             .pool_max_idle_per_host(1)
             .build()?;
-        Ok(Self { http, login: settings.registry.clone(), insecure: settings.insecure_registries.clone(), authorized: Mutex::default() })
+        Ok(Self {
+            http,
+            login: settings.registry.clone(),
+            insecure: settings.insecure_registries.clone(),
+            authorized: Mutex::default(),
+        })
     }
 
     /// A small document, whole, with the digest the registry gives it.
@@ -151,7 +156,12 @@ impl Client {
         checked(image, path, response)
     }
 
-    async fn send(&self, image: &Reference, request: RequestBuilder, authorization: Option<&str>) -> Result<Response, RequestError> {
+    async fn send(
+        &self,
+        image: &Reference,
+        request: RequestBuilder,
+        authorization: Option<&str>,
+    ) -> Result<Response, RequestError> {
         let request = match authorization {
             Some(value) => request.header(AUTHORIZATION, value),
             None => request,

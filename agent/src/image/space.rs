@@ -18,7 +18,10 @@ pub struct NoSpace {
 /// Bytes the layers take once unpacked: exact for plain archives, and for compressed ones two and a half times
 /// their size, which is what gzip and zstd make of programs and libraries.
 pub fn estimate(layers: &[Descriptor]) -> u64 {
-    layers.iter().map(|l| if is_compressed(l) { l.size.saturating_add(l.size.saturating_mul(3) / 2) } else { l.size }).fold(0, u64::saturating_add)
+    layers
+        .iter()
+        .map(|l| if is_compressed(l) { l.size.saturating_add(l.size.saturating_mul(3) / 2) } else { l.size })
+        .fold(0, u64::saturating_add)
 }
 
 /// No layer unpacks to less than this.
@@ -71,7 +74,8 @@ mod tests {
 
     #[test]
     fn compressed_layers_count_for_more_than_they_weigh() {
-        let layers = [layer("application/vnd.oci.image.layer.v1.tar+zstd", 1000), layer("application/vnd.oci.image.layer.v1.tar", 10)];
+        let layers =
+            [layer("application/vnd.oci.image.layer.v1.tar+zstd", 1000), layer("application/vnd.oci.image.layer.v1.tar", 10)];
         assert_eq!((estimate(&layers), at_least(&layers)), (2510, 1010));
         assert_eq!(estimate(&[layer("", u64::MAX), layer("", u64::MAX)]), u64::MAX, "absurd sizes do not wrap");
     }

@@ -90,7 +90,9 @@ mod tests {
 
     #[test]
     fn errors_are_errors() {
-        for status in [Status::internal("store"), Status::unavailable("server shutting down"), Status::invalid_argument("invalid Agent ID")] {
+        for status in
+            [Status::internal("store"), Status::unavailable("server shutting down"), Status::invalid_argument("invalid Agent ID")]
+        {
             assert!(matches!(asked(Err(status)), Asked::Trouble(_)));
         }
         let lost = Status::from_error(Box::new(std::io::Error::other("connection reset")));

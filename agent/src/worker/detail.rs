@@ -39,6 +39,7 @@ pub fn no_action_available(details: &[u8]) -> bool {
 #[cfg(test)]
 pub fn encoded(kind: &str) -> Vec<u8> {
     let failure = PreconditionFailure { violations: vec![Violation { kind: kind.to_owned() }] };
-    let any = prost_types::Any { type_url: format!("type.googleapis.com/{PRECONDITION_FAILURE}"), value: failure.encode_to_vec() };
+    let any =
+        prost_types::Any { type_url: format!("type.googleapis.com/{PRECONDITION_FAILURE}"), value: failure.encode_to_vec() };
     RpcStatus { code: 2, message: String::new(), details: vec![any] }.encode_to_vec()
 }

@@ -69,7 +69,8 @@ async fn actions_run_one_after_the_other_with_true_times() {
 #[tokio::test]
 async fn an_action_whose_running_is_not_accepted_does_not_run() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
-    server.shared.script.lock().unwrap().answers = [Err(Status::internal("store")), Err(Status::not_found("gone")), Ok(())].into();
+    server.shared.script.lock().unwrap().answers =
+        [Err(Status::internal("store")), Err(Status::not_found("gone")), Ok(())].into();
     for _ in 0..3 {
         server.push(wire("one", "i"));
     }
@@ -83,8 +84,13 @@ async fn an_action_whose_running_is_not_accepted_does_not_run() {
 #[tokio::test]
 async fn nothing_to_do_and_errors_are_survived() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
-    server.shared.script.lock().unwrap().actions =
-        [Err(Status::not_found("none")), Err(Status::failed_precondition("preparing")), Err(Status::internal("x")), Ok(wire("one", "i"))].into();
+    server.shared.script.lock().unwrap().actions = [
+        Err(Status::not_found("none")),
+        Err(Status::failed_precondition("preparing")),
+        Err(Status::internal("x")),
+        Ok(wire("one", "i")),
+    ]
+    .into();
     let work = worker(&server.address.to_string(), folder.path(), Fixed::default());
     while_working(work, async { server.until("success", |r| r.len() == 2).await }).await;
 }
@@ -97,7 +103,8 @@ async fn a_result_nobody_wants_is_dropped_and_the_agent_goes_on() {
     server.push(wire("two", "i"));
     // The dropped success asked for a reboot, and gets none.
     let execute = Fixed { writes: Some(folder.path().join("reboot")), ..Fixed::default() };
-    let power = tokio::time::timeout(Duration::from_secs(30), worker(&server.address.to_string(), folder.path(), execute).run()).await;
+    let power =
+        tokio::time::timeout(Duration::from_secs(30), worker(&server.address.to_string(), folder.path(), execute).run()).await;
     assert_eq!(power.unwrap(), Power::Reboot, "only after the second");
     assert_eq!(server.states(), [Running, Success, Running, Success]);
 }

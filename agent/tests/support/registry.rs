@@ -82,9 +82,10 @@ impl Registry {
         let media = "application/vnd.oci.image.manifest.v1+json";
         let entry = put("manifests", media, None, manifest.into_bytes());
         let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-        let other = entry.replace("sha256:", "sha256:0000").replacen("\",\"size", "\",\"size", 1);
-        let other = regexless_truncate(&other);
-        let platform = |entry: &str, arch: &str| entry.replacen('{', &format!(r#"{{"platform":{{"os":"linux","architecture":"{arch}"}},"#), 1);
+        let other = with_other_digest(&entry);
+        let platform = |entry: &str, arch: &str| {
+            entry.replacen('{', &format!(r#"{{"platform":{{"os":"linux","architecture":"{arch}"}},"#), 1)
+        };
         let index = format!(r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#, platform(&other, "s390x"), platform(&entry, arch));
         put("manifests", "application/vnd.oci.image.index.v1+json", Some("latest"), index.into_bytes());
         format!("{}/{name}:latest", self.address)
@@ -99,11 +100,10 @@ impl Registry {
     }
 }
 
-/// Keeps a digest with a changed beginning at 64 digits.
-fn regexless_truncate(entry: &str) -> String {
+/// The entry of a variant that is not there.
+fn with_other_digest(entry: &str) -> String {
     let start = entry.find("sha256:").unwrap() + 7;
-    let end = entry[start..].find('"').unwrap() + start;
-    format!("{}{}{}", &entry[..start], &entry[start..start + 64], &entry[end..])
+    format!("{}{}{}", &entry[..start], "0".repeat(64), &entry[start + 64..])
 }
 
 type Shared = (Arc<Mutex<Inner>>, SocketAddr);
@@ -119,17 +119,23 @@ async fn answer(State((inner, address)): State<Shared>, request: Request) -> Res
         let token = inner.token.clone().unwrap_or_default();
         return Response::new(Body::from(format!(r#"{{"token":"{token}"}}"#)));
     }
-    let challenge = |text: String| {
-        Response::builder().status(401).header(header::WWW_AUTHENTICATE, text).body(Body::empty()).unwrap()
-    };
-    if let Some(token) = &inner.token && authorization != Some(format!("Bearer {token}")) {
+    let challenge =
+        |text: String| Response::builder().status(401).header(header::WWW_AUTHENTICATE, text).body(Body::empty()).unwrap();
+    if let Some(token) = &inner.token
+        && authorization != Some(format!("Bearer {token}"))
+    {
         return challenge(format!(r#"Bearer realm="http://{address}/token",service="test",scope="repository:x:pull""#));
     }
-    if let Some(basic) = &inner.basic && authorization != Some(format!("Basic {basic}")) {
+    if let Some(basic) = &inner.basic
+        && authorization != Some(format!("Basic {basic}"))
+    {
         return challenge(r#"Basic realm="test""#.to_owned());
     }
     let key = inner.troubles.keys().find(|end| path.ends_with(end.as_str())).cloned();
-    let trouble = key.and_then(|key| { let list = inner.troubles.get_mut(&key).unwrap(); (!list.is_empty()).then(|| list.remove(0)) });
+    let trouble = key.and_then(|key| {
+        let list = inner.troubles.get_mut(&key).unwrap();
+        (!list.is_empty()).then(|| list.remove(0))
+    });
     let Some((media, bytes)) = inner.content.get(&path).cloned() else { return plain(404) };
     if let Some(Trouble::Status(status)) = trouble {
         return plain(status);
@@ -142,7 +148,8 @@ fn content(headers: &HeaderMap, media: String, mut bytes: Vec<u8>, trouble: Opti
     if let Some(Trouble::Corrupt) = trouble {
         bytes.iter_mut().skip(all / 2).for_each(|b| *b ^= 0x55);
     }
-    let range = headers.get(header::RANGE).filter(|_| !no_ranges).map(|v| v.to_str().unwrap().trim_start_matches("bytes=").to_owned());
+    let range =
+        headers.get(header::RANGE).filter(|_| !no_ranges).map(|v| v.to_str().unwrap().trim_start_matches("bytes=").to_owned());
     let start = range.as_deref().map_or(0, |r| match r.strip_prefix('-') {
         Some(last) => all.saturating_sub(last.parse().unwrap()),
         None => r.trim_end_matches('-').parse().unwrap(),
@@ -150,7 +157,9 @@ fn content(headers: &HeaderMap, media: String, mut bytes: Vec<u8>, trouble: Opti
     let part = bytes[start..].to_vec();
     let mut response = Response::builder().header(header::CONTENT_TYPE, media).header(header::CONTENT_LENGTH, part.len());
     if range.is_some() {
-        response = response.status(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, format!("bytes {start}-{}/{all}", all - 1));
+        response = response
+            .status(StatusCode::PARTIAL_CONTENT)
+            .header(header::CONTENT_RANGE, format!("bytes {start}-{}/{all}", all - 1));
     }
     if let Some(Trouble::Cut) = trouble {
         let half = part[..part.len() / 2].to_vec();

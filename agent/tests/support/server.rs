@@ -123,7 +123,10 @@ impl WorkflowService for Shared {
         }
     }
 
-    async fn report_action_status(&self, request: Request<ActionStatusRequest>) -> Result<Response<ActionStatusResponse>, Status> {
+    async fn report_action_status(
+        &self,
+        request: Request<ActionStatusRequest>,
+    ) -> Result<Response<ActionStatusResponse>, Status> {
         let (answer, hang) = {
             let mut script = self.script.lock().unwrap();
             let report = request.into_inner();

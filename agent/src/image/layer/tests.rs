@@ -26,7 +26,8 @@ fn text(root: &tempfile::TempDir, path: &str) -> Option<String> {
 
 #[test]
 fn every_compression_gives_the_same_files() {
-    let plain = tar(&[("etc/", ""), ("etc/name", "thimble"), ("bin/tool", "x"), ("bin/link -> tool", ""), ("bin/hard = bin/tool", "")]);
+    let plain =
+        tar(&[("etc/", ""), ("etc/name", "thimble"), ("bin/tool", "x"), ("bin/link -> tool", ""), ("bin/hard = bin/tool", "")]);
     // Two gzip members one after the other are one stream, as pigz and estargz write it.
     let (head, tail) = plain.split_at(700);
     let members = [gzip(head), gzip(tail)].concat();
@@ -42,8 +43,26 @@ fn every_compression_gives_the_same_files() {
 
 #[test]
 fn whiteouts_hide_what_lies_below_and_nothing_of_their_own_layer() {
-    let below = tar(&[("a/", ""), ("a/old", "1"), ("a/sub/", ""), ("a/sub/deep", "1"), ("b/", ""), ("b/gone", "1"), ("b/stays", "1"), ("dir/", ""), ("dir/x", "1")]);
-    let above = tar(&[("a/new", "2"), ("a/.wh..wh..opq", ""), ("a/sub/", ""), ("a/sub/fresh", "2"), ("b/.wh.gone", ""), (".wh.dir", ""), (".wh.nothing", "")]);
+    let below = tar(&[
+        ("a/", ""),
+        ("a/old", "1"),
+        ("a/sub/", ""),
+        ("a/sub/deep", "1"),
+        ("b/", ""),
+        ("b/gone", "1"),
+        ("b/stays", "1"),
+        ("dir/", ""),
+        ("dir/x", "1"),
+    ]);
+    let above = tar(&[
+        ("a/new", "2"),
+        ("a/.wh..wh..opq", ""),
+        ("a/sub/", ""),
+        ("a/sub/fresh", "2"),
+        ("b/.wh.gone", ""),
+        (".wh.dir", ""),
+        (".wh.nothing", ""),
+    ]);
     let (root, result) = unpack_all(&[below, gzip(&above)]);
     result.unwrap();
     for (path, want) in [
