@@ -3,8 +3,8 @@
 set -eu
 root=$1
 echo 'LABEL=debian-root / ext4 defaults 0 1' > "$root/etc/fstab"
+rm -f "$root/etc/hostname" "$root/etc/resolv.conf" # copies of the build host's
 echo debian > "$root/etc/hostname"
-rm -f "$root/etc/resolv.conf"
 echo 'nameserver 10.77.0.1' > "$root/etc/resolv.conf"
 cat > "$root/etc/systemd/network/20-wired.network" <<'N'
 [Match]

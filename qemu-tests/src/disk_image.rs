@@ -1,7 +1,7 @@
 //! The Debian that the lab's workflow installs: a raw disk that boots under BIOS and UEFI, made from Debian packages
 //! without root and without loop devices.
 
-mod layout;
+pub mod layout;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,17 +1,30 @@
 //! The lab: `cargo lab demo` shows a machine being installed, `cargo lab test` runs every test, `cargo lab bench` measures.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod artifacts;
+mod bench;
 mod command;
+mod demo;
 mod disk_image;
 mod http;
+mod install;
 mod machine;
+mod objects;
 mod oci;
 mod prepare;
+mod provisioner;
 mod proxy;
 mod registry;
+mod scenarios;
+mod scene;
 mod segment;
 mod serial;
+mod setup;
+mod shell;
+mod suite;
+mod timeline;
+mod verify;
+mod view;
 
 use std::process::ExitCode;
 
@@ -27,13 +40,33 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// A blank machine network-boots, installs Debian through a workflow, and boots it
+    Demo,
+    /// Every test: format, lints, units, fuzz targets and scenarios in virtual machines
+    Test {
+        /// Only what has these words in its name
+        filter: Option<String>,
+        /// Show the names and run nothing
+        #[arg(long)]
+        list: bool,
+    },
+    /// Boot time and memory, as a table and as JSON
+    Bench(bench::Arguments),
+    /// A machine that waits for work, and a shell on its segment
+    Shell,
     /// Install the Debian packages that the lab needs
     Prepare,
-    /// Make the kernel package and the Debian disk image
-    Artifacts,
+    /// Build everything that a run needs, and no more
+    Build,
     /// Run the lab again in a network segment of its own
     #[command(hide = true)]
     Segment { args: Vec<String> },
+    #[command(hide = true)]
+    DemoInside,
+    #[command(hide = true)]
+    ShellInside,
+    #[command(hide = true)]
+    Scenario { name: String },
 }
 
 fn main() -> ExitCode {
@@ -47,13 +80,21 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
+    let say = |text: &str| println!("== {text}");
     match command {
-        Command::Prepare => prepare::run().map(|()| ExitCode::SUCCESS),
-        Command::Artifacts => {
-            let made = artifacts::build(std::path::Path::new("target/lab"), &|text| println!("{text}"))?;
-            println!("{made:#?}");
+        Command::Demo => demo::outside(),
+        Command::Test { list: true, .. } => {
+            suite::list();
             Ok(ExitCode::SUCCESS)
         }
+        Command::Test { filter, .. } => suite::run(filter.as_deref()),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Shell => shell::outside(),
+        Command::Prepare => prepare::run(&say).map(|()| ExitCode::SUCCESS),
+        Command::Build => setup::Setup::build(&say).map(|_| ExitCode::SUCCESS),
         Command::Segment { args } => segment::enter(&args).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1))),
+        Command::DemoInside => demo::inside(),
+        Command::ShellInside => shell::inside(),
+        Command::Scenario { name } => suite::inside(&name),
     }
 }

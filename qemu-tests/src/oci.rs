@@ -30,9 +30,10 @@ impl Image {
         let busybox = fs::read(BUSYBOX).with_context(|| format!("cannot read {BUSYBOX}; is busybox-static installed?"))?;
         let mut archive = tar::Builder::new(Vec::new());
         add_file(&mut archive, "bin/busybox", &busybox, 0o755)?;
-        for applet in
-            ["sh", "cat", "echo", "sleep", "dd", "sync", "touch", "mkdir", "ps", "kill", "true", "false", "uname", "mount"]
-        {
+        for applet in [
+            "sh", "cat", "echo", "sleep", "dd", "sync", "touch", "mkdir", "ps", "kill", "true", "false", "uname", "mount", "tr",
+            "wc",
+        ] {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);

@@ -29,13 +29,15 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// Makes sure that every package is there.
-pub fn run() -> Result<()> {
+pub fn run(say: &dyn Fn(&str)) -> Result<()> {
     let missing = missing()?;
     if missing.is_empty() {
-        println!("packages: all {} present", PACKAGES.len());
-        return Ok(());
+        return fresh_lists();
     }
-    println!("packages: missing {}", missing.iter().map(|(name, why)| format!("{name} ({why})")).collect::<Vec<_>>().join(", "));
+    say(&format!(
+        "missing packages: {}",
+        missing.iter().map(|(name, why)| format!("{name} ({why})")).collect::<Vec<_>>().join(", ")
+    ));
     let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
     let Some(prefix) = privilege() else {
         bail!(
@@ -53,7 +55,21 @@ pub fn run() -> Result<()> {
     if !left.is_empty() {
         bail!("apt-get succeeded, yet still missing: {}", left.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
     }
-    Ok(())
+    fresh_lists()
+}
+
+/// The kernel and the Debian image come from apt's lists too; a fresh machine has none.
+fn fresh_lists() -> Result<()> {
+    let policy =
+        Command::new("apt-cache").args(["policy", "linux-image-cloud-amd64"]).output().context("cannot start apt-cache")?;
+    let text = String::from_utf8_lossy(&policy.stdout);
+    if text.lines().any(|line| line.contains("Candidate: ") && !line.contains("(none)")) {
+        return Ok(());
+    }
+    match privilege() {
+        Some(prefix) => apt(prefix, &["update", "-q"]),
+        None => bail!("apt has no package lists; run this once, then start again:\n  sudo apt-get update"),
+    }
 }
 
 fn missing() -> Result<Vec<(&'static str, &'static str)>> {

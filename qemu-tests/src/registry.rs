@@ -66,6 +66,13 @@ impl Registry {
         format!("{}/{name}", self.address)
     }
 
+    /// Whether somebody has asked for this blob's bytes.
+    pub fn served_blob(&self, digest: &str) -> bool {
+        let log = fs::read(self.folder.join("registry.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines().any(|line| line.contains("\"GET /v2/") && line.contains(&format!("/blobs/{digest} ")))
+    }
+
     /// Changes one byte of a stored blob behind the registry's back.
     pub fn corrupt(&self, digest: &str) -> Result<()> {
         let hex = digest.strip_prefix("sha256:").with_context(|| format!("{digest} is not a sha256 digest"))?;

@@ -29,7 +29,8 @@ impl Partition {
 }
 
 // Numbers as in Debian's cloud images: the root is partition 1, although it lies behind the others.
-const BIOS_BOOT: Partition = Partition { number: 14, first: 2048, sectors: 2048, kind: "21686148-6449-6E6F-744E-656564454649" };
+pub const BIOS_BOOT: Partition =
+    Partition { number: 14, first: 2048, sectors: 2048, kind: "21686148-6449-6E6F-744E-656564454649" };
 pub const ESP: Partition = Partition { number: 15, first: 4096, sectors: 16384, kind: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B" };
 pub const ROOT: Partition = Partition { number: 1, first: 20480, sectors: 745_472, kind: "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709" };
 

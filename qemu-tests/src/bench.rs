@@ -1,0 +1,236 @@
+//! `cargo lab bench`: from kernel start to the first action's output, beside a floor of kernel and busybox alone.
+//!
+//! The machine's clock counts instructions (`-icount shift=0`), so the numbers repeat on any host, however busy: one
+//! second is 10^9 instructions of one core.
+
+mod floor;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::json;
+
+use crate::machine::{Boot, Clock, Machine, Network, Parts};
+use crate::objects::{Station, Step, workflow};
+use crate::oci::Image;
+use crate::provisioner::{Options, Provisioner};
+use crate::registry::Registry;
+use crate::scene::Scene;
+use crate::segment;
+use crate::serial::Serial;
+use crate::setup::Setup;
+
+const NAME: &str = "bench";
+const LIMIT: Duration = Duration::from_secs(180);
+/// The host as QEMU's own network shows it to the machine.
+const HOST: &str = "10.0.2.2";
+const SCRIPT: &str = "read up idle < /proc/uptime; echo ACTION_OUTPUT $up
+for process in /proc/[0-9]*; do
+  case $(cat $process/cmdline 2>/dev/null | tr '\\0' ' ') in '/proc/self/exe run '*)
+    while read -r key value unit; do case $key in VmHWM:|VmRSS:) echo AGENT $key $value;; esac; done < $process/status;;
+  esac
+done
+while read -r key value unit; do case $key in MemTotal:|MemAvailable:) echo MEMORY $key $value;; esac; done < /proc/meminfo";
+
+/// Marker and the console line that shows it; the time is the kernel's stamp on that line.
+const MARKERS: &[(&str, &str)] = &[
+    ("/init", r"thimble: init \S+ started"),
+    ("network", r"thimble: network \S+ 10\."),
+    ("agent connected", r"thimble: agent \S+ connected to"),
+    ("action begins", r"action hello: (pulling|running)"),
+    ("first action output", r"A\| ACTION_OUTPUT"),
+];
+const FLOOR_MARKERS: &[(&str, &str)] = &[("/init", "floor: INIT"), ("network", "floor: NET")];
+
+#[derive(Args, Debug, Clone)]
+pub struct Arguments {
+    /// How many boots; the median counts
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Memory of the machine in MiB
+    #[arg(long, default_value_t = 2048)]
+    memory: u32,
+    /// Find the smallest memory in which the action's output still comes
+    #[arg(long)]
+    smallest: bool,
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+/// Seconds of guest time by marker, one entry a run, and kB by name.
+#[derive(Default)]
+struct Series {
+    seconds: BTreeMap<&'static str, Vec<f64>>,
+    kilobytes: BTreeMap<String, Vec<f64>>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.inside {
+        return inside(arguments).map(|()| ExitCode::SUCCESS);
+    }
+    let setup = Setup::build(&|text| println!("== {text}"))?;
+    setup.run_folder(NAME)?;
+    let (runs, memory) = (arguments.runs.to_string(), arguments.memory.to_string());
+    let mut words = vec!["--", "bench", "--inside", "--runs", &runs, "--memory", &memory];
+    words.extend(arguments.smallest.then_some("--smallest"));
+    let status = segment::command(&words)?.status().context("cannot start the lab inside a segment")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn inside(arguments: &Arguments) -> Result<()> {
+    let scene = Scene::new(NAME)?;
+    let bench = Bench::start(&scene)?;
+    let floor = floor::build(&scene.setup, &scene.folder)?;
+    let (mut ours, mut lowest) = (Series::default(), Series::default());
+    for run in 1..=arguments.runs {
+        println!("== run {run} of {}", arguments.runs);
+        bench.boot_floor(&floor, arguments.memory, run, &mut lowest)?;
+        bench.boot(arguments.memory, run, &mut ours)?;
+    }
+    let smallest = if arguments.smallest { Some(bench.smallest()?) } else { None };
+    report(&scene, arguments, &ours, &lowest, smallest)
+}
+
+struct Bench<'a> {
+    scene: &'a Scene,
+    station: Station,
+    provisioner: Provisioner,
+    _registry: Registry,
+}
+
+impl<'a> Bench<'a> {
+    fn start(scene: &'a Scene) -> Result<Self> {
+        let registry = Registry::start_at(&scene.folder.join("registry"), "127.0.0.1:5000".parse().context("an address")?)?;
+        Image::busybox(SCRIPT, 0)?.push(registry.address(), "hello", "1")?;
+        let options =
+            Options { grpc_authority: Some(format!("{HOST}:42113")), kernel_args: "quiet".into(), ..Options::default() };
+        let provisioner = scene.provisioner(options)?;
+        let station = Station { number: 1 };
+        provisioner.apply(&station.hardware())?;
+        Ok(Self { scene, station, provisioner, _registry: registry })
+    }
+
+    fn power_on(&self, boot: Boot, memory_mib: u32, folder: &Path, clock: Clock) -> Result<Machine> {
+        let parts = Parts { memory_mib, mac: self.station.mac(), disk: None, boot, network: Network::User, clock };
+        Machine::power_on(&parts, self.scene.setup.accelerator, folder)
+    }
+
+    /// Gives the machine new work, and says what its boot loader would start.
+    fn work(&self, name: &str) -> Result<Boot> {
+        let step = Step::image("hello", &format!("{HOST}:5000/hello:1")).host_pid();
+        self.provisioner.apply(&workflow(name, &self.station, &[step]))?;
+        self.scene.direct(&self.provisioner, &self.station)
+    }
+
+    fn boot(&self, memory_mib: u32, run: usize, series: &mut Series) -> Result<()> {
+        let boot = self.work(&format!("run-{run}"))?;
+        let folder = self.scene.folder.join(format!("run-{run}"));
+        let mut machine = self.power_on(boot, memory_mib, &folder, Clock::Instructions)?;
+        series.read(&mut machine.serial, MARKERS)?;
+        machine.serial.expect("action hello: SUCCESS", LIMIT)?;
+        for line in machine.serial.all(r"A\| (AGENT|MEMORY) ")? {
+            let words: Vec<&str> = line.text.split_whitespace().rev().take(3).collect();
+            if let [value, key, kind] = words.as_slice() {
+                let name = format!("{} {}", kind.to_lowercase(), key.trim_end_matches(':'));
+                series.kilobytes.entry(name).or_default().push(value.parse().unwrap_or(0.0));
+            }
+        }
+        self.provisioner.wait_ended(&format!("run-{run}"), LIMIT).map(drop)
+    }
+
+    fn boot_floor(&self, floor: &Path, memory_mib: u32, run: usize, series: &mut Series) -> Result<()> {
+        let boot = Boot::Direct {
+            kernel: self.scene.setup.kernel.clone(),
+            initrd: floor.to_owned(),
+            arguments: "console=ttyS0 quiet panic=-1".into(),
+        };
+        let folder = self.scene.folder.join(format!("floor-{run}"));
+        let mut machine = self.power_on(boot, memory_mib, &folder, Clock::Instructions)?;
+        series.read(&mut machine.serial, FLOOR_MARKERS)
+    }
+
+    /// Bisection in steps of 8 MiB; 40 is known to be too little, 128 is promised.
+    fn smallest(&self) -> Result<u32> {
+        let (mut low, mut high) = (40, 128);
+        while high - low > 8 {
+            let middle = (low + high) / 16 * 8;
+            let name = format!("memory-{middle}");
+            let boot = self.work(&name)?;
+            let mut machine = self.power_on(boot, middle, &self.scene.folder.join(&name), Clock::Host)?;
+            let works = machine.serial.expect("action hello: SUCCESS", LIMIT / 3).is_ok();
+            println!("== {middle} MiB: {}", if works { "works" } else { "too little" });
+            if works { high = middle } else { low = middle }
+        }
+        Ok(high)
+    }
+}
+
+impl Series {
+    fn read(&mut self, serial: &mut Serial, markers: &[(&'static str, &str)]) -> Result<()> {
+        for (name, pattern) in markers {
+            let line = serial.expect(pattern, LIMIT)?;
+            // The action reads the clock itself: that is what the peers' numbers are.
+            let own = line.text.split_once("ACTION_OUTPUT ").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+            let seconds = own.or_else(|| line.uptime()).with_context(|| format!("{:?} has no time stamp", line.text))?;
+            self.seconds.entry(name).or_default().push(seconds);
+        }
+        Ok(())
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (low, high) = (sorted.get((sorted.len().checked_sub(1)?) / 2)?, sorted.get(sorted.len() / 2)?);
+    Some(f64::midpoint(*low, *high))
+}
+
+fn report(scene: &Scene, arguments: &Arguments, ours: &Series, floor: &Series, smallest: Option<u32>) -> Result<()> {
+    let (kernel, ramdisk) = scene.setup.sizes()?;
+    let of = |series: &Series, name: &str| series.seconds.get(name).and_then(|values| median(values));
+    let cell = |value: Option<f64>| value.map_or("-".to_owned(), |seconds| format!("{seconds:.2}"));
+    println!("\n{:<24}{:>10}{:>10}   guest seconds, median of {}", "marker", "thimble", "floor", arguments.runs);
+    for (name, _) in MARKERS {
+        println!("{name:<24}{:>10}{:>10}", cell(of(ours, name)), cell(of(floor, name)));
+    }
+    println!("{:<24}{kernel:>10} bytes\n{:<24}{ramdisk:>10} bytes", "kernel", "ramdisk");
+    for (name, values) in &ours.kilobytes {
+        println!("{name:<24}{:>10.0} kB", median(values).unwrap_or(0.0));
+    }
+    if let Some(mib) = smallest {
+        println!("{:<24}{mib:>10} MiB", "smallest memory");
+    }
+    let medians = |series: &Series| -> BTreeMap<&str, f64> {
+        series.seconds.iter().filter_map(|(name, values)| Some((*name, median(values)?))).collect()
+    };
+    let kilobytes: BTreeMap<&String, f64> =
+        ours.kilobytes.iter().filter_map(|(name, values)| Some((name, median(values)?))).collect();
+    let result = json!({
+        "clock": "icount shift=0,sleep=on", "runs": arguments.runs, "memory_mib": arguments.memory,
+        "thimble": {"median_seconds": medians(ours), "all_seconds": ours.seconds, "kilobytes": kilobytes},
+        "floor": {"median_seconds": medians(floor), "all_seconds": floor.seconds},
+        "kernel_bytes": kernel, "ramdisk_bytes": ramdisk, "smallest_memory_mib": smallest,
+    });
+    let path = scene.setup.lab.join("bench.json");
+    std::fs::write(&path, serde_json::to_vec_pretty(&result).context("cannot write JSON")?).context("cannot write the result")?;
+    println!("\n{result}\n\nalso in {}", path.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        for (values, expected) in
+            [(vec![], None), (vec![2.0], Some(2.0)), (vec![3.0, 1.0, 2.0], Some(2.0)), (vec![1.0, 4.0], Some(2.5))]
+        {
+            assert_eq!(median(&values), expected, "{values:?}");
+        }
+    }
+}

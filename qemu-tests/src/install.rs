@@ -1,0 +1,217 @@
+//! The main job: a blank machine network-boots, its workflow installs Debian, and it boots what was installed. The demo
+//! shows it, the scenarios assert it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use regex::Regex;
+
+use crate::command::wait_for;
+use crate::machine::{Boot, Machine};
+use crate::objects::Station;
+use crate::provisioner::{Options, Provisioner};
+use crate::registry::Registry;
+use crate::scene::Scene;
+use crate::serial::Line;
+use crate::timeline::Timeline;
+use crate::verify::{self, Verified, Written};
+
+/// Nothing new on the console for so long is a machine that hangs.
+const SILENCE: Duration = Duration::from_secs(180);
+const WHOLE: Duration = Duration::from_secs(30 * 60);
+/// Somebody who watches.
+pub trait Watch {
+    fn stage(&mut self, text: &str);
+    fn milestone(&mut self, name: &str, after: Duration);
+    /// Called a few times a second.
+    fn tick(&mut self, progress: &Progress);
+}
+
+pub struct Quiet;
+
+impl Watch for Quiet {
+    fn stage(&mut self, _: &str) {}
+    fn milestone(&mut self, _: &str, _: Duration) {}
+    fn tick(&mut self, _: &Progress) {}
+}
+
+/// Where it stands between milestones.
+#[derive(Debug, Default, Clone)]
+pub struct Progress {
+    pub stage: &'static str,
+    pub elapsed: Duration,
+    /// Written and total bytes of the running action, by its own word.
+    pub action: Option<(u64, u64)>,
+    pub disk_written: u64,
+    pub last_line: String,
+}
+
+/// What an installation left to look at.
+pub struct Installed {
+    pub timeline: Timeline,
+    pub verified: Verified,
+    /// kB of guest memory ever touched, as the host sees it.
+    pub memory_touched: Option<u64>,
+    /// kB of the agent's largest resident set, by its own word.
+    pub agent_peak: Option<u64>,
+    /// kB that were available when memory was scarcest, by the agent's word.
+    pub memory_low: Option<u64>,
+    pub announced: String,
+    // Kept running, for who wants to look further.
+    pub machine: Machine,
+    pub provisioner: Provisioner,
+    pub registry: Registry,
+}
+
+/// Installs and boots one machine.
+pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Watch) -> Result<Installed> {
+    let station = Station { number: 1 };
+    watch.stage("starting the registry and pushing the actions");
+    let registry = scene.registry()?;
+    scene.push_actions(&registry)?;
+    watch.stage("starting thimble up and applying Hardware, Template and Workflow");
+    let provisioner = scene.provisioner(Options::default())?;
+    provisioner.apply(&station.hardware())?;
+    provisioner.apply(&station.install())?;
+    let disk = scene.disk(&station)?;
+    watch.stage(&format!("switching on {} with {memory_mib} MiB and an empty disk", station.name()));
+    let mut machine = scene.power_on(&station, boot, memory_mib, Some(disk.clone()))?;
+    let mut follow = Follow::new(&machine)?;
+    let mut verified = None;
+    while !follow.timeline.is_complete() {
+        match follow.next(&mut machine, watch)? {
+            // The agent runs, so firmware is done with its own resets: the next one is the workflow's.
+            Some("agent connected") => machine.hold_at_reset()?,
+            Some("reboot") => {
+                machine.wait_held(Duration::from_secs(60))?;
+                watch.stage("comparing the disk with the image");
+                verified = Some(verify::disk(&disk, &scene.setup.disk, &asked_for(&provisioner)?)?);
+                machine.release()?;
+            }
+            _ => {}
+        }
+    }
+    let verified = verified.context("the machine came up without ever rebooting")?;
+    let missing = follow.timeline.missing();
+    ensure!(missing.is_empty(), "the machine came up, but the console never showed: {}", missing.join(", "));
+    let workflow = provisioner.wait_ended("install", Duration::from_secs(10))?;
+    ensure!(workflow.state() == "SUCCESS", "the workflow is {}: {}", workflow.state(), workflow.0["status"]);
+    Ok(Installed {
+        announced: announcement(&provisioner, &station)?,
+        memory_touched: machine.memory_touched(),
+        agent_peak: largest(&machine.serial.all("agent memory: VmHWM")?, r"VmHWM (\d+) kB")?,
+        memory_low: smallest(&machine.serial.all("agent memory: ")?, r"MemAvailable (\d+) kB")?,
+        timeline: follow.timeline,
+        verified,
+        machine,
+        provisioner,
+        registry,
+    })
+}
+
+/// The files that the workflow's `writefile` actions were to write, as the server has them.
+fn asked_for(provisioner: &Provisioner) -> Result<Vec<Written>> {
+    let workflow = provisioner.workflow("install")?;
+    let file = |action: &str| {
+        let text = |name: &str| workflow.action(action)["environment"][name].as_str().map(str::to_owned);
+        let written = (|| Some(Written { path: text("DEST_PATH")?, contents: text("CONTENTS")?, mode: text("MODE")? }))();
+        written.with_context(|| format!("the server does not say what {action} writes: {}", workflow.action(action)))
+    };
+    ["set-hostname", "announce-boot"].into_iter().map(file).collect()
+}
+
+/// The server has been told by the installed system itself.
+fn announcement(provisioner: &Provisioner, station: &Station) -> Result<String> {
+    let needle = "installed-by-thimble is up";
+    wait_for("the installed system's HTTP call to the server", Duration::from_secs(60), || {
+        let machine = provisioner.object(&format!("/v1/machines/{}", station.mac()))?.to_string();
+        let log = provisioner.log_lines(&[&station.mac(), needle]);
+        Ok(log.into_iter().next().or_else(|| machine.contains(needle).then_some(machine)))
+    })
+}
+
+/// The largest number that `pattern` finds in the lines.
+pub fn largest(lines: &[Line], pattern: &str) -> Result<Option<u64>> {
+    Ok(numbers(lines, pattern)?.into_iter().max())
+}
+
+fn smallest(lines: &[Line], pattern: &str) -> Result<Option<u64>> {
+    Ok(numbers(lines, pattern)?.into_iter().min())
+}
+
+fn numbers(lines: &[Line], pattern: &str) -> Result<Vec<u64>> {
+    let regex = Regex::new(pattern).with_context(|| format!("{pattern:?} is not a pattern"))?;
+    let number = |line: &Line| regex.captures(&line.text)?.get(1)?.as_str().parse().ok();
+    Ok(lines.iter().filter_map(number).collect())
+}
+
+/// Follows the console from milestone to milestone.
+struct Follow {
+    timeline: Timeline,
+    percent: Regex,
+    progress: Progress,
+    start: Instant,
+    heard: Instant,
+    prompt_seen: bool,
+}
+
+impl Follow {
+    fn new(machine: &Machine) -> Result<Self> {
+        Ok(Self {
+            timeline: Timeline::new(machine.started)?,
+            percent: Regex::new(r"progress \d+% (\d+)/(\d+) bytes").context("the pattern for progress")?,
+            progress: Progress::default(),
+            start: machine.started,
+            heard: Instant::now(),
+            prompt_seen: false,
+        })
+    }
+
+    /// Takes one line, or a quarter of a second of silence; the milestone reached, if any.
+    fn next(&mut self, machine: &mut Machine, watch: &mut dyn Watch) -> Result<Option<&'static str>> {
+        let line = machine.serial.next_line(Duration::from_millis(250)).or_else(|| self.prompt(machine));
+        let mut reached = None;
+        if let Some(line) = line {
+            self.heard = line.at;
+            self.read(&line);
+            let stage = self.timeline.stage();
+            reached = self.timeline.hear(&line).with_context(|| self.failed(stage, machine))?;
+            if let Some(name) = reached {
+                self.progress.action = None;
+                watch.milestone(name, line.at - self.start);
+            }
+        }
+        self.progress.stage = self.timeline.stage();
+        self.progress.elapsed = self.start.elapsed();
+        self.progress.disk_written = machine.disk_written();
+        watch.tick(&self.progress);
+        let stage = self.timeline.stage();
+        ensure!(!machine.is_off()?, "{}: the machine has switched itself off", self.failed(stage, machine));
+        ensure!(self.heard.elapsed() < SILENCE, "{}: {} s of silence", self.failed(stage, machine), SILENCE.as_secs());
+        ensure!(self.start.elapsed() < WHOLE, "{}: {} s have passed", self.failed(stage, machine), WHOLE.as_secs());
+        Ok(reached)
+    }
+
+    /// A prompt never ends its line.
+    fn prompt(&mut self, machine: &Machine) -> Option<Line> {
+        let text = machine.serial.partial();
+        let is_new = text.contains("login:") && !self.prompt_seen;
+        self.prompt_seen |= is_new;
+        is_new.then(|| Line { at: Instant::now(), text })
+    }
+
+    fn read(&mut self, line: &Line) {
+        if let Some(found) = self.percent.captures(&line.text) {
+            let number = |n| found.get(n).and_then(|digits| digits.as_str().parse().ok()).unwrap_or(0);
+            self.progress.action = Some((number(1), number(2)));
+        }
+        if !line.text.trim().is_empty() {
+            self.progress.last_line = line.text.trim().to_owned();
+        }
+    }
+
+    fn failed(&self, stage: &str, machine: &Machine) -> String {
+        let (log, last) = (machine.serial.log().display(), machine.serial.last_lines());
+        format!("failed while waiting for: {stage}\nlast lines of the console, {log}:\n{last}")
+    }
+}

@@ -1,0 +1,189 @@
+//! `thimble up` on the segment: started, killed, asked, and given objects, as an operator would.
+
+use std::fs;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::command::{Daemon, wait_for};
+use crate::setup::Setup;
+use crate::{http, segment};
+
+pub const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, 7080));
+pub const GRPC: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, 42113));
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
+/// The API takes changes from loopback only.
+const API: SocketAddr = SocketAddr::V4(SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 7080));
+/// The image's name below `/files/`.
+pub const IMAGE: &str = "debian.raw.zst";
+
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where agents are told to find the workflow service, when not at the server itself.
+    pub grpc_authority: Option<String>,
+    pub kernel_args: String,
+    /// Another ramdisk than the usual.
+    pub initrd: Option<PathBuf>,
+}
+
+pub struct Provisioner {
+    daemon: Option<Daemon>,
+    thimble: PathBuf,
+    folder: PathBuf,
+    options: Options,
+}
+
+impl Provisioner {
+    pub fn start(setup: &Setup, folder: &Path, options: Options) -> Result<Self> {
+        let files = folder.join("files");
+        fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
+        let initrd = options.initrd.as_ref().unwrap_or(&setup.initrd);
+        for (from, name) in [(&setup.kernel, "vmlinuz"), (initrd, "initramfs.cpio.zst"), (&setup.disk_zst, IMAGE)] {
+            // Hard links, because boots follows no link out of its folder.
+            fs::hard_link(from, files.join(name)).with_context(|| format!("cannot link {}", from.display()))?;
+        }
+        let mut provisioner = Self { daemon: None, thimble: setup.thimble.clone(), folder: folder.to_owned(), options };
+        provisioner.up()?;
+        Ok(provisioner)
+    }
+
+    /// Starts it (again) with the same data and waits until it is healthy.
+    pub fn up(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.thimble);
+        command.arg("up").arg("--data").arg(self.folder.join("data")).arg("--files").arg(self.folder.join("files"));
+        command.args(["--address", &segment::HOST.to_string(), "--interface", segment::BRIDGE, "--router-advertisements"]);
+        command.args(["--kernel", "vmlinuz", "--initrd", "initramfs.cpio.zst"]);
+        command.args(["--insecure-registries", &format!("{}:5000,10.0.2.2:5000", segment::HOST)]);
+        command.arg("--kernel-args").arg(format!("console=ttyS0 {}", self.options.kernel_args));
+        if let Some(authority) = &self.options.grpc_authority {
+            command.args(["--grpc-authority", authority]);
+        }
+        let mut daemon = Daemon::start(&mut command, &self.log())?;
+        wait_for("thimble up to be healthy", STARTS_WITHIN, || {
+            daemon.check()?;
+            Ok(http::get(API, "/healthz").ok().filter(|response| response.status == 200))
+        })?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// SIGKILL: it has no time to say goodbye.
+    pub fn kill(&mut self) {
+        self.daemon = None;
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("thimble.log")
+    }
+
+    /// Lines of its log that contain all of `words`.
+    pub fn log_lines(&self, words: &[&str]) -> Vec<String> {
+        let bytes = fs::read(self.log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+    }
+
+    pub fn apply(&self, yaml: &str) -> Result<()> {
+        match self.try_apply(yaml)? {
+            (200, _) => Ok(()),
+            (status, text) => bail!("the server refused the objects ({status}): {text}"),
+        }
+    }
+
+    /// Status and text of `POST /v1/apply`.
+    pub fn try_apply(&self, yaml: &str) -> Result<(u16, String)> {
+        let answer = http::request(API, "POST", "/v1/apply", &[("Content-Type", "application/yaml")], yaml.as_bytes())?;
+        Ok((answer.status, answer.text()))
+    }
+
+    pub fn object(&self, path: &str) -> Result<Value> {
+        let answer = http::get(API, path)?;
+        if answer.status != 200 {
+            bail!("GET {path} answered {}: {}", answer.status, answer.text());
+        }
+        serde_json::from_slice(&answer.body).with_context(|| format!("GET {path} answered no JSON"))
+    }
+
+    pub fn workflow(&self, name: &str) -> Result<Workflow> {
+        self.object(&format!("/v1/workflows/default/{name}")).map(Workflow)
+    }
+
+    /// Waits until the workflow has ended.
+    pub fn wait_ended(&self, name: &str, limit: Duration) -> Result<Workflow> {
+        wait_for(&format!("workflow {name} to end"), limit, || {
+            let workflow = self.workflow(name)?;
+            Ok(["SUCCESS", "FAILED", "TIMEOUT"].contains(&workflow.state()).then_some(workflow))
+        })
+        .with_context(|| {
+            format!("it stands at: {}", self.workflow(name).map_or_else(|e| e.to_string(), |w| w.0["status"].to_string()))
+        })
+    }
+
+    pub fn wait_action(&self, workflow: &str, action: &str, state: &str, limit: Duration) -> Result<()> {
+        wait_for(&format!("action {action} of {workflow} to be {state}"), limit, || {
+            Ok((self.workflow(workflow)?.action(action)["state"] == state).then_some(()))
+        })
+    }
+
+    /// The boot script as iPXE would get it.
+    pub fn script(&self, mac: &str) -> Result<String> {
+        let answer = http::get(HTTP, &format!("/ipxe/script/{mac}/auto.ipxe"))?;
+        if answer.status != 200 {
+            bail!("the boot script of {mac} answered {}: {}", answer.status, answer.text());
+        }
+        Ok(answer.text())
+    }
+
+    /// The kernel arguments that the boot script gives.
+    pub fn kernel_arguments(&self, mac: &str) -> Result<String> {
+        let script = self.script(mac)?;
+        kernel_arguments(&script).with_context(|| format!("the boot script of {mac} starts no kernel:\n{script}"))
+    }
+}
+
+fn kernel_arguments(script: &str) -> Option<String> {
+    let line = script.lines().find_map(|line| line.trim().strip_prefix("kernel "))?;
+    let words = line.split_whitespace().skip_while(|word| !word.contains("://")).skip(1);
+    let words: Vec<&str> =
+        words.take_while(|word| !matches!(*word, "||" | "&&")).filter(|word| !word.starts_with("initrd=")).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// A Workflow as the API shows it.
+#[derive(Debug)]
+pub struct Workflow(pub Value);
+
+impl Workflow {
+    pub fn state(&self) -> &str {
+        self.0["status"]["state"].as_str().unwrap_or_default()
+    }
+
+    /// The action of this name, `null` when there is none.
+    pub fn action(&self, name: &str) -> &Value {
+        let tasks = self.0["status"]["tasks"].as_array();
+        let actions = tasks.into_iter().flatten().filter_map(|task| task["actions"].as_array()).flatten();
+        actions.into_iter().find(|action| action["name"] == name).unwrap_or(&Value::Null)
+    }
+
+    pub fn message(&self, action: &str) -> &str {
+        self.action(action)["message"].as_str().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_arguments_come_from_the_boot_script() {
+        let script = "#!ipxe\nkernel http://10.77.0.1:7080/files/vmlinuz initrd=i.zst console=ttyS0 worker_id=x && goto have_kernel ||\nboot\n";
+        assert_eq!(kernel_arguments(script).as_deref(), Some("console=ttyS0 worker_id=x"));
+        let named = "kernel --name k http://10.77.0.1/vmlinuz quiet\n";
+        assert_eq!(kernel_arguments(named).as_deref(), Some("quiet"));
+        assert_eq!(kernel_arguments("#!ipxe\nexit\n"), None);
+    }
+}

@@ -1,0 +1,39 @@
+//! Memory is the machine's only disk while it installs: what does not fit is refused, what fills it fails alone.
+
+use anyhow::{Context, Result, ensure};
+use regex::Regex;
+
+use crate::objects::Step;
+use crate::oci::Image;
+use crate::provisioner::Options;
+use crate::scene::Scene;
+
+/// More than a machine of 128 MiB has in all.
+const TOO_LARGE: usize = 160 << 20;
+
+pub fn image_too_large(scene: &Scene) -> Result<()> {
+    let ready = scene.ready(Options::default())?;
+    let image = Image::busybox("echo never", TOO_LARGE)?;
+    image.push(ready.registry.address(), "large", "1")?;
+    let workflow = ready.run("large", &[Step::image("large", &ready.registry.reference("large:1"))])?;
+    let message = workflow.message("large");
+    ensure!(workflow.state() == "FAILED" && message.contains("NoSpace"), "ended as {}: {message:?}", workflow.state());
+    let numbers = Regex::new(r"needs about (\d+) MiB .* free are (\d+) MiB").context("the pattern for both numbers")?;
+    let found = numbers.captures(message).with_context(|| format!("{message:?} does not hold both numbers"))?;
+    let number = |n: usize| found.get(n).and_then(|digits| digits.as_str().parse::<u64>().ok()).unwrap_or(0);
+    ensure!(number(1) >= 160 && number(2) < 128, "needed {} MiB and free {} MiB cannot be right", number(1), number(2));
+    let pulled = ready.registry.served_blob(&image.layer_digest());
+    ensure!(!pulled, "the layer was pulled although it cannot fit");
+    ready.still_works("afterwards")
+}
+
+pub fn full_tmpfs(scene: &Scene) -> Result<()> {
+    let ready = scene.ready(Options::default())?;
+    let script = "dd if=/dev/zero of=/fill bs=1M count=4000; echo dd ended with $?; [ -s /fill ] && exit 28";
+    let workflow = ready.run("fill", &[ready.shell("fill", script)])?;
+    ensure!(workflow.state() == "FAILED", "the workflow ended as {}: {}", workflow.state(), workflow.0["status"]);
+    let message = workflow.message("fill");
+    let said = ["NonZeroExit: exit code 28", "OOMKilled", "NoSpace"].iter().any(|reason| message.contains(reason));
+    ensure!(said, "the server was not told why, but {message:?}");
+    ready.still_works("afterwards")
+}

@@ -1,0 +1,172 @@
+//! `cargo lab test`: format, lints, units, fuzz targets, supply chain, then the scenarios; one line each and a summary.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{Daemon, tail};
+use crate::scenarios::{self, Scenario, slug};
+use crate::scene::Scene;
+use crate::segment;
+use crate::setup::{Setup, cargo, workspace};
+
+const SCENARIO_LIMIT: Duration = Duration::from_secs(30 * 60);
+const FUZZ_SECONDS: &str = "-max_total_time=10";
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: Vec<String>,
+    skipped: usize,
+}
+
+enum Outcome {
+    Passed,
+    Skipped(String),
+}
+
+impl Tally {
+    fn take(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) {
+        println!("---- {name}");
+        let start = Instant::now();
+        let outcome = work();
+        let took = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(Outcome::Passed) => {
+                self.passed += 1;
+                println!("PASS {took:>6.1} s  {name}");
+            }
+            Ok(Outcome::Skipped(why)) => {
+                self.skipped += 1;
+                println!("SKIP {took:>6.1} s  {name}: {why}");
+            }
+            Err(error) => {
+                self.failed.push(name.to_owned());
+                println!("FAIL {took:>6.1} s  {name}: {error:#}");
+            }
+        }
+    }
+
+    fn finish(self) -> ExitCode {
+        println!();
+        for name in &self.failed {
+            println!("failed: {name}");
+        }
+        let skipped = if self.skipped > 0 { format!(", {} skipped", self.skipped) } else { String::new() };
+        println!("{} passed, {} failed{skipped}", self.passed, self.failed.len());
+        if self.failed.is_empty() && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Everything, or with a filter only what matches it.
+pub fn run(filter: Option<&str>) -> Result<ExitCode> {
+    let wanted = |name: &str| filter.is_none_or(|words| name.contains(words) || slug(name).contains(words));
+    let mut tally = Tally::default();
+    let root = workspace()?;
+    for (name, check) in CHECKS {
+        if wanted(name) {
+            tally.take(name, || check(&root));
+        }
+    }
+    let chosen: Vec<&Scenario> = scenarios::ALL.iter().filter(|scenario| wanted(scenario.name)).collect();
+    if !chosen.is_empty() {
+        let mut setup = None;
+        tally.take("build the programs, ramdisk and Debian image", || {
+            setup = Some(Setup::build(&|text| println!("     {text}"))?);
+            Ok(Outcome::Passed)
+        });
+        if let Some(setup) = setup {
+            chosen.iter().for_each(|scenario| tally.take(scenario.name, || scenario_in_segment(&setup, scenario)));
+        }
+    }
+    if tally.passed + tally.failed.len() + tally.skipped == 0 {
+        bail!("nothing is called like {:?}; try `cargo lab test --list`", filter.unwrap_or_default());
+    }
+    Ok(tally.finish())
+}
+
+pub fn list() {
+    CHECKS.iter().for_each(|(name, _)| println!("{name}"));
+    scenarios::ALL.iter().for_each(|scenario| println!("{}", scenario.name));
+}
+
+type Check = fn(&Path) -> Result<Outcome>;
+
+const CHECKS: &[(&str, Check)] = &[
+    ("formatting", |root| cargo(root, &["fmt", "--all", "--check"], &[]).map(|()| Outcome::Passed)),
+    ("lints", |root| {
+        cargo(root, &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]).map(|()| Outcome::Passed)
+    }),
+    ("supply chain: bans, licences, sources", deny),
+    ("unit and component tests", |root| cargo(root, &["test", "--quiet", "--workspace"], &[]).map(|()| Outcome::Passed)),
+    ("fuzz targets, briefly", fuzz),
+];
+
+fn deny(root: &Path) -> Result<Outcome> {
+    let installed = Command::new("cargo").args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !installed.is_ok_and(|status| status.success()) {
+        return Ok(Outcome::Skipped("cargo-deny is not installed".into()));
+    }
+    cargo(root, &["deny", "--offline", "check", "bans", "licenses", "sources"], &[]).map(|()| Outcome::Passed)
+}
+
+/// With cargo-fuzz and a nightly compiler the targets run with feedback; their corpus also replays in the unit tests.
+fn fuzz(root: &Path) -> Result<Outcome> {
+    let folder = root.join("fuzz");
+    if !folder.exists() {
+        bail!("there is no fuzz folder");
+    }
+    let Ok(targets) = crate::command::output(Command::new("cargo").args(["+nightly", "fuzz", "list"]).current_dir(&folder))
+    else {
+        return Ok(Outcome::Skipped(
+            "cargo-fuzz or a nightly compiler is not installed; the corpora were replayed by the unit tests".into(),
+        ));
+    };
+    for target in targets.lines() {
+        cargo(&folder, &["+nightly", "fuzz", "run", target, "--", FUZZ_SECONDS], &[])
+            .with_context(|| format!("fuzz target {target}"))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn scenario_in_segment(setup: &Setup, scenario: &Scenario) -> Result<Outcome> {
+    let name = slug(scenario.name);
+    let folder = setup.run_folder(&name)?;
+    let log = folder.join("scenario.log");
+    let mut inside = Daemon::start(&mut segment::command(&["scenario", &name])?, &log)?;
+    let status = inside.wait(SCENARIO_LIMIT)?;
+    if status.is_some_and(|status| status.success()) {
+        remove_large(&folder)?;
+        return Ok(Outcome::Passed);
+    }
+    let why = if status.is_none() { format!("not done after {} s\n", SCENARIO_LIMIT.as_secs()) } else { String::new() };
+    bail!("{why}{}\nlogs: {}", tail(&log, 40), folder.display())
+}
+
+/// Disks of a passed scenario are of no use to anybody; its logs are small and stay.
+fn remove_large(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_large(&path)?;
+        } else if fs::metadata(&path).is_ok_and(|data| data.len() > 4 << 20) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Inside the segment.
+pub fn inside(name: &str) -> Result<ExitCode> {
+    let scenario = scenarios::ALL.iter().find(|scenario| slug(scenario.name) == name);
+    let scenario = scenario.with_context(|| format!("there is no scenario {name}"))?;
+    let scene = Scene::new(name)?;
+    let outcome = (scenario.run)(&scene);
+    if outcome.is_ok() {
+        File::create(scene.folder.join("passed")).context("cannot note the success")?;
+    }
+    outcome.map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,97 @@
+//! What the person at the terminal sees: one moving line on a terminal, plain lines elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use crate::install::{Progress, Watch};
+
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+const WIDTH: usize = 110;
+const BAR: u64 = 24;
+
+pub struct View {
+    terminal: bool,
+    machine: String,
+    shown: Instant,
+    moving: bool,
+}
+
+impl View {
+    pub fn new(machine: &str) -> Self {
+        Self { terminal: std::io::stdout().is_terminal(), machine: machine.to_owned(), shown: Instant::now(), moving: false }
+    }
+
+    /// A line that stays.
+    pub fn line(&mut self, text: &str) {
+        self.wipe();
+        println!("{text}");
+    }
+
+    fn wipe(&mut self) {
+        if std::mem::take(&mut self.moving) {
+            print!("\r\x1b[K");
+        }
+    }
+}
+
+impl Watch for View {
+    fn stage(&mut self, text: &str) {
+        self.line(&format!("== {text}"));
+    }
+
+    fn milestone(&mut self, name: &str, after: Duration) {
+        self.line(&format!("{:>8.1} s  {}: {name}", after.as_secs_f64(), self.machine));
+    }
+
+    fn tick(&mut self, progress: &Progress) {
+        let text = format!("{:>8.1} s  {}: {}", progress.elapsed.as_secs_f64(), self.machine, describe(progress));
+        if self.terminal {
+            let short: String = text.chars().take(WIDTH).collect();
+            print!("\r\x1b[K{short}");
+            let _a_closed_terminal_is_not_our_failure = std::io::stdout().flush();
+            self.moving = true;
+        } else if self.shown.elapsed() >= PLAIN_EVERY {
+            self.shown = Instant::now();
+            println!("{text}");
+        }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
+fn describe(progress: &Progress) -> String {
+    let mib = |bytes: u64| bytes >> 20;
+    match progress.action {
+        Some((done, total)) => format!(
+            "{} {} {}/{} MiB, {} MiB on the disk",
+            progress.stage,
+            bar(done, total),
+            mib(done),
+            mib(total),
+            mib(progress.disk_written)
+        ),
+        None => format!("waiting for {} | {}", progress.stage, progress.last_line),
+    }
+}
+
+fn bar(done: u64, total: u64) -> String {
+    let filled = done.min(total) * BAR / total.max(1);
+    (0..BAR).map(|n| if n < filled { '#' } else { '.' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_is_full_only_at_the_end() {
+        assert_eq!(bar(0, 100), ".".repeat(24));
+        assert_eq!(bar(99, 100), format!("{}.", "#".repeat(23)));
+        assert_eq!(bar(100, 100), "#".repeat(24));
+        assert_eq!(bar(5, 0), ".".repeat(24), "a size nobody knows");
+    }
+}
