@@ -10,6 +10,8 @@ use crate::view::View;
 /// A known machine and what it shall boot.
 #[derive(Debug, Clone)]
 pub struct Machine {
+    /// The interface that was asked for.
+    pub mac: Option<Mac>,
     pub hardware: Arc<Hardware>,
     pub boot: BootState,
 }
@@ -28,7 +30,7 @@ pub enum BootState {
 /// `mac` is the interface that asks; without it any interface that may boot from the network counts.
 #[must_use]
 pub fn decide(view: &View, hardware: &Arc<Hardware>, mac: Option<Mac>) -> Machine {
-    Machine { hardware: Arc::clone(hardware), boot: boot_state(view, hardware, mac) }
+    Machine { mac, hardware: Arc::clone(hardware), boot: boot_state(view, hardware, mac) }
 }
 
 fn boot_state(view: &View, hardware: &Hardware, mac: Option<Mac>) -> BootState {

@@ -264,3 +264,54 @@ fn workflow_changes(name: &ObjectName, old: Option<&Workflow>, new: Option<&Work
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use model::{Object, parse_documents};
+
+    use super::*;
+
+    fn change(revision: u64, text: &str) -> Change {
+        let object = parse_documents(text, "f").unwrap().remove(0);
+        let key = key(object.kind(), &object.name());
+        let value = match &object {
+            Object::Hardware(object) => serde_json::to_vec(object),
+            Object::Template(object) => serde_json::to_vec(object),
+            Object::Workflow(object) => serde_json::to_vec(object),
+        };
+        let entry = Entry { key: key.clone(), value: value.unwrap(), created: revision, modified: revision };
+        Change { revision, key, entry: Some(Arc::new(entry)) }
+    }
+
+    fn hardware(name: &str, mac: &str) -> String {
+        format!(
+            "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: {name}}}\nspec: {{interfaces: [{{dhcp: {{mac: '{mac}'}}}}]}}\n"
+        )
+    }
+
+    #[test]
+    fn a_mac_follows_its_hardware() {
+        let (one, two) = ("52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap());
+        let mut view = View::default();
+        let owner = |view: &View, mac| view.by_mac(mac).map(|stored| stored.object.metadata.name.clone());
+        view.apply(&change(1, &hardware("a", "52:54:00:00:00:01")));
+        view.apply(&change(2, &hardware("a", "52:54:00:00:00:02")));
+        assert_eq!((owner(&view, one), owner(&view, two)), (None, Some("a".into())));
+        view.apply(&change(3, &hardware("b", "52:54:00:00:00:01")));
+        view.apply(&Change { revision: 4, key: "/hardware/default/a".into(), entry: None });
+        assert_eq!((owner(&view, one), owner(&view, two)), (Some("b".into()), None));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out_and_does_no_harm() {
+        let mut view = View::default();
+        view.apply(&change(1, &hardware("a", "52:54:00:00:00:01")));
+        let entry = Entry { key: "/hardware/default/a".into(), value: b"{".to_vec(), created: 1, modified: 2 };
+        view.apply(&Change { revision: 2, key: entry.key.clone(), entry: Some(Arc::new(entry)) });
+        assert!(view.hardware.is_empty());
+        assert!(view.apply(&Change { revision: 3, key: "/elsewhere".into(), entry: None }).is_empty());
+        assert_eq!(view.revision, 3);
+    }
+}

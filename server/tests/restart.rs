@@ -39,6 +39,36 @@ async fn a_workflow_goes_on_after_a_restart() {
     assert_eq!(lab.state("w"), "SUCCESS SUCCESS,SUCCESS", "a finished workflow never runs twice");
 }
 
+#[tokio::test]
+async fn what_an_agent_said_of_its_machine_survives() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = Lab::start(config(folder.path())).await;
+    apply(&lab.server, &everything()).await;
+    let mut agent = lab.agent(MAC).await;
+    let memory = proto::Memory { total: Some("128MB".into()), usable: None };
+    let agent_attributes = Some(proto::AgentAttributes { memory: Some(memory), ..proto::AgentAttributes::default() });
+    agent.client.get_action(proto::ActionRequest { agent_id: Some(MAC.into()), agent_attributes }).await.unwrap();
+    drop(agent);
+    let known = async |store: &dyn Store| store.get(&format!("/agents/{MAC}")).await.unwrap().is_some();
+    lab.stop().await;
+    let store = lab::soon(opened(&folder.path().join("thimble.redb"))).await;
+    assert!(known(&store).await);
+    drop(store);
+    let lab = Lab::start(config(folder.path())).await;
+    let machine = lab.server.machine(MAC.parse().unwrap()).unwrap();
+    assert_eq!(lab.server.agent_of(&machine).unwrap().1.attributes, serde_json::json!({"memory": {"total": "128MB"}}));
+}
+
+/// The server that had the store open may still be finishing a write in the background.
+async fn opened(path: &Path) -> Redb {
+    loop {
+        match Redb::open(path) {
+            Err(server::store::StoreError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+            other => return other.unwrap(),
+        }
+    }
+}
+
 const ROLE: &str = "THIMBLE_TEST_STORE";
 
 /// Not a test of its own: the process that is killed. It prints a number once that number is acknowledged.

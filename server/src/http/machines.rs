@@ -24,14 +24,10 @@ pub(super) fn routes() -> Router<Server> {
 }
 
 /// By MAC in any notation, or by the IP address of its Hardware.
-fn find(server: &Server, text: &str) -> Option<(Option<Mac>, Machine)> {
+fn find(server: &Server, text: &str) -> Option<Machine> {
     match text.parse::<Mac>() {
-        Ok(mac) => server.machine(mac).map(|machine| (Some(mac), machine)),
-        Err(_) => {
-            let machine = server.machine_by_address(text.parse::<IpAddr>().ok()?)?;
-            let mac = machine.hardware.spec.macs().next();
-            Some((mac, machine))
-        }
+        Ok(mac) => server.machine(mac),
+        Err(_) => server.machine_by_address(text.parse::<IpAddr>().ok()?),
     }
 }
 
@@ -40,8 +36,8 @@ fn unknown(text: &str) -> Response {
 }
 
 async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Response {
-    let Some((mac, machine)) = find(&server, &text) else { return unknown(&text) };
-    let booted = match mac {
+    let Some(machine) = find(&server, &text) else { return unknown(&text) };
+    let booted = match machine.mac {
         Some(mac) => server.last_booted(mac).await,
         None => Ok(None),
     };
@@ -54,7 +50,9 @@ async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Resp
     );
     let mut body = serde_json::to_value(&machine.boot).unwrap_or_default();
     if let Value::Object(fields) = &mut body {
-        fields.extend([("mac", json!(mac)), ("hardware", json!(*machine.hardware))].map(|(key, value)| (key.to_owned(), value)));
+        fields.extend(
+            [("mac", json!(machine.mac)), ("hardware", json!(*machine.hardware))].map(|(key, value)| (key.to_owned(), value)),
+        );
         fields
             .extend([("agent", agent), ("booted", booted)].into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     }

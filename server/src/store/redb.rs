@@ -1,6 +1,7 @@
 //! The embedded store: one file, one writer, every commit on disk before it is acknowledged.
 
 use std::error::Error;
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,14 +38,15 @@ impl Redb {
     /// When another process has it open, or the file is not a store.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let refused = |source: Box<dyn Error + Send + Sync>| StoreError::Open { path: path.to_owned(), source };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| refused(source.into()))?;
-        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(|source| refused(source.into()))?;
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
             other => refused(other.into()),
         })?;
         let revision = prepare(&database).map_err(refused)?;
+        // A new file's name must survive a power cut, too.
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| refused(source.into()))?;
         Ok(Self(Arc::new(Inner { database, log: Log::new(revision), writer: Mutex::new(()) })))
     }
 }

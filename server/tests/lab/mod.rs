@@ -63,9 +63,19 @@ pub struct Lab {
     running: tokio::task::JoinHandle<Result<(), server::RunError>>,
 }
 
+/// A server that was stopped a moment ago may still be finishing a write in the background.
+async fn opened(config: Config) -> Server {
+    loop {
+        match Server::open(config.clone()).await {
+            Err(server::store::StoreError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+            other => return other.unwrap(),
+        }
+    }
+}
+
 impl Lab {
     pub async fn start(config: Config) -> Self {
-        let server = Server::open(config).await.unwrap();
+        let server = soon(opened(config)).await;
         let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let (grpc_address, http_address) = (grpc.local_addr().unwrap(), http.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
