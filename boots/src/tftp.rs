@@ -5,6 +5,6 @@ mod request;
 mod socket;
 mod transfer;
 
-pub use request::{Agreed, Refused};
+pub use request::{Agreed, Refused, agree};
 pub use socket::{Limits, Socket, serve};
 pub use transfer::{Step, Transfer};

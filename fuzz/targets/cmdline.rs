@@ -1,0 +1,12 @@
+//! Any kernel command line is read, and what was understood is rendered and read back as the same.
+#![no_main]
+
+use cmdline::Arguments;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let arguments = Arguments::parse(text).arguments;
+    let _ = (arguments.to_string(), arguments.check());
+    let again = Arguments::parse(&arguments.render()).arguments;
+    assert_eq!(again.render(), Arguments::parse(&again.render()).arguments.render());
+});
