@@ -1,0 +1,242 @@
+//! Real clients in a network namespace of their own: busybox's and Debian's DHCP clients, and QEMU's iPXE ROM.
+//!
+//! Each test runs itself again inside `unshare --net`; what the host lacks is named and skipped.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use boots::{BootState, Config, Events, Listen, Machine, Milestone, Sockets};
+use support::{Fixed, KNOWN, STRANGER, machine};
+use tokio::sync::broadcast::Receiver;
+use tokio_util::sync::CancellationToken;
+
+const INSIDE: &str = "BOOTS_TEST_NAMESPACE";
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
+
+/// Whether we are inside; if not, runs the test `name` inside and takes its outcome over.
+fn inside(name: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    if !installed("unshare") || !installed("ip") {
+        return false;
+    }
+    let test = std::env::current_exe().unwrap();
+    let run = |user: &[&str]| {
+        let command = ["--net", "--mount", "--fork", "--kill-child"];
+        Command::new("timeout")
+            .args(["100", "unshare"])
+            .args(command)
+            .args(user)
+            .arg(&test)
+            .args([name, "--exact", "--nocapture"])
+            .env(INSIDE, "1")
+            .output()
+    };
+    let is_root = nix::unistd::geteuid().is_root();
+    let output = run(if is_root { &[] } else { &["--user", "--map-root-user"] }).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if text.contains("unshare failed") || text.contains("Operation not permitted") && !text.contains("running 1 test") {
+        eprintln!("skipped: this host allows no network namespaces");
+    } else {
+        assert!(output.status.success(), "{text}");
+    }
+    false
+}
+
+fn installed(command: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("PATH=$PATH:/sbin:/usr/sbin command -v {command}")])
+        .output()
+        .unwrap()
+        .status
+        .success();
+    if !found {
+        eprintln!("skipped: no {command} command");
+    }
+    found
+}
+
+fn ip(words: &str) {
+    let output = Command::new("ip").args(words.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {words}: {output:?}");
+}
+
+/// boots on the interface `lan0`, with the machine KNOWN in the given state.
+struct Segment {
+    folder: tempfile::TempDir,
+    events: Receiver<boots::Event>,
+    shutdown: CancellationToken,
+}
+
+impl Segment {
+    /// `lan0` and `peer0` are two ends of a cable.
+    async fn cable() -> Self {
+        ip("link add lan0 type veth peer name peer0");
+        ip(&format!("link set peer0 address {KNOWN} up"));
+        Self::on_lan0(BootState::Install, false).await
+    }
+
+    async fn on_lan0(boot: BootState, router_advertisements: bool) -> Self {
+        ip("link set lo up");
+        ip(&format!("addr add {SERVER}/24 dev lan0"));
+        ip("link set lan0 up");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let config =
+            Config { interface: Some("lan0".to_owned()), router_advertisements, ..Config::new(SERVER, path.clone(), path) };
+        let mut machine = Machine { boot, ..machine(KNOWN) };
+        machine.reservation.as_mut().unwrap().address = CLIENT;
+        let mut sockets = Sockets::bind(&config, Listen::default()).await.unwrap();
+        sockets.http = Some(tokio::net::TcpListener::bind((SERVER, config.http_port)).await.unwrap());
+        let (all_events, shutdown) = (Events::new(), CancellationToken::new());
+        let events = all_events.subscribe();
+        tokio::spawn(boots::run(sockets, Arc::new(config), Arc::new(Fixed(vec![machine])), all_events, shutdown.clone()));
+        Self { folder, events, shutdown }
+    }
+
+    async fn event<T>(&mut self, mut wanted: impl FnMut(&Milestone) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                let event = self.events.recv().await.unwrap();
+                if let Some(found) = wanted(&event.milestone) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(80), wait).await.expect("no such event in time")
+    }
+}
+
+async fn run(program: &str, args: &[&str]) -> String {
+    let mut command = Command::new("timeout");
+    command.args(["20", program]).args(args).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A script that prints what the DHCP client learnt.
+fn show_environment(folder: &Path) -> String {
+    let path = folder.join("show");
+    std::fs::write(&path, "#!/bin/sh\nenv\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn udhcpc_gets_its_lease() {
+    if !installed("busybox") || !inside("udhcpc_gets_its_lease") {
+        return;
+    }
+    let mut segment = Segment::cable().await;
+    let script = show_environment(segment.folder.path());
+    let told = run(
+        "busybox",
+        &["udhcpc", "-i", "peer0", "-n", "-q", "-f", "-t", "5", "-T", "1", "-O", "search", "-O", "staticroutes", "-s", &script],
+    )
+    .await;
+    for line in [
+        "ip=10.77.0.9",
+        "mask=24",
+        "router=10.0.0.254",
+        "dns=10.0.0.53",
+        "hostname=m1",
+        "lease=7200",
+        "serverid=10.77.0.1",
+        "search=example.org",
+        "staticroutes=10.9.0.0/16 10.0.0.2",
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line} in\n{told}");
+    }
+    segment.event(|milestone| matches!(milestone, Milestone::Acknowledged { address: CLIENT, .. }).then_some(())).await;
+    ip(&format!("link set peer0 address {STRANGER}"));
+    let told = run("busybox", &["udhcpc", "-i", "peer0", "-n", "-q", "-f", "-t", "2", "-T", "1", "-s", &script]).await;
+    assert!(told.contains("no lease"), "{told}");
+    segment.event(|milestone| (*milestone == Milestone::Unknown).then_some(())).await;
+    segment.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn dhcpcd_gets_its_lease() {
+    if !installed("dhcpcd") || !inside("dhcpcd_gets_its_lease") {
+        return;
+    }
+    let mut segment = Segment::cable().await;
+    let told = run("dhcpcd", &["--test", "-4", "--noarp", "peer0"]).await;
+    assert!(told.contains("10.77.0.9") || told.contains("ip_address"), "{told}");
+    segment.event(|milestone| matches!(milestone, Milestone::Offered { address: CLIENT, .. }).then_some(())).await;
+    segment.shutdown.cancel();
+}
+
+/// The ROM gets its script at once, is told to leave for the disk, and leaves. With router advertisements it does not
+/// wait 16 seconds for IPv6 first.
+#[tokio::test]
+async fn an_ipxe_rom_follows_its_script() {
+    if !installed("qemu-system-x86_64") || !inside("an_ipxe_rom_follows_its_script") {
+        return;
+    }
+    ip("tuntap add lan0 mode tap");
+    let mut segment = Segment::on_lan0(BootState::Local { reason: "installed before".to_owned() }, true).await;
+    let started = Instant::now();
+    let log = segment.folder.path().join("serial");
+    let nic = format!("virtio-net-pci,netdev=lan,mac={KNOWN}");
+    let serial = format!("file:{}", log.display());
+    let args = ["-m", "64", "-display", "none", "-no-reboot", "-boot", "n", "-monitor", "none", "-serial", &serial];
+    let net = ["-netdev", "tap,id=lan,ifname=lan0,script=no,downscript=no", "-device", &nic];
+    let firmware = ["-machine", "graphics=off"]; // SeaBIOS and iPXE speak on the serial line
+    let mut machine =
+        Command::new("qemu-system-x86_64").args(args).args(net).args(firmware).stdin(Stdio::null()).spawn().unwrap();
+    let (mut discovered, mut scripted) = (None, None);
+    while scripted.is_none() {
+        let at = started.elapsed();
+        let seen = segment.event(|milestone| match milestone {
+            Milestone::Discover { client } => Some(client.clone()),
+            Milestone::ScriptSent { boot, .. } => Some((*boot).to_owned()),
+            _ => None,
+        });
+        match seen.await.as_str() {
+            "local" => scripted = Some(started.elapsed()),
+            client => {
+                assert!(client.starts_with("iPXE arch"), "{client}");
+                discovered = discovered.or(Some(at.max(started.elapsed())));
+            }
+        }
+    }
+    let (discovered, scripted) = (discovered.unwrap(), scripted.unwrap());
+    eprintln!("iPXE: DISCOVER after {discovered:?}, script after {scripted:?}");
+    let told = wait_for(&log, "booting from the local disk: installed before").await;
+    let left = told && wait_for(&log, "Booting from Hard Disk...").await;
+    machine.kill().unwrap();
+    machine.wait().unwrap();
+    assert!(left, "{}", without_escapes(&String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default())));
+    assert!(scripted - discovered < Duration::from_secs(12), "it waited for IPv6");
+    segment.shutdown.cancel();
+}
+
+/// Waits for `text` on the serial line, which comes between cursor movements.
+async fn wait_for(log: &Path, text: &str) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < deadline {
+        let serial = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+        if without_escapes(&serial).contains(text) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    false
+}
+
+fn without_escapes(serial: &str) -> String {
+    let mut pieces = serial.split("\x1b[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    let rest = pieces.map(|piece| piece.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, text)| text));
+    rest.fold(first, |text, piece| text + piece)
+}
