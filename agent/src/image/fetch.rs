@@ -15,7 +15,7 @@ use super::registry::{Client, RequestError};
 use super::retry::{Patience, Retry};
 
 /// Chunks between the socket and the unpacker; hyper's are at most 400 KB.
-pub const CHUNKS: usize = 4;
+pub const CHUNKS: usize = 2;
 
 /// Sends the blob into the channel. Ends early, and well, when nobody listens any more.
 pub async fn feed(
