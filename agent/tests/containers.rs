@@ -27,6 +27,7 @@ set -e
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount --bind "$STATE" /run
+if [ -n "$SIZE" ]; then mkdir -p /run/thimble; mount -t tmpfs -o "size=$SIZE" tmpfs /run/thimble; fi
 mkdir -p /worker
 mount --bind "$STATE/worker" /worker
 exec "$AGENT" run
@@ -61,9 +62,15 @@ impl Lab {
     }
 
     fn agent(&self) -> Child {
+        self.agent_with_state_of("")
+    }
+
+    /// `size` limits the tmpfs below /run/thimble, in mount's words.
+    fn agent_with_state_of(&self, size: &str) -> Child {
         Command::new("unshare")
             .args(["-m", "--propagation", "private", "sh", "-c", NAMESPACE])
             .env("STATE", self.state.path())
+            .env("SIZE", size)
             .env("AGENT", std::env::var("AGENT_UNDER_TEST").unwrap_or_else(|_| env!("CARGO_BIN_EXE_agent").to_owned()))
             .env("WORKER_ID", "02:00:00:00:00:01")
             .env("TINKERBELL_GRPC_AUTHORITY", self.server.address.to_string())
@@ -111,7 +118,7 @@ fn busybox_layer(busybox: &[u8]) -> Vec<u8> {
     header.set_size(busybox.len() as u64);
     header.set_cksum();
     builder.append_data(&mut header, "bin/busybox", busybox).unwrap();
-    for name in ["sh", "sleep", "cat", "ls", "touch", "yes", "head", "mount", "id", "mknod"] {
+    for name in ["sh", "sleep", "cat", "ls", "touch", "yes", "head", "dd", "mount", "id", "mknod"] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_mode(0o777);
@@ -278,4 +285,24 @@ fn tarred(noise: &[u8]) -> Vec<u8> {
     header.set_size(noise.len() as u64);
     builder.append_data(&mut header, "noise", noise).unwrap();
     builder.into_inner().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_tmpfs_fails_the_action_and_not_the_agent() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent_with_state_of("8m");
+    let report = lab.run(lab.shell("fills", "dd if=/dev/zero of=/full bs=64k")).await;
+    assert!(
+        message(&report).starts_with("NonZeroExit: exit code 1") && message(&report).contains("No space left"),
+        "{}",
+        message(&report)
+    );
+    assert_eq!(lab.run(lab.shell("after", "true")).await.action_state(), Success, "{}", lab.text());
+
+    // Zeros compress to nothing: neither the size nor gzip's trailer warns when the media type says tar.
+    let zeros = registry::gzip(&tarred(&vec![0; 30 << 20]));
+    let image = lab.registry.image("zeros", &[(registry::TAR, zeros)], r#"{"config":{"Cmd":["/none"]}}"#);
+    let report = lab.run(action("bomb", &image)).await;
+    assert!(message(&report).starts_with("NoSpace: image "), "{}", message(&report));
+    assert_eq!(lab.run(lab.shell("again", "true")).await.action_state(), Success, "{}", lab.text());
 }
