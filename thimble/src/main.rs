@@ -1,1 +1,90 @@
-fn main() {}
+//! The one program a person installs: the daemons, the image builder and the client of the API.
+
+mod client;
+mod config;
+mod image;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use config::Settings;
+
+#[derive(Parser)]
+#[command(name = "thimble", version, about = "Installs operating systems on machines that have nothing yet")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Server and boots in one process: all that a provisioning host needs
+    Up(Daemon),
+    /// The workflow service and the API alone
+    Server(Daemon),
+    /// DHCP, TFTP, HTTP files and syslog alone
+    Boots {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Ask this server which machine boots what
+        #[arg(long, value_name = "URL", conflicts_with = "hardware", required_unless_present = "hardware")]
+        server: Option<String>,
+        /// Read the machines from this YAML file of Hardware objects
+        #[arg(long, value_name = "FILE")]
+        hardware: Option<PathBuf>,
+    },
+    /// Make ramdisks and action images
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    #[command(flatten)]
+    Client(client::ClientCommand),
+}
+
+#[derive(Args)]
+struct Daemon {
+    /// YAML file with the settings below, by their names
+    #[arg(long, env = "THIMBLE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Daemon {
+    fn settings(self) -> anyhow::Result<Settings> {
+        let file = self.config.as_deref().map(Settings::read).transpose()?;
+        Ok(self.settings.or(file.unwrap_or_default()))
+    }
+}
+
+fn main() -> ExitCode {
+    // Fails only when a provider is installed already, and then there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("thimble: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(daemon) => serve(up::up(daemon.settings()?.check()?)),
+        Command::Server(daemon) => serve(up::server(daemon.settings()?.check_server()?)),
+        Command::Boots { daemon, server, hardware } => serve(up::boots(daemon.settings()?.check()?, server, hardware)),
+        Command::Image(command) => image::run(command).map(|()| ExitCode::SUCCESS),
+        Command::Client(command) => client::run(command),
+    }
+}
+
+fn serve(daemon: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
+    let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
+    executor.block_on(daemon)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,233 @@
+//! The settings of the daemons: flag, environment, file, default, in that order, checked before any socket opens.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use serde::Deserialize;
+
+/// Raw settings as a person wrote them; every one is optional in each place.
+#[derive(Args, Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Address of this host on the provisioning network; machines are told to come here
+    #[arg(long, env = "THIMBLE_ADDRESS", value_name = "IP")]
+    pub address: Option<Ipv4Addr>,
+    /// Network interface to answer DHCP on; without it all interfaces
+    #[arg(long, env = "THIMBLE_INTERFACE", value_name = "NAME")]
+    pub interface: Option<String>,
+    /// Folder for what must survive a restart
+    #[arg(long, env = "THIMBLE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Folder served at /files/: kernel, ramdisk and operating system images
+    #[arg(long, env = "THIMBLE_FILES", value_name = "DIR")]
+    pub files: Option<PathBuf>,
+    /// Folder with the network boot programs (undionly.kpxe, ipxe.efi, ...)
+    #[arg(long, env = "THIMBLE_NBP", value_name = "DIR")]
+    pub nbp: Option<PathBuf>,
+    /// Name of the kernel below the files folder
+    #[arg(long, env = "THIMBLE_KERNEL", value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Name of the ramdisk below the files folder
+    #[arg(long, env = "THIMBLE_INITRD", value_name = "NAME")]
+    pub initrd: Option<String>,
+    /// Kernel arguments for every machine, added after Thimble's own
+    #[arg(long, env = "THIMBLE_KERNEL_ARGS", value_name = "TEXT", allow_hyphen_values = true)]
+    pub kernel_args: Option<String>,
+    /// Where agents find the workflow service; default is ADDRESS:42113
+    #[arg(long, env = "THIMBLE_GRPC_AUTHORITY", value_name = "HOST:PORT")]
+    pub grpc_authority: Option<String>,
+    /// Registries the agents speak plain HTTP to, comma separated
+    #[arg(long, env = "THIMBLE_INSECURE_REGISTRIES", value_name = "LIST")]
+    pub insecure_registries: Option<String>,
+    /// Listening address of HTTP (files, scripts, API)
+    #[arg(long, env = "THIMBLE_HTTP", value_name = "IP:PORT")]
+    pub http: Option<SocketAddr>,
+    /// Listening address of the workflow service
+    #[arg(long, env = "THIMBLE_GRPC", value_name = "IP:PORT")]
+    pub grpc: Option<SocketAddr>,
+    /// Networks besides loopback that may change objects, comma separated CIDRs
+    #[arg(long, env = "THIMBLE_API_ALLOW", value_name = "CIDRS")]
+    pub api_allow: Option<String>,
+    /// Send router advertisements, so that iPXE does not wait for IPv6
+    #[arg(long, env = "THIMBLE_ROUTER_ADVERTISEMENTS", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub router_advertisements: Option<bool>,
+    /// YAML files with Hardware, Template and Workflow objects to apply at start
+    #[arg(long, value_name = "FILE")]
+    pub apply: Vec<PathBuf>,
+}
+
+/// Checked settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub address: Ipv4Addr,
+    pub interface: Option<String>,
+    pub data: PathBuf,
+    pub files: PathBuf,
+    pub nbp: PathBuf,
+    pub kernel: String,
+    pub initrd: String,
+    pub kernel_args: String,
+    pub grpc_authority: String,
+    pub insecure_registries: Vec<String>,
+    pub http: SocketAddr,
+    pub grpc: SocketAddr,
+    pub api_allow: Vec<server::Network>,
+    pub router_advertisements: bool,
+    pub apply: Vec<PathBuf>,
+}
+
+/// Everything that is wrong with the settings, each naming its setting.
+#[derive(Debug)]
+pub struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "the settings cannot be used:")?;
+        self.0.iter().try_for_each(|mistake| write!(out, "\n  {mistake}"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+impl Settings {
+    /// Reads a settings file; an unknown key is refused with its line.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings file {}", path.display()))?;
+        serde_saphyr::from_str(&text).with_context(|| format!("{} is not a settings file", path.display()))
+    }
+
+    /// These settings where given, `other`'s elsewhere.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            address: self.address.or(other.address),
+            interface: self.interface.or(other.interface),
+            data: self.data.or(other.data),
+            files: self.files.or(other.files),
+            nbp: self.nbp.or(other.nbp),
+            kernel: self.kernel.or(other.kernel),
+            initrd: self.initrd.or(other.initrd),
+            kernel_args: self.kernel_args.or(other.kernel_args),
+            grpc_authority: self.grpc_authority.or(other.grpc_authority),
+            insecure_registries: self.insecure_registries.or(other.insecure_registries),
+            http: self.http.or(other.http),
+            grpc: self.grpc.or(other.grpc),
+            api_allow: self.api_allow.or(other.api_allow),
+            router_advertisements: self.router_advertisements.or(other.router_advertisements),
+            apply: if self.apply.is_empty() { other.apply } else { self.apply },
+        }
+    }
+
+    /// For the server alone: nobody is told to come to an address, and boots has the usual HTTP port.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn check_server(self) -> Result<Config, Mistakes> {
+        let http = self.http.or(Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7081))));
+        Self { address: self.address.or(Some(Ipv4Addr::LOCALHOST)), http, ..self }.check()
+    }
+
+    /// Fills in the defaults and checks what can be checked without opening anything.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn check(self) -> Result<Config, Mistakes> {
+        let mut mistakes = Vec::new();
+        let address = self.address.unwrap_or_else(|| {
+            mistakes
+                .push("address: not set; give the address of this host on the provisioning network (--address IP)".to_owned());
+            Ipv4Addr::UNSPECIFIED
+        });
+        if self.address.is_some_and(|ip| ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()) {
+            mistakes.push(format!("address: {address} is not the address of a host"));
+        }
+        let data = self.data.unwrap_or_else(|| PathBuf::from("/var/lib/thimble"));
+        let http = self.http.unwrap_or_else(|| SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7080)));
+        let grpc = self.grpc.unwrap_or_else(|| SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 42113)));
+        let grpc_authority = self.grpc_authority.unwrap_or_else(|| format!("{address}:{}", grpc.port()));
+        if !grpc_authority.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+            mistakes.push(format!("grpc-authority: {grpc_authority:?} is not HOST:PORT"));
+        }
+        let mut api_allow = Vec::new();
+        for text in list(self.api_allow.as_deref()) {
+            match text.parse() {
+                Ok(network) => api_allow.push(network),
+                Err(error) => mistakes.push(format!("api-allow: {error}")),
+            }
+        }
+        let files = self.files.unwrap_or_else(|| data.join("files"));
+        if files.exists() && !files.is_dir() {
+            mistakes.push(format!("files: {} is not a folder", files.display()));
+        }
+        let config = Config {
+            address,
+            interface: self.interface,
+            files,
+            data,
+            nbp: self.nbp.unwrap_or_else(|| PathBuf::from("/usr/lib/ipxe")),
+            kernel: self.kernel.unwrap_or_else(|| "kernel".to_owned()),
+            initrd: self.initrd.unwrap_or_else(|| "initramfs.cpio.zst".to_owned()),
+            kernel_args: self.kernel_args.unwrap_or_default(),
+            grpc_authority,
+            insecure_registries: list(self.insecure_registries.as_deref()),
+            http,
+            grpc,
+            api_allow,
+            router_advertisements: self.router_advertisements.unwrap_or(false),
+            apply: self.apply,
+        };
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
+fn list(text: Option<&str>) -> Vec<String> {
+    text.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn all_mistakes_are_shown_at_once_and_each_names_its_setting() {
+        let settings = Settings {
+            api_allow: Some("10.0.0.0/8, nonsense".to_owned()),
+            grpc_authority: Some("no-port".to_owned()),
+            ..Settings::default()
+        };
+        let text = settings.check().unwrap_err().to_string();
+        for name in ["address:", "api-allow: \"nonsense\"", "grpc-authority:"] {
+            assert!(text.contains(name), "{name} is missing in: {text}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_default() {
+        let flags = Settings { address: Some(Ipv4Addr::new(10, 0, 0, 1)), ..Settings::default() };
+        let file = Settings { address: Some(Ipv4Addr::new(10, 0, 0, 2)), kernel: Some("k".to_owned()), ..Settings::default() };
+        let config = flags.or(file).check().unwrap();
+        assert_eq!(
+            (config.address, config.kernel.as_str(), config.initrd.as_str(), config.grpc_authority.as_str()),
+            (Ipv4Addr::new(10, 0, 0, 1), "k", "initramfs.cpio.zst", "10.0.0.1:42113")
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_settings_file_is_refused_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("thimble.yaml");
+        std::fs::write(&path, "address: 10.0.0.1\nadress: 10.0.0.2\n").unwrap();
+        let text = format!("{:#}", Settings::read(&path).unwrap_err());
+        assert!(text.contains("adress") && text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn the_server_alone_needs_no_address() {
+        assert_eq!(Settings::default().check_server().unwrap().http.port(), 7081);
+    }
+}

@@ -1,0 +1,176 @@
+//! `thimble up`, `server` and `boots`: sockets opened, parts put together, and ended in order.
+
+mod forward;
+mod source;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use boots::{Events, FileSource, Listen, MachineSource, RemoteSource, Sockets};
+use server::Server;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+/// Server and boots in one process, on one HTTP port.
+pub async fn up(config: Config) -> anyhow::Result<()> {
+    let shutdown = until_signalled()?;
+    let server = open(&config).await?;
+    apply(&server, &config.apply).await?;
+    let boots = Arc::new(boots_config(&config)?);
+    let (http, grpc) = (listen("HTTP", config.http).await?, listen("gRPC", config.grpc).await?);
+    let sockets = Sockets::bind(&boots, Listen::default()).await?;
+    let events = Events::new();
+    let source: Arc<dyn MachineSource> = Arc::new(source::InProcess(server.clone()));
+    let router =
+        boots::http::router(Arc::clone(&boots), Arc::clone(&source), events.clone()).merge(server::http::router(server.clone()));
+    log::info!(
+        "thimble {} answers machines as {}; files from {}",
+        env!("CARGO_PKG_VERSION"),
+        config.address,
+        config.files.display()
+    );
+    tokio::spawn(forward::run(events.subscribe(), server.clone()));
+    let stopped = shutdown.clone();
+    let ended = tokio::try_join!(
+        async { boots::run(sockets, boots, source, events, shutdown.clone()).await.context("boots ended") },
+        async {
+            server::grpc::serve(server.clone(), grpc, stopped.clone().cancelled_owned())
+                .await
+                .context("the workflow service ended")
+        },
+        serve_http(http, router, shutdown.clone()),
+        async {
+            shutdown.cancelled().await;
+            server.stop();
+            Ok(())
+        },
+    );
+    ended.map(drop)
+}
+
+/// The workflow service and the API alone.
+pub async fn server(config: Config) -> anyhow::Result<()> {
+    let shutdown = until_signalled()?;
+    let server = open(&config).await?;
+    apply(&server, &config.apply).await?;
+    let (http, grpc) = (listen("HTTP", config.http).await?, listen("gRPC", config.grpc).await?);
+    Ok(server::run(server, grpc, http, shutdown.cancelled_owned()).await?)
+}
+
+/// DHCP, TFTP, HTTP files and syslog alone.
+pub async fn boots(config: Config, server: Option<String>, hardware: Option<PathBuf>) -> anyhow::Result<()> {
+    if !config.apply.is_empty() {
+        bail!("apply: boots keeps no objects; give them to the server, or list Hardware in --hardware FILE");
+    }
+    let shutdown = until_signalled()?;
+    let source: Arc<dyn MachineSource> = match (server, hardware) {
+        (Some(url), _) => Arc::new(RemoteSource::new(&url)?),
+        (None, Some(path)) => Arc::new(FileSource::open(path)?),
+        (None, None) => bail!("give --server URL or --hardware FILE, to know the machines"),
+    };
+    let boots = Arc::new(boots_config(&config)?);
+    let mut sockets = Sockets::bind(&boots, Listen::default()).await?;
+    sockets.http = Some(listen("HTTP", config.http).await?);
+    log::info!("thimble boots {} answers machines as {}", env!("CARGO_PKG_VERSION"), config.address);
+    boots::run(sockets, boots, source, Events::new(), shutdown).await.context("boots ended")
+}
+
+async fn open(config: &Config) -> anyhow::Result<Server> {
+    std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make the data folder {}", config.data.display()))?;
+    let store = config.data.join("thimble.redb");
+    let api_allow = config.api_allow.clone();
+    let opened = Server::open(server::Config { store: Some(store.clone()), api_allow, ..server::Config::default() }).await;
+    opened.with_context(|| format!("cannot open the store {}", store.display()))
+}
+
+async fn apply(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
+    let mut objects = Vec::new();
+    let mut mistakes = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        match model::parse_documents(&text, &path.display().to_string()) {
+            Ok(found) => objects.extend(found),
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if mistakes.is_empty() {
+        match server.apply(objects).await {
+            Ok(applied) => mistakes = applied.failed,
+            Err(server::ApplyError::Refused(found)) => mistakes = found,
+            Err(error) => return Err(error).context("cannot store the objects of --apply"),
+        }
+    }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = mistakes.iter().map(|mistake| format!("  {mistake}")).collect();
+    bail!("the objects of --apply have mistakes:\n{}", lines.join("\n"))
+}
+
+fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
+    std::fs::create_dir_all(&config.files).with_context(|| format!("cannot make the files folder {}", config.files.display()))?;
+    for (setting, name) in [("kernel", &config.kernel), ("initrd", &config.initrd)] {
+        if !config.files.join(name).is_file() {
+            log::warn!("{setting}: there is no {name} in {} yet; `thimble image build` makes one", config.files.display());
+        }
+    }
+    if !config.nbp.is_dir() {
+        log::warn!("nbp: there is no folder {}; firmware without iPXE cannot boot (Debian package ipxe)", config.nbp.display());
+    }
+    Ok(boots::Config {
+        http_port: config.http.port(),
+        interface: config.interface.clone(),
+        kernel: config.kernel.clone(),
+        initrd: config.initrd.clone(),
+        arguments: arguments(config),
+        router_advertisements: config.router_advertisements,
+        ..boots::Config::new(config.address, config.files.clone(), config.nbp.clone())
+    })
+}
+
+/// The kernel arguments of every machine; the operator's own come last and win.
+fn arguments(config: &Config) -> cmdline::Arguments {
+    let mut arguments = cmdline::Arguments {
+        grpc_authority: Some(config.grpc_authority.clone()),
+        syslog_host: Some(config.address.to_string()),
+        insecure_registries: config.insecure_registries.clone(),
+        ..cmdline::Arguments::default()
+    };
+    for note in arguments.apply(&config.kernel_args) {
+        log::warn!("kernel-args: {note}");
+    }
+    arguments
+}
+
+async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let hint = "is another server running there? --http and --grpc choose other ports";
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}; {hint}"))
+}
+
+/// Downloads under way are cut: iPXE and the agents try again by themselves.
+async fn serve_http(listener: TcpListener, router: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::select! {
+        served = async { axum::serve(listener, service).await } => served.context("HTTP ended"),
+        () = shutdown.cancelled() => Ok(()),
+    }
+}
+
+/// Cancelled by the first SIGINT or SIGTERM.
+fn until_signalled() -> anyhow::Result<CancellationToken> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        let name = tokio::select! { _ = interrupt.recv() => "SIGINT", _ = terminate.recv() => "SIGTERM" };
+        log::info!("{name}: ending");
+        cancelled.cancel();
+    });
+    Ok(token)
+}

@@ -1,0 +1,79 @@
+//! Carries what boots sees of the machines into the server's event stream.
+
+use boots::{Event, Milestone};
+use server::{Server, What};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+/// Until boots is gone.
+pub async fn run(mut events: Receiver<Event>, server: Server) {
+    loop {
+        match events.recv().await {
+            Ok(event) => {
+                if let Some(what) = what(event) {
+                    server.publish(what);
+                }
+            }
+            Err(RecvError::Lagged(count)) => server.publish(What::Missed { count: Some(count) }),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// The event in the server's words; nothing for a machine that nobody can name.
+fn what(event: Event) -> Option<What> {
+    if let Milestone::Syslog { tag, text, .. } = event.milestone {
+        let who = event.mac.map(|mac| mac.to_string()).or_else(|| event.address.map(|address| address.to_string()));
+        let source = format!("{} {tag}", who.unwrap_or_default());
+        return Some(What::Log { source: source.trim().to_owned(), text });
+    }
+    let mac = event.mac?;
+    let (milestone, detail) = words(event.milestone);
+    Some(What::Machine { mac, milestone: milestone.to_owned(), detail })
+}
+
+fn words(milestone: Milestone) -> (&'static str, String) {
+    match milestone {
+        Milestone::Unknown => ("unknown", String::new()),
+        Milestone::Discover { client } => ("discover", client),
+        Milestone::Offered { address, boot_file } => ("offered", format!("{address} {boot_file}").trim().to_owned()),
+        Milestone::Acknowledged { address, boot_file } => ("acknowledged", format!("{address} {boot_file}").trim().to_owned()),
+        Milestone::NbpSent { file, bytes } => ("nbp_sent", format!("{file} {bytes} bytes")),
+        Milestone::ScriptSent { boot, reason } => ("script_sent", format!("{boot}: {reason}")),
+        Milestone::Download { path, sent, total } => ("download", format!("{path} {sent}/{total} bytes")),
+        Milestone::Downloaded { path, bytes } => ("downloaded", format!("{path} {bytes} bytes")),
+        Milestone::Interrupted { path, sent, total } => ("interrupted", format!("{path} {sent}/{total} bytes")),
+        Milestone::Syslog { tag, text, .. } => ("syslog", format!("{tag} {text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use model::Mac;
+
+    fn event(mac: Option<Mac>, milestone: Milestone) -> Event {
+        Event { at: jiff::Timestamp::UNIX_EPOCH, mac, address: Some([10, 0, 0, 7].into()), milestone }
+    }
+
+    #[test]
+    fn a_download_is_a_machine_event_with_its_progress() {
+        let mac = Mac::new([2, 0, 0, 0, 0, 1]);
+        let milestone = Milestone::Download { path: "vmlinuz".to_owned(), sent: 5, total: 9 };
+        let expected = What::Machine { mac, milestone: "download".to_owned(), detail: "vmlinuz 5/9 bytes".to_owned() };
+        assert_eq!(what(event(Some(mac), milestone)), Some(expected));
+    }
+
+    #[test]
+    fn a_log_line_of_an_unknown_machine_is_named_by_its_address() {
+        let milestone = Milestone::Syslog { severity: 6, tag: "thimble".to_owned(), text: "hello".to_owned() };
+        let expected = What::Log { source: "10.0.0.7 thimble".to_owned(), text: "hello".to_owned() };
+        assert_eq!(what(event(None, milestone)), Some(expected));
+    }
+
+    #[test]
+    fn a_stranger_makes_no_event() {
+        assert_eq!(what(event(None, Milestone::Unknown)), None);
+    }
+}
