@@ -56,7 +56,10 @@ async fn machines(Path(key): Path<String>) -> Response {
         "02:00:00:00:00:01" | "127.0.0.1" => {
             Json(serde_json::json!({"hardware": first, "boot": "local", "reason": "workflow w1 has succeeded"})).into_response()
         }
-        "02:00:00:00:00:02" => Json(serde_json::json!({"hardware": second, "boot": "install"})).into_response(),
+        "02:00:00:00:00:02" => {
+            Json(serde_json::json!({"hardware": second, "boot": "install", "workflow": "w2", "agent": {"id": "a"}}))
+                .into_response()
+        }
         "02:00:00:00:00:03" => (http::StatusCode::INTERNAL_SERVER_ERROR, "the store is on fire").into_response(),
         "02:00:00:00:00:04" => "hello".into_response(),
         _ => http::StatusCode::NOT_FOUND.into_response(),

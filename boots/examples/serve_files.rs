@@ -1,0 +1,33 @@
+//! Serves a folder at `/files/` on loopback, for measuring: `serve_files FOLDER PORT`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use boots::{Config, Events, Machine, MachineSource, SourceFuture};
+use model::Mac;
+
+struct Nobody;
+
+impl MachineSource for Nobody {
+    fn machine(&self, _: Mac) -> SourceFuture<'_> {
+        Box::pin(async { Ok(None::<Machine>) })
+    }
+
+    fn machine_at(&self, _: std::net::IpAddr) -> SourceFuture<'_> {
+        Box::pin(async { Ok(None::<Machine>) })
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut words = std::env::args().skip(1);
+    let (Some(folder), Some(port)) = (words.next().map(PathBuf::from), words.next()) else {
+        return Err("serve_files FOLDER PORT".into());
+    };
+    let config = Config::new(Ipv4Addr::LOCALHOST, folder.clone(), folder);
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port.parse()?)).await?;
+    let router = boots::http::router(Arc::new(config), Arc::new(Nobody), Events::new());
+    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await?;
+    Ok(())
+}
