@@ -33,3 +33,5 @@ initrd /boot/$initrd
 boot
 G
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/debconf/*-old "$root"/var/log/*.log "$root"/var/log/apt
+# Newer than /usr: the first boot need not rebuild caches that are complete.
+touch "$root/etc/.updated" "$root/var/.updated"

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::command::Daemon;
+use crate::command::{Daemon, wait_for};
 use crate::serial::Serial;
 pub use accelerator::Accelerator;
 use qmp::Qmp;
@@ -84,6 +84,8 @@ impl Machine {
         let qmp = match Qmp::connect(&control) {
             Ok(qmp) => qmp,
             Err(error) => {
+                // QEMU refuses what it does not like by ending; its own words say more than a closed socket.
+                let _ended_or_not = wait_for("QEMU to end", Duration::from_secs(2), || qemu.exited());
                 qemu.check()?;
                 return Err(error);
             }
@@ -171,10 +173,11 @@ fn arguments(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
         Network::User => add("-netdev", "user,id=net0".into()),
     }
     let rom = if matches!(parts.boot, Boot::Bios) { "" } else { ",romfile=" };
-    add("-device", format!("virtio-net-pci,netdev=net0,mac={},bootindex=0{rom}", parts.mac));
+    // 0 is the kernel's when there is one.
+    add("-device", format!("virtio-net-pci,netdev=net0,mac={},bootindex=1{rom}", parts.mac));
     if let Some(disk) = &parts.disk {
         add("-drive", format!("if=none,id=disk0,format=raw,file={}", disk.display()));
-        add("-device", "virtio-blk-pci,drive=disk0,bootindex=1".into());
+        add("-device", "virtio-blk-pci,drive=disk0,bootindex=2".into());
     }
     match &parts.boot {
         Boot::Bios => {}

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
@@ -58,6 +59,7 @@ pub fn bring_up() -> Result<()> {
         bail!("the lab's network would be the host's; start it through `lab segment`");
     }
     die_with_parent()?;
+    own_proc();
     // PID 1 ignores signals it has no handler for; the outer process dies of Ctrl-C and takes this one along.
     let ip = |line: &str| effect(Command::new("ip").args(line.split(' '))).with_context(|| format!("ip {line}"));
     ip("link set lo up")?;
@@ -72,6 +74,16 @@ pub fn add_tap(name: &str) -> Result<()> {
     let ip = |line: &str| effect(Command::new("ip").args(line.split(' '))).with_context(|| format!("ip {line}"));
     ip(&format!("tuntap add dev {name} mode tap"))?;
     ip(&format!("link set {name} master {BRIDGE} up"))
+}
+
+/// A /proc that shows this namespace's processes by the numbers they have here. A container that hides parts of /proc
+/// may refuse it to a user namespace; then only the machine's touched memory cannot be read.
+fn own_proc() {
+    let private = mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>);
+    let mounted = private.and_then(|()| mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>));
+    if let Err(error) = mounted {
+        eprintln!("segment: no /proc of its own: {error}");
+    }
 }
 
 fn die_with_parent() -> Result<()> {

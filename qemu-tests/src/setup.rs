@@ -142,9 +142,18 @@ pub fn workspace() -> Result<PathBuf> {
     Path::new(manifest.trim()).parent().map(Path::to_owned).context("the workspace's Cargo.toml has no folder")
 }
 
+/// A variable that cargo gives to the program it runs, and no person sets.
+fn inherited(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_BIN_NAME" || name == "CARGO_CRATE_NAME"
+}
+
 /// Cargo with its own output on the terminal.
 pub fn cargo(root: &Path, args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let mut command = Command::new("cargo");
+    // What `cargo lab` set for this process would make the build scripts of others (ring's) run again.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| inherited(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     command.args(args).current_dir(root).envs(environment.iter().copied());
     let mut child = command.spawn().context("cannot start cargo")?;
     let status = command::wait_for("cargo", BUILD_LIMIT, || child.try_wait().context("cannot wait for cargo"));
