@@ -12,6 +12,7 @@ use crate::container::{self, End, Ended, Order};
 use crate::image::Puller;
 use crate::image::space::{self, NoSpace};
 use crate::image::store::Image;
+use crate::memory;
 use crate::outcome::{Outcome, Reason};
 use crate::report::chain;
 use crate::rootfs;
@@ -46,7 +47,9 @@ pub struct Runner {
 
 impl Execute for Runner {
     async fn execute(&mut self, action: &Action, start: SystemTime) -> Outcome {
-        let (failure, tail) = match self.run(action).await {
+        let (result, cost) = memory::watched(self.run(action)).await;
+        log::info!("agent memory: {cost}");
+        let (failure, tail) = match result {
             Ok(ended) => (verdict(&ended.end, action), ended.tail),
             Err(reason) => (Some(reason), Vec::new()),
         };

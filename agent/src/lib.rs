@@ -6,7 +6,6 @@
 mod action;
 mod attributes;
 mod backoff;
-mod base64;
 mod bundle;
 mod container;
 mod execute;
@@ -14,6 +13,7 @@ pub mod exit;
 mod image;
 mod journal;
 mod leftovers;
+mod memory;
 mod outcome;
 mod power;
 mod report;

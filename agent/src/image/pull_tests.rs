@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
@@ -132,7 +134,7 @@ async fn tokens_and_passwords_are_given_where_they_are_asked_for() {
 
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
-    registry.inner.lock().unwrap().basic = Some(crate::base64::encode(b"user:pass"));
+    registry.inner.lock().unwrap().basic = Some(STANDARD.encode(b"user:pass"));
     let address = registry.address.to_string();
     let login = [("REGISTRY_USERNAME", "user"), ("REGISTRY_PASSWORD", "pass"), ("DOCKER_REGISTRY", address.as_str())];
     puller(root.path(), &login, plenty).pull(&image).await.unwrap();

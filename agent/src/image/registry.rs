@@ -1,5 +1,7 @@
 //! Requests to a registry: plain HTTP or HTTPS, with the token or password it asks for.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::collections::HashMap;
 use std::error::Error;
 use std::io;
@@ -217,7 +219,7 @@ fn checked(image: &Reference, what: &str, response: Response) -> Result<Response
 
 /// RFC 7617.
 fn basic(username: &str, password: &str) -> String {
-    format!("Basic {}", crate::base64::encode(format!("{username}:{password}").as_bytes()))
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
 }
 
 #[cfg(test)]

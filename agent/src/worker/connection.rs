@@ -1,5 +1,7 @@
 //! The connection to the workflow service: made before it is needed, kept, and made anew when it broke.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +89,7 @@ async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Status>
 
 /// tonic takes certificates as PEM only.
 fn pem(der: &[u8]) -> String {
-    let text = crate::base64::encode(der);
+    let text = STANDARD.encode(der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
