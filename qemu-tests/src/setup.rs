@@ -14,7 +14,7 @@ use crate::command::{self, output};
 use crate::machine::Accelerator;
 use crate::{artifacts, prepare};
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
