@@ -1,4 +1,4 @@
-//! Who may change objects: loopback, and networks the operator names.
+//! Who may use the API: loopback, and networks the operator names.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -40,7 +40,7 @@ impl Network {
 }
 
 #[must_use]
-pub fn may_change(address: IpAddr, allowed: &[Network]) -> bool {
+pub fn is_operator(address: IpAddr, allowed: &[Network]) -> bool {
     address.to_canonical().is_loopback() || allowed.iter().any(|network| network.contains(address))
 }
 
@@ -66,7 +66,7 @@ mod tests {
             ("192.168.7.9", true),
             ("192.168.7.8", false),
         ] {
-            assert_eq!(may_change(address.parse().unwrap(), &allowed), may, "{address}");
+            assert_eq!(is_operator(address.parse().unwrap(), &allowed), may, "{address}");
         }
         assert!("0.0.0.0/0".parse::<Network>().unwrap().contains("8.8.8.8".parse().unwrap()));
         for text in ["10.0.0.0", "10.0.0.0/33", "x/8", "10.0.0.0/-1", ""] {

@@ -1,5 +1,5 @@
-//! The API under `/v1/`: objects in and out, machines, events. A thin edge; bodies are bounded, changes are for loopback
-//! and the networks the operator named.
+//! The API under `/v1/`: objects in and out, machines, events. A thin edge; bodies are bounded, all but `booted` is for
+//! loopback and the networks the operator named.
 
 mod machines;
 
@@ -13,45 +13,43 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{get, post};
 use log::error;
 use model::{Kind, ObjectName, parse_documents};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::access::may_change;
+use crate::access::is_operator;
 use crate::service::{ApplyError, DeleteError, Server};
 
 const MAX_APPLY: usize = 8 << 20;
 /// An empty line, so that both sides notice when the other is gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The routes. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: without it no change is accepted.
+/// The routes. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: without it nearly every call is refused.
 pub fn router(server: Server) -> Router {
-    let changes = Router::new()
+    // Hardware holds password hashes and user data: what operators may change, strangers on the wire may not even read.
+    let operators = Router::new()
         .route("/v1/apply", post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)))
-        .route("/v1/{kind}/{namespace}/{name}", delete(remove))
-        .route_layer(from_fn_with_state(server.clone(), only_allowed));
-    Router::new()
         .route("/v1/{kind}", get(list))
-        .route("/v1/{kind}/{namespace}/{name}", get(one))
+        .route("/v1/{kind}/{namespace}/{name}", get(one).delete(remove))
         .route("/v1/events", get(events))
-        .merge(machines::routes())
-        .merge(changes)
-        .with_state(server)
+        .merge(machines::for_operators())
+        .route_layer(from_fn_with_state(server.clone(), only_allowed));
+    operators.merge(machines::for_machines()).with_state(server)
 }
 
 async fn only_allowed(State(server): State<Server>, request: Request, next: Next) -> Response {
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     if request.headers().contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "changes are not taken from web pages");
+        return problem(StatusCode::FORBIDDEN, "calls are not taken from web pages");
     }
     match from {
-        Some(address) if may_change(address, &server.0.config.api_allow) => next.run(request).await,
+        Some(address) if is_operator(address, &server.0.config.api_allow) => next.run(request).await,
         Some(address) => {
-            problem(StatusCode::FORBIDDEN, format!("{address} may not change objects; --api-allow names networks that may"))
+            problem(StatusCode::FORBIDDEN, format!("{address} may not use the API; --api-allow names networks that may"))
         }
-        None => problem(StatusCode::FORBIDDEN, "changes are taken from known addresses only"),
+        None => problem(StatusCode::FORBIDDEN, "calls are taken from known addresses only"),
     }
 }
 

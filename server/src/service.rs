@@ -26,7 +26,7 @@ pub(crate) const TRIES: usize = 32;
 pub struct Config {
     /// The store's file; without it nothing survives the process.
     pub store: Option<PathBuf>,
-    /// Networks that may change objects besides loopback.
+    /// Networks that may use the API besides loopback.
     pub api_allow: Vec<Network>,
     /// How long a call for work is held open. Tinkerbell's agents expect about a minute.
     pub long_poll: Duration,

@@ -3,11 +3,17 @@
 
 mod lab;
 
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
 use futures_util::StreamExt;
 use lab::{Lab, MAC, apply, everything, hardware, soon, template, workflow};
 use proto::action_status_request::StateType;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 struct Api {
     client: Client,
@@ -252,5 +258,28 @@ async fn a_web_page_changes_nothing() {
     let api = Api::of(&lab);
     let request = api.client.post(format!("{}/v1/apply", api.base)).header("origin", "http://evil.example").body(everything());
     assert_eq!(request.send().await.unwrap().status().as_u16(), 403);
+    lab.stop().await;
+}
+
+#[tokio::test]
+async fn a_stranger_reads_nothing_and_may_only_say_that_it_booted() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    api.apply(&everything()).await;
+    let booted = format!("/v1/machines/{MAC}/booted");
+    for (method, path, from, code) in [
+        ("GET", "/v1/hardware", [10, 0, 0, 7], 403),
+        ("GET", "/v1/hardware/default/node-1", [10, 0, 0, 7], 403),
+        ("GET", "/v1/events", [10, 0, 0, 7], 403),
+        ("GET", &format!("/v1/machines/{MAC}"), [10, 0, 0, 7], 403),
+        ("DELETE", "/v1/hardware/default/node-1", [10, 0, 0, 7], 403),
+        ("POST", booted.as_str(), [10, 0, 0, 7], 204),
+        ("GET", "/v1/hardware", [127, 0, 0, 1], 200),
+    ] {
+        let mut request = Request::builder().method(method).uri(path).body(Body::from("up")).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((from, 4000))));
+        let answer = server::http::router(lab.server.clone()).oneshot(request).await.unwrap();
+        assert_eq!(answer.status().as_u16(), code, "{method} {path} from {from:?}");
+    }
     lab.stop().await;
 }

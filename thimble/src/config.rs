@@ -48,7 +48,7 @@ pub struct Settings {
     /// Listening address of the workflow service
     #[arg(long, env = "THIMBLE_GRPC", value_name = "IP:PORT")]
     pub grpc: Option<SocketAddr>,
-    /// Networks besides loopback that may change objects, comma separated CIDRs
+    /// Networks besides loopback that may use the API, comma separated CIDRs; the host of a separate `thimble boots` is one
     #[arg(long, env = "THIMBLE_API_ALLOW", value_name = "CIDRS")]
     pub api_allow: Option<String>,
     /// Send router advertisements, so that iPXE does not wait for IPv6

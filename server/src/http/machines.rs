@@ -17,10 +17,12 @@ use crate::service::Server;
 
 const MAX_BOOTED: usize = 4 << 10;
 
-pub(super) fn routes() -> Router<Server> {
-    Router::new()
-        .route("/v1/machines/{machine}", get(machine))
-        .route("/v1/machines/{machine}/booted", post(booted).layer(DefaultBodyLimit::max(MAX_BOOTED)))
+pub(super) fn for_operators() -> Router<Server> {
+    Router::new().route("/v1/machines/{machine}", get(machine))
+}
+
+pub(super) fn for_machines() -> Router<Server> {
+    Router::new().route("/v1/machines/{machine}/booted", post(booted).layer(DefaultBodyLimit::max(MAX_BOOTED)))
 }
 
 /// By MAC in any notation, or by the IP address of its Hardware.
