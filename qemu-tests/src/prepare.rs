@@ -26,6 +26,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iproute2", "the private network segment"),
     ("util-linux", "namespaces"),
     ("ca-certificates", "the ramdisk's CA bundle"),
+    ("cpio", "tests: a second reader of our archives"),
+    ("skopeo", "tests: a second reader of our images"),
+    ("tftp-hpa", "tests: a TFTP client"),
+    ("g++", "fuzz targets: libFuzzer"),
 ];
 
 /// Makes sure that every package is there.
