@@ -100,7 +100,7 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Watch) ->
         announced: announcement(&provisioner, &station)?,
         memory_touched: machine.memory_touched(),
         agent_peak: largest(&machine.serial.all("agent memory: VmHWM")?, r"VmHWM (\d+) kB")?,
-        memory_low: smallest(&machine.serial.all("agent memory: ")?, r"MemAvailable (\d+) kB")?,
+        memory_low: smallest(&machine.serial.all("agent memory: ")?, r"lowest MemAvailable (\d+) kB")?,
         timeline: follow.timeline,
         verified,
         machine,

@@ -49,6 +49,9 @@ enum Command {
         /// Show the names and run nothing
         #[arg(long)]
         list: bool,
+        /// Use the programs and images of the last run as they are
+        #[arg(long)]
+        reuse: bool,
     },
     /// Boot time and memory, as a table and as JSON
     Bench(bench::Arguments),
@@ -87,7 +90,7 @@ fn run(command: Command) -> Result<ExitCode> {
             suite::list();
             Ok(ExitCode::SUCCESS)
         }
-        Command::Test { filter, .. } => suite::run(filter.as_deref()),
+        Command::Test { filter, reuse, .. } => suite::run(filter.as_deref(), reuse),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Shell => shell::outside(),
         Command::Prepare => prepare::run(&say).map(|()| ExitCode::SUCCESS),

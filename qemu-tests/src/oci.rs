@@ -34,9 +34,8 @@ impl Image {
             "sh", "cat", "echo", "sleep", "dd", "sync", "touch", "mkdir", "ps", "kill", "true", "false", "uname", "mount", "tr",
             "wc",
         ] {
-            let mut header = tar::Header::new_gnu();
+            let mut header = header(0, 0o777);
             header.set_entry_type(tar::EntryType::Symlink);
-            header.set_size(0);
             archive.append_link(&mut header, format!("bin/{applet}"), "busybox").context("cannot write a layer")?;
         }
         if padding > 0 {
@@ -96,10 +95,18 @@ pub fn digest(data: &[u8]) -> String {
 }
 
 fn add_file(archive: &mut tar::Builder<Vec<u8>>, path: &str, data: &[u8], mode: u32) -> Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(data.len() as u64);
-    header.set_mode(mode);
+    let mut header = header(data.len() as u64, mode);
     archive.append_data(&mut header, path, data).with_context(|| format!("cannot add {path} to a layer"))
+}
+
+fn header(size: u64, mode: u32) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
 }
 
 /// Bytes that gzip cannot shrink, the same every time: SHA-256 of a counter.

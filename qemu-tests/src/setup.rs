@@ -144,7 +144,10 @@ pub fn workspace() -> Result<PathBuf> {
 
 /// A variable that cargo gives to the program it runs, and no person sets.
 fn inherited(name: &str) -> bool {
-    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_BIN_NAME" || name == "CARGO_CRATE_NAME"
+    name.starts_with("CARGO_PKG_")
+        || name.starts_with("CARGO_MANIFEST_")
+        || name == "CARGO_BIN_NAME"
+        || name == "CARGO_CRATE_NAME"
 }
 
 /// Cargo with its own output on the terminal.

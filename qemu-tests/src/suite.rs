@@ -62,7 +62,7 @@ impl Tally {
 }
 
 /// Everything, or with a filter only what matches it.
-pub fn run(filter: Option<&str>) -> Result<ExitCode> {
+pub fn run(filter: Option<&str>, reuse: bool) -> Result<ExitCode> {
     let wanted = |name: &str| filter.is_none_or(|words| name.contains(words) || slug(name).contains(words));
     let mut tally = Tally::default();
     let root = workspace()?;
@@ -75,8 +75,8 @@ pub fn run(filter: Option<&str>) -> Result<ExitCode> {
     if !chosen.is_empty() {
         let mut setup = None;
         tally.take("build the programs, ramdisk and Debian image", || {
-            setup = Some(Setup::build(&|text| println!("     {text}"))?);
-            Ok(Outcome::Passed)
+            setup = Some(if reuse { Setup::load()? } else { Setup::build(&|text| println!("     {text}"))? });
+            Ok(if reuse { Outcome::Skipped("--reuse".into()) } else { Outcome::Passed })
         });
         if let Some(setup) = setup {
             chosen.iter().for_each(|scenario| tally.take(scenario.name, || scenario_in_segment(&setup, scenario)));
@@ -120,7 +120,8 @@ fn fuzz(root: &Path) -> Result<Outcome> {
     let folder = root.join("fuzz");
     for name in FUZZ_TARGETS {
         let run = ["run", "--quiet", "--release", "--target", TARGET, "--bin", name, "--", FUZZ_SECONDS, "-verbosity=0"];
-        cargo(&folder, &run, &[]).with_context(|| format!("fuzz target {name}; the input that broke it is in {}", folder.display()))?;
+        cargo(&folder, &run, &[])
+            .with_context(|| format!("fuzz target {name}; the input that broke it is in {}", folder.display()))?;
     }
     Ok(Outcome::Passed)
 }
