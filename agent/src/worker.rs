@@ -2,7 +2,6 @@
 
 mod connection;
 mod decide;
-mod detail;
 
 use std::time::{Duration, SystemTime};
 

@@ -3,9 +3,9 @@
 use std::error::Error as _;
 
 use proto::ActionResponse;
+use proto::detail::says_no_action_available;
 use tonic::{Code, Status};
 
-use super::detail;
 use crate::action::Action;
 
 /// What came of asking for an action.
@@ -54,7 +54,7 @@ pub fn reported(answer: Result<(), Status>) -> Reported {
 
 /// Tinkerbell's server says it with NotFound or FailedPrecondition; the violation may come with any code.
 fn says_nothing_to_do(status: &Status) -> bool {
-    matches!(status.code(), Code::NotFound | Code::FailedPrecondition) || detail::no_action_available(status.details())
+    matches!(status.code(), Code::NotFound | Code::FailedPrecondition) || says_no_action_available(status.details())
 }
 
 /// Made on our side: the request or its answer got lost on the way.
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn every_way_to_say_nothing_is_understood() {
-        let violation = detail::encoded("PRECONDITION_FAILURE_VIOLATION_NO_ACTION_AVAILABLE");
+        let violation = proto::detail::no_action_available(2, "nothing");
         for (case, answer) in [
             ("NotFound", Err(Status::not_found("no Workflows found"))),
             ("FailedPrecondition", Err(Status::failed_precondition("Workflow is in preparing state"))),
@@ -97,7 +97,7 @@ mod tests {
         }
         let lost = Status::from_error(Box::new(std::io::Error::other("connection reset")));
         assert_eq!(asked(Err(lost)), Asked::Unreachable("connection reset".into()));
-        let other = detail::encoded("SOMETHING_ELSE");
+        let other = b"\xff not a status".to_vec();
         assert!(matches!(asked(Err(Status::with_details(Code::Unknown, "x", other.into()))), Asked::Trouble(_)));
     }
 

@@ -1,5 +1,7 @@
 //! The gRPC contract between agent and server: Tinkerbell's `proto.WorkflowService`, second generation.
 
+pub mod detail;
+
 mod generated {
     #![allow(clippy::all)]
     tonic::include_proto!("proto");
