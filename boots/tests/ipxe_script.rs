@@ -65,7 +65,7 @@ fn the_state_decides_where_the_machine_goes() {
     let reason = || "workflow install-m1 has succeeded".to_owned();
     let state = |boot| script(&Machine { boot, ..machine(KNOWN) });
     let local = state(BootState::Local { reason: reason() });
-    assert!(local.ends_with("echo thimble: booting from the local disk: workflow install-m1 has succeeded\nexit 0\n"), "{local}");
+    assert!(local.ends_with("echo thimble: booting from the local disk: workflow install-m1 has succeeded\niseq ${platform} efi && exit 1 || exit 0\n"), "{local}");
     assert!(!local.contains("kernel "));
     assert!(state(BootState::Wait { reason: reason() }).contains("kernel http://"), "it waits inside the environment");
 }

@@ -32,14 +32,17 @@ fn title(machine: &Machine) -> String {
     format!("#!ipxe\necho thimble: {} {}: {}\n", plain(&machine.name), machine.mac, plain(machine.boot.reason()))
 }
 
-/// Exit code 0 ends iPXE's own loop over its devices, so that the firmware goes on to the disk.
+/// On to the firmware's next boot device. Exit code 0 ends the BIOS ROM's own loop over its devices; a UEFI firmware takes
+/// a boot program that ends in success for a person who wants the setup menu, and goes on only after a failure.
+const NEXT_DEVICE: &str = "iseq ${platform} efi && exit 1 || exit 0\n";
+
 fn local(machine: &Machine, reason: &str) -> String {
-    format!("{}echo thimble: booting from the local disk: {}\nexit 0\n", title(machine), plain(reason))
+    format!("{}echo thimble: booting from the local disk: {}\n{NEXT_DEVICE}", title(machine), plain(reason))
 }
 
 fn chain(machine: &Machine, url: &str) -> String {
     let url = url.split_whitespace().collect::<String>();
-    format!("{}chain --autofree {url} || goto failed\nexit 0\n{}", title(machine), failed("the script of this Hardware"))
+    format!("{}chain --autofree {url} || goto failed\n{NEXT_DEVICE}{}", title(machine), failed("the script of this Hardware"))
 }
 
 fn custom(contents: &str) -> String {
