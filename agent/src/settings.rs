@@ -18,6 +18,7 @@ pub struct Settings {
     /// Registries spoken to in plain HTTP, as they appear in image references (`host` or `host:port`).
     pub insecure_registries: BTreeSet<String>,
     pub syslog_host: Option<String>,
+    pub syslog_port: u16,
     pub log: LogTarget,
     pub backoff_max: Duration,
     pub detect_attributes: bool,
@@ -69,6 +70,7 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 const GRPC_PORT: u16 = 42113;
+const SYSLOG_PORT: u16 = 514;
 /// A flag, the names in the environment that set the same thing (the last one that is set wins), and whether it takes no value.
 struct Setting {
     flag: &'static str,
@@ -94,6 +96,7 @@ const SETTINGS: &[Setting] = &[
     value("registry-pass", &["AGENT_REGISTRY_PASS", "REGISTRY_PASSWORD"]),
     value("insecure-registries", &["INSECURE_REGISTRIES"]),
     value("syslog-host", &["SYSLOG_HOST"]),
+    value("syslog-port", &["SYSLOG_PORT"]),
     value("log", &["THIMBLE_LOG"]),
     value("backoff-max-interval", &["AGENT_BACKOFF_MAX_INTERVAL"]),
     switch("attribute-detection", &["AGENT_ATTRIBUTE_DETECTION"]),
@@ -157,6 +160,7 @@ impl Settings {
             }
         };
         let backoff_max = duration(raw("backoff-max-interval"), &mut wrong);
+        let syslog_port = port("SYSLOG_PORT", raw("syslog-port"), SYSLOG_PORT, &mut wrong);
         if !wrong.is_empty() {
             return Err(Mistakes(wrong));
         }
@@ -171,6 +175,7 @@ impl Settings {
             },
             insecure_registries: list(&raw("insecure-registries").unwrap_or_default()),
             syslog_host: raw("syslog-host"),
+            syslog_port,
             log,
             backoff_max,
             detect_attributes,
@@ -220,6 +225,14 @@ fn boolean(flag: &str, text: Option<String>, default: bool, wrong: &mut Vec<Stri
             default
         }
     }
+}
+
+fn port(name: &str, text: Option<String>, default: u16, wrong: &mut Vec<String>) -> u16 {
+    let Some(text) = text else { return default };
+    text.parse().ok().filter(|port| *port > 0).unwrap_or_else(|| {
+        wrong.push(format!("{name} is {text:?}: use a number from 1 to 65535"));
+        default
+    })
 }
 
 /// Whole seconds, or a number with `s` or `ms` behind it.
@@ -308,6 +321,16 @@ mod tests {
         ] {
             assert_eq!(with_port(given), want);
         }
+    }
+
+    #[test]
+    fn the_syslog_port_is_the_one_given_or_514() {
+        let env = |port: &'static str| [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("SYSLOG_PORT", port)];
+        for (given, want) in [("", 514), ("5514", 5514)] {
+            assert_eq!(read("", &env(given)).unwrap().syslog_port, want);
+        }
+        let error = read("", &env("0")).unwrap_err().to_string();
+        assert!(error.contains("SYSLOG_PORT is \"0\""), "{error}");
     }
 
     #[test]

@@ -17,8 +17,6 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::settings::{LogTarget, Settings};
 use rfc5424::Message;
 
-const SYSLOG_PORT: u16 = 514;
-
 /// An action's line, for the structured data that lets one action be followed on the server.
 #[derive(Debug, Clone, Copy)]
 pub struct ActionLine<'a> {
@@ -40,7 +38,7 @@ static SINK: OnceLock<Sink> = OnceLock::new();
 pub fn install(settings: &Settings) {
     let sink = Sink {
         kmsg: (settings.log == LogTarget::Kmsg).then(kmsg::open).flatten(),
-        syslog: settings.syslog_host.as_deref().and_then(connect),
+        syslog: settings.syslog_host.as_deref().and_then(|host| connect(host, settings.syslog_port)),
         hostname: settings.id.clone(),
         lost: AtomicU64::new(0),
     };
@@ -60,8 +58,8 @@ pub fn action_line(origin: ActionLine<'_>, text: &str) {
     }
 }
 
-fn connect(host: &str) -> Option<UdpSocket> {
-    let address = (host, SYSLOG_PORT).to_socket_addrs().ok()?.next()?;
+fn connect(host: &str, port: u16) -> Option<UdpSocket> {
+    let address = (host, port).to_socket_addrs().ok()?.next()?;
     let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).ok()?;
     socket.set_nonblocking(true).ok()?;
@@ -117,4 +115,17 @@ impl Log for Front {
     }
 
     fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_syslog_server_is_spoken_to_on_the_port_given() {
+        for (host, peer) in [("127.0.0.1", "127.0.0.1:5514"), ("::1", "[::1]:5514")] {
+            let socket = connect(host, 5514).and_then(|socket| socket.peer_addr().ok());
+            assert_eq!(socket.map(|peer| peer.to_string()).as_deref(), Some(peer));
+        }
+    }
 }
