@@ -46,8 +46,21 @@ impl Journal {
     pub fn write(&mut self, entry: Entry) {
         if let Err(error) = replace(&self.path, &entry) {
             log::warn!("cannot write {}: {error}; a restart would forget the current action", self.path.display());
+            if matches!(entry, Entry::Running { .. }) {
+                self.forget();
+            }
         }
         self.entry = Some(entry);
+    }
+
+    /// What an earlier action earned, a reboot for instance, must not be taken for this one's.
+    fn forget(&self) {
+        for path in [self.path.with_extension("new"), self.path.clone()] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => log::warn!("cannot remove {}: {error}", path.display()),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -87,6 +100,17 @@ mod tests {
         assert_eq!(attempt(Some(&running), &action("b")), 1);
         assert_eq!(attempt(Some(&Entry::Acknowledged { action: action("a"), success: true }), &action("a")), 1);
         assert_eq!(attempt(None, &action("a")), 1);
+    }
+
+    #[test]
+    fn a_start_that_cannot_be_written_leaves_no_older_success_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal.json");
+        let mut journal = Journal::open(&path);
+        journal.write(Entry::Acknowledged { action: action("a"), success: true });
+        fs::create_dir(directory.path().join("journal.new")).unwrap(); // as a full tmpfs would, this stops every write
+        journal.write(Entry::Running { action: action("b"), attempt: 1 });
+        assert_eq!(Journal::open(&path).entry(), None);
     }
 
     #[test]
