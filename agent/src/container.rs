@@ -7,7 +7,7 @@ mod output;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -78,8 +78,7 @@ pub async fn run(order: &Order<'_>) -> io::Result<Ended> {
     ];
     let timed_out = supervise(&mut child, notes.clone(), order).await?;
     finish([Some(listener)].into_iter().chain(readers).flatten()).await;
-    let group = cgroup::of(order.id);
-    tokio::task::spawn_blocking(move || cgroup::remove(&group)).await.map_err(io::Error::other)??;
+    dissolve(cgroup::of(order.id)).await;
     let tail = output.lock().map(|mut o| o.finish()).unwrap_or_default();
     Ok(Ended { end: verdict(&notes.borrow(), timed_out), tail })
 }
@@ -143,7 +142,7 @@ async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: 
     let started = async { notes.wait_for(|h| h.started.is_some() || h.closed).await.ok().and_then(|h| h.started) };
     let pid = match timeout(START_LIMIT, started).await {
         Ok(pid) => pid,
-        Err(_) => return kill(child, order).await.map(|()| true),
+        Err(_) => return kill(child, &cgroup::of(order.id)).await.map(|()| true),
     };
     let Some(limit) = order.limit else {
         child.wait().await?;
@@ -162,14 +161,34 @@ async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: 
             return Ok(true);
         }
     }
-    kill(child, order).await.map(|()| true)
+    kill(child, &cgroup::of(order.id)).await.map(|()| true)
 }
 
-async fn kill(child: &mut Child, order: &Order<'_>) -> io::Result<()> {
-    cgroup::kill(&cgroup::of(order.id))?;
-    match timeout(GRACE, child.wait()).await {
-        Ok(status) => status.map(drop),
-        Err(_) => child.kill().await,
+/// A child that does not even obey SIGKILL is left behind: waiting for a broken disk would take the agent along.
+async fn kill(child: &mut Child, group: &Path) -> io::Result<()> {
+    match cgroup::kill(group) {
+        Ok(()) => {
+            if let Ok(status) = timeout(GRACE, child.wait()).await {
+                return status.map(drop);
+            }
+        }
+        Err(error) => log::warn!("cannot kill the processes in {}: {error}", group.display()),
+    }
+    child.start_kill()?;
+    if timeout(GRACE, child.wait()).await.is_err() {
+        log::error!("the process that owns the container in {} does not end: going on without it", group.display());
+    }
+    Ok(())
+}
+
+/// How the action ended is known by now; a process that does not die changes nothing of that.
+async fn dissolve(group: PathBuf) {
+    let removed = tokio::task::spawn_blocking({
+        let group = group.clone();
+        move || cgroup::remove(&group)
+    });
+    if let Err(error) = removed.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        log::error!("cannot end everything the action left running in {}: {error}", group.display());
     }
 }
 
@@ -226,7 +245,31 @@ async fn read(stream: &'static str, mut pipe: impl AsyncRead + Unpin, output: Ar
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    /// A cgroup that neither kills nor goes.
+    fn stubborn_group() -> tempfile::TempDir {
+        let group = tempfile::tempdir().unwrap();
+        std::fs::create_dir(group.path().join("cgroup.kill")).unwrap();
+        group
+    }
+
+    #[tokio::test]
+    async fn a_cgroup_that_cannot_be_killed_does_not_save_the_child() {
+        let group = stubborn_group();
+        let mut child = Command::new("sleep").arg("1000").kill_on_drop(true).spawn().unwrap();
+        kill(&mut child, group.path()).await.unwrap();
+        let status = child.try_wait().unwrap().map(|status| status.to_string());
+        assert_eq!(status.as_deref(), Some("signal: 9 (SIGKILL)"));
+    }
+
+    #[tokio::test]
+    async fn a_cgroup_that_stays_does_not_hide_how_the_action_ended() {
+        let group = stubborn_group();
+        dissolve(group.path().to_owned()).await;
+        assert!(group.path().exists());
+    }
 
     fn heard(notes: Vec<Note>) -> Heard {
         let mut heard = Heard::default();
