@@ -40,7 +40,7 @@ impl Store {
         let store = Self { root: root.to_owned() };
         doing("create", root, fs::create_dir_all(root))?;
         for path in store.entries()? {
-            if path.to_string_lossy().ends_with(PARTIAL) {
+            if is_partial(&path) {
                 doing("remove", &path, fs::remove_dir_all(&path))?;
             }
         }
@@ -74,6 +74,7 @@ impl Store {
         let mut gone = 0;
         for path in self.entries()? {
             if path.file_name().is_some_and(|n| n != keep.hex()) {
+                let path = condemn(path)?;
                 doing("remove", &path, fs::remove_dir_all(&path))?;
                 gone += 1;
             }
@@ -85,6 +86,25 @@ impl Store {
         let read = doing("read", &self.root, fs::read_dir(&self.root))?;
         Ok(read.flatten().map(|entry| entry.path()).collect())
     }
+}
+
+fn is_partial(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(PARTIAL)
+}
+
+/// An agent that is killed while it removes an image must not find the rest of it and take that for the whole.
+fn condemn(path: PathBuf) -> Result<PathBuf, StoreError> {
+    if is_partial(&path) {
+        return Ok(path);
+    }
+    let mut name = path.clone().into_os_string();
+    name.push(PARTIAL);
+    let condemned = PathBuf::from(name);
+    if condemned.exists() {
+        doing("remove", &condemned, fs::remove_dir_all(&condemned))?;
+    }
+    doing("rename", &path, fs::rename(&path, &condemned))?;
+    Ok(condemned)
 }
 
 pub struct Partial {
@@ -119,4 +139,33 @@ impl Drop for Partial {
 
 fn doing<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
     result.map_err(|source| StoreError { what, path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_half_removed_is_no_image() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let digest = Digest::of(b"image");
+        store.begin(&digest).unwrap().commit(ImageConfig::default()).unwrap();
+        assert!(store.get(&digest).is_some());
+        let condemned = condemn(root.path().join(digest.hex())).unwrap(); // killed here
+        assert!(condemned.join("config.json").exists() && store.get(&digest).is_none());
+        Store::open(root.path()).unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn every_image_but_one_can_be_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let digests = [b"a", b"b", b"c"].map(|name| Digest::of(name));
+        digests.iter().for_each(|digest| drop(store.begin(digest).unwrap().commit(ImageConfig::default()).unwrap()));
+        assert_eq!(store.evict_all_but(&digests[1]).unwrap(), 2);
+        assert_eq!(digests.each_ref().map(|digest| store.get(digest).is_some()), [false, true, false]);
+    }
 }
