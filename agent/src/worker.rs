@@ -3,7 +3,7 @@
 mod connection;
 mod decide;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use proto::{ActionRequest, AgentAttributes};
 use tokio::time::sleep;
@@ -46,6 +46,7 @@ impl<E: Execute> Worker<E> {
         }
         let mut pace = Pace { backoff: Backoff::new(backoff::FIRST, self.backoff_max), said: String::new() };
         loop {
+            let asked = Instant::now();
             match self.ask(&mut pace).await {
                 Asked::Work(action) => {
                     if let Some(power) = self.serve(&action, &mut pace).await {
@@ -54,7 +55,7 @@ impl<E: Execute> Worker<E> {
                 }
                 Asked::Nothing => {
                     pace.say("waiting for work");
-                    pace.rest().await;
+                    sleep(pace.idle(asked.elapsed())).await;
                 }
                 Asked::Unreachable(why) => {
                     pace.say(&format!("server {why}: trying again until it answers"));
@@ -182,6 +183,15 @@ struct Pace {
 impl Pace {
     async fn rest(&mut self) {
         sleep(self.backoff.pause(backoff::random())).await;
+    }
+
+    /// A server that held the question is asked again at once: work that comes meanwhile would wait for us.
+    fn idle(&mut self, held: Duration) -> Duration {
+        if held < QUIET {
+            return self.backoff.pause(backoff::random());
+        }
+        self.backoff.reset();
+        Duration::ZERO
     }
 
     fn say(&mut self, text: &str) {

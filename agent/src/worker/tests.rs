@@ -165,3 +165,11 @@ async fn an_acknowledged_power_request_survives_a_restart() {
         assert_eq!(work.resume().await, want);
     }
 }
+
+#[test]
+fn a_question_that_was_held_is_asked_again_at_once_and_any_other_with_growing_pauses() {
+    let mut pace = Pace { backoff: Backoff::new(backoff::FIRST, Duration::from_secs(5)), said: String::new() };
+    (0..20).for_each(|_| assert!(!pace.idle(Duration::from_millis(3)).is_zero()));
+    assert_eq!(pace.idle(Duration::from_secs(60)), Duration::ZERO);
+    assert!(pace.idle(Duration::ZERO) <= backoff::FIRST * 3 / 2, "the earlier pauses are forgotten");
+}
