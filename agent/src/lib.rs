@@ -26,6 +26,7 @@ mod tls;
 mod worker;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -54,17 +55,22 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(unknown) => {
-            eprintln!("agent: {unknown}");
+            complain(&unknown);
             ExitCode::from(exit::USAGE)
         }
     }
+}
+
+/// Before there is a log. In one piece, because stderr may be the kernel log, where each write is a record of its own.
+fn complain(what: &dyn std::fmt::Display) {
+    let _ = std::io::stderr().write_all(format!("thimble: agent: {what}\n").as_bytes());
 }
 
 fn run(flags: &[OsString]) -> u8 {
     let settings = match Settings::read(flags, |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(mistakes) => {
-            eprintln!("agent: {mistakes}");
+            complain(&mistakes);
             return exit::USAGE;
         }
     };

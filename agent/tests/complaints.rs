@@ -1,0 +1,26 @@
+//! What the agent says before it has a log: on the ramdisk its stderr is the kernel log, which shows each write by itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+#[test]
+fn wrong_arguments_and_settings_are_one_record_that_bears_our_name() {
+    for (args, want) in [
+        (&["run"][..], "thimble: agent: wrong settings: WORKER_ID (or -id) is not set; "),
+        (&["vmlinuz"], "thimble: agent: no role is called \"vmlinuz\""),
+    ] {
+        // A datagram is a write, as a record of the kernel log is.
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
+        let status = command.args(args).env_clear().stderr(Stdio::from(OwnedFd::from(theirs))).status().unwrap();
+        assert_eq!(status.code(), Some(2));
+        let mut buffer = [0; 4096];
+        let length = ours.recv(&mut buffer).unwrap();
+        let record = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        assert!(record.starts_with(want) && record.ends_with('\n') && record.lines().count() == 1, "{record:?}");
+    }
+}
