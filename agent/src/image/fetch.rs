@@ -33,6 +33,9 @@ pub async fn feed(
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
+        if position > 0 && position >= blob.size {
+            return Ok(()); // broken after the last byte: there is no rest to ask for, and the digest judges
+        }
         if position > before {
             retry.progress();
         }

@@ -2,10 +2,12 @@
 
 mod tree;
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use sha2::Digest as _;
 
@@ -18,6 +20,8 @@ use tree::{Attributes, Tree};
 const ZSTD_WINDOW_LOG: u32 = 23;
 const ENTRIES_MAX: usize = 2_000_000;
 const PATH_MAX: usize = 4096;
+/// Long names and extended attributes of one entry; they are held in memory, and a few packed bytes can make gigabytes.
+const HEADERS_MAX: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
@@ -95,15 +99,39 @@ fn decoder<'a>(mut stream: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> 
 }
 
 fn unpack(stream: impl BufRead, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
-    let mut archive = tar::Archive::new(decoder(stream).map_err(LayerError::Decode)?);
+    let allowance = Rc::new(Cell::new(HEADERS_MAX));
+    let metered = Metered { inner: decoder(stream).map_err(LayerError::Decode)?, allowance: allowance.clone() };
+    let mut archive = tar::Archive::new(metered);
     let mut unpacker = Unpacker::new(root, budget)?;
     for (count, entry) in archive.entries().map_err(LayerError::Decode)?.enumerate() {
         if count >= ENTRIES_MAX {
             return Err(LayerError::TooMany);
         }
-        unpacker.entry(&mut entry.map_err(LayerError::Decode)?)?;
+        let mut entry = entry.map_err(LayerError::Decode)?;
+        allowance.set(u64::MAX); // content goes to files, which the budget counts
+        unpacker.entry(&mut entry)?;
+        io::copy(&mut entry, &mut io::sink()).map_err(LayerError::Decode)?;
+        allowance.set(HEADERS_MAX);
     }
     Ok(())
+}
+
+/// Refuses to read on when the allowance is used up.
+struct Metered<R> {
+    inner: R,
+    allowance: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let allowed = usize::try_from(self.allowance.get()).unwrap_or(usize::MAX).min(buffer.len());
+        if allowed == 0 && !buffer.is_empty() {
+            return Err(io::Error::other(format!("the headers of an entry take more than {HEADERS_MAX} bytes")));
+        }
+        let count = self.inner.read(buffer.get_mut(..allowed).unwrap_or_default())?;
+        self.allowance.set(self.allowance.get() - count as u64);
+        Ok(count)
+    }
 }
 
 struct Unpacker<'a, B> {

@@ -194,11 +194,11 @@ impl Puller {
 
     /// Refuses before any layer moves. Images of earlier actions make room first.
     async fn admit(&self, image: &Reference, digest: &Digest, layers: &[Descriptor]) -> Result<(), PullError> {
-        let Err(first) = self.fits(image, layers).await else { return Ok(()) };
-        if self.store.evict_all_but(digest)? > 0 && self.fits(image, layers).await.is_ok() {
-            return Ok(());
+        let mut fits = self.fits(image, layers).await;
+        if fits.is_err() && self.store.evict_all_but(digest)? > 0 {
+            fits = self.fits(image, layers).await;
         }
-        Err(PullError::NoSpace { image: image.to_string(), source: first })
+        fits.map_err(|source| PullError::NoSpace { image: image.to_string(), source })
     }
 
     async fn fits(&self, image: &Reference, layers: &[Descriptor]) -> Result<(), NoSpace> {

@@ -62,6 +62,29 @@ async fn a_broken_connection_is_resumed_where_it_broke() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_after_the_last_byte_has_brought_the_whole_blob() {
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let layer = gzip(&tar(&[("a", "1")]));
+    let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
+    registry.trouble(&digest(&layer), &[Trouble::CutAtTheEnd]);
+    let pulled = puller(root.path(), &[], plenty).pull(&image).await.unwrap();
+    assert!(pulled.rootfs.join("a").exists());
+    assert_eq!(registry.requests(&digest(&layer)), 1);
+}
+
+#[tokio::test]
+async fn a_token_service_that_never_ends_or_talks_nonsense_is_refused_at_once() {
+    for (token, want) in [("x".repeat(8 << 20), "with more than 4194304 bytes"), ("\"".to_owned(), "whose answer is no token")] {
+        let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+        let image = registry.image("tool", &[], CONFIG);
+        registry.inner.lock().unwrap().token = Some(token);
+        let error = puller(root.path(), &[], plenty).pull(&image).await.unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
+        assert_eq!(registry.requests("/token"), 1);
+    }
+}
+
+#[tokio::test]
 async fn failures_have_typed_reasons_and_leave_nothing() {
     let layer = gzip(&tar(&[("a", &random_text(100_000))]));
     let manifest = "manifests/latest";
@@ -122,6 +145,17 @@ async fn an_older_image_makes_room() {
     assert!(image.rootfs.join("b").exists());
     assert_eq!(registry.requests("/v2/one/blobs"), 2);
     assert_eq!(left(root.path()).len(), 1, "the first image is gone: {:?}", left(root.path()));
+}
+
+#[tokio::test]
+async fn a_refusal_after_making_room_says_how_much_room_there_is() {
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let mut puller = puller(root.path(), &[], |root| if fs::read_dir(root).unwrap().count() == 0 { 5000 } else { 10 });
+    let one = registry.image("one", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+    let two = registry.image("two", &[(TAR, tar(&[("b", &random_text(10_000))]))], CONFIG);
+    puller.pull(&one).await.unwrap();
+    let error = puller.pull(&two).await.unwrap_err();
+    assert!(Reason::from(&error).text().ends_with("(5000 bytes)"), "{}", Reason::from(&error).text());
 }
 
 #[tokio::test]

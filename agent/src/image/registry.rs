@@ -46,6 +46,12 @@ pub enum RequestError {
     Status { registry: String, what: String, status: StatusCode },
     #[error("registry {registry} answers {what} with more than {DOCUMENT_MAX} bytes")]
     TooLarge { registry: String, what: String },
+    #[error("registry {registry} names a token service whose answer is no token")]
+    Token {
+        registry: String,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 /// What trying again could bring.
@@ -65,7 +71,7 @@ impl RequestError {
             Self::Unreachable { source, .. } if source.is_builder() || source.is_redirect() => Hope::None,
             Self::Unreachable { .. } => Hope::Absent,
             Self::Status { status, .. } => hope_of_status(status.as_u16()),
-            Self::NotFound { .. } | Self::Denied { .. } | Self::TooLarge { .. } => Hope::None,
+            Self::NotFound { .. } | Self::Denied { .. } | Self::TooLarge { .. } | Self::Token { .. } => Hope::None,
         }
     }
 
@@ -112,16 +118,9 @@ impl Client {
 
     /// A small document, whole, with the digest the registry gives it.
     pub async fn document(&self, image: &Reference, path: &str, accept: &str) -> Result<(Vec<u8>, Option<String>), RequestError> {
-        let mut response = self.get(image, path, &|request| request.header(ACCEPT, accept)).await?;
+        let response = self.get(image, path, &|request| request.header(ACCEPT, accept)).await?;
         let named = response.headers().get("docker-content-digest").and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|source| unreachable(image, source))? {
-            if body.len() + chunk.len() > DOCUMENT_MAX {
-                return Err(RequestError::TooLarge { registry: image.registry.clone(), what: path.to_owned() });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok((body, named))
+        Ok((whole(image, path, response).await?, named))
     }
 
     /// A blob from byte `start` on. The answer may begin at 0 all the same: its status says so.
@@ -137,7 +136,7 @@ impl Client {
         if response.status() != StatusCode::PARTIAL_CONTENT {
             return None;
         }
-        response.bytes().await.ok()?.as_ref().try_into().ok()
+        whole(image, digest, response).await.ok()?.as_slice().try_into().ok()
     }
 
     async fn get(&self, image: &Reference, path: &str, dress: &Dress<'_>) -> Result<Response, RequestError> {
@@ -183,8 +182,8 @@ impl Client {
                 let header = login.map(|l| basic(&l.username, &l.password));
                 let response = self.send(image, self.http.get(url), header.as_deref()).await?;
                 let response = checked(image, "a token", response)?;
-                let token: Token = response.json().await.map_err(|source| unreachable(image, source))?;
-                Ok(token.into_header())
+                let token = serde_json::from_slice::<Token>(&whole(image, "a token", response).await?);
+                token.map(Token::into_header).map_err(|source| RequestError::Token { registry: image.registry.clone(), source })
             }
         }
     }
@@ -205,6 +204,18 @@ type Dress<'a> = dyn Fn(RequestBuilder) -> RequestBuilder + Sync + 'a;
 
 fn unreachable(image: &Reference, source: reqwest::Error) -> RequestError {
     RequestError::Unreachable { registry: image.registry.clone(), source: source.without_url() }
+}
+
+/// The body of a small answer; whoever sends more does not fill our memory with it.
+async fn whole(image: &Reference, what: &str, mut response: Response) -> Result<Vec<u8>, RequestError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|source| unreachable(image, source))? {
+        if body.len() + chunk.len() > DOCUMENT_MAX {
+            return Err(RequestError::TooLarge { registry: image.registry.clone(), what: what.to_owned() });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn checked(image: &Reference, what: &str, response: Response) -> Result<Response, RequestError> {

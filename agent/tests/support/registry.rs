@@ -20,6 +20,8 @@ pub enum Trouble {
     Status(u16),
     /// Half of the content, then the connection breaks.
     Cut,
+    /// All of the content, then the connection breaks before its proper end.
+    CutAtTheEnd,
     /// Other bytes of the same length.
     Corrupt,
 }
@@ -154,21 +156,28 @@ fn content(headers: &HeaderMap, media: String, mut bytes: Vec<u8>, trouble: Opti
         Some(last) => all.saturating_sub(last.parse().unwrap()),
         None => r.trim_end_matches('-').parse().unwrap(),
     });
+    if start >= all && range.is_some() {
+        return Response::builder().status(StatusCode::RANGE_NOT_SATISFIABLE).body(Body::empty()).unwrap();
+    }
     let part = bytes[start..].to_vec();
-    let mut response = Response::builder().header(header::CONTENT_TYPE, media).header(header::CONTENT_LENGTH, part.len());
+    let mut response = Response::builder().header(header::CONTENT_TYPE, media);
+    if !matches!(trouble, Some(Trouble::CutAtTheEnd)) {
+        response = response.header(header::CONTENT_LENGTH, part.len());
+    }
     if range.is_some() {
         response = response
             .status(StatusCode::PARTIAL_CONTENT)
             .header(header::CONTENT_RANGE, format!("bytes {start}-{}/{all}", all - 1));
     }
-    if let Some(Trouble::Cut) = trouble {
-        let half = part[..part.len() / 2].to_vec();
+    if let Some(cut @ (Trouble::Cut | Trouble::CutAtTheEnd)) = trouble {
+        let sent = if matches!(cut, Trouble::Cut) { part.len() / 2 } else { part.len() };
+        let half = part[..sent].to_vec();
         let then = move |turn: u8| {
             let half = half.clone();
             async move {
                 match turn {
                     0 => Some((Ok(half), 1)),
-                    // Time for the half to leave before the connection breaks.
+                    // Time for what was sent to leave before the connection breaks.
                     _ => {
                         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
                         Some((Err(std::io::Error::other("cut")), 2))

@@ -155,3 +155,53 @@ fn a_window_larger_than_the_machine_can_spare_is_refused() {
     let (_root, result) = unpack_all(&[bytes]);
     assert!(matches!(result, Err(LayerError::Decode(_))), "{result:?}");
 }
+
+#[test]
+fn headers_without_end_do_not_eat_the_memory() {
+    let huge = vec![b'a'; 64 << 20];
+    for kind in [tar::EntryType::XHeader, tar::EntryType::GNULongName] {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(huge.len() as u64);
+        header.set_cksum();
+        builder.append(&header, huge.as_slice()).unwrap();
+        let (_root, result) = unpack_all(&[gzip(&builder.into_inner().unwrap())]);
+        let Err(LayerError::Decode(source)) = result else { panic!("{result:?}") };
+        assert!(source.to_string().contains("take more than 1048576 bytes"), "{source}");
+    }
+}
+
+#[test]
+fn an_entry_of_an_unknown_kind_is_passed_over_whatever_its_size() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::new(b'V'));
+    header.set_path("volume").unwrap();
+    header.set_mode(0o644);
+    header.set_size(3 << 20);
+    header.set_cksum();
+    builder.append(&header, vec![0; 3 << 20].as_slice()).unwrap();
+    let mut bytes = builder.into_inner().unwrap();
+    bytes.truncate(bytes.len() - 1024); // the end of the archive
+    bytes.extend(tar(&[("after", "2")]));
+    let (root, result) = unpack_all(&[bytes]);
+    result.unwrap();
+    assert_eq!(text(&root, "after").as_deref(), Some("2"));
+}
+
+#[test]
+fn a_pipe_has_the_permissions_of_the_archive_whatever_ours_are() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Fifo);
+    header.set_size(0);
+    header.set_mode(0o666);
+    header.set_path("pipe").unwrap();
+    header.set_cksum();
+    builder.append(&header, std::io::empty()).unwrap();
+    let (root, result) = unpack_all(&[builder.into_inner().unwrap()]);
+    result.unwrap();
+    let metadata = fs::symlink_metadata(root.path().join("rootfs/pipe")).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o666);
+}

@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
-    fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
+    fchmod, fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -87,7 +88,10 @@ impl Tree {
             _ => (FileType::Fifo, 0),
         };
         match mknodat(parent, name, file_type, Mode::from_raw_mode(attributes.mode), device) {
-            Ok(()) => adorn_at(parent, name, attributes),
+            Ok(()) => {
+                chmodat(parent, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?; // mknod asks the umask
+                adorn_at(parent, name, attributes)
+            }
             Err(Errno::PERM) => Ok(()), // an unprivileged agent; the container gets its devices from devtmpfs anyway
             Err(error) => Err(error.into()),
         }
