@@ -22,7 +22,7 @@ pub enum BadVolume {
     Source { volume: String, name: String },
     #[error("volume {volume:?} has the unknown option {option:?}")]
     Option { volume: String, option: String },
-    #[error("volume {0:?} would hide /dev: the machine's devices are there already")]
+    #[error("volume {0:?} has its destination in /dev, which is the machine's own: choose another path")]
     Dev(String),
 }
 
@@ -34,7 +34,7 @@ pub fn volumes(binds: &[String], host: &Host) -> Result<Vec<Volume>, BadVolume> 
         if volume.destination.starts_with("/dev") && volume.source == volume.destination {
             continue;
         }
-        if volume.destination == Path::new("/dev") {
+        if volume.destination.starts_with("/dev") {
             return Err(BadVolume::Dev(bind.clone()));
         }
         volumes.push(volume);
@@ -151,6 +151,8 @@ mod tests {
     fn the_usual_dev_volume_changes_nothing_and_another_one_is_refused() {
         let usual = ["/dev:/dev".to_owned(), "/dev/shm:/dev/shm".to_owned()];
         assert_eq!(volumes(&usual, &host()), Ok(vec![]));
-        assert!(matches!(volumes(&["/x:/dev".to_owned()], &host()), Err(BadVolume::Dev(_))));
+        for hidden in ["/x:/dev", "/x:/dev/x"] {
+            assert!(matches!(volumes(&[hidden.to_owned()], &host()), Err(BadVolume::Dev(_))), "{hidden}");
+        }
     }
 }
