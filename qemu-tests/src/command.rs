@@ -65,10 +65,6 @@ impl Daemon {
         self.child.id()
     }
 
-    pub fn log(&self) -> &Path {
-        &self.log
-    }
-
     /// `None` while it runs.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("cannot ask for the state of {}", self.name))

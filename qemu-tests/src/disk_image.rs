@@ -48,9 +48,6 @@ const GRUB_MODULES: &[&str] = &[
 /// The decoder in a small machine keeps the whole window in memory: 2 MiB.
 const ZSTD: &[&str] = &["-q", "-f", "-12", "-T0", "--zstd=wlog=21"];
 
-/// The partition with Debian's root, as a workflow names it.
-pub const ROOT_PARTITION: &str = "/dev/vda1";
-
 /// Everything that decides what the image holds, for the cache.
 pub fn recipe() -> Vec<String> {
     let mut parts: Vec<String> = [CUSTOMIZE, ESSENTIAL, FILESYSTEM, GRUB_EARLY, INCLUDE].map(str::to_owned).to_vec();

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use regex::Regex;
 
 use crate::command::wait_for;
+use crate::feed::{Download, Feed};
 use crate::machine::{Boot, Machine};
 use crate::objects::Station;
-use crate::provisioner::{Options, Provisioner};
-use crate::registry::Registry;
+use crate::provisioner::{HTTP, Options, Provisioner};
 use crate::scene::Scene;
 use crate::serial::Line;
 use crate::timeline::Timeline;
@@ -42,6 +42,7 @@ pub struct Progress {
     pub elapsed: Duration,
     /// Written and total bytes of the running action, by its own word.
     pub action: Option<(u64, u64)>,
+    pub download: Option<Download>,
     pub disk_written: u64,
     pub last_line: String,
 }
@@ -57,10 +58,7 @@ pub struct Installed {
     /// kB that were available when memory was scarcest, by the agent's word.
     pub memory_low: Option<u64>,
     pub announced: String,
-    // Kept running, for who wants to look further.
     pub machine: Machine,
-    pub provisioner: Provisioner,
-    pub registry: Registry,
 }
 
 /// Installs and boots one machine.
@@ -76,7 +74,7 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Watch) ->
     let disk = scene.disk(&station)?;
     watch.stage(&format!("switching on {} with {memory_mib} MiB and an empty disk", station.name()));
     let mut machine = scene.power_on(&station, boot, memory_mib, Some(disk.clone()))?;
-    let mut follow = Follow::new(&machine)?;
+    let mut follow = Follow::new(&machine, Feed::follow(HTTP))?;
     let mut verified = None;
     while !follow.timeline.is_complete() {
         match follow.next(&mut machine, watch)? {
@@ -104,8 +102,6 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Watch) ->
         timeline: follow.timeline,
         verified,
         machine,
-        provisioner,
-        registry,
     })
 }
 
@@ -147,6 +143,7 @@ fn numbers(lines: &[Line], pattern: &str) -> Result<Vec<u64>> {
 
 /// Follows the console from milestone to milestone.
 struct Follow {
+    feed: Feed,
     timeline: Timeline,
     percent: Regex,
     progress: Progress,
@@ -156,8 +153,9 @@ struct Follow {
 }
 
 impl Follow {
-    fn new(machine: &Machine) -> Result<Self> {
+    fn new(machine: &Machine, feed: Feed) -> Result<Self> {
         Ok(Self {
+            feed,
             timeline: Timeline::new(machine.started)?,
             percent: Regex::new(r"progress \d+% (\d+)/(\d+) bytes").context("the pattern for progress")?,
             progress: Progress::default(),
@@ -183,6 +181,7 @@ impl Follow {
         }
         self.progress.stage = self.timeline.stage();
         self.progress.elapsed = self.start.elapsed();
+        self.progress.download = self.feed.download();
         self.progress.disk_written = machine.disk_written();
         watch.tick(&self.progress);
         let stage = self.timeline.stage();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -113,14 +113,6 @@ impl Machine {
         self.qmp.execute("set-action", json!({"reboot": "reset", "shutdown": "poweroff"}))?;
         self.qmp.execute("system_reset", json!({}))?;
         self.qmp.execute("cont", json!({})).map(drop)
-    }
-
-    /// Waits until the machine has switched itself off.
-    pub fn wait_off(&mut self, limit: Duration) -> Result<()> {
-        match self.qemu.wait(limit)? {
-            Some(_) => Ok(()),
-            None => bail!("the machine was still on after {} s", limit.as_secs()),
-        }
     }
 
     pub fn is_off(&mut self) -> Result<bool> {

@@ -6,6 +6,7 @@ mod bench;
 mod command;
 mod demo;
 mod disk_image;
+mod feed;
 mod http;
 mod install;
 mod machine;

@@ -120,10 +120,6 @@ impl Serial {
         self.shared.lock().partial.clone()
     }
 
-    pub fn ended(&self) -> bool {
-        self.shared.lock().ended
-    }
-
     /// Every line so far that matches.
     pub fn all(&self, pattern: &str) -> Result<Vec<Line>> {
         let regex = Regex::new(pattern).with_context(|| format!("{pattern:?} is not a pattern"))?;

@@ -1,6 +1,6 @@
 //! The milestones of one installation, recognised on the serial console, and the table they make.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use regex::Regex;
@@ -91,10 +91,6 @@ impl Timeline {
         self.milestones.iter().take(self.next).map(|(name, _)| *name).filter(|name| !seen(name)).collect()
     }
 
-    pub fn at(&self, name: &str) -> Option<Duration> {
-        self.entries.iter().find(|entry| entry.name == name).map(|entry| Duration::from_secs_f64(entry.at))
-    }
-
     pub fn table(&self) -> String {
         let mut text = format!("{:<24}{:>10}{:>10}\n", "milestone", "at s", "took s");
         let mut last = 0.0;
@@ -109,6 +105,7 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn line(start: Instant, seconds: u64, text: &str) -> Line {
         Line { at: start + Duration::from_secs(seconds), text: text.into() }

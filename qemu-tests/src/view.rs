@@ -65,8 +65,12 @@ impl Drop for View {
 
 fn describe(progress: &Progress) -> String {
     let mib = |bytes: u64| bytes >> 20;
-    match progress.action {
-        Some((done, total)) => format!(
+    let download = progress
+        .download
+        .as_ref()
+        .map(|file| format!("download {} {} {}/{} MiB", file.path, bar(file.sent, file.total), mib(file.sent), mib(file.total)));
+    match (progress.action, download) {
+        (Some((done, total)), _) => format!(
             "{} {} {}/{} MiB, {} MiB on the disk",
             progress.stage,
             bar(done, total),
@@ -74,7 +78,8 @@ fn describe(progress: &Progress) -> String {
             mib(total),
             mib(progress.disk_written)
         ),
-        None => format!("waiting for {} | {}", progress.stage, progress.last_line),
+        (None, Some(download)) => download,
+        (None, None) => format!("waiting for {} | {}", progress.stage, progress.last_line),
     }
 }
 

@@ -94,7 +94,7 @@ mod tests {
         for pair in parts.windows(2) {
             assert!(pair[0].first + pair[0].sectors <= pair[1].first);
         }
-        assert!(ROOT.first + ROOT.sectors + 34 <= DISK_BYTES / SECTOR);
+        const { assert!(ROOT.first + ROOT.sectors + 34 <= DISK_BYTES / SECTOR) };
     }
 
     #[test]

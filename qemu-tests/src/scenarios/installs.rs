@@ -13,6 +13,7 @@ const AGENT_LIMIT_KB: u64 = 16 * 1024;
 
 pub fn bios(scene: &Scene) -> Result<()> {
     let installed = install::run(scene, Boot::Bios, MEMORY_MIB, &mut Quiet)?;
+    println!("{}", installed.timeline.table());
     let (_, ramdisk) = scene.setup.sizes()?;
     ensure!(ramdisk <= RAMDISK_LIMIT, "the ramdisk has {ramdisk} bytes, more than {RAMDISK_LIMIT}");
     let agent = installed.agent_peak.context("the agent did not say how much memory it used")?;
@@ -22,6 +23,7 @@ pub fn bios(scene: &Scene) -> Result<()> {
 
 pub fn uefi(scene: &Scene) -> Result<()> {
     let installed = install::run(scene, Boot::Uefi, UEFI_MIB, &mut Quiet)?;
+    println!("{}", installed.timeline.table());
     let tftp = installed.machine.serial.all(r"(?i)NBP filename is .*\.efi|Downloading NBP file")?;
     ensure!(!tftp.is_empty(), "the firmware did not load its boot program by TFTP");
     Ok(())

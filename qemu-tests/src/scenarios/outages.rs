@@ -15,7 +15,7 @@ pub fn registry_down_and_up(scene: &Scene) -> Result<()> {
     Image::busybox("echo never pulled before", 1000)?.push(ready.registry.address(), "fresh", "1")?;
     ready.registry.down();
     let step = Step::image("pull", &ready.registry.reference("fresh:1")).timeout(60);
-    ready.begin("outage", &[step.clone()])?;
+    ready.begin("outage", std::slice::from_ref(&step))?;
     ready.machine.serial.expect("workflow default/outage action pull: .*(registry|cannot|10.77.0.1:5000)", ACTS_WITHIN)?;
     let failed_at_once = ready.provisioner.wait_ended("outage", Duration::from_secs(3)).ok();
     ready.registry.up()?;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 
+use crate::command::wait_for;
 use crate::provisioner::{GRPC, Options};
 use crate::proxy::Proxy;
 use crate::scene::{ACTS_WITHIN, Scene};
@@ -66,6 +67,7 @@ pub fn server_killed_before_acknowledging(scene: &Scene) -> Result<()> {
     ready.machine.serial.expect(r"A\| ran 1 times", ACTS_WITHIN)?;
     proxy.hold();
     ready.provisioner.wait_action("lost-ack", "once", "SUCCESS", ACTS_WITHIN)?;
+    wait_for("the acknowledgement at the proxy", ACTS_WITHIN, || Ok((proxy.waiting() > 0).then_some(())))?;
     ready.provisioner.kill();
     proxy.release(); // cuts what was held back: the acknowledgement never arrives
     ready.machine.serial.expect("cannot report the result", ACTS_WITHIN)?;

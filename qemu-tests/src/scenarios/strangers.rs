@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::command::{effect, wait_for};
 use crate::machine::Boot;
@@ -145,12 +146,12 @@ fn wrong_yaml(provisioner: &Provisioner, station: &Station) -> Result<()> {
     let line_of = |word: &str| wrong.lines().position(|line| line.contains(word)).map(|index| index + 1);
     let (status, text) = provisioner.try_apply(&wrong)?;
     ensure!(status == 422, "YAML with unknown keys was answered {status}: {text}");
+    let answer: Value = serde_json::from_str(&text).with_context(|| format!("the refusal is not JSON: {text}"))?;
+    let mistakes = answer["mistakes"].as_array().cloned().unwrap_or_default();
     for key in ["lease_tyme", "allow_pxe"] {
         let line = line_of(key).with_context(|| format!("{key} is not in the YAML"))?;
-        ensure!(
-            text.contains(key) && text.contains(&format!("{line}:")),
-            "the answer names {key} and line {line} nowhere: {text}"
-        );
+        let named = |mistake: &Value| mistake["line"] == line && mistake["message"].to_string().contains(key);
+        ensure!(mistakes.iter().any(named), "no mistake names {key} in line {line}: {text}");
     }
     let lease = provisioner.object(&format!("/v1/hardware/default/{}", station.name()))?;
     if lease["spec"]["interfaces"][0]["dhcp"]["lease_time"] != 86400 {
