@@ -113,6 +113,13 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_cannot_be_carried_is_named_without_its_password() {
+        let arguments = Arguments { https_proxy: Some(Proxy::new("http://joe:hunter\"2@proxy")), ..Arguments::default() };
+        let notes: Vec<String> = arguments.check().iter().map(ToString::to_string).collect();
+        assert_eq!(notes, ["argument HTTPS_PROXY: a kernel command line cannot carry quotes or control characters"]);
+    }
+
+    #[test]
     fn a_line_the_kernel_would_cut_is_noticed() {
         let arguments = Arguments { facility: Some("x".repeat(MAX_LEN)), ..Arguments::default() };
         assert_eq!(arguments.check().len(), 1);

@@ -40,7 +40,8 @@ impl Word {
 
     pub(crate) fn is_secret(&self) -> bool {
         let name = self.name.to_ascii_lowercase();
-        ["password", "passwd", "secret", "token", "pwhash"].iter().any(|part| name.contains(part))
+        let by_name = ["password", "passwd", "secret", "token", "pwhash"].iter().any(|part| name.contains(part));
+        by_name || matches!(name.as_str(), "http_proxy" | "https_proxy") // the URL may carry a password
     }
 }
 
@@ -143,6 +144,8 @@ mod tests {
     fn a_secret_word_shows_no_value() {
         assert_eq!(Word::new("my_token", "t0p").to_string(), "my_token=***");
         assert_eq!(format!("{:?}", Word::new("pwhash", "t0p")), "\"pwhash=***\"");
+        assert_eq!(Word::new("http_proxy", "http://joe:t0p@proxy").to_string(), "http_proxy=***");
+        assert_eq!(Word::new("NO_PROXY", "10.0.0.0/8").to_string(), "NO_PROXY=10.0.0.0/8");
         assert_eq!(Word::new("console", "tty0").to_string(), "console=tty0");
     }
 }
