@@ -2,6 +2,7 @@
 //! because a machine that hangs here needs a walk to the data centre.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use crate::{mounts, sys};
 const TERM_LIMIT: Duration = Duration::from_secs(5);
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
+const EMERGENCY_LIMIT: Duration = Duration::from_secs(10);
+const SYSRQ: &str = "/proc/sysrq-trigger";
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,10 +87,20 @@ fn flush() {
             std::process::exit(0)
         }
         Err(error) => {
-            log::warn!("cannot start a process for sync: {error}");
-            rustix::fs::sync();
+            log::warn!("cannot start a process for sync: {error}; asking the kernel for an emergency sync");
+            match emergency_sync(Path::new(SYSRQ)) {
+                Ok(()) => thread::sleep(EMERGENCY_LIMIT),
+                Err(error) => log::warn!("cannot write to {SYSRQ}: {error}; the disks may lack their last data"),
+            }
         }
     }
+}
+
+/// Writes back and remounts read-only in the kernel's own time: our sync(2) might never return.
+fn emergency_sync(sysrq: &Path) -> io::Result<()> {
+    let mut trigger = fs::OpenOptions::new().write(true).open(sysrq)?;
+    trigger.write_all(b"s")?; // one key for each write
+    trigger.write_all(b"u")
 }
 
 fn unmount_disks() {
@@ -134,8 +147,19 @@ fn wait_until(limit: Duration, mut done: impl FnMut() -> Option<()>) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_emergency_sync_is_two_keys_and_its_absence_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let trigger = folder.path().join("sysrq-trigger");
+        assert!(emergency_sync(&trigger).is_err());
+        fs::write(&trigger, "").unwrap();
+        emergency_sync(&trigger).unwrap();
+        assert_eq!(fs::read_to_string(&trigger).unwrap(), "su");
+    }
 
     #[test]
     fn only_disks_are_unmounted_and_the_last_mount_goes_first() {
