@@ -162,6 +162,20 @@ async fn actions_run_and_their_ends_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_gets_no_descriptor_and_no_setting_of_ours() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    // The shell itself opens the directory, which makes the last one.
+    let script = "echo open: /proc/self/fd/*; cat /proc/self/environ /proc/self/oom_score_adj";
+    let report = lab.run(lab.shell("bare", script)).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+    let open = [0, 1, 2, 3].map(|fd| format!("/proc/self/fd/{fd}")).join(" ");
+    assert!(lab.text().contains(&format!("A| open: {open}\n")), "{}", lab.text());
+    let ours = lab.text().lines().any(|line| line.contains("A| ") && line.contains("WORKER_ID"));
+    assert!(!ours && lab.text().contains("500\n"), "{}", lab.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_action_that_ignores_sigterm_ends_at_its_timeout() {
     let lab = Lab::new().await;
     let _agent = lab.agent();
