@@ -144,6 +144,8 @@ async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: 
         Ok(pid) => pid,
         Err(_) => return kill(child, &cgroup::of(order.id)).await.map(|()| true),
     };
+    // The descriptor names this very process, even if its number is given away before the limit is reached.
+    let process = pid.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let Some(limit) = order.limit else {
         child.wait().await?;
         return Ok(false);
@@ -152,8 +154,6 @@ async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: 
         status?;
         return Ok(false);
     }
-    // The descriptor names this very process, even if its number is given away meanwhile.
-    let process = pid.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     if let Some(process) = process {
         let _ = pidfd_send_signal(process, Signal::TERM); // gone already, or killed below
         if let Ok(status) = timeout(GRACE, child.wait()).await {
