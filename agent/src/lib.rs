@@ -25,6 +25,8 @@ mod sys;
 mod tls;
 mod worker;
 
+pub use report::chain;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use agent::chain;
 use cmdline::Arguments;
 
 use crate::supervise::{self, Supervisor};
@@ -75,23 +76,9 @@ impl Line {
         format!("step {}/{} {}: done in {} ms", self.number, self.of, self.name, self.took.as_millis())
     }
 
-    fn failed(&self, error: &dyn std::error::Error) -> String {
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> String {
         format!("step {}/{} {}: went on without: {}", self.number, self.of, self.name, chain(error))
     }
-}
-
-/// An error and its causes on one line. Our own texts already name their direct cause; a repeated one is left out.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
