@@ -87,7 +87,20 @@ fn debian(lab: &Path, say: &dyn Fn(&str)) -> Result<(PathBuf, PathBuf)> {
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
     disk_image::build(&work, &raw, &compressed)?;
     fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
+    forget_others(lab, &key)?;
     Ok((raw, compressed))
+}
+
+/// Images of earlier recipes are large and nobody asks for them again.
+fn forget_others(lab: &Path, key: &str) -> Result<()> {
+    for entry in fs::read_dir(lab).with_context(|| format!("cannot read {}", lab.display()))? {
+        let path = entry.with_context(|| format!("cannot read {}", lab.display()))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("debian-") && name.contains(".raw") && !name.contains(key) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
