@@ -51,7 +51,7 @@ pub struct Progress {
 pub struct Installed {
     pub timeline: Timeline,
     pub verified: Verified,
-    /// kB of guest memory ever touched, as the host sees it.
+    /// kB of guest memory touched until the installation's end, as the host sees it.
     pub memory_touched: Option<u64>,
     /// kB of the agent's largest resident set, by its own word.
     pub agent_peak: Option<u64>,
@@ -75,13 +75,14 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Watch) ->
     watch.stage(&format!("switching on {} with {memory_mib} MiB and an empty disk", station.name()));
     let mut machine = scene.power_on(&station, boot, memory_mib, Some(disk.clone()))?;
     let mut follow = Follow::new(&machine, Feed::follow(HTTP))?;
-    let mut verified = None;
+    let (mut verified, mut memory_touched) = (None, None);
     while !follow.timeline.is_complete() {
         match follow.next(&mut machine, watch)? {
             // The agent runs, so firmware is done with its own resets: the next one is the workflow's.
             Some("agent connected") => machine.hold_at_reset()?,
             Some("reboot") => {
                 machine.wait_held(Duration::from_secs(60))?;
+                memory_touched = machine.memory_touched();
                 watch.stage("comparing the disk with the image");
                 verified = Some(verify::disk(&disk, &scene.setup.disk, &asked_for(&provisioner)?)?);
                 machine.release()?;
@@ -96,7 +97,7 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Watch) ->
     ensure!(workflow.state() == "SUCCESS", "the workflow is {}: {}", workflow.state(), workflow.0["status"]);
     Ok(Installed {
         announced: announcement(&provisioner, &station)?,
-        memory_touched: machine.memory_touched(),
+        memory_touched,
         agent_peak: largest(&machine.serial.all("agent memory: VmHWM")?, r"VmHWM (\d+) kB")?,
         memory_low: smallest(&machine.serial.all("agent memory: ")?, r"lowest MemAvailable (\d+) kB")?,
         timeline: follow.timeline,
@@ -204,7 +205,8 @@ impl Follow {
             let number = |n| found.get(n).and_then(|digits| digits.as_str().parse().ok()).unwrap_or(0);
             self.progress.action = Some((number(1), number(2)));
         }
-        if !line.text.trim().is_empty() {
+        // GRUB draws letter by letter; scraps are nothing to show.
+        if line.text.trim().len() > 3 {
             self.progress.last_line = line.text.trim().to_owned();
         }
     }
