@@ -22,6 +22,9 @@ use crate::view::{View, key};
 /// How often a write is tried again when somebody else wrote the same object meanwhile.
 pub(crate) const TRIES: usize = 32;
 
+/// For answers to reach those who are there when the server stops.
+const GRACE: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The store's file; without it nothing survives the process.
@@ -127,6 +130,15 @@ impl Server {
 
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.0.stopping.subscribe()
+    }
+
+    /// Some time after the stop: who has not let go of its connection by then has lost power, or means us no good.
+    pub(crate) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopping = self.stopping();
+        async move {
+            let _ = stopping.wait_for(|stopping| *stopping).await; // an error means that the server is gone
+            tokio::time::sleep(GRACE).await;
+        }
     }
 
     /// Wakes with every change of any object.
@@ -314,27 +326,44 @@ impl Server {
     }
 }
 
-/// Keeps the view in step with the store until the server is gone.
+/// Keeps the view in step with the store until the server is gone. A transaction is shown as a whole: its revision tells
+/// whoever waits for it that all of it is there.
 async fn follow(server: Weak<Inner>, mut watch: Watch) {
     while let Some(change) = watch.next().await {
-        let Some(inner) = server.upgrade() else { return };
         match change {
             Ok(change) => {
-                let what = inner.view.write().unwrap_or_else(PoisonError::into_inner).apply(&change);
+                let Some(inner) = server.upgrade() else { return };
+                let revision = change.revision;
+                let changes: Vec<_> = std::iter::once(change).chain(watch.rest()).collect();
+                let what: Vec<What> = {
+                    let mut view = inner.view.write().unwrap_or_else(PoisonError::into_inner);
+                    changes.iter().flat_map(|change| view.apply(change)).collect()
+                };
                 what.into_iter().for_each(|what| inner.events.publish(what));
-                inner.revision.send_replace(change.revision);
+                inner.revision.send_replace(revision);
             }
             Err(reason) => {
                 warn!("the view fell behind the store and is read again: {reason}");
-                match read_again(&inner).await {
-                    Ok(new) => watch = new,
-                    Err(reason) => {
-                        error!("the store cannot be read: {reason}");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                    }
-                }
+                let Some(new) = resumed(&server).await else { return };
+                watch = new;
             }
         }
+    }
+}
+
+/// Not before it worked: the changes that were missed do not come again.
+async fn resumed(server: &Weak<Inner>) -> Option<Watch> {
+    loop {
+        let inner = server.upgrade()?;
+        match read_again(&inner).await {
+            Ok(watch) => {
+                inner.events.publish(What::Missed { count: None });
+                return Some(watch);
+            }
+            Err(reason) => error!("the store cannot be read: {:#}", anyhow::Error::from(reason)),
+        }
+        drop(inner);
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -94,6 +94,15 @@ async fn objects_go_in_come_out_and_go_away() {
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_is_seen_by_the_next_question() {
+    let lab = Lab::hasty().await;
+    let many: String = (0..300).map(|n| lab::template(&format!("t{n}"), 1)).collect();
+    lab::apply(&lab.server, &many).await;
+    assert_eq!(lab.server.list(model::Kind::Template).len(), 300);
+    lab.stop().await;
+}
+
+#[tokio::test]
 async fn mistakes_are_all_told_and_change_nothing() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);

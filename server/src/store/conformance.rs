@@ -86,6 +86,27 @@ async fn a_watch_sees_every_change_after_its_revision_in_order() {
 }
 
 #[tokio::test]
+async fn a_watch_gets_a_transaction_whole() {
+    each(|store| async move {
+        for after_the_fact in [false, true] {
+            let (_, revision) = store.list("/").await.unwrap();
+            let early = store.watch(revision).unwrap();
+            let first = put(&format!("/{after_the_fact}/a"), 0, "1").put(format!("/{after_the_fact}/b"), 0, b"1".to_vec());
+            store.commit(first).await.unwrap();
+            store.commit(put(&format!("/{after_the_fact}/c"), 0, "1")).await.unwrap();
+            let mut watch = if after_the_fact { store.watch(revision).unwrap() } else { early };
+            for keys in [&["a", "b"][..], &["c"]] {
+                let mut changes = vec![watch.next().await.unwrap().unwrap()];
+                changes.extend(watch.rest());
+                let seen: Vec<_> = changes.iter().filter_map(|change| change.key.rsplit('/').next()).collect();
+                assert_eq!(seen, keys);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_watch_from_too_long_ago_is_told_to_list_again() {
     let store = Memory::default();
     for revision in 0..5000 {

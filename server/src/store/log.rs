@@ -19,7 +19,8 @@ pub struct Change {
 
 pub(super) struct Log {
     recent: Mutex<Recent>,
-    sender: broadcast::Sender<Change>,
+    /// A transaction at a time: who reads one of its changes can have the others, too.
+    sender: broadcast::Sender<Arc<[Change]>>,
 }
 
 struct Recent {
@@ -36,13 +37,13 @@ impl Log {
 
     pub(super) fn append(&self, changes: Vec<Change>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        for change in changes {
+        for change in &changes {
             if recent.changes.len() == KEPT {
                 recent.forgotten = recent.changes.pop_front().map_or(recent.forgotten, |oldest| oldest.revision);
             }
             recent.changes.push_back(change.clone());
-            let _ = self.sender.send(change); // an error means that nobody watches
         }
+        let _ = self.sender.send(changes.into()); // an error means that nobody watches
     }
 
     pub(super) fn watch(&self, after: u64) -> Result<Watch, StoreError> {
@@ -58,7 +59,7 @@ impl Log {
 /// Changes in order. Dropping it ends the watch.
 pub struct Watch {
     backlog: VecDeque<Change>,
-    receiver: broadcast::Receiver<Change>,
+    receiver: broadcast::Receiver<Arc<[Change]>>,
     seen: u64,
 }
 
@@ -68,17 +69,22 @@ impl Watch {
     /// # Errors
     /// `Compacted` when this watcher was too slow.
     pub async fn next(&mut self) -> Option<Result<Change, StoreError>> {
-        let next = match self.backlog.pop_front() {
-            Some(change) => Ok(change),
-            None => self.receiver.recv().await,
-        };
-        match next {
-            Ok(change) => {
+        loop {
+            if let Some(change) = self.backlog.pop_front() {
                 self.seen = change.revision;
-                Some(Ok(change))
+                return Some(Ok(change));
             }
-            Err(RecvError::Closed) => None,
-            Err(RecvError::Lagged(_)) => Some(Err(StoreError::Compacted { oldest: self.seen + 1 })),
+            match self.receiver.recv().await {
+                Ok(transaction) => self.backlog.extend(transaction.iter().cloned()),
+                Err(RecvError::Closed) => return None,
+                Err(RecvError::Lagged(_)) => return Some(Err(StoreError::Compacted { oldest: self.seen + 1 })),
+            }
         }
+    }
+
+    /// The other changes of the transaction that the latest one is part of.
+    pub fn rest(&mut self) -> Vec<Change> {
+        let same = self.backlog.iter().take_while(|change| change.revision == self.seen).count();
+        self.backlog.drain(..same).collect()
     }
 }
