@@ -98,7 +98,7 @@ impl Hub {
         let since = since.unwrap_or(recent.latest);
         let mut backlog: VecDeque<_> = recent.events.iter().filter(|event| event.revision > since).cloned().collect();
         let first = recent.events.front().map_or(recent.latest + 1, |event| event.revision);
-        if since + 1 < first {
+        if since.saturating_add(1) < first {
             let count = (since >= recent.born).then(|| first - 1 - since);
             backlog.push_front(missed(first - 1, count));
         }
@@ -171,6 +171,13 @@ mod tests {
         assert_eq!(reader.next().await.unwrap().what, line(0));
         (0..KEPT + 4).for_each(|n| hub.publish(line(n)));
         assert_eq!(hub.read(Some(first.revision)).next().await.unwrap().what, What::Missed { count: Some(5) });
+    }
+
+    #[test]
+    fn a_number_from_nowhere_does_no_harm() {
+        let hub = Hub::new(Timestamp::now());
+        hub.publish(line(0));
+        assert!(hub.read(Some(u64::MAX)).backlog.is_empty());
     }
 
     #[test]

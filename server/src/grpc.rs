@@ -36,7 +36,8 @@ pub fn grpc_service(server: Server) -> WorkflowServiceServer<Grpc> {
     WorkflowServiceServer::new(Grpc(server)).max_decoding_message_size(MAX_MESSAGE)
 }
 
-/// Serves until `shutdown`; then calls that are held open end as Unavailable, so that agents ask again.
+/// Serves until `shutdown`; then calls that are held open end as Unavailable, so that agents ask again. Connections that
+/// stay open nevertheless are not waited for.
 ///
 /// # Errors
 /// When the transport fails.
@@ -50,13 +51,17 @@ pub async fn serve(
         shutdown.await;
         stopping.stop();
     };
-    tonic::transport::Server::builder()
+    let overdue = server.overdue();
+    let serving = tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(grpc_service(server))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
-        .await
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown);
+    tokio::select! {
+        served = serving => served,
+        () = overdue => Ok(()),
+    }
 }
 
 #[tonic::async_trait]

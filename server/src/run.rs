@@ -30,7 +30,13 @@ pub async fn run(
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let mut stopping = server.stopping();
     let stopped = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
-    let http = async { axum::serve(http, service).with_graceful_shutdown(stopped).await.map_err(RunError::from) };
+    let overdue = server.overdue();
+    let http = async {
+        tokio::select! {
+            served = axum::serve(http, service).with_graceful_shutdown(stopped) => served.map_err(RunError::from),
+            () = overdue => Ok(()),
+        }
+    };
     let grpc = async { grpc::serve(server, grpc, shutdown).await.map_err(RunError::from) };
     tokio::try_join!(grpc, http).map(drop)
 }

@@ -7,6 +7,7 @@ use lab::{Lab, MAC, apply, everything, hardware, soon, template, workflow};
 use model::{Kind, ObjectName};
 use proto::action_status_request::StateType;
 use server::{Config, What};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 #[tokio::test]
@@ -184,4 +185,33 @@ async fn held_calls_end_when_the_server_stops() {
     lab.stop().await;
     let ended = soon(waiting).await.unwrap().unwrap_err();
     assert_eq!((ended.code(), ended.message()), (Code::Unavailable, "server shutting down"));
+}
+
+/// A machine that lost power, and a stranger in the middle of a request: neither closes its connection.
+#[tokio::test]
+async fn connections_that_nobody_closes_do_not_hold_the_end_back() {
+    let lab = Lab::start(Config::default()).await;
+    let mut silent = tokio::net::TcpStream::connect(lab.grpc).await.unwrap();
+    let settings_and_headers = [&[0, 0, 0, 4, 0, 0, 0, 0, 0][..], &get_action_headers()].concat();
+    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    silent.write_all(&settings_and_headers).await.unwrap();
+    let mut stranger = tokio::net::TcpStream::connect(lab.http).await.unwrap();
+    stranger.write_all(b"POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+    soon(silent.read_u8()).await.unwrap(); // the server's settings: it has taken the connection
+    lab.stop().await;
+}
+
+/// HEADERS of a call on stream 1 whose message never comes, its fields as literals (RFC 7541 section 6.2.2).
+fn get_action_headers() -> Vec<u8> {
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "x"),
+        (":path", "/proto.WorkflowService/GetAction"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    let text = |text: &str| [&[text.len() as u8][..], text.as_bytes()].concat();
+    let block: Vec<u8> = fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
+    [&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1][..], &block].concat()
 }
