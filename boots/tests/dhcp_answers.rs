@@ -152,6 +152,11 @@ fn requests_are_acknowledged_denied_or_left_to_others() {
         ("it chose us", selecting(config().address), Ok(MessageType::Ack)),
         ("it chose another server", selecting(other), Err(Ignored::OtherServer(other))),
         ("a relay speaks for the server", Packet { giaddr: other, ..selecting(other) }, Ok(MessageType::Ack)),
+        (
+            "it chose another server behind the relay",
+            Packet { giaddr: Ipv4Addr::new(10, 1, 0, 1), ..selecting(other) },
+            Err(Ignored::OtherServer(other)),
+        ),
         ("it remembers its address", address(code::REQUESTED_IP, OWN), Ok(MessageType::Ack)),
         ("it remembers a wrong address", address(code::REQUESTED_IP, other), Ok(MessageType::Nak)),
         ("it renews", Packet { ciaddr: OWN, ..ask(MessageType::Request) }, Ok(MessageType::Ack)),
@@ -185,6 +190,15 @@ fn requests_are_acknowledged_denied_or_left_to_others() {
 fn a_machine_without_reservation_gets_silence() {
     let machine = Machine { reservation: None, ..machine(KNOWN) };
     assert_eq!(respond(&config(), &machine, &pxe(0)), Err(Ignored::NoReservation));
+}
+
+#[test]
+fn a_relay_is_told_to_broadcast_a_nak() {
+    let request = with(ask(MessageType::Request), code::REQUESTED_IP, &[10, 0, 0, 66]);
+    for (giaddr, flags) in [(Ipv4Addr::UNSPECIFIED, 0), (Ipv4Addr::new(10, 1, 0, 1), 0x8000)] {
+        let reply = respond(&config(), &machine(KNOWN), &Packet { giaddr, ..request.clone() }).unwrap();
+        assert_eq!((reply.message_type(), reply.flags), (Some(MessageType::Nak), flags), "{giaddr}");
+    }
 }
 
 #[test]

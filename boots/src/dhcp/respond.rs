@@ -57,9 +57,9 @@ pub fn respond(config: &Config, machine: &Machine, request: &Packet) -> Result<P
     if kind == MessageType::Discover {
         return Ok(lease(config, machine, reservation, request, MessageType::Offer));
     }
-    // Behind a relay the server identifier may be the relay's (RFC 5107).
-    let relayed = !request.giaddr.is_unspecified();
-    if let Some(server) = request.server_id().filter(|&server| server != config.address && !relayed) {
+    // A relay may stand in for the server: some write their own address into what they pass on.
+    let is_us = |server: Ipv4Addr| server == config.address || server == request.giaddr;
+    if let Some(server) = request.server_id().filter(|&server| !is_us(server)) {
         return Err(Ignored::OtherServer(server));
     }
     let wanted = request.requested_ip().unwrap_or(request.ciaddr);
@@ -71,6 +71,9 @@ pub fn respond(config: &Config, machine: &Machine, request: &Packet) -> Result<P
 
 fn nak(config: &Config, request: &Packet, wanted: Ipv4Addr, own: Ipv4Addr) -> Packet {
     let mut reply = request.reply(MessageType::Nak);
+    if !request.giaddr.is_unspecified() {
+        reply.set_wants_broadcast(true); // by the relay, whose client may not use its address (RFC 2131 section 4.3.2)
+    }
     reply.options.set_ip(code::SERVER_ID, config.address);
     reply.options.set_text(code::MESSAGE, &format!("{wanted} is not yours, {own} is"));
     reply

@@ -147,7 +147,7 @@ impl Server {
         };
         let kind = match Ignored::check(&request) {
             Ok(kind) => kind,
-            Err(ignored) => return Self::log_ignored(&request, &ignored),
+            Err(ignored) => return self.log_ignored(&request, &ignored),
         };
         let Some(mac) = request.mac().map(Mac::new) else { return };
         let machine = match self.source.machine(mac).await {
@@ -163,7 +163,7 @@ impl Server {
         }
         match respond(&self.config, &machine, &request) {
             Ok(reply) => self.answer(&machine, &request, &reply, peer).await,
-            Err(ignored) => Self::log_ignored(&request, &ignored),
+            Err(ignored) => self.log_ignored(&request, &ignored),
         }
     }
 
@@ -211,22 +211,27 @@ impl Server {
         }
     }
 
-    fn log_ignored(request: &Packet, ignored: &Ignored) {
+    fn log_ignored(&self, request: &Packet, ignored: &Ignored) {
         let mac = request.mac().map_or_else(|| "?".to_owned(), |mac| Mac::new(mac).to_string());
         match ignored {
-            Ignored::Declined { .. } => log::error!("DHCP {mac}: {ignored}; remove that host or change the Hardware"),
+            // Anybody can say this, as often as they like.
+            Ignored::Declined { .. } if self.allows_line(&format!("declined {mac}")) => {
+                log::error!("DHCP {mac}: {ignored}; remove that host or change the Hardware");
+            }
             _ => log::debug!("DHCP {mac}: no answer: {ignored}"),
         }
     }
 
     fn say_seldom(&self, key: &str, line: impl FnOnce() -> String) -> bool {
-        let mut seldom = self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
-        let allowed = seldom.allows(key.to_owned(), Instant::now());
-        drop(seldom);
+        let allowed = self.allows_line(key);
         if allowed {
             log::warn!("{}", line());
         }
         allowed
+    }
+
+    fn allows_line(&self, key: &str) -> bool {
+        self.seldom.lock().unwrap_or_else(PoisonError::into_inner).allows(key.to_owned(), Instant::now())
     }
 }
 
