@@ -14,6 +14,9 @@ const MAX_WINDOW: u16 = 16;
 /// iDRACs and slow ROMs need one sooner rather than later.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Seconds; a client that falls silent holds its place for eight of them. A larger value is passed over (RFC 2349).
+const SLOWEST: u64 = 10;
+
 /// A transfer's parameters, and the options to be acknowledged: none means that the client knows no options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreed {
@@ -65,7 +68,7 @@ pub fn agree(options: &[(&str, &str)], size: u64) -> Agreed {
                 ("blksize", u64::from(agreed.block))
             }
             ("tsize", _) => ("tsize", size),
-            ("timeout", 1..=255) => {
+            ("timeout", 1..=SLOWEST) => {
                 agreed.timeout = Duration::from_secs(value);
                 ("timeout", value)
             }
@@ -94,6 +97,7 @@ mod tests {
             ("more than Ethernet carries", vec![("BLKSIZE", "65464")], vec![("blksize", 1468)]),
             ("a window", vec![("windowsize", "64")], vec![("windowsize", 16)]),
             ("a timeout", vec![("timeout", "5")], vec![("timeout", 5)]),
+            ("a timeout that would hold a place for half an hour", vec![("timeout", "255")], vec![]),
             (
                 "nonsense",
                 vec![("blksize", "7"), ("timeout", "0"), ("windowsize", "0"), ("tsize", "x"), ("multicast", "1")],
