@@ -1,12 +1,14 @@
 //! What every run needs, built once: the programs, kernel and ramdisk, the Debian artifacts; handed to the processes inside
 //! segments as a file.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -38,6 +40,7 @@ impl Setup {
         let root = workspace()?;
         let lab = root.join("target/lab");
         fs::create_dir_all(&lab).with_context(|| format!("cannot make {}", lab.display()))?;
+        alone(&lab, say)?;
         prepare::run(say)?;
         say("building thimble");
         cargo(&root, &["build", "-p", "thimble"], &[])?;
@@ -133,6 +136,22 @@ impl Setup {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)
     }
+}
+
+/// Two labs in one checkout would build into, and clear, the same folders. The lock ends with this process.
+fn alone(lab: &Path, say: &dyn Fn(&str)) -> Result<()> {
+    static LOCK: OnceLock<File> = OnceLock::new();
+    if LOCK.get().is_some() {
+        return Ok(());
+    }
+    let path = lab.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        say("another lab runs in this checkout; waiting for its end");
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    LOCK.get_or_init(|| file);
+    Ok(())
 }
 
 /// The checkout's folder; the lab is always built inside it.
