@@ -39,10 +39,11 @@ pub struct BindError {
 fn hint(error: &io::Error, privileged: bool) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another server uses the port (dnsmasq, systemd-resolved, tftpd?): stop it, or use another address"
+            "; another server uses the port (another thimble, dnsmasq, tftpd?): `ss -ulnp` shows which; stop it"
         }
         io::ErrorKind::PermissionDenied if privileged => "; run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW",
         io::ErrorKind::AddrNotAvailable => "; this host does not have that address",
+        _ if error.raw_os_error() == Some(nix::libc::ENODEV) => "; there is no such network interface: `ip link` lists them",
         _ => "",
     }
 }

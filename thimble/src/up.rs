@@ -3,7 +3,8 @@
 mod forward;
 mod source;
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use anyhow::{Context, bail};
 use axum::Router;
 use boots::{Events, FileSource, Listen, MachineSource, RemoteSource, Sockets};
 use server::Server;
+use server::store::StoreError;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -82,11 +84,15 @@ pub async fn boots(config: Config, server: Option<String>, hardware: Option<Path
 }
 
 async fn open(config: &Config) -> anyhow::Result<Server> {
-    std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make the data folder {}", config.data.display()))?;
+    let folder = config.data.display();
+    std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make the data folder {folder} (--data)"))?;
     let store = config.data.join("thimble.redb");
     let api_allow = config.api_allow.clone();
     let opened = Server::open(server::Config { store: Some(store.clone()), api_allow, ..server::Config::default() }).await;
-    opened.with_context(|| format!("cannot open the store {}", store.display()))
+    opened.map_err(|error| match error {
+        StoreError::Failed { .. } => anyhow::Error::from(error).context(format!("cannot read the store {}", store.display())),
+        other => other.into(), // names the file itself
+    })
 }
 
 async fn apply(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
@@ -114,7 +120,12 @@ async fn apply(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
 }
 
 fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
-    std::fs::create_dir_all(&config.files).with_context(|| format!("cannot make the files folder {}", config.files.display()))?;
+    let folder = config.files.display();
+    std::fs::create_dir_all(&config.files).with_context(|| format!("cannot make the files folder {folder} (--files)"))?;
+    if !is_ours(config.address) {
+        let address = config.address;
+        log::warn!("address: no interface of this host has {address}, and machines are told to come there: is --address right?");
+    }
     for (setting, name) in [("kernel", &config.kernel), ("initrd", &config.initrd)] {
         if !config.files.join(name).is_file() {
             log::warn!("{setting}: there is no {name} in {} yet; `thimble image build` makes one", config.files.display());
@@ -148,9 +159,25 @@ fn arguments(config: &Config) -> cmdline::Arguments {
     arguments
 }
 
+/// Behind a load balancer or NAT the address may be somebody else's, so this is worth a word and no more.
+fn is_ours(address: Ipv4Addr) -> bool {
+    match std::net::UdpSocket::bind((address, 0)) {
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
+        Ok(_) => true,
+    }
+}
+
 async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let hint = "is another server running there? --http and --grpc choose other ports";
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}; {hint}"))
+    let setting = what.to_ascii_lowercase();
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => format!("; is another server running there? --{setting} chooses another port"),
+            io::ErrorKind::AddrNotAvailable => format!("; this host does not have that address: is --{setting} right?"),
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE".to_owned(),
+            _ => String::new(),
+        };
+        anyhow::Error::from(error).context(format!("cannot listen for {what} on {address}{hint}"))
+    })
 }
 
 /// Downloads under way are cut: iPXE and the agents try again by themselves.
@@ -173,4 +200,29 @@ fn until_signalled() -> anyhow::Result<CancellationToken> {
         cancelled.cancel();
     });
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn why_a_socket_cannot_be_had_is_told_with_what_to_do() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (what, address, hint) in [
+            ("HTTP", taken.local_addr().unwrap(), "--http chooses another port: "),
+            ("gRPC", "192.0.2.1:1".parse().unwrap(), "this host does not have that address: is --grpc right?: "),
+        ] {
+            let error = format!("{:#}", listen(what, address).await.unwrap_err());
+            assert!(error.starts_with(&format!("cannot listen for {what} on {address}; ")) && error.contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_noticed() {
+        assert!(is_ours(Ipv4Addr::LOCALHOST));
+        assert!(!is_ours(Ipv4Addr::new(192, 0, 2, 1)), "set aside for documentation (RFC 5737)");
+    }
 }

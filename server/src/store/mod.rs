@@ -74,7 +74,7 @@ pub enum StoreError {
     Conflict { key: String },
     #[error("changes before revision {oldest} are no longer kept; list again")]
     Compacted { oldest: u64 },
-    #[error("the store {path} is in use by another process")]
+    #[error("the store {path} is in use by another process: does another `thimble up` or `thimble server` run here?")]
     InUse { path: PathBuf },
     #[error("cannot open the store {path}")]
     Open {
