@@ -32,6 +32,8 @@ pub struct Host {
     pub group: String,
     /// Files of the host's `/etc` that containers see, those that exist.
     pub etc: Vec<PathBuf>,
+    /// Bytes the action may use, with what it writes to tmpfs; none where the kernel does not account memory.
+    pub memory: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,7 @@ pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundl
             // Present and empty: absent would bring the runtime's defaults, and these actions write to /proc/sys.
             "maskedPaths": [],
             "readonlyPaths": [],
+            "resources": host.memory.map_or_else(|| json!({}), |limit| json!({ "memory": { "limit": limit } })),
         },
     });
     Ok(Bundle { spec: serde_json::from_value(spec)?, directories })

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::memory;
 use note::Note;
 use output::{DRAIN, Lines, Pass, Rate, Tail};
 
@@ -57,6 +58,7 @@ pub struct Ended {
 
 /// Runs the container. The action has ended when its main process has: what it left behind is killed, pipes may stay open.
 pub async fn run(order: &Order<'_>) -> io::Result<Ended> {
+    let killed_before = memory::oom_kills();
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let mut child = Command::new(order.program)
@@ -80,7 +82,8 @@ pub async fn run(order: &Order<'_>) -> io::Result<Ended> {
     finish([Some(listener)].into_iter().chain(readers).flatten()).await;
     dissolve(cgroup::of(order.id)).await;
     let tail = output.lock().map(|mut o| o.finish()).unwrap_or_default();
-    Ok(Ended { end: verdict(&notes.borrow(), timed_out), tail })
+    let oom_kills = memory::oom_kills().saturating_sub(killed_before);
+    Ok(Ended { end: verdict(&notes.borrow(), timed_out, oom_kills), tail })
 }
 
 /// What the child has told us so far.
@@ -92,11 +95,13 @@ struct Heard {
     closed: bool,
 }
 
-fn verdict(heard: &Heard, timed_out: bool) -> End {
+/// `oom_kills` counts on the whole machine: the child itself may have been among the killed.
+fn verdict(heard: &Heard, timed_out: bool, oom_kills: u64) -> End {
     match (&heard.last, timed_out) {
         (Some(Note::Failed(text)), _) => End::CouldNotStart(explain(text, &heard.complaints)),
         (_, true) if heard.started.is_some() => End::TimedOut,
         (Some(Note::Exited { code, oom_kills }), false) => End::Exited { code: *code, oom_kills: *oom_kills },
+        _ if oom_kills > 0 => End::Exited { code: 128 + Signal::KILL.as_raw(), oom_kills },
         _ if heard.started.is_some() => End::CouldNotStart(explain("the container's child process died", &heard.complaints)),
         (_, true) => End::CouldNotStart(explain("the container was not ready in time", &heard.complaints)),
         _ => End::CouldNotStart(explain("the container's child process died before the action started", &heard.complaints)),
@@ -300,7 +305,16 @@ mod tests {
             ),
             ("a death in the middle", vec![started], false, End::CouldNotStart("the container's child process died".into())),
         ] {
-            assert_eq!(verdict(&heard(notes), timed_out), want, "{case}");
+            assert_eq!(verdict(&heard(notes), timed_out, 0), want, "{case}");
         }
+    }
+
+    #[test]
+    fn a_child_that_the_kernel_killed_for_memory_is_not_called_unable_to_start() {
+        for notes in [vec![], vec![Note::Started { pid: 1 }]] {
+            assert_eq!(verdict(&heard(notes), false, 2), End::Exited { code: 137, oom_kills: 2 });
+        }
+        let exited = Note::Exited { code: 3, oom_kills: 0 };
+        assert_eq!(verdict(&heard(vec![exited]), false, 2), End::Exited { code: 3, oom_kills: 0 }, "somebody else's kill");
     }
 }

@@ -120,6 +120,7 @@ impl Runner {
             passwd: rootfs::read_inside(rootfs, "etc/passwd"),
             group: rootfs::read_inside(rootfs, "etc/group"),
             etc: etc.into_iter().filter(|file| file.exists()).collect(),
+            memory: memory::limit(),
         }
     }
 

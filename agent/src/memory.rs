@@ -1,4 +1,4 @@
-//! What an action costs in memory: the agent's own peak and the machine's least available, for the line after each action.
+//! Memory and actions: how much one may take, and what it cost: the agent's own peak and the machine's least available.
 
 use std::fmt;
 use std::pin::pin;
@@ -7,6 +7,29 @@ use std::time::Duration;
 use crate::image::space::mem_available;
 
 const SAMPLED_EVERY: Duration = Duration::from_millis(500);
+
+/// What an action leaves to the kernel and to us, in bytes: a sixteenth, but at least and at most this.
+const RESERVE: std::ops::RangeInclusive<u64> = (12 << 20)..=(256 << 20);
+const CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.subtree_control";
+
+/// Bytes an action that starts now may use. An action that eats all memory, be it by files in its root, which are
+/// memory too, dies in its own cgroup; without the limit the kernel would look for victims everywhere.
+pub fn limit() -> Option<u64> {
+    let accounted = read(CONTROLLERS).split_whitespace().any(|controller| controller == "memory");
+    available().filter(|_| accounted).map(share)
+}
+
+fn share(available: u64) -> u64 {
+    let reserve = (available / 16).clamp(*RESERVE.start(), *RESERVE.end());
+    available.saturating_sub(reserve).max(*RESERVE.start())
+}
+
+/// How many processes the kernel has killed for want of memory since it started.
+pub fn oom_kills() -> u64 {
+    let text = read("/proc/vmstat");
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
@@ -68,6 +91,19 @@ mod tests {
         let cost = Cost { resident_peak: resident_peak("Name:\tagent\nVmHWM:\t    9000 kB\n"), available_low: Some(52 << 20) };
         assert_eq!(cost.to_string(), "VmHWM 9000 kB, lowest MemAvailable 53248 kB");
         assert_eq!(resident_peak("VmHWM: lots"), None);
+    }
+
+    #[test]
+    fn an_action_leaves_memory_to_the_machine() {
+        for (available, limit) in [
+            (52 << 20, 40 << 20),
+            (16 << 20, 12 << 20),
+            (0, 12 << 20),
+            (1 << 30, 960 << 20),
+            (64u64 << 30, (64 << 30) - (256 << 20)),
+        ] {
+            assert_eq!(share(available), limit, "of {available}");
+        }
     }
 
     #[tokio::test]

@@ -100,3 +100,14 @@ fn nothing_is_masked_and_the_cgroup_is_ours() {
     assert_eq!(linux.cgroups_path().as_deref(), Some(Path::new("/actions/x-1")));
     assert_eq!((linux.masked_paths().as_deref(), linux.readonly_paths().as_deref()), (Some(&[][..]), Some(&[][..])));
 }
+
+#[test]
+fn memory_is_limited_where_the_kernel_accounts_it() {
+    let limit = |memory| {
+        let spec = bundle(&action(), &image(), &Host { memory, ..host() }).unwrap().spec;
+        let resources = spec.linux().as_ref().unwrap().resources().clone();
+        resources.and_then(|r| r.memory().as_ref().and_then(|m| m.limit()))
+    };
+    assert_eq!(limit(Some(40 << 20)), Some(40 << 20));
+    assert_eq!(limit(None), None);
+}
