@@ -16,7 +16,7 @@ const BOOT: &[Step] = &[
     may("set kernel and process limits", kernel::tune),
     may("set clock", clock::not_before_build),
     must("take over signals", supervise::begin),
-    must("start network client", supervise::start_network), // it waits for NICs while the drivers load
+    must("start services", supervise::start_services), // the network client waits for NICs while the drivers load
     may("load modules", modules::load),
     must("wait for network", supervise::wait_for_network),
     must("start agent", supervise::start_agent),

@@ -1,15 +1,63 @@
-//! A child that PID 1 keeps running: how it ended, and what that calls for.
+//! A child service of PID 1: how it is started, how it ended, and what that calls for. The table is in `services`.
 
+use std::ffi::CStr;
 use std::fmt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use cmdline::{Arguments, HwAddr};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
+
+use crate::StepError;
+use crate::ready::Ready;
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Who ran this long was healthy; the next failure counts as the first.
 const HEALTHY: Duration = Duration::from_secs(60);
+
+/// One row of the table.
+pub struct Service {
+    /// In log lines, and in the `after` of others.
+    pub name: &'static str,
+    /// As `ps` shows it: 15 bytes at most.
+    pub process: &'static CStr,
+    pub start: Start,
+    pub restart: Restart,
+    /// The service whose readiness it waits for; without one it starts as soon as signals are taken over.
+    pub after: Option<&'static str>,
+    /// Takes what the child says through [`Ready`]; without it a service is ready once it is started.
+    pub ready: Option<fn(&mut Facts, &[u8]) -> bool>,
+}
+
+/// Both begin as a fork, which is safe because PID 1 has a single thread.
+#[derive(Clone, Copy)]
+pub enum Start {
+    /// Goes on in the fork, sharing PID 1's memory. `Ok` is exit code 0; an error is logged and is exit code 1.
+    Forked(fn(&Facts, Ready) -> Result<(), StepError>),
+    /// Becomes this program. Its standard output and error are the kernel log.
+    Executed(fn(&Facts) -> Command),
+}
+
+/// What the end of a child means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// It shall run as long as the machine does.
+    Always,
+    /// Exit code 0 says that there is nothing (more) to do.
+    UntilDone,
+    /// The agent: its exit code is its request to PID 1.
+    ByExitCode,
+}
+
+/// What services are started with: grows as the boot learns.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    pub arguments: Arguments,
+    /// The NIC that has the network.
+    pub mac: Option<HwAddr>,
+}
 
 /// What is remembered of a child's earlier runs.
 #[derive(Debug, Clone, Copy)]
@@ -59,14 +107,21 @@ pub enum Next {
     Stop,
 }
 
-/// The agent's exit code is its request; every other end is a crash, whatever the code.
-pub fn after_exit(history: &History, exit: Exit, now: Instant) -> Next {
-    match exit {
-        Exit::Code(0) => Next::Stop,
-        Exit::Code(code) if code == i32::from(agent::exit::REBOOT) => Next::Reboot,
-        Exit::Code(code) if code == i32::from(agent::exit::POWER_OFF) => Next::PowerOff,
-        Exit::Code(code) if code == i32::from(agent::exit::KEXEC) => Next::Kexec,
-        Exit::Code(_) | Exit::Signal(_) => restart(history, now),
+/// Every end that is not one of the few below is a crash, whatever the code.
+pub fn after_exit(policy: Restart, history: &History, exit: Exit, now: Instant) -> Next {
+    match (policy, exit) {
+        (Restart::UntilDone | Restart::ByExitCode, Exit::Code(0)) => Next::Stop,
+        (Restart::ByExitCode, Exit::Code(code)) => by_exit_code(history, code, now),
+        _ => restart(history, now),
+    }
+}
+
+fn by_exit_code(history: &History, code: i32, now: Instant) -> Next {
+    match code {
+        code if code == i32::from(agent::exit::REBOOT) => Next::Reboot,
+        code if code == i32::from(agent::exit::POWER_OFF) => Next::PowerOff,
+        code if code == i32::from(agent::exit::KEXEC) => Next::Kexec,
+        _ => restart(history, now),
     }
 }
 
@@ -84,7 +139,7 @@ mod tests {
 
     fn after(ran: Duration, failures: u32, exit: Exit) -> Next {
         let started = Instant::now();
-        after_exit(&History { started, failures }, exit, started + ran)
+        after_exit(Restart::ByExitCode, &History { started, failures }, exit, started + ran)
     }
 
     #[test]
@@ -102,6 +157,22 @@ mod tests {
             ("an abort", Exit::Signal(Signal::SIGABRT), crash),
         ] {
             assert_eq!(after(short, 0, exit), next, "{case}");
+        }
+    }
+
+    #[test]
+    fn only_those_who_may_end_are_not_started_again() {
+        let started = Instant::now();
+        let crash = Next::Restart { after: Duration::from_millis(500), failures: 1 };
+        for (policy, code, next) in [
+            (Restart::Always, 0, crash),
+            (Restart::Always, 80, crash),
+            (Restart::UntilDone, 0, Next::Stop),
+            (Restart::UntilDone, 1, crash),
+            (Restart::UntilDone, 80, crash),
+        ] {
+            let history = History { started, failures: 0 };
+            assert_eq!(after_exit(policy, &history, Exit::Code(code), started), next, "{policy:?} and exit code {code}");
         }
     }
 

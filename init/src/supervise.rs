@@ -1,12 +1,10 @@
-//! PID 1's life after the boot: reap everything, keep the network client and the agent running, obey signals.
+//! PID 1's life after the boot: reap everything, keep the services of the table running, obey signals.
 //!
 //! Signals arrive through a signalfd, so no code of ours runs in a signal handler. One place calls waitpid.
 
-use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use cmdline::{Arguments, HwAddr};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -17,57 +15,76 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::boot::Boot;
 use crate::power::{self, Ending};
-use crate::service::{Exit, History, Next, restart};
-use crate::{StepError, network, spawn};
+use crate::ready::{Heard, Readiness};
+use crate::service::{Exit, Facts, History, Next, Service, restart};
+use crate::services::{self, TABLE};
+use crate::{StepError, spawn};
 
 pub use crate::service::after_exit;
 
 /// `SIGINT` is ctrl-alt-del; the others are what BusyBox's init and its `reboot` and `poweroff` agree on.
 const SIGNALS: [Signal; 6] = [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGPWR];
+/// The signals and one pipe for each service; a fixed number, so that waiting takes no memory.
+const WATCHED: usize = TABLE.len() + 1;
 
 pub struct Supervisor {
-    arguments: Arguments,
+    facts: Facts,
     signals: SignalFd,
-    network: Service,
-    agent: Service,
-    /// Where the running network client says that it has an address.
-    ready: Option<std::io::PipeReader>,
-    /// The NIC that has one.
-    connected: Option<HwAddr>,
+    children: Vec<Child>,
 }
 
-struct Service {
-    name: &'static str,
+/// A service of the table and the process that runs it.
+struct Child {
+    service: &'static Service,
     pid: Option<Pid>,
     history: History,
     /// When to start it, if it shall run and does not.
     due: Option<Instant>,
+    /// Where the running child says that it is ready.
+    readiness: Option<Readiness>,
+    /// Once ready it stays so for others: a restart takes nothing away from them.
+    ready: bool,
 }
 
-impl Service {
-    fn new(name: &'static str) -> Self {
-        Self { name, pid: None, history: History { started: Instant::now(), failures: 0 }, due: None }
+impl Child {
+    fn new(service: &'static Service) -> Self {
+        let history = History { started: Instant::now(), failures: 0 };
+        Self { service, pid: None, history, due: Some(history.started), readiness: None, ready: false }
     }
 
-    fn is_due(&self, now: Instant) -> bool {
-        self.due.is_some_and(|due| due <= now)
-    }
-
-    fn started(&mut self, pid: Pid) {
-        (self.pid, self.due, self.history.started) = (Some(pid), None, Instant::now());
+    fn start_if_due(&mut self, facts: &Facts) {
+        if self.due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        self.history.started = Instant::now();
+        match spawn::start(self.service, facts) {
+            Ok((pid, readiness)) => {
+                (self.pid, self.due) = (Some(pid), None);
+                self.readiness = self.service.ready.is_some().then_some(readiness);
+                self.ready |= self.service.ready.is_none();
+            }
+            // For want of memory, for instance.
+            Err(error) => {
+                if let Next::Restart { after, failures } = restart(&self.history, Instant::now()) {
+                    self.retry(after, failures, &format!("cannot be started: {error}"));
+                }
+            }
+        }
     }
 
     fn retry(&mut self, after: Duration, failures: u32, why: &str) {
-        log::warn!("{} {why}; starting it again in {} s", self.name, after.as_secs_f32());
+        log::warn!("{} {why}; starting it again in {} s", self.service.name, after.as_secs_f32());
         (self.pid, self.history.failures, self.due) = (None, failures, Some(Instant::now() + after));
     }
 
-    /// A start that did not happen, for want of memory for instance.
-    fn not_started(&mut self, error: &std::io::Error) {
-        self.history.started = Instant::now();
-        if let Next::Restart { after, failures } = restart(&self.history, Instant::now()) {
-            self.retry(after, failures, &format!("cannot be started: {error}"));
+    fn hear(&mut self, facts: &mut Facts) {
+        let (Some(readiness), Some(read)) = (&mut self.readiness, self.service.ready) else { return };
+        match readiness.hear() {
+            Heard::NothingYet => return,
+            Heard::Message(bytes, count) => self.ready |= bytes.get(..count).is_some_and(|message| read(facts, message)),
+            Heard::Closed => {}
         }
+        self.readiness = None;
     }
 }
 
@@ -80,37 +97,25 @@ pub fn begin(boot: &mut Boot) -> Result<(), StepError> {
     if let Err(error) = reboot(RebootCommand::CadOff) {
         log::warn!("ctrl-alt-del will restart the machine without an orderly end: {error}");
     }
-    boot.supervisor = Some(Supervisor {
-        arguments: boot.arguments.clone(),
-        signals,
-        network: Service::new("network client"),
-        agent: Service::new("agent"),
-        ready: None,
-        connected: None,
-    });
+    let facts = Facts { arguments: boot.arguments.clone(), mac: None };
+    boot.supervisor = Some(Supervisor { facts, signals, children: TABLE.iter().map(Child::new).collect() });
     Ok(())
 }
 
-pub fn start_network(boot: &mut Boot) -> Result<(), StepError> {
-    let supervisor = boot.supervisor()?;
-    supervisor.network.due = Some(Instant::now());
-    supervisor.start_due();
+/// Those that wait for nobody; the others follow by themselves.
+pub fn start_services(boot: &mut Boot) -> Result<(), StepError> {
+    boot.supervisor()?.start_due();
     Ok(())
 }
 
 /// The wait has no limit, since there is nothing else to do; the network client says what it is waiting for.
 pub fn wait_for_network(boot: &mut Boot) -> Result<(), StepError> {
-    let supervisor = boot.supervisor()?;
-    while supervisor.connected.is_none() {
-        supervisor.turn();
-    }
+    boot.supervisor()?.wait_for(services::NETWORK);
     Ok(())
 }
 
 pub fn start_agent(boot: &mut Boot) -> Result<(), StepError> {
-    let supervisor = boot.supervisor()?;
-    supervisor.agent.due = Some(Instant::now());
-    supervisor.start_due();
+    boot.supervisor()?.start_due();
     Ok(())
 }
 
@@ -125,40 +130,44 @@ impl Supervisor {
     fn turn(&mut self) {
         self.start_due();
         self.wait();
-        self.read_ready();
+        self.children.iter_mut().for_each(|child| child.hear(&mut self.facts));
         self.obey_signals();
         self.reap();
     }
 
-    fn start_due(&mut self) {
-        let now = Instant::now();
-        if self.network.is_due(now) {
-            match spawn::network(&self.arguments) {
-                Ok((pid, ready)) => {
-                    self.ready = Some(ready);
-                    self.network.started(pid);
-                }
-                Err(error) => self.network.not_started(&error),
-            }
+    fn wait_for(&mut self, name: &str) {
+        while !self.is_ready(name) {
+            self.turn();
         }
-        if self.agent.is_due(now) {
-            match spawn::agent(&self.arguments, self.connected) {
-                Ok(pid) => self.agent.started(pid),
-                Err(error) => self.agent.not_started(&error),
+    }
+
+    fn is_ready(&self, name: &str) -> bool {
+        self.children.iter().any(|child| child.service.name == name && child.ready)
+    }
+
+    /// In the order of the table, where a service stands behind the one it waits for.
+    fn start_due(&mut self) {
+        for index in 0..self.children.len() {
+            let may_start = self.children.get(index).is_some_and(|child| self.may_start(child));
+            if let (true, Some(child)) = (may_start, self.children.get_mut(index)) {
+                child.start_if_due(&self.facts);
             }
         }
     }
 
+    fn may_start(&self, child: &Child) -> bool {
+        child.service.after.is_none_or(|name| self.is_ready(name))
+    }
+
     fn wait(&self) {
-        let due = [self.network.due, self.agent.due].into_iter().flatten().min();
-        let timeout = match due {
+        let dues = self.children.iter().filter(|child| self.may_start(child)).filter_map(|child| child.due);
+        let timeout = match dues.min() {
             // One millisecond more than the rounded-down rest, so as not to wake up just before it.
             Some(due) => PollTimeout::try_from(due.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
                 .unwrap_or(PollTimeout::MAX),
             None => PollTimeout::NONE,
         };
-        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.ready.as_ref().map(|ready| PollFd::new(ready.as_fd(), PollFlags::POLLIN)));
+        let mut fds: [PollFd<'_>; WATCHED] = std::array::from_fn(|index| PollFd::new(self.watched(index), PollFlags::POLLIN));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
@@ -166,22 +175,12 @@ impl Supervisor {
                 std::thread::sleep(Duration::from_secs(1)); // no memory for poll(2): do not spin
             }
         }
-        drop(fds);
     }
 
-    /// The network client writes once, when the address is there. End of file: it has ended, and is reaped in a moment.
-    fn read_ready(&mut self) {
-        let Some(ready) = &mut self.ready else { return };
-        let pending = poll(&mut [PollFd::new(ready.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO);
-        if !pending.is_ok_and(|count| count > 0) {
-            return;
-        }
-        let mut message = [0; network::READY_LEN];
-        let count = ready.read(&mut message).unwrap_or(0);
-        if let Some(mac) = message.get(..count).and_then(network::read_ready) {
-            self.connected = Some(mac);
-        }
-        self.ready = None;
+    /// A service with nothing to say gives its place to the signals, which are then asked for twice.
+    fn watched(&self, index: usize) -> BorrowedFd<'_> {
+        let readiness = self.children.get(index).and_then(|child| child.readiness.as_ref());
+        readiness.map_or_else(|| self.signals.as_fd(), |readiness| readiness.0.as_fd())
     }
 
     fn obey_signals(&mut self) {
@@ -211,27 +210,20 @@ impl Supervisor {
 
     fn ended(&mut self, status: WaitStatus) {
         let (Some(pid), Some(exit)) = (status.pid(), Exit::from_wait(status)) else { return };
-        let now = Instant::now();
-        if self.network.pid == Some(pid) {
-            if let Next::Restart { after, failures } = restart(&self.network.history, now) {
-                self.network.retry(after, failures, &format!("ended ({exit})"));
-            }
-        } else if self.agent.pid == Some(pid) {
-            self.agent.pid = None;
-            self.follow(after_exit(&self.agent.history, exit, now), exit);
-        }
-    }
-
-    fn follow(&mut self, next: Next, exit: Exit) {
-        match next {
-            Next::Restart { after, failures } => self.agent.retry(after, failures, &format!("ended ({exit})")),
+        let Some(child) = self.children.iter_mut().find(|child| child.pid == Some(pid)) else { return };
+        child.pid = None;
+        match after_exit(child.service.restart, &child.history, exit, Instant::now()) {
+            Next::Restart { after, failures } => child.retry(after, failures, &format!("ended ({exit})")),
             Next::Reboot => power::end(Ending::Reboot),
             Next::PowerOff => power::end(Ending::PowerOff),
             Next::Kexec => {
                 log::warn!("the agent asks for kexec, which this version does not do: rebooting instead");
                 power::end(Ending::Reboot)
             }
-            Next::Stop => log::warn!("the agent has stopped for good; ctrl-alt-del or a power cycle restarts the machine"),
+            Next::Stop if child.service.name == services::AGENT => {
+                log::warn!("the agent has stopped for good; ctrl-alt-del or a power cycle restarts the machine");
+            }
+            Next::Stop => log::debug!("{} has nothing more to do", child.service.name),
         }
     }
 }

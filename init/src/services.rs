@@ -1,0 +1,44 @@
+//! The table of PID 1's child services. A new one is a row here and a function `run(&Facts, Ready)` in its own file.
+
+use crate::service::{Restart, Service, Start};
+use crate::{network, spawn};
+
+pub const NETWORK: &str = "network client";
+pub const AGENT: &str = "agent";
+
+/// In the order in which they are started.
+pub const TABLE: &[Service] = &[
+    Service {
+        name: NETWORK,
+        process: c"network",
+        start: Start::Forked(|facts, ready| network::run(&facts.arguments, ready.into_pipe())),
+        restart: Restart::Always,
+        after: None, // it waits for NICs while the drivers load
+        ready: Some(|facts, message| {
+            facts.mac = network::read_ready(message).or(facts.mac);
+            facts.mac.is_some()
+        }),
+    },
+    Service {
+        name: AGENT,
+        process: c"agent",
+        start: Start::Executed(spawn::agent),
+        restart: Restart::ByExitCode,
+        after: Some(NETWORK),
+        ready: None,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_waits_for_one_that_stands_before_it() {
+        for (index, service) in TABLE.iter().enumerate() {
+            let known = |name| TABLE.iter().take(index).any(|earlier| earlier.name == name);
+            assert!(service.after.is_none_or(known), "{} waits for something that never comes", service.name);
+            assert!(service.process.count_bytes() <= 15, "{} is too long for ps", service.name);
+        }
+    }
+}
