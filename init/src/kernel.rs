@@ -11,6 +11,7 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("kernel/printk_devkmsg", "on"),        // our lines are few and each counts: no rate limit
     ("kernel/core_pattern", "|/bin/false"), // no core dumps into RAM
     ("kernel/hostname", "thimble"),         // until DHCP knows better
+    ("vm/oom_dump_tasks", "0"),             // the kernel's report of a killed action is long enough without
     ("net/ipv4/conf/all/rp_filter", "0"),
 ];
 

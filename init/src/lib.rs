@@ -5,16 +5,19 @@
 
 pub mod agent_env;
 pub mod boot;
+pub mod cgroups;
 pub mod clock;
 pub mod console;
 pub mod fatal;
 pub mod files;
 pub mod kernel;
 pub mod manifest;
+pub mod memory;
 pub mod modules;
 pub mod mounts;
 pub mod network;
 pub mod power;
+pub mod pressure;
 pub mod ready;
 pub mod rootfs;
 pub mod service;
@@ -23,6 +26,7 @@ pub mod settings;
 mod spawn;
 pub mod supervise;
 mod sys;
+pub mod zram;
 
 /// Why a step failed; the step's name is put in front of it.
 pub type StepError = Box<dyn std::error::Error + Send + Sync>;

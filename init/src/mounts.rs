@@ -1,4 +1,4 @@
-//! The pseudo-filesystems that the kernel, the agent and its containers expect, and the cgroup tree.
+//! The pseudo-filesystems that the kernel, the agent and its containers expect.
 
 use std::ffi::CString;
 use std::fs;
@@ -8,11 +8,8 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
 use crate::boot::Boot;
-use crate::{PathError, StepError, console};
+use crate::{PathError, StepError, cgroups, console};
 
-/// Actions run in cgroups below this one; its `cgroup.kill` ends them all.
-pub const ACTIONS: &str = "/sys/fs/cgroup/actions";
-const CGROUP: &str = "/sys/fs/cgroup";
 const EFI: &str = "/sys/firmware/efi/efivars";
 
 struct Mount {
@@ -42,7 +39,7 @@ const PSEUDO: &[Mount] = &[
     need("devpts", "/dev/pts", MountFlags::NOSUID.union(MountFlags::NOEXEC), "mode=0620,ptmxmode=0666"),
     need("tmpfs", "/dev/shm", MountFlags::NOSUID.union(MountFlags::NODEV), "mode=1777"),
     need("tmpfs", "/tmp", MountFlags::NOSUID.union(MountFlags::NODEV), "mode=1777"),
-    need("cgroup2", CGROUP, SAFE, ""),
+    need("cgroup2", cgroups::ROOT, SAFE, ""),
     want("mqueue", "/dev/mqueue", SAFE, ""),
     want("securityfs", "/sys/kernel/security", SAFE, ""),
     want("efivarfs", EFI, SAFE, ""),
@@ -56,11 +53,8 @@ pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
         }
     }
     console::lift_rate_limit();
-    enable_controllers();
-    for directory in ["/worker", ACTIONS] {
-        fs::create_dir_all(directory).map_err(PathError::new("cannot make", directory))?;
-    }
-    Ok(())
+    fs::create_dir_all("/worker").map_err(PathError::new("cannot make", "/worker"))?;
+    cgroups::make()
 }
 
 /// `/run` with an explicit size: a tmpfs takes half of the memory by default, and images need more of a small machine.
@@ -82,16 +76,5 @@ fn attach(entry: &Mount, options: &str) -> Result<(), PathError> {
     match mount(entry.fstype, target, entry.fstype, entry.flags, options.as_c_str()) {
         Ok(()) | Err(Errno::BUSY) => Ok(()), // busy: mounted already, CONFIG_DEVTMPFS_MOUNT
         Err(error) => Err(PathError::new("cannot mount", format!("{} on {}", entry.fstype, entry.target))(error)),
-    }
-}
-
-/// One at a time: a controller that refuses does not take the others along.
-fn enable_controllers() {
-    let control = Path::new(CGROUP).join("cgroup.subtree_control");
-    let available = fs::read_to_string(Path::new(CGROUP).join("cgroup.controllers")).unwrap_or_default();
-    for controller in available.split_whitespace() {
-        if let Err(error) = fs::write(&control, format!("+{controller}")) {
-            log::warn!("cgroup controller {controller} cannot be enabled: {error}");
-        }
     }
 }

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use rustix::system::{RebootCommand, reboot};
 
-use crate::{mounts, sys};
+use crate::{cgroups, sys};
 
 const TERM_LIMIT: Duration = Duration::from_secs(5);
 const KILL_LIMIT: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ pub fn end(ending: Ending) -> ! {
 }
 
 fn stop_everyone() {
-    let actions = Path::new(mounts::ACTIONS).join("cgroup.kill");
+    let actions = Path::new(cgroups::ACTIONS).join("cgroup.kill");
     if actions.exists()
         && let Err(error) = fs::write(&actions, "1")
     {

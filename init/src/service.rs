@@ -25,6 +25,8 @@ pub struct Service {
     pub process: &'static CStr,
     pub start: Start,
     pub restart: Restart,
+    /// The cgroup it lives in; most share that of PID 1.
+    pub cgroup: Option<&'static str>,
     /// The service whose readiness it waits for; without one it starts as soon as signals are taken over.
     pub after: Option<&'static str>,
     /// Takes what the child says through [`Ready`]; without it a service is ready once it is started.

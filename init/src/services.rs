@@ -1,7 +1,7 @@
 //! The table of PID 1's child services. A new one is a row here and a function `run(&Facts, Ready)` in its own file.
 
 use crate::service::{Restart, Service, Start};
-use crate::{network, spawn};
+use crate::{cgroups, network, pressure, spawn, zram};
 
 pub const NETWORK: &str = "network client";
 pub const AGENT: &str = "agent";
@@ -13,6 +13,7 @@ pub const TABLE: &[Service] = &[
         process: c"network",
         start: Start::Forked(|facts, ready| network::run(&facts.arguments, ready.into_pipe())),
         restart: Restart::Always,
+        cgroup: None,
         after: None, // it waits for NICs while the drivers load
         ready: Some(|facts, message| {
             facts.mac = network::read_ready(message).or(facts.mac);
@@ -24,7 +25,26 @@ pub const TABLE: &[Service] = &[
         process: c"agent",
         start: Start::Executed(spawn::agent),
         restart: Restart::ByExitCode,
+        cgroup: Some(cgroups::AGENT),
         after: Some(NETWORK),
+        ready: None,
+    },
+    Service {
+        name: "memory watch",
+        process: c"memory",
+        start: Start::Forked(pressure::run),
+        restart: Restart::Always,
+        cgroup: None,
+        after: Some(NETWORK), // nothing takes much before
+        ready: None,
+    },
+    Service {
+        name: "compressed memory",
+        process: c"zram",
+        start: Start::Forked(zram::run),
+        restart: Restart::UntilDone,
+        cgroup: None,
+        after: Some(AGENT),
         ready: None,
     },
 ];

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::agent_env::agent_env;
 use crate::ready::{self, Readiness};
 use crate::service::{Facts, Service, Start};
-use crate::sys;
+use crate::{cgroups, sys};
 
 /// Ours go long after any action when memory runs out. Actions must not inherit it: `container` sets its own.
 const OOM_SCORE: &str = "-900";
@@ -66,5 +66,10 @@ fn become_child(service: &Service) {
     let _ = rustix::thread::set_name(service.process);
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
         log::warn!("cannot protect a child from running out of memory: {error}");
+    }
+    if let Some(group) = service.cgroup
+        && let Err(error) = cgroups::enter(group)
+    {
+        log::warn!("{} cannot enter the cgroup {group}: {error}", service.name);
     }
 }

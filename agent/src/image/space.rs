@@ -50,14 +50,25 @@ pub fn admit(needed: u64, free: u64) -> Result<(), NoSpace> {
 
 /// What may be written below `path`: the file system's free space and the machine's free memory, the smaller of the two.
 pub fn free(path: &Path) -> u64 {
-    let memory = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text));
+    let memory =
+        std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text).map(|m| m + swap_gain(&text)));
     let disk = rustix::fs::statvfs(path).ok().map(|s| s.f_bavail.saturating_mul(s.f_frsize));
     let usable = memory.map_or(u64::MAX, |m| m.saturating_sub(RESERVE));
     usable.min(disk.unwrap_or(u64::MAX))
 }
 
+/// Swap here is compressed memory (init's zram). What it wins is not much, and nothing for data that are compressed already.
+fn swap_gain(meminfo: &str) -> u64 {
+    kib(meminfo, "SwapFree:").unwrap_or(0) / 4
+}
+
 pub fn mem_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    kib(meminfo, "MemAvailable:")
+}
+
+/// In bytes.
+fn kib(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }

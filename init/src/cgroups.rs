@@ -1,0 +1,70 @@
+//! The cgroup tree: the agent in a group of its own, so that the kernel leaves it some memory whatever an action does,
+//! and a slice that all actions are in. `/sys/fs/cgroup` itself holds PID 1 and its small services.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::memory::MemoryInfo;
+use crate::{PathError, StepError};
+
+pub const ROOT: &str = "/sys/fs/cgroup";
+/// Actions run in cgroups below this one; its `cgroup.kill` ends them all.
+pub const ACTIONS: &str = "/sys/fs/cgroup/actions";
+pub const AGENT: &str = "/sys/fs/cgroup/agent";
+
+/// What reclaim leaves to the agent: its working set and no more, since the images it unpacks count as its memory too.
+const AGENT_MIN: std::ops::RangeInclusive<u64> = (4 << 20)..=(16 << 20);
+
+/// Needs `/sys/fs/cgroup`. What a kernel without some controller cannot do is a warning.
+pub fn make() -> Result<(), StepError> {
+    enable_controllers();
+    for group in [ACTIONS, AGENT] {
+        fs::create_dir_all(group).map_err(PathError::new("cannot make", group))?;
+    }
+    let total = MemoryInfo::read().map_err(PathError::new("cannot read", MemoryInfo::PATH))?.total;
+    let file = Path::new(AGENT).join("memory.min");
+    let least = agent_min(total);
+    if let Err(error) = fs::write(&file, least.to_string()) {
+        log::warn!("{} cannot be set to {least}: {error}; the agent's memory is not protected", file.display());
+    }
+    Ok(())
+}
+
+/// A sixteenth of the memory within the limits.
+fn agent_min(total: u64) -> u64 {
+    (total / 16).clamp(*AGENT_MIN.start(), *AGENT_MIN.end())
+}
+
+/// The calling process.
+pub fn enter(group: &str) -> io::Result<()> {
+    fs::write(Path::new(group).join("cgroup.procs"), "0")
+}
+
+/// Bytes that a group uses, its files in tmpfs included.
+pub fn memory(group: &str) -> Option<u64> {
+    fs::read_to_string(Path::new(group).join("memory.current")).ok()?.trim().parse().ok()
+}
+
+/// One at a time: a controller that refuses does not take the others along.
+fn enable_controllers() {
+    let control = Path::new(ROOT).join("cgroup.subtree_control");
+    let available = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers")).unwrap_or_default();
+    for controller in available.split_whitespace() {
+        if let Err(error) = fs::write(&control, format!("+{controller}")) {
+            log::warn!("cgroup controller {controller} cannot be enabled: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_is_left_its_working_set_and_never_much() {
+        for (total, least) in [(48 << 20, 4 << 20), (96 << 20, 6 << 20), (256 << 20, 16 << 20), (64 << 30, 16 << 20)] {
+            assert_eq!(agent_min(total), least, "of {total}");
+        }
+    }
+}
