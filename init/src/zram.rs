@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn only_small_machines_compress_and_in_whole_pages() {
         assert_eq!((size(4 << 30, 4096), size(96 << 20, 0)), (None, None));
-        assert_eq!(size(96_051_200, 4096), Some(11_724 * 4096));
+        assert_eq!(size(96_051_200, 4096), Some(11_725 * 4096));
     }
 
     #[test]
