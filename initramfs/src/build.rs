@@ -3,7 +3,7 @@
 use crate::compress::zstd_for_kernel;
 use crate::modinfo::{ModInfo, ModuleName};
 use crate::modules::{Catalogue, ModuleError, Profile};
-use crate::recipe::{self, Ingredients, RecipeError};
+use crate::recipe::{self, Ingredients, Module, RecipeError};
 use crate::source::{KernelFile, KernelSource, SourceError};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -129,6 +129,8 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         kernel_version: kernel.version.clone(),
         profile: request.profile.name().to_owned(),
         modules,
+        load: request.profile.load().iter().map(|name| (*name).to_owned()).collect(),
+        builtin: kernel.catalogue.builtin().to_owned(),
         ca_bundle,
         mtime: request.mtime,
     };
@@ -237,7 +239,7 @@ impl Kernel {
     }
 
     /// A second pass takes the few modules that are wanted: all of them would be 400 MB of memory.
-    fn chosen_modules(&self, request: &Request) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+    fn chosen_modules(&self, request: &Request) -> Result<Vec<Module>, BuildError> {
         let package = request.kernel.path();
         let extra = request.modules.iter().map(String::as_str);
         let wanted: Vec<_> = request.profile.modules().iter().copied().chain(extra).map(ModuleName::new).collect();
@@ -256,10 +258,17 @@ impl Kernel {
         let taken = order.into_iter().map(|path| {
             let gone = || io::Error::new(io::ErrorKind::NotFound, "the package changed while it was read");
             let missing = || BuildError::Package { package: package.to_owned(), file: path.to_owned(), source: gone() };
-            found.remove_entry(path).ok_or_else(missing)
+            let data = found.remove(path).ok_or_else(missing)?;
+            let info = self.catalogue.info(path).cloned().unwrap_or_default();
+            Ok(Module { path: unpacked_path(path), data, info })
         });
         taken.collect()
     }
+}
+
+/// `visit` unpacks modules, whatever the package did.
+fn unpacked_path(path: &str) -> String {
+    path.rsplit_once(".ko").map_or_else(|| path.to_owned(), |(stem, _)| format!("{stem}.ko"))
 }
 
 /// A package without a config (somebody's own kernel) is taken at its word.

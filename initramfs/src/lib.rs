@@ -8,6 +8,7 @@ pub mod compress;
 pub mod cpio;
 pub mod deb;
 pub mod elf;
+pub mod lists;
 pub mod modinfo;
 pub mod modules;
 pub mod recipe;

@@ -38,6 +38,10 @@ pub struct ModInfo {
     /// `softdep=post:`: modules that should follow, and may be missing.
     pub after: Vec<ModuleName>,
     pub aliases: Vec<String>,
+    /// `softdep=` as it is written, for `modules.softdep`.
+    pub softdeps: Vec<String>,
+    /// Files that the driver may ask for, below `/lib/firmware`.
+    pub firmware: Vec<String>,
 }
 
 impl ModInfo {
@@ -53,7 +57,11 @@ impl ModInfo {
             match text.split_once('=') {
                 Some(("depends", list)) => info.depends.extend(names(list.split(','))),
                 Some(("alias", pattern)) => info.aliases.push(pattern.to_owned()),
-                Some(("softdep", list)) => info.softdep(list),
+                Some(("softdep", list)) => {
+                    info.softdep(list);
+                    info.softdeps.push(list.to_owned());
+                }
+                Some(("firmware", file)) => info.firmware.push(file.to_owned()),
                 _ => {}
             }
         }
@@ -94,12 +102,15 @@ mod tests {
     fn dependencies_softdeps_and_aliases_are_read() {
         let info = ModInfo::parse(
             b"license=GPL\0alias=pci:v00001AF4d*\0alias=virtio-net\0depends=net_failover,virtio-ring\0\0\
-              softdep=pre: crc32c post: algif-hash hci\0vermagic=6.1 SMP\0",
+              softdep=pre: crc32c post: algif-hash hci\0vermagic=6.1 SMP\0\
+              firmware=tigon/tg3.bin\0",
         );
         assert_eq!(info.depends, list(&["net_failover", "virtio_ring"]));
         assert_eq!(info.before, list(&["crc32c"]));
         assert_eq!(info.after, list(&["algif_hash", "hci"]));
         assert_eq!(info.aliases, ["pci:v00001AF4d*", "virtio-net"]);
+        assert_eq!(info.softdeps, ["pre: crc32c post: algif-hash hci"]);
+        assert_eq!(info.firmware, ["tigon/tg3.bin"]);
     }
 
     #[test]

@@ -21,6 +21,13 @@ impl Profile {
         }
     }
 
+    /// What is loaded first and always, because no device asks for it: containers stand on overlay.
+    pub fn load(self) -> &'static [&'static str] {
+        match self {
+            Self::Cloud => &["overlay"],
+        }
+    }
+
     /// In the order in which a boot wants them: the bus, the network, then the disks.
     pub fn modules(self) -> &'static [&'static str] {
         match self {
@@ -34,6 +41,7 @@ impl Profile {
 pub struct Catalogue {
     modules: BTreeMap<ModuleName, (String, ModInfo)>,
     builtin: BTreeSet<ModuleName>,
+    builtin_text: String,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -65,7 +73,17 @@ impl Catalogue {
 
     /// Takes the text of `modules.builtin`: one path a line.
     pub fn add_builtin(&mut self, text: &str) {
+        text.clone_into(&mut self.builtin_text);
         self.builtin.extend(text.lines().filter_map(|line| ModuleName::of_path(line.trim())));
+    }
+
+    /// The kernel's own `modules.builtin`.
+    pub fn builtin(&self) -> &str {
+        &self.builtin_text
+    }
+
+    pub fn info(&self, path: &str) -> Option<&ModInfo> {
+        self.modules.get(&ModuleName::of_path(path)?).map(|(_, info)| info)
     }
 
     pub fn len(&self) -> usize {
