@@ -8,6 +8,7 @@ pub mod boot;
 pub mod cgroups;
 pub mod clock;
 pub mod console;
+pub mod devices;
 pub mod fatal;
 pub mod files;
 pub mod kernel;

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use init::boot::{self, Boot, Step, may, must};
-use init::{clock, files, kernel, manifest, modules, mounts, rootfs, settings, supervise};
+use init::modules::modprobe;
+use init::{clock, files, kernel, manifest, mounts, rootfs, settings, supervise};
 
 const BOOT: &[Step] = &[
     must("make / a mount that pivot_root takes", rootfs::rebind), // before any other mount; containers need it
@@ -16,8 +17,7 @@ const BOOT: &[Step] = &[
     may("set kernel and process limits", kernel::tune),
     may("set clock", clock::not_before_build),
     must("take over signals", supervise::begin),
-    must("start services", supervise::start_services), // the network client waits for NICs while the drivers load
-    may("load modules", modules::load),
+    must("start services", supervise::start_services), // network and disks come as their drivers do
     must("wait for network", supervise::wait_for_network),
     must("start agent", supervise::start_agent),
 ];
@@ -27,7 +27,8 @@ fn main() -> ExitCode {
         let boot = Boot::new();
         boot::run(boot, BOOT)
     } else {
-        agent_main(std::env::args_os().skip(1))
+        let mut arguments = std::env::args_os();
+        if modprobe::is_meant(arguments.next().as_ref()) { modprobe::main(arguments) } else { agent_main(arguments) }
     }
 }
 

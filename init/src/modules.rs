@@ -1,60 +1,116 @@
-//! Drivers: the ramdisk's builder wrote down which, in the order their dependencies ask for.
+//! The kernel's modules in the ramdisk: their lists, and loading one.
+
+pub mod modprobe;
+mod packed;
 
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use cmdline::Arguments;
+use devices::catalogue::Lists;
+use devices::module::ModuleName;
+use devices::policy::Policy;
 use rustix::io::Errno;
-use rustix::system::finit_module;
+use rustix::system::{finit_module, init_module, uname};
 
-use crate::boot::Boot;
-use crate::{PathError, StepError};
+use crate::PathError;
+use packed::Packing;
 
 const MODULES: &str = "/lib/modules";
+const LOADED: &str = "/sys/module";
 const COMPRESSED_FILE: i32 = 4; // MODULE_INIT_COMPRESSED_FILE
 
-#[derive(Debug, thiserror::Error)]
-#[error("{failed} of {all} modules are not loaded, see above")]
-struct NotAllLoaded {
-    failed: usize,
-    all: usize,
+/// `/lib/modules/RELEASE` of the kernel that runs.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    root: PathBuf,
 }
 
-/// Every module gets its chance; then their files go, since each byte of the ramdisk is a byte of RAM.
-pub fn load(boot: &mut Boot) -> Result<(), StepError> {
-    let root = Path::new(MODULES);
-    let order = root.join("order");
-    let list = match fs::read_to_string(&order) {
-        Ok(list) => list,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            log::info!("the ramdisk lists no modules ({} is missing): relying on what is built in", order.display());
-            return Ok(());
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTree {
+    #[error("the ramdisk has no modules ({0} is missing): relying on what is built in")]
+    None(String),
+    #[error(
+        "the ramdisk has modules for {found}, but this kernel is {running}: no driver can be loaded. \
+         Give the machine the kernel and the ramdisk of the same build"
+    )]
+    OtherKernel { running: String, found: String },
+}
+
+impl Tree {
+    pub fn of_this_kernel() -> Result<Self, NoTree> {
+        let release = uname().release().to_string_lossy().into_owned();
+        Self::below(Path::new(MODULES), &release)
+    }
+
+    fn below(modules: &Path, release: &str) -> Result<Self, NoTree> {
+        let root = modules.join(release);
+        if root.is_dir() {
+            return Ok(Self { root });
         }
-        Err(error) => return Err(PathError::new("cannot read", &order)(error).into()),
-    };
-    let (mut all, mut failed) = (0, 0);
-    for path in list.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        all += 1;
-        match load_one(root, path, &boot.arguments) {
-            Ok(()) => {}
-            Err(error) => {
-                failed += 1;
-                log::warn!("module {path}: {error}");
-            }
+        let folders = fs::read_dir(modules).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
+        let mut found: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        found.sort();
+        Err(match found.join(", ") {
+            none if none.is_empty() => NoTree::None(root.display().to_string()),
+            found => NoTree::OtherKernel { running: release.to_owned(), found },
+        })
+    }
+
+    /// What the lists say now: a driver pack may have been added.
+    pub fn lists(&self) -> Lists {
+        let with_packs = |name: &str| {
+            let mut texts: Vec<String> = fs::read_to_string(self.root.join(name)).into_iter().collect();
+            let packs = fs::read_dir(self.root.join(format!("{name}.d"))).into_iter().flatten().flatten();
+            let mut packs: Vec<PathBuf> = packs.map(|entry| entry.path()).collect();
+            packs.sort();
+            texts.extend(packs.iter().filter_map(|path| fs::read_to_string(path).ok()));
+            texts
+        };
+        Lists {
+            dep: with_packs("modules.dep"),
+            alias: with_packs("modules.alias"),
+            softdep: with_packs("modules.softdep"),
+            builtin: fs::read_to_string(self.root.join("modules.builtin")).unwrap_or_default(),
         }
     }
-    fs::remove_dir_all(root).map_err(PathError::new("cannot free the memory of", root))?;
-    if failed > 0 { Err(NotAllLoaded { failed, all }.into()) } else { Ok(()) }
+
+    /// The modules that are loaded without any device asking for them.
+    pub fn always(&self) -> Vec<String> {
+        let list = fs::read_to_string(self.root.join("modules.load")).unwrap_or_default();
+        list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    /// Loads one module, whose needs have had their turn. Its file then goes, since each byte of it is RAM.
+    pub fn load(&self, name: &ModuleName, path: &str, policy: &Policy) -> Result<(), ModuleError> {
+        if is_loaded(name) {
+            return Ok(());
+        }
+        let file = self.root.join(path);
+        insert(&file, &policy.parameters(name))?;
+        if let Err(error) = fs::remove_file(&file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("{}", PathError::new("cannot free the memory of", &file)(error));
+        }
+        Ok(())
+    }
+}
+
+/// Built-in modules with parameters are listed there too, which is just as well.
+pub fn is_loaded(name: &ModuleName) -> bool {
+    Path::new(LOADED).join(name.as_str()).exists()
 }
 
 #[derive(Debug, thiserror::Error)]
-enum ModuleError {
-    #[error("it is not in the ramdisk")]
-    Missing,
-    #[error("cannot be read: {0}")]
+pub enum ModuleError {
+    #[error("{0} is not in the ramdisk")]
+    Missing(PathBuf),
+    #[error("its file cannot be read: {0}")]
     Unreadable(io::Error),
+    #[error("its file does not decompress: {0}")]
+    Damaged(io::Error),
     #[error("the kernel refuses it: {0}{hint}", hint = hint(*.0))]
     Refused(Errno),
 }
@@ -65,37 +121,31 @@ fn hint(error: Errno) -> &'static str {
         Errno::NOENT => " (a module it needs is not loaded)",
         Errno::KEYREJECTED | Errno::NOKEY => " (its signature is not one this kernel takes)",
         Errno::PERM => " (blocked by lockdown or module_blacklist=)",
+        Errno::NODEV => " (this machine does not have what it drives)",
+        Errno::OPNOTSUPP => " (its compression is not one this kernel takes)",
+        Errno::INVAL => " (a bad parameter, see the kernel's line)",
         _ => "",
     }
 }
 
-fn load_one(root: &Path, path: &str, arguments: &Arguments) -> Result<(), ModuleError> {
-    let file = File::open(root.join(path.trim_start_matches('/'))).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ModuleError::Missing,
+fn insert(file: &Path, parameters: &str) -> Result<(), ModuleError> {
+    let parameters = CString::new(parameters).unwrap_or_default();
+    let opened = File::open(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ModuleError::Missing(file.to_owned()),
         _ => ModuleError::Unreadable(error),
     })?;
-    let parameters = CString::new(parameters(&module_name(path), arguments)).unwrap_or_default();
-    let flags = if path.ends_with(".ko") { 0 } else { COMPRESSED_FILE };
-    match finit_module(&file, &parameters, flags) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
+    let result = match Packing::of(file) {
+        Packing::None => finit_module(&opened, &parameters, 0),
+        Packing::Kernel => finit_module(&opened, &parameters, COMPRESSED_FILE),
+        Packing::Ours(kind) => {
+            let image = packed::unpack(kind, opened).map_err(ModuleError::Damaged)?;
+            init_module(&image, &parameters)
+        }
+    };
+    match result {
+        Ok(()) | Err(Errno::EXIST) => Ok(()), // somebody else was quicker
         Err(error) => Err(ModuleError::Refused(error)),
     }
-}
-
-/// `virtio_net` of `kernel/drivers/net/virtio-net.ko.xz`: the kernel takes dashes for underscores.
-fn module_name(path: &str) -> String {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    file.split('.').next().unwrap_or(file).replace('-', "_")
-}
-
-/// `module.parameter=value` on the kernel command line is for whoever loads the module.
-fn parameters(module: &str, arguments: &Arguments) -> String {
-    let of_this = arguments.other.iter().filter_map(|word| {
-        let (owner, parameter) = word.name.split_once('.')?;
-        (owner.replace('-', "_") == module)
-            .then(|| cmdline::Word { name: parameter.to_owned(), value: word.value.clone() }.render())
-    });
-    of_this.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -104,21 +154,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_on_the_command_line_reach_their_module() {
-        let arguments =
-            Arguments::parse("virtio-net.napi_tx=0 quiet e1000e.a=1 virtio_net.flag virtio_net.name=\"a b\"").arguments;
-        assert_eq!(parameters(&module_name("kernel/drivers/net/virtio_net.ko"), &arguments), "napi_tx=0 flag name=\"a b\"");
-        assert_eq!(parameters(&module_name("e1000e.ko.zst"), &arguments), "a=1");
-        assert_eq!(parameters("overlay", &arguments), "");
+    fn modules_of_another_kernel_are_named() {
+        let modules = tempfile::tempdir().unwrap();
+        let error = |release| Tree::below(modules.path(), release).unwrap_err();
+        assert!(matches!(error("6.1.0"), NoTree::None(_)));
+        fs::create_dir(modules.path().join("6.1.0-55")).unwrap();
+        assert_eq!(error("6.1.0-56"), NoTree::OtherKernel { running: "6.1.0-56".to_owned(), found: "6.1.0-55".to_owned() });
+        assert!(Tree::below(modules.path(), "6.1.0-55").is_ok());
     }
 
     #[test]
-    fn a_missing_module_and_a_refused_one_are_told_apart() {
+    fn packs_add_to_the_lists() {
         let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("broken.ko"), "not an object file").unwrap();
-        let arguments = Arguments::default();
-        let error = |path| load_one(root.path(), path, &arguments).unwrap_err().to_string();
-        assert_eq!(error("gone.ko"), "it is not in the ramdisk");
+        fs::write(root.path().join("modules.dep"), "a.ko:\n").unwrap();
+        fs::create_dir(root.path().join("modules.dep.d")).unwrap();
+        fs::write(root.path().join("modules.dep.d/hba"), "b.ko:\n").unwrap();
+        fs::write(root.path().join("modules.load"), "# first\noverlay\n\nloop\n").unwrap();
+        let tree = Tree { root: root.path().to_owned() };
+        assert_eq!(tree.lists().dep, ["a.ko:\n", "b.ko:\n"]);
+        assert_eq!(tree.lists().alias, Vec::<String>::new());
+        assert_eq!(tree.always(), ["overlay", "loop"]);
+    }
+
+    #[test]
+    fn a_missing_module_a_damaged_and_a_refused_one_are_told_apart() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["broken.ko", "broken.ko.zst", "broken.ko.gz"] {
+            fs::write(root.path().join(name), "neither an object file nor compressed").unwrap();
+        }
+        let tree = Tree { root: root.path().to_owned() };
+        let error = |path| {
+            let name = ModuleName::new("a module of no kernel");
+            tree.load(&name, path, &Policy::default()).unwrap_err().to_string()
+        };
+        assert!(error("gone.ko").ends_with("gone.ko is not in the ramdisk"), "{}", error("gone.ko"));
         assert!(error("broken.ko").starts_with("the kernel refuses it: "), "{}", error("broken.ko"));
+        for name in ["broken.ko.zst", "broken.ko.gz"] {
+            assert!(error(name).starts_with("its file does not decompress: "), "{}", error(name));
+        }
     }
 }

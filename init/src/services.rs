@@ -1,13 +1,23 @@
 //! The table of PID 1's child services. A new one is a row here and a function `run(&Facts, Ready)` in its own file.
 
 use crate::service::{Restart, Service, Start};
-use crate::{cgroups, network, pressure, spawn, zram};
+use crate::{cgroups, devices, network, pressure, spawn, zram};
 
+pub const DEVICES: &str = "devices";
 pub const NETWORK: &str = "network client";
 pub const AGENT: &str = "agent";
 
 /// In the order in which they are started.
 pub const TABLE: &[Service] = &[
+    Service {
+        name: DEVICES,
+        process: c"devices",
+        start: Start::Forked(devices::run),
+        cgroup: None,
+        restart: Restart::Always,
+        after: None,
+        ready: None, // nobody waits for all devices: each waits for the one it needs
+    },
     Service {
         name: NETWORK,
         process: c"network",

@@ -1,0 +1,118 @@
+//! The devices service: listens to the kernel before it looks around, loads the drivers that devices call for, and
+//! goes on doing so for as long as the machine runs.
+//!
+//! One thread decides; what may block (a driver's probing, a disk that does not answer) runs in threads of its own.
+
+mod coldplug;
+mod drivers;
+mod jobs;
+mod kernel_log;
+mod orphans;
+mod socket;
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use devices::uevent::{Action, Uevent};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::StepError;
+use crate::modules::modprobe;
+use crate::ready::Ready;
+use crate::service::Facts;
+use drivers::Drivers;
+use jobs::{Done, Jobs};
+use kernel_log::KernelLog;
+use socket::{Received, Uevents};
+
+const SYSFS: &str = "/sys";
+
+/// Runs in the child, for good.
+pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
+    let mut service = Devices::open(facts)?;
+    loop {
+        service.turn()?;
+    }
+}
+
+struct Devices {
+    events: Uevents,
+    log: Option<KernelLog>,
+    jobs: Jobs,
+    drivers: Drivers,
+}
+
+impl Devices {
+    fn open(facts: &Facts) -> Result<Self, StepError> {
+        let events = Uevents::open()?; // before the first look, so that nothing is missed in between
+        if let Err(error) = modprobe::install() {
+            log::warn!("the kernel cannot ask for modules by itself: {error}");
+        }
+        let log = KernelLog::open().inspect_err(|error| log::warn!("missing firmware will not be reported: {error}")).ok();
+        let mut service = Self { events, log, jobs: Jobs::new()?, drivers: Drivers::new(&facts.arguments) };
+        service.look();
+        Ok(service)
+    }
+
+    /// Everything that is there now.
+    fn look(&mut self) {
+        self.drivers.want(coldplug::modaliases(Path::new(SYSFS)));
+    }
+
+    fn turn(&mut self) -> Result<(), StepError> {
+        self.drivers.start(&self.jobs);
+        self.wait()?;
+        self.hear();
+        for done in self.jobs.done() {
+            match done {
+                Done::Loaded { name, result, took } => self.drivers.loaded(&name, result, took),
+            }
+        }
+        if let Some(log) = &mut self.log {
+            log.report();
+        }
+        self.drivers.report(Instant::now());
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<(), StepError> {
+        let timeout = match self.drivers.due() {
+            Some(due) => PollTimeout::try_from(due.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+                .unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
+        };
+        let mut fds =
+            vec![PollFd::new(self.events.as_fd(), PollFlags::POLLIN), PollFd::new(self.jobs.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.log.as_ref().map(|log| PollFd::new(log.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn hear(&mut self) {
+        let mut buffer = [0; socket::MESSAGE_MAX];
+        loop {
+            match self.events.receive(&mut buffer) {
+                Received::Message(length) => {
+                    if let Some(event) = buffer.get(..length).and_then(Uevent::parse) {
+                        self.heard(&event);
+                    }
+                }
+                Received::Overrun => {
+                    log::warn!("the kernel had more device messages than we could take: looking at all devices again");
+                    self.look();
+                }
+                Received::Nothing => return,
+            }
+        }
+    }
+
+    fn heard(&mut self, event: &Uevent<'_>) {
+        if let (Action::Add | Action::Change, Some(modalias)) = (event.action, event.modalias) {
+            self.drivers.want([modalias.to_owned()]);
+        }
+    }
+}

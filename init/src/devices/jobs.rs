@@ -1,0 +1,97 @@
+//! Work that may block, each piece in a thread of its own; what came of it wakes the service up.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use devices::module::ModuleName;
+use devices::plan::{Planned, Rank};
+use devices::policy::Policy;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::modules::{ModuleError, Tree};
+
+/// Threads at work use little of it: what is large lies on the heap.
+const STACK: usize = 128 << 10;
+
+/// A weight of a thirtieth against a thread that does not give way.
+const LATER: i32 = 15;
+
+#[derive(Clone)]
+pub enum Job {
+    Load { tree: Arc<Tree>, module: Planned, policy: Arc<Policy> },
+}
+
+pub enum Done {
+    Loaded { name: ModuleName, result: Result<(), ModuleError>, took: Duration },
+}
+
+impl Job {
+    fn work(self) -> Done {
+        let started = Instant::now();
+        match self {
+            Self::Load { tree, module, policy } => {
+                if module.rank != Rank::Network {
+                    give_way();
+                }
+                let result = tree.load(&module.name, &module.path, &policy);
+                Done::Loaded { name: module.name, result, took: started.elapsed() }
+            }
+        }
+    }
+}
+
+/// With one processor the kernel's checking of one module's signature would take half of another's: the network first.
+/// The kernel counts this for the calling thread alone.
+fn give_way() {
+    let _ = rustix::process::setpriority_process(None, LATER); // at worst it is not as early
+}
+
+pub struct Jobs {
+    outcome: Outcome,
+    receiver: Receiver<Done>,
+}
+
+#[derive(Clone)]
+struct Outcome {
+    sender: Sender<Done>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Outcome {
+    fn tell(&self, done: Done) {
+        let _ = self.sender.send(done); // the service is there as long as its threads
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes()); // full: it is awake already
+    }
+}
+
+impl Jobs {
+    pub fn new() -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (sender, receiver) = channel();
+        Ok(Self { outcome: Outcome { sender, wake }, receiver })
+    }
+
+    /// Without memory for a thread the work is done at once: slower, but done.
+    pub fn start(&self, job: Job) {
+        let (outcome, spare) = (self.outcome.clone(), job.clone());
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || outcome.tell(job.work()));
+        if let Err(error) = thread {
+            log::warn!("cannot start a thread for a driver: {error}");
+            self.outcome.tell(spare.work());
+        }
+    }
+
+    pub fn done(&self) -> Vec<Done> {
+        let _ = rustix::io::read(&*self.outcome.wake, &mut [0; 8]); // empty: nothing to forget
+        self.receiver.try_iter().collect()
+    }
+}
+
+impl AsFd for Jobs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.outcome.wake.as_fd()
+    }
+}

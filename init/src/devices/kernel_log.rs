@@ -1,0 +1,53 @@
+//! Firmware that drivers asked for in vain, read from the kernel's own log: it alone knows the names tried.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use devices::firmware::Missing;
+use rustix::fs::OFlags;
+
+/// One record with its fields (the kernel's CONSOLE_EXT_LOG_MAX).
+const RECORD_MAX: usize = 8192;
+
+pub struct KernelLog {
+    file: File,
+    told: BTreeSet<String>,
+}
+
+impl KernelLog {
+    /// From now on: drivers that are built in have nobody to give them a file anyway.
+    pub fn open() -> io::Result<Self> {
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open("/dev/kmsg")?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, told: BTreeSet::new() })
+    }
+
+    /// Says what is new, each file once.
+    pub fn report(&mut self) {
+        let mut buffer = [0; RECORD_MAX];
+        loop {
+            let record = match self.file.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => buffer.get(..length).unwrap_or_default(),
+                // Overwritten before we came to read it: the next one is there.
+                Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted) => continue,
+                Err(_) => return,
+            };
+            if let Some(missing) = Missing::in_record(record)
+                && self.told.insert(missing.file.to_owned())
+            {
+                log::warn!("{missing}");
+            }
+        }
+    }
+}
+
+impl AsFd for KernelLog {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

@@ -1,0 +1,142 @@
+//! `/sbin/modprobe`: what the kernel starts when it needs a module by name, such as `fs-vfat` or `rtnl-link-bond`.
+//!
+//! The kernel starts it in the machine's own root, whoever's mount or socket asked for it. Scripts may call it too.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::ExitCode;
+
+use cmdline::Arguments;
+use devices::catalogue::Catalogue;
+use devices::plan::Schedule;
+use devices::policy::Policy;
+
+use super::Tree;
+use crate::PathError;
+
+const PROGRAM: &str = "/sbin/modprobe";
+const SETTING: &str = "/proc/sys/kernel/modprobe";
+
+/// Tells the kernel to come to us.
+pub fn install() -> Result<(), PathError> {
+    if fs::symlink_metadata(PROGRAM).is_err() {
+        fs::create_dir_all("/sbin").map_err(PathError::new("cannot make", "/sbin"))?;
+        symlink("/init", PROGRAM).map_err(PathError::new("cannot link", PROGRAM))?;
+    }
+    fs::write(SETTING, PROGRAM).map_err(PathError::new("cannot write", SETTING))
+}
+
+/// Whether the program was started by this name.
+pub fn is_meant(program: Option<&OsString>) -> bool {
+    program.is_some_and(|program| Path::new(program).file_name().is_some_and(|name| name == "modprobe"))
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Call {
+    quiet: bool,
+    names: Vec<String>,
+}
+
+impl Call {
+    /// Of modprobe's options only those that load; parameters behind a name are left to the kernel's command line.
+    fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let (mut call, mut all, mut only_names) = (Self::default(), false, false);
+        for word in words {
+            match word.as_str() {
+                "--" if !only_names => only_names = true,
+                "-q" | "--quiet" | "-s" | "--syslog" | "-b" | "--use-blacklist" if !only_names => {
+                    call.quiet |= word.contains('q')
+                }
+                "-a" | "--all" if !only_names => all = true,
+                option if option.starts_with('-') && !only_names => return Err(format!("modprobe: no option {option} here")),
+                name if all || call.names.is_empty() => call.names.push(name.to_owned()),
+                parameter => {
+                    return Err(format!(
+                        "modprobe: {parameter}: give parameters on the kernel command line, as MODULE.NAME=VALUE"
+                    ));
+                }
+            }
+        }
+        if call.names.is_empty() { Err("modprobe: which module?".to_owned()) } else { Ok(call) }
+    }
+}
+
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let words = arguments.map(|word| word.to_string_lossy().into_owned());
+    let result = Call::parse(words).and_then(|call| {
+        let failed: Vec<String> = load(&call.names);
+        if failed.is_empty() || call.quiet && failed.iter().all(String::is_empty) { Ok(()) } else { Err(failed.join("\n")) }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            if !text.is_empty() {
+                eprintln!("{text}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why not everything is loaded.
+fn load(names: &[String]) -> Vec<String> {
+    let tree = match Tree::of_this_kernel() {
+        Ok(tree) => tree,
+        Err(error) => return vec![format!("modprobe: {error}")],
+    };
+    let arguments = Arguments::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default()).arguments;
+    let policy = Policy::new(&arguments);
+    let lists = tree.lists();
+    let catalogue = Catalogue::new(&lists);
+    let mut failed = Vec::new();
+    for name in names {
+        let modules = catalogue.named(name);
+        if modules.is_empty() && !catalogue.is_builtin(name) {
+            failed.push(format!("modprobe: {name}: the ramdisk has no such module"));
+        }
+        let mut schedule = Schedule::default();
+        schedule.add(catalogue.plan(modules));
+        while let Some(module) = schedule.start_next() {
+            if let Err(error) = tree.load(&module.name, &module.path, &policy) {
+                failed.push(format!("modprobe: {}: {error}", module.name));
+            }
+            schedule.finished(&module.name);
+        }
+    }
+    failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_call_and_a_scripts_are_understood() {
+        let call = |quiet, names: &[&str]| Ok(Call { quiet, names: names.iter().map(|name| (*name).to_owned()).collect() });
+        for (line, expected) in [
+            ("-q -- fs-vfat", call(true, &["fs-vfat"])),
+            ("loop", call(false, &["loop"])),
+            ("-a loop -q dm-mod", call(true, &["loop", "dm-mod"])),
+            ("-- -odd", call(false, &["-odd"])),
+            ("", Err("modprobe: which module?".to_owned())),
+            ("-r loop", Err("modprobe: no option -r here".to_owned())),
+            (
+                "loop max_loop=9",
+                Err("modprobe: max_loop=9: give parameters on the kernel command line, as MODULE.NAME=VALUE".to_owned()),
+            ),
+        ] {
+            assert_eq!(Call::parse(line.split_whitespace().map(str::to_owned)), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_the_name_makes_it_modprobe() {
+        for (program, expected) in
+            [(Some("/sbin/modprobe"), true), (Some("modprobe"), true), (Some("/init"), false), (None, false)]
+        {
+            assert_eq!(is_meant(program.map(OsString::from).as_ref()), expected);
+        }
+    }
+}
