@@ -4,7 +4,9 @@
 //! One thread decides; what may block (a driver's probing, a disk that does not answer) runs in threads of its own.
 
 mod coldplug;
+mod disks;
 mod drivers;
+mod identify;
 mod jobs;
 mod kernel_log;
 mod orphans;
@@ -18,10 +20,11 @@ use devices::uevent::{Action, Uevent};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::StepError;
 use crate::modules::modprobe;
 use crate::ready::Ready;
 use crate::service::Facts;
+use crate::{StepError, sys};
+use disks::Disks;
 use drivers::Drivers;
 use jobs::{Done, Jobs};
 use kernel_log::KernelLog;
@@ -31,6 +34,7 @@ const SYSFS: &str = "/sys";
 
 /// Runs in the child, for good.
 pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
+    sys::keep_little_memory();
     let mut service = Devices::open(facts)?;
     loop {
         service.turn()?;
@@ -42,6 +46,9 @@ struct Devices {
     log: Option<KernelLog>,
     jobs: Jobs,
     drivers: Drivers,
+    disks: Disks,
+    /// Since memory was last given back.
+    has_worked: bool,
 }
 
 impl Devices {
@@ -51,7 +58,14 @@ impl Devices {
             log::warn!("the kernel cannot ask for modules by itself: {error}");
         }
         let log = KernelLog::open().inspect_err(|error| log::warn!("missing firmware will not be reported: {error}")).ok();
-        let mut service = Self { events, log, jobs: Jobs::new()?, drivers: Drivers::new(&facts.arguments) };
+        let mut service = Self {
+            events,
+            log,
+            jobs: Jobs::new()?,
+            drivers: Drivers::new(&facts.arguments),
+            disks: Disks::new(),
+            has_worked: false,
+        };
         service.look();
         Ok(service)
     }
@@ -59,21 +73,29 @@ impl Devices {
     /// Everything that is there now.
     fn look(&mut self) {
         self.drivers.want(coldplug::modaliases(Path::new(SYSFS)));
+        self.disks.look_at_all(Path::new(SYSFS));
     }
 
     fn turn(&mut self) -> Result<(), StepError> {
         self.drivers.start(&self.jobs);
+        self.disks.start(&self.jobs);
         self.wait()?;
         self.hear();
+        self.disks.closed();
         for done in self.jobs.done() {
+            self.has_worked = true;
             match done {
                 Done::Loaded { name, result, took } => self.drivers.loaded(&name, result, took),
+                Done::Looked { name, links } => self.disks.looked(&name, &links),
             }
         }
         if let Some(log) = &mut self.log {
             log.report();
         }
         self.drivers.report(Instant::now());
+        if self.drivers.is_idle() && self.disks.is_idle() && std::mem::take(&mut self.has_worked) {
+            sys::give_memory_back();
+        }
         Ok(())
     }
 
@@ -85,7 +107,8 @@ impl Devices {
         };
         let mut fds =
             vec![PollFd::new(self.events.as_fd(), PollFlags::POLLIN), PollFd::new(self.jobs.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.log.as_ref().map(|log| PollFd::new(log.as_fd(), PollFlags::POLLIN)));
+        let more = [self.log.as_ref().map(KernelLog::as_fd), self.disks.watch()];
+        fds.extend(more.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -113,6 +136,12 @@ impl Devices {
     fn heard(&mut self, event: &Uevent<'_>) {
         if let (Action::Add | Action::Change, Some(modalias)) = (event.action, event.modalias) {
             self.drivers.want([modalias.to_owned()]);
+        }
+        if let ("block", Some(name)) = (event.subsystem, event.devname) {
+            match event.action {
+                Action::Add | Action::Change => self.disks.came(name),
+                Action::Remove => self.disks.gone(name),
+            }
         }
     }
 }

@@ -37,3 +37,20 @@ pub fn swap_on(device: &str) -> io::Result<()> {
     let result = unsafe { libc::swapon(path.as_ptr(), 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// For a process whose threads take and give back megabytes: memory that is given back shall go to the kernel, and
+/// threads shall not each keep some of their own.
+pub fn keep_little_memory() {
+    const LARGE: libc::c_int = 64 << 10;
+    // SAFETY: mallopt(3) takes two numbers, and the process has no second thread yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
+}
+
+/// Gives the kernel what is free at the end of the heap and within it.
+pub fn give_memory_back() {
+    // SAFETY: malloc_trim(3) takes a number, and locks the heap against other threads itself.
+    unsafe { libc::malloc_trim(0) };
+}

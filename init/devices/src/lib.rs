@@ -6,6 +6,8 @@
 
 pub mod alias;
 pub mod catalogue;
+pub mod content;
+pub mod disk;
 pub mod firmware;
 pub mod module;
 pub mod pattern;

@@ -129,6 +129,10 @@ impl Drivers {
         self.running.iter().filter(|running| !running.is_named).map(|running| running.since + PATIENCE).min()
     }
 
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
     pub fn report(&mut self, now: Instant) {
         for running in self.running.iter_mut().filter(|running| !running.is_named && running.since + PATIENCE <= now) {
             running.is_named = true;

@@ -11,6 +11,7 @@ use devices::plan::{Planned, Rank};
 use devices::policy::Policy;
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::identify;
 use crate::modules::{ModuleError, Tree};
 
 /// Threads at work use little of it: what is large lies on the heap.
@@ -21,11 +22,20 @@ const LATER: i32 = 15;
 
 #[derive(Clone)]
 pub enum Job {
-    Load { tree: Arc<Tree>, module: Planned, policy: Arc<Policy> },
+    Load {
+        tree: Arc<Tree>,
+        module: Planned,
+        policy: Arc<Policy>,
+    },
+    /// What is this disk or partition?
+    Look {
+        name: String,
+    },
 }
 
 pub enum Done {
     Loaded { name: ModuleName, result: Result<(), ModuleError>, took: Duration },
+    Looked { name: String, links: Vec<String> },
 }
 
 impl Job {
@@ -38,6 +48,11 @@ impl Job {
                 }
                 let result = tree.load(&module.name, &module.path, &policy);
                 Done::Loaded { name: module.name, result, took: started.elapsed() }
+            }
+            Self::Look { name } => {
+                give_way();
+                let links = identify::links(&name);
+                Done::Looked { name, links }
             }
         }
     }
@@ -79,7 +94,7 @@ impl Jobs {
         let (outcome, spare) = (self.outcome.clone(), job.clone());
         let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || outcome.tell(job.work()));
         if let Err(error) = thread {
-            log::warn!("cannot start a thread for a driver: {error}");
+            log::warn!("cannot start a thread for a device: {error}");
             self.outcome.tell(spare.work());
         }
     }
