@@ -12,6 +12,7 @@ use crate::command::{self, effect, output};
 use crate::disk_image;
 
 const KERNEL: &str = "linux-image-cloud-amd64";
+const METAL_KERNEL: &str = "linux-image-amd64";
 /// Packages whose new version makes a new disk image.
 const IMAGE_PACKAGES: &[&str] = &[KERNEL, "systemd", "libc6", "e2fsprogs", "grub-pc-bin"];
 const KEY_LENGTH: usize = 16;
@@ -20,6 +21,8 @@ const KEY_LENGTH: usize = 16;
 pub struct Artifacts {
     /// Debian's cloud kernel as a package.
     pub kernel_deb: PathBuf,
+    /// Debian's standard kernel as a package.
+    pub metal_deb: PathBuf,
     /// The disk that a workflow installs, as it shall lie on the disk.
     pub disk: PathBuf,
     /// The same, zstd-compressed, as the workflow downloads it.
@@ -29,15 +32,16 @@ pub struct Artifacts {
 /// Makes what is missing. `say` hears what takes long.
 pub fn build(lab: &Path, say: &dyn Fn(&str)) -> Result<Artifacts> {
     fs::create_dir_all(lab).with_context(|| format!("cannot make {}", lab.display()))?;
-    let kernel_deb = kernel_package(lab, say)?;
+    let kernel_deb = kernel_package(lab, KERNEL, say)?;
+    let metal_deb = kernel_package(lab, METAL_KERNEL, say)?;
     let (disk, disk_zst) = debian(lab, say)?;
-    Ok(Artifacts { kernel_deb, disk, disk_zst })
+    Ok(Artifacts { kernel_deb, metal_deb, disk, disk_zst })
 }
 
 /// The package that the metapackage names today.
-fn kernel_package(lab: &Path, say: &dyn Fn(&str)) -> Result<PathBuf> {
-    let depends = output(Command::new("apt-cache").args(["depends", "--important", KERNEL]))?;
-    let package = dependency(&depends).with_context(|| format!("{KERNEL} is not in apt's lists; run apt-get update"))?;
+fn kernel_package(lab: &Path, metapackage: &str, say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let depends = output(Command::new("apt-cache").args(["depends", "--important", metapackage]))?;
+    let package = dependency(&depends).with_context(|| format!("{metapackage} is not in apt's lists; run apt-get update"))?;
     let version = candidates(&[package])?.join(" ");
     let key = format!("{package}_{version}").replace(|c: char| !c.is_ascii_alphanumeric() && !"._-+".contains(c), "-");
     let target = lab.join(format!("{key}.deb"));

@@ -14,7 +14,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
-use crate::machine::{Boot, Clock, Machine, Network, Parts};
+use crate::kit::{self, Kit};
+use crate::machine::{Boot, Clock, Firmware, Machine, Network, Nic, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
 use crate::oci::Image;
 use crate::provisioner::{Options, Provisioner};
@@ -57,6 +58,12 @@ pub struct Arguments {
     /// Find the smallest memory in which the action's output still comes
     #[arg(long)]
     smallest: bool,
+    /// Compare with this commit, built now, instead of the one before
+    #[arg(long, value_name = "REV")]
+    against: Option<String>,
+    /// Use the programs and images of the last run as they are
+    #[arg(long)]
+    reuse: bool,
     #[arg(long, hide = true)]
     inside: bool,
 }
@@ -72,11 +79,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.inside {
         return inside(arguments).map(|()| ExitCode::SUCCESS);
     }
-    let setup = Setup::build(&|text| println!("== {text}"))?;
+    let say = |text: &str| println!("== {text}");
+    let setup = if arguments.reuse { Setup::load()? } else { Setup::build(&say)? };
+    if let Some(revision) = &arguments.against {
+        setup.build_revision(revision, &say)?;
+    }
     setup.run_folder(NAME)?;
     let (runs, memory) = (arguments.runs.to_string(), arguments.memory.to_string());
     let mut words = vec!["--", "bench", "--inside", "--runs", &runs, "--memory", &memory];
     words.extend(arguments.smallest.then_some("--smallest"));
+    if let Some(revision) = &arguments.against {
+        words.extend(["--against", revision]);
+    }
     let status = segment::command(&words)?.status().context("cannot start the lab inside a segment")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -85,14 +99,31 @@ fn inside(arguments: &Arguments) -> Result<()> {
     let scene = Scene::new(NAME)?;
     let bench = Bench::start(&scene)?;
     let floor = floor::build(&scene.setup, &scene.folder)?;
-    let (mut ours, mut lowest) = (Series::default(), Series::default());
+    let before = match &arguments.against {
+        Some(revision) => Some(scene.setup.revision(revision)?),
+        None => kit::previous(&scene.setup.lab.join("cloud")),
+    };
+    let mut table = Table::default();
     for run in 1..=arguments.runs {
         println!("== run {run} of {}", arguments.runs);
-        bench.boot_floor(&floor, arguments.memory, run, &mut lowest)?;
-        bench.boot(arguments.memory, run, &mut ours)?;
+        bench.boot_floor(&floor, arguments.memory, run, &mut table.floor)?;
+        if let Some((kit, commit)) = &before {
+            table.before_name.clone_from(commit);
+            bench.boot(kit, arguments.memory, &format!("before-{run}"), &mut table.before)?;
+        }
+        bench.boot(&scene.setup.cloud, arguments.memory, &format!("run-{run}"), &mut table.ours)?;
     }
     let smallest = if arguments.smallest { Some(bench.smallest()?) } else { None };
-    report(&scene, arguments, &ours, &lowest, smallest)
+    report(&scene, arguments, &table, smallest)
+}
+
+/// What one run compares.
+#[derive(Default)]
+struct Table {
+    ours: Series,
+    before: Series,
+    before_name: String,
+    floor: Series,
 }
 
 struct Bench<'a> {
@@ -115,20 +146,26 @@ impl<'a> Bench<'a> {
     }
 
     fn power_on(&self, boot: Boot, memory_mib: u32, folder: &Path, clock: Clock) -> Result<Machine> {
-        let parts = Parts { memory_mib, mac: self.station.mac(), disk: None, boot, network: Network::User, clock };
+        let nic = Nic { model: NicModel::Virtio, mac: self.station.mac(), network: Network::User };
+        let parts = Parts { clock, ..Parts::new(boot, memory_mib, vec![nic]) };
         Machine::power_on(&parts, self.scene.setup.accelerator, folder)
     }
 
     /// Gives the machine new work, and says what its boot loader would start.
-    fn work(&self, name: &str) -> Result<Boot> {
+    fn work(&self, name: &str, kit: &Kit) -> Result<Boot> {
         let step = Step::image("hello", &format!("{HOST}:5000/hello:1")).host_pid();
         self.provisioner.apply(&workflow(name, &self.station, &[step]))?;
-        self.scene.direct(&self.provisioner, &self.station)
+        Ok(Boot::Direct {
+            firmware: Firmware::SeaBios,
+            kernel: kit.kernel.clone(),
+            initrd: kit.initrd.clone(),
+            arguments: self.provisioner.kernel_arguments(&self.station.mac())?,
+        })
     }
 
-    fn boot(&self, memory_mib: u32, run: usize, series: &mut Series) -> Result<()> {
-        let boot = self.work(&format!("run-{run}"))?;
-        let folder = self.scene.folder.join(format!("run-{run}"));
+    fn boot(&self, kit: &Kit, memory_mib: u32, name: &str, series: &mut Series) -> Result<()> {
+        let boot = self.work(name, kit)?;
+        let folder = self.scene.folder.join(name);
         let mut machine = self.power_on(boot, memory_mib, &folder, Clock::Instructions)?;
         series.read(&mut machine.serial, MARKERS)?;
         machine.serial.expect("action hello: SUCCESS", LIMIT)?;
@@ -139,12 +176,13 @@ impl<'a> Bench<'a> {
                 series.kilobytes.entry(name).or_default().push(value.parse().unwrap_or(0.0));
             }
         }
-        self.provisioner.wait_ended(&format!("run-{run}"), LIMIT).map(drop)
+        self.provisioner.wait_ended(name, LIMIT).map(drop)
     }
 
     fn boot_floor(&self, floor: &Path, memory_mib: u32, run: usize, series: &mut Series) -> Result<()> {
         let boot = Boot::Direct {
-            kernel: self.scene.setup.kernel.clone(),
+            firmware: Firmware::SeaBios,
+            kernel: self.scene.setup.cloud.kernel.clone(),
             initrd: floor.to_owned(),
             arguments: "console=ttyS0 quiet panic=-1".into(),
         };
@@ -159,7 +197,7 @@ impl<'a> Bench<'a> {
         while high - low > 8 {
             let middle = (low + high) / 16 * 8;
             let name = format!("memory-{middle}");
-            let boot = self.work(&name)?;
+            let boot = self.work(&name, &self.scene.setup.cloud)?;
             let mut machine = self.power_on(boot, middle, &self.scene.folder.join(&name), Clock::Host)?;
             let works = machine.serial.expect("action hello: SUCCESS", LIMIT / 3).is_ok();
             println!("== {middle} MiB: {}", if works { "works" } else { "too little" });
@@ -189,13 +227,15 @@ fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(*low, *high))
 }
 
-fn report(scene: &Scene, arguments: &Arguments, ours: &Series, floor: &Series, smallest: Option<u32>) -> Result<()> {
-    let (kernel, ramdisk) = scene.setup.sizes()?;
+fn report(scene: &Scene, arguments: &Arguments, table: &Table, smallest: Option<u32>) -> Result<()> {
+    let (ours, before, floor) = (&table.ours, &table.before, &table.floor);
+    let (kernel, ramdisk) = scene.setup.cloud.sizes()?;
     let of = |series: &Series, name: &str| series.seconds.get(name).and_then(|values| median(values));
     let cell = |value: Option<f64>| value.map_or("-".to_owned(), |seconds| format!("{seconds:.2}"));
-    println!("\n{:<24}{:>10}{:>10}   guest seconds, median of {}", "marker", "thimble", "floor", arguments.runs);
+    let before_name = if table.before_name.is_empty() { "(none)" } else { table.before_name.as_str() };
+    println!("\n{:<24}{:>10}{before_name:>10}{:>10}   guest seconds, median of {}", "marker", "thimble", "floor", arguments.runs);
     for (name, _) in MARKERS {
-        println!("{name:<24}{:>10}{:>10}", cell(of(ours, name)), cell(of(floor, name)));
+        println!("{name:<24}{:>10}{:>10}{:>10}", cell(of(ours, name)), cell(of(before, name)), cell(of(floor, name)));
     }
     println!("{:<24}{kernel:>10} bytes\n{:<24}{ramdisk:>10} bytes", "kernel", "ramdisk");
     for (name, values) in &ours.kilobytes {
@@ -212,6 +252,7 @@ fn report(scene: &Scene, arguments: &Arguments, ours: &Series, floor: &Series, s
     let result = json!({
         "clock": "icount shift=0,sleep=on", "runs": arguments.runs, "memory_mib": arguments.memory,
         "thimble": {"median_seconds": medians(ours), "all_seconds": ours.seconds, "kilobytes": kilobytes},
+        "before": {"commit": table.before_name, "median_seconds": medians(before), "all_seconds": before.seconds},
         "floor": {"median_seconds": medians(floor), "all_seconds": floor.seconds},
         "kernel_bytes": kernel, "ramdisk_bytes": ramdisk, "smallest_memory_mib": smallest,
     });

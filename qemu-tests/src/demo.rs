@@ -32,7 +32,7 @@ pub fn inside() -> Result<ExitCode> {
     let mut view = View::new("machine-1");
     view.stage(&format!("QEMU with {}", scene.setup.accelerator.name()));
     let installed = install::run(&scene, Boot::Bios, MEMORY_MIB, &mut view)?;
-    let (kernel, ramdisk) = scene.setup.sizes()?;
+    let (kernel, ramdisk) = scene.setup.cloud.sizes()?;
     let known = |value: Option<u64>, unit: &str| value.map_or("not measured".to_owned(), |number| format!("{number} {unit}"));
     view.line(&format!("\n{}", installed.timeline.table()));
     view.line(&format!("kernel                    {kernel} bytes"));

@@ -132,7 +132,8 @@ pub fn largest(lines: &[Line], pattern: &str) -> Result<Option<u64>> {
     Ok(numbers(lines, pattern)?.into_iter().max())
 }
 
-fn smallest(lines: &[Line], pattern: &str) -> Result<Option<u64>> {
+/// The smallest one.
+pub fn smallest(lines: &[Line], pattern: &str) -> Result<Option<u64>> {
     Ok(numbers(lines, pattern)?.into_iter().min())
 }
 

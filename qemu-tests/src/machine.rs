@@ -1,7 +1,10 @@
-//! A virtual machine: QEMU with a firmware, one network card, perhaps a disk, its console and its power switch.
+//! A virtual machine: QEMU with a firmware, network cards and disks, its console and its power switch.
 
 mod accelerator;
+mod control;
+mod parts;
 mod qmp;
+mod words;
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -16,46 +19,8 @@ use tempfile::TempDir;
 use crate::command::{Daemon, wait_for};
 use crate::serial::Serial;
 pub use accelerator::Accelerator;
+pub use parts::{Boot, Clock, Disk, DiskModel, Firmware, Network, Nic, NicModel, Parts};
 use qmp::Qmp;
-
-const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-
-#[derive(Debug, Clone)]
-pub enum Boot {
-    /// SeaBIOS and the network card's own iPXE.
-    Bios,
-    /// OVMF with its own PXE client: the network card's ROM is left out.
-    Uefi,
-    /// Kernel and ramdisk from the command line, without firmware.
-    Direct { kernel: PathBuf, initrd: PathBuf, arguments: String },
-}
-
-#[derive(Debug, Clone)]
-pub enum Network {
-    /// A tap of the segment.
-    Tap(String),
-    /// QEMU's own network: 10.0.2.2 is the host.
-    User,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clock {
-    Host,
-    /// One nanosecond for each instruction: the same times on any machine, however busy.
-    Instructions,
-}
-
-/// What the machine is made of.
-#[derive(Debug, Clone)]
-pub struct Parts {
-    pub memory_mib: u32,
-    pub mac: String,
-    pub disk: Option<PathBuf>,
-    pub boot: Boot,
-    pub network: Network,
-    pub clock: Clock,
-}
 
 pub struct Machine {
     qemu: Daemon,
@@ -76,7 +41,7 @@ impl Machine {
         let (console, control) = (sockets.path().join("serial"), sockets.path().join("qmp"));
         let serial = Serial::listen(&console, &folder.join("serial.log"))?;
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(arguments(parts, accelerator, folder)?);
+        command.args(words::words(parts, accelerator, folder)?);
         command.arg("-chardev").arg(format!("socket,id=console,path={}", console.display()));
         command.args(["-serial", "chardev:console", "-qmp"]).arg(format!("unix:{},server=on,wait=off", control.display()));
         let started = Instant::now();
@@ -90,7 +55,15 @@ impl Machine {
                 return Err(error);
             }
         };
-        Ok(Self { qemu, qmp, serial, started, disk: parts.disk.clone(), memory_mib: parts.memory_mib, _sockets: sockets })
+        Ok(Self {
+            qemu,
+            qmp,
+            serial,
+            started,
+            disk: parts.disks.first().map(|disk| disk.file.clone()),
+            memory_mib: parts.memory_mib,
+            _sockets: sockets,
+        })
     }
 
     /// Power gone and back: nothing the machine had in memory survives.
@@ -137,58 +110,6 @@ pub fn blank_disk(path: &Path, bytes: u64) -> Result<()> {
     File::create(path).and_then(|file| file.set_len(bytes)).with_context(|| format!("cannot make the disk {}", path.display()))
 }
 
-fn arguments(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<Vec<String>> {
-    let mut words: Vec<String> = Vec::new();
-    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
-    // Without graphics SeaBIOS and iPXE write to the serial console.
-    add("-machine", "q35,graphics=off".into());
-    match (parts.clock, accelerator) {
-        (Clock::Instructions, _) => {
-            add("-accel", "tcg".into());
-            add("-icount", "shift=0,sleep=on".into());
-            add("-cpu", "max".into());
-        }
-        (Clock::Host, Accelerator::Tcg) => {
-            add("-accel", "tcg".into());
-            add("-cpu", "max".into());
-        }
-        (Clock::Host, Accelerator::Kvm) => {
-            add("-accel", "kvm".into());
-            add("-cpu", "host".into());
-        }
-    }
-    add("-smp", "1".into());
-    add("-m", format!("{}M", parts.memory_mib));
-    add("-display", "none".into());
-    match &parts.network {
-        Network::Tap(name) => add("-netdev", format!("tap,id=net0,ifname={name},script=no,downscript=no")),
-        Network::User => add("-netdev", "user,id=net0".into()),
-    }
-    let rom = if matches!(parts.boot, Boot::Bios) { "" } else { ",romfile=" };
-    // 0 is the kernel's when there is one.
-    add("-device", format!("virtio-net-pci,netdev=net0,mac={},bootindex=1{rom}", parts.mac));
-    if let Some(disk) = &parts.disk {
-        add("-drive", format!("if=none,id=disk0,format=raw,file={}", disk.display()));
-        add("-device", "virtio-blk-pci,drive=disk0,bootindex=2".into());
-    }
-    match &parts.boot {
-        Boot::Bios => {}
-        Boot::Uefi => {
-            let variables = folder.join("OVMF_VARS.fd");
-            fs::copy(OVMF_VARS, &variables).with_context(|| format!("cannot copy {OVMF_VARS}; is ovmf installed?"))?;
-            add("-drive", format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}"));
-            add("-drive", format!("if=pflash,format=raw,file={}", variables.display()));
-        }
-        Boot::Direct { kernel, initrd, arguments } => {
-            add("-kernel", kernel.display().to_string());
-            add("-initrd", initrd.display().to_string());
-            add("-append", arguments.clone());
-        }
-    }
-    words.extend(["-nodefaults", "-no-user-config"].map(str::to_owned));
-    Ok(words)
-}
-
 /// The resident part of the mapping that is as large as the machine's memory.
 fn largest_resident(smaps: &str, size_kb: u64) -> Option<u64> {
     let value = |line: &str, key: &str| line.strip_prefix(key)?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok();
@@ -214,19 +135,5 @@ mod tests {
                      7f2-7f3 rw-p\nSize:             131072 kB\nRss:               98304 kB\n";
         assert_eq!(largest_resident(smaps, 131_072), Some(98_304));
         assert_eq!(largest_resident(smaps, 262_144), None);
-    }
-
-    fn parts(boot: Boot) -> Parts {
-        let network = Network::Tap("tap0".into());
-        Parts { memory_mib: 128, mac: "52:54:00:77:00:01".into(), disk: None, boot, network, clock: Clock::Host }
-    }
-
-    #[test]
-    fn a_direct_boot_leaves_the_rom_out() {
-        let boot = Boot::Direct { kernel: "k".into(), initrd: "i".into(), arguments: "quiet".into() };
-        let words = arguments(&parts(boot), Accelerator::Tcg, Path::new("/nowhere")).unwrap().join(" ");
-        assert!(words.contains("romfile=") && words.contains("-append quiet"), "{words}");
-        let words = arguments(&parts(Boot::Bios), Accelerator::Tcg, Path::new("/nowhere")).unwrap().join(" ");
-        assert!(!words.contains("romfile="), "{words}");
     }
 }

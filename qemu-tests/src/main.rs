@@ -3,13 +3,18 @@
 
 mod artifacts;
 mod bench;
+mod busybox;
 mod command;
 mod demo;
 mod disk_image;
+mod equipment;
 mod feed;
 mod http;
 mod install;
+mod kit;
+mod ladder;
 mod machine;
+mod matrix;
 mod objects;
 mod oci;
 mod prepare;
@@ -22,6 +27,7 @@ mod segment;
 mod serial;
 mod setup;
 mod shell;
+mod soak;
 mod suite;
 mod timeline;
 mod verify;
@@ -53,7 +59,16 @@ enum Command {
         /// Use the programs and images of the last run as they are
         #[arg(long)]
         reuse: bool,
+        /// The scenarios whose feature is under way, instead of the others
+        #[arg(long)]
+        awaited: bool,
     },
+    /// Machines of many parts: firmware, network cards and disks in every pair
+    Matrix(matrix::Arguments),
+    /// Machines whose power goes at random moments: nothing may be lost, and nothing done twice
+    Soak(soak::Arguments),
+    /// The same work in less and less memory
+    Ladder(ladder::Arguments),
     /// Boot time and memory, as a table and as JSON
     Bench(bench::Arguments),
     /// A machine that waits for work, and a shell on its segment
@@ -91,7 +106,10 @@ fn run(command: Command) -> Result<ExitCode> {
             suite::list();
             Ok(ExitCode::SUCCESS)
         }
-        Command::Test { filter, reuse, .. } => suite::run(filter.as_deref(), reuse),
+        Command::Test { filter, reuse, awaited, .. } => suite::run(filter.as_deref(), reuse, awaited),
+        Command::Matrix(arguments) => matrix::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
+        Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Shell => shell::outside(),
         Command::Prepare => prepare::run(&say).map(|()| ExitCode::SUCCESS),

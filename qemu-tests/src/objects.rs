@@ -17,7 +17,17 @@ impl Station {
     }
 
     pub fn mac(&self) -> String {
-        format!("52:54:00:77:00:{:02x}", self.number)
+        self.nic_mac(0)
+    }
+
+    /// The address of one of several network cards; the first one is the machine's.
+    pub fn nic_mac(&self, index: u8) -> String {
+        format!("52:54:00:77:{index:02x}:{:02x}", self.number)
+    }
+
+    /// The segment's end of the cable.
+    pub fn tap(&self, index: u8) -> String {
+        if index == 0 { format!("tap{}", self.number) } else { format!("tap{}n{index}", self.number) }
     }
 
     pub fn address(&self) -> String {
@@ -52,9 +62,13 @@ pub struct Step {
 
 impl Step {
     /// Runs `script` in the busybox image.
-    pub fn shell(name: &str, registry: &Registry, script: &str) -> Self {
-        let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        Self { command, ..Self::image(name, &registry.reference("busybox:1")) }
+    pub fn busybox(name: &str, registry: &Registry, script: &str) -> Self {
+        Self::image(name, &registry.reference("busybox:1")).shell(script)
+    }
+
+    /// Runs `script` instead of the image's own command.
+    pub fn shell(self, script: &str) -> Self {
+        Self { command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(), ..self }
     }
 
     /// Runs an image as it is.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::command::{Daemon, wait_for};
+use crate::kit::Kit;
 use crate::setup::Setup;
 use crate::{http, segment};
 
@@ -26,8 +27,10 @@ pub struct Options {
     /// Where agents are told to find the workflow service, when not at the server itself.
     pub grpc_authority: Option<String>,
     pub kernel_args: String,
-    /// Another ramdisk than the usual.
-    pub initrd: Option<PathBuf>,
+    /// Another kernel and ramdisk than the cloud kit.
+    pub kit: Option<Kit>,
+    /// Nobody shall answer DHCP on the segment, or somebody else does.
+    pub no_dhcp: bool,
 }
 
 pub struct Provisioner {
@@ -41,8 +44,8 @@ impl Provisioner {
     pub fn start(setup: &Setup, folder: &Path, options: Options) -> Result<Self> {
         let files = folder.join("files");
         fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
-        let initrd = options.initrd.as_ref().unwrap_or(&setup.initrd);
-        for (from, name) in [(&setup.kernel, "vmlinuz"), (initrd, "initramfs.cpio.zst"), (&setup.disk_zst, IMAGE)] {
+        let kit = options.kit.as_ref().unwrap_or(&setup.cloud);
+        for (from, name) in [(&kit.kernel, "vmlinuz"), (&kit.initrd, "initramfs.cpio.zst"), (&setup.disk_zst, IMAGE)] {
             // Hard links, because boots follows no link out of its folder.
             fs::hard_link(from, files.join(name)).with_context(|| format!("cannot link {}", from.display()))?;
         }
@@ -55,7 +58,8 @@ impl Provisioner {
     pub fn up(&mut self) -> Result<()> {
         let mut command = Command::new(&self.thimble);
         command.arg("up").arg("--data").arg(self.folder.join("data")).arg("--files").arg(self.folder.join("files"));
-        command.args(["--address", &segment::HOST.to_string(), "--interface", segment::BRIDGE, "--router-advertisements"]);
+        let interface = if self.options.no_dhcp { "lo" } else { segment::BRIDGE };
+        command.args(["--address", &segment::HOST.to_string(), "--interface", interface, "--router-advertisements"]);
         command.args(["--kernel", "vmlinuz", "--initrd", "initramfs.cpio.zst"]);
         command.args(["--insecure-registries", &format!("{}:5000,10.0.2.2:5000", segment::HOST)]);
         command.arg("--kernel-args").arg(format!("console=ttyS0 {}", self.options.kernel_args));
@@ -142,6 +146,17 @@ impl Provisioner {
     pub fn kernel_arguments(&self, mac: &str) -> Result<String> {
         let script = self.script(mac)?;
         kernel_arguments(&script).with_context(|| format!("the boot script of {mac} starts no kernel:\n{script}"))
+    }
+}
+
+/// What the server says of an action; a sentence when it cannot be asked.
+pub fn action_state(workflow: &str, action: &str) -> String {
+    match http::get(API, &format!("/v1/workflows/default/{workflow}")) {
+        Ok(answer) => {
+            let object = serde_json::from_slice(&answer.body).unwrap_or_default();
+            Workflow(object).action(action)["state"].as_str().unwrap_or("nothing").to_owned()
+        }
+        Err(error) => format!("nothing: {error:#}"),
     }
 }
 

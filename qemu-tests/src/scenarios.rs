@@ -1,9 +1,12 @@
 //! Every scenario that needs a virtual machine, by its sentence.
 
 mod disks;
+mod hotplug;
 mod installs;
+mod links;
 mod memory;
 mod outages;
+mod power;
 mod refusals;
 mod restarts;
 mod strangers;
@@ -36,10 +39,35 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "an image larger than the free memory is refused before the pull", run: memory::image_too_large },
     Scenario { name: "a full tmpfs fails the action and not the machine", run: memory::full_tmpfs },
     Scenario { name: "a registry that comes back is used again", run: outages::registry_down_and_up },
+    Scenario { name: "with two network cards the useful one is found", run: links::one_useful_of_two },
+    Scenario { name: "with eight network cards the useful one is found", run: links::one_useful_of_eight },
+    Scenario { name: "a cable that is put in later is used", run: links::late_carrier },
+    Scenario { name: "a static address works where nobody answers DHCP", run: links::static_address },
+    Scenario { name: "a dead real-time clock does not stop the work", run: links::dead_clock },
+    Scenario { name: "a time server that never answers delays nothing", run: links::silent_time_server },
+    Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },
+    Scenario { name: "a machine that panics comes back and does its work", run: power::panic },
+    Scenario { name: "a ramdisk that arrived in part is called that", run: power::truncated_ramdisk },
+    Scenario { name: "96 MiB carry the cloud kernel and 160 MiB the standard one", run: crate::ladder::promised },
+    Scenario { name: "no power cut at a random moment loses a report", run: crate::soak::short },
     Scenario { name: "a ramdisk without its network driver says so", run: strangers::missing_module },
     Scenario { name: "an unknown machine gets no answer and one line in the log", run: strangers::unknown_machine },
     Scenario { name: "malformed packets, foreign paths and wrong YAML are refused", run: strangers::malformed_input },
 ];
+
+/// Those whose feature is under way: `cargo lab test --awaited`.
+pub const AWAITED: &[Scenario] = &[
+    Scenario { name: "a port that carries one tagged VLAN is used", run: links::tagged_port },
+    Scenario { name: "two links to an LACP partner become one", run: links::lacp_partner },
+    Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },
+    Scenario { name: "the power button ends the work and switches off", run: power::button },
+    Scenario { name: "every part of the matrix works in a machine", run: crate::matrix::short },
+];
+
+/// Every scenario there is.
+pub fn known() -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().chain(AWAITED)
+}
 
 /// A file name for the scenario's folder.
 pub fn slug(name: &str) -> String {
@@ -54,9 +82,9 @@ mod tests {
 
     #[test]
     fn folders_differ() {
-        let mut slugs: Vec<String> = ALL.iter().map(|scenario| slug(scenario.name)).collect();
+        let mut slugs: Vec<String> = known().map(|scenario| slug(scenario.name)).collect();
         slugs.sort();
         slugs.dedup();
-        assert_eq!(slugs.len(), ALL.len());
+        assert_eq!(slugs.len(), known().count());
     }
 }

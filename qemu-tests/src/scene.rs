@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::command;
-use crate::machine::{Boot, Clock, Machine, Network, Parts, blank_disk};
+use crate::machine::{Boot, Disk, Firmware, Machine, Network, Nic, NicModel, Parts, blank_disk};
 use crate::objects::{Station, Step, workflow};
 use crate::oci::Image;
 use crate::provisioner::{Options, Provisioner, Workflow};
@@ -37,7 +37,8 @@ impl Scene {
         Ok(Self { setup, folder })
     }
 
-    fn place(&self, name: &str) -> Result<PathBuf> {
+    /// A folder of this scenario's.
+    pub fn place(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)
@@ -70,18 +71,29 @@ impl Scene {
 
     /// Switches on the station's machine, with a cable to the segment.
     pub fn power_on(&self, station: &Station, boot: Boot, memory_mib: u32, disk: Option<PathBuf>) -> Result<Machine> {
-        let tap = format!("tap{}", station.number);
+        let nic = self.nic(station, 0, NicModel::Virtio)?;
+        let disks = disk.iter().map(|file| Disk::virtio(file)).collect();
+        self.start(station, &Parts { disks, ..Parts::new(boot, memory_mib, vec![nic]) })
+    }
+
+    /// A network card of the station with a cable to the segment.
+    pub fn nic(&self, station: &Station, index: u8, model: NicModel) -> Result<Nic> {
+        let tap = station.tap(index);
         segment::add_tap(&tap)?;
-        let network = Network::Tap(tap);
-        let parts = Parts { memory_mib, mac: station.mac(), disk, boot, network, clock: Clock::Host };
-        Machine::power_on(&parts, self.setup.accelerator, &self.place(&station.name())?)
+        Ok(Nic { model, mac: station.nic_mac(index), network: Network::Tap(tap) })
+    }
+
+    /// Switches on a machine of these parts.
+    pub fn start(&self, station: &Station, parts: &Parts) -> Result<Machine> {
+        Machine::power_on(parts, self.setup.accelerator, &self.place(&station.name())?)
     }
 
     /// The quick way into the installation environment: what boots would have iPXE start, started by QEMU.
     pub fn direct(&self, provisioner: &Provisioner, station: &Station) -> Result<Boot> {
         Ok(Boot::Direct {
-            kernel: self.setup.kernel.clone(),
-            initrd: self.setup.initrd.clone(),
+            firmware: Firmware::SeaBios,
+            kernel: self.setup.cloud.kernel.clone(),
+            initrd: self.setup.cloud.initrd.clone(),
             arguments: provisioner.kernel_arguments(&station.mac())?,
         })
     }
@@ -120,7 +132,7 @@ impl Ready {
     }
 
     pub fn shell(&self, name: &str, script: &str) -> Step {
-        Step::shell(name, &self.registry, script)
+        Step::busybox(name, &self.registry, script)
     }
 
     /// The machine still does its work: whatever happened before, nothing is lost.

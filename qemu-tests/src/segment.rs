@@ -76,6 +76,13 @@ pub fn add_tap(name: &str) -> Result<()> {
     ip(&format!("link set {name} master {BRIDGE} up"))
 }
 
+/// A tap whose other end leads nowhere: carrier, and silence.
+pub fn add_loose_tap(name: &str) -> Result<()> {
+    let ip = |line: &str| effect(Command::new("ip").args(line.split(' '))).with_context(|| format!("ip {line}"));
+    ip(&format!("tuntap add dev {name} mode tap"))?;
+    ip(&format!("link set {name} up"))
+}
+
 /// A /proc that shows this namespace's processes by the numbers they have here. A container that hides parts of /proc
 /// may refuse it to a user namespace; then only the machine's touched memory cannot be read.
 fn own_proc() {

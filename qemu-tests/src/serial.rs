@@ -126,6 +126,26 @@ impl Serial {
         Ok(self.shared.lock().lines.iter().filter(|line| regex.is_match(&line.text)).cloned().collect())
     }
 
+    /// Forgets what has not been read; the number of the next line.
+    pub fn skip_to_end(&mut self) -> usize {
+        self.next = self.shared.lock().lines.len();
+        self.next
+    }
+
+    /// The number of the last line that matches, from line `from` on.
+    pub fn last_match(&self, pattern: &str, from: usize) -> Result<Option<usize>> {
+        let regex = Regex::new(pattern).with_context(|| format!("{pattern:?} is not a pattern"))?;
+        let transcript = self.shared.lock();
+        Ok(transcript
+            .lines
+            .iter()
+            .enumerate()
+            .skip(from)
+            .rev()
+            .find(|(_, line)| regex.is_match(&line.text))
+            .map(|(index, _)| index))
+    }
+
     pub fn last_lines(&self) -> String {
         last(&self.shared.lock())
     }

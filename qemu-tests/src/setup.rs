@@ -10,13 +10,38 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::command::{self, output};
+use crate::kit::{Kit, Recipe};
 use crate::machine::Accelerator;
 use crate::{artifacts, prepare};
 
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The words that make the metal kit.
+const METAL: &[&str] = &[
+    "--module",
+    "e1000",
+    "--module",
+    "e1000e",
+    "--module",
+    "igb",
+    "--module",
+    "8139cp",
+    "--module",
+    "8139too",
+    "--module",
+    "vmxnet3",
+    "--module",
+    "cdc_ether",
+    "--module",
+    "xhci_pci",
+    "--module",
+    "usb_storage",
+    "--module",
+    "ahci",
+    "--module",
+    "nvme",
+];
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,9 +51,12 @@ pub struct Setup {
     pub thimble: PathBuf,
     pub init: PathBuf,
     pub actions: PathBuf,
+    /// Debian's cloud kernel as a package.
     pub kernel_deb: PathBuf,
-    pub kernel: PathBuf,
-    pub initrd: PathBuf,
+    /// Virtual machines: Debian's cloud kernel.
+    pub cloud: Kit,
+    /// Real machines: Debian's standard kernel.
+    pub metal: Kit,
     pub disk: PathBuf,
     pub disk_zst: PathBuf,
     pub accelerator: Accelerator,
@@ -45,41 +73,28 @@ impl Setup {
         say("building thimble");
         cargo(&root, &["build", "-p", "thimble"], &[])?;
         say("building the static /init and actions (some minutes the first time)");
-        cargo(
-            &root,
-            &[
-                "build",
-                "--profile",
-                "image",
-                "--target",
-                TARGET,
-                "-p",
-                "init",
-                "-p",
-                "actions",
-                "--bin",
-                "init",
-                "--bin",
-                "actions",
-            ],
-            &[("RUSTFLAGS", "-C target-feature=+crt-static")],
-        )?;
+        let profile = profile();
+        let words = ["build", "--profile", profile, "--target", TARGET];
+        let what = ["-p", "init", "-p", "actions", "--bin", "init", "--bin", "actions"];
+        cargo(&root, &[&words[..], &what[..]].concat(), &[("RUSTFLAGS", "-C target-feature=+crt-static")])?;
         let made = artifacts::build(&lab, say)?;
-        let statics = root.join("target").join(TARGET).join("image");
-        let mut setup = Self {
-            thimble: root.join("target/debug/thimble"),
-            init: statics.join("init"),
+        let statics = root.join("target").join(TARGET).join(profile);
+        let (thimble, init) = (root.join("target/debug/thimble"), statics.join("init"));
+        let recipe = |kernel_deb, words| Recipe { thimble: &thimble, init: &init, kernel_deb, words };
+        let cloud = Kit::build(&lab.join("cloud"), &recipe(&made.kernel_deb, &[]), say)?;
+        let metal = Kit::build(&lab.join("metal"), &recipe(&made.metal_deb, METAL), say)?;
+        let setup = Self {
             actions: statics.join("actions"),
             kernel_deb: made.kernel_deb,
-            kernel: lab.join("boot/kernel"),
-            initrd: lab.join("boot/initramfs.cpio.zst"),
             disk: made.disk,
             disk_zst: made.disk_zst,
-            accelerator: Accelerator::Tcg,
+            accelerator: Accelerator::probe(&cloud.kernel, &lab)?,
+            thimble,
+            init,
+            cloud,
+            metal,
             lab,
         };
-        setup.ramdisk(say)?;
-        setup.accelerator = Accelerator::probe(&setup.kernel, &setup.lab)?;
         setup.save()?;
         Ok(setup)
     }
@@ -96,35 +111,36 @@ impl Setup {
         fs::write(self.lab.join("setup.json"), text).context("cannot write the setup")
     }
 
-    /// `thimble image build`, when its inputs are not those of last time.
-    fn ramdisk(&self, say: &dyn Fn(&str)) -> Result<()> {
-        let folder = self.lab.join("boot");
-        let mut inputs = Sha256::new();
-        for input in [&self.init, &self.thimble] {
-            inputs.update(fs::read(input).with_context(|| format!("cannot read {}", input.display()))?);
+    /// The cloud kit of another commit, built in a worktree of its own; everything is compiled anew the first time.
+    pub fn build_revision(&self, revision: &str, say: &dyn Fn(&str)) -> Result<()> {
+        let root = workspace()?;
+        let (tree, target) = (self.lab.join("against/tree"), self.lab.join("against/target"));
+        let git = |args: &[&str]| output(Command::new("git").args(args).current_dir(&root));
+        let commit = git(&["rev-parse", "--short", "--verify", &format!("{revision}^{{commit}}")])?.trim().to_owned();
+        say(&format!("building {commit} (many minutes the first time)"));
+        let place = tree.display().to_string();
+        if tree.exists() {
+            output(Command::new("git").args(["checkout", "-q", "--detach", &commit]).current_dir(&tree))?;
+        } else {
+            git(&["worktree", "prune"])?;
+            git(&["worktree", "add", "-q", "--detach", &place, &commit])?;
         }
-        inputs.update(self.kernel_deb.display().to_string());
-        let key = hex::encode(inputs.finalize());
-        let memory = folder.join("inputs");
-        if fs::read_to_string(&memory).is_ok_and(|last| last == key) && self.kernel.exists() && self.initrd.exists() {
-            return Ok(());
-        }
-        say("making kernel and ramdisk");
-        let mut build = Command::new(&self.thimble);
-        build.args(["image", "build", "--kernel"]).arg(&self.kernel_deb).arg("--init").arg(&self.init);
-        command::run(build.arg("--output").arg(&folder), &self.lab.join("image-build.log"), Duration::from_secs(300))?;
-        for file in [&self.kernel, &self.initrd] {
-            if !file.exists() {
-                bail!("thimble image build succeeded but left no {}", file.display());
-            }
-        }
-        fs::write(&memory, key).with_context(|| format!("cannot write {}", memory.display()))
+        let target_text = target.display().to_string();
+        let own = ("CARGO_TARGET_DIR", target_text.as_str());
+        cargo(&tree, &["build", "-p", "thimble"], &[own])?;
+        let statically = [own, ("RUSTFLAGS", "-C target-feature=+crt-static")];
+        cargo(&tree, &["build", "--profile", profile(), "--target", TARGET, "-p", "init", "--bin", "init"], &statically)?;
+        let (thimble, init) = (target.join("debug/thimble"), target.join(TARGET).join(profile()).join("init"));
+        let recipe = Recipe { thimble: &thimble, init: &init, kernel_deb: &self.kernel_deb, words: &[] };
+        Kit::build(&self.lab.join("against/kit"), &recipe, say)?;
+        fs::write(self.lab.join("against/commit"), format!("{revision} {commit}")).context("cannot note the commit")
     }
 
-    pub fn sizes(&self) -> Result<(u64, u64)> {
-        let size =
-            |path: &Path| fs::metadata(path).map(|data| data.len()).with_context(|| format!("cannot read {}", path.display()));
-        Ok((size(&self.kernel)?, size(&self.initrd)?))
+    /// What `build_revision` left, and its commit.
+    pub fn revision(&self, revision: &str) -> Result<(Kit, String)> {
+        let built = fs::read_to_string(self.lab.join("against/commit")).context("no other commit has been built")?;
+        let commit = built.strip_prefix(revision).with_context(|| format!("{revision} is not what was built: {built}"))?;
+        Ok((Kit::at(&self.lab.join("against/kit")), commit.trim().to_owned()))
     }
 
     /// A new folder for one run's files; an earlier one of this name goes.
@@ -136,6 +152,11 @@ impl Setup {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)
     }
+}
+
+/// `LAB_PROFILE=quick` builds /init in a tenth of the time, larger and slower in the machine: for trying a change.
+fn profile() -> &'static str {
+    if std::env::var_os("LAB_PROFILE").is_some_and(|name| name == "quick") { "quick" } else { "image" }
 }
 
 /// Two labs in one checkout would build into, and clear, the same folders. The lock ends with this process.

@@ -24,7 +24,7 @@ pub fn inside() -> Result<ExitCode> {
     let ready = scene.ready(Options::default())?;
     scene.push_actions(&ready.registry)?;
     let example = scene.folder.join("hello.yaml");
-    let steps = [Step::shell("hello", &ready.registry, "uname -a; cat /proc/meminfo")];
+    let steps = [Step::busybox("hello", &ready.registry, "uname -a; cat /proc/meminfo")];
     std::fs::write(&example, workflow("hello", &Station { number: 1 }, &steps)).context("cannot write the example")?;
     println!("{} waits for work, with an empty disk of {} MiB. Inside this shell:", ready.station.name(), DISK_BYTES >> 20);
     println!("  thimble apply {}      give it work", example.display());

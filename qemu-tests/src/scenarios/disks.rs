@@ -47,7 +47,7 @@ pub fn finished_workflow_never_runs_twice(scene: &Scene) -> Result<()> {
     let provisioner = scene.provisioner(Options::default())?;
     let reboot = Step::image("reboot", &registry.reference("reboot:v1")).volume("/worker:/worker");
     provisioner.apply(&station.hardware())?;
-    provisioner.apply(&workflow("once", &station, &[Step::shell("hello", &registry, "echo only once"), reboot]))?;
+    provisioner.apply(&workflow("once", &station, &[Step::busybox("hello", &registry, "echo only once"), reboot]))?;
     let disk = scene.folder.join("debian.raw");
     copy_disk(&scene.setup.disk, &disk)?;
     let mut machine = scene.power_on(&station, Boot::Bios, MEMORY_MIB, Some(disk))?;

@@ -14,7 +14,7 @@ const AGENT_LIMIT_KB: u64 = 16 * 1024;
 pub fn bios(scene: &Scene) -> Result<()> {
     let installed = install::run(scene, Boot::Bios, MEMORY_MIB, &mut Quiet)?;
     println!("{}", installed.timeline.table());
-    let (_, ramdisk) = scene.setup.sizes()?;
+    let (_, ramdisk) = scene.setup.cloud.sizes()?;
     ensure!(ramdisk <= RAMDISK_LIMIT, "the ramdisk has {ramdisk} bytes, more than {RAMDISK_LIMIT}");
     let agent = installed.agent_peak.context("the agent did not say how much memory it used")?;
     ensure!(agent <= AGENT_LIMIT_KB, "the agent used {agent} kB, more than {AGENT_LIMIT_KB}");

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::command::{effect, wait_for};
-use crate::machine::Boot;
+use crate::machine::{Boot, Firmware};
 use crate::objects::Station;
 use crate::provisioner::{HTTP, Options, Provisioner};
 use crate::scene::{BOOTS_WITHIN, MEMORY_MIB, Scene};
@@ -34,12 +34,12 @@ pub fn unknown_machine(scene: &Scene) -> Result<()> {
 
 /// The driver's file gets another name inside the ramdisk; the list that names it stays.
 pub fn missing_module(scene: &Scene) -> Result<()> {
-    let broken = without_module(&scene.setup.initrd, &scene.folder, "virtio_net.ko")?;
+    let broken = without_module(&scene.setup.cloud.initrd, &scene.folder, "virtio_net.ko")?;
     let station = Station { number: 1 };
     let provisioner = scene.provisioner(Options { kernel_args: "panic=5".into(), ..Options::default() })?;
     provisioner.apply(&station.hardware())?;
     let arguments = provisioner.kernel_arguments(&station.mac())?;
-    let boot = Boot::Direct { kernel: scene.setup.kernel.clone(), initrd: broken, arguments };
+    let boot = Boot::Direct { firmware: Firmware::SeaBios, kernel: scene.setup.cloud.kernel.clone(), initrd: broken, arguments };
     let mut machine = scene.power_on(&station, boot, MEMORY_MIB, None)?;
     machine.serial.expect("thimble: .*virtio_net", BOOTS_WITHIN).map(drop)
 }

@@ -1,0 +1,69 @@
+//! A ramdisk of busybox, some modules of Debian's cloud kernel, and a script as /init: the benchmark's floor, and the
+//! machines that stand beside ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use initramfs::cpio::{Archive, Node};
+
+use crate::command;
+use crate::setup::Setup;
+
+/// What a network card of QEMU's needs, in the order of loading.
+pub const VIRTIO_NET: &[&str] = &[
+    "virtio",
+    "virtio_ring",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "failover",
+    "net_failover",
+    "virtio_net",
+];
+const APPLETS: &[&str] =
+    &["sh", "mount", "insmod", "ip", "udhcpc", "true", "poweroff", "dmesg", "echo", "brctl", "vconfig", "grep", "sleep"];
+/// Loads the modules; the script goes on behind it.
+const HEAD: &str = "#!/bb/sh
+export PATH=/bb
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
+dmesg -n 8
+";
+
+/// Makes `NAME.cpio.zst` in `folder`. In `script`, MODULES are the modules' names.
+pub fn ramdisk(setup: &Setup, folder: &Path, name: &str, modules: &[&str], script: &str) -> Result<PathBuf> {
+    let place = |end: &str| folder.join(format!("{name}.{end}"));
+    let (package, plain, packed) = (place("kernel"), place("cpio"), place("cpio.zst"));
+    let log = place("log");
+    let mut unpack = Command::new("dpkg-deb");
+    command::run(unpack.arg("-x").arg(&setup.kernel_deb).arg(&package), &log, Duration::from_secs(120))?;
+    let busybox = fs::read("/bin/busybox").context("cannot read busybox; is busybox-static installed?")?;
+    let init = format!("{HEAD}{}", script.replace("MODULES", &modules.join(" ")));
+    let mut archive = Archive::new(0);
+    for folder in ["proc", "sys", "dev"] {
+        archive.add(folder, 0o755, Node::Directory)?;
+    }
+    archive.add("dev/console", 0o600, Node::CharDevice { major: 5, minor: 1 })?;
+    archive.add("bb/busybox", 0o755, Node::File(busybox))?;
+    for applet in APPLETS {
+        archive.add(&format!("bb/{applet}"), 0o777, Node::Symlink("busybox".into()))?;
+    }
+    archive.add("init", 0o755, Node::File(init.into_bytes()))?;
+    for module in modules {
+        let path = find(&package.join("lib/modules"), &format!("{module}.ko"))?;
+        let data = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        archive.add(&format!("{module}.ko"), 0o644, Node::File(data))?;
+    }
+    fs::write(&plain, archive.to_bytes()?).with_context(|| format!("cannot write {}", plain.display()))?;
+    fs::remove_dir_all(&package).context("cannot remove the unpacked kernel")?;
+    let mut pack = Command::new("zstd");
+    command::run(pack.args(["-q", "-f", "-10"]).arg(&plain).arg("-o").arg(&packed), &log, Duration::from_secs(120))?;
+    Ok(packed)
+}
+
+fn find(folder: &Path, name: &str) -> Result<PathBuf> {
+    let found = command::output(Command::new("find").arg(folder).args(["-name", name]))?;
+    found.lines().next().map(PathBuf::from).with_context(|| format!("the kernel package has no {name}"))
+}

@@ -1,0 +1,209 @@
+//! What a machine can be made of: firmware, network cards and disks by the models QEMU has.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command::output;
+
+#[derive(Debug, Clone)]
+pub enum Boot {
+    /// SeaBIOS and the network card's own iPXE.
+    Bios,
+    /// OVMF with its own PXE client: the network card's ROM is left out.
+    Uefi,
+    /// Kernel and ramdisk from the command line; the firmware only hands them over.
+    Direct { firmware: Firmware, kernel: PathBuf, initrd: PathBuf, arguments: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    SeaBios,
+    Ovmf,
+}
+
+impl Firmware {
+    pub const ALL: [Self; 2] = [Self::SeaBios, Self::Ovmf];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SeaBios => "SeaBIOS",
+            Self::Ovmf => "OVMF",
+        }
+    }
+}
+
+impl Boot {
+    pub fn firmware(&self) -> Firmware {
+        match self {
+            Self::Bios => Firmware::SeaBios,
+            Self::Uefi => Firmware::Ovmf,
+            Self::Direct { firmware, .. } => *firmware,
+        }
+    }
+
+    /// Adds kernel arguments behind those that boots gives.
+    pub fn with_arguments(mut self, more: &str) -> Self {
+        if let Self::Direct { arguments, .. } = &mut self
+            && !more.is_empty()
+        {
+            *arguments = format!("{arguments} {more}");
+        }
+        self
+    }
+}
+
+/// Where a network card's cable ends.
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// A tap of the segment.
+    Tap(String),
+    /// QEMU's own network: 10.0.2.2 is the host.
+    User,
+    /// A socket at which the other end, another machine, listens.
+    Plug(PathBuf),
+    /// The end that listens.
+    Socket(PathBuf),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NicModel {
+    Virtio,
+    E1000,
+    E1000e,
+    Igb,
+    Rtl8139,
+    Vmxnet3,
+    UsbNet,
+}
+
+impl NicModel {
+    pub const ALL: [Self; 7] = [Self::Virtio, Self::E1000, Self::E1000e, Self::Igb, Self::Rtl8139, Self::Vmxnet3, Self::UsbNet];
+
+    /// QEMU's name of it.
+    pub fn device(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-net-pci",
+            Self::E1000 => "e1000",
+            Self::E1000e => "e1000e",
+            Self::Igb => "igb",
+            Self::Rtl8139 => "rtl8139",
+            Self::Vmxnet3 => "vmxnet3",
+            Self::UsbNet => "usb-net",
+        }
+    }
+
+    /// The ones that this QEMU has.
+    pub fn available() -> Result<Vec<Self>> {
+        let listing = output(Command::new("qemu-system-x86_64").args(["-device", "help"]))?;
+        let known = |model: &Self| listing.contains(&format!("name \"{}\"", model.device()));
+        let found: Vec<Self> = Self::ALL.into_iter().filter(known).collect();
+        if found.is_empty() {
+            bail!("this QEMU lists no network card: {listing}");
+        }
+        Ok(found)
+    }
+
+    /// Debian's cloud kernel has drivers for what clouds offer.
+    pub fn is_cloud(self) -> bool {
+        matches!(self, Self::Virtio)
+    }
+
+    pub fn is_usb(self) -> bool {
+        self == Self::UsbNet
+    }
+
+    /// Cards of which iPXE has a ROM.
+    pub fn boots(self) -> bool {
+        !self.is_usb()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Nic {
+    pub model: NicModel,
+    pub mac: String,
+    pub network: Network,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskModel {
+    VirtioBlk,
+    VirtioScsi,
+    Ahci,
+    Nvme,
+    UsbStorage,
+}
+
+impl DiskModel {
+    pub const ALL: [Self; 5] = [Self::VirtioBlk, Self::VirtioScsi, Self::Ahci, Self::Nvme, Self::UsbStorage];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VirtioBlk => "virtio-blk",
+            Self::VirtioScsi => "virtio-scsi",
+            Self::Ahci => "AHCI",
+            Self::Nvme => "NVMe",
+            Self::UsbStorage => "usb-storage",
+        }
+    }
+
+    pub fn is_cloud(self) -> bool {
+        matches!(self, Self::VirtioBlk | Self::VirtioScsi | Self::Nvme)
+    }
+
+    /// What udev's rules call such a disk of QEMU's below `/dev/disk/by-id`.
+    pub fn by_id(self, serial: &str) -> String {
+        match self {
+            Self::VirtioBlk => format!("virtio-{serial}"),
+            Self::VirtioScsi => format!("scsi-0QEMU_QEMU_HARDDISK_{serial}"),
+            Self::Ahci => format!("ata-QEMU_HARDDISK_{serial}"),
+            Self::Nvme => format!("nvme-QEMU_NVMe_Ctrl_{serial}"),
+            Self::UsbStorage => format!("usb-QEMU_QEMU_HARDDISK_{serial}-0:0"),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Disk {
+    pub model: DiskModel,
+    pub file: PathBuf,
+    pub serial: String,
+}
+
+impl Disk {
+    pub fn virtio(file: &Path) -> Self {
+        Self { model: DiskModel::VirtioBlk, file: file.to_owned(), serial: "THIMBLE1".into() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    Host,
+    /// One nanosecond for each instruction: the same times on any machine, however busy.
+    Instructions,
+}
+
+/// What the machine is made of.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    pub memory_mib: u32,
+    /// The first one is what the firmware boots from.
+    pub nics: Vec<Nic>,
+    pub disks: Vec<Disk>,
+    pub boot: Boot,
+    pub clock: Clock,
+    /// Empty slots for what is plugged in later.
+    pub slots: u8,
+    /// The real-time clock at power-on, when it is not the host's: a flat battery says 1970.
+    pub rtc: Option<&'static str>,
+    /// Further devices, as QEMU names them.
+    pub devices: Vec<&'static str>,
+}
+
+impl Parts {
+    pub fn new(boot: Boot, memory_mib: u32, nics: Vec<Nic>) -> Self {
+        Self { memory_mib, nics, disks: Vec::new(), boot, clock: Clock::Host, slots: 0, rtc: None, devices: Vec::new() }
+    }
+}

@@ -1,0 +1,145 @@
+//! QEMU's command line for a machine's parts.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::Accelerator;
+use super::parts::{Boot, Clock, Disk, DiskModel, Firmware, Network, Nic, Parts};
+
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<Vec<String>> {
+    let mut words: Vec<String> = Vec::new();
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    // Without graphics SeaBIOS and iPXE write to the serial console.
+    add("-machine", "q35,graphics=off".into());
+    let (accel, cpu) = match (parts.clock, accelerator) {
+        (Clock::Host, Accelerator::Kvm) => ("kvm", "host"),
+        (Clock::Host, Accelerator::Tcg) | (Clock::Instructions, _) => ("tcg", "max"),
+    };
+    add("-accel", accel.into());
+    add("-cpu", cpu.into());
+    if parts.clock == Clock::Instructions {
+        add("-icount", "shift=0,sleep=on".into());
+    }
+    if let Some(time) = parts.rtc {
+        add("-rtc", format!("base={time}"));
+    }
+    add("-smp", "1".into());
+    add("-m", format!("{}M", parts.memory_mib));
+    add("-display", "none".into());
+    let usb = parts.nics.iter().any(|nic| nic.model.is_usb())
+        || parts.disks.iter().any(|disk| disk.model == DiskModel::UsbStorage)
+        || parts.slots > 0;
+    if usb {
+        add("-device", "qemu-xhci,id=usb".into());
+    }
+    for slot in 0..parts.slots {
+        add("-device", format!("pcie-root-port,id=slot{slot},chassis={},slot={}", slot + 1, slot + 1));
+    }
+    for (index, nic) in parts.nics.iter().enumerate() {
+        add("-netdev", netdev(&nic.network, index));
+        // 0 is the kernel's when there is one.
+        let first = if index == 0 && nic.model.boots() { ",bootindex=1" } else { "" };
+        let rom = if nic.model.is_usb() || has_rom(&parts.boot, nic, index) { "" } else { ",romfile=" };
+        add("-device", format!("{},netdev=net{index},id=nic{index},mac={}{first}{rom}", nic.model.device(), nic.mac));
+    }
+    for (index, disk) in parts.disks.iter().enumerate() {
+        add("-drive", format!("if=none,id=disk{index},format=raw,file={}", disk.file.display()));
+        disk_devices(disk, index).into_iter().for_each(|device| add("-device", device));
+    }
+    parts.devices.iter().for_each(|device| add("-device", (*device).to_owned()));
+    if parts.boot.firmware() == Firmware::Ovmf {
+        let variables = folder.join("OVMF_VARS.fd");
+        fs::copy(OVMF_VARS, &variables).with_context(|| format!("cannot copy {OVMF_VARS}; is ovmf installed?"))?;
+        add("-drive", format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}"));
+        add("-drive", format!("if=pflash,format=raw,file={}", variables.display()));
+    }
+    match &parts.boot {
+        Boot::Bios | Boot::Uefi => {}
+        Boot::Direct { kernel, initrd, arguments, .. } => {
+            add("-kernel", kernel.display().to_string());
+            add("-initrd", initrd.display().to_string());
+            add("-append", arguments.clone());
+        }
+    }
+    words.extend(["-nodefaults", "-no-user-config"].map(str::to_owned));
+    Ok(words)
+}
+
+/// SeaBIOS boots through the card's iPXE; OVMF has a driver of its own for virtio only.
+fn has_rom(boot: &Boot, nic: &Nic, index: usize) -> bool {
+    match boot {
+        Boot::Bios => index == 0,
+        Boot::Uefi => index == 0 && nic.model != super::parts::NicModel::Virtio,
+        Boot::Direct { .. } => false,
+    }
+}
+
+pub fn netdev(network: &Network, index: usize) -> String {
+    match network {
+        Network::Tap(name) => format!("tap,id=net{index},ifname={name},script=no,downscript=no"),
+        Network::User => format!("user,id=net{index}"),
+        Network::Plug(path) => format!("stream,id=net{index},server=off,addr.type=unix,addr.path={}", path.display()),
+        Network::Socket(path) => format!("stream,id=net{index},server=on,addr.type=unix,addr.path={}", path.display()),
+    }
+}
+
+fn disk_devices(disk: &Disk, index: usize) -> Vec<String> {
+    let (serial, boot) = (&disk.serial, format!("bootindex={}", index + 2));
+    let drive = format!("drive=disk{index},serial={serial},{boot}");
+    match disk.model {
+        DiskModel::VirtioBlk => vec![format!("virtio-blk-pci,{drive}")],
+        DiskModel::VirtioScsi => {
+            vec![format!("virtio-scsi-pci,id=scsi{index}"), format!("scsi-hd,bus=scsi{index}.0,{drive}")]
+        }
+        DiskModel::Ahci => vec![format!("ide-hd,bus=ide.{index},{drive}")],
+        DiskModel::Nvme => vec![format!("nvme,{drive}")],
+        DiskModel::UsbStorage => vec![format!("usb-storage,bus=usb.0,{drive}")],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::machine::parts::NicModel;
+
+    fn parts(boot: Boot, model: NicModel) -> Parts {
+        let nic = Nic { model, mac: "52:54:00:77:00:01".into(), network: Network::Tap("tap0".into()) };
+        Parts::new(boot, 128, vec![nic])
+    }
+
+    fn line(parts: &Parts) -> String {
+        words(parts, Accelerator::Tcg, Path::new("/nowhere")).unwrap().join(" ")
+    }
+
+    #[test]
+    fn a_direct_boot_leaves_the_rom_out() {
+        let boot =
+            Boot::Direct { firmware: Firmware::SeaBios, kernel: "k".into(), initrd: "i".into(), arguments: "quiet".into() };
+        let direct = line(&parts(boot, NicModel::Virtio));
+        assert!(direct.contains("romfile=") && direct.contains("-append quiet"), "{direct}");
+        let network = line(&parts(Boot::Bios, NicModel::Virtio));
+        assert!(!network.contains("romfile="), "{network}");
+    }
+
+    #[test]
+    fn usb_devices_come_with_their_controller() {
+        let with = line(&parts(Boot::Bios, NicModel::UsbNet));
+        assert!(with.contains("qemu-xhci") && !with.contains("usb-net,netdev=net0,id=nic0,mac=52:54:00:77:00:01,"), "{with}");
+        assert!(!line(&parts(Boot::Bios, NicModel::Virtio)).contains("xhci"));
+    }
+
+    #[test]
+    fn a_disk_carries_its_serial_number() {
+        let mut parts = parts(Boot::Bios, NicModel::Virtio);
+        for model in DiskModel::ALL {
+            parts.disks = vec![Disk { model, file: "d".into(), serial: "S1".into() }];
+            assert!(line(&parts).contains("serial=S1"), "{model:?}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Hardware that comes while the machine runs.
+
+use anyhow::{Result, ensure};
+
+use super::links::{begin, works};
+use crate::machine::{Disk, DiskModel, Nic, NicModel, Parts, blank_disk};
+use crate::objects::{Station, Step, workflow};
+use crate::provisioner::Options;
+use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
+
+const STATION: Station = Station { number: 1 };
+
+/// An action waits for an NVMe disk that is not there yet, then for its name to go away again.
+pub fn disk(scene: &Scene) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let mut machine = scene.start(&STATION, &Parts { slots: 1, ..Parts::new(boot, MEMORY_MIB, vec![nic]) })?;
+    machine.serial.expect("thimble: agent .* connected to", BOOTS_WITHIN)?;
+    let disk = Disk { model: DiskModel::Nvme, file: scene.folder.join("hot.raw"), serial: "HOT1".into() };
+    blank_disk(&disk.file, 16 << 20)?;
+    let script = format!(
+        "disk=/dev/disk/by-id/{}
+wait() {{ tries=0; until eval \"$1\"; do tries=$((tries + 1)); [ $tries -lt 300 ] || exit 3; sleep 0.1; done; }}
+echo WAITING; wait '[ -b $disk ]'; echo FOUND; wait '! [ -e $disk ]'; echo GONE",
+        disk.model.by_id(&disk.serial)
+    );
+    let registry = scene.registry()?;
+    provisioner.apply(&workflow("hot", &STATION, &[Step::busybox("hot", &registry, &script)]))?;
+    machine.serial.expect(r"A\| WAITING", ACTS_WITHIN)?;
+    machine.plug_disk(0, &disk)?;
+    machine.serial.expect(r"A\| FOUND", ACTS_WITHIN)?;
+    machine.unplug(0)?;
+    let ended = provisioner.wait_ended("hot", ACTS_WITHIN)?;
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    Ok(())
+}
+
+/// The machine starts with no network card at all.
+pub fn nic(scene: &Scene) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let Nic { model, mac, network } = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let mut machine = scene.start(&STATION, &Parts { slots: 1, ..Parts::new(boot, MEMORY_MIB, Vec::new()) })?;
+    machine.serial.expect("thimble: waiting for ", BOOTS_WITHIN)?;
+    machine.plug_nic(0, &Nic { model, mac, network })?;
+    works(scene, &provisioner, &mut machine)
+}

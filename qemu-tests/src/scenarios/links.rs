@@ -1,0 +1,147 @@
+//! Cables: several of which one is of use, one that is put in late, tagged ones, and two that are one.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::equipment::Switch;
+use crate::machine::{Boot, Machine, Network, Nic, NicModel, Parts};
+use crate::objects::{Station, Step, workflow};
+use crate::provisioner::{Options, Provisioner};
+use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
+use crate::segment;
+use crate::serial::Line;
+
+const STATION: Station = Station { number: 1 };
+const CONNECTED: &str = "thimble: agent .* connected to";
+
+pub fn one_useful_of_two(scene: &Scene) -> Result<()> {
+    one_useful_of(scene, 2)
+}
+
+pub fn one_useful_of_eight(scene: &Scene) -> Result<()> {
+    one_useful_of(scene, 8)
+}
+
+/// The useful card is the last one; half of the others have carrier and a silent network, half have none.
+fn one_useful_of(scene: &Scene, count: u8) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let mut nics = Vec::new();
+    for index in 1..count {
+        let tap = STATION.tap(index);
+        segment::add_loose_tap(&tap)?;
+        nics.push(Nic { model: NicModel::Virtio, mac: STATION.nic_mac(index), network: Network::Tap(tap) });
+    }
+    nics.push(scene.nic(&STATION, 0, NicModel::Virtio)?);
+    // Nobody says which card it is.
+    let boot = without_argument(boot, "hw_addr");
+    let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, nics))?;
+    for index in (0..usize::from(count) - 1).filter(|index| index % 2 == 1) {
+        machine.set_link(index, false)?;
+    }
+    works(scene, &provisioner, &mut machine)
+}
+
+/// Eth0 has no carrier when the machine starts, and gets it after the machine has said so.
+pub fn late_carrier(scene: &Scene) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, vec![nic]))?;
+    machine.set_link(0, false)?;
+    machine.serial.expect(r"thimble: .*carrier", BOOTS_WITHIN)?;
+    ensure!(machine.serial.all(CONNECTED)?.is_empty(), "the machine connected without a cable");
+    machine.set_link(0, true)?;
+    works(scene, &provisioner, &mut machine)
+}
+
+pub fn tagged_port(scene: &Scene) -> Result<()> {
+    const VLAN: u16 = 100;
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let switch = Switch::tagged(scene, VLAN)?;
+    let boot = boot.with_arguments(&format!("vlan_id={VLAN}"));
+    let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, plugged(&switch)))?;
+    works(scene, &provisioner, &mut machine)
+}
+
+/// The partner passes nothing before both links are one.
+pub fn lacp_partner(scene: &Scene) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let mut switch = Switch::lacp(scene)?;
+    let boot = boot.with_arguments("bond=bond0:eth0,eth1:mode=802.3ad,miimon=100,lacp_rate=fast");
+    let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, plugged(&switch)))?;
+    switch.machine.serial.expect("equipment: two ports in one aggregator", BOOTS_WITHIN)?;
+    works(scene, &provisioner, &mut machine)
+}
+
+/// Nobody answers DHCP on the segment, and nobody is asked.
+pub fn static_address(scene: &Scene) -> Result<()> {
+    let options = Options { no_dhcp: true, ..Options::default() };
+    let (provisioner, boot) = begin(scene, options)?;
+    let mac = STATION.mac().replace(':', "-");
+    let ipam = format!("ipam={mac}::{}:255.255.255.0:{}:static-host:{}::", STATION.address(), segment::HOST, segment::HOST);
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let mut machine = scene.start(&STATION, &Parts::new(boot.with_arguments(&ipam), MEMORY_MIB, vec![nic]))?;
+    machine.serial.expect(&format!("thimble: network .* {}/24", STATION.address()), BOOTS_WITHIN)?;
+    works(scene, &provisioner, &mut machine)
+}
+
+pub fn begin(scene: &Scene, options: Options) -> Result<(Provisioner, Boot)> {
+    let provisioner = scene.provisioner(options)?;
+    provisioner.apply(&STATION.hardware())?;
+    let boot = scene.direct(&provisioner, &STATION)?;
+    Ok((provisioner, boot))
+}
+
+fn plugged(switch: &Switch) -> Vec<Nic> {
+    let nic = |(network, index)| Nic { model: NicModel::Virtio, mac: STATION.nic_mac(index), network };
+    switch.cables().zip(0..).map(nic).collect()
+}
+
+/// It connects, pulls, and does an action.
+pub fn works(scene: &Scene, provisioner: &Provisioner, machine: &mut Machine) -> Result<()> {
+    machine.serial.expect(CONNECTED, BOOTS_WITHIN)?;
+    let registry = scene.registry()?;
+    let step = Step::busybox("hello", &registry, "echo hello");
+    provisioner.apply(&workflow("hello", &STATION, &[step]))?;
+    let ended = provisioner.wait_ended("hello", ACTS_WITHIN)?;
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    Ok(())
+}
+
+fn without_argument(boot: Boot, name: &str) -> Boot {
+    let Boot::Direct { firmware, kernel, initrd, arguments } = boot else { return boot };
+    let wanted = |word: &&str| word.split('=').next() != Some(name);
+    let arguments = arguments.split_whitespace().filter(wanted).collect::<Vec<_>>().join(" ");
+    Boot::Direct { firmware, kernel, initrd, arguments }
+}
+
+/// The clock a boot starts with is the machine's battery's, and the battery is dead.
+pub fn dead_clock(scene: &Scene) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let boot = without_argument(boot, "thimble.time");
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let parts = Parts { rtc: Some("1970-01-01T00:00:00"), ..Parts::new(boot, MEMORY_MIB, vec![nic]) };
+    let mut machine = scene.start(&STATION, &parts)?;
+    machine.serial.expect("thimble: .*clock was .* behind", BOOTS_WITHIN)?;
+    works(scene, &provisioner, &mut machine)
+}
+
+/// A time server that does not exist must cost nothing that anybody notices.
+pub fn silent_time_server(scene: &Scene) -> Result<()> {
+    const NOBODY: &str = "10.77.0.250";
+    const LIMIT: f64 = 20.0;
+    let provisioner = scene.provisioner(Options::default())?;
+    let hardware = STATION.hardware();
+    let with_server =
+        hardware.replace("        name_servers:", &format!("        time_servers: [{NOBODY}]\n        name_servers:"));
+    ensure!(hardware != with_server, "the Hardware has no place for a time server");
+    provisioner.apply(&with_server)?;
+    let boot = scene.direct(&provisioner, &STATION)?;
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, vec![nic]))?;
+    let network = machine.serial.expect("thimble: network ", BOOTS_WITHIN)?;
+    let connected = machine.serial.expect(CONNECTED, BOOTS_WITHIN)?;
+    let uptime = |line: &Line| line.uptime().context("a console line without the kernel's time");
+    let between = uptime(&connected)? - uptime(&network)?;
+    ensure!(between < LIMIT, "{between:.1} s passed between the address and the connection");
+    let _gone = machine.is_off()?;
+    Ok(())
+}

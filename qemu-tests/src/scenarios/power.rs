@@ -1,0 +1,61 @@
+//! The end of a session that nobody planned: the power button, a panic, and a ramdisk that arrived in part.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::links::begin;
+use crate::command::wait_for;
+use crate::machine::{Boot, NicModel, Parts};
+use crate::objects::Station;
+use crate::provisioner::Options;
+use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
+
+const STATION: Station = Station { number: 1 };
+const OFF_WITHIN: Duration = Duration::from_secs(60);
+
+pub fn button(scene: &Scene) -> Result<()> {
+    let mut ready = scene.ready(Options::default())?;
+    ready.begin("long", &[ready.shell("long", "echo WORKING; sleep 600")])?;
+    ready.machine.serial.expect(r"A\| WORKING", ACTS_WITHIN)?;
+    ready.machine.press_power_button()?;
+    ready.machine.serial.expect("thimble: powering off", OFF_WITHIN)?;
+    wait_for("the machine to switch itself off", OFF_WITHIN, || Ok(ready.machine.is_off()?.then_some(())))
+}
+
+/// The first run panics the kernel; the disk remembers that. The machine comes back by itself and the action runs again.
+pub fn panic(scene: &Scene) -> Result<()> {
+    let options = Options { kernel_args: "panic=2".into(), ..Options::default() };
+    let mut ready = scene.ready(options)?;
+    let script = "word=$(dd if=/dev/vda bs=512 count=1 2>/dev/null | tr -d '\\0')
+[ \"$word\" = crashed ] && echo BACK AGAIN && exit 0
+echo crashed > /mark; dd if=/mark of=/dev/vda conv=notrunc,fsync 2>/dev/null
+echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 60";
+    ready.begin("crash", &[ready.shell("crash", script)])?;
+    ready.machine.serial.expect("Kernel panic", ACTS_WITHIN)?;
+    ready.machine.serial.expect("thimble: init .* started", BOOTS_WITHIN)?;
+    ready.machine.serial.expect(r"A\| BACK AGAIN", BOOTS_WITHIN)?;
+    let ended = ready.provisioner.wait_ended("crash", ACTS_WITHIN)?;
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    Ok(())
+}
+
+/// Whatever is missing at the end, somebody says so: the kernel where it cannot unpack, /init where it can start.
+pub fn truncated_ramdisk(scene: &Scene) -> Result<()> {
+    let (_provisioner, boot) = begin(scene, Options::default())?;
+    let Boot::Direct { firmware, kernel, initrd, arguments } = boot else { anyhow::bail!("not a direct boot") };
+    let whole = fs::read(&initrd).with_context(|| format!("cannot read {}", initrd.display()))?;
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    for percent in [99, 60] {
+        let cut = scene.folder.join(format!("cut-{percent}.cpio.zst"));
+        fs::write(&cut, whole.get(..whole.len() / 100 * percent).context("the ramdisk is empty")?).context("cannot write")?;
+        let boot = Boot::Direct { firmware, kernel: kernel.clone(), initrd: cut, arguments: arguments.clone() };
+        let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, vec![nic.clone()]))?;
+        let line = machine.serial.expect("FATAL.*ramdisk|Kernel panic|agent .* connected", BOOTS_WITHIN)?;
+        ensure!(!line.text.contains("connected"), "{percent} % of a ramdisk went to work as if it were whole");
+        let said = machine.serial.all("(?i)initramfs unpacking failed|ramdisk is incomplete|ramdisk.*(missing|bytes)")?;
+        ensure!(!said.is_empty(), "{percent} %: nothing on the console says why:\n{}", machine.serial.last_lines());
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! `cargo lab soak`: machines lose their power at random moments, again and again, and nothing may be lost or done twice.
+
+mod dice;
+mod ledger;
+mod rider;
+mod witness;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::provisioner::Options;
+use crate::scene::Scene;
+use crate::segment;
+use crate::setup::Setup;
+use rider::{Rider, Tally};
+use witness::Witness;
+
+const NAME: &str = "soak";
+const WITNESS_PORT: u16 = 7090;
+/// The agent may keep a little for what it has seen, such as connections and image names.
+const GROWTH_LIMIT_KB: u64 = 512;
+
+#[derive(Args, Debug, Clone)]
+pub struct Arguments {
+    /// How often the power goes, over all machines
+    #[arg(long, default_value_t = 2000)]
+    cycles: u32,
+    /// Repeats the choices of an earlier run
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many machines run at once
+    #[arg(long, default_value_t = 2)]
+    machines: u8,
+    /// Use the programs and images of the last run as they are
+    #[arg(long)]
+    reuse: bool,
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let seed = arguments.seed.unwrap_or_else(fresh_seed);
+    if arguments.inside {
+        return soak(&Scene::new(NAME)?, arguments.cycles, seed, arguments.machines).map(|()| ExitCode::SUCCESS);
+    }
+    let setup = if arguments.reuse { Setup::load()? } else { Setup::build(&|text| println!("== {text}"))? };
+    setup.run_folder(NAME)?;
+    let (cycles, seed, machines) = (arguments.cycles.to_string(), seed.to_string(), arguments.machines.to_string());
+    let words = ["--", "soak", "--inside", "--cycles", &cycles, "--seed", &seed, "--machines", &machines];
+    let status = segment::command(&words)?.status().context("cannot start the lab inside a segment")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn fresh_seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs())
+}
+
+/// A few cycles, for every run of the tests.
+pub fn short(scene: &Scene) -> Result<()> {
+    soak(scene, 20, fresh_seed(), 2)
+}
+
+fn soak(scene: &Scene, cycles: u32, seed: u64, machines: u8) -> Result<()> {
+    println!("{cycles} power cycles on {machines} machines; to repeat the choices: --seed {seed}");
+    let start = Instant::now();
+    let registry = scene.registry()?;
+    let provisioner = scene.provisioner(Options::default())?;
+    let witness = Witness::start(SocketAddr::new(segment::HOST.into(), WITNESS_PORT))?;
+    let share = |number: u8| (cycles + u32::from(machines - number)) / u32::from(machines.max(1));
+    let rider = |number: u8| Rider { scene, registry: &registry, provisioner: &provisioner, witness: &witness, number };
+    let tallies: Vec<Result<Tally>> = std::thread::scope(|scope| {
+        let ride = |number: u8| {
+            let rider = rider(number);
+            scope.spawn(move || rider.ride(share(number), seed.wrapping_add(u64::from(number))))
+        };
+        let running: Vec<_> = (1..=machines).map(ride).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let mut all = Tally::default();
+    for tally in tallies {
+        all.add(tally?);
+    }
+    let ledger = witness.ledger();
+    let (actions, again) = ledger.counts();
+    println!("power went {} times in {} s, by what the machine was doing:", all.cuts(), start.elapsed().as_secs());
+    all.stages.iter().for_each(|(stage, count)| println!("  {count:>5}  {stage}"));
+    println!(
+        "{} workflows with {actions} actions ended well; {again} times an action ran again, because power went before its report",
+        all.workflows
+    );
+    println!("zombies {}; agent memory {} kB when warm, {} kB at the end", ledger.zombies, all.warm_kb, all.end_kb);
+    ensure!(ledger.broken.is_empty(), "seed {seed}: {}", ledger.broken.join("; "));
+    ensure!(ledger.zombies == 0, "seed {seed}: {} dead processes were not reaped", ledger.zombies);
+    ensure!(
+        all.end_kb <= all.warm_kb + GROWTH_LIMIT_KB,
+        "the agent grew from {} to {} kB in uninterrupted work",
+        all.warm_kb,
+        all.end_kb
+    );
+    Ok(())
+}
