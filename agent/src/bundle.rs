@@ -4,8 +4,10 @@ mod mounts;
 mod user;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use oci_spec::runtime::Spec;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::action::Action;
@@ -21,7 +23,7 @@ pub struct Host {
     pub id: String,
     /// The mounted root file system of the container.
     pub rootfs: PathBuf,
-    /// Where named volumes live.
+    /// Where the named volumes of this workflow live.
     pub volumes: PathBuf,
     /// Where anonymous volumes live: gone with the container.
     pub anonymous: PathBuf,
@@ -30,8 +32,10 @@ pub struct Host {
     /// The image's `/etc/passwd` and `/etc/group`.
     pub passwd: String,
     pub group: String,
-    /// Files of the host's `/etc` that containers see, those that exist.
-    pub etc: Vec<PathBuf>,
+    /// The container's own copies of the host's name files, and where it sees them.
+    pub etc: Vec<(PathBuf, PathBuf)>,
+    /// Drivers and firmware of the machine that the image does not bring itself; seen read-only.
+    pub drivers: Vec<PathBuf>,
     /// Bytes the action may use, with what it writes to tmpfs; none where the kernel does not account memory.
     pub memory: Option<u64>,
 }
@@ -41,6 +45,8 @@ pub struct Bundle {
     pub spec: Spec,
     /// Sources of volumes, to be created as directories where they are missing.
     pub directories: Vec<PathBuf>,
+    /// Those of them in which mounts shall travel between the container and the machine.
+    pub shared: Vec<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +74,7 @@ pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundl
     let account = user::resolve(&process.user, &host.passwd, &host.group)?;
     let volumes = mounts::volumes(&action.volumes, host)?;
     let directories = volumes.iter().map(|v| v.source.clone()).collect();
+    let shared = volumes.iter().filter(|v| v.is_shared()).map(|v| v.source.clone()).collect();
     let capabilities = capability_names(host.capabilities);
     let cwd = Some(&process.working_dir).filter(|d| d.starts_with('/')).map_or("/", |d| d.as_str());
     let spec = json!({
@@ -79,15 +86,15 @@ pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundl
             "args": arguments(action, image)?,
             "env": environment(&process.env, &action.environment, &account),
             "cwd": cwd,
-            "capabilities": {
-                "bounding": capabilities, "effective": capabilities, "inheritable": capabilities,
-                "permitted": capabilities, "ambient": capabilities,
-            },
+            // Neither inheritable nor ambient: as with Docker, the program of another user than root starts without
+            // any. Until then they are effective, which the devices need (see `container/child.rs`).
+            "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
             "noNewPrivileges": false,
             "oomScoreAdj": OOM_SCORE_ADJ,
         },
         "mounts": mounts::all(&volumes, host),
         "linux": {
+            "rootfsPropagation": mounts::root_propagation(&volumes),
             "cgroupsPath": cgroup(&host.id),
             "namespaces": namespaces(action)?,
             // Present and empty: absent would bring the runtime's defaults, and these actions write to /proc/sys.
@@ -96,12 +103,24 @@ pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundl
             "resources": host.memory.map_or_else(|| json!({}), |limit| json!({ "memory": { "limit": limit } })),
         },
     });
-    Ok(Bundle { spec: serde_json::from_value(spec)?, directories })
+    Ok(Bundle { spec: serde_json::from_value(spec)?, directories, shared })
 }
 
 /// Below the cgroup root.
 pub fn cgroup(id: &str) -> PathBuf {
     Path::new("/actions").join(id)
+}
+
+/// What the image wants to be told when its time is over.
+pub fn stop_signal(image: &ImageConfig) -> Signal {
+    signal_named(&image.config.stop_signal).unwrap_or(Signal::TERM)
+}
+
+/// `SIGQUIT`, `QUIT` or `3`. Real-time signals have no name here.
+fn signal_named(text: &str) -> Option<Signal> {
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let by_name = nix::sys::signal::Signal::from_str(&format!("SIG{name}")).ok().map(|signal| signal as i32);
+    Signal::from_named_raw(by_name.or_else(|| text.parse().ok())?)
 }
 
 /// The action's command replaces the image's, never its entrypoint.

@@ -23,7 +23,7 @@ use crate::memory;
 use note::Note;
 use output::{DRAIN, Lines, Pass, Rate, Tail};
 
-/// Between SIGTERM and the end of every process, as in Docker's stop.
+/// Between the stop signal and the end of every process, as in Docker's stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// Making a container takes a tenth of a second; a library that hangs must not hang us.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -40,6 +40,8 @@ pub struct Order<'a> {
     pub bundle: &'a Path,
     pub id: &'a str,
     pub limit: Option<Duration>,
+    /// What the image wants to be told at the limit.
+    pub stop: Signal,
     pub lines: TakeLine,
 }
 
@@ -160,7 +162,7 @@ async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: 
         return Ok(false);
     }
     if let Some(process) = process {
-        let _ = pidfd_send_signal(process, Signal::TERM); // gone already, or killed below
+        let _ = pidfd_send_signal(process, order.stop); // gone already, or killed below
         if let Ok(status) = timeout(GRACE, child.wait()).await {
             status?;
             return Ok(true);

@@ -1,13 +1,14 @@
 //! One action on this machine: pull, make the bundle, run the container, clean up. Nothing in here may stop the agent.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+mod prepare;
+
 use crate::action::Action;
-use crate::bundle::{self, Host};
+use crate::bundle;
 use crate::container::{self, End, Ended, Order};
 use crate::image::Puller;
 use crate::image::space::{self, NoSpace};
@@ -18,6 +19,7 @@ use crate::report::chain;
 use crate::rootfs;
 use crate::sink::{self, ActionLine};
 use crate::worker::Execute;
+use prepare::Place;
 
 /// Where everything of an agent lives.
 #[derive(Debug, Clone)]
@@ -34,8 +36,17 @@ impl Folders {
         self.state.join("containers")
     }
 
+    /// Named volumes of all workflows.
     pub fn volumes(&self) -> PathBuf {
         self.state.join("volumes")
+    }
+
+    /// Where the actions of one workflow share named volumes.
+    pub fn volumes_of(&self, workflow: &str) -> PathBuf {
+        let clean: String = workflow.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        let digest = crate::image::digest::Digest::of(workflow.as_bytes());
+        let clean: String = clean.chars().take(48).collect();
+        self.volumes().join(format!("{clean}-{}", digest.hex().chars().take(12).collect::<String>()))
     }
 }
 
@@ -81,46 +92,30 @@ impl Runner {
     }
 
     async fn contain(&self, action: &Action, image: &Image, id: &str, directory: &Path) -> Result<Ended, Reason> {
-        self.prepare(action, image, id, directory)?;
+        let prepared = prepare::bundle(&Place { folders: &self.folders, id, directory }, action, image);
+        prepared.map_err(|failure| self.prepare_reason(&failure))?;
         log::info!("{}: running", action.title());
         let (workflow, name) = (action.workflow.clone(), action.name.clone());
         let lines =
             move |stream: &str, text: &str| sink::action_line(ActionLine { workflow: &workflow, action: &name, stream }, text);
-        let order = Order { program: &self.program, bundle: directory, id, limit: action.timeout, lines: Arc::new(lines) };
+        let order = Order {
+            program: &self.program,
+            bundle: directory,
+            id,
+            limit: action.timeout,
+            stop: bundle::stop_signal(&image.config),
+            lines: Arc::new(lines),
+        };
         container::run(&order).await.map_err(|e| self.io_reason("run the container", &e))
     }
 
-    /// Everything the child needs in the bundle's directory.
-    fn prepare(&self, action: &Action, image: &Image, id: &str, directory: &Path) -> Result<(), Reason> {
-        let rootfs = rootfs::mount_overlay(&image.rootfs, directory).map_err(|error| match &error {
-            rootfs::RootfsError::Create { source, .. } => self.io_reason("prepare the root file system", source),
-            rootfs::RootfsError::Mount { .. } => Reason::CouldNotStart(chain(&error)),
-        })?;
-        let host = self.host(id, &rootfs, directory);
-        let made = bundle::bundle(action, &image.config, &host).map_err(|e| Reason::CouldNotStart(chain(&e)))?;
-        for source in made.directories.iter().filter(|d| !d.exists()) {
-            fs::create_dir_all(source).map_err(|e| self.io_reason(&format!("create the volume {}", source.display()), &e))?;
-        }
-        if let Some(process) = made.spec.process() {
-            rootfs::create_inside(&rootfs, process.cwd()).map_err(|e| self.io_reason("create the working directory", &e))?;
-        }
-        let text = serde_json::to_vec(&made.spec).map_err(|e| Reason::CouldNotStart(chain(&e)))?;
-        fs::write(directory.join("config.json"), text).map_err(|e| self.io_reason("write config.json", &e))
-    }
-
-    fn host(&self, id: &str, rootfs: &Path, directory: &Path) -> Host {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let etc = ["/etc/resolv.conf", "/etc/hosts"].map(PathBuf::from);
-        Host {
-            id: id.to_owned(),
-            rootfs: rootfs.to_owned(),
-            volumes: self.folders.volumes(),
-            anonymous: directory.join("volumes"),
-            capabilities: bundle::effective_capabilities(&status),
-            passwd: rootfs::read_inside(rootfs, "etc/passwd"),
-            group: rootfs::read_inside(rootfs, "etc/group"),
-            etc: etc.into_iter().filter(|file| file.exists()).collect(),
-            memory: memory::limit(),
+    fn prepare_reason(&self, failure: &prepare::Failure) -> Reason {
+        match failure {
+            prepare::Failure::Io { what, source } => self.io_reason(what, source),
+            prepare::Failure::Overlay(rootfs::RootfsError::Create { source, .. }) => {
+                self.io_reason("prepare the root file system", source)
+            }
+            _ => Reason::CouldNotStart(chain(failure)),
         }
     }
 

@@ -78,6 +78,48 @@ pub fn read_inside(rootfs: &Path, path: &str) -> String {
     read().unwrap_or_default()
 }
 
+/// Whether the image brings something of its own there.
+pub fn is_filled_inside(rootfs: &Path, directory: &str) -> bool {
+    let read = || -> io::Result<bool> {
+        let root = open_root(rootfs)?;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let directory = openat2(&root, directory, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?;
+        let mut entries = rustix::fs::Dir::new(directory)?.filter_map(Result::ok);
+        Ok(entries.any(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")))
+    };
+    read().unwrap_or(false)
+}
+
+/// Images of whole systems have a link here to a file that a service would write. Nothing can be bound on a link to
+/// nowhere, so it makes way for a file, in the container only.
+pub fn replace_dangling_link(rootfs: &Path, file: &Path) -> io::Result<()> {
+    let root = open_root(rootfs)?;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let (Some(parent), Some(name)) = (file.parent(), file.file_name()) else { return Ok(()) };
+    if openat2(&root, file, flags, Mode::empty(), inside).is_ok() {
+        return Ok(());
+    }
+    let Ok(parent) = openat2(&root, parent, flags | OFlags::DIRECTORY, Mode::empty(), inside) else { return Ok(()) };
+    match rustix::fs::unlinkat(&parent, name, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Mounts at `path` and below it travel to the machine's other mount namespaces and back. As Docker asks operators to
+/// do by hand: here the machine is ours.
+pub fn share(path: &Path) -> io::Result<()> {
+    let point = mount_point_of(&fs::read_to_string("/proc/self/mountinfo")?, &path.canonicalize()?);
+    Ok(mount(None::<&str>, &point, None::<&str>, MsFlags::MS_SHARED, None::<&str>)?)
+}
+
+fn mount_point_of(mountinfo: &str, path: &Path) -> PathBuf {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(|p| PathBuf::from(unescape(p)));
+    let above = points.filter(|point| path.starts_with(point));
+    above.max_by_key(|point| point.components().count()).unwrap_or_else(|| PathBuf::from("/"))
+}
+
 /// Images name working directories that no layer holds; Docker makes them, so we do.
 pub fn create_inside(rootfs: &Path, directory: &Path) -> io::Result<()> {
     let mut path = PathBuf::new();
@@ -111,6 +153,29 @@ mod tests {
             32 20 0:2 / /run/c/ab rw - tmpfs t rw\n";
         let found = mounts_below(mountinfo, Path::new("/run/c/a"));
         assert_eq!(found, [PathBuf::from("/run/c/a/rootfs/my dir"), "/run/c/a/rootfs".into()]);
+    }
+
+    #[test]
+    fn a_link_to_nowhere_makes_way_and_anything_else_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let etc = directory.path().join("etc");
+        fs::create_dir(&etc).unwrap();
+        std::os::unix::fs::symlink("../run/stub", etc.join("resolv.conf")).unwrap();
+        std::os::unix::fs::symlink("/etc/real", etc.join("hosts")).unwrap();
+        fs::write(etc.join("real"), "").unwrap();
+        for file in ["/etc/resolv.conf", "/etc/hosts", "/etc/none", "/none/none"] {
+            replace_dangling_link(directory.path(), Path::new(file)).unwrap();
+        }
+        assert!(!etc.join("resolv.conf").is_symlink() && etc.join("hosts").is_symlink());
+        assert!(is_filled_inside(directory.path(), "/etc") && !is_filled_inside(directory.path(), "/lib/modules"));
+    }
+
+    #[test]
+    fn the_mount_that_holds_a_path_is_the_deepest_one() {
+        let mountinfo = "20 1 0:1 / / rw - ext4 x rw\n31 20 0:3 / /mnt rw - tmpfs t rw\n32 20 0:3 / /mnt2 rw - tmpfs t rw\n";
+        for (path, want) in [("/mnt/disk", "/mnt"), ("/mnt", "/mnt"), ("/mnt2x", "/")] {
+            assert_eq!(mount_point_of(mountinfo, Path::new(path)), Path::new(want));
+        }
     }
 
     #[test]

@@ -11,7 +11,19 @@ use super::Host;
 pub struct Volume {
     pub source: PathBuf,
     pub destination: PathBuf,
-    options: Vec<String>,
+    read_only: bool,
+    shared: bool,
+}
+
+impl Volume {
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        // `rro`: what is mounted below a read-only volume is read-only as well, as since Docker 25.
+        if self.read_only { &["rbind", "ro", "rro"] } else { &["rbind", "rw"] }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +63,8 @@ fn parse(bind: &str, number: usize, host: &Host) -> Result<Volume, BadVolume> {
     };
     let destination = absolute(destination).filter(|d| d.parent().is_some());
     let destination = destination.ok_or_else(|| BadVolume::Destination(bind.to_owned()))?;
-    Ok(Volume { source, destination, options: self::options(bind, options)? })
+    let (read_only, shared) = self::options(bind, options)?;
+    Ok(Volume { source, destination, read_only, shared })
 }
 
 fn locate(bind: &str, source: &str, host: &Host) -> Result<PathBuf, BadVolume> {
@@ -76,19 +89,25 @@ fn absolute(path: &str) -> Option<PathBuf> {
     Some(path.components().collect())
 }
 
-/// Of `ro` and `rw` the last wins; SELinux labels and Docker's caching hints mean nothing here.
-fn options(bind: &str, text: &str) -> Result<Vec<String>, BadVolume> {
-    let mut access = "rw";
-    let mut propagation = "rprivate";
+/// Read-only, shared. Of `ro` and `rw` the last wins; SELinux labels and Docker's caching hints mean nothing here.
+fn options(bind: &str, text: &str) -> Result<(bool, bool), BadVolume> {
+    let (mut read_only, mut shared) = (false, false);
     for option in text.split(',').filter(|o| !o.is_empty()) {
         match option {
-            "ro" | "rw" => access = option,
-            "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => propagation = option,
-            "z" | "Z" | "nocopy" | "cached" | "delegated" | "consistent" | "rbind" | "bind" => {}
+            "ro" | "rw" => read_only = option == "ro",
+            // What the machine mounts later is seen in every volume; that nothing travels the other way is the default.
+            "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => shared = option.ends_with("shared"),
+            "z" | "Z" | "nocopy" | "volume-nocopy" => {}
+            "cached" | "delegated" | "consistent" | "default" | "rbind" | "bind" => {}
             _ => return Err(BadVolume::Option { volume: bind.to_owned(), option: option.to_owned() }),
         }
     }
-    Ok(["rbind", access, propagation].map(str::to_owned).to_vec())
+    Ok((read_only, shared))
+}
+
+/// The library cannot set propagation mount by mount: a volume that shares needs a root that is not cut off.
+pub fn root_propagation(volumes: &[Volume]) -> &'static str {
+    if volumes.iter().any(Volume::is_shared) { "shared" } else { "slave" }
 }
 
 /// `/dev` is a plain tmpfs here; the child puts devtmpfs on top (see `container/child.rs`).
@@ -101,15 +120,13 @@ pub fn all(volumes: &[Volume], host: &Host) -> Vec<Value> {
         json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev", "mode=1777"] }),
         json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "rw"] }),
     ];
+    let bind = |source: &Path, destination: &Path, options: &[&str]| json!({ "destination": destination, "type": "bind", "source": source, "options": options });
     let taken = |path: &Path| volumes.iter().any(|v| v.destination == path);
-    for file in host.etc.iter().filter(|file| !taken(file)) {
-        mounts.push(json!({ "destination": file, "type": "bind", "source": file, "options": ["rbind", "ro"] }));
-    }
-    for volume in volumes {
-        mounts.push(
-            json!({ "destination": volume.destination, "type": "bind", "source": volume.source, "options": volume.options }),
-        );
-    }
+    let drivers = host.drivers.iter().filter(|tree| !taken(tree));
+    mounts.extend(drivers.map(|tree| bind(tree, tree, &["rbind", "ro", "rro"])));
+    let etc = host.etc.iter().filter(|(_, seen)| !taken(seen));
+    mounts.extend(etc.map(|(copy, seen)| bind(copy, seen, &["rbind", "rw"])));
+    mounts.extend(volumes.iter().map(|v| bind(&v.source, &v.destination, v.options())));
     mounts
 }
 
@@ -128,16 +145,18 @@ mod tests {
 
     #[test]
     fn bind_strings_are_dockers() {
-        for (bind, source, destination, access) in [
-            ("/worker:/worker", "/worker", "/worker", "rw"),
-            ("/lib/modules/:/lib/modules:ro", "/lib/modules", "/lib/modules", "ro"),
-            ("data:/data:z,ro,rw", "/run/v/data", "/data", "rw"),
-            ("/data", "/run/c/a/3", "/data", "rw"),
+        for (bind, source, destination, read_only, shared) in [
+            ("/worker:/worker", "/worker", "/worker", false, false),
+            ("/lib/modules/:/lib/modules:ro", "/lib/modules", "/lib/modules", true, false),
+            ("data:/data:z,ro,rw", "/run/v/data", "/data", false, false),
+            ("/data", "/run/c/a/3", "/data", false, false),
+            ("/mnt:/mnt:rw,rshared,nocopy,delegated", "/mnt", "/mnt", false, true),
+            ("/mnt:/mnt:rshared,rslave,Z", "/mnt", "/mnt", false, false),
         ] {
             let volume = one(bind).unwrap();
-            assert_eq!((volume.source, volume.destination), (source.into(), destination.into()), "{bind}");
-            assert_eq!(volume.options[1], access, "{bind}");
+            assert_eq!(volume, Volume { source: source.into(), destination: destination.into(), read_only, shared }, "{bind}");
         }
+        assert_eq!(one("/a:/b:rq"), Err(BadVolume::Option { volume: "/a:/b:rq".into(), option: "rq".into() }));
     }
 
     #[test]

@@ -36,7 +36,8 @@ fn host() -> Host {
         id: "x-1".into(),
         rootfs: "/r".into(),
         capabilities: 0b10_0000_0001,
-        etc: vec!["/etc/resolv.conf".into()],
+        etc: vec![("/run/c/etc/resolv.conf".into(), "/etc/resolv.conf".into())],
+        drivers: vec!["/lib/modules".into()],
         ..Host::default()
     }
 }
@@ -85,12 +86,36 @@ fn capabilities_are_all_we_have_ourselves() {
 
 #[test]
 fn volumes_come_last_and_their_sources_are_created() {
-    let action = Action { volumes: vec!["/worker:/worker".into(), "/my:/etc/resolv.conf".into()], ..action() };
+    let action = Action { volumes: vec!["/worker:/worker:rshared".into(), "/my:/etc/resolv.conf".into()], ..action() };
     let bundle = bundle(&action, &image(), &host()).unwrap();
     assert_eq!(bundle.directories, [PathBuf::from("/worker"), "/my".into()]);
+    assert_eq!(bundle.shared, [PathBuf::from("/worker")]);
     let mounts: Vec<_> = bundle.spec.mounts().as_ref().unwrap().iter().map(|m| m.destination().clone()).collect();
     assert_eq!(mounts.last().unwrap(), Path::new("/etc/resolv.conf"));
     assert_eq!(mounts.iter().filter(|m| m.as_path() == Path::new("/etc/resolv.conf")).count(), 1, "the volume replaces ours");
+}
+
+#[test]
+fn drivers_are_the_machines_unless_the_action_brings_some() {
+    let source = |volumes: &[&str]| {
+        let action = Action { volumes: volumes.iter().map(|v| (*v).to_owned()).collect(), ..action() };
+        let mounts = spec(&action).mounts().clone().unwrap();
+        let at: Vec<_> = mounts.iter().filter(|m| m.destination() == Path::new("/lib/modules")).collect();
+        assert_eq!(at.len(), 1);
+        at[0].source().clone().unwrap()
+    };
+    assert_eq!(source(&[]), Path::new("/lib/modules"));
+    assert_eq!(source(&["/my:/lib/modules"]), Path::new("/my"));
+}
+
+#[test]
+fn the_image_says_how_it_wants_to_be_stopped() {
+    for (text, want) in
+        [("SIGQUIT", Signal::QUIT), ("USR1", Signal::USR1), ("2", Signal::INT), ("", Signal::TERM), ("SIGNONSENSE", Signal::TERM)]
+    {
+        let image = ImageConfig { config: Process { stop_signal: text.into(), ..Process::default() } };
+        assert_eq!(stop_signal(&image), want, "{text:?}");
+    }
 }
 
 #[test]

@@ -93,6 +93,8 @@ pub struct Process {
     pub cmd: Vec<String>,
     #[serde(deserialize_with = "null_is_empty")]
     pub working_dir: String,
+    #[serde(deserialize_with = "null_is_empty")]
+    pub stop_signal: String,
 }
 
 /// Builders write `null` for what is not set.

@@ -1,0 +1,137 @@
+//! What must be on the machine before a container can be made: its root, its volumes, the files it shares with the host.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Folders;
+use crate::action::Action;
+use crate::bundle::{self, BundleError, Host};
+use crate::image::store::Image;
+use crate::memory;
+use crate::rootfs::{self, RootfsError};
+
+/// Where the container is made.
+pub struct Place<'a> {
+    pub folders: &'a Folders,
+    pub id: &'a str,
+    pub directory: &'a Path,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("cannot {what}")]
+    Io {
+        what: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Overlay(#[from] RootfsError),
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error("cannot write the specification")]
+    Spec(#[from] serde_json::Error),
+}
+
+fn doing<T>(what: impl Into<String>, result: io::Result<T>) -> Result<T, Failure> {
+    result.map_err(|source| Failure::Io { what: what.into(), source })
+}
+
+/// Names that the machine knows hosts by. As with Docker, each container may change its own copy.
+const ETC: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
+/// Where a host has no such file.
+const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+const DRIVERS: [&str; 2] = ["/lib/modules", "/lib/firmware"];
+
+/// Makes the bundle: the mounted root file system and config.json.
+pub fn bundle(place: &Place<'_>, action: &Action, image: &Image) -> Result<(), Failure> {
+    forget_other_workflows(place.folders, action);
+    let rootfs = rootfs::mount_overlay(&image.rootfs, place.directory)?;
+    let host = host(place, action, &rootfs)?;
+    let made = bundle::bundle(action, &image.config, &host)?;
+    for source in made.directories.iter().filter(|d| !d.exists()) {
+        doing(format!("create the volume {}", source.display()), fs::create_dir_all(source))?;
+    }
+    for source in &made.shared {
+        doing(format!("share mounts below {}", source.display()), rootfs::share(source))?;
+    }
+    if let Some(process) = made.spec.process() {
+        doing("create the working directory", rootfs::create_inside(&rootfs, process.cwd()))?;
+    }
+    let text = serde_json::to_vec(&made.spec)?;
+    doing("write config.json", fs::write(place.directory.join("config.json"), text))
+}
+
+fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failure> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let drivers = DRIVERS.iter().filter(|tree| Path::new(tree).is_dir() && !rootfs::is_filled_inside(rootfs, tree));
+    Ok(Host {
+        id: place.id.to_owned(),
+        rootfs: rootfs.to_owned(),
+        volumes: place.folders.volumes_of(&action.workflow),
+        anonymous: place.directory.join("volumes"),
+        capabilities: bundle::effective_capabilities(&status),
+        passwd: rootfs::read_inside(rootfs, "etc/passwd"),
+        group: rootfs::read_inside(rootfs, "etc/group"),
+        etc: etc(place.directory, rootfs)?,
+        drivers: drivers.map(PathBuf::from).collect(),
+        memory: memory::limit(),
+    })
+}
+
+fn etc(directory: &Path, rootfs: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+    let mut files = Vec::new();
+    let folder = directory.join("etc");
+    doing("create a directory", fs::create_dir_all(&folder))?;
+    for seen in ETC.map(Path::new) {
+        let text = match (fs::read(seen), seen.ends_with("hosts")) {
+            (Ok(text), _) => text,
+            (Err(_), true) => HOSTS.into(),
+            (Err(_), false) => continue,
+        };
+        let copy = folder.join(seen.file_name().unwrap_or_default());
+        doing(format!("copy {}", seen.display()), fs::write(&copy, text))?;
+        doing(format!("make place for {}", seen.display()), rootfs::replace_dangling_link(rootfs, seen))?;
+        files.push((copy, seen.to_owned()));
+    }
+    Ok(files)
+}
+
+/// Named volumes are memory. Nobody tells us when a workflow is over, but another one's action says so.
+fn forget_other_workflows(folders: &Folders, action: &Action) {
+    let ours = folders.volumes_of(&action.workflow);
+    let entries = fs::read_dir(folders.volumes()).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in entries.filter(|path| *path != ours) {
+        if let Err(error) = rootfs::remove(&path) {
+            log::warn!("cannot remove the volumes {}: {error}; their memory stays in use", path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_workflow_finds_its_volumes_again_and_never_another_ones() {
+        let state = tempfile::tempdir().unwrap();
+        let folders = Folders { state: state.path().to_owned() };
+        let action = |workflow: &str| {
+            let wire = proto::ActionResponse {
+                workflow_id: Some(workflow.into()),
+                task_id: Some("t".into()),
+                action_id: Some("a".into()),
+                ..Default::default()
+            };
+            Action::from_wire(wire).unwrap()
+        };
+        let (one, other) = (folders.volumes_of("default/a-b"), folders.volumes_of("default-a/b"));
+        assert_ne!(one, other, "names that look alike");
+        fs::create_dir_all(one.join("data")).unwrap();
+        fs::create_dir_all(other.join("data")).unwrap();
+        forget_other_workflows(&folders, &action("default/a-b"));
+        assert!(one.join("data").exists() && !other.exists());
+    }
+}

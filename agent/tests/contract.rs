@@ -1,0 +1,103 @@
+//! What action images and templates of the field may rely on, with real containers.
+//!
+//! Needs root, as `containers.rs` does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/lab.rs"]
+mod lab;
+#[path = "support/registry.rs"]
+mod registry;
+#[path = "support/server.rs"]
+mod server;
+
+use lab::Lab;
+use proto::ActionResponse;
+use proto::action_status_request::StateType::{Failed, Success, Timeout};
+use server::{action, message};
+
+fn host_pid() -> Option<proto::Namespaces> {
+    Some(proto::Namespaces { pid: Some("host".into()), network: None })
+}
+
+fn sh(image: &str, id: &str, script: &str) -> ActionResponse {
+    ActionResponse { command: vec!["/bin/sh".into(), "-c".into(), script.into()], ..action(id, image) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_images_user_directory_and_names_are_honoured() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let entries = [
+        ("etc/", ""),
+        ("etc/passwd", "build:x:1000:100::/home/build:/bin/sh\n"),
+        ("etc/group", "users:x:100:\ndisk:x:6:build\n"),
+        ("etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf", ""),
+    ];
+    let image = lab.image("user", r#"{"User":"build","WorkingDir":"/srv/work"}"#, &entries);
+    // Devices are there, and capabilities are gone, for a user that is not root.
+    let script = "id; pwd; echo $HOME; grep CapEff /proc/self/status; ls /dev/null /dev/pts/ptmx; cat /etc/hosts";
+    let report = lab.run(sh(&image, "user", script)).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+    for line in ["uid=1000(build) gid=100(users) groups=6(disk)", "/srv/work", "/home/build", "CapEff:\t0000000000000000"] {
+        let line = line.replace('\t', " ");
+        assert!(lab.text().contains(&format!("A| {line}")), "{line:?} is missing in\n{}", lab.text());
+    }
+    // As with Docker, the name files are the container's own.
+    let before = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let root = lab.image("root", "{}", &entries);
+    let script = "echo nameserver 192.0.2.1 > /etc/resolv.conf && echo 192.0.2.2 x >> /etc/hosts && grep 192 /etc/resolv.conf";
+    let report = lab.run(sh(&root, "root", script)).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+    assert_eq!(std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn named_volumes_belong_to_a_workflow_and_wrong_options_are_named() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let with = |wire: ActionResponse, volume: &str| ActionResponse { volumes: vec![volume.into()], ..wire };
+    let report = lab.run(with(lab.shell("write", "echo kept > /data/file"), "shared:/data:nocopy,z")).await;
+    assert_eq!(report.action_state(), Success, "{}", lab.text());
+    assert_eq!(lab.run(with(lab.shell("read", "cat /data/file"), "shared:/data:ro")).await.action_state(), Success);
+    let other = ActionResponse { workflow_id: Some("default/other".into()), ..lab.shell("other", "cat /data/file") };
+    assert_eq!(lab.run(with(other, "shared:/data")).await.action_state(), Failed, "another workflow sees nothing of it");
+
+    let report = lab.run(with(lab.shell("wrong", "true"), "/tmp:/x:ro,sparkling")).await;
+    assert!(message(&report).contains("sparkling"), "{}", message(&report));
+
+    let missing = format!("{}/made/here", lab.state.path().display());
+    let report = lab.run(with(lab.shell("missing", "echo there > /m/file"), &format!("{missing}:/m"))).await;
+    assert_eq!(report.action_state(), Success, "{}", message(&report));
+    assert_eq!(std::fs::read_to_string(format!("{missing}/file")).unwrap(), "there\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mount_made_in_a_shared_volume_stays_for_the_next_action_and_others_go() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let volume = |options: &str| vec![format!("{}/mnt:/mnt{options}", lab.state.path().display())];
+    let mount = |id: &str| lab.shell(id, "mount -t tmpfs none /mnt && echo kept > /mnt/file");
+    let see = |id: &str| lab.shell(id, "cat /mnt/file");
+    for (options, want) in [(":rprivate", Failed), (":rshared", Success)] {
+        let report = lab.run(ActionResponse { volumes: volume(options), ..mount(&format!("mount{options}")) }).await;
+        assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+        let report = lab.run(ActionResponse { volumes: volume(""), ..see(&format!("see{options}")) }).await;
+        assert_eq!(report.action_state(), want, "{options}: {}\n{}", message(&report), lab.text());
+    }
+    lab.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timeout_speaks_the_images_signal_and_ends_stopped_processes_too() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let image = lab.image("quit", r#"{"StopSignal":"SIGQUIT"}"#, &[]);
+    let script = "trap 'echo got quit; exit 0' QUIT; trap '' TERM; sleep 1000 & wait";
+    let report = lab.run(ActionResponse { timeout: Some(1), ..sh(&image, "quit", script) }).await;
+    assert_eq!(report.action_state(), Timeout);
+    assert!(message(&report).contains("got quit"), "{}", message(&report));
+
+    let stopped = ActionResponse { timeout: Some(1), namespaces: host_pid(), ..lab.shell("stopped", "kill -STOP $$") };
+    assert_eq!(lab.run(stopped).await.action_state(), Timeout, "{}", lab.text());
+    lab.assert_clean();
+}

@@ -1,0 +1,132 @@
+//! The whole agent, as a program, in a mount namespace like the ramdisk's, with a fake server and a fake registry.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use proto::ActionResponse;
+use proto::action_status_request::StateType::Running;
+use tokio::process::{Child, Command};
+
+use crate::registry::{self, Registry};
+use crate::server::{Server, action};
+
+/// Agents end each other's actions when they start, so one at a time.
+pub static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// A mount namespace like the ramdisk's: cgroup2 where it belongs, fresh /run and /worker.
+const NAMESPACE: &str = r#"
+set -e
+umount -R /sys/fs/cgroup 2>/dev/null || true
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount --bind "$STATE" /run
+if [ -n "$SIZE" ]; then mkdir -p /run/thimble; mount -t tmpfs -o "size=$SIZE" tmpfs /run/thimble; fi
+mkdir -p /worker
+mount --bind "$STATE/worker" /worker
+exec "$AGENT" run
+"#;
+
+pub struct Lab {
+    pub server: Server,
+    pub registry: Registry,
+    pub state: tempfile::TempDir,
+    pub image: String,
+    _alone: tokio::sync::MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    pub async fn new() -> Self {
+        let alone = ONE_AT_A_TIME.lock().await;
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "real containers need root: run the tests as root, or below `unshare -Urm` with cgroup2 delegated"
+        );
+        let (server, registry) = (Server::start().await, Registry::start().await);
+        let busybox = std::fs::read("/bin/busybox").expect("real containers run busybox: apt-get install busybox-static");
+        let image = registry.image(
+            "busybox",
+            &[(registry::GZIP, busybox_layer(&busybox))],
+            r#"{"config":{"Cmd":["/bin/sh"],"Env":["FROM=image"]}}"#,
+        );
+        // Overlays need a file system of their own kind below: a tmpfs, as in the ramdisk.
+        let state = tempfile::Builder::new().prefix("agent-").tempdir_in("/dev/shm").unwrap();
+        std::fs::create_dir(state.path().join("worker")).unwrap();
+        Self { server, registry, state, image, _alone: alone }
+    }
+
+    pub fn agent(&self) -> Child {
+        self.agent_with_state_of("")
+    }
+
+    /// `size` limits the tmpfs below /run/thimble, in mount's words.
+    pub fn agent_with_state_of(&self, size: &str) -> Child {
+        Command::new("unshare")
+            .args(["-m", "--propagation", "private", "sh", "-c", NAMESPACE])
+            .env("STATE", self.state.path())
+            .env("SIZE", size)
+            .env("AGENT", std::env::var("AGENT_UNDER_TEST").unwrap_or_else(|_| env!("CARGO_BIN_EXE_agent").to_owned()))
+            .env("WORKER_ID", "02:00:00:00:00:01")
+            .env("TINKERBELL_GRPC_AUTHORITY", self.server.address.to_string())
+            .env("THIMBLE_LOG", "stderr")
+            .stderr(Stdio::from(std::fs::File::options().create(true).append(true).open(self.log()).unwrap()))
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.state.path().join("log")
+    }
+
+    pub fn text(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// An image of busybox with this configuration, and these entries in a layer of its own.
+    pub fn image(&self, name: &str, config: &str, entries: &[(&str, &str)]) -> String {
+        let busybox = std::fs::read("/bin/busybox").expect("apt-get install busybox-static");
+        let layers = [(registry::GZIP, busybox_layer(&busybox)), (registry::TAR, registry::tar(entries))];
+        self.registry.image(name, &layers, &format!(r#"{{"config":{config}}}"#))
+    }
+
+    pub fn shell(&self, id: &str, script: &str) -> ActionResponse {
+        ActionResponse { command: vec!["/bin/sh".into(), "-c".into(), script.into()], ..action(id, &self.image) }
+    }
+
+    /// Runs one action to its final report.
+    pub async fn run(&self, wire: ActionResponse) -> proto::ActionStatusRequest {
+        let id = wire.action_id.clone();
+        self.server.push(wire);
+        let ended =
+            |reports: &[proto::ActionStatusRequest]| reports.iter().any(|r| r.action_id == id && r.action_state() != Running);
+        let log = self.text();
+        let reports = self.server.until(&format!("the end of {id:?}\n{log}"), ended).await;
+        reports.into_iter().find(|r| r.action_id == id && r.action_state() != Running).unwrap()
+    }
+
+    /// What an action must not leave behind.
+    pub fn assert_clean(&self) {
+        let left: Vec<_> = std::fs::read_dir(self.state.path().join("thimble/containers")).unwrap().collect();
+        assert!(left.is_empty(), "containers left: {left:?}\n{}", self.text());
+    }
+}
+
+pub fn busybox_layer(busybox: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(busybox.len() as u64);
+    header.set_cksum();
+    builder.append_data(&mut header, "bin/busybox", busybox).unwrap();
+    for name in [
+        "sh", "sleep", "cat", "ls", "touch", "yes", "head", "dd", "mount", "id", "mknod", "umount", "grep", "env", "sort",
+        "stat", "wc",
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_mode(0o777);
+        header.set_size(0);
+        builder.append_link(&mut header, format!("bin/{name}"), "busybox").unwrap();
+    }
+    registry::gzip(&builder.into_inner().unwrap())
+}
