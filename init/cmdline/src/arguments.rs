@@ -1,6 +1,6 @@
 //! `Arguments`: one field for each kernel argument that `/init` or the agent acts on.
 
-use crate::{HwAddr, Ipam, Note, Proxy, Secret, Word};
+use crate::{Bond, HwAddr, Ip, Ipam, Note, Proxy, Secret, Vlan, Word};
 
 /// The kernel arguments, checked. `Debug` and `Display` mask secrets; only [`Arguments::render`] writes them out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +41,14 @@ pub struct Arguments {
     pub interfaces: Vec<String>,
     /// `ipam`: a static address instead of DHCP.
     pub ipam: Option<Ipam>,
+    /// `ip`: a static address in the kernel's or dracut's form, or the only device to ask on.
+    pub ip: Option<Ip>,
+    /// `vlan`: as dracut takes it; `vlan_id` and `ipam` go before it.
+    pub vlan: Option<Vlan>,
+    /// `bond`: links to use as one.
+    pub bond: Option<Bond>,
+    /// `ntp`: time servers, before those that the network names.
+    pub ntp: Vec<String>,
     /// `panic`: seconds until a machine that cannot go on reboots; 0 never, negative at once.
     pub panic: Option<i32>,
     /// `console`: every one named, in order; the kernel makes the last one `/dev/console`.

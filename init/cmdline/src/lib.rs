@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bond;
+mod foreign;
+mod ip;
 mod ipam;
 mod note;
 mod parse;
@@ -14,6 +17,8 @@ mod value;
 mod word;
 
 pub use arguments::{Arguments, Parsed};
+pub use bond::{Bond, BondError, OPTIONS as BOND_OPTIONS};
+pub use ip::{Ip, IpError, Vlan};
 pub use ipam::{Ipam, IpamError};
 pub use note::{Note, Problem};
 pub use value::{HwAddr, NotAnHwAddr, Proxy, Secret};

@@ -1,6 +1,6 @@
 //! What was wrong with an argument, as one line for the log.
 
-use crate::{IpamError, NotAnHwAddr};
+use crate::{BondError, IpError, IpamError, NotAnHwAddr};
 
 /// An argument that was left out. The value is shown unless it is a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +20,10 @@ pub enum Problem {
     HwAddr(#[from] NotAnHwAddr),
     #[error(transparent)]
     Ipam(#[from] IpamError),
+    #[error(transparent)]
+    Ip(#[from] IpError),
+    #[error(transparent)]
+    Bond(#[from] BondError),
     #[error("not true or false")]
     NotABool,
     #[error("not a whole number from {min} to {max}")]

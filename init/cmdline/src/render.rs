@@ -48,6 +48,10 @@ impl Arguments {
         push("NO_PROXY", self.no_proxy.clone());
         push("interface", list(&self.interfaces));
         push("ipam", self.ipam.as_ref().map(|ipam| ipam.to_string()));
+        push("ip", self.ip.as_ref().map(|ip| ip.to_string()));
+        push("vlan", self.vlan.as_ref().map(|vlan| vlan.to_string()));
+        push("bond", self.bond.as_ref().map(|bond| bond.to_string()));
+        push("ntp", list(&self.ntp));
         push("panic", self.panic.map(|seconds| seconds.to_string()));
         push("thimble.time", self.time.map(|time| time.to_string()));
         push("thimble.run", self.run_percent.map(|percent| percent.to_string()));

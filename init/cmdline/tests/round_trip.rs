@@ -1,11 +1,11 @@
 //! What boots renders is what init reads, and no bytes whatever make the parser panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use cmdline::{Arguments, HwAddr, Ipam, Proxy, Secret, Word, words};
+use cmdline::{Arguments, Bond, HwAddr, Ip, Ipam, Proxy, Secret, Vlan, Word, words};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 fn text() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9äß=.,:/@-][ a-zA-Z0-9äß=.,:/@-]{0,12}"
@@ -32,6 +32,28 @@ fn ipam() -> impl Strategy<Value = Ipam> {
     })
 }
 
+fn ip() -> impl Strategy<Value = Ip> {
+    let address = || prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)];
+    let names = (of("[a-z0-9-]{1,8}"), of("[a-z]{1,4}[0-9]"));
+    (of((address(), 0u8..=32)), of(address()), names, vec(address(), 0..3), of(address())).prop_map(
+        |(address, gateway, (hostname, device), dns, ntp)| Ip { address, gateway, hostname, device, dns, ntp, mtu: None },
+    )
+}
+
+fn vlan() -> impl Strategy<Value = Vlan> {
+    (1u16..4095, of("[a-z]{1,4}[0-9]")).prop_map(|(id, device)| Vlan { id, device })
+}
+
+fn bond() -> impl Strategy<Value = Bond> {
+    let options = vec((Just("miimon".to_owned()), (0u32..9999).prop_map(|n| n.to_string())), 0..3);
+    ("[a-z]{1,4}[0-9]", vec("[a-z]{1,4}[0-9]", 1..3), options, of(576u16..)).prop_map(|(name, members, options, mtu)| Bond {
+        name,
+        members,
+        options,
+        mtu,
+    })
+}
+
 fn other() -> impl Strategy<Value = Word> {
     ("x[a-z_.-]{0,8}", of(prop_oneof![Just(String::new()), text()])).prop_map(|(name, value)| Word { name, value })
 }
@@ -42,7 +64,8 @@ fn arguments() -> impl Strategy<Value = Arguments> {
     let lists = (vec(item(), 0..3), vec("[a-z][a-z0-9]{0,14}", 0..3), vec("tty[A-Z0-9]{1,4}", 0..3), vec(other(), 0..4));
     let rest = (of(any::<[u8; 6]>()), of(ipam()), of(0..=i64::MAX.unsigned_abs()), of(1u8..=95));
     let secrets = (of(text()), of(text()), of(text()), of(text()));
-    (names, numbers, lists, rest, secrets).prop_map(|(names, numbers, lists, rest, secrets)| Arguments {
+    let links = (of(ip()), of(vlan()), of(bond()), vec(item(), 0..3));
+    (names, numbers, lists, rest, secrets, links).prop_map(|(names, numbers, lists, rest, secrets, links)| Arguments {
         worker_id: names.0,
         grpc_authority: names.1,
         syslog_host: names.2,
@@ -66,6 +89,10 @@ fn arguments() -> impl Strategy<Value = Arguments> {
         http_proxy: secrets.1.map(Proxy::new),
         https_proxy: secrets.2.map(Proxy::new),
         no_proxy: secrets.3,
+        ip: links.0,
+        vlan: links.1,
+        bond: links.2,
+        ntp: links.3,
     })
 }
 
