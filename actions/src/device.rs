@@ -1,6 +1,6 @@
 //! A disk or partition by its path: waiting for it, opening it, reading its partitions again.
 
-use crate::{say, sys};
+use crate::{disks, say, sys};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -17,8 +17,12 @@ const BUSY_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    #[error("{path} did not appear within {} s: is it the right disk, and has its partition table been written?", .limit.as_secs())]
-    Absent { path: PathBuf, limit: Duration },
+    #[error(
+        "DiskNotFound: {path} did not appear within {} s; this machine has {disks}. \
+         Is it the right disk, and has its partition table been written?",
+        .limit.as_secs()
+    )]
+    Absent { path: PathBuf, limit: Duration, disks: String },
     #[error("{0} is neither a block device nor a regular file")]
     NotADisk(PathBuf),
     #[error("{0} is in use: it or a partition of it is mounted, or belongs to RAID or LVM")]
@@ -45,7 +49,7 @@ pub fn wait_for(path: &Path, limit: Duration) -> Result<(), DeviceError> {
     }
     while !path.exists() {
         if start.elapsed() >= limit {
-            return Err(DeviceError::Absent { path: path.to_owned(), limit });
+            return Err(DeviceError::Absent { path: path.to_owned(), limit, disks: disks::list(Path::new("/sys")) });
         }
         sleep(POLL);
     }
@@ -105,7 +109,10 @@ mod tests {
     #[test]
     fn a_device_that_never_appears_is_named() {
         let error = wait_for(Path::new("/dev/does-not-exist1"), Duration::from_millis(1)).unwrap_err();
-        assert!(error.to_string().starts_with("/dev/does-not-exist1 did not appear within 0 s"), "{error}");
+        assert!(
+            error.to_string().starts_with("DiskNotFound: /dev/does-not-exist1 did not appear within 0 s; this machine has "),
+            "{error}"
+        );
     }
 
     #[test]

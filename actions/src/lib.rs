@@ -5,6 +5,7 @@
 
 pub mod cexec;
 pub mod device;
+mod disks;
 pub mod image2disk;
 pub mod inside;
 pub mod mount;

@@ -38,6 +38,16 @@ pub fn swap_on(device: &str) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Whether a CD drive has a readable disc. Other ways of asking close the tray or fill the log with errors.
+pub fn has_disc(drive: &std::fs::File) -> bool {
+    const CDROM_DRIVE_STATUS: libc::c_ulong = 0x5326;
+    const CURRENT_SLOT: libc::c_int = libc::c_int::MAX;
+    const DISC_OK: libc::c_int = 4;
+    // SAFETY: this request takes a number and returns one; on what is no CD drive it is an error.
+    let status = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(drive), CDROM_DRIVE_STATUS as libc::Ioctl, CURRENT_SLOT) };
+    status == DISC_OK
+}
+
 /// For a process whose threads take and give back megabytes: memory that is given back shall go to the kernel, and
 /// threads shall not each keep some of their own.
 pub fn keep_little_memory() {

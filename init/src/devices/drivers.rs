@@ -10,7 +10,7 @@ use cmdline::Arguments;
 use devices::alias::Wanted;
 use devices::catalogue::Catalogue;
 use devices::module::ModuleName;
-use devices::plan::Schedule;
+use devices::plan::{Rank, Schedule};
 use devices::policy::{Policy, requested};
 
 use super::jobs::{Job, Jobs};
@@ -87,7 +87,8 @@ impl Drivers {
         while self.running.iter().filter(|running| !running.is_named).count() < self.at_once {
             let Some(module) = self.schedule.start_next() else { return };
             self.running.push(Running { name: module.name.clone(), since: Instant::now(), is_named: false });
-            jobs.start(Job::Load { tree: Arc::clone(&tree), module, policy: Arc::clone(&self.policy) });
+            let hurry = self.coldplugged || module.rank == Rank::Network;
+            jobs.start(Job::Load { tree: Arc::clone(&tree), module, policy: Arc::clone(&self.policy), hurry });
         }
     }
 

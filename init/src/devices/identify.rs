@@ -9,6 +9,7 @@ use devices::disk::{Attribute, Content, Disk, SasPlace, Scsi, Step, Usb};
 use rustix::fs::{Advice, OFlags, fadvise};
 
 use super::SYSFS;
+use crate::sys;
 
 const SECTOR: u64 = 512; // sysfs counts in these whatever the disk does
 
@@ -41,8 +42,11 @@ struct Device {
 
 impl Device {
     fn open(name: &str, path: &Path) -> Option<Self> {
-        let flags = OFlags::NONBLOCK.bits() as i32; // a drive without a medium says so at once
+        let flags = OFlags::NONBLOCK.bits() as i32; // opens a drive without a disc, and leaves its tray alone
         let file = OpenOptions::new().read(true).custom_flags(flags).open(Path::new("/dev").join(name)).ok()?;
+        if name.starts_with("sr") && !sys::has_disc(&file) {
+            return None;
+        }
         let _ = fadvise(&file, 0, None, Advice::Random); // a few blocks here and there: read no more than those
         let size = number(&path.join("size"))?.checked_mul(SECTOR)?;
         (size > 0).then_some(Self { file, size })

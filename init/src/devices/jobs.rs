@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use devices::module::ModuleName;
-use devices::plan::{Planned, Rank};
+use devices::plan::Planned;
 use devices::policy::Policy;
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -26,6 +26,7 @@ pub enum Job {
         tree: Arc<Tree>,
         module: Planned,
         policy: Arc<Policy>,
+        hurry: bool,
     },
     /// What is this disk or partition?
     Look {
@@ -42,15 +43,14 @@ impl Job {
     fn work(self) -> Done {
         let started = Instant::now();
         match self {
-            Self::Load { tree, module, policy } => {
-                if module.rank != Rank::Network {
+            Self::Load { tree, module, policy, hurry } => {
+                if !hurry {
                     give_way();
                 }
                 let result = tree.load(&module.name, &module.path, &policy);
                 Done::Loaded { name: module.name, result, took: started.elapsed() }
             }
             Self::Look { name } => {
-                give_way();
                 let links = identify::links(&name);
                 Done::Looked { name, links }
             }

@@ -66,8 +66,9 @@ impl Call {
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let words = arguments.map(|word| word.to_string_lossy().into_owned());
     let result = Call::parse(words).and_then(|call| {
-        let failed: Vec<String> = load(&call.names);
-        if failed.is_empty() || call.quiet && failed.iter().all(String::is_empty) { Ok(()) } else { Err(failed.join("\n")) }
+        let failed = load(&call.names);
+        let text = failed.iter().filter(|failure| !(call.quiet && failure.is_unknown)).map(|failure| failure.text.as_str());
+        if failed.is_empty() { Ok(()) } else { Err(text.collect::<Vec<_>>().join("\n")) }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,10 +82,16 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Why not everything is loaded.
-fn load(names: &[String]) -> Vec<String> {
+struct Failure {
+    /// There is no such module, which the kernel asks about more often than not.
+    is_unknown: bool,
+    text: String,
+}
+
+fn load(names: &[String]) -> Vec<Failure> {
     let tree = match Tree::of_this_kernel() {
         Ok(tree) => tree,
-        Err(error) => return vec![format!("modprobe: {error}")],
+        Err(error) => return vec![Failure { is_unknown: true, text: format!("modprobe: {error}") }],
     };
     let arguments = Arguments::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default()).arguments;
     let policy = Policy::new(&arguments);
@@ -94,13 +101,13 @@ fn load(names: &[String]) -> Vec<String> {
     for name in names {
         let modules = catalogue.named(name);
         if modules.is_empty() && !catalogue.is_builtin(name) {
-            failed.push(format!("modprobe: {name}: the ramdisk has no such module"));
+            failed.push(Failure { is_unknown: true, text: format!("modprobe: {name}: the ramdisk has no such module") });
         }
         let mut schedule = Schedule::default();
         schedule.add(catalogue.plan(modules));
         while let Some(module) = schedule.start_next() {
             if let Err(error) = tree.load(&module.name, &module.path, &policy) {
-                failed.push(format!("modprobe: {}: {error}", module.name));
+                failed.push(Failure { is_unknown: false, text: format!("modprobe: {}: {error}", module.name) });
             }
             schedule.finished(&module.name);
         }
