@@ -266,7 +266,7 @@ fn with_port(authority: &str) -> String {
 /// DOCKER_REGISTRY may carry a scheme or a path; credentials belong to its host alone.
 fn host_of(registry: &str) -> String {
     let rest = registry.split_once("://").map_or(registry, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest).to_owned()
+    crate::image::reference::canonical(rest.split('/').next().unwrap_or(rest))
 }
 
 fn list(text: &str) -> BTreeSet<String> {
@@ -331,6 +331,15 @@ mod tests {
         }
         let error = read("", &env("0")).unwrap_err().to_string();
         assert!(error.contains("SYSLOG_PORT is \"0\""), "{error}");
+    }
+
+    #[test]
+    fn the_hub_has_many_names_for_a_login() {
+        let names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io", "Docker.io"];
+        for name in names {
+            let env = [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("DOCKER_REGISTRY", name)];
+            assert_eq!(read("", &env).unwrap().registry.registry, "docker.io", "{name}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -22,6 +23,8 @@ const ENTRIES_MAX: usize = 2_000_000;
 const PATH_MAX: usize = 4096;
 /// Long names and extended attributes of one entry; they are held in memory, and a few packed bytes can make gigabytes.
 const HEADERS_MAX: u64 = 1 << 20;
+/// Zeros are holes and take no memory, but time: a packed kilobyte is a megabyte of them.
+const HOLES_MAX: u64 = 64 << 30;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
@@ -41,6 +44,10 @@ pub enum LayerError {
     Decode(#[source] io::Error),
     #[error("it has more than {ENTRIES_MAX} entries")]
     TooMany,
+    #[error("it has more than {HOLES_MAX} bytes of zeros")]
+    Hollow,
+    #[error("{0:?} is a sparse file in the PAX form, which is not supported: pack the image with another tar")]
+    PaxSparse(PathBuf),
 }
 
 /// Says how much may still be written; asked again every few megabytes, because the machine's memory is shared.
@@ -142,6 +149,8 @@ struct Unpacker<'a, B> {
     /// Hashes of the paths this layer brought: its whiteouts are about the layers below only.
     own: HashSet<u64>,
     hasher: RandomState,
+    /// Bytes of zeros that may still come.
+    holes: u64,
 }
 
 const ASK_EVERY: u64 = 4 << 20;
@@ -150,7 +159,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
     fn new(root: &Path, budget: &'a mut B) -> Result<Self, LayerError> {
         let tree = Tree::open(root).map_err(|e| failed(root, e))?;
         let left = budget.free();
-        Ok(Self { tree, budget, left, until_asked: ASK_EVERY, own: HashSet::new(), hasher: RandomState::new() })
+        Ok(Self { tree, budget, left, until_asked: ASK_EVERY, own: HashSet::new(), hasher: RandomState::new(), holes: HOLES_MAX })
     }
 
     fn entry(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), LayerError> {
@@ -161,6 +170,9 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         }
         let kind = entry.header().entry_type();
         let attributes = attributes(entry).map_err(LayerError::Decode)?;
+        if attributes.pax_sparse {
+            return Err(LayerError::PaxSparse(path));
+        }
         let wrong = |source| failed(&path, source);
         match kind {
             tar::EntryType::Directory => self.tree.directory(&path, &attributes).map_err(wrong)?,
@@ -179,8 +191,17 @@ impl<'a, B: Budget> Unpacker<'a, B> {
             kind if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() => self.file(&path, entry, &attributes)?,
             _ => return Ok(()), // global headers and vendors' extensions
         }
-        self.own.insert(self.hasher.hash_one(&path));
+        // Archives may leave parents out: they are this layer's all the same.
+        for owned in path.ancestors() {
+            if !self.own.insert(self.hasher.hash_one(owned)) {
+                break;
+            }
+        }
         Ok(())
+    }
+
+    fn owns(&self, path: &Path) -> bool {
+        self.own.contains(&self.hasher.hash_one(path))
     }
 
     fn root(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), LayerError> {
@@ -198,16 +219,23 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         Tree::adorn(&file, attributes).map_err(wrong)
     }
 
-    fn copy(&mut self, entry: &mut impl Read, mut file: &std::fs::File, path: &Path) -> Result<(), LayerError> {
+    fn copy(&mut self, entry: &mut impl Read, file: &std::fs::File, path: &Path) -> Result<(), LayerError> {
+        let wrong = |source| failed(path, source);
         let mut buffer = [0; 32 << 10];
+        let mut size = 0u64;
         loop {
-            let count = entry.read(&mut buffer).map_err(LayerError::Decode)?;
-            if count == 0 {
-                return Ok(());
+            let bytes = fill(entry, &mut buffer).map_err(LayerError::Decode)?;
+            if bytes.is_empty() {
+                return if file.metadata().map_err(wrong)?.len() < size { file.set_len(size).map_err(wrong) } else { Ok(()) };
             }
-            self.spend(count as u64)?;
-            let bytes = buffer.get(..count).unwrap_or_default();
-            io::Write::write_all(&mut file, bytes).map_err(|e| failed(path, e))?;
+            let count = bytes.len() as u64;
+            if bytes.iter().all(|byte| *byte == 0) {
+                self.holes = self.holes.checked_sub(count).ok_or(LayerError::Hollow)?; // a hole costs no memory
+            } else {
+                self.spend(count)?;
+                file.write_all_at(bytes, size).map_err(wrong)?;
+            }
+            size += count;
         }
     }
 
@@ -226,15 +254,41 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         let directory = path.parent().unwrap_or(Path::new(""));
         let wrong = |source| failed(path, source);
         if hidden == b".wh..opq" {
-            let own = |p: &Path| self.own.contains(&self.hasher.hash_one(p));
-            return self.tree.clear(directory, &own).map_err(wrong);
+            return self.below(directory).map_err(wrong);
         }
         let victim = directory.join(std::ffi::OsStr::from_bytes(hidden));
-        if hidden.is_empty() || hidden == b"." || hidden == b".." || self.own.contains(&self.hasher.hash_one(&victim)) {
+        // `.wh..wh.plnk` and the like are aufs' own book-keeping.
+        if hidden.is_empty() || hidden == b"." || hidden == b".." || hidden.starts_with(b".wh.") {
             return Ok(());
         }
-        self.tree.remove(&victim).map_err(wrong)
+        // Hidden and there again in one layer: what lies below goes, in whatever order the archive says so.
+        let hide = match self.owns(&victim) {
+            false => self.tree.remove(&victim),
+            true if self.tree.is_directory(&victim) => self.below(&victim),
+            true => Ok(()),
+        };
+        hide.map_err(wrong)
     }
+
+    /// Removes what the layers below put into a directory.
+    fn below(&mut self, directory: &Path) -> io::Result<()> {
+        let (own, hasher) = (&self.own, &self.hasher);
+        self.tree.clear(directory, &|path| own.contains(&hasher.hash_one(path)))
+    }
+}
+
+/// As much as fits, less only at the end.
+fn fill<'b>(from: &mut impl Read, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(buffer.get(..filled).unwrap_or_default())
 }
 
 fn failed(path: &Path, source: io::Error) -> LayerError {
@@ -272,11 +326,18 @@ fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Attributes> {
         gid: id(header.gid())?,
         mtime: header.mtime().unwrap_or(0),
         xattrs: Vec::new(),
+        pax_sparse: false,
     };
     if let Some(extensions) = entry.pax_extensions()? {
         for extension in extensions.flatten() {
-            if let Some(name) = extension.key().ok().and_then(|k| k.strip_prefix("SCHILY.xattr.")) {
+            let Ok(key) = extension.key() else { continue };
+            if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
                 attributes.xattrs.push((name.to_owned(), extension.value_bytes().to_vec()));
+            } else if key == "mtime" {
+                let seconds = extension.value().ok().and_then(|v| v.split('.').next()).and_then(|v| v.parse().ok());
+                attributes.mtime = seconds.unwrap_or(attributes.mtime);
+            } else if key.starts_with("GNU.sparse.") {
+                attributes.pax_sparse = true;
             }
         }
     }

@@ -16,6 +16,8 @@ pub struct Document {
     pub config: Option<Descriptor>,
     #[serde(default)]
     pub layers: Vec<Descriptor>,
+    #[serde(default)]
+    pub schema_version: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -28,10 +30,21 @@ pub struct Descriptor {
     pub platform: Option<Platform>,
 }
 
+impl Descriptor {
+    /// What stands in the way of unpacking it as a layer.
+    fn is_no_layer(&self) -> bool {
+        let kind = self.media_type.as_str();
+        let files =
+            kind.is_empty() || kind.contains(".image.layer.") || kind.starts_with("application/vnd.docker.image.rootfs.diff.");
+        !files || kind.contains(".nondistributable.") || kind.ends_with("+encrypted")
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct Platform {
     pub os: String,
     pub architecture: String,
+    pub variant: Option<String>,
 }
 
 #[derive(Debug)]
@@ -44,28 +57,80 @@ pub enum Kind {
 pub enum BadDocument {
     #[error("not JSON of the expected form")]
     Json(#[from] serde_json::Error),
-    #[error("neither an index nor a manifest (schema 1 is not supported)")]
+    #[error("it is in Docker's schema 1, which is not supported: push the image again with a tool of this decade")]
+    Schema1,
+    #[error("neither an index nor a manifest")]
     Neither,
+    #[error("layer {digest} is {media_type:?}: only tar layers that the registry itself distributes can be unpacked")]
+    NoLayer { digest: Digest, media_type: String },
 }
 
 pub fn parse(bytes: &[u8]) -> Result<Kind, BadDocument> {
     let document: Document = serde_json::from_slice(bytes)?;
     match document.config {
-        Some(config) => Ok(Kind::Image { config, layers: document.layers }),
+        Some(config) => match document.layers.iter().find(|layer| layer.is_no_layer()) {
+            Some(bad) => Err(BadDocument::NoLayer { digest: bad.digest.clone(), media_type: bad.media_type.clone() }),
+            None => Ok(Kind::Image { config, layers: document.layers }),
+        },
         None if !document.manifests.is_empty() => Ok(Kind::Index(document.manifests)),
+        None if document.schema_version == 1 => Err(BadDocument::Schema1),
         None => Err(BadDocument::Neither),
     }
 }
 
-/// The manifest for this machine. An index without platforms has one entry that fits or none we could choose.
-pub fn for_machine(manifests: &[Descriptor], architecture: &str) -> Option<Descriptor> {
-    let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.os == "linux" && p.architecture == architecture);
+/// The manifest for this machine: the least demanding one it can run, the first of equals. An index without platforms
+/// has one entry that fits or none we could choose.
+pub fn for_machine(manifests: &[Descriptor], machine: &Machine) -> Option<Descriptor> {
+    let rank = |d: &&Descriptor| d.platform.as_ref().and_then(|p| machine.runs(p)).unwrap_or(u8::MAX);
+    let best = manifests.iter().min_by_key(rank).filter(|d| rank(d) < u8::MAX);
     let only = || if let [only] = manifests { Some(only).filter(|d| d.platform.is_none()) } else { None };
-    manifests.iter().find(fits).or_else(only).cloned()
+    best.or_else(only).cloned()
+}
+
+/// What the processor runs, in Go's words, which images use.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    pub architecture: &'static str,
+    /// `v1` to `v4` of amd64, `v8` of arm64.
+    pub level: u8,
+}
+
+impl Machine {
+    pub fn this() -> Self {
+        let architecture = architecture();
+        Self { architecture, level: if architecture == "arm64" { 8 } else { level() } }
+    }
+
+    /// The level an image asks for, if it runs here. Without a variant it is the architecture's first.
+    fn runs(&self, platform: &Platform) -> Option<u8> {
+        let asked = match platform.variant.as_deref() {
+            None | Some("") => 0,
+            Some(variant) => variant.strip_prefix('v')?.split('.').next()?.parse().ok()?,
+        };
+        let fits = platform.os == "linux" && platform.architecture == self.architecture && asked <= self.level;
+        fits.then_some(asked)
+    }
+}
+
+/// The x86-64 psABI's levels, as far as we can tell them apart.
+#[cfg(target_arch = "x86_64")]
+fn level() -> u8 {
+    use std::arch::is_x86_feature_detected as has;
+    match () {
+        () if !(has!("sse4.2") && has!("ssse3") && has!("popcnt")) => 1,
+        () if !(has!("avx2") && has!("bmi1") && has!("bmi2") && has!("f16c") && has!("fma") && has!("lzcnt")) => 2,
+        () if !(has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl")) => 3,
+        () => 4,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn level() -> u8 {
+    0
 }
 
 /// The machine's architecture in Go's words, which images use.
-pub fn architecture() -> &'static str {
+fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -107,8 +172,12 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
-    fn entry(platform: Option<(&str, &str)>, digit: &str) -> Descriptor {
-        let platform = platform.map(|(os, arch)| Platform { os: os.into(), architecture: arch.into() });
+    fn entry(platform: Option<(&str, &str, Option<&str>)>, digit: &str) -> Descriptor {
+        let platform = platform.map(|(os, arch, variant)| Platform {
+            os: os.into(),
+            architecture: arch.into(),
+            variant: variant.map(Into::into),
+        });
         let digest = format!("sha256:{}", digit.repeat(64)).parse().unwrap();
         Descriptor { media_type: String::new(), digest, size: 1, platform }
     }
@@ -116,13 +185,26 @@ mod tests {
     #[test]
     fn the_manifest_for_the_machine_is_chosen_and_attestations_are_not() {
         let index = [
-            entry(Some(("unknown", "unknown")), "a"),
-            entry(Some(("linux", "arm64")), "b"),
-            entry(Some(("linux", "amd64")), "c"),
+            entry(Some(("unknown", "unknown", None)), "a"),
+            entry(Some(("linux", "arm64", Some("v8"))), "b"),
+            entry(Some(("linux", "amd64", Some("v3"))), "c"),
+            entry(Some(("linux", "amd64", None)), "d"),
+            entry(Some(("windows", "amd64", None)), "e"),
+            entry(Some(("linux", "s390x", Some("z13"))), "f"),
         ];
-        assert_eq!(for_machine(&index, "amd64").unwrap().digest, index[2].digest);
-        assert!(for_machine(&index, "riscv64").is_none());
-        assert!(for_machine(&[entry(None, "d")], "amd64").is_some());
+        let (amd64, arm64) = (Machine { architecture: "amd64", level: 3 }, Machine { architecture: "arm64", level: 8 });
+        for (case, index, machine, want) in [
+            ("the plain one before a variant", &index[..], amd64, Some("d")),
+            ("a variant the processor has", &index[..3], amd64, Some("c")),
+            ("no variant beyond the processor", &index[..3], Machine { level: 2, ..amd64 }, None),
+            ("arm64 is v8", &index[..], arm64, Some("b")),
+            ("no other architecture", &index[..], Machine { architecture: "riscv64", level: 0 }, None),
+            ("a variant nobody knows", &index[..], Machine { architecture: "s390x", level: 0 }, None),
+            ("an index without platforms", &[entry(None, "9")], amd64, Some("9")),
+        ] {
+            let chosen = for_machine(index, &machine).map(|d| d.digest.hex()[..1].to_owned());
+            assert_eq!(chosen.as_deref(), want, "{case}");
+        }
     }
 
     #[test]
@@ -135,7 +217,27 @@ mod tests {
 
     #[test]
     fn a_document_of_another_kind_is_refused() {
-        assert!(matches!(parse(br#"{"schemaVersion":1,"fsLayers":[]}"#), Err(BadDocument::Neither)));
+        assert!(matches!(parse(br#"{"schemaVersion":1,"fsLayers":[]}"#), Err(BadDocument::Schema1)));
+        assert!(matches!(parse(br#"{"schemaVersion":2}"#), Err(BadDocument::Neither)));
         assert!(matches!(parse(b"<html>"), Err(BadDocument::Json(_))));
+    }
+
+    #[test]
+    fn only_layers_of_files_that_the_registry_has_are_taken() {
+        for (media_type, taken) in [
+            ("application/vnd.oci.image.layer.v1.tar+gzip", true),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip", true),
+            ("application/vnd.docker.image.rootfs.diff.tar.zstd", true),
+            ("", true),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", false),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", false),
+            ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", false),
+            ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", false),
+        ] {
+            let part = |kind: &str| format!(r#"{{"mediaType":"{kind}","size":1,"digest":"sha256:{}"}}"#, "0".repeat(64));
+            let text = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, part("x"), part(media_type));
+            let refused = matches!(parse(text.as_bytes()), Err(BadDocument::NoLayer { .. }));
+            assert_eq!(!refused, taken, "{media_type}");
+        }
     }
 }

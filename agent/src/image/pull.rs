@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::digest::Digest;
 use super::fetch::{self, Chunks};
 use super::layer::{self, LayerError};
-use super::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind};
+use super::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Machine};
 use super::reference::{BadReference, Reference, Version};
 use super::registry::{Client, RequestError};
 use super::retry::{Patience, Retry};
@@ -51,6 +51,9 @@ pub enum PullError {
     #[error("the unpacking thread ended without a result")]
     Thread(#[from] tokio::task::JoinError),
 }
+
+/// An index may name an index; a circle is impossible, a chain is not.
+const INDEX_DEPTH: usize = 3;
 
 /// Pulls images one at a time and remembers which manifest each reference last meant.
 pub struct Puller {
@@ -107,16 +110,14 @@ impl Puller {
             Version::Digest(digest) => Some(digest.clone()),
             Version::Tag(_) => None,
         };
-        let (digest, kind) = self.manifest(image, &image.manifest(), pinned, patience).await?;
-        let (digest, kind) = match kind {
-            Kind::Index(entries) => {
-                let architecture = manifest::architecture();
-                let nothing = || PullError::NoPlatform { image: image.to_string(), architecture };
-                let chosen = manifest::for_machine(&entries, architecture).ok_or_else(nothing)?;
-                self.manifest(image, &chosen.digest.to_string(), Some(chosen.digest.clone()), patience).await?
-            }
-            kind => (digest, kind),
-        };
+        let (mut digest, mut kind) = self.manifest(image, &image.manifest(), pinned, patience).await?;
+        let machine = Machine::this();
+        for _ in 0..INDEX_DEPTH {
+            let Kind::Index(entries) = &kind else { break };
+            let nothing = || PullError::NoPlatform { image: image.to_string(), architecture: machine.architecture };
+            let chosen = manifest::for_machine(entries, &machine).ok_or_else(nothing)?.digest;
+            (digest, kind) = self.manifest(image, &chosen.to_string(), Some(chosen.clone()), patience).await?;
+        }
         match kind {
             Kind::Image { config, layers } => Ok((digest, config, layers)),
             Kind::Index(_) => {
@@ -192,13 +193,21 @@ impl Puller {
         Ok(partial.commit(config)?)
     }
 
-    /// Refuses before any layer moves. Images of earlier actions make room first.
+    /// Refuses before any layer moves. Images of earlier actions make room first, the longest unused before the others,
+    /// and only where that can help.
     async fn admit(&self, image: &Reference, digest: &Digest, layers: &[Descriptor]) -> Result<(), PullError> {
-        let mut fits = self.fits(image, layers).await;
-        if fits.is_err() && self.store.evict_all_but(digest)? > 0 {
-            fits = self.fits(image, layers).await;
+        let refused = |source| PullError::NoSpace { image: image.to_string(), source };
+        let mut others = self.store.others(digest)?;
+        loop {
+            let Err(short) = self.fits(image, layers).await else { return Ok(()) };
+            let gain = others.iter().map(|other| other.bytes).fold(0, u64::saturating_add);
+            if space::at_least(layers) > short.free.saturating_add(gain) {
+                return Err(refused(short));
+            }
+            let Some(oldest) = others.pop() else { return Err(refused(short)) };
+            log::info!("removing an unpacked image of {} MiB to make room for {image}", oldest.bytes >> 20);
+            self.store.evict(&oldest)?;
         }
-        fits.map_err(|source| PullError::NoSpace { image: image.to_string(), source })
     }
 
     async fn fits(&self, image: &Reference, layers: &[Descriptor]) -> Result<(), NoSpace> {

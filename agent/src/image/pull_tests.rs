@@ -148,14 +148,30 @@ async fn an_older_image_makes_room() {
 }
 
 #[tokio::test]
-async fn a_refusal_after_making_room_says_how_much_room_there_is() {
+async fn nothing_is_removed_for_an_image_that_cannot_fit_anyway() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
-    let mut puller = puller(root.path(), &[], |root| if fs::read_dir(root).unwrap().count() == 0 { 5000 } else { 10 });
+    let mut puller = puller(root.path(), &[], |root| if fs::read_dir(root).unwrap().count() == 0 { 50_000 } else { 10 });
     let one = registry.image("one", &[(TAR, tar(&[("a", "1")]))], CONFIG);
-    let two = registry.image("two", &[(TAR, tar(&[("b", &random_text(10_000))]))], CONFIG);
+    let two = registry.image("two", &[(TAR, tar(&[("b", &random_text(500_000))]))], CONFIG);
     puller.pull(&one).await.unwrap();
     let error = puller.pull(&two).await.unwrap_err();
-    assert!(Reason::from(&error).text().ends_with("(5000 bytes)"), "{}", Reason::from(&error).text());
+    assert!(Reason::from(&error).text().ends_with("(10 bytes)"), "{}", Reason::from(&error).text());
+    assert_eq!(left(root.path()).len(), 1, "the first image is still there");
+}
+
+#[tokio::test]
+async fn no_more_images_go_than_the_new_one_needs() {
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let mut puller = puller(root.path(), &[], |root| if fs::read_dir(root).unwrap().count() < 2 { 1 << 30 } else { 10 });
+    let names = ["one", "two", "three"];
+    let images = names.map(|name| registry.image(name, &[(TAR, tar(&[(name, "1")]))], CONFIG));
+    // The room is for two; the second of them was used last.
+    puller.pull(&images[0]).await.unwrap();
+    puller.pull(&images[1]).await.unwrap();
+    puller.pull(&images[2]).await.unwrap();
+    let kept = puller.pull(&images[1]).await.unwrap();
+    assert!(kept.rootfs.join("two").exists());
+    assert_eq!(registry.requests("/v2/two/blobs"), 2, "the second image stayed");
 }
 
 #[tokio::test]

@@ -39,6 +39,15 @@ pub enum BadReference {
 const HUB: &str = "docker.io";
 const HUB_HOST: &str = "registry-1.docker.io";
 
+/// One name for each registry: host names have no case, and Docker Hub has several.
+pub fn canonical(registry: &str) -> String {
+    let lower = registry.to_ascii_lowercase();
+    match lower.as_str() {
+        "index.docker.io" | "registry.hub.docker.com" | HUB_HOST => HUB.to_owned(),
+        _ => lower,
+    }
+}
+
 impl Reference {
     /// The host that answers for the registry.
     pub fn host(&self) -> &str {
@@ -105,9 +114,9 @@ impl FromStr for Reference {
 fn split_registry(name: &str) -> (String, String) {
     match name.split_once('/') {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
-            let registry = if first == "index.docker.io" { HUB } else { first };
+            let registry = canonical(first);
             let official = registry == HUB && !rest.contains('/');
-            (registry.to_owned(), if official { format!("library/{rest}") } else { rest.to_owned() })
+            (registry, if official { format!("library/{rest}") } else { rest.to_owned() })
         }
         Some(_) => (HUB.to_owned(), name.to_owned()),
         None => (HUB.to_owned(), format!("library/{name}")),
@@ -151,6 +160,8 @@ mod tests {
             ("alpine:3.20", "docker.io/library/alpine:3.20"),
             ("bitnami/redis", "docker.io/bitnami/redis:latest"),
             ("index.docker.io/alpine", "docker.io/library/alpine:latest"),
+            ("registry-1.docker.io/a/b", "docker.io/a/b:latest"),
+            ("Registry.Example/a", "registry.example/a:latest"),
             ("localhost/x", "localhost/x:latest"),
             ("10.0.0.1:5000/image2disk:v1.0.0", "10.0.0.1:5000/image2disk:v1.0.0"),
             ("[fd00::1]:5000/a/b", "[fd00::1]:5000/a/b:latest"),

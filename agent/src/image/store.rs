@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::digest::Digest;
 use super::manifest::ImageConfig;
@@ -34,6 +36,22 @@ pub struct Store {
 
 const PARTIAL: &str = ".partial";
 
+/// An unpacked image as its memory sees it.
+pub struct Kept {
+    path: PathBuf,
+    /// Nothing, for what is no whole image: it goes first.
+    used: Option<SystemTime>,
+    pub bytes: u64,
+}
+
+/// Bytes that go free with the folder; a hard link counts each time, a hole does not.
+fn allocated(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    let below = if metadata.is_dir() { fs::read_dir(path).ok() } else { None };
+    let below = below.into_iter().flatten().flatten().map(|entry| allocated(&entry.path()));
+    below.fold(metadata.blocks().saturating_mul(512), u64::saturating_add)
+}
+
 impl Store {
     /// Opens the folder and removes what an interrupted pull left in it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
@@ -53,8 +71,12 @@ impl Store {
 
     pub fn get(&self, digest: &Digest) -> Option<Image> {
         let directory = self.root.join(digest.hex());
-        let config = fs::read(directory.join("config.json")).ok()?;
-        let config = serde_json::from_slice(&config).ok()?;
+        let file = directory.join("config.json");
+        let config = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+        // Its time says when the image was last used.
+        if let Err(error) = fs::File::options().append(true).open(&file).and_then(|f| f.set_modified(SystemTime::now())) {
+            log::debug!("cannot note the use of {file:?}: {error}");
+        }
         Some(Image { rootfs: directory.join("rootfs"), config })
     }
 
@@ -69,17 +91,22 @@ impl Store {
         Ok(partial)
     }
 
-    /// Frees the memory of every image except `keep`; how many went.
-    pub fn evict_all_but(&self, keep: &Digest) -> Result<usize, StoreError> {
-        let mut gone = 0;
+    /// The images beside `keep`, the most recently used first.
+    pub fn others(&self, keep: &Digest) -> Result<Vec<Kept>, StoreError> {
+        let mut others = Vec::new();
         for path in self.entries()? {
             if path.file_name().is_some_and(|n| n != keep.hex()) {
-                let path = condemn(path)?;
-                doing("remove", &path, fs::remove_dir_all(&path))?;
-                gone += 1;
+                let used = fs::metadata(path.join("config.json")).and_then(|m| m.modified()).ok();
+                others.push(Kept { bytes: allocated(&path), path, used });
             }
         }
-        Ok(gone)
+        others.sort_by_key(|other| std::cmp::Reverse(other.used));
+        Ok(others)
+    }
+
+    pub fn evict(&self, image: &Kept) -> Result<(), StoreError> {
+        let path = condemn(image.path.clone())?;
+        doing("remove", &path, fs::remove_dir_all(&path))
     }
 
     fn entries(&self) -> Result<Vec<PathBuf>, StoreError> {
@@ -160,12 +187,21 @@ mod tests {
     }
 
     #[test]
-    fn every_image_but_one_can_be_removed() {
+    fn the_longest_unused_image_goes_first() {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap();
-        let digests = [b"a", b"b", b"c"].map(|name| Digest::of(name));
-        digests.iter().for_each(|digest| drop(store.begin(digest).unwrap().commit(ImageConfig::default()).unwrap()));
-        assert_eq!(store.evict_all_but(&digests[1]).unwrap(), 2);
-        assert_eq!(digests.each_ref().map(|digest| store.get(digest).is_some()), [false, true, false]);
+        let digests = [b"a", b"b", b"c", b"d"].map(|name| Digest::of(name));
+        for (age, digest) in [4, 3, 2, 1].into_iter().zip(&digests) {
+            store.begin(digest).unwrap().commit(ImageConfig::default()).unwrap();
+            let file = fs::File::options().append(true).open(root.path().join(digest.hex()).join("config.json")).unwrap();
+            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age * 60)).unwrap();
+        }
+        store.get(&digests[0]).unwrap();
+        let mut others = store.others(&digests[3]).unwrap();
+        let order: Vec<_> = others.iter().map(|o| o.path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+        assert_eq!(order, [0, 2, 1].map(|i: usize| digests[i].hex().to_owned()));
+        assert!(others.iter().all(|o| o.bytes > 0));
+        store.evict(&others.pop().unwrap()).unwrap();
+        assert_eq!(digests.each_ref().map(|digest| store.get(digest).is_some()), [true, false, true, true]);
     }
 }

@@ -131,7 +131,7 @@ fn wrong_content_is_a_mismatch_even_where_it_unpacks() {
 
 #[test]
 fn a_layer_that_grows_beyond_the_budget_is_stopped() {
-    let bytes = gzip(&tar(&[("zeros", &"\0".repeat(40 << 20))]));
+    let bytes = gzip(&tar(&[("text", &"x".repeat(40 << 20))]));
     let root = tempfile::tempdir().unwrap();
     let mut asked = 0;
     let mut budget = || {
@@ -204,4 +204,47 @@ fn a_pipe_has_the_permissions_of_the_archive_whatever_ours_are() {
     result.unwrap();
     let metadata = fs::symlink_metadata(root.path().join("rootfs/pipe")).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o666);
+}
+
+#[test]
+fn whiteouts_mean_the_same_wherever_they_stand_in_the_archive() {
+    let below = tar(&[("a/", ""), ("a/sub/", ""), ("a/sub/old", "1"), ("a/other", "1"), ("b/", ""), ("b/old", "1"), ("c", "1")]);
+    let entries = [
+        ("a/sub/new", "2"),
+        ("a/.wh..wh..opq", ""),
+        ("b/new", "2"),
+        (".wh.b", ""),
+        ("c", "2"),
+        (".wh.c", ""),
+        ("d -> a", ""),
+        (".wh.d", ""),
+    ];
+    let mut turned = entries;
+    turned.reverse();
+    for (case, entries) in [("whiteouts last", entries), ("whiteouts first", turned)] {
+        let (root, result) = unpack_all(&[below.clone(), tar(&entries)]);
+        result.unwrap();
+        for (path, want) in [
+            ("a/sub/new", Some("2")), // without an entry for its directory
+            ("a/sub/old", None),
+            ("a/other", None),
+            ("b/new", Some("2")),
+            ("b/old", None),
+            ("c", Some("2")),
+        ] {
+            assert_eq!(text(&root, path).as_deref(), want, "{case}: {path}");
+        }
+    }
+}
+
+#[test]
+fn zeros_are_holes_and_take_no_memory() {
+    let content = format!("{}end{}", "\0".repeat(20 << 20), "\0".repeat(1 << 20));
+    let bytes = gzip(&tar(&[("sparse", &content)]));
+    let root = tempfile::tempdir().unwrap();
+    apply(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut || 64 << 10).unwrap();
+    let metadata = fs::metadata(root.path().join("sparse")).unwrap();
+    assert_eq!(metadata.len(), content.len() as u64);
+    assert!(metadata.blocks() * 512 < 128 << 10, "{} blocks", metadata.blocks());
+    assert!(fs::read(root.path().join("sparse")).unwrap() == content.as_bytes());
 }

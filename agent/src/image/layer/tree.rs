@@ -20,6 +20,8 @@ pub struct Attributes {
     pub gid: u32,
     pub mtime: u64,
     pub xattrs: Vec<(String, Vec<u8>)>,
+    /// The entry's content is not the file's, but a map of it and its parts.
+    pub pax_sparse: bool,
 }
 
 pub struct Tree {
@@ -106,6 +108,13 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// A link to a directory is none.
+    pub fn is_directory(&self, path: &Path) -> bool {
+        let Ok((from, name)) = split(path) else { return false };
+        let stat = self.open_directory(from).ok().and_then(|parent| statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
+        stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
     /// Empties a directory except for the paths `keep` names (a kept directory is searched in turn).
