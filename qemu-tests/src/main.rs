@@ -6,6 +6,7 @@ mod bench;
 mod busybox;
 mod command;
 mod demo;
+mod dhcp;
 mod disk_image;
 mod equipment;
 mod feed;

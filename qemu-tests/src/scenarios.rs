@@ -36,6 +36,7 @@ pub const ALL: &[Scenario] = &[
         run: restarts::server_killed_before_acknowledging,
     },
     Scenario { name: "bad images and failing actions each say why and the machine goes on", run: refusals::bad_actions },
+    Scenario { name: "the ramdisks are as small as promised", run: memory::ramdisk_sizes },
     Scenario { name: "an image larger than the free memory is refused before the pull", run: memory::image_too_large },
     Scenario { name: "a full tmpfs fails the action and not the machine", run: memory::full_tmpfs },
     Scenario { name: "a registry that comes back is used again", run: outages::registry_down_and_up },
@@ -43,8 +44,13 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "with eight network cards the useful one is found", run: links::one_useful_of_eight },
     Scenario { name: "a cable that is put in later is used", run: links::late_carrier },
     Scenario { name: "a static address works where nobody answers DHCP", run: links::static_address },
+    Scenario { name: "a DHCP server that answers late is waited for", run: links::dhcp_late },
+    Scenario { name: "a DHCP server that answers twice gives one address", run: links::dhcp_twice },
+    Scenario { name: "a wrong DHCP server that interferes is not heard", run: links::dhcp_crossed },
     Scenario { name: "a dead real-time clock does not stop the work", run: links::dead_clock },
     Scenario { name: "a time server that never answers delays nothing", run: links::silent_time_server },
+    Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },
+    Scenario { name: "every part of the matrix works in a machine", run: crate::matrix::short },
     Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },
     Scenario { name: "a machine that panics comes back and does its work", run: power::panic },
     Scenario { name: "a ramdisk that arrived in part is called that", run: power::truncated_ramdisk },
@@ -59,9 +65,8 @@ pub const ALL: &[Scenario] = &[
 pub const AWAITED: &[Scenario] = &[
     Scenario { name: "a port that carries one tagged VLAN is used", run: links::tagged_port },
     Scenario { name: "two links to an LACP partner become one", run: links::lacp_partner },
-    Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },
+    Scenario { name: "a wrong DHCP server that is first is left again", run: links::dhcp_outrun },
     Scenario { name: "the power button ends the work and switches off", run: power::button },
-    Scenario { name: "every part of the matrix works in a machine", run: crate::matrix::short },
 ];
 
 /// Every scenario there is.

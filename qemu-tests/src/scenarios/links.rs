@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
+use crate::dhcp::{self, Manner};
 use crate::equipment::Switch;
 use crate::machine::{Boot, Machine, Network, Nic, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
@@ -81,6 +82,33 @@ pub fn static_address(scene: &Scene) -> Result<()> {
     let mut machine = scene.start(&STATION, &Parts::new(boot.with_arguments(&ipam), MEMORY_MIB, vec![nic]))?;
     machine.serial.expect(&format!("thimble: network .* {}/24", STATION.address()), BOOTS_WITHIN)?;
     works(scene, &provisioner, &mut machine)
+}
+
+pub fn dhcp_late(scene: &Scene) -> Result<()> {
+    with_dhcp(scene, Manner::Late(3))
+}
+
+pub fn dhcp_twice(scene: &Scene) -> Result<()> {
+    with_dhcp(scene, Manner::Twice)
+}
+
+pub fn dhcp_crossed(scene: &Scene) -> Result<()> {
+    with_dhcp(scene, Manner::Crossed)
+}
+
+pub fn dhcp_outrun(scene: &Scene) -> Result<()> {
+    with_dhcp(scene, Manner::Outrun)
+}
+
+fn with_dhcp(scene: &Scene, manner: Manner) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options { no_dhcp: true, ..Options::default() })?;
+    dhcp::start(manner, STATION.address().parse().context("the station's address")?)?;
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, vec![nic]))?;
+    works(scene, &provisioner, &mut machine)?;
+    let addresses = machine.serial.all("thimble: network .* 10.77.0.101/24")?;
+    ensure!(addresses.len() == 1, "the address was taken {} times", addresses.len());
+    Ok(())
 }
 
 pub fn begin(scene: &Scene, options: Options) -> Result<(Provisioner, Boot)> {

@@ -11,6 +11,19 @@ use crate::scene::Scene;
 /// More than a machine of 128 MiB has in all.
 const TOO_LARGE: usize = 160 << 20;
 
+const CLOUD_LIMIT: u64 = 4_000_000;
+const METAL_LIMIT: u64 = 16_000_000;
+
+/// A ramdisk is memory of every machine that starts it, and old firmware cuts long ones.
+pub fn ramdisk_sizes(scene: &Scene) -> Result<()> {
+    for (name, kit, limit) in [("cloud", &scene.setup.cloud, CLOUD_LIMIT), ("metal", &scene.setup.metal, METAL_LIMIT)] {
+        let (kernel, ramdisk) = kit.sizes()?;
+        println!("{name:<8}kernel {kernel:>9} bytes, ramdisk {ramdisk:>9} bytes of at most {limit}");
+        ensure!(ramdisk <= limit, "the {name} ramdisk has {ramdisk} bytes, more than {limit}");
+    }
+    Ok(())
+}
+
 pub fn image_too_large(scene: &Scene) -> Result<()> {
     let ready = scene.ready(Options::default())?;
     let image = Image::busybox("echo never", TOO_LARGE)?;
