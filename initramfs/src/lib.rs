@@ -3,17 +3,29 @@
 //! `source` reads the package, `modules` chooses the drivers and what they need, `recipe` says which file goes
 //! where, `cpio` writes the archive, `compress` fits it to a small machine, `build` does it all and measures.
 
+pub mod alias;
 pub mod build;
+pub mod choice;
 pub mod compress;
 pub mod cpio;
 pub mod deb;
 pub mod elf;
+pub mod error;
+pub mod kernel;
 pub mod lists;
+pub mod machine;
 pub mod modinfo;
 pub mod modules;
+pub mod output;
+pub mod pack;
+pub mod profile;
 pub mod recipe;
 pub mod source;
 
-pub use build::{BuildError, CaBundle, Part, Report, Request, build};
-pub use modules::Profile;
+pub use build::{CaBundle, PackReport, Part, Report, Request, build};
+pub use choice::Selection;
+pub use error::BuildError;
+pub use machine::Machine;
+pub use output::Artifact;
+pub use profile::Profile;
 pub use source::KernelSource;

@@ -1,40 +1,11 @@
-//! Which drivers go into the ramdisk, and in which order the kernel can take them.
+//! Every module of one kernel: what each needs, and in which order the kernel can take them.
 //!
 //! A kernel package has no `modules.dep` (depmod writes it on the installed system), so the dependencies come
 //! from the modules themselves.
 
+use crate::alias;
 use crate::modinfo::{ModInfo, ModuleName};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A set of drivers for a kind of machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// Virtual machines with virtio devices; NVMe and ext4 are built into Debian's cloud kernel.
-    #[default]
-    Cloud,
-}
-
-impl Profile {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cloud => "cloud",
-        }
-    }
-
-    /// What is loaded first and always, because no device asks for it: containers stand on overlay.
-    pub fn load(self) -> &'static [&'static str] {
-        match self {
-            Self::Cloud => &["overlay"],
-        }
-    }
-
-    /// In the order in which a boot wants them: the bus, the network, then the disks.
-    pub fn modules(self) -> &'static [&'static str] {
-        match self {
-            Self::Cloud => &["virtio_pci", "virtio_net", "virtio_blk", "virtio_scsi", "sd_mod", "virtio_rng", "overlay"],
-        }
-    }
-}
 
 /// Every module of one kernel, by name.
 #[derive(Debug, Default)]
@@ -86,6 +57,37 @@ impl Catalogue {
         self.modules.get(&ModuleName::of_path(path)?).map(|(_, info)| info)
     }
 
+    /// Name, path and self-description of every module that is a file.
+    pub fn iter(&self) -> impl Iterator<Item = (&ModuleName, &str, &ModInfo)> {
+        self.modules.iter().map(|(name, (path, info))| (name, path.as_str(), info))
+    }
+
+    /// A file or built in.
+    pub fn knows(&self, name: &ModuleName) -> bool {
+        self.modules.contains_key(name) || self.builtin.contains(name)
+    }
+
+    /// Does the module need, directly or not, one that `wanted` says yes to?
+    pub fn stands_on(&self, name: &ModuleName, wanted: &dyn Fn(&ModuleName) -> bool) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![name];
+        while let Some((_, info)) = open.pop().and_then(|name| self.modules.get(name)) {
+            if info.depends.iter().any(wanted) {
+                return true;
+            }
+            open.extend(info.depends.iter().filter(|needed| seen.insert(*needed)));
+        }
+        false
+    }
+
+    /// The modules that answer to `alias`, by their name or a pattern of theirs.
+    pub fn answering(&self, alias: &str) -> impl Iterator<Item = &ModuleName> {
+        let name = ModuleName::new(alias);
+        let answers =
+            move |(of, info): (&ModuleName, &ModInfo)| *of == name || info.aliases.iter().any(|own| alias::matches(own, alias));
+        self.modules.iter().filter(move |(of, (_, info))| answers((of, info))).map(|(of, _)| of)
+    }
+
     pub fn len(&self) -> usize {
         self.modules.len()
     }
@@ -123,8 +125,8 @@ impl Walk<'_> {
             return Err(ModuleError::Missing { name: name.clone(), chain: self.chain.clone() });
         };
         self.chain.push(name.clone());
-        for before in info.before.iter().filter(|name| self.is_optional_and_here(name)).collect::<Vec<_>>() {
-            self.visit(before)?;
+        for before in self.optional(&info.before) {
+            self.visit(&before)?;
         }
         for needed in &info.depends {
             self.visit(needed)?;
@@ -132,15 +134,23 @@ impl Walk<'_> {
         self.chain.pop();
         self.done.insert(name.clone());
         self.order.push(path);
-        for after in info.after.iter().filter(|name| self.is_optional_and_here(name)).collect::<Vec<_>>() {
-            self.visit(after)?;
+        for after in self.optional(&info.after) {
+            self.visit(&after)?;
         }
         Ok(())
     }
 
-    /// A soft dependency is a wish: one that is missing, or that would close a circle, is passed over.
-    fn is_optional_and_here(&self, name: &ModuleName) -> bool {
-        self.catalogue.modules.contains_key(name) && !self.chain.contains(name)
+    /// A soft dependency is a wish, for a module or for whoever answers to an alias (`crypto-crc32c`): one that
+    /// is missing, or that would close a circle, is passed over.
+    fn optional(&self, wishes: &[ModuleName]) -> Vec<ModuleName> {
+        let named = |wish: &ModuleName| -> Vec<ModuleName> {
+            if self.catalogue.modules.contains_key(wish) {
+                return vec![wish.clone()];
+            }
+            let alias = wish.as_str().replace('_', "-");
+            self.catalogue.answering(&alias).cloned().collect()
+        };
+        wishes.iter().flat_map(named).filter(|name| !self.chain.contains(name)).collect()
     }
 }
 
@@ -199,6 +209,20 @@ mod tests {
         let catalogue = catalogue(&[("ext4", "softdep=pre: crc32c absent post: late"), ("crc32c", ""), ("late", "depends=ext4")]);
         let order = catalogue.closure(&wanted(&["ext4"])).unwrap();
         assert_eq!(order, ["kernel/crc32c.ko", "kernel/ext4.ko", "kernel/late.ko"]);
+    }
+
+    #[test]
+    fn a_soft_dependency_may_be_an_alias() {
+        let catalogue =
+            catalogue(&[("libcrc32c", "softdep=pre: crypto-crc32c"), ("crc32c_intel", "alias=crc32c|alias=crypto-crc32c")]);
+        assert_eq!(catalogue.closure(&wanted(&["libcrc32c"])).unwrap(), ["kernel/crc32c_intel.ko", "kernel/libcrc32c.ko"]);
+    }
+
+    #[test]
+    fn what_a_module_stands_on_is_found_through_others() {
+        let catalogue = catalogue(&[("qedf", "depends=libfcoe"), ("libfcoe", "depends=libfc"), ("libfc", ""), ("ahci", "")]);
+        let on_fc = |name| catalogue.stands_on(&ModuleName::new(name), &|needed| needed.as_str() == "libfc");
+        assert_eq!((on_fc("qedf"), on_fc("libfcoe"), on_fc("libfc"), on_fc("ahci")), (true, true, false, false));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where kernel and modules come from: a Debian package, or a folder with such a package unpacked.
+//! Where kernel and modules come from: Debian packages (Ubuntu splits them), or a folder with such packages unpacked.
 
 use crate::compress::{Decompressor, Packing};
 use crate::deb::{self, DebError};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
 pub enum KernelSource {
-    Deb(PathBuf),
+    Debs(Vec<PathBuf>),
     Directory(PathBuf),
 }
 
@@ -41,17 +41,21 @@ impl KernelFile {
     /// `./lib/modules/6.1.0/kernel/fs/x.ko` and, since Debian 13, the same below `usr`.
     pub fn classify(path: &str) -> Option<Self> {
         let path = path.trim_start_matches("./").trim_start_matches('/');
-        if let Some(version) = path.strip_prefix("boot/vmlinuz-") {
+        let path = path.strip_prefix("boot/").unwrap_or(path);
+        if let Some(version) = path.strip_prefix("vmlinuz-") {
             return name(version).map(|version| Self::Image { version });
         }
-        if let Some(version) = path.strip_prefix("boot/config-") {
+        if let Some(version) = path.strip_prefix("config-") {
             return name(version).map(|version| Self::Config { version });
         }
         let path = path.strip_prefix("usr/").unwrap_or(path);
         let (version, path) = path.strip_prefix("lib/modules/")?.split_once('/')?;
         let version = name(version)?;
-        if path == "modules.builtin" {
-            return Some(Self::Builtin { version });
+        match path {
+            "modules.builtin" => return Some(Self::Builtin { version }),
+            "vmlinuz" => return Some(Self::Image { version }), // Fedora's place
+            "config" => return Some(Self::Config { version }),
+            _ => {}
         }
         crate::modinfo::ModuleName::of_path(path)?;
         Some(Self::Module { version, path: path.to_owned() })
@@ -66,20 +70,25 @@ fn name(text: &str) -> Option<String> {
 pub type Contents<'a> = &'a mut dyn FnMut() -> io::Result<Vec<u8>>;
 
 impl KernelSource {
+    /// The package or folder to name in a message.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Deb(path) | Self::Directory(path) => path,
+            Self::Debs(paths) => paths.first().map_or(Path::new(""), PathBuf::as_path),
+            Self::Directory(path) => path,
         }
     }
 
-    /// Shows every file that can matter, once; those the visitor does not ask for are not kept in memory.
+    /// Shows every file that can matter, once, with the package it is in; those the visitor does not ask for are
+    /// not kept in memory.
     pub fn visit<E: From<SourceError>>(
         &self,
-        mut visitor: impl FnMut(KernelFile, Contents<'_>) -> Result<(), E>,
+        mut visitor: impl FnMut(&Path, KernelFile, Contents<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
-            Self::Deb(path) => visit_deb(path, &mut visitor),
-            Self::Directory(root) => visit_directory(root, &mut visitor),
+            Self::Debs(paths) => {
+                paths.iter().try_for_each(|path| visit_deb(path, &mut |file, contents| visitor(path, file, contents)))
+            }
+            Self::Directory(root) => visit_directory(root, &mut |file, contents| visitor(root, file, contents)),
         }
     }
 }
@@ -109,7 +118,10 @@ fn visit_directory<E: From<SourceError>>(
     if root.join("lib").is_symlink() {
         folders.remove(1); // merged /usr: the same folder twice
     }
-    std::fs::read_dir(root).map_err(|source| SourceError::Read { path: root.to_owned(), source })?;
+    let top = std::fs::read_dir(root).map_err(|source| SourceError::Read { path: root.to_owned(), source })?;
+    let mut files: Vec<PathBuf> = top.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    files.sort();
+    files.iter().try_for_each(|path| show(root, path, visitor))?;
     while let Some(folder) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
@@ -119,12 +131,18 @@ fn visit_directory<E: From<SourceError>>(
                 folders.push(path);
                 continue;
             }
-            let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str) else { continue };
-            let Some(kind) = KernelFile::classify(name) else { continue };
-            visitor(kind, &mut || contents(name, &mut File::open(&path)?))?;
+            show(root, &path, visitor)?;
         }
     }
     Ok(())
+}
+
+fn show<E>(root: &Path, path: &Path, visitor: &mut impl FnMut(KernelFile, Contents<'_>) -> Result<(), E>) -> Result<(), E> {
+    let name = path.strip_prefix(root).ok().and_then(Path::to_str);
+    match name.and_then(|name| Some((name, KernelFile::classify(name)?))) {
+        Some((name, kind)) => visitor(kind, &mut || contents(name, &mut File::open(path)?)),
+        None => Ok(()),
+    }
 }
 
 fn contents(name: &str, file: &mut dyn Read) -> io::Result<Vec<u8>> {
@@ -149,6 +167,8 @@ mod tests {
                 "./usr/lib/modules/6.1.0-1-cloud/kernel/fs/overlayfs/overlay.ko.xz",
                 Some(KernelFile::Module { version: version(), path: "kernel/fs/overlayfs/overlay.ko.xz".into() }),
             ),
+            ("vmlinuz-6.1.0-1-cloud", Some(KernelFile::Image { version: version() })),
+            ("lib/modules/6.1.0-1-cloud/vmlinuz", Some(KernelFile::Image { version: version() })),
             ("./lib/modules/6.1.0-1-cloud/modules.order", None),
             ("./boot/System.map-6.1.0-1-cloud", None),
             ("./usr/share/doc/linux/vmlinuz-1", None),

@@ -1,6 +1,7 @@
 //! `thimble image`: kernel and ramdisk from a kernel package, and the standard actions as OCI images.
 
 mod action;
+mod hardware;
 mod layout;
 mod push;
 mod ramdisk;
@@ -18,9 +19,9 @@ pub enum ImageCommand {
 
 #[derive(Debug, Args)]
 pub struct BuildArguments {
-    /// Debian kernel package (linux-image-VERSION_ARCH.deb)
+    /// Debian kernel package (linux-image-VERSION_ARCH.deb); repeat it for Ubuntu's linux-image and linux-modules
     #[arg(long, value_name = "DEB", required_unless_present = "kernel_dir", conflicts_with = "kernel_dir")]
-    pub kernel: Option<PathBuf>,
+    pub kernel: Vec<PathBuf>,
     /// Folder with such a package unpacked (boot/vmlinuz-VERSION, lib/modules/VERSION)
     #[arg(long, value_name = "DIR")]
     pub kernel_dir: Option<PathBuf>,
@@ -33,12 +34,27 @@ pub struct BuildArguments {
     /// Which drivers
     #[arg(long, value_enum, default_value_t = Profile::Cloud)]
     pub profile: Profile,
+    /// One more family of drivers in the ramdisk (repeatable; see `packs.json` for the names)
+    #[arg(long = "with", value_name = "FAMILY")]
+    pub with: Vec<String>,
+    /// Write the families that the ramdisk lacks as packs: further initrd segments, with the index packs.json
+    #[arg(long)]
+    pub packs: bool,
+    /// Only the drivers that these machines may need, as far as Hardware says it (repeatable)
+    #[arg(long = "for", value_name = "HARDWARE.YAML", conflicts_with = "from_lspci")]
+    pub hardware: Vec<PathBuf>,
+    /// Only the drivers of the machine whose `lspci -nn`, `-nnk`, `-vmmn` or modalias files this is (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub from_lspci: Vec<PathBuf>,
     /// One more kernel module, with what it needs (repeatable)
     #[arg(long = "module", value_name = "NAME")]
     pub modules: Vec<String>,
-    /// Trusted certificates: `host` (this machine's ca-certificates), `none`, or a PEM file
+    /// Trusted certificates: `host` (this machine's ca-certificates), `none`, and PEM files; files alone add to `host`
     #[arg(long, value_name = "host|none|FILE", default_value = "host")]
-    pub ca: String,
+    pub ca: Vec<String>,
+    /// Kernel arguments that stand before the boot loader's
+    #[arg(long, value_name = "WORDS")]
+    pub cmdline: Option<String>,
     /// Seconds since 1970 that every file in the ramdisk gets
     #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", default_value_t = 0)]
     pub source_date_epoch: u32,
@@ -49,8 +65,10 @@ pub struct BuildArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
-    /// Virtual machines: virtio disks and network
+    /// Virtual machines, for a cloud kernel: virtio and VMware; Hyper-V, Xen and the rest as packs
     Cloud,
+    /// Real machines, for a standard kernel: network cards, disk controllers, USB; SAN, RDMA and the rest as packs
+    Metal,
 }
 
 #[derive(Debug, Args)]

@@ -8,10 +8,9 @@ use tempfile::TempDir;
 
 const CONFIG: &str = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_ZSTD=y\nCONFIG_DEVTMPFS=y\n";
 
-/// A kernel package whose `virtio_pci` needs `virtio`, and whose other modules of the profile are built in.
+/// A kernel package whose `virtio_pci` needs `virtio`, and whose overlay is built in.
 fn kernel_files() -> Vec<(&'static str, Vec<u8>)> {
-    let builtin = Profile::Cloud.modules().iter().filter(|name| **name != "virtio_pci");
-    let builtin: String = builtin.map(|name| format!("kernel/{name}.ko\n")).collect();
+    let builtin = "kernel/fs/overlayfs/overlay.ko\n".to_owned();
     vec![
         ("boot/config-6.1.0-t", CONFIG.into()),
         ("boot/vmlinuz-6.1.0-t", b"the kernel".to_vec()),
@@ -46,11 +45,12 @@ fn lab(files: &[(&str, Vec<u8>)]) -> Lab {
     fs::write(at("kernel.deb"), deb(files)).unwrap();
     fs::write(at("init"), program(1, b"static code")).unwrap();
     let request = Request {
-        kernel: KernelSource::Deb(at("kernel.deb")),
+        kernel: KernelSource::Debs(vec![at("kernel.deb")]),
         init: at("init"),
-        profile: Profile::Cloud,
-        modules: Vec::new(),
+        selection: Selection::default(),
         ca: CaBundle::None,
+        extra_ca: Vec::new(),
+        cmdline: None,
         mtime: 0,
         output: at("out"),
     };
@@ -75,7 +75,7 @@ fn a_package_becomes_a_kernel_and_a_ramdisk() {
     assert!(text.contains("6.1.0-t/kernel/virtio.ko\n6.1.0-t/kernel/virtio_pci.ko\n"), "the load order");
     assert!(!text.contains("unused"));
     let sums = fs::read_to_string(lab.request.output.join("SHA256SUMS")).unwrap();
-    assert!(sums.contains(&format!("{}  initramfs.cpio.zst\n", hex::encode(Sha256::digest(&ramdisk)))));
+    assert!(sums.contains(&format!("{}  initramfs.cpio.zst\n", report.initramfs.sha256)));
     assert_eq!(report.kernel_version, "6.1.0-t");
     assert!(report.parts.iter().any(|part| part.path == "/init"));
 }
@@ -130,7 +130,7 @@ fn a_failure_says_what_is_missing_and_keeps_the_old_files() {
 #[test]
 fn an_extra_module_must_exist() {
     let mut lab = lab(&kernel_files());
-    lab.request.modules = vec!["e1000e".into()];
+    lab.request.selection.modules = vec!["e1000e".into()];
     let error = chain(&build(&lab.request).unwrap_err());
     assert!(error.contains("kernel.deb does not fit: the kernel has no module e1000e"), "{error}");
 }

@@ -1,13 +1,13 @@
 //! `thimble image build`: arguments to a request, the report to text or JSON.
 
-use super::{BuildArguments, Profile};
+use super::{BuildArguments, Profile, hardware};
 use anyhow::Context;
-use initramfs::{CaBundle, KernelSource, Report, Request};
+use initramfs::{CaBundle, KernelSource, Machine, Report, Request, Selection};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// A ramdisk beyond this no longer fits the smallest machines we promise (128 MiB).
-const LIMIT: usize = 4_500_000;
+/// What we promise for each profile, so that the smallest machines of its kind unpack it.
+const LIMITS: &[(&str, usize)] = &[("cloud", 4_000_000), ("metal", 16_000_000)];
 
 pub fn run(arguments: &BuildArguments) -> anyhow::Result<()> {
     let report = initramfs::build(&request(arguments)?).context("cannot build kernel and ramdisk")?;
@@ -20,27 +20,50 @@ pub fn run(arguments: &BuildArguments) -> anyhow::Result<()> {
 }
 
 fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
-    let kernel = match (&arguments.kernel, &arguments.kernel_dir) {
-        (Some(package), None) => KernelSource::Deb(package.clone()),
-        (None, Some(folder)) => KernelSource::Directory(folder.clone()),
-        _ => anyhow::bail!("give either --kernel DEB or --kernel-dir DIR"),
+    let kernel = match &arguments.kernel_dir {
+        Some(folder) => KernelSource::Directory(folder.clone()),
+        None => KernelSource::Debs(arguments.kernel.clone()),
     };
-    let ca = match arguments.ca.as_str() {
-        "host" => CaBundle::Host,
-        "none" => CaBundle::None,
-        file => CaBundle::File(PathBuf::from(file)),
-    };
+    let (ca, extra_ca) = certificates(&arguments.ca);
     Ok(Request {
         kernel,
         init: arguments.init.clone(),
-        profile: match arguments.profile {
-            Profile::Cloud => initramfs::Profile::Cloud,
-        },
-        modules: arguments.modules.clone(),
+        selection: selection(arguments)?,
         ca,
+        extra_ca,
+        cmdline: arguments.cmdline.clone(),
         mtime: arguments.source_date_epoch,
         output: arguments.output.clone(),
     })
+}
+
+fn selection(arguments: &BuildArguments) -> anyhow::Result<Selection> {
+    let listing = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Machine::parse(&text).with_context(|| path.display().to_string())
+    };
+    let only = match arguments.hardware.as_slice() {
+        [] => None,
+        paths => Some(hardware::families(paths)?),
+    };
+    Ok(Selection {
+        profile: match arguments.profile {
+            Profile::Cloud => initramfs::Profile::Cloud,
+            Profile::Metal => initramfs::Profile::Metal,
+        },
+        with: arguments.with.clone(),
+        only,
+        machines: arguments.from_lspci.iter().map(listing).collect::<anyhow::Result<_>>()?,
+        modules: arguments.modules.clone(),
+        packs: arguments.packs,
+    })
+}
+
+/// Files add to the host's bundle, unless `none` is there too.
+fn certificates(words: &[String]) -> (CaBundle, Vec<PathBuf>) {
+    let files = words.iter().filter(|word| !matches!(word.as_str(), "host" | "none")).map(PathBuf::from).collect();
+    let bundle = if words.iter().any(|word| word == "none") { CaBundle::None } else { CaBundle::Host };
+    (bundle, files)
 }
 
 fn table(report: &Report) -> String {
@@ -51,11 +74,23 @@ fn table(report: &Report) -> String {
     }
     let ramdisk = &report.initramfs;
     let _ = writeln!(text, "{:>10} {:>10}  the whole ramdisk\n", report.unpacked, ramdisk.size);
-    for artifact in [&report.kernel, ramdisk] {
+    if !report.packs.is_empty() {
+        let _ =
+            writeln!(text, "{:>10} {:>10}  packs, further initrd segments for machines that need them", "bytes", "compressed");
+        for pack in &report.packs {
+            let (file, about) = (pack.file.path.display(), &pack.about);
+            let _ = writeln!(text, "{:>10} {:>10}  {file}: {about}, {} modules", pack.unpacked, pack.file.size, pack.modules);
+        }
+        text.push('\n');
+    }
+    for artifact in [&report.kernel, ramdisk].into_iter().chain(report.packs.iter().map(|pack| &pack.file)) {
         let _ = writeln!(text, "{}  {}  {} bytes", artifact.sha256, artifact.path.display(), artifact.size);
     }
-    if ramdisk.size > LIMIT {
-        let _ = writeln!(text, "warning: the ramdisk is larger than {LIMIT} bytes: machines with 128 MiB may not unpack it");
+    if let Some((profile, limit)) = LIMITS.iter().find(|(name, limit)| *name == report.profile && ramdisk.size > *limit) {
+        let _ = writeln!(
+            text,
+            "warning: the ramdisk of profile {profile} is larger than {limit} bytes: small machines may not unpack it"
+        );
     }
     text
 }

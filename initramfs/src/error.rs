@@ -1,0 +1,71 @@
+//! What can go wrong in a build, in words for the person who started it.
+
+use crate::machine::NoDevice;
+use crate::modules::ModuleError;
+use crate::recipe::RecipeError;
+use crate::source::SourceError;
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("cannot read {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot read {file} of the kernel package {package}")]
+    Package {
+        package: PathBuf,
+        file: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "{0} holds no kernel (boot/vmlinuz-VERSION); Ubuntu's packages linux-image-* and linux-modules-* are needed together"
+    )]
+    NoKernel(PathBuf),
+    #[error("{path} holds more than one kernel: {}; give a package or a folder with one", .versions.join(", "))]
+    SeveralKernels { path: PathBuf, versions: Vec<String> },
+    #[error("the kernel of {path} is built without {option}, which the ramdisk needs")]
+    MissingOption { path: PathBuf, option: String },
+    #[error("{path} does not fit")]
+    Modules {
+        path: PathBuf,
+        #[source]
+        source: ModuleError,
+    },
+    #[error("{name} is no family of drivers; there are {}", .known.join(", "))]
+    Family { name: String, known: Vec<&'static str> },
+    #[error("{path} lists no hardware")]
+    Listing {
+        path: PathBuf,
+        #[source]
+        source: NoDevice,
+    },
+    #[error("{path}")]
+    Recipe {
+        path: PathBuf,
+        #[source]
+        source: RecipeError,
+    },
+    #[error("cannot read the CA bundle {path}; install the package ca-certificates, or name one with --ca FILE, or --ca none")]
+    Ca {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path} is not a certificate in PEM form")]
+    NoCertificate { path: PathBuf },
+    #[error("cannot compress the ramdisk")]
+    Compress(#[source] io::Error),
+    #[error("cannot write {path}")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}

@@ -1,0 +1,119 @@
+//! What a kernel package holds, and its modules as the ramdisk stores them.
+
+use crate::build::BuildError;
+use crate::compress;
+use crate::modinfo::ModInfo;
+use crate::modules::Catalogue;
+use crate::recipe::Module;
+use crate::source::{KernelFile, KernelSource};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+/// Without these the ramdisk does not unpack or PID 1 has no devices.
+const NEEDED_OPTIONS: &[&str] = &["CONFIG_BLK_DEV_INITRD", "CONFIG_RD_ZSTD", "CONFIG_DEVTMPFS"];
+
+/// What a first pass over the package finds.
+#[derive(Debug)]
+pub struct Kernel {
+    pub version: String,
+    pub image: Vec<u8>,
+    pub catalogue: Catalogue,
+}
+
+/// How modules lie in the ramdisk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storing {
+    /// As they are: the ramdisk as a whole is compressed once, and loading costs no time.
+    Plain,
+    /// Each by itself: what is not loaded stays small in memory.
+    Packed,
+}
+
+impl Kernel {
+    pub fn survey(source: &KernelSource) -> Result<Self, BuildError> {
+        let path = source.path().to_owned();
+        let mut images = BTreeMap::new();
+        let mut config = String::new();
+        let mut catalogue = Catalogue::default();
+        source.visit(|package, file, contents| {
+            let broken = |file: &str, source| BuildError::Package { package: package.to_owned(), file: file.to_owned(), source };
+            match file {
+                KernelFile::Image { version } => {
+                    images.insert(version, contents().map_err(|error| broken("vmlinuz", error))?);
+                }
+                KernelFile::Config { .. } => {
+                    let text = contents().map_err(|error| broken("config", error))?;
+                    config = String::from_utf8_lossy(&text).into_owned();
+                }
+                KernelFile::Builtin { .. } => {
+                    let text = contents().map_err(|error| broken("modules.builtin", error))?;
+                    catalogue.add_builtin(&String::from_utf8_lossy(&text));
+                }
+                KernelFile::Module { path, .. } => {
+                    let module = contents().map_err(|error| broken(&path, error))?;
+                    let info = ModInfo::of_module(&module).map_err(|error| broken(&path, io::Error::other(error)))?;
+                    catalogue.add(&path, info);
+                }
+            }
+            Ok::<(), BuildError>(())
+        })?;
+        if images.len() > 1 {
+            return Err(BuildError::SeveralKernels { path, versions: images.into_keys().collect() });
+        }
+        let Some((version, image)) = images.pop_first() else { return Err(BuildError::NoKernel(path)) };
+        if let Some(option) = missing_option(&config) {
+            return Err(BuildError::MissingOption { path, option: option.to_owned() });
+        }
+        Ok(Self { version, image, catalogue })
+    }
+
+    /// A second pass reads the modules at these paths: all of them would be 400 MB of memory.
+    pub fn read(&self, source: &KernelSource, paths: &[&str]) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
+        let wanted: BTreeSet<&str> = paths.iter().copied().collect();
+        let mut found = BTreeMap::new();
+        source.visit(|package, file, contents| {
+            if let KernelFile::Module { version, path } = file
+                && version == self.version
+                && wanted.contains(path.as_str())
+            {
+                let read = |source| BuildError::Package { package: package.to_owned(), file: path.clone(), source };
+                found.insert(path.clone(), contents().map_err(read)?);
+            }
+            Ok::<(), BuildError>(())
+        })?;
+        match wanted.into_iter().find(|path| !found.contains_key(*path)) {
+            None => Ok(found),
+            Some(gone) => Err(BuildError::Package {
+                package: source.path().to_owned(),
+                file: gone.to_owned(),
+                source: io::Error::new(io::ErrorKind::NotFound, "the package changed while it was read"),
+            }),
+        }
+    }
+
+    /// The modules at `order` as the ramdisk holds them.
+    pub fn stored(&self, files: &BTreeMap<String, Vec<u8>>, order: &[&str], storing: Storing) -> Result<Vec<Module>, BuildError> {
+        let wanted = order.iter().filter_map(|path| Some(((*path).to_owned(), files.get(*path)?.clone()))).collect();
+        let stored = compress::each(wanted, storing == Storing::Packed).map_err(BuildError::Compress)?;
+        let modules = stored.into_iter().map(|(path, data)| {
+            let info = self.catalogue.info(&path).cloned().unwrap_or_default();
+            Module { path: stored_path(&path, storing), data, info }
+        });
+        Ok(modules.collect())
+    }
+}
+
+/// `visit` unpacks modules, whatever the package did.
+pub fn stored_path(path: &str, storing: Storing) -> String {
+    let stem = path.rsplit_once(".ko").map_or(path, |(stem, _)| stem);
+    match storing {
+        Storing::Plain => format!("{stem}.ko"),
+        Storing::Packed => format!("{stem}.ko.zst"),
+    }
+}
+
+/// A package without a config (somebody's own kernel) is taken at its word.
+fn missing_option(config: &str) -> Option<&'static str> {
+    let has = |option: &str| config.lines().any(|line| line.strip_prefix(option) == Some("=y"));
+    NEEDED_OPTIONS.iter().copied().find(|option| !config.is_empty() && !has(option))
+}
