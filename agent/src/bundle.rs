@@ -1,7 +1,9 @@
 //! From an action and its image to the OCI runtime specification: pure, so that every rule can be read and tested.
 
+mod confined;
 mod mounts;
 mod user;
+mod wishes;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -15,6 +17,7 @@ use crate::image::manifest::ImageConfig;
 
 pub use mounts::BadVolume;
 pub use user::{Account, BadUser};
+pub use wishes::{BadWish, Wishes};
 
 /// What the specification takes from this machine.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +41,8 @@ pub struct Host {
     pub drivers: Vec<PathBuf>,
     /// Bytes the action may use, with what it writes to tmpfs; none where the kernel does not account memory.
     pub memory: Option<u64>,
+    /// The cgroup controllers that can limit actions.
+    pub controllers: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -53,6 +58,10 @@ pub struct Bundle {
 pub enum BundleError {
     #[error(transparent)]
     Volume(#[from] BadVolume),
+    #[error(transparent)]
+    Wish(#[from] BadWish),
+    #[error("the action asks for a limit of {0}, which this machine's kernel does not enforce (cgroup controller missing)")]
+    Limit(&'static str),
     #[error(transparent)]
     User(#[from] BadUser),
     #[error("neither the action nor the image says what to run")]
@@ -70,16 +79,19 @@ pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 const OOM_SCORE_ADJ: i32 = 500;
 
 pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundle, BundleError> {
+    let wishes = Wishes::of(&action.environment)?;
     let process = &image.config;
     let account = user::resolve(&process.user, &host.passwd, &host.group)?;
     let volumes = mounts::volumes(&action.volumes, host)?;
     let directories = volumes.iter().map(|v| v.source.clone()).collect();
     let shared = volumes.iter().filter(|v| v.is_shared()).map(|v| v.source.clone()).collect();
-    let capabilities = capability_names(host.capabilities);
+    let allowed = if wishes.privileged { host.capabilities } else { host.capabilities & confined::CAPABILITIES };
+    let (masked, read_only) = if wishes.privileged { (&[][..], &[][..]) } else { (confined::MASKED, confined::READ_ONLY) };
+    let capabilities = capability_names(allowed);
     let cwd = Some(&process.working_dir).filter(|d| d.starts_with('/')).map_or("/", |d| d.as_str());
     let spec = json!({
         "ociVersion": "1.0.2",
-        "root": { "path": host.rootfs, "readonly": false },
+        "root": { "path": host.rootfs, "readonly": wishes.read_only },
         "process": {
             "terminal": false,
             "user": { "uid": account.uid, "gid": account.gid, "additionalGids": account.groups },
@@ -89,21 +101,47 @@ pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundl
             // Neither inheritable nor ambient: as with Docker, the program of another user than root starts without
             // any. Until then they are effective, which the devices need (see `container/child.rs`).
             "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
-            "noNewPrivileges": false,
+            // True also asks the child for the filter of system calls.
+            "noNewPrivileges": !wishes.privileged,
             "oomScoreAdj": OOM_SCORE_ADJ,
         },
-        "mounts": mounts::all(&volumes, host),
+        "mounts": mounts::all(&volumes, host, wishes.privileged),
         "linux": {
             "rootfsPropagation": mounts::root_propagation(&volumes),
             "cgroupsPath": cgroup(&host.id),
             "namespaces": namespaces(action)?,
             // Present and empty: absent would bring the runtime's defaults, and these actions write to /proc/sys.
-            "maskedPaths": [],
-            "readonlyPaths": [],
-            "resources": host.memory.map_or_else(|| json!({}), |limit| json!({ "memory": { "limit": limit } })),
+            "maskedPaths": masked,
+            "readonlyPaths": read_only,
+            "resources": resources(&wishes, host)?,
         },
     });
     Ok(Bundle { spec: serde_json::from_value(spec)?, directories, shared })
+}
+
+/// A limit that would not hold is refused: whoever asks for it relies on it.
+fn resources(wishes: &Wishes, host: &Host) -> Result<Value, BundleError> {
+    let enforced = |asked: bool, name: &str, what| {
+        if asked && !host.controllers.iter().any(|controller| controller == name) {
+            Err(BundleError::Limit(what))
+        } else {
+            Ok(())
+        }
+    };
+    enforced(wishes.memory.is_some(), "memory", "memory")?;
+    enforced(wishes.pids.is_some(), "pids", "processes")?;
+    enforced(wishes.milli_cpus.is_some(), "cpu", "processor time")?;
+    let mut resources = serde_json::Map::new();
+    if let Some(limit) = host.memory.into_iter().chain(wishes.memory).min() {
+        resources.insert("memory".into(), json!({ "limit": limit }));
+    }
+    if let Some(limit) = wishes.pids {
+        resources.insert("pids".into(), json!({ "limit": limit }));
+    }
+    if let Some(milli) = wishes.milli_cpus {
+        resources.insert("cpu".into(), json!({ "quota": u64::from(milli) * 100, "period": 100_000 }));
+    }
+    Ok(resources.into())
 }
 
 /// Below the cgroup root.
@@ -134,7 +172,7 @@ fn arguments<'a>(action: &'a Action, image: &'a ImageConfig) -> Result<Vec<&'a s
 fn environment(image: &[String], action: &[String], account: &Account) -> Vec<String> {
     let defaults = [PATH.to_owned(), format!("HOME={}", account.home)];
     let mut merged: Vec<&str> = Vec::new();
-    for entry in defaults.iter().chain(image).chain(action) {
+    for entry in defaults.iter().chain(image).chain(action).filter(|entry| !wishes::is_wish(entry)) {
         let (name, _) = entry.split_once('=').unwrap_or((entry, ""));
         merged.retain(|e| e.split_once('=').map_or(*e, |(n, _)| n) != name);
         if entry.contains('=') && !name.is_empty() {

@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod child;
 mod note;
 mod output;
+mod seccomp;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+mod failure_files;
 mod prepare;
 
 use crate::action::Action;
-use crate::bundle;
+use crate::bundle::{self, Wishes};
 use crate::container::{self, End, Ended, Order};
 use crate::image::Puller;
 use crate::image::space::{self, NoSpace};
 use crate::image::store::Image;
 use crate::memory;
 use crate::outcome::{Outcome, Reason};
+use crate::policy::Policy;
 use crate::report::chain;
 use crate::rootfs;
 use crate::sink::{self, ActionLine};
@@ -54,6 +56,7 @@ pub struct Runner {
     pub puller: Puller,
     pub folders: Folders,
     pub program: PathBuf,
+    pub policy: Policy,
 }
 
 impl Execute for Runner {
@@ -61,17 +64,26 @@ impl Execute for Runner {
         let (result, cost) = memory::watched(self.run(action)).await;
         log::info!("agent memory: {cost}");
         let (failure, tail) = match result {
-            Ok(ended) => (verdict(&ended.end, action), ended.tail),
+            Ok(ran) => (ran.said.or_else(|| verdict(&ran.ended.end, action, ran.memory)), ran.ended.tail),
             Err(reason) => (Some(reason), Vec::new()),
         };
         Outcome { start, stop: SystemTime::now(), failure, tail }
     }
 }
 
-fn verdict(end: &End, action: &Action) -> Option<Reason> {
+/// A container that ran.
+struct Ran {
+    ended: Ended,
+    /// Bytes it was allowed.
+    memory: Option<u64>,
+    /// Why it failed, in its own words.
+    said: Option<Reason>,
+}
+
+fn verdict(end: &End, action: &Action, limit: Option<u64>) -> Option<Reason> {
     match end {
         End::Exited { code: 0, .. } => None,
-        End::Exited { code, oom_kills: 1.. } => Some(Reason::OomKilled { exit_code: *code }),
+        End::Exited { code, oom_kills: 1.. } => Some(Reason::OomKilled { exit_code: *code, limit }),
         End::Exited { code, .. } => Some(Reason::NonZeroExit { exit_code: *code }),
         End::TimedOut => Some(Reason::Timeout { limit: action.timeout.unwrap_or_default() }),
         End::CouldNotStart(text) => Some(Reason::CouldNotStart(text.clone())),
@@ -79,7 +91,9 @@ fn verdict(end: &End, action: &Action) -> Option<Reason> {
 }
 
 impl Runner {
-    async fn run(&mut self, action: &Action) -> Result<Ended, Reason> {
+    async fn run(&mut self, action: &Action) -> Result<Ran, Reason> {
+        let wishes = Wishes::of(&action.environment).map_err(|bad| Reason::CouldNotStart(bad.to_string()))?;
+        self.policy.check(action, &wishes).map_err(Reason::Policy)?;
         log::info!("{}: pulling {}", action.title(), action.image);
         let image = self.puller.pull(&action.image).await.map_err(|error| Reason::from(&error))?;
         let id = unique(&action.id);
@@ -91,9 +105,9 @@ impl Runner {
         result
     }
 
-    async fn contain(&self, action: &Action, image: &Image, id: &str, directory: &Path) -> Result<Ended, Reason> {
+    async fn contain(&self, action: &Action, image: &Image, id: &str, directory: &Path) -> Result<Ran, Reason> {
         let prepared = prepare::bundle(&Place { folders: &self.folders, id, directory }, action, image);
-        prepared.map_err(|failure| self.prepare_reason(&failure))?;
+        let memory = prepared.map_err(|failure| self.prepare_reason(&failure))?;
         log::info!("{}: running", action.title());
         let (workflow, name) = (action.workflow.clone(), action.name.clone());
         let lines =
@@ -106,7 +120,12 @@ impl Runner {
             stop: bundle::stop_signal(&image.config),
             lines: Arc::new(lines),
         };
-        container::run(&order).await.map_err(|e| self.io_reason("run the container", &e))
+        let ended = container::run(&order).await.map_err(|e| self.io_reason("run the container", &e))?;
+        let said = match ended.end {
+            End::Exited { code, oom_kills: 0 } if code != 0 => failure_files::read(&directory.join("rootfs"), code),
+            _ => None,
+        };
+        Ok(Ran { ended, memory, said })
     }
 
     fn prepare_reason(&self, failure: &prepare::Failure) -> Reason {
@@ -159,11 +178,11 @@ mod tests {
             (End::Exited { code: 0, oom_kills: 0 }, None),
             (End::Exited { code: 0, oom_kills: 1 }, None),
             (End::Exited { code: 7, oom_kills: 0 }, Some(Reason::NonZeroExit { exit_code: 7 })),
-            (End::Exited { code: 137, oom_kills: 2 }, Some(Reason::OomKilled { exit_code: 137 })),
+            (End::Exited { code: 137, oom_kills: 2 }, Some(Reason::OomKilled { exit_code: 137, limit: Some(1 << 20) })),
             (End::TimedOut, Some(Reason::Timeout { limit: std::time::Duration::from_secs(9) })),
             (End::CouldNotStart("x".into()), Some(Reason::CouldNotStart("x".into()))),
         ] {
-            assert_eq!(verdict(&end, &action), want);
+            assert_eq!(verdict(&end, &action, Some(1 << 20)), want);
         }
     }
 

@@ -15,6 +15,7 @@ mod journal;
 mod leftovers;
 mod memory;
 mod outcome;
+mod policy;
 mod power;
 mod report;
 mod role;
@@ -89,6 +90,7 @@ fn run(flags: &[OsString]) -> u8 {
 }
 
 fn serve(settings: &Settings) -> anyhow::Result<u8> {
+    let policy = policy::Policy::read(Path::new(policy::FILE))?;
     let folders = Folders { state: PathBuf::from(STATE) };
     std::fs::create_dir_all(folders.containers()).with_context(|| format!("cannot create {STATE}"))?;
     leftovers::remove(&folders.containers());
@@ -102,7 +104,7 @@ fn serve(settings: &Settings) -> anyhow::Result<u8> {
         power: power::Requests::below(Path::new(WORKER)),
         attributes: settings.detect_attributes.then(|| attributes::detect(Path::new("/"))),
         backoff_max: settings.backoff_max,
-        execute: Runner { puller, folders, program: PathBuf::from("/proc/self/exe") },
+        execute: Runner { puller, folders, program: PathBuf::from("/proc/self/exe"), policy },
     };
     // One thread runs everything but unpacking: the machine may have one processor, and each thread costs memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;

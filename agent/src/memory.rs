@@ -15,8 +15,13 @@ const CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.subtree_control";
 /// Bytes an action that starts now may use. An action that eats all memory, be it by files in its root, which are
 /// memory too, dies in its own cgroup; without the limit the kernel would look for victims everywhere.
 pub fn limit() -> Option<u64> {
-    let accounted = read(CONTROLLERS).split_whitespace().any(|controller| controller == "memory");
+    let accounted = controllers().iter().any(|controller| controller == "memory");
     available().filter(|_| accounted).map(share)
+}
+
+/// The cgroup controllers that actions can be limited by.
+pub fn controllers() -> Vec<String> {
+    read(CONTROLLERS).split_whitespace().map(str::to_owned).collect()
 }
 
 fn share(available: u64) -> u64 {

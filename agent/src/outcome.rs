@@ -22,6 +22,8 @@ pub enum Reason {
     /// The kernel took the memory back.
     OomKilled {
         exit_code: i32,
+        /// Bytes the action was allowed; none where the kernel does not account memory.
+        limit: Option<u64>,
     },
     Timeout {
         limit: Duration,
@@ -33,10 +35,47 @@ pub enum Reason {
     CouldNotStart(String),
     /// The machine has no way to the registry.
     NetLost(String),
+    /// A rule of this machine forbids the action.
+    Policy(String),
+    /// The action's own words, from its failure files.
+    Said {
+        reason: String,
+        message: String,
+        exit_code: i32,
+    },
 }
 
 impl Reason {
+    /// One line: `Name: what happened; try: the next step`.
     pub fn text(&self) -> String {
+        let what = self.what().replace('\n', " ");
+        match self.advice() {
+            Some(advice) => format!("{what}; try: {advice}"),
+            None => what,
+        }
+    }
+
+    /// The step that most often helps.
+    fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::ImagePull(_) => "pull it from another host of that network; check the registry's name and credentials",
+            Self::ImageNotFound(_) => "check name, tag and architecture of the image in the registry",
+            Self::DigestMismatch(_) => "pull again; if it stays, a mirror or proxy serves a wrong file",
+            Self::NoSpace { .. } => "a smaller image or a machine with more memory; images are unpacked in memory",
+            Self::OomKilled { .. } => "stream data to the disk instead of writing it to the container's files, which are memory",
+            Self::Timeout { .. } => "raise the action's timeout, or 0 for none",
+            Self::NonZeroExit { exit_code: 126 } => "make the program executable in the image",
+            Self::NonZeroExit { exit_code: 127 } => "check the command's spelling and that the image has the program",
+            Self::NonZeroExit { .. } => "the last output says what the action met",
+            Self::CouldNotStart(_) => "check command, user and volumes of the action",
+            Self::NetLost(_) => "check cable, address and route of the machine, then the registry's name",
+            Self::Policy(_) => "change the template, or policy.json in the machine's ramdisk",
+            Self::Said { reason, .. } if reason == "DiskNotFound" => "compare the disk's name with those the machine has",
+            Self::Said { .. } => return None,
+        })
+    }
+
+    fn what(&self) -> String {
         match self {
             Self::ImagePull(text) => format!("ImagePull: {text}"),
             Self::ImageNotFound(text) => format!("ImageNotFound: {text}"),
@@ -48,11 +87,21 @@ impl Reason {
                     mib(*free)
                 )
             }
-            Self::OomKilled { exit_code } => format!("OOMKilled: the kernel ran out of memory, exit code {exit_code}"),
+            Self::OomKilled { exit_code, limit: Some(limit) } => {
+                format!("OOMKilled: more than the {} MiB it was allowed, exit code {exit_code}", limit >> 20)
+            }
+            Self::OomKilled { exit_code, limit: None } => {
+                format!("OOMKilled: the machine ran out of memory, exit code {exit_code}")
+            }
             Self::Timeout { limit } => format!("Timeout: still running after {} s", limit.as_secs()),
             Self::NonZeroExit { exit_code } => format!("NonZeroExit: exit code {exit_code}{}", signal(*exit_code)),
             Self::CouldNotStart(text) => format!("CouldNotStart: {text}"),
             Self::NetLost(text) => format!("NetLost: {text}"),
+            Self::Policy(text) => format!("Policy: {text}"),
+            Self::Said { reason, message, exit_code } => {
+                let message = if message.is_empty() { "the action gives no message" } else { message };
+                format!("{reason}: {message} (exit code {exit_code})")
+            }
         }
     }
 
@@ -110,15 +159,22 @@ mod tests {
     #[test]
     fn reasons_begin_with_their_name_and_hold_the_numbers() {
         for (reason, want) in [
-            (Reason::NonZeroExit { exit_code: 7 }, "NonZeroExit: exit code 7"),
-            (Reason::NonZeroExit { exit_code: 137 }, "NonZeroExit: exit code 137 (SIGKILL)"),
-            (Reason::Timeout { limit: Duration::from_secs(90) }, "Timeout: still running after 90 s"),
+            (Reason::NonZeroExit { exit_code: 7 }, "NonZeroExit: exit code 7; try: "),
+            (Reason::NonZeroExit { exit_code: 137 }, "NonZeroExit: exit code 137 (SIGKILL); try: "),
+            (Reason::Timeout { limit: Duration::from_secs(90) }, "Timeout: still running after 90 s; try: "),
+            (Reason::OomKilled { exit_code: 137, limit: Some(40 << 20) }, "OOMKilled: more than the 40 MiB it was allowed"),
+            (Reason::Policy("no\nway".into()), "Policy: no way; try: "),
+            (
+                Reason::Said { reason: "DiskNotFound".into(), message: "/dev/sdx".into(), exit_code: 1 },
+                "DiskNotFound: /dev/sdx (exit code 1); try: ",
+            ),
             (
                 Reason::NoSpace { what: "image x".into(), needed: 100 << 20, free: 1 },
-                "NoSpace: image x needs about 100 MiB (104857600 bytes), free are 1 MiB (1 bytes)",
+                "NoSpace: image x needs about 100 MiB (104857600 bytes), free are 1 MiB (1 bytes); try: ",
             ),
         ] {
-            assert_eq!(reason.text(), want);
+            let text = reason.text();
+            assert!(text.starts_with(want) && text.lines().count() == 1, "{text}");
         }
     }
 }

@@ -155,7 +155,7 @@ mod tests {
         let tail: Vec<String> = (0..500).map(|n| format!("line {n} {}", "x".repeat(50))).collect();
         let report = finished("id", &action(), &outcome(Some(Reason::NonZeroExit { exit_code: 7 }), tail));
         let message = report.message.unwrap().message.unwrap();
-        assert!(message.starts_with("NonZeroExit: exit code 7\nlast output:\n"), "{message}");
+        assert!(message.starts_with("NonZeroExit: exit code 7; try: ") && message.contains("\nlast output:\n"), "{message}");
         assert!(message.contains("line 499") && !message.contains("line 0 ") && message.len() <= MESSAGE_MAX);
         assert_eq!(report.execution_duration.as_deref(), Some("3s250ms"));
     }

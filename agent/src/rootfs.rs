@@ -24,14 +24,15 @@ pub enum RootfsError {
     },
 }
 
-/// Mounts `lower` with a writable layer on `bundle/rootfs`.
-pub fn mount_overlay(lower: &Path, bundle: &Path) -> Result<PathBuf, RootfsError> {
+/// Mounts `lower` with a writable layer on `bundle/rootfs`; `devices`: whether device nodes in it work.
+pub fn mount_overlay(lower: &Path, bundle: &Path, devices: bool) -> Result<PathBuf, RootfsError> {
     let [rootfs, upper, work] = ["rootfs", "upper", "work"].map(|name| bundle.join(name));
     for path in [&rootfs, &upper, &work] {
         fs::create_dir_all(path).map_err(|source| RootfsError::Create { path: path.clone(), source })?;
     }
     let data = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
-    mount(Some("overlay"), &rootfs, Some("overlay"), MsFlags::empty(), Some(data.as_str()))
+    let flags = if devices { MsFlags::empty() } else { MsFlags::MS_NODEV };
+    mount(Some("overlay"), &rootfs, Some("overlay"), flags, Some(data.as_str()))
         .map_err(|source| RootfsError::Mount { lower: lower.to_owned(), source })?;
     Ok(rootfs)
 }
@@ -76,6 +77,13 @@ pub fn read_inside(rootfs: &Path, path: &str) -> String {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     read().unwrap_or_default()
+}
+
+/// An empty file of our own, without following links out of the image.
+pub fn create_file_inside(rootfs: &Path, file: &Path) -> io::Result<OwnedFd> {
+    let root = open_root(rootfs)?;
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(openat2(&root, file, flags, Mode::from_raw_mode(0o666), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?)
 }
 
 /// Whether the image brings something of its own there.

@@ -101,3 +101,72 @@ async fn a_timeout_speaks_the_images_signal_and_ends_stopped_processes_too() {
     assert_eq!(lab.run(stopped).await.action_state(), Timeout, "{}", lab.text());
     lab.assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_says_why_it_failed_in_tinkerbells_files() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let script = "echo DiskNotFound > /tinkerbell/failure-reason; echo no /dev/sdx > /tinkerbell/failure-message; exit 4";
+    let report = lab.run(lab.shell("says", script)).await;
+    assert!(message(&report).starts_with("DiskNotFound: no /dev/sdx (exit code 4); try: "), "{}", message(&report));
+}
+
+const CONFINED: &str = "THIMBLE_PRIVILEGED=false";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unprivileged_action_can_work_but_not_reach_the_machine() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let script = r#"
+        set -e
+        echo works > /tmp/file && cat /tmp/file && ls / | wc -l
+        grep -E 'NoNewPrivs|Seccomp:' /proc/self/status
+        refused() { if "$@" 2>/tmp/why; then echo "allowed: $*"; exit 1; fi; echo "refused: $1"; }
+        refused mount -t tmpfs none /mnt
+        refused umount /proc
+        refused mknod /tmp/disk b 8 0
+        refused sh -c 'echo 1 > /proc/sys/kernel/sysrq'
+        refused sh -c 'echo b > /proc/sysrq-trigger'
+        refused sh -c 'echo x > /sys/kernel/uevent_helper'
+        refused sh -c 'ls /dev | grep -E "^(sd|vd|nvme|loop|kmsg|mem)"'
+        refused sh -c 'head -c 1 /proc/kcore | grep .'
+        refused /bin/busybox unshare -m true
+        if env | grep THIMBLE; then exit 1; fi
+    "#;
+    let entries = [("tmp/", ""), ("mnt/", ""), ("bin/sh2 -> busybox", "")];
+    let image = lab.image("confined", "{}", &entries);
+    let report = lab.run(ActionResponse { environment: vec![CONFINED.into()], ..sh(&image, "confined", script) }).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+    for line in ["A| works", "NoNewPrivs: 1", "Seccomp: 2", "refused: mount", "refused: umount", "refused: mknod"] {
+        assert!(lab.text().contains(line), "{line} is missing in\n{}", lab.text());
+    }
+    // The same, privileged: the refusals above are ours and not the sandbox's that runs this test.
+    let report = lab.run(sh(&image, "privileged", "mount -t tmpfs none /mnt && grep 'NoNewPrivs:.0' /proc/self/status")).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+
+    let read_only = vec!["THIMBLE_READ_ONLY=true".into(), CONFINED.into()];
+    let report = lab.run(ActionResponse { environment: read_only, ..sh(&image, "read-only", "! touch /tmp/x") }).await;
+    assert_eq!(report.action_state(), Success, "{}", message(&report));
+    lab.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_cannot_be_kept_is_refused_by_name() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    for (wish, want) in [("THIMBLE_PRIVILEGED=flase", "flase"), ("THIMBLE_MEMORY=lots", "THIMBLE_MEMORY")] {
+        let report = lab.run(ActionResponse { environment: vec![wish.into()], ..lab.shell(want, "true") }).await;
+        assert!(message(&report).starts_with("CouldNotStart: ") && message(&report).contains(want), "{}", message(&report));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_machines_policy_refuses_with_its_reason() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent_with_policy(r#"{"requireUnprivileged":true}"#);
+    let report = lab.run(lab.shell("privileged", "true")).await;
+    assert!(message(&report).starts_with("Policy: this machine runs unprivileged actions only"), "{}", message(&report));
+    let report = lab.run(ActionResponse { environment: vec![CONFINED.into()], ..lab.shell("confined", "true") }).await;
+    assert_eq!(report.action_state(), Success, "{}", message(&report));
+    assert_eq!(lab.registry.requests("/blobs/"), 2, "what is refused is not pulled");
+}

@@ -111,18 +111,22 @@ pub fn root_propagation(volumes: &[Volume]) -> &'static str {
 }
 
 /// `/dev` is a plain tmpfs here; the child puts devtmpfs on top (see `container/child.rs`).
-pub fn all(volumes: &[Volume], host: &Host) -> Vec<Value> {
+pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
     let mut mounts = vec![
-        json!({ "destination": "/proc", "type": "proc", "source": "proc" }),
+        json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] }),
         json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=64k"] }),
         json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
                 "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] }),
         json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev", "mode=1777"] }),
-        json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "rw"] }),
     ];
+    mounts.push(if privileged {
+        json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "rw"] })
+    } else {
+        json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "ro", "rro", "nosuid", "noexec", "nodev"] })
+    });
     let bind = |source: &Path, destination: &Path, options: &[&str]| json!({ "destination": destination, "type": "bind", "source": source, "options": options });
     let taken = |path: &Path| volumes.iter().any(|v| v.destination == path);
-    let drivers = host.drivers.iter().filter(|tree| !taken(tree));
+    let drivers = host.drivers.iter().filter(|tree| privileged && !taken(tree));
     mounts.extend(drivers.map(|tree| bind(tree, tree, &["rbind", "ro", "rro"])));
     let etc = host.etc.iter().filter(|(_, seen)| !taken(seen));
     mounts.extend(etc.map(|(copy, seen)| bind(copy, seen, &["rbind", "rw"])));

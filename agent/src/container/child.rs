@@ -20,8 +20,8 @@ use nix::unistd::Pid;
 use oci_spec::runtime::Spec;
 use rustix::process::Signal;
 
-use super::cgroup;
 use super::note::Note;
+use super::{cgroup, seccomp};
 use crate::report::chain;
 
 /// Where the library keeps its state: in the bundle, so that one removal takes everything.
@@ -156,7 +156,7 @@ impl Drop for Complaint {
     }
 }
 
-/// Puts the machine's real devices on `/dev`.
+/// Puts the machine's real devices on `/dev`, or confines an action that is not privileged.
 ///
 /// A bind of `/dev` in the specification fails: the library insists on making its own nodes there. This runs in the
 /// container's mount namespace, after the root has changed and before the action's program.
@@ -165,8 +165,14 @@ struct WithDevices;
 
 impl Executor for WithDevices {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        devices().map_err(|e| ExecutorError::Other(format!("cannot mount the devices: {e}")))?;
+        let confined = spec.process().as_ref().is_some_and(|process| process.no_new_privileges() == Some(true));
+        if !confined {
+            devices().map_err(|e| ExecutorError::Other(format!("cannot mount the devices: {e}")))?;
+        }
         crate::sys::default_sigpipe().map_err(|e| ExecutorError::Other(format!("cannot restore SIGPIPE: {e}")))?;
+        if confined {
+            seccomp::confine().map_err(|e| ExecutorError::Other(format!("cannot filter system calls: {e}")))?;
+        }
         DefaultExecutor {}.exec(spec)
     }
 

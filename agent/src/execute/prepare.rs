@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Folders;
+use super::{Folders, failure_files};
 use crate::action::Action;
 use crate::bundle::{self, BundleError, Host};
 use crate::image::store::Image;
@@ -44,10 +44,10 @@ const ETC: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 const DRIVERS: [&str; 2] = ["/lib/modules", "/lib/firmware"];
 
-/// Makes the bundle: the mounted root file system and config.json.
-pub fn bundle(place: &Place<'_>, action: &Action, image: &Image) -> Result<(), Failure> {
+/// Makes the bundle: the mounted root file system and config.json. How much memory the action is allowed.
+pub fn bundle(place: &Place<'_>, action: &Action, image: &Image) -> Result<Option<u64>, Failure> {
     forget_other_workflows(place.folders, action);
-    let rootfs = rootfs::mount_overlay(&image.rootfs, place.directory)?;
+    let rootfs = rootfs::mount_overlay(&image.rootfs, place.directory, devices_of_the_image(action)?)?;
     let host = host(place, action, &rootfs)?;
     let made = bundle::bundle(action, &image.config, &host)?;
     for source in made.directories.iter().filter(|d| !d.exists()) {
@@ -56,11 +56,20 @@ pub fn bundle(place: &Place<'_>, action: &Action, image: &Image) -> Result<(), F
     for source in &made.shared {
         doing(format!("share mounts below {}", source.display()), rootfs::share(source))?;
     }
+    failure_files::make(&rootfs).map_err(|source| Failure::Io { what: "create the failure files".into(), source })?;
     if let Some(process) = made.spec.process() {
         doing("create the working directory", rootfs::create_inside(&rootfs, process.cwd()))?;
     }
     let text = serde_json::to_vec(&made.spec)?;
-    doing("write config.json", fs::write(place.directory.join("config.json"), text))
+    doing("write config.json", fs::write(place.directory.join("config.json"), text))?;
+    let resources = made.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let limit = resources.and_then(|resources| resources.memory().as_ref()).and_then(|memory| memory.limit());
+    Ok(limit.and_then(|limit| limit.try_into().ok()))
+}
+
+/// Device nodes in an image would open the machine's disks to an action that is not privileged.
+fn devices_of_the_image(action: &Action) -> Result<bool, Failure> {
+    Ok(bundle::Wishes::of(&action.environment).map_err(BundleError::from)?.privileged)
 }
 
 fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failure> {
@@ -77,6 +86,7 @@ fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failu
         etc: etc(place.directory, rootfs)?,
         drivers: drivers.map(PathBuf::from).collect(),
         memory: memory::limit(),
+        controllers: memory::controllers(),
     })
 }
 

@@ -150,7 +150,10 @@ async fn a_failure_that_was_not_reported_before_a_restart_is_reported_and_not_ru
     let execute = Fixed::default();
     let work = worker(&server.address.to_string(), folder.path(), execute.clone());
     let reports = while_working(work, async { server.until("the report", |r| r.len() == 1).await }).await;
-    assert_eq!((reports[0].action_state(), message(&reports[0])), (Failed, "NonZeroExit: exit code 9\nlast output:\nbye"));
+    assert_eq!(
+        (reports[0].action_state(), message(&reports[0])),
+        (Failed, "NonZeroExit: exit code 9; try: the last output says what the action met\nlast output:\nbye")
+    );
     assert!(execute.ran.lock().unwrap().is_empty());
 }
 

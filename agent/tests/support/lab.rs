@@ -22,6 +22,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount --bind "$STATE" /run
 if [ -n "$SIZE" ]; then mkdir -p /run/thimble; mount -t tmpfs -o "size=$SIZE" tmpfs /run/thimble; fi
 mkdir -p /worker
+if [ -n "$POLICY" ]; then mkdir -p /etc/thimble; mount -t tmpfs none /etc/thimble; echo "$POLICY" > /etc/thimble/policy.json; fi
 mount --bind "$STATE/worker" /worker
 exec "$AGENT" run
 "#;
@@ -58,12 +59,22 @@ impl Lab {
         self.agent_with_state_of("")
     }
 
+    /// On a machine whose ramdisk has this policy.
+    pub fn agent_with_policy(&self, policy: &str) -> Child {
+        self.start("", policy)
+    }
+
     /// `size` limits the tmpfs below /run/thimble, in mount's words.
     pub fn agent_with_state_of(&self, size: &str) -> Child {
+        self.start(size, "")
+    }
+
+    fn start(&self, size: &str, policy: &str) -> Child {
         Command::new("unshare")
             .args(["-m", "--propagation", "private", "sh", "-c", NAMESPACE])
             .env("STATE", self.state.path())
             .env("SIZE", size)
+            .env("POLICY", policy)
             .env("AGENT", std::env::var("AGENT_UNDER_TEST").unwrap_or_else(|_| env!("CARGO_BIN_EXE_agent").to_owned()))
             .env("WORKER_ID", "02:00:00:00:00:01")
             .env("TINKERBELL_GRPC_AUTHORITY", self.server.address.to_string())

@@ -1,0 +1,154 @@
+//! What this machine allows actions to do, whatever a server says: a file of the ramdisk. Pure but for reading it.
+
+use std::io;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::action::Action;
+use crate::bundle::Wishes;
+use crate::image::reference::{Reference, Version};
+
+pub const FILE: &str = "/etc/thimble/policy.json";
+
+/// No file: everything is allowed, as with Tinkerbell's agents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Policy {
+    /// Actions have to ask for `THIMBLE_PRIVILEGED=false`, and get neither paths nor processes of the machine.
+    require_unprivileged: bool,
+    /// Images have to be named by digest.
+    require_digest: bool,
+    /// Patterns of full names (`docker.io/library/x:tag`) in which `*` stands for anything. Empty: all images.
+    images: Vec<String>,
+}
+
+/// A machine whose policy cannot be read runs nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum BadPolicy {
+    #[error("cannot read the policy {FILE}")]
+    Read(#[source] io::Error),
+    #[error("cannot understand the policy {FILE}")]
+    Parse(#[source] serde_json::Error),
+}
+
+impl Policy {
+    pub fn read(path: &Path) -> Result<Self, BadPolicy> {
+        match std::fs::read(path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(BadPolicy::Parse),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(BadPolicy::Read(error)),
+        }
+    }
+
+    /// Why the action may not run here.
+    pub fn check(&self, action: &Action, wishes: &Wishes) -> Result<(), String> {
+        self.check_image(&action.image)?;
+        if !self.require_unprivileged {
+            return Ok(());
+        }
+        if wishes.privileged {
+            return Err(
+                "this machine runs unprivileged actions only, and the action does not say THIMBLE_PRIVILEGED=false".into()
+            );
+        }
+        if action.pid == "host" {
+            return Err("this machine shows its processes to no action, and the action asks for pid host".into());
+        }
+        match action.volumes.iter().find(|volume| volume.starts_with('/') && volume.contains(':')) {
+            Some(volume) => Err(format!("this machine shows its paths to no action, and the action asks for volume {volume}")),
+            None => Ok(()),
+        }
+    }
+
+    /// For images that are run without an action of their own as well.
+    pub fn check_image(&self, image: &str) -> Result<(), String> {
+        // A name that cannot be understood is refused where it is pulled.
+        let Ok(reference) = image.parse::<Reference>() else { return Ok(()) };
+        let name = reference.to_string();
+        if self.require_digest && !matches!(reference.version, Version::Digest(_)) {
+            return Err(format!("this machine runs images by digest only, and {image} has none"));
+        }
+        if self.images.is_empty() || self.images.iter().any(|pattern| matches(pattern, &name)) {
+            return Ok(());
+        }
+        Err(format!("image {name} matches none of the names this machine allows ({})", self.images.join(", ")))
+    }
+}
+
+/// `*` stands for any text, also for none; everything else for itself.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
+            let mut starts = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
+            starts.any(|at| tail.get(at..).is_some_and(|tail| matches(rest, tail)))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn action(image: &str, volumes: &[&str], pid: &str, environment: &[&str]) -> Action {
+        let wire = proto::ActionResponse {
+            workflow_id: Some("w".into()),
+            task_id: Some("t".into()),
+            action_id: Some("a".into()),
+            image: Some(image.into()),
+            volumes: volumes.iter().map(|v| (*v).to_owned()).collect(),
+            environment: environment.iter().map(|v| (*v).to_owned()).collect(),
+            pid: Some(pid.into()),
+            ..Default::default()
+        };
+        Action::from_wire(wire).unwrap()
+    }
+
+    fn refusal(policy: &str, action: &Action) -> Option<String> {
+        let policy: Policy = serde_json::from_str(policy).unwrap();
+        policy.check(action, &Wishes::of(&action.environment).unwrap()).err()
+    }
+
+    #[test]
+    fn every_rule_refuses_what_it_names_and_nothing_else() {
+        const CONFINED: &[&str] = &["THIMBLE_PRIVILEGED=false"];
+        let pinned = format!("r.example/a@sha256:{}", "a".repeat(64));
+        for (policy, action, refused) in [
+            ("{}", action("x", &["/:/host"], "host", &[]), None),
+            (r#"{"requireDigest":true}"#, action("x:1", &[], "", &[]), Some("by digest only")),
+            (r#"{"requireDigest":true}"#, action(&pinned, &[], "", &[]), None),
+            (r#"{"images":["r.example/*"]}"#, action("r.example/a/b:1", &[], "", &[]), None),
+            (r#"{"images":["r.example/*"]}"#, action("evil.example/r.example/a", &[], "", &[]), Some("matches none")),
+            (r#"{"images":["r.example/*"]}"#, action("r.example.evil.com/a", &[], "", &[]), Some("matches none")),
+            (r#"{"images":["docker.io/library/busybox:*"]}"#, action("busybox", &[], "", &[]), None),
+            (r#"{"requireUnprivileged":true}"#, action("x", &[], "", &[]), Some("unprivileged actions only")),
+            (r#"{"requireUnprivileged":true}"#, action("x", &["data:/data"], "", CONFINED), None),
+            (r#"{"requireUnprivileged":true}"#, action("x", &[], "host", CONFINED), Some("pid host")),
+            (r#"{"requireUnprivileged":true}"#, action("x", &["/:/host:ro"], "", CONFINED), Some("/:/host:ro")),
+        ] {
+            let said = refusal(policy, &action);
+            assert_eq!(said.is_some(), refused.is_some(), "{policy} {action:?}: {said:?}");
+            assert!(said.unwrap_or_default().contains(refused.unwrap_or_default()), "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_policy_with_a_rule_we_do_not_know_is_no_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.json");
+        assert_eq!(Policy::read(&path).unwrap(), Policy::default(), "no file");
+        std::fs::write(&path, r#"{"requireSignature":true}"#).unwrap();
+        assert!(matches!(Policy::read(&path), Err(BadPolicy::Parse(_))));
+    }
+
+    #[test]
+    fn stars_stand_for_anything() {
+        for (pattern, text, want) in
+            [("*", "", true), ("a*c", "abc", true), ("a*c", "abcd", false), ("a*b*c", "a/b/b/c", true), ("ä*", "äö", true)]
+        {
+            assert_eq!(matches(pattern, text), want, "{pattern} {text}");
+        }
+    }
+}
