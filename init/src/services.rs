@@ -1,7 +1,7 @@
 //! The table of PID 1's child services. A new one is a row here and a function `run(&Facts, Ready)` in its own file.
 
 use crate::service::{Restart, Service, Start};
-use crate::{cgroups, devices, network, pressure, spawn, zram};
+use crate::{cgroups, devices, network, pressure, screen, spawn, zram};
 
 pub const DEVICES: &str = "devices";
 pub const NETWORK: &str = "network client";
@@ -17,6 +17,15 @@ pub const TABLE: &[Service] = &[
         restart: Restart::Always,
         after: None,
         ready: None, // nobody waits for all devices: each waits for the one it needs
+    },
+    Service {
+        name: "status screen",
+        process: c"status",
+        start: Start::Forked(screen::run),
+        restart: Restart::Always,
+        cgroup: None,
+        after: None,
+        ready: None,
     },
     Service {
         name: NETWORK,
