@@ -27,6 +27,10 @@ mod tls;
 mod worker;
 
 pub use report::chain;
+/// How syslog lines look, for PID 1, which sends what is not the agent's.
+pub mod syslog {
+    pub use crate::sink::rfc5424::{FACILITY_LOCAL0 as FACILITY, Message, render};
+}
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -3,7 +3,7 @@
 //! Nothing here blocks on the network and nothing here can fail the work: what cannot be written is counted.
 
 mod kmsg;
-mod rfc5424;
+pub mod rfc5424;
 
 use std::fs::File;
 use std::io::Write;

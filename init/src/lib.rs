@@ -31,6 +31,7 @@ mod spawn;
 pub mod status;
 pub mod supervise;
 mod sys;
+pub mod syslog;
 pub mod zram;
 
 /// Why a step failed; the step's name is put in front of it.

@@ -1,7 +1,7 @@
 //! The table of PID 1's child services. A new one is a row here and a function `run(&Facts, Ready)` in its own file.
 
 use crate::service::{Restart, Service, Start};
-use crate::{cgroups, devices, network, pressure, screen, spawn, zram};
+use crate::{cgroups, devices, network, pressure, screen, spawn, syslog, zram};
 
 pub const DEVICES: &str = "devices";
 pub const NETWORK: &str = "network client";
@@ -55,6 +55,15 @@ pub const TABLE: &[Service] = &[
         restart: Restart::Always,
         cgroup: None,
         after: Some(NETWORK), // nothing takes much before
+        ready: None,
+    },
+    Service {
+        name: "syslog",
+        process: c"syslog",
+        start: Start::Forked(syslog::run),
+        restart: Restart::UntilDone,
+        cgroup: None,
+        after: Some(NETWORK),
         ready: None,
     },
     Service {

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 
 use log::Level;
 
+use super::rfc5424::FACILITY_LOCAL0;
+
 /// The kernel refuses records above 1024 bytes less its own prefix (48); the priority and our name take their part.
 const TEXT_MAX: usize = 900;
 
@@ -15,11 +17,12 @@ pub fn open() -> Option<File> {
 
 /// One record for each piece of `text`. All go out as notices, or worse, so that every console shows them.
 pub fn records(level: Level, text: &str) -> Vec<Vec<u8>> {
-    let priority = match level {
+    let severity = match level {
         Level::Error => 3,
         Level::Warn => 4,
         _ => 5,
     };
+    let priority = u32::from(FACILITY_LOCAL0) * 8 + severity; // the facility tells PID 1 that we send it by syslog
     text.lines().flat_map(pieces).map(|piece| format!("<{priority}>thimble: {piece}\n").into_bytes()).collect()
 }
 
@@ -48,13 +51,13 @@ mod tests {
         let records = records(Level::Info, &line);
         assert!(records.len() > 1 && records.iter().all(|r| r.len() <= 976));
         let texts = records.iter().map(|r| String::from_utf8(r.clone()).unwrap());
-        let joined: String = texts.map(|t| t.trim_start_matches("<5>thimble: ").trim_end().to_owned()).collect();
+        let joined: String = texts.map(|t| t.trim_start_matches("<133>thimble: ").trim_end().to_owned()).collect();
         assert_eq!(joined, line);
     }
 
     #[test]
     fn a_line_break_starts_a_new_record() {
         let records = records(Level::Error, "one\ntwo");
-        assert_eq!(records, [b"<3>thimble: one\n".to_vec(), b"<3>thimble: two\n".to_vec()]);
+        assert_eq!(records, [b"<131>thimble: one\n".to_vec(), b"<131>thimble: two\n".to_vec()]);
     }
 }

@@ -17,7 +17,7 @@ pub struct Message<'a> {
 
 /// Receivers must take 480 bytes and should take 2048 (RFC 5426, 3.2).
 const MAX: usize = 2048;
-const FACILITY_LOCAL0: u8 = 16;
+pub const FACILITY_LOCAL0: u8 = 16;
 /// The number RFC 5612 sets aside for those who have none of their own.
 const ENTERPRISE: u32 = 32473;
 
