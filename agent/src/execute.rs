@@ -11,6 +11,7 @@ mod prepare;
 use crate::action::Action;
 use crate::bundle::{self, Wishes};
 use crate::container::{self, End, Ended, Order};
+use crate::docker_socket::{self, Deferred};
 use crate::image::Puller;
 use crate::image::space::{self, NoSpace};
 use crate::image::store::Image;
@@ -61,6 +62,13 @@ pub struct Runner {
 
 impl Execute for Runner {
     async fn execute(&mut self, action: &Action, start: SystemTime) -> Outcome {
+        if let Some(deferred) = docker_socket::deferred(action) {
+            let failure = match deferred {
+                Ok(deferred) => self.prepare_deferred(action, &deferred).await.err(),
+                Err(why) => Some(Reason::CouldNotStart(why.to_string())),
+            };
+            return Outcome { start, stop: SystemTime::now(), failure, tail: Vec::new() };
+        }
         let (result, cost) = memory::watched(self.run(action)).await;
         log::info!("agent memory: {cost}");
         let (failure, tail) = match result {
@@ -91,9 +99,30 @@ fn verdict(end: &End, action: &Action, limit: Option<u64>) -> Option<Reason> {
 }
 
 impl Runner {
-    async fn run(&mut self, action: &Action) -> Result<Ran, Reason> {
+    /// What can go wrong goes wrong now, while the server still listens.
+    async fn prepare_deferred(&mut self, action: &Action, deferred: &Deferred) -> Result<(), Reason> {
+        self.allow(action)?;
+        match deferred {
+            Deferred::Power(power) => {
+                let (title, what) = (action.title(), power.what());
+                log::info!("{title}: Docker's socket is asked for {what}: that follows the acknowledgement");
+            }
+            Deferred::Run(later) => {
+                log::info!("{}: Docker's socket is asked for {}: it runs after the acknowledgement", action.title(), later.image);
+                self.policy.check_image(&later.image).map_err(Reason::Policy)?;
+                self.puller.pull(&later.image).await.map_err(|error| Reason::from(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn allow(&self, action: &Action) -> Result<(), Reason> {
         let wishes = Wishes::of(&action.environment).map_err(|bad| Reason::CouldNotStart(bad.to_string()))?;
-        self.policy.check(action, &wishes).map_err(Reason::Policy)?;
+        self.policy.check(action, &wishes).map_err(Reason::Policy)
+    }
+
+    async fn run(&mut self, action: &Action) -> Result<Ran, Reason> {
+        self.allow(action)?;
         log::info!("{}: pulling {}", action.title(), action.image);
         let image = self.puller.pull(&action.image).await.map_err(|error| Reason::from(&error))?;
         let id = unique(&action.id);

@@ -8,6 +8,7 @@ mod attributes;
 mod backoff;
 mod bundle;
 mod container;
+mod docker_socket;
 mod execute;
 pub mod exit;
 mod image;

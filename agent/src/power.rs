@@ -20,6 +20,15 @@ impl Power {
     }
 }
 
+impl Power {
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Reboot => "a reboot",
+            Self::Off => "power-off",
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Requests {
     folder: PathBuf,

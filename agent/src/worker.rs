@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use crate::action::Action;
 use crate::backoff::{self, Backoff};
+use crate::docker_socket::{self, Deferred};
 use crate::journal::{self, Entry, Journal};
 use crate::outcome::{Outcome, Reason};
 use crate::power::{Power, Requests};
@@ -80,7 +81,13 @@ impl<E: Execute> Worker<E> {
                 log::info!("{} had ended before the agent restarted: reporting that", action.title());
                 self.conclude(&action, &outcome).await
             }
-            Entry::Acknowledged { action, success } => success.then(|| self.requested(&action)).flatten(),
+            Entry::Acknowledged { action, success } => {
+                if success {
+                    self.earned(&action).await
+                } else {
+                    None
+                }
+            }
         }
     }
 
@@ -141,7 +148,7 @@ impl<E: Execute> Worker<E> {
         let acknowledged = self.report_until_accepted(action, outcome).await;
         let success = acknowledged && outcome.failure.is_none();
         self.journal.write(Entry::Acknowledged { action: action.clone(), success });
-        if success { self.requested(action) } else { None }
+        if success { self.earned(action).await } else { None }
     }
 
     async fn report_until_accepted(&mut self, action: &Action, outcome: &Outcome) -> bool {
@@ -166,9 +173,26 @@ impl<E: Execute> Worker<E> {
         }
     }
 
+    /// What an acknowledged success sets off.
+    async fn earned(&mut self, action: &Action) -> Option<Power> {
+        match docker_socket::deferred(action) {
+            Some(Ok(Deferred::Power(power))) => {
+                log::info!("{} asked for {} and its success is acknowledged", action.title(), power.what());
+                Some(power)
+            }
+            Some(Ok(Deferred::Run(later))) => {
+                let outcome = self.execute.execute(&later, SystemTime::now()).await;
+                log_outcome(&later, &outcome); // nobody but the log wants to know: the workflow is over
+                self.journal.write(Entry::Acknowledged { action: action.clone(), success: false });
+                if outcome.failure.is_none() { self.requested(&later) } else { None }
+            }
+            _ => self.requested(action),
+        }
+    }
+
     fn requested(&self, action: &Action) -> Option<Power> {
         let power = self.power.pending()?;
-        let what = if power == Power::Reboot { "a reboot" } else { "power-off" };
+        let what = power.what();
         log::info!("{} asked for {what} and its success is acknowledged", action.title());
         Some(power)
     }

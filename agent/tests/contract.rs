@@ -170,3 +170,30 @@ async fn the_machines_policy_refuses_with_its_reason() {
     assert_eq!(report.action_state(), Success, "{}", message(&report));
     assert_eq!(lab.registry.requests("/blobs/"), 2, "what is refused is not pulled");
 }
+
+const SOCKET: &str = "/var/run/docker.sock:/var/run/docker.sock";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delayed_reboot_through_dockers_socket_is_a_power_step() {
+    let lab = Lab::new().await;
+    let mut agent = lab.agent();
+    let report = lab.run(ActionResponse { volumes: vec![SOCKET.into()], ..lab.shell("ps", "docker ps") }).await;
+    assert!(message(&report).contains("there is no Docker here"), "{}", message(&report));
+
+    // What is started in the background runs when the success is in, and sees nothing of the socket.
+    let environment = vec![format!("IMAGE={}", lab.image), "WAIT_SECONDS=10".into()];
+    let socket = || vec![SOCKET.into()];
+    let later = lab.shell("later", "echo ran later; test ! -e /var/run/docker.sock");
+    let report = lab.run(ActionResponse { volumes: socket(), environment: environment.clone(), ..later }).await;
+    assert_eq!(report.action_state(), Success, "{}", message(&report));
+    let missing = vec![format!("IMAGE={}", lab.image.replace("busybox", "none"))];
+    let report = lab.run(ActionResponse { volumes: socket(), environment: missing, ..action("missing", &lab.image) }).await;
+    assert!(message(&report).starts_with("ImageNotFound: "), "{}", message(&report));
+    assert!(lab.text().contains("A| ran later") && lab.text().contains("later (deferred): SUCCESS"), "{}", lab.text());
+
+    lab.server.push(ActionResponse { volumes: socket(), environment, command: vec!["reboot".into()], ..action("reboot", "x") });
+    let status = tokio::time::timeout(std::time::Duration::from_secs(60), agent.wait()).await.expect("a reboot").unwrap();
+    assert_eq!(status.code(), Some(80), "{}", lab.text());
+    assert_eq!(lab.server.states().last(), Some(&Success));
+    assert!(lab.text().contains("Docker's socket is asked for a reboot"), "{}", lab.text());
+}
