@@ -114,7 +114,7 @@ fn deny(root: &Path) -> Result<Outcome> {
     cargo(root, &["deny", "--offline", "check", "bans", "licenses", "sources"], &[]).map(|()| Outcome::Passed)
 }
 
-const FUZZ_TARGETS: &[&str] = &["dhcpv4", "tftp", "cmdline", "syslog"];
+const FUZZ_TARGETS: &[&str] = &["dhcpv4", "tftp", "cmdline", "syslog", "devices"];
 
 /// Coverage-guided on stable Rust; the flags are in the folder's own cargo configuration.
 fn fuzz(root: &Path) -> Result<Outcome> {

@@ -113,7 +113,7 @@ impl Identity {
             content.part_uuid.as_ref().map(|uuid| format!("by-partuuid/{uuid}")),
             part_label.map(|label| format!("by-partlabel/{}", encoded(label.as_bytes()))),
         ];
-        let leaves = |link: &String| link.ends_with("/.") || link.ends_with("/..");
+        let leaves = |link: &String| ["/", "/.", "/.."].iter().any(|end| link.ends_with(end));
         own.into_iter().chain(of_content.into_iter().flatten()).filter(|link| !leaves(link)).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! What SCSI and ATA disks call themselves: the answers to INQUIRY that the kernel keeps in sysfs.
 
-use super::text::{escaped, squeezed};
+use super::text::{escaped, replaced, squeezed};
 
 #[derive(Debug, Clone, Default)]
 pub struct Scsi {
@@ -41,7 +41,7 @@ impl Scsi {
             Some(one) => {
                 let value = one.value();
                 let vendor = if one.kind == VENDOR_SPECIFIC { self.vendor_model() } else { String::new() };
-                let wwn = (one.kind == NAA).then(|| format!("0x{}", value.chars().take(32).collect::<String>()));
+                let wwn = (one.kind == NAA).then(|| format!("0x{}", replaced(&value.chars().take(32).collect::<String>())));
                 (Some(format!("{:x}{vendor}{value}", one.kind)), wwn)
             }
             None => (self.serial_page().map(|serial| format!("S{}{serial}", self.vendor_model())), None),
