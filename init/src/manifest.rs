@@ -1,5 +1,6 @@
 //! Is the ramdisk whole? The kernel boots a ramdisk that was cut off on its way with whatever it could unpack.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use crate::boot::Boot;
 use crate::{PathError, StepError};
 
 const MANIFEST: &str = "/etc/thimble/manifest";
+const PACKS: &str = "/etc/thimble/manifest.d";
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RamdiskError {
@@ -26,7 +28,23 @@ pub fn check(_: &mut Boot) -> Result<(), StepError> {
         return Ok(());
     }
     let text = fs::read_to_string(manifest).map_err(PathError::new("cannot read", manifest))?;
-    Ok(compare(&text, Path::new("/"))?)
+    compare(&text, Path::new("/"))?;
+    for (pack, text) in packs(Path::new(PACKS)) {
+        // Without a pack there may be no driver; with half of one there may be enough.
+        match compare(&text, Path::new("/")) {
+            Ok(()) => log::info!("driver pack {pack} is there"),
+            Err(error) => log::warn!("driver pack {pack}: {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// Name and manifest of each driver pack, which the boot loader put behind the ramdisk.
+fn packs(folder: &Path) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let manifests = entries
+        .filter_map(|entry| Some((entry.file_name().to_string_lossy().into_owned(), fs::read_to_string(entry.path()).ok()?)));
+    manifests.collect()
 }
 
 /// Lines `SIZE PATH`; paths are absolute and taken below `root`.
@@ -52,6 +70,14 @@ fn compare(manifest: &str, root: &Path) -> Result<(), RamdiskError> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_pack_brings_its_own_manifest() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(packs(&root.path().join("manifest.d")).is_empty());
+        fs::write(root.path().join("san"), "3 /lib/modules/a\n").unwrap();
+        assert_eq!(packs(root.path()), BTreeMap::from([("san".to_owned(), "3 /lib/modules/a\n".to_owned())]));
+    }
 
     #[test]
     fn missing_and_short_files_are_counted_and_the_first_is_named() {

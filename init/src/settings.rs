@@ -8,12 +8,16 @@ use crate::boot::Boot;
 use crate::{PathError, StepError, console, fatal, mounts};
 
 const CMDLINE: &str = "/proc/cmdline";
+/// Arguments that the image was built with; those of the boot loader come later and so decide.
+const DEFAULTS: &str = "/etc/thimble/cmdline";
 /// Percent of RAM for `/run`; the rest is the kernel's, the ramdisk's and the agent's.
 const RUN_PERCENT: u8 = 70;
 
 pub fn read(boot: &mut Boot) -> Result<(), StepError> {
     let line = fs::read(CMDLINE).map_err(PathError::new("cannot read", CMDLINE))?;
-    let Parsed { arguments, notes } = Arguments::parse(&String::from_utf8_lossy(&line));
+    let defaults = fs::read(DEFAULTS).unwrap_or_default(); // most images have none
+    let line = format!("{} {}", String::from_utf8_lossy(&defaults).trim(), String::from_utf8_lossy(&line));
+    let Parsed { arguments, notes } = Arguments::parse(&line);
     fatal::obey(arguments.panic);
     for note in notes {
         log::warn!("{note}; booting without it");

@@ -5,11 +5,14 @@ use crate::compress::zstd_for_kernel;
 use crate::cpio::Archive;
 pub use crate::error::BuildError;
 use crate::kernel::{Kernel, Storing};
-use crate::output::{Artifact, Output};
+use crate::media::{self, Media};
+use crate::output::{Artifact, Output, sha256};
 use crate::pack;
 use crate::profile;
 use crate::recipe::{self, ExtraFile, Ingredients, Module, RecipeError};
+use crate::sbom;
 use crate::source::KernelSource;
+use crate::uki;
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -40,6 +43,7 @@ pub struct Request {
     pub extra_ca: Vec<PathBuf>,
     /// Kernel arguments that stand before the boot loader's.
     pub cmdline: Option<String>,
+    pub media: Media,
     /// The time of every file in the ramdisk: 0 or `SOURCE_DATE_EPOCH`.
     pub mtime: u32,
     pub output: PathBuf,
@@ -56,6 +60,8 @@ pub struct Report {
     pub modules: usize,
     pub parts: Vec<Part>,
     pub packs: Vec<PackReport>,
+    /// UKI and ISO.
+    pub media: Vec<Artifact>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -101,10 +107,29 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     let unpacked = archive.to_bytes().map_err(|error| wrong(error.into()))?;
     let (ramdisk, parts) = measured(&archive, &unpacked).map_err(BuildError::Compress)?;
 
+    let parts_of_media = uki::Parts {
+        kernel: &kernel.image,
+        ramdisk: &ramdisk,
+        cmdline: request.cmdline.as_deref().unwrap_or_default(),
+        kernel_version: &kernel.version,
+    };
+    let made = media::make(&request.media, &parts_of_media, request.mtime)?;
+
     let mut output = Output::new(&request.output);
     let kernel_file = output.add(KERNEL_FILE, kernel.image);
     let initramfs = output.add(RAMDISK_FILE, ramdisk);
     let packs = add_packs(&mut output, &ingredients, &packs, wrong)?;
+    let files = [(media::UKI_FILE, made.uki), (media::ISO_FILE, made.iso)];
+    let media = files.into_iter().filter_map(|(name, data)| Some(output.add(name, data?))).collect();
+    let contents = sbom::Contents {
+        kernel_version: &kernel.version,
+        kernel_source: package,
+        kernel_sha256: &kernel_file.sha256,
+        ramdisk_sha256: &initramfs.sha256,
+        ca_sha256: ingredients.ca_bundle.as_deref().map(sha256),
+        modules: ingredients.modules.len(),
+    };
+    output.add_json(sbom::SBOM_FILE, &sbom::document(&contents)).map_err(BuildError::Compress)?;
     output.write()?;
     Ok(Report {
         kernel_version: kernel.version,
@@ -115,6 +140,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         modules: ingredients.modules.len(),
         parts,
         packs,
+        media,
     })
 }
 

@@ -1,9 +1,11 @@
 //! What can go wrong in a build, in words for the person who started it.
 
+use crate::fat;
 use crate::machine::NoDevice;
 use crate::modules::ModuleError;
 use crate::recipe::RecipeError;
 use crate::source::SourceError;
+use crate::uki::UkiError;
 use std::io;
 use std::path::PathBuf;
 
@@ -60,6 +62,16 @@ pub enum BuildError {
     },
     #[error("{path} is not a certificate in PEM form")]
     NoCertificate { path: PathBuf },
+    #[error(transparent)]
+    Uki(#[from] UkiError),
+    #[error("cannot read the boot loader {path}; install the packages isolinux and syslinux-common")]
+    BootLoader {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Fat(#[from] fat::TooLarge),
     #[error("cannot compress the ramdisk")]
     Compress(#[source] io::Error),
     #[error("cannot write {path}")]

@@ -29,7 +29,7 @@ impl Output {
     }
 
     pub fn add(&mut self, name: &str, data: Vec<u8>) -> Artifact {
-        let sha256 = hex::encode(Sha256::digest(&data));
+        let sha256 = sha256(&data);
         let artifact = Artifact { path: self.folder.join(name), size: data.len(), sha256: sha256.clone() };
         self.files.push((name.to_owned(), data, sha256));
         artifact
@@ -41,10 +41,6 @@ impl Output {
         Ok(self.add(name, text))
     }
 
-    pub fn file(&self, name: &str) -> Option<&[u8]> {
-        self.files.iter().find(|(of, _, _)| of == name).map(|(_, data, _)| data.as_slice())
-    }
-
     pub fn write(&self) -> Result<(), BuildError> {
         fs::create_dir_all(&self.folder).map_err(|source| BuildError::Write { path: self.folder.clone(), source })?;
         let mut sums = String::new();
@@ -54,6 +50,10 @@ impl Output {
         }
         replace(&self.folder.join(SUMS_FILE), sums.as_bytes())
     }
+}
+
+pub fn sha256(data: &[u8]) -> String {
+    hex::encode(Sha256::digest(data))
 }
 
 /// Boots may serve the folder meanwhile: it sees the old file or the new one.

@@ -55,6 +55,15 @@ pub struct BuildArguments {
     /// Kernel arguments that stand before the boot loader's
     #[arg(long, value_name = "WORDS")]
     pub cmdline: Option<String>,
+    /// Also a unified kernel image, thimble.efi (needs Debian's package systemd-boot-efi)
+    #[arg(long)]
+    pub uki: bool,
+    /// Also an ISO image for BIOS and UEFI, thimble.iso (needs isolinux, syslinux-common and systemd-boot-efi)
+    #[arg(long)]
+    pub iso: bool,
+    /// The EFI stub, in place of Debian's
+    #[arg(long, value_name = "PATH")]
+    pub stub: Option<PathBuf>,
     /// Seconds since 1970 that every file in the ramdisk gets
     #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", default_value_t = 0)]
     pub source_date_epoch: u32,

@@ -2,7 +2,7 @@
 
 use super::{BuildArguments, Profile, hardware};
 use anyhow::Context;
-use initramfs::{CaBundle, KernelSource, Machine, Report, Request, Selection};
+use initramfs::{CaBundle, KernelSource, Machine, Media, Report, Request, Selection};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -32,6 +32,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         ca,
         extra_ca,
         cmdline: arguments.cmdline.clone(),
+        media: Media { uki: arguments.uki, iso: arguments.iso, stub: arguments.stub.clone() },
         mtime: arguments.source_date_epoch,
         output: arguments.output.clone(),
     })
@@ -83,7 +84,7 @@ fn table(report: &Report) -> String {
         }
         text.push('\n');
     }
-    for artifact in [&report.kernel, ramdisk].into_iter().chain(report.packs.iter().map(|pack| &pack.file)) {
+    for artifact in [&report.kernel, ramdisk].into_iter().chain(report.packs.iter().map(|pack| &pack.file)).chain(&report.media) {
         let _ = writeln!(text, "{}  {}  {} bytes", artifact.sha256, artifact.path.display(), artifact.size);
     }
     if let Some((profile, limit)) = LIMITS.iter().find(|(name, limit)| *name == report.profile && ramdisk.size > *limit) {

@@ -1,0 +1,58 @@
+//! What starts without a network: a UKI, and an ISO image for BIOS and UEFI that is a USB stick's image as well.
+
+use crate::error::BuildError;
+use crate::fat;
+use crate::iso;
+use crate::uki;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where Debian's packages isolinux and syslinux-common keep the boot loader for BIOS.
+const ISOLINUX: &str = "/usr/lib/ISOLINUX/isolinux.bin";
+const MBR: &str = "/usr/lib/ISOLINUX/isohdpfx.bin";
+const LDLINUX: &str = "/usr/lib/syslinux/modules/bios/ldlinux.c32";
+
+pub const UKI_FILE: &str = "thimble.efi";
+pub const ISO_FILE: &str = "thimble.iso";
+
+/// What to make beside kernel and ramdisk.
+#[derive(Debug, Clone, Default)]
+pub struct Media {
+    pub uki: bool,
+    pub iso: bool,
+    /// In place of Debian's EFI stub.
+    pub stub: Option<PathBuf>,
+}
+
+/// The files, as they are wanted: the ISO's UEFI half is the UKI.
+pub struct Made {
+    pub uki: Option<Vec<u8>>,
+    pub iso: Option<Vec<u8>>,
+}
+
+pub fn make(media: &Media, parts: &uki::Parts<'_>, seconds: u32) -> Result<Made, BuildError> {
+    if !media.uki && !media.iso {
+        return Ok(Made { uki: None, iso: None });
+    }
+    let stub = uki::read_stub(media.stub.as_deref().unwrap_or(Path::new(uki::STUB)))?;
+    let uki = uki::image(&stub, parts)?;
+    let iso = media.iso.then(|| iso_image(&uki, parts, seconds)).transpose()?;
+    Ok(Made { uki: media.uki.then_some(uki), iso })
+}
+
+fn iso_image(uki: &[u8], parts: &uki::Parts<'_>, seconds: u32) -> Result<Vec<u8>, BuildError> {
+    let read = |path: &str| fs::read(path).map_err(|source| BuildError::BootLoader { path: path.into(), source });
+    let (isolinux, mbr, ldlinux) = (read(ISOLINUX)?, read(MBR)?, read(LDLINUX)?);
+    let efi = fat::image(uki)?;
+    let config = format!(
+        "DEFAULT thimble\nPROMPT 0\nTIMEOUT 1\nLABEL thimble\n KERNEL /KERNEL.IMG\n INITRD /INITRD.IMG\n APPEND {}\n",
+        parts.cmdline
+    );
+    let files = vec![
+        ("ISOLINUX.CFG", config.into_bytes()),
+        ("LDLINUX.C32", ldlinux),
+        ("KERNEL.IMG", parts.kernel.to_vec()),
+        ("INITRD.IMG", parts.ramdisk.to_vec()),
+    ];
+    Ok(iso::image(&iso::Boot { isolinux: Some(&isolinux), mbr: Some(&mbr), efi: Some(&efi) }, files, seconds))
+}

@@ -1,0 +1,211 @@
+//! A unified kernel image: systemd's stub with kernel, ramdisk and arguments as sections of one PE file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where Debian's package systemd-boot-efi keeps the stub.
+pub const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+
+const READABLE_DATA: u32 = 0x4000_0040; // IMAGE_SCN_MEM_READ | IMAGE_SCN_CNT_INITIALIZED_DATA
+const SECTION_HEADER: usize = 40;
+
+#[derive(Debug, thiserror::Error)]
+pub enum UkiError {
+    #[error("cannot read the EFI stub {path}; install the package systemd-boot-efi, or name one with --stub")]
+    Stub {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("it is no EFI program with room for sections")]
+    NotPe,
+    #[error("its header has no room for {0} more sections")]
+    NoRoom(usize),
+    #[error("{0} is larger than a PE file can be")]
+    TooLarge(&'static str),
+}
+
+pub fn read_stub(path: &Path) -> Result<Vec<u8>, UkiError> {
+    std::fs::read(path).map_err(|source| UkiError::Stub { path: path.to_owned(), source })
+}
+
+/// What the stub looks for; it starts the kernel with these arguments unless Secure Boot is off and it was given others.
+pub struct Parts<'a> {
+    pub kernel: &'a [u8],
+    pub ramdisk: &'a [u8],
+    pub cmdline: &'a str,
+    pub kernel_version: &'a str,
+}
+
+/// The stub with the parts behind its own sections.
+pub fn image(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
+    let version = env!("CARGO_PKG_VERSION");
+    let release = format!("ID=thimble\nNAME=Thimble\nPRETTY_NAME=\"Thimble {version}\"\nVERSION_ID={version}\n");
+    let sections: [(&'static str, &[u8]); 5] = [
+        (".osrel", release.as_bytes()),
+        (".cmdline", parts.cmdline.as_bytes()),
+        (".uname", parts.kernel_version.as_bytes()),
+        (".linux", parts.kernel),
+        (".initrd", parts.ramdisk),
+    ];
+    let mut image = Image::parse(stub)?;
+    image.check_room(sections.len())?;
+    for (name, data) in sections {
+        image.append(name, data)?;
+    }
+    Ok(image.bytes)
+}
+
+/// A PE file that grows at its end; offsets as in the PE specification.
+struct Image {
+    bytes: Vec<u8>,
+    /// Of the COFF header.
+    coff: usize,
+    optional: usize,
+    table: usize,
+    sections: usize,
+    file_alignment: usize,
+    section_alignment: usize,
+    /// The address behind the last section.
+    next_address: usize,
+}
+
+impl Image {
+    fn parse(stub: &[u8]) -> Result<Self, UkiError> {
+        let number = |at: usize, size: usize| -> Result<usize, UkiError> {
+            let bytes = stub.get(at..at + size).ok_or(UkiError::NotPe)?;
+            Ok(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+        };
+        let start = number(0x3c, 4)?;
+        if !stub.starts_with(b"MZ") || stub.get(start..start.saturating_add(4)) != Some(b"PE\0\0") {
+            return Err(UkiError::NotPe);
+        }
+        let (coff, optional) = (start + 4, start + 24);
+        let table = optional + number(coff + 16, 2)?;
+        let sections = number(coff + 2, 2)?;
+        let (section_alignment, file_alignment) = (number(optional + 32, 4)?, number(optional + 36, 4)?);
+        let plausible = |alignment: usize| alignment.is_power_of_two() && alignment <= 1 << 20;
+        if number(optional, 2)? != 0x20b || !plausible(section_alignment) || !plausible(file_alignment) {
+            return Err(UkiError::NotPe);
+        }
+        let mut next_address = 0;
+        for index in 0..sections {
+            let header = table + index * SECTION_HEADER;
+            next_address = next_address.max(number(header + 8, 4)? + number(header + 12, 4)?);
+        }
+        let bytes = stub.to_vec();
+        Ok(Self { bytes, coff, optional, table, sections, file_alignment, section_alignment, next_address })
+    }
+
+    /// The headers of new sections must fit before the first section's data.
+    fn check_room(&self, more: usize) -> Result<(), UkiError> {
+        let headers = self.field(self.optional + 60)?;
+        let end = self.table + (self.sections + more) * SECTION_HEADER;
+        if end > headers { Err(UkiError::NoRoom(more)) } else { Ok(()) }
+    }
+
+    fn append(&mut self, name: &'static str, data: &[u8]) -> Result<(), UkiError> {
+        let large = || UkiError::TooLarge(name);
+        let address = self.next_address.next_multiple_of(self.section_alignment);
+        let offset = self.bytes.len().next_multiple_of(self.file_alignment);
+        let stored = data.len().next_multiple_of(self.file_alignment);
+        let word = |value: usize| u32::try_from(value).map(u32::to_le_bytes).map_err(|_| large());
+
+        let mut header = [0; SECTION_HEADER];
+        for (to, from) in header.iter_mut().zip(name.bytes().take(8)) {
+            *to = from;
+        }
+        let fields = [word(data.len())?, word(address)?, word(stored)?, word(offset)?, [0; 4], [0; 4], [0; 4]];
+        let fields = fields.into_iter().chain([READABLE_DATA.to_le_bytes()]).flatten();
+        header.iter_mut().skip(8).zip(fields).for_each(|(to, from)| *to = from);
+
+        self.bytes.resize(offset, 0);
+        self.bytes.extend_from_slice(data);
+        self.bytes.resize(offset + stored, 0);
+        self.put(self.table + self.sections * SECTION_HEADER, &header)?;
+        self.sections += 1;
+        self.next_address = address + data.len();
+
+        let count = u16::try_from(self.sections).map_err(|_| large())?;
+        self.put(self.coff + 2, &count.to_le_bytes())?;
+        let initialised = self.field(self.optional + 8)? + stored;
+        self.put(self.optional + 8, &word(initialised)?)?;
+        self.put(self.optional + 56, &word(self.next_address.next_multiple_of(self.section_alignment))?)?; // SizeOfImage
+        self.put(self.optional + 64, &[0; 4]) // CheckSum: firmware does not look, and 0 says "none"
+    }
+
+    fn field(&self, at: usize) -> Result<usize, UkiError> {
+        let bytes = self.bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).ok_or(UkiError::NotPe)?;
+        Ok(u32::from_le_bytes(bytes) as usize)
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) -> Result<(), UkiError> {
+        self.bytes.get_mut(at..at + bytes.len()).ok_or(UkiError::NotPe)?.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A PE32+ header with one section and room for six more.
+    fn stub() -> Vec<u8> {
+        let mut file = vec![0; 0x400];
+        file[..2].copy_from_slice(b"MZ");
+        file[0x3c] = 0x40;
+        file[0x40..0x44].copy_from_slice(b"PE\0\0");
+        file[0x46] = 1;
+        file[0x54] = 112; // size of the optional header
+        let optional = 0x58;
+        file[optional..optional + 2].copy_from_slice(&0x20bu16.to_le_bytes());
+        file[optional + 32..optional + 36].copy_from_slice(&0x1000u32.to_le_bytes());
+        file[optional + 36..optional + 40].copy_from_slice(&0x200u32.to_le_bytes());
+        file[optional + 60..optional + 64].copy_from_slice(&0x200u32.to_le_bytes());
+        let section = optional + 112;
+        file[section + 8..section + 12].copy_from_slice(&0x10u32.to_le_bytes());
+        file[section + 12..section + 16].copy_from_slice(&0x1000u32.to_le_bytes());
+        file
+    }
+
+    fn parts<'a>() -> Parts<'a> {
+        Parts { kernel: b"kernel", ramdisk: &[7; 0x1800], cmdline: "quiet", kernel_version: "6.1" }
+    }
+
+    #[test]
+    fn the_parts_follow_the_stub_as_sections() {
+        let image = image(&stub(), &parts()).unwrap();
+        assert_eq!(image[0x46], 6);
+        let header = |index: usize| &image[0xc8 + index * 40..][..40];
+        let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        let names: Vec<_> =
+            (1..6).map(|index| String::from_utf8_lossy(&header(index)[..8]).trim_end_matches('\0').to_owned()).collect();
+        assert_eq!(names, [".osrel", ".cmdline", ".uname", ".linux", ".initrd"]);
+        let ramdisk = header(5);
+        assert_eq!((word(ramdisk, 8), word(ramdisk, 12)), (0x1800, 0x6000), "size and address");
+        let offset = word(ramdisk, 20);
+        assert_eq!(image[offset..offset + 0x1800], [7; 0x1800]);
+        assert_eq!(word(&image, 0x58 + 56), 0x8000, "size of the image in memory");
+    }
+
+    #[test]
+    fn what_is_no_stub_is_refused() {
+        let mut full = stub();
+        full[0x58 + 60] = 0xff;
+        full[0x58 + 61] = 0;
+        assert!(matches!(image(&full, &parts()), Err(UkiError::NoRoom(5))));
+        assert!(matches!(image(b"#!/bin/sh", &parts()), Err(UkiError::NotPe)));
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_stubs_never_panic(at in 0usize..0x110, with in any::<u8>(), cut in 0usize..0x401) {
+            let mut file = stub();
+            file[at] = with;
+            file.truncate(cut);
+            let _ = image(&file, &parts());
+        }
+    }
+}
