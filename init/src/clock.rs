@@ -8,7 +8,7 @@ use crate::StepError;
 use crate::boot::Boot;
 
 /// When this program was built, as far as a reproducible build may know: `SOURCE_DATE_EPOCH`, or this release's date.
-const BUILT: u64 = match option_env!("SOURCE_DATE_EPOCH") {
+pub const BUILT: u64 = match option_env!("SOURCE_DATE_EPOCH") {
     Some(text) => decimal(text),
     None => RELEASED,
 };

@@ -2,19 +2,26 @@
 //!
 //! A child of PID 1 rather than a thread: what parses packets from the network may die without taking PID 1 along,
 //! renewal never waits for supervision nor the other way round, and as a fork it shares PID 1's memory.
+//! All links with carrier ask at once; the one that reaches the server is used, the others give their addresses back.
 
 mod apply;
+mod bring_up;
+mod choice;
 mod dhcp;
 mod lease;
 mod link;
 mod netlink;
+mod offer;
+mod port;
+mod probe;
+mod sntp;
 mod socket;
+mod time;
 
 use std::collections::BTreeMap;
 use std::io::{PipeWriter, Write};
-use std::net::UdpSocket;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cmdline::{Arguments, HwAddr};
@@ -22,16 +29,21 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::StepError;
 use apply::AddressFailed;
-use dhcp::{Action, Client};
+use choice::Reach;
+use dhcp::Action;
 use lease::Lease;
 use link::Link;
 use netlink::{LinkEvents, Netlink};
+use port::Port;
+use time::TimeSync;
 
 /// Bytes of the message that says "there is a network": the address of its NIC.
 pub const READY_LEN: usize = 6;
 const LOOPBACK: u32 = 1;
 /// How often it says what it is waiting for, and looks at the links without being told to.
 const STATUS: Duration = Duration::from_secs(5);
+/// A network that lost its carrier for longer is no network any more, if another link may be one.
+const DARK: Duration = Duration::from_secs(5);
 
 pub fn read_ready(message: &[u8]) -> Option<HwAddr> {
     <[u8; READY_LEN]>::try_from(message).ok().map(HwAddr)
@@ -53,6 +65,7 @@ pub fn run(arguments: &Arguments, ready: PipeWriter) -> ! {
 
 struct Network {
     arguments: Arguments,
+    target: Option<SocketAddr>,
     netlink: Netlink,
     events: LinkEvents,
     started: Instant,
@@ -60,19 +73,17 @@ struct Network {
     links: Vec<Link>,
     /// By interface index: who is asking for an address, or has one.
     ports: BTreeMap<u32, Port>,
-    /// The port that won, and what it was given.
-    bound: Option<(Link, Lease)>,
+    /// When the first of them got an address.
+    first_lease: Option<Instant>,
+    /// The port that is used.
+    bound: Option<u32>,
+    dark_since: Option<Instant>,
     ready: Option<PipeWriter>,
-    /// Why there is no VLAN interface; not worth a line before the drivers had their time.
-    no_vlan: Option<String>,
+    time: TimeSync,
+    /// Why there is no VLAN interface or bond; not worth a line before the drivers had their time.
+    obstacle: Option<String>,
     /// Errors that were said once; saying them every time would fill the console.
     told: Vec<String>,
-}
-
-struct Port {
-    link: Link,
-    socket: UdpSocket,
-    client: Client,
 }
 
 impl Network {
@@ -84,6 +95,7 @@ impl Network {
         }
         let now = Instant::now();
         let mut network = Self {
+            target: probe::target(&arguments),
             arguments,
             netlink,
             events,
@@ -91,9 +103,12 @@ impl Network {
             next_status: now + STATUS,
             links: Vec::new(),
             ports: BTreeMap::new(),
+            first_lease: None,
             bound: None,
+            dark_since: None,
             ready: Some(ready),
-            no_vlan: None,
+            time: TimeSync::default(),
+            obstacle: None,
             told: Vec::new(),
         };
         network.look()?;
@@ -101,148 +116,72 @@ impl Network {
     }
 
     fn turn(&mut self) -> Result<(), StepError> {
-        self.wait()?;
         self.events.drain();
         self.look()?;
         let now = Instant::now();
         for index in self.ports.keys().copied().collect::<Vec<_>>() {
             self.serve(index, now)?;
+            self.probe(index, now);
         }
+        self.decide(now)?;
+        self.time.turn(now);
+        self.say_ready(now);
         if now >= self.next_status {
             self.next_status = now + STATUS;
             if self.bound.is_none() {
                 let waited = now.saturating_duration_since(self.started).as_secs();
-                let missing = self.no_vlan.clone().unwrap_or_else(|| link::missing(&self.links, &self.arguments));
+                let missing = self.obstacle.clone().unwrap_or_else(|| link::missing(&self.links, &self.arguments));
                 log::info!("waiting for {missing} ({waited} s)");
             }
         }
-        Ok(())
+        self.wait()
     }
 
     /// Until a link changes, a packet comes, or something is due.
     fn wait(&self) -> Result<(), StepError> {
+        let now = Instant::now();
+        let waited = self.first_lease.map(|first| now.saturating_duration_since(first));
+        let choice = waited.and_then(choice::next).map(|rest| now + rest).filter(|_| self.bound.is_none());
         let status = self.bound.is_none().then_some(self.next_status);
-        let dues = self.ports.values().filter_map(|port| port.client.due());
-        let timeout = match dues.chain(status).chain(self.next_link()).min() {
-            Some(due) => PollTimeout::try_from(due.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
-                .unwrap_or(PollTimeout::MAX),
+        let dark = self.dark_since.map(|since| since + DARK).filter(|due| *due > now);
+        let dues = self.ports.values().filter_map(Port::due);
+        let timeout = match dues.chain(status).chain(choice).chain(dark).chain(self.time.due()).min() {
+            Some(due) => {
+                PollTimeout::try_from(due.saturating_duration_since(now) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
             None => PollTimeout::NONE,
         };
-        let mut fds = vec![PollFd::new(self.events.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.ports.values().map(|port| PollFd::new(port.socket.as_fd(), PollFlags::POLLIN)));
+        let readable = self.ports.values().filter_map(Port::readable).chain(self.time.fd()).chain([self.events.as_fd()]);
+        let mut fds: Vec<PollFd<'_>> = readable.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        fds.extend(self.ports.values().filter_map(Port::writable).map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// When the next link may ask that leaves another one a head start.
-    fn next_link(&self) -> Option<Instant> {
-        let waiting = self.links.iter().filter(|link| link.carrier && !self.ports.contains_key(&link.index));
-        let dues = waiting.map(|link| self.started + link::patience(link, self.arguments.hw_addr));
-        if self.bound.is_some() { None } else { dues.min().filter(|due| *due > Instant::now()) }
-    }
-
-    /// Reads the links afresh, sets them up, and lets those with a carrier ask.
-    fn look(&mut self) -> Result<(), AddressFailed> {
-        let before = std::mem::replace(&mut self.links, link::scan(Path::new(link::SYSFS), &self.arguments));
-        let now = Instant::now();
-        for link in self.links.clone() {
-            if !link.up {
-                if let Err(error) = self.netlink.set_up(link.index) {
-                    self.tell_once(format!("cannot bring up {link}: {error}"));
-                }
-                continue; // the kernel reports the change, and we look again
-            }
-            let had_carrier = before.iter().any(|old| old.index == link.index && old.carrier);
-            if link.carrier && !had_carrier {
-                self.carrier_came(&link, now);
-            }
-            if link.carrier && self.bound.is_none() && now >= self.started + link::patience(&link, self.arguments.hw_addr) {
-                self.start(&link, now)?;
-            }
-        }
-        let links = &self.links;
-        self.ports.retain(|_, port| links.iter().any(|link| port.link.is_on(link)));
-        if let Some((bound, _)) = &self.bound
-            && !links.iter().any(|link| bound.is_on(link))
-        {
-            log::warn!("{bound} has gone");
-            self.bound = None;
-        }
-        Ok(())
-    }
-
-    fn carrier_came(&mut self, link: &Link, now: Instant) {
-        log::info!("{link} has carrier");
-        let ports = self.ports.values_mut().filter(|port| port.link.is_on(link));
-        ports.for_each(|port| port.client.carrier_returned(now));
-    }
-
-    fn start(&mut self, parent: &Link, now: Instant) -> Result<(), AddressFailed> {
-        let static_address = self.arguments.ipam.clone();
-        let tag = static_address.as_ref().and_then(|ipam| ipam.vlan).or(self.arguments.vlan_id);
-        let link = match tag.map(|id| self.tagged(parent, id)) {
-            None => parent.clone(),
-            Some(Some(link)) => link,
-            Some(None) => return Ok(()),
-        };
-        if let Some(ipam) = static_address {
-            return if ipam.mac == parent.mac { self.configure(&link, Lease::from_ipam(&ipam)) } else { Ok(()) };
-        }
-        if self.ports.contains_key(&link.index) {
-            return Ok(());
-        }
-        match socket::open(&link.name) {
-            Ok(socket) => {
-                let seed = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
-                let client = Client::new(link.mac.0, seed, now);
-                self.ports.insert(link.index, Port { link, socket, client });
-            }
-            Err(error) => self.tell_once(format!("cannot open a DHCP socket on {link}: {error}")),
-        }
-        Ok(())
-    }
-
-    /// The VLAN interface above `parent`, made if need be. Kernel events bring us back until it is up.
-    fn tagged(&mut self, parent: &Link, id: u16) -> Option<Link> {
-        let name = format!("{}.{id}", parent.name);
-        let read = || Link::read(Path::new(link::SYSFS), &name);
-        if read().is_none()
-            && let Err(error) = self.netlink.add_vlan(&name, parent.index, id)
-        {
-            self.no_vlan = Some(format!("VLAN {id} on {parent}: {error}. Is the module 8021q in the ramdisk?"));
-            return None;
-        }
-        self.no_vlan = None;
-        let link = read()?;
-        if !link.up
-            && let Err(error) = self.netlink.set_up(link.index)
-        {
-            self.tell_once(format!("cannot bring up {link}: {error}"));
-        }
-        read().filter(|link| link.up && link.carrier)
-    }
-
     /// Lets one client see its packets and the time, and does what it says.
     fn serve(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
-        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
+        let Some((socket, client)) = self.ports.get_mut(&index).and_then(|port| port.dhcp.as_mut()) else { return Ok(()) };
         let mut actions = Vec::new();
-        while let Some(packet) = socket::receive(&port.socket) {
-            actions.extend(port.client.receive(&packet, now));
+        while let Some(packet) = socket::receive(socket) {
+            actions.extend(client.receive(&packet, now));
         }
-        actions.extend(port.client.tick(now));
-        let link = port.link.clone();
-        for action in actions {
-            match action {
-                Action::Send { packet, to } => self.send(index, &packet, to),
-                Action::Configure(lease) => self.configure(&link, lease)?,
-                Action::Withdraw(lease) => {
+        actions.extend(client.tick(now));
+        actions.into_iter().try_for_each(|action| self.act(index, action, now))
+    }
+
+    fn act(&mut self, index: u32, action: Action, now: Instant) -> Result<(), AddressFailed> {
+        match action {
+            Action::Send { packet, to } => self.send(index, &packet, to),
+            Action::Configure(lease) => self.configure(index, lease, now)?,
+            Action::Withdraw(lease) => {
+                if self.bound == Some(index) {
+                    let link = self.ports.get(&index).map(|port| port.link.to_string()).unwrap_or_default();
                     log::warn!("{link} has lost its address {}", lease.address);
-                    apply::withdraw(&mut self.netlink, &link, &lease);
-                    self.bound = None;
-                    self.started = now;
+                    self.unbind(now);
                 }
+                self.withdraw(index);
             }
         }
         Ok(())
@@ -250,26 +189,102 @@ impl Network {
 
     fn send(&mut self, index: u32, packet: &dhcpv4::Packet, to: std::net::Ipv4Addr) {
         let Some(port) = self.ports.get(&index) else { return };
-        if let Err(error) = socket::send(&port.socket, packet, to) {
+        if let Some((socket, _)) = &port.dhcp
+            && let Err(error) = socket::send(socket, packet, to)
+        {
             let line = format!("cannot send to {to} on {}: {error}", port.link);
             self.tell_once(line);
         }
     }
 
-    /// An address that cannot be set ends this process: PID 1 starts it again, with a pause and from the beginning.
-    fn configure(&mut self, link: &Link, lease: Lease) -> Result<(), AddressFailed> {
-        apply::configure(&mut self.netlink, link, &lease)?;
-        if self.bound.as_ref().is_none_or(|(_, old)| *old != lease) {
-            log::info!("network {} {lease}", link.name);
+    fn probe(&mut self, index: u32, now: Instant) {
+        let Some(port) = self.ports.get_mut(&index).filter(|_| self.bound != Some(index)) else { return };
+        if !port.look_for(self.target, now) {
+            return;
         }
-        self.ports.retain(|index, _| *index == link.index); // the others need not ask any more
-        self.bound = Some((link.clone(), lease));
+        let Some(Action::Withdraw(lease)) = port.dhcp.as_mut().and_then(|(_, client)| client.led_nowhere(now)) else { return };
+        let (server, target) = (lease.server.map(|server| server.to_string()), self.target.map(|target| target.ip()));
+        log::warn!(
+            "{}: the address {} from DHCP server {} does not lead to {}: asking for another server's",
+            port.link,
+            lease.address,
+            server.unwrap_or_default(),
+            target.map(|target| target.to_string()).unwrap_or_default()
+        );
+        self.withdraw(index);
+    }
+
+    /// An address that cannot be set ends this process: PID 1 starts it again, with a pause and from the beginning.
+    fn configure(&mut self, index: u32, lease: Lease, now: Instant) -> Result<(), AddressFailed> {
+        let is_bound = self.bound == Some(index);
+        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
+        apply::address(&mut self.netlink, &port.link, &lease, is_bound)?;
+        let changed = port.lease.as_ref() != Some(&lease);
+        port.got(lease, self.target, now);
+        self.first_lease.get_or_insert(now);
+        if is_bound && changed {
+            self.use_lease(index, now)?;
+        }
+        Ok(())
+    }
+
+    fn withdraw(&mut self, index: u32) {
+        let Some(port) = self.ports.get_mut(&index) else { return };
+        if let Some(lease) = &port.lease {
+            apply::withdraw(&mut self.netlink, &port.link, lease);
+        }
+        port.lost();
+    }
+
+    /// Takes the link that is best by now, if there is none yet.
+    fn decide(&mut self, now: Instant) -> Result<(), AddressFailed> {
+        let (None, Some(first)) = (self.bound, self.first_lease) else { return Ok(()) };
+        let asking: Vec<(u32, choice::Candidate)> = self.ports.iter().map(|(index, port)| (*index, port.candidate())).collect();
+        let candidates: Vec<choice::Candidate> = asking.iter().map(|(_, candidate)| *candidate).collect();
+        let chosen = choice::choose(&candidates, now.saturating_duration_since(first));
+        let Some((index, candidate)) = chosen.and_then(|at| asking.get(at)).copied() else { return Ok(()) };
+        if candidate.reach == Reach::Silent {
+            let target = self.target.map(|target| target.to_string()).unwrap_or_default();
+            log::warn!("no link reaches the server {target}: going on with the best there is");
+        }
+        self.bound = Some(index);
+        for other in self.ports.keys().copied().filter(|other| *other != index).collect::<Vec<_>>() {
+            self.withdraw(other); // two links in one network answer for each other, and confuse switches
+        }
+        self.ports.retain(|other, _| *other == index);
+        self.ports.values_mut().for_each(Port::stop_looking);
+        self.use_lease(index, now)
+    }
+
+    /// Routes, names and time of the link that is used.
+    fn use_lease(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
+        let Some((port, lease)) = self.ports.get(&index).and_then(|port| Some((port, port.lease.as_ref()?))) else {
+            return Ok(());
+        };
+        apply::address(&mut self.netlink, &port.link, lease, true)?;
+        apply::names(&port.link, lease);
+        log::info!("network {} {lease}", port.link.name);
+        self.time.begin(time::servers(&self.arguments, lease), now);
+        Ok(())
+    }
+
+    /// The machine has no network any more: all links start over.
+    fn unbind(&mut self, now: Instant) {
+        (self.bound, self.first_lease, self.dark_since) = (None, None, None);
+        (self.started, self.next_status) = (now, now + STATUS);
+    }
+
+    /// As soon as there is a network, and a clock that TLS can use if the network has one.
+    fn say_ready(&mut self, now: Instant) {
+        let Some(port) = self.bound.and_then(|index| self.ports.get(&index)) else { return };
+        if !self.time.is_settled(now) {
+            return;
+        }
         if let Some(mut ready) = self.ready.take()
-            && let Err(error) = ready.write_all(&link.mac.0)
+            && let Err(error) = ready.write_all(&port.link.mac.0)
         {
             log::error!("cannot tell PID 1 about the network: {error}");
         }
-        Ok(())
     }
 
     fn tell_once(&mut self, line: String) {

@@ -22,6 +22,9 @@ pub fn read(boot: &mut Boot) -> Result<(), StepError> {
     for note in notes {
         log::warn!("{note}; booting without it");
     }
+    for note in arguments.without_effect() {
+        log::info!("argument without effect here: {note}");
+    }
     if let Some(level) = louder(&arguments) {
         console::set_level(level);
     }

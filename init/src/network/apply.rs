@@ -8,6 +8,8 @@ use super::lease::{Lease, Times};
 use super::link::Link;
 use super::netlink::Netlink;
 
+const METRIC: u32 = 100;
+const METRIC_OF_OTHERS: u32 = 1000;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +21,12 @@ pub struct AddressFailed {
 }
 
 /// Only a missing address is an error; a network without some route or name may still lead to the server.
-pub fn configure(netlink: &mut Netlink, link: &Link, lease: &Lease) -> Result<(), AddressFailed> {
+/// The routes of a link that is not chosen yet come after any other.
+pub fn address(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) -> Result<(), AddressFailed> {
+    if lease.by_kernel {
+        return Ok(());
+    }
+    let metric = if chosen { METRIC } else { METRIC_OF_OTHERS + link.index };
     let failed =
         |source| AddressFailed { address: format!("{}/{}", lease.address, lease.prefix), link: link.to_string(), source };
     if let Some(mtu) = lease.mtu
@@ -30,11 +37,16 @@ pub fn configure(netlink: &mut Netlink, link: &Link, lease: &Lease) -> Result<()
     netlink.set_address(link.index, lease.address, lease.prefix, lease.times.map(seconds)).map_err(failed)?;
     for route in &lease.routes {
         let onlink = route.gateway.is_some_and(|gateway| !lease.is_on_link(gateway));
-        if let Err(error) = netlink.set_route(link.index, *route, onlink) {
+        if let Err(error) = netlink.set_route(link.index, *route, onlink, metric) {
             log::warn!("cannot set the route to {}/{} on {}: {error}", route.destination, route.prefix, link.name);
         }
     }
-    if let Err(error) = replace(Path::new(RESOLV_CONF), &lease.resolv_conf()) {
+    Ok(())
+}
+
+/// What the rest of the machine learns of it.
+pub fn names(link: &Link, lease: &Lease) {
+    if let Err(error) = replace(Path::new(RESOLV_CONF), &lease.resolv_conf(&link.name)) {
         log::warn!("cannot write {RESOLV_CONF}: {error}");
     }
     if let Some(name) = &lease.hostname
@@ -42,7 +54,6 @@ pub fn configure(netlink: &mut Netlink, link: &Link, lease: &Lease) -> Result<()
     {
         log::warn!("cannot set the host name {name}: {error}");
     }
-    Ok(())
 }
 
 /// The routes go with the address.

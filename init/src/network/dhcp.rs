@@ -1,11 +1,12 @@
 //! A DHCPv4 client as a state machine (RFC 2131, 4.4): packets and time go in, packets and leases come out.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use dhcpv4::{MessageType, Op, Packet, code};
 
-use super::lease::{Lease, Times, assignable};
+use super::lease::{Lease, Times};
+use super::offer::Offers;
 
 const VENDOR_CLASS: &str = "thimble";
 const MAX_MESSAGE: u16 = 1472; // what one Ethernet frame carries in UDP
@@ -34,6 +35,7 @@ pub struct Client {
     mac: [u8; 6],
     random: Random,
     phase: Phase,
+    offers: Offers,
     xid: u32,
     /// When this exchange began: `secs` lets relays tell whom nobody answers.
     began: Instant,
@@ -56,6 +58,7 @@ enum Phase {
 #[derive(Clone)]
 struct Granted {
     lease: Lease,
+    address: Ipv4Addr,
     since: Instant,
 }
 
@@ -72,15 +75,17 @@ pub enum Action {
 }
 
 impl Client {
-    pub fn new(mac: [u8; 6], seed: u64, now: Instant) -> Self {
+    /// `target` is where the address shall lead: the server that this machine was told of.
+    pub fn new(mac: [u8; 6], target: Option<IpAddr>, seed: u64, now: Instant) -> Self {
         let mut random = Random(seed ^ u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]));
         let xid = random.next();
-        Self { mac, random, phase: Phase::Selecting, xid, began: now, sent: 0, due: Some(now) }
+        let offers = Offers::towards(target);
+        Self { mac, random, phase: Phase::Selecting, offers, xid, began: now, sent: 0, due: Some(now) }
     }
 
     /// When `tick` wants to be called; never, once an address is ours for ever.
     pub fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.into_iter().chain(self.offers.due()).min()
     }
 
     /// The cable came back, perhaps into another network: ask at once whether the address is still ours.
@@ -91,7 +96,21 @@ impl Client {
         };
     }
 
+    /// The lease does not lead to our server. `None`: nobody else is there to ask, so it stays.
+    pub fn led_nowhere(&mut self, now: Instant) -> Option<Action> {
+        let Phase::Bound(granted) = &self.phase else { return None };
+        let (lease, server) = (granted.lease.clone(), granted.lease.server?);
+        if !self.offers.avoid(server) {
+            return None;
+        }
+        self.select(now);
+        Some(Action::Withdraw(lease))
+    }
+
     pub fn tick(&mut self, now: Instant) -> Vec<Action> {
+        if let (Phase::Selecting, Some((address, server))) = (&self.phase, self.offers.settle(now)) {
+            return self.accept(address, server, now);
+        }
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
         }
@@ -135,10 +154,18 @@ impl Client {
     fn select(&mut self, at: Instant) {
         (self.phase, self.sent, self.began, self.due) = (Phase::Selecting, 0, at, Some(at));
         self.xid = self.random.next();
+        self.offers.forget();
     }
 
     fn take_offer(&mut self, offer: &Packet, now: Instant) -> Vec<Action> {
-        let (Some(server), Ok(address)) = (offer.server_id(), assignable(offer.yiaddr)) else { return Vec::new() };
+        match self.offers.hear(offer, now) {
+            Some((address, server)) => self.accept(address, server, now),
+            None => Vec::new(),
+        }
+    }
+
+    fn accept(&mut self, address: Ipv4Addr, server: Ipv4Addr, now: Instant) -> Vec<Action> {
+        self.offers.forget();
         (self.phase, self.sent) = (Phase::Requesting { address, server }, 0);
         vec![self.ask(now)]
     }
@@ -150,7 +177,7 @@ impl Client {
             _ => None,
         };
         self.due = lease.times.map(|times| now + times.renew);
-        self.phase = Phase::Bound(Granted { lease: lease.clone(), since: now });
+        self.phase = Phase::Bound(Granted { lease: lease.clone(), address: ack.yiaddr, since: now });
         lost.into_iter().chain([Action::Configure(lease)]).collect()
     }
 
@@ -187,7 +214,7 @@ impl Client {
         }
         let to = if age < times.rebind { granted.lease.server } else { None };
         let mut packet = self.packet(MessageType::Request, now);
-        packet.ciaddr = granted.lease.address;
+        packet.ciaddr = granted.address;
         self.due = Some(now + renew_pause(&times, age));
         self.phase = Phase::Renewing(granted);
         vec![Action::Send { packet: Box::new(packet), to: to.unwrap_or(Ipv4Addr::BROADCAST) }]

@@ -7,6 +7,7 @@ const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+const LEASED: IpAddr = IpAddr::V4(ADDRESS);
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -29,7 +30,7 @@ fn answer(request: &Packet, kind: MessageType, server: Ipv4Addr) -> Packet {
 }
 
 fn selecting(now: Instant) -> (Client, Packet) {
-    let mut client = Client::new(MAC, 1, now);
+    let mut client = Client::new(MAC, None, 1, now);
     let (discover, _) = sent(client.tick(now));
     (client, discover)
 }
@@ -43,7 +44,7 @@ fn requesting(now: Instant) -> (Client, Packet) {
 fn bound(now: Instant) -> Client {
     let (mut client, request) = requesting(now);
     let actions = client.receive(&answer(&request, MessageType::Ack, SERVER), now);
-    assert!(matches!(&actions[..], [Action::Configure(lease)] if lease.address == ADDRESS));
+    assert!(matches!(&actions[..], [Action::Configure(lease)] if lease.address == LEASED));
     client
 }
 
@@ -67,7 +68,7 @@ fn discover_offer_request_ack_makes_a_lease() {
 #[test]
 fn discover_is_repeated_after_1_2_4_8_and_then_every_16_seconds_more_or_less() {
     let start = Instant::now();
-    let mut client = Client::new(MAC, 7, start);
+    let mut client = Client::new(MAC, None, 7, start);
     let mut now = start;
     for nominal in [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0] {
         let (packet, to) = sent(client.tick(now));
@@ -143,7 +144,7 @@ fn a_lease_is_renewed_with_its_server_then_with_anyone_then_given_up() {
         let now = client.due().unwrap();
         let actions = client.tick(now);
         if let [Action::Withdraw(lease)] = &actions[..] {
-            assert_eq!((lease.address, (now - start).as_secs()), (ADDRESS, 800));
+            assert_eq!((lease.address, (now - start).as_secs()), (LEASED, 800));
             break;
         }
         let (request, to) = sent(actions);
@@ -176,7 +177,7 @@ fn another_address_at_renewal_replaces_the_old_one() {
     ack.yiaddr = Ipv4Addr::new(10, 0, 0, 77);
     let actions = client.receive(&ack, now);
     assert!(
-        matches!(&actions[..], [Action::Withdraw(old), Action::Configure(new)] if old.address == ADDRESS && new.address == ack.yiaddr)
+        matches!(&actions[..], [Action::Withdraw(old), Action::Configure(new)] if old.address == LEASED && new.address == ack.yiaddr)
     );
 }
 
@@ -202,9 +203,27 @@ fn a_returned_carrier_asks_at_once_whether_the_address_is_still_ours() {
 #[test]
 fn machines_switched_on_together_use_transactions_of_their_own() {
     let now = Instant::now();
-    let xid = |last| Client::new([2, 0, 0, 0, 0, last], 1, now).xid;
+    let xid = |last| Client::new([2, 0, 0, 0, 0, last], None, 1, now).xid;
     let mut xids: Vec<u32> = (0..=255).map(xid).collect();
     xids.sort_unstable();
     xids.dedup();
     assert_eq!(xids.len(), 256);
+}
+
+#[test]
+fn a_lease_that_leads_nowhere_is_given_up_for_another_servers_but_only_once() {
+    let now = Instant::now();
+    let mut client = bound(now);
+    assert!(matches!(client.led_nowhere(now), Some(Action::Withdraw(_))));
+    let (discover, _) = sent(client.tick(now));
+    assert_eq!(client.receive(&answer(&discover, MessageType::Offer, SERVER), now), [], "not this one again");
+    let (request, _) = sent(client.receive(&answer(&discover, MessageType::Offer, OTHER), now));
+    assert_eq!(request.server_id(), Some(OTHER));
+    client.receive(&answer(&request, MessageType::Ack, OTHER), now);
+    assert!(client.led_nowhere(now).is_some());
+    let (discover, _) = sent(client.tick(now));
+    client.receive(&answer(&discover, MessageType::Offer, OTHER), now);
+    let (request, _) = sent(client.tick(client.due().unwrap().max(now + secs(3))));
+    client.receive(&answer(&request, MessageType::Ack, OTHER), now);
+    assert_eq!(client.led_nowhere(now), None, "better than none");
 }

@@ -1,10 +1,10 @@
-//! What a machine knows once it has an address: from a DHCPACK, or from `ipam=`.
+//! What a machine knows once it has an address: from a DHCPACK, from `ipam=` or `ip=`, or from a router.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use cmdline::Ipam;
+use cmdline::{Ip, Ipam};
 use dhcpv4::Packet;
 
 use super::netlink::Route;
@@ -15,10 +15,11 @@ const MAX_HOSTNAME: usize = 63;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub prefix: u8,
     pub routes: Vec<Route>,
-    pub dns: Vec<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
+    pub ntp: Vec<IpAddr>,
     pub search: Vec<String>,
     pub hostname: Option<String>,
     pub mtu: Option<u16>,
@@ -26,6 +27,8 @@ pub struct Lease {
     pub server: Option<Ipv4Addr>,
     /// `None`: for ever.
     pub times: Option<Times>,
+    /// Address and routes are the kernel's, from a router advertisement.
+    pub by_kernel: bool,
 }
 
 /// RFC 2131, 4.4.5, counted from the request.
@@ -49,46 +52,78 @@ impl Lease {
         let server = ack.server_id().ok_or(Unusable::NoServer)?;
         let address = assignable(ack.yiaddr)?;
         Ok(Self {
-            address,
+            address: address.into(),
             prefix: ack.prefix_len().filter(|prefix| *prefix > 0).unwrap_or_else(|| classful(address)),
             routes: routes(ack),
-            dns: ack.dns_servers(),
+            dns: ack.dns_servers().into_iter().map(IpAddr::from).collect(),
+            ntp: ack.ntp_servers().into_iter().map(IpAddr::from).collect(),
             search: search(ack),
             hostname: ack.hostname().filter(|name| is_hostname(name)).map(str::to_owned),
             mtu: ack.mtu().filter(|mtu| *mtu >= 576),
             server: Some(server),
             times: times(ack),
+            by_kernel: false,
         })
     }
 
     pub fn from_ipam(ipam: &Ipam) -> Self {
-        let default = |gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Some(gateway) };
         Self {
-            address: ipam.address,
+            address: ipam.address.into(),
             prefix: ipam.prefix,
-            routes: ipam.gateway.map(default).into_iter().collect(),
-            dns: ipam.dns.clone(),
+            routes: ipam.gateway.map(|gateway| default_route(gateway.into())).into_iter().collect(),
+            dns: ipam.dns.iter().copied().map(IpAddr::from).collect(),
+            ntp: ipam.ntp.iter().filter_map(|server| server.parse().ok()).collect(),
             search: ipam.search.iter().filter(|name| is_hostname(name)).cloned().collect(),
             hostname: ipam.hostname.clone().filter(|name| is_hostname(name)),
             mtu: None,
             server: None,
             times: None,
+            by_kernel: false,
         }
     }
 
-    /// A gateway outside the subnet is reached directly all the same: clouds hand out /32 addresses this way.
-    pub fn is_on_link(&self, gateway: Ipv4Addr) -> bool {
-        let host_bits = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
-        (self.address.to_bits() ^ gateway.to_bits()) & !host_bits == 0
+    /// `None`: `ip=` asks for an address instead of giving one.
+    pub fn from_ip(ip: &Ip) -> Option<Self> {
+        let (address, prefix) = ip.address?;
+        Some(Self {
+            address,
+            prefix,
+            routes: ip.gateway.map(default_route).into_iter().collect(),
+            dns: ip.dns.clone(),
+            ntp: ip.ntp.into_iter().collect(),
+            search: Vec::new(),
+            hostname: ip.hostname.clone().filter(|name| is_hostname(name)),
+            mtu: ip.mtu,
+            server: None,
+            times: None,
+            by_kernel: false,
+        })
     }
 
-    pub fn resolv_conf(&self) -> String {
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.address, IpAddr::V4(address) if address.is_link_local())
+    }
+
+    /// A gateway outside the subnet is reached directly all the same: clouds hand out /32 addresses this way.
+    pub fn is_on_link(&self, gateway: IpAddr) -> bool {
+        covers(self.address, self.prefix, gateway)
+    }
+
+    /// Whether the lease says how to get there.
+    pub fn leads_to(&self, destination: IpAddr) -> bool {
+        self.is_on_link(destination) || self.routes.iter().any(|route| covers(route.destination, route.prefix, destination))
+    }
+
+    pub fn resolv_conf(&self, link: &str) -> String {
         let mut text = String::from("# from DHCP or ipam=\n");
         if !self.search.is_empty() {
             text += &format!("search {}\n", self.search.join(" "));
         }
         // glibc looks at three.
-        self.dns.iter().take(3).for_each(|server| text += &format!("nameserver {server}\n"));
+        for server in self.dns.iter().take(3) {
+            let scope = if is_link_local(*server) { format!("%{link}") } else { String::new() };
+            text += &format!("nameserver {server}{scope}\n");
+        }
         text
     }
 }
@@ -98,9 +133,28 @@ impl fmt::Display for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gateway = self.routes.iter().find(|route| route.prefix == 0).and_then(|route| route.gateway);
         let gateway = gateway.map_or("none".to_owned(), |gateway| gateway.to_string());
-        let dns: Vec<String> = self.dns.iter().map(Ipv4Addr::to_string).collect();
+        let dns: Vec<String> = self.dns.iter().map(IpAddr::to_string).collect();
         let dns = if dns.is_empty() { "none".to_owned() } else { dns.join(",") };
         write!(f, "{}/{} gateway {gateway} dns {dns}", self.address, self.prefix)
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+pub fn default_route(gateway: IpAddr) -> Route {
+    let any: IpAddr = if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Route { destination: any, prefix: 0, gateway: Some(gateway) }
+}
+
+/// Whether `address` lies in the network `network/prefix`.
+pub fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    let prefix = u32::from(prefix);
+    match (network, address) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()) & !u32::MAX.checked_shr(prefix).unwrap_or(0) == 0,
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()) & !u128::MAX.checked_shr(prefix).unwrap_or(0) == 0,
+        _ => false,
     }
 }
 
@@ -123,15 +177,14 @@ fn routes(ack: &Packet) -> Vec<Route> {
     let classless = ack.classless_routes();
     if classless.is_empty() {
         let first = ack.routers().into_iter().find(|router| !router.is_unspecified());
-        let default = |gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Some(gateway) };
-        return first.map(default).into_iter().collect();
+        return first.map(|gateway| default_route(gateway.into())).into_iter().collect();
     }
     let mut routes: Vec<Route> = classless
         .into_iter()
         .map(|route| Route {
-            destination: route.destination,
+            destination: route.destination.into(),
             prefix: route.prefix,
-            gateway: (!route.router.is_unspecified()).then_some(route.router),
+            gateway: (!route.router.is_unspecified()).then_some(route.router.into()),
         })
         .collect();
     routes.sort_by_key(|route| route.gateway.is_some()); // a gateway may be reached by one of the link routes
@@ -169,99 +222,5 @@ fn times(ack: &Packet) -> Option<Times> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod tests {
-    use super::*;
-    use dhcpv4::{MessageType, code};
-
-    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
-
-    fn ack() -> Packet {
-        let mut ack = Packet::request(MessageType::Discover, 1, [2, 0, 0, 0, 0, 1]).reply(MessageType::Ack);
-        ack.yiaddr = ADDRESS;
-        ack.options.set_ip(code::SERVER_ID, SERVER).set_ip(code::SUBNET_MASK, Ipv4Addr::new(255, 255, 255, 0));
-        ack.options.set_ip(code::ROUTERS, SERVER).set_u32(code::LEASE_TIME, 800);
-        ack
-    }
-
-    fn with(change: impl Fn(&mut Packet)) -> Lease {
-        let mut ack = ack();
-        change(&mut ack);
-        Lease::from_ack(&ack).unwrap()
-    }
-
-    #[test]
-    fn an_ack_becomes_address_gateway_and_names() {
-        let lease = with(|ack| {
-            ack.options.set_ips(code::DNS_SERVERS, &[SERVER, ADDRESS]).set_text(code::DOMAIN_NAME, "lab.test");
-            ack.options.set_text(code::HOSTNAME, "node1");
-        });
-        assert_eq!(lease.to_string(), "10.0.0.5/24 gateway 10.0.0.1 dns 10.0.0.1,10.0.0.5");
-        assert_eq!(lease.resolv_conf(), "# from DHCP or ipam=\nsearch lab.test\nnameserver 10.0.0.1\nnameserver 10.0.0.5\n");
-        assert_eq!(lease.hostname.as_deref(), Some("node1"));
-        assert_eq!(with(|ack| drop(ack.options.remove(code::ROUTERS))).to_string(), "10.0.0.5/24 gateway none dns none");
-    }
-
-    #[test]
-    fn an_answer_without_server_or_address_is_refused() {
-        let mut no_server = ack();
-        no_server.options.remove(code::SERVER_ID);
-        assert_eq!(Lease::from_ack(&no_server), Err(Unusable::NoServer));
-        for address in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST, Ipv4Addr::new(224, 0, 0, 1)] {
-            assert_eq!(Lease::from_ack(&Packet { yiaddr: address, ..ack() }), Err(Unusable::Address(address)));
-        }
-    }
-
-    #[test]
-    fn nonsense_in_an_option_costs_that_option_only() {
-        let lease = with(|ack| {
-            ack.options.set_text(code::HOSTNAME, "$(reboot)").set_text(code::DOMAIN_NAME, "a\nnameserver 6.6.6.6");
-            ack.options.set_u16(code::INTERFACE_MTU, 68).set(code::SUBNET_MASK, [255, 0, 255, 0]);
-        });
-        assert_eq!((lease.hostname, lease.search, lease.mtu, lease.prefix), (None, vec![], None, 8));
-    }
-
-    #[test]
-    fn renewal_times_are_used_when_they_make_sense() {
-        let seconds = Duration::from_secs;
-        for (case, lease, t1, t2, expected) in [
-            ("halves and eighths", 800, None, None, Some((400, 700, 800))),
-            ("as the server says", 800, Some(100), Some(200), Some((100, 200, 800))),
-            ("T2 before T1", 800, Some(300), Some(200), Some((400, 700, 800))),
-            ("T2 after the end", 800, Some(300), Some(900), Some((400, 700, 800))),
-            ("for ever", u32::MAX, Some(300), None, None),
-            ("absurdly short", 0, None, None, Some((15, 26, 30))),
-        ] {
-            let times = with(|ack| {
-                ack.options.set_u32(code::LEASE_TIME, lease);
-                t1.map(|t1| ack.options.set_u32(code::RENEWAL_TIME, t1));
-                t2.map(|t2| ack.options.set_u32(code::REBINDING_TIME, t2));
-            })
-            .times;
-            let times = times.map(|times| (times.renew, times.rebind, times.expire));
-            let whole = times.map(|(t1, t2, end)| (t1.as_secs(), t2.as_secs(), end.as_secs()));
-            assert_eq!(whole, expected, "{case}");
-            assert!(times.is_none_or(|(t1, t2, end)| t1 < t2 && t2 < end && t1 >= seconds(1)), "{case}");
-        }
-    }
-
-    #[test]
-    fn classless_routes_replace_the_router_and_links_come_before_gateways() {
-        let link = dhcpv4::Route { destination: Ipv4Addr::new(169, 254, 1, 1), prefix: 32, router: Ipv4Addr::UNSPECIFIED };
-        let gateway = Ipv4Addr::new(169, 254, 1, 1);
-        let default = dhcpv4::Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, router: gateway };
-        let lease = with(|ack| _ = ack.options.set_classless_routes(&[default, link]));
-        let (first, second) = (lease.routes[0], lease.routes[1]);
-        assert_eq!((first.gateway, first.prefix, second.gateway), (None, 32, Some(gateway)));
-        assert_eq!(lease.routes.len(), 2);
-        assert!(lease.is_on_link(SERVER) && !lease.is_on_link(gateway));
-    }
-
-    #[test]
-    fn a_static_address_needs_no_server() {
-        let ipam: Ipam = "02-00-00-00-00-01::10.0.0.5:24:10.0.0.1:node1:10.0.0.2::".parse().unwrap();
-        let lease = Lease::from_ipam(&ipam);
-        assert_eq!(lease.to_string(), "10.0.0.5/24 gateway 10.0.0.1 dns 10.0.0.2");
-        assert_eq!((lease.times, lease.server), (None, None));
-    }
-}
+#[path = "lease_tests.rs"]
+mod tests;

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use cmdline::{Arguments, HwAddr};
 
+use super::choice::Rank;
+
 pub const SYSFS: &str = "/sys/class/net";
-/// How much earlier the NIC that booted the machine may ask than any other.
-const HEAD_START: Duration = Duration::from_secs(10);
 const ARPHRD_ETHER: &str = "1";
 /// How a BMC shows its private link to the host. It answers DHCP quickly and leads nowhere.
 const BMC_DRIVERS: [&str; 5] = ["cdc_ether", "cdc_ncm", "cdc_eem", "cdc_subset", "rndis_host"];
@@ -70,14 +69,18 @@ pub fn scan(sysfs: &Path, arguments: &Arguments) -> Vec<Link> {
     links
 }
 
-/// How long a link waits for a better one before it asks for an address itself.
-pub fn patience(link: &Link, wanted: Option<HwAddr>) -> Duration {
-    match wanted {
-        Some(mac) if mac == link.mac => Duration::ZERO,
-        Some(_) => HEAD_START,
-        None if link.is_bmc() => HEAD_START,
-        None => Duration::ZERO,
+pub fn rank(link: &Link, booted: Option<HwAddr>) -> Rank {
+    match booted {
+        Some(mac) if mac == link.mac => Rank::Boot,
+        _ if link.is_bmc() => Rank::Bmc,
+        _ => Rank::Plain,
     }
+}
+
+/// The kernel takes 15 bytes.
+pub fn vlan_name(parent: &str, id: u16) -> String {
+    let name = format!("{parent}.{id}");
+    if name.len() < 16 { name } else { format!("vlan.{id}") }
 }
 
 /// Why there is no network yet, in the words of somebody who stands before the machine.
@@ -146,13 +149,13 @@ mod tests {
     fn the_nic_that_booted_goes_first_and_a_bmc_last() {
         let other = HwAddr([2, 0, 0, 0, 0, 9]);
         for (case, link, wanted, expected) in [
-            ("the one that booted", link("eth0", true, None), Some(MAC), Duration::ZERO),
-            ("another one", link("eth0", true, None), Some(other), HEAD_START),
-            ("any, if nobody said which", link("eth0", true, None), None, Duration::ZERO),
-            ("a BMC's private link", link("usb0", true, Some("cdc_ether")), None, HEAD_START),
-            ("a USB adapter that booted", link("usb0", true, Some("cdc_ncm")), Some(MAC), Duration::ZERO),
+            ("the one that booted", link("eth0", true, None), Some(MAC), Rank::Boot),
+            ("another one", link("eth0", true, None), Some(other), Rank::Plain),
+            ("any, if nobody said which", link("eth0", true, None), None, Rank::Plain),
+            ("a BMC's private link", link("usb0", true, Some("cdc_ether")), None, Rank::Bmc),
+            ("a USB adapter that booted", link("usb0", true, Some("cdc_ncm")), Some(MAC), Rank::Boot),
         ] {
-            assert_eq!(patience(&link, wanted), expected, "{case}");
+            assert_eq!(rank(&link, wanted), expected, "{case}");
         }
     }
 

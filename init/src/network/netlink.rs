@@ -2,7 +2,7 @@
 //! A general library would cost the ramdisk more than this file.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::sockopt::ReceiveTimeout;
@@ -35,9 +35,9 @@ pub struct LinkEvents(OwnedFd);
 /// One route to install; `gateway` is `None` for a destination on the link itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     pub prefix: u8,
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
 }
 
 impl Netlink {
@@ -62,17 +62,18 @@ impl Netlink {
     }
 
     /// Adds the address or, if it is there, gives it the new lifetime.
-    pub fn set_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8, lifetime: Option<u32>) -> io::Result<()> {
+    pub fn set_address(&mut self, index: u32, address: IpAddr, prefix: u8, lifetime: Option<u32>) -> io::Result<()> {
         self.request(new_address(index, address, prefix, lifetime))
     }
 
-    pub fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
-        let message = Message::new(libc::RTM_DELADDR, 0, &address_body(index, prefix));
-        self.request(message.attribute(libc::IFA_LOCAL, &address.octets()))
+    pub fn remove_address(&mut self, index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+        let message = Message::new(libc::RTM_DELADDR, 0, &address_body(index, address, prefix));
+        self.request(message.attribute(libc::IFA_LOCAL, &octets(address)))
     }
 
-    pub fn set_route(&mut self, index: u32, route: Route, onlink: bool) -> io::Result<()> {
-        self.request(new_route(index, route, onlink))
+    /// Of two routes to the same place the one with the lower metric is used.
+    pub fn set_route(&mut self, index: u32, route: Route, onlink: bool, metric: u32) -> io::Result<()> {
+        self.request(new_route(index, route, onlink, metric))
     }
 
     fn request(&mut self, message: Message) -> io::Result<()> {
@@ -125,14 +126,16 @@ fn vlan(name: &str, parent: u32, id: u16) -> Message {
         .attribute(libc::IFLA_LINKINFO, &info)
 }
 
-fn new_address(index: u32, address: Ipv4Addr, prefix: u8, lifetime: Option<u32>) -> Message {
-    let message = Message::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &address_body(index, prefix))
-        .attribute(libc::IFA_LOCAL, &address.octets())
-        .attribute(libc::IFA_ADDRESS, &address.octets());
+fn new_address(index: u32, address: IpAddr, prefix: u8, lifetime: Option<u32>) -> Message {
+    let message =
+        Message::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &address_body(index, address, prefix))
+            .attribute(libc::IFA_LOCAL, &octets(address))
+            .attribute(libc::IFA_ADDRESS, &octets(address));
     // Preferred and valid lifetime in seconds; the kernel removes the address itself should we be gone by then.
     let seconds = lifetime.unwrap_or(u32::MAX);
     let cache_info = [seconds, seconds, 0, 0].map(u32::to_ne_bytes).concat();
     let message = message.attribute(IFA_CACHEINFO, &cache_info);
+    let IpAddr::V4(address) = address else { return message };
     if prefix >= 31 {
         return message;
     }
@@ -140,20 +143,19 @@ fn new_address(index: u32, address: Ipv4Addr, prefix: u8, lifetime: Option<u32>)
     message.attribute(libc::IFA_BROADCAST, &broadcast.octets())
 }
 
-fn new_route(index: u32, route: Route, onlink: bool) -> Message {
+fn new_route(index: u32, route: Route, onlink: bool, metric: u32) -> Message {
     let scope = if route.gateway.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
     let flags = if onlink { RTNH_F_ONLINK } else { 0 };
-    let inet = u8::try_from(libc::AF_INET).unwrap_or(2);
-    let mut body = vec![inet, route.prefix, 0, 0, libc::RT_TABLE_MAIN, RTPROT_DHCP, scope, RTN_UNICAST];
+    let mut body = vec![family(route.destination), route.prefix, 0, 0, libc::RT_TABLE_MAIN, RTPROT_DHCP, scope, RTN_UNICAST];
     body.extend(flags.to_ne_bytes());
     let mut message = Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &body);
     if route.prefix > 0 {
-        message = message.attribute(libc::RTA_DST, &route.destination.octets());
+        message = message.attribute(libc::RTA_DST, &octets(route.destination));
     }
     if let Some(gateway) = route.gateway {
-        message = message.attribute(libc::RTA_GATEWAY, &gateway.octets());
+        message = message.attribute(libc::RTA_GATEWAY, &octets(gateway));
     }
-    message.attribute(libc::RTA_OIF, &index.to_ne_bytes())
+    message.attribute(libc::RTA_OIF, &index.to_ne_bytes()).attribute(libc::RTA_PRIORITY, &metric.to_ne_bytes())
 }
 
 /// `struct ifinfomsg`: family, padding, type, index, flags, and which of the flags are meant.
@@ -162,9 +164,20 @@ fn link_body(index: u32, flags: u32) -> Vec<u8> {
 }
 
 /// `struct ifaddrmsg`: family, prefix length, flags, scope, index.
-fn address_body(index: u32, prefix: u8) -> Vec<u8> {
-    let inet = u8::try_from(libc::AF_INET).unwrap_or(2);
-    [[inet, prefix, 0, 0], index.to_ne_bytes()].concat()
+fn address_body(index: u32, address: IpAddr, prefix: u8) -> Vec<u8> {
+    [[family(address), prefix, 0, 0], index.to_ne_bytes()].concat()
+}
+
+fn family(address: IpAddr) -> u8 {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    u8::try_from(family).unwrap_or_default()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
 }
 
 struct Message(Vec<u8>);
@@ -217,82 +230,5 @@ fn acknowledged(answer: &[u8], sequence: u32) -> Option<i32> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod tests {
-    use super::*;
-    use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-    use netlink_packet_route::RouteNetlinkMessage;
-    use netlink_packet_route::address::AddressAttribute;
-    use netlink_packet_route::link::{InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo};
-    use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
-
-    /// What an independent implementation reads in our bytes.
-    fn decoded(message: Message) -> RouteNetlinkMessage {
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&message.finish(7)).unwrap();
-        assert_eq!(message.header.sequence_number, 7);
-        match message.payload {
-            NetlinkPayload::InnerMessage(inner) => inner,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
-    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
-
-    #[test]
-    fn a_link_is_set_up_and_nothing_else_of_it_changes() {
-        let RouteNetlinkMessage::NewLink(link) = decoded(link_up(3)) else { panic!() };
-        assert_eq!((link.header.index, link.header.flags, link.header.change_mask), (3, LinkFlags::Up, LinkFlags::Up));
-        assert_eq!(link.attributes, []);
-    }
-
-    #[test]
-    fn a_vlan_names_its_parent_and_its_id() {
-        let RouteNetlinkMessage::NewLink(link) = decoded(vlan("eth0.100", 3, 100)) else { panic!() };
-        assert!(link.attributes.contains(&LinkAttribute::IfName("eth0.100".to_owned())));
-        assert!(link.attributes.contains(&LinkAttribute::Link(3)));
-        let info = vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(100)]))];
-        assert!(link.attributes.contains(&LinkAttribute::LinkInfo(info)), "{link:?}");
-    }
-
-    #[test]
-    fn an_address_carries_its_broadcast_and_its_lifetime() {
-        let RouteNetlinkMessage::NewAddress(address) = decoded(new_address(3, ADDRESS, 24, Some(600))) else { panic!() };
-        assert_eq!((address.header.index, address.header.prefix_len), (3, 24));
-        assert!(address.attributes.contains(&AddressAttribute::Local(ADDRESS.into())));
-        assert!(address.attributes.contains(&AddressAttribute::Broadcast(Ipv4Addr::new(10, 0, 2, 255))));
-        let lifetime = address.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::CacheInfo(info) => Some((info.ifa_valid, info.ifa_preferred)),
-            _ => None,
-        });
-        assert_eq!(lifetime, Some((600, 600)));
-        let RouteNetlinkMessage::NewAddress(single) = decoded(new_address(3, ADDRESS, 32, None)) else { panic!() };
-        assert!(!single.attributes.iter().any(|attribute| matches!(attribute, AddressAttribute::Broadcast(_))));
-    }
-
-    #[test]
-    fn routes_go_through_a_gateway_or_stay_on_the_link() {
-        let default = Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Some(GATEWAY) };
-        let RouteNetlinkMessage::NewRoute(route) = decoded(new_route(3, default, false)) else { panic!() };
-        assert_eq!((route.header.scope, route.header.protocol), (RouteScope::Universe, RouteProtocol::Dhcp));
-        assert_eq!(route.attributes, [RouteAttribute::Gateway(RouteAddress::Inet(GATEWAY)), RouteAttribute::Oif(3)]);
-
-        let link = Route { destination: Ipv4Addr::new(192, 168, 0, 0), prefix: 16, gateway: None };
-        let RouteNetlinkMessage::NewRoute(route) = decoded(new_route(3, link, true)) else { panic!() };
-        assert_eq!((route.header.scope, route.header.destination_prefix_length), (RouteScope::Link, 16));
-        assert_eq!(route.attributes.len(), 2);
-    }
-
-    #[test]
-    fn only_the_answer_to_our_request_counts() {
-        let answer = |kind: u16, sequence: u32, code: i32| {
-            let mut bytes = Message::new(kind, 0, &code.to_ne_bytes()).finish(sequence);
-            bytes.extend([0; 16]);
-            bytes
-        };
-        assert_eq!(acknowledged(&answer(ERROR, 7, 0), 7), Some(0));
-        assert_eq!(acknowledged(&answer(ERROR, 7, -17), 7), Some(-17));
-        assert_eq!(acknowledged(&answer(ERROR, 6, 0), 7), None);
-        assert_eq!(acknowledged(&answer(16, 7, 0), 7), None);
-        assert_eq!(acknowledged(&[0; 11], 7), None);
-    }
-}
+#[path = "netlink_tests.rs"]
+mod tests;

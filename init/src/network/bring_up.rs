@@ -1,0 +1,142 @@
+//! Links as they come and go: brought up, tagged, and given a port that asks once they have a carrier.
+
+use std::path::Path;
+use std::time::Instant;
+
+use cmdline::Vlan;
+
+use super::apply::{self, AddressFailed};
+use super::dhcp::Client;
+use super::lease::Lease;
+use super::link::{self, Link};
+use super::port::Port;
+use super::{DARK, Network, socket};
+
+impl Network {
+    /// Reads the links afresh, sets them up, and lets those with a carrier ask.
+    pub(super) fn look(&mut self) -> Result<(), AddressFailed> {
+        let before = std::mem::replace(&mut self.links, link::scan(Path::new(link::SYSFS), &self.arguments));
+        let now = Instant::now();
+        for link in self.links.clone() {
+            if !link.up {
+                if let Err(error) = self.netlink.set_up(link.index) {
+                    self.tell_once(format!("cannot bring up {link}: {error}"));
+                }
+                continue; // the kernel reports the change, and we look again
+            }
+            let had_carrier = before.iter().any(|old| old.index == link.index && old.carrier);
+            if link.carrier && !had_carrier {
+                self.carrier_came(&link, now);
+            }
+            if link.carrier && self.bound.is_none() {
+                self.start(&link, now)?;
+            }
+        }
+        self.forget_gone(now);
+        Ok(())
+    }
+
+    fn carrier_came(&mut self, link: &Link, now: Instant) {
+        log::info!("{link} has carrier");
+        let ports = self.ports.values_mut().filter(|port| port.link.is_on(link));
+        ports.filter_map(|port| port.dhcp.as_mut()).for_each(|(_, client)| client.carrier_returned(now));
+    }
+
+    fn forget_gone(&mut self, now: Instant) {
+        let links = &self.links;
+        let below = |port: &Port| links.iter().find(|link| port.link.is_on(link));
+        let bound = self.bound.and_then(|index| self.ports.get(&index));
+        let gone = bound.is_some_and(|port| below(port).is_none());
+        let lit = bound.is_none_or(|port| below(port).is_some_and(|link| link.carrier));
+        let another = links.iter().any(|link| link.carrier);
+        self.dark_since = if lit { None } else { self.dark_since.or(Some(now)) };
+        let too_long = self.dark_since.is_some_and(|since| now >= since + DARK) && another;
+        if gone || too_long {
+            let name = bound.map(|port| port.link.to_string()).unwrap_or_default();
+            log::warn!("{name} {}", if gone { "has gone" } else { "has had no carrier for too long" });
+            if let Some(index) = self.bound.filter(|_| too_long) {
+                self.withdraw(index);
+            }
+            self.ports.clear();
+            self.unbind(now);
+        }
+        let links = &self.links;
+        let bound = self.bound;
+        // A link without carrier does not take part in the choice.
+        self.ports.retain(|index, port| {
+            let link = links.iter().find(|link| port.link.is_on(link));
+            link.is_some_and(|link| link.carrier || bound == Some(*index))
+        });
+    }
+
+    fn start(&mut self, parent: &Link, now: Instant) -> Result<(), AddressFailed> {
+        let link = match self.tag(parent).map(|id| self.tagged(parent, id)) {
+            None => parent.clone(),
+            Some(Some(link)) => link,
+            Some(None) => return Ok(()),
+        };
+        if self.ports.contains_key(&link.index) {
+            return Ok(());
+        }
+        let rank = link::rank(parent, self.arguments.hw_addr);
+        if let Some(ipam) = &self.arguments.ipam {
+            return if ipam.mac == parent.mac { self.fixed(link, rank, Lease::from_ipam(ipam), now) } else { Ok(()) };
+        }
+        if let Some(ip) = &self.arguments.ip {
+            let meant = |device: &String| [&parent.name, &link.name].contains(&device) || device.starts_with("vlan");
+            if !ip.device.as_ref().is_none_or(meant) {
+                return Ok(());
+            }
+            if let Some(lease) = Lease::from_ip(ip) {
+                return self.fixed(link, rank, lease, now);
+            }
+        }
+        match socket::open(&link.name) {
+            Ok(socket) => {
+                let seed = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
+                let client = Client::new(link.mac.0, self.target.map(|target| target.ip()), seed, now);
+                self.ports.insert(link.index, Port::new(link, rank, Some((socket, client))));
+            }
+            Err(error) => self.tell_once(format!("cannot open a DHCP socket on {link}: {error}")),
+        }
+        Ok(())
+    }
+
+    /// Somebody has decided already: no choice, no probe.
+    fn fixed(&mut self, link: Link, rank: super::choice::Rank, lease: Lease, now: Instant) -> Result<(), AddressFailed> {
+        let index = link.index;
+        apply::address(&mut self.netlink, &link, &lease, true)?;
+        let mut port = Port::new(link, rank, None);
+        port.got(lease, None, now);
+        self.ports.insert(index, port);
+        self.first_lease.get_or_insert(now);
+        self.decide(now)
+    }
+
+    fn tag(&self, parent: &Link) -> Option<u16> {
+        let of_ipam = self.arguments.ipam.as_ref().and_then(|ipam| ipam.vlan);
+        let meant = |vlan: &&Vlan| vlan.device.as_ref().is_none_or(|device| *device == parent.name);
+        let of_vlan = self.arguments.vlan.as_ref().filter(meant).map(|vlan| vlan.id);
+        of_ipam.or(self.arguments.vlan_id).or(of_vlan)
+    }
+
+    /// The VLAN interface above `parent`, made if need be. Kernel events bring us back until it is up.
+    fn tagged(&mut self, parent: &Link, id: u16) -> Option<Link> {
+        let name = link::vlan_name(&parent.name, id);
+        let read = || Link::read(Path::new(link::SYSFS), &name);
+        if read().is_none()
+            && let Err(error) = self.netlink.add_vlan(&name, parent.index, id)
+        {
+            self.obstacle = Some(format!("VLAN {id} on {parent}: {error}. Is the module 8021q in the ramdisk?"));
+            return None;
+        }
+        self.obstacle = None;
+        let link = read()?;
+        if !link.up
+            && let Err(error) = self.netlink.set_up(link.index)
+        {
+            self.tell_once(format!("cannot bring up {link}: {error}"));
+        }
+        read().filter(|link| link.up && link.carrier)
+    }
+}

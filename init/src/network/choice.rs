@@ -1,0 +1,112 @@
+//! Which link becomes the machine's network: the one that reaches the server. Pure.
+
+use std::time::Duration;
+
+/// How long a worse link waits for a better one that still may get there.
+pub const GRACE: Duration = Duration::from_secs(2);
+/// When no link has reached the server by then, the best one is used all the same, and probing goes on.
+pub const LIMIT: Duration = Duration::from_secs(8);
+
+/// In the order of preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// The NIC that booted the machine.
+    Boot,
+    Plain,
+    /// A BMC's private link to the host: it answers DHCP quickly and leads nowhere.
+    Bmc,
+}
+
+/// What is known of the way to the server over one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It has no address yet.
+    NoAddress,
+    /// It is being tried.
+    Trying,
+    /// It accepts connections.
+    Open,
+    /// Its host answers, but nobody listens yet.
+    Refused,
+    Silent,
+    /// No server is known to try.
+    NotAsked,
+}
+
+/// A link with carrier.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    pub rank: Rank,
+    pub reach: Reach,
+}
+
+impl Candidate {
+    fn is_pending(self) -> bool {
+        matches!(self.reach, Reach::NoAddress | Reach::Trying)
+    }
+
+    fn quality(self) -> u8 {
+        match self.reach {
+            Reach::Open => 0,
+            Reach::NotAsked => 1,
+            Reach::Refused => 2,
+            Reach::Silent | Reach::Trying => 3,
+            Reach::NoAddress => 4,
+        }
+    }
+}
+
+/// The index of the link to use now, `waited` after the first of them got an address; `None`: wait on.
+pub fn choose(candidates: &[Candidate], waited: Duration) -> Option<usize> {
+    let addressed = candidates.iter().enumerate().filter(|(_, candidate)| candidate.reach != Reach::NoAddress);
+    let (index, best) = addressed.min_by_key(|(_, candidate)| (candidate.quality(), candidate.rank))?;
+    let worth_waiting_for = |other: &&Candidate| match best.reach {
+        Reach::Open | Reach::NotAsked => other.rank < best.rank,
+        _ => true, // any link that may still reach the server is better
+    };
+    let hope = candidates.iter().filter(|other| other.is_pending()).any(|other| worth_waiting_for(&other));
+    let limit = match best.reach {
+        Reach::Open | Reach::NotAsked | Reach::Refused => GRACE,
+        _ => LIMIT,
+    };
+    (!hope || waited >= limit).then_some(index)
+}
+
+/// How long to wait before asking [`choose`] again when nothing else happens.
+pub fn next(waited: Duration) -> Option<Duration> {
+    [GRACE, LIMIT].into_iter().find(|limit| waited < *limit).map(|limit| limit - waited)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Rank::{Bmc, Boot, Plain};
+    use Reach::{NoAddress, NotAsked, Open, Refused, Silent, Trying};
+
+    #[test]
+    fn the_link_that_reaches_the_server_wins() {
+        let soon = Duration::from_millis(10);
+        for (case, links, waited, expected) in [
+            ("nobody has an address", vec![(Plain, NoAddress)], LIMIT, None),
+            ("the only link", vec![(Plain, Open)], soon, Some(0)),
+            ("the only link is being tried", vec![(Plain, Trying)], soon, None),
+            ("the only link, server not up yet", vec![(Plain, Refused)], soon, Some(0)),
+            ("the only link, server silent", vec![(Plain, Silent)], soon, Some(0)),
+            ("the one that reaches it", vec![(Plain, Silent), (Plain, Open)], soon, Some(1)),
+            ("even a BMC's, if no other does", vec![(Boot, Silent), (Bmc, Open)], soon, Some(1)),
+            ("no waiting for an equal", vec![(Plain, NoAddress), (Plain, Open)], soon, Some(1)),
+            ("a short wait for the boot NIC", vec![(Boot, NoAddress), (Plain, Open)], soon, None),
+            ("which ends", vec![(Boot, NoAddress), (Plain, Open)], GRACE, Some(1)),
+            ("a BMC waits for anyone", vec![(Plain, Trying), (Bmc, Open)], soon, None),
+            ("a refusal waits for better", vec![(Plain, Refused), (Plain, NoAddress)], soon, None),
+            ("but not long", vec![(Plain, Refused), (Plain, NoAddress)], GRACE, Some(0)),
+            ("a silent one waits longer", vec![(Plain, Silent), (Plain, NoAddress)], GRACE, None),
+            ("and is the last resort", vec![(Plain, Silent), (Plain, NoAddress)], LIMIT, Some(0)),
+            ("nothing to ask: by preference", vec![(Plain, NotAsked), (Boot, NotAsked)], soon, Some(1)),
+            ("nothing to ask: a short wait", vec![(Plain, NotAsked), (Boot, NoAddress)], soon, None),
+        ] {
+            let candidates: Vec<Candidate> = links.iter().map(|&(rank, reach)| Candidate { rank, reach }).collect();
+            assert_eq!(choose(&candidates, waited), expected, "{case}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Each message as an independent implementation reads it.
+
+use super::*;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
+
+/// What an independent implementation reads in our bytes.
+fn decoded(message: Message) -> RouteNetlinkMessage {
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&message.finish(7)).unwrap();
+    assert_eq!(message.header.sequence_number, 7);
+    match message.payload {
+        NetlinkPayload::InnerMessage(inner) => inner,
+        other => panic!("{other:?}"),
+    }
+}
+
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+#[test]
+fn a_link_is_set_up_and_nothing_else_of_it_changes() {
+    let RouteNetlinkMessage::NewLink(link) = decoded(link_up(3)) else { panic!() };
+    assert_eq!((link.header.index, link.header.flags, link.header.change_mask), (3, LinkFlags::Up, LinkFlags::Up));
+    assert_eq!(link.attributes, []);
+}
+
+#[test]
+fn a_vlan_names_its_parent_and_its_id() {
+    let RouteNetlinkMessage::NewLink(link) = decoded(vlan("eth0.100", 3, 100)) else { panic!() };
+    assert!(link.attributes.contains(&LinkAttribute::IfName("eth0.100".to_owned())));
+    assert!(link.attributes.contains(&LinkAttribute::Link(3)));
+    let info = vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(100)]))];
+    assert!(link.attributes.contains(&LinkAttribute::LinkInfo(info)), "{link:?}");
+}
+
+#[test]
+fn an_address_carries_its_broadcast_and_its_lifetime() {
+    let RouteNetlinkMessage::NewAddress(address) = decoded(new_address(3, ADDRESS, 24, Some(600))) else { panic!() };
+    assert_eq!((address.header.index, address.header.prefix_len), (3, 24));
+    assert!(address.attributes.contains(&AddressAttribute::Local(ADDRESS)));
+    assert!(address.attributes.contains(&AddressAttribute::Broadcast(Ipv4Addr::new(10, 0, 2, 255))));
+    let lifetime = address.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::CacheInfo(info) => Some((info.ifa_valid, info.ifa_preferred)),
+        _ => None,
+    });
+    assert_eq!(lifetime, Some((600, 600)));
+    let RouteNetlinkMessage::NewAddress(single) = decoded(new_address(3, ADDRESS, 32, None)) else { panic!() };
+    assert!(!single.attributes.iter().any(|attribute| matches!(attribute, AddressAttribute::Broadcast(_))));
+}
+
+#[test]
+fn routes_go_through_a_gateway_or_stay_on_the_link() {
+    let default = Route { destination: Ipv4Addr::UNSPECIFIED.into(), prefix: 0, gateway: Some(GATEWAY.into()) };
+    let RouteNetlinkMessage::NewRoute(route) = decoded(new_route(3, default, false, 100)) else { panic!() };
+    assert_eq!((route.header.scope, route.header.protocol), (RouteScope::Universe, RouteProtocol::Dhcp));
+    assert_eq!(
+        route.attributes,
+        [RouteAttribute::Gateway(RouteAddress::Inet(GATEWAY)), RouteAttribute::Oif(3), RouteAttribute::Priority(100)]
+    );
+
+    let link = Route { destination: Ipv4Addr::new(192, 168, 0, 0).into(), prefix: 16, gateway: None };
+    let RouteNetlinkMessage::NewRoute(route) = decoded(new_route(3, link, true, 100)) else { panic!() };
+    assert_eq!((route.header.scope, route.header.destination_prefix_length), (RouteScope::Link, 16));
+    assert_eq!(route.attributes.len(), 3);
+}
+
+#[test]
+fn only_the_answer_to_our_request_counts() {
+    let answer = |kind: u16, sequence: u32, code: i32| {
+        let mut bytes = Message::new(kind, 0, &code.to_ne_bytes()).finish(sequence);
+        bytes.extend([0; 16]);
+        bytes
+    };
+    assert_eq!(acknowledged(&answer(ERROR, 7, 0), 7), Some(0));
+    assert_eq!(acknowledged(&answer(ERROR, 7, -17), 7), Some(-17));
+    assert_eq!(acknowledged(&answer(ERROR, 6, 0), 7), None);
+    assert_eq!(acknowledged(&answer(16, 7, 0), 7), None);
+    assert_eq!(acknowledged(&[0; 11], 7), None);
+}

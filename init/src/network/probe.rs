@@ -1,0 +1,97 @@
+//! Whether a link leads to the server: a TCP connection from its address, over it and no other.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use cmdline::Arguments;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt::{BindToDevice, SocketError};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, connect, getsockopt, setsockopt, socket,
+};
+
+use super::choice::Reach;
+
+/// A second packet is sent after one second, a third after three.
+const LIMIT: Duration = Duration::from_millis(3500);
+/// Any port tells whether a host answers; this one is boots'.
+const BOOTS: u16 = 7080;
+
+pub struct Probe {
+    socket: OwnedFd,
+    pub until: Instant,
+}
+
+/// The server as far as an address is known before there is any name server.
+pub fn target(arguments: &Arguments) -> Option<SocketAddr> {
+    let authority = arguments.grpc_authority.as_ref().and_then(|authority| authority.parse().ok());
+    let syslog = || Some(SocketAddr::new(arguments.syslog_host.as_ref()?.parse().ok()?, BOOTS));
+    authority.or_else(syslog)
+}
+
+impl Probe {
+    pub fn start(link: &str, source: IpAddr, target: SocketAddr, now: Instant) -> io::Result<Self> {
+        let family = if target.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+        setsockopt(&socket, BindToDevice, &link.into())?;
+        match (source, target) {
+            (IpAddr::V4(source), SocketAddr::V4(target)) => {
+                begin(&socket, &SockaddrIn::from(SocketAddrV4::new(source, 0)), &SockaddrIn::from(target))?;
+            }
+            (IpAddr::V6(source), SocketAddr::V6(target)) => {
+                begin(&socket, &SockaddrIn6::from(SocketAddrV6::new(source, 0, 0, 0)), &SockaddrIn6::from(target))?;
+            }
+            _ => return Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
+        Ok(Self { socket, until: now + LIMIT })
+    }
+
+    pub fn result(&self, now: Instant) -> Reach {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(1..) => match getsockopt(&self.socket, SocketError).map(Errno::from_raw) {
+                Ok(Errno::UnknownErrno) => Reach::Open, // 0
+                Ok(Errno::ECONNREFUSED) => Reach::Refused,
+                _ => Reach::Silent,
+            },
+            _ if now >= self.until => Reach::Silent,
+            _ => Reach::Trying,
+        }
+    }
+}
+
+impl AsFd for Probe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn begin(socket: &OwnedFd, source: &dyn SockaddrLike, target: &dyn SockaddrLike) -> io::Result<()> {
+    bind(socket.as_raw_fd(), source)?;
+    match connect(socket.as_raw_fd(), target) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_is_an_address_on_the_command_line() {
+        for (line, expected) in [
+            ("grpc_authority=10.0.0.1:42113 syslog_host=10.0.0.2", Some("10.0.0.1:42113")),
+            ("grpc_authority=[fd00::1]:42113", Some("[fd00::1]:42113")),
+            ("grpc_authority=tink.lab:42113 syslog_host=10.0.0.2", Some("10.0.0.2:7080")),
+            ("grpc_authority=tink.lab:42113", None),
+        ] {
+            let found = target(&Arguments::parse(line).arguments).map(|target| target.to_string());
+            assert_eq!(found.as_deref(), expected, "{line}");
+        }
+    }
+}

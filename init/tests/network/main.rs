@@ -1,0 +1,159 @@
+//! The network client against real DHCP servers, routers and time servers, in network namespaces.
+//!
+//! `cargo test -p init --test network [NAME]`. Each scenario is a child of this program below `unshare`; the client is
+//! a child of that. Needs root, `ip`, `unshare`, `setpriv` and `dnsmasq`; without them it says so and passes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::zombie_processes)] // each scenario is a PID namespace: what runs in it ends with it
+
+mod peers;
+
+use std::process::{Command, ExitCode};
+
+use peers::{Client, Peer};
+
+const SCENARIOS: &[(&str, fn())] = &[
+    ("one link", one_link),
+    ("only one of three links reaches the server", only_one_reaches),
+    ("the NIC that booted is preferred", boot_nic_preferred),
+    ("a wrong server on the segment does not win", wrong_server),
+    ("a server that is not up yet", server_not_up),
+    ("a static address", static_address),
+    ("the winner loses its cable", winner_dies),
+    ("time from the server that DHCP names", time_from_ntp),
+    ("renewal keeps address and routes", renewal),
+];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["client", line] => peers::client(line),
+        ["time-server", ahead] => peers::time_server(ahead.parse().unwrap()),
+        ["scenario", name] => {
+            peers::prepare();
+            SCENARIOS.iter().find(|(known, _)| *known == name).unwrap().1();
+            ExitCode::SUCCESS
+        }
+        ref others => run(others.iter().find(|word| !word.starts_with('-')).copied().unwrap_or("")),
+    }
+}
+
+fn run(wanted: &str) -> ExitCode {
+    if let Some(missing) = peers::missing() {
+        println!("skipped: {missing}");
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = 0;
+    for (name, _) in SCENARIOS.iter().filter(|(name, _)| name.contains(wanted)) {
+        let mut command = Command::new("timeout");
+        command.args(["90", "unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        let output = command.arg(std::env::current_exe().unwrap()).args(["scenario", name]).output().unwrap();
+        let good = output.status.success();
+        println!("{} {name}", if good { "ok    " } else { "FAILED" });
+        if !good || std::env::var_os("SHOW").is_some() {
+            println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        }
+        failed += u8::from(!good);
+    }
+    ExitCode::from(failed)
+}
+
+const TCP_DNS: &str = "grpc_authority=10.0.0.1:53"; // dnsmasq itself listens there
+
+fn one_link() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    peer.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.1 --dhcp-option=15,lab.test");
+    let mut client = Client::start(TCP_DNS);
+    client.says("network na 10.0.0.50/24 gateway 10.0.0.1 dns 10.0.0.1");
+    client.is_ready_as("na");
+    assert!(client.seconds() < 1.0, "nothing to wait for, but {} s", client.seconds());
+    client.file_has("/etc/resolv.conf", "search lab.test\nnameserver 10.0.0.1");
+}
+
+fn only_one_reaches() {
+    let lost = Peer::new("na", "192.168.1.1/24");
+    lost.dhcp("--dhcp-range=192.168.1.50,192.168.1.50 --dhcp-option=3,192.168.1.1");
+    let _dumb = Peer::new("nb", "192.168.2.1/24");
+    let right = Peer::new("nc", "10.0.0.1/24");
+    right.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.1");
+    let mut client = Client::start(TCP_DNS);
+    client.says("network nc 10.0.0.50/24");
+    client.is_ready_as("nc");
+    assert!(!client.addresses("na").contains("192.168.1.50"), "the loser gives its address back");
+}
+
+fn boot_nic_preferred() {
+    for name in ["na", "nb"] {
+        Peer::new(name, "10.0.0.1/24").dhcp("--dhcp-range=10.0.0.50,10.0.0.60 --dhcp-option=3,10.0.0.1");
+    }
+    let mut client = Client::start(&format!("{TCP_DNS} hw_addr={}", peers::mac("nb")));
+    client.says("network nb 10.0.0.");
+    assert!(client.seconds() < 1.0);
+}
+
+fn wrong_server() {
+    let [right, wrong] = Peer::segment("na", [("right", "192.168.7.1/24"), ("wrong", "10.0.0.66/24")]);
+    wrong.dhcp("--dhcp-range=10.0.0.150,10.0.0.150 --dhcp-option=3,10.0.0.66");
+    let mut client = Client::start("grpc_authority=192.168.7.1:53");
+    wrong.says("DHCPDISCOVER");
+    right.dhcp("--dhcp-range=192.168.7.50,192.168.7.50 --dhcp-option=3,192.168.7.1");
+    client.says("the address 10.0.0.150 from DHCP server 10.0.0.66 does not lead to 192.168.7.1");
+    client.says("network na 192.168.7.50/24 gateway 192.168.7.1");
+    assert!(!client.addresses("na").contains("10.0.0.150"));
+}
+
+fn server_not_up() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    peer.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.1");
+    let mut client = Client::start("grpc_authority=10.0.0.1:42113");
+    client.says("network na 10.0.0.50/24");
+    assert!(client.seconds() < 1.0, "a refusal is an answer");
+}
+
+fn static_address() {
+    let _peer = Peer::new("na", "10.0.0.1/24");
+    let mac = peers::mac("na").replace(':', "-");
+    for line in [
+        format!("ipam={mac}::10.0.0.5:255.255.255.0:10.0.0.1:node1:10.0.0.2::"),
+        "ip=10.0.0.5::10.0.0.1:24:node1:na:none:10.0.0.2".to_owned(),
+    ] {
+        let mut client = Client::start(&line);
+        client.says("network na 10.0.0.5/24 gateway 10.0.0.1 dns 10.0.0.2");
+        client.is_ready_as("na");
+    }
+}
+
+fn winner_dies() {
+    let first = Peer::new("na", "10.0.0.1/24");
+    first.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.1");
+    let mut client = Client::start(TCP_DNS);
+    client.says("network na 10.0.0.50/24");
+    let second = Peer::new("nb", "10.0.0.1/24");
+    second.dhcp("--dhcp-range=10.0.0.70,10.0.0.70 --dhcp-option=3,10.0.0.1");
+    first.ip("link set na down");
+    client.says("has had no carrier for too long");
+    client.says("network nb 10.0.0.70/24");
+}
+
+fn time_from_ntp() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    peer.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=42,10.0.0.1");
+    peer.time(40_000_000);
+    let mut client = Client::start(TCP_DNS);
+    // It may not touch this host's clock.
+    client.says("clock: cannot be set from ntp 10.0.0.1");
+    client.is_ready_as("na");
+    assert!(client.seconds() < 1.5, "ready with the answer, without waiting for the limit");
+}
+
+fn renewal() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    peer.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.1");
+    let mut client = Client::start(TCP_DNS);
+    client.says("network na 10.0.0.50/24");
+    peer.ip("link set na down");
+    client.sees(|| !peers::carrier("na"));
+    peer.ip("link set na up");
+    peer.says_times("DHCPACK(na) 10.0.0.50", 2); // a cable that came back asks at once
+    assert!(client.addresses("na").contains("10.0.0.50"));
+    client.sees(|| peers::sh("ip route").contains("default via 10.0.0.1"));
+}
