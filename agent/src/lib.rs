@@ -11,6 +11,7 @@ mod container;
 mod docker_socket;
 mod execute;
 pub mod exit;
+mod heartbeat;
 mod image;
 mod journal;
 mod leftovers;
@@ -27,6 +28,7 @@ mod sys;
 mod tls;
 mod worker;
 
+pub use heartbeat::FILE as HEARTBEAT;
 pub use report::chain;
 /// How syslog lines look, for PID 1, which sends what is not the agent's.
 pub mod syslog {
@@ -113,7 +115,12 @@ fn serve(settings: &Settings) -> anyhow::Result<u8> {
     };
     // One thread runs everything but unpacking: the machine may have one processor, and each thread costs memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
-    Ok(runtime.block_on(worker.run()).exit_code())
+    Ok(runtime
+        .block_on(async {
+            tokio::spawn(heartbeat::beat());
+            worker.run().await
+        })
+        .exit_code())
 }
 
 #[cfg(test)]

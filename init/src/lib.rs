@@ -20,6 +20,7 @@ pub mod mounts;
 pub mod network;
 pub mod panel;
 pub mod power;
+pub mod power_button;
 pub mod pressure;
 pub mod ready;
 pub mod rootfs;
@@ -32,6 +33,7 @@ pub mod status;
 pub mod supervise;
 mod sys;
 pub mod syslog;
+pub mod watchdog;
 pub mod zram;
 
 /// Why a step failed; the step's name is put in front of it.

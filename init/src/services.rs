@@ -1,7 +1,7 @@
 //! The table of PID 1's child services. A new one is a row here and a function `run(&Facts, Ready)` in its own file.
 
 use crate::service::{Restart, Service, Start};
-use crate::{cgroups, devices, network, pressure, screen, spawn, syslog, zram};
+use crate::{cgroups, devices, network, power_button, pressure, screen, spawn, syslog, watchdog, zram};
 
 pub const DEVICES: &str = "devices";
 pub const NETWORK: &str = "network client";
@@ -55,6 +55,24 @@ pub const TABLE: &[Service] = &[
         restart: Restart::Always,
         cgroup: None,
         after: Some(NETWORK), // nothing takes much before
+        ready: None,
+    },
+    Service {
+        name: "power button",
+        process: c"button",
+        start: Start::Forked(power_button::run),
+        restart: Restart::Always,
+        cgroup: None,
+        after: None,
+        ready: None,
+    },
+    Service {
+        name: "watchdog",
+        process: c"watchdog",
+        start: Start::Forked(watchdog::run),
+        restart: Restart::UntilDone,
+        cgroup: None,
+        after: None,
         ready: None,
     },
     Service {
