@@ -31,6 +31,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ca-certificates", "the ramdisk's CA bundle"),
     ("cpio", "tests: a second reader of our archives"),
     ("skopeo", "tests: a second reader of our images"),
+    ("umoci", "tests: builds images for the agent's conformance"),
+    ("crun", "tests: the runtime the agent is compared with"),
     ("tftp-hpa", "tests: a TFTP client"),
     ("g++", "fuzz targets: libFuzzer"),
 ];

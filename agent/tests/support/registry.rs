@@ -93,6 +93,22 @@ impl Registry {
         format!("{}/{name}:latest", self.address)
     }
 
+    /// Adds the image that skopeo copied to a folder (`dir:`), as it is, and returns its reference.
+    pub fn folder(&self, name: &str, folder: &std::path::Path) -> String {
+        let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
+        let parsed: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let media = parsed["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json").to_owned();
+        let mut inner = self.inner.lock().unwrap();
+        for blob in std::iter::once(&parsed["config"]).chain(parsed["layers"].as_array().unwrap()) {
+            let digest = blob["digest"].as_str().unwrap();
+            let bytes = std::fs::read(folder.join(digest.trim_start_matches("sha256:"))).unwrap();
+            inner.content.insert(format!("/v2/{name}/blobs/{digest}"), ("application/octet-stream".into(), bytes));
+        }
+        inner.content.insert(format!("/v2/{name}/manifests/{}", digest(&manifest)), (media.clone(), manifest.clone()));
+        inner.content.insert(format!("/v2/{name}/manifests/latest"), (media, manifest));
+        format!("{}/{name}:latest", self.address)
+    }
+
     pub fn trouble(&self, path_end: &str, troubles: &[Trouble]) {
         self.inner.lock().unwrap().troubles.insert(path_end.to_owned(), troubles.to_vec());
     }
