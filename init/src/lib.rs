@@ -1,6 +1,6 @@
 //! PID 1 of the machine being installed: mounts, drivers, network, supervision of the agent, power.
 //!
-//! Synchronous and single-threaded. Nothing here panics, and if something did, [`fatal`] would have the last word
+//! Synchronous; PID 1 itself has a single thread. Nothing here panics, and if something did, [`fatal`] would have the last word
 //! instead of the kernel. What takes bytes from the network runs in a process of its own ([`network`]).
 
 pub mod agent_env;

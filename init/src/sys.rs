@@ -10,7 +10,8 @@ use nix::unistd::{ForkResult, Pid};
 /// `None` in the child. The child is a copy of this process and may do anything, provided that there is one thread.
 pub fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: fork(2) is unsafe in a process with several threads, whose locks the child would inherit in whatever
-    // state. PID 1 starts no thread (nothing in this crate calls thread::spawn), so no lock is held elsewhere.
+    // state. PID 1 starts no thread, so no lock is held elsewhere; the service
+    // that does (`devices`) is a child that never comes here.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Some(child)),
         ForkResult::Child => Ok(None),

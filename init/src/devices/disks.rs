@@ -34,6 +34,7 @@ pub struct Disks {
 
 impl Disks {
     pub fn new() -> Self {
+        prune(&Path::new(DEV).join("disk"));
         let watches = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
         let watches = watches
             .inspect_err(|error| log::warn!("new file systems get their names in /dev/disk only with the next boot: {error}"));
@@ -155,6 +156,16 @@ fn point(link: &Path, device: &str) -> Result<(), PathError> {
     made.and_then(|()| fs::rename(&new, link)).map_err(PathError::new("cannot make", link))
 }
 
+/// Names that an earlier run of this service left for devices that went while nobody looked.
+fn prune(root: &Path) {
+    let folder = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    for link in folder(root).flat_map(|kind| folder(&kind)).filter(|link| !link.exists()) {
+        if let Err(error) = remove(&link) {
+            log::warn!("{error}");
+        }
+    }
+}
+
 fn beside(link: &Path) -> PathBuf {
     link.with_file_name(".new")
 }
@@ -174,6 +185,17 @@ fn remove(link: &Path) -> Result<(), PathError> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_of_devices_that_are_gone_are_pruned() {
+        let dev = tempfile::tempdir().unwrap();
+        fs::write(dev.path().join("sda"), "").unwrap();
+        for (link, device) in [("disk/by-id/a", "sda"), ("disk/by-uuid/b", "gone")] {
+            point(&dev.path().join(link), device).unwrap();
+        }
+        prune(&dev.path().join("disk"));
+        assert!(dev.path().join("disk/by-id/a").exists() && !dev.path().join("disk/by-uuid").exists());
+    }
 
     #[test]
     fn links_are_made_turned_and_removed_with_their_folder() {

@@ -12,6 +12,7 @@ use devices::catalogue::Catalogue;
 use devices::module::ModuleName;
 use devices::plan::{Rank, Schedule};
 use devices::policy::{Policy, requested};
+use rustix::io::Errno;
 
 use super::jobs::{Job, Jobs};
 use super::orphans;
@@ -115,6 +116,7 @@ impl Drivers {
         self.running.retain(|running| running.name != *name);
         match result {
             Ok(()) => self.loaded += 1,
+            Err(error @ ModuleError::Refused(Errno::NODEV)) => log::debug!("module {name}: {error}"), // it had a look
             Err(error) => {
                 self.failed += 1;
                 log::warn!("module {name}: {error}");
