@@ -18,30 +18,7 @@ use crate::{artifacts, prepare};
 
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The words that make the metal kit.
-const METAL: &[&str] = &[
-    "--module",
-    "e1000",
-    "--module",
-    "e1000e",
-    "--module",
-    "igb",
-    "--module",
-    "8139cp",
-    "--module",
-    "8139too",
-    "--module",
-    "vmxnet3",
-    "--module",
-    "cdc_ether",
-    "--module",
-    "xhci_pci",
-    "--module",
-    "usb_storage",
-    "--module",
-    "ahci",
-    "--module",
-    "nvme",
-];
+const METAL: &[&str] = &["--profile", "metal"];
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
