@@ -13,6 +13,7 @@ const BOOT: &[Step] = &[
     must("mount pseudo-filesystems", mounts::pseudo),
     must("read kernel arguments", settings::read), // from here on `panic=` is known
     must("check ramdisk", manifest::check),
+    may("mount EFI variables", mounts::efi_variables), // may need a module, and the check wants to see every file
     may("write /etc and /dev links", files::write),
     may("set kernel and process limits", kernel::tune),
     may("set clock", clock::not_before_build),

@@ -42,7 +42,6 @@ const PSEUDO: &[Mount] = &[
     need("cgroup2", cgroups::ROOT, SAFE, ""),
     want("mqueue", "/dev/mqueue", SAFE, ""),
     want("securityfs", "/sys/kernel/security", SAFE, ""),
-    want("efivarfs", EFI, SAFE, ""),
 ];
 
 pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
@@ -55,6 +54,14 @@ pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
     console::lift_rate_limit();
     fs::create_dir_all("/worker").map_err(PathError::new("cannot make", "/worker"))?;
     cgroups::make()
+}
+
+/// After the ramdisk was checked: where efivarfs is a module, the kernel has it loaded, and a loaded module's file is gone.
+pub fn efi_variables(_: &mut Boot) -> Result<(), StepError> {
+    if Path::new(EFI).exists() {
+        attach(&want("efivarfs", EFI, SAFE, ""), "")?;
+    }
+    Ok(())
 }
 
 /// `/run` with an explicit size: a tmpfs takes half of the memory by default, and images need more of a small machine.
