@@ -88,7 +88,10 @@ impl Tree {
             return Ok(());
         }
         let file = self.root.join(path);
-        insert(&file, &policy.parameters(name))?;
+        match insert(&file, &policy.parameters(name)) {
+            Err(ModuleError::Missing(_)) if is_loaded(name) => return Ok(()), // somebody else has just finished
+            result => result?,
+        }
         if let Err(error) = fs::remove_file(&file)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -98,9 +101,17 @@ impl Tree {
     }
 }
 
-/// Built-in modules with parameters are listed there too, which is just as well.
+/// Whether it is at work. One that somebody else is loading just now is not: whoever needs it has to wait, which the
+/// kernel lets a second attempt do. Built-in modules with parameters are listed too, without a state.
 pub fn is_loaded(name: &ModuleName) -> bool {
-    Path::new(LOADED).join(name.as_str()).exists()
+    is_live(&Path::new(LOADED).join(name.as_str()))
+}
+
+fn is_live(module: &Path) -> bool {
+    match fs::read_to_string(module.join("initstate")) {
+        Ok(state) => state.trim() == "live",
+        Err(_) => module.join("parameters").exists(),
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +185,19 @@ mod tests {
         assert_eq!(tree.lists().dep, ["a.ko:\n", "b.ko:\n"]);
         assert_eq!(tree.lists().alias, Vec::<String>::new());
         assert_eq!(tree.always(), ["overlay", "loop"]);
+    }
+
+    #[test]
+    fn a_module_that_is_still_starting_is_not_loaded() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, state) in [("overlay", "live\n"), ("zram", "coming\n"), ("old", "going\n")] {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join("initstate"), state).unwrap();
+        }
+        fs::create_dir_all(root.path().join("builtin/parameters")).unwrap();
+        let live = |name: &str| is_live(&root.path().join(name));
+        assert!(live("overlay") && live("builtin"));
+        assert!(!live("zram") && !live("old") && !live("none"));
     }
 
     #[test]
