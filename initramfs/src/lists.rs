@@ -31,6 +31,10 @@ impl Lists {
     }
 }
 
+/// Softdeps that the kernel's files lack. cdc_subset takes any interface of a USB network gadget that is free, with an
+/// address made up: the drivers that go by the class, and ask the device for its address, come first.
+const SOFTDEPS: &[(&str, &str)] = &[("cdc_subset", "pre: cdc_ether rndis_host")];
+
 /// The lists of `modules`; what they need may also be in `others` (a pack's modules stand on the base's).
 pub fn of(modules: &[Listed<'_>], others: &[Listed<'_>]) -> Lists {
     let all: Vec<Listed<'_>> = others.iter().chain(modules).copied().collect();
@@ -47,7 +51,8 @@ pub fn of(modules: &[Listed<'_>], others: &[Listed<'_>]) -> Lists {
         for pattern in &module.info.aliases {
             let _ = writeln!(lists.alias, "alias {pattern} {name}");
         }
-        for softdep in &module.info.softdeps {
+        let more = SOFTDEPS.iter().filter(|(module, _)| *module == name.as_str()).map(|(_, softdep)| *softdep);
+        for softdep in module.info.softdeps.iter().map(String::as_str).chain(more) {
             let _ = writeln!(lists.softdep, "softdep {name} {softdep}");
         }
         if !module.info.firmware.is_empty() {

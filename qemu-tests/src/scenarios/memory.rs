@@ -48,5 +48,8 @@ pub fn full_tmpfs(scene: &Scene) -> Result<()> {
     let message = workflow.message("fill");
     let said = ["NonZeroExit: exit code 28", "OOMKilled", "NoSpace"].iter().any(|reason| message.contains(reason));
     ensure!(said, "the server was not told why, but {message:?}");
-    ready.still_works("afterwards")
+    ready.still_works("afterwards")?;
+    let swap = ready.machine.serial.all("thimble: compressed memory: .* of swap")?;
+    ensure!(!swap.is_empty(), "a machine of 128 MiB works without compressed memory");
+    Ok(())
 }
