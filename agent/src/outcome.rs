@@ -75,6 +75,15 @@ impl Reason {
         })
     }
 
+    /// Whether another attempt could end differently.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::ImagePull(_) | Self::NetLost(_) | Self::DigestMismatch(_) | Self::Timeout { .. } => true,
+            Self::NonZeroExit { .. } | Self::OomKilled { .. } | Self::Said { .. } => true,
+            Self::ImageNotFound(_) | Self::NoSpace { .. } | Self::CouldNotStart(_) | Self::Policy(_) => false,
+        }
+    }
+
     fn what(&self) -> String {
         match self {
             Self::ImagePull(text) => format!("ImagePull: {text}"),

@@ -35,6 +35,19 @@ pub fn running(agent: &str, action: &Action, start: SystemTime, attempt: u32) ->
     request(agent, action, StateType::Running, message, start, start)
 }
 
+/// An attempt that the template wishes for because the one before failed.
+pub fn running_again(
+    agent: &str,
+    action: &Action,
+    start: SystemTime,
+    attempt: u32,
+    allowed: u32,
+    before: &Reason,
+) -> ActionStatusRequest {
+    let message = clipped(format!("running action, attempt {attempt} of {allowed}: the one before failed: {}", before.text()));
+    request(agent, action, StateType::Running, message, start, start)
+}
+
 pub fn finished(agent: &str, action: &Action, outcome: &Outcome) -> ActionStatusRequest {
     request(agent, action, state(outcome), message(outcome), outcome.start, outcome.stop)
 }

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use crate::action::Action;
 use crate::backoff::{self, Backoff};
+use crate::bundle::Wishes;
 use crate::docker_socket::{self, Deferred};
 use crate::journal::{self, Entry, Journal};
 use crate::outcome::{Outcome, Reason};
@@ -36,6 +37,8 @@ pub struct Worker<E> {
 
 /// The server holds our question while it has no work; after this long we say that we wait.
 const QUIET: Duration = Duration::from_secs(2);
+/// Before an action is tried again for the first time.
+const RETRY: Duration = Duration::from_secs(1);
 /// While there is no server, ask often enough to be back within a second of it.
 const RECONNECT: Duration = Duration::from_millis(500);
 
@@ -120,12 +123,34 @@ impl<E: Execute> Worker<E> {
         }
         self.power.forget();
         self.journal.write(Entry::Running { action: action.clone(), attempt });
-        let outcome = self.execute.execute(action, start).await;
+        let (attempt, outcome) = self.attempts(action, attempt, start).await;
         self.journal.write(Entry::Finished { action: action.clone(), attempt, outcome: outcome.clone() });
         log_outcome(action, &outcome);
         let power = self.conclude(action, &outcome).await;
         pace.backoff.reset();
         power
+    }
+
+    /// Runs the action, and again with growing pauses as often as its template wishes.
+    async fn attempts(&mut self, action: &Action, first: u32, start: SystemTime) -> (u32, Outcome) {
+        let allowed = Wishes::of(&action.environment).map_or(0, |wishes| wishes.retries).saturating_add(1);
+        let mut pauses = Backoff::new(RETRY, self.backoff_max.max(RETRY));
+        let (mut attempt, mut outcome) = (first, self.execute.execute(action, start).await);
+        while let Some(reason) = outcome.failure.as_ref().filter(|reason| reason.may_pass() && attempt < allowed) {
+            log::warn!("{}: attempt {attempt} of {allowed} failed: {}", action.title(), reason.text());
+            sleep(pauses.pause(backoff::random())).await;
+            let start = SystemTime::now();
+            let again = report::running_again(&self.agent, action, start, attempt.saturating_add(1), allowed, reason);
+            if let Err(status) = self.connection.report(again).await {
+                log::warn!("{}: not tried again, because the server did not take RUNNING: {status}", action.title());
+                break;
+            }
+            attempt = attempt.saturating_add(1);
+            self.power.forget();
+            self.journal.write(Entry::Running { action: action.clone(), attempt });
+            outcome = self.execute.execute(action, start).await;
+        }
+        (attempt, outcome)
     }
 
     /// Whether the server accepted RUNNING.

@@ -197,3 +197,26 @@ async fn a_delayed_reboot_through_dockers_socket_is_a_power_step() {
     assert_eq!(lab.server.states().last(), Some(&Success));
     assert!(lab.text().contains("Docker's socket is asked for a reboot"), "{}", lab.text());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_is_tried_again_as_often_as_its_template_wishes() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let retrying = |id: &str, script: &str| ActionResponse {
+        environment: vec!["THIMBLE_RETRIES=2".into()],
+        volumes: vec!["count:/count".into()],
+        ..lab.shell(id, script)
+    };
+    let report = lab.run(retrying("third", "echo x >> /count/third; test $(wc -l < /count/third) = 3")).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+    let report = lab.run(retrying("never", "exit 5")).await;
+    assert!(message(&report).starts_with("NonZeroExit: exit code 5"), "{}", message(&report));
+    let reports = lab.server.shared.script.lock().unwrap().reports.clone();
+    let said: Vec<&str> = reports.iter().map(message).filter(|text| text.contains(", attempt ")).collect();
+    assert_eq!(said.len(), 4, "{said:?}");
+    assert!(
+        said[3].starts_with("running action, attempt 3 of 3: the one before failed: NonZeroExit: exit code 5"),
+        "{}",
+        said[3]
+    );
+}
