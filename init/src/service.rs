@@ -14,6 +14,10 @@ use crate::ready::Ready;
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// So many failures in a row are no accident: from then on it is tried now and then only, so that the console stays
+/// readable and whoever comes to look finds the machine as it is.
+const HOLD_AFTER: u32 = 10;
+const HELD_DELAY: Duration = Duration::from_secs(300);
 /// Who ran this long was healthy; the next failure counts as the first.
 const HEALTHY: Duration = Duration::from_secs(60);
 
@@ -127,12 +131,17 @@ fn by_exit_code(history: &History, code: i32, now: Instant) -> Next {
     }
 }
 
-/// Half a second, doubled with every failure in a row, thirty seconds at most.
+/// Half a second, doubled with every failure in a row, thirty seconds at most until it is held.
 pub fn restart(history: &History, now: Instant) -> Next {
     let was_healthy = now.saturating_duration_since(history.started) >= HEALTHY;
     let failures = if was_healthy { 1 } else { history.failures.saturating_add(1) };
     let doubled = FIRST_DELAY.saturating_mul(2u32.saturating_pow(failures - 1));
-    Next::Restart { after: doubled.min(LONGEST_DELAY), failures }
+    let after = if is_held(failures) { HELD_DELAY } else { doubled.min(LONGEST_DELAY) };
+    Next::Restart { after, failures }
+}
+
+pub fn is_held(failures: u32) -> bool {
+    failures >= HOLD_AFTER
 }
 
 #[cfg(test)]
@@ -179,15 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_in_a_row_waits_twice_as_long_up_to_half_a_minute() {
+    fn each_failure_in_a_row_waits_twice_as_long_up_to_half_a_minute_and_then_is_held() {
         let second = Duration::from_secs(1);
-        let delays = (0..9).map(|failures| match after(second, failures, Exit::Code(1)) {
+        let delays = (0..11).map(|failures| match after(second, failures, Exit::Code(1)) {
             Next::Restart { after, failures } => (failures, after.as_millis()),
             _ => (0, 0),
         });
-        let expected = [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000];
+        let expected = [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000, 300_000, 300_000];
         assert!(delays.eq((1..).zip(expected)));
-        assert_eq!(after(second, u32::MAX, Exit::Code(1)), Next::Restart { after: LONGEST_DELAY, failures: u32::MAX });
+        assert_eq!(after(second, u32::MAX, Exit::Code(1)), Next::Restart { after: HELD_DELAY, failures: u32::MAX });
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rustix::system::{RebootCommand, reboot};
 use crate::boot::Boot;
 use crate::power::{self, Ending};
 use crate::ready::{Heard, Readiness};
-use crate::service::{Exit, Facts, History, Next, Service, restart};
+use crate::service::{Exit, Facts, History, Next, Service, is_held, restart};
 use crate::services::{self, TABLE};
 use crate::{StepError, spawn};
 
@@ -73,7 +73,12 @@ impl Child {
     }
 
     fn retry(&mut self, after: Duration, failures: u32, why: &str) {
-        log::warn!("{} {why}; starting it again in {} s", self.service.name, after.as_secs_f32());
+        let again = format!("{} {why}; starting it again in {} s", self.service.name, after.as_secs_f32());
+        if is_held(failures) {
+            log::error!("{again}, since it has failed {failures} times in a row; ctrl-alt-del restarts the machine");
+        } else {
+            log::warn!("{again}");
+        }
         (self.pid, self.history.failures, self.due) = (None, failures, Some(Instant::now() + after));
     }
 
