@@ -5,6 +5,7 @@
 //! All links with carrier ask at once; the one that reaches the server is used, the others give their addresses back.
 
 mod apply;
+mod autoconf;
 mod bring_up;
 mod choice;
 mod dhcp;
@@ -121,6 +122,7 @@ impl Network {
         let now = Instant::now();
         for index in self.ports.keys().copied().collect::<Vec<_>>() {
             self.serve(index, now)?;
+            self.autoconfigure(index, now)?;
             self.probe(index, now);
         }
         self.decide(now)?;
@@ -185,6 +187,24 @@ impl Network {
             }
         }
         Ok(())
+    }
+
+    /// Takes what routers have given the link, where no DHCPv4 answer is wanted or has come.
+    fn autoconfigure(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
+        let Some(port) = self.ports.get(&index) else { return Ok(()) };
+        let wanted = self.target.is_none_or(|target| target.is_ipv6());
+        if !wanted || port.lease.as_ref().is_some_and(|lease| !lease.by_kernel) {
+            return Ok(());
+        }
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let found = autoconf::lease(&read(autoconf::ADDRESSES), &read(autoconf::ROUTES), index, &port.link.name);
+        match found {
+            Some(lease) if port.lease.as_ref() != Some(&lease) => self.configure(index, lease, now),
+            None if port.lease.is_some() => {
+                port.lease.clone().map_or(Ok(()), |lease| self.act(index, Action::Withdraw(lease), now))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn send(&mut self, index: u32, packet: &dhcpv4::Packet, to: std::net::Ipv4Addr) {

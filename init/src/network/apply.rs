@@ -58,6 +58,9 @@ pub fn names(link: &Link, lease: &Lease) {
 
 /// The routes go with the address.
 pub fn withdraw(netlink: &mut Netlink, link: &Link, lease: &Lease) {
+    if lease.by_kernel {
+        return;
+    }
     if let Err(error) = netlink.remove_address(link.index, lease.address, lease.prefix) {
         log::warn!("cannot remove address {} from {}: {error}", lease.address, link.name);
     }

@@ -15,6 +15,9 @@ use super::{DARK, Network, socket};
 impl Network {
     /// Reads the links afresh, sets them up, and lets those with a carrier ask.
     pub(super) fn look(&mut self) -> Result<(), AddressFailed> {
+        if let Some(bond) = &self.arguments.bond {
+            self.tell_once(format!("bond={bond}: this version makes no bonds; each link is tried alone"));
+        }
         let before = std::mem::replace(&mut self.links, link::scan(Path::new(link::SYSFS), &self.arguments));
         let now = Instant::now();
         for link in self.links.clone() {
@@ -90,6 +93,10 @@ impl Network {
             if let Some(lease) = Lease::from_ip(ip) {
                 return self.fixed(link, rank, lease, now);
             }
+        }
+        if self.target.is_some_and(|target| target.is_ipv6()) {
+            self.ports.insert(link.index, Port::new(link, rank, None)); // an address of the other family leads nowhere
+            return Ok(());
         }
         match socket::open(&link.name) {
             Ok(socket) => {

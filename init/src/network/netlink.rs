@@ -12,7 +12,8 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 const HEADER_LEN: usize = 16;
-const RTMGRP_LINK: u32 = 1;
+/// Links, IPv6 addresses, IPv6 routes: RTMGRP_LINK, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE.
+const GROUPS: u32 = 1 | 0x100 | 0x400;
 const ERROR: u16 = 2; // NLMSG_ERROR, which is the acknowledgement as well
 const IFF_UP: u32 = 1;
 const ETHERNET_VLAN: &[u8] = b"vlan";
@@ -92,7 +93,7 @@ impl Netlink {
 impl LinkEvents {
     pub fn open() -> io::Result<Self> {
         let socket = open(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
         Ok(Self(socket))
     }
 

@@ -20,6 +20,7 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("a static address", static_address),
     ("the winner loses its cable", winner_dies),
     ("time from the server that DHCP names", time_from_ntp),
+    ("an IPv6-only segment", ipv6_only),
     ("renewal keeps address and routes", renewal),
 ];
 
@@ -143,6 +144,14 @@ fn time_from_ntp() {
     client.says("clock: cannot be set from ntp 10.0.0.1");
     client.is_ready_as("na");
     assert!(client.seconds() < 1.5, "ready with the answer, without waiting for the limit");
+}
+
+fn ipv6_only() {
+    let peer = Peer::new("na", "fd00::1/64");
+    peer.dhcp("--dhcp-range=fd00::,ra-only --enable-ra --listen-address=fd00::1");
+    let mut client = Client::start("grpc_authority=[fd00::1]:53");
+    client.says("network na fd00::ff:fe00:61/64 gateway fe80::");
+    client.is_ready_as("na");
 }
 
 fn renewal() {
