@@ -5,12 +5,20 @@ pub mod digest;
 mod fetch;
 mod layer;
 pub mod manifest;
-mod pull;
+pub mod pace;
+pub mod proxy;
+pub mod pull;
 pub mod reference;
+mod registries;
 mod registry;
+mod request;
 pub mod retry;
 pub mod space;
 pub mod store;
 
 pub use pull::{PullError, Puller};
-pub use registry::{Client, RequestError};
+pub use registries::Host;
+pub use registry::Client;
+
+#[cfg(test)]
+mod faults_tests;

@@ -102,7 +102,7 @@ fn serve(settings: &Settings) -> anyhow::Result<u8> {
     std::fs::create_dir_all(folders.containers()).with_context(|| format!("cannot create {STATE}"))?;
     leftovers::remove(&folders.containers());
     let store = Store::open(&folders.images())?;
-    let client = Client::new(settings).context("cannot set up the registry client")?;
+    let client = Client::new(settings, image::pace::Limits::default()).context("cannot set up the registry client")?;
     let puller = Puller::new(client, store, Patience::default(), image::space::free);
     let worker = Worker {
         agent: settings.id.clone(),

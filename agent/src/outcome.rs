@@ -131,12 +131,11 @@ fn signal(exit_code: i32) -> String {
 
 impl From<&PullError> for Reason {
     fn from(error: &PullError) -> Self {
-        use crate::image::RequestError;
         let text = crate::report::chain(error);
         match error {
             PullError::NoSpace { image, source } => Self::no_space(format!("image {image}"), *source),
             PullError::DigestMismatch { .. } => Self::DigestMismatch(text),
-            PullError::Request(RequestError::NotFound { .. }) => Self::ImageNotFound(text),
+            PullError::Request(request) if request.is_not_found() => Self::ImageNotFound(text),
             PullError::NoPlatform { .. } => Self::ImageNotFound(text),
             PullError::Request(request) if request.is_network_lost() => Self::NetLost(text),
             PullError::Store(store) if store.is_full() => Self::no_space(text, NoSpace { needed: 1, free: 0 }),

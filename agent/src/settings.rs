@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::image::proxy::Proxies;
+
 /// Checked settings; nothing in here is raw text that could still be wrong.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -24,6 +26,11 @@ pub struct Settings {
     pub detect_attributes: bool,
     /// PEM bundle trusted in addition to the built-in roots.
     pub ca_file: Option<PathBuf>,
+    /// Mirrors, credentials and certificates of registries.
+    pub registries_file: Option<PathBuf>,
+    /// `REGISTRY=URL[,URL]`, each.
+    pub mirrors: Vec<String>,
+    pub proxies: Proxies,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +78,8 @@ impl std::error::Error for Mistakes {}
 
 const GRPC_PORT: u16 = 42113;
 const SYSLOG_PORT: u16 = 514;
+/// Read if it is there, whatever the settings say.
+const REGISTRIES: &str = "/etc/thimble/registries.json";
 /// A flag, the names in the environment that set the same thing (the last one that is set wins), and whether it takes no value.
 struct Setting {
     flag: &'static str,
@@ -101,6 +110,11 @@ const SETTINGS: &[Setting] = &[
     value("backoff-max-interval", &["AGENT_BACKOFF_MAX_INTERVAL"]),
     switch("attribute-detection", &["AGENT_ATTRIBUTE_DETECTION"]),
     value("ca-file", &["SSL_CERT_FILE"]),
+    value("registries", &["THIMBLE_REGISTRIES"]),
+    value("mirrors", &["THIMBLE_MIRRORS"]),
+    value("http-proxy", &["http_proxy", "HTTP_PROXY"]),
+    value("https-proxy", &["https_proxy", "HTTPS_PROXY"]),
+    value("no-proxy", &["no_proxy", "NO_PROXY"]),
 ];
 
 /// Other spellings of the flags above that Tinkerbell's agent understands.
@@ -180,6 +194,11 @@ impl Settings {
             backoff_max,
             detect_attributes,
             ca_file: raw("ca-file").map(PathBuf::from),
+            registries_file: raw("registries")
+                .map(PathBuf::from)
+                .or_else(|| Some(REGISTRIES.into()).filter(|p: &PathBuf| p.exists())),
+            mirrors: raw("mirrors").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
+            proxies: Proxies { http: raw("http-proxy"), https: raw("https-proxy"), exceptions: raw("no-proxy") },
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 #[derive(Debug, thiserror::Error)]
@@ -27,17 +27,51 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// A missing file is no mistake: the ramdisk may set the variable without having the bundle.
 pub fn extra_certificates(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let Some(path) = file.filter(|p| p.exists()) else { return Ok(Vec::new()) };
+    file.filter(|p| p.exists()).map_or_else(|| Ok(Vec::new()), certificates)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let wrong = |source| TrustError::Pem { path: path.to_owned(), source };
     CertificateDer::pem_file_iter(path).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)
 }
 
+/// Whom a connection trusts beside the built-in roots, and who we are to it.
+#[derive(Default, Clone)]
+pub struct Trust {
+    extra: Vec<CertificateDer<'static>>,
+    identity: Option<(PathBuf, PathBuf)>,
+    unverified: bool,
+}
+
+impl Trust {
+    pub fn extra(extra: Vec<CertificateDer<'static>>) -> Self {
+        Self { extra, ..Self::default() }
+    }
+
+    /// The same with what a host has of its own; here a missing file is a mistake.
+    pub fn for_host(&self, host: &crate::image::Host) -> Result<Self, TrustError> {
+        let mut trust = self.clone();
+        if let Some(path) = &host.ca_file {
+            trust.extra.extend(certificates(path)?);
+        }
+        trust.identity = host.certificate_file.clone().zip(host.key_file.clone());
+        trust.unverified = host.unverified;
+        Ok(trust)
+    }
+}
+
 /// For the registry client. The platform verifier of reqwest would insist on certificate files even for plain HTTP.
-pub fn client_config(file: Option<&Path>) -> Result<ClientConfig, TrustError> {
+pub fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    roots.add_parsable_certificates(extra_certificates(file)?);
+    roots.add_parsable_certificates(trust.extra.iter().cloned());
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    let builder = match trust.unverified {
+        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone::new())),
+        false => builder.with_root_certificates(roots),
+    };
+    let Some((chain, key)) = &trust.identity else { return Ok(builder.with_no_client_auth()) };
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|source| TrustError::Pem { path: key.clone(), source })?;
+    Ok(builder.with_client_auth_cert(certificates(chain)?, private)?)
 }
 
 /// TINKERBELL_INSECURE_TLS: encryption without knowing to whom.

@@ -10,6 +10,7 @@ pub fn agent_env(arguments: &Arguments, mac: Option<HwAddr>) -> Vec<(&'static st
     let flag = |on: Option<bool>| on.map(|on| on.to_string());
     let mac = arguments.hw_addr.or(mac).map(|mac| mac.to_string());
     let registries = (!arguments.insecure_registries.is_empty()).then(|| arguments.insecure_registries.join(","));
+    let mirrors = (!arguments.mirrors.is_empty()).then(|| arguments.mirrors.join(" "));
     let given = [
         ("TINKERBELL_GRPC_AUTHORITY", arguments.grpc_authority.clone()),
         ("WORKER_ID", arguments.worker_id.clone().or(mac)),
@@ -19,6 +20,7 @@ pub fn agent_env(arguments: &Arguments, mac: Option<HwAddr>) -> Vec<(&'static st
         ("REGISTRY_USERNAME", arguments.registry_username.clone()),
         ("REGISTRY_PASSWORD", arguments.registry_password.as_ref().map(|secret| secret.expose().to_owned())),
         ("INSECURE_REGISTRIES", registries),
+        ("THIMBLE_MIRRORS", mirrors),
         ("SYSLOG_HOST", arguments.syslog_host.clone()),
         ("SYSLOG_PORT", arguments.syslog_port.map(|port| port.to_string())),
         ("HTTP_PROXY", arguments.http_proxy.as_ref().map(|proxy| proxy.expose().to_owned())),
@@ -48,7 +50,7 @@ mod tests {
     #[test]
     fn kernel_arguments_arrive_under_tinkerbells_names() {
         let env = env(
-            "worker_id=w1 grpc_authority=10.0.0.1:42113 tinkerbell_tls=0 insecure_registries=a:5000,b registry_password=p HTTP_PROXY=http://x",
+            "worker_id=w1 grpc_authority=10.0.0.1:42113 tinkerbell_tls=0 insecure_registries=a:5000,b thimble.mirror=docker.io=http://m registry_password=p HTTP_PROXY=http://x",
             None,
         );
         for expected in [
@@ -56,6 +58,7 @@ mod tests {
             "TINKERBELL_GRPC_AUTHORITY=10.0.0.1:42113",
             "TINKERBELL_TLS=false",
             "INSECURE_REGISTRIES=a:5000,b",
+            "THIMBLE_MIRRORS=docker.io=http://m",
             "REGISTRY_PASSWORD=p",
             "HTTP_PROXY=http://x",
             "THIMBLE_LOG=kmsg",

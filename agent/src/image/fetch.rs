@@ -11,11 +11,14 @@ use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::manifest::Descriptor;
 use super::reference::Reference;
-use super::registry::{Client, RequestError};
+use super::registry::Client;
+use super::request::RequestError;
 use super::retry::{Patience, Retry};
 
 /// Chunks between the socket and the unpacker; hyper's are at most 400 KB.
 pub const CHUNKS: usize = 2;
+/// Bytes a connection must bring before it breaks for the failure not to count: single bytes could go on for ever.
+const PROGRESS: u64 = 64 << 10;
 
 /// Sends the blob into the channel. Ends early, and well, when nobody listens any more.
 pub async fn feed(
@@ -36,10 +39,10 @@ pub async fn feed(
         if position > 0 && position >= blob.size {
             return Ok(()); // broken after the last byte: there is no rest to ask for, and the digest judges
         }
-        if position > before {
+        if position >= before + PROGRESS {
             retry.progress();
         }
-        let Some(pause) = retry.after(error.hope(), Instant::now()) else { return Err(error) };
+        let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };
         log::warn!("{}; again in {} ms from byte {position} of {}", crate::report::chain(&error), pause.as_millis(), blob.size);
         tokio::time::sleep(pause).await;
     }
@@ -52,10 +55,10 @@ async fn once(
     position: &mut u64,
     into: &Sender<Bytes>,
 ) -> Result<(), RequestError> {
-    let mut response = client.blob(image, &blob.digest.to_string(), *position).await?;
+    let mut answer = client.blob(image, &blob.digest.to_string(), *position).await?;
     // A registry without ranges sends everything again: what we have already is passed over.
-    let mut skip = if starts_at(&response, *position) { 0 } else { *position };
-    while let Some(mut chunk) = response.chunk().await.map_err(|source| broken(image, source))? {
+    let mut skip = if starts_at(&answer.response, *position) { 0 } else { *position };
+    while let Some(mut chunk) = answer.chunk("a layer").await? {
         let old = skip.min(chunk.len() as u64);
         chunk.advance(usize::try_from(old).unwrap_or(chunk.len()));
         skip -= old;
@@ -77,10 +80,6 @@ fn starts_at(response: &Response, position: u64) -> bool {
     let range = response.headers().get(reqwest::header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
     let told = range.and_then(|r| r.strip_prefix("bytes ")).and_then(|r| r.split('-').next()).and_then(|s| s.parse().ok());
     response.status() == StatusCode::PARTIAL_CONTENT && told.is_none_or(|start: u64| start == position)
-}
-
-fn broken(image: &Reference, source: reqwest::Error) -> RequestError {
-    RequestError::Unreachable { registry: image.registry.clone(), source: source.without_url() }
 }
 
 /// The unpacker's end of the channel.

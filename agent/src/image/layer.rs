@@ -93,10 +93,13 @@ impl<R: Read> Read for Hashing<R> {
 
 /// The bytes decide, not the media type: both are written by hand in places.
 fn decoder<'a>(mut stream: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let head = stream.fill_buf()?;
+    // The first bytes may come one by one.
+    let mut first = [0; 4];
+    let head = fill(&mut stream, &mut first)?.to_vec();
+    let stream = io::Cursor::new(head.clone()).chain(stream);
     if head.starts_with(&[0x1f, 0x8b]) {
         Ok(Box::new(flate2::bufread::MultiGzDecoder::new(stream)))
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
+    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || matches!(head.as_slice(), [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(stream)?;
         decoder.window_log_max(ZSTD_WINDOW_LOG)?;
         Ok(Box::new(decoder))

@@ -11,7 +11,8 @@ use super::fetch::{self, Chunks};
 use super::layer::{self, LayerError};
 use super::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Machine};
 use super::reference::{BadReference, Reference, Version};
-use super::registry::{Client, RequestError};
+use super::registry::Client;
+use super::request::RequestError;
 use super::retry::{Patience, Retry};
 use super::space::{self, NoSpace};
 use super::store::{Image, Partial, Store, StoreError};
@@ -80,21 +81,30 @@ impl Puller {
         // A copy at hand is reason enough not to wait for a registry that is away.
         let absence = if self.known.contains_key(text) { Duration::ZERO } else { self.patience.absence };
         let patience = Patience { absence, ..self.patience.clone() };
-        let (digest, config, layers) = match self.resolve(&image, &patience).await {
-            Ok(resolved) => resolved,
+        let (digest, pulled) = match self.attempt(&image, &patience).await {
+            Err(error @ PullError::DigestMismatch { .. }) if self.client.distrust_mirrors(&image) => {
+                log::warn!("{}; asking {} itself", crate::report::chain(&error), image.registry);
+                self.attempt(&image, &patience).await
+            }
             Err(error) => return self.fall_back(text, error),
-        };
-        let pulled = match self.store.get(&digest) {
-            Some(stored) => stored,
-            None => self.fetch(&image, &digest, &config, &layers).await?,
-        };
+            pulled => pulled,
+        }?;
         self.known.insert(text.to_owned(), digest);
         Ok(pulled)
     }
 
+    async fn attempt(&self, image: &Reference, patience: &Patience) -> Result<(Digest, Image), PullError> {
+        let (digest, config, layers) = self.resolve(image, patience).await?;
+        let pulled = match self.store.get(&digest) {
+            Some(stored) => stored,
+            None => self.fetch(image, &digest, &config, &layers).await?,
+        };
+        Ok((digest, pulled))
+    }
+
     /// A registry that is gone does not stop an image we have, as in Tinkerbell's agent; a registry that answers does.
     fn fall_back(&self, text: &str, error: PullError) -> Result<Image, PullError> {
-        let gone = matches!(error, PullError::Request(RequestError::Unreachable { .. } | RequestError::Status { .. }));
+        let gone = matches!(&error, PullError::Request(request) if request.is_gone());
         match self.known.get(text).filter(|_| gone).and_then(|digest| self.store.get(digest)) {
             Some(stored) => {
                 log::warn!("{}: going on with the copy of {text} pulled before", crate::report::chain(&error));
@@ -156,7 +166,7 @@ impl Puller {
                 Ok(document) => return Ok(document),
                 Err(error) => error,
             };
-            let Some(pause) = retry.after(error.hope(), Instant::now()) else { return Err(error) };
+            let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };
             log::warn!("{}; again in {} ms", crate::report::chain(&error), pause.as_millis());
             tokio::time::sleep(pause).await;
         }
@@ -253,4 +263,4 @@ impl Puller {
 
 #[cfg(test)]
 #[path = "pull_tests.rs"]
-mod tests;
+pub mod tests;

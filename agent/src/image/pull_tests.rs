@@ -7,20 +7,26 @@ use std::time::Duration;
 
 use super::*;
 use crate::fake_registry::{GZIP, Registry, TAR, Trouble, ZSTD, digest, gzip, tar, zstd};
+use crate::image::pace::Limits;
 use crate::outcome::Reason;
 use crate::settings::Settings;
 
-const CONFIG: &str = r#"{"config":{"Cmd":["/a"]}}"#;
+pub const CONFIG: &str = r#"{"config":{"Cmd":["/a"]}}"#;
 
-fn puller(root: &Path, env: &[(&str, &str)], free: fn(&Path) -> u64) -> Puller {
+pub fn puller(root: &Path, env: &[(&str, &str)], free: fn(&Path) -> u64) -> Puller {
     let mut all: HashMap<&str, &str> = [("WORKER_ID", "x"), ("TINKERBELL_GRPC_AUTHORITY", "x")].into();
     all.extend(env.iter().copied());
     let settings = Settings::read(&[], |name| all.get(name).map(|v| (*v).to_owned())).unwrap();
     let patience = Patience { attempts: 5, absence: Duration::from_secs(20), first_pause: Duration::from_millis(5) };
-    Puller::new(Client::new(&settings).unwrap(), Store::open(root).unwrap(), patience, free)
+    Puller::new(Client::new(&settings, limits()).unwrap(), Store::open(root).unwrap(), patience, free)
 }
 
-fn plenty(_: &Path) -> u64 {
+fn limits() -> Limits {
+    let (answer, window) = (Duration::from_millis(400), Duration::from_millis(400));
+    Limits { connect: Duration::from_secs(2), answer, window, least: 4 << 10 }
+}
+
+pub fn plenty(_: &Path) -> u64 {
     1 << 30
 }
 
@@ -225,7 +231,7 @@ fn what_an_interrupted_pull_left_is_removed_at_start() {
 }
 
 /// Text that gzip cannot shrink much.
-fn random_text(length: usize) -> String {
+pub fn random_text(length: usize) -> String {
     let mut state = 0x2545_f491_4f6c_dd1du64;
     let mut next = || {
         state ^= state << 13;

@@ -1,130 +1,101 @@
-//! Requests to a registry: plain HTTP or HTTPS, with the token or password it asks for.
+//! Requests to a registry or its mirrors: plain HTTP or HTTPS, with the token or password each asks for.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::collections::HashMap;
-use std::error::Error;
-use std::io;
-use std::sync::Mutex;
-use std::time::Duration;
-
-use reqwest::header::{ACCEPT, AUTHORIZATION, RANGE, WWW_AUTHENTICATE};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::{self, Challenge, Token};
+use super::pace::{Halt, Limits, Pace};
 use super::reference::Reference;
-use crate::settings::{RegistryLogin, Settings};
+use super::registries::{Endpoint, Registries, authority};
+use super::request::{DOCUMENT_MAX, RequestError};
+use crate::settings::Settings;
 use crate::tls;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// No byte for so long: the connection is dead, whatever TCP believes.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Manifests and configurations are kilobytes; registries refuse more than 4 MiB.
-const DOCUMENT_MAX: usize = 4 << 20;
+const REDIRECTS_MAX: usize = 5;
+/// An endpoint that could not be reached is asked after the others for so long.
+const SHUNNED_FOR: Duration = Duration::from_secs(60);
 
 pub struct Client {
     http: reqwest::Client,
-    login: RegistryLogin,
-    insecure: std::collections::BTreeSet<String>,
-    /// The `Authorization` that worked last, by registry and repository.
+    /// For hosts with certificates of their own.
+    special: HashMap<String, reqwest::Client>,
+    registries: Registries,
+    limits: Limits,
+    /// The `Authorization` that worked last, by endpoint and repository.
     authorized: Mutex<HashMap<String, String>>,
+    shunned: Mutex<HashMap<Url, Instant>>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    #[error("cannot reach registry {registry}")]
-    Unreachable {
-        registry: String,
-        #[source]
-        source: reqwest::Error,
-    },
-    #[error("registry {registry} has no {what}")]
-    NotFound { registry: String, what: String },
-    #[error("registry {registry} refuses {what} with status {status}: are REGISTRY_USERNAME and DOCKER_REGISTRY right?")]
-    Denied { registry: String, what: String, status: StatusCode },
-    #[error("registry {registry} answers {what} with status {status}")]
-    Status { registry: String, what: String, status: StatusCode },
-    #[error("registry {registry} answers {what} with more than {DOCUMENT_MAX} bytes")]
-    TooLarge { registry: String, what: String },
-    #[error("registry {registry} names a token service whose answer is no token")]
-    Token {
-        registry: String,
-        #[source]
-        source: serde_json::Error,
-    },
+/// An answer and who gave it.
+pub struct Answer {
+    pub response: Response,
+    pub name: String,
+    pace: Pace,
 }
 
-/// What trying again could bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hope {
-    /// The registry is not there: it may be starting, or the network may come back.
-    Absent,
-    /// It answers, but not as it should.
-    Failing,
-    /// The same answer is certain.
-    None,
-}
-
-impl RequestError {
-    pub fn hope(&self) -> Hope {
-        match self {
-            Self::Unreachable { source, .. } if source.is_builder() || source.is_redirect() => Hope::None,
-            Self::Unreachable { .. } => Hope::Absent,
-            Self::Status { status, .. } => hope_of_status(status.as_u16()),
-            Self::NotFound { .. } | Self::Denied { .. } | Self::TooLarge { .. } | Self::Token { .. } => Hope::None,
-        }
+impl Answer {
+    pub async fn chunk(&mut self, what: &str) -> Result<Option<Bytes>, RequestError> {
+        let registry = || self.name.clone();
+        self.pace.next(&mut self.response).await.map_err(|halt| match halt {
+            Halt::Broken(source) => RequestError::Unreachable { registry: registry(), source: source.without_url() },
+            Halt::TooSlow => RequestError::TooSlow { registry: registry(), what: what.to_owned() },
+        })
     }
 
-    /// The machine itself has no way out, as opposed to a registry that does not answer.
-    pub fn is_network_lost(&self) -> bool {
-        let Self::Unreachable { source, .. } = self else { return false };
-        let mut cause: Option<&(dyn Error + 'static)> = Some(source);
-        while let Some(error) = cause {
-            if let Some(io) = error.downcast_ref::<io::Error>() {
-                use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
-                return matches!(io.kind(), HostUnreachable | NetworkDown | NetworkUnreachable);
+    /// The body of a small answer; whoever sends more does not fill our memory with it.
+    async fn whole(mut self, what: &str) -> Result<Vec<u8>, RequestError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk(what).await? {
+            if body.len() + chunk.len() > DOCUMENT_MAX {
+                return Err(RequestError::TooLarge { registry: self.name, what: what.to_owned() });
             }
-            cause = error.source();
+            body.extend_from_slice(&chunk);
         }
-        false
+        Ok(body)
     }
 }
 
-/// 502 to 504 come from the proxy in front of a registry that is down.
-fn hope_of_status(status: u16) -> Hope {
-    match status {
-        502..=504 => Hope::Absent,
-        408 | 429 | 500..=599 => Hope::Failing,
-        _ => Hope::None,
-    }
-}
+type Dress<'a> = dyn Fn(RequestBuilder) -> RequestBuilder + Sync + 'a;
 
 impl Client {
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(settings.ca_file.as_deref())?)
-            .user_agent(concat!("thimble/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .pool_max_idle_per_host(1)
-            .build()?;
-        Ok(Self {
-            http,
-            login: settings.registry.clone(),
-            insecure: settings.insecure_registries.clone(),
-            authorized: Mutex::default(),
-        })
+    pub fn new(settings: &Settings, limits: Limits) -> anyhow::Result<Self> {
+        let registries = Registries::read(settings)?;
+        let build = |trust: &tls::Trust| -> anyhow::Result<reqwest::Client> {
+            let builder = reqwest::Client::builder()
+                .tls_backend_preconfigured(tls::client_config(trust)?)
+                .user_agent(concat!("thimble/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(limits.connect)
+                .redirect(reqwest::redirect::Policy::none())
+                .pool_max_idle_per_host(1);
+            Ok(settings.proxies.apply(builder)?.build()?)
+        };
+        let common = tls::Trust::extra(tls::extra_certificates(settings.ca_file.as_deref())?);
+        let mut special = HashMap::new();
+        for (name, host) in registries.hosts() {
+            if host.ca_file.is_some() || host.certificate_file.is_some() || host.unverified {
+                special.insert(name.clone(), build(&common.for_host(host)?)?);
+            }
+        }
+        let http = build(&common)?;
+        Ok(Self { http, special, registries, limits, authorized: Mutex::default(), shunned: Mutex::default() })
     }
 
     /// A small document, whole, with the digest the registry gives it.
     pub async fn document(&self, image: &Reference, path: &str, accept: &str) -> Result<(Vec<u8>, Option<String>), RequestError> {
-        let response = self.get(image, path, &|request| request.header(ACCEPT, accept)).await?;
-        let named = response.headers().get("docker-content-digest").and_then(|v| v.to_str().ok()).map(str::to_owned);
-        Ok((whole(image, path, response).await?, named))
+        let answer = self.get(image, path, &|request| request.header(ACCEPT, accept)).await?;
+        let named = answer.response.headers().get("docker-content-digest").and_then(|v| v.to_str().ok()).map(str::to_owned);
+        Ok((answer.whole(path).await?, named))
     }
 
     /// A blob from byte `start` on. The answer may begin at 0 all the same: its status says so.
-    pub async fn blob(&self, image: &Reference, digest: &str, start: u64) -> Result<Response, RequestError> {
+    pub async fn blob(&self, image: &Reference, digest: &str, start: u64) -> Result<Answer, RequestError> {
         let ranged = |request: RequestBuilder| if start > 0 { request.header(RANGE, format!("bytes={start}-")) } else { request };
         self.get(image, &format!("blobs/{digest}"), &ranged).await
     }
@@ -132,115 +103,171 @@ impl Client {
     /// The last four bytes of a blob, where the registry serves ranges.
     pub async fn trailer(&self, image: &Reference, digest: &str) -> Option<[u8; 4]> {
         let tail = |request: RequestBuilder| request.header(RANGE, "bytes=-4");
-        let response = self.get(image, &format!("blobs/{digest}"), &tail).await.ok()?;
-        if response.status() != StatusCode::PARTIAL_CONTENT {
+        let answer = self.get(image, &format!("blobs/{digest}"), &tail).await.ok()?;
+        if answer.response.status() != StatusCode::PARTIAL_CONTENT {
             return None;
         }
-        whole(image, digest, response).await.ok()?.as_slice().try_into().ok()
+        answer.whole(digest).await.ok()?.as_slice().try_into().ok()
     }
 
-    async fn get(&self, image: &Reference, path: &str, dress: &Dress<'_>) -> Result<Response, RequestError> {
-        let url = format!("{}://{}/v2/{}/{path}", self.scheme(image), image.host(), image.repository);
-        let key = format!("{}/{}", image.registry, image.repository);
-        let remembered = self.authorized.lock().ok().and_then(|a| a.get(&key).cloned());
-        let response = self.send(image, dress(self.http.get(&url)), remembered.as_deref()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return checked(image, path, response);
+    /// The first endpoint that answers well; otherwise what each of them said.
+    async fn get(&self, image: &Reference, path: &str, dress: &Dress<'_>) -> Result<Answer, RequestError> {
+        let (mut tried, mut last) = (Vec::new(), None);
+        for endpoint in self.endpoints(image) {
+            match self.get_at(&endpoint, image, path, dress).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if endpoint.mirror_of.is_none() => last = Some(error),
+                Err(error) => {
+                    if error.is_gone() {
+                        self.shun(&endpoint);
+                    }
+                    tried.push(error);
+                }
+            }
         }
-        let challenges = response.headers().get_all(WWW_AUTHENTICATE);
+        tried.extend(last); // the registry's own word, whenever it was asked
+        Err(RequestError::all(tried))
+    }
+
+    /// Mirrors that were away a moment ago come last.
+    fn endpoints(&self, image: &Reference) -> Vec<Endpoint> {
+        let mut endpoints = self.registries.endpoints(image);
+        if let Ok(shunned) = self.shunned.lock() {
+            let away = |e: &Endpoint| shunned.get(&e.root).is_some_and(|since| since.elapsed() < SHUNNED_FOR);
+            endpoints.sort_by_key(|e| e.mirror_of.is_some() && away(e));
+        }
+        endpoints
+    }
+
+    fn shun(&self, endpoint: &Endpoint) {
+        if let Ok(mut shunned) = self.shunned.lock() {
+            shunned.insert(endpoint.root.clone(), Instant::now());
+        }
+    }
+
+    /// A mirror gave wrong content: the registry itself is asked first. Whether there is one to ask.
+    pub fn distrust_mirrors(&self, image: &Reference) -> bool {
+        let endpoints = self.endpoints(image);
+        let mirrors = endpoints.iter().filter(|e| e.mirror_of.is_some()).inspect(|e| self.shun(e)).count();
+        mirrors > 0 && endpoints.len() > mirrors
+    }
+
+    async fn get_at(
+        &self,
+        endpoint: &Endpoint,
+        image: &Reference,
+        path: &str,
+        dress: &Dress<'_>,
+    ) -> Result<Answer, RequestError> {
+        let what = format!("{path} of {}", image.repository);
+        let Some(url) = endpoint.url(&image.repository, path) else {
+            return Err(RequestError::NotFound { registry: endpoint.name(), what });
+        };
+        let key = format!("{}/{}", endpoint.root, image.repository);
+        let remembered = self.authorized.lock().ok().and_then(|a| a.get(&key).cloned());
+        let (answer, home) = self.send(endpoint, url.clone(), &what, remembered.as_deref(), dress).await?;
+        // Only the registry may ask for its password, not whom it redirects to.
+        if answer.response.status() != StatusCode::UNAUTHORIZED || !home {
+            return checked(answer, &what, home);
+        }
+        let challenges = answer.response.headers().get_all(WWW_AUTHENTICATE);
         let challenge = challenges.iter().filter_map(|v| v.to_str().ok()).find_map(auth::parse);
-        let Some(authorization) = self.authorize(image, challenge).await? else { return checked(image, path, response) };
-        let response = self.send(image, dress(self.http.get(&url)), Some(&authorization)).await?;
+        let Some(authorization) = self.authorize(endpoint, image, challenge).await? else { return checked(answer, &what, home) };
+        let (answer, home) = self.send(endpoint, url, &what, Some(&authorization), dress).await?;
+        let answer = checked(answer, &what, home)?;
         if let Ok(mut authorized) = self.authorized.lock() {
             authorized.insert(key, authorization);
         }
-        checked(image, path, response)
+        Ok(answer)
     }
 
+    /// Follows redirects; what proves who we are stays with the host it was meant for.
     async fn send(
         &self,
-        image: &Reference,
-        request: RequestBuilder,
+        endpoint: &Endpoint,
+        mut url: Url,
+        what: &str,
         authorization: Option<&str>,
-    ) -> Result<Response, RequestError> {
-        let request = match authorization {
-            Some(value) => request.header(AUTHORIZATION, value),
-            None => request,
-        };
-        request.send().await.map_err(|source| unreachable(image, source))
+        dress: &Dress<'_>,
+    ) -> Result<(Answer, bool), RequestError> {
+        let home = url.origin();
+        let astray = |problem| RequestError::Redirect { registry: endpoint.name(), what: what.to_owned(), problem };
+        for _ in 0..=REDIRECTS_MAX {
+            let at_home = url.origin() == home;
+            let mut request = dress(self.special.get(&authority(&url)).unwrap_or(&self.http).get(url.clone()));
+            if let Some(value) = authorization.filter(|_| at_home) {
+                request = request.header(AUTHORIZATION, value);
+            }
+            let sent = tokio::time::timeout(self.limits.answer, request.send()).await;
+            let sent = sent.map_err(|_| RequestError::TooSlow { registry: endpoint.name(), what: what.to_owned() })?;
+            let unreachable =
+                |source: reqwest::Error| RequestError::Unreachable { registry: endpoint.name(), source: source.without_url() };
+            let response = sent.map_err(unreachable)?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok((Answer { response, name: endpoint.name(), pace: Pace::new(self.limits) }, at_home));
+            }
+            let target = response.headers().get(LOCATION).and_then(|v| v.to_str().ok()).and_then(|v| url.join(v).ok());
+            let target = target.ok_or_else(|| astray("to nowhere"))?;
+            if url.scheme() == "https" && target.scheme() != "https" {
+                return Err(astray("from HTTPS to plain HTTP"));
+            }
+            url = target;
+        }
+        Err(astray("in circles"))
     }
 
     /// The header that answers the challenge, if we have one to give.
-    async fn authorize(&self, image: &Reference, challenge: Option<Challenge>) -> Result<Option<String>, RequestError> {
-        let login = self.login_for(image);
+    async fn authorize(
+        &self,
+        endpoint: &Endpoint,
+        image: &Reference,
+        challenge: Option<Challenge>,
+    ) -> Result<Option<String>, RequestError> {
+        let login = self.registries.login(&endpoint.registry, &image.repository);
+        let login = login.map(|login| basic(&login.username, &login.password));
         match challenge {
             None => Ok(None),
-            Some(Challenge::Basic) => Ok(login.map(|l| basic(&l.username, &l.password))),
+            Some(Challenge::Basic) => Ok(login),
             Some(Challenge::Bearer { realm, service, scope }) => {
                 let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", image.repository));
-                let url = auth::token_url(&realm, service.as_deref(), &scope);
-                let header = login.map(|l| basic(&l.username, &l.password));
-                let response = self.send(image, self.http.get(url), header.as_deref()).await?;
-                let response = checked(image, "a token", response)?;
-                let token = serde_json::from_slice::<Token>(&whole(image, "a token", response).await?);
-                token.map(Token::into_header).map_err(|source| RequestError::Token { registry: image.registry.clone(), source })
+                let what = format!("a token for {}", image.repository);
+                let url = Url::parse(&auth::token_url(&realm, service.as_deref(), &scope)).ok();
+                let Some(url) = url.filter(Url::has_host) else {
+                    return Err(RequestError::NotFound {
+                        registry: endpoint.name(),
+                        what: format!("token service at {realm:?}"),
+                    });
+                };
+                if login.is_some() && endpoint.root.scheme() == "https" && url.scheme() != "https" {
+                    return Err(RequestError::Exposed { registry: endpoint.name(), realm });
+                }
+                let (answer, home) = self.send(endpoint, url, &what, login.as_deref(), &|request| request).await?;
+                let body = checked(answer, &what, home)?.whole(&what).await?;
+                let wrong = |source| RequestError::Token { registry: endpoint.name(), source };
+                serde_json::from_slice::<Token>(&body).map(Token::into_header).map_err(wrong)
             }
         }
     }
-
-    /// Credentials go to the registry they were given for and to no other.
-    fn login_for(&self, image: &Reference) -> Option<&RegistryLogin> {
-        Some(&self.login).filter(|l| !l.username.is_empty() && l.registry == image.registry)
-    }
-
-    fn scheme(&self, image: &Reference) -> &'static str {
-        let host = image.registry.rsplit_once(':').map_or(image.registry.as_str(), |(host, _)| host);
-        let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-        if local || self.insecure.contains(&image.registry) { "http" } else { "https" }
-    }
 }
 
-type Dress<'a> = dyn Fn(RequestBuilder) -> RequestBuilder + Sync + 'a;
-
-fn unreachable(image: &Reference, source: reqwest::Error) -> RequestError {
-    RequestError::Unreachable { registry: image.registry.clone(), source: source.without_url() }
-}
-
-/// The body of a small answer; whoever sends more does not fill our memory with it.
-async fn whole(image: &Reference, what: &str, mut response: Response) -> Result<Vec<u8>, RequestError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|source| unreachable(image, source))? {
-        if body.len() + chunk.len() > DOCUMENT_MAX {
-            return Err(RequestError::TooLarge { registry: image.registry.clone(), what: what.to_owned() });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-fn checked(image: &Reference, what: &str, response: Response) -> Result<Response, RequestError> {
-    let (registry, what) = (image.registry.clone(), format!("{what} of {}", image.repository));
-    match response.status() {
-        status if status.is_success() => Ok(response),
+fn checked(answer: Answer, what: &str, home: bool) -> Result<Answer, RequestError> {
+    let (registry, what) = (answer.name.clone(), what.to_owned());
+    match answer.response.status() {
+        status if status.is_success() => Ok(answer),
         StatusCode::NOT_FOUND => Err(RequestError::NotFound { registry, what }),
+        // A blob store's 403 means that its signed URL is too old; the registry gives a new one.
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if !home => {
+            Err(RequestError::StoreDenied { registry, what, status })
+        }
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(RequestError::Denied { registry, what, status }),
-        status => Err(RequestError::Status { registry, what, status }),
+        status => {
+            let asked = answer.response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+            Err(RequestError::Status { registry, what, status, retry_after: asked.map(Duration::from_secs) })
+        }
     }
 }
 
 /// RFC 7617.
 fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_can_change_is_tried_again() {
-        for (status, hope) in [(503, Hope::Absent), (500, Hope::Failing), (429, Hope::Failing), (400, Hope::None)] {
-            assert_eq!(hope_of_status(status), hope, "{status}");
-        }
-    }
 }

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::registry::Hope;
+use super::request::{Hope, RequestError};
 use crate::backoff::{self, Backoff};
+
+/// A server that asks for more patience than this (`Retry-After`) is tried earlier than it likes.
+const ASKED_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
 pub struct Patience {
@@ -39,7 +42,12 @@ impl Retry {
     }
 
     /// The pause before the next attempt, or `None` to give up.
-    pub fn after(&mut self, hope: Hope, now: Instant) -> Option<Duration> {
+    pub fn after(&mut self, error: &RequestError, now: Instant) -> Option<Duration> {
+        let pause = self.hoping(error.hope(), now)?;
+        Some(error.retry_after().map_or(pause, |asked| pause.max(asked.min(ASKED_MAX))))
+    }
+
+    fn hoping(&mut self, hope: Hope, now: Instant) -> Option<Duration> {
         self.failures += 1;
         let since = *self.since.get_or_insert(now);
         let again = match hope {
@@ -59,7 +67,7 @@ mod tests {
         let mut retry = Retry::new(&Patience::default());
         let mut now = Instant::now();
         let mut count = 1;
-        while retry.after(hope, now).is_some() {
+        while retry.hoping(hope, now).is_some() {
             count += 1;
             now += step;
         }
@@ -78,9 +86,9 @@ mod tests {
     fn progress_forgives() {
         let mut retry = Retry::new(&Patience { attempts: 2, ..Patience::default() });
         let now = Instant::now();
-        assert!(retry.after(Hope::Failing, now).is_some());
+        assert!(retry.hoping(Hope::Failing, now).is_some());
         retry.progress();
-        assert!(retry.after(Hope::Failing, now).is_some());
-        assert!(retry.after(Hope::Failing, now).is_none());
+        assert!(retry.hoping(Hope::Failing, now).is_some());
+        assert!(retry.hoping(Hope::Failing, now).is_none());
     }
 }

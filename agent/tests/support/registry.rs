@@ -24,6 +24,10 @@ pub enum Trouble {
     CutAtTheEnd,
     /// Other bytes of the same length.
     Corrupt,
+    /// A byte now and then.
+    Dribble,
+    /// 429, and when to come back, in seconds.
+    Busy(u64),
 }
 
 #[derive(Default)]
@@ -33,6 +37,10 @@ pub struct Inner {
     pub requests: Vec<String>,
     pub token: Option<String>,
     pub basic: Option<String>,
+    /// Another registry that has the blobs of this one.
+    pub store: Option<SocketAddr>,
+    /// The `Authorization` of every request.
+    pub authorizations: Vec<Option<String>>,
     /// Serve without ranges.
     pub no_ranges: bool,
 }
@@ -109,6 +117,11 @@ impl Registry {
         format!("{}/{name}:latest", self.address)
     }
 
+    /// This one has everything that one has, from now on.
+    pub fn copy(&self, from: &Self) {
+        self.inner.lock().unwrap().content.clone_from(&from.inner.lock().unwrap().content);
+    }
+
     pub fn trouble(&self, path_end: &str, troubles: &[Trouble]) {
         self.inner.lock().unwrap().troubles.insert(path_end.to_owned(), troubles.to_vec());
     }
@@ -133,6 +146,7 @@ async fn answer(State((inner, address)): State<Shared>, request: Request) -> Res
     inner.requests.push(format!("{path} {}", headers.get(header::RANGE).map_or("", |v| v.to_str().unwrap())));
     let plain = |status: u16| Response::builder().status(status).body(Body::empty()).unwrap();
     let authorization = headers.get(header::AUTHORIZATION).map(|v| v.to_str().unwrap().to_owned());
+    inner.authorizations.push(authorization.clone());
     if path == "/token" {
         let token = inner.token.clone().unwrap_or_default();
         return Response::new(Body::from(format!(r#"{{"token":"{token}"}}"#)));
@@ -158,7 +172,30 @@ async fn answer(State((inner, address)): State<Shared>, request: Request) -> Res
     if let Some(Trouble::Status(status)) = trouble {
         return plain(status);
     }
+    if let Some(Trouble::Busy(seconds)) = trouble {
+        return Response::builder().status(429).header(header::RETRY_AFTER, seconds).body(Body::empty()).unwrap();
+    }
+    if let Some(Trouble::Dribble) = trouble {
+        return dribble(bytes);
+    }
+    if let Some(store) = inner.store.filter(|_| path.contains("/blobs/")) {
+        return Response::builder()
+            .status(307)
+            .header(header::LOCATION, format!("http://{store}{path}"))
+            .body(Body::empty())
+            .unwrap();
+    }
     content(&headers, media, bytes, trouble, inner.no_ranges)
+}
+
+/// A client that waits for all of it waits for hours.
+fn dribble(bytes: Vec<u8>) -> Response<Body> {
+    let pieces = futures_util::stream::unfold(bytes.into_iter(), |mut rest| async move {
+        let byte = rest.next()?;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        Some((Ok::<_, std::io::Error>(vec![byte]), rest))
+    });
+    Response::new(Body::from_stream(pieces))
 }
 
 fn content(headers: &HeaderMap, media: String, mut bytes: Vec<u8>, trouble: Option<Trouble>, no_ranges: bool) -> Response<Body> {

@@ -57,6 +57,8 @@ pub struct Arguments {
     pub time: Option<u64>,
     /// `thimble.run`: percent of RAM that `/run`, and so the images, may take.
     pub run_percent: Option<u8>,
+    /// `thimble.mirror`: `REGISTRY=URL[,URL]`, every one named, in order.
+    pub mirrors: Vec<String>,
     /// Everything else, in order: for the kernel, for drivers, or for nobody.
     pub other: Vec<Word>,
 }

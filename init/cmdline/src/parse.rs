@@ -52,6 +52,7 @@ impl Arguments {
             "console" => self.consoles.extend(text(value)),
             "thimble.time" => self.time = optional(value, |v| number(v, 0, i64::MAX).map(i64::unsigned_abs))?,
             "thimble.run" => self.run_percent = optional(value, |v| number(v, 1, 95))?,
+            "thimble.mirror" => self.mirrors.extend(optional(value, mirror)?),
             _ => return Err(Problem::Unknown),
         }
         Ok(true)
@@ -130,6 +131,16 @@ fn authority(value: &str) -> Result<String, Problem> {
     }
 }
 
+/// The agent reads the URLs; credentials have no place in them.
+fn mirror(value: &str) -> Result<String, Problem> {
+    let (registry, urls) = value.split_once('=').ok_or(Problem::NotAMirror)?;
+    let is_url = |url: &str| {
+        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')) && !url.contains(['@', ' '])
+    };
+    if !registry.is_empty() && urls.split(',').all(is_url) { Ok(value.to_owned()) } else { Err(Problem::NotAMirror) }
+}
+
 /// What the kernel's `dev_valid_name()` takes.
 fn interfaces(value: &str) -> Result<Vec<String>, Problem> {
     let names = list(value);
@@ -147,6 +158,15 @@ mod tests {
     const SMEE: &str = "facility= syslog_host=10.0.0.1 grpc_authority=10.0.0.1:42113 tinkerbell_tls=false \
         tinkerbell_insecure_tls=false worker_id=02:00:00:00:00:01 hw_addr=02:00:00:00:00:01 \
         modules=loop,squashfs,sd-mod,usb-storage intel_iommu=on initrd=initramfs console=tty0 console=ttyS1,115200\n";
+
+    #[test]
+    fn mirrors_add_up_and_nonsense_is_noted() {
+        let line = "thimble.mirror=docker.io=http://a:5000,https://b/hub thimble.mirror=quay.io=http://a thimble.mirror=x \
+                    thimble.mirror=docker.io=https://u:p@b thimble.mirror==http://a";
+        let Parsed { arguments, notes } = Arguments::parse(line);
+        assert_eq!(arguments.mirrors, ["docker.io=http://a:5000,https://b/hub", "quay.io=http://a"]);
+        assert_eq!(notes.len(), 3);
+    }
 
     #[test]
     fn the_line_smee_writes_is_understood() {

@@ -64,7 +64,13 @@ fn arguments() -> impl Strategy<Value = Arguments> {
     let lists = (vec(item(), 0..3), vec("[a-z][a-z0-9]{0,14}", 0..3), vec("tty[A-Z0-9]{1,4}", 0..3), vec(other(), 0..4));
     let rest = (of(any::<[u8; 6]>()), of(ipam()), of(0..=i64::MAX.unsigned_abs()), of(1u8..=95));
     let secrets = (of(text()), of(text()), of(text()), of(text()));
-    let links = (of(ip()), of(vlan()), of(bond()), vec(item(), 0..3));
+    let links = (
+        of(ip()),
+        of(vlan()),
+        of(bond()),
+        vec(item(), 0..3),
+        vec("[a-z.]{1,9}=https?://[a-z0-9.:/]{1,12}".prop_filter("a host", |m| !m.contains(":///")), 0..3),
+    );
     (names, numbers, lists, rest, secrets, links).prop_map(|(names, numbers, lists, rest, secrets, links)| Arguments {
         worker_id: names.0,
         grpc_authority: names.1,
@@ -93,6 +99,7 @@ fn arguments() -> impl Strategy<Value = Arguments> {
         vlan: links.1,
         bond: links.2,
         ntp: links.3,
+        mirrors: links.4,
     })
 }
 

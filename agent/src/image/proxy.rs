@@ -1,0 +1,42 @@
+//! The way out through a proxy, by the variables everybody knows.
+
+use std::fmt;
+
+/// Never whom, as with Go's programs: what runs on the machine itself is not reached through a proxy.
+const OURSELVES: &str = "localhost,127.0.0.0/8,::1";
+
+#[derive(Clone, Default)]
+pub struct Proxies {
+    pub http: Option<String>,
+    pub https: Option<String>,
+    /// Addresses, networks (CIDR), names and suffixes of names, with commas between them.
+    pub exceptions: Option<String>,
+}
+
+/// A proxy's URL may carry a password.
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let given = |proxy: &Option<String>| proxy.as_ref().map(|_| "…");
+        f.debug_struct("Proxies")
+            .field("http", &given(&self.http))
+            .field("https", &given(&self.https))
+            .field("exceptions", &self.exceptions)
+            .finish()
+    }
+}
+
+impl Proxies {
+    /// Proxies of the environment are not asked for behind our back.
+    pub fn apply(&self, mut builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::ClientBuilder> {
+        builder = builder.no_proxy();
+        let exceptions = [OURSELVES, self.exceptions.as_deref().unwrap_or_default()].join(",");
+        let except = || reqwest::NoProxy::from_string(&exceptions);
+        if let Some(url) = &self.http {
+            builder = builder.proxy(reqwest::Proxy::http(url)?.no_proxy(except()));
+        }
+        if let Some(url) = &self.https {
+            builder = builder.proxy(reqwest::Proxy::https(url)?.no_proxy(except()));
+        }
+        Ok(builder)
+    }
+}

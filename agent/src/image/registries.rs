@@ -1,0 +1,260 @@
+//! Where images come from: mirrors, credentials and trust of each registry, as `registries.json` tells. Docker's
+//! `config.json` is such a file too, one with credentials only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::reference::{Reference, canonical};
+use crate::settings::{RegistryLogin, Settings};
+
+#[derive(Debug, Default, Deserialize)]
+pub struct Registries {
+    /// By registry as images name it; `*` stands for every registry without an entry of its own.
+    #[serde(default)]
+    mirrors: BTreeMap<String, Mirrors>,
+    /// By `host` or `host:port`, of registries and mirrors alike.
+    #[serde(default)]
+    hosts: BTreeMap<String, Host>,
+    #[serde(default)]
+    auths: BTreeMap<String, DockerLogin>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mirrors {
+    endpoints: Vec<Root>,
+    /// Never ask the registry itself.
+    #[serde(default)]
+    only: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Host {
+    username: String,
+    password: String,
+    /// PEM bundle trusted for this host beside all the others.
+    pub ca_file: Option<PathBuf>,
+    /// PEM of the client's certificate and its chain, and of its key.
+    pub certificate_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    /// Encrypted, but the certificate is not checked.
+    pub unverified: bool,
+    plain_http: bool,
+}
+
+/// No derive: the password stays out of every log.
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("username", &self.username).field("ca_file", &self.ca_file).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DockerLogin {
+    auth: String,
+    username: String,
+    password: String,
+}
+
+impl std::fmt::Debug for DockerLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DockerLogin")
+    }
+}
+
+/// The root of a registry's API, up to the repository: `https://host/v2` or with a prefix behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Root(Url);
+
+/// One place to ask for an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The registry as it is named in references and credentials.
+    pub registry: String,
+    pub root: Url,
+    /// The registry this one stands for, if it is a mirror.
+    pub mirror_of: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RegistriesError {
+    #[error("cannot read {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path} is not a list of registries")]
+    Form {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("thimble.mirror {0:?}: expected REGISTRY=URL[,URL]")]
+    Mirror(String),
+}
+
+impl Registries {
+    pub fn read(settings: &Settings) -> Result<Self, RegistriesError> {
+        let mut registries = match &settings.registries_file {
+            Some(path) => Self::from_file(path)?,
+            None => Self::default(),
+        };
+        for text in &settings.mirrors {
+            let (registry, endpoints) = mirrors(text).ok_or_else(|| RegistriesError::Mirror(text.clone()))?;
+            registries.mirrors.insert(registry, Mirrors { endpoints, only: false });
+        }
+        for name in &settings.insecure_registries {
+            registries.hosts.entry(name.clone()).or_default().plain_http = true;
+        }
+        if !settings.registry.username.is_empty() {
+            let host = registries.hosts.entry(settings.registry.registry.clone()).or_default();
+            host.username.clone_from(&settings.registry.username);
+            host.password.clone_from(&settings.registry.password);
+        }
+        Ok(registries)
+    }
+
+    fn from_file(path: &Path) -> Result<Self, RegistriesError> {
+        let bytes = std::fs::read(path).map_err(|source| RegistriesError::Read { path: path.to_owned(), source })?;
+        Self::parse(&bytes).map_err(|source| RegistriesError::Form { path: path.to_owned(), source })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let read: Self = serde_json::from_slice(bytes)?;
+        Ok(Self {
+            mirrors: read.mirrors.into_iter().map(|(name, value)| (canonical(&name), value)).collect(),
+            hosts: read.hosts.into_iter().map(|(name, value)| (canonical(&name), value)).collect(),
+            auths: read.auths,
+        })
+    }
+
+    pub fn hosts(&self) -> impl Iterator<Item = (&String, &Host)> {
+        self.hosts.iter()
+    }
+
+    /// The places to ask for an image, the first to ask first.
+    pub fn endpoints(&self, image: &Reference) -> Vec<Endpoint> {
+        let mirrors = self.mirrors.get(&image.registry).or_else(|| self.mirrors.get("*"));
+        let stands_in = |root: &Root| Endpoint {
+            registry: authority(&root.0),
+            root: root.0.clone(),
+            mirror_of: Some(image.registry.clone()),
+        };
+        let mut endpoints: Vec<Endpoint> = mirrors.iter().flat_map(|m| &m.endpoints).map(stands_in).collect();
+        let itself = Url::parse(&format!("{}://{}/v2", self.scheme(&image.registry), image.host())).ok();
+        let itself = itself.filter(|_| !mirrors.is_some_and(|m| m.only && !m.endpoints.is_empty()));
+        endpoints.extend(itself.map(|root| Endpoint { registry: image.registry.clone(), root, mirror_of: None }));
+        endpoints
+    }
+
+    /// Credentials go to the registry they were given for and to no other.
+    pub fn login(&self, registry: &str, repository: &str) -> Option<RegistryLogin> {
+        let registry = canonical(registry);
+        let login = |username: &str, password: &str| RegistryLogin {
+            registry: registry.clone(),
+            username: username.to_owned(),
+            password: password.to_owned(),
+        };
+        if let Some(host) = self.hosts.get(&registry).filter(|host| !host.username.is_empty()) {
+            return Some(login(&host.username, &host.password));
+        }
+        let fitting = self.auths.iter().filter_map(|(key, auth)| Some((covers(key, &registry, repository)?, auth)));
+        let (_, auth) = fitting.max_by_key(|(length, _)| *length)?;
+        if !auth.username.is_empty() {
+            return Some(login(&auth.username, &auth.password));
+        }
+        let text = String::from_utf8(STANDARD.decode(auth.auth.trim()).ok()?).ok()?;
+        let (username, password) = text.split_once(':')?;
+        Some(login(username, password))
+    }
+
+    fn scheme(&self, registry: &str) -> &'static str {
+        let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+        let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+        match self.hosts.get(registry) {
+            Some(host) if host.plain_http => "http",
+            Some(host) if host.ca_file.is_some() || host.unverified || host.certificate_file.is_some() => "https",
+            _ if local => "http",
+            _ => "https",
+        }
+    }
+}
+
+impl Endpoint {
+    pub fn url(&self, repository: &str, path: &str) -> Option<Url> {
+        let mut url = Url::parse(&format!("{}/{repository}/{path}", self.root.as_str().trim_end_matches('/'))).ok()?;
+        if let Some(registry) = &self.mirror_of {
+            url.query_pairs_mut().append_pair("ns", registry); // containerd's way to tell a cache whom it stands for
+        }
+        Some(url)
+    }
+
+    /// For messages.
+    pub fn name(&self) -> String {
+        match &self.mirror_of {
+            Some(registry) => format!("{} (mirror of {registry})", self.registry),
+            None => self.registry.clone(),
+        }
+    }
+}
+
+/// `host` or `host:port` as references and credentials write it.
+pub fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    canonical(&url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
+/// How much of the repository's name a key of `auths` covers, if it is about this repository.
+fn covers(key: &str, registry: &str, repository: &str) -> Option<usize> {
+    let rest = key.split_once("://").map_or(key, |(_, rest)| rest).trim_end_matches('/');
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let path = if matches!(path, "v1" | "v2") { "" } else { path };
+    let inside = path.is_empty() || repository.strip_prefix(path).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+    (canonical(host) == registry && inside).then_some(path.len())
+}
+
+/// `REGISTRY=URL[,URL]`
+fn mirrors(text: &str) -> Option<(String, Vec<Root>)> {
+    let (registry, urls) = text.split_once('=')?;
+    let roots = urls.split(',').map(|url| Root::parse(url.trim())).collect::<Option<Vec<_>>>()?;
+    (!registry.is_empty()).then(|| (canonical(registry), roots))
+}
+
+impl Root {
+    /// A path with a `v2` in it is the API's root as it stands; any other is a prefix of the repositories.
+    fn parse(text: &str) -> Option<Self> {
+        let mut url = Url::parse(text).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host())?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return None; // credentials have a place of their own, which no log shows
+        }
+        let path = url.path().trim_matches('/').to_owned();
+        let path = match path.split('/').any(|part| part == "v2") {
+            true => path,
+            false => format!("v2/{path}"),
+        };
+        url.set_path(path.trim_end_matches('/'));
+        url.set_query(None);
+        url.set_fragment(None);
+        Some(Self(url))
+    }
+}
+
+impl<'de> Deserialize<'de> for Root {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || serde::de::Error::custom("a mirror is an http:// or https:// URL without credentials");
+        Self::parse(&text).ok_or_else(wrong)
+    }
+}
+
+#[cfg(test)]
+#[path = "registries_tests.rs"]
+mod tests;
