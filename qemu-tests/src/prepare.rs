@@ -34,6 +34,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("umoci", "tests: builds images for the agent's conformance"),
     ("crun", "tests: the runtime the agent is compared with"),
     ("tftp-hpa", "tests: a TFTP client"),
+    ("dnsmasq-base", "tests: DHCP servers and routers that the network client meets"),
     ("g++", "fuzz targets: libFuzzer"),
 ];
 
