@@ -4,7 +4,7 @@ pub mod cgroup;
 pub mod child;
 mod note;
 mod output;
-mod seccomp;
+pub mod seccomp;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,7 +25,7 @@ use note::Note;
 use output::{DRAIN, Lines, Pass, Rate, Tail};
 
 /// Between the stop signal and the end of every process, as in Docker's stop.
-const GRACE: Duration = Duration::from_secs(5);
+pub const GRACE: Duration = Duration::from_secs(5);
 /// Making a container takes a tenth of a second; a library that hangs must not hang us.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of the library kept to explain a container that could not start.
@@ -75,8 +75,7 @@ pub async fn run(order: &Order<'_>) -> io::Result<Ended> {
         .spawn()?;
     let (heard, notes) = watch::channel(Heard::default());
     let listener = tokio::spawn(listen(tokio::net::UnixStream::from_std(ours)?, heard));
-    let output =
-        Arc::new(Mutex::new(Output { rate: Rate::new(Instant::now()), tail: Tail::default(), lines: order.lines.clone() }));
+    let output = shared_output(order.lines.clone());
     let readers = [
         child.stdout.take().map(|pipe| tokio::spawn(read("stdout", pipe, output.clone()))),
         child.stderr.take().map(|pipe| tokio::spawn(read("stderr", pipe, output.clone()))),
@@ -190,7 +189,7 @@ async fn kill(child: &mut Child, group: &Path) -> io::Result<()> {
 }
 
 /// How the action ended is known by now; a process that does not die changes nothing of that.
-async fn dissolve(group: PathBuf) {
+pub async fn dissolve(group: PathBuf) {
     let removed = tokio::task::spawn_blocking({
         let group = group.clone();
         move || cgroup::remove(&group)
@@ -201,7 +200,7 @@ async fn dissolve(group: PathBuf) {
 }
 
 /// Reads what is still in the pipes, but does not wait for whoever holds them open.
-async fn finish(tasks: impl Iterator<Item = JoinHandle<()>>) {
+pub async fn finish(tasks: impl Iterator<Item = JoinHandle<()>>) {
     let deadline = tokio::time::Instant::now() + DRAIN;
     for mut task in tasks {
         if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
@@ -210,7 +209,14 @@ async fn finish(tasks: impl Iterator<Item = JoinHandle<()>>) {
     }
 }
 
-struct Output {
+pub type Shared = Arc<Mutex<Output>>;
+
+pub fn shared_output(lines: TakeLine) -> Shared {
+    Arc::new(Mutex::new(Output { rate: Rate::new(Instant::now()), tail: Tail::default(), lines }))
+}
+
+/// Both streams of one action, on their way to the log and the report.
+pub struct Output {
     rate: Rate,
     tail: Tail,
     lines: TakeLine,
@@ -229,7 +235,7 @@ impl Output {
         }
     }
 
-    fn finish(&mut self) -> Vec<String> {
+    pub fn finish(&mut self) -> Vec<String> {
         let count = self.rate.held_back();
         if count > 0 {
             (self.lines)("stdout", &format!("({count} lines left out: they came too fast)"));
@@ -238,7 +244,7 @@ impl Output {
     }
 }
 
-async fn read(stream: &'static str, mut pipe: impl AsyncRead + Unpin, output: Arc<Mutex<Output>>) {
+pub async fn read(stream: &'static str, mut pipe: impl AsyncRead + Unpin, output: Shared) {
     let (mut lines, mut buffer) = (Lines::default(), vec![0; 8 << 10]);
     let take = |text: String| {
         if let Ok(mut output) = output.lock() {

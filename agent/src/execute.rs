@@ -10,7 +10,7 @@ mod prepare;
 
 use crate::action::Action;
 use crate::bundle::{self, Wishes};
-use crate::container::{self, End, Ended, Order};
+use crate::container::{End, Ended, Order};
 use crate::docker_socket::{self, Deferred};
 use crate::image::Puller;
 use crate::image::space::{self, NoSpace};
@@ -20,6 +20,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::policy::Policy;
 use crate::report::chain;
 use crate::rootfs;
+use crate::runtime::Runtime;
 use crate::sink::{self, ActionLine};
 use crate::worker::Execute;
 use prepare::Place;
@@ -58,6 +59,7 @@ pub struct Runner {
     pub folders: Folders,
     pub program: PathBuf,
     pub policy: Policy,
+    pub runtime: Runtime,
 }
 
 impl Execute for Runner {
@@ -149,7 +151,7 @@ impl Runner {
             stop: bundle::stop_signal(&image.config),
             lines: Arc::new(lines),
         };
-        let ended = container::run(&order).await.map_err(|e| self.io_reason("run the container", &e))?;
+        let ended = self.runtime.run(&order).await.map_err(|e| self.io_reason("run the container", &e))?;
         let said = match ended.end {
             End::Exited { code, oom_kills: 0 } if code != 0 => failure_files::read(&directory.join("rootfs"), code),
             _ => None,

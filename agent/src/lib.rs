@@ -16,16 +16,21 @@ mod image;
 mod journal;
 mod leftovers;
 mod memory;
+pub mod offline;
 mod outcome;
 mod policy;
 mod power;
 mod report;
 mod role;
 mod rootfs;
+mod runtime;
+#[cfg(feature = "containerd")]
+mod runtime_containerd;
 mod settings;
 mod sink;
 mod sys;
 mod tls;
+mod transport;
 mod worker;
 
 pub use heartbeat::FILE as HEARTBEAT;
@@ -36,6 +41,7 @@ pub mod syslog {
 }
 
 use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,22 +52,37 @@ use execute::{Folders, Runner};
 use image::{Client, Puller, retry::Patience, store::Store};
 use journal::Journal;
 use role::Role;
-use settings::Settings;
+use runtime::Runtime;
+use settings::{Settings, Source};
+use transport::Transport;
 use worker::{Connection, Worker};
 
-const STATE: &str = "/run/thimble";
+/// For what must not survive a reboot.
+const RUN: &str = "/run/thimble";
 const WORKER: &str = "/worker";
 /// One unpacks, one resolves names, one waits for a cgroup to empty.
 const BLOCKING_THREADS: usize = 4;
 
+/// Reads a workflow file.
+pub type Load = fn(&Path) -> Result<Vec<proto::ActionResponse>, String>;
+
 /// The agent's `main`; `args` come without the program's name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    main_with(args, offline::read_json)
+}
+
+/// The same with a reader of workflow files that knows more than JSON.
+pub fn main_with(args: impl Iterator<Item = OsString>, load: Load) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match role::choose(&args) {
-        Ok(Role::Run(flags)) => ExitCode::from(run(&flags)),
+        Ok(Role::Run(flags)) => ExitCode::from(run(&flags, load)),
         Ok(Role::Container { bundle, id }) => container::child::main(&bundle, &id),
         Ok(Role::Version) => {
             println!("thimble agent {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Ok(Role::Help) => {
+            print!("{}", settings::help());
             ExitCode::SUCCESS
         }
         Err(unknown) => {
@@ -76,7 +97,7 @@ fn complain(what: &dyn std::fmt::Display) {
     let _ = std::io::stderr().write_all(format!("thimble: agent: {what}\n").as_bytes());
 }
 
-fn run(flags: &[OsString]) -> u8 {
+fn run(flags: &[OsString], load: Load) -> u8 {
     let settings = match Settings::read(flags, |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(mistakes) => {
@@ -84,10 +105,20 @@ fn run(flags: &[OsString]) -> u8 {
             return exit::USAGE;
         }
     };
+    let script = match &settings.source {
+        Source::Grpc => None,
+        Source::File(path) => match load(path) {
+            Ok(actions) => Some(offline::Script::new(actions)),
+            Err(mistake) => {
+                complain(&mistake);
+                return exit::USAGE;
+            }
+        },
+    };
     sys::be_frugal_with_memory();
     let _ = std::fs::write("/proc/self/oom_score_adj", "-500"); // only root may; when memory runs out the action goes first
     sink::install(&settings);
-    match serve(&settings) {
+    match serve(&settings, script) {
         Ok(code) => code,
         Err(error) => {
             log::error!("the agent cannot work: {error:#}");
@@ -96,31 +127,57 @@ fn run(flags: &[OsString]) -> u8 {
     }
 }
 
-fn serve(settings: &Settings) -> anyhow::Result<u8> {
+fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result<u8> {
     let policy = policy::Policy::read(Path::new(policy::FILE))?;
-    let folders = Folders { state: PathBuf::from(STATE) };
-    std::fs::create_dir_all(folders.containers()).with_context(|| format!("cannot create {STATE}"))?;
+    let folders = Folders { state: settings.state.clone() };
+    for folder in [Path::new(RUN), &folders.containers()] {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let _alone = alone(&Path::new(RUN).join("agent.lock"))?;
+    let made_by = Runtime::new(&settings.runtime);
+    // One thread runs everything but unpacking: the machine may have one processor, and each thread costs memory.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
+    runtime.block_on(made_by.end_leftovers());
     leftovers::remove(&folders.containers());
     let store = Store::open(&folders.images())?;
     let client = Client::new(settings, image::pace::Limits::default()).context("cannot set up the registry client")?;
     let puller = Puller::new(client, store, Patience::default(), image::space::free);
+    let (connection, journal) = endpoints(settings, script)?;
     let worker = Worker {
         agent: settings.id.clone(),
-        connection: Connection::new(settings).with_context(|| format!("cannot use the server {}", settings.authority))?,
-        journal: Journal::open(&folders.state.join("journal.json")),
+        connection,
+        journal,
         power: power::Requests::below(Path::new(WORKER)),
         attributes: settings.detect_attributes.then(|| attributes::detect(Path::new("/"))),
         backoff_max: settings.backoff_max,
-        execute: Runner { puller, folders, program: PathBuf::from("/proc/self/exe"), policy },
+        execute: Runner { puller, folders, program: PathBuf::from("/proc/self/exe"), policy, runtime: made_by },
     };
-    // One thread runs everything but unpacking: the machine may have one processor, and each thread costs memory.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
-    Ok(runtime
-        .block_on(async {
-            tokio::spawn(heartbeat::beat());
-            worker.run().await
-        })
-        .exit_code())
+    Ok(runtime.block_on(async {
+        tokio::spawn(heartbeat::beat());
+        worker.run().await
+    }))
+}
+
+/// Both are for what must not survive a reboot: what an action earned before one is no reason for another. A workflow
+/// file begins anew each time, so nothing is known of it.
+fn endpoints(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result<(Transport, Journal)> {
+    if let Some(script) = script {
+        let path = Path::new(RUN).join("offline.json");
+        let _ = std::fs::remove_file(&path); // mostly there is none; what cannot be removed is overwritten
+        return Ok((Transport::File(script), Journal::open(&path)));
+    }
+    let connection = Connection::new(settings).with_context(|| format!("cannot use the server {}", settings.authority))?;
+    Ok((connection.into(), Journal::open(&Path::new(RUN).join("journal.json"))))
+}
+
+/// Agents end each other's actions when they start, so a machine has one.
+fn alone(path: &Path) -> anyhow::Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => anyhow::bail!("another agent runs on this machine (it holds {})", path.display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
 }
 
 #[cfg(test)]

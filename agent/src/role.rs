@@ -13,6 +13,7 @@ pub enum Role {
         id: String,
     },
     Version,
+    Help,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,9 +28,11 @@ pub enum Unknown {
 pub fn choose(args: &[OsString]) -> Result<Role, Unknown> {
     match args.split_first() {
         None => Ok(Role::Run(Vec::new())),
-        Some((first, rest)) if first == "run" => Ok(Role::Run(rest.to_vec())),
+        Some((first, rest)) if first == "run" && !rest.iter().any(|word| is_help(word)) => Ok(Role::Run(rest.to_vec())),
         Some((first, rest)) if first == "container" => container(rest),
         Some((first, [])) if is_version(first) => Ok(Role::Version),
+        Some((first, [])) if is_help(first) => Ok(Role::Help),
+        Some((first, _)) if first == "run" => Ok(Role::Help),
         Some((first, _)) if first.as_encoded_bytes().starts_with(b"-") => Ok(Role::Run(args.to_vec())),
         Some((first, _)) => Err(Unknown::Role(first.to_string_lossy().into_owned())),
     }
@@ -43,6 +46,10 @@ fn container(rest: &[OsString]) -> Result<Role, Unknown> {
         }
         _ => Err(Unknown::Container),
     }
+}
+
+fn is_help(word: &OsStr) -> bool {
+    word == "-h" || word == "-help" || word == "--help"
 }
 
 fn is_version(word: &OsStr) -> bool {
@@ -60,6 +67,7 @@ mod tests {
             ("nothing means run", "", Ok(Role::Run(vec![]))),
             ("run keeps its flags", "run -id x", Ok(Role::Run(words("-id x")))),
             ("flags alone mean run", "-id=x", Ok(Role::Run(words("-id=x")))),
+            ("help before everything", "run -id x --help", Ok(Role::Help)),
             ("version is asked alone", "-version", Ok(Role::Version)),
             ("a container needs both words", "container /b", Err(Unknown::Container)),
             ("a container", "container /b 7", Ok(Role::Container { bundle: "/b".into(), id: "7".into() })),

@@ -1,5 +1,8 @@
 //! The agent's settings: flags in Go's style, then Tinkerbell's environment names, which win as they do in its agent.
 
+mod choice;
+mod names;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
@@ -7,14 +10,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::image::proxy::Proxies;
+pub use choice::{RuntimeChoice, Source};
+use names::{ALIASES, SETTINGS, Setting, WITHOUT_EFFECT};
 
 /// Checked settings; nothing in here is raw text that could still be wrong.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Who we are to the server; HookOS and smee use the lower-case MAC.
     pub id: String,
-    /// `host:port` of the workflow service.
+    pub source: Source,
+    /// `host:port` of the workflow service; empty where actions come from a file.
     pub authority: String,
+    pub runtime: RuntimeChoice,
+    /// Where images and containers live.
+    pub state: PathBuf,
     pub tls: Tls,
     pub registry: RegistryLogin,
     /// Registries spoken to in plain HTTP, as they appear in image references (`host` or `host:port`).
@@ -76,69 +85,13 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
+const STATE: &str = "/run/thimble";
+/// An agent that asks nobody needs no name.
+const OFFLINE_ID: &str = "local";
 const GRPC_PORT: u16 = 42113;
 const SYSLOG_PORT: u16 = 514;
 /// Read if it is there, whatever the settings say.
 const REGISTRIES: &str = "/etc/thimble/registries.json";
-/// A flag, the names in the environment that set the same thing (the last one that is set wins), and whether it takes no value.
-struct Setting {
-    flag: &'static str,
-    names: &'static [&'static str],
-    switch: bool,
-}
-
-const fn value(flag: &'static str, names: &'static [&'static str]) -> Setting {
-    Setting { flag, names, switch: false }
-}
-
-const fn switch(flag: &'static str, names: &'static [&'static str]) -> Setting {
-    Setting { flag, names, switch: true }
-}
-
-const SETTINGS: &[Setting] = &[
-    value("id", &["AGENT_ID", "ID", "WORKER_ID"]),
-    value("grpc-server", &["AGENT_GRPC_SERVER", "TINKERBELL_GRPC_AUTHORITY"]),
-    switch("grpc-tls", &["AGENT_GRPC_TLS", "TINKERBELL_TLS"]),
-    switch("grpc-insecure-tls", &["AGENT_GRPC_INSECURE_TLS", "TINKERBELL_INSECURE_TLS"]),
-    value("registry-name", &["AGENT_REGISTRY_NAME", "DOCKER_REGISTRY"]),
-    value("registry-user", &["AGENT_REGISTRY_USER", "REGISTRY_USERNAME"]),
-    value("registry-pass", &["AGENT_REGISTRY_PASS", "REGISTRY_PASSWORD"]),
-    value("insecure-registries", &["INSECURE_REGISTRIES"]),
-    value("syslog-host", &["SYSLOG_HOST"]),
-    value("syslog-port", &["SYSLOG_PORT"]),
-    value("log", &["THIMBLE_LOG"]),
-    value("backoff-max-interval", &["AGENT_BACKOFF_MAX_INTERVAL"]),
-    switch("attribute-detection", &["AGENT_ATTRIBUTE_DETECTION"]),
-    value("ca-file", &["SSL_CERT_FILE"]),
-    value("registries", &["THIMBLE_REGISTRIES"]),
-    value("mirrors", &["THIMBLE_MIRRORS"]),
-    value("http-proxy", &["http_proxy", "HTTP_PROXY"]),
-    value("https-proxy", &["https_proxy", "HTTPS_PROXY"]),
-    value("no-proxy", &["no_proxy", "NO_PROXY"]),
-];
-
-/// Other spellings of the flags above that Tinkerbell's agent understands.
-const ALIASES: &[(&str, &str)] = &[
-    ("tinkerbell-grpc-authority", "grpc-server"),
-    ("tinkerbell-tls", "grpc-tls"),
-    ("tinkerbell-insecure-tls", "grpc-insecure-tls"),
-    ("docker-registry", "registry-name"),
-    ("registry-username", "registry-user"),
-    ("registry-password", "registry-pass"),
-];
-
-/// Flags of Tinkerbell's agent that choose what we do not have a choice in: accepted, so that its units start us unchanged.
-const WITHOUT_EFFECT: &[&str] = &[
-    "runtime",
-    "transport",
-    "log-level",
-    "grpc-retry-interval",
-    "docker-socket",
-    "containerd-namespace",
-    "containerd-socket",
-    "containerd-data-root",
-    "containerd-registry-config-path",
-];
 
 impl Settings {
     /// `env` answers for one name; an empty value counts as not set.
@@ -150,14 +103,21 @@ impl Settings {
             let from_env = names.iter().rev().find_map(|name| env(name).filter(|v| !v.is_empty()));
             from_env.or_else(|| given.iter().rev().find(|(f, _)| f == flag).map(|(_, v)| v.clone()))
         };
-        let mut required = |flag: &str, name: &str| {
+        let source = choice::source(raw("transport").as_deref(), raw("workflow-path"));
+        let source = source.map_err(|mistake| wrong.push(mistake)).unwrap_or(Source::Grpc);
+        let runtime = choice::runtime(raw("runtime").as_deref(), raw("containerd-socket"), raw("containerd-namespace"));
+        let runtime = runtime.map_err(|mistake| wrong.push(mistake)).unwrap_or(RuntimeChoice::Libcontainer);
+        let offline = matches!(source, Source::File(_));
+        let mut required = |flag: &str, name: &str, without: &str| {
             raw(flag).unwrap_or_else(|| {
-                wrong.push(format!("{name} (or -{flag}) is not set"));
-                String::new()
+                if !offline {
+                    wrong.push(format!("{name} (or -{flag}) is not set"));
+                }
+                without.to_owned()
             })
         };
-        let id = required("id", "WORKER_ID");
-        let authority = with_port(&required("grpc-server", "TINKERBELL_GRPC_AUTHORITY"));
+        let id = required("id", "WORKER_ID", OFFLINE_ID);
+        let authority = with_port(&required("grpc-server", "TINKERBELL_GRPC_AUTHORITY", ""));
         let mut on = |flag: &str, default: bool| boolean(flag, raw(flag), default, &mut wrong);
         let tls = match (on("grpc-tls", false), on("grpc-insecure-tls", false)) {
             (false, _) => Tls::Off,
@@ -180,7 +140,10 @@ impl Settings {
         }
         Ok(Self {
             id,
+            source,
             authority,
+            runtime,
+            state: raw("state-dir").map_or_else(|| PathBuf::from(STATE), PathBuf::from),
             tls,
             registry: RegistryLogin {
                 registry: host_of(&raw("registry-name").unwrap_or_default()),
@@ -203,6 +166,17 @@ impl Settings {
     }
 }
 
+/// Every flag, and the variables that set the same.
+pub fn help() -> String {
+    let mut text = "usage: agent [run] [-FLAG VALUE | -FLAG=VALUE]...\nA variable wins over its flag.\n\n".to_owned();
+    for Setting { flag, names, .. } in SETTINGS {
+        text.push_str(&format!("  -{flag:<22} {}\n", names.join(", ")));
+    }
+    let ignored: Vec<_> = WITHOUT_EFFECT.iter().map(|setting| format!("-{}", setting.flag)).collect();
+    text.push_str(&format!("\nTaken from Tinkerbell's agents without effect: {}\n", ignored.join(" ")));
+    text
+}
+
 /// `-name value`, `-name=value` and `-switch`, with one dash or two; the last one wins.
 fn parse_flags(flags: &[OsString], wrong: &mut Vec<String>) -> Vec<(String, String)> {
     let mut given = Vec::new();
@@ -217,15 +191,11 @@ fn parse_flags(flags: &[OsString], wrong: &mut Vec<String>) -> Vec<(String, Stri
             None => (name, None),
         };
         let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, flag)| flag);
-        let is_switch = match SETTINGS.iter().find(|s| s.flag == name) {
-            Some(setting) => setting.switch,
-            None if WITHOUT_EFFECT.contains(&name) => false,
-            None => {
-                wrong.push(format!("no flag is called -{name}"));
-                continue;
-            }
+        let Some(setting) = SETTINGS.iter().chain(WITHOUT_EFFECT).find(|s| s.flag == name) else {
+            wrong.push(format!("no flag is called -{name}"));
+            continue;
         };
-        let value = inline.or_else(|| if is_switch { Some("true".to_owned()) } else { words.next() });
+        let value = inline.or_else(|| if setting.switch { Some("true".to_owned()) } else { words.next() });
         match value {
             Some(value) => given.push((name.to_owned(), value)),
             None => wrong.push(format!("-{name} needs a value")),

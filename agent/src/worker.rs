@@ -16,6 +16,7 @@ use crate::journal::{self, Entry, Journal};
 use crate::outcome::{Outcome, Reason};
 use crate::power::{Power, Requests};
 use crate::report;
+use crate::transport::Transport;
 use decide::{Asked, Reported};
 
 pub use connection::Connection;
@@ -27,7 +28,7 @@ pub trait Execute {
 
 pub struct Worker<E> {
     pub agent: String,
-    pub connection: Connection,
+    pub connection: Transport,
     pub journal: Journal,
     pub power: Requests,
     pub attributes: Option<AgentAttributes>,
@@ -43,18 +44,21 @@ const RETRY: Duration = Duration::from_secs(1);
 const RECONNECT: Duration = Duration::from_millis(500);
 
 impl<E: Execute> Worker<E> {
-    /// Serves actions until one asks for a reboot or power-off.
-    pub async fn run(mut self) -> Power {
+    /// Serves actions until one asks for a reboot or power-off, or until there cannot be more. The agent's exit code.
+    pub async fn run(mut self) -> u8 {
         if let Some(power) = self.resume().await {
-            return power;
+            return power.exit_code();
         }
         let mut pace = Pace { backoff: Backoff::new(backoff::FIRST, self.backoff_max), said: String::new() };
         loop {
+            if let Some(code) = self.connection.over() {
+                return code;
+            }
             let asked = Instant::now();
             match self.ask(&mut pace).await {
                 Asked::Work(action) => {
                     if let Some(power) = self.serve(&action, &mut pace).await {
-                        return power;
+                        return power.exit_code();
                     }
                 }
                 Asked::Nothing => {

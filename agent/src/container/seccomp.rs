@@ -15,70 +15,86 @@ use seccompiler::{
 /// `set_mempolicy_home_node`, Linux 5.17; beyond it new powers arrive that nobody has judged for us.
 const LAST_KNOWN: i64 = 450;
 
+struct Denied {
+    #[cfg(feature = "containerd")]
+    name: &'static str,
+    number: i64,
+}
+
+macro_rules! call {
+    ($name:ident $number:ident) => {
+        Denied {
+            #[cfg(feature = "containerd")]
+            name: stringify!($name),
+            number: libc::$number,
+        }
+    };
+}
+
 /// Calls that act on the machine, not on the container.
-const DENIED: &[i64] = &[
-    libc::SYS_acct,
-    libc::SYS_add_key,
-    libc::SYS_bpf,
-    libc::SYS_clock_adjtime,
-    libc::SYS_clock_settime,
-    libc::SYS_delete_module,
-    libc::SYS_fanotify_init,
-    libc::SYS_finit_module,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fsopen,
-    libc::SYS_fspick,
-    libc::SYS_get_mempolicy,
-    libc::SYS_init_module,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_io_uring_setup,
-    libc::SYS_kcmp,
-    libc::SYS_kexec_file_load,
-    libc::SYS_kexec_load,
-    libc::SYS_keyctl,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_mbind,
-    libc::SYS_migrate_pages,
-    libc::SYS_mount,
-    libc::SYS_mount_setattr,
-    libc::SYS_move_mount,
-    libc::SYS_move_pages,
-    libc::SYS_name_to_handle_at,
-    libc::SYS_nfsservctl,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_open_tree,
-    libc::SYS_perf_event_open,
-    libc::SYS_pivot_root,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_ptrace,
-    libc::SYS_quotactl,
-    libc::SYS_reboot,
-    libc::SYS_request_key,
-    libc::SYS_set_mempolicy,
-    libc::SYS_setns,
-    libc::SYS_settimeofday,
-    libc::SYS_swapoff,
-    libc::SYS_swapon,
-    libc::SYS_syslog,
-    libc::SYS_umount2,
-    libc::SYS_unshare,
-    libc::SYS_userfaultfd,
-    libc::SYS_vhangup,
+const DENIED: &[Denied] = &[
+    call!(acct SYS_acct),
+    call!(add_key SYS_add_key),
+    call!(bpf SYS_bpf),
+    call!(clock_adjtime SYS_clock_adjtime),
+    call!(clock_settime SYS_clock_settime),
+    call!(delete_module SYS_delete_module),
+    call!(fanotify_init SYS_fanotify_init),
+    call!(finit_module SYS_finit_module),
+    call!(fsconfig SYS_fsconfig),
+    call!(fsmount SYS_fsmount),
+    call!(fsopen SYS_fsopen),
+    call!(fspick SYS_fspick),
+    call!(get_mempolicy SYS_get_mempolicy),
+    call!(init_module SYS_init_module),
+    call!(io_uring_enter SYS_io_uring_enter),
+    call!(io_uring_register SYS_io_uring_register),
+    call!(io_uring_setup SYS_io_uring_setup),
+    call!(kcmp SYS_kcmp),
+    call!(kexec_file_load SYS_kexec_file_load),
+    call!(kexec_load SYS_kexec_load),
+    call!(keyctl SYS_keyctl),
+    call!(lookup_dcookie SYS_lookup_dcookie),
+    call!(mbind SYS_mbind),
+    call!(migrate_pages SYS_migrate_pages),
+    call!(mount SYS_mount),
+    call!(mount_setattr SYS_mount_setattr),
+    call!(move_mount SYS_move_mount),
+    call!(move_pages SYS_move_pages),
+    call!(name_to_handle_at SYS_name_to_handle_at),
+    call!(nfsservctl SYS_nfsservctl),
+    call!(open_by_handle_at SYS_open_by_handle_at),
+    call!(open_tree SYS_open_tree),
+    call!(perf_event_open SYS_perf_event_open),
+    call!(pivot_root SYS_pivot_root),
+    call!(process_vm_readv SYS_process_vm_readv),
+    call!(process_vm_writev SYS_process_vm_writev),
+    call!(ptrace SYS_ptrace),
+    call!(quotactl SYS_quotactl),
+    call!(reboot SYS_reboot),
+    call!(request_key SYS_request_key),
+    call!(set_mempolicy SYS_set_mempolicy),
+    call!(setns SYS_setns),
+    call!(settimeofday SYS_settimeofday),
+    call!(swapoff SYS_swapoff),
+    call!(swapon SYS_swapon),
+    call!(syslog SYS_syslog),
+    call!(umount2 SYS_umount2),
+    call!(unshare SYS_unshare),
+    call!(userfaultfd SYS_userfaultfd),
+    call!(vhangup SYS_vhangup),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
+    call!(ioperm SYS_ioperm),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
+    call!(iopl SYS_iopl),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_sysfs,
+    call!(sysfs SYS_sysfs),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS__sysctl,
+    call!(_sysctl SYS__sysctl),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_uselib,
+    call!(uselib SYS_uselib),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_ustat,
+    call!(ustat SYS_ustat),
 ];
 
 const NAMESPACES: [libc::c_int; 7] = [
@@ -106,7 +122,7 @@ pub fn confine() -> io::Result<()> {
 fn programs() -> Result<[BpfProgram; 2], seccompiler::Error> {
     // clone3 has its flags in memory, where no filter can read them: programs fall back to clone.
     let known = (0..=LAST_KNOWN).filter(|call| *call != libc::SYS_clone3).map(|call| (call, Vec::new()));
-    let mut denied: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (*call, Vec::new())).collect();
+    let mut denied: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (call.number, Vec::new())).collect();
     let bit = |flag: libc::c_int| condition(SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag as u64), flag as u64);
     denied.insert(libc::SYS_clone, rules(NAMESPACES.map(bit))?);
     denied.insert(
@@ -120,6 +136,23 @@ fn programs() -> Result<[BpfProgram; 2], seccompiler::Error> {
         filter(known.collect(), errno(libc::ENOSYS), SeccompAction::Allow)?,
         filter(denied, SeccompAction::Allow, errno(libc::EPERM))?,
     ])
+}
+
+/// The same for a runtime that takes `linux.seccomp`, by name. There, calls newer than this list pass: the format knows
+/// no "all others", only names.
+#[cfg(feature = "containerd")]
+pub fn oci() -> serde_json::Value {
+    use serde_json::json;
+    let names: Vec<&str> = DENIED.iter().map(|call| call.name).collect();
+    let denied = |names: &[&str], errno: libc::c_int, args: serde_json::Value| json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno, "args": args });
+    let mut calls = vec![denied(&names, libc::EPERM, json!([])), denied(&["clone3"], libc::ENOSYS, json!([]))];
+    let masked = |flag: libc::c_int| json!([{ "index": 0, "value": flag, "valueTwo": flag, "op": "SCMP_CMP_MASKED_EQ" }]);
+    calls.extend(NAMESPACES.map(|flag| denied(&["clone"], libc::EPERM, masked(flag))));
+    let family = |family: libc::c_int| json!([{ "index": 0, "value": family, "op": "SCMP_CMP_EQ" }]);
+    calls.extend(FAMILIES.map(|f| denied(&["socket"], libc::EPERM, family(f))));
+    let others: Vec<_> = PERSONALITIES.iter().map(|p| json!({ "index": 0, "value": p, "op": "SCMP_CMP_NE" })).collect();
+    calls.push(denied(&["personality"], libc::EPERM, others.into()));
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls })
 }
 
 fn errno(number: libc::c_int) -> SeccompAction {

@@ -33,7 +33,7 @@ fn worker(authority: &str, folder: &std::path::Path, execute: Fixed) -> Worker<F
     let settings = Settings::read(&[], |name| env.get(name).map(|v| (*v).to_owned())).unwrap();
     Worker {
         agent: "m".into(),
-        connection: Connection::new(&settings).unwrap(),
+        connection: Connection::new(&settings).unwrap().into(),
         journal: Journal::open(&folder.join("journal.json")),
         power: Requests::below(folder),
         attributes: None,
@@ -105,7 +105,7 @@ async fn a_result_nobody_wants_is_dropped_and_the_agent_goes_on() {
     let execute = Fixed { writes: Some(folder.path().join("reboot")), ..Fixed::default() };
     let power =
         tokio::time::timeout(Duration::from_secs(30), worker(&server.address.to_string(), folder.path(), execute).run()).await;
-    assert_eq!(power.unwrap(), Power::Reboot, "only after the second");
+    assert_eq!(power.unwrap(), crate::exit::REBOOT, "only after the second");
     assert_eq!(server.states(), [Running, Success, Running, Success]);
 }
 

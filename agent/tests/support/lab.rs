@@ -61,15 +61,20 @@ impl Lab {
 
     /// On a machine whose ramdisk has this policy.
     pub fn agent_with_policy(&self, policy: &str) -> Child {
-        self.start("", policy)
+        self.start("", policy, &[])
+    }
+
+    /// With variables of its own.
+    pub fn agent_with(&self, variables: &[(&str, &str)]) -> Child {
+        self.start("", "", variables)
     }
 
     /// `size` limits the tmpfs below /run/thimble, in mount's words.
     pub fn agent_with_state_of(&self, size: &str) -> Child {
-        self.start(size, "")
+        self.start(size, "", &[])
     }
 
-    fn start(&self, size: &str, policy: &str) -> Child {
+    fn start(&self, size: &str, policy: &str, variables: &[(&str, &str)]) -> Child {
         Command::new("unshare")
             .args(["-m", "--propagation", "private", "sh", "-c", NAMESPACE])
             .env("STATE", self.state.path())
@@ -79,6 +84,7 @@ impl Lab {
             .env("WORKER_ID", "02:00:00:00:00:01")
             .env("TINKERBELL_GRPC_AUTHORITY", self.server.address.to_string())
             .env("THIMBLE_LOG", "stderr")
+            .envs(variables.iter().copied())
             .stderr(Stdio::from(std::fs::File::options().create(true).append(true).open(self.log()).unwrap()))
             .kill_on_drop(true)
             .spawn()

@@ -1,0 +1,189 @@
+//! Actions as tasks of the host's containerd. Pull, root file system and specification are the agent's own, so an action
+//! means the same as in the ramdisk; containerd's shim owns the process, and `ctr -n tinkerbell task ls` shows it.
+//!
+//! Nothing of an image is put into containerd's store: it sees a container without a snapshot whose root is mounted
+//! already. It must therefore share the agent's mount namespace, as two services of one host do.
+
+mod calls;
+mod pipes;
+mod specification;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::timeout;
+use tonic::Code;
+
+use crate::container::{self, End, Ended, GRACE, Order, cgroup};
+use crate::report::chain;
+use calls::{Calls, Refused};
+use pipes::Pipes;
+
+/// runc and its shim are started, which takes some tenths of a second; a daemon that hangs must not hang us.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// A daemon that is restarted (an update of the host) keeps its shims: its tasks are found again.
+const ABSENCE: Duration = Duration::from_secs(120);
+const RECONNECT: Duration = Duration::from_millis(500);
+
+pub struct Containerd {
+    socket: PathBuf,
+    namespace: String,
+}
+
+impl Containerd {
+    pub fn new(socket: &Path, namespace: &str) -> Self {
+        Self { socket: socket.to_owned(), namespace: namespace.to_owned() }
+    }
+
+    /// Runs the container. A container that could not be made is an answer; a daemon that is away is an error.
+    pub async fn run(&self, order: &Order<'_>) -> io::Result<Ended> {
+        let specification = specification::for_runc(&fs::read(order.bundle.join("config.json"))?)?;
+        let calls = self.connect().await?;
+        let pipes = Pipes::open(order)?;
+        let name = container_name(order.id);
+        let started = timeout(START_LIMIT, start(&calls, &name, &specification, &pipes)).await;
+        let end = match started {
+            Ok(Ok(())) => self.wait(&calls, &name, order).await,
+            Ok(Err(refused)) => End::CouldNotStart(refused.to_string()),
+            Err(_) => End::CouldNotStart(format!("containerd did not start the container within {} s", START_LIMIT.as_secs())),
+        };
+        let oom_kills = cgroup::oom_kills(&cgroup::of(order.id));
+        self.remove(&name).await;
+        let tail = pipes.finish().await;
+        container::dissolve(cgroup::of(order.id)).await;
+        let end = match end {
+            End::Exited { code, .. } => End::Exited { code, oom_kills },
+            other => other,
+        };
+        Ok(Ended { end, tail })
+    }
+
+    async fn connect(&self) -> io::Result<Calls> {
+        let unreachable = |error: Refused| io::Error::other(format!("containerd at {}: {error}", self.socket.display()));
+        Calls::connect(&self.socket, &self.namespace).await.map_err(unreachable)
+    }
+
+    /// Waits for the task, through the timeout if there is one.
+    async fn wait(&self, calls: &Calls, name: &str, order: &Order<'_>) -> End {
+        let Some(limit) = order.limit else { return self.exit(calls, name).await };
+        if let Ok(end) = timeout(limit, self.exit(calls, name)).await {
+            return end;
+        }
+        for (signal, everyone) in [(order.stop, false), (Signal::KILL, true)] {
+            if let Err(refused) = self.signal(name, signal, everyone).await {
+                log::warn!("cannot send {signal:?} to container {name}: {refused}");
+            }
+            if timeout(GRACE, self.exit(calls, name)).await.is_ok() {
+                return End::TimedOut;
+            }
+        }
+        log::error!("container {name} does not end: going on without it");
+        End::TimedOut
+    }
+
+    async fn signal(&self, name: &str, signal: Signal, everyone: bool) -> Result<(), Refused> {
+        Calls::connect(&self.socket, &self.namespace).await?.kill(name, signal, everyone).await
+    }
+
+    async fn exit(&self, calls: &Calls, name: &str) -> End {
+        let mut answer = calls.wait(name).await;
+        let mut patience = ABSENCE;
+        loop {
+            match answer {
+                Ok(code) => return End::Exited { code, oom_kills: 0 },
+                Err(refused) if refused.is_connection() && !patience.is_zero() => {
+                    if patience == ABSENCE {
+                        log::warn!("containerd is away ({refused}): waiting for it, the action goes on");
+                    }
+                }
+                Err(refused) => return End::CouldNotStart(format!("containerd lost the action: {refused}")),
+            }
+            tokio::time::sleep(RECONNECT).await;
+            patience = patience.saturating_sub(RECONNECT);
+            answer = match Calls::connect(&self.socket, &self.namespace).await {
+                Ok(calls) => calls.wait(name).await,
+                Err(refused) => Err(refused),
+            };
+        }
+    }
+
+    /// How the action ended is known by now; what cannot be removed stays for the next start of the agent.
+    async fn remove(&self, name: &str) {
+        let removed = async { Calls::connect(&self.socket, &self.namespace).await?.remove(name).await };
+        match timeout(START_LIMIT, removed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(refused)) => log::warn!("cannot remove container {name} from containerd: {refused}"),
+            Err(_) => log::warn!("containerd does not remove container {name}: going on without that"),
+        }
+    }
+
+    pub async fn end_leftovers(&self) {
+        let ended = async {
+            let calls = Calls::connect(&self.socket, &self.namespace).await?;
+            for name in calls.ours().await? {
+                calls.remove(&name).await?;
+                log::warn!("ended what was still running in container {name}");
+            }
+            Ok::<(), Refused>(())
+        };
+        match timeout(START_LIMIT, ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(refused)) => {
+                log::warn!("containerd at {}: {refused}; its containers are not looked at", self.socket.display())
+            }
+            Err(_) => log::warn!("containerd at {} does not answer; its containers are not looked at", self.socket.display()),
+        }
+    }
+}
+
+async fn start(calls: &Calls, name: &str, specification: &[u8], pipes: &Pipes) -> Result<(), Refused> {
+    calls.create(name, specification).await?;
+    calls.create_task(name, &pipes.stdout, &pipes.stderr).await?;
+    calls.start(name).await
+}
+
+/// containerd wants letters, digits and single separators between them, 76 at most.
+fn container_name(id: &str) -> String {
+    let parts = id.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
+    let name = parts.collect::<Vec<_>>().join("-");
+    if name.is_empty() { "action".to_owned() } else { name.chars().take(70).collect::<String>().trim_end_matches('-').to_owned() }
+}
+
+impl Refused {
+    fn is_connection(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Call(_, status) => matches!(status.code(), Code::Unavailable | Code::Cancelled) || status_is_local(status),
+        }
+    }
+}
+
+/// Made on our side: the stream broke.
+fn status_is_local(status: &tonic::Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Connect(error) => write!(f, "cannot connect: {}", chain(error.as_ref())),
+            Self::Call(what, status) => write!(f, "cannot {what}: {}", status.message()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_containerd_accepts() {
+        for (id, name) in [("01ABC-19f", "01ABC-19f"), ("---a-b--x", "a-b-x"), ("--", "action")] {
+            assert_eq!(container_name(id), name, "{id}");
+        }
+        assert!(container_name(&"x-".repeat(100)).len() <= 76);
+    }
+}

@@ -1,0 +1,75 @@
+//! The agent's specification as runc wants it: pure. What our own runtime does in its child (devices, the filter of
+//! system calls) runc is told here.
+
+use std::io;
+
+use serde_json::{Value, json};
+
+use crate::container::seccomp;
+
+/// `config` is the bundle's config.json.
+pub fn for_runc(config: &[u8]) -> io::Result<Vec<u8>> {
+    let mut spec: Value = serde_json::from_slice(config)?;
+    let confined = spec.pointer("/process/noNewPrivileges") == Some(&Value::Bool(true));
+    if !confined {
+        for mount in spec.pointer_mut("/mounts").and_then(Value::as_array_mut).into_iter().flatten() {
+            if mount.get("destination").is_some_and(|destination| destination == "/dev") {
+                *mount = devices();
+            }
+        }
+    }
+    let Some(linux) = spec.pointer_mut("/linux").and_then(Value::as_object_mut) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the specification has no part for Linux"));
+    };
+    if confined {
+        linux.insert("seccomp".to_owned(), seccomp::oci());
+    }
+    let resources = linux.entry("resources").or_insert_with(|| json!({}));
+    if let Some(resources) = resources.as_object_mut() {
+        // To what a confined action gets, runc adds the harmless ones (null, zero, random, tty).
+        resources.insert("devices".to_owned(), json!([{ "allow": !confined, "access": "rwm" }]));
+    }
+    Ok(serde_json::to_vec(&spec)?)
+}
+
+/// The machine's own. runc makes no nodes in a bound `/dev`; `rslave` keeps the mounts that follow in the container.
+fn devices() -> Value {
+    json!({ "destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind", "rw", "nosuid", "rslave"] })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn converted(no_new_privileges: bool) -> Value {
+        let config = json!({
+            "process": { "noNewPrivileges": no_new_privileges },
+            "mounts": [{ "destination": "/dev", "type": "tmpfs" }, { "destination": "/dev/pts", "type": "devpts" }],
+            "linux": { "resources": { "pids": { "limit": 9 } } },
+        });
+        serde_json::from_slice(&for_runc(&serde_json::to_vec(&config).unwrap()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_privileged_action_has_the_machines_devices_and_a_confined_one_has_none() {
+        let spec = converted(false);
+        assert_eq!(spec["mounts"][0], devices());
+        assert_eq!(spec["mounts"][1]["type"], "devpts");
+        assert_eq!(
+            spec["linux"]["resources"],
+            json!({ "pids": { "limit": 9 }, "devices": [{ "allow": true, "access": "rwm" }] })
+        );
+        assert_eq!(spec["linux"].get("seccomp"), None);
+
+        let spec = converted(true);
+        assert_eq!(spec["mounts"][0]["type"], "tmpfs");
+        assert_eq!(spec["linux"]["resources"]["devices"], json!([{ "allow": false, "access": "rwm" }]));
+        assert_eq!(spec["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ALLOW");
+    }
+
+    #[test]
+    fn what_is_no_specification_is_an_error() {
+        assert!(for_runc(b"{}").is_err() && for_runc(b"nonsense").is_err());
+    }
+}

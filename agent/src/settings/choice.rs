@@ -1,0 +1,43 @@
+//! Choices between ways of doing the same thing: who runs containers, where actions come from.
+
+use std::path::PathBuf;
+
+const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+const CONTAINERD_NAMESPACE: &str = "tinkerbell";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    Libcontainer,
+    Containerd { socket: PathBuf, namespace: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The workflow service of either generation.
+    Grpc,
+    /// The actions of this file, once.
+    File(PathBuf),
+}
+
+/// Docker is what Tinkerbell's agents are started with by default; it has no daemon here and needs none.
+pub fn runtime(name: Option<&str>, socket: Option<String>, namespace: Option<String>) -> Result<RuntimeChoice, String> {
+    match name {
+        None | Some("libcontainer" | "docker") => Ok(RuntimeChoice::Libcontainer),
+        Some("containerd") => Ok(RuntimeChoice::Containerd {
+            socket: socket.unwrap_or_else(|| CONTAINERD_SOCKET.to_owned()).into(),
+            namespace: namespace.unwrap_or_else(|| CONTAINERD_NAMESPACE.to_owned()),
+        }),
+        Some(other) => Err(format!("-runtime is {other:?}: use libcontainer or containerd")),
+    }
+}
+
+/// A workflow file alone says enough.
+pub fn source(name: Option<&str>, file: Option<String>) -> Result<Source, String> {
+    match (name, file) {
+        (None | Some("file"), Some(file)) => Ok(Source::File(file.into())),
+        (None | Some("grpc"), None) => Ok(Source::Grpc),
+        (Some("grpc"), Some(file)) => Err(format!("-transport grpc and the workflow file {file:?} exclude each other")),
+        (Some("file"), None) => Err("-transport file needs -workflow FILE".to_owned()),
+        (Some(other), _) => Err(format!("-transport is {other:?}: use grpc or file")),
+    }
+}

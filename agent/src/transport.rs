@@ -1,0 +1,45 @@
+//! Where actions come from and reports go: a workflow service, or a workflow file.
+
+use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
+use tonic::Status;
+
+use crate::offline::Script;
+use crate::worker::Connection;
+
+pub enum Transport {
+    Server(Box<Connection>),
+    File(Script),
+}
+
+impl From<Connection> for Transport {
+    fn from(connection: Connection) -> Self {
+        Self::Server(Box::new(connection))
+    }
+}
+
+impl Transport {
+    pub async fn get_action(&mut self, request: ActionRequest) -> Result<ActionResponse, Status> {
+        match self {
+            Self::Server(connection) => connection.get_action(request).await,
+            Self::File(script) => script.get_action(),
+        }
+    }
+
+    pub async fn report(&mut self, request: ActionStatusRequest) -> Result<(), Status> {
+        match self {
+            Self::Server(connection) => connection.report(request).await,
+            Self::File(script) => {
+                script.report(&request);
+                Ok(())
+            }
+        }
+    }
+
+    /// The exit code, where nothing can follow any more. A service may always have more.
+    pub fn over(&self) -> Option<u8> {
+        match self {
+            Self::Server(_) => None,
+            Self::File(script) => script.over(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! A workflow file instead of a server: the same containers, log lines and exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/lab.rs"]
+mod lab;
+#[path = "support/registry.rs"]
+mod registry;
+#[path = "support/server.rs"]
+mod server;
+
+use std::time::Duration;
+
+use lab::Lab;
+use serde_json::{Value, json};
+
+/// Runs the file to the end of the agent; its exit code.
+async fn run(lab: &Lab, file: &Value) -> Option<i32> {
+    let path = lab.state.path().join("workflow.json");
+    std::fs::write(&path, file.to_string()).unwrap();
+    let mut agent = lab.agent_with(&[("AGENT_WORKFLOW_PATH", path.to_str().unwrap())]);
+    let status = tokio::time::timeout(Duration::from_secs(60), agent.wait()).await;
+    status.unwrap_or_else(|_| panic!("the agent goes on:\n{}", lab.text())).unwrap().code()
+}
+
+fn shell(lab: &Lab, name: &str, script: &str) -> Value {
+    json!({ "name": name, "image": lab.image, "command": ["/bin/sh", "-c", script], "volumes": ["/worker:/worker", "data:/data"] })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_runs_in_order_and_ends_as_its_last_action_says() {
+    let lab = Lab::new().await;
+    let (first, second) = (shell(&lab, "first", "echo $FROM > /data/x"), shell(&lab, "second", "cat /data/x"));
+    let template = json!({ "version": "0.1", "name": "debian", "tasks": [{ "name": "os", "actions": [first, second] }] });
+    assert_eq!(run(&lab, &template).await, Some(0), "{}", lab.text());
+    let lines = ["workflow debian action first: SUCCESS in ", "A| image", "workflow debian action second: SUCCESS in "];
+    let found: Vec<_> = lines.iter().map(|line| lab.text().find(line)).collect();
+    assert!(found.iter().all(Option::is_some) && found.is_sorted(), "{}", lab.text());
+    assert!(!lab.text().contains("connected to"), "no server was asked\n{}", lab.text());
+
+    let list = json!([shell(&lab, "fails", "exit 3"), shell(&lab, "never", "echo never ran")]);
+    assert_eq!(run(&lab, &list).await, Some(1), "{}", lab.text());
+    assert!(lab.text().contains("action fails: FAILED in ") && !lab.text().contains("never ran"), "{}", lab.text());
+
+    let reboot = json!([shell(&lab, "asks", "touch /worker/reboot"), shell(&lab, "after", "true")]);
+    assert_eq!(run(&lab, &reboot).await, Some(80), "{}", lab.text());
+    assert_eq!(run(&lab, &json!([shell(&lab, "anew", "true")])).await, Some(0), "an old request counts for nothing");
+    lab.assert_clean();
+
+    assert_eq!(run(&lab, &json!([])).await, Some(2));
+    assert!(lab.text().contains("there is no action in it"), "{}", lab.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_has_one_agent() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    lab.run(lab.shell("up", "true")).await;
+    assert_eq!(run(&lab, &json!([shell(&lab, "second", "echo never ran")])).await, Some(1));
+    assert!(lab.text().contains("another agent runs on this machine"), "{}", lab.text());
+}
