@@ -40,6 +40,13 @@ impl Root {
         Ok(Self { root })
     }
 
+    /// Opens a file for reading.
+    pub fn file(&self, path: &Path) -> Result<File, InsideError> {
+        let inside: PathBuf = names(path)?.iter().collect();
+        let opened = self.resolve(&inside, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        Ok(File::from(opened.map_err(|errno| failed("open", path, errno))?))
+    }
+
     /// Writes a file, and first the folders above it; those that exist keep their owner and permissions.
     pub fn write(
         &self,

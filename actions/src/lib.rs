@@ -6,8 +6,10 @@
 pub mod cexec;
 pub mod device;
 mod disks;
+mod grub_menu;
 pub mod image2disk;
 pub mod inside;
+pub mod kexec;
 pub mod mount;
 pub mod power;
 mod sys;
@@ -18,7 +20,7 @@ pub mod writefile;
 use variables::Variables;
 
 /// Every action by the name that starts it.
-pub const NAMES: &[&str] = &["cexec", "image2disk", "poweroff", "reboot", "wipe", "writefile"];
+pub const NAMES: &[&str] = &["cexec", "image2disk", "kexec", "poweroff", "reboot", "wipe", "writefile"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
@@ -28,6 +30,8 @@ pub enum ActionError {
     Cexec(#[from] cexec::CexecError),
     #[error(transparent)]
     Image2Disk(#[from] image2disk::ImageError),
+    #[error(transparent)]
+    Kexec(#[from] kexec::KexecError),
     #[error(transparent)]
     Power(#[from] power::PowerError),
     #[error(transparent)]
@@ -50,6 +54,7 @@ pub fn run(name: &str, variables: &Variables) -> Result<(), ActionError> {
     match name {
         "cexec" => Ok(cexec::run(variables)?),
         "image2disk" => Ok(image2disk::run(variables)?),
+        "kexec" => Ok(kexec::run(variables)?),
         "poweroff" => Ok(power::run(power::Request::PowerOff)?),
         "reboot" => Ok(power::run(power::Request::Reboot)?),
         "wipe" => Ok(wipe::run(variables)?),

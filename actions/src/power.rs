@@ -1,4 +1,4 @@
-//! `reboot` and `poweroff`: leaves the wish in /worker, where the agent finds it once the success is acknowledged.
+//! `reboot` and `poweroff` (and the end of `kexec`): leaves the wish in /worker, where the agent finds it once the success is acknowledged.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ const WORKER: &str = "/worker";
 pub enum Request {
     Reboot,
     PowerOff,
+    Kexec,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,7 @@ impl Request {
         match self {
             Self::Reboot => "reboot",
             Self::PowerOff => "poweroff",
+            Self::Kexec => "kexec",
         }
     }
 }
@@ -53,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_wish_is_a_file_in_the_workers_folder() {
-        for (request, file) in [(Request::Reboot, "reboot"), (Request::PowerOff, "poweroff")] {
+        for (request, file) in [(Request::Reboot, "reboot"), (Request::PowerOff, "poweroff"), (Request::Kexec, "kexec")] {
             let worker = tempfile::tempdir().unwrap();
             leave(worker.path(), request).unwrap();
             assert!(worker.path().join(file).is_file());

@@ -1,6 +1,7 @@
-//! The system calls that no crate wraps: ioctls of block devices.
+//! The system calls that no crate wraps: ioctls of block devices, and loading a kernel.
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -23,6 +24,18 @@ pub fn discard(disk: &File, offset: u64, length: u64) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `disk` is borrowed; BLKDISCARD reads two u64 from the
     // pointer, which is an array of two u64 that outlives the call.
     check(unsafe { libc::ioctl(disk.as_raw_fd(), request::BLKDISCARD as _, range.as_ptr()) })
+}
+
+/// Loads a kernel for kexec (kexec_file_load(2)); the kernel reads both files and the command line before it returns.
+pub fn load_kernel(kernel: &File, initrd: Option<&File>, command_line: &CStr) -> io::Result<()> {
+    const NO_INITRD: libc::c_ulong = 4; // KEXEC_FILE_NO_INITRAMFS
+    let bytes = command_line.to_bytes_with_nul();
+    let (initrd, flags) = initrd.map_or((-1, NO_INITRD), |file| (file.as_raw_fd(), 0));
+    // SAFETY: both descriptors are open for as long as the files are borrowed; the pointer and the length are those of
+    // one slice that ends with its NUL, as the system call wants it, and outlives the call, which only reads it.
+    let result =
+        unsafe { libc::syscall(libc::SYS_kexec_file_load, kernel.as_raw_fd(), initrd, bytes.len(), bytes.as_ptr(), flags) };
+    check(if result < 0 { -1 } else { 0 })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

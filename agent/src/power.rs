@@ -1,14 +1,19 @@
-//! Requests to reboot or power off, left by actions as files (HookOS's convention: volume `/worker:/worker`).
+//! Requests to reboot or power off, left by actions as files (HookOS's convention: volume `/worker:/worker`), and a
+//! kernel that an action has loaded (kexec), which is such a request as well.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::exit;
+use crate::{exit, sys};
+
+/// `1` while a kernel is loaded for kexec.
+const LOADED: &str = "/sys/kernel/kexec_loaded";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Power {
     Reboot,
     Off,
+    Kexec,
 }
 
 impl Power {
@@ -16,6 +21,7 @@ impl Power {
         match self {
             Self::Reboot => exit::REBOOT,
             Self::Off => exit::POWER_OFF,
+            Self::Kexec => exit::KEXEC,
         }
     }
 }
@@ -25,6 +31,7 @@ impl Power {
         match self {
             Self::Reboot => "a reboot",
             Self::Off => "power-off",
+            Self::Kexec => "a start of the kernel it loaded (kexec)",
         }
     }
 }
@@ -32,16 +39,38 @@ impl Power {
 #[derive(Debug, Clone)]
 pub struct Requests {
     folder: PathBuf,
+    loaded: PathBuf,
+    /// A kernel that was there before us belongs to somebody else.
+    foreign: bool,
 }
 
-const FILES: [(&str, Power); 2] = [("poweroff", Power::Off), ("reboot", Power::Reboot)];
+const KEXEC: &str = "kexec";
+const FILES: [(&str, Power); 3] = [("poweroff", Power::Off), ("reboot", Power::Reboot), (KEXEC, Power::Kexec)];
 
 impl Requests {
     pub fn below(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self::with(folder, Path::new(LOADED))
     }
 
-    /// Power-off wins over a reboot that was asked for as well.
+    fn with(folder: &Path, loaded: &Path) -> Self {
+        let asked = folder.join(KEXEC).exists();
+        Self { folder: folder.to_owned(), loaded: loaded.to_owned(), foreign: is_set(loaded) && !asked }
+    }
+
+    /// After an action's success: a kernel that it loaded is asked for like anything else, also after our restart.
+    pub fn note_kernel(&self) {
+        let path = self.folder.join(KEXEC);
+        if !self.foreign
+            && is_set(&self.loaded)
+            && self.folder.is_dir()
+            && !path.exists()
+            && let Err(error) = fs::write(&path, "")
+        {
+            log::warn!("cannot write {}: {error}; the loaded kernel will not be started", path.display());
+        }
+    }
+
+    /// Power-off wins over a reboot that was asked for as well, and that over a loaded kernel.
     pub fn pending(&self) -> Option<Power> {
         FILES.iter().find(|(name, _)| self.folder.join(name).exists()).map(|(_, power)| *power)
     }
@@ -57,7 +86,17 @@ impl Requests {
                 }
             }
         }
+        if !self.foreign && is_set(&self.loaded) {
+            match sys::unload_kernel() {
+                Ok(()) => log::warn!("unloaded the kernel of an action that did not succeed"),
+                Err(error) => log::warn!("cannot unload the kernel of an action that did not succeed: {error}"),
+            }
+        }
     }
+}
+
+fn is_set(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }
 
 #[cfg(test)]
@@ -76,5 +115,26 @@ mod tests {
         assert_eq!(requests.pending().map(Power::exit_code), Some(81));
         requests.forget();
         assert_eq!(requests.pending(), None);
+    }
+
+    #[test]
+    fn a_loaded_kernel_is_a_request_unless_it_was_there_before() {
+        let worker = tempfile::tempdir().unwrap();
+        let loaded = worker.path().join("loaded");
+        fs::write(&loaded, "0\n").unwrap();
+        let requests = Requests::with(worker.path(), &loaded);
+        requests.note_kernel();
+        assert_eq!(requests.pending(), None);
+        fs::write(&loaded, "1\n").unwrap();
+        requests.note_kernel();
+        assert_eq!(requests.pending().map(Power::exit_code), Some(82));
+        let restarted = Requests::with(worker.path(), &loaded);
+        assert_eq!(restarted.pending().map(Power::exit_code), Some(82));
+
+        fs::remove_file(worker.path().join("kexec")).unwrap();
+        let of_somebody_else = Requests::with(worker.path(), &loaded);
+        of_somebody_else.note_kernel();
+        of_somebody_else.forget();
+        assert_eq!(of_somebody_else.pending(), None);
     }
 }

@@ -13,6 +13,15 @@ pub fn be_frugal_with_memory() {
     }
 }
 
+/// Takes back what kexec_file_load(2) has loaded.
+pub fn unload_kernel() -> std::io::Result<()> {
+    const UNLOAD: libc::c_ulong = 1; // KEXEC_FILE_UNLOAD
+    const NONE: libc::c_int = -1;
+    // SAFETY: with this flag the kernel looks at no other argument: it follows no pointer and uses no descriptor.
+    let result = unsafe { libc::syscall(libc::SYS_kexec_file_load, NONE, NONE, 0_usize, std::ptr::null::<u8>(), UNLOAD) };
+    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Rust programs ignore SIGPIPE, and what is ignored stays so across exec: shell pipelines in actions would not end.
 pub fn default_sigpipe() -> nix::Result<()> {
     // SAFETY: installs the default action, so no handler code of ours can run in signal context.

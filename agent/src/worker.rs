@@ -128,6 +128,9 @@ impl<E: Execute> Worker<E> {
         self.power.forget();
         self.journal.write(Entry::Running { action: action.clone(), attempt });
         let (attempt, outcome) = self.attempts(action, attempt, start).await;
+        if outcome.failure.is_none() {
+            self.power.note_kernel();
+        }
         self.journal.write(Entry::Finished { action: action.clone(), attempt, outcome: outcome.clone() });
         log_outcome(action, &outcome);
         let power = self.conclude(action, &outcome).await;
@@ -213,7 +216,11 @@ impl<E: Execute> Worker<E> {
                 let outcome = self.execute.execute(&later, SystemTime::now()).await;
                 log_outcome(&later, &outcome); // nobody but the log wants to know: the workflow is over
                 self.journal.write(Entry::Acknowledged { action: action.clone(), success: false });
-                if outcome.failure.is_none() { self.requested(&later) } else { None }
+                if outcome.failure.is_some() {
+                    return None;
+                }
+                self.power.note_kernel();
+                self.requested(&later)
             }
             _ => self.requested(action),
         }

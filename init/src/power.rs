@@ -27,16 +27,24 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub enum Ending {
     Reboot,
     PowerOff,
+    /// Starts the kernel that an action has loaded; where there is none, a reboot.
+    Kexec,
 }
 
 pub fn end(ending: Ending) -> ! {
     let (line, command) = match ending {
         Ending::Reboot => ("rebooting", RebootCommand::Restart),
         Ending::PowerOff => ("powering off", RebootCommand::PowerOff),
+        Ending::Kexec => ("starting the loaded kernel", RebootCommand::Restart),
     };
     log::info!("{line}");
     stop_everyone();
     flush();
+    if ending == Ending::Kexec
+        && let Err(error) = reboot(RebootCommand::Kexec)
+    {
+        log::error!("the kernel that was loaded does not start: {error}; rebooting instead");
+    }
     loop {
         let Err(error) = reboot(command) else { continue };
         log::error!("{line} failed: {error}; the disks are written and the power may be cut");

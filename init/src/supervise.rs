@@ -221,10 +221,7 @@ impl Supervisor {
             Next::Restart { after, failures } => child.retry(after, failures, &format!("ended ({exit})")),
             Next::Reboot => power::end(Ending::Reboot),
             Next::PowerOff => power::end(Ending::PowerOff),
-            Next::Kexec => {
-                log::warn!("the agent asks for kexec, which this version does not do: rebooting instead");
-                power::end(Ending::Reboot)
-            }
+            Next::Kexec => power::end(Ending::Kexec),
             Next::Stop if child.service.name == services::AGENT => {
                 log::warn!("the agent has stopped for good; ctrl-alt-del or a power cycle restarts the machine");
             }

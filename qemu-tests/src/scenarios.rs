@@ -52,6 +52,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },
     Scenario { name: "every part of the matrix works in a machine", run: crate::matrix::short },
     Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },
+    Scenario { name: "kexec starts the installed system without firmware", run: power::kexec },
+    Scenario { name: "the power button ends the work and switches off", run: power::button },
     Scenario { name: "a machine that panics comes back and does its work", run: power::panic },
     Scenario { name: "a ramdisk that arrived in part is called that", run: power::truncated_ramdisk },
     Scenario { name: "96 MiB carry the cloud kernel and 160 MiB the standard one", run: crate::ladder::promised },
@@ -66,7 +68,6 @@ pub const AWAITED: &[Scenario] = &[
     Scenario { name: "a port that carries one tagged VLAN is used", run: links::tagged_port },
     Scenario { name: "two links to an LACP partner become one", run: links::lacp_partner },
     Scenario { name: "a wrong DHCP server that is first is left again", run: links::dhcp_outrun },
-    Scenario { name: "the power button ends the work and switches off", run: power::button },
 ];
 
 /// Every scenario there is.

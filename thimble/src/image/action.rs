@@ -10,7 +10,7 @@ use std::io::Write;
 
 /// The image that takes the action's name as its command, and one image per action.
 const ANY: &str = "actions";
-pub const NAMES: &[&str] = &["cexec", "image2disk", "poweroff", "reboot", "wipe", "writefile"];
+pub const NAMES: &[&str] = &["cexec", "image2disk", "kexec", "poweroff", "reboot", "wipe", "writefile"];
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
