@@ -4,7 +4,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
+use cmdline::OnFailure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -18,7 +20,7 @@ use crate::power::{self, Ending};
 use crate::ready::{Heard, Readiness};
 use crate::service::{Exit, Facts, History, Next, Service, is_held, restart};
 use crate::services::{self, TABLE};
-use crate::{StepError, spawn};
+use crate::{StepError, spawn, watchdog};
 
 pub use crate::service::after_exit;
 
@@ -60,26 +62,45 @@ impl Child {
         match spawn::start(self.service, facts) {
             Ok((pid, readiness)) => {
                 (self.pid, self.due) = (Some(pid), None);
+                self.tell_watchdog(false);
                 self.readiness = self.service.ready.is_some().then_some(readiness);
                 self.ready |= self.service.ready.is_none();
             }
             // For want of memory, for instance.
             Err(error) => {
                 if let Next::Restart { after, failures } = restart(&self.history, Instant::now()) {
-                    self.retry(after, failures, &format!("cannot be started: {error}"));
+                    self.retry(facts, after, failures, &format!("cannot be started: {error}"));
                 }
             }
         }
     }
 
-    fn retry(&mut self, after: Duration, failures: u32, why: &str) {
+    fn retry(&mut self, facts: &Facts, after: Duration, failures: u32, why: &str) {
+        if let Some(ending) = given_up(self.service.name, failures, facts.arguments.on_failure.unwrap_or_default()) {
+            log::error!("{} {why} and has failed {failures} times in a row: thimble.on_failure ends this", self.service.name);
+            power::end(ending)
+        }
         let again = format!("{} {why}; starting it again in {} s", self.service.name, after.as_secs_f32());
         if is_held(failures) {
             log::error!("{again}, since it has failed {failures} times in a row; ctrl-alt-del restarts the machine");
+            self.tell_watchdog(true);
         } else {
             log::warn!("{again}");
         }
         (self.pid, self.history.failures, self.due) = (None, failures, Some(Instant::now() + after));
+    }
+
+    /// A machine that is held for somebody to look at shall not be restarted by its watchdog.
+    fn tell_watchdog(&self, held: bool) {
+        if self.service.name != services::AGENT {
+            return;
+        }
+        let result = if held { fs::write(watchdog::HELD, "") } else { fs::remove_file(watchdog::HELD) };
+        if let Err(error) = result
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("cannot tell the watchdog about the agent ({}): {error}", watchdog::HELD);
+        }
     }
 
     fn hear(&mut self, facts: &mut Facts) {
@@ -90,6 +111,16 @@ impl Child {
             Heard::Closed => {}
         }
         self.readiness = None;
+    }
+}
+
+/// How the machine ends when this service has failed so often, if it shall.
+fn given_up(service: &str, failures: u32, policy: OnFailure) -> Option<Ending> {
+    let held = service == services::AGENT && is_held(failures);
+    match policy {
+        OnFailure::Reboot if held => Some(Ending::Reboot),
+        OnFailure::PowerOff if held => Some(Ending::PowerOff),
+        _ => None,
     }
 }
 
@@ -218,7 +249,7 @@ impl Supervisor {
         let Some(child) = self.children.iter_mut().find(|child| child.pid == Some(pid)) else { return };
         child.pid = None;
         match after_exit(child.service.restart, &child.history, exit, Instant::now()) {
-            Next::Restart { after, failures } => child.retry(after, failures, &format!("ended ({exit})")),
+            Next::Restart { after, failures } => child.retry(&self.facts, after, failures, &format!("ended ({exit})")),
             Next::Reboot => power::end(Ending::Reboot),
             Next::PowerOff => power::end(Ending::PowerOff),
             Next::Kexec => power::end(Ending::Kexec),
@@ -226,6 +257,24 @@ impl Supervisor {
                 log::warn!("the agent has stopped for good; ctrl-alt-del or a power cycle restarts the machine");
             }
             Next::Stop => log::debug!("{} has nothing more to do", child.service.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_agent_ends_the_machine_and_only_where_the_policy_says_so() {
+        for (case, service, failures, policy, expected) in [
+            ("by default the machine is held", services::AGENT, 100, OnFailure::Hold, None),
+            ("a few failures may pass", services::AGENT, 9, OnFailure::Reboot, None),
+            ("ten do not", services::AGENT, 10, OnFailure::Reboot, Some(Ending::Reboot)),
+            ("power-off", services::AGENT, 10, OnFailure::PowerOff, Some(Ending::PowerOff)),
+            ("another service", services::NETWORK, 100, OnFailure::Reboot, None),
+        ] {
+            assert_eq!(given_up(service, failures, policy), expected, "{case}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `Arguments`: one field for each kernel argument that `/init` or the agent acts on.
 
-use crate::{Bond, HwAddr, Ip, Ipam, Note, Proxy, Secret, Vlan, Word};
+use crate::{Bond, HwAddr, Ip, Ipam, Note, OnFailure, Proxy, Secret, Vlan, Word};
 
 /// The kernel arguments, checked. `Debug` and `Display` mask secrets; only [`Arguments::render`] writes them out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Arguments {
     pub time: Option<u64>,
     /// `thimble.run`: percent of RAM that `/run`, and so the images, may take.
     pub run_percent: Option<u8>,
+    /// `thimble.on_failure`: `hold` (also when absent), `reboot` or `poweroff` once the agent has failed for good.
+    pub on_failure: Option<OnFailure>,
     /// `thimble.mirror`: `REGISTRY=URL[,URL]`, every one named, in order.
     pub mirrors: Vec<String>,
     /// Everything else, in order: for the kernel, for drivers, or for nobody.

@@ -21,7 +21,7 @@ pub use bond::{Bond, BondError, OPTIONS as BOND_OPTIONS};
 pub use ip::{Ip, IpError, Vlan};
 pub use ipam::{Ipam, IpamError};
 pub use note::{Note, Problem};
-pub use value::{HwAddr, NotAnHwAddr, Proxy, Secret};
+pub use value::{HwAddr, NotAnHwAddr, OnFailure, Proxy, Secret};
 pub use word::{Word, words};
 
 /// What x86 and arm64 kernels keep of a command line, without the closing NUL; the rest is cut off silently.

@@ -32,6 +32,8 @@ pub enum Problem {
     NotAnAuthority,
     #[error("not the name of a network interface")]
     NotAnInterface,
+    #[error("expected hold, reboot or poweroff")]
+    NotAnEnd,
     #[error("expected REGISTRY=URL[,URL] with URLs of http or https and no credentials in them")]
     NotAMirror,
     #[error("nothing of this name exists in this version")]

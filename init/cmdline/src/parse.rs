@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::{Arguments, Note, Problem, Proxy, Secret, Word};
+use crate::{Arguments, Note, OnFailure, Problem, Proxy, Secret, Word};
 
 impl Arguments {
     /// Takes one word; a bad value leaves the argument as it was.
@@ -52,6 +52,7 @@ impl Arguments {
             "console" => self.consoles.extend(text(value)),
             "thimble.time" => self.time = optional(value, |v| number(v, 0, i64::MAX).map(i64::unsigned_abs))?,
             "thimble.run" => self.run_percent = optional(value, |v| number(v, 1, 95))?,
+            "thimble.on_failure" => self.on_failure = optional(value, on_failure)?,
             "thimble.mirror" => self.mirrors.extend(optional(value, mirror)?),
             _ => return Err(Problem::Unknown),
         }
@@ -141,6 +142,10 @@ fn mirror(value: &str) -> Result<String, Problem> {
     if !registry.is_empty() && urls.split(',').all(is_url) { Ok(value.to_owned()) } else { Err(Problem::NotAMirror) }
 }
 
+fn on_failure(value: &str) -> Result<OnFailure, Problem> {
+    OnFailure::ALL.iter().find(|(_, word)| *word == value).map(|(end, _)| *end).ok_or(Problem::NotAnEnd)
+}
+
 /// What the kernel's `dev_valid_name()` takes.
 fn interfaces(value: &str) -> Result<Vec<String>, Problem> {
     let names = list(value);
@@ -158,6 +163,13 @@ mod tests {
     const SMEE: &str = "facility= syslog_host=10.0.0.1 grpc_authority=10.0.0.1:42113 tinkerbell_tls=false \
         tinkerbell_insecure_tls=false worker_id=02:00:00:00:00:01 hw_addr=02:00:00:00:00:01 \
         modules=loop,squashfs,sd-mod,usb-storage intel_iommu=on initrd=initramfs console=tty0 console=ttyS1,115200\n";
+
+    #[test]
+    fn a_wrong_end_is_noted_and_the_last_right_one_stays() {
+        let Parsed { arguments, notes } = Arguments::parse("thimble.on_failure=reboot thimble.on_failure=explode");
+        assert_eq!((arguments.on_failure, notes.len()), (Some(OnFailure::Reboot), 1));
+        assert_eq!(notes.first().map(|note| note.problem.clone()), Some(Problem::NotAnEnd));
+    }
 
     #[test]
     fn mirrors_add_up_and_nonsense_is_noted() {

@@ -90,6 +90,28 @@ impl fmt::Debug for Proxy {
     }
 }
 
+/// What becomes of a machine whose agent fails again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// It stays as it is, for whoever comes to look; the agent is tried now and then.
+    #[default]
+    Hold,
+    Reboot,
+    PowerOff,
+}
+
+impl OnFailure {
+    /// With the word that stands for each.
+    pub const ALL: [(Self, &'static str); 3] = [(Self::Hold, "hold"), (Self::Reboot, "reboot"), (Self::PowerOff, "poweroff")];
+}
+
+impl fmt::Display for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::ALL.iter().find(|(known, _)| known == self);
+        f.write_str(word.map_or("hold", |(_, word)| word))
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {

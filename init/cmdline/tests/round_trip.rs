@@ -1,7 +1,7 @@
 //! What boots renders is what init reads, and no bytes whatever make the parser panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use cmdline::{Arguments, Bond, HwAddr, Ip, Ipam, Proxy, Secret, Vlan, Word, words};
+use cmdline::{Arguments, Bond, HwAddr, Ip, Ipam, OnFailure, Proxy, Secret, Vlan, Word, words};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -69,6 +69,7 @@ fn arguments() -> impl Strategy<Value = Arguments> {
         of(vlan()),
         of(bond()),
         vec(item(), 0..3),
+        of(prop_oneof![Just(OnFailure::Hold), Just(OnFailure::Reboot), Just(OnFailure::PowerOff)]),
         vec("[a-z.]{1,9}=https?://[a-z0-9.:/]{1,12}".prop_filter("a host", |m| !m.contains(":///")), 0..3),
     );
     (names, numbers, lists, rest, secrets, links).prop_map(|(names, numbers, lists, rest, secrets, links)| Arguments {
@@ -99,7 +100,8 @@ fn arguments() -> impl Strategy<Value = Arguments> {
         vlan: links.1,
         bond: links.2,
         ntp: links.3,
-        mirrors: links.4,
+        on_failure: links.4,
+        mirrors: links.5,
     })
 }
 
