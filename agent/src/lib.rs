@@ -47,6 +47,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use tokio::signal::unix::SignalKind;
 
 use execute::{Folders, Runner};
 use image::{Client, Puller, retry::Patience, store::Store};
@@ -150,12 +151,33 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
         power: power::Requests::below(Path::new(WORKER)),
         attributes: settings.detect_attributes.then(|| attributes::detect(Path::new("/"))),
         backoff_max: settings.backoff_max,
-        execute: Runner { puller, folders, program: PathBuf::from("/proc/self/exe"), policy, runtime: made_by },
+        execute: Runner { puller, folders: folders.clone(), program: PathBuf::from("/proc/self/exe"), policy, runtime: made_by },
     };
-    Ok(runtime.block_on(async {
+    let code = runtime.block_on(async {
         tokio::spawn(heartbeat::beat());
-        worker.run().await
+        tokio::select! {
+            code = worker.run() => Some(code),
+            () = asked_to_end() => None,
+        }
+    });
+    Ok(code.unwrap_or_else(|| {
+        log::info!("asked to end: ending what runs");
+        runtime.block_on(Runtime::new(&settings.runtime).end_leftovers());
+        leftovers::remove(&folders.containers());
+        exit::STOP
     }))
+}
+
+/// Whoever stops the agent stops its action, too. The journal keeps that it was running.
+async fn asked_to_end() {
+    let stream = |kind| tokio::signal::unix::signal(kind);
+    let (Ok(mut term), Ok(mut int)) = (stream(SignalKind::terminate()), stream(SignalKind::interrupt())) else {
+        return std::future::pending().await; // then the signal ends us as it always does
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
 }
 
 /// Both are for what must not survive a reboot: what an action earned before one is no reason for another. A workflow

@@ -11,6 +11,8 @@ mod server;
 use std::time::Duration;
 
 use lab::Lab;
+use proto::ActionResponse;
+use proto::action_status_request::StateType::Running;
 use serde_json::{Value, json};
 
 /// Runs the file to the end of the agent; its exit code.
@@ -57,4 +59,29 @@ async fn a_machine_has_one_agent() {
     lab.run(lab.shell("up", "true")).await;
     assert_eq!(run(&lab, &json!([shell(&lab, "second", "echo never ran")])).await, Some(1));
     assert!(lab.text().contains("another agent runs on this machine"), "{}", lab.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_stopped_takes_its_action_along() {
+    let lab = Lab::new().await;
+    let mut agent = lab.agent();
+    lab.server.push(ActionResponse { namespaces: host_pid(), ..lab.shell("long", "echo begun; sleep 1000") });
+    let begun = async {
+        while !lab.text().contains("A| begun") {
+            tokio::time::sleep(Duration::from_millis(20)).await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), begun).await.expect("the action should begin");
+    let pid = rustix::process::Pid::from_raw(agent.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(20), agent.wait()).await.expect("the end").unwrap();
+    assert_eq!(status.code(), Some(0), "{}", lab.text());
+    assert!(lab.text().contains("ended what was still running"), "{}", lab.text());
+    lab.assert_clean();
+    let reports = lab.server.shared.script.lock().unwrap().reports.clone();
+    assert!(reports.iter().all(|r| r.action_state() == Running), "what was stopped is neither a success nor a failure");
+}
+
+fn host_pid() -> Option<proto::Namespaces> {
+    Some(proto::Namespaces { pid: Some("host".into()), network: None })
 }

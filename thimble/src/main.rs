@@ -1,10 +1,12 @@
 //! The one program a person installs: the daemons, the image builder and the client of the API.
 
+mod agent;
 mod client;
 mod config;
 mod image;
 mod up;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,6 +39,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         hardware: Option<PathBuf>,
     },
+    /// Run workflow actions on this host, for a server or from a file; `thimble agent --help` lists its flags
+    #[command(disable_help_flag = true)]
+    Agent {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+        flags: Vec<OsString>,
+    },
     /// Make ramdisks and action images
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -63,6 +71,11 @@ impl Daemon {
 fn main() -> ExitCode {
     // Fails only when a provider is installed already, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // Before clap: the agent's flags are Go's, and the container's child has no time to lose.
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(words) = agent::words(&args) {
+        return agent::main(words);
+    }
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
@@ -77,6 +90,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(daemon) => serve(up::up(daemon.settings()?.check()?)),
         Command::Server(daemon) => serve(up::server(daemon.settings()?.check_server()?)),
         Command::Boots { daemon, server, hardware } => serve(up::boots(daemon.settings()?.check()?, server, hardware)),
+        Command::Agent { flags } => Ok(agent::main(flags)),
         Command::Image(command) => image::run(command).map(|()| ExitCode::SUCCESS),
         Command::Client(command) => client::run(command),
     }

@@ -1,0 +1,86 @@
+//! `thimble agent` as a host starts it: by hand, and by the unit file that comes with it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const UNIT: &str = include_str!("../systemd/thimble-agent.service");
+const PROGRAM: &str = "/usr/local/bin/thimble";
+
+fn agent(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_thimble")).arg("agent").args(args).env_clear().output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_accepts() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        return eprintln!("skipped: systemd-analyze is not installed (apt-get install systemd)");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("thimble-agent.service");
+    let verify = |text: &str| {
+        std::fs::write(&unit, text).unwrap();
+        Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).output().unwrap()
+    };
+    let installed = UNIT.replace(PROGRAM, env!("CARGO_BIN_EXE_thimble"));
+    let output = verify(&installed);
+    assert!(output.status.success() && !text(&output).contains("thimble-agent.service"), "{}", text(&output));
+    let output = verify(&installed.replace("KillMode=mixed", "KillMode=gently"));
+    assert!(text(&output).contains("thimble-agent.service"), "a mistake would be seen: {}", text(&output));
+}
+
+#[test]
+fn the_units_flags_are_flags_of_the_agent() {
+    let line = UNIT.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let mut words = line.split(' ').map(|word| word.replace("%S", "/var/lib"));
+    assert_eq!((words.next().as_deref(), words.next().as_deref()), (Some(PROGRAM), Some("agent")));
+    let flags: Vec<String> = words.collect();
+    let output = agent(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    let mistakes = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{mistakes}");
+    assert!(mistakes.contains("WORKER_ID") && !mistakes.contains("no flag"), "only what the host says is missing: {mistakes}");
+}
+
+#[test]
+fn the_agent_says_what_it_is_and_what_it_takes() {
+    let version = text(&agent(&["-version"]));
+    assert!(version.starts_with("thimble agent "), "{version}");
+    let help = text(&agent(&["--help"]));
+    for part in ["-workflow-path", "-runtime", "TINKERBELL_GRPC_AUTHORITY", "-capture-action-logs"] {
+        assert!(help.contains(part), "{part} is missing in {help}");
+    }
+    let listed = Command::new(env!("CARGO_BIN_EXE_thimble")).arg("--help").output().unwrap();
+    assert!(text(&listed).contains("\n  agent "), "{}", text(&listed));
+}
+
+#[test]
+fn a_workflow_file_with_mistakes_never_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.yaml");
+    let run = |content: &str, file: &Path| {
+        std::fs::write(file, content).unwrap();
+        agent(&["run", "--workflow", file.to_str().unwrap()])
+    };
+    for (content, want) in [("- {name: x}", "image"), ("tasks: [", "w.yaml:1"), ("tasks: []\nname: {{ .no }}", "no")] {
+        let output = run(content, &file);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains(want), "{}", text(&output));
+    }
+}
+
+#[test]
+fn the_program_is_its_own_child_for_containers() {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thimble"))
+        .args(["container", "/no/such/bundle", "x"])
+        .stdin(std::process::Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .spawn()
+        .unwrap();
+    child.wait().unwrap();
+    let told = std::io::read_to_string(ours).unwrap();
+    assert!(told.contains("\"Failed\""), "{told:?}");
+}
