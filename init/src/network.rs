@@ -6,11 +6,13 @@
 
 mod apply;
 mod autoconf;
+mod bond;
 mod bring_up;
 mod choice;
 mod dhcp;
 mod lease;
 mod link;
+mod members;
 mod netlink;
 mod offer;
 mod port;
@@ -30,6 +32,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::StepError;
 use apply::AddressFailed;
+use bond::Bonding;
 use choice::Reach;
 use dhcp::Action;
 use lease::Lease;
@@ -45,6 +48,9 @@ const LOOPBACK: u32 = 1;
 const STATUS: Duration = Duration::from_secs(5);
 /// A network that lost its carrier for longer is no network any more, if another link may be one.
 const DARK: Duration = Duration::from_secs(5);
+
+/// How long LACP takes to agree, or more.
+const PARTNER: Duration = Duration::from_secs(5);
 
 pub fn read_ready(message: &[u8]) -> Option<HwAddr> {
     <[u8; READY_LEN]>::try_from(message).ok().map(HwAddr)
@@ -83,6 +89,10 @@ struct Network {
     time: TimeSync,
     /// Why there is no VLAN interface or bond; not worth a line before the drivers had their time.
     obstacle: Option<String>,
+    bonding: Bonding,
+    /// Links that the bond does not take.
+    refused: Vec<u32>,
+    partner_due: Option<Instant>,
     /// Errors that were said once; saying them every time would fill the console.
     told: Vec<String>,
 }
@@ -110,6 +120,9 @@ impl Network {
             ready: Some(ready),
             time: TimeSync::default(),
             obstacle: None,
+            bonding: Bonding::default(),
+            refused: Vec::new(),
+            partner_due: None,
             told: Vec::new(),
         };
         network.look()?;
@@ -126,6 +139,8 @@ impl Network {
             self.probe(index, now);
         }
         self.decide(now)?;
+        self.take_turns(now)?;
+        self.tell_partner(now);
         self.time.turn(now);
         self.say_ready(now);
         if now >= self.next_status {
@@ -147,6 +162,7 @@ impl Network {
         let status = self.bound.is_none().then_some(self.next_status);
         let dark = self.dark_since.map(|since| since + DARK).filter(|due| *due > now);
         let dues = self.ports.values().filter_map(Port::due);
+        let dues = dues.chain(self.turn_due()).chain(self.partner_due);
         let timeout = match dues.chain(status).chain(choice).chain(dark).chain(self.time.due()).min() {
             Some(due) => {
                 PollTimeout::try_from(due.saturating_duration_since(now) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -273,6 +289,7 @@ impl Network {
         }
         self.ports.retain(|other, _| *other == index);
         self.ports.values_mut().for_each(Port::stop_looking);
+        self.partner_due = self.arguments.bond.as_ref().map(|_| now + PARTNER);
         self.use_lease(index, now)
     }
 
@@ -292,6 +309,7 @@ impl Network {
     fn unbind(&mut self, now: Instant) {
         (self.bound, self.first_lease, self.dark_since) = (None, None, None);
         (self.started, self.next_status) = (now, now + STATUS);
+        self.bonding.restart(now);
     }
 
     /// As soon as there is a network, and a clock that TLS can use if the network has one.

@@ -30,7 +30,7 @@ pub fn address(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) 
     let failed =
         |source| AddressFailed { address: format!("{}/{}", lease.address, lease.prefix), link: link.to_string(), source };
     if let Some(mtu) = lease.mtu
-        && let Err(error) = netlink.set_mtu(link.index, mtu)
+        && let Err(error) = set_mtu(netlink, link, mtu)
     {
         log::warn!("cannot set MTU {mtu} on {}: {error}", link.name);
     }
@@ -42,6 +42,14 @@ pub fn address(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) 
         }
     }
     Ok(())
+}
+
+/// A VLAN's frames are no longer than those of the link below.
+fn set_mtu(netlink: &mut Netlink, link: &Link, mtu: u16) -> io::Result<()> {
+    netlink.set_mtu(link.index, mtu).or_else(|error| {
+        netlink.set_mtu(link.parent.ok_or(error)?, mtu)?;
+        netlink.set_mtu(link.index, mtu)
+    })
 }
 
 /// What the rest of the machine learns of it.

@@ -15,12 +15,12 @@ use super::{DARK, Network, socket};
 impl Network {
     /// Reads the links afresh, sets them up, and lets those with a carrier ask.
     pub(super) fn look(&mut self) -> Result<(), AddressFailed> {
-        if let Some(bond) = &self.arguments.bond {
-            self.tell_once(format!("bond={bond}: this version makes no bonds; each link is tried alone"));
-        }
         let before = std::mem::replace(&mut self.links, link::scan(Path::new(link::SYSFS), &self.arguments));
         let now = Instant::now();
         for link in self.links.clone() {
+            if self.is_bonded(&link, now) {
+                continue;
+            }
             if !link.up {
                 if let Err(error) = self.netlink.set_up(link.index) {
                     self.tell_once(format!("cannot bring up {link}: {error}"));
@@ -32,6 +32,7 @@ impl Network {
                 self.carrier_came(&link, now);
             }
             if link.carrier && self.bound.is_none() {
+                self.ports.retain(|_, port| !port.link.is_on(&link) || port.link.mac == link.mac); // a bond's may change
                 self.start(&link, now)?;
             }
         }
@@ -81,12 +82,12 @@ impl Network {
         if self.ports.contains_key(&link.index) {
             return Ok(());
         }
-        let rank = link::rank(parent, self.arguments.hw_addr);
+        let rank = link::rank(parent, &self.arguments);
         if let Some(ipam) = &self.arguments.ipam {
             return if ipam.mac == parent.mac { self.fixed(link, rank, Lease::from_ipam(ipam), now) } else { Ok(()) };
         }
         if let Some(ip) = &self.arguments.ip {
-            let meant = |device: &String| [&parent.name, &link.name].contains(&device) || device.starts_with("vlan");
+            let meant = |device: &String| self.is_meant(device, parent) || link.name == *device || device.starts_with("vlan");
             if !ip.device.as_ref().is_none_or(meant) {
                 return Ok(());
             }
@@ -122,15 +123,15 @@ impl Network {
 
     fn tag(&self, parent: &Link) -> Option<u16> {
         let of_ipam = self.arguments.ipam.as_ref().and_then(|ipam| ipam.vlan);
-        let meant = |vlan: &&Vlan| vlan.device.as_ref().is_none_or(|device| *device == parent.name);
+        let meant = |vlan: &&Vlan| vlan.device.as_ref().is_none_or(|device| self.is_meant(device, parent));
         let of_vlan = self.arguments.vlan.as_ref().filter(meant).map(|vlan| vlan.id);
         of_ipam.or(self.arguments.vlan_id).or(of_vlan)
     }
 
     /// The VLAN interface above `parent`, made if need be. Kernel events bring us back until it is up.
     fn tagged(&mut self, parent: &Link, id: u16) -> Option<Link> {
-        let name = link::vlan_name(&parent.name, id);
-        let read = || Link::read(Path::new(link::SYSFS), &name);
+        let name = link::vlan_name(parent, id);
+        let read = || Some(Link::read(Path::new(link::SYSFS), &name)?.above(parent));
         if read().is_none()
             && let Err(error) = self.netlink.add_vlan(&name, parent.index, id)
         {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use cmdline::{Arguments, HwAddr};
 
+use super::bond::has_member;
 use super::choice::Rank;
 
 pub const SYSFS: &str = "/sys/class/net";
@@ -21,6 +22,8 @@ pub struct Link {
     pub up: bool,
     pub carrier: bool,
     driver: Option<String>,
+    /// The index of the link below a VLAN. sysfs' `iflink` does not tell: for some kinds it counts elsewhere.
+    pub parent: Option<u32>,
 }
 
 impl fmt::Display for Link {
@@ -33,8 +36,8 @@ impl Link {
     pub fn read(sysfs: &Path, name: &str) -> Option<Self> {
         let directory = sysfs.join(name);
         let attribute = |attribute: &str| fs::read_to_string(directory.join(attribute)).ok().map(|text| text.trim().to_owned());
-        if attribute("type")? != ARPHRD_ETHER {
-            return None;
+        if attribute("type")? != ARPHRD_ETHER || directory.join("master").exists() {
+            return None; // what is part of a bond is no link of its own
         }
         let flags = attribute("flags").and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
         let driver = fs::read_link(directory.join("device/driver")).ok();
@@ -45,12 +48,17 @@ impl Link {
             up: flags? & 1 != 0,
             carrier: attribute("carrier").is_some_and(|text| text == "1"), // unreadable while the link is down
             driver: driver.and_then(|path| Some(path.file_name()?.to_str()?.to_owned())),
+            parent: None,
         })
+    }
+
+    pub fn above(self, parent: &Link) -> Self {
+        Self { parent: Some(parent.index), ..self }
     }
 
     /// Whether this is `parent`, or a VLAN above it.
     pub fn is_on(&self, parent: &Link) -> bool {
-        self.name.strip_prefix(&parent.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        self.index == parent.index || self.parent == Some(parent.index)
     }
 
     fn is_bmc(&self) -> bool {
@@ -62,25 +70,29 @@ impl Link {
 pub fn scan(sysfs: &Path, arguments: &Arguments) -> Vec<Link> {
     let entries = fs::read_dir(sysfs).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let allowed = |name: &String| arguments.interfaces.is_empty() || arguments.interfaces.contains(name);
-    let mut links: Vec<Link> =
-        names.filter(|name| allowed(name) && !name.contains('.')).filter_map(|name| Link::read(sysfs, &name)).collect();
+    let bonded = |link: &Link| arguments.bond.as_ref().is_some_and(|bond| bond.name == link.name || has_member(bond, link));
+    let allowed = |link: &Link| arguments.interfaces.is_empty() || arguments.interfaces.contains(&link.name) || bonded(link);
+    let found = names.filter(|name| !name.contains('.')).filter_map(|name| Link::read(sysfs, &name));
+    let mut links: Vec<Link> = found.filter(allowed).collect();
     links.sort_by_key(|link| link.index);
     links
 }
 
-pub fn rank(link: &Link, booted: Option<HwAddr>) -> Rank {
-    match booted {
+/// A bond that was asked for counts as the NIC that booted, which is one of its members.
+pub fn rank(link: &Link, arguments: &Arguments) -> Rank {
+    let bond = arguments.bond.as_ref();
+    match arguments.hw_addr {
         Some(mac) if mac == link.mac => Rank::Boot,
+        _ if bond.is_some_and(|bond| bond.name == link.name) => Rank::Boot,
         _ if link.is_bmc() => Rank::Bmc,
         _ => Rank::Plain,
     }
 }
 
-/// The kernel takes 15 bytes.
-pub fn vlan_name(parent: &str, id: u16) -> String {
-    let name = format!("{parent}.{id}");
-    if name.len() < 16 { name } else { format!("vlan.{id}") }
+/// The kernel takes 15 bytes; a parent whose name is too long is known by its number.
+pub fn vlan_name(parent: &Link, id: u16) -> String {
+    let name = format!("{}.{id}", parent.name);
+    if name.len() < 16 { name } else { format!("if{}.{id}", parent.index) }
 }
 
 /// Why there is no network yet, in the words of somebody who stands before the machine.
@@ -111,7 +123,7 @@ mod tests {
     const MAC: HwAddr = HwAddr([2, 0, 0, 0, 0, 1]);
 
     fn link(name: &str, carrier: bool, driver: Option<&str>) -> Link {
-        Link { name: name.to_owned(), index: 2, mac: MAC, up: true, carrier, driver: driver.map(str::to_owned) }
+        Link { name: name.to_owned(), index: 2, mac: MAC, up: true, carrier, driver: driver.map(str::to_owned), parent: None }
     }
 
     fn add(sysfs: &Path, name: &str, attributes: &[(&str, &str)]) {
@@ -135,27 +147,39 @@ mod tests {
         let down = Link { index: 3, up: false, ..link("eth1", false, None) };
         assert_eq!(scan(sysfs.path(), &Arguments::default()), [link("eth0", true, Some("virtio_net")), down.clone()]);
         assert_eq!(scan(sysfs.path(), &Arguments::parse("interface=eth1,eth7").arguments), [down]);
+        let bond = Arguments::parse("interface=eth7 bond=bond0:eth1,02-00-00-00-00-01").arguments;
+        assert_eq!(scan(sysfs.path(), &bond).len(), 2, "interface= leaves a bond its members");
+        symlink("../bond0", sysfs.path().join("eth1/master")).unwrap();
+        fs::create_dir(sysfs.path().join("bond0")).unwrap();
+        assert_eq!(scan(sysfs.path(), &bond).len(), 1, "a member that was taken in is no link of its own");
         assert_eq!(scan(&sysfs.path().join("nowhere"), &Arguments::default()), []);
     }
 
     #[test]
     fn a_vlan_is_on_its_parent_and_on_no_other() {
-        let vlan = link("eth1.100", true, None);
-        assert!(vlan.is_on(&link("eth1", true, None)) && vlan.is_on(&vlan));
-        assert!(!vlan.is_on(&link("eth10", true, None)) && !link("eth10", true, None).is_on(&link("eth1", true, None)));
+        let parent = link("enp175s0f1np1", true, None);
+        let other = Link { index: 3, ..link("eth1", true, None) };
+        for (link, name) in [(&parent, "if2.4094"), (&other, "eth1.4094")] {
+            assert_eq!(vlan_name(link, 4094), name);
+        }
+        let vlan = Link { index: 9, parent: Some(2), ..link("if2.4094", true, None) };
+        assert!(vlan.is_on(&parent) && vlan.is_on(&vlan) && parent.is_on(&parent));
+        assert!(!vlan.is_on(&other) && !parent.is_on(&other) && !parent.is_on(&vlan));
     }
 
     #[test]
     fn the_nic_that_booted_goes_first_and_a_bmc_last() {
         let other = HwAddr([2, 0, 0, 0, 0, 9]);
+        let line = |mac: Option<HwAddr>| mac.map(|mac| format!("hw_addr={mac}")).unwrap_or_default() + " bond=bond0:eth0,eth1";
         for (case, link, wanted, expected) in [
             ("the one that booted", link("eth0", true, None), Some(MAC), Rank::Boot),
             ("another one", link("eth0", true, None), Some(other), Rank::Plain),
             ("any, if nobody said which", link("eth0", true, None), None, Rank::Plain),
             ("a BMC's private link", link("usb0", true, Some("cdc_ether")), None, Rank::Bmc),
+            ("a bond that was asked for", link("bond0", true, None), Some(other), Rank::Boot),
             ("a USB adapter that booted", link("usb0", true, Some("cdc_ncm")), Some(MAC), Rank::Boot),
         ] {
-            assert_eq!(rank(&link, wanted), expected, "{case}");
+            assert_eq!(rank(&link, &Arguments::parse(&line(wanted)).arguments), expected, "{case}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use cmdline::HwAddr;
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
@@ -53,13 +54,32 @@ impl Netlink {
     }
 
     pub fn set_mtu(&mut self, index: u32, mtu: u16) -> io::Result<()> {
-        self.request(
-            Message::new(libc::RTM_NEWLINK, 0, &link_body(index, 0)).attribute(libc::IFLA_MTU, &u32::from(mtu).to_ne_bytes()),
-        )
+        self.request(change(index).attribute(libc::IFLA_MTU, &u32::from(mtu).to_ne_bytes()))
     }
 
     pub fn add_vlan(&mut self, name: &str, parent: u32, id: u16) -> io::Result<()> {
         self.request(vlan(name, parent, id))
+    }
+
+    /// Makes the bond or, where it is there without members, sets it up anew.
+    pub fn set_bond(&mut self, name: &str, attributes: &[(u16, u8, u32)]) -> io::Result<()> {
+        self.request(bond(name, attributes))
+    }
+
+    pub fn set_master(&mut self, index: u32, master: u32) -> io::Result<()> {
+        self.request(change(index).attribute(libc::IFLA_MASTER, &master.to_ne_bytes()))
+    }
+
+    pub fn set_mac(&mut self, index: u32, mac: HwAddr) -> io::Result<()> {
+        self.request(change(index).attribute(libc::IFLA_ADDRESS, &mac.0))
+    }
+
+    pub fn set_down(&mut self, index: u32) -> io::Result<()> {
+        self.request(link_down(index))
+    }
+
+    pub fn remove_link(&mut self, index: u32) -> io::Result<()> {
+        self.request(Message::new(libc::RTM_DELLINK, 0, &link_body(index, 0, 0)))
     }
 
     /// Adds the address or, if it is there, gives it the new lifetime.
@@ -115,13 +135,34 @@ fn open(flags: SockFlag) -> io::Result<OwnedFd> {
 }
 
 fn link_up(index: u32) -> Message {
-    Message::new(libc::RTM_NEWLINK, 0, &link_body(index, IFF_UP))
+    Message::new(libc::RTM_NEWLINK, 0, &link_body(index, IFF_UP, IFF_UP))
+}
+
+fn link_down(index: u32) -> Message {
+    Message::new(libc::RTM_NEWLINK, 0, &link_body(index, 0, IFF_UP))
+}
+
+fn change(index: u32) -> Message {
+    Message::new(libc::RTM_NEWLINK, 0, &link_body(index, 0, 0))
+}
+
+/// Each attribute is its number, its size in bytes, and its value.
+fn bond(name: &str, attributes: &[(u16, u8, u32)]) -> Message {
+    let data = attributes.iter().flat_map(|&(number, size, value)| match size {
+        1 => attribute(number, &[u8::try_from(value).unwrap_or(u8::MAX)]),
+        _ => attribute(number, &value.to_ne_bytes()),
+    });
+    let data = data.collect::<Vec<u8>>();
+    let info = [attribute(libc::IFLA_INFO_KIND, b"bond"), attribute(libc::IFLA_INFO_DATA, &data)].concat();
+    Message::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE, &link_body(0, 0, 0))
+        .attribute(libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
+        .attribute(libc::IFLA_LINKINFO, &info)
 }
 
 fn vlan(name: &str, parent: u32, id: u16) -> Message {
     let data = attribute(IFLA_VLAN_ID, &id.to_ne_bytes());
     let info = [attribute(libc::IFLA_INFO_KIND, ETHERNET_VLAN), attribute(libc::IFLA_INFO_DATA, &data)].concat();
-    Message::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &link_body(0, 0))
+    Message::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &link_body(0, 0, 0))
         .attribute(libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
         .attribute(libc::IFLA_LINK, &parent.to_ne_bytes())
         .attribute(libc::IFLA_LINKINFO, &info)
@@ -160,8 +201,8 @@ fn new_route(index: u32, route: Route, onlink: bool, metric: u32) -> Message {
 }
 
 /// `struct ifinfomsg`: family, padding, type, index, flags, and which of the flags are meant.
-fn link_body(index: u32, flags: u32) -> Vec<u8> {
-    [0, index, flags, flags].map(u32::to_ne_bytes).concat()
+fn link_body(index: u32, flags: u32, meant: u32) -> Vec<u8> {
+    [0, index, flags, meant].map(u32::to_ne_bytes).concat()
 }
 
 /// `struct ifaddrmsg`: family, prefix length, flags, scope, index.

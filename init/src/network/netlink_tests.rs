@@ -4,7 +4,9 @@ use super::*;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressAttribute;
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo};
+use netlink_packet_route::link::{
+    BondLacpRate, BondMode, InfoBond, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
 
 /// What an independent implementation reads in our bytes.
@@ -34,6 +36,21 @@ fn a_vlan_names_its_parent_and_its_id() {
     assert!(link.attributes.contains(&LinkAttribute::Link(3)));
     let info = vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(100)]))];
     assert!(link.attributes.contains(&LinkAttribute::LinkInfo(info)), "{link:?}");
+}
+
+#[test]
+fn a_bond_is_told_its_options_in_their_sizes() {
+    let RouteNetlinkMessage::NewLink(link) = decoded(bond("bond0", &[(1, 1, 4), (3, 4, 100), (21, 1, 1)])) else { panic!() };
+    assert!(link.attributes.contains(&LinkAttribute::IfName("bond0".to_owned())));
+    let data = vec![InfoBond::Mode(BondMode::Ieee8023Ad), InfoBond::MiiMon(100), InfoBond::AdLacpRate(BondLacpRate::Fast)];
+    let info = vec![LinkInfo::Kind(InfoKind::Bond), LinkInfo::Data(InfoData::Bond(data))];
+    assert!(link.attributes.contains(&LinkAttribute::LinkInfo(info)), "{link:?}");
+}
+
+#[test]
+fn a_link_is_taken_down_before_it_becomes_a_member() {
+    let RouteNetlinkMessage::NewLink(link) = decoded(link_down(3)) else { panic!() };
+    assert_eq!((link.header.flags, link.header.change_mask), (LinkFlags::empty(), LinkFlags::Up));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Both sides of a scenario: peers with namespaces and daemons of their own, and the client as a child process.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::UdpSocket;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-const LIMIT: Duration = Duration::from_secs(12);
+const LIMIT: Duration = Duration::from_secs(30);
 const CLIENT_LOG: &str = "/run/client.log";
 
 pub fn missing() -> Option<String> {
@@ -30,6 +30,20 @@ pub fn missing() -> Option<String> {
     checks.into_iter().find(|check| !works(check)).map(|check| format!("{} does not work here", check.join(" ")))
 }
 
+/// Why this kernel cannot play the scenario whose name says what it needs.
+pub fn unable(scenario: &str) -> Option<String> {
+    let kind = match scenario {
+        name if name.starts_with("VLAN") => "link probe1 name probe0 type vlan id 1",
+        name if name.starts_with("bond") => "name probe0 type bond",
+        _ => return None,
+    };
+    sh("ip link add name probe1 type veth peer name probe2");
+    let made = Command::new("ip").args(["link", "add"]).args(kind.split(' ')).stderr(Stdio::null()).status();
+    let works = made.is_ok_and(|status| status.success());
+    sh(if works { "ip link delete probe0; ip link delete probe1" } else { "ip link delete probe1" });
+    (!works).then(|| format!("ip link add {kind} does not work below this kernel; see machine.sh"))
+}
+
 /// Folders that nobody outside sees.
 pub fn prepare() {
     for folder in ["/run", "/etc"] {
@@ -47,6 +61,12 @@ pub fn sh(command: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Whether a host answers at all: nothing listens on this port.
+pub fn answers(host: &str) -> bool {
+    let answer = TcpStream::connect_timeout(&SocketAddr::new(host.parse().unwrap(), 9), Duration::from_secs(3));
+    answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
 pub fn mac(link: &str) -> String {
     format!("02:00:00:00:00:{:02x}", link.as_bytes()[1])
 }
@@ -58,11 +78,13 @@ pub fn carrier(link: &str) -> bool {
 /// What stands at the other end of the client's link of the same name.
 pub struct Peer {
     name: String,
+    /// Where its daemons listen.
+    link: String,
 }
 
 impl Peer {
     pub fn new(name: &str, address: &str) -> Self {
-        let peer = Self { name: name.to_owned() };
+        let peer = Self { name: name.to_owned(), link: name.to_owned() };
         sh(&format!(
             "ip netns add {name} && ip link add name {name} address {} type veth peer name {name} netns {name}",
             mac(name)
@@ -82,8 +104,13 @@ impl Peer {
             sh(&format!("ip netns add {host} && ip -n sw link add name {host} type veth peer name {host} netns {host}"));
             sh(&format!("ip -n sw link set {host} master switch && ip -n sw link set {host} up"));
             sh(&format!("ip -n {host} address add {address} dev {host} && ip -n {host} link set {host} up"));
-            Peer { name: host.to_owned() }
+            Peer { name: host.to_owned(), link: host.to_owned() }
         })
+    }
+
+    /// The same host on another link of its own.
+    pub fn on(&self, link: &str) -> Self {
+        Self { name: self.name.clone(), link: link.to_owned() }
     }
 
     pub fn ip(&self, words: &str) {
@@ -91,12 +118,12 @@ impl Peer {
     }
 
     pub fn dhcp(&self, options: &str) {
-        let log = format!("/run/{}.log", self.name);
+        let log = self.log();
         let mut command = self.inside("dnsmasq");
         command.args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--no-ping"]);
-        command.args(["--log-dhcp", "--dhcp-authoritative", "--bind-dynamic", &format!("--interface={}", self.name)]);
-        command.arg(format!("--dhcp-leasefile=/run/{}.leases", self.name)).arg(format!("--pid-file=/run/{}.pid", self.name));
-        command.args(options.split(' ')).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        command.args(["--log-dhcp", "--dhcp-authoritative", "--bind-dynamic", &format!("--interface={}", self.link)]);
+        command.arg(format!("--dhcp-leasefile=/run/{}.leases", self.link)).arg(format!("--pid-file=/run/{}.pid", self.link));
+        command.arg("--except-interface=lo").args(options.split(' ')).stderr(File::create(&log).unwrap()).spawn().unwrap();
         wait_for(
             "dnsmasq",
             || fs::read_to_string(&log).unwrap_or_default().contains("DHCP"),
@@ -113,7 +140,7 @@ impl Peer {
     }
 
     fn count(&self, text: &str) -> usize {
-        fs::read_to_string(format!("/run/{}.log", self.name)).unwrap_or_default().matches(text).count()
+        fs::read_to_string(self.log()).unwrap_or_default().matches(text).count()
     }
 
     pub fn says(&self, text: &str) {
@@ -121,11 +148,11 @@ impl Peer {
     }
 
     pub fn says_times(&self, text: &str, times: usize) {
-        wait_for(
-            text,
-            || self.count(text) >= times,
-            || fs::read_to_string(format!("/run/{}.log", self.name)).unwrap_or_default(),
-        );
+        wait_for(text, || self.count(text) >= times, || fs::read_to_string(self.log()).unwrap_or_default());
+    }
+
+    fn log(&self) -> String {
+        format!("/run/{}.log", self.link)
     }
 
     fn inside(&self, program: &str) -> Command {
@@ -151,6 +178,10 @@ impl Client {
 
     pub fn says(&mut self, text: &str) {
         wait_for(text, || log().contains(text), log);
+    }
+
+    pub fn has_said(&self, text: &str) -> bool {
+        log().contains(text)
     }
 
     pub fn is_ready_as(&mut self, link: &str) {
