@@ -11,6 +11,7 @@ mod container;
 mod docker_socket;
 mod execute;
 pub mod exit;
+mod gen1;
 mod heartbeat;
 mod image;
 mod journal;
@@ -202,6 +203,9 @@ fn alone(path: &Path) -> anyhow::Result<File> {
     }
 }
 
+#[cfg(test)]
+#[path = "../tests/support/gen1.rs"]
+mod fake_old_server;
 #[cfg(test)]
 #[path = "../tests/support/registry.rs"]
 mod fake_registry;

@@ -26,6 +26,8 @@ pub struct Settings {
     pub state: PathBuf,
     pub tls: Tls,
     pub registry: RegistryLogin,
+    /// The same as it was given: servers of the first generation mean it to stand before every image.
+    pub registry_prefix: String,
     /// Registries spoken to in plain HTTP, as they appear in image references (`host` or `host:port`).
     pub insecure_registries: BTreeSet<String>,
     pub syslog_host: Option<String>,
@@ -60,6 +62,7 @@ pub enum LogTarget {
 #[derive(Clone, Default)]
 pub struct RegistryLogin {
     pub registry: String,
+
     pub username: String,
     pub password: String,
 }
@@ -145,6 +148,7 @@ impl Settings {
             runtime,
             state: raw("state-dir").map_or_else(|| PathBuf::from(STATE), PathBuf::from),
             tls,
+            registry_prefix: prefix_of(&raw("registry-name").unwrap_or_default()),
             registry: RegistryLogin {
                 registry: host_of(&raw("registry-name").unwrap_or_default()),
                 username: raw("registry-user").unwrap_or_default(),
@@ -258,82 +262,14 @@ fn host_of(registry: &str) -> String {
     crate::image::reference::canonical(rest.split('/').next().unwrap_or(rest))
 }
 
+/// Without a scheme, but with its path.
+fn prefix_of(registry: &str) -> String {
+    registry.split_once("://").map_or(registry, |(_, rest)| rest).trim_end_matches('/').to_owned()
+}
+
 fn list(text: &str) -> BTreeSet<String> {
     text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(host_of).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
-    use std::collections::HashMap;
-
-    fn read(flags: &str, env: &[(&str, &str)]) -> Result<Settings, Mistakes> {
-        let env: HashMap<_, _> = env.iter().copied().collect();
-        let flags: Vec<_> = flags.split_whitespace().map(OsString::from).collect();
-        Settings::read(&flags, |name| env.get(name).map(|v| (*v).to_owned()))
-    }
-
-    #[test]
-    fn environment_wins_over_flags_as_in_the_go_agent() {
-        let env = [("ID", "b"), ("WORKER_ID", "c"), ("TINKERBELL_TLS", "false")];
-        let settings = read("-id a --grpc-server=10.0.0.1:42113 -grpc-tls", &env).unwrap();
-        assert_eq!((settings.id.as_str(), settings.tls), ("c", Tls::Off));
-    }
-
-    #[test]
-    fn a_capture_of_the_systemd_unit_is_understood() {
-        let line = "-runtime containerd -containerd-socket /run/c.sock -transport grpc -grpc-server srv:42113 \
-                    -grpc-tls=true -grpc-insecure-tls -id 02:00:00:00:00:01 -registry-name reg.example:5000";
-        let settings = read(line, &[]).unwrap();
-        assert_eq!(settings.tls, Tls::Unverified);
-        assert_eq!(settings.registry.registry, "reg.example:5000");
-    }
-
-    #[test]
-    fn every_mistake_is_named_at_once() {
-        let error = read("-nonsense -grpc-tls=maybe", &[("THIMBLE_LOG", "paper")]).unwrap_err().to_string();
-        for part in ["WORKER_ID", "TINKERBELL_GRPC_AUTHORITY", "-nonsense", "maybe", "paper"] {
-            assert!(error.contains(part), "{part} is missing in: {error}");
-        }
-    }
-
-    #[test]
-    fn an_authority_without_a_port_gets_tinkerbells() {
-        for (given, want) in [
-            ("10.0.0.1", "10.0.0.1:42113"),
-            ("10.0.0.1:9", "10.0.0.1:9"),
-            ("fd00::1", "[fd00::1]:42113"),
-            ("[fd00::1]:9", "[fd00::1]:9"),
-            ("[fd00::1]", "[fd00::1]:42113"),
-            ("server.example", "server.example:42113"),
-        ] {
-            assert_eq!(with_port(given), want);
-        }
-    }
-
-    #[test]
-    fn the_syslog_port_is_the_one_given_or_514() {
-        let env = |port: &'static str| [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("SYSLOG_PORT", port)];
-        for (given, want) in [("", 514), ("5514", 5514)] {
-            assert_eq!(read("", &env(given)).unwrap().syslog_port, want);
-        }
-        let error = read("", &env("0")).unwrap_err().to_string();
-        assert!(error.contains("SYSLOG_PORT is \"0\""), "{error}");
-    }
-
-    #[test]
-    fn the_hub_has_many_names_for_a_login() {
-        let names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io", "Docker.io"];
-        for name in names {
-            let env = [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("DOCKER_REGISTRY", name)];
-            assert_eq!(read("", &env).unwrap().registry.registry, "docker.io", "{name}");
-        }
-    }
-
-    #[test]
-    fn a_password_never_shows_in_debug_output() {
-        let env = [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("REGISTRY_PASSWORD", "hunter2")];
-        assert!(!format!("{:?}", read("", &env).unwrap()).contains("hunter2"));
-    }
-}
+mod tests;

@@ -32,7 +32,8 @@ fn shell(lab: &Lab, name: &str, script: &str) -> Value {
 async fn a_file_runs_in_order_and_ends_as_its_last_action_says() {
     let lab = Lab::new().await;
     let (first, second) = (shell(&lab, "first", "echo $FROM > /data/x"), shell(&lab, "second", "cat /data/x"));
-    let template = json!({ "version": "0.1", "name": "debian", "tasks": [{ "name": "os", "actions": [first, second] }] });
+    let template =
+        json!({ "version": "0.1", "name": "debian", "tasks": [{ "name": "os", "worker": "m", "actions": [first, second] }] });
     assert_eq!(run(&lab, &template).await, Some(0), "{}", lab.text());
     let lines = ["workflow debian action first: SUCCESS in ", "A| image", "workflow debian action second: SUCCESS in "];
     let found: Vec<_> = lines.iter().map(|line| lab.text().find(line)).collect();

@@ -11,6 +11,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
 use super::decide;
+use crate::gen1::{self, Dialect};
 use crate::settings::{Settings, Tls};
 use crate::tls;
 
@@ -20,9 +21,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Connection {
     endpoint: Endpoint,
-    client: Option<WorkflowServiceClient<Channel>>,
+    channel: Option<Channel>,
     agent: String,
     authority: String,
+    /// For servers that know no newer protocol.
+    old: Dialect,
+    speaks_old: bool,
 }
 
 impl Connection {
@@ -46,35 +50,63 @@ impl Connection {
                 endpoint.tls_config(ClientTlsConfig::new().trust_anchors(roots).ca_certificates(extra))?
             }
         };
-        Ok(Self { endpoint, client: None, agent: settings.id.clone(), authority: settings.authority.clone() })
+        Ok(Self {
+            endpoint,
+            channel: None,
+            agent: settings.id.clone(),
+            authority: settings.authority.clone(),
+            old: Dialect::new(&settings.registry_prefix),
+            speaks_old: false,
+        })
     }
 
     pub async fn get_action(&mut self, request: ActionRequest) -> Result<ActionResponse, Status> {
-        let mut client = self.client().await?;
-        let answer = within(DEADLINE, client.get_action(request)).await;
-        self.judge(answer.map(tonic::Response::into_inner))
+        let channel = self.channel().await?;
+        if !self.speaks_old {
+            let mut client = WorkflowServiceClient::new(channel.clone());
+            let answer = within(DEADLINE, client.get_action(request.clone())).await.map(tonic::Response::into_inner);
+            if !answer.as_ref().is_err_and(gen1::is_old) {
+                return self.judge(answer);
+            }
+        }
+        let answer = within(DEADLINE, self.old.get_action(channel, &request)).await;
+        self.note_generation(&answer);
+        self.judge(answer)
     }
 
     pub async fn report(&mut self, request: ActionStatusRequest) -> Result<(), Status> {
-        let mut client = self.client().await?;
-        let answer = within(DEADLINE, client.report_action_status(request)).await;
-        self.judge(answer.map(drop))
+        let channel = self.channel().await?;
+        let answer = if gen1::is_ours(&request) {
+            within(DEADLINE, self.old.report(channel, &request)).await
+        } else {
+            within(DEADLINE, WorkflowServiceClient::new(channel).report_action_status(request)).await.map(drop)
+        };
+        self.judge(answer)
+    }
+
+    /// A server that knows neither generation is asked for the newer one again: it may be about to be replaced.
+    fn note_generation<T>(&mut self, answer: &Result<T, Status>) {
+        let old = !answer.as_ref().is_err_and(|status| gen1::is_old(status) || decide::is_transport(status));
+        if old && !self.speaks_old {
+            log::info!("the server speaks the first generation of the protocol");
+        }
+        self.speaks_old = old;
     }
 
     /// Host names are resolved anew for every connection.
-    async fn client(&mut self) -> Result<WorkflowServiceClient<Channel>, Status> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
+    async fn channel(&mut self) -> Result<Channel, Status> {
+        if let Some(channel) = &self.channel {
+            return Ok(channel.clone());
         }
         let channel = self.endpoint.connect().await.map_err(|e| Status::from_error(Box::new(e)))?;
         log::info!("agent {} connected to {}", self.agent, self.authority);
-        Ok(self.client.insert(WorkflowServiceClient::new(channel)).clone())
+        Ok(self.channel.insert(channel).clone())
     }
 
     /// A connection that failed us once is not asked again.
     fn judge<T>(&mut self, answer: Result<T, Status>) -> Result<T, Status> {
         if answer.as_ref().is_err_and(decide::is_transport) {
-            self.client = None;
+            self.channel = None;
         }
         answer
     }

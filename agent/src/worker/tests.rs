@@ -176,3 +176,57 @@ fn a_question_that_was_held_is_asked_again_at_once_and_any_other_with_growing_pa
     assert_eq!(pace.idle(Duration::from_secs(60)), Duration::ZERO);
     assert!(pace.idle(Duration::ZERO) <= backoff::FIRST * 3 / 2, "the earlier pauses are forgotten");
 }
+
+#[tokio::test]
+async fn a_server_of_the_first_generation_is_served_in_its_own_words() {
+    use proto::gen1::{State, WorkflowAction};
+    let action = |name: &str| WorkflowAction {
+        task_name: "os".into(),
+        name: name.into(),
+        image: format!("{name}:v1"),
+        worker_id: "m".into(),
+        ..WorkflowAction::default()
+    };
+    let (old, address) = crate::fake_old_server::Old::start(vec![action("stream"), action("reboot")]).await;
+    // A worker before us had begun the first one.
+    old.reports.lock().unwrap().push(proto::gen1::WorkflowActionStatus {
+        action_name: "stream".into(),
+        action_status: State::Running.into(),
+        ..Default::default()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let execute = Fixed::default();
+    while_working(worker(&address.to_string(), folder.path(), execute.clone()), async {
+        let all = async {
+            while old.reports.lock().unwrap().len() < 4 {
+                sleep(Duration::from_millis(10)).await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.expect("four reports")
+    })
+    .await;
+    assert_eq!(*execute.ran.lock().unwrap(), ["gen1:ns/w:0", "gen1:ns/w:1"]);
+    let reports = old.reports.lock().unwrap();
+    let told: Vec<_> = reports.iter().map(|r| (r.workflow_id.as_str(), r.action_name.as_str(), r.action_status())).collect();
+    let wanted = [
+        ("", "stream", State::Running),
+        ("ns/w", "stream", State::Success),
+        ("ns/w", "reboot", State::Running),
+        ("ns/w", "reboot", State::Success),
+    ];
+    assert_eq!(told, wanted, "what runs already is not told again");
+    assert!(reports.iter().skip(1).all(|r| r.task_name == "os" && r.worker_id == "m"));
+}
+
+#[tokio::test]
+async fn a_server_that_knows_neither_generation_is_asked_again() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.shared.script.lock().unwrap().actions.push_back(Err(Status::unimplemented("a proxy without a server")));
+    server.push(wire("one", "i"));
+    let execute = Fixed::default();
+    while_working(worker(&server.address.to_string(), folder.path(), execute.clone()), async {
+        server.until("two reports", |r| r.len() == 2).await
+    })
+    .await;
+    assert_eq!(*execute.ran.lock().unwrap(), ["one"]);
+}

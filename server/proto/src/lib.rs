@@ -1,6 +1,7 @@
 //! The gRPC contract between agent and server: Tinkerbell's `proto.WorkflowService`, second generation.
 
 pub mod detail;
+pub mod gen1;
 
 mod generated {
     #![allow(clippy::all)]

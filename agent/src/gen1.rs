@@ -1,0 +1,196 @@
+//! The first generation of the workflow service: contexts and lists of actions instead of one action at a time. The
+//! loop stays that of the second; here its questions and reports are put in the old words.
+
+use proto::action_status_request::StateType;
+use proto::gen1::{
+    Client, State, WorkflowAction, WorkflowActionStatus, WorkflowActionsRequest, WorkflowContext, WorkflowContextRequest,
+};
+use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// What old templates count on: their worker put its registry before every image.
+#[derive(Debug, Clone)]
+pub struct Dialect {
+    registry: String,
+    /// The server knows already that this action runs.
+    running: Option<String>,
+}
+
+impl Dialect {
+    pub fn new(registry: &str) -> Self {
+        Self { registry: registry.to_owned(), running: None }
+    }
+
+    /// The next action of the first workflow that waits for us.
+    pub async fn get_action(&mut self, channel: Channel, request: &ActionRequest) -> Result<ActionResponse, Status> {
+        let mut client = Client::new(channel);
+        let worker = request.agent_id.clone().unwrap_or_default();
+        let mut contexts = client.contexts(WorkflowContextRequest { worker_id: worker.clone() }).await?;
+        while let Some(context) = contexts.message().await? {
+            if !is_open(&context) {
+                continue;
+            }
+            let workflow_id = context.workflow_id.clone();
+            let list = client.actions(WorkflowActionsRequest { workflow_id }).await?.action_list;
+            if let Some((number, action)) = current(&context, &list, &worker) {
+                let action = in_new_words(&context, number, action, &self.registry);
+                self.running = (context.current_action_state() == State::Running).then(|| action.action_id().to_owned());
+                return Ok(action);
+            }
+        }
+        Err(Status::not_found("no workflow waits for this worker"))
+    }
+
+    pub async fn report(&mut self, channel: Channel, report: &ActionStatusRequest) -> Result<(), Status> {
+        if report.action_state() == StateType::Running && self.running == report.action_id {
+            return Ok(()); // told a second time, the server would begin to count its time anew
+        }
+        Client::new(channel).report(in_old_words(report)).await
+    }
+}
+
+/// Old servers give actions no id; ours says whom to report to, even after a restart.
+const ID: &str = "gen1:";
+
+pub fn is_ours(report: &ActionStatusRequest) -> bool {
+    report.action_id().starts_with(ID)
+}
+
+/// Whether a server knows no second generation.
+pub fn is_old(status: &Status) -> bool {
+    status.code() == Code::Unimplemented
+}
+
+/// What has failed stays so.
+fn is_open(context: &WorkflowContext) -> bool {
+    !matches!(context.current_action_state(), State::Failed | State::Timeout)
+}
+
+/// The context names the first action that has not succeeded; servers before that named the last one that had.
+fn current<'l>(context: &WorkflowContext, list: &'l [WorkflowAction], worker: &str) -> Option<(usize, &'l WorkflowAction)> {
+    let named = |action: &WorkflowAction| action.task_name == context.current_task && action.name == context.current_action;
+    let index = usize::try_from(context.current_action_index).ok();
+    let at = index.filter(|at| list.get(*at).is_some_and(named)).or_else(|| list.iter().position(named)).or(index)?;
+    let at = if context.current_action_state() == State::Success { at + 1 } else { at };
+    let action = list.get(at)?;
+    (action.worker_id.is_empty() || action.worker_id == worker).then_some((at, action))
+}
+
+fn in_new_words(context: &WorkflowContext, number: usize, action: &WorkflowAction, registry: &str) -> ActionResponse {
+    for (what, command) in [("on-timeout", &action.on_timeout), ("on-failure", &action.on_failure)] {
+        if !command.is_empty() {
+            log::warn!("workflow {} action {}: {what} {command:?} is not run by this agent", context.workflow_id, action.name);
+        }
+    }
+    // There, actions of one workflow share a folder of the worker's.
+    let shared = "workflow:/workflow".to_owned();
+    ActionResponse {
+        workflow_id: Some(context.workflow_id.clone()),
+        task_id: Some(action.task_name.clone()),
+        agent_id: Some(action.worker_id.clone()),
+        action_id: Some(format!("{ID}{}:{number}", context.workflow_id)),
+        name: Some(action.name.clone()),
+        image: Some(prefixed(&action.image, registry)),
+        timeout: Some(action.timeout),
+        command: action.command.clone(),
+        volumes: std::iter::once(shared).chain(action.volumes.iter().cloned()).collect(),
+        environment: action.environment.clone(),
+        pid: Some(action.pid.clone()),
+        namespaces: None,
+    }
+}
+
+fn prefixed(image: &str, registry: &str) -> String {
+    let with = format!("{registry}/");
+    if registry.is_empty() || image.starts_with(&with) { image.to_owned() } else { with + image }
+}
+
+fn in_old_words(report: &ActionStatusRequest) -> WorkflowActionStatus {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let state = match report.action_state() {
+        StateType::Unspecified | StateType::Pending => State::Pending,
+        StateType::Running => State::Running,
+        StateType::Failed => State::Failed,
+        StateType::Timeout => State::Timeout,
+        StateType::Success => State::Success,
+    };
+    let second = |time: Option<proto::Timestamp>| time.map_or(0, |time| time.seconds);
+    WorkflowActionStatus {
+        workflow_id: text(&report.workflow_id),
+        task_name: text(&report.task_id),
+        action_name: text(&report.action_name),
+        action_status: state.into(),
+        seconds: second(report.execution_stop).saturating_sub(second(report.execution_start)).max(0),
+        message: report.message.as_ref().map(|message| text(&message.message)).unwrap_or_default(),
+        created_at: report.execution_stop,
+        worker_id: text(&report.agent_id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn context(action: &str, index: i64, state: State) -> WorkflowContext {
+        WorkflowContext {
+            workflow_id: "ns/w".into(),
+            current_task: "t".into(),
+            current_action: action.into(),
+            current_action_index: index,
+            current_action_state: state.into(),
+            ..WorkflowContext::default()
+        }
+    }
+
+    fn action(name: &str, worker: &str) -> WorkflowAction {
+        WorkflowAction { task_name: "t".into(), name: name.into(), worker_id: worker.into(), ..WorkflowAction::default() }
+    }
+
+    #[test]
+    fn the_context_says_which_action_is_next() {
+        let list = [action("a", "m"), action("b", "m"), action("c", "other")];
+        for (case, context, want) in [
+            ("nothing was done", context("a", 0, State::Pending), Some("a")),
+            ("one was interrupted", context("b", 1, State::Running), Some("b")),
+            ("the last success is named", context("a", 0, State::Success), Some("b")),
+            ("the index counts within a task", context("b", 7, State::Pending), Some("b")),
+            ("names that are not there", context("", 1, State::Pending), Some("b")),
+            ("another worker's turn", context("b", 1, State::Success), None),
+            ("all is done", context("c", 2, State::Success), None),
+            ("a negative index", context("", -1, State::Pending), None),
+        ] {
+            assert_eq!(current(&context, &list, "m").map(|(_, action)| action.name.as_str()), want, "{case}");
+        }
+        for (state, open) in [(State::Pending, true), (State::Success, true), (State::Failed, false), (State::Timeout, false)] {
+            assert_eq!(is_open(&context("a", 0, state)), open, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn images_stand_behind_the_registry() {
+        for (image, registry, want) in [
+            ("writefile:v1", "10.0.0.1", "10.0.0.1/writefile:v1"),
+            ("10.0.0.1/writefile:v1", "10.0.0.1", "10.0.0.1/writefile:v1"),
+            ("quay.io/x/y:z", "", "quay.io/x/y:z"),
+        ] {
+            assert_eq!(prefixed(image, registry), want);
+        }
+    }
+
+    #[test]
+    fn an_old_report_has_seconds_and_the_state_of_its_own_numbers() {
+        let time = |seconds| Some(proto::Timestamp { seconds, nanos: 0 });
+        let report = ActionStatusRequest {
+            action_state: Some(StateType::Success.into()),
+            execution_start: time(100),
+            execution_stop: time(107),
+            task_id: Some("t".into()),
+            action_name: Some("a".into()),
+            ..ActionStatusRequest::default()
+        };
+        let old = in_old_words(&report);
+        assert_eq!((old.seconds, old.action_status, old.task_name.as_str(), old.action_name.as_str()), (7, 4, "t", "a"));
+    }
+}
