@@ -67,7 +67,7 @@ fn host(lab: &Lab) -> Child {
     Command::new("unshare")
         .args(["-m", "-p", "-f", "--kill-child", "--mount-proc", "--propagation", "private", "sh", "-c", HOST])
         .env("STATE", lab.state.path())
-        .env("AGENT", env!("CARGO_BIN_EXE_agent"))
+        .env("AGENT", std::env::var("AGENT_UNDER_TEST").unwrap_or_else(|_| env!("CARGO_BIN_EXE_agent").to_owned()))
         .env("WORKER_ID", "02:00:00:00:00:01")
         .env("TINKERBELL_GRPC_AUTHORITY", lab.server.address.to_string())
         .stdout(Stdio::from(log()))
@@ -199,7 +199,7 @@ async fn an_unprivileged_action_cannot_act_on_the_machine() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_containerd_loses_no_action_and_a_restarted_agent_no_process() {
     let lab = Lab::new().await;
-    let _host = host(&lab);
+    let mut host = host(&lab);
     // The action itself ends the daemon: with the host's PIDs it sees it.
     let script =
         "echo begun; kill $(grep -lx 'Name:.containerd' /proc/[0-9]*/status | head -n 1 | grep -oE '[0-9]+'); sleep 2; echo done";
@@ -219,4 +219,11 @@ async fn a_restarted_containerd_loses_no_action_and_a_restarted_agent_no_process
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
     assert!(lab.text().contains("action long was interrupted (agent restarted), attempt 2"), "{}", lab.text());
     assert_clean(&lab).await;
+
+    // Whoever stops the agent stops its action.
+    let stop = format!("kill -TERM $({agent}); sleep 1000");
+    lab.server.push(ActionResponse { namespaces: pid_of_the_host(), ..lab.shell("stop", &stop) });
+    let status = tokio::time::timeout(Duration::from_secs(60), host.wait()).await.expect("the end").unwrap();
+    assert_eq!(status.code(), Some(0), "{}", lab.text());
+    assert_eq!(lab.text().matches("ended what was still running in container").count(), 2, "{}", lab.text());
 }
