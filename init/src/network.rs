@@ -12,7 +12,9 @@ mod choice;
 mod dhcp;
 mod lease;
 mod link;
+mod lldp;
 mod members;
+mod neighbours;
 mod netlink;
 mod offer;
 mod port;
@@ -37,6 +39,7 @@ use choice::Reach;
 use dhcp::Action;
 use lease::Lease;
 use link::Link;
+use neighbours::Neighbours;
 use netlink::{LinkEvents, Netlink};
 use port::Port;
 use time::TimeSync;
@@ -87,6 +90,7 @@ struct Network {
     dark_since: Option<Instant>,
     ready: Option<PipeWriter>,
     time: TimeSync,
+    neighbours: Option<Neighbours>,
     /// Why there is no VLAN interface or bond; not worth a line before the drivers had their time.
     obstacle: Option<String>,
     bonding: Bonding,
@@ -119,6 +123,7 @@ impl Network {
             dark_since: None,
             ready: Some(ready),
             time: TimeSync::default(),
+            neighbours: Neighbours::open().inspect_err(|error| log::warn!("cannot listen to LLDP: {error}")).ok(),
             obstacle: None,
             bonding: Bonding::default(),
             refused: Vec::new(),
@@ -132,6 +137,9 @@ impl Network {
     fn turn(&mut self) -> Result<(), StepError> {
         self.events.drain();
         self.look()?;
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.turn();
+        }
         let now = Instant::now();
         for index in self.ports.keys().copied().collect::<Vec<_>>() {
             self.serve(index, now)?;
@@ -169,7 +177,13 @@ impl Network {
             }
             None => PollTimeout::NONE,
         };
-        let readable = self.ports.values().filter_map(Port::readable).chain(self.time.fd()).chain([self.events.as_fd()]);
+        let readable = self
+            .ports
+            .values()
+            .filter_map(Port::readable)
+            .chain(self.time.fd())
+            .chain(self.neighbours.as_ref().map(AsFd::as_fd))
+            .chain([self.events.as_fd()]);
         let mut fds: Vec<PollFd<'_>> = readable.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         fds.extend(self.ports.values().filter_map(Port::writable).map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         match poll(&mut fds, timeout) {

@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use nix::unistd::{ForkResult, Pid};
@@ -64,4 +65,20 @@ pub fn keep_little_memory() {
 pub fn give_memory_back() {
     // SAFETY: malloc_trim(3) takes a number, and locks the heap against other threads itself.
     unsafe { libc::malloc_trim(0) };
+}
+
+/// Lets frames to this Ethernet group address pass the NIC's filter, for as long as the packet socket is open.
+pub fn join_ethernet_group(socket: BorrowedFd<'_>, index: u32, group: [u8; 6]) -> io::Result<()> {
+    let [a, b, c, d, e, f] = group;
+    let request = libc::packet_mreq {
+        mr_ifindex: i32::try_from(index).map_err(io::Error::other)?,
+        mr_type: libc::PACKET_MR_MULTICAST as libc::c_ushort,
+        mr_alen: 6,
+        mr_address: [a, b, c, d, e, f, 0, 0],
+    };
+    let length = size_of_val(&request) as libc::socklen_t;
+    let (level, name) = (libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP);
+    // SAFETY: the pointer and the length are those of one `packet_mreq`, which outlives the call; the kernel copies it.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const request).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

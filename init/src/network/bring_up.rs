@@ -16,6 +16,9 @@ impl Network {
     /// Reads the links afresh, sets them up, and lets those with a carrier ask.
     pub(super) fn look(&mut self) -> Result<(), AddressFailed> {
         let before = std::mem::replace(&mut self.links, link::scan(Path::new(link::SYSFS), &self.arguments));
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.listen_on(&self.links, link::exists);
+        }
         let now = Instant::now();
         for link in self.links.clone() {
             if self.is_bonded(&link, now) {

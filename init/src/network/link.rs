@@ -78,6 +78,11 @@ pub fn scan(sysfs: &Path, arguments: &Arguments) -> Vec<Link> {
     links
 }
 
+/// Also one that is not for us, such as a member of a bond.
+pub fn exists(index: u32) -> bool {
+    nix::net::if_::if_indextoname(index).is_ok()
+}
+
 /// A bond that was asked for counts as the NIC that booted, which is one of its members.
 pub fn rank(link: &Link, arguments: &Arguments) -> Rank {
     let bond = arguments.bond.as_ref();

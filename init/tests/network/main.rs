@@ -29,6 +29,7 @@ const PLAIN: &[Scenario] = &[
     ("time from the server that DHCP names", time_from_ntp),
     ("an IPv6-only segment", ipv6_only),
     ("renewal keeps address and routes", renewal),
+    ("the switch says its name by LLDP", neighbour),
 ];
 
 fn main() -> ExitCode {
@@ -183,4 +184,16 @@ fn renewal() {
     peer.says_times("DHCPACK(na) 10.0.0.50", 2); // a cable that came back asks at once
     assert!(client.addresses("na").contains("10.0.0.50"));
     client.sees(|| peers::sh("ip route").contains("default via 10.0.0.1"));
+}
+
+fn neighbour() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    let mut client = Client::start(TCP_DNS);
+    client.says("na (02:00:00:00:00:61) has carrier");
+    let mut frame = [&[0x01, 0x80, 0xc2, 0, 0, 0x0e], &[2, 0, 0, 0, 0, 7][..], &[0x88, 0xcc]].concat();
+    frame.extend(b"\x02\x07\x04\x02\0\0\0\0\x07\x04\x05\x05Et/7\x06\x02\0\x78\x0a\x03sw1\0\0");
+    peer.sends(&frame);
+    client.says("lldp: Et/7 of 02:00:00:00:00:07 (sw1) on na");
+    client.file_has("/run/thimble/lldp", "na\tEt/7\t02:00:00:00:00:07\tsw1\t-\n");
+    assert!(peers::sh("ip maddress show na").contains("01:80:c2:00:00:0e"), "or the NIC's filter drops it");
 }

@@ -139,6 +139,15 @@ impl Peer {
         wait_for("the time server", || sh(&format!("ip netns exec {} ss -lun", self.name)).contains(":123"), String::new);
     }
 
+    /// Sends one Ethernet frame, by Perl as it is everywhere and needs no library for it.
+    pub fn sends(&self, frame: &[u8]) {
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        let index = sh(&format!("ip -n {} -o link show {} | cut -d: -f1", self.name, self.link));
+        let address = format!("pack('S n i S C C a8', 17, 0, {}, 0, 0, 6, '')", index.trim());
+        let script = format!("socket(S, 17, 3, 0) or die $!; send(S, pack('H*', '{hex}'), 0, {address}) or die $!");
+        assert!(self.inside("perl").args(["-e", &script]).status().unwrap().success());
+    }
+
     fn count(&self, text: &str) -> usize {
         fs::read_to_string(self.log()).unwrap_or_default().matches(text).count()
     }

@@ -1,0 +1,109 @@
+//! What switches say of themselves by LLDP: heard on every link, logged, and kept in a file for the agent.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::net::if_::if_indextoname;
+use nix::sys::socket::{LinkAddr, recvfrom};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
+
+use super::link::Link;
+use super::lldp::Neighbour;
+use crate::sys;
+
+/// One line a link, as [`Neighbour::line`] writes it.
+const FILE: &str = "/run/thimble/lldp";
+const LLDP: u16 = 0x88cc;
+/// Where LLDP goes; no bridge passes it on.
+const GROUP: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
+/// A neighbour that changes more often talks nonsense, or there are many behind a hub.
+const LINES: u8 = 8;
+/// Frames read at once, so that a flood of them does not hold up DHCP.
+const AT_ONCE: usize = 16;
+
+pub struct Neighbours {
+    socket: OwnedFd,
+    joined: Vec<u32>,
+    known: BTreeMap<u32, Known>,
+}
+
+struct Known {
+    name: String,
+    neighbour: Neighbour,
+    told: u8,
+}
+
+impl Neighbours {
+    pub fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let protocol = NonZeroU32::new(u32::from(LLDP.to_be())).map(Protocol::from_raw);
+        let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, protocol)?;
+        Ok(Self { socket, joined: Vec::new(), known: BTreeMap::new() })
+    }
+
+    /// Lets the NIC pass the group's frames. A link that is gone takes its membership and its neighbour along.
+    pub fn listen_on(&mut self, links: &[Link], still_there: impl Fn(u32) -> bool) {
+        self.joined.retain(|index| still_there(*index));
+        self.known.retain(|index, _| still_there(*index));
+        for link in links.iter().filter(|link| link.parent.is_none()) {
+            if !self.joined.contains(&link.index) {
+                self.joined.push(link.index);
+                if let Err(error) = sys::join_ethernet_group(self.socket.as_fd(), link.index, GROUP) {
+                    log::debug!("{link}: no LLDP: {error}");
+                }
+            }
+        }
+    }
+
+    pub fn turn(&mut self) {
+        let mut changed = false;
+        let mut frame = [0; 1600];
+        for _ in 0..AT_ONCE {
+            let Ok((length, Some(from))) = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame) else { break };
+            let index = u32::try_from(from.ifindex()).unwrap_or_default();
+            let heard = frame.get(..length).and_then(Neighbour::decode);
+            changed |= heard.is_some_and(|neighbour| self.hear(index, neighbour));
+        }
+        if changed && let Err(error) = self.write(Path::new(FILE)) {
+            log::warn!("cannot write {FILE}: {error}");
+        }
+    }
+
+    /// Whether this is news.
+    fn hear(&mut self, index: u32, neighbour: Neighbour) -> bool {
+        let old = self.known.get(&index);
+        if neighbour.ttl == 0 {
+            return self.known.remove(&index).is_some();
+        }
+        if old.is_some_and(|old| old.neighbour == neighbour) {
+            return false;
+        }
+        let told = old.map_or(0, |old| old.told);
+        let name = if_indextoname(index).ok().and_then(|name| name.into_string().ok());
+        let name = name.unwrap_or_else(|| format!("link {index}"));
+        if told < LINES {
+            let vlan = neighbour.vlan.map(|id| format!(", untagged frames in VLAN {id}")).unwrap_or_default();
+            log::info!("lldp: {neighbour} on {name}{vlan}");
+        }
+        self.known.insert(index, Known { name, neighbour, told: told.saturating_add(1) });
+        true
+    }
+
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let lines: String = self.known.values().map(|known| known.neighbour.line(&known.name)).collect();
+        let new = path.with_extension("new");
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(&new, lines)?;
+        fs::rename(&new, path)
+    }
+}
+
+impl AsFd for Neighbours {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
