@@ -33,6 +33,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("skopeo", "tests: a second reader of our images"),
     ("umoci", "tests: builds images for the agent's conformance"),
     ("crun", "tests: the runtime the agent is compared with"),
+    ("containerd", "tests: the agent's other runtime"),
+    ("protobuf-compiler", "tests: builds containerd's client"),
     ("tftp-hpa", "tests: a TFTP client"),
     ("dnsmasq-base", "tests: DHCP servers and routers that the network client meets"),
     ("g++", "fuzz targets: libFuzzer"),

@@ -103,8 +103,21 @@ const CHECKS: &[(&str, Check)] = &[
     }),
     ("supply chain: bans, licences, sources", deny),
     ("unit and component tests", |root| cargo(root, &["test", "--quiet", "--workspace"], &[]).map(|()| Outcome::Passed)),
+    ("the agent on a real containerd", containerd),
     ("fuzz targets, briefly", fuzz),
 ];
+
+/// Off by default, because its client needs protoc to be built; so neither lints nor tests above see it.
+fn containerd(root: &Path) -> Result<Outcome> {
+    let protoc = Command::new("protoc").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !protoc.is_ok_and(|status| status.success()) {
+        return Ok(Outcome::Skipped("protoc is not installed; `cargo lab prepare` does it".into()));
+    }
+    let with = ["--quiet", "--package", "agent", "--features", "containerd"];
+    cargo(root, &[&["clippy"], &with[..], &["--all-targets", "--", "-D", "warnings"]].concat(), &[])?;
+    cargo(root, &[&["test"], &with[..], &["--test", "containerd"]].concat(), &[])?;
+    Ok(Outcome::Passed)
+}
 
 fn deny(root: &Path) -> Result<Outcome> {
     let installed = Command::new("cargo").args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
