@@ -1,6 +1,7 @@
 //! Every scenario that needs a virtual machine, by its sentence.
 
 mod disks;
+mod faults;
 mod hotplug;
 mod installs;
 mod links;
@@ -54,6 +55,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },
     Scenario { name: "kexec starts the installed system without firmware", run: power::kexec },
     Scenario { name: "the power button ends the work and switches off", run: power::button },
+    Scenario { name: "whatever the kernel refuses to /init, it says so and never panics", run: faults::table },
     Scenario { name: "a machine that panics comes back and does its work", run: power::panic },
     Scenario { name: "a ramdisk that arrived in part is called that", run: power::truncated_ramdisk },
     Scenario { name: "96 MiB carry the cloud kernel and 160 MiB the standard one", run: crate::ladder::promised },

@@ -28,6 +28,8 @@ pub struct Setup {
     pub thimble: PathBuf,
     pub init: PathBuf,
     pub actions: PathBuf,
+    /// Makes system calls fail.
+    pub faults: PathBuf,
     /// Debian's cloud kernel as a package.
     pub kernel_deb: PathBuf,
     /// Virtual machines: Debian's cloud kernel.
@@ -52,7 +54,7 @@ impl Setup {
         say("building the static /init and actions (some minutes the first time)");
         let profile = profile();
         let words = ["build", "--profile", profile, "--target", TARGET];
-        let what = ["-p", "init", "-p", "actions", "--bin", "init", "--bin", "actions"];
+        let what = ["-p", "init", "-p", "actions", "-p", "faults", "--bin", "init", "--bin", "actions", "--bin", "faults"];
         cargo(&root, &[&words[..], &what[..]].concat(), &[("RUSTFLAGS", "-C target-feature=+crt-static")])?;
         let made = artifacts::build(&lab, say)?;
         let statics = root.join("target").join(TARGET).join(profile);
@@ -62,6 +64,7 @@ impl Setup {
         let metal = Kit::build(&lab.join("metal"), &recipe(&made.metal_deb, METAL), say)?;
         let setup = Self {
             actions: statics.join("actions"),
+            faults: statics.join("faults"),
             kernel_deb: made.kernel_deb,
             disk: made.disk,
             disk_zst: made.disk_zst,

@@ -1,0 +1,79 @@
+//! What the kernel refuses to /init: it never panics, and says what failed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use initramfs::cpio::{Archive, Node};
+
+use crate::machine::{Boot, Firmware, Machine};
+use crate::objects::Station;
+use crate::provisioner::Options;
+use crate::scene::{BOOTS_WITHIN, MEMORY_MIB, Scene};
+
+/// What is refused, with which error, and what the console says of it.
+const TABLE: &[(&str, &str)] = &[
+    ("mount:ENOMEM", "FATAL: make / a mount .*: cannot bind / to /newroot: .*emory"),
+    ("create:EROFS", "FATAL: make / a mount .*: cannot make /newroot: Read-only"),
+    ("signalfd:EMFILE", "FATAL: take over signals: cannot open a signalfd: .*open files"),
+    ("fork:ENOMEM", "network client cannot be started: .*emory; starting it again"),
+    ("pipe:EMFILE", "network client cannot be started: .*open files; starting it again"),
+    ("poll:ENOMEM", "cannot wait for signals: .*memory"),
+    ("socket:EMFILE", "error: network: .*open files"),
+    ("module:ENOMEM", "module virtio_net: the kernel refuses it: .*memory"),
+    ("list:ENOMEM", "(error|warning): .*(/sys|devices|network).*emory"),
+    ("limit:EPERM", "set kernel and process limits: went on without: .*permitted"),
+    ("mknod:EPERM", "agent .* connected to"),
+    ("inotify:EMFILE", "agent .* connected to"),
+];
+const WRONG: &str = "Kernel panic|panicked at|defect in";
+
+pub fn table(scene: &Scene) -> Result<()> {
+    let station = Station { number: 1 };
+    let provisioner = scene.provisioner(Options { kernel_args: "panic=1".into(), ..Options::default() })?;
+    provisioner.apply(&station.hardware())?;
+    let arguments = provisioner.kernel_arguments(&station.mac())?;
+    let initrd = with_faults(scene)?;
+    let mut failed = Vec::new();
+    for (faults, said) in TABLE {
+        let boot = Boot::Direct {
+            firmware: Firmware::SeaBios,
+            kernel: scene.setup.cloud.kernel.clone(),
+            initrd: initrd.clone(),
+            arguments: format!("{arguments} rdinit=/faults faults={faults}"),
+        };
+        let mut machine = scene.power_on(&station, boot, MEMORY_MIB, None)?;
+        let result = judge(&mut machine, said);
+        println!(
+            "{:<18}{}",
+            faults,
+            result.as_ref().map_or_else(|error| format!("FAIL {error:#}"), |line| format!("ok   {line}"))
+        );
+        failed.extend(result.err().map(|_| *faults));
+    }
+    ensure!(failed.is_empty(), "not as it should be: {}", failed.join(", "));
+    Ok(())
+}
+
+fn judge(machine: &mut Machine, said: &str) -> Result<String> {
+    let line = machine.serial.expect(&format!("thimble: .*({said})|{WRONG}"), BOOTS_WITHIN)?;
+    let wrong = machine.serial.all(WRONG)?;
+    ensure!(wrong.is_empty(), "{}", wrong.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n"));
+    Ok(line.text.trim().to_owned())
+}
+
+/// The ramdisk and behind it, as one more segment, the program that sets the faults.
+fn with_faults(scene: &Scene) -> Result<PathBuf> {
+    let path = scene.folder.join("faults.cpio");
+    let mut bytes = read(&scene.setup.cloud.initrd)?;
+    bytes.resize(bytes.len().next_multiple_of(4), 0); // where the kernel looks for another segment
+    let mut archive = Archive::new(0);
+    archive.add("faults", 0o755, Node::File(read(&scene.setup.faults)?))?;
+    bytes.extend(archive.to_bytes()?);
+    fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
