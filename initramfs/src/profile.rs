@@ -39,7 +39,7 @@ const FAMILIES: &[Family] = &[
         &[
             Named(&["overlay", "loop", "zram", "lzo_rle", "8021q"]),
             Named(&["vfat", "nls_ascii", "nls_cp437", "nls_iso8859_1", "nls_utf8"]),
-            Named(&["efivarfs", "efi_pstore", "button", "sd_mod", "softdog", "wdat_wdt"]),
+            Named(&["efivarfs", "efi_pstore", "button", "evdev", "sd_mod", "softdog", "wdat_wdt"]),
         ],
     ),
     family("bonding", "link aggregation", &[Named(&["bonding"])]),

@@ -13,7 +13,12 @@ const LONGEST: usize = 4096;
 /// Each once.
 pub fn modaliases(sysfs: &Path) -> BTreeSet<String> {
     let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let buses = folders(&sysfs.join("bus")).map(|bus| bus.join("devices"));
+    let bus = sysfs.join("bus");
+    let listed = fs::read_dir(&bus).and_then(|mut entries| entries.next().transpose());
+    if let Err(error) = listed {
+        log::error!("cannot list the devices in {}: {error}; drivers come only for those that appear later", bus.display());
+    }
+    let buses = folders(&bus).map(|bus| bus.join("devices"));
     let classes = CLASSES.iter().map(|class| sysfs.join("class").join(class));
     let mut buffer = [0; LONGEST];
     let devices = buses.chain(classes).flat_map(|folder| folders(&folder));

@@ -2,30 +2,33 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use initramfs::cpio::{Archive, Node};
 
-use crate::machine::{Boot, Firmware, Machine};
+use crate::machine::{Boot, Firmware, Machine, NicModel, Parts};
 use crate::objects::Station;
 use crate::provisioner::Options;
-use crate::scene::{BOOTS_WITHIN, MEMORY_MIB, Scene};
+use crate::scene::{MEMORY_MIB, Scene};
 
 /// What is refused, with which error, and what the console says of it.
 const TABLE: &[(&str, &str)] = &[
     ("mount:ENOMEM", "FATAL: make / a mount .*: cannot bind / to /newroot: .*emory"),
     ("create:EROFS", "FATAL: make / a mount .*: cannot make /newroot: Read-only"),
     ("signalfd:EMFILE", "FATAL: take over signals: cannot open a signalfd: .*open files"),
-    ("fork:ENOMEM", "network client cannot be started: .*emory; starting it again"),
-    ("pipe:EMFILE", "network client cannot be started: .*open files; starting it again"),
+    ("fork:ENOMEM", "cannot be started: .*starting it again"),
+    ("pipe:EMFILE", "cannot be started: .*starting it again"),
     ("poll:ENOMEM", "cannot wait for signals: .*memory"),
     ("socket:EMFILE", "error: network: .*open files"),
-    ("module:ENOMEM", "module virtio_net: the kernel refuses it: .*memory"),
-    ("list:ENOMEM", "(error|warning): .*(/sys|devices|network).*emory"),
+    ("module:ENOMEM", "module virtio.*: the kernel refuses it: .*memory"),
+    ("list:ENOMEM", "error: cannot list the devices in /sys/bus: .*emory"),
     ("limit:EPERM", "set kernel and process limits: went on without: .*permitted"),
     ("mknod:EPERM", "agent .* connected to"),
     ("inotify:EMFILE", "agent .* connected to"),
 ];
+/// From power-on.
+const SAID_WITHIN: Duration = Duration::from_secs(40);
 const WRONG: &str = "Kernel panic|panicked at|defect in";
 
 pub fn table(scene: &Scene) -> Result<()> {
@@ -34,6 +37,7 @@ pub fn table(scene: &Scene) -> Result<()> {
     provisioner.apply(&station.hardware())?;
     let arguments = provisioner.kernel_arguments(&station.mac())?;
     let initrd = with_faults(scene)?;
+    let nic = scene.nic(&station, 0, NicModel::Virtio)?;
     let mut failed = Vec::new();
     for (faults, said) in TABLE {
         let boot = Boot::Direct {
@@ -42,7 +46,7 @@ pub fn table(scene: &Scene) -> Result<()> {
             initrd: initrd.clone(),
             arguments: format!("{arguments} rdinit=/faults faults={faults}"),
         };
-        let mut machine = scene.power_on(&station, boot, MEMORY_MIB, None)?;
+        let mut machine = scene.start(&station, &Parts::new(boot, MEMORY_MIB, vec![nic.clone()]))?;
         let result = judge(&mut machine, said);
         println!(
             "{:<18}{}",
@@ -56,7 +60,7 @@ pub fn table(scene: &Scene) -> Result<()> {
 }
 
 fn judge(machine: &mut Machine, said: &str) -> Result<String> {
-    let line = machine.serial.expect(&format!("thimble: .*({said})|{WRONG}"), BOOTS_WITHIN)?;
+    let line = machine.serial.expect(&format!("thimble: .*({said})|{WRONG}"), SAID_WITHIN)?;
     let wrong = machine.serial.all(WRONG)?;
     ensure!(wrong.is_empty(), "{}", wrong.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n"));
     Ok(line.text.trim().to_owned())
