@@ -10,7 +10,7 @@ mod identify;
 mod jobs;
 mod kernel_log;
 mod orphans;
-mod socket;
+pub(crate) mod socket;
 
 use std::os::fd::AsFd;
 use std::path::Path;

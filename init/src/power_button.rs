@@ -1,14 +1,15 @@
 //! The power button: whoever presses it, or sends ACPI's signal from a hypervisor or a BMC, gets an orderly end.
 //!
-//! Needs the modules `button` and `evdev`. Which input devices have the key is read from sysfs.
+//! Needs the modules `button` and `evdev`. Which input devices have the key is read from sysfs, again after each message
+//! of the kernel's about an input device: a press that nobody listens to is lost.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
 
+use ::devices::uevent::Uevent;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -16,6 +17,7 @@ use nix::unistd::Pid;
 use rustix::fs::OFlags;
 
 use crate::StepError;
+use crate::devices::socket::{self, Received, Uevents};
 use crate::ready::Ready;
 use crate::service::Facts;
 
@@ -24,8 +26,6 @@ const EV_KEY: u16 = 1;
 const KEY_POWER: u16 = 116;
 /// Two machine words of time, type, code and value.
 const EVENT: usize = 2 * size_of::<usize>() + 8;
-/// Input devices may come late.
-const LOOK: Duration = Duration::from_secs(5);
 
 struct Button {
     name: String,
@@ -33,19 +33,39 @@ struct Button {
 }
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
+    let events = Uevents::open().map_err(|error| format!("cannot hear of new input devices: {error}"))?;
     let mut buttons = Vec::new();
+    look(&mut buttons);
     loop {
-        look(&mut buttons);
         let mut fds: Vec<PollFd<'_>> = buttons.iter().map(|button| PollFd::new(button.file.as_fd(), PollFlags::POLLIN)).collect();
-        match poll(&mut fds, PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::MAX)) {
+        fds.push(PollFd::new(events.as_fd(), PollFlags::POLLIN));
+        match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(format!("cannot wait for the power button: {error}").into()),
+        }
+        if has_news(&events) {
+            look(&mut buttons);
         }
         let mut pressed = false;
         buttons.retain_mut(|button| button.read(&mut pressed));
         if pressed {
             log::info!("the power button was pressed");
             kill(Pid::from_raw(1), Signal::SIGPWR).map_err(|error| format!("cannot tell PID 1: {error}"))?;
+        }
+    }
+}
+
+/// Reads all messages that wait; whether one of them is about an input device, or may have been.
+fn has_news(events: &Uevents) -> bool {
+    let mut buffer = [0; socket::MESSAGE_MAX];
+    let mut news = false;
+    loop {
+        match events.receive(&mut buffer) {
+            Received::Message(length) => {
+                news |= buffer.get(..length).and_then(Uevent::parse).is_some_and(|event| event.subsystem == "input");
+            }
+            Received::Overrun => news = true,
+            Received::Nothing => return news,
         }
     }
 }
@@ -60,6 +80,7 @@ fn look(buttons: &mut Vec<Button>) {
         }
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         if let Ok(file) = fs::OpenOptions::new().read(true).custom_flags(flags).open(Path::new("/dev/input").join(&name)) {
+            log::info!("power button: {name}");
             buttons.push(Button { name, file });
         }
     }

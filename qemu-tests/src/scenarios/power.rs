@@ -49,6 +49,9 @@ pub fn button(scene: &Scene) -> Result<()> {
     let mut ready = scene.ready(Options::default())?;
     ready.begin("long", &[ready.shell("long", "echo WORKING; sleep 600")])?;
     ready.machine.serial.expect(r"A\| WORKING", ACTS_WITHIN)?;
+    wait_for("somebody to listen to the button", ACTS_WITHIN, || {
+        Ok((!ready.machine.serial.all("thimble: power button: ")?.is_empty()).then_some(()))
+    })?;
     ready.machine.press_power_button()?;
     ready.machine.serial.expect("thimble: powering off", OFF_WITHIN)?;
     wait_for("the machine to switch itself off", OFF_WITHIN, || Ok(ready.machine.is_off()?.then_some(())))
