@@ -93,7 +93,8 @@ async fn a_timeout_speaks_the_images_signal_and_ends_stopped_processes_too() {
     let _agent = lab.agent();
     let image = lab.image("quit", r#"{"StopSignal":"SIGQUIT"}"#, &[]);
     let script = "trap 'echo got quit; exit 0' QUIT; trap '' TERM; sleep 1000 & wait";
-    let report = lab.run(ActionResponse { timeout: Some(1), ..sh(&image, "quit", script) }).await;
+    // Long enough for a busy machine to get as far as the trap.
+    let report = lab.run(ActionResponse { timeout: Some(4), ..sh(&image, "quit", script) }).await;
     assert_eq!(report.action_state(), Timeout);
     assert!(message(&report).contains("got quit"), "{}", message(&report));
 

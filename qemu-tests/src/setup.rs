@@ -17,6 +17,8 @@ use crate::machine::Accelerator;
 use crate::{artifacts, prepare};
 
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// How the programs of a ramdisk are linked.
+const RAMDISK: &str = ".cargo/ramdisk.toml";
 /// The words that make the metal kit.
 const METAL: &[&str] = &["--profile", "metal"];
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -53,9 +55,9 @@ impl Setup {
         cargo(&root, &["build", "-p", "thimble"], &[])?;
         say("building the static /init and actions (some minutes the first time)");
         let profile = profile();
-        let words = ["build", "--profile", profile, "--target", TARGET];
+        let words = ["build", "--config", RAMDISK, "--profile", profile, "--target", TARGET];
         let what = ["-p", "init", "-p", "actions", "-p", "faults", "--bin", "init", "--bin", "actions", "--bin", "faults"];
-        cargo(&root, &[&words[..], &what[..]].concat(), &[("RUSTFLAGS", "-C target-feature=+crt-static")])?;
+        cargo(&root, &[&words[..], &what[..]].concat(), &[])?;
         let made = artifacts::build(&lab, say)?;
         let statics = root.join("target").join(TARGET).join(profile);
         let (thimble, init) = (root.join("target/debug/thimble"), statics.join("init"));
@@ -108,8 +110,12 @@ impl Setup {
         let target_text = target.display().to_string();
         let own = ("CARGO_TARGET_DIR", target_text.as_str());
         cargo(&tree, &["build", "-p", "thimble"], &[own])?;
-        let statically = [own, ("RUSTFLAGS", "-C target-feature=+crt-static")];
-        cargo(&tree, &["build", "--profile", profile(), "--target", TARGET, "-p", "init", "--bin", "init"], &statically)?;
+        let words = ["build", "--profile", profile(), "--target", TARGET, "-p", "init", "--bin", "init"];
+        if tree.join(RAMDISK).exists() {
+            cargo(&tree, &[&words[..], &["--config", RAMDISK]].concat(), &[own])?;
+        } else {
+            cargo(&tree, &words, &[own, ("RUSTFLAGS", "-C target-feature=+crt-static")])?; // older commits
+        }
         let (thimble, init) = (target.join("debug/thimble"), target.join(TARGET).join(profile()).join("init"));
         let recipe = Recipe { thimble: &thimble, init: &init, kernel_deb: &self.kernel_deb, words: &[] };
         Kit::build(&self.lab.join("against/kit"), &recipe, say)?;
