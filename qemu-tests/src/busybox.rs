@@ -14,8 +14,8 @@ use crate::setup::Setup;
 
 /// What a network card of QEMU's needs, in the order of loading.
 pub const VIRTIO_NET: &[&str] = &[
-    "virtio",
     "virtio_ring",
+    "virtio",
     "virtio_pci_legacy_dev",
     "virtio_pci_modern_dev",
     "virtio_pci",

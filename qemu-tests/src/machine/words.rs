@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Accelerator;
-use super::parts::{Boot, Clock, Disk, DiskModel, Firmware, Network, Nic, Parts};
+use super::parts::{Boot, Clock, Disk, DiskModel, Firmware, Network, Nic, NicModel, Parts};
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
@@ -45,7 +45,9 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
         // 0 is the kernel's when there is one.
         let first = if index == 0 && nic.model.boots() { ",bootindex=1" } else { "" };
         let rom = if nic.model.is_usb() || has_rom(&parts.boot, nic, index) { "" } else { ",romfile=" };
-        add("-device", format!("{},netdev=net{index},id=nic{index},mac={}{first}{rom}", nic.model.device(), nic.mac));
+        // LACP takes no port of unknown speed.
+        let speed = if nic.model == NicModel::Virtio { ",speed=1000,duplex=full" } else { "" };
+        add("-device", format!("{},netdev=net{index},id=nic{index},mac={}{first}{rom}{speed}", nic.model.device(), nic.mac));
     }
     for (index, disk) in parts.disks.iter().enumerate() {
         add("-drive", format!("if=none,id=disk{index},format=raw,file={}", disk.file.display()));
