@@ -40,7 +40,7 @@ pub fn end(what: &str, why: &str) -> ! {
                 log::error!("rebooting in {} s, as panic= says", delay.as_secs());
             }
             thread::sleep(delay);
-            power::end(Ending::Reboot)
+            power::end(Ending::Reboot, std::time::Duration::ZERO)
         }
         Fate::Stay => {
             log::error!("staying here, since there is no panic= to say when to reboot; ctrl-alt-del restarts the machine");

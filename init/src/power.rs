@@ -31,7 +31,9 @@ pub enum Ending {
     Kexec,
 }
 
-pub fn end(ending: Ending) -> ! {
+/// `countdown` counts from now, so that stopping and writing back take nothing on top of it.
+pub fn end(ending: Ending, countdown: Duration) -> ! {
+    let started = Instant::now();
     let (line, command) = match ending {
         Ending::Reboot => ("rebooting", RebootCommand::Restart),
         Ending::PowerOff => ("powering off", RebootCommand::PowerOff),
@@ -40,6 +42,7 @@ pub fn end(ending: Ending) -> ! {
     log::info!("{line}");
     stop_everyone();
     flush();
+    count_down(line, countdown.saturating_sub(started.elapsed()));
     if ending == Ending::Kexec
         && let Err(error) = reboot(RebootCommand::Kexec)
     {
@@ -49,6 +52,17 @@ pub fn end(ending: Ending) -> ! {
         let Err(error) = reboot(command) else { continue };
         log::error!("{line} failed: {error}; the disks are written and the power may be cut");
         thread::sleep(Duration::from_secs(60));
+    }
+}
+
+/// Somebody who reads the console sees what comes, and can read what was there before it.
+fn count_down(line: &str, mut left: Duration) {
+    while !left.is_zero() {
+        let whole = left.as_secs_f32().ceil();
+        log::info!("{line} in {whole} s");
+        let pause = left.min(Duration::from_secs(1));
+        thread::sleep(pause);
+        left = left.saturating_sub(pause);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The table of PID 1's child services. A new one is a row here and a function `run(&Facts, Ready)` in its own file.
 
 use crate::service::{Restart, Service, Start};
-use crate::{cgroups, devices, network, power_button, pressure, screen, spawn, syslog, watchdog, zram};
+use crate::{cgroups, crash_report, devices, network, power_button, pressure, rescue, screen, spawn, syslog, watchdog, zram};
 
 pub const DEVICES: &str = "devices";
 pub const NETWORK: &str = "network client";
@@ -91,6 +91,24 @@ pub const TABLE: &[Service] = &[
         restart: Restart::UntilDone,
         cgroup: None,
         after: Some(AGENT),
+        ready: None,
+    },
+    Service {
+        name: "crash report",
+        process: c"crash-report",
+        start: Start::Forked(crash_report::run),
+        restart: Restart::UntilDone,
+        cgroup: None,
+        after: Some(AGENT),
+        ready: None,
+    },
+    Service {
+        name: "rescue",
+        process: c"rescue",
+        start: Start::Forked(rescue::run),
+        restart: Restart::UntilDone,
+        cgroup: None,
+        after: Some(NETWORK),
         ready: None,
     },
 ];

@@ -28,6 +28,8 @@ pub use crate::service::after_exit;
 const SIGNALS: [Signal; 6] = [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGPWR];
 /// The signals and one pipe for each service; a fixed number, so that waiting takes no memory.
 const WATCHED: usize = TABLE.len() + 1;
+/// Without `thimble.countdown=`: enough to see what comes.
+const COUNTDOWN: Duration = Duration::from_secs(3);
 
 pub struct Supervisor {
     facts: Facts,
@@ -78,7 +80,7 @@ impl Child {
     fn retry(&mut self, facts: &Facts, after: Duration, failures: u32, why: &str) {
         if let Some(ending) = given_up(self.service.name, failures, facts.arguments.on_failure.unwrap_or_default()) {
             log::error!("{} {why} and has failed {failures} times in a row: thimble.on_failure ends this", self.service.name);
-            power::end(ending)
+            power::end(ending, countdown(facts))
         }
         let again = format!("{} {why}; starting it again in {} s", self.service.name, after.as_secs_f32());
         if is_held(failures) {
@@ -112,6 +114,10 @@ impl Child {
         }
         self.readiness = None;
     }
+}
+
+fn countdown(facts: &Facts) -> Duration {
+    facts.arguments.countdown.map_or(COUNTDOWN, |seconds| Duration::from_secs(seconds.into()))
 }
 
 /// How the machine ends when this service has failed so often, if it shall.
@@ -228,7 +234,7 @@ impl Supervisor {
                 _ => continue,
             };
             log::info!("asked to end by {} from process {}", signal.map_or("?", Signal::as_str), info.ssi_pid);
-            power::end(ending)
+            power::end(ending, Duration::ZERO) // whoever asked stands before it
         }
     }
 
@@ -250,9 +256,9 @@ impl Supervisor {
         child.pid = None;
         match after_exit(child.service.restart, &child.history, exit, Instant::now()) {
             Next::Restart { after, failures } => child.retry(&self.facts, after, failures, &format!("ended ({exit})")),
-            Next::Reboot => power::end(Ending::Reboot),
-            Next::PowerOff => power::end(Ending::PowerOff),
-            Next::Kexec => power::end(Ending::Kexec),
+            Next::Reboot => power::end(Ending::Reboot, countdown(&self.facts)),
+            Next::PowerOff => power::end(Ending::PowerOff, countdown(&self.facts)),
+            Next::Kexec => power::end(Ending::Kexec, countdown(&self.facts)),
             Next::Stop if child.service.name == services::AGENT => {
                 log::warn!("the agent has stopped for good; ctrl-alt-del or a power cycle restarts the machine");
             }

@@ -5,12 +5,12 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use rustix::fs::statvfs;
 use rustix::mount::{MountFlags, mount_remount};
 
 use crate::memory::{MemoryInfo, mib};
+use crate::modules::modprobe;
 use crate::ready::Ready;
 use crate::service::Facts;
 use crate::{PathError, StepError, sys};
@@ -39,7 +39,7 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
     let total = MemoryInfo::read().map_err(PathError::new("cannot read", MemoryInfo::PATH))?.total;
     let Some(size) = size(total, page) else { return Ok(()) };
     if !Path::new(SYSFS).exists() {
-        ask_for_module();
+        modprobe::ask_for("zram");
     }
     if !Path::new(SYSFS).exists() {
         log::debug!("no compressed memory: the module zram is not in the ramdisk");
@@ -54,14 +54,6 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
         log::warn!("{error}; images have no use for the compressed memory");
     }
     Ok(())
-}
-
-fn ask_for_module() {
-    let mut modprobe = Command::new("/sbin/modprobe");
-    modprobe.arg("zram").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    if let Err(error) = modprobe.status() {
-        log::debug!("cannot execute /sbin/modprobe: {error}");
-    }
 }
 
 fn set_up(size: u64, page: u64) -> Result<(), PathError> {

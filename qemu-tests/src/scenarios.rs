@@ -5,6 +5,7 @@ mod faults;
 mod hotplug;
 mod installs;
 mod links;
+mod media;
 mod memory;
 mod outages;
 mod power;
@@ -53,6 +54,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "two links to an LACP partner become one", run: links::lacp_partner },
     Scenario { name: "a dead real-time clock does not stop the work", run: links::dead_clock },
     Scenario { name: "a time server that never answers delays nothing", run: links::silent_time_server },
+    Scenario { name: "the ISO image boots from a CD and a stick, by BIOS and UEFI", run: media::iso },
+    Scenario { name: "the unified kernel image boots by itself", run: media::uki },
     Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },
     Scenario { name: "every part of the matrix works in a machine", run: crate::matrix::short },
     Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },
@@ -60,6 +63,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "the power button ends the work and switches off", run: power::button },
     Scenario { name: "whatever the kernel refuses to /init, it says so and never panics", run: faults::table },
     Scenario { name: "a machine that panics comes back and does its work", run: power::panic },
+    Scenario { name: "the last words before a panic are told after it", run: power::last_words },
     Scenario { name: "a ramdisk that arrived in part is called that", run: power::truncated_ramdisk },
     Scenario { name: "96 MiB carry the cloud kernel and 160 MiB the standard one", run: crate::ladder::promised },
     Scenario { name: "no power cut at a random moment loses a report", run: crate::soak::short },

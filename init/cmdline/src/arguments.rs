@@ -1,6 +1,6 @@
 //! `Arguments`: one field for each kernel argument that `/init` or the agent acts on.
 
-use crate::{Bond, HwAddr, Ip, Ipam, Note, OnFailure, Proxy, Secret, Vlan, Word};
+use crate::{Bond, HwAddr, Ip, Ipam, Note, OnFailure, Proxy, Secret, SshKey, Vlan, Word};
 
 /// The kernel arguments, checked. `Debug` and `Display` mask secrets; only [`Arguments::render`] writes them out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +59,12 @@ pub struct Arguments {
     pub run_percent: Option<u8>,
     /// `thimble.on_failure`: `hold` (also when absent), `reboot` or `poweroff` once the agent has failed for good.
     pub on_failure: Option<OnFailure>,
+    /// `rescue`: an SSH server for whoever has one of the keys, if the ramdisk was built with it.
+    pub rescue: bool,
+    /// `ssh_key`: who may log in then; every one named.
+    pub ssh_keys: Vec<SshKey>,
+    /// `thimble.countdown`: seconds on the console before the machine restarts or switches off at a workflow's end.
+    pub countdown: Option<u8>,
     /// `thimble.mirror`: `REGISTRY=URL[,URL]`, every one named, in order.
     pub mirrors: Vec<String>,
     /// Everything else, in order: for the kernel, for drivers, or for nobody.

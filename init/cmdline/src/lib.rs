@@ -13,6 +13,7 @@ mod ipam;
 mod note;
 mod parse;
 mod render;
+mod ssh_key;
 mod value;
 mod word;
 
@@ -21,6 +22,7 @@ pub use bond::{Bond, BondError, OPTIONS as BOND_OPTIONS};
 pub use ip::{Ip, IpError, Vlan};
 pub use ipam::{Ipam, IpamError};
 pub use note::{Note, Problem};
+pub use ssh_key::{NotAnSshKey, SshKey};
 pub use value::{HwAddr, NotAnHwAddr, OnFailure, Proxy, Secret};
 pub use word::{Word, words};
 

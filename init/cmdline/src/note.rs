@@ -1,6 +1,6 @@
 //! What was wrong with an argument, as one line for the log.
 
-use crate::{BondError, IpError, IpamError, NotAnHwAddr};
+use crate::{BondError, IpError, IpamError, NotAnHwAddr, NotAnSshKey};
 
 /// An argument that was left out. The value is shown unless it is a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,8 @@ pub enum Problem {
     Ip(#[from] IpError),
     #[error(transparent)]
     Bond(#[from] BondError),
+    #[error(transparent)]
+    SshKey(#[from] NotAnSshKey),
     #[error("not true or false")]
     NotABool,
     #[error("not a whole number from {min} to {max}")]

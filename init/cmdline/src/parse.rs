@@ -24,6 +24,10 @@ impl Arguments {
         if !is_ours(&word.name) {
             return Ok(false);
         }
+        if word.name == "rescue" {
+            self.rescue = word.value.as_deref().map_or(Ok(true), boolean)?;
+            return Ok(true);
+        }
         let value = word.value.as_deref().ok_or(Problem::NoValue)?;
         match word.name.as_str() {
             "worker_id" => self.worker_id = text(value),
@@ -50,9 +54,11 @@ impl Arguments {
             "ntp" => self.ntp = list(value),
             "panic" => self.panic = optional(value, |v| number(v, i32::MIN, i32::MAX))?,
             "console" => self.consoles.extend(text(value)),
+            "ssh_key" => self.ssh_keys.extend(optional(value, |v| v.parse().map_err(Problem::SshKey))?),
             "thimble.time" => self.time = optional(value, |v| number(v, 0, i64::MAX).map(i64::unsigned_abs))?,
             "thimble.run" => self.run_percent = optional(value, |v| number(v, 1, 95))?,
             "thimble.on_failure" => self.on_failure = optional(value, on_failure)?,
+            "thimble.countdown" => self.countdown = optional(value, |v| number(v, 0, 60))?,
             "thimble.mirror" => self.mirrors.extend(optional(value, mirror)?),
             _ => return Err(Problem::Unknown),
         }
@@ -85,6 +91,8 @@ pub(crate) const NAMES: &[&str] = &[
     "ntp",
     "panic",
     "console",
+    "rescue",
+    "ssh_key",
 ];
 
 /// A misspelt `thimble.` word is ours too, so that it is not ignored in silence.

@@ -55,6 +55,9 @@ impl Arguments {
         push("panic", self.panic.map(|seconds| seconds.to_string()));
         push("thimble.time", self.time.map(|time| time.to_string()));
         push("thimble.run", self.run_percent.map(|percent| percent.to_string()));
+        push("rescue", self.rescue.then(|| "true".to_owned()));
+        self.ssh_keys.iter().for_each(|key| push("ssh_key", Some(key.to_string())));
+        push("thimble.countdown", self.countdown.map(|seconds| seconds.to_string()));
         push("thimble.on_failure", self.on_failure.map(|end| end.to_string()));
         words.extend(self.mirrors.iter().map(|mirror| Word::new("thimble.mirror", mirror)));
         words.extend(self.consoles.iter().map(|console| Word::new("console", console)));

@@ -1,7 +1,7 @@
 //! What boots renders is what init reads, and no bytes whatever make the parser panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use cmdline::{Arguments, Bond, HwAddr, Ip, Ipam, OnFailure, Proxy, Secret, Vlan, Word, words};
+use cmdline::{Arguments, Bond, HwAddr, Ip, Ipam, OnFailure, Proxy, Secret, SshKey, Vlan, Word, words};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -54,6 +54,10 @@ fn bond() -> impl Strategy<Value = Bond> {
     })
 }
 
+fn ssh_key() -> impl Strategy<Value = SshKey> {
+    "AAAAC3NzaC1lZDI1NTE5[A-Za-z0-9+/]{48}".prop_filter_map("a key", |key| key.parse().ok())
+}
+
 fn other() -> impl Strategy<Value = Word> {
     ("x[a-z_.-]{0,8}", of(prop_oneof![Just(String::new()), text()])).prop_map(|(name, value)| Word { name, value })
 }
@@ -72,36 +76,42 @@ fn arguments() -> impl Strategy<Value = Arguments> {
         of(prop_oneof![Just(OnFailure::Hold), Just(OnFailure::Reboot), Just(OnFailure::PowerOff)]),
         vec("[a-z.]{1,9}=https?://[a-z0-9.:/]{1,12}".prop_filter("a host", |m| !m.contains(":///")), 0..3),
     );
-    (names, numbers, lists, rest, secrets, links).prop_map(|(names, numbers, lists, rest, secrets, links)| Arguments {
-        worker_id: names.0,
-        grpc_authority: names.1,
-        syslog_host: names.2,
-        facility: names.3,
-        docker_registry: names.4,
-        registry_username: names.5,
-        tinkerbell_tls: numbers.0,
-        tinkerbell_insecure_tls: numbers.1,
-        syslog_port: numbers.2,
-        vlan_id: numbers.3,
-        panic: numbers.4,
-        insecure_registries: lists.0,
-        interfaces: lists.1,
-        consoles: lists.2,
-        other: lists.3,
-        hw_addr: rest.0.map(HwAddr),
-        ipam: rest.1,
-        time: rest.2,
-        run_percent: rest.3,
-        registry_password: secrets.0.map(Secret::new),
-        http_proxy: secrets.1.map(Proxy::new),
-        https_proxy: secrets.2.map(Proxy::new),
-        no_proxy: secrets.3,
-        ip: links.0,
-        vlan: links.1,
-        bond: links.2,
-        ntp: links.3,
-        on_failure: links.4,
-        mirrors: links.5,
+    let ends = (of(0u8..=60), any::<bool>(), vec(ssh_key(), 0..2));
+    (names, numbers, lists, rest, secrets, links, ends).prop_map(|(names, numbers, lists, rest, secrets, links, ends)| {
+        Arguments {
+            worker_id: names.0,
+            grpc_authority: names.1,
+            syslog_host: names.2,
+            facility: names.3,
+            docker_registry: names.4,
+            registry_username: names.5,
+            tinkerbell_tls: numbers.0,
+            tinkerbell_insecure_tls: numbers.1,
+            syslog_port: numbers.2,
+            vlan_id: numbers.3,
+            panic: numbers.4,
+            insecure_registries: lists.0,
+            interfaces: lists.1,
+            consoles: lists.2,
+            other: lists.3,
+            hw_addr: rest.0.map(HwAddr),
+            ipam: rest.1,
+            time: rest.2,
+            run_percent: rest.3,
+            registry_password: secrets.0.map(Secret::new),
+            http_proxy: secrets.1.map(Proxy::new),
+            https_proxy: secrets.2.map(Proxy::new),
+            no_proxy: secrets.3,
+            ip: links.0,
+            vlan: links.1,
+            bond: links.2,
+            ntp: links.3,
+            on_failure: links.4,
+            mirrors: links.5,
+            countdown: ends.0,
+            rescue: ends.1,
+            ssh_keys: ends.2,
+        }
     })
 }
 

@@ -16,13 +16,13 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// `modprobe.blacklist=` is modprobe's own, `module_blacklist=` the kernel's, `modules=` (as Smee renders it) and
+    /// `modprobe.blacklist=` is modprobe's own, `module_blacklist=` the kernel's, `blacklist=` Alpine's, `modules=` (as Smee renders it) and
     /// `modules_load=` ask for modules, which also lifts our own reservations.
     pub fn new(arguments: &Arguments) -> Self {
         let requested = requested(arguments);
         let is_requested = |reserved: &&&str| requested.iter().any(|name| ModuleName::new(name).as_str() == **reserved);
         let reserved = ONLY_ON_REQUEST.iter().filter(|name| !is_requested(name)).map(|name| (*name).to_owned());
-        let denied = listed(arguments, &["modprobe.blacklist", "module_blacklist"]).into_iter().chain(reserved);
+        let denied = listed(arguments, &["modprobe.blacklist", "module_blacklist", "blacklist"]).into_iter().chain(reserved);
         let denied = denied.map(|name| ModuleName::new(&name)).collect();
         let words = arguments.other.iter().filter(|word| word.name.contains('.')).cloned().collect();
         Self { denied, words }
@@ -81,6 +81,7 @@ mod tests {
         for (line, module, denied) in [
             ("modprobe.blacklist=nouveau,i2c-piix4", "i2c_piix4", true),
             ("module_blacklist=nouveau", "nouveau", true),
+            ("blacklist=nouveau", "nouveau", true),
             ("modprobe.blacklist=", "nouveau", false),
             ("", "ipmi_si", true),
             ("modules=loop,ipmi-si", "ipmi_si", false),

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use cmdline::Arguments;
 use devices::catalogue::Catalogue;
@@ -26,6 +26,15 @@ pub fn install() -> Result<(), PathError> {
         symlink("/init", PROGRAM).map_err(PathError::new("cannot link", PROGRAM))?;
     }
     fs::write(SETTING, PROGRAM).map_err(PathError::new("cannot write", SETTING))
+}
+
+/// Loads a module, in a process of its own, as the kernel would. Whoever needs it looks whether it is there.
+pub fn ask_for(module: &str) {
+    let mut modprobe = Command::new(PROGRAM);
+    modprobe.arg(module).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Err(error) = modprobe.status() {
+        log::debug!("cannot execute {PROGRAM}: {error}");
+    }
 }
 
 /// Whether the program was started by this name.

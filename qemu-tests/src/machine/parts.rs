@@ -15,6 +15,17 @@ pub enum Boot {
     Uefi,
     /// Kernel and ramdisk from the command line; the firmware only hands them over.
     Direct { firmware: Firmware, kernel: PathBuf, initrd: PathBuf, arguments: String },
+    /// A medium that somebody put into the machine.
+    Medium { firmware: Firmware, medium: Medium },
+}
+
+#[derive(Debug, Clone)]
+pub enum Medium {
+    Cd(PathBuf),
+    /// A whole image, as written to a USB stick.
+    Stick(PathBuf),
+    /// A folder as the files of a FAT disk.
+    Folder(PathBuf),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +50,7 @@ impl Boot {
         match self {
             Self::Bios => Firmware::SeaBios,
             Self::Uefi => Firmware::Ovmf,
-            Self::Direct { firmware, .. } => *firmware,
+            Self::Direct { firmware, .. } | Self::Medium { firmware, .. } => *firmware,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Accelerator;
-use super::parts::{Boot, Clock, Disk, DiskModel, Firmware, Network, Nic, NicModel, Parts};
+use super::parts::{Boot, Clock, Disk, DiskModel, Firmware, Medium, Network, Nic, NicModel, Parts};
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
@@ -33,6 +33,7 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     add("-display", "none".into());
     let usb = parts.nics.iter().any(|nic| nic.model.is_usb())
         || parts.disks.iter().any(|disk| disk.model == DiskModel::UsbStorage)
+        || matches!(parts.boot, Boot::Medium { medium: Medium::Stick(_), .. })
         || parts.slots > 0;
     if usb {
         add("-device", "qemu-xhci,id=usb".into());
@@ -67,6 +68,15 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
             add("-initrd", initrd.display().to_string());
             add("-append", arguments.clone());
         }
+        Boot::Medium { medium, .. } => {
+            let (file, kind, device) = match medium {
+                Medium::Cd(file) => (file.display().to_string(), "media=cdrom,readonly=on", "ide-cd,bus=ide.5"),
+                Medium::Stick(file) => (file.display().to_string(), "readonly=on", "usb-storage,bus=usb.0"),
+                Medium::Folder(folder) => (format!("fat:rw:{}", folder.display()), "readonly=off", "virtio-blk-pci"),
+            };
+            add("-drive", format!("if=none,id=medium,format=raw,{kind},file={file}"));
+            add("-device", format!("{device},drive=medium,bootindex=0"));
+        }
     }
     words.extend(["-nodefaults", "-no-user-config"].map(str::to_owned));
     Ok(words)
@@ -77,7 +87,7 @@ fn has_rom(boot: &Boot, nic: &Nic, index: usize) -> bool {
     match boot {
         Boot::Bios => index == 0,
         Boot::Uefi => index == 0 && nic.model != super::parts::NicModel::Virtio,
-        Boot::Direct { .. } => false,
+        Boot::Direct { .. } | Boot::Medium { .. } => false,
     }
 }
 

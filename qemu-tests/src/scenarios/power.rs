@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::links::begin;
 use crate::command::wait_for;
-use crate::machine::{Boot, NicModel, Parts};
+use crate::machine::{Boot, Disk, Firmware, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::Options;
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene, copy_disk};
@@ -17,6 +17,8 @@ const OFF_WITHIN: Duration = Duration::from_secs(60);
 
 /// Memory for two kernels and two ramdisks at once, one of them Debian's.
 const KEXEC_MIB: u32 = 512;
+/// OVMF itself needs more than the installation does.
+const UEFI_MIB: u32 = 320;
 
 /// The disk holds Debian already; the workflow loads its kernel and never sees firmware again.
 pub fn kexec(scene: &Scene) -> Result<()> {
@@ -57,20 +59,40 @@ pub fn button(scene: &Scene) -> Result<()> {
     wait_for("the machine to switch itself off", OFF_WITHIN, || Ok(ready.machine.is_off()?.then_some(())))
 }
 
+/// Panics the kernel the first time.
+const CRASH_ONCE: &str = "word=$(dd if=/dev/vda bs=512 count=1 2>/dev/null | tr -d '\\0')
+[ \"$word\" = crashed ] && echo BACK AGAIN && exit 0
+echo crashed > /mark; dd if=/mark of=/dev/vda conv=notrunc,fsync 2>/dev/null
+echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 60";
+
 /// The first run panics the kernel; the disk remembers that. The machine comes back by itself and the action runs again.
 pub fn panic(scene: &Scene) -> Result<()> {
     let options = Options { kernel_args: "panic=2".into(), ..Options::default() };
     let mut ready = scene.ready(options)?;
-    let script = "word=$(dd if=/dev/vda bs=512 count=1 2>/dev/null | tr -d '\\0')
-[ \"$word\" = crashed ] && echo BACK AGAIN && exit 0
-echo crashed > /mark; dd if=/mark of=/dev/vda conv=notrunc,fsync 2>/dev/null
-echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 60";
-    ready.begin("crash", &[ready.shell("crash", script)])?;
+    ready.begin("crash", &[ready.shell("crash", CRASH_ONCE)])?;
     ready.machine.serial.expect("Kernel panic", ACTS_WITHIN)?;
     ready.machine.serial.expect("thimble: init .* started", BOOTS_WITHIN)?;
     ready.machine.serial.expect(r"A\| BACK AGAIN", BOOTS_WITHIN)?;
     let ended = ready.provisioner.wait_ended("crash", ACTS_WITHIN)?;
     ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    Ok(())
+}
+
+/// UEFI's variables keep the kernel's last words over the reset.
+pub fn last_words(scene: &Scene) -> Result<()> {
+    let options = Options { kernel_args: "panic=2".into(), ..Options::default() };
+    let (provisioner, boot) = begin(scene, options)?;
+    let registry = scene.registry()?;
+    let Boot::Direct { kernel, initrd, arguments, .. } = boot else { anyhow::bail!("not a direct boot") };
+    let boot = Boot::Direct { firmware: Firmware::Ovmf, kernel, initrd, arguments };
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let disks = vec![Disk::virtio(&scene.disk(&STATION)?)];
+    let mut machine = scene.start(&STATION, &Parts { disks, ..Parts::new(boot, UEFI_MIB, vec![nic]) })?;
+    machine.serial.expect("thimble: agent .* connected to", BOOTS_WITHIN)?;
+    provisioner.apply(&workflow("crash", &STATION, &[Step::busybox("crash", &registry, CRASH_ONCE)]))?;
+    machine.serial.expect("Kernel panic - not syncing: sysrq", ACTS_WITHIN)?;
+    machine.serial.expect("thimble: warning: pstore: .*crashed", BOOTS_WITHIN)?;
+    machine.serial.expect("thimble: warning: pstore: .*Kernel panic - not syncing: sysrq", BOOTS_WITHIN)?;
     Ok(())
 }
 

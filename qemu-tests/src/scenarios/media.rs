@@ -1,0 +1,83 @@
+//! Without a network boot: the media that `thimble image build` makes, in machines of both firmwares.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::links::begin;
+use crate::command;
+use crate::machine::{Boot, Firmware, Medium, Nic, NicModel, Parts};
+use crate::objects::{Station, Step, workflow};
+use crate::provisioner::{Options, Provisioner};
+use crate::registry::Registry;
+use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
+
+const STATION: Station = Station { number: 1 };
+/// OVMF itself needs more than the installation does.
+const UEFI_MIB: u32 = 320;
+
+/// A CD and a stick, read by BIOS and by UEFI.
+pub fn iso(scene: &Scene) -> Result<()> {
+    let bench = Bench::new(scene)?;
+    let image = bench.media()?.join("thimble.iso");
+    for (name, firmware, medium) in [
+        ("cd", Firmware::SeaBios, Medium::Cd(image.clone())),
+        ("stick", Firmware::SeaBios, Medium::Stick(image.clone())),
+        ("cd-uefi", Firmware::Ovmf, Medium::Cd(image.clone())),
+        ("stick-uefi", Firmware::Ovmf, Medium::Stick(image.clone())),
+    ] {
+        bench.boots(name, firmware, medium).context(name)?;
+    }
+    Ok(())
+}
+
+/// One file, where firmware looks for it on any disk.
+pub fn uki(scene: &Scene) -> Result<()> {
+    let bench = Bench::new(scene)?;
+    let image = bench.media()?.join("thimble.efi");
+    let disk = scene.place("disk")?;
+    let folder = disk.join("EFI/BOOT");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::copy(&image, folder.join("BOOTX64.EFI")).with_context(|| format!("cannot copy {}", image.display()))?;
+    bench.boots("uki", Firmware::Ovmf, Medium::Folder(disk))
+}
+
+struct Bench<'a> {
+    scene: &'a Scene,
+    registry: Registry,
+    provisioner: Provisioner,
+    nic: Nic,
+}
+
+impl<'a> Bench<'a> {
+    fn new(scene: &'a Scene) -> Result<Self> {
+        let (provisioner, _) = begin(scene, Options::default())?;
+        Ok(Self { scene, registry: scene.registry()?, provisioner, nic: scene.nic(&STATION, 0, NicModel::Virtio)? })
+    }
+
+    /// The folder with the media; nobody else gives them kernel arguments.
+    fn media(&self) -> Result<PathBuf> {
+        let (scene, folder) = (self.scene, self.scene.place("media")?);
+        let mut build = Command::new(&scene.setup.thimble);
+        build.args(["image", "build", "--uki", "--iso", "--kernel"]).arg(&scene.setup.kernel_deb);
+        build.arg("--init").arg(&scene.setup.init).arg("--output").arg(&folder);
+        build.args(["--cmdline", &self.provisioner.kernel_arguments(&STATION.mac())?]);
+        command::run(&mut build, &scene.folder.join("media.log"), Duration::from_secs(300))?;
+        Ok(folder)
+    }
+
+    fn boots(&self, name: &str, firmware: Firmware, medium: Medium) -> Result<()> {
+        let mib = if firmware == Firmware::Ovmf { UEFI_MIB } else { MEMORY_MIB };
+        let parts = Parts::new(Boot::Medium { firmware, medium }, mib, vec![self.nic.clone()]);
+        let mut machine = self.scene.start(&STATION, &parts)?;
+        machine.serial.expect("thimble: agent .* connected to", BOOTS_WITHIN)?;
+        let step = Step::busybox("hello", &self.registry, "echo hello");
+        self.provisioner.apply(&workflow(name, &STATION, &[step]))?;
+        let ended = self.provisioner.wait_ended(name, ACTS_WITHIN)?;
+        ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+        Ok(())
+    }
+}
