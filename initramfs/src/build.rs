@@ -10,6 +10,7 @@ use crate::output::{Artifact, Output, sha256};
 use crate::pack;
 use crate::profile;
 use crate::recipe::{self, ExtraFile, Ingredients, Module, RecipeError};
+use crate::rescue;
 use crate::sbom;
 use crate::source::KernelSource;
 use crate::uki;
@@ -43,6 +44,8 @@ pub struct Request {
     pub extra_ca: Vec<PathBuf>,
     /// Kernel arguments that stand before the boot loader's.
     pub cmdline: Option<String>,
+    /// With the SSH server that `rescue` on the command line starts.
+    pub rescue: bool,
     pub media: Media,
     /// The time of every file in the ramdisk: 0 or `SOURCE_DATE_EPOCH`.
     pub mtime: u32,
@@ -99,7 +102,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         load: profile::LOAD.iter().map(|name| (*name).to_owned()).collect(),
         builtin: kernel.catalogue.builtin().to_owned(),
         ca_bundle,
-        extra: extra_files(request),
+        extra: extra_files(request)?,
         mtime: request.mtime,
     };
     let wrong = |source| BuildError::Recipe { path: request.init.clone(), source };
@@ -197,10 +200,11 @@ fn add_packs(
     Ok(reports)
 }
 
-fn extra_files(request: &Request) -> Vec<ExtraFile> {
+fn extra_files(request: &Request) -> Result<Vec<ExtraFile>, BuildError> {
     let cmdline = request.cmdline.as_deref().map(str::trim).filter(|words| !words.is_empty());
-    let cmdline = cmdline.map(|words| ExtraFile { path: recipe::CMDLINE.to_owned(), data: format!("{words}\n").into_bytes() });
-    cmdline.into_iter().collect()
+    let cmdline = cmdline.map(|words| ExtraFile::text(recipe::CMDLINE.to_owned(), format!("{words}\n")));
+    let rescue = if request.rescue { rescue::files()? } else { Vec::new() };
+    Ok(cmdline.into_iter().chain(rescue).collect())
 }
 
 /// The compressed archive, and what each file costs: that takes about as long as the ramdisk itself.

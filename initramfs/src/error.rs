@@ -4,6 +4,7 @@ use crate::fat;
 use crate::machine::NoDevice;
 use crate::modules::ModuleError;
 use crate::recipe::RecipeError;
+use crate::rescue::RescueError;
 use crate::source::SourceError;
 use crate::uki::UkiError;
 use std::io;
@@ -72,6 +73,8 @@ pub enum BuildError {
     },
     #[error(transparent)]
     Fat(#[from] fat::TooLarge),
+    #[error("cannot put a rescue shell into the ramdisk")]
+    Rescue(#[from] RescueError),
     #[error("cannot compress the ramdisk")]
     Compress(#[source] io::Error),
     #[error("cannot write {path}")]

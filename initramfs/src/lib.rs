@@ -23,6 +23,7 @@ pub mod output;
 pub mod pack;
 pub mod profile;
 pub mod recipe;
+pub mod rescue;
 pub mod sbom;
 pub mod source;
 pub mod uki;

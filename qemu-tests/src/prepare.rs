@@ -35,6 +35,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("crun", "tests: the runtime the agent is compared with"),
     ("containerd", "tests: the agent's other runtime"),
     ("protobuf-compiler", "tests: builds containerd's client"),
+    ("dropbear-bin", "the SSH server of a ramdisk with a rescue shell"),
+    ("openssh-client", "tests: who logs in there"),
     ("tftp-hpa", "tests: a TFTP client"),
     ("dnsmasq-base", "tests: DHCP servers and routers that the network client meets"),
     ("g++", "fuzz targets: libFuzzer"),

@@ -10,6 +10,7 @@ mod memory;
 mod outages;
 mod power;
 mod refusals;
+mod rescue;
 mod restarts;
 mod strangers;
 
@@ -63,6 +64,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "the power button ends the work and switches off", run: power::button },
     Scenario { name: "whatever the kernel refuses to /init, it says so and never panics", run: faults::table },
     Scenario { name: "a machine that panics comes back and does its work", run: power::panic },
+    Scenario { name: "rescue lets the key in and nobody else", run: rescue::shell },
     Scenario { name: "the last words before a panic are told after it", run: power::last_words },
     Scenario { name: "a ramdisk that arrived in part is called that", run: power::truncated_ramdisk },
     Scenario { name: "96 MiB carry the cloud kernel and 160 MiB the standard one", run: crate::ladder::promised },

@@ -55,6 +55,10 @@ pub struct BuildArguments {
     /// Kernel arguments that stand before the boot loader's
     #[arg(long, value_name = "WORDS")]
     pub cmdline: Option<String>,
+    /// With an SSH server, which runs only with `rescue ssh_key=AAAA...` on the command line (needs Debian's packages
+    /// dropbear-bin and busybox-static)
+    #[arg(long)]
+    pub rescue: bool,
     /// Also a unified kernel image, thimble.efi (needs Debian's package systemd-boot-efi)
     #[arg(long)]
     pub uki: bool,

@@ -51,6 +51,7 @@ fn lab(files: &[(&str, Vec<u8>)]) -> Lab {
         ca: CaBundle::None,
         extra_ca: Vec::new(),
         cmdline: None,
+        rescue: false,
         media: Media::default(),
         mtime: 0,
         output: at("out"),
