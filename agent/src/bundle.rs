@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::action::Action;
 use crate::image::manifest::ImageConfig;
 
-pub use mounts::BadVolume;
+pub use mounts::{BadVolume, shows_of_the_machine};
 pub use user::{Account, BadUser};
 pub use wishes::{BadWish, Wishes};
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::action::Action;
-use crate::bundle::Wishes;
+use crate::bundle::{Wishes, shows_of_the_machine};
 use crate::image::reference::{Reference, Version};
 
 pub const FILE: &str = "/etc/thimble/policy.json";
@@ -55,8 +55,11 @@ impl Policy {
         if action.pid == "host" {
             return Err("this machine shows its processes to no action, and the action asks for pid host".into());
         }
-        match action.volumes.iter().find(|volume| volume.starts_with('/') && volume.contains(':')) {
-            Some(volume) => Err(format!("this machine shows its paths to no action, and the action asks for volume {volume}")),
+        let shown = action.volumes.iter().find_map(|volume| Some((volume, shows_of_the_machine(volume)?)));
+        match shown {
+            Some((volume, what)) => {
+                Err(format!("this machine shows {what} to no action, and the action asks for volume {volume}"))
+            }
             None => Ok(()),
         }
     }
@@ -127,11 +130,54 @@ mod tests {
             (r#"{"requireUnprivileged":true}"#, action("x", &["data:/data"], "", CONFINED), None),
             (r#"{"requireUnprivileged":true}"#, action("x", &[], "host", CONFINED), Some("pid host")),
             (r#"{"requireUnprivileged":true}"#, action("x", &["/:/host:ro"], "", CONFINED), Some("/:/host:ro")),
+            (r#"{"requireUnprivileged":true}"#, action("x", &["/data"], "", CONFINED), None),
         ] {
             let said = refusal(policy, &action);
             assert_eq!(said.is_some(), refused.is_some(), "{policy} {action:?}: {said:?}");
             assert!(said.unwrap_or_default().contains(refused.unwrap_or_default()), "{policy}");
         }
+    }
+
+    /// Whatever the spelling: an unprivileged action gets volumes of its workflow's own, and nothing of the machine.
+    #[test]
+    fn no_spelling_of_a_volume_gets_round_the_policy() {
+        let policy = Policy { require_unprivileged: true, ..Policy::default() };
+        let check = |volume: &str, environment: &[&str]| {
+            let action = action("x", &["data:/data:ro,z", "/anonymous", volume], "", environment);
+            policy.check(&action, &Wishes::of(&action.environment).unwrap())
+        };
+        for volume in [
+            "/:/host",
+            "//:/host",
+            "/./:/host:ro",
+            "/dev:/dev",
+            "/dev/sda:/dev/sda",
+            "/dev/sda:/disk:ro",
+            "/var/run/docker.sock:/var/run/docker.sock",
+            "/run/docker.sock:/x",
+            "/worker:/worker",
+            "/run/thimble/../..:/x",
+            "./etc:/x",
+            "../etc:/x",
+            "etc/../..:/x",
+            "~:/x",
+            "$HOME:/x",
+            " /etc:/x",
+            "\t/etc:/x",
+            ".:/x",
+            "..:/x",
+            ":/x",
+            "data/../../..:/x",
+            "a\u{0}b:/x",
+            "data:/x:rshared",
+            "data:/x:ro,shared",
+        ] {
+            assert!(check(volume, &["THIMBLE_PRIVILEGED=false"]).is_err(), "{volume:?}");
+        }
+        for twice in [&["THIMBLE_PRIVILEGED=false", "THIMBLE_PRIVILEGED=true"][..], &["thimble_privileged=false"][..], &[][..]] {
+            assert!(check("data:/x", twice).is_err(), "{twice:?}");
+        }
+        assert_eq!(check("data:/x", &["THIMBLE_PRIVILEGED=false"]), Ok(()));
     }
 
     #[test]

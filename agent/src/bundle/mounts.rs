@@ -67,13 +67,31 @@ fn parse(bind: &str, number: usize, host: &Host) -> Result<Volume, BadVolume> {
     Ok(Volume { source, destination, read_only, shared })
 }
 
+/// What a bind string would show of the machine, where that is more than a volume of the workflow's own. The same words
+/// as when it is mounted, so that no spelling is one thing here and another there.
+pub fn shows_of_the_machine(bind: &str) -> Option<&'static str> {
+    let (source, rest) = bind.split_once(':')?;
+    if !is_name(source) {
+        return Some("its paths");
+    }
+    let options = rest.split_once(':').map_or("", |(_, options)| options);
+    match self::options(bind, options) {
+        Ok((_, shared)) => shared.then_some("its mounts"),
+        Err(_) => None, // refused where it is mounted
+    }
+}
+
+/// Docker's rule for the names of volumes.
+fn is_name(source: &str) -> bool {
+    let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    source.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) && source.bytes().all(name)
+}
+
 fn locate(bind: &str, source: &str, host: &Host) -> Result<PathBuf, BadVolume> {
     if let Some(path) = absolute(source) {
         return Ok(path);
     }
-    let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    let is_name = source.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) && source.bytes().all(name);
-    if is_name {
+    if is_name(source) {
         Ok(host.volumes.join(source))
     } else {
         Err(BadVolume::Source { volume: bind.to_owned(), name: source.to_owned() })
