@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::cancel::Cancel;
 use crate::memory;
 use note::Note;
 use output::{DRAIN, Lines, Pass, Rate, Tail};
@@ -41,6 +42,8 @@ pub struct Order<'a> {
     pub bundle: &'a Path,
     pub id: &'a str,
     pub limit: Option<Duration>,
+    /// Ends it before the limit.
+    pub cancel: &'a Cancel,
     /// What the image wants to be told at the limit.
     pub stop: Signal,
     pub lines: TakeLine,
@@ -48,8 +51,12 @@ pub struct Order<'a> {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
-    Exited { code: i32, oom_kills: u64 },
-    TimedOut,
+    Exited {
+        code: i32,
+        oom_kills: u64,
+    },
+    /// At the limit, or because that was asked.
+    Stopped,
     CouldNotStart(String),
 }
 
@@ -57,6 +64,22 @@ pub enum End {
 pub struct Ended {
     pub end: End,
     pub tail: Vec<String>,
+}
+
+impl Order<'_> {
+    /// Ends at the limit, or when that is asked.
+    pub async fn time_to_stop(&self) {
+        let limit = async {
+            match self.limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = limit => {}
+            _ = self.cancel.asked() => {}
+        }
+    }
 }
 
 /// Runs the container. The action has ended when its main process has: what it left behind is killed, pipes may stay open.
@@ -101,7 +124,7 @@ struct Heard {
 fn verdict(heard: &Heard, timed_out: bool, oom_kills: u64) -> End {
     match (&heard.last, timed_out) {
         (Some(Note::Failed(text)), _) => End::CouldNotStart(explain(text, &heard.complaints)),
-        (_, true) if heard.started.is_some() => End::TimedOut,
+        (_, true) if heard.started.is_some() => End::Stopped,
         (Some(Note::Exited { code, oom_kills }), false) => End::Exited { code: *code, oom_kills: *oom_kills },
         _ if oom_kills > 0 => End::Exited { code: 128 + Signal::KILL.as_raw(), oom_kills },
         _ if heard.started.is_some() => End::CouldNotStart(explain("the container's child process died", &heard.complaints)),
@@ -144,7 +167,7 @@ impl Heard {
     }
 }
 
-/// Waits for the child, through the timeout if there is one. Whether the limit was reached.
+/// Waits for the child, or stops it at the limit or when that is asked. Whether it was stopped.
 async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: &Order<'_>) -> io::Result<bool> {
     let started = async { notes.wait_for(|h| h.started.is_some() || h.closed).await.ok().and_then(|h| h.started) };
     let pid = match timeout(START_LIMIT, started).await {
@@ -153,13 +176,9 @@ async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: 
     };
     // The descriptor names this very process, even if its number is given away before the limit is reached.
     let process = pid.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    let Some(limit) = order.limit else {
-        child.wait().await?;
-        return Ok(false);
-    };
-    if let Ok(status) = timeout(limit, child.wait()).await {
-        status?;
-        return Ok(false);
+    tokio::select! {
+        status = child.wait() => return status.map(|_| false),
+        () = order.time_to_stop() => {}
     }
     if let Some(process) = process {
         let _ = pidfd_send_signal(process, order.stop); // gone already, or killed below
@@ -298,8 +317,8 @@ mod tests {
         let complaint = Note::Library("no /bin/x".into());
         for (case, notes, timed_out, want) in [
             ("an exit code", vec![started.clone(), exited.clone()], false, End::Exited { code: 3, oom_kills: 0 }),
-            ("an exit after the limit", vec![started.clone(), exited], true, End::TimedOut),
-            ("killed at the limit", vec![started.clone()], true, End::TimedOut),
+            ("an exit after the limit", vec![started.clone(), exited], true, End::Stopped),
+            ("killed at the limit", vec![started.clone()], true, End::Stopped),
             (
                 "a failed create with its reason",
                 vec![complaint, Note::Failed("cannot create the container".into())],

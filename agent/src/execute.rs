@@ -1,7 +1,7 @@
 //! One action on this machine: pull, make the bundle, run the container, clean up. Nothing in here may stop the agent.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,6 +10,7 @@ mod prepare;
 
 use crate::action::Action;
 use crate::bundle::{self, Wishes};
+use crate::cancel::Cancel;
 use crate::container::{End, Ended, Order};
 use crate::docker_socket::{self, Deferred};
 use crate::image::Puller;
@@ -63,18 +64,22 @@ pub struct Runner {
 }
 
 impl Execute for Runner {
-    async fn execute(&mut self, action: &Action, start: SystemTime) -> Outcome {
+    async fn execute(&mut self, action: &Action, start: SystemTime, cancel: &Cancel) -> Outcome {
+        // Before anything else, so that a refusal is told as one.
+        if let Err(refused) = self.allow(action) {
+            return Outcome { start, stop: SystemTime::now(), failure: Some(refused), tail: Vec::new() };
+        }
         if let Some(deferred) = docker_socket::deferred(action) {
             let failure = match deferred {
-                Ok(deferred) => self.prepare_deferred(action, &deferred).await.err(),
+                Ok(deferred) => self.prepare_deferred(action, &deferred, cancel).await.err(),
                 Err(why) => Some(Reason::CouldNotStart(why.to_string())),
             };
             return Outcome { start, stop: SystemTime::now(), failure, tail: Vec::new() };
         }
-        let (result, cost) = memory::watched(self.run(action)).await;
+        let (result, cost) = memory::watched(self.run(action, cancel)).await;
         log::info!("agent memory: {cost}");
         let (failure, tail) = match result {
-            Ok(ran) => (ran.said.or_else(|| verdict(&ran.ended.end, action, ran.memory)), ran.ended.tail),
+            Ok(ran) => (ran.said.or_else(|| verdict(&ran.ended.end, action, ran.memory, cancel.why())), ran.ended.tail),
             Err(reason) => (Some(reason), Vec::new()),
         };
         Outcome { start, stop: SystemTime::now(), failure, tail }
@@ -90,20 +95,23 @@ struct Ran {
     said: Option<Reason>,
 }
 
-fn verdict(end: &End, action: &Action, limit: Option<u64>) -> Option<Reason> {
+/// `cancelled` says why, if the server wanted the action to stop. What ended before that had its effect is told as it was.
+fn verdict(end: &End, action: &Action, limit: Option<u64>, cancelled: Option<String>) -> Option<Reason> {
     match end {
         End::Exited { code: 0, .. } => None,
         End::Exited { code, oom_kills: 1.. } => Some(Reason::OomKilled { exit_code: *code, limit }),
         End::Exited { code, .. } => Some(Reason::NonZeroExit { exit_code: *code }),
-        End::TimedOut => Some(Reason::Timeout { limit: action.timeout.unwrap_or_default() }),
+        End::Stopped => Some(match cancelled {
+            Some(why) => Reason::Cancelled(why),
+            None => Reason::Timeout { limit: action.timeout.unwrap_or_default() },
+        }),
         End::CouldNotStart(text) => Some(Reason::CouldNotStart(text.clone())),
     }
 }
 
 impl Runner {
     /// What can go wrong goes wrong now, while the server still listens.
-    async fn prepare_deferred(&mut self, action: &Action, deferred: &Deferred) -> Result<(), Reason> {
-        self.allow(action)?;
+    async fn prepare_deferred(&mut self, action: &Action, deferred: &Deferred, cancel: &Cancel) -> Result<(), Reason> {
         match deferred {
             Deferred::Power(power) => {
                 let (title, what) = (action.title(), power.what());
@@ -112,7 +120,7 @@ impl Runner {
             Deferred::Run(later) => {
                 log::info!("{}: Docker's socket is asked for {}: it runs after the acknowledgement", action.title(), later.image);
                 self.policy.check_image(&later.image).map_err(Reason::Policy)?;
-                self.puller.pull(&later.image).await.map_err(|error| Reason::from(&error))?;
+                self.pull(&later.image, cancel).await?;
             }
         }
         Ok(())
@@ -123,21 +131,28 @@ impl Runner {
         self.policy.check(action, &wishes).map_err(Reason::Policy)
     }
 
-    async fn run(&mut self, action: &Action) -> Result<Ran, Reason> {
-        self.allow(action)?;
+    async fn pull(&mut self, image: &str, cancel: &Cancel) -> Result<Image, Reason> {
+        tokio::select! {
+            pulled = self.puller.pull(image) => pulled.map_err(|error| Reason::from(&error)),
+            why = cancel.asked() => Err(Reason::Cancelled(why)),
+        }
+    }
+
+    async fn run(&mut self, action: &Action, cancel: &Cancel) -> Result<Ran, Reason> {
         log::info!("{}: pulling {}", action.title(), action.image);
-        let image = self.puller.pull(&action.image).await.map_err(|error| Reason::from(&error))?;
+        let image = self.pull(&action.image, cancel).await?;
         let id = unique(&action.id);
         let directory = self.folders.containers().join(&id);
-        let result = self.contain(action, &image, &id, &directory).await;
+        let result =
+            self.contain(action, &image, &Place { folders: &self.folders, id: &id, directory: &directory }, cancel).await;
         if let Err(error) = rootfs::remove(&directory) {
             log::warn!("cannot remove {}: {error}; its memory stays in use until the agent restarts", directory.display());
         }
         result
     }
 
-    async fn contain(&self, action: &Action, image: &Image, id: &str, directory: &Path) -> Result<Ran, Reason> {
-        let prepared = prepare::bundle(&Place { folders: &self.folders, id, directory }, action, image);
+    async fn contain(&self, action: &Action, image: &Image, place: &Place<'_>, cancel: &Cancel) -> Result<Ran, Reason> {
+        let prepared = prepare::bundle(place, action, image);
         let memory = prepared.map_err(|failure| self.prepare_reason(&failure))?;
         log::info!("{}: running", action.title());
         let (workflow, name) = (action.workflow.clone(), action.name.clone());
@@ -145,15 +160,16 @@ impl Runner {
             move |stream: &str, text: &str| sink::action_line(ActionLine { workflow: &workflow, action: &name, stream }, text);
         let order = Order {
             program: &self.program,
-            bundle: directory,
-            id,
+            bundle: place.directory,
+            id: place.id,
             limit: action.timeout,
+            cancel,
             stop: bundle::stop_signal(&image.config),
             lines: Arc::new(lines),
         };
         let ended = self.runtime.run(&order).await.map_err(|e| self.io_reason("run the container", &e))?;
         let said = match ended.end {
-            End::Exited { code, oom_kills: 0 } if code != 0 => failure_files::read(&directory.join("rootfs"), code),
+            End::Exited { code, oom_kills: 0 } if code != 0 => failure_files::read(&place.directory.join("rootfs"), code),
             _ => None,
         };
         Ok(Ran { ended, memory, said })
@@ -210,11 +226,14 @@ mod tests {
             (End::Exited { code: 0, oom_kills: 1 }, None),
             (End::Exited { code: 7, oom_kills: 0 }, Some(Reason::NonZeroExit { exit_code: 7 })),
             (End::Exited { code: 137, oom_kills: 2 }, Some(Reason::OomKilled { exit_code: 137, limit: Some(1 << 20) })),
-            (End::TimedOut, Some(Reason::Timeout { limit: std::time::Duration::from_secs(9) })),
+            (End::Stopped, Some(Reason::Timeout { limit: std::time::Duration::from_secs(9) })),
             (End::CouldNotStart("x".into()), Some(Reason::CouldNotStart("x".into()))),
         ] {
-            assert_eq!(verdict(&end, &action, Some(1 << 20)), want);
+            assert_eq!(verdict(&end, &action, Some(1 << 20), None), want);
         }
+        let cancelled = |end| verdict(&end, &action, None, Some("w".into()));
+        assert_eq!(cancelled(End::Stopped), Some(Reason::Cancelled("w".into())));
+        assert_eq!(cancelled(End::Exited { code: 0, oom_kills: 0 }), None, "it was done before that was heard");
     }
 
     #[test]

@@ -54,7 +54,12 @@ impl Dialect {
 const ID: &str = "gen1:";
 
 pub fn is_ours(report: &ActionStatusRequest) -> bool {
-    report.action_id().starts_with(ID)
+    is_of_ours(report.action_id())
+}
+
+/// Whether an action's id is one of ours.
+pub fn is_of_ours(id: &str) -> bool {
+    id.starts_with(ID)
 }
 
 /// Whether a server knows no second generation.

@@ -7,6 +7,7 @@ mod action;
 mod attributes;
 mod backoff;
 mod bundle;
+mod cancel;
 mod container;
 mod docker_socket;
 mod execute;

@@ -31,6 +31,8 @@ pub enum Reason {
     NonZeroExit {
         exit_code: i32,
     },
+    /// The server wanted it to stop; its reason.
+    Cancelled(String),
     /// The container could not be made: a wrong mount, a program that is not there.
     CouldNotStart(String),
     /// The machine has no way to the registry.
@@ -64,6 +66,7 @@ impl Reason {
             Self::NoSpace { .. } => "a smaller image or a machine with more memory; images are unpacked in memory",
             Self::OomKilled { .. } => "stream data to the disk instead of writing it to the container's files, which are memory",
             Self::Timeout { .. } => "raise the action's timeout, or 0 for none",
+            Self::Cancelled(_) => "delete the workflow and apply it again, if it shall run after all",
             Self::NonZeroExit { exit_code: 126 } => "make the program executable in the image",
             Self::NonZeroExit { exit_code: 127 } => "check the command's spelling and that the image has the program",
             Self::NonZeroExit { .. } => "the last output says what the action met",
@@ -80,7 +83,9 @@ impl Reason {
         match self {
             Self::ImagePull(_) | Self::NetLost(_) | Self::DigestMismatch(_) | Self::Timeout { .. } => true,
             Self::NonZeroExit { .. } | Self::OomKilled { .. } | Self::Said { .. } => true,
-            Self::ImageNotFound(_) | Self::NoSpace { .. } | Self::CouldNotStart(_) | Self::Policy(_) => false,
+            Self::ImageNotFound(_) | Self::NoSpace { .. } | Self::CouldNotStart(_) | Self::Policy(_) | Self::Cancelled(_) => {
+                false
+            }
         }
     }
 
@@ -104,6 +109,7 @@ impl Reason {
             }
             Self::Timeout { limit } => format!("Timeout: still running after {} s", limit.as_secs()),
             Self::NonZeroExit { exit_code } => format!("NonZeroExit: exit code {exit_code}{}", signal(*exit_code)),
+            Self::Cancelled(text) => format!("Cancelled: {text}"),
             Self::CouldNotStart(text) => format!("CouldNotStart: {text}"),
             Self::NetLost(text) => format!("NetLost: {text}"),
             Self::Policy(text) => format!("Policy: {text}"),

@@ -66,22 +66,22 @@ impl Containerd {
         Calls::connect(&self.socket, &self.namespace).await.map_err(unreachable)
     }
 
-    /// Waits for the task, through the timeout if there is one.
+    /// Waits for the task, or stops it at the limit or when that is asked.
     async fn wait(&self, calls: &Calls, name: &str, order: &Order<'_>) -> End {
-        let Some(limit) = order.limit else { return self.exit(calls, name).await };
-        if let Ok(end) = timeout(limit, self.exit(calls, name)).await {
-            return end;
+        tokio::select! {
+            end = self.exit(calls, name) => return end,
+            () = order.time_to_stop() => {}
         }
         for (signal, everyone) in [(order.stop, false), (Signal::KILL, true)] {
             if let Err(refused) = self.signal(name, signal, everyone).await {
                 log::warn!("cannot send {signal:?} to container {name}: {refused}");
             }
             if timeout(GRACE, self.exit(calls, name)).await.is_ok() {
-                return End::TimedOut;
+                return End::Stopped;
             }
         }
         log::error!("container {name} does not end: going on without it");
-        End::TimedOut
+        End::Stopped
     }
 
     async fn signal(&self, name: &str, signal: Signal, everyone: bool) -> Result<(), Refused> {

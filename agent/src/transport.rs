@@ -3,8 +3,9 @@
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
 use tonic::Status;
 
+use crate::action::Action;
 use crate::offline::Script;
-use crate::worker::Connection;
+use crate::worker::{Connection, Watch};
 
 pub enum Transport {
     Server(Box<Connection>),
@@ -32,6 +33,14 @@ impl Transport {
                 script.report(&request);
                 Ok(())
             }
+        }
+    }
+
+    /// What tells while the action runs that it shall stop, where there is such a thing.
+    pub fn watch(&self, action: &Action) -> Option<Watch> {
+        match self {
+            Self::Server(connection) => connection.watch(action),
+            Self::File(_) => None,
         }
     }
 

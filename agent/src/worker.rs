@@ -2,6 +2,7 @@
 
 mod connection;
 mod decide;
+mod watch;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +12,7 @@ use tokio::time::sleep;
 use crate::action::Action;
 use crate::backoff::{self, Backoff};
 use crate::bundle::Wishes;
+use crate::cancel::{self, Cancel};
 use crate::docker_socket::{self, Deferred};
 use crate::journal::{self, Entry, Journal};
 use crate::outcome::{Outcome, Reason};
@@ -20,10 +22,11 @@ use crate::transport::Transport;
 use decide::{Asked, Reported};
 
 pub use connection::Connection;
+pub use watch::Watch;
 
-/// Runs one action to its end, whatever that is.
+/// Runs one action to its end, whatever that is; ends it early when that is asked.
 pub trait Execute {
-    fn execute(&mut self, action: &Action, start: SystemTime) -> impl Future<Output = Outcome>;
+    fn execute(&mut self, action: &Action, start: SystemTime, cancel: &Cancel) -> impl Future<Output = Outcome>;
 }
 
 pub struct Worker<E> {
@@ -127,7 +130,7 @@ impl<E: Execute> Worker<E> {
         }
         self.power.forget();
         self.journal.write(Entry::Running { action: action.clone(), attempt });
-        let (attempt, outcome) = self.attempts(action, attempt, start).await;
+        let (attempt, outcome) = self.attempts_while_wanted(action, attempt, start).await;
         if outcome.failure.is_none() {
             self.power.note_kernel();
         }
@@ -138,14 +141,35 @@ impl<E: Execute> Worker<E> {
         power
     }
 
+    /// Runs the action while the server is listened to, where it can say that the action shall stop.
+    async fn attempts_while_wanted(&mut self, action: &Action, first: u32, start: SystemTime) -> (u32, Outcome) {
+        let Some(watch) = self.connection.watch(action) else {
+            return self.attempts(action, first, start, &Cancel::never()).await;
+        };
+        let (trigger, cancel) = cancel::pair();
+        let listening = async {
+            let why = watch.stopped().await;
+            log::warn!("{}: the server wants it to stop: {why}", action.title());
+            trigger.pull(why);
+            std::future::pending().await
+        };
+        tokio::select! {
+            ended = self.attempts(action, first, start, &cancel) => ended,
+            never = listening => never,
+        }
+    }
+
     /// Runs the action, and again with growing pauses as often as its template wishes.
-    async fn attempts(&mut self, action: &Action, first: u32, start: SystemTime) -> (u32, Outcome) {
+    async fn attempts(&mut self, action: &Action, first: u32, start: SystemTime, cancel: &Cancel) -> (u32, Outcome) {
         let allowed = Wishes::of(&action.environment).map_or(0, |wishes| wishes.retries).saturating_add(1);
         let mut pauses = Backoff::new(RETRY, self.backoff_max.max(RETRY));
-        let (mut attempt, mut outcome) = (first, self.execute.execute(action, start).await);
+        let (mut attempt, mut outcome) = (first, self.execute.execute(action, start, cancel).await);
         while let Some(reason) = outcome.failure.as_ref().filter(|reason| reason.may_pass() && attempt < allowed) {
             log::warn!("{}: attempt {attempt} of {allowed} failed: {}", action.title(), reason.text());
-            sleep(pauses.pause(backoff::random())).await;
+            tokio::select! {
+                () = sleep(pauses.pause(backoff::random())) => {}
+                _ = cancel.asked() => break,
+            }
             let start = SystemTime::now();
             let again = report::running_again(&self.agent, action, start, attempt.saturating_add(1), allowed, reason);
             if let Err(status) = self.connection.report(again).await {
@@ -155,7 +179,7 @@ impl<E: Execute> Worker<E> {
             attempt = attempt.saturating_add(1);
             self.power.forget();
             self.journal.write(Entry::Running { action: action.clone(), attempt });
-            outcome = self.execute.execute(action, start).await;
+            outcome = self.execute.execute(action, start, cancel).await;
         }
         (attempt, outcome)
     }
@@ -213,7 +237,7 @@ impl<E: Execute> Worker<E> {
                 Some(power)
             }
             Some(Ok(Deferred::Run(later))) => {
-                let outcome = self.execute.execute(&later, SystemTime::now()).await;
+                let outcome = self.execute.execute(&later, SystemTime::now(), &Cancel::never()).await;
                 log_outcome(&later, &outcome); // nobody but the log wants to know: the workflow is over
                 self.journal.write(Entry::Acknowledged { action: action.clone(), success: false });
                 if outcome.failure.is_some() {

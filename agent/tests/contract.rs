@@ -167,7 +167,19 @@ async fn the_machines_policy_refuses_with_its_reason() {
     let _agent = lab.agent_with_policy(r#"{"requireUnprivileged":true}"#);
     let report = lab.run(lab.shell("privileged", "true")).await;
     assert!(message(&report).starts_with("Policy: this machine runs unprivileged actions only"), "{}", message(&report));
-    let report = lab.run(ActionResponse { environment: vec![CONFINED.into()], ..lab.shell("confined", "true") }).await;
+    let confined = |id: &str, script: &str| ActionResponse { environment: vec![CONFINED.into()], ..lab.shell(id, script) };
+    let report = lab.run(confined("confined", "true")).await;
+    assert_eq!(report.action_state(), Success, "{}", message(&report));
+    let binds = ["/:/host", "/dev:/dev", "/worker:/worker", SOCKET, "./x:/x", "..:/x", "data:/x:rshared"];
+    for (number, bind) in binds.into_iter().enumerate() {
+        let report = lab.run(ActionResponse { volumes: vec![bind.into()], ..confined(&format!("bind{number}"), "true") }).await;
+        assert!(message(&report).starts_with("Policy: "), "{bind}: {}", message(&report));
+    }
+    let report = lab.run(ActionResponse { namespaces: host_pid(), ..confined("pid", "true") }).await;
+    assert!(message(&report).starts_with("Policy: "), "{}", message(&report));
+    // A volume that is only called like the socket is no way to a reboot.
+    let named = ActionResponse { volumes: vec!["/run/docker.sock".into()], ..confined("named", "test -d /run/docker.sock") };
+    let report = lab.run(named).await;
     assert_eq!(report.action_state(), Success, "{}", message(&report));
     assert_eq!(lab.registry.requests("/blobs/"), 2, "what is refused is not pulled");
 }
@@ -220,4 +232,51 @@ async fn an_action_is_tried_again_as_often_as_its_template_wishes() {
         "{}",
         said[3]
     );
+}
+
+/// A shell that ignores TERM, and its child.
+const STUBBORN: &str = "trap 'echo told to stop' TERM; echo at work; while true; do sleep 1000 & wait; done";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_that_the_server_cancels_is_told_then_killed_and_reported() {
+    let lab = Lab::new().await;
+    lab.server.shared.script.lock().unwrap().offers_watch = true;
+    let _agent = lab.agent();
+    lab.server.push(ActionResponse { timeout: Some(0), ..lab.shell("cancelled", STUBBORN) });
+    lab.until("the trap", || lab.text().contains("A| at work")).await;
+    lab.server.stop_action("wrong machine");
+    let report = lab.ended("cancelled").await;
+    assert_eq!(report.action_state(), Failed, "{}", lab.text());
+    let text = message(&report);
+    assert!(text.starts_with("Cancelled: wrong machine; try: ") && text.contains("told to stop"), "{text}");
+    lab.assert_clean();
+    lab.server.shared.script.lock().unwrap().stop = None;
+    assert_eq!(lab.run(lab.shell("next", "true")).await.action_state(), Success, "{}", lab.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_that_the_server_cancels_ends_and_leaves_nothing() {
+    let lab = Lab::new().await;
+    lab.server.shared.script.lock().unwrap().offers_watch = true;
+    let _agent = lab.agent();
+    let slow = [("slow", "layer")];
+    let image = lab.image("slow", "{}", &slow);
+    let blob = registry::digest(&registry::tar(&slow));
+    lab.registry.trouble(&blob, &[registry::Trouble::Dribble; 9]);
+    lab.server.push(ActionResponse { timeout: Some(0), ..sh(&image, "pulling", "true") });
+    lab.until("the layer", || lab.registry.requests(&blob) > 0).await;
+    lab.server.stop_action("wrong machine");
+    let report = lab.ended("pulling").await;
+    assert!(message(&report).starts_with("Cancelled: wrong machine"), "{}\n{}", message(&report), lab.text());
+    let left: Vec<_> = std::fs::read_dir(lab.state.path().join("thimble/images")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_cannot_cancel_is_not_asked() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    assert_eq!(lab.run(lab.shell("foreign", "true")).await.action_state(), Success, "{}", lab.text());
+    let script = lab.server.shared.script.lock().unwrap();
+    assert_eq!((script.watches, script.reports.len()), (0, 2), "its own two reports and nothing else");
 }

@@ -15,6 +15,7 @@ use proto::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, ActionStatusResponse};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use crate::agents;
@@ -68,10 +69,18 @@ pub async fn serve(
 impl WorkflowService for Grpc {
     async fn get_action(&self, request: Request<ActionRequest>) -> Result<Response<ActionResponse>, Status> {
         let address = request.remote_addr();
+        let watched = watched(&request)?;
         let request = request.into_inner();
         let agent = AgentId(request.agent_id.unwrap_or_default());
         if agent.0.is_empty() || agent.0.len() > MAX_AGENT_ID || agent.0.chars().any(char::is_control) {
             return Err(Status::invalid_argument("invalid Agent ID"));
+        }
+        if let Some(workflow) = watched {
+            self.called(&agent, address);
+            return Err(match self.0.until_stopped(&workflow).await.map_err(status::no_work)? {
+                Some(why) => Status::aborted(why),
+                None => Status::not_found("the action shall go on"),
+            });
         }
         self.0.agent_called(&agent, address, request.agent_attributes.as_ref().map(agents::to_json));
         let assignment = self.0.next_action(&agent).await.map_err(status::no_work)?;
@@ -88,7 +97,9 @@ impl WorkflowService for Grpc {
         let server = self.0.clone();
         let done = Server::detached(async move { server.report(&workflow, &report).await }).await;
         done.ok_or_else(|| Status::internal("error writing report status"))?.map_err(status::refused_report)?;
-        Ok(Response::new(ActionStatusResponse {}))
+        let mut response = Response::new(ActionStatusResponse {});
+        response.metadata_mut().insert(proto::watch::OFFER, MetadataValue::from_static("yes"));
+        Ok(response)
     }
 }
 
@@ -98,6 +109,15 @@ impl Grpc {
             self.0.agent_called(agent, address, None);
         }
     }
+}
+
+/// The workflow whose end an agent waits for while it runs an action of it.
+fn watched(request: &Request<ActionRequest>) -> Result<Option<ObjectName>, Status> {
+    let Some(value) = request.metadata().get_bin(proto::watch::WORKFLOW) else { return Ok(None) };
+    let refused = || Status::invalid_argument("invalid workflow id");
+    let text = String::from_utf8(value.to_bytes().map_err(|_| refused())?.to_vec()).map_err(|_| refused())?;
+    let (namespace, name) = text.split_once('/').ok_or_else(refused)?;
+    Ok(Some(ObjectName::new(namespace, name)))
 }
 
 fn read_report(request: ActionStatusRequest) -> Result<(ObjectName, Report), Status> {

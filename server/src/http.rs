@@ -20,7 +20,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access::is_operator;
+use crate::progress::Cancelled;
 use crate::service::{ApplyError, DeleteError, Server};
+use crate::work::CancelError;
 
 const MAX_APPLY: usize = 8 << 20;
 /// An empty line, so that both sides notice when the other is gone.
@@ -33,6 +35,7 @@ pub fn router(server: Server) -> Router {
         .route("/v1/apply", post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{namespace}/{name}", get(one).delete(remove))
+        .route("/v1/workflows/{namespace}/{name}/cancel", post(cancel))
         .route("/v1/events", get(events))
         .merge(machines::for_operators())
         .route_layer(from_fn_with_state(server.clone(), only_allowed));
@@ -134,6 +137,40 @@ async fn remove(State(server): State<Server>, Path((plural, namespace, name)): P
         Some(Err(missing @ DeleteError::NotFound { .. })) => problem(StatusCode::NOT_FOUND, missing.to_string()),
         Some(Err(DeleteError::Store(reason))) => failed("delete", reason),
         None => problem(StatusCode::INTERNAL_SERVER_ERROR, "delete failed; the server's log says why"),
+    }
+}
+
+#[derive(Deserialize)]
+struct CancelQuery {
+    /// Without waiting for the agent.
+    #[serde(default)]
+    now: bool,
+}
+
+/// Letters; a reason is one line.
+const MAX_REASON: usize = 500;
+
+async fn cancel(
+    State(server): State<Server>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<CancelQuery>,
+    body: Bytes,
+) -> Response {
+    let name = ObjectName::new(namespace, name);
+    let reason = String::from_utf8_lossy(&body);
+    let reason = if reason.trim().is_empty() { "by an operator" } else { reason.trim() };
+    let reason: String = reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_REASON).collect();
+    match Server::detached(async move { server.cancel(&name, &reason, query.now).await }).await {
+        Some(Ok(Cancelled::Ended)) => axum::Json(json!({"ended": true})).into_response(),
+        Some(Ok(Cancelled::WaitsFor { agent, action })) => {
+            axum::Json(json!({"ended": false, "agent": agent, "action": action})).into_response()
+        }
+        Some(Err(missing @ CancelError::NoWorkflow(_))) => problem(StatusCode::NOT_FOUND, missing.to_string()),
+        Some(Err(conflict @ (CancelError::Over { .. } | CancelError::Contended))) => {
+            problem(StatusCode::CONFLICT, conflict.to_string())
+        }
+        Some(Err(CancelError::Store(reason))) => failed("cancel", reason),
+        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "cancel failed; the server's log says why"),
     }
 }
 

@@ -4,8 +4,12 @@
 //! again when its agent asks. What is final stays final: nothing runs after a recorded failure, and a finished workflow
 //! never runs again.
 
+mod cancel;
+
 use jiff::{SignedDuration, Timestamp};
 use model::{ActionState, AgentId, CurrentState, Document, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
+
+pub use cancel::{Cancelled, cancel, end_cancelled, is_left_by, why_stop};
 
 /// What an agent that asks this workflow for work is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub enum Refused {
     Final { action: String, recorded: ActionState, reported: ActionState },
     #[error("the workflow is {state} and stays so")]
     Finished { state: WorkflowState },
+    #[error("the workflow is cancelled: {reason}")]
+    Cancelled { reason: String },
     #[error("action {action} is not the current one, {current} is")]
     NotCurrent { action: String, current: String },
 }
@@ -121,6 +127,9 @@ pub fn next_action(workflow: &Workflow, agent: &AgentId) -> Next {
         Some(WorkflowState::Pending | WorkflowState::Running) => {}
         Some(WorkflowState::Preparing) => return Next::Idle(Idle::Preparing),
         _ => return Next::Idle(Idle::NotRunnable),
+    }
+    if workflow.status.cancellation.is_some() {
+        return Next::Idle(Idle::NotRunnable);
     }
     match current(workflow) {
         None => Next::Idle(Idle::NothingLeft),
@@ -202,6 +211,11 @@ pub fn apply(workflow: &mut Workflow, report: &Report, now: Timestamp) -> Result
     if report.state == ActionState::Pending {
         return Ok(Change::Nothing); // says nothing that is not known
     }
+    if let Some(cancellation) = &workflow.status.cancellation
+        && report.state == ActionState::Running
+    {
+        return Err(Refused::Cancelled { reason: cancellation.reason.clone() });
+    }
     Ok(record(workflow, (task, index), report, now))
 }
 
@@ -245,6 +259,7 @@ fn record(workflow: &mut Workflow, (task, index): (usize, usize), report: &Repor
             let reason = if message.is_empty() { String::new() } else { format!(": {message}") };
             let tries = if attempts > 1 { format!(" in attempt {attempts}") } else { String::new() };
             status.message = format!("action {name} ended {}{tries}{reason}", report.state);
+            cancel::say_if_cancelled(status);
             status.state = Some(if report.state == ActionState::Failed { WorkflowState::Failed } else { WorkflowState::Timeout });
             return Change::Recorded;
         }
@@ -262,6 +277,10 @@ fn record(workflow: &mut Workflow, (task, index): (usize, usize), report: &Repor
 /// After a success: the next task's agent, or the end.
 fn advance(workflow: &mut Workflow) -> Change {
     match current(workflow).map(|(_, _, task, _)| task.agent_id.clone()) {
+        Some(_) if workflow.status.cancellation.is_some() => {
+            cancel::end_between_actions(workflow);
+            Change::Recorded
+        }
         Some(agent) => {
             workflow.status.agent_id = Some(agent);
             Change::Recorded
@@ -280,7 +299,8 @@ pub fn finish(workflow: &mut Workflow) {
         let repeated: u32 =
             workflow.status.tasks.iter().flat_map(|task| &task.actions).map(|action| action.attempts.saturating_sub(1)).sum();
         let note = if repeated > 0 { format!("; {repeated} interrupted attempts were repeated") } else { String::new() };
-        workflow.status.message = format!("all actions succeeded{note}");
+        let late = if workflow.status.cancellation.is_some() { "; the request to cancel it came too late" } else { "" };
+        workflow.status.message = format!("all actions succeeded{note}{late}");
     }
 }
 

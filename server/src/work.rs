@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use log::{info, warn};
-use model::{AgentId, Kind, ObjectName, Workflow, WorkflowAction, WorkflowTask};
+use model::{AgentId, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
 use tokio::time::{Instant, sleep_until};
 
 use crate::plan::after_success;
-use crate::progress::{self, Change, Idle, Position, Refused, Report};
+use crate::progress::{self, Cancelled, Change, Idle, Position, Refused, Report};
 use crate::service::{Server, TRIES};
 use crate::store::{StoreError, Transaction};
 use crate::view::key;
@@ -42,6 +42,18 @@ pub enum ReportError {
     Store(#[from] StoreError),
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    #[error("Workflow {0} does not exist")]
+    NoWorkflow(ObjectName),
+    #[error("Workflow {name} is {state} already")]
+    Over { name: ObjectName, state: WorkflowState },
+    #[error("the workflow is changed by others all the time; try again")]
+    Contended,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl Server {
     /// The agent's next action: at once, or as soon as there is one, or why there was none for as long as calls are held.
     ///
@@ -50,6 +62,7 @@ impl Server {
     pub async fn next_action(&self, agent: &AgentId) -> Result<Assignment, NoWork> {
         let deadline = Instant::now() + self.0.config.long_poll;
         let (mut changes, mut stopping) = (self.changes(), self.stopping());
+        self.end_left_by(agent).await?;
         loop {
             changes.borrow_and_update(); // before looking: what comes after is seen below
             if *stopping.borrow() {
@@ -65,6 +78,77 @@ impl Server {
                 () = sleep_until(deadline) => return Err(NoWork::Idle(idle)),
             }
         }
+    }
+
+    /// Holds the call until what runs of the workflow shall stop, and says why; nothing when that did not come to pass for
+    /// as long as calls are held.
+    ///
+    /// # Errors
+    /// When the server stops.
+    pub async fn until_stopped(&self, name: &ObjectName) -> Result<Option<String>, NoWork> {
+        let deadline = Instant::now() + self.0.config.long_poll;
+        let (mut changes, mut stopping) = (self.changes(), self.stopping());
+        loop {
+            changes.borrow_and_update(); // before looking: what comes after is seen below
+            let why = match self.view().workflows.get(name) {
+                Some(stored) => progress::why_stop(&stored.object),
+                None => Some(format!("workflow {name} was deleted")),
+            };
+            if why.is_some() {
+                return Ok(why);
+            }
+            if *stopping.borrow() {
+                return Err(NoWork::Stopping);
+            }
+            tokio::select! {
+                changed = changes.changed() => changed.map_err(|_| NoWork::Stopping)?,
+                stopped = stopping.changed() => stopped.map_err(|_| NoWork::Stopping)?,
+                () = sleep_until(deadline) => return Ok(None),
+            }
+        }
+    }
+
+    /// Cancels a workflow; see `progress::cancel`.
+    ///
+    /// # Errors
+    /// When it does not exist or is over, or the store fails.
+    pub async fn cancel(&self, name: &ObjectName, reason: &str, at_once: bool) -> Result<Cancelled, CancelError> {
+        for _ in 0..TRIES {
+            let (mut workflow, modified) = self.stored(name).await?.ok_or_else(|| CancelError::NoWorkflow(name.clone()))?;
+            let cancelled = progress::cancel(&mut workflow, reason, at_once, Timestamp::now())
+                .map_err(|state| CancelError::Over { name: name.clone(), state })?;
+            match self.commit(put(&workflow, modified)?).await {
+                Ok(_) => {
+                    warn!("workflow={name} {}", workflow.status.message);
+                    return Ok(cancelled);
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(CancelError::Contended)
+    }
+
+    /// Ends cancelled workflows whose agent came back without the action.
+    async fn end_left_by(&self, agent: &AgentId) -> Result<(), StoreError> {
+        let left: Vec<ObjectName> = {
+            let view = self.view();
+            let workflows = view.workflows_of(agent).map(|stored| &stored.object);
+            workflows.filter(|workflow| progress::is_left_by(workflow, agent)).map(|workflow| workflow.name()).collect()
+        };
+        for name in left {
+            let Some((mut workflow, modified)) = self.stored(&name).await? else { continue };
+            if !progress::is_left_by(&workflow, agent) {
+                continue;
+            }
+            progress::end_cancelled(&mut workflow, Timestamp::now());
+            match self.commit(put(&workflow, modified)?).await {
+                Ok(_) => warn!("workflow={name} agent={agent} {}; the agent runs nothing of it", workflow.status.message),
+                Err(StoreError::Conflict { .. }) => {} // somebody else has changed it: looked at again with the next call
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn hand_out(&self, agent: &AgentId) -> Result<Assignment, NoWork> {

@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::{Lab, MAC, apply, everything, hardware, soon, template, workflow};
+use lab::{Agent, Lab, MAC, apply, everything, hardware, soon, template, workflow};
 use model::{Kind, ObjectName};
 use proto::action_status_request::StateType;
 use server::{Config, What};
@@ -214,4 +214,76 @@ fn get_action_headers() -> Vec<u8> {
     let text = |text: &str| [&[text.len() as u8][..], text.as_bytes()].concat();
     let block: Vec<u8> = fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
     [&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1][..], &block].concat()
+}
+
+/// What an agent of ours waits for while it runs an action of `w`.
+async fn told_to_stop(agent: &Agent) -> tonic::Status {
+    let mut request = tonic::Request::new(proto::ActionRequest { agent_id: Some(agent.id.clone()), agent_attributes: None });
+    request.metadata_mut().insert_bin(proto::watch::WORKFLOW, tonic::metadata::MetadataValue::from_bytes(b"default/w"));
+    soon(agent.client.clone().get_action(request)).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_running_action_is_told_to_stop_when_its_workflow_is_cancelled_or_deleted() {
+    for delete in [false, true] {
+        let lab = Lab::start(Config::default()).await;
+        apply(&lab.server, &everything()).await;
+        let mut agent = lab.agent(MAC).await;
+        let action = agent.ask().await.unwrap();
+        let running = agent.request(&action, StateType::Running);
+        let answer = agent.client.report_action_status(running).await.unwrap();
+        assert!(answer.metadata().contains_key(proto::watch::OFFER), "the agent learns that it can be told");
+        let watching = tokio::spawn({
+            let agent = agent.clone();
+            async move { told_to_stop(&agent).await }
+        });
+        let name = ObjectName::new("default", "w");
+        if delete {
+            lab.server.delete(Kind::Workflow, &name).await.unwrap();
+        } else {
+            lab.server.cancel(&name, "falsche Maschine, größer", false).await.unwrap();
+        }
+        let told = soon(watching).await.unwrap();
+        let why = if delete { "workflow default/w was deleted" } else { "falsche Maschine, größer" };
+        assert_eq!((told.code(), told.message()), (Code::Aborted, why));
+        if !delete {
+            assert_eq!(lab.state("w"), "RUNNING RUNNING,PENDING", "the action has not ended yet");
+            agent.say(&action, StateType::Failed).await.unwrap();
+            assert_eq!(lab.state("w"), "FAILED FAILED,PENDING");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_shall_go_on_is_not_stopped_and_not_handed_out_again() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &everything()).await;
+    let mut agent = lab.agent(MAC).await;
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Running).await.unwrap();
+    assert_eq!(told_to_stop(&agent).await.code(), Code::NotFound);
+    let json = lab.server.get(Kind::Workflow, &"w".parse().unwrap()).unwrap();
+    assert_eq!(json["status"]["tasks"][0]["actions"][0]["attempts"], 1, "{json}");
+}
+
+#[tokio::test]
+async fn a_cancelled_workflow_ends_with_agents_that_cannot_be_told() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &everything()).await;
+    let (mut agent, name) = (lab.agent(MAC).await, ObjectName::new("default", "w"));
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Running).await.unwrap();
+    lab.server.cancel(&name, "why", false).await.unwrap();
+    agent.say(&action, StateType::Success).await.unwrap();
+    assert_eq!(lab.state("w"), "FAILED SUCCESS,PENDING");
+    assert_eq!(agent.ask().await.unwrap_err().code(), Code::FailedPrecondition);
+
+    // One that lost its power comes back and asks: it runs nothing any more.
+    apply(&lab.server, &workflow("v", "two", "node-1", MAC)).await;
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Running).await.unwrap();
+    lab.server.cancel(&ObjectName::new("default", "v"), "why", false).await.unwrap();
+    assert_eq!(lab.state("v"), "RUNNING RUNNING,PENDING");
+    assert_eq!(agent.ask().await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(lab.state("v"), "FAILED FAILED,PENDING");
 }

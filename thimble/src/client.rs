@@ -1,4 +1,4 @@
-//! What an operator types to a running server: apply, get, delete, workflow show, events; and validate, which needs none.
+//! What an operator types to a running server: apply, get, delete, cancel, workflow show, events; and validate, which needs none.
 
 mod api;
 mod events;
@@ -43,6 +43,19 @@ pub enum ClientCommand {
         kind: KindWord,
         /// NAME or NAMESPACE/NAME
         name: ObjectName,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// End a workflow before its end; the machine stops the action that runs
+    Cancel {
+        /// NAME or NAMESPACE/NAME
+        name: ObjectName,
+        /// One line for whoever reads the workflow later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Do not wait for the machine's agent: for machines that are gone
+        #[arg(long)]
+        now: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -144,6 +157,9 @@ async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<
             objects::get(&Api::new(&server.url)?, kind.into(), name, output, out).await
         }
         ClientCommand::Delete { kind, name, server } => objects::delete(&Api::new(&server.url)?, kind.into(), &name, out).await,
+        ClientCommand::Cancel { name, reason, now, server } => {
+            objects::cancel(&Api::new(&server.url)?, &name, reason.as_deref(), now, out).await
+        }
         ClientCommand::Workflow(WorkflowCommand::Show { name, watch, server }) => {
             show::run(&Api::new(&server.url)?, &name, watch, out).await
         }

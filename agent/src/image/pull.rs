@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -196,7 +197,7 @@ impl Puller {
     ) -> Result<Image, PullError> {
         let config = self.config(image, config).await?;
         self.admit(image, digest, layers).await?;
-        let partial = self.store.begin(digest)?;
+        let partial = Arc::new(self.store.begin(digest)?);
         for layer in layers {
             self.layer(image, layer, &partial).await?;
         }
@@ -236,12 +237,13 @@ impl Puller {
         space::admit(needed, free)
     }
 
-    async fn layer(&self, image: &Reference, layer: &Descriptor, partial: &Partial) -> Result<(), PullError> {
+    async fn layer(&self, image: &Reference, layer: &Descriptor, partial: &Arc<Partial>) -> Result<(), PullError> {
         let (sender, receiver) = mpsc::channel(fetch::CHUNKS);
-        let (descriptor, rootfs, free) = (layer.clone(), partial.rootfs(), self.free);
+        // The thread holds the folder, too: a pull that is given up must not remove it below the thread's hands.
+        let (descriptor, partial, free) = (layer.clone(), Arc::clone(partial), self.free);
         let store = self.store.root().to_owned();
         let unpacking = tokio::task::spawn_blocking(move || {
-            layer::apply(Chunks::new(receiver), &descriptor, &rootfs, &mut move || free(&store))
+            layer::apply(Chunks::new(receiver), &descriptor, &partial.rootfs(), &mut move || free(&store))
         });
         let fed = fetch::feed(&self.client, &self.patience, image, layer, &sender).await;
         drop(sender); // the end of the stream, for better or worse

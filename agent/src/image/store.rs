@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::digest::Digest;
@@ -80,9 +81,11 @@ impl Store {
         Some(Image { rootfs: directory.join("rootfs"), config })
     }
 
-    /// A place to unpack into; it vanishes unless it is committed.
+    /// A place to unpack into; it vanishes with its last holder unless it is committed.
     pub fn begin(&self, digest: &Digest) -> Result<Partial, StoreError> {
-        let directory = self.root.join(format!("{}{PARTIAL}", digest.hex()));
+        // A pull that was given up may still be removing its own.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let directory = self.root.join(format!("{}.{}{PARTIAL}", digest.hex(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         if directory.exists() {
             doing("remove", &directory, fs::remove_dir_all(&directory))?;
         }
@@ -144,7 +147,7 @@ impl Partial {
         self.directory.join("rootfs")
     }
 
-    pub fn commit(self, config: ImageConfig) -> Result<Image, StoreError> {
+    pub fn commit(&self, config: ImageConfig) -> Result<Image, StoreError> {
         let text = serde_json::to_vec(&config).map_err(io::Error::other);
         let path = self.directory.join("config.json");
         doing("write", &path, text.and_then(|text| fs::write(&path, text)))?;

@@ -11,6 +11,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
 use super::decide;
+use super::watch::Watch;
+use crate::action::Action;
 use crate::gen1::{self, Dialect};
 use crate::settings::{Settings, Tls};
 use crate::tls;
@@ -27,6 +29,8 @@ pub struct Connection {
     /// For servers that know no newer protocol.
     old: Dialect,
     speaks_old: bool,
+    /// The server tells while an action runs that it shall stop.
+    offers_watch: bool,
 }
 
 impl Connection {
@@ -57,6 +61,7 @@ impl Connection {
             authority: settings.authority.clone(),
             old: Dialect::new(&settings.registry_prefix),
             speaks_old: false,
+            offers_watch: false,
         })
     }
 
@@ -79,9 +84,19 @@ impl Connection {
         let answer = if gen1::is_ours(&request) {
             within(DEADLINE, self.old.report(channel, &request)).await
         } else {
-            within(DEADLINE, WorkflowServiceClient::new(channel).report_action_status(request)).await.map(drop)
+            let answer = within(DEADLINE, WorkflowServiceClient::new(channel).report_action_status(request)).await;
+            if let Ok(answer) = &answer {
+                self.offers_watch = answer.metadata().contains_key(proto::watch::OFFER);
+            }
+            answer.map(drop)
         };
         self.judge(answer)
+    }
+
+    /// For the time an action runs.
+    pub fn watch(&self, action: &Action) -> Option<Watch> {
+        let channel = self.channel.clone().filter(|_| self.offers_watch && !gen1::is_of_ours(&action.id))?;
+        Some(Watch { endpoint: self.endpoint.clone(), channel, agent: self.agent.clone(), workflow: action.workflow.clone() })
     }
 
     /// A server that knows neither generation is asked for the newer one again: it may be about to be replaced.

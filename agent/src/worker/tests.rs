@@ -18,7 +18,7 @@ struct Fixed {
 }
 
 impl Execute for Fixed {
-    async fn execute(&mut self, action: &Action, start: SystemTime) -> Outcome {
+    async fn execute(&mut self, action: &Action, start: SystemTime, _: &Cancel) -> Outcome {
         self.ran.lock().unwrap().push(action.id.clone());
         if let Some(file) = &self.writes {
             std::fs::write(file, "").unwrap();

@@ -110,10 +110,25 @@ impl Lab {
         ActionResponse { command: vec!["/bin/sh".into(), "-c".into(), script.into()], ..action(id, &self.image) }
     }
 
+    /// Waits until `done` holds.
+    pub async fn until(&self, what: &str, done: impl Fn() -> bool) {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !done() {
+            assert!(tokio::time::Instant::now() < deadline, "waited 60 s for {what}\n{}", self.text());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     /// Runs one action to its final report.
     pub async fn run(&self, wire: ActionResponse) -> proto::ActionStatusRequest {
-        let id = wire.action_id.clone();
+        let id = wire.action_id.clone().unwrap();
         self.server.push(wire);
+        self.ended(&id).await
+    }
+
+    /// The final report of an action.
+    pub async fn ended(&self, id: &str) -> proto::ActionStatusRequest {
+        let id = Some(id.to_owned());
         let ended =
             |reports: &[proto::ActionStatusRequest]| reports.iter().any(|r| r.action_id == id && r.action_state() != Running);
         let log = self.text();

@@ -22,6 +22,12 @@ pub struct Script {
     /// Every report that arrived, refused or not.
     pub reports: Vec<ActionStatusRequest>,
     pub questions: Vec<ActionRequest>,
+    /// A server that can tell agents to stop, as Tinkerbell's cannot.
+    pub offers_watch: bool,
+    /// What it tells them.
+    pub stop: Option<String>,
+    /// How many agents have asked whether to go on.
+    pub watches: usize,
     /// Take the next final report in, then never answer.
     pub die_before_ack: bool,
 }
@@ -69,6 +75,12 @@ impl Server {
         self.shared.changed.notify_waiters();
     }
 
+    /// Tells agents to stop what they run.
+    pub fn stop_action(&self, why: &str) {
+        self.shared.script.lock().unwrap().stop = Some(why.to_owned());
+        self.shared.changed.notify_waiters();
+    }
+
     /// States reported so far, in order.
     pub fn states(&self) -> Vec<StateType> {
         self.shared.states()
@@ -110,12 +122,23 @@ impl Shared {
 #[tonic::async_trait]
 impl WorkflowService for Shared {
     async fn get_action(&self, request: Request<ActionRequest>) -> Result<Response<ActionResponse>, Status> {
-        self.script.lock().unwrap().questions.push(request.into_inner());
+        let watch = request.metadata().contains_key("thimble-watch-bin");
+        match watch {
+            true => self.script.lock().unwrap().watches += 1,
+            false => self.script.lock().unwrap().questions.push(request.into_inner()),
+        }
         self.changed.notify_waiters();
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
+            if watch {
+                if let Some(why) = self.script.lock().unwrap().stop.clone() {
+                    return Err(Status::aborted(why));
+                }
+                changed.await;
+                continue;
+            }
             if let Some(action) = self.script.lock().unwrap().actions.pop_front() {
                 return action.map(Response::new);
             }
@@ -138,7 +161,13 @@ impl WorkflowService for Shared {
         if hang {
             std::future::pending::<()>().await;
         }
-        answer.map(|()| Response::new(ActionStatusResponse {}))
+        answer.map(|()| {
+            let mut response = Response::new(ActionStatusResponse {});
+            if self.script.lock().unwrap().offers_watch {
+                response.metadata_mut().insert("thimble-watch", "yes".parse().unwrap());
+            }
+            response
+        })
     }
 }
 

@@ -21,6 +21,6 @@ pub use mistake::Mistake;
 pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource};
 pub use template::{Action, Document, Namespaces, Task, Template, TemplateSpec, TemplateStatus};
 pub use workflow::{
-    ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, CurrentState, Workflow, WorkflowAction, WorkflowSpec,
-    WorkflowState, WorkflowStatus, WorkflowTask,
+    ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, Workflow, WorkflowAction,
+    WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask,
 };

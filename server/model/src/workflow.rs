@@ -77,6 +77,9 @@ pub struct WorkflowStatus {
     pub global_execution_stop: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_options: Option<BootOptionsStatus>,
+    /// Somebody wants it to end; it does when the action that runs has stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<WorkflowTask>,
 }
@@ -97,6 +100,15 @@ pub struct BootOptionsStatus {
 pub struct AllowNetboot {
     pub toggled_true: bool,
     pub toggled_false: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cancellation {
+    pub requested: Timestamp,
+    /// One line, from who asked for it.
+    #[serde(default)]
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

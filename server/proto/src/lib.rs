@@ -2,6 +2,7 @@
 
 pub mod detail;
 pub mod gen1;
+pub mod watch;
 
 mod generated {
     #![allow(clippy::all)]

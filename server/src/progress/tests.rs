@@ -273,3 +273,66 @@ proptest! {
         }
     }
 }
+
+fn cancelled(workflow: &mut Workflow, at_once: bool) -> Result<Cancelled, WorkflowState> {
+    cancel(workflow, "wrong machine", at_once, NOW)
+}
+
+#[test]
+fn a_workflow_of_which_nothing_runs_is_cancelled_at_once() {
+    let agent = AgentId::from("a");
+    for (case, done) in [("before the first action", 0), ("between two actions", 1)] {
+        let mut w = workflow(&[("a", 2)]);
+        for action in 0..done {
+            say(&mut w, (0, action), Running).unwrap();
+            say(&mut w, (0, action), Success).unwrap();
+        }
+        assert_eq!(cancelled(&mut w, false), Ok(Cancelled::Ended), "{case}");
+        assert_eq!((w.status.state, w.status.message.as_str()), (Some(WorkflowState::Failed), "cancelled: wrong machine"));
+        assert_eq!(next_action(&w, &agent), Next::Idle(Idle::NotRunnable), "{case}");
+        assert_eq!(cancelled(&mut w, false), Err(WorkflowState::Failed), "{case}: once is enough");
+        assert!(say(&mut w, (0, done), Running).is_err(), "{case}: an agent that was handed the action before does not start it");
+    }
+}
+
+#[test]
+fn a_running_action_ends_first_whatever_its_agent_says() {
+    for (case, reported, state, message) in [
+        ("an agent that obeys", Failed, WorkflowState::Failed, "cancelled: wrong machine; action a0 ended FAILED"),
+        ("a limit met at the same time", Timeout, WorkflowState::Timeout, "cancelled: wrong machine; action a0 ended TIMEOUT"),
+        ("an agent that knows nothing of it", Success, WorkflowState::Failed, "cancelled: wrong machine"),
+    ] {
+        let mut w = workflow(&[("a", 2)]);
+        say(&mut w, (0, 0), Running).unwrap();
+        assert_eq!(why_stop(&w), None);
+        let waits = Cancelled::WaitsFor { agent: "a".into(), action: "a0".into() };
+        assert_eq!(cancelled(&mut w, false), Ok(waits), "{case}");
+        assert_eq!((w.status.state, why_stop(&w).as_deref()), (Some(WorkflowState::Running), Some("wrong machine")));
+        assert!(matches!(say(&mut w, (0, 0), Running), Err(Refused::Cancelled { .. })), "{case}");
+        assert_eq!(say(&mut w, (0, 0), reported), Ok(Change::Recorded), "{case}");
+        assert_eq!((w.status.state, w.status.message.as_str()), (Some(state), message), "{case}");
+    }
+}
+
+#[test]
+fn a_cancel_that_the_last_success_overtakes_changes_nothing_but_the_words() {
+    let mut w = workflow(&[("a", 1)]);
+    say(&mut w, (0, 0), Running).unwrap();
+    cancelled(&mut w, false).unwrap();
+    assert_eq!(say(&mut w, (0, 0), Success), Ok(Change::LastAction));
+    finish(&mut w);
+    assert_eq!(w.status.state, Some(WorkflowState::Success));
+    assert!(w.status.message.ends_with("came too late"), "{}", w.status.message);
+}
+
+#[test]
+fn an_agent_that_is_gone_holds_nothing_up() {
+    let mut w = workflow(&[("a", 1), ("b", 1)]);
+    say(&mut w, (0, 0), Running).unwrap();
+    cancelled(&mut w, false).unwrap();
+    assert!(is_left_by(&w, &"a".into()) && !is_left_by(&w, &"b".into()), "only its agent can leave it");
+    assert_eq!(cancelled(&mut w, true), Ok(Cancelled::Ended));
+    assert_eq!((w.status.state, w.status.tasks[0].actions[0].state), (Some(WorkflowState::Failed), Failed));
+    assert_eq!(say(&mut w, (0, 0), Failed), Ok(Change::Nothing), "its late report is known already");
+    assert!(!is_left_by(&w, &"a".into()));
+}

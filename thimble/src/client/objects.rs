@@ -1,4 +1,4 @@
-//! apply, get, delete.
+//! apply, get, delete, cancel.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -70,6 +70,29 @@ pub(super) async fn delete(api: &Api, kind: Kind, name: &ObjectName, out: &mut d
         return Err(api.refused(code, &body));
     }
     writeln!(out, "{kind} {name} deleted")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A workflow of which nothing runs ends at once, another when its agent has stopped the action.
+pub(super) async fn cancel(
+    api: &Api,
+    name: &ObjectName,
+    reason: Option<&str>,
+    now: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
+    let path = format!("{}/cancel?now={now}", object_path(Kind::Workflow, name));
+    let (code, body) = api.call(Method::POST, &path, reason.unwrap_or_default().to_owned()).await?;
+    if !code.is_success() {
+        return Err(api.refused(code, &body));
+    }
+    let word = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+    if body.get("ended").and_then(Value::as_bool) == Some(true) {
+        writeln!(out, "Workflow {name} cancelled")?;
+    } else {
+        let (agent, action) = (word("agent"), word("action"));
+        writeln!(out, "Workflow {name} ends when agent {agent} has stopped action {action}; --now does not wait for it")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

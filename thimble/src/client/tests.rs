@@ -182,3 +182,23 @@ async fn an_unreachable_server_is_named() {
     assert!(refused.to_string().starts_with(&format!("cannot reach the server at http://{closed}")), "{refused}");
     assert!(desk.run("get workflows nothing/here").await.unwrap_err().to_string().contains("does not exist"));
 }
+
+#[tokio::test]
+async fn a_workflow_is_cancelled_with_a_reason() {
+    let desk = Desk::new().await;
+    let file = desk.file("all.yaml", OBJECTS);
+    desk.run(&format!("apply -f {file}")).await.unwrap();
+    let agent = AgentId::from("52:54:00:12:34:56");
+    let work = desk.server.next_action(&agent).await.unwrap();
+    let report =
+        Report { agent, task_id: work.task.id, action_id: work.action.id, state: ActionState::Running, ..Report::default() };
+    desk.server.report(&work.workflow, &report).await.unwrap();
+    let (text, fine) = desk.run("cancel w --reason wrong-machine").await.unwrap();
+    assert!(fine && text.starts_with("Workflow default/w ends when agent 52:54:00:12:34:56 has stopped action stream"), "{text}");
+    let (text, _) = desk.run("cancel w --now").await.unwrap();
+    assert_eq!(text, "Workflow default/w cancelled\n");
+    let (text, _) = desk.run("get workflows").await.unwrap();
+    assert!(text.contains("FAILED") && text.contains("cancelled: wrong-machine"), "the first reason stays: {text}");
+    assert_eq!(desk.run("cancel w").await.unwrap_err().to_string(), "Workflow default/w is FAILED already");
+    assert_eq!(desk.run("cancel x").await.unwrap_err().to_string(), "Workflow default/x does not exist");
+}

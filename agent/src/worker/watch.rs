@@ -1,0 +1,59 @@
+//! Hearing, while an action runs, that it shall stop: the call that `proto::watch` describes, repeated as long as the
+//! action runs. Only servers that offer it are asked.
+
+use std::time::{Duration, Instant};
+
+use proto::ActionRequest;
+use proto::workflow_service_client::WorkflowServiceClient;
+use tokio::time::sleep;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use super::decide;
+use crate::backoff;
+
+/// The server holds the call for a minute.
+const DEADLINE: Duration = Duration::from_secs(90);
+/// A server that answers at once is not asked without pause.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// On the connection of the reports while that stands, later on its own.
+pub struct Watch {
+    pub endpoint: Endpoint,
+    pub channel: Channel,
+    pub agent: String,
+    pub workflow: String,
+}
+
+impl Watch {
+    /// Ends when the action shall stop, and says why.
+    pub async fn stopped(mut self) -> String {
+        loop {
+            let asked = Instant::now();
+            match self.ask().await {
+                Ok(()) => return std::future::pending().await, // another server by now, which hands out actions only
+                Err(status) if status.code() == Code::Aborted => return status.message().to_owned(),
+                Err(status) if decide::is_transport(&status) => self.connect_again().await,
+                Err(_) => sleep(PAUSE.saturating_sub(asked.elapsed())).await,
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<(), Status> {
+        let mut request = Request::new(ActionRequest { agent_id: Some(self.agent.clone()), agent_attributes: None });
+        request.metadata_mut().insert_bin(proto::watch::WORKFLOW, MetadataValue::from_bytes(self.workflow.as_bytes()));
+        let mut client = WorkflowServiceClient::new(self.channel.clone());
+        match tokio::time::timeout(DEADLINE, client.get_action(request)).await {
+            Ok(answer) => answer.map(drop),
+            Err(_) => Err(Status::deadline_exceeded("no answer")),
+        }
+    }
+
+    async fn connect_again(&mut self) {
+        sleep(backoff::jitter(PAUSE, backoff::random())).await;
+        if let Ok(channel) = self.endpoint.connect().await {
+            self.channel = channel;
+        }
+    }
+}
