@@ -10,6 +10,8 @@ mod bond;
 mod bring_up;
 mod choice;
 mod dhcp;
+mod dhcpv6;
+mod dhcpv6_client;
 mod lease;
 mod link;
 mod lldp;
@@ -19,6 +21,9 @@ mod netlink;
 mod offer;
 mod port;
 mod probe;
+mod random;
+mod router;
+mod six;
 mod sntp;
 mod socket;
 mod time;
@@ -180,7 +185,7 @@ impl Network {
         let readable = self
             .ports
             .values()
-            .filter_map(Port::readable)
+            .flat_map(Port::readable)
             .chain(self.time.fd())
             .chain(self.neighbours.as_ref().map(AsFd::as_fd))
             .chain([self.events.as_fd()]);
@@ -221,15 +226,17 @@ impl Network {
 
     /// Takes what routers have given the link, where no DHCPv4 answer is wanted or has come.
     fn autoconfigure(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
-        let Some(port) = self.ports.get(&index) else { return Ok(()) };
-        let wanted = self.target.is_none_or(|target| target.is_ipv6());
-        if !wanted || port.lease.as_ref().is_some_and(|lease| !lease.by_kernel) {
+        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
+        let Some(six) = &mut port.six else { return Ok(()) };
+        let news = six.turn(&port.link, now);
+        if port.lease.as_ref().is_some_and(|lease| lease.address.is_ipv4()) {
             return Ok(());
         }
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let found = autoconf::lease(&read(autoconf::ADDRESSES), &read(autoconf::ROUTES), index, &port.link.name);
-        match found {
-            Some(lease) if port.lease.as_ref() != Some(&lease) => self.configure(index, lease, now),
+        let (routes, name) = (read(autoconf::ROUTES), &port.link.name);
+        let made = autoconf::lease(&read(autoconf::ADDRESSES), &routes, index, name);
+        match six.complete(made, autoconf::router(&routes, name)) {
+            Some(lease) if news || port.lease.as_ref() != Some(&lease) => self.configure(index, lease, now),
             None if port.lease.is_some() => {
                 port.lease.clone().map_or(Ok(()), |lease| self.act(index, Action::Withdraw(lease), now))
             }

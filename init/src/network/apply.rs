@@ -35,7 +35,7 @@ pub fn address(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) 
         log::warn!("cannot set MTU {mtu} on {}: {error}", link.name);
     }
     netlink.set_address(link.index, lease.address, lease.prefix, lease.times.map(seconds)).map_err(failed)?;
-    for route in &lease.routes {
+    for route in lease.routes.iter().filter(|_| !lease.routed_by_kernel) {
         let onlink = route.gateway.is_some_and(|gateway| !lease.is_on_link(gateway));
         if let Err(error) = netlink.set_route(link.index, *route, onlink, metric) {
             log::warn!("cannot set the route to {}/{} on {}: {error}", route.destination, route.prefix, link.name);

@@ -7,12 +7,14 @@ use super::lease::{Lease, default_route};
 pub const ADDRESSES: &str = "/proc/net/if_inet6";
 pub const ROUTES: &str = "/proc/net/ipv6_route";
 const GLOBAL: u32 = 0;
+const LINK: u32 = 0x20;
 const TENTATIVE_OR_DUPLICATE: u32 = 0x40 | 0x08;
 
 /// What the link has been given: an address that may be used, and a router.
 pub fn lease(addresses: &str, routes: &str, index: u32, link: &str) -> Option<Lease> {
-    let (address, prefix) = addresses.lines().find_map(|line| address(line, index))?;
-    let gateway = routes.lines().find_map(|line| gateway(line, link));
+    let global = addresses.lines().filter_map(|line| usable(line, index)).find(|(_, _, scope)| *scope == GLOBAL);
+    let (address, prefix, _) = global?;
+    let gateway = router(routes, link);
     Some(Lease {
         address: address.into(),
         prefix,
@@ -25,17 +27,28 @@ pub fn lease(addresses: &str, routes: &str, index: u32, link: &str) -> Option<Le
         server: None,
         times: None,
         by_kernel: true,
+        routed_by_kernel: true,
     })
 }
 
+/// The router by which the kernel leaves the link.
+pub fn router(routes: &str, link: &str) -> Option<Ipv6Addr> {
+    routes.lines().find_map(|line| gateway(line, link))
+}
+
+/// Whether the link may send by now: the kernel has made its own address, and nobody else has it.
+pub fn has_link_local(addresses: &str, index: u32) -> bool {
+    addresses.lines().any(|line| usable(line, index).is_some_and(|(_, _, scope)| scope == LINK))
+}
+
 /// Address, index, prefix length, scope, flags, name: all but the last in hexadecimal.
-fn address(line: &str, index: u32) -> Option<(Ipv6Addr, u8)> {
+fn usable(line: &str, index: u32) -> Option<(Ipv6Addr, u8, u32)> {
     let mut fields = line.split_whitespace();
     let address = u128::from_str_radix(fields.next()?, 16).ok()?;
     let mut number = || u32::from_str_radix(fields.next()?, 16).ok();
     let (on, prefix, scope, flags) = (number()?, number()?, number()?, number()?);
-    let usable = on == index && scope == GLOBAL && flags & TENTATIVE_OR_DUPLICATE == 0;
-    usable.then_some((Ipv6Addr::from_bits(address), u8::try_from(prefix).ok()?))
+    let usable = on == index && flags & TENTATIVE_OR_DUPLICATE == 0;
+    usable.then_some((Ipv6Addr::from_bits(address), u8::try_from(prefix).ok()?, scope))
 }
 
 /// Destination and length, source and length, next hop, metric, references, use, flags, name.
@@ -69,6 +82,14 @@ mod tests {
             let lease = lease(&addresses, ROUTE, 2, "eth0").map(|lease| lease.to_string());
             assert_eq!(lease.as_deref(), expected, "{case}");
         }
-        assert_eq!(gateway(ROUTE, "eth1"), None);
+        assert_eq!(router(ROUTE, "eth1"), None);
+    }
+
+    #[test]
+    fn a_link_may_send_once_its_own_address_is_settled() {
+        for (flags, expected) in [("80", true), ("c0", false), ("88", false)] {
+            let addresses = format!("fe800000000000000000000000000005 02 40 20 {flags}     eth0\n");
+            assert_eq!((has_link_local(&addresses, 2), has_link_local(&addresses, 3)), (expected, false), "{flags}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Links as they come and go: brought up, tagged, and given a port that asks once they have a carrier.
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use super::dhcp::Client;
 use super::lease::Lease;
 use super::link::{self, Link};
 use super::port::Port;
+use super::six::Six;
 use super::{DARK, Network, socket};
 
 impl Network {
@@ -98,19 +100,29 @@ impl Network {
                 return self.fixed(link, rank, lease, now);
             }
         }
-        if self.target.is_some_and(|target| target.is_ipv6()) {
-            self.ports.insert(link.index, Port::new(link, rank, None)); // an address of the other family leads nowhere
-            return Ok(());
-        }
+        // An address of the other family leads nowhere.
+        let dhcp = if self.target.is_none_or(|target| target.is_ipv4()) { self.dhcp(&link, now) } else { None };
+        let six = if self.target.is_none_or(|target| target.is_ipv6()) { self.six(&link, now) } else { None };
+        self.ports.insert(link.index, Port::new(link, rank, dhcp).with_six(six));
+        Ok(())
+    }
+
+    fn dhcp(&mut self, link: &Link, now: Instant) -> Option<(UdpSocket, Client)> {
         match socket::open(&link.name) {
             Ok(socket) => {
                 let seed = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
-                let client = Client::new(link.mac.0, self.target.map(|target| target.ip()), seed, now);
-                self.ports.insert(link.index, Port::new(link, rank, Some((socket, client))));
+                Some((socket, Client::new(link.mac.0, self.target.map(|target| target.ip()), seed, now)))
             }
-            Err(error) => self.tell_once(format!("cannot open a DHCP socket on {link}: {error}")),
+            Err(error) => {
+                self.tell_once(format!("cannot open a DHCP socket on {link}: {error}"));
+                None
+            }
         }
-        Ok(())
+    }
+
+    fn six(&mut self, link: &Link, now: Instant) -> Option<Six> {
+        let opened = Six::open(link, now);
+        opened.inspect_err(|error| log::debug!("cannot listen to IPv6 routers on {link}: {error}")).ok() // or no IPv6 at all
     }
 
     /// Somebody has decided already: no choice, no probe.

@@ -7,6 +7,7 @@ use dhcpv4::{MessageType, Op, Packet, code};
 
 use super::lease::{Lease, Times};
 use super::offer::Offers;
+use super::random::Random;
 
 const VENDOR_CLASS: &str = "thimble";
 const MAX_MESSAGE: u16 = 1472; // what one Ethernet frame carries in UDP
@@ -77,7 +78,7 @@ pub enum Action {
 impl Client {
     /// `target` is where the address shall lead: the server that this machine was told of.
     pub fn new(mac: [u8; 6], target: Option<IpAddr>, seed: u64, now: Instant) -> Self {
-        let mut random = Random(seed ^ u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]));
+        let mut random = Random::new(seed ^ u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]));
         let xid = random.next();
         let offers = Offers::towards(target);
         Self { mac, random, phase: Phase::Selecting, offers, xid, began: now, sent: 0, due: Some(now) }
@@ -236,23 +237,6 @@ fn renew_pause(times: &Times, age: Duration) -> Duration {
     let stage = if age < times.rebind { times.rebind } else { times.expire };
     let left = stage.saturating_sub(age);
     (left / 2).max(RENEW_PAUSE).min(left)
-}
-
-/// SplitMix64. Transactions have to differ between machines, not to be secret, and the kernel's pool may be empty still.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed >> 32) as u32
-    }
-
-    /// A quarter more or less, so that a rack that is switched on does not speak in one voice.
-    fn about(&mut self, delay: Duration) -> Duration {
-        delay * (750 + self.next() % 501) / 1000
-    }
 }
 
 #[cfg(test)]

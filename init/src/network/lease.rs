@@ -29,6 +29,8 @@ pub struct Lease {
     pub times: Option<Times>,
     /// Address and routes are the kernel's, from a router advertisement.
     pub by_kernel: bool,
+    /// The routes are the kernel's, the address is not.
+    pub routed_by_kernel: bool,
 }
 
 /// RFC 2131, 4.4.5, counted from the request.
@@ -63,6 +65,7 @@ impl Lease {
             server: Some(server),
             times: times(ack),
             by_kernel: false,
+            routed_by_kernel: false,
         })
     }
 
@@ -79,6 +82,7 @@ impl Lease {
             server: None,
             times: None,
             by_kernel: false,
+            routed_by_kernel: false,
         }
     }
 
@@ -97,7 +101,26 @@ impl Lease {
             server: None,
             times: None,
             by_kernel: false,
+            routed_by_kernel: false,
         })
+    }
+
+    /// DHCPv6 gives an address and no network (RFC 5942): what is on the link, routers say.
+    pub fn from_dhcpv6(address: Ipv6Addr, times: Option<Times>, gateway: Option<Ipv6Addr>) -> Self {
+        Self {
+            address: address.into(),
+            prefix: 128,
+            routes: gateway.map(|gateway| default_route(gateway.into())).into_iter().collect(),
+            dns: Vec::new(),
+            ntp: Vec::new(),
+            search: Vec::new(),
+            hostname: None,
+            mtu: None,
+            server: None,
+            times,
+            by_kernel: false,
+            routed_by_kernel: true,
+        }
     }
 
     pub fn is_link_local(&self) -> bool {
@@ -198,7 +221,7 @@ fn search(ack: &Packet) -> Vec<String> {
 }
 
 /// Nothing that would need quoting wherever a host name ends up.
-fn is_hostname(name: &str) -> bool {
+pub fn is_hostname(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
     (1..=MAX_HOSTNAME).contains(&name.len()) && name.chars().all(allowed) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }

@@ -1,5 +1,6 @@
 //! One link that asks for addresses, and what it has been given so far.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -9,14 +10,17 @@ use super::dhcp::Client;
 use super::lease::Lease;
 use super::link::Link;
 use super::probe::Probe;
+use super::six::Six;
 
 /// A server that was silent or refused is tried again while nothing better is known.
 const TRY_AGAIN: Duration = Duration::from_secs(3);
+const TENTATIVE: Duration = Duration::from_millis(250);
 
 pub struct Port {
     pub link: Link,
     pub rank: Rank,
     pub dhcp: Option<(UdpSocket, Client)>,
+    pub six: Option<Six>,
     pub lease: Option<Lease>,
     reach: Reach,
     probe: Option<Probe>,
@@ -25,7 +29,11 @@ pub struct Port {
 
 impl Port {
     pub fn new(link: Link, rank: Rank, dhcp: Option<(UdpSocket, Client)>) -> Self {
-        Self { link, rank, dhcp, lease: None, reach: Reach::NoAddress, probe: None, next_probe: None }
+        Self { link, rank, dhcp, six: None, lease: None, reach: Reach::NoAddress, probe: None, next_probe: None }
+    }
+
+    pub fn with_six(self, six: Option<Six>) -> Self {
+        Self { six, ..self }
     }
 
     pub fn got(&mut self, lease: Lease, target: Option<SocketAddr>, now: Instant) {
@@ -54,6 +62,11 @@ impl Port {
         if self.probe.is_none() && self.next_probe.is_some_and(|due| now >= due) {
             match Probe::start(&self.link.name, lease.address, target, now) {
                 Ok(probe) => self.probe = Some(probe),
+                // The kernel still asks whether somebody else has it.
+                Err(error) if error.kind() == ErrorKind::AddrNotAvailable && lease.address.is_ipv6() => {
+                    self.next_probe = Some(now + TENTATIVE);
+                    return false;
+                }
                 Err(error) => {
                     log::debug!("{}: no way to {target}: {error}", self.link);
                     return self.tried(Reach::Silent, now);
@@ -80,12 +93,13 @@ impl Port {
     pub fn due(&self) -> Option<Instant> {
         let dhcp = self.dhcp.as_ref().and_then(|(_, client)| client.due());
         let probe = self.probe.as_ref().map_or(self.next_probe, |probe| Some(probe.until));
-        dhcp.into_iter().chain(probe).min()
+        dhcp.into_iter().chain(probe).chain(self.six.as_ref().and_then(Six::due)).min()
     }
 
     /// What to wait on: what can be read, and what can be written when it is decided.
-    pub fn readable(&self) -> Option<BorrowedFd<'_>> {
-        self.dhcp.as_ref().map(|(socket, _)| socket.as_fd())
+    pub fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let dhcp = self.dhcp.as_ref().map(|(socket, _)| socket.as_fd());
+        dhcp.into_iter().chain(self.six.iter().flat_map(Six::readable))
     }
 
     pub fn writable(&self) -> Option<BorrowedFd<'_>> {

@@ -28,6 +28,9 @@ const PLAIN: &[Scenario] = &[
     ("the winner loses its cable", winner_dies),
     ("time from the server that DHCP names", time_from_ntp),
     ("an IPv6-only segment", ipv6_only),
+    ("an IPv6 router names the name server", ipv6_names),
+    ("DHCPv6 adds names to an address of the kernel's", dhcpv6_stateless),
+    ("DHCPv6 assigns the address", dhcpv6_stateful),
     ("renewal keeps address and routes", renewal),
     ("the switch says its name by LLDP", neighbour),
 ];
@@ -171,6 +174,38 @@ fn ipv6_only() {
     let mut client = Client::start("grpc_authority=[fd00::1]:53");
     client.says("network na fd00::ff:fe00:61/64 gateway fe80::");
     client.is_ready_as("na");
+}
+
+const ON_IPV6: &str = "grpc_authority=[fd00::1]:53";
+
+fn ipv6_names() {
+    let peer = Peer::new("na", "fd00::1/64");
+    peer.dhcp("--dhcp-range=fd00::,ra-only --enable-ra --listen-address=fd00::1 --dhcp-option=option6:dns-server,[fd00::1] --dhcp-option=option6:domain-search,lab.test");
+    let mut client = Client::start(ON_IPV6);
+    client.says("network na fd00::ff:fe00:61/64 gateway fe80::");
+    client.file_has("/etc/resolv.conf", "search lab.test\nnameserver fd00::1");
+}
+
+fn dhcpv6_stateless() {
+    let peer = Peer::new("na", "fd00::1/64");
+    peer.dhcp("--dhcp-range=fd00::,ra-stateless --enable-ra --listen-address=fd00::1 --dhcp-option=option6:dns-server,[fd00::1] --dhcp-option=option6:ntp-server,[fd00::9]");
+    let mut client = Client::start(ON_IPV6);
+    client.says("network na fd00::ff:fe00:61/64 gateway fe80::");
+    peer.says("DHCPINFORMATION-REQUEST(na)");
+    client.file_has("/etc/resolv.conf", "nameserver fd00::1");
+}
+
+fn dhcpv6_stateful() {
+    let peer = Peer::new("na", "fd00::1/64");
+    peer.dhcp(
+        "--dhcp-range=fd00::50,fd00::50,64,2m --enable-ra --listen-address=fd00::1 --dhcp-option=option6:dns-server,[fd00::1]",
+    );
+    let mut client = Client::start(ON_IPV6);
+    client.says("network na fd00::50/128 gateway fe80::");
+    client.is_ready_as("na");
+    client.file_has("/etc/resolv.conf", "nameserver fd00::1");
+    peer.says("DHCPREPLY(na) fd00::50");
+    assert!(client.seconds() < 5.0, "a link's own address, an answer and the assigned one: {} s", client.seconds());
 }
 
 fn renewal() {
