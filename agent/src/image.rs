@@ -13,6 +13,7 @@ mod registries;
 mod registry;
 mod request;
 pub mod retry;
+pub mod signature;
 pub mod space;
 pub mod store;
 
@@ -22,3 +23,5 @@ pub use registry::Client;
 
 #[cfg(test)]
 mod faults_tests;
+#[cfg(test)]
+mod signature_tests;

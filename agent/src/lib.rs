@@ -144,7 +144,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
     leftovers::remove(&folders.containers());
     let store = Store::open(&folders.images())?;
     let client = Client::new(settings, image::pace::Limits::default()).context("cannot set up the registry client")?;
-    let puller = Puller::new(client, store, Patience::default(), image::space::free);
+    let puller = Puller::new(client, store, Patience::default(), image::space::free).trusting(policy.keys()?);
     let (connection, journal) = endpoints(settings, script)?;
     let worker = Worker {
         agent: settings.id.clone(),

@@ -35,6 +35,8 @@ pub enum Reason {
     Cancelled(String),
     /// The container could not be made: a wrong mount, a program that is not there.
     CouldNotStart(String),
+    /// The image is not signed by anybody this machine trusts.
+    Unsigned(String),
     /// The machine has no way to the registry.
     NetLost(String),
     /// A rule of this machine forbids the action.
@@ -72,6 +74,7 @@ impl Reason {
             Self::NonZeroExit { .. } => "the last output says what the action met",
             Self::CouldNotStart(_) => "check command, user and volumes of the action",
             Self::NetLost(_) => "check cable, address and route of the machine, then the registry's name",
+            Self::Unsigned(_) => "sign it with `cosign sign --key`, or put the signer's public key into signedBy of policy.json",
             Self::Policy(_) => "change the template, or policy.json in the machine's ramdisk",
             Self::Said { reason, .. } if reason == "DiskNotFound" => "compare the disk's name with those the machine has",
             Self::Said { .. } => return None,
@@ -83,9 +86,12 @@ impl Reason {
         match self {
             Self::ImagePull(_) | Self::NetLost(_) | Self::DigestMismatch(_) | Self::Timeout { .. } => true,
             Self::NonZeroExit { .. } | Self::OomKilled { .. } | Self::Said { .. } => true,
-            Self::ImageNotFound(_) | Self::NoSpace { .. } | Self::CouldNotStart(_) | Self::Policy(_) | Self::Cancelled(_) => {
-                false
-            }
+            Self::ImageNotFound(_)
+            | Self::NoSpace { .. }
+            | Self::CouldNotStart(_)
+            | Self::Unsigned(_)
+            | Self::Policy(_)
+            | Self::Cancelled(_) => false,
         }
     }
 
@@ -112,6 +118,7 @@ impl Reason {
             Self::Cancelled(text) => format!("Cancelled: {text}"),
             Self::CouldNotStart(text) => format!("CouldNotStart: {text}"),
             Self::NetLost(text) => format!("NetLost: {text}"),
+            Self::Unsigned(text) => format!("Unsigned: {text}"),
             Self::Policy(text) => format!("Policy: {text}"),
             Self::Said { reason, message, exit_code } => {
                 let message = if message.is_empty() { "the action gives no message" } else { message };
@@ -143,6 +150,7 @@ impl From<&PullError> for Reason {
             PullError::DigestMismatch { .. } => Self::DigestMismatch(text),
             PullError::Request(request) if request.is_not_found() => Self::ImageNotFound(text),
             PullError::NoPlatform { .. } => Self::ImageNotFound(text),
+            PullError::Unsigned { .. } => Self::Unsigned(text),
             PullError::Request(request) if request.is_network_lost() => Self::NetLost(text),
             PullError::Store(store) if store.is_full() => Self::no_space(text, NoSpace { needed: 1, free: 0 }),
             _ => Self::ImagePull(text),

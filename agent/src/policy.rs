@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::action::Action;
 use crate::bundle::{Wishes, shows_of_the_machine};
 use crate::image::reference::{Reference, Version};
+use crate::image::signature::{BadKey, Keys};
 
 pub const FILE: &str = "/etc/thimble/policy.json";
 
@@ -21,6 +22,8 @@ pub struct Policy {
     require_digest: bool,
     /// Patterns of full names (`docker.io/library/x:tag`) in which `*` stands for anything. Empty: all images.
     images: Vec<String>,
+    /// Public keys of cosign, as PEM or as a path: images have to be signed with one of them. Empty: none is asked for.
+    signed_by: Vec<String>,
 }
 
 /// A machine whose policy cannot be read runs nothing.
@@ -30,6 +33,18 @@ pub enum BadPolicy {
     Read(#[source] io::Error),
     #[error("cannot understand the policy {FILE}")]
     Parse(#[source] serde_json::Error),
+    #[error("cannot read the public key {path} that the policy {FILE} names")]
+    ReadKey {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot use the public key {key} of the policy {FILE}")]
+    Key {
+        key: String,
+        #[source]
+        source: BadKey,
+    },
 }
 
 impl Policy {
@@ -39,6 +54,21 @@ impl Policy {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(BadPolicy::Read(error)),
         }
+    }
+
+    /// The keys that sign the images of this machine.
+    pub fn keys(&self) -> Result<Keys, BadPolicy> {
+        let mut keys = Keys::default();
+        for (number, entry) in self.signed_by.iter().enumerate() {
+            let (key, pem) = if entry.trim_start().starts_with('-') {
+                (format!("number {}", number + 1), entry.clone())
+            } else {
+                let read = std::fs::read_to_string(entry);
+                (entry.clone(), read.map_err(|source| BadPolicy::ReadKey { path: entry.clone(), source })?)
+            };
+            keys.add(&pem).map_err(|source| BadPolicy::Key { key, source })?;
+        }
+        Ok(keys)
     }
 
     /// Why the action may not run here.
@@ -187,6 +217,22 @@ mod tests {
         assert_eq!(Policy::read(&path).unwrap(), Policy::default(), "no file");
         std::fs::write(&path, r#"{"requireSignature":true}"#).unwrap();
         assert!(matches!(Policy::read(&path), Err(BadPolicy::Parse(_))));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_stops_the_agent_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cosign.pub").display().to_string();
+        let policy = |entry: &str| Policy { signed_by: vec![entry.to_owned()], ..Policy::default() };
+        let said = |entry: &str| policy(entry).keys().map(|_| ()).map_err(|bad| crate::report::chain(&bad));
+        assert!(said(&file).unwrap_err().contains("cosign.pub"), "no such file");
+        let point = [&hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap()[..], &[4; 65]].concat();
+        let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, point);
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n");
+        std::fs::write(&file, &pem).unwrap();
+        assert_eq!((said(&file), said(&pem)), (Ok(()), Ok(())));
+        assert!(policy(&pem).keys().is_ok_and(|keys| !keys.is_empty()));
+        assert!(said("-----BEGIN CERTIFICATE-----").unwrap_err().contains("public key number 1"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! One pull, from the reference to the committed image.
 
-use std::collections::HashMap;
+mod signed;
+
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use super::reference::{BadReference, Reference, Version};
 use super::registry::Client;
 use super::request::RequestError;
 use super::retry::{Patience, Retry};
+use super::signature::{Keys, Unsigned};
 use super::space::{self, NoSpace};
 use super::store::{Image, Partial, Store, StoreError};
 
@@ -48,10 +51,25 @@ pub enum PullError {
         #[source]
         source: NoSpace,
     },
+    #[error("image {image} may not run")]
+    Unsigned {
+        image: String,
+        #[source]
+        source: Unsigned,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the unpacking thread ended without a result")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+/// What a reference means on this machine.
+struct Resolved {
+    /// Of the index, where there is one.
+    named: Digest,
+    digest: Digest,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
 }
 
 /// An index may name an index; a circle is impossible, a chain is not.
@@ -63,19 +81,31 @@ pub struct Puller {
     store: Store,
     patience: Patience,
     known: HashMap<String, Digest>,
+    /// Without any, no signature is asked for.
+    keys: Keys,
+    /// Manifests whose signature was found good.
+    signed: HashSet<Digest>,
     free: fn(&Path) -> u64,
 }
 
 impl Puller {
     /// `free` says how much may be written below a folder.
     pub fn new(client: Client, store: Store, patience: Patience, free: fn(&Path) -> u64) -> Self {
-        Self { client, store, patience, known: HashMap::new(), free }
+        let (known, keys, signed) = (HashMap::new(), Keys::default(), HashSet::new());
+        Self { client, store, patience, known, keys, signed, free }
+    }
+
+    /// Takes only images that are signed with one of these.
+    pub fn trusting(self, keys: Keys) -> Self {
+        Self { keys, ..self }
     }
 
     pub async fn pull(&mut self, text: &str) -> Result<Image, PullError> {
         let image: Reference = text.parse()?;
         if let Version::Digest(digest) = &image.version
-            && let Some(stored) = self.known.get(text).or(Some(digest)).and_then(|d| self.store.get(d))
+            && let known = self.known.get(text).unwrap_or(digest)
+            && (self.keys.is_empty() || self.signed.contains(known))
+            && let Some(stored) = self.store.get(known)
         {
             return Ok(stored);
         }
@@ -94,8 +124,9 @@ impl Puller {
         Ok(pulled)
     }
 
-    async fn attempt(&self, image: &Reference, patience: &Patience) -> Result<(Digest, Image), PullError> {
-        let (digest, config, layers) = self.resolve(image, patience).await?;
+    async fn attempt(&mut self, image: &Reference, patience: &Patience) -> Result<(Digest, Image), PullError> {
+        let Resolved { named, digest, config, layers } = self.resolve(image, patience).await?;
+        self.demand_signature(image, (&named, &digest), patience).await?;
         let pulled = match self.store.get(&digest) {
             Some(stored) => stored,
             None => self.fetch(image, &digest, &config, &layers).await?,
@@ -116,13 +147,13 @@ impl Puller {
     }
 
     /// The manifest for this machine, through an index if there is one.
-    async fn resolve(&self, image: &Reference, patience: &Patience) -> Result<(Digest, Descriptor, Vec<Descriptor>), PullError> {
+    async fn resolve(&self, image: &Reference, patience: &Patience) -> Result<Resolved, PullError> {
         let pinned = match &image.version {
             Version::Digest(digest) => Some(digest.clone()),
             Version::Tag(_) => None,
         };
         let (mut digest, mut kind) = self.manifest(image, &image.manifest(), pinned, patience).await?;
-        let machine = Machine::this();
+        let (named, machine) = (digest.clone(), Machine::this());
         for _ in 0..INDEX_DEPTH {
             let Kind::Index(entries) = &kind else { break };
             let nothing = || PullError::NoPlatform { image: image.to_string(), architecture: machine.architecture };
@@ -130,7 +161,7 @@ impl Puller {
             (digest, kind) = self.manifest(image, &chosen.to_string(), Some(chosen.clone()), patience).await?;
         }
         match kind {
-            Kind::Image { config, layers } => Ok((digest, config, layers)),
+            Kind::Image { config, layers } => Ok(Resolved { named, digest, config, layers }),
             Kind::Index(_) => {
                 Err(PullError::Document { image: image.to_string(), what: "manifest", source: BadDocument::Neither })
             }

@@ -45,6 +45,12 @@ pub struct Inner {
     pub no_ranges: bool,
 }
 
+impl Inner {
+    pub fn paths(&self) -> impl Iterator<Item = &String> {
+        self.content.keys()
+    }
+}
+
 pub struct Registry {
     pub address: SocketAddr,
     pub inner: Arc<Mutex<Inner>>,
@@ -115,6 +121,17 @@ impl Registry {
         inner.content.insert(format!("/v2/{name}/manifests/{}", digest(&manifest)), (media.clone(), manifest.clone()));
         inner.content.insert(format!("/v2/{name}/manifests/latest"), (media, manifest));
         format!("{}/{name}:latest", self.address)
+    }
+
+    /// Puts a document or blob where the API serves it: `manifests` or `blobs`, then a tag or digest.
+    pub fn put(&self, name: &str, kind: &str, key: &str, media: &str, bytes: &[u8]) {
+        let path = format!("/v2/{name}/{kind}/{key}");
+        self.inner.lock().unwrap().content.insert(path, (media.to_owned(), bytes.to_vec()));
+    }
+
+    /// The digest of what a tag means.
+    pub fn digest_of(&self, name: &str, tag: &str) -> String {
+        digest(&self.inner.lock().unwrap().content[&format!("/v2/{name}/manifests/{tag}")].1)
     }
 
     /// This one has everything that one has, from now on.

@@ -1,0 +1,160 @@
+//! Signatures as `cosign sign --key` makes them: which keys count, and what a signature has to say. Pure.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use serde::Deserialize;
+
+use super::digest::Digest;
+
+/// Public keys, any of which is enough.
+#[derive(Debug, Clone, Default)]
+pub struct Keys(Vec<Vec<u8>>);
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadKey {
+    #[error("no public key in PEM: expected -----BEGIN PUBLIC KEY-----")]
+    Pem,
+    #[error("no ECDSA key on the curve P-256, as `cosign generate-key-pair` makes it")]
+    Kind,
+}
+
+const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
+const END: &str = "-----END PUBLIC KEY-----";
+/// SubjectPublicKeyInfo of a point on P-256, up to the point itself (RFC 5480).
+const SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03,
+    0x01, 0x07, 0x03, 0x42, 0x00,
+];
+const POINT: usize = 65;
+
+impl Keys {
+    pub fn add(&mut self, pem: &str) -> Result<(), BadKey> {
+        let body = pem.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).ok_or(BadKey::Pem)?.0;
+        let body: String = body.split_whitespace().collect();
+        let der = STANDARD.decode(body).map_err(|_| BadKey::Pem)?;
+        let point = der.strip_prefix(&SPKI).filter(|point| point.len() == POINT && point.starts_with(&[4]));
+        self.0.push(point.ok_or(BadKey::Kind)?.to_vec());
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn made(&self, payload: &[u8], signature: &[u8]) -> bool {
+        self.0.iter().any(|key| UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(payload, signature).is_ok())
+    }
+}
+
+/// Why an image does not count as signed; the further a signature came, the later in this list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Unsigned {
+    #[error("it is not signed: its repository has no {0}")]
+    Missing(String),
+    #[error("its signature cannot be understood: {0}")]
+    Broken(&'static str),
+    #[error("it is signed, but with no key that this machine trusts")]
+    OtherKey,
+    #[error("its signature is that of another image, {0}")]
+    OtherImage(String),
+}
+
+/// Where cosign puts the signatures of a manifest.
+pub fn tag(digest: &Digest) -> String {
+    format!("sha256-{}.sig", digest.hex())
+}
+
+/// The manifest at that tag: each layer is a statement, with its signature as an annotation.
+#[derive(Deserialize)]
+pub struct Signatures {
+    #[serde(default)]
+    pub layers: Vec<Statement>,
+}
+
+#[derive(Deserialize)]
+pub struct Statement {
+    pub digest: Digest,
+    #[serde(default)]
+    annotations: Annotations,
+}
+
+#[derive(Default, Deserialize)]
+struct Annotations {
+    #[serde(rename = "dev.cosignproject.cosign/signature")]
+    signature: Option<String>,
+}
+
+/// "Simple signing", as Red Hat described it.
+#[derive(Deserialize)]
+struct Payload {
+    critical: Critical,
+}
+
+#[derive(Deserialize)]
+struct Critical {
+    image: SignedImage,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct SignedImage {
+    #[serde(rename = "docker-manifest-digest")]
+    digest: String,
+}
+
+const KIND: &str = "cosign container image signature";
+
+pub fn parse(manifest: &[u8]) -> Result<Signatures, Unsigned> {
+    serde_json::from_slice(manifest).map_err(|_| Unsigned::Broken("its manifest is not JSON of the expected form"))
+}
+
+impl Statement {
+    /// Whether this payload says, signed with one of the keys, that the digest is meant. Nothing of it is read before
+    /// its signature is known to be good.
+    pub fn check(&self, payload: &[u8], digest: &Digest, keys: &Keys) -> Result<(), Unsigned> {
+        let signature = self.annotations.signature.as_deref().ok_or(Unsigned::Broken("it has no signature annotation"))?;
+        let signature = STANDARD.decode(signature.trim()).map_err(|_| Unsigned::Broken("it is not base64"))?;
+        if Digest::of(payload) != self.digest {
+            return Err(Unsigned::Broken("what is signed is not what its digest says"));
+        }
+        if !keys.made(payload, &signature) {
+            return Err(Unsigned::OtherKey);
+        }
+        let payload: Payload =
+            serde_json::from_slice(payload).map_err(|_| Unsigned::Broken("what is signed is not JSON of the expected form"))?;
+        if payload.critical.kind != KIND {
+            return Err(Unsigned::Broken("what is signed is not about a container image"));
+        }
+        if payload.critical.image.digest == digest.to_string() {
+            return Ok(());
+        }
+        let printable: String = payload.critical.image.digest.chars().filter(char::is_ascii_graphic).take(80).collect();
+        Err(Unsigned::OtherImage(printable))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_cosign_and_no_others() {
+        // `openssl ecparam -name prime256v1 -genkey | openssl ec -pubout`, the same on secp384r1 and with RSA.
+        let pem = |body: &str| format!("# a comment\n{BEGIN}\n{body}\n{END}\n");
+        let point = [&SPKI[..], &[4; 65]].concat();
+        let other_curve = [&[0x30, 0x76][..], &SPKI[2..], &[4; 96]].concat();
+        for (case, text, want) in [
+            ("a key", pem(&STANDARD.encode(&point)), Ok(())),
+            ("lines that a Windows machine ended", pem(&STANDARD.encode(&point)).replace('\n', "\r\n"), Ok(())),
+            ("a compressed point", pem(&STANDARD.encode([&SPKI[..], &[2; 33]].concat())), Err(BadKey::Kind)),
+            ("another curve", pem(&STANDARD.encode(other_curve)), Err(BadKey::Kind)),
+            ("no base64", pem("?"), Err(BadKey::Pem)),
+            ("the private key", "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n".into(), Err(BadKey::Pem)),
+            ("nothing", String::new(), Err(BadKey::Pem)),
+        ] {
+            assert_eq!(Keys::default().add(&text), want, "{case}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Images that have to be signed, from a registry, signed as cosign does it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+
+use super::pull::tests::{CONFIG, plenty, puller};
+use super::signature::Keys;
+use crate::fake_registry::{Registry, TAR, digest, tar};
+use crate::outcome::Reason;
+
+struct Signer(EcdsaKeyPair);
+
+impl Signer {
+    fn new() -> Self {
+        let random = SystemRandom::new();
+        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
+        Self(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.as_ref(), &random).unwrap())
+    }
+
+    fn keys(&self) -> Keys {
+        let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();
+        let text = STANDARD.encode([&head, self.0.public_key().as_ref()].concat());
+        let mut keys = Keys::default();
+        keys.add(&format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")).unwrap();
+        keys
+    }
+
+    fn sign(&self, payload: &str) -> String {
+        STANDARD.encode(self.0.sign(&SystemRandom::new(), payload.as_bytes()).unwrap())
+    }
+}
+
+fn payload(of: &str) -> String {
+    format!(
+        r#"{{"critical":{{"identity":{{"docker-reference":"r/tool"}},"image":{{"docker-manifest-digest":"{of}"}},"type":"cosign container image signature"}},"optional":null}}"#
+    )
+}
+
+/// What `cosign sign` pushes: payloads as layers, signatures as annotations.
+fn attach(registry: &Registry, to: &str, statements: &[(&str, &str)]) {
+    let layers: Vec<String> = statements.iter().map(|(payload, signature)| {
+        let blob = digest(payload.as_bytes());
+        registry.put("tool", "blobs", &blob, "application/octet-stream", payload.as_bytes());
+        format!(
+            r#"{{"mediaType":"application/vnd.dev.cosign.simplesigning.v1+json","size":{},"digest":"{blob}","annotations":{{"dev.cosignproject.cosign/signature":"{signature}"}}}}"#,
+            payload.len()
+        )
+    }).collect();
+    let config = digest(b"{}");
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"{config}"}},"layers":[{}]}}"#,
+        layers.join(",")
+    );
+    put_manifest(registry, to, manifest.as_bytes());
+}
+
+fn put_manifest(registry: &Registry, to: &str, manifest: &[u8]) {
+    let tag = format!("{}.sig", to.replace(':', "-"));
+    registry.put("tool", "manifests", &tag, "application/vnd.oci.image.manifest.v1+json", manifest);
+}
+
+#[tokio::test]
+async fn only_an_image_that_a_trusted_key_signed_is_pulled() {
+    type Case = (&'static str, fn(&Registry, &str, &Signer, &Signer), Result<(), &'static str>);
+    let cases: [Case; 12] = [
+        ("a signature", |r, d, us, _| attach(r, d, &[(&payload(d), &us.sign(&payload(d)))]), Ok(())),
+        (
+            "ours among others",
+            |r, d, us, them| {
+                let one = payload(d);
+                attach(r, d, &[(&one, &them.sign(&one)), ("{}", "?"), (&one, &us.sign(&one))]);
+            },
+            Ok(()),
+        ),
+        ("no signature", |_, _, _, _| {}, Err("it is not signed: its repository has no sha256-")),
+        ("a manifest without any", |r, d, _, _| attach(r, d, &[]), Err("it is not signed")),
+        ("another key", |r, d, _, them| attach(r, d, &[(&payload(d), &them.sign(&payload(d)))]), Err("with no key that this")),
+        (
+            "a signature of something else under this payload",
+            |r, d, us, _| attach(r, d, &[(&payload(d), &us.sign("x"))]),
+            Err("with no key that this"),
+        ),
+        (
+            "our signature of another image",
+            |r, d, us, _| {
+                let other = payload(&digest(b"another"));
+                attach(r, d, &[(&other, &us.sign(&other))]);
+            },
+            Err("that of another image, sha256:"),
+        ),
+        ("no base64", |r, d, _, _| attach(r, d, &[(&payload(d), "%%%")]), Err("it is not base64")),
+        ("no JSON, well signed", |r, d, us, _| attach(r, d, &[("{", &us.sign("{"))]), Err("not JSON of the expected form")),
+        (
+            "another kind of statement, well signed",
+            |r, d, us, _| {
+                let other = payload(d).replace("container image signature", "something");
+                attach(r, d, &[(&other, &us.sign(&other))]);
+            },
+            Err("not about a container image"),
+        ),
+        ("a manifest that is none", |r, d, _, _| put_manifest(r, d, b"<html>"), Err("its manifest is not JSON")),
+        (
+            "a payload that was exchanged",
+            |r, d, us, _| {
+                attach(r, d, &[(&payload(d), &us.sign(&payload(d)))]);
+                r.put("tool", "blobs", &digest(payload(d).as_bytes()), "x", b"{}");
+            },
+            Err("not what its digest says"),
+        ),
+    ];
+    for (case, prepare, want) in cases {
+        let (registry, root, us, them) = (Registry::start().await, tempfile::tempdir().unwrap(), Signer::new(), Signer::new());
+        let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+        prepare(&registry, &registry.digest_of("tool", "latest"), &us, &them);
+        let pulled = puller(root.path(), &[], plenty).trusting(us.keys()).pull(&image).await;
+        match want {
+            Ok(()) => assert!(pulled.unwrap().rootfs.join("a").exists(), "{case}"),
+            Err(words) => {
+                let text = Reason::from(&pulled.unwrap_err()).text();
+                assert!(text.starts_with("Unsigned: ") && text.contains(words) && text.contains("; try: "), "{case}: {text}");
+                assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "{case}: nothing was unpacked");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_variant_that_runs_may_be_what_is_signed_and_later_pulls_ask_no_more() {
+    let (registry, root, us) = (Registry::start().await, tempfile::tempdir().unwrap(), Signer::new());
+    let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+    let variant = {
+        let inner = registry.inner.lock().unwrap();
+        let is_variant = |path: &&String| path.starts_with("/v2/tool/manifests/sha256:") && !path.ends_with("latest");
+        let keys: Vec<String> = inner.paths().filter(is_variant).cloned().collect();
+        drop(inner);
+        let index = registry.digest_of("tool", "latest");
+        keys.iter().map(|path| path.rsplit('/').next().unwrap().to_owned()).find(|d| *d != index).unwrap()
+    };
+    attach(&registry, &variant, &[(&payload(&variant), &us.sign(&payload(&variant)))]);
+    let mut puller = puller(root.path(), &[], plenty).trusting(us.keys());
+    puller.pull(&image).await.unwrap();
+    let asked = registry.requests(".sig");
+    puller.pull(&image).await.unwrap();
+    assert_eq!(registry.requests(".sig"), asked);
+}
+
+#[tokio::test]
+async fn an_unpacked_image_is_no_proof_and_a_registry_that_is_away_no_verdict() {
+    let (registry, root, us) = (Registry::start().await, tempfile::tempdir().unwrap(), Signer::new());
+    let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+    puller(root.path(), &[], plenty).pull(&image).await.unwrap();
+    let pinned = image.replace(":latest", &format!("@{}", registry.digest_of("tool", "latest")));
+    for name in [&image, &pinned] {
+        let refused = puller(root.path(), &[], plenty).trusting(us.keys()).pull(name).await.unwrap_err();
+        assert!(Reason::from(&refused).text().starts_with("Unsigned: "), "{name}: {refused}");
+    }
+    registry.trouble(".sig", &[crate::fake_registry::Trouble::Status(500); 9]);
+    attach(&registry, &registry.digest_of("tool", "latest"), &[]);
+    let failed = puller(root.path(), &[], plenty).trusting(us.keys()).pull(&image).await.unwrap_err();
+    assert!(Reason::from(&failed).text().starts_with("ImagePull: "), "{failed}");
+}
