@@ -32,7 +32,7 @@ impl Network {
                 }
                 continue; // the kernel reports the change, and we look again
             }
-            let had_carrier = before.iter().any(|old| old.index == link.index && old.carrier);
+            let had_carrier = before.iter().any(|old| old.index == link.index && old.carrier && old.ups == link.ups);
             if link.carrier && !had_carrier {
                 self.carrier_came(&link, now);
             }

@@ -21,6 +21,8 @@ pub struct Link {
     pub mac: HwAddr,
     pub up: bool,
     pub carrier: bool,
+    /// How often the carrier has come: a cable may be out and in again between two looks.
+    pub ups: u32,
     driver: Option<String>,
     /// The index of the link below a VLAN. sysfs' `iflink` does not tell: for some kinds it counts elsewhere.
     pub parent: Option<u32>,
@@ -47,6 +49,7 @@ impl Link {
             mac: attribute("address")?.parse().ok()?,
             up: flags? & 1 != 0,
             carrier: attribute("carrier").is_some_and(|text| text == "1"), // unreadable while the link is down
+            ups: attribute("carrier_up_count").and_then(|text| text.parse().ok()).unwrap_or_default(),
             driver: driver.and_then(|path| Some(path.file_name()?.to_str()?.to_owned())),
             parent: None,
         })
@@ -128,7 +131,16 @@ mod tests {
     const MAC: HwAddr = HwAddr([2, 0, 0, 0, 0, 1]);
 
     fn link(name: &str, carrier: bool, driver: Option<&str>) -> Link {
-        Link { name: name.to_owned(), index: 2, mac: MAC, up: true, carrier, driver: driver.map(str::to_owned), parent: None }
+        Link {
+            name: name.to_owned(),
+            index: 2,
+            mac: MAC,
+            up: true,
+            carrier,
+            ups: 0,
+            driver: driver.map(str::to_owned),
+            parent: None,
+        }
     }
 
     fn add(sysfs: &Path, name: &str, attributes: &[(&str, &str)]) {
