@@ -9,6 +9,7 @@ mod autoconf;
 mod bond;
 mod bring_up;
 mod choice;
+mod conflict;
 mod dhcp;
 mod dhcpv6;
 mod dhcpv6_client;
@@ -41,6 +42,7 @@ use crate::StepError;
 use apply::AddressFailed;
 use bond::Bonding;
 use choice::Reach;
+use conflict::Watch;
 use dhcp::Action;
 use lease::Lease;
 use link::Link;
@@ -199,8 +201,15 @@ impl Network {
 
     /// Lets one client see its packets and the time, and does what it says.
     fn serve(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
-        let Some((socket, client)) = self.ports.get_mut(&index).and_then(|port| port.dhcp.as_mut()) else { return Ok(()) };
+        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
+        let Some((socket, client)) = &mut port.dhcp else { return Ok(()) };
         let mut actions = Vec::new();
+        if let Some(owner) = port.watch.as_mut().and_then(|watch| watch.turn(now)) {
+            log::warn!("{}: {owner} has the address that DHCP gave us: declined; is a static address in its range?", port.link);
+            actions.extend(client.taken(now));
+            port.watch = None;
+        }
+        port.watch = port.watch.take().filter(|watch| !watch.is_over(now));
         while let Some(packet) = socket::receive(socket) {
             actions.extend(client.receive(&packet, now));
         }
@@ -211,6 +220,7 @@ impl Network {
     fn act(&mut self, index: u32, action: Action, now: Instant) -> Result<(), AddressFailed> {
         match action {
             Action::Send { packet, to } => self.send(index, &packet, to),
+            Action::Probe(address) => self.watch(index, address, now),
             Action::Configure(lease) => self.configure(index, lease, now)?,
             Action::Withdraw(lease) => {
                 if self.bound == Some(index) {
@@ -222,6 +232,17 @@ impl Network {
             }
         }
         Ok(())
+    }
+
+    fn watch(&mut self, index: u32, address: std::net::Ipv4Addr, now: Instant) {
+        let Some(port) = self.ports.get_mut(&index) else { return };
+        match Watch::start(&port.link, address, now) {
+            Ok(watch) => port.watch = Some(watch),
+            Err(error) => {
+                let line = format!("cannot ask on {} whether somebody has {address}: {error}", port.link);
+                self.tell_once(line);
+            }
+        }
     }
 
     /// Takes what routers have given the link, where no DHCPv4 answer is wanted or has come.

@@ -82,3 +82,23 @@ pub fn join_ethernet_group(socket: BorrowedFd<'_>, index: u32, group: [u8; 6]) -
     let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const request).cast(), length) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Sends one packet of protocol `kind` to an Ethernet address, through a packet socket without headers.
+pub fn send_on_link(socket: BorrowedFd<'_>, index: u32, kind: u16, to: [u8; 6], packet: &[u8]) -> io::Result<()> {
+    let mut address = [0; 8];
+    address.iter_mut().zip(to).for_each(|(place, byte)| *place = byte);
+    let target = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: kind.to_be(),
+        sll_ifindex: i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: address,
+    };
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: both pointers are to values that live through the call, with their own lengths.
+    let sent =
+        unsafe { libc::sendto(socket.as_raw_fd(), packet.as_ptr().cast(), packet.len(), 0, (&raw const target).cast(), length) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

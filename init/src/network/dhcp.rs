@@ -29,6 +29,8 @@ const LONGEST_WAIT: u32 = 16;
 const REQUESTS: u32 = 4;
 /// A server that refuses is not asked again at once.
 const AFTER_NAK: Duration = Duration::from_secs(2);
+/// RFC 2131, 3.1.5.
+const AFTER_DECLINE: Duration = Duration::from_secs(10);
 /// RFC 2131, 4.4.5: not more often than this while renewing.
 const RENEW_PAUSE: Duration = Duration::from_secs(60);
 
@@ -70,6 +72,8 @@ pub enum Action {
         packet: Box<Packet>,
         to: Ipv4Addr,
     },
+    /// Ask whether somebody has this address already, and say so with [`Client::taken`].
+    Probe(Ipv4Addr),
     Configure(Lease),
     /// The address is no longer ours.
     Withdraw(Lease),
@@ -168,7 +172,24 @@ impl Client {
     fn accept(&mut self, address: Ipv4Addr, server: Ipv4Addr, now: Instant) -> Vec<Action> {
         self.offers.forget();
         (self.phase, self.sent) = (Phase::Requesting { address, server }, 0);
-        vec![self.ask(now)]
+        vec![Action::Probe(address), self.ask(now)]
+    }
+
+    /// Somebody else has the address: the server learns of it, and gets time to find another one (RFC 2131, 3.1.5).
+    pub fn taken(&mut self, now: Instant) -> Vec<Action> {
+        let (address, server, lease) = match &self.phase {
+            Phase::Requesting { address, server } => (*address, *server, None),
+            Phase::Bound(granted) => match granted.lease.server {
+                Some(server) => (granted.address, server, Some(granted.lease.clone())),
+                None => return Vec::new(),
+            },
+            Phase::Selecting | Phase::Renewing(_) => return Vec::new(),
+        };
+        let mut packet = self.packet(MessageType::Decline, now);
+        packet.options.set_ip(code::REQUESTED_IP, address).set_ip(code::SERVER_ID, server);
+        self.select(now + AFTER_DECLINE);
+        let decline = Action::Send { packet: Box::new(packet), to: Ipv4Addr::BROADCAST };
+        lease.map(Action::Withdraw).into_iter().chain([decline]).collect()
     }
 
     fn bind(&mut self, ack: &Packet, now: Instant) -> Vec<Action> {

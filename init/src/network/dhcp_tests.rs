@@ -14,7 +14,8 @@ fn secs(seconds: u64) -> Duration {
 }
 
 /// The only packet among the actions, and where it goes.
-fn sent(actions: Vec<Action>) -> (Packet, Ipv4Addr) {
+fn sent(mut actions: Vec<Action>) -> (Packet, Ipv4Addr) {
+    actions.retain(|action| !matches!(action, Action::Probe(_)));
     match <[Action; 1]>::try_from(actions) {
         Ok([Action::Send { packet, to }]) => (*packet, to),
         other => panic!("expected one packet, got {other:?}"),
@@ -46,6 +47,26 @@ fn bound(now: Instant) -> Client {
     let actions = client.receive(&answer(&request, MessageType::Ack, SERVER), now);
     assert!(matches!(&actions[..], [Action::Configure(lease)] if lease.address == LEASED));
     client
+}
+
+#[test]
+fn an_address_that_somebody_has_is_declined_and_not_asked_for_at_once() {
+    let now = Instant::now();
+    let (mut requesting, request) = requesting(now);
+    let (decline, to) = sent(requesting.taken(now));
+    assert_eq!(
+        (decline.message_type(), decline.requested_ip(), to),
+        (Some(MessageType::Decline), Some(ADDRESS), Ipv4Addr::BROADCAST)
+    );
+    assert_eq!(decline.server_id(), Some(SERVER));
+    assert!(requesting.receive(&answer(&request, MessageType::Ack, SERVER), now).is_empty(), "too late");
+    assert!(requesting.tick(now + secs(9)).is_empty());
+    assert_eq!(sent(requesting.tick(now + secs(10))).0.message_type(), Some(MessageType::Discover));
+
+    let mut bound = bound(now);
+    let actions = bound.taken(now);
+    assert!(matches!(&actions[..], [Action::Withdraw(lease), Action::Send { .. }] if lease.address == LEASED));
+    assert!(bound.taken(now).is_empty());
 }
 
 #[test]

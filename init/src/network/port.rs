@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::choice::{Candidate, Rank, Reach};
+use super::conflict::Watch;
 use super::dhcp::Client;
 use super::lease::Lease;
 use super::link::Link;
@@ -21,6 +22,7 @@ pub struct Port {
     pub rank: Rank,
     pub dhcp: Option<(UdpSocket, Client)>,
     pub six: Option<Six>,
+    pub watch: Option<Watch>,
     pub lease: Option<Lease>,
     reach: Reach,
     probe: Option<Probe>,
@@ -29,7 +31,7 @@ pub struct Port {
 
 impl Port {
     pub fn new(link: Link, rank: Rank, dhcp: Option<(UdpSocket, Client)>) -> Self {
-        Self { link, rank, dhcp, six: None, lease: None, reach: Reach::NoAddress, probe: None, next_probe: None }
+        Self { link, rank, dhcp, six: None, watch: None, lease: None, reach: Reach::NoAddress, probe: None, next_probe: None }
     }
 
     pub fn with_six(self, six: Option<Six>) -> Self {
@@ -93,13 +95,14 @@ impl Port {
     pub fn due(&self) -> Option<Instant> {
         let dhcp = self.dhcp.as_ref().and_then(|(_, client)| client.due());
         let probe = self.probe.as_ref().map_or(self.next_probe, |probe| Some(probe.until));
-        dhcp.into_iter().chain(probe).chain(self.six.as_ref().and_then(Six::due)).min()
+        dhcp.into_iter().chain(probe).chain(self.six.as_ref().and_then(Six::due)).chain(self.watch.as_ref().map(Watch::due)).min()
     }
 
     /// What to wait on: what can be read, and what can be written when it is decided.
     pub fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let dhcp = self.dhcp.as_ref().map(|(socket, _)| socket.as_fd());
-        dhcp.into_iter().chain(self.six.iter().flat_map(Six::readable))
+        let watch = self.watch.as_ref().map(AsFd::as_fd);
+        dhcp.into_iter().chain(watch).chain(self.six.iter().flat_map(Six::readable))
     }
 
     pub fn writable(&self) -> Option<BorrowedFd<'_>> {

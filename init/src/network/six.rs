@@ -74,6 +74,10 @@ impl Six {
         if self.heard.is_some() || self.solicited >= SOLICITATIONS || now < self.next_solicitation {
             return;
         }
+        if !has_address(link) {
+            self.next_solicitation = now + TRY_AGAIN; // routers do not always answer to nobody
+            return;
+        }
         let to = SockaddrIn6::from(SocketAddrV6::new(ALL_ROUTERS, 0, 0, link.index));
         match sendto(self.routers.as_raw_fd(), &SOLICITATION, &to, MsgFlags::empty()) {
             Ok(_) => (self.solicited, self.next_solicitation) = (self.solicited + 1, now + BETWEEN_SOLICITATIONS),

@@ -31,6 +31,7 @@ const PLAIN: &[Scenario] = &[
     ("an IPv6 router names the name server", ipv6_names),
     ("DHCPv6 adds names to an address of the kernel's", dhcpv6_stateless),
     ("DHCPv6 assigns the address", dhcpv6_stateful),
+    ("an address that somebody has is declined", taken_address),
     ("renewal keeps address and routes", renewal),
     ("the switch says its name by LLDP", neighbour),
 ];
@@ -205,7 +206,17 @@ fn dhcpv6_stateful() {
     client.is_ready_as("na");
     client.file_has("/etc/resolv.conf", "nameserver fd00::1");
     peer.says("DHCPREPLY(na) fd00::50");
-    assert!(client.seconds() < 5.0, "a link's own address, an answer and the assigned one: {} s", client.seconds());
+    assert!(client.seconds() < 8.0, "a link's own address, an answer and the assigned one: {} s", client.seconds());
+}
+
+fn taken_address() {
+    let [right, _squatter] = Peer::segment("na", [("right", "10.0.0.1/24"), ("squatter", "10.0.0.50/24")]);
+    right.dhcp("--dhcp-range=10.0.0.50,10.0.0.51 --dhcp-option=3,10.0.0.1 --dhcp-sequential-ip");
+    let mut client = Client::start(TCP_DNS);
+    client.says("has the address that DHCP gave us");
+    right.says("DHCPDECLINE(right) 10.0.0.50");
+    client.says("network na 10.0.0.51/24 gateway 10.0.0.1");
+    assert!(!client.addresses("na").contains("10.0.0.50"));
 }
 
 fn renewal() {
