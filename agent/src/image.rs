@@ -2,6 +2,7 @@
 
 mod auth;
 pub mod digest;
+pub mod embedded;
 mod fetch;
 mod layer;
 pub mod manifest;
@@ -21,6 +22,8 @@ pub use pull::{PullError, Puller};
 pub use registries::Host;
 pub use registry::Client;
 
+#[cfg(test)]
+mod embedded_tests;
 #[cfg(test)]
 mod faults_tests;
 #[cfg(test)]

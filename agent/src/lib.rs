@@ -52,7 +52,7 @@ use anyhow::Context;
 use tokio::signal::unix::SignalKind;
 
 use execute::{Folders, Runner};
-use image::{Client, Puller, retry::Patience, store::Store};
+use image::{Client, Puller, embedded::Embedded, retry::Patience, store::Store};
 use journal::Journal;
 use role::Role;
 use runtime::Runtime;
@@ -144,7 +144,13 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
     leftovers::remove(&folders.containers());
     let store = Store::open(&folders.images())?;
     let client = Client::new(settings, image::pace::Limits::default()).context("cannot set up the registry client")?;
-    let puller = Puller::new(client, store, Patience::default(), image::space::free).trusting(policy.keys()?);
+    let embedded = Embedded {
+        when: settings.embedded,
+        folder: settings.images.clone(),
+        disk: image::embedded::DISK.into(),
+        mount_point: settings.state.join("embedded"),
+    };
+    let puller = Puller::new(client, store, Patience::default(), image::space::free).trusting(policy.keys()?).with(embedded);
     let (connection, journal) = endpoints(settings, script)?;
     let worker = Worker {
         agent: settings.id.clone(),

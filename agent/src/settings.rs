@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::image::embedded::{FOLDER, When};
 use crate::image::proxy::Proxies;
 pub use choice::{RuntimeChoice, Source};
 use names::{ALIASES, SETTINGS, Setting, WITHOUT_EFFECT};
@@ -42,6 +43,9 @@ pub struct Settings {
     /// `REGISTRY=URL[,URL]`, each.
     pub mirrors: Vec<String>,
     pub proxies: Proxies,
+    /// A layout of images that came with the machine.
+    pub images: PathBuf,
+    pub embedded: When,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +140,8 @@ impl Settings {
                 LogTarget::Stderr
             }
         };
+        let embedded = choice::embedded(raw("embedded").as_deref());
+        let embedded = embedded.map_err(|mistake| wrong.push(mistake)).unwrap_or_default();
         let backoff_max = duration(raw("backoff-max-interval"), &mut wrong);
         let syslog_port = port("SYSLOG_PORT", raw("syslog-port"), SYSLOG_PORT, &mut wrong);
         if !wrong.is_empty() {
@@ -165,6 +171,8 @@ impl Settings {
                 .map(PathBuf::from)
                 .or_else(|| Some(REGISTRIES.into()).filter(|p: &PathBuf| p.exists())),
             mirrors: raw("mirrors").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
+            images: PathBuf::from(raw("images").unwrap_or_else(|| FOLDER.to_owned())),
+            embedded,
             proxies: Proxies { http: raw("http-proxy"), https: raw("https-proxy"), exceptions: raw("no-proxy") },
         })
     }

@@ -280,3 +280,17 @@ async fn a_server_that_cannot_cancel_is_not_asked() {
     let script = lab.server.shared.script.lock().unwrap();
     assert_eq!((script.watches, script.reports.len()), (0, 2), "its own two reports and nothing else");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_of_an_embedded_image_runs_without_any_registry() {
+    let lab = Lab::new().await;
+    let images = tempfile::tempdir().unwrap();
+    let busybox = lab::busybox_layer(&std::fs::read("/bin/busybox").unwrap());
+    let name = "127.0.0.1:1/actions/busybox:v1";
+    registry::embed(images.path(), name, &[(registry::GZIP, busybox)], r#"{"config":{"Env":["FROM=ramdisk"]}}"#);
+    let _agent = lab.agent_with(&[("THIMBLE_IMAGES", images.path().to_str().unwrap())]);
+    let report = lab.run(sh(name, "embedded", "echo from $FROM")).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+    assert!(lab.text().contains("A| from ramdisk"), "{}", lab.text());
+    assert_eq!(lab.registry.requests("/"), 0);
+}

@@ -21,6 +21,7 @@ pub fn agent_env(arguments: &Arguments, mac: Option<HwAddr>) -> Vec<(&'static st
         ("REGISTRY_PASSWORD", arguments.registry_password.as_ref().map(|secret| secret.expose().to_owned())),
         ("INSECURE_REGISTRIES", registries),
         ("THIMBLE_MIRRORS", mirrors),
+        ("THIMBLE_EMBEDDED", arguments.embedded.map(|when| when.to_string())),
         ("SYSLOG_HOST", arguments.syslog_host.clone()),
         ("SYSLOG_PORT", arguments.syslog_port.map(|port| port.to_string())),
         ("HTTP_PROXY", arguments.http_proxy.as_ref().map(|proxy| proxy.expose().to_owned())),
@@ -50,7 +51,7 @@ mod tests {
     #[test]
     fn kernel_arguments_arrive_under_tinkerbells_names() {
         let env = env(
-            "worker_id=w1 grpc_authority=10.0.0.1:42113 tinkerbell_tls=0 insecure_registries=a:5000,b thimble.mirror=docker.io=http://m registry_password=p HTTP_PROXY=http://x",
+            "worker_id=w1 grpc_authority=10.0.0.1:42113 tinkerbell_tls=0 insecure_registries=a:5000,b thimble.mirror=docker.io=http://m thimble.embedded=fallback registry_password=p HTTP_PROXY=http://x",
             None,
         );
         for expected in [
@@ -59,6 +60,7 @@ mod tests {
             "TINKERBELL_TLS=false",
             "INSECURE_REGISTRIES=a:5000,b",
             "THIMBLE_MIRRORS=docker.io=http://m",
+            "THIMBLE_EMBEDDED=fallback",
             "REGISTRY_PASSWORD=p",
             "HTTP_PROXY=http://x",
             "THIMBLE_LOG=kmsg",

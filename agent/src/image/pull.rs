@@ -1,22 +1,26 @@
 //! One pull, from the reference to the committed image.
 
+mod documents;
 mod signed;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::digest::Digest;
+use super::embedded::{Embedded, Layout, When};
 use super::fetch::{self, Chunks};
 use super::layer::{self, LayerError};
-use super::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Machine};
+use super::manifest::{BadDocument, Descriptor};
 use super::reference::{BadReference, Reference, Version};
 use super::registry::Client;
 use super::request::RequestError;
-use super::retry::{Patience, Retry};
+use super::retry::Patience;
 use super::signature::{Keys, Unsigned};
 use super::space::{self, NoSpace};
 use super::store::{Image, Partial, Store, StoreError};
@@ -63,6 +67,12 @@ pub enum PullError {
     Thread(#[from] tokio::task::JoinError),
 }
 
+/// Where an image comes from.
+enum Origin {
+    Registry(Patience),
+    Layout(Arc<Layout>),
+}
+
 /// What a reference means on this machine.
 struct Resolved {
     /// Of the index, where there is one.
@@ -72,19 +82,17 @@ struct Resolved {
     layers: Vec<Descriptor>,
 }
 
-/// An index may name an index; a circle is impossible, a chain is not.
-const INDEX_DEPTH: usize = 3;
-
 /// Pulls images one at a time and remembers which manifest each reference last meant.
 pub struct Puller {
     client: Client,
     store: Store,
-    patience: Patience,
+    pub(super) patience: Patience,
     known: HashMap<String, Digest>,
     /// Without any, no signature is asked for.
     keys: Keys,
     /// Manifests whose signature was found good.
     signed: HashSet<Digest>,
+    embedded: Embedded,
     free: fn(&Path) -> u64,
 }
 
@@ -92,7 +100,12 @@ impl Puller {
     /// `free` says how much may be written below a folder.
     pub fn new(client: Client, store: Store, patience: Patience, free: fn(&Path) -> u64) -> Self {
         let (known, keys, signed) = (HashMap::new(), Keys::default(), HashSet::new());
-        Self { client, store, patience, known, keys, signed, free }
+        Self { client, store, patience, known, keys, signed, embedded: Embedded::nowhere(), free }
+    }
+
+    /// Knows images that came with the machine.
+    pub fn with(self, embedded: Embedded) -> Self {
+        Self { embedded, ..self }
     }
 
     /// Takes only images that are signed with one of these.
@@ -109,27 +122,63 @@ impl Puller {
         {
             return Ok(stored);
         }
-        // A copy at hand is reason enough not to wait for a registry that is away.
-        let absence = if self.known.contains_key(text) { Duration::ZERO } else { self.patience.absence };
-        let patience = Patience { absence, ..self.patience.clone() };
-        let (digest, pulled) = match self.attempt(&image, &patience).await {
-            Err(error @ PullError::DigestMismatch { .. }) if self.client.distrust_mirrors(&image) => {
-                log::warn!("{}; asking {} itself", crate::report::chain(&error), image.registry);
-                self.attempt(&image, &patience).await
+        let embedded = self.find_embedded(&image).await;
+        if let Some(layout) = embedded.as_ref().filter(|_| self.embedded.when == When::First) {
+            match self.take_from_layout(&image, text, layout).await {
+                Err(error) if !matches!(error, PullError::NoSpace { .. }) => {
+                    log::warn!("{}; asking registry {}", crate::report::chain(&error), image.registry);
+                }
+                pulled => return pulled,
             }
-            Err(error) => return self.fall_back(text, error),
-            pulled => pulled,
-        }?;
+        }
+        let error = match self.take_from_registry(&image, text, embedded.is_some()).await {
+            Err(error @ PullError::Request(_)) => error,
+            pulled => return pulled,
+        };
+        // A disk may have come meanwhile; one that was tried before has nothing new to say.
+        let again = self.embedded.when == When::Fallback || embedded.is_none();
+        match if again { self.find_embedded(&image).await } else { None } {
+            Some(layout) => {
+                log::warn!("{}: going on with the machine's own copy {}", crate::report::chain(&error), layout.name());
+                self.take_from_layout(&image, text, &layout).await
+            }
+            None => self.fall_back(text, error),
+        }
+    }
+
+    async fn find_embedded(&self, image: &Reference) -> Option<Arc<Layout>> {
+        let (embedded, image) = (self.embedded.clone(), image.clone());
+        tokio::task::spawn_blocking(move || embedded.find(&image)).await.ok().flatten().map(Arc::new)
+    }
+
+    async fn take_from_layout(&mut self, image: &Reference, text: &str, layout: &Arc<Layout>) -> Result<Image, PullError> {
+        let (digest, pulled) = self.attempt(image, &Origin::Layout(Arc::clone(layout))).await?;
+        log::info!("image {image} came with the machine {}", layout.name());
         self.known.insert(text.to_owned(), digest);
         Ok(pulled)
     }
 
-    async fn attempt(&mut self, image: &Reference, patience: &Patience) -> Result<(Digest, Image), PullError> {
-        let Resolved { named, digest, config, layers } = self.resolve(image, patience).await?;
-        self.demand_signature(image, (&named, &digest), patience).await?;
+    async fn take_from_registry(&mut self, image: &Reference, text: &str, copy: bool) -> Result<Image, PullError> {
+        // A copy at hand is reason enough not to wait for a registry that is away.
+        let absence = if copy || self.known.contains_key(text) { Duration::ZERO } else { self.patience.absence };
+        let registry = Origin::Registry(Patience { absence, ..self.patience.clone() });
+        let (digest, pulled) = match self.attempt(image, &registry).await {
+            Err(error @ PullError::DigestMismatch { .. }) if self.client.distrust_mirrors(image) => {
+                log::warn!("{}; asking {} itself", crate::report::chain(&error), image.registry);
+                self.attempt(image, &registry).await?
+            }
+            pulled => pulled?,
+        };
+        self.known.insert(text.to_owned(), digest);
+        Ok(pulled)
+    }
+
+    async fn attempt(&mut self, image: &Reference, from: &Origin) -> Result<(Digest, Image), PullError> {
+        let Resolved { named, digest, config, layers } = self.resolve(image, from).await?;
+        self.demand_signature(image, (&named, &digest), from).await?;
         let pulled = match self.store.get(&digest) {
             Some(stored) => stored,
-            None => self.fetch(image, &digest, &config, &layers).await?,
+            None => self.fetch(image, &digest, &config, &layers, from).await?,
         };
         Ok((digest, pulled))
     }
@@ -146,102 +195,30 @@ impl Puller {
         }
     }
 
-    /// The manifest for this machine, through an index if there is one.
-    async fn resolve(&self, image: &Reference, patience: &Patience) -> Result<Resolved, PullError> {
-        let pinned = match &image.version {
-            Version::Digest(digest) => Some(digest.clone()),
-            Version::Tag(_) => None,
-        };
-        let (mut digest, mut kind) = self.manifest(image, &image.manifest(), pinned, patience).await?;
-        let (named, machine) = (digest.clone(), Machine::this());
-        for _ in 0..INDEX_DEPTH {
-            let Kind::Index(entries) = &kind else { break };
-            let nothing = || PullError::NoPlatform { image: image.to_string(), architecture: machine.architecture };
-            let chosen = manifest::for_machine(entries, &machine).ok_or_else(nothing)?.digest;
-            (digest, kind) = self.manifest(image, &chosen.to_string(), Some(chosen.clone()), patience).await?;
-        }
-        match kind {
-            Kind::Image { config, layers } => Ok(Resolved { named, digest, config, layers }),
-            Kind::Index(_) => {
-                Err(PullError::Document { image: image.to_string(), what: "manifest", source: BadDocument::Neither })
-            }
-        }
-    }
-
-    async fn manifest(
-        &self,
-        image: &Reference,
-        name: &str,
-        expected: Option<Digest>,
-        patience: &Patience,
-    ) -> Result<(Digest, Kind), PullError> {
-        let (bytes, named) = self.document(image, &format!("manifests/{name}"), manifest::ACCEPT, patience).await?;
-        let actual = Digest::of(&bytes);
-        let expected = expected.map(|d| d.to_string()).or(named.filter(|n| n.starts_with("sha256:")));
-        if let Some(expected) = expected.filter(|e| *e != actual.to_string()) {
-            return Err(PullError::DigestMismatch { image: image.to_string(), what: "the manifest", expected, actual });
-        }
-        let wrong = |source| PullError::Document { image: image.to_string(), what: "manifest", source };
-        Ok((actual, manifest::parse(&bytes).map_err(wrong)?))
-    }
-
-    async fn document(
-        &self,
-        image: &Reference,
-        path: &str,
-        accept: &str,
-        patience: &Patience,
-    ) -> Result<(Vec<u8>, Option<String>), RequestError> {
-        let mut retry = Retry::new(patience);
-        loop {
-            let error = match self.client.document(image, path, accept).await {
-                Ok(document) => return Ok(document),
-                Err(error) => error,
-            };
-            let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };
-            log::warn!("{}; again in {} ms", crate::report::chain(&error), pause.as_millis());
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    async fn config(&self, image: &Reference, config: &Descriptor) -> Result<ImageConfig, PullError> {
-        let (bytes, _) = self.document(image, &format!("blobs/{}", config.digest), "*/*", &self.patience).await?;
-        let actual = Digest::of(&bytes);
-        if actual != config.digest {
-            let expected = config.digest.to_string();
-            return Err(PullError::DigestMismatch { image: image.to_string(), what: "the configuration", expected, actual });
-        }
-        let wrong = |source: serde_json::Error| PullError::Document {
-            image: image.to_string(),
-            what: "configuration",
-            source: source.into(),
-        };
-        serde_json::from_slice(&bytes).map_err(wrong)
-    }
-
     async fn fetch(
         &self,
         image: &Reference,
         digest: &Digest,
         config: &Descriptor,
         layers: &[Descriptor],
+        from: &Origin,
     ) -> Result<Image, PullError> {
-        let config = self.config(image, config).await?;
-        self.admit(image, digest, layers).await?;
+        let config = self.config(image, config, from).await?;
+        self.admit(image, digest, layers, from).await?;
         let partial = Arc::new(self.store.begin(digest)?);
         for layer in layers {
-            self.layer(image, layer, &partial).await?;
+            self.layer(image, layer, &partial, from).await?;
         }
         Ok(partial.commit(config)?)
     }
 
     /// Refuses before any layer moves. Images of earlier actions make room first, the longest unused before the others,
     /// and only where that can help.
-    async fn admit(&self, image: &Reference, digest: &Digest, layers: &[Descriptor]) -> Result<(), PullError> {
+    async fn admit(&self, image: &Reference, digest: &Digest, layers: &[Descriptor], from: &Origin) -> Result<(), PullError> {
         let refused = |source| PullError::NoSpace { image: image.to_string(), source };
         let mut others = self.store.others(digest)?;
         loop {
-            let Err(short) = self.fits(image, layers).await else { return Ok(()) };
+            let Err(short) = self.fits(image, layers, from).await else { return Ok(()) };
             let gain = others.iter().map(|other| other.bytes).fold(0, u64::saturating_add);
             if space::at_least(layers) > short.free.saturating_add(gain) {
                 return Err(refused(short));
@@ -252,7 +229,7 @@ impl Puller {
         }
     }
 
-    async fn fits(&self, image: &Reference, layers: &[Descriptor]) -> Result<(), NoSpace> {
+    async fn fits(&self, image: &Reference, layers: &[Descriptor], from: &Origin) -> Result<(), NoSpace> {
         let free = (self.free)(self.store.root());
         let estimated = space::estimate(layers);
         if space::at_least(layers) > free || estimated <= free {
@@ -261,25 +238,41 @@ impl Puller {
         // In between, the exact size decides, where gzip tells it.
         let mut needed = 0u64;
         for layer in layers {
-            let trailer = if space::is_gzip(layer) { self.client.trailer(image, &layer.digest.to_string()).await } else { None };
+            let trailer = match from {
+                _ if !space::is_gzip(layer) => None,
+                Origin::Registry(_) => self.client.trailer(image, &layer.digest.to_string()).await,
+                Origin::Layout(layout) => layout.trailer(&layer.digest),
+            };
             let exact = trailer.and_then(|t| space::plausible(layer.size, t));
             needed = needed.saturating_add(exact.unwrap_or_else(|| space::estimate(std::slice::from_ref(layer))));
         }
         space::admit(needed, free)
     }
 
-    async fn layer(&self, image: &Reference, layer: &Descriptor, partial: &Arc<Partial>) -> Result<(), PullError> {
-        let (sender, receiver) = mpsc::channel(fetch::CHUNKS);
+    async fn layer(&self, image: &Reference, layer: &Descriptor, partial: &Arc<Partial>, from: &Origin) -> Result<(), PullError> {
         // The thread holds the folder, too: a pull that is given up must not remove it below the thread's hands.
         let (descriptor, partial, free) = (layer.clone(), Arc::clone(partial), self.free);
         let store = self.store.root().to_owned();
-        let unpacking = tokio::task::spawn_blocking(move || {
-            layer::apply(Chunks::new(receiver), &descriptor, &partial.rootfs(), &mut move || free(&store))
-        });
-        let fed = fetch::feed(&self.client, &self.patience, image, layer, &sender).await;
-        drop(sender); // the end of the stream, for better or worse
-        let unpacked = unpacking.await?;
-        fed?;
+        let unpack = move |stream: &mut dyn Read| layer::apply(stream, &descriptor, &partial.rootfs(), &mut move || free(&store));
+        let unpacked = match from {
+            Origin::Layout(layout) => {
+                let (layout, digest) = (Arc::clone(layout), layer.digest.clone());
+                tokio::task::spawn_blocking(move || match File::open(layout.blob(&digest)) {
+                    Ok(mut file) => unpack(&mut file),
+                    Err(error) => Err(LayerError::Decode(error)),
+                })
+                .await?
+            }
+            Origin::Registry(_) => {
+                let (sender, receiver) = mpsc::channel(fetch::CHUNKS);
+                let unpacking = tokio::task::spawn_blocking(move || unpack(&mut Chunks::new(receiver)));
+                let fed = fetch::feed(&self.client, &self.patience, image, layer, &sender).await;
+                drop(sender); // the end of the stream, for better or worse
+                let unpacked = unpacking.await?;
+                fed?;
+                unpacked
+            }
+        };
         unpacked.map_err(|source| match source {
             LayerError::Mismatch { actual, .. } => {
                 let expected = layer.digest.to_string();

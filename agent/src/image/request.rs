@@ -41,6 +41,13 @@ pub enum RequestError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("registry {registry} cannot give {what}")]
+    Disk {
+        registry: String,
+        what: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("{}", tried.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; then "))]
     Everywhere { tried: Vec<RequestError> },
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::image::embedded::When;
+
 const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 const CONTAINERD_NAMESPACE: &str = "tinkerbell";
 
@@ -39,5 +41,14 @@ pub fn source(name: Option<&str>, file: Option<String>) -> Result<Source, String
         (Some("grpc"), Some(file)) => Err(format!("-transport grpc and the workflow file {file:?} exclude each other")),
         (Some("file"), None) => Err("-transport file needs -workflow FILE".to_owned()),
         (Some(other), _) => Err(format!("-transport is {other:?}: use grpc or file")),
+    }
+}
+
+pub fn embedded(name: Option<&str>) -> Result<When, String> {
+    match name {
+        None | Some("first") => Ok(When::First),
+        Some("fallback") => Ok(When::Fallback),
+        Some("never") => Ok(When::Never),
+        Some(other) => Err(format!("THIMBLE_EMBEDDED is {other:?}: use first, fallback or never")),
     }
 }

@@ -38,6 +38,8 @@ pub const SETTINGS: &[Setting] = &[
     value("ca-file", &["SSL_CERT_FILE"]),
     value("registries", &["THIMBLE_REGISTRIES"]),
     value("mirrors", &["THIMBLE_MIRRORS"]),
+    value("images", &["THIMBLE_IMAGES"]),
+    value("embedded", &["THIMBLE_EMBEDDED"]),
     value("http-proxy", &["http_proxy", "HTTP_PROXY"]),
     value("https-proxy", &["https_proxy", "HTTPS_PROXY"]),
     value("no-proxy", &["no_proxy", "NO_PROXY"]),

@@ -312,3 +312,26 @@ pub fn tar(entries: &[(&str, &str)]) -> Vec<u8> {
 fn set_path(header: &mut tar::Header, path: &str) {
     header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
 }
+
+/// Adds an image to an OCI image layout under its full name. Its manifest's digest.
+pub fn embed(folder: &std::path::Path, name: &str, layers: &[(&str, Vec<u8>)], config: &str) -> String {
+    let blobs = folder.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let put = |media: &str, bytes: &[u8]| {
+        let digest = digest(bytes);
+        std::fs::write(blobs.join(&digest[7..]), bytes).unwrap();
+        serde_json::json!({"mediaType": media, "digest": digest, "size": bytes.len()})
+    };
+    let config = put("application/vnd.oci.image.config.v1+json", config.as_bytes());
+    let layers: Vec<_> = layers.iter().map(|(media, bytes)| put(media, bytes)).collect();
+    let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers}).to_string();
+    let mut entry = put("application/vnd.oci.image.manifest.v1+json", manifest.as_bytes());
+    entry["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
+    let file = folder.join("index.json");
+    let empty = r#"{"schemaVersion":2,"manifests":[]}"#.to_owned();
+    let mut index: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap_or(empty)).unwrap();
+    index["manifests"].as_array_mut().unwrap().push(entry);
+    std::fs::write(file, index.to_string()).unwrap();
+    digest(manifest.as_bytes())
+}

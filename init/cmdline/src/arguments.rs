@@ -1,6 +1,6 @@
 //! `Arguments`: one field for each kernel argument that `/init` or the agent acts on.
 
-use crate::{Bond, HwAddr, Ip, Ipam, Note, OnFailure, Proxy, Secret, SshKey, Vlan, Word};
+use crate::{Bond, EmbeddedImages, HwAddr, Ip, Ipam, Note, OnFailure, Proxy, Secret, SshKey, Vlan, Word};
 
 /// The kernel arguments, checked. `Debug` and `Display` mask secrets; only [`Arguments::render`] writes them out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct Arguments {
     pub countdown: Option<u8>,
     /// `thimble.mirror`: `REGISTRY=URL[,URL]`, every one named, in order.
     pub mirrors: Vec<String>,
+    /// `thimble.embedded`: `first` (also when absent), `fallback` or `never`: images that came with the machine.
+    pub embedded: Option<EmbeddedImages>,
     /// Everything else, in order: for the kernel, for drivers, or for nobody.
     pub other: Vec<Word>,
 }

@@ -23,7 +23,7 @@ pub use ip::{Ip, IpError, Vlan};
 pub use ipam::{Ipam, IpamError};
 pub use note::{Note, Problem};
 pub use ssh_key::{NotAnSshKey, SshKey};
-pub use value::{HwAddr, NotAnHwAddr, OnFailure, Proxy, Secret};
+pub use value::{EmbeddedImages, HwAddr, NotAnHwAddr, OnFailure, Proxy, Secret};
 pub use word::{Word, words};
 
 /// What x86 and arm64 kernels keep of a command line, without the closing NUL; the rest is cut off silently.

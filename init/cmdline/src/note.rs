@@ -36,6 +36,8 @@ pub enum Problem {
     NotAnInterface,
     #[error("expected hold, reboot or poweroff")]
     NotAnEnd,
+    #[error("expected first, fallback or never")]
+    NotAPlace,
     #[error("expected REGISTRY=URL[,URL] with URLs of http or https and no credentials in them")]
     NotAMirror,
     #[error("nothing of this name exists in this version")]

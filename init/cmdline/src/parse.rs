@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::{Arguments, Note, OnFailure, Problem, Proxy, Secret, Word};
+use crate::{Arguments, EmbeddedImages, Note, OnFailure, Problem, Proxy, Secret, Word};
 
 impl Arguments {
     /// Takes one word; a bad value leaves the argument as it was.
@@ -59,6 +59,7 @@ impl Arguments {
             "thimble.run" => self.run_percent = optional(value, |v| number(v, 1, 95))?,
             "thimble.on_failure" => self.on_failure = optional(value, on_failure)?,
             "thimble.countdown" => self.countdown = optional(value, |v| number(v, 0, 60))?,
+            "thimble.embedded" => self.embedded = optional(value, embedded)?,
             "thimble.mirror" => self.mirrors.extend(optional(value, mirror)?),
             _ => return Err(Problem::Unknown),
         }
@@ -152,6 +153,10 @@ fn mirror(value: &str) -> Result<String, Problem> {
 
 fn on_failure(value: &str) -> Result<OnFailure, Problem> {
     OnFailure::ALL.iter().find(|(_, word)| *word == value).map(|(end, _)| *end).ok_or(Problem::NotAnEnd)
+}
+
+fn embedded(value: &str) -> Result<EmbeddedImages, Problem> {
+    EmbeddedImages::ALL.iter().find(|(_, word)| *word == value).map(|(when, _)| *when).ok_or(Problem::NotAPlace)
 }
 
 /// What the kernel's `dev_valid_name()` takes.

@@ -59,6 +59,7 @@ impl Arguments {
         self.ssh_keys.iter().for_each(|key| push("ssh_key", Some(key.to_string())));
         push("thimble.countdown", self.countdown.map(|seconds| seconds.to_string()));
         push("thimble.on_failure", self.on_failure.map(|end| end.to_string()));
+        push("thimble.embedded", self.embedded.map(|when| when.to_string()));
         words.extend(self.mirrors.iter().map(|mirror| Word::new("thimble.mirror", mirror)));
         words.extend(self.consoles.iter().map(|console| Word::new("console", console)));
         words.extend(self.other.iter().cloned());

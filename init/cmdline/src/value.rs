@@ -112,6 +112,28 @@ impl fmt::Display for OnFailure {
     }
 }
 
+/// When images that came with the machine are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EmbeddedImages {
+    #[default]
+    First,
+    /// Where the registry does not give one.
+    Fallback,
+    Never,
+}
+
+impl EmbeddedImages {
+    /// With the word that stands for each.
+    pub const ALL: [(Self, &'static str); 3] = [(Self::First, "first"), (Self::Fallback, "fallback"), (Self::Never, "never")];
+}
+
+impl fmt::Display for EmbeddedImages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::ALL.iter().find(|(known, _)| known == self);
+        f.write_str(word.map_or("first", |(_, word)| word))
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {

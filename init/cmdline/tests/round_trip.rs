@@ -1,7 +1,7 @@
 //! What boots renders is what init reads, and no bytes whatever make the parser panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use cmdline::{Arguments, Bond, HwAddr, Ip, Ipam, OnFailure, Proxy, Secret, SshKey, Vlan, Word, words};
+use cmdline::{Arguments, Bond, EmbeddedImages, HwAddr, Ip, Ipam, OnFailure, Proxy, Secret, SshKey, Vlan, Word, words};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -76,7 +76,8 @@ fn arguments() -> impl Strategy<Value = Arguments> {
         of(prop_oneof![Just(OnFailure::Hold), Just(OnFailure::Reboot), Just(OnFailure::PowerOff)]),
         vec("[a-z.]{1,9}=https?://[a-z0-9.:/]{1,12}".prop_filter("a host", |m| !m.contains(":///")), 0..3),
     );
-    let ends = (of(0u8..=60), any::<bool>(), vec(ssh_key(), 0..2));
+    let embedded = prop_oneof![Just(EmbeddedImages::First), Just(EmbeddedImages::Fallback), Just(EmbeddedImages::Never)];
+    let ends = (of(0u8..=60), any::<bool>(), vec(ssh_key(), 0..2), of(embedded));
     (names, numbers, lists, rest, secrets, links, ends).prop_map(|(names, numbers, lists, rest, secrets, links, ends)| {
         Arguments {
             worker_id: names.0,
@@ -111,6 +112,7 @@ fn arguments() -> impl Strategy<Value = Arguments> {
             countdown: ends.0,
             rescue: ends.1,
             ssh_keys: ends.2,
+            embedded: ends.3,
         }
     })
 }

@@ -1,0 +1,148 @@
+//! Images from the ramdisk or a disk, with and without a registry.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::embedded::{Embedded, When};
+use super::pull::tests::{CONFIG, plenty, puller};
+use super::signature::Keys;
+use crate::fake_registry::{GZIP, Registry, TAR, digest, embed, gzip, tar};
+use crate::outcome::Reason;
+
+fn layers(file: &str) -> [(&'static str, Vec<u8>); 2] {
+    [(GZIP, gzip(&tar(&[("base", "1")]))), (TAR, tar(&[(file, "2")]))]
+}
+
+fn in_folder(when: When, folder: &Path) -> Embedded {
+    let mount_point = folder.join("mnt");
+    Embedded { when, folder: folder.to_owned(), disk: folder.join("no-disk"), mount_point }
+}
+
+#[tokio::test]
+async fn an_embedded_image_needs_no_registry_under_any_of_its_names() {
+    let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Nobody listens there: asking would fail, and waiting for it would take 20 s.
+    let names = ["127.0.0.1:1/tool:v1", "alpine:3", "quay.io/a/b"].map(|name| {
+        let file = name.replace(['/', ':'], "-");
+        (name, file.clone(), embed(layout.path(), name, &layers(&file), CONFIG))
+    });
+    let started = Instant::now();
+    for when in [When::First, When::Fallback] {
+        for (name, file, digest) in &names {
+            for asked in [(*name).to_owned(), format!("127.0.0.1:1/other@{digest}")] {
+                if when == When::Fallback && !asked.starts_with("127.0.0.1") {
+                    continue; // no test asks the world
+                }
+                let fresh = root.path().join(format!("{when:?}-{}", asked.replace('/', "-")));
+                let pulled = puller(&fresh, &[("INSECURE_REGISTRIES", "127.0.0.1:1")], plenty);
+                let pulled = pulled.with(in_folder(when, layout.path())).pull(&asked).await.unwrap();
+                assert!(pulled.rootfs.join(file).exists() && pulled.rootfs.join("base").exists(), "{asked}");
+                assert_eq!(pulled.config.config.cmd, ["/a"]);
+            }
+        }
+    }
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn who_is_asked_first_is_a_choice() {
+    for (when, known_there, want, requests) in [
+        (When::First, true, Some("embedded"), false),
+        (When::Fallback, true, Some("registry"), true),
+        (When::Fallback, false, Some("embedded"), true),
+        (When::Never, true, Some("registry"), true),
+        (When::Never, false, None, true),
+    ] {
+        let (registry, layout, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let image = format!("{}/tool:latest", registry.address);
+        if known_there {
+            registry.image("tool", &[(TAR, tar(&[("registry", "")]))], CONFIG);
+        }
+        embed(layout.path(), &image, &layers("embedded"), CONFIG);
+        let pulled = puller(root.path(), &[], plenty).with(in_folder(when, layout.path())).pull(&image).await;
+        let found = pulled.ok().and_then(|p| ["embedded", "registry"].into_iter().find(|file| p.rootfs.join(file).exists()));
+        assert_eq!(found, want, "{when:?}, {known_there}");
+        assert_eq!(registry.requests("/v2/") > 0, requests, "{when:?}, {known_there}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_layout_is_not_believed_and_the_registry_helps() {
+    let blob = digest(&layers("embedded")[0].1).replace("sha256:", "blobs/sha256/");
+    for (case, damage) in [
+        ("a layer of other bytes", Box::new(|at: &Path| std::fs::write(at.join(&blob), b"x").unwrap()) as Box<dyn Fn(&Path)>),
+        ("a layer that is not there", Box::new(|at: &Path| std::fs::remove_file(at.join(&blob)).unwrap())),
+        ("an index that is none", Box::new(|at: &Path| std::fs::write(at.join("index.json"), "<html>").unwrap())),
+        ("no index", Box::new(|at: &Path| std::fs::remove_file(at.join("index.json")).unwrap())),
+    ] {
+        let (registry, layout, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let image = registry.image("tool", &[(TAR, tar(&[("registry", "")]))], CONFIG);
+        embed(layout.path(), &image, &layers("embedded"), CONFIG);
+        damage(layout.path());
+        let mut whole = puller(root.path(), &[], plenty).with(in_folder(When::First, layout.path()));
+        assert!(whole.pull(&image).await.unwrap().rootfs.join("registry").exists(), "{case}");
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "{case}: nothing half-done is kept");
+    }
+}
+
+#[tokio::test]
+async fn an_embedded_image_that_does_not_fit_is_refused_with_both_numbers() {
+    let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    embed(layout.path(), "127.0.0.1:1/tool:v1", &layers("a"), CONFIG);
+    let mut small = puller(root.path(), &[], |_| 1000).with(in_folder(When::First, layout.path()));
+    let text = Reason::from(&small.pull("127.0.0.1:1/tool:v1").await.unwrap_err()).text();
+    assert!(text.starts_with("NoSpace: ") && text.contains("(1000 bytes)"), "{text}");
+}
+
+fn some_key() -> Keys {
+    let point = [&hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap()[..], &[4; 65]].concat();
+    let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, point);
+    let mut keys = Keys::default();
+    keys.add(&format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")).unwrap();
+    keys
+}
+
+/// Needs root and a loop device.
+#[tokio::test]
+async fn a_disk_with_our_label_is_read_let_go_and_trusted_less_than_the_ramdisk() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists() {
+        eprintln!("skipped: mounting a disk needs root and loop devices");
+        return;
+    }
+    let (stick, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let content = stick.path().join("content");
+    embed(&content.join("images"), "127.0.0.1:1/tool:v1", &layers("a"), CONFIG);
+    let file = stick.path().join("stick.img");
+    let run = |program: &str, arguments: &[&str]| {
+        let out = std::process::Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"));
+        assert!(out.status.success(), "{program}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    };
+    std::fs::File::create(&file).unwrap().set_len(8 << 20).unwrap();
+    run("mkfs.ext4", &["-q", "-L", "THIMBLE", "-d", content.to_str().unwrap(), file.to_str().unwrap()]);
+    let disk = run("losetup", &["-f", "--show", "-r", file.to_str().unwrap()]);
+    let embedded = Embedded {
+        when: When::First,
+        folder: stick.path().join("no-folder"),
+        disk: disk.clone().into(),
+        mount_point: root.path().join("mnt"),
+    };
+    let pull = |store: &str, keys| {
+        let puller = puller(&root.path().join(store), &[("INSECURE_REGISTRIES", "127.0.0.1:1")], plenty);
+        let mut puller = puller.with(embedded.clone()).trusting(keys);
+        puller.patience.absence = Duration::ZERO;
+        async move { puller.pull("127.0.0.1:1/tool:v1").await }
+    };
+    let pulled = pull("a", Keys::default()).await;
+    let refused = pull("b", some_key()).await;
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    run("losetup", &["-d", &disk]);
+    assert!(pulled.unwrap().rootfs.join("a").exists());
+    assert!(refused.is_err(), "a stick that anybody may have put in has to be signed");
+    assert!(!mounts.contains(&disk), "the stick can be pulled out: {mounts}");
+
+    let own = content.join("images");
+    let mut ramdisk = puller(&root.path().join("c"), &[], plenty).with(in_folder(When::First, &own)).trusting(some_key());
+    assert!(ramdisk.pull("127.0.0.1:1/tool:v1").await.is_ok(), "the ramdisk is where the policy is, too");
+}

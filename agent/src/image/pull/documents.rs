@@ -1,0 +1,92 @@
+//! The documents of an image, from wherever it is pulled: which manifest is meant, and what its configuration says.
+
+use std::time::Instant;
+
+use super::{Origin, PullError, Puller, Resolved};
+use crate::image::digest::Digest;
+use crate::image::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Machine};
+use crate::image::reference::{Reference, Version};
+use crate::image::request::RequestError;
+use crate::image::retry::Retry;
+
+/// An index may name an index; a circle is impossible, a chain is not.
+const INDEX_DEPTH: usize = 3;
+
+impl Puller {
+    /// The manifest for this machine, through an index if there is one.
+    pub(super) async fn resolve(&self, image: &Reference, from: &Origin) -> Result<Resolved, PullError> {
+        let pinned = match &image.version {
+            Version::Digest(digest) => Some(digest.clone()),
+            Version::Tag(_) => None,
+        };
+        let (mut digest, mut kind) = self.manifest(image, &image.manifest(), pinned, from).await?;
+        let (named, machine) = (digest.clone(), Machine::this());
+        for _ in 0..INDEX_DEPTH {
+            let Kind::Index(entries) = &kind else { break };
+            let nothing = || PullError::NoPlatform { image: image.to_string(), architecture: machine.architecture };
+            let chosen = manifest::for_machine(entries, &machine).ok_or_else(nothing)?.digest;
+            (digest, kind) = self.manifest(image, &chosen.to_string(), Some(chosen.clone()), from).await?;
+        }
+        match kind {
+            Kind::Image { config, layers } => Ok(Resolved { named, digest, config, layers }),
+            Kind::Index(_) => {
+                Err(PullError::Document { image: image.to_string(), what: "manifest", source: BadDocument::Neither })
+            }
+        }
+    }
+
+    pub(super) async fn manifest(
+        &self,
+        image: &Reference,
+        name: &str,
+        expected: Option<Digest>,
+        from: &Origin,
+    ) -> Result<(Digest, Kind), PullError> {
+        let (bytes, named) = self.document(image, &format!("manifests/{name}"), manifest::ACCEPT, from).await?;
+        let actual = Digest::of(&bytes);
+        let expected = expected.map(|d| d.to_string()).or(named.filter(|n| n.starts_with("sha256:")));
+        if let Some(expected) = expected.filter(|e| *e != actual.to_string()) {
+            return Err(PullError::DigestMismatch { image: image.to_string(), what: "the manifest", expected, actual });
+        }
+        let wrong = |source| PullError::Document { image: image.to_string(), what: "manifest", source };
+        Ok((actual, manifest::parse(&bytes).map_err(wrong)?))
+    }
+
+    pub(super) async fn document(
+        &self,
+        image: &Reference,
+        path: &str,
+        accept: &str,
+        from: &Origin,
+    ) -> Result<(Vec<u8>, Option<String>), RequestError> {
+        let patience = match from {
+            Origin::Registry(patience) => patience,
+            Origin::Layout(layout) => return Ok((layout.document(image, path)?, None)),
+        };
+        let mut retry = Retry::new(patience);
+        loop {
+            let error = match self.client.document(image, path, accept).await {
+                Ok(document) => return Ok(document),
+                Err(error) => error,
+            };
+            let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };
+            log::warn!("{}; again in {} ms", crate::report::chain(&error), pause.as_millis());
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    pub(super) async fn config(&self, image: &Reference, config: &Descriptor, from: &Origin) -> Result<ImageConfig, PullError> {
+        let (bytes, _) = self.document(image, &format!("blobs/{}", config.digest), "*/*", from).await?;
+        let actual = Digest::of(&bytes);
+        if actual != config.digest {
+            let expected = config.digest.to_string();
+            return Err(PullError::DigestMismatch { image: image.to_string(), what: "the configuration", expected, actual });
+        }
+        let wrong = |source: serde_json::Error| PullError::Document {
+            image: image.to_string(),
+            what: "configuration",
+            source: source.into(),
+        };
+        serde_json::from_slice(&bytes).map_err(wrong)
+    }
+}
