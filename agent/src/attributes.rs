@@ -5,6 +5,7 @@ mod cpu;
 mod memory;
 mod network;
 mod pci;
+mod platform;
 
 use std::fs;
 use std::path::Path;
@@ -20,8 +21,8 @@ pub fn detect(root: &Path) -> AgentAttributes {
     AgentAttributes {
         cpu: Some(cpu::parse(&read("proc/cpuinfo"))),
         memory: Some(memory::detect(&sys.join("devices/system/memory"), &read("proc/meminfo"))),
-        block: block::devices(&sys.join("block"), &root.join("run/udev/data")),
-        network: network::interfaces(&sys.join("class/net")),
+        block: block::devices(&sys.join("block"), &root.join("run/udev/data"), &root.join("dev/disk/by-id")),
+        network: network::interfaces(&sys.join("class/net"), &read("run/thimble/lldp")),
         pci,
         gpu,
         chassis: Some(Chassis { serial: dmi("chassis_serial"), vendor: dmi("chassis_vendor") }),
@@ -32,6 +33,7 @@ pub fn detect(root: &Path) -> AgentAttributes {
             version: dmi("board_version"),
             serial_number: dmi("board_serial"),
         }),
+        platform: Some(platform::detect(&sys)),
         product: Some(Product { name: dmi("product_name"), vendor: dmi("sys_vendor"), serial_number: dmi("product_serial") }),
     }
 }
@@ -39,6 +41,11 @@ pub fn detect(root: &Path) -> AgentAttributes {
 /// A file of one value. Presence counts for rules: what is not there is absent, not empty.
 fn read_word(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// -1 is the kernel's word for a machine without nodes.
+fn numa_node(device: &Path) -> Option<u32> {
+    read_word(&device.join("numa_node")).and_then(|number| number.parse().ok())
 }
 
 /// Names in a folder of sysfs, in order.

@@ -157,7 +157,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
         connection,
         journal,
         power: power::Requests::below(Path::new(WORKER)),
-        attributes: settings.detect_attributes.then(|| attributes::detect(Path::new("/"))),
+        attributes: if settings.detect_attributes { || Some(attributes::detect(Path::new("/"))) } else { || None },
         backoff_max: settings.backoff_max,
         execute: Runner { puller, folders: folders.clone(), program: PathBuf::from("/proc/self/exe"), policy, runtime: made_by },
     };

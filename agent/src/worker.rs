@@ -34,7 +34,8 @@ pub struct Worker<E> {
     pub connection: Transport,
     pub journal: Journal,
     pub power: Requests,
-    pub attributes: Option<AgentAttributes>,
+    /// Asked anew with every call: disks and neighbours come late.
+    pub attributes: fn() -> Option<AgentAttributes>,
     pub backoff_max: Duration,
     pub execute: E,
 }
@@ -102,7 +103,7 @@ impl<E: Execute> Worker<E> {
     }
 
     async fn ask(&mut self, pace: &mut Pace) -> Asked {
-        let request = ActionRequest { agent_id: Some(self.agent.clone()), agent_attributes: self.attributes.clone() };
+        let request = ActionRequest { agent_id: Some(self.agent.clone()), agent_attributes: (self.attributes)() };
         let mut answer = std::pin::pin!(self.connection.get_action(request));
         tokio::select! {
             answer = &mut answer => return decide::asked(answer),

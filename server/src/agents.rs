@@ -1,6 +1,7 @@
 //! Who called, when, from where, and what hardware they say they are. Best effort: never in the way of an action.
 
 mod attributes;
+mod pci_names;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -5,10 +5,20 @@ use std::path::Path;
 
 use proto::Block;
 
-use super::{names, read_word, size};
+use super::{names, numa_node, read_word, size};
 
-pub fn devices(block: &Path, udev: &Path) -> Vec<Block> {
-    names(block).iter().filter_map(|name| device(&block.join(name), name, udev)).collect()
+pub fn devices(block: &Path, udev: &Path, by_id: &Path) -> Vec<Block> {
+    let links: Vec<(String, String)> = names(by_id).into_iter().filter_map(|id| Some((target(&by_id.join(&id))?, id))).collect();
+    let device = |name: &String| {
+        let stable_ids = links.iter().filter(|(disk, _)| disk == name).map(|(_, id)| id.clone()).collect();
+        Some(Block { stable_ids, ..device(&block.join(name), name, udev)? })
+    };
+    names(block).iter().filter_map(device).collect()
+}
+
+/// The name of the device a link leads to.
+fn target(link: &Path) -> Option<String> {
+    fs::read_link(link).ok()?.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
 fn device(path: &Path, name: &str, udev: &Path) -> Option<Block> {
@@ -19,6 +29,8 @@ fn device(path: &Path, name: &str, udev: &Path) -> Option<Block> {
     let attribute = |file: &str| read_word(&path.join("device").join(file)).filter(|text| !text.is_empty());
     let named = |found: Option<String>| Some(found.unwrap_or_else(|| "unknown".to_owned()));
     Some(Block {
+        stable_ids: Vec::new(),
+        numa_node: numa_node(&path.join("device")).or_else(|| numa_node(&path.join("device/device"))),
         name: Some(name.to_owned()),
         controller_type: Some(controller.to_owned()),
         drive_type: Some(drive(name, number("queue/rotational") == Some(1)).to_owned()),

@@ -95,3 +95,50 @@ fn pci_devices_have_numbers_and_displays_are_gpus_too() {
     let product = found.product.unwrap();
     assert_eq!((product.name.as_deref(), product.serial_number), (Some("Standard PC"), None), "absent is not empty");
 }
+
+#[test]
+fn disks_and_links_carry_what_stays_the_same_and_where_they_are() {
+    let root = machine(&[
+        ("sys/block/nvme0n1/size", "1000\n"),
+        ("sys/block/nvme0n1/device/device/numa_node", "1\n"),
+        ("sys/class/net/eth0/type", "1\n"),
+        ("sys/class/net/eth0/device/numa_node", "-1\n"),
+        ("sys/class/net/eth01/type", "1\n"),
+        ("run/thimble/lldp", "eth0\tgi1/0/7\t00:11:22:33:44:55\t-\t100\n"),
+    ]);
+    let by_id = root.path().join("dev/disk/by-id");
+    fs::create_dir_all(&by_id).unwrap();
+    for (id, disk) in [("nvme-eui.0025", "nvme0n1"), ("nvme-x_1", "nvme0n1"), ("nvme-x_1-part1", "nvme0n1p1")] {
+        std::os::unix::fs::symlink(format!("../../{disk}"), by_id.join(id)).unwrap();
+    }
+    let found = detect(root.path());
+    assert_eq!(
+        (found.block[0].stable_ids.as_slice(), found.block[0].numa_node),
+        (&["nvme-eui.0025".into(), "nvme-x_1".into()][..], Some(1))
+    );
+    let neighbour = found.network[0].neighbour.clone().unwrap();
+    assert_eq!((neighbour.port.as_deref(), neighbour.system, neighbour.vlan), (Some("gi1/0/7"), None, Some(100)));
+    assert_eq!((found.network[0].numa_node, found.network[1].neighbour.is_none()), (None, true));
+}
+
+#[test]
+fn the_platform_is_known_by_its_firmware_and_its_parts() {
+    let secure = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+    for (case, files, want) in [
+        ("a plain one", vec![("sys/kernel", "")], (Some("BIOS"), None, None, None)),
+        (
+            "a server",
+            vec![
+                (secure, "\u{6}\0\0\0\u{1}"),
+                ("sys/class/tpm/tpm0/tpm_version_major", "2\n"),
+                ("sys/devices/system/node/node0/x", ""),
+                ("sys/devices/system/node/node1/x", ""),
+                ("sys/devices/system/node/possible", "0-1\n"),
+            ],
+            (Some("UEFI"), Some(true), Some("2.0"), Some(2)),
+        ),
+    ] {
+        let found = detect(machine(&files).path()).platform.unwrap();
+        assert_eq!((found.firmware.as_deref(), found.secure_boot, found.tpm.as_deref(), found.numa_nodes), want, "{case}");
+    }
+}

@@ -4,6 +4,8 @@
 use proto::AgentAttributes;
 use serde_json::{Map, Value};
 
+use super::pci_names;
+
 /// An object of what is present.
 struct Object(Map<String, Value>);
 
@@ -36,10 +38,14 @@ macro_rules! object {
 
 #[must_use]
 pub fn to_json(from: &AgentAttributes) -> Value {
-    let devices =
-        |device: &proto::Pci| object!(device, "vendor": vendor, "product": product, "class": class, "driver": driver).done();
-    let gpus =
-        |device: &proto::Gpu| object!(device, "vendor": vendor, "product": product, "class": class, "driver": driver).done();
+    let devices = |device: &proto::Pci| {
+        let names = pci_names::of(device.vendor.as_deref(), device.product.as_deref(), device.class.as_deref());
+        object!(names, "vendor": vendor, "product": product, "class": class).with("driver", &device.driver).done()
+    };
+    let gpus = |device: &proto::Gpu| {
+        let names = pci_names::of(device.vendor.as_deref(), device.product.as_deref(), device.class.as_deref());
+        object!(names, "vendor": vendor, "product": product, "class": class).with("driver", &device.driver).done()
+    };
     Object::new()
         .with("cpu", &from.cpu.as_ref().map(cpu))
         .with("memory", &from.memory.as_ref().map(|memory| object!(memory, "total": total, "usable": usable).done()))
@@ -55,6 +61,7 @@ pub fn to_json(from: &AgentAttributes) -> Value {
                 .as_ref()
                 .map(|bios| object!(bios, "vendor": vendor, "version": version, "releaseDate": release_date).done()),
         )
+        .with("platform", &from.platform.as_ref().map(platform))
         .with("baseboard", &from.baseboard.as_ref().map(baseboard))
         .with(
             "product",
@@ -79,12 +86,24 @@ fn cpu(from: &proto::Cpu) -> Value {
 
 fn block(from: &proto::Block) -> Value {
     object!(from, "name": name, "controllerType": controller_type, "driveType": drive_type, "size": size,
-        "physicalBlockSize": physical_block_size, "vendor": vendor, "model": model, "wwn": wwn, "serialNumber": serial_number)
+        "physicalBlockSize": physical_block_size, "vendor": vendor, "model": model, "wwn": wwn, "serialNumber": serial_number,
+        "numaNode": numa_node)
+    .list("stableIds", from.stable_ids.clone())
     .done()
 }
 
 fn network(from: &proto::Network) -> Value {
-    object!(from, "name": name, "mac": mac, "speed": speed).list("enabledCapabilities", from.enabled_capabilities.clone()).done()
+    let neighbour =
+        |from: &proto::Neighbour| object!(from, "port": port, "chassis": chassis, "system": system, "vlan": vlan).done();
+    object!(from, "name": name, "mac": mac, "speed": speed, "numaNode": numa_node)
+        .list("enabledCapabilities", from.enabled_capabilities.clone())
+        .with("neighbour", &from.neighbour.as_ref().map(neighbour))
+        .done()
+}
+
+/// Not in Tinkerbell's.
+fn platform(from: &proto::Platform) -> Value {
+    object!(from, "firmware": firmware, "secureBoot": secure_boot, "tpm": tpm, "numaNodes": numa_nodes).done()
 }
 
 fn baseboard(from: &proto::Baseboard) -> Value {
