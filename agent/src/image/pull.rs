@@ -1,21 +1,18 @@
 //! One pull, from the reference to the committed image.
 
 mod documents;
+mod layers;
 mod signed;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::digest::Digest;
 use super::embedded::{Embedded, Layout, When};
-use super::fetch::{self, Chunks};
-use super::layer::{self, LayerError};
+use super::layer::LayerError;
 use super::manifest::{BadDocument, Descriptor};
 use super::reference::{BadReference, Reference, Version};
 use super::registry::Client;
@@ -23,7 +20,7 @@ use super::request::RequestError;
 use super::retry::Patience;
 use super::signature::{Keys, Unsigned};
 use super::space::{self, NoSpace};
-use super::store::{Image, Partial, Store, StoreError};
+use super::store::{Image, Store, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
@@ -84,7 +81,7 @@ struct Resolved {
 
 /// Pulls images one at a time and remembers which manifest each reference last meant.
 pub struct Puller {
-    client: Client,
+    client: Arc<Client>,
     store: Store,
     pub(super) patience: Patience,
     known: HashMap<String, Digest>,
@@ -100,7 +97,7 @@ impl Puller {
     /// `free` says how much may be written below a folder.
     pub fn new(client: Client, store: Store, patience: Patience, free: fn(&Path) -> u64) -> Self {
         let (known, keys, signed) = (HashMap::new(), Keys::default(), HashSet::new());
-        Self { client, store, patience, known, keys, signed, embedded: Embedded::nowhere(), free }
+        Self { client: Arc::new(client), store, patience, known, keys, signed, embedded: Embedded::nowhere(), free }
     }
 
     /// Knows images that came with the machine.
@@ -204,21 +201,31 @@ impl Puller {
         from: &Origin,
     ) -> Result<Image, PullError> {
         let config = self.config(image, config, from).await?;
-        self.admit(image, digest, layers, from).await?;
+        let ahead = space::ahead(self.admit(image, digest, layers, from).await?);
         let partial = Arc::new(self.store.begin(digest)?);
-        for layer in layers {
-            self.layer(image, layer, &partial, from).await?;
+        match from {
+            Origin::Registry(_) => self.layers_from_registry(image, layers, &partial, ahead).await?,
+            Origin::Layout(layout) => {
+                for layer in layers {
+                    let file = File::open(layout.blob(&layer.digest)).map_err(LayerError::Decode);
+                    let file = file.map_err(|source| layers::layer_error(image, layer, source))?;
+                    self.unpack(layer, &partial, file).await?.map_err(|source| layers::layer_error(image, layer, source))?;
+                }
+            }
         }
         Ok(partial.commit(config)?)
     }
 
     /// Refuses before any layer moves. Images of earlier actions make room first, the longest unused before the others,
-    /// and only where that can help.
-    async fn admit(&self, image: &Reference, digest: &Digest, layers: &[Descriptor], from: &Origin) -> Result<(), PullError> {
+    /// and only where that can help. Bytes to spare.
+    async fn admit(&self, image: &Reference, digest: &Digest, layers: &[Descriptor], from: &Origin) -> Result<u64, PullError> {
         let refused = |source| PullError::NoSpace { image: image.to_string(), source };
         let mut others = self.store.others(digest)?;
         loop {
-            let Err(short) = self.fits(image, layers, from).await else { return Ok(()) };
+            let short = match self.fits(image, layers, from).await {
+                Ok(spare) => return Ok(spare),
+                Err(short) => short,
+            };
             let gain = others.iter().map(|other| other.bytes).fold(0, u64::saturating_add);
             if space::at_least(layers) > short.free.saturating_add(gain) {
                 return Err(refused(short));
@@ -229,7 +236,7 @@ impl Puller {
         }
     }
 
-    async fn fits(&self, image: &Reference, layers: &[Descriptor], from: &Origin) -> Result<(), NoSpace> {
+    async fn fits(&self, image: &Reference, layers: &[Descriptor], from: &Origin) -> Result<u64, NoSpace> {
         let free = (self.free)(self.store.root());
         let estimated = space::estimate(layers);
         if space::at_least(layers) > free || estimated <= free {
@@ -247,43 +254,6 @@ impl Puller {
             needed = needed.saturating_add(exact.unwrap_or_else(|| space::estimate(std::slice::from_ref(layer))));
         }
         space::admit(needed, free)
-    }
-
-    async fn layer(&self, image: &Reference, layer: &Descriptor, partial: &Arc<Partial>, from: &Origin) -> Result<(), PullError> {
-        // The thread holds the folder, too: a pull that is given up must not remove it below the thread's hands.
-        let (descriptor, partial, free) = (layer.clone(), Arc::clone(partial), self.free);
-        let store = self.store.root().to_owned();
-        let unpack = move |stream: &mut dyn Read| layer::apply(stream, &descriptor, &partial.rootfs(), &mut move || free(&store));
-        let unpacked = match from {
-            Origin::Layout(layout) => {
-                let (layout, digest) = (Arc::clone(layout), layer.digest.clone());
-                tokio::task::spawn_blocking(move || match File::open(layout.blob(&digest)) {
-                    Ok(mut file) => unpack(&mut file),
-                    Err(error) => Err(LayerError::Decode(error)),
-                })
-                .await?
-            }
-            Origin::Registry(_) => {
-                let (sender, receiver) = mpsc::channel(fetch::CHUNKS);
-                let unpacking = tokio::task::spawn_blocking(move || unpack(&mut Chunks::new(receiver)));
-                let fed = fetch::feed(&self.client, &self.patience, image, layer, &sender).await;
-                drop(sender); // the end of the stream, for better or worse
-                let unpacked = unpacking.await?;
-                fed?;
-                unpacked
-            }
-        };
-        unpacked.map_err(|source| match source {
-            LayerError::Mismatch { actual, .. } => {
-                let expected = layer.digest.to_string();
-                PullError::DigestMismatch { image: image.to_string(), what: "a layer", expected, actual }
-            }
-            LayerError::NoSpace(mut source) => {
-                source.needed = source.needed.max(space::estimate(std::slice::from_ref(layer)));
-                PullError::NoSpace { image: image.to_string(), source }
-            }
-            source => PullError::Layer { image: image.to_string(), digest: layer.digest.clone(), source },
-        })
     }
 }
 

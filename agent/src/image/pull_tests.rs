@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::*;
-use crate::fake_registry::{GZIP, Registry, TAR, Trouble, ZSTD, digest, gzip, tar, zstd};
+use crate::fake_registry::{GZIP, Registry, TAR, Together, Trouble, ZSTD, digest, gzip, tar, zstd};
 use crate::image::pace::Limits;
 use crate::outcome::Reason;
 use crate::settings::Settings;
@@ -240,4 +240,38 @@ pub fn random_text(length: usize) -> String {
         char::from(b' ' + (state % 95) as u8)
     };
     (0..length).map(|_| next()).collect()
+}
+
+#[tokio::test]
+async fn layers_come_together_where_memory_allows_and_one_by_one_where_it_is_tight() {
+    // Whole in memory, and only their beginnings.
+    for size in [10, 1 << 20] {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let layer = |name: &str| tar(&[(name, &"x".repeat(size)), (if name == "f" { ".wh.a" } else { "same" }, name)]);
+        let layers = names.map(|name| (TAR, layer(name)));
+        for (free, fine) in [(plenty as fn(&Path) -> u64, true), (|_| 14 << 20, false)] {
+            let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+            let image = registry.image("tool", &layers, CONFIG);
+            registry.inner.lock().unwrap().together = Some(Together::new(3));
+            let pulled = puller(root.path(), &[], free).pull(&image).await;
+            assert_eq!(pulled.is_ok(), fine, "{size}: {pulled:?}");
+            let Ok(pulled) = pulled else { continue };
+            assert!(!pulled.rootfs.join("a").exists() && pulled.rootfs.join("f").exists(), "the order is that of the manifest");
+            assert_eq!(fs::read_to_string(pulled.rootfs.join("same")).unwrap(), "e");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_one_layer_ends_the_fetching_of_the_others() {
+    let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let layers = ["a", "b", "c"].map(|name| (TAR, tar(&[(name, &random_text(50_000))])));
+    let image = registry.image("tool", &layers, CONFIG);
+    registry.trouble(&digest(&layers[0].1), &[Trouble::Status(403)]);
+    registry.trouble(&digest(&layers[1].1), &[Trouble::Dribble]);
+    let mut puller = puller(root.path(), &[], plenty);
+    let error = puller.pull(&image).await.unwrap_err();
+    assert!(Reason::from(&error).text().contains("403"), "{error}");
+    assert_eq!(left(root.path()), Vec::<String>::new());
+    puller.pull(&image).await.unwrap();
 }

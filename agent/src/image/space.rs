@@ -44,8 +44,27 @@ pub fn plausible(compressed: u64, trailer: [u8; 4]) -> Option<u64> {
     (compressed <= size.saturating_mul(2) && size <= compressed.saturating_mul(1032) && compressed < 1 << 30).then_some(size)
 }
 
-pub fn admit(needed: u64, free: u64) -> Result<(), NoSpace> {
-    if needed <= free { Ok(()) } else { Err(NoSpace { needed, free }) }
+/// What is left when the image is unpacked.
+pub fn admit(needed: u64, free: u64) -> Result<u64, NoSpace> {
+    free.checked_sub(needed).ok_or(NoSpace { needed, free })
+}
+
+/// How far layers are fetched before their turn to be unpacked comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// On the way at once, with the one that is being unpacked.
+    pub layers: usize,
+    /// Bytes of whole layers that may wait in memory; of a larger one only the beginning does.
+    pub bytes: u64,
+}
+
+/// Connections that are being opened hold an image of many layers up, not bytes: few of them ahead win nearly all of it.
+const AHEAD: Ahead = Ahead { layers: 3, bytes: 2 << 20 };
+/// Less to spare than this is left alone.
+const TIGHT: u64 = 16 << 20;
+
+pub fn ahead(spare: u64) -> Ahead {
+    if spare < TIGHT { Ahead { layers: 1, bytes: 0 } } else { AHEAD }
 }
 
 /// What may be written below `path`: the file system's free space and the machine's free memory, the smaller of the two.
@@ -93,8 +112,18 @@ mod tests {
 
     #[test]
     fn a_refusal_holds_both_numbers() {
-        assert_eq!(admit(5, 5), Ok(()));
+        assert_eq!(admit(5, 5), Ok(0));
+        assert_eq!(admit(2, 5), Ok(3));
         assert_eq!(admit(6, 5), Err(NoSpace { needed: 6, free: 5 }));
+    }
+
+    #[test]
+    fn layers_are_fetched_ahead_only_where_memory_is_to_spare() {
+        for (spare, layers) in [(0, 1), (TIGHT - 1, 1), (TIGHT, 3), (u64::MAX, 3)] {
+            let ahead = ahead(spare);
+            assert_eq!((ahead.layers, ahead.bytes > 0), (layers, layers > 1), "{spare}");
+            assert!(ahead.bytes <= spare / 8);
+        }
     }
 
     #[test]

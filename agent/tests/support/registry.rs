@@ -41,8 +41,40 @@ pub struct Inner {
     pub store: Option<SocketAddr>,
     /// The `Authorization` of every request.
     pub authorizations: Vec<Option<String>>,
+    /// Layers come only once so many of them have been asked for at the same time.
+    pub together: Option<Together>,
     /// Serve without ranges.
     pub no_ranges: bool,
+}
+
+#[derive(Clone)]
+pub struct Together {
+    wanted: usize,
+    /// Now, and at most so far.
+    asked: tokio::sync::watch::Sender<(usize, usize)>,
+}
+
+struct Asked(tokio::sync::watch::Sender<(usize, usize)>);
+
+impl Together {
+    pub fn new(wanted: usize) -> Self {
+        Self { wanted, asked: tokio::sync::watch::Sender::new((0, 0)) }
+    }
+
+    async fn wait(self) {
+        self.asked.send_modify(|(now, most)| {
+            *now += 1;
+            *most = (*most).max(*now);
+        });
+        let _asked = Asked(self.asked.clone());
+        self.asked.subscribe().wait_for(|(_, most)| *most >= self.wanted).await.unwrap();
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.send_modify(|(now, _)| *now -= 1);
+    }
 }
 
 impl Inner {
@@ -201,6 +233,13 @@ async fn answer(State((inner, address)): State<Shared>, request: Request) -> Res
             .header(header::LOCATION, format!("http://{store}{path}"))
             .body(Body::empty())
             .unwrap();
+    }
+    if let Some(together) = inner.together.clone().filter(|_| media.contains("layer")) {
+        let body = async move {
+            together.wait().await;
+            Ok::<_, std::io::Error>(bytes)
+        };
+        return Response::new(Body::from_stream(futures_util::stream::once(body)));
     }
     content(&headers, media, bytes, trouble, inner.no_ranges)
 }
