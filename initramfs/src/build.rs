@@ -3,6 +3,7 @@
 use crate::choice::{Choice, Selection};
 use crate::compress::zstd_for_kernel;
 use crate::cpio::Archive;
+use crate::embed;
 pub use crate::error::BuildError;
 use crate::kernel::{Kernel, Storing};
 use crate::media::{self, Media};
@@ -44,6 +45,8 @@ pub struct Request {
     pub extra_ca: Vec<PathBuf>,
     /// Kernel arguments that stand before the boot loader's.
     pub cmdline: Option<String>,
+    /// OCI image layouts, folders or archives, whose images the ramdisk brings along.
+    pub embed: Vec<PathBuf>,
     /// With the SSH server that `rescue` on the command line starts.
     pub rescue: bool,
     pub media: Media,
@@ -204,7 +207,8 @@ fn extra_files(request: &Request) -> Result<Vec<ExtraFile>, BuildError> {
     let cmdline = request.cmdline.as_deref().map(str::trim).filter(|words| !words.is_empty());
     let cmdline = cmdline.map(|words| ExtraFile::text(recipe::CMDLINE.to_owned(), format!("{words}\n")));
     let rescue = if request.rescue { rescue::files()? } else { Vec::new() };
-    Ok(cmdline.into_iter().chain(rescue).collect())
+    let images = embed::files(&request.embed)?;
+    Ok(cmdline.into_iter().chain(rescue).chain(images).collect())
 }
 
 /// The compressed archive, and what each file costs: that takes about as long as the ramdisk itself.

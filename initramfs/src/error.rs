@@ -1,5 +1,6 @@
 //! What can go wrong in a build, in words for the person who started it.
 
+use crate::embed::EmbedError;
 use crate::fat;
 use crate::machine::NoDevice;
 use crate::modules::ModuleError;
@@ -73,6 +74,8 @@ pub enum BuildError {
     },
     #[error(transparent)]
     Fat(#[from] fat::TooLarge),
+    #[error("cannot put an image into the ramdisk")]
+    Embed(#[from] EmbedError),
     #[error("cannot put a rescue shell into the ramdisk")]
     Rescue(#[from] RescueError),
     #[error("cannot compress the ramdisk")]

@@ -10,6 +10,7 @@ pub mod compress;
 pub mod cpio;
 pub mod deb;
 pub mod elf;
+pub mod embed;
 pub mod error;
 pub mod fat;
 pub mod iso;

@@ -57,6 +57,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a time server that never answers delays nothing", run: links::silent_time_server },
     Scenario { name: "the ISO image boots from a CD and a stick, by BIOS and UEFI", run: media::iso },
     Scenario { name: "the unified kernel image boots by itself", run: media::uki },
+    Scenario { name: "a machine without a registry runs an image that came with it", run: media::embedded },
+    Scenario { name: "the same inputs give the same bytes in every output", run: media::reproducible },
     Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },
     Scenario { name: "every part of the matrix works in a machine", run: crate::matrix::short },
     Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },

@@ -55,6 +55,10 @@ pub struct BuildArguments {
     /// Kernel arguments that stand before the boot loader's
     #[arg(long, value_name = "WORDS")]
     pub cmdline: Option<String>,
+    /// Images that the machine needs no registry for: an OCI image layout, as `skopeo copy docker://NAME oci:DIR:NAME` or
+    /// `oci-archive:FILE:NAME` makes it (repeatable)
+    #[arg(long, value_name = "LAYOUT")]
+    pub embed: Vec<PathBuf>,
     /// With an SSH server, which runs only with `rescue ssh_key=AAAA...` on the command line (needs Debian's packages
     /// dropbear-bin and busybox-static)
     #[arg(long)]

@@ -22,6 +22,12 @@ fn kernel_files() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn deb(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+    io::Write::write_all(&mut xz, &tarball(files)).unwrap();
+    package("data.tar.xz", &xz.finish().unwrap())
+}
+
+fn tarball(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, data) in files {
         let mut header = tar::Header::new_gnu();
@@ -29,9 +35,7 @@ fn deb(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
         header.set_mode(0o644);
         tar.append_data(&mut header, path, &data[..]).unwrap();
     }
-    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
-    io::Write::write_all(&mut xz, &tar.into_inner().unwrap()).unwrap();
-    package("data.tar.xz", &xz.finish().unwrap())
+    tar.into_inner().unwrap()
 }
 
 struct Lab {
@@ -51,6 +55,7 @@ fn lab(files: &[(&str, Vec<u8>)]) -> Lab {
         ca: CaBundle::None,
         extra_ca: Vec::new(),
         cmdline: None,
+        embed: Vec::new(),
         rescue: false,
         media: Media::default(),
         mtime: 0,
@@ -102,6 +107,36 @@ fn an_unpacked_package_gives_the_same_ramdisk() {
     }
     lab.request.kernel = KernelSource::Directory(root);
     assert_eq!(build(&lab.request).unwrap().initramfs.sha256, from_deb.initramfs.sha256);
+}
+
+/// Ubuntu splits the kernel from its modules, and packs both packages and modules with zstd.
+#[test]
+fn ubuntus_two_packages_give_one_kernel() {
+    let mut lab = lab(&kernel_files());
+    let packed = |data: &[u8]| zstd::encode_all(data, 1).unwrap();
+    let (image, modules): (Vec<_>, Vec<_>) = kernel_files().into_iter().partition(|(path, _)| path.contains("vmlinuz"));
+    let names: Vec<String> = modules.iter().map(|(path, _)| path.replace(".ko", ".ko.zst")).collect();
+    let modules: Vec<(&str, Vec<u8>)> = modules
+        .iter()
+        .zip(&names)
+        .map(|((path, data), name)| (name.as_str(), if path.ends_with(".ko") { packed(data) } else { data.clone() }))
+        .collect();
+    let paths = [("linux-image.deb", &image), ("linux-modules.deb", &modules)].map(|(name, files)| {
+        let path = lab.folder.path().join(name);
+        fs::write(&path, package("data.tar.zst", &packed(&tarball(files)))).unwrap();
+        path
+    });
+    let debian = build(&lab.request).unwrap();
+    lab.request.kernel = KernelSource::Debs(paths.to_vec());
+    let ubuntu = build(&lab.request).unwrap();
+    let modules = |report: &Report| report.parts.iter().filter(|part| part.path.contains(".ko")).count();
+    assert_eq!((ubuntu.kernel.sha256.as_str(), modules(&ubuntu)), (debian.kernel.sha256.as_str(), 2));
+
+    lab.request.kernel = KernelSource::Debs(paths[..1].to_vec());
+    assert!(build(&lab.request).is_err(), "a kernel without modules");
+    lab.request.kernel = KernelSource::Debs(paths[1..].to_vec());
+    let error = chain(&build(&lab.request).unwrap_err());
+    assert!(error.contains("Ubuntu's packages linux-image-* and linux-modules-* are needed together"), "{error}");
 }
 
 #[test]

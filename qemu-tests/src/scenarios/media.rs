@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::links::begin;
 use crate::command;
+use crate::kit::Kit;
 use crate::machine::{Boot, Firmware, Medium, Nic, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{Options, Provisioner};
@@ -43,6 +44,56 @@ pub fn uki(scene: &Scene) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     fs::copy(&image, folder.join("BOOTX64.EFI")).with_context(|| format!("cannot copy {}", image.display()))?;
     bench.boots("uki", Firmware::Ovmf, Medium::Folder(disk))
+}
+
+/// The image comes with the ramdisk, under a name that leads to no registry here.
+pub fn embedded(scene: &Scene) -> Result<()> {
+    const NAME: &str = "images.invalid/tools/busybox:1";
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let (layout, folder) = (scene.folder.join("layout"), scene.place("ramdisk")?);
+    if layout.exists() {
+        fs::remove_dir_all(&layout).with_context(|| format!("cannot remove {}", layout.display()))?;
+    }
+    {
+        let registry = scene.registry()?;
+        let mut copy = Command::new("skopeo");
+        copy.args(["copy", "--src-tls-verify=false"]).arg(format!("docker://{}", registry.reference("busybox:1")));
+        copy.arg(format!("oci:{}:{NAME}", layout.display()));
+        command::run(&mut copy, &scene.folder.join("skopeo.log"), Duration::from_secs(60))?;
+    }
+    let mut build = Command::new(&scene.setup.thimble);
+    build.args(["image", "build", "--embed"]).arg(&layout).arg("--kernel").arg(&scene.setup.kernel_deb);
+    build.arg("--init").arg(&scene.setup.init).arg("--output").arg(&folder);
+    command::run(&mut build, &scene.folder.join("ramdisk.log"), Duration::from_secs(300))?;
+    let Boot::Direct { firmware, arguments, .. } = boot else { anyhow::bail!("not a direct boot") };
+    let kit = Kit::at(&folder);
+    let boot = Boot::Direct { firmware, kernel: kit.kernel, initrd: kit.initrd, arguments };
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, vec![nic]))?;
+    provisioner.apply(&workflow("offline", &STATION, &[Step::image("offline", NAME).shell("echo NO REGISTRY")]))?;
+    machine.serial.expect(r"A\| NO REGISTRY", BOOTS_WITHIN)?;
+    let ended = provisioner.wait_ended("offline", ACTS_WITHIN)?;
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    Ok(())
+}
+
+/// Another folder, umask, time zone and minute change nothing.
+pub fn reproducible(scene: &Scene) -> Result<()> {
+    let build = |name: &str, umask: &str, zone: &str| {
+        let folder = scene.place(name)?;
+        let mut build = Command::new("sh");
+        build.env("TZ", zone).args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]).arg(&scene.setup.thimble);
+        build.args(["image", "build", "--uki", "--iso", "--packs", "--kernel"]).arg(&scene.setup.kernel_deb);
+        build.arg("--init").arg(&scene.setup.init).arg("--output").arg(&folder);
+        command::run(&mut build, &scene.folder.join(format!("{name}.log")), Duration::from_secs(300))?;
+        fs::read_to_string(folder.join("SHA256SUMS")).context("cannot read SHA256SUMS")
+    };
+    let (one, other) = (build("one", "022", "UTC")?, build("other", "077", "Asia/Tokyo")?);
+    for name in ["kernel", "initramfs.cpio.zst", "thimble.efi", "thimble.iso", "packs.json", "sbom.cdx.json"] {
+        ensure!(one.contains(&format!("  {name}\n")), "{name} is not in SHA256SUMS:\n{one}");
+    }
+    ensure!(one == other, "two builds differ:\n{one}\n{other}");
+    Ok(())
 }
 
 struct Bench<'a> {

@@ -32,6 +32,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         ca,
         extra_ca,
         cmdline: arguments.cmdline.clone(),
+        embed: arguments.embed.clone(),
         rescue: arguments.rescue,
         media: Media { uki: arguments.uki, iso: arguments.iso, stub: arguments.stub.clone() },
         mtime: arguments.source_date_epoch,

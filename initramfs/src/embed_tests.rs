@@ -1,0 +1,121 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A layout in the making.
+struct Lab {
+    folder: tempfile::TempDir,
+    manifests: Vec<Value>,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+        Self { folder, manifests: Vec::new() }
+    }
+
+    fn blob(&self, kind: &str, data: &[u8]) -> Value {
+        fs::write(self.folder.path().join("blobs/sha256").join(sha256(data)), data).unwrap();
+        json!({"mediaType": kind, "digest": format!("sha256:{}", sha256(data)), "size": data.len()})
+    }
+
+    fn manifest(&self, layer: &[u8]) -> Value {
+        let (config, layer) = (self.blob("config", b"{}"), self.blob("layer", layer));
+        self.blob(
+            "application/vnd.oci.image.manifest.v1+json",
+            json!({"config": config, "layers": [layer]}).to_string().as_bytes(),
+        )
+    }
+
+    fn named(&mut self, mut descriptor: Value, key: &str, name: &str) {
+        descriptor["annotations"] = json!({key: name});
+        self.manifests.push(descriptor);
+    }
+
+    fn done(&self) -> PathBuf {
+        let index = json!({"schemaVersion": 2, "manifests": self.manifests});
+        fs::write(self.folder.path().join("index.json"), index.to_string()).unwrap();
+        self.folder.path().to_owned()
+    }
+}
+
+fn index(files: &[ExtraFile]) -> Value {
+    let file = files.iter().find(|file| file.path == "images/index.json").unwrap();
+    serde_json::from_slice(&file.data).unwrap()
+}
+
+fn refused(path: PathBuf) -> String {
+    let error = files(&[path]).unwrap_err();
+    std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[test]
+fn images_of_several_layouts_become_one_and_shared_blobs_are_there_once() {
+    let (mut first, mut second) = (Lab::new(), Lab::new());
+    first.named(first.manifest(b"a"), REFERENCE, "quay.io/x/a:1");
+    second.named(second.manifest(b"a"), FULL, "docker.io/library/b:2");
+    second.named(second.manifest(b"c"), REFERENCE, "c:3");
+    let found = files(&[first.done(), second.done()]).unwrap();
+    let names: Vec<Value> =
+        index(&found)["manifests"].as_array().unwrap().iter().map(|image| image["annotations"][REFERENCE].clone()).collect();
+    assert_eq!(names, ["quay.io/x/a:1", "docker.io/library/b:2", "c:3"]);
+    assert_eq!(found.len(), 2 + 5, "the layout's two files, two manifests, one config, two layers");
+    assert!(files(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn of_an_index_only_this_platforms_image_is_taken() {
+    let mut lab = Lab::new();
+    let (mut ours, mut theirs) = (lab.manifest(b"ours"), lab.manifest(b"theirs"));
+    ours["platform"] = json!({"os": "linux", "architecture": architecture()});
+    theirs["platform"] = json!({"os": "linux", "architecture": "s390x"});
+    let both = lab.blob(INDEX_TYPE, json!({"manifests": [theirs.clone(), ours.clone()]}).to_string().as_bytes());
+    lab.named(both, REFERENCE, "a:1");
+    let found = files(&[lab.done()]).unwrap();
+    assert_eq!(index(&found)["manifests"][0]["digest"], ours["digest"]);
+    assert!(!found.iter().any(|file| file.data == b"theirs"));
+
+    let mut lab = Lab::new();
+    let alone = lab.blob(INDEX_TYPE, json!({"manifests": [theirs]}).to_string().as_bytes());
+    lab.named(alone, REFERENCE, "a:1");
+    assert!(refused(lab.done()).contains("a:1"));
+}
+
+#[test]
+fn an_archive_is_as_good_as_a_folder() {
+    let mut lab = Lab::new();
+    lab.named(lab.manifest(b"a"), REFERENCE, "a:1");
+    let folder = lab.done();
+    let archive = tempfile::NamedTempFile::new().unwrap();
+    let mut tar = tar::Builder::new(archive.reopen().unwrap());
+    tar.append_dir_all(".", &folder).unwrap();
+    tar.finish().unwrap();
+    assert_eq!(files(&[archive.path().to_owned()]).unwrap(), files(&[folder]).unwrap());
+}
+
+#[test]
+fn what_is_broken_is_named() {
+    let mut unnamed = Lab::new();
+    unnamed.manifests.push(unnamed.manifest(b"a"));
+    let mut changed = Lab::new();
+    changed.named(changed.manifest(b"a"), REFERENCE, "a:1");
+    fs::write(changed.folder.path().join("blobs/sha256").join(sha256(b"a")), b"b").unwrap();
+    let mut missing = Lab::new();
+    missing.named(missing.manifest(b"a"), REFERENCE, "a:1");
+    fs::remove_file(missing.folder.path().join("blobs/sha256").join(sha256(b"a"))).unwrap();
+    let mut strange = Lab::new();
+    strange.named(json!({"mediaType": "x", "digest": "sha256:../../etc/passwd", "size": 1}), REFERENCE, "a:1");
+    for (lab, words) in [
+        (unnamed, "an image without a name"),
+        (changed, "has other contents"),
+        (missing, "cannot read blobs/sha256/"),
+        (strange, "not a digest with sha256"),
+        (Lab::new(), "holds no image"),
+    ] {
+        let line = refused(lab.done());
+        assert!(line.contains(words), "{line}");
+    }
+    assert!(refused(PathBuf::from("/nowhere")).contains("/nowhere"));
+}
