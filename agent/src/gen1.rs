@@ -9,17 +9,42 @@ use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use crate::action::Action;
+use crate::outcome::Reason;
+
 /// What old templates count on: their worker put its registry before every image.
 #[derive(Debug, Clone)]
 pub struct Dialect {
     registry: String,
     /// The server knows already that this action runs.
     running: Option<String>,
+    /// What is to follow when the action that was given out last does not succeed.
+    reactions: Reactions,
+}
+
+/// Commands for a second container of the action's image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Reactions {
+    action: String,
+    on_timeout: Vec<String>,
+    on_failure: Vec<String>,
+}
+
+impl Reactions {
+    /// What never ran has nothing to react to.
+    fn to(&self, action: &str, failure: &Reason) -> Option<(&'static str, &[String])> {
+        let (name, command) = match failure {
+            Reason::Timeout { .. } => ("on-timeout", &self.on_timeout),
+            Reason::NonZeroExit { .. } | Reason::OomKilled { .. } | Reason::Said { .. } => ("on-failure", &self.on_failure),
+            _ => return None,
+        };
+        (self.action == action && !command.is_empty()).then_some((name, command.as_slice()))
+    }
 }
 
 impl Dialect {
     pub fn new(registry: &str) -> Self {
-        Self { registry: registry.to_owned(), running: None }
+        Self { registry: registry.to_owned(), running: None, reactions: Reactions::default() }
     }
 
     /// The next action of the first workflow that waits for us.
@@ -34,12 +59,20 @@ impl Dialect {
             let workflow_id = context.workflow_id.clone();
             let list = client.actions(WorkflowActionsRequest { workflow_id }).await?.action_list;
             if let Some((number, action)) = current(&context, &list, &worker) {
+                let (on_timeout, on_failure) = (action.on_timeout.clone(), action.on_failure.clone());
                 let action = in_new_words(&context, number, action, &self.registry);
+                self.reactions = Reactions { action: action.action_id().to_owned(), on_timeout, on_failure };
                 self.running = (context.current_action_state() == State::Running).then(|| action.action_id().to_owned());
                 return Ok(action);
             }
         }
         Err(Status::not_found("no workflow waits for this worker"))
+    }
+
+    /// The action that follows one that failed: the same with another command.
+    pub fn reaction(&self, action: &Action, failure: &Reason) -> Option<Action> {
+        let (name, command) = self.reactions.to(&action.id, failure)?;
+        Some(Action { name: format!("{} ({name})", action.name), command: command.to_vec(), ..action.clone() })
     }
 
     pub async fn report(&mut self, channel: Channel, report: &ActionStatusRequest) -> Result<(), Status> {
@@ -83,11 +116,6 @@ fn current<'l>(context: &WorkflowContext, list: &'l [WorkflowAction], worker: &s
 }
 
 fn in_new_words(context: &WorkflowContext, number: usize, action: &WorkflowAction, registry: &str) -> ActionResponse {
-    for (what, command) in [("on-timeout", &action.on_timeout), ("on-failure", &action.on_failure)] {
-        if !command.is_empty() {
-            log::warn!("workflow {} action {}: {what} {command:?} is not run by this agent", context.workflow_id, action.name);
-        }
-    }
     // There, actions of one workflow share a folder of the worker's.
     let shared = "workflow:/workflow".to_owned();
     ActionResponse {
@@ -171,6 +199,27 @@ mod tests {
         for (state, open) in [(State::Pending, true), (State::Success, true), (State::Failed, false), (State::Timeout, false)] {
             assert_eq!(is_open(&context("a", 0, state)), open, "{state:?}");
         }
+    }
+
+    #[test]
+    fn what_follows_a_failure_is_for_its_kind_and_its_action() {
+        let words = |text: &str| vec![text.to_owned()];
+        let reactions = Reactions { action: "a".into(), on_timeout: words("slow"), on_failure: words("broken") };
+        let timeout = Reason::Timeout { limit: std::time::Duration::from_secs(1) };
+        let said = Reason::Said { reason: "DiskNotFound".into(), message: String::new(), exit_code: 1 };
+        for (failure, want) in [
+            (&timeout, Some(("on-timeout", "slow"))),
+            (&Reason::NonZeroExit { exit_code: 1 }, Some(("on-failure", "broken"))),
+            (&said, Some(("on-failure", "broken"))),
+            (&Reason::ImagePull("away".into()), None),
+            (&Reason::Policy("no".into()), None),
+            (&Reason::Cancelled("why".into()), None),
+        ] {
+            let follows = reactions.to("a", failure).map(|(name, command)| (name, command[0].as_str()));
+            assert_eq!(follows, want, "{failure:?}");
+            assert_eq!(reactions.to("b", failure), None, "another action");
+        }
+        assert_eq!(Reactions { on_timeout: vec![], ..reactions }.to("a", &timeout), None, "nothing was asked for");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use tonic::Status;
 
 use crate::action::Action;
 use crate::offline::Script;
+use crate::outcome::Reason;
 use crate::worker::{Connection, Watch};
 
 pub enum Transport {
@@ -40,6 +41,14 @@ impl Transport {
     pub fn watch(&self, action: &Action) -> Option<Watch> {
         match self {
             Self::Server(connection) => connection.watch(action),
+            Self::File(_) => None,
+        }
+    }
+
+    /// What is to run because the action failed.
+    pub fn reaction(&self, action: &Action, failure: &Reason) -> Option<Action> {
+        match self {
+            Self::Server(connection) => connection.reaction(action, failure),
             Self::File(_) => None,
         }
     }

@@ -135,6 +135,7 @@ impl<E: Execute> Worker<E> {
         if outcome.failure.is_none() {
             self.power.note_kernel();
         }
+        self.react(action, &outcome).await;
         self.journal.write(Entry::Finished { action: action.clone(), attempt, outcome: outcome.clone() });
         log_outcome(action, &outcome);
         let power = self.conclude(action, &outcome).await;
@@ -183,6 +184,16 @@ impl<E: Execute> Worker<E> {
             outcome = self.execute.execute(action, start, cancel).await;
         }
         (attempt, outcome)
+    }
+
+    /// Runs what its template wants after a failure. However that ends, the action has failed as it did.
+    async fn react(&mut self, action: &Action, outcome: &Outcome) {
+        let reaction = outcome.failure.as_ref().and_then(|failure| self.connection.reaction(action, failure));
+        if let Some(reaction) = reaction {
+            log::warn!("{}: running {:?}", reaction.title(), reaction.command);
+            let outcome = self.execute.execute(&reaction, SystemTime::now(), &Cancel::never()).await;
+            log_outcome(&reaction, &outcome);
+        }
     }
 
     /// Whether the server accepted RUNNING.

@@ -14,6 +14,7 @@ use super::decide;
 use super::watch::Watch;
 use crate::action::Action;
 use crate::gen1::{self, Dialect};
+use crate::outcome::Reason;
 use crate::settings::{Settings, Tls};
 use crate::tls;
 
@@ -97,6 +98,11 @@ impl Connection {
     pub fn watch(&self, action: &Action) -> Option<Watch> {
         let channel = self.channel.clone().filter(|_| self.offers_watch && !gen1::is_of_ours(&action.id))?;
         Some(Watch { endpoint: self.endpoint.clone(), channel, agent: self.agent.clone(), workflow: action.workflow.clone() })
+    }
+
+    /// What a server of the first generation wants to follow a failure.
+    pub fn reaction(&self, action: &Action, failure: &Reason) -> Option<Action> {
+        self.old.reaction(action, failure)
     }
 
     /// A server that knows neither generation is asked for the newer one again: it may be about to be replaced.

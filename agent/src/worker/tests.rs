@@ -14,12 +14,15 @@ use crate::settings::Settings;
 struct Fixed {
     ran: Arc<Mutex<Vec<String>>>,
     fails: bool,
+    /// What it was told to run.
+    commands: Arc<Mutex<Vec<Vec<String>>>>,
     writes: Option<std::path::PathBuf>,
 }
 
 impl Execute for Fixed {
     async fn execute(&mut self, action: &Action, start: SystemTime, _: &Cancel) -> Outcome {
         self.ran.lock().unwrap().push(action.id.clone());
+        self.commands.lock().unwrap().push(action.command.clone());
         if let Some(file) = &self.writes {
             std::fs::write(file, "").unwrap();
         }
@@ -216,6 +219,38 @@ async fn a_server_of_the_first_generation_is_served_in_its_own_words() {
     ];
     assert_eq!(told, wanted, "what runs already is not told again");
     assert!(reports.iter().skip(1).all(|r| r.task_name == "os" && r.worker_id == "m"));
+}
+
+#[tokio::test]
+async fn a_failure_of_the_first_generation_is_followed_by_what_its_template_says_and_then_told() {
+    use proto::gen1::{State, WorkflowAction};
+    let action = WorkflowAction {
+        task_name: "os".into(),
+        name: "stream".into(),
+        image: "stream:v1".into(),
+        worker_id: "m".into(),
+        command: vec!["stream".into()],
+        on_timeout: vec!["too".into(), "slow".into()],
+        on_failure: vec!["tidy".into(), "up".into()],
+        ..WorkflowAction::default()
+    };
+    let (old, address) = crate::fake_old_server::Old::start(vec![action]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let execute = Fixed { fails: true, ..Fixed::default() };
+    while_working(worker(&address.to_string(), folder.path(), execute.clone()), async {
+        let all = async {
+            while old.reports.lock().unwrap().len() < 2 {
+                sleep(Duration::from_millis(10)).await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.expect("two reports")
+    })
+    .await;
+    let commands = execute.commands.lock().unwrap().clone();
+    assert_eq!(commands, [vec!["stream"], vec!["tidy", "up"]]);
+    let reports = old.reports.lock().unwrap();
+    let told: Vec<_> = reports.iter().map(|r| (r.action_name.as_str(), r.action_status())).collect();
+    assert_eq!(told, [("stream", State::Running), ("stream", State::Failed)]);
 }
 
 #[tokio::test]
