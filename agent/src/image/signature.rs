@@ -157,4 +157,39 @@ mod tests {
             assert_eq!(Keys::default().add(&text), want, "{case}");
         }
     }
+
+    /// `openssl dgst -sha256 -sign` over a payload as cosign writes it.
+    #[test]
+    fn a_signature_that_another_program_made_is_understood() {
+        const PEM: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqN0eLqk/iZmdOa+uYdxiXEjLU+4Q
+CL/L9fgYjEpYTWkSF26yh33/tVgTib+xXtG6APetJVlCZDYBtk4DJuGT0A==
+-----END PUBLIC KEY-----
+";
+        const DIGEST: &str = "sha256:87d8a8407af57efc26799b93ac547d2967d7bcb844b980acd4675ecf72601f2c";
+        let payload = format!(
+            r#"{{"critical":{{"identity":{{"docker-reference":"registry.example/tool"}},"image":{{"docker-manifest-digest":"{DIGEST}"}},"type":"cosign container image signature"}},"optional":null}}"#
+        );
+        let manifest = r#"{"layers":[{"digest":"sha256:0d59f12ce75fc38247182cbe1677ee85d18df3ae1310c78d212e416da9f60709",
+            "annotations":{"dev.cosignproject.cosign/signature":"MEQCID42nveMdoRp4qtLSCpWMnp5JV6K94oUHw3NXU2cWF9MAiAqjFxAyvxkNCDX6Z5/oCE9A7PXb0p8AVK+2kE+/SKE2w=="}}]}"#;
+        let mut keys = Keys::default();
+        assert_eq!(keys.add(PEM), Ok(()));
+        let checked = |payload: &str, of: &Digest| {
+            let signatures = parse(manifest.as_bytes()).ok()?;
+            signatures.layers.first().map(|statement| statement.check(payload.as_bytes(), of, &keys))
+        };
+        let digest = DIGEST.parse();
+        assert_eq!(digest.as_ref().ok().and_then(|digest| checked(&payload, digest)), Some(Ok(())));
+        let other = Digest::of(b"other");
+        assert_eq!(checked(&payload, &other), Some(Err(Unsigned::OtherImage(DIGEST.to_owned()))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, text in "\\PC{0,60}") {
+            let _ = (parse(&bytes), Keys::default().add(&text), Keys::default().add(&format!("{BEGIN}{text}{END}")));
+            let statement = Statement { digest: Digest::of(&bytes), annotations: Annotations { signature: Some(text) } };
+            assert!(statement.check(&bytes, &Digest::of(b""), &Keys::default()).is_err());
+        }
+    }
 }
