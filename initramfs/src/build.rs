@@ -5,6 +5,7 @@ use crate::compress::zstd_for_kernel;
 use crate::cpio::Archive;
 use crate::embed;
 pub use crate::error::BuildError;
+use crate::firmware::Firmware;
 use crate::kernel::{Kernel, Storing};
 use crate::media::{self, Media};
 use crate::output::{Artifact, Output, sha256};
@@ -23,6 +24,8 @@ use std::path::{Path, PathBuf};
 pub const KERNEL_FILE: &str = "kernel";
 pub const RAMDISK_FILE: &str = "initramfs.cpio.zst";
 pub const INDEX_FILE: &str = "packs.json";
+/// The pack for drivers that are in the ramdisk itself.
+const FIRMWARE: &str = "firmware";
 /// A few drivers load fastest as they are; hundreds, of which a machine loads ten, must be small in memory.
 const FEW_MODULES: usize = 64;
 /// Where Debian's package ca-certificates keeps the bundle.
@@ -45,6 +48,8 @@ pub struct Request {
     pub extra_ca: Vec<PathBuf>,
     /// Kernel arguments that stand before the boot loader's.
     pub cmdline: Option<String>,
+    /// Packages and folders with firmware files; those that the drivers ask for are taken.
+    pub firmware: Vec<PathBuf>,
     /// OCI image layouts, folders or archives, whose images the ramdisk brings along.
     pub embed: Vec<PathBuf>,
     /// With the SSH server that `rescue` on the command line starts.
@@ -66,6 +71,8 @@ pub struct Report {
     pub modules: usize,
     pub parts: Vec<Part>,
     pub packs: Vec<PackReport>,
+    /// `FILE (MODULE)`: asked for by drivers and in no source of firmware.
+    pub missing_firmware: Vec<String>,
     /// UKI and ISO.
     pub media: Vec<Artifact>,
 }
@@ -95,7 +102,15 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     let package = request.kernel.path();
     let choice =
         request.selection.choose(&kernel.catalogue, |source| BuildError::Modules { path: package.to_owned(), source })?;
-    let Drivers { base, packs } = drivers(request, &kernel, &choice)?;
+    let Drivers { base, mut packs } = drivers(request, &kernel, &choice)?;
+    let all = || base.iter().chain(packs.iter().flat_map(|pack| &pack.modules));
+    let firmware = Firmware::gather(&request.firmware, all())?;
+    let missing_firmware =
+        if request.firmware.is_empty() { Vec::new() } else { firmware.missing(&all().cloned().collect::<Vec<_>>()) };
+    for pack in &mut packs {
+        pack.firmware = firmware.of(&pack.modules);
+    }
+    let of_base = firmware.of(&base);
 
     let ingredients = Ingredients {
         init,
@@ -105,7 +120,10 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         load: profile::LOAD.iter().map(|name| (*name).to_owned()).collect(),
         builtin: kernel.catalogue.builtin().to_owned(),
         ca_bundle,
-        extra: extra_files(request)?,
+        extra: extra_files(request)?
+            .into_iter()
+            .chain(if request.selection.packs { Vec::new() } else { of_base.clone() })
+            .collect(),
         mtime: request.mtime,
     };
     let wrong = |source| BuildError::Recipe { path: request.init.clone(), source };
@@ -124,7 +142,16 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     let mut output = Output::new(&request.output);
     let kernel_file = output.add(KERNEL_FILE, kernel.image);
     let initramfs = output.add(RAMDISK_FILE, ramdisk);
-    let packs = add_packs(&mut output, &ingredients, &packs, wrong)?;
+    if request.selection.packs && !of_base.is_empty() {
+        packs.push(Pack {
+            name: FIRMWARE,
+            about: "firmware of the ramdisk's own drivers",
+            modules: Vec::new(),
+            firmware: of_base,
+        });
+    }
+    let served = ingredients.modules.iter().filter(|module| firmware.serves(module)).cloned().collect::<Vec<_>>();
+    let packs = add_packs(&mut output, &ingredients, &packs, &served, wrong)?;
     let files = [(media::UKI_FILE, made.uki), (media::ISO_FILE, made.iso)];
     let media = files.into_iter().filter_map(|(name, data)| Some(output.add(name, data?))).collect();
     let contents = sbom::Contents {
@@ -146,6 +173,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         modules: ingredients.modules.len(),
         parts,
         packs,
+        missing_firmware,
         media,
     })
 }
@@ -159,6 +187,7 @@ struct Pack {
     name: &'static str,
     about: &'static str,
     modules: Vec<Module>,
+    firmware: Vec<ExtraFile>,
 }
 
 fn drivers(request: &Request, kernel: &Kernel, choice: &Choice<'_>) -> Result<Drivers, BuildError> {
@@ -168,7 +197,7 @@ fn drivers(request: &Request, kernel: &Kernel, choice: &Choice<'_>) -> Result<Dr
     let base = kernel.stored(&files, &choice.base, storing)?;
     let packs = choice.packs.iter().map(|pack| {
         let modules = kernel.stored(&files, &pack.modules, Storing::Packed)?;
-        Ok(Pack { name: pack.family, about: pack.about, modules })
+        Ok(Pack { name: pack.family, about: pack.about, modules, firmware: Vec::new() })
     });
     Ok(Drivers { base, packs: packs.collect::<Result<_, BuildError>>()? })
 }
@@ -177,12 +206,13 @@ fn add_packs(
     output: &mut Output,
     base: &Ingredients,
     packs: &[Pack],
+    served: &[Module],
     wrong: impl Fn(RecipeError) -> BuildError,
 ) -> Result<Vec<PackReport>, BuildError> {
     let mut reports = Vec::new();
     let mut entries = Vec::new();
     for pack in packs {
-        let archive = pack::archive(pack.name, &base.kernel_version, &pack.modules, &base.modules, base.mtime);
+        let archive = pack::archive(pack.name, &base.kernel_version, (&pack.modules, &pack.firmware), &base.modules, base.mtime);
         let bytes = archive.and_then(|archive| archive.to_bytes()).map_err(|error| wrong(error.into()))?;
         let file = output.add(&pack::file_name(pack.name), zstd_for_kernel(&bytes).map_err(BuildError::Compress)?);
         entries.push(pack::Entry {
@@ -191,7 +221,7 @@ fn add_packs(
             file: pack::file_name(pack.name),
             size: file.size,
             sha256: file.sha256.clone(),
-            modaliases: pack::modaliases(&pack.modules),
+            modaliases: pack::modaliases(if pack.name == FIRMWARE { served } else { &pack.modules }),
         });
         let (name, about) = (pack.name.to_owned(), pack.about.to_owned());
         reports.push(PackReport { name, about, modules: pack.modules.len(), unpacked: bytes.len(), file });

@@ -2,6 +2,7 @@
 
 use crate::embed::EmbedError;
 use crate::fat;
+use crate::firmware::FirmwareError;
 use crate::machine::NoDevice;
 use crate::modules::ModuleError;
 use crate::recipe::RecipeError;
@@ -74,6 +75,8 @@ pub enum BuildError {
     },
     #[error(transparent)]
     Fat(#[from] fat::TooLarge),
+    #[error("cannot put firmware into the ramdisk")]
+    Firmware(#[from] FirmwareError),
     #[error("cannot put an image into the ramdisk")]
     Embed(#[from] EmbedError),
     #[error("cannot put a rescue shell into the ramdisk")]

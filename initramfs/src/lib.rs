@@ -13,6 +13,7 @@ pub mod elf;
 pub mod embed;
 pub mod error;
 pub mod fat;
+pub mod firmware;
 pub mod iso;
 pub mod kernel;
 pub mod lists;

@@ -2,12 +2,21 @@
 
 use crate::cpio::{Archive, CpioError, Node};
 use crate::lists;
-use crate::recipe::{self, Module};
+use crate::recipe::{self, ExtraFile, Module};
 use serde::Serialize;
 
 /// One pack's archive: modules, their lists and a manifest, each under the pack's name.
-pub fn archive(name: &str, kernel: &str, modules: &[Module], base: &[Module], mtime: u32) -> Result<Archive, CpioError> {
+pub fn archive(
+    name: &str,
+    kernel: &str,
+    (modules, firmware): (&[Module], &[ExtraFile]),
+    base: &[Module],
+    mtime: u32,
+) -> Result<Archive, CpioError> {
     let mut archive = Archive::new(mtime);
+    for file in firmware {
+        archive.add(&file.path, 0o644, Node::File(file.data.clone()))?;
+    }
     let folder = format!("lib/modules/{kernel}");
     for module in modules {
         archive.add(&format!("{folder}/{}", module.path), 0o644, Node::File(module.data.clone()))?;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Make `kernel` and `initramfs.cpio.zst` from a kernel package and a static /init
-    Build(BuildArguments),
+    Build(Box<BuildArguments>),
     /// Pack the standard actions as OCI images, one name each, all sharing one layer
     Action(ActionArguments),
 }
@@ -55,6 +55,10 @@ pub struct BuildArguments {
     /// Kernel arguments that stand before the boot loader's
     #[arg(long, value_name = "WORDS")]
     pub cmdline: Option<String>,
+    /// Firmware files that the chosen drivers ask for, from a Debian package or a folder such as /lib/firmware (repeatable);
+    /// with --packs they are a pack of their own
+    #[arg(long, value_name = "DEB|DIR")]
+    pub firmware: Vec<PathBuf>,
     /// Images that the machine needs no registry for: an OCI image layout, as `skopeo copy docker://NAME oci:DIR:NAME` or
     /// `oci-archive:FILE:NAME` makes it (repeatable)
     #[arg(long, value_name = "LAYOUT")]

@@ -56,6 +56,7 @@ fn lab(files: &[(&str, Vec<u8>)]) -> Lab {
         extra_ca: Vec::new(),
         cmdline: None,
         embed: Vec::new(),
+        firmware: Vec::new(),
         rescue: false,
         media: Media::default(),
         mtime: 0,

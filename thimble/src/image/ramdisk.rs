@@ -6,6 +6,8 @@ use initramfs::{CaBundle, KernelSource, Machine, Media, Report, Request, Selecti
 use std::fmt::Write;
 use std::path::PathBuf;
 
+/// `--json` has them all.
+const MISSING_SHOWN: usize = 10;
 /// What we promise for each profile, so that the smallest machines of its kind unpack it.
 const LIMITS: &[(&str, usize)] = &[("cloud", 4_000_000), ("metal", 16_000_000)];
 
@@ -33,6 +35,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         extra_ca,
         cmdline: arguments.cmdline.clone(),
         embed: arguments.embed.clone(),
+        firmware: arguments.firmware.clone(),
         rescue: arguments.rescue,
         media: Media { uki: arguments.uki, iso: arguments.iso, stub: arguments.stub.clone() },
         mtime: arguments.source_date_epoch,
@@ -85,6 +88,15 @@ fn table(report: &Report) -> String {
             let _ = writeln!(text, "{:>10} {:>10}  {file}: {about}, {} modules", pack.unpacked, pack.file.size, pack.modules);
         }
         text.push('\n');
+    }
+    if !report.missing_firmware.is_empty() {
+        let shown = report.missing_firmware.iter().take(MISSING_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let all = report.missing_firmware.len();
+        let _ = writeln!(
+            text,
+            "{all} files that drivers may ask for are in no source of firmware: {shown}{}\n",
+            if all > MISSING_SHOWN { ", ..." } else { "" }
+        );
     }
     for artifact in [&report.kernel, ramdisk].into_iter().chain(report.packs.iter().map(|pack| &pack.file)).chain(&report.media) {
         let _ = writeln!(text, "{}  {}  {} bytes", artifact.sha256, artifact.path.display(), artifact.size);
