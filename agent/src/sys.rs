@@ -22,8 +22,12 @@ pub fn unload_kernel() -> std::io::Result<()> {
     if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Rust programs ignore SIGPIPE, and what is ignored stays so across exec: shell pipelines in actions would not end.
-pub fn default_sigpipe() -> nix::Result<()> {
-    // SAFETY: installs the default action, so no handler code of ours can run in signal context.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map(drop)
+/// What is ignored stays so across exec. Rust programs ignore SIGPIPE, `nohup` SIGHUP, and a shell's background jobs SIGINT
+/// and SIGQUIT: an action that is told to stop by one of them would not hear it, and its own shells could not trap it.
+pub fn default_signals() -> nix::Result<()> {
+    for one in Signal::iterator().filter(|one| !matches!(one, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: installs the default action, so no handler code of ours can run in signal context.
+        unsafe { signal(one, SigHandler::SigDfl) }?;
+    }
+    Ok(())
 }

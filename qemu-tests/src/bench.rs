@@ -3,6 +3,7 @@
 //! The machine's clock counts instructions (`-icount shift=0`), so the numbers repeat on any host, however busy: one
 //! second is 10^9 instructions of one core.
 
+mod agent;
 mod floor;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,8 @@ const FLOOR_MARKERS: &[(&str, &str)] = &[("/init", "floor: INIT"), ("network", "
 
 #[derive(Args, Debug, Clone)]
 pub struct Arguments {
+    /// Another benchmark than that of the boot
+    what: Option<What>,
     /// How many boots; the median counts
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -68,6 +71,12 @@ pub struct Arguments {
     inside: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// The agent beside crun, runc and containerd, on this host
+    Agent,
+}
+
 /// Seconds of guest time by marker, one entry a run, and kB by name.
 #[derive(Default)]
 struct Series {
@@ -76,6 +85,10 @@ struct Series {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.what == Some(What::Agent) {
+        let (runs, inside) = (arguments.runs, arguments.inside);
+        return if inside { agent::inside(runs).map(|()| ExitCode::SUCCESS) } else { agent::outside(runs, arguments.reuse) };
+    }
     if arguments.inside {
         return inside(arguments).map(|()| ExitCode::SUCCESS);
     }

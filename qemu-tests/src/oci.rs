@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flate2::Compression;
@@ -17,9 +18,9 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const BUSYBOX: &str = "/bin/busybox";
 
-/// An image: one gzip layer and its configuration.
+/// An image: gzip layers and their configuration.
 pub struct Image {
-    layer: Vec<u8>,
+    layers: Vec<Vec<u8>>,
     config: Vec<u8>,
 }
 
@@ -41,31 +42,46 @@ impl Image {
         if padding > 0 {
             add_file(&mut archive, "padding", &noise(padding), 0o644)?;
         }
-        let tar = archive.into_inner().context("cannot finish a layer")?;
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(&tar).context("cannot compress a layer")?;
-        let layer = gzip.finish().context("cannot compress a layer")?;
+        Self::of(vec![archive.into_inner().context("cannot finish a layer")?], &["/bin/sh", "-c", script])
+    }
+
+    /// A layer for each folder, of so many bytes of its files, by name: what images of programs are made of.
+    pub fn of_folders(folders: &[(&Path, u64)]) -> Result<Self> {
+        let layers = folders.iter().map(|(folder, bytes)| tar_of(folder, *bytes)).collect::<Result<_>>()?;
+        Self::of(layers, &["/none"])
+    }
+
+    fn of(tars: Vec<Vec<u8>>, command: &[&str]) -> Result<Self> {
         let config = json!({
-            "architecture": "amd64", "os": "linux",
-            "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh", "-c", script]},
-            "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
+            "architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Cmd": command},
+            "rootfs": {"type": "layers", "diff_ids": tars.iter().map(|tar| digest(tar)).collect::<Vec<_>>()},
         });
-        Ok(Self { layer, config: config.to_string().into_bytes() })
+        let pack = |tar: Vec<u8>| {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            gzip.write_all(&tar).and_then(|()| gzip.finish()).context("cannot compress a layer")
+        };
+        let layers = tars.into_iter().map(pack).collect::<Result<_>>()?;
+        Ok(Self { layers, config: config.to_string().into_bytes() })
+    }
+
+    /// Compressed bytes of all layers.
+    pub fn size(&self) -> usize {
+        self.layers.iter().map(Vec::len).sum()
     }
 
     pub fn layer_digest(&self) -> String {
-        digest(&self.layer)
+        self.layers.first().map(|layer| digest(layer)).unwrap_or_default()
     }
 
     /// Uploads both blobs and the manifest as `name:tag`.
     pub fn push(&self, registry: SocketAddr, name: &str, tag: &str) -> Result<()> {
-        for blob in [&self.layer, &self.config] {
+        for blob in self.layers.iter().chain([&self.config]) {
             push_blob(registry, name, blob).with_context(|| format!("cannot push a blob of {name}:{tag}"))?;
         }
         let part = |kind: &str, data: &[u8]| json!({"mediaType": kind, "digest": digest(data), "size": data.len()});
         let manifest: Value = json!({
             "schemaVersion": 2, "mediaType": MANIFEST,
-            "config": part(CONFIG, &self.config), "layers": [part(LAYER, &self.layer)],
+            "config": part(CONFIG, &self.config), "layers": self.layers.iter().map(|layer| part(LAYER, layer)).collect::<Vec<_>>(),
         });
         let path = format!("/v2/{name}/manifests/{tag}");
         let answer = http::request(registry, "PUT", &path, &[("Content-Type", MANIFEST)], manifest.to_string().as_bytes())?;
@@ -74,6 +90,21 @@ impl Image {
         }
         Ok(())
     }
+}
+
+/// Regular files of a folder in the order of their names, until there are so many bytes.
+fn tar_of(folder: &Path, bytes: u64) -> Result<Vec<u8>> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?.flatten().map(|e| e.path()).collect();
+    paths.sort();
+    let (mut archive, mut left) = (tar::Builder::new(Vec::new()), bytes);
+    for path in paths.iter().filter(|path| path.is_file() && !path.is_symlink()) {
+        let data = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let Some(rest) = left.checked_sub(data.len() as u64) else { continue };
+        left = rest;
+        add_file(&mut archive, path.to_string_lossy().trim_start_matches('/'), &data, 0o755)?;
+    }
+    archive.into_inner().context("cannot finish a layer")
 }
 
 fn push_blob(registry: SocketAddr, name: &str, blob: &[u8]) -> Result<()> {

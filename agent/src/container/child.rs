@@ -169,7 +169,7 @@ impl Executor for WithDevices {
         if !confined {
             devices().map_err(|e| ExecutorError::Other(format!("cannot mount the devices: {e}")))?;
         }
-        crate::sys::default_sigpipe().map_err(|e| ExecutorError::Other(format!("cannot restore SIGPIPE: {e}")))?;
+        crate::sys::default_signals().map_err(|e| ExecutorError::Other(format!("cannot restore the signals: {e}")))?;
         if confined {
             seccomp::confine().map_err(|e| ExecutorError::Other(format!("cannot filter system calls: {e}")))?;
         }

@@ -24,6 +24,7 @@ if [ -n "$SIZE" ]; then mkdir -p /run/thimble; mount -t tmpfs -o "size=$SIZE" tm
 mkdir -p /worker
 if [ -n "$POLICY" ]; then mkdir -p /etc/thimble; mount -t tmpfs none /etc/thimble; echo "$POLICY" > /etc/thimble/policy.json; fi
 mount --bind "$STATE/worker" /worker
+trap '' QUIT HUP INT # as below nohup and in the background, where whoever starts an agent may be
 exec "$AGENT" run
 "#;
 
