@@ -157,7 +157,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
         connection,
         journal,
         power: power::Requests::below(Path::new(WORKER)),
-        attributes: if settings.detect_attributes { || Some(attributes::detect(Path::new("/"))) } else { || None },
+        attributes: if settings.detect_attributes { attributes::Known::here() } else { attributes::Known::nothing() },
         backoff_max: settings.backoff_max,
         execute: Runner { puller, folders: folders.clone(), program: PathBuf::from("/proc/self/exe"), policy, runtime: made_by },
     };

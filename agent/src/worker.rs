@@ -6,10 +6,11 @@ mod watch;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use proto::{ActionRequest, AgentAttributes};
+use proto::ActionRequest;
 use tokio::time::sleep;
 
 use crate::action::Action;
+use crate::attributes::Known;
 use crate::backoff::{self, Backoff};
 use crate::bundle::Wishes;
 use crate::cancel::{self, Cancel};
@@ -34,8 +35,7 @@ pub struct Worker<E> {
     pub connection: Transport,
     pub journal: Journal,
     pub power: Requests,
-    /// Asked anew with every call: disks and neighbours come late.
-    pub attributes: fn() -> Option<AgentAttributes>,
+    pub attributes: Known,
     pub backoff_max: Duration,
     pub execute: E,
 }
@@ -103,7 +103,7 @@ impl<E: Execute> Worker<E> {
     }
 
     async fn ask(&mut self, pace: &mut Pace) -> Asked {
-        let request = ActionRequest { agent_id: Some(self.agent.clone()), agent_attributes: (self.attributes)() };
+        let request = ActionRequest { agent_id: Some(self.agent.clone()), agent_attributes: self.attributes.get(Instant::now()) };
         let mut answer = std::pin::pin!(self.connection.get_action(request));
         tokio::select! {
             answer = &mut answer => return decide::asked(answer),

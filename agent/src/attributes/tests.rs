@@ -142,3 +142,18 @@ fn the_platform_is_known_by_its_firmware_and_its_parts() {
         assert_eq!((found.firmware.as_deref(), found.secure_boot, found.tpm.as_deref(), found.numa_nodes), want, "{case}");
     }
 }
+
+#[test]
+fn the_hardware_is_looked_at_again_after_a_while_and_not_for_every_call() {
+    static LOOKS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let look = || {
+        LOOKS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        AgentAttributes::default()
+    };
+    let (mut known, now) = (Known { detect: Some(look), last: None }, Instant::now());
+    for (at, looks) in [(now, 1), (now + STALE / 2, 1), (now + STALE, 2), (now + STALE + STALE / 2, 2)] {
+        assert!(known.get(at).is_some());
+        assert_eq!(LOOKS.load(std::sync::atomic::Ordering::Relaxed), looks);
+    }
+    assert_eq!(Known::nothing().get(now), None);
+}

@@ -39,7 +39,7 @@ fn worker(authority: &str, folder: &std::path::Path, execute: Fixed) -> Worker<F
         connection: Connection::new(&settings).unwrap().into(),
         journal: Journal::open(&folder.join("journal.json")),
         power: Requests::below(folder),
-        attributes: || None,
+        attributes: Known::nothing(),
         backoff_max: Duration::from_millis(600),
         execute,
     }
