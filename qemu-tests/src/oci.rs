@@ -28,21 +28,21 @@ impl Image {
     /// Busybox with its applets; `script` is what runs when the template gives no command. `padding` bytes that do not
     /// compress make the image larger.
     pub fn busybox(script: &str, padding: usize) -> Result<Self> {
-        let busybox = fs::read(BUSYBOX).with_context(|| format!("cannot read {BUSYBOX}; is busybox-static installed?"))?;
-        let mut archive = tar::Builder::new(Vec::new());
-        add_file(&mut archive, "bin/busybox", &busybox, 0o755)?;
-        for applet in [
-            "sh", "cat", "echo", "sleep", "dd", "sync", "touch", "mkdir", "ps", "kill", "true", "false", "uname", "mount", "tr",
-            "wc",
-        ] {
-            let mut header = header(0, 0o777);
-            header.set_entry_type(tar::EntryType::Symlink);
-            archive.append_link(&mut header, format!("bin/{applet}"), "busybox").context("cannot write a layer")?;
-        }
+        let mut archive = busybox_tar()?;
         if padding > 0 {
             add_file(&mut archive, "padding", &noise(padding), 0o644)?;
         }
         Self::of(vec![archive.into_inner().context("cannot finish a layer")?], &["/bin/sh", "-c", script])
+    }
+
+    /// Busybox beside files of this host, at their own places.
+    pub fn busybox_with(files: &[PathBuf]) -> Result<Self> {
+        let mut archive = busybox_tar()?;
+        for path in files {
+            let data = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            add_file(&mut archive, path.to_string_lossy().trim_start_matches('/'), &data, 0o755)?;
+        }
+        Self::of(vec![archive.into_inner().context("cannot finish a layer")?], &["/bin/sh"])
     }
 
     /// A layer for each folder, of so many bytes of its files, by name: what images of programs are made of.
@@ -90,6 +90,20 @@ impl Image {
         }
         Ok(())
     }
+}
+
+fn busybox_tar() -> Result<tar::Builder<Vec<u8>>> {
+    let busybox = fs::read(BUSYBOX).with_context(|| format!("cannot read {BUSYBOX}; is busybox-static installed?"))?;
+    let mut archive = tar::Builder::new(Vec::new());
+    add_file(&mut archive, "bin/busybox", &busybox, 0o755)?;
+    for applet in [
+        "sh", "cat", "echo", "sleep", "dd", "sync", "touch", "mkdir", "ps", "kill", "true", "false", "uname", "mount", "tr", "wc",
+    ] {
+        let mut header = header(0, 0o777);
+        header.set_entry_type(tar::EntryType::Symlink);
+        archive.append_link(&mut header, format!("bin/{applet}"), "busybox").context("cannot write a layer")?;
+    }
+    Ok(archive)
 }
 
 /// Regular files of a folder in the order of their names, until there are so many bytes.

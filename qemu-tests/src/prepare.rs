@@ -37,6 +37,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("protobuf-compiler", "tests: builds containerd's client"),
     ("dropbear-bin", "the SSH server of a ramdisk with a rescue shell"),
     ("openssh-client", "tests: who logs in there"),
+    ("udev", "tests: whose names of disks ours are compared with"),
     ("tftp-hpa", "tests: a TFTP client"),
     ("dnsmasq-base", "tests: DHCP servers and routers that the network client meets"),
     ("g++", "fuzz targets: libFuzzer"),

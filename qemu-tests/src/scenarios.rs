@@ -7,6 +7,7 @@ mod installs;
 mod links;
 mod media;
 mod memory;
+mod names;
 mod outages;
 mod power;
 mod refusals;
@@ -59,6 +60,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "the unified kernel image boots by itself", run: media::uki },
     Scenario { name: "a machine without a registry runs an image that came with it", run: media::embedded },
     Scenario { name: "the same inputs give the same bytes in every output", run: media::reproducible },
+    Scenario { name: "disks have the names that udev gives them", run: names::like_udev },
     Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },
     Scenario { name: "every part of the matrix works in a machine", run: crate::matrix::short },
     Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },
