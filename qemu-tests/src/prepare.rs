@@ -33,6 +33,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("skopeo", "tests: a second reader of our images"),
     ("umoci", "tests: builds images for the agent's conformance"),
     ("crun", "tests: the runtime the agent is compared with"),
+    ("runc", "the benchmark: the other one"),
     ("containerd", "tests: the agent's other runtime"),
     ("protobuf-compiler", "tests: builds containerd's client"),
     ("dropbear-bin", "the SSH server of a ramdisk with a rescue shell"),
