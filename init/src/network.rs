@@ -13,6 +13,7 @@ mod conflict;
 mod dhcp;
 mod dhcpv6;
 mod dhcpv6_client;
+mod learned;
 mod lease;
 mod link;
 mod lldp;
@@ -23,6 +24,7 @@ mod offer;
 mod port;
 mod probe;
 mod random;
+mod record;
 mod router;
 mod six;
 mod sntp;
@@ -44,6 +46,7 @@ use bond::Bonding;
 use choice::Reach;
 use conflict::Watch;
 use dhcp::Action;
+use learned::Learned;
 use lease::Lease;
 use link::Link;
 use neighbours::Neighbours;
@@ -106,6 +109,8 @@ struct Network {
     partner_due: Option<Instant>,
     /// Errors that were said once; saying them every time would fill the console.
     told: Vec<String>,
+    /// What the system that is installed may want to know, as it was last written.
+    recorded: Option<Learned>,
 }
 
 impl Network {
@@ -136,6 +141,7 @@ impl Network {
             refused: Vec::new(),
             partner_due: None,
             told: Vec::new(),
+            recorded: None,
         };
         network.look()?;
         Ok(network)
@@ -158,6 +164,7 @@ impl Network {
         self.tell_partner(now);
         self.time.turn(now);
         self.say_ready(now);
+        self.record();
         if now >= self.next_status {
             self.next_status = now + STATUS;
             if self.bound.is_none() {

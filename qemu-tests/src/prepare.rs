@@ -41,6 +41,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("udev", "tests: whose names of disks ours are compared with"),
     ("tftp-hpa", "tests: a TFTP client"),
     ("dnsmasq-base", "tests: DHCP servers and routers that the network client meets"),
+    ("netplan.io", "tests: reads the network settings written for the installed system"),
+    ("ifupdown", "tests: reads Debian's"),
+    ("gir1.2-nm-1.0", "tests: reads NetworkManager's"),
+    ("python3-gi", "tests: reads NetworkManager's"),
     ("g++", "fuzz targets: libFuzzer"),
 ];
 

@@ -42,7 +42,8 @@ fn doing<T>(what: impl Into<String>, result: io::Result<T>) -> Result<T, Failure
 const ETC: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
 /// Where a host has no such file.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
-const DRIVERS: [&str; 2] = ["/lib/modules", "/lib/firmware"];
+/// Drivers, and what the machine has learned of its network: for the system that is installed.
+const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", "/run/thimble/network"];
 
 /// Makes the bundle: the mounted root file system and config.json. How much memory the action is allowed.
 pub fn bundle(place: &Place<'_>, action: &Action, image: &Image) -> Result<Option<u64>, Failure> {
@@ -74,7 +75,7 @@ fn devices_of_the_image(action: &Action) -> Result<bool, Failure> {
 
 fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failure> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let drivers = DRIVERS.iter().filter(|tree| Path::new(tree).is_dir() && !rootfs::is_filled_inside(rootfs, tree));
+    let drivers = SHOWN.iter().filter(|tree| Path::new(tree).is_dir() && !rootfs::is_filled_inside(rootfs, tree));
     Ok(Host {
         id: place.id.to_owned(),
         rootfs: rootfs.to_owned(),

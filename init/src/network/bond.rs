@@ -14,7 +14,7 @@ const TURN: Duration = Duration::from_secs(60);
 /// For a bond that has no carrier although a member has: its partner does not answer.
 const DARK_TURN: Duration = Duration::from_secs(15);
 /// The kernel's own default is not to look at the carrier at all.
-const MIIMON: u32 = 100;
+pub const MIIMON: u32 = 100;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Bonding {

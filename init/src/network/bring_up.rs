@@ -136,7 +136,7 @@ impl Network {
         self.decide(now)
     }
 
-    fn tag(&self, parent: &Link) -> Option<u16> {
+    pub(super) fn tag(&self, parent: &Link) -> Option<u16> {
         let of_ipam = self.arguments.ipam.as_ref().and_then(|ipam| ipam.vlan);
         let meant = |vlan: &&Vlan| vlan.device.as_ref().is_none_or(|device| self.is_meant(device, parent));
         let of_vlan = self.arguments.vlan.as_ref().filter(meant).map(|vlan| vlan.id);

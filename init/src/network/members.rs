@@ -131,7 +131,7 @@ impl Network {
     }
 }
 
-fn slaves(bond: &Bond) -> Vec<String> {
+pub fn slaves(bond: &Bond) -> Vec<String> {
     let file = Path::new(link::SYSFS).join(&bond.name).join("bonding/slaves");
     let names = fs::read_to_string(file).unwrap_or_default();
     names.split_whitespace().map(str::to_owned).collect()

@@ -91,6 +91,8 @@ fn one_link() {
     client.is_ready_as("na");
     assert!(client.seconds() < 1.0, "nothing to wait for, but {} s", client.seconds());
     client.file_has("/etc/resolv.conf", "search lab.test\nnameserver 10.0.0.1");
+    client.file_has("/run/thimble/network/networkd/10-na.network", "[Network]\nDHCP=ipv4\n");
+    client.file_has("/run/thimble/network/learned.env", "ADDRESS=\"10.0.0.50\"");
 }
 
 fn only_one_reaches() {
@@ -156,6 +158,8 @@ fn winner_dies() {
     first.ip("link set na down");
     client.says("has had no carrier for too long");
     client.says("network nb 10.0.0.70/24");
+    client.file_has("/run/thimble/network/interfaces", &format!("auto mac/{}/1=nic0\niface nic0 inet dhcp\n", peers::mac("nb")));
+    client.sees(|| peers::sh("ls /run/thimble/network/networkd") == "10-nb.network\n");
 }
 
 fn time_from_ntp() {

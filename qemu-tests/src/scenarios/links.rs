@@ -61,7 +61,8 @@ pub fn tagged_port(scene: &Scene) -> Result<()> {
     let switch = Switch::tagged(scene, VLAN)?;
     let boot = boot.with_arguments(&format!("vlan_id={VLAN}"));
     let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, plugged(&switch)))?;
-    works(scene, &provisioner, &mut machine)
+    works(scene, &provisioner, &mut machine)?;
+    has_shown(&machine, &format!("id: {VLAN}"))
 }
 
 /// The partner passes nothing before both links are one.
@@ -71,7 +72,8 @@ pub fn lacp_partner(scene: &Scene) -> Result<()> {
     let boot = boot.with_arguments("bond=bond0:eth0,eth1:mode=802.3ad,miimon=100,lacp_rate=fast");
     let mut machine = scene.start(&STATION, &Parts::new(of_kit(boot, &scene.setup.metal), METAL_MIB, plugged(&switch)))?;
     switch.machine.serial.expect("equipment: two ports in one aggregator", BOOTS_WITHIN)?;
-    works(scene, &provisioner, &mut machine)
+    works(scene, &provisioner, &mut machine)?;
+    has_shown(&machine, "mode: 802.3ad")
 }
 
 /// Nobody answers DHCP on the segment, and nobody is asked.
@@ -83,7 +85,8 @@ pub fn static_address(scene: &Scene) -> Result<()> {
     let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
     let mut machine = scene.start(&STATION, &Parts::new(boot.with_arguments(&ipam), MEMORY_MIB, vec![nic]))?;
     machine.serial.expect(&format!("thimble: network .* {}/24", STATION.address()), BOOTS_WITHIN)?;
-    works(scene, &provisioner, &mut machine)
+    works(scene, &provisioner, &mut machine)?;
+    has_shown(&machine, &format!("addresses: ..{}/24", STATION.address()))
 }
 
 pub fn dhcp_late(scene: &Scene) -> Result<()> {
@@ -129,10 +132,17 @@ fn plugged(switch: &Switch) -> Vec<Nic> {
 pub fn works(scene: &Scene, provisioner: &Provisioner, machine: &mut Machine) -> Result<()> {
     machine.serial.expect(CONNECTED, BOOTS_WITHIN)?;
     let registry = scene.registry()?;
-    let step = Step::busybox("hello", &registry, "echo hello");
+    let step = Step::busybox("hello", &registry, "cat /run/thimble/network/netplan.yaml && echo hello");
     provisioner.apply(&workflow("hello", &STATION, &[step]))?;
     let ended = provisioner.wait_ended("hello", ACTS_WITHIN)?;
     ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    Ok(())
+}
+
+/// The action was shown what the machine had learned of its network.
+fn has_shown(machine: &Machine, setting: &str) -> Result<()> {
+    let shown = machine.serial.all(&format!(r"A\| +{setting}"))?;
+    ensure!(!shown.is_empty(), "the action did not see {setting:?}");
     Ok(())
 }
 
