@@ -13,6 +13,15 @@ pub fn be_frugal_with_memory() {
     }
 }
 
+/// The allocator keeps what lies below the last piece in use; after a pull that is more than the agent otherwise needs.
+pub fn give_free_memory_back() {
+    // SAFETY: malloc_trim(3) may be called at any time, from any thread, and touches only memory that nobody uses.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Takes back what kexec_file_load(2) has loaded.
 pub fn unload_kernel() -> std::io::Result<()> {
     const UNLOAD: libc::c_ulong = 1; // KEXEC_FILE_UNLOAD

@@ -31,6 +31,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ca-certificates", "the ramdisk's CA bundle"),
     ("cpio", "tests: a second reader of our archives"),
     ("skopeo", "tests: a second reader of our images"),
+    ("openssl", "tests: certificates for servers that the agent meets"),
     ("umoci", "tests: builds images for the agent's conformance"),
     ("crun", "tests: the runtime the agent is compared with"),
     ("runc", "the benchmark: the other one"),

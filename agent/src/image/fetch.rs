@@ -15,8 +15,10 @@ use super::registry::Client;
 use super::request::RequestError;
 use super::retry::{Patience, Retry};
 
-/// Chunks between the socket and the unpacker; hyper's are at most 400 KB.
-pub const CHUNKS: usize = 2;
+/// What comes from the socket lies in buffers of up to 400 KB. In pieces of its own nothing that waits holds on to one.
+const PIECE: usize = 32 << 10;
+/// Pieces between the socket and the unpacker.
+pub const PIECES: usize = 4;
 /// Bytes a connection must bring before it breaks for the failure not to count: single bytes could go on for ever.
 const PROGRESS: u64 = 64 << 10;
 
@@ -66,9 +68,13 @@ async fn once(
             continue;
         }
         *position += chunk.len() as u64;
+        for piece in chunk.chunks(PIECE) {
+            if into.send(Bytes::copy_from_slice(piece)).await.is_err() {
+                return Ok(());
+            }
+        }
         // More than promised: one byte too many is enough for the verdict.
-        let endless = *position > blob.size;
-        if into.send(chunk).await.is_err() || endless {
+        if *position > blob.size {
             return Ok(());
         }
     }

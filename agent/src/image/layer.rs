@@ -4,6 +4,7 @@ mod tree;
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -11,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use sha2::Digest as _;
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 
 use super::digest::Digest;
 use super::manifest::Descriptor;
@@ -19,6 +21,7 @@ use tree::{Attributes, Tree};
 
 /// 8 MiB: what `zstd -19` uses. A larger window would cost the machine as much memory while it unpacks.
 const ZSTD_WINDOW_LOG: u32 = 23;
+const WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
 const ENTRIES_MAX: usize = 2_000_000;
 const PATH_MAX: usize = 4096;
 /// Long names and extended attributes of one entry; they are held in memory, and a few packed bytes can make gigabytes.
@@ -42,6 +45,8 @@ pub enum LayerError {
     },
     #[error("cannot decode it")]
     Decode(#[source] io::Error),
+    #[error("its zstd window is larger than {} MiB, and all of it would be memory: pack it without --long and --ultra", WINDOW >> 20)]
+    Window,
     #[error("it has more than {ENTRIES_MAX} entries")]
     TooMany,
     #[error("it has more than {HOLES_MAX} bytes of zeros")]
@@ -73,7 +78,22 @@ pub fn apply(stream: impl Read, layer: &Descriptor, root: &Path, budget: &mut im
             return Err(LayerError::Mismatch { actual, size });
         }
     }
-    unpacked
+    unpacked.map_err(|error| if is_window(&error) { LayerError::Window } else { error })
+}
+
+/// Whatever lies between the decoder and us.
+fn is_window(error: &LayerError) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        // An io::Error hides what it wraps from `source`.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = inner.map_or(error, |inner| inner as &(dyn Error + 'static));
+        if let Some(zstd) = inner.downcast_ref::<zstd::Error>() {
+            return zstd.is(ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge);
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 struct Hashing<R> {

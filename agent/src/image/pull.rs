@@ -201,7 +201,7 @@ impl Puller {
         from: &Origin,
     ) -> Result<Image, PullError> {
         let config = self.config(image, config, from).await?;
-        let ahead = space::ahead(self.admit(image, digest, layers, from).await?);
+        let ahead = space::ahead(self.admit(image, digest, layers, from).await?, layers);
         let partial = Arc::new(self.store.begin(digest)?);
         match from {
             Origin::Registry(_) => self.layers_from_registry(image, layers, &partial, ahead).await?,
@@ -213,6 +213,7 @@ impl Puller {
                 }
             }
         }
+        crate::sys::give_free_memory_back();
         Ok(partial.commit(config)?)
     }
 

@@ -63,8 +63,14 @@ const AHEAD: Ahead = Ahead { layers: 3, bytes: 2 << 20 };
 /// Less to spare than this is left alone.
 const TIGHT: u64 = 16 << 20;
 
-pub fn ahead(spare: u64) -> Ahead {
-    if spare < TIGHT { Ahead { layers: 1, bytes: 0 } } else { AHEAD }
+pub fn ahead(spare: u64, layers: &[Descriptor]) -> Ahead {
+    if spare < TIGHT {
+        Ahead { layers: 1, bytes: 0 }
+    } else if layers.iter().any(|layer| layer.media_type.ends_with("zstd")) {
+        Ahead { layers: 2, bytes: 0 } // a decoder may take 8 MiB, and how much it will stands in the layer itself
+    } else {
+        AHEAD
+    }
 }
 
 /// What may be written below `path`: the file system's free space and the machine's free memory, the smaller of the two.
@@ -119,10 +125,13 @@ mod tests {
 
     #[test]
     fn layers_are_fetched_ahead_only_where_memory_is_to_spare() {
-        for (spare, layers) in [(0, 1), (TIGHT - 1, 1), (TIGHT, 3), (u64::MAX, 3)] {
-            let ahead = ahead(spare);
-            assert_eq!((ahead.layers, ahead.bytes > 0), (layers, layers > 1), "{spare}");
-            assert!(ahead.bytes <= spare / 8);
+        let gzip = [layer("application/vnd.oci.image.layer.v1.tar+gzip", 1000)];
+        let zstd =
+            [layer("application/vnd.oci.image.layer.v1.tar", 10), layer("application/vnd.oci.image.layer.v1.tar+zstd", 10)];
+        for (spare, at_once) in [(0, (1, 1)), (TIGHT - 1, (1, 1)), (TIGHT, (3, 2)), (u64::MAX, (3, 2))] {
+            let (of_gzip, of_zstd) = (ahead(spare, &gzip), ahead(spare, &zstd));
+            assert_eq!((of_gzip.layers, of_zstd.layers), at_once, "{spare}");
+            assert!(of_gzip.bytes <= spare / 8 && of_zstd.bytes == 0, "{spare}");
         }
     }
 

@@ -147,13 +147,24 @@ fn a_layer_that_grows_beyond_the_budget_is_stopped() {
 
 #[test]
 fn a_window_larger_than_the_machine_can_spare_is_refused() {
+    let packed = |plain: &[u8], window_log| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        std::io::Write::write_all(&mut encoder, plain).unwrap();
+        encoder.finish().unwrap()
+    };
     let plain = tar(&[("a", "1")]);
-    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
-    encoder.window_log(27).unwrap();
-    std::io::Write::write_all(&mut encoder, &plain).unwrap();
-    let bytes = encoder.finish().unwrap();
-    let (_root, result) = unpack_all(&[bytes]);
-    assert!(matches!(result, Err(LayerError::Decode(_))), "{result:?}");
+    // The decoder meets the larger window at once, or where it reads the rest of an entry.
+    let (first, rest) = plain.split_at(700);
+    for (case, bytes, refused) in [
+        ("that of zstd -19", packed(&plain, 23), false),
+        ("a larger one", packed(&plain, 24), true),
+        ("a larger one in the second frame", [packed(first, 20), packed(rest, 27)].concat(), true),
+    ] {
+        let (_root, result) = unpack_all(&[bytes]);
+        assert_eq!(matches!(result, Err(LayerError::Window)), refused, "{case}: {result:?}");
+        assert_eq!(result.is_ok(), !refused, "{case}");
+    }
 }
 
 #[test]

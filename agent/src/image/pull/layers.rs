@@ -62,7 +62,7 @@ impl Puller {
     /// A layer that fits into the room waits there as a whole, of another only what a channel holds.
     fn begin_fetching<'l>(&self, image: &Reference, layer: &'l Descriptor, room: u64) -> Fetching<'l> {
         let held = if layer.size <= room { layer.size } else { 0 };
-        let (sender, bytes) = mpsc::channel(if held > 0 { Semaphore::MAX_PERMITS } else { fetch::CHUNKS });
+        let (sender, bytes) = mpsc::channel(if held > 0 { Semaphore::MAX_PERMITS } else { fetch::PIECES });
         let (client, patience, image, blob) = (Arc::clone(&self.client), self.patience.clone(), image.clone(), layer.clone());
         // The sender goes with the task: the end of the stream, for better or worse.
         let task = async move { fetch::feed(&client, &patience, &image, &blob, &sender).await };

@@ -1,0 +1,132 @@
+//! What the agent takes of the machine's memory: while it waits for work, and while it pulls, both over TLS.
+//!
+//! Needs root, as `containers.rs` does. `AGENT_UNDER_TEST=PROGRAM` measures that one, such as the ramdisk's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/lab.rs"]
+mod lab;
+#[path = "support/registry.rs"]
+mod registry;
+#[path = "support/server.rs"]
+mod server;
+#[path = "support/tls.rs"]
+mod tls;
+
+use lab::{Lab, busybox_layer};
+use proto::action_status_request::StateType::Success;
+use server::action;
+use tls::{Authority, Front};
+
+/// In KiB. What is resident counts with the program itself, so of a debug build only what is its own counts.
+struct Bar {
+    resident: u64,
+    own: u64,
+}
+
+const IDLE: Bar = Bar { resident: 8 << 10, own: 4 << 10 };
+const PULLING: Bar = Bar { resident: 16 << 10, own: 6 << 10 };
+/// 8 MiB and a little of it are the format's.
+const LARGE_WINDOW: Bar = Bar { resident: 18 << 10, own: 13 << 10 };
+
+/// In KiB.
+#[derive(Debug, Clone, Copy)]
+struct Memory {
+    now: u64,
+    /// Since it was last forgotten.
+    peak: u64,
+    /// Not pages of the program.
+    own: u64,
+}
+
+impl Memory {
+    fn of(pid: u32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        Self { now: field("VmRSS:"), peak: field("VmHWM:"), own: field("RssAnon:") }
+    }
+
+    fn forget_peak(pid: u32) {
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+    }
+
+    #[track_caller]
+    fn assert_within(self, bar: &Bar, when: &str) {
+        let own = self.peak - (self.now - self.own);
+        println!("agent memory {when}: {} KiB resident at most, {own} KiB without the program", self.peak);
+        assert!(own <= bar.own, "{when}: {own} KiB without the program, {} are allowed", bar.own);
+        if std::env::var_os("AGENT_UNDER_TEST").is_some() || !cfg!(debug_assertions) {
+            assert!(self.peak <= bar.resident, "{when}: {} KiB resident, {} are allowed", self.peak, bar.resident);
+        }
+    }
+}
+
+struct Secure {
+    lab: Lab,
+    server: Front,
+    registry: Front,
+    authority: Authority,
+}
+
+impl Secure {
+    async fn new() -> Self {
+        let lab = Lab::new().await;
+        let authority = Authority::new(lab.state.path());
+        let (server, registry) =
+            (authority.before(lab.server.address, &["h2"]).await, authority.before(lab.registry.address, &["http/1.1"]).await);
+        let hosts = serde_json::json!({"hosts": {registry.address.to_string(): {"ca_file": authority.certificate()}}});
+        std::fs::write(lab.state.path().join("registries.json"), hosts.to_string()).unwrap();
+        Self { lab, server, registry, authority }
+    }
+
+    fn agent(&self) -> tokio::process::Child {
+        self.lab.agent_with(&[
+            ("TINKERBELL_TLS", "true"),
+            ("TINKERBELL_GRPC_AUTHORITY", &self.server.address.to_string()),
+            ("SSL_CERT_FILE", self.authority.certificate().to_str().unwrap()),
+            ("THIMBLE_REGISTRIES", self.lab.state.path().join("registries.json").to_str().unwrap()),
+        ])
+    }
+
+    /// Busybox and 48 MiB that hardly compress.
+    fn image(&self, name: &str, media: &str, pack: fn(&[u8]) -> Vec<u8>) -> String {
+        let noise: Vec<u8> =
+            (0u64..6 << 20).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17).to_le_bytes()).collect();
+        let busybox = (registry::GZIP, busybox_layer(&std::fs::read("/bin/busybox").unwrap()));
+        let layers = [busybox, (media, pack(&tarred(&noise)))];
+        let plain = self.lab.registry.image(name, &layers, r#"{"config":{"Cmd":["/bin/ls","-l","/noise"]}}"#);
+        plain.replace(&self.lab.registry.address.to_string(), &self.registry.address.to_string())
+    }
+}
+
+fn tarred(noise: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(noise.len() as u64);
+    builder.append_data(&mut header, "noise", noise).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_is_small_while_it_waits_and_while_it_pulls_both_over_tls() {
+    let secure = Secure::new().await;
+    let images = [
+        ("gzip", PULLING, secure.image("gz", registry::GZIP, registry::gzip)),
+        ("zstd with a window of 8 MiB", LARGE_WINDOW, secure.image("zst", registry::ZSTD, registry::zstd19)),
+    ];
+    let agent = secure.agent();
+    let pid = agent.id().unwrap();
+    secure.lab.until("a connection without work", || secure.lab.text().contains("waiting for work")).await;
+    Memory::of(pid).assert_within(&IDLE, "waiting for its first work");
+    for (kind, bar, image) in images {
+        Memory::forget_peak(pid);
+        let report = secure.lab.run(action(kind, &image)).await;
+        assert_eq!(report.action_state(), Success, "{}", secure.lab.text());
+        Memory::of(pid).assert_within(&bar, &format!("in a pull of {kind}"));
+        Memory::forget_peak(pid);
+        Memory::of(pid).assert_within(&IDLE, &format!("waiting after a pull of {kind}"));
+    }
+}
