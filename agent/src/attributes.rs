@@ -62,7 +62,7 @@ pub fn detect(root: &Path) -> AgentAttributes {
             version: dmi("board_version"),
             serial_number: dmi("board_serial"),
         }),
-        platform: Some(platform::detect(&sys)),
+        platform: Some(platform::detect(&sys, &read("run/thimble/boot"), &read("run/thimble/firmware-missing"))),
         product: Some(Product { name: dmi("product_name"), vendor: dmi("sys_vendor"), serial_number: dmi("product_serial") }),
     }
 }

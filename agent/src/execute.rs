@@ -17,6 +17,7 @@ use crate::image::Puller;
 use crate::image::space::{self, NoSpace};
 use crate::image::store::Image;
 use crate::memory;
+use crate::milestones;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::Policy;
 use crate::report::chain;
@@ -167,7 +168,12 @@ impl Runner {
             stop: bundle::stop_signal(&image.config),
             lines: Arc::new(lines),
         };
-        let ended = self.runtime.run(&order).await.map_err(|e| self.io_reason("run the container", &e))?;
+        let is_first = milestones::reached("action");
+        let ended = self.runtime.run(&order).await;
+        if is_first {
+            log::info!("boot: {}", milestones::summary()); // the action did not wait for the console
+        }
+        let ended = ended.map_err(|e| self.io_reason("run the container", &e))?;
         let said = match ended.end {
             End::Exited { code, oom_kills: 0 } if code != 0 => failure_files::read(&place.directory.join("rootfs"), code),
             _ => None,

@@ -18,6 +18,7 @@ mod image;
 mod journal;
 mod leftovers;
 mod memory;
+pub mod milestones;
 pub mod offline;
 mod outcome;
 mod policy;
@@ -121,6 +122,7 @@ fn run(flags: &[OsString], load: Load) -> u8 {
     sys::be_frugal_with_memory();
     let _ = std::fs::write("/proc/self/oom_score_adj", "-500"); // only root may; when memory runs out the action goes first
     sink::install(&settings);
+    milestones::reached("agent");
     match serve(&settings, script) {
         Ok(code) => code,
         Err(error) => {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use agent::chain;
+use agent::{chain, milestones};
 use cmdline::Arguments;
 
 use crate::supervise::{self, Supervisor};
@@ -14,11 +14,13 @@ use crate::{StepError, console, fatal};
 pub struct Boot {
     pub arguments: Arguments,
     pub supervisor: Option<Supervisor>,
+    /// When PID 1 began, counted from the start of the kernel.
+    pub began: Duration,
 }
 
 impl Boot {
     pub fn new() -> Self {
-        Self::default()
+        Self { began: milestones::now(), ..Self::default() }
     }
 
     /// The supervisor, once "take over signals" has run.

@@ -37,6 +37,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use agent::milestones;
 use cmdline::{Arguments, HwAddr};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -350,6 +351,7 @@ impl Network {
         apply::address(&mut self.netlink, &port.link, lease, true)?;
         apply::names(&port.link, lease);
         log::info!("network {} {lease}", port.link.name);
+        milestones::reached("network");
         self.time.begin(time::servers(&self.arguments, lease), now);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use agent::milestones;
 use cmdline::{Arguments, Parsed};
 
 use crate::boot::Boot;
@@ -29,6 +30,9 @@ pub fn read(boot: &mut Boot) -> Result<(), StepError> {
         console::set_level(level);
     }
     mounts::run(arguments.run_percent.unwrap_or(RUN_PERCENT))?;
+    if let Err(error) = fs::write(milestones::FILE, milestones::line("init", boot.began)) {
+        log::warn!("cannot write {}: {error}", milestones::FILE);
+    }
     boot.arguments = arguments;
     Ok(())
 }

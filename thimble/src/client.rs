@@ -1,7 +1,8 @@
-//! What an operator types to a running server: apply, get, delete, cancel, workflow show, events; and validate, which needs none.
+//! What an operator types to a running server: apply, get, delete, cancel, workflow show, machine, events; and validate, which needs none.
 
 mod api;
 mod events;
+mod machine;
 mod objects;
 mod show;
 mod table;
@@ -62,6 +63,15 @@ pub enum ClientCommand {
     /// Look at one workflow
     #[command(subcommand)]
     Workflow(WorkflowCommand),
+    /// Look at one machine: what it shall boot, when its agent called, how its boot went, what it lacks
+    Machine {
+        /// MAC or IP address of one of its interfaces
+        address: String,
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Follow what happens
     Events {
         /// Begin after this revision; without it with what happens from now on
@@ -163,6 +173,7 @@ async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<
         ClientCommand::Workflow(WorkflowCommand::Show { name, watch, server }) => {
             show::run(&Api::new(&server.url)?, &name, watch, out).await
         }
+        ClientCommand::Machine { address, output, server } => machine::run(&Api::new(&server.url)?, &address, output, out).await,
         ClientCommand::Events { since, output, server } => events::follow(&Api::new(&server.url)?, since, output, out).await,
         ClientCommand::Validate { files } => validate::run(&files.files, out),
     }

@@ -3,14 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-use proto::Platform;
+use proto::{Milestone, MissingFirmware, Platform};
 
 use super::{names, read_word};
+use crate::milestones;
 
 /// EFI_GLOBAL_VARIABLE; four bytes of attributes stand before the value.
 const SECURE_BOOT: &str = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
-pub fn detect(sys: &Path) -> Platform {
+/// Of a list: a driver in a loop shall not make the report too large for the server.
+const MOST: usize = 64;
+
+/// `boot` and `firmware` are what `/init` and the agent have noted.
+pub fn detect(sys: &Path, boot: &str, firmware: &str) -> Platform {
     let efi = sys.join("firmware/efi").exists();
     let secure_boot = fs::read(sys.join(SECURE_BOOT)).ok().and_then(|bytes| bytes.get(4).map(|value| *value == 1));
     let tpm = sys.join("class/tpm/tpm0");
@@ -26,5 +31,23 @@ pub fn detect(sys: &Path) -> Platform {
         secure_boot: secure_boot.filter(|_| efi),
         tpm: version.map(str::to_owned),
         numa_nodes: u32::try_from(nodes).ok().filter(|nodes| *nodes > 0),
+        missing_firmware: missing_firmware(firmware),
+        boot: milestones::read(boot).take(MOST).map(|(name, at)| milestone(name, at)).collect(),
     }
+}
+
+/// `FILE DRIVER DEVICE` with tabs, a line each; a devices service that was started again may have said it again.
+fn missing_firmware(text: &str) -> Vec<MissingFirmware> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines.dedup();
+    let entry = |line: &str| {
+        let mut fields = line.split('\t').map(str::to_owned);
+        MissingFirmware { file: fields.next(), driver: fields.next(), device: fields.next() }
+    };
+    lines.into_iter().take(MOST).map(entry).collect()
+}
+
+fn milestone(name: &str, at: u32) -> Milestone {
+    Milestone { name: Some(name.to_owned()), milliseconds: Some(at) }
 }

@@ -144,6 +144,20 @@ fn the_platform_is_known_by_its_firmware_and_its_parts() {
 }
 
 #[test]
+fn what_the_boot_lacked_and_how_long_it_took_is_told() {
+    let root = machine(&[
+        ("run/thimble/firmware-missing", "b/x.bin\tbnx2\t0000:03:00.0\na.fw\te100\t0000:00:03.0\nb/x.bin\tbnx2\t0000:03:00.0\n"),
+        ("run/thimble/boot", "init\t931\nnetwork\t1500\n"),
+    ]);
+    let found = detect(root.path()).platform.unwrap();
+    let missing: Vec<_> = found.missing_firmware.iter().map(|one| (one.file.as_deref(), one.driver.as_deref())).collect();
+    assert_eq!(missing, [(Some("a.fw"), Some("e100")), (Some("b/x.bin"), Some("bnx2"))]);
+    assert_eq!(found.missing_firmware[0].device.as_deref(), Some("0000:00:03.0"));
+    let boot: Vec<_> = found.boot.iter().map(|one| (one.name.as_deref(), one.milliseconds)).collect();
+    assert_eq!(boot, [(Some("init"), Some(931)), (Some("network"), Some(1500))]);
+}
+
+#[test]
 fn the_hardware_is_looked_at_again_after_a_while_and_not_for_every_call() {
     static LOOKS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let look = || {

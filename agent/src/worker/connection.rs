@@ -14,6 +14,7 @@ use super::decide;
 use super::watch::Watch;
 use crate::action::Action;
 use crate::gen1::{self, Dialect};
+use crate::milestones;
 use crate::outcome::Reason;
 use crate::settings::{Settings, Tls};
 use crate::tls;
@@ -121,6 +122,7 @@ impl Connection {
         }
         let channel = self.endpoint.connect().await.map_err(|e| Status::from_error(Box::new(e)))?;
         log::info!("agent {} connected to {}", self.agent, self.authority);
+        milestones::reached("connected");
         Ok(self.channel.insert(channel).clone())
     }
 

@@ -25,6 +25,11 @@ impl<'a> Missing<'a> {
         let (driver, device) = source.split_once(' ')?;
         (error == "-2").then_some(Self { file, driver, device })
     }
+
+    /// `FILE DRIVER DEVICE` with tabs between.
+    pub fn line(&self) -> String {
+        format!("{}\t{}\t{}\n", self.file, self.driver, self.device)
+    }
 }
 
 impl fmt::Display for Missing<'_> {
@@ -53,5 +58,8 @@ mod tests {
         ] {
             assert_eq!(Missing::in_record(record.as_bytes()).map(|missing| missing.to_string()).as_deref(), expected, "{case}");
         }
+        let record = format!("4,512,3141592,-;{text}\n");
+        let line = Missing::in_record(record.as_bytes()).map(|missing| missing.line());
+        assert_eq!(line.as_deref(), Some("e100/d101m_ucode.bin\te100\t0000:00:03.0\n"));
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agent::milestones;
 use cmdline::Arguments;
 use devices::alias::Wanted;
 use devices::catalogue::Catalogue;
@@ -153,6 +154,7 @@ impl Drivers {
     fn summary(&self) {
         let Some(tree) = &self.tree else { return };
         let failed = if self.failed > 0 { format!(", {} failed (see above)", self.failed) } else { String::new() };
+        milestones::reached("drivers");
         log::info!("drivers: {} modules loaded{failed} in {} ms", self.loaded, self.started.elapsed().as_millis());
         let orphans = orphans::find(Path::new(super::SYSFS));
         if orphans.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -11,6 +11,9 @@ use rustix::fs::OFlags;
 
 /// One record with its fields (the kernel's CONSOLE_EXT_LOG_MAX).
 const RECORD_MAX: usize = 8192;
+
+/// A line each, as [`Missing::line`] writes it.
+const MISSING: &str = "/run/thimble/firmware-missing";
 
 pub struct KernelLog {
     file: File,
@@ -41,8 +44,17 @@ impl KernelLog {
                 && self.told.insert(missing.file.to_owned())
             {
                 log::warn!("{missing}");
+                keep(&missing);
             }
         }
+    }
+}
+
+/// For the agent, which tells the server.
+fn keep(missing: &Missing<'_>) {
+    let file = OpenOptions::new().create(true).append(true).open(MISSING);
+    if let Err(error) = file.and_then(|mut file| file.write_all(missing.line().as_bytes())) {
+        log::warn!("cannot write {MISSING}: {error}");
     }
 }
 

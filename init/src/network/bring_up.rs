@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Instant;
 
+use agent::milestones;
 use cmdline::Vlan;
 
 use super::apply::{self, AddressFailed};
@@ -47,6 +48,7 @@ impl Network {
 
     fn carrier_came(&mut self, link: &Link, now: Instant) {
         log::info!("{link} has carrier");
+        milestones::reached("carrier");
         let ports = self.ports.values_mut().filter(|port| port.link.is_on(link));
         ports.filter_map(|port| port.dhcp.as_mut()).for_each(|(_, client)| client.carrier_returned(now));
     }

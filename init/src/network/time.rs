@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use agent::milestones;
 use cmdline::Arguments;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
@@ -102,6 +103,7 @@ impl TimeSync {
         match sntp::read(packet.get(..length).unwrap_or_default(), self.cookie, clock::BUILT) {
             Ok(time) => {
                 set(time, &server, self.done);
+                milestones::reached("clock");
                 (self.done, self.asked, self.socket) = (true, 0, None);
                 self.due = Some(now + LATER);
             }

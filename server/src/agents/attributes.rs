@@ -103,7 +103,12 @@ fn network(from: &proto::Network) -> Value {
 
 /// Not in Tinkerbell's.
 fn platform(from: &proto::Platform) -> Value {
-    object!(from, "firmware": firmware, "secureBoot": secure_boot, "tpm": tpm, "numaNodes": numa_nodes).done()
+    let missing = |one: &proto::MissingFirmware| object!(one, "file": file, "driver": driver, "device": device).done();
+    let milestone = |one: &proto::Milestone| object!(one, "name": name, "milliseconds": milliseconds).done();
+    object!(from, "firmware": firmware, "secureBoot": secure_boot, "tpm": tpm, "numaNodes": numa_nodes)
+        .list("missingFirmware", from.missing_firmware.iter().map(missing))
+        .list("boot", from.boot.iter().map(milestone))
+        .done()
 }
 
 fn baseboard(from: &proto::Baseboard) -> Value {

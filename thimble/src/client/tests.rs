@@ -105,6 +105,9 @@ async fn an_operators_day() {
     assert_eq!(desk.run(&format!("apply -f {again}")).await.unwrap().0, "Template default/one unchanged\n", "{yaml}");
     let (text, _) = desk.run("workflow show w").await.unwrap();
     assert!(text.contains("install  stream  PENDING"), "{text}");
+    let (text, _) = desk.run("machine 52:54:00:12:34:56").await.unwrap();
+    let machine = ["Machine   52:54:00:12:34:56", "Hardware  node-1", "Boots     install default/w"];
+    assert_eq!(lines(&text), machine);
     assert_eq!(desk.run("delete workflow w").await.unwrap().0, "Workflow default/w deleted\n");
     let gone = desk.run("workflow show w").await.unwrap_err();
     assert_eq!(gone.to_string(), "Workflow default/w does not exist");
