@@ -43,6 +43,8 @@ pub struct Host {
     pub memory: Option<u64>,
     /// The cgroup controllers that can limit actions.
     pub controllers: Vec<String>,
+    /// The kernel can swap.
+    pub swap: bool,
 }
 
 #[derive(Debug)]
@@ -134,6 +136,10 @@ fn resources(wishes: &Wishes, host: &Host) -> Result<Value, BundleError> {
     let mut resources = serde_json::Map::new();
     if let Some(limit) = host.memory.into_iter().chain(wishes.memory).min() {
         resources.insert("memory".into(), json!({ "limit": limit }));
+    }
+    if wishes.memory.is_some() && host.swap {
+        // Swap is memory here, and would make the limit none. libcgroups 0.7 writes no 0 for `memory.swap`.
+        resources.insert("unified".into(), json!({ "memory.swap.max": "0" }));
     }
     if let Some(limit) = wishes.pids {
         resources.insert("pids".into(), json!({ "limit": limit }));

@@ -148,6 +148,29 @@ async fn an_agent_killed_in_the_middle_says_so_when_it_is_back() {
     lab.assert_clean();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_that_takes_more_memory_than_it_may_is_told_so() {
+    let lab = Lab::new().await;
+    let agent = lab.agent();
+    assert_eq!(lab.run(lab.shell("before", "true")).await.action_state(), Success, "{}", lab.text());
+    let greedy = ActionResponse {
+        environment: vec!["THIMBLE_MEMORY=16m".into()],
+        ..lab.shell("greedy", "dd if=/dev/zero of=/dev/null bs=64M count=1; exit 7")
+    };
+    let report = lab.run(greedy).await;
+    let text = message(&report);
+    if !Lab::limits_memory(&agent) {
+        println!("no OOM kill: this host has no memory controller in cgroup2, so the scenario in the machine is the proof");
+        assert!(text.starts_with("CouldNotStart: ") && text.contains("memory"), "a limit that would not hold is refused: {text}");
+        return;
+    }
+    assert_eq!(report.action_state(), Failed);
+    let want = "OOMKilled: more than the 16 MiB it was allowed, exit code 7; try: stream data to the disk";
+    assert!(text.starts_with(want), "{text}\n{}", lab.text());
+    assert_eq!(lab.run(lab.shell("after", "true")).await.action_state(), Success, "{}", lab.text());
+    lab.assert_clean();
+}
+
 fn tarred(noise: &[u8]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();

@@ -136,3 +136,16 @@ fn memory_is_limited_where_the_kernel_accounts_it() {
     assert_eq!(limit(Some(40 << 20)), Some(40 << 20));
     assert_eq!(limit(None), None);
 }
+
+#[test]
+fn a_memory_limit_that_was_asked_for_holds_against_swap_too() {
+    let swap_of = |wish: &str, swap| {
+        let action = Action { environment: vec![wish.into()], ..action() };
+        let host = Host { memory: Some(40 << 20), controllers: vec!["memory".into()], swap, ..host() };
+        let resources = bundle(&action, &image(), &host).unwrap().spec.linux().as_ref().unwrap().resources().clone().unwrap();
+        resources.unified().as_ref().and_then(|files| files.get("memory.swap.max").cloned())
+    };
+    assert_eq!(swap_of("THIMBLE_MEMORY=8m", true).as_deref(), Some("0"));
+    assert_eq!(swap_of("THIMBLE_MEMORY=8m", false), None, "a kernel without swap has no such file");
+    assert_eq!(swap_of("X=1", true), None, "what the machine's memory limits may be compressed");
+}

@@ -88,6 +88,7 @@ fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failu
         drivers: drivers.map(PathBuf::from).collect(),
         memory: memory::limit(),
         controllers: memory::controllers(),
+        swap: Path::new("/proc/swaps").exists(),
     })
 }
 

@@ -40,6 +40,45 @@ async fn a_passing_fault_is_survived_and_a_lasting_one_named() {
     }
 }
 
+/// In a network of its own, which can be taken away; only root can make one.
+#[test]
+fn a_network_that_is_lost_in_the_middle_of_a_pull_is_named_as_that() {
+    if !nix::unistd::geteuid().is_root() {
+        return println!("not tried: a network namespace of its own needs root");
+    }
+    let ip = |words: &str| {
+        let status = std::process::Command::new("ip").args(words.split(' ')).status().expect("apt-get install iproute2");
+        assert!(status.success(), "ip {words}");
+    };
+    let test = async move {
+        let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
+        let bytes = layer();
+        let image = registry.image("tool", &[(GZIP, bytes.clone())], CONFIG);
+        registry.trouble(&digest(&bytes), &[Trouble::Dribble]);
+        let mut puller = puller(root.path(), &[], plenty);
+        puller.patience.absence = Duration::from_millis(300);
+        let lost = async {
+            while registry.requests(&digest(&bytes)) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            ip("address delete 127.0.0.1/8 dev lo");
+        };
+        let (pulled, ()) = tokio::join!(puller.pull(&image), lost);
+        let text = Reason::from(&pulled.unwrap_err()).text();
+        assert!(text.starts_with("NetLost: ") && text.contains("; try: check cable, address and route"), "{text}");
+        // It is no verdict on the image: with the network it comes.
+        ip("address add 127.0.0.1/8 dev lo");
+        puller.pull(&image).await.unwrap();
+    };
+    // The namespace is the thread's, so whoever takes part has to start in it.
+    let alone = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        ip("link set lo up");
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    });
+    alone.join().unwrap();
+}
+
 #[tokio::test]
 async fn the_pause_a_server_asks_for_is_kept() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());

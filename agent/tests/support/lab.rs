@@ -14,11 +14,13 @@ use crate::server::{Server, action};
 /// Agents end each other's actions when they start, so one at a time.
 pub static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// A mount namespace like the ramdisk's: cgroup2 where it belongs, fresh /run and /worker.
+/// A mount namespace like the ramdisk's: cgroup2 where it belongs, with memory accounted where the host lets it, and fresh
+/// /run and /worker.
 const NAMESPACE: &str = r#"
 set -e
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+{ echo +memory > /sys/fs/cgroup/cgroup.subtree_control; } 2>/dev/null || true
 mount --bind "$STATE" /run
 if [ -n "$SIZE" ]; then mkdir -p /run/thimble; mount -t tmpfs -o "size=$SIZE" tmpfs /run/thimble; fi
 mkdir -p /worker
@@ -90,6 +92,12 @@ impl Lab {
             .kill_on_drop(true)
             .spawn()
             .unwrap()
+    }
+
+    /// Whether the kernel can limit the memory of this agent's actions.
+    pub fn limits_memory(agent: &Child) -> bool {
+        let control = format!("/proc/{}/root/sys/fs/cgroup/cgroup.subtree_control", agent.id().unwrap());
+        std::fs::read_to_string(control).unwrap().split_whitespace().any(|controller| controller == "memory")
     }
 
     pub fn log(&self) -> PathBuf {
