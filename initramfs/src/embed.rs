@@ -49,6 +49,8 @@ pub enum EmbedError {
     Unnamed { layout: PathBuf },
     #[error("{name} in {layout} is not for {OS}/{architecture}")]
     Platform { layout: PathBuf, name: String, architecture: &'static str },
+    #[error("two different images are called {name}; embed one of them")]
+    Twice { name: String },
     #[error("{layout} holds no image")]
     Empty { layout: PathBuf },
 }
@@ -103,6 +105,7 @@ pub fn files(layouts: &[PathBuf]) -> Result<Vec<ExtraFile>, BuildError> {
     if layouts.is_empty() {
         return Ok(Vec::new());
     }
+    let manifests = in_order(manifests)?;
     let index = Index { schema_version: 2, media_type: INDEX_TYPE.to_owned(), manifests };
     let text = serde_json::to_string(&index).map_err(|error| BuildError::Compress(error.into()))?;
     let mut files = vec![
@@ -112,6 +115,20 @@ pub fn files(layouts: &[PathBuf]) -> Result<Vec<ExtraFile>, BuildError> {
     let blob = |(hex, data)| ExtraFile { path: format!("{FOLDER}/blobs/sha256/{hex}"), data, is_program: false };
     files.extend(blobs.into_iter().map(blob));
     Ok(files)
+}
+
+/// By name, so that the order of the layouts does not matter; one name for two images would make it matter.
+fn in_order(mut manifests: Vec<Descriptor>) -> Result<Vec<Descriptor>, EmbedError> {
+    let name = |descriptor: &Descriptor| descriptor.annotations.get(REFERENCE).cloned().unwrap_or_default();
+    manifests.sort_by_key(|descriptor| (name(descriptor), descriptor.digest.clone()));
+    manifests.dedup_by(|second, first| name(second) == name(first) && second.digest == first.digest);
+    match manifests
+        .windows(2)
+        .find_map(|pair| pair.first().map(name).filter(|first| pair.last().map(name).as_ref() == Some(first)))
+    {
+        Some(name) => Err(EmbedError::Twice { name }),
+        None => Ok(manifests),
+    }
 }
 
 /// An image layout's files by name.
@@ -223,4 +240,4 @@ fn failed(layout: &Path, file: &str, source: std::io::Error) -> EmbedError {
 
 #[cfg(test)]
 #[path = "embed_tests.rs"]
-mod tests;
+pub mod tests;

@@ -4,24 +4,26 @@ use serde_json::{Value, json};
 use super::*;
 
 /// A layout in the making.
-struct Lab {
+pub struct Lab {
     folder: tempfile::TempDir,
     manifests: Vec<Value>,
 }
 
-impl Lab {
-    fn new() -> Self {
+impl Default for Lab {
+    fn default() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
         Self { folder, manifests: Vec::new() }
     }
+}
 
+impl Lab {
     fn blob(&self, kind: &str, data: &[u8]) -> Value {
         fs::write(self.folder.path().join("blobs/sha256").join(sha256(data)), data).unwrap();
         json!({"mediaType": kind, "digest": format!("sha256:{}", sha256(data)), "size": data.len()})
     }
 
-    fn manifest(&self, layer: &[u8]) -> Value {
+    pub fn manifest(&self, layer: &[u8]) -> Value {
         let (config, layer) = (self.blob("config", b"{}"), self.blob("layer", layer));
         self.blob(
             "application/vnd.oci.image.manifest.v1+json",
@@ -29,12 +31,12 @@ impl Lab {
         )
     }
 
-    fn named(&mut self, mut descriptor: Value, key: &str, name: &str) {
+    pub fn named(&mut self, mut descriptor: Value, key: &str, name: &str) {
         descriptor["annotations"] = json!({key: name});
         self.manifests.push(descriptor);
     }
 
-    fn done(&self) -> PathBuf {
+    pub fn done(&self) -> PathBuf {
         let index = json!({"schemaVersion": 2, "manifests": self.manifests});
         fs::write(self.folder.path().join("index.json"), index.to_string()).unwrap();
         self.folder.path().to_owned()
@@ -53,21 +55,23 @@ fn refused(path: PathBuf) -> String {
 
 #[test]
 fn images_of_several_layouts_become_one_and_shared_blobs_are_there_once() {
-    let (mut first, mut second) = (Lab::new(), Lab::new());
+    let (mut first, mut second) = (Lab::default(), Lab::default());
     first.named(first.manifest(b"a"), REFERENCE, "quay.io/x/a:1");
     second.named(second.manifest(b"a"), FULL, "docker.io/library/b:2");
     second.named(second.manifest(b"c"), REFERENCE, "c:3");
     let found = files(&[first.done(), second.done()]).unwrap();
     let names: Vec<Value> =
         index(&found)["manifests"].as_array().unwrap().iter().map(|image| image["annotations"][REFERENCE].clone()).collect();
-    assert_eq!(names, ["quay.io/x/a:1", "docker.io/library/b:2", "c:3"]);
+    assert_eq!(names, ["c:3", "docker.io/library/b:2", "quay.io/x/a:1"]);
+    let again = [second.done(), first.done(), second.done()];
+    assert_eq!(files(&again).unwrap(), found, "whatever the order, and however often");
     assert_eq!(found.len(), 2 + 5, "the layout's two files, two manifests, one config, two layers");
     assert!(files(&[]).unwrap().is_empty());
 }
 
 #[test]
 fn of_an_index_only_this_platforms_image_is_taken() {
-    let mut lab = Lab::new();
+    let mut lab = Lab::default();
     let (mut ours, mut theirs) = (lab.manifest(b"ours"), lab.manifest(b"theirs"));
     ours["platform"] = json!({"os": "linux", "architecture": architecture()});
     theirs["platform"] = json!({"os": "linux", "architecture": "s390x"});
@@ -77,7 +81,7 @@ fn of_an_index_only_this_platforms_image_is_taken() {
     assert_eq!(index(&found)["manifests"][0]["digest"], ours["digest"]);
     assert!(!found.iter().any(|file| file.data == b"theirs"));
 
-    let mut lab = Lab::new();
+    let mut lab = Lab::default();
     let alone = lab.blob(INDEX_TYPE, json!({"manifests": [theirs]}).to_string().as_bytes());
     lab.named(alone, REFERENCE, "a:1");
     assert!(refused(lab.done()).contains("a:1"));
@@ -85,7 +89,7 @@ fn of_an_index_only_this_platforms_image_is_taken() {
 
 #[test]
 fn an_archive_is_as_good_as_a_folder() {
-    let mut lab = Lab::new();
+    let mut lab = Lab::default();
     lab.named(lab.manifest(b"a"), REFERENCE, "a:1");
     let folder = lab.done();
     let archive = tempfile::NamedTempFile::new().unwrap();
@@ -96,23 +100,33 @@ fn an_archive_is_as_good_as_a_folder() {
 }
 
 #[test]
+fn a_name_means_one_image() {
+    let (mut first, mut second) = (Lab::default(), Lab::default());
+    first.named(first.manifest(b"a"), REFERENCE, "a:1");
+    second.named(second.manifest(b"b"), REFERENCE, "a:1");
+    let error = files(&[first.done(), second.done()]).unwrap_err();
+    let source = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    assert_eq!(source, "two different images are called a:1; embed one of them");
+}
+
+#[test]
 fn what_is_broken_is_named() {
-    let mut unnamed = Lab::new();
+    let mut unnamed = Lab::default();
     unnamed.manifests.push(unnamed.manifest(b"a"));
-    let mut changed = Lab::new();
+    let mut changed = Lab::default();
     changed.named(changed.manifest(b"a"), REFERENCE, "a:1");
     fs::write(changed.folder.path().join("blobs/sha256").join(sha256(b"a")), b"b").unwrap();
-    let mut missing = Lab::new();
+    let mut missing = Lab::default();
     missing.named(missing.manifest(b"a"), REFERENCE, "a:1");
     fs::remove_file(missing.folder.path().join("blobs/sha256").join(sha256(b"a"))).unwrap();
-    let mut strange = Lab::new();
+    let mut strange = Lab::default();
     strange.named(json!({"mediaType": "x", "digest": "sha256:../../etc/passwd", "size": 1}), REFERENCE, "a:1");
     for (lab, words) in [
         (unnamed, "an image without a name"),
         (changed, "has other contents"),
         (missing, "cannot read blobs/sha256/"),
         (strange, "not a digest with sha256"),
-        (Lab::new(), "holds no image"),
+        (Lab::default(), "holds no image"),
     ] {
         let line = refused(lab.done());
         assert!(line.contains(words), "{line}");

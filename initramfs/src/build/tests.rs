@@ -96,6 +96,39 @@ fn two_builds_are_the_same_bytes() {
     assert_eq!(one.kernel.sha256, two.kernel.sha256);
 }
 
+/// Images in another order, firmware copied in another order: every file of the output is the same.
+#[test]
+fn the_order_of_what_is_added_changes_nothing() {
+    let layouts = [("a:1", b"one"), ("b:1", b"two")].map(|(name, layer)| {
+        let mut layout = crate::embed::tests::Lab::default();
+        layout.named(layout.manifest(layer), "org.opencontainers.image.ref.name", name);
+        layout
+    });
+    let paths = layouts.each_ref().map(crate::embed::tests::Lab::done);
+    let mut files = kernel_files();
+    files.retain(|(path, _)| !path.ends_with("virtio.ko"));
+    let wants = module(b"depends=\0name=virtio\0firmware=x/a.bin\0firmware=x/b.bin\0firmware=gone.bin\0");
+    files.push(("lib/modules/6.1.0-t/kernel/virtio.ko", wants));
+    let built = [["a.bin", "b.bin"], ["b.bin", "a.bin"]].map(|order| {
+        let mut lab = lab(&files);
+        let firmware = lab.folder.path().join("firmware");
+        fs::create_dir_all(firmware.join("x")).unwrap();
+        for name in order {
+            fs::write(firmware.join("x").join(name), name).unwrap();
+        }
+        lab.request.firmware = vec![firmware];
+        lab.request.embed = paths.to_vec();
+        if order[0] == "b.bin" {
+            lab.request.embed.reverse();
+        }
+        let report = build(&lab.request).unwrap();
+        assert!(report.parts.iter().any(|part| part.path == "/lib/firmware/x/a.bin"), "{:?}", report.parts);
+        assert!(report.parts.iter().any(|part| part.path == "/images/index.json"));
+        ["SHA256SUMS", "sbom.cdx.json"].map(|file| fs::read_to_string(lab.request.output.join(file)).unwrap())
+    });
+    assert_eq!(built[0], built[1]);
+}
+
 #[test]
 fn an_unpacked_package_gives_the_same_ramdisk() {
     let mut lab = lab(&kernel_files());
