@@ -5,6 +5,7 @@ pub mod digest;
 pub mod embedded;
 mod fetch;
 mod layer;
+mod layout;
 pub mod manifest;
 pub mod pace;
 pub mod proxy;

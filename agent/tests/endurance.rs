@@ -1,6 +1,6 @@
 //! Many short actions in a row leave nothing behind: no memory, mount, cgroup, zombie, descriptor or file.
 //!
-//! `AGENT_ACTIONS=10000 cargo test -p agent --test endurance` is the long run. Needs root, as `containers.rs` does.
+//! `cargo lab soak actions` is the long run. Needs root, as `containers.rs` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]

@@ -178,6 +178,10 @@ fn inherited(name: &str) -> bool {
 
 /// Cargo with its own output on the terminal.
 pub fn cargo(root: &Path, args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    cargo_within(BUILD_LIMIT, root, args, environment)
+}
+
+pub fn cargo_within(limit: Duration, root: &Path, args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let mut command = Command::new("cargo");
     // What `cargo lab` set for this process would make the build scripts of others (ring's) run again.
     for (name, _) in std::env::vars_os().filter(|(name, _)| inherited(&name.to_string_lossy())) {
@@ -185,7 +189,7 @@ pub fn cargo(root: &Path, args: &[&str], environment: &[(&str, &str)]) -> Result
     }
     command.args(args).current_dir(root).envs(environment.iter().copied());
     let mut child = command.spawn().context("cannot start cargo")?;
-    let status = command::wait_for("cargo", BUILD_LIMIT, || child.try_wait().context("cannot wait for cargo"));
+    let status = command::wait_for("cargo", limit, || child.try_wait().context("cannot wait for cargo"));
     let status = status.inspect_err(|_| drop(child.kill()))?;
     if !status.success() {
         bail!("cargo {} failed ({status})", args.join(" "));

@@ -1,5 +1,7 @@
 //! `cargo lab soak`: machines lose their power at random moments, again and again, and nothing may be lost or done twice.
+//! `cargo lab soak actions`: one agent runs short actions, one after the other, and nothing of them may stay.
 
+mod actions;
 mod dice;
 mod ledger;
 mod rider;
@@ -26,6 +28,11 @@ const GROWTH_LIMIT_KB: u64 = 512;
 
 #[derive(Args, Debug, Clone)]
 pub struct Arguments {
+    /// Another soak than that of the power
+    what: Option<What>,
+    /// How many actions the agent runs (with `actions`)
+    #[arg(long, default_value_t = 10_000)]
+    count: u32,
     /// How often the power goes, over all machines
     #[arg(long, default_value_t = 2000)]
     cycles: u32,
@@ -42,7 +49,16 @@ pub struct Arguments {
     inside: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// One agent on this host, thousands of actions
+    Actions,
+}
+
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.what == Some(What::Actions) {
+        return actions::run(arguments.count);
+    }
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
     if arguments.inside {
         return soak(&Scene::new(NAME)?, arguments.cycles, seed, arguments.machines).map(|()| ExitCode::SUCCESS);

@@ -7,9 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use serde::Deserialize;
 
 use super::digest::Digest;
+use super::layout::Index;
 use super::reference::{Reference, Version};
 use super::request::{DOCUMENT_MAX, RequestError};
 
@@ -44,32 +44,10 @@ const FILE_SYSTEMS: [&str; 3] = ["vfat", "iso9660", "ext4"];
 #[derive(Debug)]
 pub struct Layout {
     folder: PathBuf,
-    entries: Vec<Entry>,
+    index: Index,
     /// Nobody but who made the ramdisk can have put it there.
     pub trusted: bool,
     _mounted: Option<Mounted>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Index {
-    #[serde(default)]
-    manifests: Vec<Entry>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Entry {
-    digest: Digest,
-    #[serde(default)]
-    annotations: Names,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Names {
-    #[serde(rename = "org.opencontainers.image.ref.name")]
-    reference: Option<String>,
-    /// What Docker and containerd write beside it; there the first may be a tag alone.
-    #[serde(rename = "io.containerd.image.name")]
-    full: Option<String>,
 }
 
 impl Embedded {
@@ -82,7 +60,7 @@ impl Embedded {
         if self.when == When::Never {
             return None;
         }
-        let has = |layout: &Layout| layout.digest_of(image).is_some();
+        let has = |layout: &Layout| layout.index.digest_of(image).is_some();
         Layout::open(&self.folder, None).filter(has).or_else(|| self.on_disk().filter(has))
     }
 
@@ -112,10 +90,10 @@ impl Layout {
                 return None;
             }
         };
-        match serde_json::from_slice::<Index>(&text) {
+        match Index::parse(&text) {
             Ok(index) => {
                 let (folder, trusted) = (folder.to_owned(), mounted.is_none());
-                Some(Self { folder, entries: index.manifests, trusted, _mounted: mounted })
+                Some(Self { folder, index, trusted, _mounted: mounted })
             }
             Err(error) => {
                 log::warn!("{} is no index of an OCI image layout: {error}", file.display());
@@ -128,25 +106,13 @@ impl Layout {
         format!("(images in {})", self.folder.display())
     }
 
-    /// By name, or by what a digest says anyway.
-    fn digest_of(&self, image: &Reference) -> Option<&Digest> {
-        let is_it = |entry: &&Entry| match &image.version {
-            Version::Digest(digest) => entry.digest == *digest,
-            Version::Tag(_) => {
-                let mut names = [&entry.annotations.full, &entry.annotations.reference].into_iter().flatten();
-                names.any(|name| name.parse::<Reference>().is_ok_and(|name| name == *image))
-            }
-        };
-        self.entries.iter().find(is_it).map(|entry| &entry.digest)
-    }
-
     /// A small document by its path in the registry's API: `manifests/TAG`, `manifests/DIGEST` or `blobs/DIGEST`.
     pub fn document(&self, image: &Reference, path: &str) -> Result<Vec<u8>, RequestError> {
         let missing = || RequestError::NotFound { registry: self.name(), what: path.to_owned() };
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
         let tagged = |tag: &str| {
             let image = Reference { version: Version::Tag(tag.to_owned()), ..image.clone() };
-            self.digest_of(&image).cloned()
+            self.index.digest_of(&image).cloned()
         };
         let digest = name.parse::<Digest>().ok().or_else(|| tagged(name)).ok_or_else(missing)?;
         read_small(&self.blob(&digest)).map_err(|error| match error.kind() {

@@ -122,17 +122,22 @@ impl Statement {
         if !keys.made(payload, &signature) {
             return Err(Unsigned::OtherKey);
         }
-        let payload: Payload =
-            serde_json::from_slice(payload).map_err(|_| Unsigned::Broken("what is signed is not JSON of the expected form"))?;
-        if payload.critical.kind != KIND {
-            return Err(Unsigned::Broken("what is signed is not about a container image"));
-        }
-        if payload.critical.image.digest == digest.to_string() {
-            return Ok(());
-        }
-        let printable: String = payload.critical.image.digest.chars().filter(char::is_ascii_graphic).take(80).collect();
-        Err(Unsigned::OtherImage(printable))
+        says(payload, digest)
     }
+}
+
+/// Whether a payload, whose signature is good, is about this digest.
+pub fn says(payload: &[u8], digest: &Digest) -> Result<(), Unsigned> {
+    let payload: Payload =
+        serde_json::from_slice(payload).map_err(|_| Unsigned::Broken("what is signed is not JSON of the expected form"))?;
+    if payload.critical.kind != KIND {
+        return Err(Unsigned::Broken("what is signed is not about a container image"));
+    }
+    if payload.critical.image.digest == digest.to_string() {
+        return Ok(());
+    }
+    let printable: String = payload.critical.image.digest.chars().filter(char::is_ascii_graphic).take(80).collect();
+    Err(Unsigned::OtherImage(printable))
 }
 
 #[cfg(test)]

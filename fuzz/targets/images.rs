@@ -1,0 +1,103 @@
+//! Whatever a signature or the index of an image layout says: it is understood or refused, and never taken for another.
+//!
+//! The agent keeps these modules to itself, so they are compiled here again, without the rest of it.
+#![no_main]
+#![allow(dead_code)]
+
+#[path = "../../agent/src/image/digest.rs"]
+mod digest;
+#[path = "../../agent/src/image/layout.rs"]
+mod layout;
+#[path = "../../agent/src/image/reference.rs"]
+mod reference;
+#[path = "../../agent/src/image/signature.rs"]
+mod signature;
+
+use std::sync::LazyLock;
+
+use digest::Digest;
+use layout::Index;
+use libfuzzer_sys::fuzz_target;
+use reference::Reference;
+use serde_json::Value;
+use signature::{Keys, Unsigned};
+
+const KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqN0eLqk/iZmdOa+uYdxiXEjLU+4Q
+CL/L9fgYjEpYTWkSF26yh33/tVgTib+xXtG6APetJVlCZDYBtk4DJuGT0A==
+-----END PUBLIC KEY-----";
+static TRUSTED: LazyLock<Keys> = LazyLock::new(|| {
+    let mut keys = Keys::default();
+    keys.add(KEY).unwrap();
+    keys
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((kind, rest)) = bytes.split_first() else { return };
+    let text = String::from_utf8_lossy(rest);
+    match kind % 7 {
+        0 => payload(rest),
+        1 => payload(
+            framed(r#"{"critical":{"identity":{},"type":"cosign container image signature","image":{"#, &text, "}}}").as_bytes(),
+        ),
+        2 => manifest(rest),
+        3 => manifest(framed(r#"{"layers":[{"digest":""#, &text, r#""}]}"#).as_bytes()),
+        4 => index(rest),
+        5 => {
+            index(framed(r#"{"manifests":[{"annotations":{"org.opencontainers.image.ref.name":""#, &text, r#""}}]}"#).as_bytes())
+        }
+        _ => name(&text),
+    }
+});
+
+fn framed(before: &str, text: &str, after: &str) -> String {
+    format!("{before}{text}{after}")
+}
+
+/// What an image's own digest would have to be called for a payload to vouch for it.
+fn payload(bytes: &[u8]) {
+    let named = |value: Value| value["critical"]["image"]["docker-manifest-digest"].as_str()?.parse::<Digest>().ok();
+    let image = serde_json::from_slice(bytes).ok().and_then(named);
+    let (other, nobody) = (Digest::of(b"other"), Keys::default());
+    match signature::says(bytes, &other) {
+        Ok(()) => assert_eq!(image, Some(other)),
+        Err(Unsigned::OtherImage(name)) => assert!(name.len() <= 80 && name.bytes().all(|byte| byte.is_ascii_graphic())),
+        Err(_) => {}
+    }
+    if let Some(image) = image {
+        let _ = signature::says(bytes, &image);
+    }
+    for keys in [&nobody, &TRUSTED] {
+        let manifest = format!(
+            r#"{{"layers":[{{"digest":"{}","annotations":{{"dev.cosignproject.cosign/signature":"MEQ="}}}}]}}"#,
+            Digest::of(bytes)
+        );
+        let statements = signature::parse(manifest.as_bytes()).unwrap();
+        assert_eq!(statements.layers[0].check(bytes, &Digest::of(b"other"), keys), Err(Unsigned::OtherKey));
+    }
+}
+
+fn manifest(bytes: &[u8]) {
+    let digest = Digest::of(bytes);
+    for statement in signature::parse(bytes).map(|found| found.layers).unwrap_or_default() {
+        assert!(statement.check(b"{}", &digest, &TRUSTED).is_err(), "nobody has signed this");
+    }
+    let _ = Keys::default().add(&String::from_utf8_lossy(bytes));
+}
+
+fn index(bytes: &[u8]) {
+    let Ok(index) = Index::parse(bytes) else { return };
+    for image in ["alpine", "registry.example/tools/disk:2"] {
+        let image: Reference = image.parse().unwrap();
+        if let Some(digest) = index.digest_of(&image) {
+            let pinned: Reference = format!("{}/{}@{digest}", image.registry, image.repository).parse().unwrap();
+            assert_eq!(index.digest_of(&pinned), Some(digest), "what a name means is there under its digest");
+        }
+    }
+}
+
+fn name(text: &str) {
+    if let Ok(image) = text.parse::<Reference>() {
+        assert_eq!(image.to_string().parse(), Ok(image));
+    }
+}

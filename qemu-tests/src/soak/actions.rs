@@ -1,0 +1,26 @@
+//! The agent's endurance test, long and optimised; on this host, in a mount namespace of its own.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::prepare;
+use crate::setup::{cargo, cargo_within, workspace};
+
+const TEST: [&str; 6] = ["test", "--release", "--package", "agent", "--test", "endurance"];
+/// Ten times what an action takes.
+const EACH: Duration = Duration::from_millis(250);
+const AROUND: Duration = Duration::from_secs(5 * 60);
+
+pub fn run(count: u32) -> Result<ExitCode> {
+    prepare::run(&|text| println!("== {text}"))?;
+    let root = workspace()?;
+    println!("== building the agent and its test");
+    cargo(&root, &[&TEST[..], &["--no-run"]].concat(), &[])?;
+    println!("== {count} actions");
+    let limit = AROUND + EACH * count;
+    let count = count.to_string();
+    cargo_within(limit, &root, &[&TEST[..], &["--", "--nocapture"]].concat(), &[("AGENT_ACTIONS", &count)])?;
+    Ok(ExitCode::SUCCESS)
+}
