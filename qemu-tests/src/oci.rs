@@ -73,8 +73,8 @@ impl Image {
         self.layers.first().map(|layer| digest(layer)).unwrap_or_default()
     }
 
-    /// Uploads both blobs and the manifest as `name:tag`.
-    pub fn push(&self, registry: SocketAddr, name: &str, tag: &str) -> Result<()> {
+    /// Uploads both blobs and the manifest as `name:tag`; the manifest's digest.
+    pub fn push(&self, registry: SocketAddr, name: &str, tag: &str) -> Result<String> {
         for blob in self.layers.iter().chain([&self.config]) {
             push_blob(registry, name, blob).with_context(|| format!("cannot push a blob of {name}:{tag}"))?;
         }
@@ -83,12 +83,12 @@ impl Image {
             "schemaVersion": 2, "mediaType": MANIFEST,
             "config": part(CONFIG, &self.config), "layers": self.layers.iter().map(|layer| part(LAYER, layer)).collect::<Vec<_>>(),
         });
-        let path = format!("/v2/{name}/manifests/{tag}");
-        let answer = http::request(registry, "PUT", &path, &[("Content-Type", MANIFEST)], manifest.to_string().as_bytes())?;
+        let (path, manifest) = (format!("/v2/{name}/manifests/{tag}"), manifest.to_string());
+        let answer = http::request(registry, "PUT", &path, &[("Content-Type", MANIFEST)], manifest.as_bytes())?;
         if answer.status != 201 {
             bail!("the registry refused the manifest of {name}:{tag}: {} {}", answer.status, answer.text());
         }
-        Ok(())
+        Ok(digest(manifest.as_bytes()))
     }
 }
 

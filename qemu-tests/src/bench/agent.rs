@@ -1,7 +1,8 @@
 //! `cargo lab bench agent`: the agent of the ramdisk beside crun, runc and containerd, all on this host and in one run.
 //!
 //! Start latency is the time from one action's end to the next one's, journal and log included, against `crun run` and
-//! `runc run` of the same root file system. A pull is measured by the processor time of who unpacks, and by its memory.
+//! `runc run` of the bundle that the agent wrote for the same image, with the files laid out as a plain folder for them.
+//! A pull is measured by the processor time of who unpacks, and by its memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::command::{self, wait_for};
@@ -21,6 +24,7 @@ use crate::setup::{Setup, cargo, workspace};
 const FOLDER: &str = "/run/lab-bench";
 const REGISTRY: &str = "127.0.0.1:5077";
 const ACTIONS: usize = 20;
+const TRUE: &[&str] = &["/bin/true"];
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 /// What a layer is made of, and how many bytes of it: 66 MB in all once compressed, more or less.
 const LAYERS: [(&str, u64); 3] = [("/usr/bin", 60 << 20), ("/usr/lib/x86_64-linux-gnu", 60 << 20), ("/usr/sbin", 30 << 20)];
@@ -55,10 +59,12 @@ pub fn inside(runs: usize) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {FOLDER}"))?;
     let address = REGISTRY.parse().context("the registry's address")?;
     let registry = Registry::start_at(&made(&folder.join("registry"))?, address)?;
-    Image::busybox("true", 0)?.push(address, "busybox", "1")?;
+    let digest = Image::busybox("true", 0)?.push(address, "busybox", "1")?;
     let large = Image::of_folders(&LAYERS.map(|(path, bytes)| (Path::new(path), bytes)))?;
     large.push(address, "large", "1")?;
-    let bench = Bench { agent: setup.init, registry, bundle: bundle(&folder.join("bundle"))? };
+    let image = format!("busybox@{digest}");
+    let bench = Bench { agent: setup.init, registry, image, bundle: folder.join("bundle") };
+    bench.lay_out_bundle()?;
     let starts = bench.starts(runs)?;
     let pulls = bench.pulls(runs)?;
     report(&starts, &pulls, large.size());
@@ -68,6 +74,8 @@ pub fn inside(runs: usize) -> Result<()> {
 struct Bench {
     agent: PathBuf,
     registry: Registry,
+    /// By digest: whoever names a tag wants to know at each start what it means by now.
+    image: String,
     bundle: PathBuf,
 }
 
@@ -101,14 +109,11 @@ impl Bench {
         let mut starts = Starts::default();
         for run in 0..runs {
             println!("== starts, run {} of {runs}", run + 1);
-            starts.agent.extend(self.actions("busybox:1", ACTIONS)?.0);
-            // Without a cgroup crun does less than we do; with one it needs a privilege that not every host's root has.
-            let peers: [(&str, &[&str], _); 2] =
-                [("crun", &["--cgroup-manager=disabled"], &mut starts.crun), ("runc", &[], &mut starts.runc)];
-            for (runtime, options, series) in peers {
+            starts.agent.extend(self.actions(&self.image, TRUE, ACTIONS)?.0);
+            for (runtime, series) in [("crun", &mut starts.crun), ("runc", &mut starts.runc)] {
                 for number in 0..ACTIONS {
                     let mut start = Command::new(runtime);
-                    start.args(options).args(["run", &format!("{runtime}-{run}-{number}")]).current_dir(&self.bundle);
+                    start.args(["run", &format!("{runtime}-{run}-{number}")]).current_dir(&self.bundle);
                     let began = Instant::now();
                     let output = start.stdin(Stdio::null()).output().with_context(|| format!("cannot execute {runtime}"))?;
                     series.push(began.elapsed().as_secs_f64() * 1000.0);
@@ -119,17 +124,45 @@ impl Bench {
         Ok(starts)
     }
 
-    /// Runs the image so often; milliseconds from one end to the next, and the peak memory in MiB.
-    fn actions(&self, image: &str, count: usize) -> Result<(Vec<f64>, f64)> {
+    /// The agent with a workflow of so many actions, and where it keeps its state.
+    fn workflow(&self, image: &str, command: &[&str], actions: usize) -> Result<(Child, PathBuf)> {
         let file = Path::new(FOLDER).join("workflow.json");
-        let action = |number| json!({"name": format!("a{number}"), "image": self.registry.reference(image), "timeout": 300});
-        let actions: Vec<Value> = (0..=count).map(action).collect();
+        let image = self.registry.reference(image);
+        let action = |number| json!({"name": format!("a{number}"), "image": image, "command": command, "timeout": 300});
+        let actions: Vec<Value> = (0..actions).map(action).collect();
         fs::write(&file, json!(actions).to_string()).context("cannot write the workflow")?;
         let state = made(&Path::new(FOLDER).join("state"))?;
         let mut agent = Command::new(&self.agent);
         agent.args(["run", "-workflow"]).arg(&file).arg("-state-dir").arg(&state);
         agent.env("THIMBLE_LOG", "stderr").env("INSECURE_REGISTRIES", REGISTRY);
-        let mut child = agent.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("the agent")?;
+        agent.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Ok((agent.spawn().context("cannot execute the agent")?, state))
+    }
+
+    /// The configuration that the agent writes for the image, with the same files for the peers as a plain folder.
+    fn lay_out_bundle(&self) -> Result<()> {
+        let (mut agent, state) = self.workflow(&self.image, &["/bin/sleep", "1000"], 1)?;
+        let found = wait_for("the agent's bundle", STARTS_WITHIN, || {
+            let bundle = fs::read_dir(state.join("containers")).into_iter().flatten().flatten().next().map(|entry| entry.path());
+            // The state appears once the container is being made, with everything it needs in place.
+            Ok(bundle.filter(|bundle| bundle.join("state").exists()))
+        })?;
+        let mut copy = Command::new("cp");
+        command::run(copy.arg("-aT").arg(&found).arg(&self.bundle), &self.bundle.with_extension("log"), STARTS_WITHIN)?;
+        kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM).context("cannot end the agent")?;
+        agent.wait().context("the agent")?;
+        fs::remove_dir_all(&state).context("cannot remove the agent's state")?;
+        let file = self.bundle.join("config.json");
+        let text = fs::read_to_string(&file).context("no config.json")?;
+        let text = text.replace(&*found.to_string_lossy(), &self.bundle.to_string_lossy());
+        let mut config: Value = serde_json::from_str(&text).context("the agent's config.json")?;
+        *config.pointer_mut("/process/args").context("no arguments in the agent's config.json")? = json!(TRUE);
+        fs::write(&file, config.to_string()).context("cannot write config.json")
+    }
+
+    /// Runs the image so often; milliseconds from one end to the next, and the peak memory in MiB.
+    fn actions(&self, image: &str, command: &[&str], count: usize) -> Result<(Vec<f64>, f64)> {
+        let (mut child, state) = self.workflow(image, command, count + 1)?;
         let (mut ends, mut peak, mut said) = (Vec::new(), 0.0, String::new());
         for line in BufReader::new(child.stderr.take().context("no output")?).lines() {
             let (line, now) = (line.context("cannot read the agent's output")?, Instant::now());
@@ -168,7 +201,7 @@ impl Bench {
     /// The image has no program to start, so the action fails after the pull.
     fn pull_by_agent(&self) -> Result<Cost> {
         let (before, began) = (children()?, Instant::now());
-        let (_, resident_mib) = self.actions("large:1", 0)?;
+        let (_, resident_mib) = self.actions("large:1", &[], 0)?;
         let (after, wall_seconds) = (children()?, began.elapsed().as_secs_f64());
         Ok(Cost { user_seconds: after.0 - before.0, all_seconds: after.1 - before.1, wall_seconds, resident_mib, kept_mib: 0.0 })
     }
@@ -212,26 +245,6 @@ impl Bench {
 
 fn made(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder.to_owned())
-}
-
-/// The root file system of the busybox image, and a configuration as `crun spec` writes it, which runs `true`.
-fn bundle(folder: &Path) -> Result<PathBuf> {
-    let bin = made(&folder.join("rootfs/bin"))?;
-    for mount_point in ["proc", "sys", "dev", "tmp"] {
-        made(&folder.join("rootfs").join(mount_point))?;
-    }
-    fs::copy("/bin/busybox", bin.join("busybox")).context("cannot copy busybox; is busybox-static installed?")?;
-    std::os::unix::fs::symlink("busybox", bin.join("true")).context("cannot link true")?;
-    let mut spec = Command::new("crun");
-    command::run(spec.arg("spec").current_dir(folder), &folder.with_extension("log"), STARTS_WITHIN)?;
-    let file = folder.join("config.json");
-    let mut config: Value = serde_json::from_slice(&fs::read(&file).context("no config.json")?).context("crun's config.json")?;
-    let process = config.get_mut("process").and_then(Value::as_object_mut).context("no process in crun's config.json")?;
-    process.insert("args".into(), json!(["/bin/true"]));
-    process.insert("terminal".into(), json!(false));
-    process.remove("rlimits"); // not every host lets them be raised
-    fs::write(&file, config.to_string()).context("cannot write config.json")?;
     Ok(folder.to_owned())
 }
 
