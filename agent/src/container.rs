@@ -1,27 +1,29 @@
 //! One container from start to end: starts the child, turns its output into lines, enforces the timeout, and says how it went.
 
 pub mod cgroup;
-pub mod child;
+mod child;
+pub mod launcher;
 mod note;
 mod output;
 pub mod seccomp;
+mod wire;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::cancel::Cancel;
 use crate::memory;
+use launcher::{Launcher, Process};
 use note::Note;
 use output::{DRAIN, Lines, Pass, Rate, Tail};
 
@@ -37,8 +39,6 @@ pub type TakeLine = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// What to run; the bundle directory holds config.json and the mounted root file system.
 pub struct Order<'a> {
-    /// `/proc/self/exe`, or the agent's binary in tests.
-    pub program: &'a Path,
     pub bundle: &'a Path,
     pub id: &'a str,
     pub limit: Option<Duration>,
@@ -83,28 +83,22 @@ impl Order<'_> {
 }
 
 /// Runs the container. The action has ended when its main process has: what it left behind is killed, pipes may stay open.
-pub async fn run(order: &Order<'_>) -> io::Result<Ended> {
+pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
     let killed_before = memory::oom_kills();
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    let mut child = Command::new(order.program)
-        .arg("container")
-        .arg(order.bundle)
-        .arg(order.id)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
+    let ((stdout, for_stdout), (stderr, for_stderr)) = (io::pipe()?, io::pipe()?);
+    let child = launcher.start(order.bundle, order.id, [theirs.as_fd(), for_stdout.as_fd(), for_stderr.as_fd()]).await?;
+    drop((theirs, for_stdout, for_stderr)); // or they would never end
     let (heard, notes) = watch::channel(Heard::default());
     let listener = tokio::spawn(listen(tokio::net::UnixStream::from_std(ours)?, heard));
     let output = shared_output(order.lines.clone());
     let readers = [
-        child.stdout.take().map(|pipe| tokio::spawn(read("stdout", pipe, output.clone()))),
-        child.stderr.take().map(|pipe| tokio::spawn(read("stderr", pipe, output.clone()))),
+        tokio::spawn(read("stdout", Receiver::from_owned_fd(stdout.into())?, output.clone())),
+        tokio::spawn(read("stderr", Receiver::from_owned_fd(stderr.into())?, output.clone())),
     ];
-    let timed_out = supervise(&mut child, notes.clone(), order).await?;
-    finish([Some(listener)].into_iter().chain(readers).flatten()).await;
+    let timed_out = supervise(&child, notes.clone(), order).await?;
+    finish([listener].into_iter().chain(readers)).await;
     dissolve(cgroup::of(order.id)).await;
     let tail = output.lock().map(|mut o| o.finish()).unwrap_or_default();
     let oom_kills = memory::oom_kills().saturating_sub(killed_before);
@@ -168,7 +162,7 @@ impl Heard {
 }
 
 /// Waits for the child, or stops it at the limit or when that is asked. Whether it was stopped.
-async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: &Order<'_>) -> io::Result<bool> {
+async fn supervise(child: &Process, mut notes: watch::Receiver<Heard>, order: &Order<'_>) -> io::Result<bool> {
     let started = async { notes.wait_for(|h| h.started.is_some() || h.closed).await.ok().and_then(|h| h.started) };
     let pid = match timeout(START_LIMIT, started).await {
         Ok(pid) => pid,
@@ -177,30 +171,29 @@ async fn supervise(child: &mut Child, mut notes: watch::Receiver<Heard>, order: 
     // The descriptor names this very process, even if its number is given away before the limit is reached.
     let process = pid.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     tokio::select! {
-        status = child.wait() => return status.map(|_| false),
+        ended = child.wait() => return ended.map(|()| false),
         () = order.time_to_stop() => {}
     }
     if let Some(process) = process {
         let _ = pidfd_send_signal(process, order.stop); // gone already, or killed below
-        if let Ok(status) = timeout(GRACE, child.wait()).await {
-            status?;
-            return Ok(true);
+        if let Ok(ended) = timeout(GRACE, child.wait()).await {
+            return ended.map(|()| true);
         }
     }
     kill(child, &cgroup::of(order.id)).await.map(|()| true)
 }
 
 /// A child that does not even obey SIGKILL is left behind: waiting for a broken disk would take the agent along.
-async fn kill(child: &mut Child, group: &Path) -> io::Result<()> {
+async fn kill(child: &Process, group: &Path) -> io::Result<()> {
     match cgroup::kill(group) {
         Ok(()) => {
-            if let Ok(status) = timeout(GRACE, child.wait()).await {
-                return status.map(drop);
+            if let Ok(ended) = timeout(GRACE, child.wait()).await {
+                return ended;
             }
         }
         Err(error) => log::warn!("cannot kill the processes in {}: {error}", group.display()),
     }
-    child.start_kill()?;
+    child.kill()?;
     if timeout(GRACE, child.wait()).await.is_err() {
         log::error!("the process that owns the container in {} does not end: going on without it", group.display());
     }
@@ -291,9 +284,11 @@ mod tests {
     #[tokio::test]
     async fn a_cgroup_that_cannot_be_killed_does_not_save_the_child() {
         let group = stubborn_group();
-        let mut child = Command::new("sleep").arg("1000").kill_on_drop(true).spawn().unwrap();
-        kill(&mut child, group.path()).await.unwrap();
-        let status = child.try_wait().unwrap().map(|status| status.to_string());
+        let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_child(&sleeper);
+        let child = Process::of(pidfd_open(pid, PidfdFlags::NONBLOCK).unwrap()).unwrap();
+        kill(&child, group.path()).await.unwrap();
+        let status = sleeper.try_wait().unwrap().map(|status| status.to_string());
         assert_eq!(status.as_deref(), Some("signal: 9 (SIGKILL)"));
     }
 

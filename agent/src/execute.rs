@@ -59,7 +59,6 @@ impl Folders {
 pub struct Runner {
     pub puller: Puller,
     pub folders: Folders,
-    pub program: PathBuf,
     pub policy: Policy,
     pub runtime: Runtime,
 }
@@ -160,7 +159,6 @@ impl Runner {
         let lines =
             move |stream: &str, text: &str| sink::action_line(ActionLine { workflow: &workflow, action: &name, stream }, text);
         let order = Order {
-            program: &self.program,
             bundle: place.directory,
             id: place.id,
             limit: action.timeout,

@@ -1,7 +1,7 @@
 //! Runs workflow actions as OCI containers, one at a time: ask, report RUNNING, execute, report until accepted.
 //!
-//! The same program plays two roles. `run` is the agent itself. `container` is hidden: a single-threaded child
-//! that owns one container, because libcontainer clones, and cloning out of a threaded process is not safe.
+//! The same program plays two roles. `run` is the agent itself. `launcher` is hidden: a single-threaded process that forks
+//! the owner of each container, because libcontainer clones, and cloning out of a threaded process is not safe.
 
 mod action;
 mod attributes;
@@ -46,7 +46,7 @@ pub mod syslog {
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -80,7 +80,7 @@ pub fn main_with(args: impl Iterator<Item = OsString>, load: Load) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match role::choose(&args) {
         Ok(Role::Run(flags)) => ExitCode::from(run(&flags, load)),
-        Ok(Role::Container { bundle, id }) => container::child::main(&bundle, &id),
+        Ok(Role::Launcher) => container::launcher::main(),
         Ok(Role::Version) => {
             println!("thimble agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -161,7 +161,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
         power: power::Requests::below(Path::new(WORKER)),
         attributes: if settings.detect_attributes { attributes::Known::here() } else { attributes::Known::nothing() },
         backoff_max: settings.backoff_max,
-        execute: Runner { puller, folders: folders.clone(), program: PathBuf::from("/proc/self/exe"), policy, runtime: made_by },
+        execute: Runner { puller, folders: folders.clone(), policy, runtime: made_by },
     };
     let code = runtime.block_on(async {
         tokio::spawn(heartbeat::beat());

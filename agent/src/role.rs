@@ -1,17 +1,13 @@
 //! Which of the program's two roles the arguments ask for.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Role {
     /// Serve workflows; what follows are flags in Go's style.
     Run(Vec<OsString>),
-    /// Own one container: its bundle directory and its id.
-    Container {
-        bundle: PathBuf,
-        id: String,
-    },
+    /// Make the processes that own containers.
+    Launcher,
     Version,
     Help,
 }
@@ -20,8 +16,6 @@ pub enum Role {
 pub enum Unknown {
     #[error("no role is called {0:?}: use `run` with flags such as -grpc-server and -id")]
     Role(String),
-    #[error("`container` is started by the agent itself, with a bundle directory and an id")]
-    Container,
 }
 
 /// Kernels hand words of their command line to init, so a plain word that is no role is refused by name.
@@ -29,22 +23,12 @@ pub fn choose(args: &[OsString]) -> Result<Role, Unknown> {
     match args.split_first() {
         None => Ok(Role::Run(Vec::new())),
         Some((first, rest)) if first == "run" && !rest.iter().any(|word| is_help(word)) => Ok(Role::Run(rest.to_vec())),
-        Some((first, rest)) if first == "container" => container(rest),
+        Some((first, [])) if first == "launcher" => Ok(Role::Launcher),
         Some((first, [])) if is_version(first) => Ok(Role::Version),
         Some((first, [])) if is_help(first) => Ok(Role::Help),
         Some((first, _)) if first == "run" => Ok(Role::Help),
         Some((first, _)) if first.as_encoded_bytes().starts_with(b"-") => Ok(Role::Run(args.to_vec())),
         Some((first, _)) => Err(Unknown::Role(first.to_string_lossy().into_owned())),
-    }
-}
-
-fn container(rest: &[OsString]) -> Result<Role, Unknown> {
-    match rest {
-        [bundle, id] => {
-            let id = id.to_str().ok_or(Unknown::Container)?.to_owned();
-            Ok(Role::Container { bundle: PathBuf::from(bundle), id })
-        }
-        _ => Err(Unknown::Container),
     }
 }
 
@@ -69,8 +53,7 @@ mod tests {
             ("flags alone mean run", "-id=x", Ok(Role::Run(words("-id=x")))),
             ("help before everything", "run -id x --help", Ok(Role::Help)),
             ("version is asked alone", "-version", Ok(Role::Version)),
-            ("a container needs both words", "container /b", Err(Unknown::Container)),
-            ("a container", "container /b 7", Ok(Role::Container { bundle: "/b".into(), id: "7".into() })),
+            ("the agent's own child", "launcher", Ok(Role::Launcher)),
             ("a stray word is named", "vmlinuz", Err(Unknown::Role("vmlinuz".into()))),
         ] {
             assert_eq!(choose(&words(args)), role, "{case}");

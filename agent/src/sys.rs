@@ -1,7 +1,13 @@
 //! The only unsafe code of the agent.
 #![allow(unsafe_code)]
 
+use std::os::fd::OwnedFd;
+
 use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::ForkResult;
+use rustix::process::Pid;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Keeps the C library from holding freed memory in an arena per thread: the machine has none to spare.
 pub fn be_frugal_with_memory() {
@@ -20,6 +26,25 @@ pub fn give_free_memory_back() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// The child's id, or nothing in the child. Refused where another thread runs.
+pub fn fork() -> std::io::Result<Option<Pid>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(std::io::Error::other("a process of several threads cannot fork"));
+    }
+    // SAFETY: nobody holds a lock that only another thread could release: the line above has just seen that there is none.
+    let fork = unsafe { nix::unistd::fork() }?;
+    Ok(match fork {
+        ForkResult::Parent { child } => Pid::from_raw(child.as_raw()),
+        ForkResult::Child => None,
+    })
+}
+
+/// Readiness of a descriptor in the runtime that this is called in.
+pub fn watched(descriptor: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the AsyncFd owns the descriptor, lends it by shared reference only, and leaves the poll before it is closed.
+    Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
 }
 
 /// Takes back what kexec_file_load(2) has loaded.

@@ -9,12 +9,12 @@ use std::process::ExitCode;
 
 use cmdline::Arguments;
 
-/// The agent's words, if the program is called as one: `agent ...`, or `container ...` by itself for its child.
+/// The agent's words, if the program is called as one: `agent ...`, or `launcher` by itself for its child.
 pub fn words(args: &[OsString]) -> Option<Vec<OsString>> {
     let (first, rest) = args.split_first()?;
     match first.to_str() {
         Some("agent") => Some(rest.to_vec()),
-        Some("container") => Some(args.to_vec()),
+        Some("launcher") => Some(args.to_vec()),
         _ => None,
     }
 }
@@ -55,7 +55,7 @@ mod tests {
         for (args, want) in [
             ("agent -id x", Some("-id x")),
             ("agent", Some("")),
-            ("container /b 7", Some("container /b 7")),
+            ("launcher", Some("launcher")),
             ("up --config agent", None),
             ("", None),
         ] {
@@ -71,7 +71,7 @@ mod tests {
             ("run -id n", "run -id=m -id n"),
             ("-id n", "run -id=m -id n"),
             ("--version", "--version"),
-            ("container /b 7", "container /b 7"),
+            ("launcher", "launcher"),
             ("nonsense", "nonsense"),
         ] {
             assert_eq!(with_defaults(all(words), &arguments), all(want), "{words}");

@@ -1,13 +1,10 @@
-//! The single-threaded child that owns one container, and the only place that knows libcontainer.
-//!
-//! libcontainer clones without exec and runs Rust in the clone. In a threaded process a lock of the allocator may be
-//! held by a thread that does not exist there; we have seen it hang. So: no runtime, no threads, one container.
+//! The child that owns one container, and the only place that knows libcontainer: a fork of the launcher, so without a
+//! second thread, a runtime, or another container.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
@@ -16,9 +13,8 @@ use libcontainer::workload::default::DefaultExecutor;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::mount::{MsFlags, mount};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
 use oci_spec::runtime::Spec;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::note::Note;
 use super::{cgroup, seccomp};
@@ -33,23 +29,39 @@ enum Failure {
     System(&'static str, #[source] io::Error),
     #[error("cannot {0} the container")]
     Library(&'static str, #[source] Box<libcontainer::error::LibcontainerError>),
+    #[error("the launcher of containers died")]
+    Orphan,
     #[error("the container has no process")]
     NoProcess,
     #[error("cannot wait for the action's process")]
     Wait(#[source] nix::Error),
 }
 
-pub fn main(bundle: &Path, id: &str) -> ExitCode {
-    let notes = match rustix::io::fcntl_dupfd_cloexec(io::stdin(), 10) {
-        Ok(socket) => File::from(socket),
-        Err(_) => return ExitCode::FAILURE, // no agent to tell
-    };
-    let last = match run(bundle, id, &notes) {
+/// The container's way to the agent.
+pub struct Streams {
+    pub notes: File,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+pub fn main(bundle: &Path, id: &str, streams: Streams, launcher: Pid) {
+    let Streams { notes, stdout, stderr } = streams;
+    let last = match attach(stdout, stderr, launcher).and_then(|()| run(bundle, id, &notes)) {
         Ok(exited) => exited,
         Err(failure) => Note::Failed(chain(&failure)),
     };
     tell(&notes, &last);
-    ExitCode::SUCCESS
+}
+
+/// The descriptors given are closed once they have their places, so that the pipes end with the action.
+fn attach(stdout: OwnedFd, stderr: OwnedFd, launcher: Pid) -> Result<(), Failure> {
+    let system = |what| move |e: rustix::io::Errno| Failure::System(what, e.into());
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("tie the container to the agent"))?;
+    if rustix::process::getppid() != Some(launcher) {
+        return Err(Failure::Orphan);
+    }
+    rustix::stdio::dup2_stdout(stdout).map_err(system("attach the output"))?;
+    rustix::stdio::dup2_stderr(stderr).map_err(system("attach the output"))
 }
 
 /// An agent that is gone cleans up after us when it comes back.
@@ -59,14 +71,13 @@ fn tell(mut notes: &File, note: &Note) {
 
 fn run(bundle: &Path, id: &str, notes: &File) -> Result<Note, Failure> {
     let system = |what| move |e: rustix::io::Errno| Failure::System(what, e.into());
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("tie the container to the agent"))?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(system("adopt orphans"))?;
     listen_to_the_library(notes)?;
     let mut container = create(bundle, id)?;
     let pid = container.pid().ok_or(Failure::NoProcess)?;
     tell(notes, &Note::Started { pid: pid.as_raw() });
     let result = container.start().map_err(|e| Failure::Library("start", Box::new(e)));
-    let exited = result.and_then(|()| wait(Pid::from_raw(pid.as_raw()))).map(|code| {
+    let exited = result.and_then(|()| wait(nix::unistd::Pid::from_raw(pid.as_raw()))).map(|code| {
         let oom_kills = cgroup::oom_kills(&cgroup::of(id));
         Note::Exited { code, oom_kills }
     });
@@ -103,7 +114,7 @@ fn create(bundle: &Path, id: &str) -> Result<Container, Failure> {
         .map_err(library)
 }
 
-fn wait(pid: Pid) -> Result<i32, Failure> {
+fn wait(pid: nix::unistd::Pid) -> Result<i32, Failure> {
     loop {
         match waitpid(pid, None) {
             Ok(WaitStatus::Exited(_, code)) => return Ok(code),

@@ -1,0 +1,195 @@
+//! A process of one thread that makes the children who own containers, by fork alone.
+//!
+//! libcontainer clones without exec and runs Rust in the clone. In a threaded process a lock of the allocator may be
+//! held by a thread that does not exist there; we have seen it hang. Executing our program for every action is safe too,
+//! but costs as much as making the container: relocation, page faults, and a look at the processor by the C library.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
+
+use super::child::{self, Streams};
+use super::wire::{self, Datagram};
+use crate::sys;
+
+/// The agent's hold on its launcher, which starts when it is needed for the first time and again if it died.
+pub struct Launcher {
+    program: PathBuf,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    socket: AsyncFd<OwnedFd>,
+    _process: Child,
+}
+
+/// A child that owns a container; killed when nobody is interested any more.
+pub struct Process(AsyncFd<OwnedFd>);
+
+impl Launcher {
+    /// `/proc/self/exe`, or the agent's binary in tests.
+    pub fn new(program: PathBuf) -> Self {
+        Self { program, running: Mutex::new(None) }
+    }
+
+    /// Of the streams, the first is for notes, the others are the action's output.
+    pub async fn start(&self, bundle: &Path, id: &str, streams: [BorrowedFd<'_>; 3]) -> io::Result<Process> {
+        let mut running = self.running.lock().await;
+        let request = [bundle.as_os_str().as_bytes(), b"\0", id.as_bytes()].concat();
+        if let Some(launcher) = &*running {
+            match launcher.ask(&request, streams).await {
+                Err(error) if is_gone(&error) => log::warn!("the launcher of containers died ({error}): starting another one"),
+                other => return other,
+            }
+        }
+        // Only if it answers, so that one that cannot work is not asked twice.
+        let launcher = running.insert(Running::new(&self.program)?);
+        let asked = launcher.ask(&request, streams).await;
+        asked.inspect_err(|error| {
+            if is_gone(error) {
+                *running = None;
+            }
+        })
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof)
+}
+
+impl Running {
+    fn new(program: &Path) -> io::Result<Self> {
+        let (ours, theirs) = wire::pair()?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        let mut launcher = Command::new(program);
+        launcher.arg("launcher").stdin(Stdio::from(theirs)).stdout(Stdio::null()).kill_on_drop(true);
+        Ok(Self { socket: sys::watched(ours, Interest::READABLE | Interest::WRITABLE)?, _process: launcher.spawn()? })
+    }
+
+    async fn ask(&self, request: &[u8], streams: [BorrowedFd<'_>; 3]) -> io::Result<Process> {
+        self.socket.async_io(Interest::WRITABLE, |socket| wire::send(socket, request, &streams)).await?;
+        let answer = self.socket.async_io(Interest::READABLE, |socket| wire::receive(socket)).await?;
+        let Datagram { bytes, mut descriptors } = answer.ok_or(io::ErrorKind::UnexpectedEof)?;
+        match descriptors.pop() {
+            Some(process) => Process::of(process),
+            None => Err(io::Error::other(String::from_utf8_lossy(&bytes).into_owned())),
+        }
+    }
+}
+
+impl Process {
+    pub fn of(pidfd: OwnedFd) -> io::Result<Self> {
+        sys::watched(pidfd, Interest::READABLE).map(Self)
+    }
+
+    pub async fn wait(&self) -> io::Result<()> {
+        self.0.readable().await.map(drop)
+    }
+
+    pub fn kill(&self) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.0, Signal::KILL)?)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.kill(); // gone already, as a rule
+    }
+}
+
+/// The launcher itself: its standard input is the agent's socket, and ends with the agent.
+pub fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("thimble: agent: the launcher of containers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let agent = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 10)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let mut children: Vec<(Pid, OwnedFd)> = Vec::new();
+    loop {
+        let waiting: Vec<BorrowedFd<'_>> =
+            std::iter::once(agent.as_fd()).chain(children.iter().map(|(_, process)| process.as_fd())).collect();
+        let mut polled: Vec<PollFd<'_>> =
+            waiting.iter().map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN)).collect();
+        match poll(&mut polled, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => other?,
+        };
+        let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
+        children = reap(children, ready.get(1..).unwrap_or_default());
+        if ready.first() == Some(&true) {
+            match wire::receive(&agent)? {
+                None => return Ok(()),
+                Some(request) => children.extend(answer(&agent, request)?),
+            }
+        }
+    }
+}
+
+/// Those that still run.
+fn reap(children: Vec<(Pid, OwnedFd)>, ended: &[bool]) -> Vec<(Pid, OwnedFd)> {
+    let running = |(child, ended): ((Pid, OwnedFd), &bool)| {
+        let gone = *ended && matches!(waitpid(Some(child.0), WaitOptions::NOHANG), Ok(Some(_)) | Err(_));
+        (!gone).then_some(child)
+    };
+    children.into_iter().zip(ended).filter_map(running).collect()
+}
+
+fn answer(agent: &OwnedFd, request: Datagram) -> io::Result<Option<(Pid, OwnedFd)>> {
+    let started = order(request).and_then(launch);
+    match &started {
+        Ok((_, process)) => wire::send(agent, b"started", &[process.as_fd()])?,
+        Err(error) => wire::send(agent, error.to_string().as_bytes(), &[])?,
+    }
+    Ok(started.ok())
+}
+
+struct Order {
+    bundle: PathBuf,
+    id: String,
+    streams: Streams,
+}
+
+fn order(request: Datagram) -> io::Result<Order> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidInput, "the launcher does not understand the agent");
+    let cut = request.bytes.iter().position(|byte| *byte == 0).ok_or_else(wrong)?;
+    let (bundle, id) = request.bytes.split_at_checked(cut).ok_or_else(wrong)?;
+    let id = id.get(1..).and_then(|id| std::str::from_utf8(id).ok()).ok_or_else(wrong)?.to_owned();
+    let [notes, stdout, stderr] = request.descriptors.try_into().map_err(|_| wrong())?;
+    let bundle = PathBuf::from(OsString::from_vec(bundle.to_vec()));
+    Ok(Order { bundle, id, streams: Streams { notes: notes.into(), stdout, stderr } })
+}
+
+fn launch(order: Order) -> io::Result<(Pid, OwnedFd)> {
+    let launcher = rustix::process::getpid();
+    match sys::fork()? {
+        Some(child) => {
+            let process = pidfd_open(child, PidfdFlags::NONBLOCK).inspect_err(|_| {
+                let _ = rustix::process::kill_process(child, Signal::KILL);
+            });
+            Ok((child, process?))
+        }
+        None => {
+            child::main(&order.bundle, &order.id, order.streams, launcher);
+            std::process::exit(0)
+        }
+    }
+}
