@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use crate::action::Action;
 use crate::image::manifest::ImageConfig;
 
+#[cfg(feature = "containerd")]
+pub use mounts::below_dev;
 pub use mounts::{BadVolume, shows_of_the_machine};
 pub use user::{Account, BadUser};
 pub use wishes::{BadWish, Wishes};

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 mod child;
+mod complaints;
 pub mod launcher;
 mod note;
 mod output;

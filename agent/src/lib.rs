@@ -23,6 +23,7 @@ pub mod offline;
 mod outcome;
 mod policy;
 mod power;
+mod proc;
 mod report;
 mod role;
 mod rootfs;

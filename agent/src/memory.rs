@@ -77,7 +77,7 @@ fn available() -> Option<u64> {
 }
 
 fn read(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
+    crate::proc::read(path).unwrap_or_default()
 }
 
 fn resident_peak(status: &str) -> Option<u64> {

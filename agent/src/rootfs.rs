@@ -43,10 +43,10 @@ pub fn remove(bundle: &Path) -> io::Result<()> {
     if !bundle.exists() {
         return Ok(());
     }
-    for target in mounts_below(&fs::read_to_string("/proc/self/mountinfo")?, bundle) {
+    for target in mounts_below(&crate::proc::read("/proc/self/mountinfo")?, bundle) {
         umount2(&target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
     }
-    if !mounts_below(&fs::read_to_string("/proc/self/mountinfo")?, bundle).is_empty() {
+    if !mounts_below(&crate::proc::read("/proc/self/mountinfo")?, bundle).is_empty() {
         return Err(io::Error::new(io::ErrorKind::ResourceBusy, "something is still mounted there"));
     }
     fs::remove_dir_all(bundle)
@@ -118,7 +118,7 @@ pub fn replace_dangling_link(rootfs: &Path, file: &Path) -> io::Result<()> {
 /// Mounts at `path` and below it travel to the machine's other mount namespaces and back. As Docker asks operators to
 /// do by hand: here the machine is ours.
 pub fn share(path: &Path) -> io::Result<()> {
-    let point = mount_point_of(&fs::read_to_string("/proc/self/mountinfo")?, &path.canonicalize()?);
+    let point = mount_point_of(&crate::proc::read("/proc/self/mountinfo")?, &path.canonicalize()?);
     Ok(mount(None::<&str>, &point, None::<&str>, MsFlags::MS_SHARED, None::<&str>)?)
 }
 

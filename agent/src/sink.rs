@@ -76,7 +76,7 @@ impl Sink {
                 }
             }
             None => {
-                let _ = writeln!(std::io::stderr().lock(), "thimble: {text}");
+                let _ = std::io::stderr().write_all(format!("thimble: {text}\n").as_bytes()); // in one piece
             }
         }
         if let Some(socket) = &self.syslog {

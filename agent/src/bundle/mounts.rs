@@ -128,15 +128,16 @@ pub fn root_propagation(volumes: &[Volume]) -> &'static str {
     if volumes.iter().any(Volume::is_shared) { "shared" } else { "slave" }
 }
 
-/// `/dev` is a plain tmpfs here; the child puts devtmpfs on top (see `container/child.rs`).
+/// `/dev` is a plain tmpfs here; on top of it the child puts devtmpfs with all that belongs there, unless the action is
+/// confined (see `container/child.rs`).
 pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
     let mut mounts = vec![
         json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] }),
         json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=64k"] }),
-        json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
-                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] }),
-        json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev", "mode=1777"] }),
     ];
+    if !privileged {
+        mounts.extend(below_dev());
+    }
     mounts.push(if privileged {
         json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "rw"] })
     } else {
@@ -150,6 +151,15 @@ pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
     mounts.extend(etc.map(|(copy, seen)| bind(copy, seen, &["rbind", "rw"])));
     mounts.extend(volumes.iter().map(|v| bind(&v.source, &v.destination, v.options())));
     mounts
+}
+
+/// What is mounted below `/dev` for every container by itself.
+pub fn below_dev() -> [Value; 2] {
+    [
+        json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
+                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] }),
+        json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev", "mode=1777"] }),
+    ]
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use oci_spec::runtime::Spec;
 use rustix::process::{Pid, Signal};
 
 use super::note::Note;
-use super::{cgroup, seccomp};
+use super::{cgroup, complaints, seccomp};
 use crate::report::chain;
 
 /// Where the library keeps its state: in the bundle, so that one removal takes everything.
@@ -72,7 +72,8 @@ fn tell(mut notes: &File, note: &Note) {
 fn run(bundle: &Path, id: &str, notes: &File) -> Result<Note, Failure> {
     let system = |what| move |e: rustix::io::Errno| Failure::System(what, e.into());
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(system("adopt orphans"))?;
-    listen_to_the_library(notes)?;
+    let complaints = notes.try_clone().map_err(|e| Failure::System("copy a descriptor", e))?;
+    complaints::heard(move |text| tell(&complaints, &Note::Library(text)));
     let mut container = create(bundle, id)?;
     let pid = container.pid().ok_or(Failure::NoProcess)?;
     tell(notes, &Note::Started { pid: pid.as_raw() });
@@ -121,48 +122,6 @@ fn wait(pid: nix::unistd::Pid) -> Result<i32, Failure> {
             Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as i32),
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(Failure::Wait(error)),
-        }
-    }
-}
-
-/// Sends the library's complaints to the agent: its errors say `failed syscall` and leave the rest to tracing.
-fn listen_to_the_library(notes: &File) -> Result<(), Failure> {
-    let socket = notes.try_clone().map_err(|e| Failure::System("copy a descriptor", e))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::ERROR)
-        .with_ansi(false)
-        .without_time()
-        .with_target(false)
-        .with_level(false)
-        .with_writer(move || Complaint { socket: socket.try_clone().ok(), text: Vec::new() })
-        .finish();
-    // Only a second subscriber could fail here, and this process has one `main`.
-    let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(())
-}
-
-/// One event; goes out as one note when it is complete.
-struct Complaint {
-    socket: Option<File>,
-    text: Vec<u8>,
-}
-
-impl Write for Complaint {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Complaint {
-    fn drop(&mut self) {
-        let text = String::from_utf8_lossy(&self.text);
-        if let (Some(socket), false) = (&self.socket, text.trim().is_empty()) {
-            tell(socket, &Note::Library(text.trim().to_owned()));
         }
     }
 }

@@ -74,7 +74,7 @@ fn devices_of_the_image(action: &Action) -> Result<bool, Failure> {
 }
 
 fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failure> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = crate::proc::read("/proc/self/status").unwrap_or_default();
     let drivers = SHOWN.iter().filter(|tree| Path::new(tree).is_dir() && !rootfs::is_filled_inside(rootfs, tree));
     Ok(Host {
         id: place.id.to_owned(),

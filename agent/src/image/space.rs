@@ -75,8 +75,7 @@ pub fn ahead(spare: u64, layers: &[Descriptor]) -> Ahead {
 
 /// What may be written below `path`: the file system's free space and the machine's free memory, the smaller of the two.
 pub fn free(path: &Path) -> u64 {
-    let memory =
-        std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text).map(|m| m + swap_gain(&text)));
+    let memory = crate::proc::read("/proc/meminfo").ok().and_then(|text| mem_available(&text).map(|m| m + swap_gain(&text)));
     let disk = rustix::fs::statvfs(path).ok().map(|s| s.f_bavail.saturating_mul(s.f_frsize));
     let usable = memory.map_or(u64::MAX, |m| m.saturating_sub(RESERVE));
     usable.min(disk.unwrap_or(u64::MAX))

@@ -5,6 +5,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
+use crate::bundle::below_dev;
 use crate::container::seccomp;
 
 /// `config` is the bundle's config.json.
@@ -12,10 +13,10 @@ pub fn for_runc(config: &[u8]) -> io::Result<Vec<u8>> {
     let mut spec: Value = serde_json::from_slice(config)?;
     let confined = spec.pointer("/process/noNewPrivileges") == Some(&Value::Bool(true));
     if !confined {
-        for mount in spec.pointer_mut("/mounts").and_then(Value::as_array_mut).into_iter().flatten() {
-            if mount.get("destination").is_some_and(|destination| destination == "/dev") {
-                *mount = devices();
-            }
+        let mounts = spec.pointer_mut("/mounts").and_then(Value::as_array_mut);
+        let at_dev = |mount: &Value| mount.get("destination").is_some_and(|destination| destination == "/dev");
+        if let Some((mounts, place)) = mounts.and_then(|mounts| mounts.iter().position(at_dev).map(|place| (mounts, place))) {
+            mounts.splice(place..=place, [devices()].into_iter().chain(below_dev()));
         }
     }
     let Some(linux) = spec.pointer_mut("/linux").and_then(Value::as_object_mut) else {
@@ -45,7 +46,7 @@ mod tests {
     fn converted(no_new_privileges: bool) -> Value {
         let config = json!({
             "process": { "noNewPrivileges": no_new_privileges },
-            "mounts": [{ "destination": "/dev", "type": "tmpfs" }, { "destination": "/dev/pts", "type": "devpts" }],
+            "mounts": [{ "destination": "/proc" }, { "destination": "/dev", "type": "tmpfs" }, { "destination": "/sys" }],
             "linux": { "resources": { "pids": { "limit": 9 } } },
         });
         serde_json::from_slice(&for_runc(&serde_json::to_vec(&config).unwrap()).unwrap()).unwrap()
@@ -54,8 +55,8 @@ mod tests {
     #[test]
     fn a_privileged_action_has_the_machines_devices_and_a_confined_one_has_none() {
         let spec = converted(false);
-        assert_eq!(spec["mounts"][0], devices());
-        assert_eq!(spec["mounts"][1]["type"], "devpts");
+        let [pts, shm] = below_dev();
+        assert_eq!(spec["mounts"], json!([{ "destination": "/proc" }, devices(), pts, shm, { "destination": "/sys" }]));
         assert_eq!(
             spec["linux"]["resources"],
             json!({ "pids": { "limit": 9 }, "devices": [{ "allow": true, "access": "rwm" }] })
@@ -63,7 +64,7 @@ mod tests {
         assert_eq!(spec["linux"].get("seccomp"), None);
 
         let spec = converted(true);
-        assert_eq!(spec["mounts"][0]["type"], "tmpfs");
+        assert_eq!(spec["mounts"][1]["type"], "tmpfs");
         assert_eq!(spec["linux"]["resources"]["devices"], json!([{ "allow": false, "access": "rwm" }]));
         assert_eq!(spec["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ALLOW");
     }
