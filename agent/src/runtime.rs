@@ -10,14 +10,14 @@ use crate::runtime_containerd::Containerd;
 use crate::settings::RuntimeChoice;
 
 pub enum Runtime {
-    Libcontainer(Launcher),
+    Libcontainer(Box<Launcher>),
     #[cfg(feature = "containerd")]
     Containerd(Containerd),
 }
 
 impl Runtime {
     pub fn new(choice: &RuntimeChoice) -> Self {
-        let libcontainer = || Self::Libcontainer(Launcher::new(PathBuf::from("/proc/self/exe")));
+        let libcontainer = || Self::Libcontainer(Box::new(Launcher::new(PathBuf::from("/proc/self/exe"))));
         match choice {
             RuntimeChoice::Libcontainer => libcontainer(),
             #[cfg(feature = "containerd")]
