@@ -16,6 +16,7 @@ mod registry;
 mod request;
 pub mod retry;
 pub mod signature;
+mod sigstore;
 pub mod space;
 pub mod store;
 

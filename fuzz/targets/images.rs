@@ -12,9 +12,13 @@ mod layout;
 mod reference;
 #[path = "../../agent/src/image/signature.rs"]
 mod signature;
+#[path = "../../agent/src/image/sigstore.rs"]
+mod sigstore;
 
 use std::sync::LazyLock;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use digest::Digest;
 use layout::Index;
 use libfuzzer_sys::fuzz_target;
@@ -35,7 +39,7 @@ static TRUSTED: LazyLock<Keys> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, rest)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(rest);
-    match kind % 7 {
+    match kind % 10 {
         0 => payload(rest),
         1 => payload(
             framed(r#"{"critical":{"identity":{},"type":"cosign container image signature","image":{"#, &text, "}}}").as_bytes(),
@@ -46,6 +50,11 @@ fuzz_target!(|bytes: &[u8]| {
         5 => {
             index(framed(r#"{"manifests":[{"annotations":{"org.opencontainers.image.ref.name":""#, &text, r#""}}]}"#).as_bytes())
         }
+        6 => bundle(rest),
+        7 => statement(rest),
+        8 => statement(
+            framed(r#"{"predicateType":"https://sigstore.dev/cosign/sign/v1","subject":[{"digest":{"#, &text, "}}]}").as_bytes(),
+        ),
         _ => name(&text),
     }
 });
@@ -83,6 +92,31 @@ fn manifest(bytes: &[u8]) {
         assert!(statement.check(b"{}", &digest, &TRUSTED).is_err(), "nobody has signed this");
     }
     let _ = Keys::default().add(&String::from_utf8_lossy(bytes));
+}
+
+fn bundle(bytes: &[u8]) {
+    let _ = (sigstore::referrers(bytes), sigstore::blob(bytes));
+    let (digest, payload) = (Digest::of(bytes), STANDARD.encode(bytes));
+    let wrapped = format!(
+        r#"{{"dsseEnvelope":{{"payload":"{payload}","payloadType":"application/vnd.in-toto+json","signatures":[{{"sig":"MEQ="}}]}}}}"#
+    );
+    for bundle in [bytes, wrapped.as_bytes()] {
+        assert!(sigstore::check(bundle, &digest, &TRUSTED).is_err(), "nobody has signed this");
+    }
+}
+
+fn statement(bytes: &[u8]) {
+    let names = |value: &Value, hex: &str| {
+        let subjects = value["subject"].as_array()?;
+        subjects.iter().any(|subject| subject["digest"]["sha256"] == hex).then_some(())
+    };
+    let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let image = Digest::of(b"image");
+    match sigstore::says(bytes, &image) {
+        Ok(()) => assert!(names(&value, image.hex()).is_some(), "a subject is the image"),
+        Err(Unsigned::OtherImage(name)) => assert!(name.len() <= 80),
+        Err(_) => {}
+    }
 }
 
 fn index(bytes: &[u8]) {

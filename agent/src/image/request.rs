@@ -104,6 +104,15 @@ impl RequestError {
         }
     }
 
+    /// The registry does not know what it was asked, as opposed to not having it.
+    pub fn is_not_understood(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status.as_u16(), 400 | 405 | 406 | 501),
+            Self::Everywhere { tried } => tried.last().is_some_and(Self::is_not_understood),
+            _ => false,
+        }
+    }
+
     /// It is away or out of order, as opposed to saying no.
     pub fn is_gone(&self) -> bool {
         match self {

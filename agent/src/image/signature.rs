@@ -1,4 +1,4 @@
-//! Signatures as `cosign sign --key` makes them: which keys count, and what a signature has to say. Pure.
+//! Signatures as `cosign sign --key` made them before version 3: which keys count, and what a signature has to say. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -42,7 +42,7 @@ impl Keys {
         self.0.is_empty()
     }
 
-    fn made(&self, payload: &[u8], signature: &[u8]) -> bool {
+    pub fn made(&self, payload: &[u8], signature: &[u8]) -> bool {
         self.0.iter().any(|key| UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(payload, signature).is_ok())
     }
 }
@@ -50,7 +50,7 @@ impl Keys {
 /// Why an image does not count as signed; the further a signature came, the later in this list.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Unsigned {
-    #[error("it is not signed: its repository has no {0}")]
+    #[error("it is not signed: its repository has no {0}, and no bundle refers to it")]
     Missing(String),
     #[error("its signature cannot be understood: {0}")]
     Broken(&'static str),

@@ -127,6 +127,87 @@ async fn only_an_image_that_a_trusted_key_signed_is_pulled() {
     }
 }
 
+fn bundle(of: &str, us: &Signer) -> String {
+    let statement = format!(
+        r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{}"}}}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{{}}}}"#,
+        of.trim_start_matches("sha256:")
+    );
+    let kind = "application/vnd.in-toto+json";
+    let signature = us.sign(&format!("DSSEv1 {} {kind} {} {statement}", kind.len(), statement.len()));
+    format!(
+        r#"{{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{{"publicKey":{{"hint":"x"}}}},"dsseEnvelope":{{"payload":"{}","payloadType":"{kind}","signatures":[{{"sig":"{signature}"}}]}}}}"#,
+        STANDARD.encode(statement)
+    )
+}
+
+/// What cosign 3 pushes; the list of what refers to an image is kept by the registry, or by cosign at a tag.
+fn refer(registry: &Registry, to: &str, bundle: &str, listed: bool) {
+    const KIND: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let blob = digest(bundle.as_bytes());
+    registry.put("tool", "blobs", &blob, "application/octet-stream", bundle.as_bytes());
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"artifactType":"{KIND}","config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{}","size":2}},"layers":[{{"mediaType":"{KIND}","digest":"{blob}","size":{}}}],"subject":{{"digest":"{to}"}}}}"#,
+        digest(b"{}"),
+        bundle.len()
+    );
+    let name = digest(manifest.as_bytes());
+    registry.put("tool", "manifests", &name, "application/vnd.oci.image.manifest.v1+json", manifest.as_bytes());
+    let kind = if listed { KIND } else { "application/vnd.oci.empty.v1+json" };
+    let other = digest(b"a list of contents that is not there");
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"digest":"{other}"}},{{"digest":"{name}","size":1,"artifactType":"{kind}"}}]}}"#
+    );
+    let (api, key) = if listed { ("referrers", to.to_owned()) } else { ("manifests", to.replace(':', "-")) };
+    registry.put("tool", api, &key, "application/vnd.oci.image.index.v1+json", index.as_bytes());
+}
+
+#[tokio::test]
+async fn a_bundle_of_cosign_3_is_a_signature_wherever_the_registry_lists_it() {
+    type Case = (&'static str, fn(&Registry, &str, &Signer, &Signer), Result<(), &'static str>);
+    let cases: [Case; 7] = [
+        ("listed by the registry", |r, d, us, _| refer(r, d, &bundle(d, us), true), Ok(())),
+        ("listed at a tag", |r, d, us, _| refer(r, d, &bundle(d, us), false), Ok(())),
+        (
+            "listed at a tag, and the registry does not understand the question",
+            |r, d, us, _| {
+                refer(r, d, &bundle(d, us), false);
+                r.put("tool", "referrers", d, "text/plain", b"");
+                r.trouble(&format!("referrers/{d}"), &[crate::fake_registry::Trouble::Status(400)]);
+            },
+            Ok(()),
+        ),
+        (
+            "beside an older one of somebody else",
+            |r, d, us, them| {
+                attach(r, d, &[(&payload(d), &them.sign(&payload(d)))]);
+                refer(r, d, &bundle(d, us), true);
+            },
+            Ok(()),
+        ),
+        ("of somebody else", |r, d, _, them| refer(r, d, &bundle(d, them), true), Err("with no key that this")),
+        (
+            "of another image",
+            |r, d, us, _| refer(r, d, &bundle(&digest(b"another"), us), true),
+            Err("its signature is that of another image"),
+        ),
+        ("that is none", |r, d, _, _| refer(r, d, "<html>", true), Err("its bundle is not JSON")),
+    ];
+    for (case, prepare, want) in cases {
+        let (registry, root, us, them) = (Registry::start().await, tempfile::tempdir().unwrap(), Signer::new(), Signer::new());
+        let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+        prepare(&registry, &registry.digest_of("tool", "latest"), &us, &them);
+        let pulled = puller(root.path(), &[], plenty).trusting(us.keys()).pull(&image).await;
+        let text = pulled.as_ref().map(|_| ()).map_err(|error| Reason::from(error).text());
+        match want {
+            Ok(()) => assert_eq!(text, Ok(()), "{case}"),
+            Err(words) => assert!(
+                text.as_ref().is_err_and(|text| text.starts_with("Unsigned: ") && text.contains(words)),
+                "{case}: {text:?}"
+            ),
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_variant_that_runs_may_be_what_is_signed_and_later_pulls_ask_no_more() {
     let (registry, root, us) = (Registry::start().await, tempfile::tempdir().unwrap(), Signer::new());

@@ -6,9 +6,13 @@ use crate::image::manifest;
 use crate::image::reference::Reference;
 use crate::image::request::RequestError;
 use crate::image::signature::{self, Unsigned};
+use crate::image::sigstore;
 
 /// Nobody signs more often, and whoever wants to keep us busy gets no further.
 const MOST_STATEMENTS: usize = 32;
+
+/// Of an image; what stands in the way to it is an error of another kind.
+type Verdict = Result<(), Unsigned>;
 
 impl Puller {
     /// `named` is what the reference means, `chosen` what runs of it. A signature of either is one of the image.
@@ -36,18 +40,55 @@ impl Puller {
         Ok(())
     }
 
-    /// The outer error is one of the way to the registry, the inner one of the image.
-    async fn signature_of(
-        &self,
-        image: &Reference,
-        digest: &Digest,
-        from: &Origin,
-    ) -> Result<Result<(), Unsigned>, RequestError> {
+    /// In the older form or the newer one.
+    async fn signature_of(&self, image: &Reference, digest: &Digest, from: &Origin) -> Result<Verdict, RequestError> {
+        let Err(by_tag) = self.tagged_signature(image, digest, from).await? else { return Ok(Ok(())) };
+        let attached = self.attached_signature(image, digest, from).await?;
+        Ok(attached.map_err(|why| why.max(by_tag)))
+    }
+
+    async fn attached_signature(&self, image: &Reference, digest: &Digest, from: &Origin) -> Result<Verdict, RequestError> {
+        let mut worst = Unsigned::Missing(signature::tag(digest));
+        for referrer in self.referrers(image, digest, from).await?.iter().take(MOST_STATEMENTS) {
+            let manifest = self.if_there(image, &format!("manifests/{referrer}"), from).await?;
+            let Some(blob) = manifest.as_deref().and_then(sigstore::blob) else { continue };
+            let Some(bundle) = self.if_there(image, &format!("blobs/{blob}"), from).await? else { continue };
+            match sigstore::check(&bundle, digest, &self.keys) {
+                Ok(()) => return Ok(Ok(())),
+                Err(why) => worst = worst.max(why),
+            }
+        }
+        Ok(Err(worst))
+    }
+
+    /// As the registry lists them, or as those who attach something do where it does not.
+    async fn referrers(&self, image: &Reference, digest: &Digest, from: &Origin) -> Result<Vec<Digest>, RequestError> {
+        if let Origin::Registry(_) = from {
+            let listed = match self.if_there(image, &format!("referrers/{digest}"), from).await {
+                Err(error) if error.is_not_understood() => None,
+                listed => listed?,
+            };
+            if let Some(found) = listed.as_deref().and_then(sigstore::referrers) {
+                return Ok(found);
+            }
+        }
+        let list = self.if_there(image, &format!("manifests/{}", sigstore::tag(digest)), from).await?;
+        Ok(list.as_deref().and_then(sigstore::referrers).unwrap_or_default())
+    }
+
+    async fn if_there(&self, image: &Reference, path: &str, from: &Origin) -> Result<Option<Vec<u8>>, RequestError> {
+        let accept = if path.starts_with("blobs/") { "*/*" } else { manifest::ACCEPT };
+        match self.document(image, path, accept, from).await {
+            Ok((bytes, _)) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn tagged_signature(&self, image: &Reference, digest: &Digest, from: &Origin) -> Result<Verdict, RequestError> {
         let tag = signature::tag(digest);
-        let manifest = match self.document(image, &format!("manifests/{tag}"), manifest::ACCEPT, from).await {
-            Ok((bytes, _)) => bytes,
-            Err(error) if error.is_not_found() => return Ok(Err(Unsigned::Missing(tag))),
-            Err(error) => return Err(error),
+        let Some(manifest) = self.if_there(image, &format!("manifests/{tag}"), from).await? else {
+            return Ok(Err(Unsigned::Missing(tag)));
         };
         let statements = match signature::parse(&manifest) {
             Ok(signatures) => signatures.layers,
@@ -55,11 +96,8 @@ impl Puller {
         };
         let mut worst = Unsigned::Missing(tag);
         for statement in statements.iter().take(MOST_STATEMENTS) {
-            let payload = match self.document(image, &format!("blobs/{}", statement.digest), "*/*", from).await {
-                Ok((bytes, _)) => bytes,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
-            };
+            let path = format!("blobs/{}", statement.digest);
+            let Some(payload) = self.if_there(image, &path, from).await? else { continue };
             match statement.check(&payload, digest, &self.keys) {
                 Ok(()) => return Ok(Ok(())),
                 Err(why) => worst = worst.max(why),

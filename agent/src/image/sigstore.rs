@@ -1,0 +1,240 @@
+//! Signatures as `cosign sign --key` makes them since version 3: sigstore bundles in manifests that refer to the image. Pure.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::digest::Digest;
+use super::signature::{Keys, Unsigned};
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+/// What an artifact without a configuration has for one; clients that keep the list by a tag give it as the artifact's type.
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+const STATEMENT: &str = "application/vnd.in-toto+json";
+/// Of the statements about an image the one that says no more than that it is signed. Whoever signs where it was built, or
+/// what is wrong with it, has not said that it may run.
+const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
+
+/// Where the list is in registries that do not keep it themselves (OCI's referrers tag schema).
+pub fn tag(digest: &Digest) -> String {
+    format!("sha256-{}", digest.hex())
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    manifests: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    digest: String,
+    #[serde(default)]
+    media_type: String,
+    #[serde(default)]
+    artifact_type: String,
+}
+
+/// The manifests in a list of referrers that may be bundles; none if it is no such list.
+pub fn referrers(list: &[u8]) -> Option<Vec<Digest>> {
+    let list = parse::<Manifest>(list)?.manifests?;
+    let may_be = |one: &Descriptor| {
+        let kind = one.artifact_type.as_str();
+        kind.is_empty() || kind == EMPTY || kind.starts_with(BUNDLE)
+    };
+    Some(list.iter().filter(|one| may_be(one)).filter_map(|one| one.digest.parse().ok()).collect())
+}
+
+/// The blob of a bundle's manifest.
+pub fn blob(manifest: &[u8]) -> Option<Digest> {
+    let layers = parse::<Manifest>(manifest)?.layers;
+    layers.first().filter(|layer| layer.media_type.starts_with(BUNDLE))?.digest.parse().ok()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bundle {
+    dsse_envelope: Option<Envelope>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    payload: String,
+    payload_type: String,
+    #[serde(default)]
+    signatures: Vec<Signature>,
+}
+
+#[derive(Deserialize)]
+struct Signature {
+    sig: String,
+}
+
+/// Whether the bundle says, signed with one of the keys, that this image is signed. Nothing of the payload is read before
+/// its signature is known to be good.
+pub fn check(bundle: &[u8], digest: &Digest, keys: &Keys) -> Result<(), Unsigned> {
+    let bundle: Bundle = parse(bundle).ok_or(Unsigned::Broken("its bundle is not JSON of the expected form"))?;
+    let envelope = bundle.dsse_envelope.ok_or(Unsigned::Broken("its bundle has no DSSE envelope"))?;
+    let no_base64 = |_| Unsigned::Broken("its bundle has something else where base64 should be");
+    let payload = STANDARD.decode(&envelope.payload).map_err(no_base64)?;
+    let signed = signed(&envelope.payload_type, &payload);
+    let mut good = false;
+    for signature in &envelope.signatures {
+        good |= keys.made(&signed, &STANDARD.decode(&signature.sig).map_err(no_base64)?);
+    }
+    if !good {
+        return Err(Unsigned::OtherKey);
+    }
+    if envelope.payload_type != STATEMENT {
+        return Err(Unsigned::Broken("what its bundle signs is no in-toto statement"));
+    }
+    says(&payload, digest)
+}
+
+/// DSSE's pre-authentication encoding.
+fn signed(kind: &str, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).into_bytes();
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Statement {
+    #[serde(default)]
+    subject: Vec<Subject>,
+    predicate_type: String,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    #[serde(default)]
+    digest: Digests,
+}
+
+#[derive(Default, Deserialize)]
+struct Digests {
+    sha256: Option<String>,
+}
+
+/// Whether a statement, whose signature is good, is about this digest.
+pub fn says(statement: &[u8], digest: &Digest) -> Result<(), Unsigned> {
+    let statement: Statement = parse(statement).ok_or(Unsigned::Broken("what is signed is not JSON of the expected form"))?;
+    if statement.predicate_type != SIGNATURE {
+        return Err(Unsigned::Broken("what is signed is a statement about the image, but not that it is signed"));
+    }
+    let mut subjects = statement.subject.iter().filter_map(|subject| subject.digest.sha256.as_deref());
+    if subjects.clone().any(|subject| subject == digest.hex()) {
+        return Ok(());
+    }
+    let other = subjects.next().map_or("without a name".to_owned(), |subject| format!("sha256:{subject}"));
+    Err(Unsigned::OtherImage(other.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(80).collect()))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    /// `openssl dgst -sha256 -sign` over the encoding of a statement as cosign writes it.
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEpZxq1SNeK1pd94GkrQ3ZUv/8Ou0X
+xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
+-----END PUBLIC KEY-----
+";
+    const STATEMENT_OF_IT: &str = r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"87d8a8407af57efc26799b93ac547d2967d7bcb844b980acd4675ecf72601f2c"},"annotations":{}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{}}"#;
+    const SIGNATURE_OF_IT: &str =
+        "MEUCIQCzTcAG8U2/KJ/xMWnBp/uGVHeoE7y7A1hlq+j5OxyCnwIgMfo3rbShYJnxHcUmPtKNcuMV7FFjQPMFrZvxuZwTtpE=";
+
+    fn bundle(kind: &str, statement: &str, signatures: &[&str]) -> String {
+        let signatures: Vec<_> = signatures.iter().map(|sig| serde_json::json!({"sig": sig, "keyid": ""})).collect();
+        serde_json::json!({
+            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "verificationMaterial": {"publicKey": {"hint": "x"}, "tlogEntries": [], "timestampVerificationData": {}},
+            "dsseEnvelope": {"payload": STANDARD.encode(statement), "payloadType": kind, "signatures": signatures},
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn a_bundle_that_another_program_signed_is_understood() {
+        let mut keys = Keys::default();
+        keys.add(KEY).unwrap();
+        let image: Digest = "sha256:87d8a8407af57efc26799b93ac547d2967d7bcb844b980acd4675ecf72601f2c".parse().unwrap();
+        let good = bundle(STATEMENT, STATEMENT_OF_IT, &[SIGNATURE_OF_IT]);
+        assert_eq!(check(good.as_bytes(), &image, &keys), Ok(()));
+        let other_image = Err(Unsigned::OtherImage(image.to_string()));
+        assert_eq!(check(good.as_bytes(), &Digest::of(b"other"), &keys), other_image);
+        let spaced = STATEMENT_OF_IT.replace(':', ": ");
+        for (case, text, want) in [
+            ("ours among others", bundle(STATEMENT, STATEMENT_OF_IT, &["MEQ=", SIGNATURE_OF_IT]), Ok(())),
+            ("another key", good.clone(), Err(Unsigned::OtherKey)),
+            ("another statement", bundle(STATEMENT, &spaced, &[SIGNATURE_OF_IT]), Err(Unsigned::OtherKey)),
+            ("another type of payload", bundle("text/plain", STATEMENT_OF_IT, &[SIGNATURE_OF_IT]), Err(Unsigned::OtherKey)),
+            ("no signature", bundle(STATEMENT, STATEMENT_OF_IT, &[]), Err(Unsigned::OtherKey)),
+            (
+                "the signature of a file",
+                r#"{"messageSignature":{"signature":"MEQ="}}"#.into(),
+                Err(Unsigned::Broken("its bundle has no DSSE envelope")),
+            ),
+        ] {
+            let nobody = Keys::default();
+            let keys = if case == "another key" { &nobody } else { &keys };
+            assert_eq!(check(text.as_bytes(), &image, keys), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn only_a_statement_that_the_image_is_signed_counts() {
+        let image = Digest::of(b"image");
+        let statement =
+            |kind: &str, subjects: &str| format!(r#"{{"predicateType":"{kind}","subject":[{subjects}],"predicate":{{}}}}"#);
+        let ours = format!(r#"{{"digest":{{"sha256":"{}"}}}}"#, image.hex());
+        let says = |text: &str| says(text.as_bytes(), &image);
+        assert_eq!(says(&statement(SIGNATURE, &ours)), Ok(()));
+        assert_eq!(says(&statement(SIGNATURE, &format!(r#"{{"digest":{{"sha512":"x"}}}},{ours}"#))), Ok(()), "any subject");
+        assert!(matches!(says(&statement("https://slsa.dev/provenance/v1", &ours)), Err(Unsigned::Broken(_))));
+        assert_eq!(says(&statement(SIGNATURE, "")), Err(Unsigned::OtherImage("without a name".into())));
+        assert!(matches!(says("[]"), Err(Unsigned::Broken(_))));
+    }
+
+    #[test]
+    fn bundles_are_found_among_what_refers_to_an_image() {
+        let one = Digest::of(b"one");
+        let entry = |kind: &str| format!(r#"{{"digest":"{one}","artifactType":"{kind}"}}"#);
+        for (case, list, want) in [
+            ("a bundle", entry("application/vnd.dev.sigstore.bundle.v0.3+json"), 1),
+            ("what has no type of its own", entry(EMPTY), 1),
+            ("no type at all", format!(r#"{{"digest":"{one}"}}"#), 1),
+            ("a list of contents", entry("application/spdx+json"), 0),
+            ("a digest of another kind", r#"{"digest":"sha512:1"}"#.into(), 0),
+        ] {
+            let found = referrers(format!(r#"{{"schemaVersion":2,"manifests":[{list}]}}"#).as_bytes());
+            assert_eq!(found.unwrap().len(), want, "{case}");
+        }
+        assert_eq!(referrers(b"<html>"), None);
+        assert_eq!(referrers(br#"{"schemaVersion":2,"layers":[]}"#), None, "an image is no list");
+        let manifest = |kind: &str| format!(r#"{{"layers":[{{"mediaType":"{kind}","digest":"{one}"}}]}}"#);
+        assert_eq!(blob(manifest("application/vnd.dev.sigstore.bundle.v0.3+json").as_bytes()), Some(one.clone()));
+        assert_eq!(blob(manifest("text/plain").as_bytes()), None);
+        assert_eq!(blob(br#"{"layers":[]}"#), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, text in "\\PC{0,60}") {
+            let image = Digest::of(&bytes);
+            let _ = (referrers(&bytes), blob(&bytes), says(&bytes, &image), says(text.as_bytes(), &image));
+            let wrapped = bundle(&text, &text, &[&text]);
+            assert!(check(wrapped.as_bytes(), &image, &Keys::default()).is_err() && check(&bytes, &image, &Keys::default()).is_err());
+        }
+    }
+}
