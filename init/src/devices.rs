@@ -20,6 +20,7 @@ use devices::uevent::{Action, Uevent};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::entropy;
 use crate::modules::modprobe;
 use crate::ready::Ready;
 use crate::service::Facts;
@@ -36,6 +37,7 @@ const SYSFS: &str = "/sys";
 pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
     sys::keep_little_memory();
     let mut service = Devices::open(facts)?;
+    entropy::tend();
     loop {
         service.turn()?;
     }

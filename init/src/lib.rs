@@ -10,6 +10,7 @@ pub mod clock;
 pub mod console;
 pub mod crash_report;
 pub mod devices;
+pub mod entropy;
 pub mod fatal;
 pub mod files;
 pub mod kernel;
