@@ -10,6 +10,7 @@ mod bundle;
 mod cancel;
 mod container;
 mod docker_socket;
+pub mod download;
 mod execute;
 pub mod exit;
 mod gen1;

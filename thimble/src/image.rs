@@ -1,6 +1,7 @@
 //! `thimble image`: kernel and ramdisk from a kernel package, and the standard actions as OCI images.
 
 mod action;
+mod embed;
 mod hardware;
 mod layout;
 mod push;
@@ -60,9 +61,10 @@ pub struct BuildArguments {
     #[arg(long, value_name = "DEB|DIR")]
     pub firmware: Vec<PathBuf>,
     /// Images that the machine needs no registry for: an OCI image layout, as `skopeo copy docker://NAME oci:DIR:NAME` or
-    /// `oci-archive:FILE:NAME` makes it (repeatable)
-    #[arg(long, value_name = "LAYOUT")]
-    pub embed: Vec<PathBuf>,
+    /// `oci-archive:FILE:NAME` makes it, or the image's name, which is then pulled with the agent's settings (variables as
+    /// INSECURE_REGISTRIES, and /etc/thimble/registries.json; repeatable)
+    #[arg(long, value_name = "LAYOUT|NAME")]
+    pub embed: Vec<String>,
     /// With an SSH server, which runs only with `rescue ssh_key=AAAA...` on the command line (needs Debian's packages
     /// dropbear-bin and busybox-static)
     #[arg(long)]

@@ -2,6 +2,7 @@
 
 mod documents;
 mod layers;
+pub mod save;
 mod signed;
 
 use std::collections::{HashMap, HashSet};

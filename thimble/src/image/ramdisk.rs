@@ -1,6 +1,6 @@
 //! `thimble image build`: arguments to a request, the report to text or JSON.
 
-use super::{BuildArguments, Profile, hardware};
+use super::{BuildArguments, Profile, embed, hardware};
 use anyhow::Context;
 use initramfs::{CaBundle, KernelSource, Machine, Media, Report, Request, Selection};
 use std::fmt::Write;
@@ -12,7 +12,8 @@ const MISSING_SHOWN: usize = 10;
 const LIMITS: &[(&str, usize)] = &[("cloud", 4_000_000), ("metal", 16_000_000)];
 
 pub fn run(arguments: &BuildArguments) -> anyhow::Result<()> {
-    let report = initramfs::build(&request(arguments)?).context("cannot build kernel and ramdisk")?;
+    let (embed, _pulled) = embed::layouts(&arguments.embed)?;
+    let report = initramfs::build(&Request { embed, ..request(arguments)? }).context("cannot build kernel and ramdisk")?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -34,7 +35,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         ca,
         extra_ca,
         cmdline: arguments.cmdline.clone(),
-        embed: arguments.embed.clone(),
+        embed: Vec::new(), // by `run`, which may have to pull them
         firmware: arguments.firmware.clone(),
         rescue: arguments.rescue,
         media: Media { uki: arguments.uki, iso: arguments.iso, stub: arguments.stub.clone() },

@@ -1,0 +1,133 @@
+//! An image as it is, in the form of a layout: for whoever builds a ramdisk that shall have it along.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::json;
+use sha2::Digest as _;
+use tokio::sync::mpsc;
+
+use super::{Origin, PullError, Puller};
+use crate::image::digest::Digest;
+use crate::image::fetch;
+use crate::image::manifest::{self, Descriptor};
+use crate::image::reference::Reference;
+
+const REFERENCE: &str = "org.opencontainers.image.ref.name";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    #[error("cannot write the image layout {folder}")]
+    Write {
+        folder: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Puller {
+    /// This machine's variant of the image, every part checked, under the name that was asked for.
+    pub async fn save(&self, text: &str, folder: &Path) -> Result<(), SaveError> {
+        let image: Reference = text.parse().map_err(PullError::from)?;
+        let from = Origin::Registry(self.patience.clone());
+        let resolved = self.resolve(&image, &from).await?;
+        let manifest = self.part(&image, ("manifests", "the manifest"), &resolved.digest, &from).await?;
+        let config = self.part(&image, ("blobs", "the configuration"), &resolved.config.digest, &from).await?;
+        let blobs = folder.join("blobs/sha256");
+        let failed = |source| SaveError::Write { folder: folder.display().to_string(), source };
+        fs::create_dir_all(&blobs).map_err(failed)?;
+        fs::write(blobs.join(resolved.digest.hex()), &manifest).map_err(failed)?;
+        fs::write(blobs.join(resolved.config.digest.hex()), config).map_err(failed)?;
+        for layer in &resolved.layers {
+            self.save_layer(&image, layer, &blobs.join(layer.digest.hex())).await?.map_err(failed)?;
+        }
+        let size = manifest.len();
+        let kind: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&manifest).unwrap_or_default();
+        let kind = kind.get("mediaType").and_then(|kind| kind.as_str()).unwrap_or(MANIFEST);
+        let name = BTreeMap::from([(REFERENCE, image.to_string())]);
+        let entry = json!({"mediaType": kind, "digest": resolved.digest.to_string(), "size": size, "annotations": name});
+        let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+        fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed)?;
+        fs::write(folder.join("index.json"), index).map_err(failed)
+    }
+
+    async fn part(
+        &self,
+        image: &Reference,
+        (kind, what): (&str, &'static str),
+        digest: &Digest,
+        from: &Origin,
+    ) -> Result<Vec<u8>, PullError> {
+        let (bytes, _) = self.document(image, &format!("{kind}/{digest}"), manifest::ACCEPT, from).await?;
+        same(image, what, digest, Digest::of(&bytes)).map(|()| bytes)
+    }
+
+    async fn save_layer(&self, image: &Reference, layer: &Descriptor, path: &Path) -> Result<std::io::Result<()>, PullError> {
+        let (sender, mut pieces) = mpsc::channel(fetch::PIECES);
+        let feeding = async {
+            let fed = fetch::feed(&self.client, &self.patience, image, layer, &sender).await;
+            drop(sender);
+            fed
+        };
+        let writing = async {
+            let (mut file, mut hash) = (fs::File::create(path)?, sha2::Sha256::new());
+            while let Some(piece) = pieces.recv().await {
+                hash.update(&piece);
+                file.write_all(&piece)?;
+            }
+            Ok(Digest::from_hash(&hash.finalize()))
+        };
+        let (fed, written) = tokio::join!(feeding, writing);
+        fed?;
+        match written {
+            Ok(actual) => same(image, "a layer", &layer.digest, actual).map(Ok),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+
+fn same(image: &Reference, what: &'static str, expected: &Digest, actual: Digest) -> Result<(), PullError> {
+    if *expected == actual {
+        return Ok(());
+    }
+    Err(PullError::DigestMismatch { image: image.to_string(), what, expected: expected.to_string(), actual })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use crate::fake_registry::{GZIP, Registry, TAR, Trouble, digest, gzip, tar};
+    use crate::image::embedded::{Embedded, When};
+    use crate::image::pull::tests::{CONFIG, plenty, puller};
+
+    #[tokio::test]
+    async fn what_was_saved_is_what_an_agent_without_a_registry_takes() {
+        let (registry, folder, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let layers = [(GZIP, gzip(&tar(&[("a", "1")]))), (TAR, tar(&[("b", "2")]))];
+        let image = registry.image("tool", &layers, CONFIG);
+        puller(&root.path().join("1"), &[], plenty).save(&image, folder.path()).await.unwrap();
+        drop(registry);
+        let mount_point = root.path().join("mnt");
+        let embedded = Embedded { when: When::First, folder: folder.path().into(), disk: root.path().join("no"), mount_point };
+        let pulled = puller(&root.path().join("2"), &[], plenty).with(embedded).pull(&image).await.unwrap();
+        assert!(pulled.rootfs.join("a").exists() && pulled.rootfs.join("b").exists());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_not_what_its_name_says_is_refused_and_no_index_is_written() {
+        let layer = gzip(&tar(&[("a", "1")]));
+        for part in [digest(&layer), digest(CONFIG.as_bytes())] {
+            let (registry, folder, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
+            registry.trouble(&part, &[Trouble::Corrupt]);
+            let error = puller(root.path(), &[], plenty).save(&image, folder.path()).await.unwrap_err();
+            assert!(crate::chain(&error).contains("is not what its digest says"), "{error}");
+            assert!(!folder.path().join("index.json").exists());
+        }
+    }
+}
