@@ -23,6 +23,7 @@ use crate::policy::Policy;
 use crate::report::chain;
 use crate::rootfs;
 use crate::runtime::Runtime;
+use crate::scratch::Scratch;
 use crate::sink::{self, ActionLine};
 use crate::worker::Execute;
 use prepare::Place;
@@ -138,7 +139,20 @@ impl Runner {
         }
     }
 
+    /// With the disk that the action lends, if it lends one.
     async fn run(&mut self, action: &Action, cancel: &Cancel) -> Result<Ran, Reason> {
+        let wishes = Wishes::of(&action.environment).unwrap_or_default(); // understood before, or the action refused
+        let lend = |disk: &PathBuf| Scratch::lend(disk, &self.folders.state);
+        let scratch = wishes.scratch.as_ref().map(lend).transpose();
+        let scratch = scratch.map_err(|error| Reason::CouldNotStart(chain(&error)))?;
+        let result = self.run_here(action, cancel).await;
+        if let Some(scratch) = scratch {
+            scratch.give_back(self.puller.store(), &self.folders.state);
+        }
+        result
+    }
+
+    async fn run_here(&mut self, action: &Action, cancel: &Cancel) -> Result<Ran, Reason> {
         log::info!("{}: pulling {}", action.title(), action.image);
         let image = self.pull(&action.image, cancel).await?;
         let id = unique(&action.id);

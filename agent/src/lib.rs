@@ -31,8 +31,10 @@ mod rootfs;
 mod runtime;
 #[cfg(feature = "containerd")]
 mod runtime_containerd;
+mod scratch;
 mod settings;
 mod sink;
+pub mod swap;
 mod sys;
 mod tls;
 mod transport;
@@ -59,6 +61,7 @@ use image::{Client, Puller, embedded::Embedded, retry::Patience, store::Store};
 use journal::Journal;
 use role::Role;
 use runtime::Runtime;
+use scratch::Scratch;
 use settings::{Settings, Source};
 use transport::Transport;
 use worker::{Connection, Worker};
@@ -147,6 +150,9 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
     runtime.block_on(made_by.end_leftovers());
     leftovers::remove(&folders.containers());
     let store = Store::open(&folders.images())?;
+    if let Some(scratch) = Scratch::left_over(&folders.state) {
+        scratch.give_back(&store, &folders.state);
+    }
     let client = Client::new(settings, image::pace::Limits::default()).context("cannot set up the registry client")?;
     let embedded = Embedded {
         when: settings.embedded,
@@ -176,6 +182,9 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
         log::info!("asked to end: ending what runs");
         runtime.block_on(Runtime::new(&settings.runtime).end_leftovers());
         leftovers::remove(&folders.containers());
+        if let (Some(scratch), Ok(store)) = (Scratch::left_over(&folders.state), Store::open(&folders.images())) {
+            scratch.give_back(&store, &folders.state);
+        }
         exit::STOP
     }))
 }

@@ -65,7 +65,9 @@ impl Reason {
             Self::ImagePull(_) => "pull it from another host of that network; check the registry's name and credentials",
             Self::ImageNotFound(_) => "check name, tag and architecture of the image in the registry",
             Self::DigestMismatch(_) => "pull again; if it stays, a mirror or proxy serves a wrong file",
-            Self::NoSpace { .. } => "a smaller image or a machine with more memory; images are unpacked in memory",
+            Self::NoSpace { .. } => {
+                "a smaller image, a machine with more memory, or THIMBLE_SCRATCH=/dev/DISK for a disk that may be overwritten"
+            }
             Self::OomKilled { .. } => "stream data to the disk instead of writing it to the container's files, which are memory",
             Self::Timeout { .. } => "raise the action's timeout, or 0 for none",
             Self::Cancelled(_) => "delete the workflow and apply it again, if it shall run after all",

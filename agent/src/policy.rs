@@ -82,6 +82,12 @@ impl Policy {
                 "this machine runs unprivileged actions only, and the action does not say THIMBLE_PRIVILEGED=false".into()
             );
         }
+        if let Some(disk) = &wishes.scratch {
+            return Err(format!(
+                "this machine gives its disks to no action, and the action asks for {} as scratch",
+                disk.display()
+            ));
+        }
         if action.pid == "host" {
             return Err("this machine shows its processes to no action, and the action asks for pid host".into());
         }
@@ -147,6 +153,7 @@ mod tests {
     #[test]
     fn every_rule_refuses_what_it_names_and_nothing_else() {
         const CONFINED: &[&str] = &["THIMBLE_PRIVILEGED=false"];
+        const LENDING: &[&str] = &["THIMBLE_PRIVILEGED=false", "THIMBLE_SCRATCH=/dev/sdb"];
         let pinned = format!("r.example/a@sha256:{}", "a".repeat(64));
         for (policy, action, refused) in [
             ("{}", action("x", &["/:/host"], "host", &[]), None),
@@ -161,6 +168,8 @@ mod tests {
             (r#"{"requireUnprivileged":true}"#, action("x", &[], "host", CONFINED), Some("pid host")),
             (r#"{"requireUnprivileged":true}"#, action("x", &["/:/host:ro"], "", CONFINED), Some("/:/host:ro")),
             (r#"{"requireUnprivileged":true}"#, action("x", &["/data"], "", CONFINED), None),
+            (r#"{"requireUnprivileged":true}"#, action("x", &[], "", LENDING), Some("/dev/sdb as scratch")),
+            ("{}", action("x", &[], "", LENDING), None),
         ] {
             let said = refusal(policy, &action);
             assert_eq!(said.is_some(), refused.is_some(), "{policy} {action:?}: {said:?}");

@@ -118,8 +118,11 @@ pub fn replace_dangling_link(rootfs: &Path, file: &Path) -> io::Result<()> {
 /// Mounts at `path` and below it travel to the machine's other mount namespaces and back. As Docker asks operators to
 /// do by hand: here the machine is ours.
 pub fn share(path: &Path) -> io::Result<()> {
-    let point = mount_point_of(&crate::proc::read("/proc/self/mountinfo")?, &path.canonicalize()?);
-    Ok(mount(None::<&str>, &point, None::<&str>, MsFlags::MS_SHARED, None::<&str>)?)
+    Ok(mount(None::<&str>, &mount_point(path)?, None::<&str>, MsFlags::MS_SHARED, None::<&str>)?)
+}
+
+pub fn mount_point(path: &Path) -> io::Result<PathBuf> {
+    Ok(mount_point_of(&crate::proc::read("/proc/self/mountinfo")?, &path.canonicalize()?))
 }
 
 fn mount_point_of(mountinfo: &str, path: &Path) -> PathBuf {

@@ -1,7 +1,6 @@
 //! The only `unsafe` of this crate.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
@@ -24,19 +23,6 @@ pub fn set_console_level(level: i32) -> io::Result<()> {
     const SYSLOG_ACTION_CONSOLE_LEVEL: libc::c_int = 8;
     // SAFETY: this action takes its value from the third argument and does not look at the pointer.
     let result = unsafe { libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, ptr::null_mut(), level) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-pub fn page_size() -> u64 {
-    // SAFETY: takes an integer and returns one.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(size).unwrap_or(4096)
-}
-
-pub fn swap_on(device: &str) -> io::Result<()> {
-    let path = CString::new(device)?;
-    // SAFETY: the pointer comes from a CString that outlives the call.
-    let result = unsafe { libc::swapon(path.as_ptr(), 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -1,9 +1,7 @@
 //! Compressed memory for machines that have little: a swap device in RAM, which takes the cold pages of unpacked
 //! images. Set up after the agent has been started, so that the boot does not wait for it.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::Path;
 
 use rustix::fs::statvfs;
@@ -13,7 +11,7 @@ use crate::memory::{MemoryInfo, mib};
 use crate::modules::modprobe;
 use crate::ready::Ready;
 use crate::service::Facts;
-use crate::{PathError, StepError, sys};
+use crate::{PathError, StepError};
 
 const DEVICE: &str = "/dev/zram0";
 const SYSFS: &str = "/sys/block/zram0";
@@ -35,7 +33,7 @@ fn gain(size: u64) -> u64 {
 }
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
-    let page = sys::page_size();
+    let page = agent::swap::page_size();
     let total = MemoryInfo::read().map_err(PathError::new("cannot read", MemoryInfo::PATH))?.total;
     let Some(size) = size(total, page) else { return Ok(()) };
     if !Path::new(SYSFS).exists() {
@@ -45,7 +43,7 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
         log::debug!("no compressed memory: the module zram is not in the ramdisk");
         return Ok(());
     }
-    if let Err(error) = set_up(size, page) {
+    if let Err(error) = set_up(size) {
         log::warn!("no compressed memory: {error}");
         return Ok(()); // a second attempt would find the device half set up
     }
@@ -56,33 +54,14 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
     Ok(())
 }
 
-fn set_up(size: u64, page: u64) -> Result<(), PathError> {
+fn set_up(size: u64) -> Result<(), PathError> {
     let disksize = Path::new(SYSFS).join("disksize");
     fs::write(&disksize, size.to_string()).map_err(PathError::new("cannot set", &disksize))?;
-    make_swap(size / page, page).map_err(PathError::new("cannot write", DEVICE))?;
-    sys::swap_on(DEVICE).map_err(PathError::new("cannot swap to", DEVICE))?;
+    agent::swap::on(Path::new(DEVICE), size, false).map_err(PathError::new("cannot swap to", DEVICE))?;
     for (path, value) in SYSCTLS {
         fs::write(path, value).map_err(PathError::new("cannot set", path))?;
     }
     Ok(())
-}
-
-fn make_swap(pages: u64, page: u64) -> io::Result<()> {
-    let header = swap_header(pages, page).ok_or(io::ErrorKind::InvalidInput)?;
-    OpenOptions::new().write(true).open(DEVICE)?.write_all_at(&header, 0)
-}
-
-/// One page: version, last page and number of bad pages behind the boot block, the signature at the end.
-fn swap_header(pages: u64, page: u64) -> Option<Vec<u8>> {
-    const INFO: usize = 1024;
-    const SIGNATURE: &[u8] = b"SWAPSPACE2";
-    let last = u32::try_from(pages.checked_sub(1)?).ok()?;
-    let mut header = vec![0; usize::try_from(page).ok()?];
-    header.get_mut(INFO..INFO + 4)?.copy_from_slice(&1u32.to_ne_bytes());
-    header.get_mut(INFO + 4..INFO + 8)?.copy_from_slice(&last.to_ne_bytes());
-    let end = header.len().checked_sub(SIGNATURE.len())?;
-    header.get_mut(end..)?.copy_from_slice(SIGNATURE);
-    Some(header)
 }
 
 fn enlarge_run(by: u64) -> Result<(), PathError> {
@@ -101,15 +80,5 @@ mod tests {
     fn only_small_machines_compress_and_in_whole_pages() {
         assert_eq!((size(4 << 30, 4096), size(96 << 20, 0)), (None, None));
         assert_eq!(size(96_051_200, 4096), Some(11_725 * 4096));
-    }
-
-    #[test]
-    fn the_swap_header_is_mkswaps() {
-        let header = swap_header(18_000, 4096).unwrap();
-        assert_eq!(header.len(), 4096);
-        assert_eq!(header.get(1024..1036).unwrap(), [1, 0, 0, 0, 0x4f, 0x46, 0, 0, 0, 0, 0, 0]);
-        assert!(header.ends_with(b"SWAPSPACE2"));
-        assert_eq!(swap_header(0, 4096), None);
-        assert_eq!(swap_header(9, 0), None);
     }
 }

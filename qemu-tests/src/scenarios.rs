@@ -42,6 +42,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "bad images and failing actions each say why and the machine goes on", run: refusals::bad_actions },
     Scenario { name: "the ramdisks are as small as promised", run: memory::ramdisk_sizes },
     Scenario { name: "an image larger than the free memory is refused before the pull", run: memory::image_too_large },
+    Scenario { name: "a lent disk holds what the memory does not", run: memory::scratch_disk },
     Scenario { name: "a full tmpfs fails the action and not the machine", run: memory::full_tmpfs },
     Scenario { name: "a registry that comes back is used again", run: outages::registry_down_and_up },
     Scenario { name: "with two network cards the useful one is found", run: links::one_useful_of_two },

@@ -2,6 +2,7 @@
 //! hands the environment through unchanged. They are meant for the agent, so the action does not see them.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wishes {
@@ -13,13 +14,15 @@ pub struct Wishes {
     pub pids: Option<i64>,
     /// Thousandths of a processor.
     pub milli_cpus: Option<u32>,
+    /// A disk whose content may go, for what memory does not hold while the action is pulled and runs.
+    pub scratch: Option<PathBuf>,
     /// Further attempts at an action that fails or reaches its limit.
     pub retries: u32,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { privileged: true, read_only: false, memory: None, pids: None, milli_cpus: None, retries: 0 }
+        Self { privileged: true, read_only: false, memory: None, pids: None, milli_cpus: None, scratch: None, retries: 0 }
     }
 }
 
@@ -31,8 +34,15 @@ pub struct BadWish {
     example: &'static str,
 }
 
-const NAMES: [&str; 6] =
-    ["THIMBLE_PRIVILEGED", "THIMBLE_READ_ONLY", "THIMBLE_MEMORY", "THIMBLE_PIDS", "THIMBLE_CPUS", "THIMBLE_RETRIES"];
+const NAMES: [&str; 7] = [
+    "THIMBLE_PRIVILEGED",
+    "THIMBLE_READ_ONLY",
+    "THIMBLE_MEMORY",
+    "THIMBLE_PIDS",
+    "THIMBLE_CPUS",
+    "THIMBLE_SCRATCH",
+    "THIMBLE_RETRIES",
+];
 const MOST_RETRIES: u32 = 100;
 
 pub fn is_wish(entry: &str) -> bool {
@@ -50,6 +60,7 @@ impl Wishes {
             memory: read("THIMBLE_MEMORY", "256m").parsed(bytes)?,
             pids: read("THIMBLE_PIDS", "100").parsed(|text| text.parse().ok().filter(|pids| *pids > 0))?,
             milli_cpus: read("THIMBLE_CPUS", "0.5").parsed(milli)?,
+            scratch: read("THIMBLE_SCRATCH", "/dev/disk/by-id/NAME").parsed(disk)?,
             retries: read("THIMBLE_RETRIES", "2").parsed(|text| text.parse().ok().filter(|n| *n <= MOST_RETRIES))?.unwrap_or(0),
         })
     }
@@ -91,6 +102,13 @@ fn bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
+/// Which disk it is cannot be left to a search: its content is lost.
+fn disk(text: &str) -> Option<PathBuf> {
+    let path = Path::new(text);
+    let below_dev = path.strip_prefix("/dev").is_ok_and(|rest| rest.components().all(|c| matches!(c, Component::Normal(_))));
+    (below_dev && path != Path::new("/dev")).then(|| path.to_owned())
+}
+
 fn milli(text: &str) -> Option<u32> {
     let cpus: f64 = text.parse().ok()?;
     let milli = (cpus * 1000.0).round();
@@ -109,14 +127,14 @@ mod tests {
     #[test]
     fn wishes_are_variables_of_the_action() {
         assert_eq!(of("A=b").unwrap(), Wishes::default());
-        let all =
-            "THIMBLE_PRIVILEGED=no THIMBLE_READ_ONLY=1 THIMBLE_MEMORY=64Mi THIMBLE_PIDS=9 THIMBLE_CPUS=1.5 THIMBLE_RETRIES=3";
+        let all = "THIMBLE_PRIVILEGED=no THIMBLE_READ_ONLY=1 THIMBLE_MEMORY=64Mi THIMBLE_PIDS=9 THIMBLE_CPUS=1.5 THIMBLE_SCRATCH=/dev/sdb2 THIMBLE_RETRIES=3";
         let want = Wishes {
             privileged: false,
             read_only: true,
             memory: Some(64 << 20),
             pids: Some(9),
             milli_cpus: Some(1500),
+            scratch: Some("/dev/sdb2".into()),
             retries: 3,
         };
         assert_eq!(of(all).unwrap(), want);
@@ -131,6 +149,9 @@ mod tests {
             "THIMBLE_PIDS=-1",
             "THIMBLE_CPUS=NaN",
             "THIMBLE_CPUS=0",
+            "THIMBLE_SCRATCH=sdb",
+            "THIMBLE_SCRATCH=/dev/../etc/passwd",
+            "THIMBLE_SCRATCH=/dev",
             "THIMBLE_RETRIES=101",
         ] {
             let (name, _) = bad.split_once('=').unwrap();

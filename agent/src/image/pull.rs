@@ -111,6 +111,10 @@ impl Puller {
         Self { keys, ..self }
     }
 
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub async fn pull(&mut self, text: &str) -> Result<Image, PullError> {
         let image: Reference = text.parse()?;
         if let Version::Digest(digest) = &image.version

@@ -112,6 +112,17 @@ impl Store {
         doing("remove", &path, fs::remove_dir_all(&path))
     }
 
+    /// Without any image. What cannot be removed is said, and stays.
+    pub fn clear(&self) {
+        let remove = |path: PathBuf| {
+            let path = condemn(path)?;
+            doing("remove", &path, fs::remove_dir_all(&path))
+        };
+        for error in self.entries().into_iter().flatten().filter_map(|path| remove(path).err()) {
+            log::warn!("{}; its memory stays in use", crate::report::chain(&error));
+        }
+    }
+
     fn entries(&self) -> Result<Vec<PathBuf>, StoreError> {
         let read = doing("read", &self.root, fs::read_dir(&self.root))?;
         Ok(read.flatten().map(|entry| entry.path()).collect())

@@ -40,6 +40,27 @@ pub fn image_too_large(scene: &Scene) -> Result<()> {
     ready.still_works("afterwards")
 }
 
+/// More than a machine of 128 MiB has left, on a disk that holds it.
+pub fn scratch_disk(scene: &Scene) -> Result<()> {
+    const LARGE: usize = 112 << 20;
+    let ready = scene.ready(Options::default())?;
+    Image::busybox("wc -c /padding; cat /proc/swaps", LARGE)?.push(ready.registry.address(), "large", "1")?;
+    let lent = Step::image("large", &ready.registry.reference("large:1")).environment("THIMBLE_SCRATCH", "/dev/vda");
+    let workflow = ready.run("large", &[lent])?;
+    ensure!(workflow.state() == "SUCCESS", "ended as {}: {:?}", workflow.state(), workflow.message("large"));
+    let serial = &ready.machine.serial;
+    for line in [format!(r"A\| {LARGE} /padding"), r"/dev/vda: \d+ MiB lent as memory".into(), "/dev/vda: given back".into()] {
+        ensure!(!serial.all(&line)?.is_empty(), "the console does not show {line:?}");
+    }
+    ready.still_works("afterwards")?;
+    let missing = Step::image("large", &ready.registry.reference("large:1")).environment("THIMBLE_SCRATCH", "/dev/sdz");
+    let workflow = ready.run("missing", &[missing])?;
+    ensure!(workflow.message("large").contains("cannot find the scratch disk /dev/sdz"), "{:?}", workflow.message("large"));
+    let swaps = ready.run("swaps", &[ready.shell("swaps", "cat /proc/swaps; ! grep vda /proc/swaps")])?;
+    ensure!(swaps.state() == "SUCCESS", "the disk is still swap space");
+    Ok(())
+}
+
 pub fn full_tmpfs(scene: &Scene) -> Result<()> {
     let ready = scene.ready(Options::default())?;
     let script = "dd if=/dev/zero of=/fill bs=1M count=4000; echo dd ended with $?; [ -s /fill ] && exit 28";
@@ -48,6 +69,9 @@ pub fn full_tmpfs(scene: &Scene) -> Result<()> {
     let message = workflow.message("fill");
     let said = ["NonZeroExit: exit code 28", "OOMKilled", "NoSpace"].iter().any(|reason| message.contains(reason));
     ensure!(said, "the server was not told why, but {message:?}");
+    let greedy = ready.run("greedy", &[ready.shell("greedy", "busybox tail /dev/zero")])?;
+    let message = greedy.message("greedy");
+    ensure!(message.contains("OOMKilled"), "an action that took all memory ended as {}: {message:?}", greedy.state());
     ready.still_works("afterwards")?;
     let swap = ready.machine.serial.all("thimble: compressed memory: .* of swap")?;
     ensure!(!swap.is_empty(), "a machine of 128 MiB works without compressed memory");

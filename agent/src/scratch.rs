@@ -1,0 +1,150 @@
+//! A disk that a workflow lends for the length of an action, to machines whose memory does not hold the image: swap space,
+//! so that what is unpacked into memory can leave it. What was on the disk is lost.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
+use serde::{Deserialize, Serialize};
+
+use crate::image::store::Store;
+use crate::{rootfs, swap};
+
+/// For an agent that comes back.
+const NOTE: &str = "scratch.json";
+/// Less would not help anybody, and is likely another disk than the one that was meant.
+const SMALLEST: u64 = 32 << 20;
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ScratchError {
+    #[error("cannot find the scratch disk {0}: is it there, and its driver loaded?")]
+    Missing(PathBuf, #[source] io::Error),
+    #[error("the scratch disk {0} is not a block device")]
+    NoDisk(PathBuf),
+    #[error("the scratch disk {0} is in use (mounted, or part of an array): choose another one")]
+    InUse(PathBuf),
+    #[error("the scratch disk {0} has {1} bytes only")]
+    Small(PathBuf, u64),
+    #[error("cannot use the scratch disk {0}")]
+    Use(PathBuf, #[source] io::Error),
+}
+
+/// A disk in use; [`Scratch::give_back`] ends that.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Scratch {
+    device: PathBuf,
+    /// Bytes; the file system below the state folder, if it is memory and was made larger.
+    was: Option<u64>,
+}
+
+impl Scratch {
+    pub fn lend(device: &Path, state: &Path) -> Result<Self, ScratchError> {
+        let use_of = |error| ScratchError::Use(device.to_owned(), error);
+        let real = device.canonicalize().map_err(|error| ScratchError::Missing(device.to_owned(), error))?;
+        let size = size_of_unused(device, &real)?;
+        let was = grow(state, size).map_err(use_of)?;
+        let scratch = Self { device: real, was };
+        // Before it is used: an agent that ends in between gives back a disk that is no swap space, which is refused.
+        serde_json::to_vec(&scratch)
+            .map_err(io::Error::other)
+            .and_then(|note| fs::write(state.join(NOTE), note))
+            .map_err(use_of)?;
+        if let Err(error) = swap::on(&scratch.device, size, true) {
+            scratch.forget(state);
+            return Err(use_of(error));
+        }
+        log::warn!("{}: {} MiB lent as memory; what was on it is lost", device.display(), size >> 20);
+        Ok(scratch)
+    }
+
+    /// What an agent before us had in use.
+    pub fn left_over(state: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(state.join(NOTE)).ok()?).ok()
+    }
+
+    /// The images go first: without the disk there may be no place for them.
+    pub fn give_back(self, store: &Store, state: &Path) {
+        store.clear();
+        if let Err(error) = swap::off(&self.device) {
+            return log::error!("cannot give back the scratch disk {}: {error}; it stays in use", self.device.display());
+        }
+        self.forget(state);
+        log::info!("{}: given back", self.device.display());
+    }
+
+    fn forget(&self, state: &Path) {
+        if let Some(Err(error)) = self.was.map(|size| resize(state, size)) {
+            log::warn!("cannot make {} small again: {error}", state.display());
+        }
+        if let Err(error) = fs::remove_file(state.join(NOTE)) {
+            log::warn!("cannot remove {}: {error}", state.join(NOTE).display());
+        }
+    }
+}
+
+/// An exclusive open fails for what is mounted, swapped to, or part of something.
+fn size_of_unused(device: &Path, real: &Path) -> Result<u64, ScratchError> {
+    let is_disk = fs::metadata(real).is_ok_and(|data| data.file_type().is_block_device());
+    if !is_disk {
+        return Err(ScratchError::NoDisk(device.to_owned()));
+    }
+    let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_EXCL).open(real);
+    let file = open.map_err(|error| match error.kind() {
+        io::ErrorKind::ResourceBusy => ScratchError::InUse(device.to_owned()),
+        _ => ScratchError::Use(device.to_owned(), error),
+    })?;
+    match swap::usable(&file).map_err(|error| ScratchError::Use(device.to_owned(), error))? {
+        size if size < SMALLEST => Err(ScratchError::Small(device.to_owned(), size)),
+        size => Ok(size),
+    }
+}
+
+/// The former size, where it is memory that holds the state.
+fn grow(state: &Path, by: u64) -> io::Result<Option<u64>> {
+    if statfs(state)?.f_type as i64 != TMPFS_MAGIC {
+        return Ok(None);
+    }
+    let now = statvfs(state)?;
+    let size = now.f_blocks.saturating_mul(now.f_frsize);
+    resize(state, size.saturating_add(by))?;
+    Ok(Some(size))
+}
+
+fn resize(state: &Path, size: u64) -> io::Result<()> {
+    let point = rootfs::mount_point(state)?;
+    let kept = statvfs(state)?.f_flag;
+    let flags = [
+        (StatVfsMountFlags::NOSUID, MsFlags::MS_NOSUID),
+        (StatVfsMountFlags::NODEV, MsFlags::MS_NODEV),
+        (StatVfsMountFlags::NOEXEC, MsFlags::MS_NOEXEC),
+    ];
+    let kept = flags.iter().filter(|(has, _)| kept.contains(*has)).fold(MsFlags::MS_REMOUNT, |all, (_, flag)| all | *flag);
+    Ok(mount(None::<&str>, &point, None::<&str>, kept, Some(format!("size={size}").as_str()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_no_unused_disk_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "precious").unwrap();
+        for (device, said) in [
+            (folder.path().join("none"), "cannot find the scratch disk"),
+            (file.clone(), "is not a block device"),
+            ("/dev/null".into(), "is not a block device"),
+        ] {
+            let error = Scratch::lend(&device, folder.path()).unwrap_err().to_string();
+            assert!(error.contains(said) && error.contains(&*device.to_string_lossy()), "{error}");
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"precious");
+        assert!(Scratch::left_over(folder.path()).is_none());
+    }
+}
