@@ -85,12 +85,12 @@ impl Order<'_> {
 
 /// Runs the container. The action has ended when its main process has: what it left behind is killed, pipes may stay open.
 pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
-    let killed_before = memory::oom_kills();
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let ((stdout, for_stdout), (stderr, for_stderr)) = (io::pipe()?, io::pipe()?);
     let child = launcher.start(order.bundle, order.id, [theirs.as_fd(), for_stdout.as_fd(), for_stderr.as_fd()]).await?;
     drop((theirs, for_stdout, for_stderr)); // or they would never end
+    let killed_before = memory::oom_kills();
     let (heard, notes) = watch::channel(Heard::default());
     let listener = tokio::spawn(listen(tokio::net::UnixStream::from_std(ours)?, heard));
     let output = shared_output(order.lines.clone());
@@ -99,11 +99,13 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
         tokio::spawn(read("stderr", Receiver::from_owned_fd(stderr.into())?, output.clone())),
     ];
     let timed_out = supervise(&child, notes.clone(), order).await?;
+    dissolve(cgroup::of(order.id)).await; // first: who is left in it holds the pipes
     finish([listener].into_iter().chain(readers)).await;
-    dissolve(cgroup::of(order.id)).await;
     let tail = output.lock().map(|mut o| o.finish()).unwrap_or_default();
-    let oom_kills = memory::oom_kills().saturating_sub(killed_before);
-    Ok(Ended { end: verdict(&notes.borrow(), timed_out, oom_kills), tail })
+    let heard = notes.borrow().clone();
+    // What ended in order needs no explanation, and the kernel takes its time to count.
+    let oom_kills = if heard.last.is_some() { 0 } else { memory::oom_kills().saturating_sub(killed_before) };
+    Ok(Ended { end: verdict(&heard, timed_out, oom_kills), tail })
 }
 
 /// What the child has told us so far.
@@ -203,6 +205,9 @@ async fn kill(child: &Process, group: &Path) -> io::Result<()> {
 
 /// How the action ended is known by now; a process that does not die changes nothing of that.
 pub async fn dissolve(group: PathBuf) {
+    if cgroup::remove_empty(&group) {
+        return;
+    }
     let removed = tokio::task::spawn_blocking({
         let group = group.clone();
         move || cgroup::remove(&group)

@@ -16,7 +16,7 @@ const CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.subtree_control";
 /// memory too, dies in its own cgroup; without the limit the kernel would look for victims everywhere.
 pub fn limit() -> Option<u64> {
     let accounted = controllers().iter().any(|controller| controller == "memory");
-    available().filter(|_| accounted).map(share)
+    if accounted { available().map(share) } else { None }
 }
 
 /// The cgroup controllers that actions can be limited by.
@@ -54,7 +54,7 @@ impl fmt::Display for Cost {
 /// Does the work and watches the memory meanwhile.
 pub async fn watched<T>(work: impl Future<Output = T>) -> (T, Cost) {
     let mut work = pin!(work);
-    let mut clock = tokio::time::interval(SAMPLED_EVERY);
+    let mut clock = tokio::time::interval_at(tokio::time::Instant::now() + SAMPLED_EVERY, SAMPLED_EVERY);
     let mut low = None;
     loop {
         tokio::select! {

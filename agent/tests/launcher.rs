@@ -21,7 +21,13 @@ async fn a_launcher_that_was_killed_is_replaced_and_its_action_is_told_as_failed
     let agent = agent.id().unwrap();
     assert_eq!(lab.run(lab.shell("first", "true")).await.action_state(), Success, "{}", lab.text());
     let first = launcher_of(agent).expect("a launcher after the first action");
-    assert_eq!(children_of(first.as_raw_nonzero().get()), Vec::<i32>::new(), "nobody is left to be waited for");
+    let children = || children_of(first.as_raw_nonzero().get());
+    lab.until("the end of the container's owner", || children().len() == 1).await;
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", children()[0])).unwrap();
+    assert!(state.contains(") S "), "the one child waits for the next order: {state}");
+    kill_process(Pid::from_raw(children()[0]).unwrap(), Signal::KILL).unwrap();
+    lab.until("the spare child's end", || children().is_empty()).await;
+    assert_eq!(lab.run(lab.shell("without-spare", "true")).await.action_state(), Success, "{}", lab.text());
 
     kill_process(first, Signal::KILL).unwrap();
     lab.until("the launcher's end", || launcher_of(agent) != Some(first)).await;

@@ -42,6 +42,11 @@ pub fn leftovers() -> Vec<PathBuf> {
     entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
 }
 
+/// Whether nothing is left of it: in most cases everything has ended by itself.
+pub fn remove_empty(group: &Path) -> bool {
+    fs::remove_dir(group).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
+}
+
 /// Kills what is in the group and removes it. Blocks until the processes are gone, up to a limit.
 pub fn remove(group: &Path) -> io::Result<()> {
     if !group.exists() {

@@ -14,7 +14,6 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::mount::{MsFlags, mount};
 use nix::sys::wait::{WaitStatus, waitpid};
 use oci_spec::runtime::Spec;
-use rustix::process::{Pid, Signal};
 
 use super::note::Note;
 use super::{cgroup, complaints, seccomp};
@@ -29,8 +28,6 @@ enum Failure {
     System(&'static str, #[source] io::Error),
     #[error("cannot {0} the container")]
     Library(&'static str, #[source] Box<libcontainer::error::LibcontainerError>),
-    #[error("the launcher of containers died")]
-    Orphan,
     #[error("the container has no process")]
     NoProcess,
     #[error("cannot wait for the action's process")]
@@ -44,9 +41,9 @@ pub struct Streams {
     pub stderr: OwnedFd,
 }
 
-pub fn main(bundle: &Path, id: &str, streams: Streams, launcher: Pid) {
+pub fn main(bundle: &Path, id: &str, streams: Streams) {
     let Streams { notes, stdout, stderr } = streams;
-    let last = match attach(stdout, stderr, launcher).and_then(|()| run(bundle, id, &notes)) {
+    let last = match attach(stdout, stderr).and_then(|()| run(bundle, id, &notes)) {
         Ok(exited) => exited,
         Err(failure) => Note::Failed(chain(&failure)),
     };
@@ -54,12 +51,8 @@ pub fn main(bundle: &Path, id: &str, streams: Streams, launcher: Pid) {
 }
 
 /// The descriptors given are closed once they have their places, so that the pipes end with the action.
-fn attach(stdout: OwnedFd, stderr: OwnedFd, launcher: Pid) -> Result<(), Failure> {
+fn attach(stdout: OwnedFd, stderr: OwnedFd) -> Result<(), Failure> {
     let system = |what| move |e: rustix::io::Errno| Failure::System(what, e.into());
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("tie the container to the agent"))?;
-    if rustix::process::getppid() != Some(launcher) {
-        return Err(Failure::Orphan);
-    }
     rustix::stdio::dup2_stdout(stdout).map_err(system("attach the output"))?;
     rustix::stdio::dup2_stderr(stderr).map_err(system("attach the output"))
 }
@@ -82,8 +75,11 @@ fn run(bundle: &Path, id: &str, notes: &File) -> Result<Note, Failure> {
         let oom_kills = cgroup::oom_kills(&cgroup::of(id));
         Note::Exited { code, oom_kills }
     });
-    // Kills what the action left running. A failure here is cleaned up by the agent, which does the same once more.
-    if let Err(error) = container.delete(true) {
+    // The cgroup goes with what is left in it, and the state with the bundle: the agent removes both. A host of the first
+    // kind of cgroups has more of them.
+    if !cgroup::of(id).exists()
+        && let Err(error) = container.delete(true)
+    {
         tell(notes, &Note::Library(format!("delete: {}", chain(&error))));
     }
     exited

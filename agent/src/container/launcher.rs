@@ -123,10 +123,10 @@ fn serve() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let agent = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 10)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    let mut children: Vec<(Pid, OwnedFd)> = Vec::new();
+    let mut workshop = Workshop::default();
     loop {
         let waiting: Vec<BorrowedFd<'_>> =
-            std::iter::once(agent.as_fd()).chain(children.iter().map(|(_, process)| process.as_fd())).collect();
+            std::iter::once(agent.as_fd()).chain(workshop.children.iter().map(|(_, process)| process.as_fd())).collect();
         let mut polled: Vec<PollFd<'_>> =
             waiting.iter().map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN)).collect();
         match poll(&mut polled, None) {
@@ -134,32 +134,86 @@ fn serve() -> io::Result<()> {
             other => other?,
         };
         let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
-        children = reap(children, ready.get(1..).unwrap_or_default());
+        workshop.reap(ready.get(1..).unwrap_or_default());
         if ready.first() == Some(&true) {
-            match wire::receive(&agent)? {
-                None => return Ok(()),
-                Some(request) => children.extend(answer(&agent, request)?),
+            let Some(request) = wire::receive(&agent)? else { return Ok(()) };
+            match workshop.hand_out(&request) {
+                Ok(process) => wire::send(&agent, b"started", &[process.as_fd()])?,
+                Err(error) => wire::send(&agent, error.to_string().as_bytes(), &[])?,
             }
+            drop(request); // or the pipes in it would not end
+            workshop.make_spare();
         }
     }
 }
 
-/// Those that still run.
-fn reap(children: Vec<(Pid, OwnedFd)>, ended: &[bool]) -> Vec<(Pid, OwnedFd)> {
-    let running = |(child, ended): ((Pid, OwnedFd), &bool)| {
-        let gone = *ended && matches!(waitpid(Some(child.0), WaitOptions::NOHANG), Ok(Some(_)) | Err(_));
-        (!gone).then_some(child)
-    };
-    children.into_iter().zip(ended).filter_map(running).collect()
+/// The children, and one that is ready before it is asked for: making it takes as long as a good part of its work.
+#[derive(Default)]
+struct Workshop {
+    children: Vec<(Pid, OwnedFd)>,
+    spare: Option<Spare>,
 }
 
-fn answer(agent: &OwnedFd, request: Datagram) -> io::Result<Option<(Pid, OwnedFd)>> {
-    let started = order(request).and_then(launch);
-    match &started {
-        Ok((_, process)) => wire::send(agent, b"started", &[process.as_fd()])?,
-        Err(error) => wire::send(agent, error.to_string().as_bytes(), &[])?,
+struct Spare {
+    process: OwnedFd,
+    socket: OwnedFd,
+}
+
+impl Workshop {
+    /// Forgets those that have ended.
+    fn reap(&mut self, ended: &[bool]) {
+        let running = |(child, ended): ((Pid, OwnedFd), &bool)| {
+            let gone = *ended && matches!(waitpid(Some(child.0), WaitOptions::NOHANG), Ok(Some(_)) | Err(_));
+            (!gone).then_some(child)
+        };
+        self.children = std::mem::take(&mut self.children).into_iter().zip(ended).filter_map(running).collect();
     }
-    Ok(started.ok())
+
+    /// Gives the order to a child.
+    fn hand_out(&mut self, request: &Datagram) -> io::Result<OwnedFd> {
+        let streams: Vec<BorrowedFd<'_>> = request.descriptors.iter().map(AsFd::as_fd).collect();
+        let give = |spare: Spare| wire::send(&spare.socket, &request.bytes, &streams).map(|()| spare.process);
+        if let Some(Ok(process)) = self.spare.take().map(give) {
+            return Ok(process);
+        }
+        give(self.fork()?) // there was none, or somebody has killed it
+    }
+
+    fn make_spare(&mut self) {
+        self.spare = self.fork().ok(); // if it cannot be, the next order tries again and says why
+    }
+
+    fn fork(&mut self) -> io::Result<Spare> {
+        let launcher = rustix::process::getpid();
+        let (ours, theirs) = wire::pair()?;
+        let Some(child) = sys::fork()? else {
+            drop(ours);
+            work(&theirs, launcher);
+            std::process::exit(0)
+        };
+        let opened = pidfd_open(child, PidfdFlags::NONBLOCK).and_then(|process| Ok((process.try_clone(), process)));
+        match opened {
+            Ok((Ok(copy), process)) => {
+                self.children.push((child, copy));
+                Ok(Spare { process, socket: ours })
+            }
+            Ok((Err(error), _)) => Err(error),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A child's life: one order, or the end of who gives it.
+fn work(socket: &OwnedFd, launcher: Pid) {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    if rustix::process::getppid() != Some(launcher) {
+        return; // died before we could be told
+    }
+    let Ok(Some(request)) = wire::receive(socket) else { return };
+    match order(request) {
+        Ok(order) => child::main(&order.bundle, &order.id, order.streams),
+        Err(error) => eprintln!("thimble: agent: a container's child: {error}"),
+    }
 }
 
 struct Order {
@@ -169,27 +223,11 @@ struct Order {
 }
 
 fn order(request: Datagram) -> io::Result<Order> {
-    let wrong = || io::Error::new(io::ErrorKind::InvalidInput, "the launcher does not understand the agent");
+    let wrong = || io::Error::new(io::ErrorKind::InvalidInput, "the order is not understood");
     let cut = request.bytes.iter().position(|byte| *byte == 0).ok_or_else(wrong)?;
     let (bundle, id) = request.bytes.split_at_checked(cut).ok_or_else(wrong)?;
     let id = id.get(1..).and_then(|id| std::str::from_utf8(id).ok()).ok_or_else(wrong)?.to_owned();
     let [notes, stdout, stderr] = request.descriptors.try_into().map_err(|_| wrong())?;
     let bundle = PathBuf::from(OsString::from_vec(bundle.to_vec()));
     Ok(Order { bundle, id, streams: Streams { notes: notes.into(), stdout, stderr } })
-}
-
-fn launch(order: Order) -> io::Result<(Pid, OwnedFd)> {
-    let launcher = rustix::process::getpid();
-    match sys::fork()? {
-        Some(child) => {
-            let process = pidfd_open(child, PidfdFlags::NONBLOCK).inspect_err(|_| {
-                let _ = rustix::process::kill_process(child, Signal::KILL);
-            });
-            Ok((child, process?))
-        }
-        None => {
-            child::main(&order.bundle, &order.id, order.streams, launcher);
-            std::process::exit(0)
-        }
-    }
 }
