@@ -64,6 +64,11 @@ impl Embedded {
         Layout::open(&self.folder, None).filter(has).or_else(|| self.on_disk().filter(has))
     }
 
+    /// Which of the places are there; whether one has the image only `find` knows.
+    pub fn places(&self) -> [bool; 2] {
+        [self.folder.join("index.json"), self.disk.clone()].map(|place| self.when != When::Never && place.exists())
+    }
+
     fn on_disk(&self) -> Option<Layout> {
         if !self.disk.exists() {
             return None;

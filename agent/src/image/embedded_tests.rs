@@ -68,6 +68,25 @@ async fn who_is_asked_first_is_a_choice() {
 }
 
 #[tokio::test]
+async fn a_stick_that_comes_later_ends_the_wait_for_a_registry_that_is_away() {
+    for when in [When::First, When::Fallback] {
+        let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let place = layout.path().join("later");
+        let pulled = puller(root.path(), &[("INSECURE_REGISTRIES", "127.0.0.1:1")], plenty);
+        let mut pulled = pulled.with(in_folder(when, &place));
+        let started = Instant::now();
+        let stick = async {
+            tokio::time::sleep(Duration::from_millis(100)).await; // nothing tells that the first look is over
+            embed(&layout.path().join("ready"), "127.0.0.1:1/tool:v1", &layers("embedded"), CONFIG);
+            std::fs::rename(layout.path().join("ready"), &place).unwrap();
+        };
+        let (pulled, ()) = tokio::join!(pulled.pull("127.0.0.1:1/tool:v1"), stick);
+        assert!(pulled.unwrap().rootfs.join("embedded").exists(), "{when:?}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{when:?}: {:?} of the 20 s", started.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_layout_is_not_believed_and_the_registry_helps() {
     let blob = digest(&layers("embedded")[0].1).replace("sha256:", "blobs/sha256/");
     for (case, damage) in [

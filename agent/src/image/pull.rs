@@ -65,6 +65,9 @@ pub enum PullError {
     Thread(#[from] tokio::task::JoinError),
 }
 
+/// A look is cheap, and a stick that was put in shall not seem to be ignored.
+const LOOKED_EVERY: Duration = Duration::from_millis(500);
+
 /// Where an image comes from.
 enum Origin {
     Registry(Patience),
@@ -124,7 +127,19 @@ impl Puller {
         {
             return Ok(stored);
         }
-        let embedded = self.find_embedded(&image).await;
+        let places = self.embedded.places();
+        let mut embedded = self.find_embedded(&image).await;
+        let mut resolved = None;
+        if embedded.is_none() && self.embedded.when != When::Never {
+            let registry = Origin::Registry(self.patience_for(text, false));
+            resolved = tokio::select! {
+                answer = self.resolve(&image, &registry) => Some(answer),
+                layout = self.comes(&image, places) => {
+                    embedded = Some(layout);
+                    None
+                }
+            };
+        }
         if let Some(layout) = embedded.as_ref().filter(|_| self.embedded.when == When::First) {
             match self.take_from_layout(&image, text, layout).await {
                 Err(error) if !matches!(error, PullError::NoSpace { .. }) => {
@@ -133,7 +148,7 @@ impl Puller {
                 pulled => return pulled,
             }
         }
-        let error = match self.take_from_registry(&image, text, embedded.is_some()).await {
+        let error = match self.take_from_registry(&image, text, embedded.is_some(), resolved).await {
             Err(error @ PullError::Request(_)) => error,
             pulled => return pulled,
         };
@@ -145,6 +160,18 @@ impl Puller {
                 self.take_from_layout(&image, text, &layout).await
             }
             None => self.fall_back(text, error),
+        }
+    }
+
+    /// A stick is found seconds after the machine has started, and then nobody has to wait for a registry that is away.
+    async fn comes(&self, image: &Reference, mut places: [bool; 2]) -> Arc<Layout> {
+        loop {
+            tokio::time::sleep(LOOKED_EVERY).await;
+            let before = std::mem::replace(&mut places, self.embedded.places());
+            let new = places.iter().zip(before).any(|(now, before)| *now && !before);
+            if let Some(layout) = if new { self.find_embedded(image).await } else { None } {
+                return layout;
+            }
         }
     }
 
@@ -160,11 +187,26 @@ impl Puller {
         Ok(pulled)
     }
 
-    async fn take_from_registry(&mut self, image: &Reference, text: &str, copy: bool) -> Result<Image, PullError> {
-        // A copy at hand is reason enough not to wait for a registry that is away.
+    /// A copy at hand is reason enough not to wait for a registry that is away.
+    fn patience_for(&self, text: &str, copy: bool) -> Patience {
         let absence = if copy || self.known.contains_key(text) { Duration::ZERO } else { self.patience.absence };
-        let registry = Origin::Registry(Patience { absence, ..self.patience.clone() });
-        let (digest, pulled) = match self.attempt(image, &registry).await {
+        Patience { absence, ..self.patience.clone() }
+    }
+
+    async fn take_from_registry(
+        &mut self,
+        image: &Reference,
+        text: &str,
+        copy: bool,
+        resolved: Option<Result<Resolved, PullError>>,
+    ) -> Result<Image, PullError> {
+        let registry = Origin::Registry(self.patience_for(text, copy));
+        let first = match resolved {
+            Some(Ok(resolved)) => self.take(image, resolved, &registry).await,
+            Some(Err(error)) => Err(error),
+            None => self.attempt(image, &registry).await,
+        };
+        let (digest, pulled) = match first {
             Err(error @ PullError::DigestMismatch { .. }) if self.client.distrust_mirrors(image) => {
                 log::warn!("{}; asking {} itself", crate::report::chain(&error), image.registry);
                 self.attempt(image, &registry).await?
@@ -176,7 +218,12 @@ impl Puller {
     }
 
     async fn attempt(&mut self, image: &Reference, from: &Origin) -> Result<(Digest, Image), PullError> {
-        let Resolved { named, digest, config, layers } = self.resolve(image, from).await?;
+        let resolved = self.resolve(image, from).await?;
+        self.take(image, resolved, from).await
+    }
+
+    async fn take(&mut self, image: &Reference, resolved: Resolved, from: &Origin) -> Result<(Digest, Image), PullError> {
+        let Resolved { named, digest, config, layers } = resolved;
         self.demand_signature(image, (&named, &digest), from).await?;
         let pulled = match self.store.get(&digest) {
             Some(stored) => stored,

@@ -13,7 +13,7 @@ use crate::segment;
 use crate::serial::Line;
 
 const STATION: Station = Station { number: 1 };
-const METAL_MIB: u32 = 256;
+pub const METAL_MIB: u32 = 256;
 const CONNECTED: &str = "thimble: agent .* connected to";
 
 pub fn one_useful_of_two(scene: &Scene) -> Result<()> {
@@ -147,7 +147,7 @@ fn has_shown(machine: &Machine, setting: &str) -> Result<()> {
 }
 
 /// Virtual machines have no use for bonds, so the cloud kit has no driver for them.
-fn of_kit(boot: Boot, kit: &Kit) -> Boot {
+pub fn of_kit(boot: Boot, kit: &Kit) -> Boot {
     let Boot::Direct { firmware, arguments, .. } = boot else { return boot };
     Boot::Direct { firmware, kernel: kit.kernel.clone(), initrd: kit.initrd.clone(), arguments }
 }

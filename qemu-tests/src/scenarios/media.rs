@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::links::begin;
+use super::links::{METAL_MIB, begin, of_kit};
 use crate::command;
 use crate::kit::Kit;
-use crate::machine::{Boot, Firmware, Medium, Nic, NicModel, Parts};
+use crate::machine::{Boot, Disk, DiskModel, Firmware, Medium, Nic, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{Options, Provisioner};
 use crate::registry::Registry;
@@ -46,31 +46,55 @@ pub fn uki(scene: &Scene) -> Result<()> {
     bench.boots("uki", Firmware::Ovmf, Medium::Folder(disk))
 }
 
-/// The image comes with the ramdisk, under a name that leads to no registry here.
+/// Leads to no registry here.
+const OFFLINE: &str = "images.invalid/tools/busybox:1";
+
+/// The image comes with the ramdisk.
 pub fn embedded(scene: &Scene) -> Result<()> {
-    const NAME: &str = "images.invalid/tools/busybox:1";
     let (provisioner, boot) = begin(scene, Options::default())?;
-    let (layout, folder) = (scene.folder.join("layout"), scene.place("ramdisk")?);
-    if layout.exists() {
-        fs::remove_dir_all(&layout).with_context(|| format!("cannot remove {}", layout.display()))?;
-    }
-    {
-        let registry = scene.registry()?;
-        let mut copy = Command::new("skopeo");
-        copy.args(["copy", "--src-tls-verify=false"]).arg(format!("docker://{}", registry.reference("busybox:1")));
-        copy.arg(format!("oci:{}:{NAME}", layout.display()));
-        command::run(&mut copy, &scene.folder.join("skopeo.log"), Duration::from_secs(60))?;
-    }
+    let (layout, folder) = (layout(scene)?, scene.place("ramdisk")?);
     let mut build = Command::new(&scene.setup.thimble);
     build.args(["image", "build", "--embed"]).arg(&layout).arg("--kernel").arg(&scene.setup.kernel_deb);
     build.arg("--init").arg(&scene.setup.init).arg("--output").arg(&folder);
     command::run(&mut build, &scene.folder.join("ramdisk.log"), Duration::from_secs(300))?;
-    let Boot::Direct { firmware, arguments, .. } = boot else { anyhow::bail!("not a direct boot") };
-    let kit = Kit::at(&folder);
-    let boot = Boot::Direct { firmware, kernel: kit.kernel, initrd: kit.initrd, arguments };
+    let parts = Parts::new(of_kit(boot, &Kit::at(&folder)), MEMORY_MIB, vec![scene.nic(&STATION, 0, NicModel::Virtio)?]);
+    runs_offline(scene, &provisioner, &parts)
+}
+
+/// The image is on a stick with FAT, in `images/`, as somebody would copy it there with a file manager.
+pub fn stick(scene: &Scene) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let (layout, file) = (layout(scene)?, scene.folder.join("stick.raw"));
+    let _ = fs::remove_file(&file); // of an earlier run; mkfs.vfat makes none over another
+    let mut format = Command::new("/sbin/mkfs.vfat");
+    format.args(["-n", "THIMBLE", "-C"]).arg(&file).arg("65536");
+    command::run(&mut format, &scene.folder.join("mkfs.log"), Duration::from_secs(60))?;
+    let mut copy = Command::new("mcopy");
+    copy.arg("-s").arg("-i").arg(&file).arg(&layout).arg("::images");
+    command::run(&mut copy, &scene.folder.join("mcopy.log"), Duration::from_secs(60))?;
+    let disks = vec![Disk { model: DiskModel::UsbStorage, file, serial: "STICK".into() }];
     let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
-    let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, vec![nic]))?;
-    provisioner.apply(&workflow("offline", &STATION, &[Step::image("offline", NAME).shell("echo NO REGISTRY")]))?;
+    let parts = Parts { disks, ..Parts::new(of_kit(boot, &scene.setup.metal), METAL_MIB, vec![nic]) };
+    runs_offline(scene, &provisioner, &parts)
+}
+
+/// An OCI image layout with one image under its name.
+fn layout(scene: &Scene) -> Result<PathBuf> {
+    let layout = scene.folder.join("layout");
+    if layout.exists() {
+        fs::remove_dir_all(&layout).with_context(|| format!("cannot remove {}", layout.display()))?;
+    }
+    let registry = scene.registry()?;
+    let mut copy = Command::new("skopeo");
+    copy.args(["copy", "--src-tls-verify=false"]).arg(format!("docker://{}", registry.reference("busybox:1")));
+    copy.arg(format!("oci:{}:{OFFLINE}", layout.display()));
+    command::run(&mut copy, &scene.folder.join("skopeo.log"), Duration::from_secs(60))?;
+    Ok(layout)
+}
+
+fn runs_offline(scene: &Scene, provisioner: &Provisioner, parts: &Parts) -> Result<()> {
+    let mut machine = scene.start(&STATION, parts)?;
+    provisioner.apply(&workflow("offline", &STATION, &[Step::image("offline", OFFLINE).shell("echo NO REGISTRY")]))?;
     machine.serial.expect(r"A\| NO REGISTRY", BOOTS_WITHIN)?;
     let ended = provisioner.wait_ended("offline", ACTS_WITHIN)?;
     ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
