@@ -191,7 +191,7 @@ impl Workshop {
             work(&theirs, launcher);
             std::process::exit(0)
         };
-        let opened = pidfd_open(child, PidfdFlags::NONBLOCK).and_then(|process| Ok((process.try_clone(), process)));
+        let opened = pidfd_open(child, PidfdFlags::NONBLOCK).map(|process| (process.try_clone(), process));
         match opened {
             Ok((Ok(copy), process)) => {
                 self.children.push((child, copy));
