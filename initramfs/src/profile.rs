@@ -102,7 +102,7 @@ const FAMILIES: &[Family] = &[
             Bus(&["drivers/block", "drivers/pci/controller"], &["pci"]),
             Bus(&["drivers/mmc", "drivers/ufs", "drivers/misc/cardreader"], &["pci", "acpi", "mmc"]),
             Bus(&["drivers/pinctrl/intel"], &["acpi"]), // eMMC slots hang on them
-            Named(&["sr_mod", "sg", "ext4"]),
+            Named(&["sr_mod", "sg", "ext4", "isofs"]),
         ],
     ),
     family("usb", "USB hosts and disks", &[Bus(&["drivers/usb/host", "drivers/usb/storage"], &["pci", "usb"])]),
@@ -126,7 +126,7 @@ const FAMILIES: &[Family] = &[
     family(
         "filesystems",
         "file systems of installed systems and of media",
-        &[Named(&["xfs", "btrfs", "f2fs", "exfat", "squashfs", "erofs", "isofs", "udf"])],
+        &[Named(&["xfs", "btrfs", "f2fs", "exfat", "squashfs", "erofs", "udf"])],
     ),
 ];
 

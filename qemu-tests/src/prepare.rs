@@ -32,6 +32,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("cpio", "tests: a second reader of our archives"),
     ("skopeo", "tests: a second reader of our images"),
     ("openssl", "tests: certificates for servers that the agent meets"),
+    ("xorriso", "tests: a CD with images"),
     ("umoci", "tests: builds images for the agent's conformance"),
     ("crun", "tests: the runtime the agent is compared with"),
     ("runc", "the benchmark: the other one"),

@@ -61,6 +61,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "the unified kernel image boots by itself", run: media::uki },
     Scenario { name: "a machine without a registry runs an image that came with it", run: media::embedded },
     Scenario { name: "an image is found on a USB stick with FAT", run: media::stick },
+    Scenario { name: "an image is found on a CD in a drive of the BMC's kind", run: media::cd },
     Scenario { name: "the same inputs give the same bytes in every output", run: media::reproducible },
     Scenario { name: "disks have the names that udev gives them", run: names::like_udev },
     Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },

@@ -209,12 +209,14 @@ pub struct Parts {
     pub slots: u8,
     /// The real-time clock at power-on, when it is not the host's: a flat battery says 1970.
     pub rtc: Option<&'static str>,
+    /// In a USB drive, as a BMC's virtual media are; not what the firmware boots from.
+    pub cd: Option<PathBuf>,
     /// Further devices, as QEMU names them.
     pub devices: Vec<&'static str>,
 }
 
 impl Parts {
     pub fn new(boot: Boot, memory_mib: u32, nics: Vec<Nic>) -> Self {
-        Self { memory_mib, nics, disks: Vec::new(), boot, clock: Clock::Host, slots: 0, rtc: None, devices: Vec::new() }
+        Self { memory_mib, nics, disks: Vec::new(), boot, clock: Clock::Host, slots: 0, rtc: None, cd: None, devices: Vec::new() }
     }
 }

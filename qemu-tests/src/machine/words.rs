@@ -34,6 +34,7 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     let usb = parts.nics.iter().any(|nic| nic.model.is_usb())
         || parts.disks.iter().any(|disk| disk.model == DiskModel::UsbStorage)
         || matches!(parts.boot, Boot::Medium { medium: Medium::Stick(_), .. })
+        || parts.cd.is_some()
         || parts.slots > 0;
     if usb {
         add("-device", "qemu-xhci,id=usb".into());
@@ -53,6 +54,10 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     for (index, disk) in parts.disks.iter().enumerate() {
         add("-drive", format!("if=none,id=disk{index},format=raw,file={}", disk.file.display()));
         disk_devices(disk, index).into_iter().for_each(|device| add("-device", device));
+    }
+    if let Some(cd) = &parts.cd {
+        add("-drive", format!("if=none,id=cd,format=raw,media=cdrom,readonly=on,file={}", cd.display()));
+        add("-device", "usb-storage,bus=usb.0,drive=cd".into());
     }
     parts.devices.iter().for_each(|device| add("-device", (*device).to_owned()));
     if parts.boot.firmware() == Firmware::Ovmf {

@@ -78,6 +78,19 @@ pub fn stick(scene: &Scene) -> Result<()> {
     runs_offline(scene, &provisioner, &parts)
 }
 
+/// The image is on a CD in a USB drive, which is how a BMC shows a file of an administrator's.
+pub fn cd(scene: &Scene) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let (layout, file) = (layout(scene)?, scene.folder.join("cd.iso"));
+    let mut write = Command::new("xorriso");
+    write.args(["-as", "mkisofs", "-quiet", "-R", "-V", "THIMBLE", "-graft-points", "-o"]).arg(&file);
+    write.arg(format!("/images={}", layout.display()));
+    command::run(&mut write, &scene.folder.join("xorriso.log"), Duration::from_secs(60))?;
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let parts = Parts { cd: Some(file), ..Parts::new(of_kit(boot, &scene.setup.metal), METAL_MIB, vec![nic]) };
+    runs_offline(scene, &provisioner, &parts)
+}
+
 /// An OCI image layout with one image under its name.
 fn layout(scene: &Scene) -> Result<PathBuf> {
     let layout = scene.folder.join("layout");
