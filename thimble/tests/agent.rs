@@ -1,8 +1,15 @@
 //! `thimble agent` as a host starts it: by hand, and by the unit file that comes with it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
+};
 
 const UNIT: &str = include_str!("../systemd/thimble-agent.service");
 const PROGRAM: &str = "/usr/local/bin/thimble";
@@ -73,14 +80,20 @@ fn a_workflow_file_with_mistakes_never_starts() {
 }
 
 #[test]
-fn the_program_is_its_own_child_for_containers() {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_thimble"))
-        .args(["container", "/no/such/bundle", "x"])
-        .stdin(std::process::Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .spawn()
-        .unwrap();
-    child.wait().unwrap();
-    let told = std::io::read_to_string(ours).unwrap();
+fn the_program_is_its_own_launcher_of_containers() {
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let mut launcher =
+        Command::new(env!("CARGO_BIN_EXE_thimble")).arg("launcher").stdin(std::process::Stdio::from(theirs)).spawn().unwrap();
+    let (notes, for_notes) = std::os::unix::net::UnixStream::pair().unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let streams = [for_notes.as_fd(), null.as_fd(), null.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&streams)));
+    sendmsg(&ours, &[IoSlice::new(b"/no/such/bundle\0x")], &mut control, SendFlags::empty()).unwrap();
+    drop(for_notes);
+    let told = std::io::read_to_string(notes).unwrap();
     assert!(told.contains("\"Failed\""), "{told:?}");
+    drop(ours);
+    assert!(launcher.wait().unwrap().success(), "it ends with the agent");
 }

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -41,7 +42,10 @@ pub fn receive(socket: impl AsFd) -> io::Result<Option<Datagram>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = vec![0; BYTES_MAX];
-    let got = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let got = match recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        Err(Errno::CONNRESET) => return Ok(None), // it went before it read our last datagram
+        other => other?,
+    };
     bytes.truncate(got.bytes);
     let mut datagram = Datagram { bytes, descriptors: Vec::new() };
     for message in control.drain() {
@@ -59,6 +63,14 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+
+    #[test]
+    fn a_peer_that_went_without_reading_the_answer_is_gone_all_the_same() {
+        let (ours, theirs) = pair().unwrap();
+        send(&ours, b"an answer", &[]).unwrap();
+        drop(theirs);
+        assert!(receive(&ours).unwrap().is_none());
+    }
 
     #[test]
     fn descriptors_travel_with_their_datagram_and_the_end_is_heard() {
