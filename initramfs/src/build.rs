@@ -75,6 +75,8 @@ pub struct Report {
     pub missing_firmware: Vec<String>,
     /// UKI and ISO.
     pub media: Vec<Artifact>,
+    /// What the UKI leaves in a TPM's PCR 11 (SHA-256), to compare with what machines report.
+    pub pcr11: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -175,6 +177,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         packs,
         missing_firmware,
         media,
+        pcr11: made.pcr11,
     })
 }
 

@@ -7,6 +7,7 @@ use crate::machine::NoDevice;
 use crate::modules::ModuleError;
 use crate::recipe::RecipeError;
 use crate::rescue::RescueError;
+use crate::sign::SignError;
 use crate::source::SourceError;
 use crate::uki::UkiError;
 use std::io;
@@ -67,6 +68,10 @@ pub enum BuildError {
     NoCertificate { path: PathBuf },
     #[error(transparent)]
     Uki(#[from] UkiError),
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    #[error("cannot make a folder for what is to be signed")]
+    Scratch(#[source] io::Error),
     #[error("cannot read the boot loader {path}; install the packages isolinux and syslinux-common")]
     BootLoader {
         path: PathBuf,

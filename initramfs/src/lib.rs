@@ -27,6 +27,7 @@ pub mod profile;
 pub mod recipe;
 pub mod rescue;
 pub mod sbom;
+pub mod sign;
 pub mod source;
 pub mod uki;
 
@@ -37,4 +38,5 @@ pub use machine::Machine;
 pub use media::Media;
 pub use output::Artifact;
 pub use profile::Profile;
+pub use sign::Signer;
 pub use source::KernelSource;

@@ -3,6 +3,7 @@
 use crate::error::BuildError;
 use crate::fat;
 use crate::iso;
+use crate::sign::Signer;
 use crate::uki;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,22 +23,33 @@ pub struct Media {
     pub iso: bool,
     /// In place of Debian's EFI stub.
     pub stub: Option<PathBuf>,
+    /// For Secure Boot, of the UKI and so of the ISO's UEFI half. A signature carries its time: these files differ each time.
+    pub signer: Option<Signer>,
 }
 
 /// The files, as they are wanted: the ISO's UEFI half is the UKI.
 pub struct Made {
     pub uki: Option<Vec<u8>>,
     pub iso: Option<Vec<u8>>,
+    /// What PCR 11 holds after the UKI has started, if we know how this stub measures.
+    pub pcr11: Option<String>,
 }
 
 pub fn make(media: &Media, parts: &uki::Parts<'_>, seconds: u32) -> Result<Made, BuildError> {
     if !media.uki && !media.iso {
-        return Ok(Made { uki: None, iso: None });
+        return Ok(Made { uki: None, iso: None, pcr11: None });
     }
     let stub = uki::read_stub(media.stub.as_deref().unwrap_or(Path::new(uki::STUB)))?;
-    let uki = uki::image(&stub, parts)?;
+    let pcr11 = uki::pcr11(&stub, parts);
+    let uki = signed(uki::image(&stub, parts)?, media.signer.as_ref())?;
     let iso = media.iso.then(|| iso_image(&uki, parts, seconds)).transpose()?;
-    Ok(Made { uki: media.uki.then_some(uki), iso })
+    Ok(Made { uki: media.uki.then_some(uki), iso, pcr11 })
+}
+
+fn signed(uki: Vec<u8>, signer: Option<&Signer>) -> Result<Vec<u8>, BuildError> {
+    let Some(signer) = signer else { return Ok(uki) };
+    let scratch = tempfile::tempdir().map_err(BuildError::Scratch)?;
+    Ok(signer.sign(&uki, scratch.path())?)
 }
 
 fn iso_image(uki: &[u8], parts: &uki::Parts<'_>, seconds: u32) -> Result<Vec<u8>, BuildError> {

@@ -1,5 +1,6 @@
 //! A unified kernel image: systemd's stub with kernel, ramdisk and arguments as sections of one PE file.
 
+use sha2::{Digest, Sha256};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,8 +40,7 @@ pub struct Parts<'a> {
 
 /// The stub with the parts behind its own sections.
 pub fn image(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
-    let version = env!("CARGO_PKG_VERSION");
-    let release = format!("ID=thimble\nNAME=Thimble\nPRETTY_NAME=\"Thimble {version}\"\nVERSION_ID={version}\n");
+    let release = release();
     let sections: [(&'static str, &[u8]); 5] = [
         (".osrel", release.as_bytes()),
         (".cmdline", parts.cmdline.as_bytes()),
@@ -49,11 +49,41 @@ pub fn image(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
         (".initrd", parts.ramdisk),
     ];
     let mut image = Image::parse(stub)?;
+    image.drop_symbols()?;
     image.check_room(sections.len())?;
     for (name, data) in sections {
         image.append(name, data)?;
     }
     Ok(image.bytes)
+}
+
+fn release() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!("ID=thimble\nNAME=Thimble\nPRETTY_NAME=\"Thimble {version}\"\nVERSION_ID={version}\n")
+}
+
+/// What the machine's TPM has in PCR 11 of its SHA-256 bank once the stub has started the kernel. The stub of systemd 252
+/// and 253 extends it with each section's name and contents; later ones measure more, so that nothing is promised for them.
+pub fn pcr11(stub: &[u8], parts: &Parts<'_>) -> Option<String> {
+    const SIGN: &[u8] = b"#### LoaderInfo: systemd-stub ";
+    let at = stub.windows(SIGN.len()).position(|window| window == SIGN)? + SIGN.len();
+    if !matches!(stub.get(at..at + 3)?, b"252" | b"253") {
+        return None;
+    }
+    let release = release();
+    let measured: [(&str, &[u8]); 4] = [
+        (".linux", parts.kernel),
+        (".osrel", release.as_bytes()),
+        (".cmdline", parts.cmdline.as_bytes()),
+        (".initrd", parts.ramdisk),
+    ];
+    let mut register = [0; 32];
+    for (name, data) in measured.into_iter().filter(|(_, data)| !data.is_empty()) {
+        for event in [[name.as_bytes(), b"\0"].concat().as_slice(), data] {
+            register = Sha256::new().chain_update(register).chain_update(Sha256::digest(event)).finalize().into();
+        }
+    }
+    Some(hex::encode(register))
 }
 
 /// A PE file that grows at its end; offsets as in the PE specification.
@@ -102,6 +132,18 @@ impl Image {
         let headers = self.field(self.optional + 60)?;
         let end = self.table + (self.sections + more) * SECTION_HEADER;
         if end > headers { Err(UkiError::NoRoom(more)) } else { Ok(()) }
+    }
+
+    /// A linker's symbols stand behind the sections; between ours and the stub's own they would be a gap, which programs that
+    /// compute a file's Authenticode digest treat differently.
+    fn drop_symbols(&mut self) -> Result<(), UkiError> {
+        let mut end = self.field(self.optional + 60)?;
+        for index in 0..self.sections {
+            let header = self.table + index * SECTION_HEADER;
+            end = end.max(self.field(header + 16)?.saturating_add(self.field(header + 20)?));
+        }
+        self.bytes.truncate(end);
+        self.put(self.coff + 8, &[0; 8]) // PointerToSymbolTable, NumberOfSymbols
     }
 
     fn append(&mut self, name: &'static str, data: &[u8]) -> Result<(), UkiError> {
@@ -188,6 +230,18 @@ mod tests {
         let offset = word(ramdisk, 20);
         assert_eq!(image[offset..offset + 0x1800], [7; 0x1800]);
         assert_eq!(word(&image, 0x58 + 56), 0x8000, "size of the image in memory");
+    }
+
+    #[test]
+    fn pcr_11_is_promised_for_stubs_whose_way_of_measuring_is_known() {
+        let says = |version: &str| [&stub(), format!("#### LoaderInfo: systemd-stub {version} ####").as_bytes()].concat();
+        let value = pcr11(&says("252.39-1~deb12u1"), &parts()).unwrap();
+        assert_eq!(value.len(), 64);
+        assert_ne!(pcr11(&says("252.39"), &Parts { cmdline: "quiet init=/bin/sh", ..parts() }).unwrap(), value);
+        for unknown in ["257.1", "2", ""] {
+            assert_eq!(pcr11(&says(unknown), &parts()), None, "{unknown}");
+        }
+        assert_eq!(pcr11(&stub(), &parts()), None);
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl Bench<'_> {
 
     fn memory(&self, row: &Row) -> u32 {
         match (row.firmware, row.is_cloud()) {
-            (Firmware::Ovmf, _) => UEFI_MIB,
+            (Firmware::Ovmf | Firmware::OvmfSecure, _) => UEFI_MIB,
             (Firmware::SeaBios, true) => CLOUD_MIB,
             (Firmware::SeaBios, false) => METAL_MIB,
         }
@@ -188,7 +188,7 @@ impl Bench<'_> {
     fn boot(&self, row: &Row, station: &Station) -> Result<Boot> {
         Ok(match (row.start, row.firmware) {
             (Start::Network, Firmware::SeaBios) => Boot::Bios,
-            (Start::Network, Firmware::Ovmf) => Boot::Uefi,
+            (Start::Network, Firmware::Ovmf | Firmware::OvmfSecure) => Boot::Uefi,
             (Start::Direct, firmware) => Boot::Direct {
                 firmware,
                 kernel: self.kit.kernel.clone(),

@@ -25,6 +25,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("systemd-boot-efi", "the EFI stub of a unified kernel image"),
     ("isolinux", "the ISO's boot loader, BIOS"),
     ("syslinux-common", "the ISO's boot loader, BIOS"),
+    ("sbsigntool", "signs for Secure Boot"),
+    ("swtpm", "the machine's TPM"),
     ("busybox-static", "test actions and the benchmark's floor"),
     ("iproute2", "the private network segment"),
     ("util-linux", "namespaces"),

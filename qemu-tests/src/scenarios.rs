@@ -14,6 +14,7 @@ mod refusals;
 mod rescue;
 mod restarts;
 mod strangers;
+mod trust;
 
 use anyhow::Result;
 
@@ -59,6 +60,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a time server that never answers delays nothing", run: links::silent_time_server },
     Scenario { name: "the ISO image boots from a CD and a stick, by BIOS and UEFI", run: media::iso },
     Scenario { name: "the unified kernel image boots by itself", run: media::uki },
+    Scenario { name: "Secure Boot starts what is signed and the TPM tells what it was", run: trust::secure_boot },
     Scenario { name: "a machine without a registry runs an image that came with it", run: media::embedded },
     Scenario { name: "an image is found on a USB stick with FAT", run: media::stick },
     Scenario { name: "an image is found on a CD in a drive of the BMC's kind", run: media::cd },

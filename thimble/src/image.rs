@@ -19,6 +19,7 @@ pub enum ImageCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("media").args(["uki", "iso"]).multiple(true)))]
 pub struct BuildArguments {
     /// Debian kernel package (linux-image-VERSION_ARCH.deb); repeat it for Ubuntu's linux-image and linux-modules
     #[arg(long, value_name = "DEB", required_unless_present = "kernel_dir", conflicts_with = "kernel_dir")]
@@ -75,6 +76,12 @@ pub struct BuildArguments {
     /// Also an ISO image for BIOS and UEFI, thimble.iso (needs isolinux, syslinux-common and systemd-boot-efi)
     #[arg(long)]
     pub iso: bool,
+    /// Sign the EFI programs for Secure Boot with this key, PEM without passphrase (needs Debian's package sbsigntool)
+    #[arg(long, value_name = "FILE", requires_all = ["sign_cert", "media"])]
+    pub sign_key: Option<PathBuf>,
+    /// The key's certificate, PEM, which is in the machines' `db`
+    #[arg(long, value_name = "FILE", requires = "sign_key")]
+    pub sign_cert: Option<PathBuf>,
     /// The EFI stub, in place of Debian's
     #[arg(long, value_name = "PATH")]
     pub stub: Option<PathBuf>,

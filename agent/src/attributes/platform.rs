@@ -30,10 +30,16 @@ pub fn detect(sys: &Path, boot: &str, firmware: &str) -> Platform {
         firmware: Some(if efi { "UEFI" } else { "BIOS" }.to_owned()),
         secure_boot: secure_boot.filter(|_| efi),
         tpm: version.map(str::to_owned),
+        pcr11: read_word(&tpm.join("pcr-sha256/11")).filter(|value| is_measured(value)).map(|value| value.to_lowercase()),
         numa_nodes: u32::try_from(nodes).ok().filter(|nodes| *nodes > 0),
         missing_firmware: missing_firmware(firmware),
         boot: milestones::read(boot).take(MOST).map(|(name, at)| milestone(name, at)).collect(),
     }
+}
+
+/// All zeroes is a register that nobody has extended: no EFI stub has started this kernel.
+fn is_measured(pcr: &str) -> bool {
+    pcr.bytes().any(|digit| digit != b'0')
 }
 
 /// `FILE DRIVER DEVICE` with tabs, a line each; a devices service that was started again may have said it again.

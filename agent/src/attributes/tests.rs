@@ -125,21 +125,28 @@ fn disks_and_links_carry_what_stays_the_same_and_where_they_are() {
 fn the_platform_is_known_by_its_firmware_and_its_parts() {
     let secure = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
     for (case, files, want) in [
-        ("a plain one", vec![("sys/kernel", "")], (Some("BIOS"), None, None, None)),
+        ("a plain one", vec![("sys/kernel", "")], (Some("BIOS"), None, None, None, None)),
         (
             "a server",
             vec![
                 (secure, "\u{6}\0\0\0\u{1}"),
                 ("sys/class/tpm/tpm0/tpm_version_major", "2\n"),
+                ("sys/class/tpm/tpm0/pcr-sha256/11", "00A1\n"),
                 ("sys/devices/system/node/node0/x", ""),
                 ("sys/devices/system/node/node1/x", ""),
                 ("sys/devices/system/node/possible", "0-1\n"),
             ],
-            (Some("UEFI"), Some(true), Some("2.0"), Some(2)),
+            (Some("UEFI"), Some(true), Some("2.0"), Some(2), Some("00a1")),
+        ),
+        (
+            "one that no stub started",
+            vec![("sys/class/tpm/tpm0/tpm_version_major", "2\n"), ("sys/class/tpm/tpm0/pcr-sha256/11", "0000\n")],
+            (Some("BIOS"), None, Some("2.0"), None, None),
         ),
     ] {
         let found = detect(machine(&files).path()).platform.unwrap();
-        assert_eq!((found.firmware.as_deref(), found.secure_boot, found.tpm.as_deref(), found.numa_nodes), want, "{case}");
+        let seen = (found.firmware.as_deref(), found.secure_boot, found.tpm.as_deref(), found.numa_nodes, found.pcr11.as_deref());
+        assert_eq!(seen, want, "{case}");
     }
 }
 

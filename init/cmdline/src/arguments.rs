@@ -91,7 +91,16 @@ impl Arguments {
 
     /// Reads more words on top of what is there, as if they stood behind it: extra arguments of one machine.
     pub fn apply(&mut self, line: &str) -> Vec<Note> {
-        crate::words(line).into_iter().filter_map(|word| self.accept(word).err()).collect()
+        let mut notes = Vec::new();
+        for word in crate::words(line) {
+            // The same word may come twice, from the ramdisk and from the boot loader.
+            if let Err(note) = self.accept(word)
+                && !notes.contains(&note)
+            {
+                notes.push(note);
+            }
+        }
+        notes
     }
 
     /// The value of the last word called `name` among those that are not ours.

@@ -178,6 +178,12 @@ mod tests {
         modules=loop,squashfs,sd-mod,usb-storage intel_iommu=on initrd=initramfs console=tty0 console=ttyS1,115200\n";
 
     #[test]
+    fn a_mistake_that_comes_twice_is_told_once() {
+        let notes = Arguments::parse("thimble.tmie=5 vlan_id=0 thimble.tmie=5 vlan_id=0").notes;
+        assert_eq!(notes.len(), 2, "{notes:?}");
+    }
+
+    #[test]
     fn a_wrong_end_is_noted_and_the_last_right_one_stays() {
         let Parsed { arguments, notes } = Arguments::parse("thimble.on_failure=reboot thimble.on_failure=explode");
         assert_eq!((arguments.on_failure, notes.len()), (Some(OnFailure::Reboot), 1));

@@ -32,6 +32,8 @@ pub enum Medium {
 pub enum Firmware {
     SeaBios,
     Ovmf,
+    /// Secure Boot is on, and the only key is Debian's for tests.
+    OvmfSecure,
 }
 
 impl Firmware {
@@ -41,6 +43,7 @@ impl Firmware {
         match self {
             Self::SeaBios => "SeaBIOS",
             Self::Ovmf => "OVMF",
+            Self::OvmfSecure => "OVMF with Secure Boot",
         }
     }
 }
@@ -211,12 +214,25 @@ pub struct Parts {
     pub rtc: Option<&'static str>,
     /// In a USB drive, as a BMC's virtual media are; not what the firmware boots from.
     pub cd: Option<PathBuf>,
+    /// The socket of a TPM's emulator.
+    pub tpm: Option<PathBuf>,
     /// Further devices, as QEMU names them.
     pub devices: Vec<&'static str>,
 }
 
 impl Parts {
     pub fn new(boot: Boot, memory_mib: u32, nics: Vec<Nic>) -> Self {
-        Self { memory_mib, nics, disks: Vec::new(), boot, clock: Clock::Host, slots: 0, rtc: None, cd: None, devices: Vec::new() }
+        Self {
+            memory_mib,
+            nics,
+            disks: Vec::new(),
+            boot,
+            clock: Clock::Host,
+            slots: 0,
+            rtc: None,
+            cd: None,
+            tpm: None,
+            devices: Vec::new(),
+        }
     }
 }

@@ -10,12 +10,17 @@ use super::parts::{Boot, Clock, Disk, DiskModel, Firmware, Medium, Network, Nic,
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+const SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+const SECURE_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
 
 pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<Vec<String>> {
     let mut words: Vec<String> = Vec::new();
     let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
     // Without graphics SeaBIOS and iPXE write to the serial console.
-    add("-machine", "q35,graphics=off".into());
+    let firmware = parts.boot.firmware();
+    // With Secure Boot, only the firmware's own mode may write its variables.
+    let smm = if firmware == Firmware::OvmfSecure { ",smm=on" } else { "" };
+    add("-machine", format!("q35,graphics=off{smm}"));
     let (accel, cpu) = match (parts.clock, accelerator) {
         (Clock::Host, Accelerator::Kvm) => ("kvm", "host"),
         (Clock::Host, Accelerator::Tcg) | (Clock::Instructions, _) => ("tcg", "max"),
@@ -60,11 +65,24 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
         add("-device", "usb-storage,bus=usb.0,drive=cd".into());
     }
     parts.devices.iter().for_each(|device| add("-device", (*device).to_owned()));
-    if parts.boot.firmware() == Firmware::Ovmf {
+    if let Some(socket) = &parts.tpm {
+        add("-chardev", format!("socket,id=tpm,path={}", socket.display()));
+        add("-tpmdev", "emulator,id=tpm,chardev=tpm".into());
+        add("-device", "tpm-crb,tpmdev=tpm".into());
+    }
+    let flash = match firmware {
+        Firmware::SeaBios => None,
+        Firmware::Ovmf => Some((OVMF_CODE, OVMF_VARS)),
+        Firmware::OvmfSecure => Some((SECURE_CODE, SECURE_VARS)),
+    };
+    if let Some((code, initial)) = flash {
         let variables = folder.join("OVMF_VARS.fd");
-        fs::copy(OVMF_VARS, &variables).with_context(|| format!("cannot copy {OVMF_VARS}; is ovmf installed?"))?;
-        add("-drive", format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}"));
+        fs::copy(initial, &variables).with_context(|| format!("cannot copy {initial}; is ovmf installed?"))?;
+        add("-drive", format!("if=pflash,format=raw,readonly=on,file={code}"));
         add("-drive", format!("if=pflash,format=raw,file={}", variables.display()));
+        if firmware == Firmware::OvmfSecure {
+            add("-global", "driver=cfi.pflash01,property=secure,value=on".into());
+        }
     }
     match &parts.boot {
         Boot::Bios | Boot::Uefi => {}

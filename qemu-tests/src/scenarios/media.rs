@@ -1,7 +1,7 @@
 //! Without a network boot: the media that `thimble image build` makes, in machines of both firmwares.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::provisioner::{Options, Provisioner};
 use crate::registry::Registry;
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
 
-const STATION: Station = Station { number: 1 };
+pub(super) const STATION: Station = Station { number: 1 };
+pub(super) const BUILT_WITHIN: Duration = Duration::from_secs(300);
 /// OVMF itself needs more than the installation does.
 const UEFI_MIB: u32 = 320;
 
@@ -38,12 +39,16 @@ pub fn iso(scene: &Scene) -> Result<()> {
 /// One file, where firmware looks for it on any disk.
 pub fn uki(scene: &Scene) -> Result<()> {
     let bench = Bench::new(scene)?;
-    let image = bench.media()?.join("thimble.efi");
-    let disk = scene.place("disk")?;
+    bench.boots("uki", Firmware::Ovmf, disk_with(scene, "disk", &bench.media()?.join("thimble.efi"))?)
+}
+
+/// A disk with the program under the name that firmware starts by itself.
+pub(super) fn disk_with(scene: &Scene, name: &str, program: &Path) -> Result<Medium> {
+    let disk = scene.place(name)?;
     let folder = disk.join("EFI/BOOT");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    fs::copy(&image, folder.join("BOOTX64.EFI")).with_context(|| format!("cannot copy {}", image.display()))?;
-    bench.boots("uki", Firmware::Ovmf, Medium::Folder(disk))
+    fs::copy(program, folder.join("BOOTX64.EFI")).with_context(|| format!("cannot copy {}", program.display()))?;
+    Ok(Medium::Folder(disk))
 }
 
 /// Leads to no registry here.
@@ -133,34 +138,46 @@ pub fn reproducible(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-struct Bench<'a> {
+pub(super) struct Bench<'a> {
     scene: &'a Scene,
     registry: Registry,
-    provisioner: Provisioner,
+    pub(super) provisioner: Provisioner,
     nic: Nic,
 }
 
 impl<'a> Bench<'a> {
-    fn new(scene: &'a Scene) -> Result<Self> {
+    pub(super) fn new(scene: &'a Scene) -> Result<Self> {
         let (provisioner, _) = begin(scene, Options::default())?;
         Ok(Self { scene, registry: scene.registry()?, provisioner, nic: scene.nic(&STATION, 0, NicModel::Virtio)? })
     }
 
-    /// The folder with the media; nobody else gives them kernel arguments.
     fn media(&self) -> Result<PathBuf> {
-        let (scene, folder) = (self.scene, self.scene.place("media")?);
-        let mut build = Command::new(&scene.setup.thimble);
-        build.args(["image", "build", "--uki", "--iso", "--kernel"]).arg(&scene.setup.kernel_deb);
-        build.arg("--init").arg(&scene.setup.init).arg("--output").arg(&folder);
-        build.args(["--cmdline", &self.provisioner.kernel_arguments(&STATION.mac())?]);
-        command::run(&mut build, &scene.folder.join("media.log"), Duration::from_secs(300))?;
+        let folder = self.scene.place("media")?;
+        command::run(self.build(&folder)?.arg("--iso"), &self.scene.folder.join("media.log"), BUILT_WITHIN)?;
         Ok(folder)
     }
 
+    /// The build of a UKI with kernel arguments, which nobody else would give it.
+    pub(super) fn build(&self, folder: &Path) -> Result<Command> {
+        let setup = &self.scene.setup;
+        let mut build = Command::new(&setup.thimble);
+        build.args(["image", "build", "--uki", "--kernel"]).arg(&setup.kernel_deb);
+        build.arg("--init").arg(&setup.init).arg("--output").arg(folder);
+        build.args(["--cmdline", &self.provisioner.kernel_arguments(&STATION.mac())?]);
+        Ok(build)
+    }
+
     fn boots(&self, name: &str, firmware: Firmware, medium: Medium) -> Result<()> {
-        let mib = if firmware == Firmware::Ovmf { UEFI_MIB } else { MEMORY_MIB };
-        let parts = Parts::new(Boot::Medium { firmware, medium }, mib, vec![self.nic.clone()]);
-        let mut machine = self.scene.start(&STATION, &parts)?;
+        self.works(name, &self.parts(firmware, medium))
+    }
+
+    pub(super) fn parts(&self, firmware: Firmware, medium: Medium) -> Parts {
+        let mib = if firmware == Firmware::SeaBios { MEMORY_MIB } else { UEFI_MIB };
+        Parts::new(Boot::Medium { firmware, medium }, mib, vec![self.nic.clone()])
+    }
+
+    pub(super) fn works(&self, name: &str, parts: &Parts) -> Result<()> {
+        let mut machine = self.scene.start(&STATION, parts)?;
         machine.serial.expect("thimble: agent .* connected to", BOOTS_WITHIN)?;
         let step = Step::busybox("hello", &self.registry, "echo hello");
         self.provisioner.apply(&workflow(name, &STATION, &[step]))?;

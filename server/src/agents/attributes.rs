@@ -105,7 +105,7 @@ fn network(from: &proto::Network) -> Value {
 fn platform(from: &proto::Platform) -> Value {
     let missing = |one: &proto::MissingFirmware| object!(one, "file": file, "driver": driver, "device": device).done();
     let milestone = |one: &proto::Milestone| object!(one, "name": name, "milliseconds": milliseconds).done();
-    object!(from, "firmware": firmware, "secureBoot": secure_boot, "tpm": tpm, "numaNodes": numa_nodes)
+    object!(from, "firmware": firmware, "secureBoot": secure_boot, "tpm": tpm, "pcr11": pcr11, "numaNodes": numa_nodes)
         .list("missingFirmware", from.missing_firmware.iter().map(missing))
         .list("boot", from.boot.iter().map(milestone))
         .done()

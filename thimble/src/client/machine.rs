@@ -37,6 +37,7 @@ fn lines(machine: &Value) -> Vec<(&'static str, String)> {
         ("Last seen", [word("/agent/lastSeen"), word("/agent/address")].join(" ").trim().to_owned()),
     ];
     lines.extend(list("networkInterfaces").iter().filter_map(neighbour).map(|text| ("Neighbour", text)));
+    lines.push(("Started", started(machine.pointer("/agent/attributes/platform"))));
     let boot: Vec<String> = list("platform/boot").iter().filter_map(milestone).collect();
     lines.push(("Boot", boot.join(", ")));
     lines.extend(list("platform/missingFirmware").iter().map(|one| ("Lacks", firmware(one))));
@@ -52,6 +53,16 @@ fn neighbour(interface: &Value) -> Option<String> {
     let neighbour = interface.get("neighbour")?;
     let system = neighbour.get("system").or(neighbour.get("chassis")).and_then(Value::as_str).unwrap_or("?");
     Some(format!("{}: {} of {system}", text(interface, "name"), text(neighbour, "port")))
+}
+
+/// By which firmware, and what vouches for the kernel and the ramdisk.
+fn started(platform: Option<&Value>) -> String {
+    let word = |key: &str| platform.and_then(|platform| platform.get(key)).and_then(Value::as_str);
+    let secure = platform.and_then(|platform| platform.get("secureBoot")).and_then(Value::as_bool);
+    let secure = secure.map(|on| format!("Secure Boot {}", if on { "on" } else { "off" }));
+    let tpm = word("tpm").map(|version| format!("TPM {version}"));
+    let measured = word("pcr11").map(|value| format!("PCR 11 {value}"));
+    [word("firmware").map(str::to_owned), secure, tpm, measured].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn milestone(one: &Value) -> Option<String> {
@@ -76,6 +87,7 @@ mod tests {
         let attributes = json!({
             "networkInterfaces": [{"name": "eth0", "neighbour": {"port": "gi1/0/7", "chassis": "00:11"}}, {"name": "eth1"}],
             "platform": {
+                "firmware": "UEFI", "secureBoot": true, "tpm": "2.0", "pcr11": "00a1",
                 "boot": [{"name": "init", "milliseconds": 931}, {"name": "network", "milliseconds": 1500}],
                 "missingFirmware": [{"file": "e100/d101m_ucode.bin", "driver": "e100", "device": "0000:00:03.0"}],
             },
@@ -84,6 +96,7 @@ mod tests {
         for expected in [
             ("Agent", "a"),
             ("Neighbour", "eth0: gi1/0/7 of 00:11"),
+            ("Started", "UEFI, Secure Boot on, TPM 2.0, PCR 11 00a1"),
             ("Boot", "init 0.931 s, network 1.500 s"),
             ("Lacks", "firmware e100/d101m_ucode.bin, wanted by e100 (0000:00:03.0)"),
         ] {

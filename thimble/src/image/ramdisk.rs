@@ -2,7 +2,7 @@
 
 use super::{BuildArguments, Profile, embed, hardware};
 use anyhow::Context;
-use initramfs::{CaBundle, KernelSource, Machine, Media, Report, Request, Selection};
+use initramfs::{CaBundle, KernelSource, Machine, Media, Report, Request, Selection, Signer};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -38,7 +38,16 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         embed: Vec::new(), // by `run`, which may have to pull them
         firmware: arguments.firmware.clone(),
         rescue: arguments.rescue,
-        media: Media { uki: arguments.uki, iso: arguments.iso, stub: arguments.stub.clone() },
+        media: Media {
+            uki: arguments.uki,
+            iso: arguments.iso,
+            stub: arguments.stub.clone(),
+            signer: arguments
+                .sign_key
+                .clone()
+                .zip(arguments.sign_cert.clone())
+                .map(|(key, certificate)| Signer { key, certificate }),
+        },
         mtime: arguments.source_date_epoch,
         output: arguments.output.clone(),
     })
@@ -101,6 +110,9 @@ fn table(report: &Report) -> String {
     }
     for artifact in [&report.kernel, ramdisk].into_iter().chain(report.packs.iter().map(|pack| &pack.file)).chain(&report.media) {
         let _ = writeln!(text, "{}  {}  {} bytes", artifact.sha256, artifact.path.display(), artifact.size);
+    }
+    if let Some(value) = &report.pcr11 {
+        let _ = writeln!(text, "{value}  PCR 11 of a machine that started the unified kernel image");
     }
     if let Some((profile, limit)) = LIMITS.iter().find(|(name, limit)| *name == report.profile && ramdisk.size > *limit) {
         let _ = writeln!(

@@ -1,0 +1,75 @@
+//! Secure Boot and a TPM: the firmware starts what we have signed and nothing else, and what it started can be read.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::media::{BUILT_WITHIN, Bench, STATION, disk_with};
+use crate::command::{self, Daemon, wait_for};
+use crate::machine::Firmware;
+use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, Scene};
+
+/// The key that OVMF's variables of this name trust; its passphrase is no secret.
+const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
+const CERTIFICATE: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
+const PASSPHRASE: &str = "pass:snakeoil";
+
+pub fn secure_boot(scene: &Scene) -> Result<()> {
+    let bench = Bench::new(scene)?;
+    let (signed, plain) = (scene.place("signed")?, scene.place("plain")?);
+    let expected = build_signed(scene, &bench, &signed)?;
+    command::run(&mut bench.build(&plain)?, &scene.folder.join("plain.log"), BUILT_WITHIN)?;
+
+    let refused = bench.parts(Firmware::OvmfSecure, disk_with(scene, "disk-plain", &plain.join("thimble.efi"))?);
+    let mut machine = scene.start(&STATION, &refused)?;
+    machine.serial.expect("failed to load .* Access Denied", BOOTS_WITHIN).context("the program without a signature")?;
+    drop(machine);
+
+    let tpm = Tpm::start(scene)?;
+    let mut parts = bench.parts(Firmware::OvmfSecure, disk_with(scene, "disk-signed", &signed.join("thimble.efi"))?);
+    parts.tpm = Some(tpm.socket());
+    bench.works("signed", &parts)?;
+    let machine = bench.provisioner.object(&format!("/v1/machines/{}", STATION.mac()))?;
+    let platform = machine.pointer("/agent/attributes/platform").context("the server knows nothing of the machine's platform")?;
+    for (what, value) in [("secureBoot", Value::from(true)), ("tpm", "2.0".into()), ("pcr11", expected)] {
+        ensure!(platform[what] == value, "{what} is {}, not {value}", platform[what]);
+    }
+    Ok(())
+}
+
+/// What the build says that PCR 11 will be.
+fn build_signed(scene: &Scene, bench: &Bench<'_>, folder: &Path) -> Result<Value> {
+    let key = scene.folder.join("signing.key");
+    let mut open = Command::new("openssl");
+    command::output(open.args(["rsa", "-in", KEY, "-passin", PASSPHRASE, "-out"]).arg(&key))?;
+    let mut build = bench.build(folder)?;
+    let report = command::output(build.arg("--json").arg("--sign-key").arg(&key).args(["--sign-cert", CERTIFICATE]))?;
+    let report: Value = serde_json::from_str(&report).context("the build's report is no JSON")?;
+    ensure!(report["pcr11"].is_string(), "the report does not say what PCR 11 will be");
+    Ok(report["pcr11"].clone())
+}
+
+/// An emulated one, with nothing in it.
+struct Tpm {
+    folder: tempfile::TempDir,
+    _emulator: Daemon,
+}
+
+impl Tpm {
+    fn start(scene: &Scene) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("lab-").tempdir_in("/tmp").context("cannot make a folder in /tmp")?;
+        let mut emulator = Command::new("swtpm");
+        emulator.args(["socket", "--tpm2", "--tpmstate"]).arg(format!("dir={}", folder.path().display()));
+        emulator.arg("--ctrl").arg(format!("type=unixio,path={}", folder.path().join("socket").display()));
+        let emulator = Daemon::start(&mut emulator, &scene.folder.join("swtpm.log"))?;
+        let tpm = Self { folder, _emulator: emulator };
+        wait_for("the TPM's emulator", ACTS_WITHIN, || Ok(tpm.socket().exists().then_some(())))?;
+        Ok(tpm)
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("socket")
+    }
+}
