@@ -171,15 +171,6 @@ async fn an_action_that_takes_more_memory_than_it_may_is_told_so() {
     lab.assert_clean();
 }
 
-fn tarred(noise: &[u8]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(0o644);
-    header.set_size(noise.len() as u64);
-    builder.append_data(&mut header, "noise", noise).unwrap();
-    builder.into_inner().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_tmpfs_fails_the_action_and_not_the_agent() {
     let lab = Lab::new().await;
@@ -194,7 +185,7 @@ async fn a_full_tmpfs_fails_the_action_and_not_the_agent() {
 
     // The same byte again and again compresses to nothing (and is no hole, as zeros are): neither the size nor gzip's
     // trailer warns when the media type says tar.
-    let ones = registry::gzip(&tarred(&vec![1; 30 << 20]));
+    let ones = registry::gzip(&registry::tarred(&vec![1; 30 << 20]));
     let image = lab.registry.image("ones", &[(registry::TAR, ones)], r#"{"config":{"Cmd":["/none"]}}"#);
     let report = lab.run(action("bomb", &image)).await;
     assert!(message(&report).starts_with("NoSpace: image "), "{}", message(&report));

@@ -106,19 +106,10 @@ impl Secure {
         let noise: Vec<u8> =
             (0u64..6 << 20).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17).to_le_bytes()).collect();
         let busybox = (registry::GZIP, busybox_layer(&std::fs::read("/bin/busybox").unwrap()));
-        let layers = [busybox, (media, pack(&tarred(&noise)))];
+        let layers = [busybox, (media, pack(&registry::tarred(&noise)))];
         let plain = self.lab.registry.image(name, &layers, r#"{"config":{"Cmd":["/bin/ls","-l","/noise"]}}"#);
         plain.replace(&self.lab.registry.address.to_string(), &self.registry.address.to_string())
     }
-}
-
-fn tarred(noise: &[u8]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(0o644);
-    header.set_size(noise.len() as u64);
-    builder.append_data(&mut header, "noise", noise).unwrap();
-    builder.into_inner().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -303,6 +303,16 @@ pub const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 
+/// A layer of one file.
+pub fn tarred(noise: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(noise.len() as u64);
+    builder.append_data(&mut header, "noise", noise).unwrap();
+    builder.into_inner().unwrap()
+}
+
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
