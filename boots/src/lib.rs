@@ -12,6 +12,7 @@ pub mod events;
 pub mod http;
 pub mod ipxe;
 mod machine;
+pub mod packs;
 mod quota;
 pub mod ra;
 mod run;

@@ -11,6 +11,8 @@ use futures_util::future::BoxFuture;
 use model::Mac;
 use serde::{Deserialize, Serialize};
 
+use crate::packs::Device;
+
 pub use file::FileSource;
 pub use remote::RemoteSource;
 
@@ -61,6 +63,17 @@ pub struct Machine {
     pub vlan_id: Option<u16>,
     pub ipxe: Ipxe,
     pub osie: Osie,
+    /// Those that somebody told the server of; none of a machine that nobody has seen.
+    pub devices: Vec<Device>,
+}
+
+impl Machine {
+    /// Takes what the agent of an earlier boot told; what is no modalias is passed over.
+    #[must_use]
+    pub fn with_devices(mut self, modaliases: &[String]) -> Self {
+        self.devices.extend(modaliases.iter().filter_map(|text| Device::of_modalias(text)));
+        self
+    }
 }
 
 /// What DHCP hands out.

@@ -3,7 +3,8 @@
 
 mod support;
 
-use boots::ipxe::auto;
+use boots::ipxe::{auto, ramdisk_folder};
+use boots::packs::{Index, Pack};
 use boots::{BootState, Config, Machine};
 use cmdline::{Arguments, Word};
 use support::{FORBIDDEN, KNOWN, config, machine};
@@ -19,7 +20,13 @@ fn lab() -> Config {
 }
 
 fn script(machine: &Machine) -> String {
-    auto(&lab(), machine, 1_700_000_000).unwrap().0
+    auto(&lab(), machine, &[], 1_700_000_000).unwrap().0
+}
+
+fn packs() -> Vec<Pack> {
+    let pack = |name: &str| serde_json::json!({"name": name, "file": format!("pack-{name}.cpio.zst"), "size": 1, "sha256": "", "modaliases": []});
+    let index = serde_json::json!({"kernel": "6.1", "packs": [pack("san"), pack("storage")]}).to_string();
+    Index::parse(index.as_bytes()).unwrap().packs
 }
 
 /// The words behind the kernel's URL.
@@ -50,10 +57,48 @@ fn a_machine_with_work_loads_kernel_and_ramdisk() {
 }
 
 #[test]
+fn driver_packs_follow_the_ramdisk_and_efi_finds_each_by_name() {
+    let script = auto(&lab(), &machine(KNOWN), &packs(), 0).unwrap().0;
+    let loads: Vec<&str> = script.lines().filter(|line| line.starts_with("initrd ")).collect();
+    assert_eq!(
+        loads,
+        [
+            "initrd http://10.0.0.1:7080/files/cloud/initrd && goto have_initrd ||",
+            "initrd http://10.0.0.1:7080/files/cloud/pack-san.cpio.zst && goto have_pack0 ||",
+            "initrd http://10.0.0.1:7080/files/cloud/pack-storage.cpio.zst && goto have_pack1 ||",
+        ]
+    );
+    let names = ["initrd", "pack-san.cpio.zst", "pack-storage.cpio.zst"].map(|name| Word::new("initrd", name));
+    assert_eq!(kernel_line(&script).1.other, names);
+    assert!(script.contains("\nboot || goto failed\n"));
+}
+
+#[test]
+fn packs_are_looked_for_beside_the_ramdisk_of_this_host() {
+    let with = |change: fn(&mut Machine)| {
+        let mut machine = machine(KNOWN);
+        change(&mut machine);
+        ramdisk_folder(&lab(), &machine)
+    };
+    for (case, folder, expected) in [
+        ("the default ramdisk", with(|_| {}), Some("cloud")),
+        ("its own", with(|machine| machine.osie.initrd = Some("/hook/x86/initrd".to_owned())), Some("hook/x86")),
+        ("at the top", with(|machine| machine.osie.initrd = Some("initrd".to_owned())), Some("")),
+        ("another server's", with(|machine| machine.osie.base_url = Some("http://elsewhere".to_owned())), None),
+        ("a script of its own", with(|machine| machine.ipxe.contents = Some("shell".to_owned())), None),
+        ("the local disk", with(|machine| machine.boot = BootState::Local { reason: String::new() }), None),
+        ("forbidden", with(|machine| machine.netboot_allowed = false), None),
+    ] {
+        assert_eq!(folder.as_deref(), expected, "{case}");
+    }
+}
+
+#[test]
 fn every_label_a_script_jumps_to_exists() {
     let mut custom = machine(KNOWN);
     custom.ipxe.url = Some("http://elsewhere/x.ipxe".to_owned());
-    for script in [script(&machine(KNOWN)), script(&custom)] {
+    let packed = auto(&lab(), &machine(KNOWN), &packs(), 0).unwrap().0;
+    for script in [script(&machine(KNOWN)), script(&custom), packed] {
         for target in script.split("goto ").skip(1).filter_map(|rest| rest.split_whitespace().next()) {
             assert!(script.lines().any(|line| line == format!(":{target}")), "{target} in\n{script}");
         }
@@ -72,7 +117,7 @@ fn the_state_decides_where_the_machine_goes() {
 
 #[test]
 fn a_machine_that_may_not_netboot_is_told_why() {
-    let error = auto(&lab(), &machine(FORBIDDEN), 0).unwrap_err();
+    let error = auto(&lab(), &machine(FORBIDDEN), &[], 0).unwrap_err();
     assert_eq!(
         error.to_string(),
         "m2 (02:00:00:00:00:02) may not boot from the network: its Hardware does not set netboot.allowPXE"
@@ -112,7 +157,7 @@ fn names_and_words_cannot_become_commands() {
     let mut machine = machine(KNOWN);
     machine.name = "m1\nreboot ; ${net0/mac} && sanboot || #x".to_owned();
     machine.osie.kernel_params = vec!["a=b && reboot".to_owned(), "c=\\".to_owned(), "ok=1".to_owned()];
-    let (script, notes) = auto(&lab(), &machine, 0).unwrap();
+    let (script, notes) = auto(&lab(), &machine, &[], 0).unwrap();
     assert_eq!(
         script.lines().nth(1).unwrap(),
         "echo thimble: m1?reboot ? ??net0/mac? ?? sanboot ?? ?x 02:00:00:00:00:01: there is work for it"

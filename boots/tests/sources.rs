@@ -48,6 +48,8 @@ fn a_file_with_mistakes_is_refused_with_their_lines() {
     assert!(matches!(FileSource::open("/nonexistent"), Err(SourceError::File { .. })));
 }
 
+const NIC: &str = "pci:v00008086d000010D3sv*sd*bc02sc00i00";
+
 /// A server's API as far as boots knows it.
 async fn machines(Path(key): Path<String>) -> Response {
     let objects = model::parse_documents(HARDWARE, "lab.yaml").unwrap();
@@ -57,7 +59,7 @@ async fn machines(Path(key): Path<String>) -> Response {
             Json(serde_json::json!({"hardware": first, "boot": "local", "reason": "workflow w1 has succeeded"})).into_response()
         }
         "02:00:00:00:00:02" => {
-            Json(serde_json::json!({"hardware": second, "boot": "install", "workflow": "w2", "agent": {"id": "a"}}))
+            Json(serde_json::json!({"hardware": second, "boot": "install", "workflow": "w2", "agent": {"id": "a", "modaliases": [NIC, "nonsense"]}}))
                 .into_response()
         }
         "02:00:00:00:00:03" => (http::StatusCode::INTERNAL_SERVER_ERROR, "the store is on fire").into_response(),
@@ -81,7 +83,10 @@ async fn the_server_says_who_a_machine_is_and_what_it_boots() {
         (machine.name.as_str(), machine.boot),
         ("m1", BootState::Local { reason: "workflow w1 has succeeded".to_owned() })
     );
-    assert_eq!(source.machine(FORBIDDEN).await.unwrap().unwrap().boot, BootState::Install);
+    assert_eq!(machine.devices, [], "no agent of it has called");
+    let machine = source.machine(FORBIDDEN).await.unwrap().unwrap();
+    assert_eq!(machine.boot, BootState::Install);
+    assert_eq!(machine.devices.iter().map(ToString::to_string).collect::<Vec<_>>(), [NIC]);
     assert_eq!(source.machine_at(Ipv4Addr::LOCALHOST.into()).await.unwrap().unwrap().mac, KNOWN);
     assert!(source.machine(STRANGER).await.unwrap().is_none());
     let refused = source.machine("02:00:00:00:00:03".parse().unwrap()).await.unwrap_err();

@@ -18,7 +18,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-use crate::agents;
+use crate::agents::Facts;
 use crate::progress::Report;
 use crate::service::Server;
 use crate::work::Assignment;
@@ -82,7 +82,7 @@ impl WorkflowService for Grpc {
                 None => Status::not_found("the action shall go on"),
             });
         }
-        self.0.agent_called(&agent, address, request.agent_attributes.as_ref().map(agents::to_json));
+        self.0.agent_called(&agent, address, request.agent_attributes.as_ref().map(Facts::from));
         let assignment = self.0.next_action(&agent).await.map_err(status::no_work)?;
         Ok(Response::new(response(assignment)))
     }

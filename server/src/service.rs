@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::access::Network;
-use crate::agents::{Agent, Agents};
+use crate::agents::{Agent, Agents, Facts};
 use crate::events::{Hub, Reader, What};
 use crate::machine::{Machine, decide};
 use crate::plan::{Changed, Plan, plan};
@@ -296,8 +296,8 @@ impl Server {
     }
 
     /// An agent called: remembered, and stored in the background when it is one of ours.
-    pub(crate) fn agent_called(&self, id: &AgentId, address: Option<SocketAddr>, attributes: Option<Value>) {
-        let news = self.0.agents.seen(id, address, attributes, Timestamp::now());
+    pub(crate) fn agent_called(&self, id: &AgentId, address: Option<SocketAddr>, facts: Option<Facts>) {
+        let news = self.0.agents.seen(id, address, facts, Timestamp::now());
         if news.first_call {
             let address = address.map(|address| address.to_string()).unwrap_or_default();
             info!("agent={id} address={address} calls for the first time");

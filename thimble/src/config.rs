@@ -30,7 +30,7 @@ pub struct Settings {
     /// Name of the kernel below the files folder
     #[arg(long, env = "THIMBLE_KERNEL", value_name = "NAME")]
     pub kernel: Option<String>,
-    /// Name of the ramdisk below the files folder
+    /// Name of the ramdisk below the files folder; with a packs.json beside it, machines get the driver packs they need
     #[arg(long, env = "THIMBLE_INITRD", value_name = "NAME")]
     pub initrd: Option<String>,
     /// Kernel arguments for every machine, added after Thimble's own

@@ -17,6 +17,7 @@ use model::Mac;
 use super::body::Download;
 use super::files;
 use crate::beneath::{self, OpenError};
+use crate::packs::{Pack, Shelf};
 use crate::{Config, Events, Machine, MachineSource, Milestone, ipxe};
 
 #[derive(Clone)]
@@ -24,15 +25,17 @@ struct Boots {
     config: Arc<Config>,
     source: Arc<dyn MachineSource>,
     events: Events,
+    packs: Arc<Shelf>,
 }
 
 pub fn router(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Events) -> Router {
+    let packs = Arc::new(Shelf::new(config.files.clone()));
     Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/ipxe/script/{*path}", get(script))
         .route("/ipxe/binary/{*path}", get(binary))
         .route("/files/{*path}", get(file))
-        .with_state(Boots { config, source, events })
+        .with_state(Boots { config, source, events, packs })
 }
 
 /// A refusal in words: iPXE shows only the status, but the log and `curl` show these.
@@ -58,7 +61,7 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
         (None, None) => Ok(None),
     };
     match machine {
-        Ok(Some(machine)) => boots.script(&machine, peer),
+        Ok(Some(machine)) => boots.script(&machine, peer).await,
         Ok(None) => {
             log::warn!("HTTP: no script for {who}: unknown machine");
             refuse(StatusCode::NOT_FOUND, format!("{who} is no machine we know; apply a Hardware with its MAC"))
@@ -71,9 +74,24 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
 }
 
 impl Boots {
-    fn script(&self, machine: &Machine, peer: Option<IpAddr>) -> Response {
+    /// The driver packs that the machine's devices want.
+    async fn packs(&self, machine: &Machine) -> Vec<Pack> {
+        let Some(folder) = ipxe::ramdisk_folder(&self.config, machine) else { return Vec::new() };
+        let (shelf, devices) = (Arc::clone(&self.packs), machine.devices.clone());
+        let found = tokio::task::spawn_blocking(move || shelf.index(&folder).map(|index| index.wanted(&devices)));
+        match found.await {
+            Ok(packs) => packs.unwrap_or_default(),
+            Err(error) => {
+                log::error!("HTTP: {} boots without driver packs: {error}", machine.mac);
+                Vec::new()
+            }
+        }
+    }
+
+    async fn script(&self, machine: &Machine, peer: Option<IpAddr>) -> Response {
+        let packs = self.packs(machine).await;
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-        let (script, notes) = match ipxe::auto(&self.config, machine, now) {
+        let (script, notes) = match ipxe::auto(&self.config, machine, &packs, now) {
             Ok(script) => script,
             Err(error) => {
                 log::warn!("HTTP: no script for {}: {error}", machine.mac);
@@ -84,7 +102,9 @@ impl Boots {
             log::warn!("script of {} ({}): {note}", machine.mac, machine.name);
         }
         let (boot, reason) = (machine.boot.word(), machine.boot.reason().to_owned());
-        log::info!("HTTP: {} ({}) gets its script: {boot}: {reason}", machine.mac, machine.name);
+        let names: Vec<&str> = packs.iter().map(|pack| pack.name.as_str()).collect();
+        let with = if names.is_empty() { String::new() } else { format!("; driver packs: {}", names.join(", ")) };
+        log::info!("HTTP: {} ({}) gets its script: {boot}: {reason}{with}", machine.mac, machine.name);
         self.events.publish(Some(machine.mac), peer, Milestone::ScriptSent { boot, reason });
         ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()
     }

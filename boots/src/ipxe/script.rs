@@ -2,6 +2,7 @@
 
 use cmdline::{Arguments, HwAddr, Word};
 
+use crate::packs::Pack;
 use crate::{BootState, Config, Machine};
 
 /// How often a download is tried, two seconds apart, before the machine starts over.
@@ -13,8 +14,23 @@ pub enum NoScript {
     NotAllowed { name: String, mac: String },
 }
 
-/// The script, and notes about what could not be said in it.
-pub fn auto(config: &Config, machine: &Machine, now: u64) -> Result<(String, Vec<String>), NoScript> {
+/// Below the files, the folder of the ramdisk that this machine loads from there; nothing if it loads none of ours.
+#[must_use]
+pub fn ramdisk_folder(config: &Config, machine: &Machine) -> Option<String> {
+    let elsewhere = machine.osie.base_url.is_some() || machine.ipxe.url.is_some() || machine.ipxe.contents.is_some();
+    if elsewhere || !machine.netboot_allowed || matches!(machine.boot, BootState::Local { .. }) {
+        return None;
+    }
+    let initrd = file_name(&machine.osie.initrd, &config.initrd);
+    Some(initrd.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned()))
+}
+
+fn file_name<'a>(own: &'a Option<String>, default: &'a str) -> &'a str {
+    own.as_deref().unwrap_or(default).trim_start_matches('/')
+}
+
+/// The script, and notes about what could not be said in it. `packs` are beside the ramdisk and go after it.
+pub fn auto(config: &Config, machine: &Machine, packs: &[Pack], now: u64) -> Result<(String, Vec<String>), NoScript> {
     if !machine.netboot_allowed {
         return Err(NoScript::NotAllowed { name: machine.name.clone(), mac: machine.mac.to_string() });
     }
@@ -24,7 +40,7 @@ pub fn auto(config: &Config, machine: &Machine, now: u64) -> Result<(String, Vec
     Ok(match &machine.ipxe {
         crate::Ipxe { url: Some(url), .. } => (chain(machine, url), Vec::new()),
         crate::Ipxe { contents: Some(contents), .. } => (custom(contents), Vec::new()),
-        _ => environment(config, machine, now),
+        _ => environment(config, machine, packs, now),
     })
 }
 
@@ -49,13 +65,14 @@ fn custom(contents: &str) -> String {
     if contents.starts_with("#!ipxe") { contents.to_owned() } else { format!("#!ipxe\n{contents}\n") }
 }
 
-fn environment(config: &Config, machine: &Machine, now: u64) -> (String, Vec<String>) {
+fn environment(config: &Config, machine: &Machine, packs: &[Pack], now: u64) -> (String, Vec<String>) {
     let base = machine.osie.base_url.as_deref().map(|base| base.trim_end_matches('/').to_owned());
     let base = base.unwrap_or_else(|| config.http_url("files"));
-    let name = |own: &Option<String>, default: &str| own.as_deref().unwrap_or(default).trim_start_matches('/').to_owned();
-    let kernel = name(&machine.osie.kernel, &config.kernel);
-    let initrd = name(&machine.osie.initrd, &config.initrd);
-    let (arguments, notes) = arguments(config, machine, &initrd, now);
+    let kernel = file_name(&machine.osie.kernel, &config.kernel);
+    let initrd = file_name(&machine.osie.initrd, &config.initrd);
+    let (folder, ramdisk) = initrd.rsplit_once('/').map_or(("", initrd), |(folder, name)| (folder, name));
+    let segments: Vec<&str> = std::iter::once(ramdisk).chain(packs.iter().map(|pack| pack.file.as_str())).collect();
+    let (arguments, notes) = arguments(config, machine, &segments, now);
     let download = |label: &str, what: &str, command: String, then: &str| {
         format!(
             "set attempt:int32 0\n:{label}\n{command} && goto {then} ||\ninc attempt\n\
@@ -63,12 +80,25 @@ fn environment(config: &Config, machine: &Machine, now: u64) -> (String, Vec<Str
              echo thimble: cannot load the {what} (attempt ${{attempt}} of {ATTEMPTS}), trying again\nsleep 2\ngoto {label}\n"
         )
     };
+    let further: String = packs
+        .iter()
+        .enumerate()
+        .map(|(index, pack)| {
+            let url =
+                [base.as_str(), folder, &pack.file].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+            let (label, then) = (format!("pack{index}"), format!("have_pack{index}"));
+            let what = format!("driver pack {}", plain(&pack.name));
+            format!("{}:{then}\n", download(&label, &what, format!("initrd {url}"), &then))
+        })
+        .collect();
     let script = [
         title(machine),
         download("kernel", "kernel", format!("kernel {base}/{kernel} {arguments}"), "have_kernel"),
         ":have_kernel\n".to_owned(),
         download("initrd", "ramdisk", format!("initrd {base}/{initrd}"), "have_initrd"),
-        ":have_initrd\nboot || goto failed\n".to_owned(),
+        ":have_initrd\n".to_owned(),
+        further,
+        "boot || goto failed\n".to_owned(),
         failed("the installation environment"),
     ];
     (script.concat(), notes)
@@ -80,7 +110,7 @@ fn failed(what: &str) -> String {
 }
 
 /// The kernel's words: everyone's, this machine's, then those of its Hardware, where the last one wins.
-fn arguments(config: &Config, machine: &Machine, initrd: &str, now: u64) -> (String, Vec<String>) {
+fn arguments(config: &Config, machine: &Machine, segments: &[&str], now: u64) -> (String, Vec<String>) {
     let mut arguments = Arguments {
         worker_id: Some(machine.agent_id.clone()),
         hw_addr: Some(HwAddr(machine.mac.bytes())),
@@ -91,9 +121,8 @@ fn arguments(config: &Config, machine: &Machine, initrd: &str, now: u64) -> (Str
     };
     let mut notes: Vec<String> =
         arguments.apply(&machine.osie.kernel_params.join(" ")).iter().map(|note| format!("{note}")).collect();
-    // EFI stubs find the ramdisk by this name.
-    let initrd = initrd.rsplit('/').next().unwrap_or(initrd);
-    arguments.other.push(Word::new("initrd", initrd));
+    // EFI stubs find the ramdisk's segments by these names, and load them in this order.
+    arguments.other.extend(segments.iter().map(|name| Word::new("initrd", *name)));
     notes.extend(arguments.check().iter().map(|note| format!("{note}")));
     let (words, unsaid): (Vec<Word>, Vec<Word>) = cmdline::words(&arguments.render()).into_iter().partition(is_sayable);
     notes.extend(unsaid.iter().map(|word| format!("iPXE would read {word} as a command; it is left out")));

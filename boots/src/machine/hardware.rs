@@ -32,6 +32,7 @@ impl Machine {
                 initrd: text(&osie.initrd),
                 kernel_params: osie.kernel_params,
             },
+            devices: Vec::new(),
         })
     }
 

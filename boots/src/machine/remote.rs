@@ -31,6 +31,15 @@ struct Answer {
     hardware: Hardware,
     #[serde(flatten)]
     boot: BootState,
+    #[serde(default)]
+    agent: Agent,
+}
+
+/// What the machine told of itself when it was in the installation environment.
+#[derive(Debug, Default, Deserialize)]
+struct Agent {
+    #[serde(default)]
+    modaliases: Vec<String>,
 }
 
 impl RemoteSource {
@@ -90,11 +99,12 @@ impl RemoteSource {
             return Err(SourceError::Refused { url, status: status.as_u16(), body });
         }
         let answer: Answer = serde_json::from_slice(&body).map_err(|source| SourceError::Nonsense { url, source })?;
-        Ok(match (key.parse::<IpAddr>(), answer.mac.or_else(|| key.parse().ok())) {
+        let machine = match (key.parse::<IpAddr>(), answer.mac.or_else(|| key.parse().ok())) {
             (_, Some(mac)) => Machine::from_hardware(&answer.hardware, mac, answer.boot),
             (Ok(address), None) => Machine::from_hardware_at(&answer.hardware, address, answer.boot),
             (Err(_), None) => None,
-        })
+        };
+        Ok(machine.map(|machine| machine.with_devices(&answer.agent.modaliases)))
     }
 }
 

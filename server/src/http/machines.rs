@@ -47,9 +47,15 @@ async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Resp
         Ok(booted) => booted,
         Err(reason) => return failed("looking up a machine", reason),
     };
-    let agent = server.agent_of(&machine).map(
-        |(id, agent)| json!({"id": id, "lastSeen": agent.last_seen, "address": agent.address, "attributes": agent.attributes}),
-    );
+    let agent = server.agent_of(&machine).map(|(id, agent)| {
+        json!({
+            "id": id,
+            "lastSeen": agent.last_seen,
+            "address": agent.address,
+            "attributes": agent.attributes,
+            "modaliases": agent.modaliases,
+        })
+    });
     let mut body = serde_json::to_value(&machine.boot).unwrap_or_default();
     if let Value::Object(fields) = &mut body {
         fields.extend(

@@ -1,0 +1,65 @@
+//! An agent's PCI devices as modaliases: boots finds the driver packs of a machine by them. The attributes cannot serve
+//! for that, because there numbers become names.
+
+use std::collections::BTreeSet;
+
+use proto::{AgentAttributes, Pci};
+
+/// Machines with thousands of functions have the same few over and over.
+const MOST: usize = 1024;
+
+/// Each kind of device once; those of agents that send names (Tinkerbell's) are left out.
+pub fn of(told: &AgentAttributes) -> Vec<String> {
+    let all: BTreeSet<String> = told.pci.iter().filter_map(modalias).collect();
+    all.into_iter().take(MOST).collect()
+}
+
+fn modalias(device: &Pci) -> Option<String> {
+    let vendor = number(device.vendor.as_deref(), 4)?;
+    let product = number(device.product.as_deref(), 4)?;
+    let class = match number(device.class.as_deref(), 6) {
+        Some(class) => format!("bc{:02X}sc{:02X}i{:02X}", class >> 16, class >> 8 & 0xff, class & 0xff),
+        None => "bc*sc*i*".to_owned(),
+    };
+    Some(format!("pci:v{vendor:08X}d{product:08X}sv*sd*{class}"))
+}
+
+fn number(text: Option<&str>, digits: usize) -> Option<u32> {
+    let text = text.filter(|text| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    u32::from_str_radix(text, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_become_modaliases_and_names_do_not() {
+        let device = |vendor: &str, product: &str, class: Option<&str>| Pci {
+            vendor: Some(vendor.to_owned()),
+            product: Some(product.to_owned()),
+            class: class.map(str::to_owned),
+            driver: None,
+        };
+        let told = AgentAttributes {
+            pci: vec![
+                device("8086", "10d3", Some("020000")),
+                device("1b36", "0010", Some("010802")),
+                device("8086", "10d3", Some("020000")),
+                device("1af4", "1000", None),
+                device("Intel Corporation", "I210", Some("Network controller")),
+                device("+086", "10d3", None),
+                Pci::default(),
+            ],
+            ..AgentAttributes::default()
+        };
+        assert_eq!(
+            of(&told),
+            [
+                "pci:v00001AF4d00001000sv*sd*bc*sc*i*",
+                "pci:v00001B36d00000010sv*sd*bc01sc08i02",
+                "pci:v00008086d000010D3sv*sd*bc02sc00i00",
+            ]
+        );
+    }
+}
