@@ -3,6 +3,7 @@
 
 mod device;
 mod index;
+pub mod scan;
 mod shelf;
 
 pub use device::Device;

@@ -3,8 +3,8 @@
 
 mod support;
 
-use boots::ipxe::{auto, ramdisk_folder};
-use boots::packs::{Index, Pack};
+use boots::ipxe::{Packs, auto, ramdisk_folder};
+use boots::packs::Index;
 use boots::{BootState, Config, Machine};
 use cmdline::{Arguments, Word};
 use support::{FORBIDDEN, KNOWN, config, machine};
@@ -20,13 +20,13 @@ fn lab() -> Config {
 }
 
 fn script(machine: &Machine) -> String {
-    auto(&lab(), machine, &[], 1_700_000_000).unwrap().0
+    auto(&lab(), machine, &Packs::default(), 1_700_000_000).unwrap().0
 }
 
-fn packs() -> Vec<Pack> {
+fn packs(ask: bool) -> Packs {
     let pack = |name: &str| serde_json::json!({"name": name, "file": format!("pack-{name}.cpio.zst"), "size": 1, "sha256": "", "modaliases": []});
     let index = serde_json::json!({"kernel": "6.1", "packs": [pack("san"), pack("storage")]}).to_string();
-    Index::parse(index.as_bytes()).unwrap().packs
+    Packs { wanted: Index::parse(index.as_bytes()).unwrap().packs, ask }
 }
 
 /// The words behind the kernel's URL.
@@ -58,7 +58,8 @@ fn a_machine_with_work_loads_kernel_and_ramdisk() {
 
 #[test]
 fn driver_packs_follow_the_ramdisk_and_efi_finds_each_by_name() {
-    let script = auto(&lab(), &machine(KNOWN), &packs(), 0).unwrap().0;
+    let script = auto(&lab(), &machine(KNOWN), &packs(false), 0).unwrap().0;
+    assert!(!script.contains("pci"), "it has told already");
     let loads: Vec<&str> = script.lines().filter(|line| line.starts_with("initrd ")).collect();
     assert_eq!(
         loads,
@@ -71,6 +72,14 @@ fn driver_packs_follow_the_ramdisk_and_efi_finds_each_by_name() {
     let names = ["initrd", "pack-san.cpio.zst", "pack-storage.cpio.zst"].map(|name| Word::new("initrd", name));
     assert_eq!(kernel_line(&script).1.other, names);
     assert!(script.contains("\nboot || goto failed\n"));
+}
+
+#[test]
+fn a_machine_tells_its_devices_before_it_loads_anything() {
+    let script = auto(&lab(), &machine(KNOWN), &packs(true), 0).unwrap().0;
+    let at = |text: &str| script.find(text).unwrap_or_else(|| panic!("{text} in\n{script}"));
+    let asks = at("\nchain --replace --autofree http://10.0.0.1:7080/ipxe/script/02:00:00:00:00:01/auto.ipxe?pci=${found} ||\n");
+    assert!(asks < at("\nkernel ") && at("\nkernel ") < at("pack-san.cpio.zst && "), "what it gets if it cannot tell");
 }
 
 #[test]
@@ -97,7 +106,7 @@ fn packs_are_looked_for_beside_the_ramdisk_of_this_host() {
 fn every_label_a_script_jumps_to_exists() {
     let mut custom = machine(KNOWN);
     custom.ipxe.url = Some("http://elsewhere/x.ipxe".to_owned());
-    let packed = auto(&lab(), &machine(KNOWN), &packs(), 0).unwrap().0;
+    let packed = auto(&lab(), &machine(KNOWN), &packs(true), 0).unwrap().0;
     for script in [script(&machine(KNOWN)), script(&custom), packed] {
         for target in script.split("goto ").skip(1).filter_map(|rest| rest.split_whitespace().next()) {
             assert!(script.lines().any(|line| line == format!(":{target}")), "{target} in\n{script}");
@@ -117,7 +126,7 @@ fn the_state_decides_where_the_machine_goes() {
 
 #[test]
 fn a_machine_that_may_not_netboot_is_told_why() {
-    let error = auto(&lab(), &machine(FORBIDDEN), &[], 0).unwrap_err();
+    let error = auto(&lab(), &machine(FORBIDDEN), &Packs::default(), 0).unwrap_err();
     assert_eq!(
         error.to_string(),
         "m2 (02:00:00:00:00:02) may not boot from the network: its Hardware does not set netboot.allowPXE"
@@ -157,7 +166,7 @@ fn names_and_words_cannot_become_commands() {
     let mut machine = machine(KNOWN);
     machine.name = "m1\nreboot ; ${net0/mac} && sanboot || #x".to_owned();
     machine.osie.kernel_params = vec!["a=b && reboot".to_owned(), "c=\\".to_owned(), "ok=1".to_owned()];
-    let (script, notes) = auto(&lab(), &machine, &[], 0).unwrap();
+    let (script, notes) = auto(&lab(), &machine, &Packs::default(), 0).unwrap();
     assert_eq!(
         script.lines().nth(1).unwrap(),
         "echo thimble: m1?reboot ? ??net0/mac? ?? sanboot ?? ?x 02:00:00:00:00:01: there is work for it"

@@ -65,6 +65,18 @@ impl Kit {
         Ok(kit)
     }
 
+    /// The driver packs beside the ramdisk, with their index.
+    pub fn packs(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.initrd.parent().context("the ramdisk is in no folder")?;
+        let failed = || format!("cannot list {}", folder.display());
+        let entries = fs::read_dir(folder).with_context(failed)?.collect::<Result<Vec<_>, _>>().with_context(failed)?;
+        let is_pack = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name == "packs.json" || (name.starts_with("pack-") && name.ends_with(".cpio.zst"))
+        };
+        Ok(entries.into_iter().map(|entry| entry.path()).filter(is_pack).collect())
+    }
+
     /// Bytes of the kernel and of the ramdisk.
     pub fn sizes(&self) -> Result<(u64, u64)> {
         let size =

@@ -31,6 +31,8 @@ pub struct Options {
     pub kit: Option<Kit>,
     /// Nobody shall answer DHCP on the segment, or somebody else does.
     pub no_dhcp: bool,
+    /// The kit's driver packs are beside its ramdisk.
+    pub packs: bool,
 }
 
 pub struct Provisioner {
@@ -48,6 +50,10 @@ impl Provisioner {
         for (from, name) in [(&kit.kernel, "vmlinuz"), (&kit.initrd, "initramfs.cpio.zst"), (&setup.disk_zst, IMAGE)] {
             // Hard links, because boots follows no link out of its folder.
             fs::hard_link(from, files.join(name)).with_context(|| format!("cannot link {}", from.display()))?;
+        }
+        for pack in if options.packs { kit.packs()? } else { Vec::new() } {
+            let name = pack.file_name().unwrap_or_default();
+            fs::hard_link(&pack, files.join(name)).with_context(|| format!("cannot link {}", pack.display()))?;
         }
         let mut provisioner = Self { daemon: None, thimble: setup.thimble.clone(), folder: folder.to_owned(), options };
         provisioner.up()?;

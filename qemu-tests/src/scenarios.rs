@@ -9,6 +9,7 @@ mod media;
 mod memory;
 mod names;
 mod outages;
+mod packs;
 mod power;
 mod refusals;
 mod rescue;
@@ -69,6 +70,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },
     Scenario { name: "every part of the matrix works in a machine", run: crate::matrix::short },
     Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },
+    Scenario { name: "a machine gets the driver packs of its devices at its first boot", run: packs::bios },
+    Scenario { name: "a UEFI machine gets its driver pack, too", run: packs::uefi },
     Scenario { name: "kexec starts the installed system without firmware", run: power::kexec },
     Scenario { name: "the power button ends the work and switches off", run: power::button },
     Scenario { name: "whatever the kernel refuses to /init, it says so and never panics", run: faults::table },

@@ -19,6 +19,8 @@ use crate::{artifacts, prepare};
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// How the programs of a ramdisk are linked.
 const RAMDISK: &str = ".cargo/ramdisk.toml";
+/// The words that make the cloud kit; the packs lie beside it.
+const CLOUD: &[&str] = &["--packs"];
 /// The words that make the metal kit.
 const METAL: &[&str] = &["--profile", "metal"];
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -62,7 +64,7 @@ impl Setup {
         let statics = root.join("target").join(TARGET).join(profile);
         let (thimble, init) = (root.join("target/debug/thimble"), statics.join("init"));
         let recipe = |kernel_deb, words| Recipe { thimble: &thimble, init: &init, kernel_deb, words };
-        let cloud = Kit::build(&lab.join("cloud"), &recipe(&made.kernel_deb, &[]), say)?;
+        let cloud = Kit::build(&lab.join("cloud"), &recipe(&made.kernel_deb, CLOUD), say)?;
         let metal = Kit::build(&lab.join("metal"), &recipe(&made.metal_deb, METAL), say)?;
         let setup = Self {
             actions: statics.join("actions"),

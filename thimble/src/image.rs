@@ -39,7 +39,8 @@ pub struct BuildArguments {
     /// One more family of drivers in the ramdisk (repeatable; see `packs.json` for the names)
     #[arg(long = "with", value_name = "FAMILY")]
     pub with: Vec<String>,
-    /// Write the families that the ramdisk lacks as packs: further initrd segments, with the index packs.json
+    /// Write the families that the ramdisk lacks as packs: further initrd segments, with the index packs.json; boots gives
+    /// them to the machines that need them if they lie beside the ramdisk that it serves
     #[arg(long)]
     pub packs: bool,
     /// Only the drivers that these machines may need, as far as Hardware says it (repeatable)

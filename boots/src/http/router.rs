@@ -17,7 +17,8 @@ use model::Mac;
 use super::body::Download;
 use super::files;
 use crate::beneath::{self, OpenError};
-use crate::packs::{Pack, Shelf};
+use crate::ipxe::Packs;
+use crate::packs::{Device, Shelf, scan};
 use crate::{Config, Events, Machine, MachineSource, Milestone, ipxe};
 
 #[derive(Clone)]
@@ -61,7 +62,7 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
         (None, None) => Ok(None),
     };
     match machine {
-        Ok(Some(machine)) => boots.script(&machine, peer).await,
+        Ok(Some(machine)) => boots.script(&machine, peer, scan::told(parts.uri.query().unwrap_or_default())).await,
         Ok(None) => {
             log::warn!("HTTP: no script for {who}: unknown machine");
             refuse(StatusCode::NOT_FOUND, format!("{who} is no machine we know; apply a Hardware with its MAC"))
@@ -74,22 +75,23 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
 }
 
 impl Boots {
-    /// The driver packs that the machine's devices want.
-    async fn packs(&self, machine: &Machine) -> Vec<Pack> {
-        let Some(folder) = ipxe::ramdisk_folder(&self.config, machine) else { return Vec::new() };
-        let (shelf, devices) = (Arc::clone(&self.packs), machine.devices.clone());
-        let found = tokio::task::spawn_blocking(move || shelf.index(&folder).map(|index| index.wanted(&devices)));
-        match found.await {
-            Ok(packs) => packs.unwrap_or_default(),
+    /// The driver packs that the machine's devices want: those that it tells itself, else those that its agent told before.
+    async fn packs(&self, machine: &Machine, told: Option<Vec<Device>>) -> Packs {
+        let Some(folder) = ipxe::ramdisk_folder(&self.config, machine) else { return Packs::default() };
+        let shelf = Arc::clone(&self.packs);
+        let index = match tokio::task::spawn_blocking(move || shelf.index(&folder)).await {
+            Ok(index) => index.filter(|index| !index.packs.is_empty()),
             Err(error) => {
                 log::error!("HTTP: {} boots without driver packs: {error}", machine.mac);
-                Vec::new()
+                None
             }
-        }
+        };
+        let devices = told.as_ref().unwrap_or(&machine.devices);
+        index.map_or_else(Packs::default, |index| Packs { wanted: index.wanted(devices), ask: told.is_none() })
     }
 
-    async fn script(&self, machine: &Machine, peer: Option<IpAddr>) -> Response {
-        let packs = self.packs(machine).await;
+    async fn script(&self, machine: &Machine, peer: Option<IpAddr>, told: Option<Vec<Device>>) -> Response {
+        let packs = self.packs(machine, told).await;
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
         let (script, notes) = match ipxe::auto(&self.config, machine, &packs, now) {
             Ok(script) => script,
@@ -102,8 +104,12 @@ impl Boots {
             log::warn!("script of {} ({}): {note}", machine.mac, machine.name);
         }
         let (boot, reason) = (machine.boot.word(), machine.boot.reason().to_owned());
-        let names: Vec<&str> = packs.iter().map(|pack| pack.name.as_str()).collect();
-        let with = if names.is_empty() { String::new() } else { format!("; driver packs: {}", names.join(", ")) };
+        let names: Vec<&str> = packs.wanted.iter().map(|pack| pack.name.as_str()).collect();
+        let with = match (packs.ask, names.as_slice()) {
+            (true, _) => "; it is asked for its devices first, because there are driver packs".to_owned(),
+            (false, []) => String::new(),
+            (false, names) => format!("; driver packs: {}", names.join(", ")),
+        };
         log::info!("HTTP: {} ({}) gets its script: {boot}: {reason}{with}", machine.mac, machine.name);
         self.events.publish(Some(machine.mac), peer, Milestone::ScriptSent { boot, reason });
         ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()

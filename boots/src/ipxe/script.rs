@@ -2,11 +2,20 @@
 
 use cmdline::{Arguments, HwAddr, Word};
 
-use crate::packs::Pack;
+use crate::packs::{Pack, scan};
 use crate::{BootState, Config, Machine};
 
 /// How often a download is tried, two seconds apart, before the machine starts over.
 const ATTEMPTS: u32 = 10;
+
+/// What the script says of driver packs.
+#[derive(Debug, Default)]
+pub struct Packs {
+    /// Beside the ramdisk; they go after it.
+    pub wanted: Vec<Pack>,
+    /// The machine is to tell its devices first. If it cannot, `wanted` is what it gets.
+    pub ask: bool,
+}
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoScript {
@@ -29,8 +38,8 @@ fn file_name<'a>(own: &'a Option<String>, default: &'a str) -> &'a str {
     own.as_deref().unwrap_or(default).trim_start_matches('/')
 }
 
-/// The script, and notes about what could not be said in it. `packs` are beside the ramdisk and go after it.
-pub fn auto(config: &Config, machine: &Machine, packs: &[Pack], now: u64) -> Result<(String, Vec<String>), NoScript> {
+/// The script, and notes about what could not be said in it.
+pub fn auto(config: &Config, machine: &Machine, packs: &Packs, now: u64) -> Result<(String, Vec<String>), NoScript> {
     if !machine.netboot_allowed {
         return Err(NoScript::NotAllowed { name: machine.name.clone(), mac: machine.mac.to_string() });
     }
@@ -65,13 +74,13 @@ fn custom(contents: &str) -> String {
     if contents.starts_with("#!ipxe") { contents.to_owned() } else { format!("#!ipxe\n{contents}\n") }
 }
 
-fn environment(config: &Config, machine: &Machine, packs: &[Pack], now: u64) -> (String, Vec<String>) {
+fn environment(config: &Config, machine: &Machine, packs: &Packs, now: u64) -> (String, Vec<String>) {
     let base = machine.osie.base_url.as_deref().map(|base| base.trim_end_matches('/').to_owned());
     let base = base.unwrap_or_else(|| config.http_url("files"));
     let kernel = file_name(&machine.osie.kernel, &config.kernel);
     let initrd = file_name(&machine.osie.initrd, &config.initrd);
     let (folder, ramdisk) = initrd.rsplit_once('/').map_or(("", initrd), |(folder, name)| (folder, name));
-    let segments: Vec<&str> = std::iter::once(ramdisk).chain(packs.iter().map(|pack| pack.file.as_str())).collect();
+    let segments: Vec<&str> = std::iter::once(ramdisk).chain(packs.wanted.iter().map(|pack| pack.file.as_str())).collect();
     let (arguments, notes) = arguments(config, machine, &segments, now);
     let download = |label: &str, what: &str, command: String, then: &str| {
         format!(
@@ -81,6 +90,7 @@ fn environment(config: &Config, machine: &Machine, packs: &[Pack], now: u64) -> 
         )
     };
     let further: String = packs
+        .wanted
         .iter()
         .enumerate()
         .map(|(index, pack)| {
@@ -93,6 +103,7 @@ fn environment(config: &Config, machine: &Machine, packs: &[Pack], now: u64) -> 
         .collect();
     let script = [
         title(machine),
+        if packs.ask { scan::script(&config.script_url(machine.mac)) } else { String::new() },
         download("kernel", "kernel", format!("kernel {base}/{kernel} {arguments}"), "have_kernel"),
         ":have_kernel\n".to_owned(),
         download("initrd", "ramdisk", format!("initrd {base}/{initrd}"), "have_initrd"),

@@ -27,7 +27,9 @@ impl Machine {
         let (driver, bus) = match disk.model {
             DiskModel::Nvme => ("nvme", format!("slot{slot}")),
             DiskModel::UsbStorage => ("usb-storage", "usb.0".to_owned()),
-            DiskModel::VirtioBlk | DiskModel::VirtioScsi | DiskModel::Ahci => ("virtio-blk-pci", format!("slot{slot}")),
+            DiskModel::VirtioBlk | DiskModel::VirtioScsi | DiskModel::Ahci | DiskModel::Piix => {
+                ("virtio-blk-pci", format!("slot{slot}"))
+            }
         };
         let device = json!({"driver": driver, "id": format!("hot{slot}"), "bus": bus, "drive": node, "serial": disk.serial});
         self.qmp.execute("device_add", device).map(drop)

@@ -148,9 +148,12 @@ pub enum DiskModel {
     Ahci,
     Nvme,
     UsbStorage,
+    /// On an old IDE controller, whose module our ramdisks for clouds leave out.
+    Piix,
 }
 
 impl DiskModel {
+    /// Those that our ramdisks for real machines drive.
     pub const ALL: [Self; 5] = [Self::VirtioBlk, Self::VirtioScsi, Self::Ahci, Self::Nvme, Self::UsbStorage];
 
     pub fn name(self) -> &'static str {
@@ -160,6 +163,7 @@ impl DiskModel {
             Self::Ahci => "AHCI",
             Self::Nvme => "NVMe",
             Self::UsbStorage => "usb-storage",
+            Self::Piix => "PIIX3",
         }
     }
 
@@ -172,7 +176,7 @@ impl DiskModel {
         match self {
             Self::VirtioBlk => format!("virtio-{serial}"),
             Self::VirtioScsi => format!("scsi-0QEMU_QEMU_HARDDISK_{serial}"),
-            Self::Ahci => format!("ata-QEMU_HARDDISK_{serial}"),
+            Self::Ahci | Self::Piix => format!("ata-QEMU_HARDDISK_{serial}"),
             Self::Nvme => format!("nvme-QEMU_NVMe_Ctrl_{serial}"),
             Self::UsbStorage => format!("usb-QEMU_QEMU_HARDDISK_{serial}-0:0"),
         }

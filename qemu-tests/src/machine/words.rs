@@ -132,6 +132,7 @@ fn disk_devices(disk: &Disk, index: usize) -> Vec<String> {
             vec![format!("virtio-scsi-pci,id=scsi{index}"), format!("scsi-hd,bus=scsi{index}.0,{drive}")]
         }
         DiskModel::Ahci => vec![format!("ide-hd,bus=ide.{index},{drive}")],
+        DiskModel::Piix => vec![format!("piix3-ide,id=piix{index}"), format!("ide-hd,bus=piix{index}.0,{drive}")],
         DiskModel::Nvme => vec![format!("nvme,{drive}")],
         DiskModel::UsbStorage => vec![format!("usb-storage,bus=usb.0,{drive}")],
     }

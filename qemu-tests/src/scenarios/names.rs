@@ -95,7 +95,7 @@ fn disks(scene: &Scene) -> Result<Vec<Disk>> {
     let disks = DiskModel::ALL.into_iter().zip(1..).map(|(model, number)| disk(model, number)).collect::<Result<Vec<_>>>()?;
     for disk in &disks {
         match disk.model {
-            DiskModel::VirtioBlk => {}
+            DiskModel::VirtioBlk | DiskModel::Piix => {}
             DiskModel::VirtioScsi => effect(Command::new("mkfs.ext4").args(["-q", "-L", "whole"]).arg(&disk.file))?,
             DiskModel::Ahci => {
                 partition(&disk.file, "label: gpt\nstart=1MiB,size=16MiB,name=\"EFI System\"\nsize=16MiB,name=\"a/b\"\n")?;

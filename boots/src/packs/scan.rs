@@ -1,0 +1,95 @@
+//! A machine's own word about its PCI devices: the part of a script that lets iPXE list them, and what iPXE then asks for.
+
+use super::Device;
+
+/// Longer lists are cut; the largest servers have some hundred functions.
+const MOST: usize = 4096;
+
+/// Lines that gather the functions in `found` and go to `url` with them; behind these lines is what an iPXE does that
+/// cannot read PCI, or whose question was not answered.
+///
+/// Every slot of every bus is looked at: larger servers have further root buses that no bridge leads to, and `pciscan` is
+/// in few builds. An empty slot takes four commands, because there are 8192. Functions beyond the first count only if the
+/// header says that there are any, since some devices answer to all eight numbers. Bridges need no driver from a pack.
+#[must_use]
+pub fn script(url: &str) -> String {
+    let chain = format!("chain --replace --autofree {url}?pci=${{found}} ||\n");
+    [WALK, "isset ${found} || goto told\n", &chain, ":told\n"].concat()
+}
+
+const WALK: &str = "isset ${pci/0.0.4} || goto told
+set found
+set at:int32 0
+:slot
+iseq ${pci/${at}.0.4} ffffffff || goto first
+:empty
+inc at 8
+:walked
+iseq ${at} 65536 || goto slot
+goto all
+:first
+isset ${pci/${at}.0.4} || goto empty
+iseq ${pci/${at}.0.4} 00000000 && goto empty ||
+set header ${pci/${at}.14.1}
+set function:int32 0
+:function
+iseq ${pci/${at}.0.4} ffffffff && goto further ||
+iseq ${pci/${at}.11.1} 06 || set found ${found}${pci/${at}.0.4}.${pci/${at}.8.4},
+iseq ${header} 00 && goto empty ||
+iseq ${header} 01 && goto empty ||
+iseq ${header} 02 && goto empty ||
+:further
+inc at
+inc function
+iseq ${function} 8 && goto walked || goto function
+:all
+";
+
+/// The devices of `pci=ID.CLASS,...`: the first and the third word of each function's configuration space.
+/// Nothing if the question has no such part.
+#[must_use]
+pub fn told(query: &str) -> Option<Vec<Device>> {
+    let list = query.split('&').find_map(|part| part.strip_prefix("pci="))?;
+    Some(list.split(',').take(MOST).filter_map(device).collect())
+}
+
+fn device(text: &str) -> Option<Device> {
+    let (id, class) = text.split_once('.')?;
+    let [device, vendor] = halves(word(id)?);
+    Some(Device::pci(vendor, device, word(class).map(|class| class >> 8)))
+}
+
+fn word(text: &str) -> Option<u32> {
+    let is_word = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_word.then(|| u32::from_str_radix(text, 16).ok()).flatten()
+}
+
+fn halves(word: u32) -> [u16; 2] {
+    let [a, b, c, d] = word.to_be_bytes();
+    [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_ipxe_asks_for_names_its_devices() {
+        for (case, query, expected) in [
+            ("no question", "", None),
+            ("another question", "mac=1", None),
+            ("no device", "pci=", Some(vec![])),
+            (
+                "a list as iPXE writes it",
+                "pci=29c08086.06000000,00101b36.01080202,",
+                Some(vec![Device::pci(0x8086, 0x29c0, Some(0x06_00_00)), Device::pci(0x1b36, 0x0010, Some(0x01_08_02))]),
+            ),
+            ("a class that could not be read", "x=1&pci=29c08086.", Some(vec![Device::pci(0x8086, 0x29c0, None)])),
+            ("nonsense in between", "pci=,.,29c0808.06,+9c08086.0,zz,\u{e9}.,%2c", Some(vec![])),
+        ] {
+            assert_eq!(told(query), expected, "{case}");
+        }
+        assert_eq!(told(&format!("pci={}", "00101b36.01080202,".repeat(10_000))).unwrap().len(), MOST);
+    }
+}
