@@ -14,7 +14,7 @@ use crate::profile;
 use crate::recipe::{self, ExtraFile, Ingredients, Module, RecipeError};
 use crate::rescue;
 use crate::sbom;
-use crate::source::KernelSource;
+use crate::source::{Form, KernelSource};
 use crate::uki;
 use serde::Serialize;
 use std::fs;
@@ -195,11 +195,14 @@ struct Pack {
 
 fn drivers(request: &Request, kernel: &Kernel, choice: &Choice<'_>) -> Result<Drivers, BuildError> {
     let all: Vec<&str> = choice.base.iter().chain(choice.packs.iter().flat_map(|pack| &pack.modules)).copied().collect();
-    let files = kernel.read(&request.kernel, &all)?;
-    let storing = if choice.base.len() > FEW_MODULES { Storing::Packed } else { Storing::Plain };
-    let base = kernel.stored(&files, &choice.base, storing)?;
+    let many = choice.base.len() > FEW_MODULES;
+    let (files, small) = match many {
+        true => kernel.modules(&request.kernel, &all)?,
+        false => (kernel.read(&request.kernel, &all, Form::Unpacked)?, Storing::Packed),
+    };
+    let base = kernel.stored(&files, &choice.base, if many { small } else { Storing::Plain })?;
     let packs = choice.packs.iter().map(|pack| {
-        let modules = kernel.stored(&files, &pack.modules, Storing::Packed)?;
+        let modules = kernel.stored(&files, &pack.modules, small)?;
         Ok(Pack { name: pack.family, about: pack.about, modules, firmware: Vec::new() })
     });
     Ok(Drivers { base, packs: packs.collect::<Result<_, BuildError>>()? })
@@ -256,7 +259,8 @@ fn measured(archive: &Archive, unpacked: &[u8]) -> io::Result<(Vec<u8>, Vec<Part
 }
 
 fn part(path: &str, data: &[u8]) -> io::Result<Part> {
-    let packed = if path.ends_with(".zst") { data.len() } else { zstd_for_kernel(data)?.len() };
+    let packed =
+        if [".zst", ".xz"].iter().any(|ending| path.ends_with(ending)) { data.len() } else { zstd_for_kernel(data)?.len() };
     Ok(Part { path: format!("/{path}"), size: data.len(), compressed: packed })
 }
 

@@ -5,7 +5,8 @@ use crate::compress;
 use crate::modinfo::ModInfo;
 use crate::modules::Catalogue;
 use crate::recipe::Module;
-use crate::source::{KernelFile, KernelSource};
+use crate::source::{Form, KernelFile, KernelSource};
+use crate::xz;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -18,7 +19,12 @@ pub struct Kernel {
     pub version: String,
     pub image: Vec<u8>,
     pub catalogue: Catalogue,
+    /// Whether it loads modules that xz has compressed.
+    unpacks_xz: bool,
 }
+
+/// What the kernel's decoder may take for each module that is loaded; Debian's modules need half of it.
+const XZ_DICTIONARY_MAX: u64 = 2 << 20;
 
 /// How modules lie in the ramdisk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub enum Storing {
     Plain,
     /// Each by itself: what is not loaded stays small in memory.
     Packed,
+    /// As the package has them: with xz, which is denser than what we do, and which this kernel undoes itself.
+    Shipped,
 }
 
 impl Kernel {
@@ -35,7 +43,7 @@ impl Kernel {
         let mut images = BTreeMap::new();
         let mut config = String::new();
         let mut catalogue = Catalogue::default();
-        source.visit(|package, file, contents| {
+        source.visit(Form::Unpacked, |package, file, contents| {
             let broken = |file: &str, source| BuildError::Package { package: package.to_owned(), file: file.to_owned(), source };
             match file {
                 KernelFile::Image { version } => {
@@ -64,14 +72,25 @@ impl Kernel {
         if let Some(option) = missing_option(&config) {
             return Err(BuildError::MissingOption { path, option: option.to_owned() });
         }
-        Ok(Self { version, image, catalogue })
+        Ok(Self { version, image, catalogue, unpacks_xz: unpacks_xz(&config) })
     }
 
-    /// A second pass reads the modules at these paths: all of them would be 400 MB of memory.
-    pub fn read(&self, source: &KernelSource, paths: &[&str]) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
+    /// The modules at these paths, and how to store those that shall be small.
+    pub fn modules(&self, source: &KernelSource, paths: &[&str]) -> Result<(BTreeMap<String, Vec<u8>>, Storing), BuildError> {
+        if self.unpacks_xz && paths.iter().all(|path| path.ends_with(".ko.xz")) {
+            let files = self.read(source, paths, Form::Shipped)?;
+            if files.values().all(|file| xz::dictionary(file).is_some_and(|bytes| bytes <= XZ_DICTIONARY_MAX)) {
+                return Ok((files, Storing::Shipped));
+            }
+        }
+        Ok((self.read(source, paths, Form::Unpacked)?, Storing::Packed))
+    }
+
+    /// A second pass over the package: all of its modules would be 400 MB of memory.
+    pub fn read(&self, source: &KernelSource, paths: &[&str], form: Form) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
         let wanted: BTreeSet<&str> = paths.iter().copied().collect();
         let mut found = BTreeMap::new();
-        source.visit(|package, file, contents| {
+        source.visit(form, |package, file, contents| {
             if let KernelFile::Module { version, path } = file
                 && version == self.version
                 && wanted.contains(path.as_str())
@@ -103,12 +122,13 @@ impl Kernel {
     }
 }
 
-/// `visit` unpacks modules, whatever the package did.
+/// `Form::Unpacked` it is for the first two, whatever the package did.
 pub fn stored_path(path: &str, storing: Storing) -> String {
     let stem = path.rsplit_once(".ko").map_or(path, |(stem, _)| stem);
     match storing {
         Storing::Plain => format!("{stem}.ko"),
         Storing::Packed => format!("{stem}.ko.zst"),
+        Storing::Shipped => path.to_owned(),
     }
 }
 
@@ -116,4 +136,9 @@ pub fn stored_path(path: &str, storing: Storing) -> String {
 fn missing_option(config: &str) -> Option<&'static str> {
     let has = |option: &str| config.lines().any(|line| line.strip_prefix(option) == Some("=y"));
     NEEDED_OPTIONS.iter().copied().find(|option| !config.is_empty() && !has(option))
+}
+
+/// `CONFIG_MODULE_DECOMPRESS` is for the one format that modules were installed in.
+fn unpacks_xz(config: &str) -> bool {
+    ["CONFIG_MODULE_DECOMPRESS=y", "CONFIG_MODULE_COMPRESS_XZ=y"].iter().all(|wanted| config.lines().any(|line| line == *wanted))
 }

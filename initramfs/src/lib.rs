@@ -30,6 +30,7 @@ pub mod sbom;
 pub mod sign;
 pub mod source;
 pub mod uki;
+pub mod xz;
 
 pub use build::{CaBundle, PackReport, Part, Report, Request, build};
 pub use choice::Selection;

@@ -66,7 +66,15 @@ fn name(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains('/')).then(|| text.to_owned())
 }
 
-/// Reads one file of the package to its end, unpacked when it is a compressed module.
+/// How the modules of a package are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Unpacked,
+    /// Compressed, if the package has them so.
+    Shipped,
+}
+
+/// Reads one file of the package to its end.
 pub type Contents<'a> = &'a mut dyn FnMut() -> io::Result<Vec<u8>>;
 
 impl KernelSource {
@@ -82,19 +90,21 @@ impl KernelSource {
     /// not kept in memory.
     pub fn visit<E: From<SourceError>>(
         &self,
+        form: Form,
         mut visitor: impl FnMut(&Path, KernelFile, Contents<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
             Self::Debs(paths) => {
-                paths.iter().try_for_each(|path| visit_deb(path, &mut |file, contents| visitor(path, file, contents)))
+                paths.iter().try_for_each(|path| visit_deb(path, form, &mut |file, contents| visitor(path, file, contents)))
             }
-            Self::Directory(root) => visit_directory(root, &mut |file, contents| visitor(root, file, contents)),
+            Self::Directory(root) => visit_directory(root, form, &mut |file, contents| visitor(root, file, contents)),
         }
     }
 }
 
 fn visit_deb<E: From<SourceError>>(
     path: &Path,
+    form: Form,
     visitor: &mut impl FnMut(KernelFile, Contents<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let unreadable = |source| SourceError::Read { path: path.to_owned(), source };
@@ -105,13 +115,14 @@ fn visit_deb<E: From<SourceError>>(
         let mut entry = entry.map_err(unreadable)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let Some(kind) = KernelFile::classify(&name).filter(|_| entry.header().entry_type().is_file()) else { continue };
-        visitor(kind, &mut || contents(&name, &mut entry))?;
+        visitor(kind, &mut || contents(&name, form, &mut entry))?;
     }
     Ok(())
 }
 
 fn visit_directory<E: From<SourceError>>(
     root: &Path,
+    form: Form,
     visitor: &mut impl FnMut(KernelFile, Contents<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut folders: Vec<PathBuf> = ["boot", "lib/modules", "usr/lib/modules"].map(|name| root.join(name)).into();
@@ -121,7 +132,7 @@ fn visit_directory<E: From<SourceError>>(
     let top = std::fs::read_dir(root).map_err(|source| SourceError::Read { path: root.to_owned(), source })?;
     let mut files: Vec<PathBuf> = top.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
     files.sort();
-    files.iter().try_for_each(|path| show(root, path, visitor))?;
+    files.iter().try_for_each(|path| show(root, path, form, visitor))?;
     while let Some(folder) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
@@ -131,24 +142,30 @@ fn visit_directory<E: From<SourceError>>(
                 folders.push(path);
                 continue;
             }
-            show(root, &path, visitor)?;
+            show(root, &path, form, visitor)?;
         }
     }
     Ok(())
 }
 
-fn show<E>(root: &Path, path: &Path, visitor: &mut impl FnMut(KernelFile, Contents<'_>) -> Result<(), E>) -> Result<(), E> {
+fn show<E>(
+    root: &Path,
+    path: &Path,
+    form: Form,
+    visitor: &mut impl FnMut(KernelFile, Contents<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let name = path.strip_prefix(root).ok().and_then(Path::to_str);
     match name.and_then(|name| Some((name, KernelFile::classify(name)?))) {
-        Some((name, kind)) => visitor(kind, &mut || contents(name, &mut File::open(path)?)),
+        Some((name, kind)) => visitor(kind, &mut || contents(name, form, &mut File::open(path)?)),
         None => Ok(()),
     }
 }
 
-fn contents(name: &str, file: &mut dyn Read) -> io::Result<Vec<u8>> {
+fn contents(name: &str, form: Form, file: &mut dyn Read) -> io::Result<Vec<u8>> {
     let suffix = name.rsplit_once(".ko").map_or("", |(_, suffix)| suffix);
+    let packing = Packing::of_suffix(suffix).filter(|_| form == Form::Unpacked);
     let mut data = Vec::new();
-    Decompressor::new(Packing::of_suffix(suffix).unwrap_or(Packing::None), file)?.read_to_end(&mut data)?;
+    Decompressor::new(packing.unwrap_or(Packing::None), file)?.read_to_end(&mut data)?;
     Ok(data)
 }
 

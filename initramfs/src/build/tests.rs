@@ -89,6 +89,37 @@ fn a_package_becomes_a_kernel_and_a_ramdisk() {
 }
 
 #[test]
+fn modules_that_the_kernel_unpacks_itself_stay_as_they_are() {
+    let unpacks = "CONFIG_MODULE_COMPRESS_XZ=y\nCONFIG_MODULE_DECOMPRESS=y\n";
+    let xz = |dictionary: u32| {
+        let mut options = lzma_rust2::XzOptions::with_preset(1);
+        options.lzma_options.dict_size = dictionary;
+        let mut writer = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        io::Write::write_all(&mut writer, &module(b"depends=\0name=a\0")).unwrap();
+        writer.finish().unwrap()
+    };
+    for (case, config, dictionary, ending) in [
+        ("Debian 13", unpacks, 1 << 20, "a.ko.xz"),
+        ("a kernel that cannot", "CONFIG_MODULE_COMPRESS_XZ=y\n", 1 << 20, "a.ko.zst"),
+        ("a dictionary for large machines", unpacks, 64 << 20, "a.ko.zst"),
+    ] {
+        let files = [
+            ("boot/config-6.12", format!("{CONFIG}{config}").into_bytes()),
+            ("boot/vmlinuz-6.12", b"the kernel".to_vec()),
+            ("lib/modules/6.12/kernel/a.ko.xz", xz(dictionary)),
+        ];
+        let lab = lab(&files);
+        let kernel = Kernel::survey(&lab.request.kernel).unwrap();
+        let order = ["kernel/a.ko.xz"];
+        let (read, small) = kernel.modules(&lab.request.kernel, &order).unwrap();
+        let stored = kernel.stored(&read, &order, small).unwrap();
+        assert_eq!(stored[0].path, format!("kernel/{ending}"), "{case}");
+        assert!(stored[0].info.depends.is_empty(), "{case}");
+        assert_eq!(stored[0].data == xz(dictionary), small == Storing::Shipped, "{case}");
+    }
+}
+
+#[test]
 fn two_builds_are_the_same_bytes() {
     let (one, two) = (lab(&kernel_files()), lab(&kernel_files()));
     let (one, two) = (build(&one.request).unwrap(), build(&two.request).unwrap());
