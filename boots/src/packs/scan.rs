@@ -9,24 +9,41 @@ const MOST: usize = 4096;
 /// cannot read PCI, or whose question was not answered.
 ///
 /// Every slot of every bus is looked at: larger servers have further root buses that no bridge leads to, and `pciscan` is
-/// in few builds. An empty slot takes four commands, because there are 8192. Functions beyond the first count only if the
-/// header says that there are any, since some devices answer to all eight numbers. Bridges need no driver from a pack.
+/// in few builds. Commands are what takes time, so an empty bus is seen by one. Functions beyond the first count only if
+/// the header says that there are any, since some devices answer to all eight numbers. Bridges need no driver from a pack.
 #[must_use]
 pub fn script(url: &str) -> String {
+    let slots = || (0..0x100).step_by(8);
+    let empty_bus = format!(
+        "iseq {} {} && goto empty_bus ||\n",
+        slots().map(|slot| format!("${{pci/0x${{bus:hexraw}}{slot:02x}.0.4}}")).collect::<String>(),
+        "f".repeat(8 * slots().count()),
+    );
     let chain = format!("chain --replace --autofree {url}?pci=${{found}} ||\n");
-    [WALK, "isset ${found} || goto told\n", &chain, ":told\n"].concat()
+    [BEGIN, &empty_bus, WALK, "isset ${found} || goto told\n", &chain, ":told\n"].concat()
 }
 
-const WALK: &str = "isset ${pci/0.0.4} || goto told
+const BEGIN: &str = "isset ${pci/0.0.4} || goto told
 set found
-set at:int32 0
+set buses:int32 0
+set bus:uint8 0
+:bus
+";
+
+const WALK: &str = "set at:int32 0x${bus:hexraw}00
+set slot:int32 0
 :slot
 iseq ${pci/${at}.0.4} ffffffff || goto first
 :empty
 inc at 8
 :walked
-iseq ${at} 65536 || goto slot
-goto all
+inc slot
+iseq ${slot} 32 || goto slot
+:empty_bus
+inc buses
+iseq ${buses} 256 && goto all ||
+inc bus
+goto bus
 :first
 isset ${pci/${at}.0.4} || goto empty
 iseq ${pci/${at}.0.4} 00000000 && goto empty ||
