@@ -65,6 +65,8 @@ pub struct Machine {
     pub osie: Osie,
     /// Those that somebody told the server of; none of a machine that nobody has seen.
     pub devices: Vec<Device>,
+    /// Driver packs by name, whatever its devices are: the annotation `thimble/packs` of its Hardware.
+    pub packs: Vec<String>,
 }
 
 impl Machine {

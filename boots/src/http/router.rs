@@ -87,7 +87,11 @@ impl Boots {
             }
         };
         let devices = told.as_ref().unwrap_or(&machine.devices);
-        index.map_or_else(Packs::default, |index| Packs { wanted: index.wanted(devices), ask: told.is_none() })
+        let Some(index) = index else { return Packs::default() };
+        for name in index.unknown(&machine.packs) {
+            log::warn!("{} ({}): thimble/packs: there is no usable driver pack {name:?}", machine.mac, machine.name);
+        }
+        Packs { wanted: index.wanted(devices, &machine.packs), ask: told.is_none() }
     }
 
     async fn script(&self, machine: &Machine, peer: Option<IpAddr>, told: Option<Vec<Device>>) -> Response {

@@ -33,6 +33,7 @@ impl Machine {
                 kernel_params: osie.kernel_params,
             },
             devices: Vec::new(),
+            packs: packs(hardware),
         })
     }
 
@@ -82,6 +83,14 @@ fn route(route: &model::Route) -> Option<Route> {
     let IpAddr::V4(router) = route.router else { return None };
     let prefix: u8 = prefix.parse().ok().filter(|&prefix| prefix <= 32)?;
     Some(Route { destination: destination.parse().ok()?, prefix, router })
+}
+
+/// Names between commas or blanks.
+const PACKS: &str = "thimble/packs";
+
+fn packs(hardware: &Hardware) -> Vec<String> {
+    let text = hardware.metadata.annotations.get(PACKS).map(String::as_str).unwrap_or_default();
+    text.split([',', ' ', '\n']).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn facility(hardware: &Hardware) -> Option<String> {

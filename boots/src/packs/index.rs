@@ -42,11 +42,18 @@ impl Index {
         }
     }
 
-    /// The packs that these devices want, in the index's order.
+    /// The packs that these devices want and those that somebody named, in the index's order.
     #[must_use]
-    pub fn wanted(&self, devices: &[Device]) -> Vec<Pack> {
-        let wants = |pack: &&Pack| pack.modaliases.iter().any(|alias| devices.iter().any(|device| device.may_match(alias)));
-        self.packs.iter().filter(wants).cloned().collect()
+    pub fn wanted(&self, devices: &[Device], named: &[String]) -> Vec<Pack> {
+        let asked = |pack: &&Pack| pack.modaliases.iter().any(|alias| devices.iter().any(|device| device.may_match(alias)));
+        self.packs.iter().filter(|pack| named.contains(&pack.name) || asked(pack)).cloned().collect()
+    }
+
+    /// Names that no pack has.
+    #[must_use]
+    pub fn unknown<'a>(&self, named: &'a [String]) -> Vec<&'a str> {
+        let is_known = |name: &&String| self.packs.iter().any(|pack| pack.name == **name);
+        named.iter().filter(|name| !is_known(name)).map(String::as_str).collect()
     }
 }
 
@@ -91,9 +98,13 @@ mod tests {
             ("a class that nobody told", vec![Device::pci(0x8086, 0x1533, None)], vec!["storage"]),
             ("a bus that is not PCI", vec![Device::of_modalias("mmc:block").unwrap()], vec!["storage"]),
         ] {
-            let names: Vec<String> = index().wanted(&devices).into_iter().map(|pack| pack.name).collect();
+            let names: Vec<String> = index().wanted(&devices, &[]).into_iter().map(|pack| pack.name).collect();
             assert_eq!(names, expected, "{case}");
         }
+        let named = ["fabrics", "nonsense"].map(str::to_owned);
+        let wanted = index().wanted(&[Device::pci(1, 2, Some(0x01_08_02))], &named);
+        assert_eq!(wanted.iter().map(|pack| pack.name.as_str()).collect::<Vec<_>>(), ["storage", "fabrics"]);
+        assert_eq!(index().unknown(&named), ["nonsense"]);
     }
 
     #[test]

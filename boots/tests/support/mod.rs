@@ -19,7 +19,7 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 pub const HARDWARE: &str = r#"
 apiVersion: tinkerbell.org/v1alpha1
 kind: Hardware
-metadata: {name: m1}
+metadata: {name: m1, annotations: {thimble/packs: "raid, xen"}}
 spec:
   metadata: {facility: {facility_code: lab1}}
   interfaces:
