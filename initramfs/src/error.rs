@@ -31,7 +31,8 @@ pub enum BuildError {
         source: io::Error,
     },
     #[error(
-        "{0} holds no kernel (boot/vmlinuz-VERSION); Ubuntu's packages linux-image-* and linux-modules-* are needed together"
+        "{0} holds no kernel (vmlinuz); where it is split, all parts are needed: Ubuntu's packages linux-image-* and \
+         linux-modules-*, since Debian 14 linux-binary-*, linux-modules-* and linux-base-*"
     )]
     NoKernel(PathBuf),
     #[error("{path} holds more than one kernel: {}; give a package or a folder with one", .versions.join(", "))]

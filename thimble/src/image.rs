@@ -21,7 +21,8 @@ pub enum ImageCommand {
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("media").args(["uki", "iso"]).multiple(true)))]
 pub struct BuildArguments {
-    /// Debian kernel package (linux-image-VERSION_ARCH.deb); repeat it for Ubuntu's linux-image and linux-modules
+    /// Debian kernel package (linux-image-VERSION_ARCH.deb); repeat it for Ubuntu's linux-image and linux-modules, and for
+    /// linux-binary, linux-modules and linux-base since Debian 14
     #[arg(long, value_name = "DEB", required_unless_present = "kernel_dir", conflicts_with = "kernel_dir")]
     pub kernel: Vec<PathBuf>,
     /// Folder with such a package unpacked (boot/vmlinuz-VERSION, lib/modules/VERSION)
