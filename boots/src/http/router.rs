@@ -78,20 +78,27 @@ impl Boots {
     /// The driver packs that the machine's devices want: those that it tells itself, else those that its agent told before.
     async fn packs(&self, machine: &Machine, told: Option<Vec<Device>>) -> Packs {
         let Some(folder) = ipxe::ramdisk_folder(&self.config, machine) else { return Packs::default() };
-        let shelf = Arc::clone(&self.packs);
-        let index = match tokio::task::spawn_blocking(move || shelf.index(&folder)).await {
-            Ok(index) => index.filter(|index| !index.packs.is_empty()),
+        let (shelf, named, ask) = (Arc::clone(&self.packs), machine.packs.clone(), told.is_none());
+        let devices = told.unwrap_or_else(|| machine.devices.clone());
+        // Reads files, and compares hundreds of devices with thousands of patterns.
+        let found = tokio::task::spawn_blocking(move || {
+            let index = shelf.index(&folder).filter(|index| !index.packs.is_empty())?;
+            let unknown: Vec<String> = index.unknown(&named).into_iter().map(str::to_owned).collect();
+            Some((Packs { wanted: index.wanted(&devices, &named), ask }, unknown))
+        });
+        match found.await {
+            Ok(Some((packs, unknown))) => {
+                for name in unknown {
+                    log::warn!("{} ({}): thimble/packs: there is no usable driver pack {name:?}", machine.mac, machine.name);
+                }
+                packs
+            }
+            Ok(None) => Packs::default(),
             Err(error) => {
                 log::error!("HTTP: {} boots without driver packs: {error}", machine.mac);
-                None
+                Packs::default()
             }
-        };
-        let devices = told.as_ref().unwrap_or(&machine.devices);
-        let Some(index) = index else { return Packs::default() };
-        for name in index.unknown(&machine.packs) {
-            log::warn!("{} ({}): thimble/packs: there is no usable driver pack {name:?}", machine.mac, machine.name);
         }
-        Packs { wanted: index.wanted(devices, &machine.packs), ask: told.is_none() }
     }
 
     async fn script(&self, machine: &Machine, peer: Option<IpAddr>, told: Option<Vec<Device>>) -> Response {

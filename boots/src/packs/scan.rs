@@ -1,9 +1,11 @@
 //! A machine's own word about its PCI devices: the part of a script that lets iPXE list them, and what iPXE then asks for.
 
+use std::collections::BTreeSet;
+
 use super::Device;
 
 /// Longer lists are cut; the largest servers have some hundred functions.
-const MOST: usize = 4096;
+const MOST: usize = 2048;
 
 /// Lines that gather the functions in `found` and go to `url` with them; behind these lines is what an iPXE does that
 /// cannot read PCI, or whose question was not answered.
@@ -62,12 +64,13 @@ iseq ${function} 8 && goto walked || goto function
 :all
 ";
 
-/// The devices of `pci=ID.CLASS,...`: the first and the third word of each function's configuration space.
+/// The devices of `pci=ID.CLASS,...`, each kind once: the first and the third word of each function's configuration space.
 /// Nothing if the question has no such part.
 #[must_use]
 pub fn told(query: &str) -> Option<Vec<Device>> {
     let list = query.split('&').find_map(|part| part.strip_prefix("pci="))?;
-    Some(list.split(',').take(MOST).filter_map(device).collect())
+    let all: BTreeSet<Device> = list.split(',').take(MOST).filter_map(device).collect();
+    Some(all.into_iter().collect())
 }
 
 fn device(text: &str) -> Option<Device> {
@@ -100,13 +103,15 @@ mod tests {
             (
                 "a list as iPXE writes it",
                 "pci=29c08086.06000000,00101b36.01080202,",
-                Some(vec![Device::pci(0x8086, 0x29c0, Some(0x06_00_00)), Device::pci(0x1b36, 0x0010, Some(0x01_08_02))]),
+                Some(vec![Device::pci(0x1b36, 0x0010, Some(0x01_08_02)), Device::pci(0x8086, 0x29c0, Some(0x06_00_00))]),
             ),
             ("a class that could not be read", "x=1&pci=29c08086.", Some(vec![Device::pci(0x8086, 0x29c0, None)])),
             ("nonsense in between", "pci=,.,29c0808.06,+9c08086.0,zz,\u{e9}.,%2c", Some(vec![])),
         ] {
             assert_eq!(told(query), expected, "{case}");
         }
-        assert_eq!(told(&format!("pci={}", "00101b36.01080202,".repeat(10_000))).unwrap().len(), MOST);
+        let list = |count: u32| (0..count).map(|id| format!("{id:08x}.01080202,")).collect::<String>();
+        assert_eq!(told(&format!("pci={}", list(10_000))).unwrap().len(), MOST);
+        assert_eq!(told(&format!("pci={0}{0}", list(5))).unwrap().len(), 5);
     }
 }

@@ -1,0 +1,20 @@
+//! Whatever a machine says of its devices, or an index of its packs: what comes out can be said in a boot script.
+#![no_main]
+
+use boots::packs::{Device, Index, scan};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    let told = scan::told(&format!("pci={text}")).unwrap_or_default();
+    assert!(told.len() <= 2048 && told.iter().all(|device| Device::of_modalias(&device.to_string()).as_ref() == Some(device)));
+    let (alias, modalias) = text.split_once('\n').unwrap_or((&text, &text));
+    if let Some(device) = Device::of_modalias(modalias).or_else(|| Device::of_modalias(&format!("pci:v{modalias}"))) {
+        let _ = device.may_match(alias);
+        let _ = device.may_match(&format!("pci:{alias}"));
+    }
+    if let Ok(index) = Index::parse(bytes) {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
+        assert!(index.wanted(&told, &[]).iter().all(|pack| !pack.file.is_empty() && pack.file.bytes().all(plain)));
+    }
+});
