@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
+use crate::command::wait_for;
 use crate::machine::{Boot, Disk, DiskModel, Machine, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{Options, Provisioner};
@@ -28,10 +29,24 @@ pub fn bios(scene: &Scene) -> Result<()> {
     let answered = provisioner.log_lines(&[&PLAIN.mac(), "gets its script"]);
     ensure!((asked.len(), answered.len()) == (1, 2), "the second machine was not asked and answered once each: {answered:#?}");
     ensure!(provisioner.log_lines(&[&PLAIN.mac(), "driver packs: "]).is_empty(), "boots gave it one: {answered:#?}");
+    agents_told(&provisioner)?;
     let script = format!("[ -b /dev/disk/by-id/{} ] && echo DISK THERE", MODEL.by_id(SERIAL));
-    provisioner.apply(&workflow("look", &PACKED, &[Step::busybox("look", &registry, &wait_for(&script))]))?;
+    provisioner.apply(&workflow("look", &PACKED, &[Step::busybox("look", &registry, &repeated(&script))]))?;
     let ended = provisioner.wait_ended("look", ACTS_WITHIN)?;
     ensure!(ended.state() == "SUCCESS", "the disk is not there: {}", ended.0["status"]);
+    Ok(())
+}
+
+/// What the agents tell counts for an iPXE that cannot list devices: one that asks without telling.
+fn agents_told(provisioner: &Provisioner) -> Result<()> {
+    for (station, expected) in [(PACKED, true), (PLAIN, false)] {
+        let told = wait_for("the agent to tell its devices", ACTS_WITHIN, || {
+            let machine = provisioner.object(&format!("/v1/machines/{}", station.mac()))?;
+            Ok(machine.pointer("/agent/modaliases").filter(|list| list.get(0).is_some()).cloned())
+        })?;
+        let script = provisioner.script(&station.mac())?;
+        ensure!(script.contains("pack-storage") == expected, "{}: {told} gave it\n{script}", station.name());
+    }
     Ok(())
 }
 
@@ -69,6 +84,6 @@ fn has_its_pack(provisioner: &Provisioner, machine: &mut Machine) -> Result<()> 
 }
 
 /// A disk has its name a moment after its driver.
-fn wait_for(script: &str) -> String {
+fn repeated(script: &str) -> String {
     format!("tries=0; until {script}; do tries=$((tries + 1)); [ $tries -lt 300 ] || exit 3; sleep 0.1; done")
 }
