@@ -5,6 +5,7 @@ mod artifacts;
 mod bench;
 mod busybox;
 mod command;
+mod connect_proxy;
 mod demo;
 mod dhcp;
 mod disk_image;

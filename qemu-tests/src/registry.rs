@@ -53,6 +53,11 @@ impl Registry {
         Ok(())
     }
 
+    /// Where its images are.
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
     pub fn down(&mut self) {
         self.daemon = None;
     }

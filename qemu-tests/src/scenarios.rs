@@ -11,6 +11,7 @@ mod names;
 mod outages;
 mod packs;
 mod power;
+mod reach;
 mod refusals;
 mod rescue;
 mod restarts;
@@ -57,6 +58,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a wrong DHCP server that is first is left again", run: links::dhcp_outrun },
     Scenario { name: "a port that carries one tagged VLAN is used", run: links::tagged_port },
     Scenario { name: "two links to an LACP partner become one", run: links::lacp_partner },
+    Scenario { name: "names, a proxy and an own CA lead to server and registry", run: reach::names_proxy_and_authority },
+    Scenario { name: "a network with IPv6 only is enough", run: reach::only_ipv6 },
     Scenario { name: "a dead real-time clock does not stop the work", run: links::dead_clock },
     Scenario { name: "a time server that never answers delays nothing", run: links::silent_time_server },
     Scenario { name: "the ISO image boots from a CD and a stick, by BIOS and UEFI", run: media::iso },

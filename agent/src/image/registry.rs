@@ -44,7 +44,7 @@ impl Answer {
     pub async fn chunk(&mut self, what: &str) -> Result<Option<Bytes>, RequestError> {
         let registry = || self.name.clone();
         self.pace.next(&mut self.response).await.map_err(|halt| match halt {
-            Halt::Broken(source) => RequestError::Unreachable { registry: registry(), source: source.without_url() },
+            Halt::Broken(source) => RequestError::unreachable(registry(), source),
             Halt::TooSlow => RequestError::TooSlow { registry: registry(), what: what.to_owned() },
         })
     }
@@ -200,9 +200,7 @@ impl Client {
             }
             let sent = tokio::time::timeout(self.limits.answer, request.send()).await;
             let sent = sent.map_err(|_| RequestError::TooSlow { registry: endpoint.name(), what: what.to_owned() })?;
-            let unreachable =
-                |source: reqwest::Error| RequestError::Unreachable { registry: endpoint.name(), source: source.without_url() };
-            let response = sent.map_err(unreachable)?;
+            let response = sent.map_err(|source| RequestError::unreachable(endpoint.name(), source))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok((Answer { response, name: endpoint.name(), pace: Pace::new(self.limits) }, at_home));
             }

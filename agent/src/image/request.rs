@@ -19,6 +19,11 @@ pub enum RequestError {
         #[source]
         source: reqwest::Error,
     },
+    #[error(
+        "the certificate of registry {registry} is not accepted ({}): build the ramdisk with its CA (--ca FILE), name it in \
+         registries.json, or see whether the clock is right", said(.problem)
+    )]
+    Untrusted { registry: String, problem: rustls::CertificateError },
     #[error("registry {registry} has no {what}")]
     NotFound { registry: String, what: String },
     #[error("registry {registry} refuses {what} with status {status}: are REGISTRY_USERNAME and DOCKER_REGISTRY right?")]
@@ -63,6 +68,14 @@ pub enum Hope {
 }
 
 impl RequestError {
+    /// A connection that failed, or broke.
+    pub fn unreachable(registry: String, source: reqwest::Error) -> Self {
+        match certificate_problem(&source) {
+            Some(problem) => Self::Untrusted { registry, problem },
+            None => Self::Unreachable { registry, source: source.without_url() },
+        }
+    }
+
     /// One endpoint's error as it is, several with every reason.
     pub fn all(mut tried: Vec<Self>) -> Self {
         match tried.pop() {
@@ -78,6 +91,7 @@ impl RequestError {
         match self {
             Self::Unreachable { source, .. } if source.is_builder() => Hope::None,
             Self::Unreachable { .. } => Hope::Absent,
+            Self::Untrusted { problem, .. } => hope_of_certificate(problem),
             Self::Status { status, .. } => hope_of_status(status.as_u16()),
             Self::TooSlow { .. } | Self::StoreDenied { .. } => Hope::Failing,
             // The last one asked is the registry itself: what it does not have, no mirror can have.
@@ -116,7 +130,7 @@ impl RequestError {
     /// It is away or out of order, as opposed to saying no.
     pub fn is_gone(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Status { .. } | Self::TooSlow { .. } => true,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Status { .. } | Self::TooSlow { .. } => true,
             Self::Everywhere { tried } => tried.last().is_some_and(Self::is_gone),
             _ => false,
         }
@@ -141,6 +155,37 @@ impl RequestError {
     }
 }
 
+/// What the TLS library says, from inside the connection's errors.
+fn certificate_problem(error: &(dyn Error + 'static)) -> Option<rustls::CertificateError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
+            return Some(problem.clone());
+        }
+        // The source of an io::Error is not what it carries, but what is behind that.
+        let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+/// In words, where the library has a name only.
+fn said(problem: &rustls::CertificateError) -> String {
+    match problem {
+        rustls::CertificateError::UnknownIssuer => "nobody this machine knows has signed it".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The clock may still be set.
+fn hope_of_certificate(problem: &rustls::CertificateError) -> Hope {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    match problem {
+        Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. } => Hope::Failing,
+        _ => Hope::None,
+    }
+}
+
 /// 502 to 504 come from the proxy in front of a registry that is down.
 fn hope_of_status(status: u16) -> Hope {
     match status {
@@ -152,6 +197,7 @@ fn hope_of_status(status: u16) -> Hope {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -159,6 +205,17 @@ mod tests {
         for (status, hope) in [(503, Hope::Absent), (500, Hope::Failing), (429, Hope::Failing), (400, Hope::None)] {
             assert_eq!(hope_of_status(status), hope, "{status}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_asked_for_again_only_if_the_clock_may_be_wrong() {
+        use rustls::CertificateError::{Expired, NotValidYet, UnknownIssuer};
+        for (problem, hope) in [(UnknownIssuer, Hope::None), (Expired, Hope::Failing), (NotValidYet, Hope::Failing)] {
+            let inside = io::Error::other(rustls::Error::InvalidCertificate(problem.clone()));
+            let found = certificate_problem(&io::Error::other(inside)).unwrap();
+            assert_eq!(RequestError::Untrusted { registry: "x".into(), problem: found }.hope(), hope, "{problem:?}");
+        }
+        assert_eq!(certificate_problem(&io::Error::other("reset")), None);
     }
 
     #[test]
