@@ -2,6 +2,7 @@
 
 mod disks;
 mod faults;
+mod firmware;
 mod hotplug;
 mod installs;
 mod links;
@@ -75,6 +76,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },
     Scenario { name: "a machine gets the driver packs of its devices at its first boot", run: packs::bios },
     Scenario { name: "a UEFI machine gets its driver pack, too", run: packs::uefi },
+    Scenario { name: "a USB network card that is plugged in later is used", run: hotplug::usb_nic },
+    Scenario { name: "firmware that is missing is named on the console and at the server", run: firmware::missing },
     Scenario { name: "kexec starts the installed system without firmware", run: power::kexec },
     Scenario { name: "the power button ends the work and switches off", run: power::button },
     Scenario { name: "whatever the kernel refuses to /init, it says so and never panics", run: faults::table },

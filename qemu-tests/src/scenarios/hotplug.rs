@@ -2,8 +2,9 @@
 
 use anyhow::{Result, ensure};
 
-use super::links::{begin, works};
-use crate::machine::{Disk, DiskModel, Nic, NicModel, Parts, blank_disk};
+use super::links::{METAL_MIB, begin, of_kit, works};
+use crate::kit::Kit;
+use crate::machine::{Disk, DiskModel, NicModel, Parts, blank_disk};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::Options;
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
@@ -37,10 +38,20 @@ echo WAITING; wait '[ -b $disk ]'; echo FOUND; wait '! [ -e $disk ]'; echo GONE"
 
 /// The machine starts with no network card at all.
 pub fn nic(scene: &Scene) -> Result<()> {
+    plugged_nic(scene, &scene.setup.cloud, MEMORY_MIB, NicModel::Virtio)
+}
+
+/// An adapter that somebody fetched because the machine's own card has no driver.
+pub fn usb_nic(scene: &Scene) -> Result<()> {
+    plugged_nic(scene, &scene.setup.metal, METAL_MIB, NicModel::UsbNet)
+}
+
+fn plugged_nic(scene: &Scene, kit: &Kit, memory_mib: u32, model: NicModel) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
-    let Nic { model, mac, network } = scene.nic(&STATION, 0, NicModel::Virtio)?;
-    let mut machine = scene.start(&STATION, &Parts { slots: 1, ..Parts::new(boot, MEMORY_MIB, Vec::new()) })?;
+    let nic = scene.nic(&STATION, 0, model)?;
+    let parts = Parts { slots: 1, ..Parts::new(of_kit(boot, kit), memory_mib, Vec::new()) };
+    let mut machine = scene.start(&STATION, &parts)?;
     machine.serial.expect("thimble: waiting for ", BOOTS_WITHIN)?;
-    machine.plug_nic(0, &Nic { model, mac, network })?;
+    machine.plug_nic(0, &nic)?;
     works(scene, &provisioner, &mut machine)
 }

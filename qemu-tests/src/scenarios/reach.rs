@@ -51,7 +51,7 @@ pub fn names_proxy_and_authority(scene: &Scene) -> Result<()> {
     };
 
     let stranger = start(&scene.setup.cloud)?;
-    provisioner.apply(&workflow("stranger", &STATION, &[step.clone()]))?;
+    provisioner.apply(&workflow("stranger", &STATION, std::slice::from_ref(&step)))?;
     let ended = provisioner.wait_ended("stranger", ACTS_WITHIN)?;
     ensure!(ended.state() == "FAILED", "an unknown authority was believed: {}", ended.0["status"]);
     let said = ended.message("ask");
