@@ -17,7 +17,7 @@ const CONSOLE_LEVEL: i32 = 6;
 /// The kernel refuses records of 1 KiB; a prefix and the rest of a character have to fit too.
 const MAX_RECORD: usize = 900;
 
-static SINK: OnceLock<Option<File>> = OnceLock::new();
+static SINK: OnceLock<File> = OnceLock::new();
 static LOGGER: Console = Console;
 
 struct Console;
@@ -25,12 +25,20 @@ struct Console;
 /// Before anything is mounted: makes the device node if the ramdisk has none, and opens it for good.
 pub fn open() {
     let _ = mknodat(rustix::fs::CWD, KMSG, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, makedev(1, 11));
-    let file = OpenOptions::new().write(true).open(KMSG).ok();
-    let _ = SINK.set(file);
+    open_sink();
     if log::set_logger(&LOGGER).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
     set_level(CONSOLE_LEVEL);
+}
+
+/// Once `/dev` is mounted: where the node could not be made before, there is one now.
+pub fn open_sink() {
+    if SINK.get().is_none()
+        && let Ok(file) = OpenOptions::new().write(true).open(KMSG)
+    {
+        let _ = SINK.set(file);
+    }
 }
 
 /// The kernel's threshold for its consoles; an operator's higher `loglevel=` is respected.
@@ -66,8 +74,8 @@ impl Log for Console {
 fn say(level: Level, text: &str) {
     for line in records(level, text) {
         let written = match SINK.get() {
-            Some(Some(kmsg)) => (&mut &*kmsg).write_all(line.as_bytes()),
-            _ => Err(io::ErrorKind::NotFound.into()),
+            Some(kmsg) => (&mut &*kmsg).write_all(line.as_bytes()),
+            None => Err(io::ErrorKind::NotFound.into()),
         };
         if written.is_err() {
             say_directly(&line);

@@ -51,6 +51,7 @@ pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
             result => result?,
         }
     }
+    console::open_sink();
     console::lift_rate_limit();
     fs::create_dir_all("/worker").map_err(PathError::new("cannot make", "/worker"))?;
     cgroups::make()
