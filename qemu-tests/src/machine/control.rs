@@ -14,6 +14,12 @@ impl Machine {
         self.qmp.execute("system_powerdown", json!({})).map(drop)
     }
 
+    /// Control, alt and delete at once, on the keyboard that every such machine has.
+    pub fn press_ctrl_alt_del(&mut self) -> Result<()> {
+        let keys: Vec<_> = ["ctrl", "alt", "delete"].into_iter().map(|key| json!({"type": "qcode", "data": key})).collect();
+        self.qmp.execute("send-key", json!({"keys": keys})).map(drop)
+    }
+
     /// Pulls the network cable of a card, or puts it back.
     pub fn set_link(&mut self, nic: usize, up: bool) -> Result<()> {
         self.qmp.execute("set_link", json!({"name": format!("nic{nic}"), "up": up})).map(drop)

@@ -14,6 +14,7 @@ use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene, copy_disk};
 
 const STATION: Station = Station { number: 1 };
 const OFF_WITHIN: Duration = Duration::from_secs(60);
+const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Memory for two kernels and two ramdisks at once, one of them Debian's.
 const KEXEC_MIB: u32 = 512;
@@ -34,7 +35,8 @@ pub fn kexec(scene: &Scene) -> Result<()> {
     copy_disk(&scene.setup.disk, &disk)?;
     let boot = scene.direct(&provisioner, &STATION)?;
     let mut machine = scene.power_on(&STATION, boot, KEXEC_MIB, Some(disk))?;
-    machine.serial.expect("thimble: starting the loaded kernel", BOOTS_WITHIN)?;
+    machine.serial.expect("thimble: starting the loaded kernel$", BOOTS_WITHIN)?;
+    machine.serial.expect("thimble: starting the loaded kernel in [0-9] s", OFF_WITHIN)?;
     machine.serial.expect("debian login:", BOOTS_WITHIN)?;
     let firmware = machine.serial.all("SeaBIOS|GRUB: booting")?; // the first time is the power-on
     ensure!(
@@ -57,6 +59,27 @@ pub fn button(scene: &Scene) -> Result<()> {
     ready.machine.press_power_button()?;
     ready.machine.serial.expect("thimble: powering off", OFF_WITHIN)?;
     wait_for("the machine to switch itself off", OFF_WITHIN, || Ok(ready.machine.is_off()?.then_some(())))
+}
+
+/// At once, since somebody stands there; and after the reboot the action is done from its beginning.
+pub fn ctrl_alt_del(scene: &Scene) -> Result<()> {
+    let mut ready = scene.ready(Options::default())?;
+    ready.begin("long", &[ready.shell("long", "echo WORKING; sleep 600")])?;
+    ready.machine.serial.expect(r"A\| WORKING", ACTS_WITHIN)?;
+    // An emulated keyboard loses a key now and then; a person would press again, too.
+    wait_for("somebody to notice the keys", ACTS_WITHIN, || {
+        ready.machine.press_ctrl_alt_del()?;
+        Ok(ready.machine.serial.expect("thimble: rebooting", NOTICED_WITHIN).ok())
+    })?;
+    ready.machine.serial.expect("thimble: init .* started", BOOTS_WITHIN)?;
+    ready.machine.serial.expect(r"A\| WORKING", BOOTS_WITHIN)?;
+    Ok(())
+}
+
+/// A port that this machine does not have is the last console, and so the one that programs get as theirs.
+pub fn no_such_console(scene: &Scene) -> Result<()> {
+    let ready = scene.ready(Options { kernel_args: "console=ttyS3".into(), ..Options::default() })?;
+    ready.still_works("works")
 }
 
 /// Panics the kernel the first time.
