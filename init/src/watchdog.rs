@@ -76,7 +76,9 @@ fn open() -> Result<Option<File>, PathError> {
                 let path = Path::new("/sys/class/watchdog/watchdog0").join(name);
                 fs::read_to_string(path).map_or_else(|_| "?".to_owned(), |text| text.trim().to_owned())
             };
-            log::info!("watchdog: {} restarts the machine after {} s without the agent", about("identity"), about("timeout"));
+            let own = about("timeout").parse().unwrap_or_default();
+            let after = SILENCE.as_secs().saturating_add(own);
+            log::info!("watchdog: {} restarts the machine after {after} s without a sign of the agent", about("identity"));
             Ok(Some(device))
         }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ResourceBusy) => Ok(None),

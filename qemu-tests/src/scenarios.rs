@@ -34,6 +34,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a blank UEFI machine installs Debian through TFTP and boots it", run: installs::uefi },
     Scenario { name: "a finished workflow never runs twice", run: disks::finished_workflow_never_runs_twice },
     Scenario { name: "an action whose agent is killed runs again and ends well", run: restarts::agent_killed_in_an_action },
+    Scenario { name: "a machine whose agent hangs or keeps failing starts again", run: restarts::agent_hangs_or_fails },
     Scenario { name: "an agent killed again and again comes back each time", run: restarts::agent_killed_in_a_loop },
     Scenario {
         name: "a power cut in the middle of the image write starts the write again",

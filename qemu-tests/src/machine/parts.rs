@@ -220,6 +220,8 @@ pub struct Parts {
     pub cd: Option<PathBuf>,
     /// The socket of a TPM's emulator.
     pub tpm: Option<PathBuf>,
+    /// Properties of devices that the machine has by itself.
+    pub globals: Vec<&'static str>,
     /// Further devices, as QEMU names them.
     pub devices: Vec<&'static str>,
 }
@@ -236,6 +238,7 @@ impl Parts {
             rtc: None,
             cd: None,
             tpm: None,
+            globals: Vec::new(),
             devices: Vec::new(),
         }
     }

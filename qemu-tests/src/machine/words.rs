@@ -64,6 +64,7 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
         add("-drive", format!("if=none,id=cd,format=raw,media=cdrom,readonly=on,file={}", cd.display()));
         add("-device", "usb-storage,bus=usb.0,drive=cd".into());
     }
+    parts.globals.iter().for_each(|property| add("-global", (*property).to_owned()));
     parts.devices.iter().for_each(|device| add("-device", (*device).to_owned()));
     if let Some(socket) = &parts.tpm {
         add("-chardev", format!("socket,id=tpm,path={}", socket.display()));

@@ -1,22 +1,76 @@
 //! Things die in the middle: the agent, again and again, and the server between a report and its acknowledgement.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::links::{METAL_MIB, of_kit};
 use crate::command::wait_for;
+use crate::kit::Kit;
+use crate::machine::{Disk, NicModel, Parts};
+use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{GRPC, Options};
 use crate::proxy::Proxy;
-use crate::scene::{ACTS_WITHIN, Scene};
+use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
 
-/// Ends the agent by SIGKILL, from an action that sees the machine's processes: `run` is the agent's role.
-const KILL_AGENT: &str = "\
-for process in /proc/[0-9]*; do
+/// A script that sends it to the agent, whose role is `run`, from an action that sees the machine's processes.
+macro_rules! signal_agent {
+    ($signal:literal) => {
+        concat!(
+            "for process in /proc/[0-9]*; do
   line=$(cat $process/cmdline 2>/dev/null | tr '\\0' ' ')
-  case $line in '/proc/self/exe run '*) kill -9 ${process#/proc/};; esac
-done
-sleep 60
-echo the agent was not killed; exit 9";
+  case $line in '/proc/self/exe run '*) kill -",
+            $signal,
+            " ${process#/proc/};; esac
+done"
+        )
+    };
+}
+
+/// Ends the agent by SIGKILL, from an action that sees the machine's processes.
+const KILL_AGENT: &str = concat!(signal_agent!("KILL"), "\nsleep 60\necho the agent was not killed; exit 9");
+/// The agent stops for good, the first time; the disk remembers that.
+const HANG_ONCE: &str = concat!(
+    "word=$(dd if=/dev/vda bs=512 count=1 2>/dev/null | tr -d '\\0')\n[ \"$word\" = hung ] && echo BACK AGAIN && exit 0\n\
+     echo hung > /mark; dd if=/mark of=/dev/vda conv=notrunc,fsync 2>/dev/null\n",
+    signal_agent!("STOP"),
+    "\nsleep 600"
+);
+/// The watchdog's patience with the agent and its own, and a slow host.
+const RESTARTS_WITHIN: Duration = Duration::from_secs(300);
+
+/// One machine's agent hangs, and its watchdog ends that; another one's fails ten times in a row, and the policy does.
+pub fn agent_hangs_or_fails(scene: &Scene) -> Result<()> {
+    let (provisioner, registry) = (scene.provisioner(Options::default())?, scene.registry()?);
+    let (hanging, failing) = (Station { number: 1 }, Station { number: 2 });
+    let start = |station: &Station, kit: &Kit, mib: u32, more: &str| {
+        provisioner.apply(&station.hardware())?;
+        let boot = of_kit(scene.direct(&provisioner, station)?, kit).with_arguments(more);
+        let (nic, disk) = (scene.nic(station, 0, NicModel::Virtio)?, scene.disk(station)?);
+        let disks = vec![Disk::virtio(&disk)];
+        // As real chipsets have it: q35 does not let the watchdog restart the machine by itself.
+        let globals = vec!["ICH9-LPC.noreboot=false"];
+        scene.start(station, &Parts { disks, globals, ..Parts::new(boot, mib, vec![nic]) })
+    };
+    let mut hung = start(&hanging, &scene.setup.metal, METAL_MIB, "")?;
+    let mut failed = start(&failing, &scene.setup.cloud, MEMORY_MIB, "thimble.on_failure=reboot")?;
+    hung.serial.expect("thimble: watchdog: iTCO_wdt restarts the machine", BOOTS_WITHIN)?;
+    let hang = Step::busybox("hang", &registry, HANG_ONCE).host_pid().timeout(900);
+    provisioner.apply(&workflow("hang", &hanging, &[hang]))?;
+    let fail = Step::busybox("fail", &registry, KILL_AGENT).host_pid().timeout(900);
+    provisioner.apply(&workflow("fail", &failing, &[fail]))?;
+
+    failed.serial.expect("agent .* has failed 10 times in a row: thimble.on_failure ends this", RESTARTS_WITHIN)?;
+    failed.serial.expect("thimble: rebooting in [0-9] s", BOOTS_WITHIN)?;
+    failed.serial.expect("thimble: init .* started", BOOTS_WITHIN)?;
+    hung.serial.expect("the agent has been silent for .*: the watchdog will restart the machine", RESTARTS_WITHIN)?;
+    hung.serial.expect("thimble: init .* started", RESTARTS_WITHIN)?;
+    hung.serial.expect(r"A\| BACK AGAIN", BOOTS_WITHIN)?;
+    let ended = provisioner.wait_ended("hang", ACTS_WITHIN)?;
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    Ok(())
+}
 
 pub fn agent_killed_in_an_action(scene: &Scene) -> Result<()> {
     let mut ready = scene.ready(Options::default())?;
