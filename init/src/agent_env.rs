@@ -4,16 +4,19 @@ use cmdline::{Arguments, HwAddr};
 
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// What the server calls this machine: without `worker_id` the address of the NIC that reached the network.
+pub fn worker_id(arguments: &Arguments, mac: Option<HwAddr>) -> Option<String> {
+    arguments.worker_id.clone().or_else(|| Some(arguments.hw_addr.or(mac)?.to_string()))
+}
+
 /// Everything the agent gets to see; PID 1's own environment, which the kernel fills with stray words, is not passed on.
-/// Without `worker_id` the agent is called by the address of the NIC that reached the network.
 pub fn agent_env(arguments: &Arguments, mac: Option<HwAddr>) -> Vec<(&'static str, String)> {
     let flag = |on: Option<bool>| on.map(|on| on.to_string());
-    let mac = arguments.hw_addr.or(mac).map(|mac| mac.to_string());
     let registries = (!arguments.insecure_registries.is_empty()).then(|| arguments.insecure_registries.join(","));
     let mirrors = (!arguments.mirrors.is_empty()).then(|| arguments.mirrors.join(" "));
     let given = [
         ("TINKERBELL_GRPC_AUTHORITY", arguments.grpc_authority.clone()),
-        ("WORKER_ID", arguments.worker_id.clone().or(mac)),
+        ("WORKER_ID", worker_id(arguments, mac)),
         ("TINKERBELL_TLS", flag(arguments.tinkerbell_tls)),
         ("TINKERBELL_INSECURE_TLS", flag(arguments.tinkerbell_insecure_tls)),
         ("DOCKER_REGISTRY", arguments.docker_registry.clone()),

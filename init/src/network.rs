@@ -2,10 +2,12 @@
 //!
 //! A child of PID 1 rather than a thread: what parses packets from the network may die without taking PID 1 along,
 //! renewal never waits for supervision nor the other way round, and as a fork it shares PID 1's memory.
-//! All links with carrier ask at once; the one that reaches the server is used, the others give their addresses back.
+//! All links with carrier ask at once; the one that reaches the server is used, the others give their addresses back. As
+//! long as none reaches it the best one is used, and the others look on.
 
 mod apply;
 mod autoconf;
+mod bind;
 mod bond;
 mod bring_up;
 mod choice;
@@ -32,19 +34,16 @@ mod socket;
 mod time;
 
 use std::collections::BTreeMap;
-use std::io::{PipeWriter, Write};
-use std::net::SocketAddr;
+use std::io::PipeWriter;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use agent::milestones;
 use cmdline::{Arguments, HwAddr};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::StepError;
 use apply::AddressFailed;
 use bond::Bonding;
-use choice::Reach;
 use conflict::Watch;
 use dhcp::Action;
 use learned::Learned;
@@ -53,6 +52,7 @@ use link::Link;
 use neighbours::Neighbours;
 use netlink::{LinkEvents, Netlink};
 use port::Port;
+use probe::Target;
 use time::TimeSync;
 
 /// Bytes of the message that says "there is a network": the address of its NIC.
@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments, ready: PipeWriter) -> ! {
 
 struct Network {
     arguments: Arguments,
-    target: Option<SocketAddr>,
+    target: Option<Target>,
     netlink: Netlink,
     events: LinkEvents,
     started: Instant,
@@ -98,8 +98,12 @@ struct Network {
     first_lease: Option<Instant>,
     /// The port that is used.
     bound: Option<u32>,
+    /// It stays that one: it leads to the server, or nobody can tell.
+    settled: bool,
     dark_since: Option<Instant>,
+    /// Until PID 1 knows the link that the machine is called by.
     ready: Option<PipeWriter>,
+    called_by: Option<HwAddr>,
     time: TimeSync,
     neighbours: Option<Neighbours>,
     /// Why there is no VLAN interface or bond; not worth a line before the drivers had their time.
@@ -123,7 +127,7 @@ impl Network {
         }
         let now = Instant::now();
         let mut network = Self {
-            target: probe::target(&arguments),
+            target: Target::of(&arguments),
             arguments,
             netlink,
             events,
@@ -133,8 +137,10 @@ impl Network {
             ports: BTreeMap::new(),
             first_lease: None,
             bound: None,
+            settled: false,
             dark_since: None,
             ready: Some(ready),
+            called_by: None,
             time: TimeSync::default(),
             neighbours: Neighbours::open().inspect_err(|error| log::warn!("cannot listen to LLDP: {error}")).ok(),
             obstacle: None,
@@ -284,12 +290,12 @@ impl Network {
     }
 
     fn probe(&mut self, index: u32, now: Instant) {
-        let Some(port) = self.ports.get_mut(&index).filter(|_| self.bound != Some(index)) else { return };
-        if !port.look_for(self.target, now) {
+        let Some(port) = self.ports.get_mut(&index).filter(|_| !self.settled) else { return };
+        if !port.look_for(self.target.map(|target| target.address), now) || self.bound == Some(index) {
             return;
         }
         let Some(Action::Withdraw(lease)) = port.dhcp.as_mut().and_then(|(_, client)| client.led_nowhere(now)) else { return };
-        let (server, target) = (lease.server.map(|server| server.to_string()), self.target.map(|target| target.ip()));
+        let (server, target) = (lease.server.map(|server| server.to_string()), self.target.map(|target| target.address.ip()));
         log::warn!(
             "{}: the address {} from DHCP server {} does not lead to {}: asking for another server's",
             port.link,
@@ -306,7 +312,7 @@ impl Network {
         let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
         apply::address(&mut self.netlink, &port.link, &lease, is_bound)?;
         let changed = port.lease.as_ref() != Some(&lease);
-        port.got(lease, self.target, now);
+        port.got(lease, self.target.map(|target| target.address), now);
         self.first_lease.get_or_insert(now);
         if is_bound && changed {
             self.use_lease(index, now)?;
@@ -320,60 +326,6 @@ impl Network {
             apply::withdraw(&mut self.netlink, &port.link, lease);
         }
         port.lost();
-    }
-
-    /// Takes the link that is best by now, if there is none yet.
-    fn decide(&mut self, now: Instant) -> Result<(), AddressFailed> {
-        let (None, Some(first)) = (self.bound, self.first_lease) else { return Ok(()) };
-        let asking: Vec<(u32, choice::Candidate)> = self.ports.iter().map(|(index, port)| (*index, port.candidate())).collect();
-        let candidates: Vec<choice::Candidate> = asking.iter().map(|(_, candidate)| *candidate).collect();
-        let chosen = choice::choose(&candidates, now.saturating_duration_since(first));
-        let Some((index, candidate)) = chosen.and_then(|at| asking.get(at)).copied() else { return Ok(()) };
-        if candidate.reach == Reach::Silent {
-            let target = self.target.map(|target| target.to_string()).unwrap_or_default();
-            log::warn!("no link reaches the server {target}: going on with the best there is");
-        }
-        self.bound = Some(index);
-        for other in self.ports.keys().copied().filter(|other| *other != index).collect::<Vec<_>>() {
-            self.withdraw(other); // two links in one network answer for each other, and confuse switches
-        }
-        self.ports.retain(|other, _| *other == index);
-        self.ports.values_mut().for_each(Port::stop_looking);
-        self.partner_due = self.arguments.bond.as_ref().map(|_| now + PARTNER);
-        self.use_lease(index, now)
-    }
-
-    /// Routes, names and time of the link that is used.
-    fn use_lease(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
-        let Some((port, lease)) = self.ports.get(&index).and_then(|port| Some((port, port.lease.as_ref()?))) else {
-            return Ok(());
-        };
-        apply::address(&mut self.netlink, &port.link, lease, true)?;
-        apply::names(&port.link, lease);
-        log::info!("network {} {lease}", port.link.name);
-        milestones::reached("network");
-        self.time.begin(time::servers(&self.arguments, lease), now);
-        Ok(())
-    }
-
-    /// The machine has no network any more: all links start over.
-    fn unbind(&mut self, now: Instant) {
-        (self.bound, self.first_lease, self.dark_since) = (None, None, None);
-        (self.started, self.next_status) = (now, now + STATUS);
-        self.bonding.restart(now);
-    }
-
-    /// As soon as there is a network, and a clock that TLS can use if the network has one.
-    fn say_ready(&mut self, now: Instant) {
-        let Some(port) = self.bound.and_then(|index| self.ports.get(&index)) else { return };
-        if !self.time.is_settled(now) {
-            return;
-        }
-        if let Some(mut ready) = self.ready.take()
-            && let Err(error) = ready.write_all(&port.link.mac.0)
-        {
-            log::error!("cannot tell PID 1 about the network: {error}");
-        }
     }
 
     fn tell_once(&mut self, line: String) {

@@ -9,12 +9,13 @@ use std::{fs, io};
 use cmdline::OnFailure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::system::{RebootCommand, reboot};
 
+use crate::agent_env::worker_id;
 use crate::boot::Boot;
 use crate::power::{self, Ending};
 use crate::ready::{Heard, Readiness};
@@ -105,14 +106,23 @@ impl Child {
         }
     }
 
+    /// A child may say more than once what others have to know.
     fn hear(&mut self, facts: &mut Facts) {
         let (Some(readiness), Some(read)) = (&mut self.readiness, self.service.ready) else { return };
         match readiness.hear() {
-            Heard::NothingYet => return,
+            Heard::NothingYet => {}
             Heard::Message(bytes, count) => self.ready |= bytes.get(..count).is_some_and(|message| read(facts, message)),
-            Heard::Closed => {}
+            Heard::Closed => self.readiness = None,
         }
-        self.readiness = None;
+    }
+
+    /// The server knows a machine by the worker id that its agent was started with.
+    fn restart_renamed(&self, old: &str, new: &str) {
+        let Some(pid) = self.pid else { return };
+        log::info!("{}: the machine is {new} by now, and was {old}: starting it again", self.service.name);
+        if let Err(error) = kill(pid, Signal::SIGKILL) {
+            log::error!("cannot end {} (process {pid}): {error}", self.service.name);
+        }
     }
 }
 
@@ -172,9 +182,24 @@ impl Supervisor {
     fn turn(&mut self) {
         self.start_due();
         self.wait();
-        self.children.iter_mut().for_each(|child| child.hear(&mut self.facts));
+        self.hear();
         self.obey_signals();
         self.reap();
+    }
+
+    fn hear(&mut self) {
+        let before = self.facts.mac;
+        self.children.iter_mut().for_each(|child| child.hear(&mut self.facts));
+        if before.is_none() || before == self.facts.mac {
+            return;
+        }
+        let id = |mac| worker_id(&self.facts.arguments, mac);
+        if let (Some(old), Some(new)) = (id(before), id(self.facts.mac))
+            && old != new
+            && let Some(agent) = self.children.iter().find(|child| child.service.name == services::AGENT)
+        {
+            agent.restart_renamed(&old, &new);
+        }
     }
 
     fn wait_for(&mut self, name: &str) {

@@ -37,8 +37,9 @@ impl Network {
             if link.carrier && !had_carrier {
                 self.carrier_came(&link, now);
             }
-            if link.carrier && self.bound.is_none() {
-                self.ports.retain(|_, port| !port.link.is_on(&link) || port.link.mac == link.mac); // a bond's may change
+            if link.carrier && !self.settled {
+                let is_used = |index: &u32| self.bound == Some(*index);
+                self.ports.retain(|index, port| !port.link.is_on(&link) || port.link.mac == link.mac || is_used(index)); // a bond's may change
                 self.start(&link, now)?;
             }
         }
@@ -68,7 +69,7 @@ impl Network {
             if let Some(index) = self.bound.filter(|_| too_long) {
                 self.withdraw(index);
             }
-            self.ports.clear();
+            self.ports.retain(|index, _| self.bound != Some(*index));
             self.unbind(now);
         }
         let links = &self.links;
@@ -103,8 +104,8 @@ impl Network {
             }
         }
         // An address of the other family leads nowhere.
-        let dhcp = if self.target.is_none_or(|target| target.is_ipv4()) { self.dhcp(&link, now) } else { None };
-        let six = if self.target.is_none_or(|target| target.is_ipv6()) { self.six(&link, now) } else { None };
+        let dhcp = if self.target.is_none_or(|target| target.address.is_ipv4()) { self.dhcp(&link, now) } else { None };
+        let six = if self.target.is_none_or(|target| target.address.is_ipv6()) { self.six(&link, now) } else { None };
         self.ports.insert(link.index, Port::new(link, rank, dhcp).with_six(six));
         Ok(())
     }
@@ -113,7 +114,7 @@ impl Network {
         match socket::open(&link.name) {
             Ok(socket) => {
                 let seed = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
-                Some((socket, Client::new(link.mac.0, self.target.map(|target| target.ip()), seed, now)))
+                Some((socket, Client::new(link.mac.0, self.target.map(|target| target.address.ip()), seed, now)))
             }
             Err(error) => {
                 self.tell_once(format!("cannot open a DHCP socket on {link}: {error}"));

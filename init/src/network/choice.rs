@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How long a worse link waits for a better one that still may get there.
 pub const GRACE: Duration = Duration::from_secs(2);
-/// When no link has reached the server by then, the best one is used all the same, and probing goes on.
+/// When no link has reached the server by then, the best one is used all the same, until a [`better`] one is found.
 pub const LIMIT: Duration = Duration::from_secs(8);
 
 /// In the order of preference.
@@ -45,6 +45,11 @@ impl Candidate {
         matches!(self.reach, Reach::NoAddress | Reach::Trying)
     }
 
+    /// Whether it may be used for good.
+    pub fn leads_somewhere(self) -> bool {
+        matches!(self.reach, Reach::Open | Reach::Refused | Reach::NotAsked)
+    }
+
     fn quality(self) -> u8 {
         match self.reach {
             Reach::Open => 0,
@@ -70,6 +75,13 @@ pub fn choose(candidates: &[Candidate], waited: Duration) -> Option<usize> {
         _ => LIMIT,
     };
     (!hope || waited >= limit).then_some(index)
+}
+
+/// The link that ends the search while `used` is in use for want of a better one: one that leads further, or `used` itself.
+pub fn better(candidates: &[Candidate], used: usize) -> Option<usize> {
+    let leading = candidates.iter().enumerate().filter(|(_, candidate)| candidate.leads_somewhere());
+    let preference = |(index, candidate): &(usize, &Candidate)| (candidate.quality(), *index != used, candidate.rank);
+    leading.min_by_key(preference).map(|(index, _)| index)
 }
 
 /// How long to wait before asking [`choose`] again when nothing else happens.
@@ -107,6 +119,23 @@ mod tests {
         ] {
             let candidates: Vec<Candidate> = links.iter().map(|&(rank, reach)| Candidate { rank, reach }).collect();
             assert_eq!(choose(&candidates, waited), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_left_for_one_that_leads_further() {
+        for (case, links, used, expected) in [
+            ("nothing is better", vec![(Plain, Silent), (Boot, Silent)], 0, None),
+            ("nor is a hope", vec![(Plain, Silent), (Boot, Trying), (Boot, NoAddress)], 0, None),
+            ("the server came up", vec![(Plain, Open), (Boot, Silent)], 0, Some(0)),
+            ("its host did", vec![(Plain, Refused), (Boot, Silent)], 0, Some(0)),
+            ("another one reaches it", vec![(Boot, Silent), (Plain, Open)], 0, Some(1)),
+            ("by the better of two", vec![(Plain, Silent), (Plain, Open), (Boot, Open)], 0, Some(2)),
+            ("no change for an equal", vec![(Boot, Open), (Plain, Open)], 1, Some(1)),
+            ("the server rather than its host", vec![(Boot, Refused), (Bmc, Open)], 0, Some(1)),
+        ] {
+            let candidates: Vec<Candidate> = links.iter().map(|&(rank, reach)| Candidate { rank, reach }).collect();
+            assert_eq!(better(&candidates, used), expected, "{case}");
         }
     }
 }

@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{BindToDevice, SocketError};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, connect, getsockopt, setsockopt, socket,
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, bind, connect, getpeername,
+    getsockopt, setsockopt, socket,
 };
 
 use super::choice::Reach;
@@ -26,10 +27,20 @@ pub struct Probe {
 }
 
 /// The server as far as an address is known before there is any name server.
-pub fn target(arguments: &Arguments) -> Option<SocketAddr> {
-    let authority = arguments.grpc_authority.as_ref().and_then(|authority| authority.parse().ok());
-    let syslog = || Some(SocketAddr::new(arguments.syslog_host.as_ref()?.parse().ok()?, BOOTS));
-    authority.or_else(syslog)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub address: SocketAddr,
+    /// The machine has no work where this does not answer. Without it, its host merely is a likely neighbour.
+    pub is_needed: bool,
+}
+
+impl Target {
+    pub fn of(arguments: &Arguments) -> Option<Self> {
+        let authority = arguments.grpc_authority.as_ref().and_then(|authority| authority.parse().ok());
+        let syslog = || Some(SocketAddr::new(arguments.syslog_host.as_ref()?.parse().ok()?, BOOTS));
+        let needed = authority.map(|address| Self { address, is_needed: true });
+        needed.or_else(|| Some(Self { address: syslog()?, is_needed: false }))
+    }
 }
 
 impl Probe {
@@ -53,7 +64,8 @@ impl Probe {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
         match poll(&mut fds, PollTimeout::ZERO) {
             Ok(1..) => match getsockopt(&self.socket, SocketError).map(Errno::from_raw) {
-                Ok(Errno::UnknownErrno) => Reach::Open, // 0
+                // No error is no proof: it may have been told with the packet that caused it.
+                Ok(Errno::UnknownErrno) if is_connected(&self.socket) => Reach::Open,
                 Ok(Errno::ECONNREFUSED) => Reach::Refused,
                 _ => Reach::Silent,
             },
@@ -67,6 +79,10 @@ impl AsFd for Probe {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn is_connected(socket: &OwnedFd) -> bool {
+    getpeername::<SockaddrStorage>(socket.as_raw_fd()).is_ok()
 }
 
 fn begin(socket: &OwnedFd, source: &dyn SockaddrLike, target: &dyn SockaddrLike) -> io::Result<()> {
@@ -85,13 +101,13 @@ mod tests {
     #[test]
     fn the_server_is_an_address_on_the_command_line() {
         for (line, expected) in [
-            ("grpc_authority=10.0.0.1:42113 syslog_host=10.0.0.2", Some("10.0.0.1:42113")),
-            ("grpc_authority=[fd00::1]:42113", Some("[fd00::1]:42113")),
-            ("grpc_authority=tink.lab:42113 syslog_host=10.0.0.2", Some("10.0.0.2:7080")),
+            ("grpc_authority=10.0.0.1:42113 syslog_host=10.0.0.2", Some(("10.0.0.1:42113", true))),
+            ("grpc_authority=[fd00::1]:42113", Some(("[fd00::1]:42113", true))),
+            ("grpc_authority=tink.lab:42113 syslog_host=10.0.0.2", Some(("10.0.0.2:7080", false))),
             ("grpc_authority=tink.lab:42113", None),
         ] {
-            let found = target(&Arguments::parse(line).arguments).map(|target| target.to_string());
-            assert_eq!(found.as_deref(), expected, "{line}");
+            let expected = expected.map(|(address, is_needed)| Target { address: address.parse().unwrap(), is_needed });
+            assert_eq!(Target::of(&Arguments::parse(line).arguments), expected, "{line}");
         }
     }
 }

@@ -24,6 +24,8 @@ const PLAIN: &[Scenario] = &[
     ("the NIC that booted is preferred", boot_nic_preferred),
     ("a wrong server on the segment does not win", wrong_server),
     ("a server that is not up yet", server_not_up),
+    ("a link that leads nowhere is left when another one comes", left_for_another),
+    ("a network whose server's host comes last", server_host_comes_last),
     ("a static address", static_address),
     ("the winner loses its cable", winner_dies),
     ("time from the server that DHCP names", time_from_ntp),
@@ -133,6 +135,41 @@ fn server_not_up() {
     let mut client = Client::start("grpc_authority=10.0.0.1:42113");
     client.says("network na 10.0.0.50/24");
     assert!(client.seconds() < 1.0, "a refusal is an answer");
+}
+
+const NOBODY_YET: &str = "no link reaches the server 10.0.0.1:53: going on with na (02:00:00:00:00:61), the best there is";
+
+fn left_for_another() {
+    let lost = Peer::new("na", "192.168.1.1/24");
+    lost.dhcp("--dhcp-range=192.168.1.50,192.168.1.50 --dhcp-option=3,192.168.1.1 --dhcp-option=6,192.168.1.1");
+    let right = Peer::new("nb", "10.0.0.1/24");
+    right.ip("link set nb down");
+    right.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.1");
+    let mut client = Client::start(TCP_DNS);
+    client.says(NOBODY_YET);
+    client.is_ready_as("na");
+    client.sees(|| peers::sh("ip route").contains("default via 192.168.1.1"));
+    right.ip("link set nb up");
+    client.says("nb (02:00:00:00:00:62) leads to 10.0.0.1:53: it is used from now on");
+    client.says("network nb 10.0.0.50/24 gateway 10.0.0.1");
+    client.is_ready_as("nb");
+    client.sees(|| peers::sh("ip route").contains("default via 10.0.0.1"));
+    assert!(!client.addresses("na").contains("192.168.1.50"), "the one that is left gives its address back");
+    assert!(!peers::sh("ip route").contains("192.168.1.1"));
+    client.file_has("/etc/resolv.conf", "nameserver 10.0.0.1");
+}
+
+fn server_host_comes_last() {
+    let [right, dhcp] = Peer::segment("na", [("right", "10.0.0.1/24"), ("dhcp", "10.0.0.2/24")]);
+    right.ip("link set right down");
+    dhcp.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.2");
+    let _other = Peer::new("nb", "192.168.1.1/24");
+    let mut client = Client::start(TCP_DNS);
+    client.says(NOBODY_YET);
+    right.ip("link set right up");
+    // Another link may be better only until the used one is found to lead there.
+    client.sees(|| client.has_said("na (02:00:00:00:00:61) leads to 10.0.0.1:53"));
+    assert!(client.addresses("na").contains("10.0.0.50"));
 }
 
 fn static_address() {

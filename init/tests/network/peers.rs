@@ -245,8 +245,9 @@ pub fn client(line: &str) -> ! {
     let (mut reader, writer) = std::io::pipe().unwrap();
     std::thread::spawn(move || {
         let mut message = [0; init::network::READY_LEN];
-        reader.read_exact(&mut message).unwrap();
-        let _ = writeln!(std::io::stderr(), "READY {}", init::network::read_ready(&message).unwrap());
+        while reader.read_exact(&mut message).is_ok() {
+            let _ = writeln!(std::io::stderr(), "READY {}", init::network::read_ready(&message).unwrap());
+        }
     });
     init::network::run(&parsed.arguments, writer)
 }
