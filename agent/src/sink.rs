@@ -6,11 +6,11 @@ mod kmsg;
 pub mod rfc5424;
 
 use std::fs::File;
-use std::io::Write;
-use std::net::{ToSocketAddrs, UdpSocket};
+use std::io::{self, Write};
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -25,9 +25,13 @@ pub struct ActionLine<'a> {
     pub stream: &'a str,
 }
 
+/// How often a syslog server whose name has no address yet is looked for.
+const RETRY: Duration = Duration::from_secs(10);
+
 struct Sink {
     kmsg: Option<File>,
-    syslog: Option<UdpSocket>,
+    /// Where lines go once its address is known.
+    syslog: Option<OnceLock<Syslog>>,
     hostname: String,
     lost: AtomicU64,
 }
@@ -36,18 +40,38 @@ static SINK: OnceLock<Sink> = OnceLock::new();
 
 /// From here on `log` and [`action_line`] reach their destinations. A second call changes nothing.
 pub fn install(settings: &Settings) {
+    let syslog = settings.syslog_host.as_deref().map(|host| Syslog::find(host, settings.syslog_port));
+    let missing = syslog.as_ref().and_then(|found| found.as_ref().err()).map(ToString::to_string);
     let sink = Sink {
         kmsg: (settings.log == LogTarget::Kmsg).then(kmsg::open).flatten(),
-        syslog: settings.syslog_host.as_deref().and_then(|host| connect(host, settings.syslog_port)),
+        syslog: syslog.map(|found| found.map_or_else(|_| OnceLock::new(), OnceLock::from)),
         hostname: settings.id.clone(),
         lost: AtomicU64::new(0),
     };
-    let without = settings.syslog_host.as_ref().filter(|_| sink.syslog.is_none());
-    if SINK.set(sink).is_ok() && log::set_logger(&Front).is_ok() {
+    if SINK.set(sink).is_err() {
+        return;
+    }
+    if log::set_logger(&Front).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
-    if let Some(host) = without {
-        log::warn!("syslog server {host} cannot be reached by that name or address: going on without it");
+    if let (Some(error), Some(host)) = (missing, settings.syslog_host.clone()) {
+        log::warn!("syslog server {host} cannot be found: {error}; trying again every {} s", RETRY.as_secs());
+        let port = settings.syslog_port;
+        let search = std::thread::Builder::new().name("syslog".to_owned()).spawn(move || keep_looking(&host, port));
+        if let Err(error) = search {
+            log::warn!("going on without the syslog server: {error}");
+        }
+    }
+}
+
+fn keep_looking(host: &str, port: u16) {
+    let Some(place) = SINK.get().and_then(|sink| sink.syslog.as_ref()) else { return };
+    while place.get().is_none() {
+        std::thread::sleep(RETRY);
+        if let Ok(found) = Syslog::find(host, port) {
+            let _ = place.set(found);
+            log::info!("syslog server {host} is found");
+        }
     }
 }
 
@@ -58,13 +82,24 @@ pub fn action_line(origin: ActionLine<'_>, text: &str) {
     }
 }
 
-fn connect(host: &str, port: u16) -> Option<UdpSocket> {
-    let address = (host, port).to_socket_addrs().ok()?.next()?;
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any).ok()?;
-    socket.set_nonblocking(true).ok()?;
-    socket.connect(address).ok()?;
-    Some(socket)
+/// Not connected: that would fix our own address, which changes with the network.
+struct Syslog {
+    socket: UdpSocket,
+    server: SocketAddr,
+}
+
+impl Syslog {
+    fn find(host: &str, port: u16) -> io::Result<Self> {
+        let found = (host, port).to_socket_addrs()?.next();
+        let server = found.ok_or_else(|| io::Error::other("the name has no address"))?;
+        let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, server })
+    }
+
+    fn send(&self, message: &Message<'_>) -> io::Result<usize> {
+        self.socket.send_to(&rfc5424::render(message), self.server)
+    }
 }
 
 impl Sink {
@@ -79,23 +114,23 @@ impl Sink {
                 let _ = std::io::stderr().write_all(format!("thimble: {text}\n").as_bytes()); // in one piece
             }
         }
-        if let Some(socket) = &self.syslog {
-            self.send(socket, level, text, origin);
+        if let Some(syslog) = &self.syslog {
+            self.send(syslog.get(), level, text, origin);
         }
     }
 
-    fn send(&self, socket: &UdpSocket, level: Level, text: &str, origin: Option<ActionLine<'_>>) {
+    fn send(&self, syslog: Option<&Syslog>, level: Level, text: &str, origin: Option<ActionLine<'_>>) {
         let now = SystemTime::now();
         let message = Message { level, now, hostname: &self.hostname, text, origin };
-        if socket.send(&rfc5424::render(&message)).is_err() {
+        let Some(syslog) = syslog.filter(|syslog| syslog.send(&message).is_ok()) else {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
-        }
+        };
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let text = format!("{lost} lines before this one did not leave the machine");
             let note = Message { level: Level::Warn, now, hostname: &self.hostname, text: &text, origin: None };
-            let _ = socket.send(&rfc5424::render(&note));
+            let _ = syslog.send(&note);
         }
     }
 }
@@ -118,14 +153,27 @@ impl Log for Front {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_syslog_server_is_spoken_to_on_the_port_given() {
-        for (host, peer) in [("127.0.0.1", "127.0.0.1:5514"), ("::1", "[::1]:5514")] {
-            let socket = connect(host, 5514).and_then(|socket| socket.peer_addr().ok());
-            assert_eq!(socket.map(|peer| peer.to_string()).as_deref(), Some(peer));
+        for host in ["127.0.0.1", "::1"] {
+            let server = UdpSocket::bind((host, 0)).unwrap();
+            server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let syslog = Syslog::find(host, server.local_addr().unwrap().port()).unwrap();
+            let now = SystemTime::UNIX_EPOCH;
+            syslog.send(&Message { level: Level::Info, now, hostname: "m1", text: "hello", origin: None }).unwrap();
+            let mut packet = [0; 500];
+            let (length, _) = server.recv_from(&mut packet).unwrap();
+            assert!(String::from_utf8_lossy(&packet[..length]).ends_with("hello"), "{host}");
         }
+    }
+
+    #[test]
+    fn a_server_that_no_route_leads_to_is_kept_for_later() {
+        assert_eq!(Syslog::find("192.0.2.1", 514).unwrap().server.to_string(), "192.0.2.1:514");
+        assert!(Syslog::find("no such name", 514).is_err());
     }
 }

@@ -53,6 +53,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "with two network cards the useful one is found", run: links::one_useful_of_two },
     Scenario { name: "with eight network cards the useful one is found", run: links::one_useful_of_eight },
     Scenario { name: "a cable that is put in later is used", run: links::late_carrier },
+    Scenario { name: "a network that leads nowhere is left for a cable put in later", run: links::left_for_late_cable },
     Scenario { name: "a static address works where nobody answers DHCP", run: links::static_address },
     Scenario { name: "a DHCP server that answers late is waited for", run: links::dhcp_late },
     Scenario { name: "a DHCP server that answers twice gives one address", run: links::dhcp_twice },

@@ -51,7 +51,7 @@ impl Machine {
         let net = format!("hotnet{slot}");
         let backend = match &nic.network {
             Network::Tap(name) => json!({"type": "tap", "id": net, "ifname": name, "script": "no", "downscript": "no"}),
-            Network::User | Network::Plug(_) | Network::Socket(_) => json!({"type": "user", "id": net}),
+            Network::User | Network::Nowhere | Network::Plug(_) | Network::Socket(_) => json!({"type": "user", "id": net}),
         };
         self.qmp.execute("netdev_add", backend)?;
         let bus = if nic.model == NicModel::UsbNet { "usb.0".to_owned() } else { format!("slot{slot}") };

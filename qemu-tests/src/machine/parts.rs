@@ -75,6 +75,8 @@ pub enum Network {
     Tap(String),
     /// QEMU's own network: 10.0.2.2 is the host.
     User,
+    /// Its DHCP server answers, and nobody else.
+    Nowhere,
     /// A socket at which the other end, another machine, listens.
     Plug(PathBuf),
     /// The end that listens.

@@ -119,6 +119,7 @@ pub fn netdev(network: &Network, index: usize) -> String {
     match network {
         Network::Tap(name) => format!("tap,id=net{index},ifname={name},script=no,downscript=no"),
         Network::User => format!("user,id=net{index}"),
+        Network::Nowhere => format!("user,id=net{index},restrict=on"),
         Network::Plug(path) => format!("stream,id=net{index},server=off,addr.type=unix,addr.path={}", path.display()),
         Network::Socket(path) => format!("stream,id=net{index},server=on,addr.type=unix,addr.path={}", path.display()),
     }

@@ -55,6 +55,23 @@ pub fn late_carrier(scene: &Scene) -> Result<()> {
     works(scene, &provisioner, &mut machine)
 }
 
+/// The machine has an address and a network by then, just none with its server; and it is called by the other card.
+pub fn left_for_late_cable(scene: &Scene) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let nowhere = Nic { model: NicModel::Virtio, mac: STATION.nic_mac(1), network: Network::Nowhere };
+    let nics = vec![nowhere, scene.nic(&STATION, 0, NicModel::Virtio)?];
+    let boot = without_argument(without_argument(boot, "hw_addr"), "worker_id");
+    let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, nics))?;
+    machine.set_link(1, false)?;
+    machine.serial.expect("thimble: .*no link reaches the server .*: going on with eth0 ", BOOTS_WITHIN)?;
+    machine.set_link(1, true)?;
+    machine.serial.expect("thimble: eth1 .* leads to .*: it is used from now on", BOOTS_WITHIN)?;
+    works(scene, &provisioner, &mut machine)?;
+    let renamed = format!("the machine is {} by now, and was {}", STATION.mac(), STATION.nic_mac(1));
+    ensure!(!machine.serial.all(&renamed)?.is_empty(), "the agent was not started again under its other name");
+    Ok(())
+}
+
 pub fn tagged_port(scene: &Scene) -> Result<()> {
     const VLAN: u16 = 100;
     let (provisioner, boot) = begin(scene, Options::default())?;
