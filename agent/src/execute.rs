@@ -20,6 +20,7 @@ use crate::memory;
 use crate::milestones;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::Policy;
+use crate::probed::Machine;
 use crate::report::chain;
 use crate::rootfs;
 use crate::runtime::Runtime;
@@ -139,9 +140,20 @@ impl Runner {
         }
     }
 
+    async fn await_disks(&self, action: &Action, cancel: &Cancel) -> Result<(), Reason> {
+        let machine = Machine::default();
+        tokio::select! {
+            () = machine.is_ready_for(action) => Ok(()),
+            why = cancel.asked() => Err(Reason::Cancelled(why)),
+        }
+    }
+
     /// With the disk that the action lends, if it lends one.
     async fn run(&mut self, action: &Action, cancel: &Cancel) -> Result<Ran, Reason> {
         let wishes = Wishes::of(&action.environment).unwrap_or_default(); // understood before, or the action refused
+        if wishes.scratch.is_some() {
+            self.await_disks(action, cancel).await?;
+        }
         let lend = |disk: &PathBuf| Scratch::lend(disk, &self.folders.state);
         let scratch = wishes.scratch.as_ref().map(lend).transpose();
         let scratch = scratch.map_err(|error| Reason::CouldNotStart(chain(&error)))?;
@@ -155,6 +167,7 @@ impl Runner {
     async fn run_here(&mut self, action: &Action, cancel: &Cancel) -> Result<Ran, Reason> {
         log::info!("{}: pulling {}", action.title(), action.image);
         let image = self.pull(&action.image, cancel).await?;
+        self.await_disks(action, cancel).await?;
         let id = unique(&action.id);
         let directory = self.folders.containers().join(&id);
         let result =

@@ -24,6 +24,7 @@ pub mod offline;
 mod outcome;
 mod policy;
 mod power;
+mod probed;
 mod proc;
 mod report;
 mod role;

@@ -73,6 +73,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "an image is found on a CD in a drive of the BMC's kind", run: media::cd },
     Scenario { name: "the same inputs give the same bytes in every output", run: media::reproducible },
     Scenario { name: "disks have the names that udev gives them", run: names::like_udev },
+    Scenario { name: "an action that names disks starts when they are there", run: hotplug::disks_before_actions },
     Scenario { name: "a disk that is plugged in later is found by its name", run: hotplug::disk },
     Scenario { name: "every part of the matrix works in a machine", run: crate::matrix::short },
     Scenario { name: "a network card that is plugged in later is used", run: hotplug::nic },

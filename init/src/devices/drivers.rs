@@ -144,7 +144,7 @@ impl Drivers {
             let waiting = if behind.is_empty() { String::new() } else { format!("; {} wait for it", behind.join(", ")) };
             log::warn!("module {} is still starting its devices after {} s{waiting}", running.name, PATIENCE.as_secs());
         }
-        let nothing_wanted = self.aliases.is_empty() && self.names.is_empty();
+        let nothing_wanted = self.tree.is_none() || self.aliases.is_empty() && self.names.is_empty();
         if !self.coldplugged && nothing_wanted && self.running.iter().all(|running| running.is_named) {
             self.coldplugged = true;
             self.summary();
@@ -152,9 +152,9 @@ impl Drivers {
     }
 
     fn summary(&self) {
+        milestones::reached("drivers"); // actions that need disks wait for it
         let Some(tree) = &self.tree else { return };
         let failed = if self.failed > 0 { format!(", {} failed (see above)", self.failed) } else { String::new() };
-        milestones::reached("drivers");
         log::info!("drivers: {} modules loaded{failed} in {} ms", self.loaded, self.started.elapsed().as_millis());
         let orphans = orphans::find(Path::new(super::SYSFS));
         if orphans.is_empty() {

@@ -36,6 +36,24 @@ echo WAITING; wait '[ -b $disk ]'; echo FOUND; wait '! [ -e $disk ]'; echo GONE"
     Ok(())
 }
 
+/// As images of others do it: they were made for environments that load every driver before they start an agent.
+pub fn disks_before_actions(scene: &Scene) -> Result<()> {
+    let (provisioner, boot) = begin(scene, Options::default())?;
+    let disks = [(DiskModel::UsbStorage, "USB1"), (DiskModel::Ahci, "SATA1")];
+    let disks = disks.map(|(model, serial)| Disk { model, file: scene.folder.join(serial), serial: serial.into() });
+    disks.iter().try_for_each(|disk| blank_disk(&disk.file, 16 << 20))?;
+    let script = disks.iter().map(|disk| format!("test -b /dev/disk/by-id/{} && ", disk.model.by_id(&disk.serial)));
+    let script = script.collect::<String>() + "test -b /dev/sda && test -b /dev/sdb";
+    let registry = scene.registry()?;
+    provisioner.apply(&workflow("disks", &STATION, &[Step::busybox("disks", &registry, &script)]))?;
+    let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
+    let parts = Parts { disks: disks.into(), ..Parts::new(of_kit(boot, &scene.setup.metal), METAL_MIB, vec![nic]) };
+    let _machine = scene.start(&STATION, &parts)?;
+    let ended = provisioner.wait_ended("disks", BOOTS_WITHIN)?;
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    Ok(())
+}
+
 /// The machine starts with no network card at all.
 pub fn nic(scene: &Scene) -> Result<()> {
     plugged_nic(scene, &scene.setup.cloud, MEMORY_MIB, NicModel::Virtio)

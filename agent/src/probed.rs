@@ -1,0 +1,223 @@
+//! An action starts when the machine's disks are there. Drivers load while the network is set up and the image is pulled,
+//! and a disk that an action is told of may come a moment later; images made for environments that load every driver
+//! before they start an agent do not wait for it by themselves.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::action::Action;
+use crate::milestones;
+
+/// Some controllers take that long to find their disks; `/init` names the driver.
+const DRIVERS_WITHIN: Duration = Duration::from_secs(60);
+/// After the drivers: USB, and controllers that look for their disks behind their driver's back.
+const DISKS_WITHIN: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(50);
+const DRIVERS: &str = "drivers";
+
+/// Where to look: `/`, other than in tests.
+pub struct Machine {
+    root: PathBuf,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { root: PathBuf::from("/") }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Lacks {
+    Nothing,
+    Drivers,
+    Disk(PathBuf),
+}
+
+impl Machine {
+    /// Returns when `action` finds what it needs, or may not expect it any more. Cancellation is the caller's.
+    pub async fn is_ready_for(&self, action: &Action) {
+        let disks = disks_of(action);
+        let began = Instant::now();
+        let mut told = BTreeSet::new();
+        loop {
+            let (what, rest) = match self.lacks(&disks) {
+                Lacks::Nothing => return,
+                Lacks::Drivers => ("the drivers".to_owned(), DRIVERS_WITHIN.checked_sub(began.elapsed())),
+                Lacks::Disk(disk) => (disk.display().to_string(), self.patience(began)),
+            };
+            let Some(rest) = rest else {
+                log::warn!("{}: {what} did not come: starting all the same", action.title());
+                return;
+            };
+            if told.insert(what.clone()) {
+                log::info!("{}: waiting for {what} (at most {} s)", action.title(), rest.as_secs().max(1));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    fn lacks(&self, disks: &BTreeSet<PathBuf>) -> Lacks {
+        let missing = disks.iter().find(|disk| !self.path(disk).exists());
+        let Ok(boot) = fs::read_to_string(self.path(Path::new(milestones::FILE))) else { return Lacks::Nothing }; // not our /init
+        match missing {
+            None if !disks.is_empty() => Lacks::Nothing,
+            _ if drivers_at(&boot).is_none() => Lacks::Drivers,
+            Some(disk) => Lacks::Disk(disk.clone()),
+            None => Lacks::Nothing,
+        }
+    }
+
+    /// A disk that is missing long after the boot is made by the action, or by nobody.
+    fn patience(&self, began: Instant) -> Option<Duration> {
+        let boot = fs::read_to_string(self.path(Path::new(milestones::FILE))).unwrap_or_default();
+        let since_drivers = drivers_at(&boot).map(|at| milestones::now().saturating_sub(at));
+        DISKS_WITHIN.checked_sub(since_drivers.unwrap_or_else(|| began.elapsed()))
+    }
+
+    fn path(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+fn drivers_at(boot: &str) -> Option<Duration> {
+    let found = milestones::read(boot).find(|(name, _)| *name == DRIVERS);
+    found.map(|(_, milliseconds)| Duration::from_millis(milliseconds.into()))
+}
+
+/// The disks that environment and command of the action mention.
+fn disks_of(action: &Action) -> BTreeSet<PathBuf> {
+    let texts = action.environment.iter().chain(&action.command).chain(&action.volumes);
+    let is_of_path = |c: char| c.is_ascii_alphanumeric() || "/-_.:@+".contains(c);
+    let words = texts.flat_map(|text| text.split(move |c| !is_of_path(c)));
+    let paths = words.filter_map(|word| word.find("/dev/").and_then(|at| word.get(at..)));
+    paths.filter_map(whole_disk).collect()
+}
+
+/// The disk of a disk's or a partition's name. `None` for what is no disk of the machine, or may be known by its content only.
+fn whole_disk(path: &str) -> Option<PathBuf> {
+    let name = path.strip_prefix("/dev/")?;
+    // Colons end the other names, in Docker's bind strings for instance.
+    if let Some(link) = name.strip_prefix("disk/by-id/").or_else(|| name.strip_prefix("disk/by-path/")) {
+        return (!link.is_empty() && !link.contains('/')).then(|| without_part(path, "-part"));
+    }
+    let name = name.split(':').next().unwrap_or(name);
+    let path = &format!("/dev/{name}");
+    let letters = ["sd", "vd", "xvd", "hd"].into_iter().find_map(|kind| name.strip_prefix(kind));
+    let rest = letters.map(|rest| rest.trim_end_matches(|c: char| c.is_ascii_digit()));
+    if rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase())) {
+        return Some(path.trim_end_matches(|c: char| c.is_ascii_digit()).into());
+    }
+    let numbered = name.strip_prefix("nvme").is_some_and(|rest| rest.contains('n')) || name.starts_with("mmcblk");
+    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    (numbered && plain).then(|| without_part(path, "p"))
+}
+
+/// Without `part` and a number at the end.
+fn without_part(path: &str, part: &str) -> PathBuf {
+    let rest = path.trim_end_matches(|c: char| c.is_ascii_digit());
+    let disk = if rest.len() < path.len() { rest.strip_suffix(part) } else { None };
+    disk.unwrap_or(path).into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn action(environment: &[&str], command: &[&str]) -> Action {
+        let wire = proto::ActionResponse {
+            workflow_id: Some("w".into()),
+            task_id: Some("t".into()),
+            action_id: Some("a".into()),
+            environment: environment.iter().map(|&text| text.into()).collect(),
+            command: command.iter().map(|&text| text.into()).collect(),
+            ..Default::default()
+        };
+        Action::from_wire(wire).unwrap()
+    }
+
+    #[test]
+    fn disks_are_known_by_their_names_and_their_partitions() {
+        for (text, expected) in [
+            ("DEST_DISK=/dev/sda", Some("/dev/sda")),
+            ("DEST_DISK=/dev/sdab12", Some("/dev/sdab")),
+            ("/dev/vda1", Some("/dev/vda")),
+            ("/dev/nvme0n1p2", Some("/dev/nvme0n1")),
+            ("/dev/nvme10n1", Some("/dev/nvme10n1")),
+            ("/dev/nvme0", None),
+            ("/dev/mmcblk0p1", Some("/dev/mmcblk0")),
+            ("/dev/mmcblk1", Some("/dev/mmcblk1")),
+            ("/dev/disk/by-id/ata-QEMU_1-part3", Some("/dev/disk/by-id/ata-QEMU_1")),
+            ("/dev/disk/by-path/pci-0000:00:04.0-part1", Some("/dev/disk/by-path/pci-0000:00:04.0")),
+            ("/dev/sdb:/dev/target:rw", Some("/dev/sdb")),
+            ("/dev/disk/by-label/root", None),
+            ("/dev/disk/by-id/", None),
+            ("/dev/shm:/dev/shm", None),
+            ("/dev/sd", None),
+            ("/dev/sdA", None),
+            ("/dev/console", None),
+            ("/dev/", None),
+            ("/development/sda", None),
+        ] {
+            let found: Vec<PathBuf> = disks_of(&action(&[text], &[])).into_iter().collect();
+            assert_eq!(found, expected.map(PathBuf::from).into_iter().collect::<Vec<_>>(), "{text}");
+        }
+        let script = action(&["PARTS=/dev/sda1,/dev/sdb2"], &["sh", "-c", "mkfs.ext4 \"/dev/sdc\"; dd of=/dev/sdb"]);
+        assert_eq!(disks_of(&script), ["/dev/sda", "/dev/sdb", "/dev/sdc"].map(PathBuf::from).into());
+    }
+
+    #[test]
+    fn what_an_action_lacks_depends_on_the_drivers_and_on_what_it_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine { root: folder.path().to_owned() };
+        let here = BTreeSet::from([PathBuf::from("/dev/sda")]);
+        let late = BTreeSet::from([PathBuf::from("/dev/sda"), PathBuf::from("/dev/sdb")]);
+        fs::create_dir(folder.path().join("dev")).unwrap();
+        fs::write(folder.path().join("dev/sda"), "").unwrap();
+        assert_eq!(machine.lacks(&late), Lacks::Nothing, "an ordinary host, whose disks are its own affair");
+
+        let boot = machine.path(Path::new(milestones::FILE));
+        fs::create_dir_all(boot.parent().unwrap()).unwrap();
+        fs::write(&boot, "init\t900\n").unwrap();
+        assert_eq!(machine.lacks(&here), Lacks::Nothing, "it has all that it names");
+        assert_eq!((machine.lacks(&late), machine.lacks(&BTreeSet::new())), (Lacks::Drivers, Lacks::Drivers));
+
+        fs::write(&boot, "init\t900\ndrivers\t1900\n").unwrap();
+        assert_eq!(machine.lacks(&BTreeSet::new()), Lacks::Nothing);
+        assert_eq!(machine.lacks(&late), Lacks::Disk("/dev/sdb".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_when_the_disk_comes_or_when_nobody_can_expect_it_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine { root: folder.path().to_owned() };
+        fs::create_dir(folder.path().join("dev")).unwrap();
+        let boot = machine.path(Path::new(milestones::FILE));
+        fs::create_dir_all(boot.parent().unwrap()).unwrap();
+        let needs = action(&["DEST_DISK=/dev/sda"], &[]);
+
+        fs::write(&boot, milestones::line("drivers", Duration::from_millis(1))).unwrap();
+        let began = Instant::now();
+        machine.is_ready_for(&needs).await;
+        assert!(began.elapsed() < Duration::from_secs(1), "the boot was long ago");
+
+        fs::write(&boot, milestones::line("drivers", milestones::now())).unwrap();
+        let comes = async {
+            sleep(Duration::from_secs(2)).await;
+            fs::write(folder.path().join("dev/sda"), "").unwrap();
+        };
+        let began = Instant::now();
+        tokio::join!(machine.is_ready_for(&needs), comes);
+        assert!((2..3).contains(&began.elapsed().as_secs()));
+
+        fs::remove_file(folder.path().join("dev/sda")).unwrap();
+        fs::write(&boot, "init\t1\n").unwrap();
+        let began = Instant::now();
+        machine.is_ready_for(&needs).await;
+        assert!((60..62).contains(&began.elapsed().as_secs()), "a driver that hangs does not hold the machine");
+    }
+}
