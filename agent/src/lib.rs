@@ -17,6 +17,7 @@ mod gen1;
 mod heartbeat;
 mod image;
 mod journal;
+pub mod kernel_log;
 mod leftovers;
 mod memory;
 pub mod milestones;

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::kernel_log;
 use crate::settings::{LogTarget, Settings};
 use rfc5424::Message;
 
@@ -107,7 +108,7 @@ impl Sink {
         match &self.kmsg {
             Some(file) => {
                 for record in kmsg::records(level, text) {
-                    let _ = (&*file).write_all(&record); // the kernel log is the last resort: there is nowhere to complain
+                    let _ = kernel_log::write(file, &record); // the kernel log is the last resort: there is nowhere to complain
                 }
             }
             None => {

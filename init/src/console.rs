@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
+use agent::kernel_log;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::{FileType, Mode, makedev, mknodat};
 
@@ -74,7 +75,7 @@ impl Log for Console {
 fn say(level: Level, text: &str) {
     for line in records(level, text) {
         let written = match SINK.get() {
-            Some(kmsg) => (&mut &*kmsg).write_all(line.as_bytes()),
+            Some(kmsg) => kernel_log::write(kmsg, line.as_bytes()),
             None => Err(io::ErrorKind::NotFound.into()),
         };
         if written.is_err() {

@@ -1,5 +1,6 @@
 //! Every scenario that needs a virtual machine, by its sentence.
 
+mod consoles;
 mod disks;
 mod faults;
 mod firmware;
@@ -84,7 +85,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "kexec starts the installed system without firmware", run: power::kexec },
     Scenario { name: "the power button ends the work and switches off", run: power::button },
     Scenario { name: "ctrl-alt-del ends the work and starts the machine again", run: power::ctrl_alt_del },
-    Scenario { name: "a console that does not exist stops nothing", run: power::no_such_console },
+    Scenario { name: "a console that does not exist stops nothing", run: consoles::no_such_console },
+    Scenario { name: "a console that takes no characters stops nothing", run: consoles::dead_serial },
     Scenario { name: "whatever the kernel refuses to /init, it says so and never panics", run: faults::table },
     Scenario { name: "a machine that panics comes back and does its work", run: power::panic },
     Scenario { name: "rescue lets the key in and nobody else", run: rescue::shell },

@@ -222,6 +222,8 @@ pub struct Parts {
     pub cd: Option<PathBuf>,
     /// The socket of a TPM's emulator.
     pub tpm: Option<PathBuf>,
+    /// The first serial port, in front of the one that the lab reads: a pipe, as QEMU names it, that takes nothing.
+    pub dead_serial: Option<PathBuf>,
     /// Properties of devices that the machine has by itself.
     pub globals: Vec<&'static str>,
     /// Further devices, as QEMU names them.
@@ -240,6 +242,7 @@ impl Parts {
             rtc: None,
             cd: None,
             tpm: None,
+            dead_serial: None,
             globals: Vec::new(),
             devices: Vec::new(),
         }

@@ -16,11 +16,12 @@ const SECURE_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
 pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<Vec<String>> {
     let mut words: Vec<String> = Vec::new();
     let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
-    // Without graphics SeaBIOS and iPXE write to the serial console.
+    // Without graphics SeaBIOS and iPXE write to the serial console, and wait for it.
+    let graphics = if parts.dead_serial.is_some() { "on" } else { "off" };
     let firmware = parts.boot.firmware();
     // With Secure Boot, only the firmware's own mode may write its variables.
     let smm = if firmware == Firmware::OvmfSecure { ",smm=on" } else { "" };
-    add("-machine", format!("q35,graphics=off{smm}"));
+    add("-machine", format!("q35,graphics={graphics}{smm}"));
     let (accel, cpu) = match (parts.clock, accelerator) {
         (Clock::Host, Accelerator::Kvm) => ("kvm", "host"),
         (Clock::Host, Accelerator::Tcg) | (Clock::Instructions, _) => ("tcg", "max"),
@@ -63,6 +64,10 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     if let Some(cd) = &parts.cd {
         add("-drive", format!("if=none,id=cd,format=raw,media=cdrom,readonly=on,file={}", cd.display()));
         add("-device", "usb-storage,bus=usb.0,drive=cd".into());
+    }
+    if let Some(pipe) = &parts.dead_serial {
+        add("-chardev", format!("pipe,id=dead,path={}", pipe.display()));
+        add("-serial", "chardev:dead".into());
     }
     parts.globals.iter().for_each(|property| add("-global", (*property).to_owned()));
     parts.devices.iter().for_each(|device| add("-device", (*device).to_owned()));

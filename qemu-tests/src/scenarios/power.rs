@@ -76,12 +76,6 @@ pub fn ctrl_alt_del(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A port that this machine does not have is the last console, and so the one that programs get as theirs.
-pub fn no_such_console(scene: &Scene) -> Result<()> {
-    let ready = scene.ready(Options { kernel_args: "console=ttyS3".into(), ..Options::default() })?;
-    ready.still_works("works")
-}
-
 /// Panics the kernel the first time.
 const CRASH_ONCE: &str = "word=$(dd if=/dev/vda bs=512 count=1 2>/dev/null | tr -d '\\0')
 [ \"$word\" = crashed ] && echo BACK AGAIN && exit 0

@@ -1,0 +1,109 @@
+//! Writes to the kernel log, which shows records on every console while the writer waits. A serial port that takes no
+//! characters (a BMC that hangs, flow control without a peer) costs 10 ms for each: such consoles are left out.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// The kernel gives up on a character after 10 ms; at 9600 bit/s one takes 1 ms.
+const SLOW: Duration = Duration::from_millis(6);
+/// The time stamp that the kernel puts in front.
+const STAMP: usize = 15;
+/// One slow record may be the kernel's own messages, which go out with it.
+const SLOW_RECORDS: u32 = 3;
+/// A console may come back.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+const LEVELS: &str = "/proc/sys/kernel/printk";
+const SILENT: &str = "1";
+
+static PACE: Mutex<Pace> = Mutex::new(Pace { slow: 0, silent: None });
+
+/// Writes one record. Errors: those of the kernel log; what cannot be changed about the consoles stays as it is.
+pub fn write(mut log: &File, record: &[u8]) -> io::Result<()> {
+    if let Some(level) = with_pace(|pace| pace.trial(Instant::now())).flatten() {
+        let _ = fs::write(LEVELS, level);
+    }
+    let began = Instant::now();
+    log.write_all(record)?;
+    let took = began.elapsed();
+    if with_pace(|pace| pace.is_too_slow(record.len(), took)) == Some(true)
+        && let Some(level) = current().filter(|level| level != SILENT)
+        && fs::write(LEVELS, SILENT).is_ok()
+    {
+        with_pace(|pace| pace.silence(level, Instant::now()));
+        let note = format!(
+            "<12>thimble: warning: a console takes {} ms for a line: for {} s the consoles show nothing, and this log all\n",
+            took.as_millis(),
+            TRY_AGAIN.as_secs()
+        );
+        let _ = log.write_all(note.as_bytes());
+    }
+    Ok(())
+}
+
+/// Never waits: who finds it taken goes without.
+fn with_pace<T>(act: impl FnOnce(&mut Pace) -> T) -> Option<T> {
+    PACE.try_lock().ok().map(|mut pace| act(&mut pace))
+}
+
+fn current() -> Option<String> {
+    fs::read_to_string(LEVELS).ok()?.split_whitespace().next().map(str::to_owned)
+}
+
+/// How fast the consoles have been.
+struct Pace {
+    /// Slow records in a row.
+    slow: u32,
+    /// Since when they show nothing, and the level they had.
+    silent: Option<(Instant, String)>,
+}
+
+impl Pace {
+    /// The level that the consoles get back, for one record to try them.
+    fn trial(&mut self, now: Instant) -> Option<String> {
+        let (_, level) = self.silent.take_if(|(since, _)| now.saturating_duration_since(*since) >= TRY_AGAIN)?;
+        self.slow = SLOW_RECORDS - 1;
+        Some(level)
+    }
+
+    fn is_too_slow(&mut self, bytes: usize, took: Duration) -> bool {
+        let limit = SLOW.saturating_mul(u32::try_from(bytes.saturating_add(STAMP)).unwrap_or(u32::MAX));
+        self.slow = if took >= limit { self.slow.saturating_add(1) } else { 0 };
+        self.slow >= SLOW_RECORDS
+    }
+
+    fn silence(&mut self, level: String, now: Instant) {
+        (self.slow, self.silent) = (0, Some((now, level)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_console_that_stays_slow_is_left_out_and_it_is_tried_again() {
+        let mut pace = Pace { slow: 0, silent: None };
+        let (fine, dead) = (Duration::from_millis(100), Duration::from_millis(1000));
+        let slow = |pace: &mut Pace, times: &[Duration]| times.iter().map(|&took| pace.is_too_slow(80, took)).collect::<Vec<_>>();
+        assert_eq!(slow(&mut pace, &[fine, dead, dead, fine, dead, dead]), [false; 6], "9600 bit/s, and bursts of the kernel's");
+        assert_eq!(slow(&mut pace, &[dead]), [true]);
+
+        let now = Instant::now();
+        pace.silence("6".to_owned(), now);
+        assert_eq!(pace.trial(now + TRY_AGAIN / 2), None);
+        assert_eq!(pace.trial(now + TRY_AGAIN).as_deref(), Some("6"));
+        assert_eq!(slow(&mut pace, &[dead]), [true], "one look is enough");
+        pace.silence("6".to_owned(), now);
+        assert_eq!(pace.trial(now + TRY_AGAIN).as_deref(), Some("6"));
+        assert_eq!(slow(&mut pace, &[fine, dead, dead]), [false; 3], "it came back");
+        assert_eq!(pace.trial(now + TRY_AGAIN * 9), None);
+    }
+
+    #[test]
+    fn a_long_record_may_take_longer() {
+        let mut pace = Pace { slow: SLOW_RECORDS, silent: None };
+        assert!(!pace.is_too_slow(900, Duration::from_secs(1)));
+    }
+}
