@@ -1,5 +1,6 @@
 //! From a request to `kernel`, `initramfs.cpio.zst`, packs and `SHA256SUMS`, with what each part costs.
 
+use crate::architecture::Architecture;
 use crate::choice::{Choice, Selection};
 use crate::compress::zstd_for_kernel;
 use crate::cpio::Archive;
@@ -102,6 +103,12 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     let ca_bundle = ca_bundle(&request.ca, &request.extra_ca)?;
     let kernel = Kernel::survey(&request.kernel)?;
     let package = request.kernel.path();
+    let architecture = Architecture::of_efi_program(&kernel.image);
+    let extra = extra_files(request)?;
+    let programs = extra.iter().filter(|file| file.is_program).map(|file| (Path::new(&file.path), &file.data));
+    for (path, data) in [(request.init.as_path(), &init)].into_iter().chain(programs) {
+        fits(architecture, package, path, data)?;
+    }
     let choice =
         request.selection.choose(&kernel.catalogue, |source| BuildError::Modules { path: package.to_owned(), source })?;
     let Drivers { base, mut packs } = drivers(request, &kernel, &choice)?;
@@ -122,10 +129,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         load: profile::LOAD.iter().map(|name| (*name).to_owned()).collect(),
         builtin: kernel.catalogue.builtin().to_owned(),
         ca_bundle,
-        extra: extra_files(request)?
-            .into_iter()
-            .chain(if request.selection.packs { Vec::new() } else { of_base.clone() })
-            .collect(),
+        extra: extra.into_iter().chain(if request.selection.packs { Vec::new() } else { of_base.clone() }).collect(),
         mtime: request.mtime,
     };
     let wrong = |source| BuildError::Recipe { path: request.init.clone(), source };
@@ -179,6 +183,16 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         media,
         pcr11: made.pcr11,
     })
+}
+
+/// What is no program of either processor is judged elsewhere.
+fn fits(needed: Option<Architecture>, package: &Path, path: &Path, program: &[u8]) -> Result<(), BuildError> {
+    match (needed, Architecture::of_program(program)) {
+        (Some(needed), Some(found)) if needed != found => {
+            Err(BuildError::Architecture { program: path.to_owned(), found, package: package.to_owned(), needed })
+        }
+        _ => Ok(()),
+    }
 }
 
 struct Drivers {

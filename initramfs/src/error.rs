@@ -1,5 +1,6 @@
 //! What can go wrong in a build, in words for the person who started it.
 
+use crate::architecture::Architecture;
 use crate::embed::EmbedError;
 use crate::fat;
 use crate::firmware::FirmwareError;
@@ -59,6 +60,8 @@ pub enum BuildError {
         #[source]
         source: RecipeError,
     },
+    #[error("{program} is for {found}, and the kernel of {package} for {needed}: both have to be for one processor")]
+    Architecture { program: PathBuf, found: Architecture, package: PathBuf, needed: Architecture },
     #[error("cannot read the CA bundle {path}; install the package ca-certificates, or name one with --ca FILE, or --ca none")]
     Ca {
         path: PathBuf,

@@ -1,4 +1,6 @@
-//! A FAT16 file system with one file, `EFI/BOOT/BOOTX64.EFI`: what UEFI firmware looks for on removable media.
+//! A FAT16 file system with one file, `EFI/BOOT/BOOTX64.EFI` or `BOOTAA64.EFI`: what UEFI firmware looks for on removable media.
+
+use crate::architecture::Architecture;
 
 const SECTOR: usize = 512;
 const CLUSTER_SECTORS: usize = 8;
@@ -16,7 +18,7 @@ const ARCHIVE: u8 = 0x20;
 pub struct TooLarge(usize);
 
 /// The file system's bytes; the same program gives the same ones.
-pub fn image(program: &[u8]) -> Result<Vec<u8>, TooLarge> {
+pub fn image(program: &[u8], architecture: Architecture) -> Result<Vec<u8>, TooLarge> {
     let file_clusters = program.len().div_ceil(CLUSTER).max(1);
     let clusters = (file_clusters + 2).max(*CLUSTERS.start());
     if clusters > *CLUSTERS.end() {
@@ -33,12 +35,14 @@ pub fn image(program: &[u8]) -> Result<Vec<u8>, TooLarge> {
         out.extend_from_slice(&fat);
     }
 
+    let name = match architecture {
+        Architecture::Amd64 => b"BOOTX64 EFI",
+        Architecture::Arm64 => b"BOOTAA64EFI",
+    };
     let mut root = entry(b"EFI        ", DIRECTORY, 2, 0);
     root.resize(ROOT_ENTRIES * 32, 0);
     out.extend(root);
-    for (parent, own, child) in
-        [(0, 2, entry(b"BOOT       ", DIRECTORY, 3, 0)), (2, 3, entry(b"BOOTX64 EFI", ARCHIVE, 4, program.len()))]
-    {
+    for (parent, own, child) in [(0, 2, entry(b"BOOT       ", DIRECTORY, 3, 0)), (2, 3, entry(name, ARCHIVE, 4, program.len()))] {
         let mut folder = entry(b".          ", DIRECTORY, own, 0);
         folder.extend(entry(b"..         ", DIRECTORY, parent, 0));
         folder.extend(child);
@@ -95,15 +99,17 @@ mod tests {
     #[test]
     fn another_reader_finds_the_program() {
         let program: Vec<u8> = (0..40_000u32).flat_map(u32::to_le_bytes).collect();
-        let image = image(&program).unwrap();
-        assert_eq!(image.len() % SECTOR, 0);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fat");
-        std::fs::write(&path, &image).unwrap();
-        let Ok(output) = Command::new("mtype").arg("-i").arg(&path).arg("::/EFI/BOOT/BOOTX64.EFI").output() else {
-            eprintln!("not read back: mtools is not installed");
-            return;
-        };
-        assert_eq!(output.stdout, program, "{}", String::from_utf8_lossy(&output.stderr));
+        for (architecture, name) in [(Architecture::Amd64, "BOOTX64.EFI"), (Architecture::Arm64, "BOOTAA64.EFI")] {
+            let image = image(&program, architecture).unwrap();
+            assert_eq!(image.len() % SECTOR, 0);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("fat");
+            std::fs::write(&path, &image).unwrap();
+            let Ok(output) = Command::new("mtype").arg("-i").arg(&path).arg(format!("::/EFI/BOOT/{name}")).output() else {
+                eprintln!("not read back: mtools is not installed");
+                return;
+            };
+            assert_eq!(output.stdout, program, "{}", String::from_utf8_lossy(&output.stderr));
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! where, `cpio` writes the archive, `compress` fits it to a small machine, `build` does it all and measures.
 
 pub mod alias;
+pub mod architecture;
 pub mod build;
 pub mod choice;
 pub mod compress;

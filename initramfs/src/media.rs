@@ -1,12 +1,13 @@
 //! What starts without a network: a UKI, and an ISO image for BIOS and UEFI that is a USB stick's image as well.
 
+use crate::architecture::Architecture;
 use crate::error::BuildError;
 use crate::fat;
 use crate::iso;
 use crate::sign::Signer;
 use crate::uki;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where Debian's packages isolinux and syslinux-common keep the boot loader for BIOS.
 const ISOLINUX: &str = "/usr/lib/ISOLINUX/isolinux.bin";
@@ -39,10 +40,11 @@ pub fn make(media: &Media, parts: &uki::Parts<'_>, seconds: u32) -> Result<Made,
     if !media.uki && !media.iso {
         return Ok(Made { uki: None, iso: None, pcr11: None });
     }
-    let stub = uki::read_stub(media.stub.as_deref().unwrap_or(Path::new(uki::STUB)))?;
+    let architecture = Architecture::of_efi_program(parts.kernel).unwrap_or(Architecture::Amd64);
+    let stub = uki::read_stub(media.stub.as_deref(), architecture)?;
     let pcr11 = uki::pcr11(&stub, parts);
     let uki = signed(uki::image(&stub, parts)?, media.signer.as_ref())?;
-    let iso = media.iso.then(|| iso_image(&uki, parts, seconds)).transpose()?;
+    let iso = media.iso.then(|| iso_image(&uki, architecture, parts, seconds)).transpose()?;
     Ok(Made { uki: media.uki.then_some(uki), iso, pcr11 })
 }
 
@@ -52,10 +54,14 @@ fn signed(uki: Vec<u8>, signer: Option<&Signer>) -> Result<Vec<u8>, BuildError> 
     Ok(signer.sign(&uki, scratch.path())?)
 }
 
-fn iso_image(uki: &[u8], parts: &uki::Parts<'_>, seconds: u32) -> Result<Vec<u8>, BuildError> {
+/// Only PCs have another firmware than UEFI.
+fn iso_image(uki: &[u8], architecture: Architecture, parts: &uki::Parts<'_>, seconds: u32) -> Result<Vec<u8>, BuildError> {
+    let efi = fat::image(uki, architecture)?;
+    if architecture != Architecture::Amd64 {
+        return Ok(iso::image(&iso::Boot { isolinux: None, mbr: None, efi: Some(&efi) }, Vec::new(), seconds));
+    }
     let read = |path: &str| fs::read(path).map_err(|source| BuildError::BootLoader { path: path.into(), source });
     let (isolinux, mbr, ldlinux) = (read(ISOLINUX)?, read(MBR)?, read(LDLINUX)?);
-    let efi = fat::image(uki)?;
     let config = format!(
         "DEFAULT thimble\nPROMPT 0\nTIMEOUT 1\nLABEL thimble\n KERNEL /KERNEL.IMG\n INITRD /INITRD.IMG\n APPEND {}\n",
         parts.cmdline

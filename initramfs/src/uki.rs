@@ -1,23 +1,26 @@
 //! A unified kernel image: systemd's stub with kernel, ramdisk and arguments as sections of one PE file.
 
+use crate::architecture::Architecture;
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where Debian's package systemd-boot-efi keeps the stub.
-pub const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+/// Where Debian's package systemd-boot-efi keeps the stubs.
+const STUBS: &str = "/usr/lib/systemd/boot/efi";
 
 const READABLE_DATA: u32 = 0x4000_0040; // IMAGE_SCN_MEM_READ | IMAGE_SCN_CNT_INITIALIZED_DATA
 const SECTION_HEADER: usize = 40;
 
 #[derive(Debug, thiserror::Error)]
 pub enum UkiError {
-    #[error("cannot read the EFI stub {path}; install the package systemd-boot-efi, or name one with --stub")]
+    #[error("cannot read the EFI stub {path}; install the package systemd-boot-efi (of that processor), or name one with --stub")]
     Stub {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
+    #[error("the EFI stub is for {found}, and the kernel for {needed}: name another stub with --stub")]
+    Architecture { found: Architecture, needed: Architecture },
     #[error("it is no EFI program with room for sections")]
     NotPe,
     #[error("its header has no room for {0} more sections")]
@@ -26,8 +29,15 @@ pub enum UkiError {
     TooLarge(&'static str),
 }
 
-pub fn read_stub(path: &Path) -> Result<Vec<u8>, UkiError> {
-    std::fs::read(path).map_err(|source| UkiError::Stub { path: path.to_owned(), source })
+/// The stub `given`, or Debian's for this processor.
+pub fn read_stub(given: Option<&Path>, needed: Architecture) -> Result<Vec<u8>, UkiError> {
+    let debians = || Path::new(STUBS).join(format!("linux{}.efi.stub", needed.efi_name()));
+    let path = given.map_or_else(debians, Path::to_owned);
+    let stub = std::fs::read(&path).map_err(|source| UkiError::Stub { path, source })?;
+    match Architecture::of_efi_program(&stub) {
+        Some(found) if found != needed => Err(UkiError::Architecture { found, needed }),
+        _ => Ok(stub),
+    }
 }
 
 /// What the stub looks for; it starts the kernel with these arguments unless Secure Boot is off and it was given others.
