@@ -313,6 +313,9 @@ impl Network {
         apply::address(&mut self.netlink, &port.link, &lease, is_bound)?;
         let changed = port.lease.as_ref() != Some(&lease);
         port.got(lease, self.target.map(|target| target.address), now);
+        if self.settled {
+            port.stop_looking();
+        }
         self.first_lease.get_or_insert(now);
         if is_bound && changed {
             self.use_lease(index, now)?;

@@ -74,6 +74,22 @@ pub fn withdraw(netlink: &mut Netlink, link: &Link, lease: &Lease) {
     }
 }
 
+/// Takes IPv6 from a link, or gives it back: with it go, and come again, what the kernel made of routers' words there,
+/// default routes first of all.
+pub fn allow_ipv6(link: &Link, allowed: bool) {
+    let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", link.name);
+    let value = if allowed { "0" } else { "1" };
+    let is_so = || fs::read_to_string(&file).is_ok_and(|text| text.trim() == value);
+    if is_so() {
+        return;
+    }
+    if let Err(error) = fs::write(&file, value)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("cannot set {file} to {value}: {error}");
+    }
+}
+
 fn seconds(times: Times) -> u32 {
     u32::try_from(times.expire.as_secs()).unwrap_or(u32::MAX)
 }

@@ -63,10 +63,18 @@ impl Network {
     /// Two links in one network answer for each other, and confuse switches.
     fn drop_others(&mut self, index: u32) {
         for other in self.ports.keys().copied().filter(|other| *other != index).collect::<Vec<_>>() {
-            self.withdraw(other);
+            self.abandon(other);
         }
         self.ports.retain(|other, _| *other == index);
         self.ports.values_mut().for_each(Port::stop_looking);
+    }
+
+    /// A link without carrier, or of a kernel without IPv6, has nothing to lose.
+    pub(super) fn abandon(&mut self, index: u32) {
+        self.withdraw(index);
+        if let Some(port) = self.ports.get(&index).filter(|port| port.six.is_some()) {
+            apply::allow_ipv6(&port.link, false);
+        }
     }
 
     /// Routes, names and time of the link that is used.

@@ -67,7 +67,7 @@ impl Network {
             let name = bound.map(|port| port.link.to_string()).unwrap_or_default();
             log::warn!("{name} {}", if gone { "has gone" } else { "has had no carrier for too long" });
             if let Some(index) = self.bound.filter(|_| too_long) {
-                self.withdraw(index);
+                self.abandon(index);
             }
             self.ports.retain(|index, _| self.bound != Some(*index));
             self.unbind(now);
@@ -124,6 +124,7 @@ impl Network {
     }
 
     fn six(&mut self, link: &Link, now: Instant) -> Option<Six> {
+        apply::allow_ipv6(link, true);
         let opened = Six::open(link, now);
         opened.inspect_err(|error| log::debug!("cannot listen to IPv6 routers on {link}: {error}")).ok() // or no IPv6 at all
     }

@@ -30,6 +30,7 @@ const PLAIN: &[Scenario] = &[
     ("the winner loses its cable", winner_dies),
     ("time from the server that DHCP names", time_from_ntp),
     ("an IPv6-only segment", ipv6_only),
+    ("an IPv6 router that leads nowhere leaves no route", ipv6_dead_router),
     ("an IPv6 router names the name server", ipv6_names),
     ("DHCPv6 adds names to an address of the kernel's", dhcpv6_stateless),
     ("DHCPv6 assigns the address", dhcpv6_stateful),
@@ -216,6 +217,24 @@ fn ipv6_only() {
     let mut client = Client::start("grpc_authority=[fd00::1]:53");
     client.says("network na fd00::ff:fe00:61/64 gateway fe80::");
     client.is_ready_as("na");
+}
+
+fn ipv6_dead_router() {
+    let lost = Peer::new("na", "fd01::1/64");
+    lost.dhcp("--dhcp-range=fd01::,ra-only --enable-ra --listen-address=fd01::1");
+    let mut client = Client::start(ON_IPV6);
+    client.says("no link reaches the server [fd00::1]:53: going on with na");
+    assert!(peers::sh("ip -6 route").contains("dev na"));
+    let right = Peer::new("nb", "fd00::1/64");
+    right.dhcp("--dhcp-range=fd00::,ra-only --enable-ra --listen-address=fd00::1");
+    client.says("network nb fd00::ff:fe00:62/64 gateway fe80::");
+    client.is_ready_as("nb");
+    client.sees(|| !peers::sh("ip -6 route").contains("dev na"));
+    // And the other way round, when the cable goes.
+    right.ip("link set nb down");
+    client.says("nb (02:00:00:00:00:62) has had no carrier for too long");
+    client.sees(|| peers::sh("ip -6 route").contains("fd01::/64 dev na"));
+    client.sees(|| peers::sh("ip -6 route").contains("default via fe80::"));
 }
 
 const ON_IPV6: &str = "grpc_authority=[fd00::1]:53";
