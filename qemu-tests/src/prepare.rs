@@ -47,6 +47,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("dnsmasq-base", "tests: DHCP servers and routers that the network client meets"),
     ("netplan.io", "tests: reads the network settings written for the installed system"),
     ("ifupdown", "tests: reads Debian's"),
+    ("isc-dhcp-client", "tests: what ifupdown asks for an address"),
     ("gir1.2-nm-1.0", "tests: reads NetworkManager's"),
     ("python3-gi", "tests: reads NetworkManager's"),
     ("g++", "fuzz targets: libFuzzer"),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::command::{Daemon, tail};
+use crate::prepare;
 use crate::scenarios::{self, Scenario, slug};
 use crate::scene::Scene;
 use crate::segment;
@@ -66,6 +67,9 @@ pub fn run(filter: Option<&str>, reuse: bool, awaited: bool) -> Result<ExitCode>
     let wanted = |name: &str| filter.is_none_or(|words| name.contains(words) || slug(name).contains(words));
     let mut tally = Tally::default();
     let root = workspace()?;
+    if !reuse {
+        prepare::run(&|text| println!("     {text}"))?; // the checks want its packages no less than the scenarios
+    }
     for (name, check) in CHECKS {
         if wanted(name) && !awaited {
             tally.take(name, || check(&root));
