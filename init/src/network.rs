@@ -15,10 +15,13 @@ mod conflict;
 mod dhcp;
 mod dhcpv6;
 mod dhcpv6_client;
+mod dns;
+mod host;
 mod learned;
 mod lease;
 mod link;
 mod lldp;
+mod lookup;
 mod members;
 mod neighbours;
 mod netlink;
@@ -51,7 +54,7 @@ use lease::Lease;
 use link::Link;
 use neighbours::Neighbours;
 use netlink::{LinkEvents, Netlink};
-use port::Port;
+use port::{Looked, Port};
 use probe::Target;
 use time::TimeSync;
 
@@ -202,7 +205,7 @@ impl Network {
             .ports
             .values()
             .flat_map(Port::readable)
-            .chain(self.time.fd())
+            .chain(self.time.fds())
             .chain(self.neighbours.as_ref().map(AsFd::as_fd))
             .chain([self.events.as_fd()]);
         let mut fds: Vec<PollFd<'_>> = readable.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -290,18 +293,21 @@ impl Network {
     }
 
     fn probe(&mut self, index: u32, now: Instant) {
+        let target = self.target.as_ref();
         let Some(port) = self.ports.get_mut(&index).filter(|_| !self.settled) else { return };
-        if !port.look_for(self.target.map(|target| target.address), now) || self.bound == Some(index) {
-            return;
+        let Looked::Nowhere(why) = port.look_for(target, now) else { return };
+        let host = target.map(|target| target.host.to_string()).unwrap_or_default();
+        let link = port.link.to_string();
+        let client = port.dhcp.as_mut().filter(|_| self.bound != Some(index));
+        let left = client.and_then(|(_, client)| client.led_nowhere(now));
+        if let Some(why) = why {
+            self.tell_once(format!("{link}: {why}"));
         }
-        let Some(Action::Withdraw(lease)) = port.dhcp.as_mut().and_then(|(_, client)| client.led_nowhere(now)) else { return };
-        let (server, target) = (lease.server.map(|server| server.to_string()), self.target.map(|target| target.address.ip()));
+        let Some(Action::Withdraw(lease)) = left else { return };
+        let server = lease.server.map(|server| server.to_string()).unwrap_or_default();
         log::warn!(
-            "{}: the address {} from DHCP server {} does not lead to {}: asking for another server's",
-            port.link,
-            lease.address,
-            server.unwrap_or_default(),
-            target.map(|target| target.to_string()).unwrap_or_default()
+            "{link}: the address {} from DHCP server {server} does not lead to {host}: asking for another server's",
+            lease.address
         );
         self.withdraw(index);
     }
@@ -312,7 +318,7 @@ impl Network {
         let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
         apply::address(&mut self.netlink, &port.link, &lease, is_bound)?;
         let changed = port.lease.as_ref() != Some(&lease);
-        port.got(lease, self.target.map(|target| target.address), now);
+        port.got(lease, self.target.as_ref(), now);
         if self.settled {
             port.stop_looking();
         }

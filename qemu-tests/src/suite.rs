@@ -131,7 +131,7 @@ fn deny(root: &Path) -> Result<Outcome> {
     cargo(root, &["deny", "--offline", "check", "bans", "licenses", "sources"], &[]).map(|()| Outcome::Passed)
 }
 
-const FUZZ_TARGETS: &[&str] = &["dhcpv4", "dhcpv6", "tftp", "packs", "cmdline", "syslog", "devices", "lldp", "images"];
+const FUZZ_TARGETS: &[&str] = &["dhcpv4", "dhcpv6", "tftp", "packs", "cmdline", "syslog", "devices", "lldp", "dns", "images"];
 
 /// Coverage-guided on stable Rust; the flags are in the folder's own cargo configuration.
 fn fuzz(root: &Path) -> Result<Outcome> {

@@ -7,7 +7,9 @@ use agent::milestones;
 
 use super::apply::{self, AddressFailed};
 use super::choice::{self, Candidate, Reach};
+use super::lookup::Resolver;
 use super::port::Port;
+use super::probe::Target;
 use super::{Network, PARTNER, STATUS, time};
 
 impl Network {
@@ -32,7 +34,7 @@ impl Network {
     }
 
     fn take(&mut self, index: u32, candidate: Candidate, now: Instant) -> Result<(), AddressFailed> {
-        self.settled = candidate.leads_somewhere() || self.target.is_none_or(|target| !target.is_needed);
+        self.settled = candidate.leads_somewhere() || self.target.as_ref().is_none_or(|target| !target.is_needed);
         let old = self.bound.replace(index);
         if self.settled {
             self.drop_others(index);
@@ -57,7 +59,7 @@ impl Network {
     }
 
     fn wanted(&self) -> String {
-        self.target.map(|target| target.address.to_string()).unwrap_or_default()
+        self.target.as_ref().map(Target::to_string).unwrap_or_default()
     }
 
     /// Two links in one network answer for each other, and confuse switches.
@@ -86,7 +88,7 @@ impl Network {
         apply::names(&port.link, lease);
         log::info!("network {} {lease}", port.link.name);
         milestones::reached("network");
-        self.time.begin(time::servers(&self.arguments, lease), now);
+        self.time.begin(time::servers(&self.arguments, lease), Resolver::of(&port.link, lease), now);
         Ok(())
     }
 

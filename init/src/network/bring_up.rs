@@ -1,6 +1,6 @@
 //! Links as they come and go: brought up, tagged, and given a port that asks once they have a carrier.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::time::Instant;
 
@@ -104,8 +104,10 @@ impl Network {
             }
         }
         // An address of the other family leads nowhere.
-        let dhcp = if self.target.is_none_or(|target| target.address.is_ipv4()) { self.dhcp(&link, now) } else { None };
-        let six = if self.target.is_none_or(|target| target.address.is_ipv6()) { self.six(&link, now) } else { None };
+        let may_lead = |family| self.target.as_ref().is_none_or(|target| target.host.may_be(family));
+        let (four, six) = (may_lead(IpAddr::is_ipv4), may_lead(IpAddr::is_ipv6));
+        let dhcp = if four { self.dhcp(&link, now) } else { None };
+        let six = if six { self.six(&link, now) } else { None };
         self.ports.insert(link.index, Port::new(link, rank, dhcp).with_six(six));
         Ok(())
     }
@@ -114,7 +116,8 @@ impl Network {
         match socket::open(&link.name) {
             Ok(socket) => {
                 let seed = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
-                Some((socket, Client::new(link.mac.0, self.target.map(|target| target.address.ip()), seed, now)))
+                let target = self.target.as_ref().and_then(|target| target.host.address());
+                Some((socket, Client::new(link.mac.0, target, seed, now)))
             }
             Err(error) => {
                 self.tell_once(format!("cannot open a DHCP socket on {link}: {error}"));

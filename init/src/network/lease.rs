@@ -7,6 +7,7 @@ use std::time::Duration;
 use cmdline::{Ip, Ipam};
 use dhcpv4::Packet;
 
+use super::host::Host;
 use super::netlink::Route;
 
 const NO_LEASE_TIME: u32 = 3600; // RFC 2131 requires one; a server that forgets it shall not stop us
@@ -19,7 +20,7 @@ pub struct Lease {
     pub prefix: u8,
     pub routes: Vec<Route>,
     pub dns: Vec<IpAddr>,
-    pub ntp: Vec<IpAddr>,
+    pub ntp: Vec<Host>,
     pub search: Vec<String>,
     pub hostname: Option<String>,
     pub mtu: Option<u16>,
@@ -58,7 +59,7 @@ impl Lease {
             prefix: ack.prefix_len().filter(|prefix| *prefix > 0).unwrap_or_else(|| classful(address)),
             routes: routes(ack),
             dns: ack.dns_servers().into_iter().map(IpAddr::from).collect(),
-            ntp: ack.ntp_servers().into_iter().map(IpAddr::from).collect(),
+            ntp: ack.ntp_servers().into_iter().map(|server| Host::Address(server.into())).collect(),
             search: search(ack),
             hostname: ack.hostname().filter(|name| is_hostname(name)).map(str::to_owned),
             mtu: ack.mtu().filter(|mtu| *mtu >= 576),
@@ -75,7 +76,7 @@ impl Lease {
             prefix: ipam.prefix,
             routes: ipam.gateway.map(|gateway| default_route(gateway.into())).into_iter().collect(),
             dns: ipam.dns.iter().copied().map(IpAddr::from).collect(),
-            ntp: ipam.ntp.iter().filter_map(|server| server.parse().ok()).collect(),
+            ntp: ipam.ntp.iter().filter_map(|server| Host::parse(server)).collect(),
             search: ipam.search.iter().filter(|name| is_hostname(name)).cloned().collect(),
             hostname: ipam.hostname.clone().filter(|name| is_hostname(name)),
             mtu: None,
@@ -94,7 +95,7 @@ impl Lease {
             prefix,
             routes: ip.gateway.map(default_route).into_iter().collect(),
             dns: ip.dns.clone(),
-            ntp: ip.ntp.into_iter().collect(),
+            ntp: ip.ntp.map(Host::Address).into_iter().collect(),
             search: Vec::new(),
             hostname: ip.hostname.clone().filter(|name| is_hostname(name)),
             mtu: ip.mtu,

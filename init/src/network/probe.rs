@@ -1,5 +1,6 @@
 //! Whether a link leads to the server: a TCP connection from its address, over it and no other.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -15,6 +16,7 @@ use nix::sys::socket::{
 };
 
 use super::choice::Reach;
+use super::host::Host;
 
 /// A second packet is sent after one second, a third after three.
 const LIMIT: Duration = Duration::from_millis(3500);
@@ -26,20 +28,33 @@ pub struct Probe {
     pub until: Instant,
 }
 
-/// The server as far as an address is known before there is any name server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where the machine has to get to.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    pub address: SocketAddr,
+    pub host: Host,
+    pub port: u16,
     /// The machine has no work where this does not answer. Without it, its host merely is a likely neighbour.
     pub is_needed: bool,
 }
 
 impl Target {
     pub fn of(arguments: &Arguments) -> Option<Self> {
-        let authority = arguments.grpc_authority.as_ref().and_then(|authority| authority.parse().ok());
-        let syslog = || Some(SocketAddr::new(arguments.syslog_host.as_ref()?.parse().ok()?, BOOTS));
-        let needed = authority.map(|address| Self { address, is_needed: true });
-        needed.or_else(|| Some(Self { address: syslog()?, is_needed: false }))
+        let server = arguments.grpc_authority.as_ref().and_then(|authority| {
+            let (host, port) = authority.rsplit_once(':')?;
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            Some(Self { host: Host::parse(host)?, port: port.parse().ok()?, is_needed: true })
+        });
+        let syslog = || Some(Self { host: Host::parse(arguments.syslog_host.as_ref()?)?, port: BOOTS, is_needed: false });
+        server.or_else(syslog)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Address(address) => write!(f, "{}", SocketAddr::new(*address, self.port)),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
     }
 }
 
@@ -99,15 +114,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_server_is_an_address_on_the_command_line() {
+    fn the_server_is_who_the_command_line_names() {
         for (line, expected) in [
-            ("grpc_authority=10.0.0.1:42113 syslog_host=10.0.0.2", Some(("10.0.0.1:42113", true))),
-            ("grpc_authority=[fd00::1]:42113", Some(("[fd00::1]:42113", true))),
-            ("grpc_authority=tink.lab:42113 syslog_host=10.0.0.2", Some(("10.0.0.2:7080", false))),
-            ("grpc_authority=tink.lab:42113", None),
+            ("grpc_authority=10.0.0.1:42113 syslog_host=10.0.0.2", Some(("10.0.0.1", 42113, true))),
+            ("grpc_authority=[fd00::1]:42113", Some(("fd00::1", 42113, true))),
+            ("grpc_authority=tink.lab:42113 syslog_host=10.0.0.2", Some(("tink.lab", 42113, true))),
+            ("syslog_host=10.0.0.2", Some(("10.0.0.2", 7080, false))),
+            ("syslog_host=log.lab", Some(("log.lab", 7080, false))),
+            ("facility=onprem", None),
         ] {
-            let expected = expected.map(|(address, is_needed)| Target { address: address.parse().unwrap(), is_needed });
+            let expected = expected.map(|(host, port, is_needed)| Target { host: Host::parse(host).unwrap(), port, is_needed });
             assert_eq!(Target::of(&Arguments::parse(line).arguments), expected, "{line}");
         }
+        let written = |line| Target::of(&Arguments::parse(line).arguments).unwrap().to_string();
+        assert_eq!(written("grpc_authority=[fd00::1]:42113"), "[fd00::1]:42113");
+        assert_eq!(written("grpc_authority=tink.lab:42113"), "tink.lab:42113");
     }
 }

@@ -12,6 +12,7 @@ use nix::sys::socket::{
 use rustix::net::sockopt::set_ipv6_multicast_hops;
 
 use super::dhcpv6_client::{Client, Granted, Mode};
+use super::host::Host;
 use super::lease::Lease;
 use super::link::Link;
 use super::router::Advertisement;
@@ -127,7 +128,7 @@ impl Six {
         let search = self.heard.iter().flat_map(|heard| &heard.search);
         let search = search.chain(granted.iter().flat_map(|granted| &granted.search));
         lease.search = distinct(search.filter(|name| super::lease::is_hostname(name)).cloned());
-        lease.ntp = granted.iter().flat_map(|granted| &granted.ntp).copied().map(IpAddr::V6).collect();
+        lease.ntp = granted.iter().flat_map(|granted| &granted.ntp).map(|server| Host::Address((*server).into())).collect();
         Some(lease)
     }
 

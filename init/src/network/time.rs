@@ -9,7 +9,9 @@ use agent::milestones;
 use cmdline::Arguments;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
+use super::host::Host;
 use super::lease::Lease;
+use super::lookup::{Found, Lookup, Resolver};
 use super::sntp;
 use crate::clock;
 
@@ -26,31 +28,42 @@ const MOST: usize = 6;
 /// Less is the network's noise: a clock that jumps about is worse than one that is a little wrong.
 const NOISE: Duration = Duration::from_millis(250);
 
-/// `ntp=` first, then what the network or `ipam=` says. Names are left to the resolver's turn: there is none here.
-pub fn servers(arguments: &Arguments, lease: &Lease) -> Vec<IpAddr> {
-    let named = arguments.ntp.iter().filter_map(|server| server.parse().ok());
-    named.chain(lease.ntp.iter().copied()).take(MOST).collect()
+/// `ntp=` first, then what the network or `ipam=` says.
+pub fn servers(arguments: &Arguments, lease: &Lease) -> Vec<Host> {
+    let named = arguments.ntp.iter().filter_map(|server| {
+        let host = Host::parse(server);
+        if host.is_none() {
+            log::warn!("clock: {server} in ntp= is neither an address nor a name");
+        }
+        host
+    });
+    named.chain(lease.ntp.iter().cloned()).take(MOST).collect()
 }
 
 #[derive(Default)]
 pub struct TimeSync {
-    servers: Vec<IpAddr>,
+    servers: Vec<Host>,
+    resolver: Option<Resolver>,
+    /// For the address of the server whose turn it is.
+    lookup: Option<Lookup>,
     socket: Option<UdpSocket>,
     cookie: u64,
     asked: u32,
     due: Option<Instant>,
     since: Option<Instant>,
     done: bool,
+    told: Vec<String>,
 }
 
 impl TimeSync {
-    /// Begins, or goes on with another list of servers.
-    pub fn begin(&mut self, servers: Vec<IpAddr>, now: Instant) {
-        if servers == self.servers {
+    /// Begins, or goes on with another list of servers, or in another network.
+    pub fn begin(&mut self, servers: Vec<Host>, resolver: Resolver, now: Instant) {
+        let is_named = servers.iter().any(|server| server.address().is_none());
+        if servers == self.servers && (!is_named || self.resolver.as_ref() == Some(&resolver)) {
             return;
         }
-        self.servers = servers;
-        (self.asked, self.socket) = (0, None);
+        (self.servers, self.resolver) = (servers, Some(resolver));
+        (self.asked, self.lookup, self.socket) = (0, None, None);
         self.due = (!self.servers.is_empty()).then_some(now);
         self.since.get_or_insert(now);
     }
@@ -62,28 +75,64 @@ impl TimeSync {
 
     pub fn due(&self) -> Option<Instant> {
         let limit = self.since.map(|since| since + LIMIT).filter(|_| !self.done);
-        self.due.into_iter().chain(limit.filter(|limit| *limit > Instant::now())).min()
+        let next = self.lookup.as_ref().map(Lookup::due).or(self.due);
+        next.into_iter().chain(limit.filter(|limit| *limit > Instant::now())).min()
     }
 
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd)
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd).into_iter().chain(self.lookup.as_ref().and_then(Lookup::fd))
     }
 
     pub fn turn(&mut self, now: Instant) {
         self.hear(now);
-        if self.due.is_none_or(|due| now < due) {
+        self.find(now);
+        if self.lookup.is_some() || self.due.is_none_or(|due| now < due) {
             return;
         }
         self.asked = self.asked.saturating_add(1);
-        self.due = Some(now + if self.asked <= EAGER { AGAIN } else { FAILED_LATER });
-        if let Err(error) = self.ask() {
-            log::debug!("cannot ask for the time: {error}");
+        self.wait_from(now);
+        let index = usize::try_from(self.asked - 1).unwrap_or(0).checked_rem(self.servers.len()).unwrap_or(0);
+        let result = match (self.servers.get(index), &self.resolver) {
+            (Some(Host::Address(address)), _) => self.ask(*address),
+            (Some(Host::Name(name)), Some(resolver)) => resolver.look_up(name, now).map(|lookup| self.lookup = Some(lookup)),
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
+            self.tell_once(format!("cannot ask for the time: {error}"));
         }
     }
 
-    fn ask(&mut self) -> io::Result<()> {
-        let index = usize::try_from(self.asked - 1).unwrap_or(0).checked_rem(self.servers.len()).unwrap_or(0);
-        let Some(server) = self.servers.get(index).copied() else { return Ok(()) };
+    /// For the answer, and before the next server is asked.
+    fn wait_from(&mut self, now: Instant) {
+        self.due = Some(now + if self.asked <= EAGER { AGAIN } else { FAILED_LATER });
+    }
+
+    fn find(&mut self, now: Instant) {
+        let Some(lookup) = &mut self.lookup else { return };
+        let found = lookup.turn(now);
+        if found == Found::NothingYet {
+            return;
+        }
+        self.lookup = None;
+        self.wait_from(now);
+        let result = match found {
+            Found::Address(address) => self.ask(address).map_err(|error| error.to_string()),
+            Found::Nothing(why) => Err(why),
+            Found::NothingYet => Ok(()),
+        };
+        if let Err(why) = result {
+            self.tell_once(format!("cannot ask for the time: {why}"));
+        }
+    }
+
+    fn tell_once(&mut self, line: String) {
+        if !self.told.contains(&line) {
+            log::warn!("clock: {line}");
+            self.told.push(line);
+        }
+    }
+
+    fn ask(&mut self, server: IpAddr) -> io::Result<()> {
         let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0))?; // a new port each time: late answers go nowhere
         socket.set_nonblocking(true)?;

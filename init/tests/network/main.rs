@@ -7,6 +7,7 @@
 #![allow(clippy::zombie_processes)] // each scenario is a PID namespace: what runs in it ends with it
 
 mod bonded;
+mod named;
 mod peers;
 mod tagged;
 
@@ -16,7 +17,7 @@ use peers::{Client, Peer};
 
 type Scenario = (&'static str, fn());
 
-const SCENARIOS: &[&[Scenario]] = &[PLAIN, tagged::SCENARIOS, bonded::SCENARIOS];
+const SCENARIOS: &[&[Scenario]] = &[PLAIN, named::SCENARIOS, tagged::SCENARIOS, bonded::SCENARIOS];
 
 const PLAIN: &[Scenario] = &[
     ("one link", one_link),

@@ -1,0 +1,86 @@
+//! Servers that are known by name: each network has name servers, and its own idea of who that is.
+
+use super::Scenario;
+use super::peers::{Client, Peer};
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("the server of a name is found by the network that knows it", by_name),
+    ("a name below the network's domain, on IPv6", by_name_on_ipv6),
+    ("a name that nobody knows yet", nobody_knows),
+    ("a name server that does not answer", silent_name_server),
+    ("a network without a name server", no_name_server),
+    ("time from a server of a name", time_by_name),
+];
+
+const SERVER: &str = "grpc_authority=tink.lab.test:53"; // dnsmasq itself listens there
+const RANGE: &str = "--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.1";
+const ELSEWHERE: &str = "--dhcp-range=192.168.1.50,192.168.1.50 --dhcp-option=3,192.168.1.1";
+
+fn by_name() {
+    let stranger = Peer::new("na", "192.168.1.1/24");
+    stranger.dhcp(&format!("{ELSEWHERE} --local=/lab.test/"));
+    let liar = Peer::new("nb", "192.168.2.1/24");
+    liar.dhcp("--dhcp-range=192.168.2.50,192.168.2.50 --dhcp-option=3,192.168.2.1 --address=/tink.lab.test/192.168.2.9");
+    let right = Peer::new("nc", "10.0.0.1/24");
+    right.dhcp(&format!("{RANGE} --cname=tink.lab.test,box.lab.test --host-record=box.lab.test,10.0.0.1"));
+    let mut client = Client::start(SERVER);
+    client.says("network nc 10.0.0.50/24");
+    client.is_ready_as("nc");
+    client.says("na (02:00:00:00:00:61): name server 192.168.1.1 does not know tink.lab.test");
+    assert!(client.seconds() < 4.0, "an answer in hand does not wait for the others: {} s", client.seconds());
+    assert!(!client.addresses("na").contains("192.168.1.50"), "the loser gives its address back");
+}
+
+fn by_name_on_ipv6() {
+    let peer = Peer::new("na", "fd00::1/64");
+    peer.dhcp(
+        "--dhcp-range=fd00::,ra-only --enable-ra --listen-address=fd00::1 --dhcp-option=option6:dns-server,[fd00::1] \
+         --dhcp-option=option6:domain-search,lab.test --host-record=tink.lab.test,fd00::1 --local=/test/",
+    );
+    let mut client = Client::start("grpc_authority=tink:53");
+    client.says("network na fd00::ff:fe00:61/64 gateway fe80::");
+    client.is_ready_as("na");
+    assert!(!client.has_said("no link reaches"));
+}
+
+fn nobody_knows() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    peer.dhcp(&format!("{RANGE} --local=/lab.test/"));
+    let mut client = Client::start(SERVER);
+    client.says("na (02:00:00:00:00:61): name server 10.0.0.1 does not know tink.lab.test");
+    client.says("no link reaches the server tink.lab.test:53: going on with na (02:00:00:00:00:61), the best there is");
+    client.is_ready_as("na");
+    assert!(client.seconds() < 5.0, "long enough to look for another DHCP server: {} s", client.seconds());
+    let right = Peer::new("nb", "192.168.1.1/24");
+    right.dhcp(&format!("{ELSEWHERE} --address=/tink.lab.test/192.168.1.1"));
+    client.says("nb (02:00:00:00:00:62) leads to tink.lab.test:53: it is used from now on");
+    client.is_ready_as("nb");
+}
+
+fn silent_name_server() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    peer.dhcp(&format!("{RANGE} --dhcp-option=6,10.0.0.9,10.0.0.1 --address=/tink.lab.test/10.0.0.1"));
+    let mut client = Client::start(SERVER);
+    client.says("network na 10.0.0.50/24");
+    client.is_ready_as("na");
+    assert!(!client.has_said("no link reaches"), "the second one knows");
+}
+
+fn no_name_server() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    peer.dhcp(&format!("{RANGE} --dhcp-option=6"));
+    let mut client = Client::start(SERVER);
+    client.says("na (02:00:00:00:00:61): the network has no name server to ask for tink.lab.test");
+    client.is_ready_as("na");
+}
+
+fn time_by_name() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    peer.dhcp(&format!("{RANGE} --address=/clock.lab.test/10.0.0.1 --local=/lab.test/"));
+    peer.time(40_000_000);
+    let mut client = Client::start("grpc_authority=10.0.0.1:53 ntp=nobody.lab.test,clock.lab.test");
+    client.says("clock: cannot ask for the time: name server 10.0.0.1 does not know nobody.lab.test");
+    client.says("clock: cannot be set from ntp 10.0.0.1");
+    client.is_ready_as("na");
+    assert!(client.seconds() < 2.5, "ready with the answer: {} s", client.seconds());
+}
