@@ -130,9 +130,9 @@ impl NicModel {
         self == Self::UsbNet
     }
 
-    /// Cards of which iPXE has a ROM.
+    /// Cards that QEMU has a ROM of iPXE's for.
     pub fn boots(self) -> bool {
-        !self.is_usb()
+        !self.is_usb() && self != Self::Igb
     }
 }
 
