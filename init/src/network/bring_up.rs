@@ -13,7 +13,7 @@ use super::lease::Lease;
 use super::link::{self, Link};
 use super::port::Port;
 use super::six::Six;
-use super::{DARK, Network, socket};
+use super::{DARK, Network, random, socket};
 
 impl Network {
     /// Reads the links afresh, sets them up, and lets those with a carrier ask.
@@ -115,9 +115,8 @@ impl Network {
     fn dhcp(&mut self, link: &Link, now: Instant) -> Option<(UdpSocket, Client)> {
         match socket::open(&link.name) {
             Ok(socket) => {
-                let seed = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
                 let target = self.target.as_ref().and_then(|target| target.host.address());
-                Some((socket, Client::new(link.mac.0, target, seed, now)))
+                Some((socket, Client::new(link.mac.0, target, random::seed(), now)))
             }
             Err(error) => {
                 self.tell_once(format!("cannot open a DHCP socket on {link}: {error}"));

@@ -4,18 +4,17 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::sockopt::BindToDevice;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, connect, setsockopt, socket,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, setsockopt, socket};
 
 use super::dns::{self, Family, Question, Rejected};
 use super::lease::Lease;
 use super::link::Link;
-use super::random::Random;
+use super::random::{self, Random};
+use super::socket::connect_from;
 
 /// For one answer; a name server that has to ask others itself may take longer the first time.
 const WAIT: Duration = Duration::from_secs(1);
@@ -63,8 +62,7 @@ impl Resolver {
     }
 
     fn ask(&self, name: &str, server: IpAddr, now: Instant) -> io::Result<Asked> {
-        let seed = UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
-        let question = Question::new(Random::new(seed).next() as u16, name, self.family());
+        let question = Question::new(Random::new(random::seed()).next() as u16, name, self.family());
         let question = question.ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
         let socket = self.socket(server)?; // another port for each question: late answers go nowhere
         socket.send(question.as_bytes())?;
@@ -77,7 +75,7 @@ impl Resolver {
         setsockopt(&socket, BindToDevice, &self.link.as_str().into())?;
         match (self.source, SocketAddr::new(server, dns::PORT)) {
             (IpAddr::V4(source), SocketAddr::V4(server)) => {
-                open(&socket, &SockaddrIn::from(std::net::SocketAddrV4::new(source, 0)), &SockaddrIn::from(server))?;
+                connect_from(&socket, &SockaddrIn::from(std::net::SocketAddrV4::new(source, 0)), &SockaddrIn::from(server))?;
             }
             (IpAddr::V6(source), SocketAddr::V6(server)) => {
                 // The link's own address is the right one for a server of that kind.
@@ -85,17 +83,12 @@ impl Resolver {
                 let source = if near { Ipv6Addr::UNSPECIFIED } else { source };
                 let scope = if near { self.index } else { 0 };
                 let server = SocketAddrV6::new(*server.ip(), server.port(), 0, scope);
-                open(&socket, &SockaddrIn6::from(SocketAddrV6::new(source, 0, 0, 0)), &SockaddrIn6::from(server))?;
+                connect_from(&socket, &SockaddrIn6::from(SocketAddrV6::new(source, 0, 0, 0)), &SockaddrIn6::from(server))?;
             }
             _ => return Err(ErrorKind::AddrNotAvailable.into()),
         }
         Ok(UdpSocket::from(socket))
     }
-}
-
-fn open(socket: &OwnedFd, source: &dyn SockaddrLike, server: &dyn SockaddrLike) -> io::Result<()> {
-    bind(socket.as_raw_fd(), source)?;
-    Ok(connect(socket.as_raw_fd(), server)?)
 }
 
 /// A name with a dot is tried as it is first, one without last (resolv.conf(5), `ndots`).

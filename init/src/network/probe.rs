@@ -11,12 +11,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{BindToDevice, SocketError};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, bind, connect, getpeername,
-    getsockopt, setsockopt, socket,
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, getpeername, getsockopt, setsockopt, socket,
 };
 
 use super::choice::Reach;
 use super::host::Host;
+use super::socket::connect_from;
 
 /// A second packet is sent after one second, a third after three.
 const LIMIT: Duration = Duration::from_millis(3500);
@@ -65,10 +65,10 @@ impl Probe {
         setsockopt(&socket, BindToDevice, &link.into())?;
         match (source, target) {
             (IpAddr::V4(source), SocketAddr::V4(target)) => {
-                begin(&socket, &SockaddrIn::from(SocketAddrV4::new(source, 0)), &SockaddrIn::from(target))?;
+                connect_from(&socket, &SockaddrIn::from(SocketAddrV4::new(source, 0)), &SockaddrIn::from(target))?;
             }
             (IpAddr::V6(source), SocketAddr::V6(target)) => {
-                begin(&socket, &SockaddrIn6::from(SocketAddrV6::new(source, 0, 0, 0)), &SockaddrIn6::from(target))?;
+                connect_from(&socket, &SockaddrIn6::from(SocketAddrV6::new(source, 0, 0, 0)), &SockaddrIn6::from(target))?;
             }
             _ => return Err(io::ErrorKind::AddrNotAvailable.into()),
         }
@@ -98,14 +98,6 @@ impl AsFd for Probe {
 
 fn is_connected(socket: &OwnedFd) -> bool {
     getpeername::<SockaddrStorage>(socket.as_raw_fd()).is_ok()
-}
-
-fn begin(socket: &OwnedFd, source: &dyn SockaddrLike, target: &dyn SockaddrLike) -> io::Result<()> {
-    bind(socket.as_raw_fd(), source)?;
-    match connect(socket.as_raw_fd(), target) {
-        Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]

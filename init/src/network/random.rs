@@ -1,8 +1,13 @@
 //! SplitMix64. Transactions have to differ between machines, not to be secret, and the kernel's pool may be empty still.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 pub struct Random(u64);
+
+/// Another one each time, as far as a clock can tell.
+pub fn seed() -> u64 {
+    UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64
+}
 
 impl Random {
     pub fn new(seed: u64) -> Self {

@@ -161,7 +161,7 @@ fn client(link: &Link, mode: Mode, now: Instant) -> Option<(UdpSocket, Client)> 
     });
     match opened {
         Ok(socket) => {
-            let seed = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
+            let seed = super::random::seed();
             Some((socket, Client::new(mode, link.mac.0, seed, now)))
         }
         Err(error) => {

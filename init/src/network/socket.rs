@@ -1,12 +1,14 @@
-//! The client's UDP socket: bound to one link, so that it works before that link has an address.
+//! The DHCP client's UDP socket: bound to one link, so that it works before that link has an address. And the way out from an
+//! address that a link has, for those who try it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use dhcpv4::{CLIENT_PORT, Packet, SERVER_PORT};
+use nix::errno::Errno;
 use nix::sys::socket::sockopt::{BindToDevice, Broadcast, ReuseAddr};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrLike, bind, connect, setsockopt, socket};
 
 /// Larger than any packet we allow a server to send.
 const BUFFER: usize = 2048;
@@ -37,5 +39,14 @@ pub fn receive(socket: &UdpSocket) -> Option<Packet> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None, // nothing there, or an ICMP error that a retransmission answers
         }
+    }
+}
+
+/// From `source` to `target`; a stream socket that does not wait may still be on its way afterwards.
+pub fn connect_from(socket: &OwnedFd, source: &dyn SockaddrLike, target: &dyn SockaddrLike) -> io::Result<()> {
+    bind(socket.as_raw_fd(), source)?;
+    match connect(socket.as_raw_fd(), target) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -12,7 +12,7 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 use super::host::Host;
 use super::lease::Lease;
 use super::lookup::{Found, Lookup, Resolver};
-use super::sntp;
+use super::{random, sntp};
 use crate::clock;
 
 /// How long the agent waits for a time before it starts with the one there is.
@@ -137,7 +137,7 @@ impl TimeSync {
         let socket = UdpSocket::bind(SocketAddr::new(any, 0))?; // a new port each time: late answers go nowhere
         socket.set_nonblocking(true)?;
         socket.connect(SocketAddr::new(server, sntp::PORT))?;
-        let random = UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
+        let random = random::seed();
         self.cookie = random.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ u64::from(self.asked);
         socket.send(&sntp::request(self.cookie))?;
         self.socket = Some(socket);
