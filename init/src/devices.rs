@@ -136,13 +136,14 @@ impl Devices {
     }
 
     fn heard(&mut self, event: &Uevent<'_>) {
-        if let (Action::Add | Action::Change, Some(modalias)) = (event.action, event.modalias) {
+        if let (Action::Add | Action::Bind | Action::Change, Some(modalias)) = (event.action, event.modalias) {
             self.drivers.want([modalias.to_owned()]);
         }
         if let ("block", Some(name)) = (event.subsystem, event.devname) {
             match event.action {
-                Action::Add | Action::Change => self.disks.came(name),
+                Action::Add | Action::Bind | Action::Change => self.disks.came(name),
                 Action::Remove => self.disks.gone(name),
+                Action::Unbind => {}
             }
         }
     }

@@ -34,6 +34,7 @@ mod router;
 mod six;
 mod sntp;
 mod socket;
+mod starting;
 mod time;
 
 use std::collections::BTreeMap;
@@ -56,6 +57,7 @@ use neighbours::Neighbours;
 use netlink::{LinkEvents, Netlink};
 use port::{Looked, Port};
 use probe::Target;
+use starting::Starting;
 use time::TimeSync;
 
 /// Bytes of the message that says "there is a network": the address of its NIC.
@@ -92,6 +94,7 @@ struct Network {
     target: Option<Target>,
     netlink: Netlink,
     events: LinkEvents,
+    starting: Starting,
     started: Instant,
     next_status: Instant,
     links: Vec<Link>,
@@ -123,7 +126,8 @@ struct Network {
 
 impl Network {
     fn open(arguments: Arguments, ready: PipeWriter) -> Result<Self, StepError> {
-        let events = LinkEvents::open()?; // before the first look, so that nothing is missed in between
+        // Before the first look, so that nothing is missed in between.
+        let (events, starting) = (LinkEvents::open()?, Starting::open());
         let mut netlink = Netlink::open()?;
         if let Err(error) = netlink.set_up(LOOPBACK) {
             log::warn!("cannot bring up the loopback interface: {error}");
@@ -134,6 +138,7 @@ impl Network {
             arguments,
             netlink,
             events,
+            starting,
             started: now,
             next_status: now + STATUS,
             links: Vec::new(),
@@ -187,14 +192,20 @@ impl Network {
     }
 
     /// Until a link changes, a packet comes, or something is due.
-    fn wait(&self) -> Result<(), StepError> {
+    fn wait(&mut self) -> Result<(), StepError> {
+        while !(self.sleep()? || self.starting.hear()) {}
+        Ok(())
+    }
+
+    /// Whether it ended for more than messages about devices, most of which are about something else.
+    fn sleep(&self) -> Result<bool, StepError> {
         let now = Instant::now();
         let waited = self.first_lease.map(|first| now.saturating_duration_since(first));
         let choice = waited.and_then(choice::next).map(|rest| now + rest).filter(|_| self.bound.is_none());
         let status = self.bound.is_none().then_some(self.next_status);
         let dark = self.dark_since.map(|since| since + DARK).filter(|due| *due > now);
         let dues = self.ports.values().filter_map(Port::due);
-        let dues = dues.chain(self.turn_due()).chain(self.partner_due);
+        let dues = dues.chain(self.turn_due()).chain(self.partner_due).chain(self.starting.due());
         let timeout = match dues.chain(status).chain(choice).chain(dark).chain(self.time.due()).min() {
             Some(due) => {
                 PollTimeout::try_from(due.saturating_duration_since(now) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -210,8 +221,11 @@ impl Network {
             .chain([self.events.as_fd()]);
         let mut fds: Vec<PollFd<'_>> = readable.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         fds.extend(self.ports.values().filter_map(Port::writable).map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+        let others = fds.len();
+        fds.extend(self.starting.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match poll(&mut fds, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(true),
+            Ok(_) => Ok(fds.iter().take(others).any(|fd| fd.any().unwrap_or(true))),
             Err(error) => Err(error.into()),
         }
     }

@@ -4,9 +4,12 @@ use std::str;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// `add`, and `bind` and `move`, after which there may be something new to see.
+    /// `add`, and `move` and `online`, after which there may be something new to see.
     Add,
+    /// The driver has finished probing.
+    Bind,
     Change,
+    Unbind,
     Remove,
 }
 
@@ -27,10 +30,12 @@ impl<'a> Uevent<'a> {
         let mut fields = message.split(|byte| *byte == 0).filter_map(|field| str::from_utf8(field).ok());
         let (action, devpath) = fields.next()?.split_once('@')?;
         let action = match action {
-            "add" | "bind" | "move" | "online" => Action::Add,
+            "add" | "move" | "online" => Action::Add,
+            "bind" => Action::Bind,
             "change" => Action::Change,
+            "unbind" => Action::Unbind,
             "remove" => Action::Remove,
-            _ => return None, // unbind, offline: the device is still there
+            _ => return None, // offline: the device is still there
         };
         let mut event = Self { action, devpath, subsystem: "", modalias: None, devname: None };
         for (key, value) in fields.filter_map(|field| field.split_once('=')) {
@@ -66,6 +71,8 @@ mod tests {
             devname: None,
         };
         assert_eq!(Uevent::parse(nic), Some(expected));
+        let bound = Uevent::parse(b"bind@/devices/pci0000:00/0000:00:03.0\0SUBSYSTEM=pci\0DRIVER=e100\0");
+        assert_eq!(bound.map(|event| event.action), Some(Action::Bind));
         let disk = Uevent::parse(b"remove@/devices/virtual/block/loop0\0SUBSYSTEM=block\0DEVNAME=loop0\0DEVTYPE=disk\0");
         assert_eq!(disk.map(|event| (event.action, event.devname)), Some((Action::Remove, Some("loop0"))));
     }
@@ -76,7 +83,7 @@ mod tests {
             ("empty", &b""[..]),
             ("no path", b"add"),
             ("udevd's own", b"libudev\0\xfe\xed\xca\xfe"),
-            ("an action we do nothing for", b"unbind@/devices/x\0"),
+            ("an action we do nothing for", b"offline@/devices/x\0"),
             ("a path that leaves /sys", b"add@/../etc\0"),
             ("a name that leaves /dev", b"add@/devices/x\0DEVNAME=../etc/passwd\0"),
             ("a relative path", b"add@devices\0"),

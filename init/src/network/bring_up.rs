@@ -18,11 +18,13 @@ use super::{DARK, Network, random, socket};
 impl Network {
     /// Reads the links afresh, sets them up, and lets those with a carrier ask.
     pub(super) fn look(&mut self) -> Result<(), AddressFailed> {
-        let before = std::mem::replace(&mut self.links, link::scan(Path::new(link::SYSFS), &self.arguments));
+        let now = Instant::now();
+        let mut links = link::scan(Path::new(link::SYSFS), &self.arguments);
+        self.starting.leave_out(Path::new(link::SYSFS), &mut links, now);
+        let before = std::mem::replace(&mut self.links, links);
         if let Some(neighbours) = &mut self.neighbours {
             neighbours.listen_on(&self.links, link::exists);
         }
-        let now = Instant::now();
         for link in self.links.clone() {
             if self.is_bonded(&link, now) {
                 continue;
