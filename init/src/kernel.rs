@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cmdline::Arguments;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::boot::Boot;
@@ -15,8 +16,12 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("net/ipv4/conf/all/rp_filter", "0"),
 ];
 
-pub fn tune(_: &mut Boot) -> Result<(), StepError> {
-    for (name, value) in SYSCTLS {
+/// After an oops the kernel goes on with what the failed driver had locked. Who wants a restart after a panic (`panic=`)
+/// does not want to wait for a network or disk that nobody gives free any more.
+const OOPS: (&str, &str) = ("kernel/panic_on_oops", "1");
+
+pub fn tune(boot: &mut Boot) -> Result<(), StepError> {
+    for (name, value) in SYSCTLS.iter().chain(ends_at_an_oops(&boot.arguments).then_some(&OOPS)) {
         if let Err(error) = fs::write(format!("/proc/sys/{name}"), format!("{value}\n")) {
             log::warn!("cannot set {name} to {value}: {error}");
         }
@@ -25,4 +30,29 @@ pub fn tune(_: &mut Boot) -> Result<(), StepError> {
     setrlimit(Resource::Nofile, limit(65_536)).map_err(PathError::new("cannot set", "the limit of open files"))?;
     setrlimit(Resource::Core, limit(0)).map_err(PathError::new("cannot set", "the limit of core dumps"))?;
     Ok(())
+}
+
+/// The kernel takes `sysctl.NAME=VALUE` itself: who says so has decided.
+fn ends_at_an_oops(arguments: &Arguments) -> bool {
+    let decided = ["sysctl.kernel.panic_on_oops", "sysctl.kernel/panic_on_oops"];
+    arguments.panic.is_some_and(|seconds| seconds != 0) && !decided.iter().any(|name| arguments.other(name).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_oops_ends_as_a_panic_does_where_a_panic_restarts_the_machine() {
+        for (line, expected) in [
+            ("", false),
+            ("panic=0", false),
+            ("panic=10", true),
+            ("panic=-1", true),
+            ("panic=10 sysctl.kernel.panic_on_oops=0", false),
+            ("panic=10 sysctl.kernel/panic_on_oops=0", false),
+        ] {
+            assert_eq!(ends_at_an_oops(&Arguments::parse(line).arguments), expected, "{line}");
+        }
+    }
 }

@@ -33,6 +33,7 @@ pub mod services;
 pub mod settings;
 mod spawn;
 pub mod status;
+mod stuck;
 pub mod supervise;
 mod sys;
 pub mod syslog;

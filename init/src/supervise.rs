@@ -21,6 +21,7 @@ use crate::power::{self, Ending};
 use crate::ready::{Heard, Readiness};
 use crate::service::{Exit, Facts, History, Next, Service, is_held, restart};
 use crate::services::{self, TABLE};
+use crate::stuck::Watch;
 use crate::{StepError, spawn, watchdog};
 
 pub use crate::service::after_exit;
@@ -160,7 +161,7 @@ pub fn start_services(boot: &mut Boot) -> Result<(), StepError> {
     Ok(())
 }
 
-/// The wait has no limit, since there is nothing else to do; the network client says what it is waiting for.
+/// The wait has no limit, since there is nothing else to do; the network client says what it is waiting for, if it can.
 pub fn wait_for_network(boot: &mut Boot) -> Result<(), StepError> {
     boot.supervisor()?.wait_for(services::NETWORK);
     Ok(())
@@ -173,15 +174,15 @@ pub fn start_agent(boot: &mut Boot) -> Result<(), StepError> {
 
 pub fn forever(mut supervisor: Supervisor) -> ! {
     loop {
-        supervisor.turn();
+        supervisor.turn(None);
     }
 }
 
 impl Supervisor {
     /// Starts what is due, waits until something happens, deals with it.
-    fn turn(&mut self) {
+    fn turn(&mut self, limit: Option<Instant>) {
         self.start_due();
-        self.wait();
+        self.wait(limit);
         self.hear();
         self.obey_signals();
         self.reap();
@@ -202,9 +203,15 @@ impl Supervisor {
         }
     }
 
-    fn wait_for(&mut self, name: &str) {
+    fn wait_for(&mut self, name: &'static str) {
+        let mut watch = Watch::new(name, Instant::now());
         while !self.is_ready(name) {
-            self.turn();
+            self.turn(Some(watch.due));
+            let now = Instant::now();
+            if now >= watch.due {
+                let child = self.children.iter().find(|child| child.service.name == name);
+                watch.look(child.and_then(|child| child.pid), now);
+            }
         }
     }
 
@@ -226,9 +233,9 @@ impl Supervisor {
         child.service.after.is_none_or(|name| self.is_ready(name))
     }
 
-    fn wait(&self) {
+    fn wait(&self, limit: Option<Instant>) {
         let dues = self.children.iter().filter(|child| self.may_start(child)).filter_map(|child| child.due);
-        let timeout = match dues.min() {
+        let timeout = match dues.chain(limit).min() {
             // One millisecond more than the rounded-down rest, so as not to wake up just before it.
             Some(due) => PollTimeout::try_from(due.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
                 .unwrap_or(PollTimeout::MAX),
