@@ -171,7 +171,6 @@ fn run_all(commands: &[Vec<String>]) -> Result<(), CexecError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

@@ -103,7 +103,6 @@ pub fn reread_partitions(path: &Path, disk: &File) -> Result<(), DeviceError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

@@ -158,7 +158,6 @@ fn summary(settings: &Settings, totals: &Totals, took: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn read<const N: usize>(values: [(&str, &str); N]) -> Result<Settings, String> {

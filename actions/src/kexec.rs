@@ -128,7 +128,6 @@ fn load(root: &Root, choice: &Choice) -> Result<(), KexecError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use std::fs;
 

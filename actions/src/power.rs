@@ -50,7 +50,6 @@ fn leave(worker: &Path, request: Request) -> Result<(), PowerError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

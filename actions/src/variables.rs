@@ -107,7 +107,6 @@ pub(crate) fn unusable(name: &'static str, value: &str, wanted: &'static str) ->
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

@@ -59,7 +59,6 @@ pub fn run(variables: &Variables) -> Result<(), WriteFileError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     const ALL: [(&str, &str); 8] = [

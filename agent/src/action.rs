@@ -58,7 +58,6 @@ impl Action {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn wire() -> ActionResponse {

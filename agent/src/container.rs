@@ -277,7 +277,6 @@ pub async fn read(stream: &'static str, mut pipe: impl AsyncRead + Unpin, output
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     /// A cgroup that neither kills nor goes.

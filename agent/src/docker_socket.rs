@@ -76,7 +76,6 @@ fn sysrq(before: &[&str]) -> Option<Power> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn action(volumes: &[&str], command: &[&str], environment: &[&str]) -> Action {

@@ -17,16 +17,17 @@ use crate::image::Puller;
 use crate::image::space::{self, NoSpace};
 use crate::image::store::Image;
 use crate::memory;
-use crate::milestones;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::Policy;
 use crate::probed::Machine;
-use crate::report::chain;
 use crate::rootfs;
 use crate::runtime::Runtime;
 use crate::scratch::Scratch;
-use crate::sink::{self, ActionLine};
+use crate::sink;
 use crate::worker::Execute;
+use machine::Chain;
+use machine::milestones;
+use machine::syslog::ActionLine;
 use prepare::Place;
 
 /// Where everything of an agent lives.
@@ -156,7 +157,7 @@ impl Runner {
         }
         let lend = |disk: &PathBuf| Scratch::lend(disk, &self.folders.state);
         let scratch = wishes.scratch.as_ref().map(lend).transpose();
-        let scratch = scratch.map_err(|error| Reason::CouldNotStart(chain(&error)))?;
+        let scratch = scratch.map_err(|error| Reason::CouldNotStart(Chain(&error).to_string()))?;
         let result = self.run_here(action, cancel).await;
         if let Some(scratch) = scratch {
             scratch.give_back(self.puller.store(), &self.folders.state);
@@ -212,7 +213,7 @@ impl Runner {
             prepare::Failure::Overlay(rootfs::RootfsError::Create { source, .. }) => {
                 self.io_reason("prepare the root file system", source)
             }
-            _ => Reason::CouldNotStart(chain(failure)),
+            _ => Reason::CouldNotStart(Chain(failure).to_string()),
         }
     }
 
@@ -239,7 +240,6 @@ fn unique(action: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

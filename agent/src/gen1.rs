@@ -163,7 +163,6 @@ fn in_old_words(report: &ActionStatusRequest) -> WorkflowActionStatus {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn context(action: &str, index: i64, state: State) -> WorkflowContext {

@@ -80,7 +80,6 @@ pub fn attempt(last: Option<&Entry>, action: &Action) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn action(id: &str) -> Action {

@@ -12,15 +12,12 @@ mod container;
 mod docker_socket;
 pub mod download;
 mod execute;
-pub mod exit;
 mod gen1;
 mod heartbeat;
 mod image;
 mod journal;
-pub mod kernel_log;
 mod leftovers;
 mod memory;
-pub mod milestones;
 pub mod offline;
 mod outcome;
 mod policy;
@@ -36,18 +33,10 @@ mod runtime_containerd;
 mod scratch;
 mod settings;
 mod sink;
-pub mod swap;
 mod sys;
 mod tls;
 mod transport;
 mod worker;
-
-pub use heartbeat::FILE as HEARTBEAT;
-pub use report::chain;
-/// How syslog lines look, for PID 1, which sends what is not the agent's.
-pub mod syslog {
-    pub use crate::sink::rfc5424::{FACILITY_LOCAL0 as FACILITY, Message, render};
-}
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
@@ -56,6 +45,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use machine::{exit, milestones};
 use tokio::signal::unix::SignalKind;
 
 use execute::{Folders, Runner};

@@ -10,7 +10,7 @@ use proto::action_status_request::StateType;
 use proto::{ActionResponse, ActionStatusRequest};
 use tonic::Status;
 
-use crate::exit;
+use machine::exit;
 
 pub use format::actions;
 
@@ -61,7 +61,6 @@ pub fn read_json(path: &Path) -> Result<Vec<ActionResponse>, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn action(id: &str) -> ActionResponse {

@@ -146,7 +146,7 @@ fn signal(exit_code: i32) -> String {
 
 impl From<&PullError> for Reason {
     fn from(error: &PullError) -> Self {
-        let text = crate::report::chain(error);
+        let text = machine::Chain(error).to_string();
         match error {
             PullError::NoSpace { image, source } => Self::no_space(format!("image {image}"), *source),
             PullError::DigestMismatch { .. } => Self::DigestMismatch(text),

@@ -128,7 +128,6 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn action(image: &str, volumes: &[&str], pid: &str, environment: &[&str]) -> Action {
@@ -233,7 +232,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cosign.pub").display().to_string();
         let policy = |entry: &str| Policy { signed_by: vec![entry.to_owned()], ..Policy::default() };
-        let said = |entry: &str| policy(entry).keys().map(|_| ()).map_err(|bad| crate::report::chain(&bad));
+        let said = |entry: &str| policy(entry).keys().map(|_| ()).map_err(|bad| machine::Chain(&bad).to_string());
         assert!(said(&file).unwrap_err().contains("cosign.pub"), "no such file");
         let point = [&hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap()[..], &[4; 65]].concat();
         let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, point);

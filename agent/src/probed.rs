@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::action::Action;
-use crate::milestones;
+use machine::milestones;
 
 /// From the start of `/init`. Some controllers take that long to find their disks; `/init` names the driver.
 const DRIVERS_WITHIN: Duration = Duration::from_secs(60);
@@ -132,7 +132,6 @@ fn without_part(path: &str, part: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -15,7 +15,6 @@ pub fn read(path: &str) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     #[test]
     fn a_file_of_the_kernel_is_whole_however_long_it_is() {

@@ -1,6 +1,5 @@
 //! What goes to the server about an action, and how errors read in one line.
 
-use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use proto::action_status_request::StateType;
@@ -11,20 +10,6 @@ use crate::outcome::{Outcome, Reason};
 
 /// Servers store the message in one object with everything else.
 const MESSAGE_MAX: usize = 4096;
-
-/// An error and its causes, each once.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
-}
 
 /// RUNNING carries the true start: servers measure the workflow's time from it.
 pub fn running(agent: &str, action: &Action, start: SystemTime, attempt: u32) -> ActionStatusRequest {
@@ -128,7 +113,6 @@ pub fn duration(took: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn action() -> Action {
@@ -182,13 +166,5 @@ mod tests {
         ] {
             assert_eq!(state(&outcome(failure, vec![])), want);
         }
-    }
-
-    #[test]
-    fn a_chain_names_every_cause_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot start")]
-        struct Outer(#[source] std::io::Error);
-        assert_eq!(chain(&Outer(std::io::Error::other("no such program"))), "cannot start: no such program");
     }
 }

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use crate::container::{self, End, Ended, GRACE, Order, cgroup};
-use crate::report::chain;
 use calls::{Calls, Refused};
+use machine::Chain;
 use pipes::Pipes;
 
 /// runc and its shim are started, which takes some tenths of a second; a daemon that hangs must not hang us.
@@ -169,7 +169,7 @@ fn status_is_local(status: &tonic::Status) -> bool {
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Connect(error) => write!(f, "cannot connect: {}", chain(error.as_ref())),
+            Self::Connect(error) => write!(f, "cannot connect: {}", Chain(error.as_ref())),
             Self::Call(what, status) => write!(f, "cannot {what}: {}", status.message()),
         }
     }

@@ -11,7 +11,8 @@ use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 use serde::{Deserialize, Serialize};
 
 use crate::image::store::Store;
-use crate::{rootfs, swap};
+use crate::rootfs;
+use machine::swap;
 
 /// For an agent that comes back.
 const NOTE: &str = "scratch.json";
@@ -128,7 +129,6 @@ fn resize(state: &Path, size: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

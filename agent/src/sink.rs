@@ -3,7 +3,6 @@
 //! Nothing here blocks on the network and nothing here can fail the work: what cannot be written is counted.
 
 mod kmsg;
-pub mod rfc5424;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,18 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use machine::kernel_log;
+use machine::syslog::{self, ActionLine, Message};
 
-use crate::kernel_log;
 use crate::settings::{LogTarget, Settings};
-use rfc5424::Message;
-
-/// An action's line, for the structured data that lets one action be followed on the server.
-#[derive(Debug, Clone, Copy)]
-pub struct ActionLine<'a> {
-    pub workflow: &'a str,
-    pub action: &'a str,
-    pub stream: &'a str,
-}
 
 /// How often a syslog server whose name has no address yet is looked for.
 const RETRY: Duration = Duration::from_secs(10);
@@ -99,7 +90,7 @@ impl Syslog {
     }
 
     fn send(&self, message: &Message<'_>) -> io::Result<usize> {
-        self.socket.send_to(&rfc5424::render(message), self.server)
+        self.socket.send_to(&syslog::render(message), self.server)
     }
 }
 
@@ -154,7 +145,6 @@ impl Log for Front {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -1,10 +1,7 @@
 //! The only unsafe code of the agent.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::ForkResult;
@@ -48,29 +45,6 @@ pub fn fork() -> std::io::Result<Option<Pid>> {
 pub fn watched(descriptor: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the AsyncFd owns the descriptor, lends it by shared reference only, and leaves the poll before it is closed.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
-}
-
-pub fn page_size() -> u64 {
-    // SAFETY: takes an integer and returns one.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(size).unwrap_or(4096)
-}
-
-/// With the highest of priorities, or one below those in use.
-pub fn swap_on(device: &Path, first: bool) -> std::io::Result<()> {
-    const PREFER: libc::c_int = 0x8000; // swapon(2)
-    const HIGHEST: libc::c_int = 0x7fff;
-    let path = CString::new(device.as_os_str().as_bytes())?;
-    // SAFETY: the pointer comes from a CString that outlives the call.
-    let result = unsafe { libc::swapon(path.as_ptr(), if first { PREFER | HIGHEST } else { 0 }) };
-    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
-}
-
-pub fn swap_off(device: &Path) -> std::io::Result<()> {
-    let path = CString::new(device.as_os_str().as_bytes())?;
-    // SAFETY: the pointer comes from a CString that outlives the call.
-    let result = unsafe { libc::swapoff(path.as_ptr()) };
-    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Takes back what kexec_file_load(2) has loaded.

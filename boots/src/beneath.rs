@@ -83,7 +83,6 @@ fn open_canonical(folder: &Path, relative: &Path) -> Result<File, Option<io::Err
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::symlink;
 

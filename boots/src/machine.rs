@@ -6,7 +6,7 @@ mod remote;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use dhcpv4::Route;
+use dhcp::v4::Route;
 use futures_util::future::BoxFuture;
 use model::Mac;
 use serde::{Deserialize, Serialize};

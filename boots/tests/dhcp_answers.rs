@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use boots::dhcp::{Ignored, respond};
 use boots::{BootState, Config, Machine};
-use dhcpv4::{MessageType, Op, Packet, code};
+use dhcp::v4::{MessageType, Op, Packet, code};
 use support::{FORBIDDEN, KNOWN, config, machine};
 
 const OWN: Ipv4Addr = Ipv4Addr::LOCALHOST;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boots::Milestone;
-use dhcpv4::{MessageType, Packet, code};
+use dhcp::v4::{MessageType, Packet, code};
 use support::{Broken, Host, KNOWN, LIMIT, STRANGER};
 use tokio::net::UdpSocket;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use boots::dhcp::{Client, Ignored};
-use dhcpv4::Packet;
+use dhcp::v4::Packet;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,16 +1,9 @@
 //! Any bytes: DHCPv6 messages and router advertisements are read or not, and what was read encodes to the same again.
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../../init/src/network/dhcpv6.rs"]
-mod dhcpv6;
-#[allow(dead_code)]
-#[path = "../../init/src/network/router.rs"]
-mod router;
-
-use dhcpv6::Message;
+use dhcp::router::Advertisement;
+use dhcp::v6::Message;
 use libfuzzer_sys::fuzz_target;
-use router::Advertisement;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Advertisement::decode(bytes);

@@ -2,7 +2,7 @@
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../init/src/network/dns.rs"]
+#[path = "../../init/pid1/src/network/dns.rs"]
 mod dns;
 
 use dns::{Family, Question, Rejected};

@@ -2,7 +2,7 @@
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../init/src/network/lldp.rs"]
+#[path = "../../init/pid1/src/network/lldp.rs"]
 mod lldp;
 
 use libfuzzer_sys::fuzz_target;

@@ -4,9 +4,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use init::boot::{self, Boot, Step, may, must};
-use init::modules::modprobe;
-use init::{clock, files, kernel, manifest, mounts, rootfs, settings, supervise};
+use pid1::boot::{self, Boot, Step, may, must};
+use pid1::modules::modprobe;
+use pid1::{clock, files, kernel, manifest, mounts, rootfs, settings, supervise};
 
 const BOOT: &[Step] = &[
     must("make / a mount that pivot_root takes", rootfs::rebind), // before any other mount; containers need it

@@ -59,7 +59,6 @@ impl fmt::Display for Architecture {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 pub mod tests {
     use super::*;
 

@@ -92,7 +92,6 @@ fn known(name: &str) -> Result<&'static str, BuildError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::modinfo::ModInfo;
     use std::path::PathBuf;

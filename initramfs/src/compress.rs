@@ -91,7 +91,6 @@ impl<R: Read> Read for Decompressor<R> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     /// Two megabytes that do not repeat within the window.

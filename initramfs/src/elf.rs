@@ -142,7 +142,6 @@ fn entry(table: u64, size: u64, index: u64) -> Result<u64, ElfError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use proptest::prelude::*;
 

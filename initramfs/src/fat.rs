@@ -91,7 +91,6 @@ fn entry(name: &[u8; 11], attributes: u8, cluster: u16, size: usize) -> Vec<u8> 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use std::process::Command;
 

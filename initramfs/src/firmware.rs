@@ -191,7 +191,6 @@ fn unpacked(suffix: &str, reader: impl Read) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use std::fs;
 

@@ -182,7 +182,6 @@ fn pair(text: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::modinfo::ModInfo;
     use proptest::prelude::*;

@@ -90,7 +90,6 @@ fn names<'a>(list: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Module
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use proptest::prelude::*;
 

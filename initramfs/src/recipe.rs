@@ -163,7 +163,6 @@ pub fn manifest(archive: &Archive) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::elf::tests::program;
     use std::collections::BTreeMap;

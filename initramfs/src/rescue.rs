@@ -81,7 +81,6 @@ fn read(path: &str) -> Result<Vec<u8>, RescueError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

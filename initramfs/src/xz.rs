@@ -47,7 +47,6 @@ fn integer(bytes: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use lzma_rust2::{XzOptions, XzWriter};
     use proptest::prelude::*;

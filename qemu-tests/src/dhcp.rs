@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
 use anyhow::{Context, Result};
-use dhcpv4::{MessageType, Packet, SERVER_PORT, code};
+use dhcp::v4::{MessageType, Packet, SERVER_PORT, code};
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
 use crate::segment;
@@ -41,7 +41,7 @@ pub fn start(manner: Manner, address: Ipv4Addr) -> Result<()> {
             let Some(Ok(request)) = buffer.get(..length).map(Packet::decode) else { continue };
             discovers += u32::from(request.message_type() == Some(MessageType::Discover));
             for answer in answers(manner, discovers, &request, address) {
-                let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, dhcpv4::CLIENT_PORT);
+                let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, dhcp::v4::CLIENT_PORT);
                 if let Err(error) = socket.send_to(&answer.encode(), to) {
                     eprintln!("dhcp: cannot answer: {error}");
                 }

@@ -141,7 +141,6 @@ fn read_chunk(reader: &mut impl BufRead) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn parse(text: &str) -> (u16, Vec<u8>) {

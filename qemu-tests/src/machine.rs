@@ -126,7 +126,6 @@ fn largest_resident(smaps: &str, size_kb: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -1,5 +1,4 @@
 //! The lab: `cargo lab demo` shows a machine being installed, `cargo lab test` runs every test, `cargo lab bench` measures.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod artifacts;
 mod bench;

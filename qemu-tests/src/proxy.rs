@@ -96,7 +96,6 @@ fn wait_at(gate: &Gate) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::command::wait_for;
     use std::time::Duration;

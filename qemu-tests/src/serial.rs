@@ -191,7 +191,6 @@ fn read(mut socket: impl Read, mut copy: File, shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use std::os::unix::net::UnixStream;
 

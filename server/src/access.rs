@@ -46,7 +46,6 @@ pub fn is_operator(address: IpAddr, allowed: &[Network]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     use super::*;
 

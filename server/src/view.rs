@@ -267,7 +267,6 @@ fn workflow_changes(name: &ObjectName, old: Option<&Workflow>, new: Option<&Work
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     use model::{Object, parse_documents};
 

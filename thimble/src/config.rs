@@ -189,7 +189,6 @@ fn list(text: Option<&str>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     use super::*;
 

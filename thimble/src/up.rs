@@ -204,7 +204,6 @@ fn until_signalled() -> anyhow::Result<CancellationToken> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     use super::*;
 

@@ -1,5 +1,4 @@
 //! Writing into a folder that stands for an installed root.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
 use std::fs;

@@ -49,7 +49,6 @@ fn processor((id, package): (u32, Package)) -> Processor {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

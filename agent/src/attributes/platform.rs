@@ -6,7 +6,7 @@ use std::path::Path;
 use proto::{Milestone, MissingFirmware, Platform};
 
 use super::{names, read_word};
-use crate::milestones;
+use machine::milestones;
 
 /// EFI_GLOBAL_VARIABLE; four bytes of attributes stand before the value.
 const SECURE_BOOT: &str = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";

@@ -164,7 +164,6 @@ pub fn below_dev() -> [Value; 2] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn host() -> Host {

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::image::manifest::Process;
 use oci_spec::runtime::LinuxNamespaceType;

@@ -67,7 +67,6 @@ fn memberships(name: &str, group: &str) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbuild:x:1000:100:B:/home/build:/bin/sh\nbroken\n";

@@ -117,7 +117,6 @@ fn milli(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn of(text: &str) -> Result<Wishes, BadWish> {

@@ -17,7 +17,7 @@ use oci_spec::runtime::Spec;
 
 use super::note::Note;
 use super::{cgroup, complaints, seccomp};
-use crate::report::chain;
+use machine::Chain;
 
 /// Where the library keeps its state: in the bundle, so that one removal takes everything.
 pub const STATE: &str = "state";
@@ -45,7 +45,7 @@ pub fn main(bundle: &Path, id: &str, streams: Streams) {
     let Streams { notes, stdout, stderr } = streams;
     let last = match attach(stdout, stderr).and_then(|()| run(bundle, id, &notes)) {
         Ok(exited) => exited,
-        Err(failure) => Note::Failed(chain(&failure)),
+        Err(failure) => Note::Failed(Chain(&failure).to_string()),
     };
     tell(&notes, &last);
 }
@@ -80,7 +80,7 @@ fn run(bundle: &Path, id: &str, notes: &File) -> Result<Note, Failure> {
     if !cgroup::of(id).exists()
         && let Err(error) = container.delete(true)
     {
-        tell(notes, &Note::Library(format!("delete: {}", chain(&error))));
+        tell(notes, &Note::Library(format!("delete: {}", Chain(&error))));
     }
     exited
 }

@@ -58,7 +58,6 @@ pub fn receive(socket: impl AsFd) -> io::Result<Option<Datagram>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use std::fs::File;
     use std::io::Read;
 

@@ -37,7 +37,6 @@ pub fn read(rootfs: &Path, exit_code: i32) -> Option<Reason> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

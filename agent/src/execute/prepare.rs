@@ -123,7 +123,6 @@ fn forget_other_workflows(folders: &Folders, action: &Action) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

@@ -1,5 +1,4 @@
 //! Images from the ramdisk or a disk, with and without a registry.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};

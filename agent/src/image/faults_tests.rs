@@ -1,5 +1,4 @@
 //! Registries as they fail in the field, and what must come of it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::{Duration, Instant};
 

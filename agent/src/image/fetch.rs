@@ -45,7 +45,7 @@ pub async fn feed(
             retry.progress();
         }
         let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };
-        log::warn!("{}; again in {} ms from byte {position} of {}", crate::report::chain(&error), pause.as_millis(), blob.size);
+        log::warn!("{}; again in {} ms from byte {position} of {}", machine::Chain(&error), pause.as_millis(), blob.size);
         tokio::time::sleep(pause).await;
     }
 }

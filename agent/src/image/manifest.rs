@@ -169,7 +169,6 @@ fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn entry(platform: Option<(&str, &str, Option<&str>)>, digit: &str) -> Descriptor {

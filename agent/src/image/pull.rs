@@ -143,7 +143,7 @@ impl Puller {
         if let Some(layout) = embedded.as_ref().filter(|_| self.embedded.when == When::First) {
             match self.take_from_layout(&image, text, layout).await {
                 Err(error) if !matches!(error, PullError::NoSpace { .. }) => {
-                    log::warn!("{}; asking registry {}", crate::report::chain(&error), image.registry);
+                    log::warn!("{}; asking registry {}", machine::Chain(&error), image.registry);
                 }
                 pulled => return pulled,
             }
@@ -156,7 +156,7 @@ impl Puller {
         let again = self.embedded.when == When::Fallback || embedded.is_none();
         match if again { self.find_embedded(&image).await } else { None } {
             Some(layout) => {
-                log::warn!("{}: going on with the machine's own copy {}", crate::report::chain(&error), layout.name());
+                log::warn!("{}: going on with the machine's own copy {}", machine::Chain(&error), layout.name());
                 self.take_from_layout(&image, text, &layout).await
             }
             None => self.fall_back(text, error),
@@ -208,7 +208,7 @@ impl Puller {
         };
         let (digest, pulled) = match first {
             Err(error @ PullError::DigestMismatch { .. }) if self.client.distrust_mirrors(image) => {
-                log::warn!("{}; asking {} itself", crate::report::chain(&error), image.registry);
+                log::warn!("{}; asking {} itself", machine::Chain(&error), image.registry);
                 self.attempt(image, &registry).await?
             }
             pulled => pulled?,
@@ -237,7 +237,7 @@ impl Puller {
         let gone = matches!(&error, PullError::Request(request) if request.is_gone());
         match self.known.get(text).filter(|_| gone).and_then(|digest| self.store.get(digest)) {
             Some(stored) => {
-                log::warn!("{}: going on with the copy of {text} pulled before", crate::report::chain(&error));
+                log::warn!("{}: going on with the copy of {text} pulled before", machine::Chain(&error));
                 Ok(stored)
             }
             None => Err(error),

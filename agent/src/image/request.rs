@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use crate::report::chain;
+use machine::Chain;
 
 /// Manifests and configurations are kilobytes; registries refuse more than 4 MiB.
 pub const DOCUMENT_MAX: usize = 4 << 20;
@@ -53,7 +53,7 @@ pub enum RequestError {
         #[source]
         source: io::Error,
     },
-    #[error("{}", tried.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; then "))]
+    #[error("{}", tried.iter().map(|error| Chain(error).to_string()).collect::<Vec<_>>().join("; then "))]
     Everywhere { tried: Vec<RequestError> },
 }
 
@@ -197,7 +197,6 @@ fn hope_of_status(status: u16) -> Hope {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

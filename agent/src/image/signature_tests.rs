@@ -1,5 +1,4 @@
 //! Images that have to be signed, from a registry, signed as cosign does it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

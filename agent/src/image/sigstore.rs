@@ -141,7 +141,6 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     /// `openssl dgst -sha256 -sign` over the encoding of a statement as cosign writes it.

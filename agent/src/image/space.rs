@@ -107,7 +107,6 @@ fn kib(meminfo: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn layer(media_type: &str, size: u64) -> Descriptor {

@@ -119,7 +119,7 @@ impl Store {
             doing("remove", &path, fs::remove_dir_all(&path))
         };
         for error in self.entries().into_iter().flatten().filter_map(|path| remove(path).err()) {
-            log::warn!("{}; its memory stays in use", crate::report::chain(&error));
+            log::warn!("{}; its memory stays in use", machine::Chain(&error));
         }
     }
 
@@ -184,7 +184,6 @@ fn doing<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T,
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

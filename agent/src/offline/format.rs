@@ -189,7 +189,6 @@ fn wire(workflow: &str, task: &Task, action: &Action, number: usize) -> Result<A
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use serde_json::json;
 

@@ -40,7 +40,6 @@ fn devices() -> Value {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn converted(no_new_privileges: bool) -> Value {

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 
 use log::Level;
 
-use super::rfc5424::FACILITY_LOCAL0;
+use machine::syslog::FACILITY_LOCAL0;
 
 /// The kernel refuses records above 1024 bytes less its own prefix (48); the priority and our name take their part.
 const TEXT_MAX: usize = 900;
@@ -42,7 +42,6 @@ fn pieces(line: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

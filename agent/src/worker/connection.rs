@@ -14,10 +14,10 @@ use super::decide;
 use super::watch::Watch;
 use crate::action::Action;
 use crate::gen1::{self, Dialect};
-use crate::milestones;
 use crate::outcome::Reason;
 use crate::settings::{Settings, Tls};
 use crate::tls;
+use machine::milestones;
 
 /// The server holds the question for about 60 s when it has no work (and Tinkerbell's server every failing report too).
 const DEADLINE: Duration = Duration::from_secs(90);

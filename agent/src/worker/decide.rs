@@ -64,7 +64,7 @@ pub fn is_transport(status: &Status) -> bool {
 
 fn text(status: &Status) -> String {
     match status.source() {
-        Some(source) => crate::report::chain(source),
+        Some(source) => machine::Chain(source).to_string(),
         None => format!("{:?}: {}", status.code(), status.message()),
     }
 }

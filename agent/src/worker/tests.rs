@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -108,7 +107,7 @@ async fn a_result_nobody_wants_is_dropped_and_the_agent_goes_on() {
     let execute = Fixed { writes: Some(folder.path().join("reboot")), ..Fixed::default() };
     let power =
         tokio::time::timeout(Duration::from_secs(30), worker(&server.address.to_string(), folder.path(), execute).run()).await;
-    assert_eq!(power.unwrap(), crate::exit::REBOOT, "only after the second");
+    assert_eq!(power.unwrap(), machine::exit::REBOOT, "only after the second");
     assert_eq!(server.states(), [Running, Success, Running, Success]);
 }
 

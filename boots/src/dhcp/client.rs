@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dhcpv4::{Packet, code};
+use dhcp::v4::{Packet, code};
 
 use crate::ipxe::Arch;
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use dhcpv4::{MessageType, Op, Packet, Text, code};
+use dhcp::v4::{MessageType, Op, Packet, Text, code};
 
 use super::client::{Client, IpxeBuild};
 use crate::machine::{CustomBoot, Reservation};

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use dhcpv4::{MessageType, Packet, SERVER_PORT};
+use dhcp::v4::{MessageType, Packet, SERVER_PORT};
 
 /// `peer` is where the request came from. A client without address gets a broadcast on its own port: unicast would need
 /// an ARP entry for an address it does not have yet.

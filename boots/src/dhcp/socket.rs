@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dhcpv4::{MessageType, Packet};
+use dhcp::v4::{MessageType, Packet};
 use model::Mac;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Type};

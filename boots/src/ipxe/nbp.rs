@@ -82,7 +82,6 @@ fn without_traceparent(name: &str) -> &str {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

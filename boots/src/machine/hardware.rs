@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use dhcpv4::Route;
+use dhcp::v4::Route;
 use model::{Dhcp, Hardware, Interface, Mac};
 
 use super::{BootState, CustomBoot, Ipxe, Machine, Osie, Reservation};

@@ -74,7 +74,6 @@ fn pci(text: &str) -> Option<[&str; 7]> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const NIC: &str = "pci:v00008086d000010D3sv*sd*bc*sc*i*";

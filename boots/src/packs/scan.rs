@@ -91,7 +91,6 @@ fn halves(word: u32) -> [u16; 2] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -141,7 +141,6 @@ fn chain(error: &Unusable) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn write_index(folder: &Path, packs: &[(&str, &str)]) {

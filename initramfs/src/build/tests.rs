@@ -1,5 +1,4 @@
 //! Whole builds from small packages made here.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
 use crate::deb::tests::package;

@@ -1,5 +1,4 @@
 //! The archive against Debian's cpio, and its rules.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
 use proptest::prelude::*;

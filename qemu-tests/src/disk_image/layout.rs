@@ -84,7 +84,6 @@ fn patch_core(mut core: Vec<u8>, at: u64) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -84,7 +84,6 @@ impl Qmp {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// A QEMU that says the given lines, whatever it is asked.

@@ -147,7 +147,6 @@ fn disk_devices(disk: &Disk, index: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::machine::parts::NicModel;
 

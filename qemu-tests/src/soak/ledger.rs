@@ -88,7 +88,6 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn place() -> Place {

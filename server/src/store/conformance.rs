@@ -1,5 +1,4 @@
 //! What every engine must do, run against each.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::future::Future;
 use std::sync::Arc;

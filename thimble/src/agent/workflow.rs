@@ -106,7 +106,6 @@ fn objects(objects: Vec<Object>) -> Result<Vec<ActionResponse>, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     const TEMPLATE: &str = r#"version: "0.1"

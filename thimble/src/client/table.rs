@@ -39,7 +39,6 @@ pub(super) fn age(since: Option<Timestamp>, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     use super::*;
 

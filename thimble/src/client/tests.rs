@@ -1,5 +1,4 @@
 //! Commands against a server on a real socket.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 

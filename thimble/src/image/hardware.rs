@@ -77,7 +77,6 @@ fn of(hardware: &Hardware) -> BTreeSet<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     fn families_for(disk: &str, mac: &str) -> Vec<String> {

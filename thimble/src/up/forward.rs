@@ -48,7 +48,6 @@ fn words(milestone: Milestone) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     use super::*;
     use model::Mac;

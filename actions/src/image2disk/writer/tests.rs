@@ -1,5 +1,4 @@
 //! The order of writes, against a disk in memory.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
 use std::io;

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::fake_registry::{digest, gzip, tar, zstd};
 use std::fs;

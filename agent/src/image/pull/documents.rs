@@ -70,7 +70,7 @@ impl Puller {
                 Err(error) => error,
             };
             let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };
-            log::warn!("{}; again in {} ms", crate::report::chain(&error), pause.as_millis());
+            log::warn!("{}; again in {} ms", machine::Chain(&error), pause.as_millis());
             tokio::time::sleep(pause).await;
         }
     }

@@ -99,7 +99,6 @@ fn same(image: &Reference, what: &'static str, expected: &Digest, actual: Digest
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use crate::fake_registry::{GZIP, Registry, TAR, Trouble, digest, gzip, tar};
     use crate::image::embedded::{Embedded, When};
@@ -126,7 +125,7 @@ mod tests {
             let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
             registry.trouble(&part, &[Trouble::Corrupt]);
             let error = puller(root.path(), &[], plenty).save(&image, folder.path()).await.unwrap_err();
-            assert!(crate::chain(&error).contains("is not what its digest says"), "{error}");
+            assert!(machine::Chain(&error).to_string().contains("is not what its digest says"), "{error}");
             assert!(!folder.path().join("index.json").exists());
         }
     }

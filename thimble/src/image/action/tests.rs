@@ -1,5 +1,4 @@
 //! Packing, the layout on disk, and pushing to a real registry.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
 use crate::image::{layout, push};

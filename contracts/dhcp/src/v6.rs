@@ -1,0 +1,198 @@
+//! DHCPv6 messages (RFC 8415, 8) as a client sends and reads them. Pure.
+
+use std::net::Ipv6Addr;
+
+pub const SOLICIT: u8 = 1;
+pub const ADVERTISE: u8 = 2;
+pub const REQUEST: u8 = 3;
+pub const RENEW: u8 = 5;
+pub const REBIND: u8 = 6;
+pub const REPLY: u8 = 7;
+pub const INFORMATION_REQUEST: u8 = 11;
+
+pub const CLIENT_ID: u16 = 1;
+pub const SERVER_ID: u16 = 2;
+pub const IA_NA: u16 = 3;
+pub const IA_ADDRESS: u16 = 5;
+pub const OPTION_REQUEST: u16 = 6;
+pub const PREFERENCE: u16 = 7;
+pub const ELAPSED_TIME: u16 = 8;
+pub const STATUS_CODE: u16 = 13;
+pub const RAPID_COMMIT: u16 = 14;
+pub const DNS_SERVERS: u16 = 23;
+pub const DOMAIN_LIST: u16 = 24;
+/// RFC 4075
+pub const SNTP_SERVERS: u16 = 31;
+pub const INFORMATION_REFRESH: u16 = 32;
+/// RFC 5908, whose suboption 1 is an address.
+pub const NTP_SERVER: u16 = 56;
+const NTP_ADDRESS: u16 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub kind: u8,
+    pub transaction: [u8; 3],
+    pub options: Options,
+}
+
+/// In their order, with repetitions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options(pub Vec<(u16, Vec<u8>)>);
+
+/// An identity association with its addresses (RFC 8415, 21.4); times in seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Association {
+    pub id: u32,
+    pub renew: u32,
+    pub rebind: u32,
+    pub addresses: Vec<Address>,
+    /// 0 is success.
+    pub status: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    pub address: Ipv6Addr,
+    pub preferred: u32,
+    pub valid: u32,
+}
+
+impl Message {
+    /// `None`: it is broken off.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let ([kind, transaction @ ..], options) = bytes.split_first_chunk::<4>()?;
+        Some(Self { kind: *kind, transaction: *transaction, options: Options::decode(options)? })
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        [&[self.kind], &self.transaction[..], &self.options.encode()].concat()
+    }
+}
+
+impl Options {
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut options = Vec::new();
+        while !bytes.is_empty() {
+            let ([k0, k1, l0, l1], rest) = bytes.split_first_chunk::<4>()?;
+            let (value, rest) = rest.split_at_checked(u16::from_be_bytes([*l0, *l1]).into())?;
+            options.push((u16::from_be_bytes([*k0, *k1]), value.to_vec()));
+            bytes = rest;
+        }
+        Some(Self(options))
+    }
+
+    /// A value longer than an option can be is left out.
+    pub fn encode(&self) -> Vec<u8> {
+        let encoded = self.0.iter().filter_map(|(kind, value)| {
+            let length = u16::try_from(value.len()).ok()?;
+            Some([&kind.to_be_bytes()[..], &length.to_be_bytes(), value].concat())
+        });
+        encoded.flatten().collect()
+    }
+
+    pub fn with(mut self, kind: u16, value: impl Into<Vec<u8>>) -> Self {
+        self.0.push((kind, value.into()));
+        self
+    }
+
+    pub fn get(&self, kind: u16) -> Option<&[u8]> {
+        self.all(kind).next()
+    }
+
+    fn all(&self, kind: u16) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter(move |(found, _)| *found == kind).map(|(_, value)| value.as_slice())
+    }
+
+    /// 0 is success, and what counts when nothing is said.
+    pub fn status(&self) -> u16 {
+        self.get(STATUS_CODE).and_then(|value| value.first_chunk()).map_or(0, |code| u16::from_be_bytes(*code))
+    }
+
+    pub fn seconds(&self, kind: u16) -> Option<u32> {
+        self.get(kind)?.first_chunk().map(|seconds| u32::from_be_bytes(*seconds))
+    }
+
+    pub fn addresses(&self, kind: u16) -> Vec<Ipv6Addr> {
+        self.all(kind).flat_map(|value| value.as_chunks().0).map(|octets: &[u8; 16]| Ipv6Addr::from(*octets)).collect()
+    }
+
+    pub fn time_servers(&self) -> Vec<Ipv6Addr> {
+        let listed = self.all(NTP_SERVER).filter_map(Self::decode).flat_map(|options| options.addresses(NTP_ADDRESS));
+        listed.chain(self.addresses(SNTP_SERVERS)).collect()
+    }
+
+    pub fn association(&self, id: u32) -> Option<Association> {
+        self.all(IA_NA).filter_map(Association::decode).find(|association| association.id == id)
+    }
+}
+
+impl Association {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (head, options) = bytes.split_at_checked(12)?;
+        let [id, renew, rebind] = *head.as_chunks().0 else { return None };
+        let options = Options::decode(options)?;
+        let good = |options: &Options| options.status() == 0;
+        let addresses = options.all(IA_ADDRESS).filter_map(|value| {
+            let (head, options) = value.split_at_checked(24)?;
+            let (address, times) = head.split_first_chunk::<16>()?;
+            let [preferred, valid] = *times.as_chunks().0 else { return None };
+            let [preferred, valid] = [preferred, valid].map(u32::from_be_bytes);
+            let usable = valid > 0 && preferred <= valid && Options::decode(options).as_ref().is_some_and(good);
+            usable.then_some(Address { address: Ipv6Addr::from(*address), preferred, valid })
+        });
+        let [id, renew, rebind] = [id, renew, rebind].map(u32::from_be_bytes);
+        Some(Self { id, renew, rebind, addresses: addresses.collect(), status: options.status() })
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let addresses = self.addresses.iter().fold(Options::default(), |options, address| {
+            let value = [&address.address.octets()[..], &address.preferred.to_be_bytes(), &address.valid.to_be_bytes()].concat();
+            options.with(IA_ADDRESS, value)
+        });
+        let head = [self.id, self.renew, self.rebind].map(u32::to_be_bytes).concat();
+        [head, addresses.encode()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x50);
+
+    fn association() -> Association {
+        let address = Address { address: HOST, preferred: 1800, valid: 3600 };
+        Association { id: 7, renew: 900, rebind: 1440, addresses: vec![address], status: 0 }
+    }
+
+    #[test]
+    fn a_reply_is_read_as_it_was_written() {
+        let options = Options::default()
+            .with(SERVER_ID, [0, 3])
+            .with(IA_NA, association().encode())
+            .with(DNS_SERVERS, HOST.octets())
+            .with(NTP_SERVER, Options::default().with(NTP_ADDRESS, HOST.octets()).encode());
+        let message = Message { kind: REPLY, transaction: [1, 2, 3], options };
+        let read = Message::decode(&message.encode()).unwrap();
+        assert_eq!(read, message);
+        assert_eq!(read.options.association(7), Some(association()));
+        assert_eq!(read.options.association(8), None);
+        assert_eq!((read.options.addresses(DNS_SERVERS), read.options.time_servers()), (vec![HOST], vec![HOST]));
+    }
+
+    #[test]
+    fn refused_and_expired_addresses_do_not_count() {
+        let expired = Association { addresses: vec![Address { address: HOST, preferred: 0, valid: 0 }], ..association() };
+        let refused = [association().encode(), Options::default().with(STATUS_CODE, [0, 2]).encode()].concat();
+        assert!(Association::decode(&expired.encode()).unwrap().addresses.is_empty());
+        assert_eq!(Association::decode(&refused).unwrap().status, 2);
+    }
+
+    #[test]
+    fn broken_messages_are_none() {
+        for bytes in [&[7, 0, 0][..], &[7, 0, 0, 0, 0], &[7, 0, 0, 0, 0, 1, 0, 9, 0]] {
+            assert_eq!(Message::decode(bytes), None);
+        }
+        assert_eq!(Association::decode(&[0; 11]), None);
+    }
+}

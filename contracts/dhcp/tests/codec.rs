@@ -1,0 +1,186 @@
+//! What a packet says, in bytes written out by hand, and what becomes of broken ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::Ipv4Addr;
+
+use dhcp::v4::{DecodeError, MIN_LEN, MessageType, Op, Packet, Route, Text, code};
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// Header of a request without options; `area` follows the cookie.
+fn bytes(area: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 236];
+    bytes[..4].copy_from_slice(&[1, 1, 6, 0]);
+    bytes[28..34].copy_from_slice(&MAC);
+    bytes.extend([99, 130, 83, 99]);
+    bytes.extend_from_slice(area);
+    bytes
+}
+
+fn with(area: &[u8]) -> Packet {
+    Packet::decode(&bytes(area)).unwrap()
+}
+
+#[test]
+fn broken_packets_say_what_is_wrong() {
+    let changed = |at: usize, value: u8| {
+        let mut bytes = bytes(&[255]);
+        bytes[at] = value;
+        bytes
+    };
+    for (case, bytes, error) in [
+        ("nothing", vec![], DecodeError::TooShort { len: 0 }),
+        ("a header without cookie", vec![1; 239], DecodeError::TooShort { len: 239 }),
+        ("op 3", changed(0, 3), DecodeError::Op(3)),
+        ("17 bytes of hardware address", changed(2, 17), DecodeError::HardwareAddress(17)),
+        ("another cookie", changed(236, 98), DecodeError::Cookie),
+        ("a code without length", bytes(&[53]), DecodeError::TruncatedOption { code: 53 }),
+        ("a value cut short", bytes(&[53, 2, 1]), DecodeError::TruncatedOption { code: 53 }),
+        (
+            "a break inside the overloaded file",
+            {
+                let mut bytes = bytes(&[52, 1, 1, 255]);
+                bytes[108..236].fill(12);
+                bytes
+            },
+            DecodeError::TruncatedOption { code: 12 },
+        ),
+    ] {
+        assert_eq!(Packet::decode(&bytes), Err(error), "{case}");
+    }
+}
+
+#[test]
+fn an_area_may_lack_its_end_and_hold_padding() {
+    let packet = with(&[0, 0, 53, 1, 1, 0]);
+    assert_eq!(packet.message_type(), Some(MessageType::Discover));
+    assert_eq!(with(&[53, 1, 1, 255, 12, 200]).options.len(), 1, "nothing after the end counts");
+}
+
+#[test]
+fn repeated_options_are_joined() {
+    assert_eq!(with(&[12, 2, b'a', b'b', 53, 1, 1, 12, 1, b'c', 255]).hostname(), Some("abc"));
+}
+
+#[test]
+fn overloaded_fields_hold_options_in_rfc_order() {
+    let mut bytes = bytes(&[52, 1, 3, 12, 1, b'a', 255]);
+    bytes[108..112].copy_from_slice(&[12, 1, b'b', 255]);
+    bytes[44..48].copy_from_slice(&[12, 1, b'c', 255]);
+    let packet = Packet::decode(&bytes).unwrap();
+    assert_eq!(packet.hostname(), Some("abc"), "options, then file, then sname");
+    assert!(packet.file.is_empty() && packet.sname.is_empty());
+    assert!(!packet.options.contains(code::OVERLOAD));
+}
+
+#[test]
+fn a_reply_is_padded_and_ends_with_the_relays_option() {
+    let mut request = Packet::request(MessageType::Discover, 7, MAC);
+    request.giaddr = Ipv4Addr::new(10, 1, 0, 1);
+    request.options.set(code::RELAY_AGENT, [1, 2, 9, 9]).set(code::CLIENT_ID, [1, 2, 0, 0, 0, 0, 1]);
+    let mut reply = request.reply(MessageType::Offer);
+    reply.options.set(code::IPXE, [1, 1, 1]).set_u32(code::LEASE_TIME, 60);
+    let wire = reply.encode();
+    assert_eq!(wire.len(), MIN_LEN);
+    let end = wire.iter().rposition(|&byte| byte == 255).unwrap();
+    assert_eq!(&wire[end - 6..=end], [82, 4, 1, 2, 9, 9, 255]);
+    assert_eq!(&wire[240..243], [53, 1, 2], "message type first");
+    let read = Packet::decode(&wire).unwrap();
+    assert_eq!((read.op, read.xid, read.giaddr, read.mac()), (Op::Reply, 7, request.giaddr, Some(MAC)));
+    assert_eq!(read.client_id(), request.client_id());
+    assert!(read.answers(&request));
+    assert!(!read.answers(&Packet::request(MessageType::Discover, 8, MAC)));
+}
+
+#[test]
+fn typed_readers_take_what_is_well_formed_and_nothing_else() {
+    let packet = with(&[
+        53, 1, 1, 50, 4, 10, 0, 0, 9, 51, 3, 0, 0, 1, 1, 4, 255, 255, 255, 0, 3, 5, 10, 0, 0, 1, 9, 26, 2, 0, 60, 57, 2, 5, 192,
+        93, 4, 0, 7, 0, 0, 97, 17, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 175, 6, 0, 19, 1, 1, 235, 9, 255,
+    ]);
+    assert_eq!(packet.requested_ip(), Some(Ipv4Addr::new(10, 0, 0, 9)));
+    assert_eq!(packet.lease_time(), None, "three bytes are no number");
+    assert_eq!(packet.prefix_len(), Some(24));
+    assert!(packet.routers().is_empty(), "five bytes are no addresses");
+    assert_eq!(packet.mtu(), None, "60 is no MTU");
+    assert_eq!(packet.max_payload(), 1472 - 28);
+    assert_eq!(packet.client_archs(), [7, 0]);
+    assert_eq!(packet.client_uuid().unwrap()[15], 16);
+    assert_eq!(packet.ipxe(19), Some(&[1][..]));
+    assert_eq!(packet.ipxe(235), None, "runs past its option");
+    assert_eq!(with(&[1, 4, 255, 0, 255, 0]).prefix_len(), None);
+    assert_eq!(with(&[53, 2, 1, 1]).message_type(), None);
+}
+
+#[test]
+fn user_class_is_read_in_both_forms() {
+    for (case, value, is_ipxe) in [
+        ("as iPXE sends it", &b"iPXE"[..], true),
+        ("with lengths", b"\x03abc\x04iPXE", true),
+        ("with a NUL", b"iPXE\0", true),
+        ("another class", b"Tinkerbell", false),
+        ("a broken list", b"\x09iPXE", false),
+        ("only its beginning", b"iPX", false),
+    ] {
+        let mut packet = Packet::default();
+        packet.options.set(code::USER_CLASS, value);
+        assert_eq!(packet.has_user_class(b"iPXE"), is_ipxe, "{case}");
+    }
+    assert!(!Packet::default().has_user_class(b"iPXE"));
+}
+
+#[test]
+fn classless_routes_are_read_and_written() {
+    let packet = with(&[121, 16, 0, 10, 0, 0, 1, 12, 10, 16, 10, 0, 0, 2, 32, 1, 2, 3, 255]);
+    assert!(packet.classless_routes().is_empty(), "the last route is cut");
+    let routes = [
+        Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, router: Ipv4Addr::new(10, 0, 0, 1) },
+        Route { destination: Ipv4Addr::new(10, 16, 0, 0), prefix: 12, router: Ipv4Addr::new(10, 0, 0, 2) },
+    ];
+    let mut packet = Packet::default();
+    packet.options.set_classless_routes(&routes);
+    assert_eq!(packet.options.get(121), Some(&[0, 10, 0, 0, 1, 12, 10, 16, 10, 0, 0, 2][..]));
+    assert_eq!(packet.classless_routes(), routes);
+    packet.options.set(121, [33, 1, 2, 3, 4, 5, 10, 0, 0, 1]);
+    assert!(packet.classless_routes().is_empty(), "a prefix of 33");
+}
+
+#[test]
+fn domain_search_follows_pointers_backwards_only() {
+    let mut packet = Packet::default();
+    packet.options.set_domain_search(&["example.org", "lab.example.org", "not..a.name"]);
+    assert_eq!(packet.domain_search(), ["example.org", "lab.example.org"]);
+    packet.options.set(119, *b"\x03eng\x05apple\x03com\0\x09marketing\xC0\x04");
+    assert_eq!(packet.domain_search(), ["eng.apple.com", "marketing.apple.com"], "the example of RFC 3397");
+    packet.options.set(119, *b"\x01a\xC0\x00");
+    assert!(packet.domain_search().is_empty(), "a loop");
+}
+
+#[test]
+fn long_texts_do_not_fit_header_fields() {
+    assert!(Text::<128>::new("x".repeat(127)).is_ok());
+    assert_eq!(
+        Text::<128>::new("x".repeat(128)).unwrap_err().to_string(),
+        "128 bytes do not fit a field of 128 that ends in NUL"
+    );
+    assert_eq!(Text::<128>::new("a\0b").unwrap().as_bytes(), b"a");
+}
+
+#[test]
+fn a_small_receiver_gets_options_in_empty_header_fields() {
+    let mut packet = Packet::request(MessageType::Offer, 1, MAC);
+    packet
+        .options
+        .set(code::VENDOR_SPECIFIC, vec![7; 250])
+        .set(code::RELAY_AGENT, [9; 20])
+        .set(code::DOMAIN_NAME, vec![b'x'; 100]);
+    let wire = packet.encode_within(548).unwrap();
+    assert!(wire.len() <= 548);
+    assert_eq!(Packet::decode(&wire).unwrap(), packet);
+    let tight = packet.encode_within(530).unwrap();
+    assert!(tight.len() <= 530, "{}", tight.len());
+    assert_eq!(Packet::decode(&tight).unwrap(), packet);
+    packet.file = Text::new("undionly.kpxe").unwrap();
+    packet.sname = Text::new("boots").unwrap();
+    assert_eq!(packet.encode_within(530).unwrap_err().max, 530);
+}

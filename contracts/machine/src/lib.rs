@@ -1,0 +1,13 @@
+//! What PID 1 and the agent share: exit codes, milestones, the heartbeat, swap, log lines, and every file below
+//! `/run/thimble`.
+
+mod chain;
+pub mod exit;
+pub mod heartbeat;
+pub mod kernel_log;
+pub mod milestones;
+pub mod swap;
+mod sys;
+pub mod syslog;
+
+pub use chain::Chain;

@@ -1,0 +1,104 @@
+//! The boot as a list of steps: the runner times each, lets `may` fail with a warning, and makes any other failure fatal.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use cmdline::Arguments;
+use machine::{Chain, milestones};
+
+use crate::supervise::{self, Supervisor};
+use crate::{StepError, console, fatal};
+
+/// What the steps hand on to each other.
+#[derive(Default)]
+pub struct Boot {
+    pub arguments: Arguments,
+    pub supervisor: Option<Supervisor>,
+    /// When PID 1 began, counted from the start of the kernel.
+    pub began: Duration,
+}
+
+impl Boot {
+    pub fn new() -> Self {
+        Self { began: milestones::now(), ..Self::default() }
+    }
+
+    /// The supervisor, once "take over signals" has run.
+    pub fn supervisor(&mut self) -> Result<&mut Supervisor, StepError> {
+        self.supervisor.as_mut().ok_or_else(|| "signals are not taken over yet".into())
+    }
+}
+
+pub struct Step {
+    name: &'static str,
+    run: fn(&mut Boot) -> Result<(), StepError>,
+    required: bool,
+}
+
+/// A step without which there is no point in going on.
+pub const fn must(name: &'static str, run: fn(&mut Boot) -> Result<(), StepError>) -> Step {
+    Step { name, run, required: true }
+}
+
+/// A step whose failure is a warning.
+pub const fn may(name: &'static str, run: fn(&mut Boot) -> Result<(), StepError>) -> Step {
+    Step { name, run, required: false }
+}
+
+/// Boots, then supervises until the machine restarts. Does not return; the type is that of `main`.
+pub fn run(mut boot: Boot, steps: &[Step]) -> ExitCode {
+    console::open();
+    fatal::catch_panics();
+    log::info!("init {} started", env!("CARGO_PKG_VERSION"));
+    for (index, step) in steps.iter().enumerate() {
+        let started = Instant::now();
+        let result = (step.run)(&mut boot);
+        let line = Line { number: index + 1, of: steps.len(), name: step.name, took: started.elapsed() };
+        match result {
+            Ok(()) => log::info!("{}", line.done()),
+            Err(error) if step.required => fatal::end(step.name, &Chain(error.as_ref()).to_string()),
+            Err(error) => log::warn!("{}", line.failed(error.as_ref())),
+        }
+    }
+    match boot.supervisor {
+        Some(supervisor) => supervise::forever(supervisor),
+        None => fatal::end("boot", "the list of steps starts no supervisor"),
+    }
+}
+
+struct Line {
+    number: usize,
+    of: usize,
+    name: &'static str,
+    took: Duration,
+}
+
+impl Line {
+    fn done(&self) -> String {
+        format!("step {}/{} {}: done in {} ms", self.number, self.of, self.name, self.took.as_millis())
+    }
+
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> String {
+        format!("step {}/{} {}: went on without: {}", self.number, self.of, self.name, Chain(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PathError;
+
+    #[test]
+    fn step_lines_are_the_ones_the_lab_waits_for() {
+        let line = Line { number: 3, of: 12, name: "load modules", took: Duration::from_micros(41_900) };
+        assert_eq!(line.done(), "step 3/12 load modules: done in 41 ms");
+        let error: StepError = "no such file".into();
+        assert_eq!(line.failed(error.as_ref()), "step 3/12 load modules: went on without: no such file");
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = PathError::new("cannot mount", "/proc")(std::io::Error::other("no memory"));
+        assert_eq!(Chain(&error).to_string(), "cannot mount /proc: no memory");
+    }
+}

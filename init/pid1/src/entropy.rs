@@ -1,0 +1,77 @@
+//! Random numbers. TLS waits until the kernel has gathered enough, and a machine without a generator of its own gathers
+//! nothing before somebody asks; nothing before DHCP does. So we ask at once, beside everything else, and say if it takes time.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::fs::OFlags;
+
+const POOL: &str = "/dev/random";
+/// What differs between machines that boot the same image at the same time, and between two boots of one machine. boots' time
+/// is among the arguments. Addresses of NICs the kernel takes by itself.
+const DIFFERS: [&str; 6] = [
+    "proc/cmdline",
+    "proc/interrupts",
+    "sys/class/rtc/rtc0/since_epoch",
+    "sys/class/dmi/id/product_uuid",
+    "sys/class/dmi/id/product_serial",
+    "sys/class/dmi/id/board_serial",
+];
+
+/// Costs one read where the pool is full already. Waiting is for a thread: the kernel gathers in who asks.
+pub fn tend() {
+    match ask(OFlags::NONBLOCK) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        _ => return, // full, or a kernel without one
+    }
+    if let Err(error) = add(&differing(Path::new("/"))) {
+        log::warn!("cannot add to {POOL}: {error}");
+    }
+    let waiting = std::thread::Builder::new().stack_size(64 << 10).spawn(wait);
+    if let Err(error) = waiting {
+        log::warn!("random numbers: cannot gather them early: {error}; the first TLS connection waits for them");
+    }
+}
+
+fn wait() {
+    let started = Instant::now();
+    let _ = rustix::process::nice(19); // of this thread: drivers and DHCP come first, and let the kernel gather all the same
+    log::info!("random numbers: this machine has no generator yet; TLS waits until the kernel has gathered enough");
+    match ask(OFlags::empty()) {
+        Ok(()) => log::info!("random numbers: ready after {} ms", started.elapsed().as_millis()),
+        Err(error) => log::warn!("random numbers: cannot wait for them: {error}"),
+    }
+}
+
+fn ask(flags: OFlags) -> io::Result<()> {
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(flags).open(POOL)?.read_exact(&mut [0])
+}
+
+/// What is written is mixed in, and counts for nothing: it is unique, not secret.
+fn add(data: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).open(POOL)?.write_all(data)
+}
+
+fn differing(root: &Path) -> Vec<u8> {
+    DIFFERS.iter().flat_map(|name| fs::read(root.join(name)).unwrap_or_default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_does_not_have_is_left_out() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(differing(root.path()).is_empty());
+        for (name, text) in [("proc/cmdline", "thimble.time=1 "), ("sys/class/dmi/id/product_uuid", "ab-cd\n")] {
+            fs::create_dir_all(root.path().join(name).parent().unwrap()).unwrap();
+            fs::write(root.path().join(name), text).unwrap();
+        }
+        assert_eq!(differing(root.path()), b"thimble.time=1 ab-cd\n");
+    }
+}

@@ -1,0 +1,100 @@
+//! Is the ramdisk whole? The kernel boots a ramdisk that was cut off on its way with whatever it could unpack.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::boot::Boot;
+use crate::{PathError, StepError};
+
+const MANIFEST: &str = "/etc/thimble/manifest";
+const PACKS: &str = "/etc/thimble/manifest.d";
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RamdiskError {
+    #[error(
+        "the ramdisk is incomplete: {wrong} of {all} files are missing or short, the first is {path} ({found} of {size} bytes). \
+         Was its download cut off, or does the machine have too little memory to unpack it?"
+    )]
+    Incomplete { wrong: usize, all: usize, path: String, found: u64, size: u64 },
+    #[error("the ramdisk is incomplete: line {line} of {MANIFEST} is not `SIZE PATH`")]
+    Line { line: usize },
+}
+
+pub fn check(_: &mut Boot) -> Result<(), StepError> {
+    let manifest = Path::new(MANIFEST);
+    if !manifest.exists() {
+        log::info!("the ramdisk has no {MANIFEST}, so whether it is whole is not known");
+        return Ok(());
+    }
+    let text = fs::read_to_string(manifest).map_err(PathError::new("cannot read", manifest))?;
+    compare(&text, Path::new("/"))?;
+    for (pack, text) in packs(Path::new(PACKS)) {
+        // Without a pack there may be no driver; with half of one there may be enough.
+        match compare(&text, Path::new("/")) {
+            Ok(()) => log::info!("driver pack {pack} is there"),
+            Err(error) => log::warn!("driver pack {pack}: {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// Name and manifest of each driver pack, which the boot loader put behind the ramdisk.
+fn packs(folder: &Path) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let manifests = entries
+        .filter_map(|entry| Some((entry.file_name().to_string_lossy().into_owned(), fs::read_to_string(entry.path()).ok()?)));
+    manifests.collect()
+}
+
+/// Lines `SIZE PATH`; paths are absolute and taken below `root`.
+fn compare(manifest: &str, root: &Path) -> Result<(), RamdiskError> {
+    let (mut all, mut wrong, mut first) = (0, 0, None);
+    for (index, line) in manifest.lines().enumerate() {
+        let entry = line.split_once(' ').and_then(|(size, path)| Some((size.parse::<u64>().ok()?, path)));
+        let (size, path) = entry.ok_or(RamdiskError::Line { line: index + 1 })?;
+        let found = fs::symlink_metadata(root.join(path.trim_start_matches('/'))).map_or(0, |file| file.len());
+        all += 1;
+        if found != size {
+            wrong += 1;
+            first.get_or_insert((path.to_owned(), found, size));
+        }
+    }
+    match first {
+        None => Ok(()),
+        Some((path, found, size)) => Err(RamdiskError::Incomplete { wrong, all, path, found, size }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pack_brings_its_own_manifest() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(packs(&root.path().join("manifest.d")).is_empty());
+        fs::write(root.path().join("san"), "3 /lib/modules/a\n").unwrap();
+        assert_eq!(packs(root.path()), BTreeMap::from([("san".to_owned(), "3 /lib/modules/a\n".to_owned())]));
+    }
+
+    #[test]
+    fn missing_and_short_files_are_counted_and_the_first_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("lib")).unwrap();
+        fs::write(root.path().join("init"), "12345").unwrap();
+        fs::write(root.path().join("lib/a file"), "123").unwrap();
+        let incomplete = |wrong, all, path: &str, found, size| {
+            Err(RamdiskError::Incomplete { wrong, all, path: path.to_owned(), found, size })
+        };
+        for (case, manifest, expected) in [
+            ("all there", "5 /init\n3 /lib/a file\n", Ok(())),
+            ("nothing promised", "", Ok(())),
+            ("one short", "5 /init\n9 /lib/a file\n", incomplete(1, 2, "/lib/a file", 3, 9)),
+            ("one missing, one short", "7 /gone\n9 /init\n3 /lib/a file", incomplete(2, 3, "/gone", 0, 7)),
+            ("the manifest itself cut off", "5 /init\n3", Err(RamdiskError::Line { line: 2 })),
+        ] {
+            assert_eq!(compare(manifest, root.path()), expected, "{case}");
+        }
+    }
+}

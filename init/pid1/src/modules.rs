@@ -1,0 +1,219 @@
+//! The kernel's modules in the ramdisk: their lists, and loading one.
+
+pub mod modprobe;
+mod packed;
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use devices::catalogue::Lists;
+use devices::module::ModuleName;
+use devices::policy::Policy;
+use rustix::io::Errno;
+use rustix::system::{finit_module, init_module, uname};
+
+use crate::PathError;
+use packed::Packing;
+
+const MODULES: &str = "/lib/modules";
+const LOADED: &str = "/sys/module";
+const COMPRESSED_FILE: i32 = 4; // MODULE_INIT_COMPRESSED_FILE
+
+/// `/lib/modules/RELEASE` of the kernel that runs.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    root: PathBuf,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTree {
+    #[error("the ramdisk has no modules ({0} is missing): relying on what is built in")]
+    None(String),
+    #[error(
+        "the ramdisk has modules for {found}, but this kernel is {running}: no driver can be loaded. \
+         Give the machine the kernel and the ramdisk of the same build"
+    )]
+    OtherKernel { running: String, found: String },
+}
+
+impl Tree {
+    pub fn of_this_kernel() -> Result<Self, NoTree> {
+        let release = uname().release().to_string_lossy().into_owned();
+        Self::below(Path::new(MODULES), &release)
+    }
+
+    fn below(modules: &Path, release: &str) -> Result<Self, NoTree> {
+        let root = modules.join(release);
+        if root.is_dir() {
+            return Ok(Self { root });
+        }
+        let folders = fs::read_dir(modules).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
+        let mut found: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        found.sort();
+        Err(match found.join(", ") {
+            none if none.is_empty() => NoTree::None(root.display().to_string()),
+            found => NoTree::OtherKernel { running: release.to_owned(), found },
+        })
+    }
+
+    /// What the lists say now: a driver pack may have been added.
+    pub fn lists(&self) -> Lists {
+        let with_packs = |name: &str| {
+            let mut texts: Vec<String> = fs::read_to_string(self.root.join(name)).into_iter().collect();
+            let packs = fs::read_dir(self.root.join(format!("{name}.d"))).into_iter().flatten().flatten();
+            let mut packs: Vec<PathBuf> = packs.map(|entry| entry.path()).collect();
+            packs.sort();
+            texts.extend(packs.iter().filter_map(|path| fs::read_to_string(path).ok()));
+            texts
+        };
+        Lists {
+            dep: with_packs("modules.dep"),
+            alias: with_packs("modules.alias"),
+            softdep: with_packs("modules.softdep"),
+            builtin: fs::read_to_string(self.root.join("modules.builtin")).unwrap_or_default(),
+        }
+    }
+
+    /// The modules that are loaded without any device asking for them.
+    pub fn always(&self) -> Vec<String> {
+        let list = fs::read_to_string(self.root.join("modules.load")).unwrap_or_default();
+        list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    /// Loads one module, whose needs have had their turn. Its file then goes, since each byte of it is RAM.
+    pub fn load(&self, name: &ModuleName, path: &str, policy: &Policy) -> Result<(), ModuleError> {
+        if is_loaded(name) {
+            return Ok(());
+        }
+        let file = self.root.join(path);
+        match insert(&file, &policy.parameters(name)) {
+            Err(ModuleError::Missing(_)) if is_loaded(name) => return Ok(()), // somebody else has just finished
+            result => result?,
+        }
+        if let Err(error) = fs::remove_file(&file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("{}", PathError::new("cannot free the memory of", &file)(error));
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is at work. One that somebody else is loading just now is not: whoever needs it has to wait, which the
+/// kernel lets a second attempt do. Built-in modules with parameters are listed too, without a state.
+pub fn is_loaded(name: &ModuleName) -> bool {
+    is_live(&Path::new(LOADED).join(name.as_str()))
+}
+
+fn is_live(module: &Path) -> bool {
+    match fs::read_to_string(module.join("initstate")) {
+        Ok(state) => state.trim() == "live",
+        Err(_) => module.join("parameters").exists(),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    #[error("{0} is not in the ramdisk")]
+    Missing(PathBuf),
+    #[error("its file cannot be read: {0}")]
+    Unreadable(io::Error),
+    #[error("its file does not decompress: {0}")]
+    Damaged(io::Error),
+    #[error("the kernel refuses it: {0}{hint}", hint = hint(*.0))]
+    Refused(Errno),
+}
+
+fn hint(error: Errno) -> &'static str {
+    match error {
+        Errno::NOEXEC => " (built for another kernel?)",
+        Errno::NOENT => " (a module it needs is not loaded)",
+        Errno::KEYREJECTED | Errno::NOKEY => " (its signature is not one this kernel takes)",
+        Errno::PERM => " (blocked by lockdown or module_blacklist=)",
+        Errno::NODEV => " (this machine does not have what it drives)",
+        Errno::OPNOTSUPP => " (its compression is not one this kernel takes)",
+        Errno::INVAL => " (a bad parameter, see the kernel's line)",
+        _ => "",
+    }
+}
+
+fn insert(file: &Path, parameters: &str) -> Result<(), ModuleError> {
+    let parameters = CString::new(parameters).unwrap_or_default();
+    let opened = File::open(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ModuleError::Missing(file.to_owned()),
+        _ => ModuleError::Unreadable(error),
+    })?;
+    let result = match Packing::of(file) {
+        Packing::None => finit_module(&opened, &parameters, 0),
+        Packing::Kernel => finit_module(&opened, &parameters, COMPRESSED_FILE),
+        Packing::Ours(kind) => {
+            let image = packed::unpack(kind, opened).map_err(ModuleError::Damaged)?;
+            init_module(&image, &parameters)
+        }
+    };
+    match result {
+        Ok(()) | Err(Errno::EXIST) => Ok(()), // somebody else was quicker
+        Err(error) => Err(ModuleError::Refused(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_of_another_kernel_are_named() {
+        let modules = tempfile::tempdir().unwrap();
+        let error = |release| Tree::below(modules.path(), release).unwrap_err();
+        assert!(matches!(error("6.1.0"), NoTree::None(_)));
+        fs::create_dir(modules.path().join("6.1.0-55")).unwrap();
+        assert_eq!(error("6.1.0-56"), NoTree::OtherKernel { running: "6.1.0-56".to_owned(), found: "6.1.0-55".to_owned() });
+        assert!(Tree::below(modules.path(), "6.1.0-55").is_ok());
+    }
+
+    #[test]
+    fn packs_add_to_the_lists() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("modules.dep"), "a.ko:\n").unwrap();
+        fs::create_dir(root.path().join("modules.dep.d")).unwrap();
+        fs::write(root.path().join("modules.dep.d/hba"), "b.ko:\n").unwrap();
+        fs::write(root.path().join("modules.load"), "# first\noverlay\n\nloop\n").unwrap();
+        let tree = Tree { root: root.path().to_owned() };
+        assert_eq!(tree.lists().dep, ["a.ko:\n", "b.ko:\n"]);
+        assert_eq!(tree.lists().alias, Vec::<String>::new());
+        assert_eq!(tree.always(), ["overlay", "loop"]);
+    }
+
+    #[test]
+    fn a_module_that_is_still_starting_is_not_loaded() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, state) in [("overlay", "live\n"), ("zram", "coming\n"), ("old", "going\n")] {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join("initstate"), state).unwrap();
+        }
+        fs::create_dir_all(root.path().join("builtin/parameters")).unwrap();
+        let live = |name: &str| is_live(&root.path().join(name));
+        assert!(live("overlay") && live("builtin"));
+        assert!(!live("zram") && !live("old") && !live("none"));
+    }
+
+    #[test]
+    fn a_missing_module_a_damaged_and_a_refused_one_are_told_apart() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["broken.ko", "broken.ko.zst", "broken.ko.gz"] {
+            fs::write(root.path().join(name), "neither an object file nor compressed").unwrap();
+        }
+        let tree = Tree { root: root.path().to_owned() };
+        let error = |path| {
+            let name = ModuleName::new("a module of no kernel");
+            tree.load(&name, path, &Policy::default()).unwrap_err().to_string()
+        };
+        assert!(error("gone.ko").ends_with("gone.ko is not in the ramdisk"), "{}", error("gone.ko"));
+        assert!(error("broken.ko").starts_with("the kernel refuses it: "), "{}", error("broken.ko"));
+        for name in ["broken.ko.zst", "broken.ko.gz"] {
+            assert!(error(name).starts_with("its file does not decompress: "), "{}", error(name));
+        }
+    }
+}

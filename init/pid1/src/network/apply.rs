@@ -1,0 +1,118 @@
+//! A lease onto a link: address, routes, MTU, and the names in `/etc`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::lease::{Lease, Times};
+use super::link::Link;
+use super::netlink::Netlink;
+
+const METRIC: u32 = 100;
+const METRIC_OF_OTHERS: u32 = 1000;
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set address {address} on {link}: {source}")]
+pub struct AddressFailed {
+    address: String,
+    link: String,
+    source: io::Error,
+}
+
+/// Only a missing address is an error; a network without some route or name may still lead to the server.
+/// The routes of a link that is not chosen yet come after any other.
+pub fn address(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) -> Result<(), AddressFailed> {
+    if lease.by_kernel {
+        return Ok(());
+    }
+    let metric = if chosen { METRIC } else { METRIC_OF_OTHERS + link.index };
+    let failed =
+        |source| AddressFailed { address: format!("{}/{}", lease.address, lease.prefix), link: link.to_string(), source };
+    if let Some(mtu) = lease.mtu
+        && let Err(error) = set_mtu(netlink, link, mtu)
+    {
+        log::warn!("cannot set MTU {mtu} on {}: {error}", link.name);
+    }
+    netlink.set_address(link.index, lease.address, lease.prefix, lease.times.map(seconds)).map_err(failed)?;
+    for route in lease.routes.iter().filter(|_| !lease.routed_by_kernel) {
+        let onlink = route.gateway.is_some_and(|gateway| !lease.is_on_link(gateway));
+        if let Err(error) = netlink.set_route(link.index, *route, onlink, metric) {
+            log::warn!("cannot set the route to {}/{} on {}: {error}", route.destination, route.prefix, link.name);
+        }
+    }
+    Ok(())
+}
+
+/// A VLAN's frames are no longer than those of the link below.
+fn set_mtu(netlink: &mut Netlink, link: &Link, mtu: u16) -> io::Result<()> {
+    netlink.set_mtu(link.index, mtu).or_else(|error| {
+        netlink.set_mtu(link.parent.ok_or(error)?, mtu)?;
+        netlink.set_mtu(link.index, mtu)
+    })
+}
+
+/// What the rest of the machine learns of it.
+pub fn names(link: &Link, lease: &Lease) {
+    if let Err(error) = replace(Path::new(RESOLV_CONF), &lease.resolv_conf(&link.name)) {
+        log::warn!("cannot write {RESOLV_CONF}: {error}");
+    }
+    if let Some(name) = &lease.hostname
+        && let Err(error) = rustix::system::sethostname(name.as_bytes())
+    {
+        log::warn!("cannot set the host name {name}: {error}");
+    }
+}
+
+/// The routes go with the address.
+pub fn withdraw(netlink: &mut Netlink, link: &Link, lease: &Lease) {
+    if lease.by_kernel {
+        return;
+    }
+    if let Err(error) = netlink.remove_address(link.index, lease.address, lease.prefix) {
+        log::warn!("cannot remove address {} from {}: {error}", lease.address, link.name);
+    }
+}
+
+/// Takes IPv6 from a link, or gives it back: with it go, and come again, what the kernel made of routers' words there,
+/// default routes first of all.
+pub fn allow_ipv6(link: &Link, allowed: bool) {
+    let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", link.name);
+    let value = if allowed { "0" } else { "1" };
+    let is_so = || fs::read_to_string(&file).is_ok_and(|text| text.trim() == value);
+    if is_so() {
+        return;
+    }
+    if let Err(error) = fs::write(&file, value)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("cannot set {file} to {value}: {error}");
+    }
+}
+
+fn seconds(times: Times) -> u32 {
+    u32::try_from(times.expire.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// A reader sees the old file or the new one, nothing between.
+fn replace(path: &Path, content: &str) -> io::Result<()> {
+    let new = path.with_extension("conf.new");
+    fs::write(&new, content)?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_in_one_piece() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
+        for content in ["nameserver 10.0.0.1\n", "short\n"] {
+            replace(&path, content).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether the links of `bond=` are one link or several. Pure.
+//!
+//! A bond that gets nowhere is taken apart for a while: the switch may not know of it, or only one of its ports works.
+//! Each change costs the links their carrier, and a switch with spanning tree half a minute, so the turns are long.
+
+use std::time::{Duration, Instant};
+
+use cmdline::{BOND_OPTIONS, Bond};
+
+use super::link::Link;
+
+/// Longer than LACP and 802.1D's listening and learning take one after the other.
+const TURN: Duration = Duration::from_secs(60);
+/// For a bond that has no carrier although a member has: its partner does not answer.
+const DARK_TURN: Duration = Duration::from_secs(15);
+/// The kernel's own default is not to look at the carrier at all.
+pub const MIIMON: u32 = 100;
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Bonding {
+    /// No member has appeared yet.
+    #[default]
+    Unmade,
+    Together {
+        since: Instant,
+    },
+    Apart {
+        since: Instant,
+    },
+    /// This kernel makes no bonds.
+    Impossible,
+}
+
+impl Bonding {
+    pub fn is_apart(self) -> bool {
+        matches!(self, Self::Apart { .. } | Self::Impossible)
+    }
+
+    /// There was a network, and it is gone: each way gets its whole time again.
+    pub fn restart(&mut self, now: Instant) {
+        if let Self::Together { since } | Self::Apart { since } = self {
+            *since = now;
+        }
+    }
+
+    /// When a machine that still has no network tries it the other way; the bond's carrier as it is now.
+    pub fn turns_at(self, carrier: bool) -> Option<Instant> {
+        match self {
+            Self::Together { since } => Some(since + if carrier { TURN } else { DARK_TURN }),
+            Self::Apart { since } => Some(since + TURN),
+            Self::Unmade | Self::Impossible => None,
+        }
+    }
+}
+
+/// A member is written as its name or as its MAC.
+pub fn has_member(bond: &Bond, link: &Link) -> bool {
+    bond.members.iter().any(|member| *member == link.name || member.parse() == Ok(link.mac))
+}
+
+/// Number, size and value of each attribute that the kernel is told, the mode first as it decides about the others.
+pub fn attributes(bond: &Bond) -> Vec<(u16, u8, u32)> {
+    let given = |name: &str| bond.options.iter().any(|(given, _)| given == name);
+    let miimon = (!given("miimon")).then(|| ("miimon".to_owned(), MIIMON.to_string()));
+    let mut attributes: Vec<(u16, u8, u32)> = bond
+        .options
+        .iter()
+        .chain(&miimon)
+        .filter_map(|(name, value)| {
+            let (_, number, size, _) = BOND_OPTIONS.iter().find(|(known, ..)| known == name)?;
+            Some((*number, *size, Bond::number(name, value)?))
+        })
+        .collect();
+    attributes.sort_by_key(|(number, ..)| *number);
+    attributes.dedup_by_key(|(number, ..)| *number); // two names of one option
+    attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_told_the_mode_first_and_always_to_watch_the_carrier() {
+        for (text, expected) in [
+            ("bond0:eth0,eth1", vec![(3, 4, 100)]),
+            ("bond0:eth0:mode=active-backup", vec![(1, 1, 1), (3, 4, 100)]),
+            ("bond0:eth0:miimon=50,lacp_rate=fast,mode=802.3ad", vec![(1, 1, 4), (3, 4, 50), (21, 1, 1)]),
+            ("bond0:eth0:num_grat_arp=2,num_unsol_na=2", vec![(3, 4, 100), (16, 1, 2)]),
+        ] {
+            assert_eq!(attributes(&text.parse().unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bond_that_gets_nowhere_takes_turns_with_single_links() {
+        let since = Instant::now();
+        for (case, bonding, carrier, expected) in [
+            ("nothing there yet", Bonding::Unmade, false, None),
+            ("LACP and spanning tree have time", Bonding::Together { since }, true, Some(since + TURN)),
+            ("no partner", Bonding::Together { since }, false, Some(since + DARK_TURN)),
+            ("single links", Bonding::Apart { since }, true, Some(since + TURN)),
+            ("no such kernel", Bonding::Impossible, true, None),
+        ] {
+            assert_eq!(bonding.turns_at(carrier), expected, "{case}");
+        }
+        assert!(Bonding::Impossible.is_apart() && !Bonding::Unmade.is_apart());
+    }
+}

@@ -1,0 +1,249 @@
+//! What a machine knows once it has an address: from a DHCPACK, from `ipam=` or `ip=`, or from a router.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use cmdline::{Ip, Ipam};
+use dhcp::v4::Packet;
+
+use super::host::Host;
+use super::netlink::Route;
+
+const NO_LEASE_TIME: u32 = 3600; // RFC 2131 requires one; a server that forgets it shall not stop us
+const SHORTEST: u32 = 30;
+const MAX_HOSTNAME: usize = 63;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    pub address: IpAddr,
+    pub prefix: u8,
+    pub routes: Vec<Route>,
+    pub dns: Vec<IpAddr>,
+    pub ntp: Vec<Host>,
+    pub search: Vec<String>,
+    pub hostname: Option<String>,
+    pub mtu: Option<u16>,
+    /// The server to renew with; `None` for a static address.
+    pub server: Option<Ipv4Addr>,
+    /// `None`: for ever.
+    pub times: Option<Times>,
+    /// Address and routes are the kernel's, from a router advertisement.
+    pub by_kernel: bool,
+    /// The routes are the kernel's, the address is not.
+    pub routed_by_kernel: bool,
+}
+
+/// RFC 2131, 4.4.5, counted from the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    pub renew: Duration,
+    pub rebind: Duration,
+    pub expire: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("it names no server (option 54)")]
+    NoServer,
+    #[error("{0} is not an address for a machine")]
+    Address(Ipv4Addr),
+}
+
+impl Lease {
+    pub fn from_ack(ack: &Packet) -> Result<Self, Unusable> {
+        let server = ack.server_id().ok_or(Unusable::NoServer)?;
+        let address = assignable(ack.yiaddr)?;
+        Ok(Self {
+            address: address.into(),
+            prefix: ack.prefix_len().filter(|prefix| *prefix > 0).unwrap_or_else(|| classful(address)),
+            routes: routes(ack),
+            dns: ack.dns_servers().into_iter().map(IpAddr::from).collect(),
+            ntp: ack.ntp_servers().into_iter().map(|server| Host::Address(server.into())).collect(),
+            search: search(ack),
+            hostname: ack.hostname().filter(|name| is_hostname(name)).map(str::to_owned),
+            mtu: ack.mtu().filter(|mtu| *mtu >= 576),
+            server: Some(server),
+            times: times(ack),
+            by_kernel: false,
+            routed_by_kernel: false,
+        })
+    }
+
+    pub fn from_ipam(ipam: &Ipam) -> Self {
+        Self {
+            address: ipam.address.into(),
+            prefix: ipam.prefix,
+            routes: ipam.gateway.map(|gateway| default_route(gateway.into())).into_iter().collect(),
+            dns: ipam.dns.iter().copied().map(IpAddr::from).collect(),
+            ntp: ipam.ntp.iter().filter_map(|server| Host::parse(server)).collect(),
+            search: ipam.search.iter().filter(|name| is_hostname(name)).cloned().collect(),
+            hostname: ipam.hostname.clone().filter(|name| is_hostname(name)),
+            mtu: None,
+            server: None,
+            times: None,
+            by_kernel: false,
+            routed_by_kernel: false,
+        }
+    }
+
+    /// `None`: `ip=` asks for an address instead of giving one.
+    pub fn from_ip(ip: &Ip) -> Option<Self> {
+        let (address, prefix) = ip.address?;
+        Some(Self {
+            address,
+            prefix,
+            routes: ip.gateway.map(default_route).into_iter().collect(),
+            dns: ip.dns.clone(),
+            ntp: ip.ntp.map(Host::Address).into_iter().collect(),
+            search: Vec::new(),
+            hostname: ip.hostname.clone().filter(|name| is_hostname(name)),
+            mtu: ip.mtu,
+            server: None,
+            times: None,
+            by_kernel: false,
+            routed_by_kernel: false,
+        })
+    }
+
+    /// DHCPv6 gives an address and no network (RFC 5942): what is on the link, routers say.
+    pub fn from_dhcpv6(address: Ipv6Addr, times: Option<Times>, gateway: Option<Ipv6Addr>) -> Self {
+        Self {
+            address: address.into(),
+            prefix: 128,
+            routes: gateway.map(|gateway| default_route(gateway.into())).into_iter().collect(),
+            dns: Vec::new(),
+            ntp: Vec::new(),
+            search: Vec::new(),
+            hostname: None,
+            mtu: None,
+            server: None,
+            times,
+            by_kernel: false,
+            routed_by_kernel: true,
+        }
+    }
+
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.address, IpAddr::V4(address) if address.is_link_local())
+    }
+
+    /// A gateway outside the subnet is reached directly all the same: clouds hand out /32 addresses this way.
+    pub fn is_on_link(&self, gateway: IpAddr) -> bool {
+        covers(self.address, self.prefix, gateway)
+    }
+
+    /// Whether the lease says how to get there.
+    pub fn leads_to(&self, destination: IpAddr) -> bool {
+        self.is_on_link(destination) || self.routes.iter().any(|route| covers(route.destination, route.prefix, destination))
+    }
+
+    pub fn resolv_conf(&self, link: &str) -> String {
+        let mut text = String::from("# from DHCP or ipam=\n");
+        if !self.search.is_empty() {
+            text += &format!("search {}\n", self.search.join(" "));
+        }
+        // glibc looks at three.
+        for server in self.dns.iter().take(3) {
+            let scope = if is_link_local(*server) { format!("%{link}") } else { String::new() };
+            text += &format!("nameserver {server}{scope}\n");
+        }
+        text
+    }
+}
+
+/// `ADDRESS/PREFIX gateway G dns D`, as the console says it.
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gateway = self.routes.iter().find(|route| route.prefix == 0).and_then(|route| route.gateway);
+        let gateway = gateway.map_or("none".to_owned(), |gateway| gateway.to_string());
+        let dns: Vec<String> = self.dns.iter().map(IpAddr::to_string).collect();
+        let dns = if dns.is_empty() { "none".to_owned() } else { dns.join(",") };
+        write!(f, "{}/{} gateway {gateway} dns {dns}", self.address, self.prefix)
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+pub fn default_route(gateway: IpAddr) -> Route {
+    let any: IpAddr = if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Route { destination: any, prefix: 0, gateway: Some(gateway) }
+}
+
+/// Whether `address` lies in the network `network/prefix`.
+pub fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    let prefix = u32::from(prefix);
+    match (network, address) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()) & !u32::MAX.checked_shr(prefix).unwrap_or(0) == 0,
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()) & !u128::MAX.checked_shr(prefix).unwrap_or(0) == 0,
+        _ => false,
+    }
+}
+
+pub fn assignable(address: Ipv4Addr) -> Result<Ipv4Addr, Unusable> {
+    let reserved = address.is_unspecified() || address.is_broadcast() || address.is_loopback() || address.is_multicast();
+    if reserved { Err(Unusable::Address(address)) } else { Ok(address) }
+}
+
+/// The mask that RFC 791's classes give, for a server that sends none.
+fn classful(address: Ipv4Addr) -> u8 {
+    match address.octets() {
+        [0..128, ..] => 8,
+        [128..192, ..] => 16,
+        _ => 24,
+    }
+}
+
+/// RFC 3442: a client that understands option 121 ignores option 3 when both are there.
+fn routes(ack: &Packet) -> Vec<Route> {
+    let classless = ack.classless_routes();
+    if classless.is_empty() {
+        let first = ack.routers().into_iter().find(|router| !router.is_unspecified());
+        return first.map(|gateway| default_route(gateway.into())).into_iter().collect();
+    }
+    let mut routes: Vec<Route> = classless
+        .into_iter()
+        .map(|route| Route {
+            destination: route.destination.into(),
+            prefix: route.prefix,
+            gateway: (!route.router.is_unspecified()).then_some(route.router.into()),
+        })
+        .collect();
+    routes.sort_by_key(|route| route.gateway.is_some()); // a gateway may be reached by one of the link routes
+    routes
+}
+
+fn search(ack: &Packet) -> Vec<String> {
+    let listed = ack.domain_search();
+    let names = if listed.is_empty() { ack.domain_name().map(str::to_owned).into_iter().collect() } else { listed };
+    names.into_iter().map(|name| name.trim_end_matches('.').to_owned()).filter(|name| is_hostname(name)).collect()
+}
+
+/// Nothing that would need quoting wherever a host name ends up.
+pub fn is_hostname(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
+    (1..=MAX_HOSTNAME).contains(&name.len()) && name.chars().all(allowed) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// T1 and T2 as sent if they are in order, otherwise half and seven eighths of the lease.
+fn times(ack: &Packet) -> Option<Times> {
+    let expire = match ack.lease_time().unwrap_or(NO_LEASE_TIME) {
+        u32::MAX => return None,
+        seconds => Duration::from_secs(u64::from(seconds.max(SHORTEST))),
+    };
+    let sent = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
+    let usual = Times { renew: expire / 2, rebind: expire * 7 / 8, expire };
+    let times = Times {
+        renew: sent(ack.renewal_time()).unwrap_or(usual.renew),
+        rebind: sent(ack.rebinding_time()).unwrap_or(usual.rebind),
+        expire,
+    };
+    let in_order = !times.renew.is_zero() && times.renew < times.rebind && times.rebind < times.expire;
+    Some(if in_order { times } else { usual })
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

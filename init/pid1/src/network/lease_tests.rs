@@ -1,0 +1,114 @@
+//! What an answer becomes, and what of it is not believed.
+
+use super::*;
+use dhcp::v4::{MessageType, code};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+
+fn ack() -> Packet {
+    let mut ack = Packet::request(MessageType::Discover, 1, [2, 0, 0, 0, 0, 1]).reply(MessageType::Ack);
+    ack.yiaddr = ADDRESS;
+    ack.options.set_ip(code::SERVER_ID, SERVER).set_ip(code::SUBNET_MASK, Ipv4Addr::new(255, 255, 255, 0));
+    ack.options.set_ip(code::ROUTERS, SERVER).set_u32(code::LEASE_TIME, 800);
+    ack
+}
+
+fn with(change: impl Fn(&mut Packet)) -> Lease {
+    let mut ack = ack();
+    change(&mut ack);
+    Lease::from_ack(&ack).unwrap()
+}
+
+#[test]
+fn an_ack_becomes_address_gateway_and_names() {
+    let lease = with(|ack| {
+        ack.options.set_ips(code::DNS_SERVERS, &[SERVER, ADDRESS]).set_text(code::DOMAIN_NAME, "lab.test");
+        ack.options.set_text(code::HOSTNAME, "node1");
+    });
+    assert_eq!(lease.to_string(), "10.0.0.5/24 gateway 10.0.0.1 dns 10.0.0.1,10.0.0.5");
+    assert_eq!(lease.resolv_conf("eth0"), "# from DHCP or ipam=\nsearch lab.test\nnameserver 10.0.0.1\nnameserver 10.0.0.5\n");
+    assert_eq!(lease.hostname.as_deref(), Some("node1"));
+    assert_eq!(with(|ack| drop(ack.options.remove(code::ROUTERS))).to_string(), "10.0.0.5/24 gateway none dns none");
+}
+
+#[test]
+fn an_answer_without_server_or_address_is_refused() {
+    let mut no_server = ack();
+    no_server.options.remove(code::SERVER_ID);
+    assert_eq!(Lease::from_ack(&no_server), Err(Unusable::NoServer));
+    for address in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST, Ipv4Addr::new(224, 0, 0, 1)] {
+        assert_eq!(Lease::from_ack(&Packet { yiaddr: address, ..ack() }), Err(Unusable::Address(address)));
+    }
+}
+
+#[test]
+fn nonsense_in_an_option_costs_that_option_only() {
+    let lease = with(|ack| {
+        ack.options.set_text(code::HOSTNAME, "$(reboot)").set_text(code::DOMAIN_NAME, "a\nnameserver 6.6.6.6");
+        ack.options.set_u16(code::INTERFACE_MTU, 68).set(code::SUBNET_MASK, [255, 0, 255, 0]);
+    });
+    assert_eq!((lease.hostname, lease.search, lease.mtu, lease.prefix), (None, vec![], None, 8));
+}
+
+#[test]
+fn renewal_times_are_used_when_they_make_sense() {
+    let seconds = Duration::from_secs;
+    for (case, lease, t1, t2, expected) in [
+        ("halves and eighths", 800, None, None, Some((400, 700, 800))),
+        ("as the server says", 800, Some(100), Some(200), Some((100, 200, 800))),
+        ("T2 before T1", 800, Some(300), Some(200), Some((400, 700, 800))),
+        ("T2 after the end", 800, Some(300), Some(900), Some((400, 700, 800))),
+        ("for ever", u32::MAX, Some(300), None, None),
+        ("absurdly short", 0, None, None, Some((15, 26, 30))),
+    ] {
+        let times = with(|ack| {
+            ack.options.set_u32(code::LEASE_TIME, lease);
+            t1.map(|t1| ack.options.set_u32(code::RENEWAL_TIME, t1));
+            t2.map(|t2| ack.options.set_u32(code::REBINDING_TIME, t2));
+        })
+        .times;
+        let times = times.map(|times| (times.renew, times.rebind, times.expire));
+        let whole = times.map(|(t1, t2, end)| (t1.as_secs(), t2.as_secs(), end.as_secs()));
+        assert_eq!(whole, expected, "{case}");
+        assert!(times.is_none_or(|(t1, t2, end)| t1 < t2 && t2 < end && t1 >= seconds(1)), "{case}");
+    }
+}
+
+#[test]
+fn classless_routes_replace_the_router_and_links_come_before_gateways() {
+    let link = dhcp::v4::Route { destination: Ipv4Addr::new(169, 254, 1, 1), prefix: 32, router: Ipv4Addr::UNSPECIFIED };
+    let gateway = Ipv4Addr::new(169, 254, 1, 1);
+    let default = dhcp::v4::Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, router: gateway };
+    let lease = with(|ack| _ = ack.options.set_classless_routes(&[default, link]));
+    let (first, second) = (lease.routes[0], lease.routes[1]);
+    assert_eq!((first.gateway, first.prefix, second.gateway), (None, 32, Some(gateway.into())));
+    assert_eq!(lease.routes.len(), 2);
+    assert!(lease.is_on_link(SERVER.into()) && !lease.is_on_link(gateway.into()));
+}
+
+#[test]
+fn a_static_address_needs_no_server() {
+    let ipam: Ipam = "02-00-00-00-00-01::10.0.0.5:24:10.0.0.1:node1:10.0.0.2::".parse().unwrap();
+    let lease = Lease::from_ipam(&ipam);
+    assert_eq!(lease.to_string(), "10.0.0.5/24 gateway 10.0.0.1 dns 10.0.0.2");
+    assert_eq!((lease.times, lease.server), (None, None));
+}
+
+#[test]
+fn a_lease_says_where_it_leads() {
+    let server: IpAddr = "192.168.7.1".parse().unwrap();
+    let bare = with(|ack| drop(ack.options.remove(code::ROUTERS)));
+    assert!(bare.leads_to(SERVER.into()) && !bare.leads_to(server), "only the link");
+    assert!(with(|_| ()).leads_to(server), "through the router");
+    assert!(!with(|_| ()).leads_to("fd00::1".parse().unwrap()), "another family");
+}
+
+#[test]
+fn a_name_server_on_the_link_carries_the_links_name() {
+    let ip: Ip = "[fd00::5]::[fe80::1]:64::eth0:none:[fe80::1]:[fd00::1]".parse().unwrap();
+    let lease = Lease::from_ip(&ip).unwrap();
+    assert_eq!(lease.resolv_conf("eth0"), "# from DHCP or ipam=\nnameserver fe80::1%eth0\nnameserver fd00::1\n");
+    assert_eq!(lease.to_string(), "fd00::5/64 gateway fe80::1 dns fe80::1,fd00::1");
+    assert!(!lease.is_on_link("fe80::1".parse().unwrap()));
+}

@@ -1,0 +1,150 @@
+//! Which of several DHCP servers to believe. A stranger on the segment often answers before the one that matters.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use dhcp::v4::Packet;
+
+use super::lease::{Lease, assignable};
+
+/// How long a doubtful offer waits for a better one.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same for a server whose lease led nowhere.
+const PATIENCE_ONCE_BITTEN: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// Its lease was tried and did not lead to our server.
+    LedNowhere,
+    /// It says nothing of the way to our server.
+    Doubtful,
+    /// It leads to our server, or nobody knows where that is.
+    Good,
+}
+
+/// Knows where the offers have to lead, and holds the best one while others may still come.
+#[derive(Debug, Default)]
+pub struct Offers {
+    target: Option<IpAddr>,
+    avoid: Vec<Ipv4Addr>,
+    best: Option<Held>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    worth: Worth,
+    until: Instant,
+    address: Ipv4Addr,
+    server: Ipv4Addr,
+}
+
+impl Offers {
+    pub fn towards(target: Option<IpAddr>) -> Self {
+        Self { target, ..Self::default() }
+    }
+
+    /// Returns address and server if the offer is to be accepted at once.
+    pub fn hear(&mut self, offer: &Packet, now: Instant) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        let (server, address) = (offer.server_id()?, assignable(offer.yiaddr).ok()?);
+        let worth = self.worth(offer, server);
+        let patience = match worth {
+            Worth::Good => return Some((address, server)),
+            Worth::Doubtful => PATIENCE,
+            Worth::LedNowhere => PATIENCE_ONCE_BITTEN,
+        };
+        let until = self.best.map_or(now + patience, |best| best.until.min(now + patience));
+        if self.best.is_none_or(|best| best.worth < worth) {
+            self.best = Some(Held { worth, until, address, server });
+        }
+        None
+    }
+
+    pub fn due(&self) -> Option<Instant> {
+        self.best.map(|best| best.until)
+    }
+
+    /// The best offer, once nobody better has come in time.
+    pub fn settle(&mut self, now: Instant) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        let best = self.best.filter(|best| now >= best.until)?;
+        self.best = None;
+        Some((best.address, best.server))
+    }
+
+    pub fn forget(&mut self) {
+        self.best = None;
+    }
+
+    /// `false` if the server is known for it already: then there is nobody else to turn to.
+    pub fn avoid(&mut self, server: Ipv4Addr) -> bool {
+        let new = !self.avoid.contains(&server);
+        if new {
+            self.avoid.push(server);
+        }
+        new
+    }
+
+    fn worth(&self, offer: &Packet, server: Ipv4Addr) -> Worth {
+        if self.avoid.contains(&server) {
+            return Worth::LedNowhere;
+        }
+        let Some(target) = self.target.filter(IpAddr::is_ipv4) else { return Worth::Good };
+        let is_there = target == server || target == offer.siaddr;
+        let leads = || Lease::from_ack(offer).is_ok_and(|lease| lease.leads_to(target));
+        if is_there || leads() { Worth::Good } else { Worth::Doubtful }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dhcp::v4::{MessageType, code};
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+    const RIGHT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const WRONG: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
+
+    fn offer(server: Ipv4Addr, router: Option<Ipv4Addr>) -> Packet {
+        let mut offer = Packet::request(MessageType::Discover, 1, [2; 6]).reply(MessageType::Offer);
+        offer.yiaddr = ADDRESS;
+        offer.options.set_ip(code::SERVER_ID, server).set_ip(code::SUBNET_MASK, Ipv4Addr::new(255, 255, 255, 0));
+        router.map(|router| offer.options.set_ip(code::ROUTERS, router));
+        offer
+    }
+
+    #[test]
+    fn an_offer_that_leads_to_the_server_is_taken_at_once() {
+        let taken = Some((ADDRESS, WRONG));
+        for (case, target, router, expected) in [
+            ("nobody knows where the server is", None, None, taken),
+            ("on the segment", Some("10.0.0.1"), None, taken),
+            ("through a router", Some("192.168.1.1"), Some(RIGHT), taken),
+            ("it is the DHCP server", Some("10.0.0.66"), None, taken),
+            ("no way is known", Some("192.168.1.1"), None, None),
+            ("over IPv6, which is no concern of this lease", Some("fd00::1"), None, taken),
+        ] {
+            let mut offers = Offers::towards(target.map(|target| target.parse().unwrap()));
+            assert_eq!(offers.hear(&offer(WRONG, router), Instant::now()), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_doubtful_offer_waits_a_second_for_a_better_one() {
+        let now = Instant::now();
+        let mut offers = Offers::towards(Some("192.168.1.1".parse().unwrap()));
+        assert_eq!(offers.hear(&offer(WRONG, None), now), None);
+        assert_eq!(offers.settle(now), None);
+        assert_eq!(offers.hear(&offer(RIGHT, Some(RIGHT)), now), Some((ADDRESS, RIGHT)));
+        assert_eq!(offers.settle(now + PATIENCE), Some((ADDRESS, WRONG)), "if the better one comes to nothing");
+        assert_eq!(offers.due(), None);
+    }
+
+    #[test]
+    fn a_server_that_led_nowhere_is_the_last_resort() {
+        let now = Instant::now();
+        let mut offers = Offers::towards(Some(RIGHT.into()));
+        assert!(offers.avoid(WRONG) && !offers.avoid(WRONG));
+        assert_eq!(offers.hear(&offer(WRONG, Some(WRONG)), now), None);
+        assert_eq!(offers.settle(now + PATIENCE), None);
+        assert_eq!(offers.settle(now + PATIENCE_ONCE_BITTEN), Some((ADDRESS, WRONG)));
+    }
+}

@@ -1,0 +1,75 @@
+//! Starts PID 1's children. All begin as forks: with a single thread that is safe, and what needs no other program
+//! shares all of PID 1's memory.
+
+use std::convert::Infallible;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use machine::Chain;
+use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
+
+use crate::agent_env::agent_env;
+use crate::ready::{self, Readiness};
+use crate::service::{Facts, Service, Start};
+use crate::{cgroups, sys};
+
+/// Ours go long after any action when memory runs out. Actions must not inherit it: `container` sets its own.
+const OOM_SCORE: &str = "-900";
+const FAILED: i32 = 1;
+/// What a shell uses for a command that cannot be executed.
+const NOT_EXECUTED: i32 = 127;
+
+/// Also returns where the child says that it is ready.
+pub fn start(service: &Service, facts: &Facts) -> io::Result<(Pid, Readiness)> {
+    let (readiness, ready) = ready::pair()?;
+    if let Some(pid) = sys::fork()? {
+        return Ok((pid, readiness));
+    }
+    drop(readiness);
+    become_child(service);
+    let code = match service.start {
+        Start::Forked(run) => match run(facts, ready) {
+            Ok(()) => 0,
+            Err(error) => {
+                log::error!("{}: {}", service.name, Chain(error.as_ref()));
+                FAILED
+            }
+        },
+        Start::Executed(command) => {
+            let Err(error) = execute(command(facts));
+            log::error!("{} cannot be executed: {error}", service.name);
+            NOT_EXECUTED
+        }
+    };
+    std::process::exit(code)
+}
+
+/// The agent is this same program.
+pub fn agent(facts: &Facts) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("run").env_clear().envs(agent_env(&facts.arguments, facts.mac));
+    command
+}
+
+fn execute(mut command: Command) -> Result<Infallible, io::Error> {
+    // The agent logs to /dev/kmsg by itself; this is for what a library or a panic prints.
+    let output = || OpenOptions::new().write(true).open("/dev/kmsg").map_or_else(|_| Stdio::null(), Stdio::from);
+    Err(command.stdin(Stdio::null()).stdout(output()).stderr(output()).exec())
+}
+
+fn become_child(service: &Service) {
+    let _ = SigSet::empty().thread_set_mask();
+    let _ = rustix::process::setsid();
+    let _ = rustix::thread::set_name(service.process);
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
+        log::warn!("cannot protect a child from running out of memory: {error}");
+    }
+    if let Some(group) = service.cgroup
+        && let Err(error) = cgroups::enter(group)
+    {
+        log::warn!("{} cannot enter the cgroup {group}: {error}", service.name);
+    }
+}

@@ -1,0 +1,183 @@
+//! Sends our lines to the syslog server: RFC 5424 over UDP, from the first line of the boot on.
+//!
+//! The kernel log keeps them until there is a network. The agent sends its own lines, with workflow and action as
+//! structured data, and marks them in the kernel log by their facility; they are left out here.
+
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use log::Level;
+use machine::syslog::{self, Message};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::kmsg::{Next, Reader, Record};
+use crate::ready::Ready;
+use crate::service::Facts;
+use crate::{PathError, StepError};
+
+const PORT: u16 = 514;
+/// A name may come to mean another address.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(300);
+const RETRY: Duration = Duration::from_secs(10);
+/// The kernel's own errors go along: a dying disk or a killed process explains a failed action.
+const KERNEL_ERROR: u8 = 3;
+
+pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
+    let Some(host) = facts.arguments.syslog_host.clone() else { return Ok(()) };
+    let mac = facts.arguments.hw_addr.or(facts.mac).map(|mac| mac.to_string());
+    let hostname = facts.arguments.worker_id.clone().or(mac).unwrap_or_default();
+    let port = facts.arguments.syslog_port.unwrap_or(PORT);
+    let mut log = Reader::open().map_err(PathError::new("cannot read", "/dev/kmsg"))?;
+    let mut sender = Sender { server: Server::find(&host, port), hostname, sequence: None, lost: 0 };
+    loop {
+        while sender.forward(&mut log)? {}
+        wait(&log)?;
+        if sender.server.resolved.elapsed() >= RESOLVE_AGAIN {
+            sender.server = Server::find(&host, port);
+        }
+    }
+}
+
+fn wait(log: &Reader) -> Result<(), StepError> {
+    let timeout = PollTimeout::try_from(RESOLVE_AGAIN).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(log.as_fd(), PollFlags::POLLIN)], timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(format!("cannot wait for the kernel log: {error}").into()),
+    }
+}
+
+struct Server {
+    socket: UdpSocket,
+    address: SocketAddr,
+    resolved: Instant,
+}
+
+impl Server {
+    /// Takes as long as it takes: the kernel log keeps the lines meanwhile, and says if it could not keep them all.
+    fn find(host: &str, port: u16) -> Self {
+        let mut told = false;
+        loop {
+            match Self::open(host, port) {
+                Ok(server) => return server,
+                Err(error) if !told => {
+                    log::warn!("syslog server {host} cannot be reached: {error}; trying again every {} s", RETRY.as_secs());
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    fn open(host: &str, port: u16) -> std::io::Result<Self> {
+        let found = (host, port).to_socket_addrs()?.next();
+        let address = found.ok_or_else(|| std::io::Error::other("the name has no address"))?;
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, address, resolved: Instant::now() })
+    }
+}
+
+struct Sender {
+    server: Server,
+    hostname: String,
+    /// Of the last record read.
+    sequence: Option<u64>,
+    /// Lines that the ring or the socket could not take since the last one that left.
+    lost: u64,
+}
+
+impl Sender {
+    /// One record; false when there is none left.
+    fn forward(&mut self, log: &mut Reader) -> Result<bool, StepError> {
+        match log.read().map_err(PathError::new("cannot read", "/dev/kmsg"))? {
+            Next::Nothing => return Ok(false),
+            Next::Overrun | Next::Strange => {}
+            Next::Record(record) => {
+                self.lost += gap(self.sequence, record.sequence);
+                self.sequence = Some(record.sequence);
+                if let Some(text) = worth_sending(&record) {
+                    self.send(record.severity, written_at(record.at), &text);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn send(&mut self, severity: u8, now: SystemTime, text: &str) {
+        if self.lost > 0 {
+            let note = format!("{} lines before this one were lost", self.lost);
+            if !self.send_one(Level::Warn, now, &note) {
+                self.lost += 1;
+                return;
+            }
+            self.lost = 0;
+        }
+        if !self.send_one(level(severity), now, text) {
+            self.lost += 1;
+        }
+    }
+
+    fn send_one(&self, level: Level, now: SystemTime, text: &str) -> bool {
+        let message = Message { level, now, hostname: &self.hostname, text, origin: None };
+        self.server.socket.send_to(&syslog::render(&message), self.server.address).is_ok()
+    }
+}
+
+/// Records that were overwritten before we read them.
+fn gap(last: Option<u64>, now: u64) -> u64 {
+    now.saturating_sub(last.map_or(now, |last| last.saturating_add(1)))
+}
+
+fn worth_sending(record: &Record<'_>) -> Option<String> {
+    const KERNEL: u8 = 0;
+    match record.ours() {
+        Some(_) if record.facility == syslog::FACILITY_LOCAL0 => None,
+        Some(text) => Some(text.to_owned()),
+        None if record.facility == KERNEL && record.severity <= KERNEL_ERROR => Some(format!("kernel: {}", record.text)),
+        None => None,
+    }
+}
+
+fn level(severity: u8) -> Level {
+    match severity {
+        0..=3 => Level::Error,
+        4 => Level::Warn,
+        5 | 6 => Level::Info,
+        _ => Level::Debug,
+    }
+}
+
+/// By the clock as it is now: it may have been stepped since.
+fn written_at(since_start: Duration) -> SystemTime {
+    let up = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or(since_start);
+    let now = SystemTime::now();
+    now.checked_sub(up.saturating_sub(since_start)).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_lines_and_the_kernels_errors_leave_the_machine_once() {
+        for (case, line, expected) in [
+            ("PID 1", "13,1,0,-;thimble: init 0.1.0 started", Some("init 0.1.0 started")),
+            ("the agent sends its own", "133,1,0,-;thimble: waiting for work", None),
+            ("kernel chatter", "6,1,0,-;Linux version 6.1", None),
+            ("a kernel error", "3,1,0,-;I/O error, dev sda", Some("kernel: I/O error, dev sda")),
+            ("another program's error", "11,1,0,-;oops", None),
+        ] {
+            assert_eq!(Record::parse(line).and_then(|record| worth_sending(&record)).as_deref(), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn overwritten_records_are_counted() {
+        assert_eq!((gap(None, 100), gap(Some(5), 6), gap(Some(5), 9), gap(Some(9), 5)), (0, 0, 3, 0));
+    }
+}

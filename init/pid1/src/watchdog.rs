@@ -1,0 +1,151 @@
+//! Feeds the hardware watchdog while the agent lives: a machine whose agent hangs restarts by itself.
+//!
+//! The agent touches a file; until it has done so once there is nothing to judge, since a machine may wait for its
+//! network for days. At an orderly end the watchdog is closed with the letter that stops it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::ready::Ready;
+use crate::service::Facts;
+use crate::{PathError, StepError};
+
+/// There while PID 1 holds back an agent that keeps failing.
+pub const HELD: &str = "/run/thimble/held";
+
+const DEVICE: &str = "/dev/watchdog";
+/// Every watchdog gives at least twice as long.
+const FEED: Duration = Duration::from_secs(5);
+/// An agent that is silent for this long hangs; it touches its file every few seconds.
+const SILENCE: Duration = Duration::from_secs(120);
+const STOP: &[u8] = b"V";
+
+pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
+    let end = end_signal()?;
+    let (mut device, mut pulse) = (None, Pulse::new(Instant::now()));
+    while !is_over(&end)? {
+        if device.is_none() {
+            device = open()?;
+        }
+        pulse.look(fs::metadata(machine::heartbeat::FILE).and_then(|file| file.modified()).ok(), Instant::now());
+        match pulse.judge(Instant::now()) {
+            _ if Path::new(HELD).exists() => feed(device.as_mut())?,
+            Verdict::Alive => feed(device.as_mut())?,
+            Verdict::JustFellSilent => log::error!(
+                "the agent has been silent for {} s{}",
+                SILENCE.as_secs(),
+                if device.is_some() { ": the watchdog will restart the machine" } else { "" }
+            ),
+            Verdict::Silent => {}
+        }
+    }
+    if let Some(mut device) = device {
+        device.write_all(STOP).map_err(PathError::new("cannot stop", DEVICE))?;
+    }
+    Ok(())
+}
+
+fn end_signal() -> Result<SignalFd, StepError> {
+    let mask: SigSet = [Signal::SIGTERM].into_iter().collect();
+    mask.thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC).map_err(|error| format!("cannot open a signalfd: {error}").into())
+}
+
+fn is_over(end: &SignalFd) -> Result<bool, StepError> {
+    let timeout = PollTimeout::try_from(FEED).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(end.as_fd(), PollFlags::POLLIN)], timeout) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(error) => Err(format!("cannot wait: {error}").into()),
+    }
+}
+
+/// Opening it starts it. The driver may come late, or never.
+fn open() -> Result<Option<File>, PathError> {
+    match OpenOptions::new().write(true).open(DEVICE) {
+        Ok(device) => {
+            let about = |name: &str| {
+                let path = Path::new("/sys/class/watchdog/watchdog0").join(name);
+                fs::read_to_string(path).map_or_else(|_| "?".to_owned(), |text| text.trim().to_owned())
+            };
+            let own = about("timeout").parse().unwrap_or_default();
+            let after = SILENCE.as_secs().saturating_add(own);
+            log::info!("watchdog: {} restarts the machine after {after} s without a sign of the agent", about("identity"));
+            Ok(Some(device))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ResourceBusy) => Ok(None),
+        Err(error) => Err(PathError::new("cannot open", DEVICE)(error)),
+    }
+}
+
+fn feed(device: Option<&mut File>) -> Result<(), PathError> {
+    device.map_or(Ok(()), |device| device.write_all(b"\0").map_err(PathError::new("cannot feed", DEVICE)))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Alive,
+    JustFellSilent,
+    Silent,
+}
+
+/// The agent's signs of life. What counts is that the file's time changes, not what it is: clocks are stepped.
+struct Pulse {
+    last: Option<SystemTime>,
+    changed: Instant,
+    silent: bool,
+}
+
+impl Pulse {
+    fn new(now: Instant) -> Self {
+        Self { last: None, changed: now, silent: false }
+    }
+
+    fn look(&mut self, touched: Option<SystemTime>, now: Instant) {
+        if touched != self.last {
+            (self.last, self.changed) = (touched, now);
+        }
+    }
+
+    fn judge(&mut self, now: Instant) -> Verdict {
+        let silent = self.last.is_some() && now.saturating_duration_since(self.changed) >= SILENCE;
+        match (silent, std::mem::replace(&mut self.silent, silent)) {
+            (false, _) => Verdict::Alive,
+            (true, false) => Verdict::JustFellSilent,
+            (true, true) => Verdict::Silent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_given_up_only_after_it_was_there_once() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let touched = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let mut pulse = Pulse::new(start);
+        for (case, now, file, verdict) in [
+            ("no network for an hour", 3600, None, Verdict::Alive),
+            ("the agent's first touch", 3605, touched(50), Verdict::Alive),
+            ("a stepped clock", 3610, touched(1), Verdict::Alive),
+            ("not long enough", 3729, touched(1), Verdict::Alive),
+            ("too long", 3730, touched(1), Verdict::JustFellSilent),
+            ("said once", 3735, touched(1), Verdict::Silent),
+            ("back again", 3740, touched(2), Verdict::Alive),
+        ] {
+            pulse.look(file, at(now));
+            assert_eq!(pulse.judge(at(now)), verdict, "{case}");
+        }
+    }
+}

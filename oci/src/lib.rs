@@ -1,0 +1,3 @@
+//! Everything about OCI images: names, digests, manifests, layouts, registries, layers, signatures.
+
+#![forbid(unsafe_code)]
