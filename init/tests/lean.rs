@@ -1,5 +1,4 @@
 //! What the ramdisk's program is made of: every byte of it is memory of the machine.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::process::Command;
 

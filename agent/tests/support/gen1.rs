@@ -1,5 +1,5 @@
 //! A server of the first generation: one workflow of some actions, and the reports about them.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code)]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

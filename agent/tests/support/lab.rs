@@ -1,5 +1,5 @@
 //! The whole agent, as a program, in a mount namespace like the ramdisk's, with a fake server and a fake registry.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code)]
 
 use std::path::PathBuf;
 use std::process::Stdio;

@@ -1,5 +1,5 @@
 //! A registry on a loopback socket that serves real layers and misbehaves on request.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -1,5 +1,5 @@
 //! A workflow service on a loopback socket: hands out what it is told to and keeps what it is told.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code)]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

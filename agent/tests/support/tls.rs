@@ -1,5 +1,5 @@
 //! TLS in front of a fake server that speaks none, with a certificate authority made for the test.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code)]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! A small provisioning host on loopback: two machines in a fixed source, folders of their own, ports of the kernel's.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! What boots renders is what init reads, and no bytes whatever make the parser panic.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use cmdline::{Arguments, Bond, EmbeddedImages, HwAddr, Ip, Ipam, OnFailure, Proxy, Secret, SshKey, Vlan, Word, words};
 use proptest::collection::vec;
