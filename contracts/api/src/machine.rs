@@ -1,0 +1,80 @@
+//! The answer of `GET /v1/machines/MAC`.
+
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use model::{AgentId, Hardware, Mac};
+use serde::{Deserialize, Serialize};
+
+use crate::Attributes;
+
+/// A known machine and what it shall boot now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The interface that was asked for; `None` if the question named an address that no interface has.
+    pub mac: Option<Mac>,
+    pub hardware: Hardware,
+    #[serde(flatten)]
+    pub boot: BootState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Agent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted: Option<Booted>,
+}
+
+/// What a machine shall boot now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "boot", rename_all = "lowercase")]
+pub enum BootState {
+    /// The installation environment, because there is work.
+    Install {
+        /// `namespace/name`; `None` where no server hands out workflows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workflow: Option<String>,
+    },
+    /// Its own disk.
+    Local { reason: String },
+    /// The installation environment, to wait there for work.
+    Wait { reason: String },
+}
+
+impl BootState {
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Install { .. } => "install",
+            Self::Local { .. } => "local",
+            Self::Wait { .. } => "wait",
+        }
+    }
+
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Install { .. } => "there is work for it",
+            Self::Local { reason } | Self::Wait { reason } => reason,
+        }
+    }
+}
+
+/// The latest call of a machine's agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Agent {
+    #[serde(default)]
+    pub id: AgentId,
+    pub last_seen: Timestamp,
+    pub address: Option<SocketAddr>,
+    #[serde(default)]
+    pub attributes: Option<Attributes>,
+    /// Those of its PCI devices, with `*` for each part that the agent did not report.
+    #[serde(default)]
+    pub modaliases: Vec<String>,
+}
+
+/// The latest announcement of the installed system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booted {
+    pub time: Timestamp,
+    pub text: String,
+}

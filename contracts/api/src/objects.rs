@@ -1,0 +1,85 @@
+//! Answers about objects: applied, listed, cancelled, refused.
+
+use std::fmt;
+
+use model::{API_VERSION, AgentId, Kind, Mistake};
+use serde::{Deserialize, Serialize};
+
+/// The body of an answer that is not a success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    pub error: String,
+}
+
+/// The answer to `POST /v1/apply`. With mistakes and changes, the objects are stored, but a template cannot be rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Applied {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default)]
+    pub changes: Vec<Changed>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<Mistake>,
+}
+
+/// What applying did to one object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    pub kind: Kind,
+    pub name: String,
+    pub change: Change,
+    /// Why the object is stored but not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    Created,
+    Updated,
+    Unchanged,
+    Deleted,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
+        })
+    }
+}
+
+/// All objects of a kind, shaped as Kubernetes shapes a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct List<T> {
+    pub api_version: String,
+    pub kind: String,
+    pub items: Vec<T>,
+}
+
+impl<T> List<T> {
+    #[must_use]
+    pub fn of(kind: Kind, items: Vec<T>) -> Self {
+        Self { api_version: API_VERSION.to_owned(), kind: format!("{kind}List"), items }
+    }
+}
+
+/// The answer to a request to cancel a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// False while the workflow waits for its running action to end.
+    pub ended: bool,
+    #[serde(flatten)]
+    pub running: Option<RunningAction>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningAction {
+    pub agent: AgentId,
+    pub action: String,
+}

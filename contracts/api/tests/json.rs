@@ -1,0 +1,167 @@
+//! The JSON of each type, written out: programs of other versions read it.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Debug;
+
+use api::{
+    Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Event, Link, List, Machine, Milestone, Neighbour,
+    Platform, Problem, RunningAction, What,
+};
+use jiff::Timestamp;
+use model::{ActionState, AgentId, Hardware, Kind, Mistake, WorkflowState};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Writes `value` as `text`, and reads it back.
+fn travels<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, text: &str) {
+    let expected: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_value(value).unwrap(), expected);
+    assert_eq!(serde_json::from_str::<T>(text).unwrap(), *value, "{text}");
+}
+
+fn hardware() -> Hardware {
+    let hardware = json!({"apiVersion": "tinkerbell.org/v1alpha1", "kind": "Hardware", "metadata": {"name": "m1"}, "spec": {}});
+    serde_json::from_value(hardware).unwrap()
+}
+
+fn event(what: What) -> Event {
+    Event { revision: 7, time: Timestamp::UNIX_EPOCH, what }
+}
+
+#[test]
+fn an_event_is_one_flat_object() {
+    let agent = AgentId::from("a");
+    let mac = "52:54:00:00:00:01".parse().unwrap();
+    for (what, text) in [
+        (
+            What::Object { kind: Kind::Template, name: "default/t".into(), change: Change::Deleted },
+            r#""type":"object","kind":"Template","name":"default/t","change":"deleted""#,
+        ),
+        (
+            What::Workflow { workflow: "default/w".into(), state: Some(WorkflowState::Running), message: String::new() },
+            r#""type":"workflow","workflow":"default/w","state":"RUNNING""#,
+        ),
+        (
+            What::Action {
+                workflow: "default/w".into(),
+                task: "t".into(),
+                action: "stream".into(),
+                agent: agent.clone(),
+                state: ActionState::Failed,
+                attempts: 2,
+                duration: "3s".into(),
+                message: "no disk".into(),
+            },
+            r#""type":"action","workflow":"default/w","task":"t","action":"stream","agent":"a","state":"FAILED","attempts":2,
+               "duration":"3s","message":"no disk""#,
+        ),
+        (What::Agent { agent, address: "10.0.0.7:1".into() }, r#""type":"agent","agent":"a","address":"10.0.0.7:1""#),
+        (
+            What::Machine { mac, milestone: "offered".into(), detail: "10.0.0.7".into() },
+            r#""type":"machine","mac":"52:54:00:00:00:01","milestone":"offered","detail":"10.0.0.7""#,
+        ),
+        (What::Booted { mac, text: "up".into() }, r#""type":"booted","mac":"52:54:00:00:00:01","text":"up""#),
+        (What::Log { source: "m1".into(), text: "hello".into() }, r#""type":"log","source":"m1","text":"hello""#),
+        (What::Missed { count: Some(5) }, r#""type":"missed","count":5"#),
+        (What::Missed { count: None }, r#""type":"missed","count":null"#),
+    ] {
+        travels(&event(what), &format!(r#"{{"revision":7,"time":"1970-01-01T00:00:00Z",{text}}}"#));
+    }
+}
+
+#[test]
+fn a_machine_is_its_hardware_with_what_it_shall_boot() {
+    let bare = serde_json::to_string(&hardware()).unwrap();
+    let known = |mac: Option<&str>, boot| Machine {
+        mac: mac.map(|mac| mac.parse().unwrap()),
+        hardware: hardware(),
+        boot,
+        agent: None,
+        booted: None,
+    };
+    travels(
+        &known(Some("52:54:00:00:00:01"), BootState::Install { workflow: Some("default/w".into()) }),
+        &format!(r#"{{"mac":"52:54:00:00:00:01","hardware":{bare},"boot":"install","workflow":"default/w"}}"#),
+    );
+    travels(
+        &known(None, BootState::Wait { reason: "there is no workflow".into() }),
+        &format!(r#"{{"mac":null,"hardware":{bare},"boot":"wait","reason":"there is no workflow"}}"#),
+    );
+    let mut all = known(None, BootState::Local { reason: "done".into() });
+    all.booted = Some(Booted { time: Timestamp::UNIX_EPOCH, text: "up".into() });
+    all.agent = Some(Agent {
+        id: AgentId::from("a"),
+        last_seen: Timestamp::UNIX_EPOCH,
+        address: Some("10.0.0.7:80".parse().unwrap()),
+        attributes: None,
+        modaliases: vec!["pci:v1".into()],
+    });
+    travels(
+        &all,
+        &format!(
+            r#"{{"mac":null,"hardware":{bare},"boot":"local","reason":"done",
+                "booted":{{"time":"1970-01-01T00:00:00Z","text":"up"}},
+                "agent":{{"id":"a","lastSeen":"1970-01-01T00:00:00Z","address":"10.0.0.7:80","attributes":null,
+                          "modaliases":["pci:v1"]}}}}"#
+        ),
+    );
+}
+
+#[test]
+fn absent_attributes_are_left_out_and_empty_ones_stay() {
+    let neighbour = Neighbour { port: Some("gi1/0/7".into()), ..Neighbour::default() };
+    let link = Link { mac: Some(String::new()), neighbour: Some(neighbour), ..Link::default() };
+    let boot = vec![Milestone { name: Some("init".into()), milliseconds: Some(931) }];
+    let platform =
+        Platform { secure_boot: Some(true), pcr11: Some("00a1".into()), numa_nodes: Some(2), boot, ..Platform::default() };
+    travels(
+        &Attributes { network_interfaces: vec![link], platform: Some(platform), ..Attributes::default() },
+        r#"{"networkInterfaces":[{"mac":"","neighbour":{"port":"gi1/0/7"}}],
+            "platform":{"secureBoot":true,"pcr11":"00a1","numaNodes":2,"boot":[{"name":"init","milliseconds":931}]}}"#,
+    );
+    travels(&Attributes::default(), "{}");
+}
+
+#[test]
+fn applying_answers_with_changes_or_with_mistakes() {
+    let changed = |change, problem: Option<&str>| Changed {
+        kind: Kind::Workflow,
+        name: "default/w".into(),
+        change,
+        problem: problem.map(str::to_owned),
+    };
+    let changes =
+        vec![changed(Change::Created, None), changed(Change::Updated, Some("disabled")), changed(Change::Unchanged, None)];
+    travels(
+        &Applied { changes, ..Applied::default() },
+        r#"{"changes":[{"kind":"Workflow","name":"default/w","change":"created"},
+                       {"kind":"Workflow","name":"default/w","change":"updated","problem":"disabled"},
+                       {"kind":"Workflow","name":"default/w","change":"unchanged"}]}"#,
+    );
+    let mistake = Mistake {
+        file: "f".into(),
+        line: 3,
+        column: 5,
+        path: "spec".into(),
+        message: "unknown key".into(),
+        hint: Some("did you mean".into()),
+    };
+    travels(
+        &Applied { error: Some("nothing was changed: 1 mistakes".into()), changes: vec![], mistakes: vec![mistake] },
+        r#"{"error":"nothing was changed: 1 mistakes","changes":[],"mistakes":[
+            {"file":"f","line":3,"column":5,"path":"spec","message":"unknown key","hint":"did you mean"}]}"#,
+    );
+}
+
+#[test]
+fn lists_refusals_and_cancellations_are_objects() {
+    travels(
+        &List::of(Kind::Template, vec![json!({"a": 1})]),
+        r#"{"apiVersion":"tinkerbell.org/v1alpha1","kind":"TemplateList","items":[{"a":1}]}"#,
+    );
+    travels(&Problem { error: "no such thing".into() }, r#"{"error":"no such thing"}"#);
+    travels(&Cancelled { ended: true, running: None }, r#"{"ended":true}"#);
+    let running = RunningAction { agent: AgentId::from("a"), action: "stream".into() };
+    travels(&Cancelled { ended: false, running: Some(running) }, r#"{"ended":false,"agent":"a","action":"stream"}"#);
+}
