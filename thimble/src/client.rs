@@ -8,7 +8,7 @@ mod show;
 mod table;
 #[cfg(test)]
 mod tests;
-mod validate;
+pub mod validate;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ mod agent;
 mod client;
 mod config;
 mod image;
+mod starting_set;
 mod up;
 
 use std::ffi::OsString;
@@ -24,6 +25,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a commented starting set: settings, Hardware, Template and Workflow
+    Init(starting_set::InitArguments),
     /// Server and boots in one process: all that a provisioning host needs
     Up(Daemon),
     /// The workflow service and the API alone
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Init(arguments) => starting_set::run(&arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Up(daemon) => serve(up::up(daemon.settings()?.check()?)),
         Command::Server(daemon) => serve(up::server(daemon.settings()?.check_server()?)),
         Command::Boots { daemon, server, hardware } => serve(up::boots(daemon.settings()?.check()?, server, hardware)),

@@ -56,7 +56,7 @@ pub(super) fn print_mistakes(out: &mut dyn Write, mistakes: &[Mistake]) -> anyho
 }
 
 /// Checks as the server would, which renders every workflow whose template and hardware are in the files, too.
-pub(super) fn run(files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub fn run(files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let objects = match read(files)? {
         Ok(objects) => objects,
         Err(mistakes) => return print_mistakes(out, &mistakes),
