@@ -1,12 +1,8 @@
-//! Any bytes: what a switch says of itself is one line of a log and one of a file, whatever it is.
+//! Any bytes: whatever a switch says of itself becomes one line of a log and one line of a file.
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../../init/pid1/src/network/lldp.rs"]
-mod lldp;
-
 use libfuzzer_sys::fuzz_target;
-use lldp::Neighbour;
+use pid1::network::lldp::Neighbour;
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
@@ -18,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn check(frame: &[u8]) {
     let Some(neighbour) = Neighbour::decode(frame) else { return };
-    let (told, line) = (neighbour.to_string(), neighbour.line("eth0"));
-    assert!(!told.chars().any(char::is_control));
+    let (shown, line) = (neighbour.to_string(), neighbour.line("eth0"));
+    assert!(!shown.chars().any(char::is_control));
     assert!(line.ends_with('\n') && line.matches(['\n', '\t']).count() == 5 && line.len() < 3 * 511 * 3);
 }

@@ -1,9 +1,10 @@
 //! The raw ICMPv6 socket of one interface.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
+use std::net::{Ipv4Addr, SocketAddrV6};
 use std::time::Duration;
 
+use dhcp::router::{ALL_NODES, ALL_ROUTERS, HOPS, is_solicitation, no_router};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, Type};
@@ -11,13 +12,9 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::packet::{advertisement, is_solicitation};
-
 const EVERY: Duration = Duration::from_secs(5);
 /// Solicitations in a flood share their answers.
 const AT_MOST_EVERY: Duration = Duration::from_millis(200);
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
 #[derive(Debug)]
 pub struct Socket {
@@ -38,7 +35,7 @@ impl Socket {
         let index = if_nametoindex(interface.as_str())?;
         let socket = socket2::Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
         socket.bind_device(Some(interface.as_bytes()))?;
-        socket.set_multicast_hops_v6(255)?; // RFC 4861: anything less was routed and does not count
+        socket.set_multicast_hops_v6(HOPS)?;
         socket.set_multicast_if_v6(index)?;
         socket.join_multicast_v6(&ALL_ROUTERS, index)?;
         socket.set_nonblocking(true)?;
@@ -54,7 +51,7 @@ impl Socket {
 
     async fn advertise(&self) -> io::Result<()> {
         let to = SocketAddrV6::new(ALL_NODES, 0, 0, self.index);
-        self.socket.send_to(&advertisement(self.mac), to).await.map(|_| ())
+        self.socket.send_to(&no_router(self.mac), to).await.map(|_| ())
     }
 }
 

@@ -1,10 +1,13 @@
-//! What a machine and a network say to each other before the machine has an address: DHCPv4, DHCPv6 and router advertisements.
+//! What gives a machine its address: the packets of DHCPv4, DHCPv6 and router advertisements.
 //!
-//! Bytes to types and back, with no I/O and no clock. A server (`boots`) and a client (`pid1`) share it. Every decoder
-//! survives any bytes.
+//! Bytes to types and back, with no I/O and no clock. The server (`boots`) and the client (`pid1`) share it. Every
+//! decoder survives any bytes.
 
 #![forbid(unsafe_code)]
 
+mod name;
 pub mod router;
 pub mod v4;
 pub mod v6;
+
+pub use name::domain_names;

@@ -1,23 +1,32 @@
-//! Router advertisements (RFC 4861, 4.2), as far as the kernel leaves them to us: whether to ask DHCPv6, and names (RFC
-//! 8106). Pure.
+//! Router solicitations and advertisements (RFC 4861, 4.1 and 4.2), with the names in them (RFC 8106). The kernel acts on
+//! prefixes and routes itself. What is read here is what the kernel leaves out: whether to ask DHCPv6, and names.
 
 use std::net::Ipv6Addr;
+
+use crate::domain_names;
+
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+/// A message with fewer hops left came through a router and does not count (RFC 4861, 6.1).
+pub const HOPS: u32 = 255;
+/// Type, code, checksum (the kernel adds it), reserved. It carries no address, so routers answer to all nodes.
+pub const SOLICITATION: [u8; 8] = [133, 0, 0, 0, 0, 0, 0, 0];
 
 const ADVERTISEMENT: u8 = 134;
 const HEADER: usize = 16;
 const MANAGED: u8 = 0x80;
 const OTHER: u8 = 0x40;
+const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
 const PREFIX: u8 = 3;
 const AUTONOMOUS: u8 = 0x40;
 const RDNSS: u8 = 25;
 const DNSSL: u8 = 31;
-const NAME_MAX: usize = 253;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Advertisement {
-    /// Addresses come from DHCPv6.
+    /// DHCPv6 gives addresses and everything else.
     pub managed: bool,
-    /// Everything else does.
+    /// DHCPv6 gives everything but addresses.
     pub other: bool,
     /// The kernel makes an address from a prefix.
     pub autonomous: bool,
@@ -26,7 +35,7 @@ pub struct Advertisement {
 }
 
 impl Advertisement {
-    /// `None`: another message, or one that is broken off.
+    /// `None`: another message, or one that is cut off.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (header, mut rest) = bytes.split_at_checked(HEADER)?;
         let [ADVERTISEMENT, 0, _, _, _, flags, ..] = *header else { return None };
@@ -63,32 +72,23 @@ impl Advertisement {
     }
 }
 
-/// Uncompressed names one after the other (RFC 1035, 3.1); what is broken, and padding, ends the list.
-pub fn domain_names(mut bytes: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    while let Some((name, rest)) = domain_name(bytes) {
-        names.push(name);
-        bytes = rest;
+/// The advertisement of a host that is not a router: a lifetime of 0, no prefix, and no word on DHCPv6. The kernel adds
+/// the checksum.
+#[must_use]
+pub fn no_router(mac: Option<[u8; 6]>) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER];
+    bytes[0] = ADVERTISEMENT;
+    if let Some(mac) = mac {
+        bytes.extend([SOURCE_LINK_LAYER_ADDRESS, 1]); // length in units of 8 bytes
+        bytes.extend(mac);
     }
-    names
+    bytes
 }
 
-fn domain_name(mut bytes: &[u8]) -> Option<(String, &[u8])> {
-    let mut name = String::new();
-    loop {
-        let (length, rest) = bytes.split_first()?;
-        if *length == 0 {
-            return (!name.is_empty()).then_some((name, rest));
-        }
-        let (label, rest) = rest.split_at_checked((*length).into()).filter(|_| *length < 64)?;
-        let label = std::str::from_utf8(label).ok()?;
-        name += if name.is_empty() { "" } else { "." };
-        name += label;
-        if name.len() > NAME_MAX {
-            return None;
-        }
-        bytes = rest;
-    }
+/// Whether these bytes are a whole solicitation; its options do not matter.
+#[must_use]
+pub fn is_solicitation(bytes: &[u8]) -> bool {
+    matches!(bytes, [kind, 0, ..] if *kind == SOLICITATION[0]) && bytes.len() >= SOLICITATION.len()
 }
 
 #[cfg(test)]
@@ -136,12 +136,29 @@ mod tests {
             ("short", vec![ADVERTISEMENT; 15]),
             ("another type", [vec![135], vec![0; 15]].concat()),
             ("an option without length", advertisement(0, &[&[RDNSS, 0]])),
-            ("a broken off option", advertisement(0, &[&[RDNSS, 3, 0, 0]])),
+            ("an option that is cut off", advertisement(0, &[&[RDNSS, 3, 0, 0]])),
             ("a byte too many", advertisement(0, &[&[1]])),
         ];
         for (case, bytes) in cases {
             assert_eq!(Advertisement::decode(&bytes), None, "{case}");
         }
-        assert_eq!(domain_names(&[3, b'a']), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_host_that_is_no_router_offers_nothing() {
+        let bytes = no_router(Some([2, 0, 0, 0, 0, 1]));
+        assert_eq!(bytes.len(), 24);
+        assert_eq!(bytes.get(6..8), Some(&[0, 0][..]), "router lifetime");
+        assert_eq!(bytes.get(16..), Some(&[1, 1, 2, 0, 0, 0, 0, 1][..]));
+        assert_eq!(Advertisement::decode(&bytes), Some(Advertisement::default()));
+        assert_eq!(no_router(None).len(), HEADER);
+    }
+
+    #[test]
+    fn solicitations_are_recognised() {
+        assert!(is_solicitation(&SOLICITATION));
+        for bytes in [&[134, 0, 0, 0, 0, 0, 0, 0][..], &[133, 0, 0], &[]] {
+            assert!(!is_solicitation(bytes), "{bytes:?}");
+        }
     }
 }

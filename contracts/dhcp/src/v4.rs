@@ -2,7 +2,6 @@
 //! A server (`boots`) and a client (`init`) share it; [`Packet::decode`] survives any bytes.
 
 mod message;
-mod name;
 mod options;
 mod packet;
 mod typed;

@@ -1,6 +1,10 @@
-//! DHCPv6 messages (RFC 8415, 8) as a client sends and reads them. Pure.
+//! DHCPv6 messages (RFC 8415, 8), as a client sends and reads them.
 
 use std::net::Ipv6Addr;
+
+pub const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+pub const CLIENT_PORT: u16 = 546;
+pub const SERVER_PORT: u16 = 547;
 
 pub const SOLICIT: u8 = 1;
 pub const ADVERTISE: u8 = 2;
@@ -58,7 +62,7 @@ pub struct Address {
 }
 
 impl Message {
-    /// `None`: it is broken off.
+    /// `None`: it is cut off.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let ([kind, transaction @ ..], options) = bytes.split_first_chunk::<4>()?;
         Some(Self { kind: *kind, transaction: *transaction, options: Options::decode(options)? })
@@ -103,7 +107,7 @@ impl Options {
         self.0.iter().filter(move |(found, _)| *found == kind).map(|(_, value)| value.as_slice())
     }
 
-    /// 0 is success, and what counts when nothing is said.
+    /// 0 is success, also when the option is missing.
     pub fn status(&self) -> u16 {
         self.get(STATUS_CODE).and_then(|value| value.first_chunk()).map_or(0, |code| u16::from_be_bytes(*code))
     }

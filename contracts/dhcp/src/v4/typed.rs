@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::str;
 
 use super::options::code;
-use super::{MessageType, Options, Packet, name};
+use super::{MessageType, Options, Packet};
+use crate::name;
 
 /// One classless static route (RFC 3442). A `router` of 0.0.0.0 means the destination is on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::lease::Times;
 use super::random::Random;
-use dhcp::router::domain_names;
+use dhcp::domain_names;
 use dhcp::v6::{self, Association, Message, Options};
 
 const WANTED: [u16; 4] = [v6::DNS_SERVERS, v6::DOMAIN_LIST, v6::SNTP_SERVERS, v6::NTP_SERVER];

@@ -15,14 +15,9 @@ use super::dhcpv6_client::{Client, Granted, Mode};
 use super::host::Host;
 use super::lease::Lease;
 use super::link::Link;
-use dhcp::router::Advertisement;
+use dhcp::router::{self, Advertisement};
+use dhcp::v6;
 
-const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-const ALL_DHCP_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
-const CLIENT_PORT: u16 = 546;
-const SERVER_PORT: u16 = 547;
-/// Type, code, checksum (the kernel's work), reserved; without our address, so that any router answers to all.
-const SOLICITATION: [u8; 8] = [133, 0, 0, 0, 0, 0, 0, 0];
 /// RFC 4861, 6.3.7. The kernel solicits as well, but before us when this process was started again.
 const SOLICITATIONS: u8 = 3;
 const BETWEEN_SOLICITATIONS: Duration = Duration::from_secs(4);
@@ -43,7 +38,7 @@ pub struct Six {
 impl Six {
     pub fn open(link: &Link, now: Instant) -> io::Result<Self> {
         let routers = open(link, SockType::Raw, Some(SockProtocol::IcmpV6))?;
-        set_ipv6_multicast_hops(&routers, 255)?; // what came over a router is not believed (RFC 4861, 6.1)
+        set_ipv6_multicast_hops(&routers, router::HOPS)?;
         Ok(Self { routers, heard: None, solicited: 0, next_solicitation: now + TRY_AGAIN, dhcp: None, blocked_until: None })
     }
 
@@ -79,8 +74,8 @@ impl Six {
             self.next_solicitation = now + TRY_AGAIN; // routers do not always answer to nobody
             return;
         }
-        let to = SockaddrIn6::from(SocketAddrV6::new(ALL_ROUTERS, 0, 0, link.index));
-        match sendto(self.routers.as_raw_fd(), &SOLICITATION, &to, MsgFlags::empty()) {
+        let to = SockaddrIn6::from(SocketAddrV6::new(router::ALL_ROUTERS, 0, 0, link.index));
+        match sendto(self.routers.as_raw_fd(), &router::SOLICITATION, &to, MsgFlags::empty()) {
             Ok(_) => (self.solicited, self.next_solicitation) = (self.solicited + 1, now + BETWEEN_SOLICITATIONS),
             Err(_) => self.next_solicitation = now + TRY_AGAIN,
         }
@@ -102,7 +97,7 @@ impl Six {
         }
         self.blocked_until = None;
         if let Some(message) = client.tick(now)
-            && let Err(error) = socket.send_to(&message, SocketAddrV6::new(ALL_DHCP_SERVERS, SERVER_PORT, 0, link.index))
+            && let Err(error) = socket.send_to(&message, SocketAddrV6::new(v6::ALL_SERVERS, v6::SERVER_PORT, 0, link.index))
         {
             log::debug!("cannot send to DHCPv6 servers on {link}: {error}"); // it is tried again as if it had been lost
         }
@@ -156,7 +151,7 @@ fn client(link: &Link, mode: Mode, now: Instant) -> Option<(UdpSocket, Client)> 
     let opened = open(link, SockType::Datagram, None).and_then(|socket| {
         setsockopt(&socket, Ipv6V6Only, &true)?;
         setsockopt(&socket, ReuseAddr, &true)?;
-        bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, CLIENT_PORT, 0, 0)))?;
+        bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, v6::CLIENT_PORT, 0, 0)))?;
         Ok(UdpSocket::from(socket))
     });
     match opened {
