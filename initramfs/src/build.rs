@@ -3,7 +3,6 @@
 use crate::architecture::Architecture;
 use crate::choice::{Choice, Selection};
 use crate::compress::zstd_for_kernel;
-use crate::cpio::Archive;
 use crate::embed;
 pub use crate::error::BuildError;
 use crate::firmware::Firmware;
@@ -17,6 +16,7 @@ use crate::rescue;
 use crate::sbom;
 use crate::source::{Form, KernelSource};
 use crate::uki;
+use cpio::Archive;
 use serde::Serialize;
 use std::fs;
 use std::io;

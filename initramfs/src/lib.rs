@@ -8,7 +8,6 @@ pub mod architecture;
 pub mod build;
 pub mod choice;
 pub mod compress;
-pub mod cpio;
 pub mod deb;
 pub mod elf;
 pub mod embed;

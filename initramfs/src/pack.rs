@@ -1,8 +1,8 @@
 //! Driver packs: cpio segments that unpack over the base ramdisk, and the index that says which devices want which.
 
-use crate::cpio::{Archive, CpioError, Node};
 use crate::lists;
 use crate::recipe::{self, ExtraFile, Module};
+use cpio::{Archive, CpioError, Node};
 use serde::Serialize;
 
 /// One pack's archive: modules, their lists and a manifest, each under the pack's name.

@@ -1,9 +1,9 @@
 //! Which file goes where in the ramdisk.
 
-use crate::cpio::{Archive, CpioError, Node};
 use crate::elf::{self, NotStatic};
 use crate::lists::{self, Listed};
 use crate::modinfo::ModInfo;
+use cpio::{Archive, CpioError, Node};
 use std::fmt::Write;
 
 /// Lines `size path` of every regular file but itself; init compares them with what it finds.

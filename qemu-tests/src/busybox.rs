@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use initramfs::cpio::{Archive, Node};
+use cpio::{Archive, Node};
 
 use crate::command;
 use crate::setup::Setup;

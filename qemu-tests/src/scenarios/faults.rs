@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use initramfs::cpio::{Archive, Node};
+use cpio::{Archive, Node};
 
 use crate::machine::{Boot, Firmware, Machine, NicModel, Parts};
 use crate::objects::Station;
