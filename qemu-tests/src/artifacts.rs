@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+use crate::board::{Board, Job};
 use crate::command::{self, effect, output};
 use crate::disk_image;
+use crate::prepare::Purpose;
 
 const KERNEL: &str = "linux-image-cloud-amd64";
 const METAL_KERNEL: &str = "linux-image-amd64";
@@ -21,25 +23,25 @@ const KEY_LENGTH: usize = 16;
 pub struct Artifacts {
     /// Debian's cloud kernel as a package.
     pub kernel_deb: PathBuf,
-    /// Debian's standard kernel as a package.
-    pub metal_deb: PathBuf,
+    /// Debian's standard kernel as a package, unless only the demo is wanted.
+    pub metal_deb: Option<PathBuf>,
     /// The disk that a workflow installs, as it shall lie on the disk.
     pub disk: PathBuf,
     /// The same, zstd-compressed, as the workflow downloads it.
     pub disk_zst: PathBuf,
 }
 
-/// Makes what is missing. `say` hears what takes long.
-pub fn build(lab: &Path, say: &dyn Fn(&str)) -> Result<Artifacts> {
-    fs::create_dir_all(lab).with_context(|| format!("cannot make {}", lab.display()))?;
-    let kernel_deb = kernel_package(lab, KERNEL, say)?;
-    let metal_deb = kernel_package(lab, METAL_KERNEL, say)?;
-    let (disk, disk_zst) = debian(lab, say)?;
+/// Makes what is missing.
+pub fn build(purpose: Purpose, lab: &Path, board: &Board) -> Result<Artifacts> {
+    let download = |metapackage| board.job("Debian kernel", |job| kernel_package(lab, metapackage, job));
+    let kernel_deb = download(KERNEL)?;
+    let metal_deb = if purpose == Purpose::Demo { None } else { Some(download(METAL_KERNEL)?) };
+    let (disk, disk_zst) = board.job("Debian disk image", |job| debian(lab, job))?;
     Ok(Artifacts { kernel_deb, metal_deb, disk, disk_zst })
 }
 
 /// The package that the metapackage names today.
-fn kernel_package(lab: &Path, metapackage: &str, say: &dyn Fn(&str)) -> Result<PathBuf> {
+fn kernel_package(lab: &Path, metapackage: &str, job: &Job) -> Result<PathBuf> {
     let depends = output(Command::new("apt-cache").args(["depends", "--important", metapackage]))?;
     let package = dependency(&depends).with_context(|| format!("{metapackage} is not in apt's lists; run apt-get update"))?;
     let version = candidates(&[package])?.join(" ");
@@ -48,7 +50,7 @@ fn kernel_package(lab: &Path, metapackage: &str, say: &dyn Fn(&str)) -> Result<P
     if target.exists() {
         return Ok(target);
     }
-    say(&format!("downloading {package}"));
+    job.at(&format!("downloading {package}"));
     let folder = lab.join("download");
     let _from_an_earlier_try = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -70,7 +72,7 @@ fn candidates(packages: &[&str]) -> Result<Vec<String>> {
     Ok(policy.lines().filter_map(|line| line.trim().strip_prefix("Candidate: ")).map(str::to_owned).collect())
 }
 
-fn debian(lab: &Path, say: &dyn Fn(&str)) -> Result<(PathBuf, PathBuf)> {
+fn debian(lab: &Path, job: &Job) -> Result<(PathBuf, PathBuf)> {
     let mut parts = disk_image::recipe();
     parts.extend(candidates(IMAGE_PACKAGES)?);
     let key: String = hex::encode(Sha256::digest(parts.join("\n"))).chars().take(KEY_LENGTH).collect();
@@ -78,7 +80,6 @@ fn debian(lab: &Path, say: &dyn Fn(&str)) -> Result<(PathBuf, PathBuf)> {
     if raw.exists() && compressed.exists() {
         return Ok((raw, compressed));
     }
-    say("making the Debian disk image from packages (about a minute)");
     let work = lab.join("debian.work");
     if work.exists() {
         // Without root it may hold files of mapped users, which only their namespace can remove.
@@ -89,7 +90,7 @@ fn debian(lab: &Path, say: &dyn Fn(&str)) -> Result<(PathBuf, PathBuf)> {
         effect(remove.args(["rm", "-rf"]).arg(&work))?;
     }
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
-    disk_image::build(&work, &raw, &compressed)?;
+    disk_image::build(&work, &raw, &compressed, job)?;
     fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
     forget_others(lab, &key)?;
     Ok((raw, compressed))

@@ -15,10 +15,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
+use crate::board::Board;
 use crate::kit::{self, Kit};
 use crate::machine::{Boot, Clock, Firmware, Machine, Network, Nic, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
 use crate::oci::Image;
+use crate::prepare::Purpose;
 use crate::provisioner::{Options, Provisioner};
 use crate::registry::Registry;
 use crate::scene::Scene;
@@ -92,10 +94,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.inside {
         return inside(arguments).map(|()| ExitCode::SUCCESS);
     }
-    let say = |text: &str| println!("== {text}");
-    let setup = if arguments.reuse { Setup::load()? } else { Setup::build(&say)? };
+    let board = Board::new("== ");
+    let setup = Setup::obtain(Purpose::Bench, arguments.reuse, &board)?;
     if let Some(revision) = &arguments.against {
-        setup.build_revision(revision, &say)?;
+        setup.build_revision(revision, &board)?;
     }
     setup.run_folder(NAME)?;
     let (runs, memory) = (arguments.runs.to_string(), arguments.memory.to_string());

@@ -1,28 +1,44 @@
 //! `cargo lab demo`: the main job with a live view, and the numbers at its end.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::board::Board;
 use crate::install::{self, Watch};
 use crate::machine::Boot;
+use crate::prepare::Purpose;
 use crate::scene::{MEMORY_MIB, Scene};
 use crate::segment;
 use crate::setup::Setup;
 use crate::view::View;
 
 const NAME: &str = "demo";
+const BUDGET_MINUTES: u32 = 8;
+/// With the time that each step takes the first time on two cores; later runs only do the last one.
+const PLAN: &[&str] = &[
+    "A blank virtual machine network-boots, installs Debian through a workflow, and boots it. The steps:",
+    "1. install missing Debian packages; beside that compile thimble, /init and the actions, and make a Debian disk image (5 min)",
+    "2. make kernel and ramdisk (15 s)",
+    "3. start registry, `thimble up` and the machine, and follow it from power-on to the login prompt (2 min)",
+    "Nothing reaches your network. Later runs begin at step 3.",
+];
 
 /// Outside the segment: builds everything, then runs the rest inside.
 pub fn outside() -> Result<ExitCode> {
-    let setup = Setup::build(&|text| println!("== {text}"))?;
+    let start = Instant::now();
+    let board = Board::new("== ");
+    PLAN.iter().for_each(|line| board.say(line));
+    let setup = Setup::build(Purpose::Demo, &board)?;
     let folder = setup.run_folder(NAME)?;
-    println!("== entering a network namespace of its own; logs are in {}", folder.display());
+    board.say(&format!("3. the machine, in a network namespace of its own; logs are in {}", folder.display()));
     let status = segment::command(&["demo-inside"])?.status().context("cannot start the lab inside a segment")?;
     if !status.success() {
         eprintln!("the logs are in {}", folder.display());
         return Ok(ExitCode::FAILURE);
     }
+    println!("\nThe whole demo took {:.1} min of {BUDGET_MINUTES}.", start.elapsed().as_secs_f64() / 60.0);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::board::Job;
 use crate::command;
 
 const CUSTOMIZE: &str = include_str!("../images/customize.sh");
@@ -57,13 +58,16 @@ pub fn recipe() -> Vec<String> {
 }
 
 /// Builds `raw` and `compressed`, with scratch files in `work`.
-pub fn build(work: &Path, raw: &Path, compressed: &Path) -> Result<()> {
+pub fn build(work: &Path, raw: &Path, compressed: &Path, job: &Job) -> Result<()> {
     let build = Build { work: work.to_owned(), log: work.join("build.log") };
+    job.at("installing the packages");
     let tar = build.debootstrap()?;
+    job.at("making the file system");
     let root = build.filesystem(&tar)?;
     let (core, efi) = build.boot_loaders()?;
     let esp = build.esp(&efi)?;
     let disk = build.disk(&root, &esp, &core)?;
+    job.at("compressing");
     let packed = work.join("disk.raw.zst");
     build.run(Command::new("zstd").args(ZSTD).arg(&disk).arg("-o").arg(&packed), 300)?;
     fs::rename(&disk, raw).with_context(|| format!("cannot write {}", raw.display()))?;

@@ -39,7 +39,7 @@ impl Kit {
         self.kernel.exists() && self.initrd.exists()
     }
 
-    pub fn build(folder: &Path, recipe: &Recipe, say: &dyn Fn(&str)) -> Result<Self> {
+    pub fn build(folder: &Path, recipe: &Recipe) -> Result<Self> {
         let kit = Self::at(folder);
         let mut inputs = Sha256::new();
         for input in [recipe.init, recipe.thimble] {
@@ -50,8 +50,6 @@ impl Kit {
         if fs::read_to_string(folder.join(INPUTS)).is_ok_and(|last| last == key) && kit.is_complete() {
             return Ok(kit);
         }
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        say(&format!("making kernel and ramdisk ({name})"));
         keep_previous(folder)?;
         let mut build = Command::new(recipe.thimble);
         build.args(["image", "build", "--kernel"]).arg(recipe.kernel_deb).arg("--init").arg(recipe.init);

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::board::Board;
 use crate::kit::Kit;
 use crate::machine::{Boot, Firmware, Machine, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
 use crate::oci::Image;
+use crate::prepare::Purpose;
 use crate::provisioner::{Options, Provisioner};
 use crate::registry::Registry;
 use crate::scene::{BOOTS_WITHIN, Scene};
@@ -58,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let failed = climb(&Scene::new(NAME)?, |_, _| true)?;
         return Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let setup = if arguments.reuse { Setup::load()? } else { Setup::build(&|text| println!("== {text}"))? };
+    let setup = Setup::obtain(Purpose::Test, arguments.reuse, &Board::new("== "))?;
     setup.run_folder(NAME)?;
     let status = segment::command(&["--", "ladder", "--inside"])?.status().context("cannot start the lab inside a segment")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

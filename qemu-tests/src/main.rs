@@ -2,7 +2,9 @@
 
 mod artifacts;
 mod bench;
+mod board;
 mod busybox;
+mod cargo;
 mod command;
 mod connect_proxy;
 mod demo;
@@ -24,6 +26,7 @@ mod proxy;
 mod registry;
 mod scenarios;
 mod scene;
+mod screen;
 mod segment;
 mod serial;
 mod setup;
@@ -38,6 +41,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use prepare::Purpose;
 
 #[derive(Parser)]
 #[command(name = "cargo lab", about = "Thimble's lab: real firmware, kernel, registry and disks in virtual machines")]
@@ -74,7 +79,7 @@ enum Command {
     Bench(bench::Arguments),
     /// A machine that waits for work, and a shell on its segment
     Shell,
-    /// Install the Debian packages that the lab needs
+    /// Install the Debian packages that the lab needs, for demo, tests and benchmarks
     Prepare,
     /// Build everything that a run needs, and no more
     Build,
@@ -100,7 +105,6 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
-    let say = |text: &str| println!("== {text}");
     match command {
         Command::Demo => demo::outside(),
         Command::Test { list: true, .. } => {
@@ -113,8 +117,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Shell => shell::outside(),
-        Command::Prepare => prepare::run(&say).map(|()| ExitCode::SUCCESS),
-        Command::Build => setup::Setup::build(&say).map(|_| ExitCode::SUCCESS),
+        Command::Prepare => prepare::alone(&[Purpose::Demo, Purpose::Test, Purpose::Bench]).map(|()| ExitCode::SUCCESS),
+        Command::Build => setup::Setup::build(Purpose::Test, &board::Board::new("== ")).map(|_| ExitCode::SUCCESS),
         Command::Segment { args } => segment::enter(&args).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1))),
         Command::DemoInside => demo::inside(),
         Command::ShellInside => shell::inside(),

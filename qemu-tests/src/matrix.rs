@@ -13,10 +13,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::board::Board;
 use crate::kit::Kit;
 use crate::machine::{Boot, Disk, Firmware, NicModel, Parts, blank_disk};
 use crate::objects::{Station, Step, workflow};
 use crate::oci::Image;
+use crate::prepare::Purpose;
 use crate::provisioner::{Options, Provisioner};
 use crate::registry::Registry;
 use crate::scene::{BOOTS_WITHIN, Scene};
@@ -71,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let failed = machines(&scene, arguments.form(), arguments.filter.as_deref(), arguments.machines)?;
         return Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let setup = if arguments.reuse { Setup::load()? } else { Setup::build(&|text| println!("== {text}"))? };
+    let setup = Setup::obtain(Purpose::Test, arguments.reuse, &Board::new("== "))?;
     setup.run_folder(NAME)?;
     let count = arguments.machines.to_string();
     let mut words = vec!["--", "matrix", "--inside", "--machines", &count];

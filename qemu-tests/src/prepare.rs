@@ -1,146 +1,191 @@
-//! The Debian packages the lab needs: names what is missing and installs it when it may.
+//! The Debian packages that the lab needs. What is missing is installed if the lab may; nothing is ever removed, and no
+//! service is started or enabled.
 
+mod services;
+mod table;
+
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// Package and what the lab wants of it.
-const PACKAGES: &[(&str, &str)] = &[
-    ("qemu-system-x86", "the machine"),
-    ("ovmf", "UEFI firmware"),
-    ("ipxe", "network boot programs served by TFTP"),
-    ("ipxe-qemu", "the network card's boot ROM"),
-    ("docker-registry", "the registry actions are pulled from"),
-    ("mmdebstrap", "the Debian that is installed"),
-    ("debian-archive-keyring", "the key that Debian is checked with"),
-    ("uidmap", "mmdebstrap without root"),
-    ("zstd", "the compressed image"),
-    ("fdisk", "partition tables"),
-    ("e2fsprogs", "making and reading ext4"),
-    ("dosfstools", "the EFI system partition"),
-    ("mtools", "the EFI system partition"),
-    ("grub-common", "the boot loader"),
-    ("grub-pc-bin", "the boot loader, BIOS"),
-    ("grub-efi-amd64-bin", "the boot loader, UEFI"),
-    ("systemd-boot-efi", "the EFI stub of a unified kernel image"),
-    ("isolinux", "the ISO's boot loader, BIOS"),
-    ("syslinux-common", "the ISO's boot loader, BIOS"),
-    ("sbsigntool", "signs for Secure Boot"),
-    ("swtpm", "the machine's TPM"),
-    ("busybox-static", "test actions and the benchmark's floor"),
-    ("iproute2", "the private network segment"),
-    ("util-linux", "namespaces"),
-    ("ca-certificates", "the ramdisk's CA bundle"),
-    ("cpio", "tests: a second reader of our archives"),
-    ("skopeo", "tests: a second reader of our images"),
-    ("openssl", "tests: certificates for servers that the agent meets"),
-    ("xorriso", "tests: a CD with images"),
-    ("umoci", "tests: builds images for the agent's conformance"),
-    ("crun", "tests: the runtime the agent is compared with"),
-    ("runc", "the benchmark: the other one"),
-    ("containerd", "tests: the agent's other runtime"),
-    ("protobuf-compiler", "tests: builds containerd's client"),
-    ("dropbear-bin", "the SSH server of a ramdisk with a rescue shell"),
-    ("openssh-client", "tests: who logs in there"),
-    ("udev", "tests: whose names of disks ours are compared with"),
-    ("tftp-hpa", "tests: a TFTP client"),
-    ("dnsmasq-base", "tests: DHCP servers and routers that the network client meets"),
-    ("netplan.io", "tests: reads the network settings written for the installed system"),
-    ("ifupdown", "tests: reads Debian's"),
-    ("isc-dhcp-client", "tests: what ifupdown asks for an address"),
-    ("gir1.2-nm-1.0", "tests: reads NetworkManager's"),
-    ("python3-gi", "tests: reads NetworkManager's"),
-    ("g++", "fuzz targets: libFuzzer"),
-];
+use crate::board::{Board, Job};
+use crate::command::{self, output};
+use crate::setup::workspace;
+use table::{PACKAGES, Package};
 
-/// Makes sure that every package is there.
-pub fn run(say: &dyn Fn(&str)) -> Result<()> {
-    let missing = missing()?;
+/// What the packages are wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// One machine that installs Debian: `cargo lab demo`, `shell` and `ladder`
+    Demo,
+    /// Every test; `matrix` and `soak` too
+    Test,
+    /// `cargo lab bench`
+    Bench,
+}
+
+const INSTALL: &[&str] = &["install", "-y", "-q", "--no-install-recommends", "--no-remove"];
+const APT_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// Installs packages without building anything, as `cargo lab prepare` does.
+pub fn alone(purposes: &[Purpose]) -> Result<()> {
+    let (board, lab) = (Board::new("== "), workspace()?.join("target/lab"));
+    std::fs::create_dir_all(&lab).with_context(|| format!("cannot make {}", lab.display()))?;
+    board.during(|| board.job("Debian packages", |job| run(purposes, &lab, job)))
+}
+
+/// Makes sure that every package for these purposes is installed.
+pub fn run(purposes: &[Purpose], lab: &Path, job: &Job) -> Result<()> {
+    let missing = missing(purposes)?;
     if missing.is_empty() {
-        return fresh_lists();
+        return fresh_lists(lab);
     }
-    say(&format!(
-        "missing packages: {}",
-        missing.iter().map(|(name, why)| format!("{name} ({why})")).collect::<Vec<_>>().join(", ")
-    ));
-    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-    let Some(prefix) = privilege() else {
+    let listed: Vec<String> = missing.iter().map(|package| format!("{} ({})", package.name, package.why)).collect();
+    job.say(&format!("installing {}", listed.join(", ")));
+    job.at("installing");
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    let Some(root) = Root::find(lab) else {
         bail!(
-            "not root and no password-free sudo; run this once, then start again:\n  sudo apt-get install -y --no-install-recommends {}",
+            "not root and no password-free sudo; run this once, then start again:\n  sudo apt-get {} {}",
+            INSTALL.join(" "),
             names.join(" ")
         );
     };
-    let install = || apt(prefix, &[&["install", "-y", "-q", "--no-install-recommends"], names.as_slice()].concat());
-    if install().is_err() {
-        // A fresh machine has no package lists, an old one has stale ones: both are cured by an update.
-        apt(prefix, &["update", "-q"])?;
-        install().with_context(|| format!("cannot install {}", names.join(" ")))?;
-    }
-    let left = self::missing()?;
+    // A fresh machine has no package lists and an old one has stale ones; an update cures both.
+    let removed = simulate(&names).or_else(|_| {
+        root.apt(&["update", "-q"])?;
+        simulate(&names)
+    });
+    refuse_removals(&names, &removed?)?;
+    let install = || root.apt(&[INSTALL, names.as_slice()].concat());
+    services::keep_disabled(&root, || install().or_else(|_| root.apt(&["update", "-q"]).and_then(|()| install())))
+        .with_context(|| format!("cannot install {}", names.join(" ")))?;
+    let left = self::missing(purposes)?;
     if !left.is_empty() {
-        bail!("apt-get succeeded, yet still missing: {}", left.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
+        let names: Vec<&str> = left.iter().map(|package| package.name).collect();
+        bail!("apt-get succeeded, but these packages are still missing: {}", names.join(" "));
     }
-    fresh_lists()
+    fresh_lists(lab)
 }
 
-/// The kernel and the Debian image come from apt's lists too; a fresh machine has none.
-fn fresh_lists() -> Result<()> {
-    let policy =
-        Command::new("apt-cache").args(["policy", "linux-image-cloud-amd64"]).output().context("cannot start apt-cache")?;
-    let text = String::from_utf8_lossy(&policy.stdout);
-    if text.lines().any(|line| line.contains("Candidate: ") && !line.contains("(none)")) {
+/// The packages that an installation of `names` would remove.
+fn simulate(names: &[&str]) -> Result<Vec<String>> {
+    let mut command = Command::new("apt-get");
+    command.args(["install", "-s", "-q", "--no-install-recommends"]).args(names).env("LC_ALL", "C");
+    Ok(removals(&output(&mut command)?))
+}
+
+/// The names of the lines `Remv NAME [VERSION] ...`.
+fn removals(simulation: &str) -> Vec<String> {
+    let name = |line: &str| line.strip_prefix("Remv ")?.split_whitespace().next().map(str::to_owned);
+    simulation.lines().filter_map(name).collect()
+}
+
+fn refuse_removals(names: &[&str], removed: &[String]) -> Result<()> {
+    if removed.is_empty() {
         return Ok(());
     }
-    match privilege() {
-        Some(prefix) => apt(prefix, &["update", "-q"]),
+    bail!(
+        "nothing was installed, because apt would remove {}\n  the lab needs {}\n  \
+         use a machine or container without the removed packages, or remove them yourself first",
+        removed.join(" "),
+        names.join(" ")
+    )
+}
+
+/// The kernel and the Debian image come from apt's lists too, and a fresh machine has none.
+fn fresh_lists(lab: &Path) -> Result<()> {
+    let policy = output(Command::new("apt-cache").args(["policy", "linux-image-cloud-amd64"]))?;
+    if policy.lines().any(|line| line.contains("Candidate: ") && !line.contains("(none)")) {
+        return Ok(());
+    }
+    match Root::find(lab) {
+        Some(root) => root.apt(&["update", "-q"]),
         None => bail!("apt has no package lists; run this once, then start again:\n  sudo apt-get update"),
     }
 }
 
-fn missing() -> Result<Vec<(&'static str, &'static str)>> {
+fn missing(purposes: &[Purpose]) -> Result<Vec<&'static Package>> {
+    let names = PACKAGES.iter().flat_map(|package| [Some(package.name), package.or]).flatten();
     let listing = Command::new("dpkg-query")
         .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])
-        .args(PACKAGES.iter().map(|(name, _)| name))
+        .args(names)
         .output()
         .context("cannot start dpkg-query; the lab runs on Debian")?;
-    // dpkg-query exits 1 when it does not know a name; what it prints is right all the same.
-    Ok(absent(&String::from_utf8_lossy(&listing.stdout)))
+    // dpkg-query exits with 1 for an unknown name, but its output is still right.
+    Ok(absent(purposes, &String::from_utf8_lossy(&listing.stdout)))
 }
 
-fn absent(listing: &str) -> Vec<(&'static str, &'static str)> {
+fn absent(purposes: &[Purpose], listing: &str) -> Vec<&'static Package> {
     let installed: Vec<&str> = listing.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
-    PACKAGES.iter().filter(|(name, _)| !installed.contains(name)).copied().collect()
+    let is_absent =
+        |package: &&Package| !installed.contains(&package.name) && !package.or.is_some_and(|other| installed.contains(&other));
+    PACKAGES.iter().filter(|package| package.purposes.iter().any(|one| purposes.contains(one))).filter(is_absent).collect()
 }
 
-/// What to put before apt-get: nothing for root, sudo where it asks no password.
-fn privilege() -> Option<&'static [&'static str]> {
-    if rustix::process::geteuid().is_root() {
-        return Some(&[]);
-    }
-    let sudo = Command::new("sudo").args(["-n", "true"]).output().ok()?;
-    sudo.status.success().then_some(&["sudo", "-n"])
+/// How a command becomes root's, and where its output goes.
+struct Root {
+    prefix: &'static [&'static str],
+    log: PathBuf,
 }
 
-fn apt(prefix: &[&str], args: &[&str]) -> Result<()> {
-    let words: Vec<&str> = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], args].concat();
-    let (program, rest) = words.split_first().context("no command")?;
-    let status = Command::new(program).args(rest).status().context("cannot start apt-get")?;
-    if !status.success() {
-        bail!("apt-get {} failed ({status})", args.join(" "));
+impl Root {
+    /// Nothing for root, sudo if it asks for no password.
+    fn find(lab: &Path) -> Option<Self> {
+        let log = lab.join("apt.log");
+        if rustix::process::geteuid().is_root() {
+            return Some(Self { prefix: &[], log });
+        }
+        output(Command::new("sudo").args(["-n", "true"])).is_ok().then_some(Self { prefix: &["sudo", "-n"], log })
     }
-    Ok(())
+
+    fn apt(&self, args: &[&str]) -> Result<()> {
+        let words = [&["env", "DEBIAN_FRONTEND=noninteractive"], services::NOT_STARTED, &["apt-get"], args].concat();
+        self.run(&words).with_context(|| format!("apt-get {}", args.join(" ")))
+    }
+
+    fn run(&self, words: &[&str]) -> Result<()> {
+        let words = [self.prefix, words].concat();
+        let (program, rest) = words.split_first().context("no command")?;
+        command::run(Command::new(program).args(rest), &self.log, APT_LIMIT)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn names(packages: &[&Package]) -> Vec<&'static str> {
+        packages.iter().map(|package| package.name).collect()
+    }
+
     #[test]
     fn only_installed_packages_count() {
-        let all: String = PACKAGES.iter().map(|(name, _)| format!("{name} installed\n")).collect();
-        assert_eq!(absent(&all), []);
+        let all: String = PACKAGES.iter().map(|package| format!("{} installed\n", package.name)).collect();
+        assert!(absent(&[Purpose::Test], &all).is_empty());
         let removed = all.replace("mtools installed", "mtools config-files").replace("zstd installed\n", "");
-        let names: Vec<&str> = absent(&removed).iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["zstd", "mtools"]);
+        assert_eq!(names(&absent(&[Purpose::Test], &removed)), ["zstd", "mtools"]);
+    }
+
+    #[test]
+    fn the_demo_needs_nothing_that_conflicts_with_docker_and_docker_itself_serves_the_tests() {
+        let demo = names(&absent(&[Purpose::Demo], ""));
+        assert!(demo.contains(&"qemu-system-x86") && !demo.contains(&"containerd") && !demo.contains(&"g++"), "{demo:?}");
+        let with_docker = names(&absent(&[Purpose::Test], "containerd.io installed\n"));
+        assert!(!with_docker.contains(&"containerd") && !with_docker.contains(&"runc"), "{with_docker:?}");
+    }
+
+    #[test]
+    fn a_simulation_names_what_would_go_and_that_is_refused() {
+        let simulation = "NOTE: This is only a simulation!\nThe following packages will be REMOVED:\n  containerd.io docker-ce\n\
+                          Remv docker-ce [5:28.2.2-1~debian.12~bookworm]\nRemv containerd.io [1.7.27-1]\n\
+                          Inst runc (1.1.5+ds1-1+deb12u1 Debian:12.11/stable [amd64])\nConf runc (1.1.5+ds1-1+deb12u1)\n";
+        let removed = removals(simulation);
+        assert_eq!(removed, ["docker-ce", "containerd.io"]);
+        let refused = refuse_removals(&["runc"], &removed).unwrap_err().to_string();
+        assert!(refused.contains("docker-ce containerd.io") && refused.contains("needs runc"), "{refused}");
+        assert!(refuse_removals(&["runc"], &removals("Inst runc (1.1.5 Debian [amd64])\n")).is_ok());
     }
 }

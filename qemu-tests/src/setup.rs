@@ -5,16 +5,18 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{self, output};
+use crate::artifacts::{self, Artifacts};
+use crate::board::Board;
+use crate::command::output;
 use crate::kit::{Kit, Recipe};
 use crate::machine::Accelerator;
-use crate::{artifacts, prepare};
+use crate::prepare::Purpose;
+use crate::{cargo, prepare};
 
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// How the programs of a ramdisk are linked.
@@ -23,7 +25,6 @@ const RAMDISK: &str = ".cargo/ramdisk.toml";
 const CLOUD: &[&str] = &["--packs"];
 /// The words that make the metal kit.
 const METAL: &[&str] = &["--profile", "metal"];
-const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
@@ -32,13 +33,13 @@ pub struct Setup {
     pub thimble: PathBuf,
     pub init: PathBuf,
     pub actions: PathBuf,
-    /// Makes system calls fail.
+    /// Makes system calls fail. The demo does not build it.
     pub faults: PathBuf,
     /// Debian's cloud kernel as a package.
     pub kernel_deb: PathBuf,
     /// Virtual machines: Debian's cloud kernel.
     pub cloud: Kit,
-    /// Real machines: Debian's standard kernel.
+    /// Real machines: Debian's standard kernel. The demo does not build it.
     pub metal: Kit,
     pub disk: PathBuf,
     pub disk_zst: PathBuf,
@@ -46,41 +47,53 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Builds what is missing or old. `say` hears each step.
-    pub fn build(say: &dyn Fn(&str)) -> Result<Self> {
+    /// What the purpose needs, built if it is missing or old; or, to `reuse`, as the last run left it.
+    pub fn obtain(purpose: Purpose, reuse: bool, board: &Board) -> Result<Self> {
+        if !reuse {
+            return Self::build(purpose, board);
+        }
+        let setup = Self::load()?;
+        if purpose != Purpose::Demo && !(setup.metal.is_complete() && setup.faults.exists()) {
+            bail!("the last run has built only what the demo needs; run once without --reuse");
+        }
+        Ok(setup)
+    }
+
+    /// Packages, programs and the Debian image side by side; then kernel and ramdisk from them.
+    pub fn build(purpose: Purpose, board: &Board) -> Result<Self> {
         let root = workspace()?;
         let lab = root.join("target/lab");
         fs::create_dir_all(&lab).with_context(|| format!("cannot make {}", lab.display()))?;
-        alone(&lab, say)?;
-        prepare::run(say)?;
-        say("building thimble");
-        cargo(&root, &["build", "-p", "thimble"], &[])?;
-        say("building the static /init and actions (some minutes the first time)");
-        let profile = profile();
-        let words = ["build", "--config", RAMDISK, "--profile", profile, "--target", TARGET];
-        let what = ["-p", "init", "-p", "actions", "-p", "faults", "--bin", "init", "--bin", "actions", "--bin", "faults"];
-        cargo(&root, &[&words[..], &what[..]].concat(), &[])?;
-        let made = artifacts::build(&lab, say)?;
-        let statics = root.join("target").join(TARGET).join(profile);
+        alone(&lab, board)?;
+        let statics = root.join("target").join(TARGET).join(profile());
         let (thimble, init) = (root.join("target/debug/thimble"), statics.join("init"));
-        let recipe = |kernel_deb, words| Recipe { thimble: &thimble, init: &init, kernel_deb, words };
-        let cloud = Kit::build(&lab.join("cloud"), &recipe(&made.kernel_deb, CLOUD), say)?;
-        let metal = Kit::build(&lab.join("metal"), &recipe(&made.metal_deb, METAL), say)?;
-        let setup = Self {
-            actions: statics.join("actions"),
-            faults: statics.join("faults"),
-            kernel_deb: made.kernel_deb,
-            disk: made.disk,
-            disk_zst: made.disk_zst,
-            accelerator: Accelerator::probe(&cloud.kernel, &lab)?,
-            thimble,
-            init,
-            cloud,
-            metal,
-            lab,
-        };
-        setup.save()?;
-        Ok(setup)
+        board.during(|| {
+            let made = programs_and_artifacts(purpose, &root, &lab, board)?;
+            let recipe = |kernel_deb, words| Recipe { thimble: &thimble, init: &init, kernel_deb, words };
+            let kit = |name: &str, recipe: Recipe| {
+                board.job(&format!("kernel and ramdisk, {name}"), |_| Kit::build(&lab.join(name), &recipe))
+            };
+            let cloud = kit("cloud", recipe(&made.kernel_deb, CLOUD))?;
+            let metal = match &made.metal_deb {
+                Some(package) => kit("metal", recipe(package, METAL))?,
+                None => Kit::at(&lab.join("metal")),
+            };
+            let setup = Self {
+                actions: statics.join("actions"),
+                faults: statics.join("faults"),
+                kernel_deb: made.kernel_deb,
+                disk: made.disk,
+                disk_zst: made.disk_zst,
+                accelerator: Accelerator::probe(&cloud.kernel, &lab)?,
+                thimble: thimble.clone(),
+                init: init.clone(),
+                cloud,
+                metal,
+                lab: lab.clone(),
+            };
+            setup.save()?;
+            Ok(setup)
+        })
     }
 
     /// For a process inside a segment: what `build` left.
@@ -96,12 +109,12 @@ impl Setup {
     }
 
     /// The cloud kit of another commit, built in a worktree of its own; everything is compiled anew the first time.
-    pub fn build_revision(&self, revision: &str, say: &dyn Fn(&str)) -> Result<()> {
+    pub fn build_revision(&self, revision: &str, board: &Board) -> Result<()> {
         let root = workspace()?;
         let (tree, target) = (self.lab.join("against/tree"), self.lab.join("against/target"));
         let git = |args: &[&str]| output(Command::new("git").args(args).current_dir(&root));
         let commit = git(&["rev-parse", "--short", "--verify", &format!("{revision}^{{commit}}")])?.trim().to_owned();
-        say(&format!("building {commit} (many minutes the first time)"));
+        board.say(&format!("building {commit} (many minutes the first time)"));
         let place = tree.display().to_string();
         if tree.exists() {
             output(Command::new("git").args(["checkout", "-q", "--detach", &commit]).current_dir(&tree))?;
@@ -111,16 +124,16 @@ impl Setup {
         }
         let target_text = target.display().to_string();
         let own = ("CARGO_TARGET_DIR", target_text.as_str());
-        cargo(&tree, &["build", "-p", "thimble"], &[own])?;
+        cargo::run(&tree, &["build", "-p", "thimble"], &[own])?;
         let words = ["build", "--profile", profile(), "--target", TARGET, "-p", "init", "--bin", "init"];
         if tree.join(RAMDISK).exists() {
-            cargo(&tree, &[&words[..], &["--config", RAMDISK]].concat(), &[own])?;
+            cargo::run(&tree, &[&words[..], &["--config", RAMDISK]].concat(), &[own])?;
         } else {
-            cargo(&tree, &words, &[own, ("RUSTFLAGS", "-C target-feature=+crt-static")])?; // older commits
+            cargo::run(&tree, &words, &[own, ("RUSTFLAGS", "-C target-feature=+crt-static")])?; // older commits
         }
         let (thimble, init) = (target.join("debug/thimble"), target.join(TARGET).join(profile()).join("init"));
         let recipe = Recipe { thimble: &thimble, init: &init, kernel_deb: &self.kernel_deb, words: &[] };
-        Kit::build(&self.lab.join("against/kit"), &recipe, say)?;
+        Kit::build(&self.lab.join("against/kit"), &recipe)?;
         fs::write(self.lab.join("against/commit"), format!("{revision} {commit}")).context("cannot note the commit")
     }
 
@@ -142,13 +155,33 @@ impl Setup {
     }
 }
 
+/// The image profile's link takes one core for a minute; the other builds run beside it.
+fn programs_and_artifacts(purpose: Purpose, root: &Path, lab: &Path, board: &Board) -> Result<Artifacts> {
+    let statics = || {
+        let words = ["--config", RAMDISK, "--profile", profile(), "--target", TARGET, "-p", "init", "-p", "actions"];
+        let faults: &[&str] = if purpose == Purpose::Demo { &[] } else { &["-p", "faults"] };
+        board.job("/init and actions", |job| cargo::build(job, root, &lab.join("statics.log"), false, &[&words, faults].concat()))
+    };
+    let thimble = || board.job("thimble", |job| cargo::build(job, root, &lab.join("thimble.log"), true, &["-p", "thimble"]));
+    std::thread::scope(|scope| {
+        let programs = [scope.spawn(statics), scope.spawn(thimble)];
+        let made = board
+            .job("Debian packages", |job| prepare::run(&[purpose], lab, job))
+            .and_then(|()| artifacts::build(purpose, lab, board));
+        for program in programs {
+            program.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        made
+    })
+}
+
 /// `LAB_PROFILE=quick` builds /init in a tenth of the time, larger and slower in the machine: for trying a change.
 fn profile() -> &'static str {
     if std::env::var_os("LAB_PROFILE").is_some_and(|name| name == "quick") { "quick" } else { "image" }
 }
 
 /// Two labs in one checkout would build into, and clear, the same folders. The lock ends with this process.
-fn alone(lab: &Path, say: &dyn Fn(&str)) -> Result<()> {
+fn alone(lab: &Path, board: &Board) -> Result<()> {
     static LOCK: OnceLock<File> = OnceLock::new();
     if LOCK.get().is_some() {
         return Ok(());
@@ -156,7 +189,7 @@ fn alone(lab: &Path, say: &dyn Fn(&str)) -> Result<()> {
     let path = lab.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        say("another lab runs in this checkout; waiting for its end");
+        board.say("another lab runs in this checkout; waiting for its end");
         rustix::fs::flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", path.display()))?;
     }
     LOCK.get_or_init(|| file);
@@ -168,33 +201,4 @@ pub fn workspace() -> Result<PathBuf> {
     let manifest = output(Command::new("cargo").args(["locate-project", "--workspace", "--message-format", "plain"]))
         .context("the lab runs in a checkout of Thimble")?;
     Path::new(manifest.trim()).parent().map(Path::to_owned).context("the workspace's Cargo.toml has no folder")
-}
-
-/// A variable that cargo gives to the program it runs, and no person sets.
-fn inherited(name: &str) -> bool {
-    name.starts_with("CARGO_PKG_")
-        || name.starts_with("CARGO_MANIFEST_")
-        || name == "CARGO_BIN_NAME"
-        || name == "CARGO_CRATE_NAME"
-}
-
-/// Cargo with its own output on the terminal.
-pub fn cargo(root: &Path, args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
-    cargo_within(BUILD_LIMIT, root, args, environment)
-}
-
-pub fn cargo_within(limit: Duration, root: &Path, args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
-    let mut command = Command::new("cargo");
-    // What `cargo lab` set for this process would make the build scripts of others (ring's) run again.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| inherited(&name.to_string_lossy())) {
-        command.env_remove(name);
-    }
-    command.args(args).current_dir(root).envs(environment.iter().copied());
-    let mut child = command.spawn().context("cannot start cargo")?;
-    let status = command::wait_for("cargo", limit, || child.try_wait().context("cannot wait for cargo"));
-    let status = status.inspect_err(|_| drop(child.kill()))?;
-    if !status.success() {
-        bail!("cargo {} failed ({status})", args.join(" "));
-    }
-    Ok(())
 }

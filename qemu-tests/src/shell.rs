@@ -4,7 +4,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
+use crate::board::Board;
 use crate::objects::{Station, Step, workflow};
+use crate::prepare::Purpose;
 use crate::provisioner::Options;
 use crate::scene::{DISK_BYTES, Scene};
 use crate::segment;
@@ -13,7 +15,7 @@ use crate::setup::Setup;
 const NAME: &str = "shell";
 
 pub fn outside() -> Result<ExitCode> {
-    let setup = Setup::build(&|text| println!("== {text}"))?;
+    let setup = Setup::build(Purpose::Demo, &Board::new("== "))?;
     setup.run_folder(NAME)?;
     let status = segment::command(&["shell-inside"])?.status().context("cannot start the lab inside a segment")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -14,6 +14,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::board::Board;
+use crate::prepare::Purpose;
 use crate::provisioner::Options;
 use crate::scene::Scene;
 use crate::segment;
@@ -63,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.inside {
         return soak(&Scene::new(NAME)?, arguments.cycles, seed, arguments.machines).map(|()| ExitCode::SUCCESS);
     }
-    let setup = if arguments.reuse { Setup::load()? } else { Setup::build(&|text| println!("== {text}"))? };
+    let setup = Setup::obtain(Purpose::Test, arguments.reuse, &Board::new("== "))?;
     setup.run_folder(NAME)?;
     let (cycles, seed, machines) = (arguments.cycles.to_string(), seed.to_string(), arguments.machines.to_string());
     let words = ["--", "soak", "--inside", "--cycles", &cycles, "--seed", &seed, "--machines", &machines];

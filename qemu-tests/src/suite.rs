@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::board::Board;
+use crate::cargo;
 use crate::command::{Daemon, tail};
 use crate::prepare;
+use crate::prepare::Purpose;
 use crate::scenarios::{self, Scenario, slug};
 use crate::scene::Scene;
 use crate::segment;
-use crate::setup::{Setup, TARGET, cargo, workspace};
+use crate::setup::{Setup, TARGET, workspace};
 
 const SCENARIO_LIMIT: Duration = Duration::from_secs(30 * 60);
 const FUZZ_SECONDS: &str = "-max_total_time=10";
@@ -68,7 +71,7 @@ pub fn run(filter: Option<&str>, reuse: bool, awaited: bool) -> Result<ExitCode>
     let mut tally = Tally::default();
     let root = workspace()?;
     if !reuse {
-        prepare::run(&|text| println!("     {text}"))?; // the checks want its packages no less than the scenarios
+        prepare::alone(&[Purpose::Test])?; // the checks want its packages no less than the scenarios
     }
     for (name, check) in CHECKS {
         if wanted(name) && !awaited {
@@ -80,7 +83,7 @@ pub fn run(filter: Option<&str>, reuse: bool, awaited: bool) -> Result<ExitCode>
     if !chosen.is_empty() {
         let mut setup = None;
         tally.take("build the programs, ramdisk and Debian image", || {
-            setup = Some(if reuse { Setup::load()? } else { Setup::build(&|text| println!("     {text}"))? });
+            setup = Some(Setup::obtain(Purpose::Test, reuse, &Board::new("     "))?);
             Ok(if reuse { Outcome::Skipped("--reuse".into()) } else { Outcome::Passed })
         });
         if let Some(setup) = setup {
@@ -101,12 +104,13 @@ pub fn list() {
 type Check = fn(&Path) -> Result<Outcome>;
 
 const CHECKS: &[(&str, Check)] = &[
-    ("formatting", |root| cargo(root, &["fmt", "--all", "--check"], &[]).map(|()| Outcome::Passed)),
+    ("formatting", |root| cargo::run(root, &["fmt", "--all", "--check"], &[]).map(|()| Outcome::Passed)),
     ("lints", |root| {
-        cargo(root, &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]).map(|()| Outcome::Passed)
+        cargo::run(root, &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
+            .map(|()| Outcome::Passed)
     }),
     ("supply chain: bans, licences, sources", deny),
-    ("unit and component tests", |root| cargo(root, &["test", "--quiet", "--workspace"], &[]).map(|()| Outcome::Passed)),
+    ("unit and component tests", |root| cargo::run(root, &["test", "--quiet", "--workspace"], &[]).map(|()| Outcome::Passed)),
     ("the agent on a real containerd", containerd),
     ("fuzz targets, briefly", fuzz),
 ];
@@ -118,8 +122,8 @@ fn containerd(root: &Path) -> Result<Outcome> {
         return Ok(Outcome::Skipped("protoc is not installed; `cargo lab prepare` does it".into()));
     }
     let with = ["--quiet", "--package", "agent", "--features", "containerd"];
-    cargo(root, &[&["clippy"], &with[..], &["--all-targets", "--", "-D", "warnings"]].concat(), &[])?;
-    cargo(root, &[&["test"], &with[..], &["--test", "containerd"]].concat(), &[])?;
+    cargo::run(root, &[&["clippy"], &with[..], &["--all-targets", "--", "-D", "warnings"]].concat(), &[])?;
+    cargo::run(root, &[&["test"], &with[..], &["--test", "containerd"]].concat(), &[])?;
     Ok(Outcome::Passed)
 }
 
@@ -128,7 +132,7 @@ fn deny(root: &Path) -> Result<Outcome> {
     if !installed.is_ok_and(|status| status.success()) {
         return Ok(Outcome::Skipped("cargo-deny is not installed".into()));
     }
-    cargo(root, &["deny", "--offline", "check", "bans", "licenses", "sources"], &[]).map(|()| Outcome::Passed)
+    cargo::run(root, &["deny", "--offline", "check", "bans", "licenses", "sources"], &[]).map(|()| Outcome::Passed)
 }
 
 const FUZZ_TARGETS: &[&str] = &["dhcpv4", "dhcpv6", "tftp", "packs", "cmdline", "syslog", "devices", "lldp", "dns", "images"];
@@ -138,7 +142,7 @@ fn fuzz(root: &Path) -> Result<Outcome> {
     let folder = root.join("fuzz");
     for name in FUZZ_TARGETS {
         let run = ["run", "--quiet", "--release", "--target", TARGET, "--bin", name, "--", FUZZ_SECONDS, "-verbosity=0"];
-        cargo(&folder, &run, &[])
+        cargo::run(&folder, &run, &[])
             .with_context(|| format!("fuzz target {name}; the input that broke it is in {}", folder.display()))?;
     }
     Ok(Outcome::Passed)

@@ -1,36 +1,25 @@
-//! What the person at the terminal sees: one moving line on a terminal, plain lines elsewhere.
+//! What the person at the terminal sees of an installation.
 
-use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::install::{Progress, Watch};
+use crate::screen::Screen;
 
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
-const WIDTH: usize = 110;
 const BAR: u64 = 24;
 
 pub struct View {
-    terminal: bool,
     machine: String,
-    shown: Instant,
-    moving: bool,
+    screen: Screen,
 }
 
 impl View {
     pub fn new(machine: &str) -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), machine: machine.to_owned(), shown: Instant::now(), moving: false }
+        Self { machine: machine.to_owned(), screen: Screen::new() }
     }
 
     /// A line that stays.
     pub fn line(&mut self, text: &str) {
-        self.wipe();
-        println!("{text}");
-    }
-
-    fn wipe(&mut self) {
-        if std::mem::take(&mut self.moving) {
-            print!("\r\x1b[K");
-        }
+        self.screen.line(text);
     }
 }
 
@@ -45,21 +34,7 @@ impl Watch for View {
 
     fn tick(&mut self, progress: &Progress) {
         let text = format!("{:>8.1} s  {}: {}", progress.elapsed.as_secs_f64(), self.machine, describe(progress));
-        if self.terminal {
-            let short: String = text.chars().take(WIDTH).collect();
-            print!("\r\x1b[K{short}");
-            let _a_closed_terminal_is_not_our_failure = std::io::stdout().flush();
-            self.moving = true;
-        } else if self.shown.elapsed() >= PLAIN_EVERY {
-            self.shown = Instant::now();
-            println!("{text}");
-        }
-    }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        self.wipe();
+        self.screen.moving(&text);
     }
 }
 

@@ -16,10 +16,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::board::Board;
+use crate::cargo;
 use crate::command::{self, wait_for};
 use crate::oci::Image;
+use crate::prepare::Purpose;
 use crate::registry::Registry;
-use crate::setup::{Setup, cargo, workspace};
+use crate::setup::{Setup, workspace};
 
 const FOLDER: &str = "/run/lab-bench";
 const REGISTRY: &str = "127.0.0.1:5077";
@@ -40,11 +43,7 @@ disabled_plugins = [\"io.containerd.grpc.v1.cri\"]
 ";
 
 pub fn outside(runs: usize, reuse: bool) -> Result<ExitCode> {
-    if reuse {
-        Setup::load()?
-    } else {
-        Setup::build(&|text| println!("== {text}"))?
-    };
+    Setup::obtain(Purpose::Bench, reuse, &Board::new("== "))?;
     let this = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new("unshare");
     command.args(["-m", "--propagation", "private", "sh", "-c", NAMESPACE, "sh"]).arg(this);
@@ -185,7 +184,7 @@ impl Bench {
         println!("\nresident over TLS (bars: 8 MiB waiting, 16 MiB in a pull, 18 MiB where zstd's window takes 8)");
         let agent = self.agent.to_str().context("the agent's path is no text")?;
         let test = ["test", "--quiet", "--package", "agent", "--test", "memory", "--", "--nocapture"];
-        cargo(&workspace()?, &test, &[("AGENT_UNDER_TEST", agent)])
+        cargo::run(&workspace()?, &test, &[("AGENT_UNDER_TEST", agent)])
     }
 
     fn pulls(&self, runs: usize) -> Result<Pulls> {

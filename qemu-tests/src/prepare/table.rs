@@ -1,0 +1,67 @@
+//! Every package with its purposes and the reason for it.
+
+use super::Purpose::{self, Bench, Demo, Test};
+
+pub struct Package {
+    pub name: &'static str,
+    /// A package that serves as well, such as Docker's own.
+    pub or: Option<&'static str>,
+    pub purposes: &'static [Purpose],
+    pub why: &'static str,
+}
+
+const ALL: &[Purpose] = &[Demo, Test, Bench];
+const TESTS: &[Purpose] = &[Test];
+const PEERS: &[Purpose] = &[Test, Bench];
+
+const fn package(purposes: &'static [Purpose], name: &'static str, why: &'static str) -> Package {
+    Package { name, or: None, purposes, why }
+}
+
+pub const PACKAGES: &[Package] = &[
+    package(ALL, "qemu-system-x86", "the machine"),
+    package(ALL, "ipxe", "network boot programs served by TFTP"),
+    package(ALL, "ipxe-qemu", "the network card's boot ROM"),
+    package(ALL, "docker-registry", "the registry that serves the actions"),
+    package(ALL, "mmdebstrap", "makes the Debian that is installed"),
+    package(ALL, "debian-archive-keyring", "the key that Debian is checked with"),
+    package(ALL, "uidmap", "mmdebstrap without root"),
+    package(ALL, "zstd", "compresses the disk image"),
+    package(ALL, "fdisk", "partition tables"),
+    package(ALL, "e2fsprogs", "makes and reads ext4"),
+    package(ALL, "dosfstools", "the EFI system partition"),
+    package(ALL, "mtools", "the EFI system partition"),
+    package(ALL, "grub-common", "the boot loader"),
+    package(ALL, "grub-pc-bin", "the boot loader, BIOS"),
+    package(ALL, "grub-efi-amd64-bin", "the boot loader, UEFI"),
+    package(ALL, "busybox-static", "a small action"),
+    package(ALL, "iproute2", "the private network segment"),
+    package(ALL, "util-linux", "namespaces"),
+    package(ALL, "ca-certificates", "the ramdisk's CA bundle"),
+    package(TESTS, "ovmf", "UEFI firmware"),
+    package(TESTS, "systemd-boot-efi", "the EFI stub of a unified kernel image"),
+    package(TESTS, "isolinux", "the ISO's boot loader, BIOS"),
+    package(TESTS, "syslinux-common", "the ISO's boot loader, BIOS"),
+    package(TESTS, "sbsigntool", "signs for Secure Boot"),
+    package(TESTS, "swtpm", "the machine's TPM"),
+    package(TESTS, "cpio", "a second reader of the archives"),
+    package(TESTS, "skopeo", "a second reader of the images"),
+    package(TESTS, "openssl", "certificates for the agent's servers"),
+    package(TESTS, "xorriso", "a CD with images"),
+    package(TESTS, "umoci", "builds images for the agent's conformance tests"),
+    package(PEERS, "crun", "a runtime that the agent is compared with"),
+    Package { name: "runc", or: Some("containerd.io"), purposes: PEERS, why: "a runtime that the agent is compared with" },
+    Package { name: "containerd", or: Some("containerd.io"), purposes: PEERS, why: "the agent's other runtime" },
+    package(TESTS, "protobuf-compiler", "builds containerd's client"),
+    package(TESTS, "dropbear-bin", "the SSH server of a ramdisk with a rescue shell"),
+    package(TESTS, "openssh-client", "logs in to that server"),
+    package(TESTS, "udev", "the disk names that Thimble's are compared with"),
+    package(TESTS, "tftp-hpa", "a TFTP client"),
+    package(TESTS, "dnsmasq-base", "DHCP servers and routers for the network client"),
+    package(TESTS, "netplan.io", "reads the network settings of the installed system"),
+    package(TESTS, "ifupdown", "reads the settings in Debian's form"),
+    package(TESTS, "isc-dhcp-client", "ifupdown asks it for an address"),
+    package(TESTS, "gir1.2-nm-1.0", "reads the settings in NetworkManager's form"),
+    package(TESTS, "python3-gi", "reads the settings in NetworkManager's form"),
+    package(TESTS, "g++", "libFuzzer for the fuzz targets"),
+];
