@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use machine::files;
 use proto::{AgentAttributes, Baseboard, Bios, Chassis, Product};
 
 /// Between two looks at the hardware: disks and neighbours come late, but actions follow each other in milliseconds.
@@ -44,14 +45,14 @@ impl Known {
 /// `root` is `/`; tests give a folder with a `sys` and a `proc` of their own.
 pub fn detect(root: &Path) -> AgentAttributes {
     let sys = root.join("sys");
-    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let read = |path| fs::read_to_string(files::below(root, path)).unwrap_or_default();
     let dmi = |name: &str| read_word(&sys.join("class/dmi/id").join(name));
     let (pci, gpu) = pci::devices(&sys.join("bus/pci/devices"));
     AgentAttributes {
         cpu: Some(cpu::parse(&read("proc/cpuinfo"))),
         memory: Some(memory::detect(&sys.join("devices/system/memory"), &read("proc/meminfo"))),
         block: block::devices(&sys.join("block"), &root.join("run/udev/data"), &root.join("dev/disk/by-id")),
-        network: network::interfaces(&sys.join("class/net"), &read("run/thimble/lldp")),
+        network: network::interfaces(&sys.join("class/net"), &read(files::LLDP)),
         pci,
         gpu,
         chassis: Some(Chassis { serial: dmi("chassis_serial"), vendor: dmi("chassis_vendor") }),
@@ -62,7 +63,7 @@ pub fn detect(root: &Path) -> AgentAttributes {
             version: dmi("board_version"),
             serial_number: dmi("board_serial"),
         }),
-        platform: Some(platform::detect(&sys, &read("run/thimble/boot"), &read("run/thimble/firmware-missing"))),
+        platform: Some(platform::detect(&sys, &read(files::BOOT), &read(files::FIRMWARE_MISSING))),
         product: Some(Product { name: dmi("product_name"), vendor: dmi("sys_vendor"), serial_number: dmi("product_serial") }),
     }
 }

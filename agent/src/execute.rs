@@ -26,8 +26,8 @@ use crate::scratch::Scratch;
 use crate::sink;
 use crate::worker::Execute;
 use machine::Chain;
-use machine::milestones;
 use machine::syslog::ActionLine;
+use machine::{Milestone, milestones};
 use prepare::Place;
 
 /// Where everything of an agent lives.
@@ -194,7 +194,7 @@ impl Runner {
             stop: bundle::stop_signal(&image.config),
             lines: Arc::new(lines),
         };
-        let is_first = milestones::reached("action");
+        let is_first = Milestone::Action.reached();
         let ended = self.runtime.run(&order).await;
         if is_first {
             log::info!("boot: {}", milestones::summary()); // the action did not wait for the console

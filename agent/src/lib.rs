@@ -45,7 +45,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use machine::{exit, milestones};
+use machine::{Milestone, exit, files};
 use tokio::signal::unix::SignalKind;
 
 use execute::{Folders, Runner};
@@ -58,9 +58,6 @@ use settings::{Settings, Source};
 use transport::Transport;
 use worker::{Connection, Worker};
 
-/// For what must not survive a reboot.
-const RUN: &str = "/run/thimble";
-const WORKER: &str = "/worker";
 /// One unpacks, one resolves names, one waits for a cgroup to empty.
 const BLOCKING_THREADS: usize = 4;
 
@@ -119,7 +116,7 @@ fn run(flags: &[OsString], load: Load) -> u8 {
     sys::be_frugal_with_memory();
     let _ = std::fs::write("/proc/self/oom_score_adj", "-500"); // only root may; when memory runs out the action goes first
     sink::install(&settings);
-    milestones::reached("agent");
+    Milestone::Agent.reached();
     match serve(&settings, script) {
         Ok(code) => code,
         Err(error) => {
@@ -132,10 +129,10 @@ fn run(flags: &[OsString], load: Load) -> u8 {
 fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result<u8> {
     let policy = policy::Policy::read(Path::new(policy::FILE))?;
     let folders = Folders { state: settings.state.clone() };
-    for folder in [Path::new(RUN), &folders.containers()] {
+    for folder in [Path::new(files::RUN), &folders.containers()] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    let _alone = alone(&Path::new(RUN).join("agent.lock"))?;
+    let _alone = alone(Path::new(files::AGENT_LOCK))?;
     let made_by = Runtime::new(&settings.runtime);
     // One thread runs everything but unpacking: the machine may have one processor, and each thread costs memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
@@ -158,7 +155,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
         agent: settings.id.clone(),
         connection,
         journal,
-        power: power::Requests::below(Path::new(WORKER)),
+        power: power::Requests::below(Path::new(files::WORKER)),
         attributes: if settings.detect_attributes { attributes::Known::here() } else { attributes::Known::nothing() },
         backoff_max: settings.backoff_max,
         execute: Runner { puller, folders: folders.clone(), policy, runtime: made_by },
@@ -197,12 +194,12 @@ async fn asked_to_end() {
 /// file begins anew each time, so nothing is known of it.
 fn endpoints(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result<(Transport, Journal)> {
     if let Some(script) = script {
-        let path = Path::new(RUN).join("offline.json");
-        let _ = std::fs::remove_file(&path); // mostly there is none; what cannot be removed is overwritten
-        return Ok((Transport::File(script), Journal::open(&path)));
+        let path = Path::new(files::OFFLINE_JOURNAL);
+        let _ = std::fs::remove_file(path); // mostly there is none; what cannot be removed is overwritten
+        return Ok((Transport::File(script), Journal::open(path)));
     }
     let connection = Connection::new(settings).with_context(|| format!("cannot use the server {}", settings.authority))?;
-    Ok((connection.into(), Journal::open(&Path::new(RUN).join("journal.json"))))
+    Ok((connection.into(), Journal::open(Path::new(files::JOURNAL))))
 }
 
 /// Agents end each other's actions when they start, so a machine has one.

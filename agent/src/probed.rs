@@ -10,15 +10,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::action::Action;
-use machine::milestones;
+use machine::{Milestone, files, milestones};
 
 /// From the start of `/init`. Some controllers take that long to find their disks; `/init` names the driver.
 const DRIVERS_WITHIN: Duration = Duration::from_secs(60);
 /// After the drivers: USB, and controllers that look for their disks behind their driver's back.
 const DISKS_WITHIN: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
-const INIT: &str = "init";
-const DRIVERS: &str = "drivers";
 
 /// Where to look: `/`, other than in tests.
 pub struct Machine {
@@ -64,10 +62,10 @@ impl Machine {
 
     fn lacks(&self, disks: &BTreeSet<PathBuf>) -> Lacks {
         let missing = disks.iter().find(|disk| !self.path(disk).exists());
-        let Ok(boot) = fs::read_to_string(self.path(Path::new(milestones::FILE))) else { return Lacks::Nothing }; // not our /init
+        let Ok(boot) = fs::read_to_string(files::below(&self.root, files::BOOT)) else { return Lacks::Nothing }; // not our /init
         match missing {
             None if !disks.is_empty() => Lacks::Nothing,
-            _ if at(&boot, DRIVERS).is_none() => Lacks::Drivers,
+            _ if Milestone::Drivers.at(&boot).is_none() => Lacks::Drivers,
             Some(disk) => Lacks::Disk(disk.clone()),
             None => Lacks::Nothing,
         }
@@ -75,25 +73,20 @@ impl Machine {
 
     /// How long `/init` has been running: a driver that hangs holds up the first action, not each.
     fn age(&self) -> Duration {
-        let boot = fs::read_to_string(self.path(Path::new(milestones::FILE))).unwrap_or_default();
-        at(&boot, INIT).map_or(Duration::ZERO, |began| milestones::now().saturating_sub(began))
+        let boot = fs::read_to_string(files::below(&self.root, files::BOOT)).unwrap_or_default();
+        Milestone::Init.at(&boot).map_or(Duration::ZERO, |began| milestones::now().saturating_sub(began))
     }
 
     /// A disk that is missing long after the boot is made by the action, or by nobody.
     fn patience(&self, began: Instant) -> Option<Duration> {
-        let boot = fs::read_to_string(self.path(Path::new(milestones::FILE))).unwrap_or_default();
-        let since_drivers = at(&boot, DRIVERS).map(|at| milestones::now().saturating_sub(at));
+        let boot = fs::read_to_string(files::below(&self.root, files::BOOT)).unwrap_or_default();
+        let since_drivers = Milestone::Drivers.at(&boot).map(|at| milestones::now().saturating_sub(at));
         DISKS_WITHIN.checked_sub(since_drivers.unwrap_or_else(|| began.elapsed()))
     }
 
     fn path(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
-}
-
-fn at(boot: &str, milestone: &str) -> Option<Duration> {
-    let found = milestones::read(boot).find(|(name, _)| *name == milestone);
-    found.map(|(_, milliseconds)| Duration::from_millis(milliseconds.into()))
 }
 
 /// The disks that environment and command of the action mention.
@@ -187,7 +180,7 @@ mod tests {
         fs::write(folder.path().join("dev/sda"), "").unwrap();
         assert_eq!(machine.lacks(&late), Lacks::Nothing, "an ordinary host, whose disks are its own affair");
 
-        let boot = machine.path(Path::new(milestones::FILE));
+        let boot = files::below(&machine.root, files::BOOT);
         fs::create_dir_all(boot.parent().unwrap()).unwrap();
         fs::write(&boot, "init\t900\n").unwrap();
         assert_eq!(machine.lacks(&here), Lacks::Nothing, "it has all that it names");
@@ -203,16 +196,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let machine = Machine { root: folder.path().to_owned() };
         fs::create_dir(folder.path().join("dev")).unwrap();
-        let boot = machine.path(Path::new(milestones::FILE));
+        let boot = files::below(&machine.root, files::BOOT);
         fs::create_dir_all(boot.parent().unwrap()).unwrap();
         let needs = action(&["DEST_DISK=/dev/sda"], &[]);
 
-        fs::write(&boot, milestones::line("drivers", Duration::from_millis(1))).unwrap();
+        fs::write(&boot, Milestone::Drivers.line(Duration::from_millis(1))).unwrap();
         let began = Instant::now();
         machine.is_ready_for(&needs).await;
         assert!(began.elapsed() < Duration::from_secs(1), "the boot was long ago");
 
-        fs::write(&boot, milestones::line("drivers", milestones::now())).unwrap();
+        fs::write(&boot, Milestone::Drivers.line(milestones::now())).unwrap();
         let comes = async {
             sleep(Duration::from_secs(2)).await;
             fs::write(folder.path().join("dev/sda"), "").unwrap();
@@ -222,7 +215,7 @@ mod tests {
         assert!((2..3).contains(&began.elapsed().as_secs()));
 
         fs::remove_file(folder.path().join("dev/sda")).unwrap();
-        fs::write(&boot, milestones::line(INIT, milestones::now())).unwrap();
+        fs::write(&boot, Milestone::Init.line(milestones::now())).unwrap();
         let began = Instant::now();
         machine.is_ready_for(&needs).await;
         assert!((60..62).contains(&began.elapsed().as_secs()), "a driver that hangs does not hold the machine");

@@ -9,9 +9,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::image::embedded::{FOLDER, When};
+use crate::image::embedded::When;
 use crate::image::proxy::Proxies;
 pub use choice::{RuntimeChoice, Source};
+use machine::files;
 use names::{ALIASES, SETTINGS, Setting, WITHOUT_EFFECT};
 
 /// Checked settings; nothing in here is raw text that could still be wrong.
@@ -92,7 +93,6 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-const STATE: &str = "/run/thimble";
 /// An agent that asks nobody needs no name.
 const OFFLINE_ID: &str = "local";
 const GRPC_PORT: u16 = 42113;
@@ -152,7 +152,7 @@ impl Settings {
             source,
             authority,
             runtime,
-            state: raw("state-dir").map_or_else(|| PathBuf::from(STATE), PathBuf::from),
+            state: raw("state-dir").map_or_else(|| PathBuf::from(files::RUN), PathBuf::from),
             tls,
             registry_prefix: prefix_of(&raw("registry-name").unwrap_or_default()),
             registry: RegistryLogin {
@@ -171,7 +171,7 @@ impl Settings {
                 .map(PathBuf::from)
                 .or_else(|| Some(REGISTRIES.into()).filter(|p: &PathBuf| p.exists())),
             mirrors: raw("mirrors").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
-            images: PathBuf::from(raw("images").unwrap_or_else(|| FOLDER.to_owned())),
+            images: PathBuf::from(raw("images").unwrap_or_else(|| files::IMAGES.to_owned())),
             embedded,
             proxies: Proxies { http: raw("http-proxy"), https: raw("https-proxy"), exceptions: raw("no-proxy") },
         })

@@ -5,7 +5,7 @@ use devices::alias::Wanted;
 use devices::catalogue::{Catalogue, Lists};
 use devices::content::{Place, in_table, probe};
 use devices::disk::{Content, Disk, Scsi, Usb};
-use devices::firmware::Missing;
+use devices::firmware;
 use devices::plan::Schedule;
 use devices::policy::Policy;
 use devices::uevent::Uevent;
@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, rest)) = bytes.split_first() else { return };
     match kind % 5 {
-        0 => drop((Uevent::parse(rest), Missing::in_record(rest))),
+        0 => drop((Uevent::parse(rest), firmware::missing(rest))),
         1 => content(rest),
         2 => names(rest),
         3 => modules(&String::from_utf8_lossy(rest)),

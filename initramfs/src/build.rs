@@ -255,7 +255,7 @@ fn add_packs(
 
 fn extra_files(request: &Request) -> Result<Vec<ExtraFile>, BuildError> {
     let cmdline = request.cmdline.as_deref().map(str::trim).filter(|words| !words.is_empty());
-    let cmdline = cmdline.map(|words| ExtraFile::text(recipe::CMDLINE.to_owned(), format!("{words}\n")));
+    let cmdline = cmdline.map(|words| ExtraFile::text(machine::files::CMDLINE.to_owned(), format!("{words}\n")));
     let rescue = if request.rescue { rescue::files()? } else { Vec::new() };
     let images = embed::files(&request.embed)?;
     Ok(cmdline.into_iter().chain(rescue).chain(images).collect())

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use machine::files::IMAGES;
+
 use crate::error::BuildError;
 use crate::output::sha256;
 use crate::recipe::ExtraFile;
 
-/// Where the agent looks.
-const FOLDER: &str = "images";
 const INDEX: &str = "index.json";
 const LAYOUT: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
@@ -109,10 +109,10 @@ pub fn files(layouts: &[PathBuf]) -> Result<Vec<ExtraFile>, BuildError> {
     let index = Index { schema_version: 2, media_type: INDEX_TYPE.to_owned(), manifests };
     let text = serde_json::to_string(&index).map_err(|error| BuildError::Compress(error.into()))?;
     let mut files = vec![
-        ExtraFile::text(format!("{FOLDER}/{}", LAYOUT.0), LAYOUT.1.to_owned()),
-        ExtraFile::text(format!("{FOLDER}/{INDEX}"), text),
+        ExtraFile::text(format!("{IMAGES}/{}", LAYOUT.0), LAYOUT.1.to_owned()),
+        ExtraFile::text(format!("{IMAGES}/{INDEX}"), text),
     ];
-    let blob = |(hex, data)| ExtraFile { path: format!("{FOLDER}/blobs/sha256/{hex}"), data, is_program: false };
+    let blob = |(hex, data)| ExtraFile { path: format!("{IMAGES}/blobs/sha256/{hex}"), data, is_program: false };
     files.extend(blobs.into_iter().map(blob));
     Ok(files)
 }

@@ -43,7 +43,7 @@ impl Lab {
 }
 
 fn index(files: &[ExtraFile]) -> Value {
-    let file = files.iter().find(|file| file.path == "images/index.json").unwrap();
+    let file = files.iter().find(|file| file.path == "/images/index.json").unwrap();
     serde_json::from_slice(&file.data).unwrap()
 }
 

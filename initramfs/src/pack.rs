@@ -1,8 +1,9 @@
 //! Driver packs: cpio segments that unpack over the base ramdisk, and the index that says which devices want which.
 
 use crate::lists;
-use crate::recipe::{self, ExtraFile, Module};
+use crate::recipe::{ExtraFile, Module};
 use cpio::{Archive, CpioError, Node};
+use machine::files::PACK_MANIFESTS;
 use serde::Serialize;
 
 /// One pack's archive: modules, their lists and a manifest, each under the pack's name.
@@ -26,8 +27,8 @@ pub fn archive(
     for (list, text) in lists::of(&own, &others).files() {
         archive.add(&format!("{folder}/modules.{list}.d/{name}"), 0o644, Node::File(text.as_bytes().to_vec()))?;
     }
-    let manifest = recipe::manifest(&archive);
-    archive.add(&format!("{}.d/{name}", recipe::MANIFEST), 0o644, Node::File(manifest.into_bytes()))?;
+    let manifest = crate::recipe::manifest(&archive);
+    archive.add(&format!("{PACK_MANIFESTS}/{name}"), 0o644, Node::File(manifest.into_bytes()))?;
     Ok(archive)
 }
 

@@ -4,17 +4,13 @@ use crate::elf::{self, NotStatic};
 use crate::lists::{self, Listed};
 use crate::modinfo::ModInfo;
 use cpio::{Archive, CpioError, Node};
+use machine::files::{CA_BUNDLE, MANIFEST};
 use std::fmt::Write;
 
-/// Lines `size path` of every regular file but itself; init compares them with what it finds.
-pub const MANIFEST: &str = "/etc/thimble/manifest";
 /// What this ramdisk is made of, as `KEY=value`.
 pub const RELEASE: &str = "/etc/thimble/release";
 /// The modules' paths below `/lib/modules/`, one a line, in the order in which they load.
 pub const MODULE_ORDER: &str = "/lib/modules/order";
-/// Kernel arguments that stand before those of `/proc/cmdline`.
-pub const CMDLINE: &str = "/etc/thimble/cmdline";
-pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub const INIT: &str = "/init";
 /// The kernel calls it for `request_module`; init is the loader when it is called by this name.
 const MODPROBE: &str = "sbin/modprobe";
@@ -180,7 +176,7 @@ mod tests {
             load: vec!["a".into()],
             builtin: "kernel/fs/ext4/ext4.ko\n".into(),
             ca_bundle: Some(b"-----BEGIN CERTIFICATE-----\nx\n".to_vec()),
-            extra: vec![ExtraFile::text(CMDLINE.into(), "console=ttyS0\n".into())],
+            extra: vec![ExtraFile::text(machine::files::CMDLINE.into(), "console=ttyS0\n".into())],
             mtime: 0,
         }
     }

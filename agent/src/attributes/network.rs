@@ -9,18 +9,17 @@ use super::{names, numa_node, read_word};
 /// ARPHRD_LOOPBACK
 const LOOPBACK: &str = "772";
 
-/// `lldp` is what `/init` has heard, one line a link.
+/// `lldp` is the content of [`machine::files::LLDP`].
 pub fn interfaces(net: &Path, lldp: &str) -> Vec<Network> {
     let names = names(net).into_iter().filter(|name| name != "bonding_masters");
     let real = names.filter(|name| read_word(&net.join(name).join("type")).is_none_or(|t| t != LOOPBACK));
     real.map(|name| Network { neighbour: neighbour(lldp, &name), ..interface(&net.join(&name), name) }).collect()
 }
 
-/// `LINK PORT CHASSIS SYSTEM VLAN` with tabs; `-` was not said.
 fn neighbour(lldp: &str, link: &str) -> Option<Neighbour> {
-    let mut fields = lldp.lines().find_map(|line| line.strip_prefix(link)?.strip_prefix('\t'))?.split('\t');
-    let mut next = || fields.next().filter(|field| *field != "-").map(str::to_owned);
-    Some(Neighbour { port: next(), chassis: next(), system: next(), vlan: next().and_then(|vlan| vlan.parse().ok()) })
+    let machine::Neighbour { port, chassis, system, vlan, .. } =
+        machine::Neighbour::parse(lldp).find(|neighbour| neighbour.link == link)?;
+    Some(Neighbour { port, chassis, system, vlan: vlan.map(u32::from) })
 }
 
 /// Only an address the hardware was made with identifies it (`addr_assign_type` 0). Capabilities would need ethtool.

@@ -1,5 +1,6 @@
 //! What kind of machine it is: firmware, Secure Boot, TPM, NUMA nodes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -14,7 +15,7 @@ const SECURE_BOOT: &str = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa
 /// Of a list: a driver in a loop shall not make the report too large for the server.
 const MOST: usize = 64;
 
-/// `boot` and `firmware` are what `/init` and the agent have noted.
+/// `boot` and `firmware` are the contents of [`machine::files::BOOT`] and [`machine::files::FIRMWARE_MISSING`].
 pub fn detect(sys: &Path, boot: &str, firmware: &str) -> Platform {
     let efi = sys.join("firmware/efi").exists();
     let secure_boot = fs::read(sys.join(SECURE_BOOT)).ok().and_then(|bytes| bytes.get(4).map(|value| *value == 1));
@@ -42,16 +43,12 @@ fn is_measured(pcr: &str) -> bool {
     pcr.bytes().any(|digit| digit != b'0')
 }
 
-/// `FILE DRIVER DEVICE` with tabs, a line each; a devices service that was started again may have said it again.
+/// Each once: a devices service that was started again may have written a line a second time.
 fn missing_firmware(text: &str) -> Vec<MissingFirmware> {
-    let mut lines: Vec<&str> = text.lines().collect();
-    lines.sort_unstable();
-    lines.dedup();
-    let entry = |line: &str| {
-        let mut fields = line.split('\t').map(str::to_owned);
-        MissingFirmware { file: fields.next(), driver: fields.next(), device: fields.next() }
-    };
-    lines.into_iter().take(MOST).map(entry).collect()
+    let missing: BTreeSet<_> = machine::MissingFirmware::parse(text).collect();
+    let owned = |text: &str| Some(text.to_owned());
+    let missing = missing.into_iter().take(MOST);
+    missing.map(|one| MissingFirmware { file: owned(one.file), driver: owned(one.driver), device: owned(one.device) }).collect()
 }
 
 fn milestone(name: &str, at: u32) -> Milestone {

@@ -43,7 +43,7 @@ const ETC: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
 /// Where a host has no such file.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 /// Drivers, and what the machine has learned of its network: for the system that is installed.
-const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", "/run/thimble/network"];
+const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", machine::files::NETWORK];
 
 /// Makes the bundle: the mounted root file system and config.json. How much memory the action is allowed.
 pub fn bundle(place: &Place<'_>, action: &Action, image: &Image) -> Result<Option<u64>, Failure> {

@@ -34,7 +34,6 @@ pub enum When {
     Never,
 }
 
-pub const FOLDER: &str = "/images";
 pub const DISK: &str = "/dev/disk/by-label/THIMBLE";
 /// On the disk.
 const IMAGES: &str = "images";

@@ -17,7 +17,7 @@ use crate::gen1::{self, Dialect};
 use crate::outcome::Reason;
 use crate::settings::{Settings, Tls};
 use crate::tls;
-use machine::milestones;
+use machine::Milestone;
 
 /// The server holds the question for about 60 s when it has no work (and Tinkerbell's server every failing report too).
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -122,7 +122,7 @@ impl Connection {
         }
         let channel = self.endpoint.connect().await.map_err(|e| Status::from_error(Box::new(e)))?;
         log::info!("agent {} connected to {}", self.agent, self.authority);
-        milestones::reached("connected");
+        Milestone::Connected.reached();
         Ok(self.channel.insert(channel).clone())
     }
 

@@ -1,41 +1,20 @@
 //! The kernel's word about a firmware file that is not there:
 //! `4,512,3141592,-;e100 0000:00:03.0: Direct firmware load for e100/d101m_ucode.bin failed with error -2`.
 
-use std::fmt;
+use machine::MissingFirmware;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing<'a> {
-    pub file: &'a str,
-    /// The driver, as the kernel names it in front of the device.
-    pub driver: &'a str,
-    pub device: &'a str,
-}
-
-impl<'a> Missing<'a> {
-    /// In one record of `/dev/kmsg`.
-    pub fn in_record(record: &'a [u8]) -> Option<Self> {
-        let (header, rest) = std::str::from_utf8(record).ok()?.split_once(';')?;
-        let level: u32 = header.split(',').next()?.parse().ok()?;
-        if level >= 8 {
-            return None; // not from the kernel, whatever it says
-        }
-        let (message, _) = rest.split_once('\n').unwrap_or((rest, ""));
-        let (source, failure) = message.split_once(": Direct firmware load for ")?;
-        let (file, error) = failure.rsplit_once(" failed with error ")?;
-        let (driver, device) = source.split_once(' ')?;
-        (error == "-2").then_some(Self { file, driver, device })
+/// What one record of `/dev/kmsg` says, if it is about missing firmware.
+pub fn missing(record: &[u8]) -> Option<MissingFirmware<'_>> {
+    let (header, rest) = std::str::from_utf8(record).ok()?.split_once(';')?;
+    let level: u32 = header.split(',').next()?.parse().ok()?;
+    if level >= 8 {
+        return None; // not from the kernel, whatever it says
     }
-
-    /// `FILE DRIVER DEVICE` with tabs between.
-    pub fn line(&self) -> String {
-        format!("{}\t{}\t{}\n", self.file, self.driver, self.device)
-    }
-}
-
-impl fmt::Display for Missing<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "firmware missing: {} wanted by {} ({})", self.file, self.driver, self.device)
-    }
+    let (message, _) = rest.split_once('\n').unwrap_or((rest, ""));
+    let (source, failure) = message.split_once(": Direct firmware load for ")?;
+    let (file, error) = failure.rsplit_once(" failed with error ")?;
+    let (driver, device) = source.split_once(' ')?;
+    (error == "-2").then_some(MissingFirmware { file, driver, device })
 }
 
 #[cfg(test)]
@@ -56,10 +35,7 @@ mod tests {
             ("something else", "6,1,0,-;Linux version 6.1\n".to_owned(), None),
             ("nothing", String::new(), None),
         ] {
-            assert_eq!(Missing::in_record(record.as_bytes()).map(|missing| missing.to_string()).as_deref(), expected, "{case}");
+            assert_eq!(missing(record.as_bytes()).map(|missing| missing.to_string()).as_deref(), expected, "{case}");
         }
-        let record = format!("4,512,3141592,-;{text}\n");
-        let line = Missing::in_record(record.as_bytes()).map(|missing| missing.line());
-        assert_eq!(line.as_deref(), Some("e100/d101m_ucode.bin\te100\t0000:00:03.0\n"));
     }
 }

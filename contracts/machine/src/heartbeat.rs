@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io;
 use std::time::SystemTime;
 
-/// Only the change of its time counts. Written by the agent, read by PID 1.
-pub const FILE: &str = "/run/thimble/heartbeat";
+use crate::files;
 
-/// An empty file needs no space once it exists, so a full `/run` does not look like a hang.
+/// Only the change of the file's time counts. An empty file needs no space once it exists, so a full `/run` does not look like a hang.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn beat() -> io::Result<()> {
-    File::create(FILE)?.set_modified(SystemTime::now())
+    File::create(files::HEARTBEAT)?.set_modified(SystemTime::now())
 }

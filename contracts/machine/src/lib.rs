@@ -3,11 +3,17 @@
 
 mod chain;
 pub mod exit;
+pub mod files;
 pub mod heartbeat;
 pub mod kernel_log;
 pub mod milestones;
+mod missing_firmware;
+mod neighbour;
 pub mod swap;
 mod sys;
 pub mod syslog;
 
 pub use chain::Chain;
+pub use milestones::Milestone;
+pub use missing_firmware::MissingFirmware;
+pub use neighbour::Neighbour;

@@ -1,5 +1,5 @@
-//! How far the boot of the machine has come, and when: a line a milestone, `NAME<tab>MILLISECONDS` since the kernel started.
-//! `/init` begins the file; on a host that has no such `/init` there is none, and nobody writes one.
+//! How far the boot of the machine has come, and when, in [`files::BOOT`]. A line is `NAME<tab>MILLISECONDS` since the
+//! kernel started. `/init` begins the file; on a host without such an `/init` there is none, and no program makes one.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,7 +8,68 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-pub const FILE: &str = "/run/thimble/boot";
+use crate::files;
+
+/// In the order of most boots. Each is noted once, by the program that gets there first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Milestone {
+    /// PID 1 began.
+    Init,
+    /// The devices of the boot have their drivers.
+    Drivers,
+    /// A link has carrier.
+    Carrier,
+    /// An address is configured.
+    Network,
+    /// A time server has answered.
+    Clock,
+    /// The agent has read its settings.
+    Agent,
+    /// A server has answered the agent.
+    Connected,
+    /// The first action started.
+    Action,
+}
+
+impl Milestone {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Drivers => "drivers",
+            Self::Carrier => "carrier",
+            Self::Network => "network",
+            Self::Clock => "clock",
+            Self::Agent => "agent",
+            Self::Connected => "connected",
+            Self::Action => "action",
+        }
+    }
+
+    /// `true` the first time, also when another process asks again.
+    pub fn reached(self) -> bool {
+        self.note(Path::new(files::BOOT), now()).unwrap_or(false)
+    }
+
+    /// One write for a line, so that processes do not mix theirs.
+    fn note(self, file: &Path, at: Duration) -> io::Result<bool> {
+        let known = fs::read_to_string(file)?;
+        if self.at(&known).is_some() {
+            return Ok(false);
+        }
+        OpenOptions::new().append(true).open(file)?.write_all(self.line(at).as_bytes())?;
+        Ok(true)
+    }
+
+    pub fn line(self, at: Duration) -> String {
+        format!("{}\t{}\n", self.name(), at.as_millis())
+    }
+
+    /// When it was reached, according to the content of the file.
+    pub fn at(self, boot: &str) -> Option<Duration> {
+        let found = read(boot).find(|(name, _)| *name == self.name());
+        found.map(|(_, milliseconds)| Duration::from_millis(milliseconds.into()))
+    }
+}
 
 /// Since the kernel started.
 pub fn now() -> Duration {
@@ -16,27 +77,9 @@ pub fn now() -> Duration {
     Duration::new(now.tv_sec.try_into().unwrap_or_default(), now.tv_nsec.try_into().unwrap_or_default())
 }
 
-/// `true` the first time, also when another process was there before.
-pub fn reached(name: &str) -> bool {
-    note(Path::new(FILE), name, now()).unwrap_or(false)
-}
-
-/// One write a line, so that processes do not mix theirs.
-fn note(file: &Path, name: &str, at: Duration) -> io::Result<bool> {
-    let known = fs::read_to_string(file)?;
-    if read(&known).any(|(old, _)| old == name) {
-        return Ok(false);
-    }
-    OpenOptions::new().append(true).open(file)?.write_all(line(name, at).as_bytes())?;
-    Ok(true)
-}
-
-pub fn line(name: &str, at: Duration) -> String {
-    format!("{name}\t{}\n", at.as_millis())
-}
-
-pub fn read(text: &str) -> impl Iterator<Item = (&str, u32)> {
-    text.lines().filter_map(|line| {
+/// Names and milliseconds; another release may have other names.
+pub fn read(boot: &str) -> impl Iterator<Item = (&str, u32)> {
+    boot.lines().filter_map(|line| {
         let (name, milliseconds) = line.split_once('\t')?;
         Some((name, milliseconds.parse().ok()?))
     })
@@ -44,11 +87,11 @@ pub fn read(text: &str) -> impl Iterator<Item = (&str, u32)> {
 
 /// The whole boot in one line, for the log.
 pub fn summary() -> String {
-    summary_of(&fs::read_to_string(FILE).unwrap_or_default())
+    summary_of(&fs::read_to_string(files::BOOT).unwrap_or_default())
 }
 
-fn summary_of(text: &str) -> String {
-    read(text).map(|(name, at)| format!("{name} {}.{:03} s", at / 1000, at % 1000)).collect::<Vec<_>>().join(", ")
+fn summary_of(boot: &str) -> String {
+    read(boot).map(|(name, at)| format!("{name} {}.{:03} s", at / 1000, at % 1000)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -59,13 +102,16 @@ mod tests {
     fn a_milestone_counts_once_and_only_where_init_has_begun() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("boot");
-        assert!(note(&file, "network", Duration::from_secs(2)).is_err(), "nobody began");
-        fs::write(&file, line("init", Duration::from_millis(931))).unwrap();
-        for (name, at, first) in [("network", 1500, true), ("network", 9000, false), ("init", 9000, false)] {
-            assert_eq!(note(&file, name, Duration::from_millis(at)).unwrap(), first, "{name}");
+        assert!(Milestone::Network.note(&file, Duration::from_secs(2)).is_err(), "no /init has begun");
+        fs::write(&file, Milestone::Init.line(Duration::from_millis(931))).unwrap();
+        for (milestone, at, first) in
+            [(Milestone::Network, 1500, true), (Milestone::Network, 9000, false), (Milestone::Init, 9000, false)]
+        {
+            assert_eq!(milestone.note(&file, Duration::from_millis(at)).unwrap(), first, "{milestone:?}");
         }
         let text = fs::read_to_string(&file).unwrap() + "no number\tx\nno tab\n";
         assert_eq!(read(&text).collect::<Vec<_>>(), [("init", 931), ("network", 1500)]);
+        assert_eq!((Milestone::Network.at(&text), Milestone::Clock.at(&text)), (Some(Duration::from_millis(1500)), None));
         assert_eq!(summary_of(&text), "init 0.931 s, network 1.500 s");
     }
 }

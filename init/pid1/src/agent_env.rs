@@ -1,8 +1,7 @@
 //! The agent's environment: Tinkerbell's names for the kernel arguments, and what a static program needs here.
 
 use cmdline::{Arguments, HwAddr};
-
-const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+use machine::files::CA_BUNDLE;
 
 /// What the server calls this machine: without `worker_id` the address of the NIC that reached the network.
 pub fn worker_id(arguments: &Arguments, mac: Option<HwAddr>) -> Option<String> {

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use machine::files::{MANIFEST, PACK_MANIFESTS};
+
 use crate::boot::Boot;
 use crate::{PathError, StepError};
-
-const MANIFEST: &str = "/etc/thimble/manifest";
-const PACKS: &str = "/etc/thimble/manifest.d";
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RamdiskError {
@@ -29,7 +28,7 @@ pub fn check(_: &mut Boot) -> Result<(), StepError> {
     }
     let text = fs::read_to_string(manifest).map_err(PathError::new("cannot read", manifest))?;
     compare(&text, Path::new("/"))?;
-    for (pack, text) in packs(Path::new(PACKS)) {
+    for (pack, text) in packs(Path::new(PACK_MANIFESTS)) {
         // Without a pack there may be no driver; with half of one there may be enough.
         match compare(&text, Path::new("/")) {
             Ok(()) => log::info!("driver pack {pack} is there"),

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 
+use machine::files;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
@@ -53,7 +54,7 @@ pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
     }
     console::open_sink();
     console::lift_rate_limit();
-    fs::create_dir_all("/worker").map_err(PathError::new("cannot make", "/worker"))?;
+    fs::create_dir_all(files::WORKER).map_err(PathError::new("cannot make", files::WORKER))?;
     cgroups::make()
 }
 
@@ -70,7 +71,7 @@ pub fn run(percent: u8) -> Result<(), StepError> {
     let flags = MountFlags::NOSUID.union(MountFlags::NODEV);
     let options = format!("mode=0755,size={percent}%");
     attach(&need("tmpfs", "/run", flags, ""), &options)?;
-    fs::create_dir_all("/run/thimble").map_err(PathError::new("cannot make", "/run/thimble"))?;
+    fs::create_dir_all(files::RUN).map_err(PathError::new("cannot make", files::RUN))?;
     Ok(())
 }
 

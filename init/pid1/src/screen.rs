@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
+use machine::files;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::OFlags;
@@ -22,8 +23,6 @@ use crate::status::Status;
 use crate::{PathError, StepError};
 
 const TERMINAL: &str = "/dev/tty1";
-const FILE: &str = "/run/thimble/status";
-const FRESH: &str = "/run/thimble/status.new";
 /// Changes in quick succession are shown together.
 const PACE: Duration = Duration::from_millis(250);
 /// A long action says how far it is.
@@ -90,7 +89,8 @@ impl Screen {
             self.status.mac = mac.ok().map(|mac| mac.trim().to_owned());
         }
         // Somebody may be reading: the new content takes the old one's place in one go. `/run` may be full.
-        let _ = fs::write(FRESH, self.status.file()).and_then(|()| fs::rename(FRESH, FILE));
+        let fresh = format!("{}.new", files::STATUS);
+        let _ = fs::write(&fresh, self.status.file()).and_then(|()| fs::rename(&fresh, files::STATUS));
         if let Some(terminal) = &mut self.terminal {
             terminal.draw(&self.status);
         }

@@ -3,20 +3,18 @@
 use std::fs;
 
 use cmdline::{Arguments, Parsed};
-use machine::milestones;
+use machine::{Milestone, files};
 
 use crate::boot::Boot;
 use crate::{PathError, StepError, console, fatal, mounts};
 
 const CMDLINE: &str = "/proc/cmdline";
-/// Arguments that the image was built with; those of the boot loader come later and so decide.
-const DEFAULTS: &str = "/etc/thimble/cmdline";
 /// Percent of RAM for `/run`; the rest is the kernel's, the ramdisk's and the agent's.
 const RUN_PERCENT: u8 = 70;
 
 pub fn read(boot: &mut Boot) -> Result<(), StepError> {
     let line = fs::read(CMDLINE).map_err(PathError::new("cannot read", CMDLINE))?;
-    let defaults = fs::read(DEFAULTS).unwrap_or_default(); // most images have none
+    let defaults = fs::read(files::CMDLINE).unwrap_or_default(); // most images have none; the boot loader's come later and so decide
     let line = format!("{} {}", String::from_utf8_lossy(&defaults).trim(), String::from_utf8_lossy(&line));
     let Parsed { arguments, notes } = Arguments::parse(&line);
     fatal::obey(arguments.panic);
@@ -30,8 +28,8 @@ pub fn read(boot: &mut Boot) -> Result<(), StepError> {
         console::set_level(level);
     }
     mounts::run(arguments.run_percent.unwrap_or(RUN_PERCENT))?;
-    if let Err(error) = fs::write(milestones::FILE, milestones::line("init", boot.began)) {
-        log::warn!("cannot write {}: {error}", milestones::FILE);
+    if let Err(error) = fs::write(files::BOOT, Milestone::Init.line(boot.began)) {
+        log::warn!("cannot write {}: {error}", files::BOOT);
     }
     boot.arguments = arguments;
     Ok(())

@@ -75,7 +75,7 @@ impl Status {
         matches!(self.state.as_deref(), Some("pulling" | "running"))
     }
 
-    /// The content of `/run/thimble/status`: one `name=value` a line, unknown ones left out.
+    /// The content of [`machine::files::STATUS`]: one `name=value` a line, unknown ones left out.
     pub fn file(&self) -> String {
         let percent = self.percent.map(|percent| percent.to_string());
         let mut text = String::new();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use cmdline::OnFailure;
+use machine::files;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -22,7 +23,7 @@ use crate::ready::{Heard, Readiness};
 use crate::service::{Exit, Facts, History, Next, Service, is_held, restart};
 use crate::services::{self, TABLE};
 use crate::stuck::Watch;
-use crate::{StepError, spawn, watchdog};
+use crate::{StepError, spawn};
 
 pub use crate::service::after_exit;
 
@@ -99,11 +100,11 @@ impl Child {
         if self.service.name != services::AGENT {
             return;
         }
-        let result = if held { fs::write(watchdog::HELD, "") } else { fs::remove_file(watchdog::HELD) };
+        let result = if held { fs::write(files::HELD, "") } else { fs::remove_file(files::HELD) };
         if let Err(error) = result
             && error.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("cannot tell the watchdog about the agent ({}): {error}", watchdog::HELD);
+            log::warn!("cannot tell the watchdog about the agent ({}): {error}", files::HELD);
         }
     }
 

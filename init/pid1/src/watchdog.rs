@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use machine::files;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -17,9 +18,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::ready::Ready;
 use crate::service::Facts;
 use crate::{PathError, StepError};
-
-/// There while PID 1 holds back an agent that keeps failing.
-pub const HELD: &str = "/run/thimble/held";
 
 const DEVICE: &str = "/dev/watchdog";
 /// Every watchdog gives at least twice as long.
@@ -35,9 +33,9 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
         if device.is_none() {
             device = open()?;
         }
-        pulse.look(fs::metadata(machine::heartbeat::FILE).and_then(|file| file.modified()).ok(), Instant::now());
+        pulse.look(fs::metadata(files::HEARTBEAT).and_then(|file| file.modified()).ok(), Instant::now());
         match pulse.judge(Instant::now()) {
-            _ if Path::new(HELD).exists() => feed(device.as_mut())?,
+            _ if Path::new(files::HELD).exists() => feed(device.as_mut())?,
             Verdict::Alive => feed(device.as_mut())?,
             Verdict::JustFellSilent => log::error!(
                 "the agent has been silent for {} s{}",

@@ -12,7 +12,7 @@ use devices::catalogue::Catalogue;
 use devices::module::ModuleName;
 use devices::plan::{Rank, Schedule};
 use devices::policy::{Policy, requested};
-use machine::milestones;
+use machine::Milestone;
 use rustix::io::Errno;
 
 use super::jobs::{Job, Jobs};
@@ -152,7 +152,7 @@ impl Drivers {
     }
 
     fn summary(&self) {
-        milestones::reached("drivers"); // actions that need disks wait for it
+        Milestone::Drivers.reached(); // actions that need disks wait for it
         let Some(tree) = &self.tree else { return };
         let failed = if self.failed > 0 { format!(", {} failed (see above)", self.failed) } else { String::new() };
         log::info!("drivers: {} modules loaded{failed} in {} ms", self.loaded, self.started.elapsed().as_millis());

@@ -6,14 +6,13 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use devices::firmware::Missing;
+use devices::firmware;
+use machine::MissingFirmware;
+use machine::files::FIRMWARE_MISSING;
 use rustix::fs::OFlags;
 
 /// One record with its fields (the kernel's CONSOLE_EXT_LOG_MAX).
 const RECORD_MAX: usize = 8192;
-
-/// A line each, as [`Missing::line`] writes it.
-const MISSING: &str = "/run/thimble/firmware-missing";
 
 pub struct KernelLog {
     file: File,
@@ -40,7 +39,7 @@ impl KernelLog {
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted) => continue,
                 Err(_) => return,
             };
-            if let Some(missing) = Missing::in_record(record)
+            if let Some(missing) = firmware::missing(record)
                 && self.told.insert(missing.file.to_owned())
             {
                 log::warn!("{missing}");
@@ -51,10 +50,10 @@ impl KernelLog {
 }
 
 /// For the agent, which tells the server.
-fn keep(missing: &Missing<'_>) {
-    let file = OpenOptions::new().create(true).append(true).open(MISSING);
-    if let Err(error) = file.and_then(|mut file| file.write_all(missing.line().as_bytes())) {
-        log::warn!("cannot write {MISSING}: {error}");
+fn keep(missing: &MissingFirmware<'_>) {
+    let file = OpenOptions::new().create(true).append(true).open(FIRMWARE_MISSING);
+    if let Err(error) = file.and_then(|mut file| file.write_all(missing.render().as_bytes())) {
+        log::warn!("cannot write {FIRMWARE_MISSING}: {error}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use machine::milestones;
+use machine::Milestone;
 
 use super::apply::{self, AddressFailed};
 use super::choice::{self, Candidate, Reach};
@@ -87,7 +87,7 @@ impl Network {
         apply::address(&mut self.netlink, &port.link, lease, true)?;
         apply::names(&port.link, lease);
         log::info!("network {} {lease}", port.link.name);
-        milestones::reached("network");
+        Milestone::Network.reached();
         self.time.begin(time::servers(&self.arguments, lease), Resolver::of(&port.link, lease), now);
         Ok(())
     }

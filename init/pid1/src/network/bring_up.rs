@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use cmdline::Vlan;
-use machine::milestones;
+use machine::Milestone;
 
 use super::apply::{self, AddressFailed};
 use super::dhcp::Client;
@@ -51,7 +51,7 @@ impl Network {
 
     fn carrier_came(&mut self, link: &Link, now: Instant) {
         log::info!("{link} has carrier");
-        milestones::reached("carrier");
+        Milestone::Carrier.reached();
         let ports = self.ports.values_mut().filter(|port| port.link.is_on(link));
         ports.filter_map(|port| port.dhcp.as_mut()).for_each(|(_, client)| client.carrier_returned(now));
     }

@@ -48,10 +48,15 @@ impl Neighbour {
         Some(neighbour)
     }
 
-    /// `LINK PORT CHASSIS SYSTEM VLAN`, separated by tabs; `-` stands for what was not said.
-    pub fn line(&self, link: &str) -> String {
-        let vlan = self.vlan.map_or("-".to_owned(), |vlan| vlan.to_string());
-        format!("{link}\t{}\t{}\t{}\t{vlan}\n", self.port, self.chassis, self.system.as_deref().unwrap_or("-"))
+    /// For the file that the agent reads.
+    pub fn on(&self, link: &str) -> machine::Neighbour {
+        machine::Neighbour {
+            link: link.to_owned(),
+            port: Some(self.port.clone()),
+            chassis: Some(self.chassis.clone()),
+            system: self.system.clone(),
+            vlan: self.vlan,
+        }
     }
 }
 

@@ -20,9 +20,9 @@ fn port_chassis_system_and_vlan_are_read() {
     let neighbour = Neighbour::decode(&frame(MAC, b"\x05Ethernet1/7", &rest[..3])).unwrap();
     assert_eq!(neighbour.to_string(), "Ethernet1/7 of 02:00:00:00:00:07 (sw1.lab)");
     assert_eq!((neighbour.vlan, neighbour.ttl), (Some(100), 120));
-    assert_eq!(neighbour.line("eth0"), "eth0\tEthernet1/7\t02:00:00:00:00:07\tsw1.lab\t100\n");
+    assert_eq!(neighbour.on("eth0").render(), "eth0\tEthernet1/7\t02:00:00:00:00:07\tsw1.lab\t100\n");
     let bare = Neighbour::decode(&frame(MAC, b"\x07553", &rest[3..])).unwrap();
-    assert_eq!(bare.line("eth0"), "eth0\t553\t02:00:00:00:00:07\t-\t-\n");
+    assert_eq!(bare.on("eth0").render(), "eth0\t553\t02:00:00:00:00:07\t-\t-\n");
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn what_a_stranger_writes_cannot_forge_a_line() {
     let rest = [tlv(SYSTEM, b"sw\nFATAL: x\ty\x1b[2J")];
     let neighbour = Neighbour::decode(&frame(MAC, b"\x05a\tb", &rest)).unwrap();
     assert_eq!(neighbour.to_string(), "61:09:62 of 02:00:00:00:00:07 (sw?FATAL: x?y?[2J)");
-    assert_eq!(neighbour.line("eth0").matches(['\n', '\t']).count(), 5);
+    assert_eq!(neighbour.on("eth0").render().matches(['\n', '\t']).count(), 5);
 }
 
 #[test]

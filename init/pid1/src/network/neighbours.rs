@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use machine::files::LLDP as LLDP_FILE;
 use nix::net::if_::if_indextoname;
 use nix::sys::socket::{LinkAddr, recvfrom};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
@@ -15,8 +16,6 @@ use super::link::Link;
 use super::lldp::Neighbour;
 use crate::sys;
 
-/// One line a link, as [`Neighbour::line`] writes it.
-const FILE: &str = "/run/thimble/lldp";
 const LLDP: u16 = 0x88cc;
 /// Where LLDP goes; no bridge passes it on.
 const GROUP: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
@@ -68,8 +67,8 @@ impl Neighbours {
             let heard = frame.get(..length).and_then(Neighbour::decode);
             changed |= heard.is_some_and(|neighbour| self.hear(index, neighbour));
         }
-        if changed && let Err(error) = self.write(Path::new(FILE)) {
-            log::warn!("cannot write {FILE}: {error}");
+        if changed && let Err(error) = self.write(Path::new(LLDP_FILE)) {
+            log::warn!("cannot write {LLDP_FILE}: {error}");
         }
     }
 
@@ -94,7 +93,7 @@ impl Neighbours {
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
-        let lines: String = self.known.values().map(|known| known.neighbour.line(&known.name)).collect();
+        let lines: String = self.known.values().map(|known| known.neighbour.on(&known.name).render()).collect();
         let new = path.with_extension("new");
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(&new, lines)?;

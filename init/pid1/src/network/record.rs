@@ -6,13 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use cmdline::HwAddr;
+use machine::files;
 
 use super::bond::MIIMON;
 use super::learned::{Bond, File, Learned, Nic};
 use super::link::{self, Link};
 use super::{Network, members};
 
-const FOLDER: &str = "/run/thimble/network";
 /// NetworkManager wants its files to be root's alone, and netplan says so of its own.
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
@@ -24,8 +24,8 @@ impl Network {
         if self.recorded.as_ref() == Some(&learned) {
             return;
         }
-        if let Err(error) = write(Path::new(FOLDER), &learned.files()) {
-            log::warn!("cannot write what was learned of the network to {FOLDER}: {error}");
+        if let Err(error) = write(Path::new(files::NETWORK), &learned.files()) {
+            log::warn!("cannot write what was learned of the network to {}: {error}", files::NETWORK);
         }
         self.recorded = Some(learned); // also when it could not be written: once is enough to be told
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use cmdline::Arguments;
-use machine::milestones;
+use machine::Milestone;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use super::host::Host;
@@ -152,7 +152,7 @@ impl TimeSync {
         match sntp::read(packet.get(..length).unwrap_or_default(), self.cookie, clock::BUILT) {
             Ok(time) => {
                 set(time, &server, self.done);
-                milestones::reached("clock");
+                Milestone::Clock.reached();
                 (self.done, self.asked, self.socket) = (true, 0, None);
                 self.due = Some(now + LATER);
             }

@@ -1,0 +1,57 @@
+//! Every file and folder that programs of the machine share. Each has one writer and one reader, named here.
+
+use std::path::{Path, PathBuf};
+
+/// What must not survive a reboot: a tmpfs of a stated size. PID 1 makes it; on a host the agent does.
+pub const RUN: &str = "/run/thimble";
+
+/// How far the boot has come ([`crate::milestones`]). PID 1 begins it, each milestone adds a line, the agent reports it.
+pub const BOOT: &str = "/run/thimble/boot";
+/// The agent touches it while it is well; PID 1's watchdog service looks at its time ([`crate::heartbeat`]).
+pub const HEARTBEAT: &str = "/run/thimble/heartbeat";
+/// PID 1 makes it while it holds back an agent that keeps failing; its watchdog service then feeds the watchdog.
+pub const HELD: &str = "/run/thimble/held";
+/// The network service writes what switches say by LLDP ([`crate::Neighbour`]); the agent reports it.
+pub const LLDP: &str = "/run/thimble/lldp";
+/// The devices service adds each firmware file that a driver missed ([`crate::MissingFirmware`]); the agent reports it.
+pub const FIRMWARE_MISSING: &str = "/run/thimble/firmware-missing";
+/// What was learned of the network, written for the actions that install a system. Privileged actions see the folder.
+pub const NETWORK: &str = "/run/thimble/network";
+/// The status service writes it for people and their scripts, as `name=value` lines.
+pub const STATUS: &str = "/run/thimble/status";
+/// The agent locks it, so that a machine has one agent.
+pub const AGENT_LOCK: &str = "/run/thimble/agent.lock";
+/// The agent's memory of its current action and of results that no server has acknowledged. A restarted agent reads it.
+pub const JOURNAL: &str = "/run/thimble/journal.json";
+/// The same for actions that come from a file.
+pub const OFFLINE_JOURNAL: &str = "/run/thimble/offline.json";
+
+/// Requests to reboot or power off: actions write them (HookOS's convention), the agent reads them.
+pub const WORKER: &str = "/worker";
+
+/// `SIZE PATH` of every file of the ramdisk. `thimble image build` writes it; PID 1 compares it with what was unpacked.
+pub const MANIFEST: &str = "/etc/thimble/manifest";
+/// A folder with one such manifest for each driver pack.
+pub const PACK_MANIFESTS: &str = "/etc/thimble/manifest.d";
+/// Kernel arguments of the image, which stand before those of `/proc/cmdline`. `thimble image build` writes it; PID 1 reads it.
+pub const CMDLINE: &str = "/etc/thimble/cmdline";
+/// The certificate authorities that the ramdisk brings. `thimble image build` writes it; the agent reads it.
+pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// An OCI image layout. `thimble image build --embed` writes it; the agent reads it.
+pub const IMAGES: &str = "/images";
+
+/// `path` in a tree that need not be `/`: tests have their own.
+pub fn below(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_can_be_looked_up_in_another_tree() {
+        assert_eq!(below(Path::new("/tmp/x"), WORKER), Path::new("/tmp/x/worker"));
+        assert_eq!(below(Path::new("/"), BOOT), Path::new(BOOT));
+    }
+}
