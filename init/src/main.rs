@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use pid1::boot::{self, Boot, Step, may, must};
 use pid1::modules::modprobe;
-use pid1::{clock, files, kernel, manifest, mounts, rootfs, settings, supervise};
+use pid1::{clock, files, kernel, manifest, mounts, rootfs, settings};
 
 const BOOT: &[Step] = &[
     must("make / a mount that pivot_root takes", rootfs::rebind), // before any other mount; containers need it
@@ -17,10 +17,10 @@ const BOOT: &[Step] = &[
     may("write /etc and /dev links", files::write),
     may("set kernel and process limits", kernel::tune),
     may("set clock", clock::not_before_build),
-    must("take over signals", supervise::begin),
-    must("start services", supervise::start_services), // network and disks come as their drivers do
-    must("wait for network", supervise::wait_for_network),
-    must("start agent", supervise::start_agent),
+    must("take over signals", boot::take_over_signals),
+    must("start services", boot::start_services), // network and disks come as their drivers do
+    must("wait for network", boot::wait_for_network),
+    must("start agent", boot::start_agent),
 ];
 
 fn main() -> ExitCode {

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use cmdline::Arguments;
 use machine::{Chain, milestones};
 
-use crate::supervise::{self, Supervisor};
-use crate::{StepError, console, fatal};
+use crate::supervise::Supervisor;
+use crate::{StepError, console, fatal, services};
 
 /// What the steps hand on to each other.
 #[derive(Default)]
 pub struct Boot {
     pub arguments: Arguments,
-    pub supervisor: Option<Supervisor>,
+    supervisor: Option<Supervisor>,
     /// When PID 1 began, counted from the start of the kernel.
     pub began: Duration,
 }
@@ -23,10 +23,31 @@ impl Boot {
         Self { began: milestones::now(), ..Self::default() }
     }
 
-    /// The supervisor, once "take over signals" has run.
-    pub fn supervisor(&mut self) -> Result<&mut Supervisor, StepError> {
+    /// There is one once [`take_over_signals`] has run.
+    fn supervisor(&mut self) -> Result<&mut Supervisor, StepError> {
         self.supervisor.as_mut().ok_or_else(|| "signals are not taken over yet".into())
     }
+}
+
+pub fn take_over_signals(boot: &mut Boot) -> Result<(), StepError> {
+    boot.supervisor = Some(Supervisor::begin(boot.arguments.clone())?);
+    Ok(())
+}
+
+/// Those that wait for no other service; the rest follow by themselves.
+pub fn start_services(boot: &mut Boot) -> Result<(), StepError> {
+    boot.supervisor()?.start_due();
+    Ok(())
+}
+
+pub fn wait_for_network(boot: &mut Boot) -> Result<(), StepError> {
+    boot.supervisor()?.wait_for(services::NETWORK);
+    Ok(())
+}
+
+pub fn start_agent(boot: &mut Boot) -> Result<(), StepError> {
+    boot.supervisor()?.start_due();
+    Ok(())
 }
 
 pub struct Step {
@@ -61,7 +82,7 @@ pub fn run(mut boot: Boot, steps: &[Step]) -> ExitCode {
         }
     }
     match boot.supervisor {
-        Some(supervisor) => supervise::forever(supervisor),
+        Some(supervisor) => supervisor.forever(),
         None => fatal::end("boot", "the list of steps starts no supervisor"),
     }
 }

@@ -4,29 +4,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use crate::StepError;
 use crate::boot::Boot;
-
-/// When this program was built, as far as a reproducible build may know: `SOURCE_DATE_EPOCH`, or this release's date.
-pub const BUILT: u64 = match option_env!("SOURCE_DATE_EPOCH") {
-    Some(text) => decimal(text),
-    None => RELEASED,
-};
-const RELEASED: u64 = 1_795_392_000; // 2026-11-23
-
-const fn decimal(text: &str) -> u64 {
-    match u64::from_str_radix(text, 10) {
-        Ok(seconds) => seconds,
-        Err(_) => RELEASED,
-    }
-}
+use crate::build_date::BUILT;
+use crate::{PathError, StepError};
 
 /// Steps a clock that is behind the build, or behind the boot server's `thimble.time`.
 pub fn not_before_build(boot: &mut Boot) -> Result<(), StepError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     let Some((floor, source)) = step(now, boot.arguments.time) else { return Ok(()) };
     clock_settime(ClockId::Realtime, Timespec { tv_sec: i64::try_from(floor)?, tv_nsec: 0 })
-        .map_err(|error| format!("cannot set the clock to {floor}: {error}"))?;
+        .map_err(PathError::new("cannot set", format!("the clock to {floor}")))?;
     log::info!("the clock was {} s behind {source}: stepped to it", floor - now);
     Ok(())
 }
@@ -51,10 +38,5 @@ mod tests {
         ] {
             assert_eq!(step(now, announced), expected, "{case}");
         }
-    }
-
-    #[test]
-    fn a_build_date_that_is_no_number_is_the_release() {
-        assert_eq!((decimal("1800000000"), decimal("yesterday")), (1_800_000_000, RELEASED));
     }
 }

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use devices::uevent::{Action, Uevent};
+use machine::Chain;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -57,7 +58,7 @@ impl Devices {
     fn open(facts: &Facts) -> Result<Self, StepError> {
         let events = Uevents::open()?; // before the first look, so that nothing is missed in between
         if let Err(error) = modprobe::install() {
-            log::warn!("the kernel cannot ask for modules by itself: {error}");
+            log::warn!("the kernel cannot ask for modules by itself: {}", Chain(&error));
         }
         let log = KernelLog::open().inspect_err(|error| log::warn!("missing firmware will not be reported: {error}")).ok();
         let mut service = Self {

@@ -5,6 +5,7 @@
 
 pub mod agent_env;
 pub mod boot;
+mod build_date;
 pub mod cgroups;
 pub mod clock;
 pub mod console;
@@ -43,12 +44,13 @@ pub mod zram;
 /// Why a step failed; the step's name is put in front of it.
 pub type StepError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An I/O error that says what was being done to which path.
+/// An I/O error with what was being done to which path, or to what else the system call was about.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing} {path}: {source}")]
+#[error("{doing} {path}")]
 pub struct PathError {
     pub doing: &'static str,
     pub path: String,
+    #[source]
     pub source: std::io::Error,
 }
 

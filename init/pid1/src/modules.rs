@@ -14,7 +14,6 @@ use devices::policy::Policy;
 use rustix::io::Errno;
 use rustix::system::{finit_module, init_module, uname};
 
-use crate::PathError;
 use packed::Packing;
 
 const MODULES: &str = "/lib/modules";
@@ -95,7 +94,7 @@ impl Tree {
         if let Err(error) = fs::remove_file(&file)
             && error.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("{}", PathError::new("cannot free the memory of", &file)(error));
+            log::warn!("cannot free the memory of {}: {error}", file.display());
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 
-use machine::files;
+use machine::{Chain, files};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
@@ -48,7 +48,7 @@ const PSEUDO: &[Mount] = &[
 pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
     for entry in PSEUDO {
         match attach(entry, entry.options) {
-            Err(error) if entry.optional => log::debug!("{error}"),
+            Err(error) if entry.optional => log::debug!("{}", Chain(&error)),
             result => result?,
         }
     }

@@ -41,6 +41,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use cmdline::{Arguments, HwAddr};
+use machine::Chain;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::StepError;
@@ -83,7 +84,7 @@ pub fn run(arguments: &Arguments, ready: PipeWriter) -> ! {
         },
         Err(error) => error,
     };
-    log::error!("network: {error}");
+    log::error!("network: {}", Chain(error.as_ref()));
     std::process::exit(1)
 }
 

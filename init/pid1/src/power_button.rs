@@ -16,10 +16,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::OFlags;
 
-use crate::StepError;
 use crate::devices::socket::{self, Received, Uevents};
 use crate::ready::Ready;
 use crate::service::Facts;
+use crate::{PathError, StepError};
 
 const CLASS: &str = "/sys/class/input";
 const EV_KEY: u16 = 1;
@@ -33,7 +33,7 @@ struct Button {
 }
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
-    let events = Uevents::open().map_err(|error| format!("cannot hear of new input devices: {error}"))?;
+    let events = Uevents::open().map_err(PathError::new("cannot listen to", "messages about input devices"))?;
     let mut buttons = Vec::new();
     look(&mut buttons);
     loop {
@@ -41,7 +41,7 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
         fds.push(PollFd::new(events.as_fd(), PollFlags::POLLIN));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(format!("cannot wait for the power button: {error}").into()),
+            Err(error) => return Err(PathError::new("cannot wait for", "the power button")(error).into()),
         }
         if has_news(&events) {
             look(&mut buttons);
@@ -50,7 +50,7 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
         buttons.retain_mut(|button| button.read(&mut pressed));
         if pressed {
             log::info!("the power button was pressed");
-            kill(Pid::from_raw(1), Signal::SIGPWR).map_err(|error| format!("cannot tell PID 1: {error}"))?;
+            kill(Pid::from_raw(1), Signal::SIGPWR).map_err(PathError::new("cannot send a signal to", "PID 1"))?;
         }
     }
 }

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use machine::Chain;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -27,7 +28,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const SCARCE: u64 = 12;
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
-    let trigger = arm().map_err(|error| log::warn!("stalls for want of memory will not be announced: {error}")).ok();
+    let trigger = arm().map_err(|error| log::warn!("stalls for want of memory will not be announced: {}", Chain(&error))).ok();
     let mut said: Option<Instant> = None;
     loop {
         let stalled = wait(trigger.as_ref())?;

@@ -43,7 +43,7 @@ fn wait(log: &Reader, limit: Duration) -> Result<(), StepError> {
     let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(log.as_fd(), PollFlags::POLLIN)], timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(error) => Err(format!("cannot wait for the kernel log: {error}").into()),
+        Err(error) => Err(PathError::new("cannot wait for", "the kernel log")(error).into()),
     }
 }
 

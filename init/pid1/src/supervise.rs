@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use cmdline::OnFailure;
+use cmdline::{Arguments, OnFailure};
 use machine::files;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,15 +17,12 @@ use nix::unistd::Pid;
 use rustix::system::{RebootCommand, reboot};
 
 use crate::agent_env::worker_id;
-use crate::boot::Boot;
 use crate::power::{self, Ending};
 use crate::ready::{Heard, Readiness};
-use crate::service::{Exit, Facts, History, Next, Service, is_held, restart};
+use crate::service::{Exit, Facts, History, Next, Service, after_exit, is_held, restart};
 use crate::services::{self, TABLE};
 use crate::stuck::Watch;
-use crate::{StepError, spawn};
-
-pub use crate::service::after_exit;
+use crate::{PathError, spawn};
 
 /// `SIGINT` is ctrl-alt-del; the others are what BusyBox's init and its `reboot` and `poweroff` agree on.
 const SIGNALS: [Signal; 6] = [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGPWR];
@@ -142,44 +139,25 @@ fn given_up(service: &str, failures: u32, policy: OnFailure) -> Option<Ending> {
     }
 }
 
-/// Blocks the signals for good; from here on they are read from a file descriptor.
-pub fn begin(boot: &mut Boot) -> Result<(), StepError> {
-    let mask: SigSet = SIGNALS.into_iter().collect();
-    mask.thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
-    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(|error| format!("cannot open a signalfd: {error}"))?;
-    if let Err(error) = reboot(RebootCommand::CadOff) {
-        log::warn!("ctrl-alt-del will restart the machine without an orderly end: {error}");
-    }
-    let facts = Facts { arguments: boot.arguments.clone(), mac: None };
-    boot.supervisor = Some(Supervisor { facts, signals, children: TABLE.iter().map(Child::new).collect() });
-    Ok(())
-}
-
-/// Those that wait for nobody; the others follow by themselves.
-pub fn start_services(boot: &mut Boot) -> Result<(), StepError> {
-    boot.supervisor()?.start_due();
-    Ok(())
-}
-
-/// The wait has no limit, since there is nothing else to do; the network client says what it is waiting for, if it can.
-pub fn wait_for_network(boot: &mut Boot) -> Result<(), StepError> {
-    boot.supervisor()?.wait_for(services::NETWORK);
-    Ok(())
-}
-
-pub fn start_agent(boot: &mut Boot) -> Result<(), StepError> {
-    boot.supervisor()?.start_due();
-    Ok(())
-}
-
-pub fn forever(mut supervisor: Supervisor) -> ! {
-    loop {
-        supervisor.turn(None);
-    }
-}
-
 impl Supervisor {
+    /// Blocks the signals for good; from here on they are read from a file descriptor.
+    pub fn begin(arguments: Arguments) -> Result<Self, PathError> {
+        let mask: SigSet = SIGNALS.into_iter().collect();
+        mask.thread_block().map_err(PathError::new("cannot block", "signals"))?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map_err(PathError::new("cannot open", "a signalfd"))?;
+        if let Err(error) = reboot(RebootCommand::CadOff) {
+            log::warn!("ctrl-alt-del will restart the machine without an orderly end: {error}");
+        }
+        Ok(Self { facts: Facts { arguments, mac: None }, signals, children: TABLE.iter().map(Child::new).collect() })
+    }
+
+    pub fn forever(mut self) -> ! {
+        loop {
+            self.turn(None);
+        }
+    }
+
     /// Starts what is due, waits until something happens, deals with it.
     fn turn(&mut self, limit: Option<Instant>) {
         self.start_due();
@@ -204,7 +182,8 @@ impl Supervisor {
         }
     }
 
-    fn wait_for(&mut self, name: &'static str) {
+    /// Supervises meanwhile. The wait has no limit: the service itself says what it is waiting for.
+    pub fn wait_for(&mut self, name: &'static str) {
         let mut watch = Watch::new(name, Instant::now());
         while !self.is_ready(name) {
             self.turn(Some(watch.due));
@@ -221,7 +200,7 @@ impl Supervisor {
     }
 
     /// In the order of the table, where a service stands behind the one it waits for.
-    fn start_due(&mut self) {
+    pub fn start_due(&mut self) {
         for index in 0..self.children.len() {
             let may_start = self.children.get(index).is_some_and(|child| self.may_start(child));
             if let (true, Some(child)) = (may_start, self.children.get_mut(index)) {

@@ -45,7 +45,7 @@ fn wait(log: &Reader) -> Result<(), StepError> {
     let timeout = PollTimeout::try_from(RESOLVE_AGAIN).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(log.as_fd(), PollFlags::POLLIN)], timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(error) => Err(format!("cannot wait for the kernel log: {error}").into()),
+        Err(error) => Err(PathError::new("cannot wait for", "the kernel log")(error).into()),
     }
 }
 

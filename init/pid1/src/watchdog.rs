@@ -53,8 +53,8 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
 
 fn end_signal() -> Result<SignalFd, StepError> {
     let mask: SigSet = [Signal::SIGTERM].into_iter().collect();
-    mask.thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
-    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC).map_err(|error| format!("cannot open a signalfd: {error}").into())
+    mask.thread_block().map_err(PathError::new("cannot block", "signals"))?;
+    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC).map_err(PathError::new("cannot open", "a signalfd"))?)
 }
 
 fn is_over(end: &SignalFd) -> Result<bool, StepError> {
@@ -62,7 +62,7 @@ fn is_over(end: &SignalFd) -> Result<bool, StepError> {
     match poll(&mut [PollFd::new(end.as_fd(), PollFlags::POLLIN)], timeout) {
         Ok(count) => Ok(count > 0),
         Err(Errno::EINTR) => Ok(false),
-        Err(error) => Err(format!("cannot wait: {error}").into()),
+        Err(error) => Err(PathError::new("cannot wait for", "signals")(error).into()),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use machine::Chain;
 use rustix::fs::statvfs;
 use rustix::mount::{MountFlags, mount_remount};
 
@@ -44,12 +45,12 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
         return Ok(());
     }
     if let Err(error) = set_up(size) {
-        log::warn!("no compressed memory: {error}");
+        log::warn!("no compressed memory: {}", Chain(&error));
         return Ok(()); // a second attempt would find the device half set up
     }
     log::info!("compressed memory: {} of swap", mib(size));
     if let Err(error) = enlarge_run(gain(size)) {
-        log::warn!("{error}; images have no use for the compressed memory");
+        log::warn!("{}; images have no use for the compressed memory", Chain(&error));
     }
     Ok(())
 }

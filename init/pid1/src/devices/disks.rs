@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use devices::disk::claims::{Change, Claims};
 use devices::disk::is_named;
+use machine::Chain;
 use rustix::fs::inotify;
 
 use super::jobs::{Job, Jobs};
@@ -136,7 +137,7 @@ impl Disks {
                 Change::Remove { link } => remove(&Path::new(DEV).join("disk").join(link)),
             };
             if let Err(error) = result {
-                log::warn!("{error}");
+                log::warn!("{}", Chain(&error));
             }
         }
     }
@@ -161,7 +162,7 @@ fn prune(root: &Path) {
     let folder = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     for link in folder(root).flat_map(|kind| folder(&kind)).filter(|link| !link.exists()) {
         if let Err(error) = remove(&link) {
-            log::warn!("{error}");
+            log::warn!("{}", Chain(&error));
         }
     }
 }

@@ -13,7 +13,7 @@ const METRIC_OF_OTHERS: u32 = 1000;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set address {address} on {link}: {source}")]
+#[error("cannot set address {address} on {link}")]
 pub struct AddressFailed {
     address: String,
     link: String,

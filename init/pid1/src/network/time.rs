@@ -13,7 +13,7 @@ use super::host::Host;
 use super::lease::Lease;
 use super::lookup::{Found, Lookup, Resolver};
 use super::{random, sntp};
-use crate::clock;
+use crate::build_date;
 
 /// How long the agent waits for a time before it starts with the one there is.
 pub const LIMIT: Duration = Duration::from_secs(2);
@@ -149,7 +149,7 @@ impl TimeSync {
         let mut packet = [0; 128];
         let Ok(length) = socket.recv(&mut packet) else { return };
         let server = socket.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
-        match sntp::read(packet.get(..length).unwrap_or_default(), self.cookie, clock::BUILT) {
+        match sntp::read(packet.get(..length).unwrap_or_default(), self.cookie, build_date::BUILT) {
             Ok(time) => {
                 set(time, &server, self.done);
                 Milestone::Clock.reached();
