@@ -13,7 +13,7 @@ use crate::image::embedded::When;
 use crate::image::proxy::Proxies;
 pub use choice::{RuntimeChoice, Source};
 use machine::files;
-use names::{ALIASES, SETTINGS, Setting, WITHOUT_EFFECT};
+use names::{WITHOUT_EFFECT, settings};
 
 /// Checked settings; nothing in here is raw text that could still be wrong.
 #[derive(Debug, Clone)]
@@ -106,9 +106,9 @@ impl Settings {
         let mut wrong = Vec::new();
         let given = parse_flags(flags, &mut wrong);
         let raw = |flag: &str| -> Option<String> {
-            let names = SETTINGS.iter().find(|s| s.flag == flag).map_or(&[][..], |s| s.names);
+            let names = settings().find(|s| s.flag == flag).map_or(&[][..], |s| s.variables);
             let from_env = names.iter().rev().find_map(|name| env(name).filter(|v| !v.is_empty()));
-            from_env.or_else(|| given.iter().rev().find(|(f, _)| f == flag).map(|(_, v)| v.clone()))
+            from_env.or_else(|| given.iter().rev().find(|(f, _)| *f == flag).map(|(_, v)| v.clone()))
         };
         let source = choice::source(raw("transport").as_deref(), raw("workflow-path"));
         let source = source.map_err(|mistake| wrong.push(mistake)).unwrap_or(Source::Grpc);
@@ -181,8 +181,8 @@ impl Settings {
 /// Every flag, and the variables that set the same.
 pub fn help() -> String {
     let mut text = "usage: agent [run] [-FLAG VALUE | -FLAG=VALUE]...\nA variable wins over its flag.\n\n".to_owned();
-    for Setting { flag, names, .. } in SETTINGS {
-        text.push_str(&format!("  -{flag:<22} {}\n", names.join(", ")));
+    for setting in settings() {
+        text.push_str(&format!("  -{:<22} {}\n", setting.flag, setting.variables.join(", ")));
     }
     let ignored: Vec<_> = WITHOUT_EFFECT.iter().map(|setting| format!("-{}", setting.flag)).collect();
     text.push_str(&format!("\nTaken from Tinkerbell's agents without effect: {}\n", ignored.join(" ")));
@@ -190,7 +190,7 @@ pub fn help() -> String {
 }
 
 /// `-name value`, `-name=value` and `-switch`, with one dash or two; the last one wins.
-fn parse_flags(flags: &[OsString], wrong: &mut Vec<String>) -> Vec<(String, String)> {
+fn parse_flags(flags: &[OsString], wrong: &mut Vec<String>) -> Vec<(&'static str, String)> {
     let mut given = Vec::new();
     let mut words = flags.iter().map(|w| w.to_string_lossy().into_owned());
     while let Some(word) = words.next() {
@@ -202,15 +202,14 @@ fn parse_flags(flags: &[OsString], wrong: &mut Vec<String>) -> Vec<(String, Stri
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (name, None),
         };
-        let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, flag)| flag);
-        let Some(setting) = SETTINGS.iter().chain(WITHOUT_EFFECT).find(|s| s.flag == name) else {
+        let Some(setting) = settings().chain(WITHOUT_EFFECT).find(|setting| setting.is_called(name)) else {
             wrong.push(format!("no flag is called -{name}"));
             continue;
         };
         let value = inline.or_else(|| if setting.switch { Some("true".to_owned()) } else { words.next() });
         match value {
-            Some(value) => given.push((name.to_owned(), value)),
-            None => wrong.push(format!("-{name} needs a value")),
+            Some(value) => given.push((setting.flag, value)),
+            None => wrong.push(format!("-{} needs a value", setting.flag)),
         }
     }
     given

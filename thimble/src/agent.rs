@@ -1,7 +1,6 @@
 //! `thimble agent`: the ramdisk's agent as a program of an ordinary host. It understands Tinkerbell's flags and variables,
 //! so it can take the place of tink-agent and tink-worker; what the kernel command line says is the default.
 
-mod kernel_arguments;
 mod workflow;
 
 use std::ffi::{OsStr, OsString};
@@ -28,6 +27,11 @@ fn command_line() -> Arguments {
     Arguments::parse(&String::from_utf8_lossy(&line)).arguments // not our kernel's arguments: what is wrong there is no concern of ours
 }
 
+/// In memory only: a password in here never stands in a process list.
+fn flags(arguments: &Arguments) -> impl Iterator<Item = String> {
+    arguments.for_agent(None).map(|(setting, value)| format!("-{}={value}", setting.flag))
+}
+
 /// The last flag wins, so defaults stand first.
 fn with_defaults(words: Vec<OsString>, arguments: &Arguments) -> Vec<OsString> {
     let run = match words.first().and_then(|word| word.to_str()) {
@@ -37,7 +41,7 @@ fn with_defaults(words: Vec<OsString>, arguments: &Arguments) -> Vec<OsString> {
         Some(flag) if flag.starts_with('-') => 0,
         Some(_) => return words,
     };
-    let defaults = kernel_arguments::flags(arguments).into_iter().map(OsString::from);
+    let defaults = flags(arguments).map(OsString::from);
     let own = words.iter().skip(run).cloned();
     [OsStr::new("run").to_owned()].into_iter().chain(defaults).chain(own).collect()
 }
@@ -75,6 +79,27 @@ mod tests {
             ("nonsense", "nonsense"),
         ] {
             assert_eq!(with_defaults(all(words), &arguments), all(want), "{words}");
+        }
+    }
+
+    #[test]
+    fn every_argument_that_concerns_the_agent_is_a_flag() {
+        for (line, want) in [
+            ("quiet console=ttyS0 root=/dev/sda1", ""),
+            ("worker_id=m hw_addr=02:00:00:00:00:01", "-id=m"),
+            ("hw_addr=02:00:00:00:00:01", "-id=02:00:00:00:00:01"),
+            ("grpc_authority=10.0.0.1:42113 facility=", "-grpc-server=10.0.0.1:42113"),
+            ("tinkerbell_tls=true tinkerbell_insecure_tls=false", "-grpc-tls=true -grpc-insecure-tls=false"),
+            (
+                "docker_registry=r:5000 registry_username=u registry_password=p",
+                "-registry-name=r:5000 -registry-user=u -registry-pass=p",
+            ),
+            ("insecure_registries=a,b:5000", "-insecure-registries=a,b:5000"),
+            ("syslog_host=10.0.0.2 syslog_port=5514", "-syslog-host=10.0.0.2 -syslog-port=5514"),
+            ("thimble.mirror=a=http://m thimble.embedded=never", "-embedded=never -mirrors=a=http://m"),
+            ("HTTPS_PROXY=http://p:3128 NO_PROXY=10.0.0.0/8", "-https-proxy=http://p:3128 -no-proxy=10.0.0.0/8"),
+        ] {
+            assert_eq!(flags(&Arguments::parse(line).arguments).collect::<Vec<_>>().join(" "), want, "{line}");
         }
     }
 }

@@ -15,6 +15,17 @@ fn environment_wins_over_flags_as_in_the_go_agent() {
 }
 
 #[test]
+fn every_kernel_argument_that_the_agent_receives_is_a_setting_of_it() {
+    let given = cmdline::ARGUMENTS.iter().filter_map(|a| Some((*a.setting.as_ref()?.variables.last()?, a.example)));
+    let given: Vec<_> = given.collect();
+    let shown = |env: &[_]| read("", env).map(|s| (format!("{s:?}"), s.registry.password));
+    for (without, _) in &given {
+        let rest: Vec<_> = given.iter().copied().filter(|(name, _)| name != without).collect();
+        assert_ne!(shown(&rest), shown(&given), "{without} changes nothing");
+    }
+}
+
+#[test]
 fn a_capture_of_the_systemd_unit_is_understood() {
     let line = "-runtime containerd -containerd-socket /run/c.sock -transport grpc -grpc-server srv:42113 \
                 -grpc-tls=true -grpc-insecure-tls -id 02:00:00:00:00:01 -registry-name reg.example:5000";

@@ -3,7 +3,7 @@
 use crate::Arguments;
 
 /// A name that ends in `*` stands for all that begin so.
-const FOREIGN: &[(&str, &str)] = &[
+pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("tink_worker_image", "the agent is part of /init"),
     ("grpc_cert_url", "use tinkerbell_tls, and CA certificates in the ramdisk"),
     ("packet_action", "what to do comes from the workflow"),

@@ -11,9 +11,12 @@ mod foreign;
 mod ip;
 mod ipam;
 mod note;
+mod page;
 mod parse;
+mod read;
 mod render;
 mod ssh_key;
+mod table;
 mod value;
 mod word;
 
@@ -22,7 +25,9 @@ pub use bond::{Bond, BondError, OPTIONS as BOND_OPTIONS};
 pub use ip::{Ip, IpError, Vlan};
 pub use ipam::{Ipam, IpamError};
 pub use note::{Note, Problem};
+pub use page::page;
 pub use ssh_key::{NotAnSshKey, SshKey};
+pub use table::{ARGUMENTS, Argument, BLACKLISTS, MODULES, Setting};
 pub use value::{EmbeddedImages, HwAddr, NotAnHwAddr, OnFailure, Proxy, Secret};
 pub use word::{Word, words};
 

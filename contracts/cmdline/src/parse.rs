@@ -1,183 +1,38 @@
-//! One word at a time into `Arguments`: which name means what, and what a sensible value is.
+//! One word at a time into `Arguments`, by the table.
 
-use std::str::FromStr;
-
-use crate::{Arguments, EmbeddedImages, Note, OnFailure, Problem, Proxy, Secret, Word};
+use crate::table::{Argument, RESCUE};
+use crate::{Arguments, Note, Problem, Word};
 
 impl Arguments {
-    /// Takes one word; a bad value leaves the argument as it was.
+    /// Takes one word. A bad value leaves the argument as it was.
     pub(crate) fn accept(&mut self, word: Word) -> Result<(), Note> {
-        let problem = match self.assign(&word) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
+        let problem = match (Argument::find(&word.name), word.value.as_deref()) {
+            (Some(argument), Some(value)) => (argument.field.set)(self, value).err(),
+            (Some(argument), None) if argument.name == RESCUE => (argument.field.set)(self, "true").err(),
+            (Some(_), None) => Some(Problem::NoValue),
+            // A misspelt word of Thimble's is not ignored in silence.
+            (None, _) if word.name.starts_with("thimble.") => Some(Problem::Unknown),
+            (None, _) => {
                 self.other.push(word);
                 return Ok(());
             }
-            Err(problem) => problem,
         };
+        let Some(problem) = problem else { return Ok(()) };
         let value = if word.is_secret() { None } else { word.value };
         Err(Note { argument: word.name, value, problem })
     }
-
-    /// `Ok(false)`: the word is not ours.
-    fn assign(&mut self, word: &Word) -> Result<bool, Problem> {
-        if !is_ours(&word.name) {
-            return Ok(false);
-        }
-        if word.name == "rescue" {
-            self.rescue = word.value.as_deref().map_or(Ok(true), boolean)?;
-            return Ok(true);
-        }
-        let value = word.value.as_deref().ok_or(Problem::NoValue)?;
-        match word.name.as_str() {
-            "worker_id" => self.worker_id = text(value),
-            "grpc_authority" => self.grpc_authority = optional(value, authority)?,
-            "tinkerbell_tls" => self.tinkerbell_tls = optional(value, boolean)?,
-            "tinkerbell_insecure_tls" => self.tinkerbell_insecure_tls = optional(value, boolean)?,
-            "syslog_host" => self.syslog_host = text(value),
-            "syslog_port" => self.syslog_port = optional(value, |v| number(v, 1, u16::MAX))?,
-            "hw_addr" => self.hw_addr = optional(value, |v| v.parse().map_err(Problem::HwAddr))?,
-            "vlan_id" => self.vlan_id = optional(value, |v| number(v, 1, 4094))?,
-            "facility" => self.facility = text(value),
-            "docker_registry" => self.docker_registry = text(value),
-            "registry_username" => self.registry_username = text(value),
-            "registry_password" => self.registry_password = text(value).map(Secret::new),
-            "insecure_registries" => self.insecure_registries = list(value),
-            "HTTP_PROXY" => self.http_proxy = text(value).map(Proxy::new),
-            "HTTPS_PROXY" => self.https_proxy = text(value).map(Proxy::new),
-            "NO_PROXY" => self.no_proxy = text(value),
-            "interface" => self.interfaces = interfaces(value)?,
-            "ipam" => self.ipam = optional(value, |v| v.parse().map_err(Problem::Ipam))?,
-            "ip" => self.ip = optional(value, |v| v.parse().map_err(Problem::Ip))?,
-            "vlan" => self.vlan = optional(value, |v| v.parse().map_err(Problem::Ip))?,
-            "bond" => self.bond = optional(value, |v| v.parse().map_err(Problem::Bond))?,
-            "ntp" => self.ntp = list(value),
-            "panic" => self.panic = optional(value, |v| number(v, i32::MIN, i32::MAX))?,
-            "console" => self.consoles.extend(text(value)),
-            "ssh_key" => self.ssh_keys.extend(optional(value, |v| v.parse().map_err(Problem::SshKey))?),
-            "thimble.time" => self.time = optional(value, |v| number(v, 0, i64::MAX).map(i64::unsigned_abs))?,
-            "thimble.run" => self.run_percent = optional(value, |v| number(v, 1, 95))?,
-            "thimble.on_failure" => self.on_failure = optional(value, on_failure)?,
-            "thimble.countdown" => self.countdown = optional(value, |v| number(v, 0, 60))?,
-            "thimble.embedded" => self.embedded = optional(value, embedded)?,
-            "thimble.mirror" => self.mirrors.extend(optional(value, mirror)?),
-            _ => return Err(Problem::Unknown),
-        }
-        Ok(true)
-    }
-}
-
-pub(crate) const NAMES: &[&str] = &[
-    "worker_id",
-    "grpc_authority",
-    "tinkerbell_tls",
-    "tinkerbell_insecure_tls",
-    "syslog_host",
-    "syslog_port",
-    "hw_addr",
-    "vlan_id",
-    "facility",
-    "docker_registry",
-    "registry_username",
-    "registry_password",
-    "insecure_registries",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "interface",
-    "ipam",
-    "ip",
-    "vlan",
-    "bond",
-    "ntp",
-    "panic",
-    "console",
-    "rescue",
-    "ssh_key",
-];
-
-/// A misspelt `thimble.` word is ours too, so that it is not ignored in silence.
-fn is_ours(name: &str) -> bool {
-    name.starts_with("thimble.") || NAMES.contains(&name)
-}
-
-fn text(value: &str) -> Option<String> {
-    (!value.is_empty()).then(|| value.to_owned())
-}
-
-fn optional<T>(value: &str, parse: impl Fn(&str) -> Result<T, Problem>) -> Result<Option<T>, Problem> {
-    if value.is_empty() { Ok(None) } else { parse(value).map(Some) }
-}
-
-fn list(value: &str) -> Vec<String> {
-    value.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
-}
-
-/// The words Go's `strconv.ParseBool` takes, since Go programs render and read these arguments too.
-fn boolean(value: &str) -> Result<bool, Problem> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Problem::NotABool),
-    }
-}
-
-fn number<T>(value: &str, min: T, max: T) -> Result<T, Problem>
-where
-    T: FromStr + PartialOrd + Copy + TryInto<i64>,
-{
-    let bound = |bound: T, other: i64| bound.try_into().unwrap_or(other);
-    let outside = Problem::NotInRange { min: bound(min, i64::MIN), max: bound(max, i64::MAX) };
-    value.parse().ok().filter(|n| (min..=max).contains(n)).ok_or(outside)
-}
-
-fn authority(value: &str) -> Result<String, Problem> {
-    let (host, port) = value.rsplit_once(':').ok_or(Problem::NotAnAuthority)?;
-    let bracketed = host.starts_with('[') && host.ends_with(']');
-    let host_is_fine = !host.is_empty() && (bracketed || !host.contains(':')) && !host.contains(['/', ' ', '@']);
-    match port.parse::<u16>() {
-        Ok(port) if port > 0 && host_is_fine => Ok(value.to_owned()),
-        _ => Err(Problem::NotAnAuthority),
-    }
-}
-
-/// The agent reads the URLs; credentials have no place in them.
-fn mirror(value: &str) -> Result<String, Problem> {
-    let (registry, urls) = value.split_once('=').ok_or(Problem::NotAMirror)?;
-    let is_url = |url: &str| {
-        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-        host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')) && !url.contains(['@', ' '])
-    };
-    if !registry.is_empty() && urls.split(',').all(is_url) { Ok(value.to_owned()) } else { Err(Problem::NotAMirror) }
-}
-
-fn on_failure(value: &str) -> Result<OnFailure, Problem> {
-    OnFailure::ALL.iter().find(|(_, word)| *word == value).map(|(end, _)| *end).ok_or(Problem::NotAnEnd)
-}
-
-fn embedded(value: &str) -> Result<EmbeddedImages, Problem> {
-    EmbeddedImages::ALL.iter().find(|(_, word)| *word == value).map(|(when, _)| *when).ok_or(Problem::NotAPlace)
-}
-
-/// What the kernel's `dev_valid_name()` takes.
-fn interfaces(value: &str) -> Result<Vec<String>, Problem> {
-    let names = list(value);
-    let fine = |name: &String| {
-        name.len() < 16 && name != "." && name != ".." && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
-    };
-    if names.iter().all(fine) { Ok(names) } else { Err(Problem::NotAnInterface) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::{Arguments, Note, OnFailure, Parsed, Problem, Word};
 
     const SMEE: &str = "facility= syslog_host=10.0.0.1 grpc_authority=10.0.0.1:42113 tinkerbell_tls=false \
         tinkerbell_insecure_tls=false worker_id=02:00:00:00:00:01 hw_addr=02:00:00:00:00:01 \
         modules=loop,squashfs,sd-mod,usb-storage intel_iommu=on initrd=initramfs console=tty0 console=ttyS1,115200\n";
 
     #[test]
-    fn a_mistake_that_comes_twice_is_told_once() {
+    fn a_mistake_that_comes_twice_is_reported_once() {
         let notes = Arguments::parse("thimble.tmie=5 vlan_id=0 thimble.tmie=5 vlan_id=0").notes;
         assert_eq!(notes.len(), 2, "{notes:?}");
     }
@@ -256,6 +111,4 @@ mod tests {
         assert_eq!(arguments.interfaces, ["eth0", "eth1"]);
         assert_eq!(arguments.grpc_authority.as_deref(), Some("[fd00::1]:1"));
     }
-
-    use crate::Parsed;
 }

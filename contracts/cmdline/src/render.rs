@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Arguments, MAX_LEN, Note, Problem, Word};
+use crate::{ARGUMENTS, Arguments, MAX_LEN, Note, Problem, Proxy, Word};
 
 impl Arguments {
     /// The command line, without leading or trailing space. Words no command line can carry are left out; `check`
@@ -26,65 +26,28 @@ impl Arguments {
         notes
     }
 
-    /// Ours first, so that a word in `other` can still say it differently: the last one wins.
+    /// The arguments of the table first, so that a word in `other` can still override one: the last word wins.
     fn words(&self) -> Vec<Word> {
-        let mut words = Vec::new();
-        let mut push = |name: &str, value: Option<String>| words.extend(value.map(|value| Word::new(name, value)));
-        push("vlan_id", self.vlan_id.map(|id| id.to_string()));
-        push("facility", self.facility.clone());
-        push("syslog_host", self.syslog_host.clone());
-        push("syslog_port", self.syslog_port.map(|port| port.to_string()));
-        push("grpc_authority", self.grpc_authority.clone());
-        push("tinkerbell_tls", self.tinkerbell_tls.map(|on| on.to_string()));
-        push("tinkerbell_insecure_tls", self.tinkerbell_insecure_tls.map(|on| on.to_string()));
-        push("worker_id", self.worker_id.clone());
-        push("hw_addr", self.hw_addr.map(|mac| mac.to_string()));
-        push("docker_registry", self.docker_registry.clone());
-        push("registry_username", self.registry_username.clone());
-        push("registry_password", self.registry_password.as_ref().map(|secret| secret.expose().to_owned()));
-        push("insecure_registries", list(&self.insecure_registries));
-        push("HTTP_PROXY", self.http_proxy.as_ref().map(|proxy| proxy.expose().to_owned()));
-        push("HTTPS_PROXY", self.https_proxy.as_ref().map(|proxy| proxy.expose().to_owned()));
-        push("NO_PROXY", self.no_proxy.clone());
-        push("interface", list(&self.interfaces));
-        push("ipam", self.ipam.as_ref().map(|ipam| ipam.to_string()));
-        push("ip", self.ip.as_ref().map(|ip| ip.to_string()));
-        push("vlan", self.vlan.as_ref().map(|vlan| vlan.to_string()));
-        push("bond", self.bond.as_ref().map(|bond| bond.to_string()));
-        push("ntp", list(&self.ntp));
-        push("panic", self.panic.map(|seconds| seconds.to_string()));
-        push("thimble.time", self.time.map(|time| time.to_string()));
-        push("thimble.run", self.run_percent.map(|percent| percent.to_string()));
-        push("rescue", self.rescue.then(|| "true".to_owned()));
-        self.ssh_keys.iter().for_each(|key| push("ssh_key", Some(key.to_string())));
-        push("thimble.countdown", self.countdown.map(|seconds| seconds.to_string()));
-        push("thimble.on_failure", self.on_failure.map(|end| end.to_string()));
-        push("thimble.embedded", self.embedded.map(|when| when.to_string()));
-        words.extend(self.mirrors.iter().map(|mirror| Word::new("thimble.mirror", mirror)));
-        words.extend(self.consoles.iter().map(|console| Word::new("console", console)));
-        words.extend(self.other.iter().cloned());
-        words
+        let known = ARGUMENTS
+            .iter()
+            .flat_map(|argument| (argument.field.get)(self).into_iter().map(|value| Word::new(argument.name, value)));
+        known.chain(self.other.iter().cloned()).collect()
     }
+}
 
-    fn shown(&self, word: Word) -> String {
-        let proxy = match word.name.as_str() {
-            "HTTP_PROXY" => self.http_proxy.as_ref(),
-            "HTTPS_PROXY" => self.https_proxy.as_ref(),
-            _ => None,
-        };
-        proxy.map_or_else(|| word.to_string(), |proxy| format!("{}={proxy}", word.name))
+/// A proxy keeps what is not secret of its value.
+fn shown(word: Word) -> String {
+    match (word.name.as_str(), word.value) {
+        (name @ ("HTTP_PROXY" | "HTTPS_PROXY"), Some(url)) => format!("{name}={}", Proxy::new(url)),
+        (name, value) => Word { name: name.to_owned(), value }.to_string(),
     }
 }
 
 /// The command line as the log may show it.
 impl fmt::Display for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&join(self.words().into_iter().map(|word| self.shown(word))))
+        f.write_str(&join(self.words().into_iter().map(shown)))
     }
-}
-
-fn list(items: &[String]) -> Option<String> {
-    (!items.is_empty()).then(|| items.join(","))
 }
 
 fn join(words: impl Iterator<Item = String>) -> String {
@@ -94,7 +57,7 @@ fn join(words: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Proxy, Secret};
+    use crate::Secret;
 
     #[test]
     fn secrets_are_rendered_but_never_shown() {

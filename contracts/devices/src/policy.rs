@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cmdline::{Arguments, Word};
+use cmdline::{Arguments, BLACKLISTS, MODULES, Word};
 
 use crate::module::ModuleName;
 
@@ -16,13 +16,12 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// `modprobe.blacklist=` is modprobe's own, `module_blacklist=` the kernel's, `blacklist=` Alpine's, `modules=` (as Smee renders it) and
-    /// `modules_load=` ask for modules, which also lifts our own reservations.
+    /// A module that is asked for by name is also no longer reserved.
     pub fn new(arguments: &Arguments) -> Self {
         let requested = requested(arguments);
         let is_requested = |reserved: &&&str| requested.iter().any(|name| ModuleName::new(name).as_str() == **reserved);
         let reserved = ONLY_ON_REQUEST.iter().filter(|name| !is_requested(name)).map(|name| (*name).to_owned());
-        let denied = listed(arguments, &["modprobe.blacklist", "module_blacklist", "blacklist"]).into_iter().chain(reserved);
+        let denied = listed(arguments, &BLACKLISTS).into_iter().chain(reserved);
         let denied = denied.map(|name| ModuleName::new(&name)).collect();
         let words = arguments.other.iter().filter(|word| word.name.contains('.')).cloned().collect();
         Self { denied, words }
@@ -44,9 +43,9 @@ impl Policy {
     }
 }
 
-/// The modules that `modules=` and `modules_load=` ask for.
+/// The modules that are asked for by name.
 pub fn requested(arguments: &Arguments) -> Vec<String> {
-    listed(arguments, &["modules", "modules_load"])
+    listed(arguments, &MODULES)
 }
 
 fn listed(arguments: &Arguments, names: &[&str]) -> Vec<String> {

@@ -1,35 +1,11 @@
-//! The agent's environment: Tinkerbell's names for the kernel arguments, and what a static program needs here.
+//! The agent's environment: the variables of the kernel arguments, and what a static program needs here.
 
 use cmdline::{Arguments, HwAddr};
 use machine::files::CA_BUNDLE;
 
-/// What the server calls this machine: without `worker_id` the address of the NIC that reached the network.
-pub fn worker_id(arguments: &Arguments, mac: Option<HwAddr>) -> Option<String> {
-    arguments.worker_id.clone().or_else(|| Some(arguments.hw_addr.or(mac)?.to_string()))
-}
-
-/// Everything the agent gets to see; PID 1's own environment, which the kernel fills with stray words, is not passed on.
+/// The whole environment of the agent. The kernel fills that of PID 1 with stray words, so the agent does not get it.
 pub fn agent_env(arguments: &Arguments, mac: Option<HwAddr>) -> Vec<(&'static str, String)> {
-    let flag = |on: Option<bool>| on.map(|on| on.to_string());
-    let registries = (!arguments.insecure_registries.is_empty()).then(|| arguments.insecure_registries.join(","));
-    let mirrors = (!arguments.mirrors.is_empty()).then(|| arguments.mirrors.join(" "));
-    let given = [
-        ("TINKERBELL_GRPC_AUTHORITY", arguments.grpc_authority.clone()),
-        ("WORKER_ID", worker_id(arguments, mac)),
-        ("TINKERBELL_TLS", flag(arguments.tinkerbell_tls)),
-        ("TINKERBELL_INSECURE_TLS", flag(arguments.tinkerbell_insecure_tls)),
-        ("DOCKER_REGISTRY", arguments.docker_registry.clone()),
-        ("REGISTRY_USERNAME", arguments.registry_username.clone()),
-        ("REGISTRY_PASSWORD", arguments.registry_password.as_ref().map(|secret| secret.expose().to_owned())),
-        ("INSECURE_REGISTRIES", registries),
-        ("THIMBLE_MIRRORS", mirrors),
-        ("THIMBLE_EMBEDDED", arguments.embedded.map(|when| when.to_string())),
-        ("SYSLOG_HOST", arguments.syslog_host.clone()),
-        ("SYSLOG_PORT", arguments.syslog_port.map(|port| port.to_string())),
-        ("HTTP_PROXY", arguments.http_proxy.as_ref().map(|proxy| proxy.expose().to_owned())),
-        ("HTTPS_PROXY", arguments.https_proxy.as_ref().map(|proxy| proxy.expose().to_owned())),
-        ("NO_PROXY", arguments.no_proxy.clone()),
-    ];
+    let given = arguments.for_agent(mac).filter_map(|(setting, value)| Some((*setting.variables.last()?, value)));
     let fixed = [
         ("THIMBLE_LOG", "kmsg"),
         ("SSL_CERT_FILE", CA_BUNDLE),
@@ -37,7 +13,6 @@ pub fn agent_env(arguments: &Arguments, mac: Option<HwAddr>) -> Vec<(&'static st
         ("HOME", "/"),
         ("MALLOC_ARENA_MAX", "1"), // one heap: a small machine has no memory for one per thread
     ];
-    let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
     given.chain(fixed.map(|(name, value)| (name, value.to_owned()))).collect()
 }
 

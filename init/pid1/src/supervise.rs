@@ -16,7 +16,6 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::system::{RebootCommand, reboot};
 
-use crate::agent_env::worker_id;
 use crate::power::{self, Ending};
 use crate::ready::{Heard, Readiness};
 use crate::service::{Exit, Facts, History, Next, Service, after_exit, is_held, restart};
@@ -173,7 +172,7 @@ impl Supervisor {
         if before.is_none() || before == self.facts.mac {
             return;
         }
-        let id = |mac| worker_id(&self.facts.arguments, mac);
+        let id = |mac| self.facts.arguments.machine_id(mac);
         if let (Some(old), Some(new)) = (id(before), id(self.facts.mac))
             && old != new
             && let Some(agent) = self.children.iter().find(|child| child.service.name == services::AGENT)

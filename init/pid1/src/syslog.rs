@@ -27,8 +27,7 @@ const KERNEL_ERROR: u8 = 3;
 
 pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
     let Some(host) = facts.arguments.syslog_host.clone() else { return Ok(()) };
-    let mac = facts.arguments.hw_addr.or(facts.mac).map(|mac| mac.to_string());
-    let hostname = facts.arguments.worker_id.clone().or(mac).unwrap_or_default();
+    let hostname = facts.arguments.machine_id(facts.mac).unwrap_or_default();
     let port = facts.arguments.syslog_port.unwrap_or(PORT);
     let mut log = Reader::open().map_err(PathError::new("cannot read", "/dev/kmsg"))?;
     let mut sender = Sender { server: Server::find(&host, port), hostname, sequence: None, lost: 0 };

@@ -1,0 +1,5 @@
+//! Prints `docs/kernel-arguments.md`.
+
+fn main() {
+    print!("{}", cmdline::page());
+}
