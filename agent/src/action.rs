@@ -1,9 +1,13 @@
-//! One action as the server describes it, checked: what is wrong with it is said before anything runs.
+//! One action as the server describes it, checked before anything runs.
+
+mod wishes;
 
 use std::time::Duration;
 
 use proto::ActionResponse;
 use serde::{Deserialize, Serialize};
+
+pub use wishes::{BadWish, Wishes, is_wish};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
@@ -18,10 +22,40 @@ pub struct Action {
     pub command: Vec<String>,
     /// Docker bind strings
     pub volumes: Vec<String>,
-    /// `KEY=VALUE`
-    pub environment: Vec<String>,
+    pub environment: Environment,
     pub pid: String,
     pub network: String,
+}
+
+/// The variables of an action, `KEY=VALUE` each, and what those that are meant for the agent say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub struct Environment {
+    entries: Vec<String>,
+    wishes: Result<Wishes, BadWish>,
+}
+
+impl Environment {
+    pub fn entries(&self) -> &[String] {
+        &self.entries
+    }
+
+    pub fn wishes(&self) -> Result<&Wishes, &BadWish> {
+        self.wishes.as_ref()
+    }
+}
+
+impl From<Vec<String>> for Environment {
+    fn from(entries: Vec<String>) -> Self {
+        let wishes = Wishes::of(&entries);
+        Self { entries, wishes }
+    }
+}
+
+impl From<Environment> for Vec<String> {
+    fn from(environment: Environment) -> Self {
+        environment.entries
+    }
 }
 
 /// An answer without these cannot be reported on, so it is no action at all.
@@ -44,7 +78,7 @@ impl Action {
             timeout: (seconds > 0).then(|| Duration::from_secs(seconds)),
             command: wire.command,
             volumes: wire.volumes,
-            environment: wire.environment,
+            environment: wire.environment.into(),
             pid,
             network: namespaces.network.unwrap_or_default(),
         })

@@ -3,7 +3,6 @@
 mod confined;
 mod mounts;
 mod user;
-mod wishes;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,14 +11,13 @@ use oci_spec::runtime::Spec;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::action::Action;
+use crate::action::{self, Action, Wishes};
 use crate::image::manifest::ImageConfig;
 
 #[cfg(feature = "containerd")]
 pub use mounts::below_dev;
 pub use mounts::{BadVolume, shows_of_the_machine};
 pub use user::{Account, BadUser};
-pub use wishes::{BadWish, Wishes};
 
 /// What the specification takes from this machine.
 #[derive(Debug, Clone, Default)]
@@ -62,8 +60,6 @@ pub struct Bundle {
 pub enum BundleError {
     #[error(transparent)]
     Volume(#[from] BadVolume),
-    #[error(transparent)]
-    Wish(#[from] BadWish),
     #[error("the action asks for a limit of {0}, which this machine's kernel does not enforce (cgroup controller missing)")]
     Limit(&'static str),
     #[error(transparent)]
@@ -82,8 +78,7 @@ pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 /// Actions go first when memory runs out; the agent has to stay and say so.
 const OOM_SCORE_ADJ: i32 = 500;
 
-pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundle, BundleError> {
-    let wishes = Wishes::of(&action.environment)?;
+pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host) -> Result<Bundle, BundleError> {
     let process = &image.config;
     let account = user::resolve(&process.user, &host.passwd, &host.group)?;
     let volumes = mounts::volumes(&action.volumes, host)?;
@@ -100,7 +95,7 @@ pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundl
             "terminal": false,
             "user": { "uid": account.uid, "gid": account.gid, "additionalGids": account.groups },
             "args": arguments(action, image)?,
-            "env": environment(&process.env, &action.environment, &account),
+            "env": environment(&process.env, action.environment.entries(), &account),
             "cwd": cwd,
             // Neither inheritable nor ambient: as with Docker, the program of another user than root starts without
             // any. Until then they are effective, which the devices need (see `container/child.rs`).
@@ -117,7 +112,7 @@ pub fn bundle(action: &Action, image: &ImageConfig, host: &Host) -> Result<Bundl
             // Present and empty: absent would bring the runtime's defaults, and these actions write to /proc/sys.
             "maskedPaths": masked,
             "readonlyPaths": read_only,
-            "resources": resources(&wishes, host)?,
+            "resources": resources(wishes, host)?,
         },
     });
     Ok(Bundle { spec: serde_json::from_value(spec)?, directories, shared })
@@ -177,10 +172,10 @@ fn arguments<'a>(action: &'a Action, image: &'a ImageConfig) -> Result<Vec<&'a s
 }
 
 /// The last value of a name wins: a default PATH and HOME, then the image's, then the action's.
-fn environment(image: &[String], action: &[String], account: &Account) -> Vec<String> {
+fn environment(image: &[String], given: &[String], account: &Account) -> Vec<String> {
     let defaults = [PATH.to_owned(), format!("HOME={}", account.home)];
     let mut merged: Vec<&str> = Vec::new();
-    for entry in defaults.iter().chain(image).chain(action).filter(|entry| !wishes::is_wish(entry)) {
+    for entry in defaults.iter().chain(image).chain(given).filter(|entry| !action::is_wish(entry)) {
         let (name, _) = entry.split_once('=').unwrap_or((entry, ""));
         merged.retain(|e| e.split_once('=').map_or(*e, |(n, _)| n) != name);
         if entry.contains('=') && !name.is_empty() {

@@ -36,7 +36,8 @@ fn understand(action: &Action) -> Result<Deferred, NotUnderstood> {
         return Ok(Deferred::Power(power));
     }
     let variable = |entry: &String, name: &str| entry.split_once('=').filter(|(n, _)| *n == name).map(|(_, v)| v.to_owned());
-    let image = action.environment.iter().rev().find_map(|entry| variable(entry, "IMAGE")).filter(|image| !image.is_empty());
+    let image =
+        action.environment.entries().iter().rev().find_map(|entry| variable(entry, "IMAGE")).filter(|image| !image.is_empty());
     let image = image.ok_or(NotUnderstood)?;
     // The wait daemon hands everything on to the container that it starts, except what was meant for itself.
     let own = |entry: &&String| !["IMAGE", "WAIT_SECONDS"].iter().any(|name| variable(entry, name).is_some());
@@ -45,7 +46,7 @@ fn understand(action: &Action) -> Result<Deferred, NotUnderstood> {
         id: format!("{}-deferred", action.id),
         image,
         volumes: action.volumes.iter().filter(|volume| !is_socket(volume)).cloned().collect(),
-        environment: action.environment.iter().filter(own).cloned().collect(),
+        environment: action.environment.entries().iter().filter(own).cloned().collect::<Vec<_>>().into(),
         ..action.clone()
     })))
 }
@@ -116,7 +117,8 @@ mod tests {
             panic!("it should be understood");
         };
         assert_eq!(inner.image, "quay.io/tinkerbell/actions/kexec:v1");
-        assert_eq!((inner.environment, inner.volumes), (vec!["BLOCK_DEVICE=/dev/sda1".into()], vec!["/data:/data".into()]));
+        assert_eq!(inner.environment.entries(), ["BLOCK_DEVICE=/dev/sda1"]);
+        assert_eq!(inner.volumes, ["/data:/data"]);
         assert_eq!(inner.pid, "host");
     }
 

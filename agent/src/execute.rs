@@ -8,8 +8,8 @@ use std::time::SystemTime;
 mod failure_files;
 mod prepare;
 
-use crate::action::Action;
-use crate::bundle::{self, Wishes};
+use crate::action::{Action, Wishes};
+use crate::bundle;
 use crate::cancel::Cancel;
 use crate::container::{End, Ended, Order};
 use crate::docker_socket::{self, Deferred};
@@ -68,10 +68,11 @@ pub struct Runner {
 
 impl Execute for Runner {
     async fn execute(&mut self, action: &Action, start: SystemTime, cancel: &Cancel) -> Outcome {
-        // Before anything else, so that a refusal is told as one.
-        if let Err(refused) = self.allow(action) {
-            return Outcome { start, stop: SystemTime::now(), failure: Some(refused), tail: Vec::new() };
-        }
+        // Before anything else, so that a refusal is reported as one.
+        let wishes = match self.allow(action) {
+            Ok(wishes) => wishes,
+            Err(refused) => return Outcome { start, stop: SystemTime::now(), failure: Some(refused), tail: Vec::new() },
+        };
         if let Some(deferred) = docker_socket::deferred(action) {
             let failure = match deferred {
                 Ok(deferred) => self.prepare_deferred(action, &deferred, cancel).await.err(),
@@ -79,7 +80,7 @@ impl Execute for Runner {
             };
             return Outcome { start, stop: SystemTime::now(), failure, tail: Vec::new() };
         }
-        let (result, cost) = memory::watched(self.run(action, cancel)).await;
+        let (result, cost) = memory::watched(self.run(action, wishes, cancel)).await;
         log::info!("agent memory: {cost}");
         let (failure, tail) = match result {
             Ok(ran) => (ran.said.or_else(|| verdict(&ran.ended.end, action, ran.memory, cancel.why())), ran.ended.tail),
@@ -129,9 +130,11 @@ impl Runner {
         Ok(())
     }
 
-    fn allow(&self, action: &Action) -> Result<(), Reason> {
-        let wishes = Wishes::of(&action.environment).map_err(|bad| Reason::CouldNotStart(bad.to_string()))?;
-        self.policy.check(action, &wishes).map_err(Reason::Policy)
+    /// What the action wishes, if the machine allows it.
+    fn allow<'a>(&self, action: &'a Action) -> Result<&'a Wishes, Reason> {
+        let wishes = action.environment.wishes().map_err(|bad| Reason::CouldNotStart(bad.to_string()))?;
+        self.policy.check(action, wishes).map_err(Reason::Policy)?;
+        Ok(wishes)
     }
 
     async fn pull(&mut self, image: &str, cancel: &Cancel) -> Result<Image, Reason> {
@@ -150,38 +153,45 @@ impl Runner {
     }
 
     /// With the disk that the action lends, if it lends one.
-    async fn run(&mut self, action: &Action, cancel: &Cancel) -> Result<Ran, Reason> {
-        let wishes = Wishes::of(&action.environment).unwrap_or_default(); // understood before, or the action refused
+    async fn run(&mut self, action: &Action, wishes: &Wishes, cancel: &Cancel) -> Result<Ran, Reason> {
         if wishes.scratch.is_some() {
             self.await_disks(action, cancel).await?;
         }
         let lend = |disk: &PathBuf| Scratch::lend(disk, &self.folders.state);
         let scratch = wishes.scratch.as_ref().map(lend).transpose();
         let scratch = scratch.map_err(|error| Reason::CouldNotStart(Chain(&error).to_string()))?;
-        let result = self.run_here(action, cancel).await;
+        let result = self.run_here(action, wishes, cancel).await;
         if let Some(scratch) = scratch {
             scratch.give_back(self.puller.store(), &self.folders.state);
         }
         result
     }
 
-    async fn run_here(&mut self, action: &Action, cancel: &Cancel) -> Result<Ran, Reason> {
+    async fn run_here(&mut self, action: &Action, wishes: &Wishes, cancel: &Cancel) -> Result<Ran, Reason> {
         log::info!("{}: pulling {}", action.title(), action.image);
         let image = self.pull(&action.image, cancel).await?;
         self.await_disks(action, cancel).await?;
         let id = unique(&action.id);
         let directory = self.folders.containers().join(&id);
-        let result =
-            self.contain(action, &image, &Place { folders: &self.folders, id: &id, directory: &directory }, cancel).await;
+        let place = Place { folders: &self.folders, id: &id, directory: &directory };
+        let result = match prepare::bundle(&place, action, wishes, &image) {
+            Ok(memory) => self.contain(action, &image, &place, memory, cancel).await,
+            Err(failure) => Err(self.prepare_reason(&failure)),
+        };
         if let Err(error) = rootfs::remove(&directory) {
             log::warn!("cannot remove {}: {error}; its memory stays in use until the agent restarts", directory.display());
         }
         result
     }
 
-    async fn contain(&self, action: &Action, image: &Image, place: &Place<'_>, cancel: &Cancel) -> Result<Ran, Reason> {
-        let prepared = prepare::bundle(place, action, image);
-        let memory = prepared.map_err(|failure| self.prepare_reason(&failure))?;
+    async fn contain(
+        &self,
+        action: &Action,
+        image: &Image,
+        place: &Place<'_>,
+        memory: Option<u64>,
+        cancel: &Cancel,
+    ) -> Result<Ran, Reason> {
         log::info!("{}: running", action.title());
         let (workflow, name) = (action.workflow.clone(), action.name.clone());
         let lines =

@@ -55,8 +55,8 @@ use role::Role;
 use runtime::Runtime;
 use scratch::Scratch;
 use settings::{Settings, Source};
-use transport::Transport;
-use worker::{Connection, Worker};
+use transport::{Connection, Transport};
+use worker::Worker;
 
 /// One unpacks, one resolves names, one waits for a cgroup to empty.
 const BLOCKING_THREADS: usize = 4;

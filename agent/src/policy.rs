@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::action::Action;
-use crate::bundle::{Wishes, shows_of_the_machine};
+use crate::action::{Action, Wishes};
+use crate::bundle::shows_of_the_machine;
 use crate::image::reference::{Reference, Version};
 use crate::image::signature::{BadKey, Keys};
 
@@ -146,7 +146,7 @@ mod tests {
 
     fn refusal(policy: &str, action: &Action) -> Option<String> {
         let policy: Policy = serde_json::from_str(policy).unwrap();
-        policy.check(action, &Wishes::of(&action.environment).unwrap()).err()
+        policy.check(action, action.environment.wishes().unwrap()).err()
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         let policy = Policy { require_unprivileged: true, ..Policy::default() };
         let check = |volume: &str, environment: &[&str]| {
             let action = action("x", &["data:/data:ro,z", "/anonymous", volume], "", environment);
-            policy.check(&action, &Wishes::of(&action.environment).unwrap())
+            policy.check(&action, action.environment.wishes().unwrap())
         };
         for volume in [
             "/:/host",

@@ -91,7 +91,7 @@ impl Machine {
 
 /// The disks that environment and command of the action mention.
 fn disks_of(action: &Action) -> BTreeSet<PathBuf> {
-    let texts = action.environment.iter().chain(&action.command).chain(&action.volumes);
+    let texts = action.environment.entries().iter().chain(&action.command).chain(&action.volumes);
     let is_of_path = |c: char| c.is_ascii_alphanumeric() || "/-_.:@+".contains(c);
     let words = texts.flat_map(|text| text.split(move |c| !is_of_path(c)));
     let paths = words.filter_map(|word| word.find("/dev/").and_then(|at| word.get(at..)));

@@ -96,7 +96,6 @@ impl std::error::Error for Mistakes {}
 /// An agent that asks nobody needs no name.
 const OFFLINE_ID: &str = "local";
 const GRPC_PORT: u16 = 42113;
-const SYSLOG_PORT: u16 = 514;
 /// Read if it is there, whatever the settings say.
 const REGISTRIES: &str = "/etc/thimble/registries.json";
 
@@ -143,7 +142,7 @@ impl Settings {
         let embedded = choice::embedded(raw("embedded").as_deref());
         let embedded = embedded.map_err(|mistake| wrong.push(mistake)).unwrap_or_default();
         let backoff_max = duration(raw("backoff-max-interval"), &mut wrong);
-        let syslog_port = port("SYSLOG_PORT", raw("syslog-port"), SYSLOG_PORT, &mut wrong);
+        let syslog_port = port("SYSLOG_PORT", raw("syslog-port"), machine::syslog::PORT, &mut wrong);
         if !wrong.is_empty() {
             return Err(Mistakes(wrong));
         }

@@ -1,12 +1,18 @@
 //! Where actions come from and reports go: a workflow service, or a workflow file.
 
+mod connection;
+pub mod decide;
+mod watch;
+
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
 use tonic::Status;
 
 use crate::action::Action;
 use crate::offline::Script;
 use crate::outcome::Reason;
-use crate::worker::{Connection, Watch};
+
+pub use connection::Connection;
+use watch::Watch;
 
 pub enum Transport {
     Server(Box<Connection>),

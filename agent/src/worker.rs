@@ -1,9 +1,5 @@
 //! The loop: ask, report RUNNING, execute, report until accepted, and act on a power request only after that.
 
-mod connection;
-mod decide;
-mod watch;
-
 use std::time::{Duration, Instant, SystemTime};
 
 use proto::ActionRequest;
@@ -12,7 +8,6 @@ use tokio::time::sleep;
 use crate::action::Action;
 use crate::attributes::Known;
 use crate::backoff::{self, Backoff};
-use crate::bundle::Wishes;
 use crate::cancel::{self, Cancel};
 use crate::docker_socket::{self, Deferred};
 use crate::journal::{self, Entry, Journal};
@@ -20,10 +15,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::power::{Power, Requests};
 use crate::report;
 use crate::transport::Transport;
-use decide::{Asked, Reported};
-
-pub use connection::Connection;
-pub use watch::Watch;
+use crate::transport::decide::{self, Asked, Reported};
 
 /// Runs one action to its end, whatever that is; ends it early when that is asked.
 pub trait Execute {
@@ -163,7 +155,7 @@ impl<E: Execute> Worker<E> {
 
     /// Runs the action, and again with growing pauses as often as its template wishes.
     async fn attempts(&mut self, action: &Action, first: u32, start: SystemTime, cancel: &Cancel) -> (u32, Outcome) {
-        let allowed = Wishes::of(&action.environment).map_or(0, |wishes| wishes.retries).saturating_add(1);
+        let allowed = action.environment.wishes().map_or(0, |wishes| wishes.retries).saturating_add(1);
         let mut pauses = Backoff::new(RETRY, self.backoff_max.max(RETRY));
         let (mut attempt, mut outcome) = (first, self.execute.execute(action, start, cancel).await);
         while let Some(reason) = outcome.failure.as_ref().filter(|reason| reason.may_pass() && attempt < allowed) {

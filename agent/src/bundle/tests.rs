@@ -12,7 +12,7 @@ fn action() -> Action {
         timeout: None,
         command: vec![],
         volumes: vec![],
-        environment: vec![],
+        environment: vec![].into(),
         pid: String::new(),
         network: String::new(),
     }
@@ -42,7 +42,7 @@ fn host() -> Host {
 }
 
 fn spec(action: &Action) -> Spec {
-    bundle(action, &image(), &host()).unwrap().spec
+    bundle(action, action.environment.wishes().unwrap(), &image(), &host()).unwrap().spec
 }
 
 #[test]
@@ -50,13 +50,13 @@ fn the_actions_command_replaces_the_images_but_keeps_its_entrypoint() {
     let args = |a: &Action| spec(a).process().as_ref().unwrap().args().clone().unwrap();
     assert_eq!(args(&action()), ["/image2disk", "-h"]);
     assert_eq!(args(&Action { command: vec!["go".into()], ..action() }), ["/image2disk", "go"]);
-    let nothing = bundle(&action(), &ImageConfig::default(), &host());
+    let nothing = bundle(&action(), &Wishes::default(), &ImageConfig::default(), &host());
     assert!(matches!(nothing, Err(BundleError::NothingToRun)));
 }
 
 #[test]
 fn the_actions_environment_wins_over_the_images_and_path_is_always_there() {
-    let action = Action { environment: vec!["B=action".into(), "NOVALUE".into(), "C=x=y".into()], ..action() };
+    let action = Action { environment: vec!["B=action".into(), "NOVALUE".into(), "C=x=y".into()].into(), ..action() };
     let env = spec(&action).process().as_ref().unwrap().env().clone().unwrap();
     assert_eq!(env, [PATH, "HOME=/root", "A=image", "B=action", "C=x=y"]);
 }
@@ -71,7 +71,7 @@ fn namespaces_follow_the_action() {
     assert_eq!(types(&Action { pid: "host".into(), ..action() }), [Mount, Ipc, Uts]);
     assert_eq!(types(&Action { network: "none".into(), ..action() }), [Mount, Ipc, Uts, Pid, Network]);
     let foreign = Action { network: "container:x".into(), ..action() };
-    assert!(matches!(bundle(&foreign, &image(), &host()), Err(BundleError::Network(_))));
+    assert!(matches!(bundle(&foreign, &Wishes::default(), &image(), &host()), Err(BundleError::Network(_))));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn capabilities_are_all_we_have_ourselves() {
 #[test]
 fn volumes_come_last_and_their_sources_are_created() {
     let action = Action { volumes: vec!["/worker:/worker:rshared".into(), "/my:/etc/resolv.conf".into()], ..action() };
-    let bundle = bundle(&action, &image(), &host()).unwrap();
+    let bundle = bundle(&action, &Wishes::default(), &image(), &host()).unwrap();
     assert_eq!(bundle.directories, [PathBuf::from("/worker"), "/my".into()]);
     assert_eq!(bundle.shared, [PathBuf::from("/worker")]);
     let mounts: Vec<_> = bundle.spec.mounts().as_ref().unwrap().iter().map(|m| m.destination().clone()).collect();
@@ -128,7 +128,7 @@ fn nothing_is_masked_and_the_cgroup_is_ours() {
 #[test]
 fn memory_is_limited_where_the_kernel_accounts_it() {
     let limit = |memory| {
-        let spec = bundle(&action(), &image(), &Host { memory, ..host() }).unwrap().spec;
+        let spec = bundle(&action(), &Wishes::default(), &image(), &Host { memory, ..host() }).unwrap().spec;
         let resources = spec.linux().as_ref().unwrap().resources().clone();
         resources.and_then(|r| r.memory().as_ref().and_then(|m| m.limit()))
     };
@@ -139,9 +139,17 @@ fn memory_is_limited_where_the_kernel_accounts_it() {
 #[test]
 fn a_memory_limit_that_was_asked_for_holds_against_swap_too() {
     let swap_of = |wish: &str, swap| {
-        let action = Action { environment: vec![wish.into()], ..action() };
+        let action = Action { environment: vec![wish.into()].into(), ..action() };
         let host = Host { memory: Some(40 << 20), controllers: vec!["memory".into()], swap, ..host() };
-        let resources = bundle(&action, &image(), &host).unwrap().spec.linux().as_ref().unwrap().resources().clone().unwrap();
+        let resources = bundle(&action, action.environment.wishes().unwrap(), &image(), &host)
+            .unwrap()
+            .spec
+            .linux()
+            .as_ref()
+            .unwrap()
+            .resources()
+            .clone()
+            .unwrap();
         resources.unified().as_ref().and_then(|files| files.get("memory.swap.max").cloned())
     };
     assert_eq!(swap_of("THIMBLE_MEMORY=8m", true).as_deref(), Some("0"));

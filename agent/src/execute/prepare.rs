@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Folders, failure_files};
-use crate::action::Action;
+use crate::action::{Action, Wishes};
 use crate::bundle::{self, BundleError, Host};
 use crate::image::store::Image;
 use crate::memory;
@@ -46,11 +46,12 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loop
 const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", machine::files::NETWORK];
 
 /// Makes the bundle: the mounted root file system and config.json. How much memory the action is allowed.
-pub fn bundle(place: &Place<'_>, action: &Action, image: &Image) -> Result<Option<u64>, Failure> {
+pub fn bundle(place: &Place<'_>, action: &Action, wishes: &Wishes, image: &Image) -> Result<Option<u64>, Failure> {
     forget_other_workflows(place.folders, action);
-    let rootfs = rootfs::mount_overlay(&image.rootfs, place.directory, devices_of_the_image(action)?)?;
+    // Device nodes in an image would open the machine's disks to an action that is not privileged.
+    let rootfs = rootfs::mount_overlay(&image.rootfs, place.directory, wishes.privileged)?;
     let host = host(place, action, &rootfs)?;
-    let made = bundle::bundle(action, &image.config, &host)?;
+    let made = bundle::bundle(action, wishes, &image.config, &host)?;
     for source in made.directories.iter().filter(|d| !d.exists()) {
         doing(format!("create the volume {}", source.display()), fs::create_dir_all(source))?;
     }
@@ -66,11 +67,6 @@ pub fn bundle(place: &Place<'_>, action: &Action, image: &Image) -> Result<Optio
     let resources = made.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let limit = resources.and_then(|resources| resources.memory().as_ref()).and_then(|memory| memory.limit());
     Ok(limit.and_then(|limit| limit.try_into().ok()))
-}
-
-/// Device nodes in an image would open the machine's disks to an action that is not privileged.
-fn devices_of_the_image(action: &Action) -> Result<bool, Failure> {
-    Ok(bundle::Wishes::of(&action.environment).map_err(BundleError::from)?.privileged)
 }
 
 fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failure> {

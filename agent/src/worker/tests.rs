@@ -7,6 +7,7 @@ use tonic::Status;
 use super::*;
 use crate::fake_server::{Server, Shared, action as wire, message};
 use crate::settings::Settings;
+use crate::transport::Connection;
 
 /// Does nothing and says what it was told to say; remembers what it ran.
 #[derive(Clone, Default)]

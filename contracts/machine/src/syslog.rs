@@ -21,6 +21,8 @@ pub struct Message<'a> {
     pub origin: Option<ActionLine<'a>>,
 }
 
+/// Where a syslog server listens unless the settings say otherwise (RFC 5426, 3.3).
+pub const PORT: u16 = 514;
 /// Receivers must take 480 bytes and should take 2048 (RFC 5426, 3.2).
 const MAX: usize = 2048;
 pub const FACILITY_LOCAL0: u8 = 16;

@@ -18,7 +18,6 @@ use crate::ready::Ready;
 use crate::service::Facts;
 use crate::{PathError, StepError};
 
-const PORT: u16 = 514;
 /// A name may come to mean another address.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(10);
@@ -28,7 +27,7 @@ const KERNEL_ERROR: u8 = 3;
 pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
     let Some(host) = facts.arguments.syslog_host.clone() else { return Ok(()) };
     let hostname = facts.arguments.machine_id(facts.mac).unwrap_or_default();
-    let port = facts.arguments.syslog_port.unwrap_or(PORT);
+    let port = facts.arguments.syslog_port.unwrap_or(syslog::PORT);
     let mut log = Reader::open().map_err(PathError::new("cannot read", "/dev/kmsg"))?;
     let mut sender = Sender { server: Server::find(&host, port), hostname, sequence: None, lost: 0 };
     loop {

@@ -1,5 +1,5 @@
-//! What a template asks of us beyond Tinkerbell's fields: variables that begin with `THIMBLE_`, because every server
-//! hands the environment through unchanged. They are meant for the agent, so the action does not see them.
+//! What a template asks of the agent beyond Tinkerbell's fields: variables that begin with `THIMBLE_`, because every server
+//! passes the environment on unchanged. The action does not see them.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -26,7 +26,7 @@ impl Default for Wishes {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("environment {name}={value:?} is not understood: write for example {name}={example}")]
 pub struct BadWish {
     name: &'static str,
@@ -45,12 +45,13 @@ const NAMES: [&str; 7] = [
 ];
 const MOST_RETRIES: u32 = 100;
 
+/// Whether a variable is meant for the agent.
 pub fn is_wish(entry: &str) -> bool {
     entry.split_once('=').is_some_and(|(name, _)| NAMES.contains(&name))
 }
 
 impl Wishes {
-    pub fn of(environment: &[String]) -> Result<Self, BadWish> {
+    pub(super) fn of(environment: &[String]) -> Result<Self, BadWish> {
         let given: BTreeMap<&str, &str> = environment.iter().filter_map(|entry| entry.split_once('=')).collect();
         let read = |name: &'static str, example: &'static str| Given { name, value: given.get(name).copied(), example };
         let default = Self::default();
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_that_is_not_understood_is_no_wish_to_ignore() {
+    fn a_wish_that_is_not_understood_is_not_ignored() {
         for bad in [
             "THIMBLE_PRIVILEGED=flase",
             "THIMBLE_MEMORY=lots",
