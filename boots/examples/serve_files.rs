@@ -7,9 +7,9 @@ use std::sync::Arc;
 use boots::{Config, Events, Machine, MachineSource, SourceFuture};
 use model::Mac;
 
-struct Nobody;
+struct NoMachines;
 
-impl MachineSource for Nobody {
+impl MachineSource for NoMachines {
     fn machine(&self, _: Mac) -> SourceFuture<'_> {
         Box::pin(async { Ok(None::<Machine>) })
     }
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let config = Config::new(Ipv4Addr::LOCALHOST, folder.clone(), folder);
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port.parse()?)).await?;
-    let router = boots::http::router(Arc::new(config), Arc::new(Nobody), Events::new());
+    let router = boots::http::router(Arc::new(config), Arc::new(NoMachines), Events::new());
     axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }

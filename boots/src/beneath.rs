@@ -1,5 +1,5 @@
-//! Opening a file that a stranger named, below a folder and nowhere else: the name is checked, and the kernel refuses
-//! to leave the folder while it follows the path, symbolic links included.
+//! Opens a file that a client names, below one folder only. The name is checked first. While the kernel follows the
+//! path, it refuses to leave the folder, also by a symbolic link.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,7 @@ pub enum OpenError {
     },
 }
 
-/// The path as plain names; nothing if it climbs, is absolute, or could not be a file's.
+/// The path as plain names. `None` if it climbs, is absolute, or cannot name a file.
 pub fn plain(path: &str) -> Option<PathBuf> {
     if path.is_empty() || path.contains(['\0', '\\']) {
         return None;
@@ -38,7 +38,7 @@ pub fn plain(path: &str) -> Option<PathBuf> {
         .filter(|path| !path.as_os_str().is_empty())
 }
 
-/// Opens a regular file for reading. Blocks for as long as the file system does.
+/// Opens a regular file for reading. It blocks as long as the file system does.
 pub fn open(folder: &Path, path: &str) -> Result<File, OpenError> {
     let name = || path.chars().take(200).collect::<String>();
     let relative = plain(path).ok_or_else(|| OpenError::Outside(name()))?;
@@ -48,12 +48,12 @@ pub fn open(folder: &Path, path: &str) -> Result<File, OpenError> {
         errno => OpenError::Io { path: name(), source: errno.into() },
     };
     let root = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-    // NONBLOCK: a FIFO somebody left there must not hang us.
+    // NONBLOCK: a FIFO in the folder must not block the thread.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let file = match rustix::fs::openat2(&root, &relative, flags, Mode::empty(), resolve) {
         Ok(file) => File::from(file),
-        // Kernels before 5.6, and sandboxes that do not know the call.
+        // Kernels before 5.6 and some sandboxes do not have the call.
         Err(Errno::NOSYS | Errno::PERM) => open_canonical(folder, &relative).map_err(|error| {
             error.map_or_else(
                 || OpenError::Outside(name()),
@@ -69,7 +69,7 @@ pub fn open(folder: &Path, path: &str) -> Result<File, OpenError> {
     if is_file { Ok(file) } else { Err(OpenError::Missing(name())) }
 }
 
-/// The same in two steps; `None` as error means outside.
+/// The same in two steps. `Err(None)` means outside.
 fn open_canonical(folder: &Path, relative: &Path) -> Result<File, Option<io::Error>> {
     let folder = folder.canonicalize().map_err(Some)?;
     let path = folder.join(relative).canonicalize().map_err(Some)?;

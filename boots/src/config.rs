@@ -1,4 +1,4 @@
-//! What boots needs to know of its own place in the network; checked by whoever reads the settings.
+//! Settings of boots. The caller has checked them.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -8,13 +8,13 @@ use model::Mac;
 
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The address machines are told to come to.
+    /// The address that machines use to reach this host.
     pub address: Ipv4Addr,
-    /// The port of scripts and files, as machines reach it.
+    /// The port of scripts and files, as machines see it.
     pub http_port: u16,
-    /// The port of TFTP, as machines reach it. Firmware knows 69 only; another one serves tests and chainloading.
+    /// The port of TFTP, as machines see it. Firmware only uses 69; tests and chainloading may use another.
     pub tftp_port: u16,
-    /// The network interface to serve; without it all of them are.
+    /// The network interface to serve; `None` serves all.
     pub interface: Option<String>,
     /// What `/files/` serves.
     pub files: PathBuf,
@@ -23,13 +23,13 @@ pub struct Config {
     /// Kernel and ramdisk as paths below `files`.
     pub kernel: String,
     pub initrd: String,
-    /// Kernel arguments of every machine: authority, syslog, registries, consoles and the operator's own. What
-    /// belongs to one machine (`worker_id`, `hw_addr`, …) is added to it.
+    /// Kernel arguments for every machine: authority, syslog, registries, consoles and the operator's own. The script
+    /// adds what belongs to one machine, such as `worker_id` and `hw_addr`.
     pub arguments: Arguments,
-    /// Hand the NBP to an iPXE that is already running in the machine's ROM, as smee does. Off: such an iPXE gets its
-    /// script at once, without TFTP, if it says that it speaks HTTP.
+    /// Send the NBP also to an iPXE in the machine's ROM, as smee does. If off, an iPXE that speaks HTTP gets its script
+    /// at once, without TFTP.
     pub chainload_own_ipxe: bool,
-    /// Seconds; for Hardware without `lease_time`. (smee sends 0 there, which no client can live with.)
+    /// Seconds, for Hardware without `lease_time`. smee sends 0 in that case, which clients cannot use.
     pub default_lease_time: u32,
     pub router_advertisements: bool,
 }

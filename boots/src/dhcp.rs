@@ -1,5 +1,5 @@
-//! DHCP in reservation mode: a machine we know gets its address and, if it boots from the network, its boot file. A
-//! machine we do not know gets silence, so that we never stand in another server's way.
+//! DHCP in reservation mode. A known machine gets its address and, if it boots from the network, its boot file. An
+//! unknown machine gets no answer, so boots never interferes with another DHCP server.
 
 mod client;
 mod respond;

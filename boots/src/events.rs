@@ -1,5 +1,5 @@
-//! What happened to which machine, as values: for the event stream, the live view and tests. Each machine's last
-//! milestones are kept, so that "where is it stuck" has an answer after the fact.
+//! What happened to which machine, as values for the event stream, the live view and tests. The last milestones of each
+//! machine are kept, so an operator can see later where it stopped.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,7 +11,7 @@ use model::Mac;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-/// At most so often a download reports its progress.
+/// The shortest time between two progress events of a download.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 const BUFFERED: usize = 1024;
 const KEPT_PER_MACHINE: usize = 32;
@@ -31,7 +31,7 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "milestone", rename_all = "snake_case")]
 pub enum Milestone {
-    /// A machine nobody knows asked.
+    /// A machine without Hardware asked.
     Unknown,
     Discover {
         client: String,
@@ -52,7 +52,7 @@ pub enum Milestone {
         boot: &'static str,
         reason: String,
     },
-    /// Some of a file is on its way; `sent` counts from the beginning of what was asked for.
+    /// Part of a file was sent; `sent` counts from the start of the requested range.
     Download {
         path: String,
         sent: u64,
@@ -76,7 +76,7 @@ pub enum Milestone {
 }
 
 impl Milestone {
-    /// Progress and chatter flow by; the rest is worth keeping.
+    /// All but progress and log lines.
     const fn is_kept(&self) -> bool {
         !matches!(self, Self::Download { .. } | Self::Syslog { .. })
     }
@@ -106,11 +106,11 @@ impl Events {
         if let Some(mac) = mac.filter(|_| event.milestone.is_kept()) {
             self.keep(mac, event.clone());
         }
-        // Nobody listening is fine.
+        // Fails only if there is no subscriber.
         let _ = self.sender.send(event);
     }
 
-    /// Everything published from now on; a slow reader loses the oldest first.
+    /// Everything published from now on. A slow reader loses the oldest events first.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.sender.subscribe()
@@ -125,7 +125,7 @@ impl Events {
 
     fn keep(&self, mac: Mac, event: Event) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // A flood of invented addresses must not push out the machines in work, nor grow without limit.
+        // A flood of invented addresses must not replace the machines in work, or grow without limit.
         if kept.len() >= KEPT_MACHINES && !kept.contains_key(&mac) {
             let idle = kept.iter().min_by_key(|(_, events)| events.back().map(|event| event.at)).map(|(mac, _)| *mac);
             idle.map(|mac| kept.remove(&mac));

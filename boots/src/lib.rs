@@ -1,7 +1,7 @@
-//! Answers machines that have nothing yet: DHCP, TFTP, HTTP files and scripts, syslog and, if asked, router
-//! advertisements. Each protocol has a codec (bytes to types), a decision (pure) and a socket (I/O).
+//! Answers machines that have nothing yet, by DHCP, TFTP, HTTP and syslog, and by router advertisements if configured.
+//! Each protocol has a codec (bytes to types), a decision (pure) and a socket (I/O).
 //!
-//! Who a machine is and what it boots comes from a [`MachineSource`]; what happened goes out through [`Events`].
+//! A [`MachineSource`] says which machine asks and what it boots. [`Events`] carries what happened.
 
 #![forbid(unsafe_code)]
 

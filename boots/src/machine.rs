@@ -1,4 +1,4 @@
-//! Who is this MAC, and what shall it boot: the question boots asks, whoever answers it.
+//! The machine behind a MAC, and what it shall boot. Every [`MachineSource`] answers with these types.
 
 mod file;
 mod hardware;
@@ -47,15 +47,15 @@ impl BootState {
     }
 }
 
-/// One network interface of a machine: what DHCP and the boot script need of its Hardware.
+/// One network interface of a machine, with what DHCP and the boot script need of its Hardware.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     pub mac: Mac,
     /// The name of its Hardware, for people.
     pub name: String,
-    /// What the agent calls itself: `agentID`, else the MAC.
+    /// The agent's name: `agentID`, else the MAC.
     pub agent_id: String,
-    /// Nothing when the Hardware has no IPv4 address, or forbids DHCP here.
+    /// `None` if the Hardware has no IPv4 address here, or disables DHCP.
     pub reservation: Option<Reservation>,
     pub netboot_allowed: bool,
     pub boot: BootState,
@@ -63,14 +63,14 @@ pub struct Machine {
     pub vlan_id: Option<u16>,
     pub ipxe: Ipxe,
     pub osie: Osie,
-    /// Those that somebody told the server of; none of a machine that nobody has seen.
+    /// As the agent reported them at an earlier boot; empty before the first.
     pub devices: Vec<Device>,
-    /// Driver packs by name, whatever its devices are: the annotation `thimble/packs` of its Hardware.
+    /// Driver packs that the machine gets whatever its devices are: the annotation `thimble/packs` of its Hardware.
     pub packs: Vec<String>,
 }
 
 impl Machine {
-    /// Takes what the agent of an earlier boot told; what is no modalias is passed over.
+    /// Adds the devices that the agent has reported. A text that is not a modalias is left out.
     #[must_use]
     pub fn with_devices(mut self, modaliases: &[String]) -> Self {
         self.devices.extend(modaliases.iter().filter_map(|text| Device::of_modalias(text)));
@@ -136,22 +136,33 @@ pub enum SourceError {
     },
     #[error("the server answered {status} to {url}: {body}")]
     Refused { url: String, status: u16, body: String },
-    #[error("the answer to {url} is no machine")]
+    #[error("the answer to {url} does not describe a machine")]
     Nonsense {
         url: String,
         #[source]
         source: serde_json::Error,
     },
-    #[error("{0}")]
-    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 pub type SourceFuture<'a> = BoxFuture<'a, Result<Option<Machine>, SourceError>>;
 
-/// Knows the machines. `None` is an answer: this one is not ours.
+/// Finds machines. The answer `None` means that boots stays silent.
 pub trait MachineSource: Send + Sync + 'static {
     fn machine(&self, mac: Mac) -> SourceFuture<'_>;
 
     /// The machine whose reservation has this address.
     fn machine_at(&self, address: IpAddr) -> SourceFuture<'_>;
+}
+
+/// The machine behind an address, for events. They also show the address, so a source that fails costs a debug line.
+pub async fn mac_at(source: &dyn MachineSource, address: IpAddr) -> Option<Mac> {
+    match source.machine_at(address).await {
+        Ok(machine) => machine.map(|machine| machine.mac),
+        Err(error) => {
+            log::debug!("{address}: unknown machine: {}", ::machine::Chain(&error));
+            None
+        }
+    }
 }

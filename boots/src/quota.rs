@@ -1,11 +1,11 @@
-//! Bounds on what strangers can make us do: how often one line is logged for a key, how much one client runs at once.
+//! Limits on what clients can cause: how often one line is logged, and how much one client runs at once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lets one thing through per key and interval.
+/// Allows one event for each key and interval.
 #[derive(Debug)]
 pub struct Seldom<K> {
     every: Duration,
@@ -27,7 +27,7 @@ impl<K: Eq + Hash> Seldom<K> {
             let every = self.every;
             self.last.retain(|_, last| now.duration_since(*last) < every);
         }
-        // Full of fresh keys means a flood; then new keys are not worth a line each.
+        // If all keys are recent, this is a flood: a new key does not get a line.
         self.last.len() < KEYS && self.last.insert(key, now).is_none_or(|_| true)
     }
 }

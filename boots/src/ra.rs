@@ -1,5 +1,5 @@
-//! Router advertisements (RFC 4861) that say "there is no IPv6 here": iPXE waits for one before it goes on, up to 16
-//! seconds. These have a lifetime of 0 and no prefix: no host uses boots as a router, or makes an address from them.
+//! Router advertisements (RFC 4861) without IPv6: iPXE waits up to 16 seconds for one before it goes on. This one has a
+//! lifetime of 0 and no prefix, so hosts do not use boots as a router or make themselves an address.
 
 mod socket;
 

@@ -1,4 +1,4 @@
-//! All of it together: sockets in one place, tasks in another, so that a test can own both.
+//! All protocols together: `Sockets` opens, `run` serves. A test can own both.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -39,11 +39,13 @@ pub struct BindError {
 fn hint(error: &io::Error, privileged: bool) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another server uses the port (another thimble, dnsmasq, tftpd?): `ss -ulnp` shows which; stop it"
+            "; another server uses the port (another thimble, dnsmasq, tftpd?). `ss -ulnp` shows which one; stop it"
         }
         io::ErrorKind::PermissionDenied if privileged => "; run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW",
         io::ErrorKind::AddrNotAvailable => "; this host does not have that address",
-        _ if error.raw_os_error() == Some(nix::libc::ENODEV) => "; there is no such network interface: `ip link` lists them",
+        _ if error.raw_os_error() == Some(nix::libc::ENODEV) => {
+            "; this host does not have that network interface: `ip link` lists them"
+        }
         _ => "",
     }
 }
@@ -55,7 +57,7 @@ pub struct Sockets {
     pub tftp: Option<tftp::Socket>,
     pub syslog: Option<UdpSocket>,
     pub router_advertisements: Option<ra::Socket>,
-    /// For boots by itself; `None` where its router is part of a larger one.
+    /// For boots alone; `None` if its router is part of a larger one.
     pub http: Option<TcpListener>,
 }
 
@@ -87,7 +89,7 @@ impl Sockets {
     }
 }
 
-/// Serves until `shutdown`, then returns once every task has ended.
+/// Serves until `shutdown`, and returns when every task has ended.
 pub async fn run(
     sockets: Sockets,
     config: Arc<Config>,
@@ -119,7 +121,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Downloads under way are cut when `shutdown` comes: iPXE and the agent try again by themselves.
+/// `shutdown` cuts downloads under way: iPXE and the agent try again.
 async fn serve_http(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {

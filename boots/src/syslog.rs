@@ -1,4 +1,4 @@
-//! Syslog over UDP: what kernels, agents and firmware say, as events.
+//! Syslog over UDP: lines of kernels, agents and firmware become events.
 
 mod parse;
 mod socket;

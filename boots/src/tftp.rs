@@ -1,4 +1,4 @@
-//! TFTP, read only, for the one file firmware needs: RFC 1350 with options (RFC 2347, 2348, 2349) and windows (RFC 7440).
+//! TFTP for reading boot programs: RFC 1350 with options (RFC 2347, 2348, 2349) and windows (RFC 7440).
 
 pub mod packet;
 mod request;

@@ -1,4 +1,4 @@
-//! What each kind of client is told: the rules, packet by packet.
+//! What each kind of client gets: the rules, packet by packet.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -43,7 +43,7 @@ fn boot_file_follows_the_kind_of_client() {
         ("UEFI firmware gets ipxe.efi", pxe(7), Some("ipxe.efi")),
         ("ARM firmware gets its build", pxe(11), Some("snp-arm64.efi")),
         (
-            "firmware that tells its architecture in option 60 only",
+            "firmware that names its architecture in option 60 only",
             {
                 let mut request = pxe(7);
                 request.options.remove(code::CLIENT_ARCH);
@@ -171,7 +171,7 @@ fn requests_are_acknowledged_denied_or_left_to_others() {
         ),
         ("it is a server", Packet { op: Op::Reply, ..ask(MessageType::Request) }, Err(Ignored::Reply)),
         ("it speaks BOOTP", Packet { options: Default::default(), ..ask(MessageType::Request) }, Err(Ignored::Bootp)),
-        ("it is no Ethernet", Packet { htype: 32, ..ask(MessageType::Request) }, Err(Ignored::NoMac)),
+        ("it is not Ethernet", Packet { htype: 32, ..ask(MessageType::Request) }, Err(Ignored::NoMac)),
     ] {
         let answer = respond(&config(), &machine(KNOWN), &request);
         assert_eq!(answer.as_ref().map(|reply| reply.message_type().unwrap()), kind.as_ref().copied(), "{case}");

@@ -120,7 +120,7 @@ async fn scripts_go_to_the_machine_the_path_or_the_address_names() {
         ("/ipxe/script/02-00-00-00-00-01/auto.ipxe", 200, "worker_id=02:00:00:00:00:01"),
         ("/ipxe/script/auto.ipxe", 200, "hw_addr=02:00:00:00:00:01"),
         ("/ipxe/script/02:00:00:00:00:02/auto.ipxe", 404, "does not set netboot.allowPXE"),
-        ("/ipxe/script/02:00:00:00:00:99/auto.ipxe", 404, "02:00:00:00:00:99 is no machine we know"),
+        ("/ipxe/script/02:00:00:00:00:99/auto.ipxe", 404, "02:00:00:00:00:99 is an unknown machine"),
         ("/ipxe/script/02:00:00:00:00:01/other.ipxe", 404, "only auto.ipxe"),
     ] {
         let answer = get(&host, path).await;

@@ -59,7 +59,7 @@ fn a_machine_with_work_loads_kernel_and_ramdisk() {
 #[test]
 fn driver_packs_follow_the_ramdisk_and_efi_finds_each_by_name() {
     let script = auto(&lab(), &machine(KNOWN), &packs(false), 0).unwrap().0;
-    assert!(!script.contains("pci"), "it has told already");
+    assert!(!script.contains("pci"), "its devices are known");
     let loads: Vec<&str> = script.lines().filter(|line| line.starts_with("initrd ")).collect();
     assert_eq!(
         loads,
@@ -75,11 +75,11 @@ fn driver_packs_follow_the_ramdisk_and_efi_finds_each_by_name() {
 }
 
 #[test]
-fn a_machine_tells_its_devices_before_it_loads_anything() {
+fn a_machine_reports_its_devices_before_it_loads_anything() {
     let script = auto(&lab(), &machine(KNOWN), &packs(true), 0).unwrap().0;
     let at = |text: &str| script.find(text).unwrap_or_else(|| panic!("{text} in\n{script}"));
     let asks = at("\nchain --replace --autofree http://10.0.0.1:7080/ipxe/script/02:00:00:00:00:01/auto.ipxe?pci=${found} ||\n");
-    assert!(asks < at("\nkernel ") && at("\nkernel ") < at("pack-san.cpio.zst && "), "what it gets if it cannot tell");
+    assert!(asks < at("\nkernel ") && at("\nkernel ") < at("pack-san.cpio.zst && "), "what it gets if it cannot report");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn the_state_decides_where_the_machine_goes() {
 }
 
 #[test]
-fn a_machine_that_may_not_netboot_is_told_why() {
+fn a_machine_that_may_not_netboot_learns_why() {
     let error = auto(&lab(), &machine(FORBIDDEN), &Packs::default(), 0).unwrap_err();
     assert_eq!(
         error.to_string(),

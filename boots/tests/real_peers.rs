@@ -164,7 +164,7 @@ async fn udhcpc_gets_its_lease() {
     segment.shutdown.cancel();
 }
 
-/// The ROM gets its script at once, is told to leave for the disk, and leaves. With router advertisements it does not
+/// The ROM gets its script at once, which sends it to the disk. With router advertisements it does not
 /// wait 16 seconds for IPv6 first.
 #[tokio::test]
 async fn an_ipxe_rom_follows_its_script() {

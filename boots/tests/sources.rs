@@ -4,6 +4,7 @@
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -12,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use boots::{BootState, FileSource, MachineSource, Milestone, RemoteSource, SourceError};
 use model::Object;
-use support::{FORBIDDEN, HARDWARE, Host, KNOWN, LIMIT, STRANGER};
+use support::{FORBIDDEN, HARDWARE, Host, KNOWN, LIMIT, STRANGER, assert_logged, keep_log};
 use tokio::net::{TcpListener, UdpSocket};
 
 #[tokio::test]
@@ -36,6 +37,35 @@ async fn a_file_of_hardware_is_read_again_when_it_changes() {
         assert!(Instant::now() < deadline, "the change was not seen");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_again_is_reported_with_its_cause() {
+    keep_log();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("unreadable.yaml");
+    std::fs::write(&path, HARDWARE).unwrap();
+    let source = FileSource::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await; // the source looks at the file twice a second
+    assert!(source.machine(KNOWN).await.unwrap().is_some());
+    assert_logged(&["cannot read the Hardware file", "unreadable.yaml: Is a directory", "; what it said before stays in force"]);
+}
+
+#[tokio::test]
+async fn a_script_without_its_server_is_reported_with_the_whole_cause() {
+    keep_log();
+    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let host = Host::with(Arc::new(RemoteSource::new(&format!("http://{closed}")).unwrap())).await;
+    let answer = reqwest::get(format!("http://{}/ipxe/script/{STRANGER}/auto.ipxe", host.http)).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert_logged(&[
+        &format!("HTTP: no script for {STRANGER}: cannot ask the server at http://{closed}/"),
+        ": ",
+        "Connection refused",
+    ]);
+    host.stop().await;
 }
 
 #[test]
@@ -97,6 +127,7 @@ async fn the_server_says_who_a_machine_is_and_what_it_boots() {
 
 #[tokio::test]
 async fn a_server_that_is_away_for_a_moment_is_bridged() {
+    keep_log();
     let (address, server) = server().await;
     let source = RemoteSource::new(&format!("http://{address}")).unwrap();
     let before = source.machine(KNOWN).await.unwrap();
@@ -107,6 +138,7 @@ async fn a_server_that_is_away_for_a_moment_is_bridged() {
         assert!(Instant::now() < deadline, "the server did not stop");
     }
     assert_eq!(source.machine(KNOWN).await.unwrap(), before, "its last answer");
+    assert_logged(&[&format!("cannot ask the server at http://{address}/"), "; using its answer of"]);
     assert!(matches!(source.machine(FORBIDDEN).await, Err(SourceError::Unreachable { .. })), "never asked before");
 }
 

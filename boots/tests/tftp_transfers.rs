@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use boots::Milestone;
-use support::{Host, KNOWN, LIMIT, pattern};
+use support::{Host, KNOWN, LIMIT, assert_logged, keep_log, pattern};
 use tokio::net::UdpSocket;
 
 fn request(path: &str, options: &[(&str, &str)]) -> Vec<u8> {
@@ -79,6 +79,22 @@ impl Client {
             }
         }
     }
+}
+
+/// A socket in the folder stands for a file that cannot be opened, also by root.
+#[tokio::test]
+async fn a_program_that_cannot_be_opened_is_reported_with_its_cause() {
+    keep_log();
+    let host = Host::start().await;
+    let _socket = std::os::unix::net::UnixListener::bind(host.folder.path().join("nbp/socket.efi")).unwrap();
+    let mut client = Client::ask(&host, &request("socket.efi", &[])).await;
+    assert_eq!(client.receive().await, b"\0\x05\0\0cannot read \"socket.efi\"\0", "firmware learns only what failed");
+    assert_logged(&["TFTP ", "refused: cannot read \"socket.efi\": No such device or address"]);
+    let _ = rustls::crypto::ring::default_provider().install_default(); // reqwest wants one, also without TLS
+    let answer = reqwest::get(format!("http://{}/ipxe/binary/socket.efi", host.http)).await.unwrap();
+    assert_eq!(answer.status(), 500);
+    assert_logged(&["HTTP 127.0.0.1: cannot open \"socket.efi\": No such device or address"]);
+    host.stop().await;
 }
 
 #[tokio::test]
@@ -164,7 +180,7 @@ async fn one_client_cannot_take_all_places() {
     host.stop().await;
 }
 
-/// Debian's client, if it is installed; its options differ from ours.
+/// Debian's client, if it is installed; its options differ from the tests'.
 #[tokio::test]
 async fn the_tftp_command_gets_a_file() {
     if Command::new("tftp").arg("-V").output().is_err() {

@@ -1,4 +1,4 @@
-//! Who asks: an operating system that wants an address, firmware that wants a program, or an iPXE that wants a script.
+//! The kind of client: an operating system wants an address, firmware wants a program, and iPXE wants a script.
 
 use std::fmt;
 
@@ -14,17 +14,17 @@ pub enum Client {
     Pxe { archs: Vec<Arch> },
     /// UEFI HTTP boot: an NBP by HTTP.
     Http { archs: Vec<Arch> },
-    /// An iPXE: from a ROM, from us, or from anywhere else.
+    /// An iPXE: from a ROM, from boots, or from another server.
     Ipxe { archs: Vec<Arch>, build: IpxeBuild },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IpxeBuild {
-    /// User class `Tinkerbell`: smee's own builds, which expect a script.
+    /// User class `Tinkerbell`: a build of smee, which expects a script.
     Tinkerbell,
-    /// Speaks HTTP, as far as it tells.
+    /// Does not say that it lacks HTTP.
     Stock,
-    /// Lists its features and HTTP is not among them.
+    /// Lists its features, without HTTP.
     WithoutHttp,
 }
 
@@ -59,7 +59,7 @@ impl Client {
     }
 }
 
-/// An iPXE that lists features but not HTTP cannot fetch a script from us and needs a fuller build first.
+/// An iPXE that lists features but not HTTP cannot fetch a script. It needs a fuller build first.
 fn build(request: &Packet) -> IpxeBuild {
     let lists_features = (FEATURE_FIRST..=FEATURE_LAST).any(|feature| request.ipxe(feature).is_some());
     match lists_features && request.ipxe(FEATURE_HTTP).is_none() {
@@ -68,7 +68,7 @@ fn build(request: &Packet) -> IpxeBuild {
     }
 }
 
-/// Option 93, else what option 60 says (`PXEClient:Arch:00007:…`), else a PC's BIOS.
+/// From option 93, else from option 60 (`PXEClient:Arch:00007:…`), else a PC's BIOS.
 fn archs(request: &Packet) -> Vec<Arch> {
     let listed = request.client_archs();
     if !listed.is_empty() {

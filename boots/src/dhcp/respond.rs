@@ -1,4 +1,4 @@
-//! What a known machine's request is answered with. Pure.
+//! The answer to a known machine's request. Pure.
 
 use std::net::Ipv4Addr;
 
@@ -8,9 +8,9 @@ use super::client::{Client, IpxeBuild};
 use crate::machine::{CustomBoot, Reservation};
 use crate::{BootState, Config, Machine, ipxe};
 
-/// PXE "skip discovery" (sub-option 6 = 8) and the end of the list: keeps ROMs from looking for a boot server.
+/// PXE "skip discovery" (sub-option 6 = 8) and the end of the list. ROMs then do not look for a boot server.
 const PXE_BOOT_DIRECTLY: [u8; 4] = [6, 1, 8, 255];
-/// What smee names as boot file to a machine that must not boot from the network; no server has it.
+/// smee's boot file for a machine that must not boot from the network. No server has this file.
 const NOT_ALLOWED: &str = "/netboot-not-allowed";
 
 /// Why a packet gets no answer.
@@ -33,7 +33,7 @@ pub enum Ignored {
 }
 
 impl Ignored {
-    /// What can be told before anybody is asked who the machine is.
+    /// Checks what needs no knowledge of the machine.
     pub fn check(request: &Packet) -> Result<MessageType, Self> {
         if request.op != Op::Request {
             return Err(Self::Reply);
@@ -49,15 +49,15 @@ impl Ignored {
 
 /// OFFER, ACK, or NAK for a client that insists on an address that is not its own.
 ///
-/// smee acknowledges any REQUEST. We stay out of an exchange with another server, and we NAK a wrong address (RFC 2131
-/// section 4.3.2), because clients that get another address than they asked for differ in what they do.
+/// smee acknowledges any REQUEST. boots stays out of an exchange with another server, and NAKs a wrong address (RFC 2131
+/// section 4.3.2). Clients differ in what they do with an address that they did not ask for.
 pub fn respond(config: &Config, machine: &Machine, request: &Packet) -> Result<Packet, Ignored> {
     let kind = Ignored::check(request)?;
     let reservation = machine.reservation.as_ref().ok_or(Ignored::NoReservation)?;
     if kind == MessageType::Discover {
         return Ok(lease(config, machine, reservation, request, MessageType::Offer));
     }
-    // A relay may stand in for the server: some write their own address into what they pass on.
+    // Some relays write their own address as server into the request.
     let is_us = |server: Ipv4Addr| server == config.address || server == request.giaddr;
     if let Some(server) = request.server_id().filter(|&server| !is_us(server)) {
         return Err(Ignored::OtherServer(server));
@@ -145,7 +145,7 @@ fn set_netboot(reply: &mut Packet, config: &Config, machine: &Machine, client: &
     };
     set_boot_file(reply, &file);
     match client {
-        Client::Http { .. } => reply.options.set_text(code::VENDOR_CLASS, "HTTPClient"), // EDK2 takes no offer without it
+        Client::Http { .. } => reply.options.set_text(code::VENDOR_CLASS, "HTTPClient"), // EDK2 ignores an offer without it
         _ => reply.options.set(code::VENDOR_SPECIFIC, PXE_BOOT_DIRECTLY),
     };
 }
@@ -154,7 +154,7 @@ fn nbp<'a>(machine: &'a Machine, client: &Client) -> Option<&'a str> {
     machine.ipxe.binary.as_deref().or_else(|| ipxe::file_for(machine.mac.bytes(), client.archs()))
 }
 
-/// A Hardware's own script URL goes out directly, unless the machine shall leave for its disk: only we can say that.
+/// The script URL of the Hardware goes out directly. If the machine shall boot from its disk, boots' script says so.
 fn script_url(config: &Config, machine: &Machine) -> String {
     match (&machine.ipxe.url, &machine.boot) {
         (Some(url), BootState::Install | BootState::Wait { .. }) => url.clone(),
@@ -162,7 +162,7 @@ fn script_url(config: &Config, machine: &Machine) -> String {
     }
 }
 
-/// In the header, where all firmware looks; a URL too long for it goes into option 67.
+/// In the header, where all firmware looks. A URL that does not fit goes into option 67.
 fn set_boot_file(reply: &mut Packet, file: &str) {
     match Text::new(file) {
         Ok(text) => reply.file = text,

@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcp::v4::{MessageType, Packet, SERVER_PORT};
 
-/// `peer` is where the request came from. A client without address gets a broadcast on its own port: unicast would need
-/// an ARP entry for an address it does not have yet.
+/// `peer` is the sender of the request. A client without an address gets a broadcast: it cannot answer ARP for an
+/// address that it does not have yet.
 #[must_use]
 pub fn destination(reply: &Packet, peer: SocketAddrV4) -> SocketAddrV4 {
     if !reply.giaddr.is_unspecified() {
         return SocketAddrV4::new(reply.giaddr, SERVER_PORT);
     }
-    // A client that gets a NAK must not be reached by the address it is being denied.
+    // The client must not use the address that the NAK denies, so this is a broadcast.
     let nak = reply.message_type() == Some(MessageType::Nak);
     let address = if peer.ip().is_unspecified() || nak { Ipv4Addr::BROADCAST } else { *peer.ip() };
     SocketAddrV4::new(address, peer.port())

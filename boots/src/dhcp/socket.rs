@@ -1,4 +1,4 @@
-//! UDP port 67: packets in, packets out by the interface they came from.
+//! UDP port 67. A reply leaves by the interface of its request.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::machine::Chain;
 use dhcp::v4::{MessageType, Packet};
 use model::Mac;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt};
@@ -18,7 +19,7 @@ use super::{Client, Ignored, destination, respond};
 use crate::quota::Seldom;
 use crate::{Config, Events, Machine, MachineSource, Milestone};
 
-/// Requests whose machine is being looked up; more are dropped, their clients ask again.
+/// Lookups at once. Further requests are dropped, and their clients ask again.
 const IN_FLIGHT: usize = 128;
 const SAME_LINE_EVERY: Duration = Duration::from_secs(60);
 
@@ -26,7 +27,7 @@ const SAME_LINE_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Socket(tokio::net::UdpSocket);
 
-/// Where a packet came from, and what the answer must leave by.
+/// The sender of a packet, and the interface for the reply.
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     address: SocketAddrV4,
@@ -34,7 +35,7 @@ struct Peer {
 }
 
 impl Socket {
-    /// Needs a tokio runtime, and for port 67 and an interface the rights of root.
+    /// Needs a tokio runtime. Port 67 and an interface need the rights of root.
     pub fn bind(address: SocketAddrV4, interface: Option<&str>) -> io::Result<Self> {
         let socket = socket2::Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_address(true)?;
@@ -76,7 +77,7 @@ fn receive(socket: &tokio::net::UdpSocket, buffer: &mut [u8]) -> io::Result<(usi
 
 fn send(socket: &tokio::net::UdpSocket, bytes: &[u8], to: SocketAddrV4, interface: u32) -> io::Result<()> {
     let unspecified = nix::libc::in_addr { s_addr: 0 };
-    // A relay may be anywhere, so its packets follow the routes; a client is where its packet came from.
+    // A relay may be anywhere, so its packets follow the routes. A client is on the interface of its packet.
     let ipi_ifindex = i32::try_from(interface).unwrap_or(0);
     let info = nix::libc::in_pktinfo { ipi_ifindex, ipi_spec_dst: unspecified, ipi_addr: unspecified };
     let control = [ControlMessage::Ipv4PacketInfo(&info)];
@@ -84,7 +85,7 @@ fn send(socket: &tokio::net::UdpSocket, bytes: &[u8], to: SocketAddrV4, interfac
     Ok(())
 }
 
-/// What every packet's task shares.
+/// Shared by the tasks, one for each packet.
 #[derive(Clone)]
 struct Server {
     socket: Arc<Socket>,
@@ -94,7 +95,7 @@ struct Server {
     seldom: Arc<Mutex<Seldom<String>>>,
 }
 
-/// Answers until `shutdown`. Each lookup runs beside the others: a slow source delays its own machine only.
+/// Answers until `shutdown`. Lookups run side by side, so a slow lookup delays one machine only.
 pub async fn serve(
     socket: Socket,
     config: Arc<Config>,
@@ -114,14 +115,14 @@ pub async fn serve(
         let (length, peer) = match received {
             Ok(received) => received,
             Err(error) => {
-                // Errors of earlier sends arrive here, too; none of them is a reason to stop.
-                log::warn!("DHCP: cannot receive: {error}");
+                // Errors of earlier sends arrive here, too. None is a reason to stop.
+                log::warn!("DHCP: cannot receive: {}", Chain(&error));
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            server.say_seldom("busy", || format!("DHCP: more than {IN_FLIGHT} requests wait for their machine; dropping others"));
+            server.say_seldom("busy", || format!("DHCP: more than {IN_FLIGHT} requests wait for a lookup; dropping others"));
             continue;
         };
         let bytes = buffer.get(..length).unwrap_or_default().to_vec();
@@ -154,7 +155,7 @@ impl Server {
             Ok(Some(machine)) => machine,
             Ok(None) => return self.stranger(mac, &request),
             Err(error) => {
-                self.say_seldom(&format!("source {mac}"), || format!("DHCP {mac}: {}; no answer", chain(&error)));
+                self.say_seldom(&format!("source {mac}"), || format!("DHCP {mac}: {}; no answer", Chain(&error)));
                 return;
             }
         };
@@ -179,7 +180,7 @@ impl Server {
         let interface = if reply.giaddr.is_unspecified() { peer.interface } else { 0 };
         match self.socket.send(&bytes, to, interface).await {
             Ok(()) => self.publish(machine, request, reply),
-            Err(error) => log::warn!("DHCP {}: cannot send to {to}: {error}", machine.mac),
+            Err(error) => log::warn!("DHCP {}: cannot send to {to}: {}", machine.mac, Chain(&error)),
         }
     }
 
@@ -214,7 +215,7 @@ impl Server {
     fn log_ignored(&self, request: &Packet, ignored: &Ignored) {
         let mac = request.mac().map_or_else(|| "?".to_owned(), |mac| Mac::new(mac).to_string());
         match ignored {
-            // Anybody can say this, as often as they like.
+            // Any host can send this, as often as it likes.
             Ignored::Declined { .. } if self.allows_line(&format!("declined {mac}")) => {
                 log::error!("DHCP {mac}: {ignored}; remove that host or change the Hardware");
             }
@@ -233,9 +234,4 @@ impl Server {
     fn allows_line(&self, key: &str) -> bool {
         self.seldom.lock().unwrap_or_else(PoisonError::into_inner).allows(key.to_owned(), Instant::now())
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,4 +1,4 @@
-//! A stretch of a file as a response body: read ahead in large chunks, a few at a time, with progress told on the way.
+//! Part of a file as a response body. One large chunk is read ahead, and progress is published.
 
 use std::fs::File;
 use std::io;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use ::machine::Chain;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -17,10 +18,10 @@ use tokio::task::JoinHandle;
 use crate::events::Progress;
 use crate::{Events, Milestone};
 
-/// Two of them per download: large enough that switching threads costs little, small enough for a hundred at once.
+/// A download holds two of them. Switching threads costs little at this size, and a hundred downloads fit into memory.
 const CHUNK: usize = 256 * 1024;
 
-/// Who downloads what, for the events.
+/// A download as the events show it.
 pub struct Download {
     pub events: Events,
     pub mac: Option<model::Mac>,
@@ -34,7 +35,7 @@ impl Download {
     }
 }
 
-/// The bytes from `start`, `length` of them. A file that shrinks meanwhile breaks the connection, which the client sees.
+/// `length` bytes from `start`. If the file shrinks meanwhile, the connection breaks, and the client notices.
 pub fn stretch(file: File, start: u64, length: u64, download: Download) -> Body {
     let mut stretch = Stretch {
         file: Arc::new(file),
@@ -75,7 +76,7 @@ impl Stretch {
         self.ahead = Some(tokio::task::spawn_blocking(move || read(&file, at, length)));
     }
 
-    fn tell(&mut self) {
+    fn publish_progress(&mut self) {
         let path = || self.download.path.clone();
         if self.sent == self.total {
             self.over = true;
@@ -86,7 +87,7 @@ impl Stretch {
     }
 }
 
-/// Into memory nobody cleared before: at gigabytes a second that would show.
+/// Into memory that is not cleared first: at gigabytes a second, clearing it would show.
 fn read(file: &File, at: u64, length: usize) -> io::Result<Bytes> {
     let mut chunk = Vec::with_capacity(length);
     while chunk.len() < length {
@@ -111,11 +112,12 @@ impl Stream for Stretch {
             Ok(chunk) => {
                 self.read_ahead();
                 self.sent += chunk.len() as u64;
-                self.tell();
+                self.publish_progress();
                 Poll::Ready(Some(Ok(chunk)))
             }
             Err(error) => {
-                log::error!("HTTP: reading {} failed in the middle: {error}; the download is broken off", self.download.path);
+                let (path, cause) = (&self.download.path, Chain(&error));
+                log::error!("HTTP: reading {path} failed in the middle: {cause}; the download is broken off");
                 self.ahead = None;
                 Poll::Ready(Some(Err(error)))
             }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
+use ::machine::Chain;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -16,7 +17,7 @@ pub fn respond(method: &Method, headers: &HeaderMap, file: File, download: Downl
     let metadata = match file.metadata() {
         Ok(metadata) => metadata,
         Err(error) => {
-            log::error!("HTTP: cannot read the size of {}: {error}", download.path);
+            log::error!("HTTP: cannot read the size of {}: {}", download.path, Chain(&error));
             return (StatusCode::INTERNAL_SERVER_ERROR, "cannot read the file\n").into_response();
         }
     };
@@ -44,11 +45,11 @@ pub fn respond(method: &Method, headers: &HeaderMap, file: File, download: Downl
         _ => {}
     }
     set(header::CONTENT_TYPE, "application/octet-stream".to_owned());
-    set(header::CONTENT_LENGTH, length.to_string()); // with HEAD, too: EDK2 asks for it before it fetches
+    set(header::CONTENT_LENGTH, length.to_string()); // also for HEAD: EDK2 reads it before it fetches
     response
 }
 
-/// A file written anew has another inode or time; size guards against clocks that stand still.
+/// A file that is written again has another inode or time. The size helps where the clock stands still.
 fn version(metadata: &std::fs::Metadata) -> Version {
     let etag = format!("\"{:x}-{:x}-{:x}.{:x}\"", metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     Version { etag, modified: Timestamp::from_second(metadata.mtime()).unwrap_or(Timestamp::UNIX_EPOCH) }

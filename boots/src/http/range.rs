@@ -1,10 +1,10 @@
-//! Which bytes of a file a request is about (RFC 9110 sections 13 and 14). Pure.
+//! Which bytes of a file a request asks for (RFC 9110 sections 13 and 14). Pure.
 
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// What tells one version of a file from another.
+/// What distinguishes one version of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     pub etag: String,
@@ -23,7 +23,7 @@ pub enum Wanted {
     Unsatisfiable,
 }
 
-/// What a GET or HEAD wants of a file of `size` bytes.
+/// What a GET or HEAD asks for, of a file of `size` bytes.
 #[must_use]
 pub fn wanted(headers: &HeaderMap, version: &Version, size: u64) -> Wanted {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
@@ -42,13 +42,13 @@ pub fn wanted(headers: &HeaderMap, version: &Version, size: u64) -> Wanted {
     }
 }
 
-/// A strong tag, or exactly the date we gave out.
+/// A strong tag, or exactly the date of the file.
 fn is_version(condition: &str, version: &Version) -> bool {
     let condition = condition.trim();
     condition == version.etag || parse_date(condition).is_some_and(|date| date.as_second() == version.modified.as_second())
 }
 
-/// One range of bytes. Several ranges, other units and nonsense may be answered with the whole file.
+/// One range of bytes. The whole file answers several ranges, other units and nonsense.
 fn part(range: &str, size: u64) -> Wanted {
     let Some((unit, set)) = range.split_once('=') else { return Wanted::Whole };
     let Some((first, last)) = set.trim().split_once('-') else { return Wanted::Whole };
@@ -58,7 +58,7 @@ fn part(range: &str, size: u64) -> Wanted {
     let number = |text: &str| -> Option<u64> {
         let text = text.trim();
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse().unwrap_or(u64::MAX)) // more digits than that is beyond any file
+        digits.then(|| text.parse().unwrap_or(u64::MAX)) // more digits are beyond any file
     };
     let (start, end) = match (number(first), number(last)) {
         (Some(start), Some(end)) if start <= end => (start, end),

@@ -1,10 +1,11 @@
-//! The paths boots owns. Serve the router with `into_make_service_with_connect_info::<SocketAddr>()`: the address of the
-//! peer names the machine where the path does not.
+//! The paths of boots. Serve the router with `into_make_service_with_connect_info::<SocketAddr>()`. If a path does not
+//! name the machine, the address of the peer does.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path as FsPath;
 use std::sync::Arc;
 
+use ::machine::Chain;
 use axum::Router;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,7 @@ use super::body::Download;
 use super::files;
 use crate::beneath::{self, OpenError};
 use crate::ipxe::Packs;
+use crate::machine::mac_at;
 use crate::packs::{Device, Shelf, scan};
 use crate::{Config, Events, Machine, MachineSource, Milestone, ipxe};
 
@@ -39,7 +41,7 @@ pub fn router(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Event
         .with_state(Boots { config, source, events, packs })
 }
 
-/// A refusal in words: iPXE shows only the status, but the log and `curl` show these.
+/// iPXE shows the status only; `curl` shows the reason.
 fn refuse(status: StatusCode, reason: impl Into<String>) -> Response {
     (status, format!("{}\n", reason.into())).into_response()
 }
@@ -51,7 +53,7 @@ fn peer(parts: &Parts) -> Option<IpAddr> {
 async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Parts) -> Response {
     let (folder, name) = path.rsplit_once('/').map_or(("", path.as_str()), |(folder, name)| (folder, name));
     if !matches!(name, "auto.ipxe" | "custom.ipxe") {
-        return refuse(StatusCode::NOT_FOUND, format!("there is no script {name:?}, only auto.ipxe"));
+        return refuse(StatusCode::NOT_FOUND, format!("{name:?} is not a script; only auto.ipxe is"));
     }
     let peer = peer(&parts);
     let mac = folder.rsplit('/').next().and_then(|part| part.parse::<Mac>().ok());
@@ -65,22 +67,22 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
         Ok(Some(machine)) => boots.script(&machine, peer, scan::told(parts.uri.query().unwrap_or_default())).await,
         Ok(None) => {
             log::warn!("HTTP: no script for {who}: unknown machine");
-            refuse(StatusCode::NOT_FOUND, format!("{who} is no machine we know; apply a Hardware with its MAC"))
+            refuse(StatusCode::NOT_FOUND, format!("{who} is an unknown machine; apply a Hardware with its MAC"))
         }
         Err(error) => {
-            log::error!("HTTP: no script for {who}: {error}");
+            log::error!("HTTP: no script for {who}: {}", Chain(&error));
             refuse(StatusCode::SERVICE_UNAVAILABLE, format!("cannot find out who {who} is; try again"))
         }
     }
 }
 
 impl Boots {
-    /// The driver packs that the machine's devices want: those that it tells itself, else those that its agent told before.
-    async fn packs(&self, machine: &Machine, told: Option<Vec<Device>>) -> Packs {
+    /// The driver packs for the machine's devices. iPXE has just named them, or the agent did at an earlier boot.
+    async fn packs(&self, machine: &Machine, reported: Option<Vec<Device>>) -> Packs {
         let Some(folder) = ipxe::ramdisk_folder(&self.config, machine) else { return Packs::default() };
-        let (shelf, named, ask) = (Arc::clone(&self.packs), machine.packs.clone(), told.is_none());
-        let devices = told.unwrap_or_else(|| machine.devices.clone());
-        // Reads files, and compares hundreds of devices with thousands of patterns.
+        let (shelf, named, ask) = (Arc::clone(&self.packs), machine.packs.clone(), reported.is_none());
+        let devices = reported.unwrap_or_else(|| machine.devices.clone());
+        // This reads files, and compares hundreds of devices with thousands of patterns.
         let found = tokio::task::spawn_blocking(move || {
             let index = shelf.index(&folder).filter(|index| !index.packs.is_empty())?;
             let unknown: Vec<String> = index.unknown(&named).into_iter().map(str::to_owned).collect();
@@ -89,20 +91,20 @@ impl Boots {
         match found.await {
             Ok(Some((packs, unknown))) => {
                 for name in unknown {
-                    log::warn!("{} ({}): thimble/packs: there is no usable driver pack {name:?}", machine.mac, machine.name);
+                    log::warn!("{} ({}): thimble/packs: {name:?} is not a usable driver pack", machine.mac, machine.name);
                 }
                 packs
             }
             Ok(None) => Packs::default(),
             Err(error) => {
-                log::error!("HTTP: {} boots without driver packs: {error}", machine.mac);
+                log::error!("HTTP: {} boots without driver packs: {}", machine.mac, Chain(&error));
                 Packs::default()
             }
         }
     }
 
-    async fn script(&self, machine: &Machine, peer: Option<IpAddr>, told: Option<Vec<Device>>) -> Response {
-        let packs = self.packs(machine, told).await;
+    async fn script(&self, machine: &Machine, peer: Option<IpAddr>, reported: Option<Vec<Device>>) -> Response {
+        let packs = self.packs(machine, reported).await;
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
         let (script, notes) = match ipxe::auto(&self.config, machine, &packs, now) {
             Ok(script) => script,
@@ -117,7 +119,7 @@ impl Boots {
         let (boot, reason) = (machine.boot.word(), machine.boot.reason().to_owned());
         let names: Vec<&str> = packs.wanted.iter().map(|pack| pack.name.as_str()).collect();
         let with = match (packs.ask, names.as_slice()) {
-            (true, _) => "; it is asked for its devices first, because there are driver packs".to_owned(),
+            (true, _) => "; it is asked for its devices first, because driver packs exist".to_owned(),
             (false, []) => String::new(),
             (false, names) => format!("; driver packs: {}", names.join(", ")),
         };
@@ -126,10 +128,10 @@ impl Boots {
         ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()
     }
 
-    /// Whose download this is: told by the address, which the reservation gave.
+    /// The address, which the reservation gave, says which machine downloads.
     async fn download(&self, path: String, peer: Option<IpAddr>) -> Download {
         let mac = match peer {
-            Some(peer) => self.source.machine_at(peer).await.ok().flatten().map(|machine| machine.mac),
+            Some(peer) => mac_at(&*self.source, peer).await,
             None => None,
         };
         Download { events: self.events.clone(), mac, address: peer, path }
@@ -153,12 +155,12 @@ impl Boots {
                 log::warn!("HTTP {who}: refused: {error}");
                 refuse(StatusCode::FORBIDDEN, error.to_string())
             }
-            Ok(Err(OpenError::Io { path, source })) => {
-                log::error!("HTTP {who}: cannot open {path:?}: {source}");
+            Ok(Err(error @ OpenError::Io { .. })) => {
+                log::error!("HTTP {who}: {}", Chain(&error));
                 refuse(StatusCode::INTERNAL_SERVER_ERROR, "cannot open the file; the log of boots says why")
             }
             Err(error) => {
-                log::error!("HTTP {who}: {error}");
+                log::error!("HTTP {who}: {}", Chain(&error));
                 refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
             }
         }

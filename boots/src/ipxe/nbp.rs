@@ -1,4 +1,4 @@
-//! Which program fits which firmware, and which file of the folder that is.
+//! Which network boot program fits which firmware, and which file has it.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::beneath::{self, OpenError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arch(pub u16);
 
-/// Raspberry Pi boot ROMs; some name another architecture.
+/// For boot ROMs of the Raspberry Pi, some of which name another architecture.
 const RASPBERRY_PI: Arch = Arch(41);
 const RASPBERRY_PI_MACS: [[u8; 3]; 5] =
     [[0xb8, 0x27, 0xeb], [0xdc, 0xa6, 0x32], [0xe4, 0x5f, 0x01], [0x28, 0xcd, 0xc1], [0xd8, 0x3a, 0xdd]];
 
 impl Arch {
-    /// The program's canonical name; nothing for an architecture no iPXE exists for.
+    /// The program's canonical name. `None` if iPXE does not exist for the architecture.
     #[must_use]
     pub const fn nbp(self) -> Option<&'static str> {
         match self.0 {
@@ -27,7 +27,7 @@ impl Arch {
     }
 }
 
-/// The program for a client: the first architecture we know counts, its MAC may say more.
+/// The program for a client. The first known architecture counts, unless the MAC says more.
 #[must_use]
 pub fn file_for(mac: [u8; 6], archs: &[Arch]) -> Option<&'static str> {
     let [a, b, c, ..] = mac;
@@ -37,7 +37,7 @@ pub fn file_for(mac: [u8; 6], archs: &[Arch]) -> Option<&'static str> {
     archs.iter().find_map(|arch| arch.nbp())
 }
 
-/// Files that may stand in for a name: distributions package other builds of the same program.
+/// Files that may replace a name: distributions package other builds of the same program.
 fn stand_ins(name: &str) -> &'static [&'static str] {
     match name {
         "ipxe.efi" => &["snponly.efi", "ipxe-x86_64.efi", "snp-x86_64.efi", "ipxe-snponly-x86_64.efi"],
@@ -48,7 +48,7 @@ fn stand_ins(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// Opens a program by its name, else the first that stands in for it.
+/// Opens a program by its name, else the first replacement.
 pub fn open(folder: &Path, name: &str) -> Result<File, OpenError> {
     let asked = beneath::open(folder, name);
     if asked.is_ok() {
@@ -57,8 +57,8 @@ pub fn open(folder: &Path, name: &str) -> Result<File, OpenError> {
     stand_ins(name).iter().find_map(|other| beneath::open(folder, other).ok()).map_or(asked, Ok)
 }
 
-/// The file's name out of a path as firmware asks for it: any folders before it count for nothing, and so does a W3C
-/// traceparent behind it (smee appends one). Nothing if the path tries to climb.
+/// The file's name in a path of firmware. Folders before it are dropped, and so is a W3C traceparent behind it, which smee
+/// appends. `None` if the path climbs.
 #[must_use]
 pub fn base_name(path: &str) -> Option<&str> {
     let mut parts = path.split(['/', '\\']);
@@ -69,7 +69,7 @@ pub fn base_name(path: &str) -> Option<&str> {
     (!name.is_empty() && name != "." && !name.contains('\0')).then_some(name)
 }
 
-/// `NAME-00-<32 hex>-<16 hex>-<2 hex>` without what follows NAME.
+/// `NAME` of `NAME-00-<32 hex>-<16 hex>-<2 hex>`.
 fn without_traceparent(name: &str) -> &str {
     const LEN: usize = "-00-".len() + 32 + 1 + 16 + 1 + 2;
     let Some((before, suffix)) = name.len().checked_sub(LEN).and_then(|at| name.split_at_checked(at)) else { return name };

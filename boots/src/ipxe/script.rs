@@ -1,19 +1,19 @@
-//! `auto.ipxe`: what an iPXE does for this machine now. Pure: the time is an argument.
+//! `auto.ipxe`: the script for one machine, now. Pure: the time is an argument.
 
 use cmdline::{Arguments, HwAddr, Word};
 
 use crate::packs::{Pack, scan};
 use crate::{BootState, Config, Machine};
 
-/// How often a download is tried, two seconds apart, before the machine starts over.
+/// Attempts of a download, two seconds apart. Then the machine restarts.
 const ATTEMPTS: u32 = 10;
 
-/// What the script says of driver packs.
+/// Driver packs in a script.
 #[derive(Debug, Default)]
 pub struct Packs {
-    /// Beside the ramdisk; they go after it.
+    /// They lie beside the ramdisk and are loaded after it.
     pub wanted: Vec<Pack>,
-    /// The machine is to tell its devices first. If it cannot, `wanted` is what it gets.
+    /// iPXE reports the machine's devices first. If it cannot, the machine gets `wanted`.
     pub ask: bool,
 }
 
@@ -23,7 +23,7 @@ pub enum NoScript {
     NotAllowed { name: String, mac: String },
 }
 
-/// Below the files, the folder of the ramdisk that this machine loads from there; nothing if it loads none of ours.
+/// The folder of this machine's ramdisk, below the files. `None` if the machine does not load boots' ramdisk.
 #[must_use]
 pub fn ramdisk_folder(config: &Config, machine: &Machine) -> Option<String> {
     let elsewhere = machine.osie.base_url.is_some() || machine.ipxe.url.is_some() || machine.ipxe.contents.is_some();
@@ -38,7 +38,7 @@ fn file_name<'a>(own: &'a Option<String>, default: &'a str) -> &'a str {
     own.as_deref().unwrap_or(default).trim_start_matches('/')
 }
 
-/// The script, and notes about what could not be said in it.
+/// The script, and notes about what it leaves out.
 pub fn auto(config: &Config, machine: &Machine, packs: &Packs, now: u64) -> Result<(String, Vec<String>), NoScript> {
     if !machine.netboot_allowed {
         return Err(NoScript::NotAllowed { name: machine.name.clone(), mac: machine.mac.to_string() });
@@ -57,8 +57,8 @@ fn title(machine: &Machine) -> String {
     format!("#!ipxe\necho thimble: {} {}: {}\n", plain(&machine.name), machine.mac, plain(machine.boot.reason()))
 }
 
-/// On to the firmware's next boot device. Exit code 0 ends the BIOS ROM's own loop over its devices; a UEFI firmware takes
-/// a boot program that ends in success for a person who wants the setup menu, and goes on only after a failure.
+/// On to the firmware's next boot device. Exit code 0 ends the loop of a BIOS ROM over its devices. UEFI firmware opens its
+/// setup menu after a success, and goes on only after a failure.
 const NEXT_DEVICE: &str = "iseq ${platform} efi && exit 1 || exit 0\n";
 
 fn local(machine: &Machine, reason: &str) -> String {
@@ -115,12 +115,12 @@ fn environment(config: &Config, machine: &Machine, packs: &Packs, now: u64) -> (
     (script.concat(), notes)
 }
 
-/// Starting over is what helps after a server's restart or a cable's; falling through to an empty disk helps nobody.
+/// A restart helps after a problem of a server or a cable. Going on to an empty disk does not help.
 fn failed(what: &str) -> String {
     format!(":failed\necho thimble: cannot start {what}; restarting in 10 seconds\nsleep 10\nreboot || exit 1\n")
 }
 
-/// The kernel's words: everyone's, this machine's, then those of its Hardware, where the last one wins.
+/// The kernel arguments: those of all machines, of this machine, then of its Hardware. The last one wins.
 fn arguments(config: &Config, machine: &Machine, segments: &[&str], now: u64) -> (String, Vec<String>) {
     let mut arguments = Arguments {
         worker_id: Some(machine.agent_id.clone()),
@@ -132,7 +132,7 @@ fn arguments(config: &Config, machine: &Machine, segments: &[&str], now: u64) ->
     };
     let mut notes: Vec<String> =
         arguments.apply(&machine.osie.kernel_params.join(" ")).iter().map(|note| format!("{note}")).collect();
-    // EFI stubs find the ramdisk's segments by these names, and load them in this order.
+    // EFI stubs find the parts of the ramdisk by these names, and load them in this order.
     arguments.other.extend(segments.iter().map(|name| Word::new("initrd", *name)));
     notes.extend(arguments.check().iter().map(|note| format!("{note}")));
     let (words, unsaid): (Vec<Word>, Vec<Word>) = cmdline::words(&arguments.render()).into_iter().partition(is_sayable);
@@ -147,7 +147,7 @@ fn is_sayable(word: &Word) -> bool {
     !matches!(text.as_str(), "&&" | "||" | ";") && !text.ends_with('\\') && !text.starts_with('#')
 }
 
-/// Text for `echo`: no variable, comment, operator or line break can come out of a name somebody chose.
+/// Text for `echo`. A name cannot become a variable, a comment, an operator or a line break.
 fn plain(text: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || " ._:/,()+=@%-'".contains(c);
     let text: String = text.chars().take(200).map(|c| if allowed(c) { c } else { '?' }).collect();

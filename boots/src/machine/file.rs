@@ -1,4 +1,4 @@
-//! Hardware objects out of a YAML file, read again when the file changes. Every machine in it boots to install.
+//! Hardware from a YAML file, which is read again when it changes. Every machine in it boots to install.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
 
+use ::machine::Chain;
 use model::{Hardware, Mac, Object};
 
 use super::{BootState, Machine, MachineSource, SourceError, SourceFuture};
 
-/// How long an answer is given without looking whether the file changed.
+/// Within this time the file is not looked at again.
 const TRUST: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -26,19 +27,19 @@ struct State {
     looked: Instant,
 }
 
-/// Tells one content of the file from another without reading it.
+/// Changes with the content of the file, and needs no reading.
 type Version = (SystemTime, u64);
 
 impl FileSource {
     /// # Errors
-    /// When the file cannot be read or has mistakes, all of which are named.
+    /// When the file cannot be read, or has mistakes: the error lists all of them.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, SourceError> {
         let path = path.into();
         let (version, hardware) = read(&path)?;
         Ok(Self { state: Mutex::new(State { hardware: Arc::new(hardware), version, looked: Instant::now() }), path })
     }
 
-    /// What the file says now. A file that broke meanwhile is reported once; the last good content stays in force.
+    /// What the file says now. A file with mistakes is reported once, and its last good content stays in force.
     fn hardware(&self) -> Arc<Vec<Hardware>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.elapsed() < TRUST {
@@ -55,7 +56,7 @@ impl FileSource {
                 (state.version, state.hardware) = (version, Arc::new(hardware));
             }
             Err(error) => {
-                log::error!("{error}; what it said before stays in force");
+                log::error!("{}; what it said before stays in force", Chain(&error));
                 state.version = version.unwrap_or(state.version);
             }
         }
@@ -84,7 +85,7 @@ fn version(path: &Path) -> io::Result<Version> {
 fn read(path: &Path) -> Result<(Version, Vec<Hardware>), SourceError> {
     let name = path.display().to_string();
     let failed = |source| SourceError::File { path: name.clone(), source };
-    let version = version(path).map_err(failed)?; // before the text: a change in between is seen next time
+    let version = version(path).map_err(failed)?; // before the text, so the next look sees a change in between
     let text = fs::read_to_string(path).map_err(failed)?;
     let objects = model::parse_documents(&text, &name).map_err(|mistakes| {
         let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();

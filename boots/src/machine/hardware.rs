@@ -8,7 +8,7 @@ use model::{Dhcp, Hardware, Interface, Mac};
 use super::{BootState, CustomBoot, Ipxe, Machine, Osie, Reservation};
 
 impl Machine {
-    /// The machine behind the interface `mac` of a Hardware; nothing if it has no such interface.
+    /// The machine behind the interface `mac` of a Hardware. `None` if it does not have that interface.
     #[must_use]
     pub fn from_hardware(hardware: &Hardware, mac: Mac, boot: BootState) -> Option<Self> {
         let interface = hardware.spec.interface(mac)?;
@@ -85,7 +85,7 @@ fn route(route: &model::Route) -> Option<Route> {
     Some(Route { destination: destination.parse().ok()?, prefix, router })
 }
 
-/// Names between commas or blanks.
+/// Names, separated by commas or blanks.
 const PACKS: &str = "thimble/packs";
 
 fn packs(hardware: &Hardware) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::machine::Chain;
 use model::{Hardware, Mac};
 use serde::Deserialize;
 
@@ -77,7 +78,7 @@ impl RemoteSource {
             }
             Err(error) => match last.get(&key) {
                 Some((at, machine)) if at.elapsed() < STALE => {
-                    log::warn!("{error}; using its answer of {} seconds ago for {key}", at.elapsed().as_secs());
+                    log::warn!("{}; using its answer of {} seconds ago for {key}", Chain(&error), at.elapsed().as_secs());
                     Ok(Some(machine.clone()))
                 }
                 _ => Err(error),

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV6};
 use std::time::Duration;
 
+use ::machine::Chain;
 use dhcp::router::{ALL_NODES, ALL_ROUTERS, HOPS, is_solicitation, no_router};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
@@ -13,12 +14,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(5);
-/// Solicitations in a flood share their answers.
+/// Solicitations within this time share one answer.
 const AT_MOST_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub struct Socket {
-    /// A raw socket; tokio's type for datagrams serves it as well.
+    /// A raw socket, which tokio's type for datagrams can drive.
     socket: UdpSocket,
     index: u32,
     interface: String,
@@ -26,7 +27,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// On the named interface, else on the one that has `address`. Needs the rights of root and a tokio runtime.
+    /// On the named interface, else on the one with `address`. Needs the rights of root and a tokio runtime.
     pub fn bind(interface: Option<&str>, address: Ipv4Addr) -> io::Result<Self> {
         let interface = match interface {
             Some(interface) => interface.to_owned(),
@@ -82,7 +83,7 @@ pub async fn serve(socket: Socket, shutdown: CancellationToken) {
                 Ok(true) if last.is_none_or(|last| last.elapsed() >= AT_MOST_EVERY) => {}
                 Ok(_) => continue,
                 Err(error) => {
-                    log::debug!("router advertisements: cannot receive: {error}");
+                    log::debug!("router advertisements: cannot receive: {}", Chain(&error));
                     tokio::time::sleep(AT_MOST_EVERY).await;
                     continue;
                 }
@@ -92,10 +93,14 @@ pub async fn serve(socket: Socket, shutdown: CancellationToken) {
             Ok(()) => (last, failing) = (Some(Instant::now()), false),
             // An interface that is down, or that has no link-local address yet, may recover.
             Err(error) if !failing => {
-                log::warn!("router advertisements: cannot send on {}: {error}; trying on", socket.interface);
+                log::warn!(
+                    "router advertisements: cannot send on {}: {}; trying again every few seconds",
+                    socket.interface,
+                    Chain(&error)
+                );
                 failing = true;
             }
-            Err(error) => log::debug!("router advertisements: {error}"),
+            Err(error) => log::debug!("router advertisements: cannot send: {}", Chain(&error)),
         }
     }
 }

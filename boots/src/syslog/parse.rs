@@ -1,4 +1,4 @@
-//! One datagram as a message: RFC 5424, RFC 3164, and what devices send instead. Any bytes become some message.
+//! One datagram as a message: RFC 5424, RFC 3164, and what devices send instead. Any bytes are a message.
 
 /// Longer texts are cut; RFC 5424 asks receivers for 2 KiB.
 const MAX_TEXT: usize = 8 * 1024;
@@ -44,7 +44,7 @@ fn rfc5424(text: &str) -> Option<Parts<'_>> {
     Some((Some(host).filter(given("-")), Some(app).filter(given("-")).unwrap_or_default(), text))
 }
 
-/// What follows `-` or `[id name="value"]…`, in whose values `\` escapes.
+/// What follows `-` or `[id name="value"]…`. In a value, `\` escapes.
 fn structured_data_end(text: &str) -> &str {
     if let Some(rest) = text.strip_prefix('-') {
         return rest;
@@ -68,7 +68,7 @@ fn structured_data_end(text: &str) -> &str {
 fn rfc3164(text: &str) -> Parts<'_> {
     let (host, rest) = match after_timestamp(text) {
         Some(rest) => match rest.split_once(' ') {
-            // A word with a colon at its end is the tag already: the host was left out.
+            // A word with a colon at its end is already the tag; the host is missing.
             Some((host, rest)) if !host.ends_with(':') && !host.contains('[') => (Some(host), rest),
             _ => (None, rest),
         },
@@ -93,7 +93,7 @@ fn after_timestamp(text: &str) -> Option<&str> {
     if MONTHS.contains(&month) && is_time { text.get(16..) } else { None }
 }
 
-/// Control characters would let a machine write into somebody's terminal.
+/// Control characters would let a machine write to an operator's terminal.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).take(MAX_TEXT).collect::<String>().trim().to_owned()
 }

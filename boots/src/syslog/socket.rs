@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::machine::Chain;
 use model::Mac;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
 use super::parse;
+use crate::machine::mac_at;
 use crate::{Events, MachineSource, Milestone};
 
-/// A machine logs many lines, and keeps its address for longer than this.
+/// A machine logs many lines, and keeps its address longer than this.
 const REMEMBER: Duration = Duration::from_secs(30);
 const REMEMBERED: usize = 4096;
 
@@ -28,14 +30,14 @@ pub async fn serve(socket: UdpSocket, source: Arc<dyn MachineSource>, events: Ev
         let (length, peer) = match received {
             Ok(received) => received,
             Err(error) => {
-                log::warn!("syslog: cannot receive: {error}");
+                log::warn!("syslog: cannot receive: {}", Chain(&error));
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         let address = peer.ip().to_canonical();
         let message = parse(buffer.get(..length).unwrap_or_default());
-        // An unknown sender's words are kept, too: they may say why it is unknown.
+        // A line of an unknown sender is kept, too: it may say why the sender is unknown.
         let mac = senders.mac(address).await;
         log::debug!("syslog {address}: {}: {}", message.tag, message.text);
         let milestone = Milestone::Syslog { severity: message.severity, tag: message.tag, text: message.text };
@@ -43,7 +45,7 @@ pub async fn serve(socket: UdpSocket, source: Arc<dyn MachineSource>, events: Ev
     }
 }
 
-/// Whose address it is, asked once in a while.
+/// Which machine has an address. The source is asked once in a while.
 struct Senders {
     source: Arc<dyn MachineSource>,
     known: HashMap<IpAddr, (Instant, Option<Mac>)>,
@@ -54,7 +56,7 @@ impl Senders {
         if let Some((_, mac)) = self.known.get(&address).filter(|(at, _)| at.elapsed() < REMEMBER) {
             return *mac;
         }
-        let mac = self.source.machine_at(address).await.ok().flatten().map(|machine| machine.mac);
+        let mac = mac_at(&*self.source, address).await;
         if self.known.len() >= REMEMBERED {
             self.known.clear();
         }

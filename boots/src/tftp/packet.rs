@@ -51,11 +51,11 @@ pub enum Packet<'a> {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    #[error("{0} bytes are no TFTP packet")]
+    #[error("{0} bytes are not a TFTP packet")]
     TooShort(usize),
-    #[error("opcode {0} is nothing a client sends")]
+    #[error("a client does not send opcode {0}")]
     Opcode(u16),
-    #[error("its {0} has no end or is no text")]
+    #[error("its {0} has no end, or is not text")]
     Text(&'static str),
     #[error("mode {0:?} is neither octet nor netascii")]
     Mode(String),
@@ -87,13 +87,13 @@ type Request<'a> = (&'a str, Vec<(&'a str, &'a str)>);
 fn request(bytes: &[u8]) -> Result<Request<'_>, Malformed> {
     let (path, rest) = text(bytes).ok_or(Malformed::Text("file name"))?;
     let (mode, mut rest) = text(rest).ok_or(Malformed::Text("mode"))?;
-    // Firmware that says netascii wants the bytes as they are; nobody translates a boot program.
+    // Firmware that says netascii wants the bytes as they are.
     if !["octet", "netascii"].iter().any(|known| mode.eq_ignore_ascii_case(known)) {
         return Err(Malformed::Mode(mode.chars().take(40).collect()));
     }
     let mut options = Vec::new();
     while !rest.is_empty() {
-        // Some ROMs send bytes behind the last option; what is no pair of texts is no option.
+        // Some ROMs send bytes behind the last option. An option is a pair of texts.
         let Some((name, value, after)) =
             text(rest).and_then(|(name, after)| text(after).map(|(value, after)| (name, value, after)))
         else {
@@ -167,7 +167,7 @@ mod tests {
             ("data", b"\0\x03\0\x01x", Err(Malformed::Opcode(3))),
             ("a name without end", b"\0\x01a", Err(Malformed::Text("file name"))),
             ("no mode", b"\0\x01a\0", Err(Malformed::Text("mode"))),
-            ("a name that is no text", b"\0\x01\xff\0octet\0", Err(Malformed::Text("file name"))),
+            ("a name that is not text", b"\0\x01\xff\0octet\0", Err(Malformed::Text("file name"))),
             ("mail", b"\0\x01a\0mail\0", Err(Malformed::Mode("mail".to_owned()))),
         ] {
             assert_eq!(Packet::decode(bytes), packet, "{case}");

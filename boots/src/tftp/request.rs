@@ -1,5 +1,6 @@
-//! What a read request is granted: which file, and which of the options it asks for. Pure.
+//! What a read request gets: which file, and which of its options. Pure.
 
+use std::io;
 use std::time::Duration;
 
 use super::packet::ErrorCode;
@@ -7,17 +8,17 @@ use crate::ipxe;
 
 /// Without `blksize` (RFC 1350).
 const DEFAULT_BLOCK: u16 = 512;
-/// Larger blocks would be fragmented on Ethernet, which firmware often cannot put together again.
+/// Ethernet fragments larger blocks, and firmware often cannot reassemble them.
 const MAX_BLOCK: u16 = 1468;
-/// A burst no switch or ROM drops; RFC 7440 gains little beyond it.
+/// Switches and ROMs do not drop a burst of this size. RFC 7440 gains little beyond it.
 const MAX_WINDOW: u16 = 16;
-/// iDRACs and slow ROMs need one sooner rather than later.
+/// iDRACs and slow ROMs need a short one.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Seconds; a client that falls silent holds its place for eight of them. A larger value is passed over (RFC 2349).
+/// Seconds. A client that falls silent keeps its place for eight timeouts. A larger value is ignored (RFC 2349).
 const SLOWEST: u64 = 10;
 
-/// A transfer's parameters, and the options to be acknowledged: none means that the client knows no options.
+/// A transfer's parameters, and the options to acknowledge. Without options the transfer starts with its first block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreed {
     pub block: u16,
@@ -26,18 +27,22 @@ pub struct Agreed {
     pub acknowledged: Vec<(&'static str, u64)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Refused {
     #[error("writing is not allowed")]
     Write,
     #[error("{0:?} leads outside the folder of network boot programs")]
     Outside(String),
-    #[error("{0:?} is not there")]
+    #[error("{0:?} does not exist")]
     NotFound(String),
     #[error("too many transfers, try again")]
     Busy,
-    #[error("cannot read {0:?}")]
-    Unreadable(String),
+    #[error("cannot read {name:?}")]
+    Unreadable {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl Refused {
@@ -46,17 +51,17 @@ impl Refused {
         match self {
             Self::Write | Self::Outside(_) => ErrorCode::AccessViolation,
             Self::NotFound(_) => ErrorCode::NotFound,
-            Self::Busy | Self::Unreadable(_) => ErrorCode::Undefined,
+            Self::Busy | Self::Unreadable { .. } => ErrorCode::Undefined,
         }
     }
 }
 
-/// The file's name in the folder: the last part of the path, whatever folder firmware or smee's URLs put before it.
+/// The file's name: the last part of the path. Firmware and smee's URLs put folders before it.
 pub fn file_name(path: &str) -> Result<&str, Refused> {
     ipxe::base_name(path).ok_or_else(|| Refused::Outside(path.chars().take(200).collect()))
 }
 
-/// Options we know and whose value makes sense are granted, perhaps with less than asked for; others are passed over.
+/// Known options with a usable value are granted, perhaps with a smaller value. Others are ignored.
 #[must_use]
 pub fn agree(options: &[(&str, &str)], size: u64) -> Agreed {
     let mut agreed = Agreed { block: DEFAULT_BLOCK, window: 1, timeout: DEFAULT_TIMEOUT, acknowledged: Vec::new() };
@@ -112,7 +117,7 @@ mod tests {
 
     #[test]
     fn climbing_paths_are_access_violations() {
-        assert_eq!(file_name("02:00:00:00:00:01/ipxe.efi"), Ok("ipxe.efi"));
+        assert_eq!(file_name("02:00:00:00:00:01/ipxe.efi").unwrap(), "ipxe.efi");
         assert_eq!(file_name("../../etc/passwd").map_err(|refused| refused.code()), Err(ErrorCode::AccessViolation));
     }
 }

@@ -1,4 +1,4 @@
-//! UDP port 69: requests in, and for each a socket of its own that serves the file.
+//! UDP port 69. Each request gets a socket of its own, which sends the file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::machine::Chain;
 use model::Mac;
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
@@ -17,6 +18,7 @@ use super::packet::{self, ErrorCode, Packet};
 use super::request::{self, Agreed, Refused};
 use super::transfer::{Step, Transfer};
 use crate::beneath::OpenError;
+use crate::machine::mac_at;
 use crate::quota::{Quota, Seldom, Ticket};
 use crate::{Config, Events, MachineSource, Milestone, ipxe};
 
@@ -74,7 +76,7 @@ struct Server {
     running: Mutex<HashMap<SocketAddr, Running>>,
 }
 
-/// Serves until `shutdown`; transfers under way end with it.
+/// Serves until `shutdown`, which ends transfers under way.
 pub async fn serve(
     socket: Socket,
     config: Arc<Config>,
@@ -96,7 +98,7 @@ pub async fn serve(
         match received {
             Ok((length, peer)) => server.on_packet(buffer.get(..length).unwrap_or_default(), peer).await,
             Err(error) => {
-                log::warn!("TFTP: cannot receive: {error}");
+                log::warn!("TFTP: cannot receive: {}", Chain(&error));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -104,13 +106,13 @@ pub async fn serve(
     server.running.lock().unwrap_or_else(PoisonError::into_inner).drain().for_each(|(_, running)| running.transfer.abort());
 }
 
-/// A transfer under way; its place is free again once this is dropped.
+/// A transfer under way. Dropping it frees its place.
 struct Running {
     transfer: AbortHandle,
     _place: Ticket<IpAddr>,
 }
 
-/// A granted request, ready to go.
+/// A granted request.
 struct Granted {
     name: String,
     mac: Option<Mac>,
@@ -127,19 +129,19 @@ impl Server {
                 self.warn_seldom(peer, "write", || format!("a write of {path:?}"));
                 Err(Refused::Write)
             }
-            // Of a transfer that has ended; its own socket is gone.
+            // Belongs to a transfer that has ended.
             Ok(Packet::Ack { .. } | Packet::Error { .. }) => return,
             Err(malformed) => {
                 self.warn_seldom(peer, "malformed", || format!("malformed packet of {} bytes: {malformed}", bytes.len()));
                 return self.refuse(peer, ErrorCode::IllegalOperation, &malformed.to_string()).await;
             }
         };
-        self.forget(peer); // the same port again: the client has started over
+        self.forget(peer); // the same port again: the client has started again
         let granted = granted.and_then(|granted| Ok((granted, self.quota.take(peer.ip()).ok_or(Refused::Busy)?)));
         let (granted, place) = match granted {
             Ok(granted) => granted,
             Err(refused) => {
-                self.warn_seldom(peer, &refused.to_string(), || refused.to_string());
+                self.warn_seldom(peer, &refused.to_string(), || Chain(&refused).to_string());
                 return self.refuse(peer, refused.code(), &refused.to_string()).await;
             }
         };
@@ -154,7 +156,7 @@ impl Server {
 
     fn ended(&self, peer: SocketAddr) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        // The client may have started over in this very moment.
+        // The client may just have started again.
         if running.get(&peer).is_some_and(|running| running.transfer.id() == tokio::task::id()) {
             running.remove(&peer);
         }
@@ -162,13 +164,13 @@ impl Server {
 
     fn grant(&self, path: &str, options: &[(&str, &str)]) -> Result<Granted, Refused> {
         let name = request::file_name(path)?;
-        let unreadable = || Refused::Unreadable(name.to_owned());
+        let unreadable = |source| Refused::Unreadable { name: name.to_owned(), source };
         let file = ipxe::open(&self.config.nbp, name).map_err(|error| match error {
             OpenError::Outside(path) => Refused::Outside(path),
             OpenError::Missing(_) => Refused::NotFound(path.chars().take(200).collect()),
-            OpenError::Io { .. } => unreadable(),
+            OpenError::Io { source, .. } => unreadable(source),
         })?;
-        let size = file.metadata().map_err(|_| unreadable())?.len();
+        let size = file.metadata().map_err(unreadable)?.len();
         let mac = path.rsplit('/').nth(1).and_then(|folder| folder.parse().ok());
         Ok(Granted { name: name.to_owned(), mac, file, size, agreed: request::agree(options, size) })
     }
@@ -180,7 +182,7 @@ impl Server {
 
     async fn refuse(&self, peer: SocketAddr, code: ErrorCode, message: &str) {
         if let Err(error) = self.socket.send_to(&packet::error(code, message), peer).await {
-            log::debug!("TFTP {peer}: cannot send: {error}");
+            log::debug!("TFTP {peer}: cannot send: {}", Chain(&error));
         }
     }
 
@@ -198,15 +200,15 @@ impl Server {
             Ok(End::Sent) => {
                 let mac = match mac {
                     Some(mac) => Some(mac),
-                    None => self.source.machine_at(peer.ip()).await.ok().flatten().map(|machine| machine.mac),
+                    None => mac_at(&*self.source, peer.ip()).await,
                 };
                 log::info!("TFTP {peer}: sent {name} ({size} bytes in {} ms)", started.elapsed().as_millis());
                 self.events.publish(mac, Some(peer.ip()), Milestone::NbpSent { file: name, bytes: size });
             }
-            // PXE ROMs ask for the size, abort, and come again.
+            // PXE ROMs ask for the size, abort, and ask again.
             Ok(End::Aborted(message)) => log::debug!("TFTP {peer}: {name}: the client ended it: {message}"),
             Ok(End::Silent) => log::warn!("TFTP {peer}: {name}: the client fell silent; gave up"),
-            Err(error) => log::warn!("TFTP {peer}: {name}: {error}"),
+            Err(error) => log::warn!("TFTP {peer}: {name}: {}", Chain(&error)),
         }
     }
 
@@ -214,7 +216,7 @@ impl Server {
         let mut local = self.socket.local_addr()?;
         local.set_port(0);
         let socket = bind(local, self.interface.as_deref())?;
-        socket.connect(peer).await?; // from here on the kernel drops what others send
+        socket.connect(peer).await?; // from here on the kernel drops packets of other hosts
         let Granted { file, size, agreed, .. } = granted;
         let mut transfer = Transfer::new(&agreed, size);
         let mut step = transfer.start();
@@ -230,7 +232,7 @@ impl Server {
             }
             let patience = agreed.timeout.saturating_mul(transfer.timeouts() + 1).min(SLOWEST.max(agreed.timeout));
             if step != Step::Wait {
-                deadline = tokio::time::Instant::now() + patience; // stray packets do not put it off
+                deadline = tokio::time::Instant::now() + patience; // stray packets do not extend it
             }
             step = match tokio::time::timeout_at(deadline, socket.recv(&mut buffer)).await {
                 Err(_) => transfer.on_timeout(),
@@ -254,7 +256,7 @@ enum End {
     Silent,
 }
 
-/// The file is read block by block where it stands: boot programs are small and in the page cache.
+/// Reading blocks this task, which is short: boot programs are small and in the page cache.
 async fn send_blocks(socket: &UdpSocket, file: &File, transfer: &Transfer, blocks: std::ops::Range<u64>) -> io::Result<()> {
     for block in blocks {
         let bytes = transfer.bytes_of(block);
@@ -267,12 +269,12 @@ async fn send_blocks(socket: &UdpSocket, file: &File, transfer: &Transfer, block
     Ok(())
 }
 
-/// A full queue or an unreachable peer is a lost packet, and those are sent again.
+/// A full queue or an unreachable peer counts as a lost packet, which is sent again.
 async fn send(socket: &UdpSocket, bytes: &[u8]) -> io::Result<()> {
     match socket.send(bytes).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(error),
         Err(error) => {
-            log::debug!("TFTP: cannot send: {error}");
+            log::debug!("TFTP: cannot send: {}", Chain(&error));
             Ok(())
         }
         Ok(_) => Ok(()),

@@ -1,10 +1,10 @@
-//! One transfer as a state machine: packets and timeouts in, blocks to send out. Pure; the file is only its size.
+//! One transfer as a state machine: packets and timeouts in, blocks to send out. Pure: it sees only the file's size.
 
 use std::ops::Range;
 
 use super::request::Agreed;
 
-/// Retransmissions of one window before the client counts as gone.
+/// Retransmissions of one window before the transfer ends.
 const PATIENCE: u32 = 7;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Step {
     SendOptions,
     /// Send these blocks, counted from 1.
     Send(Range<u64>),
-    /// Nothing to do but wait on.
+    /// Wait for the next packet.
     Wait,
     Done,
     GiveUp,
@@ -27,7 +27,7 @@ pub struct Transfer {
     last: u64,
     size: u64,
     with_options: bool,
-    /// Acknowledged up to this block; nothing yet while the options are not.
+    /// Acknowledged up to this block; `None` until the options are acknowledged.
     acknowledged: Option<u64>,
     sent: u64,
     timeouts: u32,
@@ -56,13 +56,13 @@ impl Transfer {
         if self.with_options { Step::SendOptions } else { self.next_window(0) }
     }
 
-    /// An acknowledgement names the last block received in order. Numbers wrap at 65536: files may be larger than
-    /// 32 MB at the smallest block.
+    /// An acknowledgement names the last block received in order. Numbers wrap at 65536, because a file may have more
+    /// blocks.
     pub fn on_ack(&mut self, block: u16) -> Step {
         let Some(base) = self.acknowledged else {
             return if block == 0 { self.next_window(0) } else { Step::Wait };
         };
-        let ahead = u64::from(block.wrapping_sub(base as u16)); // as: the number on the wire is the low half
+        let ahead = u64::from(block.wrapping_sub(base as u16)); // as: the wire has the low half
         let named = base + ahead;
         if named > self.sent {
             return Step::Wait; // of an earlier window, delayed
@@ -73,8 +73,8 @@ impl Transfer {
         if ahead > 0 {
             return self.next_window(named);
         }
-        // The same again: within a window it says that its first block got lost (RFC 7440). Without windows answering
-        // it would double every packet from here on (the Sorcerer's Apprentice bug), and the timer does the work.
+        // The same number again says that the window's first block got lost (RFC 7440). Without windows, an answer would
+        // double every later packet (the Sorcerer's Apprentice bug), so the timer decides.
         if self.window == 1 || self.resent {
             return Step::Wait;
         }
@@ -93,7 +93,7 @@ impl Transfer {
         }
     }
 
-    /// How many timeouts in a row there were: they grow longer.
+    /// Timeouts in a row. Each is longer than the one before.
     #[must_use]
     pub fn timeouts(&self) -> u32 {
         self.timeouts
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(transfer.on_ack(7), Step::Wait);
         assert_eq!(transfer.on_timeout(), Step::SendOptions);
         assert_eq!(transfer.on_ack(0), Step::Send(1..2));
-        assert_eq!(transfer.on_ack(0), Step::Wait, "a duplicate is no reason to send twice");
+        assert_eq!(transfer.on_ack(0), Step::Wait, "a duplicate does not send twice");
     }
 
     #[test]

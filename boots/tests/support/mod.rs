@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use boots::{BootState, Config, Event, Events, Listen, Machine, MachineSource, Milestone, Sockets, SourceError, SourceFuture};
@@ -168,6 +168,39 @@ impl Host {
         self.shutdown.cancel();
         tokio::time::timeout(LIMIT, self.task).await.expect("boots did not stop").unwrap().unwrap();
     }
+}
+
+/// What boots has logged in this process.
+struct Lines(Mutex<Vec<String>>);
+
+static LINES: Lines = Lines(Mutex::new(Vec::new()));
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Call it first; `assert_logged` sees what follows.
+pub fn keep_log() {
+    let _ = log::set_logger(&LINES); // another test of the process may have done it
+    log::set_max_level(log::LevelFilter::Info);
+}
+
+/// One line has all these words, in this order.
+pub fn assert_logged(words: &[&str]) {
+    let lines = LINES.0.lock().unwrap();
+    let has_all = |line: &String| {
+        let mut rest = line.as_str();
+        words.iter().all(|word| rest.split_once(word).map(|(_, after)| rest = after).is_some())
+    };
+    assert!(lines.iter().any(has_all), "{words:?} in {lines:#?}");
 }
 
 /// Bytes that differ at every position a mix-up could show.
