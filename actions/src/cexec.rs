@@ -1,4 +1,4 @@
-//! `cexec`: runs a command in a file system on the disk, by chroot when asked.
+//! `cexec`: runs a command with a file system of the disk mounted, or inside of it by chroot.
 
 use crate::device::{self, DeviceError};
 use crate::mount::{MountError, Mounted};
@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
-/// Our side of the chroot that a command in it expects to see.
+/// Folders of the action that a command in the chroot expects.
 const BOUND: &[&str] = &["dev", "proc", "sys"];
 
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ impl Settings {
     }
 }
 
-/// With an interpreter the line goes to it whole; without one it is split at `;` and spaces, and quotes mean nothing.
+/// An interpreter gets the whole line. Without one, `;` and spaces split it, and quotes mean nothing.
 fn commands(line: &str, interpreter: Option<&str>) -> Vec<Vec<String>> {
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     match interpreter {
@@ -102,7 +102,7 @@ pub fn run(variables: &Variables) -> Result<(), CexecError> {
     device::wait_for(&settings.device, device::APPEARS_WITHIN)?;
     let mounted = Mounted::new(&settings.device, &settings.fs)?;
     let result = if settings.chroot { run_inside(&settings, mounted.path()) } else { run_all(&settings.commands) };
-    // The command's failure is the one to tell, and what it wrote is kept in any case.
+    // The command's failure is the one to report. What it wrote is kept in any case.
     let closed = mounted.close();
     result?;
     Ok(closed?)
@@ -121,7 +121,7 @@ fn run_inside(settings: &Settings, root: &Path) -> Result<(), CexecError> {
         result.and(left)
     });
     for place in bound.iter().rev() {
-        let _ = unmount(place, UnmountFlags::DETACH); // the file system's own unmount tells if it stays busy
+        let _ = unmount(place, UnmountFlags::DETACH); // if it stays busy, unmounting the file system fails and says so
     }
     result
 }
@@ -132,7 +132,7 @@ fn bind(root: &Path, bound: &mut Vec<PathBuf>) -> Result<(), CexecError> {
         let done = std::fs::create_dir_all(&to).and_then(|()| {
             mount_bind_recursive(&from, &to)?;
             bound.push(to.clone());
-            // Unmounting it later must not reach the original.
+            // Unmounting it later must not unmount the original.
             Ok(mount_change(&to, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
         });
         done.map_err(|source| CexecError::Enter { what: format!("bind {} into the target", from.display()), source })?;
@@ -140,7 +140,7 @@ fn bind(root: &Path, bound: &mut Vec<PathBuf>) -> Result<(), CexecError> {
     Ok(())
 }
 
-/// Returns the way back: a folder that is still open outside.
+/// Returns the way back: an open folder outside.
 fn enter(root: &Path) -> io::Result<File> {
     let outside = File::open("/")?;
     chroot(root)?;

@@ -1,4 +1,4 @@
-//! A disk or partition by its path: waiting for it, opening it, reading its partitions again.
+//! A disk or partition: waits for its path, opens it, and rereads its partitions.
 
 use crate::{disks, say, sys};
 use rustix::fs::OFlags;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Partitions appear when the kernel has read the table, SCSI disks when their bus was scanned.
+/// A partition appears when the kernel has read the table, a SCSI disk when its bus was scanned.
 pub const APPEARS_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
-/// Somebody who only looked at a partition (a prober) lets go of it soon.
+/// A prober that only reads a partition closes it soon.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum DeviceError {
     },
 }
 
-/// Waits until `path` exists, and says so when that takes time.
+/// Waits until `path` exists, and says so if that takes time.
 pub fn wait_for(path: &Path, limit: Duration) -> Result<(), DeviceError> {
     let start = Instant::now();
     if !path.exists() {
@@ -60,12 +60,12 @@ pub fn wait_for(path: &Path, limit: Duration) -> Result<(), DeviceError> {
 pub struct Opened {
     pub file: File,
     pub size: u64,
-    /// Writes go past the page cache and must be aligned.
+    /// Writes bypass the page cache and must be aligned.
     pub direct: bool,
     pub is_block_device: bool,
 }
 
-/// Opens a disk for us alone; a regular file counts as a disk of its size.
+/// Opens a disk exclusively. A regular file counts as a disk of its size.
 pub fn open(path: &Path) -> Result<Opened, DeviceError> {
     let failed = |source: io::Error| match rustix::io::Errno::from_io_error(&source) {
         Some(rustix::io::Errno::BUSY) => DeviceError::Busy(path.to_owned()),
@@ -75,12 +75,12 @@ pub fn open(path: &Path) -> Result<Opened, DeviceError> {
     if !kind.is_block_device() && !kind.is_file() {
         return Err(DeviceError::NotADisk(path.to_owned()));
     }
-    // On a block device O_EXCL means: not while a file system, RAID or LVM holds it.
+    // On a block device, O_EXCL refuses while a file system, RAID or LVM holds it.
     let exclusive = if kind.is_block_device() { OFlags::EXCL } else { OFlags::empty() };
     let open = |flags: OFlags| OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(path);
     let (mut file, direct) = match open(exclusive | OFlags::DIRECT) {
         Ok(file) => (file, true),
-        // tmpfs and some others have no direct access
+        // tmpfs and some others do not have direct access
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => (open(exclusive).map_err(failed)?, false),
         Err(error) => return Err(failed(error)),
     };
@@ -88,7 +88,7 @@ pub fn open(path: &Path) -> Result<Opened, DeviceError> {
     Ok(Opened { file, size, direct, is_block_device: kind.is_block_device() })
 }
 
-/// Makes new partitions appear; a partition or a file has no table that the kernel would read.
+/// Makes new partitions appear. For a partition or a file the kernel reads no table, which is not an error.
 pub fn reread_partitions(path: &Path, disk: &File) -> Result<(), DeviceError> {
     let start = Instant::now();
     loop {

@@ -1,13 +1,13 @@
-//! The disks there are, for whoever named one that is not there.
+//! The available disks, for the error about a missing one.
 
 use std::fs;
 use std::path::Path;
 
-const SECTOR: u64 = 512; // sysfs counts in these whatever the disk does
-/// Block devices that nobody installs to.
+const SECTOR: u64 = 512; // sysfs counts in these, whatever the disk uses
+/// Block devices that are not installed to.
 const OTHERS: [&str; 6] = ["loop", "ram", "zram", "sr", "fd", "nbd"];
 
-/// `/dev/nvme0n1 (953 GiB, Samsung SSD 990), /dev/sda (16 MiB)`, or that there is none.
+/// `/dev/nvme0n1 (953 GiB, Samsung SSD 990), /dev/sda (16 MiB)`, or `no disk at all`.
 pub fn list(sysfs: &Path) -> String {
     let entries = fs::read_dir(sysfs.join("block")).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,9 +1,9 @@
-//! What an installed system's GRUB menu would start: the first entry of `grub.cfg`. Pure.
+//! The first entry of an installed system's `grub.cfg`. Pure.
 //!
-//! Only what generated menus hold is read: `menuentry`, `linux` and `initrd` lines. Nothing is executed; GRUB's
-//! variables in a command line are empty, as those that distributions put there are on a machine without a screen.
+//! Only `menuentry`, `linux` and `initrd` lines are read, as generated menus have them. Nothing is executed. GRUB's
+//! variables in a command line count as empty, as the usual ones are on a machine without a screen.
 
-/// Paths below the file system that GRUB calls its root.
+/// Paths start at the file system that GRUB calls its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub title: String,
@@ -12,8 +12,8 @@ pub struct Entry {
     pub command_line: String,
 }
 
-/// The first entry that has a kernel; menus put the default there. Commands outside of any entry are run at once, so they
-/// count as one.
+/// The first entry with a kernel, which is the default. GRUB runs commands outside of entries at once, so they count as
+/// one.
 pub fn first(menu: &str) -> Option<Entry> {
     let mut title = String::new();
     let mut entry: Option<Entry> = None;
@@ -24,7 +24,7 @@ pub fn first(menu: &str) -> Option<Entry> {
             ("menuentry" | "submenu", Some(_)) => break,
             ("linux" | "linux16" | "linuxefi", None) => entry = kernel(&title, rest),
             ("initrd" | "initrd16" | "initrdefi", Some(entry)) if entry.initrd.is_none() => {
-                entry.initrd = rest.split_whitespace().last().map(path); // before it stands at most the CPU's microcode
+                entry.initrd = rest.split_whitespace().last().map(path); // only the CPU's microcode may stand before it
             }
             _ => {}
         }

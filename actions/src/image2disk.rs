@@ -1,14 +1,14 @@
 //! `image2disk`: streams a disk image from a URL or file, through its decoder, onto a disk.
 //!
-//! - One thread fetches and decodes, one writes; a few half-megabyte buffers go round between them, and writes
-//!   bypass the page cache. Nothing else grows with the image, so it works in a machine of 128 MiB.
-//! - The disk's first MiB is erased first and written last, after everything else is on the disk and the checksum
-//!   was right: a half-written disk does not boot, neither as the new system nor as the old one.
-//! - Long runs of zeros are handed to the disk as such (`FALLOC_FL_PUNCH_HOLE`, for which the kernel promises that
-//!   they read as zeros, or fails). A discard promises nothing, so it is not used; without the feature, zeros
-//!   are written. What lies on the disk behind the image stays as it is.
-//! - A dropped connection is continued with a Range request while the server still has the same file; otherwise
-//!   the whole write starts again. A download that ends early is a failure, not a success.
+//! - One thread fetches and decodes, and one writes. A few half-megabyte buffers go round between them. Writes bypass
+//!   the page cache. Memory does not grow with the image, so a machine of 128 MiB is enough.
+//! - The disk's first MiB is erased first. It is written last, when everything else is on the disk and the checksum
+//!   matches. A half-written disk boots neither the new system nor the old one.
+//! - Long runs of zeros become holes (`FALLOC_FL_PUNCH_HOLE`). The kernel guarantees that a hole reads as zeros. If the
+//!   disk does not support holes, zeros are written. A discard guarantees nothing, so it is not used. The disk behind
+//!   the image stays as it is.
+//! - After a dropped connection, a Range request continues the download if the server still has the same file.
+//!   Otherwise the whole write starts again. A download that ends early is a failure.
 
 mod buffer;
 mod decoder;
@@ -18,6 +18,7 @@ mod patience;
 mod pipeline;
 mod progress;
 mod source;
+mod source_error;
 mod target;
 mod writer;
 
@@ -28,7 +29,7 @@ use format::{Format, FormatError};
 use patience::Patience;
 use pipeline::Totals;
 use progress::Progress;
-use source::SourceError;
+use source_error::SourceError;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -49,7 +50,7 @@ pub enum ImageError {
         source: FormatError,
     },
     #[error(
-        "to decode the image, {format} needs {} of memory, and {limit} bytes can be spent on it here; \
+        "to decode the image, {format} needs {} of memory, and {limit} bytes are available; \
          compress it with a smaller window (zstd -19 without --ultra or --long, xz -6)",
         .needed.map_or("more".to_owned(), |needed| format!("a window of {needed} bytes"))
     )]
@@ -86,7 +87,7 @@ struct Settings {
     disk: PathBuf,
     compressed: Option<bool>,
     sha256: Option<String>,
-    /// How long nothing may arrive before we give up; zero without retries.
+    /// How long nothing may arrive before the action fails. Zero disables retries.
     retry_for: Duration,
     progress_every: Duration,
 }
@@ -95,7 +96,7 @@ impl Settings {
     fn read(variables: &Variables) -> Result<Self, VariableError> {
         let retry = variables.flag("RETRY_ENABLED")?.unwrap_or(true);
         let retry_for = variables.minutes("RETRY_DURATION_MINUTES", 10)?;
-        // Our lines are text in any case; a misspelt value is still worth a word.
+        // The output is text in any case, but a misspelt value is still an error.
         variables.flag("TEXT_LOGGING")?;
         Ok(Self {
             url: source::checked(variables.text("IMG_URL")?)?,

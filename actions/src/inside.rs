@@ -1,4 +1,4 @@
-//! Files inside another system's root: its symlinks are followed as that system would, and never lead out of it.
+//! Files inside another system's root. Symlinks resolve as in that system, and never lead out of it.
 
 use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, mkdirat, openat2};
 use rustix::io::Errno;
@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 pub enum InsideError {
     #[error("{0} must be an absolute path to a file, without ..")]
     BadPath(PathBuf),
-    #[error("{0} is a symlink that leads to nothing in the target")]
+    #[error("{0} is a symlink to something that the target does not have")]
     DanglingLink(PathBuf),
     #[error("cannot {what} {path} in the target")]
     Failed {
@@ -47,7 +47,7 @@ impl Root {
         Ok(File::from(opened.map_err(|errno| failed("open", path, errno))?))
     }
 
-    /// Writes a file, and first the folders above it; those that exist keep their owner and permissions.
+    /// Writes a file, and first the folders above it. Existing folders keep their owner and permissions.
     pub fn write(
         &self,
         path: &Path,

@@ -1,4 +1,4 @@
-//! `kexec`: loads the installed system's kernel, which starts without firmware once this success is acknowledged.
+//! `kexec`: loads the installed system's kernel. It starts, without firmware, once the server has acknowledged the success.
 
 use crate::device::{self, DeviceError};
 use crate::grub_menu;
@@ -41,14 +41,14 @@ fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => " (it was built without kexec: use the action reboot)",
         Some(libc::EPERM) => " (the action is not privileged, or kexec is locked down: use the action reboot)",
-        Some(libc::ENOEXEC) => " (it is no kernel of this processor)",
+        Some(libc::ENOEXEC) => " (it is not a kernel for this processor)",
         Some(libc::EKEYREJECTED | libc::ENOKEY | libc::EBADMSG) => " (its signature is not trusted: use the action reboot)",
-        Some(libc::ENOMEM | libc::EADDRNOTAVAIL) => " (there is no memory for kernel and initrd)",
+        Some(libc::ENOMEM | libc::EADDRNOTAVAIL) => " (memory is too small for kernel and initrd)",
         _ => "",
     }
 }
 
-/// What to start, as paths below the device's root.
+/// What to start. Paths are below the device's root.
 #[derive(Debug, PartialEq, Eq)]
 struct Choice {
     kernel: PathBuf,
@@ -62,7 +62,7 @@ impl Choice {
         Ok(Self { kernel, initrd, command_line: command_line(variables)?.unwrap_or_default() })
     }
 
-    /// GRUB's paths start at its own file system, which may be a boot partition: the system's `/boot` is looked at too.
+    /// GRUB's paths start at its file system, which may be a boot partition. So `/boot` is also searched.
     fn by_menu(entry: grub_menu::Entry, root: &Root, variables: &Variables) -> Result<Self, KexecError> {
         let place = |path: String| {
             let (plain, below_boot) = (absolute("/", &path), absolute("/boot", &path));
@@ -95,7 +95,7 @@ pub fn run(variables: &Variables) -> Result<(), KexecError> {
     drop(root); // an open folder would keep the file system busy
     mounted.close()?;
     say(&format!("loaded {} with arguments {:?}", choice.kernel.display(), choice.command_line));
-    // Thimble's agent sees for itself that a kernel was loaded; the wish is for whoever looks into the folder.
+    // Thimble's agent detects the loaded kernel. Other agents find the wish in the folder.
     match power::run(Request::Kexec) {
         Err(PowerError::NotBound(_)) => Ok(()),
         result => Ok(result?),

@@ -1,7 +1,7 @@
 //! The standard actions: what a Workflow's steps do to the machine.
 //!
-//! One module per action, each `run(&Variables) -> Result<(), its error>`; `device`, `mount` and `inside` are what
-//! they share, `sys` holds the system calls that no crate wraps.
+//! Each action is a module with `run(&Variables) -> Result<(), its error>`. They share `device`, `mount` and `inside`.
+//! `sys` holds the system calls that no crate wraps.
 
 pub mod cexec;
 pub mod device;
@@ -24,7 +24,7 @@ pub const NAMES: &[&str] = &["cexec", "image2disk", "kexec", "poweroff", "reboot
 
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
-    #[error("there is no action \"{0}\"; there are {list}", list = NAMES.join(", "))]
+    #[error("\"{0}\" is not an action; the actions are {list}", list = NAMES.join(", "))]
     Unknown(String),
     #[error(transparent)]
     Cexec(#[from] cexec::CexecError),
@@ -63,7 +63,7 @@ pub fn run(name: &str, variables: &Variables) -> Result<(), ActionError> {
     }
 }
 
-/// A line on standard output, which the agent carries to console and server; a closed one is no reason to stop.
+/// A line on standard output, which the agent passes to console and server. A closed one does not stop the action.
 pub(crate) fn say(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stdout().lock(), "{line}");
@@ -74,12 +74,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_starts_something() {
+    fn every_name_starts_an_action() {
         for name in NAMES.iter().filter(|name| !matches!(**name, "reboot" | "poweroff")) {
             let error = run(name, &Variables::of([])).unwrap_err();
             assert!(error.to_string().contains("is not set"), "{name}: {error}");
         }
         let error = run("image2disc", &Variables::of([])).unwrap_err();
-        assert!(error.to_string().contains("there is no action \"image2disc\"; there are cexec, image2disk"), "{error}");
+        assert!(error.to_string().contains("\"image2disc\" is not an action; the actions are cexec, image2disk"), "{error}");
     }
 }

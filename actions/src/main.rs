@@ -1,7 +1,7 @@
-//! The action's name comes as the first argument, or as the name this program was started by.
+//! The action's name is the name of the program or, failing that, the first argument.
 
 use actions::variables::Variables;
-use std::error::Error;
+use machine::Chain;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,9 +11,7 @@ fn main() -> ExitCode {
     match actions::run(&name, &Variables::of_process()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let causes = std::iter::successors(error.source(), |error| (*error).source());
-            let line = causes.fold(format!("{name}: {error}"), |line, cause| format!("{line}: {cause}"));
-            eprintln!("{}", line.replace('\n', " "));
+            eprintln!("{name}: {}", Chain(&error).to_string().replace('\n', " "));
             ExitCode::from(error.exit_code())
         }
     }

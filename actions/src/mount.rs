@@ -1,4 +1,4 @@
-//! A file system mounted below a folder of ours for as long as it is needed.
+//! A file system, mounted below a temporary folder while it is needed.
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    #[error("the kernel has no driver for the file system {fs} (FS_TYPE) of {device}: add its module to the ramdisk")]
+    #[error("the kernel does not have a driver for the file system {fs} (FS_TYPE) of {device}: add its module to the ramdisk")]
     NoDriver { fs: String, device: PathBuf },
     #[error("{device} holds no readable {fs} file system (FS_TYPE): is it the right partition?")]
     NotThisFileSystem { fs: String, device: PathBuf },
@@ -43,9 +43,9 @@ pub struct Mounted {
 impl Mounted {
     pub fn new(device: &Path, fs: &str) -> Result<Self, MountError> {
         let place = place()?;
-        // Nothing is started from the installed system by its own permissions.
+        // setuid bits of the installed system have no effect here.
         if let Err(errno) = mount(device, &place, fs, MountFlags::NOSUID, None) {
-            let _ = fs::remove_dir(&place); // the mount's error is the one to tell
+            let _ = fs::remove_dir(&place); // the mount's error is the one to report
             let (fs, device) = (fs.to_owned(), device.to_owned());
             return Err(match errno {
                 Errno::NODEV => MountError::NoDriver { fs, device },
@@ -73,13 +73,13 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         if self.open {
-            let _ = unmount(&self.place, UnmountFlags::DETACH); // the error that got us here is told instead
+            let _ = unmount(&self.place, UnmountFlags::DETACH); // an earlier error is reported instead
             let _ = fs::remove_dir(&self.place);
         }
     }
 }
 
-/// The action's image is one file: not even /tmp is there.
+/// The action's image is one file, without /tmp.
 fn place() -> Result<PathBuf, MountError> {
     let parent = std::env::temp_dir();
     let failed = |source| MountError::Place { parent: parent.clone(), source };

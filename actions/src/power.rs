@@ -1,4 +1,5 @@
-//! `reboot` and `poweroff` (and the end of `kexec`): leaves the wish in /worker, where the agent finds it once the success is acknowledged.
+//! `reboot`, `poweroff` and the end of `kexec`: leaves a file in /worker. The agent acts on it once the server has
+//! acknowledged the success.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ pub enum Request {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PowerError {
-    #[error("{0} is not there: the action needs volumes: [\"/worker:/worker\"] in the template")]
+    #[error("{0} does not exist: the action needs volumes: [\"/worker:/worker\"] in the template")]
     NotBound(PathBuf),
     #[error("cannot write {path}")]
     Write {
@@ -44,7 +45,7 @@ fn leave(worker: &Path, request: Request) -> Result<(), PowerError> {
     }
     let path = worker.join(request.file());
     std::fs::write(&path, "").map_err(|source| PowerError::Write { path, source })?;
-    crate::say(&format!("asked for {} once this action's success is acknowledged", request.file()));
+    crate::say(&format!("asked for {} once the server has acknowledged this action's success", request.file()));
     Ok(())
 }
 

@@ -18,7 +18,7 @@ pub fn reread_partitions(disk: &File) -> io::Result<()> {
     check(unsafe { libc::ioctl(disk.as_raw_fd(), request::BLKRRPART as _) })
 }
 
-/// Tells the disk that this range is unused. What it reads as afterwards is up to the disk.
+/// Marks this range of the disk as unused. What it reads as afterwards depends on the disk.
 pub fn discard(disk: &File, offset: u64, length: u64) -> io::Result<()> {
     let range: [u64; 2] = [offset, length];
     // SAFETY: the descriptor is open for as long as `disk` is borrowed; BLKDISCARD reads two u64 from the
@@ -31,8 +31,8 @@ pub fn load_kernel(kernel: &File, initrd: Option<&File>, command_line: &CStr) ->
     const NO_INITRD: libc::c_ulong = 4; // KEXEC_FILE_NO_INITRAMFS
     let bytes = command_line.to_bytes_with_nul();
     let (initrd, flags) = initrd.map_or((-1, NO_INITRD), |file| (file.as_raw_fd(), 0));
-    // SAFETY: both descriptors are open for as long as the files are borrowed; the pointer and the length are those of
-    // one slice that ends with its NUL, as the system call wants it, and outlives the call, which only reads it.
+    // SAFETY: both descriptors are open while the files are borrowed. The pointer and the length are those of one slice
+    // that ends with its NUL, as the system call requires. The slice outlives the call, which only reads it.
     let result =
         unsafe { libc::syscall(libc::SYS_kexec_file_load, kernel.as_raw_fd(), initrd, bytes.len(), bytes.as_ptr(), flags) };
     check(if result < 0 { -1 } else { 0 })

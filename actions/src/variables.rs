@@ -27,7 +27,7 @@ impl Variables {
         Self { values: values.iter().map(|(name, value)| (name.into(), value.into())).collect() }
     }
 
-    /// An empty value counts as none: templates render absent fields to "".
+    /// An empty value counts as absent: templates render absent fields to "".
     pub fn optional(&self, name: &'static str) -> Option<&OsStr> {
         self.values.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
@@ -36,7 +36,7 @@ impl Variables {
         self.optional(name).ok_or(VariableError::Missing(name))
     }
 
-    /// The value as it is, also an empty one.
+    /// The value as it is, even if empty.
     pub fn raw(&self, name: &'static str) -> Option<&OsStr> {
         self.values.get(OsStr::new(name)).map(OsString::as_os_str)
     }
@@ -52,7 +52,7 @@ impl Variables {
         if path.is_absolute() { Ok(path) } else { Err(invalid(name, value, "a path that begins with /")) }
     }
 
-    /// The spellings Go accepts, since templates were written for Go programs.
+    /// The spellings that Go accepts: templates were written for Go programs.
     pub fn flag(&self, name: &'static str) -> Result<Option<bool>, VariableError> {
         let Some(value) = self.optional(name) else { return Ok(None) };
         match value.to_str() {
@@ -100,7 +100,7 @@ fn invalid(name: &'static str, value: &OsStr, wanted: &'static str) -> VariableE
     VariableError::Invalid { name, value: value.to_string_lossy().into_owned(), wanted }
 }
 
-/// For checks that only one action knows.
+/// For a check of one action.
 pub(crate) fn unusable(name: &'static str, value: &str, wanted: &'static str) -> VariableError {
     VariableError::Invalid { name, value: value.to_owned(), wanted }
 }

@@ -1,7 +1,7 @@
-//! `wipe`: forgets what a disk held, so that nothing on it boots or is recognised any more.
+//! `wipe`: makes a disk look empty. Nothing on it boots or is recognised afterwards.
 //!
-//! Partition tables, boot code and most signatures live in the first and last MiB: these are overwritten. The
-//! rest is discarded where the disk can, which is no promise that the data is gone.
+//! Partition tables, boot code and most signatures are in the first and last MiB, which are overwritten. The rest is
+//! discarded if the disk supports that. This does not guarantee that the data is gone.
 
 use crate::device::{self, DeviceError, Opened};
 use crate::say;
@@ -36,7 +36,7 @@ pub fn run(variables: &Variables) -> Result<(), WipeError> {
     if opened.is_block_device {
         device::reread_partitions(&disk, &opened.file)?;
     }
-    let rest = if discarded { "discarded" } else { "left: the disk does not discard" };
+    let rest = if discarded { "discarded" } else { "left: the disk does not support discard" };
     say(&format!("erased the first and last MiB of {}; the rest is {rest}", disk.display()));
     Ok(())
 }

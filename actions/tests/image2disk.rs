@@ -309,8 +309,8 @@ fn the_disks_old_content_survives_an_image_that_cannot_be_had() {
 #[test]
 fn an_image_larger_than_the_disk_is_refused_with_both_numbers() {
     for (case, name, packed, erased) in [
-        ("raw, told by its length", "d.img", image(), false),
-        ("zstd, told by its header", "d.zst", zstd_sized(&image()), false),
+        ("raw, known by its length", "d.img", image(), false),
+        ("zstd, known by its header", "d.zst", zstd_sized(&image()), false),
         ("gzip, seen when it comes", "d.gz", gzip(&image()), true),
     ] {
         let (server, disk) = (Server::start(packed, &[Answer::Whole]), Disk::of(2 << 20));

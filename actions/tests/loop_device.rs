@@ -13,7 +13,7 @@ struct Loop {
 }
 
 impl Loop {
-    /// `None`, with the reason on standard error, where loop devices are not ours to use.
+    /// `None`, with the reason on standard error, if the test may not use loop devices.
     fn of_size(size: u64) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("disk");
@@ -55,7 +55,7 @@ impl Drop for Loop {
     }
 }
 
-/// What e2fsprogs reads from the file system, without our own code in between.
+/// What e2fsprogs reads from the file system, independent of the actions' code.
 fn debugfs(disk: &Path, request: &str) -> String {
     let output = Command::new("debugfs").args(["-R", request]).arg(disk).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -84,9 +84,10 @@ fn writefile_puts_a_file_into_an_ext4_file_system() {
 #[test]
 fn writefile_names_a_wrong_file_system() {
     let Some(disk) = Loop::of_size(16 << 20) else { return };
-    for (fs, expected) in
-        [("ext4", "holds no readable ext4 file system"), ("nosuchfs", "the kernel has no driver for the file system nosuchfs")]
-    {
+    for (fs, expected) in [
+        ("ext4", "holds no readable ext4 file system"),
+        ("nosuchfs", "the kernel does not have a driver for the file system nosuchfs"),
+    ] {
         let variables = Variables::of([
             ("DEST_DISK", disk.name()),
             ("FS_TYPE", fs),

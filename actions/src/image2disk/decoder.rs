@@ -1,4 +1,4 @@
-//! The decoder for each format, within the memory this machine can spare.
+//! The decoder for each format, within this machine's free memory.
 
 use super::ImageError;
 use super::format::{Format, ZstdHeader};
@@ -10,7 +10,7 @@ use std::io::{self, BufReader, Read};
 /// Enough of an image's start for its magic bytes and its zstd header.
 pub const PEEK: usize = 64;
 const MIB: u64 = 1 << 20;
-/// More than zstd and xz use without being asked to.
+/// zstd and xz use more only by explicit options.
 const LARGEST_WINDOW: u64 = 256 * MIB;
 
 pub enum Decoder<R: Read> {
@@ -22,9 +22,9 @@ pub enum Decoder<R: Read> {
 }
 
 impl<R: Read> Decoder<R> {
-    /// `first` is the start of what `input` will give; `limit` is memory for the decoder's window.
+    /// `first` is the start of `input`'s data, and `limit` is memory for the decoder's window.
     pub fn new(format: Format, first: &[u8], input: R, limit: u64) -> Result<Self, ImageError> {
-        // Setting up a zstd decoder fails for one reason only.
+        // A zstd decoder fails to start for this reason only.
         let no_memory = |_| ImageError::Window { format, needed: None, limit };
         Ok(match format {
             Format::Raw => Self::Raw(input),
@@ -60,12 +60,12 @@ impl<R: Read> Read for Decoder<R> {
     }
 }
 
-/// xz tells its dictionary, and zstd that of later frames, in the middle of the data.
+/// xz names its dictionary size in the middle of the data, and so does zstd for later frames.
 pub fn wants_too_much(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory || error.to_string().contains("too much memory")
 }
 
-/// Half of what is free now: the rest is for the writes and for everybody else.
+/// Half of the free memory. The rest is for the writes and for other programs.
 pub fn window_limit() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     limit_of(&text)
@@ -74,7 +74,7 @@ pub fn window_limit() -> u64 {
 fn limit_of(meminfo: &str) -> u64 {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    // Without /proc we cannot know; 8 MiB is what zstd uses up to level 19.
+    // Unknown without /proc. zstd uses 8 MiB up to level 19.
     kib.map_or(8 * MIB, |kib| (kib * 1024 / 2).min(LARGEST_WINDOW))
 }
 
@@ -99,7 +99,7 @@ mod tests {
         let Err(error) = Decoder::new(Format::Zstd, &frame, &frame[..], 30 * MIB) else { panic!("taken") };
         let text = error.to_string();
         assert!(
-            text.contains("zstd needs a window of 134217728 bytes") && text.contains("31457280 bytes can be spent"),
+            text.contains("zstd needs a window of 134217728 bytes") && text.contains("31457280 bytes are available"),
             "{text}"
         );
     }

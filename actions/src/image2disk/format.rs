@@ -1,4 +1,4 @@
-//! How an image is packed: told by its first bytes, its name, and the COMPRESSED variable.
+//! How an image is packed: its first bytes, its name and the variable COMPRESSED say it.
 
 use std::fmt;
 
@@ -32,8 +32,8 @@ impl fmt::Display for Format {
 }
 
 impl Format {
-    /// COMPRESSED=false is taken at its word. Otherwise the bytes decide, and a name that promises
-    /// compression must not be wrong: an error page written to a disk would be reported much later.
+    /// COMPRESSED=false always means raw. Otherwise the bytes decide. If the name promises compression and the bytes
+    /// differ, that is an error: the data may be an error page.
     pub fn decide(compressed: Option<bool>, url: &str, first: &[u8]) -> Result<Self, FormatError> {
         if compressed == Some(false) {
             return Ok(Self::Raw);
@@ -71,7 +71,7 @@ impl Format {
     }
 }
 
-/// What a zstd frame says in its header.
+/// The header of a zstd frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ZstdHeader {
     pub window: u64,
@@ -79,7 +79,7 @@ pub struct ZstdHeader {
 }
 
 impl ZstdHeader {
-    /// RFC 8878, section 3.1.1; `None` for anything that is no whole frame header.
+    /// RFC 8878, section 3.1.1. `None` if this is not a whole frame header.
     pub fn parse(first: &[u8]) -> Option<Self> {
         let rest = first.strip_prefix(&[0x28, 0xb5, 0x2f, 0xfd])?;
         let (descriptor, mut rest) = rest.split_first()?;
@@ -121,11 +121,11 @@ mod tests {
             ("a raw image", None, "http://a/d.img", DISK, Ok(Raw)),
             ("bytes without a suffix", None, "http://a/d", GZIP, Ok(Gzip)),
             ("bytes win over the name", None, "http://a/d.gz", ZSTD, Ok(Zstd)),
-            ("told to be raw", Some(false), "http://a/d.gz", GZIP, Ok(Raw)),
-            ("told to be packed", Some(true), "http://a/d", b"BZh91AY", Ok(Bzip2)),
+            ("COMPRESSED=false", Some(false), "http://a/d.gz", GZIP, Ok(Raw)),
+            ("COMPRESSED=true", Some(true), "http://a/d", b"BZh91AY", Ok(Bzip2)),
             ("xz", None, "/d.xz", b"\xfd7zXZ\0", Ok(Xz)),
             ("an error page", None, "http://a/d.zst?x=1.raw", b"<html>", Err(FormatError::NotWhatTheNameSays(Zstd))),
-            ("told to be packed, but raw", Some(true), "http://a/d", DISK, Err(FormatError::NotCompressed)),
+            ("COMPRESSED=true, but raw", Some(true), "http://a/d", DISK, Err(FormatError::NotCompressed)),
             ("an empty file", None, "http://a/d.BZ2", b"", Err(FormatError::NotWhatTheNameSays(Bzip2))),
         ] {
             assert_eq!(Format::decide(compressed, url, first), expected, "{case}");

@@ -1,8 +1,9 @@
-//! One download that outlives its connections: after a drop it goes on where it stopped.
+//! One download over several connections: after a dropped connection it continues where it stopped.
 
 use super::patience::Patience;
-use super::source::SourceError;
+use super::source_error::SourceError;
 use crate::say;
+use machine::Chain;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::{Agent, Body, BodyReader};
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// A connection on which nothing comes for this long is treated as lost.
+/// A connection without data for this long counts as lost.
 const STALL: Duration = Duration::from_secs(30);
 
 pub struct Download {
@@ -22,7 +23,7 @@ pub struct Download {
     patience: Patience,
 }
 
-/// By what we know that the server still has the same file.
+/// What shows that the server still has the same file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Identity {
     etag: Option<String>,
@@ -31,13 +32,13 @@ struct Identity {
 }
 
 enum Failure {
-    /// Worth another try.
+    /// Worth another attempt.
     Transient(String),
     Final(SourceError),
 }
 
 impl Download {
-    /// Connects, so that size and refusal are known before anything is erased.
+    /// Connects, so size or refusal are known before anything is erased.
     pub fn start(url: &str, patience: Patience) -> Result<Self, SourceError> {
         let mut download =
             Self { agent: agent(), url: url.to_owned(), file: Identity::default(), offset: 0, body: None, patience };
@@ -120,10 +121,10 @@ impl Download {
             return Err(self.cannot_continue("the server sends another part"));
         }
         if Identity::of(answer.headers(), total.or(self.file.total)) != self.file {
-            return Err(self.cannot_continue("the file on the server is another one now"));
+            return Err(self.cannot_continue("the server has another file now"));
         }
         if self.file == Identity::default() {
-            return Err(self.cannot_continue("the server tells neither size, ETag nor date"));
+            return Err(self.cannot_continue("the server gives neither size, ETag nor date"));
         }
         Ok(())
     }
@@ -143,14 +144,14 @@ impl Download {
         use ureq::Error::{ConnectionFailed, HostNotFound, Io, Protocol, Timeout};
         match error {
             Io(_) | Timeout(_) | HostNotFound | ConnectionFailed | Protocol(_) => {
-                Failure::Transient(format!("cannot reach {}: {error}", self.url))
+                Failure::Transient(format!("cannot reach {}: {}", self.url, Chain(&error)))
             }
             source => Failure::Final(SourceError::Unusable { url: self.url.clone(), source }),
         }
     }
 }
 
-/// Trusts Mozilla's roots, which are part of the program: an action's image has no certificate files.
+/// Trusts Mozilla's roots, which are part of the program: an action's image does not have certificate files.
 fn agent() -> Agent {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ureq::tls::TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_content_range_tells_start_and_total() {
+    fn a_content_range_has_start_and_total() {
         for (text, expected) in [
             ("bytes 100-199/1000", Some((100, Some(1000)))),
             ("bytes 0-0/*", Some((0, None))),

@@ -1,4 +1,4 @@
-//! How long to keep trying: as long as the image gets further, and then a while.
+//! How long to keep trying: as long as the image advances, and then for a limited time.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// With a limit of zero there is no second try.
+    /// A limit of zero allows one attempt only.
     pub fn new(limit: Duration, now: Instant) -> Self {
         Self { limit, furthest: 0, since: now, pause: FIRST_PAUSE }
     }
 
-    /// Bytes have arrived up to `offset`: only what never arrived before counts as progress.
+    /// Bytes up to `offset` have arrived. Only new ones count as progress.
     pub fn reached(&mut self, offset: u64, now: Instant) {
         if offset > self.furthest {
             self.furthest = offset;
@@ -28,7 +28,7 @@ impl Patience {
         }
     }
 
-    /// How long to wait before the next try, `None` when it is time to give up.
+    /// The wait before the next attempt, or `None` if the time is over.
     pub fn pause(&mut self, now: Instant) -> Option<Duration> {
         let left = self.limit.checked_sub(now.saturating_duration_since(self.since)).filter(|left| !left.is_zero())?;
         let pause = self.pause;

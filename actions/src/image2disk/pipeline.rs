@@ -1,11 +1,12 @@
-//! One thread fetches and decodes, the caller's writes; buffers go round between them.
+//! One thread fetches and decodes, and the caller's thread writes. Buffers go round between them.
 
 use super::buffer::Buffer;
 use super::decoder::{self, Decoder, PEEK};
 use super::format::{Format, ZstdHeader};
 use super::patience::Patience;
 use super::progress::Progress;
-use super::source::{Source, SourceError, Tally};
+use super::source::{Source, Tally};
+use super::source_error::SourceError;
 use super::target::Target;
 use super::writer::Writer;
 use super::{ImageError, Settings};
@@ -29,9 +30,9 @@ pub struct Totals {
     pub format: Format,
 }
 
-/// What the reading thread tells the writing one.
+/// Messages from the reading thread to the writing one.
 enum Event {
-    /// The image answers: its format, and its size as far as it is known.
+    /// The image has begun: its format, and its size if known.
     Opened {
         format: Format,
         size: Option<u64>,
@@ -47,7 +48,7 @@ enum Event {
     },
 }
 
-/// Writes the image once, from its first byte. Nothing is erased before the image answers and fits.
+/// Writes the image once, from its first byte. Nothing is erased before the image has begun and fits.
 pub fn write<T: Target>(
     settings: &Settings,
     target: &mut T,
@@ -58,10 +59,10 @@ pub fn write<T: Target>(
     let (events, inbox) = sync_channel(BUFFERS + 2);
     let (empties, pool) = sync_channel(BUFFERS);
     for _ in 0..BUFFERS {
-        let _ = empties.send(Buffer::new(CHUNK)); // there is room for all of them
+        let _ = empties.send(Buffer::new(CHUNK)); // the channel has room for all of them
     }
     let reader = Reader { settings: settings.clone(), patience: patience.clone(), tally: tally.clone(), events, pool };
-    // Not joined: when the disk fails, a reader that waits for the network must not hold the report back.
+    // Not joined: if the disk fails, a reader that waits for the network must not delay the report.
     thread::spawn(move || reader.run());
 
     let format = match inbox.recv() {
@@ -77,7 +78,7 @@ pub fn write<T: Target>(
         match inbox.recv().map_err(|_| ImageError::ReaderGone)? {
             Event::Data(buffer) => {
                 writer.write(buffer.data())?;
-                let _ = empties.try_send(buffer); // a reader that has ended needs none
+                let _ = empties.try_send(buffer); // fails only if the reader has ended
                 let total = Some(tally.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
                 progress.report(tally.read.load(Ordering::Relaxed), total, Instant::now());
             }
@@ -116,7 +117,7 @@ struct Reader {
     pool: Receiver<Buffer>,
 }
 
-/// The source is read by the decoder and afterwards by us.
+/// The decoder reads the source, and after it the reading thread.
 #[derive(Clone)]
 struct Shared(Rc<RefCell<Source>>);
 
@@ -126,7 +127,7 @@ impl Read for Shared {
     }
 }
 
-/// The writer has gone and said why itself.
+/// The writer has ended, and has reported why.
 struct WriterGone;
 
 impl Reader {
@@ -144,7 +145,7 @@ impl Reader {
             Ok(Err(error)) => Event::Failed { error, patience: source.0.borrow().patience().cloned() },
             Err(WriterGone) => return,
         };
-        let _ = self.events.send(last); // without a writer nobody wants to know
+        let _ = self.events.send(last); // fails only if the writer has ended
     }
 
     fn stream(&self, source: &Shared) -> Result<Result<(), ImageError>, WriterGone> {
@@ -170,7 +171,7 @@ impl Reader {
         if empty {
             return Ok(Err(ImageError::Empty(self.settings.url.clone())));
         }
-        // What may follow the compressed data counts for length and checksum, too.
+        // Bytes after the compressed data also count for length and checksum.
         let rest = io::copy(&mut source.clone(), &mut io::sink());
         Ok(rest.map(|_| ()).map_err(|error| self.read_failed(error, format)))
     }

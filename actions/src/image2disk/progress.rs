@@ -1,4 +1,4 @@
-//! The lines `progress P% DONE/TOTAL bytes` that the agent and the demo read.
+//! The lines `progress P% DONE/TOTAL bytes`, which the agent and the demo read.
 
 use crate::say;
 use std::time::{Duration, Instant};
@@ -7,25 +7,25 @@ use std::time::{Duration, Instant};
 pub struct Progress {
     every: Duration,
     last: Instant,
-    told: u64,
+    reported: u64,
 }
 
 impl Progress {
     pub fn new(every: Duration, now: Instant) -> Self {
-        Self { every, last: now, told: 0 }
+        Self { every, last: now, reported: 0 }
     }
 
-    /// `done` and `total` count the image as it is downloaded; a server may not tell the total.
+    /// `done` and `total` count downloaded bytes. Some servers do not give the total.
     pub fn report(&mut self, done: u64, total: Option<u64>, now: Instant) {
         if self.due(now) {
-            self.told = done;
+            self.reported = done;
             say(&line(done, total));
         }
     }
 
-    /// The line for the whole image, unless it was the last one already.
+    /// The line for the whole image, unless it was the last one.
     pub fn complete(&self, read: u64) {
-        if self.told != read {
+        if self.reported != read {
             say(&line(read, Some(read)));
         }
     }

@@ -1,7 +1,8 @@
-//! The image's bytes as they are stored: from a file or over HTTP, counted and hashed.
+//! The image's bytes as stored, from a file or by HTTP, counted and hashed.
 
 use super::http::Download;
 use super::patience::Patience;
+use super::source_error::SourceError;
 use crate::variables::{VariableError, unusable};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -10,45 +11,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    #[error("{url} cannot be had: the server answers {status}")]
-    Refused { url: String, status: u16 },
-    #[error("{url} cannot be had")]
-    Unusable {
-        url: String,
-        #[source]
-        source: ureq::Error,
-    },
-    #[error("{url} ended after {got} bytes{}, and there is no more time to try again: {reason}", of(*.total))]
-    Lost { url: String, got: u64, total: Option<u64>, reason: String },
-    #[error("{url} cannot be continued at byte {at}: {reason}")]
-    CannotContinue { url: String, at: u64, reason: &'static str },
-    #[error("cannot read {path}")]
-    File {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{path} had {expected} bytes and ended after {got}")]
-    FileCut { path: PathBuf, expected: u64, got: u64 },
-}
-
-fn of(total: Option<u64>) -> String {
-    total.map(|total| format!(" of {total}")).unwrap_or_default()
-}
-
 /// An http, https or file URL, or an absolute path.
 pub fn checked(url: String) -> Result<String, VariableError> {
     let known = ["http://", "https://", "file:///", "/"].iter().any(|start| url.starts_with(start));
     if known { Ok(url) } else { Err(unusable("IMG_URL", &url, "http://, https:// or an absolute path")) }
 }
 
-/// What the writing thread may look at while the reading one works.
+/// What the writing thread sees of the reading one.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub read: AtomicU64,
-    /// 0 while it is not known.
+    /// 0 if unknown.
     pub total: AtomicU64,
 }
 
@@ -90,7 +63,7 @@ impl Source {
         }
     }
 
-    /// How long the download may still stand still; a new start takes it over.
+    /// The download's remaining patience, for a new start.
     pub fn patience(&self) -> Option<&Patience> {
         match &self.origin {
             Origin::Http(download) => Some(download.patience()),
@@ -98,7 +71,7 @@ impl Source {
         }
     }
 
-    /// The SHA-256 of everything read, when it was asked for.
+    /// The SHA-256 of everything read, if requested.
     pub fn digest(&mut self) -> Option<String> {
         self.hash.take().map(|hash| hex::encode(hash.finalize()))
     }
@@ -118,7 +91,7 @@ impl Source {
     }
 }
 
-/// The error of a read carries a `SourceError`, so that it survives its way through a decoder.
+/// The error of a read carries a `SourceError`, which passes through a decoder unchanged.
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.read_origin(buffer).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! Where the image goes: aligned writes past the page cache, zeros as holes, and a sync that means it.
+//! The disk to write: aligned writes that bypass the page cache, zeros as holes, and a sync to the disk.
 
 use super::ImageError;
 use super::buffer::ALIGNMENT;
@@ -11,13 +11,13 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// Without direct access, this much may wait in the page cache.
+/// Without direct access, at most this much waits in the page cache.
 const CACHED_LIMIT: u64 = 4 << 20;
 
 pub trait Target {
     fn size(&self) -> u64;
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes an aligned range read as zeros without writing them; `false` if the disk cannot.
+    /// Makes an aligned range read as zeros without writing them. `false` if the disk cannot do that.
     fn zero(&mut self, offset: u64, length: u64) -> io::Result<bool>;
     fn read_at(&mut self, data: &mut [u8], offset: u64) -> io::Result<()>;
     fn sync(&mut self) -> io::Result<()>;
@@ -60,7 +60,7 @@ impl DiskTarget {
     fn flush_cache(&mut self) -> io::Result<()> {
         self.opened.file.sync_data()?;
         self.cached = 0;
-        // Advice only: the data is on the disk already.
+        // Advice only: the data is already on the disk.
         let _ = rustix::fs::fadvise(&self.opened.file, 0, NonZeroU64::new(self.opened.size), Advice::DontNeed);
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Target for DiskTarget {
         if tail.is_empty() {
             return Ok(());
         }
-        // An image may end anywhere: the page cache fills the last block up with what the disk has.
+        // An image may end anywhere. The page cache completes the last block from the disk.
         self.set_direct(false)?;
         let written = self.write_cached(tail, offset + aligned as u64).and_then(|()| self.flush_cache());
         self.set_direct(true)?;

@@ -1,4 +1,4 @@
-//! Puts the image onto the target in an order that never leaves a bootable half.
+//! Writes the image in an order that never leaves a half-written disk bootable.
 
 use super::ImageError;
 use super::buffer::Buffer;
@@ -6,7 +6,7 @@ use super::target::Target;
 
 /// Boot code and partition table: erased first, written last.
 pub const HEAD: usize = 1 << 20;
-/// Zeros are looked for in pieces of this size, which is a multiple of every block size.
+/// Zeros are detected in pieces of this size, a multiple of every block size.
 const PIECE: usize = 64 << 10;
 const SECTORS: [u64; 2] = [512, 4096];
 const GPT: &[u8] = b"EFI PART";
@@ -16,13 +16,13 @@ pub struct Writer<'t, T: Target> {
     head: Buffer,
     zeros: Buffer,
     offset: u64,
-    /// A run of zeros that ends at `offset` and is not on the disk yet.
+    /// Length of a run of zeros that ends at `offset` and is not on the disk yet.
     pending_zeros: u64,
     can_zero: bool,
 }
 
 impl<'t, T: Target> Writer<'t, T> {
-    /// Erases what could boot the old system.
+    /// Erases what can boot the old system.
     pub fn begin(target: &'t mut T) -> Result<Self, ImageError> {
         let mut zeros = Buffer::new(PIECE);
         zeros.set_len(PIECE);
@@ -34,7 +34,7 @@ impl<'t, T: Target> Writer<'t, T> {
         Ok(writer)
     }
 
-    /// A backup table in the last sector would let firmware find the old partitions again.
+    /// With a backup table in the last sector, firmware would find the old partitions again.
     fn erase_backup_gpt(&mut self, size: u64) -> Result<(), ImageError> {
         for sector in SECTORS {
             let Some(at) = size.checked_sub(sector).filter(|at| *at >= HEAD as u64) else { continue };
@@ -48,7 +48,7 @@ impl<'t, T: Target> Writer<'t, T> {
         Ok(())
     }
 
-    /// The next bytes of the image, in pieces of any size that keep the alignment, all but the last.
+    /// The next bytes of the image. Each piece but the last keeps the alignment.
     pub fn write(&mut self, mut data: &[u8]) -> Result<(), ImageError> {
         let end = self.offset + data.len() as u64;
         if end > self.target.size() {
@@ -121,7 +121,7 @@ impl<'t, T: Target> Writer<'t, T> {
     }
 }
 
-/// How many bytes at the start are whole pieces of zeros (or are not); a last short piece is never zeros.
+/// The length of the leading pieces that are zeros, or are not. A last short piece never counts as zeros.
 fn leading(data: &[u8], zeros: bool) -> usize {
     let is_zero = |piece: &[u8]| piece.len() == PIECE && piece.iter().all(|byte| *byte == 0);
     data.chunks(PIECE).take_while(|piece| is_zero(piece) == zeros).map(<[u8]>::len).sum()

@@ -1,0 +1,32 @@
+//! Why the image's bytes are not available.
+
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot get {url}: the server answers {status}")]
+    Refused { url: String, status: u16 },
+    #[error("cannot get {url}")]
+    Unusable {
+        url: String,
+        #[source]
+        source: ureq::Error,
+    },
+    #[error("{url} ended after {got} bytes{}, and the time for retries is over: {reason}", of(*.total))]
+    Lost { url: String, got: u64, total: Option<u64>, reason: String },
+    #[error("{url} cannot be continued at byte {at}: {reason}")]
+    CannotContinue { url: String, at: u64, reason: &'static str },
+    #[error("cannot read {path}")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path} had {expected} bytes and ended after {got}")]
+    FileCut { path: PathBuf, expected: u64, got: u64 },
+}
+
+fn of(total: Option<u64>) -> String {
+    total.map(|total| format!(" of {total}")).unwrap_or_default()
+}
