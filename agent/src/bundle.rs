@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::action::{self, Action, Wishes};
-use crate::image::manifest::ImageConfig;
+use oci::manifest::ImageConfig;
 
 #[cfg(feature = "containerd")]
 pub use mounts::below_dev;

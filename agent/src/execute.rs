@@ -13,9 +13,6 @@ use crate::bundle;
 use crate::cancel::Cancel;
 use crate::container::{End, Ended, Order};
 use crate::docker_socket::{self, Deferred};
-use crate::image::Puller;
-use crate::image::space::{self, NoSpace};
-use crate::image::store::Image;
 use crate::memory;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::Policy;
@@ -24,10 +21,14 @@ use crate::rootfs;
 use crate::runtime::Runtime;
 use crate::scratch::Scratch;
 use crate::sink;
+use crate::space;
+use crate::sys;
 use crate::worker::Execute;
 use machine::Chain;
 use machine::syslog::ActionLine;
 use machine::{Milestone, milestones};
+use oci::store::Image;
+use oci::{NoSpace, Puller};
 use prepare::Place;
 
 /// Where everything of an agent lives.
@@ -53,7 +54,7 @@ impl Folders {
     /// Where the actions of one workflow share named volumes.
     pub fn volumes_of(&self, workflow: &str) -> PathBuf {
         let clean: String = workflow.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
-        let digest = crate::image::digest::Digest::of(workflow.as_bytes());
+        let digest = oci::Digest::of(workflow.as_bytes());
         let clean: String = clean.chars().take(48).collect();
         self.volumes().join(format!("{clean}-{}", digest.hex().chars().take(12).collect::<String>()))
     }
@@ -138,10 +139,12 @@ impl Runner {
     }
 
     async fn pull(&mut self, image: &str, cancel: &Cancel) -> Result<Image, Reason> {
-        tokio::select! {
+        let pulled = tokio::select! {
             pulled = self.puller.pull(image) => pulled.map_err(|error| Reason::from(&error)),
             why = cancel.asked() => Err(Reason::Cancelled(why)),
-        }
+        };
+        sys::give_free_memory_back();
+        pulled
     }
 
     async fn await_disks(&self, action: &Action, cancel: &Cancel) -> Result<(), Reason> {

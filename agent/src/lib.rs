@@ -5,16 +5,13 @@
 
 mod action;
 mod attributes;
-mod backoff;
 mod bundle;
 mod cancel;
 mod container;
 mod docker_socket;
-pub mod download;
 mod execute;
 mod gen1;
 mod heartbeat;
-mod image;
 mod journal;
 mod leftovers;
 mod memory;
@@ -33,8 +30,8 @@ mod runtime_containerd;
 mod scratch;
 mod settings;
 mod sink;
+mod space;
 mod sys;
-mod tls;
 mod transport;
 mod worker;
 
@@ -49,8 +46,9 @@ use machine::{Milestone, exit, files};
 use tokio::signal::unix::SignalKind;
 
 use execute::{Folders, Runner};
-use image::{Client, Puller, embedded::Embedded, retry::Patience, store::Store};
 use journal::Journal;
+use oci::registry::{Client, Limits, Patience};
+use oci::{Puller, embedded, store::Store};
 use role::Role;
 use runtime::Runtime;
 use scratch::Scratch;
@@ -60,6 +58,12 @@ use worker::Worker;
 
 /// One unpacks, one resolves names, one waits for a cgroup to empty.
 const BLOCKING_THREADS: usize = 4;
+
+/// What the agent's variables and `/etc/thimble/registries.json` say of registries, for another program on the same host.
+pub fn registries() -> anyhow::Result<oci::registry::Settings> {
+    let no_server = ["-workflow", "none"].map(OsString::from);
+    Ok(Settings::read(&no_server, |name| std::env::var(name).ok())?.registries)
+}
 
 /// Reads a workflow file.
 pub type Load = fn(&Path) -> Result<Vec<proto::ActionResponse>, String>;
@@ -142,14 +146,14 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
     if let Some(scratch) = Scratch::left_over(&folders.state) {
         scratch.give_back(&store, &folders.state);
     }
-    let client = Client::new(settings, image::pace::Limits::default()).context("cannot set up the registry client")?;
-    let embedded = Embedded {
+    let client = Client::new(&settings.registries, Limits::default()).context("cannot set up the registry client")?;
+    let embedded = embedded::Embedded {
         when: settings.embedded,
         folder: settings.images.clone(),
-        disk: image::embedded::DISK.into(),
+        disk: embedded::DISK.into(),
         mount_point: settings.state.join("embedded"),
     };
-    let puller = Puller::new(client, store, Patience::default(), image::space::free).trusting(policy.keys()?).with(embedded);
+    let puller = Puller::new(client, store, Patience::default(), space::free).trusting(policy.keys()?).with(embedded);
     let (connection, journal) = endpoints(settings, script)?;
     let worker = Worker {
         agent: settings.id.clone(),
@@ -216,7 +220,7 @@ fn alone(path: &Path) -> anyhow::Result<File> {
 #[path = "../tests/support/gen1.rs"]
 mod fake_old_server;
 #[cfg(test)]
-#[path = "../tests/support/registry.rs"]
+#[path = "../../oci/tests/support/registry.rs"]
 mod fake_registry;
 #[cfg(test)]
 #[path = "../tests/support/server.rs"]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
-use crate::image::space::mem_available;
+use crate::space::mem_available;
 
 const SAMPLED_EVERY: Duration = Duration::from_millis(500);
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{PullError, space::NoSpace};
+use oci::{Failure, NoSpace, PullError};
 
 /// Why an action did not succeed. The names are stable: people search for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,15 +147,14 @@ fn signal(exit_code: i32) -> String {
 impl From<&PullError> for Reason {
     fn from(error: &PullError) -> Self {
         let text = machine::Chain(error).to_string();
-        match error {
-            PullError::NoSpace { image, source } => Self::no_space(format!("image {image}"), *source),
-            PullError::DigestMismatch { .. } => Self::DigestMismatch(text),
-            PullError::Request(request) if request.is_not_found() => Self::ImageNotFound(text),
-            PullError::NoPlatform { .. } => Self::ImageNotFound(text),
-            PullError::Unsigned { .. } => Self::Unsigned(text),
-            PullError::Request(request) if request.is_network_lost() => Self::NetLost(text),
-            PullError::Store(store) if store.is_full() => Self::no_space(text, NoSpace { needed: 1, free: 0 }),
-            _ => Self::ImagePull(text),
+        match (error.failure(), error) {
+            (Failure::NoSpace(numbers), PullError::NoSpace { image, .. }) => Self::no_space(format!("image {image}"), numbers),
+            (Failure::NoSpace(numbers), _) => Self::no_space(text, numbers),
+            (Failure::Mismatch, _) => Self::DigestMismatch(text),
+            (Failure::NotFound, _) => Self::ImageNotFound(text),
+            (Failure::Unsigned, _) => Self::Unsigned(text),
+            (Failure::NetworkLost, _) => Self::NetLost(text),
+            (Failure::Other, _) => Self::ImagePull(text),
         }
     }
 }
@@ -187,6 +186,7 @@ mod tests {
             (Reason::NonZeroExit { exit_code: 137 }, "NonZeroExit: exit code 137 (SIGKILL); try: "),
             (Reason::Timeout { limit: Duration::from_secs(90) }, "Timeout: still running after 90 s; try: "),
             (Reason::OomKilled { exit_code: 137, limit: Some(40 << 20) }, "OOMKilled: more than the 40 MiB it was allowed"),
+            (Reason::NetLost("gone".into()), "NetLost: gone; try: check cable, address and route"),
             (Reason::Policy("no\nway".into()), "Policy: no way; try: "),
             (
                 Reason::Said { reason: "DiskNotFound".into(), message: "/dev/sdx".into(), exit_code: 1 },
@@ -199,6 +199,27 @@ mod tests {
         ] {
             let text = reason.text();
             assert!(text.starts_with(want) && text.lines().count() == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_failed_pull_has_the_name_of_what_failed() {
+        use oci::registry::RequestError;
+        let (image, registry, what) = ("r/a:1".to_owned(), "r".to_owned(), "manifests/1 of a".to_owned());
+        let numbers = NoSpace { needed: 100 << 20, free: 10 };
+        let unsigned = oci::signature::Unsigned::OtherKey;
+        for (error, want) in [
+            (PullError::NoSpace { image: image.clone(), source: numbers }, "NoSpace: image r/a:1 needs about 100 MiB"),
+            (PullError::Unsigned { image: image.clone(), source: unsigned }, "Unsigned: image r/a:1 may not run: it is signed"),
+            (PullError::NoPlatform { image, architecture: "amd64" }, "ImageNotFound: r/a:1 has no variant for linux/amd64"),
+            (
+                RequestError::NotFound { registry: registry.clone(), what: what.clone() }.into(),
+                "ImageNotFound: registry r has no",
+            ),
+            (RequestError::TooSlow { registry, what }.into(), "ImagePull: registry r is too slow with manifests/1 of a"),
+        ] {
+            let text = Reason::from(&error).text();
+            assert!(text.starts_with(want) && text.contains("; try: "), "{text}");
         }
     }
 }

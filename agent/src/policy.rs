@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::action::{Action, Wishes};
 use crate::bundle::shows_of_the_machine;
-use crate::image::reference::{Reference, Version};
-use crate::image::signature::{BadKey, Keys};
+use oci::reference::{Reference, Version};
+use oci::signature::{BadKey, Keys};
 
 pub const FILE: &str = "/etc/thimble/policy.json";
 

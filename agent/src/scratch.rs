@@ -10,9 +10,9 @@ use nix::mount::{MsFlags, mount};
 use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 use serde::{Deserialize, Serialize};
 
-use crate::image::store::Store;
 use crate::rootfs;
 use machine::swap;
+use oci::store::Store;
 
 /// For an agent that comes back.
 const NOTE: &str = "scratch.json";

@@ -9,11 +9,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::image::embedded::When;
-use crate::image::proxy::Proxies;
 pub use choice::{RuntimeChoice, Source};
 use machine::files;
 use names::{WITHOUT_EFFECT, settings};
+use oci::embedded::When;
+use oci::registry::{self, Login, Proxies};
 
 /// Checked settings; nothing in here is raw text that could still be wrong.
 #[derive(Debug, Clone)]
@@ -27,23 +27,14 @@ pub struct Settings {
     /// Where images and containers live.
     pub state: PathBuf,
     pub tls: Tls,
-    pub registry: RegistryLogin,
-    /// The same as it was given: servers of the first generation mean it to stand before every image.
+    pub registries: registry::Settings,
+    /// The registry of the login as it was given: servers of the first generation mean it to stand before every image.
     pub registry_prefix: String,
-    /// Registries spoken to in plain HTTP, as they appear in image references (`host` or `host:port`).
-    pub insecure_registries: BTreeSet<String>,
     pub syslog_host: Option<String>,
     pub syslog_port: u16,
     pub log: LogTarget,
     pub backoff_max: Duration,
     pub detect_attributes: bool,
-    /// PEM bundle trusted in addition to the built-in roots.
-    pub ca_file: Option<PathBuf>,
-    /// Mirrors, credentials and certificates of registries.
-    pub registries_file: Option<PathBuf>,
-    /// `REGISTRY=URL[,URL]`, each.
-    pub mirrors: Vec<String>,
-    pub proxies: Proxies,
     /// A layout of images that came with the machine.
     pub images: PathBuf,
     pub embedded: When,
@@ -61,24 +52,6 @@ pub enum Tls {
 pub enum LogTarget {
     Kmsg,
     Stderr,
-}
-
-/// Credentials, sent only to the registry they belong to.
-#[derive(Clone, Default)]
-pub struct RegistryLogin {
-    pub registry: String,
-
-    pub username: String,
-    pub password: String,
-}
-
-impl fmt::Debug for RegistryLogin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryLogin")
-            .field("registry", &self.registry)
-            .field("username", &self.username)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Everything that is wrong, one line each.
@@ -154,25 +127,25 @@ impl Settings {
             state: raw("state-dir").map_or_else(|| PathBuf::from(files::RUN), PathBuf::from),
             tls,
             registry_prefix: prefix_of(&raw("registry-name").unwrap_or_default()),
-            registry: RegistryLogin {
-                registry: host_of(&raw("registry-name").unwrap_or_default()),
-                username: raw("registry-user").unwrap_or_default(),
-                password: raw("registry-pass").unwrap_or_default(),
+            registries: registry::Settings {
+                file: raw("registries").map(PathBuf::from).or_else(|| Some(REGISTRIES.into()).filter(|p: &PathBuf| p.exists())),
+                mirrors: raw("mirrors").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
+                insecure: list(&raw("insecure-registries").unwrap_or_default()),
+                login: Login {
+                    registry: host_of(&raw("registry-name").unwrap_or_default()),
+                    username: raw("registry-user").unwrap_or_default(),
+                    password: raw("registry-pass").unwrap_or_default(),
+                },
+                ca_file: raw("ca-file").map(PathBuf::from),
+                proxies: Proxies { http: raw("http-proxy"), https: raw("https-proxy"), exceptions: raw("no-proxy") },
             },
-            insecure_registries: list(&raw("insecure-registries").unwrap_or_default()),
             syslog_host: raw("syslog-host"),
             syslog_port,
             log,
             backoff_max,
             detect_attributes,
-            ca_file: raw("ca-file").map(PathBuf::from),
-            registries_file: raw("registries")
-                .map(PathBuf::from)
-                .or_else(|| Some(REGISTRIES.into()).filter(|p: &PathBuf| p.exists())),
-            mirrors: raw("mirrors").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
             images: PathBuf::from(raw("images").unwrap_or_else(|| files::IMAGES.to_owned())),
             embedded,
-            proxies: Proxies { http: raw("http-proxy"), https: raw("https-proxy"), exceptions: raw("no-proxy") },
         })
     }
 }
@@ -265,7 +238,7 @@ fn with_port(authority: &str) -> String {
 /// DOCKER_REGISTRY may carry a scheme or a path; credentials belong to its host alone.
 fn host_of(registry: &str) -> String {
     let rest = registry.split_once("://").map_or(registry, |(_, rest)| rest);
-    crate::image::reference::canonical(rest.split('/').next().unwrap_or(rest))
+    oci::reference::canonical(rest.split('/').next().unwrap_or(rest))
 }
 
 /// Without a scheme, but with its path.

@@ -7,7 +7,6 @@ use tokio::time::sleep;
 
 use crate::action::Action;
 use crate::attributes::Known;
-use crate::backoff::{self, Backoff};
 use crate::cancel::{self, Cancel};
 use crate::docker_socket::{self, Deferred};
 use crate::journal::{self, Entry, Journal};
@@ -16,6 +15,7 @@ use crate::power::{Power, Requests};
 use crate::report;
 use crate::transport::Transport;
 use crate::transport::decide::{self, Asked, Reported};
+use oci::registry::backoff::{self, Backoff};
 
 /// Runs one action to its end, whatever that is; ends it early when that is asked.
 pub trait Execute {

@@ -5,7 +5,7 @@
 
 #[path = "support/lab.rs"]
 mod lab;
-#[path = "support/registry.rs"]
+#[path = "../../oci/tests/support/registry.rs"]
 mod registry;
 #[path = "support/server.rs"]
 mod server;

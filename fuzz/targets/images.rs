@@ -1,30 +1,15 @@
 //! Whatever a signature or the index of an image layout says: it is understood or refused, and never taken for another.
-//!
-//! The agent keeps these modules to itself, so they are compiled here again, without the rest of it.
 #![no_main]
-#![allow(dead_code)]
-
-#[path = "../../agent/src/image/digest.rs"]
-mod digest;
-#[path = "../../agent/src/image/layout.rs"]
-mod layout;
-#[path = "../../agent/src/image/reference.rs"]
-mod reference;
-#[path = "../../agent/src/image/signature.rs"]
-mod signature;
-#[path = "../../agent/src/image/sigstore.rs"]
-mod sigstore;
 
 use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use digest::Digest;
-use layout::Index;
 use libfuzzer_sys::fuzz_target;
-use reference::Reference;
+use oci::layout::Index;
+use oci::signature::{self, Keys, Unsigned};
+use oci::{Digest, Reference, sigstore};
 use serde_json::Value;
-use signature::{Keys, Unsigned};
 
 const KEY: &str = "-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqN0eLqk/iZmdOa+uYdxiXEjLU+4Q

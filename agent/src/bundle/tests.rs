@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::manifest::Process;
+use oci::manifest::Process;
 use oci_spec::runtime::LinuxNamespaceType;
 
 fn action() -> Action {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::{Folders, failure_files};
 use crate::action::{Action, Wishes};
 use crate::bundle::{self, BundleError, Host};
-use crate::image::store::Image;
 use crate::memory;
 use crate::rootfs::{self, RootfsError};
+use oci::store::Image;
 
 /// Where the container is made.
 pub struct Place<'a> {

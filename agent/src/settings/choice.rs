@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::image::embedded::When;
+use oci::embedded::When;
 
 const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 const CONTAINERD_NAMESPACE: &str = "tinkerbell";

@@ -18,7 +18,7 @@ fn environment_wins_over_flags_as_in_the_go_agent() {
 fn every_kernel_argument_that_the_agent_receives_is_a_setting_of_it() {
     let given = cmdline::ARGUMENTS.iter().filter_map(|a| Some((*a.setting.as_ref()?.variables.last()?, a.example)));
     let given: Vec<_> = given.collect();
-    let shown = |env: &[_]| read("", env).map(|s| (format!("{s:?}"), s.registry.password));
+    let shown = |env: &[_]| read("", env).map(|s| (format!("{s:?}"), s.registries.login.password));
     for (without, _) in &given {
         let rest: Vec<_> = given.iter().copied().filter(|(name, _)| name != without).collect();
         assert_ne!(shown(&rest), shown(&given), "{without} changes nothing");
@@ -31,7 +31,7 @@ fn a_capture_of_the_systemd_unit_is_understood() {
                 -grpc-tls=true -grpc-insecure-tls -id 02:00:00:00:00:01 -registry-name reg.example:5000";
     let settings = read(line, &[]).unwrap();
     assert_eq!(settings.tls, Tls::Unverified);
-    assert_eq!(settings.registry.registry, "reg.example:5000");
+    assert_eq!(settings.registries.login.registry, "reg.example:5000");
 }
 
 /// Everything that tink-agent, tink-worker, HookOS and CaptainOS may start us with.
@@ -41,7 +41,8 @@ fn tinkerbells_flags_and_variables_are_understood() {
     let id: Shown = |s| s.id.clone();
     let server: Shown = |s| s.authority.clone();
     let tls: Shown = |s| format!("{:?}", s.tls);
-    let login: Shown = |s| format!("{} {} {}", s.registry.registry, s.registry.username, s.registry.password);
+    let login: Shown =
+        |s| format!("{} {} {}", s.registries.login.registry, s.registries.login.username, s.registries.login.password);
     let runtime: Shown = |s| format!("{:?}", s.runtime);
     let source: Shown = |s| format!("{:?}", s.source);
     let pause: Shown = |s| format!("{:?} {}", s.backoff_max, s.detect_attributes);
@@ -152,7 +153,7 @@ fn the_hub_has_many_names_for_a_login() {
     let names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io", "Docker.io"];
     for name in names {
         let env = [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("DOCKER_REGISTRY", name)];
-        assert_eq!(read("", &env).unwrap().registry.registry, "docker.io", "{name}");
+        assert_eq!(read("", &env).unwrap().registries.login.registry, "docker.io", "{name}");
     }
 }
 

@@ -16,8 +16,8 @@ use crate::action::Action;
 use crate::gen1::{self, Dialect};
 use crate::outcome::Reason;
 use crate::settings::{Settings, Tls};
-use crate::tls;
 use machine::Milestone;
+use oci::registry::tls;
 
 /// The server holds the question for about 60 s when it has no work (and Tinkerbell's server every failing report too).
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -48,9 +48,11 @@ impl Connection {
             .tcp_keepalive_retries(Some(3));
         let endpoint = match settings.tls {
             Tls::Off => endpoint,
-            Tls::Unverified => endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(tls::TrustAnyone::new()))?,
+            Tls::Unverified => {
+                endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(tls::TrustAnyone::default()))?
+            }
             Tls::Verified => {
-                let extra = tls::extra_certificates(settings.ca_file.as_deref())?;
+                let extra = tls::extra_certificates(settings.registries.ca_file.as_deref())?;
                 let extra = extra.into_iter().map(|der| Certificate::from_pem(pem(&der)));
                 let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
                 endpoint.tls_config(ClientTlsConfig::new().trust_anchors(roots).ca_certificates(extra))?

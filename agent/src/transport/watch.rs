@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::decide;
-use crate::backoff;
+use oci::registry::backoff;
 
 /// The server holds the call for a minute.
 const DEADLINE: Duration = Duration::from_secs(90);

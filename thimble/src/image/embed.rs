@@ -1,6 +1,9 @@
 //! `--embed`: layouts are taken as they are, names are pulled first.
 
 use anyhow::{Context, ensure};
+use oci::Puller;
+use oci::registry::{Client, Limits, Patience};
+use oci::store::Store;
 use std::path::{Path, PathBuf};
 
 /// The layouts, and the folder in which those that were pulled live for as long as it is held.
@@ -9,15 +12,28 @@ pub fn layouts(words: &[String]) -> anyhow::Result<(Vec<PathBuf>, tempfile::Temp
     let (names, mut layouts) = sorted(words);
     for name in &names {
         ensure!(
-            agent::download::is_reference(name),
+            name.parse::<oci::Reference>().is_ok(),
             "--embed {name:?} is neither an image layout that exists nor the name of an image"
         );
     }
     if !names.is_empty() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        layouts.extend(runtime.block_on(agent::download::images(&names, folder.path()))?);
+        layouts.extend(runtime.block_on(pull(&names, folder.path()))?);
     }
     Ok((layouts, folder))
+}
+
+/// Each image as a layout in a folder of its own, from the registries that an agent on this host would ask.
+async fn pull(names: &[String], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let client = Client::new(&agent::registries()?, Limits::default()).context("cannot set up the registry client")?;
+    let puller = Puller::new(client, Store::open(&folder.join("store"))?, Patience::default(), |_| u64::MAX);
+    let mut layouts = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let layout = folder.join(number.to_string());
+        puller.save(name, &layout).await.with_context(|| format!("cannot pull {name}"))?;
+        layouts.push(layout);
+    }
+    Ok(layouts)
 }
 
 /// What exists, or is written as a path, is one.

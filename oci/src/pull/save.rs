@@ -9,11 +9,11 @@ use serde_json::json;
 use sha2::Digest as _;
 use tokio::sync::mpsc;
 
+use super::fetch;
 use super::{Origin, PullError, Puller};
-use crate::image::digest::Digest;
-use crate::image::fetch;
-use crate::image::manifest::{self, Descriptor};
-use crate::image::reference::Reference;
+use crate::digest::Digest;
+use crate::manifest::{self, Descriptor};
+use crate::reference::Reference;
 
 const REFERENCE: &str = "org.opencontainers.image.ref.name";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -101,19 +101,20 @@ fn same(image: &Reference, what: &'static str, expected: &Digest, actual: Digest
 #[cfg(test)]
 mod tests {
     use crate::fake_registry::{GZIP, Registry, TAR, Trouble, digest, gzip, tar};
-    use crate::image::embedded::{Embedded, When};
-    use crate::image::pull::tests::{CONFIG, plenty, puller};
+    use crate::pull::embedded::{Embedded, When};
+    use crate::pull::tests::{CONFIG, plenty, puller};
+    use crate::registry::Settings;
 
     #[tokio::test]
     async fn what_was_saved_is_what_an_agent_without_a_registry_takes() {
         let (registry, folder, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let layers = [(GZIP, gzip(&tar(&[("a", "1")]))), (TAR, tar(&[("b", "2")]))];
         let image = registry.image("tool", &layers, CONFIG);
-        puller(&root.path().join("1"), &[], plenty).save(&image, folder.path()).await.unwrap();
+        puller(&root.path().join("1"), &Settings::default(), plenty).save(&image, folder.path()).await.unwrap();
         drop(registry);
         let mount_point = root.path().join("mnt");
         let embedded = Embedded { when: When::First, folder: folder.path().into(), disk: root.path().join("no"), mount_point };
-        let pulled = puller(&root.path().join("2"), &[], plenty).with(embedded).pull(&image).await.unwrap();
+        let pulled = puller(&root.path().join("2"), &Settings::default(), plenty).with(embedded).pull(&image).await.unwrap();
         assert!(pulled.rootfs.join("a").exists() && pulled.rootfs.join("b").exists());
     }
 
@@ -124,7 +125,7 @@ mod tests {
             let (registry, folder, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
             registry.trouble(&part, &[Trouble::Corrupt]);
-            let error = puller(root.path(), &[], plenty).save(&image, folder.path()).await.unwrap_err();
+            let error = puller(root.path(), &Settings::default(), plenty).save(&image, folder.path()).await.unwrap_err();
             assert!(machine::Chain(&error).to_string().contains("is not what its digest says"), "{error}");
             assert!(!folder.path().join("index.json").exists());
         }

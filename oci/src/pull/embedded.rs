@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::digest::Digest;
-use super::layout::Index;
-use super::reference::{Reference, Version};
-use super::request::{DOCUMENT_MAX, RequestError};
+use crate::digest::Digest;
+use crate::layout::Index;
+use crate::reference::{Reference, Version};
+use crate::registry::{DOCUMENT_MAX, RequestError};
 
 /// Where to look, and when.
 #[derive(Debug, Clone)]

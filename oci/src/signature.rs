@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use serde::Deserialize;
 
-use super::digest::Digest;
+use crate::digest::Digest;
 
 /// Public keys, any of which is enough.
 #[derive(Debug, Clone, Default)]

@@ -1,28 +1,28 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
 use super::*;
 use crate::fake_registry::{GZIP, Registry, TAR, Together, Trouble, ZSTD, digest, gzip, tar, zstd};
-use crate::image::pace::Limits;
-use crate::outcome::Reason;
-use crate::settings::Settings;
+use crate::registry::{Limits, Login, Settings};
 
 pub const CONFIG: &str = r#"{"config":{"Cmd":["/a"]}}"#;
 
-pub fn puller(root: &Path, env: &[(&str, &str)], free: fn(&Path) -> u64) -> Puller {
-    let mut all: HashMap<&str, &str> = [("WORKER_ID", "x"), ("TINKERBELL_GRPC_AUTHORITY", "x")].into();
-    all.extend(env.iter().copied());
-    let settings = Settings::read(&[], |name| all.get(name).map(|v| (*v).to_owned())).unwrap();
+pub fn puller(root: &Path, settings: &Settings, free: fn(&Path) -> u64) -> Puller {
     let patience = Patience { attempts: 5, absence: Duration::from_secs(20), first_pause: Duration::from_millis(5) };
-    Puller::new(Client::new(&settings, limits()).unwrap(), Store::open(root).unwrap(), patience, free)
+    Puller::new(Client::new(settings, limits()).unwrap(), Store::open(root).unwrap(), patience, free)
 }
 
 fn limits() -> Limits {
     let (answer, window) = (Duration::from_millis(400), Duration::from_millis(400));
     Limits { connect: Duration::from_secs(2), answer, window, least: 4 << 10 }
+}
+
+/// `user` and `pass` for this registry.
+pub fn with_login(registry: &str) -> Settings {
+    let login = Login { registry: registry.to_owned(), username: "user".to_owned(), password: "pass".to_owned() };
+    Settings { login, ..Settings::default() }
 }
 
 pub fn plenty(_: &Path) -> u64 {
@@ -38,7 +38,7 @@ async fn an_image_is_pulled_once_and_kept() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let layers = [(GZIP, gzip(&tar(&[("a", "1"), ("b", "1")]))), (ZSTD, zstd(&tar(&[(".wh.b", ""), ("c", "2")])))];
     let image = registry.image("tool", &layers, CONFIG);
-    let mut puller = puller(root.path(), &[], plenty);
+    let mut puller = puller(root.path(), &Settings::default(), plenty);
     let pulled = puller.pull(&image).await.unwrap();
     assert_eq!(pulled.config.config.cmd, ["/a"]);
     assert_eq!(
@@ -60,7 +60,7 @@ async fn a_broken_connection_is_resumed_where_it_broke() {
         let image = registry.image("tool", &[(GZIP, big.clone())], CONFIG);
         registry.inner.lock().unwrap().no_ranges = no_ranges;
         registry.trouble(&digest(&big), &[Trouble::Cut, Trouble::Status(503), Trouble::Cut]);
-        let pulled = puller(root.path(), &[], plenty).pull(&image).await.unwrap();
+        let pulled = puller(root.path(), &Settings::default(), plenty).pull(&image).await.unwrap();
         assert_eq!(fs::metadata(pulled.rootfs.join("a")).unwrap().len(), 300_000);
         assert!(registry.requests(&format!("{} bytes=", digest(&big))) >= 2, "asks for the rest only");
     }
@@ -72,7 +72,7 @@ async fn a_connection_that_breaks_after_the_last_byte_has_brought_the_whole_blob
     let layer = gzip(&tar(&[("a", "1")]));
     let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
     registry.trouble(&digest(&layer), &[Trouble::CutAtTheEnd]);
-    let pulled = puller(root.path(), &[], plenty).pull(&image).await.unwrap();
+    let pulled = puller(root.path(), &Settings::default(), plenty).pull(&image).await.unwrap();
     assert!(pulled.rootfs.join("a").exists());
     assert_eq!(registry.requests(&digest(&layer)), 1);
 }
@@ -83,7 +83,7 @@ async fn a_token_service_that_never_ends_or_talks_nonsense_is_refused_at_once() 
         let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
         let image = registry.image("tool", &[], CONFIG);
         registry.inner.lock().unwrap().token = Some(token);
-        let error = puller(root.path(), &[], plenty).pull(&image).await.unwrap_err();
+        let error = puller(root.path(), &Settings::default(), plenty).pull(&image).await.unwrap_err();
         assert!(error.to_string().contains(want), "{error}");
         assert_eq!(registry.requests("/token"), 1);
     }
@@ -93,21 +93,20 @@ async fn a_token_service_that_never_ends_or_talks_nonsense_is_refused_at_once() 
 async fn failures_have_typed_reasons_and_leave_nothing() {
     let layer = gzip(&tar(&[("a", &random_text(100_000))]));
     let manifest = "manifests/latest";
-    let name = |reason: &Reason| reason.text().split(':').next().unwrap().to_owned();
-    let cases: [(&str, String, Vec<Trouble>, &str); 6] = [
-        ("wrong layer", digest(&layer), vec![Trouble::Corrupt], "DigestMismatch"),
-        ("wrong configuration", digest(CONFIG.as_bytes()), vec![Trouble::Corrupt], "DigestMismatch"),
-        ("missing", manifest.into(), vec![Trouble::Status(404)], "ImageNotFound"),
-        ("forbidden", manifest.into(), vec![Trouble::Status(403)], "ImagePull"),
-        ("always failing", manifest.into(), vec![Trouble::Status(500); 9], "ImagePull"),
-        ("missing layer", digest(&layer), vec![Trouble::Status(404)], "ImageNotFound"),
+    let cases: [(&str, String, Vec<Trouble>, Failure); 6] = [
+        ("wrong layer", digest(&layer), vec![Trouble::Corrupt], Failure::Mismatch),
+        ("wrong configuration", digest(CONFIG.as_bytes()), vec![Trouble::Corrupt], Failure::Mismatch),
+        ("missing", manifest.into(), vec![Trouble::Status(404)], Failure::NotFound),
+        ("forbidden", manifest.into(), vec![Trouble::Status(403)], Failure::Other),
+        ("always failing", manifest.into(), vec![Trouble::Status(500); 9], Failure::Other),
+        ("missing layer", digest(&layer), vec![Trouble::Status(404)], Failure::NotFound),
     ];
     for (case, path, troubles, want) in cases {
         let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
         let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
         registry.trouble(&path, &troubles);
-        let error = puller(root.path(), &[], plenty).pull(&image).await.unwrap_err();
-        assert_eq!(name(&Reason::from(&error)), want, "{case}: {error:?}");
+        let error = puller(root.path(), &Settings::default(), plenty).pull(&image).await.unwrap_err();
+        assert_eq!(error.failure(), want, "{case}: {error:?}");
         assert!(left(root.path()).is_empty(), "{case} leaves {:?}", left(root.path()));
         let attempts = registry.requests(manifest);
         assert!(case != "always failing" || attempts == 5, "{attempts} attempts");
@@ -119,10 +118,10 @@ async fn a_pinned_digest_must_be_the_manifests_and_no_other_architecture_runs() 
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let pinned = image.replace(":latest", &format!("@sha256:{}", "0".repeat(64)));
-    let error = puller(root.path(), &[], plenty).pull(&pinned).await.unwrap_err();
+    let error = puller(root.path(), &Settings::default(), plenty).pull(&pinned).await.unwrap_err();
     assert!(matches!(error, PullError::Request(RequestError::NotFound { .. })), "{error:?}");
     registry.trouble("manifests/latest", &[Trouble::Corrupt]);
-    assert!(puller(root.path(), &[], plenty).pull(&image).await.is_err());
+    assert!(puller(root.path(), &Settings::default(), plenty).pull(&image).await.is_err());
 }
 
 #[tokio::test]
@@ -130,19 +129,19 @@ async fn an_image_that_cannot_fit_is_refused_before_a_layer_moves() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let layer = gzip(&tar(&[("a", &random_text(500_000))]));
     let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
-    let error = puller(root.path(), &[], |_| 100_000).pull(&image).await.unwrap_err();
-    let text = Reason::from(&error).text();
-    assert!(text.starts_with("NoSpace: image ") && text.contains("100000 bytes"), "{text}");
+    let error = puller(root.path(), &Settings::default(), |_| 100_000).pull(&image).await.unwrap_err();
+    assert!(matches!(error.failure(), Failure::NoSpace(NoSpace { free: 100_000, .. })), "{error:?}");
     assert_eq!(registry.requests(&digest(&layer)), 0);
     // Between the compressed size and the estimate, gzip's own word for the size decides.
-    puller(root.path(), &[], |_| 600_000).pull(&image).await.unwrap();
+    puller(root.path(), &Settings::default(), |_| 600_000).pull(&image).await.unwrap();
     assert!(registry.requests("bytes=-4") == 1);
 }
 
 #[tokio::test]
 async fn an_older_image_makes_room() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
-    let mut puller = puller(root.path(), &[], |root| if fs::read_dir(root).unwrap().count() == 0 { 1 << 30 } else { 10 });
+    let mut puller =
+        puller(root.path(), &Settings::default(), |root| if fs::read_dir(root).unwrap().count() == 0 { 1 << 30 } else { 10 });
     let one = registry.image("one", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let two = registry.image("two", &[(TAR, tar(&[("b", "2")]))], CONFIG);
     puller.pull(&one).await.unwrap();
@@ -155,19 +154,21 @@ async fn an_older_image_makes_room() {
 #[tokio::test]
 async fn nothing_is_removed_for_an_image_that_cannot_fit_anyway() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
-    let mut puller = puller(root.path(), &[], |root| if fs::read_dir(root).unwrap().count() == 0 { 50_000 } else { 10 });
+    let mut puller =
+        puller(root.path(), &Settings::default(), |root| if fs::read_dir(root).unwrap().count() == 0 { 50_000 } else { 10 });
     let one = registry.image("one", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let two = registry.image("two", &[(TAR, tar(&[("b", &random_text(500_000))]))], CONFIG);
     puller.pull(&one).await.unwrap();
     let error = puller.pull(&two).await.unwrap_err();
-    assert!(Reason::from(&error).text().contains("(10 bytes);"), "{}", Reason::from(&error).text());
+    assert!(matches!(error.failure(), Failure::NoSpace(NoSpace { free: 10, .. })), "{error:?}");
     assert_eq!(left(root.path()).len(), 1, "the first image is still there");
 }
 
 #[tokio::test]
 async fn no_more_images_go_than_the_new_one_needs() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
-    let mut puller = puller(root.path(), &[], |root| if fs::read_dir(root).unwrap().count() < 2 { 1 << 30 } else { 10 });
+    let mut puller =
+        puller(root.path(), &Settings::default(), |root| if fs::read_dir(root).unwrap().count() < 2 { 1 << 30 } else { 10 });
     let names = ["one", "two", "three"];
     let images = names.map(|name| registry.image(name, &[(TAR, tar(&[(name, "1")]))], CONFIG));
     // The room is for two; the second of them was used last.
@@ -184,16 +185,15 @@ async fn tokens_and_passwords_are_given_where_they_are_asked_for() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     registry.inner.lock().unwrap().token = Some("secret".into());
-    puller(root.path(), &[], plenty).pull(&image).await.unwrap();
+    puller(root.path(), &Settings::default(), plenty).pull(&image).await.unwrap();
     assert_eq!(registry.requests("/token"), 1, "the token is kept");
 
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     registry.inner.lock().unwrap().basic = Some(STANDARD.encode(b"user:pass"));
     let address = registry.address.to_string();
-    let login = [("REGISTRY_USERNAME", "user"), ("REGISTRY_PASSWORD", "pass"), ("DOCKER_REGISTRY", address.as_str())];
-    puller(root.path(), &login, plenty).pull(&image).await.unwrap();
-    let other = [login[0], login[1], ("DOCKER_REGISTRY", "other.example")];
+    puller(root.path(), &with_login(&address), plenty).pull(&image).await.unwrap();
+    let other = with_login("other.example");
     let elsewhere = tempfile::tempdir().unwrap();
     let error = puller(elsewhere.path(), &other, plenty).pull(&image).await.unwrap_err();
     assert!(matches!(error, PullError::Request(RequestError::Denied { .. })), "no password for strangers: {error:?}");
@@ -206,7 +206,7 @@ async fn a_registry_that_comes_back_in_time_is_waited_for() {
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let (address, inner) = (registry.address, registry.inner.clone());
     drop(registry);
-    let mut puller = puller(root.path(), &[], plenty);
+    let mut puller = puller(root.path(), &Settings::default(), plenty);
     let back = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let listener = loop {
@@ -252,7 +252,7 @@ async fn layers_come_together_where_memory_allows_and_one_by_one_where_it_is_tig
             let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
             let image = registry.image("tool", &layers, CONFIG);
             registry.inner.lock().unwrap().together = Some(Together::new(3));
-            let pulled = puller(root.path(), &[], free).pull(&image).await;
+            let pulled = puller(root.path(), &Settings::default(), free).pull(&image).await;
             assert_eq!(pulled.is_ok(), fine, "{size}: {pulled:?}");
             let Ok(pulled) = pulled else { continue };
             assert!(!pulled.rootfs.join("a").exists() && pulled.rootfs.join("f").exists(), "the order is that of the manifest");
@@ -268,9 +268,9 @@ async fn an_error_of_one_layer_ends_the_fetching_of_the_others() {
     let image = registry.image("tool", &layers, CONFIG);
     registry.trouble(&digest(&layers[0].1), &[Trouble::Status(403)]);
     registry.trouble(&digest(&layers[1].1), &[Trouble::Dribble]);
-    let mut puller = puller(root.path(), &[], plenty);
+    let mut puller = puller(root.path(), &Settings::default(), plenty);
     let error = puller.pull(&image).await.unwrap_err();
-    assert!(Reason::from(&error).text().contains("403"), "{error}");
+    assert!(error.to_string().contains("403"), "{error}");
     assert_eq!(left(root.path()), Vec::<String>::new());
     puller.pull(&image).await.unwrap();
 }

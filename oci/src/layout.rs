@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::digest::Digest;
-use super::reference::{Reference, Version};
+use crate::digest::Digest;
+use crate::reference::{Reference, Version};
 
 #[derive(Debug, Deserialize)]
 pub struct Index {

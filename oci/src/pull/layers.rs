@@ -8,14 +8,14 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::fetch::{self, Chunks};
+use super::store::Partial;
 use super::{PullError, Puller};
-use crate::image::fetch::{self, Chunks};
-use crate::image::layer::{self, LayerError};
-use crate::image::manifest::Descriptor;
-use crate::image::reference::Reference;
-use crate::image::request::RequestError;
-use crate::image::space::{self, Ahead};
-use crate::image::store::Partial;
+use crate::layer::{self, LayerError};
+use crate::manifest::Descriptor;
+use crate::reference::Reference;
+use crate::registry::RequestError;
+use crate::space::{self, Ahead};
 
 /// A layer on its way.
 struct Fetching<'l> {

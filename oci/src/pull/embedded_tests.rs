@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::Failure;
 use super::embedded::{Embedded, When};
-use super::pull::tests::{CONFIG, plenty, puller};
-use super::signature::Keys;
+use super::tests::{CONFIG, plenty, puller};
 use crate::fake_registry::{GZIP, Registry, TAR, digest, embed, gzip, tar};
-use crate::outcome::Reason;
+use crate::registry::Settings;
+use crate::signature::Keys;
+use crate::space::NoSpace;
 
 fn layers(file: &str) -> [(&'static str, Vec<u8>); 2] {
     [(GZIP, gzip(&tar(&[("base", "1")]))), (TAR, tar(&[(file, "2")]))]
@@ -34,7 +36,7 @@ async fn an_embedded_image_needs_no_registry_under_any_of_its_names() {
                     continue; // no test asks the world
                 }
                 let fresh = root.path().join(format!("{when:?}-{}", asked.replace('/', "-")));
-                let pulled = puller(&fresh, &[("INSECURE_REGISTRIES", "127.0.0.1:1")], plenty);
+                let pulled = puller(&fresh, &Settings::default(), plenty);
                 let pulled = pulled.with(in_folder(when, layout.path())).pull(&asked).await.unwrap();
                 assert!(pulled.rootfs.join(file).exists() && pulled.rootfs.join("base").exists(), "{asked}");
                 assert_eq!(pulled.config.config.cmd, ["/a"]);
@@ -59,7 +61,7 @@ async fn who_is_asked_first_is_a_choice() {
             registry.image("tool", &[(TAR, tar(&[("registry", "")]))], CONFIG);
         }
         embed(layout.path(), &image, &layers("embedded"), CONFIG);
-        let pulled = puller(root.path(), &[], plenty).with(in_folder(when, layout.path())).pull(&image).await;
+        let pulled = puller(root.path(), &Settings::default(), plenty).with(in_folder(when, layout.path())).pull(&image).await;
         let found = pulled.ok().and_then(|p| ["embedded", "registry"].into_iter().find(|file| p.rootfs.join(file).exists()));
         assert_eq!(found, want, "{when:?}, {known_there}");
         assert_eq!(registry.requests("/v2/") > 0, requests, "{when:?}, {known_there}");
@@ -71,7 +73,7 @@ async fn a_stick_that_comes_later_ends_the_wait_for_a_registry_that_is_away() {
     for when in [When::First, When::Fallback] {
         let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let place = layout.path().join("later");
-        let pulled = puller(root.path(), &[("INSECURE_REGISTRIES", "127.0.0.1:1")], plenty);
+        let pulled = puller(root.path(), &Settings::default(), plenty);
         let mut pulled = pulled.with(in_folder(when, &place));
         let started = Instant::now();
         let stick = async {
@@ -98,7 +100,7 @@ async fn a_damaged_layout_is_not_believed_and_the_registry_helps() {
         let image = registry.image("tool", &[(TAR, tar(&[("registry", "")]))], CONFIG);
         embed(layout.path(), &image, &layers("embedded"), CONFIG);
         damage(layout.path());
-        let mut whole = puller(root.path(), &[], plenty).with(in_folder(When::First, layout.path()));
+        let mut whole = puller(root.path(), &Settings::default(), plenty).with(in_folder(When::First, layout.path()));
         assert!(whole.pull(&image).await.unwrap().rootfs.join("registry").exists(), "{case}");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "{case}: nothing half-done is kept");
     }
@@ -108,9 +110,9 @@ async fn a_damaged_layout_is_not_believed_and_the_registry_helps() {
 async fn an_embedded_image_that_does_not_fit_is_refused_with_both_numbers() {
     let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     embed(layout.path(), "127.0.0.1:1/tool:v1", &layers("a"), CONFIG);
-    let mut small = puller(root.path(), &[], |_| 1000).with(in_folder(When::First, layout.path()));
-    let text = Reason::from(&small.pull("127.0.0.1:1/tool:v1").await.unwrap_err()).text();
-    assert!(text.starts_with("NoSpace: ") && text.contains("(1000 bytes)"), "{text}");
+    let mut small = puller(root.path(), &Settings::default(), |_| 1000).with(in_folder(When::First, layout.path()));
+    let error = small.pull("127.0.0.1:1/tool:v1").await.unwrap_err();
+    assert!(matches!(error.failure(), Failure::NoSpace(NoSpace { free: 1000, .. })), "{error:?}");
 }
 
 fn some_key() -> Keys {
@@ -147,7 +149,7 @@ async fn a_disk_with_our_label_is_read_let_go_and_trusted_less_than_the_ramdisk(
         mount_point: root.path().join("mnt"),
     };
     let pull = |store: &str, keys| {
-        let puller = puller(&root.path().join(store), &[("INSECURE_REGISTRIES", "127.0.0.1:1")], plenty);
+        let puller = puller(&root.path().join(store), &Settings::default(), plenty);
         let mut puller = puller.with(embedded.clone()).trusting(keys);
         puller.patience.absence = Duration::ZERO;
         async move { puller.pull("127.0.0.1:1/tool:v1").await }
@@ -161,6 +163,7 @@ async fn a_disk_with_our_label_is_read_let_go_and_trusted_less_than_the_ramdisk(
     assert!(!mounts.contains(&disk), "the stick can be pulled out: {mounts}");
 
     let own = content.join("images");
-    let mut ramdisk = puller(&root.path().join("c"), &[], plenty).with(in_folder(When::First, &own)).trusting(some_key());
+    let mut ramdisk =
+        puller(&root.path().join("c"), &Settings::default(), plenty).with(in_folder(When::First, &own)).trusting(some_key());
     assert!(ramdisk.pull("127.0.0.1:1/tool:v1").await.is_ok(), "the ramdisk is where the policy is, too");
 }

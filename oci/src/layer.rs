@@ -14,9 +14,9 @@ use std::rc::Rc;
 use sha2::Digest as _;
 use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 
-use super::digest::Digest;
-use super::manifest::Descriptor;
-use super::space::NoSpace;
+use crate::digest::Digest;
+use crate::manifest::Descriptor;
+use crate::space::NoSpace;
 use tree::{Attributes, Tree};
 
 /// 8 MiB: what `zstd -19` uses. A larger window would cost the machine as much memory while it unpacks.

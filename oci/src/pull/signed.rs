@@ -1,12 +1,12 @@
 //! Whether an image is signed by somebody this machine trusts, asked before any of its layers moves.
 
 use super::{Origin, PullError, Puller};
-use crate::image::digest::Digest;
-use crate::image::manifest;
-use crate::image::reference::Reference;
-use crate::image::request::RequestError;
-use crate::image::signature::{self, Unsigned};
-use crate::image::sigstore;
+use crate::digest::Digest;
+use crate::manifest;
+use crate::reference::Reference;
+use crate::registry::RequestError;
+use crate::signature::{self, Unsigned};
+use crate::sigstore;
 
 /// Nobody signs more often, and whoever wants to keep us busy gets no further.
 const MOST_STATEMENTS: usize = 32;

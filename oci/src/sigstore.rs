@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::digest::Digest;
-use super::signature::{Keys, Unsigned};
+use crate::digest::Digest;
+use crate::signature::{Keys, Unsigned};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// What an artifact without a configuration has for one; clients that keep the list by a tag give it as the artifact's type.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use super::digest::Digest;
-use super::manifest::ImageConfig;
+use crate::digest::Digest;
+use crate::manifest::ImageConfig;
 
 #[derive(Debug, Clone)]
 pub struct Image {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::digest::{Digest, NotADigest};
+use crate::digest::{Digest, NotADigest};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {

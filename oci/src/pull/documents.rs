@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::{Origin, PullError, Puller, Resolved};
-use crate::image::digest::Digest;
-use crate::image::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Machine};
-use crate::image::reference::{Reference, Version};
-use crate::image::request::RequestError;
-use crate::image::retry::Retry;
+use crate::digest::Digest;
+use crate::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Machine};
+use crate::reference::{Reference, Version};
+use crate::registry::RequestError;
+use crate::registry::Retry;
 
 /// An index may name an index; a circle is impossible, a chain is not.
 const INDEX_DEPTH: usize = 3;

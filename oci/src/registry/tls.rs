@@ -49,7 +49,7 @@ impl Trust {
     }
 
     /// The same with what a host has of its own; here a missing file is a mistake.
-    pub fn for_host(&self, host: &crate::image::Host) -> Result<Self, TrustError> {
+    pub fn for_host(&self, host: &super::registries::Host) -> Result<Self, TrustError> {
         let mut trust = self.clone();
         if let Some(path) = &host.ca_file {
             trust.extra.extend(certificates(path)?);
@@ -66,7 +66,7 @@ pub fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
     roots.add_parsable_certificates(trust.extra.iter().cloned());
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let builder = match trust.unverified {
-        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone::new())),
+        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone::default())),
         false => builder.with_root_certificates(roots),
     };
     let Some((chain, key)) = &trust.identity else { return Ok(builder.with_no_client_auth()) };
@@ -78,8 +78,8 @@ pub fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
 #[derive(Debug)]
 pub struct TrustAnyone(Arc<CryptoProvider>);
 
-impl TrustAnyone {
-    pub fn new() -> Self {
+impl Default for TrustAnyone {
+    fn default() -> Self {
         Self(provider())
     }
 }

@@ -1,7 +1,8 @@
 //! Where images come from: mirrors, credentials and trust of each registry, as `registries.json` tells. Docker's
 //! `config.json` is such a file too, one with credentials only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -9,8 +10,38 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::reference::{Reference, canonical};
-use crate::settings::{RegistryLogin, Settings};
+use super::proxy::Proxies;
+use crate::reference::{Reference, canonical};
+
+/// How registries are reached, as the host's own settings say.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Mirrors, credentials and certificates of registries, as JSON.
+    pub file: Option<PathBuf>,
+    /// `REGISTRY=URL[,URL]`, each.
+    pub mirrors: Vec<String>,
+    /// Registries spoken to in plain HTTP, as they appear in image references (`host` or `host:port`).
+    pub insecure: BTreeSet<String>,
+    /// Without a user name there is no login.
+    pub login: Login,
+    /// PEM bundle trusted in addition to the built-in roots.
+    pub ca_file: Option<PathBuf>,
+    pub proxies: Proxies,
+}
+
+/// Credentials, sent only to the registry they belong to.
+#[derive(Clone, Default)]
+pub struct Login {
+    pub registry: String,
+    pub username: String,
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("registry", &self.registry).field("username", &self.username).finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug, Default, Deserialize)]
 pub struct Registries {
@@ -49,8 +80,8 @@ pub struct Host {
 }
 
 /// No derive: the password stays out of every log.
-impl std::fmt::Debug for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host").field("username", &self.username).field("ca_file", &self.ca_file).finish_non_exhaustive()
     }
 }
@@ -63,8 +94,8 @@ struct DockerLogin {
     password: String,
 }
 
-impl std::fmt::Debug for DockerLogin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for DockerLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DockerLogin")
     }
 }
@@ -103,7 +134,7 @@ pub enum RegistriesError {
 
 impl Registries {
     pub fn read(settings: &Settings) -> Result<Self, RegistriesError> {
-        let mut registries = match &settings.registries_file {
+        let mut registries = match &settings.file {
             Some(path) => Self::from_file(path)?,
             None => Self::default(),
         };
@@ -111,13 +142,13 @@ impl Registries {
             let (registry, endpoints) = mirrors(text).ok_or_else(|| RegistriesError::Mirror(text.clone()))?;
             registries.mirrors.insert(registry, Mirrors { endpoints, only: false });
         }
-        for name in &settings.insecure_registries {
+        for name in &settings.insecure {
             registries.hosts.entry(name.clone()).or_default().plain_http = true;
         }
-        if !settings.registry.username.is_empty() {
-            let host = registries.hosts.entry(settings.registry.registry.clone()).or_default();
-            host.username.clone_from(&settings.registry.username);
-            host.password.clone_from(&settings.registry.password);
+        if !settings.login.username.is_empty() {
+            let host = registries.hosts.entry(settings.login.registry.clone()).or_default();
+            host.username.clone_from(&settings.login.username);
+            host.password.clone_from(&settings.login.password);
         }
         Ok(registries)
     }
@@ -156,9 +187,9 @@ impl Registries {
     }
 
     /// Credentials go to the registry they were given for and to no other.
-    pub fn login(&self, registry: &str, repository: &str) -> Option<RegistryLogin> {
+    pub fn login(&self, registry: &str, repository: &str) -> Option<Login> {
         let registry = canonical(registry);
-        let login = |username: &str, password: &str| RegistryLogin {
+        let login = |username: &str, password: &str| Login {
             registry: registry.clone(),
             username: username.to_owned(),
             password: password.to_owned(),

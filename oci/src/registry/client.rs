@@ -12,11 +12,10 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::{self, Challenge, Token};
 use super::pace::{Halt, Limits, Pace};
-use super::reference::Reference;
-use super::registries::{Endpoint, Registries, authority};
+use super::registries::{Endpoint, Registries, Settings, authority};
 use super::request::{DOCUMENT_MAX, RequestError};
-use crate::settings::Settings;
-use crate::tls;
+use super::tls;
+use crate::reference::Reference;
 
 const REDIRECTS_MAX: usize = 5;
 /// An endpoint that could not be reached is asked after the others for so long.

@@ -1,11 +1,6 @@
 //! Whether an image fits: every byte of it is memory of the machine.
 
-use std::path::Path;
-
-use super::manifest::Descriptor;
-
-/// Left to everything that is not the image: the agent, the action itself, the kernel's own needs.
-const RESERVE: u64 = 12 << 20;
+use crate::manifest::Descriptor;
 
 /// More is needed than there is; both in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,44 +68,12 @@ pub fn ahead(spare: u64, layers: &[Descriptor]) -> Ahead {
     }
 }
 
-/// What may be written below `path`: the file system's free space and the machine's free memory, the smaller of the two.
-pub fn free(path: &Path) -> u64 {
-    let swap = crate::proc::read("/proc/swaps").map_or(0, |text| swap_gain(&text));
-    let memory = crate::proc::read("/proc/meminfo").ok().and_then(|text| mem_available(&text)).map(|m| m.saturating_add(swap));
-    let disk = rustix::fs::statvfs(path).ok().map(|s| s.f_bavail.saturating_mul(s.f_frsize));
-    let usable = memory.map_or(u64::MAX, |m| m.saturating_sub(RESERVE));
-    usable.min(disk.unwrap_or(u64::MAX))
-}
-
-/// Bytes. Compressed memory (init's zram) wins little, and nothing for data that are compressed already; a disk holds what
-/// it has room for.
-fn swap_gain(swaps: &str) -> u64 {
-    let free = |line: &str| -> Option<u64> {
-        let mut fields = line.split_whitespace();
-        let (device, _, size, used) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        let kib = size.parse::<u64>().ok()?.checked_sub(used.parse().ok()?)?;
-        kib.checked_mul(if device.starts_with("/dev/zram") { 256 } else { 1024 })
-    };
-    swaps.lines().skip(1).filter_map(free).fold(0, u64::saturating_add)
-}
-
-pub fn mem_available(meminfo: &str) -> Option<u64> {
-    kib(meminfo, "MemAvailable:")
-}
-
-/// In bytes.
-fn kib(meminfo: &str, name: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|l| l.strip_prefix(name))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn layer(media_type: &str, size: u64) -> Descriptor {
-        let digest = super::super::digest::Digest::of(b"");
+        let digest = crate::digest::Digest::of(b"");
         Descriptor { media_type: media_type.into(), digest, size, platform: None }
     }
 
@@ -120,13 +83,6 @@ mod tests {
             [layer("application/vnd.oci.image.layer.v1.tar+zstd", 1000), layer("application/vnd.oci.image.layer.v1.tar", 10)];
         assert_eq!((estimate(&layers), at_least(&layers)), (2510, 1010));
         assert_eq!(estimate(&[layer("", u64::MAX), layer("", u64::MAX)]), u64::MAX, "absurd sizes do not wrap");
-    }
-
-    #[test]
-    fn swap_counts_for_what_it_can_hold() {
-        let swaps = "Filename\tType\t\tSize\tUsed\tPriority\n/dev/zram0\tpartition\t65532\t4\t-2\n/dev/vdb\tpartition\t524284\t124284\t32767\n";
-        assert_eq!(swap_gain(swaps), (65_528 / 4 + 400_000) * 1024);
-        assert_eq!((swap_gain(""), swap_gain("Filename\n/dev/x partition 1")), (0, 0));
     }
 
     #[test]
@@ -154,11 +110,5 @@ mod tests {
         assert_eq!(plausible(1000, 20u32.to_le_bytes()), None, "the last of several members");
         assert_eq!(plausible(10, u32::MAX.to_le_bytes()), None);
         assert_eq!(plausible(3 << 30, 4000u32.to_le_bytes()), None, "may have wrapped");
-    }
-
-    #[test]
-    fn free_memory_is_read_from_meminfo() {
-        assert_eq!(mem_available("MemTotal: 10 kB\nMemAvailable:     52 kB\n"), Some(52 * 1024));
-        assert_eq!(mem_available("MemTotal: 10 kB\n"), None);
     }
 }

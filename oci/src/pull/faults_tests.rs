@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::pull::tests::{CONFIG, plenty, puller, random_text};
+use super::Failure;
+use super::tests::{CONFIG, plenty, puller, random_text, with_login};
 use crate::fake_registry::{GZIP, Registry, TAR, Trouble, digest, gzip, tar};
-use crate::outcome::Reason;
+use crate::registry::{Proxies, Settings};
 
 fn layer() -> Vec<u8> {
     gzip(&tar(&[("a", &random_text(300_000))]))
@@ -21,21 +22,20 @@ async fn a_passing_fault_is_survived_and_a_lasting_one_named() {
     for (case, path, troubles, want) in [
         ("a reset in the middle", &blob, vec![Trouble::Cut; 3], Ok(())),
         ("a slow layer", &blob, vec![Trouble::Dribble], Ok(())),
-        ("a slow layer, always", &blob, vec![Trouble::Dribble; 9], Err("ImagePull")),
+        ("a slow layer, always", &blob, vec![Trouble::Dribble; 9], Err(Failure::Other)),
         ("a slow manifest", &manifest, vec![Trouble::Dribble], Ok(())),
         ("too many requests", &manifest, vec![Trouble::Busy(0); 2], Ok(())),
-        ("too many requests, always", &blob, vec![Trouble::Busy(0); 9], Err("ImagePull")),
+        ("too many requests, always", &blob, vec![Trouble::Busy(0); 9], Err(Failure::Other)),
         ("errors", &blob, vec![Trouble::Status(500); 3], Ok(())),
-        ("errors, always", &blob, vec![Trouble::Status(500); 9], Err("ImagePull")),
-        ("a refusal in the middle", &blob, vec![Trouble::Cut, Trouble::Status(401)], Err("ImagePull")),
-        ("wrong content", &blob, vec![Trouble::Corrupt], Err("DigestMismatch")),
+        ("errors, always", &blob, vec![Trouble::Status(500); 9], Err(Failure::Other)),
+        ("a refusal in the middle", &blob, vec![Trouble::Cut, Trouble::Status(401)], Err(Failure::Other)),
+        ("wrong content", &blob, vec![Trouble::Corrupt], Err(Failure::Mismatch)),
     ] {
         let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
         let image = registry.image("tool", &[(GZIP, bytes.clone())], CONFIG);
         registry.trouble(path, &troubles);
-        let pulled = puller(root.path(), &[], plenty).pull(&image).await;
-        let name = pulled.as_ref().map(|_| ()).map_err(|e| Reason::from(e).text().split(':').next().unwrap().to_owned());
-        assert_eq!(name.as_ref().map_err(|e| e.as_str()).copied(), want, "{case}: {pulled:?}");
+        let pulled = puller(root.path(), &Settings::default(), plenty).pull(&image).await;
+        assert_eq!(pulled.as_ref().map(|_| ()).map_err(|error| error.failure()), want, "{case}: {pulled:?}");
     }
 }
 
@@ -54,7 +54,7 @@ fn a_network_that_is_lost_in_the_middle_of_a_pull_is_named_as_that() {
         let bytes = layer();
         let image = registry.image("tool", &[(GZIP, bytes.clone())], CONFIG);
         registry.trouble(&digest(&bytes), &[Trouble::Dribble]);
-        let mut puller = puller(root.path(), &[], plenty);
+        let mut puller = puller(root.path(), &Settings::default(), plenty);
         puller.patience.absence = Duration::from_millis(300);
         let lost = async {
             while registry.requests(&digest(&bytes)) == 0 {
@@ -63,8 +63,7 @@ fn a_network_that_is_lost_in_the_middle_of_a_pull_is_named_as_that() {
             ip("address delete 127.0.0.1/8 dev lo");
         };
         let (pulled, ()) = tokio::join!(puller.pull(&image), lost);
-        let text = Reason::from(&pulled.unwrap_err()).text();
-        assert!(text.starts_with("NetLost: ") && text.contains("; try: check cable, address and route"), "{text}");
+        assert_eq!(pulled.unwrap_err().failure(), Failure::NetworkLost);
         // It is no verdict on the image: with the network it comes.
         ip("address add 127.0.0.1/8 dev lo");
         puller.pull(&image).await.unwrap();
@@ -84,7 +83,7 @@ async fn the_pause_a_server_asks_for_is_kept() {
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     registry.trouble("manifests/latest", &[Trouble::Busy(1)]);
     let started = Instant::now();
-    puller(root.path(), &[], plenty).pull(&image).await.unwrap();
+    puller(root.path(), &Settings::default(), plenty).pull(&image).await.unwrap();
     assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
@@ -93,7 +92,7 @@ async fn a_token_that_has_expired_is_renewed() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let first = registry.image("first", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     registry.inner.lock().unwrap().token = Some("old".into());
-    let mut puller = puller(root.path(), &[], plenty);
+    let mut puller = puller(root.path(), &Settings::default(), plenty);
     puller.pull(&first).await.unwrap();
     registry.inner.lock().unwrap().token = Some("new".into());
     puller.pull(&first.replace(":latest", "")).await.unwrap();
@@ -110,8 +109,7 @@ async fn a_blob_store_gets_no_password_and_a_resumed_layer_asks_the_registry_aga
     registry.inner.lock().unwrap().basic = Some(STANDARD.encode(b"user:pass"));
     store.trouble(&digest(&bytes), &[Trouble::Cut, Trouble::Status(403)]); // a signed URL that has become too old
     let address = registry.address.to_string();
-    let login = [("REGISTRY_USERNAME", "user"), ("REGISTRY_PASSWORD", "pass"), ("DOCKER_REGISTRY", address.as_str())];
-    puller(root.path(), &login, plenty).pull(&image).await.unwrap();
+    puller(root.path(), &with_login(&address), plenty).pull(&image).await.unwrap();
     assert!(store.requests("/blobs/") >= 4, "the configuration, and the layer three times");
     assert!(store.inner.lock().unwrap().authorizations.iter().all(Option::is_none), "no password for strangers");
 }
@@ -124,7 +122,7 @@ async fn mirrors_stand_in_for_their_registry_and_every_reason_is_told() {
     mirror.copy(&registry);
     let gone = { Registry::start().await.address };
     let rule = format!("{}=http://{gone},http://{}", registry.address, mirror.address);
-    let settings = [("THIMBLE_MIRRORS", rule.as_str())];
+    let settings = Settings { mirrors: vec![rule], ..Settings::default() };
 
     let root = tempfile::tempdir().unwrap();
     puller(root.path(), &settings, plenty).pull(&image).await.unwrap();
@@ -138,8 +136,8 @@ async fn mirrors_stand_in_for_their_registry_and_every_reason_is_told() {
     let root = tempfile::tempdir().unwrap();
     let missing = image.replace("tool", "nothing");
     let error = puller(root.path(), &settings, plenty).pull(&missing).await.unwrap_err();
-    let text = Reason::from(&error).text();
-    assert!(text.starts_with("ImageNotFound"), "{text}");
+    let text = machine::Chain(&error).to_string();
+    assert_eq!(error.failure(), Failure::NotFound, "{text}");
     for part in [format!("cannot reach registry {gone} (mirror of"), format!("registry {} (mirror of", mirror.address)] {
         assert!(text.contains(&part), "{part} is missing in {text}");
     }
@@ -152,14 +150,17 @@ async fn a_proxy_is_asked_unless_the_registry_is_an_exception() {
     let image = proxy.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let far = image.replace(&proxy.address.to_string(), "registry.invalid:5000");
     let url = format!("http://{}", proxy.address);
-    let through = [("HTTP_PROXY", url.as_str()), ("INSECURE_REGISTRIES", "registry.invalid:5000,192.0.2.7")];
-    puller(root.path(), &through, plenty).pull(&far).await.unwrap();
+    let through = |exceptions: Option<&str>| Settings {
+        proxies: Proxies { http: Some(url.clone()), https: None, exceptions: exceptions.map(str::to_owned) },
+        insecure: ["registry.invalid:5000", "192.0.2.7"].map(str::to_owned).into(),
+        ..Settings::default()
+    };
+    puller(root.path(), &through(None), plenty).pull(&far).await.unwrap();
     let asked = proxy.requests("/v2/");
     assert!(asked > 0);
     for (exception, image) in [(".invalid", far.clone()), ("192.0.2.0/24", far.replace("registry.invalid:5000", "192.0.2.7"))] {
         let root = tempfile::tempdir().unwrap();
-        let settings = [through[0], through[1], ("NO_PROXY", exception)];
-        let mut puller = puller(root.path(), &settings, plenty);
+        let mut puller = puller(root.path(), &through(Some(exception)), plenty);
         let pull = tokio::time::timeout(Duration::from_millis(500), puller.pull(&image)).await;
         assert!(!matches!(pull, Ok(Ok(_))), "{exception}");
         assert_eq!(proxy.requests("/v2/"), asked, "{exception}");

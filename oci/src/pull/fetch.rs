@@ -9,11 +9,11 @@ use bytes::{Buf, Bytes};
 use reqwest::{Response, StatusCode};
 use tokio::sync::mpsc::{Receiver, Sender};
 
-use super::manifest::Descriptor;
-use super::reference::Reference;
-use super::registry::Client;
-use super::request::RequestError;
-use super::retry::{Patience, Retry};
+use crate::manifest::Descriptor;
+use crate::reference::Reference;
+use crate::registry::Client;
+use crate::registry::RequestError;
+use crate::registry::{Patience, Retry};
 
 /// What comes from the socket lies in buffers of up to 400 KB. In pieces of its own nothing that waits holds on to one.
 const PIECE: usize = 32 << 10;

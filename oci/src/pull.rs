@@ -1,9 +1,12 @@
 //! One pull, from the reference to the committed image.
 
 mod documents;
+pub mod embedded;
+mod fetch;
 mod layers;
-pub mod save;
+mod save;
 mod signed;
+pub mod store;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -11,17 +14,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::digest::Digest;
-use super::embedded::{Embedded, Layout, When};
-use super::layer::LayerError;
-use super::manifest::{BadDocument, Descriptor};
-use super::reference::{BadReference, Reference, Version};
-use super::registry::Client;
-use super::request::RequestError;
-use super::retry::Patience;
-use super::signature::{Keys, Unsigned};
-use super::space::{self, NoSpace};
-use super::store::{Image, Store, StoreError};
+use self::embedded::{Embedded, Layout, When};
+use self::store::{Image, Store, StoreError};
+use crate::digest::Digest;
+use crate::layer::LayerError;
+use crate::manifest::{BadDocument, Descriptor};
+use crate::reference::{BadReference, Reference, Version};
+use crate::registry::Client;
+use crate::registry::Patience;
+use crate::registry::RequestError;
+use crate::signature::{Keys, Unsigned};
+use crate::space::{self, NoSpace};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
@@ -63,6 +66,35 @@ pub enum PullError {
     Store(#[from] StoreError),
     #[error("the unpacking thread ended without a result")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+/// What a failed pull means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The registry does not have the image, or not for this architecture.
+    NotFound,
+    /// Some part has other bytes than its digest says.
+    Mismatch,
+    Unsigned,
+    /// The machine has no way to the registry.
+    NetworkLost,
+    NoSpace(NoSpace),
+    Other,
+}
+
+impl PullError {
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::NoSpace { source, .. } => Failure::NoSpace(*source),
+            Self::Store(store) if store.is_full() => Failure::NoSpace(NoSpace { needed: 1, free: 0 }),
+            Self::DigestMismatch { .. } => Failure::Mismatch,
+            Self::Request(request) if request.is_not_found() => Failure::NotFound,
+            Self::Request(request) if request.is_network_lost() => Failure::NetworkLost,
+            Self::NoPlatform { .. } => Failure::NotFound,
+            Self::Unsigned { .. } => Failure::Unsigned,
+            _ => Failure::Other,
+        }
+    }
 }
 
 /// A look is cheap, and a stick that was put in shall not seem to be ignored.
@@ -265,7 +297,6 @@ impl Puller {
                 }
             }
         }
-        crate::sys::give_free_memory_back();
         Ok(partial.commit(config)?)
     }
 
@@ -311,5 +342,10 @@ impl Puller {
 }
 
 #[cfg(test)]
-#[path = "pull_tests.rs"]
+mod embedded_tests;
+#[cfg(test)]
+mod faults_tests;
+#[cfg(test)]
+mod signature_tests;
+#[cfg(test)]
 pub mod tests;

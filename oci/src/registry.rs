@@ -1,0 +1,21 @@
+//! Registries: where they are, how they are asked, and what can go wrong.
+
+mod auth;
+pub mod backoff;
+mod client;
+mod pace;
+mod proxy;
+mod registries;
+mod request;
+mod retry;
+pub mod tls;
+
+pub use client::Client;
+pub use pace::Limits;
+pub use proxy::Proxies;
+pub use registries::{Login, RegistriesError, Settings};
+pub use request::RequestError;
+pub use retry::Patience;
+
+pub(crate) use request::DOCUMENT_MAX;
+pub(crate) use retry::Retry;
