@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use model::Mac;
 use serde::{Deserialize, Serialize};
 
-use crate::packs::Device;
+use devices::modalias::Device;
 
 pub use file::FileSource;
 pub use remote::RemoteSource;

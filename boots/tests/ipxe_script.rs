@@ -3,8 +3,8 @@
 
 mod support;
 
+use api::packs::Index;
 use boots::ipxe::{Packs, auto, ramdisk_folder};
-use boots::packs::Index;
 use boots::{BootState, Config, Machine};
 use cmdline::{Arguments, Word};
 use support::{FORBIDDEN, KNOWN, config, machine};

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::elf::Elf;
+use crate::elf::{self, Elf};
+use object::Object;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
@@ -28,9 +29,13 @@ impl Architecture {
 
     /// Of an ELF program.
     pub fn of_program(bytes: &[u8]) -> Option<Self> {
-        match Elf::parse(bytes).ok()?.architecture().ok()?? {
-            "amd64" => Some(Self::Amd64),
-            "arm64" => Some(Self::Arm64),
+        Self::of_elf(&elf::parse(bytes).ok()?)
+    }
+
+    pub(crate) fn of_elf(elf: &Elf<'_>) -> Option<Self> {
+        match elf.architecture() {
+            object::Architecture::X86_64 => Some(Self::Amd64),
+            object::Architecture::Aarch64 => Some(Self::Arm64),
             _ => None,
         }
     }

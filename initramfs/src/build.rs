@@ -16,21 +16,19 @@ use crate::rescue;
 use crate::sbom;
 use crate::source::{Form, KernelSource};
 use crate::uki;
+use api::{names, packs};
 use cpio::Archive;
 use serde::Serialize;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub const KERNEL_FILE: &str = "kernel";
-pub const RAMDISK_FILE: &str = "initramfs.cpio.zst";
-pub const INDEX_FILE: &str = "packs.json";
 /// The pack for drivers that are in the ramdisk itself.
 const FIRMWARE: &str = "firmware";
 /// A few drivers load fastest as they are; hundreds, of which a machine loads ten, must be small in memory.
 const FEW_MODULES: usize = 64;
 /// Where Debian's package ca-certificates keeps the bundle.
-pub const HOST_CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+const HOST_CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CaBundle {
@@ -109,8 +107,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     for (path, data) in [(request.init.as_path(), &init)].into_iter().chain(programs) {
         fits(architecture, package, path, data)?;
     }
-    let choice =
-        request.selection.choose(&kernel.catalogue, |source| BuildError::Modules { path: package.to_owned(), source })?;
+    let choice = request.selection.choose(&kernel.shipped, |source| BuildError::Modules { path: package.to_owned(), source })?;
     let Drivers { base, mut packs } = drivers(request, &kernel, &choice)?;
     let all = || base.iter().chain(packs.iter().flat_map(|pack| &pack.modules));
     let firmware = Firmware::gather(&request.firmware, all())?;
@@ -127,7 +124,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         profile: request.selection.name().to_owned(),
         modules: base,
         load: profile::LOAD.iter().map(|name| (*name).to_owned()).collect(),
-        builtin: kernel.catalogue.builtin().to_owned(),
+        builtin: kernel.shipped.builtin().to_owned(),
         ca_bundle,
         extra: extra.into_iter().chain(if request.selection.packs { Vec::new() } else { of_base.clone() }).collect(),
         mtime: request.mtime,
@@ -146,8 +143,8 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     let made = media::make(&request.media, &parts_of_media, request.mtime)?;
 
     let mut output = Output::new(&request.output);
-    let kernel_file = output.add(KERNEL_FILE, kernel.image);
-    let initramfs = output.add(RAMDISK_FILE, ramdisk);
+    let kernel_file = output.add(names::KERNEL, kernel.image);
+    let initramfs = output.add(names::RAMDISK, ramdisk);
     if request.selection.packs && !of_base.is_empty() {
         packs.push(Pack {
             name: FIRMWARE,
@@ -225,30 +222,30 @@ fn drivers(request: &Request, kernel: &Kernel, choice: &Choice<'_>) -> Result<Dr
 fn add_packs(
     output: &mut Output,
     base: &Ingredients,
-    packs: &[Pack],
+    drivers: &[Pack],
     served: &[Module],
     wrong: impl Fn(RecipeError) -> BuildError,
 ) -> Result<Vec<PackReport>, BuildError> {
     let mut reports = Vec::new();
     let mut entries = Vec::new();
-    for pack in packs {
+    for pack in drivers {
         let archive = pack::archive(pack.name, &base.kernel_version, (&pack.modules, &pack.firmware), &base.modules, base.mtime);
         let bytes = archive.and_then(|archive| archive.to_bytes()).map_err(|error| wrong(error.into()))?;
-        let file = output.add(&pack::file_name(pack.name), zstd_for_kernel(&bytes).map_err(BuildError::Compress)?);
-        entries.push(pack::Entry {
-            name: pack.name,
-            about: pack.about,
-            file: pack::file_name(pack.name),
-            size: file.size,
+        let file = output.add(&packs::file_name(pack.name), zstd_for_kernel(&bytes).map_err(BuildError::Compress)?);
+        let (name, about) = (pack.name.to_owned(), pack.about.to_owned());
+        entries.push(packs::Pack {
+            name: name.clone(),
+            about: about.clone(),
+            file: packs::file_name(pack.name),
+            size: file.size as u64,
             sha256: file.sha256.clone(),
             modaliases: pack::modaliases(if pack.name == FIRMWARE { served } else { &pack.modules }),
         });
-        let (name, about) = (pack.name.to_owned(), pack.about.to_owned());
         reports.push(PackReport { name, about, modules: pack.modules.len(), unpacked: bytes.len(), file });
     }
-    if !packs.is_empty() {
-        let index = pack::Index { kernel: &base.kernel_version, packs: entries };
-        output.add_json(INDEX_FILE, &index).map_err(BuildError::Compress)?;
+    if !drivers.is_empty() {
+        let index = packs::Index { kernel: base.kernel_version.clone(), packs: entries };
+        output.add_json(packs::INDEX, &index).map_err(BuildError::Compress)?;
     }
     Ok(reports)
 }

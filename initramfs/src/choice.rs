@@ -2,9 +2,9 @@
 
 use crate::error::BuildError;
 use crate::machine::Machine;
-use crate::modinfo::ModuleName;
-use crate::modules::{Catalogue, ModuleError};
+use crate::modules::{ModuleError, ShippedModules};
 use crate::profile::{self, Profile};
+use devices::module::ModuleName;
 use std::collections::BTreeSet;
 
 /// What the ramdisk shall drive.
@@ -45,16 +45,16 @@ impl Selection {
 
     pub fn choose<'a>(
         &self,
-        catalogue: &'a Catalogue,
+        shipped: &'a ShippedModules,
         fail: impl Fn(ModuleError) -> BuildError,
     ) -> Result<Choice<'a>, BuildError> {
         let families = self.families()?;
-        let sorted = profile::sorted(catalogue);
+        let sorted = profile::sorted(shipped);
         let mut wanted: Vec<ModuleName> = profile::REQUIRED.iter().map(|name| ModuleName::new(name)).collect();
         wanted.extend(families.iter().filter_map(|family| sorted.get(family)).flatten().cloned());
-        wanted.extend(self.machines.iter().flat_map(|machine| machine.drivers(catalogue)));
+        wanted.extend(self.machines.iter().flat_map(|machine| machine.drivers(shipped)));
         wanted.extend(self.modules.iter().map(|name| ModuleName::new(name)));
-        let base = catalogue.closure(&wanted).map_err(&fail)?;
+        let base = shipped.closure(&wanted).map_err(&fail)?;
         let mut choice = Choice { base, packs: Vec::new() };
         if !self.packs {
             return Ok(choice);
@@ -62,7 +62,7 @@ impl Selection {
         let inside: BTreeSet<&str> = choice.base.iter().copied().collect();
         for family in profile::families().filter(|family| !families.contains(family.name)) {
             let Some(names) = sorted.get(family.name) else { continue };
-            let mut modules = catalogue.closure(names).map_err(&fail)?;
+            let mut modules = shipped.closure(names).map_err(&fail)?;
             modules.retain(|path| !inside.contains(path));
             if !modules.is_empty() {
                 choice.packs.push(PackChoice { family: family.name, about: family.about, modules });
@@ -96,8 +96,8 @@ mod tests {
     use crate::modinfo::ModInfo;
     use std::path::PathBuf;
 
-    fn catalogue() -> Catalogue {
-        let mut catalogue = Catalogue::default();
+    fn shipped() -> ShippedModules {
+        let mut shipped = ShippedModules::default();
         for (path, info) in [
             ("fs/overlayfs/overlay", ""),
             ("drivers/net/virtio_net", "alias=virtio:d00000001v*"),
@@ -106,16 +106,16 @@ mod tests {
             ("drivers/scsi/lpfc/lpfc", "alias=pci:v000010DFd*sv*sd*bc*sc*i*|depends=scsi_transport_fc"),
             ("drivers/scsi/scsi_transport_fc", ""),
         ] {
-            catalogue.add(&format!("{path}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
+            shipped.add(&format!("{path}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
         }
-        catalogue
+        shipped
     }
 
     fn chosen(selection: &Selection) -> (Vec<String>, Vec<String>) {
-        let catalogue = catalogue();
+        let shipped = shipped();
         let fail = |source| BuildError::Modules { path: PathBuf::new(), source };
-        let choice = selection.choose(&catalogue, fail).unwrap();
-        let name = |path: &&str| ModuleName::of_path(path).unwrap().to_string();
+        let choice = selection.choose(&shipped, fail).unwrap();
+        let name = |path: &&str| ModuleName::of_path(path).to_string();
         let packs =
             choice.packs.iter().flat_map(|pack| pack.modules.iter().map(|path| format!("{}/{}", pack.family, name(path))));
         (choice.base.iter().map(name).collect(), packs.collect())
@@ -144,7 +144,7 @@ mod tests {
     fn an_unknown_family_is_refused_with_the_known_ones() {
         let wrong = Selection { with: vec!["raids".into()], ..Selection::default() };
         let fail = |source| BuildError::Modules { path: PathBuf::new(), source };
-        let error = wrong.choose(&catalogue(), fail).unwrap_err().to_string();
+        let error = wrong.choose(&shipped(), fail).unwrap_err().to_string();
         assert!(error.starts_with("raids is no family of drivers; there are core, bonding,"), "{error}");
     }
 }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::compress::{Decompressor, Packing};
 use crate::deb::{self, DebError};
 use crate::error::BuildError;
-use crate::modinfo::ModuleName;
 use crate::recipe::{ExtraFile, Module};
+use devices::module::ModuleName;
 
 const FOLDERS: [&str; 2] = ["lib/firmware/", "usr/lib/firmware/"];
 const SUFFIXES: [&str; 3] = ["", ".zst", ".xz"];
@@ -71,13 +71,11 @@ impl Firmware {
 
     /// `FILE (MODULE)` of everything that is not there.
     pub fn missing(&self, modules: &[Module]) -> Vec<String> {
-        let line = |module: &Module, name: &String| (!self.0.contains_key(name)).then(|| format!("{name} ({})", driver(module)));
+        let line = |module: &Module, name: &String| {
+            (!self.0.contains_key(name)).then(|| format!("{name} ({})", ModuleName::of_path(&module.path)))
+        };
         modules.iter().flat_map(|module| module.info.firmware.iter().filter_map(move |name| line(module, name))).collect()
     }
-}
-
-fn driver(module: &Module) -> String {
-    ModuleName::of_path(&module.path).map_or_else(|| module.path.clone(), |name| name.to_string())
 }
 
 fn in_folder(folder: &Path, wanted: &BTreeSet<&str>) -> Result<BTreeMap<String, Vec<u8>>, FirmwareError> {

@@ -3,7 +3,7 @@
 use crate::build::BuildError;
 use crate::compress;
 use crate::modinfo::ModInfo;
-use crate::modules::Catalogue;
+use crate::modules::ShippedModules;
 use crate::recipe::Module;
 use crate::source::{Form, KernelFile, KernelSource};
 use crate::xz;
@@ -18,7 +18,7 @@ const NEEDED_OPTIONS: &[&str] = &["CONFIG_BLK_DEV_INITRD", "CONFIG_RD_ZSTD", "CO
 pub struct Kernel {
     pub version: String,
     pub image: Vec<u8>,
-    pub catalogue: Catalogue,
+    pub shipped: ShippedModules,
     /// Whether it loads modules that xz has compressed.
     unpacks_xz: bool,
 }
@@ -42,7 +42,7 @@ impl Kernel {
         let path = source.path().to_owned();
         let mut images = BTreeMap::new();
         let mut config = String::new();
-        let mut catalogue = Catalogue::default();
+        let mut shipped = ShippedModules::default();
         source.visit(Form::Unpacked, |package, file, contents| {
             let broken = |file: &str, source| BuildError::Package { package: package.to_owned(), file: file.to_owned(), source };
             match file {
@@ -55,12 +55,12 @@ impl Kernel {
                 }
                 KernelFile::Builtin { .. } => {
                     let text = contents().map_err(|error| broken("modules.builtin", error))?;
-                    catalogue.add_builtin(&String::from_utf8_lossy(&text));
+                    shipped.add_builtin(&String::from_utf8_lossy(&text));
                 }
                 KernelFile::Module { path, .. } => {
                     let module = contents().map_err(|error| broken(&path, error))?;
                     let info = ModInfo::of_module(&module).map_err(|error| broken(&path, io::Error::other(error)))?;
-                    catalogue.add(&path, info);
+                    shipped.add(&path, info);
                 }
             }
             Ok::<(), BuildError>(())
@@ -72,7 +72,7 @@ impl Kernel {
         if let Some(option) = missing_option(&config) {
             return Err(BuildError::MissingOption { path, option: option.to_owned() });
         }
-        Ok(Self { version, image, catalogue, unpacks_xz: unpacks_xz(&config) })
+        Ok(Self { version, image, shipped, unpacks_xz: unpacks_xz(&config) })
     }
 
     /// The modules at these paths, and how to store those that shall be small.
@@ -115,7 +115,7 @@ impl Kernel {
         let wanted = order.iter().filter_map(|path| Some(((*path).to_owned(), files.get(*path)?.clone()))).collect();
         let stored = compress::each(wanted, storing == Storing::Packed).map_err(BuildError::Compress)?;
         let modules = stored.into_iter().map(|(path, data)| {
-            let info = self.catalogue.info(&path).cloned().unwrap_or_default();
+            let info = self.shipped.info(&path).cloned().unwrap_or_default();
             Module { path: stored_path(&path, storing), data, info }
         });
         Ok(modules.collect())

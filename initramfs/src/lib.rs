@@ -3,7 +3,6 @@
 //! `source` reads the package, `modules` chooses the drivers and what they need, `recipe` says which file goes
 //! where, `cpio` writes the archive, `compress` fits it to a small machine, `build` does it all and measures.
 
-pub mod alias;
 pub mod architecture;
 pub mod build;
 pub mod choice;

@@ -1,9 +1,9 @@
-//! The module lists that depmod writes on an installed system, for the modules of this ramdisk, in kmod's text
-//! forms: `modules.dep`, `modules.alias`, `modules.softdep`; and two of our own, `modules.load` and `modules.firmware`.
+//! The module lists that depmod writes on an installed system, for the modules of this ramdisk.
 
-use crate::modinfo::{ModInfo, ModuleName};
+use crate::modinfo::ModInfo;
+use devices::lists;
+use devices::module::ModuleName;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 /// A module as it lies in the ramdisk; `path` is relative to the kernel's folder below `/lib/modules`.
 #[derive(Debug, Clone, Copy)]
@@ -12,57 +12,30 @@ pub struct Listed<'a> {
     pub info: &'a ModInfo,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lists {
-    /// `PATH: NEEDED...`, everything a module needs; who loads them goes from the last to the first.
-    pub dep: String,
-    /// `alias PATTERN NAME`
-    pub alias: String,
-    /// `softdep NAME pre: A B post: C`
-    pub softdep: String,
-    /// `NAME FILE...`
-    pub firmware: String,
-}
-
-impl Lists {
-    /// Name below `modules.` and text, in a fixed order.
-    pub fn files(&self) -> [(&'static str, &str); 4] {
-        [("dep", &self.dep), ("alias", &self.alias), ("softdep", &self.softdep), ("firmware", &self.firmware)]
-    }
-}
-
 /// Softdeps that the kernel's files lack. cdc_subset takes any interface of a USB network gadget that is free, with an
 /// address made up: the drivers that go by the class, and ask the device for its address, come first.
 const SOFTDEPS: &[(&str, &str)] = &[("cdc_subset", "pre: cdc_ether rndis_host")];
 
-/// The lists of `modules`; what they need may also be in `others` (a pack's modules stand on the base's).
-pub fn of(modules: &[Listed<'_>], others: &[Listed<'_>]) -> Lists {
+/// File and text of the lists of `modules`; what they need may also be in `others` (a pack's modules stand on the base's).
+pub fn of(modules: &[Listed<'_>], others: &[Listed<'_>]) -> [(&'static str, String); 4] {
     let all: Vec<Listed<'_>> = others.iter().chain(modules).copied().collect();
     let graph = Graph::of(&all);
-    let mut lists = Lists::default();
-    // Writing to a String cannot fail.
-    for module in modules {
-        let Some(name) = ModuleName::of_path(module.path) else { continue };
-        let _ = write!(lists.dep, "{}:", module.path);
-        for needed in graph.needed_by(&name) {
-            let _ = write!(lists.dep, " {needed}");
-        }
-        lists.dep.push('\n');
-        for pattern in &module.info.aliases {
-            let _ = writeln!(lists.alias, "alias {pattern} {name}");
-        }
-        let more = SOFTDEPS.iter().filter(|(module, _)| *module == name.as_str()).map(|(_, softdep)| *softdep);
-        for softdep in module.info.softdeps.iter().map(String::as_str).chain(more) {
-            let _ = writeln!(lists.softdep, "softdep {name} {softdep}");
-        }
-        if !module.info.firmware.is_empty() {
-            let _ = writeln!(lists.firmware, "{name} {}", module.info.firmware.join(" "));
+    let [mut dep, mut alias, mut softdep, mut firmware] = [const { String::new() }; 4];
+    for Listed { path, info } in modules {
+        let Some(name) = ModuleName::of_file(path) else { continue };
+        dep += &lists::dep_line(path, graph.needed_by(&name));
+        alias.extend(info.aliases.iter().map(|pattern| lists::alias_line(pattern, &name)));
+        let more = SOFTDEPS.iter().filter(|(module, _)| *module == name.as_str()).map(|(_, wishes)| *wishes);
+        let wishes = info.softdeps.iter().map(String::as_str).chain(more);
+        softdep.extend(wishes.map(|wishes| lists::softdep_line(&name, wishes)));
+        if !info.firmware.is_empty() {
+            firmware += &lists::firmware_line(&name, &info.firmware);
         }
     }
-    lists
+    [(lists::DEP, dep), (lists::ALIAS, alias), (lists::SOFTDEP, softdep), (lists::FIRMWARE, firmware)]
 }
 
-/// Who needs whom, with depmod's order: modules that nobody needs first, what many need last.
+/// Which module needs which, with depmod's order: a module that no other needs is first, what many need is last.
 struct Graph<'a> {
     modules: BTreeMap<ModuleName, Listed<'a>>,
     rank: BTreeMap<ModuleName, usize>,
@@ -70,13 +43,13 @@ struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     fn of(all: &[Listed<'a>]) -> Self {
-        let named = all.iter().filter_map(|module| Some((ModuleName::of_path(module.path)?, *module)));
+        let named = all.iter().filter_map(|module| Some((ModuleName::of_file(module.path)?, *module)));
         let modules: BTreeMap<ModuleName, Listed<'a>> = named.collect();
         let mut users: BTreeMap<&ModuleName, usize> = BTreeMap::new();
         for needed in modules.values().flat_map(|module| &module.info.depends) {
             *users.entry(needed).or_default() += 1;
         }
-        let in_order = all.iter().filter_map(|module| ModuleName::of_path(module.path));
+        let in_order = all.iter().filter_map(|module| ModuleName::of_file(module.path));
         let mut free: Vec<ModuleName> = in_order.filter(|name| !users.contains_key(name)).collect();
         let mut rank = BTreeMap::new();
         while let Some(name) = free.pop() {

@@ -1,30 +1,28 @@
 //! One machine's devices, from what `lspci` or its `modalias` files say, and the drivers they ask for.
 
-use crate::alias;
-use crate::modinfo::ModuleName;
-use crate::modules::Catalogue;
+use crate::modules::ShippedModules;
+use devices::modalias::{Device, Pci};
+use devices::module::ModuleName;
 use std::collections::BTreeSet;
 
 /// What is known of a machine's devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
-    pub pci: Vec<PciDevice>,
-    pub modaliases: Vec<String>,
+    devices: Vec<Device>,
     /// Modules that the listing names: `lspci -k` on a running system knows best.
-    pub modules: Vec<String>,
+    modules: Vec<String>,
 }
 
-/// A PCI function; what the listing left out matches everything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PciDevice {
-    pub vendor: u32,
-    pub device: u32,
-    pub subsystem: Option<(u32, u32)>,
-    /// Base class and subclass.
-    pub class: Option<u32>,
+/// The listing as far as it is read: the lines about one PCI function follow each other.
+#[derive(Default)]
+struct Listing {
+    pci: Vec<Pci>,
+    modaliases: Vec<Device>,
+    modules: Vec<String>,
 }
 
-const NO_CLASS: u32 = u32::MAX;
+/// No device of an assigned class has it, so a driver for a whole class is not for a device of unknown class.
+const NO_CLASS: u16 = 0xffff;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
@@ -34,21 +32,35 @@ const NO_CLASS: u32 = u32::MAX;
 pub struct NoDevice;
 
 impl Machine {
-    /// Takes any of the listings, line by line: what is no device is passed over.
+    /// Takes any of the listings, line by line; lines without a device are passed over.
     pub fn parse(text: &str) -> Result<Self, NoDevice> {
-        let mut machine = Self::default();
+        let mut listing = Listing::default();
         for line in text.lines() {
-            machine.line(line.trim_end());
+            listing.line(line.trim_end());
         }
-        let empty = machine.pci.is_empty() && machine.modaliases.is_empty();
-        if empty { Err(NoDevice) } else { Ok(machine) }
+        let Listing { pci, modaliases, modules } = listing;
+        let class = |pci: &Pci| Some(pci.class.unwrap_or(NO_CLASS));
+        let behind = pci.iter().filter_map(behind);
+        let functions = pci.iter().map(|pci| Pci { class: class(pci), ..*pci }.into());
+        let devices: Vec<Device> = functions.chain(behind).chain(modaliases).collect();
+        if devices.is_empty() { Err(NoDevice) } else { Ok(Self { devices, modules }) }
     }
 
+    /// The modules of `shipped` that these devices ask for, without what those need.
+    pub fn drivers(&self, shipped: &ShippedModules) -> Vec<ModuleName> {
+        let named: BTreeSet<ModuleName> = self.modules.iter().map(|name| ModuleName::new(name)).collect();
+        let asked = |alias: &String| self.devices.iter().any(|device| device.may_match(alias));
+        let wanted = shipped.iter().filter(|(name, _, info)| named.contains(*name) || info.aliases.iter().any(asked));
+        wanted.map(|(name, _, _)| name.clone()).collect()
+    }
+}
+
+impl Listing {
     fn line(&mut self, line: &str) {
         let text = line.trim_start();
         if let Some((key, value)) = text.split_once(':') {
             match (key, value.trim()) {
-                ("Slot", _) => return self.pci.push(PciDevice::default()),
+                ("Slot", _) => return self.pci.push(Pci::default()),
                 ("Kernel modules" | "Kernel driver in use" | "Module" | "Driver", names) => {
                     return self.modules.extend(names.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned));
                 }
@@ -66,118 +78,76 @@ impl Machine {
         if line.starts_with(char::is_whitespace) {
             return; // `-k` and `-v` put details below a device
         }
-        if let Some(device) = PciDevice::of_line(line) {
+        if let Some(device) = function(line) {
             self.pci.push(device);
-        } else if is_modalias(line) {
-            self.modaliases.push(line.to_owned());
+        } else if line.starts_with(|first: char| first.is_ascii_lowercase()) {
+            self.modaliases.extend(Device::of_modalias(line));
         }
     }
 
-    fn last(&mut self, set: impl FnOnce(&mut PciDevice)) {
+    fn last(&mut self, set: impl FnOnce(&mut Pci)) {
         if let Some(device) = self.pci.last_mut() {
             set(device);
         }
     }
 
     /// `-vmmn` writes `8086`, `-vmmnn` writes `Intel Corporation [8086]`.
-    fn field(&mut self, text: &str, set: impl FnOnce(&mut PciDevice, u32)) {
+    fn field(&mut self, text: &str, set: impl FnOnce(&mut Pci, u16)) {
         let id = text.rsplit_once('[').map_or(text, |(_, id)| id.trim_end_matches(']'));
-        if let Ok(id) = u32::from_str_radix(id, 16) {
+        if let Ok(id) = u16::from_str_radix(id, 16) {
             self.last(|device| set(device, id));
         }
     }
-
-    /// The modules of `catalogue` that these devices ask for, without what those need.
-    pub fn drivers(&self, catalogue: &Catalogue) -> Vec<ModuleName> {
-        let named: BTreeSet<ModuleName> = self.modules.iter().map(|name| ModuleName::new(name)).collect();
-        let behind: Vec<String> = self.pci.iter().filter_map(PciDevice::behind).collect();
-        let asked = |pattern: &String| {
-            self.pci.iter().any(|device| device.matches(pattern))
-                || self.modaliases.iter().chain(&behind).any(|text| alias::matches(pattern, text))
-        };
-        let wanted = catalogue.iter().filter(|(name, _, info)| named.contains(name) || info.aliases.iter().any(asked));
-        wanted.map(|(name, _, _)| name.clone()).collect()
-    }
 }
 
-/// `pci:v0000...`: a bus, and no blank in it.
-fn is_modalias(line: &str) -> bool {
-    let bus = line.split_once(':').map_or("", |(bus, _)| bus);
-    !bus.is_empty() && bus.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') && !line.contains(char::is_whitespace)
+/// `[domain:]00:1f.2 Ethernet controller [0200]: Intel ... [8086:10d3] (rev 02)`, or the numbers alone (`-n`).
+fn function(line: &str) -> Option<Pci> {
+    let (slot, rest) = line.split_once(' ')?;
+    let (_, function) = slot.rsplit_once('.')?;
+    if !slot.contains(':') || function.len() != 1 {
+        return None;
+    }
+    if let Some((class, ids)) = rest.split_once(": ")
+        && let Some((vendor, device)) = ids.split_whitespace().next().and_then(pair)
+    {
+        return Some(Pci { vendor, device, class: u16::from_str_radix(class, 16).ok(), ..Pci::default() });
+    }
+    let (vendor, device) = bracketed(rest)?;
+    let class = rest.split(['[', ']']).find_map(id);
+    Some(Pci { vendor, device, class, ..Pci::default() })
 }
 
-impl PciDevice {
-    /// `[domain:]00:1f.2 Ethernet controller [0200]: Intel ... [8086:10d3] (rev 02)`, or the numbers alone (`-n`).
-    fn of_line(line: &str) -> Option<Self> {
-        let (slot, rest) = line.split_once(' ')?;
-        let (_, function) = slot.rsplit_once('.')?;
-        if !slot.contains(':') || function.len() != 1 {
-            return None;
-        }
-        if let Some((class, ids)) = rest.split_once(": ")
-            && let Some((vendor, device)) = ids.split_whitespace().next().and_then(pair)
-        {
-            return Some(Self { vendor, device, subsystem: None, class: u32::from_str_radix(class, 16).ok() });
-        }
-        let (vendor, device) = bracketed(rest)?;
-        let class = rest.split(['[', ']']).find_map(|part| (part.len() == 4).then(|| u32::from_str_radix(part, 16).ok())?);
-        Some(Self { vendor, device, subsystem: None, class })
+/// The device that appears on another bus once this one has its driver.
+fn behind(pci: &Pci) -> Option<Device> {
+    const VIRTIO: u16 = 0x1af4;
+    const SD_HOST: u16 = 0x0805;
+    let kind = match pci.device {
+        0x1000 => 1, // the numbers before virtio 1.0
+        0x1001 => 2,
+        0x1003 => 3,
+        0x1004 => 8,
+        0x1005 => 4,
+        modern @ 0x1040..=0x107f => modern - 0x1040,
+        _ => 0,
+    };
+    if pci.vendor == VIRTIO && kind != 0 {
+        return Device::of_modalias(&format!("virtio:d{kind:08X}v{VIRTIO:08X}"));
     }
-
-    /// Does a driver's `pci:v...d...sv...sd...bc...sc...i...` take this device?
-    fn matches(&self, pattern: &str) -> bool {
-        let Some(mut rest) = pattern.strip_prefix("pci:") else { return false };
-        let subsystem = self.subsystem;
-        let fields = [
-            ("v", Some(self.vendor)),
-            ("d", Some(self.device)),
-            ("sv", subsystem.map(|(vendor, _)| vendor)),
-            ("sd", subsystem.map(|(_, device)| device)),
-            // A driver for a whole class is not for a device of unknown class.
-            ("bc", Some(self.class.map_or(NO_CLASS, |class| class >> 8))),
-            ("sc", Some(self.class.map_or(NO_CLASS, |class| class & 0xff))),
-        ];
-        for (key, is) in fields {
-            let Some(after) = rest.strip_prefix(key) else { return false };
-            let end = after.find(|c: char| !(c == '*' || c.is_ascii_digit() || matches!(c, 'A'..='F'))).unwrap_or(after.len());
-            let (value, next) = after.split_at(end);
-            if value != "*" && is.is_some_and(|is| u32::from_str_radix(value, 16) != Ok(is)) {
-                return false;
-            }
-            rest = next;
-        }
-        true
-    }
-
-    /// The device that appears on another bus once this one has its driver.
-    fn behind(&self) -> Option<String> {
-        const VIRTIO: u32 = 0x1af4;
-        const SD_HOST: u32 = 0x0805;
-        let kind = match self.device {
-            0x1000 => 1, // the numbers before virtio 1.0
-            0x1001 => 2,
-            0x1003 => 3,
-            0x1004 => 8,
-            0x1005 => 4,
-            modern @ 0x1040..=0x107f => modern - 0x1040,
-            _ => 0,
-        };
-        if self.vendor == VIRTIO && kind != 0 {
-            return Some(format!("virtio:d{kind:08X}v{VIRTIO:08X}"));
-        }
-        (self.class == Some(SD_HOST)).then(|| "mmc:block".to_owned())
-    }
+    (pci.class == Some(SD_HOST)).then(|| Device::of_modalias("mmc:block")).flatten()
 }
 
 /// The last `[xxxx:xxxx]` of a line.
-fn bracketed(text: &str) -> Option<(u32, u32)> {
+fn bracketed(text: &str) -> Option<(u16, u16)> {
     text.split(['[', ']']).rev().find_map(pair)
 }
 
-fn pair(text: &str) -> Option<(u32, u32)> {
+fn pair(text: &str) -> Option<(u16, u16)> {
     let (vendor, device) = text.split_once(':')?;
-    let id = |text: &str| (text.len() == 4).then(|| u32::from_str_radix(text, 16).ok()).flatten();
     Some((id(vendor)?, id(device)?))
+}
+
+fn id(text: &str) -> Option<u16> {
+    if text.len() == 4 { u16::from_str_radix(text, 16).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -186,8 +156,8 @@ mod tests {
     use crate::modinfo::ModInfo;
     use proptest::prelude::*;
 
-    fn catalogue() -> Catalogue {
-        let mut catalogue = Catalogue::default();
+    fn shipped() -> ShippedModules {
+        let mut shipped = ShippedModules::default();
         for (path, info) in [
             ("e1000e", "alias=pci:v00008086d000010D3sv*sd*bc*sc*i*"),
             ("igb", "alias=pci:v00008086d00001521sv*sd*bc*sc*i*"),
@@ -197,9 +167,9 @@ mod tests {
             ("virtio_net", "alias=virtio:d00000001v*"),
             ("r8152", "alias=usb:v0BDAp8153d*dc*dsc*dp*ic*isc*ip*in*"),
         ] {
-            catalogue.add(&format!("kernel/{path}.ko"), ModInfo::parse(info.as_bytes()));
+            shipped.add(&format!("kernel/{path}.ko"), ModInfo::parse(info.as_bytes()));
         }
-        catalogue
+        shipped
     }
 
     #[test]
@@ -223,6 +193,7 @@ mod tests {
                 &["dell_raid"],
             ),
             ("another subsystem", "Slot:\t0\nVendor:\t1000\nDevice:\t0411\nSVendor:\t15d9\nSDevice:\t1001\n", &[]),
+            ("an unknown class", "Slot:\t0\nVendor:\t1234\nDevice:\t5678\n", &[]),
             ("an unknown subsystem", "00:03.0 RAID bus controller [0104]: LSI [1000:0411]\n", &["dell_raid"]),
             ("lspci -n", "00:03.0 0200: 8086:10d3 (rev 02)\n", &["e1000e"]),
             (
@@ -231,7 +202,7 @@ mod tests {
                 &["igb", "r8152"],
             ),
         ] {
-            let drivers = Machine::parse(text).unwrap().drivers(&catalogue());
+            let drivers = Machine::parse(text).unwrap().drivers(&shipped());
             assert_eq!(drivers.iter().map(ModuleName::as_str).collect::<Vec<_>>(), expected, "{case}");
         }
     }
@@ -246,7 +217,7 @@ mod tests {
         #[test]
         fn any_text_parses(text in "[ -~\\n\\t]{0,200}") {
             if let Ok(machine) = Machine::parse(&text) {
-                machine.drivers(&catalogue());
+                machine.drivers(&shipped());
             }
         }
     }

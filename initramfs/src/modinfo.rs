@@ -1,33 +1,8 @@
 //! What a kernel module says of itself: the NUL-separated `key=value` pairs of `.modinfo`.
 
-use crate::elf::{Elf, ElfError};
-
-/// A module's name with `-` written as `_`, as the kernel compares them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ModuleName(String);
-
-impl ModuleName {
-    pub fn new(name: &str) -> Self {
-        Self(name.trim().replace('-', "_"))
-    }
-
-    /// `kernel/drivers/net/virtio_net.ko.xz` is the module `virtio_net`; other files are none.
-    pub fn of_path(path: &str) -> Option<Self> {
-        let file = path.rsplit('/').next()?;
-        let (stem, rest) = file.rsplit_once(".ko")?;
-        (matches!(rest, "" | ".xz" | ".zst" | ".gz") && !stem.is_empty()).then(|| Self::new(stem))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for ModuleName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use crate::elf::{self, ElfError};
+use devices::lists::Wishes;
+use devices::module::ModuleName;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModInfo {
@@ -47,7 +22,7 @@ pub struct ModInfo {
 impl ModInfo {
     /// Reads an uncompressed `.ko`; one without `.modinfo` depends on nothing.
     pub fn of_module(file: &[u8]) -> Result<Self, ElfError> {
-        Ok(Elf::parse(file)?.section(".modinfo")?.map(Self::parse).unwrap_or_default())
+        Ok(elf::section(file, ".modinfo")?.map(Self::parse).unwrap_or_default())
     }
 
     pub fn parse(section: &[u8]) -> Self {
@@ -58,7 +33,9 @@ impl ModInfo {
                 Some(("depends", list)) => info.depends.extend(names(list.split(','))),
                 Some(("alias", pattern)) => info.aliases.push(pattern.to_owned()),
                 Some(("softdep", list)) => {
-                    info.softdep(list);
+                    let Wishes { pre, post } = Wishes::parse(list);
+                    info.before.extend(names(pre.into_iter()));
+                    info.after.extend(names(post.into_iter()));
                     info.softdeps.push(list.to_owned());
                 }
                 Some(("firmware", file)) => info.firmware.push(file.to_owned()),
@@ -67,25 +44,10 @@ impl ModInfo {
         }
         info
     }
-
-    fn softdep(&mut self, list: &str) {
-        let mut into = None;
-        for word in list.split_whitespace() {
-            match word {
-                "pre:" => into = Some(&mut self.before),
-                "post:" => into = Some(&mut self.after),
-                name => {
-                    if let Some(into) = into.as_mut() {
-                        into.push(ModuleName::new(name));
-                    }
-                }
-            }
-        }
-    }
 }
 
 fn names<'a>(list: impl Iterator<Item = &'a str>) -> impl Iterator<Item = ModuleName> {
-    list.filter(|name| !name.trim().is_empty()).map(ModuleName::new)
+    list.map(str::trim).filter(|name| !name.is_empty()).map(ModuleName::new)
 }
 
 #[cfg(test)]
@@ -115,20 +77,6 @@ mod tests {
     #[test]
     fn an_empty_depends_is_no_dependency() {
         assert_eq!(ModInfo::parse(b"depends=\0name=x\0"), ModInfo::default());
-    }
-
-    #[test]
-    fn a_module_file_is_known_by_its_name() {
-        for (path, name) in [
-            ("kernel/drivers/virtio/virtio-ring.ko", Some("virtio_ring")),
-            ("kernel/fs/overlay.ko.xz", Some("overlay")),
-            ("x.ko.zst", Some("x")),
-            ("kernel/fs/overlay.ko.sig", None),
-            ("modules.order", None),
-            ("kernel/.ko", None),
-        ] {
-            assert_eq!(ModuleName::of_path(path), name.map(ModuleName::new), "{path}");
-        }
     }
 
     #[test]

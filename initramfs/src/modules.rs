@@ -3,13 +3,15 @@
 //! A kernel package has no `modules.dep` (depmod writes it on the installed system), so the dependencies come
 //! from the modules themselves.
 
-use crate::alias;
-use crate::modinfo::{ModInfo, ModuleName};
+use crate::modinfo::ModInfo;
+use devices::lists;
+use devices::module::ModuleName;
+use devices::pattern;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every module of one kernel, by name.
 #[derive(Debug, Default)]
-pub struct Catalogue {
+pub struct ShippedModules {
     modules: BTreeMap<ModuleName, (String, ModInfo)>,
     builtin: BTreeSet<ModuleName>,
     builtin_text: String,
@@ -34,10 +36,10 @@ fn joined(names: &[ModuleName]) -> String {
     names.iter().map(ModuleName::as_str).collect::<Vec<_>>().join(", ")
 }
 
-impl Catalogue {
+impl ShippedModules {
     /// `path` is relative to the kernel's folder below `/lib/modules`.
     pub fn add(&mut self, path: &str, info: ModInfo) {
-        if let Some(name) = ModuleName::of_path(path) {
+        if let Some(name) = ModuleName::of_file(path) {
             self.modules.insert(name, (path.to_owned(), info));
         }
     }
@@ -45,7 +47,7 @@ impl Catalogue {
     /// Takes the text of `modules.builtin`: one path a line.
     pub fn add_builtin(&mut self, text: &str) {
         text.clone_into(&mut self.builtin_text);
-        self.builtin.extend(text.lines().filter_map(|line| ModuleName::of_path(line.trim())));
+        self.builtin.extend(lists::builtin(text));
     }
 
     /// The kernel's own `modules.builtin`.
@@ -54,7 +56,7 @@ impl Catalogue {
     }
 
     pub fn info(&self, path: &str) -> Option<&ModInfo> {
-        self.modules.get(&ModuleName::of_path(path)?).map(|(_, info)| info)
+        self.modules.get(&ModuleName::of_file(path)?).map(|(_, info)| info)
     }
 
     /// Name, path and self-description of every module that is a file.
@@ -80,12 +82,10 @@ impl Catalogue {
         false
     }
 
-    /// The modules that answer to `alias`, by their name or a pattern of theirs.
-    pub fn answering(&self, alias: &str) -> impl Iterator<Item = &ModuleName> {
-        let name = ModuleName::new(alias);
-        let answers =
-            move |(of, info): (&ModuleName, &ModInfo)| *of == name || info.aliases.iter().any(|own| alias::matches(own, alias));
-        self.modules.iter().filter(move |(of, (_, info))| answers((of, info))).map(|(of, _)| of)
+    /// The modules of which an alias matches this name, as `crypto-crc32c` does.
+    fn answering(&self, name: &ModuleName) -> impl Iterator<Item = &ModuleName> {
+        let matches = |alias: &String| pattern::matches(alias.as_bytes(), name.as_str().as_bytes());
+        self.modules.iter().filter(move |(_, (_, info))| info.aliases.iter().any(matches)).map(|(of, _)| of)
     }
 
     pub fn len(&self) -> usize {
@@ -98,7 +98,7 @@ impl Catalogue {
 
     /// The paths of the wanted modules and of what they need, each after everything it depends on.
     pub fn closure(&self, wanted: &[ModuleName]) -> Result<Vec<&str>, ModuleError> {
-        let mut walk = Walk { catalogue: self, done: BTreeSet::new(), chain: Vec::new(), order: Vec::new() };
+        let mut walk = Walk { shipped: self, done: BTreeSet::new(), chain: Vec::new(), order: Vec::new() };
         for name in wanted {
             walk.visit(name)?;
         }
@@ -107,7 +107,7 @@ impl Catalogue {
 }
 
 struct Walk<'a> {
-    catalogue: &'a Catalogue,
+    shipped: &'a ShippedModules,
     done: BTreeSet<ModuleName>,
     chain: Vec<ModuleName>,
     order: Vec<&'a str>,
@@ -115,13 +115,13 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn visit(&mut self, name: &ModuleName) -> Result<(), ModuleError> {
-        if self.done.contains(name) || self.catalogue.builtin.contains(name) {
+        if self.done.contains(name) || self.shipped.builtin.contains(name) {
             return Ok(());
         }
         if let Some(start) = self.chain.iter().position(|other| other == name) {
             return Err(ModuleError::Cycle(self.chain.get(start..).unwrap_or_default().to_vec()));
         }
-        let Some((path, info)) = self.catalogue.modules.get(name) else {
+        let Some((path, info)) = self.shipped.modules.get(name) else {
             return Err(ModuleError::Missing { name: name.clone(), chain: self.chain.clone() });
         };
         self.chain.push(name.clone());
@@ -144,11 +144,10 @@ impl Walk<'_> {
     /// is missing, or that would close a circle, is passed over.
     fn optional(&self, wishes: &[ModuleName]) -> Vec<ModuleName> {
         let named = |wish: &ModuleName| -> Vec<ModuleName> {
-            if self.catalogue.modules.contains_key(wish) {
+            if self.shipped.modules.contains_key(wish) {
                 return vec![wish.clone()];
             }
-            let alias = wish.as_str().replace('_', "-");
-            self.catalogue.answering(&alias).cloned().collect()
+            self.shipped.answering(wish).cloned().collect()
         };
         wishes.iter().flat_map(named).filter(|name| !self.chain.contains(name)).collect()
     }
@@ -160,12 +159,12 @@ mod tests {
     use proptest::prelude::*;
 
     /// `name: a b | pre c | post d` a line.
-    fn catalogue(modules: &[(&str, &str)]) -> Catalogue {
-        let mut catalogue = Catalogue::default();
+    fn shipped(modules: &[(&str, &str)]) -> ShippedModules {
+        let mut shipped = ShippedModules::default();
         for (name, info) in modules {
-            catalogue.add(&format!("kernel/{name}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
+            shipped.add(&format!("kernel/{name}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
         }
-        catalogue
+        shipped
     }
 
     fn wanted(names: &[&str]) -> Vec<ModuleName> {
@@ -174,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_a_module_needs_comes_before_it_and_once() {
-        let catalogue = catalogue(&[
+        let shipped = shipped(&[
             ("virtio-pci", "depends=virtio,virtio_ring"),
             ("virtio", "depends=virtio_ring"),
             ("virtio_ring", "depends="),
@@ -184,7 +183,7 @@ mod tests {
             ("unused", ""),
         ]);
         assert_eq!(
-            catalogue.closure(&wanted(&["virtio_pci", "virtio-net"])).unwrap(),
+            shipped.closure(&wanted(&["virtio_pci", "virtio-net"])).unwrap(),
             [
                 "kernel/virtio_ring.ko",
                 "kernel/virtio.ko",
@@ -198,66 +197,66 @@ mod tests {
 
     #[test]
     fn built_in_modules_need_no_file() {
-        let mut catalogue = catalogue(&[("sd_mod", "depends=scsi_mod")]);
-        catalogue.add_builtin("kernel/drivers/scsi/scsi_mod.ko\nkernel/drivers/nvme/host/nvme-core.ko\n");
-        assert_eq!(catalogue.closure(&wanted(&["sd_mod", "nvme_core"])).unwrap(), ["kernel/sd_mod.ko"]);
+        let mut shipped = shipped(&[("sd_mod", "depends=scsi_mod")]);
+        shipped.add_builtin("kernel/drivers/scsi/scsi_mod.ko\nkernel/drivers/nvme/host/nvme-core.ko\n");
+        assert_eq!(shipped.closure(&wanted(&["sd_mod", "nvme_core"])).unwrap(), ["kernel/sd_mod.ko"]);
     }
 
     #[test]
     fn soft_dependencies_are_taken_when_they_are_there() {
-        let catalogue = catalogue(&[("ext4", "softdep=pre: crc32c absent post: late"), ("crc32c", ""), ("late", "depends=ext4")]);
-        let order = catalogue.closure(&wanted(&["ext4"])).unwrap();
+        let shipped = shipped(&[("ext4", "softdep=pre: crc32c absent post: late"), ("crc32c", ""), ("late", "depends=ext4")]);
+        let order = shipped.closure(&wanted(&["ext4"])).unwrap();
         assert_eq!(order, ["kernel/crc32c.ko", "kernel/ext4.ko", "kernel/late.ko"]);
     }
 
     #[test]
     fn a_soft_dependency_may_be_an_alias() {
-        let catalogue =
-            catalogue(&[("libcrc32c", "softdep=pre: crypto-crc32c"), ("crc32c_intel", "alias=crc32c|alias=crypto-crc32c")]);
-        assert_eq!(catalogue.closure(&wanted(&["libcrc32c"])).unwrap(), ["kernel/crc32c_intel.ko", "kernel/libcrc32c.ko"]);
+        let shipped =
+            shipped(&[("libcrc32c", "softdep=pre: crypto-crc32c"), ("crc32c_intel", "alias=crc32c|alias=crypto-crc32c")]);
+        assert_eq!(shipped.closure(&wanted(&["libcrc32c"])).unwrap(), ["kernel/crc32c_intel.ko", "kernel/libcrc32c.ko"]);
     }
 
     #[test]
     fn what_a_module_stands_on_is_found_through_others() {
-        let catalogue = catalogue(&[("qedf", "depends=libfcoe"), ("libfcoe", "depends=libfc"), ("libfc", ""), ("ahci", "")]);
-        let on_fc = |name| catalogue.stands_on(&ModuleName::new(name), &|needed| needed.as_str() == "libfc");
+        let shipped = shipped(&[("qedf", "depends=libfcoe"), ("libfcoe", "depends=libfc"), ("libfc", ""), ("ahci", "")]);
+        let on_fc = |name| shipped.stands_on(&ModuleName::new(name), &|needed| needed.as_str() == "libfc");
         assert_eq!((on_fc("qedf"), on_fc("libfcoe"), on_fc("libfc"), on_fc("ahci")), (true, true, false, false));
     }
 
     #[test]
     fn a_missing_module_is_named_with_the_one_that_needs_it() {
-        let catalogue = catalogue(&[("a", "depends=b"), ("b", "depends=gone")]);
-        let error = catalogue.closure(&wanted(&["a"])).unwrap_err();
+        let shipped = shipped(&[("a", "depends=b"), ("b", "depends=gone")]);
+        let error = shipped.closure(&wanted(&["a"])).unwrap_err();
         assert_eq!(error.to_string(), "the kernel has no module gone, neither as a file nor built in (needed by b)");
-        let error = catalogue.closure(&wanted(&["e1000"])).unwrap_err();
+        let error = shipped.closure(&wanted(&["e1000"])).unwrap_err();
         assert_eq!(error.to_string(), "the kernel has no module e1000, neither as a file nor built in");
     }
 
     #[test]
     fn modules_that_need_each_other_are_refused() {
-        let catalogue = catalogue(&[("a", "depends=b"), ("b", "depends=c"), ("c", "depends=b")]);
-        assert_eq!(catalogue.closure(&wanted(&["a"])), Err(ModuleError::Cycle(wanted(&["b", "c"]))));
+        let shipped = shipped(&[("a", "depends=b"), ("b", "depends=c"), ("c", "depends=b")]);
+        assert_eq!(shipped.closure(&wanted(&["a"])), Err(ModuleError::Cycle(wanted(&["b", "c"]))));
     }
 
     #[test]
     fn soft_dependencies_on_each_other_do_no_harm() {
-        let catalogue = catalogue(&[("a", "softdep=pre: b"), ("b", "softdep=pre: a")]);
-        assert_eq!(catalogue.closure(&wanted(&["a"])).unwrap(), ["kernel/b.ko", "kernel/a.ko"]);
+        let shipped = shipped(&[("a", "softdep=pre: b"), ("b", "softdep=pre: a")]);
+        assert_eq!(shipped.closure(&wanted(&["a"])).unwrap(), ["kernel/b.ko", "kernel/a.ko"]);
     }
 
     proptest! {
         #[test]
         fn no_module_stands_before_what_it_needs(needs in proptest::collection::vec(proptest::collection::vec(0usize..20, 0..4), 1..20)) {
             // Module N depends on modules with lower numbers only, so there is always an order.
-            let mut catalogue = Catalogue::default();
+            let mut shipped = ShippedModules::default();
             let path = |n: usize| format!("kernel/m{n}.ko");
             let depends = |n: usize, list: &[usize]| list.iter().filter(|of| **of < n).copied().collect::<Vec<_>>();
             for (n, list) in needs.iter().enumerate() {
                 let names = depends(n, list).iter().map(|of| format!("m{of}")).collect::<Vec<_>>().join(",");
-                catalogue.add(&path(n), ModInfo::parse(format!("depends={names}").as_bytes()));
+                shipped.add(&path(n), ModInfo::parse(format!("depends={names}").as_bytes()));
             }
             let all: Vec<_> = (0..needs.len()).rev().map(|n| ModuleName::new(&format!("m{n}"))).collect();
-            let order = catalogue.closure(&all).unwrap();
+            let order = shipped.closure(&all).unwrap();
             prop_assert_eq!(order.len(), needs.len());
             let place = |n: usize| order.iter().position(|at| *at == path(n)).unwrap();
             for (n, list) in needs.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! Driver packs: cpio segments that unpack over the base ramdisk, and the index that says which devices want which.
+//! Driver packs: cpio segments that unpack over the base ramdisk.
 
 use crate::lists;
-use crate::recipe::{ExtraFile, Module};
+use crate::recipe::{self, ExtraFile, Module};
 use cpio::{Archive, CpioError, Node};
+use devices::lists::of_packs;
 use machine::files::PACK_MANIFESTS;
-use serde::Serialize;
 
 /// One pack's archive: modules, their lists and a manifest, each under the pack's name.
 pub fn archive(
@@ -24,41 +24,19 @@ pub fn archive(
     }
     let (own, others): (Vec<_>, Vec<_>) =
         (modules.iter().map(Module::listed).collect(), base.iter().map(Module::listed).collect());
-    for (list, text) in lists::of(&own, &others).files() {
-        archive.add(&format!("{folder}/modules.{list}.d/{name}"), 0o644, Node::File(text.as_bytes().to_vec()))?;
+    for (list, text) in lists::of(&own, &others) {
+        archive.add(&format!("{folder}/{}/{name}", of_packs(list)), 0o644, Node::File(text.into_bytes()))?;
     }
-    let manifest = crate::recipe::manifest(&archive);
+    let manifest = recipe::manifest(&archive);
     archive.add(&format!("{PACK_MANIFESTS}/{name}"), 0o644, Node::File(manifest.into_bytes()))?;
     Ok(archive)
 }
 
-/// `packs.json`: whoever knows a machine's modaliases finds the packs it needs.
-#[derive(Debug, Serialize)]
-pub struct Index<'a> {
-    pub kernel: &'a str,
-    pub packs: Vec<Entry<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Entry<'a> {
-    pub name: &'a str,
-    pub about: &'a str,
-    pub file: String,
-    pub size: usize,
-    pub sha256: String,
-    /// Shell patterns as in `modules.alias`; a device's modalias that matches one wants this pack.
-    pub modaliases: Vec<&'a str>,
-}
-
 /// The devices these modules serve; other aliases (`fs-*`, `crypto-*`) are no devices.
-pub fn modaliases(modules: &[Module]) -> Vec<&str> {
-    let mut all: Vec<&str> =
-        modules.iter().flat_map(|module| &module.info.aliases).map(String::as_str).filter(|alias| alias.contains(':')).collect();
+pub fn modaliases(modules: &[Module]) -> Vec<String> {
+    let aliases = modules.iter().flat_map(|module| &module.info.aliases);
+    let mut all: Vec<String> = aliases.filter(|alias| alias.contains(':')).cloned().collect();
     all.sort_unstable();
     all.dedup();
     all
-}
-
-pub fn file_name(name: &str) -> String {
-    format!("pack-{name}.cpio.zst")
 }

@@ -1,8 +1,8 @@
 //! Which drivers go into the ramdisk. Rules go by a module's folder and by the buses of its aliases, so that a new
 //! kernel's new drivers are taken without an edit; only functions that no device asks for are named.
 
-use crate::modinfo::ModuleName;
-use crate::modules::Catalogue;
+use crate::modules::ShippedModules;
+use devices::module::ModuleName;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Drivers that belong together: a piece of the base ramdisk, or a pack of its own.
@@ -166,12 +166,12 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
 }
 
 /// The modules of each family in this kernel, without what they need.
-pub fn sorted(catalogue: &Catalogue) -> BTreeMap<&'static str, Vec<ModuleName>> {
+pub fn sorted(shipped: &ShippedModules) -> BTreeMap<&'static str, Vec<ModuleName>> {
     let mut taken = BTreeSet::new();
     let mut sorted: BTreeMap<&'static str, Vec<ModuleName>> = BTreeMap::new();
     for family in FAMILIES {
         for rule in family.rules {
-            for name in rule.modules(catalogue) {
+            for name in rule.modules(shipped) {
                 if taken.insert(name.clone()) {
                     sorted.entry(family.name).or_default().push(name);
                 }
@@ -182,7 +182,7 @@ pub fn sorted(catalogue: &Catalogue) -> BTreeMap<&'static str, Vec<ModuleName>> 
 }
 
 impl Rule {
-    fn modules(&self, catalogue: &Catalogue) -> Vec<ModuleName> {
+    fn modules(&self, shipped: &ShippedModules) -> Vec<ModuleName> {
         let below = |path: &str, folders: &[&str]| {
             let path = path.strip_prefix("kernel/").unwrap_or(path);
             // A folder, or the beginning of a file's name in one.
@@ -191,10 +191,10 @@ impl Rule {
         let on = |aliases: &[String], buses: &[&str]| {
             aliases.iter().any(|alias| buses.contains(&alias.split_once(':').map_or(alias.as_str(), |(bus, _)| bus)))
         };
-        let chosen = catalogue.iter().filter(|(name, path, info)| match self {
+        let chosen = shipped.iter().filter(|(name, path, info)| match self {
             Bus(folders, buses) => below(path, folders) && on(&info.aliases, buses),
             Transport(folders, transports) => {
-                let stands = || catalogue.stands_on(name, &|needed| transports.contains(&needed.as_str()));
+                let stands = || shipped.stands_on(name, &|needed| transports.contains(&needed.as_str()));
                 below(path, folders) && on(&info.aliases, &["pci"]) && stands()
             }
             Folder(folders) => below(path, folders),

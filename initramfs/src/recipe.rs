@@ -4,7 +4,9 @@ use crate::elf::{self, NotStatic};
 use crate::lists::{self, Listed};
 use crate::modinfo::ModInfo;
 use cpio::{Archive, CpioError, Node};
+use devices::lists::{BUILTIN, LOAD, load_line};
 use machine::files::{CA_BUNDLE, MANIFEST};
+use machine::manifest;
 use std::fmt::Write;
 
 /// What this ramdisk is made of, as `KEY=value`.
@@ -125,11 +127,10 @@ fn add_modules(archive: &mut Archive, ingredients: &Ingredients) -> Result<(), C
     }
     archive.add(MODULE_ORDER, 0o644, Node::File(order.into_bytes()))?;
     let listed: Vec<_> = ingredients.modules.iter().map(Module::listed).collect();
-    let load = ingredients.load.iter().map(|name| format!("{name}\n")).collect::<String>();
-    let lists = lists::of(&listed, &[]);
-    let rest = [("load", load.as_str()), ("builtin", ingredients.builtin.as_str())];
-    for (name, text) in lists.files().into_iter().chain(rest) {
-        archive.add(&format!("{folder}/modules.{name}"), 0o644, Node::File(text.as_bytes().to_vec()))?;
+    let load = ingredients.load.iter().map(|name| load_line(name)).collect::<String>();
+    let rest = [(LOAD, load), (BUILTIN, ingredients.builtin.clone())];
+    for (file, text) in lists::of(&listed, &[]).into_iter().chain(rest) {
+        archive.add(&format!("{folder}/{file}"), 0o644, Node::File(text.into_bytes()))?;
     }
     Ok(())
 }
@@ -149,12 +150,9 @@ pub fn is_pem(bytes: &[u8]) -> bool {
     bytes.windows(27).any(|text| text == b"-----BEGIN CERTIFICATE-----")
 }
 
-/// `SIZE /PATH` of every file of the archive.
+/// A line for every file of the archive.
 pub fn manifest(archive: &Archive) -> String {
-    archive.files().fold(String::new(), |mut text, (path, data)| {
-        let _ = writeln!(text, "{} /{path}", data.len()); // writing to a String cannot fail
-        text
-    })
+    archive.files().map(|(path, data)| manifest::line(path, data.len())).collect()
 }
 
 #[cfg(test)]

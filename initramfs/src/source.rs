@@ -2,6 +2,7 @@
 
 use crate::compress::{Decompressor, Packing};
 use crate::deb::{self, DebError};
+use devices::module::ModuleName;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ impl KernelFile {
             "config" => return Some(Self::Config { version }),
             _ => {}
         }
-        crate::modinfo::ModuleName::of_path(path)?;
+        ModuleName::of_file(path)?;
         Some(Self::Module { version, path: path.to_owned() })
     }
 }

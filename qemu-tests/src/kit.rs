@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use api::{names, packs};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -32,7 +33,7 @@ const COMMIT: &str = "commit";
 
 impl Kit {
     pub fn at(folder: &Path) -> Self {
-        Self { kernel: folder.join("kernel"), initrd: folder.join("initramfs.cpio.zst") }
+        Self { kernel: folder.join(names::KERNEL), initrd: folder.join(names::RAMDISK) }
     }
 
     pub fn is_complete(&self) -> bool {
@@ -68,10 +69,7 @@ impl Kit {
         let folder = self.initrd.parent().context("the ramdisk is in no folder")?;
         let failed = || format!("cannot list {}", folder.display());
         let entries = fs::read_dir(folder).with_context(failed)?.collect::<Result<Vec<_>, _>>().with_context(failed)?;
-        let is_pack = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name == "packs.json" || (name.starts_with("pack-") && name.ends_with(".cpio.zst"))
-        };
+        let is_pack = |path: &PathBuf| packs::is_of_packs(&path.file_name().unwrap_or_default().to_string_lossy());
         Ok(entries.into_iter().map(|entry| entry.path()).filter(is_pack).collect())
     }
 
@@ -125,7 +123,7 @@ mod tests {
         let folder = place.path().join("cloud");
         let make = |commit: &str| {
             fs::create_dir_all(&folder).unwrap();
-            for (name, text) in [("kernel", "k"), ("initramfs.cpio.zst", "i"), (COMMIT, commit)] {
+            for (name, text) in [(names::KERNEL, "k"), (names::RAMDISK, "i"), (COMMIT, commit)] {
                 fs::write(folder.join(name), text).unwrap();
             }
         };

@@ -10,6 +10,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use devices::modalias::Device;
 use http::request::Parts;
 use http::{StatusCode, header};
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use super::files;
 use crate::beneath::{self, OpenError};
 use crate::ipxe::Packs;
 use crate::machine::mac_at;
-use crate::packs::{Device, Shelf, scan};
+use crate::packs::{self, Shelf, scan};
 use crate::{Config, Events, Machine, MachineSource, Milestone, ipxe};
 
 #[derive(Clone)]
@@ -85,8 +86,8 @@ impl Boots {
         // This reads files, and compares hundreds of devices with thousands of patterns.
         let found = tokio::task::spawn_blocking(move || {
             let index = shelf.index(&folder).filter(|index| !index.packs.is_empty())?;
-            let unknown: Vec<String> = index.unknown(&named).into_iter().map(str::to_owned).collect();
-            Some((Packs { wanted: index.wanted(&devices, &named), ask }, unknown))
+            let unknown: Vec<String> = packs::unknown(&index, &named).into_iter().map(str::to_owned).collect();
+            Some((Packs { wanted: packs::wanted(&index, &devices, &named), ask }, unknown))
         });
         match found.await {
             Ok(Some((packs, unknown))) => {

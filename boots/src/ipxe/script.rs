@@ -1,8 +1,9 @@
 //! `auto.ipxe`: the script for one machine, now. Pure: the time is an argument.
 
+use api::packs::Pack;
 use cmdline::{Arguments, HwAddr, Word};
 
-use crate::packs::{Pack, scan};
+use crate::packs::scan;
 use crate::{BootState, Config, Machine};
 
 /// Attempts of a download, two seconds apart. Then the machine restarts.

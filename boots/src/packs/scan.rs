@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Device;
+use devices::modalias::Device;
 
 /// Longer lists are cut; the largest servers have some hundred functions.
 const MOST: usize = 2048;

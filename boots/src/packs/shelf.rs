@@ -7,12 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use api::packs::{BadIndex, INDEX, Index, Pack};
+use machine::Chain;
 use sha2::{Digest, Sha256};
 
-use super::{BadIndex, Index, Pack};
 use crate::beneath::{self, OpenError};
 
-const INDEX_FILE: &str = "packs.json";
 /// A standard kernel's index has 300 kB.
 const LARGEST_INDEX: u64 = 16 << 20;
 
@@ -56,7 +56,7 @@ impl Shelf {
     /// The usable packs of a folder below the files; what is wrong is logged once. Nothing without an index.
     pub fn index(&self, folder: &str) -> Option<Arc<Index>> {
         let path = |file: &str| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
-        let first = path(INDEX_FILE);
+        let first = path(INDEX);
         // Held while files are read: of a hundred machines that are switched on together one does it.
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
         if version(&self.files, &first).is_none() {
@@ -78,7 +78,7 @@ impl Shelf {
                 Some(Arc::new(self.checked(index, path)))
             }
             Err(error) => {
-                log::error!("machines boot without driver packs: {first}: {}; build it again", chain(&error));
+                log::error!("machines boot without driver packs: {first}: {}; build it again", Chain(&error));
                 None
             }
         };
@@ -102,13 +102,13 @@ impl Shelf {
                 log::error!(
                     "machines boot without the driver pack {}: {file}: {}; build the packs again",
                     pack.name,
-                    chain(error)
+                    Chain(error)
                 );
             }
             checked.is_ok()
         });
         let names: Vec<&str> = index.packs.iter().map(|pack| pack.name.as_str()).collect();
-        log::info!("{}: driver packs of kernel {}: {}", path(INDEX_FILE), index.kernel, names.join(", "));
+        log::info!("{}: driver packs of kernel {}: {}", path(INDEX), index.kernel, names.join(", "));
         index
     }
 }
@@ -134,11 +134,6 @@ fn version(files: &Path, path: &str) -> Version {
     Some([is.ino().into(), is.len().into(), is.mtime().into(), is.mtime_nsec().into()])
 }
 
-fn chain(error: &Unusable) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +146,7 @@ mod tests {
                 serde_json::json!({"name": name, "file": format!("{name}.zst"), "size": content.len(), "sha256": sum, "modaliases": []})
             })
             .collect();
-        std::fs::write(folder.join(INDEX_FILE), serde_json::json!({"kernel": "6.1", "packs": packs}).to_string()).unwrap();
+        std::fs::write(folder.join(INDEX), serde_json::json!({"kernel": "6.1", "packs": packs}).to_string()).unwrap();
     }
 
     fn names(shelf: &Shelf) -> Option<Vec<String>> {
@@ -173,9 +168,9 @@ mod tests {
         assert_eq!(names(&shelf).unwrap(), ["right", "short"], "a pack that was copied meanwhile");
         write_index(&kit, &[("short", "content")]);
         assert_eq!(names(&shelf).unwrap(), ["short"], "another index");
-        std::fs::write(kit.join(INDEX_FILE), "{").unwrap();
+        std::fs::write(kit.join(INDEX), "{").unwrap();
         assert_eq!(names(&shelf), None, "a broken index");
-        std::fs::remove_file(kit.join(INDEX_FILE)).unwrap();
+        std::fs::remove_file(kit.join(INDEX)).unwrap();
         assert_eq!(names(&shelf), None);
     }
 

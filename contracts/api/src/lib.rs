@@ -9,6 +9,7 @@ mod event;
 mod machine;
 pub mod names;
 mod objects;
+pub mod packs;
 #[cfg(feature = "serve")]
 pub mod serve;
 

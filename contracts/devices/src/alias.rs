@@ -4,6 +4,7 @@
 //! begins with letters that stand for themselves (`pci:v00008086d`), so that a binary search among the sorted devices
 //! leaves almost nothing to match.
 
+use crate::lists;
 use crate::pattern::{literal_len, matches, same};
 
 /// What devices say that they are (`pci:v00008086d...`), or other names looked for (`fs-ext4`), sorted and each once.
@@ -31,7 +32,7 @@ impl Wanted {
     /// Calls `found` with the position of a wanted alias and the module that the line gives for it.
     pub fn search<'a>(&self, lists: impl IntoIterator<Item = &'a str>, mut found: impl FnMut(usize, &'a str)) {
         for line in lists.into_iter().flat_map(str::lines) {
-            let Some((pattern, module)) = line.strip_prefix("alias ").and_then(|line| line.rsplit_once(' ')) else { continue };
+            let Some((pattern, module)) = lists::alias(line) else { continue };
             for index in self.candidates(pattern.as_bytes()) {
                 if self.sorted.get(index).is_some_and(|alias| matches(pattern.as_bytes(), alias.as_bytes())) {
                     found(index, module);

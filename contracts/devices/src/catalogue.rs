@@ -1,23 +1,20 @@
-//! The lists of one kernel's modules, as depmod and our image builder write them, and what they say about a name.
+//! What the lists of one kernel's modules say about a name or an alias.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::alias::Wanted;
+use crate::lists::{self, Wishes};
 use crate::module::{ModuleName, stem};
 use crate::plan::{Plan, Planned, Rank};
 use crate::policy::Policy;
 
-/// The texts; several of each, since a driver pack brings its own.
+/// The texts in the forms of [`crate::lists`]; several of each, since a driver pack brings its own.
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
-    /// `PATH: PATH...`, a line for each module with all that it needs.
     pub dep: Vec<String>,
-    /// `alias PATTERN NAME`
     pub alias: Vec<String>,
-    /// `softdep NAME pre: NAME... post: NAME...`
     pub softdep: Vec<String>,
-    /// Paths of what the kernel has built in.
     pub builtin: String,
 }
 
@@ -26,13 +23,6 @@ pub struct Catalogue<'a> {
     /// By name.
     modules: Vec<Module<'a>>,
     softdeps: BTreeMap<ModuleName, Wishes<'a>>,
-}
-
-/// Names or aliases of what shall be loaded before and after a module, if it is there.
-#[derive(Default)]
-struct Wishes<'a> {
-    pre: Vec<&'a str>,
-    post: Vec<&'a str>,
 }
 
 struct Module<'a> {
@@ -45,17 +35,17 @@ struct Module<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
     pub modules: BTreeSet<ModuleName>,
-    /// Left out because somebody said so.
+    /// Left out, since the policy denies them.
     pub denied: BTreeSet<ModuleName>,
 }
 
 impl<'a> Catalogue<'a> {
     pub fn new(lists: &'a Lists) -> Self {
-        let lines = lists.dep.iter().flat_map(|text| text.lines()).filter_map(|line| line.split_once(':'));
+        let lines = lists.dep.iter().flat_map(|text| text.lines()).filter_map(lists::dep);
         let mut modules: Vec<Module<'a>> = lines.map(|(path, needs)| Module { name: normal(stem(path)), path, needs }).collect();
         modules.sort_by(|a, b| a.name.cmp(&b.name));
         modules.dedup_by(|later, first| later.name == first.name);
-        let softdeps = lists.softdep.iter().flat_map(|text| text.lines()).filter_map(softdep).collect();
+        let softdeps = lists.softdep.iter().flat_map(|text| text.lines()).filter_map(lists::softdep).collect();
         Self { lists, modules, softdeps }
     }
 
@@ -72,8 +62,8 @@ impl<'a> Catalogue<'a> {
     }
 
     pub fn is_builtin(&self, name: &str) -> bool {
-        let name = normal(name);
-        self.lists.builtin.lines().any(|path| normal(stem(path)) == name)
+        let name = ModuleName::new(name);
+        lists::builtin(&self.lists.builtin).any(|builtin| builtin == name)
     }
 
     /// The modules that devices (or other aliases) call for.
@@ -141,21 +131,6 @@ impl<'a> Catalogue<'a> {
 
 fn normal(name: &str) -> Cow<'_, str> {
     if name.contains('-') { Cow::Owned(name.replace('-', "_")) } else { Cow::Borrowed(name) }
-}
-
-fn softdep(line: &str) -> Option<(ModuleName, Wishes<'_>)> {
-    let mut words = line.strip_prefix("softdep ")?.split_whitespace();
-    let name = ModuleName::new(words.next()?);
-    let mut wishes = Wishes::default();
-    let mut list: Option<&mut Vec<&str>> = None; // kmod ignores what stands before the first of the two words
-    for word in words {
-        match word {
-            "pre:" => list = Some(&mut wishes.pre),
-            "post:" => list = Some(&mut wishes.post),
-            wish => list.iter_mut().for_each(|list| list.push(wish)),
-        }
-    }
-    Some((name, wishes))
 }
 
 #[cfg(test)]

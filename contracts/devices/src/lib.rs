@@ -9,6 +9,8 @@ pub mod catalogue;
 pub mod content;
 pub mod disk;
 pub mod firmware;
+pub mod lists;
+pub mod modalias;
 pub mod module;
 pub mod pattern;
 pub mod plan;

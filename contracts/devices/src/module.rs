@@ -16,6 +16,13 @@ impl ModuleName {
         Self::new(stem(path))
     }
 
+    /// `None` if the path is not a module's: those end in `.ko`, and in a suffix if they are compressed.
+    pub fn of_file(path: &str) -> Option<Self> {
+        let (_, suffix) = path.rsplit_once(".ko")?;
+        let name = Self::of_path(path);
+        (matches!(suffix, "" | ".xz" | ".zst" | ".gz") && !name.0.is_empty()).then_some(name)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -51,6 +58,21 @@ mod tests {
             ("overlay", "overlay"),
         ] {
             assert_eq!(ModuleName::of_path(path).as_str(), name);
+        }
+    }
+
+    #[test]
+    fn a_module_file_is_known_by_its_ending() {
+        for (path, name) in [
+            ("kernel/drivers/virtio/virtio-ring.ko", Some("virtio_ring")),
+            ("kernel/fs/overlay.ko.xz", Some("overlay")),
+            ("x.ko.zst", Some("x")),
+            ("kernel/fs/overlay.ko.sig", None),
+            ("modules.order", None),
+            ("kernel/.ko", None),
+            ("overlay", None),
+        ] {
+            assert_eq!(ModuleName::of_file(path), name.map(ModuleName::new), "{path}");
         }
     }
 }

@@ -1,28 +1,28 @@
-//! The patterns of `modules.alias`: `*`, `?` and `[...]`, with dash and underscore the same, as kmod has it.
+//! The patterns of `modules.alias`, with the semantics of kmod: fnmatch(3) without flags, and a dash equals an underscore.
+//!
+//! `*` takes any text, `?` any character, `[...]` one of a set, and a backslash makes the next character literal.
+//! A set may be negated by `!` or `^`, and a `]` at its beginning is a member. A `[` without a `]` stands for itself.
+//! Classes such as `[[:digit:]]` are missing: kmod refuses them in an alias.
 
-/// Whether the whole of `text` is what `pattern` describes. Linear in memory, and in time but for a star's retries.
+/// Whether `pattern` describes the whole of `text`. Linear in memory, and in time but for a star's retries.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (pattern, text);
     // The pattern behind the last star, and the text it was tried at: with several stars only the last needs retries.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
-        if let [b'*', rest @ ..] = p {
-            if rest.is_empty() {
-                return true;
+        match p {
+            [b'*'] => return true,
+            [b'*', rest @ ..] => {
+                retry = Some((rest, t));
+                p = rest;
+                continue;
             }
-            retry = Some((rest, t));
-            p = rest;
-            continue;
+            [] if t.is_empty() => return true,
+            _ => {}
         }
-        if let Some((next_p, next_t)) = step(p, t) {
-            (p, t) = (next_p, next_t);
-            if p.is_empty() && t.is_empty() {
-                return true;
-            }
+        if let Some(next) = step(p, t) {
+            (p, t) = next;
             continue;
-        }
-        if p.is_empty() && t.is_empty() {
-            return true;
         }
         let Some((after, [_, later @ ..])) = retry else { return false };
         retry = Some((after, later));
@@ -30,42 +30,50 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// One character of the text against what the pattern has for it; the rest of both.
+/// Takes one character of the text and what the pattern has for it; returns the rest of both.
 fn step<'p, 't>(pattern: &'p [u8], text: &'t [u8]) -> Option<(&'p [u8], &'t [u8])> {
     let ([want, pattern @ ..], [have, text @ ..]) = (pattern, text) else { return None };
-    let rest = match want {
-        b'?' => pattern,
-        b'[' => in_set(pattern, *have)?,
-        b'\\' => match pattern {
-            [literal, rest @ ..] if literal == have => rest,
-            _ => return None,
+    let literal = |want: u8, rest| (same(want) == same(*have)).then_some(rest);
+    let rest = match (want, pattern) {
+        (b'?', rest) => rest,
+        (b'\\', [escaped, rest @ ..]) => literal(*escaped, rest)?,
+        (b'\\', []) => return None,
+        (b'[', _) => match set(pattern, *have) {
+            Some((is_in_set, rest)) => is_in_set.then_some(rest)?,
+            None => literal(b'[', pattern)?,
         },
-        literal => (same(*literal) == same(*have)).then_some(pattern)?,
+        (other, rest) => literal(*other, rest)?,
     };
     Some((rest, text))
 }
 
-/// What stands behind the `]`, if the character is in the set.
-fn in_set(pattern: &[u8], have: u8) -> Option<&[u8]> {
-    let (negated, mut set) = match pattern {
+/// Whether a set takes the character, and the pattern after its `]`. `None` if the set has no end.
+fn set(pattern: &[u8], have: u8) -> Option<(bool, &[u8])> {
+    let (negated, mut rest) = match pattern {
         [b'!' | b'^', rest @ ..] => (true, rest),
         _ => (false, pattern),
     };
-    let (mut found, mut first) = (false, true);
+    let (mut found, mut is_first) = (false, true);
     loop {
-        match set {
-            [b']', rest @ ..] if !first => return (found != negated).then_some(rest),
-            [low, b'-', high, rest @ ..] if *high != b']' => {
-                found |= (*low..=*high).contains(&have);
-                set = rest;
-            }
-            [one, rest @ ..] => {
-                found |= *one == have;
-                set = rest;
-            }
-            [] => return None, // a set without an end matches nothing
+        match rest {
+            [b']', after @ ..] if !is_first => return Some((found != negated, after)),
+            _ => is_first = false,
         }
-        first = false;
+        let (low, after) = member(rest)?;
+        let (high, after) = match after {
+            [b'-', end @ ..] if !end.starts_with(b"]") => member(end)?,
+            _ => (low, after),
+        };
+        found |= (low..=high).contains(&have);
+        rest = after;
+    }
+}
+
+/// The first character of a set's rest, which a backslash may escape.
+fn member(set: &[u8]) -> Option<(u8, &[u8])> {
+    match set {
+        [b'\\', byte, rest @ ..] | [byte, rest @ ..] => Some((*byte, rest)),
+        [] => None,
     }
 }
 
@@ -84,6 +92,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The rows without dashes are what fnmatch(3) of glibc 2.36 answers.
     #[test]
     fn patterns_describe_whole_texts() {
         for (pattern, text, expected) in [
@@ -105,11 +114,33 @@ mod tests {
             ("[!0-9]", "5", false),
             ("[^0-9]", "x", true),
             ("[]x]", "]", true),
+            ("[]x]", "y", false),
+            ("[!]x]", "]", false),
+            ("[!]x]", "y", true),
+            ("[^]x]", "]", false),
+            ("[^]x]", "x", false),
+            ("[^]x]", "y", true),
+            ("[]-a]", "_", true),
+            ("[!^]", "^", false),
+            ("[^!]", "!", false),
             ("[a-]", "-", true),
+            ("[--0]", ".", true),
+            ("[b-a]", "b", false),
             ("[ab", "a", false),
+            ("[ab", "[ab", true),
+            ("[]", "[]", true),
+            ("*[a", "x[a", true),
+            ("[\\]x]", "]", true),
+            ("[\\]x]", "\\", false),
+            ("[a\\-c]", "b", false),
+            ("[a\\-c]", "-", true),
+            ("[a-\\c]", "b", true),
             ("\\*", "*", true),
             ("\\*", "a", false),
+            ("\\a", "a", true),
+            ("\\-", "_", true),
             ("\\", "\\", false),
+            ("a\\", "a\\", false),
             ("virtio:d00000001v*", "virtio:d00000001v00001AF4", true),
             ("pci:v*d*sv*sd*bc01sc06i01*", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", true),
             ("pci:v*d*sv*sd*bc01sc06i01*", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc01i80", false),

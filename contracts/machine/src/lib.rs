@@ -6,6 +6,7 @@ pub mod exit;
 pub mod files;
 pub mod heartbeat;
 pub mod kernel_log;
+pub mod manifest;
 pub mod milestones;
 mod missing_firmware;
 mod neighbour;

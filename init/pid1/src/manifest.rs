@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use machine::files::{MANIFEST, PACK_MANIFESTS};
+use machine::manifest;
 
 use crate::boot::Boot;
 use crate::{PathError, StepError};
@@ -21,12 +22,12 @@ pub enum RamdiskError {
 }
 
 pub fn check(_: &mut Boot) -> Result<(), StepError> {
-    let manifest = Path::new(MANIFEST);
-    if !manifest.exists() {
+    let path = Path::new(MANIFEST);
+    if !path.exists() {
         log::info!("the ramdisk has no {MANIFEST}, so whether it is whole is not known");
         return Ok(());
     }
-    let text = fs::read_to_string(manifest).map_err(PathError::new("cannot read", manifest))?;
+    let text = fs::read_to_string(path).map_err(PathError::new("cannot read", path))?;
     compare(&text, Path::new("/"))?;
     for (pack, text) in packs(Path::new(PACK_MANIFESTS)) {
         // Without a pack there may be no driver; with half of one there may be enough.
@@ -47,11 +48,10 @@ fn packs(folder: &Path) -> BTreeMap<String, String> {
 }
 
 /// Lines `SIZE PATH`; paths are absolute and taken below `root`.
-fn compare(manifest: &str, root: &Path) -> Result<(), RamdiskError> {
+fn compare(text: &str, root: &Path) -> Result<(), RamdiskError> {
     let (mut all, mut wrong, mut first) = (0, 0, None);
-    for (index, line) in manifest.lines().enumerate() {
-        let entry = line.split_once(' ').and_then(|(size, path)| Some((size.parse::<u64>().ok()?, path)));
-        let (size, path) = entry.ok_or(RamdiskError::Line { line: index + 1 })?;
+    for (index, line) in text.lines().enumerate() {
+        let (size, path) = manifest::parse(line).ok_or(RamdiskError::Line { line: index + 1 })?;
         let found = fs::symlink_metadata(root.join(path.trim_start_matches('/'))).map_or(0, |file| file.len());
         all += 1;
         if found != size {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use devices::catalogue::Lists;
+use devices::lists;
 use devices::module::ModuleName;
 use devices::policy::Policy;
 use rustix::io::Errno;
@@ -61,24 +62,24 @@ impl Tree {
     pub fn lists(&self) -> Lists {
         let with_packs = |name: &str| {
             let mut texts: Vec<String> = fs::read_to_string(self.root.join(name)).into_iter().collect();
-            let packs = fs::read_dir(self.root.join(format!("{name}.d"))).into_iter().flatten().flatten();
+            let packs = fs::read_dir(self.root.join(lists::of_packs(name))).into_iter().flatten().flatten();
             let mut packs: Vec<PathBuf> = packs.map(|entry| entry.path()).collect();
             packs.sort();
             texts.extend(packs.iter().filter_map(|path| fs::read_to_string(path).ok()));
             texts
         };
         Lists {
-            dep: with_packs("modules.dep"),
-            alias: with_packs("modules.alias"),
-            softdep: with_packs("modules.softdep"),
-            builtin: fs::read_to_string(self.root.join("modules.builtin")).unwrap_or_default(),
+            dep: with_packs(lists::DEP),
+            alias: with_packs(lists::ALIAS),
+            softdep: with_packs(lists::SOFTDEP),
+            builtin: fs::read_to_string(self.root.join(lists::BUILTIN)).unwrap_or_default(),
         }
     }
 
     /// The modules that are loaded without any device asking for them.
     pub fn always(&self) -> Vec<String> {
-        let list = fs::read_to_string(self.root.join("modules.load")).unwrap_or_default();
-        list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+        let list = fs::read_to_string(self.root.join(lists::LOAD)).unwrap_or_default();
+        lists::load(&list).map(str::to_owned).collect()
     }
 
     /// Loads one module, whose needs have had their turn. Its file then goes, since each byte of it is RAM.
@@ -117,12 +118,12 @@ fn is_live(module: &Path) -> bool {
 pub enum ModuleError {
     #[error("{0} is not in the ramdisk")]
     Missing(PathBuf),
-    #[error("its file cannot be read: {0}")]
-    Unreadable(io::Error),
-    #[error("its file does not decompress: {0}")]
-    Damaged(io::Error),
-    #[error("the kernel refuses it: {0}{hint}", hint = hint(*.0))]
-    Refused(Errno),
+    #[error("its file cannot be read")]
+    Unreadable(#[source] io::Error),
+    #[error("its file does not decompress")]
+    Damaged(#[source] io::Error),
+    #[error("the kernel refuses it{hint}", hint = hint(*.0))]
+    Refused(#[source] Errno),
 }
 
 fn hint(error: Errno) -> &'static str {
@@ -161,6 +162,7 @@ fn insert(file: &Path, parameters: &str) -> Result<(), ModuleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use machine::Chain;
 
     #[test]
     fn modules_of_another_kernel_are_named() {
@@ -207,7 +209,7 @@ mod tests {
         let tree = Tree { root: root.path().to_owned() };
         let error = |path| {
             let name = ModuleName::new("a module of no kernel");
-            tree.load(&name, path, &Policy::default()).unwrap_err().to_string()
+            Chain(&tree.load(&name, path, &Policy::default()).unwrap_err()).to_string()
         };
         assert!(error("gone.ko").ends_with("gone.ko is not in the ramdisk"), "{}", error("gone.ko"));
         assert!(error("broken.ko").starts_with("the kernel refuses it: "), "{}", error("broken.ko"));

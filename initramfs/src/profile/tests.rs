@@ -2,11 +2,11 @@ use super::*;
 use crate::modinfo::ModInfo;
 
 fn families_of(modules: &[(&str, &str)]) -> Vec<(String, &'static str)> {
-    let mut catalogue = Catalogue::default();
+    let mut shipped = ShippedModules::default();
     for (path, info) in modules {
-        catalogue.add(&format!("kernel/{path}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
+        shipped.add(&format!("kernel/{path}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
     }
-    let sorted = sorted(&catalogue);
+    let sorted = sorted(&shipped);
     let mut all: Vec<_> =
         sorted.iter().flat_map(|(family, names)| names.iter().map(|name| (name.to_string(), *family))).collect();
     all.sort();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use devices::modalias::Device;
 use proto::{AgentAttributes, Pci};
 
 /// Machines with thousands of functions have the same few over and over.
@@ -15,13 +16,9 @@ pub fn of(told: &AgentAttributes) -> Vec<String> {
 }
 
 fn modalias(device: &Pci) -> Option<String> {
-    let vendor = number(device.vendor.as_deref(), 4)?;
-    let product = number(device.product.as_deref(), 4)?;
-    let class = match number(device.class.as_deref(), 6) {
-        Some(class) => format!("bc{:02X}sc{:02X}i{:02X}", class >> 16, class >> 8 & 0xff, class & 0xff),
-        None => "bc*sc*i*".to_owned(),
-    };
-    Some(format!("pci:v{vendor:08X}d{product:08X}sv*sd*{class}"))
+    let id = |text: Option<&str>| number(text, 4).and_then(|id| u16::try_from(id).ok());
+    let (vendor, product) = (id(device.vendor.as_deref())?, id(device.product.as_deref())?);
+    Some(Device::pci(vendor, product, number(device.class.as_deref(), 6)).to_string())
 }
 
 fn number(text: Option<&str>, digits: usize) -> Option<u32> {

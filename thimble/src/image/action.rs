@@ -73,7 +73,7 @@ fn print(images: &Images, names: &[String], json: bool) -> anyhow::Result<()> {
 
 /// Pure: the same program gives the same digests.
 pub fn pack(binary: &[u8]) -> anyhow::Result<Images> {
-    let architecture = elf::static_program(binary)?.architecture()?.context("its architecture is neither amd64 nor arm64")?;
+    let architecture = elf::static_program(binary)?.context("its architecture is neither amd64 nor arm64")?.name();
     let tar = tar(binary)?;
     let diff_id = digest(&tar);
     let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());

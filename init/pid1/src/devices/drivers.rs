@@ -12,7 +12,7 @@ use devices::catalogue::Catalogue;
 use devices::module::ModuleName;
 use devices::plan::{Rank, Schedule};
 use devices::policy::{Policy, requested};
-use machine::Milestone;
+use machine::{Chain, Milestone};
 use rustix::io::Errno;
 
 use super::jobs::{Job, Jobs};
@@ -117,10 +117,10 @@ impl Drivers {
         self.running.retain(|running| running.name != *name);
         match result {
             Ok(()) => self.loaded += 1,
-            Err(error @ ModuleError::Refused(Errno::NODEV)) => log::debug!("module {name}: {error}"), // it had a look
+            Err(error @ ModuleError::Refused(Errno::NODEV)) => log::debug!("module {name}: {}", Chain(&error)), // it had a look
             Err(error) => {
                 self.failed += 1;
-                log::warn!("module {name}: {error}");
+                log::warn!("module {name}: {}", Chain(&error));
             }
         }
         if took >= PATIENCE {

@@ -12,6 +12,7 @@ use cmdline::Arguments;
 use devices::catalogue::Catalogue;
 use devices::plan::Schedule;
 use devices::policy::Policy;
+use machine::Chain;
 
 use super::Tree;
 use crate::PathError;
@@ -116,7 +117,7 @@ fn load(names: &[String]) -> Vec<Failure> {
         schedule.add(catalogue.plan(modules));
         while let Some(module) = schedule.start_next() {
             if let Err(error) = tree.load(&module.name, &module.path, &policy) {
-                failed.push(Failure { is_unknown: false, text: format!("modprobe: {}: {error}", module.name) });
+                failed.push(Failure { is_unknown: false, text: format!("modprobe: {}: {}", module.name, Chain(&error)) });
             }
             schedule.finished(&module.name);
         }
