@@ -22,6 +22,7 @@ use crate::runtime::Runtime;
 use crate::scratch::Scratch;
 use crate::sink;
 use crate::space;
+use crate::status;
 use crate::sys;
 use crate::worker::Execute;
 use machine::Chain;
@@ -172,6 +173,7 @@ impl Runner {
 
     async fn run_here(&mut self, action: &Action, wishes: &Wishes, cancel: &Cancel) -> Result<Ran, Reason> {
         log::info!("{}: pulling {}", action.title(), action.image);
+        status::pulling(action);
         let image = self.pull(&action.image, cancel).await?;
         self.await_disks(action, cancel).await?;
         let id = unique(&action.id);
@@ -196,9 +198,12 @@ impl Runner {
         cancel: &Cancel,
     ) -> Result<Ran, Reason> {
         log::info!("{}: running", action.title());
+        status::running(action);
         let (workflow, name) = (action.workflow.clone(), action.name.clone());
-        let lines =
-            move |stream: &str, text: &str| sink::action_line(ActionLine { workflow: &workflow, action: &name, stream }, text);
+        let lines = move |stream: &str, text: &str| {
+            sink::action_line(ActionLine { workflow: &workflow, action: &name, stream }, text);
+            status::output(text);
+        };
         let order = Order {
             bundle: place.directory,
             id: place.id,

@@ -31,6 +31,7 @@ mod scratch;
 mod settings;
 mod sink;
 mod space;
+mod status;
 mod sys;
 mod transport;
 mod worker;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use machine::kernel_log;
+use machine::kernel_log::{self, OUTPUT};
 use machine::syslog::{self, ActionLine, Message};
 
 use crate::settings::{LogTarget, Settings};
@@ -70,7 +70,7 @@ fn keep_looking(host: &str, port: u16) {
 /// One line that an action wrote.
 pub fn action_line(origin: ActionLine<'_>, text: &str) {
     if let Some(sink) = SINK.get() {
-        sink.write(Level::Info, &format!("A| {text}"), Some(origin));
+        sink.write(Level::Info, &format!("{OUTPUT}{text}"), Some(origin));
     }
 }
 
@@ -99,7 +99,7 @@ impl Sink {
         match &self.kmsg {
             Some(file) => {
                 for record in kmsg::records(level, text) {
-                    let _ = kernel_log::write(file, &record); // the kernel log is the last resort: there is nowhere to complain
+                    let _ = kernel_log::write(file, record.as_bytes()); // the kernel log is the last resort: there is nowhere to complain
                 }
             }
             None => {

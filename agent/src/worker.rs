@@ -13,6 +13,7 @@ use crate::journal::{self, Entry, Journal};
 use crate::outcome::{Outcome, Reason};
 use crate::power::{Power, Requests};
 use crate::report;
+use crate::status;
 use crate::transport::Transport;
 use crate::transport::decide::{self, Asked, Reported};
 use oci::registry::backoff::{self, Backoff};
@@ -58,7 +59,7 @@ impl<E: Execute> Worker<E> {
                     }
                 }
                 Asked::Nothing => {
-                    pace.say("waiting for work");
+                    pace.wait_for_work();
                     sleep(pace.idle(asked.elapsed())).await;
                 }
                 Asked::Unreachable(why) => {
@@ -105,7 +106,7 @@ impl<E: Execute> Worker<E> {
         let answer = tokio::select! {
             answer = &mut answer => answer,
             () = sleep(Duration::from_secs(4)) => {
-                pace.say("waiting for work");
+                pace.wait_for_work();
                 answer.await
             }
         };
@@ -282,6 +283,12 @@ impl Pace {
         Duration::ZERO
     }
 
+    fn wait_for_work(&mut self) {
+        const LINE: &str = "waiting for work";
+        self.say(LINE);
+        status::waiting_for_work(LINE);
+    }
+
     fn say(&mut self, text: &str) {
         if self.said != text {
             log::info!("{text}");
@@ -293,9 +300,15 @@ impl Pace {
 fn log_outcome(action: &Action, outcome: &Outcome) {
     let (title, took) = (action.title(), report::duration(outcome.took()));
     match &outcome.failure {
-        None => log::info!("{title}: SUCCESS in {took}"),
-        Some(reason @ Reason::Timeout { .. }) => log::error!("{title}: TIMEOUT in {took}: {}", reason.text()),
-        Some(reason) => log::error!("{title}: FAILED in {took}: {}", reason.text()),
+        None => {
+            log::info!("{title}: SUCCESS in {took}");
+            status::succeeded(action);
+        }
+        Some(reason) => {
+            let state = if matches!(reason, Reason::Timeout { .. }) { "TIMEOUT" } else { "FAILED" };
+            log::error!("{title}: {state} in {took}: {}", reason.text());
+            status::failed(action, state);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::action::Action;
 use crate::gen1::{self, Dialect};
 use crate::outcome::Reason;
 use crate::settings::{Settings, Tls};
+use crate::status;
 use machine::Milestone;
 use oci::registry::tls;
 
@@ -124,6 +125,7 @@ impl Connection {
         }
         let channel = self.endpoint.connect().await.map_err(|e| Status::from_error(Box::new(e)))?;
         log::info!("agent {} connected to {}", self.agent, self.authority);
+        status::connected(&self.agent, &self.authority);
         Milestone::Connected.reached();
         Ok(self.channel.insert(channel).clone())
     }

@@ -17,8 +17,14 @@ pub const LLDP: &str = "/run/thimble/lldp";
 pub const FIRMWARE_MISSING: &str = "/run/thimble/firmware-missing";
 /// What was learned of the network, written for the actions that install a system. Privileged actions see the folder.
 pub const NETWORK: &str = "/run/thimble/network";
-/// The status service writes it for people and their scripts, as `name=value` lines.
+/// What the machine is doing ([`crate::Status`]). PID 1's status service writes it for people and their scripts.
 pub const STATUS: &str = "/run/thimble/status";
+/// The folder of the parts that the status is made of. PID 1 makes it, so a host has none.
+pub const STATUS_PARTS: &str = "/run/thimble/status.d";
+/// The network service writes this part; PID 1's status service reads it.
+pub const NETWORK_STATUS: &str = "/run/thimble/status.d/network";
+/// The agent writes this part; PID 1's status service reads it.
+pub const AGENT_STATUS: &str = "/run/thimble/status.d/agent";
 /// The agent locks it, so that a machine has one agent.
 pub const AGENT_LOCK: &str = "/run/thimble/agent.lock";
 /// The agent's memory of its current action and of results that no server has acknowledged. A restarted agent reads it.

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 /// The kernel gives up on a character after 10 ms; at 9600 bit/s one takes 1 ms.
 const SLOW: Duration = Duration::from_millis(6);
 /// The time stamp that the kernel puts in front.
@@ -14,10 +16,44 @@ const STAMP: usize = 15;
 const SLOW_RECORDS: u32 = 3;
 /// A console may come back.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// In front of each line of PID 1, its services and the agent.
+pub const MARK: &str = "thimble: ";
+/// After the mark, in front of a line that an action wrote.
+pub const OUTPUT: &str = "A| ";
+/// What PID 1 puts in front of an error and of a warning.
+pub const WORDS: [&str; 2] = ["error: ", "warning: "];
+/// The kernel refuses records of 1 KiB; a prefix and the rest of a character have to fit too.
+const TEXT_MAX: usize = 900;
 const LEVELS: &str = "/proc/sys/kernel/printk";
 const SILENT: &str = "1";
 
 static PACE: Mutex<Pace> = Mutex::new(Pace { slow: 0, silent: None });
+
+/// One record for each line of `text`, with `word` in front. All go out as notices or worse, which every console shows;
+/// only debug lines stay in the log. Without the newline the kernel would wait for a continuation.
+pub fn records(facility: u8, level: Level, word: &str, text: &str) -> Vec<String> {
+    let severity = match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 5,
+        Level::Debug | Level::Trace => 7,
+    };
+    let priority = u32::from(facility) * 8 + severity;
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.flat_map(pieces).map(|piece| format!("<{priority}>{MARK}{word}{piece}\n")).collect()
+}
+
+fn pieces(line: &str) -> Vec<&str> {
+    let (mut pieces, mut rest) = (Vec::new(), line);
+    while let Some((piece, after)) =
+        rest.split_at_checked(rest.floor_char_boundary(TEXT_MAX)).filter(|(_, after)| !after.is_empty())
+    {
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
 
 /// Writes one record. Errors: those of the kernel log; what cannot be changed about the consoles stays as it is.
 pub fn write(mut log: &File, record: &[u8]) -> io::Result<()> {
@@ -81,6 +117,26 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_line_is_a_record_of_its_own_at_a_level_the_console_shows() {
+        for (facility, level, word, text, expected) in [
+            (1, Level::Info, "", "a", vec!["<13>thimble: a\n"]),
+            (1, Level::Warn, "warning: ", "a\n\nb\n", vec!["<12>thimble: warning: a\n", "<12>thimble: warning: b\n"]),
+            (1, Level::Debug, "", "a", vec!["<15>thimble: a\n"]),
+            (16, Level::Error, "", "one\ntwo", vec!["<131>thimble: one\n", "<131>thimble: two\n"]),
+        ] {
+            assert_eq!(records(facility, level, word, text), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters_and_nothing_is_lost() {
+        let records = records(1, Level::Info, "", &"\u{e4}".repeat(1000));
+        assert_eq!(records.len(), 3);
+        assert!(records.iter().all(|record| record.len() < 960));
+        assert_eq!(records.iter().map(|record| record.matches('\u{e4}').count()).sum::<usize>(), 1000);
+    }
 
     #[test]
     fn only_a_console_that_stays_slow_is_left_out_and_it_is_tried_again() {

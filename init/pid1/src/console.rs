@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use machine::kernel_log;
+use machine::kernel_log::{self, WORDS};
 use rustix::fs::{FileType, Mode, makedev, mknodat};
 
 use crate::sys;
@@ -15,8 +15,7 @@ use crate::sys;
 const KMSG: &str = "/dev/kmsg";
 /// Messages below this number reach the console: notice is 5, info 6.
 const CONSOLE_LEVEL: i32 = 6;
-/// The kernel refuses records of 1 KiB; a prefix and the rest of a character have to fit too.
-const MAX_RECORD: usize = 900;
+const FACILITY_USER: u8 = 1;
 
 static SINK: OnceLock<File> = OnceLock::new();
 static LOGGER: Console = Console;
@@ -95,32 +94,15 @@ fn say_directly(record: &str) {
     };
 }
 
-/// One kernel log record for each line of the text, with its priority (facility user) and our name in front. Without
-/// the newline the kernel would wait for a continuation, and show the record only when the next one comes.
 fn records(level: Level, text: &str) -> Vec<String> {
-    let (priority, word) = match level {
-        Level::Error => (11, "error: "),
-        Level::Warn => (12, "warning: "),
-        Level::Info => (13, ""),
-        Level::Debug | Level::Trace => (15, ""),
+    let [error, warning] = WORDS;
+    let word = match level {
+        _ if text.starts_with("FATAL: ") => "", // operators look for this word
+        Level::Error => error,
+        Level::Warn => warning,
+        _ => "",
     };
-    // What is fatal says so itself, in the words the operators look for.
-    let word = if text.starts_with("FATAL: ") { "" } else { word };
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.flat_map(pieces).map(|line| format!("<{priority}>thimble: {word}{line}\n")).collect()
-}
-
-fn pieces(line: &str) -> Vec<&str> {
-    let mut pieces = Vec::new();
-    let mut rest = line;
-    while rest.len() > MAX_RECORD {
-        let end = rest.floor_char_boundary(MAX_RECORD);
-        let Some((piece, after)) = rest.split_at_checked(end) else { break };
-        pieces.push(piece);
-        rest = after;
-    }
-    pieces.push(rest);
-    pieces
+    kernel_log::records(FACILITY_USER, level, word, text)
 }
 
 #[cfg(test)]
@@ -128,24 +110,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_is_a_record_of_its_own_at_a_level_the_console_shows() {
+    fn errors_and_warnings_say_what_they_are() {
         for (level, text, expected) in [
-            (Level::Info, "a", vec!["<13>thimble: a\n"]),
-            (Level::Warn, "a\n\nb\n", vec!["<12>thimble: warning: a\n", "<12>thimble: warning: b\n"]),
-            (Level::Error, "a", vec!["<11>thimble: error: a\n"]),
-            (Level::Error, "FATAL: a: b", vec!["<11>thimble: FATAL: a: b\n"]),
-            (Level::Debug, "a", vec!["<15>thimble: a\n"]),
+            (Level::Info, "a", "<13>thimble: a\n"),
+            (Level::Warn, "a", "<12>thimble: warning: a\n"),
+            (Level::Error, "a", "<11>thimble: error: a\n"),
+            (Level::Error, "FATAL: a: b", "<11>thimble: FATAL: a: b\n"),
         ] {
-            assert_eq!(records(level, text), expected);
+            assert_eq!(records(level, text), [expected]);
         }
-    }
-
-    #[test]
-    fn a_long_line_is_cut_between_characters_and_nothing_is_lost() {
-        let text = "ä".repeat(1000);
-        let records = records(Level::Info, &text);
-        assert_eq!(records.len(), 3);
-        assert!(records.iter().all(|record| record.len() < 960));
-        assert_eq!(records.iter().map(|record| record.matches('ä').count()).sum::<usize>(), 1000);
     }
 }

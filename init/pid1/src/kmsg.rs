@@ -6,13 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
+use machine::kernel_log::MARK;
 use rustix::fs::OFlags;
 
 const PATH: &str = "/dev/kmsg";
 /// More than the kernel puts into one record.
 const RECORD_MAX: usize = 8192;
-/// What PID 1, its services and the agent put in front of their lines.
-const OURS: &str = "thimble: ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -40,7 +39,7 @@ impl<'a> Record<'a> {
 
     /// The line without its mark, if it is one of ours.
     pub fn ours(&self) -> Option<&'a str> {
-        self.text.strip_prefix(OURS)
+        self.text.strip_prefix(MARK)
     }
 }
 

@@ -71,7 +71,7 @@ pub fn run(percent: u8) -> Result<(), StepError> {
     let flags = MountFlags::NOSUID.union(MountFlags::NODEV);
     let options = format!("mode=0755,size={percent}%");
     attach(&need("tmpfs", "/run", flags, ""), &options)?;
-    fs::create_dir_all(files::RUN).map_err(PathError::new("cannot make", files::RUN))?;
+    fs::create_dir_all(files::STATUS_PARTS).map_err(PathError::new("cannot make", files::STATUS_PARTS))?;
     Ok(())
 }
 

@@ -41,7 +41,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use cmdline::{Arguments, HwAddr};
-use machine::Chain;
+use machine::{Chain, files, status};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::StepError;
@@ -184,7 +184,9 @@ impl Network {
             if self.bound.is_none() {
                 let waited = now.saturating_duration_since(self.started).as_secs();
                 let missing = self.obstacle.clone().unwrap_or_else(|| link::missing(&self.links, &self.arguments));
-                log::info!("waiting for {missing} ({waited} s)");
+                let line = format!("waiting for {missing} ({waited} s)");
+                log::info!("{line}");
+                status::note(files::NETWORK_STATUS, |status| status.state = Some(line));
             }
         }
         self.wait()

@@ -1,6 +1,6 @@
 //! The status as a panel at the top of a virtual terminal: pure text and the terminal's escape sequences.
 
-use crate::status::Status;
+use machine::Status;
 
 /// Lines of the panel, the rule below it included.
 const HEIGHT: usize = 7;
@@ -77,11 +77,9 @@ mod tests {
     use super::*;
 
     fn status() -> Status {
-        let mut status = Status::default();
-        for line in ["network eth0 10.0.0.5/24", "workflow d/w action a\x1b[2J: running", "A| progress 50% 1/2 bytes"] {
-            status.take(5, line);
-        }
-        status
+        let action = Some("a\x1b[2J".to_owned());
+        let text = "interface=eth0\naddress=10.0.0.5/24\nworkflow=d/w\nstate=running\npercent=50\n";
+        Status { action, ..Status::parse(text) }
     }
 
     #[test]

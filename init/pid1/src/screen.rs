@@ -3,23 +3,25 @@
 //! Serial consoles get plain lines only, through the kernel log: escape sequences would spoil what an operator records
 //! of a serial-over-LAN session. The log's milestones are there anyway, so that a line is due only while nothing happens.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use machine::files;
-use nix::errno::Errno;
+use machine::{Status, files};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::OFlags;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 use rustix::termios::tcgetwinsize;
 
 use crate::kmsg::{Next, Reader};
 use crate::panel::{self, Size};
 use crate::ready::Ready;
 use crate::service::Facts;
-use crate::status::Status;
+use crate::status::{Failure, is_running, line, merge};
 use crate::{PathError, StepError};
 
 const TERMINAL: &str = "/dev/tty1";
@@ -30,42 +32,55 @@ const STILL: Duration = Duration::from_secs(60);
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
     let mut log = Reader::open().map_err(PathError::new("cannot read", "/dev/kmsg"))?;
-    let mut screen = Screen { status: Status::default(), terminal: Terminal::open(), dirty: true, told: Instant::now() };
+    let parts = watch(Path::new(files::STATUS_PARTS)).map_err(PathError::new("cannot watch", files::STATUS_PARTS))?;
+    let mut screen = Screen::new();
     loop {
-        screen.read(&mut log)?;
+        screen.read_failures(&mut log)?;
+        forget_events(&parts);
         screen.show();
-        wait(&log, screen.patience())?;
-        std::thread::sleep(PACE); // the kernel log has no other way to hand over several lines at once
+        wait(&log, &parts, screen.patience())?;
+        std::thread::sleep(PACE); // several changes come one by one
     }
 }
 
-fn wait(log: &Reader, limit: Duration) -> Result<(), StepError> {
+/// Each part is written beside its place and moved there.
+fn watch(folder: &Path) -> Result<OwnedFd, Errno> {
+    let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&events, folder, WatchFlags::MOVED_TO)?;
+    Ok(events)
+}
+
+/// That there was one is enough: both parts are read again.
+fn forget_events(events: &OwnedFd) {
+    let mut buffer = [0; 1024];
+    while rustix::io::read(events, &mut buffer).is_ok_and(|count| count > 0) {}
+}
+
+fn wait(log: &Reader, parts: &OwnedFd, limit: Duration) -> Result<(), StepError> {
     let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-    match poll(&mut [PollFd::new(log.as_fd(), PollFlags::POLLIN)], timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(error) => Err(PathError::new("cannot wait for", "the kernel log")(error).into()),
+    match poll(&mut [PollFd::new(log.as_fd(), PollFlags::POLLIN), PollFd::new(parts.as_fd(), PollFlags::POLLIN)], timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(error) => Err(PathError::new("cannot wait for", "changes of the status")(error).into()),
     }
 }
 
 struct Screen {
-    status: Status,
+    failure: Option<Failure>,
+    shown: Option<Status>,
     terminal: Option<Terminal>,
-    dirty: bool,
-    /// When the state of the action was last in the log.
-    told: Instant,
+    /// When the log last said what the action is doing.
+    said: Instant,
 }
 
 impl Screen {
-    fn read(&mut self, log: &mut Reader) -> Result<(), StepError> {
+    fn new() -> Self {
+        Self { failure: None, shown: None, terminal: Terminal::open(), said: Instant::now() }
+    }
+
+    fn read_failures(&mut self, log: &mut Reader) -> Result<(), StepError> {
         loop {
             match log.read().map_err(PathError::new("cannot read", "/dev/kmsg"))? {
-                Next::Record(record) => {
-                    let Some(line) = record.ours() else { continue };
-                    self.dirty |= self.status.take(record.severity, line);
-                    if line.starts_with("workflow ") || line.starts_with("status:") {
-                        self.told = Instant::now();
-                    }
-                }
+                Next::Record(record) => self.failure = Failure::in_record(&record).or(self.failure.take()),
                 Next::Overrun | Next::Strange => {}
                 Next::Nothing => return Ok(()),
             }
@@ -73,27 +88,28 @@ impl Screen {
     }
 
     fn patience(&self) -> Duration {
-        if self.status.is_running() { STILL.saturating_sub(self.told.elapsed()) } else { STILL }
+        if self.shown.as_ref().is_some_and(is_running) { STILL.saturating_sub(self.said.elapsed()) } else { STILL }
     }
 
     fn show(&mut self) {
-        if self.status.is_running() && self.told.elapsed() >= STILL {
-            self.told = Instant::now();
-            log::info!("{}", self.status.line());
+        let [network, agent] = [files::NETWORK_STATUS, files::AGENT_STATUS].map(|part| Status::read(Path::new(part)));
+        let status = merge(network, agent, self.failure.as_ref());
+        let shown = self.shown.as_ref();
+        let doing = |status: &Status| (status.workflow.clone(), status.action.clone(), status.state.clone());
+        if shown.map(doing) != Some(doing(&status)) {
+            self.said = Instant::now(); // the agent logs it as well
+        } else if is_running(&status) && self.said.elapsed() >= STILL {
+            self.said = Instant::now();
+            log::info!("{}", line(&status));
         }
-        if !std::mem::take(&mut self.dirty) {
+        if shown == Some(&status) {
             return;
         }
-        if let (None, Some(interface)) = (&self.status.mac, &self.status.interface) {
-            let mac = fs::read_to_string(format!("/sys/class/net/{interface}/address"));
-            self.status.mac = mac.ok().map(|mac| mac.trim().to_owned());
-        }
-        // Somebody may be reading: the new content takes the old one's place in one go. `/run` may be full.
-        let fresh = format!("{}.new", files::STATUS);
-        let _ = fs::write(&fresh, self.status.file()).and_then(|()| fs::rename(&fresh, files::STATUS));
+        let _ = status.write(Path::new(files::STATUS)); // `/run` may be full
         if let Some(terminal) = &mut self.terminal {
-            terminal.draw(&self.status);
+            terminal.draw(&status);
         }
+        self.shown = Some(status);
     }
 }
 

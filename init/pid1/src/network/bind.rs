@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use machine::Milestone;
+use machine::{Milestone, files, status};
 
 use super::apply::{self, AddressFailed};
 use super::choice::{self, Candidate, Reach};
@@ -87,6 +87,13 @@ impl Network {
         apply::address(&mut self.netlink, &port.link, lease, true)?;
         apply::names(&port.link, lease);
         log::info!("network {} {lease}", port.link.name);
+        status::note(files::NETWORK_STATUS, |status| {
+            status.interface = Some(port.link.name.clone());
+            status.mac = Some(port.link.mac.to_string());
+            status.address = Some(format!("{}/{}", lease.address, lease.prefix));
+            status.state = None;
+            status.got_further();
+        });
         Milestone::Network.reached();
         self.time.begin(time::servers(&self.arguments, lease), Resolver::of(&port.link, lease), now);
         Ok(())
