@@ -136,10 +136,10 @@ fn deny(root: &Path) -> Result<Outcome> {
     cargo::run(root, &["deny", "--offline", "check", "bans", "licenses", "sources"], &[]).map(|()| Outcome::Passed)
 }
 
-/// Coverage-guided on stable Rust. The flags are in the folder's own cargo configuration. A file in `targets` is a target.
+/// Coverage-guided on stable Rust. The flags are in the folder's own cargo configuration. A file in `src/bin` is a target.
 fn fuzz(root: &Path) -> Result<Outcome> {
     let folder = root.join("fuzz");
-    let targets = fs::read_dir(folder.join("targets"))?.map(|entry| Ok(entry?.path())).collect::<Result<BTreeSet<_>>>()?;
+    let targets = fs::read_dir(folder.join("src/bin"))?.map(|entry| Ok(entry?.path())).collect::<Result<BTreeSet<_>>>()?;
     ensure!(!targets.is_empty(), "{} has no targets", folder.display());
     for name in targets.iter().filter_map(|path| path.file_stem()?.to_str()) {
         let run = ["run", "--quiet", "--release", "--target", TARGET, "--bin", name, "--", FUZZ_SECONDS, "-verbosity=0"];
