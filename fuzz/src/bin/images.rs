@@ -74,7 +74,7 @@ fn payload(bytes: &[u8]) {
 fn manifest(bytes: &[u8]) {
     let digest = Digest::of(bytes);
     for statement in signature::parse(bytes).map(|found| found.layers).unwrap_or_default() {
-        assert!(statement.check(b"{}", &digest, &TRUSTED).is_err(), "nobody has signed this");
+        assert!(statement.check(b"{}", &digest, &TRUSTED).is_err(), "no key has signed this");
     }
     let _ = Keys::default().add(&String::from_utf8_lossy(bytes));
 }
@@ -86,7 +86,7 @@ fn bundle(bytes: &[u8]) {
         r#"{{"dsseEnvelope":{{"payload":"{payload}","payloadType":"application/vnd.in-toto+json","signatures":[{{"sig":"MEQ="}}]}}}}"#
     );
     for bundle in [bytes, wrapped.as_bytes()] {
-        assert!(sigstore::check(bundle, &digest, &TRUSTED).is_err(), "nobody has signed this");
+        assert!(sigstore::check(bundle, &digest, &TRUSTED).is_err(), "no key has signed this");
     }
 }
 

@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn check(frame: &[u8]) {
     let Some(neighbour) = Neighbour::decode(frame) else { return };
-    let (shown, line) = (neighbour.to_string(), neighbour.line("eth0"));
+    let (shown, line) = (neighbour.to_string(), neighbour.on("eth0").render());
     assert!(!shown.chars().any(char::is_control));
     assert!(line.ends_with('\n') && line.matches(['\n', '\t']).count() == 5 && line.len() < 3 * 511 * 3);
 }
