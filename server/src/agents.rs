@@ -8,41 +8,26 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
+use api::{Agent, Attributes};
 use jiff::Timestamp;
 use model::AgentId;
 use proto::AgentAttributes;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-pub use attributes::to_json;
 
 /// Agents name themselves, so their number is bounded.
 const MOST: usize = 20_000;
 /// The size Tinkerbell allows for the same facts.
 const MAX_ATTRIBUTES: usize = 64 << 10;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Agent {
-    pub last_seen: Timestamp,
-    pub address: Option<SocketAddr>,
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub attributes: Value,
-    /// Of its PCI devices, with `*` for what it did not tell.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub modaliases: Vec<String>,
-}
-
-/// What an agent told of its machine.
+/// What an agent reported of its machine.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    pub attributes: Value,
+    pub attributes: Attributes,
     pub modaliases: Vec<String>,
 }
 
 impl From<&AgentAttributes> for Facts {
-    fn from(told: &AgentAttributes) -> Self {
-        Self { attributes: to_json(told), modaliases: modaliases::of(told) }
+    fn from(reported: &AgentAttributes) -> Self {
+        Self { attributes: attributes::of(reported), modaliases: modaliases::of(reported) }
     }
 }
 
@@ -59,24 +44,24 @@ pub struct News {
 impl Agents {
     pub fn seen(&self, id: &AgentId, address: Option<SocketAddr>, facts: Option<Facts>, now: Timestamp) -> News {
         let (modaliases, attributes) = facts.map(|facts| (facts.modaliases, facts.attributes)).unzip();
-        let attributes = attributes.filter(|attributes| attributes.to_string().len() <= MAX_ATTRIBUTES);
+        let attributes = attributes.filter(fits);
         let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(agent) = agents.get_mut(id) else {
             if agents.len() >= MOST {
                 forget_oldest(&mut agents);
             }
             let news = News { first_call: true, attributes: attributes.is_some() || modaliases.is_some() };
-            let (attributes, modaliases) = (attributes.unwrap_or_default(), modaliases.unwrap_or_default());
-            agents.insert(id.clone(), Agent { last_seen: now, address, attributes, modaliases });
+            let modaliases = modaliases.unwrap_or_default();
+            agents.insert(id.clone(), Agent { id: id.clone(), last_seen: now, address, attributes, modaliases });
             return news;
         };
         agent.last_seen = now;
         agent.address = address.or(agent.address);
-        let new = attributes.filter(|attributes| *attributes != agent.attributes);
+        let new = attributes.filter(|attributes| agent.attributes.as_ref() != Some(attributes));
         let other = modaliases.filter(|modaliases| *modaliases != agent.modaliases);
         let news = News { first_call: false, attributes: new.is_some() || other.is_some() };
         agent.modaliases = other.unwrap_or_else(|| std::mem::take(&mut agent.modaliases));
-        agent.attributes = new.unwrap_or_else(|| std::mem::take(&mut agent.attributes));
+        agent.attributes = new.or_else(|| agent.attributes.take());
         news
     }
 
@@ -86,9 +71,13 @@ impl Agents {
     }
 
     /// What an earlier process knew.
-    pub fn restore(&self, id: AgentId, agent: Agent) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(agent);
+    pub fn restore(&self, agent: Agent) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(agent.id.clone()).or_insert(agent);
     }
+}
+
+fn fits(attributes: &Attributes) -> bool {
+    serde_json::to_vec(attributes).is_ok_and(|json| json.len() <= MAX_ATTRIBUTES)
 }
 
 fn forget_oldest(agents: &mut HashMap<AgentId, Agent>) {
@@ -99,7 +88,7 @@ fn forget_oldest(agents: &mut HashMap<AgentId, Agent>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use api::{Cpu, Product};
 
     use super::*;
 
@@ -107,14 +96,19 @@ mod tests {
     fn attributes_are_news_only_when_they_differ() {
         let agents = Agents::default();
         let id = AgentId::from("a");
-        let told = |attributes| Facts { attributes, modaliases: Vec::new() };
-        let seen = |attributes: Option<Value>| agents.seen(&id, None, attributes.map(told), Timestamp::UNIX_EPOCH);
+        let facts = |attributes| Facts { attributes, modaliases: Vec::new() };
+        let seen = |attributes: Option<Attributes>| agents.seen(&id, None, attributes.map(facts), Timestamp::UNIX_EPOCH);
+        let cores = |number| {
+            let cpu = Cpu { total_cores: Some(number), ..Cpu::default() };
+            Some(Attributes { cpu: Some(cpu), ..Attributes::default() })
+        };
+        let long = Product { name: Some("x".repeat(70_000)), ..Product::default() };
         let news = |first_call, attributes| News { first_call, attributes };
-        assert_eq!(seen(Some(json!({"cpu": 1}))), news(true, true));
-        assert_eq!(seen(Some(json!({"cpu": 1}))), news(false, false));
+        assert_eq!(seen(cores(1)), news(true, true));
+        assert_eq!(seen(cores(1)), news(false, false));
         assert_eq!(seen(None), news(false, false));
-        assert_eq!(seen(Some(json!("x".repeat(70_000)))), news(false, false));
-        assert_eq!(seen(Some(json!({"cpu": 2}))), news(false, true));
-        assert_eq!(agents.get(&id).map(|agent| agent.attributes), Some(json!({"cpu": 2})));
+        assert_eq!(seen(Some(Attributes { product: Some(long), ..Attributes::default() })), news(false, false));
+        assert_eq!(seen(cores(2)), news(false, true));
+        assert_eq!(agents.get(&id).and_then(|agent| agent.attributes), cores(2));
     }
 }

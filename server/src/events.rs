@@ -6,58 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use api::{Event, What};
 use jiff::Timestamp;
-use model::{ActionState, Mac, WorkflowState};
-use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 const KEPT: usize = 8192;
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// Grows with every event, also over restarts of the server.
-    pub revision: u64,
-    pub time: Timestamp,
-    #[serde(flatten)]
-    pub what: What,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum What {
-    /// Hardware, Template or Workflow created, updated or deleted.
-    Object { kind: String, name: String, change: String },
-    /// A workflow's state changed.
-    Workflow {
-        workflow: String,
-        state: Option<WorkflowState>,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        message: String,
-    },
-    /// An action's state changed, or it was handed out again.
-    Action {
-        workflow: String,
-        task: String,
-        action: String,
-        agent: String,
-        state: ActionState,
-        attempts: u32,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        duration: String,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        message: String,
-    },
-    /// An agent called for the first time since the server started.
-    Agent { agent: String, address: String },
-    /// A milestone of a machine's boot, as boots sees it: offered, NBP sent, script, kernel, ...
-    Machine { mac: Mac, milestone: String, detail: String },
-    /// The installed system announced itself.
-    Booted { mac: Mac, text: String },
-    /// A line a machine sent by syslog.
-    Log { source: String, text: String },
-    /// Events that this reader did not get; how many is unknown when the server restarted meanwhile.
-    Missed { count: Option<u64> },
-}
 
 pub struct Hub {
     recent: Mutex<Recent>,
@@ -177,17 +130,5 @@ mod tests {
         let hub = Hub::new(Timestamp::now());
         hub.publish(line(0));
         assert!(hub.read(Some(u64::MAX)).backlog.is_empty());
-    }
-
-    #[test]
-    fn an_event_is_one_flat_object() {
-        let what = What::Workflow { workflow: "default/w".into(), state: Some(WorkflowState::Running), message: String::new() };
-        let event = Event { revision: 7, time: Timestamp::UNIX_EPOCH, what };
-        let text = serde_json::to_string(&event).unwrap();
-        assert_eq!(
-            text,
-            r#"{"revision":7,"time":"1970-01-01T00:00:00Z","type":"workflow","workflow":"default/w","state":"RUNNING"}"#
-        );
-        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
     }
 }

@@ -7,21 +7,22 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
+use api::{Applied, Cancelled, List, Problem};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use log::error;
-use model::{Kind, ObjectName, parse_documents};
+use machine::Chain;
+use model::{Kind, Mistake, ObjectName, parse_documents};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use crate::access::is_operator;
-use crate::progress::Cancelled;
 use crate::service::{ApplyError, DeleteError, Server};
+use crate::store::StoreError;
 use crate::work::CancelError;
 
 const MAX_APPLY: usize = 8 << 20;
@@ -57,11 +58,19 @@ async fn only_allowed(State(server): State<Server>, request: Request, next: Next
 }
 
 fn problem(code: StatusCode, text: impl Into<String>) -> Response {
-    (code, axum::Json(json!({"error": text.into()}))).into_response()
+    (code, Json(Problem { error: text.into() })).into_response()
 }
 
-fn failed(doing: &str, reason: impl Into<anyhow::Error>) -> Response {
-    error!("{doing}: {:#}", reason.into());
+/// The answer when the store does not take or give something.
+fn failed(doing: &str, reason: &StoreError) -> Response {
+    if matches!(reason, StoreError::Conflict { .. }) {
+        return problem(StatusCode::CONFLICT, reason.to_string());
+    }
+    error!("{doing}: {}", Chain(reason));
+    see_log(doing)
+}
+
+fn see_log(doing: &str) -> Response {
     problem(StatusCode::INTERNAL_SERVER_ERROR, format!("{doing} failed; the server's log says why"))
 }
 
@@ -76,10 +85,9 @@ async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, bo
     let Ok(text) = str::from_utf8(&body) else {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("{file} is not UTF-8 text"));
     };
-    let refused = |mistakes: Vec<model::Mistake>| {
-        let error = format!("nothing was changed: {} mistakes", mistakes.len());
-        (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(json!({"error": error, "changes": [], "mistakes": mistakes})))
-            .into_response()
+    let refused = |mistakes: Vec<Mistake>| {
+        let error = Some(format!("nothing was changed: {} mistakes", mistakes.len()));
+        (StatusCode::UNPROCESSABLE_ENTITY, Json(Applied { error, changes: Vec::new(), mistakes })).into_response()
     };
     let objects = match parse_documents(text, &file) {
         Ok(objects) => objects,
@@ -87,16 +95,14 @@ async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, bo
     };
     let applied = Server::detached(async move { server.apply(objects).await }).await;
     match applied {
-        Some(Ok(applied)) if applied.failed.is_empty() => axum::Json(json!({"changes": applied.changed})).into_response(),
+        Some(Ok(applied)) if applied.mistakes.is_empty() => Json(applied).into_response(),
         Some(Ok(applied)) => {
-            let error = "stored, but a template cannot be rendered";
-            let body = json!({"error": error, "changes": applied.changed, "mistakes": applied.failed});
-            (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
+            let error = Some("stored, but a template cannot be rendered".to_owned());
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(Applied { error, ..applied })).into_response()
         }
         Some(Err(ApplyError::Refused(mistakes))) => refused(mistakes),
-        Some(Err(ApplyError::Busy)) => problem(StatusCode::CONFLICT, ApplyError::Busy.to_string()),
-        Some(Err(ApplyError::Store(reason))) => failed("apply", reason),
-        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "apply failed; the server's log says why"),
+        Some(Err(ApplyError::Store(reason))) => failed("apply", &reason),
+        None => see_log("apply"),
     }
 }
 
@@ -109,10 +115,7 @@ fn known(plural: &str) -> Result<Kind, Box<Response>> {
 
 async fn list(State(server): State<Server>, Path(plural): Path<String>) -> Response {
     match known(&plural) {
-        Ok(kind) => {
-            let items = server.list(kind);
-            axum::Json(json!({"apiVersion": model::API_VERSION, "kind": format!("{kind}List"), "items": items})).into_response()
-        }
+        Ok(kind) => Json(List::of(kind, server.list(kind))).into_response(),
         Err(response) => *response,
     }
 }
@@ -120,7 +123,7 @@ async fn list(State(server): State<Server>, Path(plural): Path<String>) -> Respo
 async fn one(State(server): State<Server>, Path((plural, namespace, name)): Path<(String, String, String)>) -> Response {
     let name = ObjectName::new(namespace, name);
     match known(&plural).map(|kind| (kind, server.get(kind, &name))) {
-        Ok((_, Some(object))) => axum::Json(object).into_response(),
+        Ok((_, Some(object))) => Json(object).into_response(),
         Ok((kind, None)) => problem(StatusCode::NOT_FOUND, format!("{kind} {name} does not exist")),
         Err(response) => *response,
     }
@@ -135,8 +138,8 @@ async fn remove(State(server): State<Server>, Path((plural, namespace, name)): P
     match Server::detached(async move { server.delete(kind, &name).await }).await {
         Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         Some(Err(missing @ DeleteError::NotFound { .. })) => problem(StatusCode::NOT_FOUND, missing.to_string()),
-        Some(Err(DeleteError::Store(reason))) => failed("delete", reason),
-        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "delete failed; the server's log says why"),
+        Some(Err(DeleteError::Store(reason))) => failed("delete", &reason),
+        None => see_log("delete"),
     }
 }
 
@@ -161,16 +164,11 @@ async fn cancel(
     let reason = if reason.trim().is_empty() { "by an operator" } else { reason.trim() };
     let reason: String = reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_REASON).collect();
     match Server::detached(async move { server.cancel(&name, &reason, query.now).await }).await {
-        Some(Ok(Cancelled::Ended)) => axum::Json(json!({"ended": true})).into_response(),
-        Some(Ok(Cancelled::WaitsFor { agent, action })) => {
-            axum::Json(json!({"ended": false, "agent": agent, "action": action})).into_response()
-        }
+        Some(Ok(running)) => Json(Cancelled { ended: running.is_none(), running }).into_response(),
         Some(Err(missing @ CancelError::NoWorkflow(_))) => problem(StatusCode::NOT_FOUND, missing.to_string()),
-        Some(Err(conflict @ (CancelError::Over { .. } | CancelError::Contended))) => {
-            problem(StatusCode::CONFLICT, conflict.to_string())
-        }
-        Some(Err(CancelError::Store(reason))) => failed("cancel", reason),
-        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "cancel failed; the server's log says why"),
+        Some(Err(over @ CancelError::Over { .. })) => problem(StatusCode::CONFLICT, over.to_string()),
+        Some(Err(CancelError::Store(reason))) => failed("cancel", &reason),
+        None => see_log("cancel"),
     }
 }
 
@@ -185,7 +183,7 @@ async fn events(State(server): State<Server>, Query(query): Query<EventsQuery>) 
     drop(server); // a reader that stays must not keep the store open
     let lines = futures_util::stream::unfold((reader, stopping), |(mut reader, mut stopping)| async move {
         let line = tokio::select! {
-            event = reader.next() => line(&serde_json::to_value(&*event?).unwrap_or_default()),
+            event = reader.next() => line(&*event?),
             () = tokio::time::sleep(HEARTBEAT) => Bytes::from_static(b"\n"),
             _ = stopping.wait_for(|stopping| *stopping) => return None,
         };
@@ -194,6 +192,8 @@ async fn events(State(server): State<Server>, Query(query): Query<EventsQuery>) 
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-fn line(value: &Value) -> Bytes {
-    Bytes::from(format!("{value}\n"))
+fn line(event: &api::Event) -> Bytes {
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    Bytes::from(line)
 }

@@ -1,28 +1,29 @@
 //! Hands out actions and remembers what happened.
 //!
 //! `service` is the server as one value; `grpc` and `http` are thin edges to it. Decisions are pure: `progress` (what a
-//! workflow does next), `plan` (what applying objects writes), `machine` (what a machine boots), `template`.
+//! workflow does next), `plan` (what applying objects writes), `boot` (what a machine boots), `template`. `change` makes a
+//! decision durable.
 
-pub mod access;
-pub mod agents;
-pub mod events;
+mod access;
+mod agents;
+mod boot;
+mod change;
+mod events;
 pub mod grpc;
 pub mod http;
-pub mod machine;
-pub mod plan;
+mod plan;
 pub mod progress;
 mod run;
-pub mod service;
+mod service;
 pub mod store;
 pub mod template;
-pub mod view;
+mod view;
 mod work;
 
 pub use access::Network;
-pub use events::{Event, What};
+pub use events::Reader;
 pub use grpc::grpc_service;
-pub use machine::{BootState, Machine};
-pub use plan::Changed;
+pub use plan::validate;
 pub use run::{RunError, run};
-pub use service::{Applied, ApplyError, Config, DeleteError, Server};
-pub use work::{Assignment, NoWork, ReportError};
+pub use service::{ApplyError, Config, DeleteError, Server};
+pub use work::{Assignment, CancelError, NoWork, ReportError};

@@ -3,33 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use api::{Change, Changed};
 use jiff::Timestamp;
 use model::{
     BootOptionsStatus, Hardware, Kind, Mac, Metadata, Mistake, Netboot, Object, ObjectName, Template, Workflow, WorkflowState,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::store::Transaction;
 use crate::view::{Stored, View, key};
 use crate::{progress, template};
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changed {
-    pub kind: Kind,
-    pub name: String,
-    /// `created`, `updated`, `unchanged`.
-    pub change: String,
-    /// Stored, but not ready, and why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
 #[derive(Debug, Default)]
 pub struct Plan {
     pub transaction: Transaction,
-    pub changed: Vec<Changed>,
-    /// Mistakes of templates in workflows that are stored nevertheless.
-    pub failed: Vec<Mistake>,
+    pub changes: Vec<Changed>,
+    /// Those of templates, whose workflows are stored all the same.
+    pub mistakes: Vec<Mistake>,
 }
 
 /// # Errors
@@ -61,6 +51,20 @@ pub fn plan(view: &View, objects: Vec<Object>, now: Timestamp, new_id: &mut dyn 
     if planner.refused.is_empty() { Ok(planner.plan) } else { Err(planner.refused) }
 }
 
+/// What a server without objects would say of these.
+///
+/// # Errors
+/// Everything that it would refuse, or could not render.
+pub fn validate(objects: Vec<Object>) -> Result<Vec<Changed>, Vec<Mistake>> {
+    let mut number = 0_u32;
+    let mut new_id = || {
+        number += 1;
+        number.to_string()
+    };
+    let plan = plan(&View::default(), objects, Timestamp::now(), &mut new_id)?;
+    if plan.mistakes.is_empty() { Ok(plan.changes) } else { Err(plan.mistakes) }
+}
+
 struct Planner<'p> {
     view: &'p View,
     now: Timestamp,
@@ -85,8 +89,8 @@ fn same_words(one: &Metadata, other: &Metadata) -> bool {
 }
 
 impl Planner<'_> {
-    fn say(&mut self, kind: Kind, name: &ObjectName, change: &str, problem: Option<String>) {
-        self.plan.changed.push(Changed { kind, name: name.to_string(), change: change.to_owned(), problem });
+    fn say(&mut self, kind: Kind, name: &ObjectName, change: Change, problem: Option<String>) {
+        self.plan.changes.push(Changed { kind, name: name.to_string(), change, problem });
     }
 
     fn put<T: Serialize>(&mut self, kind: Kind, name: &ObjectName, object: &T, expected: u64) {
@@ -99,19 +103,19 @@ impl Planner<'_> {
     fn hardware(&mut self, mut new: Hardware) {
         let name = new.name();
         let change = match self.view.hardware.get(&name) {
-            Some(old) if old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata) => "unchanged",
+            Some(old) if old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata) => Change::Unchanged,
             Some(old) => {
                 new.metadata.creation_timestamp = old.object.metadata.creation_timestamp;
                 new.status.clone_from(&old.object.status);
-                "updated"
+                Change::Updated
             }
             None => {
                 new.metadata.creation_timestamp = Some(self.now);
-                "created"
+                Change::Created
             }
         };
         self.say(Kind::Hardware, &name, change, None);
-        if change != "unchanged" {
+        if change != Change::Unchanged {
             self.touched.insert((Kind::Hardware, name.clone()));
             self.hardware.insert(name, new);
         }
@@ -124,18 +128,18 @@ impl Planner<'_> {
         }
         let old = self.view.templates.get(&name);
         let change = match old {
-            Some(old) if old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata) => "unchanged",
+            Some(old) if old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata) => Change::Unchanged,
             Some(old) => {
                 new.metadata.creation_timestamp = old.object.metadata.creation_timestamp;
-                "updated"
+                Change::Updated
             }
             None => {
                 new.metadata.creation_timestamp = Some(self.now);
-                "created"
+                Change::Created
             }
         };
         self.say(Kind::Template, &name, change, None);
-        if change != "unchanged" {
+        if change != Change::Unchanged {
             self.put(Kind::Template, &name, &new, old.map_or(0, |old| old.modified));
             self.touched.insert((Kind::Template, name.clone()));
             self.templates.insert(name, new);
@@ -158,7 +162,7 @@ impl Planner<'_> {
             new.metadata.creation_timestamp = Some(self.now);
             let problem = self.render(&mut new);
             self.put(Kind::Workflow, &name, &new, 0);
-            return self.say(Kind::Workflow, &name, "created", problem);
+            return self.say(Kind::Workflow, &name, Change::Created, problem);
         };
         let same = old.spec == new.spec;
         if !same && old.status.current_state.is_some() {
@@ -174,8 +178,8 @@ impl Planner<'_> {
         let mut next = Workflow::clone(&old);
         (next.spec, next.metadata.labels, next.metadata.annotations) = (new.spec, new.metadata.labels, new.metadata.annotations);
         let problem = if same && !next.status.tasks.is_empty() { None } else { self.render(&mut next) };
-        let change = if next == *old { "unchanged" } else { "updated" };
-        if change == "updated" {
+        let change = if next == *old { Change::Unchanged } else { Change::Updated };
+        if change == Change::Updated {
             self.put(Kind::Workflow, &name, &next, modified);
         }
         self.say(Kind::Workflow, &name, change, problem);
@@ -196,7 +200,7 @@ impl Planner<'_> {
             let problem = self.render(&mut next);
             if next != *stored.object {
                 self.put(Kind::Workflow, name, &next, stored.modified);
-                self.say(Kind::Workflow, name, "updated", problem);
+                self.say(Kind::Workflow, name, Change::Updated, problem);
             }
         }
     }
@@ -234,7 +238,7 @@ impl Planner<'_> {
         match template::render(&template, workflow, hardware.as_ref()) {
             Err(mistakes) => {
                 let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
-                self.plan.failed.extend(mistakes);
+                self.plan.mistakes.extend(mistakes);
                 status(workflow, Some("failed"), first)
             }
             Ok(document) => {

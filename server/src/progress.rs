@@ -7,9 +7,9 @@
 mod cancel;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{ActionState, AgentId, CurrentState, Document, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
+use model::{ActionState, AgentId, CurrentState, Document, Workflow, WorkflowAction, WorkflowState, WorkflowTask, took_text};
 
-pub use cancel::{Cancelled, cancel, end_cancelled, is_left_by, why_stop};
+pub use cancel::{cancel, end_cancelled, is_left_by, why_stop};
 
 /// What an agent that asks this workflow for work is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +52,9 @@ pub struct Report {
     pub message: String,
 }
 
+/// What a report did to a workflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum Effect {
     /// Known already: a repeated report.
     Nothing,
     Recorded,
@@ -160,11 +161,11 @@ pub fn choose<'w>(
     first.ok_or(reason)
 }
 
-/// Notes that the action was handed out. True if that changed anything worth storing.
-pub fn hand_out(workflow: &mut Workflow, position: Position) -> bool {
+/// Notes that the action was handed out.
+pub fn hand_out(workflow: &mut Workflow, position: Position) {
     let status = &mut workflow.status;
-    let Some(task) = status.tasks.get_mut(position.task) else { return false };
-    let Some(action) = task.actions.get_mut(position.action) else { return false };
+    let Some(task) = status.tasks.get_mut(position.task) else { return };
+    let Some(action) = task.actions.get_mut(position.action) else { return };
     if position.again {
         action.attempts += 1;
         action.message = format!("interrupted; handed out again, attempt {}", action.attempts);
@@ -180,21 +181,19 @@ pub fn hand_out(workflow: &mut Workflow, position: Position) -> bool {
         action_name: action.name.clone(),
         task_name: task.name.clone(),
     };
-    let changed = position.again || status.current_state.as_ref() != Some(&now);
     status.agent_id = Some(now.agent_id.clone());
     status.current_state = Some(now);
-    changed
 }
 
 /// Records a report.
 ///
 /// # Errors
 /// `Refused` leaves the workflow as it was.
-pub fn apply(workflow: &mut Workflow, report: &Report, now: Timestamp) -> Result<Change, Refused> {
+pub fn apply(workflow: &mut Workflow, report: &Report, now: Timestamp) -> Result<Effect, Refused> {
     let (task, index) = locate(workflow, report).ok_or(Refused::NotFound)?;
     let found = workflow.status.tasks.get(task).and_then(|task| task.actions.get(index)).ok_or(Refused::NotFound)?;
     if found.state.is_final() && found.state == report.state {
-        return Ok(Change::Nothing);
+        return Ok(Effect::Nothing);
     }
     if found.state.is_final() {
         return Err(Refused::Final { action: found.name.clone(), recorded: found.state, reported: report.state });
@@ -209,7 +208,7 @@ pub fn apply(workflow: &mut Workflow, report: &Report, now: Timestamp) -> Result
         None => return Err(Refused::NotFound),
     }
     if report.state == ActionState::Pending {
-        return Ok(Change::Nothing); // says nothing that is not known
+        return Ok(Effect::Nothing); // says nothing that is not known
     }
     if let Some(cancellation) = &workflow.status.cancellation
         && report.state == ActionState::Running
@@ -226,10 +225,10 @@ fn locate(workflow: &Workflow, report: &Report) -> Option<(usize, usize)> {
     })
 }
 
-fn record(workflow: &mut Workflow, (task, index): (usize, usize), report: &Report, now: Timestamp) -> Change {
+fn record(workflow: &mut Workflow, (task, index): (usize, usize), report: &Report, now: Timestamp) -> Effect {
     let status = &mut workflow.status;
-    let (Some(task), first) = (status.tasks.get_mut(task), (task, index) == (0, 0)) else { return Change::Nothing };
-    let Some(action) = task.actions.get_mut(index) else { return Change::Nothing };
+    let (Some(task), first) = (status.tasks.get_mut(task), (task, index) == (0, 0)) else { return Effect::Nothing };
+    let Some(action) = task.actions.get_mut(index) else { return Effect::Nothing };
     let before = action.clone();
     action.state = report.state;
     action.attempts = action.attempts.max(1);
@@ -261,7 +260,7 @@ fn record(workflow: &mut Workflow, (task, index): (usize, usize), report: &Repor
             status.message = format!("action {name} ended {}{tries}{reason}", report.state);
             cancel::say_if_cancelled(status);
             status.state = Some(if report.state == ActionState::Failed { WorkflowState::Failed } else { WorkflowState::Timeout });
-            return Change::Recorded;
+            return Effect::Recorded;
         }
         _ => status.state = Some(WorkflowState::Running),
     }
@@ -269,25 +268,25 @@ fn record(workflow: &mut Workflow, (task, index): (usize, usize), report: &Repor
         status.global_execution_stop = now.checked_add(SignedDuration::from_secs(status.global_timeout)).ok();
     }
     if report.state == ActionState::Running {
-        return if unchanged { Change::Nothing } else { Change::Recorded };
+        return if unchanged { Effect::Nothing } else { Effect::Recorded };
     }
     advance(workflow)
 }
 
 /// After a success: the next task's agent, or the end.
-fn advance(workflow: &mut Workflow) -> Change {
+fn advance(workflow: &mut Workflow) -> Effect {
     match current(workflow).map(|(_, _, task, _)| task.agent_id.clone()) {
         Some(_) if workflow.status.cancellation.is_some() => {
             cancel::end_between_actions(workflow);
-            Change::Recorded
+            Effect::Recorded
         }
         Some(agent) => {
             workflow.status.agent_id = Some(agent);
-            Change::Recorded
+            Effect::Recorded
         }
         None => {
             workflow.status.state = Some(WorkflowState::Post);
-            Change::LastAction
+            Effect::LastAction
         }
     }
 }
@@ -324,22 +323,6 @@ pub fn expire(workflow: &mut Workflow, now: Timestamp) -> bool {
     status.state = Some(WorkflowState::Timeout);
     status.message = message;
     true
-}
-
-/// Two units at most, as Tinkerbell's agents write it: `1h2m0s` is `1h2m`, `3.25s` is `3s250ms`.
-#[must_use]
-pub fn took_text(took: SignedDuration) -> String {
-    let millis = took.as_millis();
-    let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
-    let mut rest = millis.max(0);
-    let parts = units.map(|(size, unit)| {
-        let count = rest / size;
-        rest %= size;
-        (count, unit)
-    });
-    let text: String =
-        parts.iter().filter(|(count, _)| *count > 0).take(2).map(|(count, unit)| format!("{count}{unit}")).collect();
-    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 #[cfg(test)]

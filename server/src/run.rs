@@ -1,11 +1,9 @@
 //! `thimble server`: the workflow service and the API on their two sockets.
 
-use std::net::SocketAddr;
-
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use crate::service::Server;
+use crate::service::{GRACE, Server};
 use crate::{grpc, http};
 
 #[derive(Debug, thiserror::Error)]
@@ -27,16 +25,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let router = http::router(server.clone()).route("/healthz", get(|| async { "ok" }));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let mut stopping = server.stopping();
     let stopped = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
-    let overdue = server.overdue();
-    let http = async {
-        tokio::select! {
-            served = axum::serve(http, service).with_graceful_shutdown(stopped) => served.map_err(RunError::from),
-            () = overdue => Ok(()),
-        }
-    };
+    let http = async { api::serve::until(stopped, GRACE, http, router).await.map_err(RunError::from) };
     let grpc = async { grpc::serve(server, grpc, shutdown).await.map_err(RunError::from) };
     tokio::try_join!(grpc, http).map(drop)
 }

@@ -5,25 +5,25 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
+use api::{Agent, Applied, Booted, Machine, What};
 use jiff::Timestamp;
 use log::{error, info, warn};
-use model::{AgentId, Kind, Mac, Mistake, Object, ObjectName};
-use serde_json::{Value, json};
+use machine::Chain;
+use model::{AgentId, Hardware, Kind, Mac, Mistake, Object, ObjectName};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::access::Network;
-use crate::agents::{Agent, Agents, Facts};
-use crate::events::{Hub, Reader, What};
-use crate::machine::{Machine, decide};
-use crate::plan::{Changed, Plan, plan};
+use crate::agents::{Agents, Facts};
+use crate::boot::boot_state;
+use crate::change::{Tries, encoded};
+use crate::events::{Hub, Reader};
+use crate::plan::{Plan, plan};
 use crate::store::{Memory, Redb, Store, StoreError, Transaction, Watch};
 use crate::view::{View, key};
 
-/// How often a write is tried again when somebody else wrote the same object meanwhile.
-pub(crate) const TRIES: usize = 32;
-
-/// For answers to reach those who are there when the server stops.
-const GRACE: Duration = Duration::from_secs(1);
+/// For answers to reach their clients when the server stops.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -59,8 +59,6 @@ pub(crate) struct Inner {
 pub enum ApplyError {
     #[error("nothing was changed: {} mistakes", .0.len())]
     Refused(Vec<Mistake>),
-    #[error("the objects are changed by others all the time; try again")]
-    Busy,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -71,13 +69,6 @@ pub enum DeleteError {
     NotFound { kind: Kind, name: ObjectName },
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What `apply` did. Workflows in `failed` are stored, but their templates cannot be rendered.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    pub changed: Vec<Changed>,
-    pub failed: Vec<Mistake>,
 }
 
 impl Server {
@@ -96,11 +87,11 @@ impl Server {
         let (entries, revision) = store.list("/").await?;
         let watch = store.watch(revision)?;
         let agents = Agents::default();
-        for (id, agent) in entries
-            .iter()
-            .filter_map(|entry| Some((entry.key.strip_prefix("/agents/")?, serde_json::from_slice(&entry.value).ok()?)))
-        {
-            agents.restore(AgentId(id.to_owned()), agent);
+        for entry in &entries {
+            let Some(id) = entry.key.strip_prefix("/agents/") else { continue };
+            if let Ok(agent) = serde_json::from_slice::<Agent>(&entry.value) {
+                agents.restore(Agent { id: AgentId::from(id), ..agent });
+            }
         }
         let view = View::load(entries, revision);
         info!(
@@ -169,23 +160,19 @@ impl Server {
         }
     }
 
-    /// Stores objects, all or none; workflows are rendered at once.
+    /// Stores objects, all or none; workflows are rendered at once. With mistakes in the answer everything is stored, but
+    /// a template cannot be rendered.
     ///
     /// # Errors
     /// `Refused` with every mistake; then nothing was changed.
     pub async fn apply(&self, objects: Vec<Object>) -> Result<Applied, ApplyError> {
-        for _ in 0..TRIES {
-            let Plan { transaction, changed, failed } = self.plan(objects.clone()).await?.map_err(ApplyError::Refused)?;
-            if transaction.writes.is_empty() {
-                return Ok(Applied { changed, failed });
-            }
-            match self.commit(transaction).await {
-                Ok(_) => return Ok(Applied { changed, failed }),
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+        let mut tries = Tries::default();
+        loop {
+            let Plan { transaction, changes, mistakes } = self.plan(objects.clone()).await?.map_err(ApplyError::Refused)?;
+            if transaction.writes.is_empty() || tries.done(self.commit(transaction).await)? {
+                return Ok(Applied { error: None, changes, mistakes });
             }
         }
-        Err(ApplyError::Busy)
     }
 
     /// On a thread of its own and on a copy of the view: a template may take its time.
@@ -204,13 +191,9 @@ impl Server {
     /// # Errors
     /// When there is no such object, or the store fails.
     pub async fn delete(&self, kind: Kind, name: &ObjectName) -> Result<(), DeleteError> {
-        let key = key(kind, name);
-        loop {
-            let found = self.0.store.get(&key).await?.ok_or_else(|| DeleteError::NotFound { kind, name: name.clone() })?;
-            match self.commit(Transaction::default().delete(&key, found.modified)).await {
-                Err(StoreError::Conflict { .. }) => {}
-                done => return Ok(done.map(drop)?),
-            }
+        match self.replace(&key(kind, name), None).await? {
+            true => Ok(()),
+            false => Err(DeleteError::NotFound { kind, name: name.clone() }),
         }
     }
 
@@ -236,32 +219,36 @@ impl Server {
         }
     }
 
-    /// Who has this MAC, and what shall it boot now?
+    /// The machine with this MAC, and what it shall boot now. When its system was last up is left out.
     #[must_use]
     pub fn machine(&self, mac: Mac) -> Option<Machine> {
         let view = self.view();
-        Some(decide(&view, &view.by_mac(mac)?.object, Some(mac)))
+        Some(self.known(&view, &view.by_mac(mac)?.object, Some(mac)))
     }
 
-    /// The same by the address its Hardware gives it: for requests that do not carry a MAC.
+    /// The same by the address that its Hardware gives it: for requests that do not carry a MAC.
     #[must_use]
     pub fn machine_by_address(&self, address: IpAddr) -> Option<Machine> {
         let view = self.view();
         let hardware = &view.by_address(address)?.object;
         let mac = hardware.spec.interfaces.iter().filter_map(|interface| interface.dhcp.as_ref());
         let mac = mac.filter(|dhcp| dhcp.ip.as_ref().and_then(|ip| ip.address) == Some(address)).find_map(|dhcp| dhcp.mac);
-        Some(decide(&view, hardware, mac))
+        Some(self.known(&view, hardware, mac))
     }
 
-    /// What is known of the agents of a machine.
-    #[must_use]
-    pub fn agent_of(&self, machine: &Machine) -> Option<(AgentId, Agent)> {
-        let spec = &machine.hardware.spec;
+    fn known(&self, view: &View, hardware: &Hardware, mac: Option<Mac>) -> Machine {
+        let spec = &hardware.spec;
         let mut ids = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
-        ids.find_map(|id| Some((id.clone(), self.0.agents.get(&id)?)))
+        Machine {
+            mac,
+            boot: boot_state(view, hardware, mac),
+            agent: ids.find_map(|id| self.0.agents.get(&id)),
+            hardware: hardware.clone(),
+            booted: None,
+        }
     }
 
-    /// Tells those who follow events.
+    /// Sends this to the readers of events.
     pub fn publish(&self, what: What) {
         self.0.events.publish(what);
     }
@@ -280,8 +267,8 @@ impl Server {
             return Ok(false);
         }
         info!("mac={mac} the installed system is up: {text}");
-        let value = json!({"time": Timestamp::now(), "text": text}).to_string().into_bytes();
-        self.overwrite(&format!("/booted/{mac}"), value).await?;
+        let booted = Booted { time: Timestamp::now(), text: text.clone() };
+        self.replace(&format!("/booted/{mac}"), Some(&encoded(&booted)?)).await?;
         self.publish(What::Booted { mac, text });
         Ok(true)
     }
@@ -290,7 +277,7 @@ impl Server {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn last_booted(&self, mac: Mac) -> Result<Option<Value>, StoreError> {
+    pub async fn last_booted(&self, mac: Mac) -> Result<Option<Booted>, StoreError> {
         let entry = self.0.store.get(&format!("/booted/{mac}")).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
@@ -301,28 +288,21 @@ impl Server {
         if news.first_call {
             let address = address.map(|address| address.to_string()).unwrap_or_default();
             info!("agent={id} address={address} calls for the first time");
-            self.publish(What::Agent { agent: id.to_string(), address });
+            self.publish(What::Agent { agent: id.clone(), address });
         }
         if news.attributes && self.view().knows_agent(id) {
             let (server, id) = (self.clone(), id.clone());
             tokio::spawn(async move {
-                let Some(value) = server.0.agents.get(&id).and_then(|agent| serde_json::to_vec(&agent).ok()) else { return };
-                if let Err(reason) = server.overwrite(&format!("/agents/{id}"), value).await {
-                    warn!("agent={id} its attributes could not be stored: {reason}");
+                if let Err(reason) = server.store_agent(&id).await {
+                    warn!("agent={id} its attributes could not be stored: {}", Chain(&reason));
                 }
             });
         }
     }
 
-    /// The latest writer wins.
-    async fn overwrite(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
-        loop {
-            let modified = self.0.store.get(key).await?.map_or(0, |entry| entry.modified);
-            match self.commit(Transaction::default().put(key, modified, value.clone())).await {
-                Err(StoreError::Conflict { .. }) => {}
-                done => return done.map(drop),
-            }
-        }
+    async fn store_agent(&self, id: &AgentId) -> Result<(), StoreError> {
+        let Some(agent) = self.0.agents.get(id) else { return Ok(()) };
+        self.replace(&format!("/agents/{id}"), Some(&encoded(&agent)?)).await.map(drop)
     }
 }
 
@@ -343,7 +323,7 @@ async fn follow(server: Weak<Inner>, mut watch: Watch) {
                 inner.revision.send_replace(revision);
             }
             Err(reason) => {
-                warn!("the view fell behind the store and is read again: {reason}");
+                warn!("the view fell behind the store and is read again: {}", Chain(&reason));
                 let Some(new) = resumed(&server).await else { return };
                 watch = new;
             }
@@ -360,7 +340,7 @@ async fn resumed(server: &Weak<Inner>) -> Option<Watch> {
                 inner.events.publish(What::Missed { count: None });
                 return Some(watch);
             }
-            Err(reason) => error!("the store cannot be read: {:#}", anyhow::Error::from(reason)),
+            Err(reason) => error!("the store cannot be read: {}", Chain(&reason)),
         }
         drop(inner);
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -386,7 +366,7 @@ async fn expire(server: Weak<Inner>) {
         let expired = server.view().expired(now);
         for name in expired {
             if let Err(reason) = server.expire(&name, now).await {
-                warn!("workflow={name} its timeout could not be stored: {reason}");
+                warn!("workflow={name} its timeout could not be stored: {}", Chain(&reason));
             }
         }
     }

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use api::What;
 use jiff::Timestamp;
 use log::error;
 use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow};
 use serde::de::DeserializeOwned;
 
-use crate::events::What;
 use crate::store::{Change, Entry};
 
 /// An object and the revisions of its first and latest write.
@@ -219,12 +219,12 @@ fn switch<K: std::hash::Hash + Eq + Clone>(
 
 fn object_change(kind: Kind, name: &ObjectName, existed: bool, exists: bool) -> Option<What> {
     let change = match (existed, exists) {
-        (false, true) => "created",
-        (true, true) => "updated",
-        (true, false) => "deleted",
+        (false, true) => api::Change::Created,
+        (true, true) => api::Change::Updated,
+        (true, false) => api::Change::Deleted,
         (false, false) => return None,
     };
-    Some(What::Object { kind: kind.to_string(), name: name.to_string(), change: change.to_owned() })
+    Some(What::Object { kind, name: name.to_string(), change })
 }
 
 fn workflow_changes(name: &ObjectName, old: Option<&Workflow>, new: Option<&Workflow>) -> Vec<What> {
@@ -249,7 +249,7 @@ fn workflow_changes(name: &ObjectName, old: Option<&Workflow>, new: Option<&Work
                     workflow: name.to_string(),
                     task: task.name.clone(),
                     action: action.name.clone(),
-                    agent: task.agent_id.0.clone(),
+                    agent: task.agent_id.clone(),
                     state: action.state,
                     attempts: action.attempts,
                     duration: action.execution_duration.clone(),

@@ -1,13 +1,15 @@
 //! Handing out actions and taking in reports: the pure rules of `progress` around the store.
 
+use api::RunningAction;
 use jiff::Timestamp;
 use log::{info, warn};
 use model::{AgentId, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
 use tokio::time::{Instant, sleep_until};
 
+use crate::change::encoded;
 use crate::plan::after_success;
-use crate::progress::{self, Cancelled, Change, Idle, Position, Refused, Report};
-use crate::service::{Server, TRIES};
+use crate::progress::{self, Effect, Idle, Next, Position, Refused, Report};
+use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::key;
 
@@ -36,8 +38,6 @@ pub enum ReportError {
     NoWorkflow(ObjectName),
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("error writing report status")]
-    Contended,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -48,8 +48,6 @@ pub enum CancelError {
     NoWorkflow(ObjectName),
     #[error("Workflow {name} is {state} already")]
     Over { name: ObjectName, state: WorkflowState },
-    #[error("the workflow is changed by others all the time; try again")]
-    Contended,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -108,25 +106,18 @@ impl Server {
         }
     }
 
-    /// Cancels a workflow; see `progress::cancel`.
+    /// Cancels a workflow, and returns the action whose end it waits for; see `progress::cancel`.
     ///
     /// # Errors
     /// When it does not exist or is over, or the store fails.
-    pub async fn cancel(&self, name: &ObjectName, reason: &str, at_once: bool) -> Result<Cancelled, CancelError> {
-        for _ in 0..TRIES {
-            let (mut workflow, modified) = self.stored(name).await?.ok_or_else(|| CancelError::NoWorkflow(name.clone()))?;
-            let cancelled = progress::cancel(&mut workflow, reason, at_once, Timestamp::now())
-                .map_err(|state| CancelError::Over { name: name.clone(), state })?;
-            match self.commit(put(&workflow, modified)?).await {
-                Ok(_) => {
-                    warn!("workflow={name} {}", workflow.status.message);
-                    return Ok(cancelled);
-                }
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(CancelError::Contended)
+    pub async fn cancel(&self, name: &ObjectName, reason: &str, at_once: bool) -> Result<Option<RunningAction>, CancelError> {
+        let cancelled = self.change(name, |workflow| {
+            progress::cancel(workflow, reason, at_once, Timestamp::now())
+                .map_err(|state| CancelError::Over { name: name.clone(), state })
+        });
+        let (workflow, running) = cancelled.await?.ok_or_else(|| CancelError::NoWorkflow(name.clone()))?;
+        warn!("workflow={name} {}", workflow.status.message);
+        Ok(running)
     }
 
     /// Ends cancelled workflows whose agent came back without the action.
@@ -137,113 +128,74 @@ impl Server {
             workflows.filter(|workflow| progress::is_left_by(workflow, agent)).map(|workflow| workflow.name()).collect()
         };
         for name in left {
-            let Some((mut workflow, modified)) = self.stored(&name).await? else { continue };
-            if !progress::is_left_by(&workflow, agent) {
-                continue;
-            }
-            progress::end_cancelled(&mut workflow, Timestamp::now());
-            match self.commit(put(&workflow, modified)?).await {
-                Ok(_) => warn!("workflow={name} agent={agent} {}; the agent runs nothing of it", workflow.status.message),
-                Err(StoreError::Conflict { .. }) => {} // somebody else has changed it: looked at again with the next call
-                Err(error) => return Err(error),
+            let ended = self.change(&name, |workflow| {
+                let left = progress::is_left_by(workflow, agent);
+                if left {
+                    progress::end_cancelled(workflow, Timestamp::now());
+                }
+                Ok::<_, StoreError>(left)
+            });
+            if let Some((workflow, true)) = ended.await? {
+                warn!("workflow={name} agent={agent} {}; the agent runs nothing of it", workflow.status.message);
             }
         }
         Ok(())
     }
 
     async fn hand_out(&self, agent: &AgentId) -> Result<Assignment, NoWork> {
-        for _ in 0..TRIES {
-            let (mut workflow, position, modified) = self.chosen(agent).map_err(NoWork::Idle)?;
-            let changed = progress::hand_out(&mut workflow, position);
-            if changed {
-                match self.commit(put(&workflow, modified)?).await {
-                    Ok(_) => {}
-                    Err(StoreError::Conflict { .. }) => continue,
-                    Err(error) => return Err(error.into()),
-                }
+        let name = self.chosen(agent).map_err(NoWork::Idle)?;
+        let handed_out = self.change(&name, |workflow| match progress::next_action(workflow, agent) {
+            Next::Run(position) => {
+                progress::hand_out(workflow, position);
+                Ok(position)
             }
-            return assignment(&workflow, position).ok_or(NoWork::Idle(Some(Idle::NothingLeft)));
-        }
-        Err(NoWork::Idle(Some(Idle::NotRunnable)))
+            Next::Idle(idle) => Err(NoWork::Idle(Some(idle))),
+        });
+        let (workflow, position) = handed_out.await?.ok_or(NoWork::Idle(None))?;
+        assignment(&workflow, position).ok_or(NoWork::Idle(Some(Idle::NothingLeft)))
     }
 
-    fn chosen(&self, agent: &AgentId) -> Result<(Workflow, Position, u64), Option<Idle>> {
+    fn chosen(&self, agent: &AgentId) -> Result<ObjectName, Option<Idle>> {
         let view = self.view();
-        let (workflow, position) = progress::choose(view.workflows_of(agent).map(|stored| &*stored.object), agent)?;
-        let modified = view.workflows.get(&workflow.name()).map_or(0, |stored| stored.modified);
-        Ok((workflow.clone(), position, modified))
+        let (workflow, _) = progress::choose(view.workflows_of(agent).map(|stored| &*stored.object), agent)?;
+        Ok(workflow.name())
     }
 
     /// Records what an agent reports; durable when this returns.
     ///
     /// # Errors
     /// When the report is refused or cannot be stored.
-    pub async fn report(&self, name: &ObjectName, report: &Report) -> Result<Change, ReportError> {
-        for _ in 0..TRIES {
-            let (mut workflow, modified) = self.stored(name).await?.ok_or_else(|| ReportError::NoWorkflow(name.clone()))?;
-            let change = progress::apply(&mut workflow, report, Timestamp::now()).inspect_err(|refused| {
+    pub async fn report(&self, name: &ObjectName, report: &Report) -> Result<Effect, ReportError> {
+        let recorded = self.change_with(name, |workflow| {
+            let effect = progress::apply(workflow, report, Timestamp::now()).inspect_err(|refused| {
                 warn!(
                     "workflow={name} agent={} action={} report {} refused: {refused}",
                     report.agent, report.action_id, report.state
                 );
             })?;
-            if change == Change::Nothing {
-                return Ok(change);
-            }
-            let mut transaction = Transaction::default();
-            if change == Change::LastAction {
-                if let Some((hardware, object, modified)) = after_success(&self.view(), &mut workflow) {
-                    transaction = transaction.put(key(Kind::Hardware, &hardware), modified, encoded(&object)?);
+            let mut others = Transaction::default();
+            if effect == Effect::LastAction {
+                if let Some((hardware, object, modified)) = after_success(&self.view(), workflow) {
+                    others = others.put(key(Kind::Hardware, &hardware), modified, encoded(&object)?);
                 }
-                progress::finish(&mut workflow);
+                progress::finish(workflow);
             }
-            match self.commit(transaction.put(key(Kind::Workflow, name), modified, encoded(&workflow)?)).await {
-                Ok(_) => {
-                    announce(name, &workflow, report);
-                    return Ok(change);
-                }
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            Ok::<_, ReportError>((effect, others))
+        });
+        let (workflow, effect) = recorded.await?.ok_or_else(|| ReportError::NoWorkflow(name.clone()))?;
+        if effect != Effect::Nothing {
+            announce(name, &workflow, report);
         }
-        Err(ReportError::Contended)
+        Ok(effect)
     }
 
     pub(crate) async fn expire(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError> {
-        for _ in 0..TRIES {
-            let Some((mut workflow, modified)) = self.stored(name).await? else { return Ok(()) };
-            if !progress::expire(&mut workflow, now) {
-                return Ok(());
-            }
-            match self.commit(put(&workflow, modified)?).await {
-                Err(StoreError::Conflict { .. }) => {}
-                done => {
-                    warn!("workflow={name} {}", workflow.status.message);
-                    return done.map(drop);
-                }
-            }
+        let expired = self.change(name, |workflow| Ok::<_, StoreError>(progress::expire(workflow, now)));
+        if let Some((workflow, true)) = expired.await? {
+            warn!("workflow={name} {}", workflow.status.message);
         }
-        Ok(()) // looked at again with the next tick
+        Ok(())
     }
-
-    /// As the store has it, which may be ahead of the view.
-    async fn stored(&self, name: &ObjectName) -> Result<Option<(Workflow, u64)>, StoreError> {
-        let Some(entry) = self.0.store.get(&key(Kind::Workflow, name)).await? else { return Ok(None) };
-        let workflow = serde_json::from_slice(&entry.value).map_err(|error| broken("read a workflow", error))?;
-        Ok(Some((workflow, entry.modified)))
-    }
-}
-
-fn broken(doing: &'static str, error: serde_json::Error) -> StoreError {
-    StoreError::Failed { doing, source: error.into() }
-}
-
-fn encoded<T: serde::Serialize>(object: &T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(object).map_err(|error| broken("encode an object", error))
-}
-
-fn put(workflow: &Workflow, modified: u64) -> Result<Transaction, StoreError> {
-    Ok(Transaction::default().put(key(Kind::Workflow, &workflow.name()), modified, encoded(workflow)?))
 }
 
 fn assignment(workflow: &Workflow, position: Position) -> Option<Assignment> {

@@ -3,10 +3,11 @@
 
 mod lab;
 
+use api::What;
 use lab::{Agent, Lab, MAC, apply, everything, hardware, soon, template, workflow};
 use model::{Kind, ObjectName};
 use proto::action_status_request::StateType;
-use server::{Config, What};
+use server::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 

@@ -250,11 +250,7 @@ async fn events_arrive_line_by_line_and_continue_where_a_reader_was() {
     api.apply(&hardware("node-1", MAC)).await;
     let first = next().await;
     assert_eq!((&first["type"], &first["change"]), (&json!("object"), &json!("created")));
-    lab.server.publish(server::What::Machine {
-        mac: MAC.parse().unwrap(),
-        milestone: "offered".into(),
-        detail: "10.0.0.20".into(),
-    });
+    lab.server.publish(api::What::Machine { mac: MAC.parse().unwrap(), milestone: "offered".into(), detail: "10.0.0.20".into() });
     assert_eq!(next().await["milestone"], "offered");
     let again = api.client.get(format!("{}/v1/events?since={}", api.base, first["revision"])).send().await.unwrap();
     let chunk = soon(Box::pin(again.bytes_stream()).next()).await.unwrap().unwrap();

@@ -56,7 +56,8 @@ async fn what_an_agent_said_of_its_machine_survives() {
     drop(store);
     let lab = Lab::start(config(folder.path())).await;
     let machine = lab.server.machine(MAC.parse().unwrap()).unwrap();
-    assert_eq!(lab.server.agent_of(&machine).unwrap().1.attributes, serde_json::json!({"memory": {"total": "128MB"}}));
+    let attributes = machine.agent.unwrap().attributes.unwrap();
+    assert_eq!(serde_json::to_value(attributes).unwrap(), serde_json::json!({"memory": {"total": "128MB"}}));
 }
 
 /// The server that had the store open may still be finishing a write in the background.

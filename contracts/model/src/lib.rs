@@ -22,5 +22,5 @@ pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource};
 pub use template::{Action, Document, Namespaces, Task, Template, TemplateSpec, TemplateStatus};
 pub use workflow::{
     ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, Workflow, WorkflowAction,
-    WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask,
+    WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask, took_text,
 };

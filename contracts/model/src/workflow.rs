@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -253,5 +253,35 @@ impl WorkflowState {
 impl fmt::Display for WorkflowState {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(self.as_str())
+    }
+}
+
+/// Two units at most, as Tinkerbell's agents write it: `1h2m0s` is `1h2m`, `3.25s` is `3s250ms`.
+#[must_use]
+pub fn took_text(took: SignedDuration) -> String {
+    let millis = took.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+    let mut rest = millis.max(0);
+    let parts = units.map(|(size, unit)| {
+        let count = rest / size;
+        rest %= size;
+        (count, unit)
+    });
+    let text: String =
+        parts.iter().filter(|(count, _)| *count > 0).take(2).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units() {
+        for (millis, text) in
+            [(0, "0s"), (7, "7ms"), (3250, "3s250ms"), (3_720_000, "1h2m"), (3_600_500, "1h500ms"), (61_000, "1m1s")]
+        {
+            assert_eq!(took_text(SignedDuration::from_millis(millis)), text);
+        }
     }
 }

@@ -1,125 +1,88 @@
-//! An agent's hardware facts as the JSON that Tinkerbell's rules match and its annotation holds. Absent scalars are left
-//! out, present but empty ones stay: rules tell them apart.
+//! An agent's hardware facts as the API has them: the message's fields, and names for the numbers of PCI devices.
 
+use api::{
+    Attributes, Baseboard, Bios, Block, Chassis, Cpu, Link, Memory, Milestone, MissingFirmware, Neighbour, PciDevice, Platform,
+    Processor, Product,
+};
 use proto::AgentAttributes;
-use serde_json::{Map, Value};
 
 use super::pci_names;
 
-/// An object of what is present.
-struct Object(Map<String, Value>);
-
-impl Object {
-    fn new() -> Self {
-        Self(Map::new())
-    }
-
-    fn with<T: Clone + Into<Value>>(mut self, key: &str, value: &Option<T>) -> Self {
-        self.0.extend(value.clone().map(|value| (key.to_owned(), value.into())));
-        self
-    }
-
-    fn list<T: Into<Value>>(mut self, key: &str, values: impl IntoIterator<Item = T>) -> Self {
-        let values: Vec<Value> = values.into_iter().map(Into::into).collect();
-        if !values.is_empty() {
-            self.0.insert(key.to_owned(), Value::Array(values));
-        }
-        self
-    }
-
-    fn done(self) -> Value {
-        Value::Object(self.0)
-    }
-}
-
-macro_rules! object {
-    ($from:expr, $($key:literal: $field:ident),*) => { Object::new()$(.with($key, &$from.$field))* };
-}
-
-#[must_use]
-pub fn to_json(from: &AgentAttributes) -> Value {
-    let devices = |device: &proto::Pci| {
-        let names = pci_names::of(device.vendor.as_deref(), device.product.as_deref(), device.class.as_deref());
-        object!(names, "vendor": vendor, "product": product, "class": class).with("driver", &device.driver).done()
+/// A record from a message whose fields have the same names.
+macro_rules! copied {
+    ($to:ident, $from:expr, $($field:ident),* $(; $($other:ident: $value:expr),*)?) => {
+        $to { $($field: $from.$field.clone(),)* $($($other: $value,)*)? }
     };
-    let gpus = |device: &proto::Gpu| {
-        let names = pci_names::of(device.vendor.as_deref(), device.product.as_deref(), device.class.as_deref());
-        object!(names, "vendor": vendor, "product": product, "class": class).with("driver", &device.driver).done()
-    };
-    Object::new()
-        .with("cpu", &from.cpu.as_ref().map(cpu))
-        .with("memory", &from.memory.as_ref().map(|memory| object!(memory, "total": total, "usable": usable).done()))
-        .list("blockDevices", from.block.iter().map(block))
-        .list("networkInterfaces", from.network.iter().map(network))
-        .list("pciDevices", from.pci.iter().map(devices))
-        .list("gpuDevices", from.gpu.iter().map(gpus))
-        .with("chassis", &from.chassis.as_ref().map(|chassis| object!(chassis, "serial": serial, "vendor": vendor).done()))
-        .with(
-            "bios",
-            &from
-                .bios
-                .as_ref()
-                .map(|bios| object!(bios, "vendor": vendor, "version": version, "releaseDate": release_date).done()),
-        )
-        .with("platform", &from.platform.as_ref().map(platform))
-        .with("baseboard", &from.baseboard.as_ref().map(baseboard))
-        .with(
-            "product",
-            &from
-                .product
-                .as_ref()
-                .map(|product| object!(product, "name": name, "vendor": vendor, "serialNumber": serial_number).done()),
-        )
-        .done()
 }
 
-fn cpu(from: &proto::Cpu) -> Value {
-    let processor = |from: &proto::Processor| {
-        object!(from, "id": id, "cores": cores, "threads": threads, "vendor": vendor, "model": model)
-            .list("capabilities", from.capabilities.clone())
-            .done()
-    };
-    object!(from, "totalCores": total_cores, "totalThreads": total_threads)
-        .list("processors", from.processors.iter().map(processor))
-        .done()
+pub fn of(from: &AgentAttributes) -> Attributes {
+    Attributes {
+        cpu: from.cpu.as_ref().map(cpu),
+        memory: from.memory.as_ref().map(|memory| copied!(Memory, memory, total, usable)),
+        block_devices: from.block.iter().map(block).collect(),
+        network_interfaces: from.network.iter().map(link).collect(),
+        pci_devices: from.pci.iter().map(|one| pci(&one.vendor, &one.product, &one.class, &one.driver)).collect(),
+        gpu_devices: from.gpu.iter().map(|one| pci(&one.vendor, &one.product, &one.class, &one.driver)).collect(),
+        chassis: from.chassis.as_ref().map(|chassis| copied!(Chassis, chassis, serial, vendor)),
+        bios: from.bios.as_ref().map(|bios| copied!(Bios, bios, vendor, version, release_date)),
+        platform: from.platform.as_ref().map(platform),
+        baseboard: from.baseboard.as_ref().map(|board| copied!(Baseboard, board, vendor, product, version, serial_number)),
+        product: from.product.as_ref().map(|product| copied!(Product, product, name, vendor, serial_number)),
+    }
 }
 
-fn block(from: &proto::Block) -> Value {
-    object!(from, "name": name, "controllerType": controller_type, "driveType": drive_type, "size": size,
-        "physicalBlockSize": physical_block_size, "vendor": vendor, "model": model, "wwn": wwn, "serialNumber": serial_number,
-        "numaNode": numa_node)
-    .list("stableIds", from.stable_ids.clone())
-    .done()
+fn cpu(from: &proto::Cpu) -> Cpu {
+    let processor = |from: &proto::Processor| copied!(Processor, from, id, cores, threads, vendor, model, capabilities);
+    let processors = from.processors.iter().map(processor).collect();
+    copied!(Cpu, from, total_cores, total_threads; processors: processors)
 }
 
-fn network(from: &proto::Network) -> Value {
-    let neighbour =
-        |from: &proto::Neighbour| object!(from, "port": port, "chassis": chassis, "system": system, "vlan": vlan).done();
-    object!(from, "name": name, "mac": mac, "speed": speed, "numaNode": numa_node)
-        .list("enabledCapabilities", from.enabled_capabilities.clone())
-        .with("neighbour", &from.neighbour.as_ref().map(neighbour))
-        .done()
+fn block(from: &proto::Block) -> Block {
+    copied!(
+        Block,
+        from,
+        name,
+        controller_type,
+        drive_type,
+        size,
+        physical_block_size,
+        vendor,
+        model,
+        wwn,
+        serial_number,
+        numa_node,
+        stable_ids
+    )
+}
+
+fn link(from: &proto::Network) -> Link {
+    let neighbour = |from: &proto::Neighbour| copied!(Neighbour, from, port, chassis, system, vlan);
+    let neighbour = from.neighbour.as_ref().map(neighbour);
+    copied!(Link, from, name, mac, speed, numa_node, enabled_capabilities; neighbour: neighbour)
+}
+
+fn pci(vendor: &Option<String>, product: &Option<String>, class: &Option<String>, driver: &Option<String>) -> PciDevice {
+    let names = pci_names::of(vendor.as_deref(), product.as_deref(), class.as_deref());
+    copied!(PciDevice, names, vendor, product, class; driver: driver.clone())
 }
 
 /// Not in Tinkerbell's.
-fn platform(from: &proto::Platform) -> Value {
-    let missing = |one: &proto::MissingFirmware| object!(one, "file": file, "driver": driver, "device": device).done();
-    let milestone = |one: &proto::Milestone| object!(one, "name": name, "milliseconds": milliseconds).done();
-    object!(from, "firmware": firmware, "secureBoot": secure_boot, "tpm": tpm, "pcr11": pcr11, "numaNodes": numa_nodes)
-        .list("missingFirmware", from.missing_firmware.iter().map(missing))
-        .list("boot", from.boot.iter().map(milestone))
-        .done()
-}
-
-fn baseboard(from: &proto::Baseboard) -> Value {
-    object!(from, "vendor": vendor, "product": product, "version": version, "serialNumber": serial_number).done()
+fn platform(from: &proto::Platform) -> Platform {
+    let missing = |from: &proto::MissingFirmware| copied!(MissingFirmware, from, file, driver, device);
+    let milestone = |from: &proto::Milestone| copied!(Milestone, from, name, milliseconds);
+    let missing_firmware = from.missing_firmware.iter().map(missing).collect();
+    let boot = from.boot.iter().map(milestone).collect();
+    copied!(
+        Platform, from, firmware, secure_boot, tpm, pcr11, numa_nodes;
+        missing_firmware: missing_firmware, boot: boot
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::to_json;
+    use super::of;
 
     #[test]
     fn absent_is_left_out_and_empty_stays() {
@@ -131,6 +94,6 @@ mod tests {
         };
         let expected =
             json!({"cpu": {"totalCores": 4}, "chassis": {"serial": ""}, "networkInterfaces": [{"mac": "52:54:00:12:34:56"}]});
-        assert_eq!(to_json(&attributes), expected);
+        assert_eq!(serde_json::to_value(of(&attributes)).unwrap(), expected);
     }
 }

@@ -1,9 +1,11 @@
 //! Outcomes to gRPC status: one place, so that an agent meets the same code for the same reason everywhere.
 
 use log::error;
+use machine::Chain;
 use tonic::{Code, Status};
 
 use crate::progress::{Idle, Refused};
+use crate::store::StoreError;
 use crate::work::{NoWork, ReportError};
 
 pub(super) fn no_work(reason: NoWork) -> Status {
@@ -13,10 +15,13 @@ pub(super) fn no_work(reason: NoWork) -> Status {
         NoWork::Idle(Some(Idle::NothingLeft)) => Status::not_found("no Actions found"),
         NoWork::Idle(Some(Idle::OtherAgent)) => Status::not_found("Task not assigned to Agent"),
         NoWork::Idle(Some(Idle::Preparing)) => nothing_now("Workflow is in preparing state"),
-        NoWork::Idle(Some(Idle::NotRunnable)) => nothing_now("Workflow not in pending or running state"),
+        // A workflow that others change all the time is looked at again with the agent's next call.
+        NoWork::Idle(Some(Idle::NotRunnable)) | NoWork::Store(StoreError::Conflict { .. }) => {
+            nothing_now("Workflow not in pending or running state")
+        }
         NoWork::Stopping => Status::unavailable("server shutting down"),
         NoWork::Store(reason) => {
-            error!("an action could not be handed out: {:#}", anyhow::Error::from(reason));
+            error!("an action could not be handed out: {}", Chain(&reason));
             Status::internal("error reading or writing workflows")
         }
     }
@@ -28,9 +33,8 @@ pub(super) fn refused_report(reason: ReportError) -> Status {
         ReportError::NoWorkflow(name) => Status::not_found(format!("error getting workflow: {name} does not exist")),
         ReportError::Refused(Refused::NotFound) => Status::not_found("action not found"),
         ReportError::Refused(refused) => Status::failed_precondition(refused.to_string()),
-        ReportError::Contended => Status::internal("error writing report status"),
         ReportError::Store(reason) => {
-            error!("a report could not be stored: {:#}", anyhow::Error::from(reason));
+            error!("a report could not be stored: {}", Chain(&reason));
             Status::internal("error writing report status")
         }
     }

@@ -2,17 +2,16 @@
 
 use std::net::IpAddr;
 
-use axum::Router;
+use api::Machine;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use model::Mac;
-use serde_json::{Value, json};
 
-use super::{failed, problem};
-use crate::machine::Machine;
+use super::{failed, problem, see_log};
 use crate::service::Server;
 
 const MAX_BOOTED: usize = 4 << 10;
@@ -38,33 +37,14 @@ fn unknown(text: &str) -> Response {
 }
 
 async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Response {
-    let Some(machine) = find(&server, &text) else { return unknown(&text) };
-    let booted = match machine.mac {
-        Some(mac) => server.last_booted(mac).await,
-        None => Ok(None),
-    };
-    let booted = match booted {
-        Ok(booted) => booted,
-        Err(reason) => return failed("looking up a machine", reason),
-    };
-    let agent = server.agent_of(&machine).map(|(id, agent)| {
-        json!({
-            "id": id,
-            "lastSeen": agent.last_seen,
-            "address": agent.address,
-            "attributes": agent.attributes,
-            "modaliases": agent.modaliases,
-        })
-    });
-    let mut body = serde_json::to_value(&machine.boot).unwrap_or_default();
-    if let Value::Object(fields) = &mut body {
-        fields.extend(
-            [("mac", json!(machine.mac)), ("hardware", json!(*machine.hardware))].map(|(key, value)| (key.to_owned(), value)),
-        );
-        fields
-            .extend([("agent", agent), ("booted", booted)].into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    let Some(mut machine) = find(&server, &text) else { return unknown(&text) };
+    if let Some(mac) = machine.mac {
+        match server.last_booted(mac).await {
+            Ok(booted) => machine.booted = booted,
+            Err(reason) => return failed("looking up a machine", &reason),
+        }
     }
-    axum::Json(body).into_response()
+    Json(machine).into_response()
 }
 
 async fn booted(State(server): State<Server>, Path(text): Path<String>, body: Bytes) -> Response {
@@ -74,7 +54,7 @@ async fn booted(State(server): State<Server>, Path(text): Path<String>, body: By
     match Server::detached(async move { server.booted(mac, said).await }).await {
         Some(Ok(true)) => StatusCode::NO_CONTENT.into_response(),
         Some(Ok(false)) => unknown(&text),
-        Some(Err(reason)) => failed("storing that a machine booted", reason),
-        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "the server's log says why"),
+        Some(Err(reason)) => failed("storing that a machine booted", &reason),
+        None => see_log("storing that a machine booted"),
     }
 }

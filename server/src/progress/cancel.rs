@@ -1,41 +1,37 @@
 //! Ending a workflow before its end. Tinkerbell knows no such state, so a cancelled workflow is FAILED and its message says
 //! why. The action that runs ends first, by its own agent; nothing is handed out meanwhile.
 
+use api::RunningAction;
 use jiff::Timestamp;
 use model::{ActionState, AgentId, Cancellation, Workflow, WorkflowState, WorkflowStatus};
 
 use super::current;
 
-/// What came of a request to cancel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cancelled {
-    Ended,
-    /// It ends when this agent says that the action has ended.
-    WaitsFor {
-        agent: AgentId,
-        action: String,
-    },
-}
-
-/// Ends the workflow, or, while an action runs, asks for that. `at_once` does not wait for the agent.
+/// Ends the workflow. While an action runs, it only asks for the end and returns that action: the workflow ends when its
+/// agent reports that the action has ended. `at_once` does not wait for the agent.
 ///
 /// # Errors
 /// The state of a workflow that is over, or that has nothing left to stop.
-pub fn cancel(workflow: &mut Workflow, reason: &str, at_once: bool, now: Timestamp) -> Result<Cancelled, WorkflowState> {
+pub fn cancel(
+    workflow: &mut Workflow,
+    reason: &str,
+    at_once: bool,
+    now: Timestamp,
+) -> Result<Option<RunningAction>, WorkflowState> {
     if let Some(state) = workflow.status.state.filter(|state| state.is_final() || *state == WorkflowState::Post) {
         return Err(state);
     }
     let running = current(workflow).filter(|(.., action)| action.state == ActionState::Running);
-    let running = running.map(|(.., task, action)| (task.agent_id.clone(), action.name.clone()));
+    let running = running.map(|(.., task, action)| RunningAction { agent: task.agent_id.clone(), action: action.name.clone() });
     let status = &mut workflow.status;
     let asked = || Cancellation { requested: now, reason: reason.to_owned() };
     let cancellation = status.cancellation.get_or_insert_with(asked);
-    if let Some((agent, action)) = running.filter(|_| !at_once) {
-        status.message = format!("cancelled: {}; waits for action {action} to end", cancellation.reason);
-        return Ok(Cancelled::WaitsFor { agent, action });
+    if let Some(running) = running.filter(|_| !at_once) {
+        status.message = format!("cancelled: {}; waits for action {} to end", cancellation.reason, running.action);
+        return Ok(Some(running));
     }
     end_cancelled(workflow, now);
-    Ok(Cancelled::Ended)
+    Ok(None)
 }
 
 /// Ends it although no agent has said that the action has ended.

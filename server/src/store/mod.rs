@@ -70,7 +70,7 @@ impl Transaction {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("{key} has changed meanwhile")]
+    #[error("{key} was changed by another writer meanwhile; try again")]
     Conflict { key: String },
     #[error("changes before revision {oldest} are no longer kept; list again")]
     Compacted { oldest: u64 },

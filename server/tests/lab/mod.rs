@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use api::Applied;
 use model::parse_documents;
 use proto::action_status_request::StateType;
 use proto::workflow_service_client::WorkflowServiceClient;
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, Timestamp};
-use server::{Applied, Config, Server};
+use server::{Config, Server};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::Status;

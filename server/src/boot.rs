@@ -1,39 +1,13 @@
 //! What a machine shall boot now, decided from its Hardware and its workflows.
 
-use std::sync::Arc;
-
+use api::BootState;
 use model::{Hardware, Mac, ObjectName, Workflow, WorkflowState};
-use serde::Serialize;
 
 use crate::view::View;
 
-/// A known machine and what it shall boot.
-#[derive(Debug, Clone)]
-pub struct Machine {
-    /// The interface that was asked for.
-    pub mac: Option<Mac>,
-    pub hardware: Arc<Hardware>,
-    pub boot: BootState,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "boot", rename_all = "lowercase")]
-pub enum BootState {
-    /// Boot the installation environment: this workflow has work.
-    Install { workflow: String },
-    /// Boot from the local disk.
-    Local { reason: String },
-    /// Boot the installation environment and wait for work there.
-    Wait { reason: String },
-}
-
 /// `mac` is the interface that asks; without it any interface that may boot from the network counts.
 #[must_use]
-pub fn decide(view: &View, hardware: &Arc<Hardware>, mac: Option<Mac>) -> Machine {
-    Machine { mac, hardware: Arc::clone(hardware), boot: boot_state(view, hardware, mac) }
-}
-
-fn boot_state(view: &View, hardware: &Hardware, mac: Option<Mac>) -> BootState {
+pub fn boot_state(view: &View, hardware: &Hardware, mac: Option<Mac>) -> BootState {
     let mut asking = hardware
         .spec
         .interfaces
@@ -50,7 +24,7 @@ fn boot_state(view: &View, hardware: &Hardware, mac: Option<Mac>) -> BootState {
     };
     // The oldest runnable one is what its agent will be given first.
     if let Some(found) = workflows.iter().rev().find(|found| runnable(&found.object)) {
-        return BootState::Install { workflow: found.object.name().to_string() };
+        return BootState::Install { workflow: Some(found.object.name().to_string()) };
     }
     workflows.first().map_or_else(
         || BootState::Wait { reason: "there is no workflow for this machine".to_owned() },

@@ -1,0 +1,162 @@
+//! Changes of what is stored. If another writer was first, a change is prepared again on what that one wrote.
+
+use model::{Kind, ObjectName, Workflow};
+
+use crate::service::Server;
+use crate::store::{StoreError, Transaction};
+use crate::view::key;
+
+/// More lost tries in a row are a fault, not a race.
+const TRIES: u32 = 32;
+
+/// The tries of one change.
+#[derive(Debug, Default)]
+pub(crate) struct Tries(u32);
+
+impl Tries {
+    /// Whether the write is done; false when the caller shall prepare it again.
+    ///
+    /// # Errors
+    /// When the store failed. After the last try also `Conflict`, which names what another writer changed.
+    pub fn done(&mut self, committed: Result<u64, StoreError>) -> Result<bool, StoreError> {
+        self.0 += 1;
+        match committed {
+            Err(StoreError::Conflict { .. }) if self.0 < TRIES => Ok(false),
+            committed => committed.map(|_| true),
+        }
+    }
+}
+
+impl Server {
+    /// Changes a workflow and returns it as it is stored now; `None` if it does not exist. `edit` gets it as the store
+    /// has it, which may be ahead of the view. An edit that changes nothing writes nothing.
+    ///
+    /// # Errors
+    /// When `edit` refuses, or the store fails.
+    pub(crate) async fn change<T, E: From<StoreError>>(
+        &self,
+        name: &ObjectName,
+        mut edit: impl FnMut(&mut Workflow) -> Result<T, E>,
+    ) -> Result<Option<(Workflow, T)>, E> {
+        self.change_with(name, |workflow| Ok((edit(workflow)?, Transaction::default()))).await
+    }
+
+    /// `change` where `edit` also returns what else is written in the same transaction.
+    pub(crate) async fn change_with<T, E: From<StoreError>>(
+        &self,
+        name: &ObjectName,
+        mut edit: impl FnMut(&mut Workflow) -> Result<(T, Transaction), E>,
+    ) -> Result<Option<(Workflow, T)>, E> {
+        let key = key(Kind::Workflow, name);
+        let mut tries = Tries::default();
+        loop {
+            let Some(entry) = self.0.store.get(&key).await? else { return Ok(None) };
+            let before: Workflow = serde_json::from_slice(&entry.value).map_err(|error| broken("read a workflow", error))?;
+            let mut workflow = before.clone();
+            let (result, others) = edit(&mut workflow)?;
+            if workflow == before {
+                return Ok(Some((workflow, result)));
+            }
+            let transaction = others.put(&key, entry.modified, encoded(&workflow)?);
+            if tries.done(self.commit(transaction).await)? {
+                return Ok(Some((workflow, result)));
+            }
+        }
+    }
+
+    /// Writes an entry, or removes it if there is no `value`; the latest writer wins. False if nothing was there to remove.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn replace(&self, key: &str, value: Option<&[u8]>) -> Result<bool, StoreError> {
+        let mut tries = Tries::default();
+        loop {
+            let found = self.0.store.get(key).await?.map(|entry| entry.modified);
+            let transaction = match (value, found) {
+                (Some(value), found) => Transaction::default().put(key, found.unwrap_or(0), value.to_owned()),
+                (None, Some(modified)) => Transaction::default().delete(key, modified),
+                (None, None) => return Ok(false),
+            };
+            if tries.done(self.commit(transaction).await)? {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+fn broken(doing: &'static str, error: serde_json::Error) -> StoreError {
+    StoreError::Failed { doing, source: error.into() }
+}
+
+pub(crate) fn encoded<T: serde::Serialize>(object: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(object).map_err(|error| broken("encode an object", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::parse_documents;
+
+    use super::*;
+    use crate::service::Config;
+
+    const WORKFLOW: &str = "apiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec: {templateRef: t}\n";
+
+    async fn server() -> (Server, ObjectName) {
+        let server = Server::open(Config::default()).await.unwrap();
+        server.apply(parse_documents(WORKFLOW, "f").unwrap()).await.unwrap();
+        (server, ObjectName::new("default", "w"))
+    }
+
+    /// Another writer, in the middle of an edit.
+    fn interfere(server: &Server, name: &ObjectName, message: &str) {
+        let mut other = Workflow::clone(&server.view().workflows.get(name).unwrap().object);
+        other.metadata.labels.insert("other".to_owned(), message.to_owned());
+        let (store, key) = (server.0.store.clone(), key(Kind::Workflow, name));
+        let write = async move {
+            let modified = store.get(&key).await.unwrap().unwrap().modified;
+            store.commit(Transaction::default().put(&key, modified, encoded(&other).unwrap())).await.unwrap();
+        };
+        futures_util::FutureExt::now_or_never(write).unwrap(); // the store in memory does not wait
+    }
+
+    #[tokio::test]
+    async fn a_change_that_was_overtaken_is_made_again_and_loses_nothing() {
+        let (server, name) = server().await;
+        let mut edits = 0;
+        let changed = server.change(&name, |workflow| {
+            edits += 1;
+            if edits < 3 {
+                interfere(&server, &name, &format!("write {edits}"));
+            }
+            "mine".clone_into(&mut workflow.status.message);
+            Ok::<_, StoreError>(edits)
+        });
+        let (workflow, tries) = changed.await.unwrap().unwrap();
+        let other = workflow.metadata.labels.get("other").map(String::as_str);
+        assert_eq!((tries, other, workflow.status.message.as_str()), (3, Some("write 2"), "mine"));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_overtaken_for_ever_says_what_conflicted() {
+        let (server, name) = server().await;
+        let mut edits = 0;
+        let changed = server.change(&name, |workflow| {
+            edits += 1;
+            interfere(&server, &name, &edits.to_string());
+            "mine".clone_into(&mut workflow.status.message);
+            Ok::<_, StoreError>(())
+        });
+        let refused = changed.await.unwrap_err();
+        assert!(matches!(&refused, StoreError::Conflict { key } if key == "/workflows/default/w"), "{refused}");
+        assert_eq!(edits, TRIES);
+    }
+
+    #[tokio::test]
+    async fn an_edit_without_effect_writes_nothing() {
+        let (server, name) = server().await;
+        let revision = server.view().revision;
+        assert!(server.change(&name, |_| Ok::<_, StoreError>(())).await.unwrap().is_some());
+        assert!(server.change(&ObjectName::new("default", "x"), |_| Ok::<_, StoreError>(())).await.unwrap().is_none());
+        assert_eq!(server.view().revision, revision);
+    }
+}
