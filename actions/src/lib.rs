@@ -19,12 +19,11 @@ pub mod writefile;
 
 use variables::Variables;
 
-/// Every action by the name that starts it.
-pub const NAMES: &[&str] = &["cexec", "image2disk", "kexec", "poweroff", "reboot", "wipe", "writefile"];
+pub use api::names::ACTIONS;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
-    #[error("\"{0}\" is not an action; the actions are {list}", list = NAMES.join(", "))]
+    #[error("\"{0}\" is not an action; the actions are {list}", list = ACTIONS.join(", "))]
     Unknown(String),
     #[error(transparent)]
     Cexec(#[from] cexec::CexecError),
@@ -75,7 +74,7 @@ mod tests {
 
     #[test]
     fn every_name_starts_an_action() {
-        for name in NAMES.iter().filter(|name| !matches!(**name, "reboot" | "poweroff")) {
+        for name in ACTIONS.iter().filter(|name| !matches!(**name, "reboot" | "poweroff")) {
             let error = run(name, &Variables::of([])).unwrap_err();
             assert!(error.to_string().contains("is not set"), "{name}: {error}");
         }

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
 fn action(mut arguments: impl Iterator<Item = OsString>) -> String {
     let program = arguments.next().unwrap_or_default();
     let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if actions::NAMES.contains(&program.as_str()) {
+    if actions::ACTIONS.contains(&program.as_str()) {
         return program;
     }
     arguments.next().unwrap_or_default().to_string_lossy().into_owned()

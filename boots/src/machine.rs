@@ -9,43 +9,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use dhcp::v4::Route;
 use futures_util::future::BoxFuture;
 use model::Mac;
-use serde::{Deserialize, Serialize};
 
 use devices::modalias::Device;
 
+pub use api::BootState;
 pub use file::FileSource;
 pub use remote::RemoteSource;
-
-/// What a machine shall boot now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "boot", rename_all = "lowercase")]
-pub enum BootState {
-    /// There is work: the installation environment.
-    Install,
-    /// Its own disk.
-    Local { reason: String },
-    /// The installation environment, to wait there for work.
-    Wait { reason: String },
-}
-
-impl BootState {
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Install => "install",
-            Self::Local { .. } => "local",
-            Self::Wait { .. } => "wait",
-        }
-    }
-
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        match self {
-            Self::Install => "there is work for it",
-            Self::Local { reason } | Self::Wait { reason } => reason,
-        }
-    }
-}
 
 /// One network interface of a machine, with what DHCP and the boot script need of its Hardware.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,14 +89,8 @@ pub struct Osie {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    #[error("cannot read the Hardware file {path}")]
-    File {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("the Hardware file {path} has mistakes:\n{mistakes}")]
-    Mistakes { path: String, mistakes: String },
+    #[error("the Hardware file cannot be used")]
+    Files(#[from] model::FilesError),
     #[error("cannot ask the server at {url} for the machine")]
     Unreachable {
         url: String,

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -114,18 +114,10 @@ pub async fn run(
     }
     let router = http.is_some().then(|| crate::http::router(config, source, events));
     match http.zip(router) {
-        Some((listener, router)) => serve_http(listener, router, shutdown).await?,
+        // Downloads under way are cut: iPXE and the agent try again by themselves.
+        Some((listener, router)) => api::serve::until(shutdown.cancelled_owned(), Duration::ZERO, listener, router).await?,
         None => shutdown.cancelled().await,
     }
     while tasks.join_next().await.is_some() {}
     Ok(())
-}
-
-/// `shutdown` cuts downloads under way: iPXE and the agent try again.
-async fn serve_http(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::select! {
-        served = async { axum::serve(listener, service).await } => served,
-        () = shutdown.cancelled() => Ok(()),
-    }
 }

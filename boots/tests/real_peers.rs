@@ -82,7 +82,7 @@ impl Segment {
     async fn cable() -> Self {
         ip("link add lan0 type veth peer name peer0");
         ip(&format!("link set peer0 address {KNOWN} up"));
-        Self::on_lan0(BootState::Install, false).await
+        Self::on_lan0(BootState::Install { workflow: None }, false).await
     }
 
     async fn on_lan0(boot: BootState, router_advertisements: bool) -> Self {

@@ -23,7 +23,10 @@ async fn a_file_of_hardware_is_read_again_when_it_changes() {
     std::fs::write(&path, HARDWARE).unwrap();
     let source = FileSource::open(&path).unwrap();
     let machine = source.machine(KNOWN).await.unwrap().unwrap();
-    assert_eq!((machine.name.as_str(), machine.boot, machine.netboot_allowed), ("m1", BootState::Install, true));
+    assert_eq!(
+        (machine.name.as_str(), machine.boot, machine.netboot_allowed),
+        ("m1", BootState::Install { workflow: None }, true)
+    );
     assert_eq!(source.machine_at([10, 0, 0, 12].into()).await.unwrap().unwrap().agent_id, "agent-2");
     assert!(source.machine(STRANGER).await.unwrap().is_none());
 
@@ -73,9 +76,9 @@ fn a_file_with_mistakes_is_refused_with_their_lines() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hardware.yaml");
     std::fs::write(&path, HARDWARE.replace("hostname: m1", "hostnam: m1")).unwrap();
-    let error = FileSource::open(&path).unwrap_err().to_string();
+    let error = machine::Chain(&FileSource::open(&path).unwrap_err()).to_string();
     assert!(error.contains("hardware.yaml:10") && error.contains("hostnam"), "{error}");
-    assert!(matches!(FileSource::open("/nonexistent"), Err(SourceError::File { .. })));
+    assert!(matches!(FileSource::open("/nonexistent"), Err(SourceError::Files(model::FilesError::Unreadable { .. }))));
 }
 
 const NIC: &str = "pci:v00008086d000010D3sv*sd*bc02sc00i00";
@@ -89,7 +92,7 @@ async fn machines(Path(key): Path<String>) -> Response {
             Json(serde_json::json!({"hardware": first, "boot": "local", "reason": "workflow w1 has succeeded"})).into_response()
         }
         "02:00:00:00:00:02" => {
-            Json(serde_json::json!({"hardware": second, "boot": "install", "workflow": "w2", "agent": {"id": "a", "modaliases": [NIC, "nonsense"]}}))
+            Json(serde_json::json!({"hardware": second, "boot": "install", "workflow": "w2", "agent": {"id": "a", "lastSeen": "2026-01-02T03:04:05Z", "modaliases": [NIC, "nonsense"]}}))
                 .into_response()
         }
         "02:00:00:00:00:03" => (http::StatusCode::INTERNAL_SERVER_ERROR, "the store is on fire").into_response(),
@@ -115,7 +118,7 @@ async fn the_server_says_who_a_machine_is_and_what_it_boots() {
     );
     assert_eq!(machine.devices, [], "no agent of it has called");
     let machine = source.machine(FORBIDDEN).await.unwrap().unwrap();
-    assert_eq!(machine.boot, BootState::Install);
+    assert_eq!(machine.boot, BootState::Install { workflow: Some("w2".to_owned()) });
     assert_eq!(machine.devices.iter().map(ToString::to_string).collect::<Vec<_>>(), [NIC]);
     assert_eq!(source.machine_at(Ipv4Addr::LOCALHOST.into()).await.unwrap().unwrap().mac, KNOWN);
     assert!(source.machine(STRANGER).await.unwrap().is_none());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
+use api::{Event, What};
 
 use crate::http;
 
@@ -46,9 +46,9 @@ impl Feed {
 
 /// `Some(None)` when a download has come to its end.
 fn read(line: &str) -> Option<Option<Download>> {
-    let event: Value = serde_json::from_str(line).ok()?;
-    match event["milestone"].as_str()? {
-        "download" => parse(event["detail"].as_str()?).map(Some),
+    let What::Machine { milestone, detail, .. } = serde_json::from_str::<Event>(line).ok()?.what else { return None };
+    match milestone.as_str() {
+        "download" => parse(&detail).map(Some),
         "downloaded" | "interrupted" => Some(None),
         _ => None,
     }
@@ -67,10 +67,12 @@ mod tests {
 
     #[test]
     fn downloads_come_and_go() {
-        let running = r#"{"revision":1,"type":"machine","mac":"m","milestone":"download","detail":"vm linuz 5/9 bytes"}"#;
-        assert_eq!(read(running), Some(Some(Download { path: "vm linuz".into(), sent: 5, total: 9 })));
-        assert_eq!(read(r#"{"type":"machine","milestone":"downloaded","detail":"vmlinuz 9 bytes"}"#), Some(None));
-        assert_eq!(read(r#"{"type":"workflow","workflow":"w"}"#), None);
+        let read = |rest: &str| read(&format!(r#"{{"revision":1,"time":"2026-01-02T03:04:05Z",{rest}}}"#));
+        let machine = r#""type":"machine","mac":"02:00:00:00:00:01""#;
+        let running = read(&format!(r#"{machine},"milestone":"download","detail":"vm linuz 5/9 bytes""#));
+        assert_eq!(running, Some(Some(Download { path: "vm linuz".into(), sent: 5, total: 9 })));
+        assert_eq!(read(&format!(r#"{machine},"milestone":"downloaded","detail":"vmlinuz 9 bytes""#)), Some(None));
+        assert_eq!(read(r#""type":"workflow","workflow":"w","state":"RUNNING""#), None);
         assert_eq!(read("half a li"), None);
     }
 }

@@ -94,7 +94,7 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Watch) ->
     let missing = follow.timeline.missing();
     ensure!(missing.is_empty(), "the machine came up, but the console never showed: {}", missing.join(", "));
     let workflow = provisioner.wait_ended("install", Duration::from_secs(10))?;
-    ensure!(workflow.state() == "SUCCESS", "the workflow is {}: {}", workflow.state(), workflow.0["status"]);
+    ensure!(workflow.state() == "SUCCESS", "the workflow is {}: {}", workflow.state(), workflow.status());
     Ok(Installed {
         announced: announcement(&provisioner, &station)?,
         memory_touched,
@@ -110,9 +110,9 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Watch) ->
 fn asked_for(provisioner: &Provisioner) -> Result<Vec<Written>> {
     let workflow = provisioner.workflow("install")?;
     let file = |action: &str| {
-        let text = |name: &str| workflow.action(action)["environment"][name].as_str().map(str::to_owned);
+        let text = |name: &str| workflow.action(action)?.environment.get(name).cloned();
         let written = (|| Some(Written { path: text("DEST_PATH")?, contents: text("CONTENTS")?, mode: text("MODE")? }))();
-        written.with_context(|| format!("the server does not say what {action} writes: {}", workflow.action(action)))
+        written.with_context(|| format!("the server does not say what {action} writes: {:?}", workflow.action(action)))
     };
     ["set-hostname", "announce-boot"].into_iter().map(file).collect()
 }
@@ -121,9 +121,9 @@ fn asked_for(provisioner: &Provisioner) -> Result<Vec<Written>> {
 fn announcement(provisioner: &Provisioner, station: &Station) -> Result<String> {
     let needle = "installed-by-thimble is up";
     wait_for("the installed system's HTTP call to the server", Duration::from_secs(60), || {
-        let machine = provisioner.object(&format!("/v1/machines/{}", station.mac()))?.to_string();
+        let announced = provisioner.machine(&station.mac())?.booted.map(|booted| booted.text);
         let log = provisioner.log_lines(&[&station.mac(), needle]);
-        Ok(log.into_iter().next().or_else(|| machine.contains(needle).then_some(machine)))
+        Ok(log.into_iter().next().or(announced.filter(|text| text.contains(needle))))
     })
 }
 

@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use model::{Hardware, WorkflowAction, WorkflowState};
+use serde::de::DeserializeOwned;
 
 use crate::command::{Daemon, wait_for};
 use crate::kit::Kit;
@@ -110,16 +111,17 @@ impl Provisioner {
         Ok((answer.status, answer.text()))
     }
 
-    pub fn object(&self, path: &str) -> Result<Value> {
-        let answer = http::get(API, path)?;
-        if answer.status != 200 {
-            bail!("GET {path} answered {}: {}", answer.status, answer.text());
-        }
-        serde_json::from_slice(&answer.body).with_context(|| format!("GET {path} answered no JSON"))
+    pub fn hardware(&self, name: &str) -> Result<Hardware> {
+        get(&format!("/v1/hardware/default/{name}"))
     }
 
     pub fn workflow(&self, name: &str) -> Result<Workflow> {
-        self.object(&format!("/v1/workflows/default/{name}")).map(Workflow)
+        get(&format!("/v1/workflows/default/{name}")).map(Workflow)
+    }
+
+    /// What the server knows of a machine.
+    pub fn machine(&self, mac: &str) -> Result<api::Machine> {
+        get(&format!("/v1/machines/{mac}"))
     }
 
     /// Waits until the workflow has ended.
@@ -128,14 +130,13 @@ impl Provisioner {
             let workflow = self.workflow(name)?;
             Ok(["SUCCESS", "FAILED", "TIMEOUT"].contains(&workflow.state()).then_some(workflow))
         })
-        .with_context(|| {
-            format!("it stands at: {}", self.workflow(name).map_or_else(|e| e.to_string(), |w| w.0["status"].to_string()))
-        })
+        .with_context(|| format!("it stands at: {}", self.workflow(name).map_or_else(|e| e.to_string(), |w| w.status())))
     }
 
     pub fn wait_action(&self, workflow: &str, action: &str, state: &str, limit: Duration) -> Result<()> {
         wait_for(&format!("action {action} of {workflow} to be {state}"), limit, || {
-            Ok((self.workflow(workflow)?.action(action)["state"] == state).then_some(()))
+            let workflow = self.workflow(workflow)?;
+            Ok(workflow.action(action).is_some_and(|action| action.state.as_str() == state).then_some(()))
         })
     }
 
@@ -157,13 +158,18 @@ impl Provisioner {
 
 /// What the server says of an action; a sentence when it cannot be asked.
 pub fn action_state(workflow: &str, action: &str) -> String {
-    match http::get(API, &format!("/v1/workflows/default/{workflow}")) {
-        Ok(answer) => {
-            let object = serde_json::from_slice(&answer.body).unwrap_or_default();
-            Workflow(object).action(action)["state"].as_str().unwrap_or("nothing").to_owned()
-        }
+    match get(&format!("/v1/workflows/default/{workflow}")).map(Workflow) {
+        Ok(workflow) => workflow.action(action).map_or("nothing", |action| action.state.as_str()).to_owned(),
         Err(error) => format!("nothing: {error:#}"),
     }
+}
+
+fn get<T: DeserializeOwned>(path: &str) -> Result<T> {
+    let answer = http::get(API, path)?;
+    if answer.status != 200 {
+        bail!("GET {path} answered {}: {}", answer.status, answer.text());
+    }
+    serde_json::from_slice(&answer.body).with_context(|| format!("cannot read the answer to GET {path}"))
 }
 
 fn kernel_arguments(script: &str) -> Option<String> {
@@ -176,22 +182,24 @@ fn kernel_arguments(script: &str) -> Option<String> {
 
 /// A Workflow as the API shows it.
 #[derive(Debug)]
-pub struct Workflow(pub Value);
+pub struct Workflow(model::Workflow);
 
 impl Workflow {
-    pub fn state(&self) -> &str {
-        self.0["status"]["state"].as_str().unwrap_or_default()
+    pub fn state(&self) -> &'static str {
+        self.0.status.state.map_or("", WorkflowState::as_str)
     }
 
-    /// The action of this name, `null` when there is none.
-    pub fn action(&self, name: &str) -> &Value {
-        let tasks = self.0["status"]["tasks"].as_array();
-        let actions = tasks.into_iter().flatten().filter_map(|task| task["actions"].as_array()).flatten();
-        actions.into_iter().find(|action| action["name"] == name).unwrap_or(&Value::Null)
+    /// All of its status, as JSON for messages.
+    pub fn status(&self) -> String {
+        serde_json::to_string(&self.0.status).unwrap_or_default()
+    }
+
+    pub fn action(&self, name: &str) -> Option<&WorkflowAction> {
+        self.0.status.tasks.iter().flat_map(|task| &task.actions).find(|action| action.name == name)
     }
 
     pub fn message(&self, action: &str) -> &str {
-        self.action(action)["message"].as_str().unwrap_or_default()
+        self.action(action).map_or("", |action| &action.message)
     }
 }
 

@@ -138,7 +138,7 @@ impl Ready {
     /// The machine still does its work: whatever happened before, nothing is lost.
     pub fn still_works(&self, name: &str) -> Result<()> {
         let workflow = self.run(name, &[self.shell("hello", "echo still here")])?;
-        ensure!(workflow.state() == "SUCCESS", "the machine no longer does its work: {}", workflow.0["status"]);
+        ensure!(workflow.state() == "SUCCESS", "the machine no longer does its work: {}", workflow.status());
         Ok(())
     }
 }

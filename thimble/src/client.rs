@@ -1,24 +1,21 @@
-//! What an operator types to a running server: apply, get, delete, cancel, workflow show, machine, events; and validate, which needs none.
+//! What an operator asks of a running server: apply, get, delete, cancel, workflow show, machine, events.
 
-mod api;
+mod connection;
 mod events;
 mod machine;
 mod objects;
 mod show;
 mod table;
-#[cfg(test)]
-mod tests;
-pub mod validate;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use model::{Kind, ObjectName};
+use model::{FilesError, Kind, Mistake, Object, ObjectName};
 
-use api::Api;
+use connection::Connection;
 
 #[derive(Subcommand, Debug)]
 pub enum ClientCommand {
@@ -51,7 +48,7 @@ pub enum ClientCommand {
     Cancel {
         /// NAME or NAMESPACE/NAME
         name: ObjectName,
-        /// One line for whoever reads the workflow later
+        /// One line that the workflow's message will show
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
         /// Do not wait for the machine's agent: for machines that are gone
@@ -82,11 +79,6 @@ pub enum ClientCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Check YAML files without a server: keys, values, templates
-    Validate {
-        #[command(flatten)]
-        files: Files,
-    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -114,7 +106,7 @@ pub struct ServerArgs {
 pub struct Files {
     /// A file, a folder of *.yaml files, or - for standard input
     #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
-    files: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,14 +136,14 @@ impl From<KindWord> for Kind {
     }
 }
 
-/// Runs a command. The exit code tells scripts whether all was well; errors are for `main` to print.
+/// Runs a command. The exit code shows scripts whether all was well; errors are for `main` to print.
 ///
 /// # Errors
 /// When the command could not do its work.
 pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the executor")?;
     match executor.block_on(execute(command, &mut io::stdout().lock())) {
-        Err(error) if pipe_closed(&error) => Ok(ExitCode::SUCCESS), // `thimble events | head` has seen enough
+        Err(error) if pipe_closed(&error) => Ok(ExitCode::SUCCESS), // as in `thimble events | head`
         done => done,
     }
 }
@@ -162,19 +154,48 @@ fn pipe_closed(error: &anyhow::Error) -> bool {
 
 async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
-        ClientCommand::Apply { files, server } => objects::apply(&Api::new(&server.url)?, &files.files, out).await,
+        ClientCommand::Apply { files, server } => objects::apply(&Connection::to(&server.url)?, &files.files, out).await,
         ClientCommand::Get { kind, name, output, server } => {
-            objects::get(&Api::new(&server.url)?, kind.into(), name, output, out).await
+            objects::get(&Connection::to(&server.url)?, kind.into(), name, output, out).await
         }
-        ClientCommand::Delete { kind, name, server } => objects::delete(&Api::new(&server.url)?, kind.into(), &name, out).await,
+        ClientCommand::Delete { kind, name, server } => {
+            objects::delete(&Connection::to(&server.url)?, kind.into(), &name, out).await
+        }
         ClientCommand::Cancel { name, reason, now, server } => {
-            objects::cancel(&Api::new(&server.url)?, &name, reason.as_deref(), now, out).await
+            objects::cancel(&Connection::to(&server.url)?, &name, reason.as_deref(), now, out).await
         }
         ClientCommand::Workflow(WorkflowCommand::Show { name, watch, server }) => {
-            show::run(&Api::new(&server.url)?, &name, watch, out).await
+            show::run(&Connection::to(&server.url)?, &name, watch, out).await
         }
-        ClientCommand::Machine { address, output, server } => machine::run(&Api::new(&server.url)?, &address, output, out).await,
-        ClientCommand::Events { since, output, server } => events::follow(&Api::new(&server.url)?, since, output, out).await,
-        ClientCommand::Validate { files } => validate::run(&files.files, out),
+        ClientCommand::Machine { address, output, server } => {
+            machine::run(&Connection::to(&server.url)?, &address, output, out).await
+        }
+        ClientCommand::Events { since, output, server } => {
+            events::follow(&Connection::to(&server.url)?, since, output, out).await
+        }
     }
+}
+
+/// All objects of all files, or all their mistakes.
+pub fn read(files: &[PathBuf]) -> anyhow::Result<Result<Vec<Object>, Vec<Mistake>>> {
+    match model::read_files(files) {
+        Ok(objects) if objects.is_empty() => {
+            bail!(
+                "there are no objects in {}",
+                files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+            )
+        }
+        Ok(objects) => Ok(Ok(objects)),
+        Err(FilesError::Mistakes(mistakes)) => Ok(Err(mistakes.0)),
+        Err(error @ FilesError::Unreadable { .. }) => Err(error.into()),
+    }
+}
+
+pub fn print_mistakes(out: &mut dyn Write, mistakes: &[Mistake]) -> anyhow::Result<ExitCode> {
+    for mistake in mistakes {
+        writeln!(out, "{mistake}")?;
+    }
+    let count = mistakes.len();
+    writeln!(out, "{count} {}", if count == 1 { "mistake" } else { "mistakes" })?;
+    Ok(ExitCode::FAILURE)
 }

@@ -6,6 +6,7 @@ mod config;
 mod image;
 mod starting_set;
 mod up;
+mod validate;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -53,6 +54,11 @@ enum Command {
     Image(image::ImageCommand),
     #[command(flatten)]
     Client(client::ClientCommand),
+    /// Check YAML files without a server: keys, values, templates
+    Validate {
+        #[command(flatten)]
+        files: client::Files,
+    },
 }
 
 #[derive(Args)]
@@ -97,6 +103,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agent { flags } => Ok(agent::main(flags)),
         Command::Image(command) => image::run(command).map(|()| ExitCode::SUCCESS),
         Command::Client(command) => client::run(command),
+        Command::Validate { files } => validate::run(&files.files, &mut std::io::stdout().lock()),
     }
 }
 

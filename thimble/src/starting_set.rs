@@ -131,7 +131,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
-    use crate::client::validate;
+    use crate::validate;
     use crate::config::Settings;
 
     #[derive(Parser)]

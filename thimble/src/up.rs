@@ -7,9 +7,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::Router;
 use boots::{Events, FileSource, Listen, MachineSource, RemoteSource, Sockets};
 use server::Server;
 use server::store::StoreError;
@@ -46,7 +46,8 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
                 .await
                 .context("the workflow service ended")
         },
-        serve_http(http, router, shutdown.clone()),
+        // Downloads under way are cut: iPXE and the agents try again by themselves.
+        async { api::serve::until(shutdown.clone().cancelled_owned(), Duration::ZERO, http, router).await.context("HTTP ended") },
         async {
             shutdown.cancelled().await;
             server.stop();
@@ -96,27 +97,13 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
 }
 
 async fn apply(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
-    let mut objects = Vec::new();
-    let mut mistakes = Vec::new();
-    for path in files {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        match model::parse_documents(&text, &path.display().to_string()) {
-            Ok(found) => objects.extend(found),
-            Err(found) => mistakes.extend(found),
-        }
-    }
-    if mistakes.is_empty() {
-        match server.apply(objects).await {
-            Ok(applied) => mistakes = applied.failed,
-            Err(server::ApplyError::Refused(found)) => mistakes = found,
-            Err(error) => return Err(error).context("cannot store the objects of --apply"),
-        }
-    }
-    if mistakes.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = mistakes.iter().map(|mistake| format!("  {mistake}")).collect();
-    bail!("the objects of --apply have mistakes:\n{}", lines.join("\n"))
+    let unusable = "the objects of --apply cannot be used";
+    let mistakes = match server.apply(model::read_files(files).context(unusable)?).await {
+        Ok(applied) => applied.mistakes,
+        Err(server::ApplyError::Refused(mistakes)) => mistakes,
+        Err(error) => return Err(error).context("cannot store the objects of --apply"),
+    };
+    if mistakes.is_empty() { Ok(()) } else { Err(model::Mistakes(mistakes)).context(unusable) }
 }
 
 fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
@@ -159,7 +146,7 @@ fn arguments(config: &Config) -> cmdline::Arguments {
     arguments
 }
 
-/// Behind a load balancer or NAT the address may be somebody else's, so this is worth a word and no more.
+/// Behind a load balancer or NAT the address belongs to another host, so this is only a warning.
 fn is_ours(address: Ipv4Addr) -> bool {
     match std::net::UdpSocket::bind((address, 0)) {
         Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
@@ -178,15 +165,6 @@ async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
         };
         anyhow::Error::from(error).context(format!("cannot listen for {what} on {address}{hint}"))
     })
-}
-
-/// Downloads under way are cut: iPXE and the agents try again by themselves.
-async fn serve_http(listener: TcpListener, router: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::select! {
-        served = async { axum::serve(listener, service).await } => served.context("HTTP ended"),
-        () = shutdown.cancelled() => Ok(()),
-    }
 }
 
 /// Cancelled by the first SIGINT or SIGTERM.

@@ -157,7 +157,7 @@ fn nbp<'a>(machine: &'a Machine, client: &Client) -> Option<&'a str> {
 /// The script URL of the Hardware goes out directly. If the machine shall boot from its disk, boots' script says so.
 fn script_url(config: &Config, machine: &Machine) -> String {
     match (&machine.ipxe.url, &machine.boot) {
-        (Some(url), BootState::Install | BootState::Wait { .. }) => url.clone(),
+        (Some(url), BootState::Install { .. } | BootState::Wait { .. }) => url.clone(),
         _ => config.script_url(machine.mac),
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
 
 use ::machine::Chain;
-use model::{Hardware, Mac, Object};
+use model::{FilesError, Hardware, Mac, Object};
 
 use super::{BootState, Machine, MachineSource, SourceError, SourceFuture};
 
@@ -56,7 +56,7 @@ impl FileSource {
                 (state.version, state.hardware) = (version, Arc::new(hardware));
             }
             Err(error) => {
-                log::error!("{}; what it said before stays in force", Chain(&error));
+                log::error!("{}; its previous content stays in force", Chain(&error));
                 state.version = version.unwrap_or(state.version);
             }
         }
@@ -66,13 +66,18 @@ impl FileSource {
 
 impl MachineSource for FileSource {
     fn machine(&self, mac: Mac) -> SourceFuture<'_> {
-        let machine = self.hardware().iter().find_map(|hardware| Machine::from_hardware(hardware, mac, BootState::Install));
+        let machine = self
+            .hardware()
+            .iter()
+            .find_map(|hardware| Machine::from_hardware(hardware, mac, BootState::Install { workflow: None }));
         Box::pin(async move { Ok(machine) })
     }
 
     fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
-        let machine =
-            self.hardware().iter().find_map(|hardware| Machine::from_hardware_at(hardware, address, BootState::Install));
+        let machine = self
+            .hardware()
+            .iter()
+            .find_map(|hardware| Machine::from_hardware_at(hardware, address, BootState::Install { workflow: None }));
         Box::pin(async move { Ok(machine) })
     }
 }
@@ -83,15 +88,9 @@ fn version(path: &Path) -> io::Result<Version> {
 }
 
 fn read(path: &Path) -> Result<(Version, Vec<Hardware>), SourceError> {
-    let name = path.display().to_string();
-    let failed = |source| SourceError::File { path: name.clone(), source };
-    let version = version(path).map_err(failed)?; // before the text, so the next look sees a change in between
-    let text = fs::read_to_string(path).map_err(failed)?;
-    let objects = model::parse_documents(&text, &name).map_err(|mistakes| {
-        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        SourceError::Mistakes { path: name.clone(), mistakes: mistakes.join("\n") }
-    })?;
-    let hardware = objects.into_iter().filter_map(|object| match object {
+    let unreadable = |source| FilesError::Unreadable { path: path.to_owned(), source };
+    let version = version(path).map_err(unreadable)?; // before the text: a change in between is seen next time
+    let hardware = model::read_files(&[path])?.into_iter().filter_map(|object| match object {
         Object::Hardware(hardware) => Some(*hardware),
         Object::Template(_) | Object::Workflow(_) => None,
     });

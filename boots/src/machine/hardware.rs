@@ -37,6 +37,19 @@ impl Machine {
         })
     }
 
+    /// The machine of a server's answer. An answer without a MAC needs the address that was asked for.
+    #[must_use]
+    pub fn known(answer: &api::Machine, address: Option<IpAddr>) -> Option<Self> {
+        let (hardware, boot) = (&answer.hardware, answer.boot.clone());
+        let machine = match (answer.mac, address) {
+            (Some(mac), _) => Self::from_hardware(hardware, mac, boot),
+            (None, Some(address)) => Self::from_hardware_at(hardware, address, boot),
+            (None, None) => None,
+        }?;
+        let modaliases = answer.agent.as_ref().map(|agent| agent.modaliases.as_slice());
+        Some(machine.with_devices(modaliases.unwrap_or_default()))
+    }
+
     /// The machine whose interface has this address.
     #[must_use]
     pub fn from_hardware_at(hardware: &Hardware, address: IpAddr, boot: BootState) -> Option<Self> {

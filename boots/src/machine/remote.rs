@@ -1,5 +1,5 @@
-//! The server as source: `GET /v1/machines/MAC`. Its last answer helps out while it is away, so that a restart of the
-//! server does not take a booting machine's address from it.
+//! The server as source: `GET /v1/machines/MAC`. Its last answer is used while it does not answer, so that a booting
+//! machine keeps its address over a restart of the server.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,12 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::machine::Chain;
-use model::{Hardware, Mac};
-use serde::Deserialize;
+use model::Mac;
 
-use super::{BootState, Machine, MachineSource, SourceError, SourceFuture};
+use super::{Machine, MachineSource, SourceError, SourceFuture};
 
-/// A client repeats its DISCOVER after 1 to 4 seconds; an answer later than that is no use.
+/// A client repeats its DISCOVER after 1 to 4 seconds; a later answer is of no use.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// An older answer could send an installed machine into installation again.
 const STALE: Duration = Duration::from_secs(60);
@@ -23,24 +22,6 @@ pub struct RemoteSource {
     base: String,
     client: reqwest::Client,
     last: Mutex<HashMap<String, (Instant, Machine)>>,
-}
-
-/// The server's answer: what to boot beside the Hardware.
-#[derive(Debug, Deserialize)]
-struct Answer {
-    mac: Option<Mac>,
-    hardware: Hardware,
-    #[serde(flatten)]
-    boot: BootState,
-    #[serde(default)]
-    agent: Agent,
-}
-
-/// What the machine told of itself when it was in the installation environment.
-#[derive(Debug, Default, Deserialize)]
-struct Agent {
-    #[serde(default)]
-    modaliases: Vec<String>,
 }
 
 impl RemoteSource {
@@ -78,7 +59,8 @@ impl RemoteSource {
             }
             Err(error) => match last.get(&key) {
                 Some((at, machine)) if at.elapsed() < STALE => {
-                    log::warn!("{}; using its answer of {} seconds ago for {key}", Chain(&error), at.elapsed().as_secs());
+                    let age = at.elapsed().as_secs();
+                    log::warn!("{}; using its answer of {age} seconds ago for {key}", Chain(&error));
                     Ok(Some(machine.clone()))
                 }
                 _ => Err(error),
@@ -99,13 +81,9 @@ impl RemoteSource {
             let body = String::from_utf8_lossy(&body).chars().take(200).collect();
             return Err(SourceError::Refused { url, status: status.as_u16(), body });
         }
-        let answer: Answer = serde_json::from_slice(&body).map_err(|source| SourceError::Nonsense { url, source })?;
-        let machine = match (key.parse::<IpAddr>(), answer.mac.or_else(|| key.parse().ok())) {
-            (_, Some(mac)) => Machine::from_hardware(&answer.hardware, mac, answer.boot),
-            (Ok(address), None) => Machine::from_hardware_at(&answer.hardware, address, answer.boot),
-            (Err(_), None) => None,
-        };
-        Ok(machine.map(|machine| machine.with_devices(&answer.agent.modaliases)))
+        let mut answer: api::Machine = serde_json::from_slice(&body).map_err(|source| SourceError::Nonsense { url, source })?;
+        answer.mac = answer.mac.or_else(|| key.parse().ok());
+        Ok(Machine::known(&answer, key.parse().ok()))
     }
 }
 

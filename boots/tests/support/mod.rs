@@ -51,7 +51,7 @@ spec:
 pub fn machine(mac: Mac) -> Machine {
     let objects = model::parse_documents(HARDWARE, "lab.yaml").unwrap();
     let found = objects.iter().find_map(|object| match object {
-        Object::Hardware(hardware) => Machine::from_hardware(hardware, mac, BootState::Install),
+        Object::Hardware(hardware) => Machine::from_hardware(hardware, mac, BootState::Install { workflow: None }),
         _ => None,
     });
     found.unwrap()

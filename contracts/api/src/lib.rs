@@ -4,19 +4,27 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "http")]
 mod attributes;
+#[cfg(feature = "http")]
 mod event;
+#[cfg(feature = "http")]
 mod machine;
 pub mod names;
+#[cfg(feature = "http")]
 mod objects;
 pub mod packs;
 #[cfg(feature = "serve")]
 pub mod serve;
 
+#[cfg(feature = "http")]
 pub use attributes::{
     Attributes, Baseboard, Bios, Block, Chassis, Cpu, Link, Memory, Milestone, MissingFirmware, Neighbour, PciDevice, Platform,
     Processor, Product,
 };
+#[cfg(feature = "http")]
 pub use event::{Event, What};
+#[cfg(feature = "http")]
 pub use machine::{Agent, BootState, Booted, Machine};
+#[cfg(feature = "http")]
 pub use objects::{Applied, Cancelled, Change, Changed, List, Problem, RunningAction};

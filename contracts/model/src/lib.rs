@@ -2,6 +2,7 @@
 //! file, line and column, all of them at once.
 
 mod document;
+mod files;
 mod hardware;
 mod mac;
 mod mistake;
@@ -12,6 +13,7 @@ mod workflow;
 pub mod yaml;
 
 pub use document::{parse_documents, parse_values};
+pub use files::{FilesError, Mistakes, parse_texts, read_files};
 pub use hardware::{
     Auto, BmcRef, Dhcp, Disk, Hardware, HardwareSpec, HardwareStatus, Interface, Ip, Ipxe, Isoboot, Netboot, Osie, Pxelinux,
     Route, Rpi,

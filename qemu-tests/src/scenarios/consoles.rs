@@ -37,7 +37,7 @@ pub fn dead_serial(scene: &Scene) -> Result<()> {
     let parts = Parts { dead_serial: Some(pipe), ..Parts::new(boot.with_arguments("quiet"), MEMORY_MIB, vec![nic]) };
     let _machine = scene.start(&STATION, &parts)?;
     let ended = provisioner.wait_ended("deaf", BOOTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     Ok(())
 }
 

@@ -34,7 +34,7 @@ pub fn power_cut_in_the_image_write(scene: &Scene) -> Result<()> {
     machine.serial.expect("thimble: init .* started", BOOTS_WITHIN)?;
     machine.serial.expect("workflow default/write action write: running", BOOTS_WITHIN)?;
     let ended = provisioner.wait_ended("write", WRITES_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     drop(machine);
     verify::disk(&disk, &scene.setup.disk, &[]).map(drop)
 }

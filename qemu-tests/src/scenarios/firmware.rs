@@ -1,7 +1,6 @@
 //! A driver whose firmware is in no ramdisk: the file's name is told where it helps.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
 
 use super::links::{METAL_MIB, begin, of_kit, works};
 use crate::command::wait_for;
@@ -23,12 +22,11 @@ pub fn missing(scene: &Scene) -> Result<()> {
     machine.serial.expect(&format!("thimble: .*firmware.*{FILE}"), BOOTS_WITHIN)?;
     works(scene, &provisioner, &mut machine)?;
     let lacks = || {
-        let known = provisioner.object(&format!("/v1/machines/{}", STATION.mac()))?;
-        Ok(known.pointer("/agent/attributes/platform/missingFirmware").cloned())
+        let platform = provisioner.machine(&STATION.mac())?.agent.and_then(|agent| agent.attributes?.platform);
+        Ok(platform.map(|platform| platform.missing_firmware).filter(|missing| !missing.is_empty()))
     };
-    let told = wait_for("the server to know of the firmware", ACTS_WITHIN, lacks)?;
-    let named =
-        told.as_array().is_some_and(|files| files.iter().any(|one| one["file"] == FILE && one["driver"] == json!("e100")));
-    ensure!(named, "the server was told {told}");
+    let missing = wait_for("the server to know of the firmware", ACTS_WITHIN, lacks)?;
+    let wanted = |one: &api::MissingFirmware| one.file.as_deref() == Some(FILE) && one.driver.as_deref() == Some("e100");
+    ensure!(missing.iter().any(wanted), "the agent reported {missing:?}");
     Ok(())
 }

@@ -32,7 +32,7 @@ echo WAITING; wait '[ -b $disk ]'; echo FOUND; wait '! [ -e $disk ]'; echo GONE"
     machine.serial.expect(r"A\| FOUND", ACTS_WITHIN)?;
     machine.unplug(0)?;
     let ended = provisioner.wait_ended("hot", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     Ok(())
 }
 
@@ -50,7 +50,7 @@ pub fn disks_before_actions(scene: &Scene) -> Result<()> {
     let parts = Parts { disks: disks.into(), ..Parts::new(of_kit(boot, &scene.setup.metal), METAL_MIB, vec![nic]) };
     let _machine = scene.start(&STATION, &parts)?;
     let ended = provisioner.wait_ended("disks", BOOTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     Ok(())
 }
 

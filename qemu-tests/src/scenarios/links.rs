@@ -152,7 +152,7 @@ pub fn works(scene: &Scene, provisioner: &Provisioner, machine: &mut Machine) ->
     let step = Step::busybox("hello", &registry, "cat /run/thimble/network/netplan.yaml && echo hello");
     provisioner.apply(&workflow("hello", &STATION, &[step]))?;
     let ended = provisioner.wait_ended("hello", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     Ok(())
 }
 

@@ -115,7 +115,7 @@ fn runs_offline(scene: &Scene, provisioner: &Provisioner, parts: &Parts) -> Resu
     provisioner.apply(&workflow("offline", &STATION, &[Step::image("offline", OFFLINE).shell("echo NO REGISTRY")]))?;
     machine.serial.expect(r"A\| NO REGISTRY", BOOTS_WITHIN)?;
     let ended = provisioner.wait_ended("offline", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     Ok(())
 }
 
@@ -182,7 +182,7 @@ impl<'a> Bench<'a> {
         let step = Step::busybox("hello", &self.registry, "echo hello");
         self.provisioner.apply(&workflow(name, &STATION, &[step]))?;
         let ended = self.provisioner.wait_ended(name, ACTS_WITHIN)?;
-        ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+        ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
         Ok(())
     }
 }

@@ -65,7 +65,7 @@ pub fn full_tmpfs(scene: &Scene) -> Result<()> {
     let ready = scene.ready(Options::default())?;
     let script = "dd if=/dev/zero of=/fill bs=1M count=4000; echo dd ended with $?; [ -s /fill ] && exit 28";
     let workflow = ready.run("fill", &[ready.shell("fill", script)])?;
-    ensure!(workflow.state() == "FAILED", "the workflow ended as {}: {}", workflow.state(), workflow.0["status"]);
+    ensure!(workflow.state() == "FAILED", "the workflow ended as {}: {}", workflow.state(), workflow.status());
     let message = workflow.message("fill");
     let said = ["NonZeroExit: exit code 28", "OOMKilled", "NoSpace"].iter().any(|reason| message.contains(reason));
     ensure!(said, "the server was not told why, but {message:?}");

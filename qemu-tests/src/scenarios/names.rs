@@ -62,7 +62,7 @@ pub fn like_udev(scene: &Scene) -> Result<()> {
     provisioner.apply(&workflow("names", &STATION, &[step]))?;
     machine.serial.expect(r"A\| COMPARED", BOOTS_WITHIN)?;
     let ended = provisioner.wait_ended("names", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     let compared = machine.serial.all(r"A\| COMPARED \d+ \d+")?;
     let counts: Vec<u32> =
         compared.iter().flat_map(|line| line.text.split(' ').rev().take(2)).filter_map(|word| word.trim().parse().ok()).collect();

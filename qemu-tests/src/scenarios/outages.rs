@@ -29,6 +29,6 @@ pub fn registry_down_and_up(scene: &Scene) -> Result<()> {
     let message = workflow.message("pull");
     ensure!(message.contains("NetLost") || message.contains("ImagePull"), "the server was not told why, but {message:?}");
     let again = ready.run("again", &[step])?;
-    ensure!(again.state() == "SUCCESS", "the pull after the outage ended as {}: {}", again.state(), again.0["status"]);
+    ensure!(again.state() == "SUCCESS", "the pull after the outage ended as {}: {}", again.state(), again.status());
     Ok(())
 }

@@ -33,7 +33,7 @@ pub fn bios(scene: &Scene) -> Result<()> {
     let script = format!("[ -b /dev/disk/by-id/{} ] && echo DISK THERE", MODEL.by_id(SERIAL));
     provisioner.apply(&workflow("look", &PACKED, &[Step::busybox("look", &registry, &repeated(&script))]))?;
     let ended = provisioner.wait_ended("look", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the disk is not there: {}", ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the disk is not there: {}", ended.status());
     Ok(())
 }
 
@@ -41,11 +41,11 @@ pub fn bios(scene: &Scene) -> Result<()> {
 fn agents_told(provisioner: &Provisioner) -> Result<()> {
     for (station, expected) in [(PACKED, true), (PLAIN, false)] {
         let told = wait_for("the agent to tell its devices", ACTS_WITHIN, || {
-            let machine = provisioner.object(&format!("/v1/machines/{}", station.mac()))?;
-            Ok(machine.pointer("/agent/modaliases").filter(|list| list.get(0).is_some()).cloned())
+            let modaliases = provisioner.machine(&station.mac())?.agent.map(|agent| agent.modaliases);
+            Ok(modaliases.filter(|list| !list.is_empty()))
         })?;
         let script = provisioner.script(&station.mac())?;
-        ensure!(script.contains("pack-storage") == expected, "{}: {told} gave it\n{script}", station.name());
+        ensure!(script.contains("pack-storage") == expected, "{}: {told:?} gave it\n{script}", station.name());
     }
     Ok(())
 }

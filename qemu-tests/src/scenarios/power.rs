@@ -45,7 +45,7 @@ pub fn kexec(scene: &Scene) -> Result<()> {
         firmware.iter().map(|line| line.text.as_str()).collect::<String>()
     );
     let ended = provisioner.wait_ended("start", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     Ok(())
 }
 
@@ -91,7 +91,7 @@ pub fn panic(scene: &Scene) -> Result<()> {
     ready.machine.serial.expect("thimble: init .* started", BOOTS_WITHIN)?;
     ready.machine.serial.expect(r"A\| BACK AGAIN", BOOTS_WITHIN)?;
     let ended = ready.provisioner.wait_ended("crash", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     Ok(())
 }
 

@@ -53,7 +53,7 @@ pub fn names_proxy_and_authority(scene: &Scene) -> Result<()> {
     let stranger = start(&scene.setup.cloud)?;
     provisioner.apply(&workflow("stranger", &STATION, std::slice::from_ref(&step)))?;
     let ended = provisioner.wait_ended("stranger", ACTS_WITHIN)?;
-    ensure!(ended.state() == "FAILED", "an unknown authority was believed: {}", ended.0["status"]);
+    ensure!(ended.state() == "FAILED", "an unknown authority was believed: {}", ended.status());
     let said = ended.message("ask");
     ensure!(said.contains("certificate"), "the failure does not name the certificate: {said}");
     drop(stranger);
@@ -62,7 +62,7 @@ pub fn names_proxy_and_authority(scene: &Scene) -> Result<()> {
     let mut machine = start(&kit(scene, &authority)?)?;
     provisioner.apply(&workflow("known", &STATION, &[step]))?;
     let ended = provisioner.wait_ended("known", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     machine.serial.expect(&format!(r"A\| nameserver {}", segment::HOST), ACTS_WITHIN)?;
     let asked = proxy.asked();
     ensure!(
@@ -96,7 +96,7 @@ pub fn only_ipv6(scene: &Scene) -> Result<()> {
         Step::image("six", &format!("{REGISTRY}:{REGISTRY_PORT}/busybox:1")).shell("cat /etc/resolv.conf /proc/net/if_inet6");
     provisioner.apply(&workflow("six", &STATION, &[step]))?;
     let ended = provisioner.wait_ended("six", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     machine.serial.expect(r"A\| fd000077", ACTS_WITHIN)?;
     ensure!(machine.serial.all("thimble: network .* 10[.]77[.]")?.is_empty(), "somebody gave the machine an IPv4 address");
     Ok(())

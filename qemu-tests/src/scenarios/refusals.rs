@@ -66,7 +66,7 @@ fn check(ready: &Ready, case: &Case) -> Result<()> {
     let after = ready.shell("after", "echo THIS MUST NOT RUN");
     let workflow = ready.run(case.name, &[case.step.clone(), after])?;
     let (state, message) = (workflow.state(), workflow.message("bad"));
-    ensure!(state == case.state, "{}: ended as {state}, not {}: {}", case.name, case.state, workflow.0["status"]);
+    ensure!(state == case.state, "{}: ended as {state}, not {}: {}", case.name, case.state, workflow.status());
     for words in case.says {
         ensure!(message.contains(words), "{}: the server was not told {words:?} but {message:?}", case.name);
     }

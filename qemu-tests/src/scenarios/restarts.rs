@@ -68,7 +68,7 @@ pub fn agent_hangs_or_fails(scene: &Scene) -> Result<()> {
     hung.serial.expect("thimble: init .* started", RESTARTS_WITHIN)?;
     hung.serial.expect(r"A\| BACK AGAIN", BOOTS_WITHIN)?;
     let ended = provisioner.wait_ended("hang", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.0["status"]);
+    ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     Ok(())
 }
 
@@ -84,7 +84,7 @@ pub fn agent_killed_in_an_action(scene: &Scene) -> Result<()> {
     ready.machine.serial.expect(r"agent ended \(killed by signal 9", ACTS_WITHIN)?;
     ready.machine.serial.expect("killed.*interrupted", ACTS_WITHIN)?;
     let workflow = ready.provisioner.wait_ended("killed", ACTS_WITHIN)?;
-    ensure!(workflow.state() == "SUCCESS", "the workflow ended as {}: {}", workflow.state(), workflow.0["status"]);
+    ensure!(workflow.state() == "SUCCESS", "the workflow ended as {}: {}", workflow.state(), workflow.status());
     ready.machine.serial.expect(r"A\| second time", ACTS_WITHIN)?;
     let before = ready.machine.serial.all(r"action before: running")?;
     ensure!(before.len() == 1, "the action before the kill ran {} times", before.len());
@@ -101,7 +101,7 @@ pub fn agent_killed_in_a_loop(scene: &Scene) -> Result<()> {
     let step = ready.shell("loop", &script).host_pid().volume("/worker:/worker").timeout(300);
     ready.begin("loop", &[step])?;
     let workflow = ready.provisioner.wait_ended("loop", ACTS_WITHIN * 3)?;
-    ensure!(workflow.state() == "SUCCESS", "the workflow ended as {}: {}", workflow.state(), workflow.0["status"]);
+    ensure!(workflow.state() == "SUCCESS", "the workflow ended as {}: {}", workflow.state(), workflow.status());
     let connected = ready.machine.serial.all("thimble: agent .* connected to")?.len();
     ensure!(connected == TIMES + 1, "the agent connected {connected} times, not {}", TIMES + 1);
     ready.still_works("afterwards")
@@ -127,7 +127,7 @@ pub fn server_killed_before_acknowledging(scene: &Scene) -> Result<()> {
     ready.machine.serial.expect("cannot report the result", ACTS_WITHIN)?;
     ready.provisioner.up()?;
     let workflow = ready.provisioner.wait_ended("lost-ack", ACTS_WITHIN)?;
-    ensure!(workflow.state() == "SUCCESS", "the workflow ended as {}: {}", workflow.state(), workflow.0["status"]);
+    ensure!(workflow.state() == "SUCCESS", "the workflow ended as {}: {}", workflow.state(), workflow.status());
     let counted = ready.machine.serial.all(r"A\| in all 1 run")?;
     ensure!(counted.len() == 1, "the action did not run exactly once:\n{}", ready.machine.serial.last_lines());
     Ok(())

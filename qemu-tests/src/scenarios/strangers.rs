@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use api::Applied;
+use model::Mistake;
 
 use crate::command::{effect, wait_for};
 use crate::machine::{Boot, Firmware};
@@ -146,17 +147,15 @@ fn wrong_yaml(provisioner: &Provisioner, station: &Station) -> Result<()> {
     let line_of = |word: &str| wrong.lines().position(|line| line.contains(word)).map(|index| index + 1);
     let (status, text) = provisioner.try_apply(&wrong)?;
     ensure!(status == 422, "YAML with unknown keys was answered {status}: {text}");
-    let answer: Value = serde_json::from_str(&text).with_context(|| format!("the refusal is not JSON: {text}"))?;
-    let mistakes = answer["mistakes"].as_array().cloned().unwrap_or_default();
+    let answer: Applied = serde_json::from_str(&text).with_context(|| format!("the refusal is not JSON: {text}"))?;
     for key in ["lease_tyme", "allow_pxe"] {
         let line = line_of(key).with_context(|| format!("{key} is not in the YAML"))?;
-        let named = |mistake: &Value| mistake["line"] == line && mistake["message"].to_string().contains(key);
-        ensure!(mistakes.iter().any(named), "no mistake names {key} in line {line}: {text}");
+        let named = |mistake: &Mistake| mistake.line == line && mistake.message.contains(key);
+        ensure!(answer.mistakes.iter().any(named), "no mistake names {key} in line {line}: {text}");
     }
-    let lease = provisioner.object(&format!("/v1/hardware/default/{}", station.name()))?;
-    if lease["spec"]["interfaces"][0]["dhcp"]["lease_time"] != 86400 {
-        bail!("refused YAML changed the Hardware: {lease}");
-    }
+    let interfaces = provisioner.hardware(&station.name())?.spec.interfaces;
+    let lease = interfaces.first().and_then(|interface| interface.dhcp.as_ref()?.lease_time);
+    ensure!(lease == Some(86400), "refused YAML changed the Hardware: its lease time is {lease:?}");
     wait_for("the server to stay healthy", SOON, || Ok(http::get(HTTP, "/healthz").ok().filter(|answer| answer.status == 200)))
         .map(drop)
 }

@@ -119,7 +119,7 @@ impl Rider<'_> {
         if ["", "PENDING", "RUNNING"].contains(&now.state()) {
             return Ok(());
         }
-        ensure!(now.state() == "SUCCESS", "{} ended as {}: {}", self.name(tally.workflows), now.state(), now.0["status"]);
+        ensure!(now.state() == "SUCCESS", "{} ended as {}: {}", self.name(tally.workflows), now.state(), now.status());
         tally.workflows += 1;
         self.give_work(station, tally.workflows)
     }
@@ -170,7 +170,7 @@ impl Rider<'_> {
         let name = self.name(tally.workflows);
         let ended = self.provisioner.wait_ended(&name, ACTS_WITHIN)?;
         if ended.state() != "SUCCESS" {
-            bail!("{name} ended as {}: {}", ended.state(), ended.0["status"]);
+            bail!("{name} ended as {}: {}", ended.state(), ended.status());
         }
         tally.workflows += 1;
         Ok(())

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use model::{API_VERSION, Hardware, Metadata, Mistake, Object, Resource, Template, TemplateSpec, Workflow, WorkflowSpec};
+use model::{
+    API_VERSION, Hardware, Metadata, Mistake, Mistakes, Object, Resource, Template, TemplateSpec, Workflow, WorkflowSpec,
+};
 use model::{parse_documents, parse_values};
 use proto::ActionResponse;
 use serde_json::Value;
@@ -44,7 +46,7 @@ fn is_object(value: &Value) -> bool {
 }
 
 fn lines(mistakes: Vec<Mistake>) -> String {
-    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    Mistakes(mistakes).to_string()
 }
 
 fn object<Spec, Status: Default + PartialEq>(kind: &str, name: &str, spec: Spec) -> Resource<Spec, Status> {

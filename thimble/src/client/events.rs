@@ -4,17 +4,22 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use api::{Event, What};
 use jiff::tz::TimeZone;
 use model::WorkflowState;
-use server::{Event, What};
 
 use super::Output;
-use super::api::Api;
+use super::connection::{Connection, EventStream};
 use super::table::clean;
 
 /// Follows events over restarts of the server; ends only with an error or a closed pipe.
-pub(super) async fn follow(api: &Api, mut since: Option<u64>, output: Output, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let mut stream = api.events(since).await?; // a wrong address is told at once
+pub(super) async fn follow(
+    server: &Connection,
+    mut since: Option<u64>,
+    output: Output,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
+    let mut stream = server.events(since).await?; // a wrong address is reported at once
     loop {
         while let Some(event) = stream.next().await? {
             since = Some(event.revision);
@@ -25,15 +30,15 @@ pub(super) async fn follow(api: &Api, mut since: Option<u64>, output: Output, ou
             }
             out.flush()?;
         }
-        stream = reconnected(api, since).await;
+        stream = reconnected(server, since).await;
     }
 }
 
-/// Tries until the server is back.
-pub(super) async fn reconnected(api: &Api, since: Option<u64>) -> super::api::EventStream {
+/// Tries until the server answers again.
+pub(super) async fn reconnected(server: &Connection, since: Option<u64>) -> EventStream {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        if let Ok(stream) = api.events(since).await {
+        if let Ok(stream) = server.events(since).await {
             return stream;
         }
     }

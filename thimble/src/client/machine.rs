@@ -4,74 +4,86 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use api::{Agent, BootState, Link, Machine, Milestone, MissingFirmware, Platform};
 use serde_json::Value;
 
 use super::Output;
-use super::api::Api;
+use super::connection::Connection;
+use super::objects::print_value;
 use super::table::clean;
 
-pub(super) async fn run(api: &Api, address: &str, output: Output, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let machine = api.get(&format!("/v1/machines/{address}")).await?;
-    match output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&machine)?)?,
-        Output::Yaml => write!(out, "{}", serde_saphyr::to_string(&machine).context("cannot write YAML")?)?,
-        Output::Table => {
-            for (label, text) in lines(&machine) {
-                writeln!(out, "{label:<10}{}", clean(&text))?;
-            }
+pub(super) async fn run(server: &Connection, address: &str, output: Output, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let machine: Value = server.get(&format!("/v1/machines/{address}")).await?;
+    if output == Output::Table {
+        let machine = serde_json::from_value(machine).context("cannot read what the server knows of the machine")?;
+        for (label, text) in lines(&machine) {
+            writeln!(out, "{label:<10}{}", clean(&text))?;
         }
+    } else {
+        print_value(&machine, output, out)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What is not known has no line.
-fn lines(machine: &Value) -> Vec<(&'static str, String)> {
-    let attributes = |path: &str| machine.pointer(&format!("/agent/attributes/{path}"));
-    let list = |path: &str| attributes(path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let word = |path: &str| machine.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+fn lines(machine: &Machine) -> Vec<(&'static str, String)> {
     let mut lines = vec![
-        ("Machine", word("/mac")),
-        ("Hardware", word("/hardware/metadata/name")),
-        ("Boots", [word("/boot"), word("/workflow"), word("/reason")].join(" ").trim().replace("  ", " ")),
-        ("Agent", word("/agent/id")),
-        ("Last seen", [word("/agent/lastSeen"), word("/agent/address")].join(" ").trim().to_owned()),
+        ("Machine", machine.mac.map(|mac| mac.to_string()).unwrap_or_default()),
+        ("Hardware", machine.hardware.metadata.name.clone()),
+        ("Boots", boots(&machine.boot)),
     ];
-    lines.extend(list("networkInterfaces").iter().filter_map(neighbour).map(|text| ("Neighbour", text)));
-    lines.push(("Started", started(machine.pointer("/agent/attributes/platform"))));
-    let boot: Vec<String> = list("platform/boot").iter().filter_map(milestone).collect();
-    lines.push(("Boot", boot.join(", ")));
-    lines.extend(list("platform/missingFirmware").iter().map(|one| ("Lacks", firmware(one))));
+    if let Some(agent) = &machine.agent {
+        lines.extend(of_agent(agent));
+    }
     lines.retain(|(_, text)| !text.is_empty());
     lines
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or("?")
+fn boots(boot: &BootState) -> String {
+    let why = match boot {
+        BootState::Install { workflow } => workflow.as_deref().unwrap_or_default(),
+        BootState::Local { reason } | BootState::Wait { reason } => reason,
+    };
+    format!("{} {why}", boot.word()).trim_end().to_owned()
 }
 
-fn neighbour(interface: &Value) -> Option<String> {
-    let neighbour = interface.get("neighbour")?;
-    let system = neighbour.get("system").or(neighbour.get("chassis")).and_then(Value::as_str).unwrap_or("?");
-    Some(format!("{}: {} of {system}", text(interface, "name"), text(neighbour, "port")))
+fn of_agent(agent: &Agent) -> Vec<(&'static str, String)> {
+    let address = agent.address.map(|address| format!(" {address}")).unwrap_or_default();
+    let mut lines = vec![("Agent", agent.id.to_string()), ("Last seen", format!("{}{address}", agent.last_seen))];
+    let Some(attributes) = &agent.attributes else { return lines };
+    lines.extend(attributes.network_interfaces.iter().filter_map(neighbour).map(|text| ("Neighbour", text)));
+    let Some(platform) = &attributes.platform else { return lines };
+    lines.push(("Started", started(platform)));
+    lines.push(("Boot", platform.boot.iter().filter_map(milestone).collect::<Vec<_>>().join(", ")));
+    lines.extend(platform.missing_firmware.iter().map(|one| ("Lacks", firmware(one))));
+    lines
+}
+
+fn known(text: &Option<String>) -> &str {
+    text.as_deref().unwrap_or("?")
+}
+
+fn neighbour(link: &Link) -> Option<String> {
+    let neighbour = link.neighbour.as_ref()?;
+    let system = neighbour.system.as_ref().or(neighbour.chassis.as_ref()).map_or("?", String::as_str);
+    Some(format!("{}: {} of {system}", known(&link.name), known(&neighbour.port)))
 }
 
 /// By which firmware, and what vouches for the kernel and the ramdisk.
-fn started(platform: Option<&Value>) -> String {
-    let word = |key: &str| platform.and_then(|platform| platform.get(key)).and_then(Value::as_str);
-    let secure = platform.and_then(|platform| platform.get("secureBoot")).and_then(Value::as_bool);
-    let secure = secure.map(|on| format!("Secure Boot {}", if on { "on" } else { "off" }));
-    let tpm = word("tpm").map(|version| format!("TPM {version}"));
-    let measured = word("pcr11").map(|value| format!("PCR 11 {value}"));
-    [word("firmware").map(str::to_owned), secure, tpm, measured].into_iter().flatten().collect::<Vec<_>>().join(", ")
+fn started(platform: &Platform) -> String {
+    let secure = platform.secure_boot.map(|on| format!("Secure Boot {}", if on { "on" } else { "off" }));
+    let tpm = platform.tpm.as_ref().map(|version| format!("TPM {version}"));
+    let measured = platform.pcr11.as_ref().map(|value| format!("PCR 11 {value}"));
+    [platform.firmware.clone(), secure, tpm, measured].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn milestone(one: &Value) -> Option<String> {
-    let at = one.get("milliseconds")?.as_u64()?;
-    Some(format!("{} {}.{:03} s", text(one, "name"), at / 1000, at % 1000))
+fn milestone(one: &Milestone) -> Option<String> {
+    let at = one.milliseconds?;
+    Some(format!("{} {}.{:03} s", known(&one.name), at / 1000, at % 1000))
 }
 
-fn firmware(one: &Value) -> String {
-    format!("firmware {}, wanted by {} ({})", text(one, "file"), text(one, "driver"), text(one, "device"))
+fn firmware(one: &MissingFirmware) -> String {
+    format!("firmware {}, wanted by {} ({})", known(&one.file), known(&one.driver), known(&one.device))
 }
 
 #[cfg(test)]
@@ -80,10 +92,17 @@ mod tests {
 
     use super::*;
 
+    fn shown(agent: Value) -> Vec<(&'static str, String)> {
+        let hardware = json!({"apiVersion": "a", "kind": "Hardware", "metadata": {"name": "node-1"}, "spec": {}});
+        let machine =
+            json!({"mac": "52:54:00:12:34:56", "hardware": hardware, "boot": "wait", "reason": "no workflow", "agent": agent});
+        lines(&serde_json::from_value(machine).unwrap())
+    }
+
     #[test]
     fn a_machine_is_shown_with_what_it_lacks_and_nothing_that_is_not_known() {
-        let bare = json!({"mac": "52:54:00:12:34:56", "hardware": {"metadata": {"name": "node-1"}}});
-        assert_eq!(lines(&bare), [("Machine", "52:54:00:12:34:56".to_owned()), ("Hardware", "node-1".to_owned())]);
+        let bare = [("Machine", "52:54:00:12:34:56"), ("Hardware", "node-1"), ("Boots", "wait no workflow")];
+        assert_eq!(shown(Value::Null), bare.map(|(label, text)| (label, text.to_owned())));
         let attributes = json!({
             "networkInterfaces": [{"name": "eth0", "neighbour": {"port": "gi1/0/7", "chassis": "00:11"}}, {"name": "eth1"}],
             "platform": {
@@ -92,9 +111,11 @@ mod tests {
                 "missingFirmware": [{"file": "e100/d101m_ucode.bin", "driver": "e100", "device": "0000:00:03.0"}],
             },
         });
-        let shown = lines(&json!({"agent": {"id": "a", "attributes": attributes}}));
+        let shown =
+            shown(json!({"id": "a", "lastSeen": "2026-01-02T03:04:05Z", "address": "10.0.0.7:80", "attributes": attributes}));
         for expected in [
             ("Agent", "a"),
+            ("Last seen", "2026-01-02T03:04:05Z 10.0.0.7:80"),
             ("Neighbour", "eth0: gi1/0/7 of 00:11"),
             ("Started", "UEFI, Secure Boot on, TPM 2.0, PCR 11 00a1"),
             ("Boot", "init 0.931 s, network 1.500 s"),

@@ -5,29 +5,31 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use api::{Applied, Cancelled, Changed, List};
 use jiff::Timestamp;
-use model::{ActionState, Hardware, Kind, Mistake, ObjectName, Template, Workflow, WorkflowState};
+use model::{ActionState, Hardware, Kind, ObjectName, Template, Workflow, WorkflowState};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use server::Changed;
 
-use super::Output;
-use super::api::Api;
+use super::connection::Connection;
 use super::table::{age, print};
-use super::validate::{print_mistakes, read};
+use super::{Output, print_mistakes, read};
 
-pub(super) async fn apply(api: &Api, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub(super) async fn apply(server: &Connection, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let objects = match read(files)? {
         Ok(objects) => objects,
         Err(mistakes) => return print_mistakes(out, &mistakes),
     };
     let texts = objects.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-    let (code, body) = api.call(Method::POST, "/v1/apply?file=server", texts.join("\n---\n")).await?;
-    let changes: Vec<Changed> = part(&body, "changes");
-    let mistakes: Vec<Mistake> = part(&body, "mistakes");
-    if !code.is_success() && mistakes.is_empty() {
-        return Err(api.refused(code, &body));
+    let answer = server.call(Method::POST, "/v1/apply?file=server", texts.join("\n---\n")).await?;
+    let Applied { changes, mistakes, .. } = match answer.read() {
+        Ok(applied) => applied,
+        Err(error) if answer.code.is_success() => return Err(error),
+        Err(_) => return Err(answer.refusal()),
+    };
+    if mistakes.is_empty() && !answer.code.is_success() {
+        return Err(answer.refusal());
     }
     for Changed { kind, name, change, problem } in &changes {
         let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
@@ -36,90 +38,94 @@ pub(super) async fn apply(api: &Api, files: &[PathBuf], out: &mut dyn Write) -> 
     if mistakes.is_empty() { Ok(ExitCode::SUCCESS) } else { print_mistakes(out, &mistakes) }
 }
 
-fn part<T: DeserializeOwned>(body: &Value, key: &str) -> Vec<T> {
-    body.get(key).and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default()
-}
-
 pub(super) async fn get(
-    api: &Api,
+    server: &Connection,
     kind: Kind,
     name: Option<ObjectName>,
     output: Output,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
     let path = name.as_ref().map_or_else(|| format!("/v1/{}", kind.plural()), |name| object_path(kind, name));
-    let body = api.get(&path).await?;
     match output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&body)?)?,
-        Output::Yaml => write!(out, "{}", serde_saphyr::to_string(&body).context("cannot write YAML")?)?,
-        Output::Table => {
-            let items = if name.is_some() { vec![body] } else { part(&body, "items") };
-            table(kind, items, out)?;
-        }
+        Output::Json | Output::Yaml => print_value(&server.get(&path).await?, output, out)?,
+        Output::Table => table(server, kind, &path, name.is_some(), out).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An answer as the server sent it.
+pub(super) fn print_value(value: &Value, output: Output, out: &mut dyn Write) -> anyhow::Result<()> {
+    match output {
+        Output::Yaml => write!(out, "{}", serde_saphyr::to_string(value).context("cannot write YAML")?)?,
+        Output::Json | Output::Table => writeln!(out, "{}", serde_json::to_string_pretty(value)?)?,
+    }
+    Ok(())
 }
 
 pub(super) fn object_path(kind: Kind, name: &ObjectName) -> String {
     format!("/v1/{}/{}/{}", kind.plural(), name.namespace, name.name)
 }
 
-pub(super) async fn delete(api: &Api, kind: Kind, name: &ObjectName, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let (code, body) = api.call(Method::DELETE, &object_path(kind, name), String::new()).await?;
-    if code != StatusCode::NO_CONTENT {
-        return Err(api.refused(code, &body));
+pub(super) async fn delete(server: &Connection, kind: Kind, name: &ObjectName, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let answer = server.call(Method::DELETE, &object_path(kind, name), String::new()).await?;
+    if answer.code != StatusCode::NO_CONTENT {
+        return Err(answer.refusal());
     }
     writeln!(out, "{kind} {name} deleted")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A workflow of which nothing runs ends at once, another when its agent has stopped the action.
+/// A workflow without a running action ends at once, another one when its agent has stopped the action.
 pub(super) async fn cancel(
-    api: &Api,
+    server: &Connection,
     name: &ObjectName,
     reason: Option<&str>,
     now: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
     let path = format!("{}/cancel?now={now}", object_path(Kind::Workflow, name));
-    let (code, body) = api.call(Method::POST, &path, reason.unwrap_or_default().to_owned()).await?;
-    if !code.is_success() {
-        return Err(api.refused(code, &body));
+    let answer = server.call(Method::POST, &path, reason.unwrap_or_default().to_owned()).await?;
+    if !answer.code.is_success() {
+        return Err(answer.refusal());
     }
-    let word = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
-    if body.get("ended").and_then(Value::as_bool) == Some(true) {
-        writeln!(out, "Workflow {name} cancelled")?;
-    } else {
-        let (agent, action) = (word("agent"), word("action"));
-        writeln!(out, "Workflow {name} ends when agent {agent} has stopped action {action}; --now does not wait for it")?;
+    match answer.read::<Cancelled>()?.running {
+        None => writeln!(out, "Workflow {name} cancelled")?,
+        Some(running) => {
+            let (agent, action) = (running.agent, running.action);
+            writeln!(out, "Workflow {name} ends when agent {agent} has stopped action {action}; --now does not wait for it")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn typed<T: DeserializeOwned>(items: Vec<Value>) -> anyhow::Result<Vec<T>> {
-    let read = |item| {
-        serde_json::from_value(item).context("the server sent an object this client cannot read; are both of one version?")
-    };
-    items.into_iter().map(read).collect()
-}
-
-fn table(kind: Kind, items: Vec<Value>, out: &mut dyn Write) -> anyhow::Result<()> {
-    let now = Timestamp::now();
+async fn table(server: &Connection, kind: Kind, path: &str, one: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     match kind {
         Kind::Hardware => {
-            let rows: Vec<_> = typed::<Hardware>(items)?.iter().map(|object| hardware_row(object, now)).collect();
+            let rows = rows(server, path, one, hardware_row).await?;
             print(out, ["NAME", "MAC", "ADDRESS", "PXE", "DISKS", "AGE"], &rows)?;
         }
         Kind::Template => {
-            let rows: Vec<_> = typed::<Template>(items)?.iter().map(|object| template_row(object, now)).collect();
+            let rows = rows(server, path, one, template_row).await?;
             print(out, ["NAME", "LINES", "AGE"], &rows)?;
         }
         Kind::Workflow => {
-            let rows: Vec<_> = typed::<Workflow>(items)?.iter().map(|object| workflow_row(object, now)).collect();
+            let rows = rows(server, path, one, workflow_row).await?;
             print(out, ["NAME", "STATE", "DONE", "ACTION", "AGENT", "AGE", "MESSAGE"], &rows)?;
         }
     }
     Ok(())
+}
+
+/// A row for the object at this path, or for each object of its list.
+async fn rows<T: DeserializeOwned, const N: usize>(
+    server: &Connection,
+    path: &str,
+    one: bool,
+    row: fn(&T, Timestamp) -> [String; N],
+) -> anyhow::Result<Vec<[String; N]>> {
+    let now = Timestamp::now();
+    let objects = if one { vec![server.get(path).await?] } else { server.get::<List<T>>(path).await?.items };
+    Ok(objects.iter().map(|object| row(object, now)).collect())
 }
 
 fn list<T: ToString>(items: impl Iterator<Item = T>) -> String {

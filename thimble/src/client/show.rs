@@ -3,21 +3,19 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use api::What;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use model::{ActionState, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState};
-use server::What;
-use server::progress::took_text;
+use model::{ActionState, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState, took_text};
 
-use super::api::Api;
+use super::connection::Connection;
 use super::events::{line, reconnected};
 use super::objects::object_path;
 use super::table::{age, clean, print};
 
-pub(super) async fn run(api: &Api, name: &ObjectName, watch: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let mut stream = if watch { Some(api.events(None).await?) } else { None }; // before looking, so that nothing is missed between
-    let mut workflow = fetch(api, name).await?;
+pub(super) async fn run(server: &Connection, name: &ObjectName, watch: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let mut stream = if watch { Some(server.events(None).await?) } else { None }; // before looking, so that nothing is missed between
+    let mut workflow = fetch(server, name).await?;
     print_workflow(&workflow, Timestamp::now(), out)?;
     let Some(stream) = &mut stream else { return Ok(ExitCode::SUCCESS) };
     let mut since = None;
@@ -28,25 +26,24 @@ pub(super) async fn run(api: &Api, name: &ObjectName, watch: bool, out: &mut dyn
         out.flush()?;
         match stream.next().await? {
             None => {
-                *stream = reconnected(api, since).await;
-                workflow = fetch(api, name).await?;
+                *stream = reconnected(server, since).await;
+                workflow = fetch(server, name).await?;
             }
             Some(event) => {
                 since = Some(event.revision);
                 if matches!(event.what, What::Missed { .. }) {
-                    workflow = fetch(api, name).await?;
+                    workflow = fetch(server, name).await?;
                 } else if concerns(&event.what, name) {
                     writeln!(out, "{}", line(&event))?;
-                    workflow = fetch(api, name).await?;
+                    workflow = fetch(server, name).await?;
                 }
             }
         }
     }
 }
 
-async fn fetch(api: &Api, name: &ObjectName) -> anyhow::Result<Workflow> {
-    let body = api.get(&object_path(Kind::Workflow, name)).await?;
-    serde_json::from_value(body).context("the server sent a workflow this client cannot read; are both of one version?")
+async fn fetch(server: &Connection, name: &ObjectName) -> anyhow::Result<Workflow> {
+    server.get(&object_path(Kind::Workflow, name)).await
 }
 
 fn ended(state: WorkflowState) -> Option<ExitCode> {
@@ -60,7 +57,7 @@ fn ended(state: WorkflowState) -> Option<ExitCode> {
 fn concerns(what: &What, name: &ObjectName) -> bool {
     match what {
         What::Workflow { workflow, .. } | What::Action { workflow, .. } => *workflow == name.to_string(),
-        What::Object { kind, name: other, .. } => kind == Kind::Workflow.as_str() && *other == name.to_string(),
+        What::Object { kind, name: other, .. } => *kind == Kind::Workflow && *other == name.to_string(),
         _ => false,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{ActionArguments, layout, push};
 use anyhow::Context;
+use api::names::ACTIONS;
 use flate2::{Compression, GzBuilder};
 use initramfs::elf;
 use serde::Serialize;
@@ -10,7 +11,6 @@ use std::io::Write;
 
 /// The image that takes the action's name as its command, and one image per action.
 const ANY: &str = "actions";
-pub const NAMES: &[&str] = &["cexec", "image2disk", "kexec", "poweroff", "reboot", "wipe", "writefile"];
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -80,7 +80,7 @@ pub fn pack(binary: &[u8]) -> anyhow::Result<Images> {
     gzip.write_all(&tar)?;
     let layer = Blob::new(gzip.finish()?);
     let image = |name: &str| image(name, architecture, &diff_id, &layer);
-    let images = std::iter::once(&ANY).chain(NAMES).map(|name| image(name)).collect::<Result<_, _>>()?;
+    let images = std::iter::once(&ANY).chain(&ACTIONS).map(|name| image(name)).collect::<Result<_, _>>()?;
     Ok(Images { layer, images })
 }
 

@@ -1,7 +1,7 @@
 //! Which drivers a machine may need, as far as its Hardware says it: the names of its disks, and who made its MAC.
 
-use anyhow::{Context, anyhow, ensure};
-use model::{Hardware, Mistake, Object};
+use anyhow::ensure;
+use model::{Hardware, Object};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -31,17 +31,10 @@ const ANY_DISK: &[&str] = &["virtio", "vmware", "storage", "usb"];
 pub fn families(paths: &[impl AsRef<Path>]) -> anyhow::Result<Vec<String>> {
     let mut families = BTreeSet::new();
     let mut found = false;
-    for path in paths {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let objects = model::parse_documents(&text, &path.display().to_string());
-        for object in
-            objects.map_err(|mistakes| anyhow!(mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n")))?
-        {
-            if let Object::Hardware(hardware) = object {
-                found = true;
-                families.extend(of(&hardware));
-            }
+    for object in model::read_files(paths)? {
+        if let Object::Hardware(hardware) = object {
+            found = true;
+            families.extend(of(&hardware));
         }
     }
     ensure!(found, "no Hardware in these files; --for wants documents with `kind: Hardware`");

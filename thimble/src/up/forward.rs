@@ -1,10 +1,11 @@
 //! Carries what boots sees of the machines into the server's event stream.
 
+use api::What;
 use boots::{Event, Milestone};
-use server::{Server, What};
+use server::Server;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-/// Until boots is gone.
+/// Ends when boots does.
 pub async fn run(mut events: Receiver<Event>, server: Server) {
     loop {
         match events.recv().await {
@@ -19,7 +20,7 @@ pub async fn run(mut events: Receiver<Event>, server: Server) {
     }
 }
 
-/// The event in the server's words; nothing for a machine that nobody can name.
+/// The event in the server's words; `None` for a machine without a known MAC.
 fn what(event: Event) -> Option<What> {
     if let Milestone::Syslog { tag, text, .. } = event.milestone {
         let who = event.mac.map(|mac| mac.to_string()).or_else(|| event.address.map(|address| address.to_string()));
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_makes_no_event() {
+    fn an_unknown_machine_makes_no_event() {
         assert_eq!(what(event(None, Milestone::Unknown)), None);
     }
 }

@@ -1,14 +1,13 @@
-//! Commands against a server on a real socket.
+//! The client's commands against a server on a real socket.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
-use clap::Parser;
-use model::{ActionState, AgentId};
+use model::{ActionState, AgentId, Kind};
 use server::progress::Report;
 use server::{Config, Server};
 use tokio::net::TcpListener;
-
-use super::*;
+use tokio::process::Command;
 
 const OBJECTS: &str = "apiVersion: tinkerbell.org/v1alpha1
 kind: Hardware
@@ -34,12 +33,6 @@ metadata: {name: w}
 spec: {templateRef: one, hardwareRef: node-1, hardwareMap: {device_1: 52:54:00:12:34:56}}
 ";
 
-#[derive(Parser)]
-struct Cli {
-    #[command(subcommand)]
-    command: ClientCommand,
-}
-
 struct Desk {
     server: Server,
     url: String,
@@ -48,7 +41,6 @@ struct Desk {
 
 impl Desk {
     async fn new() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default(); // an error means that another test did
         let server = Server::open(Config::default()).await.unwrap();
         let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let url = format!("http://{}", http.local_addr().unwrap());
@@ -63,15 +55,28 @@ impl Desk {
     }
 
     /// What the command prints, paths shortened, and whether it succeeded.
-    async fn run(&self, words: &str) -> anyhow::Result<(String, bool)> {
-        let offline = words.starts_with("validate");
-        let server = ["--server", self.url.as_str()].into_iter().filter(|_| !offline);
-        let cli = Cli::try_parse_from(["thimble"].into_iter().chain(words.split(' ')).chain(server))?;
-        let mut out = Vec::new();
-        let code = execute(cli.command, &mut out).await?;
+    async fn run(&self, words: &str) -> (String, bool) {
+        let output = command(words, &self.url).await;
         let folder = format!("{}/", self.folder.path().display());
-        Ok((String::from_utf8(out)?.replace(&folder, ""), code == ExitCode::SUCCESS))
+        (String::from_utf8(output.stdout).unwrap().replace(&folder, ""), output.status.success())
     }
+
+    /// The error that the command ends with.
+    async fn error(&self, words: &str) -> String {
+        error(words, &self.url).await
+    }
+}
+
+async fn command(words: &str, url: &str) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thimble"));
+    command.args(words.split(' ')).env("THIMBLE_SERVER", url).kill_on_drop(true).output().await.unwrap()
+}
+
+async fn error(words: &str, url: &str) -> String {
+    let output = command(words, url).await;
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{words}: {text}");
+    text.strip_prefix("thimble: ").unwrap().trim_end().to_owned()
 }
 
 fn lines(text: &str) -> Vec<&str> {
@@ -82,34 +87,33 @@ fn lines(text: &str) -> Vec<&str> {
 async fn an_operators_day() {
     let desk = Desk::new().await;
     let file = desk.file("all.yaml", OBJECTS);
-    let (text, fine) = desk.run(&format!("apply -f {file}")).await.unwrap();
+    let (text, fine) = desk.run(&format!("apply -f {file}")).await;
     assert_eq!(
         (lines(&text), fine),
         (vec!["Hardware default/node-1 created", "Template default/one created", "Workflow default/w created"], true)
     );
-    let (text, _) = desk.run("get hardware").await.unwrap();
+    let (text, _) = desk.run("get hardware").await;
     assert_eq!(
         lines(&text)[1].split_whitespace().take(5).collect::<Vec<_>>(),
         ["default/node-1", "52:54:00:12:34:56", "10.0.0.20", "yes", "/dev/vda"]
     );
-    let (text, _) = desk.run("get wf").await.unwrap();
+    let (text, _) = desk.run("get wf").await;
     assert_eq!(
         lines(&text)[1].split_whitespace().take(5).collect::<Vec<_>>(),
         ["default/w", "PENDING", "0/1", "stream", "52:54:00:12:34:56"]
     );
-    let (text, _) = desk.run("get workflows w -o json").await.unwrap();
+    let (text, _) = desk.run("get workflows w -o json").await;
     assert!(text.contains("\"templateRef\": \"one\""), "{text}");
-    let (yaml, _) = desk.run("get templates one -o yaml").await.unwrap();
+    let (yaml, _) = desk.run("get templates one -o yaml").await;
     let again = desk.file("again.yaml", &yaml);
-    assert_eq!(desk.run(&format!("apply -f {again}")).await.unwrap().0, "Template default/one unchanged\n", "{yaml}");
-    let (text, _) = desk.run("workflow show w").await.unwrap();
+    assert_eq!(desk.run(&format!("apply -f {again}")).await.0, "Template default/one unchanged\n", "{yaml}");
+    let (text, _) = desk.run("workflow show w").await;
     assert!(text.contains("install  stream  PENDING"), "{text}");
-    let (text, _) = desk.run("machine 52:54:00:12:34:56").await.unwrap();
+    let (text, _) = desk.run("machine 52:54:00:12:34:56").await;
     let machine = ["Machine   52:54:00:12:34:56", "Hardware  node-1", "Boots     install default/w"];
     assert_eq!(lines(&text), machine);
-    assert_eq!(desk.run("delete workflow w").await.unwrap().0, "Workflow default/w deleted\n");
-    let gone = desk.run("workflow show w").await.unwrap_err();
-    assert_eq!(gone.to_string(), "Workflow default/w does not exist");
+    assert_eq!(desk.run("delete workflow w").await.0, "Workflow default/w deleted\n");
+    assert_eq!(desk.error("workflow show w").await, "Workflow default/w does not exist");
 }
 
 #[tokio::test]
@@ -117,7 +121,7 @@ async fn watching_ends_with_the_workflow() {
     for (state, fine) in [(ActionState::Success, true), (ActionState::Failed, false)] {
         let desk = Desk::new().await;
         let file = desk.file("all.yaml", OBJECTS);
-        desk.run(&format!("apply -f {file}")).await.unwrap();
+        desk.run(&format!("apply -f {file}")).await;
         let agent = AgentId::from("52:54:00:12:34:56");
         let work = async {
             let given = desk.server.next_action(&agent).await.unwrap();
@@ -132,7 +136,7 @@ async fn watching_ends_with_the_workflow() {
             desk.server.report(&given.workflow, &report(state)).await.unwrap();
         };
         let (shown, ()) = tokio::join!(desk.run("workflow show w --watch"), work);
-        let (text, ended_well) = shown.unwrap();
+        let (text, ended_well) = shown;
         assert_eq!(ended_well, fine, "{text}");
     }
 }
@@ -145,7 +149,7 @@ async fn mistakes_are_printed_with_their_lines_and_nothing_is_sent() {
     desk.file("ignored.txt", "x: [");
     let folder = Path::new(&one).parent().unwrap().display().to_string();
     for command in ["apply", "validate"] {
-        let (text, fine) = desk.run(&format!("{command} -f {folder}")).await.unwrap();
+        let (text, fine) = desk.run(&format!("{command} -f {folder}")).await;
         let found = lines(&text);
         assert!(found[0].starts_with("a.yaml:5:3: spec: unknown key \"disk\" (did you mean \"disks\"?)"), "{text}");
         assert!(found[1].starts_with("b.yml:22:26: spec: unknown key \"hardwareref\" (did you mean \"hardwareRef\"?)"), "{text}");
@@ -159,48 +163,48 @@ async fn validate_renders_what_is_in_the_files() {
     let desk = Desk::new().await;
     let fine = desk.file("fine.yaml", OBJECTS);
     assert_eq!(
-        desk.run(&format!("validate -f {fine}")).await.unwrap(),
+        desk.run(&format!("validate -f {fine}")).await,
         ("Hardware default/node-1 ok\nTemplate default/one ok\nWorkflow default/w ok\n".to_owned(), true)
     );
     let broken = desk.file("broken.yaml", &OBJECTS.replace(".device_1", ".device_9"));
-    let (text, ok) = desk.run(&format!("validate -f {broken}")).await.unwrap();
+    let (text, ok) = desk.run(&format!("validate -f {broken}")).await;
     assert!(text.starts_with("template one:4:1: there is no value for \"device_9\"") && !ok, "{text}");
     let alone = desk.file("alone.yaml", OBJECTS.rsplit("---\n").next().unwrap());
-    let (text, ok) = desk.run(&format!("validate -f {alone}")).await.unwrap();
+    let (text, ok) = desk.run(&format!("validate -f {alone}")).await;
     assert_eq!(
         (text.as_str(), ok),
         ("Workflow default/w ok, but waits for Hardware default/node-1, which is not in these files\n", true)
     );
     let empty = desk.file("empty.yaml", "# nothing\n");
-    assert!(desk.run(&format!("validate -f {empty}")).await.unwrap_err().to_string().starts_with("there are no objects in"));
+    assert!(desk.error(&format!("validate -f {empty}")).await.starts_with("there are no objects in"));
 }
 
 #[tokio::test]
 async fn an_unreachable_server_is_named() {
     let desk = Desk::new().await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let cli = Cli::try_parse_from(["thimble", "get", "hardware", "--server", &format!("http://{closed}")]).unwrap();
-    let refused = execute(cli.command, &mut Vec::new()).await.unwrap_err();
-    assert!(refused.to_string().starts_with(&format!("cannot reach the server at http://{closed}")), "{refused}");
-    assert!(desk.run("get workflows nothing/here").await.unwrap_err().to_string().contains("does not exist"));
+    let refused = error("get hardware", &format!("http://{closed}")).await;
+    assert!(refused.starts_with(&format!("cannot reach the server at http://{closed}")), "{refused}");
+    assert!(refused.contains("Connection refused"), "and why: {refused}");
+    assert!(desk.error("get workflows nothing/here").await.contains("does not exist"));
 }
 
 #[tokio::test]
 async fn a_workflow_is_cancelled_with_a_reason() {
     let desk = Desk::new().await;
     let file = desk.file("all.yaml", OBJECTS);
-    desk.run(&format!("apply -f {file}")).await.unwrap();
+    desk.run(&format!("apply -f {file}")).await;
     let agent = AgentId::from("52:54:00:12:34:56");
     let work = desk.server.next_action(&agent).await.unwrap();
     let report =
         Report { agent, task_id: work.task.id, action_id: work.action.id, state: ActionState::Running, ..Report::default() };
     desk.server.report(&work.workflow, &report).await.unwrap();
-    let (text, fine) = desk.run("cancel w --reason wrong-machine").await.unwrap();
+    let (text, fine) = desk.run("cancel w --reason wrong-machine").await;
     assert!(fine && text.starts_with("Workflow default/w ends when agent 52:54:00:12:34:56 has stopped action stream"), "{text}");
-    let (text, _) = desk.run("cancel w --now").await.unwrap();
+    let (text, _) = desk.run("cancel w --now").await;
     assert_eq!(text, "Workflow default/w cancelled\n");
-    let (text, _) = desk.run("get workflows").await.unwrap();
+    let (text, _) = desk.run("get workflows").await;
     assert!(text.contains("FAILED") && text.contains("cancelled: wrong-machine"), "the first reason stays: {text}");
-    assert_eq!(desk.run("cancel w").await.unwrap_err().to_string(), "Workflow default/w is FAILED already");
-    assert_eq!(desk.run("cancel x").await.unwrap_err().to_string(), "Workflow default/x does not exist");
+    assert_eq!(desk.error("cancel w").await, "Workflow default/w is FAILED already");
+    assert_eq!(desk.error("cancel x").await, "Workflow default/x does not exist");
 }
