@@ -99,7 +99,7 @@ mod tests {
         let text = read_files(&[folder.path()]).unwrap_err().to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], format!("{} mistakes", lines.len() - 1));
-        assert!(lines[1].contains("a.yml:4") && lines.last().unwrap().contains("b.yaml:"), "{text}");
+        assert!(lines[1].contains("a.yml:1:1") && lines.last().unwrap().contains("b.yaml:4:1"), "{text}");
     }
 
     #[test]
