@@ -131,8 +131,8 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
-    use crate::validate;
     use crate::config::Settings;
+    use crate::validate;
 
     #[derive(Parser)]
     struct Cli {
