@@ -244,7 +244,7 @@ impl Runner {
                     NoSpace { needed: 1 << 20, free },
                 )
             }
-            _ => Reason::CouldNotStart(format!("cannot {what}: {error}")),
+            _ => Reason::CouldNotStart(format!("cannot {what}: {}", Chain(error))),
         }
     }
 }

@@ -43,6 +43,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use machine::Chain;
 use machine::{Milestone, exit, files};
 use tokio::signal::unix::SignalKind;
 
@@ -125,7 +126,7 @@ fn run(flags: &[OsString], load: Load) -> u8 {
     match serve(&settings, script) {
         Ok(code) => code,
         Err(error) => {
-            log::error!("the agent cannot work: {error:#}");
+            log::error!("the agent cannot work: {}", Chain(error.as_ref()));
             exit::FAILED
         }
     }

@@ -167,8 +167,8 @@ impl<E: Execute> Worker<E> {
             }
             let start = SystemTime::now();
             let again = report::running_again(&self.agent, action, start, attempt.saturating_add(1), allowed, reason);
-            if let Err(status) = self.connection.report(again).await {
-                log::warn!("{}: not tried again, because the server did not take RUNNING: {status}", action.title());
+            if let Some(why) = decide::reported(self.connection.report(again).await).refusal() {
+                log::warn!("{}: not tried again, because the server did not take RUNNING: {why}", action.title());
                 break;
             }
             attempt = attempt.saturating_add(1);
@@ -195,13 +195,11 @@ impl<E: Execute> Worker<E> {
             log::warn!("{} was interrupted (agent restarted), attempt {attempt}", action.title());
         }
         let answer = self.connection.report(report::running(&self.agent, action, start, attempt)).await;
-        match decide::reported(answer) {
-            Reported::Accepted => true,
-            Reported::Refused(why) | Reported::Unreachable(why) | Reported::Trouble(why) => {
-                log::warn!("{}: not started, because the server did not take RUNNING: {why}", action.title());
-                false
-            }
+        let refusal = decide::reported(answer).refusal();
+        if let Some(why) = &refusal {
+            log::warn!("{}: not started, because the server did not take RUNNING: {why}", action.title());
         }
+        refusal.is_none()
     }
 
     /// Reports the outcome until the server has it, then looks for a power request.

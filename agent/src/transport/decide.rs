@@ -43,6 +43,16 @@ pub enum Reported {
     Trouble(String),
 }
 
+impl Reported {
+    /// Why the server did not take it.
+    pub fn refusal(self) -> Option<String> {
+        match self {
+            Self::Accepted => None,
+            Self::Refused(why) | Self::Unreachable(why) | Self::Trouble(why) => Some(why),
+        }
+    }
+}
+
 pub fn reported(answer: Result<(), Status>) -> Reported {
     let Err(status) = answer else { return Reported::Accepted };
     match status.code() {

@@ -25,7 +25,7 @@ pub enum IpamError {
     #[error("{0} fields instead of nine (MAC:VLAN:IP:NETMASK:GATEWAY:HOSTNAME:DNS:SEARCH:NTP, the MAC with dashes)")]
     Fields(usize),
     #[error("field 1: {0}")]
-    Mac(#[from] NotAnHwAddr),
+    Mac(NotAnHwAddr),
     #[error("field 2: VLAN {0} is not a number from 1 to 4094")]
     Vlan(String),
     #[error("field {field}: {text:?} is not an IPv4 address")]
@@ -43,7 +43,7 @@ impl FromStr for Ipam {
             return Err(IpamError::Fields(fields.len()));
         };
         Ok(Self {
-            mac: mac.parse()?,
+            mac: mac.parse().map_err(IpamError::Mac)?,
             vlan: optional(vlan, vlan_id)?,
             address: ipv4(3, address)?,
             prefix: prefix(netmask)?,
