@@ -17,7 +17,7 @@ pub struct Action {
     pub id: String,
     pub name: String,
     pub image: String,
-    /// `None`: no limit. Tinkerbell's agent lets 0 expire at once; nobody can want that.
+    /// `None`: no limit. With Tinkerbell's agent 0 expires at once, which serves no template.
     pub timeout: Option<Duration>,
     pub command: Vec<String>,
     /// Docker bind strings
@@ -27,7 +27,7 @@ pub struct Action {
     pub network: String,
 }
 
-/// The variables of an action, `KEY=VALUE` each, and what those that are meant for the agent say.
+/// The variables of an action, `KEY=VALUE` each, and the wishes among them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
 pub struct Environment {
@@ -58,7 +58,7 @@ impl From<Environment> for Vec<String> {
     }
 }
 
-/// An answer without these cannot be reported on, so it is no action at all.
+/// The agent could not report on an answer without these, so it does not count as an action.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the server's answer has no {0}")]
 pub struct Incomplete(&'static str);
@@ -84,7 +84,7 @@ impl Action {
         })
     }
 
-    /// How log lines name it.
+    /// Its name in log lines.
     pub fn title(&self) -> String {
         format!("workflow {} action {}", self.workflow, self.name)
     }

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use machine::files;
 use proto::{AgentAttributes, Baseboard, Bios, Chassis, Product};
 
-/// Between two looks at the hardware: disks and neighbours come late, but actions follow each other in milliseconds.
+/// Between two looks at the hardware. Disks and neighbours appear late, but actions follow each other in milliseconds.
 const STALE: Duration = Duration::from_secs(15);
 
-/// What was found when somebody last looked.
+/// The hardware as it was found last.
 pub struct Known {
     detect: Option<fn() -> AgentAttributes>,
     last: Option<(Instant, AgentAttributes)>,
@@ -28,7 +28,7 @@ impl Known {
         Self { detect: Some(|| detect(Path::new("/"))), last: None }
     }
 
-    /// For an agent that shall say nothing of its machine.
+    /// For an agent whose settings turn attributes off.
     pub fn nothing() -> Self {
         Self { detect: None, last: None }
     }
@@ -68,7 +68,7 @@ pub fn detect(root: &Path) -> AgentAttributes {
     }
 }
 
-/// A file of one value. Presence counts for rules: what is not there is absent, not empty.
+/// A file with one value. A missing file is an absent value, not an empty one: the server's rules test for presence.
 fn read_word(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }

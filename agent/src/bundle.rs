@@ -28,18 +28,18 @@ pub struct Host {
     pub rootfs: PathBuf,
     /// Where the named volumes of this workflow live.
     pub volumes: PathBuf,
-    /// Where anonymous volumes live: gone with the container.
+    /// Where anonymous volumes live. They are removed with the container.
     pub anonymous: PathBuf,
-    /// Our own effective capabilities: asking for one we lack is refused by the kernel.
+    /// The agent's effective capabilities. The kernel refuses a container that asks for more.
     pub capabilities: u64,
     /// The image's `/etc/passwd` and `/etc/group`.
     pub passwd: String,
     pub group: String,
     /// The container's own copies of the host's name files, and where it sees them.
     pub etc: Vec<(PathBuf, PathBuf)>,
-    /// Drivers and firmware of the machine that the image does not bring itself; seen read-only.
+    /// Drivers and firmware of the machine that the image lacks. The action sees them read-only.
     pub drivers: Vec<PathBuf>,
-    /// Bytes the action may use, with what it writes to tmpfs; none where the kernel does not account memory.
+    /// Bytes that the action may use, what it writes to tmpfs included. `None` if the kernel does not account memory.
     pub memory: Option<u64>,
     /// The cgroup controllers that can limit actions.
     pub controllers: Vec<String>,
@@ -52,7 +52,7 @@ pub struct Bundle {
     pub spec: Spec,
     /// Sources of volumes, to be created as directories where they are missing.
     pub directories: Vec<PathBuf>,
-    /// Those of them in which mounts shall travel between the container and the machine.
+    /// Those of them whose mounts propagate between the container and the machine.
     pub shared: Vec<PathBuf>,
 }
 
@@ -75,7 +75,7 @@ pub enum BundleError {
 }
 
 pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Actions go first when memory runs out; the agent has to stay and say so.
+/// When memory runs out, the kernel kills actions first. The agent stays and reports it.
 const OOM_SCORE_ADJ: i32 = 500;
 
 pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host) -> Result<Bundle, BundleError> {
@@ -97,10 +97,10 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
             "args": arguments(action, image)?,
             "env": environment(&process.env, action.environment.entries(), &account),
             "cwd": cwd,
-            // Neither inheritable nor ambient: as with Docker, the program of another user than root starts without
-            // any. Until then they are effective, which the devices need (see `container/child.rs`).
+            // Neither inheritable nor ambient: as with Docker, a program of another user than root starts without any.
+            // Until then they are effective, because mounting the devices needs them (see `container/child.rs`).
             "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
-            // True also asks the child for the filter of system calls.
+            // `true` also makes the child set the filter of system calls.
             "noNewPrivileges": !wishes.privileged,
             "oomScoreAdj": OOM_SCORE_ADJ,
         },
@@ -109,7 +109,7 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
             "rootfsPropagation": mounts::root_propagation(&volumes),
             "cgroupsPath": cgroup(&host.id),
             "namespaces": namespaces(action)?,
-            // Present and empty: absent would bring the runtime's defaults, and these actions write to /proc/sys.
+            // Present and empty: without them the runtime uses its defaults, and these actions write to /proc/sys.
             "maskedPaths": masked,
             "readonlyPaths": read_only,
             "resources": resources(wishes, host)?,
@@ -118,7 +118,7 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
     Ok(Bundle { spec: serde_json::from_value(spec)?, directories, shared })
 }
 
-/// A limit that would not hold is refused: whoever asks for it relies on it.
+/// A limit that would not hold is refused: a template that asks for one relies on it.
 fn resources(wishes: &Wishes, host: &Host) -> Result<Value, BundleError> {
     let enforced = |asked: bool, name: &str, what| {
         if asked && !host.controllers.iter().any(|controller| controller == name) {
@@ -135,7 +135,7 @@ fn resources(wishes: &Wishes, host: &Host) -> Result<Value, BundleError> {
         resources.insert("memory".into(), json!({ "limit": limit }));
     }
     if wishes.memory.is_some() && host.swap {
-        // Swap is memory here, and would make the limit none. libcgroups 0.7 writes no 0 for `memory.swap`.
+        // Swap is memory here and would defeat the limit. libcgroups 0.7 does not write a 0 for `memory.swap`.
         resources.insert("unified".into(), json!({ "memory.swap.max": "0" }));
     }
     if let Some(limit) = wishes.pids {
@@ -152,7 +152,7 @@ pub fn cgroup(id: &str) -> PathBuf {
     Path::new("/actions").join(id)
 }
 
-/// What the image wants to be told when its time is over.
+/// The signal with which the image wants to be stopped.
 pub fn stop_signal(image: &ImageConfig) -> Signal {
     signal_named(&image.config.stop_signal).unwrap_or(Signal::TERM)
 }
@@ -185,7 +185,7 @@ fn environment(image: &[String], given: &[String], account: &Account) -> Vec<Str
     merged.into_iter().map(str::to_owned).collect()
 }
 
-/// Actions share the host's network by default: they fetch what they install, and there is no bridge to put them on.
+/// Actions share the host's network by default: they download what they install, and the machine has no bridge.
 fn namespaces(action: &Action) -> Result<Vec<Value>, BundleError> {
     let mut types = vec!["mount", "ipc", "uts"];
     match action.pid.as_str() {

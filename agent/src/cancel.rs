@@ -1,11 +1,11 @@
-//! The wish that an action stops, from whoever hears it to whatever has to obey.
+//! The request that an action stops, from the part that hears it to the part that obeys.
 
 use tokio::sync::watch;
 
-/// Held by who hears of it.
+/// For the part that hears the request.
 pub struct Trigger(watch::Sender<Option<String>>);
 
-/// Held by what shall stop.
+/// For the part that stops.
 #[derive(Debug, Clone)]
 pub struct Cancel(watch::Receiver<Option<String>>);
 
@@ -21,17 +21,17 @@ impl Trigger {
 }
 
 impl Cancel {
-    /// For what nobody can stop.
+    /// For work that cannot be stopped.
     pub fn never() -> Self {
         pair().1
     }
 
-    /// Why it shall stop, if it shall.
+    /// The reason, once there is a request.
     pub fn why(&self) -> Option<String> {
         self.0.borrow().clone()
     }
 
-    /// Ends when it shall stop; never, when nobody is left to say so.
+    /// Ends when there is a request. Never ends if the trigger was dropped.
     pub async fn asked(&self) -> String {
         let mut receiver = self.0.clone();
         if let Ok(why) = receiver.wait_for(Option::is_some).await
@@ -62,6 +62,6 @@ mod tests {
         assert_eq!(cancel.asked().await, "wrong machine", "after the trigger is gone");
         let never = Cancel::never();
         let never = tokio::time::timeout(Duration::from_millis(20), never.asked());
-        assert!(never.await.is_err(), "what nobody can stop");
+        assert!(never.await.is_err(), "work that cannot be stopped");
     }
 }

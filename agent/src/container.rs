@@ -1,4 +1,4 @@
-//! One container from start to end: starts the child, turns its output into lines, enforces the timeout, and says how it went.
+//! One container from start to end: starts the child, turns its output into lines, enforces the timeout, and reports the end.
 
 pub mod cgroup;
 mod child;
@@ -30,7 +30,7 @@ use output::{DRAIN, Lines, Pass, Rate, Tail};
 
 /// Between the stop signal and the end of every process, as in Docker's stop.
 pub const GRACE: Duration = Duration::from_secs(5);
-/// Making a container takes a tenth of a second; a library that hangs must not hang us.
+/// Making a container takes a tenth of a second; a library that hangs must not hang the agent.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of the library kept to explain a container that could not start.
 const COMPLAINTS: usize = 6;
@@ -45,7 +45,7 @@ pub struct Order<'a> {
     pub limit: Option<Duration>,
     /// Ends it before the limit.
     pub cancel: &'a Cancel,
-    /// What the image wants to be told at the limit.
+    /// The image's stop signal, sent at the limit.
     pub stop: Signal,
     pub lines: TakeLine,
 }
@@ -83,7 +83,7 @@ impl Order<'_> {
     }
 }
 
-/// Runs the container. The action has ended when its main process has: what it left behind is killed, pipes may stay open.
+/// Runs the container. The action ends with its main process: other processes are killed, pipes may stay open.
 pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
@@ -99,7 +99,7 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
         tokio::spawn(read("stderr", Receiver::from_owned_fd(stderr.into())?, output.clone())),
     ];
     let timed_out = supervise(&child, notes.clone(), order).await?;
-    dissolve(cgroup::of(order.id)).await; // first: who is left in it holds the pipes
+    dissolve(cgroup::of(order.id)).await; // first: a process that is left in it holds the pipes
     finish([listener].into_iter().chain(readers)).await;
     let tail = output.lock().map(|mut o| o.finish()).unwrap_or_default();
     let heard = notes.borrow().clone();
@@ -108,7 +108,7 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
     Ok(Ended { end: verdict(&heard, timed_out, oom_kills), tail })
 }
 
-/// What the child has told us so far.
+/// What the child has reported so far.
 #[derive(Debug, Default, Clone)]
 struct Heard {
     started: Option<i32>,
@@ -186,7 +186,7 @@ async fn supervise(child: &Process, mut notes: watch::Receiver<Heard>, order: &O
     kill(child, &cgroup::of(order.id)).await.map(|()| true)
 }
 
-/// A child that does not even obey SIGKILL is left behind: waiting for a broken disk would take the agent along.
+/// A child that does not end on SIGKILL is left behind: a broken disk must not block the agent.
 async fn kill(child: &Process, group: &Path) -> io::Result<()> {
     match cgroup::kill(group) {
         Ok(()) => {
@@ -203,7 +203,7 @@ async fn kill(child: &Process, group: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// How the action ended is known by now; a process that does not die changes nothing of that.
+/// The end of the action is known by now. A process that does not die does not change it.
 pub async fn dissolve(group: PathBuf) {
     if cgroup::remove_empty(&group) {
         return;
@@ -217,7 +217,7 @@ pub async fn dissolve(group: PathBuf) {
     }
 }
 
-/// Reads what is still in the pipes, but does not wait for whoever holds them open.
+/// Reads what is still in the pipes, but does not wait for a process that holds them open.
 pub async fn finish(tasks: impl Iterator<Item = JoinHandle<()>>) {
     let deadline = tokio::time::Instant::now() + DRAIN;
     for mut task in tasks {
@@ -343,6 +343,6 @@ mod tests {
             assert_eq!(verdict(&heard(notes), false, 2), End::Exited { code: 137, oom_kills: 2 });
         }
         let exited = Note::Exited { code: 3, oom_kills: 0 };
-        assert_eq!(verdict(&heard(vec![exited]), false, 2), End::Exited { code: 3, oom_kills: 0 }, "somebody else's kill");
+        assert_eq!(verdict(&heard(vec![exited]), false, 2), End::Exited { code: 3, oom_kills: 0 }, "a kill by another process");
     }
 }

@@ -1,5 +1,5 @@
-//! Templates that mount Docker's socket to reboot or kexec later, when the success is reported. There is no Docker here,
-//! and no need to wait: power steps happen after the acknowledgement anyway. Pure: what such an action means for us.
+//! Templates that mount Docker's socket to reboot or kexec later, when the success is reported. The machine has no Docker
+//! and need not wait: power steps follow the acknowledgement anyway. Pure: what such an action asks of the agent.
 
 use crate::action::Action;
 use crate::power::Power;
@@ -14,7 +14,7 @@ pub enum Deferred {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the action mounts Docker's socket, and there is no Docker here; only delayed reboot, power-off and kexec are understood \
+    "the action mounts Docker's socket, and this machine has no Docker; only delayed reboot, power-off and kexec are understood \
      (environment IMAGE, or a command with reboot or poweroff)"
 )]
 pub struct NotUnderstood;
@@ -26,7 +26,7 @@ pub fn deferred(action: &Action) -> Option<Result<Deferred, NotUnderstood>> {
     action.volumes.iter().any(|volume| is_socket(volume)).then(|| understand(action))
 }
 
-/// Without a destination it is an anonymous volume that happens to be called so.
+/// Without a destination it is an anonymous volume of that name.
 fn is_socket(volume: &str) -> bool {
     volume.split_once(':').is_some_and(|(source, _)| SOCKETS.contains(&source))
 }
@@ -39,7 +39,7 @@ fn understand(action: &Action) -> Result<Deferred, NotUnderstood> {
     let image =
         action.environment.entries().iter().rev().find_map(|entry| variable(entry, "IMAGE")).filter(|image| !image.is_empty());
     let image = image.ok_or(NotUnderstood)?;
-    // The wait daemon hands everything on to the container that it starts, except what was meant for itself.
+    // The wait daemon passes everything on to the container that it starts, except its own two variables.
     let own = |entry: &&String| !["IMAGE", "WAIT_SECONDS"].iter().any(|name| variable(entry, name).is_some());
     Ok(Deferred::Run(Box::new(Action {
         name: format!("{} (deferred)", action.name),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn other_uses_of_the_socket_are_refused_and_other_actions_are_none_of_ours() {
+    fn other_uses_of_the_socket_are_refused_and_other_actions_are_not_deferred() {
         assert_eq!(deferred(&action(&["/run/docker.sock:/x"], &["docker", "ps"], &[])), Some(Err(NotUnderstood)));
         for other in ["/worker:/worker", "/run/docker.sock"] {
             assert_eq!(deferred(&action(&[other], &["reboot"], &["IMAGE=x"])), None, "{other}");

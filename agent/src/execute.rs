@@ -1,4 +1,4 @@
-//! One action on this machine: pull, make the bundle, run the container, clean up. Nothing in here may stop the agent.
+//! One action on this machine: pull, make the bundle, run the container, clean up. No failure here stops the agent.
 
 use std::io;
 use std::path::PathBuf;
@@ -97,11 +97,11 @@ struct Ran {
     ended: Ended,
     /// Bytes it was allowed.
     memory: Option<u64>,
-    /// Why it failed, in its own words.
+    /// Why it failed, in the action's words.
     said: Option<Reason>,
 }
 
-/// `cancelled` says why, if the server wanted the action to stop. What ended before that had its effect is told as it was.
+/// `cancelled` is the reason if the server wanted the action to stop. An action that ended before that keeps its end.
 fn verdict(end: &End, action: &Action, limit: Option<u64>, cancelled: Option<String>) -> Option<Reason> {
     match end {
         End::Exited { code: 0, .. } => None,
@@ -116,7 +116,7 @@ fn verdict(end: &End, action: &Action, limit: Option<u64>, cancelled: Option<Str
 }
 
 impl Runner {
-    /// What can go wrong goes wrong now, while the server still listens.
+    /// Fails now rather than later, while the server still listens.
     async fn prepare_deferred(&mut self, action: &Action, deferred: &Deferred, cancel: &Cancel) -> Result<(), Reason> {
         match deferred {
             Deferred::Power(power) => {
@@ -156,7 +156,7 @@ impl Runner {
         }
     }
 
-    /// With the disk that the action lends, if it lends one.
+    /// With the scratch disk, if the action names one.
     async fn run(&mut self, action: &Action, wishes: &Wishes, cancel: &Cancel) -> Result<Ran, Reason> {
         if wishes.scratch.is_some() {
             self.await_disks(action, cancel).await?;
@@ -215,7 +215,7 @@ impl Runner {
         let is_first = Milestone::Action.reached();
         let ended = self.runtime.run(&order).await;
         if is_first {
-            log::info!("boot: {}", milestones::summary()); // the action did not wait for the console
+            log::info!("boot: {}", milestones::summary()); // after the start, so the action does not wait for the console
         }
         let ended = ended.map_err(|e| self.io_reason("run the container", &e))?;
         let said = match ended.end {
@@ -249,7 +249,7 @@ impl Runner {
     }
 }
 
-/// A name for one execution: a container's state that could not be removed must not stop the next attempt.
+/// A name for one execution, so that state which could not be removed does not stop the next attempt.
 fn unique(action: &str) -> String {
     let clean: String = action.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(48).collect();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -282,7 +282,7 @@ mod tests {
         }
         let cancelled = |end| verdict(&end, &action, None, Some("w".into()));
         assert_eq!(cancelled(End::Stopped), Some(Reason::Cancelled("w".into())));
-        assert_eq!(cancelled(End::Exited { code: 0, oom_kills: 0 }), None, "it was done before that was heard");
+        assert_eq!(cancelled(End::Exited { code: 0, oom_kills: 0 }), None, "it was done before the request was heard");
     }
 
     #[test]

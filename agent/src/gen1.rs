@@ -1,5 +1,5 @@
 //! The first generation of the workflow service: contexts and lists of actions instead of one action at a time. The
-//! loop stays that of the second; here its questions and reports are put in the old words.
+//! worker's loop is that of the second generation. Its requests and reports are translated here.
 
 use proto::action_status_request::StateType;
 use proto::gen1::{
@@ -12,13 +12,13 @@ use tonic::{Code, Status};
 use crate::action::Action;
 use crate::outcome::Reason;
 
-/// What old templates count on: their worker put its registry before every image.
+/// The translation, with what old templates rely on: their worker put its registry before every image.
 #[derive(Debug, Clone)]
 pub struct Dialect {
     registry: String,
-    /// The server knows already that this action runs.
+    /// The action that the server already has as running.
     running: Option<String>,
-    /// What is to follow when the action that was given out last does not succeed.
+    /// What follows if the action that was handed out last does not succeed.
     reactions: Reactions,
 }
 
@@ -31,7 +31,7 @@ struct Reactions {
 }
 
 impl Reactions {
-    /// What never ran has nothing to react to.
+    /// An action that never ran sets off no reaction.
     fn to(&self, action: &str, failure: &Reason) -> Option<(&'static str, &[String])> {
         let (name, command) = match failure {
             Reason::Timeout { .. } => ("on-timeout", &self.on_timeout),
@@ -47,7 +47,7 @@ impl Dialect {
         Self { registry: registry.to_owned(), running: None, reactions: Reactions::default() }
     }
 
-    /// The next action of the first workflow that waits for us.
+    /// The next action of the first workflow that waits for this agent.
     pub async fn get_action(&mut self, channel: Channel, request: &ActionRequest) -> Result<ActionResponse, Status> {
         let mut client = Client::new(channel);
         let worker = request.agent_id.clone().unwrap_or_default();
@@ -77,30 +77,30 @@ impl Dialect {
 
     pub async fn report(&mut self, channel: Channel, report: &ActionStatusRequest) -> Result<(), Status> {
         if report.action_state() == StateType::Running && self.running == report.action_id {
-            return Ok(()); // told a second time, the server would begin to count its time anew
+            return Ok(()); // a second report would restart the server's clock for the action
         }
         Client::new(channel).report(in_old_words(report)).await
     }
 }
 
-/// Old servers give actions no id; ours says whom to report to, even after a restart.
+/// Old servers give actions no id. The agent makes one, which still says after a restart where to report.
 const ID: &str = "gen1:";
 
-pub fn is_ours(report: &ActionStatusRequest) -> bool {
-    is_of_ours(report.action_id())
+pub fn is_old_report(report: &ActionStatusRequest) -> bool {
+    is_old_id(report.action_id())
 }
 
-/// Whether an action's id is one of ours.
-pub fn is_of_ours(id: &str) -> bool {
+/// Whether the agent made this id for an action of an old server.
+pub fn is_old_id(id: &str) -> bool {
     id.starts_with(ID)
 }
 
-/// Whether a server knows no second generation.
+/// Whether the server lacks the second generation.
 pub fn is_old(status: &Status) -> bool {
     status.code() == Code::Unimplemented
 }
 
-/// What has failed stays so.
+/// A failed workflow stays failed.
 fn is_open(context: &WorkflowContext) -> bool {
     !matches!(context.current_action_state(), State::Failed | State::Timeout)
 }
@@ -116,7 +116,7 @@ fn current<'l>(context: &WorkflowContext, list: &'l [WorkflowAction], worker: &s
 }
 
 fn in_new_words(context: &WorkflowContext, number: usize, action: &WorkflowAction, registry: &str) -> ActionResponse {
-    // There, actions of one workflow share a folder of the worker's.
+    // In that generation the actions of one workflow share a folder of the worker.
     let shared = "workflow:/workflow".to_owned();
     ActionResponse {
         workflow_id: Some(context.workflow_id.clone()),

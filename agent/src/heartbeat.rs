@@ -6,7 +6,7 @@ use machine::heartbeat;
 
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Never ends. A file that cannot be written is not reported: PID 1 says what it misses.
+/// Never ends. A failed write is not logged: PID 1 reports a missing sign of life.
 pub async fn beat() {
     let mut clock = tokio::time::interval(EVERY);
     loop {

@@ -1,4 +1,4 @@
-//! What the agent was doing, so that one that is started again knows: a small file, replaced as a whole.
+//! What the agent was doing, for an agent that is started again: a small file, replaced as a whole.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ pub enum Entry {
     Running { action: Action, attempt: u32 },
     /// It has ended; the server has not acknowledged that yet.
     Finished { action: Action, attempt: u32, outcome: Outcome },
-    /// The server knows.
+    /// The server has acknowledged the result.
     Acknowledged { action: Action, success: bool },
 }
 
@@ -26,7 +26,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// An unreadable journal is an empty one: the server then decides what runs again.
+    /// An unreadable journal counts as empty: the server then decides what runs again.
     pub fn open(path: &Path) -> Self {
         let entry = fs::read(path).ok().and_then(|bytes| match serde_json::from_slice(&bytes) {
             Ok(entry) => Some(entry),
@@ -42,7 +42,7 @@ impl Journal {
         self.entry.as_ref()
     }
 
-    /// Work goes on without a journal; only a restart in the middle would know less.
+    /// Work goes on without a journal. Only a restart in the middle of an action would know less.
     pub fn write(&mut self, entry: Entry) {
         if let Err(error) = replace(&self.path, &entry) {
             log::warn!("cannot write {}: {error}; a restart would forget the current action", self.path.display());
@@ -53,7 +53,7 @@ impl Journal {
         self.entry = Some(entry);
     }
 
-    /// What an earlier action earned, a reboot for instance, must not be taken for this one's.
+    /// An earlier action's reboot must not be taken for this one's.
     fn forget(&self) {
         for path in [self.path.with_extension("new"), self.path.clone()] {
             match fs::remove_file(&path) {

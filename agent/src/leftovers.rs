@@ -1,4 +1,4 @@
-//! What an agent that was killed left behind: processes, mounts, directories. Removed before the first action.
+//! Removes what a killed agent left behind, before the first action: processes, mounts, directories.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::container::cgroup;
 use crate::rootfs;
 
-/// Nothing here is fatal: what cannot be removed costs memory, and the log says so.
+/// Never fatal: what cannot be removed costs memory and gets a line in the log.
 pub fn remove(containers: &Path) {
     for group in cgroup::leftovers() {
         match cgroup::remove(&group) {

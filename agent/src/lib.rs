@@ -1,7 +1,7 @@
 //! Runs workflow actions as OCI containers, one at a time: ask, report RUNNING, execute, report until accepted.
 //!
 //! The same program plays two roles. `run` is the agent itself. `launcher` is hidden: a single-threaded process that forks
-//! the owner of each container, because libcontainer clones, and cloning out of a threaded process is not safe.
+//! the owner of each container, because libcontainer clones, and a clone of a threaded process is not safe.
 
 mod action;
 mod attributes;
@@ -58,7 +58,7 @@ use settings::{Settings, Source};
 use transport::{Connection, Transport};
 use worker::Worker;
 
-/// One unpacks, one resolves names, one waits for a cgroup to empty.
+/// One unpacks, one resolves names, one waits until a cgroup is empty.
 const BLOCKING_THREADS: usize = 4;
 
 /// What the agent's variables and `/etc/thimble/registries.json` say of registries, for another program on the same host.
@@ -184,11 +184,11 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
     }))
 }
 
-/// Whoever stops the agent stops its action, too. The journal keeps that it was running.
+/// A signal that stops the agent stops its action too. The journal keeps that it was running.
 async fn asked_to_end() {
     let stream = |kind| tokio::signal::unix::signal(kind);
     let (Ok(mut term), Ok(mut int)) = (stream(SignalKind::terminate()), stream(SignalKind::interrupt())) else {
-        return std::future::pending().await; // then the signal ends us as it always does
+        return std::future::pending().await; // then the signal ends the process at once
     };
     tokio::select! {
         _ = term.recv() => {}
@@ -196,12 +196,12 @@ async fn asked_to_end() {
     }
 }
 
-/// Both are for what must not survive a reboot: what an action earned before one is no reason for another. A workflow
-/// file begins anew each time, so nothing is known of it.
+/// The journal must not survive a reboot, or a reboot that an action earned would follow a second time. A workflow file
+/// begins anew each time, so its journal is removed.
 fn endpoints(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result<(Transport, Journal)> {
     if let Some(script) = script {
         let path = Path::new(files::OFFLINE_JOURNAL);
-        let _ = std::fs::remove_file(path); // mostly there is none; what cannot be removed is overwritten
+        let _ = std::fs::remove_file(path); // most times there is none; a file that stays is overwritten
         return Ok((Transport::File(script), Journal::open(path)));
     }
     let connection = Connection::new(settings).with_context(|| format!("cannot use the server {}", settings.authority))?;

@@ -1,4 +1,4 @@
-//! Memory and actions: how much one may take, and what it cost: the agent's own peak and the machine's least available.
+//! Memory and actions: how much one may take, and its cost, which is the agent's peak and the machine's least available.
 
 use std::fmt;
 use std::pin::pin;
@@ -8,12 +8,12 @@ use crate::space::mem_available;
 
 const SAMPLED_EVERY: Duration = Duration::from_millis(500);
 
-/// What an action leaves to the kernel and to us, in bytes: a sixteenth, but at least and at most this.
+/// What an action leaves to the kernel and the agent, in bytes: a sixteenth, but at least and at most this.
 const RESERVE: std::ops::RangeInclusive<u64> = (12 << 20)..=(256 << 20);
 const CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.subtree_control";
 
-/// Bytes an action that starts now may use. An action that eats all memory, be it by files in its root, which are
-/// memory too, dies in its own cgroup; without the limit the kernel would look for victims everywhere.
+/// Bytes that an action may use if it starts now. Files in its root are memory too. An action that uses more is killed
+/// in its cgroup; without the limit the kernel would kill other processes as well.
 pub fn limit() -> Option<u64> {
     let accounted = controllers().iter().any(|controller| controller == "memory");
     if accounted { available().map(share) } else { None }
@@ -29,7 +29,7 @@ fn share(available: u64) -> u64 {
     available.saturating_sub(reserve).max(*RESERVE.start())
 }
 
-/// How many processes the kernel has killed for want of memory since it started.
+/// How many processes the kernel has killed since it started because memory ran out.
 pub fn oom_kills() -> u64 {
     let text = read("/proc/vmstat");
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));

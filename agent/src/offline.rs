@@ -14,7 +14,7 @@ use machine::exit;
 
 pub use format::actions;
 
-/// Plays the server's part.
+/// Takes the server's place.
 #[derive(Debug, Default)]
 pub struct Script {
     actions: Vec<ActionResponse>,

@@ -22,7 +22,7 @@ pub enum Reason {
     /// The kernel took the memory back.
     OomKilled {
         exit_code: i32,
-        /// Bytes the action was allowed; none where the kernel does not account memory.
+        /// Bytes that the action was allowed. `None` if the kernel does not account memory.
         limit: Option<u64>,
     },
     Timeout {
@@ -31,17 +31,17 @@ pub enum Reason {
     NonZeroExit {
         exit_code: i32,
     },
-    /// The server wanted it to stop; its reason.
+    /// The server wanted it to stop, for this reason.
     Cancelled(String),
-    /// The container could not be made: a wrong mount, a program that is not there.
+    /// The container could not be made: a wrong mount, a missing program.
     CouldNotStart(String),
-    /// The image is not signed by anybody this machine trusts.
+    /// The image has no signature that this machine trusts.
     Unsigned(String),
-    /// The machine has no way to the registry.
+    /// The machine cannot reach the registry.
     NetLost(String),
     /// A rule of this machine forbids the action.
     Policy(String),
-    /// The action's own words, from its failure files.
+    /// What the action wrote into its failure files.
     Said {
         reason: String,
         message: String,

@@ -1,4 +1,4 @@
-//! What this machine allows actions to do, whatever a server says: a file of the ramdisk. Pure but for reading it.
+//! What this machine allows actions to do, whatever a server says. It is a file of the ramdisk; all but reading it is pure.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use oci::signature::{BadKey, Keys};
 
 pub const FILE: &str = "/etc/thimble/policy.json";
 
-/// No file: everything is allowed, as with Tinkerbell's agents.
+/// Without the file everything is allowed, as with Tinkerbell's agents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Policy {
@@ -22,7 +22,7 @@ pub struct Policy {
     require_digest: bool,
     /// Patterns of full names (`docker.io/library/x:tag`) in which `*` stands for anything. Empty: all images.
     images: Vec<String>,
-    /// Public keys of cosign, as PEM or as a path: images have to be signed with one of them. Empty: none is asked for.
+    /// Public keys of cosign, as PEM or as a path: images have to be signed with one of them. Empty: signatures are not checked.
     signed_by: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ impl Policy {
         }
     }
 
-    /// For images that are run without an action of their own as well.
+    /// Also for an image that no action names, as a deferred one.
     pub fn check_image(&self, image: &str) -> Result<(), String> {
         // A name that cannot be understood is refused where it is pulled.
         let Ok(reference) = image.parse::<Reference>() else { return Ok(()) };
@@ -115,7 +115,7 @@ impl Policy {
     }
 }
 
-/// `*` stands for any text, also for none; everything else for itself.
+/// `*` stands for any text, also an empty one. Everything else stands for itself.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

@@ -40,7 +40,7 @@ impl Power {
 pub struct Requests {
     folder: PathBuf,
     loaded: PathBuf,
-    /// A kernel that was there before us belongs to somebody else.
+    /// A kernel that was loaded before this agent is not an action's.
     foreign: bool,
 }
 
@@ -57,7 +57,7 @@ impl Requests {
         Self { folder: folder.to_owned(), loaded: loaded.to_owned(), foreign: is_set(loaded) && !asked }
     }
 
-    /// After an action's success: a kernel that it loaded is asked for like anything else, also after our restart.
+    /// After an action's success: a kernel that it loaded is noted as a request, which survives a restart of the agent.
     pub fn note_kernel(&self) {
         let path = self.folder.join(KEXEC);
         if !self.foreign
@@ -70,12 +70,12 @@ impl Requests {
         }
     }
 
-    /// Power-off wins over a reboot that was asked for as well, and that over a loaded kernel.
+    /// A power-off wins over a reboot, and a reboot over a loaded kernel.
     pub fn pending(&self) -> Option<Power> {
         FILES.iter().find(|(name, _)| self.folder.join(name).exists()).map(|(_, power)| *power)
     }
 
-    /// An action that failed after asking has not earned it: the next one starts without requests.
+    /// A request of an action that failed does not count: the next action starts without requests.
     pub fn forget(&self) {
         for (name, _) in FILES {
             let path = self.folder.join(name);

@@ -1,6 +1,6 @@
 //! An action starts when the machine's disks are there. Drivers load while the network is set up and the image is pulled,
-//! and a disk that an action is told of may come a moment later; images made for environments that load every driver
-//! before they start an agent do not wait for it by themselves.
+//! so a disk that an action names may come a moment later. Images do not wait for it: other environments load every
+//! driver before they start an agent.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep};
 use crate::action::Action;
 use machine::{Milestone, files, milestones};
 
-/// From the start of `/init`. Some controllers take that long to find their disks; `/init` names the driver.
+/// From the start of `/init`. Some controllers need that long to find their disks; `/init` logs the driver.
 const DRIVERS_WITHIN: Duration = Duration::from_secs(60);
-/// After the drivers: USB, and controllers that look for their disks behind their driver's back.
+/// After the drivers: USB, and controllers that search for disks after their driver has finished.
 const DISKS_WITHIN: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
 
@@ -37,7 +37,7 @@ enum Lacks {
 }
 
 impl Machine {
-    /// Returns when `action` finds what it needs, or may not expect it any more. Cancellation is the caller's.
+    /// Returns when `action` has what it needs, or need not wait any longer. The caller handles cancellation.
     pub async fn is_ready_for(&self, action: &Action) {
         let disks = disks_of(action);
         let began = Instant::now();
@@ -62,7 +62,7 @@ impl Machine {
 
     fn lacks(&self, disks: &BTreeSet<PathBuf>) -> Lacks {
         let missing = disks.iter().find(|disk| !self.path(disk).exists());
-        let Ok(boot) = fs::read_to_string(files::below(&self.root, files::BOOT)) else { return Lacks::Nothing }; // not our /init
+        let Ok(boot) = fs::read_to_string(files::below(&self.root, files::BOOT)) else { return Lacks::Nothing }; // not Thimble's /init
         match missing {
             None if !disks.is_empty() => Lacks::Nothing,
             _ if Milestone::Drivers.at(&boot).is_none() => Lacks::Drivers,
@@ -71,13 +71,13 @@ impl Machine {
         }
     }
 
-    /// How long `/init` has been running: a driver that hangs holds up the first action, not each.
+    /// How long `/init` has been running: a driver that hangs delays the first action only.
     fn age(&self) -> Duration {
         let boot = fs::read_to_string(files::below(&self.root, files::BOOT)).unwrap_or_default();
         Milestone::Init.at(&boot).map_or(Duration::ZERO, |began| milestones::now().saturating_sub(began))
     }
 
-    /// A disk that is missing long after the boot is made by the action, or by nobody.
+    /// A disk that is missing long after the boot is either made by the action or absent.
     fn patience(&self, began: Instant) -> Option<Duration> {
         let boot = fs::read_to_string(files::below(&self.root, files::BOOT)).unwrap_or_default();
         let since_drivers = Milestone::Drivers.at(&boot).map(|at| milestones::now().saturating_sub(at));
@@ -98,10 +98,10 @@ fn disks_of(action: &Action) -> BTreeSet<PathBuf> {
     paths.filter_map(whole_disk).collect()
 }
 
-/// The disk of a disk's or a partition's name. `None` for what is no disk of the machine, or may be known by its content only.
+/// The disk of a disk's or a partition's name. `None` if it is not a disk of the machine, or is named by its content.
 fn whole_disk(path: &str) -> Option<PathBuf> {
     let name = path.strip_prefix("/dev/")?;
-    // Colons end the other names, in Docker's bind strings for instance.
+    // A colon ends the other names, as in Docker's bind strings.
     if let Some(link) = name.strip_prefix("disk/by-id/").or_else(|| name.strip_prefix("disk/by-path/")) {
         return (!link.is_empty() && !link.contains('/')).then(|| without_part(path, "-part"));
     }

@@ -1,5 +1,5 @@
-//! Files that the kernel makes up as they are read: the whole of one in one piece, where a growing buffer has it made again
-//! for every step.
+//! Files that the kernel makes while they are read. Each is read in one piece: with a growing buffer the kernel makes it
+//! again for every step.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! What goes to the server about an action, and how errors read in one line.
+//! The reports about an action, as the server gets them.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use proto::{ActionMessage, ActionStatusRequest, Timestamp};
 use crate::action::Action;
 use crate::outcome::{Outcome, Reason};
 
-/// Servers store the message in one object with everything else.
+/// Servers store the message in the same object as the workflow.
 const MESSAGE_MAX: usize = 4096;
 
 /// RUNNING carries the true start: servers measure the workflow's time from it.
@@ -20,7 +20,7 @@ pub fn running(agent: &str, action: &Action, start: SystemTime, attempt: u32) ->
     request(agent, action, StateType::Running, message, start, start)
 }
 
-/// An attempt that the template wishes for because the one before failed.
+/// A further attempt, which the template asks for after a failure.
 pub fn running_again(
     agent: &str,
     action: &Action,

@@ -18,7 +18,7 @@ pub enum Unknown {
     Role(String),
 }
 
-/// Kernels hand words of their command line to init, so a plain word that is no role is refused by name.
+/// The kernel passes words of its command line to init, so a plain word that is not a role is refused by name.
 pub fn choose(args: &[OsString]) -> Result<Role, Unknown> {
     match args.split_first() {
         None => Ok(Role::Run(Vec::new())),

@@ -37,8 +37,8 @@ pub fn mount_overlay(lower: &Path, bundle: &Path, devices: bool) -> Result<PathB
     Ok(rootfs)
 }
 
-/// Takes everything off the container's directory and removes it. A mount that stays keeps the directory:
-/// removing through a mount would remove what is mounted.
+/// Unmounts everything in the container's directory and removes it. If a mount stays, the directory stays: removing it
+/// would remove what is mounted.
 pub fn remove(bundle: &Path) -> io::Result<()> {
     if !bundle.exists() {
         return Ok(());
@@ -79,14 +79,14 @@ pub fn read_inside(rootfs: &Path, path: &str) -> String {
     read().unwrap_or_default()
 }
 
-/// An empty file of our own, without following links out of the image.
+/// Makes an empty file, without following links out of the image.
 pub fn create_file_inside(rootfs: &Path, file: &Path) -> io::Result<OwnedFd> {
     let root = open_root(rootfs)?;
     let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(openat2(&root, file, flags, Mode::from_raw_mode(0o666), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?)
 }
 
-/// Whether the image brings something of its own there.
+/// Whether the image has something there.
 pub fn is_filled_inside(rootfs: &Path, directory: &str) -> bool {
     let read = || -> io::Result<bool> {
         let root = open_root(rootfs)?;
@@ -98,8 +98,8 @@ pub fn is_filled_inside(rootfs: &Path, directory: &str) -> bool {
     read().unwrap_or(false)
 }
 
-/// Images of whole systems have a link here to a file that a service would write. Nothing can be bound on a link to
-/// nowhere, so it makes way for a file, in the container only.
+/// Images of whole systems have a link here to a file that a service would write. A dangling link cannot be a mount
+/// point, so a file replaces it, in the container only.
 pub fn replace_dangling_link(rootfs: &Path, file: &Path) -> io::Result<()> {
     let root = open_root(rootfs)?;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -115,8 +115,8 @@ pub fn replace_dangling_link(rootfs: &Path, file: &Path) -> io::Result<()> {
     }
 }
 
-/// Mounts at `path` and below it travel to the machine's other mount namespaces and back. As Docker asks operators to
-/// do by hand: here the machine is ours.
+/// Mounts at `path` and below it propagate to the machine's other mount namespaces and back. Docker asks operators to do
+/// this by hand; in the ramdisk the agent may do it.
 pub fn share(path: &Path) -> io::Result<()> {
     Ok(mount(None::<&str>, &mount_point(path)?, None::<&str>, MsFlags::MS_SHARED, None::<&str>)?)
 }
@@ -131,7 +131,7 @@ fn mount_point_of(mountinfo: &str, path: &Path) -> PathBuf {
     above.max_by_key(|point| point.components().count()).unwrap_or_else(|| PathBuf::from("/"))
 }
 
-/// Images name working directories that no layer holds; Docker makes them, so we do.
+/// Images name working directories that are in none of their layers. Docker makes them, so the agent does too.
 pub fn create_inside(rootfs: &Path, directory: &Path) -> io::Result<()> {
     let mut path = PathBuf::new();
     let root = open_root(rootfs)?;

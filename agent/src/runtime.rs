@@ -1,4 +1,4 @@
-//! Who makes the containers: libcontainer in a child of ours, or a containerd of the host.
+//! What makes the containers: libcontainer in a child of the agent, or the host's containerd.
 
 use std::io;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ impl Runtime {
         }
     }
 
-    /// Ends what an agent before us left with a daemon; what has no daemon ended in `leftovers`.
+    /// Ends what an earlier agent left with a daemon. `leftovers` ends what has no daemon.
     pub async fn end_leftovers(&self) {
         match self {
             Self::Libcontainer(_) => {}

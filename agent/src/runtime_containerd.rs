@@ -22,7 +22,7 @@ use calls::{Calls, Refused};
 use machine::Chain;
 use pipes::Pipes;
 
-/// runc and its shim are started, which takes some tenths of a second; a daemon that hangs must not hang us.
+/// runc and its shim are started, which takes some tenths of a second; a daemon that hangs must not hang the agent.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// A daemon that is restarted (an update of the host) keeps its shims: its tasks are found again.
 const ABSENCE: Duration = Duration::from_secs(120);
@@ -38,7 +38,7 @@ impl Containerd {
         Self { socket: socket.to_owned(), namespace: namespace.to_owned() }
     }
 
-    /// Runs the container. A container that could not be made is an answer; a daemon that is away is an error.
+    /// Runs the container. A container that could not be made is an answer; a daemon that does not answer is an error.
     pub async fn run(&self, order: &Order<'_>) -> io::Result<Ended> {
         let specification = specification::for_runc(&fs::read(order.bundle.join("config.json"))?)?;
         let calls = self.connect().await?;
@@ -96,7 +96,7 @@ impl Containerd {
                 Ok(code) => return End::Exited { code, oom_kills: 0 },
                 Err(refused) if refused.is_connection() && !patience.is_zero() => {
                     if patience == ABSENCE {
-                        log::warn!("containerd is away ({refused}): waiting for it, the action goes on");
+                        log::warn!("containerd does not answer ({refused}): waiting for it, the action goes on");
                     }
                 }
                 Err(refused) => return End::CouldNotStart(format!("containerd lost the action: {refused}")),
@@ -110,7 +110,7 @@ impl Containerd {
         }
     }
 
-    /// How the action ended is known by now; what cannot be removed stays for the next start of the agent.
+    /// The end of the action is known by now. What cannot be removed stays for the next start of the agent.
     async fn remove(&self, name: &str) {
         let removed = async { Calls::connect(&self.socket, &self.namespace).await?.remove(name).await };
         match timeout(START_LIMIT, removed).await {
@@ -161,7 +161,7 @@ impl Refused {
     }
 }
 
-/// Made on our side: the stream broke.
+/// The client made this status itself: the stream broke.
 fn status_is_local(status: &tonic::Status) -> bool {
     std::error::Error::source(status).is_some()
 }

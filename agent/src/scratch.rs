@@ -1,4 +1,4 @@
-//! A disk that a workflow lends for the length of an action, to machines whose memory does not hold the image: swap space,
+//! A disk that a workflow lends for the length of one action, if memory does not hold the image. It becomes swap space,
 //! so that what is unpacked into memory can leave it. What was on the disk is lost.
 
 use std::fs::{self, OpenOptions};
@@ -14,9 +14,9 @@ use crate::rootfs;
 use machine::swap;
 use oci::store::Store;
 
-/// For an agent that comes back.
+/// The disk's name, for an agent that comes back.
 const NOTE: &str = "scratch.json";
-/// Less would not help anybody, and is likely another disk than the one that was meant.
+/// A smaller disk would not help, and is likely not the one that was meant.
 const SMALLEST: u64 = 32 << 20;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
@@ -49,7 +49,7 @@ impl Scratch {
         let size = size_of_unused(device, &real)?;
         let was = grow(state, size).map_err(use_of)?;
         let scratch = Self { device: real, was };
-        // Before it is used: an agent that ends in between gives back a disk that is no swap space, which is refused.
+        // Before it is used: an agent that ends in between gives back a disk that is not swap space, which is refused.
         serde_json::to_vec(&scratch)
             .map_err(io::Error::other)
             .and_then(|note| fs::write(state.join(NOTE), note))
@@ -62,12 +62,12 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// What an agent before us had in use.
+    /// The disk that an earlier agent had in use.
     pub fn left_over(state: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(state.join(NOTE)).ok()?).ok()
     }
 
-    /// The images go first: without the disk there may be no place for them.
+    /// The images are removed first: without the disk they may not fit.
     pub fn give_back(self, store: &Store, state: &Path) {
         store.clear();
         if let Err(error) = swap::off(&self.device) {
@@ -104,7 +104,7 @@ fn size_of_unused(device: &Path, real: &Path) -> Result<u64, ScratchError> {
     }
 }
 
-/// The former size, where it is memory that holds the state.
+/// The former size, if the state is in memory.
 fn grow(state: &Path, by: u64) -> io::Result<Option<u64>> {
     if statfs(state)?.f_type as i64 != TMPFS_MAGIC {
         return Ok(None);

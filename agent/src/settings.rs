@@ -18,17 +18,17 @@ use oci::registry::{self, Login, Proxies};
 /// Checked settings; nothing in here is raw text that could still be wrong.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Who we are to the server; HookOS and smee use the lower-case MAC.
+    /// The agent's name at the server. HookOS and smee use the lower-case MAC address.
     pub id: String,
     pub source: Source,
-    /// `host:port` of the workflow service; empty where actions come from a file.
+    /// `host:port` of the workflow service. Empty if actions come from a file.
     pub authority: String,
     pub runtime: RuntimeChoice,
     /// Where images and containers live.
     pub state: PathBuf,
     pub tls: Tls,
     pub registries: registry::Settings,
-    /// The registry of the login as it was given: servers of the first generation mean it to stand before every image.
+    /// The registry of the login as it was given. For servers of the first generation it stands before every image.
     pub registry_prefix: String,
     pub syslog_host: Option<String>,
     pub syslog_port: u16,
@@ -66,10 +66,10 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// An agent that asks nobody needs no name.
+/// An agent without a server needs no name.
 const OFFLINE_ID: &str = "local";
 const GRPC_PORT: u16 = 42113;
-/// Read if it is there, whatever the settings say.
+/// Read if present, unless a setting names another file.
 const REGISTRIES: &str = "/etc/thimble/registries.json";
 
 impl Settings {
@@ -222,7 +222,7 @@ fn duration(text: Option<String>, wrong: &mut Vec<String>) -> Duration {
     })
 }
 
-/// The authority with Tinkerbell's port where none is given; IPv6 addresses keep their brackets.
+/// The authority, with Tinkerbell's port if none is given. IPv6 addresses keep their brackets.
 fn with_port(authority: &str) -> String {
     let has_port = match authority.rsplit_once(':') {
         Some((host, port)) => port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')),
@@ -235,7 +235,7 @@ fn with_port(authority: &str) -> String {
     }
 }
 
-/// DOCKER_REGISTRY may carry a scheme or a path; credentials belong to its host alone.
+/// DOCKER_REGISTRY may have a scheme or a path. Credentials belong to its host alone.
 fn host_of(registry: &str) -> String {
     let rest = registry.split_once("://").map_or(registry, |(_, rest)| rest);
     oci::reference::canonical(rest.split('/').next().unwrap_or(rest))

@@ -1,6 +1,6 @@
-//! Where our lines go: the kernel log (every console shows it) or stderr, and best effort to a syslog server.
+//! Where the agent's lines go: the kernel log (every console shows it) or stderr, and best effort to a syslog server.
 //!
-//! Nothing here blocks on the network and nothing here can fail the work: what cannot be written is counted.
+//! Nothing here blocks on the network or fails the work. Lines that cannot be written are counted.
 
 mod kmsg;
 
@@ -17,7 +17,7 @@ use machine::syslog::{self, ActionLine, Message};
 
 use crate::settings::{LogTarget, Settings};
 
-/// How often a syslog server whose name has no address yet is looked for.
+/// How often a syslog server is looked up whose name has no address yet.
 const RETRY: Duration = Duration::from_secs(10);
 
 struct Sink {
@@ -74,7 +74,7 @@ pub fn action_line(origin: ActionLine<'_>, text: &str) {
     }
 }
 
-/// Not connected: that would fix our own address, which changes with the network.
+/// Not connected: a connected socket keeps its source address, which changes with the network.
 struct Syslog {
     socket: UdpSocket,
     server: SocketAddr,
@@ -99,7 +99,7 @@ impl Sink {
         match &self.kmsg {
             Some(file) => {
                 for record in kmsg::records(level, text) {
-                    let _ = kernel_log::write(file, record.as_bytes()); // the kernel log is the last resort: there is nowhere to complain
+                    let _ = kernel_log::write(file, record.as_bytes()); // a failure to write the kernel log cannot be logged
                 }
             }
             None => {
@@ -130,7 +130,7 @@ impl Sink {
 struct Front;
 
 impl Log for Front {
-    /// Libraries may say what goes wrong; their milestones are not ours.
+    /// Libraries may report what goes wrong, but not their milestones.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= Level::Warn || metadata.target().starts_with("agent")
     }

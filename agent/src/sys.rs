@@ -19,9 +19,9 @@ pub fn be_frugal_with_memory() {
     }
 }
 
-/// The allocator keeps what lies below the last piece in use; after a pull that is more than the agent otherwise needs.
+/// The allocator keeps what lies below the last piece in use. After a pull that is more than the agent otherwise needs.
 pub fn give_free_memory_back() {
-    // SAFETY: malloc_trim(3) may be called at any time, from any thread, and touches only memory that nobody uses.
+    // SAFETY: malloc_trim(3) may be called at any time, from any thread, and touches only memory that is not in use.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
@@ -33,7 +33,7 @@ pub fn fork() -> std::io::Result<Option<Pid>> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(std::io::Error::other("a process of several threads cannot fork"));
     }
-    // SAFETY: nobody holds a lock that only another thread could release: the line above has just seen that there is none.
+    // SAFETY: no other thread can hold a lock, because the line above has just seen that there is none.
     let fork = unsafe { nix::unistd::fork() }?;
     Ok(match fork {
         ForkResult::Parent { child } => Pid::from_raw(child.as_raw()),
@@ -56,11 +56,11 @@ pub fn unload_kernel() -> std::io::Result<()> {
     if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// What is ignored stays so across exec. Rust programs ignore SIGPIPE, `nohup` SIGHUP, and a shell's background jobs SIGINT
-/// and SIGQUIT: an action that is told to stop by one of them would not hear it, and its own shells could not trap it.
+/// An ignored signal stays ignored across exec. Rust programs ignore SIGPIPE, `nohup` SIGHUP, a shell's background jobs
+/// SIGINT and SIGQUIT. An action would not notice such a stop signal, and its shells could not trap it.
 pub fn default_signals() -> nix::Result<()> {
     for one in Signal::iterator().filter(|one| !matches!(one, Signal::SIGKILL | Signal::SIGSTOP)) {
-        // SAFETY: installs the default action, so no handler code of ours can run in signal context.
+        // SAFETY: installs the default action, so no handler of this program can run in signal context.
         unsafe { signal(one, SigHandler::SigDfl) }?;
     }
     Ok(())

@@ -43,7 +43,7 @@ impl Transport {
         }
     }
 
-    /// What tells while the action runs that it shall stop, where there is such a thing.
+    /// The call by which the server can stop a running action, if the server offers it.
     pub fn watch(&self, action: &Action) -> Option<Watch> {
         match self {
             Self::Server(connection) => connection.watch(action),
@@ -51,7 +51,7 @@ impl Transport {
         }
     }
 
-    /// What is to run because the action failed.
+    /// The action that runs because this one failed.
     pub fn reaction(&self, action: &Action, failure: &Reason) -> Option<Action> {
         match self {
             Self::Server(connection) => connection.reaction(action, failure),
@@ -59,7 +59,7 @@ impl Transport {
         }
     }
 
-    /// The exit code, where nothing can follow any more. A service may always have more.
+    /// The exit code, once no more actions can come. A service may always have more.
     pub fn over(&self) -> Option<u8> {
         match self {
             Self::Server(_) => None,

@@ -18,7 +18,7 @@ use crate::transport::Transport;
 use crate::transport::decide::{self, Asked, Reported};
 use oci::registry::backoff::{self, Backoff};
 
-/// Runs one action to its end, whatever that is; ends it early when that is asked.
+/// Runs one action to its end, or to a request to stop.
 pub trait Execute {
     fn execute(&mut self, action: &Action, start: SystemTime, cancel: &Cancel) -> impl Future<Output = Outcome>;
 }
@@ -33,15 +33,15 @@ pub struct Worker<E> {
     pub execute: E,
 }
 
-/// The server holds our question while it has no work; after this long we say that we wait.
+/// The server holds the call while it has no work. After this long the agent logs that it waits.
 const QUIET: Duration = Duration::from_secs(2);
 /// Before an action is tried again for the first time.
 const RETRY: Duration = Duration::from_secs(1);
-/// While there is no server, ask often enough to be back within a second of it.
+/// Often enough to be back within a second of a server that returns.
 const RECONNECT: Duration = Duration::from_millis(500);
 
 impl<E: Execute> Worker<E> {
-    /// Serves actions until one asks for a reboot or power-off, or until there cannot be more. The agent's exit code.
+    /// Serves actions until one asks for a reboot or power-off, or no more can come. Returns the agent's exit code.
     pub async fn run(mut self) -> u8 {
         if let Some(power) = self.resume().await {
             return power.exit_code();
@@ -67,14 +67,14 @@ impl<E: Execute> Worker<E> {
                     sleep(backoff::jitter(RECONNECT, backoff::random())).await;
                 }
                 Asked::Trouble(why) => {
-                    pace.say(&format!("the server has no action for us but an error: {why}"));
+                    pace.say(&format!("the server has no action for this agent but an error: {why}"));
                     pace.rest().await;
                 }
             }
         }
     }
 
-    /// Takes up what an agent before us left.
+    /// Takes up what an earlier agent left.
     async fn resume(&mut self) -> Option<Power> {
         match self.journal.entry().cloned()? {
             Entry::Running { action, attempt } => {
@@ -102,7 +102,7 @@ impl<E: Execute> Worker<E> {
             answer = &mut answer => return decide::asked(answer),
             () = sleep(QUIET) => {}
         }
-        // Still held, or still connecting: in the second case the answer tells soon.
+        // Still held, or still connecting. A failing connection ends the call soon.
         let answer = tokio::select! {
             answer = &mut answer => answer,
             () = sleep(Duration::from_secs(4)) => {
@@ -118,7 +118,7 @@ impl<E: Execute> Worker<E> {
         let attempt = journal::attempt(self.journal.entry(), action);
         let start = SystemTime::now();
         if !self.announce(action, start, attempt).await {
-            // Nobody knows that we would run it: the server gives it to us again.
+            // The server does not know that the action would run, so it hands it out again.
             pace.rest().await;
             return None;
         }
@@ -136,7 +136,7 @@ impl<E: Execute> Worker<E> {
         power
     }
 
-    /// Runs the action while the server is listened to, where it can say that the action shall stop.
+    /// Runs the action, and meanwhile listens for the server's request to stop it, if the server offers that.
     async fn attempts_while_wanted(&mut self, action: &Action, first: u32, start: SystemTime) -> (u32, Outcome) {
         let Some(watch) = self.connection.watch(action) else {
             return self.attempts(action, first, start, &Cancel::never()).await;
@@ -154,7 +154,7 @@ impl<E: Execute> Worker<E> {
         }
     }
 
-    /// Runs the action, and again with growing pauses as often as its template wishes.
+    /// Runs the action, and again with growing pauses as often as its template asks for.
     async fn attempts(&mut self, action: &Action, first: u32, start: SystemTime, cancel: &Cancel) -> (u32, Outcome) {
         let allowed = action.environment.wishes().map_or(0, |wishes| wishes.retries).saturating_add(1);
         let mut pauses = Backoff::new(RETRY, self.backoff_max.max(RETRY));
@@ -179,7 +179,7 @@ impl<E: Execute> Worker<E> {
         (attempt, outcome)
     }
 
-    /// Runs what its template wants after a failure. However that ends, the action has failed as it did.
+    /// Runs what the template wants after a failure. Its end does not change the action's result.
     async fn react(&mut self, action: &Action, outcome: &Outcome) {
         let reaction = outcome.failure.as_ref().and_then(|failure| self.connection.reaction(action, failure));
         if let Some(reaction) = reaction {
@@ -241,7 +241,7 @@ impl<E: Execute> Worker<E> {
             }
             Some(Ok(Deferred::Run(later))) => {
                 let outcome = self.execute.execute(&later, SystemTime::now(), &Cancel::never()).await;
-                log_outcome(&later, &outcome); // nobody but the log wants to know: the workflow is over
+                log_outcome(&later, &outcome); // for the log only: the workflow is over
                 self.journal.write(Entry::Acknowledged { action: action.clone(), success: false });
                 if outcome.failure.is_some() {
                     return None;
@@ -261,7 +261,7 @@ impl<E: Execute> Worker<E> {
     }
 }
 
-/// How long to rest, and what has been said already: a state is worth one line, not one a second.
+/// How long to rest, and the last line logged: a state gets one line, not one a second.
 struct Pace {
     backoff: Backoff,
     said: String,
@@ -272,7 +272,7 @@ impl Pace {
         sleep(self.backoff.pause(backoff::random())).await;
     }
 
-    /// A server that held the question is asked again at once: work that comes meanwhile would wait for us.
+    /// A server that held the call is asked again at once: work that comes meanwhile would wait.
     fn idle(&mut self, held: Duration) -> Duration {
         if held < QUIET {
             return self.backoff.pause(backoff::random());

@@ -1,5 +1,5 @@
-//! The agent against `crun run`: images made with the field's own tools give the same exit code, the same output and the
-//! same tree of files, which the image lists itself (kind, mode, owner, links, size, time, SHA-256).
+//! The agent against `crun run`, with images that the field's tools made. Exit code, output and tree of files are the
+//! same. The image lists its tree itself: kind, mode, owner, links, size, time, SHA-256.
 //!
 //! Needs root and umoci, skopeo and crun; without them it says so and ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

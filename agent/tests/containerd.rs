@@ -1,5 +1,5 @@
 //! The agent on an ordinary host, with actions as tasks of a real containerd (Debian's package): the same contract as
-//! with our own runtime, as far as runc gives it.
+//! with the agent's runtime, as far as runc gives it.
 //!
 //! containerd is started by the test, in the agent's mount namespace, with root, state and socket of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -185,7 +185,7 @@ async fn an_unprivileged_action_cannot_act_on_the_machine() {
         assert!(lab.text().contains(&format!("A| {line}")), "{line} is missing in\n{}", lab.text());
     }
     let report = lab.run(lab.shell("privileged", "mount -t tmpfs none /bin && umount /proc")).await;
-    assert_eq!(report.action_state(), Success, "the refusals are ours: {}\n{}", message(&report), lab.text());
+    assert_eq!(report.action_state(), Success, "the refusals come from the agent: {}\n{}", message(&report), lab.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,7 +199,7 @@ async fn a_restarted_containerd_loses_no_action_and_a_restarted_agent_no_process
     let report = lab.run(restart).await;
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
     assert!(lab.text().contains("A| done"), "{}", lab.text());
-    assert!(lab.text().contains("containerd is away"), "{}", lab.text());
+    assert!(lab.text().contains("containerd does not answer"), "{}", lab.text());
 
     let agent = "grep -lx 'Name:.agent' /proc/[0-9]*/status | head -n 1 | grep -oE '[0-9]+'";
     let suicide = format!("test -e /worker/once && echo again && exit 0; touch /worker/once; kill -9 $({agent}); sleep 1000");
@@ -212,7 +212,7 @@ async fn a_restarted_containerd_loses_no_action_and_a_restarted_agent_no_process
     assert!(lab.text().contains("action long was interrupted (agent restarted), attempt 2"), "{}", lab.text());
     assert_clean(&lab).await;
 
-    // Whoever stops the agent stops its action.
+    // A signal that stops the agent stops its action.
     let stop = format!("kill -TERM $({agent}); sleep 1000");
     lab.server.push(ActionResponse { namespaces: pid_of_the_host(), ..lab.shell("stop", &stop) });
     let status = tokio::time::timeout(Duration::from_secs(60), host.wait()).await.expect("the end").unwrap();

@@ -183,7 +183,7 @@ async fn a_full_tmpfs_fails_the_action_and_not_the_agent() {
     );
     assert_eq!(lab.run(lab.shell("after", "true")).await.action_state(), Success, "{}", lab.text());
 
-    // The same byte again and again compresses to nothing (and is no hole, as zeros are): neither the size nor gzip's
+    // The same byte again and again compresses to nothing (and is not a hole, as zeros are): neither the size nor gzip's
     // trailer warns when the media type says tar.
     let ones = registry::gzip(&registry::tarred(&vec![1; 30 << 20]));
     let image = lab.registry.image("ones", &[(registry::TAR, ones)], r#"{"config":{"Cmd":["/none"]}}"#);

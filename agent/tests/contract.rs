@@ -141,7 +141,7 @@ async fn an_unprivileged_action_can_work_but_not_reach_the_machine() {
     for line in ["A| works", "NoNewPrivs: 1", "Seccomp: 2", "refused: mount", "refused: umount", "refused: mknod"] {
         assert!(lab.text().contains(line), "{line} is missing in\n{}", lab.text());
     }
-    // The same, privileged: the refusals above are ours and not the sandbox's that runs this test.
+    // The same, privileged: the refusals above come from the agent, not from the sandbox of this test.
     let report = lab.run(sh(&image, "privileged", "mount -t tmpfs none /mnt && grep 'NoNewPrivs:.0' /proc/self/status")).await;
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
 
@@ -177,7 +177,7 @@ async fn the_machines_policy_refuses_with_its_reason() {
     }
     let report = lab.run(ActionResponse { namespaces: host_pid(), ..confined("pid", "true") }).await;
     assert!(message(&report).starts_with("Policy: "), "{}", message(&report));
-    // A volume that is only called like the socket is no way to a reboot.
+    // A volume that only has the socket's name does not lead to a reboot.
     let named = ActionResponse { volumes: vec!["/run/docker.sock".into()], ..confined("named", "test -d /run/docker.sock") };
     let report = lab.run(named).await;
     assert_eq!(report.action_state(), Success, "{}", message(&report));
@@ -191,7 +191,7 @@ async fn a_delayed_reboot_through_dockers_socket_is_a_power_step() {
     let lab = Lab::new().await;
     let mut agent = lab.agent();
     let report = lab.run(ActionResponse { volumes: vec![SOCKET.into()], ..lab.shell("ps", "docker ps") }).await;
-    assert!(message(&report).contains("there is no Docker here"), "{}", message(&report));
+    assert!(message(&report).contains("this machine has no Docker"), "{}", message(&report));
 
     // What is started in the background runs when the success is in, and sees nothing of the socket.
     let environment = vec![format!("IMAGE={}", lab.image), "WAIT_SECONDS=10".into()];

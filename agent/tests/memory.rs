@@ -17,8 +17,8 @@ use proto::action_status_request::StateType::Success;
 use server::action;
 use tls::{Authority, Front};
 
-/// In KiB. What is resident counts with the program itself, which is small only where it is built for the ramdisk; of the
-/// build beside this test only what is its own counts.
+/// In KiB. The resident size includes the program, which is small only in the ramdisk's build. The build beside this test
+/// is measured by its own memory alone.
 struct Bar {
     resident: u64,
     own: u64,

@@ -50,7 +50,7 @@ async fn a_file_runs_in_order_and_ends_as_its_last_action_says() {
     lab.assert_clean();
 
     assert_eq!(run(&lab, &json!([])).await, Some(2));
-    assert!(lab.text().contains("there is no action in it"), "{}", lab.text());
+    assert!(lab.text().contains("it has no action"), "{}", lab.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! `thimble agent`: the ramdisk's agent as a program of an ordinary host. It understands Tinkerbell's flags and variables,
-//! so it can take the place of tink-agent and tink-worker; what the kernel command line says is the default.
+//! `thimble agent`: the ramdisk's agent as a program of an ordinary host. It takes Tinkerbell's flags and variables, so it
+//! can replace tink-agent and tink-worker. The kernel command line gives the defaults.
 
 mod workflow;
 
@@ -24,7 +24,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 fn command_line() -> Arguments {
     let line = std::fs::read("/proc/cmdline").unwrap_or_default();
-    Arguments::parse(&String::from_utf8_lossy(&line)).arguments // not our kernel's arguments: what is wrong there is no concern of ours
+    Arguments::parse(&String::from_utf8_lossy(&line)).arguments // mistakes are not logged: the words are the host's
 }
 
 /// In memory only: a password in here never stands in a process list.
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_is_told_from_the_other_commands() {
+    fn the_agent_is_one_of_several_commands() {
         for (args, want) in [
             ("agent -id x", Some("-id x")),
             ("agent", Some("")),

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wishes {
-    /// As Tinkerbell's agents run everything.
+    /// Tinkerbell's agents run every action so.
     pub privileged: bool,
     pub read_only: bool,
     /// Bytes.
@@ -14,7 +14,7 @@ pub struct Wishes {
     pub pids: Option<i64>,
     /// Thousandths of a processor.
     pub milli_cpus: Option<u32>,
-    /// A disk whose content may go, for what memory does not hold while the action is pulled and runs.
+    /// A disk whose content may be lost. It extends memory while the action is pulled and runs.
     pub scratch: Option<PathBuf>,
     /// Further attempts at an action that fails or reaches its limit.
     pub retries: u32,
@@ -103,7 +103,7 @@ fn bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
-/// Which disk it is cannot be left to a search: its content is lost.
+/// A full path, because the disk loses its content: the agent does not search for one.
 fn disk(text: &str) -> Option<PathBuf> {
     let path = Path::new(text);
     let below_dev = path.strip_prefix("/dev").is_ok_and(|rest| rest.components().all(|c| matches!(c, Component::Normal(_))));

@@ -1,4 +1,4 @@
-//! Disks from `/sys/block`; vendor, model, serial and WWN from udev's database where there is one.
+//! Disks from `/sys/block`; vendor, model, serial and WWN from udev's database if present.
 
 use std::fs;
 use std::path::Path;
@@ -46,7 +46,7 @@ fn device(path: &Path, name: &str, udev: &Path) -> Option<Block> {
     })
 }
 
-/// By the kernel's name; what has none of these controllers (loop, ram, dm) is no disk to install on.
+/// By the kernel's name. A device of another kind (loop, ram, dm) is not a disk to install on.
 fn controller(name: &str) -> Option<&'static str> {
     match name {
         _ if name.starts_with("nvme") => Some("NVMe"),

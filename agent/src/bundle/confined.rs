@@ -1,6 +1,6 @@
 //! An unprivileged action: what Docker's defaults take away, and the devices, which Docker guards by other means.
 
-/// Docker's set by bit number, without `MKNOD`: no device filter of ours would stop what it makes.
+/// Docker's set by bit number, without `MKNOD`: the agent has no device filter that would stop the nodes it makes.
 /// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_CHROOT,
 /// AUDIT_WRITE, SETFCAP.
 pub const CAPABILITIES: u64 = bits(&[0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 29, 31]);

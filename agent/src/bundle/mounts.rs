@@ -21,7 +21,7 @@ impl Volume {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        // `rro`: what is mounted below a read-only volume is read-only as well, as since Docker 25.
+        // `rro`: mounts below a read-only volume are read-only too, as since Docker 25.
         if self.read_only { &["rbind", "ro", "rro"] } else { &["rbind", "rw"] }
     }
 }
@@ -42,7 +42,7 @@ pub fn volumes(binds: &[String], host: &Host) -> Result<Vec<Volume>, BadVolume> 
     let mut volumes = Vec::new();
     for (number, bind) in binds.iter().enumerate() {
         let volume = parse(bind, number, host)?;
-        // The whole of the host's devtmpfs is on /dev; binding parts of it onto themselves asks for what is there.
+        // The host's whole devtmpfs is on /dev already, so a bind of a part of it onto itself changes nothing.
         if volume.destination.starts_with("/dev") && volume.source == volume.destination {
             continue;
         }
@@ -67,8 +67,8 @@ fn parse(bind: &str, number: usize, host: &Host) -> Result<Volume, BadVolume> {
     Ok(Volume { source, destination, read_only, shared })
 }
 
-/// What a bind string would show of the machine, where that is more than a volume of the workflow's own. The same words
-/// as when it is mounted, so that no spelling is one thing here and another there.
+/// What a bind string would show of the machine, if it is more than a volume of the workflow. It reads the string as
+/// mounting does, so no spelling means one thing here and another there.
 pub fn shows_of_the_machine(bind: &str) -> Option<&'static str> {
     let (source, rest) = bind.split_once(':')?;
     if !is_name(source) {
@@ -107,13 +107,13 @@ fn absolute(path: &str) -> Option<PathBuf> {
     Some(path.components().collect())
 }
 
-/// Read-only, shared. Of `ro` and `rw` the last wins; SELinux labels and Docker's caching hints mean nothing here.
+/// Read-only, shared. The last of `ro` and `rw` wins. SELinux labels and Docker's caching hints have no effect.
 fn options(bind: &str, text: &str) -> Result<(bool, bool), BadVolume> {
     let (mut read_only, mut shared) = (false, false);
     for option in text.split(',').filter(|o| !o.is_empty()) {
         match option {
             "ro" | "rw" => read_only = option == "ro",
-            // What the machine mounts later is seen in every volume; that nothing travels the other way is the default.
+            // Every volume shows what the machine mounts later. By default nothing propagates the other way.
             "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => shared = option.ends_with("shared"),
             "z" | "Z" | "nocopy" | "volume-nocopy" => {}
             "cached" | "delegated" | "consistent" | "default" | "rbind" | "bind" => {}
@@ -123,13 +123,13 @@ fn options(bind: &str, text: &str) -> Result<(bool, bool), BadVolume> {
     Ok((read_only, shared))
 }
 
-/// The library cannot set propagation mount by mount: a volume that shares needs a root that is not cut off.
+/// libcontainer cannot set propagation mount by mount: a shared volume needs a root that is not private.
 pub fn root_propagation(volumes: &[Volume]) -> &'static str {
     if volumes.iter().any(Volume::is_shared) { "shared" } else { "slave" }
 }
 
-/// `/dev` is a plain tmpfs here; on top of it the child puts devtmpfs with all that belongs there, unless the action is
-/// confined (see `container/child.rs`).
+/// `/dev` is a plain tmpfs here. Unless the action is confined, the child mounts devtmpfs over it (see
+/// `container/child.rs`).
 pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
     let mut mounts = vec![
         json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] }),
@@ -153,7 +153,7 @@ pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
     mounts
 }
 
-/// What is mounted below `/dev` for every container by itself.
+/// What every container gets below `/dev`.
 pub fn below_dev() -> [Value; 2] {
     [
         json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",

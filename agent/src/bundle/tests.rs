@@ -91,7 +91,11 @@ fn volumes_come_last_and_their_sources_are_created() {
     assert_eq!(bundle.shared, [PathBuf::from("/worker")]);
     let mounts: Vec<_> = bundle.spec.mounts().as_ref().unwrap().iter().map(|m| m.destination().clone()).collect();
     assert_eq!(mounts.last().unwrap(), Path::new("/etc/resolv.conf"));
-    assert_eq!(mounts.iter().filter(|m| m.as_path() == Path::new("/etc/resolv.conf")).count(), 1, "the volume replaces ours");
+    assert_eq!(
+        mounts.iter().filter(|m| m.as_path() == Path::new("/etc/resolv.conf")).count(),
+        1,
+        "the volume replaces the agent's mount"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The child that owns one container, and the only place that knows libcontainer: a fork of the launcher, so without a
-//! second thread, a runtime, or another container.
+//! The child that owns one container, and the only place that uses libcontainer. It is a fork of the launcher, so it has
+//! no second thread, no runtime and no other container.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use super::note::Note;
 use super::{cgroup, complaints, seccomp};
 use machine::Chain;
 
-/// Where the library keeps its state: in the bundle, so that one removal takes everything.
+/// Where libcontainer keeps its state: in the bundle, so that removing the bundle removes both.
 pub const STATE: &str = "state";
 
 #[derive(Debug, thiserror::Error)]
@@ -50,14 +50,14 @@ pub fn main(bundle: &Path, id: &str, streams: Streams) {
     tell(&notes, &last);
 }
 
-/// The descriptors given are closed once they have their places, so that the pipes end with the action.
+/// Closes the given descriptors once they have their places, so that the pipes end with the action.
 fn attach(stdout: OwnedFd, stderr: OwnedFd) -> Result<(), Failure> {
     let system = |what| move |e: rustix::io::Errno| Failure::System(what, e.into());
     rustix::stdio::dup2_stdout(stdout).map_err(system("attach the output"))?;
     rustix::stdio::dup2_stderr(stderr).map_err(system("attach the output"))
 }
 
-/// An agent that is gone cleans up after us when it comes back.
+/// If the agent is gone, it cleans up when it comes back.
 fn tell(mut notes: &File, note: &Note) {
     let _ = notes.write_all(&note.line());
 }
@@ -75,8 +75,8 @@ fn run(bundle: &Path, id: &str, notes: &File) -> Result<Note, Failure> {
         let oom_kills = cgroup::oom_kills(&cgroup::of(id));
         Note::Exited { code, oom_kills }
     });
-    // The cgroup goes with what is left in it, and the state with the bundle: the agent removes both. A host of the first
-    // kind of cgroups has more of them.
+    // The agent removes the cgroup with its processes, and the state with the bundle. A host with cgroups version 1 has
+    // more of them.
     if !cgroup::of(id).exists()
         && let Err(error) = container.delete(true)
     {

@@ -1,4 +1,4 @@
-//! What libcontainer complains of: its errors say `failed syscall` and leave the rest to tracing.
+//! libcontainer's complaints: its errors say `failed syscall` and leave the rest to tracing.
 
 use std::fmt::{Debug, Write};
 

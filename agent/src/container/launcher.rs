@@ -1,8 +1,8 @@
-//! A process of one thread that makes the children who own containers, by fork alone.
+//! A process of one thread. It forks the children that own containers.
 //!
-//! libcontainer clones without exec and runs Rust in the clone. In a threaded process a lock of the allocator may be
-//! held by a thread that does not exist there; we have seen it hang. Executing our program for every action is safe too,
-//! but costs as much as making the container: relocation, page faults, and a look at the processor by the C library.
+//! libcontainer clones without exec and runs Rust in the clone. In a threaded process a thread that the clone lacks may
+//! hold a lock of the allocator; such clones were seen to hang. Executing the agent's program for every action is safe
+//! too, but costs as much as making the container: relocation, page faults, and the C library's look at the processor.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,7 +23,7 @@ use super::child::{self, Streams};
 use super::wire::{self, Datagram};
 use crate::sys;
 
-/// The agent's hold on its launcher, which starts when it is needed for the first time and again if it died.
+/// The agent's end of its launcher, which starts with the first container, and again if it died.
 pub struct Launcher {
     program: PathBuf,
     running: Mutex<Option<Running>>,
@@ -34,7 +34,7 @@ struct Running {
     _process: Child,
 }
 
-/// A child that owns a container; killed when nobody is interested any more.
+/// A child that owns a container. Dropping this kills it.
 pub struct Process(AsyncFd<OwnedFd>);
 
 impl Launcher {
@@ -147,7 +147,7 @@ fn serve() -> io::Result<()> {
     }
 }
 
-/// The children, and one that is ready before it is asked for: making it takes as long as a good part of its work.
+/// The children, and a spare one that is ready before it is needed: making one takes as long as much of its work.
 #[derive(Default)]
 struct Workshop {
     children: Vec<(Pid, OwnedFd)>,
@@ -176,7 +176,7 @@ impl Workshop {
         if let Some(Ok(process)) = self.spare.take().map(give) {
             return Ok(process);
         }
-        give(self.fork()?) // there was none, or somebody has killed it
+        give(self.fork()?) // there was none, or it was killed
     }
 
     fn make_spare(&mut self) {
@@ -203,11 +203,11 @@ impl Workshop {
     }
 }
 
-/// A child's life: one order, or the end of who gives it.
+/// A child's life: one order, or the end of the launcher.
 fn work(socket: &OwnedFd, launcher: Pid) {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     if rustix::process::getppid() != Some(launcher) {
-        return; // died before we could be told
+        return; // the launcher died before the signal was set
     }
     let Ok(Some(request)) = wire::receive(socket) else { return };
     match order(request) {

@@ -1,10 +1,10 @@
-//! What the child tells the agent, one JSON object a line on the socket that is its standard input.
+//! What the child reports to the agent, one JSON object a line on the socket that is its standard input.
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
-    /// A complaint of the container library: its errors alone do not say what went wrong.
+    /// A complaint of libcontainer, whose errors alone do not say what went wrong.
     Library(String),
     /// The action's process runs; time counts from here.
     Started { pid: i32 },

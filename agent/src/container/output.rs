@@ -36,7 +36,7 @@ impl Lines {
         }
     }
 
-    /// A valid character is at most four bytes; beyond that the bytes are no text anyway.
+    /// A valid character has at most four bytes; longer runs are not text.
     fn ends_inside_a_character(&self) -> bool {
         let broken = std::str::from_utf8(&self.pending).err();
         broken.is_some_and(|e| e.error_len().is_none()) && self.pending.len() < LINE_MAX + 4
@@ -71,7 +71,7 @@ pub struct Rate {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pass {
     Yes,
-    /// Yes, after so many lines that were left out.
+    /// Yes, with the number of lines left out before this one.
     After(u64),
     No,
 }
@@ -121,7 +121,7 @@ impl Tail {
     }
 }
 
-/// How long output may still come once the action has ended: a process that got away keeps the pipe open for ever.
+/// How long output may still come once the action has ended: a process that escaped keeps the pipe open for ever.
 pub const DRAIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ mod tests {
         let found = lines(&[text.as_bytes()]);
         assert!(found.len() > 1 && found.iter().all(|l| l.len() <= LINE_MAX + 4));
         assert_eq!(found.concat(), text);
-        assert!(lines(&[&[0x80; 5000]]).len() >= 5, "bytes that are no text end too");
+        assert!(lines(&[&[0x80; 5000]]).len() >= 5, "bytes that are not text end too");
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! The system calls of an unprivileged action. libcontainer without libseccomp ignores `linux.seccomp` silently, so the
 //! filter is made and set here, as the last thing before the action's program.
 //!
-//! Two filters, because one has one answer: what this kernel interface did not have when this was written does not
-//! exist (ENOSYS: programs fall back), and what Docker's profile denies is not permitted (EPERM). Calls of a foreign
-//! architecture end the process.
+//! Two filters, because a filter has one answer. Calls newer than this list do not exist (ENOSYS: programs fall back).
+//! Calls that Docker's profile denies are not permitted (EPERM). Calls of a foreign architecture end the process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +11,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
 };
 
-/// `set_mempolicy_home_node`, Linux 5.17; beyond it new powers arrive that nobody has judged for us.
+/// `set_mempolicy_home_node`, Linux 5.17; newer calls may have powers that this list does not judge.
 const LAST_KNOWN: i64 = 450;
 
 struct Denied {
@@ -138,8 +137,8 @@ fn programs() -> Result<[BpfProgram; 2], seccompiler::Error> {
     ])
 }
 
-/// The same for a runtime that takes `linux.seccomp`, by name. There, calls newer than this list pass: the format knows
-/// no "all others", only names.
+/// The same for a runtime that takes `linux.seccomp`, by name. There, calls newer than this list pass: the format has
+/// names only, not "all others".
 #[cfg(feature = "containerd")]
 pub fn oci() -> serde_json::Value {
     use serde_json::json;

@@ -1,4 +1,4 @@
-//! Tinkerbell's convention for an action to say why it failed: two files, written by the action before it ends.
+//! Tinkerbell's convention for the reason of a failure: two files that the action writes before it ends.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +24,7 @@ pub fn make(rootfs: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What a failed action said. Without a reason it has said nothing.
+/// What a failed action wrote. Without a reason, the message does not count.
 pub fn read(rootfs: &Path, exit_code: i32) -> Option<Reason> {
     let line = |name: &str, max: usize| -> String {
         let text = rootfs::read_inside(rootfs, &format!("{FOLDER}/{name}"));

@@ -1,4 +1,4 @@
-//! What must be on the machine before a container can be made: its root, its volumes, the files it shares with the host.
+//! What a container needs on the machine: its root, its volumes, the files it shares with the host.
 
 use std::fs;
 use std::io;
@@ -38,14 +38,14 @@ fn doing<T>(what: impl Into<String>, result: io::Result<T>) -> Result<T, Failure
     result.map_err(|source| Failure::Io { what: what.into(), source })
 }
 
-/// Names that the machine knows hosts by. As with Docker, each container may change its own copy.
+/// The machine's files of host names. As with Docker, each container has a copy that it may change.
 const ETC: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
-/// Where a host has no such file.
+/// For a host without `/etc/hosts`.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
-/// Drivers, and what the machine has learned of its network: for the system that is installed.
+/// Drivers, and what the machine has learned of its network, for the system that an action installs.
 const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", machine::files::NETWORK];
 
-/// Makes the bundle: the mounted root file system and config.json. How much memory the action is allowed.
+/// Makes the bundle: the mounted root file system and config.json. Returns how much memory the action is allowed.
 pub fn bundle(place: &Place<'_>, action: &Action, wishes: &Wishes, image: &Image) -> Result<Option<u64>, Failure> {
     forget_other_workflows(place.folders, action);
     // Device nodes in an image would open the machine's disks to an action that is not privileged.
@@ -106,7 +106,7 @@ fn etc(directory: &Path, rootfs: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failu
     Ok(files)
 }
 
-/// Named volumes are memory. Nobody tells us when a workflow is over, but another one's action says so.
+/// Named volumes are memory. No server reports the end of a workflow, but an action of another workflow shows it.
 fn forget_other_workflows(folders: &Folders, action: &Action) {
     let ours = folders.volumes_of(&action.workflow);
     let entries = fs::read_dir(folders.volumes()).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -14,7 +14,7 @@ struct Document {
     name: String,
     #[serde(default, rename = "version")]
     _version: Value,
-    /// Enforced by a server, and there is none: each action has a limit of its own.
+    /// Only a server enforces it. Here each action has its own limit.
     #[serde(default, rename = "global_timeout")]
     _global_timeout: Value,
     #[serde(default)]
@@ -28,7 +28,7 @@ struct Document {
 struct Task {
     #[serde(default)]
     name: String,
-    /// Whoever reads the file is the worker.
+    /// Ignored: the agent that reads the file is the worker.
     #[serde(default, rename = "worker")]
     _worker: String,
     #[serde(default)]
@@ -38,7 +38,7 @@ struct Task {
     actions: Vec<Action>,
 }
 
-/// The names are a template's; behind them those of tink-agent's file transport.
+/// The names are a template's; the aliases are those of tink-agent's file transport.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Action {
@@ -49,10 +49,10 @@ struct Action {
     image: String,
     #[serde(default, alias = "args")]
     command: Vec<String>,
-    /// Replaces the entrypoint there, which an action cannot do here.
+    /// With tink-agent it replaces the entrypoint. Actions of this agent cannot.
     #[serde(default)]
     cmd: String,
-    /// Seconds; 0 is no limit.
+    /// Seconds. 0: without a limit.
     #[serde(default, alias = "timeoutSeconds")]
     timeout: i64,
     #[serde(default)]
@@ -65,7 +65,7 @@ struct Action {
     namespaces: Option<Shared>,
     #[serde(default)]
     retries: u32,
-    /// The server's names of things, and there is no server.
+    /// A server's names for the action, which a file does not need.
     #[serde(default, rename = "agent_id")]
     _agent: String,
     #[serde(default, rename = "task_id")]
@@ -128,7 +128,7 @@ impl Environment {
     }
 }
 
-/// The actions of a workflow file in order; `name` calls the workflow where the file does not.
+/// The actions of a workflow file in order. `name` is the workflow's name if the file has none.
 pub fn actions(file: &Value, name: &str) -> Result<Vec<ActionResponse>, String> {
     let document = match file {
         Value::Array(_) => serde_json::from_value(serde_json::json!({ "actions": file })),
@@ -151,7 +151,7 @@ pub fn actions(file: &Value, name: &str) -> Result<Vec<ActionResponse>, String> 
             found.push(action.map_err(|mistake| format!("action {number}: {mistake}"))?);
         }
     }
-    if found.is_empty() { Err("there is no action in it".to_owned()) } else { Ok(found) }
+    if found.is_empty() { Err("it has no action".to_owned()) } else { Ok(found) }
 }
 
 fn wire(workflow: &str, task: &Task, action: &Action, number: usize) -> Result<ActionResponse, String> {
@@ -161,7 +161,7 @@ fn wire(workflow: &str, task: &Task, action: &Action, number: usize) -> Result<A
     if action.image.is_empty() {
         return Err("it has no image".to_owned());
     }
-    // The action's own wins; sorted, as a server sends it.
+    // The action's value wins. Sorted, as a server sends it.
     let mut environment: BTreeMap<String, String> = task.environment.entries()?.into_iter().collect();
     environment.extend(action.environment.entries()?);
     if action.retries > 0 {

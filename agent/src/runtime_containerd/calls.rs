@@ -16,7 +16,7 @@ use rustix::process::Signal;
 /// The shim that containerd brings; it runs runc.
 const SHIM: &str = "io.containerd.runc.v2";
 const SPECIFICATION: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
-/// Tells our containers from others in the namespace.
+/// Marks the agent's containers among the others of the namespace.
 const LABEL: (&str, &str) = ("thimble.agent", "action");
 
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Calls {
         asking("signal the container", unless_gone(self.client.tasks().kill(request).await))
     }
 
-    /// Kills what runs and forgets the container. What is not there is removed.
+    /// Kills what runs and forgets the container. A missing one counts as removed.
     pub async fn remove(&self, name: &str) -> Result<(), Refused> {
         let task = || self.request(DeleteTaskRequest { container_id: name.to_owned() });
         if unless_gone(self.client.tasks().delete(task()).await).is_err() {

@@ -30,7 +30,7 @@ impl Pipes {
         Ok(Self { stdout, stderr, output, readers })
     }
 
-    /// The last lines. Does not wait for whoever keeps a pipe open, nor for a shim that never came.
+    /// The last lines. Does not wait for a process that keeps a pipe open, nor for a shim that never came.
     pub async fn finish(self) -> Vec<String> {
         container::finish(self.readers.into_iter()).await;
         self.output.lock().map(|mut output| output.finish()).unwrap_or_default()

@@ -1,5 +1,5 @@
-//! The agent's specification as runc wants it: pure. What our own runtime does in its child (devices, the filter of
-//! system calls) runc is told here.
+//! The agent's specification as runc wants it: pure. The agent's runtime mounts devices and sets the filter of system
+//! calls in its child; for runc both are written here.
 
 use std::io;
 
@@ -27,7 +27,7 @@ pub fn for_runc(config: &[u8]) -> io::Result<Vec<u8>> {
     }
     let resources = linux.entry("resources").or_insert_with(|| json!({}));
     if let Some(resources) = resources.as_object_mut() {
-        // To what a confined action gets, runc adds the harmless ones (null, zero, random, tty).
+        // runc adds the harmless devices (null, zero, random, tty) for a confined action.
         resources.insert("devices".to_owned(), json!([{ "allow": !confined, "access": "rwm" }]));
     }
     Ok(serde_json::to_vec(&spec)?)

@@ -1,4 +1,4 @@
-//! Choices between ways of doing the same thing: who runs containers, where actions come from.
+//! Settings with a few possible values: what runs containers, where actions come from.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub enum Source {
     File(PathBuf),
 }
 
-/// Docker is what Tinkerbell's agents are started with by default; it has no daemon here and needs none.
+/// Tinkerbell's units start their agents with `docker`. This agent needs no daemon for it.
 pub fn runtime(name: Option<&str>, socket: Option<String>, namespace: Option<String>) -> Result<RuntimeChoice, String> {
     match name {
         None | Some("libcontainer" | "docker") => Ok(RuntimeChoice::Libcontainer),
@@ -33,7 +33,7 @@ pub fn runtime(name: Option<&str>, socket: Option<String>, namespace: Option<Str
     }
 }
 
-/// A workflow file alone says enough.
+/// A workflow file alone chooses the file transport.
 pub fn source(name: Option<&str>, file: Option<String>) -> Result<Source, String> {
     match (name, file) {
         (None | Some("file"), Some(file)) => Ok(Source::File(file.into())),

@@ -27,7 +27,8 @@ const OTHERS: &[Setting] = &[
     value("images", &["THIMBLE_IMAGES"]),
 ];
 
-/// Flags of Tinkerbell's agents for choices that this agent does not have. It accepts them, so Tinkerbell's units start it unchanged.
+/// Flags of Tinkerbell's agents for choices that this agent does not have. It accepts them, so that Tinkerbell's units
+/// start it unchanged.
 pub const WITHOUT_EFFECT: &[Setting] = &[
     value("log-level", &[]),
     value("grpc-retry-interval", &[]),

@@ -34,7 +34,7 @@ fn a_capture_of_the_systemd_unit_is_understood() {
     assert_eq!(settings.registries.login.registry, "reg.example:5000");
 }
 
-/// Everything that tink-agent, tink-worker, HookOS and CaptainOS may start us with.
+/// Everything with which tink-agent's and tink-worker's units, HookOS and CaptainOS may start the agent.
 #[test]
 fn tinkerbells_flags_and_variables_are_understood() {
     type Shown = fn(&Settings) -> String;
@@ -69,7 +69,7 @@ fn tinkerbells_flags_and_variables_are_understood() {
         ("tink-worker's login", "-r r:5 -u u -p p", "", login, "r:5 u p"),
         ("its long form", "--docker-registry r --registry-username u --registry-password p", "", login, "r u p"),
         ("HookOS's login", "", "DOCKER_REGISTRY=r REGISTRY_USERNAME=u REGISTRY_PASSWORD=p", login, "r u p"),
-        ("our runtime", "", "", runtime, "Libcontainer"),
+        ("the default runtime", "", "", runtime, "Libcontainer"),
         ("tink-agent's default runtime", "-runtime docker", "", runtime, "Libcontainer"),
         ("CaptainOS's runtime", "-runtime containerd", "", runtime, containerd),
         (

@@ -1,4 +1,4 @@
-//! The connection to the workflow service: made before it is needed, kept, and made anew when it broke.
+//! The connection to the workflow service: made early, kept, and made anew after a failure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ use crate::status;
 use machine::Milestone;
 use oci::registry::tls;
 
-/// The server holds the question for about 60 s when it has no work (and Tinkerbell's server every failing report too).
+/// Without work, the server holds the call for about 60 s. Tinkerbell's server holds every failing report as long.
 const DEADLINE: Duration = Duration::from_secs(90);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,18 +29,18 @@ pub struct Connection {
     channel: Option<Channel>,
     agent: String,
     authority: String,
-    /// For servers that know no newer protocol.
+    /// For servers of the first generation.
     old: Dialect,
     speaks_old: bool,
-    /// The server tells while an action runs that it shall stop.
+    /// While an action runs, the server can say that it shall stop.
     offers_watch: bool,
 }
 
 impl Connection {
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         let scheme = if settings.tls == Tls::Off { "http" } else { "https" };
-        // Probes of TCP notice a server that vanished. HTTP/2 pings would too, but Go's gRPC servers close connections
-        // that ping more than once in five minutes.
+        // TCP's probes notice a server that vanished. HTTP/2 pings would too, but Go's gRPC servers close a connection
+        // that pings more than once in five minutes.
         let endpoint = Endpoint::from_shared(format!("{scheme}://{}", settings.authority))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -86,7 +86,7 @@ impl Connection {
 
     pub async fn report(&mut self, request: ActionStatusRequest) -> Result<(), Status> {
         let channel = self.channel().await?;
-        let answer = if gen1::is_ours(&request) {
+        let answer = if gen1::is_old_report(&request) {
             within(DEADLINE, self.old.report(channel, &request)).await
         } else {
             let answer = within(DEADLINE, WorkflowServiceClient::new(channel).report_action_status(request)).await;
@@ -100,16 +100,16 @@ impl Connection {
 
     /// For the time an action runs.
     pub fn watch(&self, action: &Action) -> Option<Watch> {
-        let channel = self.channel.clone().filter(|_| self.offers_watch && !gen1::is_of_ours(&action.id))?;
+        let channel = self.channel.clone().filter(|_| self.offers_watch && !gen1::is_old_id(&action.id))?;
         Some(Watch { endpoint: self.endpoint.clone(), channel, agent: self.agent.clone(), workflow: action.workflow.clone() })
     }
 
-    /// What a server of the first generation wants to follow a failure.
+    /// The action with which a server of the first generation answers a failure.
     pub fn reaction(&self, action: &Action, failure: &Reason) -> Option<Action> {
         self.old.reaction(action, failure)
     }
 
-    /// A server that knows neither generation is asked for the newer one again: it may be about to be replaced.
+    /// A server that answers in neither generation is asked in the newer one again: it may be about to be replaced.
     fn note_generation<T>(&mut self, answer: &Result<T, Status>) {
         let old = !answer.as_ref().is_err_and(|status| gen1::is_old(status) || decide::is_transport(status));
         if old && !self.speaks_old {
@@ -130,7 +130,7 @@ impl Connection {
         Ok(self.channel.insert(channel).clone())
     }
 
-    /// A connection that failed us once is not asked again.
+    /// A connection that failed once is not used again.
     fn judge<T>(&mut self, answer: Result<T, Status>) -> Result<T, Status> {
         if answer.as_ref().is_err_and(decide::is_transport) {
             self.channel = None;

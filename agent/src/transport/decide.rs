@@ -1,4 +1,4 @@
-//! What each answer of the server means for us. No I/O: every rule of the protocol is in this file.
+//! What each answer of the server means for the agent. No I/O: every rule of the protocol is in this file.
 
 use std::error::Error as _;
 
@@ -67,7 +67,7 @@ fn says_nothing_to_do(status: &Status) -> bool {
     matches!(status.code(), Code::NotFound | Code::FailedPrecondition) || says_no_action_available(status.details())
 }
 
-/// Made on our side: the request or its answer got lost on the way.
+/// The client made this status itself: the request or its answer was lost.
 pub fn is_transport(status: &Status) -> bool {
     status.source().is_some() || status.code() == Code::DeadlineExceeded
 }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permanent_refusal_of_a_report_is_told_from_a_passing_one() {
+    fn a_permanent_refusal_of_a_report_differs_from_a_passing_one() {
         for (status, refused) in [
             (Status::not_found("x"), true),
             (Status::invalid_argument("x"), true),

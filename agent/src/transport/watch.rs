@@ -1,5 +1,5 @@
-//! Hearing, while an action runs, that it shall stop: the call that `proto::watch` describes, repeated as long as the
-//! action runs. Only servers that offer it are asked.
+//! The call by which a server can stop a running action (`proto::watch`), repeated as long as the action runs. Only
+//! servers that offer it are asked.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use oci::registry::backoff;
 
 /// The server holds the call for a minute.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// A server that answers at once is not asked without pause.
+/// Between two calls to a server that answers at once.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// On the connection of the reports while that stands, later on its own.
+/// Uses the connection of the reports while it stands, later a connection of its own.
 pub struct Watch {
     pub endpoint: Endpoint,
     pub channel: Channel,
@@ -27,7 +27,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Ends when the action shall stop, and says why.
+    /// Ends when the action shall stop, with the reason.
     pub async fn stopped(mut self) -> String {
         loop {
             let asked = Instant::now();

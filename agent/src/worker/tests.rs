@@ -9,12 +9,12 @@ use crate::fake_server::{Server, Shared, action as wire, message};
 use crate::settings::Settings;
 use crate::transport::Connection;
 
-/// Does nothing and says what it was told to say; remembers what it ran.
+/// Runs nothing, returns the outcomes it was given, and remembers what it ran.
 #[derive(Clone, Default)]
 struct Fixed {
     ran: Arc<Mutex<Vec<String>>>,
     fails: bool,
-    /// What it was told to run.
+    /// The actions that it ran.
     commands: Arc<Mutex<Vec<Vec<String>>>>,
     writes: Option<std::path::PathBuf>,
 }
@@ -191,7 +191,7 @@ async fn a_server_of_the_first_generation_is_served_in_its_own_words() {
         ..WorkflowAction::default()
     };
     let (old, address) = crate::fake_old_server::Old::start(vec![action("stream"), action("reboot")]).await;
-    // A worker before us had begun the first one.
+    // An earlier worker had begun the first one.
     old.reports.lock().unwrap().push(proto::gen1::WorkflowActionStatus {
         action_name: "stream".into(),
         action_status: State::Running.into(),
@@ -217,7 +217,7 @@ async fn a_server_of_the_first_generation_is_served_in_its_own_words() {
         ("ns/w", "reboot", State::Running),
         ("ns/w", "reboot", State::Success),
     ];
-    assert_eq!(told, wanted, "what runs already is not told again");
+    assert_eq!(told, wanted, "a running action is not reported again");
     assert!(reports.iter().skip(1).all(|r| r.task_name == "os" && r.worker_id == "m"));
 }
 

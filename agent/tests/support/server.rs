@@ -1,4 +1,4 @@
-//! A workflow service on a loopback socket: hands out what it is told to and keeps what it is told.
+//! A workflow service on a loopback socket: hands out the given actions and keeps every report.
 #![allow(dead_code)]
 
 use std::collections::VecDeque;
@@ -22,9 +22,9 @@ pub struct Script {
     /// Every report that arrived, refused or not.
     pub reports: Vec<ActionStatusRequest>,
     pub questions: Vec<ActionRequest>,
-    /// A server that can tell agents to stop, as Tinkerbell's cannot.
+    /// A server that can stop running actions, as Tinkerbell's cannot.
     pub offers_watch: bool,
-    /// What it tells them.
+    /// The reason it gives.
     pub stop: Option<String>,
     /// How many agents have asked whether to go on.
     pub watches: usize,
@@ -75,7 +75,7 @@ impl Server {
         self.shared.changed.notify_waiters();
     }
 
-    /// Tells agents to stop what they run.
+    /// Stops the action that runs.
     pub fn stop_action(&self, why: &str) {
         self.shared.script.lock().unwrap().stop = Some(why.to_owned());
         self.shared.changed.notify_waiters();

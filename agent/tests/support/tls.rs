@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 const EXTENSIONS: &str = "subjectAltName = IP:127.0.0.1\nbasicConstraints = critical, CA:false\n";
 
-/// Whom the agent is told to trust, and what servers prove themselves with.
+/// The authority that the agent trusts, and the servers' certificate.
 pub struct Authority {
     folder: PathBuf,
 }
@@ -53,7 +53,7 @@ impl Authority {
         self.folder.join("ca.pem")
     }
 
-    /// A socket that speaks TLS, and within it one of the protocols, to whoever comes, and plainly with the server.
+    /// A socket that speaks TLS with every client and plain TCP with the server.
     pub async fn before(&self, server: SocketAddr, protocols: &[&str]) -> Front {
         let chain = CertificateDer::pem_file_iter(self.folder.join("server.pem")).unwrap().collect::<Result<_, _>>().unwrap();
         let key = PrivateKeyDer::from_pem_file(self.folder.join("server.key")).unwrap();

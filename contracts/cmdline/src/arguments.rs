@@ -58,7 +58,7 @@ impl Arguments {
         Parsed { arguments, notes }
     }
 
-    /// Reads more words on top of what is there, as if they stood behind it: extra arguments of one machine.
+    /// Reads more words as if they stood behind the others: extra arguments of one machine.
     pub fn apply(&mut self, line: &str) -> Vec<Note> {
         let mut notes = Vec::new();
         for word in crate::words(line) {

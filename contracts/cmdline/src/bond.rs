@@ -13,7 +13,7 @@ pub struct Bond {
     pub mtu: Option<u16>,
 }
 
-/// What the bonding driver can be told: number of its netlink attribute, its size in bytes, words for its numbers.
+/// The bonding driver's options: number of the netlink attribute, its size in bytes, words for its numbers.
 pub const OPTIONS: &[(&str, u16, u8, &[&str])] = &[
     ("mode", 1, 1, &["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"]),
     ("miimon", 3, 4, &[]),
@@ -39,14 +39,14 @@ pub const OPTIONS: &[(&str, u16, u8, &[&str])] = &[
 pub enum BondError {
     #[error("not NAME:MEMBER,MEMBER[:OPTION=VALUE,..[:MTU]]")]
     Form,
-    #[error("{0:?} is no bonding option, or not with this value")]
+    #[error("{0:?} is not a bonding option, or does not take this value")]
     Option(String),
     #[error("{0:?} is not an MTU")]
     Mtu(String),
 }
 
 impl Bond {
-    /// The number the kernel knows an option's value by.
+    /// The kernel's number for an option's value.
     pub fn number(name: &str, value: &str) -> Option<u32> {
         let (.., words) = OPTIONS.iter().find(|(known, ..)| *known == name)?;
         let by_word = words.iter().position(|word| *word == value).and_then(|at| u32::try_from(at).ok());
@@ -108,12 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_bond_is_said() {
+    fn a_bad_bond_is_reported() {
         for (text, error) in [
             ("bond0", "not NAME:MEMBER,MEMBER[:OPTION=VALUE,..[:MTU]]"),
             ("b/d:eth0", "not NAME:MEMBER,MEMBER[:OPTION=VALUE,..[:MTU]]"),
-            ("bond0:eth0:mode=turbo", "\"mode=turbo\" is no bonding option, or not with this value"),
-            ("bond0:eth0:colour=1", "\"colour=1\" is no bonding option, or not with this value"),
+            ("bond0:eth0:mode=turbo", "\"mode=turbo\" is not a bonding option, or does not take this value"),
+            ("bond0:eth0:colour=1", "\"colour=1\" is not a bonding option, or does not take this value"),
             ("bond0:eth0::12", "\"12\" is not an MTU"),
         ] {
             assert_eq!(text.parse::<Bond>().unwrap_err().to_string(), error);

@@ -1,4 +1,4 @@
-//! Arguments of OSIE, HookOS and CaptainOS that have no effect here, each with the reason: refused, but never in silence.
+//! Arguments of OSIE, HookOS and CaptainOS that have no effect in Thimble, each with the reason for the log.
 
 use crate::Arguments;
 
@@ -10,7 +10,7 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("packet_state", "what to do comes from the workflow"),
     ("packet_base_url", "nothing is downloaded before the first action"),
     ("packet_bootdev_mac", "use hw_addr"),
-    ("pwhash", "nobody logs in here; give it to an action"),
+    ("pwhash", "the machine has no login; give it to an action"),
     ("slug", "give it to an action"),
     ("instance_id", "give it to an action"),
     ("plan", "give it to an action"),
@@ -19,9 +19,9 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("discover_url", "use grpc_authority"),
     ("parch", "the ramdisk is made for one architecture"),
     ("hollow_*", "use syslog_host"),
-    ("alpine_repo", "there are no packages"),
+    ("alpine_repo", "the ramdisk has no packages"),
     ("modloop", "drivers are in the ramdisk"),
-    ("eclypsium_token", "there is no such scanner"),
+    ("eclypsium_token", "the ramdisk has no such scanner"),
 ];
 
 fn is_called(pattern: &str, name: &str) -> bool {
@@ -41,15 +41,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_done_is_said_without_its_value() {
+    fn an_argument_without_effect_is_reported_without_its_value() {
         let arguments = Arguments::parse("tink_worker_image=x quiet pwhash=secret").arguments;
         assert_eq!(
             arguments.without_effect(),
-            ["tink_worker_image: the agent is part of /init", "pwhash: nobody logs in here; give it to an action"]
+            ["tink_worker_image: the agent is part of /init", "pwhash: the machine has no login; give it to an action"]
         );
     }
 
-    /// What becomes of an argument of theirs.
+    /// What Thimble does with an argument of another environment.
     #[derive(Debug, PartialEq)]
     enum Fate {
         /// A field of `Arguments`.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// `ADDRESS:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:METHOD:DNS:DNS:NTP`, `DEVICE:METHOD` or `METHOD`; IPv6 in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ip {
-    /// Address and prefix length; without one the network gives it.
+    /// Address and prefix length. `None`: the network gives one.
     pub address: Option<(IpAddr, u8)>,
     pub gateway: Option<IpAddr>,
     pub hostname: Option<String>,
@@ -150,7 +150,7 @@ impl fmt::Display for Ip {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vlan {
     pub id: u16,
-    /// The link below, a NIC or a bond; without one every link may carry it.
+    /// The link below, a NIC or a bond. `None`: any link.
     pub device: Option<String>,
 }
 
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_said() {
+    fn what_makes_no_sense_is_reported() {
         for (text, error) in [
             ("off", "a machine without network cannot be installed"),
             ("eth0:off", "a machine without network cannot be installed"),

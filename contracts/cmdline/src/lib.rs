@@ -1,8 +1,8 @@
 //! The kernel arguments of a Thimble machine as one type: boots renders them, `/init` parses them back.
 //!
-//! The names are Tinkerbell's (HookOS, CaptainOS), so a machine booted by smee is understood as well. Words that are
-//! not ours are kept in `other`, in order. Nothing here does I/O and nothing panics: a value that makes no sense
-//! becomes a [`Note`] for the log and the machine boots on without it.
+//! The names are Tinkerbell's (HookOS, CaptainOS), so a machine booted by smee is understood as well. Words that
+//! are not in the table are kept in `other`, in order. Nothing here does I/O and nothing panics: a value that makes no
+//! sense becomes a [`Note`] for the log, and the machine boots without it.
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -31,5 +31,5 @@ pub use table::{ARGUMENTS, Argument, BLACKLISTS, MODULES, Setting};
 pub use value::{EmbeddedImages, HwAddr, NotAnHwAddr, OnFailure, Proxy, Secret};
 pub use word::{Word, words};
 
-/// What x86 and arm64 kernels keep of a command line, without the closing NUL; the rest is cut off silently.
+/// What x86 and arm64 kernels keep of a command line, without the closing NUL. They cut off the rest silently.
 pub const MAX_LEN: usize = 2047;

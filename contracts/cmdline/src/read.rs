@@ -1,4 +1,4 @@
-//! What a sensible value is, for each kind of argument, and how it gets into its field. An empty value means "not set".
+//! Which values make sense for each kind of argument, and how they reach their fields. An empty value means "not set".
 
 use std::str::FromStr;
 
@@ -58,7 +58,7 @@ pub(crate) fn authority(value: &str) -> Result<String, Problem> {
     }
 }
 
-/// The agent reads the URLs; credentials have no place in them.
+/// The agent reads the URLs. They must not hold credentials.
 pub(crate) fn mirror(value: &str) -> Result<String, Problem> {
     let (registry, urls) = value.split_once('=').ok_or(Problem::NotAMirror)?;
     let is_url = |url: &str| {

@@ -5,8 +5,8 @@ use std::fmt;
 use crate::{ARGUMENTS, Arguments, MAX_LEN, Note, Problem, Proxy, Word};
 
 impl Arguments {
-    /// The command line, without leading or trailing space. Words no command line can carry are left out; `check`
-    /// says which.
+    /// The command line, without leading or trailing space. Leaves out words that no command line can carry; `check`
+    /// lists them.
     pub fn render(&self) -> String {
         join(self.words().iter().filter(|word| word.is_renderable()).map(Word::render))
     }
@@ -35,7 +35,7 @@ impl Arguments {
     }
 }
 
-/// A proxy keeps what is not secret of its value.
+/// A proxy shows its URL without credentials.
 fn shown(word: Word) -> String {
     match (word.name.as_str(), word.value) {
         (name @ ("HTTP_PROXY" | "HTTPS_PROXY"), Some(url)) => format!("{name}={}", Proxy::new(url)),

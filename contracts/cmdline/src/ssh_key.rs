@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// How the base64 of each type begins, because the type's name is what is encoded first (RFC 4253, 6.6).
+/// How the base64 of each type begins: the type's name is encoded first (RFC 4253, 6.6).
 const TYPES: [(&str, &str); 7] = [
     ("AAAAC3NzaC1lZDI1NTE5", "ssh-ed25519"),
     ("AAAAB3NzaC1yc2E", "ssh-rsa"),
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn what_is_not_a_key_is_refused() {
         for text in ["", "http://10.0.0.1/key", "AAAA", "ssh-ed25519", &format!("{BLOB}\u{7f}"), &format!("{BLOB};reboot")] {
             assert_eq!(text.parse::<SshKey>(), Err(NotAnSshKey), "{text}");
         }

@@ -90,10 +90,10 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// What becomes of a machine whose agent fails again and again.
+/// What follows if the agent fails again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
-    /// It stays as it is, for whoever comes to look; the agent is tried now and then.
+    /// It stays as it is, for a person to look at. PID 1 tries the agent now and then.
     #[default]
     Hold,
     Reboot,
@@ -101,7 +101,7 @@ pub enum OnFailure {
 }
 
 impl OnFailure {
-    /// With the word that stands for each.
+    /// Each with its word.
     pub const ALL: [(Self, &'static str); 3] = [(Self::Hold, "hold"), (Self::Reboot, "reboot"), (Self::PowerOff, "poweroff")];
 }
 
@@ -117,13 +117,13 @@ impl fmt::Display for OnFailure {
 pub enum EmbeddedImages {
     #[default]
     First,
-    /// Where the registry does not give one.
+    /// If the registry does not have the image, or does not answer.
     Fallback,
     Never,
 }
 
 impl EmbeddedImages {
-    /// With the word that stands for each.
+    /// Each with its word.
     pub const ALL: [(Self, &'static str); 3] = [(Self::First, "first"), (Self::Fallback, "fallback"), (Self::Never, "never")];
 }
 

@@ -18,8 +18,8 @@ impl Word {
         Self { name: name.into(), value: Some(value.into()) }
     }
 
-    /// Whether a kernel command line can carry this word: there is no escape for a quote, and a control character
-    /// would end the line in a boot script.
+    /// Whether a kernel command line can carry this word. A quote cannot be escaped, and a control character would end
+    /// the line in a boot script.
     pub fn is_renderable(&self) -> bool {
         let bad = |c: char| c == '"' || c.is_control() || (c.is_whitespace() && !c.is_ascii());
         !self.name.is_empty()
@@ -87,7 +87,7 @@ fn next_word(text: &str) -> (Word, &str) {
                 end = at;
                 break;
             }
-            // The kernel takes no `=` at the very start of a word for a separator.
+            // For the kernel, an `=` at the very start of a word does not separate.
             '=' if equals.is_none() && at > 0 => equals = Some(at),
             '"' => in_quote = !in_quote,
             _ => {}

@@ -21,7 +21,7 @@ impl Backoff {
         self.next = self.first;
     }
 
-    /// The pause to make now; `random` is in 0..1. The one after it is half as long again, up to the limit.
+    /// The pause to make now; `random` is in 0..1. The next one is half as long again, up to the limit.
     pub fn pause(&mut self, random: f64) -> Duration {
         let pause = jitter(self.next.min(self.max), random);
         self.next = self.next.mul_f64(1.5).min(self.max);
@@ -34,7 +34,7 @@ pub fn jitter(pause: Duration, random: f64) -> Duration {
     pause.mul_f64(0.5 + random.clamp(0.0, 1.0))
 }
 
-/// A number in 0..1, good enough to spread machines over time: every `RandomState` has keys of its own.
+/// A number in 0..1, good enough to spread machines over time: every `RandomState` has different keys.
 pub fn random() -> f64 {
     let bits = std::hash::RandomState::new().build_hasher().finish() >> 11;
     bits as f64 / (1u64 << 53) as f64

@@ -12,7 +12,7 @@ use proto::ActionResponse;
 use serde_json::Value;
 use server::template::render;
 
-/// Who does the work where nobody else is named: templates call it `{{.device_1}}`.
+/// The worker of a template without one: templates call it `{{.device_1}}`.
 const WORKER: &str = "local";
 
 pub fn read(path: &Path) -> Result<Vec<ActionResponse>, String> {
@@ -156,7 +156,7 @@ tasks:
         ] {
             assert!(told(&text).ends_with(want), "{case}: {}", told(&text));
         }
-        assert!(told(&plain).ends_with("stream DEST_DISK=/dev/sda MODE=0644"), "a worker that nobody named: {}", told(&plain));
+        assert!(told(&plain).ends_with("stream DEST_DISK=/dev/sda MODE=0644"), "a worker without a name: {}", told(&plain));
     }
 
     #[test]
