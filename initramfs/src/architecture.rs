@@ -1,4 +1,4 @@
-//! Whose processor a kernel, an EFI stub or a program is for. A ramdisk of two minds starts nowhere and says nothing.
+//! Which processor a kernel, an EFI stub or a program is for. A ramdisk that mixes two does not start, and shows no reason.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub enum Architecture {
 
 impl Architecture {
     /// Of an EFI program, as kernels and stubs are: the machine in the COFF header (PE specification, 3.3.1).
-    /// `None` for other files, and for processors that we do not build for.
+    /// `None` for other files, and for processors that Thimble is not built for.
     pub fn of_efi_program(bytes: &[u8]) -> Option<Self> {
         let number = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?));
         let start = usize::from(number(0x3c)?) | usize::from(number(0x3e)?) << 16;
@@ -67,7 +67,7 @@ impl fmt::Display for Architecture {
 pub mod tests {
     use super::*;
 
-    /// The least that says so.
+    /// The shortest file that names a processor.
     pub fn efi_program(machine: u16) -> Vec<u8> {
         let mut file = b"MZ".to_vec();
         file.resize(0x3c, 0);

@@ -49,7 +49,7 @@ pub struct Request {
     pub cmdline: Option<String>,
     /// Packages and folders with firmware files; those that the drivers ask for are taken.
     pub firmware: Vec<PathBuf>,
-    /// OCI image layouts, folders or archives, whose images the ramdisk brings along.
+    /// OCI image layouts, folders or archives. The ramdisk has their images.
     pub embed: Vec<PathBuf>,
     /// With the SSH server that `rescue` on the command line starts.
     pub rescue: bool,
@@ -70,7 +70,7 @@ pub struct Report {
     pub modules: usize,
     pub parts: Vec<Part>,
     pub packs: Vec<PackReport>,
-    /// `FILE (MODULE)`: asked for by drivers and in no source of firmware.
+    /// `FILE (MODULE)`: drivers ask for it, and no source of firmware has it.
     pub missing_firmware: Vec<String>,
     /// UKI and ISO.
     pub media: Vec<Artifact>,
@@ -182,7 +182,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     })
 }
 
-/// What is no program of either processor is judged elsewhere.
+/// A file that is not a program of either processor is judged elsewhere.
 fn fits(needed: Option<Architecture>, package: &Path, path: &Path, program: &[u8]) -> Result<(), BuildError> {
     match (needed, Architecture::of_program(program)) {
         (Some(needed), Some(found)) if needed != found => {

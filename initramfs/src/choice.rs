@@ -1,13 +1,13 @@
 //! From a selection to the modules of the base ramdisk and of each pack.
 
 use crate::error::BuildError;
-use crate::machine::Machine;
+use crate::listing::Listing;
 use crate::modules::{ModuleError, ShippedModules};
 use crate::profile::{self, Profile};
 use devices::module::ModuleName;
 use std::collections::BTreeSet;
 
-/// What the ramdisk shall drive.
+/// The devices that the ramdisk shall drive.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     pub profile: Profile,
@@ -16,7 +16,7 @@ pub struct Selection {
     /// Only these families, in place of the profile's.
     pub only: Option<Vec<String>>,
     /// Only what these machines' devices ask for, in place of whole families.
-    pub machines: Vec<Machine>,
+    pub machines: Vec<Listing>,
     /// Modules beyond all that.
     pub modules: Vec<String>,
     /// The families left out become packs.
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_machine_gets_its_own_drivers_only() {
-        let machine = Machine::parse("00:03.0 Ethernet controller [0200]: Intel [8086:1521]").unwrap();
+        let machine = Listing::parse("00:03.0 Ethernet controller [0200]: Intel [8086:1521]").unwrap();
         let selection = Selection { profile: Profile::Metal, machines: vec![machine], ..Selection::default() };
         assert_eq!(chosen(&selection).0, ["overlay", "dca", "igb"]);
     }
@@ -145,6 +145,6 @@ mod tests {
         let wrong = Selection { with: vec!["raids".into()], ..Selection::default() };
         let fail = |source| BuildError::Modules { path: PathBuf::new(), source };
         let error = wrong.choose(&shipped(), fail).unwrap_err().to_string();
-        assert!(error.starts_with("raids is no family of drivers; there are core, bonding,"), "{error}");
+        assert!(error.starts_with("raids is not a family of drivers; the families are core, bonding,"), "{error}");
     }
 }

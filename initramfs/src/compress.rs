@@ -48,7 +48,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// The suffix with its dot; none is not packed.
+    /// By the suffix with its dot; a file without one is not packed.
     pub fn of_suffix(suffix: &str) -> Option<Self> {
         match suffix {
             "" => Some(Self::None),

@@ -82,7 +82,7 @@ pub(crate) mod tests {
         file[58..60].copy_from_slice(&64u16.to_le_bytes());
         file[60..62].copy_from_slice(&3u16.to_le_bytes());
         file[62..64].copy_from_slice(&2u16.to_le_bytes());
-        file.extend([0; 64]); // the first section is none
+        file.extend([0; 64]); // ELF reserves the first section
         let data = 64 + 3 * 64u64;
         for (name, kind, offset, length) in
             [(1u32, SHT_PROGBITS, data + names.len() as u64, text.len()), (0, SHT_STRTAB, data, names.len())]

@@ -4,7 +4,7 @@ use crate::architecture::Architecture;
 use crate::embed::EmbedError;
 use crate::fat;
 use crate::firmware::FirmwareError;
-use crate::machine::NoDevice;
+use crate::listing::NoDevice;
 use crate::modules::ModuleError;
 use crate::recipe::RecipeError;
 use crate::rescue::RescueError;
@@ -46,7 +46,7 @@ pub enum BuildError {
         #[source]
         source: ModuleError,
     },
-    #[error("{name} is no family of drivers; there are {}", .known.join(", "))]
+    #[error("{name} is not a family of drivers; the families are {}", .known.join(", "))]
     Family { name: String, known: Vec<&'static str> },
     #[error("{path} lists no hardware")]
     Listing {

@@ -1,5 +1,5 @@
-//! Firmware files that drivers ask for, from Debian's firmware packages or a folder: only what a driver in the ramdisk
-//! names, unpacked, because not every kernel reads packed ones.
+//! Firmware files from Debian's firmware packages or a folder: only those that a driver in the ramdisk names. They are
+//! stored unpacked, because not every kernel reads packed ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,7 +14,7 @@ use devices::module::ModuleName;
 
 const FOLDERS: [&str; 2] = ["lib/firmware/", "usr/lib/firmware/"];
 const SUFFIXES: [&str; 3] = ["", ".zst", ".xz"];
-/// A link to a link to a link.
+/// How many links in a row are followed.
 const LINKS: u8 = 8;
 
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ impl Firmware {
         self.0.is_empty()
     }
 
-    /// What these drivers ask for and what is there.
+    /// The files that these drivers ask for, as far as they were found.
     pub fn of(&self, modules: &[Module]) -> Vec<ExtraFile> {
         let wanted: BTreeSet<&String> = modules.iter().flat_map(|module| &module.info.firmware).collect();
         let file = |name: &String| {
@@ -64,12 +64,12 @@ impl Firmware {
         wanted.into_iter().filter_map(file).collect()
     }
 
-    /// Whether some file that this driver asks for is there.
+    /// Whether a file that this driver asks for was found.
     pub fn serves(&self, module: &Module) -> bool {
         module.info.firmware.iter().any(|name| self.0.contains_key(name))
     }
 
-    /// `FILE (MODULE)` of everything that is not there.
+    /// `FILE (MODULE)` of every file that was not found.
     pub fn missing(&self, modules: &[Module]) -> Vec<String> {
         let line = |module: &Module, name: &String| {
             (!self.0.contains_key(name)).then(|| format!("{name} ({})", ModuleName::of_path(&module.path)))
@@ -93,7 +93,7 @@ fn in_folder(folder: &Path, wanted: &BTreeSet<&str>) -> Result<BTreeMap<String, 
     Ok(found)
 }
 
-/// Two passes: the first learns which names are links, the second reads what is wanted.
+/// Two passes: the first finds the links, the second reads the wanted files.
 fn in_package(path: &Path, wanted: &BTreeSet<&str>) -> Result<BTreeMap<String, Vec<u8>>, FirmwareError> {
     let mut links = BTreeMap::new();
     let mut files = BTreeSet::new();
@@ -174,7 +174,7 @@ fn resolved(name: &str, target: &str) -> String {
     parts.join("/")
 }
 
-/// What a driver's file says becomes a path below a folder of the builder's.
+/// The name comes from a driver's file, and becomes a path on the building machine.
 fn is_plain(name: &str) -> bool {
     !name.starts_with('/') && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }

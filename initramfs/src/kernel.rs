@@ -23,7 +23,7 @@ pub struct Kernel {
     unpacks_xz: bool,
 }
 
-/// What the kernel's decoder may take for each module that is loaded; Debian's modules need half of it.
+/// The memory that the kernel's decoder may take for each module that is loaded. Debian's modules need half of it.
 const XZ_DICTIONARY_MAX: u64 = 2 << 20;
 
 /// How modules lie in the ramdisk.
@@ -33,7 +33,7 @@ pub enum Storing {
     Plain,
     /// Each by itself: what is not loaded stays small in memory.
     Packed,
-    /// As the package has them: with xz, which is denser than what we do, and which this kernel undoes itself.
+    /// As the package has them: xz is denser than zstd, and this kernel unpacks it itself.
     Shipped,
 }
 
@@ -86,7 +86,7 @@ impl Kernel {
         Ok((self.read(source, paths, Form::Unpacked)?, Storing::Packed))
     }
 
-    /// A second pass over the package: all of its modules would be 400 MB of memory.
+    /// A second pass over the package: all of its modules at once would take 400 MB of memory.
     pub fn read(&self, source: &KernelSource, paths: &[&str], form: Form) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
         let wanted: BTreeSet<&str> = paths.iter().copied().collect();
         let mut found = BTreeMap::new();
@@ -122,7 +122,7 @@ impl Kernel {
     }
 }
 
-/// `Form::Unpacked` it is for the first two, whatever the package did.
+/// The path in the ramdisk of the module at `path` in the package.
 pub fn stored_path(path: &str, storing: Storing) -> String {
     let stem = path.rsplit_once(".ko").map_or(path, |(stem, _)| stem);
     match storing {
@@ -132,13 +132,13 @@ pub fn stored_path(path: &str, storing: Storing) -> String {
     }
 }
 
-/// A package without a config (somebody's own kernel) is taken at its word.
+/// A package without a config, as of a kernel built by hand, is not checked.
 fn missing_option(config: &str) -> Option<&'static str> {
     let has = |option: &str| config.lines().any(|line| line.strip_prefix(option) == Some("=y"));
     NEEDED_OPTIONS.iter().copied().find(|option| !config.is_empty() && !has(option))
 }
 
-/// `CONFIG_MODULE_DECOMPRESS` is for the one format that modules were installed in.
+/// `CONFIG_MODULE_DECOMPRESS` is only for the format that modules were installed in.
 fn unpacks_xz(config: &str) -> bool {
     ["CONFIG_MODULE_DECOMPRESS=y", "CONFIG_MODULE_COMPRESS_XZ=y"].iter().all(|wanted| config.lines().any(|line| line == *wanted))
 }

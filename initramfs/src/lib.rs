@@ -1,13 +1,14 @@
 //! A kernel package and a static `/init` become a kernel and a ramdisk: the same input gives the same bytes.
 //!
-//! `source` reads the package, `modules` chooses the drivers and what they need, `recipe` says which file goes
-//! where, `cpio` writes the archive, `compress` fits it to a small machine, `build` does it all and measures.
+//! `source` reads the package, `choice` picks the drivers, and `modules` adds what they need. `recipe` says which file goes
+//! where, and `compress` fits the archive to a small machine. `build` does it all and measures.
 
 pub mod architecture;
 pub mod build;
 pub mod choice;
 pub mod compress;
 pub mod deb;
+pub mod depmod;
 pub mod elf;
 pub mod embed;
 pub mod error;
@@ -15,8 +16,7 @@ pub mod fat;
 pub mod firmware;
 pub mod iso;
 pub mod kernel;
-pub mod lists;
-pub mod machine;
+pub mod listing;
 pub mod media;
 pub mod modinfo;
 pub mod modules;
@@ -34,7 +34,7 @@ pub mod xz;
 pub use build::{CaBundle, PackReport, Part, Report, Request, build};
 pub use choice::Selection;
 pub use error::BuildError;
-pub use machine::Machine;
+pub use listing::Listing;
 pub use media::Media;
 pub use output::Artifact;
 pub use profile::Profile;

@@ -1,7 +1,7 @@
 //! Every module of one kernel: what each needs, and in which order the kernel can take them.
 //!
-//! A kernel package has no `modules.dep` (depmod writes it on the installed system), so the dependencies come
-//! from the modules themselves.
+//! A kernel package has no `modules.dep`: depmod writes it on the installed system. So the dependencies come from the
+//! modules themselves.
 
 use crate::modinfo::ModInfo;
 use devices::lists;
@@ -69,7 +69,7 @@ impl ShippedModules {
         self.modules.contains_key(name) || self.builtin.contains(name)
     }
 
-    /// Does the module need, directly or not, one that `wanted` says yes to?
+    /// Does the module need, directly or not, one that `wanted` accepts?
     pub fn stands_on(&self, name: &ModuleName, wanted: &dyn Fn(&ModuleName) -> bool) -> bool {
         let mut seen = BTreeSet::new();
         let mut open = vec![name];
@@ -140,8 +140,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A soft dependency is a wish, for a module or for whoever answers to an alias (`crypto-crc32c`): one that
-    /// is missing, or that would close a circle, is passed over.
+    /// A soft dependency is a wish for a module, by its name or by an alias (`crypto-crc32c`). A wish that is missing, or
+    /// that would close a circle, is passed over.
     fn optional(&self, wishes: &[ModuleName]) -> Vec<ModuleName> {
         let named = |wish: &ModuleName| -> Vec<ModuleName> {
             if self.shipped.modules.contains_key(wish) {

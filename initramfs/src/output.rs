@@ -56,14 +56,14 @@ pub fn sha256(data: &[u8]) -> String {
     hex::encode(Sha256::digest(data))
 }
 
-/// Boots may serve the folder meanwhile: it sees the old file or the new one.
+/// boots may serve the folder meanwhile: it sees the old file or the new one.
 fn replace(path: &Path, data: &[u8]) -> Result<(), BuildError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
     let written = fs::write(&new, data).and_then(|()| fs::rename(&new, path));
     written.map_err(|source| {
-        let _ = fs::remove_file(&new); // the write's error is the one to tell
+        let _ = fs::remove_file(&new); // the write's error is reported
         BuildError::Write { path: path.to_owned(), source }
     })
 }

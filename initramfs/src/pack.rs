@@ -1,6 +1,6 @@
 //! Driver packs: cpio segments that unpack over the base ramdisk.
 
-use crate::lists;
+use crate::depmod;
 use crate::recipe::{self, ExtraFile, Module};
 use cpio::{Archive, CpioError, Node};
 use devices::lists::of_packs;
@@ -24,7 +24,7 @@ pub fn archive(
     }
     let (own, others): (Vec<_>, Vec<_>) =
         (modules.iter().map(Module::listed).collect(), base.iter().map(Module::listed).collect());
-    for (list, text) in lists::of(&own, &others) {
+    for (list, text) in depmod::lists(&own, &others) {
         archive.add(&format!("{folder}/{}/{name}", of_packs(list)), 0o644, Node::File(text.into_bytes()))?;
     }
     let manifest = recipe::manifest(&archive);
@@ -32,7 +32,7 @@ pub fn archive(
     Ok(archive)
 }
 
-/// The devices these modules serve; other aliases (`fs-*`, `crypto-*`) are no devices.
+/// Patterns of the devices that these modules serve; other aliases (`fs-*`, `crypto-*`) do not name a device.
 pub fn modaliases(modules: &[Module]) -> Vec<String> {
     let aliases = modules.iter().flat_map(|module| &module.info.aliases);
     let mut all: Vec<String> = aliases.filter(|alias| alias.contains(':')).cloned().collect();

@@ -1,5 +1,5 @@
-//! Which drivers go into the ramdisk. Rules go by a module's folder and by the buses of its aliases, so that a new
-//! kernel's new drivers are taken without an edit; only functions that no device asks for are named.
+//! Which drivers go into the ramdisk. Rules go by a module's folder and by the buses of its aliases, so the new drivers
+//! of a new kernel need no edit. Only modules that no device asks for are named.
 
 use crate::modules::ShippedModules;
 use devices::module::ModuleName;
@@ -156,7 +156,7 @@ impl Profile {
     }
 }
 
-/// Without it there are no containers; everything else may be built in or absent.
+/// Containers need it; everything else may be built in or absent.
 pub const REQUIRED: &[&str] = &["overlay"];
 /// Loaded first and always, because no device asks for it.
 pub const LOAD: &[&str] = &["overlay"];

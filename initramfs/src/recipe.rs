@@ -1,7 +1,7 @@
 //! Which file goes where in the ramdisk.
 
+use crate::depmod::{self, Listed};
 use crate::elf::{self, NotStatic};
-use crate::lists::{self, Listed};
 use crate::modinfo::ModInfo;
 use cpio::{Archive, CpioError, Node};
 use devices::lists::{BUILTIN, LOAD, load_line};
@@ -14,7 +14,7 @@ pub const RELEASE: &str = "/etc/thimble/release";
 /// The modules' paths below `/lib/modules/`, one a line, in the order in which they load.
 pub const MODULE_ORDER: &str = "/lib/modules/order";
 pub const INIT: &str = "/init";
-/// The kernel calls it for `request_module`; init is the loader when it is called by this name.
+/// The kernel starts it for `request_module`. PID 1's program loads modules when it is started by this name.
 const MODPROBE: &str = "sbin/modprobe";
 
 /// Mount points and folders that init, agent and actions expect, with their permissions.
@@ -38,7 +38,7 @@ pub struct Ingredients {
     pub profile: String,
     /// In load order.
     pub modules: Vec<Module>,
-    /// Modules that are loaded first and whatever the hardware: nothing asks for them by an alias.
+    /// Modules that are loaded first on any hardware: no device asks for them.
     pub load: Vec<String>,
     /// The kernel's `modules.builtin`.
     pub builtin: String,
@@ -129,7 +129,7 @@ fn add_modules(archive: &mut Archive, ingredients: &Ingredients) -> Result<(), C
     let listed: Vec<_> = ingredients.modules.iter().map(Module::listed).collect();
     let load = ingredients.load.iter().map(|name| load_line(name)).collect::<String>();
     let rest = [(LOAD, load), (BUILTIN, ingredients.builtin.clone())];
-    for (file, text) in lists::of(&listed, &[]).into_iter().chain(rest) {
+    for (file, text) in depmod::lists(&listed, &[]).into_iter().chain(rest) {
         archive.add(&format!("{folder}/{file}"), 0o644, Node::File(text.into_bytes()))?;
     }
     Ok(())

@@ -20,17 +20,24 @@ const TEXTS: &[(&str, &str)] = &[
 
 #[derive(Debug, thiserror::Error)]
 pub enum RescueError {
-    #[error("there is no {path} here; install the packages dropbear-bin and busybox-static")]
+    #[error("cannot read {path}; install the packages dropbear-bin and busybox-static")]
     Absent {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
-    #[error("{path} is no static program; install the package busybox-static")]
+    #[error("{path} is not a static program; install the package busybox-static")]
     Shell {
         path: PathBuf,
         #[source]
         source: NotStatic,
+    },
+    #[error("cannot run {loader}, the loader of {path}")]
+    Loader {
+        loader: String,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
     },
     #[error("cannot find the libraries of {path}: {reason}")]
     Libraries { path: PathBuf, reason: String },
@@ -56,12 +63,12 @@ pub fn files() -> Result<Vec<ExtraFile>, BuildError> {
     Ok(files)
 }
 
-/// The loader knows best what it will load.
+/// The loader itself lists what it will load.
 fn loaded(loader: &str, program: &str) -> Result<Vec<String>, RescueError> {
-    let failed = |reason: String| RescueError::Libraries { path: program.into(), reason };
-    let output = Command::new(loader).args(["--list", program]).output().map_err(|error| failed(format!("{loader}: {error}")))?;
+    let output = Command::new(loader).args(["--list", program]).output();
+    let output = output.map_err(|source| RescueError::Loader { loader: loader.to_owned(), path: program.into(), source })?;
     let listing = String::from_utf8_lossy(&output.stdout);
-    let mut libraries = libraries(&listing).map_err(failed)?;
+    let mut libraries = libraries(&listing).map_err(|reason| RescueError::Libraries { path: program.into(), reason })?;
     libraries.push(loader.to_owned());
     Ok(libraries)
 }

@@ -1,4 +1,4 @@
-//! What the files are made of, as CycloneDX JSON: the kernel, the crates of our lock file, the certificates, firmware.
+//! What the files are made of, as CycloneDX JSON: the kernel, the crates of Thimble's lock file, the certificates.
 
 use serde_json::{Value, json};
 use std::path::Path;

@@ -29,7 +29,7 @@ pub enum SignError {
 }
 
 impl Signer {
-    /// The EFI program with the signature behind it; `scratch` is a folder of the caller's own.
+    /// The EFI program with the signature behind it; `scratch` is a folder that no other program uses.
     pub fn sign(&self, program: &[u8], scratch: &Path) -> Result<Vec<u8>, SignError> {
         let (plain, signed) = (scratch.join("plain.efi"), scratch.join("signed.efi"));
         std::fs::write(&plain, program).map_err(|source| SignError::Scratch { path: plain.clone(), source })?;
@@ -54,7 +54,7 @@ mod tests {
         let signer = Signer { key: "/no/such.key".into(), certificate: "/no/such.pem".into() };
         match signer.sign(b"MZ", scratch.path()) {
             Err(error @ SignError::Refused { .. }) => assert!(error.to_string().contains("/no/such.key"), "{error}"),
-            Err(SignError::Program(_)) => {} // no sbsign here, which is said as well
+            Err(SignError::Program(_)) => {} // sbsign is not installed here
             other => panic!("{other:?}"),
         }
     }

@@ -87,8 +87,8 @@ impl KernelSource {
         }
     }
 
-    /// Shows every file that can matter, once, with the package it is in; those the visitor does not ask for are
-    /// not kept in memory.
+    /// Shows every file that can matter, once, with the package it is in. Files that the visitor does not read are not
+    /// kept in memory.
     pub fn visit<E: From<SourceError>>(
         &self,
         form: Form,

@@ -21,7 +21,7 @@ pub enum UkiError {
     },
     #[error("the EFI stub is for {found}, and the kernel for {needed}: name another stub with --stub")]
     Architecture { found: Architecture, needed: Architecture },
-    #[error("it is no EFI program with room for sections")]
+    #[error("it is not an EFI program with room for sections")]
     NotPe,
     #[error("its header has no room for {0} more sections")]
     NoRoom(usize),
@@ -40,7 +40,7 @@ pub fn read_stub(given: Option<&Path>, needed: Architecture) -> Result<Vec<u8>, 
     }
 }
 
-/// What the stub looks for; it starts the kernel with these arguments unless Secure Boot is off and it was given others.
+/// The sections that the stub looks for. It uses this command line, unless Secure Boot is off and it was given another one.
 pub struct Parts<'a> {
     pub kernel: &'a [u8],
     pub ramdisk: &'a [u8],
@@ -72,8 +72,8 @@ fn release() -> String {
     format!("ID=thimble\nNAME=Thimble\nPRETTY_NAME=\"Thimble {version}\"\nVERSION_ID={version}\n")
 }
 
-/// What the machine's TPM has in PCR 11 of its SHA-256 bank once the stub has started the kernel. The stub of systemd 252
-/// and 253 extends it with each section's name and contents; later ones measure more, so that nothing is promised for them.
+/// What the machine's TPM has in PCR 11 of its SHA-256 bank once the stub has started the kernel. The stubs of systemd 252
+/// and 253 extend it with each section's name and contents. Later stubs measure more: `None` for them.
 pub fn pcr11(stub: &[u8], parts: &Parts<'_>) -> Option<String> {
     const SIGN: &[u8] = b"#### LoaderInfo: systemd-stub ";
     let at = stub.windows(SIGN.len()).position(|window| window == SIGN)? + SIGN.len();
@@ -144,8 +144,8 @@ impl Image {
         if end > headers { Err(UkiError::NoRoom(more)) } else { Ok(()) }
     }
 
-    /// A linker's symbols stand behind the sections; between ours and the stub's own they would be a gap, which programs that
-    /// compute a file's Authenticode digest treat differently.
+    /// A linker's symbols stand behind the sections. They would be a gap between the stub's sections and the added ones.
+    /// Programs that compute a file's Authenticode digest treat such a gap differently.
     fn drop_symbols(&mut self) -> Result<(), UkiError> {
         let mut end = self.field(self.optional + 60)?;
         for index in 0..self.sections {

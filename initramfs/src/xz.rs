@@ -1,4 +1,4 @@
-//! What an .xz file says of the memory its reader needs.
+//! How much memory the reader of an .xz file needs.
 
 const MAGIC: &[u8] = b"\xfd7zXZ\0";
 const STREAM_HEADER: usize = 12;
@@ -6,7 +6,7 @@ const HAS_SIZES: [u8; 2] = [0x40, 0x80];
 const FILTERS: u8 = 0x03;
 const LZMA2: u64 = 0x21;
 
-/// The dictionary of the first block in bytes, as in the .xz format 1.2.1, 3.1 and 5.3.1; nothing, if the file is not one or
+/// The dictionary of the first block in bytes, as in the .xz format 1.2.1, 3.1 and 5.3.1. `None` if the file is not .xz, or
 /// filters its data before.
 pub fn dictionary(file: &[u8]) -> Option<u64> {
     if !file.starts_with(MAGIC) {

@@ -40,8 +40,8 @@ pub struct BuildArguments {
     /// One more family of drivers in the ramdisk (repeatable; see `packs.json` for the names)
     #[arg(long = "with", value_name = "FAMILY")]
     pub with: Vec<String>,
-    /// Write the families that the ramdisk lacks as packs: further initrd segments, with the index packs.json; boots gives
-    /// them to the machines that need them if they lie beside the ramdisk that it serves
+    /// Write the families that the ramdisk lacks as packs: further initrd segments, with the index packs.json. If they lie
+    /// beside the ramdisk that boots serves, it gives them to the machines that need them
     #[arg(long)]
     pub packs: bool,
     /// Only the drivers that these machines may need, as far as Hardware says it (repeatable)
@@ -63,9 +63,9 @@ pub struct BuildArguments {
     /// with --packs they are a pack of their own
     #[arg(long, value_name = "DEB|DIR")]
     pub firmware: Vec<PathBuf>,
-    /// Images that the machine needs no registry for: an OCI image layout, as `skopeo copy docker://NAME oci:DIR:NAME` or
-    /// `oci-archive:FILE:NAME` makes it, or the image's name, which is then pulled with the agent's settings (variables as
-    /// INSECURE_REGISTRIES, and /etc/thimble/registries.json; repeatable)
+    /// Images that the machine needs no registry for (repeatable). Give an OCI image layout, as `skopeo copy docker://NAME
+    /// oci:DIR:NAME` or `oci-archive:FILE:NAME` makes it. Or give an image's name: it is pulled with the agent's settings
+    /// (variables as INSECURE_REGISTRIES, and /etc/thimble/registries.json)
     #[arg(long, value_name = "LAYOUT|NAME")]
     pub embed: Vec<String>,
     /// With an SSH server, which runs only with `rescue ssh_key=AAAA...` on the command line (needs Debian's packages

@@ -1,4 +1,4 @@
-//! A machine's own word about its PCI devices: the part of a script that lets iPXE list them, and what iPXE then asks for.
+//! A machine's own list of its PCI devices: the part of a script that makes iPXE send it, and the query that iPXE sends.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use devices::modalias::Device;
 /// Longer lists are cut; the largest servers have some hundred functions.
 const MOST: usize = 2048;
 
-/// Lines that gather the functions in `found` and go to `url` with them; behind these lines is what an iPXE does that
-/// cannot read PCI, or whose question was not answered.
+/// Lines that gather the functions in `found` and go to `url` with them. An iPXE that cannot read PCI, or that gets no
+/// answer, goes on with the lines after these.
 ///
 /// Every slot of every bus is looked at: larger servers have further root buses that no bridge leads to, and `pciscan` is
-/// in few builds. Commands are what takes time, so an empty bus is seen by one. Functions beyond the first count only if
-/// the header says that there are any, since some devices answer to all eight numbers. Bridges need no driver from a pack.
+/// in few builds. Commands are what takes time, so one command finds an empty bus. Functions beyond the first count only
+/// if the header announces them, since some devices answer to all eight numbers. Bridges need no driver from a pack.
 #[must_use]
 pub fn script(url: &str) -> String {
     let slots = || (0..0x100).step_by(8);
@@ -65,7 +65,7 @@ iseq ${function} 8 && goto walked || goto function
 ";
 
 /// The devices of `pci=ID.CLASS,...`, each kind once: the first and the third word of each function's configuration space.
-/// Nothing if the question has no such part.
+/// `None` if the query has no such part.
 #[must_use]
 pub fn told(query: &str) -> Option<Vec<Device>> {
     let list = query.split('&').find_map(|part| part.strip_prefix("pci="))?;

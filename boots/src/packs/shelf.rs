@@ -30,7 +30,7 @@ struct Checked {
     index: Option<Arc<Index>>,
 }
 
-/// Tells one content of a file from another without reading it; nothing of a file that is not there.
+/// Differs between two contents of a file, without reading them. `None` for a file that does not exist.
 type Version = Option<[i128; 4]>;
 
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +53,11 @@ impl Shelf {
         Self { files, folders: Mutex::default() }
     }
 
-    /// The usable packs of a folder below the files; what is wrong is logged once. Nothing without an index.
+    /// The usable packs of a folder below the files; what is wrong is logged once. `None` without an index.
     pub fn index(&self, folder: &str) -> Option<Arc<Index>> {
         let path = |file: &str| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
         let first = path(INDEX);
-        // Held while files are read: of a hundred machines that are switched on together one does it.
+        // Held while files are read: a hundred machines that are switched on together cause one reading.
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
         if version(&self.files, &first).is_none() {
             folders.remove(folder);

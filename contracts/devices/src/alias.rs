@@ -1,13 +1,13 @@
-//! From what devices are to the modules that drive them: one pass through `modules.alias` for all devices at once.
+//! Finds the modules that drive devices: one pass through `modules.alias` for all devices at once.
 //!
 //! No index is built: on a machine that boots once, reading the list costs less than sorting it. Nearly every pattern
-//! begins with letters that stand for themselves (`pci:v00008086d`), so that a binary search among the sorted devices
-//! leaves almost nothing to match.
+//! begins with literal letters (`pci:v00008086d`). A binary search among the sorted devices leaves almost nothing to
+//! match.
 
 use crate::lists;
 use crate::pattern::{literal_len, matches, same};
 
-/// What devices say that they are (`pci:v00008086d...`), or other names looked for (`fs-ext4`), sorted and each once.
+/// The modaliases of devices (`pci:v00008086d...`) or other names to look for (`fs-ext4`), sorted and each once.
 #[derive(Debug, Default)]
 pub struct Wanted {
     sorted: Vec<String>,
@@ -41,7 +41,7 @@ impl Wanted {
         }
     }
 
-    /// Those that begin with the pattern's literal letters.
+    /// The range of those that begin with the pattern's literal letters.
     fn candidates(&self, pattern: &[u8]) -> std::ops::Range<usize> {
         let literal = pattern.get(..literal_len(pattern)).unwrap_or(pattern);
         let order = |alias: &String| {
@@ -61,7 +61,7 @@ impl Wanted {
     }
 }
 
-/// The form in which names are compared; within a set's brackets kmod leaves the dash alone, and names have no sets.
+/// The form in which names are compared. Within a set's brackets kmod leaves the dash alone; names have no sets.
 fn normal(alias: String) -> String {
     alias.replace('-', "_")
 }

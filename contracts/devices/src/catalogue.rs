@@ -80,7 +80,7 @@ impl<'a> Catalogue<'a> {
         found
     }
 
-    /// A module by its name or, as the kernel asks for some, by an alias; empty if there is neither.
+    /// A module by its name or, as the kernel asks for some, by an alias. Empty if neither is found.
     pub fn named(&self, name: &str) -> BTreeSet<ModuleName> {
         if self.has(name) {
             return [ModuleName::new(name)].into();

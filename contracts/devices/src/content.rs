@@ -6,7 +6,7 @@ mod superblock;
 pub use partition::{Place, in_table};
 pub use superblock::{Volume, probe};
 
-/// A disk or partition to read from. `false` if it does not have these bytes, or does not give them.
+/// A disk or partition to read from. `false` if these bytes are beyond its end or cannot be read.
 pub trait Source {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> bool;
     fn size(&self) -> u64;
@@ -56,7 +56,7 @@ fn starts(block: &[u8], offset: usize, magic: &[u8]) -> bool {
     block.get(offset..).is_some_and(|rest| rest.starts_with(magic))
 }
 
-/// In the order in which it is written; all zeros are no UUID.
+/// The bytes in the order in which they are written. `None` for all zeros.
 fn uuid(bytes: [u8; 16]) -> Option<String> {
     if bytes == [0; 16] {
         return None;

@@ -1,5 +1,5 @@
-//! Under which names a disk is known: what udev's 60-persistent-storage.rules and its helpers (path_id, scsi_id, ata_id,
-//! usb_id, blkid) say, so that a name seen on an installed system is also the name here.
+//! The names of a disk below `/dev/disk`. They are those of udev's 60-persistent-storage.rules and its helpers (path_id,
+//! scsi_id, ata_id, usb_id, blkid), so that a name seen on an installed system is also the name here.
 
 pub mod claims;
 mod path;
@@ -40,7 +40,7 @@ pub struct Content {
     pub part_label: Option<String>,
 }
 
-/// Names that do not depend on what is on the disk, such as `by-id/ata-QEMU_HARDDISK_1`; a partition's have `-part1`.
+/// Names that do not depend on the disk's content, such as `by-id/ata-QEMU_HARDDISK_1`. A partition's end in `-part1`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     names: Vec<String>,

@@ -1,4 +1,4 @@
-//! The kernel's word about a firmware file that is not there:
+//! The kernel's message about a missing firmware file:
 //! `4,512,3141592,-;e100 0000:00:03.0: Direct firmware load for e100/d101m_ucode.bin failed with error -2`.
 
 use machine::MissingFirmware;

@@ -1,7 +1,7 @@
-//! What a machine's devices say about themselves, and what follows from it: which modules to load, in which order and
-//! with which parameters, and under which names a disk is found.
+//! What a machine's devices say about themselves, and what follows from it: the modules to load, their order and
+//! parameters, and the names of a disk.
 //!
-//! Decisions only: bytes and texts in, values out. `init` reads sysfs, netlink and disks, and acts.
+//! Decisions only: bytes and texts in, values out. PID 1 reads sysfs, netlink and disks, and acts.
 #![forbid(unsafe_code)]
 
 pub mod alias;

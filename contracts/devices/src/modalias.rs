@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::pattern;
 
-/// A device's modalias. Of one on PCI parts may be unknown, written as `*`: a listing may know vendor and device only.
+/// A device's modalias. On PCI an unknown part is written as `*`: a listing may show vendor and device only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device(String);
 
@@ -75,7 +75,7 @@ impl Device {
         Pci::new(vendor, device, class).into()
     }
 
-    /// Whether the driver's alias means this device, or may mean it: what is unknown is no reason against it.
+    /// Whether the driver's alias means this device, or may mean it because a part is unknown.
     #[must_use]
     pub fn may_match(&self, alias: &str) -> bool {
         let glob = |alias: &str, text: &str| pattern::matches(alias.as_bytes(), text.as_bytes());

@@ -1,4 +1,4 @@
-//! When each module is loaded: once, after what it needs, beside everything else.
+//! When each module is loaded: once, after what it needs, in parallel with everything else.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub struct Plan {
     pub modules: Vec<Planned>,
 }
 
-/// Who goes first while there is a choice: an installation waits for its network, and for nothing else as long.
+/// Which module goes first while there is a choice: an installation waits longest for its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// NICs, and the buses they may hide behind.
@@ -33,7 +33,7 @@ pub struct Planned {
     pub rank: Rank,
     /// Without these it does not load.
     pub needs: Vec<ModuleName>,
-    /// These should have had their turn before it.
+    /// These are loaded before it, if possible.
     pub wishes: Vec<ModuleName>,
 }
 
@@ -52,7 +52,7 @@ enum State {
 }
 
 impl Schedule {
-    /// Takes what is new in a plan; returns how many that are.
+    /// Takes the new modules of a plan, and returns their number.
     pub fn add(&mut self, plan: Plan) -> usize {
         let before = self.modules.len();
         for module in plan.modules {
@@ -61,8 +61,8 @@ impl Schedule {
         self.modules.len() - before
     }
 
-    /// The next module to load now, which then counts as running. With nothing running, wishes that block each other
-    /// are passed over, and so are needs: the kernel then says what is wrong with them.
+    /// The next module to load now, which then counts as running. While no module runs, wishes that block each other are
+    /// passed over. So are needs: the kernel then says what is wrong with them.
     pub fn start_next(&mut self) -> Option<Planned> {
         let ready = |module: &Planned, wishes: bool| {
             module.needs.iter().all(|name| self.is_past(name)) && (!wishes || module.wishes.iter().all(|name| self.is_past(name)))
@@ -103,7 +103,7 @@ impl Schedule {
         waiting.filter(|module| module.needs.contains(name) || module.wishes.contains(name)).map(|module| &module.name).collect()
     }
 
-    /// Not among those to load, or loaded, or failed.
+    /// Whether it is loaded, failed, or not among those to load.
     fn is_past(&self, name: &ModuleName) -> bool {
         !matches!(self.modules.get(name), Some(State::Waiting(_) | State::Running))
     }
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(start_all(&mut schedule), ["bus", "usb"]);
         assert_eq!(schedule.behind(&ModuleName::new("bus")).len(), 2);
         schedule.finished(&ModuleName::new("bus"));
-        assert_eq!(start_all(&mut schedule), ["net"], "usb hangs and nobody waits for it");
+        assert_eq!(start_all(&mut schedule), ["net"], "usb hangs, and no module waits for it");
         schedule.finished(&ModuleName::new("net"));
         assert_eq!(start_all(&mut schedule), ["disk"]);
         assert!(!schedule.is_idle());

@@ -1,4 +1,4 @@
-//! What the kernel arguments say about modules: which never to load, and with which parameters.
+//! What the kernel arguments say about modules: the denied ones, and the parameters of others.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use cmdline::{Arguments, BLACKLISTS, MODULES, Word};
 
 use crate::module::ModuleName;
 
-/// `ipmi_si` probes for over 100 s on machines whose firmware promises a controller that is not there.
+/// `ipmi_si` probes for over 100 s on machines whose firmware announces a controller that does not exist.
 const ONLY_ON_REQUEST: &[&str] = &["ipmi_si"];
 
 #[derive(Debug, Clone, Default)]
@@ -27,12 +27,12 @@ impl Policy {
         Self { denied, words }
     }
 
-    /// Whether no device may bring it in. Who asks for it by name, the kernel or another module, gets it.
+    /// Whether no device may bring it in. The kernel and other modules still get it by its name.
     pub fn denies(&self, module: &str) -> bool {
         self.denied.contains(module)
     }
 
-    /// `module.parameter=value` on the kernel command line is for whoever loads the module.
+    /// `module.parameter=value` on the kernel command line is passed on when the module is loaded.
     pub fn parameters(&self, module: &ModuleName) -> String {
         let of_this = self.words.iter().filter_map(|word| {
             let (owner, parameter) = word.name.split_once('.')?;

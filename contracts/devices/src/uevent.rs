@@ -25,7 +25,7 @@ pub struct Uevent<'a> {
 }
 
 impl<'a> Uevent<'a> {
-    /// `None` for what is no message of the kernel's, or about nothing that we do.
+    /// `None` if it is not a message of the kernel's, or about an action that changes nothing here.
     pub fn parse(message: &'a [u8]) -> Option<Self> {
         let mut fields = message.split(|byte| *byte == 0).filter_map(|field| str::from_utf8(field).ok());
         let (action, devpath) = fields.next()?.split_once('@')?;

@@ -1,4 +1,4 @@
-//! Whatever a device, a disk or a list says is survived, and no name leaves its folder below `/dev/disk`.
+//! No text of a device, a disk or a list causes a panic, and no name leaves its folder below `/dev/disk`.
 #![no_main]
 
 use devices::alias::Wanted;

@@ -1,4 +1,4 @@
-//! Whatever a machine says of its devices, or an index of its packs: what comes out can be said in a boot script.
+//! Any list of devices and any index of packs: the result can be written into a boot script.
 #![no_main]
 
 use api::packs::Index;

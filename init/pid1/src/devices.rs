@@ -1,7 +1,7 @@
-//! The devices service: listens to the kernel before it looks around, loads the drivers that devices call for, and
-//! goes on doing so for as long as the machine runs.
+//! The devices service: it listens to the kernel, looks at all devices, and loads the drivers that they call for, for as
+//! long as the machine runs.
 //!
-//! One thread decides; what may block (a driver's probing, a disk that does not answer) runs in threads of its own.
+//! One thread decides. Work that may block (a driver's probing, a disk that does not answer) runs in threads of its own.
 
 mod coldplug;
 mod disks;
@@ -73,7 +73,7 @@ impl Devices {
         Ok(service)
     }
 
-    /// Everything that is there now.
+    /// Looks at every device that exists now.
     fn look(&mut self) {
         self.drivers.want(coldplug::modaliases(Path::new(SYSFS)));
         self.disks.look_at_all(Path::new(SYSFS));
@@ -128,7 +128,7 @@ impl Devices {
                     }
                 }
                 Received::Overrun => {
-                    log::warn!("the kernel had more device messages than we could take: looking at all devices again");
+                    log::warn!("the kernel had more device messages than fit the buffer: looking at all devices again");
                     self.look();
                 }
                 Received::Nothing => return,

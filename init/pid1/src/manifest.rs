@@ -1,4 +1,4 @@
-//! Is the ramdisk whole? The kernel boots a ramdisk that was cut off on its way with whatever it could unpack.
+//! Is the ramdisk whole? The kernel also boots a ramdisk that arrived in part, with what it could unpack.
 
 use std::collections::BTreeMap;
 use std::fs;

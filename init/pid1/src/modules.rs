@@ -58,7 +58,7 @@ impl Tree {
         })
     }
 
-    /// What the lists say now: a driver pack may have been added.
+    /// The lists as they are now: a driver pack may have been added.
     pub fn lists(&self) -> Lists {
         let with_packs = |name: &str| {
             let mut texts: Vec<String> = fs::read_to_string(self.root.join(name)).into_iter().collect();
@@ -82,14 +82,14 @@ impl Tree {
         lists::load(&list).map(str::to_owned).collect()
     }
 
-    /// Loads one module, whose needs have had their turn. Its file then goes, since each byte of it is RAM.
+    /// Loads one module, after its needs. Its file is then removed, since each byte of it is RAM.
     pub fn load(&self, name: &ModuleName, path: &str, policy: &Policy) -> Result<(), ModuleError> {
         if is_loaded(name) {
             return Ok(());
         }
         let file = self.root.join(path);
         match insert(&file, &policy.parameters(name)) {
-            Err(ModuleError::Missing(_)) if is_loaded(name) => return Ok(()), // somebody else has just finished
+            Err(ModuleError::Missing(_)) if is_loaded(name) => return Ok(()), // another process has just finished
             result => result?,
         }
         if let Err(error) = fs::remove_file(&file)
@@ -101,8 +101,8 @@ impl Tree {
     }
 }
 
-/// Whether it is at work. One that somebody else is loading just now is not: whoever needs it has to wait, which the
-/// kernel lets a second attempt do. Built-in modules with parameters are listed too, without a state.
+/// Whether it is at work. A module that another process is still loading is not: a second attempt waits in the
+/// kernel until it is. Built-in modules with parameters are listed too, without a state.
 pub fn is_loaded(name: &ModuleName) -> bool {
     is_live(&Path::new(LOADED).join(name.as_str()))
 }
@@ -154,7 +154,7 @@ fn insert(file: &Path, parameters: &str) -> Result<(), ModuleError> {
         }
     };
     match result {
-        Ok(()) | Err(Errno::EXIST) => Ok(()), // somebody else was quicker
+        Ok(()) | Err(Errno::EXIST) => Ok(()), // another process was quicker
         Err(error) => Err(ModuleError::Refused(error)),
     }
 }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_module_a_damaged_and_a_refused_one_are_told_apart() {
+    fn a_missing_a_damaged_and_a_refused_module_have_different_errors() {
         let root = tempfile::tempdir().unwrap();
         for name in ["broken.ko", "broken.ko.zst", "broken.ko.gz"] {
             fs::write(root.path().join(name), "neither an object file nor compressed").unwrap();

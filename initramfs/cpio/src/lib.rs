@@ -31,7 +31,7 @@ pub enum Node {
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CpioError {
-    #[error("\"{0}\" is no path inside an archive: wanted names between single slashes, without . and ..")]
+    #[error("\"{0}\" is not a path inside an archive: wanted are names between single slashes, without . and ..")]
     BadPath(String),
     #[error("{0} would be in the archive twice")]
     Twice(String),
@@ -76,7 +76,7 @@ impl Archive {
             None => {
                 self.entries.insert(path.to_owned(), entry);
             }
-            // A directory that came as somebody's parent may still get its own permissions.
+            // A directory that was added as a parent may still get its own permissions.
             Some(old) if old.node == Node::Directory && entry.node == Node::Directory => *old = entry,
             Some(_) => return Err(CpioError::Twice(path.to_owned())),
         }

@@ -65,9 +65,8 @@ fn lab(files: &[(&str, Vec<u8>)]) -> Lab {
 }
 
 /// The error with its causes, as the command prints it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+fn chain(error: &BuildError) -> String {
+    machine::Chain(error).to_string()
 }
 
 #[test]

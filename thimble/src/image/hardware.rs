@@ -1,4 +1,4 @@
-//! Which drivers a machine may need, as far as its Hardware says it: the names of its disks, and who made its MAC.
+//! Which drivers a machine may need, as far as its Hardware shows it: by the names of its disks and the makers of its MACs.
 
 use anyhow::ensure;
 use model::{Hardware, Object};
@@ -24,7 +24,7 @@ const DISKS: &[(&str, &[&str])] = &[
     ("/dev/md", &["storage", "usb", "raid"]),
     ("/dev/mapper/", &["storage", "san", "raid"]),
 ];
-/// `/dev/sda` and names that say nothing.
+/// For `/dev/sda`, and names that any kind of controller may have.
 const ANY_DISK: &[&str] = &["virtio", "vmware", "storage", "usb"];
 
 /// The families of drivers for all Hardware in these files.

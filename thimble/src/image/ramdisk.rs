@@ -2,13 +2,13 @@
 
 use super::{BuildArguments, Profile, embed, hardware};
 use anyhow::Context;
-use initramfs::{CaBundle, KernelSource, Machine, Media, Report, Request, Selection, Signer};
+use initramfs::{CaBundle, KernelSource, Listing, Media, Report, Request, Selection, Signer};
 use std::fmt::Write;
 use std::path::PathBuf;
 
 /// `--json` has them all.
 const MISSING_SHOWN: usize = 10;
-/// What we promise for each profile, so that the smallest machines of its kind unpack it.
+/// The largest ramdisk of each profile that the smallest machines of its kind unpack.
 const LIMITS: &[(&str, usize)] = &[("cloud", 4_000_000), ("metal", 16_000_000)];
 
 pub fn run(arguments: &BuildArguments) -> anyhow::Result<()> {
@@ -56,7 +56,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
 fn selection(arguments: &BuildArguments) -> anyhow::Result<Selection> {
     let listing = |path: &PathBuf| {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Machine::parse(&text).with_context(|| path.display().to_string())
+        Listing::parse(&text).with_context(|| path.display().to_string())
     };
     let only = match arguments.hardware.as_slice() {
         [] => None,
@@ -75,7 +75,7 @@ fn selection(arguments: &BuildArguments) -> anyhow::Result<Selection> {
     })
 }
 
-/// Files add to the host's bundle, unless `none` is there too.
+/// Files add to the host's bundle, unless `none` is given too.
 fn certificates(words: &[String]) -> (CaBundle, Vec<PathBuf>) {
     let files = words.iter().filter(|word| !matches!(word.as_str(), "host" | "none")).map(PathBuf::from).collect();
     let bundle = if words.iter().any(|word| word == "none") { CaBundle::None } else { CaBundle::Host };

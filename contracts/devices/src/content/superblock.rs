@@ -4,7 +4,7 @@ use super::{Source, bytes, field, le16, le32, le64, starts, uuid};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// blkid's word: `ext4` is `ext` here, since what tells them apart does not matter for names.
+    /// blkid's word, but `ext` for ext2 to ext4: their difference does not matter for names.
     pub kind: &'static str,
     pub uuid: Option<String>,
     pub label: Option<Vec<u8>>,
@@ -17,8 +17,8 @@ struct Head([u8; 4096]);
 
 const IN_HEAD: &[Decoder] = &[ext, xfs, swap, luks, ntfs, exfat, f2fs, erofs];
 
-/// What it is. Nothing if it is part of a RAID or LVM volume, whose content is the volume's and not its own, nor if
-/// several signatures contradict each other, as when a disk was used again without being wiped.
+/// What it is. `None` for a part of a RAID or LVM volume, since its content belongs to the volume. `None` also if several
+/// signatures contradict each other, as on a disk that was used again without being wiped.
 pub fn probe(source: &(impl Source + ?Sized)) -> Option<Volume> {
     let head = Head(bytes(source, 0)?);
     if is_lvm(&head) || is_md(source) {
@@ -119,7 +119,7 @@ fn serial(number: u32) -> String {
 
 const NO_NAME: &[u8] = b"NO NAME    ";
 
-/// FAT has no magic number worth the name, so every field of the boot sector has to make sense.
+/// FAT has no reliable magic number, so every field of the boot sector has to make sense.
 fn fat(Head(head): &Head, source: &(impl Source + ?Sized)) -> Option<Volume> {
     let sector = le16(head, 11)?;
     let cluster = *head.get(13)?;
@@ -158,7 +158,7 @@ fn fat(Head(head): &Head, source: &(impl Source + ?Sized)) -> Option<Volume> {
     volume("vfat", (number != 0).then(|| serial(number)), name)
 }
 
-/// The root folder's entry that is no file but the volume's name. It is among the first, if there is one.
+/// The root folder's entry that holds the volume's name. It is among the first, if present.
 fn volume_entry(source: &(impl Source + ?Sized), root: u64, length: u64) -> Option<Vec<u8>> {
     const VOLUME: u8 = 0x08;
     const LONG_NAME: u8 = 0x0f;

@@ -5,9 +5,9 @@
 pub struct Step {
     /// The last part of its path: `0000:00:1f.2`.
     pub name: String,
-    /// `pci`; empty for folders that are no device.
+    /// `pci`; empty for a folder that is not a device.
     pub subsystem: String,
-    /// What this kind of device needs to be told apart: see [`Attribute`].
+    /// What distinguishes devices of this kind: see [`Attribute`].
     pub attribute: Option<Attribute>,
 }
 
@@ -40,7 +40,7 @@ pub enum SasPlace {
     },
 }
 
-/// The disk's path, and the older form for ATA. None if it hangs on nothing that has a lasting place.
+/// The disk's path, and the older form for ATA. None if no device above it has a lasting place.
 pub fn paths(steps: &[Step]) -> Vec<String> {
     let mut builder = Builder::default();
     let mut rest = steps;
@@ -146,7 +146,7 @@ impl Builder {
     }
 }
 
-/// Bridges and hubs above a device of the same bus are no places of their own.
+/// Bridges and hubs above a device of the same bus do not appear in the path.
 fn skip<'a>(above: &'a [Step], subsystem: &str) -> &'a [Step] {
     let length = above.iter().rposition(|step| step.subsystem != subsystem).map_or(0, |last| last + 1);
     above.get(..length).unwrap_or_default()

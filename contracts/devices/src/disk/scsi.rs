@@ -120,7 +120,7 @@ impl Search {
     }
 }
 
-/// scsi_id's order of preference: who is unique in the world comes first.
+/// scsi_id's order of preference: an identifier that is unique in the world comes first.
 const SEARCH: [Search; 12] = [
     Search::of(NAA, Some(6), BINARY),
     Search::of(NAA, Some(6), ASCII),

@@ -1,6 +1,6 @@
-//! How udev makes file names of what devices call themselves.
+//! How udev makes file names of the texts that devices report.
 
-/// Leading and trailing white space goes, what is inside becomes one `_` each.
+/// Leading and trailing white space goes; each run of it inside becomes one `_`.
 pub fn squeezed(text: &str) -> String {
     text.split_ascii_whitespace().collect::<Vec<_>>().join("_")
 }
@@ -29,7 +29,7 @@ pub fn escaped(text: &str) -> String {
     name
 }
 
-/// A label as a file name: unusual bytes as `\x20`. What is no UTF-8 is unusual.
+/// A label as a file name: unusual bytes as `\x20`. Bytes that are not UTF-8 are unusual.
 pub fn encoded(label: &[u8]) -> String {
     let mut name = String::with_capacity(label.len());
     for chunk in label.utf8_chunks() {

@@ -1,4 +1,4 @@
-//! What was there before we listened: every device's `modalias`.
+//! The `modalias` of every device that appeared before the service listened.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ pub fn modaliases(sysfs: &Path) -> BTreeSet<String> {
     let bus = sysfs.join("bus");
     let listed = fs::read_dir(&bus).and_then(|mut entries| entries.next().transpose());
     if let Err(error) = listed {
-        log::error!("cannot list the devices in {}: {error}; drivers come only for those that appear later", bus.display());
+        log::error!("cannot list the devices in {}: {error}; drivers are loaded only for those that appear later", bus.display());
     }
     let buses = folders(&bus).map(|bus| bus.join("devices"));
     let classes = CLASSES.iter().map(|class| sysfs.join("class").join(class));

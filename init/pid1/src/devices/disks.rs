@@ -1,7 +1,7 @@
 //! `/dev/disk`: names of disks and partitions, made when they come, kept as they change, removed when they go.
 //!
-//! The links stand on devtmpfs, which actions see as well. What is on a disk is looked at again whenever somebody who
-//! had it open for writing closes it, as udevd does: the kernel says nothing about a new file system.
+//! The links stand on devtmpfs, which actions see as well. A disk is looked at again whenever a program that had
+//! it open for writing closes it, as udevd does: the kernel does not report a new file system.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -54,7 +54,7 @@ impl Disks {
         self.watches.as_ref().map(OwnedFd::as_fd)
     }
 
-    /// Everything that is there now; what is gone loses its names.
+    /// Looks at every disk that exists now; a disk that is gone loses its names.
     pub fn look_at_all(&mut self, sysfs: &Path) {
         let entries = fs::read_dir(sysfs.join("class/block")).into_iter().flatten().flatten();
         let names: BTreeSet<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -64,7 +64,7 @@ impl Disks {
         names.iter().for_each(|name| self.came(name));
     }
 
-    /// It is there, or something about it has changed.
+    /// The disk has appeared or changed.
     pub fn came(&mut self, name: &str) {
         if is_named(name) {
             self.known.insert(name.to_owned());
@@ -116,7 +116,7 @@ impl Disks {
         }
     }
 
-    /// Reads who was closed.
+    /// Reads which disks were closed.
     pub fn closed(&mut self) {
         let Some(watches) = &self.watches else { return };
         let mut buffer = [MaybeUninit::uninit(); 1024];
@@ -157,7 +157,7 @@ fn point(link: &Path, device: &str) -> Result<(), PathError> {
     made.and_then(|()| fs::rename(&new, link)).map_err(PathError::new("cannot make", link))
 }
 
-/// Names that an earlier run of this service left for devices that went while nobody looked.
+/// Names that an earlier run of this service left for devices that have gone since.
 fn prune(root: &Path) {
     let folder = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     for link in folder(root).flat_map(|kind| folder(&kind)).filter(|link| !link.exists()) {

@@ -1,4 +1,4 @@
-//! Which drivers are wanted, loading and loaded, and what a person should know about them.
+//! Which drivers are wanted, loading and loaded, and what the log says about them.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -27,7 +27,7 @@ const MORE: usize = 2;
 pub struct Drivers {
     tree: Option<Arc<Tree>>,
     policy: Arc<Policy>,
-    /// What devices said since the last search, and the names that somebody asked for.
+    /// Modaliases reported since the last search, and names of modules that are asked for.
     aliases: Vec<String>,
     names: Vec<String>,
     /// Hashes of what was searched for already: drivers come and go with their device, their names do not.
@@ -74,7 +74,7 @@ impl Drivers {
         }
     }
 
-    /// Devices say what they are.
+    /// Takes the modaliases of devices.
     pub fn want(&mut self, aliases: impl IntoIterator<Item = String>) {
         let new = aliases.into_iter().filter(|alias| self.searched.insert(self.hasher.hash_one(alias)));
         self.aliases.extend(new);

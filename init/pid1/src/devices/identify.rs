@@ -13,7 +13,7 @@ use crate::sys;
 
 const SECTOR: u64 = 512; // sysfs counts in these whatever the disk does
 
-/// Its names below `/dev/disk`; none if it has gone meanwhile.
+/// Its names below `/dev/disk`; empty if it has gone meanwhile.
 pub fn links(name: &str) -> Vec<String> {
     let Ok(path) = fs::canonicalize(Path::new(SYSFS).join("class/block").join(name)) else { return Vec::new() };
     let number = number(&path.join("partition"));
@@ -92,7 +92,7 @@ fn disk(path: &Path) -> Disk {
     }
 }
 
-/// Where several controllers may lead to a disk the kernel shows it as hanging on none; its name tells the first.
+/// The kernel shows a disk that several controllers may reach as hanging on none. Its name has the number of the first.
 fn controller_of_many(path: &Path, name: &str) -> Option<PathBuf> {
     let is_virtual = path.components().any(|part| part.as_os_str() == "virtual");
     let (number, _) = name.strip_prefix("nvme")?.split_once('n').filter(|_| is_virtual)?;

@@ -1,4 +1,4 @@
-//! Work that may block, each piece in a thread of its own; what came of it wakes the service up.
+//! Work that may block, each piece in a thread of its own. A result wakes the service up.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -58,7 +58,7 @@ impl Job {
     }
 }
 
-/// With one processor the kernel's checking of one module's signature would take half of another's: the network first.
+/// With one processor, checking one module's signature would take half of another's time: the network goes first.
 /// The kernel counts this for the calling thread alone.
 fn give_way() {
     let _ = rustix::process::setpriority_process(None, LATER); // at worst it is not as early
@@ -76,7 +76,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn tell(&self, done: Done) {
+    fn report(&self, done: Done) {
         let _ = self.sender.send(done); // the service is there as long as its threads
         let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes()); // full: it is awake already
     }
@@ -92,10 +92,10 @@ impl Jobs {
     /// Without memory for a thread the work is done at once: slower, but done.
     pub fn start(&self, job: Job) {
         let (outcome, spare) = (self.outcome.clone(), job.clone());
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || outcome.tell(job.work()));
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || outcome.report(job.work()));
         if let Err(error) = thread {
             log::warn!("cannot start a thread for a device: {error}");
-            self.outcome.tell(spare.work());
+            self.outcome.report(spare.work());
         }
     }
 

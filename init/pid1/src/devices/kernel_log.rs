@@ -1,4 +1,4 @@
-//! Firmware that drivers asked for in vain, read from the kernel's own log: it alone knows the names tried.
+//! Missing firmware, read from the kernel's log: it alone has the names that drivers tried.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,7 @@ pub struct KernelLog {
 }
 
 impl KernelLog {
-    /// From now on: drivers that are built in have nobody to give them a file anyway.
+    /// From now on: while built-in drivers start, no file system has firmware anyway.
     pub fn open() -> io::Result<Self> {
         let flags = OFlags::NONBLOCK.bits() as i32;
         let mut file = OpenOptions::new().read(true).custom_flags(flags).open("/dev/kmsg")?;
@@ -28,14 +28,14 @@ impl KernelLog {
         Ok(Self { file, told: BTreeSet::new() })
     }
 
-    /// Says what is new, each file once.
+    /// Reports what is new, each file once.
     pub fn report(&mut self) {
         let mut buffer = [0; RECORD_MAX];
         loop {
             let record = match self.file.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(length) => buffer.get(..length).unwrap_or_default(),
-                // Overwritten before we came to read it: the next one is there.
+                // Overwritten before it was read: the next one is available.
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted) => continue,
                 Err(_) => return,
             };
@@ -49,7 +49,7 @@ impl KernelLog {
     }
 }
 
-/// For the agent, which tells the server.
+/// For the agent, which reports it to the server.
 fn keep(missing: &MissingFirmware<'_>) {
     let file = OpenOptions::new().create(true).append(true).open(FIRMWARE_MISSING);
     if let Err(error) = file.and_then(|mut file| file.write_all(missing.render().as_bytes())) {

@@ -24,7 +24,7 @@ impl fmt::Display for Orphan {
     }
 }
 
-/// Network and storage controllers; what else has no driver does not stand in the way of an installation.
+/// Network and storage controllers: an installation does not need other devices.
 pub fn find(sysfs: &Path) -> Vec<Orphan> {
     let devices = fs::read_dir(sysfs.join("bus/pci/devices")).into_iter().flatten().flatten();
     let mut orphans: Vec<Orphan> = devices.filter_map(|device| read(&device.path())).collect();

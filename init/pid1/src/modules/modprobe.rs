@@ -1,6 +1,6 @@
-//! `/sbin/modprobe`: what the kernel starts when it needs a module by name, such as `fs-vfat` or `rtnl-link-bond`.
+//! `/sbin/modprobe`: the kernel starts it when it needs a module by name, such as `fs-vfat` or `rtnl-link-bond`.
 //!
-//! The kernel starts it in the machine's own root, whoever's mount or socket asked for it. Scripts may call it too.
+//! It starts in the machine's root, even if a container's mount or socket needs the module. Scripts may call it too.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::PathError;
 const PROGRAM: &str = "/sbin/modprobe";
 const SETTING: &str = "/proc/sys/kernel/modprobe";
 
-/// Tells the kernel to come to us.
+/// Makes this program the kernel's module loader.
 pub fn install() -> Result<(), PathError> {
     if fs::symlink_metadata(PROGRAM).is_err() {
         fs::create_dir_all("/sbin").map_err(PathError::new("cannot make", "/sbin"))?;
@@ -29,7 +29,7 @@ pub fn install() -> Result<(), PathError> {
     fs::write(SETTING, PROGRAM).map_err(PathError::new("cannot write", SETTING))
 }
 
-/// Loads a module, in a process of its own, as the kernel would. Whoever needs it looks whether it is there.
+/// Loads a module, in a process of its own, as the kernel would. The caller checks whether it is loaded.
 pub fn ask_for(module: &str) {
     let mut modprobe = Command::new(PROGRAM);
     modprobe.arg(module).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -93,7 +93,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Why not everything is loaded.
 struct Failure {
-    /// There is no such module, which the kernel asks about more often than not.
+    /// The ramdisk does not have the module, as for most of the kernel's requests.
     is_unknown: bool,
     text: String,
 }

@@ -1,12 +1,12 @@
-//! Compressed modules: by us where the decoder is in this program anyway, else by the kernel, if it can.
+//! Compressed modules: unpacked here if this program has the decoder anyway, else by the kernel, if it can.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The largest module of Debian's kernel has 10 MB; what does not end at this is no module.
+/// The largest module of Debian's kernel has 10 MB; a file larger than this is not a module.
 const LARGEST: u64 = 64 << 20;
-/// Our images keep windows at 2^20 and below; a distribution's `zstd -19` has 2^23.
+/// `thimble image build` keeps windows at 2^20 and below; a distribution's `zstd -19` has 2^23.
 const WINDOW_LOG_MAX: u32 = 23;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! One machine's devices, from what `lspci` or its `modalias` files say, and the drivers they ask for.
+//! One machine's devices, as `lspci` or its `modalias` files list them, and the drivers they ask for.
 
 use crate::modules::ShippedModules;
 use devices::modalias::{Device, Pci};
@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 
 /// What is known of a machine's devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Machine {
+pub struct Listing {
     devices: Vec<Device>,
     /// Modules that the listing names: `lspci -k` on a running system knows best.
     modules: Vec<String>,
 }
 
-/// The listing as far as it is read: the lines about one PCI function follow each other.
+/// A listing as far as it is read: the lines about one PCI function follow each other.
 #[derive(Default)]
-struct Listing {
+struct Reader {
     pci: Vec<Pci>,
     modaliases: Vec<Device>,
     modules: Vec<String>,
@@ -26,19 +26,19 @@ const NO_CLASS: u16 = 0xffff;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "no device is named in it; wanted the output of `lspci -nn`, `lspci -nnk` or `lspci -vmmn`, \
+    "it names no device; wanted is the output of `lspci -nn`, `lspci -nnk` or `lspci -vmmn`, \
      or of `cat /sys/bus/*/devices/*/modalias` on that machine"
 )]
 pub struct NoDevice;
 
-impl Machine {
+impl Listing {
     /// Takes any of the listings, line by line; lines without a device are passed over.
     pub fn parse(text: &str) -> Result<Self, NoDevice> {
-        let mut listing = Listing::default();
+        let mut reader = Reader::default();
         for line in text.lines() {
-            listing.line(line.trim_end());
+            reader.line(line.trim_end());
         }
-        let Listing { pci, modaliases, modules } = listing;
+        let Reader { pci, modaliases, modules } = reader;
         let class = |pci: &Pci| Some(pci.class.unwrap_or(NO_CLASS));
         let behind = pci.iter().filter_map(behind);
         let functions = pci.iter().map(|pci| Pci { class: class(pci), ..*pci }.into());
@@ -55,7 +55,7 @@ impl Machine {
     }
 }
 
-impl Listing {
+impl Reader {
     fn line(&mut self, line: &str) {
         let text = line.trim_start();
         if let Some((key, value)) = text.split_once(':') {
@@ -202,21 +202,21 @@ mod tests {
                 &["igb", "r8152"],
             ),
         ] {
-            let drivers = Machine::parse(text).unwrap().drivers(&shipped());
+            let drivers = Listing::parse(text).unwrap().drivers(&shipped());
             assert_eq!(drivers.iter().map(ModuleName::as_str).collect::<Vec<_>>(), expected, "{case}");
         }
     }
 
     #[test]
     fn a_listing_without_numbers_is_refused_with_the_right_command() {
-        let error = Machine::parse("00:03.0 Ethernet controller: Intel Corporation 82574L\n").unwrap_err();
+        let error = Listing::parse("00:03.0 Ethernet controller: Intel Corporation 82574L\n").unwrap_err();
         assert!(error.to_string().contains("lspci -nn"));
     }
 
     proptest! {
         #[test]
         fn any_text_parses(text in "[ -~\\n\\t]{0,200}") {
-            if let Ok(machine) = Machine::parse(&text) {
+            if let Ok(machine) = Listing::parse(&text) {
                 machine.drivers(&shipped());
             }
         }

@@ -21,7 +21,7 @@ fn the_lists_have_the_form_of_kmod() {
         ("kernel/drivers/net/usb/cdc_subset.ko", "softdep=post: z"),
         ("kernel/drivers/net/tg3.ko", "firmware=tigon/tg3.bin|firmware=tigon/tg3_tso.bin"),
     ]);
-    let [dep, alias, softdep, firmware] = of(&listed(&modules), &[]).map(|(_, text)| text);
+    let [dep, alias, softdep, firmware] = lists(&listed(&modules), &[]).map(|(_, text)| text);
     assert_eq!(
         dep,
         "kernel/drivers/net/virtio_net.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko \
@@ -45,7 +45,7 @@ fn the_lists_have_the_form_of_kmod() {
 #[test]
 fn a_pack_stands_on_the_modules_of_the_base() {
     let (base, pack) = (modules(&[("a/libata.ko", "")]), modules(&[("a/ahci.ko", "alias=pci:x|depends=libata")]));
-    let [dep, alias, ..] = of(&listed(&pack), &listed(&base)).map(|(_, text)| text);
+    let [dep, alias, ..] = lists(&listed(&pack), &listed(&base)).map(|(_, text)| text);
     assert_eq!(dep, "a/ahci.ko: a/libata.ko\n");
     assert_eq!(alias, "alias pci:x ahci\n");
 }
@@ -64,7 +64,7 @@ fn depmod_agrees_on_a_whole_kernel() {
         .filter(|path| path.ends_with(".ko"))
         .filter_map(|path| Some((path.clone(), ModInfo::of_module(&std::fs::read(folder.join(path)).ok()?).ok()?)))
         .collect();
-    let [dep, alias, softdep, _] = of(&listed(&modules), &[]).map(|(_, text)| text);
+    let [dep, alias, softdep, _] = lists(&listed(&modules), &[]).map(|(_, text)| text);
     // Where several orders are valid, depmod's depends on the order of symbols in the file: compare the sets.
     let sets = |text: &str| -> BTreeMap<String, BTreeSet<String>> {
         let lines = text.lines().filter_map(|line| line.split_once(':'));

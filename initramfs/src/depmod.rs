@@ -1,7 +1,7 @@
 //! The module lists that depmod writes on an installed system, for the modules of this ramdisk.
 
 use crate::modinfo::ModInfo;
-use devices::lists;
+use devices::lists::{self as form, ALIAS, DEP, FIRMWARE, SOFTDEP};
 use devices::module::ModuleName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,27 +12,27 @@ pub struct Listed<'a> {
     pub info: &'a ModInfo,
 }
 
-/// Softdeps that the kernel's files lack. cdc_subset takes any interface of a USB network gadget that is free, with an
-/// address made up: the drivers that go by the class, and ask the device for its address, come first.
+/// Softdeps that the kernel's files lack. cdc_subset takes any free interface of a USB network gadget, and invents an
+/// address. The drivers that go by the class ask the device for its address, so they come first.
 const SOFTDEPS: &[(&str, &str)] = &[("cdc_subset", "pre: cdc_ether rndis_host")];
 
 /// File and text of the lists of `modules`; what they need may also be in `others` (a pack's modules stand on the base's).
-pub fn of(modules: &[Listed<'_>], others: &[Listed<'_>]) -> [(&'static str, String); 4] {
+pub fn lists(modules: &[Listed<'_>], others: &[Listed<'_>]) -> [(&'static str, String); 4] {
     let all: Vec<Listed<'_>> = others.iter().chain(modules).copied().collect();
     let graph = Graph::of(&all);
     let [mut dep, mut alias, mut softdep, mut firmware] = [const { String::new() }; 4];
     for Listed { path, info } in modules {
         let Some(name) = ModuleName::of_file(path) else { continue };
-        dep += &lists::dep_line(path, graph.needed_by(&name));
-        alias.extend(info.aliases.iter().map(|pattern| lists::alias_line(pattern, &name)));
+        dep += &form::dep_line(path, graph.needed_by(&name));
+        alias.extend(info.aliases.iter().map(|pattern| form::alias_line(pattern, &name)));
         let more = SOFTDEPS.iter().filter(|(module, _)| *module == name.as_str()).map(|(_, wishes)| *wishes);
         let wishes = info.softdeps.iter().map(String::as_str).chain(more);
-        softdep.extend(wishes.map(|wishes| lists::softdep_line(&name, wishes)));
+        softdep.extend(wishes.map(|wishes| form::softdep_line(&name, wishes)));
         if !info.firmware.is_empty() {
-            firmware += &lists::firmware_line(&name, &info.firmware);
+            firmware += &form::firmware_line(&name, &info.firmware);
         }
     }
-    [(lists::DEP, dep), (lists::ALIAS, alias), (lists::SOFTDEP, softdep), (lists::FIRMWARE, firmware)]
+    [(DEP, dep), (ALIAS, alias), (SOFTDEP, softdep), (FIRMWARE, firmware)]
 }
 
 /// Which module needs which, with depmod's order: a module that no other needs is first, what many need is last.
