@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// The least that counts as a static x86-64 program.
 fn program() -> Vec<u8> {
     let mut file = vec![0; 4096];
-    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     file[16] = 2;
     file[18] = 62;
     file
