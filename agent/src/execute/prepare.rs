@@ -9,6 +9,9 @@ use crate::action::{Action, Wishes};
 use crate::bundle::{self, BundleError, Host};
 use crate::memory;
 use crate::rootfs::{self, RootfsError};
+use machine::Chain;
+use machine::files;
+use machine::network::Learned;
 use oci::store::Image;
 
 /// Where the container is made.
@@ -43,7 +46,7 @@ const ETC: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
 /// For a host without `/etc/hosts`.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 /// Drivers, and what the machine has learned of its network, for the system that an action installs.
-const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", machine::files::NETWORK];
+const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", files::NETWORK];
 
 /// Makes the bundle: the mounted root file system and config.json. Returns how much memory the action is allowed.
 pub fn bundle(place: &Place<'_>, action: &Action, wishes: &Wishes, image: &Image) -> Result<Option<u64>, Failure> {
@@ -71,6 +74,7 @@ pub fn bundle(place: &Place<'_>, action: &Action, wishes: &Wishes, image: &Image
 
 fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failure> {
     let status = crate::proc::read("/proc/self/status").unwrap_or_default();
+    write_network(Path::new(files::LEARNED), Path::new(files::NETWORK));
     let drivers = SHOWN.iter().filter(|tree| Path::new(tree).is_dir() && !rootfs::is_filled_inside(rootfs, tree));
     Ok(Host {
         id: place.id.to_owned(),
@@ -86,6 +90,18 @@ fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failu
         controllers: memory::controllers(),
         swap: Path::new("/proc/swaps").exists(),
     })
+}
+
+/// Writes what the machine knows of its network by now as configuration files. A host without PID 1 has no such data.
+fn write_network(data: &Path, folder: &Path) {
+    let written = match Learned::read(data) {
+        Ok(learned) => netconfig::write(folder, &netconfig::files(&learned)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = written {
+        log::warn!("cannot write the network in {} to {}: {}", data.display(), folder.display(), Chain(&error));
+    }
 }
 
 fn etc(directory: &Path, rootfs: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
@@ -140,5 +156,17 @@ mod tests {
         fs::create_dir_all(other.join("data")).unwrap();
         forget_other_workflows(&folders, &action("default/a-b"));
         assert!(one.join("data").exists() && !other.exists());
+    }
+    #[test]
+    fn the_network_is_written_where_pid_1_has_learned_it() {
+        let run = tempfile::tempdir().unwrap();
+        let (data, folder) = (run.path().join("network.json"), run.path().join("network"));
+        write_network(&data, &folder);
+        assert!(!folder.exists(), "an ordinary host");
+        let learned = r#"{"method":"static","nics":[{"name":"eth0","mac":"02:00:00:00:00:01"}],"bond":null,"vlan":null,
+            "address":"10.0.0.5","prefix":24,"routes":[],"dns":[],"search":[],"ntp":[],"hostname":null,"mtu":null}"#;
+        fs::write(&data, learned).unwrap();
+        write_network(&data, &folder);
+        assert!(fs::read_to_string(folder.join("learned.env")).unwrap().contains("ADDRESS=\"10.0.0.5\""));
     }
 }

@@ -10,6 +10,7 @@ pub mod manifest;
 pub mod milestones;
 mod missing_firmware;
 mod neighbour;
+pub mod network;
 pub mod status;
 pub mod swap;
 mod sys;

@@ -16,7 +16,6 @@ mod dhcp;
 mod dhcpv6_client;
 pub mod dns;
 mod host;
-mod learned;
 mod lease;
 mod link;
 pub mod lldp;
@@ -41,6 +40,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use cmdline::{Arguments, HwAddr};
+use machine::network::Learned;
 use machine::{Chain, files, status};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -49,7 +49,6 @@ use apply::AddressFailed;
 use bond::Bonding;
 use conflict::Watch;
 use dhcp::Action;
-use learned::Learned;
 use lease::Lease;
 use link::Link;
 use neighbours::Neighbours;

@@ -76,9 +76,41 @@ pub fn attributes(bond: &Bond) -> Vec<(u16, u8, u32)> {
     attributes
 }
 
+/// As asked for, with the mode first and always. Numbers are replaced by the kernel's words.
+pub fn options(bond: &Bond) -> Vec<(String, String)> {
+    let mut options: Vec<(String, String)> = bond.options.iter().map(|(name, value)| (name.clone(), word(name, value))).collect();
+    for (name, value) in [("miimon", MIIMON.to_string()), ("mode", "balance-rr".to_owned())] {
+        if !options.iter().any(|(given, _)| given == name) {
+            options.insert(0, (name.to_owned(), value));
+        }
+    }
+    options.sort_by_key(|(name, _)| name != "mode");
+    options
+}
+
+fn word(name: &str, value: &str) -> String {
+    let known = BOND_OPTIONS.iter().find(|(known, ..)| *known == name);
+    let number = value.parse::<usize>().ok();
+    let word = known.and_then(|(.., words)| words.get(number?));
+    word.map_or_else(|| value.to_owned(), |word| (*word).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bond_that_was_learned_has_its_mode_and_looks_at_the_carrier() {
+        for (asked, expected) in [
+            ("bond0:eth0", "mode=balance-rr miimon=100"),
+            ("bond0:eth0:miimon=50,mode=active-backup", "mode=active-backup miimon=50"),
+            ("bond0:eth0:lacp_rate=0,mode=4", "mode=802.3ad miimon=100 lacp_rate=slow"),
+        ] {
+            let options = options(&asked.parse().unwrap());
+            let options: Vec<String> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            assert_eq!(options.join(" "), expected);
+        }
+    }
 
     #[test]
     fn the_kernel_is_told_the_mode_first_and_always_to_watch_the_carrier() {

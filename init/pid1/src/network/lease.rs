@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use cmdline::{Ip, Ipam};
 use dhcp::v4::Packet;
+use machine::network::{Route, covers, is_plain_name};
 
 use super::host::Host;
-use super::netlink::Route;
 
 const NO_LEASE_TIME: u32 = 3600; // RFC 2131 requires one; a server that forgets it shall not stop us
 const SHORTEST: u32 = 30;
-const MAX_HOSTNAME: usize = 63;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -61,7 +60,7 @@ impl Lease {
             dns: ack.dns_servers().into_iter().map(IpAddr::from).collect(),
             ntp: ack.ntp_servers().into_iter().map(|server| Host::Address(server.into())).collect(),
             search: search(ack),
-            hostname: ack.hostname().filter(|name| is_hostname(name)).map(str::to_owned),
+            hostname: ack.hostname().filter(|name| is_plain_name(name)).map(str::to_owned),
             mtu: ack.mtu().filter(|mtu| *mtu >= 576),
             server: Some(server),
             times: times(ack),
@@ -77,8 +76,8 @@ impl Lease {
             routes: ipam.gateway.map(|gateway| default_route(gateway.into())).into_iter().collect(),
             dns: ipam.dns.iter().copied().map(IpAddr::from).collect(),
             ntp: ipam.ntp.iter().filter_map(|server| Host::parse(server)).collect(),
-            search: ipam.search.iter().filter(|name| is_hostname(name)).cloned().collect(),
-            hostname: ipam.hostname.clone().filter(|name| is_hostname(name)),
+            search: ipam.search.iter().filter(|name| is_plain_name(name)).cloned().collect(),
+            hostname: ipam.hostname.clone().filter(|name| is_plain_name(name)),
             mtu: None,
             server: None,
             times: None,
@@ -97,7 +96,7 @@ impl Lease {
             dns: ip.dns.clone(),
             ntp: ip.ntp.map(Host::Address).into_iter().collect(),
             search: Vec::new(),
-            hostname: ip.hostname.clone().filter(|name| is_hostname(name)),
+            hostname: ip.hostname.clone().filter(|name| is_plain_name(name)),
             mtu: ip.mtu,
             server: None,
             times: None,
@@ -172,16 +171,6 @@ pub fn default_route(gateway: IpAddr) -> Route {
     Route { destination: any, prefix: 0, gateway: Some(gateway) }
 }
 
-/// Whether `address` lies in the network `network/prefix`.
-pub fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
-    let prefix = u32::from(prefix);
-    match (network, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()) & !u32::MAX.checked_shr(prefix).unwrap_or(0) == 0,
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()) & !u128::MAX.checked_shr(prefix).unwrap_or(0) == 0,
-        _ => false,
-    }
-}
-
 pub fn assignable(address: Ipv4Addr) -> Result<Ipv4Addr, Unusable> {
     let reserved = address.is_unspecified() || address.is_broadcast() || address.is_loopback() || address.is_multicast();
     if reserved { Err(Unusable::Address(address)) } else { Ok(address) }
@@ -218,13 +207,7 @@ fn routes(ack: &Packet) -> Vec<Route> {
 fn search(ack: &Packet) -> Vec<String> {
     let listed = ack.domain_search();
     let names = if listed.is_empty() { ack.domain_name().map(str::to_owned).into_iter().collect() } else { listed };
-    names.into_iter().map(|name| name.trim_end_matches('.').to_owned()).filter(|name| is_hostname(name)).collect()
-}
-
-/// Nothing that would need quoting wherever a host name ends up.
-pub fn is_hostname(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
-    (1..=MAX_HOSTNAME).contains(&name.len()) && name.chars().all(allowed) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+    names.into_iter().map(|name| name.trim_end_matches('.').to_owned()).filter(|name| is_plain_name(name)).collect()
 }
 
 /// T1 and T2 as sent if they are in order, otherwise half and seven eighths of the lease.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use cmdline::HwAddr;
+use machine::network::{HwAddr, Route};
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
@@ -33,14 +33,6 @@ pub struct Netlink {
 
 /// Tells when any link changed; what changed is read from sysfs.
 pub struct LinkEvents(OwnedFd);
-
-/// One route to install; `gateway` is `None` for a destination on the link itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
-    pub destination: IpAddr,
-    pub prefix: u8,
-    pub gateway: Option<IpAddr>,
-}
 
 impl Netlink {
     pub fn open() -> io::Result<Self> {

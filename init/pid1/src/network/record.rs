@@ -1,21 +1,17 @@
-//! What was learned of the network, kept in a folder that actions see, for the system that they install.
+//! What was learned of the network, kept in a file for the system that is installed.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::Path;
 
-use cmdline::HwAddr;
+use machine::Chain;
 use machine::files;
+use machine::network::{Bond, HwAddr, Learned, Method, Nic};
 
-use super::bond::MIIMON;
-use super::learned::{Bond, File, Learned, Nic};
+use super::bond;
+use super::host::Host;
+use super::lease::Lease;
 use super::link::{self, Link};
 use super::{Network, members};
-
-/// NetworkManager wants its files to be root's alone, and netplan says so of its own.
-const PRIVATE: u32 = 0o600;
-const PUBLIC: u32 = 0o644;
 
 impl Network {
     /// Writes it when it has changed, and not before PID 1 knows that there is a network: the boot goes first.
@@ -24,10 +20,10 @@ impl Network {
         if self.recorded.as_ref() == Some(&learned) {
             return;
         }
-        if let Err(error) = write(Path::new(files::NETWORK), &learned.files()) {
-            log::warn!("cannot write what was learned of the network to {}: {error}", files::NETWORK);
+        if let Err(error) = learned.write(Path::new(files::LEARNED)) {
+            log::warn!("cannot write what was learned of the network to {}: {}", files::LEARNED, Chain(&error));
         }
-        self.recorded = Some(learned); // also when it could not be written: once is enough to be told
+        self.recorded = Some(learned); // also after a failure, which is reported once
     }
 
     fn learned(&self) -> Option<Learned> {
@@ -36,9 +32,32 @@ impl Network {
         let base = self.links.iter().find(|link| port.link.is_on(link))?;
         let vlan = port.link.parent.and_then(|_| self.tag(base));
         let asked_for = self.arguments.bond.as_ref().filter(|bond| bond.name == base.name);
-        let bond = asked_for.map(|bond| Bond::of(bond, base.mac, MIIMON));
+        let bond =
+            asked_for.map(|bond| Bond { name: bond.name.clone(), mac: base.mac, options: bond::options(bond), mtu: bond.mtu });
         let nics = asked_for.map_or_else(|| vec![nic(base)], |bond| members::slaves(bond).iter().filter_map(member).collect());
-        Some(Learned::new(nics, bond, vlan, lease))
+        Some(Learned {
+            method: method(&lease),
+            nics,
+            bond,
+            vlan,
+            address: lease.address,
+            prefix: lease.prefix,
+            routes: lease.routes,
+            dns: lease.dns,
+            search: lease.search,
+            ntp: lease.ntp.iter().map(Host::to_string).collect(),
+            hostname: lease.hostname,
+            mtu: lease.mtu,
+        })
+    }
+}
+
+fn method(lease: &Lease) -> Method {
+    match lease {
+        Lease { by_kernel: true, .. } => Method::Auto6,
+        Lease { routed_by_kernel: true, .. } => Method::Dhcp6,
+        Lease { server: Some(_), .. } => Method::Dhcp,
+        _ => Method::Static,
     }
 }
 
@@ -50,55 +69,4 @@ fn member(name: &String) -> Option<Nic> {
     let file = Path::new(link::SYSFS).join(name).join("bonding_slave/perm_hwaddr");
     let mac: HwAddr = fs::read_to_string(file).ok()?.trim().parse().ok()?;
     Some(Nic { name: name.clone(), mac })
-}
-
-/// File by file, as the folder itself is bound into containers: a reader sees the old one or the new one.
-fn write(folder: &Path, files: &[File]) -> io::Result<()> {
-    for (name, text) in files {
-        let path = folder.join(name);
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        let is_private = name.starts_with("NetworkManager") || name.starts_with("netplan");
-        let new = path.with_extension("new");
-        let mode = if is_private { PRIVATE } else { PUBLIC };
-        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?.write_all(text.as_bytes())?;
-        fs::rename(&new, &path)?;
-    }
-    forget_others(folder, folder, files);
-    Ok(())
-}
-
-/// Files of a link that is not used any more.
-fn forget_others(root: &Path, folder: &Path, files: &[File]) {
-    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        let is_ours = files.iter().any(|(name, _)| root.join(name) == path);
-        if path.is_dir() {
-            forget_others(root, &path, files);
-        } else if !is_ours && let Err(error) = fs::remove_file(&path) {
-            log::warn!("cannot remove {}: {error}", path.display());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn the_folder_has_what_was_learned_last_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-        let old = [file("NetworkManager/eth0.nmconnection", "old"), file("interfaces", "old")];
-        let new = [file("NetworkManager/eth1.nmconnection", "new"), file("interfaces", "new")];
-        for files in [old, new.clone()] {
-            write(folder.path(), &files).unwrap();
-        }
-        for (name, text) in &new {
-            assert_eq!(&fs::read_to_string(folder.path().join(name)).unwrap(), text);
-        }
-        assert!(!folder.path().join("NetworkManager/eth0.nmconnection").exists());
-        for (name, mode) in [("NetworkManager/eth1.nmconnection", 0o600), ("interfaces", 0o644)] {
-            assert_eq!(fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777, mode, "{name}");
-        }
-    }
 }

@@ -17,6 +17,7 @@ use super::lease::Lease;
 use super::link::Link;
 use dhcp::router::{self, Advertisement};
 use dhcp::v6;
+use machine::network::is_plain_name;
 
 /// RFC 4861, 6.3.7. The kernel solicits as well, but before us when this process was started again.
 const SOLICITATIONS: u8 = 3;
@@ -122,7 +123,7 @@ impl Six {
         lease.dns = distinct(told.copied().map(IpAddr::V6));
         let search = self.heard.iter().flat_map(|heard| &heard.search);
         let search = search.chain(granted.iter().flat_map(|granted| &granted.search));
-        lease.search = distinct(search.filter(|name| super::lease::is_hostname(name)).cloned());
+        lease.search = distinct(search.filter(|name| is_plain_name(name)).cloned());
         lease.ntp = granted.iter().flat_map(|granted| &granted.ntp).map(|server| Host::Address((*server).into())).collect();
         Some(lease)
     }

@@ -3,8 +3,12 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use machine::files;
+use machine::network::Learned;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const CLIENT_LOG: &str = "/run/client.log";
@@ -207,6 +211,13 @@ impl Client {
             || fs::read_to_string(path).unwrap_or_default().contains(text),
             || fs::read_to_string(path).unwrap_or_default(),
         );
+    }
+
+    /// What was learned becomes a configuration file with this text.
+    pub fn has_learned(&self, file: &str, text: &str) {
+        let files = || Learned::read(Path::new(files::LEARNED)).map(|learned| netconfig::files(&learned)).unwrap_or_default();
+        let is_there = || files().iter().any(|(name, content)| name == file && content.contains(text));
+        wait_for(text, is_there, || format!("{file} of {:?}", files()));
     }
 
     pub fn addresses(&self, link: &str) -> String {

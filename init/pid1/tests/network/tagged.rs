@@ -59,7 +59,7 @@ fn static_ipam() {
     client.says("network na.100 10.0.0.5/24 gateway 10.0.0.1 dns 10.0.0.2");
     client.is_ready_as("na");
     assert!(peers::answers("10.0.0.1"));
-    client.file_has("/run/thimble/network/netplan.yaml", "id: 100\n      link: na\n      addresses: [\"10.0.0.5/24\"]\n");
+    client.has_learned("netplan.yaml", "id: 100\n      link: na\n      addresses: [\"10.0.0.5/24\"]\n");
 }
 
 fn static_ip() {

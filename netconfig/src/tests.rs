@@ -1,5 +1,7 @@
 use super::*;
-use cmdline::Arguments;
+use machine::network::{Bond, Method, Nic, Route};
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 
 mod parsers;
 
@@ -10,67 +12,86 @@ fn nic(name: &str, mac: HwAddr) -> Nic {
     Nic { name: name.to_owned(), mac }
 }
 
-fn bonded(lease: Lease, vlan: Option<u16>) -> Learned {
-    let asked: cmdline::Bond = "bond0:eth0,eth1:mode=4,lacp_rate=1,xmit_hash_policy=layer3+4:9000".parse().unwrap();
-    Learned::new(vec![nic("eth0", MAC), nic("eth1", OTHER)], Some(Bond::of(&asked, MAC, 100)), vlan, lease)
+fn bonded(learned: Learned) -> Learned {
+    let options = [("mode", "802.3ad"), ("miimon", "100"), ("lacp_rate", "fast"), ("xmit_hash_policy", "layer3+4")];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let bond = Bond { name: "bond0".to_owned(), mac: MAC, options, mtu: Some(9000) };
+    Learned { nics: vec![nic("eth0", MAC), nic("eth1", OTHER)], bond: Some(bond), ..learned }
 }
 
-fn single(lease: Lease, vlan: Option<u16>) -> Learned {
-    Learned::new(vec![nic("eth0", MAC)], None, vlan, lease)
+fn tagged(learned: Learned) -> Learned {
+    Learned { vlan: Some(100), ..learned }
 }
 
-fn fixed(line: &str) -> Lease {
-    Lease::from_ip(&Arguments::parse(line).arguments.ip.unwrap()).unwrap()
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
 
-fn asked() -> Lease {
-    let server = Some("10.0.0.1".parse().unwrap());
+fn route(destination: &str, prefix: u8, gateway: Option<&str>) -> Route {
+    Route { destination: ip(destination), prefix, gateway: gateway.map(ip) }
+}
+
+fn fixed(address: &str, prefix: u8, default: Route, dns: &[&str]) -> Learned {
+    Learned {
+        method: Method::Static,
+        nics: vec![nic("eth0", MAC)],
+        bond: None,
+        vlan: None,
+        address: ip(address),
+        prefix,
+        routes: vec![default],
+        dns: dns.iter().copied().map(ip).collect(),
+        search: Vec::new(),
+        ntp: Vec::new(),
+        hostname: None,
+        mtu: None,
+    }
+}
+
+fn asked() -> Learned {
     let search = vec!["lab.test".to_owned(), "test".to_owned()];
-    Lease { server, search, mtu: Some(1400), ..fixed("ip=10.0.0.50::10.0.0.1:24::eth0:none:10.0.0.1") }
+    let learned = fixed("10.0.0.50", 24, route("0.0.0.0", 0, Some("10.0.0.1")), &["10.0.0.1"]);
+    Learned { method: Method::Dhcp, search, mtu: Some(1400), ..learned }
 }
 
 /// An address without a network, as clouds give it, and routes of all kinds.
-fn lonely() -> Lease {
-    let route = |destination: &str, prefix, gateway: Option<&str>| Route {
-        destination: destination.parse().unwrap(),
-        prefix,
-        gateway: gateway.map(|gateway| gateway.parse().unwrap()),
-    };
-    let mut lease = fixed("ip=192.0.2.7::10.0.0.1:32::eth0:none:10.0.0.1:10.0.0.2:10.0.0.3");
-    lease.routes.extend([route("10.0.0.1", 32, None), route("10.1.0.0", 16, Some("10.0.0.1"))]);
-    Lease { search: vec!["lab.test".to_owned()], hostname: Some("node1".to_owned()), ..lease }
+fn lonely() -> Learned {
+    let mut learned = fixed("192.0.2.7", 32, route("0.0.0.0", 0, Some("10.0.0.1")), &["10.0.0.1", "10.0.0.2"]);
+    learned.routes.extend([route("10.0.0.1", 32, None), route("10.1.0.0", 16, Some("10.0.0.1"))]);
+    let (search, ntp) = (vec!["lab.test".to_owned()], vec!["10.0.0.3".to_owned()]);
+    Learned { search, ntp, hostname: Some("node1".to_owned()), ..learned }
 }
 
-fn six() -> Lease {
-    fixed("ip=[2001:db8::5]::[2001:db8::1]:64::eth0:none:[2001:db8::53]")
+fn six() -> Learned {
+    fixed("2001:db8::5", 64, route("::", 0, Some("2001:db8::1")), &["2001:db8::53"])
 }
 
 fn all() -> Vec<(&'static str, Learned)> {
-    let by_router = Lease { by_kernel: true, ..six() };
-    let assigned = Lease::from_dhcpv6("2001:db8::5".parse().unwrap(), None, None);
+    let by_router = Learned { method: Method::Auto6, ..six() };
+    let assigned = Learned { method: Method::Dhcp6, prefix: 128, routes: Vec::new(), dns: Vec::new(), ..six() };
     vec![
-        ("DHCP", single(asked(), None)),
-        ("a static address", single(fixed("ip=10.0.0.5::10.0.0.1:24::eth0:none:10.0.0.1"), None)),
-        ("an address without a network", single(lonely(), None)),
-        ("a VLAN with DHCP", single(asked(), Some(100))),
-        ("a VLAN with a static address", single(lonely(), Some(100))),
-        ("a bond with DHCP", bonded(asked(), None)),
-        ("a VLAN on a bond", bonded(lonely(), Some(100))),
-        ("an address of a router", single(by_router, None)),
-        ("DHCPv6", single(assigned, None)),
-        ("a static IPv6 address", single(six(), None)),
+        ("DHCP", asked()),
+        ("a static address", fixed("10.0.0.5", 24, route("0.0.0.0", 0, Some("10.0.0.1")), &["10.0.0.1"])),
+        ("an address without a network", lonely()),
+        ("a VLAN with DHCP", tagged(asked())),
+        ("a VLAN with a static address", tagged(lonely())),
+        ("a bond with DHCP", bonded(asked())),
+        ("a VLAN on a bond", tagged(bonded(lonely()))),
+        ("an address of a router", by_router),
+        ("DHCPv6", assigned),
+        ("a static IPv6 address", six()),
     ]
 }
 
 fn text_of(learned: &Learned, name: &str) -> String {
-    let files = learned.files();
+    let files = files(learned);
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let found = files.iter().find(|(known, _)| known == name);
     found.unwrap_or_else(|| panic!("no {name} in {names:?}")).1.clone()
 }
 
 #[test]
-fn each_system_is_told_how_the_address_came_and_where_it_goes() {
+fn each_system_gets_the_address_by_the_way_it_came_with_its_routes_and_names() {
     let find = |case: &str| all().into_iter().find(|(known, _)| *known == case).unwrap().1;
     for (case, file, lines) in [
         (
@@ -151,21 +172,28 @@ fn each_system_is_told_how_the_address_came_and_where_it_goes() {
 }
 
 #[test]
-fn a_name_that_would_need_quotes_goes_nowhere() {
+fn a_name_that_would_need_quotes_is_replaced() {
     let bond = Bond { name: "b\"0".to_owned(), mac: MAC, options: Vec::new(), mtu: None };
-    let learned = Learned::new(vec![nic("et\"h", MAC), nic("eth1", OTHER)], Some(bond), None, asked());
-    assert_eq!((learned.nics[0].name.as_str(), learned.base()), ("nic0", "bond0"));
-    assert!(learned.files().iter().all(|(name, text)| !name.contains('"') && !text.contains("et\"h")));
+    let learned = Learned { nics: vec![nic("et\"h", MAC), nic("eth1", OTHER)], bond: Some(bond), ..asked() };
+    let plain = with_plain_names(&learned);
+    assert_eq!((plain.nics[0].name.as_str(), plain.base()), ("nic0", "bond0"));
+    assert!(files(&learned).iter().all(|(name, text)| !name.contains('"') && !text.contains("et\"h")));
 }
 
 #[test]
-fn a_bond_says_what_the_kernel_would_not_do_by_itself() {
-    for (asked, expected) in [
-        ("bond0:eth0", "mode=balance-rr miimon=100"),
-        ("bond0:eth0:miimon=50,mode=active-backup", "mode=active-backup miimon=50"),
-        ("bond0:eth0:lacp_rate=0,mode=4", "mode=802.3ad miimon=100 lacp_rate=slow"),
-    ] {
-        let bond = Bond::of(&asked.parse().unwrap(), MAC, 100);
-        assert_eq!(bond.joined(" ", |name, value| format!("{name}={value}")), expected);
+fn the_folder_has_what_was_written_last_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let old = [file("NetworkManager/eth0.nmconnection", "old"), file("interfaces", "old")];
+    let new = [file("NetworkManager/eth1.nmconnection", "new"), file("interfaces", "new")];
+    for files in [old, new.clone()] {
+        write(folder.path(), &files).unwrap();
+    }
+    for (name, text) in &new {
+        assert_eq!(&fs::read_to_string(folder.path().join(name)).unwrap(), text);
+    }
+    assert!(!folder.path().join("NetworkManager/eth0.nmconnection").exists());
+    for (name, mode) in [("NetworkManager/eth1.nmconnection", 0o600), ("interfaces", 0o644)] {
+        assert_eq!(fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777, mode, "{name}");
     }
 }

@@ -1,6 +1,8 @@
-//! netplan, as Ubuntu configures networks.
+//! netplan, for Ubuntu.
 
-use super::{Duty, Learned};
+use machine::network::{Learned, Method};
+
+use super::{Duty, joined};
 
 /// The kernel's name of a bonding option, and netplan's.
 const PARAMETERS: [(&str, &str); 12] = [
@@ -22,18 +24,18 @@ pub fn render(learned: &Learned) -> String {
     let mut text = String::from("network:\n  version: 2\n  ethernets:\n");
     for nic in &learned.nics {
         text += &format!("    {}:\n      match:\n        macaddress: \"{}\"\n", nic.name, nic.mac);
-        text += &addresses(learned, learned.of_nics());
+        text += &addresses(learned, Duty::of_nics(learned));
     }
     if let Some(bond) = &learned.bond {
         let members: Vec<&str> = learned.nics.iter().map(|nic| nic.name.as_str()).collect();
         text += &format!("  bonds:\n    {}:\n      interfaces: [{}]\n", bond.name, members.join(", "));
         text += &format!("      macaddress: \"{}\"\n      parameters:\n", bond.mac);
         for (name, value) in &bond.options {
-            if let Some((_, ours)) = PARAMETERS.iter().find(|(kernels, _)| kernels == name) {
-                text += &format!("        {ours}: {value}\n");
+            if let Some((_, netplans)) = PARAMETERS.iter().find(|(kernels, _)| kernels == name) {
+                text += &format!("        {netplans}: {value}\n");
             }
         }
-        text += &addresses(learned, learned.of_bond());
+        text += &addresses(learned, Duty::of_bond(learned));
     }
     if let Some(id) = learned.vlan {
         let (name, below) = (learned.vlan_name(id), learned.base());
@@ -45,21 +47,20 @@ pub fn render(learned: &Learned) -> String {
 
 fn addresses(learned: &Learned, duty: Duty) -> String {
     let mut text = String::new();
-    let lease = &learned.lease;
     if let Some(mtu) = learned.mtu() {
         text += &format!("      mtu: {mtu}\n");
     }
     match (duty, learned.is_dynamic(), learned.is_ipv4()) {
         (Duty::Member | Duty::Carries, ..) => return text,
         (_, true, true) => return text + "      dhcp4: true\n      dhcp-identifier: mac\n",
-        (_, true, false) => return text + &format!("      accept-ra: true\n      dhcp6: {}\n", lease.routed_by_kernel),
+        (_, true, false) => return text + &format!("      accept-ra: true\n      dhcp6: {}\n", learned.method == Method::Dhcp6),
         (_, false, _) => {}
     }
-    text += &format!("      addresses: [\"{}/{}\"]\n", lease.address, lease.prefix);
-    if !lease.routes.is_empty() {
+    text += &format!("      addresses: [\"{}/{}\"]\n", learned.address, learned.prefix);
+    if !learned.routes.is_empty() {
         text += "      routes:\n";
     }
-    for route in &lease.routes {
+    for route in &learned.routes {
         text += &format!("        - to: \"{}/{}\"\n", route.destination, route.prefix);
         text += &match route.gateway {
             Some(gateway) => format!("          via: \"{gateway}\"\n"),
@@ -69,14 +70,14 @@ fn addresses(learned: &Learned, duty: Duty) -> String {
             text += "          on-link: true\n";
         }
     }
-    if !(lease.dns.is_empty() && lease.search.is_empty()) {
+    if !(learned.dns.is_empty() && learned.search.is_empty()) {
         text += "      nameservers:\n";
     }
-    if !lease.dns.is_empty() {
-        text += &format!("        addresses: [\"{}\"]\n", learned.dns("\", \""));
+    if !learned.dns.is_empty() {
+        text += &format!("        addresses: [\"{}\"]\n", joined(&learned.dns, "\", \""));
     }
-    if !lease.search.is_empty() {
-        text += &format!("        search: [\"{}\"]\n", learned.search("\", \""));
+    if !learned.search.is_empty() {
+        text += &format!("        search: [\"{}\"]\n", joined(&learned.search, "\", \""));
     }
     text
 }

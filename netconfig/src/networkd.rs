@@ -1,6 +1,8 @@
 //! systemd-networkd: a file for each link, and one more for each that has to be made.
 
-use super::{Duty, File, Learned};
+use machine::network::Learned;
+
+use super::{Duty, File, joined};
 
 /// The kernel's name of a bonding option, networkd's, and the unit of its number.
 const OPTIONS: [(&str, &str, &str); 13] = [
@@ -22,20 +24,20 @@ const OPTIONS: [(&str, &str, &str); 13] = [
 pub fn render(learned: &Learned) -> Vec<File> {
     let mut files = Vec::new();
     for nic in &learned.nics {
-        // What a VLAN or a bond above it wears as well would match those, too.
+        // The address in use is also that of a VLAN or a bond above it.
         let matched = format!("PermanentMACAddress={}", nic.mac);
-        files.push((format!("10-{}.network", nic.name), network(learned, &matched, learned.of_nics())));
+        files.push((format!("10-{}.network", nic.name), network(learned, &matched, Duty::of_nics(learned))));
     }
     if let Some(bond) = &learned.bond {
         let mut text = format!("[NetDev]\nName={}\nKind=bond\nMACAddress={}\n\n[Bond]\n", bond.name, bond.mac);
         for (name, value) in &bond.options {
-            if let Some((_, ours, unit)) = OPTIONS.iter().find(|(kernels, ..)| kernels == name) {
-                text += &format!("{ours}={value}{unit}\n");
+            if let Some((_, networkds, unit)) = OPTIONS.iter().find(|(kernels, ..)| kernels == name) {
+                text += &format!("{networkds}={value}{unit}\n");
             }
         }
         files.push((format!("10-{}.netdev", bond.name), text));
         let matched = format!("Name={}", bond.name);
-        files.push((format!("10-{}.network", bond.name), network(learned, &matched, learned.of_bond())));
+        files.push((format!("10-{}.network", bond.name), network(learned, &matched, Duty::of_bond(learned))));
     }
     if let Some(id) = learned.vlan {
         let name = learned.vlan_name(id);
@@ -66,26 +68,25 @@ fn asked(learned: &Learned) -> String {
     if !learned.is_ipv4() {
         return "IPv6AcceptRA=yes\n".to_owned(); // routers say whether to ask DHCPv6
     }
-    let mut text = "DHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\n".to_owned(); // as we did: the same address again
-    if !learned.lease.search.is_empty() {
+    let mut text = "DHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\n".to_owned(); // as PID 1 did: the same address again
+    if !learned.search.is_empty() {
         text += "UseDomains=yes\n";
     }
     text
 }
 
 fn fixed(learned: &Learned) -> String {
-    let lease = &learned.lease;
-    let mut text = format!("Address={}/{}\n", lease.address, lease.prefix);
-    for server in &lease.dns {
+    let mut text = format!("Address={}/{}\n", learned.address, learned.prefix);
+    for server in &learned.dns {
         text += &format!("DNS={server}\n");
     }
-    if !lease.search.is_empty() {
-        text += &format!("Domains={}\n", learned.search(" "));
+    if !learned.search.is_empty() {
+        text += &format!("Domains={}\n", joined(&learned.search, " "));
     }
-    for server in &lease.ntp {
+    for server in &learned.ntp {
         text += &format!("NTP={server}\n");
     }
-    for route in &lease.routes {
+    for route in &learned.routes {
         text += &format!("\n[Route]\nDestination={}/{}\n", route.destination, route.prefix);
         text += &route.gateway.map_or("Scope=link\n".to_owned(), |gateway| format!("Gateway={gateway}\n"));
         if route.gateway.is_some_and(|gateway| learned.is_off_link(gateway)) {

@@ -1,8 +1,10 @@
-//! NetworkManager's keyfiles, as the systems of Red Hat and SUSE configure networks.
+//! NetworkManager's keyfiles, for the systems of Red Hat and SUSE.
 
-use super::{BOND, Duty, File, Learned, joined, uuid};
+use machine::network::Learned;
 
-/// Young enough that versions in use refuse it.
+use super::{BOND, Duty, File, joined, uuid};
+
+/// A new option, which versions in use refuse.
 const TOO_NEW: &str = "lacp_active";
 
 pub fn render(learned: &Learned) -> Vec<File> {
@@ -13,7 +15,7 @@ pub fn render(learned: &Learned) -> Vec<File> {
             text += &format!("master={}\nslave-type=bond\n", bond.name);
         }
         text += &format!("\n[ethernet]\nmac-address={}\n{}", nic.mac, mtu(learned));
-        files.push(file(&nic.name, text + &addresses(learned, learned.of_nics())));
+        files.push(file(&nic.name, text + &addresses(learned, Duty::of_nics(learned))));
     }
     if let Some(bond) = &learned.bond {
         let mut text = head(&bond.name, &uuid(bond.mac, BOND), "bond") + &format!("interface-name={}\n", bond.name);
@@ -21,7 +23,7 @@ pub fn render(learned: &Learned) -> Vec<File> {
         for (name, value) in bond.options.iter().filter(|(name, _)| name != TOO_NEW) {
             text += &format!("{name}={value}\n");
         }
-        files.push(file(&bond.name, text + &addresses(learned, learned.of_bond())));
+        files.push(file(&bond.name, text + &addresses(learned, Duty::of_bond(learned))));
     }
     if let Some(id) = learned.vlan {
         let name = learned.vlan_name(id);
@@ -34,7 +36,7 @@ fn vlan(learned: &Learned, id: u16, name: &str) -> String {
     let nic = learned.nics.first().map(|nic| nic.mac).filter(|_| learned.bond.is_none());
     let mac = nic.or(learned.bond.as_ref().map(|bond| bond.mac));
     let mut text = head(name, &mac.map(|mac| uuid(mac, id)).unwrap_or_default(), "vlan");
-    // What is below is known by its address, or by the name it is given here.
+    // A NIC below is found by its address, a bond by the name that is set here.
     text += &match nic {
         Some(mac) => format!("\n[ethernet]\nmac-address={mac}\n{}\n[vlan]\nid={id}\nflags=1\n", mtu(learned)),
         None => {
@@ -71,14 +73,13 @@ fn addresses(learned: &Learned, duty: Duty) -> String {
 }
 
 fn fixed(learned: &Learned) -> String {
-    let lease = &learned.lease;
     let gateway = learned.gateway().map(|gateway| format!(",{gateway}")).unwrap_or_default();
-    let mut text = format!("method=manual\naddress1={}/{}{gateway}\n", lease.address, lease.prefix);
+    let mut text = format!("method=manual\naddress1={}/{}{gateway}\n", learned.address, learned.prefix);
     for (number, route) in learned.other_routes().enumerate() {
         let gateway = route.gateway.map(|gateway| format!(",{gateway}")).unwrap_or_default();
         text += &format!("route{}={}/{}{gateway}\n", number + 1, route.destination, route.prefix);
     }
-    for (key, list) in [("dns", joined(&lease.dns, ";")), ("dns-search", learned.search(";"))] {
+    for (key, list) in [("dns", joined(&learned.dns, ";")), ("dns-search", joined(&learned.search, ";"))] {
         if !list.is_empty() {
             text += &format!("{key}={list};\n");
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::all;
-use crate::network::learned::File;
+use crate::{File, files};
 
 const UNSHARE: &[&str] = &["unshare", "--net", "ip", "link", "add", "name", "near", "type", "veth", "peer", "name", "far"];
 
@@ -50,7 +50,7 @@ fn netplan_makes_something_of_it() {
         let text = super::text_of(&learned, "netplan.yaml");
         let (good, said, made) = generate(&text);
         assert!(good, "{case}: {said}\n{text}");
-        let address = format!("Address={}/{}", learned.lease.address, learned.lease.prefix);
+        let address = format!("Address={}/{}", learned.address, learned.prefix);
         let expected = match (learned.is_dynamic(), learned.is_ipv4()) {
             (false, _) => address.as_str(),
             (true, true) => "DHCP=ipv4",
@@ -88,7 +88,7 @@ fn networkd_understands_every_line() {
     let shown = complaints(&wrong);
     assert!(shown.contains("DHCQ"), "it overlooks a mistake: {shown}");
     for (case, learned) in all() {
-        let shown = complaints(&learned.files());
+        let shown = complaints(&files(&learned));
         let about = shown.lines().any(|line| line.contains(".network") || line.contains(".netdev"));
         assert!(shown.contains("Enumeration completed") && !about, "{case}: {shown}");
     }
@@ -121,8 +121,8 @@ for name in sorted(os.listdir('.')):
     let wrong = "[connection]\nid=a\nuuid=7468696d-626c-8000-8000-020000000001\ntype=ethernet\n[ipv4]\nmethod=manual\n";
     assert!(!read(&[("NetworkManager/a.nmconnection".to_owned(), wrong.to_owned())]).status.success());
     for (case, learned) in all() {
-        let output = read(&learned.files());
-        assert!(output.status.success() && said(&output).is_empty(), "{case}: {}\n{:?}", said(&output), learned.files());
+        let output = read(&files(&learned));
+        assert!(output.status.success() && said(&output).is_empty(), "{case}: {}\n{:?}", said(&output), files(&learned));
     }
 }
 
@@ -149,7 +149,7 @@ fn ifup_knows_what_it_would_do() {
         assert!(good && said.contains("en7"), "{case}: {said}\n{text}");
         let tagged =
             if learned.vlan.is_some() && learned.bond.is_none() { would(&text, "en7.100=vlan-100") } else { (true, said) };
-        let address = learned.lease.address.to_string();
+        let address = learned.address.to_string();
         let expected = match (learned.is_dynamic(), learned.is_ipv4()) {
             (false, _) => address.as_str(),
             (true, true) => "dhc", // whichever client there is,
@@ -164,9 +164,9 @@ fn ifup_knows_what_it_would_do() {
 fn a_shell_reads_ifcfg_files_and_variables() {
     for (case, learned) in all() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &learned.files());
+        write(folder.path(), &files(&learned));
         let script = "set -eu; for file in ifcfg/* learned.env; do test -z \"$(. ./$file 2>&1)\"; . ./$file; done; echo $ADDRESS";
         let output = shell(script, folder.path());
-        assert_eq!(said(&output).trim(), learned.lease.address.to_string(), "{case}");
+        assert_eq!(said(&output).trim(), learned.address.to_string(), "{case}");
     }
 }

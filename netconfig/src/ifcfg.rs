@@ -1,8 +1,10 @@
-//! `ifcfg-` files, as the systems of Red Hat had them up to version 9; read by NetworkManager there.
+//! `ifcfg-` files, for Red Hat's systems up to version 9, where NetworkManager reads them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{BOND, Duty, File, Learned, uuid};
+use machine::network::Learned;
+
+use super::{BOND, Duty, File, joined, uuid};
 
 pub fn render(learned: &Learned) -> Vec<File> {
     let mut files = Vec::new();
@@ -18,13 +20,14 @@ pub fn render(learned: &Learned) -> Vec<File> {
         if let Some(bond) = &learned.bond {
             text += &format!("MASTER={}\nSLAVE=yes\n", bond.name);
         }
-        add(&nic.name, text, learned.of_nics());
+        add(&nic.name, text, Duty::of_nics(learned));
     }
     if let Some(bond) = &learned.bond {
         let mut text = head(learned, &bond.name, &uuid(bond.mac, BOND), "Bond");
-        let options = bond.joined(" ", |name, value| format!("{name}={value}"));
-        text += &format!("DEVICE={}\nMACADDR={}\nBONDING_MASTER=yes\nBONDING_OPTS=\"{options}\"\n", bond.name, bond.mac);
-        add(&bond.name, text, learned.of_bond());
+        let options = bond.options.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+        text +=
+            &format!("DEVICE={}\nMACADDR={}\nBONDING_MASTER=yes\nBONDING_OPTS=\"{}\"\n", bond.name, bond.mac, options.join(" "));
+        add(&bond.name, text, Duty::of_bond(learned));
     }
     if let Some(id) = learned.vlan {
         let name = learned.vlan_name(id);
@@ -34,7 +37,7 @@ pub fn render(learned: &Learned) -> Vec<File> {
     files
 }
 
-/// What is below is a name only where the name is given here.
+/// A bond below is named, because its name is set here. A NIC below is identified by its UUID.
 fn vlan(learned: &Learned, id: u16, name: &str) -> String {
     let (mac, below, device) = match (&learned.bond, learned.nics.first()) {
         (Some(bond), _) => (bond.mac, bond.name.clone(), format!("DEVICE={name}\n")),
@@ -50,27 +53,26 @@ fn head(learned: &Learned, name: &str, uuid: &str, kind: &str) -> String {
 }
 
 fn addresses(learned: &Learned, duty: Duty) -> String {
-    let lease = &learned.lease;
     let mut text = match (duty, learned.is_dynamic(), learned.is_ipv4()) {
         (Duty::Member | Duty::Carries, ..) => return "BOOTPROTO=none\n".to_owned(),
         (_, true, true) => return "BOOTPROTO=dhcp\nDHCP_CLIENT_ID=mac\nIPV6INIT=yes\nIPV6_AUTOCONF=yes\n".to_owned(),
         (_, true, false) => return "BOOTPROTO=none\nIPV6INIT=yes\nIPV6_AUTOCONF=yes\n".to_owned(),
-        (_, false, true) => format!("BOOTPROTO=none\nIPADDR={}\nPREFIX={}\n", lease.address, lease.prefix),
-        (_, false, false) => format!("BOOTPROTO=none\nIPV6INIT=yes\nIPV6ADDR={}/{}\n", lease.address, lease.prefix),
+        (_, false, true) => format!("BOOTPROTO=none\nIPADDR={}\nPREFIX={}\n", learned.address, learned.prefix),
+        (_, false, false) => format!("BOOTPROTO=none\nIPV6INIT=yes\nIPV6ADDR={}/{}\n", learned.address, learned.prefix),
     };
     if let Some(gateway) = learned.gateway() {
         text += &format!("{}={gateway}\n", if gateway.is_ipv4() { "GATEWAY" } else { "IPV6_DEFAULTGW" });
     }
-    for (number, server) in lease.dns.iter().enumerate() {
+    for (number, server) in learned.dns.iter().enumerate() {
         text += &format!("DNS{}={server}\n", number + 1);
     }
-    if !lease.search.is_empty() {
-        text += &format!("DOMAIN=\"{}\"\n", learned.search(" "));
+    if !learned.search.is_empty() {
+        text += &format!("DOMAIN=\"{}\"\n", joined(&learned.search, " "));
     }
     text
 }
 
-/// Numbered variables rather than lines of `ip route`: those may do without a gateway.
+/// As numbered variables: unlike lines of `ip route`, they allow a route without gateway.
 fn routes(learned: &Learned) -> String {
     let mut text = String::new();
     if learned.is_dynamic() {

@@ -1,14 +1,15 @@
-//! Everything as variables of a shell, also what DHCP will say again, for an action that writes something of its own.
+//! Everything as shell variables, for an action that writes its own files: also what DHCP will answer again.
 
-use super::{Learned, joined};
+use machine::network::{Learned, Method};
+
+use super::joined;
 
 pub fn render(learned: &Learned) -> String {
-    let lease = &learned.lease;
-    let method = match (learned.is_dynamic(), learned.is_ipv4(), lease.by_kernel) {
-        (false, ..) => "static",
-        (true, true, _) => "dhcp",
-        (true, false, true) => "auto6",
-        (true, false, false) => "dhcp6",
+    let method = match learned.method {
+        Method::Static => "static",
+        Method::Dhcp => "dhcp",
+        Method::Auto6 => "auto6",
+        Method::Dhcp6 => "dhcp6",
     };
     let nics: Vec<&str> = learned.nics.iter().map(|nic| nic.name.as_str()).collect();
     let macs: Vec<_> = learned.nics.iter().map(|nic| nic.mac).collect();
@@ -23,15 +24,15 @@ pub fn render(learned: &Learned) -> String {
         ("MACS", joined(&macs, " ")),
         ("BOND", learned.bond.as_ref().map(|bond| bond.name.clone()).unwrap_or_default()),
         ("VLAN", text(learned.vlan)),
-        ("ADDRESS", lease.address.to_string()),
-        ("PREFIX", lease.prefix.to_string()),
+        ("ADDRESS", learned.address.to_string()),
+        ("PREFIX", learned.prefix.to_string()),
         ("GATEWAY", learned.gateway().map(|gateway| gateway.to_string()).unwrap_or_default()),
         ("ROUTES", routes.collect::<Vec<_>>().join(" ")),
         ("MTU", text(learned.mtu())),
-        ("DNS", learned.dns(" ")),
-        ("SEARCH", learned.search(" ")),
-        ("NTP", joined(&lease.ntp, " ")),
-        ("HOSTNAME", lease.hostname.clone().unwrap_or_default()),
+        ("DNS", joined(&learned.dns, " ")),
+        ("SEARCH", joined(&learned.search, " ")),
+        ("NTP", joined(&learned.ntp, " ")),
+        ("HOSTNAME", learned.hostname.clone().unwrap_or_default()),
     ]
     .map(|(name, value)| format!("{name}=\"{value}\"\n"))
     .concat()

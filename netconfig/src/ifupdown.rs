@@ -1,12 +1,14 @@
-//! `/etc/network/interfaces`, as Debian configures networks. Its patterns find a link by address; bonds need `ifenslave`.
+//! `/etc/network/interfaces` of Debian. Its patterns find a link by address. Bonds need the package `ifenslave`.
 
-use super::{Duty, Learned};
+use machine::network::{Learned, Method};
+
+use super::{Duty, joined};
 
 pub fn render(learned: &Learned) -> String {
     let mut text = String::from("auto lo\niface lo inet loopback\n");
     for (number, nic) in learned.nics.iter().enumerate() {
         text += &format!("\nauto mac/{}/1=nic{number}\n", nic.mac);
-        text += &stanza(learned, &format!("nic{number}"), learned.of_nics(), "");
+        text += &stanza(learned, &format!("nic{number}"), Duty::of_nics(learned), "");
     }
     if let Some(bond) = &learned.bond {
         let mut options = format!("    hwaddress ether {}\n    bond-slaves none\n", bond.mac);
@@ -14,7 +16,7 @@ pub fn render(learned: &Learned) -> String {
             options += &format!("    bond-{} {value}\n", name.replace('_', "-"));
         }
         text += &format!("\nauto {}\n", bond.name);
-        text += &stanza(learned, &bond.name, learned.of_bond(), &options);
+        text += &stanza(learned, &bond.name, Duty::of_bond(learned), &options);
     }
     if let Some(id) = learned.vlan {
         let name = vlan_name(learned, id);
@@ -28,7 +30,7 @@ pub fn render(learned: &Learned) -> String {
     text
 }
 
-/// The VLAN of a link whose name is not known is brought up by that link, under a name for its settings.
+/// A link whose name is not known brings up its VLAN itself, under a name that stands for the VLAN's settings.
 fn vlan_name(learned: &Learned, id: u16) -> String {
     if learned.bond.is_some() { learned.vlan_name(id) } else { format!("vlan-{id}") }
 }
@@ -39,7 +41,7 @@ fn stanza(learned: &Learned, name: &str, duty: Duty, options: &str) -> String {
     let (family, method, settings) = match (duty, learned.is_dynamic(), learned.is_ipv4()) {
         (Duty::Member | Duty::Carries, ..) => ("inet", "manual", below(learned, duty)),
         (_, true, true) => (family, "dhcp", String::new()),
-        (_, true, false) if learned.lease.routed_by_kernel => (family, "auto", "    dhcp 1\n".to_owned()),
+        (_, true, false) if learned.method == Method::Dhcp6 => (family, "auto", "    dhcp 1\n".to_owned()),
         (_, true, false) => (family, "auto", String::new()),
         (_, false, _) => (family, "static", fixed(learned)),
     };
@@ -58,8 +60,7 @@ fn below(learned: &Learned, duty: Duty) -> String {
 }
 
 fn fixed(learned: &Learned) -> String {
-    let lease = &learned.lease;
-    let mut text = format!("    address {}/{}\n", lease.address, lease.prefix);
+    let mut text = format!("    address {}/{}\n", learned.address, learned.prefix);
     if let Some(gateway) = learned.gateway() {
         text += &match learned.is_off_link(gateway) {
             true => format!("    up ip route add default via {gateway} dev $IFACE onlink\n"),
@@ -72,7 +73,7 @@ fn fixed(learned: &Learned) -> String {
         let onlink = if onlink { " onlink" } else { "" };
         text += &format!("    up ip route add {}/{}{via} dev $IFACE{onlink}\n", route.destination, route.prefix);
     }
-    for (key, list) in [("dns-nameservers", learned.dns(" ")), ("dns-search", learned.search(" "))] {
+    for (key, list) in [("dns-nameservers", joined(&learned.dns, " ")), ("dns-search", joined(&learned.search, " "))] {
         if !list.is_empty() {
             text += &format!("    {key} {list}\n");
         }
