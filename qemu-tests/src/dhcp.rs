@@ -1,4 +1,4 @@
-//! A DHCP server with bad manners, instead of boots' own: it answers late, twice, or while another one interferes.
+//! A DHCP server that replaces boots' and misbehaves: it answers late, twice, or while another server interferes.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
@@ -8,21 +8,21 @@ use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
 use crate::segment;
 
-/// Who interferes.
-const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 66);
-/// What it hands out: nothing that leads anywhere.
+/// The server that interferes.
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 66);
+/// What it hands out: an address from which nothing is reached.
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
 const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 const LEASE_SECONDS: u32 = 3600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Does not hear so many DISCOVERs.
+    /// Ignores so many DISCOVERs.
     Late(u32),
     Twice,
     /// Another server refuses, and then grants, what was asked of this one.
     Crossed,
-    /// Another server offers first, and what it grants leads nowhere.
+    /// Another server offers first, and nothing is reached from the address it grants.
     Outrun,
 }
 
@@ -54,14 +54,14 @@ pub fn start(manner: Manner, address: Ipv4Addr) -> Result<()> {
 /// In the order in which they are sent. `discovers` counts this one too.
 fn answers(manner: Manner, discovers: u32, request: &Packet, address: Ipv4Addr) -> Vec<Packet> {
     let ours = |kind| grant(request, kind, segment::HOST, address);
-    let strangers = |kind| grant(request, kind, STRANGER, NOWHERE);
+    let strangers = |kind| grant(request, kind, OTHER, NOWHERE);
     let asked = request.server_id();
     match (request.message_type(), manner) {
         (Some(MessageType::Discover), Manner::Late(unheard)) if discovers <= unheard => Vec::new(),
         (Some(MessageType::Discover), Manner::Twice) => vec![ours(MessageType::Offer), ours(MessageType::Offer)],
         (Some(MessageType::Discover), Manner::Outrun) => vec![strangers(MessageType::Offer), ours(MessageType::Offer)],
         (Some(MessageType::Discover), _) => vec![ours(MessageType::Offer)],
-        (Some(MessageType::Request), Manner::Outrun) if asked == Some(STRANGER) => vec![strangers(MessageType::Ack)],
+        (Some(MessageType::Request), Manner::Outrun) if asked == Some(OTHER) => vec![strangers(MessageType::Ack)],
         (Some(MessageType::Request), Manner::Twice) => vec![ours(MessageType::Ack), ours(MessageType::Ack)],
         (Some(MessageType::Request), Manner::Crossed) => {
             vec![strangers(MessageType::Nak), strangers(MessageType::Ack), ours(MessageType::Ack)]
@@ -98,19 +98,19 @@ mod tests {
     #[test]
     fn manners_differ() {
         use MessageType::{Ack, Discover, Nak, Offer, Request};
-        let (ours, strangers) = (Some(segment::HOST), Some(STRANGER));
+        let (ours, strangers) = (Some(segment::HOST), Some(OTHER));
         for (case, manner, discovers, kind, expected) in [
             ("not heard", Manner::Late(2), 2, Discover, vec![]),
             ("heard at last", Manner::Late(2), 3, Discover, vec![(Some(Offer), ours)]),
             ("two offers", Manner::Twice, 1, Discover, vec![(Some(Offer), ours), (Some(Offer), ours)]),
             (
-                "refused by a stranger",
+                "refused by the other server",
                 Manner::Crossed,
                 1,
                 Request,
                 vec![(Some(Nak), strangers), (Some(Ack), strangers), (Some(Ack), ours)],
             ),
-            ("a stranger is first", Manner::Outrun, 1, Discover, vec![(Some(Offer), strangers), (Some(Offer), ours)]),
+            ("the other server is first", Manner::Outrun, 1, Discover, vec![(Some(Offer), strangers), (Some(Offer), ours)]),
         ] {
             assert_eq!(kinds(manner, discovers, kind), expected, "{case}");
         }

@@ -99,10 +99,10 @@ fn typed_readers_take_what_is_well_formed_and_nothing_else() {
         93, 4, 0, 7, 0, 0, 97, 17, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 175, 6, 0, 19, 1, 1, 235, 9, 255,
     ]);
     assert_eq!(packet.requested_ip(), Some(Ipv4Addr::new(10, 0, 0, 9)));
-    assert_eq!(packet.lease_time(), None, "three bytes are no number");
+    assert_eq!(packet.lease_time(), None, "three bytes are not a number");
     assert_eq!(packet.prefix_len(), Some(24));
-    assert!(packet.routers().is_empty(), "five bytes are no addresses");
-    assert_eq!(packet.mtu(), None, "60 is no MTU");
+    assert!(packet.routers().is_empty(), "five bytes are not addresses");
+    assert_eq!(packet.mtu(), None, "60 is not an MTU");
     assert_eq!(packet.max_payload(), 1472 - 28);
     assert_eq!(packet.client_archs(), [7, 0]);
     assert_eq!(packet.client_uuid().unwrap()[15], 16);

@@ -1,77 +1,47 @@
 //! The network client: a process of its own, started before the drivers and running until the machine restarts.
 //!
-//! A child of PID 1 rather than a thread: what parses packets from the network may die without taking PID 1 along,
-//! renewal never waits for supervision nor the other way round, and as a fork it shares PID 1's memory.
-//! All links with carrier ask at once; the one that reaches the server is used, the others give their addresses back. As
-//! long as none reaches it the best one is used, and the others look on.
+//! It is a child of PID 1 rather than a thread: a crash while it parses packets does not end PID 1, and its renewals do not
+//! wait for supervision. As a fork it shares PID 1's memory.
+//!
+//! All links with carrier ask at once ([`ask`]). The one that leads to the server is used ([`reach`]), and the others give
+//! their addresses back. As long as none leads there, the best one is used while the others go on trying. [`links`] has
+//! the interfaces themselves.
 
-mod apply;
-mod autoconf;
-mod bind;
-mod bond;
-mod bring_up;
-mod choice;
-mod conflict;
-mod dhcp;
-mod dhcpv6_client;
-pub mod dns;
+mod address;
+mod announce;
+mod ask;
 mod host;
 mod lease;
-mod link;
-pub mod lldp;
-mod lookup;
-mod members;
-mod neighbours;
-mod netlink;
-mod offer;
-mod port;
-mod probe;
+mod links;
+mod once;
 mod random;
+mod reach;
 mod record;
-mod six;
 mod sntp;
-mod socket;
-mod starting;
 mod time;
 
 use std::collections::BTreeMap;
 use std::io::PipeWriter;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use cmdline::{Arguments, HwAddr};
-use machine::network::Learned;
-use machine::{Chain, files, status};
+use cmdline::Arguments;
+use machine::{Chain, Milestone, files, status};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::StepError;
-use apply::AddressFailed;
-use bond::Bonding;
-use conflict::Watch;
-use dhcp::Action;
+use address::AddressFailed;
+use announce::Announcement;
+pub use announce::{READY_LEN, read_ready};
+use ask::{Asker, News};
 use lease::Lease;
-use link::Link;
-use neighbours::Neighbours;
-use netlink::{LinkEvents, Netlink};
-use port::{Looked, Port};
-use probe::Target;
-use starting::Starting;
+pub use links::lldp;
+use links::{Link, Links};
+use once::Once;
+pub use reach::dns;
+use reach::{Chosen, Looked, Reach, Resolver, Search, Target, Way};
+use record::Record;
 use time::TimeSync;
-
-/// Bytes of the message that says "there is a network": the address of its NIC.
-pub const READY_LEN: usize = 6;
-const LOOPBACK: u32 = 1;
-/// How often it says what it is waiting for, and looks at the links without being told to.
-const STATUS: Duration = Duration::from_secs(5);
-/// A network that lost its carrier for longer is no network any more, if another link may be one.
-const DARK: Duration = Duration::from_secs(5);
-
-/// How long LACP takes to agree, or more.
-const PARTNER: Duration = Duration::from_secs(5);
-
-pub fn read_ready(message: &[u8]) -> Option<HwAddr> {
-    <[u8; READY_LEN]>::try_from(message).ok().map(HwAddr)
-}
 
 /// Runs in the child and ends only with an error, after which PID 1 starts it again.
 pub fn run(arguments: &Arguments, ready: PipeWriter) -> ! {
@@ -83,278 +53,334 @@ pub fn run(arguments: &Arguments, ready: PipeWriter) -> ! {
         },
         Err(error) => error,
     };
-    log::error!("network: {}", Chain(error.as_ref()));
+    log::error!("network: {}", Chain(&*error));
     std::process::exit(1)
 }
 
 struct Network {
     arguments: Arguments,
-    target: Option<Target>,
-    netlink: Netlink,
-    events: LinkEvents,
-    starting: Starting,
-    started: Instant,
-    next_status: Instant,
-    links: Vec<Link>,
-    /// By interface index: who is asking for an address, or has one.
+    links: Links,
+    /// By interface index.
     ports: BTreeMap<u32, Port>,
-    /// When the first of them got an address.
-    first_lease: Option<Instant>,
-    /// The port that is used.
-    bound: Option<u32>,
-    /// It stays that one: it leads to the server, or nobody can tell.
-    settled: bool,
-    dark_since: Option<Instant>,
-    /// Until PID 1 knows the link that the machine is called by.
-    ready: Option<PipeWriter>,
-    called_by: Option<HwAddr>,
+    search: Search,
     time: TimeSync,
-    neighbours: Option<Neighbours>,
-    /// Why there is no VLAN interface or bond; not worth a line before the drivers had their time.
-    obstacle: Option<String>,
-    bonding: Bonding,
-    /// Links that the bond does not take.
-    refused: Vec<u32>,
-    partner_due: Option<Instant>,
-    /// Errors that were said once; saying them every time would fill the console.
-    told: Vec<String>,
-    /// What the system that is installed may want to know, as it was last written.
-    recorded: Option<Learned>,
+    announcement: Announcement,
+    record: Record,
+    once: Once,
+}
+
+/// A link with carrier: its addresses, and the way to the server over it.
+struct Port {
+    link: Link,
+    asker: Asker,
+    way: Way,
 }
 
 impl Network {
     fn open(arguments: Arguments, ready: PipeWriter) -> Result<Self, StepError> {
-        // Before the first look, so that nothing is missed in between.
-        let (events, starting) = (LinkEvents::open()?, Starting::open());
-        let mut netlink = Netlink::open()?;
-        if let Err(error) = netlink.set_up(LOOPBACK) {
-            log::warn!("cannot bring up the loopback interface: {error}");
-        }
         let now = Instant::now();
         let mut network = Self {
-            target: Target::of(&arguments),
+            links: Links::open(&arguments)?,
+            search: Search::new(&arguments, now),
             arguments,
-            netlink,
-            events,
-            starting,
-            started: now,
-            next_status: now + STATUS,
-            links: Vec::new(),
             ports: BTreeMap::new(),
-            first_lease: None,
-            bound: None,
-            settled: false,
-            dark_since: None,
-            ready: Some(ready),
-            called_by: None,
             time: TimeSync::default(),
-            neighbours: Neighbours::open().inspect_err(|error| log::warn!("cannot listen to LLDP: {error}")).ok(),
-            obstacle: None,
-            bonding: Bonding::default(),
-            refused: Vec::new(),
-            partner_due: None,
-            told: Vec::new(),
-            recorded: None,
+            announcement: Announcement::new(ready),
+            record: Record::default(),
+            once: Once::default(),
         };
-        network.look()?;
+        network.look(now)?;
         Ok(network)
     }
 
     fn turn(&mut self) -> Result<(), StepError> {
-        self.events.drain();
-        self.look()?;
-        if let Some(neighbours) = &mut self.neighbours {
-            neighbours.turn();
-        }
+        self.look(Instant::now())?;
         let now = Instant::now();
         for index in self.ports.keys().copied().collect::<Vec<_>>() {
-            self.serve(index, now)?;
-            self.autoconfigure(index, now)?;
-            self.probe(index, now);
+            self.ask(index, now)?;
+            self.try_way(index, now);
         }
         self.decide(now)?;
-        self.take_turns(now)?;
-        self.tell_partner(now);
-        self.time.turn(now);
-        self.say_ready(now);
-        self.record();
-        if now >= self.next_status {
-            self.next_status = now + STATUS;
-            if self.bound.is_none() {
-                let waited = now.saturating_duration_since(self.started).as_secs();
-                let missing = self.obstacle.clone().unwrap_or_else(|| link::missing(&self.links, &self.arguments));
-                let line = format!("waiting for {missing} ({waited} s)");
-                log::info!("{line}");
-                status::note(files::NETWORK_STATUS, |status| status.state = Some(line));
-            }
+        if self.search.used().is_none() {
+            self.rebond(now)?;
         }
-        self.wait()
-    }
-
-    /// Until a link changes, a packet comes, or something is due.
-    fn wait(&mut self) -> Result<(), StepError> {
-        while !(self.sleep()? || self.starting.hear()) {}
+        self.links.members.report_partner(now);
+        self.time.turn(now);
+        self.announce(now);
+        if let Some(waited) = self.search.waited(now) {
+            let line = format!("waiting for {} ({} s)", self.links.missing(&self.arguments), waited.as_secs());
+            log::info!("{line}");
+            status::note(files::NETWORK_STATUS, |status| status.state = Some(line));
+        }
+        // Until a link changes, a packet comes, or something is due.
+        while !(self.sleep()? || self.links.starting.hear()) {}
         Ok(())
     }
 
-    /// Whether it ended for more than messages about devices, most of which are about something else.
+    /// Lets links with carrier ask, and forgets those without.
+    fn look(&mut self, now: Instant) -> Result<(), AddressFailed> {
+        for lit in self.links.look(&self.arguments, now) {
+            if lit.is_new {
+                let ports = self.ports.values_mut().filter(|port| port.link.is_on(&lit.link));
+                ports.for_each(|port| port.asker.carrier_returned(now));
+            }
+            if !self.search.is_settled() {
+                let (link, used) = (&lit.link, self.search.used());
+                // The address of a bond may change.
+                self.ports.retain(|index, port| !port.link.is_on(link) || port.link.mac == link.mac || Some(*index) == used);
+                self.start(link, now)?;
+            }
+        }
+        self.forget_gone(now);
+        Ok(())
+    }
+
+    fn start(&mut self, parent: &Link, now: Instant) -> Result<(), AddressFailed> {
+        let Some(link) = self.links.carrying(parent, &self.arguments) else { return Ok(()) };
+        if self.ports.contains_key(&link.index) || !self.is_for(parent, &link) {
+            return Ok(());
+        }
+        let mut way = Way::new(links::rank(parent, &self.arguments));
+        let Some(lease) = self.fixed_lease() else {
+            let server = self.search.target().map(|target| &target.host);
+            let asker = Asker::start(&link, server, now);
+            self.ports.insert(link.index, Port { link, asker, way });
+            return Ok(());
+        };
+        // The arguments have decided: no choice, and no server to try.
+        let asker = Asker::fixed(&mut self.links.netlink, &link, lease.clone())?;
+        way.got(None, &lease, None, now);
+        self.ports.insert(link.index, Port { link, asker, way });
+        self.search.got_address(now);
+        self.decide(now)
+    }
+
+    /// Whether `ipam=` and `ip=` let this link have the machine's address.
+    fn is_for(&self, parent: &Link, link: &Link) -> bool {
+        if let Some(ipam) = &self.arguments.ipam {
+            return ipam.mac == parent.mac;
+        }
+        let device = self.arguments.ip.as_ref().and_then(|ip| ip.device.as_ref());
+        let is_meant = |device: &String| {
+            self.links.is_meant(device, parent) || link.name == *device || device.starts_with("vlan") // the name is dracut's
+        };
+        device.is_none_or(is_meant)
+    }
+
+    fn fixed_lease(&self) -> Option<Lease> {
+        let of_ip = || self.arguments.ip.as_ref().and_then(Lease::from_ip);
+        self.arguments.ipam.as_ref().map(Lease::from_ipam).or_else(of_ip)
+    }
+
+    fn forget_gone(&mut self, now: Instant) {
+        let used = self.search.used();
+        let port = used.and_then(|index| self.ports.get(&index));
+        let below = port.map(|port| self.links.below(&port.link));
+        let is_gone = below == Some(None);
+        let is_lit = below.is_none_or(|below| below.is_some_and(|link| link.carrier));
+        let is_dark = self.search.is_dark(is_lit, now) && self.links.has_carrier();
+        if is_gone || is_dark {
+            let name = port.map(|port| port.link.to_string()).unwrap_or_default();
+            log::warn!("{name} {}", if is_gone { "has gone" } else { "has had no carrier for too long" });
+            if let Some(port) = used.and_then(|index| self.ports.get_mut(&index)).filter(|_| is_dark) {
+                port.asker.abandon(&mut self.links.netlink, &port.link);
+            }
+            self.ports.retain(|index, _| Some(*index) != used);
+            self.start_over(now);
+        }
+        // A link without carrier does not take part in the choice.
+        let (links, used) = (&self.links, self.search.used());
+        self.ports.retain(|index, port| links.below(&port.link).is_some_and(|link| link.carrier || Some(*index) == used));
+    }
+
+    fn ask(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
+        let is_used = self.search.used() == Some(index);
+        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
+        let news = port.asker.turn(&mut self.links.netlink, &port.link, is_used, now)?;
+        news.into_iter().try_for_each(|news| self.hear(index, news, now))
+    }
+
+    fn hear(&mut self, index: u32, news: News, now: Instant) -> Result<(), AddressFailed> {
+        let is_used = self.search.used() == Some(index);
+        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
+        match (news, port.asker.lease()) {
+            (News::Got { before }, Some(lease)) => {
+                let is_changed = before.as_ref() != Some(lease);
+                port.way.got(before.as_ref(), lease, self.search.target(), now);
+                if self.search.is_settled() {
+                    port.way.stop_looking();
+                }
+                self.search.got_address(now);
+                if is_used && is_changed {
+                    self.use_lease(index, now)?;
+                }
+            }
+            (News::Got { .. }, None) => {}
+            (News::Lost(lease), _) => {
+                port.way.lost();
+                if is_used {
+                    log::warn!("{} has lost its address {}", port.link, lease.address);
+                    self.start_over(now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries to reach the server. Where it is not reached, another DHCP server may have a better address.
+    fn try_way(&mut self, index: u32, now: Instant) {
+        if self.search.is_settled() {
+            return;
+        }
+        let (used, target) = (self.search.used(), self.search.target());
+        let Some(port) = self.ports.get_mut(&index) else { return };
+        let Looked::Nowhere(why) = port.way.look_for(&port.link, port.asker.lease(), target, now) else { return };
+        if let Some(why) = why {
+            self.once.warn(format!("{}: {why}", port.link));
+        }
+        if used == Some(index) {
+            return;
+        }
+        let Some(lease) = port.asker.leave_server(&mut self.links.netlink, &port.link, now) else { return };
+        port.way.lost();
+        let host = target.map(|target| target.host.to_string()).unwrap_or_default();
+        let server = lease.server.map(|server| server.to_string()).unwrap_or_default();
+        log::warn!(
+            "{}: the address {} from DHCP server {server} does not lead to {host}: asking for another server's",
+            port.link,
+            lease.address
+        );
+    }
+
+    fn decide(&mut self, now: Instant) -> Result<(), AddressFailed> {
+        if !self.search.is_open() {
+            return Ok(());
+        }
+        let candidates: Vec<_> = self.ports.iter().map(|(index, port)| (*index, port.way.candidate())).collect();
+        if let Some(chosen) = self.search.choose(&candidates, now) {
+            self.take(&chosen, now)?;
+        }
+        let Some(port) = self.used().filter(|port| port.way.candidate().reach == Reach::Silent) else { return Ok(()) };
+        let search = if self.search.is_settled() { "" } else { ", and looking on" };
+        let (link, server) = (port.link.to_string(), self.server());
+        self.once.warn(format!("no link reaches the server {server}: going on with {link}, the best there is{search}"));
+        Ok(())
+    }
+
+    fn take(&mut self, chosen: &Chosen, now: Instant) -> Result<(), AddressFailed> {
+        if self.search.is_settled() {
+            self.drop_others(chosen.index);
+        }
+        if let (Some(port), Some(_)) = (self.used(), chosen.before) {
+            log::info!("{} leads to {}: it is used from now on", port.link, self.server());
+        }
+        if chosen.before == Some(chosen.index) {
+            return Ok(());
+        }
+        self.links.members.expect_partner(now);
+        self.use_lease(chosen.index, now)
+    }
+
+    /// Two links in one network answer for each other, and confuse switches.
+    fn drop_others(&mut self, used: u32) {
+        for (_, port) in self.ports.iter_mut().filter(|(index, _)| **index != used) {
+            port.asker.abandon(&mut self.links.netlink, &port.link);
+        }
+        self.ports.retain(|index, _| *index == used);
+        self.ports.values_mut().for_each(|port| port.way.stop_looking());
+    }
+
+    /// Routes, names and time of the link that is used.
+    fn use_lease(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
+        let Some(port) = self.ports.get(&index) else { return Ok(()) };
+        let Some(lease) = port.asker.lease() else { return Ok(()) };
+        address::set(&mut self.links.netlink, &port.link, lease, true)?;
+        address::set_names(&port.link, lease);
+        log::info!("network {} {lease}", port.link.name);
+        status::note(files::NETWORK_STATUS, |status| {
+            status.interface = Some(port.link.name.clone());
+            status.mac = Some(port.link.mac.to_string());
+            status.address = Some(format!("{}/{}", lease.address, lease.prefix));
+            status.state = None;
+            status.got_further();
+        });
+        Milestone::Network.reached();
+        self.time.begin(time::servers(&self.arguments, lease), Resolver::of(&port.link, lease), now);
+        Ok(())
+    }
+
+    /// The machine has no network any more.
+    fn start_over(&mut self, now: Instant) {
+        let lost = self.search.used();
+        let has_another = self.ports.iter().any(|(index, port)| Some(*index) != lost && port.asker.lease().is_some());
+        self.search.start_over(has_another, now);
+        self.links.members.restart(now);
+    }
+
+    /// A machine without network tries its bond and the single links in turn.
+    fn rebond(&mut self, now: Instant) -> Result<(), AddressFailed> {
+        let Some(stale) = self.links.take_turn(now) else { return Ok(()) };
+        let is_stale = |port: &Port| stale.iter().any(|below| port.link.is_on(below));
+        for port in self.ports.values_mut().filter(|port| is_stale(port)) {
+            port.asker.withdraw(&mut self.links.netlink, &port.link);
+        }
+        self.ports.retain(|_, port| !is_stale(port));
+        self.look(now)
+    }
+
+    /// PID 1 starts the agent when there is a network, and a clock that TLS can use if the network has one. What was
+    /// learned is written afterwards: the boot goes first.
+    fn announce(&mut self, now: Instant) {
+        let Some(port) = self.search.used().and_then(|index| self.ports.get(&index)) else { return };
+        if self.time.is_settled(now) {
+            self.announcement.make(port.link.mac, self.search.is_settled());
+        }
+        let Some(lease) = port.asker.lease().filter(|_| self.announcement.is_over()) else { return };
+        let base = port.link.parent.and_then(|_| self.links.below(&port.link));
+        let vlan = base.and_then(|base| self.links.vlan(base, &self.arguments));
+        if let Some(learned) = record::learned(&self.links, &port.link, vlan, lease.clone()) {
+            self.record.keep(learned);
+        }
+    }
+
+    fn used(&self) -> Option<&Port> {
+        self.ports.get(&self.search.used()?)
+    }
+
+    fn server(&self) -> String {
+        self.search.target().map(Target::to_string).unwrap_or_default()
+    }
+
+    /// Whether it ended for more than messages about devices, most of which are about others than links.
     fn sleep(&self) -> Result<bool, StepError> {
         let now = Instant::now();
-        let waited = self.first_lease.map(|first| now.saturating_duration_since(first));
-        let choice = waited.and_then(choice::next).map(|rest| now + rest).filter(|_| self.bound.is_none());
-        let status = self.bound.is_none().then_some(self.next_status);
-        let dark = self.dark_since.map(|since| since + DARK).filter(|due| *due > now);
-        let dues = self.ports.values().filter_map(Port::due);
-        let dues = dues.chain(self.turn_due()).chain(self.partner_due).chain(self.starting.due());
-        let timeout = match dues.chain(status).chain(choice).chain(dark).chain(self.time.due()).min() {
-            Some(due) => {
-                PollTimeout::try_from(due.saturating_duration_since(now) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            }
-            None => PollTimeout::NONE,
-        };
-        let readable = self
-            .ports
-            .values()
-            .flat_map(Port::readable)
-            .chain(self.time.fds())
-            .chain(self.neighbours.as_ref().map(AsFd::as_fd))
-            .chain([self.events.as_fd()]);
+        let bond = self.links.turn_due().filter(|_| self.search.used().is_none());
+        let dues = self.ports.values().filter_map(Port::due).chain(bond).chain(self.links.members.partner_due());
+        let dues = dues.chain(self.links.starting.due()).chain(self.search.due(now)).chain(self.time.due());
+        let timeout = dues.min().map_or(PollTimeout::NONE, |due| {
+            let left = due.saturating_duration_since(now) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        let ports = self.ports.values();
+        let readable = ports.clone().flat_map(Port::readable).chain(self.time.fds()).chain(self.links.readable());
         let mut fds: Vec<PollFd<'_>> = readable.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        fds.extend(self.ports.values().filter_map(Port::writable).map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+        fds.extend(ports.filter_map(|port| port.way.writable()).map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         let others = fds.len();
-        fds.extend(self.starting.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        fds.extend(self.links.starting.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match poll(&mut fds, timeout) {
             Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(true),
             Ok(_) => Ok(fds.iter().take(others).any(|fd| fd.any().unwrap_or(true))),
             Err(error) => Err(error.into()),
         }
     }
+}
 
-    /// Lets one client see its packets and the time, and does what it says.
-    fn serve(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
-        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
-        let Some((socket, client)) = &mut port.dhcp else { return Ok(()) };
-        let mut actions = Vec::new();
-        if let Some(owner) = port.watch.as_mut().and_then(|watch| watch.turn(now)) {
-            log::warn!("{}: {owner} has the address that DHCP gave us: declined; is a static address in its range?", port.link);
-            actions.extend(client.taken(now));
-            port.watch = None;
-        }
-        port.watch = port.watch.take().filter(|watch| !watch.is_over(now));
-        while let Some(packet) = socket::receive(socket) {
-            actions.extend(client.receive(&packet, now));
-        }
-        actions.extend(client.tick(now));
-        actions.into_iter().try_for_each(|action| self.act(index, action, now))
+impl Port {
+    fn due(&self) -> Option<Instant> {
+        self.asker.due().into_iter().chain(self.way.due()).min()
     }
 
-    fn act(&mut self, index: u32, action: Action, now: Instant) -> Result<(), AddressFailed> {
-        match action {
-            Action::Send { packet, to } => self.send(index, &packet, to),
-            Action::Probe(address) => self.watch(index, address, now),
-            Action::Configure(lease) => self.configure(index, lease, now)?,
-            Action::Withdraw(lease) => {
-                if self.bound == Some(index) {
-                    let link = self.ports.get(&index).map(|port| port.link.to_string()).unwrap_or_default();
-                    log::warn!("{link} has lost its address {}", lease.address);
-                    self.unbind(now);
-                }
-                self.withdraw(index);
-            }
-        }
-        Ok(())
-    }
-
-    fn watch(&mut self, index: u32, address: std::net::Ipv4Addr, now: Instant) {
-        let Some(port) = self.ports.get_mut(&index) else { return };
-        match Watch::start(&port.link, address, now) {
-            Ok(watch) => port.watch = Some(watch),
-            Err(error) => {
-                let line = format!("cannot ask on {} whether somebody has {address}: {error}", port.link);
-                self.tell_once(line);
-            }
-        }
-    }
-
-    /// Takes what routers have given the link, where no DHCPv4 answer is wanted or has come.
-    fn autoconfigure(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
-        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
-        let Some(six) = &mut port.six else { return Ok(()) };
-        let news = six.turn(&port.link, now);
-        if port.lease.as_ref().is_some_and(|lease| lease.address.is_ipv4()) {
-            return Ok(());
-        }
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let (routes, name) = (read(autoconf::ROUTES), &port.link.name);
-        let made = autoconf::lease(&read(autoconf::ADDRESSES), &routes, index, name);
-        match six.complete(made, autoconf::router(&routes, name)) {
-            Some(lease) if news || port.lease.as_ref() != Some(&lease) => self.configure(index, lease, now),
-            None if port.lease.is_some() => {
-                port.lease.clone().map_or(Ok(()), |lease| self.act(index, Action::Withdraw(lease), now))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn send(&mut self, index: u32, packet: &::dhcp::v4::Packet, to: std::net::Ipv4Addr) {
-        let Some(port) = self.ports.get(&index) else { return };
-        if let Some((socket, _)) = &port.dhcp
-            && let Err(error) = socket::send(socket, packet, to)
-        {
-            let line = format!("cannot send to {to} on {}: {error}", port.link);
-            self.tell_once(line);
-        }
-    }
-
-    fn probe(&mut self, index: u32, now: Instant) {
-        let target = self.target.as_ref();
-        let Some(port) = self.ports.get_mut(&index).filter(|_| !self.settled) else { return };
-        let Looked::Nowhere(why) = port.look_for(target, now) else { return };
-        let host = target.map(|target| target.host.to_string()).unwrap_or_default();
-        let link = port.link.to_string();
-        let client = port.dhcp.as_mut().filter(|_| self.bound != Some(index));
-        let left = client.and_then(|(_, client)| client.led_nowhere(now));
-        if let Some(why) = why {
-            self.tell_once(format!("{link}: {why}"));
-        }
-        let Some(Action::Withdraw(lease)) = left else { return };
-        let server = lease.server.map(|server| server.to_string()).unwrap_or_default();
-        log::warn!(
-            "{link}: the address {} from DHCP server {server} does not lead to {host}: asking for another server's",
-            lease.address
-        );
-        self.withdraw(index);
-    }
-
-    /// An address that cannot be set ends this process: PID 1 starts it again, with a pause and from the beginning.
-    fn configure(&mut self, index: u32, lease: Lease, now: Instant) -> Result<(), AddressFailed> {
-        let is_bound = self.bound == Some(index);
-        let Some(port) = self.ports.get_mut(&index) else { return Ok(()) };
-        apply::address(&mut self.netlink, &port.link, &lease, is_bound)?;
-        let changed = port.lease.as_ref() != Some(&lease);
-        port.got(lease, self.target.as_ref(), now);
-        if self.settled {
-            port.stop_looking();
-        }
-        self.first_lease.get_or_insert(now);
-        if is_bound && changed {
-            self.use_lease(index, now)?;
-        }
-        Ok(())
-    }
-
-    fn withdraw(&mut self, index: u32) {
-        let Some(port) = self.ports.get_mut(&index) else { return };
-        if let Some(lease) = &port.lease {
-            apply::withdraw(&mut self.netlink, &port.link, lease);
-        }
-        port.lost();
-    }
-
-    fn tell_once(&mut self, line: String) {
-        if !self.told.contains(&line) {
-            log::warn!("{line}");
-            self.told.push(line);
-        }
+    fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.asker.readable().chain(self.way.readable())
     }
 }

@@ -59,7 +59,7 @@ impl Options {
         self.0.contains_key(&code)
     }
 
-    /// Replaces the value. `PAD`, `END` and `OVERLOAD` are no content and are left out.
+    /// Replaces the value. `PAD`, `END` and `OVERLOAD` have no value and are left out.
     pub fn set(&mut self, code: u8, value: impl Into<Vec<u8>>) -> &mut Self {
         if !matches!(code, code::PAD | code::END | code::OVERLOAD) {
             self.0.insert(code, value.into());

@@ -1,4 +1,4 @@
-//! Somebody on the network, as arguments and servers name them: by address or by name.
+//! A host on the network, as arguments and servers name it: by address or by name.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ pub enum Host {
     Name(String),
 }
 
-/// RFC 1035, 2.3.4: of a whole name, and of what stands between two dots.
+/// RFC 1035, 2.3.4: of a whole name, and of one label.
 const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
 
 impl Host {
-    /// `None`: neither an address nor a name that somebody may have. A name has nothing in it that needs quoting.
+    /// `None`: neither an address nor a valid name. A name needs no quotes anywhere.
     pub fn parse(text: &str) -> Option<Self> {
         let address = text.parse().ok().map(Self::Address);
         address.or_else(|| is_name(text).then(|| Self::Name(text.to_owned())))

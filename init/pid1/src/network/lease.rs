@@ -1,4 +1,4 @@
-//! What a machine knows once it has an address: from a DHCPACK, from `ipam=` or `ip=`, or from a router.
+//! An address and all that came with it: from a DHCPACK, from `ipam=` or `ip=`, from DHCPv6, or from a router.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,7 +10,7 @@ use machine::network::{Route, covers, is_plain_name};
 
 use super::host::Host;
 
-const NO_LEASE_TIME: u32 = 3600; // RFC 2131 requires one; a server that forgets it shall not stop us
+const NO_LEASE_TIME: u32 = 3600; // for a server that sends none, although RFC 2131 requires it
 const SHORTEST: u32 = 30;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +25,11 @@ pub struct Lease {
     pub mtu: Option<u16>,
     /// The server to renew with; `None` for a static address.
     pub server: Option<Ipv4Addr>,
-    /// `None`: for ever.
+    /// `None`: the lease does not end.
     pub times: Option<Times>,
-    /// Address and routes are the kernel's, from a router advertisement.
+    /// The kernel has set address and routes, from a router advertisement.
     pub by_kernel: bool,
-    /// The routes are the kernel's, the address is not.
+    /// The kernel has set the routes.
     pub routed_by_kernel: bool,
 }
 
@@ -105,7 +105,7 @@ impl Lease {
         })
     }
 
-    /// DHCPv6 gives an address and no network (RFC 5942): what is on the link, routers say.
+    /// DHCPv6 gives an address and no network (RFC 5942): routers announce the prefixes of the link.
     pub fn from_dhcpv6(address: Ipv6Addr, times: Option<Times>, gateway: Option<Ipv6Addr>) -> Self {
         Self {
             address: address.into(),
@@ -127,12 +127,12 @@ impl Lease {
         matches!(self.address, IpAddr::V4(address) if address.is_link_local())
     }
 
-    /// A gateway outside the subnet is reached directly all the same: clouds hand out /32 addresses this way.
+    /// Clouds hand out /32 addresses. Their gateway lies outside the subnet, and is reached directly all the same.
     pub fn is_on_link(&self, gateway: IpAddr) -> bool {
         covers(self.address, self.prefix, gateway)
     }
 
-    /// Whether the lease says how to get there.
+    /// Whether the lease has a route there.
     pub fn leads_to(&self, destination: IpAddr) -> bool {
         self.is_on_link(destination) || self.routes.iter().any(|route| covers(route.destination, route.prefix, destination))
     }
@@ -142,7 +142,7 @@ impl Lease {
         if !self.search.is_empty() {
             text += &format!("search {}\n", self.search.join(" "));
         }
-        // glibc looks at three.
+        // glibc reads three.
         for server in self.dns.iter().take(3) {
             let scope = if is_link_local(*server) { format!("%{link}") } else { String::new() };
             text += &format!("nameserver {server}{scope}\n");
@@ -176,7 +176,7 @@ pub fn assignable(address: Ipv4Addr) -> Result<Ipv4Addr, Unusable> {
     if reserved { Err(Unusable::Address(address)) } else { Ok(address) }
 }
 
-/// The mask that RFC 791's classes give, for a server that sends none.
+/// The prefix of the address's class (RFC 791), for a server that sends no mask.
 fn classful(address: Ipv4Addr) -> u8 {
     match address.octets() {
         [0..128, ..] => 8,
@@ -200,7 +200,7 @@ fn routes(ack: &Packet) -> Vec<Route> {
             gateway: (!route.router.is_unspecified()).then_some(route.router.into()),
         })
         .collect();
-    routes.sort_by_key(|route| route.gateway.is_some()); // a gateway may be reached by one of the link routes
+    routes.sort_by_key(|route| route.gateway.is_some()); // a gateway may be reached over one of the routes without gateway
     routes
 }
 

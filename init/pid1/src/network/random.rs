@@ -1,10 +1,10 @@
-//! SplitMix64. Transactions have to differ between machines, not to be secret, and the kernel's pool may be empty still.
+//! SplitMix64. Transactions have to differ between machines, and need not be secret. The kernel's pool may still be empty.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 pub struct Random(u64);
 
-/// Another one each time, as far as a clock can tell.
+/// The time: another one at each call.
 pub fn seed() -> u64 {
     UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64
 }
@@ -21,7 +21,7 @@ impl Random {
         (mixed >> 32) as u32
     }
 
-    /// A quarter more or less, so that a rack that is switched on does not speak in one voice.
+    /// A quarter more or less, so that the machines of a rack do not all send at once when it is switched on.
     pub fn about(&mut self, delay: Duration) -> Duration {
         delay * (750 + self.next() % 501) / 1000
     }

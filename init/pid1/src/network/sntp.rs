@@ -1,4 +1,4 @@
-//! SNTP packets (RFC 4330, RFC 5905): what is asked, and which answers are believed. Pure.
+//! SNTP packets (RFC 4330, RFC 5905): the question, and which answers are believed.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ const LEN: usize = 48;
 const UNIX: u64 = 2_208_988_800;
 const CLIENT_V4: u8 = 0x23;
 const SERVER: u8 = 4;
-/// A time this far after the build of this program is a broken server, or its era.
+/// A time this far after the build of this program is wrong: the server is broken, or counts from another era.
 const FARTHEST: u64 = 20 * 365 * 86400;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum Rejected {
     Absurd(u64),
 }
 
-/// `cookie` comes back in the answer; a random number tells strangers less than our clock would.
+/// The answer repeats `cookie`. A random number shows others less than the machine's clock would.
 pub fn request(cookie: u64) -> [u8; LEN] {
     let mut packet = [0; LEN];
     packet[0] = CLIENT_V4;

@@ -1,4 +1,4 @@
-//! The machine's clock from the network: one step before the agent speaks TLS, then a look every now and then.
+//! The machine's clock, set from the network: once before the agent uses TLS, and checked from time to time.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -11,21 +11,23 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 
 use super::host::Host;
 use super::lease::Lease;
-use super::lookup::{Found, Lookup, Resolver};
+use super::once::Once;
+use super::reach::{Found, Lookup, Resolver};
 use super::{random, sntp};
 use crate::build_date;
 
-/// How long the agent waits for a time before it starts with the one there is.
+/// The agent waits this long for the time, and then starts with the clock as it is.
 pub const LIMIT: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(1);
-/// RFC 4330, 10: not more often than this once the time is known, and slower when nobody answers.
+/// RFC 4330, 10: not more often than this once the time is known. The pause after questions without answers is shorter than
+/// this, and longer than [`AGAIN`].
 const LATER: Duration = Duration::from_secs(1024);
 const FAILED_LATER: Duration = Duration::from_secs(64);
-/// Asked in turn; after so many questions without an answer it becomes slower.
+/// After so many questions without an answer the pauses are longer.
 const EAGER: u32 = 8;
-/// Of the servers named.
+/// Servers that are asked, of all that are named.
 const MOST: usize = 6;
-/// Less is the network's noise: a clock that jumps about is worse than one that is a little wrong.
+/// Smaller differences are noise of the network. A clock that jumps is worse than one that is slightly wrong.
 const NOISE: Duration = Duration::from_millis(250);
 
 /// `ntp=` first, then what the network or `ipam=` says.
@@ -52,11 +54,11 @@ pub struct TimeSync {
     due: Option<Instant>,
     since: Option<Instant>,
     done: bool,
-    told: Vec<String>,
+    once: Once,
 }
 
 impl TimeSync {
-    /// Begins, or goes on with another list of servers, or in another network.
+    /// Starts over if servers or network are new.
     pub fn begin(&mut self, servers: Vec<Host>, resolver: Resolver, now: Instant) {
         let is_named = servers.iter().any(|server| server.address().is_none());
         if servers == self.servers && (!is_named || self.resolver.as_ref() == Some(&resolver)) {
@@ -68,7 +70,7 @@ impl TimeSync {
         self.since.get_or_insert(now);
     }
 
-    /// Whether nothing speaks against starting the agent.
+    /// Whether the agent may start.
     pub fn is_settled(&self, now: Instant) -> bool {
         self.done || self.servers.is_empty() || self.since.is_none_or(|since| now >= since + LIMIT)
     }
@@ -98,11 +100,11 @@ impl TimeSync {
             _ => Ok(()),
         };
         if let Err(error) = result {
-            self.tell_once(format!("cannot ask for the time: {error}"));
+            self.once.warn(format!("clock: cannot ask for the time: {error}"));
         }
     }
 
-    /// For the answer, and before the next server is asked.
+    /// Sets how long to wait for the answer, before the next server is asked.
     fn wait_from(&mut self, now: Instant) {
         self.due = Some(now + if self.asked <= EAGER { AGAIN } else { FAILED_LATER });
     }
@@ -121,20 +123,13 @@ impl TimeSync {
             Found::NothingYet => Ok(()),
         };
         if let Err(why) = result {
-            self.tell_once(format!("cannot ask for the time: {why}"));
-        }
-    }
-
-    fn tell_once(&mut self, line: String) {
-        if !self.told.contains(&line) {
-            log::warn!("clock: {line}");
-            self.told.push(line);
+            self.once.warn(format!("clock: cannot ask for the time: {why}"));
         }
     }
 
     fn ask(&mut self, server: IpAddr) -> io::Result<()> {
         let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?; // a new port each time: late answers go nowhere
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?; // a new port each time, so that late answers are not read
         socket.set_nonblocking(true)?;
         socket.connect(SocketAddr::new(server, sntp::PORT))?;
         let random = random::seed();
@@ -166,7 +161,7 @@ impl TimeSync {
     }
 }
 
-/// Half a round trip is left out of account: no certificate is that exact.
+/// Half a round trip is ignored: no certificate is that exact.
 fn set(time: Duration, server: &str, again: bool) {
     let was = UNIX_EPOCH.elapsed().unwrap_or_default();
     let off = time.abs_diff(was);

@@ -7,7 +7,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("bond: LACP with a partner", lacp),
     ("bond: LACP without a partner", no_partner),
     ("bond: active-backup survives a cable", active_backup),
-    ("bond: one that gets nowhere is taken apart", taken_apart),
+    ("bond: one without a network is taken apart", taken_apart),
     ("bond: a VLAN and a static address on it", vlan_above),
     ("a kernel that makes no bonds", impossible),
 ];
@@ -35,7 +35,7 @@ fn team(mode: &str) -> Peer {
     switch.on("team")
 }
 
-/// Its two ports bridged, as a switch that knows nothing of the bond.
+/// Its two ports bridged, as by a switch without the bond.
 fn bridged() -> Peer {
     let switch = switch();
     switch.ip("link add name team type bridge");
@@ -54,10 +54,10 @@ fn lacp() {
     let mut client = Client::start(&format!("{TCP_DNS} {LACP} hw_addr={}", peers::mac("nb")));
     client.says("network bond0 10.0.0.50/24 gateway 10.0.0.1");
     client.says("bond0 with 2 links, LACP partner ");
-    client.is_ready_as("nb"); // known by the NIC that booted, whichever was taken in first
+    client.is_ready_as("nb"); // the NIC that booted, whichever was taken in first
     client.sees(|| peers::sh("cat /sys/class/net/bond0/bonding/ad_num_ports").trim() == "2");
     assert!(peers::answers("10.0.0.1"));
-    // The bond's is the second link's address; each is known by its own.
+    // The bond has the second link's address. Each NIC is recorded with its permanent one.
     client.has_learned("learned.env", &format!("MACS=\"{} {}\"", peers::mac("na"), peers::mac("nb")));
     client.has_learned("networkd/10-bond0.netdev", &format!("MACAddress={}\n\n[Bond]\nMode=802.3ad\n", peers::mac("nb")));
 }
@@ -84,7 +84,7 @@ fn active_backup() {
     assert!(!client.has_said("has had no carrier"));
 }
 
-/// Only one of two ports that the partner must have works, and nobody speaks LACP.
+/// Only one of two ports that the partner must have works, and without LACP.
 fn taken_apart() {
     let first = Peer::new("na", "10.0.0.1/24");
     first.dhcp(DHCP);
@@ -109,7 +109,7 @@ fn vlan_above() {
 fn impossible() {
     let peer = Peer::new("na", "10.0.0.1/24");
     peer.dhcp(DHCP);
-    // The driver refuses the name, and a kernel without the driver everything.
+    // The driver refuses the name, and a kernel without the driver refuses everything.
     peers::sh("ip link add name bond0 type dummy || ip link add name bond0 type veth peer name other");
     let mut client = Client::start(&format!("{TCP_DNS} bond=bond0:na:mode=802.3ad"));
     client.says("each link is tried alone. Is the module bonding in the ramdisk?");

@@ -1,13 +1,13 @@
 #!/bin/sh
-# The same scenarios below another kernel, for a host whose own knows no VLANs or bonds.
+# The same scenarios below another kernel, for a host whose kernel has no VLANs or bonds.
 #
-#   init/tests/network/machine.sh linux-image-....deb [NAME]
+#   init/pid1/tests/network/machine.sh linux-image-....deb [NAME]
 #
 # A Debian kernel boots in QEMU with this host's files, read-only; needs qemu-system-x86_64, busybox (static), cpio and zstd.
 set -eu
 package=$(realpath "$1")
 wanted=${2:-}
-program=$(cargo test -p init --test network --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*network-[^"]*\)".*/\1/p')
+program=$(cargo test -p pid1 --test network --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*network-[^"]*\)".*/\1/p')
 test -x "$program"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,8 +1,8 @@
 //! The network client against real DHCP servers, routers and time servers, in network namespaces.
 //!
-//! `cargo test -p init --test network [NAME]`. Each scenario is a child of this program below `unshare`; the client is
-//! a child of that. Needs root, `ip`, `unshare`, `setpriv` and `dnsmasq`; without them it says so and passes.
-//! What this host's kernel cannot do is skipped and runs below another one with `machine.sh`.
+//! `cargo test -p pid1 --test network [NAME]`. Each scenario is a child of this program below `unshare`; the client is
+//! a child of that. Needs root, `ip`, `unshare`, `setpriv` and `dnsmasq`; without them it reports that and passes.
+//! Scenarios that this host's kernel cannot play are skipped. `machine.sh` runs them below another kernel.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::zombie_processes)] // each scenario is a PID namespace: what runs in it ends with it
 
@@ -25,17 +25,17 @@ const PLAIN: &[Scenario] = &[
     ("the NIC that booted is preferred", boot_nic_preferred),
     ("a wrong server on the segment does not win", wrong_server),
     ("a server that is not up yet", server_not_up),
-    ("a link that leads nowhere is left when another one comes", left_for_another),
+    ("a link without the server is left when another one comes", left_for_another),
     ("a network whose server's host comes last", server_host_comes_last),
     ("a static address", static_address),
     ("the winner loses its cable", winner_dies),
     ("time from the server that DHCP names", time_from_ntp),
     ("an IPv6-only segment", ipv6_only),
-    ("an IPv6 router that leads nowhere leaves no route", ipv6_dead_router),
+    ("an IPv6 router without the server leaves no route", ipv6_dead_router),
     ("an IPv6 router names the name server", ipv6_names),
     ("DHCPv6 adds names to an address of the kernel's", dhcpv6_stateless),
     ("DHCPv6 assigns the address", dhcpv6_stateful),
-    ("an address that somebody has is declined", taken_address),
+    ("an address that another host has is declined", taken_address),
     ("renewal keeps address and routes", renewal),
     ("the switch says its name by LLDP", neighbour),
 ];

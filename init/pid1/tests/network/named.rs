@@ -1,4 +1,4 @@
-//! Servers that are known by name: each network has name servers, and its own idea of who that is.
+//! Servers that are known by name: each network has name servers, and each gives its own address for the name.
 
 use super::Scenario;
 use super::peers::{self, Client, Peer};
@@ -6,7 +6,7 @@ use super::peers::{self, Client, Peer};
 pub const SCENARIOS: &[Scenario] = &[
     ("the server of a name is found by the network that knows it", by_name),
     ("a name below the network's domain, on IPv6", by_name_on_ipv6),
-    ("a name that nobody knows yet", nobody_knows),
+    ("a name that is not known yet", nobody_knows),
     ("a name server that does not answer", silent_name_server),
     ("a network without a name server", no_name_server),
     ("time from a server of a name", time_by_name),
@@ -17,17 +17,17 @@ const RANGE: &str = "--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.1";
 const ELSEWHERE: &str = "--dhcp-range=192.168.1.50,192.168.1.50 --dhcp-option=3,192.168.1.1";
 
 fn by_name() {
-    let stranger = Peer::new("na", "192.168.1.1/24");
-    stranger.dhcp(&format!("{ELSEWHERE} --local=/lab.test/"));
+    let other = Peer::new("na", "192.168.1.1/24");
+    other.dhcp(&format!("{ELSEWHERE} --local=/lab.test/"));
     let liar = Peer::new("nb", "192.168.2.1/24");
     liar.dhcp("--dhcp-range=192.168.2.50,192.168.2.50 --dhcp-option=3,192.168.2.1 --address=/tink.lab.test/192.168.2.9");
     let right = Peer::new("nc", "10.0.0.1/24");
     right.dhcp(&format!("{RANGE} --cname=tink.lab.test,box.lab.test --host-record=box.lab.test,10.0.0.1"));
     let mut client = Client::start(SERVER);
-    // Whoever answers first: which of the others have had their say by then is chance.
+    // Whether the others have answered by then is chance.
     client.says("network nc 10.0.0.50/24");
     client.is_ready_as("nc");
-    client.sees(|| peers::sh("ip -4 -o addr show scope global").lines().count() == 1); // the losers give theirs back
+    client.sees(|| peers::sh("ip -4 -o addr show scope global").lines().count() == 1); // the others give theirs back
     assert!(client.addresses("nc").contains("10.0.0.50"));
 }
 

@@ -34,7 +34,7 @@ pub fn missing() -> Option<String> {
     checks.into_iter().find(|check| !works(check)).map(|check| format!("{} does not work here", check.join(" ")))
 }
 
-/// Why this kernel cannot play the scenario whose name says what it needs.
+/// Why this kernel cannot play the scenario, whose name shows what it needs.
 pub fn unable(scenario: &str) -> Option<String> {
     let kind = match scenario {
         name if name.starts_with("VLAN") => "link probe1 name probe0 type vlan id 1",
@@ -48,7 +48,7 @@ pub fn unable(scenario: &str) -> Option<String> {
     (!works).then(|| format!("ip link add {kind} does not work below this kernel; see machine.sh"))
 }
 
-/// Folders that nobody outside sees.
+/// Folders of the scenario's own.
 pub fn prepare() {
     for folder in ["/run", "/etc"] {
         sh(&format!("mount -t tmpfs none {folder}"));
@@ -65,7 +65,7 @@ pub fn sh(command: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Whether a host answers at all: nothing listens on this port.
+/// Whether a host answers at all. No program listens on this port.
 pub fn answers(host: &str) -> bool {
     let answer = TcpStream::connect_timeout(&SocketAddr::new(host.parse().unwrap(), 9), Duration::from_secs(3));
     answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
@@ -143,7 +143,7 @@ impl Peer {
         wait_for("the time server", || sh(&format!("ip netns exec {} ss -lun", self.name)).contains(":123"), String::new);
     }
 
-    /// Sends one Ethernet frame, by Perl as it is everywhere and needs no library for it.
+    /// Sends one Ethernet frame, with Perl: it is installed everywhere and needs no library for that.
     pub fn sends(&self, frame: &[u8]) {
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
         let index = sh(&format!("ip -n {} -o link show {} | cut -d: -f1", self.name, self.link));

@@ -1,4 +1,4 @@
-//! A port of the switch that speaks with a tag.
+//! A switch port with tagged frames.
 
 use super::peers::{self, Client, Peer};
 use super::{Scenario, TCP_DNS};
@@ -12,7 +12,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("VLAN: the cable comes back", cable_returns),
 ];
 
-/// What answers on VLAN 100 behind the client's link `name`; nothing answers without the tag.
+/// A host on VLAN 100 behind the client's link `name`. No host answers untagged frames.
 fn tagged(name: &str) -> Peer {
     let peer = Peer::new(name, "192.168.99.1/24");
     peer.ip(&format!("link add link {name} name {name}.100 type vlan id 100"));
@@ -39,7 +39,7 @@ fn both() {
     peer.dhcp(DHCP);
     let mut client = Client::start(&format!("{TCP_DNS} vlan_id=100"));
     client.says("network na.100 10.0.0.50/24");
-    assert!(!client.addresses("na").contains("192.168.99.50"), "nobody asks without the tag");
+    assert!(!client.addresses("na").contains("192.168.99.50"), "the client does not ask without the tag");
 }
 
 fn of_one_link() {

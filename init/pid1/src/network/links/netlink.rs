@@ -31,7 +31,7 @@ pub struct Netlink {
     sequence: u32,
 }
 
-/// Tells when any link changed; what changed is read from sysfs.
+/// Readable when any link has changed. What has changed is read from sysfs.
 pub struct LinkEvents(OwnedFd);
 
 impl Netlink {
@@ -53,7 +53,7 @@ impl Netlink {
         self.request(vlan(name, parent, id))
     }
 
-    /// Makes the bond or, where it is there without members, sets it up anew.
+    /// Makes the bond. One that exists without members gets the new attributes.
     pub fn set_bond(&mut self, name: &str, attributes: &[(u16, u8, u32)]) -> io::Result<()> {
         self.request(bond(name, attributes))
     }
@@ -74,7 +74,7 @@ impl Netlink {
         self.request(Message::new(libc::RTM_DELLINK, 0, &link_body(index, 0, 0)))
     }
 
-    /// Adds the address or, if it is there, gives it the new lifetime.
+    /// Adds the address, or gives the existing one the new lifetime.
     pub fn set_address(&mut self, index: u32, address: IpAddr, prefix: u8, lifetime: Option<u32>) -> io::Result<()> {
         self.request(new_address(index, address, prefix, lifetime))
     }
@@ -109,7 +109,7 @@ impl LinkEvents {
         Ok(Self(socket))
     }
 
-    /// Forgets all pending events. An overrun (ENOBUFS) is an event too, and ends like the others in a fresh look.
+    /// Forgets all pending events. An overrun (ENOBUFS) is an event too: all lead to a fresh look.
     pub fn drain(&self) {
         let mut event = [0; 8192];
         while recv(self.0.as_raw_fd(), &mut event, MsgFlags::empty()).is_ok() {}
@@ -165,7 +165,7 @@ fn new_address(index: u32, address: IpAddr, prefix: u8, lifetime: Option<u32>) -
         Message::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &address_body(index, address, prefix))
             .attribute(libc::IFA_LOCAL, &octets(address))
             .attribute(libc::IFA_ADDRESS, &octets(address));
-    // Preferred and valid lifetime in seconds; the kernel removes the address itself should we be gone by then.
+    // Preferred and valid lifetime in seconds. The kernel removes the address then, also if this process has ended.
     let seconds = lifetime.unwrap_or(u32::MAX);
     let cache_info = [seconds, seconds, 0, 0].map(u32::to_ne_bytes).concat();
     let message = message.attribute(IFA_CACHEINFO, &cache_info);
@@ -192,7 +192,7 @@ fn new_route(index: u32, route: Route, onlink: bool, metric: u32) -> Message {
     message.attribute(libc::RTA_OIF, &index.to_ne_bytes()).attribute(libc::RTA_PRIORITY, &metric.to_ne_bytes())
 }
 
-/// `struct ifinfomsg`: family, padding, type, index, flags, and which of the flags are meant.
+/// `struct ifinfomsg`: family, padding, type, index, flags, and which of the flags change.
 fn link_body(index: u32, flags: u32, meant: u32) -> Vec<u8> {
     [0, index, flags, meant].map(u32::to_ne_bytes).concat()
 }
@@ -222,7 +222,7 @@ impl Message {
         let mut bytes = vec![0; 4]; // the length, set at the end
         bytes.extend(kind.to_ne_bytes());
         bytes.extend(flags.to_ne_bytes());
-        bytes.resize(HEADER_LEN, 0); // sequence number, and port 0: from us to the kernel
+        bytes.resize(HEADER_LEN, 0); // sequence number, and port 0: to the kernel
         bytes.extend(body);
         Self(bytes)
     }

@@ -1,4 +1,4 @@
-//! IPv6 on one link, as far as the kernel does not do it: what routers say of names and of DHCPv6, and DHCPv6 itself.
+//! IPv6 on one link, as far as the kernel does not do it: names in router advertisements, and DHCPv6.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, UdpSocket};
@@ -11,20 +11,20 @@ use nix::sys::socket::{
 };
 use rustix::net::sockopt::set_ipv6_multicast_hops;
 
-use super::dhcpv6_client::{Client, Granted, Mode};
-use super::host::Host;
-use super::lease::Lease;
-use super::link::Link;
+use super::dhcpv6::{Client, Granted, Mode};
+use crate::network::host::Host;
+use crate::network::lease::Lease;
+use crate::network::links::Link;
 use dhcp::router::{self, Advertisement};
 use dhcp::v6;
 use machine::network::is_plain_name;
 
-/// RFC 4861, 6.3.7. The kernel solicits as well, but before us when this process was started again.
+/// RFC 4861, 6.3.7. The kernel solicits as well, but not again when this process is restarted.
 const SOLICITATIONS: u8 = 3;
 const BETWEEN_SOLICITATIONS: Duration = Duration::from_secs(4);
 /// Larger than any frame; messages do not come in fragments.
 const BUFFER: usize = 2048;
-/// The link's own address is not usable before the kernel knows that nobody else has it.
+/// The link-local address is not usable before the kernel knows that no other host has it.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 pub struct Six {
@@ -43,7 +43,7 @@ impl Six {
         Ok(Self { routers, heard: None, solicited: 0, next_solicitation: now + TRY_AGAIN, dhcp: None, blocked_until: None })
     }
 
-    /// `true`: what [`Self::complete`] adds may have changed, or its times count from now.
+    /// `true`: the answer of [`Self::complete`] may have changed, or its times count from now.
     pub fn turn(&mut self, link: &Link, now: Instant) -> bool {
         let heard = self.hear_routers();
         self.solicit(link, now);
@@ -58,7 +58,7 @@ impl Six {
         let mut buffer = [0; BUFFER];
         let mut news = false;
         while let Ok((length, from)) = recvfrom::<SockaddrIn6>(self.routers.as_raw_fd(), &mut buffer) {
-            let is_near = from.is_some_and(|from| from.ip().is_unicast_link_local()); // no router forwards that
+            let is_near = from.is_some_and(|from| from.ip().is_unicast_link_local()); // routers do not forward packets from such an address
             let found = buffer.get(..length).filter(|_| is_near).and_then(Advertisement::decode);
             if found.is_some() && found != self.heard {
                 (self.heard, news) = (found, true);
@@ -72,7 +72,7 @@ impl Six {
             return;
         }
         if !has_address(link) {
-            self.next_solicitation = now + TRY_AGAIN; // routers do not always answer to nobody
+            self.next_solicitation = now + TRY_AGAIN; // routers do not always answer a solicitation without a source address
             return;
         }
         let to = SockaddrIn6::from(SocketAddrV6::new(router::ALL_ROUTERS, 0, 0, link.index));
@@ -100,7 +100,7 @@ impl Six {
         if let Some(message) = client.tick(now)
             && let Err(error) = socket.send_to(&message, SocketAddrV6::new(v6::ALL_SERVERS, v6::SERVER_PORT, 0, link.index))
         {
-            log::debug!("cannot send to DHCPv6 servers on {link}: {error}"); // it is tried again as if it had been lost
+            log::debug!("cannot send to DHCPv6 servers on {link}: {error}"); // it is sent again, like a message that was lost
         }
         news || had != client.granted().is_some()
     }
@@ -112,15 +112,15 @@ impl Six {
     /// The kernel's address with the names that go with it, or DHCPv6's address behind the kernel's router.
     pub fn complete(&self, made: Option<Lease>, gateway: Option<Ipv6Addr>) -> Option<Lease> {
         let granted = self.granted();
-        let ours = granted.and_then(|granted| granted.address).map(IpAddr::V6);
-        let made = made.filter(|made| Some(made.address) != ours); // the kernel lists what we have set, too
+        let assigned_address = granted.and_then(|granted| granted.address).map(IpAddr::V6);
+        let made = made.filter(|made| Some(made.address) != assigned_address); // the kernel also lists the address that was set for DHCPv6
         let assigned = || {
             let granted = granted?;
             Some(Lease::from_dhcpv6(granted.address?, granted.times, gateway))
         };
         let mut lease = made.or_else(assigned)?;
-        let told = self.heard.iter().flat_map(|heard| &heard.dns).chain(granted.iter().flat_map(|granted| &granted.dns));
-        lease.dns = distinct(told.copied().map(IpAddr::V6));
+        let servers = self.heard.iter().flat_map(|heard| &heard.dns).chain(granted.iter().flat_map(|granted| &granted.dns));
+        lease.dns = distinct(servers.copied().map(IpAddr::V6));
         let search = self.heard.iter().flat_map(|heard| &heard.search);
         let search = search.chain(granted.iter().flat_map(|granted| &granted.search));
         lease.search = distinct(search.filter(|name| is_plain_name(name)).cloned());
@@ -139,7 +139,7 @@ impl Six {
     }
 }
 
-/// Where the kernel makes an address by itself, an assigned one adds nothing.
+/// Where the kernel makes an address itself, an assigned one adds nothing.
 fn mode(heard: &Advertisement) -> Option<Mode> {
     match (heard.managed, heard.autonomous, heard.other) {
         (true, false, _) => Some(Mode::Stateful),
@@ -157,7 +157,7 @@ fn client(link: &Link, mode: Mode, now: Instant) -> Option<(UdpSocket, Client)> 
     });
     match opened {
         Ok(socket) => {
-            let seed = super::random::seed();
+            let seed = crate::network::random::seed();
             Some((socket, Client::new(mode, link.mac.0, seed, now)))
         }
         Err(error) => {

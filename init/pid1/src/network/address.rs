@@ -1,12 +1,11 @@
-//! A lease onto a link: address, routes, MTU, and the names in `/etc`.
+//! What a lease says, set on its link and in `/etc`: address, routes, MTU and names.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::lease::{Lease, Times};
-use super::link::Link;
-use super::netlink::Netlink;
+use super::links::{Link, Netlink};
 
 const METRIC: u32 = 100;
 const METRIC_OF_OTHERS: u32 = 1000;
@@ -20,9 +19,9 @@ pub struct AddressFailed {
     source: io::Error,
 }
 
-/// Only a missing address is an error; a network without some route or name may still lead to the server.
-/// The routes of a link that is not chosen yet come after any other.
-pub fn address(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) -> Result<(), AddressFailed> {
+/// Only a missing address is an error: a network without some route or name may still lead to the server.
+/// The routes of a link that is not chosen yet have a higher metric than all others.
+pub fn set(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) -> Result<(), AddressFailed> {
     if lease.by_kernel {
         return Ok(());
     }
@@ -44,7 +43,7 @@ pub fn address(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) 
     Ok(())
 }
 
-/// A VLAN's frames are no longer than those of the link below.
+/// The MTU of a VLAN cannot exceed that of the link below, which is raised first.
 fn set_mtu(netlink: &mut Netlink, link: &Link, mtu: u16) -> io::Result<()> {
     netlink.set_mtu(link.index, mtu).or_else(|error| {
         netlink.set_mtu(link.parent.ok_or(error)?, mtu)?;
@@ -52,8 +51,8 @@ fn set_mtu(netlink: &mut Netlink, link: &Link, mtu: u16) -> io::Result<()> {
     })
 }
 
-/// What the rest of the machine learns of it.
-pub fn names(link: &Link, lease: &Lease) {
+/// For all other programs of the machine.
+pub fn set_names(link: &Link, lease: &Lease) {
     if let Err(error) = replace(Path::new(RESOLV_CONF), &lease.resolv_conf(&link.name)) {
         log::warn!("cannot write {RESOLV_CONF}: {error}");
     }
@@ -64,8 +63,8 @@ pub fn names(link: &Link, lease: &Lease) {
     }
 }
 
-/// The routes go with the address.
-pub fn withdraw(netlink: &mut Netlink, link: &Link, lease: &Lease) {
+/// The kernel removes the routes with the address.
+pub fn remove(netlink: &mut Netlink, link: &Link, lease: &Lease) {
     if lease.by_kernel {
         return;
     }
@@ -74,8 +73,8 @@ pub fn withdraw(netlink: &mut Netlink, link: &Link, lease: &Lease) {
     }
 }
 
-/// Takes IPv6 from a link, or gives it back: with it go, and come again, what the kernel made of routers' words there,
-/// default routes first of all.
+/// Switches IPv6 of a link on or off. Without IPv6 the kernel removes what it made of router advertisements there, default
+/// routes in particular.
 pub fn allow_ipv6(link: &Link, allowed: bool) {
     let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", link.name);
     let value = if allowed { "0" } else { "1" };

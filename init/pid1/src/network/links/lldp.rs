@@ -1,5 +1,5 @@
-//! LLDP (IEEE 802.1AB) as a switch says it: which port of which switch is at the other end. Pure, and bounded: what
-//! cannot be printed is replaced, and nothing is longer than one field of a frame.
+//! LLDP frames (IEEE 802.1AB): which port of which switch is at the other end. The result is safe to log: control characters
+//! are replaced, and no text is longer than one field of a frame.
 
 use std::fmt::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -20,12 +20,12 @@ pub struct Neighbour {
     pub system: Option<String>,
     /// The VLAN of untagged frames.
     pub vlan: Option<u16>,
-    /// Seconds for which this holds; 0: the neighbour says goodbye.
+    /// Seconds for which this holds. 0: the neighbour leaves.
     pub ttl: u16,
 }
 
 impl Neighbour {
-    /// Reads what follows the Ethernet header. `None`: it is no LLDP, or it is cut off.
+    /// Reads what follows the Ethernet header. `None`: the frame is not LLDP, or it is cut off.
     pub fn decode(frame: &[u8]) -> Option<Self> {
         let (chassis, rest) = field(frame, CHASSIS)?;
         let (port, rest) = field(rest, PORT)?;
@@ -75,12 +75,12 @@ fn next(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((u8::try_from(header >> 9).ok()?, value, rest))
 }
 
-/// The first three fields have their order.
+/// The first three fields come in a fixed order.
 fn field(bytes: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
     next(bytes).filter(|(found, ..)| *found == kind).map(|(_, value, rest)| (value, rest))
 }
 
-/// A subtype, and what it says: a MAC, an address of the network, or text.
+/// A subtype, and a MAC, an address or text.
 fn identity(value: &[u8], mac: &[u8], network: &[u8]) -> Option<String> {
     let (subtype, id) = value.split_first()?;
     let name = match id {
@@ -108,7 +108,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     text
 }
 
-/// Fit for one line of a log, whatever it was.
+/// Any bytes as text for one line of a log.
 fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let clean = |c: char| if c.is_control() || (c.is_whitespace() && c != ' ') { '?' } else { c };

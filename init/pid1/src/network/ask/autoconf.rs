@@ -1,8 +1,8 @@
-//! IPv6 as the kernel makes it from router advertisements (RFC 4862): read, not made. Pure.
+//! The addresses and routes that the kernel makes from router advertisements (RFC 4862), read from `/proc/net`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::lease::{Lease, default_route};
+use crate::network::lease::{Lease, default_route};
 
 pub const ADDRESSES: &str = "/proc/net/if_inet6";
 pub const ROUTES: &str = "/proc/net/ipv6_route";
@@ -10,7 +10,7 @@ const GLOBAL: u32 = 0;
 const LINK: u32 = 0x20;
 const TENTATIVE_OR_DUPLICATE: u32 = 0x40 | 0x08;
 
-/// What the link has been given: an address that may be used, and a router.
+/// A usable address of the link, and its router.
 pub fn lease(addresses: &str, routes: &str, index: u32, link: &str) -> Option<Lease> {
     let global = addresses.lines().filter_map(|line| usable(line, index)).find(|(_, _, scope)| *scope == GLOBAL);
     let (address, prefix, _) = global?;
@@ -31,12 +31,12 @@ pub fn lease(addresses: &str, routes: &str, index: u32, link: &str) -> Option<Le
     })
 }
 
-/// The router by which the kernel leaves the link.
+/// The router of the kernel's default route over the link.
 pub fn router(routes: &str, link: &str) -> Option<Ipv6Addr> {
     routes.lines().find_map(|line| gateway(line, link))
 }
 
-/// Whether the link may send by now: the kernel has made its own address, and nobody else has it.
+/// Whether the link may send by now: the kernel has made its link-local address, and no other host has it.
 pub fn has_link_local(addresses: &str, index: u32) -> bool {
     addresses.lines().any(|line| usable(line, index).is_some_and(|(_, _, scope)| scope == LINK))
 }

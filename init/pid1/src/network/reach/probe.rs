@@ -1,26 +1,24 @@
-//! Whether a link leads to the server: a TCP connection from its address, over it and no other.
+//! Whether a link leads to the server: a TCP connection from the link's address, over that link only.
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cmdline::Arguments;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::sockopt::{BindToDevice, SocketError};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, getpeername, getsockopt, setsockopt, socket,
-};
+use nix::sys::socket::sockopt::SocketError;
+use nix::sys::socket::{SockType, SockaddrStorage, getpeername, getsockopt};
 
 use super::choice::Reach;
-use super::host::Host;
-use super::socket::connect_from;
+use super::connect;
+use crate::network::host::Host;
 
 /// A second packet is sent after one second, a third after three.
 const LIMIT: Duration = Duration::from_millis(3500);
-/// Any port tells whether a host answers; this one is boots'.
+/// boots' port. Any port shows whether a host answers.
 const BOOTS: u16 = 7080;
 
 pub struct Probe {
@@ -28,12 +26,12 @@ pub struct Probe {
     pub until: Instant,
 }
 
-/// Where the machine has to get to.
+/// The server that the machine has to reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub host: Host,
     pub port: u16,
-    /// The machine has no work where this does not answer. Without it, its host merely is a likely neighbour.
+    /// The machine has no work until this answers. Otherwise it is only a host that the right network probably has.
     pub is_needed: bool,
 }
 
@@ -60,26 +58,14 @@ impl fmt::Display for Target {
 
 impl Probe {
     pub fn start(link: &str, source: IpAddr, target: SocketAddr, now: Instant) -> io::Result<Self> {
-        let family = if target.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-        setsockopt(&socket, BindToDevice, &link.into())?;
-        match (source, target) {
-            (IpAddr::V4(source), SocketAddr::V4(target)) => {
-                connect_from(&socket, &SockaddrIn::from(SocketAddrV4::new(source, 0)), &SockaddrIn::from(target))?;
-            }
-            (IpAddr::V6(source), SocketAddr::V6(target)) => {
-                connect_from(&socket, &SockaddrIn6::from(SocketAddrV6::new(source, 0, 0, 0)), &SockaddrIn6::from(target))?;
-            }
-            _ => return Err(io::ErrorKind::AddrNotAvailable.into()),
-        }
-        Ok(Self { socket, until: now + LIMIT })
+        Ok(Self { socket: connect::from(link, source, target, SockType::Stream)?, until: now + LIMIT })
     }
 
     pub fn result(&self, now: Instant) -> Reach {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
         match poll(&mut fds, PollTimeout::ZERO) {
             Ok(1..) => match getsockopt(&self.socket, SocketError).map(Errno::from_raw) {
-                // No error is no proof: it may have been told with the packet that caused it.
+                // The lack of an error proves nothing: it may have been reported already, with the packet that caused it.
                 Ok(Errno::UnknownErrno) if is_connected(&self.socket) => Reach::Open,
                 Ok(Errno::ECONNREFUSED) => Reach::Refused,
                 _ => Reach::Silent,
@@ -105,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_server_is_who_the_command_line_names() {
+    fn the_command_line_names_the_server() {
         for (line, expected) in [
             ("grpc_authority=10.0.0.1:42113 syslog_host=10.0.0.2", Some(("10.0.0.1", 42113, true))),
             ("grpc_authority=[fd00::1]:42113", Some(("fd00::1", 42113, true))),

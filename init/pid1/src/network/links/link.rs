@@ -7,11 +7,11 @@ use std::path::Path;
 use cmdline::{Arguments, HwAddr};
 
 use super::bond::has_member;
-use super::choice::Rank;
+use crate::network::reach::Rank;
 
 pub const SYSFS: &str = "/sys/class/net";
 const ARPHRD_ETHER: &str = "1";
-/// How a BMC shows its private link to the host. It answers DHCP quickly and leads nowhere.
+/// The drivers of a BMC's private link to the host, which answers DHCP quickly and has no way to the server.
 const BMC_DRIVERS: [&str; 5] = ["cdc_ether", "cdc_ncm", "cdc_eem", "cdc_subset", "rndis_host"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,10 @@ pub struct Link {
     pub mac: HwAddr,
     pub up: bool,
     pub carrier: bool,
-    /// How often the carrier has come: a cable may be out and in again between two looks.
+    /// How often the carrier has come. It changes even if a cable is out and in again between two looks.
     pub ups: u32,
     driver: Option<String>,
-    /// The index of the link below a VLAN. sysfs' `iflink` does not tell: for some kinds it counts elsewhere.
+    /// The index of the link below a VLAN. `iflink` in sysfs does not show it: for some kinds it is an index of another namespace.
     pub parent: Option<u32>,
 }
 
@@ -39,7 +39,7 @@ impl Link {
         let directory = sysfs.join(name);
         let attribute = |attribute: &str| fs::read_to_string(directory.join(attribute)).ok().map(|text| text.trim().to_owned());
         if attribute("type")? != ARPHRD_ETHER || directory.join("master").exists() {
-            return None; // what is part of a bond is no link of its own
+            return None; // a member of a bond is not used as a link
         }
         let flags = attribute("flags").and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
         let driver = fs::read_link(directory.join("device/driver")).ok();
@@ -69,7 +69,7 @@ impl Link {
     }
 }
 
-/// Every Ethernet link that may be used, in the kernel's order. VLANs are ours to make, so none counts here.
+/// Every Ethernet link that may be used, in the kernel's order. VLANs are left out: this program makes those it needs.
 pub fn scan(sysfs: &Path, arguments: &Arguments) -> Vec<Link> {
     let entries = fs::read_dir(sysfs).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -81,12 +81,12 @@ pub fn scan(sysfs: &Path, arguments: &Arguments) -> Vec<Link> {
     links
 }
 
-/// Also one that is not for us, such as a member of a bond.
+/// Also for a link that [`scan`] leaves out, such as a member of a bond.
 pub fn exists(index: u32) -> bool {
     nix::net::if_::if_indextoname(index).is_ok()
 }
 
-/// A bond that was asked for counts as the NIC that booted, which is one of its members.
+/// The bond of `bond=` counts as the NIC that booted, which is one of its members.
 pub fn rank(link: &Link, arguments: &Arguments) -> Rank {
     let bond = arguments.bond.as_ref();
     match arguments.hw_addr {
@@ -103,7 +103,7 @@ pub fn vlan_name(parent: &Link, id: u16) -> String {
     if name.len() < 16 { name } else { format!("if{}.{id}", parent.index) }
 }
 
-/// Why there is no network yet, in the words of somebody who stands before the machine.
+/// What the machine waits for, as a person in front of it would check it.
 pub fn missing(links: &[Link], arguments: &Arguments) -> String {
     let with_carrier: Vec<String> = links.iter().filter(|link| link.carrier).map(Link::to_string).collect();
     if let Some(ipam) = &arguments.ipam {
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(scan(sysfs.path(), &bond).len(), 2, "interface= leaves a bond its members");
         symlink("../bond0", sysfs.path().join("eth1/master")).unwrap();
         fs::create_dir(sysfs.path().join("bond0")).unwrap();
-        assert_eq!(scan(sysfs.path(), &bond).len(), 1, "a member that was taken in is no link of its own");
+        assert_eq!(scan(sysfs.path(), &bond).len(), 1, "a member that was taken in is not used as a link");
         assert_eq!(scan(&sysfs.path().join("nowhere"), &Arguments::default()), []);
     }
 
@@ -190,7 +190,7 @@ mod tests {
         for (case, link, wanted, expected) in [
             ("the one that booted", link("eth0", true, None), Some(MAC), Rank::Boot),
             ("another one", link("eth0", true, None), Some(other), Rank::Plain),
-            ("any, if nobody said which", link("eth0", true, None), None, Rank::Plain),
+            ("any, if hw_addr= is missing", link("eth0", true, None), None, Rank::Plain),
             ("a BMC's private link", link("usb0", true, Some("cdc_ether")), None, Rank::Bmc),
             ("a bond that was asked for", link("bond0", true, None), Some(other), Rank::Boot),
             ("a USB adapter that booted", link("usb0", true, Some("cdc_ncm")), Some(MAC), Rank::Boot),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_by_name() {
+    fn what_is_missing_is_reported_by_name() {
         let any = Arguments::default();
         let one = Arguments::parse("interface=eth7").arguments;
         let fixed = Arguments::parse("ipam=02-00-00-00-00-07::10.0.0.5:24:::::").arguments;

@@ -1,8 +1,8 @@
-//! Whether somebody else has the address that DHCP offers (RFC 5227, 2.1; RFC 2131, 4.4.1).
+//! Whether another host has the address that DHCP offers (RFC 5227, 2.1; RFC 2131, 4.4.1).
 //!
 //! The question goes out with the request, so that a neighbour's answer is there when the acknowledgement comes. Waiting
-//! for the RFC's full seconds would delay every boot for the sake of few; instead it is listened for a second, and an
-//! address that turns out to be taken is given back.
+//! for the RFC's full seconds would delay every boot for the sake of a few. Instead the client listens for a second while
+//! it uses the address, and declines it if a neighbour has it.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -14,14 +14,14 @@ use cmdline::HwAddr;
 use nix::sys::socket::{LinkAddr, recvfrom};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 
-use super::link::Link;
+use crate::network::links::Link;
 use crate::sys;
 
 const ARP: u16 = 0x0806;
 /// Hardware Ethernet, protocol IPv4, and the lengths of their addresses (RFC 826).
 const KIND: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: [u8; 2] = [0, 1];
-const EVERYBODY: [u8; 6] = [0xff; 6];
+const BROADCAST: [u8; 6] = [0xff; 6];
 const PACKET: usize = 28;
 /// Before the second and the third question, and after it.
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(700)];
@@ -45,7 +45,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// `Some`: who has the address. `None` and [`Self::is_over`]: nobody.
+    /// The host that has the address. `None` and [`Self::is_over`]: no host has it.
     pub fn turn(&mut self, now: Instant) -> Option<HwAddr> {
         let mut packet = [0; 64];
         while let Ok((length, from)) = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut packet) {
@@ -67,7 +67,7 @@ impl Watch {
     fn ask(&mut self, now: Instant) -> io::Result<()> {
         self.due = now + PAUSES.get(self.asked).copied().unwrap_or_default();
         self.asked += 1;
-        sys::send_on_link(self.socket.as_fd(), self.index, ARP, EVERYBODY, &question(self.mac, self.address))
+        sys::send_on_link(self.socket.as_fd(), self.index, ARP, BROADCAST, &question(self.mac, self.address))
     }
 
     pub fn is_over(&self, now: Instant) -> bool {
@@ -85,12 +85,12 @@ impl AsFd for Watch {
     }
 }
 
-/// From nobody's address, so that no cache takes us for its owner.
+/// From the address 0.0.0.0, so that no neighbour's cache takes the machine for the owner.
 fn question(mac: HwAddr, address: Ipv4Addr) -> Vec<u8> {
     [&KIND[..], &REQUEST, &mac.0, &[0; 4], &[0; 6], &address.octets()].concat()
 }
 
-/// Who speaks as the owner of `address`, or is about to take it as well.
+/// The host that sends as the owner of `address`, or is about to take it as well.
 fn owner(packet: &[u8], address: Ipv4Addr, ours: HwAddr) -> Option<HwAddr> {
     let packet: &[u8; PACKET] = packet.first_chunk()?;
     let (kind, rest) = packet.split_first_chunk::<6>()?;
@@ -116,15 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_is_who_answers_announces_or_asks_as_we_do() {
+    fn an_owner_answers_announces_or_asks_for_the_address_itself() {
         let (nobody, other) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(10, 0, 0, 6));
         for (case, packet, expected) in [
             ("an answer", packet(2, THEIRS, ADDRESS, nobody), Some(THEIRS)),
             ("an announcement", packet(1, THEIRS, ADDRESS, ADDRESS), Some(THEIRS)),
             ("the same question", question(THEIRS, ADDRESS), Some(THEIRS)),
-            ("our own question", question(OURS, ADDRESS), None),
-            ("our own answer", packet(2, OURS, ADDRESS, other), None),
-            ("somebody looks for it", packet(1, THEIRS, other, ADDRESS), None),
+            ("this machine's question", question(OURS, ADDRESS), None),
+            ("this machine's answer", packet(2, OURS, ADDRESS, other), None),
+            ("another host looks for it", packet(1, THEIRS, other, ADDRESS), None),
             ("another address", packet(2, THEIRS, other, nobody), None),
             ("broken off", vec![0, 1, 8, 0], None),
         ] {

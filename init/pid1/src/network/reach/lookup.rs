@@ -1,5 +1,5 @@
-//! The address of a name, asked over one link of that network's own name servers: before a link is chosen there is no
-//! resolver, and afterwards the libc's would hold up everything else.
+//! The address of a name, asked over one link from the name servers of that network. The libc's resolver would ask over any
+//! link, and would block everything else.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -7,25 +7,24 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::sockopt::BindToDevice;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, setsockopt, socket};
+use nix::sys::socket::SockType;
 
+use super::connect;
 use super::dns::{self, Family, Question, Rejected};
-use super::lease::Lease;
-use super::link::Link;
-use super::random::{self, Random};
-use super::socket::connect_from;
+use crate::network::lease::Lease;
+use crate::network::links::Link;
+use crate::network::random::{self, Random};
 
-/// For one answer; a name server that has to ask others itself may take longer the first time.
+/// For one answer. A name server that has to ask others may take longer the first time, and is asked again.
 const WAIT: Duration = Duration::from_secs(1);
 /// For all of them together.
 const LIMIT: Duration = Duration::from_secs(6);
-/// Packets get lost: so often is asked at least.
+/// At least so many questions are sent, since packets get lost.
 const QUESTIONS: usize = 3;
-/// As many as glibc looks at.
+/// As many as glibc asks.
 const SERVERS: usize = 3;
 
-/// Who is asked, and over which link.
+/// The name servers of a network, and the link over which they are asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolver {
     link: String,
@@ -47,7 +46,8 @@ impl Resolver {
         if self.source.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 
-    /// Errors: there is nobody to ask, or (`AddrNotAvailable`) the link's address cannot be used yet.
+    /// # Errors
+    /// The network has no name server, or (`AddrNotAvailable`) the link's address cannot be used yet.
     pub fn look_up(&self, name: &str, now: Instant) -> io::Result<Lookup> {
         if self.servers.is_empty() {
             return Err(io::Error::other(format!("the network has no name server to ask for {name}")));
@@ -64,34 +64,24 @@ impl Resolver {
     fn ask(&self, name: &str, server: IpAddr, now: Instant) -> io::Result<Asked> {
         let question = Question::new(Random::new(random::seed()).next() as u16, name, self.family());
         let question = question.ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
-        let socket = self.socket(server)?; // another port for each question: late answers go nowhere
+        let socket = self.socket(server)?; // another port for each question, so that late answers are not read
         socket.send(question.as_bytes())?;
         Ok(Asked { name: name.to_owned(), server, question, socket, until: now + WAIT })
     }
 
     fn socket(&self, server: IpAddr) -> io::Result<UdpSocket> {
-        let family = if server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-        setsockopt(&socket, BindToDevice, &self.link.as_str().into())?;
-        match (self.source, SocketAddr::new(server, dns::PORT)) {
-            (IpAddr::V4(source), SocketAddr::V4(server)) => {
-                connect_from(&socket, &SockaddrIn::from(std::net::SocketAddrV4::new(source, 0)), &SockaddrIn::from(server))?;
+        let (source, server) = match server {
+            // A server of that kind is reached from the link's own address.
+            IpAddr::V6(server) if server.is_unicast_link_local() => {
+                (Ipv6Addr::UNSPECIFIED.into(), SocketAddrV6::new(server, dns::PORT, 0, self.index).into())
             }
-            (IpAddr::V6(source), SocketAddr::V6(server)) => {
-                // The link's own address is the right one for a server of that kind.
-                let near = server.ip().is_unicast_link_local();
-                let source = if near { Ipv6Addr::UNSPECIFIED } else { source };
-                let scope = if near { self.index } else { 0 };
-                let server = SocketAddrV6::new(*server.ip(), server.port(), 0, scope);
-                connect_from(&socket, &SockaddrIn6::from(SocketAddrV6::new(source, 0, 0, 0)), &SockaddrIn6::from(server))?;
-            }
-            _ => return Err(ErrorKind::AddrNotAvailable.into()),
-        }
-        Ok(UdpSocket::from(socket))
+            server => (self.source, SocketAddr::new(server, dns::PORT)),
+        };
+        connect::from(&self.link, source, server, SockType::Datagram).map(UdpSocket::from)
     }
 }
 
-/// A name with a dot is tried as it is first, one without last (resolv.conf(5), `ndots`).
+/// A name with a dot is tried first as it is, a name without a dot last (resolv.conf(5), `ndots`).
 fn candidates(name: &str, search: &[String]) -> Vec<String> {
     if name.ends_with('.') {
         return vec![name.to_owned()];
@@ -116,7 +106,7 @@ pub struct Lookup {
     left: VecDeque<(String, IpAddr)>,
     asked: Option<Asked>,
     end: Instant,
-    /// Why the last question led to nothing.
+    /// Why the last question has found no address.
     failure: String,
 }
 
@@ -124,12 +114,12 @@ pub struct Lookup {
 pub enum Found {
     NothingYet,
     Address(IpAddr),
-    /// Nobody who was asked has it, for this reason at last.
+    /// No name server has it; the reason is the last one's.
     Nothing(String),
 }
 
 impl Lookup {
-    /// Reads answers and asks on; never waits.
+    /// Reads answers and asks the next question, without waiting.
     pub fn turn(&mut self, now: Instant) -> Found {
         loop {
             let Some(asked) = &self.asked else { return Found::Nothing(std::mem::take(&mut self.failure)) };
@@ -184,7 +174,7 @@ enum Heard {
     NothingYet,
     Address(IpAddr),
     Rejected(Rejected),
-    /// The host says that nobody listens, or the network that there is no way.
+    /// The host reports that no program listens, or the network that the host is unreachable.
     Failed(io::Error),
 }
 

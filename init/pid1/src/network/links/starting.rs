@@ -1,7 +1,7 @@
-//! Links whose driver is still starting them. The kernel shows a link from the middle of its driver's probing, and not
-//! every driver stands being switched on before the end: Linux 6.1's e100 makes the memory it then takes for granted
-//! after it has shown the link, and falls with the network lock held, which no other driver ever gets again. udev's
-//! slowness hides this from others. The end of probing is the device's `bind` event.
+//! Links whose driver is still starting them. The kernel shows a link while its driver is still probing, and some drivers
+//! crash if the link is brought up before the end. Linux 6.1's e100 allocates memory after it has shown the link. Without
+//! that memory it crashes and never releases the network lock, which every other driver then waits for. Other systems do not
+//! see this, because udev is slow. The end of probing is the device's `bind` event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,17 +14,17 @@ use devices::uevent::{Action, Uevent};
 use super::link::Link;
 use crate::devices::socket::{MESSAGE_MAX, Received, Uevents};
 
-/// For drivers that show a link without an event of its device: by then probing is over, or nobody can tell.
+/// For drivers that show a link without an event of its device: after this time the link is used all the same.
 const LIMIT: Duration = Duration::from_secs(2);
 
 pub struct Starting {
     events: Option<Uevents>,
-    /// Devices that got their driver while we listened, as paths below `/sys`.
+    /// Devices that got their driver since this process listens, as paths below `/sys`.
     bound: BTreeSet<String>,
     /// By interface index.
     awaited: BTreeMap<u32, Awaited>,
     finished: BTreeSet<u32>,
-    /// Until the first look is over, links are older than we are.
+    /// Links of the first look are older than this process.
     is_first: bool,
 }
 
@@ -56,7 +56,7 @@ impl Starting {
                     let event = buffer.get(..length).and_then(Uevent::parse);
                     news |= event.is_some_and(|event| self.heard(&event));
                 }
-                Received::Overrun => news = true, // what was lost, the limit makes good
+                Received::Overrun => news = true, // the limit makes up for what was lost
                 Received::Nothing => break,
             }
         }
@@ -92,7 +92,7 @@ impl Starting {
             return true;
         }
         let finished = match device(sysfs, &link.name) {
-            None => true, // nobody's: a bond, a VLAN
+            None => true, // a bond or a VLAN has no device
             Some(device) => {
                 let old = self.is_first && !is_driver_starting(sysfs, &link.name);
                 old || self.bound.contains(&device) || {
@@ -117,23 +117,23 @@ impl Starting {
     }
 }
 
-/// The link's device as events call it.
+/// The path of the link's device in events.
 fn device(sysfs: &Path, link: &str) -> Option<String> {
     let path = fs::canonicalize(sysfs.join(link).join("device")).ok()?;
     let path = path.to_str()?;
     path.find("/devices/").and_then(|at| path.get(at..)).map(str::to_owned)
 }
 
-/// While a module starts it probes the devices that are there.
+/// A module that starts probes the existing devices.
 fn is_driver_starting(sysfs: &Path, link: &str) -> bool {
     let state = fs::read_to_string(sysfs.join(link).join("device/driver/module/initstate"));
-    state.is_ok_and(|state| state.trim() == "coming") // built in: no state
+    state.is_ok_and(|state| state.trim() == "coming") // a built-in driver has no state
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::link;
+    use crate::network::links::link;
     use cmdline::Arguments;
     use std::os::unix::fs::symlink;
 
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_link_is_left_alone_until_its_driver_has_finished_probing() {
         let mut machine = Machine::new();
-        assert_eq!(machine.links(0), ["bond0"], "a link without a device has nobody to wait for");
+        assert_eq!(machine.links(0), ["bond0"], "a link without a device waits for no driver");
         machine.add_card("live");
         assert_eq!(machine.links(100), ["bond0"]);
         assert_eq!(machine.starting.due(), Some(machine.now + Duration::from_millis(100) + LIMIT));
@@ -209,7 +209,7 @@ mod tests {
     fn the_end_of_probing_may_come_before_the_first_look_at_the_link() {
         let mut machine = Machine::new();
         machine.links(0);
-        assert!(!machine.hear(Action::Bind), "nobody waits for it yet");
+        assert!(!machine.hear(Action::Bind), "no link waits for it yet");
         machine.add_card("live");
         assert_eq!(machine.links(100), ["eth0", "bond0"]);
     }
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_were_there_before_us_are_used_at_once_unless_their_module_is_just_starting() {
+    fn links_of_the_first_look_are_used_at_once_unless_their_module_is_just_starting() {
         for (module, expected) in [("live", &["eth0", "bond0"][..]), ("coming", &["bond0"])] {
             let mut machine = Machine::new();
             machine.add_card(module);

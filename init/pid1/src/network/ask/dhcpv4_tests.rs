@@ -93,7 +93,7 @@ fn discover_is_repeated_after_1_2_4_8_and_then_every_16_seconds_more_or_less() {
     for nominal in [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0] {
         let (packet, to) = sent(client.tick(now));
         assert_eq!((packet.message_type(), to), (Some(MessageType::Discover), Ipv4Addr::BROADCAST));
-        assert_eq!(u64::from(packet.secs), (now - start).as_secs(), "secs tells how long nobody has answered");
+        assert_eq!(u64::from(packet.secs), (now - start).as_secs(), "secs shows how long no server has answered");
         let pause = (client.due().unwrap() - now).as_secs_f64();
         assert!((nominal * 0.75..=nominal * 1.25).contains(&pause), "{pause} s instead of about {nominal} s");
         assert_eq!(client.tick(now), [], "nothing is sent before its time");
@@ -111,7 +111,7 @@ fn what_is_not_an_answer_to_us_is_ignored() {
         ("a request, not a reply", |packet| packet.op = Op::Request),
         ("no server", |packet| drop(packet.options.remove(code::SERVER_ID))),
         ("no address", |packet| packet.yiaddr = Ipv4Addr::UNSPECIFIED),
-        ("an ACK nobody asked for", |packet| _ = packet.options.set_u8(code::MESSAGE_TYPE, MessageType::Ack.byte())),
+        ("an ACK without a request", |packet| _ = packet.options.set_u8(code::MESSAGE_TYPE, MessageType::Ack.byte())),
     ];
     for (case, change) in cases {
         let (mut client, discover) = selecting(now);
@@ -234,16 +234,16 @@ fn machines_switched_on_together_use_transactions_of_their_own() {
 fn a_lease_that_leads_nowhere_is_given_up_for_another_servers_but_only_once() {
     let now = Instant::now();
     let mut client = bound(now);
-    assert!(matches!(client.led_nowhere(now), Some(Action::Withdraw(_))));
+    assert!(client.leave_server(now).is_some());
     let (discover, _) = sent(client.tick(now));
     assert_eq!(client.receive(&answer(&discover, MessageType::Offer, SERVER), now), [], "not this one again");
     let (request, _) = sent(client.receive(&answer(&discover, MessageType::Offer, OTHER), now));
     assert_eq!(request.server_id(), Some(OTHER));
     client.receive(&answer(&request, MessageType::Ack, OTHER), now);
-    assert!(client.led_nowhere(now).is_some());
+    assert!(client.leave_server(now).is_some());
     let (discover, _) = sent(client.tick(now));
     client.receive(&answer(&discover, MessageType::Offer, OTHER), now);
     let (request, _) = sent(client.tick(client.due().unwrap().max(now + secs(3))));
     client.receive(&answer(&request, MessageType::Ack, OTHER), now);
-    assert_eq!(client.led_nowhere(now), None, "better than none");
+    assert_eq!(client.leave_server(now), None, "better than none");
 }

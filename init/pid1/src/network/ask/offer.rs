@@ -1,11 +1,11 @@
-//! Which of several DHCP servers to believe. A stranger on the segment often answers before the one that matters.
+//! Which of several DHCP servers to believe. Another one on the segment often answers before the right one.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use dhcp::v4::Packet;
 
-use super::lease::{Lease, assignable};
+use crate::network::lease::{Lease, assignable};
 
 /// How long a doubtful offer waits for a better one.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -14,15 +14,15 @@ const PATIENCE_ONCE_BITTEN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
-    /// Its lease was tried and did not lead to our server.
+    /// Its lease was tried and did not lead to the target.
     LedNowhere,
-    /// It says nothing of the way to our server.
+    /// It does not say how to reach the target.
     Doubtful,
-    /// It leads to our server, or nobody knows where that is.
+    /// It leads to the target, or the target is not known.
     Good,
 }
 
-/// Knows where the offers have to lead, and holds the best one while others may still come.
+/// Holds the best offer while others may still come.
 #[derive(Debug, Default)]
 pub struct Offers {
     target: Option<IpAddr>,
@@ -63,7 +63,7 @@ impl Offers {
         self.best.map(|best| best.until)
     }
 
-    /// The best offer, once nobody better has come in time.
+    /// The best offer, once no better one has come in time.
     pub fn settle(&mut self, now: Instant) -> Option<(Ipv4Addr, Ipv4Addr)> {
         let best = self.best.filter(|best| now >= best.until)?;
         self.best = None;
@@ -74,7 +74,7 @@ impl Offers {
         self.best = None;
     }
 
-    /// `false` if the server is known for it already: then there is nobody else to turn to.
+    /// `false`: the server is avoided already, so there is no other one.
     pub fn avoid(&mut self, server: Ipv4Addr) -> bool {
         let new = !self.avoid.contains(&server);
         if new {
@@ -115,12 +115,12 @@ mod tests {
     fn an_offer_that_leads_to_the_server_is_taken_at_once() {
         let taken = Some((ADDRESS, WRONG));
         for (case, target, router, expected) in [
-            ("nobody knows where the server is", None, None, taken),
+            ("the target is not known", None, None, taken),
             ("on the segment", Some("10.0.0.1"), None, taken),
             ("through a router", Some("192.168.1.1"), Some(RIGHT), taken),
             ("it is the DHCP server", Some("10.0.0.66"), None, taken),
             ("no way is known", Some("192.168.1.1"), None, None),
-            ("over IPv6, which is no concern of this lease", Some("fd00::1"), None, taken),
+            ("over IPv6, which does not need this lease", Some("fd00::1"), None, taken),
         ] {
             let mut offers = Offers::towards(target.map(|target| target.parse().unwrap()));
             assert_eq!(offers.hear(&offer(WRONG, router), Instant::now()), expected, "{case}");

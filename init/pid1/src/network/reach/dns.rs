@@ -1,4 +1,4 @@
-//! One question to a name server, and what it says (RFC 1035). Pure.
+//! One question to a name server, and its answer (RFC 1035).
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use domain::base::{Message, MessageBuilder, ParseRecordData, Rtype};
 use domain::rdata::{A, Aaaa};
 
 pub const PORT: u16 = 53;
-/// Nobody sends more to who does not say that he takes it (RFC 1035, 4.2.1).
+/// The longest answer to a question without EDNS (RFC 1035, 4.2.1).
 pub const LONGEST: usize = 512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Rejected {
     Failed(Rcode),
 }
 
-/// As it is sent.
+/// The message as it is sent, and the kind of address it asks for.
 #[derive(Debug)]
 pub struct Question {
     message: Message<Vec<u8>>,
@@ -37,7 +37,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// `None`: no name.
+    /// `None`: `name` is not a valid name.
     pub fn new(id: u16, name: &str, family: Family) -> Option<Self> {
         let name: Name<Vec<u8>> = name.parse().ok()?;
         let kind = if family == Family::V4 { Rtype::A } else { Rtype::AAAA };
@@ -53,7 +53,7 @@ impl Question {
         self.message.as_slice()
     }
 
-    /// The first address of the answer; which names led there is the server's affair.
+    /// The first address of the answer, whichever aliases lead to it.
     pub fn read(&self, packet: &[u8]) -> Result<IpAddr, Rejected> {
         let answer = Message::from_octets(packet).ok().filter(|answer| answer.is_answer(&self.message));
         let answer = answer.ok_or(Rejected::NotOurs)?;
@@ -75,7 +75,7 @@ fn first<'a, T: ParseRecordData<'a, [u8]>>(answer: &'a Message<&'a [u8]>, addres
     records.flatten().map(|record| address(record.into_data())).find(is_usable)
 }
 
-/// Some name servers say "nobody" this way, and a connection would lead to ourselves.
+/// Some name servers answer with such an address for a name that does not exist. It would lead back to this machine.
 fn is_usable(address: &IpAddr) -> bool {
     !address.is_unspecified() && !address.is_loopback() && !address.is_multicast()
 }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_apart_and_strangers_are_not_heard() {
+    fn refusals_are_distinguished_and_answers_to_other_questions_ignored() {
         let question = Question::new(7, NAME, Family::V4).unwrap();
         for (code, expected) in [(Rcode::NXDOMAIN, Rejected::NoSuchName), (Rcode::SERVFAIL, Rejected::Failed(Rcode::SERVFAIL))] {
             assert_eq!(question.read(&answer(&question, code, &["10.0.0.1"])), Err(expected));
@@ -135,7 +135,7 @@ mod tests {
         for other in others.into_iter().flatten() {
             assert_eq!(question.read(&answer(&other, Rcode::NOERROR, &["10.0.0.1"])), Err(Rejected::NotOurs));
         }
-        assert_eq!(question.read(question.as_bytes()), Err(Rejected::NotOurs), "an echo is no answer");
+        assert_eq!(question.read(question.as_bytes()), Err(Rejected::NotOurs), "an echo is not an answer");
         let whole = answer(&question, Rcode::NOERROR, &["10.0.0.1"]);
         for length in 0..whole.len() {
             assert!(question.read(&whole[..length]).is_err(), "{length} bytes of {}", whole.len());

@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
 
-/// What an independent implementation reads in our bytes.
+/// The message as the library reads it.
 fn decoded(message: Message) -> RouteNetlinkMessage {
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&message.finish(7)).unwrap();
     assert_eq!(message.header.sequence_number, 7);

@@ -1,4 +1,4 @@
-//! Frames as switches send them, and as nobody should.
+//! Frames as switches send them, and broken ones.
 
 use super::*;
 

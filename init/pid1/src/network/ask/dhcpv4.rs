@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use dhcp::v4::{MessageType, Op, Packet, code};
 
-use super::lease::{Lease, Times};
 use super::offer::Offers;
-use super::random::Random;
+use crate::network::lease::{Lease, Times};
+use crate::network::random::Random;
 
 const VENDOR_CLASS: &str = "thimble";
 const MAX_MESSAGE: u16 = 1472; // what one Ethernet frame carries in UDP
@@ -24,7 +24,8 @@ const WANTED: [u8; 11] = [
     code::DOMAIN_SEARCH,
     code::CLASSLESS_ROUTES,
 ];
-/// 1, 2, 4, 8, then every 16 s: sooner than the RFC's 4 s, since a switch port wakes up while we ask.
+/// 1, 2, 4, 8, then every 16 s. The RFC starts with 4 s, but a port of a switch may come up a moment after the first
+/// question.
 const LONGEST_WAIT: u32 = 16;
 const REQUESTS: u32 = 4;
 /// A server that refuses is not asked again at once.
@@ -40,7 +41,7 @@ pub struct Client {
     phase: Phase,
     offers: Offers,
     xid: u32,
-    /// When this exchange began: `secs` lets relays tell whom nobody answers.
+    /// When this exchange began. The field `secs` shows relays which clients get no answer.
     began: Instant,
     /// Packets sent in this phase.
     sent: u32,
@@ -72,15 +73,15 @@ pub enum Action {
         packet: Box<Packet>,
         to: Ipv4Addr,
     },
-    /// Ask whether somebody has this address already, and say so with [`Client::taken`].
+    /// Find out whether another host has this address, and report that with [`Client::taken`].
     Probe(Ipv4Addr),
     Configure(Lease),
-    /// The address is no longer ours.
+    /// The lease has ended.
     Withdraw(Lease),
 }
 
 impl Client {
-    /// `target` is where the address shall lead: the server that this machine was told of.
+    /// `target` is the server that the address has to lead to.
     pub fn new(mac: [u8; 6], target: Option<IpAddr>, seed: u64, now: Instant) -> Self {
         let mut random = Random::new(seed ^ u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]));
         let xid = random.next();
@@ -88,12 +89,12 @@ impl Client {
         Self { mac, random, phase: Phase::Selecting, offers, xid, began: now, sent: 0, due: Some(now) }
     }
 
-    /// When `tick` wants to be called; never, once an address is ours for ever.
+    /// When to call `tick`; never, once a lease without end is bound.
     pub fn due(&self) -> Option<Instant> {
         self.due.into_iter().chain(self.offers.due()).min()
     }
 
-    /// The cable came back, perhaps into another network: ask at once whether the address is still ours.
+    /// The cable came back, perhaps in another network: asks at once whether the lease still holds.
     pub fn carrier_returned(&mut self, now: Instant) {
         self.due = match &self.phase {
             Phase::Bound(granted) if granted.lease.times.is_none() => self.due,
@@ -101,15 +102,16 @@ impl Client {
         };
     }
 
-    /// The lease does not lead to our server. `None`: nobody else is there to ask, so it stays.
-    pub fn led_nowhere(&mut self, now: Instant) -> Option<Action> {
+    /// The lease does not lead to the target: gives it up for one of another server's, and returns it. `None`: there is no
+    /// other server, so the lease stays.
+    pub fn leave_server(&mut self, now: Instant) -> Option<Lease> {
         let Phase::Bound(granted) = &self.phase else { return None };
         let (lease, server) = (granted.lease.clone(), granted.lease.server?);
         if !self.offers.avoid(server) {
             return None;
         }
         self.select(now);
-        Some(Action::Withdraw(lease))
+        Some(lease)
     }
 
     pub fn tick(&mut self, now: Instant) -> Vec<Action> {
@@ -175,7 +177,7 @@ impl Client {
         vec![Action::Probe(address), self.ask(now)]
     }
 
-    /// Somebody else has the address: the server learns of it, and gets time to find another one (RFC 2131, 3.1.5).
+    /// Another host has the address: declines it, and gives the server time to find another one (RFC 2131, 3.1.5).
     pub fn taken(&mut self, now: Instant) -> Vec<Action> {
         let (address, server, lease) = match &self.phase {
             Phase::Requesting { address, server } => (*address, *server, None),
@@ -203,7 +205,7 @@ impl Client {
         lost.into_iter().chain([Action::Configure(lease)]).collect()
     }
 
-    /// DISCOVER, or REQUEST for the offer, again and again with growing pauses.
+    /// DISCOVER, or REQUEST for the offer, repeated with growing pauses.
     fn ask(&mut self, now: Instant) -> Action {
         let seconds = 2u32.saturating_pow(self.sent).min(LONGEST_WAIT);
         self.sent = self.sent.saturating_add(1);
@@ -216,11 +218,11 @@ impl Client {
             }
             _ => self.packet(MessageType::Discover, now),
         };
-        packet.set_wants_broadcast(true); // an ordinary socket hears no unicast before the address is there
+        packet.set_wants_broadcast(true); // an ordinary socket receives no unicast before the address is set
         Action::Send { packet: Box::new(packet), to: Ipv4Addr::BROADCAST }
     }
 
-    /// The lease is half over, or later: ask to keep it, or give it up.
+    /// Half of the lease is over, or more: asks to keep it, or gives it up.
     fn keep(&mut self, granted: Granted, now: Instant) -> Vec<Action> {
         let Some(times) = granted.lease.times else {
             self.due = None;
@@ -261,5 +263,5 @@ fn renew_pause(times: &Times, age: Duration) -> Duration {
 }
 
 #[cfg(test)]
-#[path = "dhcp_tests.rs"]
+#[path = "dhcpv4_tests.rs"]
 mod tests;

@@ -1,10 +1,10 @@
-//! Which link becomes the machine's network: the one that reaches the server. Pure.
+//! Which link becomes the machine's network: the one that reaches the server.
 
 use std::time::Duration;
 
-/// How long a worse link waits for a better one that still may get there.
+/// How long a link waits for a better one that may still reach the server.
 pub const GRACE: Duration = Duration::from_secs(2);
-/// When no link has reached the server by then, the best one is used all the same, until a [`better`] one is found.
+/// If no link has reached the server by then, the best one is used all the same, until a [`better`] one is found.
 pub const LIMIT: Duration = Duration::from_secs(8);
 
 /// In the order of preference.
@@ -13,7 +13,7 @@ pub enum Rank {
     /// The NIC that booted the machine.
     Boot,
     Plain,
-    /// A BMC's private link to the host: it answers DHCP quickly and leads nowhere.
+    /// A BMC's private link to the host: it answers DHCP quickly and has no way to the server.
     Bmc,
 }
 
@@ -26,7 +26,7 @@ pub enum Reach {
     Trying,
     /// It accepts connections.
     Open,
-    /// Its host answers, but nobody listens yet.
+    /// Its host answers, but no program listens yet.
     Refused,
     Silent,
     /// No server is known to try.
@@ -61,7 +61,7 @@ impl Candidate {
     }
 }
 
-/// The index of the link to use now, `waited` after the first of them got an address; `None`: wait on.
+/// The index of the link to use now, `waited` after the first of them got an address. `None`: wait on.
 pub fn choose(candidates: &[Candidate], waited: Duration) -> Option<usize> {
     let addressed = candidates.iter().enumerate().filter(|(_, candidate)| candidate.reach != Reach::NoAddress);
     let (index, best) = addressed.min_by_key(|(_, candidate)| (candidate.quality(), candidate.rank))?;
@@ -77,7 +77,7 @@ pub fn choose(candidates: &[Candidate], waited: Duration) -> Option<usize> {
     (!hope || waited >= limit).then_some(index)
 }
 
-/// The link that ends the search while `used` is in use for want of a better one: one that leads further, or `used` itself.
+/// The link that ends the search while `used` is used only because no link reaches the server: a better one, or `used`.
 pub fn better(candidates: &[Candidate], used: usize) -> Option<usize> {
     let leading = candidates.iter().enumerate().filter(|(_, candidate)| candidate.leads_somewhere());
     let preference = |(index, candidate): &(usize, &Candidate)| (candidate.quality(), *index != used, candidate.rank);
@@ -99,7 +99,7 @@ mod tests {
     fn the_link_that_reaches_the_server_wins() {
         let soon = Duration::from_millis(10);
         for (case, links, waited, expected) in [
-            ("nobody has an address", vec![(Plain, NoAddress)], LIMIT, None),
+            ("no link has an address", vec![(Plain, NoAddress)], LIMIT, None),
             ("the only link", vec![(Plain, Open)], soon, Some(0)),
             ("the only link is being tried", vec![(Plain, Trying)], soon, None),
             ("the only link, server not up yet", vec![(Plain, Refused)], soon, Some(0)),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_nowhere_is_left_for_one_that_leads_further() {
+    fn a_link_without_a_way_to_the_server_is_left_for_one_that_leads_further() {
         for (case, links, used, expected) in [
             ("nothing is better", vec![(Plain, Silent), (Boot, Silent)], 0, None),
             ("nor is a hope", vec![(Plain, Silent), (Boot, Trying), (Boot, NoAddress)], 0, None),

@@ -65,7 +65,7 @@ fn a_renewal_counts_from_its_reply() {
     let (solicit, now) = sends(&mut client);
     client.receive(&answer(&solicit, v6::ADVERTISE, 255, &[(1000, 2000)]), now);
     let (request, at) = sends(&mut client);
-    assert_eq!(at, now, "nobody can do better than the highest preference");
+    assert_eq!(at, now, "no offer is better than one of the highest preference");
     client.receive(&answer(&request, v6::REPLY, 255, &[(1000, 2000)]), now);
     let (renew, now) = sends(&mut client);
     assert!(client.receive(&answer(&renew, v6::REPLY, 255, &[(1000, 2000)]), now));

@@ -1,7 +1,7 @@
-//! Whether the links of `bond=` are one link or several. Pure.
+//! Whether the links of `bond=` are one link or several.
 //!
-//! A bond that gets nowhere is taken apart for a while: the switch may not know of it, or only one of its ports works.
-//! Each change costs the links their carrier, and a switch with spanning tree half a minute, so the turns are long.
+//! A bond that finds no network is taken apart for a while: the switch may have no such bond, or only one of the ports may
+//! work. The turns are long, because each change costs the links their carrier, and half a minute with spanning tree.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use super::link::Link;
 
 /// Longer than LACP and 802.1D's listening and learning take one after the other.
 const TURN: Duration = Duration::from_secs(60);
-/// For a bond that has no carrier although a member has: its partner does not answer.
+/// For a bond without carrier although a member has one: its partner does not answer.
 const DARK_TURN: Duration = Duration::from_secs(15);
-/// The kernel's own default is not to look at the carrier at all.
+/// The kernel's default is not to look at the carrier at all.
 pub const MIIMON: u32 = 100;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Bonding {
     Apart {
         since: Instant,
     },
-    /// This kernel makes no bonds.
+    /// This kernel cannot make bonds.
     Impossible,
 }
 
@@ -36,14 +36,14 @@ impl Bonding {
         matches!(self, Self::Apart { .. } | Self::Impossible)
     }
 
-    /// There was a network, and it is gone: each way gets its whole time again.
+    /// The network is lost: each way gets its whole time again.
     pub fn restart(&mut self, now: Instant) {
         if let Self::Together { since } | Self::Apart { since } = self {
             *since = now;
         }
     }
 
-    /// When a machine that still has no network tries it the other way; the bond's carrier as it is now.
+    /// When a machine that still has no network tries the other way. `carrier`: the bond has one now.
     pub fn turns_at(self, carrier: bool) -> Option<Instant> {
         match self {
             Self::Together { since } => Some(since + if carrier { TURN } else { DARK_TURN }),
@@ -58,7 +58,7 @@ pub fn has_member(bond: &Bond, link: &Link) -> bool {
     bond.members.iter().any(|member| *member == link.name || member.parse() == Ok(link.mac))
 }
 
-/// Number, size and value of each attribute that the kernel is told, the mode first as it decides about the others.
+/// Number, size and value of each attribute for the kernel. The mode comes first, because it decides about the others.
 pub fn attributes(bond: &Bond) -> Vec<(u16, u8, u32)> {
     let given = |name: &str| bond.options.iter().any(|(given, _)| given == name);
     let miimon = (!given("miimon")).then(|| ("miimon".to_owned(), MIIMON.to_string()));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_told_the_mode_first_and_always_to_watch_the_carrier() {
+    fn the_mode_comes_first_and_the_carrier_is_always_watched() {
         for (text, expected) in [
             ("bond0:eth0,eth1", vec![(3, 4, 100)]),
             ("bond0:eth0:mode=active-backup", vec![(1, 1, 1), (3, 4, 100)]),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bond_that_gets_nowhere_takes_turns_with_single_links() {
+    fn a_bond_without_a_network_takes_turns_with_single_links() {
         let since = Instant::now();
         for (case, bonding, carrier, expected) in [
             ("nothing there yet", Bonding::Unmade, false, None),

@@ -1,4 +1,4 @@
-//! What switches say of themselves by LLDP: heard on every link, logged, and kept in a file for the agent.
+//! The switches that announce themselves by LLDP on any link: logged, and kept in a file for the agent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,9 +17,9 @@ use super::lldp::Neighbour;
 use crate::sys;
 
 const LLDP: u16 = 0x88cc;
-/// Where LLDP goes; no bridge passes it on.
+/// The group that LLDP is sent to. Bridges do not forward it.
 const GROUP: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
-/// A neighbour that changes more often talks nonsense, or there are many behind a hub.
+/// A neighbour that changes more often is broken, or there are several behind a hub.
 const LINES: u8 = 8;
 /// Frames read at once, so that a flood of them does not hold up DHCP.
 const AT_ONCE: usize = 16;
@@ -33,7 +33,7 @@ pub struct Neighbours {
 struct Known {
     name: String,
     neighbour: Neighbour,
-    told: u8,
+    logged: u8,
 }
 
 impl Neighbours {
@@ -44,7 +44,7 @@ impl Neighbours {
         Ok(Self { socket, joined: Vec::new(), known: BTreeMap::new() })
     }
 
-    /// Lets the NIC pass the group's frames. A link that is gone takes its membership and its neighbour along.
+    /// Lets the NICs pass the group's frames. The neighbour of a link that is gone is forgotten.
     pub fn listen_on(&mut self, links: &[Link], still_there: impl Fn(u32) -> bool) {
         self.joined.retain(|index| still_there(*index));
         self.known.retain(|index, _| still_there(*index));
@@ -81,14 +81,14 @@ impl Neighbours {
         if old.is_some_and(|old| old.neighbour == neighbour) {
             return false;
         }
-        let told = old.map_or(0, |old| old.told);
+        let logged = old.map_or(0, |old| old.logged);
         let name = if_indextoname(index).ok().and_then(|name| name.into_string().ok());
         let name = name.unwrap_or_else(|| format!("link {index}"));
-        if told < LINES {
+        if logged < LINES {
             let vlan = neighbour.vlan.map(|id| format!(", untagged frames in VLAN {id}")).unwrap_or_default();
             log::info!("lldp: {neighbour} on {name}{vlan}");
         }
-        self.known.insert(index, Known { name, neighbour, told: told.saturating_add(1) });
+        self.known.insert(index, Known { name, neighbour, logged: logged.saturating_add(1) });
         true
     }
 

@@ -1,22 +1,21 @@
-//! A DHCPv6 client as a state machine (RFC 8415, 18.2): messages and time go in, messages and what was granted come out.
+//! A DHCPv6 client as a state machine (RFC 8415, 18.2): messages and time go in, messages and grants come out.
 
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
-use super::lease::Times;
-use super::random::Random;
+use crate::network::lease::Times;
+use crate::network::random::Random;
 use dhcp::domain_names;
 use dhcp::v6::{self, Association, Message, Options};
 
 const WANTED: [u16; 4] = [v6::DNS_SERVERS, v6::DOMAIN_LIST, v6::SNTP_SERVERS, v6::NTP_SERVER];
-/// The RFC's first wait is a second, then twice as long each time; its longest is an hour, which nobody waits at an
-/// installation.
+/// The waits are the RFC's: a second, then twice as long each time. Its longest is an hour, too long for an installation.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Offers are collected for the first wait, unless one comes with the highest preference.
 const HIGHEST_PREFERENCE: u8 = 255;
 const REQUESTS: u32 = 4;
-/// RFC 8415, 21.23: not more often than this, and this when nothing is said.
+/// RFC 8415, 21.23: the shortest pause, and the pause if the server sends none.
 const REFRESH_MIN: Duration = Duration::from_secs(600);
 const REFRESH: Duration = Duration::from_secs(86400);
 const FOR_EVER: u32 = u32::MAX;
@@ -32,7 +31,7 @@ pub enum Mode {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Granted {
     pub address: Option<Ipv6Addr>,
-    /// `None`: for ever.
+    /// `None`: the lease does not end.
     pub times: Option<Times>,
     pub dns: Vec<Ipv6Addr>,
     pub ntp: Vec<Ipv6Addr>,
@@ -105,7 +104,7 @@ impl Client {
         (self.phase, self.transaction, self.began, self.sent, self.due) = (phase, transaction, now, 0, now);
     }
 
-    /// The message to send now, if any. A lease that ran out is gone from [`Self::granted`] afterwards.
+    /// The message to send now, if any. Afterwards [`Self::granted`] has no lease that ran out.
     pub fn tick(&mut self, now: Instant) -> Option<Vec<u8>> {
         if now < self.due {
             return None;
@@ -211,7 +210,7 @@ impl Client {
         good.then(|| Offer { server: server.to_vec(), association, preference })
     }
 
-    /// A reply without an address to a request is a refusal; to a renewal, it leaves the lease to its times.
+    /// A reply without an address refuses a request. After such a reply to a renewal, the lease ends at its time.
     fn bind(&mut self, server: &[u8], options: &Options, now: Instant) -> bool {
         let Some(offer) = self.offer(server, options) else {
             if matches!(self.phase, Phase::Requesting(_)) {
@@ -249,5 +248,5 @@ fn times(association: &Association, preferred: u32, valid: u32) -> Option<Times>
 }
 
 #[cfg(test)]
-#[path = "dhcpv6_client_tests.rs"]
+#[path = "dhcpv6_tests.rs"]
 mod tests;

@@ -1,0 +1,147 @@
+//! The way to the server over one link, tried until it is found.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use super::choice::{Candidate, Rank, Reach};
+use super::lookup::{Found, Lookup, Resolver};
+use super::probe::{Probe, Target};
+use crate::network::host::Host;
+use crate::network::lease::Lease;
+use crate::network::links::Link;
+
+/// A server that was silent or refused is tried again while nothing better is known.
+const TRY_AGAIN: Duration = Duration::from_secs(3);
+const TENTATIVE: Duration = Duration::from_millis(250);
+
+pub struct Way {
+    rank: Rank,
+    reach: Reach,
+    attempt: Option<Attempt>,
+    next_attempt: Option<Instant>,
+}
+
+/// A try that has not ended.
+enum Attempt {
+    Name(Box<Lookup>),
+    Address(Probe),
+}
+
+/// The news of the way to the server.
+pub enum Looked {
+    NothingNew,
+    /// The server does not answer over this link. With a reason: its name is not known there.
+    Nowhere(Option<String>),
+}
+
+impl Way {
+    pub fn new(rank: Rank) -> Self {
+        Self { rank, reach: Reach::NoAddress, attempt: None, next_attempt: None }
+    }
+
+    /// The link has a lease. A new address is tried at once, and so are new name servers for a name.
+    pub fn got(&mut self, before: Option<&Lease>, lease: &Lease, target: Option<&Target>, now: Instant) {
+        let is_named = target.is_some_and(|target| target.host.address().is_none());
+        let is_known =
+            |old: &Lease| old.address == lease.address && (!is_named || (&old.dns, &old.search) == (&lease.dns, &lease.search));
+        if lease.is_link_local() {
+            self.rank = Rank::Bmc;
+        }
+        if !before.is_some_and(is_known) {
+            self.reach = if target.is_some() { Reach::Trying } else { Reach::NotAsked };
+            (self.attempt, self.next_attempt) = (None, target.map(|_| now));
+        }
+    }
+
+    pub fn lost(&mut self) {
+        (self.attempt, self.next_attempt, self.reach) = (None, None, Reach::NoAddress);
+    }
+
+    pub fn candidate(&self) -> Candidate {
+        Candidate { rank: self.rank, reach: self.reach }
+    }
+
+    /// Looks the server up, connects to it, and returns what came of that.
+    pub fn look_for(&mut self, link: &Link, lease: Option<&Lease>, target: Option<&Target>, now: Instant) -> Looked {
+        let (Some(lease), Some(target)) = (lease, target) else { return Looked::NothingNew };
+        if self.attempt.is_none() && self.next_attempt.is_some_and(|due| now >= due) {
+            let begun = match &target.host {
+                Host::Address(address) => self.connect(link, lease, *address, target.port, now),
+                Host::Name(name) => self.look_up(link, lease, name, now),
+            };
+            if let Err(error) = begun {
+                return self.could_not_begin(&error, link, lease, target, now);
+            }
+        }
+        if let Some(Attempt::Name(lookup)) = &mut self.attempt {
+            match lookup.turn(now) {
+                Found::NothingYet => return Looked::NothingNew,
+                Found::Nothing(why) => return self.tried(Reach::Silent, Some(why), now),
+                Found::Address(address) => {
+                    if let Err(error) = self.connect(link, lease, address, target.port, now) {
+                        return self.could_not_begin(&error, link, lease, target, now);
+                    }
+                }
+            }
+        }
+        let result = if let Some(Attempt::Address(probe)) = &self.attempt { probe.result(now) } else { Reach::Trying };
+        if result == Reach::Trying { Looked::NothingNew } else { self.tried(result, None, now) }
+    }
+
+    fn connect(&mut self, link: &Link, lease: &Lease, address: IpAddr, port: u16, now: Instant) -> io::Result<()> {
+        self.attempt = Some(Attempt::Address(Probe::start(&link.name, lease.address, SocketAddr::new(address, port), now)?));
+        Ok(())
+    }
+
+    fn look_up(&mut self, link: &Link, lease: &Lease, name: &str, now: Instant) -> io::Result<()> {
+        self.attempt = Some(Attempt::Name(Box::new(Resolver::of(link, lease).look_up(name, now)?)));
+        Ok(())
+    }
+
+    fn could_not_begin(&mut self, error: &io::Error, link: &Link, lease: &Lease, target: &Target, now: Instant) -> Looked {
+        if error.kind() == ErrorKind::AddrNotAvailable && lease.address.is_ipv6() {
+            // The kernel still asks whether another host has it.
+            (self.attempt, self.next_attempt) = (None, Some(now + TENTATIVE));
+            return Looked::NothingNew;
+        }
+        log::debug!("{link}: no way to {target}: {error}");
+        let why = target.host.address().is_none().then(|| error.to_string());
+        self.tried(Reach::Silent, why, now)
+    }
+
+    fn tried(&mut self, reach: Reach, why: Option<String>, now: Instant) -> Looked {
+        (self.attempt, self.reach) = (None, reach);
+        self.next_attempt = (reach != Reach::Open).then_some(now + TRY_AGAIN);
+        if reach == Reach::Silent { Looked::Nowhere(why) } else { Looked::NothingNew }
+    }
+
+    /// The search is over: the machine uses this link.
+    pub fn stop_looking(&mut self) {
+        (self.attempt, self.next_attempt) = (None, None);
+    }
+
+    pub fn due(&self) -> Option<Instant> {
+        self.attempt.as_ref().map_or(self.next_attempt, |attempt| Some(attempt.due()))
+    }
+
+    /// An answer of a name server can be read.
+    pub fn readable(&self) -> Option<BorrowedFd<'_>> {
+        if let Some(Attempt::Name(lookup)) = &self.attempt { lookup.fd() } else { None }
+    }
+
+    /// A connection that is decided can be written to.
+    pub fn writable(&self) -> Option<BorrowedFd<'_>> {
+        if let Some(Attempt::Address(probe)) = &self.attempt { Some(probe.as_fd()) } else { None }
+    }
+}
+
+impl Attempt {
+    fn due(&self) -> Instant {
+        match self {
+            Self::Name(lookup) => lookup.due(),
+            Self::Address(probe) => probe.until,
+        }
+    }
+}
