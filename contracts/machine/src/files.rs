@@ -1,5 +1,7 @@
 //! Every file and folder that programs of the machine share. Each has one writer and one reader, named here.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What must not survive a reboot: a tmpfs of a stated size. PID 1 makes it; on a host the agent does.
@@ -53,9 +55,27 @@ pub fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
+/// Writes a file in one step: a reader sees the old content or the new one, nothing between.
+pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, content)?;
+    fs::rename(&new, path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_in_one_piece() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
+        for content in ["nameserver 10.0.0.1\n", "short\n"] {
+            replace(&path, content).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_path_can_be_looked_up_in_another_tree() {

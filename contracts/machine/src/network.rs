@@ -1,5 +1,5 @@
-//! What PID 1's network client learned of the network, for the system that is installed. The client
-//! writes [`crate::files::LEARNED`] and keeps it current. The crate `netconfig` turns it into configuration files.
+//! What PID 1's network client learned of the network, for the system that is installed. The client writes
+//! [`files::LEARNED`] and keeps it current. The crate `netconfig` turns it into configuration files.
 
 use std::fmt::Display;
 use std::fs;
@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 pub use cmdline::HwAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::files;
 
 const MAX_NAME: usize = 63;
 
@@ -75,12 +77,9 @@ impl Learned {
         Ok(serde_json::from_slice(&fs::read(path)?)?)
     }
 
-    /// A reader sees the old file or the new one, nothing between.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let new = path.with_extension("new");
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::write(&new, serde_json::to_vec(self)?)?;
-        fs::rename(&new, path)
+        files::replace(path, serde_json::to_vec(self)?)
     }
 
     /// The network gives the address again whenever the machine asks.

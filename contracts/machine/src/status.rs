@@ -1,7 +1,7 @@
 //! What the machine is doing, as data for its screen. The network service and the agent each write a part,
 //! [`files::NETWORK_STATUS`] and [`files::AGENT_STATUS`]; PID 1's status service puts both together in [`files::STATUS`].
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -99,9 +99,7 @@ impl Status {
     /// # Errors
     /// Those of the file system; without the folder there is no such `/init`.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let fresh = path.with_extension("new");
-        fs::write(&fresh, self.render())?;
-        fs::rename(&fresh, path)
+        files::replace(path, self.render())
     }
 }
 
@@ -135,6 +133,7 @@ fn one_line(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_was_written_is_read_back_and_what_is_unknown_is_left_out() {

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use machine::files;
+
 use super::lease::{Lease, Times};
 use super::links::{Link, Netlink};
 
@@ -53,7 +55,7 @@ fn set_mtu(netlink: &mut Netlink, link: &Link, mtu: u16) -> io::Result<()> {
 
 /// For all other programs of the machine.
 pub fn set_names(link: &Link, lease: &Lease) {
-    if let Err(error) = replace(Path::new(RESOLV_CONF), &lease.resolv_conf(&link.name)) {
+    if let Err(error) = files::replace(Path::new(RESOLV_CONF), lease.resolv_conf(&link.name)) {
         log::warn!("cannot write {RESOLV_CONF}: {error}");
     }
     if let Some(name) = &lease.hostname
@@ -91,27 +93,4 @@ pub fn allow_ipv6(link: &Link, allowed: bool) {
 
 fn seconds(times: Times) -> u32 {
     u32::try_from(times.expire.as_secs()).unwrap_or(u32::MAX)
-}
-
-/// A reader sees the old file or the new one, nothing between.
-fn replace(path: &Path, content: &str) -> io::Result<()> {
-    let new = path.with_extension("conf.new");
-    fs::write(&new, content)?;
-    fs::rename(&new, path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_replaced_in_one_piece() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("resolv.conf");
-        for content in ["nameserver 10.0.0.1\n", "short\n"] {
-            replace(&path, content).unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), content);
-        }
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
 }

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use machine::files::LLDP as LLDP_FILE;
+use machine::files;
 use nix::net::if_::if_indextoname;
 use nix::sys::socket::{LinkAddr, recvfrom};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
@@ -67,8 +67,8 @@ impl Neighbours {
             let heard = frame.get(..length).and_then(Neighbour::decode);
             changed |= heard.is_some_and(|neighbour| self.hear(index, neighbour));
         }
-        if changed && let Err(error) = self.write(Path::new(LLDP_FILE)) {
-            log::warn!("cannot write {LLDP_FILE}: {error}");
+        if changed && let Err(error) = self.write(Path::new(files::LLDP)) {
+            log::warn!("cannot write {}: {error}", files::LLDP);
         }
     }
 
@@ -94,10 +94,8 @@ impl Neighbours {
 
     fn write(&self, path: &Path) -> io::Result<()> {
         let lines: String = self.known.values().map(|known| known.neighbour.on(&known.name).render()).collect();
-        let new = path.with_extension("new");
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::write(&new, lines)?;
-        fs::rename(&new, path)
+        files::replace(path, lines)
     }
 }
 
