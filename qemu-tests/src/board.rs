@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::screen::Screen;
+use crate::screen::{PLAIN_EVERY, Screen};
 
 const REFRESH: Duration = Duration::from_millis(250);
 
@@ -26,7 +26,12 @@ pub struct Job<'a> {
 
 impl Board {
     pub fn new(mark: &'static str) -> Self {
-        Self { mark, start: Instant::now(), screen: Mutex::new(Screen::new()), states: Mutex::default() }
+        Self::every(mark, PLAIN_EVERY)
+    }
+
+    /// With another pause between the lines that stand for the moving one.
+    pub fn every(mark: &'static str, pause: Duration) -> Self {
+        Self { mark, start: Instant::now(), screen: Mutex::new(Screen::every(pause)), states: Mutex::default() }
     }
 
     /// A line that stays.
@@ -34,13 +39,19 @@ impl Board {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).line(&format!("{}{text}", self.mark));
     }
 
-    /// Runs one job; its end and its duration become a line.
-    pub fn job<T>(&self, name: &str, work: impl FnOnce(&Job) -> Result<T>) -> Result<T> {
+    /// Runs one job, which stands on the board until it ends.
+    pub fn track<T>(&self, name: &str, work: impl FnOnce(&Job) -> T) -> T {
         let job = Job { board: self, name: name.to_owned() };
-        let start = Instant::now();
         job.at("starting");
         let outcome = work(&job);
         self.states().retain(|(other, _)| *other != job.name);
+        outcome
+    }
+
+    /// Runs one job; its end and its duration become a line.
+    pub fn job<T>(&self, name: &str, work: impl FnOnce(&Job) -> Result<T>) -> Result<T> {
+        let start = Instant::now();
+        let outcome = self.track(name, work);
         let end = if outcome.is_ok() { "done" } else { "failed" };
         self.say(&format!(
             "{:>6.1} s  {name}: {end} after {:.1} s",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -30,35 +30,50 @@ pub fn run_within(limit: Duration, root: &Path, args: &[&str], environment: &[(&
     Ok(())
 }
 
-/// `cargo build` beside other work: its output goes to `log`, and the board shows how many crates are compiled.
-/// A patient build leaves the processor to the others.
-pub fn build(job: &Job, root: &Path, log: &Path, patient: bool, args: &[&str]) -> Result<()> {
-    let all = crates(root, args).map_or_else(|_| "?".to_owned(), |count| count.to_string());
-    let _from_an_earlier_build = std::fs::remove_file(log);
-    let mut command = if patient { cargo("nice", root, &[]) } else { cargo("cargo", root, &[]) };
-    if patient {
+/// A call of cargo beside other work: its output goes to `log`, and the board shows how far it is.
+pub struct Call<'a> {
+    pub folder: &'a Path,
+    pub log: &'a Path,
+    /// Leaves the processor to what else runs.
+    pub patient: bool,
+    pub args: &'a [&'a str],
+}
+
+/// Runs it to its end. An error has the compiler's complaints, or the end of the output.
+pub fn run_as_job(job: &Job, call: &Call) -> Result<()> {
+    let all = if call.args.first() == Some(&"build") { crates(call.folder, call.args).ok() } else { None };
+    let _from_an_earlier_run = std::fs::remove_file(call.log);
+    let mut command = cargo(if call.patient { "nice" } else { "cargo" }, call.folder, &[]);
+    if call.patient {
         command.args(["-n", "5", "cargo"]);
     }
-    let mut daemon = Daemon::start(command.arg("build").args(args), log)?;
-    let deadline = std::time::Instant::now() + BUILD_LIMIT;
-    while daemon.exited()?.is_none() && std::time::Instant::now() < deadline {
-        let text = std::fs::read_to_string(log).unwrap_or_default();
-        let (count, last) = compiled(&text);
-        job.at(&format!("crate {count} of {all}, {last}"));
+    let mut daemon = Daemon::start(command.args(call.args), call.log)?;
+    let deadline = Instant::now() + BUILD_LIMIT;
+    while daemon.exited()?.is_none() && Instant::now() < deadline {
+        job.at(&state(&std::fs::read_to_string(call.log).unwrap_or_default(), all));
         std::thread::sleep(LOOK);
     }
+    let words = call.args.join(" ");
     match daemon.exited()? {
         Some(status) if status.success() => Ok(()),
-        Some(status) => bail!("cargo build {} failed ({status}):\n{}", args.join(" "), complaints(log)),
-        None => bail!("cargo build {} was still running after {} s", args.join(" "), BUILD_LIMIT.as_secs()),
+        Some(status) => bail!("cargo {words} failed ({status}), see {}:\n{}", call.log.display(), complaints(call.log)),
+        None => bail!("cargo {words} was still running after {} s", BUILD_LIMIT.as_secs()),
     }
 }
 
-/// How many crates have begun to compile, and the last one.
-fn compiled(log: &str) -> (usize, &str) {
-    let lines = log.lines().filter_map(|line| line.trim_start().strip_prefix("Compiling "));
-    let names: Vec<&str> = lines.filter_map(|line| line.split_whitespace().next()).collect();
-    (names.len(), names.last().copied().unwrap_or("starting"))
+/// What cargo does, by its own lines.
+fn state(log: &str, all: Option<usize>) -> String {
+    let lines = || log.lines().map(str::trim_start);
+    let crates = lines().filter_map(|line| line.strip_prefix("Compiling ").or_else(|| line.strip_prefix("Checking ")));
+    let (count, last) = crates.fold((0, ""), |(count, _), line| (count + 1, line));
+    let name = last.split_whitespace().next().unwrap_or_default();
+    let running = lines().filter_map(|line| line.strip_prefix("Running ")).next_back().and_then(|line| line.split(" (").next());
+    match (running, all) {
+        (Some(test), _) => format!("running {test}"),
+        (None, _) if count == 0 => "starting".to_owned(),
+        (None, Some(all)) => format!("crate {count} of {}, {name}", all.max(count)),
+        (None, None) => format!("crate {count}, {name}"),
+    }
 }
 
 /// The packages that such a build compiles, each once.
@@ -110,8 +125,13 @@ mod tests {
 
     #[test]
     fn progress_is_read_from_cargos_own_lines() {
-        let log = "    Updating crates.io index\n   Compiling libc v0.2.191\n   Compiling tonic v0.14.9\n";
-        assert_eq!(compiled(log), (2, "tonic"));
-        assert_eq!(compiled(""), (0, "starting"));
+        let log = "    Updating crates.io index\n   Compiling libc v0.2.191\n    Checking tonic v0.14.9\n";
+        assert_eq!(state(log, Some(40)), "crate 2 of 40, tonic");
+        assert_eq!(state(log, None), "crate 2, tonic");
+        assert_eq!(
+            state(&format!("{log}     Running unittests src/lib.rs (target/debug/deps/a-1)\n"), None),
+            "running unittests src/lib.rs"
+        );
+        assert_eq!(state("", None), "starting");
     }
 }

@@ -3,18 +3,24 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
+pub const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const WIDTH: usize = 110;
 
 pub struct Screen {
     terminal: bool,
+    /// Where nothing can be replaced, the moving line is shown this often.
+    pause: Duration,
     shown: Instant,
     moving: bool,
 }
 
 impl Screen {
     pub fn new() -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), shown: Instant::now(), moving: false }
+        Self::every(PLAIN_EVERY)
+    }
+
+    pub fn every(pause: Duration) -> Self {
+        Self { terminal: std::io::stdout().is_terminal(), pause, shown: Instant::now(), moving: false }
     }
 
     /// A line that stays.
@@ -23,14 +29,14 @@ impl Screen {
         println!("{text}");
     }
 
-    /// A line that the next one replaces. Where nothing can be replaced, one line in ten seconds is shown.
+    /// A line that the next one replaces.
     pub fn moving(&mut self, text: &str) {
         if self.terminal {
             let short: String = text.chars().take(WIDTH).collect();
             print!("\r\x1b[K{short}");
             let _a_closed_terminal_fails_nothing = std::io::stdout().flush();
             self.moving = true;
-        } else if self.shown.elapsed() >= PLAIN_EVERY {
+        } else if self.shown.elapsed() >= self.pause {
             self.shown = Instant::now();
             println!("{text}");
         }

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{self, Artifacts};
 use crate::board::Board;
+use crate::cargo::{self, Call};
 use crate::command::output;
 use crate::kit::{Kit, Recipe};
 use crate::machine::Accelerator;
+use crate::prepare;
 use crate::prepare::Purpose;
-use crate::{cargo, prepare};
 
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// How the programs of a ramdisk are linked.
@@ -155,14 +156,20 @@ impl Setup {
     }
 }
 
-/// The image profile's link takes one core for a minute; the other builds run beside it.
+/// The image profile's link takes one core for a minute; the other builds run beside it, and so
+/// do a suite's checks, whose tests do not wait for a compiler: the builds are patient then.
 fn programs_and_artifacts(purpose: Purpose, root: &Path, lab: &Path, board: &Board) -> Result<Artifacts> {
+    let build = |name: &str, log: &str, patient, args: &[&str]| {
+        let args = [&["build"], args].concat();
+        board.job(name, |job| cargo::run_as_job(job, &Call { folder: root, log: &lab.join(log), patient, args: &args }))
+    };
+    let is_demo = purpose == Purpose::Demo;
     let statics = || {
         let words = ["--config", RAMDISK, "--profile", profile(), "--target", TARGET, "-p", "init", "-p", "actions"];
-        let faults: &[&str] = if purpose == Purpose::Demo { &[] } else { &["-p", "faults"] };
-        board.job("/init and actions", |job| cargo::build(job, root, &lab.join("statics.log"), false, &[&words, faults].concat()))
+        let faults: &[&str] = if is_demo { &[] } else { &["-p", "faults"] };
+        build("/init and actions", "statics.log", !is_demo, &[&words, faults].concat())
     };
-    let thimble = || board.job("thimble", |job| cargo::build(job, root, &lab.join("thimble.log"), true, &["-p", "thimble"]));
+    let thimble = || build("thimble", "thimble.log", true, &["-p", "thimble"]);
     std::thread::scope(|scope| {
         let programs = [scope.spawn(statics), scope.spawn(thimble)];
         let made = board

@@ -1,25 +1,28 @@
-//! `cargo lab test`: format, lints, units, fuzz targets, supply chain, then the scenarios; one line each and a summary.
+//! `cargo lab test`: the checks while the lab builds what the scenarios need, then the scenarios, several at once. Each has
+//! one line at its start and one at its end; a summary follows.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::board::Board;
-use crate::cargo;
+use crate::checks::{CHECKS, Outcome};
 use crate::command::{Daemon, tail};
-use crate::prepare;
-use crate::prepare::Purpose;
+use crate::crowd::Crowd;
+use crate::prepare::{self, Purpose};
 use crate::scenarios::{self, Scenario, slug};
 use crate::scene::Scene;
 use crate::segment;
-use crate::setup::{Setup, TARGET, workspace};
+use crate::setup::{Setup, workspace};
 
 const SCENARIO_LIMIT: Duration = Duration::from_secs(30 * 60);
-const FUZZ_SECONDS: &str = "-max_total_time=10";
+const BUDGET_MINUTES: u32 = 40;
+/// Where the moving line cannot move, it is shown this often.
+const PLAIN_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct Tally {
@@ -28,125 +31,107 @@ struct Tally {
     skipped: usize,
 }
 
-enum Outcome {
-    Passed,
-    Skipped(String),
+struct Suite {
+    board: Board,
+    tally: Mutex<Tally>,
 }
 
-impl Tally {
-    fn take(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) {
-        println!("---- {name}");
+impl Suite {
+    fn new() -> Self {
+        Self { board: Board::every("", PLAIN_EVERY), tally: Mutex::default() }
+    }
+
+    /// Runs one check or scenario and counts its outcome.
+    fn take(&self, name: &str, work: impl FnOnce() -> Result<Outcome>) {
+        self.board.say(&format!("----           {name}"));
         let start = Instant::now();
         let outcome = work();
         let took = start.elapsed().as_secs_f64();
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(Outcome::Passed) => {
-                self.passed += 1;
-                println!("PASS {took:>6.1} s  {name}");
+                tally.passed += 1;
+                self.board.say(&format!("PASS {took:>6.1} s  {name}"));
             }
             Ok(Outcome::Skipped(why)) => {
-                self.skipped += 1;
-                println!("SKIP {took:>6.1} s  {name}: {why}");
+                tally.skipped += 1;
+                self.board.say(&format!("SKIP {took:>6.1} s  {name}: {why}"));
             }
             Err(error) => {
-                self.failed.push(name.to_owned());
-                println!("FAIL {took:>6.1} s  {name}: {error:#}");
+                tally.failed.push(name.to_owned());
+                self.board.say(&format!("FAIL {took:>6.1} s  {name}: {error:#}"));
             }
         }
     }
+}
 
-    fn finish(self) -> ExitCode {
+impl Tally {
+    fn count(&self) -> usize {
+        self.passed + self.failed.len() + self.skipped
+    }
+
+    fn finish(&self, whole: bool, took: Duration) -> ExitCode {
         println!();
         for name in &self.failed {
             println!("failed: {name}");
         }
-        let skipped = if self.skipped > 0 { format!(", {} skipped", self.skipped) } else { String::new() };
-        println!("{} passed, {} failed{skipped}", self.passed, self.failed.len());
+        let (what, budget) = if whole { ("whole suite", format!(" of {BUDGET_MINUTES}")) } else { ("took", String::new()) };
+        println!("{what} {:.1} min{budget}", took.as_secs_f64() / 60.0);
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped);
         if self.failed.is_empty() && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
 /// Everything, or with a filter only what matches it.
 pub fn run(filter: Option<&str>, reuse: bool, awaited: bool) -> Result<ExitCode> {
+    let start = Instant::now();
     let wanted = |name: &str| filter.is_none_or(|words| name.contains(words) || slug(name).contains(words));
-    let mut tally = Tally::default();
     let root = workspace()?;
     if !reuse {
         prepare::alone(&[Purpose::Test])?; // the checks want its packages no less than the scenarios
     }
-    for (name, check) in CHECKS {
-        if wanted(name) && !awaited {
-            tally.take(name, || check(&root));
-        }
-    }
     let chosen: Vec<&Scenario> =
         if awaited { scenarios::AWAITED } else { scenarios::ALL }.iter().filter(|scenario| wanted(scenario.name)).collect();
-    if !chosen.is_empty() {
-        let mut setup = None;
-        tally.take("build the programs, ramdisk and Debian image", || {
-            setup = Some(Setup::obtain(Purpose::Test, reuse, &Board::new("     "))?);
-            Ok(if reuse { Outcome::Skipped("--reuse".into()) } else { Outcome::Passed })
-        });
-        if let Some(setup) = setup {
-            chosen.iter().for_each(|scenario| tally.take(scenario.name, || scenario_in_segment(&setup, scenario)));
-        }
+    let suite = Suite::new();
+    let setup = suite.board.during(|| {
+        std::thread::scope(|scope| {
+            let setup = scope.spawn(|| if chosen.is_empty() { None } else { build(&suite, reuse) });
+            for (name, check) in CHECKS.iter().filter(|(name, _)| wanted(name) && !awaited) {
+                suite.take(name, || suite.board.track(name, |job| check(&root, job)));
+            }
+            setup.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    });
+    if let Some(setup) = setup {
+        let crowd = Crowd::of_this_machine();
+        println!("     scenarios run side by side, {} machines at most", crowd.machines());
+        crowd.run(
+            &chosen,
+            |scenario| scenario.machines,
+            |scenario| {
+                suite.take(scenario.name, || scenario_in_segment(&setup, scenario));
+            },
+        );
     }
-    if tally.passed + tally.failed.len() + tally.skipped == 0 {
-        bail!("nothing is called like {:?}; try `cargo lab test --list`", filter.unwrap_or_default());
+    let tally = suite.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if tally.count() == 0 {
+        bail!("no name contains {:?}; try `cargo lab test --list`", filter.unwrap_or_default());
     }
-    Ok(tally.finish())
+    Ok(tally.finish(filter.is_none() && !awaited, start.elapsed()))
+}
+
+fn build(suite: &Suite, reuse: bool) -> Option<Setup> {
+    let mut setup = None;
+    suite.take("build the programs, ramdisks and Debian image", || {
+        setup = Some(Setup::obtain(Purpose::Test, reuse, &suite.board)?);
+        Ok(if reuse { Outcome::Skipped("--reuse".into()) } else { Outcome::Passed })
+    });
+    setup
 }
 
 pub fn list() {
     CHECKS.iter().for_each(|(name, _)| println!("{name}"));
     scenarios::ALL.iter().for_each(|scenario| println!("{}", scenario.name));
-}
-
-type Check = fn(&Path) -> Result<Outcome>;
-
-const CHECKS: &[(&str, Check)] = &[
-    ("formatting", |root| cargo::run(root, &["fmt", "--all", "--check"], &[]).map(|()| Outcome::Passed)),
-    ("lints", |root| {
-        cargo::run(root, &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
-            .map(|()| Outcome::Passed)
-    }),
-    ("supply chain: bans, licences, sources", deny),
-    ("unit and component tests", |root| cargo::run(root, &["test", "--quiet", "--workspace"], &[]).map(|()| Outcome::Passed)),
-    ("the agent on a real containerd", containerd),
-    ("fuzz targets, briefly", fuzz),
-];
-
-/// Off by default, because its client needs protoc to be built; so neither lints nor tests above see it.
-fn containerd(root: &Path) -> Result<Outcome> {
-    let protoc = Command::new("protoc").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !protoc.is_ok_and(|status| status.success()) {
-        return Ok(Outcome::Skipped("protoc is not installed; `cargo lab prepare` does it".into()));
-    }
-    let with = ["--quiet", "--package", "agent", "--features", "containerd"];
-    cargo::run(root, &[&["clippy"], &with[..], &["--all-targets", "--", "-D", "warnings"]].concat(), &[])?;
-    cargo::run(root, &[&["test"], &with[..], &["--test", "containerd"]].concat(), &[])?;
-    Ok(Outcome::Passed)
-}
-
-fn deny(root: &Path) -> Result<Outcome> {
-    let installed = Command::new("cargo").args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !installed.is_ok_and(|status| status.success()) {
-        return Ok(Outcome::Skipped("cargo-deny is not installed".into()));
-    }
-    cargo::run(root, &["deny", "--offline", "check", "bans", "licenses", "sources"], &[]).map(|()| Outcome::Passed)
-}
-
-/// Coverage-guided on stable Rust. The flags are in the folder's own cargo configuration. A file in `src/bin` is a target.
-fn fuzz(root: &Path) -> Result<Outcome> {
-    let folder = root.join("fuzz");
-    let targets = fs::read_dir(folder.join("src/bin"))?.map(|entry| Ok(entry?.path())).collect::<Result<BTreeSet<_>>>()?;
-    ensure!(!targets.is_empty(), "{} has no targets", folder.display());
-    for name in targets.iter().filter_map(|path| path.file_stem()?.to_str()) {
-        let run = ["run", "--quiet", "--release", "--target", TARGET, "--bin", name, "--", FUZZ_SECONDS, "-verbosity=0"];
-        cargo::run(&folder, &run, &[])
-            .with_context(|| format!("fuzz target {name}; the input that broke it is in {}", folder.display()))?;
-    }
-    Ok(Outcome::Passed)
 }
 
 fn scenario_in_segment(setup: &Setup, scenario: &Scenario) -> Result<Outcome> {

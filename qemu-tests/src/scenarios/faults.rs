@@ -28,7 +28,7 @@ const TABLE: &[(&str, &str)] = &[
     ("inotify:EMFILE", "agent .* connected to"),
 ];
 /// From power-on.
-const SAID_WITHIN: Duration = Duration::from_secs(40);
+const SAID_WITHIN: Duration = Duration::from_secs(90);
 const WRONG: &str = "Kernel panic|panicked at|defect in";
 
 pub fn table(scene: &Scene) -> Result<()> {
