@@ -1,0 +1,163 @@
+//! What the pages tell a reader to type. Every `sh` block of README.md, CONTRIBUTING.md and docs/ runs as it is written, each
+//! page in a folder of its own; a block with the comment `# Not run by the lab: WHY` does not. Where a command would need the
+//! Internet or a quarter of an hour, a stand-in of the same name does what is said in its script.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::mount::{MsFlags, mount};
+
+use crate::command::{self, effect};
+use crate::scene::Scene;
+use crate::segment;
+use crate::setup::{TARGET, workspace};
+
+const PAGE_LIMIT: Duration = Duration::from_secs(600);
+const NOT_RUN: &str = "# Not run by the lab:";
+
+/// `cargo lab WORDS` is only parsed, by the lab itself. `cargo ramdisk` and `cargo install` have to name what exists; the
+/// programs are those that the lab has built.
+const CARGO: &str = r#"#!/bin/sh
+case "$1" in
+  lab) shift; exec "$LAB" "$@" --help > /dev/null ;;
+  install) while [ "$1" != --path ]; do shift; done; exec test -f "$CHECKOUT/$2/Cargo.toml" ;;
+  *) exec grep -q "^$1 = " "$CHECKOUT/.cargo/config.toml" ;;
+esac
+"#;
+/// A download is a kernel package that the lab has; an installation is only simulated.
+const APT_GET: &str = r#"#!/bin/sh
+case "$1" in
+  download) shift; for name; do ln -s "$PACKAGES/$name"_*.deb . || exit 1; done ;;
+  *) exec /usr/bin/apt-get -s "$@" > /dev/null ;;
+esac
+"#;
+/// `up` stays in the background once it is healthy, and `--watch` is left after a while. An https registry is not there, so
+/// words that name one are only parsed.
+const THIMBLE: &str = r#"#!/bin/sh
+case "$*" in
+  up\ *)
+    "$THIMBLE" "$@" > up.log 2>&1 &
+    for try in $(seq 100); do "$THIMBLE" get workflows > /dev/null 2>&1 && exit 0; sleep 0.2; done
+    cat up.log; exit 1 ;;
+  *--watch*) timeout 3 "$THIMBLE" "$@"; code=$?; [ $code = 124 ] || exit $code ;;
+  *https://*) exec "$THIMBLE" "$@" --help > /dev/null ;;
+  *) exec "$THIMBLE" "$@" ;;
+esac
+"#;
+const STAND_INS: &[(&str, &str)] = &[("cargo", CARGO), ("apt-get", APT_GET), ("thimble", THIMBLE)];
+/// Where the pages' commands write outside their folder: that goes to memory here.
+const WRITTEN: &[&str] = &["/usr/local/lib", "/var/lib"];
+
+pub fn commands(scene: &Scene) -> Result<()> {
+    let root = workspace()?;
+    let _registry = scene.registry()?;
+    let tools = stand_ins(scene)?;
+    own_places(scene)?;
+    validate_examples(scene, &root)?;
+    for page in pages(&root)? {
+        let text = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+        let script = blocks(&text).join("\n");
+        let name = page.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if script.is_empty() {
+            continue;
+        }
+        println!("{}: {} lines", page.display(), script.lines().count());
+        run_page(scene, &root, &tools, &name, &script).with_context(|| format!("the commands of {}", page.display()))?;
+    }
+    Ok(())
+}
+
+fn validate_examples(scene: &Scene, root: &Path) -> Result<()> {
+    let mut validate = Command::new(&scene.setup.thimble);
+    validate.arg("validate").current_dir(root.join("examples"));
+    for folder in ["hardware", "templates", "workflows"] {
+        validate.args(["-f", folder]);
+    }
+    command::run(&mut validate, &scene.folder.join("examples.log"), Duration::from_secs(60)).context("examples/")
+}
+
+fn pages(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut pages = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
+    for entry in fs::read_dir(root.join("docs")).context("cannot list docs")? {
+        pages.push(entry.context("cannot list docs")?.path());
+    }
+    pages.retain(|page| page.extension().is_some_and(|end| end == "md"));
+    pages.sort();
+    ensure!(pages.len() > 2, "docs/ has no pages");
+    Ok(pages)
+}
+
+/// The contents of the page's `sh` blocks, wherever they are indented.
+fn blocks(page: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line == "```sh" {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push(block.join("\n"));
+        }
+    }
+    blocks.retain(|block| !block.contains(NOT_RUN));
+    blocks
+}
+
+fn run_page(scene: &Scene, root: &Path, tools: &Path, name: &str, script: &str) -> Result<()> {
+    let folder = scene.place(name)?;
+    let statics = folder.join("target").join(TARGET).join("image");
+    fs::create_dir_all(&statics).context("cannot make the page's folder")?;
+    for program in [&scene.setup.init, &scene.setup.actions] {
+        symlink(program, statics.join(program.file_name().unwrap_or_default())).context("cannot link a program")?;
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-eux", "-c", script]).current_dir(&folder);
+    shell.env("PATH", format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default()));
+    shell.env("LAB", std::env::current_exe().context("cannot find the lab's own program")?);
+    shell.env("CHECKOUT", root).env("PACKAGES", &scene.setup.lab).env("THIMBLE", &scene.setup.thimble);
+    // The daemon that a page starts ends with this segment.
+    command::run(&mut shell, &scene.folder.join(format!("{name}.log")), PAGE_LIMIT)
+}
+
+fn stand_ins(scene: &Scene) -> Result<PathBuf> {
+    let folder = scene.place("stand-ins")?;
+    for (name, script) in STAND_INS {
+        let path = folder.join(name);
+        fs::write(&path, script)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(folder)
+}
+
+/// Memory over the folders that commands write to, this segment's registry under the pages' name, and the address of the
+/// example settings.
+fn own_places(scene: &Scene) -> Result<()> {
+    let memory = scene.place("memory")?;
+    mount(Some("tmpfs"), &memory, Some("tmpfs"), MsFlags::empty(), None::<&str>).context("cannot mount memory")?;
+    for (number, folder) in WRITTEN.iter().enumerate() {
+        let (upper, work) = (memory.join(format!("upper{number}")), memory.join(format!("work{number}")));
+        fs::create_dir_all(&upper).and_then(|()| fs::create_dir_all(&work)).context("cannot make folders in memory")?;
+        let options = format!("lowerdir={folder},upperdir={},workdir={}", upper.display(), work.display());
+        mount(Some("overlay"), *folder, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+            .with_context(|| format!("cannot lay memory over {folder}"))?;
+    }
+    let hosts = memory.join("hosts");
+    fs::write(&hosts, format!("127.0.0.1 localhost\n{} registry.example\n", segment::HOST)).context("cannot write hosts")?;
+    mount(Some(&hosts), "/etc/hosts", None::<&str>, MsFlags::MS_BIND, None::<&str>).context("cannot replace /etc/hosts")?;
+    effect(Command::new("ip").args(["addr", "add", "192.0.2.1/24", "dev", segment::BRIDGE]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_shell_blocks_that_may_run_are_taken() {
+        let page = "Text\n```sh\none\n```\n1. list\n   ```sh\n   two \\\n     --three\n   ```\n```json\n{}\n```\n\
+                    ```sh\n# Not run by the lab: it needs a real machine\nfour\n```\n";
+        assert_eq!(blocks(page), ["one", "two \\\n--three"]);
+    }
+}
