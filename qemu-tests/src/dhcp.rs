@@ -54,17 +54,17 @@ pub fn start(manner: Manner, address: Ipv4Addr) -> Result<()> {
 /// In the order in which they are sent. `discovers` counts this one too.
 fn answers(manner: Manner, discovers: u32, request: &Packet, address: Ipv4Addr) -> Vec<Packet> {
     let ours = |kind| grant(request, kind, segment::HOST, address);
-    let strangers = |kind| grant(request, kind, OTHER, NOWHERE);
+    let others = |kind| grant(request, kind, OTHER, NOWHERE);
     let asked = request.server_id();
     match (request.message_type(), manner) {
         (Some(MessageType::Discover), Manner::Late(unheard)) if discovers <= unheard => Vec::new(),
         (Some(MessageType::Discover), Manner::Twice) => vec![ours(MessageType::Offer), ours(MessageType::Offer)],
-        (Some(MessageType::Discover), Manner::Outrun) => vec![strangers(MessageType::Offer), ours(MessageType::Offer)],
+        (Some(MessageType::Discover), Manner::Outrun) => vec![others(MessageType::Offer), ours(MessageType::Offer)],
         (Some(MessageType::Discover), _) => vec![ours(MessageType::Offer)],
-        (Some(MessageType::Request), Manner::Outrun) if asked == Some(OTHER) => vec![strangers(MessageType::Ack)],
+        (Some(MessageType::Request), Manner::Outrun) if asked == Some(OTHER) => vec![others(MessageType::Ack)],
         (Some(MessageType::Request), Manner::Twice) => vec![ours(MessageType::Ack), ours(MessageType::Ack)],
         (Some(MessageType::Request), Manner::Crossed) => {
-            vec![strangers(MessageType::Nak), strangers(MessageType::Ack), ours(MessageType::Ack)]
+            vec![others(MessageType::Nak), others(MessageType::Ack), ours(MessageType::Ack)]
         }
         (Some(MessageType::Request), _) => vec![ours(MessageType::Ack)],
         _ => Vec::new(),
@@ -87,30 +87,30 @@ fn grant(request: &Packet, kind: MessageType, server: Ipv4Addr, address: Ipv4Add
 mod tests {
     use super::*;
 
-    const OURS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 101);
+    const GIVEN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 101);
 
     fn kinds(manner: Manner, discovers: u32, kind: MessageType) -> Vec<(Option<MessageType>, Option<Ipv4Addr>)> {
         let request = Packet::request(kind, 7, [2, 0, 0, 0, 0, 1]);
-        let said = answers(manner, discovers, &request, OURS);
+        let said = answers(manner, discovers, &request, GIVEN);
         said.iter().map(|answer| (answer.message_type(), answer.server_id())).collect()
     }
 
     #[test]
     fn manners_differ() {
         use MessageType::{Ack, Discover, Nak, Offer, Request};
-        let (ours, strangers) = (Some(segment::HOST), Some(OTHER));
+        let (boots, others) = (Some(segment::HOST), Some(OTHER));
         for (case, manner, discovers, kind, expected) in [
             ("not heard", Manner::Late(2), 2, Discover, vec![]),
-            ("heard at last", Manner::Late(2), 3, Discover, vec![(Some(Offer), ours)]),
-            ("two offers", Manner::Twice, 1, Discover, vec![(Some(Offer), ours), (Some(Offer), ours)]),
+            ("heard at last", Manner::Late(2), 3, Discover, vec![(Some(Offer), boots)]),
+            ("two offers", Manner::Twice, 1, Discover, vec![(Some(Offer), boots), (Some(Offer), boots)]),
             (
                 "refused by the other server",
                 Manner::Crossed,
                 1,
                 Request,
-                vec![(Some(Nak), strangers), (Some(Ack), strangers), (Some(Ack), ours)],
+                vec![(Some(Nak), others), (Some(Ack), others), (Some(Ack), boots)],
             ),
-            ("the other server is first", Manner::Outrun, 1, Discover, vec![(Some(Offer), strangers), (Some(Offer), ours)]),
+            ("the other server is first", Manner::Outrun, 1, Discover, vec![(Some(Offer), others), (Some(Offer), boots)]),
         ] {
             assert_eq!(kinds(manner, discovers, kind), expected, "{case}");
         }
