@@ -1,5 +1,5 @@
 //! DHCPv4 packets: bytes to types and back (RFC 2131, 2132, 3004, 3046, 3396, 3397, 3442, 4578). No I/O, no clock.
-//! A server (`boots`) and a client (`init`) share it; [`Packet::decode`] survives any bytes.
+//! The server (`boots`) and the client (`pid1`) share it. [`Packet::decode`] survives any bytes.
 
 mod message;
 mod options;

@@ -1,5 +1,5 @@
 //! Readers that give options their types. A value of the wrong length or form counts as absent: a client that sends
-//! a broken option gets the treatment of one that does not send it.
+//! a broken option is treated as if it had not sent it.
 
 use std::net::Ipv4Addr;
 use std::str;
@@ -160,7 +160,7 @@ impl Packet {
         self.options.get(code::PARAMETER_LIST).unwrap_or_default()
     }
 
-    /// Option 56: why a server says no.
+    /// Option 56: why a server refuses.
     pub fn message(&self) -> Option<&str> {
         self.options.text(code::MESSAGE)
     }

@@ -79,7 +79,7 @@ pub fn carrier(link: &str) -> bool {
     fs::read_to_string(format!("/sys/class/net/{link}/carrier")).is_ok_and(|text| text.trim() == "1")
 }
 
-/// What stands at the other end of the client's link of the same name.
+/// The host at the other end of the client's link of the same name.
 pub struct Peer {
     name: String,
     /// Where its daemons listen.
@@ -182,7 +182,7 @@ pub struct Client {
 
 impl Client {
     pub fn start(line: &str) -> Self {
-        // Without CAP_SYS_TIME: the clock is this host's as well.
+        // Without CAP_SYS_TIME, because the clock is shared with this host.
         let mut command = Command::new("setpriv");
         command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]).arg(std::env::current_exe().unwrap());
         let process = command.args(["client", line]).stderr(File::create(CLIENT_LOG).unwrap()).spawn().unwrap();
