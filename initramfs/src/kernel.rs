@@ -7,6 +7,7 @@ use crate::modules::ShippedModules;
 use crate::recipe::Module;
 use crate::source::{Form, KernelFile, KernelSource};
 use crate::xz;
+use devices::lists::BUILTIN;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -54,7 +55,7 @@ impl Kernel {
                     config = String::from_utf8_lossy(&text).into_owned();
                 }
                 KernelFile::Builtin { .. } => {
-                    let text = contents().map_err(|error| broken("modules.builtin", error))?;
+                    let text = contents().map_err(|error| broken(BUILTIN, error))?;
                     shipped.add_builtin(&String::from_utf8_lossy(&text));
                 }
                 KernelFile::Module { path, .. } => {

@@ -2,6 +2,7 @@
 
 use crate::compress::{Decompressor, Packing};
 use crate::deb::{self, DebError};
+use devices::lists::BUILTIN;
 use devices::module::ModuleName;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -53,7 +54,7 @@ impl KernelFile {
         let (version, path) = path.strip_prefix("lib/modules/")?.split_once('/')?;
         let version = name(version)?;
         match path {
-            "modules.builtin" => return Some(Self::Builtin { version }),
+            BUILTIN => return Some(Self::Builtin { version }),
             "vmlinuz" => return Some(Self::Image { version }), // Fedora's place
             "config" => return Some(Self::Config { version }),
             _ => {}
