@@ -106,7 +106,7 @@ impl Events {
         if let Some(mac) = mac.filter(|_| event.milestone.is_kept()) {
             self.keep(mac, event.clone());
         }
-        // Fails only if there is no subscriber.
+        // Fails only without a subscriber.
         let _ = self.sender.send(event);
     }
 

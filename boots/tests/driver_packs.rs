@@ -1,4 +1,4 @@
-//! Which driver packs a machine's script loads, over real sockets, whoever told of its devices.
+//! Which driver packs a machine's script loads, over real sockets, for each way in which its devices are reported.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -42,10 +42,10 @@ async fn script(host: &Host, query: &str) -> (Vec<String>, bool) {
 #[tokio::test]
 async fn a_machine_is_asked_and_gets_the_packs_of_its_devices() {
     let host = host(&[NVME]).await;
-    assert_eq!(script(&host, "?pci=00101b36.01080202,").await, (vec![], false), "there are no packs");
+    assert_eq!(script(&host, "?pci=00101b36.01080202,").await, (vec![], false), "packs do not exist");
     build(&host);
     for (case, query, expected) in [
-        ("until it has told, what its agent told before", "", (vec!["storage", "raid"], true)),
+        ("until it reports, what its agent reported before", "", (vec!["storage", "raid"], true)),
         ("its own word counts", "?pci=25321077.0c040005,29c08086.06000000,", (vec!["san", "raid"], false)),
         ("a class that it cannot read may be any", "?pci=00101b36.,", (vec!["storage", "raid"], false)),
         ("no device that needs one", "?pci=10001af4.02000000,", (vec!["raid"], false)),

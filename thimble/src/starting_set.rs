@@ -81,7 +81,7 @@ pub fn run(arguments: &InitArguments, out: &mut dyn Write) -> anyhow::Result<()>
     let existing: Vec<_> = FILES.iter().map(|(name, _)| folder.join(name)).filter(|path| path.exists()).collect();
     if !existing.is_empty() {
         let names: Vec<_> = existing.iter().map(|path| path.display().to_string()).collect();
-        bail!("nothing is overwritten, and {} exists already; choose another folder", names.join(", "));
+        bail!("nothing is written, because these files exist: {}; choose another folder", names.join(", "));
     }
     let placeholders = arguments.placeholders();
     let mut open = Vec::new();
@@ -204,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("hardware.yaml"), "mine").unwrap();
         let error = init(folder.path(), &[]).unwrap_err().to_string();
-        assert!(error.contains("hardware.yaml exists already") && !error.contains("workflow.yaml"), "{error}");
+        assert!(error.contains("hardware.yaml; choose another folder") && !error.contains("workflow.yaml"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
     }
 

@@ -126,7 +126,7 @@ mod tests {
             ("no end of priority", b"<13", message(1, 5, None, "", "<13")),
             ("nothing", b"", message(1, 5, None, "", "")),
             ("terminal escapes", b"<13>a: \x1b[31mred\x07", message(1, 5, None, "a", "[31mred")),
-            ("bytes that are no text", b"<13>a: \xff\xfe", message(1, 5, None, "a", "\u{fffd}\u{fffd}")),
+            ("bytes that are not text", b"<13>a: \xff\xfe", message(1, 5, None, "a", "\u{fffd}\u{fffd}")),
         ] {
             assert_eq!(parse(datagram), result, "{case}");
         }
