@@ -96,7 +96,7 @@ fn debian(lab: &Path, job: &Job) -> Result<(PathBuf, PathBuf)> {
     Ok((raw, compressed))
 }
 
-/// Images of earlier recipes are large and nobody asks for them again.
+/// Images of earlier recipes are large, and no run uses them again.
 fn forget_others(lab: &Path, key: &str) -> Result<()> {
     for entry in fs::read_dir(lab).with_context(|| format!("cannot read {}", lab.display()))? {
         let path = entry.with_context(|| format!("cannot read {}", lab.display()))?.path();

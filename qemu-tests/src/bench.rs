@@ -252,7 +252,9 @@ fn report(scene: &Scene, arguments: &Arguments, table: &Table, smallest: Option<
     for (name, _) in MARKERS {
         println!("{name:<24}{:>10}{:>10}{:>10}", cell(of(ours, name)), cell(of(before, name)), cell(of(floor, name)));
     }
-    println!("{:<24}{kernel:>10} bytes\n{:<24}{ramdisk:>10} bytes", "kernel", "ramdisk");
+    let (_, metal) = scene.setup.metal.sizes()?;
+    println!("{:<24}{kernel:>10} bytes\n{:<24}{ramdisk:>10} bytes", "kernel", "ramdisk, cloud");
+    println!("{:<24}{metal:>10} bytes", "ramdisk, metal");
     for (name, values) in &ours.kilobytes {
         println!("{name:<24}{:>10.0} kB", median(values).unwrap_or(0.0));
     }

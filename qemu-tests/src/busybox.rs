@@ -1,5 +1,5 @@
 //! A ramdisk of busybox, some modules of Debian's cloud kernel, and a script as /init: the benchmark's floor, and the
-//! machines that stand beside ours.
+//! machines that stand beside the tested one.
 
 use std::fs;
 use std::path::{Path, PathBuf};

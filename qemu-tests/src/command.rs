@@ -1,4 +1,4 @@
-//! Programs the lab starts: output goes to a log file, a failure shows the end of it, and nothing outlives its owner.
+//! Programs that the lab starts: output goes to a log file, a failure shows its end, and no program outlives its owner.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! An HTTP proxy that only tunnels (RFC 9110, 9.3.6), and whatever it is asked for leads to one place.
+//! An HTTP proxy that only tunnels (RFC 9110, 9.3.6). Every request leads to the same server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ impl ConnectProxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let asked = Arc::clone(&shared);
-                // A client that goes away is its own affair.
+                // A client may go away at any time.
                 std::thread::spawn(move || drop(tunnel(client, target, &asked)));
             }
         });

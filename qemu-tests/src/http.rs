@@ -1,4 +1,4 @@
-//! Just enough HTTP/1.1 for the lab to talk to the server and the registry: one request a connection.
+//! Enough HTTP/1.1 for the lab to talk to the server and the registry: one request a connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

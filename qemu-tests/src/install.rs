@@ -19,7 +19,7 @@ use crate::verify::{self, Verified, Written};
 /// Nothing new on the console for so long is a machine that hangs.
 const SILENCE: Duration = Duration::from_secs(180);
 const WHOLE: Duration = Duration::from_secs(30 * 60);
-/// Somebody who watches.
+/// Watches an installation.
 pub trait Watch {
     fn stage(&mut self, text: &str);
     fn milestone(&mut self, name: &str, after: Duration);
@@ -117,7 +117,7 @@ fn asked_for(provisioner: &Provisioner) -> Result<Vec<Written>> {
     ["set-hostname", "announce-boot"].into_iter().map(file).collect()
 }
 
-/// The server has been told by the installed system itself.
+/// What the installed system itself has reported to the server.
 fn announcement(provisioner: &Provisioner, station: &Station) -> Result<String> {
     let needle = "installed-by-thimble is up";
     wait_for("the installed system's HTTP call to the server", Duration::from_secs(60), || {
@@ -206,7 +206,7 @@ impl Follow {
             let number = |n| found.get(n).and_then(|digits| digits.as_str().parse().ok()).unwrap_or(0);
             self.progress.action = Some((number(1), number(2)));
         }
-        // GRUB draws letter by letter; scraps are nothing to show.
+        // GRUB draws letter by letter, and such scraps are not shown.
         if line.text.trim().len() > 3 {
             self.progress.last_line = line.text.trim().to_owned();
         }

@@ -93,7 +93,7 @@ fn previous_place(folder: &Path) -> PathBuf {
     folder.with_extension("previous")
 }
 
-/// Moves a kit of another commit aside; one of the same commit, half-way to the next, is replaced.
+/// Moves a kit of another commit aside. One of the same commit is replaced.
 fn keep_previous(folder: &Path) -> Result<()> {
     let made_at = fs::read_to_string(folder.join(COMMIT)).unwrap_or_default();
     let place = previous_place(folder);

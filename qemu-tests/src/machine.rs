@@ -49,7 +49,7 @@ impl Machine {
         let qmp = match Qmp::connect(&control) {
             Ok(qmp) => qmp,
             Err(error) => {
-                // QEMU refuses what it does not like by ending; its own words say more than a closed socket.
+                // QEMU refuses its arguments by ending. Its own words say more than a closed socket.
                 let _ended_or_not = wait_for("QEMU to end", Duration::from_secs(2), || qemu.exited());
                 qemu.check()?;
                 return Err(error);

@@ -128,7 +128,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// A few at a time; what failed, with its reason.
+    /// Runs a few at a time and returns the names of those that failed.
     fn run_all(&self, rows: Vec<(Row, u8)>, parallel: usize) -> Vec<String> {
         let queue = Mutex::new(rows.into_iter());
         let failed = Mutex::new(Vec::new());

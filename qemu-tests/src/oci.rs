@@ -124,7 +124,7 @@ fn tar_of(folder: &Path, bytes: u64) -> Result<Vec<u8>> {
 fn push_blob(registry: SocketAddr, name: &str, blob: &[u8]) -> Result<()> {
     let start = http::request(registry, "POST", &format!("/v2/{name}/blobs/uploads/"), &[], &[])?;
     let location = start.header("location").context("the registry names no place to upload to")?;
-    // The answer is a whole URL or only a path, as the registry likes.
+    // The registry may answer with a whole URL or with a path.
     let path = location.strip_prefix("http://").and_then(|rest| rest.find('/').map(|at| &rest[at..])).unwrap_or(location);
     let join = if path.contains('?') { '&' } else { '?' };
     let target = format!("{path}{join}digest={}", digest(blob));

@@ -18,9 +18,9 @@ use table::{PACKAGES, Package};
 /// What the packages are wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// One machine that installs Debian: `cargo lab demo`, `shell` and `ladder`
+    /// One machine that installs Debian: `cargo lab demo` and `shell`
     Demo,
-    /// Every test; `matrix` and `soak` too
+    /// Every test; `matrix`, `soak` and `ladder` too
     Test,
     /// `cargo lab bench`
     Bench,

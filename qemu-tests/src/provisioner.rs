@@ -25,12 +25,12 @@ pub const IMAGE: &str = "debian.raw.zst";
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Where agents are told to find the workflow service, when not at the server itself.
+    /// The address of the workflow service in the agents' arguments, if it is not the server's.
     pub grpc_authority: Option<String>,
     pub kernel_args: String,
     /// Another kernel and ramdisk than the cloud kit.
     pub kit: Option<Kit>,
-    /// Nobody shall answer DHCP on the segment, or somebody else does.
+    /// Boots does not answer DHCP on the segment; another server may.
     pub no_dhcp: bool,
     /// The kit's driver packs are beside its ramdisk.
     pub packs: bool,

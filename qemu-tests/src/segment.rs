@@ -76,7 +76,7 @@ pub fn add_tap(name: &str) -> Result<()> {
     ip(&format!("link set {name} master {BRIDGE} up"))
 }
 
-/// A tap whose other end leads nowhere: carrier, and silence.
+/// A tap without another end: carrier, and silence.
 pub fn add_loose_tap(name: &str) -> Result<()> {
     let ip = |line: &str| effect(Command::new("ip").args(line.split(' '))).with_context(|| format!("ip {line}"));
     ip(&format!("tuntap add dev {name} mode tap"))?;

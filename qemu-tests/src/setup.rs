@@ -1,5 +1,5 @@
-//! What every run needs, built once: the programs, kernel and ramdisk, the Debian artifacts; handed to the processes inside
-//! segments as a file.
+//! What every run needs, built once: the programs, kernel and ramdisk, and the Debian artifacts. The processes inside
+//! segments read it from a file.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -156,8 +156,8 @@ impl Setup {
     }
 }
 
-/// The image profile's link takes one core for a minute; the other builds run beside it, and so
-/// do a suite's checks, whose tests do not wait for a compiler: the builds are patient then.
+/// The image profile's link takes one core for a minute, so the other builds run beside it. A suite's checks run beside
+/// them too. The builds are patient then, so that tests with time limits get the processor first.
 fn programs_and_artifacts(purpose: Purpose, root: &Path, lab: &Path, board: &Board) -> Result<Artifacts> {
     let build = |name: &str, log: &str, patient, args: &[&str]| {
         let args = [&["build"], args].concat();

@@ -148,7 +148,7 @@ fn scenario_in_segment(setup: &Setup, scenario: &Scenario) -> Result<Outcome> {
     bail!("{why}{}\nlogs: {}", tail(&log, 40), folder.display())
 }
 
-/// Disks of a passed scenario are of no use to anybody; its logs are small and stay.
+/// Removes the disks of a passed scenario. Its logs are small and stay.
 fn remove_large(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
@@ -164,7 +164,7 @@ fn remove_large(folder: &Path) -> Result<()> {
 /// Inside the segment.
 pub fn inside(name: &str) -> Result<ExitCode> {
     let scenario = scenarios::known().find(|scenario| slug(scenario.name) == name);
-    let scenario = scenario.with_context(|| format!("there is no scenario {name}"))?;
+    let scenario = scenario.with_context(|| format!("no scenario has the name {name}"))?;
     let scene = Scene::new(name)?;
     let outcome = (scenario.run)(&scene);
     if outcome.is_ok() {

@@ -1,5 +1,5 @@
-//! Is on the disk what was asked for? The partition table and every block equal the image, outside what the workflow's
-//! `writefile` actions had to change; their files hold what the template says; the file system is clean.
+//! Compares the disk with what was asked for. The partition table and every block equal the image, except for what the
+//! workflow's `writefile` actions had to change. Their files hold what the template says, and the file system is clean.
 
 use std::collections::BTreeSet;
 use std::fs::File;

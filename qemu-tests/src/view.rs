@@ -72,6 +72,6 @@ mod tests {
         assert_eq!(bar(0, 100), ".".repeat(24));
         assert_eq!(bar(99, 100), format!("{}.", "#".repeat(23)));
         assert_eq!(bar(100, 100), "#".repeat(24));
-        assert_eq!(bar(5, 0), ".".repeat(24), "a size nobody knows");
+        assert_eq!(bar(5, 0), ".".repeat(24), "an unknown size");
     }
 }

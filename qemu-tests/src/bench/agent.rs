@@ -1,8 +1,8 @@
 //! `cargo lab bench agent`: the agent of the ramdisk beside crun, runc and containerd, all on this host and in one run.
 //!
-//! Start latency is the time from one action's end to the next one's, journal and log included, against `crun run` and
-//! `runc run` of the bundle that the agent wrote for the same image, with the files laid out as a plain folder for them.
-//! A pull is measured by the processor time of who unpacks, and by its memory.
+//! Start latency is the time from one action's end to the next one's, journal and log included. Beside it stand `crun run`
+//! and `runc run` of the bundle that the agent wrote for the same image; the files are a plain folder for them. A pull is
+//! measured by the unpacking program's processor time and memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -73,7 +73,7 @@ pub fn inside(runs: usize) -> Result<()> {
 struct Bench {
     agent: PathBuf,
     registry: Registry,
-    /// By digest: whoever names a tag wants to know at each start what it means by now.
+    /// By digest, because a tag is looked up again at each start.
     image: String,
     bundle: PathBuf,
 }
@@ -103,7 +103,7 @@ struct Cost {
 }
 
 impl Bench {
-    /// All three in turns, so that what else the host does meets all of them.
+    /// All three take turns, so that other load on the host slows each of them alike.
     fn starts(&self, runs: usize) -> Result<Starts> {
         let mut starts = Starts::default();
         for run in 0..runs {
@@ -182,7 +182,7 @@ impl Bench {
     /// Waiting and in a pull, both over TLS: the agent's own test, of this agent. It fails above the bars.
     fn memory(&self) -> Result<()> {
         println!("\nresident over TLS (bars: 8 MiB waiting, 16 MiB in a pull, 18 MiB where zstd's window takes 8)");
-        let agent = self.agent.to_str().context("the agent's path is no text")?;
+        let agent = self.agent.to_str().context("the agent's path is not text")?;
         let test = ["test", "--quiet", "--package", "agent", "--test", "memory", "--", "--nocapture"];
         cargo::run(&workspace()?, &test, &[("AGENT_UNDER_TEST", agent)])
     }
@@ -291,9 +291,9 @@ fn report(starts: &Starts, pulls: &Pulls, bytes: usize) {
     let [agent, crun, runc] = [&starts.agent, &starts.crun, &starts.runc].map(|series| median(series.iter().copied()));
     println!("\nstart to end of `true`, median of {} each", starts.agent.len());
     println!(
-        "  agent {agent:6.2} ms   crun {crun:6.2} ms ({:.2} of ours)   runc {runc:6.2} ms ({:.2})",
-        crun / agent,
-        runc / agent
+        "  agent {agent:6.2} ms, {:.2} of crun's {crun:6.2} ms and {:.2} of runc's {runc:6.2} ms",
+        agent / crun,
+        agent / runc
     );
     let of = |costs: &[Cost], field: Field| median(costs.iter().map(field));
     println!("\npull and unpack of {:.1} MB in three layers, median of {}", bytes as f64 / 1e6, pulls.agent.len());

@@ -15,7 +15,7 @@ pub enum Boot {
     Uefi,
     /// Kernel and ramdisk from the command line; the firmware only hands them over.
     Direct { firmware: Firmware, kernel: PathBuf, initrd: PathBuf, arguments: String },
-    /// A medium that somebody put into the machine.
+    /// A medium in the machine's drive.
     Medium { firmware: Firmware, medium: Medium },
 }
 
@@ -75,7 +75,7 @@ pub enum Network {
     Tap(String),
     /// QEMU's own network: 10.0.2.2 is the host.
     User,
-    /// Its DHCP server answers, and nobody else.
+    /// Its DHCP server answers, and nothing else does.
     Nowhere,
     /// A socket at which the other end, another machine, listens.
     Plug(PathBuf),

@@ -48,7 +48,7 @@ pub fn rows(form: Form, nics: &[NicModel]) -> Vec<Row> {
     };
     match form {
         Form::Short => {
-            // OVMF takes half as long again, so it is the last one's only.
+            // OVMF takes half as long again, so only the last row uses it.
             let longest = nics.len().max(DiskModel::ALL.len());
             let part = |n: usize| Some((*nics.get(n % nics.len())?, *DiskModel::ALL.get(n % DiskModel::ALL.len())?));
             let row = |n: usize| {

@@ -1,4 +1,4 @@
-//! Consoles that are no help.
+//! Consoles that do not work.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};

@@ -1,4 +1,4 @@
-//! What becomes of the disk: a power cut in the middle of the write, and a system that stays once it is installed.
+//! The disk after a power cut in the middle of the write, and an installed system that stays.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! What the pages tell a reader to type. Every `sh` block of README.md, CONTRIBUTING.md and docs/ runs as it is written, each
+//! The commands on the pages. Every `sh` block of README.md, CONTRIBUTING.md and docs/ runs as it is written, each
 //! page in a folder of its own; a block with the comment `# Not run by the lab: WHY` does not. Where a command would need the
-//! Internet or a quarter of an hour, a stand-in of the same name does what is said in its script.
+//! Internet or a long build, a stand-in of the same name does what its script says.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

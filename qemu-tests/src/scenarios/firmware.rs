@@ -1,4 +1,4 @@
-//! A driver whose firmware is in no ramdisk: the file's name is told where it helps.
+//! A driver whose firmware is in no ramdisk: the file's name is shown where it helps.
 
 use anyhow::{Result, ensure};
 
@@ -25,7 +25,7 @@ pub fn missing(scene: &Scene) -> Result<()> {
         let platform = provisioner.machine(&STATION.mac())?.agent.and_then(|agent| agent.attributes?.platform);
         Ok(platform.map(|platform| platform.missing_firmware).filter(|missing| !missing.is_empty()))
     };
-    let missing = wait_for("the server to know of the firmware", ACTS_WITHIN, lacks)?;
+    let missing = wait_for("the agent's report of the firmware", ACTS_WITHIN, lacks)?;
     let wanted = |one: &api::MissingFirmware| one.file.as_deref() == Some(FILE) && one.driver.as_deref() == Some("e100");
     ensure!(missing.iter().any(wanted), "the agent reported {missing:?}");
     Ok(())

@@ -36,7 +36,7 @@ echo WAITING; wait '[ -b $disk ]'; echo FOUND; wait '! [ -e $disk ]'; echo GONE"
     Ok(())
 }
 
-/// As images of others do it: they were made for environments that load every driver before they start an agent.
+/// Like other projects' images, which were made for environments that load every driver before they start an agent.
 pub fn disks_before_actions(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let disks = [(DiskModel::UsbStorage, "USB1"), (DiskModel::Ahci, "SATA1")];
@@ -59,7 +59,7 @@ pub fn nic(scene: &Scene) -> Result<()> {
     plugged_nic(scene, &scene.setup.cloud, MEMORY_MIB, NicModel::Virtio)
 }
 
-/// An adapter that somebody fetched because the machine's own card has no driver.
+/// A spare adapter, because the machine's own card has no driver.
 pub fn usb_nic(scene: &Scene) -> Result<()> {
     plugged_nic(scene, &scene.setup.metal, METAL_MIB, NicModel::UsbNet)
 }

@@ -1,4 +1,4 @@
-//! Cables: several of which one is of use, one that is put in late, tagged ones, and two that are one.
+//! Cables: several with one useful among them, one plugged in late, tagged ones, and two bonded into one.
 
 use anyhow::{Context, Result, ensure};
 
@@ -34,7 +34,7 @@ fn one_useful_of(scene: &Scene, count: u8) -> Result<()> {
         nics.push(Nic { model: NicModel::Virtio, mac: STATION.nic_mac(index), network: Network::Tap(tap) });
     }
     nics.push(scene.nic(&STATION, 0, NicModel::Virtio)?);
-    // Nobody says which card it is.
+    // No argument says which card it is.
     let boot = without_argument(boot, "hw_addr");
     let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, nics))?;
     for index in (0..usize::from(count) - 1).filter(|index| index % 2 == 1) {
@@ -93,7 +93,7 @@ pub fn lacp_partner(scene: &Scene) -> Result<()> {
     has_shown(&machine, "mode: 802.3ad")
 }
 
-/// Nobody answers DHCP on the segment, and nobody is asked.
+/// No server answers DHCP on the segment, and the machine does not ask.
 pub fn static_address(scene: &Scene) -> Result<()> {
     let options = Options { no_dhcp: true, ..Options::default() };
     let (provisioner, boot) = begin(scene, options)?;
@@ -187,14 +187,14 @@ pub fn dead_clock(scene: &Scene) -> Result<()> {
     works(scene, &provisioner, &mut machine)
 }
 
-/// A time server that does not exist must cost nothing that anybody notices.
+/// A time server that does not exist must cost no noticeable time.
 pub fn silent_time_server(scene: &Scene) -> Result<()> {
-    const NOBODY: &str = "10.77.0.250";
+    const ABSENT: &str = "10.77.0.250";
     const LIMIT: f64 = 20.0;
     let provisioner = scene.provisioner(Options::default())?;
     let hardware = STATION.hardware();
     let with_server =
-        hardware.replace("        name_servers:", &format!("        time_servers: [{NOBODY}]\n        name_servers:"));
+        hardware.replace("        name_servers:", &format!("        time_servers: [{ABSENT}]\n        name_servers:"));
     ensure!(hardware != with_server, "the Hardware has no place for a time server");
     provisioner.apply(&with_server)?;
     let boot = scene.direct(&provisioner, &STATION)?;

@@ -66,7 +66,7 @@ pub fn embedded(scene: &Scene) -> Result<()> {
     runs_offline(scene, &provisioner, &parts)
 }
 
-/// The image is on a stick with FAT, in `images/`, as somebody would copy it there with a file manager.
+/// The image is on a stick with FAT, in `images/`, as a person would copy it there with a file manager.
 pub fn stick(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let (layout, file) = (layout(scene)?, scene.folder.join("stick.raw"));
@@ -157,7 +157,7 @@ impl<'a> Bench<'a> {
         Ok(folder)
     }
 
-    /// The build of a UKI with kernel arguments, which nobody else would give it.
+    /// The build of a UKI with kernel arguments, which nothing else would give it.
     pub(super) fn build(&self, folder: &Path) -> Result<Command> {
         let setup = &self.scene.setup;
         let mut build = Command::new(&setup.thimble);

@@ -68,7 +68,7 @@ pub fn full_tmpfs(scene: &Scene) -> Result<()> {
     ensure!(workflow.state() == "FAILED", "the workflow ended as {}: {}", workflow.state(), workflow.status());
     let message = workflow.message("fill");
     let said = ["NonZeroExit: exit code 28", "OOMKilled", "NoSpace"].iter().any(|reason| message.contains(reason));
-    ensure!(said, "the server was not told why, but {message:?}");
+    ensure!(said, "the server does not know why: {message:?}");
     let greedy = ready.run("greedy", &[ready.shell("greedy", "busybox tail /dev/zero")])?;
     let message = greedy.message("greedy");
     ensure!(message.contains("OOMKilled"), "an action that took all memory ended as {}: {message:?}", greedy.state());

@@ -1,4 +1,4 @@
-//! `/dev/disk/by-*`: ours and those of Debian's udev, on the same machine at the same time.
+//! `/dev/disk/by-*`: Thimble's names and those of Debian's udev, on the same machine at the same time.
 //!
 //! An action looks at the machine's names, hides them below a file system of its own, and lets udevd make them again.
 

@@ -27,7 +27,7 @@ pub fn registry_down_and_up(scene: &Scene) -> Result<()> {
     }
     let workflow = ready.provisioner.workflow("outage")?;
     let message = workflow.message("pull");
-    ensure!(message.contains("NetLost") || message.contains("ImagePull"), "the server was not told why, but {message:?}");
+    ensure!(message.contains("NetLost") || message.contains("ImagePull"), "the server does not know why: {message:?}");
     let again = ready.run("again", &[step])?;
     ensure!(again.state() == "SUCCESS", "the pull after the outage ended as {}: {}", again.state(), again.status());
     Ok(())

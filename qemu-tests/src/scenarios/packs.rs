@@ -18,7 +18,7 @@ const SERIAL: &str = "PACKED1";
 const PACKED: Station = Station { number: 1 };
 const PLAIN: Station = Station { number: 2 };
 
-/// Both boot for the first time: nobody but they themselves can tell which devices they have.
+/// Both boot for the first time: only they themselves know which devices they have.
 pub fn bios(scene: &Scene) -> Result<()> {
     let (registry, provisioner) = (scene.registry()?, start(scene)?);
     let (mut packed, mut plain) = (power_on(scene, &PACKED, Boot::Bios)?, power_on(scene, &PLAIN, Boot::Bios)?);
@@ -29,7 +29,7 @@ pub fn bios(scene: &Scene) -> Result<()> {
     let answered = provisioner.log_lines(&[&PLAIN.mac(), "gets its script"]);
     ensure!((asked.len(), answered.len()) == (1, 2), "the second machine was not asked and answered once each: {answered:#?}");
     ensure!(provisioner.log_lines(&[&PLAIN.mac(), "driver packs: "]).is_empty(), "boots gave it one: {answered:#?}");
-    agents_told(&provisioner)?;
+    agents_reported(&provisioner)?;
     let script = format!("[ -b /dev/disk/by-id/{} ] && echo DISK THERE", MODEL.by_id(SERIAL));
     provisioner.apply(&workflow("look", &PACKED, &[Step::busybox("look", &registry, &repeated(&script))]))?;
     let ended = provisioner.wait_ended("look", ACTS_WITHIN)?;
@@ -37,15 +37,15 @@ pub fn bios(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// What the agents tell counts for an iPXE that cannot list devices: one that asks without telling.
-fn agents_told(provisioner: &Provisioner) -> Result<()> {
+/// What the agents report counts for an iPXE that cannot list devices.
+fn agents_reported(provisioner: &Provisioner) -> Result<()> {
     for (station, expected) in [(PACKED, true), (PLAIN, false)] {
-        let told = wait_for("the agent to tell its devices", ACTS_WITHIN, || {
+        let reported = wait_for("the agent to report its devices", ACTS_WITHIN, || {
             let modaliases = provisioner.machine(&station.mac())?.agent.map(|agent| agent.modaliases);
             Ok(modaliases.filter(|list| !list.is_empty()))
         })?;
         let script = provisioner.script(&station.mac())?;
-        ensure!(script.contains("pack-storage") == expected, "{}: {told:?} gave it\n{script}", station.name());
+        ensure!(script.contains("pack-storage") == expected, "{}: {reported:?} gave it\n{script}", station.name());
     }
     Ok(())
 }
@@ -78,8 +78,11 @@ fn has_its_pack(provisioner: &Provisioner, machine: &mut Machine) -> Result<()> 
         matches!(packs.as_slice(), [only] if only.text.contains("driver pack storage is there")),
         "the machine has not exactly the pack storage: {packs:#?}"
     );
-    let told = provisioner.log_lines(&[&PACKED.mac(), "driver packs: storage"]);
-    ensure!(told.len() == 1 && told.iter().all(|line| line.ends_with("storage")), "boots does not say what it gave: {told:#?}");
+    let reported = provisioner.log_lines(&[&PACKED.mac(), "driver packs: storage"]);
+    ensure!(
+        reported.len() == 1 && reported.iter().all(|line| line.ends_with("storage")),
+        "boots does not say what it gave: {reported:#?}"
+    );
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The end of a session: kexec, and what nobody planned: the power button, a panic, and a ramdisk that arrived in part.
+//! The end of a session: kexec, and what no plan had: the power button, a panic, and a ramdisk that arrived in part.
 
 use std::fs;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub fn button(scene: &Scene) -> Result<()> {
     let mut ready = scene.ready(Options::default())?;
     ready.begin("long", &[ready.shell("long", "echo WORKING; sleep 600")])?;
     ready.machine.serial.expect(r"A\| WORKING", ACTS_WITHIN)?;
-    wait_for("somebody to listen to the button", ACTS_WITHIN, || {
+    wait_for("a listener for the button", ACTS_WITHIN, || {
         Ok((!ready.machine.serial.all("thimble: power button: ")?.is_empty()).then_some(()))
     })?;
     ready.machine.press_power_button()?;
@@ -61,13 +61,13 @@ pub fn button(scene: &Scene) -> Result<()> {
     wait_for("the machine to switch itself off", OFF_WITHIN, || Ok(ready.machine.is_off()?.then_some(())))
 }
 
-/// At once, since somebody stands there; and after the reboot the action is done from its beginning.
+/// At once, since a person stands there; and after the reboot the action is done from its beginning.
 pub fn ctrl_alt_del(scene: &Scene) -> Result<()> {
     let mut ready = scene.ready(Options::default())?;
     ready.begin("long", &[ready.shell("long", "echo WORKING; sleep 600")])?;
     ready.machine.serial.expect(r"A\| WORKING", ACTS_WITHIN)?;
     // An emulated keyboard loses a key now and then; a person would press again, too.
-    wait_for("somebody to notice the keys", ACTS_WITHIN, || {
+    wait_for("the keys to be noticed", ACTS_WITHIN, || {
         ready.machine.press_ctrl_alt_del()?;
         Ok(ready.machine.serial.expect("thimble: rebooting", NOTICED_WITHIN).ok())
     })?;
@@ -113,7 +113,7 @@ pub fn last_words(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Whatever is missing at the end, somebody says so: the kernel where it cannot unpack, /init where it can start.
+/// Whatever is missing at the end, one of the programs says so: the kernel where it cannot unpack, /init where it can start.
 pub fn truncated_ramdisk(scene: &Scene) -> Result<()> {
     let (_provisioner, boot) = begin(scene, Options::default())?;
     let Boot::Direct { firmware, kernel, initrd, arguments } = boot else { anyhow::bail!("not a direct boot") };

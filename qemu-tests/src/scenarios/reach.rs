@@ -1,4 +1,4 @@
-//! Ways to the server and the registry that are no address in the clear: names, a CA of one's own, a proxy, IPv6.
+//! Ways to the server and the registry other than a plain address: names, a private CA, a proxy, IPv6.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -73,7 +73,7 @@ pub fn names_proxy_and_authority(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Nobody answers DHCPv4; the router tells the prefix and the name server, and everything is found by name.
+/// No server answers DHCPv4. The router announces the prefix and the name server, and everything is found by name.
 pub fn only_ipv6(scene: &Scene) -> Result<()> {
     const GRPC_PORT: u16 = 42114;
     const REGISTRY_PORT: u16 = 5001;
@@ -98,7 +98,7 @@ pub fn only_ipv6(scene: &Scene) -> Result<()> {
     let ended = provisioner.wait_ended("six", ACTS_WITHIN)?;
     ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     machine.serial.expect(r"A\| fd000077", ACTS_WITHIN)?;
-    ensure!(machine.serial.all("thimble: network .* 10[.]77[.]")?.is_empty(), "somebody gave the machine an IPv4 address");
+    ensure!(machine.serial.all("thimble: network .* 10[.]77[.]")?.is_empty(), "the machine has an IPv4 address");
     Ok(())
 }
 

@@ -68,7 +68,7 @@ fn check(ready: &Ready, case: &Case) -> Result<()> {
     let (state, message) = (workflow.state(), workflow.message("bad"));
     ensure!(state == case.state, "{}: ended as {state}, not {}: {}", case.name, case.state, workflow.status());
     for words in case.says {
-        ensure!(message.contains(words), "{}: the server was not told {words:?} but {message:?}", case.name);
+        ensure!(message.contains(words), "{}: the server's message has no {words:?}: {message:?}", case.name);
     }
     let pattern = format!("workflow default/{} action bad: {}", case.name, case.state);
     let lines = ready.machine.serial.all(&pattern)?;

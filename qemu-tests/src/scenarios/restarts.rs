@@ -1,4 +1,4 @@
-//! Things die in the middle: the agent, again and again, and the server between a report and its acknowledgement.
+//! Programs die in the middle of their work: the agent, repeatedly, and the server before it acknowledges a report.
 
 use std::net::SocketAddr;
 use std::time::Duration;

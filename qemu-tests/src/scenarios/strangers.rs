@@ -1,5 +1,5 @@
-//! Whoever is not expected: machines nobody knows, packets nobody should send, files nobody may read, YAML with mistakes,
-//! and a ramdisk that was not made for its machine.
+//! What is not expected: unknown machines, malformed packets, foreign paths, YAML with mistakes, and a ramdisk that was not
+//! made for its machine.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -26,10 +26,10 @@ pub fn unknown_machine(scene: &Scene) -> Result<()> {
     provisioner.apply(&known.hardware())?;
     let mut machine = scene.power_on(&stranger, Boot::Bios, MEMORY_MIB, None)?;
     machine.serial.expect("No bootable device|No configuration methods succeeded|No more network devices", BOOTS_WITHIN)?;
-    ensure!(machine.serial.all("net0: 10.77|Filename:")?.is_empty(), "the stranger was answered");
+    ensure!(machine.serial.all("net0: 10.77|Filename:")?.is_empty(), "the unknown machine was answered");
     let lines = provisioner.log_lines(&[&stranger.mac()]);
     let visible: Vec<&String> = lines.iter().filter(|line| !line.contains("DEBUG")).collect();
-    ensure!(visible.len() == 1, "the log has {} lines about the stranger, not one: {visible:#?}", visible.len());
+    ensure!(visible.len() == 1, "the log has {} lines about the unknown machine, not one: {visible:#?}", visible.len());
     Ok(())
 }
 

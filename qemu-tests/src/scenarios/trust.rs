@@ -1,4 +1,4 @@
-//! Secure Boot and a TPM: the firmware starts what we have signed and nothing else, and what it started can be read.
+//! Secure Boot and a TPM: the firmware starts only what was signed, and the TPM records what it started.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::command::{self, Daemon, wait_for};
 use crate::machine::Firmware;
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, Scene};
 
-/// The key that OVMF's variables of this name trust; its passphrase is no secret.
+/// The key that OVMF's variables of this name trust; its passphrase is public.
 const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
 const CERTIFICATE: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
 const PASSPHRASE: &str = "pass:snakeoil";
@@ -45,7 +45,7 @@ fn build_signed(scene: &Scene, bench: &Bench<'_>, folder: &Path) -> Result<Strin
     command::output(open.args(["rsa", "-in", KEY, "-passin", PASSPHRASE, "-out"]).arg(&key))?;
     let mut build = bench.build(folder)?;
     let report = command::output(build.arg("--json").arg("--sign-key").arg(&key).args(["--sign-cert", CERTIFICATE]))?;
-    let report: Value = serde_json::from_str(&report).context("the build's report is no JSON")?;
+    let report: Value = serde_json::from_str(&report).context("the build's report is not JSON")?;
     report["pcr11"].as_str().map(str::to_owned).context("the report does not say what PCR 11 will be")
 }
 

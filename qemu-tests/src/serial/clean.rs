@@ -18,7 +18,7 @@ enum State {
     Charset,
 }
 
-/// Keeps its place between reads: an escape may be cut in two.
+/// Keeps its state between reads, because an escape may be cut in two.
 #[derive(Default)]
 pub struct Cleaner {
     state: State,

@@ -1,4 +1,4 @@
-//! What the actions themselves say they did, held against what the server says: the rules a power cut must not break.
+//! Compares what the actions themselves report with what the server says: the rules that a power cut must not break.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub struct Place {
 pub enum Word {
     Begin(Place),
     End(Place),
-    /// Dead processes that nobody reaped.
+    /// Dead processes that were not reaped.
     Zombies(u64),
     /// kB of the agent's own memory, during a workflow.
     Memory(String, u64),
@@ -57,8 +57,8 @@ impl Ledger {
             Word::Begin(place) => {
                 let runs = self.runs.entry(place.clone()).or_default();
                 runs.begun += 1;
-                // The machine runs only what the server knows to be running. Any other state means that it had been
-                // told how this action ended, and let it run again.
+                // The machine runs only what the server knows to be running. In any other state it knew
+                // how this action had ended, and let it run again.
                 if state != "RUNNING" {
                     self.broken.push(format!("{} of {} began while the server says {state}", place.action, place.workflow));
                 }

@@ -188,7 +188,7 @@ impl Rider<'_> {
     }
 }
 
-/// A third of them anywhere in the time that a boot and its work take, the others soon after something has begun.
+/// A third of the moments lie anywhere in a boot and its work. The others come soon after a step has begun.
 fn choose(dice: &mut Dice, whole: Duration) -> Moment {
     if dice.roll(3) == 0 {
         return Moment::At(dice.time(whole));
@@ -209,8 +209,8 @@ fn stage(machine: &Machine, from: usize) -> Result<&'static str> {
     Ok(latest.1)
 }
 
-/// Says that it begins and that it ends; the last one also looks for zombies, twice, since a process may be dead for a
-/// moment before it is reaped, and for the agent's memory.
+/// Reports its begin and its end. The last one also reports the agent's memory and looks for zombies, twice, since a dead
+/// process may wait a moment before it is reaped.
 fn script(witness: &str, workflow: &str, action: &str) -> String {
     let tell = |word: &str| format!("busybox wget -q -O /dev/null {witness}/{word}\n");
     let look = if action == "three" {

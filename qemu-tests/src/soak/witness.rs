@@ -1,4 +1,4 @@
-//! An HTTP server that only listens: actions tell it what they do, and it writes that into the ledger at once.
+//! An HTTP server that only listens: actions report to it what they do, and it writes that into the ledger at once.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
