@@ -68,7 +68,6 @@ impl std::error::Error for Mistakes {}
 
 /// An agent without a server needs no name.
 const OFFLINE_ID: &str = "local";
-const GRPC_PORT: u16 = 42113;
 /// Read if present, unless a setting names another file.
 const REGISTRIES: &str = "/etc/thimble/registries.json";
 
@@ -230,8 +229,8 @@ fn with_port(authority: &str) -> String {
     };
     match (has_port, authority.matches(':').count() > 1 && !authority.starts_with('[')) {
         (true, _) => authority.to_owned(),
-        (false, true) => format!("[{authority}]:{GRPC_PORT}"),
-        (false, false) => format!("{authority}:{GRPC_PORT}"),
+        (false, true) => format!("[{authority}]:{}", machine::ports::GRPC),
+        (false, false) => format!("{authority}:{}", machine::ports::GRPC),
     }
 }
 

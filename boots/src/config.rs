@@ -40,13 +40,13 @@ impl Config {
     pub fn new(address: Ipv4Addr, files: PathBuf, nbp: PathBuf) -> Self {
         Self {
             address,
-            http_port: 7080,
+            http_port: machine::ports::HTTP,
             tftp_port: 69,
             interface: None,
             files,
             nbp,
-            kernel: "vmlinuz".to_owned(),
-            initrd: "initrd".to_owned(),
+            kernel: api::names::KERNEL.to_owned(),
+            initrd: api::names::RAMDISK.to_owned(),
             arguments: Arguments::default(),
             chainload_own_ipxe: false,
             default_lease_time: 86_400,

@@ -53,7 +53,11 @@ async fn a_file_that_cannot_be_read_again_is_reported_with_its_cause() {
     std::fs::create_dir(&path).unwrap();
     tokio::time::sleep(Duration::from_millis(600)).await; // the source looks at the file twice a second
     assert!(source.machine(KNOWN).await.unwrap().is_some());
-    assert_logged(&["cannot read the Hardware file", "unreadable.yaml: Is a directory", "; what it said before stays in force"]);
+    assert_logged(&[
+        "the Hardware file cannot be used: cannot read",
+        "unreadable.yaml: Is a directory",
+        "; its previous content stays in force",
+    ]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Who may use the API: loopback, and networks the operator names.
+//! Access to the API: for loopback, and for the networks that the operator names.
 
 use std::net::IpAddr;
 use std::str::FromStr;

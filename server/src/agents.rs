@@ -1,4 +1,4 @@
-//! Who called, when, from where, and what hardware they say they are. Best effort: never in the way of an action.
+//! The agents that called: when, from where, and the hardware they reported. Best effort: never in the way of an action.
 
 mod attributes;
 mod modaliases;

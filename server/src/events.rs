@@ -1,7 +1,7 @@
-//! What happens, as it happens: for `thimble events`, for pages and for whoever waits for a state.
+//! What happens, as it happens: for `thimble events`, for pages, and for programs that wait for a state.
 //!
-//! The latest events are kept in memory. A reader that is too slow or too late is told that it missed some; nobody
-//! waits for a reader.
+//! The latest events are kept in memory. A reader that is too slow or too late gets an event that says how many it missed.
+//! The server never waits for a reader.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +41,7 @@ impl Hub {
             recent.events.pop_front();
         }
         recent.events.push_back(Arc::clone(&event));
-        let _ = self.sender.send(event); // an error means that nobody reads
+        let _ = self.sender.send(event); // an error means that there are no readers
     }
 
     /// Events after `since`; without it only what happens from now on.
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_reader_is_told_how_much_it_missed() {
+    async fn a_slow_reader_learns_how_much_it_missed() {
         let hub = Hub::new(Timestamp::now());
         let mut reader = hub.read(None);
         (0..1030).for_each(|n| hub.publish(line(n)));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_reader_is_told_too() {
+    async fn a_late_reader_learns_it_too() {
         let hub = Hub::new(Timestamp::now());
         hub.publish(line(0));
         let first = hub.read(Some(0)).next().await.unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_from_nowhere_does_no_harm() {
+    fn an_unknown_number_does_no_harm() {
         let hub = Hub::new(Timestamp::now());
         hub.publish(line(0));
         assert!(hub.read(Some(u64::MAX)).backlog.is_empty());

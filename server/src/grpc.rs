@@ -1,7 +1,7 @@
 //! Tinkerbell's workflow service, second generation: messages to model and back, outcomes to status codes.
 //!
 //! The texts are Tinkerbell's, because people match logs against them. `ReportActionStatus` of the first generation has
-//! the same path with another message; it is to be told apart on the raw bytes in front of this service.
+//! the same path with another message. Only the raw bytes, in front of this service, could distinguish the two.
 
 mod status;
 
@@ -23,15 +23,15 @@ use crate::progress::Report;
 use crate::service::Server;
 use crate::work::Assignment;
 
-/// No identifier is longer; a longer one is not stored or logged.
+/// A longer identifier is neither stored nor logged.
 const MAX_AGENT_ID: usize = 253;
 const MAX_MESSAGE: usize = 1 << 20;
-/// A machine that lost power does not say goodbye.
+/// A machine that lost power does not close its connections.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
 pub struct Grpc(Server);
 
-/// The service, for a router of the caller's.
+/// The service, for the caller's router.
 #[must_use]
 pub fn grpc_service(server: Server) -> WorkflowServiceServer<Grpc> {
     WorkflowServiceServer::new(Grpc(server)).max_decoding_message_size(MAX_MESSAGE)
@@ -111,7 +111,7 @@ impl Grpc {
     }
 }
 
-/// The workflow whose end an agent waits for while it runs an action of it.
+/// The workflow whose end an agent waits for while it runs one of its actions.
 fn watched(request: &Request<ActionRequest>) -> Result<Option<ObjectName>, Status> {
     let Some(value) = request.metadata().get_bin(proto::watch::WORKFLOW) else { return Ok(None) };
     let refused = || Status::invalid_argument("invalid workflow id");
@@ -154,7 +154,7 @@ fn time(stamp: proto::Timestamp) -> Option<Timestamp> {
 
 fn response(Assignment { workflow, task, action }: Assignment) -> ActionResponse {
     let mut environment = task.environment;
-    environment.extend(action.environment); // the action's word counts, and a map is sorted
+    environment.extend(action.environment); // the action's value wins; a map is sorted
     let pid = action.namespaces.as_ref().and_then(|namespaces| namespaces.pid.clone()).filter(|pid| !pid.is_empty());
     let namespaces = action.namespaces.map(|namespaces| proto::Namespaces { network: namespaces.network, pid: namespaces.pid });
     ActionResponse {

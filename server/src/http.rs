@@ -1,5 +1,5 @@
-//! The API under `/v1/`: objects in and out, machines, events. A thin edge; bodies are bounded, all but `booted` is for
-//! loopback and the networks the operator named.
+//! The API under `/v1/`: objects in and out, machines, events. A thin edge with bounded bodies. All calls but `booted` are
+//! for loopback and the networks that the operator named.
 
 mod machines;
 
@@ -26,12 +26,12 @@ use crate::store::StoreError;
 use crate::work::CancelError;
 
 const MAX_APPLY: usize = 8 << 20;
-/// An empty line, so that both sides notice when the other is gone.
+/// The pause between empty lines, by which both sides notice that the other one has gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The routes. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: without it nearly every call is refused.
+/// The routes. Serve them with `api::serve`: a call whose address is unknown is refused.
 pub fn router(server: Server) -> Router {
-    // Hardware holds password hashes and user data: what operators may change, strangers on the wire may not even read.
+    // Hardware holds password hashes and user data, so other hosts may not even read it.
     let operators = Router::new()
         .route("/v1/apply", post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)))
         .route("/v1/{kind}", get(list))
@@ -76,7 +76,7 @@ fn see_log(doing: &str) -> Response {
 
 #[derive(Deserialize)]
 struct ApplyQuery {
-    /// How mistakes call the text.
+    /// The name of the text in its mistakes.
     file: Option<String>,
 }
 

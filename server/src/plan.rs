@@ -69,7 +69,7 @@ struct Planner<'p> {
     view: &'p View,
     now: Timestamp,
     new_id: &'p mut dyn FnMut() -> String,
-    /// As they will be; over those of the view.
+    /// As they will be; they come before those of the view.
     hardware: BTreeMap<ObjectName, Hardware>,
     templates: BTreeMap<ObjectName, Template>,
     /// Hardware and templates of this apply that differ from what is stored.
@@ -83,7 +83,7 @@ fn mistake(kind: Kind, name: &ObjectName, message: String, hint: Option<&str>) -
     Mistake { file, line: 0, column: 0, path: String::new(), message, hint: hint.map(str::to_owned) }
 }
 
-/// What a person may change besides the spec.
+/// The metadata that a person may change.
 fn same_words(one: &Metadata, other: &Metadata) -> bool {
     (&one.labels, &one.annotations) == (&other.labels, &other.annotations)
 }

@@ -39,7 +39,7 @@ pub enum Idle {
     NothingLeft,
 }
 
-/// What an agent says of an action.
+/// What an agent reports of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     pub agent: AgentId,
@@ -55,7 +55,7 @@ pub struct Report {
 /// What a report did to a workflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Known already: a repeated report.
+    /// A repeated report says nothing new.
     Nothing,
     Recorded,
     /// The last action succeeded; `finish` ends the workflow once the work after it is done.
@@ -145,7 +145,7 @@ pub fn next_action(workflow: &Workflow, agent: &AgentId) -> Next {
 /// Of an agent's workflows, oldest first, the one to work on: where it was interrupted, else the oldest that has work.
 ///
 /// # Errors
-/// Why there is none: the reason of the newest workflow, or nothing when there is no workflow at all.
+/// Why there is none: the reason of the newest workflow, or `None` without any workflow.
 pub fn choose<'w>(
     workflows: impl Iterator<Item = &'w Workflow>,
     agent: &AgentId,

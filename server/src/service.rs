@@ -1,4 +1,4 @@
-//! The server as one value: opens the store, keeps the view in step with it, and answers everybody's questions.
+//! The server as one value: opens the store, keeps the view in step with it, and answers agents, boots and operators.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -123,7 +123,7 @@ impl Server {
         self.0.stopping.subscribe()
     }
 
-    /// Some time after the stop: who has not let go of its connection by then has lost power, or means us no good.
+    /// Some time after the stop: a connection that is still open then belongs to a machine without power, or to an attacker.
     pub(crate) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut stopping = self.stopping();
         async move {
@@ -141,7 +141,7 @@ impl Server {
         self.0.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Commits and waits until the view shows it, so that who asks next sees what was acknowledged.
+    /// Commits and waits until the view shows it, so that the next question is answered with what was acknowledged.
     pub(crate) async fn commit(&self, transaction: Transaction) -> Result<u64, StoreError> {
         let revision = self.0.store.commit(transaction).await?;
         let mut shown = self.0.revision.subscribe();
@@ -149,7 +149,7 @@ impl Server {
         Ok(revision)
     }
 
-    /// Runs to its end even when the caller goes away: a client that disconnects must not leave half of the work undone.
+    /// Runs to its end even if the caller disconnects: half of the work must not be left undone.
     pub(crate) async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         match tokio::spawn(work).await {
             Ok(done) => Some(done),
@@ -175,7 +175,7 @@ impl Server {
         }
     }
 
-    /// On a thread of its own and on a copy of the view: a template may take its time.
+    /// On a thread of its own and on a copy of the view, because a template may take long.
     async fn plan(&self, objects: Vec<Object>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
         let view = View::clone(&self.view());
         let work = move || {
@@ -189,7 +189,7 @@ impl Server {
     }
 
     /// # Errors
-    /// When there is no such object, or the store fails.
+    /// When the object does not exist, or the store fails.
     pub async fn delete(&self, kind: Kind, name: &ObjectName) -> Result<(), DeleteError> {
         match self.replace(&key(kind, name), None).await? {
             true => Ok(()),
@@ -282,7 +282,7 @@ impl Server {
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
-    /// An agent called: remembered, and stored in the background when it is one of ours.
+    /// An agent called: remembered, and stored in the background if an object names it.
     pub(crate) fn agent_called(&self, id: &AgentId, address: Option<SocketAddr>, facts: Option<Facts>) {
         let news = self.0.agents.seen(id, address, facts, Timestamp::now());
         if news.first_call {
@@ -306,8 +306,8 @@ impl Server {
     }
 }
 
-/// Keeps the view in step with the store until the server is gone. A transaction is shown as a whole: its revision tells
-/// whoever waits for it that all of it is there.
+/// Keeps the view in step with the store until the server is dropped. A transaction is shown as a whole: when its revision
+/// is announced, all of it can be seen.
 async fn follow(server: Weak<Inner>, mut watch: Watch) {
     while let Some(change) = watch.next().await {
         match change {
@@ -331,7 +331,7 @@ async fn follow(server: Weak<Inner>, mut watch: Watch) {
     }
 }
 
-/// Not before it worked: the changes that were missed do not come again.
+/// Tries until it works: the changes that were missed do not come again.
 async fn resumed(server: &Weak<Inner>) -> Option<Watch> {
     loop {
         let inner = server.upgrade()?;

@@ -1,5 +1,5 @@
-//! The objects in memory with the indexes that answer the hot questions: which workflows concern this agent, whose MAC is
-//! this. Fed by the store's watch alone, so it shows what is durable and nothing else.
+//! The objects in memory with indexes for the frequent questions: which workflows concern this agent, and whose MAC is
+//! this. Only the store's watch feeds it, so it shows durable objects and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -76,7 +76,7 @@ impl View {
         view
     }
 
-    /// Takes in a change and says what it means to those who follow events.
+    /// Takes in a change and returns its events.
     pub fn apply(&mut self, change: &Change) -> Vec<What> {
         self.revision = change.revision;
         let Some((kind, name)) = parsed(&change.key) else { return Vec::new() };
@@ -183,7 +183,7 @@ impl View {
     }
 }
 
-/// Whom the workflow concerns; before it is rendered the values of its map are the best guess.
+/// The agents of a workflow. Before it is rendered, the values of its map are the best guess.
 fn agents(workflow: &Workflow) -> BTreeSet<AgentId> {
     let tasks = &workflow.status.tasks;
     if tasks.is_empty() {

@@ -13,7 +13,7 @@ use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::key;
 
-/// An action that was handed out, and that this is stored.
+/// An action that was handed out; this is stored.
 #[derive(Debug, Clone)]
 pub struct Assignment {
     pub workflow: ObjectName,
@@ -23,7 +23,7 @@ pub struct Assignment {
 
 #[derive(Debug, thiserror::Error)]
 pub enum NoWork {
-    /// Nothing, and why: `None` when there is no workflow for this agent at all.
+    /// Nothing, and why; `None` if no workflow names this agent.
     #[error("nothing to do")]
     Idle(Option<Idle>),
     #[error("server shutting down")]
@@ -53,10 +53,10 @@ pub enum CancelError {
 }
 
 impl Server {
-    /// The agent's next action: at once, or as soon as there is one, or why there was none for as long as calls are held.
+    /// The agent's next action, as soon as there is one. Held no longer than calls are held.
     ///
     /// # Errors
-    /// When there is nothing to do.
+    /// When there was nothing to do for as long as calls are held.
     pub async fn next_action(&self, agent: &AgentId) -> Result<Assignment, NoWork> {
         let deadline = Instant::now() + self.0.config.long_poll;
         let (mut changes, mut stopping) = (self.changes(), self.stopping());
@@ -78,8 +78,8 @@ impl Server {
         }
     }
 
-    /// Holds the call until what runs of the workflow shall stop, and says why; nothing when that did not come to pass for
-    /// as long as calls are held.
+    /// Holds the call until the workflow's action shall stop, and says why. `None` if that did not happen for as long as
+    /// calls are held.
     ///
     /// # Errors
     /// When the server stops.

@@ -217,7 +217,7 @@ fn get_action_headers() -> Vec<u8> {
     [&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1][..], &block].concat()
 }
 
-/// What an agent of ours waits for while it runs an action of `w`.
+/// What Thimble's agent waits for while it runs an action of `w`.
 async fn told_to_stop(agent: &Agent) -> tonic::Status {
     let mut request = tonic::Request::new(proto::ActionRequest { agent_id: Some(agent.id.clone()), agent_attributes: None });
     request.metadata_mut().insert_bin(proto::watch::WORKFLOW, tonic::metadata::MetadataValue::from_bytes(b"default/w"));

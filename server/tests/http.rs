@@ -103,7 +103,7 @@ async fn what_was_acknowledged_is_seen_by_the_next_question() {
 }
 
 #[tokio::test]
-async fn mistakes_are_all_told_and_change_nothing() {
+async fn mistakes_are_all_reported_and_change_nothing() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
     let text = hardware("node-1", MAC)

@@ -98,7 +98,7 @@ pub enum WorkflowCommand {
 #[derive(Args, Debug)]
 pub struct ServerArgs {
     /// Where the server answers
-    #[arg(long = "server", env = "THIMBLE_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7080")]
+    #[arg(long = "server", env = "THIMBLE_SERVER", value_name = "URL", default_value_t = format!("http://127.0.0.1:{}", machine::ports::HTTP))]
     url: String,
 }
 

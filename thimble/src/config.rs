@@ -1,18 +1,19 @@
 //! The settings of the daemons: flag, environment, file, default, in that order, checked before any socket opens.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use machine::ports;
 use serde::Deserialize;
 
 /// Raw settings as a person wrote them; every one is optional in each place.
 #[derive(Args, Deserialize, Debug, Default, Clone)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// Address of this host on the provisioning network; machines are told to come here
+    /// Address of this host on the provisioning network, where machines find it
     #[arg(long, env = "THIMBLE_ADDRESS", value_name = "IP")]
     pub address: Option<Ipv4Addr>,
     /// Network interface to answer DHCP on; without it all interfaces
@@ -121,12 +122,12 @@ impl Settings {
         }
     }
 
-    /// For the server alone: nobody is told to come to an address, and boots has the usual HTTP port.
+    /// For the server alone: it needs no address for machines, and leaves the usual HTTP port to boots.
     ///
     /// # Errors
     /// All mistakes at once.
     pub fn check_server(self) -> Result<Config, Mistakes> {
-        let http = self.http.or(Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7081))));
+        let http = self.http.or_else(|| Some(any_address(ports::HTTP + 1)));
         Self { address: self.address.or(Some(Ipv4Addr::LOCALHOST)), http, ..self }.check()
     }
 
@@ -145,8 +146,8 @@ impl Settings {
             mistakes.push(format!("address: {address} is not the address of a host"));
         }
         let data = self.data.unwrap_or_else(|| PathBuf::from("/var/lib/thimble"));
-        let http = self.http.unwrap_or_else(|| SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7080)));
-        let grpc = self.grpc.unwrap_or_else(|| SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 42113)));
+        let http = self.http.unwrap_or_else(|| any_address(ports::HTTP));
+        let grpc = self.grpc.unwrap_or_else(|| any_address(ports::GRPC));
         let grpc_authority = self.grpc_authority.unwrap_or_else(|| format!("{address}:{}", grpc.port()));
         if !grpc_authority.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
             mistakes.push(format!("grpc-authority: {grpc_authority:?} is not HOST:PORT"));
@@ -181,6 +182,10 @@ impl Settings {
         };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
+}
+
+fn any_address(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
 }
 
 fn list(text: Option<&str>) -> Vec<String> {

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use machine::Chain;
 
 use config::Settings;
 
@@ -88,7 +89,7 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("thimble: {error:#}");
+            eprintln!("thimble: {}", Chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

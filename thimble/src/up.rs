@@ -111,7 +111,7 @@ fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
     std::fs::create_dir_all(&config.files).with_context(|| format!("cannot make the files folder {folder} (--files)"))?;
     if !is_ours(config.address) {
         let address = config.address;
-        log::warn!("address: no interface of this host has {address}, and machines are told to come there: is --address right?");
+        log::warn!("address: no interface of this host has {address}, where machines will look for it: is --address right?");
     }
     for (setting, name) in [("kernel", &config.kernel), ("initrd", &config.initrd)] {
         if !config.files.join(name).is_file() {
@@ -119,7 +119,7 @@ fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
         }
     }
     if !config.nbp.is_dir() {
-        log::warn!("nbp: there is no folder {}; firmware without iPXE cannot boot (Debian package ipxe)", config.nbp.display());
+        log::warn!("nbp: the folder {} does not exist; firmware without iPXE cannot boot (Debian package ipxe)", config.nbp.display());
     }
     Ok(boots::Config {
         http_port: config.http.port(),
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn why_a_socket_cannot_be_had_is_told_with_what_to_do() {
+    async fn a_refused_socket_is_reported_with_what_to_do() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         for (what, address, hint) in [
             ("HTTP", taken.local_addr().unwrap(), "--http chooses another port: "),

@@ -90,7 +90,9 @@ fn version(path: &Path) -> io::Result<Version> {
 fn read(path: &Path) -> Result<(Version, Vec<Hardware>), SourceError> {
     let unreadable = |source| FilesError::Unreadable { path: path.to_owned(), source };
     let version = version(path).map_err(unreadable)?; // before the text: a change in between is seen next time
-    let hardware = model::read_files(&[path])?.into_iter().filter_map(|object| match object {
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let objects = model::parse_texts([(path.display().to_string(), text)]).map_err(FilesError::from)?;
+    let hardware = objects.into_iter().filter_map(|object| match object {
         Object::Hardware(hardware) => Some(*hardware),
         Object::Template(_) | Object::Workflow(_) => None,
     });

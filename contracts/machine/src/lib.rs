@@ -8,6 +8,7 @@ pub mod heartbeat;
 pub mod kernel_log;
 pub mod manifest;
 pub mod milestones;
+pub mod ports;
 mod missing_firmware;
 mod neighbour;
 pub mod network;

@@ -1,4 +1,4 @@
-//! Hardware: what is known of a machine before it has booted anything.
+//! Hardware: what is known of a machine before its first boot.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -70,7 +70,7 @@ pub struct Disk {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Interface {
-    /// Stay silent on DHCP for this interface.
+    /// Do not answer DHCP for this interface.
     #[serde(rename = "disableDhcp", skip_serializing_if = "Option::is_none")]
     pub disable_dhcp: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -81,7 +81,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// `namespace/name`: how a workflow is called on the wire and in every message.
+/// `namespace/name`: the name of an object on the wire and in every message.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     pub namespace: String,

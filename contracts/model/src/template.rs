@@ -28,7 +28,7 @@ pub struct TemplateStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     pub name: String,
-    /// Seconds; 0 is no limit.
+    /// Seconds; 0 means no limit.
     #[serde(default)]
     pub global_timeout: i64,
     pub tasks: Vec<Task>,
@@ -50,7 +50,7 @@ pub struct Task {
 pub struct Action {
     pub name: String,
     pub image: String,
-    /// Seconds; 0 is no limit.
+    /// Seconds; 0 means no limit.
     #[serde(default)]
     pub timeout: i64,
     #[serde(default)]

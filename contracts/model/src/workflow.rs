@@ -11,7 +11,7 @@ use crate::{Namespaces, Resource};
 
 pub type Workflow = Resource<WorkflowSpec, WorkflowStatus>;
 
-/// Who runs actions: the `worker` of a task, the kernel argument `worker_id`; often a MAC, never assumed to be one.
+/// The runner of actions: the `worker` of a task, the kernel argument `worker_id`. Often a MAC, but any text is valid.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AgentId(pub String);
@@ -60,7 +60,7 @@ pub struct BootOptions {
 pub struct WorkflowStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<WorkflowState>,
-    /// One line on the latest notable event, for people.
+    /// One line for people about the latest notable event.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
     #[serde(rename = "agentID", skip_serializing_if = "Option::is_none")]
@@ -70,14 +70,14 @@ pub struct WorkflowStatus {
     /// `successful` or `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_rendering: Option<String>,
-    /// Seconds; 0 is no limit.
+    /// Seconds; 0 means no limit.
     #[serde(skip_serializing_if = "is_zero")]
     pub global_timeout: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global_execution_stop: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_options: Option<BootOptionsStatus>,
-    /// Somebody wants it to end; it does when the action that runs has stopped.
+    /// Set by a request to cancel. The workflow ends when its running action has stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -106,7 +106,7 @@ pub struct AllowNetboot {
 #[serde(rename_all = "camelCase")]
 pub struct Cancellation {
     pub requested: Timestamp,
-    /// One line, from who asked for it.
+    /// One line from the person who cancelled.
     #[serde(default)]
     pub reason: String,
 }
@@ -145,7 +145,7 @@ pub struct WorkflowAction {
     pub id: String,
     pub name: String,
     pub image: String,
-    /// Seconds; 0 is no limit.
+    /// Seconds; 0 means no limit.
     pub timeout: i64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
@@ -166,7 +166,7 @@ pub struct WorkflowAction {
     pub execution_duration: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// How often the action was handed out to be run from its start.
+    /// How often the action was handed out to run from its start.
     #[serde(skip_serializing_if = "is_none_yet")]
     pub attempts: u32,
 }
@@ -243,7 +243,7 @@ impl WorkflowState {
         matches!(self, Self::Pending | Self::Running)
     }
 
-    /// Nothing will change any more.
+    /// The state is the last one.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Success | Self::Failed | Self::Timeout)

@@ -34,7 +34,7 @@ struct Violation {
     description: String,
 }
 
-/// The details of a status with this gRPC code, saying that there is no action now.
+/// The details of a status with this gRPC code: no action is available now.
 #[must_use]
 pub fn no_action_available(code: i32, message: &str) -> Vec<u8> {
     encode(code, message, PreconditionFailureViolation::NoActionAvailable)
@@ -48,7 +48,7 @@ fn encode(code: i32, message: &str, kind: PreconditionFailureViolation) -> Vec<u
     RpcStatus { code, message: message.to_owned(), details: vec![any] }.encode_to_vec()
 }
 
-/// Whether a status' details say so; bytes that are no details do not.
+/// Whether a status' details say so. Other bytes do not.
 #[must_use]
 pub fn says_no_action_available(details: &[u8]) -> bool {
     let Ok(status) = RpcStatus::decode(details) else { return false };
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_says_the_agent_understands() {
+    fn the_agent_understands_what_the_server_says() {
         assert!(says_no_action_available(&no_action_available(9, "nothing")));
         assert!(!says_no_action_available(&encode(9, "x", PreconditionFailureViolation::Unspecified)), "another violation");
         assert!(!says_no_action_available(b""), "no details");

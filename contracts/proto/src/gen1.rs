@@ -119,7 +119,7 @@ impl Client {
         self.0.ready().await.map_err(|error| Status::from_error(Box::new(error)))
     }
 
-    /// The workflows whose current task is this worker's. The stream ends at once; what comes later is asked for again.
+    /// The workflows whose current task is this worker's. The stream ends at once, so the caller asks again for later ones.
     pub async fn contexts(&mut self, request: WorkflowContextRequest) -> Result<Streaming<WorkflowContext>, Status> {
         self.ready().await?;
         let path = PathAndQuery::from_static(CONTEXTS);

@@ -1,4 +1,4 @@
-//! `/v1/machines/MAC`: what is known of a machine, and its installed system announcing itself.
+//! `/v1/machines/MAC`: what the server knows of a machine, and the announcement of its installed system.
 
 use std::net::IpAddr;
 

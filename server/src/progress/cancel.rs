@@ -1,5 +1,5 @@
-//! Ending a workflow before its end. Tinkerbell knows no such state, so a cancelled workflow is FAILED and its message says
-//! why. The action that runs ends first, by its own agent; nothing is handed out meanwhile.
+//! Ending a workflow before its end. Tinkerbell has no state for that, so a cancelled workflow is FAILED and its message
+//! says why. The agent ends the running action first, and no other action is handed out meanwhile.
 
 use api::RunningAction;
 use jiff::Timestamp;
@@ -34,7 +34,7 @@ pub fn cancel(
     Ok(None)
 }
 
-/// Ends it although no agent has said that the action has ended.
+/// Ends it without an agent's report that the action has ended.
 pub fn end_cancelled(workflow: &mut Workflow, now: Timestamp) {
     let status = &mut workflow.status;
     let mut actions = status.tasks.iter_mut().flat_map(|task| &mut task.actions);
@@ -62,7 +62,7 @@ pub(super) fn say_if_cancelled(status: &mut WorkflowStatus) {
     status.message = format!("cancelled: {}{before}", cancellation.reason);
 }
 
-/// Whether a cancelled workflow waits in vain: its agent asks for work, so it runs nothing any more.
+/// Whether a cancelled workflow waits in vain: its agent asks for work, so it no longer runs the action.
 #[must_use]
 pub fn is_left_by(workflow: &Workflow, agent: &AgentId) -> bool {
     workflow.status.cancellation.is_some()
@@ -70,7 +70,7 @@ pub fn is_left_by(workflow: &Workflow, agent: &AgentId) -> bool {
         && current(workflow).is_some_and(|(.., task, _)| task.agent_id == *agent)
 }
 
-/// Why an agent shall stop what it runs of this workflow; nothing as long as it shall go on.
+/// Why an agent shall stop what it runs of this workflow; `None` while it shall go on.
 #[must_use]
 pub fn why_stop(workflow: &Workflow) -> Option<String> {
     let status = &workflow.status;

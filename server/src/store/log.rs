@@ -1,4 +1,4 @@
-//! The latest changes in memory, for watchers: those who ask for more than is kept must list again.
+//! The latest changes in memory, for watchers. A watcher that asks for older ones must list again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use super::{Entry, StoreError};
 
 const KEPT: usize = 4096;
 
-/// What happened to one key; no entry means it was deleted.
+/// What happened to one key; without an entry it was deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub revision: u64,
@@ -19,7 +19,7 @@ pub struct Change {
 
 pub(super) struct Log {
     recent: Mutex<Recent>,
-    /// A transaction at a time: who reads one of its changes can have the others, too.
+    /// A transaction at a time: a reader of one change can have the others, too.
     sender: broadcast::Sender<Arc<[Change]>>,
 }
 
@@ -43,7 +43,7 @@ impl Log {
             }
             recent.changes.push_back(change.clone());
         }
-        let _ = self.sender.send(changes.into()); // an error means that nobody watches
+        let _ = self.sender.send(changes.into()); // an error means that there are no watchers
     }
 
     pub(super) fn watch(&self, after: u64) -> Result<Watch, StoreError> {
@@ -64,7 +64,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next change; `None` once the store is gone.
+    /// The next change; `None` once the store is closed.
     ///
     /// # Errors
     /// `Compacted` when this watcher was too slow.

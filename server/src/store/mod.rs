@@ -43,7 +43,7 @@ impl Write {
     }
 }
 
-/// All writes or none: none if a key is not at the revision its condition names (0: the key must not exist).
+/// All writes or none. A condition names the revision that its key must have; 0 means that the key must not exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transaction {
     pub conditions: Vec<(String, u64)>,
@@ -93,11 +93,10 @@ pub enum StoreError {
 pub trait Store: Send + Sync {
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
 
-    /// All entries whose key starts with the prefix, by key, and the revision they are complete up to.
+    /// All entries whose key starts with the prefix, by key, and the revision up to which they are complete.
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<Entry>, u64)>;
 
-    /// Commits and returns the new revision. Once this is called the commit happens or fails as a whole, even when the
-    /// caller stops waiting.
+    /// Commits and returns the new revision. The commit happens or fails as a whole, even if the caller stops waiting.
     fn commit(&self, transaction: Transaction) -> Answer<'_, u64>;
 
     /// Every change after a revision, in order.

@@ -1,5 +1,5 @@
-//! Are blocks opened and closed in pairs? The engine takes a missing `end` as the end of the text and drops everything
-//! behind a stray one, so a typing slip would quietly shorten an installation.
+//! Blocks have to be opened and closed in pairs. The engine takes a missing `end` as the end of the text and drops
+//! everything behind a stray one, so a slip of the finger would silently shorten an installation.
 
 /// A place where the pairs do not match.
 #[derive(Debug, PartialEq, Eq)]

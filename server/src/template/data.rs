@@ -1,5 +1,5 @@
-//! What a template sees: the workflow's `hardwareMap` at top level, `.hardware` with JSON names and `.Hardware` with the
-//! Go names of Tinkerbell's old struct, in which what is not set is a zero value instead of an error.
+//! What a template sees: the workflow's `hardwareMap` at top level, `.hardware` with JSON names, and `.Hardware` with the
+//! Go names of Tinkerbell's old struct. In the last one a field that is not set is a zero value, not an error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! In which line of the template did it fail? The engine does not say, so each action is preceded by a mark that
-//! the writer swallows and remembers.
+//! The line of the template in which rendering failed. The engine does not say it, so each action is preceded by a mark
+//! that the writer swallows and remembers.
 
 use std::fmt::{self, Write};
 

@@ -33,7 +33,7 @@ pub fn render(template: &Template, workflow: &Workflow, hardware: Option<&Hardwa
     })
 }
 
-/// Checks what can be checked of a template that has nothing to be rendered with yet.
+/// Checks a template as far as that is possible without data.
 ///
 /// # Errors
 /// The first mistake of its syntax.
@@ -42,7 +42,7 @@ pub fn check_syntax(template: &Template) -> Result<(), Mistake> {
     prepared(&template.spec.data).map(drop).map_err(|error| mistake(&file, error, 0, &Value::Nil))
 }
 
-/// The line a mistake is in: nobody has the rendered text at hand.
+/// The line of a mistake, because a person does not have the rendered text at hand.
 fn shown(text: &str, line: usize) -> Option<String> {
     let line = text.lines().nth(line.checked_sub(1)?)?.trim();
     (!line.is_empty()).then(|| format!("the line reads: {}", line.chars().take(120).collect::<String>()))

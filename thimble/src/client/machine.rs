@@ -15,7 +15,7 @@ use super::table::clean;
 pub(super) async fn run(server: &Connection, address: &str, output: Output, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let machine: Value = server.get(&format!("/v1/machines/{address}")).await?;
     if output == Output::Table {
-        let machine = serde_json::from_value(machine).context("cannot read what the server knows of the machine")?;
+        let machine = serde_json::from_value(machine).context("cannot read the machine in the answer of the server")?;
         for (label, text) in lines(&machine) {
             writeln!(out, "{label:<10}{}", clean(&text))?;
         }

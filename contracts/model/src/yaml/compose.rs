@@ -8,7 +8,7 @@ use granit_parser::{Event, Marker, Options, Parser, ScalarStyle, Span, StrInput,
 use super::{Content, Key, MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, Place};
 use crate::Mistake;
 
-/// Every document of a text; a broken document is a mistake and reading goes on behind it.
+/// Every document of a text. A broken document is a mistake, and reading continues behind it.
 #[must_use]
 pub fn documents(text: &str, file: &str) -> (Vec<Rc<Node>>, Vec<Mistake>) {
     let mut composer = Composer::new(text, file);
@@ -145,7 +145,7 @@ impl<'t> Composer<'t> {
         Ok(node)
     }
 
-    /// Whether the tag makes a plain scalar text. Tags beyond YAML's own are refused: nothing here knows them.
+    /// Whether the tag makes a plain scalar text. Tags other than YAML's are refused.
     fn says_text(&mut self, tag: Option<&Tag>, at: Place) -> bool {
         let Some(tag) = tag else { return false };
         if tag.core_suffix().is_none() && tag.original() != "!" {

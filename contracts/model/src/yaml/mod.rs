@@ -1,7 +1,7 @@
 //! YAML text to nodes that remember where they stood and how their scalars were written.
 //!
 //! Resolving scalars before knowing what a field wants turns the file mode `0644` into 420, so nodes keep raw text and
-//! `Shape` decides. Depth, size and alias expansion are bounded: the text may come from anybody.
+//! `Shape` decides. Depth, size and alias expansion are bounded, because the text may come from an attacker.
 
 mod compose;
 mod scalar;
@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use crate::Mistake;
 
-/// Bounds of one text: far above any real inventory file, far below what would hurt the server.
+/// Bounds of one text: far above any real inventory file, and far below what would harm the server.
 pub(crate) const MAX_BYTES: usize = 8 << 20;
 pub(crate) const MAX_DEPTH: usize = 64;
 pub(crate) const MAX_NODES: usize = 500_000;
@@ -44,13 +44,13 @@ impl Place {
 pub struct Node {
     pub place: Place,
     pub content: Content,
-    /// Nodes below and including this one, with long texts weighing more: what an alias to it costs.
+    /// The cost of an alias to this node: the nodes in it, of which long texts weigh more.
     weight: usize,
 }
 
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// `plain` is false for a quoted or block scalar, which is text whatever it looks like.
+    /// `plain` is false for a quoted or block scalar, which is always text.
     Scalar {
         text: String,
         plain: bool,

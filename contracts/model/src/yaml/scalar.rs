@@ -1,4 +1,4 @@
-//! What a plain scalar means when nobody says what it should be: the rules of go-yaml v3, which Tinkerbell uses.
+//! What a plain scalar means where no type is given: the rules of go-yaml v3, which Tinkerbell uses.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What a place of a document may hold, and the check that turns nodes into JSON of that shape, noting every mistake.
+//! What a place of a document may hold. The check turns nodes into JSON of that shape and notes every mistake.
 
 use std::net::IpAddr;
 
@@ -26,7 +26,7 @@ pub(crate) enum Shape {
     Record(&'static [Field]),
     /// Anything at all, kept.
     Any,
-    /// Known to Kubernetes, of no use here: accepted and dropped.
+    /// Kubernetes has it; it is accepted and dropped.
     Dropped,
 }
 
@@ -46,7 +46,7 @@ impl Field {
     }
 }
 
-/// The node as JSON of the shape. Absent and null are left out; what does not fit is a mistake and left out, too.
+/// The node as JSON of the shape. An absent or null part is left out, and so is a part that does not fit: a mistake.
 pub(crate) fn check(node: &Node, shape: &Shape, path: &str, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Value> {
     Check { file, mistakes }.value(node, shape, path)
 }

@@ -1,4 +1,4 @@
-//! Arguments of a template function: access that says which function wanted what.
+//! Arguments of a template function. An error says which function wanted what.
 
 use gotmpl::{TemplateError, Value};
 
@@ -64,7 +64,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// As Go prints it, nothing being an empty text.
+/// As Go prints it; nothing is an empty text.
 pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::Nil => String::new(),

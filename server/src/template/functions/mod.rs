@@ -1,5 +1,5 @@
-//! Functions of templates besides Go's own: Tinkerbell's four and a core of the hermetic sprig set. Hermetic: nothing
-//! here looks at clock, randomness, environment or network.
+//! Functions of templates besides Go's own: Tinkerbell's four and a core of the hermetic sprig set. Hermetic means that
+//! they use neither clock, randomness, environment nor network.
 
 mod arguments;
 mod encoding;

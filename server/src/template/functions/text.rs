@@ -1,4 +1,4 @@
-//! Functions on texts, with sprig's order of arguments: what is worked on comes last.
+//! Functions on texts, with sprig's order of arguments: the text itself comes last.
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cmdline::Arguments;
+use machine::ports;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::SocketError;
@@ -18,8 +19,6 @@ use crate::network::host::Host;
 
 /// A second packet is sent after one second, a third after three.
 const LIMIT: Duration = Duration::from_millis(3500);
-/// boots' port. Any port shows whether a host answers.
-const BOOTS: u16 = 7080;
 
 pub struct Probe {
     socket: OwnedFd,
@@ -42,7 +41,7 @@ impl Target {
             let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
             Some(Self { host: Host::parse(host)?, port: port.parse().ok()?, is_needed: true })
         });
-        let syslog = || Some(Self { host: Host::parse(arguments.syslog_host.as_ref()?)?, port: BOOTS, is_needed: false });
+        let syslog = || Some(Self { host: Host::parse(arguments.syslog_host.as_ref()?)?, port: ports::HTTP, is_needed: false });
         server.or_else(syslog)
     }
 }
