@@ -32,7 +32,7 @@ pub fn boot_state(view: &View, hardware: &Hardware, mac: Option<Mac>) -> BootSta
     )
 }
 
-/// Nothing is to be run: what the newest workflow left behind.
+/// What the newest workflow left behind, if nothing is to run.
 fn after(name: &ObjectName, workflow: &Workflow) -> BootState {
     let status = &workflow.status;
     match status.state {

@@ -70,7 +70,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The next event; `None` once the server is gone.
+    /// The next event; `None` once the server is dropped.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         let event = match self.backlog.pop_front() {
             Some(event) => event,

@@ -37,8 +37,8 @@ pub fn grpc_service(server: Server) -> WorkflowServiceServer<Grpc> {
     WorkflowServiceServer::new(Grpc(server)).max_decoding_message_size(MAX_MESSAGE)
 }
 
-/// Serves until `shutdown`; then calls that are held open end as Unavailable, so that agents ask again. Connections that
-/// stay open nevertheless are not waited for.
+/// Serves until `shutdown`. Then calls that are held open end as Unavailable, so that agents ask again. Connections that
+/// still stay open are cut.
 ///
 /// # Errors
 /// When the transport fails.

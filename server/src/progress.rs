@@ -1,7 +1,7 @@
 //! What a workflow does next and what a report does to it. Pure: no clock, no store.
 //!
 //! The rules: actions run in order, one at a time, at least once. An action that is PENDING or RUNNING is handed out
-//! again when its agent asks. What is final stays final: nothing runs after a recorded failure, and a finished workflow
+//! again when its agent asks. A final state stays final: nothing runs after a recorded failure, and a finished workflow
 //! never runs again.
 
 mod cancel;
@@ -23,7 +23,7 @@ pub enum Next {
 pub struct Position {
     pub task: usize,
     pub action: usize,
-    /// The agent had already said that it runs this action: it was interrupted and begins again.
+    /// The agent has reported this action as RUNNING before: it was interrupted and begins again.
     pub again: bool,
 }
 

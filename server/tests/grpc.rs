@@ -188,7 +188,7 @@ async fn held_calls_end_when_the_server_stops() {
     assert_eq!((ended.code(), ended.message()), (Code::Unavailable, "server shutting down"));
 }
 
-/// A machine that lost power, and a stranger in the middle of a request: neither closes its connection.
+/// A machine that lost power, and a client that stops in the middle of a request: neither closes its connection.
 #[tokio::test]
 async fn connections_that_nobody_closes_do_not_hold_the_end_back() {
     let lab = Lab::start(Config::default()).await;
@@ -233,7 +233,7 @@ async fn a_running_action_is_told_to_stop_when_its_workflow_is_cancelled_or_dele
         let action = agent.ask().await.unwrap();
         let running = agent.request(&action, StateType::Running);
         let answer = agent.client.report_action_status(running).await.unwrap();
-        assert!(answer.metadata().contains_key(proto::watch::OFFER), "the agent learns that it can be told");
+        assert!(answer.metadata().contains_key(proto::watch::OFFER), "the agent learns that the server offers it");
         let watching = tokio::spawn({
             let agent = agent.clone();
             async move { told_to_stop(&agent).await }

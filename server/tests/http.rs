@@ -156,7 +156,7 @@ async fn a_started_workflow_keeps_its_spec() {
     let api = Api::of(&lab);
     api.apply(&everything()).await;
     let other = workflow("w", "two", "node-1", "other-agent");
-    assert_eq!(changes(&api.apply(&other).await.1), ["Workflow default/w updated"], "nobody has begun yet");
+    assert_eq!(changes(&api.apply(&other).await.1), ["Workflow default/w updated"], "no agent has begun yet");
     api.apply(&everything()).await;
     let mut agent = lab.agent(MAC).await;
     agent.work().await;

@@ -51,7 +51,7 @@ pub enum ClientCommand {
         /// One line that the workflow's message will show
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
-        /// Do not wait for the machine's agent: for machines that are gone
+        /// Do not wait for the machine's agent: for machines that no longer exist
         #[arg(long)]
         now: bool,
         #[command(flatten)]
@@ -98,7 +98,7 @@ pub enum WorkflowCommand {
 #[derive(Args, Debug)]
 pub struct ServerArgs {
     /// Where the server answers
-    #[arg(long = "server", env = "THIMBLE_SERVER", value_name = "URL", default_value_t = format!("http://127.0.0.1:{}", machine::ports::HTTP))]
+    #[arg(long = "server", env = "THIMBLE_SERVER", value_name = "URL", default_value_t = format!("http://127.0.0.1:{}", ::machine::ports::HTTP))]
     url: String,
 }
 

@@ -79,9 +79,9 @@ impl Daemon {
 }
 
 fn main() -> ExitCode {
-    // Fails only when a provider is installed already, and then there is one.
+    // Fails only if a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Before clap: the agent's flags are Go's, and the container's child has no time to lose.
+    // Before clap: the agent's flags are Go's, and the container's child must start fast.
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     if let Some(words) = agent::words(&args) {
         return agent::main(words);

@@ -119,7 +119,10 @@ fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
         }
     }
     if !config.nbp.is_dir() {
-        log::warn!("nbp: the folder {} does not exist; firmware without iPXE cannot boot (Debian package ipxe)", config.nbp.display());
+        log::warn!(
+            "nbp: the folder {} does not exist; firmware without iPXE cannot boot (Debian package ipxe)",
+            config.nbp.display()
+        );
     }
     Ok(boots::Config {
         http_port: config.http.port(),
@@ -132,7 +135,7 @@ fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
     })
 }
 
-/// The kernel arguments of every machine; the operator's own come last and win.
+/// The kernel arguments of every machine; the operator's arguments come last and win.
 fn arguments(config: &Config) -> cmdline::Arguments {
     let mut arguments = cmdline::Arguments {
         grpc_authority: Some(config.grpc_authority.clone()),

@@ -1,12 +1,12 @@
-//! An agent's PCI devices as modaliases: boots finds the driver packs of a machine by them. The attributes cannot serve
-//! for that, because there numbers become names.
+//! An agent's PCI devices as modaliases, by which boots finds the driver packs of a machine. The attributes do not serve
+//! for that, because they have names in place of numbers.
 
 use std::collections::BTreeSet;
 
 use devices::modalias::Device;
 use proto::{AgentAttributes, Pci};
 
-/// Machines with thousands of functions have the same few over and over.
+/// A machine with thousands of functions has few kinds of them.
 const MOST: usize = 1024;
 
 /// Each kind of device once; those of agents that send names (Tinkerbell's) are left out.

@@ -97,7 +97,7 @@ fn print_workflow(workflow: &Workflow, now: Timestamp, out: &mut dyn Write) -> i
     print(out, ["TASK", "ACTION", "STATE", "ATTEMPTS", "STARTED", "DURATION", "AGENT", "MESSAGE"], &rows)
 }
 
-/// Of what runs, the time so far.
+/// The time that an action took, or a running action has taken so far.
 fn duration(action: &WorkflowAction, now: Timestamp) -> String {
     match (action.state, action.execution_start) {
         (ActionState::Running, Some(start)) => took_text(now.duration_since(start).max(jiff::SignedDuration::ZERO)),
