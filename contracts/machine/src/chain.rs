@@ -1,4 +1,4 @@
-//! How an error reads in one line.
+//! An error in one line.
 
 use std::error::Error;
 use std::fmt;

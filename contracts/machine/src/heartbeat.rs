@@ -1,4 +1,4 @@
-//! A sign of life: while the agent's runtime turns, it touches a file. PID 1's watchdog service looks at the file's time.
+//! A sign of life: the agent touches a file while its runtime works. PID 1's watchdog service looks at the file's time.
 
 use std::fs::File;
 use std::io;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use crate::files;
 
-/// Only the change of the file's time counts. An empty file needs no space once it exists, so a full `/run` does not look like a hang.
+/// Only a change of the file's time counts. An empty file takes no space, so a full `/run` does not look like a hang.
 ///
 /// # Errors
 /// Those of the file system.

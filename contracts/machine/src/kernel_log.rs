@@ -1,5 +1,5 @@
 //! Writes to the kernel log, which shows records on every console while the writer waits. A serial port that takes no
-//! characters (a BMC that hangs, flow control without a peer) costs 10 ms for each: such consoles are left out.
+//! characters costs 10 ms for each, as when a BMC hangs. Such consoles are left out for a while.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use log::Level;
 const SLOW: Duration = Duration::from_millis(6);
 /// The time stamp that the kernel puts in front.
 const STAMP: usize = 15;
-/// One slow record may be the kernel's own messages, which go out with it.
+/// A single slow record may have had messages of the kernel in front of it.
 const SLOW_RECORDS: u32 = 3;
 /// A console may come back.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -55,7 +55,10 @@ fn pieces(line: &str) -> Vec<&str> {
     pieces
 }
 
-/// Writes one record. Errors: those of the kernel log; what cannot be changed about the consoles stays as it is.
+/// Writes one record, and silences consoles that are too slow.
+///
+/// # Errors
+/// Those of the kernel log.
 pub fn write(mut log: &File, record: &[u8]) -> io::Result<()> {
     if let Some(level) = with_pace(|pace| pace.trial(Instant::now())).flatten() {
         let _ = fs::write(LEVELS, level);
@@ -78,7 +81,7 @@ pub fn write(mut log: &File, record: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Never waits: who finds it taken goes without.
+/// Never waits: while another thread has it, this one does without.
 fn with_pace<T>(act: impl FnOnce(&mut Pace) -> T) -> Option<T> {
     PACE.try_lock().ok().map(|mut pace| act(&mut pace))
 }
@@ -91,7 +94,7 @@ fn current() -> Option<String> {
 struct Pace {
     /// Slow records in a row.
     slow: u32,
-    /// Since when they show nothing, and the level they had.
+    /// When they were silenced, and the level they had.
     silent: Option<(Instant, String)>,
 }
 

@@ -1,5 +1,5 @@
 //! How far the boot of the machine has come, and when, in [`files::BOOT`]. A line is `NAME<tab>MILLISECONDS` since the
-//! kernel started. `/init` begins the file; on a host without such an `/init` there is none, and no program makes one.
+//! kernel started. `/init` begins the file; a host has another `/init`, and no such file.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

@@ -97,7 +97,7 @@ impl Status {
     /// The new content takes the place of the old one in one step, because a reader may come at any time.
     ///
     /// # Errors
-    /// Those of the file system; without the folder there is no such `/init`.
+    /// Those of the file system; without the folder, PID 1 is another program.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         files::replace(path, self.render())
     }

@@ -11,7 +11,7 @@ pub use crate::sys::page_size;
 /// Makes the first `size` bytes of the device swap space, and uses it: before all other swap if `first`.
 ///
 /// # Errors
-/// Of the system, and `InvalidInput` where the size is no whole page or more pages than swap can have.
+/// Those of the system. `InvalidInput` if the size is less than two pages, or more than swap can have.
 pub fn on(device: &Path, size: u64, first: bool) -> io::Result<()> {
     let page = page_size();
     let header = size.checked_div(page).and_then(|pages| header(pages, page)).ok_or(io::ErrorKind::InvalidInput)?;
@@ -22,7 +22,7 @@ pub fn on(device: &Path, size: u64, first: bool) -> io::Result<()> {
     sys::swap_on(device, first)
 }
 
-/// What is in it goes back to memory, or the call fails. Nobody will take the device for swap space afterwards.
+/// Its content goes back to memory, or the call fails. Afterwards the device does not look like swap space.
 pub fn off(device: &Path) -> io::Result<()> {
     sys::swap_off(device)?;
     let file = OpenOptions::new().write(true).open(device)?;

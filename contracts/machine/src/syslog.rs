@@ -26,7 +26,7 @@ pub const PORT: u16 = 514;
 /// Receivers must take 480 bytes and should take 2048 (RFC 5426, 3.2).
 const MAX: usize = 2048;
 pub const FACILITY_LOCAL0: u8 = 16;
-/// The number RFC 5612 sets aside for those who have none of their own.
+/// The enterprise number that RFC 5612 reserves for documentation.
 const ENTERPRISE: u32 = 32473;
 
 pub fn render(message: &Message<'_>) -> Vec<u8> {

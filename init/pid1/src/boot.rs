@@ -1,4 +1,4 @@
-//! The boot as a list of steps: the runner times each, lets `may` fail with a warning, and makes any other failure fatal.
+//! The boot as a list of steps. The runner times each. A failure is a warning for `may` and fatal for `must`.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ pub struct Step {
     required: bool,
 }
 
-/// A step without which there is no point in going on.
+/// A step that the boot cannot go on without.
 pub const fn must(name: &'static str, run: fn(&mut Boot) -> Result<(), StepError>) -> Step {
     Step { name, run, required: true }
 }
@@ -66,7 +66,7 @@ pub const fn may(name: &'static str, run: fn(&mut Boot) -> Result<(), StepError>
     Step { name, run, required: false }
 }
 
-/// Boots, then supervises until the machine restarts. Does not return; the type is that of `main`.
+/// Boots, then supervises until the machine restarts. It does not return: the type is that of `main`.
 pub fn run(mut boot: Boot, steps: &[Step]) -> ExitCode {
     console::open();
     fatal::catch_panics();

@@ -1,5 +1,5 @@
-//! The cgroup tree: the agent in a group of its own, so that the kernel leaves it some memory whatever an action does,
-//! and a slice that all actions are in. `/sys/fs/cgroup` itself holds PID 1 and its small services.
+//! The cgroup tree. The agent has a group, so that the kernel leaves it some memory whatever an action does. All actions
+//! are below another one. `/sys/fs/cgroup` itself holds PID 1 and its small services.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ pub const ROOT: &str = "/sys/fs/cgroup";
 pub const ACTIONS: &str = "/sys/fs/cgroup/actions";
 pub const AGENT: &str = "/sys/fs/cgroup/agent";
 
-/// What reclaim leaves to the agent: its working set and no more, since the images it unpacks count as its memory too.
+/// What reclaim leaves to the agent: its working set and no more. Images that it unpacks count as its memory too.
 const AGENT_MIN: std::ops::RangeInclusive<u64> = (4 << 20)..=(16 << 20);
 
 /// Needs `/sys/fs/cgroup`. What a kernel without some controller cannot do is a warning.
@@ -46,7 +46,7 @@ pub fn memory(group: &str) -> Option<u64> {
     fs::read_to_string(Path::new(group).join("memory.current")).ok()?.trim().parse().ok()
 }
 
-/// One at a time: a controller that refuses does not take the others along.
+/// One at a time, so that a controller that fails does not affect the others.
 fn enable_controllers() {
     let control = Path::new(ROOT).join("cgroup.subtree_control");
     let available = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers")).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! A floor for the clock. Machines with an empty RTC battery wake up in 1970, where no certificate is valid yet.
+//! The earliest time that the clock may show. A machine with an empty RTC battery starts in 1970, before any certificate
+//! is valid.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

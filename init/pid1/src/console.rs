@@ -1,6 +1,6 @@
-//! Lines for people: to the kernel log, which shows them on every console, each beginning with `thimble: `.
+//! Lines for people go to the kernel log, which shows them on every console. Each begins with `thimble: `.
 //!
-//! Notice is the level that passes the console while the kernel's own information does not, whatever `quiet` says.
+//! They are notices: consoles show those, and leave out what the kernel says for information. `quiet` changes nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ pub fn open() {
     set_level(CONSOLE_LEVEL);
 }
 
-/// Once `/dev` is mounted: where the node could not be made before, there is one now.
+/// Again once `/dev` is mounted, in case the node could not be made before.
 pub fn open_sink() {
     if SINK.get().is_none()
         && let Ok(file) = OpenOptions::new().write(true).open(KMSG)
@@ -48,7 +48,7 @@ pub fn set_level(level: i32) {
     }
 }
 
-/// The kernel takes ten lines in five seconds from each writer and drops the rest; ours are few and each counts.
+/// The kernel takes ten lines in five seconds from each writer and drops the rest. PID 1 writes few and each counts.
 /// Needs `/proc`. The value has to end with a newline.
 pub fn lift_rate_limit() {
     const LIMIT: &str = "/proc/sys/kernel/printk_devkmsg";
@@ -83,7 +83,7 @@ fn say(level: Level, text: &str) {
     }
 }
 
-/// Without a kernel log: whatever the kernel made our console, which need not exist.
+/// Without a kernel log: to the kernel's console, if there is one.
 fn say_directly(record: &str) {
     let text = record.split_once('>').map_or(record, |(_, text)| text);
     let line = text.replace('\n', "\r\n");

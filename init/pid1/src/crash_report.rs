@@ -1,5 +1,5 @@
-//! What the machine said last before it crashed: firmware may have kept it (pstore). It is told once and then removed,
-//! because the firmware's memory is small and a full one keeps nothing.
+//! The last lines before the machine crashed, which firmware may have kept (pstore). They are reported once and then
+//! removed, because the firmware's memory is small and a full one keeps nothing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,10 +20,10 @@ const PSTORE: &str = "/sys/fs/pstore";
 const LINES: usize = 40;
 /// Of these, before the one that names the crash.
 const LINES_BEFORE: usize = 8;
-/// The kernel keeps 10 KiB of a crash unless it is told otherwise.
+/// The kernel keeps 10 KiB of a crash unless it is configured otherwise.
 const RECORD_MAX: u64 = 256 << 10;
 const CRASHES_MAX: usize = 3;
-/// How the kernel names what ended it.
+/// Words by which the kernel names what ended it.
 const NAMES: [&str; 4] = ["Kernel panic", "BUG:", "Oops:", "general protection fault"];
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_crash_are_told_in_their_order_without_levels() {
+    fn the_parts_of_a_crash_are_reported_in_their_order_without_levels() {
         let parts = [
             record(9, "Panic#1", 1, "<0>[ 2.2] Kernel panic - not syncing\n<4>[ 2.3] Call Trace\n"),
             record(9, "Panic#1", 2, "<6>[ 2.0] eth0: up\n[ 2.1] no level\n"),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn many_crashes_are_not_all_told() {
+    fn many_crashes_are_not_all_reported() {
         let records: Vec<Record> = (0..5).map(|time| record(time, "Panic#1", 1, "Kernel panic\n")).collect();
         let lines = report(&records);
         assert_eq!((lines.len(), lines[0].as_str()), (1 + 2 * CRASHES_MAX, "2 older crashes are left out"));

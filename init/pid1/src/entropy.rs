@@ -1,5 +1,5 @@
-//! Random numbers. TLS waits until the kernel has gathered enough, and a machine without a generator of its own gathers
-//! nothing before somebody asks; nothing before DHCP does. So we ask at once, beside everything else, and say if it takes time.
+//! Random numbers. TLS waits until the kernel has gathered enough. On a machine without a generator the kernel begins
+//! when a program asks for some. So a thread asks as soon as the drivers load, and reports if it takes time.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,8 +10,8 @@ use std::time::Instant;
 use rustix::fs::OFlags;
 
 const POOL: &str = "/dev/random";
-/// What differs between machines that boot the same image at the same time, and between two boots of one machine. boots' time
-/// is among the arguments. Addresses of NICs the kernel takes by itself.
+/// What differs between machines that boot the same image at the same time, and between two boots of one machine. The
+/// arguments contain boots' time. The kernel mixes in addresses of NICs by itself.
 const DIFFERS: [&str; 6] = [
     "proc/cmdline",
     "proc/interrupts",
@@ -21,7 +21,7 @@ const DIFFERS: [&str; 6] = [
     "sys/class/dmi/id/board_serial",
 ];
 
-/// Costs one read where the pool is full already. Waiting is for a thread: the kernel gathers in who asks.
+/// Costs one read if the pool is full already. Otherwise a thread waits, because the kernel gathers while a reader waits.
 pub fn tend() {
     match ask(OFlags::NONBLOCK) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -38,7 +38,7 @@ pub fn tend() {
 
 fn wait() {
     let started = Instant::now();
-    let _ = rustix::process::nice(19); // of this thread: drivers and DHCP come first, and let the kernel gather all the same
+    let _ = rustix::process::nice(19); // of this thread: drivers and DHCP come first
     log::info!("random numbers: this machine has no generator yet; TLS waits until the kernel has gathered enough");
     match ask(OFlags::empty()) {
         Ok(()) => log::info!("random numbers: ready after {} ms", started.elapsed().as_millis()),
@@ -51,7 +51,7 @@ fn ask(flags: OFlags) -> io::Result<()> {
     OpenOptions::new().read(true).custom_flags(flags).open(POOL)?.read_exact(&mut [0])
 }
 
-/// What is written is mixed in, and counts for nothing: it is unique, not secret.
+/// What is written is mixed in. The kernel does not count it, since it is unique but not secret.
 fn add(data: &[u8]) -> io::Result<()> {
     OpenOptions::new().write(true).open(POOL)?.write_all(data)
 }

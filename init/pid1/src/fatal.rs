@@ -1,5 +1,5 @@
 //! The end of a boot that cannot go on: say why on every console, wait, restart as `panic=` says.
-//! A panic of PID 1 ends here as well; left alone it would be a kernel panic without a word of ours.
+//! A panic of PID 1 ends here as well, because otherwise the kernel would panic without the reason.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -31,7 +31,7 @@ fn fate(panic: i32) -> Fate {
     }
 }
 
-/// Never returns. A machine that stays repeats its line, since somebody may plug in a screen later.
+/// Never returns. A machine that stays repeats its line, for an operator who plugs in a screen later.
 pub fn end(what: &str, why: &str) -> ! {
     log::error!("FATAL: {what}: {why}");
     match fate(PANIC.load(Ordering::Relaxed)) {
@@ -43,8 +43,8 @@ pub fn end(what: &str, why: &str) -> ! {
             power::end(Ending::Reboot, std::time::Duration::ZERO)
         }
         Fate::Stay => {
-            log::error!("staying here, since there is no panic= to say when to reboot; ctrl-alt-del restarts the machine");
-            let _ = reboot(RebootCommand::CadOn); // nobody is left to take the signal: let the kernel restart
+            log::error!("staying here, because panic= is not set; ctrl-alt-del restarts the machine");
+            let _ = reboot(RebootCommand::CadOn); // PID 1 reads no signals any more: let the kernel restart
             loop {
                 thread::sleep(REPEAT);
                 log::error!("FATAL: {what}: {why}");

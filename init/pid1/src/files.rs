@@ -1,4 +1,4 @@
-//! The small files that programs expect, unless the ramdisk brings its own. `/etc/resolv.conf` is the network client's.
+//! Small files that programs expect, unless the ramdisk brings them. The network service rewrites `/etc/resolv.conf`.
 
 use std::fs;
 use std::os::unix::fs::symlink;

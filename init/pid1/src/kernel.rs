@@ -9,15 +9,15 @@ use crate::boot::Boot;
 use crate::{PathError, StepError};
 
 const SYSCTLS: &[(&str, &str)] = &[
-    ("kernel/printk_devkmsg", "on"),        // our lines are few and each counts: no rate limit
+    ("kernel/printk_devkmsg", "on"),        // PID 1 and the agent write few lines and each counts
     ("kernel/core_pattern", "|/bin/false"), // no core dumps into RAM
     ("kernel/hostname", "thimble"),         // until DHCP knows better
     ("vm/oom_dump_tasks", "0"),             // the kernel's report of a killed action is long enough without
     ("net/ipv4/conf/all/rp_filter", "0"),
 ];
 
-/// After an oops the kernel goes on with what the failed driver had locked. Who wants a restart after a panic (`panic=`)
-/// does not want to wait for a network or disk that nobody gives free any more.
+/// After an oops the kernel goes on while the failed driver's locks stay taken. With `panic=` the machine restarts
+/// instead of waiting for a network or a disk that never comes.
 const OOPS: (&str, &str) = ("kernel/panic_on_oops", "1");
 
 pub fn tune(boot: &mut Boot) -> Result<(), StepError> {
@@ -32,7 +32,7 @@ pub fn tune(boot: &mut Boot) -> Result<(), StepError> {
     Ok(())
 }
 
-/// The kernel takes `sysctl.NAME=VALUE` itself: who says so has decided.
+/// The kernel sets `sysctl.NAME=VALUE` itself, and an operator's choice stays.
 fn ends_at_an_oops(arguments: &Arguments) -> bool {
     let decided = ["sysctl.kernel.panic_on_oops", "sysctl.kernel/panic_on_oops"];
     arguments.panic.is_some_and(|seconds| seconds != 0) && !decided.iter().any(|name| arguments.other(name).is_some())

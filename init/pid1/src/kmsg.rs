@@ -1,4 +1,4 @@
-//! Reads the kernel log: every record since the machine started that the ring still holds, then those to come.
+//! Reads the kernel log: the records that its ring still holds, then new ones as they come.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -37,7 +37,7 @@ impl<'a> Record<'a> {
         Some(Self { facility: u8::try_from(priority >> 3).ok()?, severity: (priority & 7) as u8, sequence, at, text })
     }
 
-    /// The line without its mark, if it is one of ours.
+    /// The line without its mark, if PID 1, a service or the agent wrote it.
     pub fn ours(&self) -> Option<&'a str> {
         self.text.strip_prefix(MARK)
     }
@@ -50,9 +50,9 @@ pub struct Reader {
 
 pub enum Next<'a> {
     Record(Record<'a>),
-    /// The ring has been overwritten before we came to read it; the next call goes on behind the gap.
+    /// Records were overwritten before they were read. The next call goes on behind the gap.
     Overrun,
-    /// Not a record we understand.
+    /// Not a record in the known form.
     Strange,
     Nothing,
 }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_told() {
+    fn what_is_not_a_record_is_recognised() {
         for text in ["", ";", "a,b,c;d", "1,2;x", "99999999999,1,1,-;x", "4096,1,1,-;x"] {
             assert_eq!(Record::parse(text), None, "{text:?}");
         }

@@ -1,7 +1,7 @@
 //! PID 1 of the machine being installed: mounts, drivers, network, supervision of the agent, power.
 //!
-//! Synchronous; PID 1 itself has a single thread. Nothing here panics, and if something did, [`fatal`] would have the last word
-//! instead of the kernel. What takes bytes from the network runs in a process of its own ([`network`]).
+//! PID 1 is synchronous and has a single thread. Nothing here panics; if something did, [`fatal`] would report it before
+//! the kernel does. What takes bytes from the network runs in another process ([`network`]).
 
 pub mod agent_env;
 pub mod boot;

@@ -24,7 +24,7 @@ pub enum RamdiskError {
 pub fn check(_: &mut Boot) -> Result<(), StepError> {
     let path = Path::new(MANIFEST);
     if !path.exists() {
-        log::info!("the ramdisk has no {MANIFEST}, so whether it is whole is not known");
+        log::info!("the ramdisk has no {MANIFEST}, so it is not checked");
         return Ok(());
     }
     let text = fs::read_to_string(path).map_err(PathError::new("cannot read", path))?;
@@ -39,7 +39,7 @@ pub fn check(_: &mut Boot) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Name and manifest of each driver pack, which the boot loader put behind the ramdisk.
+/// Name and manifest of each driver pack. The boot loader put the packs behind the ramdisk.
 fn packs(folder: &Path) -> BTreeMap<String, String> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let manifests = entries

@@ -1,4 +1,4 @@
-//! What `/proc/meminfo` says, in bytes.
+//! The numbers of `/proc/meminfo`, in bytes.
 
 use std::fs;
 use std::io;
@@ -33,7 +33,7 @@ impl MemoryInfo {
     }
 }
 
-/// As the log shows it.
+/// In the form of log lines.
 pub fn mib(bytes: u64) -> String {
     format!("{}.{} MiB", bytes >> 20, ((bytes >> 10) & 1023) * 10 / 1024)
 }

@@ -18,7 +18,7 @@ struct Mount {
     target: &'static str,
     flags: MountFlags,
     options: &'static str,
-    /// Kernels without it, or machines without it, work just as well.
+    /// A kernel or a machine without it works as well.
     optional: bool,
 }
 
@@ -32,7 +32,7 @@ const fn want(fstype: &'static str, target: &'static str, flags: MountFlags, opt
 
 const SAFE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// In this order. `/run` comes by itself: images live there and its size is said in the log.
+/// In this order. `/run` follows later, because a kernel argument sets its size.
 const PSEUDO: &[Mount] = &[
     need("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755"),
     need("proc", "/proc", SAFE, ""),
@@ -58,7 +58,7 @@ pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
     cgroups::make()
 }
 
-/// After the ramdisk was checked: where efivarfs is a module, the kernel has it loaded, and a loaded module's file is gone.
+/// After the ramdisk was checked. If efivarfs is a module the kernel has it loaded, and a loaded module's file is removed.
 pub fn efi_variables(_: &mut Boot) -> Result<(), StepError> {
     if Path::new(EFI).exists() {
         attach(&want("efivarfs", EFI, SAFE, ""), "")?;
@@ -66,7 +66,7 @@ pub fn efi_variables(_: &mut Boot) -> Result<(), StepError> {
     Ok(())
 }
 
-/// `/run` with an explicit size: a tmpfs takes half of the memory by default, and images need more of a small machine.
+/// `/run` with a stated size. A tmpfs takes half of the memory by default, and images need more on a small machine.
 pub fn run(percent: u8) -> Result<(), StepError> {
     let flags = MountFlags::NOSUID.union(MountFlags::NODEV);
     let options = format!("mode=0755,size={percent}%");
@@ -77,7 +77,7 @@ pub fn run(percent: u8) -> Result<(), StepError> {
 
 fn attach(entry: &Mount, options: &str) -> Result<(), PathError> {
     let target = Path::new(entry.target);
-    // sysfs and friends bring their mount points along; where they do not, there is nothing to mount.
+    // sysfs has the mount points of what the kernel can mount there.
     if !(entry.optional && target.starts_with("/sys")) {
         fs::create_dir_all(target).map_err(PathError::new("cannot make", target))?;
     }

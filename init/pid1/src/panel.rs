@@ -18,7 +18,7 @@ impl Size {
     }
 }
 
-/// Leaves the upper lines to the panel: what scrolls does so below, at whose end it goes on.
+/// Leaves the upper lines to the panel: the log scrolls below it, and goes on at the bottom.
 pub fn divide(size: Size) -> String {
     format!("\x1b[{};{}r\x1b[{};1H", HEIGHT + 1, size.rows, size.rows)
 }

@@ -1,5 +1,5 @@
-//! The orderly end: stop actions, stop everyone, write back what is cached, unmount, restart. Each part has a limit,
-//! because a machine that hangs here needs a walk to the data centre.
+//! The orderly end: stop actions, stop every process, write back what is cached, unmount, restart. Each part has a limit,
+//! because a machine that hangs here needs a visit to the data centre.
 
 use std::fs;
 use std::io::{self, Write};
@@ -27,11 +27,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub enum Ending {
     Reboot,
     PowerOff,
-    /// Starts the kernel that an action has loaded; where there is none, a reboot.
+    /// Starts the kernel that an action has loaded. If that fails the machine reboots.
     Kexec,
 }
 
-/// `countdown` counts from now, so that stopping and writing back take nothing on top of it.
+/// `countdown` runs from now: stopping and writing back are part of it.
 pub fn end(ending: Ending, countdown: Duration) -> ! {
     let started = Instant::now();
     let (line, command) = match ending {
@@ -55,7 +55,7 @@ pub fn end(ending: Ending, countdown: Duration) -> ! {
     }
 }
 
-/// Somebody who reads the console sees what comes, and can read what was there before it.
+/// An operator at the console sees what comes, and has time to read the lines above.
 fn count_down(line: &str, mut left: Duration) {
     while !left.is_zero() {
         let whole = left.as_secs_f32().ceil();
@@ -74,12 +74,12 @@ fn stop_everyone() {
         log::warn!("cannot stop the actions through {}: {error}", actions.display());
     }
     for (signal, limit) in [(Signal::SIGTERM, TERM_LIMIT), (Signal::SIGKILL, KILL_LIMIT)] {
-        // -1 is everyone but PID 1 itself; ESRCH says that nobody is left.
+        // -1 is every process but PID 1; ESRCH says that none is left.
         if kill(Pid::from_raw(-1), signal) == Err(Errno::ESRCH) || reaped_all(limit) {
             return;
         }
     }
-    log::warn!("some processes do not end, going on without them");
+    log::warn!("some processes do not end: going on without them");
 }
 
 fn reaped_all(limit: Duration) -> bool {
@@ -118,10 +118,10 @@ fn flush() {
     }
 }
 
-/// Writes back and remounts read-only in the kernel's own time: our sync(2) might never return.
+/// The kernel writes back and remounts read-only by itself: a sync(2) in this process might never return.
 fn emergency_sync(sysrq: &Path) -> io::Result<()> {
     let mut trigger = fs::OpenOptions::new().write(true).open(sysrq)?;
-    trigger.write_all(b"s")?; // one key for each write
+    trigger.write_all(b"s")?; // a write is one key
     trigger.write_all(b"u")
 }
 

@@ -1,7 +1,7 @@
-//! The power button: whoever presses it, or sends ACPI's signal from a hypervisor or a BMC, gets an orderly end.
+//! The power button ends the machine in order, as does ACPI's signal from a hypervisor or a BMC.
 //!
-//! Needs the modules `button` and `evdev`. Which input devices have the key is read from sysfs, again after each message
-//! of the kernel's about an input device: a press that nobody listens to is lost.
+//! Needs the modules `button` and `evdev`. sysfs shows which input devices have the key. It is read again after each
+//! kernel message about an input device, because a press on a device that is not open is lost.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -55,7 +55,7 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
     }
 }
 
-/// Reads all messages that wait; whether one of them is about an input device, or may have been.
+/// Reads all waiting messages. Whether one of them is about an input device, or may have been.
 fn has_news(events: &Uevents) -> bool {
     let mut buffer = [0; socket::MESSAGE_MAX];
     let mut news = false;

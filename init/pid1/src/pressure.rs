@@ -1,7 +1,7 @@
-//! Says when the machine is short of memory, with the numbers an operator needs to tell whose fault it is.
+//! Reports when the machine is short of memory, with the numbers that show what uses it.
 //!
-//! The kernel wakes us through a trigger on `/proc/pressure/memory`. Without swap nothing stalls until an allocation
-//! fails, so what is available is looked at as well.
+//! The kernel wakes this service through a trigger on `/proc/pressure/memory`. Without swap nothing stalls until an
+//! allocation fails, so the service also looks at what is available.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -20,7 +20,7 @@ use crate::{PathError, StepError, cgroups};
 const PRESSURE: &str = "/proc/pressure/memory";
 /// Microseconds: some process waited for memory for 200 ms of the last second. The kernel cuts off the last byte.
 const TRIGGER: &str = "some 200000 1000000\0";
-/// A machine that stays short is mentioned this often.
+/// While the shortage lasts it is reported this often.
 const REPEAT: Duration = Duration::from_secs(30);
 
 const LOOK: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const SCARCE: u64 = 12;
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
-    let trigger = arm().map_err(|error| log::warn!("stalls for want of memory will not be announced: {}", Chain(&error))).ok();
+    let trigger = arm().map_err(|error| log::warn!("stalls without memory will not be reported: {}", Chain(&error))).ok();
     let mut said: Option<Instant> = None;
     loop {
         let stalled = wait(trigger.as_ref())?;

@@ -1,4 +1,4 @@
-//! How a child service tells PID 1 that it is ready: a pipe, and a message that fits into one atomic write.
+//! How a child service reports to PID 1 that it is ready: a pipe, and a message that fits into one atomic write.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 
@@ -7,7 +7,7 @@ use rustix::io::ioctl_fionbio;
 /// More than any message has; less than what a pipe takes in one piece.
 const MESSAGE_MAX: usize = 64;
 
-/// The child's end. Dropping it without a word means: not ready, and never going to be.
+/// The child's end. A child that drops it without a message will never be ready.
 pub struct Ready(PipeWriter);
 
 impl Ready {

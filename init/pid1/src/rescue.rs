@@ -1,5 +1,5 @@
-//! `rescue`: an SSH server beside the agent, for whoever has one of the keys on the kernel command line. Off unless asked
-//! for, absent unless the ramdisk was built with it, and never with a password.
+//! `rescue`: an SSH server beside the agent, for owners of the keys on the kernel command line. It is off unless asked
+//! for, absent unless the ramdisk was built with it, and never takes a password.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
@@ -19,7 +19,7 @@ const SHELL_PROGRAM: &str = "/bin/busybox";
 const HOST_KEY: &str = "/etc/dropbear/dropbear_ed25519_host_key";
 const AUTHORIZED: &str = "/root/.ssh/authorized_keys";
 
-/// Why there is no server, for the operator who asked for one.
+/// Why the server does not start, for the operator who asked for it.
 fn refusal(arguments: &Arguments, has_server: bool) -> Option<&'static str> {
     if arguments.ssh_keys.is_empty() {
         Some("it needs a key: add ssh_key=AAAA... (the middle part of an SSH public key) to the kernel arguments")
@@ -47,7 +47,7 @@ pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
         let print = said.lines().find_map(|line| line.strip_prefix("Fingerprint: ")).unwrap_or("of unknown fingerprint");
         log::info!("rescue: ssh root@ this machine, host key {print}");
     }
-    // Its own process, without passwords (-s), in the foreground; it says on the console who comes.
+    // Its own process, without passwords (-s), in the foreground; it logs each login to the console.
     let log = OpenOptions::new().write(true).open("/dev/kmsg").map_or_else(|_| Stdio::null(), Stdio::from);
     let mut server = Command::new(SERVER);
     server.args(["-F", "-E", "-s", "-j", "-k", "-r", HOST_KEY]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

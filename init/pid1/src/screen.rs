@@ -1,7 +1,7 @@
 //! Shows the status: a panel above the log on the VGA console, a line now and then on the others, and a file.
 //!
-//! Serial consoles get plain lines only, through the kernel log: escape sequences would spoil what an operator records
-//! of a serial-over-LAN session. The log's milestones are there anyway, so that a line is due only while nothing happens.
+//! Serial consoles get plain lines only, through the kernel log. Escape sequences would spoil what an operator records
+//! of a serial-over-LAN session. The agent logs each change, so a line is due only while nothing changes.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -14,11 +14,11 @@ use crate::ready::Ready;
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// So many failures in a row are no accident: from then on it is tried now and then only, so that the console stays
-/// readable and whoever comes to look finds the machine as it is.
+/// After so many failures in a row the service is started at long intervals only. The console stays readable, and an
+/// operator finds the machine as it is.
 const HOLD_AFTER: u32 = 10;
 const HELD_DELAY: Duration = Duration::from_secs(300);
-/// Who ran this long was healthy; the next failure counts as the first.
+/// A service that ran this long was healthy: its next failure counts as the first.
 const HEALTHY: Duration = Duration::from_secs(60);
 
 /// One row of the table.
@@ -49,7 +49,7 @@ pub enum Start {
 /// What the end of a child means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
-    /// It shall run as long as the machine does.
+    /// It runs as long as the machine does.
     Always,
     /// Exit code 0 says that there is nothing (more) to do.
     UntilDone,
@@ -57,7 +57,7 @@ pub enum Restart {
     ByExitCode,
 }
 
-/// What services are started with: grows as the boot learns.
+/// What services are started with. Each learns what was known when it started.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     pub arguments: Arguments,
@@ -113,7 +113,7 @@ pub enum Next {
     Stop,
 }
 
-/// Every end that is not one of the few below is a crash, whatever the code.
+/// Every other end is a crash, whatever the code.
 pub fn after_exit(policy: Restart, history: &History, exit: Exit, now: Instant) -> Next {
     match (policy, exit) {
         (Restart::UntilDone | Restart::ByExitCode, Exit::Code(0)) => Next::Stop,

@@ -16,7 +16,7 @@ pub const TABLE: &[Service] = &[
         cgroup: None,
         restart: Restart::Always,
         after: None,
-        ready: None, // nobody waits for all devices: each waits for the one it needs
+        ready: None, // no service waits for all devices: each waits for the one it needs
     },
     Service {
         name: "status screen",

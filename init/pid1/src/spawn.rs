@@ -1,5 +1,5 @@
-//! Starts PID 1's children. All begin as forks: with a single thread that is safe, and what needs no other program
-//! shares all of PID 1's memory.
+//! Starts PID 1's children. All begin as forks, which is safe with a single thread. A service that executes no other
+//! program shares PID 1's memory.
 
 use std::convert::Infallible;
 use std::fs::OpenOptions;
@@ -16,7 +16,7 @@ use crate::ready::{self, Readiness};
 use crate::service::{Facts, Service, Start};
 use crate::{cgroups, sys};
 
-/// Ours go long after any action when memory runs out. Actions must not inherit it: `container` sets its own.
+/// When memory runs out, actions end long before services. Actions must not inherit it: `container` sets theirs.
 const OOM_SCORE: &str = "-900";
 const FAILED: i32 = 1;
 /// What a shell uses for a command that cannot be executed.

@@ -1,11 +1,11 @@
-//! A service that the kernel does not let go cannot say so, and does not end either: PID 1 says it.
+//! A service that hangs in the kernel cannot say so, and does not end. PID 1 says it.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-/// Between two looks. What is seen at the same place twice is stuck there.
+/// Between two looks. A process at the same place both times is stuck there.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bit of `/proc/sys/kernel/tainted`: there has been an oops.
 const DIED: u64 = 1 << 7;
@@ -14,10 +14,10 @@ pub struct Watch {
     service: &'static str,
     pub due: Instant,
     seen: Option<Place>,
-    is_told: bool,
+    is_reported: bool,
 }
 
-/// Where a process sleeps that nothing can wake up.
+/// Where a process sleeps in a way that no signal ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     pid: Pid,
@@ -27,7 +27,7 @@ struct Place {
 
 impl Watch {
     pub fn new(service: &'static str, now: Instant) -> Self {
-        Self { service, due: now + PATIENCE, seen: None, is_told: false }
+        Self { service, due: now + PATIENCE, seen: None, is_reported: false }
     }
 
     /// To be called when it is due.
@@ -41,7 +41,7 @@ impl Watch {
         self.due = now + PATIENCE;
         let before = std::mem::replace(&mut self.seen, place);
         let place = self.seen.as_ref().filter(|place| Some(*place) == before.as_ref())?;
-        if std::mem::replace(&mut self.is_told, true) {
+        if std::mem::replace(&mut self.is_reported, true) {
             return None;
         }
         let cause =
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_seen_at_the_same_place_twice_is_stuck_and_that_is_said_once() {
+    fn a_process_that_is_seen_at_one_place_twice_is_stuck_and_that_is_said_once() {
         let now = Instant::now();
         let mut watch = Watch::new("network", now);
         for (case, place, expected) in [

@@ -1,6 +1,6 @@
 //! PID 1's life after the boot: reap everything, keep the services of the table running, obey signals.
 //!
-//! Signals arrive through a signalfd, so no code of ours runs in a signal handler. One place calls waitpid.
+//! Signals arrive through a signalfd, so PID 1 has no signal handler. One place calls waitpid.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use crate::{PathError, spawn};
 const SIGNALS: [Signal; 6] = [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGPWR];
 /// The signals and one pipe for each service; a fixed number, so that waiting takes no memory.
 const WATCHED: usize = TABLE.len() + 1;
-/// Without `thimble.countdown=`: enough to see what comes.
+/// Without `thimble.countdown=`: long enough to read the line.
 const COUNTDOWN: Duration = Duration::from_secs(3);
 
 pub struct Supervisor {
@@ -41,11 +41,11 @@ struct Child {
     service: &'static Service,
     pid: Option<Pid>,
     history: History,
-    /// When to start it, if it shall run and does not.
+    /// When to start it, if it is to run and does not.
     due: Option<Instant>,
     /// Where the running child says that it is ready.
     readiness: Option<Readiness>,
-    /// Once ready it stays so for others: a restart takes nothing away from them.
+    /// Stays true over a restart: services that wait for this one go on.
     ready: bool,
 }
 
@@ -63,11 +63,11 @@ impl Child {
         match spawn::start(self.service, facts) {
             Ok((pid, readiness)) => {
                 (self.pid, self.due) = (Some(pid), None);
-                self.tell_watchdog(false);
+                self.hold_watchdog(false);
                 self.readiness = self.service.ready.is_some().then_some(readiness);
                 self.ready |= self.service.ready.is_none();
             }
-            // For want of memory, for instance.
+            // no memory, for instance
             Err(error) => {
                 if let Next::Restart { after, failures } = restart(&self.history, Instant::now()) {
                     self.retry(facts, after, failures, &format!("cannot be started: {error}"));
@@ -84,15 +84,15 @@ impl Child {
         let again = format!("{} {why}; starting it again in {} s", self.service.name, after.as_secs_f32());
         if is_held(failures) {
             log::error!("{again}, since it has failed {failures} times in a row; ctrl-alt-del restarts the machine");
-            self.tell_watchdog(true);
+            self.hold_watchdog(true);
         } else {
             log::warn!("{again}");
         }
         (self.pid, self.history.failures, self.due) = (None, failures, Some(Instant::now() + after));
     }
 
-    /// A machine that is held for somebody to look at shall not be restarted by its watchdog.
-    fn tell_watchdog(&self, held: bool) {
+    /// The watchdog must not restart a machine that is held for an operator.
+    fn hold_watchdog(&self, held: bool) {
         if self.service.name != services::AGENT {
             return;
         }
@@ -100,11 +100,11 @@ impl Child {
         if let Err(error) = result
             && error.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("cannot tell the watchdog about the agent ({}): {error}", files::HELD);
+            log::warn!("the watchdog does not see whether the agent is held ({}): {error}", files::HELD);
         }
     }
 
-    /// A child may say more than once what others have to know.
+    /// A child may report more than once.
     fn hear(&mut self, facts: &mut Facts) {
         let (Some(readiness), Some(read)) = (&mut self.readiness, self.service.ready) else { return };
         match readiness.hear() {
@@ -128,7 +128,7 @@ fn countdown(facts: &Facts) -> Duration {
     facts.arguments.countdown.map_or(COUNTDOWN, |seconds| Duration::from_secs(seconds.into()))
 }
 
-/// How the machine ends when this service has failed so often, if it shall.
+/// How the machine ends after so many failures of this service, if at all.
 fn given_up(service: &str, failures: u32, policy: OnFailure) -> Option<Ending> {
     let held = service == services::AGENT && is_held(failures);
     match policy {
@@ -230,7 +230,7 @@ impl Supervisor {
         }
     }
 
-    /// A service with nothing to say gives its place to the signals, which are then asked for twice.
+    /// A service without a pipe gives its place to the signals, which then stand there twice.
     fn watched(&self, index: usize) -> BorrowedFd<'_> {
         let readiness = self.children.get(index).and_then(|child| child.readiness.as_ref());
         readiness.map_or_else(|| self.signals.as_fd(), |readiness| readiness.0.as_fd())
@@ -245,11 +245,11 @@ impl Supervisor {
                 _ => continue,
             };
             log::info!("asked to end by {} from process {}", signal.map_or("?", Signal::as_str), info.ssi_pid);
-            power::end(ending, Duration::ZERO) // whoever asked stands before it
+            power::end(ending, Duration::ZERO) // the operator who asked needs no warning
         }
     }
 
-    /// All of them, since one SIGCHLD may stand for many children, most of them orphans nobody else waits for.
+    /// All of them: one SIGCHLD may stand for many children. Most are orphans, which only PID 1 waits for.
     fn reap(&mut self) {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {

@@ -31,7 +31,7 @@ pub fn has_disc(drive: &std::fs::File) -> bool {
     const CDROM_DRIVE_STATUS: libc::c_ulong = 0x5326;
     const CURRENT_SLOT: libc::c_int = libc::c_int::MAX;
     const DISC_OK: libc::c_int = 4;
-    // SAFETY: this request takes a number and returns one; on what is no CD drive it is an error.
+    // SAFETY: this request takes a number and returns one; on another device it fails.
     let status = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(drive), CDROM_DRIVE_STATUS as libc::Ioctl, CURRENT_SLOT) };
     status == DISC_OK
 }

@@ -1,7 +1,7 @@
-//! Sends our lines to the syslog server: RFC 5424 over UDP, from the first line of the boot on.
+//! Sends the machine's lines to the syslog server: RFC 5424 over UDP, from the first line of the boot on.
 //!
 //! The kernel log keeps them until there is a network. The agent sends its own lines, with workflow and action as
-//! structured data, and marks them in the kernel log by their facility; they are left out here.
+//! structured data. Their facility in the kernel log shows that they have been sent.
 
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use crate::ready::Ready;
 use crate::service::Facts;
 use crate::{PathError, StepError};
 
-/// A name may come to mean another address.
+/// A name may get another address.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(10);
 /// The kernel's own errors go along: a dying disk or a killed process explains a failed action.
@@ -54,15 +54,15 @@ struct Server {
 }
 
 impl Server {
-    /// Takes as long as it takes: the kernel log keeps the lines meanwhile, and says if it could not keep them all.
+    /// Waits until it is found. The kernel log keeps the lines meanwhile, and shows by a gap if it could not.
     fn find(host: &str, port: u16) -> Self {
-        let mut told = false;
+        let mut is_reported = false;
         loop {
             match Self::open(host, port) {
                 Ok(server) => return server,
-                Err(error) if !told => {
+                Err(error) if !is_reported => {
                     log::warn!("syslog server {host} cannot be reached: {error}; trying again every {} s", RETRY.as_secs());
-                    told = true;
+                    is_reported = true;
                 }
                 Err(_) => {}
             }
@@ -126,7 +126,7 @@ impl Sender {
     }
 }
 
-/// Records that were overwritten before we read them.
+/// Records that were overwritten before they were read.
 fn gap(last: Option<u64>, now: u64) -> u64 {
     now.saturating_sub(last.map_or(now, |last| last.saturating_add(1)))
 }

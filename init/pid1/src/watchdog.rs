@@ -1,7 +1,7 @@
 //! Feeds the hardware watchdog while the agent lives: a machine whose agent hangs restarts by itself.
 //!
-//! The agent touches a file; until it has done so once there is nothing to judge, since a machine may wait for its
-//! network for days. At an orderly end the watchdog is closed with the letter that stops it.
+//! The agent touches a file. Before the first time there is nothing to judge, since a machine may wait for its network
+//! for days. At an orderly end the watchdog is closed with the letter that stops it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -22,7 +22,7 @@ use crate::{PathError, StepError};
 const DEVICE: &str = "/dev/watchdog";
 /// Every watchdog gives at least twice as long.
 const FEED: Duration = Duration::from_secs(5);
-/// An agent that is silent for this long hangs; it touches its file every few seconds.
+/// An agent that is silent for this long hangs: it touches its file every few seconds.
 const SILENCE: Duration = Duration::from_secs(120);
 const STOP: &[u8] = b"V";
 
@@ -95,7 +95,7 @@ enum Verdict {
     Silent,
 }
 
-/// The agent's signs of life. What counts is that the file's time changes, not what it is: clocks are stepped.
+/// The agent's signs of life. A change of the file's time counts, not the time itself: clocks are stepped.
 struct Pulse {
     last: Option<SystemTime>,
     changed: Instant,

@@ -1,5 +1,5 @@
-//! Compressed memory for machines that have little: a swap device in RAM, which takes the cold pages of unpacked
-//! images. Set up after the agent has been started, so that the boot does not wait for it.
+//! Compressed memory for small machines: a swap device in RAM, which takes the cold pages of unpacked images.
+//! It is set up after the agent has started, so that the boot does not wait for it.
 
 use std::fs;
 use std::path::Path;
@@ -22,13 +22,13 @@ const SMALL: u64 = 512 << 20;
 /// Swapping to RAM costs no seek: prefer it to dropping the page cache, and do not read ahead.
 const SYSCTLS: &[(&str, &str)] = &[("/proc/sys/vm/swappiness", "100"), ("/proc/sys/vm/page-cluster", "0")];
 
-/// Half of the memory, in whole pages. There is no limit on what the compressed content takes: with one, the kernel goes
-/// on trying for minutes where a full device makes it give up at once.
+/// Half of the memory, in whole pages. No limit is set on the compressed content: at such a limit the kernel keeps
+/// trying for minutes, while it gives up at once on a full device.
 fn size(total: u64, page: u64) -> Option<u64> {
     (total <= SMALL && page > 0).then(|| total / 2 / page * page)
 }
 
-/// What the machine can hold more than before. Programs shrink to five eighths, but not everything does.
+/// How much more the machine can hold. Programs shrink to five eighths, other data less.
 fn gain(size: u64) -> u64 {
     size / 4
 }
