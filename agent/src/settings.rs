@@ -137,6 +137,7 @@ impl Settings {
                 },
                 ca_file: raw("ca-file").map(PathBuf::from),
                 proxies: Proxies { http: raw("http-proxy"), https: raw("https-proxy"), exceptions: raw("no-proxy") },
+                docker_file: None,
             },
             syslog_host: raw("syslog-host"),
             syslog_port,

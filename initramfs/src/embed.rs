@@ -6,23 +6,17 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use machine::files::IMAGES;
+use oci::Digest;
+use oci::layout::{self, Index};
+use oci::manifest::{self, BadDocument, Document, Processor};
 
 use crate::error::BuildError;
-use crate::output::sha256;
 use crate::recipe::ExtraFile;
 
-const INDEX: &str = "index.json";
-const LAYOUT: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
-const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-const INDEXES: [&str; 2] = [INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"];
-const REFERENCE: &str = "org.opencontainers.image.ref.name";
-/// What Docker and containerd write beside it; there the first may be a tag alone.
-const FULL: &str = "io.containerd.image.name";
-const OS: &str = "linux";
-/// An index in an index in an index is nobody's image.
+/// No image is an index in an index in an index in an index.
 const DEPTH: u8 = 3;
 
 #[derive(Debug, thiserror::Error)]
@@ -34,100 +28,64 @@ pub enum EmbedError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{file} of {layout} is no document of an OCI image layout")]
+    #[error("{file} of {layout} is not a document of an OCI image layout")]
     Document {
         layout: PathBuf,
         file: String,
         #[source]
-        source: serde_json::Error,
+        source: BadDocument,
     },
     #[error("{digest} in {layout} has other contents than its name says")]
-    Digest { layout: PathBuf, digest: String },
-    #[error("{digest} in {layout} is not a digest with sha256")]
-    Algorithm { layout: PathBuf, digest: String },
+    Digest { layout: PathBuf, digest: Digest },
     #[error("{layout} holds an image without a name; copy it with `skopeo copy docker://NAME oci:DIR:NAME`")]
     Unnamed { layout: PathBuf },
-    #[error("{name} in {layout} is not for {OS}/{architecture}")]
+    #[error("{name} in {layout} is not for linux/{architecture}")]
     Platform { layout: PathBuf, name: String, architecture: &'static str },
     #[error("two different images are called {name}; embed one of them")]
     Twice { name: String },
     #[error("{layout} holds no image")]
     Empty { layout: PathBuf },
+    #[error("cannot write the index of the embedded images")]
+    Index(#[from] oci::build::BuildError),
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    media_type: String,
-    digest: String,
-    size: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    platform: Option<Platform>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Platform {
-    os: String,
-    architecture: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Index {
-    #[serde(default)]
-    schema_version: u8,
-    #[serde(default)]
-    media_type: String,
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
-}
+/// An image that is taken, and the text of its manifest.
+type Taken = (String, Vec<u8>);
 
 /// The files of all layouts, folders or tar archives, as one.
 pub fn files(layouts: &[PathBuf]) -> Result<Vec<ExtraFile>, BuildError> {
-    let (mut manifests, mut blobs) = (Vec::new(), BTreeMap::new());
+    let (mut taken, mut blobs) = (Vec::new(), BTreeMap::new());
     for path in layouts {
         let layout = Layout::open(path)?;
-        let index: Index = layout.document(INDEX)?;
+        let index: Index = layout.parse(layout::INDEX, &layout.read(layout::INDEX)?)?;
         if index.manifests.is_empty() {
             return Err(EmbedError::Empty { layout: path.clone() }.into());
         }
-        for descriptor in index.manifests {
-            manifests.push(layout.image(&descriptor, &mut blobs)?);
+        for entry in &index.manifests {
+            taken.push(layout.image(entry, &mut blobs)?);
         }
     }
     if layouts.is_empty() {
         return Ok(Vec::new());
     }
-    let manifests = in_order(manifests)?;
-    let index = Index { schema_version: 2, media_type: INDEX_TYPE.to_owned(), manifests };
-    let text = serde_json::to_string(&index).map_err(|error| BuildError::Compress(error.into()))?;
+    let entries = in_order(taken)?.into_iter().map(|(name, manifest)| layout::write::Entry::new(&name, &manifest));
+    let index = entries.collect::<Result<_, _>>().and_then(layout::write::index).map_err(EmbedError::Index)?;
     let mut files = vec![
-        ExtraFile::text(format!("{IMAGES}/{}", LAYOUT.0), LAYOUT.1.to_owned()),
-        ExtraFile::text(format!("{IMAGES}/{INDEX}"), text),
+        ExtraFile::text(format!("{IMAGES}/{}", layout::MARKER.0), layout::MARKER.1.to_owned()),
+        ExtraFile::text(format!("{IMAGES}/{}", layout::INDEX), index),
     ];
-    let blob = |(hex, data)| ExtraFile { path: format!("{IMAGES}/blobs/sha256/{hex}"), data, is_program: false };
+    let blob = |(digest, data)| ExtraFile { path: format!("{IMAGES}/{}", layout::blob_path(&digest)), data, is_program: false };
     files.extend(blobs.into_iter().map(blob));
     Ok(files)
 }
 
 /// By name, so that the order of the layouts does not matter; one name for two images would make it matter.
-fn in_order(mut manifests: Vec<Descriptor>) -> Result<Vec<Descriptor>, EmbedError> {
-    let name = |descriptor: &Descriptor| descriptor.annotations.get(REFERENCE).cloned().unwrap_or_default();
-    manifests.sort_by_key(|descriptor| (name(descriptor), descriptor.digest.clone()));
-    manifests.dedup_by(|second, first| name(second) == name(first) && second.digest == first.digest);
-    match manifests
-        .windows(2)
-        .find_map(|pair| pair.first().map(name).filter(|first| pair.last().map(name).as_ref() == Some(first)))
-    {
-        Some(name) => Err(EmbedError::Twice { name }),
-        None => Ok(manifests),
+fn in_order(mut taken: Vec<Taken>) -> Result<Vec<Taken>, EmbedError> {
+    taken.sort();
+    taken.dedup();
+    match taken.array_windows().find(|[one, other]| one.0 == other.0) {
+        Some([(name, _), _]) => Err(EmbedError::Twice { name: name.clone() }),
+        None => Ok(taken),
     }
 }
 
@@ -153,71 +111,51 @@ impl Layout {
     }
 
     fn parse<T: for<'de> Deserialize<'de>>(&self, file: &str, text: &[u8]) -> Result<T, EmbedError> {
-        serde_json::from_slice(text).map_err(|source| EmbedError::Document {
-            layout: self.path.clone(),
-            file: file.to_owned(),
-            source,
-        })
+        serde_json::from_slice(text).map_err(|source| self.bad(file, source.into()))
     }
 
-    fn document<T: for<'de> Deserialize<'de>>(&self, file: &str) -> Result<T, EmbedError> {
-        self.parse(file, &self.read(file)?)
+    fn bad(&self, file: &str, source: BadDocument) -> EmbedError {
+        EmbedError::Document { layout: self.path.clone(), file: file.to_owned(), source }
     }
 
-    fn hex<'a>(&self, digest: &'a str) -> Result<&'a str, EmbedError> {
-        let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|c| c.is_ascii_hexdigit()));
-        hex.ok_or_else(|| EmbedError::Algorithm { layout: self.path.clone(), digest: digest.to_owned() })
-    }
-
-    fn blob(&self, digest: &str) -> Result<Vec<u8>, EmbedError> {
-        let hex = self.hex(digest)?;
-        let data = self.read(&format!("blobs/sha256/{hex}"))?;
-        if sha256(&data) != hex {
-            return Err(EmbedError::Digest { layout: self.path.clone(), digest: digest.to_owned() });
+    fn blob(&self, digest: &Digest) -> Result<Vec<u8>, EmbedError> {
+        let data = self.read(&layout::blob_path(digest))?;
+        if Digest::of(&data) != *digest {
+            return Err(EmbedError::Digest { layout: self.path.clone(), digest: digest.clone() });
         }
         Ok(data)
     }
 
-    /// Takes the image's blobs; returns its place in the index.
-    fn image(&self, named: &Descriptor, blobs: &mut BTreeMap<String, Vec<u8>>) -> Result<Descriptor, EmbedError> {
-        let name = [FULL, REFERENCE].iter().find_map(|key| named.annotations.get(*key));
-        let name = name.ok_or_else(|| EmbedError::Unnamed { layout: self.path.clone() })?;
-        let manifest = self.of_platform(named.clone(), name, DEPTH)?;
-        let text = self.blob(&manifest.digest)?;
-        let parts: Manifest = self.parse(&manifest.digest, &text)?;
-        blobs.insert(self.hex(&manifest.digest)?.to_owned(), text);
-        for part in [parts.config].iter().chain(&parts.layers) {
-            let hex = self.hex(&part.digest)?;
-            if !blobs.contains_key(hex) {
-                blobs.insert(hex.to_owned(), self.blob(&part.digest)?);
+    /// Takes the image's blobs.
+    fn image(&self, entry: &layout::Entry, blobs: &mut BTreeMap<Digest, Vec<u8>>) -> Result<Taken, EmbedError> {
+        let name = entry.names().next().ok_or_else(|| EmbedError::Unnamed { layout: self.path.clone() })?;
+        let (manifest, text) = self.of_platform(&entry.digest, name, DEPTH)?;
+        let config = manifest.config.ok_or_else(|| self.bad(&Digest::of(&text).to_string(), BadDocument::Neither))?;
+        for part in [&config].into_iter().chain(&manifest.layers) {
+            if !blobs.contains_key(&part.digest) {
+                blobs.insert(part.digest.clone(), self.blob(&part.digest)?);
             }
         }
-        let annotations = BTreeMap::from([(REFERENCE.to_owned(), name.clone())]);
-        Ok(Descriptor { annotations, platform: None, ..manifest })
+        blobs.insert(Digest::of(&text), text.clone());
+        Ok((name.to_owned(), text))
     }
 
-    fn of_platform(&self, descriptor: Descriptor, name: &str, depth: u8) -> Result<Descriptor, EmbedError> {
-        if !INDEXES.contains(&descriptor.media_type.as_str()) {
-            return Ok(descriptor);
+    /// The manifest for machines like this one, which the ramdisk is for.
+    fn of_platform(&self, digest: &Digest, name: &str, depth: u8) -> Result<(Document, Vec<u8>), EmbedError> {
+        let text = self.blob(digest)?;
+        let document: Document = self.parse(&digest.to_string(), &text)?;
+        if document.manifests.is_empty() {
+            return Ok((document, text));
         }
-        let architecture = architecture();
-        let index: Index = self.parse(&descriptor.digest, &self.blob(&descriptor.digest)?)?;
-        let fits = |candidate: &Descriptor| {
-            candidate.platform.as_ref().is_some_and(|platform| platform.os == OS && platform.architecture == architecture)
-        };
-        match index.manifests.into_iter().find(fits) {
-            Some(found) if depth > 0 => self.of_platform(found, name, depth - 1),
-            _ => Err(EmbedError::Platform { layout: self.path.clone(), name: name.to_owned(), architecture }),
+        let processor = Processor::any_of_this_kind();
+        match manifest::for_machine(&document.manifests, &processor) {
+            Some(found) if depth > 0 => self.of_platform(&found.digest, name, depth - 1),
+            _ => Err(EmbedError::Platform {
+                layout: self.path.clone(),
+                name: name.to_owned(),
+                architecture: processor.architecture,
+            }),
         }
-    }
-}
-
-/// As OCI calls this machine's; the ramdisk is for machines of the same kind.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }
 

@@ -1,6 +1,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::output::sha256;
+use oci::layout::{FULL_NAME, REFERENCE};
+
+const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 
 /// A layout in the making.
 pub struct Lab {
@@ -48,15 +52,14 @@ fn index(files: &[ExtraFile]) -> Value {
 }
 
 fn refused(path: PathBuf) -> String {
-    let error = files(&[path]).unwrap_err();
-    std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
+    machine::Chain(&files(&[path]).unwrap_err()).to_string()
 }
 
 #[test]
 fn images_of_several_layouts_become_one_and_shared_blobs_are_there_once() {
     let (mut first, mut second) = (Lab::default(), Lab::default());
     first.named(first.manifest(b"a"), REFERENCE, "quay.io/x/a:1");
-    second.named(second.manifest(b"a"), FULL, "docker.io/library/b:2");
+    second.named(second.manifest(b"a"), FULL_NAME, "docker.io/library/b:2");
     second.named(second.manifest(b"c"), REFERENCE, "c:3");
     let found = files(&[first.done(), second.done()]).unwrap();
     let names: Vec<Value> =
@@ -72,7 +75,7 @@ fn images_of_several_layouts_become_one_and_shared_blobs_are_there_once() {
 fn of_an_index_only_this_platforms_image_is_taken() {
     let mut lab = Lab::default();
     let (mut ours, mut theirs) = (lab.manifest(b"ours"), lab.manifest(b"theirs"));
-    ours["platform"] = json!({"os": "linux", "architecture": architecture()});
+    ours["platform"] = json!({"os": "linux", "architecture": Processor::this().architecture});
     theirs["platform"] = json!({"os": "linux", "architecture": "s390x"});
     let both = lab.blob(INDEX_TYPE, json!({"manifests": [theirs.clone(), ours.clone()]}).to_string().as_bytes());
     lab.named(both, REFERENCE, "a:1");
@@ -124,7 +127,7 @@ fn what_is_broken_is_named() {
         (unnamed, "an image without a name"),
         (changed, "has other contents"),
         (missing, "cannot read blobs/sha256/"),
-        (strange, "not a digest with sha256"),
+        (strange, "is not a digest: expected sha256:"),
         (Lab::default(), "holds no image"),
     ] {
         let line = refused(lab.done());

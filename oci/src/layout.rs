@@ -1,19 +1,36 @@
-//! The `index.json` of an OCI image layout: which manifest a name means. Pure.
+//! OCI image layouts: where their files are, and which manifest a name in `index.json` means. Reading is pure.
+
+#[cfg(feature = "build")]
+pub mod write;
 
 use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::reference::{Reference, Version};
 
-#[derive(Debug, Deserialize)]
-pub struct Index {
-    #[serde(default)]
-    manifests: Vec<Entry>,
+pub const INDEX: &str = "index.json";
+/// The file, with its content, that makes a folder a layout.
+pub const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+const BLOBS: &str = "blobs/sha256";
+/// The annotation that names an image.
+pub const REFERENCE: &str = "org.opencontainers.image.ref.name";
+/// What Docker and containerd write beside it. There [`REFERENCE`] may be a tag alone.
+pub const FULL_NAME: &str = "io.containerd.image.name";
+
+/// The path of a blob in a layout.
+pub fn blob_path(digest: &Digest) -> String {
+    format!("{BLOBS}/{}", digest.hex())
 }
 
 #[derive(Debug, Deserialize)]
-struct Entry {
-    digest: Digest,
+pub struct Index {
+    #[serde(default)]
+    pub manifests: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Entry {
+    pub digest: Digest,
     #[serde(default)]
     annotations: Names,
 }
@@ -22,9 +39,15 @@ struct Entry {
 struct Names {
     #[serde(rename = "org.opencontainers.image.ref.name")]
     reference: Option<String>,
-    /// What Docker and containerd write beside it; there the first may be a tag alone.
     #[serde(rename = "io.containerd.image.name")]
     full: Option<String>,
+}
+
+impl Entry {
+    /// The full name before the short one.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.annotations.full, &self.annotations.reference].into_iter().filter_map(|name| name.as_deref())
+    }
 }
 
 impl Index {
@@ -36,10 +59,7 @@ impl Index {
     pub fn digest_of(&self, image: &Reference) -> Option<&Digest> {
         let is_it = |entry: &&Entry| match &image.version {
             Version::Digest(digest) => entry.digest == *digest,
-            Version::Tag(_) => {
-                let mut names = [&entry.annotations.full, &entry.annotations.reference].into_iter().flatten();
-                names.any(|name| name.parse::<Reference>().is_ok_and(|name| name == *image))
-            }
+            Version::Tag(_) => entry.names().any(|name| name.parse::<Reference>().is_ok_and(|name| name == *image)),
         };
         self.manifests.iter().find(is_it).map(|entry| &entry.digest)
     }

@@ -3,27 +3,39 @@
 //! `reference`, `digest`, `manifest`, `layout`, `signature` and `sigstore` are pure: bytes to types, and what they say.
 //! `registry` asks registries and their mirrors, `layer` unpacks, and [`Puller`] does all of it in order. Where a size or
 //! a number of bytes is meant, the unit is a byte.
+//!
+//! Features: `client` asks registries and unpacks; the ramdisk has this one alone. `build` makes images and writes
+//! layouts. `push` is both, and uploads.
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "build")]
+pub mod build;
 pub mod digest;
+#[cfg(feature = "client")]
 mod layer;
 pub mod layout;
 pub mod manifest;
+#[cfg(feature = "client")]
 mod pull;
 pub mod reference;
+#[cfg(feature = "client")]
 pub mod registry;
+#[cfg(feature = "client")]
 pub mod signature;
+#[cfg(feature = "client")]
 pub mod sigstore;
+#[cfg(feature = "client")]
 mod space;
 
 pub use digest::Digest;
-pub use pull::embedded;
-pub use pull::store;
-pub use pull::{Failure, PullError, Puller};
+#[cfg(feature = "client")]
+pub use pull::{Failure, PullError, Puller, embedded, store};
 pub use reference::Reference;
+#[cfg(feature = "client")]
 pub use space::NoSpace;
 
 #[cfg(test)]
+#[cfg(feature = "client")]
 #[path = "../tests/support/registry.rs"]
 mod fake_registry;

@@ -78,10 +78,20 @@ pub fn parse(bytes: &[u8]) -> Result<Kind, BadDocument> {
     }
 }
 
+/// What a document says that it is, if it does.
+pub fn media_type(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Typed {
+        media_type: String,
+    }
+    serde_json::from_slice::<Typed>(bytes).ok().map(|typed| typed.media_type)
+}
+
 /// The manifest for this machine: the least demanding one it can run, the first of equals. An index without platforms
 /// has one entry that fits or none we could choose.
-pub fn for_machine(manifests: &[Descriptor], machine: &Machine) -> Option<Descriptor> {
-    let rank = |d: &&Descriptor| d.platform.as_ref().and_then(|p| machine.runs(p)).unwrap_or(u8::MAX);
+pub fn for_machine(manifests: &[Descriptor], processor: &Processor) -> Option<Descriptor> {
+    let rank = |d: &&Descriptor| d.platform.as_ref().and_then(|p| processor.runs(p)).unwrap_or(u8::MAX);
     let best = manifests.iter().min_by_key(rank).filter(|d| rank(d) < u8::MAX);
     let only = || if let [only] = manifests { Some(only).filter(|d| d.platform.is_none()) } else { None };
     best.or_else(only).cloned()
@@ -89,16 +99,21 @@ pub fn for_machine(manifests: &[Descriptor], machine: &Machine) -> Option<Descri
 
 /// What the processor runs, in Go's words, which images use.
 #[derive(Debug, Clone, Copy)]
-pub struct Machine {
+pub struct Processor {
     pub architecture: &'static str,
     /// `v1` to `v4` of amd64, `v8` of arm64.
     pub level: u8,
 }
 
-impl Machine {
+impl Processor {
     pub fn this() -> Self {
         let architecture = architecture();
         Self { architecture, level: if architecture == "arm64" { 8 } else { level() } }
+    }
+
+    /// A machine of this one's architecture that has every extension of it.
+    pub fn any_of_this_kind() -> Self {
+        Self { architecture: architecture(), level: u8::MAX }
     }
 
     /// The level an image asks for, if it runs here. Without a variant it is the architecture's first.
@@ -191,14 +206,14 @@ mod tests {
             entry(Some(("windows", "amd64", None)), "e"),
             entry(Some(("linux", "s390x", Some("z13"))), "f"),
         ];
-        let (amd64, arm64) = (Machine { architecture: "amd64", level: 3 }, Machine { architecture: "arm64", level: 8 });
+        let (amd64, arm64) = (Processor { architecture: "amd64", level: 3 }, Processor { architecture: "arm64", level: 8 });
         for (case, index, machine, want) in [
             ("the plain one before a variant", &index[..], amd64, Some("d")),
             ("a variant the processor has", &index[..3], amd64, Some("c")),
-            ("no variant beyond the processor", &index[..3], Machine { level: 2, ..amd64 }, None),
+            ("no variant beyond the processor", &index[..3], Processor { level: 2, ..amd64 }, None),
             ("arm64 is v8", &index[..], arm64, Some("b")),
-            ("no other architecture", &index[..], Machine { architecture: "riscv64", level: 0 }, None),
-            ("a variant nobody knows", &index[..], Machine { architecture: "s390x", level: 0 }, None),
+            ("no other architecture", &index[..], Processor { architecture: "riscv64", level: 0 }, None),
+            ("a variant nobody knows", &index[..], Processor { architecture: "s390x", level: 0 }, None),
             ("an index without platforms", &[entry(None, "9")], amd64, Some("9")),
         ] {
             let chosen = for_machine(index, &machine).map(|d| d.digest.hex()[..1].to_owned());

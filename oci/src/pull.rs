@@ -4,6 +4,7 @@ mod documents;
 pub mod embedded;
 mod fetch;
 mod layers;
+#[cfg(feature = "build")]
 mod save;
 mod signed;
 pub mod store;

@@ -1,27 +1,24 @@
 //! Small OCI images for tests: busybox and a script, pushed with the registry's own protocol.
 
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use serde_json::{Value, json};
+use oci::build::{self, Blob, ConfigBuilder, ConfigurationBuilder, Layer};
 use sha2::{Digest, Sha256};
 
 use crate::http;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// Of gzip: the fastest, because nothing travels far.
+const LEVEL: u32 = 1;
 const BUSYBOX: &str = "/bin/busybox";
 
-/// An image: gzip layers and their configuration.
+/// An image: gzip layers, their configuration and their manifest.
 pub struct Image {
-    layers: Vec<Vec<u8>>,
-    config: Vec<u8>,
+    layers: Vec<Layer>,
+    image: build::Image,
 }
 
 impl Image {
@@ -52,43 +49,35 @@ impl Image {
     }
 
     fn of(tars: Vec<Vec<u8>>, command: &[&str]) -> Result<Self> {
-        let config = json!({
-            "architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Cmd": command},
-            "rootfs": {"type": "layers", "diff_ids": tars.iter().map(|tar| digest(tar)).collect::<Vec<_>>()},
-        });
-        let pack = |tar: Vec<u8>| {
-            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-            gzip.write_all(&tar).and_then(|()| gzip.finish()).context("cannot compress a layer")
-        };
-        let layers = tars.into_iter().map(pack).collect::<Result<_>>()?;
-        Ok(Self { layers, config: config.to_string().into_bytes() })
+        let layers: Vec<_> =
+            tars.iter().map(|tar| Layer::gzip(tar, LEVEL)).collect::<Result<_, _>>().context("cannot compress a layer")?;
+        let command: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
+        let config = ConfigBuilder::default().env(["PATH=/bin".to_owned()]).cmd(command).build()?;
+        let configuration = ConfigurationBuilder::default().architecture("amd64").os("linux").config(config);
+        let image = build::Image::new(layers.iter(), configuration).context("cannot make an image")?;
+        Ok(Self { layers, image })
     }
 
     /// Compressed bytes of all layers.
     pub fn size(&self) -> usize {
-        self.layers.iter().map(Vec::len).sum()
+        self.layers.iter().map(|layer| layer.blob.bytes.len()).sum()
     }
 
     pub fn layer_digest(&self) -> String {
-        self.layers.first().map(|layer| digest(layer)).unwrap_or_default()
+        self.layers.first().map(|layer| layer.blob.digest.to_string()).unwrap_or_default()
     }
 
     /// Uploads both blobs and the manifest as `name:tag`; the manifest's digest.
     pub fn push(&self, registry: SocketAddr, name: &str, tag: &str) -> Result<String> {
-        for blob in self.layers.iter().chain([&self.config]) {
+        for blob in self.layers.iter().map(|layer| &layer.blob).chain([&self.image.config]) {
             push_blob(registry, name, blob).with_context(|| format!("cannot push a blob of {name}:{tag}"))?;
         }
-        let part = |kind: &str, data: &[u8]| json!({"mediaType": kind, "digest": digest(data), "size": data.len()});
-        let manifest: Value = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST,
-            "config": part(CONFIG, &self.config), "layers": self.layers.iter().map(|layer| part(LAYER, layer)).collect::<Vec<_>>(),
-        });
-        let (path, manifest) = (format!("/v2/{name}/manifests/{tag}"), manifest.to_string());
-        let answer = http::request(registry, "PUT", &path, &[("Content-Type", MANIFEST)], manifest.as_bytes())?;
+        let (path, manifest) = (format!("/v2/{name}/manifests/{tag}"), &self.image.manifest);
+        let answer = http::request(registry, "PUT", &path, &[("Content-Type", MANIFEST)], &manifest.bytes)?;
         if answer.status != 201 {
             bail!("the registry refused the manifest of {name}:{tag}: {} {}", answer.status, answer.text());
         }
-        Ok(digest(manifest.as_bytes()))
+        Ok(manifest.digest.to_string())
     }
 }
 
@@ -121,22 +110,18 @@ fn tar_of(folder: &Path, bytes: u64) -> Result<Vec<u8>> {
     archive.into_inner().context("cannot finish a layer")
 }
 
-fn push_blob(registry: SocketAddr, name: &str, blob: &[u8]) -> Result<()> {
+fn push_blob(registry: SocketAddr, name: &str, blob: &Blob) -> Result<()> {
     let start = http::request(registry, "POST", &format!("/v2/{name}/blobs/uploads/"), &[], &[])?;
     let location = start.header("location").context("the registry names no place to upload to")?;
     // The registry may answer with a whole URL or with a path.
     let path = location.strip_prefix("http://").and_then(|rest| rest.find('/').map(|at| &rest[at..])).unwrap_or(location);
     let join = if path.contains('?') { '&' } else { '?' };
-    let target = format!("{path}{join}digest={}", digest(blob));
-    let answer = http::request(registry, "PUT", &target, &[("Content-Type", "application/octet-stream")], blob)?;
+    let target = format!("{path}{join}digest={}", blob.digest);
+    let answer = http::request(registry, "PUT", &target, &[("Content-Type", "application/octet-stream")], &blob.bytes)?;
     if answer.status != 201 {
         bail!("the registry answered {} {}", answer.status, answer.text());
     }
     Ok(())
-}
-
-pub fn digest(data: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(data)))
 }
 
 fn add_file(archive: &mut tar::Builder<Vec<u8>>, path: &str, data: &[u8], mode: u32) -> Result<()> {
@@ -169,8 +154,6 @@ mod tests {
     fn noise_repeats_and_does_not_compress() {
         let bytes = noise(100_001);
         assert_eq!(bytes, noise(100_001));
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        assert!(gzip.write_all(&bytes).is_ok());
-        assert!(gzip.finish().is_ok_and(|packed| packed.len() > 100_000));
+        assert!(Layer::gzip(&bytes, LEVEL).is_ok_and(|packed| packed.blob.bytes.len() > 100_000));
     }
 }

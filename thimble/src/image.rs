@@ -3,12 +3,13 @@
 mod action;
 mod embed;
 mod hardware;
-mod layout;
 mod push;
 mod ramdisk;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use oci::registry::Settings;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
@@ -111,7 +112,7 @@ pub struct ActionArguments {
     /// Write an OCI image layout into this folder
     #[arg(long, value_name = "DIR", required_unless_present = "push")]
     pub output: Option<PathBuf>,
-    /// Push to this registry, `http://` or `https://`; a path goes before each image's name
+    /// Push to this registry, `http://` or `https://`, with Docker's login; a path goes before each image's name
     #[arg(long, value_name = "URL[/PREFIX][:TAG]")]
     pub push: Option<String>,
     /// The images' tag
@@ -120,6 +121,18 @@ pub struct ActionArguments {
     /// Print names and digests as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// The certificates that a host trusts, by distribution. A host may have none and still speak plain HTTP.
+const CERTIFICATES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
+
+/// How an agent on this host would reach registries.
+fn registries() -> anyhow::Result<Settings> {
+    let mut settings = agent::registries().context("cannot read this host's settings of registries")?;
+    let trusted = || CERTIFICATES.iter().map(Path::new).find(|file| file.exists()).map(Path::to_owned);
+    settings.ca_file = settings.ca_file.or_else(trusted);
+    Ok(settings)
 }
 
 pub fn run(command: ImageCommand) -> anyhow::Result<()> {

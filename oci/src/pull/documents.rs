@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Origin, PullError, Puller, Resolved};
 use crate::digest::Digest;
-use crate::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Machine};
+use crate::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Processor};
 use crate::reference::{Reference, Version};
 use crate::registry::RequestError;
 use crate::registry::Retry;
@@ -20,11 +20,11 @@ impl Puller {
             Version::Tag(_) => None,
         };
         let (mut digest, mut kind) = self.manifest(image, &image.manifest(), pinned, from).await?;
-        let (named, machine) = (digest.clone(), Machine::this());
+        let (named, processor) = (digest.clone(), Processor::this());
         for _ in 0..INDEX_DEPTH {
             let Kind::Index(entries) = &kind else { break };
-            let nothing = || PullError::NoPlatform { image: image.to_string(), architecture: machine.architecture };
-            let chosen = manifest::for_machine(entries, &machine).ok_or_else(nothing)?.digest;
+            let nothing = || PullError::NoPlatform { image: image.to_string(), architecture: processor.architecture };
+            let chosen = manifest::for_machine(entries, &processor).ok_or_else(nothing)?.digest;
             (digest, kind) = self.manifest(image, &chosen.to_string(), Some(chosen.clone()), from).await?;
         }
         match kind {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::digest::Digest;
-use crate::layout::Index;
+use crate::layout::{self, Index};
 use crate::reference::{Reference, Version};
 use crate::registry::{DOCUMENT_MAX, RequestError};
 
@@ -65,7 +65,7 @@ impl Embedded {
 
     /// Which of the places are there; whether one has the image only `find` knows.
     pub fn places(&self) -> [bool; 2] {
-        [self.folder.join("index.json"), self.disk.clone()].map(|place| self.when != When::Never && place.exists())
+        [self.folder.join(layout::INDEX), self.disk.clone()].map(|place| self.when != When::Never && place.exists())
     }
 
     fn on_disk(&self) -> Option<Layout> {
@@ -84,7 +84,7 @@ impl Embedded {
 
 impl Layout {
     fn open(folder: &Path, mounted: Option<Mounted>) -> Option<Self> {
-        let file = folder.join("index.json");
+        let file = folder.join(layout::INDEX);
         let text = match read_small(&file) {
             Ok(text) => text,
             Err(error) => {
@@ -127,7 +127,7 @@ impl Layout {
     }
 
     pub fn blob(&self, digest: &Digest) -> PathBuf {
-        self.folder.join("blobs/sha256").join(digest.hex())
+        self.folder.join(layout::blob_path(digest))
     }
 
     /// The last four bytes of a blob.

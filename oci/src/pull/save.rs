@@ -1,22 +1,19 @@
 //! An image as it is, in the form of a layout: for whoever builds a ramdisk that shall have it along.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
 use sha2::Digest as _;
 use tokio::sync::mpsc;
 
 use super::fetch;
 use super::{Origin, PullError, Puller};
+use crate::build::BuildError;
 use crate::digest::Digest;
+use crate::layout::write::{Entry, Folder};
 use crate::manifest::{self, Descriptor};
 use crate::reference::Reference;
-
-const REFERENCE: &str = "org.opencontainers.image.ref.name";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
@@ -24,9 +21,9 @@ pub enum SaveError {
     Pull(#[from] PullError),
     #[error("cannot write the image layout {folder}")]
     Write {
-        folder: String,
+        folder: PathBuf,
         #[source]
-        source: std::io::Error,
+        source: BuildError,
     },
 }
 
@@ -38,22 +35,14 @@ impl Puller {
         let resolved = self.resolve(&image, &from).await?;
         let manifest = self.part(&image, ("manifests", "the manifest"), &resolved.digest, &from).await?;
         let config = self.part(&image, ("blobs", "the configuration"), &resolved.config.digest, &from).await?;
-        let blobs = folder.join("blobs/sha256");
-        let failed = |source| SaveError::Write { folder: folder.display().to_string(), source };
-        fs::create_dir_all(&blobs).map_err(failed)?;
-        fs::write(blobs.join(resolved.digest.hex()), &manifest).map_err(failed)?;
-        fs::write(blobs.join(resolved.config.digest.hex()), config).map_err(failed)?;
+        let failed = |source| SaveError::Write { folder: folder.to_owned(), source };
+        let layout = Folder::create(folder).map_err(failed)?;
+        layout.put(&manifest).and_then(|()| layout.put(&config)).map_err(failed)?;
         for layer in &resolved.layers {
-            self.save_layer(&image, layer, &blobs.join(layer.digest.hex())).await?.map_err(failed)?;
+            self.save_layer(&image, layer, &layout.blob(&layer.digest)).await?.map_err(|error| failed(error.into()))?;
         }
-        let size = manifest.len();
-        let kind: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&manifest).unwrap_or_default();
-        let kind = kind.get("mediaType").and_then(|kind| kind.as_str()).unwrap_or(MANIFEST);
-        let name = BTreeMap::from([(REFERENCE, image.to_string())]);
-        let entry = json!({"mediaType": kind, "digest": resolved.digest.to_string(), "size": size, "annotations": name});
-        let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
-        fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed)?;
-        fs::write(folder.join("index.json"), index).map_err(failed)
+        let entry = Entry::new(&image.to_string(), &manifest).map_err(failed)?;
+        layout.finish(vec![entry]).map_err(failed)
     }
 
     async fn part(

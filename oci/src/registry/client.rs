@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::{self, Challenge, Token};
 use super::pace::{Halt, Limits, Pace};
@@ -62,6 +62,17 @@ impl Answer {
 }
 
 type Dress<'a> = dyn Fn(RequestBuilder) -> RequestBuilder + Sync + 'a;
+
+/// What is sent, and sent again with what the registry wants to see.
+pub(super) struct Request<'a> {
+    pub method: Method,
+    pub url: Url,
+    /// For messages.
+    pub what: &'a str,
+    pub dress: &'a Dress<'a>,
+    /// What a token must allow: `pull`, or `pull,push`.
+    pub access: &'a str,
+}
 
 impl Client {
     pub fn new(settings: &Settings, limits: Limits) -> anyhow::Result<Self> {
@@ -158,47 +169,57 @@ impl Client {
         path: &str,
         dress: &Dress<'_>,
     ) -> Result<Answer, RequestError> {
-        let what = format!("{path} of {}", image.repository);
+        let what = &format!("{path} of {}", image.repository);
         let Some(url) = endpoint.url(&image.repository, path) else {
-            return Err(RequestError::NotFound { registry: endpoint.name(), what });
+            return Err(RequestError::NotFound { registry: endpoint.name(), what: what.clone() });
         };
-        let key = format!("{}/{}", endpoint.root, image.repository);
+        self.ask(endpoint, &image.repository, &Request { method: Method::GET, url, what, dress, access: "pull" }).await
+    }
+
+    /// The answer, with a login or a token if the registry wants one.
+    pub(super) async fn ask(&self, endpoint: &Endpoint, repository: &str, request: &Request<'_>) -> Result<Answer, RequestError> {
+        let origin = endpoint.root.origin().ascii_serialization();
+        let key = format!("{}/{repository}", endpoint.root);
         let remembered = self.authorized.lock().ok().and_then(|a| a.get(&key).cloned());
-        let (answer, home) = self.send(endpoint, url.clone(), &what, remembered.as_deref(), dress).await?;
-        // Only the registry may ask for its password, not whom it redirects to.
+        let (answer, home) = self.send(endpoint, &origin, request, remembered.as_deref()).await?;
+        // Only the registry may ask for its password, not a host that it redirects to.
         if answer.response.status() != StatusCode::UNAUTHORIZED || !home {
-            return checked(answer, &what, home);
+            return checked(answer, request, home).await;
         }
         let challenges = answer.response.headers().get_all(WWW_AUTHENTICATE);
         let challenge = challenges.iter().filter_map(|v| v.to_str().ok()).find_map(auth::parse);
-        let Some(authorization) = self.authorize(endpoint, image, challenge).await? else { return checked(answer, &what, home) };
-        let (answer, home) = self.send(endpoint, url, &what, Some(&authorization), dress).await?;
-        let answer = checked(answer, &what, home)?;
-        if let Ok(mut authorized) = self.authorized.lock() {
+        let Some(authorization) = self.authorize(endpoint, repository, challenge, request.access).await? else {
+            return checked(answer, request, home).await;
+        };
+        let (answer, home) = self.send(endpoint, &origin, request, Some(&authorization)).await?;
+        if answer.response.status() != StatusCode::UNAUTHORIZED
+            && let Ok(mut authorized) = self.authorized.lock()
+        {
             authorized.insert(key, authorization);
         }
-        Ok(answer)
+        checked(answer, request, home).await
     }
 
-    /// Follows redirects; what proves who we are stays with the host it was meant for.
+    /// Follows redirects. Credentials go to `home` only; the flag says whether the answer comes from there.
     async fn send(
         &self,
         endpoint: &Endpoint,
-        mut url: Url,
-        what: &str,
+        home: &str,
+        request: &Request<'_>,
         authorization: Option<&str>,
-        dress: &Dress<'_>,
     ) -> Result<(Answer, bool), RequestError> {
-        let home = url.origin();
-        let astray = |problem| RequestError::Redirect { registry: endpoint.name(), what: what.to_owned(), problem };
+        let mut url = request.url.clone();
+        let what = || request.what.to_owned();
+        let astray = |problem| RequestError::Redirect { registry: endpoint.name(), what: what(), problem };
         for _ in 0..=REDIRECTS_MAX {
-            let at_home = url.origin() == home;
-            let mut request = dress(self.special.get(&authority(&url)).unwrap_or(&self.http).get(url.clone()));
+            let at_home = url.origin().ascii_serialization() == home;
+            let client = self.special.get(&authority(&url)).unwrap_or(&self.http);
+            let mut dressed = (request.dress)(client.request(request.method.clone(), url.clone()));
             if let Some(value) = authorization.filter(|_| at_home) {
-                request = request.header(AUTHORIZATION, value);
+                dressed = dressed.header(AUTHORIZATION, value);
             }
-            let sent = tokio::time::timeout(self.limits.answer, request.send()).await;
-            let sent = sent.map_err(|_| RequestError::TooSlow { registry: endpoint.name(), what: what.to_owned() })?;
+            let sent = tokio::time::timeout(self.limits.answer, dressed.send()).await;
+            let sent = sent.map_err(|_| RequestError::TooSlow { registry: endpoint.name(), what: what() })?;
             let response = sent.map_err(|source| RequestError::unreachable(endpoint.name(), source))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok((Answer { response, name: endpoint.name(), pace: Pace::new(self.limits) }, at_home));
@@ -213,21 +234,24 @@ impl Client {
         Err(astray("in circles"))
     }
 
-    /// The header that answers the challenge, if we have one to give.
+    /// The header that answers the challenge, if there is one to give.
     async fn authorize(
         &self,
         endpoint: &Endpoint,
-        image: &Reference,
+        repository: &str,
         challenge: Option<Challenge>,
+        access: &str,
     ) -> Result<Option<String>, RequestError> {
-        let login = self.registries.login(&endpoint.registry, &image.repository);
+        let login = self.registries.login(&endpoint.registry, repository);
         let login = login.map(|login| basic(&login.username, &login.password));
         match challenge {
             None => Ok(None),
             Some(Challenge::Basic) => Ok(login),
             Some(Challenge::Bearer { realm, service, scope }) => {
-                let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", image.repository));
-                let what = format!("a token for {}", image.repository);
+                // A token that was asked for by a look must be good for the upload that follows.
+                let scope = scope.filter(|scope| access == "pull" || scope.contains("push"));
+                let scope = scope.unwrap_or_else(|| format!("repository:{repository}:{access}"));
+                let what = &format!("a token for {repository}");
                 let url = Url::parse(&auth::token_url(&realm, service.as_deref(), &scope)).ok();
                 let Some(url) = url.filter(Url::has_host) else {
                     return Err(RequestError::NotFound {
@@ -238,8 +262,10 @@ impl Client {
                 if login.is_some() && endpoint.root.scheme() == "https" && url.scheme() != "https" {
                     return Err(RequestError::Exposed { registry: endpoint.name(), realm });
                 }
-                let (answer, home) = self.send(endpoint, url, &what, login.as_deref(), &|request| request).await?;
-                let body = checked(answer, &what, home)?.whole(&what).await?;
+                let request = Request { method: Method::GET, url, what, dress: &|request| request, access };
+                let (answer, home) =
+                    self.send(endpoint, &request.url.origin().ascii_serialization(), &request, login.as_deref()).await?;
+                let body = checked(answer, &request, home).await?.whole(what).await?;
                 let wrong = |source| RequestError::Token { registry: endpoint.name(), source };
                 serde_json::from_slice::<Token>(&body).map(Token::into_header).map_err(wrong)
             }
@@ -247,8 +273,8 @@ impl Client {
     }
 }
 
-fn checked(answer: Answer, what: &str, home: bool) -> Result<Answer, RequestError> {
-    let (registry, what) = (answer.name.clone(), what.to_owned());
+async fn checked(answer: Answer, request: &Request<'_>, home: bool) -> Result<Answer, RequestError> {
+    let (registry, what) = (answer.name.clone(), request.what.to_owned());
     match answer.response.status() {
         status if status.is_success() => Ok(answer),
         StatusCode::NOT_FOUND => Err(RequestError::NotFound { registry, what }),
@@ -257,6 +283,11 @@ fn checked(answer: Answer, what: &str, home: bool) -> Result<Answer, RequestErro
             Err(RequestError::StoreDenied { registry, what, status })
         }
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(RequestError::Denied { registry, what, status }),
+        // What is wrong with an upload stands in the answer.
+        status if request.method == Method::PUT || request.method == Method::POST => {
+            let text = String::from_utf8_lossy(&answer.whole(request.what).await?).chars().take(300).collect();
+            Err(RequestError::Refused { registry, what, status, text })
+        }
         status => {
             let asked = answer.response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
             Err(RequestError::Status { registry, what, status, retry_after: asked.map(Duration::from_secs) })

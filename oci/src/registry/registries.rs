@@ -27,6 +27,8 @@ pub struct Settings {
     /// PEM bundle trusted in addition to the built-in roots.
     pub ca_file: Option<PathBuf>,
     pub proxies: Proxies,
+    /// Docker's `config.json` of a user. Its logins count if no other is set for the registry.
+    pub docker_file: Option<PathBuf>,
 }
 
 /// Credentials, sent only to the registry they belong to.
@@ -138,6 +140,11 @@ impl Registries {
             Some(path) => Self::from_file(path)?,
             None => Self::default(),
         };
+        if let Some(path) = &settings.docker_file {
+            for (registry, login) in Self::from_file(path)?.auths {
+                registries.auths.entry(registry).or_insert(login);
+            }
+        }
         for text in &settings.mirrors {
             let (registry, endpoints) = mirrors(text).ok_or_else(|| RegistriesError::Mirror(text.clone()))?;
             registries.mirrors.insert(registry, Mirrors { endpoints, only: false });
@@ -220,6 +227,15 @@ impl Registries {
 }
 
 impl Endpoint {
+    /// The registry at this URL, as it is.
+    #[cfg(feature = "push")]
+    pub fn itself(base: &Url) -> Self {
+        let mut root = base.clone();
+        root.set_path("v2");
+        root.set_query(None);
+        Self { registry: authority(base), root, mirror_of: None }
+    }
+
     pub fn url(&self, repository: &str, path: &str) -> Option<Url> {
         let mut url = Url::parse(&format!("{}/{repository}/{path}", self.root.as_str().trim_end_matches('/'))).ok()?;
         if let Some(registry) = &self.mirror_of {

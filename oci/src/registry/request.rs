@@ -8,6 +8,8 @@ use reqwest::StatusCode;
 
 use machine::Chain;
 
+use crate::Digest;
+
 /// Manifests and configurations are kilobytes; registries refuse more than 4 MiB.
 pub const DOCUMENT_MAX: usize = 4 << 20;
 
@@ -30,6 +32,10 @@ pub enum RequestError {
     Denied { registry: String, what: String, status: StatusCode },
     #[error("registry {registry} answers {what} with status {status}")]
     Status { registry: String, what: String, status: StatusCode, retry_after: Option<Duration> },
+    #[error("registry {registry} refuses {what} with status {status}: {text}")]
+    Refused { registry: String, what: String, status: StatusCode, text: String },
+    #[error("registry {registry} has stored {stored} instead of {digest}")]
+    Altered { registry: String, digest: Digest, stored: String },
     #[error("registry {registry} answers {what} with more than {DOCUMENT_MAX} bytes")]
     TooLarge { registry: String, what: String },
     #[error("registry {registry} is too slow with {what}")]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use sha2::Digest;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -35,6 +35,7 @@ pub struct Inner {
     content: HashMap<String, (String, Vec<u8>)>,
     troubles: HashMap<String, Vec<Trouble>>,
     pub requests: Vec<String>,
+    /// Looks need a token, uploads need the same with `-push` behind it. With `basic`, only that login gets one.
     pub token: Option<String>,
     pub basic: Option<String>,
     /// Another registry that has the blobs of this one.
@@ -189,27 +190,35 @@ fn with_other_digest(entry: &str) -> String {
 type Shared = (Arc<Mutex<Inner>>, SocketAddr);
 
 async fn answer(State((inner, address)): State<Shared>, request: Request) -> Response<Body> {
-    let path = request.uri().path().to_owned();
-    let headers = request.headers().clone();
+    let (parts, body) = request.into_parts();
+    let (path, headers) = (parts.uri.path().to_owned(), parts.headers);
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let uploads = !matches!(parts.method, Method::GET | Method::HEAD);
     let mut inner = inner.lock().unwrap();
     inner.requests.push(format!("{path} {}", headers.get(header::RANGE).map_or("", |v| v.to_str().unwrap())));
     let plain = |status: u16| Response::builder().status(status).body(Body::empty()).unwrap();
     let authorization = headers.get(header::AUTHORIZATION).map(|v| v.to_str().unwrap().to_owned());
     inner.authorizations.push(authorization.clone());
+    let known = inner.basic.is_none() || authorization == inner.basic.as_ref().map(|basic| format!("Basic {basic}"));
     if path == "/token" {
-        let token = inner.token.clone().unwrap_or_default();
+        let mut token = inner.token.clone().unwrap_or_default();
+        if !known {
+            return plain(401);
+        }
+        if parts.uri.query().is_some_and(|query| query.contains("push")) {
+            token.push_str("-push");
+        }
         return Response::new(Body::from(format!(r#"{{"token":"{token}"}}"#)));
     }
     let challenge =
         |text: String| Response::builder().status(401).header(header::WWW_AUTHENTICATE, text).body(Body::empty()).unwrap();
     if let Some(token) = &inner.token
-        && authorization != Some(format!("Bearer {token}"))
+        && authorization != Some(format!("Bearer {token}-push"))
+        && (uploads || authorization != Some(format!("Bearer {token}")))
     {
         return challenge(format!(r#"Bearer realm="http://{address}/token",service="test",scope="repository:x:pull""#));
     }
-    if let Some(basic) = &inner.basic
-        && authorization != Some(format!("Basic {basic}"))
-    {
+    if inner.token.is_none() && !known {
         return challenge(r#"Basic realm="test""#.to_owned());
     }
     let key = inner.troubles.keys().find(|end| path.ends_with(end.as_str())).cloned();
@@ -217,6 +226,14 @@ async fn answer(State((inner, address)): State<Shared>, request: Request) -> Res
         let list = inner.troubles.get_mut(&key).unwrap();
         (!list.is_empty()).then(|| list.remove(0))
     });
+    if uploads {
+        return match trouble {
+            Some(Trouble::Status(status)) => {
+                Response::builder().status(status).body(Body::from("the registry's own words")).unwrap()
+            }
+            _ => upload(&mut inner, &parts.uri, &headers, body.to_vec()),
+        };
+    }
     let Some((media, bytes)) = inner.content.get(&path).cloned() else { return plain(404) };
     if let Some(Trouble::Status(status)) = trouble {
         return plain(status);
@@ -242,6 +259,33 @@ async fn answer(State((inner, address)): State<Shared>, request: Request) -> Res
         return Response::new(Body::from_stream(futures_util::stream::once(body)));
     }
     content(&headers, media, bytes, trouble, inner.no_ranges)
+}
+
+/// The first request names a place, the second brings the bytes there; a manifest comes at once.
+fn upload(inner: &mut Inner, uri: &Uri, headers: &HeaderMap, bytes: Vec<u8>) -> Response<Body> {
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default().replace("%3A", ":").replace("%2F", "/"));
+    let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let created = |digest: &str| Response::builder().status(201).header("docker-content-digest", digest).body(Body::empty());
+    if let Some((repository, tag)) = path.split_once("/manifests/") {
+        let (media, digest) = (headers[header::CONTENT_TYPE].to_str().unwrap().to_owned(), digest(&bytes));
+        for key in [tag, &digest] {
+            inner.content.insert(format!("{repository}/manifests/{key}"), (media.clone(), bytes.clone()));
+        }
+        return created(&digest).unwrap();
+    }
+    let blobs = path.split_once("uploads/").unwrap().0;
+    if let Some(claimed) = parameter("digest") {
+        assert_eq!(claimed, digest(&bytes), "the bytes are what their digest says");
+        inner.content.insert(format!("{blobs}{claimed}"), ("application/octet-stream".into(), bytes));
+        return created(claimed).unwrap();
+    }
+    if let (Some(wanted), Some(from)) = (parameter("mount"), parameter("from"))
+        && let Some(blob) = inner.content.get(&format!("/v2/{from}/blobs/{wanted}")).cloned()
+    {
+        inner.content.insert(format!("{blobs}{wanted}"), blob);
+        return created(wanted).unwrap();
+    }
+    Response::builder().status(202).header(header::LOCATION, format!("{path}1?state=x")).body(Body::empty()).unwrap()
 }
 
 /// A client that waits for all of it waits for hours.

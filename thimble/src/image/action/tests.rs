@@ -1,7 +1,8 @@
 //! Packing, the layout on disk, and pushing to a real registry.
 
 use super::*;
-use crate::image::{layout, push};
+use crate::image::push;
+use oci::registry::Settings;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -24,7 +25,7 @@ fn the_same_program_gives_the_same_digests() {
 #[test]
 fn the_layer_is_the_program_alone() {
     let layer = pack(&program()).unwrap().layer;
-    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(&layer.bytes[..]));
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(&layer.blob.bytes[..]));
     let files: Vec<_> = tar
         .entries()
         .unwrap()
@@ -42,7 +43,7 @@ fn the_layer_is_the_program_alone() {
 fn each_action_has_an_image_that_starts_it() {
     let images = pack(&program()).unwrap();
     let entrypoint = |name: &str| {
-        let image = images.images.iter().find(|image| image.name == name).unwrap();
+        let (_, image) = images.images.iter().find(|(own, _)| own == name).unwrap();
         let config: serde_json::Value = serde_json::from_slice(&image.config.bytes).unwrap();
         config["config"]["Entrypoint"].clone()
     };
@@ -59,10 +60,8 @@ fn a_script_is_no_action_program() {
 
 #[test]
 fn the_target_of_a_push_is_read_from_its_url() {
-    let reference = |url: &str| {
-        let images = pack(&program()).unwrap();
-        push::Target::parse(url, "v1").map(|target| target.reference(&images.images[1])).map_err(|error| format!("{error:#}"))
-    };
+    let reference =
+        |url: &str| push::Target::parse(url, "v1").map(|target| target.reference("cexec")).map_err(|error| format!("{error:#}"));
     for (url, expected) in [
         ("http://127.0.0.1:5000", "127.0.0.1:5000/cexec:v1"),
         ("http://registry/tinkerbell/", "registry/tinkerbell/cexec:v1"),
@@ -78,7 +77,7 @@ fn the_target_of_a_push_is_read_from_its_url() {
 #[test]
 fn skopeo_reads_the_layout() {
     let folder = tempfile::tempdir().unwrap();
-    layout::write(&pack(&program()).unwrap(), "v1", folder.path()).unwrap();
+    write(&pack(&program()).unwrap(), "v1", folder.path()).unwrap();
     let shown = inspect(&format!("oci:{}:writefile:v1", folder.path().display()));
     assert_eq!(shown["config"]["Entrypoint"], serde_json::json!(["/actions", "writefile"]));
 }
@@ -89,7 +88,7 @@ fn a_registry_takes_the_images_twice() {
     let images = pack(&program()).unwrap();
     let target = push::Target::parse(&format!("http://127.0.0.1:{}/lab", registry.port), "v1").unwrap();
     for _ in 0..2 {
-        let names = push::run(&images, &target).unwrap();
+        let names = push::run(&images, &target, &Settings::default()).unwrap();
         assert_eq!(names[1], format!("127.0.0.1:{}/lab/cexec:v1", registry.port));
     }
     let shown = inspect(&format!("docker://127.0.0.1:{}/lab/image2disk:v1", registry.port));
@@ -101,7 +100,7 @@ fn a_registry_takes_the_images_twice() {
 fn a_registry_that_is_down_is_named() {
     let port = free_port();
     let target = push::Target::parse(&format!("http://127.0.0.1:{port}"), "v1").unwrap();
-    let error = format!("{:#}", push::run(&pack(&program()).unwrap(), &target).unwrap_err());
+    let error = format!("{:#}", push::run(&pack(&program()).unwrap(), &target, &Settings::default()).unwrap_err());
     assert!(error.contains(&format!("cannot push to http://127.0.0.1:{port}/")), "{error}");
 }
 

@@ -1,0 +1,77 @@
+//! Making images: layers, their configuration and their manifest, each under its digest.
+
+use std::io::{self, Write};
+
+use flate2::{Compression, GzBuilder};
+use oci_spec::image::{Descriptor, ImageConfigurationBuilder, ImageManifestBuilder, MediaType, RootFsBuilder, Sha256Digest};
+
+pub use oci_spec::OciSpecError as BuildError;
+pub use oci_spec::image::{ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder as ConfigurationBuilder};
+
+use crate::Digest;
+
+const SCHEMA_VERSION: u32 = 2;
+
+/// Bytes under their digest, as registries and layouts keep them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    pub digest: Digest,
+    pub bytes: Vec<u8>,
+}
+
+impl Blob {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { digest: Digest::of(&bytes), bytes }
+    }
+
+    pub(crate) fn descriptor(&self, kind: MediaType) -> Result<Descriptor, BuildError> {
+        descriptor(kind, &self.digest, self.bytes.len())
+    }
+}
+
+pub(crate) fn descriptor(kind: MediaType, digest: &Digest, size: usize) -> Result<Descriptor, BuildError> {
+    let digest: Sha256Digest = digest.hex().parse()?;
+    Ok(Descriptor::new(kind, size as u64, digest))
+}
+
+/// An archive of files, compressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    pub blob: Blob,
+    /// Of the archive before it was compressed.
+    diff_id: Digest,
+}
+
+impl Layer {
+    /// The same archive gives the same bytes. `level` is gzip's, 1 to 9.
+    pub fn gzip(tar: &[u8], level: u32) -> io::Result<Self> {
+        let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(level));
+        gzip.write_all(tar)?;
+        Ok(Self { blob: Blob::new(gzip.finish()?), diff_id: Digest::of(tar) })
+    }
+}
+
+/// What makes layers an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    pub config: Blob,
+    pub manifest: Blob,
+}
+
+impl Image {
+    /// # Errors
+    /// Of the configuration, which must have an architecture and an operating system.
+    pub fn new<'l>(layers: impl Iterator<Item = &'l Layer> + Clone, config: ConfigurationBuilder) -> Result<Self, BuildError> {
+        let diff_ids: Vec<String> = layers.clone().map(|layer| layer.diff_id.to_string()).collect();
+        let config: ImageConfigurationBuilder = config.rootfs(RootFsBuilder::default().diff_ids(diff_ids).build()?);
+        let config = Blob::new(config.build()?.to_string()?.into_bytes());
+        let layers = layers.map(|layer| layer.blob.descriptor(MediaType::ImageLayerGzip)).collect::<Result<Vec<_>, _>>()?;
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(SCHEMA_VERSION)
+            .media_type(MediaType::ImageManifest)
+            .config(config.descriptor(MediaType::ImageConfig)?)
+            .layers(layers)
+            .build()?;
+        Ok(Self { config, manifest: Blob::new(manifest.to_string()?.into_bytes()) })
+    }
+}

@@ -1,0 +1,71 @@
+//! Writing an OCI image layout.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::{Descriptor, ImageIndexBuilder, MediaType};
+
+use super::{INDEX, MARKER, REFERENCE, blob_path};
+use crate::build::{self, BuildError};
+use crate::{Digest, manifest};
+
+/// An image's place in the index.
+pub struct Entry(Descriptor);
+
+impl Entry {
+    /// The media type is the one that the manifest gives itself.
+    ///
+    /// # Errors
+    /// None that a valid digest could cause.
+    pub fn new(name: &str, manifest: &[u8]) -> Result<Self, BuildError> {
+        let kind = manifest::media_type(manifest).map_or(MediaType::ImageManifest, |kind| MediaType::from(kind.as_str()));
+        let mut entry = build::descriptor(kind, &Digest::of(manifest), manifest.len())?;
+        entry.set_annotations(Some(HashMap::from([(REFERENCE.to_owned(), name.to_owned())])));
+        Ok(Self(entry))
+    }
+}
+
+/// The text of `index.json`.
+///
+/// # Errors
+/// None that the entries could cause.
+pub fn index(entries: Vec<Entry>) -> Result<String, BuildError> {
+    let manifests: Vec<_> = entries.into_iter().map(|entry| entry.0).collect();
+    let index = ImageIndexBuilder::default().schema_version(2u32).media_type(MediaType::ImageIndex).manifests(manifests);
+    index.build()?.to_string()
+}
+
+/// A layout in the making. Without [`Folder::finish`] it has no index, so no program takes it for a whole one.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// # Errors
+    /// Of the file system.
+    pub fn create(path: &Path) -> Result<Self, BuildError> {
+        fs::create_dir_all(path.join(super::BLOBS))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Where a blob belongs.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.0.join(blob_path(digest))
+    }
+
+    /// Writes a blob under its digest.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn put(&self, bytes: &[u8]) -> Result<(), BuildError> {
+        Ok(fs::write(self.blob(&Digest::of(bytes)), bytes)?)
+    }
+
+    /// Writes the index, in place of an earlier one.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn finish(self, entries: Vec<Entry>) -> Result<(), BuildError> {
+        fs::write(self.0.join(MARKER.0), MARKER.1)?;
+        Ok(fs::write(self.0.join(INDEX), index(entries)?)?)
+    }
+}
