@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-const WORKER: &str = "/worker";
+use machine::files;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
@@ -36,7 +36,7 @@ impl Request {
 }
 
 pub fn run(request: Request) -> Result<(), PowerError> {
-    leave(Path::new(WORKER), request)
+    leave(Path::new(files::WORKER), request)
 }
 
 fn leave(worker: &Path, request: Request) -> Result<(), PowerError> {

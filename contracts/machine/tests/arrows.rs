@@ -94,3 +94,12 @@ fn one_file_of_the_ramdisks_program_calls_the_agent() {
         .collect();
     assert_eq!(calls, [main], "PID 1 starts the agent as a process; main.rs alone links it");
 }
+
+#[test]
+fn the_client_commands_know_the_api_and_not_the_servers_inside() {
+    let is_test = |file: &Path| file.ends_with("tests.rs");
+    for file in sources(&root().join("thimble/src/client")).iter().filter(|file| !is_test(file)) {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(!text.contains("server::"), "a client command uses the crate api, but {} names server::", file.display());
+    }
+}
