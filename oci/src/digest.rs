@@ -1,4 +1,4 @@
-//! A content digest. Only sha256 exists in practice; anything else is refused by name.
+//! A content digest. Only sha256 exists in practice. Any other algorithm is refused, and the error quotes it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,11 +11,13 @@ pub struct Digest(String);
 pub struct NotADigest(String);
 
 impl Digest {
+    /// Computes the digest of a whole content.
     pub fn of(bytes: &[u8]) -> Self {
         use sha2::Digest as _;
         Self::from_hash(sha2::Sha256::digest(bytes).as_slice())
     }
 
+    /// Wraps a finished sha256 hash of 32 bytes.
     pub fn from_hash(hash: &[u8]) -> Self {
         Self(hex::encode(hash))
     }

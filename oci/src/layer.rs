@@ -24,9 +24,9 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 const WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
 const ENTRIES_MAX: usize = 2_000_000;
 const PATH_MAX: usize = 4096;
-/// Long names and extended attributes of one entry; they are held in memory, and a few packed bytes can make gigabytes.
+/// Long names and extended attributes of one entry, in bytes. They are held in memory, and compressed ones can be huge.
 const HEADERS_MAX: u64 = 1 << 20;
-/// Zeros are holes and take no memory, but time: a packed kilobyte is a megabyte of them.
+/// Zeros become holes, which take no memory but take time. One compressed kilobyte can make a megabyte of them.
 const HOLES_MAX: u64 = 64 << 30;
 
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ pub enum LayerError {
     PaxSparse(PathBuf),
 }
 
-/// Says how much may still be written; asked again every few megabytes, because the machine's memory is shared.
+/// Says how many bytes may still be written. It is asked again every 4 MiB, because the memory of the machine is shared.
 pub trait Budget {
     fn free(&mut self) -> u64;
 }
@@ -66,12 +66,15 @@ impl<F: FnMut() -> u64> Budget for F {
     }
 }
 
-/// Unpacks a layer over what the layers before it left below `root`. Nothing of it may be used unless this succeeds.
+/// Unpacks a layer over the earlier layers below `root`. After an error, nothing below `root` may be used.
+///
+/// # Errors
+/// If the bytes are not those of the digest, cannot be decoded, or do not fit.
 pub fn apply(stream: impl Read, layer: &Descriptor, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
     let mut hashing = Hashing { inner: stream, hash: sha2::Sha256::new(), size: 0 };
     let unpacked = unpack(BufReader::with_capacity(64 << 10, &mut hashing), root, budget);
     if !matches!(unpacked, Err(LayerError::NoSpace(_) | LayerError::File { .. })) {
-        // What follows the archive's end belongs to the digest; after a decoding error it tells damage from nonsense.
+        // What follows the archive's end belongs to the digest; after a decoding error it separates damaged bytes from a wrong format.
         io::copy(&mut hashing, &mut io::sink()).map_err(LayerError::Decode)?;
         let (actual, size) = (Digest::from_hash(hashing.hash.finalize().as_slice()), hashing.size);
         if actual != layer.digest || size != layer.size {
@@ -81,7 +84,7 @@ pub fn apply(stream: impl Read, layer: &Descriptor, root: &Path, budget: &mut im
     unpacked.map_err(|error| if is_window(&error) { LayerError::Window } else { error })
 }
 
-/// Whatever lies between the decoder and us.
+/// Looks through every error between the decoder and this crate.
 fn is_window(error: &LayerError) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = cause {
@@ -111,7 +114,7 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// The bytes decide, not the media type: both are written by hand in places.
+/// Decides by the bytes, not by the media type, which some tools set wrongly.
 fn decoder<'a>(mut stream: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     // The first bytes may come one by one.
     let mut first = [0; 4];
@@ -214,7 +217,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
             kind if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() => self.file(&path, entry, &attributes)?,
             _ => return Ok(()), // global headers and vendors' extensions
         }
-        // Archives may leave parents out: they are this layer's all the same.
+        // Archives may leave parents out. They still belong to this layer.
         for owned in path.ancestors() {
             if !self.own.insert(self.hasher.hash_one(owned)) {
                 break;
@@ -280,11 +283,11 @@ impl<'a, B: Budget> Unpacker<'a, B> {
             return self.below(directory).map_err(wrong);
         }
         let victim = directory.join(std::ffi::OsStr::from_bytes(hidden));
-        // `.wh..wh.plnk` and the like are aufs' own book-keeping.
+        // `.wh..wh.plnk` and similar names are bookkeeping of aufs.
         if hidden.is_empty() || hidden == b"." || hidden == b".." || hidden.starts_with(b".wh.") {
             return Ok(());
         }
-        // Hidden and there again in one layer: what lies below goes, in whatever order the archive says so.
+        // A layer may hide a path and bring it again, in either order. What the layers below have there goes.
         let hide = match self.owns(&victim) {
             false => self.tree.remove(&victim),
             true if self.tree.is_directory(&victim) => self.below(&victim),
@@ -300,7 +303,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
     }
 }
 
-/// As much as fits, less only at the end.
+/// Fills the buffer; only the end of the stream makes it less.
 fn fill<'b>(from: &mut impl Read, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -321,7 +324,7 @@ fn failed(path: &Path, source: io::Error) -> LayerError {
     }
 }
 
-/// The path below the root: `./` and `/` in front mean the same, `..` means nothing good.
+/// The path below the root. A leading `./` or `/` does not count; `..` is refused.
 fn inside(path: &Path) -> Result<PathBuf, LayerError> {
     let mut clean = PathBuf::new();
     for component in path.components() {
@@ -341,7 +344,7 @@ fn target(entry: &tar::Entry<'_, impl Read>) -> Result<PathBuf, LayerError> {
 
 fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Attributes> {
     let header = entry.header();
-    // Builders leave fields empty that are zero; the header's checksum has told damage already.
+    // Builders leave fields empty that are zero; the header's checksum has already excluded damage.
     let id = |value: io::Result<u64>| u32::try_from(value.unwrap_or(0)).map_err(io::Error::other);
     let mut attributes = Attributes {
         mode: header.mode()? & 0o7777,

@@ -1,4 +1,6 @@
-//! The documents of an image: index, manifest and configuration, with the fields we use.
+//! The documents of an image: index, manifest and configuration, with the fields that are used here.
+//!
+//! Reading is tolerant: unknown fields are ignored and most known ones may be missing. `build` writes oci-spec's types.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +33,7 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// What stands in the way of unpacking it as a layer.
+    /// Whether it cannot be unpacked as a layer.
     fn is_no_layer(&self) -> bool {
         let kind = self.media_type.as_str();
         let files =
@@ -65,6 +67,10 @@ pub enum BadDocument {
     NoLayer { digest: Digest, media_type: String },
 }
 
+/// Reads an index or a manifest.
+///
+/// # Errors
+/// If it is neither, or if a layer of it cannot be unpacked.
 pub fn parse(bytes: &[u8]) -> Result<Kind, BadDocument> {
     let document: Document = serde_json::from_slice(bytes)?;
     match document.config {
@@ -78,7 +84,7 @@ pub fn parse(bytes: &[u8]) -> Result<Kind, BadDocument> {
     }
 }
 
-/// What a document says that it is, if it does.
+/// The media type that a document gives itself.
 pub fn media_type(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -88,8 +94,8 @@ pub fn media_type(bytes: &[u8]) -> Option<String> {
     serde_json::from_slice::<Typed>(bytes).ok().map(|typed| typed.media_type)
 }
 
-/// The manifest for this machine: the least demanding one it can run, the first of equals. An index without platforms
-/// has one entry that fits or none we could choose.
+/// The manifest for this processor: the least demanding one that it can run, the first of equals. An index without
+/// platforms fits only if it has a single entry.
 pub fn for_machine(manifests: &[Descriptor], processor: &Processor) -> Option<Descriptor> {
     let rank = |d: &&Descriptor| d.platform.as_ref().and_then(|p| processor.runs(p)).unwrap_or(u8::MAX);
     let best = manifests.iter().min_by_key(rank).filter(|d| rank(d) < u8::MAX);
@@ -127,7 +133,7 @@ impl Processor {
     }
 }
 
-/// The x86-64 psABI's levels, as far as we can tell them apart.
+/// The level of the x86-64 psABI, by the features that distinguish the levels.
 #[cfg(target_arch = "x86_64")]
 fn level() -> u8 {
     use std::arch::is_x86_feature_detected as has;
@@ -213,7 +219,7 @@ mod tests {
             ("no variant beyond the processor", &index[..3], Processor { level: 2, ..amd64 }, None),
             ("arm64 is v8", &index[..], arm64, Some("b")),
             ("no other architecture", &index[..], Processor { architecture: "riscv64", level: 0 }, None),
-            ("a variant nobody knows", &index[..], Processor { architecture: "s390x", level: 0 }, None),
+            ("an unknown variant", &index[..], Processor { architecture: "s390x", level: 0 }, None),
             ("an index without platforms", &[entry(None, "9")], amd64, Some("9")),
         ] {
             let chosen = for_machine(index, &machine).map(|d| d.digest.hex()[..1].to_owned());

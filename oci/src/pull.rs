@@ -84,6 +84,7 @@ pub enum Failure {
 }
 
 impl PullError {
+    /// What the error means to the action that needs the image.
     pub fn failure(&self) -> Failure {
         match self {
             Self::NoSpace { source, .. } => Failure::NoSpace(*source),
@@ -98,7 +99,7 @@ impl PullError {
     }
 }
 
-/// A look is cheap, and a stick that was put in shall not seem to be ignored.
+/// A look is cheap, and a stick that is plugged in must be noticed soon.
 const LOOKED_EVERY: Duration = Duration::from_millis(500);
 
 /// Where an image comes from.
@@ -109,7 +110,7 @@ enum Origin {
 
 /// What a reference means on this machine.
 struct Resolved {
-    /// Of the index, where there is one.
+    /// The digest of the index, if there is one.
     named: Digest,
     digest: Digest,
     config: Descriptor,
@@ -137,7 +138,7 @@ impl Puller {
         Self { client: Arc::new(client), store, patience, known, keys, signed, embedded: Embedded::nowhere(), free }
     }
 
-    /// Knows images that came with the machine.
+    /// Uses images that came with the machine.
     pub fn with(self, embedded: Embedded) -> Self {
         Self { embedded, ..self }
     }
@@ -151,6 +152,10 @@ impl Puller {
         &self.store
     }
 
+    /// Pulls an image, or returns the unpacked copy of it.
+    ///
+    /// # Errors
+    /// If no place has the image as it is named, whole, signed and small enough.
     pub async fn pull(&mut self, text: &str) -> Result<Image, PullError> {
         let image: Reference = text.parse()?;
         if let Version::Digest(digest) = &image.version
@@ -196,7 +201,7 @@ impl Puller {
         }
     }
 
-    /// A stick is found seconds after the machine has started, and then nobody has to wait for a registry that is away.
+    /// A USB stick is found seconds after the machine has started. From then on no pull waits for an unreachable registry.
     async fn comes(&self, image: &Reference, mut places: [bool; 2]) -> Arc<Layout> {
         loop {
             tokio::time::sleep(LOOKED_EVERY).await;
@@ -220,7 +225,7 @@ impl Puller {
         Ok(pulled)
     }
 
-    /// A copy at hand is reason enough not to wait for a registry that is away.
+    /// With a copy at hand, an unreachable registry is not waited for.
     fn patience_for(&self, text: &str, copy: bool) -> Patience {
         let absence = if copy || self.known.contains_key(text) { Duration::ZERO } else { self.patience.absence };
         Patience { absence, ..self.patience.clone() }
@@ -265,7 +270,7 @@ impl Puller {
         Ok((digest, pulled))
     }
 
-    /// A registry that is gone does not stop an image we have, as in Tinkerbell's agent; a registry that answers does.
+    /// An unreachable registry does not stop an image that was pulled before, as in Tinkerbell's agent. A refusal does.
     fn fall_back(&self, text: &str, error: PullError) -> Result<Image, PullError> {
         let gone = matches!(&error, PullError::Request(request) if request.is_gone());
         match self.known.get(text).filter(|_| gone).and_then(|digest| self.store.get(digest)) {
@@ -301,8 +306,8 @@ impl Puller {
         Ok(partial.commit(config)?)
     }
 
-    /// Refuses before any layer moves. Images of earlier actions make room first, the longest unused before the others,
-    /// and only where that can help. Bytes to spare.
+    /// Refuses before any layer moves. Images of earlier actions make room, the longest unused first, and only if that can
+    /// help. Returns the bytes to spare.
     async fn admit(&self, image: &Reference, digest: &Digest, layers: &[Descriptor], from: &Origin) -> Result<u64, PullError> {
         let refused = |source| PullError::NoSpace { image: image.to_string(), source };
         let mut others = self.store.others(digest)?;
@@ -327,7 +332,7 @@ impl Puller {
         if space::at_least(layers) > free || estimated <= free {
             return space::admit(estimated, free);
         }
-        // In between, the exact size decides, where gzip tells it.
+        // In between, the exact size decides if gzip states it.
         let mut needed = 0u64;
         for layer in layers {
             let trailer = match from {

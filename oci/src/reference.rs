@@ -1,5 +1,5 @@
-//! Image references: `[registry/]repository[:tag][@digest]`. Our own parser, because the one in oci-spec compiles
-//! a regular expression that keeps 11 MB of the machine's memory.
+//! Image references: `[registry/]repository[:tag][@digest]`. The parser of oci-spec is not used: it compiles a regular
+//! expression that keeps 11 MB of the machine's memory.
 
 use std::fmt;
 use std::str::FromStr;

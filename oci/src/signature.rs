@@ -1,4 +1,4 @@
-//! Signatures as `cosign sign --key` made them before version 3: which keys count, and what a signature has to say. Pure.
+//! Signatures as `cosign sign --key` made them before version 3: which keys count, and what must be signed. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,9 +13,9 @@ pub struct Keys(Vec<Vec<u8>>);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
-    #[error("no public key in PEM: expected -----BEGIN PUBLIC KEY-----")]
+    #[error("not a public key in PEM: expected -----BEGIN PUBLIC KEY-----")]
     Pem,
-    #[error("no ECDSA key on the curve P-256, as `cosign generate-key-pair` makes it")]
+    #[error("not an ECDSA key on the curve P-256, as `cosign generate-key-pair` makes it")]
     Kind,
 }
 
@@ -29,6 +29,10 @@ const SPKI: [u8; 26] = [
 const POINT: usize = 65;
 
 impl Keys {
+    /// Adds a key in PEM.
+    ///
+    /// # Errors
+    /// If it is not a public ECDSA key on P-256.
     pub fn add(&mut self, pem: &str) -> Result<(), BadKey> {
         let body = pem.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).ok_or(BadKey::Pem)?.0;
         let body: String = body.split_whitespace().collect();
@@ -42,6 +46,7 @@ impl Keys {
         self.0.is_empty()
     }
 
+    /// Whether one of the keys made this signature of the payload.
     pub fn made(&self, payload: &[u8], signature: &[u8]) -> bool {
         self.0.iter().any(|key| UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(payload, signature).is_ok())
     }
@@ -106,13 +111,17 @@ struct SignedImage {
 
 const KIND: &str = "cosign container image signature";
 
+/// Reads the manifest at the tag.
+///
+/// # Errors
+/// If it is not JSON of the expected form.
 pub fn parse(manifest: &[u8]) -> Result<Signatures, Unsigned> {
     serde_json::from_slice(manifest).map_err(|_| Unsigned::Broken("its manifest is not JSON of the expected form"))
 }
 
 impl Statement {
-    /// Whether this payload says, signed with one of the keys, that the digest is meant. Nothing of it is read before
-    /// its signature is known to be good.
+    /// Whether this payload is signed with one of the keys and is about the digest. The payload is parsed only after its
+    /// signature has been verified.
     pub fn check(&self, payload: &[u8], digest: &Digest, keys: &Keys) -> Result<(), Unsigned> {
         let signature = self.annotations.signature.as_deref().ok_or(Unsigned::Broken("it has no signature annotation"))?;
         let signature = STANDARD.decode(signature.trim()).map_err(|_| Unsigned::Broken("it is not base64"))?;

@@ -1,4 +1,4 @@
-//! Signatures as `cosign sign --key` makes them since version 3: sigstore bundles in manifests that refer to the image. Pure.
+//! Signatures as `cosign sign --key` makes them since version 3: sigstore bundles that refer to the image. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,8 +12,8 @@ const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// What an artifact without a configuration has for one; clients that keep the list by a tag give it as the artifact's type.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const STATEMENT: &str = "application/vnd.in-toto+json";
-/// Of the statements about an image the one that says no more than that it is signed. Whoever signs where it was built, or
-/// what is wrong with it, has not said that it may run.
+/// The statement that says only that an image is signed. A signed statement on where it was built, or on its
+/// vulnerabilities, does not say that it may run.
 const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// Where the list is in registries that do not keep it themselves (OCI's referrers tag schema).
@@ -38,7 +38,7 @@ struct Descriptor {
     artifact_type: String,
 }
 
-/// The manifests in a list of referrers that may be bundles; none if it is no such list.
+/// The manifests in a list of referrers that may be bundles, or `None` if it is not such a list.
 pub fn referrers(list: &[u8]) -> Option<Vec<Digest>> {
     let list = parse::<Manifest>(list)?.manifests?;
     let may_be = |one: &Descriptor| {
@@ -74,8 +74,8 @@ struct Signature {
     sig: String,
 }
 
-/// Whether the bundle says, signed with one of the keys, that this image is signed. Nothing of the payload is read before
-/// its signature is known to be good.
+/// Whether one of the keys has signed the bundle's statement that this image is signed. The payload is parsed only after
+/// its signature has been verified.
 pub fn check(bundle: &[u8], digest: &Digest, keys: &Keys) -> Result<(), Unsigned> {
     let bundle: Bundle = parse(bundle).ok_or(Unsigned::Broken("its bundle is not JSON of the expected form"))?;
     let envelope = bundle.dsse_envelope.ok_or(Unsigned::Broken("its bundle has no DSSE envelope"))?;
@@ -90,7 +90,7 @@ pub fn check(bundle: &[u8], digest: &Digest, keys: &Keys) -> Result<(), Unsigned
         return Err(Unsigned::OtherKey);
     }
     if envelope.payload_type != STATEMENT {
-        return Err(Unsigned::Broken("what its bundle signs is no in-toto statement"));
+        return Err(Unsigned::Broken("what its bundle signs is not an in-toto statement"));
     }
     says(&payload, digest)
 }
@@ -174,7 +174,7 @@ xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
         assert_eq!(check(good.as_bytes(), &Digest::of(b"other"), &keys), other_image);
         let spaced = STATEMENT_OF_IT.replace(':', ": ");
         for (case, text, want) in [
-            ("ours among others", bundle(STATEMENT, STATEMENT_OF_IT, &["MEQ=", SIGNATURE_OF_IT]), Ok(())),
+            ("a trusted one among others", bundle(STATEMENT, STATEMENT_OF_IT, &["MEQ=", SIGNATURE_OF_IT]), Ok(())),
             ("another key", good.clone(), Err(Unsigned::OtherKey)),
             ("another statement", bundle(STATEMENT, &spaced, &[SIGNATURE_OF_IT]), Err(Unsigned::OtherKey)),
             ("another type of payload", bundle("text/plain", STATEMENT_OF_IT, &[SIGNATURE_OF_IT]), Err(Unsigned::OtherKey)),
@@ -220,7 +220,7 @@ xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
             assert_eq!(found.unwrap().len(), want, "{case}");
         }
         assert_eq!(referrers(b"<html>"), None);
-        assert_eq!(referrers(br#"{"schemaVersion":2,"layers":[]}"#), None, "an image is no list");
+        assert_eq!(referrers(br#"{"schemaVersion":2,"layers":[]}"#), None, "an image is not a list");
         let manifest = |kind: &str| format!(r#"{{"layers":[{{"mediaType":"{kind}","digest":"{one}"}}]}}"#);
         assert_eq!(blob(manifest("application/vnd.dev.sigstore.bundle.v0.3+json").as_bytes()), Some(one.clone()));
         assert_eq!(blob(manifest("text/plain").as_bytes()), None);

@@ -71,7 +71,7 @@ impl Registry {
         format!("{}/{name}", self.address)
     }
 
-    /// Whether somebody has asked for this blob's bytes.
+    /// Whether a client has asked for this blob's bytes.
     pub fn served_blob(&self, digest: &str) -> bool {
         let log = fs::read(self.folder.join("registry.log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);

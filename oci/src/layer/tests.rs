@@ -30,7 +30,7 @@ fn every_compression_gives_the_same_files() {
     // Two gzip members one after the other are one stream, as pigz and estargz write it.
     let (head, tail) = plain.split_at(700);
     let members = [gzip(head), gzip(tail), gzip(b"")].concat();
-    // zstd:chunked: a frame for each file, and what is no file in frames to skip (RFC 8878, 3.1.2), also as the last one.
+    // zstd:chunked has a frame for each file. Everything else is in skippable frames (RFC 8878, 3.1.2), as is the end.
     let skip = |text: &[u8]| [&0x184d_2a50_u32.to_le_bytes()[..], &(text.len() as u32).to_le_bytes(), text].concat();
     let chunked = [zstd(head), skip(b"{}"), zstd(tail), skip(&[7; 100_000]), skip(b"GnUlInUx")].concat();
     for (case, bytes) in [

@@ -99,7 +99,7 @@ impl Tree {
         }
     }
 
-    /// Removes a file or a whole directory; one that is not there is no mistake.
+    /// Removes a file or a whole directory. A missing one is fine.
     pub fn remove(&mut self, path: &Path) -> io::Result<()> {
         self.last = None;
         let (from, name) = split(path)?;
@@ -110,7 +110,7 @@ impl Tree {
         }
     }
 
-    /// A link to a directory is none.
+    /// A link to a directory does not count.
     pub fn is_directory(&self, path: &Path) -> bool {
         let Ok((from, name)) = split(path) else { return false };
         let stat = self.open_directory(from).ok().and_then(|parent| statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
@@ -138,7 +138,7 @@ impl Tree {
         Ok(futimens(file, &times(attributes))?)
     }
 
-    /// The directory of `path`, with whatever stood in the way of `path` removed.
+    /// The directory of `path`, after an existing entry at `path` is removed.
     fn vacant<'p>(&mut self, path: &'p Path) -> io::Result<(&OwnedFd, &'p OsStr)> {
         let (parent, name) = self.parent(path)?;
         remove_at(parent, name)?;
@@ -192,7 +192,7 @@ fn adorn_at(parent: &OwnedFd, name: &OsStr, attributes: &Attributes) -> io::Resu
     Ok(utimensat(parent, name, &times(attributes), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// What only root may set is left out for everybody else, and what the file system has no room for is not needed to run.
+/// Without root, what only root may set is left out. So is what the file system does not support.
 fn tolerate(result: Result<(), Errno>) -> io::Result<()> {
     match result {
         Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),

@@ -1,6 +1,6 @@
 //! Images that came with the machine: an OCI image layout in the ramdisk, or in `images/` on a disk labelled THIMBLE.
 //!
-//! A disk is mounted, read-only, for as long as something is read from it, so that it can be pulled out.
+//! A disk is mounted read-only, and only while something is read from it, so that it can be pulled out.
 
 use std::fs;
 use std::io;
@@ -17,19 +17,19 @@ use crate::registry::{DOCUMENT_MAX, RequestError};
 #[derive(Debug, Clone)]
 pub struct Embedded {
     pub when: When,
-    /// A layout of the machine's own: as trustworthy as the agent beside it.
+    /// A layout in the ramdisk, as trustworthy as the agent beside it.
     pub folder: PathBuf,
     /// The disk, and where it is mounted.
     pub disk: PathBuf,
     pub mount_point: PathBuf,
 }
 
-/// Against the registry.
+/// When embedded images are used, in relation to the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum When {
     #[default]
     First,
-    /// Where the registry is away or does not have the image.
+    /// Only if the registry is unreachable or does not have the image.
     Fallback,
     Never,
 }
@@ -44,7 +44,7 @@ const FILE_SYSTEMS: [&str; 3] = ["vfat", "iso9660", "ext4"];
 pub struct Layout {
     folder: PathBuf,
     index: Index,
-    /// Nobody but who made the ramdisk can have put it there.
+    /// Only the builder of the ramdisk can have put it there.
     pub trusted: bool,
     _mounted: Option<Mounted>,
 }
@@ -63,7 +63,7 @@ impl Embedded {
         Layout::open(&self.folder, None).filter(has).or_else(|| self.on_disk().filter(has))
     }
 
-    /// Which of the places are there; whether one has the image only `find` knows.
+    /// Which of the places exist. Whether one has the image, only `find` says.
     pub fn places(&self) -> [bool; 2] {
         [self.folder.join(layout::INDEX), self.disk.clone()].map(|place| self.when != When::Never && place.exists())
     }
@@ -100,7 +100,7 @@ impl Layout {
                 Some(Self { folder, index, trusted, _mounted: mounted })
             }
             Err(error) => {
-                log::warn!("{} is no index of an OCI image layout: {error}", file.display());
+                log::warn!("{} is not an index of an OCI image layout: {error}", file.display());
                 None
             }
         }
@@ -140,7 +140,7 @@ impl Layout {
     }
 }
 
-/// Whoever puts a huge file where a document should be does not fill our memory with it.
+/// Reads a document. A huge file in its place does not fill the memory.
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     use io::Read;
     let mut text = Vec::new();

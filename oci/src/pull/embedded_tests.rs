@@ -23,7 +23,7 @@ fn in_folder(when: When, folder: &Path) -> Embedded {
 #[tokio::test]
 async fn an_embedded_image_needs_no_registry_under_any_of_its_names() {
     let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // Nobody listens there: asking would fail, and waiting for it would take 20 s.
+    // No registry listens there: asking would fail, and waiting for it would take 20 s.
     let names = ["127.0.0.1:1/tool:v1", "alpine:3", "quay.io/a/b"].map(|name| {
         let file = name.replace(['/', ':'], "-");
         (name, file.clone(), embed(layout.path(), name, &layers(&file), CONFIG))
@@ -77,7 +77,7 @@ async fn a_stick_that_comes_later_ends_the_wait_for_a_registry_that_is_away() {
         let mut pulled = pulled.with(in_folder(when, &place));
         let started = Instant::now();
         let stick = async {
-            tokio::time::sleep(Duration::from_millis(100)).await; // nothing tells that the first look is over
+            tokio::time::sleep(Duration::from_millis(100)).await; // nothing shows that the first look is over
             embed(&layout.path().join("ready"), "127.0.0.1:1/tool:v1", &layers("embedded"), CONFIG);
             std::fs::rename(layout.path().join("ready"), &place).unwrap();
         };

@@ -64,11 +64,11 @@ fn a_network_that_is_lost_in_the_middle_of_a_pull_is_named_as_that() {
         };
         let (pulled, ()) = tokio::join!(puller.pull(&image), lost);
         assert_eq!(pulled.unwrap_err().failure(), Failure::NetworkLost);
-        // It is no verdict on the image: with the network it comes.
+        // The image is not to blame: with the network it comes.
         ip("address add 127.0.0.1/8 dev lo");
         puller.pull(&image).await.unwrap();
     };
-    // The namespace is the thread's, so whoever takes part has to start in it.
+    // The namespace belongs to the thread, so everything must start in it.
     let alone = std::thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
         ip("link set lo up");
@@ -111,11 +111,11 @@ async fn a_blob_store_gets_no_password_and_a_resumed_layer_asks_the_registry_aga
     let address = registry.address.to_string();
     puller(root.path(), &with_login(&address), plenty).pull(&image).await.unwrap();
     assert!(store.requests("/blobs/") >= 4, "the configuration, and the layer three times");
-    assert!(store.inner.lock().unwrap().authorizations.iter().all(Option::is_none), "no password for strangers");
+    assert!(store.inner.lock().unwrap().authorizations.iter().all(Option::is_none), "another host gets no password");
 }
 
 #[tokio::test]
-async fn mirrors_stand_in_for_their_registry_and_every_reason_is_told() {
+async fn mirrors_stand_in_for_their_registry_and_every_reason_is_reported() {
     let bytes = layer();
     let (registry, mirror) = (Registry::start().await, Registry::start().await);
     let image = registry.image("tool", &[(GZIP, bytes.clone())], CONFIG);

@@ -1,6 +1,6 @@
 //! The bytes of a blob, in order and once each, over as many connections as it takes.
 //!
-//! A connection that breaks is resumed where it broke, so whoever unpacks never notices and never starts over.
+//! A connection that breaks is resumed where it broke, so the unpacker does not notice and does not start over.
 
 use std::io::{self, Read};
 use std::time::Instant;
@@ -15,14 +15,14 @@ use crate::registry::Client;
 use crate::registry::RequestError;
 use crate::registry::{Patience, Retry};
 
-/// What comes from the socket lies in buffers of up to 400 KB. In pieces of its own nothing that waits holds on to one.
+/// Bytes. What comes from the socket lies in buffers of up to 400 KB; a copied piece does not keep one alive.
 const PIECE: usize = 32 << 10;
 /// Pieces between the socket and the unpacker.
 pub const PIECES: usize = 4;
 /// Bytes a connection must bring before it breaks for the failure not to count: single bytes could go on for ever.
 const PROGRESS: u64 = 64 << 10;
 
-/// Sends the blob into the channel. Ends early, and well, when nobody listens any more.
+/// Sends the blob into the channel. Ends early, and without an error, when the receiver is gone.
 pub async fn feed(
     client: &Client,
     patience: &Patience,
@@ -39,7 +39,7 @@ pub async fn feed(
             Err(error) => error,
         };
         if position > 0 && position >= blob.size {
-            return Ok(()); // broken after the last byte: there is no rest to ask for, and the digest judges
+            return Ok(()); // broken after the last byte: nothing is left to ask for, and the digest decides
         }
         if position >= before + PROGRESS {
             retry.progress();
@@ -58,7 +58,7 @@ async fn once(
     into: &Sender<Bytes>,
 ) -> Result<(), RequestError> {
     let mut answer = client.blob(image, &blob.digest.to_string(), *position).await?;
-    // A registry without ranges sends everything again: what we have already is passed over.
+    // A registry without ranges sends everything again. What is here already is skipped.
     let mut skip = if starts_at(&answer.response, *position) { 0 } else { *position };
     while let Some(mut chunk) = answer.chunk("a layer").await? {
         let old = skip.min(chunk.len() as u64);
@@ -84,8 +84,8 @@ async fn once(
 
 fn starts_at(response: &Response, position: u64) -> bool {
     let range = response.headers().get(reqwest::header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
-    let told = range.and_then(|r| r.strip_prefix("bytes ")).and_then(|r| r.split('-').next()).and_then(|s| s.parse().ok());
-    response.status() == StatusCode::PARTIAL_CONTENT && told.is_none_or(|start: u64| start == position)
+    let stated = range.and_then(|r| r.strip_prefix("bytes ")).and_then(|r| r.split('-').next()).and_then(|s| s.parse().ok());
+    response.status() == StatusCode::PARTIAL_CONTENT && stated.is_none_or(|start: u64| start == position)
 }
 
 /// The unpacker's end of the channel.

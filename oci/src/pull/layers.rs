@@ -26,7 +26,7 @@ struct Fetching<'l> {
     held: u64,
 }
 
-/// Ends with whoever waits for it.
+/// Ends when its owner is dropped.
 struct Task(JoinHandle<Result<(), RequestError>>);
 
 impl Drop for Task {
@@ -69,7 +69,7 @@ impl Puller {
         Fetching { layer, bytes, task: Task(tokio::spawn(task)), held }
     }
 
-    /// In a thread, which holds the folder, too: a pull that is given up must not remove it below the thread's hands.
+    /// Runs in a thread that holds the folder, too: a pull that is given up must not remove it while the thread writes.
     pub(super) async fn unpack(
         &self,
         layer: &Descriptor,

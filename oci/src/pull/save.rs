@@ -1,4 +1,4 @@
-//! An image as it is, in the form of a layout: for whoever builds a ramdisk that shall have it along.
+//! Saving an image as a layout, for a ramdisk that carries it.
 
 use std::fs;
 use std::io::Write;
@@ -28,7 +28,10 @@ pub enum SaveError {
 }
 
 impl Puller {
-    /// This machine's variant of the image, every part checked, under the name that was asked for.
+    /// Saves this machine's variant of the image under the name that was asked for.
+    ///
+    /// # Errors
+    /// If a part is missing or is not what its digest says, or the folder cannot be written.
     pub async fn save(&self, text: &str, folder: &Path) -> Result<(), SaveError> {
         let image: Reference = text.parse().map_err(PullError::from)?;
         let from = Origin::Registry(self.patience.clone());

@@ -68,7 +68,7 @@ async fn only_an_image_that_a_trusted_key_signed_is_pulled() {
     let cases: [Case; 12] = [
         ("a signature", |r, d, us, _| attach(r, d, &[(&payload(d), &us.sign(&payload(d)))]), Ok(())),
         (
-            "ours among others",
+            "a trusted one among others",
             |r, d, us, them| {
                 let one = payload(d);
                 attach(r, d, &[(&one, &them.sign(&one)), ("{}", "?"), (&one, &us.sign(&one))]);
@@ -178,14 +178,14 @@ async fn a_bundle_of_cosign_3_is_a_signature_wherever_the_registry_lists_it() {
             Ok(()),
         ),
         (
-            "beside an older one of somebody else",
+            "beside an older one of another signer",
             |r, d, us, them| {
                 attach(r, d, &[(&payload(d), &them.sign(&payload(d)))]);
                 refer(r, d, &bundle(d, us), true);
             },
             Ok(()),
         ),
-        ("of somebody else", |r, d, _, them| refer(r, d, &bundle(d, them), true), Err("with no key that this")),
+        ("of another signer", |r, d, _, them| refer(r, d, &bundle(d, them), true), Err("with no key that this")),
         (
             "of another image",
             |r, d, us, _| refer(r, d, &bundle(&digest(b"another"), us), true),

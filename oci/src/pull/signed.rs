@@ -1,4 +1,4 @@
-//! Whether an image is signed by somebody this machine trusts, asked before any of its layers moves.
+//! Whether an image is signed with a key that this machine trusts, asked before any of its layers moves.
 
 use super::{Origin, PullError, Puller};
 use crate::digest::Digest;
@@ -8,7 +8,7 @@ use crate::registry::RequestError;
 use crate::signature::{self, Unsigned};
 use crate::sigstore;
 
-/// Nobody signs more often, and whoever wants to keep us busy gets no further.
+/// More statements are not read. No image needs more, and each costs a request.
 const MOST_STATEMENTS: usize = 32;
 
 /// Of an image; what stands in the way to it is an error of another kind.
@@ -22,7 +22,7 @@ impl Puller {
         (named, chosen): (&Digest, &Digest),
         from: &Origin,
     ) -> Result<(), PullError> {
-        // What lies in the ramdisk beside the policy was put there by the same hands.
+        // The builder of the ramdisk put the policy and this image there.
         let trusted = matches!(from, Origin::Layout(layout) if layout.trusted);
         if self.keys.is_empty() || trusted || self.signed.contains(chosen) {
             return Ok(());
@@ -61,7 +61,7 @@ impl Puller {
         Ok(Err(worst))
     }
 
-    /// As the registry lists them, or as those who attach something do where it does not.
+    /// As the registry lists them, or as cosign lists them at a tag if the registry does not.
     async fn referrers(&self, image: &Reference, digest: &Digest, from: &Origin) -> Result<Vec<Digest>, RequestError> {
         if let Origin::Registry(_) = from {
             let listed = match self.if_there(image, &format!("referrers/{digest}"), from).await {

@@ -40,7 +40,7 @@ const PARTIAL: &str = ".partial";
 /// An unpacked image as its memory sees it.
 pub struct Kept {
     path: PathBuf,
-    /// Nothing, for what is no whole image: it goes first.
+    /// `None` if it is not a whole image; it is removed first.
     used: Option<SystemTime>,
     pub bytes: u64,
 }
@@ -81,7 +81,10 @@ impl Store {
         Some(Image { rootfs: directory.join("rootfs"), config })
     }
 
-    /// A place to unpack into; it vanishes with its last holder unless it is committed.
+    /// A folder to unpack into. Unless it is committed, it is removed with its last holder.
+    ///
+    /// # Errors
+    /// Of the file system.
     pub fn begin(&self, digest: &Digest) -> Result<Partial, StoreError> {
         // A pull that was given up may still be removing its own.
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -112,7 +115,7 @@ impl Store {
         doing("remove", &path, fs::remove_dir_all(&path))
     }
 
-    /// Without any image. What cannot be removed is said, and stays.
+    /// Removes every image. What cannot be removed is logged and stays.
     pub fn clear(&self) {
         let remove = |path: PathBuf| {
             let path = condemn(path)?;
@@ -133,7 +136,7 @@ fn is_partial(path: &Path) -> bool {
     path.to_string_lossy().ends_with(PARTIAL)
 }
 
-/// An agent that is killed while it removes an image must not find the rest of it and take that for the whole.
+/// An agent that is killed while it removes an image must not take the rest of it for the whole.
 fn condemn(path: PathBuf) -> Result<PathBuf, StoreError> {
     if is_partial(&path) {
         return Ok(path);

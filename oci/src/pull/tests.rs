@@ -79,7 +79,8 @@ async fn a_connection_that_breaks_after_the_last_byte_has_brought_the_whole_blob
 
 #[tokio::test]
 async fn a_token_service_that_never_ends_or_talks_nonsense_is_refused_at_once() {
-    for (token, want) in [("x".repeat(8 << 20), "with more than 4194304 bytes"), ("\"".to_owned(), "whose answer is no token")] {
+    for (token, want) in [("x".repeat(8 << 20), "with more than 4194304 bytes"), ("\"".to_owned(), "whose answer is not a token")]
+    {
         let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
         let image = registry.image("tool", &[], CONFIG);
         registry.inner.lock().unwrap().token = Some(token);
@@ -196,7 +197,7 @@ async fn tokens_and_passwords_are_given_where_they_are_asked_for() {
     let other = with_login("other.example");
     let elsewhere = tempfile::tempdir().unwrap();
     let error = puller(elsewhere.path(), &other, plenty).pull(&image).await.unwrap_err();
-    assert!(matches!(error, PullError::Request(RequestError::Denied { .. })), "no password for strangers: {error:?}");
+    assert!(matches!(error, PullError::Request(RequestError::Denied { .. })), "another host gets no password: {error:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What a registry asks for with 401, and what we answer.
+//! What a registry asks for with 401, and what the client answers.
 
 use serde::Deserialize;
 

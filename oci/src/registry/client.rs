@@ -18,7 +18,7 @@ use super::tls;
 use crate::reference::Reference;
 
 const REDIRECTS_MAX: usize = 5;
-/// An endpoint that could not be reached is asked after the others for so long.
+/// So long an unreachable endpoint is asked after the others.
 const SHUNNED_FOR: Duration = Duration::from_secs(60);
 
 pub struct Client {
@@ -48,7 +48,7 @@ impl Answer {
         })
     }
 
-    /// The body of a small answer; whoever sends more does not fill our memory with it.
+    /// The body of a small answer. A larger one does not fill the memory.
     async fn whole(mut self, what: &str) -> Result<Vec<u8>, RequestError> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk(what).await? {
@@ -75,6 +75,8 @@ pub(super) struct Request<'a> {
 }
 
 impl Client {
+    /// # Errors
+    /// If a file of the settings cannot be read, or a certificate in it.
     pub fn new(settings: &Settings, limits: Limits) -> anyhow::Result<Self> {
         let registries = Registries::read(settings)?;
         let build = |trust: &tls::Trust| -> anyhow::Result<reqwest::Client> {
@@ -120,7 +122,7 @@ impl Client {
         answer.whole(digest).await.ok()?.as_slice().try_into().ok()
     }
 
-    /// The first endpoint that answers well; otherwise what each of them said.
+    /// The first endpoint that answers well. Otherwise the error has what each of them said.
     async fn get(&self, image: &Reference, path: &str, dress: &Dress<'_>) -> Result<Answer, RequestError> {
         let (mut tried, mut last) = (Vec::new(), None);
         for endpoint in self.endpoints(image) {
@@ -139,7 +141,7 @@ impl Client {
         Err(RequestError::all(tried))
     }
 
-    /// Mirrors that were away a moment ago come last.
+    /// Mirrors that were unreachable a moment ago come last.
     fn endpoints(&self, image: &Reference) -> Vec<Endpoint> {
         let mut endpoints = self.registries.endpoints(image);
         if let Ok(shunned) = self.shunned.lock() {
@@ -155,7 +157,7 @@ impl Client {
         }
     }
 
-    /// A mirror gave wrong content: the registry itself is asked first. Whether there is one to ask.
+    /// After wrong content from a mirror: the registry itself is asked first. Returns whether it may be asked.
     pub fn distrust_mirrors(&self, image: &Reference) -> bool {
         let endpoints = self.endpoints(image);
         let mirrors = endpoints.iter().filter(|e| e.mirror_of.is_some()).inspect(|e| self.shun(e)).count();

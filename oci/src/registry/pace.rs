@@ -1,4 +1,4 @@
-//! How slowly a server may answer. Silence is not the only way to hold us up: a byte now and then is another.
+//! How slowly a server may answer. A byte now and then holds a pull up as much as silence does.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ pub struct Limits {
     pub connect: Duration,
     /// From the request to the head of the answer.
     pub answer: Duration,
-    /// So much waiting must bring `least` bytes.
+    /// So much waiting must bring at least `least` bytes.
     pub window: Duration,
     pub least: u64,
 }
@@ -22,7 +22,7 @@ impl Default for Limits {
     }
 }
 
-/// Counts only the time spent waiting for the server, not what we do with its bytes.
+/// Counts only the time spent waiting for the server, not the time spent on its bytes.
 pub struct Pace {
     limits: Limits,
     waited: Duration,

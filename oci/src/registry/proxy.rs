@@ -1,9 +1,9 @@
-//! The way out through a proxy, by the variables everybody knows.
+//! The way out through a proxy, by the usual variables.
 
 use std::fmt;
 
-/// Never whom, as with Go's programs: what runs on the machine itself is not reached through a proxy.
-const OURSELVES: &str = "localhost,127.0.0.0/8,::1";
+/// As in Go's programs, what runs on the machine itself is not reached through a proxy.
+const LOCAL: &str = "localhost,127.0.0.0/8,::1";
 
 #[derive(Clone, Default)]
 pub struct Proxies {
@@ -26,10 +26,13 @@ impl fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// Proxies of the environment are not asked for behind our back.
+    /// Sets these proxies only; reqwest does not read the environment itself.
+    ///
+    /// # Errors
+    /// If a proxy is not a URL.
     pub fn apply(&self, mut builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::ClientBuilder> {
         builder = builder.no_proxy();
-        let exceptions = [OURSELVES, self.exceptions.as_deref().unwrap_or_default()].join(",");
+        let exceptions = [LOCAL, self.exceptions.as_deref().unwrap_or_default()].join(",");
         let except = || reqwest::NoProxy::from_string(&exceptions);
         if let Some(url) = &self.http {
             builder = builder.proxy(reqwest::Proxy::http(url)?.no_proxy(except()));

@@ -1,5 +1,5 @@
-//! Where images come from: mirrors, credentials and trust of each registry, as `registries.json` tells. Docker's
-//! `config.json` is such a file too, one with credentials only.
+//! Where images come from: mirrors, credentials and trust of each registry, as `registries.json` says. Docker's
+//! `config.json` has the same form, with credentials only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct Settings {
     pub mirrors: Vec<String>,
     /// Registries spoken to in plain HTTP, as they appear in image references (`host` or `host:port`).
     pub insecure: BTreeSet<String>,
-    /// Without a user name there is no login.
+    /// Used only if it has a user name.
     pub login: Login,
     /// PEM bundle trusted in addition to the built-in roots.
     pub ca_file: Option<PathBuf>,
@@ -239,7 +239,7 @@ impl Endpoint {
     pub fn url(&self, repository: &str, path: &str) -> Option<Url> {
         let mut url = Url::parse(&format!("{}/{repository}/{path}", self.root.as_str().trim_end_matches('/'))).ok()?;
         if let Some(registry) = &self.mirror_of {
-            url.query_pairs_mut().append_pair("ns", registry); // containerd's way to tell a cache whom it stands for
+            url.query_pairs_mut().append_pair("ns", registry); // as containerd names the registry to a cache
         }
         Some(url)
     }

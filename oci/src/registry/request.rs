@@ -1,4 +1,4 @@
-//! What can go wrong between us and a registry, and what trying again could bring.
+//! What can go wrong with a registry, and whether another attempt can help.
 
 use std::error::Error;
 use std::io;
@@ -42,11 +42,11 @@ pub enum RequestError {
     TooSlow { registry: String, what: String },
     #[error("registry {registry} redirects {what} {problem}")]
     Redirect { registry: String, what: String, problem: &'static str },
-    #[error("registry {registry} sends us to a store that refuses {what} with status {status}")]
+    #[error("registry {registry} redirects to a store that refuses {what} with status {status}")]
     StoreDenied { registry: String, what: String, status: StatusCode },
     #[error("registry {registry} wants a password sent unencrypted to {realm}")]
     Exposed { registry: String, realm: String },
-    #[error("registry {registry} names a token service whose answer is no token")]
+    #[error("registry {registry} names a token service whose answer is not a token")]
     Token {
         registry: String,
         #[source]
@@ -69,7 +69,7 @@ pub enum Hope {
     None,
     /// It answers, but not as it should.
     Failing,
-    /// The registry is not there: it may be starting, or the network may come back.
+    /// The registry is unreachable: it may be starting, or the network may come back.
     Absent,
 }
 
@@ -133,7 +133,7 @@ impl RequestError {
         }
     }
 
-    /// It is away or out of order, as opposed to saying no.
+    /// It is unreachable or out of order, as opposed to refusing.
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Status { .. } | Self::TooSlow { .. } => true,
@@ -178,7 +178,7 @@ fn certificate_problem(error: &(dyn Error + 'static)) -> Option<rustls::Certific
 /// In words, where the library has a name only.
 fn said(problem: &rustls::CertificateError) -> String {
     match problem {
-        rustls::CertificateError::UnknownIssuer => "nobody this machine knows has signed it".to_owned(),
+        rustls::CertificateError::UnknownIssuer => "its issuer is unknown to this machine".to_owned(),
         other => other.to_string(),
     }
 }

@@ -12,7 +12,7 @@ const ASKED_MAX: Duration = Duration::from_secs(60);
 pub struct Patience {
     /// Attempts when the registry answers wrongly.
     pub attempts: u32,
-    /// How long a registry may be away.
+    /// How long a registry may be unreachable.
     pub absence: Duration,
     pub first_pause: Duration,
 }

@@ -1,4 +1,4 @@
-//! Whom we trust: the built-in roots, and the certificates of SSL_CERT_FILE beside them.
+//! Which certificates are trusted: the built-in roots, those of `SSL_CERT_FILE`, and those of single hosts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// A missing file is no mistake: the ramdisk may set the variable without having the bundle.
+/// A missing file is accepted: the ramdisk may set the variable without having the bundle.
 pub fn extra_certificates(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     file.filter(|p| p.exists()).map_or_else(|| Ok(Vec::new()), certificates)
 }
@@ -35,7 +35,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError>
     CertificateDer::pem_file_iter(path).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)
 }
 
-/// Whom a connection trusts beside the built-in roots, and who we are to it.
+/// What a connection trusts beside the built-in roots, and the certificate that it presents.
 #[derive(Default, Clone)]
 pub struct Trust {
     extra: Vec<CertificateDer<'static>>,
@@ -48,7 +48,7 @@ impl Trust {
         Self { extra, ..Self::default() }
     }
 
-    /// The same with what a host has of its own; here a missing file is a mistake.
+    /// The same with the settings of one host. Here a missing file is an error.
     pub fn for_host(&self, host: &super::registries::Host) -> Result<Self, TrustError> {
         let mut trust = self.clone();
         if let Some(path) = &host.ca_file {
@@ -74,7 +74,7 @@ pub fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
     Ok(builder.with_client_auth_cert(certificates(chain)?, private)?)
 }
 
-/// TINKERBELL_INSECURE_TLS: encryption without knowing to whom.
+/// TINKERBELL_INSECURE_TLS: encryption without knowing the peer.
 #[derive(Debug)]
 pub struct TrustAnyone(Arc<CryptoProvider>);
 
