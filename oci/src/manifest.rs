@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
+/// The media type of an image's manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The documents that a request for a manifest may be answered with.
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use oci::build::{self, Blob, ConfigBuilder, ConfigurationBuilder, Layer};
+use oci::manifest::MANIFEST;
 use sha2::{Digest, Sha256};
 
 use crate::http;
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Of gzip: the fastest, because nothing travels far.
 const LEVEL: u32 = 1;
 const BUSYBOX: &str = "/bin/busybox";

@@ -9,9 +9,9 @@ use super::registries::Endpoint;
 use super::request::RequestError;
 use crate::Digest;
 use crate::build::Blob;
+use crate::manifest::MANIFEST;
 
 const ACCESS: &str = "pull,push";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A registry that images are pushed to. Mirrors are not asked.
 pub struct Push<'c> {
