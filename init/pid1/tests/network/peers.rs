@@ -248,9 +248,25 @@ fn wait_for(what: &str, is_there: impl Fn() -> bool, shown: impl Fn() -> String)
     }
 }
 
+/// The client's log: lines on standard error.
+struct Lines;
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let _ = writeln!(std::io::stderr(), "[{} {}] {}", record.level(), record.target(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 /// The child that is the network client.
 pub fn client(line: &str) -> ! {
-    env_logger::Builder::new().filter_level(log::LevelFilter::Debug).format_timestamp_millis().init();
+    log::set_logger(&Lines).unwrap();
+    log::set_max_level(log::LevelFilter::Debug);
     let parsed = cmdline::Arguments::parse(line);
     assert_eq!(parsed.notes, []);
     let (mut reader, writer) = std::io::pipe().unwrap();
