@@ -5,7 +5,7 @@
 
 /// Paths start at the file system that GRUB calls its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct MenuEntry {
     pub title: String,
     pub kernel: String,
     pub initrd: Option<String>,
@@ -14,9 +14,9 @@ pub struct Entry {
 
 /// The first entry with a kernel, which is the default. GRUB runs commands outside of entries at once, so they count as
 /// one.
-pub fn first(menu: &str) -> Option<Entry> {
+pub fn first(menu: &str) -> Option<MenuEntry> {
     let mut title = String::new();
-    let mut entry: Option<Entry> = None;
+    let mut entry: Option<MenuEntry> = None;
     for line in menu.lines().map(str::trim) {
         let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         match (command, &mut entry) {
@@ -32,11 +32,11 @@ pub fn first(menu: &str) -> Option<Entry> {
     entry
 }
 
-fn kernel(title: &str, rest: &str) -> Option<Entry> {
+fn kernel(title: &str, rest: &str) -> Option<MenuEntry> {
     let mut words = rest.split_whitespace();
     let kernel = path(words.next()?);
     let words: Vec<&str> = words.filter(|word| !word.starts_with('$')).collect();
-    Some(Entry { title: title.to_owned(), kernel, initrd: None, command_line: words.join(" ") })
+    Some(MenuEntry { title: title.to_owned(), kernel, initrd: None, command_line: words.join(" ") })
 }
 
 /// Without a device such as `($root)` in front.
@@ -57,9 +57,14 @@ fn quoted(rest: &str) -> String {
 mod tests {
     use super::*;
 
-    fn entry(title: &str, kernel: &str, initrd: Option<&str>, command_line: &str) -> Option<Entry> {
+    fn entry(title: &str, kernel: &str, initrd: Option<&str>, command_line: &str) -> Option<MenuEntry> {
         let owned = str::to_owned;
-        Some(Entry { title: owned(title), kernel: owned(kernel), initrd: initrd.map(owned), command_line: owned(command_line) })
+        Some(MenuEntry {
+            title: owned(title),
+            kernel: owned(kernel),
+            initrd: initrd.map(owned),
+            command_line: owned(command_line),
+        })
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Choice {
     }
 
     /// GRUB's paths start at its file system, which may be a boot partition. So `/boot` is also searched.
-    fn by_menu(entry: grub_menu::Entry, root: &Root, variables: &Variables) -> Result<Self, KexecError> {
+    fn by_menu(entry: grub_menu::MenuEntry, root: &Root, variables: &Variables) -> Result<Self, KexecError> {
         let place = |path: String| {
             let (plain, below_boot) = (absolute("/", &path), absolute("/boot", &path));
             if root.file(&plain).is_ok() { plain } else { below_boot }

@@ -16,7 +16,7 @@ use crate::docker_socket::{self, Deferred};
 use crate::memory;
 use crate::outcome::{Outcome, Reason};
 use crate::policy::Policy;
-use crate::probed::Machine;
+use crate::probed::ProbedDevices;
 use crate::rootfs;
 use crate::runtime::Runtime;
 use crate::scratch::Scratch;
@@ -149,7 +149,7 @@ impl Runner {
     }
 
     async fn await_disks(&self, action: &Action, cancel: &Cancel) -> Result<(), Reason> {
-        let machine = Machine::default();
+        let machine = ProbedDevices::default();
         tokio::select! {
             () = machine.is_ready_for(action) => Ok(()),
             why = cancel.asked() => Err(Reason::Cancelled(why)),

@@ -10,7 +10,7 @@ use crate::action::Action;
 use crate::outcome::Outcome;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Entry {
+pub enum JournalEntry {
     /// The action runs, or ran when the agent died.
     Running { action: Action, attempt: u32 },
     /// It has ended; the server has not acknowledged that yet.
@@ -22,7 +22,7 @@ pub enum Entry {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    entry: Option<Entry>,
+    entry: Option<JournalEntry>,
 }
 
 impl Journal {
@@ -38,15 +38,15 @@ impl Journal {
         Self { path: path.to_owned(), entry }
     }
 
-    pub fn entry(&self) -> Option<&Entry> {
+    pub fn entry(&self) -> Option<&JournalEntry> {
         self.entry.as_ref()
     }
 
     /// Work goes on without a journal. Only a restart in the middle of an action would know less.
-    pub fn write(&mut self, entry: Entry) {
+    pub fn write(&mut self, entry: JournalEntry) {
         if let Err(error) = replace(&self.path, &entry) {
             log::warn!("cannot write {}: {error}; a restart would forget the current action", self.path.display());
-            if matches!(entry, Entry::Running { .. }) {
+            if matches!(entry, JournalEntry::Running { .. }) {
                 self.forget();
             }
         }
@@ -64,16 +64,16 @@ impl Journal {
     }
 }
 
-fn replace(path: &Path, entry: &Entry) -> io::Result<()> {
+fn replace(path: &Path, entry: &JournalEntry) -> io::Result<()> {
     let new = path.with_extension("new");
     fs::write(&new, serde_json::to_vec(entry)?)?;
     fs::rename(&new, path)
 }
 
 /// Which attempt at `action` begins now. Only one that was interrupted counts on.
-pub fn attempt(last: Option<&Entry>, action: &Action) -> u32 {
+pub fn attempt(last: Option<&JournalEntry>, action: &Action) -> u32 {
     match last {
-        Some(Entry::Running { action: last, attempt }) if last.id == action.id => attempt.saturating_add(1),
+        Some(JournalEntry::Running { action: last, attempt }) if last.id == action.id => attempt.saturating_add(1),
         _ => 1,
     }
 }
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn an_interrupted_action_counts_its_attempts() {
-        let running = Entry::Running { action: action("a"), attempt: 1 };
+        let running = JournalEntry::Running { action: action("a"), attempt: 1 };
         assert_eq!(attempt(Some(&running), &action("a")), 2);
         assert_eq!(attempt(Some(&running), &action("b")), 1);
-        assert_eq!(attempt(Some(&Entry::Acknowledged { action: action("a"), success: true }), &action("a")), 1);
+        assert_eq!(attempt(Some(&JournalEntry::Acknowledged { action: action("a"), success: true }), &action("a")), 1);
         assert_eq!(attempt(None, &action("a")), 1);
     }
 
@@ -106,9 +106,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal.json");
         let mut journal = Journal::open(&path);
-        journal.write(Entry::Acknowledged { action: action("a"), success: true });
+        journal.write(JournalEntry::Acknowledged { action: action("a"), success: true });
         fs::create_dir(directory.path().join("journal.new")).unwrap(); // as a full tmpfs would, this stops every write
-        journal.write(Entry::Running { action: action("b"), attempt: 1 });
+        journal.write(JournalEntry::Running { action: action("b"), attempt: 1 });
         assert_eq!(Journal::open(&path).entry(), None);
     }
 
@@ -116,7 +116,7 @@ mod tests {
     fn what_is_written_is_read_after_a_restart_and_nonsense_is_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal.json");
-        let entry = Entry::Running { action: action("a"), attempt: 3 };
+        let entry = JournalEntry::Running { action: action("a"), attempt: 3 };
         Journal::open(&path).write(entry.clone());
         assert_eq!(Journal::open(&path).entry(), Some(&entry));
         fs::write(&path, "{").unwrap();

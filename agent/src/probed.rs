@@ -19,11 +19,11 @@ const DISKS_WITHIN: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Where to look: `/`, other than in tests.
-pub struct Machine {
+pub struct ProbedDevices {
     root: PathBuf,
 }
 
-impl Default for Machine {
+impl Default for ProbedDevices {
     fn default() -> Self {
         Self { root: PathBuf::from("/") }
     }
@@ -36,7 +36,7 @@ enum Lacks {
     Disk(PathBuf),
 }
 
-impl Machine {
+impl ProbedDevices {
     /// Returns when `action` has what it needs, or need not wait any longer. The caller handles cancellation.
     pub async fn is_ready_for(&self, action: &Action) {
         let disks = disks_of(action);
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn what_an_action_lacks_depends_on_the_drivers_and_on_what_it_names() {
         let folder = tempfile::tempdir().unwrap();
-        let machine = Machine { root: folder.path().to_owned() };
+        let machine = ProbedDevices { root: folder.path().to_owned() };
         let here = BTreeSet::from([PathBuf::from("/dev/sda")]);
         let late = BTreeSet::from([PathBuf::from("/dev/sda"), PathBuf::from("/dev/sdb")]);
         fs::create_dir(folder.path().join("dev")).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_when_the_disk_comes_or_when_nobody_can_expect_it_any_more() {
         let folder = tempfile::tempdir().unwrap();
-        let machine = Machine { root: folder.path().to_owned() };
+        let machine = ProbedDevices { root: folder.path().to_owned() };
         fs::create_dir(folder.path().join("dev")).unwrap();
         let boot = files::below(&machine.root, files::BOOT);
         fs::create_dir_all(boot.parent().unwrap()).unwrap();

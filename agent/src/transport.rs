@@ -12,7 +12,7 @@ use crate::offline::Script;
 use crate::outcome::Reason;
 
 pub use connection::Connection;
-use watch::Watch;
+use watch::HeldCall;
 
 pub enum Transport {
     Server(Box<Connection>),
@@ -44,7 +44,7 @@ impl Transport {
     }
 
     /// The call by which the server can stop a running action, if the server offers it.
-    pub fn watch(&self, action: &Action) -> Option<Watch> {
+    pub fn watch(&self, action: &Action) -> Option<HeldCall> {
         match self {
             Self::Server(connection) => connection.watch(action),
             Self::File(_) => None,

@@ -9,7 +9,7 @@ use crate::action::Action;
 use crate::attributes::Known;
 use crate::cancel::{self, Cancel};
 use crate::docker_socket::{self, Deferred};
-use crate::journal::{self, Entry, Journal};
+use crate::journal::{self, Journal, JournalEntry};
 use crate::outcome::{Outcome, Reason};
 use crate::power::{Power, Requests};
 use crate::report;
@@ -77,15 +77,15 @@ impl<E: Execute> Worker<E> {
     /// Takes up what an earlier agent left.
     async fn resume(&mut self) -> Option<Power> {
         match self.journal.entry().cloned()? {
-            Entry::Running { action, attempt } => {
+            JournalEntry::Running { action, attempt } => {
                 log::warn!("{} was interrupted (agent restarted) in attempt {attempt}", action.title());
                 None
             }
-            Entry::Finished { action, outcome, .. } => {
+            JournalEntry::Finished { action, outcome, .. } => {
                 log::info!("{} had ended before the agent restarted: reporting that", action.title());
                 self.conclude(&action, &outcome).await
             }
-            Entry::Acknowledged { action, success } => {
+            JournalEntry::Acknowledged { action, success } => {
                 if success {
                     self.earned(&action).await
                 } else {
@@ -123,13 +123,13 @@ impl<E: Execute> Worker<E> {
             return None;
         }
         self.power.forget();
-        self.journal.write(Entry::Running { action: action.clone(), attempt });
+        self.journal.write(JournalEntry::Running { action: action.clone(), attempt });
         let (attempt, outcome) = self.attempts_while_wanted(action, attempt, start).await;
         if outcome.failure.is_none() {
             self.power.note_kernel();
         }
         self.react(action, &outcome).await;
-        self.journal.write(Entry::Finished { action: action.clone(), attempt, outcome: outcome.clone() });
+        self.journal.write(JournalEntry::Finished { action: action.clone(), attempt, outcome: outcome.clone() });
         log_outcome(action, &outcome);
         let power = self.conclude(action, &outcome).await;
         pace.backoff.reset();
@@ -173,7 +173,7 @@ impl<E: Execute> Worker<E> {
             }
             attempt = attempt.saturating_add(1);
             self.power.forget();
-            self.journal.write(Entry::Running { action: action.clone(), attempt });
+            self.journal.write(JournalEntry::Running { action: action.clone(), attempt });
             outcome = self.execute.execute(action, start, cancel).await;
         }
         (attempt, outcome)
@@ -206,7 +206,7 @@ impl<E: Execute> Worker<E> {
     async fn conclude(&mut self, action: &Action, outcome: &Outcome) -> Option<Power> {
         let acknowledged = self.report_until_accepted(action, outcome).await;
         let success = acknowledged && outcome.failure.is_none();
-        self.journal.write(Entry::Acknowledged { action: action.clone(), success });
+        self.journal.write(JournalEntry::Acknowledged { action: action.clone(), success });
         if success { self.earned(action).await } else { None }
     }
 
@@ -242,7 +242,7 @@ impl<E: Execute> Worker<E> {
             Some(Ok(Deferred::Run(later))) => {
                 let outcome = self.execute.execute(&later, SystemTime::now(), &Cancel::never()).await;
                 log_outcome(&later, &outcome); // for the log only: the workflow is over
-                self.journal.write(Entry::Acknowledged { action: action.clone(), success: false });
+                self.journal.write(JournalEntry::Acknowledged { action: action.clone(), success: false });
                 if outcome.failure.is_some() {
                     return None;
                 }

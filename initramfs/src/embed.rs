@@ -68,7 +68,7 @@ pub fn files(layouts: &[PathBuf]) -> Result<Vec<ExtraFile>, BuildError> {
     if layouts.is_empty() {
         return Ok(Vec::new());
     }
-    let entries = in_order(taken)?.into_iter().map(|(name, manifest)| layout::write::Entry::new(&name, &manifest));
+    let entries = in_order(taken)?.into_iter().map(|(name, manifest)| layout::write::NamedDescriptor::new(&name, &manifest));
     let index = entries.collect::<Result<_, _>>().and_then(layout::write::index).map_err(EmbedError::Index)?;
     let mut files = vec![
         ExtraFile::text(format!("{IMAGES}/{}", layout::MARKER.0), layout::MARKER.1.to_owned()),
@@ -127,7 +127,7 @@ impl Layout {
     }
 
     /// Takes the image's blobs.
-    fn image(&self, entry: &layout::Entry, blobs: &mut BTreeMap<Digest, Vec<u8>>) -> Result<Taken, EmbedError> {
+    fn image(&self, entry: &layout::IndexEntry, blobs: &mut BTreeMap<Digest, Vec<u8>>) -> Result<Taken, EmbedError> {
         let name = entry.names().next().ok_or_else(|| EmbedError::Unnamed { layout: self.path.clone() })?;
         let (manifest, text) = self.of_platform(&entry.digest, name, DEPTH)?;
         let config = manifest.config.ok_or_else(|| self.bad(&Digest::of(&text).to_string(), BadDocument::Neither))?;

@@ -25,11 +25,11 @@ pub fn blob_path(digest: &Digest) -> String {
 #[derive(Debug, Deserialize)]
 pub struct Index {
     #[serde(default)]
-    pub manifests: Vec<Entry>,
+    pub manifests: Vec<IndexEntry>,
 }
 
 #[derive(Debug, Deserialize)]
-pub struct Entry {
+pub struct IndexEntry {
     pub digest: Digest,
     #[serde(default)]
     annotations: Names,
@@ -43,7 +43,7 @@ struct Names {
     full: Option<String>,
 }
 
-impl Entry {
+impl IndexEntry {
     /// The full name before the short one.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         [&self.annotations.full, &self.annotations.reference].into_iter().filter_map(|name| name.as_deref())
@@ -57,7 +57,7 @@ impl Index {
 
     /// By name, or by what a digest says anyway.
     pub fn digest_of(&self, image: &Reference) -> Option<&Digest> {
-        let is_it = |entry: &&Entry| match &image.version {
+        let is_it = |entry: &&IndexEntry| match &image.version {
             Version::Digest(digest) => entry.digest == *digest,
             Version::Tag(_) => entry.names().any(|name| name.parse::<Reference>().is_ok_and(|name| name == *image)),
         };

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::board::Board;
-use crate::install::{self, Watch};
+use crate::install::{self, Observer};
 use crate::machine::Boot;
 use crate::prepare::Purpose;
 use crate::scene::{MEMORY_MIB, Scene};

@@ -20,7 +20,7 @@ use crate::verify::{self, Verified, Written};
 const SILENCE: Duration = Duration::from_secs(180);
 const WHOLE: Duration = Duration::from_secs(30 * 60);
 /// Watches an installation.
-pub trait Watch {
+pub trait Observer {
     fn stage(&mut self, text: &str);
     fn milestone(&mut self, name: &str, after: Duration);
     /// Called a few times a second.
@@ -29,7 +29,7 @@ pub trait Watch {
 
 pub struct Quiet;
 
-impl Watch for Quiet {
+impl Observer for Quiet {
     fn stage(&mut self, _: &str) {}
     fn milestone(&mut self, _: &str, _: Duration) {}
     fn tick(&mut self, _: &Progress) {}
@@ -62,7 +62,7 @@ pub struct Installed {
 }
 
 /// Installs and boots one machine.
-pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Watch) -> Result<Installed> {
+pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Observer) -> Result<Installed> {
     let station = Station { number: 1 };
     watch.stage("starting the registry and pushing the actions");
     let registry = scene.registry()?;
@@ -168,7 +168,7 @@ impl Follow {
     }
 
     /// Takes one line, or a quarter of a second of silence; the milestone reached, if any.
-    fn next(&mut self, machine: &mut Machine, watch: &mut dyn Watch) -> Result<Option<&'static str>> {
+    fn next(&mut self, machine: &mut Machine, watch: &mut dyn Observer) -> Result<Option<&'static str>> {
         let line = machine.serial.next_line(Duration::from_millis(250)).or_else(|| self.prompt(machine));
         let mut reached = None;
         if let Some(line) = line {

@@ -40,7 +40,7 @@ const FAILURES: &[&str] = &[
 ];
 
 #[derive(Debug, Clone, Serialize)]
-pub struct Entry {
+pub struct Reached {
     pub name: &'static str,
     /// Seconds since power-on.
     pub at: f64,
@@ -51,7 +51,7 @@ pub struct Timeline {
     milestones: Vec<(&'static str, Regex)>,
     failures: Vec<Regex>,
     next: usize,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Reached>,
 }
 
 impl Timeline {
@@ -72,7 +72,7 @@ impl Timeline {
             return Ok(None);
         };
         self.next = index + 1;
-        self.entries.push(Entry { name, at: (line.at - self.start).as_secs_f64() });
+        self.entries.push(Reached { name, at: (line.at - self.start).as_secs_f64() });
         Ok(Some(name))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::install::{Progress, Watch};
+use crate::install::{Observer, Progress};
 use crate::screen::Screen;
 
 const BAR: u64 = 24;
@@ -23,7 +23,7 @@ impl View {
     }
 }
 
-impl Watch for View {
+impl Observer for View {
     fn stage(&mut self, text: &str) {
         self.line(&format!("== {text}"));
     }

@@ -12,7 +12,7 @@ pub struct Account {
 #[error("the image runs as {0:?}, which its own /etc/passwd and /etc/group do not know")]
 pub struct BadUser(String);
 
-struct Entry<'a> {
+struct PasswdEntry<'a> {
     name: &'a str,
     uid: u32,
     gid: u32,
@@ -42,12 +42,12 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Account, BadUser
     Ok(Account { uid, gid, groups, home: home.to_owned() })
 }
 
-fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
+fn entries(passwd: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-        Some(Entry { name, uid, gid, home: fields.nth(1).unwrap_or("") })
+        Some(PasswdEntry { name, uid, gid, home: fields.nth(1).unwrap_or("") })
     })
 }
 

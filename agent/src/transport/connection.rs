@@ -11,7 +11,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
 use super::decide;
-use super::watch::Watch;
+use super::watch::HeldCall;
 use crate::action::Action;
 use crate::gen1::{self, Dialect};
 use crate::outcome::Reason;
@@ -99,9 +99,9 @@ impl Connection {
     }
 
     /// For the time an action runs.
-    pub fn watch(&self, action: &Action) -> Option<Watch> {
+    pub fn watch(&self, action: &Action) -> Option<HeldCall> {
         let channel = self.channel.clone().filter(|_| self.offers_watch && !gen1::is_old_id(&action.id))?;
-        Some(Watch { endpoint: self.endpoint.clone(), channel, agent: self.agent.clone(), workflow: action.workflow.clone() })
+        Some(HeldCall { endpoint: self.endpoint.clone(), channel, agent: self.agent.clone(), workflow: action.workflow.clone() })
     }
 
     /// The action with which a server of the first generation answers a failure.

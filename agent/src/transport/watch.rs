@@ -19,14 +19,14 @@ const DEADLINE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Uses the connection of the reports while it stands, later a connection of its own.
-pub struct Watch {
+pub struct HeldCall {
     pub endpoint: Endpoint,
     pub channel: Channel,
     pub agent: String,
     pub workflow: String,
 }
 
-impl Watch {
+impl HeldCall {
     /// Ends when the action shall stop, with the reason.
     pub async fn stopped(mut self) -> String {
         loop {

@@ -149,7 +149,7 @@ async fn a_failure_that_was_not_reported_before_a_restart_is_reported_and_not_ru
         failure: Some(Reason::NonZeroExit { exit_code: 9 }),
         tail: vec!["bye".into()],
     };
-    Journal::open(&folder.path().join("journal.json")).write(Entry::Finished { action, attempt: 1, outcome });
+    Journal::open(&folder.path().join("journal.json")).write(JournalEntry::Finished { action, attempt: 1, outcome });
     let execute = Fixed::default();
     let work = worker(&server.address.to_string(), folder.path(), execute.clone());
     let reports = while_working(work, async { server.until("the report", |r| r.len() == 1).await }).await;
@@ -166,7 +166,7 @@ async fn an_acknowledged_power_request_survives_a_restart() {
     let action = Action::from_wire(wire("one", "i")).unwrap();
     std::fs::write(folder.path().join("poweroff"), "").unwrap();
     for (success, want) in [(true, Some(Power::Off)), (false, None)] {
-        Journal::open(&folder.path().join("journal.json")).write(Entry::Acknowledged { action: action.clone(), success });
+        Journal::open(&folder.path().join("journal.json")).write(JournalEntry::Acknowledged { action: action.clone(), success });
         let mut work = worker(&server.address.to_string(), folder.path(), Fixed::default());
         assert_eq!(work.resume().await, want);
     }

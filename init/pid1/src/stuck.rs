@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bit of `/proc/sys/kernel/tainted`: there has been an oops.
 const DIED: u64 = 1 << 7;
 
-pub struct Watch {
+pub struct HangCheck {
     service: &'static str,
     pub due: Instant,
     seen: Option<Place>,
@@ -25,7 +25,7 @@ struct Place {
     function: String,
 }
 
-impl Watch {
+impl HangCheck {
     pub fn new(service: &'static str, now: Instant) -> Self {
         Self { service, due: now + PATIENCE, seen: None, is_reported: false }
     }
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_process_that_is_seen_at_one_place_twice_is_stuck_and_that_is_said_once() {
         let now = Instant::now();
-        let mut watch = Watch::new("network", now);
+        let mut watch = HangCheck::new("network", now);
         for (case, place, expected) in [
             ("it works", None, false),
             ("it waits for a disk", at(81, "io_schedule"), false),
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn the_line_says_where_and_whether_there_was_an_oops() {
         let line = |had_oops| {
-            let mut watch = Watch::new("network", Instant::now());
+            let mut watch = HangCheck::new("network", Instant::now());
             watch.judge(at(81, "rtnl_lock"), had_oops, watch.due);
             watch.judge(at(81, "rtnl_lock"), had_oops, watch.due).unwrap_or_default()
         };

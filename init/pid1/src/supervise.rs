@@ -20,7 +20,7 @@ use crate::power::{self, Ending};
 use crate::ready::{Heard, Readiness};
 use crate::service::{Exit, Facts, History, Next, Service, after_exit, is_held, restart};
 use crate::services::{self, TABLE};
-use crate::stuck::Watch;
+use crate::stuck::HangCheck;
 use crate::{PathError, spawn};
 
 /// `SIGINT` is ctrl-alt-del; the others are what BusyBox's init and its `reboot` and `poweroff` agree on.
@@ -183,7 +183,7 @@ impl Supervisor {
 
     /// Supervises meanwhile. The wait has no limit: the service itself says what it is waiting for.
     pub fn wait_for(&mut self, name: &'static str) {
-        let mut watch = Watch::new(name, Instant::now());
+        let mut watch = HangCheck::new(name, Instant::now());
         while !self.is_ready(name) {
             self.turn(Some(watch.due));
             let now = Instant::now();

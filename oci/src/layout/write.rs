@@ -11,9 +11,9 @@ use crate::build::{self, BuildError};
 use crate::{Digest, manifest};
 
 /// An image's place in the index.
-pub struct Entry(Descriptor);
+pub struct NamedDescriptor(Descriptor);
 
-impl Entry {
+impl NamedDescriptor {
     /// The media type is the one that the manifest gives itself.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl Entry {
 ///
 /// # Errors
 /// None that the entries could cause.
-pub fn index(entries: Vec<Entry>) -> Result<String, BuildError> {
+pub fn index(entries: Vec<NamedDescriptor>) -> Result<String, BuildError> {
     let manifests: Vec<_> = entries.into_iter().map(|entry| entry.0).collect();
     let index = ImageIndexBuilder::default().schema_version(2u32).media_type(MediaType::ImageIndex).manifests(manifests);
     index.build()?.to_string()
@@ -64,7 +64,7 @@ impl Folder {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn finish(self, entries: Vec<Entry>) -> Result<(), BuildError> {
+    pub fn finish(self, entries: Vec<NamedDescriptor>) -> Result<(), BuildError> {
         fs::write(self.0.join(MARKER.0), MARKER.1)?;
         Ok(fs::write(self.0.join(INDEX), index(entries)?)?)
     }

@@ -11,7 +11,7 @@ use super::fetch;
 use super::{Origin, PullError, Puller};
 use crate::build::BuildError;
 use crate::digest::Digest;
-use crate::layout::write::{Entry, Folder};
+use crate::layout::write::{Folder, NamedDescriptor};
 use crate::manifest::{self, Descriptor};
 use crate::reference::Reference;
 
@@ -44,7 +44,7 @@ impl Puller {
         for layer in &resolved.layers {
             self.save_layer(&image, layer, &layout.blob(&layer.digest)).await?.map_err(|error| failed(error.into()))?;
         }
-        let entry = Entry::new(&image.to_string(), &manifest).map_err(failed)?;
+        let entry = NamedDescriptor::new(&image.to_string(), &manifest).map_err(failed)?;
         layout.finish(vec![entry]).map_err(failed)
     }
 

@@ -5,7 +5,7 @@ use anyhow::Context;
 use api::names::ACTIONS;
 use initramfs::elf;
 use oci::build::{BuildError, ConfigBuilder, ConfigurationBuilder, HistoryBuilder, Image, Layer};
-use oci::layout::write::{Entry, Folder};
+use oci::layout::write::{Folder, NamedDescriptor};
 use serde::Serialize;
 use std::path::Path;
 
@@ -95,7 +95,7 @@ fn write(images: &Images, tag: &str, folder: &Path) -> Result<(), BuildError> {
     for (name, image) in &images.images {
         layout.put(&image.config.bytes)?;
         layout.put(&image.manifest.bytes)?;
-        entries.push(Entry::new(&format!("{name}:{tag}"), &image.manifest.bytes)?);
+        entries.push(NamedDescriptor::new(&format!("{name}:{tag}"), &image.manifest.bytes)?);
     }
     layout.finish(entries)
 }

@@ -18,7 +18,7 @@ use super::lease::Lease;
 use super::links::{Link, Netlink};
 use super::once::Once;
 use super::random;
-use conflict::Watch;
+use conflict::Detection;
 use dhcpv4::{Action, Client};
 use six::Six;
 
@@ -26,7 +26,7 @@ use six::Six;
 pub struct Asker {
     dhcp: Option<(UdpSocket, Client)>,
     six: Option<Six>,
-    watch: Option<Watch>,
+    watch: Option<Detection>,
     lease: Option<Lease>,
     once: Once,
 }
@@ -132,7 +132,7 @@ impl Asker {
     }
 
     fn watch(&mut self, link: &Link, address: Ipv4Addr, now: Instant) {
-        match Watch::start(link, address, now) {
+        match Detection::start(link, address, now) {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => self.once.warn(format!("cannot ask on {link} whether another host has {address}: {error}")),
         }
@@ -195,7 +195,7 @@ impl Asker {
     pub fn due(&self) -> Option<Instant> {
         let dhcp = self.dhcp.as_ref().and_then(|(_, client)| client.due());
         let six = self.six.as_ref().and_then(Six::due);
-        dhcp.into_iter().chain(six).chain(self.watch.as_ref().map(Watch::due)).min()
+        dhcp.into_iter().chain(six).chain(self.watch.as_ref().map(Detection::due)).min()
     }
 
     pub fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {

@@ -26,7 +26,7 @@ const PACKET: usize = 28;
 /// Before the second and the third question, and after it.
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(700)];
 
-pub struct Watch {
+pub struct Detection {
     socket: OwnedFd,
     index: u32,
     mac: HwAddr,
@@ -35,7 +35,7 @@ pub struct Watch {
     due: Instant,
 }
 
-impl Watch {
+impl Detection {
     pub fn start(link: &Link, address: Ipv4Addr, now: Instant) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let protocol = NonZeroU32::new(u32::from(ARP.to_be())).map(Protocol::from_raw);
@@ -79,7 +79,7 @@ impl Watch {
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for Detection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
