@@ -3,8 +3,8 @@
 //! It is a child of PID 1 rather than a thread: a crash while it parses packets does not end PID 1, and its renewals do not
 //! wait for supervision. As a fork it shares PID 1's memory.
 //!
-//! All links with carrier ask at once ([`ask`]). The one that leads to the server is used ([`reach`]), and the others give
-//! their addresses back. As long as none leads there, the best one is used while the others go on trying. [`links`] has
+//! All links with carrier ask at once ([`ask`]). The one that leads to the server is used ([`reach`]), and the others lose
+//! their addresses. As long as none leads there, the best one is used while the others go on trying. [`links`] has
 //! the interfaces themselves.
 
 mod address;
