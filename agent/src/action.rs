@@ -25,6 +25,9 @@ pub struct Action {
     pub environment: Environment,
     pub pid: String,
     pub network: String,
+    /// The image that the server expects after this one. Only a hint.
+    #[serde(default)]
+    pub next_image: Option<String>,
 }
 
 /// The variables of an action, `KEY=VALUE` each, and the wishes among them.
@@ -81,6 +84,7 @@ impl Action {
             environment: wire.environment.into(),
             pid,
             network: namespaces.network.unwrap_or_default(),
+            next_image: None,
         })
     }
 

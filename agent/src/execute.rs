@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::Mutex;
+
 mod failure_files;
 mod prepare;
 
 use crate::action::{Action, Wishes};
+use crate::ahead::Ahead;
 use crate::bundle;
 use crate::cancel::Cancel;
 use crate::container::{End, Ended, Order};
@@ -62,7 +65,9 @@ impl Folders {
 }
 
 pub struct Runner {
-    pub puller: Puller,
+    /// Shared with the pull of the image after this action's.
+    pub puller: Arc<Mutex<Puller>>,
+    pub ahead: Option<Ahead>,
     pub folders: Folders,
     pub policy: Policy,
     pub runtime: Runtime,
@@ -88,6 +93,9 @@ impl Execute for Runner {
             Ok(ran) => (ran.said.or_else(|| verdict(&ran.ended.end, action, ran.memory, cancel.why())), ran.ended.tail),
             Err(reason) => (Some(reason), Vec::new()),
         };
+        if failure.is_some() {
+            self.ahead = None; // after a failure the next action does not come
+        }
         Outcome { start, stop: SystemTime::now(), failure, tail }
     }
 }
@@ -140,12 +148,24 @@ impl Runner {
     }
 
     async fn pull(&mut self, image: &str, cancel: &Cancel) -> Result<Image, Reason> {
+        let ahead = self.ahead.take().filter(|ahead| ahead.is_of(image));
+        let pull = async {
+            let mut puller = self.puller.lock().await;
+            drop(ahead); // what it pulls is whole now
+            puller.pull(image).await
+        };
         let pulled = tokio::select! {
-            pulled = self.puller.pull(image) => pulled.map_err(|error| Reason::from(&error)),
+            pulled = pull => pulled.map_err(|error| Reason::from(&error)),
             why = cancel.asked() => Err(Reason::Cancelled(why)),
         };
         sys::give_free_memory_back();
         pulled
+    }
+
+    /// The image for the next action, unless a disk lends the memory: it takes all images with it.
+    fn pull_ahead(&mut self, action: &Action, wishes: &Wishes) {
+        let next = action.next_image.as_ref().filter(|image| wishes.scratch.is_none() && self.policy.check_image(image).is_ok());
+        self.ahead = next.map(|image| Ahead::begin(&self.puller, image));
     }
 
     async fn await_disks(&self, action: &Action, cancel: &Cancel) -> Result<(), Reason> {
@@ -166,7 +186,7 @@ impl Runner {
         let scratch = scratch.map_err(|error| Reason::CouldNotStart(Chain(&error).to_string()))?;
         let result = self.run_here(action, wishes, cancel).await;
         if let Some(scratch) = scratch {
-            scratch.give_back(self.puller.store(), &self.folders.state);
+            scratch.give_back(self.puller.lock().await.store(), &self.folders.state);
         }
         result
     }
@@ -176,6 +196,7 @@ impl Runner {
         status::pulling(action);
         let image = self.pull(&action.image, cancel).await?;
         self.await_disks(action, cancel).await?;
+        self.pull_ahead(action, wishes);
         let id = unique(&action.id);
         let directory = self.folders.containers().join(&id);
         let place = Place { folders: &self.folders, id: &id, directory: &directory };

@@ -4,6 +4,7 @@
 //! the owner of each container, because libcontainer clones, and a clone of a threaded process is not safe.
 
 mod action;
+mod ahead;
 mod attributes;
 mod bundle;
 mod cancel;
@@ -41,11 +42,13 @@ use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use machine::Chain;
 use machine::{Milestone, exit, files};
 use tokio::signal::unix::SignalKind;
+use tokio::sync::Mutex;
 
 use execute::{Folders, Runner};
 use journal::Journal;
@@ -164,7 +167,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
         power: power::Requests::below(Path::new(files::WORKER)),
         attributes: if settings.detect_attributes { attributes::Known::here() } else { attributes::Known::nothing() },
         backoff_max: settings.backoff_max,
-        execute: Runner { puller, folders: folders.clone(), policy, runtime: made_by },
+        execute: Runner { puller: Arc::new(Mutex::new(puller)), ahead: None, folders: folders.clone(), policy, runtime: made_by },
     };
     let code = runtime.block_on(async {
         tokio::spawn(heartbeat::beat());

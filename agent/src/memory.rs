@@ -29,6 +29,18 @@ fn share(available: u64) -> u64 {
     available.saturating_sub(reserve).max(*RESERVE.start())
 }
 
+/// Less than this, in bytes, is left to the action that runs.
+const SHORT: u64 = 24 << 20;
+/// An action can fill memory at gigabytes a second, so its cgroup's limit still holds.
+const CHECKED_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until the machine has little memory left.
+pub async fn is_short() {
+    while available().is_none_or(|available| available >= SHORT) {
+        tokio::time::sleep(CHECKED_EVERY).await;
+    }
+}
+
 /// How many processes the kernel has killed since it started because memory ran out.
 pub fn oom_kills() -> u64 {
     let text = read("/proc/vmstat");

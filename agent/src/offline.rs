@@ -10,6 +10,7 @@ use proto::action_status_request::StateType;
 use proto::{ActionResponse, ActionStatusRequest};
 use tonic::Status;
 
+use crate::transport::decide::Answer;
 use machine::exit;
 
 pub use format::actions;
@@ -27,8 +28,12 @@ impl Script {
         Self { actions, done: 0, failed: false }
     }
 
-    pub fn get_action(&self) -> Result<ActionResponse, Status> {
-        self.actions.get(self.done).cloned().ok_or_else(|| Status::not_found("the workflow file has no more actions"))
+    pub fn get_action(&self) -> Result<Answer, Status> {
+        let none = || Status::not_found("the workflow file has no more actions");
+        let response = self.actions.get(self.done).cloned().ok_or_else(none)?;
+        let later = self.actions.iter().skip(self.done + 1).map(|action| &action.image);
+        let next_image = later.flatten().find(|image| Some(*image) != response.image.as_ref()).cloned();
+        Ok(Answer { response, next_image })
     }
 
     pub fn report(&mut self, report: &ActionStatusRequest) {
@@ -86,7 +91,7 @@ mod tests {
         ] {
             let mut script = Script::new(vec![action("a"), action("b")]);
             reports.into_iter().for_each(|(id, state)| script.report(&report(id, state)));
-            let given = script.get_action().ok().and_then(|action| action.action_id);
+            let given = script.get_action().ok().and_then(|answer| answer.response.action_id);
             assert_eq!((given.as_deref(), script.over()), (next, over), "{case}");
         }
     }

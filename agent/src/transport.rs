@@ -4,7 +4,7 @@ mod connection;
 pub mod decide;
 mod watch;
 
-use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
+use proto::{ActionRequest, ActionStatusRequest};
 use tonic::Status;
 
 use crate::action::Action;
@@ -12,6 +12,7 @@ use crate::offline::Script;
 use crate::outcome::Reason;
 
 pub use connection::Connection;
+use decide::Answer;
 use watch::HeldCall;
 
 pub enum Transport {
@@ -26,7 +27,7 @@ impl From<Connection> for Transport {
 }
 
 impl Transport {
-    pub async fn get_action(&mut self, request: ActionRequest) -> Result<ActionResponse, Status> {
+    pub async fn get_action(&mut self, request: ActionRequest) -> Result<Answer, Status> {
         match self {
             Self::Server(connection) => connection.get_action(request).await,
             Self::File(script) => script.get_action(),

@@ -117,6 +117,15 @@ struct Resolved {
     layers: Vec<Descriptor>,
 }
 
+/// Whose memory a pull may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// All that is free, and that of images which are not in use.
+    Needed,
+    /// Only what an action that runs meanwhile is not likely to need.
+    Spare,
+}
+
 /// Pulls images one at a time and remembers which manifest each reference last meant.
 pub struct Puller {
     client: Arc<Client>,
@@ -201,6 +210,25 @@ impl Puller {
         }
     }
 
+    /// Pulls an image that is not needed yet, while an action runs. Nothing waits for an unreachable registry here, and no
+    /// other image makes room. An image that came with the machine is left where it is. Returns what was unpacked, if
+    /// anything.
+    ///
+    /// # Errors
+    /// As those of [`Puller::pull`], which tries again when the image is needed.
+    pub async fn pull_ahead(&mut self, text: &str) -> Result<Option<Digest>, PullError> {
+        let image: Reference = text.parse()?;
+        if self.find_embedded(&image).await.is_some() {
+            return Ok(None);
+        }
+        let registry = Origin::Registry(self.patience_for(text, true));
+        let resolved = self.resolve(&image, &registry).await?;
+        let had = self.store.get(&resolved.digest).is_some();
+        let (digest, _) = self.take(&image, resolved, &registry, Room::Spare).await?;
+        self.known.insert(text.to_owned(), digest.clone());
+        Ok((!had).then_some(digest))
+    }
+
     /// A USB stick is found seconds after the machine has started. From then on no pull waits for an unreachable registry.
     async fn comes(&self, image: &Reference, mut places: [bool; 2]) -> Arc<Layout> {
         loop {
@@ -240,7 +268,7 @@ impl Puller {
     ) -> Result<Image, PullError> {
         let registry = Origin::Registry(self.patience_for(text, copy));
         let first = match resolved {
-            Some(Ok(resolved)) => self.take(image, resolved, &registry).await,
+            Some(Ok(resolved)) => self.take(image, resolved, &registry, Room::Needed).await,
             Some(Err(error)) => Err(error),
             None => self.attempt(image, &registry).await,
         };
@@ -257,17 +285,22 @@ impl Puller {
 
     async fn attempt(&mut self, image: &Reference, from: &Origin) -> Result<(Digest, Image), PullError> {
         let resolved = self.resolve(image, from).await?;
-        self.take(image, resolved, from).await
+        self.take(image, resolved, from, Room::Needed).await
     }
 
-    async fn take(&mut self, image: &Reference, resolved: Resolved, from: &Origin) -> Result<(Digest, Image), PullError> {
-        let Resolved { named, digest, config, layers } = resolved;
-        self.demand_signature(image, (&named, &digest), from).await?;
-        let pulled = match self.store.get(&digest) {
+    async fn take(
+        &mut self,
+        image: &Reference,
+        resolved: Resolved,
+        from: &Origin,
+        room: Room,
+    ) -> Result<(Digest, Image), PullError> {
+        self.demand_signature(image, (&resolved.named, &resolved.digest), from).await?;
+        let pulled = match self.store.get(&resolved.digest) {
             Some(stored) => stored,
-            None => self.fetch(image, &digest, &config, &layers, from).await?,
+            None => self.fetch(image, &resolved, from, room).await?,
         };
-        Ok((digest, pulled))
+        Ok((resolved.digest, pulled))
     }
 
     /// An unreachable registry does not stop an image that was pulled before, as in Tinkerbell's agent. A refusal does.
@@ -285,13 +318,12 @@ impl Puller {
     async fn fetch(
         &self,
         image: &Reference,
-        digest: &Digest,
-        config: &Descriptor,
-        layers: &[Descriptor],
+        Resolved { digest, config, layers, .. }: &Resolved,
         from: &Origin,
+        room: Room,
     ) -> Result<Image, PullError> {
         let config = self.config(image, config, from).await?;
-        let ahead = space::ahead(self.admit(image, digest, layers, from).await?, layers);
+        let ahead = space::ahead(self.admit(image, digest, layers, from, room).await?, layers);
         let partial = Arc::new(self.store.begin(digest)?);
         match from {
             Origin::Registry(_) => self.layers_from_registry(image, layers, &partial, ahead).await?,
@@ -308,11 +340,18 @@ impl Puller {
 
     /// Refuses before any layer moves. Images of earlier actions make room, the longest unused first, and only if that can
     /// help. Returns the bytes to spare.
-    async fn admit(&self, image: &Reference, digest: &Digest, layers: &[Descriptor], from: &Origin) -> Result<u64, PullError> {
+    async fn admit(
+        &self,
+        image: &Reference,
+        digest: &Digest,
+        layers: &[Descriptor],
+        from: &Origin,
+        room: Room,
+    ) -> Result<u64, PullError> {
         let refused = |source| PullError::NoSpace { image: image.to_string(), source };
-        let mut others = self.store.others(digest)?;
+        let mut others = if room == Room::Needed { self.store.others(digest)? } else { Vec::new() };
         loop {
-            let short = match self.fits(image, layers, from).await {
+            let short = match self.fits(image, layers, from, room).await {
                 Ok(spare) => return Ok(spare),
                 Err(short) => short,
             };
@@ -326,8 +365,9 @@ impl Puller {
         }
     }
 
-    async fn fits(&self, image: &Reference, layers: &[Descriptor], from: &Origin) -> Result<u64, NoSpace> {
+    async fn fits(&self, image: &Reference, layers: &[Descriptor], from: &Origin, room: Room) -> Result<u64, NoSpace> {
         let free = (self.free)(self.store.root());
+        let free = if room == Room::Spare { space::spare(free) } else { free };
         let estimated = space::estimate(layers);
         if space::at_least(layers) > free || estimated <= free {
             return space::admit(estimated, free);

@@ -39,6 +39,14 @@ pub fn plausible(compressed: u64, trailer: [u8; 4]) -> Option<u64> {
     (compressed <= size.saturating_mul(2) && size <= compressed.saturating_mul(1032) && compressed < 1 << 30).then_some(size)
 }
 
+/// What an image may take that is pulled while an action runs, which may need more memory itself: a quarter, after this
+/// many bytes are set aside.
+const FOR_THE_ACTION: u64 = 32 << 20;
+
+pub fn spare(free: u64) -> u64 {
+    free.saturating_sub(FOR_THE_ACTION) / 4
+}
+
 /// What is left when the image is unpacked.
 pub fn admit(needed: u64, free: u64) -> Result<u64, NoSpace> {
     free.checked_sub(needed).ok_or(NoSpace { needed, free })
@@ -90,6 +98,15 @@ mod tests {
         assert_eq!(admit(5, 5), Ok(0));
         assert_eq!(admit(2, 5), Ok(3));
         assert_eq!(admit(6, 5), Err(NoSpace { needed: 6, free: 5 }));
+    }
+
+    #[test]
+    fn an_image_for_later_takes_a_quarter_of_what_is_not_set_aside() {
+        for (free, want) in
+            [(0, 0), (32 << 20, 0), (52 << 20, 5 << 20), (1 << 30, 248 << 20), (u64::MAX, (u64::MAX - (32 << 20)) / 4)]
+        {
+            assert_eq!(spare(free), want, "of {free}");
+        }
     }
 
     #[test]

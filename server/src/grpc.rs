@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::{ActionState, AgentId, ObjectName};
 use proto::action_status_request::StateType;
+use proto::next_image;
 use proto::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, ActionStatusResponse};
 use tokio::net::TcpListener;
@@ -83,8 +84,13 @@ impl WorkflowService for Grpc {
             });
         }
         self.0.agent_called(&agent, address, request.agent_attributes.as_ref().map(Facts::from));
-        let assignment = self.0.next_action(&agent).await.map_err(status::no_work)?;
-        Ok(Response::new(response(assignment)))
+        let mut assignment = self.0.next_action(&agent).await.map_err(status::no_work)?;
+        let next_image = assignment.next_image.take().filter(|image| image.len() <= next_image::MAX_LENGTH);
+        let mut response = Response::new(response(assignment));
+        if let Some(image) = next_image {
+            response.metadata_mut().insert_bin(next_image::NEXT_IMAGE, MetadataValue::from_bytes(image.as_bytes()));
+        }
+        Ok(response)
     }
 
     async fn report_action_status(
@@ -152,7 +158,7 @@ fn time(stamp: proto::Timestamp) -> Option<Timestamp> {
     Timestamp::new(stamp.seconds, stamp.nanos).ok().filter(|time| time.as_second() > 0)
 }
 
-fn response(Assignment { workflow, task, action }: Assignment) -> ActionResponse {
+fn response(Assignment { workflow, task, action, .. }: Assignment) -> ActionResponse {
     let mut environment = task.environment;
     environment.extend(action.environment); // the action's value wins; a map is sorted
     let pid = action.namespaces.as_ref().and_then(|namespaces| namespaces.pid.clone()).filter(|pid| !pid.is_empty());

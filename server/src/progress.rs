@@ -142,6 +142,17 @@ pub fn next_action(workflow: &Workflow, agent: &AgentId) -> Next {
     }
 }
 
+/// The image that the same agent needs after this action, if it is another one. It looks no further than to the first
+/// action of another agent.
+#[must_use]
+pub fn next_image(workflow: &Workflow, position: Position) -> Option<&str> {
+    let task = workflow.status.tasks.get(position.task)?;
+    let now = task.actions.get(position.action)?;
+    let following = workflow.status.tasks.iter().skip(position.task + 1).take_while(|other| other.agent_id == task.agent_id);
+    let later = task.actions.iter().skip(position.action + 1).chain(following.flat_map(|task| &task.actions));
+    later.map(|action| action.image.as_str()).find(|image| *image != now.image && !image.is_empty())
+}
+
 /// Of an agent's workflows, oldest first, the one to work on: where it was interrupted, else the oldest that has work.
 ///
 /// # Errors

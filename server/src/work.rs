@@ -19,6 +19,8 @@ pub struct Assignment {
     pub workflow: ObjectName,
     pub task: WorkflowTask,
     pub action: WorkflowAction,
+    /// What the agent needs after it.
+    pub next_image: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -209,7 +211,8 @@ fn assignment(workflow: &Workflow, position: Position) -> Option<Assignment> {
         action.name,
         action.attempts
     );
-    Some(Assignment { workflow: workflow.name(), task: task.clone(), action })
+    let next_image = progress::next_image(workflow, position).map(str::to_owned);
+    Some(Assignment { workflow: workflow.name(), task: task.clone(), action, next_image })
 }
 
 fn announce(name: &ObjectName, workflow: &Workflow, report: &Report) {

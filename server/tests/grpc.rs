@@ -35,6 +35,23 @@ async fn an_agent_works_through_its_workflow() {
 }
 
 #[tokio::test]
+async fn an_action_comes_with_the_name_of_the_image_after_it_in_metadata() {
+    let lab = Lab::hasty().await;
+    let template = template("two", 2).replacen("actions:v1", "first:v1", 1);
+    apply(&lab.server, &(hardware("node-1", MAC) + &template + &workflow("w", "two", "node-1", MAC))).await;
+    let mut agent = lab.agent(MAC).await;
+    let mut named = Vec::new();
+    for _ in 0..2 {
+        let request = proto::ActionRequest { agent_id: Some(MAC.into()), agent_attributes: None };
+        let answer = agent.client.get_action(request).await.unwrap();
+        let next = answer.metadata().get_bin(proto::next_image::NEXT_IMAGE).map(|value| value.to_bytes().unwrap());
+        named.push((answer.into_inner().image.unwrap(), next.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())));
+        agent.work().await;
+    }
+    assert_eq!(named, [("first:v1".to_owned(), Some("actions:v1".to_owned())), ("actions:v1".to_owned(), None)]);
+}
+
+#[tokio::test]
 async fn refusals_carry_tinkerbells_codes() {
     let lab = Lab::hasty().await;
     let (mut nameless, mut stranger, mut agent) = (lab.agent("").await, lab.agent("stranger").await, lab.agent(MAC).await);

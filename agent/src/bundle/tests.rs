@@ -15,6 +15,7 @@ fn action() -> Action {
         environment: vec![].into(),
         pid: String::new(),
         network: String::new(),
+        next_image: None,
     }
 }
 

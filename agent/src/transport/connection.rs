@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::workflow_service_client::WorkflowServiceClient;
-use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
+use proto::{ActionRequest, ActionResponse, ActionStatusRequest, next_image};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
-use super::decide;
+use super::decide::{self, Answer};
 use super::watch::HeldCall;
 use crate::action::Action;
 use crate::gen1::{self, Dialect};
@@ -70,18 +70,18 @@ impl Connection {
         })
     }
 
-    pub async fn get_action(&mut self, request: ActionRequest) -> Result<ActionResponse, Status> {
+    pub async fn get_action(&mut self, request: ActionRequest) -> Result<Answer, Status> {
         let channel = self.channel().await?;
         if !self.speaks_old {
             let mut client = WorkflowServiceClient::new(channel.clone());
-            let answer = within(DEADLINE, client.get_action(request.clone())).await.map(tonic::Response::into_inner);
+            let answer = within(DEADLINE, client.get_action(request.clone())).await.map(with_next_image);
             if !answer.as_ref().is_err_and(gen1::is_old) {
                 return self.judge(answer);
             }
         }
         let answer = within(DEADLINE, self.old.get_action(channel, &request)).await;
         self.note_generation(&answer);
-        self.judge(answer)
+        self.judge(answer).map(Answer::from)
     }
 
     pub async fn report(&mut self, request: ActionStatusRequest) -> Result<(), Status> {
@@ -137,6 +137,14 @@ impl Connection {
         }
         answer
     }
+}
+
+/// A name that is too long or is not text is as good as none.
+fn with_next_image(answer: tonic::Response<ActionResponse>) -> Answer {
+    let named = answer.metadata().get_bin(next_image::NEXT_IMAGE).and_then(|value| value.to_bytes().ok());
+    let named = named.filter(|bytes| bytes.len() <= next_image::MAX_LENGTH);
+    let next_image = named.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    Answer { response: answer.into_inner(), next_image }
 }
 
 async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {

@@ -20,11 +20,24 @@ pub enum Asked {
     Trouble(String),
 }
 
-pub fn asked(answer: Result<ActionResponse, Status>) -> Asked {
+/// What a server sends for work: an action, and the image it expects to be needed after it.
+#[derive(Debug, Default)]
+pub struct Answer {
+    pub response: ActionResponse,
+    pub next_image: Option<String>,
+}
+
+impl From<ActionResponse> for Answer {
+    fn from(response: ActionResponse) -> Self {
+        Self { response, next_image: None }
+    }
+}
+
+pub fn asked(answer: Result<Answer, Status>) -> Asked {
     match answer {
-        Ok(response) if response.action_id.as_deref().unwrap_or_default().is_empty() => Asked::Nothing,
-        Ok(response) => match Action::from_wire(response) {
-            Ok(action) => Asked::Work(Box::new(action)),
+        Ok(Answer { response, .. }) if response.action_id.as_deref().unwrap_or_default().is_empty() => Asked::Nothing,
+        Ok(Answer { response, next_image }) => match Action::from_wire(response) {
+            Ok(action) => Asked::Work(Box::new(Action { next_image, ..action })),
             Err(incomplete) => Asked::Trouble(incomplete.to_string()),
         },
         Err(status) if says_nothing_to_do(&status) => Asked::Nothing,
@@ -94,7 +107,7 @@ mod tests {
             ("an empty action", Ok(ActionResponse { action_id: Some(String::new()), ..Default::default() })),
             ("an answer without an action", Ok(ActionResponse::default())),
         ] {
-            assert_eq!(asked(answer), Asked::Nothing, "{case}");
+            assert_eq!(asked(answer.map(Answer::from)), Asked::Nothing, "{case}");
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Script {
     pub stop: Option<String>,
     /// How many agents have asked whether to go on.
     pub watches: usize,
+    /// Named with each action, as Thimble's server does.
+    pub next_image: Option<String>,
     /// Take the next final report in, then never answer.
     pub die_before_ack: bool,
 }
@@ -139,8 +141,17 @@ impl WorkflowService for Shared {
                 changed.await;
                 continue;
             }
-            if let Some(action) = self.script.lock().unwrap().actions.pop_front() {
-                return action.map(Response::new);
+            let (action, next) = {
+                let mut script = self.script.lock().unwrap();
+                (script.actions.pop_front(), script.next_image.clone())
+            };
+            if let Some(action) = action {
+                let mut answer = action.map(Response::new)?;
+                if let Some(image) = next {
+                    let image = tonic::metadata::MetadataValue::from_bytes(image.as_bytes());
+                    answer.metadata_mut().insert_bin("thimble-next-image-bin", image);
+                }
+                return Ok(answer);
             }
             changed.await;
         }

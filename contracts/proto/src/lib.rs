@@ -2,6 +2,7 @@
 
 pub mod detail;
 pub mod gen1;
+pub mod next_image;
 pub mod watch;
 
 mod generated {

@@ -115,6 +115,15 @@ impl Store {
         doing("remove", &path, fs::remove_dir_all(&path))
     }
 
+    /// Removes one image, which must not be in use.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = condemn(self.root.join(digest.hex()))?;
+        doing("remove", &path, fs::remove_dir_all(&path))
+    }
+
     /// Removes every image. What cannot be removed is logged and stays.
     pub fn clear(&self) {
         let remove = |path: PathBuf| {

@@ -64,6 +64,27 @@ fn run(task: usize, action: usize, again: bool) -> Next {
 }
 
 #[test]
+fn the_next_image_is_the_first_other_one_that_the_same_agent_needs() {
+    let a = || "a";
+    for (case, tasks, at, want) in [
+        ("the next action", vec![(a(), vec!["x", "y", "z"])], (0, 0), Some("y")),
+        ("the same image again, then another", vec![(a(), vec!["x", "x", "z"])], (0, 0), Some("z")),
+        ("the last action", vec![(a(), vec!["x", "y"])], (0, 1), None),
+        ("only the same", vec![(a(), vec!["x", "x"])], (0, 0), None),
+        ("the next task of the agent", vec![(a(), vec!["x"]), (a(), vec!["y"])], (0, 0), Some("y")),
+        ("another agent comes first", vec![(a(), vec!["x"]), ("b", vec!["y"]), (a(), vec!["z"])], (0, 0), None),
+        ("a place that does not exist", vec![(a(), vec!["x"])], (1, 7), None),
+    ] {
+        let counts: Vec<(&str, usize)> = tasks.iter().map(|(agent, images)| (*agent, images.len())).collect();
+        let mut w = workflow(&counts);
+        for (task, (_, images)) in w.status.tasks.iter_mut().zip(&tasks) {
+            task.actions.iter_mut().zip(images).for_each(|(action, image)| action.image = (*image).into());
+        }
+        assert_eq!(next_image(&w, Position { task: at.0, action: at.1, again: false }), want, "{case}");
+    }
+}
+
+#[test]
 fn actions_follow_each_other_over_tasks_and_agents() {
     let mut w = workflow(&[("a", 2), ("b", 1)]);
     let (a, b) = (AgentId::from("a"), AgentId::from("b"));
