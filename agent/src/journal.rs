@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use machine::files;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
@@ -65,9 +66,7 @@ impl Journal {
 }
 
 fn replace(path: &Path, entry: &JournalEntry) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, serde_json::to_vec(entry)?)?;
-    fs::rename(&new, path)
+    files::replace(path, serde_json::to_vec(entry)?)
 }
 
 /// Which attempt at `action` begins now. Only one that was interrupted counts on.

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use choice::{RuntimeChoice, Source};
+use cmdline::EmbeddedImages;
 use machine::files;
 use names::{WITHOUT_EFFECT, settings};
-use oci::embedded::When;
 use oci::registry::{self, Login, Proxies};
 
 /// Checked settings; nothing in here is raw text that could still be wrong.
@@ -37,7 +37,7 @@ pub struct Settings {
     pub detect_attributes: bool,
     /// A layout of images that came with the machine.
     pub images: PathBuf,
-    pub embedded: When,
+    pub embedded: EmbeddedImages,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::report;
 use crate::status;
 use crate::transport::Transport;
 use crate::transport::decide::{self, Asked, Reported};
-use oci::registry::backoff::{self, Backoff};
+use machine::backoff::{self, Backoff};
 
 /// Runs one action to its end, or to a request to stop.
 pub trait Execute {

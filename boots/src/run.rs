@@ -22,7 +22,7 @@ pub struct Listen {
 impl Default for Listen {
     fn default() -> Self {
         let any = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-        Self { dhcp: Some(any(67)), tftp: Some(any(69).into()), syslog: Some(any(514).into()) }
+        Self { dhcp: Some(any(67)), tftp: Some(any(69).into()), syslog: Some(any(machine::syslog::PORT).into()) }
     }
 }
 

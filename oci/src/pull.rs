@@ -15,7 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::embedded::{Embedded, Layout, When};
+use cmdline::EmbeddedImages;
+
+use self::embedded::{Embedded, Layout};
 use self::store::{Image, Store, StoreError};
 use crate::digest::Digest;
 use crate::layer::LayerError;
@@ -177,7 +179,7 @@ impl Puller {
         let places = self.embedded.places();
         let mut embedded = self.find_embedded(&image).await;
         let mut resolved = None;
-        if embedded.is_none() && self.embedded.when != When::Never {
+        if embedded.is_none() && self.embedded.when != EmbeddedImages::Never {
             let registry = Origin::Registry(self.patience_for(text, false));
             resolved = tokio::select! {
                 answer = self.resolve(&image, &registry) => Some(answer),
@@ -187,7 +189,7 @@ impl Puller {
                 }
             };
         }
-        if let Some(layout) = embedded.as_ref().filter(|_| self.embedded.when == When::First) {
+        if let Some(layout) = embedded.as_ref().filter(|_| self.embedded.when == EmbeddedImages::First) {
             match self.take_from_layout(&image, text, layout).await {
                 Err(error) if !matches!(error, PullError::NoSpace { .. }) => {
                     log::warn!("{}; asking registry {}", machine::Chain(&error), image.registry);
@@ -200,7 +202,7 @@ impl Puller {
             pulled => return pulled,
         };
         // A disk may have come meanwhile; one that was tried before has nothing new to say.
-        let again = self.embedded.when == When::Fallback || embedded.is_none();
+        let again = self.embedded.when == EmbeddedImages::Fallback || embedded.is_none();
         match if again { self.find_embedded(&image).await } else { None } {
             Some(layout) => {
                 log::warn!("{}: going on with the machine's own copy {}", machine::Chain(&error), layout.name());

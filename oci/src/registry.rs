@@ -1,7 +1,6 @@
 //! Registries: where they are, how they are asked, and what can go wrong.
 
 mod auth;
-pub mod backoff;
 mod client;
 mod pace;
 mod proxy;

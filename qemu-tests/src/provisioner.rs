@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use machine::ports;
 use model::{Hardware, WorkflowAction, WorkflowState};
 use serde::de::DeserializeOwned;
 
@@ -15,11 +16,11 @@ use crate::kit::Kit;
 use crate::setup::Setup;
 use crate::{http, segment};
 
-pub const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, 7080));
-pub const GRPC: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, 42113));
+pub const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, ports::HTTP));
+pub const GRPC: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, ports::GRPC));
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 /// The API takes changes from loopback only.
-const API: SocketAddr = SocketAddr::V4(SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 7080));
+const API: SocketAddr = SocketAddr::V4(SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, ports::HTTP));
 /// The image's name below `/files/`.
 pub const IMAGE: &str = "debian.raw.zst";
 

@@ -1,7 +1,10 @@
-//! The lines `progress P% DONE/TOTAL bytes`, which the agent and the demo read.
+//! When an action says how far it is: now and then, and at the end.
+
+use std::time::{Duration, Instant};
+
+use machine::status;
 
 use crate::say;
-use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub struct Progress {
@@ -19,14 +22,14 @@ impl Progress {
     pub fn report(&mut self, done: u64, total: Option<u64>, now: Instant) {
         if self.due(now) {
             self.reported = done;
-            say(&line(done, total));
+            say(&status::progress(done, total));
         }
     }
 
     /// The line for the whole image, unless it was the last one.
     pub fn complete(&self, read: u64) {
         if self.reported != read {
-            say(&line(read, Some(read)));
+            say(&status::progress(read, Some(read)));
         }
     }
 
@@ -39,32 +42,9 @@ impl Progress {
     }
 }
 
-fn line(done: u64, total: Option<u64>) -> String {
-    match total {
-        Some(total) => {
-            let percent = u128::from(done) * 100 / u128::from(total.max(1));
-            format!("progress {}% {done}/{total} bytes", percent.min(100))
-        }
-        None => format!("progress ?% {done}/? bytes"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_has_percent_and_bytes() {
-        for (done, total, expected) in [
-            (0, Some(200), "progress 0% 0/200 bytes"),
-            (199, Some(200), "progress 99% 199/200 bytes"),
-            (200, Some(200), "progress 100% 200/200 bytes"),
-            (0, Some(0), "progress 0% 0/0 bytes"),
-            (77, None, "progress ?% 77/? bytes"),
-        ] {
-            assert_eq!(line(done, total), expected);
-        }
-    }
 
     #[test]
     fn lines_keep_their_distance() {

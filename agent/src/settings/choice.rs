@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use oci::embedded::When;
+use cmdline::EmbeddedImages;
 
 const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 const CONTAINERD_NAMESPACE: &str = "tinkerbell";
@@ -44,11 +44,8 @@ pub fn source(name: Option<&str>, file: Option<String>) -> Result<Source, String
     }
 }
 
-pub fn embedded(name: Option<&str>) -> Result<When, String> {
-    match name {
-        None | Some("first") => Ok(When::First),
-        Some("fallback") => Ok(When::Fallback),
-        Some("never") => Ok(When::Never),
-        Some(other) => Err(format!("THIMBLE_EMBEDDED is {other:?}: use first, fallback or never")),
-    }
+/// The words are those of the kernel argument `thimble.embedded`.
+pub fn embedded(word: Option<&str>) -> Result<EmbeddedImages, String> {
+    let read = |word: &str| word.parse().map_err(|problem| format!("THIMBLE_EMBEDDED is {word:?}: {problem}"));
+    word.map_or_else(|| Ok(EmbeddedImages::default()), read)
 }

@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::decide;
-use oci::registry::backoff;
+use machine::backoff;
 
 /// The server holds the call for a minute.
 const DEADLINE: Duration = Duration::from_secs(90);

@@ -73,7 +73,7 @@ pub(crate) fn on_failure(value: &str) -> Result<OnFailure, Problem> {
 }
 
 pub(crate) fn embedded(value: &str) -> Result<EmbeddedImages, Problem> {
-    EmbeddedImages::ALL.iter().find(|(_, word)| *word == value).map(|(when, _)| *when).ok_or(Problem::NotAPlace)
+    value.parse()
 }
 
 /// What the kernel's `dev_valid_name()` takes.

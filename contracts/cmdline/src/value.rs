@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Problem;
+
 /// A MAC address, written `02:00:00:00:00:01`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HwAddr(pub [u8; 6]);
@@ -112,12 +114,12 @@ impl fmt::Display for OnFailure {
     }
 }
 
-/// When images that came with the machine are used.
+/// When images that came with the machine are used, in relation to the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EmbeddedImages {
     #[default]
     First,
-    /// If the registry does not have the image, or does not answer.
+    /// Only if the registry is unreachable or does not have the image.
     Fallback,
     Never,
 }
@@ -125,6 +127,14 @@ pub enum EmbeddedImages {
 impl EmbeddedImages {
     /// Each with its word.
     pub const ALL: [(Self, &'static str); 3] = [(Self::First, "first"), (Self::Fallback, "fallback"), (Self::Never, "never")];
+}
+
+impl FromStr for EmbeddedImages {
+    type Err = Problem;
+
+    fn from_str(word: &str) -> Result<Self, Problem> {
+        Self::ALL.iter().find(|(_, known)| *known == word).map(|(when, _)| *when).ok_or(Problem::NotAPlace)
+    }
 }
 
 impl fmt::Display for EmbeddedImages {

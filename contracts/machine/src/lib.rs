@@ -1,6 +1,7 @@
 //! What PID 1 and the agent share: exit codes, milestones, the heartbeat, swap, log lines, and every file below
 //! `/run/thimble`.
 
+pub mod backoff;
 mod chain;
 pub mod exit;
 pub mod files;

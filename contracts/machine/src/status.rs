@@ -119,7 +119,18 @@ pub fn note(part: &str, change: impl FnOnce(&mut Status)) {
     }
 }
 
-/// The percentage in a line of an action's output, `progress P% DONE/TOTAL bytes`.
+/// The line of an action's output that says how far it is: `progress P% DONE/TOTAL bytes`, or `?` for what is unknown.
+pub fn progress(done: u64, total: Option<u64>) -> String {
+    match total {
+        Some(total) => {
+            let percent = u128::from(done) * 100 / u128::from(total.max(1));
+            format!("progress {}% {done}/{total} bytes", percent.min(100))
+        }
+        None => format!("progress ?% {done}/? bytes"),
+    }
+}
+
+/// The percentage in a line of [`progress`].
 pub fn percent(output: &str) -> Option<u8> {
     let (percent, _) = output.strip_prefix("progress ")?.split_once('%')?;
     let whole = percent.split('.').next()?;
@@ -164,14 +175,22 @@ mod tests {
     }
 
     #[test]
-    fn only_a_line_of_progress_has_a_percentage() {
-        for (line, expected) in [
-            ("progress 41.7% 10/24 bytes", Some(41)),
-            ("progress 100% 1/1 bytes", Some(100)),
-            ("progress ?% 77/? bytes", None),
-            ("progress 900% x", None),
-            ("rebooting", None),
+    fn what_an_action_writes_of_its_progress_is_read_back() {
+        for (done, total, line, read) in [
+            (0, Some(200), "progress 0% 0/200 bytes", Some(0)),
+            (199, Some(200), "progress 99% 199/200 bytes", Some(99)),
+            (200, Some(200), "progress 100% 200/200 bytes", Some(100)),
+            (0, Some(0), "progress 0% 0/0 bytes", Some(0)),
+            (77, None, "progress ?% 77/? bytes", None),
         ] {
+            assert_eq!(progress(done, total), line);
+            assert_eq!(percent(line), read, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_a_line_of_progress_has_a_percentage() {
+        for (line, expected) in [("progress 41.7% 10/24 bytes", Some(41)), ("progress 900% x", None), ("rebooting", None)] {
             assert_eq!(percent(line), expected, "{line}");
         }
     }

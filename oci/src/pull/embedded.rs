@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cmdline::EmbeddedImages;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::digest::Digest;
@@ -16,22 +17,12 @@ use crate::registry::{DOCUMENT_MAX, RequestError};
 /// Where to look, and when.
 #[derive(Debug, Clone)]
 pub struct Embedded {
-    pub when: When,
+    pub when: EmbeddedImages,
     /// A layout in the ramdisk, as trustworthy as the agent beside it.
     pub folder: PathBuf,
     /// The disk, and where it is mounted.
     pub disk: PathBuf,
     pub mount_point: PathBuf,
-}
-
-/// When embedded images are used, in relation to the registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum When {
-    #[default]
-    First,
-    /// Only if the registry is unreachable or does not have the image.
-    Fallback,
-    Never,
 }
 
 pub const DISK: &str = "/dev/disk/by-label/THIMBLE";
@@ -51,12 +42,12 @@ pub struct Layout {
 
 impl Embedded {
     pub fn nowhere() -> Self {
-        Self { when: When::Never, folder: PathBuf::new(), disk: PathBuf::new(), mount_point: PathBuf::new() }
+        Self { when: EmbeddedImages::Never, folder: PathBuf::new(), disk: PathBuf::new(), mount_point: PathBuf::new() }
     }
 
     /// The first layout that has the image. Blocks: a disk may take its time.
     pub fn find(&self, image: &Reference) -> Option<Layout> {
-        if self.when == When::Never {
+        if self.when == EmbeddedImages::Never {
             return None;
         }
         let has = |layout: &Layout| layout.index.digest_of(image).is_some();
@@ -65,7 +56,7 @@ impl Embedded {
 
     /// Which of the places exist. Whether one has the image, only `find` says.
     pub fn places(&self) -> [bool; 2] {
-        [self.folder.join(layout::INDEX), self.disk.clone()].map(|place| self.when != When::Never && place.exists())
+        [self.folder.join(layout::INDEX), self.disk.clone()].map(|place| self.when != EmbeddedImages::Never && place.exists())
     }
 
     fn on_disk(&self) -> Option<Layout> {

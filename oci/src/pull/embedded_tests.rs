@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cmdline::EmbeddedImages;
+
 use super::Failure;
-use super::embedded::{Embedded, When};
+use super::embedded::Embedded;
 use super::tests::{CONFIG, plenty, puller};
 use crate::fake_registry::{GZIP, Registry, TAR, digest, embed, gzip, tar};
 use crate::registry::Settings;
@@ -15,7 +17,7 @@ fn layers(file: &str) -> [(&'static str, Vec<u8>); 2] {
     [(GZIP, gzip(&tar(&[("base", "1")]))), (TAR, tar(&[(file, "2")]))]
 }
 
-fn in_folder(when: When, folder: &Path) -> Embedded {
+fn in_folder(when: EmbeddedImages, folder: &Path) -> Embedded {
     let mount_point = folder.join("mnt");
     Embedded { when, folder: folder.to_owned(), disk: folder.join("no-disk"), mount_point }
 }
@@ -29,10 +31,10 @@ async fn an_embedded_image_needs_no_registry_under_any_of_its_names() {
         (name, file.clone(), embed(layout.path(), name, &layers(&file), CONFIG))
     });
     let started = Instant::now();
-    for when in [When::First, When::Fallback] {
+    for when in [EmbeddedImages::First, EmbeddedImages::Fallback] {
         for (name, file, digest) in &names {
             for asked in [(*name).to_owned(), format!("127.0.0.1:1/other@{digest}")] {
-                if when == When::Fallback && !asked.starts_with("127.0.0.1") {
+                if when == EmbeddedImages::Fallback && !asked.starts_with("127.0.0.1") {
                     continue; // no test asks the world
                 }
                 let fresh = root.path().join(format!("{when:?}-{}", asked.replace('/', "-")));
@@ -49,11 +51,11 @@ async fn an_embedded_image_needs_no_registry_under_any_of_its_names() {
 #[tokio::test]
 async fn who_is_asked_first_is_a_choice() {
     for (when, known_there, want, requests) in [
-        (When::First, true, Some("embedded"), false),
-        (When::Fallback, true, Some("registry"), true),
-        (When::Fallback, false, Some("embedded"), true),
-        (When::Never, true, Some("registry"), true),
-        (When::Never, false, None, true),
+        (EmbeddedImages::First, true, Some("embedded"), false),
+        (EmbeddedImages::Fallback, true, Some("registry"), true),
+        (EmbeddedImages::Fallback, false, Some("embedded"), true),
+        (EmbeddedImages::Never, true, Some("registry"), true),
+        (EmbeddedImages::Never, false, None, true),
     ] {
         let (registry, layout, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let image = format!("{}/tool:latest", registry.address);
@@ -70,7 +72,7 @@ async fn who_is_asked_first_is_a_choice() {
 
 #[tokio::test]
 async fn a_stick_that_comes_later_ends_the_wait_for_a_registry_that_is_away() {
-    for when in [When::First, When::Fallback] {
+    for when in [EmbeddedImages::First, EmbeddedImages::Fallback] {
         let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let place = layout.path().join("later");
         let pulled = puller(root.path(), &Settings::default(), plenty);
@@ -100,7 +102,7 @@ async fn a_damaged_layout_is_not_believed_and_the_registry_helps() {
         let image = registry.image("tool", &[(TAR, tar(&[("registry", "")]))], CONFIG);
         embed(layout.path(), &image, &layers("embedded"), CONFIG);
         damage(layout.path());
-        let mut whole = puller(root.path(), &Settings::default(), plenty).with(in_folder(When::First, layout.path()));
+        let mut whole = puller(root.path(), &Settings::default(), plenty).with(in_folder(EmbeddedImages::First, layout.path()));
         assert!(whole.pull(&image).await.unwrap().rootfs.join("registry").exists(), "{case}");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "{case}: nothing half-done is kept");
     }
@@ -110,7 +112,7 @@ async fn a_damaged_layout_is_not_believed_and_the_registry_helps() {
 async fn an_embedded_image_that_does_not_fit_is_refused_with_both_numbers() {
     let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     embed(layout.path(), "127.0.0.1:1/tool:v1", &layers("a"), CONFIG);
-    let mut small = puller(root.path(), &Settings::default(), |_| 1000).with(in_folder(When::First, layout.path()));
+    let mut small = puller(root.path(), &Settings::default(), |_| 1000).with(in_folder(EmbeddedImages::First, layout.path()));
     let error = small.pull("127.0.0.1:1/tool:v1").await.unwrap_err();
     assert!(matches!(error.failure(), Failure::NoSpace(NoSpace { free: 1000, .. })), "{error:?}");
 }
@@ -143,7 +145,7 @@ async fn a_disk_with_our_label_is_read_let_go_and_trusted_less_than_the_ramdisk(
     run("mkfs.ext4", &["-q", "-L", "THIMBLE", "-d", content.to_str().unwrap(), file.to_str().unwrap()]);
     let disk = run("losetup", &["-f", "--show", "-r", file.to_str().unwrap()]);
     let embedded = Embedded {
-        when: When::First,
+        when: EmbeddedImages::First,
         folder: stick.path().join("no-folder"),
         disk: disk.clone().into(),
         mount_point: root.path().join("mnt"),
@@ -163,7 +165,8 @@ async fn a_disk_with_our_label_is_read_let_go_and_trusted_less_than_the_ramdisk(
     assert!(!mounts.contains(&disk), "the stick can be pulled out: {mounts}");
 
     let own = content.join("images");
-    let mut ramdisk =
-        puller(&root.path().join("c"), &Settings::default(), plenty).with(in_folder(When::First, &own)).trusting(some_key());
+    let mut ramdisk = puller(&root.path().join("c"), &Settings::default(), plenty)
+        .with(in_folder(EmbeddedImages::First, &own))
+        .trusting(some_key());
     assert!(ramdisk.pull("127.0.0.1:1/tool:v1").await.is_ok(), "the ramdisk is where the policy is, too");
 }

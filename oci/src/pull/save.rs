@@ -93,9 +93,10 @@ fn same(image: &Reference, what: &'static str, expected: &Digest, actual: Digest
 #[cfg(test)]
 mod tests {
     use crate::fake_registry::{GZIP, Registry, TAR, Trouble, digest, gzip, tar};
-    use crate::pull::embedded::{Embedded, When};
+    use crate::pull::embedded::Embedded;
     use crate::pull::tests::{CONFIG, plenty, puller};
     use crate::registry::Settings;
+    use cmdline::EmbeddedImages;
 
     #[tokio::test]
     async fn what_was_saved_is_what_an_agent_without_a_registry_takes() {
@@ -105,7 +106,8 @@ mod tests {
         puller(&root.path().join("1"), &Settings::default(), plenty).save(&image, folder.path()).await.unwrap();
         drop(registry);
         let mount_point = root.path().join("mnt");
-        let embedded = Embedded { when: When::First, folder: folder.path().into(), disk: root.path().join("no"), mount_point };
+        let embedded =
+            Embedded { when: EmbeddedImages::First, folder: folder.path().into(), disk: root.path().join("no"), mount_point };
         let pulled = puller(&root.path().join("2"), &Settings::default(), plenty).with(embedded).pull(&image).await.unwrap();
         assert!(pulled.rootfs.join("a").exists() && pulled.rootfs.join("b").exists());
     }
