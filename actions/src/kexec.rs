@@ -1,10 +1,12 @@
 //! `kexec`: loads the installed system's kernel. It starts, without firmware, once the server has acknowledged the success.
 
+use machine::Power;
+
 use crate::device::{self, DeviceError};
 use crate::grub_menu;
 use crate::inside::{InsideError, Root};
 use crate::mount::{MountError, Mounted};
-use crate::power::{self, PowerError, Request};
+use crate::power::{self, PowerError};
 use crate::variables::{VariableError, Variables};
 use crate::{say, sys};
 use std::ffi::CString;
@@ -96,7 +98,7 @@ pub fn run(variables: &Variables) -> Result<(), KexecError> {
     mounted.close()?;
     say(&format!("loaded {} with arguments {:?}", choice.kernel.display(), choice.command_line));
     // Thimble's agent detects the loaded kernel. Other agents find the wish in the folder.
-    match power::run(Request::Kexec) {
+    match power::run(Power::Kexec) {
         Err(PowerError::NotBound(_)) => Ok(()),
         result => Ok(result?),
     }

@@ -17,6 +17,7 @@ pub mod variables;
 pub mod wipe;
 pub mod writefile;
 
+use machine::Power;
 use variables::Variables;
 
 pub use api::names::ACTIONS;
@@ -54,8 +55,8 @@ pub fn run(name: &str, variables: &Variables) -> Result<(), ActionError> {
         "cexec" => Ok(cexec::run(variables)?),
         "image2disk" => Ok(image2disk::run(variables)?),
         "kexec" => Ok(kexec::run(variables)?),
-        "poweroff" => Ok(power::run(power::Request::PowerOff)?),
-        "reboot" => Ok(power::run(power::Request::Reboot)?),
+        "poweroff" => Ok(power::run(Power::Off)?),
+        "reboot" => Ok(power::run(Power::Reboot)?),
         "wipe" => Ok(wipe::run(variables)?),
         "writefile" => Ok(writefile::run(variables)?),
         other => Err(ActionError::Unknown(other.to_owned())),

@@ -4,14 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use machine::files;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    Reboot,
-    PowerOff,
-    Kexec,
-}
+use machine::{Power, files};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PowerError {
@@ -25,27 +18,17 @@ pub enum PowerError {
     },
 }
 
-impl Request {
-    fn file(self) -> &'static str {
-        match self {
-            Self::Reboot => "reboot",
-            Self::PowerOff => "poweroff",
-            Self::Kexec => "kexec",
-        }
-    }
+pub fn run(power: Power) -> Result<(), PowerError> {
+    leave(Path::new(files::WORKER), power)
 }
 
-pub fn run(request: Request) -> Result<(), PowerError> {
-    leave(Path::new(files::WORKER), request)
-}
-
-fn leave(worker: &Path, request: Request) -> Result<(), PowerError> {
+fn leave(worker: &Path, power: Power) -> Result<(), PowerError> {
     if !worker.is_dir() {
         return Err(PowerError::NotBound(worker.to_owned()));
     }
-    let path = worker.join(request.file());
+    let path = worker.join(power.file());
     std::fs::write(&path, "").map_err(|source| PowerError::Write { path, source })?;
-    crate::say(&format!("asked for {} once the server has acknowledged this action's success", request.file()));
+    crate::say(&format!("asked for {} once the server has acknowledged this action's success", power.file()));
     Ok(())
 }
 
@@ -55,16 +38,16 @@ mod tests {
 
     #[test]
     fn the_wish_is_a_file_in_the_workers_folder() {
-        for (request, file) in [(Request::Reboot, "reboot"), (Request::PowerOff, "poweroff"), (Request::Kexec, "kexec")] {
+        for power in Power::ALL {
             let worker = tempfile::tempdir().unwrap();
-            leave(worker.path(), request).unwrap();
-            assert!(worker.path().join(file).is_file());
+            leave(worker.path(), power).unwrap();
+            assert!(worker.path().join(power.file()).is_file());
         }
     }
 
     #[test]
     fn without_the_volume_the_template_is_to_blame() {
-        let error = leave(Path::new("/no/worker"), Request::Reboot).unwrap_err();
+        let error = leave(Path::new("/no/worker"), Power::Reboot).unwrap_err();
         assert!(error.to_string().contains("volumes: [\"/worker:/worker\"]"), "{error}");
     }
 }

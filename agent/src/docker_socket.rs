@@ -1,8 +1,9 @@
 //! Templates that mount Docker's socket to reboot or kexec later, when the success is reported. The machine has no Docker
 //! and need not wait: power steps follow the acknowledgement anyway. Pure: what such an action asks of the agent.
 
+use machine::Power;
+
 use crate::action::Action;
-use crate::power::Power;
 
 /// What happens once the server has acknowledged the action.
 #[derive(Debug, Clone, PartialEq, Eq)]

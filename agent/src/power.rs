@@ -4,37 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{exit, sys};
+use machine::Power;
+
+use crate::sys;
 
 /// `1` while a kernel is loaded for kexec.
 const LOADED: &str = "/sys/kernel/kexec_loaded";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Power {
-    Reboot,
-    Off,
-    Kexec,
-}
-
-impl Power {
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Reboot => exit::REBOOT,
-            Self::Off => exit::POWER_OFF,
-            Self::Kexec => exit::KEXEC,
-        }
-    }
-}
-
-impl Power {
-    pub fn what(self) -> &'static str {
-        match self {
-            Self::Reboot => "a reboot",
-            Self::Off => "power-off",
-            Self::Kexec => "a start of the kernel it loaded (kexec)",
-        }
-    }
-}
 
 #[derive(Debug, Clone)]
 pub struct Requests {
@@ -44,22 +19,19 @@ pub struct Requests {
     foreign: bool,
 }
 
-const KEXEC: &str = "kexec";
-const FILES: [(&str, Power); 3] = [("poweroff", Power::Off), ("reboot", Power::Reboot), (KEXEC, Power::Kexec)];
-
 impl Requests {
     pub fn below(folder: &Path) -> Self {
         Self::with(folder, Path::new(LOADED))
     }
 
     fn with(folder: &Path, loaded: &Path) -> Self {
-        let asked = folder.join(KEXEC).exists();
+        let asked = folder.join(Power::Kexec.file()).exists();
         Self { folder: folder.to_owned(), loaded: loaded.to_owned(), foreign: is_set(loaded) && !asked }
     }
 
     /// After an action's success: a kernel that it loaded is noted as a request, which survives a restart of the agent.
     pub fn note_kernel(&self) {
-        let path = self.folder.join(KEXEC);
+        let path = self.folder.join(Power::Kexec.file());
         if !self.foreign
             && is_set(&self.loaded)
             && self.folder.is_dir()
@@ -70,15 +42,15 @@ impl Requests {
         }
     }
 
-    /// A power-off wins over a reboot, and a reboot over a loaded kernel.
+    /// The first of [`Power::ALL`] wins.
     pub fn pending(&self) -> Option<Power> {
-        FILES.iter().find(|(name, _)| self.folder.join(name).exists()).map(|(_, power)| *power)
+        Power::ALL.into_iter().find(|power| self.folder.join(power.file()).exists())
     }
 
     /// A request of an action that failed does not count: the next action starts without requests.
     pub fn forget(&self) {
-        for (name, _) in FILES {
-            let path = self.folder.join(name);
+        for power in Power::ALL {
+            let path = self.folder.join(power.file());
             if path.exists() {
                 match fs::remove_file(&path) {
                     Ok(()) => log::warn!("removed {}: the action that wrote it did not succeed", path.display()),

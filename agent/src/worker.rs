@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use machine::Power;
+use machine::backoff::{self, Backoff};
 use proto::ActionRequest;
 use tokio::time::sleep;
 
@@ -11,12 +13,11 @@ use crate::cancel::{self, Cancel};
 use crate::docker_socket::{self, Deferred};
 use crate::journal::{self, Journal, JournalEntry};
 use crate::outcome::{Outcome, Reason};
-use crate::power::{Power, Requests};
+use crate::power::Requests;
 use crate::report;
 use crate::status;
 use crate::transport::Transport;
 use crate::transport::decide::{self, Asked, Reported};
-use machine::backoff::{self, Backoff};
 
 /// Runs one action to its end, or to a request to stop.
 pub trait Execute {

@@ -152,8 +152,11 @@ impl<'a> Bench<'a> {
     fn start(scene: &'a Scene) -> Result<Self> {
         let registry = Registry::start_at(&scene.folder.join("registry"), "127.0.0.1:5000".parse().context("an address")?)?;
         Image::busybox(SCRIPT, 0)?.push(registry.address(), "hello", "1")?;
-        let options =
-            Options { grpc_authority: Some(format!("{HOST}:{}", machine::ports::GRPC)), kernel_args: "quiet".into(), ..Options::default() };
+        let options = Options {
+            grpc_authority: Some(format!("{HOST}:{}", machine::ports::GRPC)),
+            kernel_args: "quiet".into(),
+            ..Options::default()
+        };
         let provisioner = scene.provisioner(options)?;
         let station = Station { number: 1 };
         provisioner.apply(&station.hardware())?;

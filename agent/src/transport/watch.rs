@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use machine::backoff;
 use proto::ActionRequest;
 use proto::workflow_service_client::WorkflowServiceClient;
 use tokio::time::sleep;
@@ -11,7 +12,6 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::decide;
-use machine::backoff;
 
 /// The server holds the call for a minute.
 const DEADLINE: Duration = Duration::from_secs(90);

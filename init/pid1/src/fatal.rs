@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use machine::Power;
 use rustix::system::{RebootCommand, reboot};
 
-use crate::power::{self, Ending};
+use crate::power;
 
 /// `panic=` of the kernel command line. Static, because a panic hook has no other way to know.
 static PANIC: AtomicI32 = AtomicI32::new(0);
@@ -40,7 +41,7 @@ pub fn end(what: &str, why: &str) -> ! {
                 log::error!("rebooting in {} s, as panic= says", delay.as_secs());
             }
             thread::sleep(delay);
-            power::end(Ending::Reboot, std::time::Duration::ZERO)
+            power::end(Power::Reboot, std::time::Duration::ZERO)
         }
         Fate::Stay => {
             log::error!("staying here, because panic= is not set; ctrl-alt-del restarts the machine");

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use machine::Power;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -23,31 +24,20 @@ const EMERGENCY_LIMIT: Duration = Duration::from_secs(10);
 const SYSRQ: &str = "/proc/sysrq-trigger";
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    Reboot,
-    PowerOff,
-    /// Starts the kernel that an action has loaded. If that fails the machine reboots.
-    Kexec,
-}
-
 /// `countdown` runs from now: stopping and writing back are part of it.
-pub fn end(ending: Ending, countdown: Duration) -> ! {
+pub fn end(power: Power, countdown: Duration) -> ! {
     let started = Instant::now();
-    let (line, command) = match ending {
-        Ending::Reboot => ("rebooting", RebootCommand::Restart),
-        Ending::PowerOff => ("powering off", RebootCommand::PowerOff),
-        Ending::Kexec => ("starting the loaded kernel", RebootCommand::Restart),
-    };
+    let line = power.doing();
     log::info!("{line}");
     stop_everyone();
     flush();
     count_down(line, countdown.saturating_sub(started.elapsed()));
-    if ending == Ending::Kexec
+    if power == Power::Kexec
         && let Err(error) = reboot(RebootCommand::Kexec)
     {
         log::error!("the kernel that was loaded does not start: {error}; rebooting instead");
     }
+    let command = if power == Power::Off { RebootCommand::PowerOff } else { RebootCommand::Restart };
     loop {
         let Err(error) = reboot(command) else { continue };
         log::error!("{line} failed: {error}; the disks are written and the power may be cut");

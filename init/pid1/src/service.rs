@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cmdline::{Arguments, HwAddr};
+use machine::Power;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
@@ -106,9 +107,8 @@ pub enum Next {
         after: Duration,
         failures: u32,
     },
-    Reboot,
-    PowerOff,
-    Kexec,
+    /// The machine ends.
+    End(Power),
     /// The child has nothing more to do.
     Stop,
 }
@@ -117,16 +117,7 @@ pub enum Next {
 pub fn after_exit(policy: Restart, history: &History, exit: Exit, now: Instant) -> Next {
     match (policy, exit) {
         (Restart::UntilDone | Restart::ByExitCode, Exit::Code(0)) => Next::Stop,
-        (Restart::ByExitCode, Exit::Code(code)) => by_exit_code(history, code, now),
-        _ => restart(history, now),
-    }
-}
-
-fn by_exit_code(history: &History, code: i32, now: Instant) -> Next {
-    match code {
-        code if code == i32::from(machine::exit::REBOOT) => Next::Reboot,
-        code if code == i32::from(machine::exit::POWER_OFF) => Next::PowerOff,
-        code if code == i32::from(machine::exit::KEXEC) => Next::Kexec,
+        (Restart::ByExitCode, Exit::Code(code)) => Power::of_exit_code(code).map_or_else(|| restart(history, now), Next::End),
         _ => restart(history, now),
     }
 }
@@ -159,9 +150,9 @@ mod tests {
         let crash = Next::Restart { after: Duration::from_millis(500), failures: 1 };
         for (case, exit, next) in [
             ("0: it is done", Exit::Code(0), Next::Stop),
-            ("80: reboot", Exit::Code(80), Next::Reboot),
-            ("81: power off", Exit::Code(81), Next::PowerOff),
-            ("82: kexec", Exit::Code(82), Next::Kexec),
+            ("80: reboot", Exit::Code(80), Next::End(Power::Reboot)),
+            ("81: power off", Exit::Code(81), Next::End(Power::Off)),
+            ("82: kexec", Exit::Code(82), Next::End(Power::Kexec)),
             ("1: an error", Exit::Code(1), crash),
             ("101: a panic", Exit::Code(101), crash),
             ("out of memory", Exit::Signal(Signal::SIGKILL), crash),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use cmdline::{Arguments, OnFailure};
-use machine::files;
+use machine::{Power, files};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -16,7 +16,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::system::{RebootCommand, reboot};
 
-use crate::power::{self, Ending};
+use crate::power;
 use crate::ready::{Heard, Readiness};
 use crate::service::{Exit, Facts, History, Next, Service, after_exit, is_held, restart};
 use crate::services::{self, TABLE};
@@ -77,9 +77,9 @@ impl Child {
     }
 
     fn retry(&mut self, facts: &Facts, after: Duration, failures: u32, why: &str) {
-        if let Some(ending) = given_up(self.service.name, failures, facts.arguments.on_failure.unwrap_or_default()) {
+        if let Some(power) = given_up(self.service.name, failures, facts.arguments.on_failure.unwrap_or_default()) {
             log::error!("{} {why} and has failed {failures} times in a row: thimble.on_failure ends this", self.service.name);
-            power::end(ending, countdown(facts))
+            power::end(power, countdown(facts))
         }
         let again = format!("{} {why}; starting it again in {} s", self.service.name, after.as_secs_f32());
         if is_held(failures) {
@@ -129,11 +129,11 @@ fn countdown(facts: &Facts) -> Duration {
 }
 
 /// How the machine ends after so many failures of this service, if at all.
-fn given_up(service: &str, failures: u32, policy: OnFailure) -> Option<Ending> {
+fn given_up(service: &str, failures: u32, policy: OnFailure) -> Option<Power> {
     let held = service == services::AGENT && is_held(failures);
     match policy {
-        OnFailure::Reboot if held => Some(Ending::Reboot),
-        OnFailure::PowerOff if held => Some(Ending::PowerOff),
+        OnFailure::Reboot if held => Some(Power::Reboot),
+        OnFailure::PowerOff if held => Some(Power::Off),
         _ => None,
     }
 }
@@ -239,13 +239,13 @@ impl Supervisor {
     fn obey_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
-            let ending = match signal {
-                Some(Signal::SIGINT | Signal::SIGTERM) => Ending::Reboot,
-                Some(Signal::SIGUSR1 | Signal::SIGUSR2 | Signal::SIGPWR) => Ending::PowerOff,
+            let power = match signal {
+                Some(Signal::SIGINT | Signal::SIGTERM) => Power::Reboot,
+                Some(Signal::SIGUSR1 | Signal::SIGUSR2 | Signal::SIGPWR) => Power::Off,
                 _ => continue,
             };
             log::info!("asked to end by {} from process {}", signal.map_or("?", Signal::as_str), info.ssi_pid);
-            power::end(ending, Duration::ZERO) // the operator who asked needs no warning
+            power::end(power, Duration::ZERO) // the operator who asked needs no warning
         }
     }
 
@@ -267,9 +267,7 @@ impl Supervisor {
         child.pid = None;
         match after_exit(child.service.restart, &child.history, exit, Instant::now()) {
             Next::Restart { after, failures } => child.retry(&self.facts, after, failures, &format!("ended ({exit})")),
-            Next::Reboot => power::end(Ending::Reboot, countdown(&self.facts)),
-            Next::PowerOff => power::end(Ending::PowerOff, countdown(&self.facts)),
-            Next::Kexec => power::end(Ending::Kexec, countdown(&self.facts)),
+            Next::End(power) => power::end(power, countdown(&self.facts)),
             Next::Stop if child.service.name == services::AGENT => {
                 log::warn!("the agent has stopped for good; ctrl-alt-del or a power cycle restarts the machine");
             }
@@ -287,8 +285,8 @@ mod tests {
         for (case, service, failures, policy, expected) in [
             ("by default the machine is held", services::AGENT, 100, OnFailure::Hold, None),
             ("a few failures may pass", services::AGENT, 9, OnFailure::Reboot, None),
-            ("ten do not", services::AGENT, 10, OnFailure::Reboot, Some(Ending::Reboot)),
-            ("power-off", services::AGENT, 10, OnFailure::PowerOff, Some(Ending::PowerOff)),
+            ("ten do not", services::AGENT, 10, OnFailure::Reboot, Some(Power::Reboot)),
+            ("power-off", services::AGENT, 10, OnFailure::PowerOff, Some(Power::Off)),
             ("another service", services::NETWORK, 100, OnFailure::Reboot, None),
         ] {
             assert_eq!(given_up(service, failures, policy), expected, "{case}");

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::request::{Hope, RequestError};
 use machine::backoff::{self, Backoff};
+
+use super::request::{Hope, RequestError};
 
 /// A server that asks for more patience than this (`Retry-After`) is tried earlier than it likes.
 const ASKED_MAX: Duration = Duration::from_secs(60);
