@@ -4,18 +4,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use boots::{Config, Events, Machine, MachineSource, SourceFuture};
+use boots::{BootInterface, Config, Events, MachineSource, SourceFuture};
 use model::Mac;
 
 struct NoMachines;
 
 impl MachineSource for NoMachines {
     fn machine(&self, _: Mac) -> SourceFuture<'_> {
-        Box::pin(async { Ok(None::<Machine>) })
+        Box::pin(async { Ok(None::<BootInterface>) })
     }
 
     fn machine_at(&self, _: std::net::IpAddr) -> SourceFuture<'_> {
-        Box::pin(async { Ok(None::<Machine>) })
+        Box::pin(async { Ok(None::<BootInterface>) })
     }
 }
 

@@ -22,6 +22,7 @@ pub mod tftp;
 pub use config::Config;
 pub use events::{Event, Events, Milestone};
 pub use machine::{
-    BootState, CustomBoot, FileSource, Ipxe, Machine, MachineSource, Osie, RemoteSource, Reservation, SourceError, SourceFuture,
+    BootInterface, BootState, CustomBoot, FileSource, Ipxe, MachineSource, Osie, RemoteSource, Reservation, SourceError,
+    SourceFuture,
 };
 pub use run::{BindError, Listen, Sockets, run};

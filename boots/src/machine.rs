@@ -18,7 +18,7 @@ pub use remote::RemoteSource;
 
 /// One network interface of a machine, with what DHCP and the boot script need of its Hardware.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Machine {
+pub struct BootInterface {
     pub mac: Mac,
     /// The name of its Hardware, for people.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct Machine {
     pub packs: Vec<String>,
 }
 
-impl Machine {
+impl BootInterface {
     /// Adds the devices that the agent has reported. A text that is not a modalias is left out.
     #[must_use]
     pub fn with_devices(mut self, modaliases: &[String]) -> Self {
@@ -109,7 +109,7 @@ pub enum SourceError {
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
-pub type SourceFuture<'a> = BoxFuture<'a, Result<Option<Machine>, SourceError>>;
+pub type SourceFuture<'a> = BoxFuture<'a, Result<Option<BootInterface>, SourceError>>;
 
 /// Finds machines. The answer `None` means that boots stays silent.
 pub trait MachineSource: Send + Sync + 'static {

@@ -6,7 +6,7 @@ mod support;
 use std::net::Ipv4Addr;
 
 use boots::dhcp::{Ignored, respond};
-use boots::{BootState, Config, Machine};
+use boots::{BootInterface, BootState, Config};
 use dhcp::v4::{MessageType, Op, Packet, code};
 use support::{FORBIDDEN, KNOWN, config, machine};
 
@@ -188,7 +188,7 @@ fn requests_are_acknowledged_denied_or_left_to_others() {
 
 #[test]
 fn a_machine_without_reservation_gets_silence() {
-    let machine = Machine { reservation: None, ..machine(KNOWN) };
+    let machine = BootInterface { reservation: None, ..machine(KNOWN) };
     assert_eq!(respond(&config(), &machine, &pxe(0)), Err(Ignored::NoReservation));
 }
 

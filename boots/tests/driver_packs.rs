@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use boots::Machine;
+use boots::BootInterface;
 use sha2::{Digest, Sha256};
 use support::{Fixed, Host, KNOWN, machine};
 
@@ -61,6 +61,6 @@ async fn a_machine_is_asked_and_gets_the_packs_of_its_devices() {
 
 #[test]
 fn the_annotation_names_packs() {
-    let Machine { packs, devices, .. } = machine(KNOWN);
+    let BootInterface { packs, devices, .. } = machine(KNOWN);
     assert_eq!((packs, devices), (vec!["raid".to_owned(), "xen".to_owned()], vec![]));
 }

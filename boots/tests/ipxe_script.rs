@@ -5,7 +5,7 @@ mod support;
 
 use api::packs::Index;
 use boots::ipxe::{Packs, auto, ramdisk_folder};
-use boots::{BootState, Config, Machine};
+use boots::{BootInterface, BootState, Config};
 use cmdline::{Arguments, Word};
 use support::{FORBIDDEN, KNOWN, config, machine};
 
@@ -19,7 +19,7 @@ fn lab() -> Config {
     Config { arguments, kernel: "cloud/vmlinuz".to_owned(), initrd: "cloud/initrd".to_owned(), ..config() }
 }
 
-fn script(machine: &Machine) -> String {
+fn script(machine: &BootInterface) -> String {
     auto(&lab(), machine, &Packs::default(), 1_700_000_000).unwrap().0
 }
 
@@ -84,7 +84,7 @@ fn a_machine_reports_its_devices_before_it_loads_anything() {
 
 #[test]
 fn packs_are_looked_for_beside_the_ramdisk_of_this_host() {
-    let with = |change: fn(&mut Machine)| {
+    let with = |change: fn(&mut BootInterface)| {
         let mut machine = machine(KNOWN);
         change(&mut machine);
         ramdisk_folder(&lab(), &machine)
@@ -117,7 +117,7 @@ fn every_label_a_script_jumps_to_exists() {
 #[test]
 fn the_state_decides_where_the_machine_goes() {
     let reason = || "workflow install-m1 has succeeded".to_owned();
-    let state = |boot| script(&Machine { boot, ..machine(KNOWN) });
+    let state = |boot| script(&BootInterface { boot, ..machine(KNOWN) });
     let local = state(BootState::Local { reason: reason() });
     assert!(local.ends_with("echo thimble: booting from the local disk: workflow install-m1 has succeeded\niseq ${platform} efi && exit 1 || exit 0\n"), "{local}");
     assert!(!local.contains("kernel "));

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boots::{BootState, Config, Events, Listen, Machine, Milestone, Sockets};
+use boots::{BootInterface, BootState, Config, Events, Listen, Milestone, Sockets};
 use support::{Fixed, KNOWN, STRANGER, machine};
 use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,7 @@ impl Segment {
         let path = folder.path().to_owned();
         let config =
             Config { interface: Some("lan0".to_owned()), router_advertisements, ..Config::new(SERVER, path.clone(), path) };
-        let mut machine = Machine { boot, ..machine(KNOWN) };
+        let mut machine = BootInterface { boot, ..machine(KNOWN) };
         machine.reservation.as_mut().unwrap().address = CLIENT;
         let mut sockets = Sockets::bind(&config, Listen::default()).await.unwrap();
         sockets.http = Some(tokio::net::TcpListener::bind((SERVER, config.http_port)).await.unwrap());

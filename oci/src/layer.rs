@@ -70,9 +70,9 @@ impl<F: FnMut() -> u64> Budget for F {
 ///
 /// # Errors
 /// If the bytes are not those of the digest, cannot be decoded, or do not fit.
-pub fn apply(stream: impl Read, layer: &Descriptor, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
+pub fn unpack(stream: impl Read, layer: &Descriptor, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
     let mut hashing = Hashing { inner: stream, hash: sha2::Sha256::new(), size: 0 };
-    let unpacked = unpack(BufReader::with_capacity(64 << 10, &mut hashing), root, budget);
+    let unpacked = unpack_archive(BufReader::with_capacity(64 << 10, &mut hashing), root, budget);
     if !matches!(unpacked, Err(LayerError::NoSpace(_) | LayerError::File { .. })) {
         // What follows the archive's end belongs to the digest; after a decoding error it separates damaged bytes from a wrong format.
         io::copy(&mut hashing, &mut io::sink()).map_err(LayerError::Decode)?;
@@ -131,7 +131,7 @@ fn decoder<'a>(mut stream: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> 
     }
 }
 
-fn unpack(stream: impl BufRead, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
+fn unpack_archive(stream: impl BufRead, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
     let allowance = Rc::new(Cell::new(HEADERS_MAX));
     let metered = Metered { inner: decoder(stream).map_err(LayerError::Decode)?, allowance: allowance.clone() };
     let mut archive = tar::Archive::new(metered);

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::board::Board;
 use crate::kit::{self, Kit};
-use crate::machine::{Boot, Clock, Firmware, Machine, Network, Nic, NicModel, Parts};
+use crate::machine::{Boot, Clock, Firmware, Network, Nic, NicModel, Parts, Vm};
 use crate::objects::{Station, Step, workflow};
 use crate::oci::Image;
 use crate::prepare::Purpose;
@@ -163,10 +163,10 @@ impl<'a> Bench<'a> {
         Ok(Self { scene, station, provisioner, _registry: registry })
     }
 
-    fn power_on(&self, boot: Boot, memory_mib: u32, folder: &Path, clock: Clock) -> Result<Machine> {
+    fn power_on(&self, boot: Boot, memory_mib: u32, folder: &Path, clock: Clock) -> Result<Vm> {
         let nic = Nic { model: NicModel::Virtio, mac: self.station.mac(), network: Network::User };
         let parts = Parts { clock, ..Parts::new(boot, memory_mib, vec![nic]) };
-        Machine::power_on(&parts, self.scene.setup.accelerator, folder)
+        Vm::power_on(&parts, self.scene.setup.accelerator, folder)
     }
 
     /// Gives the machine new work, and says what its boot loader would start.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::busybox::{self, VIRTIO_NET};
-use crate::machine::{Boot, Firmware, Machine, Network, Nic, NicModel, Parts};
+use crate::machine::{Boot, Firmware, Network, Nic, NicModel, Parts, Vm};
 use crate::scene::Scene;
 use crate::segment;
 
@@ -38,7 +38,7 @@ while :; do sleep 60; done
 ";
 
 pub struct Switch {
-    pub machine: Machine,
+    pub machine: Vm,
     ports: Vec<PathBuf>,
     _sockets: TempDir,
 }
@@ -70,7 +70,7 @@ impl Switch {
             initrd,
             arguments: "console=ttyS0 quiet panic=-1".into(),
         };
-        let mut machine = Machine::power_on(&Parts::new(boot, MEMORY_MIB, nics), scene.setup.accelerator, &folder)?;
+        let mut machine = Vm::power_on(&Parts::new(boot, MEMORY_MIB, nics), scene.setup.accelerator, &folder)?;
         machine.serial.expect("equipment: ready", STARTS_WITHIN).context("the switch did not come up")?;
         Ok(Self { machine, ports, _sockets: sockets })
     }

@@ -8,7 +8,7 @@ use regex::Regex;
 
 use crate::command::wait_for;
 use crate::feed::{Download, Feed};
-use crate::machine::{Boot, Machine};
+use crate::machine::{Boot, Vm};
 use crate::objects::Station;
 use crate::provisioner::{HTTP, Options, Provisioner};
 use crate::scene::Scene;
@@ -58,7 +58,7 @@ pub struct Installed {
     /// kB that were available when memory was scarcest, by the agent's word.
     pub memory_low: Option<u64>,
     pub announced: String,
-    pub machine: Machine,
+    pub machine: Vm,
 }
 
 /// Installs and boots one machine.
@@ -155,7 +155,7 @@ struct Follow {
 }
 
 impl Follow {
-    fn new(machine: &Machine, feed: Feed) -> Result<Self> {
+    fn new(machine: &Vm, feed: Feed) -> Result<Self> {
         Ok(Self {
             feed,
             timeline: Timeline::new(machine.started)?,
@@ -168,7 +168,7 @@ impl Follow {
     }
 
     /// Takes one line, or a quarter of a second of silence; the milestone reached, if any.
-    fn next(&mut self, machine: &mut Machine, watch: &mut dyn Observer) -> Result<Option<&'static str>> {
+    fn next(&mut self, machine: &mut Vm, watch: &mut dyn Observer) -> Result<Option<&'static str>> {
         let line = machine.serial.next_line(Duration::from_millis(250)).or_else(|| self.prompt(machine));
         let mut reached = None;
         if let Some(line) = line {
@@ -194,7 +194,7 @@ impl Follow {
     }
 
     /// A prompt never ends its line.
-    fn prompt(&mut self, machine: &Machine) -> Option<Line> {
+    fn prompt(&mut self, machine: &Vm) -> Option<Line> {
         let text = machine.serial.partial();
         let is_new = text.contains("login:") && !self.prompt_seen;
         self.prompt_seen |= is_new;
@@ -212,7 +212,7 @@ impl Follow {
         }
     }
 
-    fn failed(&self, stage: &str, machine: &Machine) -> String {
+    fn failed(&self, stage: &str, machine: &Vm) -> String {
         let (log, last) = (machine.serial.log().display(), machine.serial.last_lines());
         format!("failed while waiting for: {stage}\nlast lines of the console, {log}:\n{last}")
     }

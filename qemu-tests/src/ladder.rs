@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::board::Board;
 use crate::kit::Kit;
-use crate::machine::{Boot, Firmware, Machine, NicModel, Parts};
+use crate::machine::{Boot, Firmware, NicModel, Parts, Vm};
 use crate::objects::{Station, Step, workflow};
 use crate::oci::Image;
 use crate::prepare::Purpose;
@@ -137,7 +137,7 @@ fn rung(scene: &Scene, provisioner: &Provisioner, registry: &Registry, kit: &Kit
     }
 }
 
-fn reached(machine: &Machine) -> Result<&'static str> {
+fn reached(machine: &Vm) -> Result<&'static str> {
     let mut last = "the firmware";
     for (name, pattern) in STAGES {
         if !machine.serial.all(pattern)?.is_empty() {

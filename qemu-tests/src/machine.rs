@@ -22,7 +22,7 @@ pub use accelerator::Accelerator;
 pub use parts::{Boot, Clock, Disk, DiskModel, Firmware, Medium, Network, Nic, NicModel, Parts};
 use qmp::Qmp;
 
-pub struct Machine {
+pub struct Vm {
     qemu: Daemon,
     qmp: Qmp,
     pub serial: Serial,
@@ -32,7 +32,7 @@ pub struct Machine {
     _sockets: TempDir,
 }
 
-impl Machine {
+impl Vm {
     /// Switches a machine on; `folder` takes its sockets and logs.
     pub fn power_on(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::command;
-use crate::machine::{Boot, Disk, Firmware, Machine, Network, Nic, NicModel, Parts, blank_disk};
+use crate::machine::{Boot, Disk, Firmware, Network, Nic, NicModel, Parts, Vm, blank_disk};
 use crate::objects::{Station, Step, workflow};
 use crate::oci::Image;
 use crate::provisioner::{Options, Provisioner, Workflow};
@@ -70,7 +70,7 @@ impl Scene {
     }
 
     /// Switches on the station's machine, with a cable to the segment.
-    pub fn power_on(&self, station: &Station, boot: Boot, memory_mib: u32, disk: Option<PathBuf>) -> Result<Machine> {
+    pub fn power_on(&self, station: &Station, boot: Boot, memory_mib: u32, disk: Option<PathBuf>) -> Result<Vm> {
         let nic = self.nic(station, 0, NicModel::Virtio)?;
         let disks = disk.iter().map(|file| Disk::virtio(file)).collect();
         self.start(station, &Parts { disks, ..Parts::new(boot, memory_mib, vec![nic]) })
@@ -84,8 +84,8 @@ impl Scene {
     }
 
     /// Switches on a machine of these parts.
-    pub fn start(&self, station: &Station, parts: &Parts) -> Result<Machine> {
-        Machine::power_on(parts, self.setup.accelerator, &self.place(&station.name())?)
+    pub fn start(&self, station: &Station, parts: &Parts) -> Result<Vm> {
+        Vm::power_on(parts, self.setup.accelerator, &self.place(&station.name())?)
     }
 
     /// The quick way into the installation environment: what boots would have iPXE start, started by QEMU.
@@ -117,7 +117,7 @@ pub struct Ready {
     pub station: Station,
     pub registry: Registry,
     pub provisioner: Provisioner,
-    pub machine: Machine,
+    pub machine: Vm,
 }
 
 impl Ready {

@@ -50,28 +50,28 @@ impl Server {
         let key = key(Kind::Workflow, name);
         let mut tries = Tries::default();
         loop {
-            let Some(entry) = self.0.store.get(&key).await? else { return Ok(None) };
-            let before: Workflow = serde_json::from_slice(&entry.value).map_err(|error| broken("read a workflow", error))?;
+            let Some(pair) = self.0.store.get(&key).await? else { return Ok(None) };
+            let before: Workflow = serde_json::from_slice(&pair.value).map_err(|error| broken("read a workflow", error))?;
             let mut workflow = before.clone();
             let (result, others) = edit(&mut workflow)?;
             if workflow == before {
                 return Ok(Some((workflow, result)));
             }
-            let transaction = others.put(&key, entry.modified, encoded(&workflow)?);
+            let transaction = others.put(&key, pair.modified, encoded(&workflow)?);
             if tries.done(self.commit(transaction).await)? {
                 return Ok(Some((workflow, result)));
             }
         }
     }
 
-    /// Writes an entry, or removes it if there is no `value`; the latest writer wins. False if nothing was there to remove.
+    /// Writes a pair, or removes it if there is no `value`; the latest writer wins. False if nothing was there to remove.
     ///
     /// # Errors
     /// When the store fails.
     pub(crate) async fn replace(&self, key: &str, value: Option<&[u8]>) -> Result<bool, StoreError> {
         let mut tries = Tries::default();
         loop {
-            let found = self.0.store.get(key).await?.map(|entry| entry.modified);
+            let found = self.0.store.get(key).await?.map(|pair| pair.modified);
             let transaction = match (value, found) {
                 (Some(value), found) => Transaction::default().put(key, found.unwrap_or(0), value.to_owned()),
                 (None, Some(modified)) => Transaction::default().delete(key, modified),

@@ -200,7 +200,7 @@ pub fn hand_out(workflow: &mut Workflow, position: Position) {
 ///
 /// # Errors
 /// `Refused` leaves the workflow as it was.
-pub fn apply(workflow: &mut Workflow, report: &Report, now: Timestamp) -> Result<Effect, Refused> {
+pub fn record(workflow: &mut Workflow, report: &Report, now: Timestamp) -> Result<Effect, Refused> {
     let (task, index) = locate(workflow, report).ok_or(Refused::NotFound)?;
     let found = workflow.status.tasks.get(task).and_then(|task| task.actions.get(index)).ok_or(Refused::NotFound)?;
     if found.state.is_final() && found.state == report.state {
@@ -226,7 +226,7 @@ pub fn apply(workflow: &mut Workflow, report: &Report, now: Timestamp) -> Result
     {
         return Err(Refused::Cancelled { reason: cancellation.reason.clone() });
     }
-    Ok(record(workflow, (task, index), report, now))
+    Ok(set_state(workflow, (task, index), report, now))
 }
 
 fn locate(workflow: &Workflow, report: &Report) -> Option<(usize, usize)> {
@@ -236,7 +236,7 @@ fn locate(workflow: &Workflow, report: &Report) -> Option<(usize, usize)> {
     })
 }
 
-fn record(workflow: &mut Workflow, (task, index): (usize, usize), report: &Report, now: Timestamp) -> Effect {
+fn set_state(workflow: &mut Workflow, (task, index): (usize, usize), report: &Report, now: Timestamp) -> Effect {
     let status = &mut workflow.status;
     let (Some(task), first) = (status.tasks.get_mut(task), (task, index) == (0, 0)) else { return Effect::Nothing };
     let Some(action) = task.actions.get_mut(index) else { return Effect::Nothing };

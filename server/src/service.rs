@@ -84,16 +84,16 @@ impl Server {
                 Arc::new(open.map_err(|source| StoreError::Failed { doing: "open", source: source.into() })??)
             }
         };
-        let (entries, revision) = store.list("/").await?;
+        let (pairs, revision) = store.list("/").await?;
         let watch = store.watch(revision)?;
         let agents = Agents::default();
-        for entry in &entries {
-            let Some(id) = entry.key.strip_prefix("/agents/") else { continue };
-            if let Ok(agent) = serde_json::from_slice::<Agent>(&entry.value) {
+        for pair in &pairs {
+            let Some(id) = pair.key.strip_prefix("/agents/") else { continue };
+            if let Ok(agent) = serde_json::from_slice::<Agent>(&pair.value) {
                 agents.restore(Agent { id: AgentId::from(id), ..agent });
             }
         }
-        let view = View::load(entries, revision);
+        let view = View::load(pairs, revision);
         info!(
             "{} hardware, {} templates, {} workflows in the store",
             view.hardware.len(),
@@ -278,8 +278,8 @@ impl Server {
     /// # Errors
     /// When the store fails.
     pub async fn last_booted(&self, mac: Mac) -> Result<Option<Booted>, StoreError> {
-        let entry = self.0.store.get(&format!("/booted/{mac}")).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+        let pair = self.0.store.get(&format!("/booted/{mac}")).await?;
+        Ok(pair.and_then(|pair| serde_json::from_slice(&pair.value).ok()))
     }
 
     /// An agent called: remembered, and stored in the background if an object names it.
@@ -317,7 +317,7 @@ async fn follow(server: Weak<Inner>, mut watch: Watch) {
                 let changes: Vec<_> = std::iter::once(change).chain(watch.rest()).collect();
                 let what: Vec<What> = {
                     let mut view = inner.view.write().unwrap_or_else(PoisonError::into_inner);
-                    changes.iter().flat_map(|change| view.apply(change)).collect()
+                    changes.iter().flat_map(|change| view.update(change)).collect()
                 };
                 what.into_iter().for_each(|what| inner.events.publish(what));
                 inner.revision.send_replace(revision);
@@ -348,9 +348,9 @@ async fn resumed(server: &Weak<Inner>) -> Option<Watch> {
 }
 
 async fn read_again(inner: &Inner) -> Result<Watch, StoreError> {
-    let (entries, revision) = inner.store.list("/").await?;
+    let (pairs, revision) = inner.store.list("/").await?;
     let watch = inner.store.watch(revision)?;
-    *inner.view.write().unwrap_or_else(PoisonError::into_inner) = View::load(entries, revision);
+    *inner.view.write().unwrap_or_else(PoisonError::into_inner) = View::load(pairs, revision);
     inner.revision.send_replace(revision);
     Ok(watch)
 }

@@ -11,7 +11,7 @@ use log::error;
 use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow};
 use serde::de::DeserializeOwned;
 
-use crate::store::{Change, Entry};
+use crate::store::{Change, KeyValue};
 
 /// An object and the revisions of its first and latest write.
 #[derive(Debug)]
@@ -54,11 +54,11 @@ fn parsed(key: &str) -> Option<(Kind, ObjectName)> {
     Some((kind, ObjectName::new(namespace, name)))
 }
 
-fn decoded<T: DeserializeOwned>(entry: &Entry) -> Option<Stored<T>> {
-    match serde_json::from_slice(&entry.value) {
-        Ok(object) => Some(Stored { object: Arc::new(object), created: entry.created, modified: entry.modified }),
+fn decoded<T: DeserializeOwned>(pair: &KeyValue) -> Option<Stored<T>> {
+    match serde_json::from_slice(&pair.value) {
+        Ok(object) => Some(Stored { object: Arc::new(object), created: pair.created, modified: pair.modified }),
         Err(reason) => {
-            error!("{} in the store cannot be read and is left out: {reason}", entry.key);
+            error!("{} in the store cannot be read and is left out: {reason}", pair.key);
             None
         }
     }
@@ -66,25 +66,25 @@ fn decoded<T: DeserializeOwned>(entry: &Entry) -> Option<Stored<T>> {
 
 impl View {
     #[must_use]
-    pub fn load(entries: Vec<Entry>, revision: u64) -> Self {
+    pub fn load(pairs: Vec<KeyValue>, revision: u64) -> Self {
         let mut view = Self::default();
-        for entry in entries {
-            let (key, revision) = (entry.key.clone(), entry.modified);
-            view.apply(&Change { revision, key, entry: Some(Arc::new(entry)) });
+        for pair in pairs {
+            let (key, revision) = (pair.key.clone(), pair.modified);
+            view.update(&Change { revision, key, pair: Some(Arc::new(pair)) });
         }
         view.revision = revision;
         view
     }
 
     /// Takes in a change and returns its events.
-    pub fn apply(&mut self, change: &Change) -> Vec<What> {
+    pub fn update(&mut self, change: &Change) -> Vec<What> {
         self.revision = change.revision;
         let Some((kind, name)) = parsed(&change.key) else { return Vec::new() };
-        let entry = change.entry.as_deref();
+        let pair = change.pair.as_deref();
         let (existed, exists) = match kind {
-            Kind::Hardware => self.put_hardware(name.clone(), entry.and_then(decoded)),
-            Kind::Template => put(&mut self.templates, name.clone(), entry.and_then(decoded)),
-            Kind::Workflow => return self.put_workflow(name, entry.and_then(decoded)),
+            Kind::Hardware => self.put_hardware(name.clone(), pair.and_then(decoded)),
+            Kind::Template => put(&mut self.templates, name.clone(), pair.and_then(decoded)),
+            Kind::Workflow => return self.put_workflow(name, pair.and_then(decoded)),
         };
         object_change(kind, &name, existed, exists).into_iter().collect()
     }
@@ -280,8 +280,8 @@ mod tests {
             Object::Template(object) => serde_json::to_vec(object),
             Object::Workflow(object) => serde_json::to_vec(object),
         };
-        let entry = Entry { key: key.clone(), value: value.unwrap(), created: revision, modified: revision };
-        Change { revision, key, entry: Some(Arc::new(entry)) }
+        let pair = KeyValue { key: key.clone(), value: value.unwrap(), created: revision, modified: revision };
+        Change { revision, key, pair: Some(Arc::new(pair)) }
     }
 
     fn hardware(name: &str, mac: &str) -> String {
@@ -295,22 +295,22 @@ mod tests {
         let (one, two) = ("52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap());
         let mut view = View::default();
         let owner = |view: &View, mac| view.by_mac(mac).map(|stored| stored.object.metadata.name.clone());
-        view.apply(&change(1, &hardware("a", "52:54:00:00:00:01")));
-        view.apply(&change(2, &hardware("a", "52:54:00:00:00:02")));
+        view.update(&change(1, &hardware("a", "52:54:00:00:00:01")));
+        view.update(&change(2, &hardware("a", "52:54:00:00:00:02")));
         assert_eq!((owner(&view, one), owner(&view, two)), (None, Some("a".into())));
-        view.apply(&change(3, &hardware("b", "52:54:00:00:00:01")));
-        view.apply(&Change { revision: 4, key: "/hardware/default/a".into(), entry: None });
+        view.update(&change(3, &hardware("b", "52:54:00:00:00:01")));
+        view.update(&Change { revision: 4, key: "/hardware/default/a".into(), pair: None });
         assert_eq!((owner(&view, one), owner(&view, two)), (Some("b".into()), None));
     }
 
     #[test]
     fn what_cannot_be_read_is_left_out_and_does_no_harm() {
         let mut view = View::default();
-        view.apply(&change(1, &hardware("a", "52:54:00:00:00:01")));
-        let entry = Entry { key: "/hardware/default/a".into(), value: b"{".to_vec(), created: 1, modified: 2 };
-        view.apply(&Change { revision: 2, key: entry.key.clone(), entry: Some(Arc::new(entry)) });
+        view.update(&change(1, &hardware("a", "52:54:00:00:00:01")));
+        let pair = KeyValue { key: "/hardware/default/a".into(), value: b"{".to_vec(), created: 1, modified: 2 };
+        view.update(&Change { revision: 2, key: pair.key.clone(), pair: Some(Arc::new(pair)) });
         assert!(view.hardware.is_empty());
-        assert!(view.apply(&Change { revision: 3, key: "/elsewhere".into(), entry: None }).is_empty());
+        assert!(view.update(&Change { revision: 3, key: "/elsewhere".into(), pair: None }).is_empty());
         assert_eq!(view.revision, 3);
     }
 }

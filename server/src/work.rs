@@ -169,7 +169,7 @@ impl Server {
     /// When the report is refused or cannot be stored.
     pub async fn report(&self, name: &ObjectName, report: &Report) -> Result<Effect, ReportError> {
         let recorded = self.change_with(name, |workflow| {
-            let effect = progress::apply(workflow, report, Timestamp::now()).inspect_err(|refused| {
+            let effect = progress::record(workflow, report, Timestamp::now()).inspect_err(|refused| {
                 warn!(
                     "workflow={name} agent={} action={} report {} refused: {refused}",
                     report.agent, report.action_id, report.state

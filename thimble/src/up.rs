@@ -143,7 +143,7 @@ fn arguments(config: &Config) -> cmdline::Arguments {
         insecure_registries: config.insecure_registries.clone(),
         ..cmdline::Arguments::default()
     };
-    for note in arguments.apply(&config.kernel_args) {
+    for note in arguments.extend(&config.kernel_args) {
         log::warn!("kernel-args: {note}");
     }
     arguments

@@ -6,7 +6,7 @@ use dhcp::v4::{MessageType, Op, Packet, Text, code};
 
 use super::client::{Client, IpxeBuild};
 use crate::machine::{CustomBoot, Reservation};
-use crate::{BootState, Config, Machine, ipxe};
+use crate::{BootInterface, BootState, Config, ipxe};
 
 /// PXE "skip discovery" (sub-option 6 = 8) and the end of the list. ROMs then do not look for a boot server.
 const PXE_BOOT_DIRECTLY: [u8; 4] = [6, 1, 8, 255];
@@ -51,7 +51,7 @@ impl Ignored {
 ///
 /// smee acknowledges any REQUEST. boots stays out of an exchange with another server, and NAKs a wrong address (RFC 2131
 /// section 4.3.2). Clients differ in what they do with an address that they did not ask for.
-pub fn respond(config: &Config, machine: &Machine, request: &Packet) -> Result<Packet, Ignored> {
+pub fn respond(config: &Config, machine: &BootInterface, request: &Packet) -> Result<Packet, Ignored> {
     let kind = Ignored::check(request)?;
     let reservation = machine.reservation.as_ref().ok_or(Ignored::NoReservation)?;
     if kind == MessageType::Discover {
@@ -79,7 +79,7 @@ fn nak(config: &Config, request: &Packet, wanted: Ipv4Addr, own: Ipv4Addr) -> Pa
     reply
 }
 
-fn lease(config: &Config, machine: &Machine, reservation: &Reservation, request: &Packet, kind: MessageType) -> Packet {
+fn lease(config: &Config, machine: &BootInterface, reservation: &Reservation, request: &Packet, kind: MessageType) -> Packet {
     let mut reply = request.reply(kind);
     reply.yiaddr = reservation.address;
     reply.siaddr = config.address;
@@ -124,7 +124,7 @@ fn set_custom_boot(reply: &mut Packet, custom: &CustomBoot) {
     }
 }
 
-fn set_netboot(reply: &mut Packet, config: &Config, machine: &Machine, client: &Client) {
+fn set_netboot(reply: &mut Packet, config: &Config, machine: &BootInterface, client: &Client) {
     if *client == Client::Plain {
         return;
     }
@@ -150,12 +150,12 @@ fn set_netboot(reply: &mut Packet, config: &Config, machine: &Machine, client: &
     };
 }
 
-fn nbp<'a>(machine: &'a Machine, client: &Client) -> Option<&'a str> {
+fn nbp<'a>(machine: &'a BootInterface, client: &Client) -> Option<&'a str> {
     machine.ipxe.binary.as_deref().or_else(|| ipxe::file_for(machine.mac.bytes(), client.archs()))
 }
 
 /// The script URL of the Hardware goes out directly. If the machine shall boot from its disk, boots' script says so.
-fn script_url(config: &Config, machine: &Machine) -> String {
+fn script_url(config: &Config, machine: &BootInterface) -> String {
     match (&machine.ipxe.url, &machine.boot) {
         (Some(url), BootState::Install { .. } | BootState::Wait { .. }) => url.clone(),
         _ => config.script_url(machine.mac),

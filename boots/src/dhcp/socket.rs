@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Client, Ignored, destination, respond};
 use crate::quota::Seldom;
-use crate::{Config, Events, Machine, MachineSource, Milestone};
+use crate::{BootInterface, Config, Events, MachineSource, Milestone};
 
 /// Lookups at once. Further requests are dropped, and their clients ask again.
 const IN_FLIGHT: usize = 128;
@@ -168,7 +168,7 @@ impl Server {
         }
     }
 
-    async fn answer(&self, machine: &Machine, request: &Packet, reply: &Packet, peer: Peer) {
+    async fn answer(&self, machine: &BootInterface, request: &Packet, reply: &Packet, peer: Peer) {
         let max = request.max_payload();
         let bytes = reply.encode_within(max).unwrap_or_else(|error| {
             self.say_seldom(&format!("size {}", machine.mac), || {
@@ -184,7 +184,7 @@ impl Server {
         }
     }
 
-    fn publish(&self, machine: &Machine, request: &Packet, reply: &Packet) {
+    fn publish(&self, machine: &BootInterface, request: &Packet, reply: &Packet) {
         let (mac, name) = (machine.mac, &machine.name);
         let (address, boot_file) = (reply.yiaddr, reply.boot_file().unwrap_or_default().to_owned());
         let client = Client::of(request);

@@ -22,7 +22,7 @@ use crate::beneath::{self, OpenError};
 use crate::ipxe::Packs;
 use crate::machine::mac_at;
 use crate::packs::{self, Shelf, scan};
-use crate::{Config, Events, Machine, MachineSource, Milestone, ipxe};
+use crate::{BootInterface, Config, Events, MachineSource, Milestone, ipxe};
 
 #[derive(Clone)]
 struct Boots {
@@ -79,7 +79,7 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
 
 impl Boots {
     /// The driver packs for the machine's devices. iPXE has just named them, or the agent did at an earlier boot.
-    async fn packs(&self, machine: &Machine, reported: Option<Vec<Device>>) -> Packs {
+    async fn packs(&self, machine: &BootInterface, reported: Option<Vec<Device>>) -> Packs {
         let Some(folder) = ipxe::ramdisk_folder(&self.config, machine) else { return Packs::default() };
         let (shelf, named, ask) = (Arc::clone(&self.packs), machine.packs.clone(), reported.is_none());
         let devices = reported.unwrap_or_else(|| machine.devices.clone());
@@ -104,7 +104,7 @@ impl Boots {
         }
     }
 
-    async fn script(&self, machine: &Machine, peer: Option<IpAddr>, reported: Option<Vec<Device>>) -> Response {
+    async fn script(&self, machine: &BootInterface, peer: Option<IpAddr>, reported: Option<Vec<Device>>) -> Response {
         let packs = self.packs(machine, reported).await;
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
         let (script, notes) = match ipxe::auto(&self.config, machine, &packs, now) {

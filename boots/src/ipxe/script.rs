@@ -4,7 +4,7 @@ use api::packs::Pack;
 use cmdline::{Arguments, HwAddr, Word};
 
 use crate::packs::scan;
-use crate::{BootState, Config, Machine};
+use crate::{BootInterface, BootState, Config};
 
 /// Attempts of a download, two seconds apart. Then the machine restarts.
 const ATTEMPTS: u32 = 10;
@@ -26,7 +26,7 @@ pub enum NoScript {
 
 /// The folder of this machine's ramdisk, below the files. `None` if the machine does not load boots' ramdisk.
 #[must_use]
-pub fn ramdisk_folder(config: &Config, machine: &Machine) -> Option<String> {
+pub fn ramdisk_folder(config: &Config, machine: &BootInterface) -> Option<String> {
     let elsewhere = machine.osie.base_url.is_some() || machine.ipxe.url.is_some() || machine.ipxe.contents.is_some();
     if elsewhere || !machine.netboot_allowed || matches!(machine.boot, BootState::Local { .. }) {
         return None;
@@ -40,7 +40,7 @@ fn file_name<'a>(own: &'a Option<String>, default: &'a str) -> &'a str {
 }
 
 /// The script, and notes about what it leaves out.
-pub fn auto(config: &Config, machine: &Machine, packs: &Packs, now: u64) -> Result<(String, Vec<String>), NoScript> {
+pub fn auto(config: &Config, machine: &BootInterface, packs: &Packs, now: u64) -> Result<(String, Vec<String>), NoScript> {
     if !machine.netboot_allowed {
         return Err(NoScript::NotAllowed { name: machine.name.clone(), mac: machine.mac.to_string() });
     }
@@ -54,7 +54,7 @@ pub fn auto(config: &Config, machine: &Machine, packs: &Packs, now: u64) -> Resu
     })
 }
 
-fn title(machine: &Machine) -> String {
+fn title(machine: &BootInterface) -> String {
     format!("#!ipxe\necho thimble: {} {}: {}\n", plain(&machine.name), machine.mac, plain(machine.boot.reason()))
 }
 
@@ -62,11 +62,11 @@ fn title(machine: &Machine) -> String {
 /// setup menu after a success, and goes on only after a failure.
 const NEXT_DEVICE: &str = "iseq ${platform} efi && exit 1 || exit 0\n";
 
-fn local(machine: &Machine, reason: &str) -> String {
+fn local(machine: &BootInterface, reason: &str) -> String {
     format!("{}echo thimble: booting from the local disk: {}\n{NEXT_DEVICE}", title(machine), plain(reason))
 }
 
-fn chain(machine: &Machine, url: &str) -> String {
+fn chain(machine: &BootInterface, url: &str) -> String {
     let url = url.split_whitespace().collect::<String>();
     format!("{}chain --autofree {url} || goto failed\n{NEXT_DEVICE}{}", title(machine), failed("the script of this Hardware"))
 }
@@ -75,7 +75,7 @@ fn custom(contents: &str) -> String {
     if contents.starts_with("#!ipxe") { contents.to_owned() } else { format!("#!ipxe\n{contents}\n") }
 }
 
-fn environment(config: &Config, machine: &Machine, packs: &Packs, now: u64) -> (String, Vec<String>) {
+fn environment(config: &Config, machine: &BootInterface, packs: &Packs, now: u64) -> (String, Vec<String>) {
     let base = machine.osie.base_url.as_deref().map(|base| base.trim_end_matches('/').to_owned());
     let base = base.unwrap_or_else(|| config.http_url("files"));
     let kernel = file_name(&machine.osie.kernel, &config.kernel);
@@ -122,7 +122,7 @@ fn failed(what: &str) -> String {
 }
 
 /// The kernel arguments: those of all machines, of this machine, then of its Hardware. The last one wins.
-fn arguments(config: &Config, machine: &Machine, segments: &[&str], now: u64) -> (String, Vec<String>) {
+fn arguments(config: &Config, machine: &BootInterface, segments: &[&str], now: u64) -> (String, Vec<String>) {
     let mut arguments = Arguments {
         worker_id: Some(machine.agent_id.clone()),
         hw_addr: Some(HwAddr(machine.mac.bytes())),
@@ -132,7 +132,7 @@ fn arguments(config: &Config, machine: &Machine, segments: &[&str], now: u64) ->
         ..config.arguments.clone()
     };
     let mut notes: Vec<String> =
-        arguments.apply(&machine.osie.kernel_params.join(" ")).iter().map(|note| format!("{note}")).collect();
+        arguments.extend(&machine.osie.kernel_params.join(" ")).iter().map(|note| format!("{note}")).collect();
     // EFI stubs find the parts of the ramdisk by these names, and load them in this order.
     arguments.other.extend(segments.iter().map(|name| Word::new("initrd", *name)));
     notes.extend(arguments.check().iter().map(|note| format!("{note}")));

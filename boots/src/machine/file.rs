@@ -9,7 +9,7 @@ use std::{fs, io};
 use ::machine::Chain;
 use model::{FilesError, Hardware, Mac, Object};
 
-use super::{BootState, Machine, MachineSource, SourceError, SourceFuture};
+use super::{BootInterface, BootState, MachineSource, SourceError, SourceFuture};
 
 /// Within this time the file is not looked at again.
 const TRUST: Duration = Duration::from_millis(500);
@@ -69,7 +69,7 @@ impl MachineSource for FileSource {
         let machine = self
             .hardware()
             .iter()
-            .find_map(|hardware| Machine::from_hardware(hardware, mac, BootState::Install { workflow: None }));
+            .find_map(|hardware| BootInterface::from_hardware(hardware, mac, BootState::Install { workflow: None }));
         Box::pin(async move { Ok(machine) })
     }
 
@@ -77,7 +77,7 @@ impl MachineSource for FileSource {
         let machine = self
             .hardware()
             .iter()
-            .find_map(|hardware| Machine::from_hardware_at(hardware, address, BootState::Install { workflow: None }));
+            .find_map(|hardware| BootInterface::from_hardware_at(hardware, address, BootState::Install { workflow: None }));
         Box::pin(async move { Ok(machine) })
     }
 }

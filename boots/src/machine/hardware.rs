@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use dhcp::v4::Route;
 use model::{Dhcp, Hardware, Interface, Mac};
 
-use super::{BootState, CustomBoot, Ipxe, Machine, Osie, Reservation};
+use super::{BootInterface, BootState, CustomBoot, Ipxe, Osie, Reservation};
 
-impl Machine {
+impl BootInterface {
     /// The machine behind the interface `mac` of a Hardware. `None` if it does not have that interface.
     #[must_use]
     pub fn from_hardware(hardware: &Hardware, mac: Mac, boot: BootState) -> Option<Self> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ::machine::Chain;
 use model::Mac;
 
-use super::{Machine, MachineSource, SourceError, SourceFuture};
+use super::{BootInterface, MachineSource, SourceError, SourceFuture};
 
 /// A client repeats its DISCOVER after 1 to 4 seconds; a later answer is of no use.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,7 +21,7 @@ const KEPT: usize = 4096;
 pub struct RemoteSource {
     base: String,
     client: reqwest::Client,
-    last: Mutex<HashMap<String, (Instant, Machine)>>,
+    last: Mutex<HashMap<String, (Instant, BootInterface)>>,
 }
 
 impl RemoteSource {
@@ -40,7 +40,7 @@ impl RemoteSource {
         Ok(Self { base, client, last: Mutex::default() })
     }
 
-    async fn ask(&self, key: String) -> Result<Option<Machine>, SourceError> {
+    async fn ask(&self, key: String) -> Result<Option<BootInterface>, SourceError> {
         let answer = self.fetch(&key).await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
@@ -68,7 +68,7 @@ impl RemoteSource {
         }
     }
 
-    async fn fetch(&self, key: &str) -> Result<Option<Machine>, SourceError> {
+    async fn fetch(&self, key: &str) -> Result<Option<BootInterface>, SourceError> {
         let url = format!("{}/v1/machines/{key}", self.base);
         let unreachable = |source| SourceError::Unreachable { url: url.clone(), source };
         let response = self.client.get(&url).send().await.map_err(unreachable)?;
@@ -83,7 +83,7 @@ impl RemoteSource {
         }
         let mut answer: api::Machine = serde_json::from_slice(&body).map_err(|source| SourceError::Nonsense { url, source })?;
         answer.mac = answer.mac.or_else(|| key.parse().ok());
-        Ok(Machine::known(&answer, key.parse().ok()))
+        Ok(BootInterface::known(&answer, key.parse().ok()))
     }
 }
 

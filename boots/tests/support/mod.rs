@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use boots::{BootState, Config, Event, Events, Listen, Machine, MachineSource, Milestone, Sockets, SourceError, SourceFuture};
+use boots::{
+    BootInterface, BootState, Config, Event, Events, Listen, MachineSource, Milestone, Sockets, SourceError, SourceFuture,
+};
 use model::{Mac, Object};
 use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -48,17 +50,17 @@ spec:
       netboot: {allowPXE: false}
 "#;
 
-pub fn machine(mac: Mac) -> Machine {
+pub fn machine(mac: Mac) -> BootInterface {
     let objects = model::parse_documents(HARDWARE, "lab.yaml").unwrap();
     let found = objects.iter().find_map(|object| match object {
-        Object::Hardware(hardware) => Machine::from_hardware(hardware, mac, BootState::Install { workflow: None }),
+        Object::Hardware(hardware) => BootInterface::from_hardware(hardware, mac, BootState::Install { workflow: None }),
         _ => None,
     });
     found.unwrap()
 }
 
 /// Knows the two machines of `HARDWARE`.
-pub struct Fixed(pub Vec<Machine>);
+pub struct Fixed(pub Vec<BootInterface>);
 
 impl Default for Fixed {
     fn default() -> Self {
@@ -73,7 +75,8 @@ impl MachineSource for Fixed {
     }
 
     fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
-        let has = |machine: &&Machine| machine.reservation.as_ref().is_some_and(|reservation| reservation.address == address);
+        let has =
+            |machine: &&BootInterface| machine.reservation.as_ref().is_some_and(|reservation| reservation.address == address);
         let found = self.0.iter().find(has).cloned();
         Box::pin(async { Ok(found) })
     }

@@ -54,12 +54,12 @@ impl Arguments {
     /// Reads a kernel command line. Later words win; an empty value means "not set".
     pub fn parse(line: &str) -> Parsed {
         let mut arguments = Self::default();
-        let notes = arguments.apply(line);
+        let notes = arguments.extend(line);
         Parsed { arguments, notes }
     }
 
     /// Reads more words as if they stood behind the others: extra arguments of one machine.
-    pub fn apply(&mut self, line: &str) -> Vec<Note> {
+    pub fn extend(&mut self, line: &str) -> Vec<Note> {
         let mut notes = Vec::new();
         for word in crate::words(line) {
             // The same word may come twice, from the ramdisk and from the boot loader.

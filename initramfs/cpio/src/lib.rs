@@ -44,7 +44,7 @@ pub enum CpioError {
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
+struct Member {
     node: Node,
     permissions: u32,
 }
@@ -52,14 +52,14 @@ struct Entry {
 /// Paths in byte order, each below a directory of the archive; owner is always root.
 #[derive(Debug, Clone, Default)]
 pub struct Archive {
-    entries: BTreeMap<String, Entry>,
+    members: BTreeMap<String, Member>,
     mtime: u32,
 }
 
 impl Archive {
-    /// `mtime` is every entry's: 0, or `SOURCE_DATE_EPOCH`.
+    /// `mtime` is every member's: 0, or `SOURCE_DATE_EPOCH`.
     pub fn new(mtime: u32) -> Self {
-        Self { entries: BTreeMap::new(), mtime }
+        Self { members: BTreeMap::new(), mtime }
     }
 
     /// Adds `path` (a leading slash is allowed) and the directories above it.
@@ -71,13 +71,13 @@ impl Archive {
             return Err(CpioError::TooLarge { path: path.to_owned(), size: data.len() });
         }
         self.add_parents(path)?;
-        let entry = Entry { node, permissions: permissions & 0o7777 };
-        match self.entries.get_mut(path) {
+        let member = Member { node, permissions: permissions & 0o7777 };
+        match self.members.get_mut(path) {
             None => {
-                self.entries.insert(path.to_owned(), entry);
+                self.members.insert(path.to_owned(), member);
             }
             // A directory that was added as a parent may still get its own permissions.
-            Some(old) if old.node == Node::Directory && entry.node == Node::Directory => *old = entry,
+            Some(old) if old.node == Node::Directory && member.node == Node::Directory => *old = member,
             Some(_) => return Err(CpioError::Twice(path.to_owned())),
         }
         Ok(())
@@ -86,8 +86,8 @@ impl Archive {
     fn add_parents(&mut self, path: &str) -> Result<(), CpioError> {
         for (end, _) in path.match_indices('/') {
             let (parent, _) = path.split_at(end);
-            let directory = Entry { node: Node::Directory, permissions: 0o755 };
-            if self.entries.entry(parent.to_owned()).or_insert(directory).node != Node::Directory {
+            let directory = Member { node: Node::Directory, permissions: 0o755 };
+            if self.members.entry(parent.to_owned()).or_insert(directory).node != Node::Directory {
                 return Err(CpioError::NotADirectory { path: path.to_owned(), parent: parent.to_owned() });
             }
         }
@@ -96,7 +96,7 @@ impl Archive {
 
     /// Every regular file's path and contents, in the archive's order.
     pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.entries.iter().filter_map(|(path, entry)| match &entry.node {
+        self.members.iter().filter_map(|(path, member)| match &member.node {
             Node::File(data) => Some((path.as_str(), data.as_slice())),
             _ => None,
         })
@@ -105,20 +105,20 @@ impl Archive {
     pub fn to_bytes(&self) -> Result<Vec<u8>, CpioError> {
         let groups = self.link_groups()?;
         let mut out = Vec::new();
-        for (inode, (path, entry)) in (1u32..).zip(&self.entries) {
+        for (inode, (path, member)) in (1u32..).zip(&self.members) {
             let group = groups.get(path.as_str());
             let header = Header {
                 inode: group.map_or(inode, |group| group.inode),
-                mode: entry.permissions | kind(&entry.node),
+                mode: member.permissions | kind(&member.node),
                 links: group.map_or(1, |group| group.names),
                 mtime: self.mtime,
-                device: device(&entry.node),
+                device: device(&member.node),
             };
             // Readers expect a linked file's bytes with its last name.
             let data = match group {
                 Some(group) if group.last == path => group.data,
                 Some(_) => &[],
-                None => data(&entry.node),
+                None => data(&member.node),
             };
             header.write(&mut out, path, data);
         }
@@ -129,21 +129,21 @@ impl Archive {
 
     fn link_groups(&self) -> Result<BTreeMap<&str, Group<'_>>, CpioError> {
         let mut by_target: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (path, entry) in &self.entries {
-            if let Node::Hardlink(to) = &entry.node {
+        for (path, member) in &self.members {
+            if let Node::Hardlink(to) = &member.node {
                 by_target.entry(checked(to)?).or_default().push(path);
             }
         }
         let mut groups = BTreeMap::new();
         for (target, mut names) in by_target {
-            let Some(Entry { node: Node::File(data), .. }) = self.entries.get(target) else {
+            let Some(Member { node: Node::File(data), .. }) = self.members.get(target) else {
                 let path = names.first().map(|name| (*name).to_owned()).unwrap_or_default();
                 return Err(CpioError::DanglingHardlink { path, to: target.to_owned() });
             };
             names.push(target);
             names.sort_unstable();
             let first = names.first().copied().unwrap_or(target);
-            let inode = (1u32..).zip(self.entries.keys()).find(|(_, path)| *path == first).map_or(0, |(inode, _)| inode);
+            let inode = (1u32..).zip(self.members.keys()).find(|(_, path)| *path == first).map_or(0, |(inode, _)| inode);
             let last = names.last().copied().unwrap_or(target);
             let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
             groups.extend(names.iter().map(|name| (*name, Group { inode, names: count, last, data })));

@@ -14,8 +14,8 @@ fn plenty() -> u64 {
 fn unpack_all(layers: &[Vec<u8>]) -> (tempfile::TempDir, Result<(), LayerError>) {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("rootfs")).unwrap();
-    let apply_one = |bytes: &Vec<u8>| apply(bytes.as_slice(), &descriptor(bytes), &root.path().join("rootfs"), &mut plenty);
-    let result = layers.iter().try_for_each(apply_one);
+    let unpack_one = |bytes: &Vec<u8>| unpack(bytes.as_slice(), &descriptor(bytes), &root.path().join("rootfs"), &mut plenty);
+    let result = layers.iter().try_for_each(unpack_one);
     (root, result)
 }
 
@@ -118,7 +118,7 @@ fn no_entry_leaves_the_image() {
     let (root, _) = unpack_all(&[]);
     fs::write(root.path().join("secret"), "kept").unwrap();
     let bytes = tar(&[("up -> ..", ""), ("up/.wh.secret", "")]);
-    apply(bytes.as_slice(), &descriptor(&bytes), &root.path().join("rootfs"), &mut plenty).unwrap();
+    unpack(bytes.as_slice(), &descriptor(&bytes), &root.path().join("rootfs"), &mut plenty).unwrap();
     assert!(root.path().join("secret").exists());
 }
 
@@ -129,11 +129,11 @@ fn wrong_content_is_a_mismatch_even_where_it_unpacks() {
     promised.digest = Digest::of(b"something else");
     let root = tempfile::tempdir().unwrap();
     for stream in [bytes.clone(), gzip(&bytes), b"\x1f\x8bgarbage".to_vec()] {
-        let result = apply(stream.as_slice(), &promised, root.path(), &mut plenty);
+        let result = unpack(stream.as_slice(), &promised, root.path(), &mut plenty);
         assert!(matches!(result, Err(LayerError::Mismatch { .. })), "{result:?}");
     }
     let garbage = b"\x1f\x8bgarbage".to_vec();
-    let result = apply(garbage.as_slice(), &descriptor(&garbage), root.path(), &mut plenty);
+    let result = unpack(garbage.as_slice(), &descriptor(&garbage), root.path(), &mut plenty);
     assert!(matches!(result, Err(LayerError::Decode(_))), "garbage with the right digest is garbage: {result:?}");
 }
 
@@ -147,9 +147,9 @@ fn a_layer_that_grows_beyond_the_budget_is_stopped() {
         20u64 << 20
     };
     // The budget says 20 MiB whenever it is asked; 40 MiB pass. Then it says nothing is left.
-    apply(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut budget).unwrap();
+    unpack(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut budget).unwrap();
     assert!(asked > 5, "asked {asked} times");
-    let result = apply(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut || 1 << 20);
+    let result = unpack(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut || 1 << 20);
     assert!(matches!(result, Err(LayerError::NoSpace(_))), "{result:?}");
 }
 
@@ -261,7 +261,7 @@ fn zeros_are_holes_and_take_no_memory() {
     let content = format!("{}end{}", "\0".repeat(20 << 20), "\0".repeat(1 << 20));
     let bytes = gzip(&tar(&[("sparse", &content)]));
     let root = tempfile::tempdir().unwrap();
-    apply(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut || 64 << 10).unwrap();
+    unpack(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut || 64 << 10).unwrap();
     let metadata = fs::metadata(root.path().join("sparse")).unwrap();
     assert_eq!(metadata.len(), content.len() as u64);
     assert!(metadata.blocks() * 512 < 128 << 10, "{} blocks", metadata.blocks());

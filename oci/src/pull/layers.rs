@@ -78,7 +78,8 @@ impl Puller {
     ) -> Result<Result<(), LayerError>, JoinError> {
         let (layer, partial, free) = (layer.clone(), Arc::clone(partial), self.free);
         let store = self.store.root().to_owned();
-        tokio::task::spawn_blocking(move || layer::apply(&mut stream, &layer, &partial.rootfs(), &mut move || free(&store))).await
+        tokio::task::spawn_blocking(move || layer::unpack(&mut stream, &layer, &partial.rootfs(), &mut move || free(&store)))
+            .await
     }
 }
 

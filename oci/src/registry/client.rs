@@ -86,7 +86,7 @@ impl Client {
                 .connect_timeout(limits.connect)
                 .redirect(reqwest::redirect::Policy::none())
                 .pool_max_idle_per_host(1);
-            Ok(settings.proxies.apply(builder)?.build()?)
+            Ok(settings.proxies.configure(builder)?.build()?)
         };
         let common = tls::Trust::extra(tls::extra_certificates(settings.ca_file.as_deref())?);
         let mut special = HashMap::new();

@@ -30,7 +30,7 @@ impl Proxies {
     ///
     /// # Errors
     /// If a proxy is not a URL.
-    pub fn apply(&self, mut builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::ClientBuilder> {
+    pub fn configure(&self, mut builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::ClientBuilder> {
         builder = builder.no_proxy();
         let exceptions = [LOCAL, self.exceptions.as_deref().unwrap_or_default()].join(",");
         let except = || reqwest::NoProxy::from_string(&exceptions);

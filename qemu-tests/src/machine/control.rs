@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
-use super::Machine;
+use super::Vm;
 use super::parts::{Disk, DiskModel, Network, Nic, NicModel};
 
-impl Machine {
+impl Vm {
     /// The ACPI power button.
     pub fn press_power_button(&mut self) -> Result<()> {
         self.qmp.execute("system_powerdown", json!({})).map(drop)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cpio::{Archive, Node};
 
-use crate::machine::{Boot, Firmware, Machine, NicModel, Parts};
+use crate::machine::{Boot, Firmware, NicModel, Parts, Vm};
 use crate::objects::Station;
 use crate::provisioner::Options;
 use crate::scene::{MEMORY_MIB, Scene};
@@ -59,7 +59,7 @@ pub fn table(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-fn judge(machine: &mut Machine, said: &str) -> Result<String> {
+fn judge(machine: &mut Vm, said: &str) -> Result<String> {
     let line = machine.serial.expect(&format!("{said}|{WRONG}"), SAID_WITHIN)?;
     let wrong = machine.serial.all(WRONG)?;
     ensure!(wrong.is_empty(), "{}", wrong.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n"));

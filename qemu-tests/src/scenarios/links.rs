@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use crate::dhcp::{self, Manner};
 use crate::equipment::Switch;
 use crate::kit::Kit;
-use crate::machine::{Boot, Machine, Network, Nic, NicModel, Parts};
+use crate::machine::{Boot, Network, Nic, NicModel, Parts, Vm};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{Options, Provisioner};
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
@@ -146,7 +146,7 @@ fn plugged(switch: &Switch) -> Vec<Nic> {
 }
 
 /// It connects, pulls, and does an action.
-pub fn works(scene: &Scene, provisioner: &Provisioner, machine: &mut Machine) -> Result<()> {
+pub fn works(scene: &Scene, provisioner: &Provisioner, machine: &mut Vm) -> Result<()> {
     machine.serial.expect(CONNECTED, BOOTS_WITHIN)?;
     let registry = scene.registry()?;
     let step = Step::busybox("hello", &registry, "cat /run/thimble/network/netplan.yaml && echo hello");
@@ -157,7 +157,7 @@ pub fn works(scene: &Scene, provisioner: &Provisioner, machine: &mut Machine) ->
 }
 
 /// The action was shown what the machine had learned of its network.
-fn has_shown(machine: &Machine, setting: &str) -> Result<()> {
+fn has_shown(machine: &Vm, setting: &str) -> Result<()> {
     let shown = machine.serial.all(&format!(r"A\| +{setting}"))?;
     ensure!(!shown.is_empty(), "the action did not see {setting:?}");
     Ok(())

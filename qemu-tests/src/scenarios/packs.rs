@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 
 use crate::command::wait_for;
-use crate::machine::{Boot, Disk, DiskModel, Machine, NicModel, Parts};
+use crate::machine::{Boot, Disk, DiskModel, NicModel, Parts, Vm};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{Options, Provisioner};
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
@@ -63,7 +63,7 @@ fn start(scene: &Scene) -> Result<Provisioner> {
     Ok(provisioner)
 }
 
-fn power_on(scene: &Scene, station: &Station, boot: Boot) -> Result<Machine> {
+fn power_on(scene: &Scene, station: &Station, boot: Boot) -> Result<Vm> {
     let memory = if matches!(boot, Boot::Uefi) { UEFI_MIB } else { MEMORY_MIB };
     let disk = |file: PathBuf| Disk { model: MODEL, file, serial: SERIAL.to_owned() };
     let disks = if *station == PACKED { vec![disk(scene.disk(station)?)] } else { Vec::new() };
@@ -71,7 +71,7 @@ fn power_on(scene: &Scene, station: &Station, boot: Boot) -> Result<Machine> {
     scene.start(station, &Parts { disks, ..Parts::new(boot, memory, vec![nic]) })
 }
 
-fn has_its_pack(provisioner: &Provisioner, machine: &mut Machine) -> Result<()> {
+fn has_its_pack(provisioner: &Provisioner, machine: &mut Vm) -> Result<()> {
     machine.serial.expect("thimble: agent .* connected to", BOOTS_WITHIN)?;
     let packs = machine.serial.all("thimble: driver pack ")?;
     ensure!(

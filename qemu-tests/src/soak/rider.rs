@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::dice::Dice;
 use super::ledger::Place;
 use super::witness::Witness;
-use crate::machine::Machine;
+use crate::machine::Vm;
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::Provisioner;
 use crate::registry::Registry;
@@ -124,7 +124,7 @@ impl Rider<'_> {
         self.give_work(station, tally.workflows)
     }
 
-    fn wait(&self, machine: &mut Machine, moment: Moment, station: &Station, tally: &mut Tally) -> Result<()> {
+    fn wait(&self, machine: &mut Vm, moment: Moment, station: &Station, tally: &mut Tally) -> Result<()> {
         let rest = match moment {
             Moment::At(time) => time,
             Moment::In(pattern, after) => {
@@ -139,7 +139,7 @@ impl Rider<'_> {
     }
 
     /// Waits for a stage; a report that was under way when the power went may have ended the work.
-    fn expect(&self, machine: &mut Machine, pattern: &str, station: &Station, tally: &mut Tally) -> Result<()> {
+    fn expect(&self, machine: &mut Vm, pattern: &str, station: &Station, tally: &mut Tally) -> Result<()> {
         let deadline = Instant::now() + BOOTS_WITHIN;
         while let Err(error) = machine.serial.expect(pattern, GLANCE) {
             if Instant::now() >= deadline || machine.is_off()? {
@@ -197,7 +197,7 @@ fn choose(dice: &mut Dice, whole: Duration) -> Moment {
     Moment::In(stage, dice.time(Duration::from_millis(300)))
 }
 
-fn stage(machine: &Machine, from: usize) -> Result<&'static str> {
+fn stage(machine: &Vm, from: usize) -> Result<&'static str> {
     let mut latest = (0, FIRMWARE);
     for (name, pattern) in STAGES {
         if let Some(place) = machine.serial.last_match(pattern, from)?

@@ -54,7 +54,7 @@ fn report(workflow: &Workflow, at: (usize, usize), state: ActionState) -> Report
 
 fn say(workflow: &mut Workflow, at: (usize, usize), state: ActionState) -> Result<Effect, Refused> {
     let report = report(workflow, at, state);
-    apply(workflow, &report, NOW)
+    record(workflow, &report, NOW)
 }
 
 use ActionState::{Failed, Pending, Running, Success, Timeout};
@@ -158,9 +158,9 @@ fn only_the_current_action_is_reported() {
     let mut w = workflow(&[("a", 2)]);
     assert_eq!(say(&mut w, (0, 1), Running), Err(Refused::NotCurrent { action: "a1".into(), current: "a0".into() }));
     let stranger = Report { agent: "b".into(), ..report(&w, (0, 0), Running) };
-    assert_eq!(apply(&mut w, &stranger, NOW), Err(Refused::NotFound));
+    assert_eq!(record(&mut w, &stranger, NOW), Err(Refused::NotFound));
     let unknown = Report { action_id: "99".into(), ..report(&w, (0, 0), Running) };
-    assert_eq!(apply(&mut w, &unknown, NOW), Err(Refused::NotFound));
+    assert_eq!(record(&mut w, &unknown, NOW), Err(Refused::NotFound));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn attempts_are_counted_when_an_agent_begins_again() {
     assert_eq!(w.status.message, "action a0 was interrupted and begins again, attempt 2");
     say(&mut w, (0, 0), Running).unwrap();
     let failure = Report { message: "exit code 3".into(), ..report(&w, (0, 0), Failed) };
-    apply(&mut w, &failure, NOW).unwrap();
+    record(&mut w, &failure, NOW).unwrap();
     assert_eq!(w.status.message, "action a0 ended FAILED in attempt 2: exit code 3");
 }
 
@@ -218,7 +218,7 @@ fn the_global_timeout_ends_the_workflow() {
     w.status.global_timeout = 60;
     let at = |seconds| Timestamp::from_second(seconds).unwrap();
     let running = report(&w, (0, 0), Running);
-    apply(&mut w, &running, at(100)).unwrap();
+    record(&mut w, &running, at(100)).unwrap();
     assert!(!expire(&mut w, at(159)));
     assert!(expire(&mut w, at(160)));
     assert_eq!((w.status.state, w.status.tasks[0].actions[0].state), (Some(WorkflowState::Timeout), Timeout));
@@ -265,7 +265,7 @@ proptest! {
                 Step::Report { task, action, state } => {
                     let report = report(&w, (task, action), state);
                     let before = w.clone();
-                    match apply(&mut w, &report, now) {
+                    match record(&mut w, &report, now) {
                         Ok(Effect::Nothing) | Err(_) => prop_assert_eq!(&w.status.tasks, &before.status.tasks),
                         Ok(_) => {
                             prop_assert!(ended.is_none(), "changed after the end");

@@ -21,8 +21,8 @@ async fn a_value_knows_its_first_and_its_latest_revision() {
         assert_eq!(store.get("/a").await.unwrap(), None);
         let first = store.commit(put("/a", 0, "1")).await.unwrap();
         let second = store.commit(put("/a", first, "2")).await.unwrap();
-        let entry = store.get("/a").await.unwrap().unwrap();
-        assert_eq!((entry.value.as_slice(), entry.created, entry.modified), (b"2".as_slice(), first, second));
+        let pair = store.get("/a").await.unwrap().unwrap();
+        assert_eq!((pair.value.as_slice(), pair.created, pair.modified), (b"2".as_slice(), first, second));
         assert!(second > first);
     })
     .await;
@@ -48,8 +48,8 @@ async fn a_transaction_happens_as_a_whole_or_not_at_all() {
         assert!(store.commit(put("/c", 0, "1").put("/a", 0, b"2".to_vec())).await.is_err());
         assert_eq!(store.get("/c").await.unwrap(), None);
         let second = store.commit(put("/a", first, "2").delete("/b", first)).await.unwrap();
-        let (entries, revision) = store.list("/").await.unwrap();
-        assert_eq!(entries.iter().map(|entry| (entry.key.as_str(), entry.modified)).collect::<Vec<_>>(), [("/a", second)]);
+        let (pairs, revision) = store.list("/").await.unwrap();
+        assert_eq!(pairs.iter().map(|pair| (pair.key.as_str(), pair.modified)).collect::<Vec<_>>(), [("/a", second)]);
         assert_eq!(revision, second);
     })
     .await;
@@ -61,8 +61,8 @@ async fn a_prefix_lists_its_keys_in_order() {
         for key in ["/w/b", "/w/a", "/wx", "/v/z"] {
             store.commit(put(key, 0, key)).await.unwrap();
         }
-        let (entries, _) = store.list("/w/").await.unwrap();
-        assert_eq!(entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["/w/a", "/w/b"]);
+        let (pairs, _) = store.list("/w/").await.unwrap();
+        assert_eq!(pairs.iter().map(|pair| pair.key.as_str()).collect::<Vec<_>>(), ["/w/a", "/w/b"]);
     })
     .await;
 }
@@ -77,7 +77,7 @@ async fn a_watch_sees_every_change_after_its_revision_in_order() {
         let mut seen = Vec::new();
         for _ in 0..2 {
             let change = watch.next().await.unwrap().unwrap();
-            seen.push((change.revision, change.entry.map(|entry| entry.value.clone())));
+            seen.push((change.revision, change.pair.map(|pair| pair.value.clone())));
         }
         assert_eq!(seen, [(second, Some(b"2".to_vec())), (third, None)]);
     })

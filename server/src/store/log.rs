@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{Entry, StoreError};
+use super::{KeyValue, StoreError};
 
 const KEPT: usize = 4096;
 
-/// What happened to one key; without an entry it was deleted.
+/// What happened to one key; without a pair it was deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub revision: u64,
     pub key: String,
-    pub entry: Option<Arc<Entry>>,
+    pub pair: Option<Arc<KeyValue>>,
 }
 
 pub(super) struct Log {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::log::Log;
-use super::{Answer, Change, Entry, Store, StoreError, Transaction, Watch, Write};
+use super::{Answer, Change, KeyValue, Store, StoreError, Transaction, Watch, Write};
 
 pub struct Memory {
     data: Mutex<Data>,
@@ -13,7 +13,7 @@ pub struct Memory {
 
 #[derive(Default)]
 struct Data {
-    entries: BTreeMap<String, Arc<Entry>>,
+    pairs: BTreeMap<String, Arc<KeyValue>>,
     revision: u64,
 }
 
@@ -28,10 +28,10 @@ impl Memory {
         self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, transaction: Transaction) -> Result<u64, StoreError> {
+    fn transact(&self, transaction: Transaction) -> Result<u64, StoreError> {
         let mut data = self.data();
         for (key, expected) in transaction.conditions {
-            if data.entries.get(&key).map_or(0, |entry| entry.modified) != expected {
+            if data.pairs.get(&key).map_or(0, |pair| pair.modified) != expected {
                 return Err(StoreError::Conflict { key });
             }
         }
@@ -47,34 +47,34 @@ impl Data {
     fn write(&mut self, write: Write, revision: u64) -> Change {
         match write {
             Write::Put { key, value } => {
-                let created = self.entries.get(&key).map_or(revision, |entry| entry.created);
-                let entry = Arc::new(Entry { key: key.clone(), value, created, modified: revision });
-                self.entries.insert(key.clone(), Arc::clone(&entry));
-                Change { revision, key, entry: Some(entry) }
+                let created = self.pairs.get(&key).map_or(revision, |pair| pair.created);
+                let pair = Arc::new(KeyValue { key: key.clone(), value, created, modified: revision });
+                self.pairs.insert(key.clone(), Arc::clone(&pair));
+                Change { revision, key, pair: Some(pair) }
             }
             Write::Delete { key } => {
-                self.entries.remove(&key);
-                Change { revision, key, entry: None }
+                self.pairs.remove(&key);
+                Change { revision, key, pair: None }
             }
         }
     }
 }
 
 impl Store for Memory {
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
-        Box::pin(async move { Ok(self.data().entries.get(key).map(|entry| Entry::clone(entry))) })
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<KeyValue>> {
+        Box::pin(async move { Ok(self.data().pairs.get(key).map(|pair| KeyValue::clone(pair))) })
     }
 
-    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<Entry>, u64)> {
+    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<KeyValue>, u64)> {
         Box::pin(async move {
             let data = self.data();
-            let found = data.entries.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
-            Ok((found.map(|(_, entry)| Entry::clone(entry)).collect(), data.revision))
+            let found = data.pairs.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+            Ok((found.map(|(_, pair)| KeyValue::clone(pair)).collect(), data.revision))
         })
     }
 
     fn commit(&self, transaction: Transaction) -> Answer<'_, u64> {
-        let done = self.apply(transaction);
+        let done = self.transact(transaction);
         Box::pin(async move { done })
     }
 

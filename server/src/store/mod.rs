@@ -21,7 +21,7 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 
 /// A stored value; revisions are those of its first and its latest write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct KeyValue {
     pub key: String,
     pub value: Vec<u8>,
     pub created: u64,
@@ -91,10 +91,10 @@ pub enum StoreError {
 }
 
 pub trait Store: Send + Sync {
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<KeyValue>>;
 
-    /// All entries whose key starts with the prefix, by key, and the revision up to which they are complete.
-    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<Entry>, u64)>;
+    /// All pairs whose key starts with the prefix, by key, and the revision up to which they are complete.
+    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<KeyValue>, u64)>;
 
     /// Commits and returns the new revision. The commit happens or fails as a whole, even if the caller stops waiting.
     fn commit(&self, transaction: Transaction) -> Answer<'_, u64>;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::log::Log;
-use super::{Answer, Change, Entry, Store, StoreError, Transaction, Watch, Write};
+use super::{Answer, Change, KeyValue, Store, StoreError, Transaction, Watch, Write};
 
 /// Key to (created, modified, value).
 const ENTRIES: TableDefinition<&str, (u64, u64, &[u8])> = TableDefinition::new("entries");
@@ -61,12 +61,12 @@ fn prepare(database: &Database) -> Result<u64, Box<dyn Error + Send + Sync>> {
 }
 
 impl Inner {
-    fn get(&self, key: &str) -> Result<Option<Entry>, redb::Error> {
+    fn get(&self, key: &str) -> Result<Option<KeyValue>, redb::Error> {
         let table = self.database.begin_read()?.open_table(ENTRIES)?;
-        Ok(table.get(key)?.map(|found| entry(key, found.value())))
+        Ok(table.get(key)?.map(|found| pair(key, found.value())))
     }
 
-    fn list(&self, prefix: &str) -> Result<(Vec<Entry>, u64), redb::Error> {
+    fn list(&self, prefix: &str) -> Result<(Vec<KeyValue>, u64), redb::Error> {
         let transaction = self.database.begin_read()?;
         let revision = transaction.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value());
         let mut found = Vec::new();
@@ -75,7 +75,7 @@ impl Inner {
             if !key.value().starts_with(prefix) {
                 break;
             }
-            found.push(entry(key.value(), value.value()));
+            found.push(pair(key.value(), value.value()));
         }
         Ok((found, revision))
     }
@@ -93,7 +93,7 @@ impl Inner {
             let mut numbers = transaction.open_table(NUMBERS).map_err(failed("open its table"))?;
             let revision = numbers.get(REVISION).map_err(failed("read"))?.map_or(0, |number| number.value()) + 1;
             numbers.insert(REVISION, revision).map_err(failed("write"))?;
-            let writes = request.writes.into_iter().map(|write| apply(&mut table, write, revision));
+            let writes = request.writes.into_iter().map(|write| change(&mut table, write, revision));
             (revision, writes.collect::<Result<Vec<Change>, redb::StorageError>>().map_err(failed("write"))?)
         };
         transaction.commit().map_err(failed("commit"))?;
@@ -102,25 +102,25 @@ impl Inner {
     }
 }
 
-fn entry(key: &str, (created, modified, value): (u64, u64, &[u8])) -> Entry {
-    Entry { key: key.to_owned(), value: value.to_vec(), created, modified }
+fn pair(key: &str, (created, modified, value): (u64, u64, &[u8])) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: value.to_vec(), created, modified }
 }
 
 fn modified(table: &Table<'_, &str, (u64, u64, &[u8])>, key: &str) -> Result<u64, redb::StorageError> {
     Ok(table.get(key)?.map_or(0, |found| found.value().1))
 }
 
-fn apply(table: &mut Table<'_, &str, (u64, u64, &[u8])>, write: Write, revision: u64) -> Result<Change, redb::StorageError> {
+fn change(table: &mut Table<'_, &str, (u64, u64, &[u8])>, write: Write, revision: u64) -> Result<Change, redb::StorageError> {
     match write {
         Write::Put { key, value } => {
             let created = table.get(key.as_str())?.map_or(revision, |found| found.value().0);
             table.insert(key.as_str(), (created, revision, value.as_slice()))?;
-            let entry = Arc::new(Entry { key: key.clone(), value, created, modified: revision });
-            Ok(Change { revision, key, entry: Some(entry) })
+            let pair = Arc::new(KeyValue { key: key.clone(), value, created, modified: revision });
+            Ok(Change { revision, key, pair: Some(pair) })
         }
         Write::Delete { key } => {
             table.remove(key.as_str())?;
-            Ok(Change { revision, key, entry: None })
+            Ok(Change { revision, key, pair: None })
         }
     }
 }
@@ -131,12 +131,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError
 }
 
 impl Store for Redb {
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<KeyValue>> {
         let (inner, key) = (Arc::clone(&self.0), key.to_owned());
         Box::pin(blocking(move || inner.get(&key).map_err(failed("read"))))
     }
 
-    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<Entry>, u64)> {
+    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<KeyValue>, u64)> {
         let (inner, prefix) = (Arc::clone(&self.0), prefix.to_owned());
         Box::pin(blocking(move || inner.list(&prefix).map_err(failed("list"))))
     }

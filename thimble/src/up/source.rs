@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use boots::{Machine, MachineSource, SourceFuture};
+use boots::{BootInterface, MachineSource, SourceFuture};
 use model::Mac;
 use server::Server;
 
@@ -10,12 +10,12 @@ pub struct InProcess(pub Server);
 
 impl MachineSource for InProcess {
     fn machine(&self, mac: Mac) -> SourceFuture<'_> {
-        let machine = self.0.machine(mac).and_then(|known| Machine::known(&known, None));
+        let machine = self.0.machine(mac).and_then(|known| BootInterface::known(&known, None));
         Box::pin(async { Ok(machine) })
     }
 
     fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
-        let machine = self.0.machine_by_address(address).and_then(|known| Machine::known(&known, Some(address)));
+        let machine = self.0.machine_by_address(address).and_then(|known| BootInterface::known(&known, Some(address)));
         Box::pin(async { Ok(machine) })
     }
 }

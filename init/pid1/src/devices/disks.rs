@@ -76,7 +76,7 @@ impl Disks {
         self.waiting.remove(name);
         if self.known.remove(name) {
             self.watched.retain(|_, watched| watched != name);
-            self.apply(name, &[]);
+            self.set_links(name, &[]);
         }
     }
 
@@ -103,7 +103,7 @@ impl Disks {
             self.came(name);
         }
         if self.known.contains(name) {
-            self.apply(name, links);
+            self.set_links(name, links);
         }
     }
 
@@ -130,7 +130,7 @@ impl Disks {
         names.iter().for_each(|name| self.came(name));
     }
 
-    fn apply(&mut self, name: &str, links: &[String]) {
+    fn set_links(&mut self, name: &str, links: &[String]) {
         for change in self.claims.update(name, links) {
             let result = match &change {
                 Change::Point { link, device } => point(&Path::new(DEV).join("disk").join(link), device),

@@ -140,13 +140,13 @@ mod tests {
     const CARD: &str = "/devices/pci0000:00/0000:00:02.0";
 
     /// A machine with one card's link, a bond, and a driver whose module is in this state.
-    struct Machine {
+    struct Simulation {
         root: tempfile::TempDir,
         starting: Starting,
         now: Instant,
     }
 
-    impl Machine {
+    impl Simulation {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
             fs::create_dir(root.path().join("net")).unwrap();
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_link_is_left_alone_until_its_driver_has_finished_probing() {
-        let mut machine = Machine::new();
+        let mut machine = Simulation::new();
         assert_eq!(machine.links(0), ["bond0"], "a link without a device waits for no driver");
         machine.add_card("live");
         assert_eq!(machine.links(100), ["bond0"]);
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_end_of_probing_may_come_before_the_first_look_at_the_link() {
-        let mut machine = Machine::new();
+        let mut machine = Simulation::new();
         machine.links(0);
         assert!(!machine.hear(Action::Bind), "no link waits for it yet");
         machine.add_card("live");
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_driver_that_never_says_that_it_has_finished_is_given_two_seconds() {
-        let mut machine = Machine::new();
+        let mut machine = Simulation::new();
         machine.links(0);
         machine.add_card("live");
         assert_eq!(machine.links(100), ["bond0"]);
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn links_of_the_first_look_are_used_at_once_unless_their_module_is_just_starting() {
         for (module, expected) in [("live", &["eth0", "bond0"][..]), ("coming", &["bond0"])] {
-            let mut machine = Machine::new();
+            let mut machine = Simulation::new();
             machine.add_card(module);
             assert_eq!(machine.links(0), expected, "{module}");
         }
