@@ -220,9 +220,9 @@ impl Runner {
     ) -> Result<Ran, Reason> {
         log::info!("{}: running", action.title());
         status::running(action);
-        let (workflow, name) = (action.workflow.clone(), action.name.clone());
+        let name = action.name.clone();
         let lines = move |stream: &str, text: &str| {
-            sink::action_line(ActionLine { workflow: &workflow, action: &name, stream }, text);
+            sink::action_line(ActionLine { action: &name, stream }, text);
             status::output(text);
         };
         let order = Order {

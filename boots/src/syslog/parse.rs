@@ -114,6 +114,11 @@ mod tests {
                 &b"<165>1 2003-10-11T22:14:15.003Z m1 agent - ID47 [x@1 a=\"]\\\"\" b=\"2\"] \xef\xbb\xbfhello"[..],
                 message(20, 5, Some("m1"), "agent", "hello"),
             ),
+            (
+                "an action's line",
+                b"<133>1 2026-01-02T03:04:05.678901Z 02:00:00:00:00:01 thimble 7 stream/stdout - A| hello",
+                message(16, 5, Some("02:00:00:00:00:01"), "thimble", "A| hello"),
+            ),
             ("RFC 5424 without", b"<34>1 - - - - - - hello", message(4, 2, None, "", "hello")),
             ("RFC 5424 without text", b"<34>1 - m1 su - - -", message(4, 2, Some("m1"), "su", "")),
             ("structured data without end", b"<34>1 - m1 su - - [a b=\"c", message(4, 2, Some("m1"), "su", "[a b=\"c")),

@@ -5,10 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::Level;
 
-/// An action's line, for the structured data that lets one action be followed on the server.
+/// Whose line it is, for MSGID: it lets one action's lines be followed on the server.
 #[derive(Debug, Clone, Copy)]
 pub struct ActionLine<'a> {
-    pub workflow: &'a str,
     pub action: &'a str,
     pub stream: &'a str,
 }
@@ -26,9 +25,10 @@ pub const PORT: u16 = 514;
 /// Receivers must take 480 bytes and should take 2048 (RFC 5426, 3.2).
 const MAX: usize = 2048;
 pub const FACILITY_LOCAL0: u8 = 16;
-/// The enterprise number that RFC 5612 reserves for documentation.
-const ENTERPRISE: u32 = 32473;
+/// Characters that MSGID may have (RFC 5424, 6.2.7).
+const ID_MAX: usize = 32;
 
+/// Without structured data: smee hides a line that has some, and rsyslog's files leave it out.
 pub fn render(message: &Message<'_>) -> Vec<u8> {
     let severity = match message.level {
         Level::Error => 3,
@@ -38,19 +38,8 @@ pub fn render(message: &Message<'_>) -> Vec<u8> {
     };
     let mut out = format!("<{}>1 {}", FACILITY_LOCAL0 * 8 + severity, timestamp(message.now));
     let _ = write!(out, " {} thimble {}", header(message.hostname), std::process::id());
-    match message.origin {
-        None => out.push_str(" - - "),
-        Some(origin) => {
-            let _ = write!(
-                out,
-                " action [thimble@{ENTERPRISE} workflow=\"{}\" action=\"{}\" stream=\"{}\"] ",
-                parameter(origin.workflow),
-                parameter(origin.action),
-                parameter(origin.stream),
-            );
-        }
-    }
-    out.push_str(message.text);
+    let _ = write!(out, " {} - ", message.origin.map_or_else(|| "-".to_owned(), id));
+    out.extend(message.text.chars().map(|c| if c.is_control() { ' ' } else { c }));
     out.truncate(out.floor_char_boundary(MAX));
     out.into_bytes()
 }
@@ -61,15 +50,12 @@ fn header(text: &str) -> String {
     if clean.is_empty() { "-".to_owned() } else { clean }
 }
 
-fn parameter(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars().take(200) {
-        if matches!(c, '"' | '\\' | ']') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
+/// `ACTION/STREAM`. A long name of the action is cut.
+fn id(origin: ActionLine<'_>) -> String {
+    let graphic = |c: char| if c.is_ascii_graphic() { c } else { '_' };
+    let room = ID_MAX.saturating_sub(origin.stream.len() + 1);
+    let name: String = origin.action.chars().map(graphic).take(room).collect();
+    format!("{name}/{}", origin.stream)
 }
 
 /// RFC 3339 in UTC with microseconds.
@@ -111,16 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn an_action_line_names_its_action_and_quotes_it() {
-        let origin = ActionLine { workflow: "default/w", action: "a \"b\"]", stream: "stdout" };
+    fn an_action_line_names_its_action_and_has_no_structured_data() {
+        let origin = ActionLine { action: "a \"b\"]", stream: "stdout" };
         let message =
             Message { level: Level::Info, now: UNIX_EPOCH, hostname: "02:00:00:00:00:01", text: "A| hi", origin: Some(origin) };
         let text = String::from_utf8(render(&message)).unwrap();
         assert!(text.starts_with("<133>1 1970-01-01T00:00:00.000000Z 02:00:00:00:00:01 thimble "), "{text}");
-        assert!(
-            text.ends_with(r#"action [thimble@32473 workflow="default/w" action="a \"b\"\]" stream="stdout"] A| hi"#),
-            "{text}"
-        );
+        assert!(text.ends_with(r#" a_"b"]/stdout - A| hi"#), "{text}");
     }
 
     #[test]

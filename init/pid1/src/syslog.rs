@@ -1,7 +1,7 @@
 //! Sends the machine's lines to the syslog server: RFC 5424 over UDP, from the first line of the boot on.
 //!
-//! The kernel log keeps them until there is a network. The agent sends its own lines, with workflow and action as
-//! structured data. Their facility in the kernel log shows that they have been sent.
+//! The kernel log keeps them until there is a network. The agent sends its own lines, with the name of the action
+//! as MSGID. Their facility in the kernel log shows that they have been sent.
 
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsFd;
