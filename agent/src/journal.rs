@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use machine::files;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
+use crate::host::write_private;
 use crate::outcome::Outcome;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +66,9 @@ impl Journal {
 }
 
 fn replace(path: &Path, entry: &JournalEntry) -> io::Result<()> {
-    files::replace(path, serde_json::to_vec(entry)?)
+    let new = path.with_extension("new");
+    write_private(&new, &serde_json::to_vec(entry)?)?; // it holds the action's environment
+    fs::rename(&new, path)
 }
 
 /// Which attempt at `action` begins now. Only one that was interrupted counts on.

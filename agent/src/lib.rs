@@ -13,6 +13,7 @@ mod docker_socket;
 mod execute;
 mod gen1;
 mod heartbeat;
+mod host;
 mod journal;
 mod leftovers;
 mod memory;
@@ -37,6 +38,7 @@ mod sys;
 mod transport;
 mod worker;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -44,7 +46,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use machine::Chain;
 use machine::{Milestone, exit, files};
 use tokio::signal::unix::SignalKind;
@@ -57,7 +58,7 @@ use oci::{Puller, embedded, store::Store};
 use role::Role;
 use runtime::Runtime;
 use scratch::Scratch;
-use settings::{Settings, Source};
+use settings::{RuntimeChoice, Settings, Source};
 use transport::{Connection, Transport};
 use worker::Worker;
 
@@ -65,7 +66,10 @@ use worker::Worker;
 const BLOCKING_THREADS: usize = 4;
 
 /// What the agent's variables and `/etc/thimble/registries.json` say of registries, for another program on the same host.
-pub fn registries() -> anyhow::Result<oci::registry::Settings> {
+///
+/// # Errors
+/// If one of them is wrong.
+pub fn registries() -> Result<oci::registry::Settings, settings::Mistakes> {
     let no_server = ["-workflow", "none"].map(OsString::from);
     Ok(Settings::read(&no_server, |name| std::env::var(name).ok())?.registries)
 }
@@ -97,6 +101,22 @@ pub fn main_with(args: impl Iterator<Item = OsString>, load: Load) -> ExitCode {
             ExitCode::from(exit::USAGE)
         }
     }
+}
+
+/// What keeps the agent from work. Not `anyhow`: with `RUST_BACKTRACE=1` it looks for a backtrace, which ends the ramdisk's
+/// program without a word, because that has no tables to unwind by.
+type CannotWork = Box<dyn Error + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+struct Doing {
+    what: String,
+    #[source]
+    source: CannotWork,
+}
+
+fn doing<T, E: Into<CannotWork>>(what: impl Into<String>, result: Result<T, E>) -> Result<T, CannotWork> {
+    result.map_err(|source| Doing { what: what.into(), source: source.into() }.into())
 }
 
 /// Before there is a log. In one piece, because stderr may be the kernel log, where each write is a record of its own.
@@ -135,11 +155,15 @@ fn run(flags: &[OsString], load: Load) -> u8 {
     }
 }
 
-fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result<u8> {
+fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, CannotWork> {
+    host::forget_mask();
+    if settings.runtime == RuntimeChoice::Libcontainer {
+        host::need_cgroup2()?;
+    }
     let policy = policy::Policy::read(Path::new(policy::FILE))?;
     let folders = Folders { state: settings.state.clone() };
-    for folder in [Path::new(files::RUN), &folders.containers()] {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    for folder in [Path::new(files::RUN), &folders.state, &folders.containers(), &folders.images(), &folders.volumes()] {
+        host::private_folder(folder)?;
     }
     let _alone = alone(Path::new(files::AGENT_LOCK))?;
     let made_by = Runtime::new(&settings.runtime);
@@ -151,7 +175,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result
     if let Some(scratch) = Scratch::left_over(&folders.state) {
         scratch.give_back(&store, &folders.state);
     }
-    let client = Client::new(&settings.registries, Limits::default()).context("cannot set up the registry client")?;
+    let client = doing("cannot set up the registry client", Client::new(&settings.registries, Limits::default()))?;
     let embedded = embedded::Embedded {
         when: settings.embedded,
         folder: settings.images.clone(),
@@ -201,23 +225,23 @@ async fn asked_to_end() {
 
 /// The journal must not survive a reboot, or a reboot that an action earned would follow a second time. A workflow file
 /// begins anew each time, so its journal is removed.
-fn endpoints(settings: &Settings, script: Option<offline::Script>) -> anyhow::Result<(Transport, Journal)> {
+fn endpoints(settings: &Settings, script: Option<offline::Script>) -> Result<(Transport, Journal), CannotWork> {
     if let Some(script) = script {
         let path = Path::new(files::OFFLINE_JOURNAL);
         let _ = std::fs::remove_file(path); // most times there is none; a file that stays is overwritten
         return Ok((Transport::File(script), Journal::open(path)));
     }
-    let connection = Connection::new(settings).with_context(|| format!("cannot use the server {}", settings.authority))?;
+    let connection = doing(format!("cannot use the server {}", settings.authority), Connection::new(settings))?;
     Ok((connection.into(), Journal::open(Path::new(files::JOURNAL))))
 }
 
 /// Agents end each other's actions when they start, so a machine has one.
-fn alone(path: &Path) -> anyhow::Result<File> {
-    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+fn alone(path: &Path) -> Result<File, CannotWork> {
+    let file = doing(format!("cannot create {}", path.display()), File::create(path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => anyhow::bail!("another agent runs on this machine (it holds {})", path.display()),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(TryLockError::WouldBlock) => Err(format!("another agent runs on this machine (it holds {})", path.display()).into()),
+        Err(TryLockError::Error(error)) => doing(format!("cannot lock {}", path.display()), Err(error)),
     }
 }
 

@@ -20,24 +20,31 @@ pub enum Unknown {
 
 /// The kernel passes words of its command line to init, so a plain word that is not a role is refused by name.
 pub fn choose(args: &[OsString]) -> Result<Role, Unknown> {
-    match args.split_first() {
-        None => Ok(Role::Run(Vec::new())),
-        Some((first, rest)) if first == "run" && !rest.iter().any(|word| is_help(word)) => Ok(Role::Run(rest.to_vec())),
-        Some((first, [])) if first == "launcher" => Ok(Role::Launcher),
-        Some((first, [])) if is_version(first) => Ok(Role::Version),
-        Some((first, [])) if is_help(first) => Ok(Role::Help),
-        Some((first, _)) if first == "run" => Ok(Role::Help),
-        Some((first, _)) if first.as_encoded_bytes().starts_with(b"-") => Ok(Role::Run(args.to_vec())),
-        Some((first, _)) => Err(Unknown::Role(first.to_string_lossy().into_owned())),
-    }
+    let flags = match args.split_first() {
+        Some((first, [])) if first == "launcher" => return Ok(Role::Launcher),
+        Some((first, rest)) if first == "run" => rest,
+        Some((first, _)) if !first.as_encoded_bytes().starts_with(b"-") => {
+            return Err(Unknown::Role(first.to_string_lossy().into_owned()));
+        }
+        _ => args,
+    };
+    // As with Go's flags, these two count wherever they stand before `--`.
+    let mut asked = flags.iter().take_while(|word| *word != "--");
+    let role = asked.find_map(|word| match () {
+        () if is_help(word) => Some(Role::Help),
+        () if is_version(word) => Some(Role::Version),
+        () => None,
+    });
+    Ok(role.unwrap_or_else(|| Role::Run(flags.to_vec())))
 }
 
 fn is_help(word: &OsStr) -> bool {
-    word == "-h" || word == "-help" || word == "--help"
+    ["-h", "--h", "-help", "--help"].iter().any(|help| word == *help)
 }
 
 fn is_version(word: &OsStr) -> bool {
-    word == "-version" || word == "--version"
+    let name = word.to_str().and_then(|word| word.strip_prefix("--").or_else(|| word.strip_prefix('-')));
+    matches!(name, Some("version" | "version=true" | "version=1" | "version=t"))
 }
 
 #[cfg(test)]
@@ -52,7 +59,11 @@ mod tests {
             ("run keeps its flags", "run -id x", Ok(Role::Run(words("-id x")))),
             ("flags alone mean run", "-id=x", Ok(Role::Run(words("-id=x")))),
             ("help before everything", "run -id x --help", Ok(Role::Help)),
-            ("version is asked alone", "-version", Ok(Role::Version)),
+            ("the version", "-version", Ok(Role::Version)),
+            ("among other flags", "-id x -version -runtime docker", Ok(Role::Version)),
+            ("with the role", "run --version=true", Ok(Role::Version)),
+            ("help among other flags", "-id x -h", Ok(Role::Help)),
+            ("behind the end of the flags it is none", "-id x -- -version", Ok(Role::Run(words("-id x -- -version")))),
             ("the agent's own child", "launcher", Ok(Role::Launcher)),
             ("a stray word is named", "vmlinuz", Err(Unknown::Role("vmlinuz".into()))),
         ] {

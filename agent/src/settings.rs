@@ -165,7 +165,7 @@ pub fn help() -> String {
 fn parse_flags(flags: &[OsString], wrong: &mut Vec<String>) -> Vec<(&'static str, String)> {
     let mut given = Vec::new();
     let mut words = flags.iter().map(|w| w.to_string_lossy().into_owned());
-    while let Some(word) = words.next() {
+    while let Some(word) = words.next().filter(|word| word != "--") {
         let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
             wrong.push(format!("{word:?} is not a flag"));
             continue;
@@ -207,19 +207,36 @@ fn port(name: &str, text: Option<String>, default: u16, wrong: &mut Vec<String>)
     })
 }
 
-/// Whole seconds, or a number with `s` or `ms` behind it.
+/// Whole seconds, or Go's form: `500ms`, `1m30s`, `1.5h`.
 fn duration(text: Option<String>, wrong: &mut Vec<String>) -> Duration {
     let default = Duration::from_secs(5);
     let Some(text) = text else { return default };
-    let parsed = if let Some(ms) = text.strip_suffix("ms") {
-        ms.parse().ok().map(Duration::from_millis)
-    } else {
-        text.strip_suffix('s').unwrap_or(&text).parse().ok().map(Duration::from_secs)
-    };
+    let parsed = text.parse().ok().map(Duration::from_secs).or_else(|| go_duration(&text));
     parsed.filter(|d| !d.is_zero()).unwrap_or_else(|| {
         wrong.push(format!("-backoff-max-interval is {text:?}: use for example 5s"));
         default
     })
+}
+
+fn go_duration(text: &str) -> Option<Duration> {
+    let (mut total, mut rest) = (Duration::ZERO, text);
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at_checked(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?)?;
+        let (unit, after) =
+            after.split_at_checked(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()))?;
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?)?;
+        rest = after;
+    }
+    Some(total)
 }
 
 /// The authority, with Tinkerbell's port if none is given. IPv6 addresses keep their brackets.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Folders, failure_files};
 use crate::action::{Action, Wishes};
 use crate::bundle::{self, BundleError, Host};
+use crate::host::{self};
 use crate::memory;
 use crate::rootfs::{self, RootfsError};
 use machine::Chain;
@@ -66,7 +67,7 @@ pub fn bundle(place: &Place<'_>, action: &Action, wishes: &Wishes, image: &Image
         doing("create the working directory", rootfs::create_inside(&rootfs, process.cwd()))?;
     }
     let text = serde_json::to_vec(&made.spec)?;
-    doing("write config.json", fs::write(place.directory.join("config.json"), text))?;
+    doing("write config.json", host::write_private(&place.directory.join("config.json"), &text))?;
     let resources = made.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let limit = resources.and_then(|resources| resources.memory().as_ref()).and_then(|memory| memory.limit());
     Ok(limit.and_then(|limit| limit.try_into().ok()))

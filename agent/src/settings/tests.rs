@@ -83,6 +83,8 @@ fn tinkerbells_flags_and_variables_are_understood() {
         ("a file", "-transport file -workflow-path /w", "", source, r#"File("/w")"#),
         ("a file in short", "--workflow /w", "", source, r#"File("/w")"#),
         ("pauses", "-backoff-max-interval 10s -attribute-detection=false", "", pause, "10s false"),
+        ("a pause in Go's words", "-backoff-max-interval 1m1.5s", "", pause, "61.5s true"),
+        ("Go's end of the flags", "-id x -- whatever", "", id, "x"),
         ("tink-agent's other flags", all, "", id, "m"),
         ("tink-worker's other flags", worker, "RETRY_INTERVAL=3 MAX_RETRY=3 TIMEOUT=60m", id, "m"),
     ] {

@@ -37,7 +37,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings) -> Result<Self, crate::CannotWork> {
         let scheme = if settings.tls == Tls::Off { "http" } else { "https" };
         // TCP's probes notice a server that vanished. HTTP/2 pings would too, but Go's gRPC servers close a connection
         // that pings more than once in five minutes.

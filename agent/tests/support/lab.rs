@@ -26,8 +26,9 @@ if [ -n "$SIZE" ]; then mkdir -p /run/thimble; mount -t tmpfs -o "size=$SIZE" tm
 mkdir -p /worker
 if [ -n "$POLICY" ]; then mkdir -p /etc/thimble; mount -t tmpfs none /etc/thimble; echo "$POLICY" > /etc/thimble/policy.json; fi
 mount --bind "$STATE/worker" /worker
+eval "$BEFORE"
 trap '' QUIT HUP INT # as below nohup and in the background, where whoever starts an agent may be
-exec "$AGENT" run
+exec $WRAP "$AGENT" run
 "#;
 
 pub struct Lab {
@@ -67,7 +68,8 @@ impl Lab {
         self.start("", policy, &[])
     }
 
-    /// With variables of its own.
+    /// With variables of its own. Those of the script: `BEFORE` changes the namespace, `WRAP` is a program that starts the
+    /// agent.
     pub fn agent_with(&self, variables: &[(&str, &str)]) -> Child {
         self.start("", "", variables)
     }
@@ -83,6 +85,8 @@ impl Lab {
             .env("STATE", self.state.path())
             .env("SIZE", size)
             .env("POLICY", policy)
+            .env("BEFORE", "")
+            .env("WRAP", "")
             .env("AGENT", std::env::var("AGENT_UNDER_TEST").unwrap_or_else(|_| env!("CARGO_BIN_EXE_agent").to_owned()))
             .env("WORKER_ID", "02:00:00:00:00:01")
             .env("TINKERBELL_GRPC_AUTHORITY", self.server.address.to_string())

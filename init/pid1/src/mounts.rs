@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use machine::{Chain, files};
@@ -71,8 +72,10 @@ pub fn run(percent: u8) -> Result<(), StepError> {
     let flags = MountFlags::NOSUID.union(MountFlags::NODEV);
     let options = format!("mode=0755,size={percent}%");
     attach(&need("tmpfs", "/run", flags, ""), &options)?;
-    fs::create_dir_all(files::STATUS_PARTS).map_err(PathError::new("cannot make", files::STATUS_PARTS))?;
-    Ok(())
+    // Private: the agent unpacks images there, and an image may hold programs with setuid bits.
+    let mut private = fs::DirBuilder::new();
+    let made = private.recursive(true).mode(0o700).create(files::STATUS_PARTS);
+    Ok(made.map_err(PathError::new("cannot make", files::STATUS_PARTS))?)
 }
 
 fn attach(entry: &Mount, options: &str) -> Result<(), PathError> {
