@@ -80,7 +80,7 @@ pub fn need_cgroup2() -> Result<(), HostError> {
 }
 
 fn has_cgroup2(path: &Path) -> bool {
-    statfs(path).is_ok_and(|found| i64::from(found.f_type) == CGROUP2_MAGIC)
+    statfs(path).is_ok_and(|found| found.f_type == CGROUP2_MAGIC)
 }
 
 fn own_cgroup2() -> nix::Result<()> {
