@@ -67,6 +67,7 @@ impl Folders {
 pub struct Runner {
     /// Shared with the pull of the image after this action's.
     pub puller: Arc<Mutex<Puller>>,
+    pub pulls_ahead: bool,
     pub ahead: Option<Ahead>,
     pub folders: Folders,
     pub policy: Policy,
@@ -164,7 +165,8 @@ impl Runner {
 
     /// The image for the next action, unless a disk lends the memory: it takes all images with it.
     fn pull_ahead(&mut self, action: &Action, wishes: &Wishes) {
-        let next = action.next_image.as_ref().filter(|image| wishes.scratch.is_none() && self.policy.check_image(image).is_ok());
+        let may = |image: &String| self.pulls_ahead && wishes.scratch.is_none() && self.policy.check_image(image).is_ok();
+        let next = action.next_image.as_ref().filter(|image| may(image));
         self.ahead = next.map(|image| Ahead::begin(&self.puller, image));
     }
 

@@ -191,7 +191,14 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
         power: power::Requests::below(Path::new(files::WORKER)),
         attributes: if settings.detect_attributes { attributes::Known::here() } else { attributes::Known::nothing() },
         backoff_max: settings.backoff_max,
-        execute: Runner { puller: Arc::new(Mutex::new(puller)), ahead: None, folders: folders.clone(), policy, runtime: made_by },
+        execute: Runner {
+            puller: Arc::new(Mutex::new(puller)),
+            pulls_ahead: settings.pull_ahead,
+            ahead: None,
+            folders: folders.clone(),
+            policy,
+            runtime: made_by,
+        },
     };
     let code = runtime.block_on(async {
         tokio::spawn(heartbeat::beat());

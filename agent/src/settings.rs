@@ -35,6 +35,8 @@ pub struct Settings {
     pub log: LogTarget,
     pub backoff_max: Duration,
     pub detect_attributes: bool,
+    /// Whether the next action's image is pulled while one runs.
+    pub pull_ahead: bool,
     /// A layout of images that came with the machine.
     pub images: PathBuf,
     pub embedded: EmbeddedImages,
@@ -102,7 +104,7 @@ impl Settings {
             (true, false) => Tls::Verified,
             (true, true) => Tls::Unverified,
         };
-        let detect_attributes = on("attribute-detection", true);
+        let (detect_attributes, pull_ahead) = (on("attribute-detection", true), on("pull-ahead", true));
         let log = match raw("log").as_deref() {
             None | Some("stderr") => LogTarget::Stderr,
             Some("kmsg") => LogTarget::Kmsg,
@@ -144,6 +146,7 @@ impl Settings {
             log,
             backoff_max,
             detect_attributes,
+            pull_ahead,
             images: PathBuf::from(raw("images").unwrap_or_else(|| files::IMAGES.to_owned())),
             embedded,
         })

@@ -38,6 +38,7 @@ pub struct Arguments {
     pub countdown: Option<u8>,
     pub mirrors: Vec<String>,
     pub embedded: Option<EmbeddedImages>,
+    pub pull_ahead: Option<bool>,
     /// All other words, in order: the kernel's, a driver's, or another environment's.
     pub other: Vec<Word>,
 }

@@ -198,6 +198,9 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::new("thimble.embedded", "fallback", one!(embedded, embedded))
         .means("When images that came with the machine are used: `first` (default), `fallback` or `never`.")
         .agent("embedded", &[], &["THIMBLE_EMBEDDED"]),
+    Argument::new("thimble.pull_ahead", "false", one!(pull_ahead, boolean))
+        .means("Whether the agent pulls the image of the next action while one runs. Default: true.")
+        .switch("pull-ahead", &[], &["THIMBLE_PULL_AHEAD"]),
     Argument::new("thimble.mirror", "docker.io=http://10.0.0.1:5000", each!(mirrors, mirror))
         .means("Mirrors of a registry: `REGISTRY=URL[,URL]`. May repeat. The variable has all of them, with spaces between.")
         .agent("mirrors", &[], &["THIMBLE_MIRRORS"]),

@@ -24,6 +24,8 @@ use crate::prepare::Purpose;
 use crate::registry::Registry;
 use crate::setup::{Setup, workspace};
 
+mod ahead;
+
 const FOLDER: &str = "/run/lab-bench";
 const REGISTRY: &str = "127.0.0.1:5077";
 const ACTIONS: usize = 20;
@@ -67,6 +69,7 @@ pub fn inside(runs: usize) -> Result<()> {
     let starts = bench.starts(runs)?;
     let pulls = bench.pulls(runs)?;
     report(&starts, &pulls, large.size());
+    bench.five_images(address, runs)?;
     bench.memory()
 }
 
@@ -125,15 +128,22 @@ impl Bench {
 
     /// The agent with a workflow of so many actions, and where it keeps its state.
     fn workflow(&self, image: &str, command: &[&str], actions: usize) -> Result<(Child, PathBuf)> {
+        self.workflow_of(&vec![image; actions], command, &[])
+    }
+
+    /// One action for each image; `settings` are further variables of the agent.
+    fn workflow_of(&self, images: &[&str], command: &[&str], settings: &[(&str, &str)]) -> Result<(Child, PathBuf)> {
         let file = Path::new(FOLDER).join("workflow.json");
-        let image = self.registry.reference(image);
-        let action = |number| json!({"name": format!("a{number}"), "image": image, "command": command, "timeout": 300});
-        let actions: Vec<Value> = (0..actions).map(action).collect();
+        let action = |(number, image)| {
+            let image = self.registry.reference(image);
+            json!({"name": format!("a{number}"), "image": image, "command": command, "timeout": 300})
+        };
+        let actions: Vec<Value> = images.iter().copied().enumerate().map(action).collect();
         fs::write(&file, json!(actions).to_string()).context("cannot write the workflow")?;
         let state = made(&Path::new(FOLDER).join("state"))?;
         let mut agent = Command::new(&self.agent);
         agent.args(["run", "-workflow"]).arg(&file).arg("-state-dir").arg(&state);
-        agent.env("THIMBLE_LOG", "stderr").env("INSECURE_REGISTRIES", REGISTRY);
+        agent.env("THIMBLE_LOG", "stderr").env("INSECURE_REGISTRIES", REGISTRY).envs(settings.iter().copied());
         agent.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Ok((agent.spawn().context("cannot execute the agent")?, state))
     }
