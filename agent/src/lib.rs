@@ -179,8 +179,9 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
     let embedded = embedded::Embedded {
         when: settings.embedded,
         folder: settings.images.clone(),
-        disk: embedded::DISK.into(),
-        mount_point: settings.state.join("embedded"),
+        disk: settings
+            .image_disk
+            .then(|| embedded::Disk { link: embedded::disk::BY_LABEL.into(), mount_point: settings.state.join("embedded") }),
     };
     let puller = Puller::new(client, store, Patience::default(), space::free).trusting(policy.keys()?).with(embedded);
     let (connection, journal) = endpoints(settings, script)?;

@@ -40,6 +40,8 @@ pub struct Settings {
     /// A layout of images that came with the machine.
     pub images: PathBuf,
     pub embedded: EmbeddedImages,
+    /// A disk labelled THIMBLE may have images, too.
+    pub image_disk: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +107,7 @@ impl Settings {
             (true, true) => Tls::Unverified,
         };
         let (detect_attributes, pull_ahead) = (on("attribute-detection", true), on("pull-ahead", true));
+        let image_disk = on("image-disk", false);
         let log = match raw("log").as_deref() {
             None | Some("stderr") => LogTarget::Stderr,
             Some("kmsg") => LogTarget::Kmsg,
@@ -149,6 +152,7 @@ impl Settings {
             pull_ahead,
             images: PathBuf::from(raw("images").unwrap_or_else(|| files::IMAGES.to_owned())),
             embedded,
+            image_disk,
         })
     }
 }

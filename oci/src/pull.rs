@@ -10,14 +10,14 @@ mod signed;
 pub mod store;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cmdline::EmbeddedImages;
 
-use self::embedded::{Embedded, Layout};
+use self::embedded::{Embedded, Layout, Turn, disk};
 use self::store::{Image, Store, StoreError};
 use crate::digest::Digest;
 use crate::layer::LayerError;
@@ -176,14 +176,17 @@ impl Puller {
         {
             return Ok(stored);
         }
+        let turn = self.embedded.turn_of_disk(&image, !self.keys.is_empty());
         let places = self.embedded.places();
-        let mut embedded = self.find_embedded(&image).await;
+        let mut embedded = self.find_embedded(&image, turn).await;
+        // A disk that may have the image ends the wait for an unreachable registry, once.
+        let mut hopeful = turn == Turn::AfterRegistry && self.embedded.has_disk();
         let mut resolved = None;
         if embedded.is_none() && self.embedded.when != EmbeddedImages::Never {
-            let registry = Origin::Registry(self.patience_for(text, false));
+            let registry = Origin::Registry(self.patience_for(text, hopeful));
             resolved = tokio::select! {
                 answer = self.resolve(&image, &registry) => Some(answer),
-                layout = self.comes(&image, places) => {
+                layout = self.comes(&image, places, turn) => {
                     embedded = Some(layout);
                     None
                 }
@@ -197,18 +200,19 @@ impl Puller {
                 pulled => return pulled,
             }
         }
-        let error = match self.take_from_registry(&image, text, embedded.is_some(), resolved).await {
-            Err(error @ PullError::Request(_)) => error,
-            pulled => return pulled,
-        };
-        // A disk may have come meanwhile; one that was tried before has nothing new to say.
-        let again = self.embedded.when == EmbeddedImages::Fallback || embedded.is_none();
-        match if again { self.find_embedded(&image).await } else { None } {
-            Some(layout) => {
-                log::warn!("{}: going on with the machine's own copy {}", machine::Chain(&error), layout.name());
-                self.take_from_layout(&image, text, &layout).await
+        loop {
+            let copy = embedded.is_some() || hopeful;
+            let error = match self.take_from_registry(&image, text, copy, resolved.take()).await {
+                Err(error @ PullError::Request(_)) => error,
+                pulled => return pulled,
+            };
+            if let Some(pulled) = self.take_instead(&image, text, turn, embedded.is_some(), &error).await {
+                return pulled;
             }
-            None => self.fall_back(text, error),
+            if !hopeful || !is_gone(&error) {
+                return self.fall_back(text, error);
+            }
+            hopeful = false;
         }
     }
 
@@ -220,7 +224,8 @@ impl Puller {
     /// As those of [`Puller::pull`], which tries again when the image is needed.
     pub async fn pull_ahead(&mut self, text: &str) -> Result<Option<Digest>, PullError> {
         let image: Reference = text.parse()?;
-        if self.find_embedded(&image).await.is_some() {
+        let turn = self.embedded.turn_of_disk(&image, !self.keys.is_empty());
+        if self.find_embedded(&image, turn).await.is_some() {
             return Ok(None);
         }
         let registry = Origin::Registry(self.patience_for(text, true));
@@ -231,26 +236,70 @@ impl Puller {
         Ok((!had).then_some(digest))
     }
 
+    /// What the machine itself has of an image that the registry does not give. A disk may have come meanwhile; a place
+    /// that was tried before has nothing new to say.
+    async fn take_instead(
+        &mut self,
+        image: &Reference,
+        text: &str,
+        turn: Turn,
+        tried: bool,
+        error: &PullError,
+    ) -> Option<Result<Image, PullError>> {
+        let going_on = |layout: &Layout| {
+            log::warn!("{}: going on with the machine's own copy {}", machine::Chain(error), layout.name());
+        };
+        if (self.embedded.when == EmbeddedImages::Fallback || !tried)
+            && let Some(layout) = self.look(image, Embedded::in_ramdisk).await
+        {
+            going_on(&layout);
+            return Some(self.take_from_layout(image, text, &layout).await);
+        }
+        match turn {
+            Turn::Never(why) => disk::say_unused(why),
+            Turn::BeforeRegistry if tried => {}
+            _ if !is_gone(error) && error.failure() != Failure::NotFound => {}
+            Turn::BeforeRegistry | Turn::AfterRegistry => {
+                let layout = self.look(image, Embedded::on_disk).await?;
+                going_on(&layout);
+                match self.take_from_layout(image, text, &layout).await {
+                    Err(error) if !matches!(error, PullError::NoSpace { .. }) => log::warn!("{}", machine::Chain(&error)),
+                    pulled => return Some(pulled),
+                }
+            }
+        }
+        None
+    }
+
     /// A USB stick is found seconds after the machine has started. From then on no pull waits for an unreachable registry.
-    async fn comes(&self, image: &Reference, mut places: [bool; 2]) -> Arc<Layout> {
+    async fn comes(&self, image: &Reference, mut places: [bool; 2], turn: Turn) -> Arc<Layout> {
         loop {
             tokio::time::sleep(LOOKED_EVERY).await;
             let before = std::mem::replace(&mut places, self.embedded.places());
             let new = places.iter().zip(before).any(|(now, before)| *now && !before);
-            if let Some(layout) = if new { self.find_embedded(image).await } else { None } {
+            if let Some(layout) = if new { self.find_embedded(image, turn).await } else { None } {
                 return layout;
             }
         }
     }
 
-    async fn find_embedded(&self, image: &Reference) -> Option<Arc<Layout>> {
+    /// What may be used before the registry.
+    async fn find_embedded(&self, image: &Reference, turn: Turn) -> Option<Arc<Layout>> {
+        match self.look(image, Embedded::in_ramdisk).await {
+            None if turn == Turn::BeforeRegistry => self.look(image, Embedded::on_disk).await,
+            found => found,
+        }
+    }
+
+    async fn look(&self, image: &Reference, place: fn(&Embedded, &Reference) -> Option<Layout>) -> Option<Arc<Layout>> {
         let (embedded, image) = (self.embedded.clone(), image.clone());
-        tokio::task::spawn_blocking(move || embedded.find(&image)).await.ok().flatten().map(Arc::new)
+        tokio::task::spawn_blocking(move || place(&embedded, &image)).await.ok().flatten().map(Arc::new)
     }
 
     async fn take_from_layout(&mut self, image: &Reference, text: &str, layout: &Arc<Layout>) -> Result<Image, PullError> {
         let (digest, pulled) = self.attempt(image, &Origin::Layout(Arc::clone(layout))).await?;
-        log::info!("image {image} came with the machine {}", layout.name());
+        let vouched = if layout.is_trusted() { "" } else { ", and its digest or signature is good" };
+        log::info!("image {image} came with the machine {}{vouched}", layout.name());
         self.known.insert(text.to_owned(), digest);
         Ok(pulled)
     }
@@ -307,8 +356,7 @@ impl Puller {
 
     /// An unreachable registry does not stop an image that was pulled before, as in Tinkerbell's agent. A refusal does.
     fn fall_back(&self, text: &str, error: PullError) -> Result<Image, PullError> {
-        let gone = matches!(&error, PullError::Request(request) if request.is_gone());
-        match self.known.get(text).filter(|_| gone).and_then(|digest| self.store.get(digest)) {
+        match self.known.get(text).filter(|_| is_gone(&error)).and_then(|digest| self.store.get(digest)) {
             Some(stored) => {
                 log::warn!("{}: going on with the copy of {text} pulled before", machine::Chain(&error));
                 Ok(stored)
@@ -331,8 +379,10 @@ impl Puller {
             Origin::Registry(_) => self.layers_from_registry(image, layers, &partial, ahead).await?,
             Origin::Layout(layout) => {
                 for layer in layers {
-                    let file = File::open(layout.blob(&layer.digest)).map_err(LayerError::Decode);
-                    let file = file.map_err(|source| layers::layer_error(image, layer, source))?;
+                    let file = layout.blob(&layer.digest).map_err(LayerError::Decode);
+                    // A byte more than promised is enough for the verdict.
+                    let file =
+                        file.map_err(|source| layers::layer_error(image, layer, source))?.take(layer.size.saturating_add(1));
                     self.unpack(layer, &partial, file).await?.map_err(|source| layers::layer_error(image, layer, source))?;
                 }
             }
@@ -389,6 +439,13 @@ impl Puller {
     }
 }
 
+/// The registry is unreachable or out of order.
+fn is_gone(error: &PullError) -> bool {
+    matches!(error, PullError::Request(request) if request.is_gone())
+}
+
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod embedded_tests;
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub const ALL: &[Scenario] = &[
     one("the unified kernel image boots by itself", media::uki),
     one("Secure Boot starts what is signed and the TPM records what it was", trust::secure_boot),
     one("a machine without a registry runs an image that came with it", media::embedded),
-    one("an image is found on a USB stick with FAT", media::stick),
+    one("an image is found on a USB stick with FAT, if that is asked for", media::stick),
     one("an image is found on a CD in a drive of the BMC's kind", media::cd),
     one("the same inputs give the same bytes in every output", media::reproducible),
     one("disks have the names that udev gives them", names::like_udev),

@@ -69,6 +69,10 @@ pub struct BuildArguments {
     /// (variables as INSECURE_REGISTRIES, and /etc/thimble/registries.json)
     #[arg(long, value_name = "LAYOUT|NAME")]
     pub embed: Vec<String>,
+    /// Also take images from a disk with the label THIMBLE, if they are named by digest or signed as the policy demands
+    /// (`thimble.image_disk=true` on the kernel command line does the same)
+    #[arg(long)]
+    pub image_disk: bool,
     /// With an SSH server, which runs only with `rescue ssh_key=AAAA...` on the command line (needs Debian's packages
     /// dropbear-bin and busybox-static)
     #[arg(long)]

@@ -39,6 +39,7 @@ pub struct Arguments {
     pub mirrors: Vec<String>,
     pub embedded: Option<EmbeddedImages>,
     pub pull_ahead: Option<bool>,
+    pub image_disk: Option<bool>,
     /// All other words, in order: the kernel's, a driver's, or another environment's.
     pub other: Vec<Word>,
 }

@@ -76,7 +76,7 @@ fn arguments() -> impl Strategy<Value = Arguments> {
         vec("[a-z.]{1,9}=https?://[a-z0-9.:/]{1,12}".prop_filter("a host", |m| !m.contains(":///")), 0..3),
     );
     let embedded = prop_oneof![Just(EmbeddedImages::First), Just(EmbeddedImages::Fallback), Just(EmbeddedImages::Never)];
-    let ends = (of(0u8..=60), any::<bool>(), vec(ssh_key(), 0..2), of(embedded), any::<Option<bool>>());
+    let ends = (of(0u8..=60), any::<bool>(), vec(ssh_key(), 0..2), of(embedded), any::<Option<bool>>(), any::<Option<bool>>());
     (names, numbers, lists, rest, secrets, links, ends).prop_map(|(names, numbers, lists, rest, secrets, links, ends)| {
         Arguments {
             worker_id: names.0,
@@ -113,6 +113,7 @@ fn arguments() -> impl Strategy<Value = Arguments> {
             ssh_keys: ends.2,
             embedded: ends.3,
             pull_ahead: ends.4,
+            image_disk: ends.5,
         }
     })
 }

@@ -1,18 +1,23 @@
-//! Images that came with the machine: an OCI image layout in the ramdisk, or in `images/` on a disk labelled THIMBLE.
-//!
-//! A disk is mounted read-only, and only while something is read from it, so that it can be pulled out.
+//! Images that came with the machine: an OCI image layout in the ramdisk, or on a disk that its settings allow.
 
-use std::fs;
+pub mod disk;
+
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cmdline::EmbeddedImages;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use machine::Chain;
+use rustix::fs::OFlags;
 
 use crate::digest::Digest;
 use crate::layout::{self, Index};
 use crate::reference::{Reference, Version};
 use crate::registry::{DOCUMENT_MAX, RequestError};
+
+use disk::Mounted;
+pub use disk::{Disk, Turn, Why};
 
 /// Where to look, and when.
 #[derive(Debug, Clone)]
@@ -20,85 +25,93 @@ pub struct Embedded {
     pub when: EmbeddedImages,
     /// A layout in the ramdisk, as trustworthy as the agent beside it.
     pub folder: PathBuf,
-    /// The disk, and where it is mounted.
-    pub disk: PathBuf,
-    pub mount_point: PathBuf,
+    /// `None`: the settings do not allow images from a disk.
+    pub disk: Option<Disk>,
 }
-
-pub const DISK: &str = "/dev/disk/by-label/THIMBLE";
-/// On the disk.
-const IMAGES: &str = "images";
-const FILE_SYSTEMS: [&str; 3] = ["vfat", "iso9660", "ext4"];
 
 /// A folder of blobs with an index that has the image asked for.
 #[derive(Debug)]
 pub struct Layout {
-    folder: PathBuf,
+    place: Place,
     index: Index,
-    /// Only the builder of the ramdisk can have put it there.
-    pub trusted: bool,
-    _mounted: Option<Mounted>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Ramdisk(PathBuf),
+    Disk(Mounted),
 }
 
 impl Embedded {
     pub fn nowhere() -> Self {
-        Self { when: EmbeddedImages::Never, folder: PathBuf::new(), disk: PathBuf::new(), mount_point: PathBuf::new() }
+        Self { when: EmbeddedImages::Never, folder: PathBuf::new(), disk: None }
     }
 
-    /// The first layout that has the image. Blocks: a disk may take its time.
-    pub fn find(&self, image: &Reference) -> Option<Layout> {
-        if self.when == EmbeddedImages::Never {
+    /// The ramdisk's layout, if it has the image.
+    pub fn in_ramdisk(&self, image: &Reference) -> Option<Layout> {
+        let place = Place::Ramdisk(self.folder.clone());
+        if self.when == EmbeddedImages::Never { None } else { Layout::open(place).filter(|layout| layout.has(image)) }
+    }
+
+    /// The disk's, if it has the image. Mounts the disk, which may take its time.
+    pub fn on_disk(&self, image: &Reference) -> Option<Layout> {
+        let disk = self.disk.as_ref().filter(|disk| disk.is_there())?;
+        log::info!("looking for image {image} on the disk {}", disk.device().display());
+        let mounted = disk.mount().inspect_err(|error| log::warn!("{}: its images are not used", Chain(error))).ok()?;
+        let layout = Layout::open(Place::Disk(mounted))?;
+        if !layout.has(image) {
+            log::info!("image {image} is not on the disk {}", disk.device().display());
             return None;
         }
-        let has = |layout: &Layout| layout.index.digest_of(image).is_some();
-        Layout::open(&self.folder, None).filter(has).or_else(|| self.on_disk().filter(has))
+        Some(layout)
     }
 
-    /// Which of the places exist. Whether one has the image, only `find` says.
+    pub fn turn_of_disk(&self, image: &Reference, signed: bool) -> Turn {
+        Turn::of(image, self.when, self.disk.is_some(), signed)
+    }
+
+    pub fn has_disk(&self) -> bool {
+        self.disk.as_ref().is_some_and(Disk::is_there)
+    }
+
+    /// Which of the places exist. Whether one has the image, only a look says.
     pub fn places(&self) -> [bool; 2] {
-        [self.folder.join(layout::INDEX), self.disk.clone()].map(|place| self.when != EmbeddedImages::Never && place.exists())
-    }
-
-    fn on_disk(&self) -> Option<Layout> {
-        if !self.disk.exists() {
-            return None;
-        }
-        match Mounted::new(&self.disk, &self.mount_point) {
-            Ok(mounted) => Layout::open(&self.mount_point.join(IMAGES), Some(mounted)),
-            Err(error) => {
-                log::warn!("cannot mount {} for its images: {error}", self.disk.display());
-                None
-            }
-        }
+        [self.when != EmbeddedImages::Never && self.folder.join(layout::INDEX).exists(), self.has_disk()]
     }
 }
 
 impl Layout {
-    fn open(folder: &Path, mounted: Option<Mounted>) -> Option<Self> {
-        let file = folder.join(layout::INDEX);
-        let text = match read_small(&file) {
+    fn open(place: Place) -> Option<Self> {
+        let refused = |error: &dyn std::fmt::Display| log::warn!("cannot use {} of {place}: {error}", layout::INDEX);
+        let text = match read_small(|| place.open(Path::new(layout::INDEX))) {
             Ok(text) => text,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
-                    log::warn!("cannot read {}: {error}", file.display());
+                    refused(&error);
                 }
                 return None;
             }
         };
         match Index::parse(&text) {
-            Ok(index) => {
-                let (folder, trusted) = (folder.to_owned(), mounted.is_none());
-                Some(Self { folder, index, trusted, _mounted: mounted })
-            }
+            Ok(index) => Some(Self { place, index }),
             Err(error) => {
-                log::warn!("{} is not an index of an OCI image layout: {error}", file.display());
+                refused(&error);
                 None
             }
         }
     }
 
+    fn has(&self, image: &Reference) -> bool {
+        self.index.digest_of(image).is_some()
+    }
+
+    /// Only the builder of the ramdisk can have put it there.
+    pub fn is_trusted(&self) -> bool {
+        matches!(self.place, Place::Ramdisk(_))
+    }
+
     pub fn name(&self) -> String {
-        format!("(images in {})", self.folder.display())
+        format!("({})", self.place)
     }
 
     /// A small document by its path in the registry's API: `manifests/TAG`, `manifests/DIGEST` or `blobs/DIGEST`.
@@ -110,59 +123,57 @@ impl Layout {
             self.index.digest_of(&image).cloned()
         };
         let digest = name.parse::<Digest>().ok().or_else(|| tagged(name)).ok_or_else(missing)?;
-        read_small(&self.blob(&digest)).map_err(|error| match error.kind() {
+        read_small(|| self.blob(&digest)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => missing(),
             io::ErrorKind::FileTooLarge => RequestError::TooLarge { registry: self.name(), what: path.to_owned() },
             _ => RequestError::Disk { registry: self.name(), what: path.to_owned(), source: error },
         })
     }
 
-    pub fn blob(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(layout::blob_path(digest))
+    pub fn blob(&self, digest: &Digest) -> io::Result<File> {
+        self.place.open(Path::new(&layout::blob_path(digest)))
     }
 
     /// The last four bytes of a blob.
     pub fn trailer(&self, digest: &Digest) -> Option<[u8; 4]> {
         use std::os::unix::fs::FileExt;
-        let file = fs::File::open(self.blob(digest)).ok()?;
+        let file = self.blob(digest).ok()?;
         let mut last = [0; 4];
         file.read_exact_at(&mut last, file.metadata().ok()?.len().checked_sub(4)?).ok()?;
         Some(last)
     }
 }
 
+impl Place {
+    /// A pipe or device in a file's place is an error, and is not waited for.
+    fn open(&self, path: &Path) -> io::Result<File> {
+        match self {
+            Self::Ramdisk(folder) => {
+                let nonblock = OFlags::NONBLOCK.bits() as i32;
+                regular(OpenOptions::new().read(true).custom_flags(nonblock).open(folder.join(path))?)
+            }
+            Self::Disk(mounted) => mounted.open(path),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ramdisk(folder) => write!(f, "images in {}", folder.display()),
+            Self::Disk(mounted) => write!(f, "images on the disk {}", mounted.device.display()),
+        }
+    }
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
 /// Reads a document. A huge file in its place does not fill the memory.
-fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+fn read_small(open: impl FnOnce() -> io::Result<File>) -> io::Result<Vec<u8>> {
     use io::Read;
     let mut text = Vec::new();
-    fs::File::open(path)?.take(DOCUMENT_MAX as u64 + 1).read_to_end(&mut text)?;
+    open()?.take(DOCUMENT_MAX as u64 + 1).read_to_end(&mut text)?;
     if text.len() > DOCUMENT_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
-}
-
-#[derive(Debug)]
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(disk: &Path, at: &Path) -> io::Result<Self> {
-        fs::create_dir_all(at)?;
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let mut error = io::Error::from(io::ErrorKind::Unsupported);
-        for kind in FILE_SYSTEMS {
-            match mount(Some(disk), at, Some(kind), flags, None::<&str>) {
-                Ok(()) => return Ok(Self(at.to_owned())),
-                // Another file system, or one that this kernel does not have.
-                Err(nix::Error::EINVAL | nix::Error::ENODEV) => {}
-                Err(other) => error = other.into(),
-            }
-        }
-        Err(error)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if let Err(error) = umount2(&self.0, MntFlags::MNT_DETACH) {
-            log::warn!("cannot unmount {}: {error}", self.0.display());
-        }
-    }
 }

@@ -105,9 +105,7 @@ mod tests {
         let image = registry.image("tool", &layers, CONFIG);
         puller(&root.path().join("1"), &Settings::default(), plenty).save(&image, folder.path()).await.unwrap();
         drop(registry);
-        let mount_point = root.path().join("mnt");
-        let embedded =
-            Embedded { when: EmbeddedImages::First, folder: folder.path().into(), disk: root.path().join("no"), mount_point };
+        let embedded = Embedded { when: EmbeddedImages::First, folder: folder.path().into(), disk: None };
         let pulled = puller(&root.path().join("2"), &Settings::default(), plenty).with(embedded).pull(&image).await.unwrap();
         assert!(pulled.rootfs.join("a").exists() && pulled.rootfs.join("b").exists());
     }

@@ -11,16 +11,16 @@ use crate::fake_registry::{Registry, TAR, digest, tar};
 use crate::registry::Settings;
 use crate::signature::Keys;
 
-struct Signer(EcdsaKeyPair);
+pub struct Signer(EcdsaKeyPair);
 
 impl Signer {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let random = SystemRandom::new();
         let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
         Self(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.as_ref(), &random).unwrap())
     }
 
-    fn keys(&self) -> Keys {
+    pub fn keys(&self) -> Keys {
         let head = hex::decode("3059301306072a8648ce3d020106082a8648ce3d030107034200").unwrap();
         let text = STANDARD.encode([&head, self.0.public_key().as_ref()].concat());
         let mut keys = Keys::default();
@@ -28,15 +28,20 @@ impl Signer {
         keys
     }
 
-    fn sign(&self, payload: &str) -> String {
+    pub fn sign(&self, payload: &str) -> String {
         STANDARD.encode(self.0.sign(&SystemRandom::new(), payload.as_bytes()).unwrap())
     }
 }
 
-fn payload(of: &str) -> String {
+pub fn payload(of: &str) -> String {
     format!(
         r#"{{"critical":{{"identity":{{"docker-reference":"r/tool"}},"image":{{"docker-manifest-digest":"{of}"}},"type":"cosign container image signature"}},"optional":null}}"#
     )
+}
+
+/// Signs the image `tool`.
+pub fn sign_in(registry: &Registry, of: &str, signer: &Signer) {
+    attach(registry, of, &[(&payload(of), &signer.sign(&payload(of)))]);
 }
 
 /// What `cosign sign` pushes: payloads as layers, signatures as annotations.

@@ -23,7 +23,7 @@ impl Puller {
         from: &Origin,
     ) -> Result<(), PullError> {
         // The builder of the ramdisk put the policy and this image there.
-        let trusted = matches!(from, Origin::Layout(layout) if layout.trusted);
+        let trusted = matches!(from, Origin::Layout(layout) if layout.is_trusted());
         if self.keys.is_empty() || trusted || self.signed.contains(chosen) {
             return Ok(());
         }

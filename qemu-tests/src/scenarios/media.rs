@@ -63,12 +63,17 @@ pub fn embedded(scene: &Scene) -> Result<()> {
     build.arg("--init").arg(&scene.setup.init).arg("--output").arg(&folder);
     command::run(&mut build, &scene.folder.join("ramdisk.log"), Duration::from_secs(300))?;
     let parts = Parts::new(of_kit(boot, &Kit::at(&folder)), MEMORY_MIB, vec![scene.nic(&STATION, 0, NicModel::Virtio)?]);
-    runs_offline(scene, &provisioner, &parts)
+    runs_offline(scene, &provisioner, &parts, OFFLINE)
+}
+
+/// The machine takes images from disks, as far as a digest vouches for them.
+fn with_disks() -> Options {
+    Options { kernel_args: "thimble.image_disk=true".to_owned(), ..Options::default() }
 }
 
 /// The image is on a stick with FAT, in `images/`, as a person would copy it there with a file manager.
 pub fn stick(scene: &Scene) -> Result<()> {
-    let (provisioner, boot) = begin(scene, Options::default())?;
+    let (provisioner, boot) = begin(scene, with_disks())?;
     let (layout, file) = (layout(scene)?, scene.folder.join("stick.raw"));
     let _ = fs::remove_file(&file); // of an earlier run; mkfs.vfat makes none over another
     let mut format = Command::new("/sbin/mkfs.vfat");
@@ -80,12 +85,12 @@ pub fn stick(scene: &Scene) -> Result<()> {
     let disks = vec![Disk { model: DiskModel::UsbStorage, file, serial: "STICK".into() }];
     let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
     let parts = Parts { disks, ..Parts::new(of_kit(boot, &scene.setup.metal), METAL_MIB, vec![nic]) };
-    runs_offline(scene, &provisioner, &parts)
+    runs_offline(scene, &provisioner, &parts, &pinned(&layout)?)
 }
 
 /// The image is on a CD in a USB drive, which is how a BMC shows a file of an administrator's.
 pub fn cd(scene: &Scene) -> Result<()> {
-    let (provisioner, boot) = begin(scene, Options::default())?;
+    let (provisioner, boot) = begin(scene, with_disks())?;
     let (layout, file) = (layout(scene)?, scene.folder.join("cd.iso"));
     let mut write = Command::new("xorriso");
     write.args(["-as", "mkisofs", "-quiet", "-R", "-V", "THIMBLE", "-graft-points", "-o"]).arg(&file);
@@ -93,7 +98,16 @@ pub fn cd(scene: &Scene) -> Result<()> {
     command::run(&mut write, &scene.folder.join("xorriso.log"), Duration::from_secs(60))?;
     let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
     let parts = Parts { cd: Some(file), ..Parts::new(of_kit(boot, &scene.setup.metal), METAL_MIB, vec![nic]) };
-    runs_offline(scene, &provisioner, &parts)
+    runs_offline(scene, &provisioner, &parts, &pinned(&layout)?)
+}
+
+/// The layout's image by digest.
+fn pinned(layout: &Path) -> Result<String> {
+    let text = fs::read(layout.join("index.json")).context("skopeo has written no index")?;
+    let index: serde_json::Value = serde_json::from_slice(&text).context("skopeo's index is not JSON")?;
+    let digest = index.pointer("/manifests/0/digest").and_then(|digest| digest.as_str());
+    let name = OFFLINE.rsplit_once(':').map_or(OFFLINE, |(name, _)| name);
+    Ok(format!("{name}@{}", digest.context("skopeo's index has no image")?))
 }
 
 /// An OCI image layout with one image under its name.
@@ -110,9 +124,9 @@ fn layout(scene: &Scene) -> Result<PathBuf> {
     Ok(layout)
 }
 
-fn runs_offline(scene: &Scene, provisioner: &Provisioner, parts: &Parts) -> Result<()> {
+fn runs_offline(scene: &Scene, provisioner: &Provisioner, parts: &Parts, image: &str) -> Result<()> {
     let mut machine = scene.start(&STATION, parts)?;
-    provisioner.apply(&workflow("offline", &STATION, &[Step::image("offline", OFFLINE).shell("echo NO REGISTRY")]))?;
+    provisioner.apply(&workflow("offline", &STATION, &[Step::image("offline", image).shell("echo NO REGISTRY")]))?;
     machine.serial.expect(r"A\| NO REGISTRY", BOOTS_WITHIN)?;
     let ended = provisioner.wait_ended("offline", ACTS_WITHIN)?;
     ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());

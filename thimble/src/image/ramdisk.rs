@@ -34,7 +34,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         selection: selection(arguments)?,
         ca,
         extra_ca,
-        cmdline: arguments.cmdline.clone(),
+        cmdline: words(arguments),
         embed: Vec::new(), // by `run`, which may have to pull them
         firmware: arguments.firmware.clone(),
         rescue: arguments.rescue,
@@ -51,6 +51,13 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         mtime: arguments.source_date_epoch,
         output: arguments.output.clone(),
     })
+}
+
+/// The ramdisk's own kernel arguments. The boot loader's stand behind them and win.
+fn words(arguments: &BuildArguments) -> Option<String> {
+    let disk = arguments.image_disk.then(|| "thimble.image_disk=true".to_owned());
+    let words: Vec<String> = disk.into_iter().chain(arguments.cmdline.clone()).collect();
+    if words.is_empty() { None } else { Some(words.join(" ")) }
 }
 
 fn selection(arguments: &BuildArguments) -> anyhow::Result<Selection> {
