@@ -7,7 +7,7 @@ use std::time::Duration;
 use proto::ActionResponse;
 use serde::{Deserialize, Serialize};
 
-pub use wishes::{BadWish, Wishes, is_wish};
+pub use wishes::{BadWish, Network, Wishes, is_wish};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {

@@ -11,7 +11,7 @@ use oci_spec::runtime::Spec;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::action::{self, Action, Wishes};
+use crate::action::{self, Action, Network, Wishes};
 use oci::manifest::ImageConfig;
 
 #[cfg(feature = "containerd")]
@@ -84,7 +84,8 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
     let volumes = mounts::volumes(&action.volumes, host)?;
     let directories = volumes.iter().map(|v| v.source.clone()).collect();
     let shared = volumes.iter().filter(|v| v.is_shared()).map(|v| v.source.clone()).collect();
-    let allowed = if wishes.privileged { host.capabilities } else { host.capabilities & confined::CAPABILITIES };
+    let asked = if wishes.low_ports { confined::LOW_PORTS } else { 0 };
+    let allowed = if wishes.privileged { host.capabilities } else { host.capabilities & (confined::CAPABILITIES | asked) };
     let (masked, read_only) = if wishes.privileged { (&[][..], &[][..]) } else { (confined::MASKED, confined::READ_ONLY) };
     let capabilities = capability_names(allowed);
     let cwd = Some(&process.working_dir).filter(|d| d.starts_with('/')).map_or("/", |d| d.as_str());
@@ -108,7 +109,7 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
         "linux": {
             "rootfsPropagation": mounts::root_propagation(&volumes),
             "cgroupsPath": cgroup(&host.id),
-            "namespaces": namespaces(action)?,
+            "namespaces": namespaces(action, wishes)?,
             // Present and empty: without them the runtime uses its defaults, and these actions write to /proc/sys.
             "maskedPaths": masked,
             "readonlyPaths": read_only,
@@ -186,7 +187,7 @@ fn environment(image: &[String], given: &[String], account: &Account) -> Vec<Str
 }
 
 /// Actions share the host's network by default: they download what they install, and the machine has no bridge.
-fn namespaces(action: &Action) -> Result<Vec<Value>, BundleError> {
+fn namespaces(action: &Action, wishes: &Wishes) -> Result<Vec<Value>, BundleError> {
     let mut types = vec!["mount", "ipc", "uts"];
     match action.pid.as_str() {
         "" | "private" | "container" => types.push("pid"),
@@ -194,9 +195,11 @@ fn namespaces(action: &Action) -> Result<Vec<Value>, BundleError> {
         other => return Err(BundleError::Pid(other.to_owned())),
     }
     match action.network.as_str() {
-        "" | "host" => {}
-        "none" => types.push("network"),
+        "" | "host" | "none" => {}
         other => return Err(BundleError::Network(other.to_owned())),
+    }
+    if action.network == "none" || wishes.network == Some(Network::None) {
+        types.push("network");
     }
     Ok(types.into_iter().map(|t| json!({ "type": t })).collect())
 }

@@ -88,7 +88,7 @@ impl Execute for Runner {
             };
             return Outcome { start, stop: SystemTime::now(), failure, tail: Vec::new() };
         }
-        let (result, cost) = memory::watched(self.run(action, wishes, cancel)).await;
+        let (result, cost) = memory::watched(self.run(action, &wishes, cancel)).await;
         log::info!("agent memory: {cost}");
         let (failure, tail) = match result {
             Ok(ran) => (ran.said.or_else(|| verdict(&ran.ended.end, action, ran.memory, cancel.why())), ran.ended.tail),
@@ -141,11 +141,10 @@ impl Runner {
         Ok(())
     }
 
-    /// What the action wishes, if the machine allows it.
-    fn allow<'a>(&self, action: &'a Action) -> Result<&'a Wishes, Reason> {
+    /// What the action gets, if the machine allows it.
+    fn allow(&self, action: &Action) -> Result<Wishes, Reason> {
         let wishes = action.environment.wishes().map_err(|bad| Reason::CouldNotStart(bad.to_string()))?;
-        self.policy.check(action, wishes).map_err(Reason::Policy)?;
-        Ok(wishes)
+        self.policy.admit(action, wishes).map_err(Reason::Policy)
     }
 
     async fn pull(&mut self, image: &str, cancel: &Cancel) -> Result<Image, Reason> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::action::{Action, Wishes};
+use crate::action::{Action, Network, Wishes};
 use crate::bundle::shows_of_the_machine;
 use oci::reference::{Reference, Version};
 use oci::signature::{BadKey, Keys};
@@ -18,12 +18,20 @@ pub const FILE: &str = "/etc/thimble/policy.json";
 pub struct Policy {
     /// Actions have to ask for `THIMBLE_PRIVILEGED=false`, and get neither paths nor processes of the machine.
     require_unprivileged: bool,
+    /// Actions get an empty network of their own.
+    network: Option<NetworkRule>,
     /// Images have to be named by digest.
     require_digest: bool,
     /// Patterns of full names (`docker.io/library/x:tag`) in which `*` stands for anything. Empty: all images.
     images: Vec<String>,
     /// Public keys of cosign, as PEM or as a path: images have to be signed with one of them. Empty: signatures are not checked.
     signed_by: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum NetworkRule {
+    None,
 }
 
 /// A machine whose policy cannot be read runs nothing.
@@ -71,9 +79,17 @@ impl Policy {
         Ok(keys)
     }
 
-    /// Why the action may not run here.
-    pub fn check(&self, action: &Action, wishes: &Wishes) -> Result<(), String> {
+    /// What the action gets here, or why it may not run.
+    pub fn admit(&self, action: &Action, wishes: &Wishes) -> Result<Wishes, String> {
+        self.check(action, wishes)?;
+        // A privileged action that says nothing was refused.
+        let network = if self.network.is_some() { Some(Network::None) } else { wishes.network };
+        Ok(Wishes { network, ..wishes.clone() })
+    }
+
+    fn check(&self, action: &Action, wishes: &Wishes) -> Result<(), String> {
         self.check_image(&action.image)?;
+        self.check_network(action, wishes)?;
         if !self.require_unprivileged {
             return Ok(());
         }
@@ -88,6 +104,9 @@ impl Policy {
                 disk.display()
             ));
         }
+        if wishes.low_ports && !is_apart(action, wishes) {
+            return Err("this machine gives its ports below 1024 to no action, and the action asks for THIMBLE_LOW_PORTS".into());
+        }
         if action.pid == "host" {
             return Err("this machine shows its processes to no action, and the action asks for pid host".into());
         }
@@ -98,6 +117,15 @@ impl Policy {
             }
             None => Ok(()),
         }
+    }
+
+    fn check_network(&self, action: &Action, wishes: &Wishes) -> Result<(), String> {
+        let asks = action.network == "host" || wishes.network == Some(Network::Host);
+        if self.network.is_none() || is_apart(action, wishes) || (!asks && !wishes.privileged) {
+            return Ok(());
+        }
+        let why = if asks { "the action asks for it" } else { "a privileged action has it unless it says THIMBLE_NETWORK=none" };
+        Err(format!("this machine gives its network to no action, and {why}"))
     }
 
     /// Also for an image that no action names, as a deferred one.
@@ -113,6 +141,11 @@ impl Policy {
         }
         Err(format!("image {name} matches none of the names this machine allows ({})", self.images.join(", ")))
     }
+}
+
+/// Whether the action has a network of its own, with nothing in it.
+fn is_apart(action: &Action, wishes: &Wishes) -> bool {
+    action.network == "none" || wishes.network == Some(Network::None)
 }
 
 /// `*` stands for any text, also an empty one. Everything else stands for itself.
@@ -241,6 +274,36 @@ mod tests {
         assert_eq!((said(&file), said(&pem)), (Ok(()), Ok(())));
         assert!(policy(&pem).keys().is_ok_and(|keys| !keys.is_empty()));
         assert!(said("-----BEGIN CERTIFICATE-----").unwrap_err().contains("public key number 1"));
+    }
+
+    #[test]
+    fn a_policy_can_take_the_network_away() {
+        const NONE: &str = r#"{"network":"none"}"#;
+        const UNPRIVILEGED: &str = "THIMBLE_PRIVILEGED=false";
+        for (case, policy, network, environment, want) in [
+            ("no rule", "{}", "", &[UNPRIVILEGED][..], Ok(None)),
+            ("no rule, a wish", "{}", "", &[UNPRIVILEGED, "THIMBLE_NETWORK=none"], Ok(Some(Network::None))),
+            ("unprivileged, silent", NONE, "", &[UNPRIVILEGED], Ok(Some(Network::None))),
+            ("unprivileged, by namespace", NONE, "none", &[UNPRIVILEGED], Ok(Some(Network::None))),
+            ("unprivileged, wants it", NONE, "host", &[UNPRIVILEGED], Err("the action asks for it")),
+            ("wants it in other words", NONE, "", &[UNPRIVILEGED, "THIMBLE_NETWORK=host"], Err("the action asks for it")),
+            ("says both", NONE, "none", &[UNPRIVILEGED, "THIMBLE_NETWORK=host"], Ok(Some(Network::None))),
+            ("privileged, silent", NONE, "", &[], Err("THIMBLE_NETWORK=none")),
+            ("privileged, without a network", NONE, "none", &[], Ok(Some(Network::None))),
+            ("low ports", r#"{"requireUnprivileged":true}"#, "", &[UNPRIVILEGED, "THIMBLE_LOW_PORTS=true"], Err("below 1024")),
+            ("of its own", r#"{"requireUnprivileged":true}"#, "none", &[UNPRIVILEGED, "THIMBLE_LOW_PORTS=true"], Ok(None)),
+        ] {
+            let policy: Policy = serde_json::from_str(policy).unwrap();
+            let action = Action { network: network.into(), ..action("x", &[], "", environment) };
+            let said = policy.admit(&action, action.environment.wishes().unwrap());
+            match want {
+                Ok(want) => assert_eq!(said.unwrap().network, want, "{case}"),
+                Err(want) => assert!(said.as_ref().is_err_and(|why| why.contains(want)), "{case}: {said:?}"),
+            }
+        }
+        for other in ["host", "None", "bridge", ""] {
+            assert!(serde_json::from_str::<Policy>(&format!(r#"{{"network":"{other}"}}"#)).is_err(), "{other}");
+        }
     }
 
     #[test]

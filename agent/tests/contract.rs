@@ -152,6 +152,58 @@ async fn an_unprivileged_action_can_work_but_not_reach_the_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unprivileged_action_cannot_harm_the_machines_network() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let script = r#"
+        refused() { "$@" 2>/tmp/why; cat /tmp/why; grep -qE "ermission denied|not permitted" /tmp/why || { echo "allowed: $*"; exit 1; }; }
+        grep -E "CapEff|CapBnd" /proc/self/status
+        refused /bin/busybox arping -c 1 -I lo 127.0.0.1
+        refused /bin/busybox timeout 2 /bin/busybox nc -l -p 67
+        refused /bin/busybox udhcpc -i lo -n -q -t 1 -s /bin/true
+        refused /bin/busybox ip addr add 192.0.2.1/32 dev lo
+        refused /bin/busybox ip link set lo down
+    "#;
+    let entries = [("tmp/", "")];
+    let image = lab.image("network", "{}", &entries);
+    let run = |id: &str, wish: &str, script: &str| {
+        let environment = [CONFINED, wish].into_iter().filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        lab.run(ActionResponse { environment, ..sh(&image, id, script) })
+    };
+    let report = run("harmless", "", script).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+    assert!(lab.text().contains("00000000a00401fb"), "neither NET_RAW nor NET_BIND_SERVICE nor NET_ADMIN: {}", lab.text());
+
+    // What it must be able to do: reach a server, which here is the agent's.
+    let reach = format!("/bin/busybox nc -w 2 127.0.0.1 {} </dev/null", lab.server.address.port());
+    assert_eq!(run("reaches", "", &reach).await.action_state(), Success, "{}", lab.text());
+    let apart = format!("! {reach} && test $(grep -c : /proc/net/dev) = 1");
+    assert_eq!(run("apart", "THIMBLE_NETWORK=none", &apart).await.action_state(), Success, "{}", lab.text());
+
+    let low = "/bin/busybox timeout 1 /bin/busybox nc -l -p 67 2>/tmp/why; ! grep -i denied /tmp/why";
+    assert_eq!(run("low", "THIMBLE_LOW_PORTS=true", low).await.action_state(), Success, "{}", lab.text());
+    lab.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_takes_the_machines_network_away() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent_with_policy(r#"{"network":"none"}"#);
+    let report = lab.run(lab.shell("privileged", "true")).await;
+    assert!(message(&report).starts_with("Policy: this machine gives its network to no action"), "{}", message(&report));
+    let confined = |id: &str, script: &str| ActionResponse { environment: vec![CONFINED.into()], ..lab.shell(id, script) };
+    let host = proto::Namespaces { network: Some("host".into()), pid: None };
+    let report = lab.run(ActionResponse { namespaces: Some(host), ..confined("asks", "true") }).await;
+    assert!(message(&report).starts_with("Policy: "), "{}", message(&report));
+    let reach = format!("/bin/busybox nc -w 2 127.0.0.1 {} </dev/null", lab.server.address.port());
+    let report = lab.run(confined("silent", &format!("! {reach} && test $(grep -c : /proc/net/dev) = 1"))).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+    let none = proto::Namespaces { network: Some("none".into()), pid: None };
+    let report = lab.run(ActionResponse { namespaces: Some(none), ..lab.shell("privileged-none", &format!("! {reach}")) }).await;
+    assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wish_that_cannot_be_kept_is_refused_by_name() {
     let lab = Lab::new().await;
     let _agent = lab.agent();

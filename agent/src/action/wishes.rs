@@ -16,13 +16,35 @@ pub struct Wishes {
     pub milli_cpus: Option<u32>,
     /// A disk whose content may be lost. It extends memory while the action is pulled and runs.
     pub scratch: Option<PathBuf>,
+    /// Beside what the action's namespaces say. `None` wins over `host` there.
+    pub network: Option<Network>,
+    /// Ports below 1024, for an unprivileged action.
+    pub low_ports: bool,
     /// Further attempts at an action that fails or reaches its limit.
     pub retries: u32,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// The machine's.
+    Host,
+    /// An empty one of the action's own.
+    None,
+}
+
 impl Default for Wishes {
     fn default() -> Self {
-        Self { privileged: true, read_only: false, memory: None, pids: None, milli_cpus: None, scratch: None, retries: 0 }
+        Self {
+            privileged: true,
+            read_only: false,
+            memory: None,
+            pids: None,
+            milli_cpus: None,
+            scratch: None,
+            network: None,
+            low_ports: false,
+            retries: 0,
+        }
     }
 }
 
@@ -34,13 +56,15 @@ pub struct BadWish {
     example: &'static str,
 }
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "THIMBLE_PRIVILEGED",
     "THIMBLE_READ_ONLY",
     "THIMBLE_MEMORY",
     "THIMBLE_PIDS",
     "THIMBLE_CPUS",
     "THIMBLE_SCRATCH",
+    "THIMBLE_NETWORK",
+    "THIMBLE_LOW_PORTS",
     "THIMBLE_RETRIES",
 ];
 const MOST_RETRIES: u32 = 100;
@@ -62,6 +86,8 @@ impl Wishes {
             pids: read("THIMBLE_PIDS", "100").parsed(|text| text.parse().ok().filter(|pids| *pids > 0))?,
             milli_cpus: read("THIMBLE_CPUS", "0.5").parsed(milli)?,
             scratch: read("THIMBLE_SCRATCH", "/dev/disk/by-id/NAME").parsed(disk)?,
+            network: read("THIMBLE_NETWORK", "none").parsed(network)?,
+            low_ports: read("THIMBLE_LOW_PORTS", "true").parsed(boolean)?.unwrap_or(default.low_ports),
             retries: read("THIMBLE_RETRIES", "2").parsed(|text| text.parse().ok().filter(|n| *n <= MOST_RETRIES))?.unwrap_or(0),
         })
     }
@@ -85,6 +111,14 @@ fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" => Some(true),
         "false" | "0" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+fn network(text: &str) -> Option<Network> {
+    match text {
+        "none" => Some(Network::None),
+        "host" => Some(Network::Host),
         _ => None,
     }
 }
@@ -127,7 +161,7 @@ mod tests {
     #[test]
     fn wishes_are_variables_of_the_action() {
         assert_eq!(of("A=b").unwrap(), Wishes::default());
-        let all = "THIMBLE_PRIVILEGED=no THIMBLE_READ_ONLY=1 THIMBLE_MEMORY=64Mi THIMBLE_PIDS=9 THIMBLE_CPUS=1.5 THIMBLE_SCRATCH=/dev/sdb2 THIMBLE_RETRIES=3";
+        let all = "THIMBLE_PRIVILEGED=no THIMBLE_READ_ONLY=1 THIMBLE_MEMORY=64Mi THIMBLE_PIDS=9 THIMBLE_CPUS=1.5 THIMBLE_SCRATCH=/dev/sdb2 THIMBLE_NETWORK=none THIMBLE_LOW_PORTS=1 THIMBLE_RETRIES=3";
         let want = Wishes {
             privileged: false,
             read_only: true,
@@ -135,6 +169,8 @@ mod tests {
             pids: Some(9),
             milli_cpus: Some(1500),
             scratch: Some("/dev/sdb2".into()),
+            network: Some(Network::None),
+            low_ports: true,
             retries: 3,
         };
         assert_eq!(of(all).unwrap(), want);
@@ -149,6 +185,9 @@ mod tests {
             "THIMBLE_PIDS=-1",
             "THIMBLE_CPUS=NaN",
             "THIMBLE_CPUS=0",
+            "THIMBLE_NETWORK=bridge",
+            "THIMBLE_NETWORK=None",
+            "THIMBLE_LOW_PORTS=80",
             "THIMBLE_SCRATCH=sdb",
             "THIMBLE_SCRATCH=/dev/../etc/passwd",
             "THIMBLE_SCRATCH=/dev",

@@ -108,8 +108,44 @@ const NAMESPACES: [libc::c_int; 7] = [
 
 /// Linux, its 32-bit look, and asking: the personalities Docker lets pass.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
-/// Sockets that reach the hypervisor, and the kernel's cipher code.
-const FAMILIES: [libc::c_int; 2] = [libc::AF_VSOCK, libc::AF_ALG];
+/// What programs of an action talk by. Every other family reaches the machine's links, hypervisor or kernel.
+const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+/// Families that the kernel may have: `AF_MCTP`, 45, is the last one of Linux 6.
+const FAMILIES_END: libc::c_int = 46;
+/// `SOCK_TYPE_MASK`: the rest of a socket's type are flags.
+const TYPE: u64 = 0xf;
+/// Transports of `AF_INET` that no action needs: DCCP, L2TP, SCTP, UDP-Lite, SMC.
+const TRANSPORTS: [u64; 5] = [33, 115, 132, 136, 256];
+
+/// What an argument of a call must be for a rule to hold.
+#[derive(Debug, Clone, Copy)]
+enum Test {
+    Is(u64),
+    IsNot(u64),
+    AtLeast(u64),
+    /// Of the bits of the first, exactly those of the second are set.
+    Bits(u64, u64),
+}
+
+/// Arguments by number, each at most once: a runtime reads several tests of one argument as alternatives.
+type Rule = Vec<(u8, Test)>;
+
+/// Each rule denies a call of socket(2) or socketpair(2).
+fn socket_rules() -> Vec<Rule> {
+    let word = |family: libc::c_int| u64::from(family.unsigned_abs());
+    let others = (0..FAMILIES_END).filter(|family| !FAMILIES.contains(family));
+    let mut rules: Vec<Rule> = others.map(|family| vec![(0, Test::Is(word(family)))]).collect();
+    rules.push(vec![(0, Test::AtLeast(word(FAMILIES_END)))]);
+    // Of netlink, the interface to links, addresses and routes, which only NET_ADMIN can change.
+    rules.push(vec![(0, Test::Is(word(libc::AF_NETLINK))), (2, Test::IsNot(0))]);
+    let plain = [libc::SOCK_STREAM, libc::SOCK_DGRAM].map(word);
+    for family in [libc::AF_INET, libc::AF_INET6].map(word) {
+        let types = (0..=TYPE).filter(|kind| !plain.contains(kind));
+        rules.extend(types.map(|kind| vec![(0, Test::Is(family)), (1, Test::Bits(TYPE, kind))]));
+        rules.extend(TRANSPORTS.map(|transport| vec![(0, Test::Is(family)), (2, Test::Is(transport))]));
+    }
+    rules
+}
 
 pub fn confine() -> io::Result<()> {
     for program in programs().map_err(io::Error::other)? {
@@ -124,10 +160,9 @@ fn programs() -> Result<[BpfProgram; 2], seccompiler::Error> {
     let mut denied: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (call.number, Vec::new())).collect();
     let bit = |flag: libc::c_int| condition(SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag as u64), flag as u64);
     denied.insert(libc::SYS_clone, rules(NAMESPACES.map(bit))?);
-    denied.insert(
-        libc::SYS_socket,
-        rules(FAMILIES.map(|family| condition(SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family as u64)))?,
-    );
+    let sockets = socket_rules().iter().map(compiled).collect::<Result<Vec<_>, _>>()?;
+    denied.insert(libc::SYS_socket, sockets.clone());
+    denied.insert(libc::SYS_socketpair, sockets);
     let others = PERSONALITIES.map(|p| condition(SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, p));
     let others = others.into_iter().collect::<Result<Vec<_>, _>>()?;
     denied.insert(libc::SYS_personality, vec![SeccompRule::new(others)?]);
@@ -147,8 +182,18 @@ pub fn oci() -> serde_json::Value {
     let mut calls = vec![denied(&names, libc::EPERM, json!([])), denied(&["clone3"], libc::ENOSYS, json!([]))];
     let masked = |flag: libc::c_int| json!([{ "index": 0, "value": flag, "valueTwo": flag, "op": "SCMP_CMP_MASKED_EQ" }]);
     calls.extend(NAMESPACES.map(|flag| denied(&["clone"], libc::EPERM, masked(flag))));
-    let family = |family: libc::c_int| json!([{ "index": 0, "value": family, "op": "SCMP_CMP_EQ" }]);
-    calls.extend(FAMILIES.map(|f| denied(&["socket"], libc::EPERM, family(f))));
+    let named = |(index, test): &(u8, Test)| match test {
+        Test::Is(value) => json!({ "index": index, "value": value, "op": "SCMP_CMP_EQ" }),
+        Test::IsNot(value) => json!({ "index": index, "value": value, "op": "SCMP_CMP_NE" }),
+        Test::AtLeast(value) => json!({ "index": index, "value": value, "op": "SCMP_CMP_GE" }),
+        Test::Bits(mask, value) => json!({ "index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ" }),
+    };
+    let sockets = socket_rules();
+    calls.extend(
+        sockets
+            .iter()
+            .map(|rule| denied(&["socket", "socketpair"], libc::EPERM, rule.iter().map(named).collect::<Vec<_>>().into())),
+    );
     let others: Vec<_> = PERSONALITIES.iter().map(|p| json!({ "index": 0, "value": p, "op": "SCMP_CMP_NE" })).collect();
     calls.push(denied(&["personality"], libc::EPERM, others.into()));
     json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls })
@@ -156,6 +201,19 @@ pub fn oci() -> serde_json::Value {
 
 fn errno(number: libc::c_int) -> SeccompAction {
     SeccompAction::Errno(number.unsigned_abs())
+}
+
+fn compiled(rule: &Rule) -> Result<SeccompRule, seccompiler::BackendError> {
+    let tests = rule.iter().map(|(argument, test)| {
+        let (how, value) = match *test {
+            Test::Is(value) => (SeccompCmpOp::Eq, value),
+            Test::IsNot(value) => (SeccompCmpOp::Ne, value),
+            Test::AtLeast(value) => (SeccompCmpOp::Ge, value),
+            Test::Bits(mask, value) => (SeccompCmpOp::MaskedEq(mask), value),
+        };
+        SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, how, value)
+    });
+    SeccompRule::new(tests.collect::<Result<_, _>>()?)
 }
 
 /// On the first argument.
@@ -182,6 +240,72 @@ fn filter(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with, socketpair};
+
+    fn open(family: u32, kind: u32, protocol: u32) -> Result<(), Errno> {
+        let family = AddressFamily::from_raw(family.try_into().unwrap());
+        let protocol = std::num::NonZeroU32::new(protocol).map(Protocol::from_raw);
+        socket_with(family, SocketType::from_raw(kind), SocketFlags::CLOEXEC, protocol).map(drop)
+    }
+
+    /// A filter is a thread's.
+    fn confined<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+        let thread = std::thread::spawn(|| {
+            confine().unwrap();
+            work()
+        });
+        thread.join().unwrap()
+    }
+
+    #[test]
+    fn an_action_opens_the_sockets_of_programs_and_no_others() {
+        const ALLOWED: &[(&str, u32, u32, u32)] = &[
+            ("unix", 1, 1, 0),
+            ("unix packets", 1, 5, 0),
+            ("TCP", 2, 1, 0),
+            ("TCP by number", 10, 1, 6),
+            ("UDP", 2, 2, 17),
+            ("UDP, IPv6, not blocking", 10, 2 | 0o4000, 0),
+            ("rtnetlink", 16, 3, 0),
+        ];
+        let found = confined(|| ALLOWED.iter().map(|(_, f, t, p)| open(*f, *t, *p)).collect::<Vec<_>>());
+        for ((case, ..), found) in ALLOWED.iter().zip(found) {
+            // A kernel without IPv6 says so itself.
+            assert!(matches!(found, Ok(()) | Err(Errno::AFNOSUPPORT)), "{case}: {found:?}");
+        }
+        const SOCK_PACKET: u32 = 10;
+        let mut denied = vec![
+            ("raw IP", 2, 3, 1),
+            ("raw IP with flags", 2, 3 | 0o2000000, 1),
+            ("raw IPv6", 10, 3, 58),
+            ("packets through the oldest door", 2, SOCK_PACKET, 0x0300),
+            ("SCTP", 2, 1, 132),
+            ("SCTP in its own type", 2, 5, 132),
+            ("DCCP", 2, 6, 33),
+            ("L2TP", 10, 2, 115),
+            ("UDP-Lite", 2, 2, 136),
+            ("SMC over IP", 2, 1, 256),
+            ("the family of netfilter", 16, 3, 12),
+            ("uevents", 16, 3, 15),
+            ("generic netlink", 16, 3, 16),
+            ("IPsec", 16, 3, 6),
+            ("a family of the future", 46, 1, 0),
+        ];
+        denied.extend((0..60).filter(|family| ![1, 2, 10, 16].contains(family)).map(|family| ("another family", family, 2, 0)));
+        let tried = denied.clone();
+        let found = confined(move || tried.iter().map(|(_, f, t, p)| open(*f, *t, *p)).collect::<Vec<_>>());
+        for (case, found) in denied.iter().zip(found) {
+            assert_eq!(found, Err(Errno::PERM), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn a_pair_of_sockets_is_of_the_unix_family() {
+        let pair = |family| socketpair(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).map(drop);
+        let found = confined(move || [AddressFamily::UNIX, AddressFamily::from_raw(30)].map(pair));
+        assert_eq!(found, [Ok(()), Err(Errno::PERM)], "30 is TIPC");
+    }
 
     #[test]
     fn the_filters_are_small_enough_for_the_kernel() {
