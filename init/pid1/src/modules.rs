@@ -13,7 +13,7 @@ use devices::lists;
 use devices::module::ModuleName;
 use devices::policy::Policy;
 use rustix::io::Errno;
-use rustix::system::{finit_module, init_module, uname};
+use rustix::system::{finit_module, uname};
 
 use packed::Packing;
 
@@ -120,6 +120,7 @@ pub enum ModuleError {
     Missing(PathBuf),
     #[error("its file cannot be read")]
     Unreadable(#[source] io::Error),
+    #[cfg(feature = "unpack")]
     #[error("its file does not decompress")]
     Damaged(#[source] io::Error),
     #[error("the kernel refuses it{hint}", hint = hint(*.0))]
@@ -148,9 +149,10 @@ fn insert(file: &Path, parameters: &str) -> Result<(), ModuleError> {
     let result = match Packing::of(file) {
         Packing::None => finit_module(&opened, &parameters, 0),
         Packing::Kernel => finit_module(&opened, &parameters, COMPRESSED_FILE),
+        #[cfg(feature = "unpack")]
         Packing::Ours(kind) => {
-            let image = packed::unpack(kind, opened).map_err(ModuleError::Damaged)?;
-            init_module(&image, &parameters)
+            let image = packed::unpack::unpack(kind, opened).map_err(ModuleError::Damaged)?;
+            rustix::system::init_module(&image, &parameters)
         }
     };
     match result {
@@ -200,21 +202,31 @@ mod tests {
         assert!(!live("zram") && !live("old") && !live("none"));
     }
 
-    #[test]
-    fn a_missing_a_damaged_and_a_refused_module_have_different_errors() {
+    /// Of a module of this content that no kernel has.
+    fn load_error(file: &str, content: Option<&str>) -> String {
         let root = tempfile::tempdir().unwrap();
-        for name in ["broken.ko", "broken.ko.zst", "broken.ko.gz"] {
-            fs::write(root.path().join(name), "neither an object file nor compressed").unwrap();
+        if let Some(content) = content {
+            fs::write(root.path().join(file), content).unwrap();
         }
         let tree = Tree { root: root.path().to_owned() };
-        let error = |path| {
-            let name = ModuleName::new("a module of no kernel");
-            Chain(&tree.load(&name, path, &Policy::default()).unwrap_err()).to_string()
-        };
-        assert!(error("gone.ko").ends_with("gone.ko is not in the ramdisk"), "{}", error("gone.ko"));
-        assert!(error("broken.ko").starts_with("the kernel refuses it: "), "{}", error("broken.ko"));
-        for name in ["broken.ko.zst", "broken.ko.gz"] {
-            assert!(error(name).starts_with("its file does not decompress: "), "{}", error(name));
+        let name = ModuleName::new("a module of no kernel");
+        Chain(&tree.load(&name, file, &Policy::default()).unwrap_err()).to_string()
+    }
+
+    #[test]
+    fn a_missing_and_a_refused_module_have_different_errors() {
+        let missing = load_error("gone.ko", None);
+        assert!(missing.ends_with("gone.ko is not in the ramdisk"), "{missing}");
+        let refused = load_error("broken.ko", Some("not an object file"));
+        assert!(refused.starts_with("the kernel refuses it: "), "{refused}");
+    }
+
+    #[cfg(feature = "unpack")]
+    #[test]
+    fn a_damaged_module_is_one_that_does_not_decompress() {
+        for file in ["broken.ko.zst", "broken.ko.gz"] {
+            let damaged = load_error(file, Some("not compressed"));
+            assert!(damaged.starts_with("its file does not decompress: "), "{damaged}");
         }
     }
 }
