@@ -161,12 +161,10 @@ mod tests {
     #[test]
     fn the_network_is_written_where_pid_1_has_learned_it() {
         let run = tempfile::tempdir().unwrap();
-        let (data, folder) = (run.path().join("network.json"), run.path().join("network"));
+        let (data, folder) = (run.path().join("learned"), run.path().join("network"));
         write_network(&data, &folder);
         assert!(!folder.exists(), "an ordinary host");
-        let learned = r#"{"method":"static","nics":[{"name":"eth0","mac":"02:00:00:00:00:01"}],"bond":null,"vlan":null,
-            "address":"10.0.0.5","prefix":24,"routes":[],"dns":[],"search":[],"ntp":[],"hostname":null,"mtu":null}"#;
-        fs::write(&data, learned).unwrap();
+        fs::write(&data, "method=static\nnic=02:00:00:00:00:01 eth0\naddress=10.0.0.5/24\n").unwrap();
         write_network(&data, &folder);
         assert!(fs::read_to_string(folder.join("learned.env")).unwrap().contains("ADDRESS=\"10.0.0.5\""));
     }

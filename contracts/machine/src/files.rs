@@ -18,7 +18,7 @@ pub const LLDP: &str = "/run/thimble/lldp";
 /// The devices service adds each firmware file that a driver missed ([`crate::MissingFirmware`]); the agent reports it.
 pub const FIRMWARE_MISSING: &str = "/run/thimble/firmware-missing";
 /// What the network service learned ([`crate::network::Learned`]). The agent makes files of it in [`NETWORK`].
-pub const LEARNED: &str = "/run/thimble/network.json";
+pub const LEARNED: &str = "/run/thimble/learned";
 /// The network as configuration files of the system that is installed. Privileged actions see the folder.
 pub const NETWORK: &str = "/run/thimble/network";
 /// What the machine is doing ([`crate::Status`]). PID 1's status service writes it for people and their scripts.

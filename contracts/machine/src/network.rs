@@ -1,22 +1,23 @@
 //! What PID 1's network client learned of the network, for the system that is installed. The client writes
 //! [`files::LEARNED`] and keeps it current. The crate `netconfig` turns it into configuration files.
 
-use std::fmt::Display;
-use std::fs;
-use std::io;
+mod lines;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
-use std::str::FromStr;
 
 pub use cmdline::HwAddr;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::files;
 
+/// More than all values together have.
+const FILE_MAX: u64 = 256 << 10;
 const MAX_NAME: usize = 63;
 
 /// The links below the one that is used, and the address with all that came with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Learned {
     pub method: Method,
     /// The link that carries everything, or the members of the bond that does.
@@ -35,8 +36,7 @@ pub struct Learned {
 }
 
 /// Where the address came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// The kernel arguments `ipam=` or `ip=`.
     Static,
@@ -46,18 +46,16 @@ pub enum Method {
     Dhcp6,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nic {
     pub name: String,
     /// The permanent address of the hardware. A member of a bond uses the bond's address instead.
-    #[serde(with = "text")]
     pub mac: HwAddr,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bond {
     pub name: String,
-    #[serde(with = "text")]
     pub mac: HwAddr,
     /// In the kernel's names and words.
     pub options: Vec<(String, String)>,
@@ -65,7 +63,7 @@ pub struct Bond {
 }
 
 /// `gateway` is `None` for a destination on the link itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     pub destination: IpAddr,
     pub prefix: u8,
@@ -73,13 +71,19 @@ pub struct Route {
 }
 
 impl Learned {
+    /// # Errors
+    /// Those of the file system, and `InvalidData` for a line that does not say what it should.
     pub fn read(path: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&fs::read(path)?)?)
+        let mut text = String::new();
+        File::open(path)?.take(FILE_MAX).read_to_string(&mut text)?;
+        lines::parse(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
+    /// # Errors
+    /// Those of the file system.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        files::replace(path, serde_json::to_vec(self)?)
+        files::replace(path, lines::render(self))
     }
 
     /// The network gives the address again whenever the machine asks.
@@ -135,55 +139,4 @@ pub fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
 pub fn is_plain_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(allowed) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-}
-
-/// A value in JSON as it is written elsewhere.
-mod text {
-    use super::*;
-
-    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    pub fn deserialize<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_learned_is_read_as_it_was_written() {
-        let mac = HwAddr([2, 0, 0, 0, 0, 1]);
-        let address = "10.0.0.5".parse().unwrap();
-        let gateway = Some("10.0.0.1".parse().unwrap());
-        let learned = Learned {
-            method: Method::Dhcp,
-            nics: vec![Nic { name: "eth0".to_owned(), mac }],
-            bond: Some(Bond { name: "bond0".to_owned(), mac, options: vec![("mode".into(), "802.3ad".into())], mtu: None }),
-            vlan: Some(100),
-            address,
-            prefix: 24,
-            routes: vec![Route { destination: "0.0.0.0".parse().unwrap(), prefix: 0, gateway }],
-            dns: vec![address],
-            search: vec!["lab.test".to_owned()],
-            ntp: Vec::new(),
-            hostname: None,
-            mtu: Some(1400),
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("thimble/network.json");
-        learned.write(&file).unwrap();
-        assert_eq!(Learned::read(&file).unwrap(), learned);
-        let text = fs::read_to_string(&file).unwrap();
-        assert!(text.contains(r#""method":"dhcp","nics":[{"name":"eth0","mac":"02:00:00:00:00:01"}]"#), "{text}");
-        fs::write(&file, "{").unwrap();
-        assert!(Learned::read(&file).is_err());
-    }
 }
