@@ -4,6 +4,7 @@ mod confined;
 mod mounts;
 mod user;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::action::{self, Action, Network, Wishes};
-use oci::manifest::ImageConfig;
+use oci::manifest::{ImageConfig, Process};
 
 #[cfg(feature = "containerd")]
 pub use mounts::below_dev;
@@ -37,8 +38,8 @@ pub struct Host {
     pub group: String,
     /// The container's own copies of the host's name files, and where it sees them.
     pub etc: Vec<(PathBuf, PathBuf)>,
-    /// Drivers and firmware of the machine that the image lacks. The action sees them read-only.
-    pub drivers: Vec<PathBuf>,
+    /// Drivers and firmware of the machine that the image lacks, and where the container sees them, read-only.
+    pub drivers: Vec<(PathBuf, PathBuf)>,
     /// Bytes that the action may use, what it writes to tmpfs included. `None` if the kernel does not account memory.
     pub memory: Option<u64>,
     /// The cgroup controllers that can limit actions.
@@ -54,7 +55,15 @@ pub struct Bundle {
     pub directories: Vec<PathBuf>,
     /// Those of them whose mounts propagate between the container and the machine.
     pub shared: Vec<PathBuf>,
+    /// The user and the group of the program.
+    pub owner: (u32, u32),
 }
+
+/// Words of the command and variables, beyond what any image needs. The kernel takes less than the bytes.
+const WORDS_MAX: usize = 16 << 10;
+const BYTES_MAX: usize = 4 << 20;
+/// Each is a mount.
+const VOLUMES_MAX: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
@@ -64,6 +73,10 @@ pub enum BundleError {
     Limit(&'static str),
     #[error(transparent)]
     User(#[from] BadUser),
+    #[error("{what} of action and image are {found} together, and at most {most} are possible")]
+    TooMany { what: &'static str, found: usize, most: usize },
+    #[error("{0} of the action or its image holds a NUL byte, which no program can be given")]
+    Nul(&'static str),
     #[error("neither the action nor the image says what to run")]
     NothingToRun,
     #[error("network namespace {0:?} is not supported: use host or none")]
@@ -80,6 +93,7 @@ const OOM_SCORE_ADJ: i32 = 500;
 
 pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host) -> Result<Bundle, BundleError> {
     let process = &image.config;
+    bounded(action, process)?;
     let account = user::resolve(&process.user, &host.passwd, &host.group)?;
     let volumes = mounts::volumes(&action.volumes, host)?;
     let directories = volumes.iter().map(|v| v.source.clone()).collect();
@@ -116,7 +130,28 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
             "resources": resources(wishes, host)?,
         },
     });
-    Ok(Bundle { spec: serde_json::from_value(spec)?, directories, shared })
+    Ok(Bundle { spec: serde_json::from_value(spec)?, directories, shared, owner: (account.uid, account.gid) })
+}
+
+/// Long lists cost time and memory before the kernel refuses them.
+fn bounded(action: &Action, image: &Process) -> Result<(), BundleError> {
+    let few = |what, found, most| if found > most { Err(BundleError::TooMany { what, found, most }) } else { Ok(()) };
+    let clean = |what, words: &[&[String]]| {
+        let nul = words.iter().copied().flatten().any(|word| word.contains('\0'));
+        if nul { Err(BundleError::Nul(what)) } else { Ok(()) }
+    };
+    let command = [&*image.entrypoint, &*image.cmd, &*action.command];
+    let environment = [&*image.env, action.environment.entries()];
+    let count = |lists: &[&[String]]| lists.iter().map(|list| list.len()).sum();
+    let bytes = |lists: &[&[String]]| lists.iter().copied().flatten().map(String::len).sum::<usize>();
+    few("words in the commands", count(&command), WORDS_MAX)?;
+    few("variables", count(&environment), WORDS_MAX)?;
+    few("volumes", action.volumes.len(), VOLUMES_MAX)?;
+    few("bytes in commands and variables", bytes(&command).saturating_add(bytes(&environment)), BYTES_MAX)?;
+    clean("the command", &command)?;
+    clean("the environment", &environment)?;
+    clean("a volume", &[&*action.volumes])?;
+    clean("the working directory or the user", &[&[image.working_dir.clone(), image.user.clone()]])
 }
 
 /// A limit that would not hold is refused: a template that asks for one relies on it.
@@ -175,15 +210,11 @@ fn arguments<'a>(action: &'a Action, image: &'a ImageConfig) -> Result<Vec<&'a s
 /// The last value of a name wins: a default PATH and HOME, then the image's, then the action's.
 fn environment(image: &[String], given: &[String], account: &Account) -> Vec<String> {
     let defaults = [PATH.to_owned(), format!("HOME={}", account.home)];
-    let mut merged: Vec<&str> = Vec::new();
-    for entry in defaults.iter().chain(image).chain(given).filter(|entry| !action::is_wish(entry)) {
-        let (name, _) = entry.split_once('=').unwrap_or((entry, ""));
-        merged.retain(|e| e.split_once('=').map_or(*e, |(n, _)| n) != name);
-        if entry.contains('=') && !name.is_empty() {
-            merged.push(entry);
-        }
-    }
-    merged.into_iter().map(str::to_owned).collect()
+    let entries = || defaults.iter().chain(image).chain(given).filter(|entry| !action::is_wish(entry));
+    let name = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();
+    let last: HashMap<String, usize> = entries().enumerate().map(|(at, entry)| (name(entry), at)).collect();
+    let kept = entries().enumerate().filter(|(at, entry)| last.get(&name(entry)) == Some(at));
+    kept.map(|(_, entry)| entry).filter(|entry| entry.find('=').is_some_and(|at| at > 0)).cloned().collect()
 }
 
 /// Actions share the host's network by default: they download what they install, and the machine has no bridge.

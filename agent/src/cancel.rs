@@ -1,6 +1,11 @@
-//! The request that an action stops, from the part that hears it to the part that obeys.
+//! The request that an action stops, from the part that hears it to the part that obeys, and the action's time limit.
+
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::outcome::{Phase, Reason};
 
 /// For the part that hears the request.
 pub struct Trigger(watch::Sender<Option<String>>);
@@ -26,11 +31,6 @@ impl Cancel {
         pair().1
     }
 
-    /// The reason, once there is a request.
-    pub fn why(&self) -> Option<String> {
-        self.0.borrow().clone()
-    }
-
     /// Ends when there is a request. Never ends if the trigger was dropped.
     pub async fn asked(&self) -> String {
         let mut receiver = self.0.clone();
@@ -43,10 +43,50 @@ impl Cancel {
     }
 }
 
+/// What ends an action before it ends by itself: its time limit, counted from the report that it runs, or the server.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    limit: Option<(Instant, Duration)>,
+    cancel: Cancel,
+}
+
+impl Stop {
+    pub fn new(limit: Option<Duration>, cancel: &Cancel) -> Self {
+        // A limit beyond the clock's end is none.
+        let limit = limit.and_then(|limit| Some((Instant::now().checked_add(limit)?, limit)));
+        Self { limit, cancel: cancel.clone() }
+    }
+
+    /// Ends when the work must end, with the reason. `phase` is what is being done.
+    pub async fn asked(&self, phase: Phase) -> Reason {
+        let limit = async {
+            match self.limit {
+                Some((end, limit)) => {
+                    tokio::time::sleep_until(end).await;
+                    Reason::Timeout { limit, phase }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = limit => reason,
+            why = self.cancel.asked() => Reason::Cancelled(why),
+        }
+    }
+
+    /// Does the work unless it must end before.
+    pub async fn unless<T>(&self, phase: Phase, work: impl Future<Output = T>) -> Result<T, Reason> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            reason = self.asked(phase) => Err(reason),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn whoever_waits_hears_of_it_early_or_late() {
@@ -55,7 +95,6 @@ mod tests {
             let cancel = cancel.clone();
             async move { cancel.asked().await }
         });
-        assert_eq!(cancel.why(), None);
         trigger.pull("wrong machine".into());
         drop(trigger);
         assert_eq!(waiting.await.ok().as_deref(), Some("wrong machine"));
@@ -63,5 +102,21 @@ mod tests {
         let never = Cancel::never();
         let never = tokio::time::timeout(Duration::from_millis(20), never.asked());
         assert!(never.await.is_err(), "work that cannot be stopped");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_ends_at_the_limit_of_its_action_whatever_it_does_then() {
+        let limit = Duration::from_secs(9);
+        let stop = Stop::new(Some(limit), &Cancel::never());
+        let stuck = std::future::pending::<()>();
+        assert_eq!(stop.unless(Phase::Pulling, stuck).await, Err(Reason::Timeout { limit, phase: Phase::Pulling }));
+        assert_eq!(stop.unless(Phase::Running, async { 7 }).await, Ok(7), "work that is done at once is done");
+        let later = std::future::pending::<()>();
+        assert!(stop.unless(Phase::Running, later).await.is_err(), "one limit for all of it");
+
+        let (trigger, cancel) = pair();
+        trigger.pull("wrong machine".into());
+        let stop = Stop::new(Some(Duration::MAX), &cancel);
+        assert_eq!(stop.asked(Phase::Preparing).await, Reason::Cancelled("wrong machine".into()));
     }
 }

@@ -6,15 +6,17 @@ mod complaints;
 pub mod launcher;
 mod note;
 mod output;
+mod program;
 pub mod seccomp;
 mod wire;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Gid, Uid, fchown};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe::Receiver;
@@ -22,8 +24,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::cancel::Cancel;
+use crate::cancel::Stop;
 use crate::memory;
+use crate::outcome::{Phase, Reason};
 use launcher::{Launcher, Process};
 use note::Note;
 use output::{DRAIN, Lines, Pass, Rate, Tail};
@@ -42,11 +45,12 @@ pub type TakeLine = Arc<dyn Fn(&str, &str) + Send + Sync>;
 pub struct Order<'a> {
     pub bundle: &'a Path,
     pub id: &'a str,
-    pub limit: Option<Duration>,
-    /// Ends it before the limit.
-    pub cancel: &'a Cancel,
-    /// The image's stop signal, sent at the limit.
-    pub stop: Signal,
+    /// Ends it before it ends by itself.
+    pub stop: &'a Stop,
+    /// The image's stop signal, sent then.
+    pub signal: Signal,
+    /// The user and the group of its program, who own the pipes of its output.
+    pub owner: (u32, u32),
     pub lines: TakeLine,
 }
 
@@ -56,8 +60,8 @@ pub enum End {
         code: i32,
         oom_kills: u64,
     },
-    /// At the limit, or because that was asked.
-    Stopped,
+    /// At the limit, or because that was asked, for this reason.
+    Stopped(Reason),
     CouldNotStart(String),
 }
 
@@ -67,19 +71,9 @@ pub struct Ended {
     pub tail: Vec<String>,
 }
 
-impl Order<'_> {
-    /// Ends at the limit, or when that is asked.
-    pub async fn time_to_stop(&self) {
-        let limit = async {
-            match self.limit {
-                Some(limit) => tokio::time::sleep(limit).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = limit => {}
-            _ = self.cancel.asked() => {}
-        }
+impl Ended {
+    fn before(end: End) -> Self {
+        Self { end, tail: Vec::new() }
     }
 }
 
@@ -88,7 +82,14 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let ((stdout, for_stdout), (stderr, for_stderr)) = (io::pipe()?, io::pipe()?);
-    let child = launcher.start(order.bundle, order.id, [theirs.as_fd(), for_stdout.as_fd(), for_stderr.as_fd()]).await?;
+    give_to(order.owner, [for_stdout.as_fd(), for_stderr.as_fd()])?;
+    let streams = [theirs.as_fd(), for_stdout.as_fd(), for_stderr.as_fd()];
+    let start = timeout(START_LIMIT, launcher.start(order.bundle, order.id, streams));
+    let child = match order.stop.unless(Phase::Starting, start).await {
+        Ok(Ok(child)) => child?,
+        Ok(Err(_)) => return Ok(Ended::before(End::CouldNotStart(NOT_READY.to_owned()))),
+        Err(reason) => return Ok(Ended::before(End::Stopped(reason))),
+    };
     drop((theirs, for_stdout, for_stderr)); // or they would never end
     let killed_before = memory::oom_kills();
     let (heard, notes) = watch::channel(Heard::default());
@@ -98,14 +99,22 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
         tokio::spawn(read("stdout", Receiver::from_owned_fd(stdout.into())?, output.clone())),
         tokio::spawn(read("stderr", Receiver::from_owned_fd(stderr.into())?, output.clone())),
     ];
-    let timed_out = supervise(&child, notes.clone(), order).await?;
+    let stopped = supervise(&child, notes.clone(), order).await?;
     dissolve(cgroup::of(order.id)).await; // first: a process that is left in it holds the pipes
     finish([listener].into_iter().chain(readers)).await;
     let tail = output.lock().map(|mut o| o.finish()).unwrap_or_default();
     let heard = notes.borrow().clone();
     // What ended in order needs no explanation, and the kernel takes its time to count.
     let oom_kills = if heard.last.is_some() { 0 } else { memory::oom_kills().saturating_sub(killed_before) };
-    Ok(Ended { end: verdict(&heard, timed_out, oom_kills), tail })
+    Ok(Ended { end: verdict(&heard, stopped, oom_kills), tail })
+}
+
+/// A program of another user opens `/dev/stdout` anew, which only the owner of the pipe may.
+fn give_to((user, group): (u32, u32), pipes: [BorrowedFd<'_>; 2]) -> io::Result<()> {
+    if (user, group) == (0, 0) {
+        return Ok(());
+    }
+    pipes.iter().try_for_each(|pipe| Ok(fchown(pipe, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?))
 }
 
 /// What the child has reported so far.
@@ -117,15 +126,28 @@ struct Heard {
     closed: bool,
 }
 
+/// What ended the supervision of a child.
+#[derive(Debug, PartialEq, Eq)]
+enum Stopped {
+    /// It ended by itself.
+    Not,
+    For(Reason),
+    /// It did not start within the limit.
+    NotReady,
+}
+
+const NOT_READY: &str = "the container was not ready in time";
+
 /// `oom_kills` counts on the whole machine: the child itself may have been among the killed.
-fn verdict(heard: &Heard, timed_out: bool, oom_kills: u64) -> End {
-    match (&heard.last, timed_out) {
+fn verdict(heard: &Heard, stopped: Stopped, oom_kills: u64) -> End {
+    match (&heard.last, stopped) {
+        (Some(Note::NotStarted(text)), _) => End::CouldNotStart(text.clone()),
         (Some(Note::Failed(text)), _) => End::CouldNotStart(explain(text, &heard.complaints)),
-        (_, true) if heard.started.is_some() => End::Stopped,
-        (Some(Note::Exited { code, oom_kills }), false) => End::Exited { code: *code, oom_kills: *oom_kills },
+        (_, Stopped::For(reason)) => End::Stopped(reason),
+        (Some(Note::Exited { code, oom_kills }), _) => End::Exited { code: *code, oom_kills: *oom_kills },
         _ if oom_kills > 0 => End::Exited { code: 128 + Signal::KILL.as_raw(), oom_kills },
         _ if heard.started.is_some() => End::CouldNotStart(explain("the container's child process died", &heard.complaints)),
-        (_, true) => End::CouldNotStart(explain("the container was not ready in time", &heard.complaints)),
+        (_, Stopped::NotReady) => End::CouldNotStart(explain(NOT_READY, &heard.complaints)),
         _ => End::CouldNotStart(explain("the container's child process died before the action started", &heard.complaints)),
     }
 }
@@ -159,31 +181,34 @@ impl Heard {
             }
             Note::Library(_) => {}
             Note::Started { pid } => self.started = Some(pid),
+            _ if matches!(self.last, Some(Note::NotStarted(_))) => {} // an exit code follows, which is not the program's
             last => self.last = Some(last),
         }
     }
 }
 
-/// Waits for the child, or stops it at the limit or when that is asked. Whether it was stopped.
-async fn supervise(child: &Process, mut notes: watch::Receiver<Heard>, order: &Order<'_>) -> io::Result<bool> {
+/// Waits for the child, or stops it at the limit or when that is asked.
+async fn supervise(child: &Process, mut notes: watch::Receiver<Heard>, order: &Order<'_>) -> io::Result<Stopped> {
     let started = async { notes.wait_for(|h| h.started.is_some() || h.closed).await.ok().and_then(|h| h.started) };
-    let pid = match timeout(START_LIMIT, started).await {
-        Ok(pid) => pid,
-        Err(_) => return kill(child, &cgroup::of(order.id)).await.map(|()| true),
+    let group = cgroup::of(order.id);
+    let pid = match order.stop.unless(Phase::Starting, timeout(START_LIMIT, started)).await {
+        Ok(Ok(pid)) => pid,
+        Ok(Err(_)) => return kill(child, &group).await.map(|()| Stopped::NotReady),
+        Err(reason) => return kill(child, &group).await.map(|()| Stopped::For(reason)),
     };
     // The descriptor names this very process, even if its number is given away before the limit is reached.
     let process = pid.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    tokio::select! {
-        ended = child.wait() => return ended.map(|()| false),
-        () = order.time_to_stop() => {}
-    }
+    let reason = match order.stop.unless(Phase::Running, child.wait()).await {
+        Ok(ended) => return ended.map(|()| Stopped::Not),
+        Err(reason) => reason,
+    };
     if let Some(process) = process {
-        let _ = pidfd_send_signal(process, order.stop); // gone already, or killed below
+        let _ = pidfd_send_signal(process, order.signal); // gone already, or killed below
         if let Ok(ended) = timeout(GRACE, child.wait()).await {
-            return ended.map(|()| true);
+            return ended.map(|()| Stopped::For(reason));
         }
     }
-    kill(child, &cgroup::of(order.id)).await.map(|()| true)
+    kill(child, &group).await.map(|()| Stopped::For(reason))
 }
 
 /// A child that does not end on SIGKILL is left behind: a broken disk must not block the agent.
@@ -315,34 +340,53 @@ mod tests {
         let started = Note::Started { pid: 1 };
         let exited = Note::Exited { code: 3, oom_kills: 0 };
         let complaint = Note::Library("no /bin/x".into());
-        for (case, notes, timed_out, want) in [
-            ("an exit code", vec![started.clone(), exited.clone()], false, End::Exited { code: 3, oom_kills: 0 }),
-            ("an exit after the limit", vec![started.clone(), exited], true, End::Stopped),
-            ("killed at the limit", vec![started.clone()], true, End::Stopped),
+        let reason = || Reason::Timeout { limit: Duration::from_secs(1), phase: Phase::Running };
+        let (at_limit, stopped) = (|| Stopped::For(reason()), || End::Stopped(reason()));
+        for (case, notes, how, want) in [
+            ("an exit code", vec![started.clone(), exited.clone()], Stopped::Not, End::Exited { code: 3, oom_kills: 0 }),
+            ("an exit after the limit", vec![started.clone(), exited.clone()], at_limit(), stopped()),
+            ("killed at the limit", vec![started.clone()], at_limit(), stopped()),
+            ("killed at the limit before it started", vec![], at_limit(), stopped()),
+            ("never ready", vec![], Stopped::NotReady, End::CouldNotStart(NOT_READY.into())),
             (
                 "a failed create with its reason",
-                vec![complaint, Note::Failed("cannot create the container".into())],
-                false,
+                vec![complaint.clone(), Note::Failed("cannot create the container".into())],
+                Stopped::Not,
                 End::CouldNotStart("cannot create the container; no /bin/x".into()),
+            ),
+            (
+                "a program that cannot start, once and without the library's own exit code",
+                vec![started.clone(), Note::NotStarted("cannot execute /bin/x".into()), complaint, exited],
+                Stopped::Not,
+                End::CouldNotStart("cannot execute /bin/x".into()),
             ),
             (
                 "a silent death",
                 vec![],
-                false,
+                Stopped::Not,
                 End::CouldNotStart("the container's child process died before the action started".into()),
             ),
-            ("a death in the middle", vec![started], false, End::CouldNotStart("the container's child process died".into())),
+            (
+                "a death in the middle",
+                vec![started],
+                Stopped::Not,
+                End::CouldNotStart("the container's child process died".into()),
+            ),
         ] {
-            assert_eq!(verdict(&heard(notes), timed_out, 0), want, "{case}");
+            assert_eq!(verdict(&heard(notes), how, 0), want, "{case}");
         }
     }
 
     #[test]
     fn a_child_that_the_kernel_killed_for_memory_is_not_called_unable_to_start() {
         for notes in [vec![], vec![Note::Started { pid: 1 }]] {
-            assert_eq!(verdict(&heard(notes), false, 2), End::Exited { code: 137, oom_kills: 2 });
+            assert_eq!(verdict(&heard(notes), Stopped::Not, 2), End::Exited { code: 137, oom_kills: 2 });
         }
         let exited = Note::Exited { code: 3, oom_kills: 0 };
-        assert_eq!(verdict(&heard(vec![exited]), false, 2), End::Exited { code: 3, oom_kills: 0 }, "a kill by another process");
+        assert_eq!(
+            verdict(&heard(vec![exited]), Stopped::Not, 2),
+            End::Exited { code: 3, oom_kills: 0 },
+            "a kill by another process"
+        );
     }
 }

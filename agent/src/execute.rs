@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex;
 
@@ -13,11 +13,11 @@ mod prepare;
 use crate::action::{Action, Wishes};
 use crate::ahead::Ahead;
 use crate::bundle;
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Stop};
 use crate::container::{End, Ended, Order};
 use crate::docker_socket::{self, Deferred};
 use crate::memory;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Outcome, Phase, Reason};
 use crate::policy::Policy;
 use crate::probed::ProbedDevices;
 use crate::rootfs;
@@ -33,7 +33,10 @@ use machine::syslog::ActionLine;
 use machine::{Milestone, milestones};
 use oci::store::Image;
 use oci::{NoSpace, Puller};
-use prepare::Place;
+use prepare::{Place, Prepared};
+
+/// For the removal of what one action wrote.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where everything of an agent lives.
 #[derive(Debug, Clone)]
@@ -81,17 +84,18 @@ impl Execute for Runner {
             Ok(wishes) => wishes,
             Err(refused) => return Outcome { start, stop: SystemTime::now(), failure: Some(refused), tail: Vec::new() },
         };
+        let stop = Stop::new(action.timeout, cancel);
         if let Some(deferred) = docker_socket::deferred(action) {
             let failure = match deferred {
-                Ok(deferred) => self.prepare_deferred(action, &deferred, cancel).await.err(),
+                Ok(deferred) => self.prepare_deferred(action, &deferred, &stop).await.err(),
                 Err(why) => Some(Reason::CouldNotStart(why.to_string())),
             };
             return Outcome { start, stop: SystemTime::now(), failure, tail: Vec::new() };
         }
-        let (result, cost) = memory::watched(self.run(action, &wishes, cancel)).await;
+        let (result, cost) = memory::watched(self.run(action, &wishes, &stop)).await;
         log::info!("agent memory: {cost}");
         let (failure, tail) = match result {
-            Ok(ran) => (ran.said.or_else(|| verdict(&ran.ended.end, action, ran.memory, cancel.why())), ran.ended.tail),
+            Ok(ran) => (ran.said.or_else(|| verdict(&ran.ended.end, ran.memory)), ran.ended.tail),
             Err(reason) => (Some(reason), Vec::new()),
         };
         if failure.is_some() {
@@ -110,23 +114,20 @@ struct Ran {
     said: Option<Reason>,
 }
 
-/// `cancelled` is the reason if the server wanted the action to stop. An action that ended before that keeps its end.
-fn verdict(end: &End, action: &Action, limit: Option<u64>, cancelled: Option<String>) -> Option<Reason> {
+/// An action that ended before it was stopped keeps its end.
+fn verdict(end: &End, limit: Option<u64>) -> Option<Reason> {
     match end {
         End::Exited { code: 0, .. } => None,
         End::Exited { code, oom_kills: 1.. } => Some(Reason::OomKilled { exit_code: *code, limit }),
         End::Exited { code, .. } => Some(Reason::NonZeroExit { exit_code: *code }),
-        End::Stopped => Some(match cancelled {
-            Some(why) => Reason::Cancelled(why),
-            None => Reason::Timeout { limit: action.timeout.unwrap_or_default() },
-        }),
+        End::Stopped(reason) => Some(reason.clone()),
         End::CouldNotStart(text) => Some(Reason::CouldNotStart(text.clone())),
     }
 }
 
 impl Runner {
     /// Fails now rather than later, while the server still listens.
-    async fn prepare_deferred(&mut self, action: &Action, deferred: &Deferred, cancel: &Cancel) -> Result<(), Reason> {
+    async fn prepare_deferred(&mut self, action: &Action, deferred: &Deferred, stop: &Stop) -> Result<(), Reason> {
         match deferred {
             Deferred::Power(power) => {
                 let (title, what) = (action.title(), power.what());
@@ -135,7 +136,7 @@ impl Runner {
             Deferred::Run(later) => {
                 log::info!("{}: Docker's socket is asked for {}: it runs after the acknowledgement", action.title(), later.image);
                 self.policy.check_image(&later.image).map_err(Reason::Policy)?;
-                self.pull(&later.image, cancel).await?;
+                self.pull(&later.image, stop).await?;
             }
         }
         Ok(())
@@ -147,19 +148,16 @@ impl Runner {
         self.policy.admit(action, wishes).map_err(Reason::Policy)
     }
 
-    async fn pull(&mut self, image: &str, cancel: &Cancel) -> Result<Image, Reason> {
+    async fn pull(&mut self, image: &str, stop: &Stop) -> Result<Image, Reason> {
         let ahead = self.ahead.take().filter(|ahead| ahead.is_of(image));
         let pull = async {
             let mut puller = self.puller.lock().await;
             drop(ahead); // what it pulls is whole now
             puller.pull(image).await
         };
-        let pulled = tokio::select! {
-            pulled = pull => pulled.map_err(|error| Reason::from(&error)),
-            why = cancel.asked() => Err(Reason::Cancelled(why)),
-        };
+        let pulled = stop.unless(Phase::Pulling, pull).await;
         sys::give_free_memory_back();
-        pulled
+        pulled?.map_err(|error| Reason::from(&error))
     }
 
     /// The image for the next action, unless a disk lends the memory: it takes all images with it.
@@ -169,55 +167,68 @@ impl Runner {
         self.ahead = next.map(|image| Ahead::begin(&self.puller, image));
     }
 
-    async fn await_disks(&self, action: &Action, cancel: &Cancel) -> Result<(), Reason> {
-        let machine = ProbedDevices::default();
-        tokio::select! {
-            () = machine.is_ready_for(action) => Ok(()),
-            why = cancel.asked() => Err(Reason::Cancelled(why)),
-        }
+    async fn await_disks(&self, action: &Action, stop: &Stop) -> Result<(), Reason> {
+        stop.unless(Phase::AwaitingDisks, ProbedDevices::default().is_ready_for(action)).await
     }
 
     /// With the scratch disk, if the action names one.
-    async fn run(&mut self, action: &Action, wishes: &Wishes, cancel: &Cancel) -> Result<Ran, Reason> {
+    async fn run(&mut self, action: &Action, wishes: &Wishes, stop: &Stop) -> Result<Ran, Reason> {
         if wishes.scratch.is_some() {
-            self.await_disks(action, cancel).await?;
+            self.await_disks(action, stop).await?;
         }
         let lend = |disk: &PathBuf| Scratch::lend(disk, &self.folders.state);
         let scratch = wishes.scratch.as_ref().map(lend).transpose();
         let scratch = scratch.map_err(|error| Reason::CouldNotStart(Chain(&error).to_string()))?;
-        let result = self.run_here(action, wishes, cancel).await;
+        let result = self.run_here(action, wishes, stop).await;
         if let Some(scratch) = scratch {
             scratch.give_back(self.puller.lock().await.store(), &self.folders.state);
         }
         result
     }
 
-    async fn run_here(&mut self, action: &Action, wishes: &Wishes, cancel: &Cancel) -> Result<Ran, Reason> {
+    async fn run_here(&mut self, action: &Action, wishes: &Wishes, stop: &Stop) -> Result<Ran, Reason> {
         log::info!("{}: pulling {}", action.title(), action.image);
         status::pulling(action);
-        let image = self.pull(&action.image, cancel).await?;
-        self.await_disks(action, cancel).await?;
+        let image = self.pull(&action.image, stop).await?;
+        self.await_disks(action, stop).await?;
         self.pull_ahead(action, wishes);
         let id = unique(&action.id);
         let directory = self.folders.containers().join(&id);
-        let place = Place { folders: &self.folders, id: &id, directory: &directory };
-        let result = match prepare::bundle(&place, action, wishes, &image) {
-            Ok(memory) => self.contain(action, &image, &place, memory, cancel).await,
-            Err(failure) => Err(self.prepare_reason(&failure)),
+        let place = Place { folders: self.folders.clone(), id, directory };
+        let result = match self.prepare(&place, action, wishes, &image, stop).await {
+            Ok(prepared) => self.contain(action, &image, &place, prepared, stop).await,
+            Err(reason) => Err(reason),
         };
-        if let Err(error) = rootfs::remove(&directory) {
-            log::warn!("cannot remove {}: {error}; its memory stays in use until the agent restarts", directory.display());
-        }
+        remove(place.directory).await;
         result
+    }
+
+    /// On a thread of its own: whatever an image has in store for it, the agent hears the server and signals.
+    async fn prepare(
+        &self,
+        place: &Place,
+        action: &Action,
+        wishes: &Wishes,
+        image: &Image,
+        stop: &Stop,
+    ) -> Result<Prepared, Reason> {
+        let work = {
+            let (place, action, wishes, image) = (place.clone(), action.clone(), wishes.clone(), image.clone());
+            move || prepare::bundle(&place, &action, &wishes, &image)
+        };
+        match stop.unless(Phase::Preparing, tokio::task::spawn_blocking(work)).await? {
+            Ok(prepared) => prepared.map_err(|failure| self.prepare_reason(&failure)),
+            Err(error) => Err(Reason::CouldNotStart(format!("the preparation ended without a result: {error}"))),
+        }
     }
 
     async fn contain(
         &self,
         action: &Action,
         image: &Image,
-        place: &Place<'_>,
-        memory: Option<u64>,
-        cancel: &Cancel,
+        place: &Place,
+        prepared: Prepared,
+        stop: &Stop,
     ) -> Result<Ran, Reason> {
         log::info!("{}: running", action.title());
         status::running(action);
@@ -227,11 +238,11 @@ impl Runner {
             status::output(text);
         };
         let order = Order {
-            bundle: place.directory,
-            id: place.id,
-            limit: action.timeout,
-            cancel,
-            stop: bundle::stop_signal(&image.config),
+            bundle: &place.directory,
+            id: &place.id,
+            stop,
+            signal: bundle::stop_signal(&image.config),
+            owner: prepared.owner,
             lines: Arc::new(lines),
         };
         let is_first = Milestone::Action.reached();
@@ -244,7 +255,7 @@ impl Runner {
             End::Exited { code, oom_kills: 0 } if code != 0 => failure_files::read(&place.directory.join("rootfs"), code),
             _ => None,
         };
-        Ok(Ran { ended, memory, said })
+        Ok(Ran { ended, memory: prepared.memory, said })
     }
 
     fn prepare_reason(&self, failure: &prepare::Failure) -> Reason {
@@ -271,6 +282,21 @@ impl Runner {
     }
 }
 
+/// What an action wrote may be large and deep. Its end is not waited for without limit.
+async fn remove(directory: PathBuf) {
+    let work = tokio::task::spawn_blocking({
+        let directory = directory.clone();
+        move || rootfs::remove(&directory)
+    });
+    let left = match tokio::time::timeout(REMOVAL_LIMIT, work).await {
+        Ok(Ok(Ok(()))) => return,
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it takes longer than {} s", REMOVAL_LIMIT.as_secs()),
+    };
+    log::warn!("cannot remove {}: {left}; its memory stays in use until the agent restarts", directory.display());
+}
+
 /// A name for one execution, so that state which could not be removed does not stop the next attempt.
 fn unique(action: &str) -> String {
     let clean: String = action.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(48).collect();
@@ -284,27 +310,18 @@ mod tests {
 
     #[test]
     fn ends_become_reasons() {
-        let wire = proto::ActionResponse {
-            workflow_id: Some("w".into()),
-            task_id: Some("t".into()),
-            action_id: Some("a".into()),
-            timeout: Some(9),
-            ..Default::default()
-        };
-        let action = Action::from_wire(wire).unwrap();
+        let timeout = Reason::Timeout { limit: Duration::from_secs(9), phase: Phase::Running };
         for (end, want) in [
             (End::Exited { code: 0, oom_kills: 0 }, None),
             (End::Exited { code: 0, oom_kills: 1 }, None),
             (End::Exited { code: 7, oom_kills: 0 }, Some(Reason::NonZeroExit { exit_code: 7 })),
             (End::Exited { code: 137, oom_kills: 2 }, Some(Reason::OomKilled { exit_code: 137, limit: Some(1 << 20) })),
-            (End::Stopped, Some(Reason::Timeout { limit: std::time::Duration::from_secs(9) })),
+            (End::Stopped(timeout.clone()), Some(timeout)),
+            (End::Stopped(Reason::Cancelled("w".into())), Some(Reason::Cancelled("w".into()))),
             (End::CouldNotStart("x".into()), Some(Reason::CouldNotStart("x".into()))),
         ] {
-            assert_eq!(verdict(&end, &action, Some(1 << 20), None), want);
+            assert_eq!(verdict(&end, Some(1 << 20)), want);
         }
-        let cancelled = |end| verdict(&end, &action, None, Some("w".into()));
-        assert_eq!(cancelled(End::Stopped), Some(Reason::Cancelled("w".into())));
-        assert_eq!(cancelled(End::Exited { code: 0, oom_kills: 0 }), None, "it was done before the request was heard");
     }
 
     #[test]

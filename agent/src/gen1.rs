@@ -204,7 +204,7 @@ mod tests {
     fn what_follows_a_failure_is_for_its_kind_and_its_action() {
         let words = |text: &str| vec![text.to_owned()];
         let reactions = Reactions { action: "a".into(), on_timeout: words("slow"), on_failure: words("broken") };
-        let timeout = Reason::Timeout { limit: std::time::Duration::from_secs(1) };
+        let timeout = Reason::Timeout { limit: std::time::Duration::from_secs(1), phase: Default::default() };
         let said = Reason::Said { reason: "DiskNotFound".into(), message: String::new(), exit_code: 1 };
         for (failure, want) in [
             (&timeout, Some(("on-timeout", "slow"))),

@@ -208,7 +208,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
             () = asked_to_end() => None,
         }
     });
-    Ok(code.unwrap_or_else(|| {
+    let code = code.unwrap_or_else(|| {
         log::info!("asked to end: ending what runs");
         runtime.block_on(Runtime::new(&settings.runtime).end_leftovers());
         leftovers::remove(&folders.containers());
@@ -216,7 +216,9 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
             scratch.give_back(&store, &folders.state);
         }
         exit::STOP
-    }))
+    });
+    runtime.shutdown_background(); // a thread that does not come back must not hold up the end
+    Ok(code)
 }
 
 /// A signal that stops the agent stops its action too. The journal keeps that it was running.

@@ -27,6 +27,9 @@ pub enum Reason {
     },
     Timeout {
         limit: Duration,
+        /// What was being done at that time.
+        #[serde(default)]
+        phase: Phase,
     },
     NonZeroExit {
         exit_code: i32,
@@ -49,6 +52,29 @@ pub enum Reason {
     },
 }
 
+/// How far an action has come.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    Pulling,
+    AwaitingDisks,
+    Preparing,
+    Starting,
+    #[default]
+    Running,
+}
+
+impl Phase {
+    fn doing(self) -> &'static str {
+        match self {
+            Self::Pulling => "pulling the image",
+            Self::AwaitingDisks => "waiting for the disk that it names",
+            Self::Preparing => "preparing the container",
+            Self::Starting => "starting the container",
+            Self::Running => "running",
+        }
+    }
+}
+
 impl Reason {
     /// One line: `Name: what happened; try: the next step`.
     pub fn text(&self) -> String {
@@ -69,6 +95,9 @@ impl Reason {
                 "a smaller image, a machine with more memory, or THIMBLE_SCRATCH=/dev/DISK for a disk that may be overwritten"
             }
             Self::OomKilled { .. } => "stream data to the disk instead of writing it to the container's files, which are memory",
+            Self::Timeout { phase: Phase::Pulling, .. } => {
+                "raise the action's timeout, which counts the pull, or use a nearer registry"
+            }
             Self::Timeout { .. } => "raise the action's timeout, or 0 for none",
             Self::Cancelled(_) => "delete the workflow and apply it again, if it shall run after all",
             Self::NonZeroExit { exit_code: 126 } => "make the program executable in the image",
@@ -115,7 +144,7 @@ impl Reason {
             Self::OomKilled { exit_code, limit: None } => {
                 format!("OOMKilled: the machine ran out of memory, exit code {exit_code}")
             }
-            Self::Timeout { limit } => format!("Timeout: still running after {} s", limit.as_secs()),
+            Self::Timeout { limit, phase } => format!("Timeout: still {} after {} s", phase.doing(), limit.as_secs()),
             Self::NonZeroExit { exit_code } => format!("NonZeroExit: exit code {exit_code}{}", signal(*exit_code)),
             Self::Cancelled(text) => format!("Cancelled: {text}"),
             Self::CouldNotStart(text) => format!("CouldNotStart: {text}"),
@@ -184,7 +213,10 @@ mod tests {
         for (reason, want) in [
             (Reason::NonZeroExit { exit_code: 7 }, "NonZeroExit: exit code 7; try: "),
             (Reason::NonZeroExit { exit_code: 137 }, "NonZeroExit: exit code 137 (SIGKILL); try: "),
-            (Reason::Timeout { limit: Duration::from_secs(90) }, "Timeout: still running after 90 s; try: "),
+            (
+                Reason::Timeout { limit: Duration::from_secs(90), phase: Phase::Running },
+                "Timeout: still running after 90 s; try: ",
+            ),
             (Reason::OomKilled { exit_code: 137, limit: Some(40 << 20) }, "OOMKilled: more than the 40 MiB it was allowed"),
             (Reason::NetLost("gone".into()), "NetLost: gone; try: check cable, address and route"),
             (Reason::Policy("no\nway".into()), "Policy: no way; try: "),

@@ -161,7 +161,7 @@ mod tests {
     fn states_follow_the_outcome() {
         for (failure, want) in [
             (None, StateType::Success),
-            (Some(Reason::Timeout { limit: Duration::from_secs(1) }), StateType::Timeout),
+            (Some(Reason::Timeout { limit: Duration::from_secs(1), phase: Default::default() }), StateType::Timeout),
             (Some(Reason::CouldNotStart("x".into())), StateType::Failed),
         ] {
             assert_eq!(state(&outcome(failure, vec![])), want);

@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RootfsError {
@@ -65,25 +65,77 @@ fn unescape(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 
-/// A small file of the image, without following links out of it; empty if there is none.
+/// A file of an image or an action is read up to here.
+const FILE_MAX: u64 = 1 << 20;
+
+/// A small file of the image; empty if there is none. Links are followed within the image.
 pub fn read_inside(rootfs: &Path, path: &str) -> String {
-    const MAX: u64 = 1 << 20;
-    let read = || -> io::Result<String> {
-        let root = open_root(rootfs)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?;
-        let mut bytes = Vec::new();
-        File::from(file).take(MAX).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    read().unwrap_or_default()
+    read_file(rootfs, path, OFlags::empty(), ResolveFlags::empty()).unwrap_or_default()
 }
 
-/// Makes an empty file, without following links out of the image.
+/// A small file that an action wrote; empty if there is none. No link is followed, and nothing is read that the action
+/// may have mounted there.
+pub fn read_written(rootfs: &Path, path: &str) -> String {
+    read_file(rootfs, path, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV).unwrap_or_default()
+}
+
+/// Only a regular file is opened: a FIFO would wait for a writer, and a device may act when it is opened.
+fn read_file(rootfs: &Path, path: &str, flags: OFlags, resolve: ResolveFlags) -> io::Result<String> {
+    let place = open_inside(rootfs, Path::new(path), OFlags::PATH | flags, resolve)?;
+    if !FileType::from_raw_mode(fstat(&place)?.st_mode).is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    let file = openat(CWD, own(&place), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    File::from(file).take(FILE_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The name by which an open file can be opened again.
+fn own(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+fn open_inside(rootfs: &Path, path: &Path, flags: OFlags, resolve: ResolveFlags) -> io::Result<OwnedFd> {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | resolve;
+    Ok(openat2(&open_root(rootfs)?, path, flags | OFlags::CLOEXEC, Mode::empty(), inside)?)
+}
+
+/// Makes an empty file, without following links. Anything else of the image makes way, unless it is a folder.
 pub fn create_file_inside(rootfs: &Path, file: &Path) -> io::Result<OwnedFd> {
-    let root = open_root(rootfs)?;
-    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(openat2(&root, file, flags, Mode::from_raw_mode(0o666), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?)
+    let (Some(parent), Some(name)) = (file.parent(), file.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let parent = open_inside(rootfs, parent, OFlags::DIRECTORY | OFlags::PATH, ResolveFlags::empty())?;
+    match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(&parent, name, flags, Mode::from_raw_mode(0o666))?)
+}
+
+/// A folder of the image, made if it is missing, where something can be mounted: its path without links.
+pub fn folder_to_mount_on(rootfs: &Path, folder: &Path) -> io::Result<PathBuf> {
+    create_inside(rootfs, folder)?;
+    path_inside(rootfs, &open_inside(rootfs, folder, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())?)
+}
+
+/// The same for a file.
+pub fn file_to_mount_on(rootfs: &Path, file: &Path) -> io::Result<PathBuf> {
+    create_inside(rootfs, file.parent().unwrap_or(Path::new("/")))?;
+    let place = match open_inside(rootfs, file, OFlags::PATH, ResolveFlags::empty()) {
+        Ok(place) => place,
+        Err(_) => create_file_inside(rootfs, file)?,
+    };
+    if FileType::from_raw_mode(fstat(&place)?.st_mode).is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    path_inside(rootfs, &place)
+}
+
+fn path_inside(rootfs: &Path, place: &OwnedFd) -> io::Result<PathBuf> {
+    let (root, place) = (fs::read_link(own(&open_root(rootfs)?))?, fs::read_link(own(place))?);
+    let inside = place.strip_prefix(&root).map_err(io::Error::other)?;
+    Ok(Path::new("/").join(inside))
 }
 
 /// Whether the image has something there.
@@ -96,23 +148,6 @@ pub fn is_filled_inside(rootfs: &Path, directory: &str) -> bool {
         Ok(entries.any(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")))
     };
     read().unwrap_or(false)
-}
-
-/// Images of whole systems have a link here to a file that a service would write. A dangling link cannot be a mount
-/// point, so a file replaces it, in the container only.
-pub fn replace_dangling_link(rootfs: &Path, file: &Path) -> io::Result<()> {
-    let root = open_root(rootfs)?;
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let (Some(parent), Some(name)) = (file.parent(), file.file_name()) else { return Ok(()) };
-    if openat2(&root, file, flags, Mode::empty(), inside).is_ok() {
-        return Ok(());
-    }
-    let Ok(parent) = openat2(&root, parent, flags | OFlags::DIRECTORY, Mode::empty(), inside) else { return Ok(()) };
-    match rustix::fs::unlinkat(&parent, name, rustix::fs::AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Mounts at `path` and below it propagate to the machine's other mount namespaces and back. Docker asks operators to do
@@ -166,18 +201,77 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_nowhere_makes_way_and_anything_else_stays() {
+    fn what_stands_in_the_way_of_a_mount_is_resolved_replaced_or_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let etc = directory.path().join("etc");
-        fs::create_dir(&etc).unwrap();
-        std::os::unix::fs::symlink("../run/stub", etc.join("resolv.conf")).unwrap();
-        std::os::unix::fs::symlink("/etc/real", etc.join("hosts")).unwrap();
-        fs::write(etc.join("real"), "").unwrap();
-        for file in ["/etc/resolv.conf", "/etc/hosts", "/etc/none", "/none/none"] {
-            replace_dangling_link(directory.path(), Path::new(file)).unwrap();
+        let root = directory.path();
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, root.join(name)).unwrap();
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::create_dir_all(root.join("usr/lib")).unwrap();
+        fs::create_dir_all(root.join("etc/hostname")).unwrap();
+        fs::write(root.join("etc/real"), "").unwrap();
+        fs::write(root.join("run"), "a program").unwrap();
+        link("../run/stub", "etc/resolv.conf");
+        link("/etc/real", "etc/hosts");
+        link("usr/lib", "lib");
+        link("/no/where", "srv");
+        link("/loop", "loop");
+        for (folder, want) in [
+            ("/lib/modules", Some("/usr/lib/modules")),
+            ("/new/deep", Some("/new/deep")),
+            ("/run/thimble/network", None),
+            ("/srv/x", None),
+            ("/loop/x", None),
+            ("/etc/real", None),
+        ] {
+            let place = folder_to_mount_on(root, Path::new(folder)).ok();
+            assert_eq!(place.as_deref(), want.map(Path::new), "{folder}");
         }
-        assert!(!etc.join("resolv.conf").is_symlink() && etc.join("hosts").is_symlink());
-        assert!(is_filled_inside(directory.path(), "/etc") && !is_filled_inside(directory.path(), "/lib/modules"));
+        for (file, want) in [
+            ("/etc/resolv.conf", Some("/etc/resolv.conf")),
+            ("/etc/hosts", Some("/etc/real")),
+            ("/etc/hostname", None),
+            ("/run/x", None),
+            ("/other/hosts", Some("/other/hosts")),
+        ] {
+            assert_eq!(file_to_mount_on(root, Path::new(file)).ok().as_deref(), want.map(Path::new), "{file}");
+        }
+        assert!(!root.join("etc/resolv.conf").is_symlink() && root.join("etc/hosts").is_symlink());
+        assert!(is_filled_inside(root, "/etc") && !is_filled_inside(root, "/lib/modules"));
+    }
+
+    #[test]
+    fn nothing_but_a_regular_file_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", root.join("device")).unwrap();
+        std::os::unix::fs::symlink("/file", root.join("link")).unwrap();
+        fs::create_dir(root.join("folder")).unwrap();
+        fs::write(root.join("file"), "text").unwrap();
+        fs::File::create(root.join("huge")).unwrap().set_len(1 << 40).unwrap();
+        for (name, inside, written) in [
+            ("fifo", 0, 0),
+            ("socket", 0, 0),
+            ("device", 0, 0),
+            ("folder", 0, 0),
+            ("none", 0, 0),
+            ("link", 4, 0),
+            ("file", 4, 4),
+            ("huge", 1 << 20, 1 << 20),
+        ] {
+            assert_eq!((read_inside(root, name).len(), read_written(root, name).len()), (inside, written), "{name}");
+        }
+        let node = ["c", "1", "5"]; // /dev/zero
+        let made = std::process::Command::new("mknod").arg(root.join("node")).args(node).status();
+        if made.is_ok_and(|status| status.success()) {
+            assert_eq!(read_written(root, "node"), "", "a device");
+        }
+        for name in ["fifo", "socket", "device", "file"] {
+            create_file_inside(root, &Path::new("/").join(name)).unwrap();
+            assert!(fs::symlink_metadata(root.join(name)).unwrap().is_file(), "{name}");
+        }
+        assert!(create_file_inside(root, Path::new("/folder")).is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use crate::container::{self, End, Ended, GRACE, Order, cgroup};
+use crate::outcome::Phase;
 use calls::{Calls, Refused};
 use machine::Chain;
 use pipes::Pipes;
@@ -44,11 +45,14 @@ impl Containerd {
         let calls = self.connect().await?;
         let pipes = Pipes::open(order)?;
         let name = container_name(order.id);
-        let started = timeout(START_LIMIT, start(&calls, &name, &specification, &pipes)).await;
-        let end = match started {
-            Ok(Ok(())) => self.wait(&calls, &name, order).await,
-            Ok(Err(refused)) => End::CouldNotStart(refused.to_string()),
-            Err(_) => End::CouldNotStart(format!("containerd did not start the container within {} s", START_LIMIT.as_secs())),
+        let started = timeout(START_LIMIT, start(&calls, &name, &specification, &pipes));
+        let end = match order.stop.unless(Phase::Starting, started).await {
+            Err(reason) => End::Stopped(reason),
+            Ok(Ok(Ok(()))) => self.wait(&calls, &name, order).await,
+            Ok(Ok(Err(refused))) => End::CouldNotStart(refused.to_string()),
+            Ok(Err(_)) => {
+                End::CouldNotStart(format!("containerd did not start the container within {} s", START_LIMIT.as_secs()))
+            }
         };
         let oom_kills = cgroup::oom_kills(&cgroup::of(order.id));
         self.remove(&name).await;
@@ -68,20 +72,20 @@ impl Containerd {
 
     /// Waits for the task, or stops it at the limit or when that is asked.
     async fn wait(&self, calls: &Calls, name: &str, order: &Order<'_>) -> End {
-        tokio::select! {
-            end = self.exit(calls, name) => return end,
-            () = order.time_to_stop() => {}
-        }
-        for (signal, everyone) in [(order.stop, false), (Signal::KILL, true)] {
+        let reason = match order.stop.unless(Phase::Running, self.exit(calls, name)).await {
+            Ok(end) => return end,
+            Err(reason) => reason,
+        };
+        for (signal, everyone) in [(order.signal, false), (Signal::KILL, true)] {
             if let Err(refused) = self.signal(name, signal, everyone).await {
                 log::warn!("cannot send {signal:?} to container {name}: {refused}");
             }
             if timeout(GRACE, self.exit(calls, name)).await.is_ok() {
-                return End::Stopped;
+                return End::Stopped(reason);
             }
         }
         log::error!("container {name} does not end: going on without it");
-        End::Stopped
+        End::Stopped(reason)
     }
 
     async fn signal(&self, name: &str, signal: Signal, everyone: bool) -> Result<(), Refused> {

@@ -145,8 +145,10 @@ pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
     });
     let bind = |source: &Path, destination: &Path, options: &[&str]| json!({ "destination": destination, "type": "bind", "source": source, "options": options });
     let taken = |path: &Path| volumes.iter().any(|v| v.destination == path);
-    let drivers = host.drivers.iter().filter(|tree| privileged && !taken(tree));
-    mounts.extend(drivers.map(|tree| bind(tree, tree, &["rbind", "ro", "rro"])));
+    // A volume in a read-only folder would find no place there.
+    let needed = |path: &Path| volumes.iter().any(|v| v.destination.starts_with(path));
+    let drivers = host.drivers.iter().filter(|(tree, seen)| privileged && !needed(tree) && !needed(seen));
+    mounts.extend(drivers.map(|(tree, seen)| bind(tree, seen, &["rbind", "ro", "rro"])));
     let etc = host.etc.iter().filter(|(_, seen)| !taken(seen));
     mounts.extend(etc.map(|(copy, seen)| bind(copy, seen, &["rbind", "rw"])));
     mounts.extend(volumes.iter().map(|v| bind(&v.source, &v.destination, v.options())));

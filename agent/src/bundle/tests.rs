@@ -37,7 +37,7 @@ fn host() -> Host {
         rootfs: "/r".into(),
         capabilities: 0b10_0000_0001,
         etc: vec![("/run/c/etc/resolv.conf".into(), "/etc/resolv.conf".into())],
-        drivers: vec!["/lib/modules".into()],
+        drivers: vec![("/lib/modules".into(), "/usr/lib/modules".into())],
         ..Host::default()
     }
 }
@@ -104,12 +104,51 @@ fn drivers_are_the_machines_unless_the_action_brings_some() {
     let source = |volumes: &[&str]| {
         let action = Action { volumes: volumes.iter().map(|v| (*v).to_owned()).collect(), ..action() };
         let mounts = spec(&action).mounts().clone().unwrap();
-        let at: Vec<_> = mounts.iter().filter(|m| m.destination() == Path::new("/lib/modules")).collect();
+        let at: Vec<_> = mounts.iter().filter(|m| m.destination().ends_with("lib/modules")).collect();
         assert_eq!(at.len(), 1);
         at[0].source().clone().unwrap()
     };
     assert_eq!(source(&[]), Path::new("/lib/modules"));
     assert_eq!(source(&["/my:/lib/modules"]), Path::new("/my"));
+    let action = Action { volumes: vec!["/my:/usr/lib/modules/extra".into()], ..action() };
+    let mounts = spec(&action).mounts().clone().unwrap();
+    let below: Vec<_> = mounts.iter().filter(|m| m.destination().starts_with("/usr/lib/modules")).collect();
+    assert_eq!(below.len(), 1, "a read-only folder has no place for a volume: {below:?}");
+}
+
+#[test]
+fn lists_of_an_image_are_bounded_and_refused_with_their_numbers() {
+    let words = |count: usize| -> Vec<String> { (0..count).map(|n| format!("K{n}=v")).collect() };
+    let many = || words(250_000);
+    for (case, image, action, want) in [
+        (
+            "variables",
+            Process { env: many(), ..Process::default() },
+            action(),
+            "variables of action and image are 250000 together",
+        ),
+        ("an entrypoint", Process { entrypoint: many(), ..Process::default() }, action(), "words in the commands"),
+        ("a command", Process { cmd: many(), ..Process::default() }, action(), "words in the commands"),
+        ("the action's", Process::default(), Action { environment: many().into(), ..action() }, "variables"),
+        ("volumes", Process::default(), Action { volumes: words(1000), ..action() }, "volumes of action and image are 1000"),
+        ("bytes", Process { env: vec!["x".repeat(5 << 20)], ..Process::default() }, action(), "bytes in commands and variables"),
+        (
+            "NUL in a variable",
+            Process { env: vec!["A=\0".into()], ..Process::default() },
+            action(),
+            "the environment of the action",
+        ),
+        ("NUL in the command", Process { cmd: vec!["\0".into()], ..Process::default() }, action(), "the command of the action"),
+        ("NUL in the folder", Process { working_dir: "/\0".into(), ..Process::default() }, action(), "NUL"),
+    ] {
+        let began = std::time::Instant::now();
+        let refused = bundle(&action, &Wishes::default(), &ImageConfig { config: image }, &host()).unwrap_err().to_string();
+        assert!(refused.contains(want), "{case}: {refused}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(1), "{case} took {:?}", began.elapsed());
+    }
+    let most = Process { env: words(10_000), cmd: vec!["/x".into()], ..Process::default() };
+    let made = bundle(&action(), &Wishes::default(), &ImageConfig { config: most }, &host()).unwrap();
+    assert_eq!(made.spec.process().as_ref().unwrap().env().as_ref().unwrap().len(), 10_002);
 }
 
 #[test]

@@ -1,22 +1,23 @@
 //! The child that owns one container, and the only place that uses libcontainer. It is a fork of the launcher, so it has
 //! no second thread, no runtime and no other container.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use libcontainer::workload::default::DefaultExecutor;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use nix::mount::{MsFlags, mount};
 use nix::sys::wait::{WaitStatus, waitpid};
 use oci_spec::runtime::Spec;
 
 use super::note::Note;
-use super::{cgroup, complaints, seccomp};
+use super::{cgroup, complaints, program, seccomp};
 use machine::Chain;
 
 /// Where libcontainer keeps its state: in the bundle, so that removing the bundle removes both.
@@ -67,7 +68,7 @@ fn run(bundle: &Path, id: &str, notes: &File) -> Result<Note, Failure> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(system("adopt orphans"))?;
     let complaints = notes.try_clone().map_err(|e| Failure::System("copy a descriptor", e))?;
     complaints::heard(move |text| tell(&complaints, &Note::Library(text)));
-    let mut container = create(bundle, id)?;
+    let mut container = create(bundle, id, notes)?;
     let pid = container.pid().ok_or(Failure::NoProcess)?;
     tell(notes, &Note::Started { pid: pid.as_raw() });
     let result = container.start().map_err(|e| Failure::Library("start", Box::new(e)));
@@ -85,7 +86,7 @@ fn run(bundle: &Path, id: &str, notes: &File) -> Result<Note, Failure> {
     exited
 }
 
-fn create(bundle: &Path, id: &str) -> Result<Container, Failure> {
+fn create(bundle: &Path, id: &str, notes: &File) -> Result<Container, Failure> {
     let library = |e| Failure::Library("create", Box::new(e));
     let system = |what| move |e: io::Error| Failure::System(what, e);
     let state = bundle.join(STATE);
@@ -95,10 +96,11 @@ fn create(bundle: &Path, id: &str) -> Result<Container, Failure> {
         rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 3).map_err(|e| Failure::System("copy a descriptor", e.into()))
     };
     let null = File::open("/dev/null").map_err(system("open /dev/null"))?;
+    let notes = Arc::new(notes.try_clone().map_err(system("copy a descriptor"))?);
     ContainerBuilder::new(id.to_owned(), SyscallType::default())
         .with_root_path(state)
         .map_err(library)?
-        .with_executor(WithDevices)
+        .with_executor(Program { notes })
         .with_stdin(above(&null)?)
         .with_stdout(above(&io::stdout())?)
         .with_stderr(above(&io::stderr())?)
@@ -127,24 +129,45 @@ fn wait(pid: nix::unistd::Pid) -> Result<i32, Failure> {
 /// A bind of `/dev` in the specification fails: the library insists on making its own nodes there. This runs in the
 /// container's mount namespace, after the root has changed and before the action's program.
 #[derive(Clone)]
-struct WithDevices;
+struct Program {
+    /// Closed when the program starts, as every descriptor above 2.
+    notes: Arc<File>,
+}
 
-impl Executor for WithDevices {
+impl Executor for Program {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let confined = spec.process().as_ref().is_some_and(|process| process.no_new_privileges() == Some(true));
-        if !confined {
-            devices().map_err(|e| ExecutorError::Other(format!("cannot mount the devices: {e}")))?;
-        }
-        crate::sys::default_signals().map_err(|e| ExecutorError::Other(format!("cannot restore the signals: {e}")))?;
-        if confined {
-            seccomp::confine().map_err(|e| ExecutorError::Other(format!("cannot filter system calls: {e}")))?;
-        }
-        DefaultExecutor {}.exec(spec)
+        // The library has said by now that the container runs, so its error would reach no one.
+        let text = start(spec);
+        tell(&self.notes, &Note::NotStarted(text.clone()));
+        Err(ExecutorError::Other(text))
     }
 
-    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        DefaultExecutor {}.validate(spec)
+    /// The kernel is asked, and only once.
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        Ok(())
     }
+
+    /// The program gets its environment when it starts, in the specification's order.
+    fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        Ok(())
+    }
+}
+
+/// Returns only if it fails.
+fn start(spec: &Spec) -> String {
+    let Some(process) = spec.process() else { return "the specification has no process".to_owned() };
+    let confined = process.no_new_privileges() == Some(true);
+    if !confined && let Err(error) = devices() {
+        return format!("cannot mount the devices: {error}");
+    }
+    if let Err(error) = crate::sys::default_signals() {
+        return format!("cannot restore the signals: {error}");
+    }
+    if confined && let Err(error) = seccomp::confine() {
+        return format!("cannot filter system calls: {error}");
+    }
+    let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    program::become_it(&words(process.args()), &words(process.env()))
 }
 
 fn devices() -> Result<(), nix::Error> {

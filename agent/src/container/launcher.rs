@@ -47,20 +47,23 @@ impl Launcher {
     pub async fn start(&self, bundle: &Path, id: &str, streams: [BorrowedFd<'_>; 3]) -> io::Result<Process> {
         let mut running = self.running.lock().await;
         let request = [bundle.as_os_str().as_bytes(), b"\0", id.as_bytes()].concat();
-        if let Some(launcher) = &*running {
+        // Taken out meanwhile: a caller that gives up leaves no launcher behind whose answer is still to come.
+        if let Some(launcher) = running.take() {
             match launcher.ask(&request, streams).await {
                 Err(error) if is_gone(&error) => log::warn!("the launcher of containers died ({error}): starting another one"),
-                other => return other,
+                other => {
+                    *running = Some(launcher);
+                    return other;
+                }
             }
         }
         // Only if it answers, so that one that cannot work is not asked twice.
-        let launcher = running.insert(Running::new(&self.program)?);
+        let launcher = Running::new(&self.program)?;
         let asked = launcher.ask(&request, streams).await;
-        asked.inspect_err(|error| {
-            if is_gone(error) {
-                *running = None;
-            }
-        })
+        if !asked.as_ref().is_err_and(is_gone) {
+            *running = Some(launcher);
+        }
+        asked
     }
 }
 

@@ -8,6 +8,8 @@ pub enum Note {
     Library(String),
     /// The action's process runs; time counts from here.
     Started { pid: i32 },
+    /// The container is there, and its program could not be started.
+    NotStarted(String),
     /// The container could not be made or started.
     Failed(String),
     /// 128 and the signal's number for a process that was killed.

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::outcome::Reason;
 use crate::rootfs;
 
-const FOLDER: &str = "/tinkerbell";
+pub const FOLDER: &str = "/tinkerbell";
 const REASON: &str = "failure-reason";
 const MESSAGE: &str = "failure-message";
 /// A reason is a word to search for.
@@ -27,7 +27,7 @@ pub fn make(rootfs: &Path) -> io::Result<()> {
 /// What a failed action wrote. Without a reason, the message does not count.
 pub fn read(rootfs: &Path, exit_code: i32) -> Option<Reason> {
     let line = |name: &str, max: usize| -> String {
-        let text = rootfs::read_inside(rootfs, &format!("{FOLDER}/{name}"));
+        let text = rootfs::read_written(rootfs, &format!("{FOLDER}/{name}"));
         let clean: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(max).collect();
         clean.trim().to_owned()
     };

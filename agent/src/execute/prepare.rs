@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Folders, failure_files};
 use crate::action::{Action, Wishes};
 use crate::bundle::{self, BundleError, Host};
-use crate::host::{self};
+use crate::host;
 use crate::memory;
 use crate::rootfs::{self, RootfsError};
 use machine::Chain;
@@ -16,10 +16,20 @@ use machine::network::Learned;
 use oci::store::Image;
 
 /// Where the container is made.
-pub struct Place<'a> {
-    pub folders: &'a Folders,
-    pub id: &'a str,
-    pub directory: &'a Path,
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub folders: Folders,
+    pub id: String,
+    pub directory: PathBuf,
+}
+
+/// A container that can be started.
+#[derive(Debug, Clone, Copy)]
+pub struct Prepared {
+    /// Bytes that the action is allowed.
+    pub memory: Option<u64>,
+    /// Its program's user and group.
+    pub owner: (u32, u32),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,11 +59,11 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loop
 /// Drivers, and what the machine has learned of its network, for the system that an action installs.
 const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", files::NETWORK];
 
-/// Makes the bundle: the mounted root file system and config.json. Returns how much memory the action is allowed.
-pub fn bundle(place: &Place<'_>, action: &Action, wishes: &Wishes, image: &Image) -> Result<Option<u64>, Failure> {
-    forget_other_workflows(place.folders, action);
+/// Makes the bundle: the mounted root file system and config.json.
+pub fn bundle(place: &Place, action: &Action, wishes: &Wishes, image: &Image) -> Result<Prepared, Failure> {
+    forget_other_workflows(&place.folders, action);
     // Device nodes in an image would open the machine's disks to an action that is not privileged.
-    let rootfs = rootfs::mount_overlay(&image.rootfs, place.directory, wishes.privileged)?;
+    let rootfs = rootfs::mount_overlay(&image.rootfs, &place.directory, wishes.privileged)?;
     let host = host(place, action, &rootfs)?;
     let made = bundle::bundle(action, wishes, &image.config, &host)?;
     for source in made.directories.iter().filter(|d| !d.exists()) {
@@ -62,7 +72,9 @@ pub fn bundle(place: &Place<'_>, action: &Action, wishes: &Wishes, image: &Image
     for source in &made.shared {
         doing(format!("share mounts below {}", source.display()), rootfs::share(source))?;
     }
-    failure_files::make(&rootfs).map_err(|source| Failure::Io { what: "create the failure files".into(), source })?;
+    if let Err(error) = failure_files::make(&rootfs) {
+        left_out(action, failure_files::FOLDER, &error);
+    }
     if let Some(process) = made.spec.process() {
         doing("create the working directory", rootfs::create_inside(&rootfs, process.cwd()))?;
     }
@@ -70,23 +82,32 @@ pub fn bundle(place: &Place<'_>, action: &Action, wishes: &Wishes, image: &Image
     doing("write config.json", host::write_private(&place.directory.join("config.json"), &text))?;
     let resources = made.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let limit = resources.and_then(|resources| resources.memory().as_ref()).and_then(|memory| memory.limit());
-    Ok(limit.and_then(|limit| limit.try_into().ok()))
+    Ok(Prepared { memory: limit.and_then(|limit| limit.try_into().ok()), owner: made.owner })
 }
 
-fn host(place: &Place<'_>, action: &Action, rootfs: &Path) -> Result<Host, Failure> {
+/// What the agent adds of its own never breaks an image that runs elsewhere.
+fn left_out(action: &Action, what: &str, why: &io::Error) {
+    log::warn!("{}: goes on without {what}, because the image has something else in its place: {why}", action.title());
+}
+
+fn host(place: &Place, action: &Action, rootfs: &Path) -> Result<Host, Failure> {
     let status = crate::proc::read("/proc/self/status").unwrap_or_default();
     write_network(Path::new(files::LEARNED), Path::new(files::NETWORK));
-    let drivers = SHOWN.iter().filter(|tree| Path::new(tree).is_dir() && !rootfs::is_filled_inside(rootfs, tree));
+    let shown = SHOWN.iter().filter(|tree| Path::new(tree).is_dir() && !rootfs::is_filled_inside(rootfs, tree));
+    let mount_point = |tree: &&str| {
+        let place = rootfs::folder_to_mount_on(rootfs, Path::new(tree));
+        place.inspect_err(|why| left_out(action, tree, why)).ok().map(|place| (PathBuf::from(tree), place))
+    };
     Ok(Host {
-        id: place.id.to_owned(),
+        id: place.id.clone(),
         rootfs: rootfs.to_owned(),
         volumes: place.folders.volumes_of(&action.workflow),
         anonymous: place.directory.join("volumes"),
         capabilities: bundle::effective_capabilities(&status),
         passwd: rootfs::read_inside(rootfs, "etc/passwd"),
         group: rootfs::read_inside(rootfs, "etc/group"),
-        etc: etc(place.directory, rootfs)?,
-        drivers: drivers.map(PathBuf::from).collect(),
+        etc: etc(action, &place.directory, rootfs)?,
+        drivers: shown.filter_map(mount_point).collect(),
         memory: memory::limit(),
         controllers: memory::controllers(),
         swap: Path::new("/proc/swaps").exists(),
@@ -105,7 +126,7 @@ fn write_network(data: &Path, folder: &Path) {
     }
 }
 
-fn etc(directory: &Path, rootfs: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+fn etc(action: &Action, directory: &Path, rootfs: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
     let mut files = Vec::new();
     let folder = directory.join("etc");
     doing("create a directory", fs::create_dir_all(&folder))?;
@@ -117,8 +138,10 @@ fn etc(directory: &Path, rootfs: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failu
         };
         let copy = folder.join(seen.file_name().unwrap_or_default());
         doing(format!("copy {}", seen.display()), fs::write(&copy, text))?;
-        doing(format!("make place for {}", seen.display()), rootfs::replace_dangling_link(rootfs, seen))?;
-        files.push((copy, seen.to_owned()));
+        match rootfs::file_to_mount_on(rootfs, seen) {
+            Ok(place) => files.push((copy, place)),
+            Err(why) => left_out(action, &seen.to_string_lossy(), &why),
+        }
     }
     Ok(files)
 }

@@ -119,6 +119,15 @@ impl Lab {
         self.registry.image(name, &layers, &format!(r#"{{"config":{config}}}"#))
     }
 
+    /// An image of busybox with whatever a tar archive can hold.
+    pub fn odd_image(&self, name: &str, config: &str, fill: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> String {
+        let busybox = std::fs::read("/bin/busybox").expect("apt-get install busybox-static");
+        let mut odd = tar::Builder::new(Vec::new());
+        fill(&mut odd);
+        let layers = [(registry::GZIP, busybox_layer(&busybox)), (registry::TAR, odd.into_inner().unwrap())];
+        self.registry.image(name, &layers, &format!(r#"{{"config":{config}}}"#))
+    }
+
     pub fn shell(&self, id: &str, script: &str) -> ActionResponse {
         ActionResponse { command: vec!["/bin/sh".into(), "-c".into(), script.into()], ..action(id, &self.image) }
     }
@@ -154,6 +163,20 @@ impl Lab {
         let left: Vec<_> = std::fs::read_dir(self.state.path().join("thimble/containers")).unwrap().collect();
         assert!(left.is_empty(), "containers left: {left:?}\n{}", self.text());
     }
+}
+
+/// A file, link, FIFO or directory; `content` is a link's target.
+pub fn entry(archive: &mut tar::Builder<Vec<u8>>, path: &str, kind: tar::EntryType, mode: u32, content: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(0);
+    if kind == tar::EntryType::Symlink {
+        return archive.append_link(&mut header, path, std::str::from_utf8(content).unwrap()).unwrap();
+    }
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    archive.append_data(&mut header, path, content).unwrap();
 }
 
 pub fn busybox_layer(busybox: &[u8]) -> Vec<u8> {
