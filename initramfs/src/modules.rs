@@ -9,7 +9,8 @@ use devices::module::ModuleName;
 use devices::pattern;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every module of one kernel, by name.
+/// Every module of one kernel, by name, as its file's `.modinfo` describes it. PID 1's `devices::catalogue` has the lists that
+/// are written from this, and none of the files.
 #[derive(Debug, Default)]
 pub struct ShippedModules {
     modules: BTreeMap<ModuleName, (String, ModInfo)>,

@@ -18,6 +18,8 @@ pub struct Lists {
     pub builtin: String,
 }
 
+/// Borrows from the lists of `depmod`, because every copy would be memory of the machine. The builder of the ramdisk has no
+/// such lists yet: it reads the module files of a kernel package (`initramfs::modules`) and writes the lists.
 pub struct Catalogue<'a> {
     lists: &'a Lists,
     /// By name.
