@@ -20,6 +20,7 @@ mod progress;
 mod source;
 mod source_error;
 mod target;
+mod tls;
 mod writer;
 
 use crate::device::{self, DeviceError};
@@ -32,6 +33,7 @@ use progress::Progress;
 use source_error::SourceError;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use target::DiskTarget;
 
@@ -41,6 +43,8 @@ pub enum ImageError {
     Variable(#[from] VariableError),
     #[error("DEST_DISK")]
     Device(#[from] DeviceError),
+    #[error("the certificates for IMG_URL")]
+    Trust(#[from] trust::TrustError),
     #[error("IMG_URL")]
     Source(#[from] SourceError),
     #[error("IMG_URL {url}")]
@@ -87,13 +91,14 @@ struct Settings {
     disk: PathBuf,
     compressed: Option<bool>,
     sha256: Option<String>,
+    tls: Arc<rustls::ClientConfig>,
     /// How long nothing may arrive before the action fails. Zero disables retries.
     retry_for: Duration,
     progress_every: Duration,
 }
 
 impl Settings {
-    fn read(variables: &Variables) -> Result<Self, VariableError> {
+    fn read(variables: &Variables) -> Result<Self, ImageError> {
         let retry = variables.flag("RETRY_ENABLED")?.unwrap_or(true);
         let retry_for = variables.minutes("RETRY_DURATION_MINUTES", 10)?;
         // The output is text in any case, but a misspelt value is still an error.
@@ -103,6 +108,7 @@ impl Settings {
             disk: variables.absolute_path("DEST_DISK")?,
             compressed: variables.flag("COMPRESSED")?,
             sha256: checksum(variables)?,
+            tls: tls::config(variables)?,
             retry_for: if retry { retry_for } else { Duration::ZERO },
             progress_every: variables.seconds("PROGRESS_INTERVAL_SECONDS", 3)?,
         })

@@ -9,7 +9,7 @@ mod lab;
 mod registry;
 #[path = "support/server.rs"]
 mod server;
-#[path = "support/tls.rs"]
+#[path = "../../oci/tests/support/tls.rs"]
 mod tls;
 
 use lab::{Lab, busybox_layer};

@@ -2,12 +2,16 @@
 
 use super::patience::Patience;
 use super::source_error::SourceError;
+use super::tls::TlsConnector;
 use crate::say;
 use machine::Chain;
+use rustls::ClientConfig;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, Response, StatusCode, header};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, Body, BodyReader};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -39,9 +43,9 @@ enum Failure {
 
 impl Download {
     /// Connects, so size or refusal are known before anything is erased.
-    pub fn start(url: &str, patience: Patience) -> Result<Self, SourceError> {
-        let mut download =
-            Self { agent: agent(), url: url.to_owned(), file: Identity::default(), offset: 0, body: None, patience };
+    pub fn start(url: &str, tls: &Arc<ClientConfig>, patience: Patience) -> Result<Self, SourceError> {
+        let (agent, file) = (agent(tls), Identity::default());
+        let mut download = Self { agent, url: url.to_owned(), file, offset: 0, body: None, patience };
         download.connect_patiently()?;
         Ok(download)
     }
@@ -142,30 +146,35 @@ impl Download {
 
     fn not_answered(&self, error: ureq::Error) -> Failure {
         use ureq::Error::{ConnectionFailed, HostNotFound, Io, Protocol, Timeout};
+        let problem = if let Io(error) = &error { trust::of_certificate(error) } else { None };
+        if let Some(problem) = problem.as_ref().filter(|problem| !trust::may_pass(problem)) {
+            return Failure::Final(SourceError::Untrusted { url: self.url.clone(), problem: trust::words(problem) });
+        }
         match error {
             Io(_) | Timeout(_) | HostNotFound | ConnectionFailed | Protocol(_) => {
-                Failure::Transient(format!("cannot reach {}: {}", self.url, Chain(&error)))
+                let reason = problem.map_or_else(
+                    || Chain(&error).to_string(),
+                    |problem| format!("its certificate is not accepted ({})", trust::words(&problem)),
+                );
+                Failure::Transient(format!("cannot reach {}: {reason}", self.url))
             }
             source => Failure::Final(SourceError::Unusable { url: self.url.clone(), source }),
         }
     }
 }
 
-/// Trusts Mozilla's roots, which are part of the program: an action's image does not have certificate files.
-fn agent() -> Agent {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ureq::tls::TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
-    Agent::config_builder()
+fn agent(tls: &Arc<ClientConfig>) -> Agent {
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(CONNECT))
         .timeout_resolve(Some(CONNECT))
         .timeout_recv_response(Some(STALL))
         .timeout_per_read(Some(STALL))
         .max_idle_connections(0)
-        .tls_config(tls)
         .user_agent(concat!("thimble-image2disk/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
+        .build();
+    let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(TlsConnector(tls.clone()));
+    Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
 impl Identity {

@@ -132,7 +132,8 @@ struct WriterGone;
 
 impl Reader {
     fn run(self) {
-        let opened = Source::open(&self.settings.url, self.patience.clone(), self.settings.sha256.is_some(), self.tally.clone());
+        let Settings { url, tls, sha256, .. } = &self.settings;
+        let opened = Source::open(url, tls, self.patience.clone(), sha256.is_some(), self.tally.clone());
         let source = match opened {
             Ok(source) => Shared(Rc::new(RefCell::new(source))),
             Err(error) => {

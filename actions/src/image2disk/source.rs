@@ -4,6 +4,7 @@ use super::http::Download;
 use super::patience::Patience;
 use super::source_error::SourceError;
 use crate::variables::{VariableError, unusable};
+use rustls::ClientConfig;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
@@ -37,9 +38,15 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn open(url: &str, patience: Patience, hash: bool, tally: Arc<Tally>) -> Result<Self, SourceError> {
+    pub fn open(
+        url: &str,
+        tls: &Arc<ClientConfig>,
+        patience: Patience,
+        hash: bool,
+        tally: Arc<Tally>,
+    ) -> Result<Self, SourceError> {
         let origin = if url.starts_with("http") {
-            Origin::Http(Box::new(Download::start(url, patience)?))
+            Origin::Http(Box::new(Download::start(url, tls, patience)?))
         } else {
             let path = PathBuf::from(url.strip_prefix("file://").unwrap_or(url));
             let failed = |source| SourceError::File { path: path.clone(), source };

@@ -7,6 +7,11 @@ use std::path::PathBuf;
 pub enum SourceError {
     #[error("cannot get {url}: the server answers {status}")]
     Refused { url: String, status: u16 },
+    #[error(
+        "the certificate of {url} is not accepted ({problem}): give the action its CA, as the file SSL_CERT_FILE names or as a \
+         volume below /etc/ssl/certs"
+    )]
+    Untrusted { url: String, problem: String },
     #[error("cannot get {url}")]
     Unusable {
         url: String,

@@ -1,13 +1,11 @@
 //! The connection to the workflow service: made early, kept, and made anew after a failure.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proto::workflow_service_client::WorkflowServiceClient;
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, next_image};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
 use super::decide::{self, Answer};
@@ -18,7 +16,7 @@ use crate::outcome::Reason;
 use crate::settings::{Settings, Tls};
 use crate::status;
 use machine::Milestone;
-use oci::registry::tls;
+use trust::{TrustAnyone, Verifier};
 
 /// Without work, the server holds the call for about 60 s. Tinkerbell's server holds every failing report as long.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -49,14 +47,10 @@ impl Connection {
             .tcp_keepalive_retries(Some(3));
         let endpoint = match settings.tls {
             Tls::Off => endpoint,
-            Tls::Unverified => {
-                endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(tls::TrustAnyone::default()))?
-            }
+            Tls::Unverified => endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(TrustAnyone::default()))?,
             Tls::Verified => {
-                let extra = tls::extra_certificates(settings.registries.ca_file.as_deref())?;
-                let extra = extra.into_iter().map(|der| Certificate::from_pem(pem(&der)));
-                let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
-                endpoint.tls_config(ClientTlsConfig::new().trust_anchors(roots).ca_certificates(extra))?
+                let extra = trust::certificates_if_there(settings.registries.ca_file.as_deref())?;
+                endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(Verifier::new(&extra)))?
             }
         };
         Ok(Self {
@@ -123,7 +117,7 @@ impl Connection {
         if let Some(channel) = &self.channel {
             return Ok(channel.clone());
         }
-        let channel = self.endpoint.connect().await.map_err(|e| Status::from_error(Box::new(e)))?;
+        let channel = self.endpoint.connect().await.map_err(|error| not_connected(error, &self.authority))?;
         log::info!("agent {} connected to {}", self.agent, self.authority);
         status::connected(&self.agent, &self.authority);
         Milestone::Connected.reached();
@@ -154,9 +148,22 @@ async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Status>
     }
 }
 
-/// tonic takes certificates as PEM only.
-fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+/// The server's certificate was refused.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the certificate of the server {authority} is not accepted ({problem}): build the ramdisk with its CA (--ca FILE), or see \
+     whether the clock is right"
+)]
+struct Untrusted {
+    authority: String,
+    problem: String,
+}
+
+fn not_connected(error: tonic::transport::Error, authority: &str) -> Status {
+    match trust::of_certificate(&error) {
+        Some(problem) => {
+            Status::from_error(Box::new(Untrusted { authority: authority.to_owned(), problem: trust::words(&problem) }))
+        }
+        None => Status::from_error(Box::new(error)),
+    }
 }

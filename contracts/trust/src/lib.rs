@@ -21,6 +21,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use problem::{Refusal, may_pass, of_certificate, words};
+pub use rustls;
 pub use verifier::{TrustAnyone, Verifier};
 
 /// The bundle of a whole distribution has a quarter of it.

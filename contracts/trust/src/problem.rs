@@ -1,4 +1,4 @@
-//! What is wrong with a server's certificate, in the words of whoever has to mend it.
+//! What is wrong with a server's certificate, in the words of the operator who has to mend it.
 
 use std::error::Error;
 use std::io;

@@ -159,8 +159,8 @@ impl ServerCertVerifier for TrustAnyone {
         Ok(ServerCertVerified::assertion())
     }
 
-    /// A signature of the handshake proves nothing about a peer that nobody knows. A certificate of version 1, or with an
-    /// unknown extension, is as good as any.
+    /// A signature of the handshake proves nothing about an unknown peer. A certificate of version 1, or with an unknown
+    /// extension, is as good as any.
     fn verify_tls12_signature(
         &self,
         _message: &[u8],

@@ -159,7 +159,7 @@ impl<'a> Certificate<'a> {
         Some(())
     }
 
-    /// Whether the certificate is for this server. The common name counts only if there is no subjectAltName, as in
+    /// Whether the certificate is for this server. The common name counts only without a subjectAltName, as in
     /// certificates of version 1.
     pub fn is_for(&self, server: &ServerName<'_>) -> bool {
         match server {

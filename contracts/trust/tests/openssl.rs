@@ -127,7 +127,7 @@ fn a_certificate_that_was_configured_is_accepted_whatever_its_extensions() {
         ("a key usage of an authority only", "-addext keyUsage=critical,keyCertSign,cRLSign".into()),
         ("for clients", "-addext extendedKeyUsage=clientAuth".into()),
         ("for servers", "-addext extendedKeyUsage=serverAuth".into()),
-        ("a critical extension that nobody knows", "-addext 1.2.3.4=critical,ASN1:UTF8String:x".into()),
+        ("a critical extension that is unknown here", "-addext 1.2.3.4=critical,ASN1:UTF8String:x".into()),
         ("an authority that limits others", "-addext nameConstraints=critical,permitted;DNS:other.example".into()),
         ("the digest of old guides", "-sha1".into()),
     ] {
@@ -172,7 +172,7 @@ fn a_certificate_of_version_1_is_known_by_its_common_name() {
     desk.version_1("address", "/CN=10.0.0.1");
     assert_eq!(desk.meets(&["address"], &["address"], "10.0.0.1"), Ok(()));
     assert!(desk.meets(&["address"], &["address"], "10.0.0.2").is_err());
-    // The common name is no name beside a subjectAltName.
+    // Beside a subjectAltName the common name does not count.
     desk.self_signed("both", "-subj /CN=registry.example -addext subjectAltName=DNS:other.example");
     assert!(desk.meets(&["both"], &["both"], "registry.example").is_err());
 }
@@ -211,7 +211,7 @@ fn an_authority_signs_for_others_and_a_servers_own_certificate_does_not() {
         ("an intermediate as the anchor, and the whole chain", &["between"], &["leaf", "between", "root"], None),
         ("both", &["root", "between"], &["leaf"], None),
         ("the server's own", &["leaf"], &["leaf"], None),
-        ("the server's own, and a chain nobody knows", &["leaf"], &["leaf", "between"], None),
+        ("the server's own, and a chain from elsewhere", &["leaf"], &["leaf", "between"], None),
         ("the root, and an incomplete chain", &["root"], &["leaf"], Some("its issuer is unknown to this machine")),
         ("nothing", &[], &["leaf", "between"], Some("its issuer is unknown to this machine")),
     ] {

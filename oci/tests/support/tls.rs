@@ -1,4 +1,4 @@
-//! TLS in front of a fake server that speaks none, with a certificate authority made for the test.
+//! TLS in front of a fake server that speaks none, with certificates made for the test.
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
@@ -14,9 +14,10 @@ use tokio_rustls::TlsAcceptor;
 
 const EXTENSIONS: &str = "subjectAltName = IP:127.0.0.1\nbasicConstraints = critical, CA:false\n";
 
-/// The authority that the agent trusts, and the servers' certificate.
+/// What clients trust, and the servers' certificate.
 pub struct Authority {
     folder: PathBuf,
+    trusted: &'static str,
 }
 
 pub struct Front {
@@ -32,8 +33,7 @@ impl Drop for Front {
 
 impl Authority {
     pub fn new(folder: &Path) -> Self {
-        let authority = Self { folder: folder.join("authority") };
-        std::fs::create_dir_all(&authority.folder).unwrap();
+        let authority = Self::in_folder(&folder.join("authority"), "ca.pem");
         std::fs::write(authority.folder.join("extensions"), EXTENSIONS).unwrap();
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         authority.openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=tests"));
@@ -43,6 +43,20 @@ impl Authority {
         authority
     }
 
+    /// As Docker's guide makes it: a certificate that is CA:TRUE, signed by itself, and given to clients and servers alike.
+    pub fn self_signed(folder: &Path) -> Self {
+        let authority = Self::in_folder(&folder.join("self-signed"), "server.pem");
+        let names = "-addext subjectAltName=DNS:localhost,IP:127.0.0.1";
+        let key = "-newkey rsa:2048 -nodes -sha256";
+        authority.openssl(&format!("req -x509 {key} -keyout server.key -out server.pem -days 2 -subj /CN=localhost {names}"));
+        authority
+    }
+
+    fn in_folder(folder: &Path, trusted: &'static str) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        Self { folder: folder.to_owned(), trusted }
+    }
+
     fn openssl(&self, words: &str) {
         let mut command = Command::new("openssl");
         let output = command.args(words.split(' ')).current_dir(&self.folder).output().expect("apt-get install openssl");
@@ -50,18 +64,22 @@ impl Authority {
     }
 
     pub fn certificate(&self) -> PathBuf {
-        self.folder.join("ca.pem")
+        self.folder.join(self.trusted)
     }
 
     /// A socket that speaks TLS with every client and plain TCP with the server.
     pub async fn before(&self, server: SocketAddr, protocols: &[&str]) -> Front {
+        self.on(TcpListener::bind("127.0.0.1:0").await.unwrap(), server, protocols)
+    }
+
+    pub fn on(&self, listener: TcpListener, server: SocketAddr, protocols: &[&str]) -> Front {
         let chain = CertificateDer::pem_file_iter(self.folder.join("server.pem")).unwrap().collect::<Result<_, _>>().unwrap();
         let key = PrivateKeyDer::from_pem_file(self.folder.join("server.key")).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let mut config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
