@@ -245,7 +245,7 @@ mod tests {
             (PullError::Unsigned { image: image.clone(), source: unsigned }, "Unsigned: image r/a:1 may not run: it is signed"),
             (PullError::NoPlatform { image, architecture: "amd64" }, "ImageNotFound: r/a:1 has no variant for linux/amd64"),
             (
-                RequestError::NotFound { registry: registry.clone(), what: what.clone() }.into(),
+                RequestError::NotFound { registry: registry.clone(), what: what.clone(), said: Default::default() }.into(),
                 "ImageNotFound: registry r has no",
             ),
             (RequestError::TooSlow { registry, what }.into(), "ImagePull: registry r is too slow with manifests/1 of a"),

@@ -39,3 +39,13 @@ pub use space::NoSpace;
 #[cfg(feature = "client")]
 #[path = "../tests/support/registry.rs"]
 mod fake_registry;
+
+#[cfg(test)]
+#[cfg(feature = "client")]
+#[path = "../tests/support/raw.rs"]
+mod raw_server;
+
+#[cfg(test)]
+#[cfg(feature = "client")]
+#[path = "../tests/support/tls.rs"]
+mod tls_front;

@@ -1,7 +1,8 @@
 //! Registries: where they are, how they are asked, and what can go wrong.
 
-mod auth;
+pub mod auth;
 mod client;
+mod insecure;
 mod pace;
 mod proxy;
 #[cfg(feature = "push")]
@@ -9,7 +10,9 @@ mod push;
 mod registries;
 mod request;
 mod retry;
-pub mod tls;
+pub mod retry_after;
+pub mod said;
+mod ways;
 
 pub use client::Client;
 pub use pace::Limits;
@@ -20,6 +23,7 @@ pub use registries::{Login, RegistriesError, Settings};
 pub use request::RequestError;
 pub use reqwest::Url;
 pub use retry::Patience;
+pub use said::Said;
 
 pub(crate) use request::DOCUMENT_MAX;
 pub(crate) use retry::Retry;

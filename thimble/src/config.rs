@@ -40,7 +40,7 @@ pub struct Settings {
     /// Where agents find the workflow service; default is ADDRESS:42113
     #[arg(long, env = "THIMBLE_GRPC_AUTHORITY", value_name = "HOST:PORT")]
     pub grpc_authority: Option<String>,
-    /// Registries the agents speak plain HTTP to, comma separated
+    /// Registries and networks without certificates that the agents can check, comma separated
     #[arg(long, env = "THIMBLE_INSECURE_REGISTRIES", value_name = "LIST")]
     pub insecure_registries: Option<String>,
     /// Listening address of HTTP (files, scripts, API)

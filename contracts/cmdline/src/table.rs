@@ -153,7 +153,7 @@ pub const ARGUMENTS: &[Argument] = &[
             &["AGENT_REGISTRY_PASS", "AGENT_REGISTRY_PASSWORD", "REGISTRY_PASSWORD"],
         ),
     Argument::new("insecure_registries", "10.0.0.1:5000,registry.example", list!(insecure_registries, text))
-        .means("Registries that the agent asks by plain HTTP.")
+        .means("Registries and networks for HTTPS without a check of the certificate, else plain HTTP.")
         .agent("insecure-registries", &[], &["INSECURE_REGISTRIES"]),
     Argument::new("HTTP_PROXY", "http://10.0.0.1:3128", one!(http_proxy, |v| Ok(Proxy::new(v)), |v| v.expose().to_owned()))
         .means("The proxy for `http://` URLs of registries. Logs hide its credentials.")

@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use crate::digest::Digest;
 use crate::layout::{self, Index};
 use crate::reference::{Reference, Version};
-use crate::registry::{DOCUMENT_MAX, RequestError};
+use crate::registry::{DOCUMENT_MAX, RequestError, Said};
 
 use disk::Mounted;
 pub use disk::{Disk, Turn, Why};
@@ -116,7 +116,7 @@ impl Layout {
 
     /// A small document by its path in the registry's API: `manifests/TAG`, `manifests/DIGEST` or `blobs/DIGEST`.
     pub fn document(&self, image: &Reference, path: &str) -> Result<Vec<u8>, RequestError> {
-        let missing = || RequestError::NotFound { registry: self.name(), what: path.to_owned() };
+        let missing = || RequestError::NotFound { registry: self.name(), what: path.to_owned(), said: Said::default() };
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
         let tagged = |tag: &str| {
             let image = Reference { version: Version::Tag(tag.to_owned()), ..image.clone() };
@@ -125,7 +125,9 @@ impl Layout {
         let digest = name.parse::<Digest>().ok().or_else(|| tagged(name)).ok_or_else(missing)?;
         read_small(|| self.blob(&digest)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => missing(),
-            io::ErrorKind::FileTooLarge => RequestError::TooLarge { registry: self.name(), what: path.to_owned() },
+            io::ErrorKind::FileTooLarge => {
+                RequestError::TooLarge { registry: self.name(), what: path.to_owned(), limit: DOCUMENT_MAX }
+            }
             _ => RequestError::Disk { registry: self.name(), what: path.to_owned(), source: error },
         })
     }

@@ -79,7 +79,7 @@ async fn a_connection_that_breaks_after_the_last_byte_has_brought_the_whole_blob
 
 #[tokio::test]
 async fn a_token_service_that_never_ends_or_talks_nonsense_is_refused_at_once() {
-    for (token, want) in [("x".repeat(8 << 20), "with more than 4194304 bytes"), ("\"".to_owned(), "whose answer is not a token")]
+    for (token, want) in [("x".repeat(8 << 20), "with more than 262144 bytes"), ("\"".to_owned(), "whose answer is not a token")]
     {
         let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
         let image = registry.image("tool", &[], CONFIG);

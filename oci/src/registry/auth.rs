@@ -1,72 +1,136 @@
-//! What a registry asks for with 401, and what the client answers.
+//! What a registry asks for with 401, and what a token service answers. Pure.
 
-use serde::Deserialize;
+use reqwest::Url;
+use serde_json::Value;
 
-/// The `WWW-Authenticate` header, as far as registries use it.
-#[derive(Debug, PartialEq, Eq)]
+/// A token travels in a header of every request; servers take far less.
+const TOKEN_MAX: usize = 64 << 10;
+
+/// A challenge of `WWW-Authenticate`, as far as registries use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
     Basic,
     Bearer { realm: String, service: Option<String>, scope: Option<String> },
 }
 
-/// The answer of a token service; old ones say `token`, OAuth2 says `access_token`.
-#[derive(Debug, Deserialize)]
-pub struct Token {
-    token: Option<String>,
-    access_token: Option<String>,
+#[derive(Debug, thiserror::Error)]
+pub enum BadToken {
+    #[error("the answer is not a JSON object")]
+    Form(#[source] serde_json::Error),
+    #[error("it has neither token nor access_token")]
+    Missing,
+    #[error("the token has characters that no header can carry, or more than {TOKEN_MAX} of them")]
+    Unusable,
 }
 
-impl Token {
-    pub fn into_header(self) -> Option<String> {
-        self.token.or(self.access_token).map(|t| format!("Bearer {t}"))
+/// The token in the answer of a token service. Old services say `token`, OAuth2 says `access_token`, and some say both and
+/// leave one empty.
+///
+/// # Errors
+/// If neither is there, or the token cannot be sent.
+pub fn token(answer: &[u8]) -> Result<String, BadToken> {
+    let answer: Value = serde_json::from_slice(answer).map_err(BadToken::Form)?;
+    let named = |name| answer.get(name).and_then(Value::as_str).map(str::trim).filter(|token| !token.is_empty());
+    let token = named("token").or_else(|| named("access_token")).ok_or(BadToken::Missing)?;
+    let fits = token.len() <= TOKEN_MAX && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(token.to_owned()) } else { Err(BadToken::Unusable) }
+}
+
+/// The challenge to answer, of all the headers: a token if one is offered, otherwise the password.
+pub fn choose<'h>(headers: impl Iterator<Item = &'h str>) -> Option<Challenge> {
+    let offered: Vec<Challenge> = headers.flat_map(challenges).collect();
+    let bearer = offered.iter().find(|one| matches!(one, Challenge::Bearer { .. }));
+    bearer.or(offered.first()).cloned()
+}
+
+/// The challenges of one header (RFC 9110, section 11.6.1) that are understood here.
+fn challenges(header: &str) -> Vec<Challenge> {
+    let mut read: Vec<(&str, Vec<(String, String)>)> = Vec::new();
+    let mut rest = header;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        let length = rest.find(|c: char| !is_token(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(length);
+        if word.is_empty() {
+            // Not a challenge: what stands here is skipped up to the next comma.
+            let Some((_, next)) = rest.split_once(',') else { break };
+            rest = next;
+            continue;
+        }
+        let value = after.trim_start_matches([' ', '\t']).strip_prefix('=').map(|value| value.trim_start_matches([' ', '\t']));
+        match (value, read.last_mut()) {
+            // `abc==` is a token68, which no scheme of registries uses.
+            (Some(value), Some((_, parameters))) if !value.is_empty() && !value.starts_with(['=', ',']) => {
+                let (text, next) = parameter(value);
+                parameters.push((word.to_ascii_lowercase(), text));
+                rest = next;
+            }
+            (Some(value), _) => rest = value.trim_start_matches('='),
+            // `scope=repository:a:pull,push` without quotes.
+            (None, Some((_, parameters)))
+                if parameters.last().is_some_and(|(name, _)| name == "scope") && matches!(word, "push" | "pull" | "delete") =>
+            {
+                parameters.iter_mut().rev().take(1).for_each(|(_, scope)| scope.push_str(&format!(",{word}")));
+                rest = after;
+            }
+            (None, _) => {
+                read.push((word, Vec::new()));
+                rest = after;
+            }
+        }
     }
+    read.into_iter().filter_map(|(scheme, parameters)| understood(scheme, &parameters)).collect()
 }
 
-pub fn parse(header: &str) -> Option<Challenge> {
-    let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
+fn understood(scheme: &str, parameters: &[(String, String)]) -> Option<Challenge> {
+    let named = |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
     if scheme.eq_ignore_ascii_case("basic") {
         return Some(Challenge::Basic);
     }
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
-    let mut challenge = (None, None, None);
-    for (key, value) in parameters(rest) {
-        match key.to_ascii_lowercase().as_str() {
-            "realm" => challenge.0 = Some(value),
-            "service" => challenge.1 = Some(value),
-            "scope" => challenge.2 = Some(value),
-            _ => {}
+    let given = |name: &str| named(name).filter(|value| !value.is_empty());
+    let bearer = scheme.eq_ignore_ascii_case("bearer");
+    bearer.then(|| Some(Challenge::Bearer { realm: given("realm")?, service: given("service"), scope: given("scope") })).flatten()
+}
+
+/// RFC 9110's tchar.
+fn is_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+}
+
+/// A quoted string with its quoted pairs, or everything up to the next comma or blank; and what follows.
+fn parameter(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
+        let (value, rest) = text.split_at(end);
+        return (value.to_owned(), rest);
+    };
+    let (mut value, mut escaped) = (String::new(), false);
+    for (at, c) in quoted.char_indices() {
+        match c {
+            _ if escaped => {
+                value.push(c);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            '"' => return (value, quoted.get(at + 1..).unwrap_or_default()),
+            _ => value.push(c),
         }
     }
-    Some(Challenge::Bearer { realm: challenge.0?, service: challenge.1, scope: challenge.2 })
+    (value, "")
 }
 
-/// `key="value"` pairs; commas inside quotes belong to the value (`pull,push`).
-fn parameters(text: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some((key, after)) = rest.split_once('=') {
-        let key = key.trim_matches([' ', ',']).to_owned();
-        let (value, tail) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-            None => after.split_once(',').unwrap_or((after, "")),
-        };
-        found.push((key, value.trim().to_owned()));
-        rest = tail;
-    }
-    found
-}
-
-/// The address to ask for a token.
-pub fn token_url(realm: &str, service: Option<&str>, scope: &str) -> String {
-    let mut url = realm.to_owned();
-    url.push(if realm.contains('?') { '&' } else { '?' });
-    if let Some(service) = service {
-        url.push_str(&format!("service={}&", escape(service)));
-    }
-    url.push_str(&format!("scope={}", escape(scope)));
-    url
+/// The address to ask for a token. A relative realm belongs to the registry; a user in it is not sent.
+pub fn token_url(registry: &Url, realm: &str, service: Option<&str>, scope: &str) -> Option<Url> {
+    let mut url = registry.join(realm).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())?;
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    url.set_fragment(None);
+    let mut query: Vec<String> = url.query().filter(|query| !query.is_empty()).map(str::to_owned).into_iter().collect();
+    query.extend(service.map(|service| format!("service={}", escape(service))));
+    // Several scopes stand in one challenge with blanks between them, and in the question as one parameter each.
+    query.extend(scope.split_ascii_whitespace().map(|scope| format!("scope={}", escape(scope))));
+    url.set_query(Some(&query.join("&")));
+    Some(url)
 }
 
 fn escape(text: &str) -> String {
@@ -78,30 +142,95 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {
+        Some(Challenge::Bearer { realm: realm.into(), service: service.map(Into::into), scope: scope.map(Into::into) })
+    }
+
     #[test]
-    fn challenges_are_read_with_commas_inside_quotes() {
-        let bearer = |realm: &str, service: Option<&str>, scope: Option<&str>| {
-            Some(Challenge::Bearer { realm: realm.into(), service: service.map(Into::into), scope: scope.map(Into::into) })
-        };
-        for (header, want) in [
-            ("Basic realm=\"x\"", Some(Challenge::Basic)),
-            ("basic", Some(Challenge::Basic)),
+    fn every_legal_shape_of_a_challenge_is_read() {
+        const HUB: &str = "https://auth.docker.io/token";
+        const PULL: Option<&str> = Some("repository:a/b:pull,push");
+        for (headers, want) in [
+            (&["Basic realm=\"x\""][..], Some(Challenge::Basic)),
+            (&["basic"], Some(Challenge::Basic)),
+            (&["BASIC REALM=x, charset=\"UTF-8\""], Some(Challenge::Basic)),
             (
-                r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#,
-                bearer("https://auth.docker.io/token", Some("registry.docker.io"), Some("repository:a/b:pull,push")),
+                &[r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#],
+                bearer(HUB, Some("registry.docker.io"), PULL),
             ),
-            ("Bearer realm=http://t/x, service=s", bearer("http://t/x", Some("s"), None)),
-            ("Bearer service=\"s\"", None),
-            ("Negotiate", None),
+            (&[r#"bearer REALM = "https://auth.docker.io/token" , Scope="repository:a/b:pull,push""#], bearer(HUB, None, PULL)),
+            (&["Bearer realm=http://t/x?a=b, service=s"], bearer("http://t/x?a=b", Some("s"), None)),
+            (&["Bearer realm=http://t/x,scope=repository:a/b:pull,push,service=s"], bearer("http://t/x", Some("s"), PULL)),
+            (&[r#"Bearer realm="http://t/\"x\"\\",service="a\,b""#], bearer(r#"http://t/"x"\"#, Some("a,b"), None)),
+            (&[r#"Basic realm="a, Bearer b", Bearer realm="http://t/x""#], bearer("http://t/x", None, None)),
+            (&[r#"Bearer realm="http://t/x", Basic realm="a""#], bearer("http://t/x", None, None)),
+            (&["Basic realm=\"a\"", "Bearer realm=\"http://t/x\",service=\"\""], bearer("http://t/x", None, None)),
+            (&["Negotiate", "NTLM TlRMTVNTUAAB/+==, Bearer realm=\"http://t/x\""], bearer("http://t/x", None, None)),
+            (&["Negotiate abc==, Basic realm=\"a\""], Some(Challenge::Basic)),
+            (&[",, Bearer\trealm=\"/token\" ,"], bearer("/token", None, None)),
+            (&["Bearer realm=\"http://t/x"], bearer("http://t/x", None, None)),
+            (&["Bearer service=\"s\"", "Basic"], Some(Challenge::Basic)),
+            (&["Bearer realm=\"\""], None),
+            (&["Bearer service=\"s\""], None),
+            (&["Negotiate"], None),
+            (&["", "=", "\"Bearer\""], None),
+            (&[], None),
         ] {
-            assert_eq!(parse(header), want, "{header}");
+            assert_eq!(choose(headers.iter().copied()), want, "{headers:?}");
         }
     }
 
     #[test]
     fn the_token_is_asked_for_with_escaped_parameters() {
-        let url = token_url("http://t/x", Some("my registry"), "repository:a/b:pull");
-        assert_eq!(url, "http://t/x?service=my%20registry&scope=repository:a/b:pull");
-        assert_eq!(token_url("http://t/x?a=b", None, "s"), "http://t/x?a=b&scope=s");
+        let registry = Url::parse("https://registry.example/v2").unwrap();
+        for (realm, service, scope, want) in [
+            (
+                "http://t/x",
+                Some("my registry"),
+                "repository:a/b:pull",
+                "http://t/x?service=my%20registry&scope=repository:a/b:pull",
+            ),
+            ("http://t/x?a=b", None, "s", "http://t/x?a=b&scope=s"),
+            ("http://t/x#f", None, "a:pull b:pull", "http://t/x?scope=a:pull&scope=b:pull"),
+            ("/token", None, "s", "https://registry.example/token?scope=s"),
+            ("http://user:pass@t/x", None, "s", "http://t/x?scope=s"),
+        ] {
+            assert_eq!(token_url(&registry, realm, service, scope).unwrap().as_str(), want);
+        }
+        for realm in ["file:///etc/passwd", "mailto:x", "http://"] {
+            assert_eq!(token_url(&registry, realm, None, "s"), None, "{realm}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_under_either_name() {
+        for (answer, want) in [
+            (r#"{"token":"t"}"#, Some("t")),
+            (r#"{"access_token":"a"}"#, Some("a")),
+            (r#"{"token":"","access_token":"a"}"#, Some("a")),
+            (r#"{"token":null,"access_token":"a","expires_in":"300"}"#, Some("a")),
+            (r#"{"token":"t","access_token":"a","expires_in":300,"issued_at":7,"x":{}}"#, Some("t")),
+            (r#"{"token":"t","expires_in":null,"refresh_token":[]}"#, Some("t")),
+            (r#"{"token":" t\n"}"#, Some("t")),
+            (r#"{"token":7,"access_token":"a"}"#, Some("a")),
+            (r#"{"token":"a","token":"b"}"#, Some("b")),
+            (r#"{"token":""}"#, None),
+            ("{}", None),
+            ("[]", None),
+            (r#"{"token":"a\r\nX: b"}"#, None),
+            ("<html>", None),
+        ] {
+            assert_eq!(token(answer.as_bytes()).ok().as_deref(), want, "{answer}");
+        }
+        let long = format!(r#"{{"token":"{}"}}"#, "a".repeat(TOKEN_MAX + 1));
+        assert!(matches!(token(long.as_bytes()), Err(BadToken::Unusable)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic_or_run_on(text in "[Bb a-z=\",\\\\\t/:é]{0,60}", bytes: Vec<u8>) {
+            let _ = (choose([text.as_str()].into_iter()), token(&bytes));
+            let _ = choose([format!("Bearer realm={text}").as_str()].into_iter());
+        }
     }
 }

@@ -15,6 +15,28 @@ pub struct Limits {
     pub least: u64,
 }
 
+impl Limits {
+    /// From a request to the head of its answer, with every redirect and token on the way.
+    pub fn exchange(&self) -> Duration {
+        self.answer.saturating_mul(3)
+    }
+
+    /// A document as a whole: its bytes may come slowly, but not for hours.
+    pub fn document(&self) -> Duration {
+        self.window.saturating_mul(4)
+    }
+
+    /// All that is asked about an image's signatures.
+    pub fn signatures(&self) -> Duration {
+        self.window.saturating_mul(10)
+    }
+
+    /// The body of an error, which is worth little waiting.
+    pub fn words(&self) -> Duration {
+        self.window.min(Duration::from_secs(5))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         let half_a_minute = Duration::from_secs(30);

@@ -7,6 +7,7 @@ use reqwest::{Method, RequestBuilder, Url};
 use super::client::{Answer, Client, Request};
 use super::registries::Endpoint;
 use super::request::RequestError;
+use super::said::Said;
 use crate::Digest;
 use crate::build::Blob;
 use crate::manifest::MANIFEST;
@@ -22,7 +23,7 @@ pub struct Push<'c> {
 impl Client {
     /// `base` is the registry's `http://` or `https://` URL; its path does not count.
     pub fn push_to(&self, base: &Url) -> Push<'_> {
-        Push { client: self, endpoint: Endpoint::itself(base) }
+        Push { client: self, endpoint: Endpoint::itself(base, self.checks_at(base)) }
     }
 }
 
@@ -34,7 +35,9 @@ impl Push<'_> {
     pub async fn blob(&self, repository: &str, blob: &Blob, mount: Option<&str>) -> Result<(), RequestError> {
         match self.ask(Method::HEAD, repository, self.url(repository, &format!("blobs/{}", blob.digest))?, &|r| r).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_not_found() => {}
+            // Not there, or a server (or a store behind it) that answers no HEAD: the upload decides.
+            Err(error) if error.is_not_found() || error.is_not_understood() => {}
+            Err(RequestError::StoreDenied { .. }) => {}
             Err(error) => return Err(error),
         }
         let mut start = self.url(repository, "blobs/uploads/")?;
@@ -80,7 +83,8 @@ impl Push<'_> {
     }
 
     fn url(&self, repository: &str, path: &str) -> Result<Url, RequestError> {
-        let missing = || RequestError::NotFound { registry: self.endpoint.name(), what: format!("{path} of {repository}") };
+        let what = || format!("{path} of {repository}");
+        let missing = || RequestError::NotFound { registry: self.endpoint.name(), what: what(), said: Said::default() };
         self.endpoint.url(repository, path).ok_or_else(missing)
     }
 

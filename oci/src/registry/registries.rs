@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -10,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde::Deserialize;
 
+use super::insecure::{Insecure, is_loopback};
 use super::proxy::Proxies;
 use crate::reference::{Reference, canonical};
 
@@ -20,7 +23,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// `REGISTRY=URL[,URL]`, each.
     pub mirrors: Vec<String>,
-    /// Registries spoken to in plain HTTP, as they appear in image references (`host` or `host:port`).
+    /// Registries that need no valid certificate and may speak plain HTTP, as in dockerd's list: `host[:port]` as it appears
+    /// in image references, or a network.
     pub insecure: BTreeSet<String>,
     /// Used only if it has a user name.
     pub login: Login,
@@ -55,6 +59,8 @@ pub struct Registries {
     hosts: BTreeMap<String, Host>,
     #[serde(default)]
     auths: BTreeMap<String, DockerLogin>,
+    #[serde(skip)]
+    pub insecure: Insecure,
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,6 +120,18 @@ pub struct Endpoint {
     pub root: Url,
     /// The registry this one stands for, if it is a mirror.
     pub mirror_of: Option<String>,
+    pub checks: Checks,
+}
+
+/// What is asked of the server behind an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// A certificate that is trusted, with HTTPS.
+    Certificate,
+    /// Nothing, as this URL says it.
+    Nothing,
+    /// Nothing, and plain HTTP will do if it does not speak TLS.
+    NothingOrPlain,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +150,15 @@ pub enum RegistriesError {
     },
     #[error("thimble.mirror {0:?}: expected REGISTRY=URL[,URL]")]
     Mirror(String),
+    #[error("{path} has more than {FILE_MAX} bytes, which is too much for a list of registries")]
+    TooLarge { path: PathBuf },
+    #[error("registry {0} has more than {MIRRORS_MAX} mirrors: name the nearest")]
+    TooManyMirrors(String),
 }
+
+const FILE_MAX: u64 = 1 << 20;
+/// Each may keep a pull waiting.
+const MIRRORS_MAX: usize = 16;
 
 impl Registries {
     pub fn read(settings: &Settings) -> Result<Self, RegistriesError> {
@@ -149,9 +175,14 @@ impl Registries {
             let (registry, endpoints) = mirrors(text).ok_or_else(|| RegistriesError::Mirror(text.clone()))?;
             registries.mirrors.insert(registry, Mirrors { endpoints, only: false });
         }
-        for name in &settings.insecure {
-            registries.hosts.entry(name.clone()).or_default().plain_http = true;
+        if let Some((name, _)) = registries.mirrors.iter().find(|(_, mirrors)| mirrors.endpoints.len() > MIRRORS_MAX) {
+            return Err(RegistriesError::TooManyMirrors(name.clone()));
         }
+        let (insecure, wrong) = Insecure::parse(&settings.insecure);
+        for entry in wrong {
+            log::warn!("insecure_registries: {entry:?} is neither HOST[:PORT] nor a network such as 10.0.0.0/8; it is ignored");
+        }
+        registries.insecure = insecure;
         if !settings.login.username.is_empty() {
             let host = registries.hosts.entry(settings.login.registry.clone()).or_default();
             host.username.clone_from(&settings.login.username);
@@ -161,7 +192,12 @@ impl Registries {
     }
 
     fn from_file(path: &Path) -> Result<Self, RegistriesError> {
-        let bytes = std::fs::read(path).map_err(|source| RegistriesError::Read { path: path.to_owned(), source })?;
+        let failed = |source| RegistriesError::Read { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+        if bytes.len() as u64 > FILE_MAX {
+            return Err(RegistriesError::TooLarge { path: path.to_owned() });
+        }
         Self::parse(&bytes).map_err(|source| RegistriesError::Form { path: path.to_owned(), source })
     }
 
@@ -171,6 +207,7 @@ impl Registries {
             mirrors: read.mirrors.into_iter().map(|(name, value)| (canonical(&name), value)).collect(),
             hosts: read.hosts.into_iter().map(|(name, value)| (canonical(&name), value)).collect(),
             auths: read.auths,
+            insecure: Insecure::default(),
         })
     }
 
@@ -185,12 +222,24 @@ impl Registries {
             registry: authority(&root.0),
             root: root.0.clone(),
             mirror_of: Some(image.registry.clone()),
+            checks: self.checks_at(&root.0),
         };
         let mut endpoints: Vec<Endpoint> = mirrors.iter().flat_map(|m| &m.endpoints).map(stands_in).collect();
-        let itself = Url::parse(&format!("{}://{}/v2", self.scheme(&image.registry), image.host())).ok();
+        let (scheme, checks) = self.way(&image.registry);
+        let itself = Url::parse(&format!("{scheme}://{}/v2", image.host())).ok();
         let itself = itself.filter(|_| !mirrors.is_some_and(|m| m.only && !m.endpoints.is_empty()));
-        endpoints.extend(itself.map(|root| Endpoint { registry: image.registry.clone(), root, mirror_of: None }));
+        endpoints.extend(itself.map(|root| Endpoint { registry: image.registry.clone(), root, mirror_of: None, checks }));
         endpoints
+    }
+
+    /// Of a registry that is named by its URL.
+    pub fn checks_at(&self, url: &Url) -> Checks {
+        if self.is_insecure(&authority(url)) { Checks::Nothing } else { Checks::Certificate }
+    }
+
+    /// By the list, or because it is this machine and nothing else is said of it.
+    fn is_insecure(&self, registry: &str) -> bool {
+        self.insecure.lists(registry) || (is_loopback(registry) && !self.hosts.get(registry).is_some_and(Host::is_about_tls))
     }
 
     /// Credentials go to the registry they were given for and to no other.
@@ -214,26 +263,34 @@ impl Registries {
         Some(login(username, password))
     }
 
-    fn scheme(&self, registry: &str) -> &'static str {
-        let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-        let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    fn way(&self, registry: &str) -> (&'static str, Checks) {
         match self.hosts.get(registry) {
-            Some(host) if host.plain_http => "http",
-            Some(host) if host.ca_file.is_some() || host.unverified || host.certificate_file.is_some() => "https",
-            _ if local => "http",
-            _ => "https",
+            Some(host) if host.plain_http => ("http", Checks::Certificate),
+            _ if self.is_insecure(registry) => ("https", Checks::NothingOrPlain),
+            _ => ("https", Checks::Certificate),
         }
+    }
+}
+
+impl Host {
+    fn is_about_tls(&self) -> bool {
+        self.ca_file.is_some() || self.unverified || self.certificate_file.is_some()
     }
 }
 
 impl Endpoint {
     /// The registry at this URL, as it is.
     #[cfg(feature = "push")]
-    pub fn itself(base: &Url) -> Self {
+    pub fn itself(base: &Url, checks: Checks) -> Self {
         let mut root = base.clone();
         root.set_path("v2");
         root.set_query(None);
-        Self { registry: authority(base), root, mirror_of: None }
+        Self { registry: authority(base), root, mirror_of: None, checks }
+    }
+
+    /// The same without TLS.
+    pub fn in_plain(&self) -> Self {
+        Self { root: in_plain(&self.root), checks: Checks::Nothing, ..self.clone() }
     }
 
     pub fn url(&self, repository: &str, path: &str) -> Option<Url> {
@@ -251,6 +308,13 @@ impl Endpoint {
             None => self.registry.clone(),
         }
     }
+}
+
+/// The same place without TLS: at the same port if one is given, otherwise at that of HTTP.
+pub fn in_plain(url: &Url) -> Url {
+    let mut plain = url.clone();
+    let _ = plain.set_scheme("http"); // a URL of https takes it
+    plain
 }
 
 /// `host` or `host:port` as references and credentials write it.

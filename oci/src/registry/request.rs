@@ -8,6 +8,8 @@ use reqwest::StatusCode;
 
 use machine::Chain;
 
+use super::auth::BadToken;
+use super::said::Said;
 use crate::Digest;
 
 /// Manifests and configurations are kilobytes; registries refuse more than 4 MiB.
@@ -21,36 +23,39 @@ pub enum RequestError {
         #[source]
         source: reqwest::Error,
     },
+    /// Of a registry that may be spoken to in either way.
+    #[error("registry {registry} answers neither HTTPS ({}) nor plain HTTP ({})", Chain(&**https), Chain(&**http))]
+    Neither { registry: String, https: Box<RequestError>, http: Box<RequestError> },
     #[error(
         "the certificate of registry {registry} is not accepted ({}): build the ramdisk with its CA (--ca FILE), name it in \
-         registries.json, or see whether the clock is right", said(.problem)
+         registries.json, or see whether the clock is right", trust::words(.problem)
     )]
     Untrusted { registry: String, problem: rustls::CertificateError },
-    #[error("registry {registry} has no {what}")]
-    NotFound { registry: String, what: String },
-    #[error("registry {registry} refuses {what} with status {status}: are REGISTRY_USERNAME and DOCKER_REGISTRY right?")]
-    Denied { registry: String, what: String, status: StatusCode },
-    #[error("registry {registry} answers {what} with status {status}")]
-    Status { registry: String, what: String, status: StatusCode, retry_after: Option<Duration> },
-    #[error("registry {registry} refuses {what} with status {status}: {text}")]
-    Refused { registry: String, what: String, status: StatusCode, text: String },
+    #[error("registry {registry} has no {what}{said}")]
+    NotFound { registry: String, what: String, said: Said },
+    #[error("registry {registry} refuses {what} with status {status}{said}: are REGISTRY_USERNAME and DOCKER_REGISTRY right?")]
+    Denied { registry: String, what: String, status: StatusCode, said: Said },
+    #[error("registry {registry} answers {what} with status {status}{said}")]
+    Status { registry: String, what: String, status: StatusCode, retry_after: Option<Duration>, said: Said },
     #[error("registry {registry} has stored {stored} instead of {digest}")]
     Altered { registry: String, digest: Digest, stored: String },
-    #[error("registry {registry} answers {what} with more than {DOCUMENT_MAX} bytes")]
-    TooLarge { registry: String, what: String },
+    #[error("registry {registry} answers {what} with more than {limit} bytes")]
+    TooLarge { registry: String, what: String, limit: usize },
     #[error("registry {registry} is too slow with {what}")]
     TooSlow { registry: String, what: String },
     #[error("registry {registry} redirects {what} {problem}")]
     Redirect { registry: String, what: String, problem: &'static str },
-    #[error("registry {registry} redirects to a store that refuses {what} with status {status}")]
-    StoreDenied { registry: String, what: String, status: StatusCode },
+    #[error("registry {registry} redirects to a store that refuses {what} with status {status}{said}")]
+    StoreDenied { registry: String, what: String, status: StatusCode, said: Said },
     #[error("registry {registry} wants a password sent unencrypted to {realm}")]
     Exposed { registry: String, realm: String },
+    #[error("registry {registry} asks for a token from {realm:?}, which is not an http:// or https:// URL")]
+    Realm { registry: String, realm: String },
     #[error("registry {registry} names a token service whose answer is not a token")]
     Token {
         registry: String,
         #[source]
-        source: serde_json::Error,
+        source: BadToken,
     },
     #[error("registry {registry} cannot give {what}")]
     Disk {
@@ -76,7 +81,7 @@ pub enum Hope {
 impl RequestError {
     /// A connection that failed, or broke.
     pub fn unreachable(registry: String, source: reqwest::Error) -> Self {
-        match certificate_problem(&source) {
+        match trust::of_certificate(&source) {
             Some(problem) => Self::Untrusted { registry, problem },
             None => Self::Unreachable { registry, source: source.without_url() },
         }
@@ -97,7 +102,15 @@ impl RequestError {
         match self {
             Self::Unreachable { source, .. } if source.is_builder() => Hope::None,
             Self::Unreachable { .. } => Hope::Absent,
-            Self::Untrusted { problem, .. } => hope_of_certificate(problem),
+            Self::Neither { https, http, .. } => https.hope().max(http.hope()),
+            // The clock may still be set.
+            Self::Untrusted { problem, .. } => {
+                if trust::may_pass(problem) {
+                    Hope::Failing
+                } else {
+                    Hope::None
+                }
+            }
             Self::Status { status, .. } => hope_of_status(status.as_u16()),
             Self::TooSlow { .. } | Self::StoreDenied { .. } => Hope::Failing,
             // The last one asked is the registry itself: what it does not have, no mirror can have.
@@ -112,6 +125,7 @@ impl RequestError {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
             Self::Everywhere { tried } => tried.iter().filter_map(Self::retry_after).min(),
+            Self::Neither { http, .. } => http.retry_after(),
             _ => None,
         }
     }
@@ -136,8 +150,39 @@ impl RequestError {
     /// It is unreachable or out of order, as opposed to refusing.
     pub fn is_gone(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Status { .. } | Self::TooSlow { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::Status { .. }
+            | Self::TooSlow { .. }
+            | Self::Neither { .. } => true,
             Self::Everywhere { tried } => tried.last().is_some_and(Self::is_gone),
+            _ => false,
+        }
+    }
+
+    /// No connection came about: nothing is known of what the server speaks.
+    pub(super) fn is_unconnected(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. } if source.is_connect())
+    }
+
+    /// An answer of a server that speaks TLS only, or none.
+    pub(super) fn may_want_tls(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+            || matches!(self, Self::Status { status, .. } if matches!(status.as_u16(), 400 | 426))
+    }
+
+    /// In words, if the server has answered and did not do so over TLS.
+    pub(super) fn why_not_tls(&self) -> Option<String> {
+        let Self::Unreachable { source, .. } = self else { return None };
+        let speaks_otherwise = causes(source).any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_))));
+        speaks_otherwise.then(|| "it does not speak TLS".to_owned())
+    }
+
+    /// The question for a part of a blob is the reason of the refusal.
+    pub(super) fn refuses_range(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status.as_u16(), 400 | 405 | 416 | 501),
+            Self::Everywhere { tried } => tried.last().is_some_and(Self::refuses_range),
             _ => false,
         }
     }
@@ -146,50 +191,23 @@ impl RequestError {
     pub fn is_network_lost(&self) -> bool {
         let source = match self {
             Self::Unreachable { source, .. } => source,
+            Self::Neither { https, http, .. } => return https.is_network_lost() && http.is_network_lost(),
             Self::Everywhere { tried } => return tried.iter().all(Self::is_network_lost),
             _ => return false,
         };
-        let mut cause: Option<&(dyn Error + 'static)> = Some(source);
-        while let Some(error) = cause {
-            if let Some(io) = error.downcast_ref::<io::Error>() {
-                use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
-                return matches!(io.kind(), HostUnreachable | NetworkDown | NetworkUnreachable);
-            }
-            cause = error.source();
-        }
-        false
+        use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+        let lost = |error: &io::Error| matches!(error.kind(), HostUnreachable | NetworkDown | NetworkUnreachable);
+        causes(source).filter_map(|cause| cause.downcast_ref()).any(lost)
     }
 }
 
-/// What the TLS library says, from inside the connection's errors.
-fn certificate_problem(error: &(dyn Error + 'static)) -> Option<rustls::CertificateError> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
-            return Some(problem.clone());
-        }
-        // The source of an io::Error is not what it carries, but what is behind that.
+/// An error and what is behind it. The source of an io::Error is not what it carries, but what is behind that.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'e (dyn Error + 'static)| {
+        let error: &'e (dyn Error + 'static) = *error;
         let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| error.source());
-    }
-    None
-}
-
-/// In words, where the library has a name only.
-fn said(problem: &rustls::CertificateError) -> String {
-    match problem {
-        rustls::CertificateError::UnknownIssuer => "its issuer is unknown to this machine".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// The clock may still be set.
-fn hope_of_certificate(problem: &rustls::CertificateError) -> Hope {
-    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-    match problem {
-        Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. } => Hope::Failing,
-        _ => Hope::None,
-    }
+        carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| error.source())
+    })
 }
 
 /// 502 to 504 come from the proxy in front of a registry that is down.
@@ -217,15 +235,15 @@ mod tests {
         use rustls::CertificateError::{Expired, NotValidYet, UnknownIssuer};
         for (problem, hope) in [(UnknownIssuer, Hope::None), (Expired, Hope::Failing), (NotValidYet, Hope::Failing)] {
             let inside = io::Error::other(rustls::Error::InvalidCertificate(problem.clone()));
-            let found = certificate_problem(&io::Error::other(inside)).unwrap();
+            let found = trust::of_certificate(&io::Error::other(inside)).unwrap();
             assert_eq!(RequestError::Untrusted { registry: "x".into(), problem: found }.hope(), hope, "{problem:?}");
         }
-        assert_eq!(certificate_problem(&io::Error::other("reset")), None);
+        assert_eq!(trust::of_certificate(&io::Error::other("reset")), None);
     }
 
     #[test]
     fn every_endpoint_keeps_its_reason_and_the_registry_itself_has_the_last_word() {
-        let missing = |name: &str| RequestError::NotFound { registry: name.into(), what: "x".into() };
+        let missing = |name: &str| RequestError::NotFound { registry: name.into(), what: "x".into(), said: Said::default() };
         let slow = |name: &str| RequestError::TooSlow { registry: name.into(), what: "x".into() };
         let judged = RequestError::all(vec![slow("mirror"), missing("hub")]);
         assert_eq!(judged.to_string(), "registry mirror is too slow with x; then registry hub has no x");

@@ -162,6 +162,11 @@ impl Registry {
         self.inner.lock().unwrap().content.insert(path, (media.to_owned(), bytes.to_vec()));
     }
 
+    /// What a tag means.
+    pub fn bytes_of(&self, name: &str, tag: &str) -> Vec<u8> {
+        self.inner.lock().unwrap().content[&format!("/v2/{name}/manifests/{tag}")].1.clone()
+    }
+
     /// The digest of what a tag means.
     pub fn digest_of(&self, name: &str, tag: &str) -> String {
         digest(&self.inner.lock().unwrap().content[&format!("/v2/{name}/manifests/{tag}")].1)
