@@ -1,6 +1,8 @@
 //! What this machine allows actions to do, whatever a server says. It is a file of the ramdisk; all but reading it is pure.
 
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -8,9 +10,17 @@ use serde::Deserialize;
 use crate::action::{Action, Network, Wishes};
 use crate::bundle::shows_of_the_machine;
 use oci::reference::{Reference, Version};
-use oci::signature::{BadKey, Keys};
+use oci::signature::{BadKey, Keys, NameRule, Names};
 
 pub const FILE: &str = "/etc/thimble/policy.json";
+/// Of the file, and of a key's file.
+const SIZE_MAX: u64 = 1 << 20;
+/// Patterns, keys and pairs of names, of each.
+const ENTRIES_MAX: usize = 1000;
+/// Names of images have up to 255 characters, and a registry before them.
+const PATTERN_MAX: usize = 1024;
+/// Patterns that a refusal shows.
+const SHOWN: usize = 5;
 
 /// Without the file everything is allowed, as with Tinkerbell's agents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -26,6 +36,10 @@ pub struct Policy {
     images: Vec<String>,
     /// Public keys of cosign, as PEM or as a path: images have to be signed with one of them. Empty: signatures are not checked.
     signed_by: Vec<String>,
+    /// Whether a signature has to name the image: `ifNamed` compares the name if there is one, `always`, `never`.
+    signed_name: NameRule,
+    /// For copies of images under other names: the beginning of a name here, and of the name that was signed.
+    signed_as: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -41,6 +55,12 @@ pub enum BadPolicy {
     Read(#[source] io::Error),
     #[error("cannot understand the policy {FILE}")]
     Parse(#[source] serde_json::Error),
+    #[error("{path} has more than {SIZE_MAX} bytes, which is too much for a policy or a key")]
+    TooLarge { path: String },
+    #[error("the policy {FILE} has more than {ENTRIES_MAX} entries in {0}")]
+    TooMany(&'static str),
+    #[error("the policy {FILE} has an entry in {0} that is empty or longer than {PATTERN_MAX} characters")]
+    Length(&'static str),
     #[error("cannot read the public key {path} that the policy {FILE} names")]
     ReadKey {
         path: String,
@@ -57,26 +77,47 @@ pub enum BadPolicy {
 
 impl Policy {
     pub fn read(path: &Path) -> Result<Self, BadPolicy> {
-        match std::fs::read(path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(BadPolicy::Parse),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(BadPolicy::Read(error)),
-        }
+        let text = match bounded(path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Err(BadPolicy::TooLarge { path: path.display().to_string() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(BadPolicy::Read(error)),
+        };
+        let policy: Self = serde_json::from_slice(&text).map_err(BadPolicy::Parse)?;
+        policy.has_bounds()?;
+        Ok(policy)
     }
 
-    /// The keys that sign the images of this machine.
+    fn has_bounds(&self) -> Result<(), BadPolicy> {
+        let lists = [("images", self.images.len()), ("signedBy", self.signed_by.len()), ("signedAs", self.signed_as.len())];
+        if let Some((list, _)) = lists.into_iter().find(|(_, length)| *length > ENTRIES_MAX) {
+            return Err(BadPolicy::TooMany(list));
+        }
+        let fits = |text: &String| (1..=PATTERN_MAX).contains(&text.len());
+        if !self.images.iter().all(fits) {
+            return Err(BadPolicy::Length("images"));
+        }
+        if !self.signed_as.iter().all(|(copy, original)| fits(copy) && fits(original)) {
+            return Err(BadPolicy::Length("signedAs"));
+        }
+        Ok(())
+    }
+
+    /// The keys that sign the images of this machine, and which names their signatures have to have.
     pub fn keys(&self) -> Result<Keys, BadPolicy> {
         let mut keys = Keys::default();
         for (number, entry) in self.signed_by.iter().enumerate() {
             let (key, pem) = if entry.trim_start().starts_with('-') {
                 (format!("number {}", number + 1), entry.clone())
             } else {
-                let read = std::fs::read_to_string(entry);
-                (entry.clone(), read.map_err(|source| BadPolicy::ReadKey { path: entry.clone(), source })?)
+                let read = bounded(Path::new(entry)).map_err(|source| BadPolicy::ReadKey { path: entry.clone(), source })?;
+                let read = read.ok_or_else(|| BadPolicy::TooLarge { path: entry.clone() })?;
+                (entry.clone(), String::from_utf8_lossy(&read).into_owned())
             };
             keys.add(&pem).map_err(|source| BadPolicy::Key { key, source })?;
         }
-        Ok(keys)
+        let signed_as = self.signed_as.iter().map(|(copy, original)| (copy.clone(), original.clone())).collect();
+        Ok(keys.naming(Names { rule: self.signed_name, signed_as }))
     }
 
     /// What the action gets here, or why it may not run.
@@ -139,7 +180,11 @@ impl Policy {
         if self.images.is_empty() || self.images.iter().any(|pattern| matches(pattern, &name)) {
             return Ok(());
         }
-        Err(format!("image {name} matches none of the names this machine allows ({})", self.images.join(", ")))
+        let mut allowed = self.images.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        if self.images.len() > SHOWN {
+            allowed.push_str(&format!(" and {} more", self.images.len() - SHOWN));
+        }
+        Err(format!("image {name} matches none of the names this machine allows ({allowed})"))
     }
 }
 
@@ -148,15 +193,26 @@ fn is_apart(action: &Action, wishes: &Wishes) -> bool {
     action.network == "none" || wishes.network == Some(Network::None)
 }
 
-/// `*` stands for any text, also an empty one. Everything else stands for itself.
+/// A file as a whole, or `None` if it is too large.
+fn bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= SIZE_MAX).then_some(bytes))
+}
+
+/// `*` stands for any text, also an empty one. Everything else stands for itself. What lies between two stars is taken where
+/// it comes first: that leaves the most for the rest, so nothing is ever tried twice.
 fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
-            let mut starts = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
-            starts.any(|at| tail.get(at..).is_some_and(|tail| matches(rest, tail)))
-        }),
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(head) else { return false };
+    let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for part in middle.split('*') {
+        match text.split_once(part) {
+            Some((_, after)) => text = after,
+            None => return false,
+        }
     }
+    text.ends_with(tail)
 }
 
 #[cfg(test)]
@@ -308,10 +364,57 @@ mod tests {
 
     #[test]
     fn stars_stand_for_anything() {
-        for (pattern, text, want) in
-            [("*", "", true), ("a*c", "abc", true), ("a*c", "abcd", false), ("a*b*c", "a/b/b/c", true), ("ä*", "äö", true)]
-        {
+        for (pattern, text, want) in [
+            ("*", "", true),
+            ("a*c", "abc", true),
+            ("a*c", "abcd", false),
+            ("a*b*c", "a/b/b/c", true),
+            ("ä*", "äö", true),
+            ("", "", true),
+            ("", "a", false),
+            ("**", "a", true),
+            ("a**b", "ab", true),
+            ("ab*ba", "aba", false), // what the head took, the tail does not get again
+            ("a*bc*c", "abc", false),
+            ("a*bc*c", "abcbc", true),
+            ("*a*", "bab", true),
+            ("*a*", "b", false),
+            ("a*", "ba", false),
+        ] {
             assert_eq!(matches(pattern, text), want, "{pattern} {text}");
         }
+    }
+
+    /// As long as the bounds allow, each in less time than a person notices.
+    #[test]
+    fn no_pattern_takes_long() {
+        let name = format!("r.example/{}", "a".repeat(250));
+        let policy = |images: Vec<String>| Policy { images, ..Policy::default() };
+        for pattern in ["*a".repeat(512) + "b", "*".repeat(1024), "a*".repeat(512), "*aab".repeat(256)] {
+            let started = std::time::Instant::now();
+            let _ = policy(vec![pattern.clone(); ENTRIES_MAX]).check_image(&name);
+            assert!(started.elapsed() < std::time::Duration::from_secs(2), "{pattern}: {:?}", started.elapsed());
+        }
+    }
+
+    #[test]
+    fn a_policy_has_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.json");
+        let read = |text: String| {
+            std::fs::write(&path, text).unwrap();
+            Policy::read(&path).map(|_| ()).map_err(|bad| bad.to_string())
+        };
+        let images = |count: usize| format!(r#"{{"images":[{}]}}"#, vec!["\"r/*\""; count].join(","));
+        assert_eq!(read(images(ENTRIES_MAX)), Ok(()));
+        assert!(read(images(ENTRIES_MAX + 1)).unwrap_err().contains("entries in images"));
+        assert!(read(format!(r#"{{"images":["{}"]}}"#, "a".repeat(PATTERN_MAX + 1))).unwrap_err().contains("longer than"));
+        assert!(read(r#"{"signedAs":{"":"x"}}"#.into()).unwrap_err().contains("signedAs"));
+        assert!(read(" ".repeat(1 << 21)).unwrap_err().contains("too much for a policy"));
+        assert!(read("[".repeat(1 << 19)).unwrap_err().contains("cannot understand"));
+        assert_eq!(read(r#"{"signedName":"always","signedAs":{"mirror.lab":"ghcr.io/org"}}"#.into()), Ok(()));
+        assert!(read(r#"{"signedName":"sometimes"}"#.into()).is_err());
+        let key = Policy { signed_by: vec!["/dev/zero".into()], ..Policy::default() };
+        assert!(key.keys().unwrap_err().to_string().contains("/dev/zero has more than"));
     }
 }

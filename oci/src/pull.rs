@@ -9,7 +9,7 @@ mod save;
 mod signed;
 pub mod store;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -137,7 +137,7 @@ pub struct Puller {
     /// Without any, no signature is asked for.
     keys: Keys,
     /// Manifests whose signature was found good.
-    signed: HashSet<Digest>,
+    signed: signed::Signed,
     embedded: Embedded,
     free: fn(&Path) -> u64,
 }
@@ -145,7 +145,7 @@ pub struct Puller {
 impl Puller {
     /// `free` says how much may be written below a folder.
     pub fn new(client: Client, store: Store, patience: Patience, free: fn(&Path) -> u64) -> Self {
-        let (known, keys, signed) = (HashMap::new(), Keys::default(), HashSet::new());
+        let (known, keys, signed) = (HashMap::new(), Keys::default(), signed::Signed::default());
         Self { client: Arc::new(client), store, patience, known, keys, signed, embedded: Embedded::nowhere(), free }
     }
 
@@ -171,7 +171,7 @@ impl Puller {
         let image: Reference = text.parse()?;
         if let Version::Digest(digest) = &image.version
             && let known = self.known.get(text).unwrap_or(digest)
-            && (self.keys.is_empty() || self.signed.contains(known))
+            && (self.keys.is_empty() || self.signed.has(known))
             && let Some(stored) = self.store.get(known)
         {
             return Ok(stored);
@@ -450,6 +450,8 @@ mod disk_tests;
 mod embedded_tests;
 #[cfg(test)]
 mod faults_tests;
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod signature_tests;
 #[cfg(test)]

@@ -6,10 +6,71 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use serde::Deserialize;
 
 use crate::digest::Digest;
+use crate::reference::{Reference, Version, canonical};
 
-/// Public keys, any of which is enough.
+/// Public keys, any of which is enough, and what their signatures have to say.
 #[derive(Debug, Clone, Default)]
-pub struct Keys(Vec<Vec<u8>>);
+pub struct Keys {
+    points: Vec<Vec<u8>>,
+    names: Names,
+}
+
+/// Whether a signature has to be about the image's name. A digest in the name says all by itself, so a name is compared only
+/// if the image is named by tag: otherwise an older image, or another one, could be given out under it.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    pub rule: NameRule,
+    /// Where names of this machine are those of a copy: the beginning of a name here, and of the name that was signed.
+    pub signed_as: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NameRule {
+    /// A name in a signature is compared. Bundles of cosign 3 have none, and are good for any name.
+    #[default]
+    IfNamed,
+    /// A signature without a name is not enough.
+    Always,
+    Never,
+}
+
+impl Names {
+    /// Whether a signature that names `signed` is one of this image.
+    ///
+    /// # Errors
+    /// If it is about another name, or about none where one is wanted.
+    pub fn check(&self, image: &Reference, digest: &Digest, signed: Option<&str>) -> Result<(), Unsigned> {
+        let Version::Tag(tag) = &image.version else { return Ok(()) };
+        let signed = match signed.filter(|signed| !signed.trim().is_empty()) {
+            _ if self.rule == NameRule::Never => return Ok(()),
+            None if self.rule == NameRule::IfNamed => return Ok(()),
+            None => return Err(Unsigned::Nameless),
+            Some(signed) => signed.trim(),
+        };
+        let other = || Unsigned::OtherName { signed: printable(signed), wanted: image.to_string() };
+        let named: Reference = signed.parse().map_err(|_| other())?;
+        let version = match &named.version {
+            Version::Digest(named) => named == digest,
+            Version::Tag(named) => named == tag || !signed.rsplit('/').next().unwrap_or(signed).contains(':'),
+        };
+        let here = format!("{}/{}", image.registry, image.repository);
+        let there = format!("{}/{}", named.registry, named.repository);
+        let copied = self.signed_as.iter().filter_map(|(copy, original)| {
+            let rest = here.strip_prefix(&name(copy)).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+            Some(format!("{}{rest}", name(original)))
+        });
+        let known = std::iter::once(here.clone()).chain(copied).any(|name| name == there);
+        if known && version { Ok(()) } else { Err(other()) }
+    }
+}
+
+/// A name, or the beginning of one, with the registry as references have it.
+fn name(text: &str) -> String {
+    let text = text.trim_end_matches('/');
+    let (registry, rest) = text.split_once('/').map_or((text, None), |(registry, rest)| (registry, Some(rest)));
+    rest.map_or_else(|| canonical(registry), |rest| format!("{}/{rest}", canonical(registry)))
+}
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
@@ -38,17 +99,26 @@ impl Keys {
         let body: String = body.split_whitespace().collect();
         let der = STANDARD.decode(body).map_err(|_| BadKey::Pem)?;
         let point = der.strip_prefix(&SPKI).filter(|point| point.len() == POINT && point.starts_with(&[4]));
-        self.0.push(point.ok_or(BadKey::Kind)?.to_vec());
+        self.points.push(point.ok_or(BadKey::Kind)?.to_vec());
         Ok(())
     }
 
+    /// The same keys with a rule for names.
+    pub fn naming(self, names: Names) -> Self {
+        Self { names, ..self }
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.points.is_empty()
     }
 
     /// Whether one of the keys made this signature of the payload.
     pub fn made(&self, payload: &[u8], signature: &[u8]) -> bool {
-        self.0.iter().any(|key| UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(payload, signature).is_ok())
+        self.points.iter().any(|key| UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(payload, signature).is_ok())
     }
 }
 
@@ -63,6 +133,13 @@ pub enum Unsigned {
     OtherKey,
     #[error("its signature is that of another image, {0}")]
     OtherImage(String),
+    #[error("its signature names no image, and this machine wants one (signedName: always): name the image by digest")]
+    Nameless,
+    #[error(
+        "its signature is for {signed}, and the image is {wanted}: sign it under this name, or name it by digest; if it is a copy, \
+         say so with signedAs in the policy"
+    )]
+    OtherName { signed: String, wanted: String },
 }
 
 /// Where cosign puts the signatures of a manifest.
@@ -98,9 +175,17 @@ struct Payload {
 
 #[derive(Deserialize)]
 struct Critical {
+    #[serde(default)]
+    identity: Identity,
     image: SignedImage,
     #[serde(rename = "type")]
     kind: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Identity {
+    #[serde(rename = "docker-reference")]
+    reference: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -120,9 +205,9 @@ pub fn parse(manifest: &[u8]) -> Result<Signatures, Unsigned> {
 }
 
 impl Statement {
-    /// Whether this payload is signed with one of the keys and is about the digest. The payload is parsed only after its
-    /// signature has been verified.
-    pub fn check(&self, payload: &[u8], digest: &Digest, keys: &Keys) -> Result<(), Unsigned> {
+    /// Whether this payload is signed with one of the keys and is about the image with the digest. The payload is parsed only
+    /// after its signature has been verified.
+    pub fn check(&self, payload: &[u8], (image, digest): (&Reference, &Digest), keys: &Keys) -> Result<(), Unsigned> {
         let signature = self.annotations.signature.as_deref().ok_or(Unsigned::Broken("it has no signature annotation"))?;
         let signature = STANDARD.decode(signature.trim()).map_err(|_| Unsigned::Broken("it is not base64"))?;
         if Digest::of(payload) != self.digest {
@@ -131,22 +216,26 @@ impl Statement {
         if !keys.made(payload, &signature) {
             return Err(Unsigned::OtherKey);
         }
-        says(payload, digest)
+        says(payload, (image, digest), keys.names())
     }
 }
 
-/// Whether a payload, whose signature is good, is about this digest.
-pub fn says(payload: &[u8], digest: &Digest) -> Result<(), Unsigned> {
+/// Whether a payload, whose signature is good, is about this image.
+pub fn says(payload: &[u8], (image, digest): (&Reference, &Digest), names: &Names) -> Result<(), Unsigned> {
     let payload: Payload =
         serde_json::from_slice(payload).map_err(|_| Unsigned::Broken("what is signed is not JSON of the expected form"))?;
     if payload.critical.kind != KIND {
         return Err(Unsigned::Broken("what is signed is not about a container image"));
     }
-    if payload.critical.image.digest == digest.to_string() {
-        return Ok(());
+    if payload.critical.image.digest != digest.to_string() {
+        return Err(Unsigned::OtherImage(printable(&payload.critical.image.digest)));
     }
-    let printable: String = payload.critical.image.digest.chars().filter(char::is_ascii_graphic).take(80).collect();
-    Err(Unsigned::OtherImage(printable))
+    names.check(image, digest, payload.critical.identity.reference.as_deref())
+}
+
+/// Short and harmless for a log.
+fn printable(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(80).collect()
 }
 
 #[cfg(test)]
@@ -190,7 +279,8 @@ CL/L9fgYjEpYTWkSF26yh33/tVgTib+xXtG6APetJVlCZDYBtk4DJuGT0A==
         assert_eq!(keys.add(PEM), Ok(()));
         let checked = |payload: &str, of: &Digest| {
             let signatures = parse(manifest.as_bytes()).ok()?;
-            signatures.layers.first().map(|statement| statement.check(payload.as_bytes(), of, &keys))
+            let image: Reference = "registry.example/tool:1".parse().ok()?;
+            signatures.layers.first().map(|statement| statement.check(payload.as_bytes(), (&image, of), &keys))
         };
         let digest = DIGEST.parse();
         assert_eq!(digest.as_ref().ok().and_then(|digest| checked(&payload, digest)), Some(Ok(())));
@@ -198,12 +288,58 @@ CL/L9fgYjEpYTWkSF26yh33/tVgTib+xXtG6APetJVlCZDYBtk4DJuGT0A==
         assert_eq!(checked(&payload, &other), Some(Err(Unsigned::OtherImage(DIGEST.to_owned()))));
     }
 
+    #[test]
+    fn a_signature_is_good_for_the_name_that_it_was_made_for() {
+        use NameRule::{Always, IfNamed, Never};
+        let digest = Digest::of(b"image");
+        let pinned = format!("mirror.lab/t/tool@{digest}");
+        let signed_as =
+            [("mirror.lab/t", "ghcr.io/org"), ("mirror.lab/hub/", "docker.io"), ("other.lab", "index.docker.io/library")];
+        let signed_as: Vec<_> = signed_as.iter().map(|(copy, original)| ((*copy).to_owned(), (*original).to_owned())).collect();
+        for (rule, image, signed, good) in [
+            (IfNamed, "r.lab/tool:1", Some("r.lab/tool"), true),
+            (IfNamed, "r.lab/tool:1", Some("r.lab/tool:1"), true),
+            (IfNamed, "r.lab/tool:2", Some("r.lab/tool:1"), false), // an older tag
+            (IfNamed, "r.lab/tool", Some("r.lab/tool:latest"), true),
+            (IfNamed, "r.lab/tool:1", Some("r.lab/tool-debug"), false),
+            (IfNamed, "r.lab/tool:1", Some("r.lab/t/tool"), false),
+            (IfNamed, "r.lab:5000/tool:1", Some("r.lab/tool"), false),
+            (IfNamed, "r.lab:5000/tool:1", Some("r.lab:5000/tool"), true),
+            (IfNamed, "busybox", Some("index.docker.io/library/busybox"), true),
+            (IfNamed, "r.lab/tool:1", Some("no name!"), false),
+            (IfNamed, "r.lab/tool:1", None, true),
+            (IfNamed, "r.lab/tool:1", Some(" "), true),
+            (Always, "r.lab/tool:1", None, false),
+            (Always, "r.lab/tool:1", Some("r.lab/tool"), true),
+            (Never, "r.lab/tool:1", Some("r.lab/else"), true),
+            (Always, pinned.as_str(), None, true),
+            (Always, pinned.as_str(), Some("r.lab/else"), true), // the digest says all
+            (IfNamed, "mirror.lab/t/tool:1", Some("ghcr.io/org/tool"), true),
+            (IfNamed, "mirror.lab/t/tool:1", Some("mirror.lab/t/tool"), true), // the copy was signed itself
+            (IfNamed, "mirror.lab/tools/tool:1", Some("ghcr.io/orgools/tool"), false),
+            (IfNamed, "mirror.lab/t/tool:1", Some("ghcr.io/org/else"), false),
+            (IfNamed, "mirror.lab/hub/library/busybox:1", Some("index.docker.io/library/busybox"), true),
+            (IfNamed, "other.lab/busybox:1", Some("docker.io/library/busybox"), true),
+        ] {
+            let names = Names { rule, signed_as: signed_as.clone() };
+            let checked = names.check(&image.parse().unwrap(), &digest, signed);
+            assert_eq!(checked.is_ok(), good, "{rule:?} {image} {signed:?}: {checked:?}");
+        }
+        let other = Digest::of(b"other");
+        let signed = format!("r.lab/tool@{digest}");
+        for (digest, good) in [(&digest, true), (&other, false)] {
+            assert_eq!(Names::default().check(&"r.lab/tool:1".parse().unwrap(), digest, Some(&signed)).is_ok(), good);
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>, text in "\\PC{0,60}") {
+            let _ = Names::default().check(&"a".parse().unwrap(), &Digest::of(b""), Some(&text));
             let _ = (parse(&bytes), Keys::default().add(&text), Keys::default().add(&format!("{BEGIN}{text}{END}")));
             let statement = Statement { digest: Digest::of(&bytes), annotations: Annotations { signature: Some(text) } };
-            assert!(statement.check(&bytes, &Digest::of(b""), &Keys::default()).is_err());
+            let image = "a".parse().unwrap();
+            assert!(statement.check(&bytes, (&image, &Digest::of(b"")), &Keys::default()).is_err());
         }
     }
 }

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::digest::Digest;
-use crate::signature::{Keys, Unsigned};
+use crate::reference::Reference;
+use crate::signature::{Keys, Names, Unsigned};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// What an artifact without a configuration has for one; clients that keep the list by a tag give it as the artifact's type.
@@ -76,7 +77,7 @@ struct Signature {
 
 /// Whether one of the keys has signed the bundle's statement that this image is signed. The payload is parsed only after
 /// its signature has been verified.
-pub fn check(bundle: &[u8], digest: &Digest, keys: &Keys) -> Result<(), Unsigned> {
+pub fn check(bundle: &[u8], image: (&Reference, &Digest), keys: &Keys) -> Result<(), Unsigned> {
     let bundle: Bundle = parse(bundle).ok_or(Unsigned::Broken("its bundle is not JSON of the expected form"))?;
     let envelope = bundle.dsse_envelope.ok_or(Unsigned::Broken("its bundle has no DSSE envelope"))?;
     let no_base64 = |_| Unsigned::Broken("its bundle has something else where base64 should be");
@@ -92,7 +93,7 @@ pub fn check(bundle: &[u8], digest: &Digest, keys: &Keys) -> Result<(), Unsigned
     if envelope.payload_type != STATEMENT {
         return Err(Unsigned::Broken("what its bundle signs is not an in-toto statement"));
     }
-    says(&payload, digest)
+    says(&payload, image, keys.names())
 }
 
 /// DSSE's pre-authentication encoding.
@@ -112,6 +113,7 @@ struct Statement {
 
 #[derive(Deserialize)]
 struct Subject {
+    name: Option<String>,
     #[serde(default)]
     digest: Digests,
 }
@@ -121,16 +123,16 @@ struct Digests {
     sha256: Option<String>,
 }
 
-/// Whether a statement, whose signature is good, is about this digest.
-pub fn says(statement: &[u8], digest: &Digest) -> Result<(), Unsigned> {
+/// Whether a statement, whose signature is good, is about this image.
+pub fn says(statement: &[u8], (image, digest): (&Reference, &Digest), names: &Names) -> Result<(), Unsigned> {
     let statement: Statement = parse(statement).ok_or(Unsigned::Broken("what is signed is not JSON of the expected form"))?;
     if statement.predicate_type != SIGNATURE {
         return Err(Unsigned::Broken("what is signed is a statement about the image, but not that it is signed"));
     }
-    let mut subjects = statement.subject.iter().filter_map(|subject| subject.digest.sha256.as_deref());
-    if subjects.clone().any(|subject| subject == digest.hex()) {
-        return Ok(());
+    if let Some(subject) = statement.subject.iter().find(|subject| subject.digest.sha256.as_deref() == Some(digest.hex())) {
+        return names.check(image, digest, subject.name.as_deref());
     }
+    let mut subjects = statement.subject.iter().filter_map(|subject| subject.digest.sha256.as_deref());
     let other = subjects.next().map_or("without a name".to_owned(), |subject| format!("sha256:{subject}"));
     Err(Unsigned::OtherImage(other.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(80).collect()))
 }
@@ -169,9 +171,10 @@ xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
         keys.add(KEY).unwrap();
         let image: Digest = "sha256:87d8a8407af57efc26799b93ac547d2967d7bcb844b980acd4675ecf72601f2c".parse().unwrap();
         let good = bundle(STATEMENT, STATEMENT_OF_IT, &[SIGNATURE_OF_IT]);
-        assert_eq!(check(good.as_bytes(), &image, &keys), Ok(()));
+        let tool: Reference = "r.lab/tool:1".parse().unwrap();
+        assert_eq!(check(good.as_bytes(), (&tool, &image), &keys), Ok(()));
         let other_image = Err(Unsigned::OtherImage(image.to_string()));
-        assert_eq!(check(good.as_bytes(), &Digest::of(b"other"), &keys), other_image);
+        assert_eq!(check(good.as_bytes(), (&tool, &Digest::of(b"other")), &keys), other_image);
         let spaced = STATEMENT_OF_IT.replace(':', ": ");
         for (case, text, want) in [
             ("a trusted one among others", bundle(STATEMENT, STATEMENT_OF_IT, &["MEQ=", SIGNATURE_OF_IT]), Ok(())),
@@ -187,7 +190,7 @@ xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
         ] {
             let nobody = Keys::default();
             let keys = if case == "another key" { &nobody } else { &keys };
-            assert_eq!(check(text.as_bytes(), &image, keys), want, "{case}");
+            assert_eq!(check(text.as_bytes(), (&tool, &image), keys), want, "{case}");
         }
     }
 
@@ -197,7 +200,11 @@ xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
         let statement =
             |kind: &str, subjects: &str| format!(r#"{{"predicateType":"{kind}","subject":[{subjects}],"predicate":{{}}}}"#);
         let ours = format!(r#"{{"digest":{{"sha256":"{}"}}}}"#, image.hex());
-        let says = |text: &str| says(text.as_bytes(), &image);
+        let tool: Reference = "r.lab/tool:1".parse().unwrap();
+        let says = |text: &str| says(text.as_bytes(), (&tool, &image), &Names::default());
+        let named = |name: &str| format!(r#"{{"name":"{name}","digest":{{"sha256":"{}"}}}}"#, image.hex());
+        assert_eq!(says(&statement(SIGNATURE, &named("r.lab/tool"))), Ok(()));
+        assert!(matches!(says(&statement(SIGNATURE, &named("r.lab/else"))), Err(Unsigned::OtherName { .. })));
         assert_eq!(says(&statement(SIGNATURE, &ours)), Ok(()));
         assert_eq!(says(&statement(SIGNATURE, &format!(r#"{{"digest":{{"sha512":"x"}}}},{ours}"#))), Ok(()), "any subject");
         assert!(matches!(says(&statement("https://slsa.dev/provenance/v1", &ours)), Err(Unsigned::Broken(_))));
@@ -231,9 +238,13 @@ xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>, text in "\\PC{0,60}") {
             let image = Digest::of(&bytes);
-            let _ = (referrers(&bytes), blob(&bytes), says(&bytes, &image), says(text.as_bytes(), &image));
+            let (tool, names): (Reference, _) = ("tool".parse().unwrap(), Names::default());
+            let _ = (referrers(&bytes), blob(&bytes));
+            let _ = (says(&bytes, (&tool, &image), &names), says(text.as_bytes(), (&tool, &image), &names));
             let wrapped = bundle(&text, &text, &[&text]);
-            assert!(check(wrapped.as_bytes(), &image, &Keys::default()).is_err() && check(&bytes, &image, &Keys::default()).is_err());
+            for bundle in [wrapped.as_bytes(), &bytes] {
+                assert!(check(bundle, (&tool, &image), &Keys::default()).is_err());
+            }
         }
     }
 }

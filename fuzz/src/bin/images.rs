@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
 use oci::layout::Index;
-use oci::signature::{self, Keys, Unsigned};
+use oci::signature::{self, Keys, Names, Unsigned};
 use oci::{Digest, Reference, sigstore};
 use serde_json::Value;
 
@@ -53,13 +53,14 @@ fn payload(bytes: &[u8]) {
     let named = |value: Value| value["critical"]["image"]["docker-manifest-digest"].as_str()?.parse::<Digest>().ok();
     let image = serde_json::from_slice(bytes).ok().and_then(named);
     let (other, nobody) = (Digest::of(b"other"), Keys::default());
-    match signature::says(bytes, &other) {
+    let (tool, names): (Reference, _) = ("registry.example/tool:1".parse().unwrap(), Names::default());
+    match signature::says(bytes, (&tool, &other), &names) {
         Ok(()) => assert_eq!(image, Some(other)),
         Err(Unsigned::OtherImage(name)) => assert!(name.len() <= 80 && name.bytes().all(|byte| byte.is_ascii_graphic())),
         Err(_) => {}
     }
     if let Some(image) = image {
-        let _ = signature::says(bytes, &image);
+        let _ = signature::says(bytes, (&tool, &image), &names);
     }
     for keys in [&nobody, &TRUSTED] {
         let manifest = format!(
@@ -67,14 +68,15 @@ fn payload(bytes: &[u8]) {
             Digest::of(bytes)
         );
         let statements = signature::parse(manifest.as_bytes()).unwrap();
-        assert_eq!(statements.layers[0].check(bytes, &Digest::of(b"other"), keys), Err(Unsigned::OtherKey));
+        assert_eq!(statements.layers[0].check(bytes, (&tool, &Digest::of(b"other")), keys), Err(Unsigned::OtherKey));
     }
 }
 
 fn manifest(bytes: &[u8]) {
     let digest = Digest::of(bytes);
+    let tool: Reference = "tool".parse().unwrap();
     for statement in signature::parse(bytes).map(|found| found.layers).unwrap_or_default() {
-        assert!(statement.check(b"{}", &digest, &TRUSTED).is_err(), "no key has signed this");
+        assert!(statement.check(b"{}", (&tool, &digest), &TRUSTED).is_err(), "no key has signed this");
     }
     let _ = Keys::default().add(&String::from_utf8_lossy(bytes));
 }
@@ -85,8 +87,9 @@ fn bundle(bytes: &[u8]) {
     let wrapped = format!(
         r#"{{"dsseEnvelope":{{"payload":"{payload}","payloadType":"application/vnd.in-toto+json","signatures":[{{"sig":"MEQ="}}]}}}}"#
     );
+    let tool: Reference = "tool".parse().unwrap();
     for bundle in [bytes, wrapped.as_bytes()] {
-        assert!(sigstore::check(bundle, &digest, &TRUSTED).is_err(), "no key has signed this");
+        assert!(sigstore::check(bundle, (&tool, &digest), &TRUSTED).is_err(), "no key has signed this");
     }
 }
 
@@ -97,7 +100,8 @@ fn statement(bytes: &[u8]) {
     };
     let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let image = Digest::of(b"image");
-    match sigstore::says(bytes, &image) {
+    let tool: Reference = "registry.example/tool:1".parse().unwrap();
+    match sigstore::says(bytes, (&tool, &image), &Names::default()) {
         Ok(()) => assert!(names(&value, image.hex()).is_some(), "a subject is the image"),
         Err(Unsigned::OtherImage(name)) => assert!(name.len() <= 80),
         Err(_) => {}

@@ -35,13 +35,18 @@ impl Signer {
 
 pub fn payload(of: &str) -> String {
     format!(
-        r#"{{"critical":{{"identity":{{"docker-reference":"r/tool"}},"image":{{"docker-manifest-digest":"{of}"}},"type":"cosign container image signature"}},"optional":null}}"#
+        r#"{{"critical":{{"identity":{{"docker-reference":""}},"image":{{"docker-manifest-digest":"{of}"}},"type":"cosign container image signature"}},"optional":null}}"#
     )
 }
 
 /// Signs the image `tool`.
 pub fn sign_in(registry: &Registry, of: &str, signer: &Signer) {
     attach(registry, of, &[(&payload(of), &signer.sign(&payload(of)))]);
+}
+
+/// As cosign names the repository of this registry.
+fn payload_for(name: &str, of: &str) -> String {
+    payload(of).replace(r#""docker-reference":"""#, &format!(r#""docker-reference":"{name}""#))
 }
 
 /// What `cosign sign` pushes: payloads as layers, signatures as annotations.
@@ -247,4 +252,51 @@ async fn an_unpacked_image_is_no_proof_and_a_registry_that_is_away_no_verdict() 
     attach(&registry, &registry.digest_of("tool", "latest"), &[]);
     let failed = puller(root.path(), &Settings::default(), plenty).trusting(us.keys()).pull(&image).await.unwrap_err();
     assert_eq!(failed.failure(), Failure::Other, "{failed}");
+}
+
+/// Whoever has the registry may give out an older image, or another one, under a name. Its signature is good, but not for it.
+#[tokio::test]
+async fn a_signature_for_another_name_is_no_signature_unless_the_image_is_named_by_digest() {
+    let (registry, us) = (Registry::start().await, Signer::new());
+    let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
+    let digest = registry.digest_of("tool", "latest");
+    let pinned = image.replace(":latest", &format!("@{digest}"));
+    let here = format!("{}/tool", registry.address);
+    let named = |rule, signed_as: &[(&str, &str)]| {
+        let signed_as = signed_as.iter().map(|(copy, original)| ((*copy).to_owned(), (*original).to_owned())).collect();
+        us.keys().naming(crate::signature::Names { rule, signed_as })
+    };
+    use crate::signature::NameRule::{Always, IfNamed, Never};
+    for (case, signed, keys, name, want) in [
+        ("its own", here.clone(), us.keys(), &image, true),
+        ("its own with the tag", format!("{here}:latest"), us.keys(), &image, true),
+        ("an older tag", format!("{here}:0.9"), us.keys(), &image, false),
+        ("another image", format!("{here}-debug"), us.keys(), &image, false),
+        ("another image, by digest", format!("{here}-debug"), us.keys(), &pinned, true),
+        ("another image, and names do not count", format!("{here}-debug"), named(Never, &[]), &image, true),
+        ("that of the original", "ghcr.io/org/tool".into(), named(IfNamed, &[(&here, "ghcr.io/org/tool")]), &image, true),
+        ("that of another original", "ghcr.io/org/else".into(), named(IfNamed, &[(&here, "ghcr.io/org/tool")]), &image, false),
+        ("none, and one is wanted", String::new(), named(Always, &[]), &image, false),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let payload = payload_for(&signed, &digest);
+        attach(&registry, &digest, &[(&payload, &us.sign(&payload))]);
+        let mut puller = puller(root.path(), &Settings::default(), plenty).trusting(keys);
+        let pulled = puller.pull(name).await;
+        let text = pulled.as_ref().map(|_| ()).map_err(|error| machine::Chain(error).to_string());
+        assert_eq!(text.is_ok(), want, "{case}: {text:?}");
+        assert!(pulled.is_ok() || pulled.is_err_and(|error| error.failure() == Failure::Unsigned), "{case}");
+    }
+    // What was good under one name is not therefore good under another, while the agent runs.
+    let root = tempfile::tempdir().unwrap();
+    let payload = payload_for(&here, &digest);
+    attach(&registry, &digest, &[(&payload, &us.sign(&payload))]);
+    let mut puller = puller(root.path(), &Settings::default(), plenty).trusting(us.keys());
+    puller.pull(&image).await.unwrap();
+    let manifest = registry.bytes_of("tool", "latest");
+    registry.put("tool", "manifests", "newer", "application/vnd.oci.image.index.v1+json", &manifest);
+    let tagged = payload_for(&format!("{here}:latest"), &digest);
+    attach(&registry, &digest, &[(&tagged, &us.sign(&tagged))]);
+    assert_eq!(puller.pull(&image.replace(":latest", ":newer")).await.unwrap_err().failure(), Failure::Unsigned);
+    puller.pull(&pinned).await.unwrap();
 }

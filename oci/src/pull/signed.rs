@@ -1,15 +1,44 @@
 //! Whether an image is signed with a key that this machine trusts, asked before any of its layers moves.
 
+use std::collections::HashSet;
+
 use super::{Origin, PullError, Puller};
 use crate::digest::Digest;
 use crate::manifest;
-use crate::reference::Reference;
+use crate::reference::{Reference, Version};
 use crate::registry::RequestError;
 use crate::signature::{self, Unsigned};
 use crate::sigstore;
 
 /// More statements are not read. No image needs more, and each costs a request.
 const MOST_STATEMENTS: usize = 32;
+
+/// Manifests whose signature was found good, and for which names. More than `MOST` are not remembered.
+#[derive(Default)]
+pub(super) struct Signed(HashSet<(Digest, Option<String>)>);
+
+impl Signed {
+    const MOST: usize = 1000;
+
+    /// Under any name.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.0.contains(&(digest.clone(), None))
+    }
+
+    fn has_as(&self, digest: &Digest, image: &Reference) -> bool {
+        match image.version {
+            Version::Digest(_) => self.has(digest),
+            Version::Tag(_) => self.0.contains(&(digest.clone(), Some(image.to_string()))),
+        }
+    }
+
+    fn insert(&mut self, digest: &Digest, image: &Reference) {
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
+        }
+        self.0.extend([(digest.clone(), None), (digest.clone(), Some(image.to_string()))]);
+    }
+}
 
 /// Of an image; what stands in the way to it is an error of another kind.
 type Verdict = Result<(), Unsigned>;
@@ -24,20 +53,31 @@ impl Puller {
     ) -> Result<(), PullError> {
         // The builder of the ramdisk put the policy and this image there.
         let trusted = matches!(from, Origin::Layout(layout) if layout.is_trusted());
-        if self.keys.is_empty() || trusted || self.signed.contains(chosen) {
+        if self.keys.is_empty() || trusted || self.signed.has_as(chosen, image) {
             return Ok(());
         }
-        let mut verdict = self.signature_of(image, named, from).await?;
-        if named != chosen && verdict.is_err() {
-            verdict = match (verdict, self.signature_of(image, chosen, from).await?) {
-                (Err(of_named), Err(of_chosen)) => Err(of_named.max(of_chosen)),
-                _ => Ok(()),
-            };
-        }
+        // Each answer may come slowly. Many such answers must not hold the machine up.
+        let within = self.client.limits().signatures();
+        let slow = |_| RequestError::TooSlow { registry: image.registry.clone(), what: format!("the signatures of {image}") };
+        let verdict = tokio::time::timeout(within, self.verdict(image, (named, chosen), from)).await.map_err(slow)??;
         verdict.map_err(|source| PullError::Unsigned { image: image.to_string(), source })?;
         log::info!("image {image}: signed with a key this machine trusts");
-        self.signed.insert(chosen.clone());
+        self.signed.insert(chosen, image);
         Ok(())
+    }
+
+    async fn verdict(
+        &self,
+        image: &Reference,
+        (named, chosen): (&Digest, &Digest),
+        from: &Origin,
+    ) -> Result<Verdict, RequestError> {
+        let of_named = match self.signature_of(image, named, from).await? {
+            Err(of_named) if named != chosen => of_named,
+            verdict => return Ok(verdict),
+        };
+        let of_chosen = self.signature_of(image, chosen, from).await?;
+        Ok(of_chosen.map_err(|of_chosen| of_named.max(of_chosen)))
     }
 
     /// In the older form or the newer one.
@@ -53,7 +93,7 @@ impl Puller {
             let manifest = self.if_there(image, &format!("manifests/{referrer}"), from).await?;
             let Some(blob) = manifest.as_deref().and_then(sigstore::blob) else { continue };
             let Some(bundle) = self.if_there(image, &format!("blobs/{blob}"), from).await? else { continue };
-            match sigstore::check(&bundle, digest, &self.keys) {
+            match sigstore::check(&bundle, (image, digest), &self.keys) {
                 Ok(()) => return Ok(Ok(())),
                 Err(why) => worst = worst.max(why),
             }
@@ -98,7 +138,7 @@ impl Puller {
         for statement in statements.iter().take(MOST_STATEMENTS) {
             let path = format!("blobs/{}", statement.digest);
             let Some(payload) = self.if_there(image, &path, from).await? else { continue };
-            match statement.check(&payload, digest, &self.keys) {
+            match statement.check(&payload, (image, digest), &self.keys) {
                 Ok(()) => return Ok(Ok(())),
                 Err(why) => worst = worst.max(why),
             }
