@@ -33,6 +33,18 @@ fn with(mut packet: Packet, code: u8, value: &[u8]) -> Packet {
 /// What QEMU's ROM sends in its first DISCOVER, shortened: PXE extensions, HTTP, TFTP, DNS, bzImage.
 const ROM_FEATURES: &[u8] = &[0xb1, 1, 1, 0x10, 1, 2, 0x13, 1, 1, 0x15, 1, 1, 0x17, 1, 1, 0x18, 1, 1];
 
+/// From the field: the firmware sends its message type twice.
+#[test]
+fn an_option_of_fixed_length_that_comes_twice_is_read_once() {
+    let case = include_str!("../../contracts/dhcp/tests/cases/request-type-option-twice.hex").trim();
+    let digits: Vec<char> = case.chars().collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
+    let mut request = Packet::decode(&digits.chunks(2).map(byte).collect::<Vec<u8>>()).unwrap();
+    request.set_mac(KNOWN.bytes());
+    let reply = respond(&config(), &machine(KNOWN), &request).unwrap();
+    assert_eq!((reply.message_type(), reply.boot_file()), (Some(MessageType::Offer), Some("ipxe.efi")));
+}
+
 #[test]
 fn boot_file_follows_the_kind_of_client() {
     let script = "http://10.0.0.1:7080/ipxe/script/02:00:00:00:00:01/auto.ipxe";

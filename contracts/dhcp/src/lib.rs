@@ -10,4 +10,4 @@ pub mod router;
 pub mod v4;
 pub mod v6;
 
-pub use name::domain_names;
+pub use name::{NameFault, Names, domain_names};

@@ -20,56 +20,106 @@ pub(crate) fn encode(names: &[impl AsRef<str>]) -> Vec<u8> {
     out
 }
 
-/// The names of an option, or nothing if one of them is broken. Pointers must lead backwards, so this ends.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<String>> {
-    let mut names = Vec::new();
+/// A list of names as far as it can be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    pub names: Vec<String>,
+    pub faults: Vec<NameFault>,
+}
+
+/// Why a name of a list, and perhaps what follows it, cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameFault {
+    #[error("it ends within a name")]
+    CutOff,
+    #[error("byte {0:#04x} is not the length of a label: DNS has 63 bytes at most")]
+    Label(u8),
+    #[error("a pointer does not lead backwards")]
+    Pointer,
+    #[error("a name is longer than the 253 bytes that DNS allows")]
+    TooLong,
+    #[error("a label is not text")]
+    NotText,
+}
+
+/// The names of an option. A name that is broken costs that name, and the rest too if its end cannot be found.
+pub(crate) fn decode(bytes: &[u8]) -> Names {
+    let mut found = Names::default();
     let mut at = 0;
     while at < bytes.len() {
-        let (name, next) = name_at(bytes, at, true)?;
-        names.push(name);
+        let read = name_at(bytes, at, true);
+        match read.name {
+            Ok(name) if name.is_empty() => {}
+            Ok(name) => found.names.push(name),
+            Err(fault) => found.faults.push(fault),
+        }
+        let Some(next) = read.next else { break };
         at = next;
     }
-    Some(names)
+    found
 }
 
 /// The names of a list without compression. A broken name and padding end the list.
 pub fn domain_names(bytes: &[u8]) -> Vec<String> {
     let mut names = Vec::new();
     let mut at = 0;
-    while let Some((name, next)) = name_at(bytes, at, false).filter(|(name, _)| !name.is_empty()) {
+    loop {
+        let read = name_at(bytes, at, false);
+        let (Ok(name), Some(next)) = (read.name, read.next) else { return names };
+        if name.is_empty() {
+            return names;
+        }
         names.push(name);
         at = next;
     }
-    names
 }
 
-fn name_at(bytes: &[u8], start: usize, is_compressed: bool) -> Option<(String, usize)> {
-    let mut name = String::new();
+struct Read {
+    name: Result<String, NameFault>,
+    /// Where the next name begins, if that is known.
+    next: Option<usize>,
+}
+
+/// Pointers must lead backwards, so this ends.
+fn name_at(bytes: &[u8], start: usize, is_compressed: bool) -> Read {
+    let (mut name, mut length, mut fault) = (String::new(), 0, None); // `length` counts a dot behind each label
     let (mut at, mut earliest, mut next) = (start, start, None);
+    let broken = |fault, next| Read { name: Err(fault), next };
     loop {
-        let len = usize::from(*bytes.get(at)?);
+        let Some(&len) = bytes.get(at) else { return broken(fault.unwrap_or(NameFault::CutOff), next) };
+        let size = usize::from(len);
         match len {
-            0 => return Some((name, next.unwrap_or(at + 1))),
+            0 => return Read { name: fault.map_or(Ok(name), Err), next: next.or(Some(at + 1)) },
             1..=63 => {
-                let label = std::str::from_utf8(bytes.get(at + 1..at + 1 + len)?).ok()?;
-                if !name.is_empty() {
-                    name.push('.');
+                let Some(label) = bytes.get(at + 1..at + 1 + size) else {
+                    return broken(fault.unwrap_or(NameFault::CutOff), next);
+                };
+                match std::str::from_utf8(label) {
+                    Ok(label) if !label.contains('.') => {
+                        name += if name.is_empty() { "" } else { "." };
+                        name += label;
+                    }
+                    _ => fault = fault.or(Some(NameFault::NotText)),
                 }
-                name.push_str(label);
-                at += 1 + len;
+                (at, length) = (at + 1 + size, length + size + 1);
             }
             0xC0.. if is_compressed => {
-                let target = (len & 0x3F) << 8 | usize::from(*bytes.get(at + 1)?);
-                if target >= earliest {
-                    return None;
-                }
+                let Some(&low) = bytes.get(at + 1) else { return broken(fault.unwrap_or(NameFault::CutOff), next) };
+                let target = (size & 0x3F) << 8 | usize::from(low);
                 next.get_or_insert(at + 2);
+                if target >= earliest {
+                    return broken(fault.unwrap_or(NameFault::Pointer), next);
+                }
                 (at, earliest) = (target, target);
             }
-            _ => return None,
+            _ => return broken(fault.unwrap_or(NameFault::Label(len)), next),
         }
-        if name.len() > MAX_NAME {
-            return None;
+        if length > MAX_NAME + 1 {
+            if next.is_some() {
+                return broken(fault.unwrap_or(NameFault::TooLong), next);
+            }
+            name.clear(); // only its end is looked for
+            fault = fault.or(Some(NameFault::TooLong));
         }
     }
 }

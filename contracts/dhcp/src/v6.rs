@@ -62,10 +62,10 @@ pub struct Address {
 }
 
 impl Message {
-    /// `None`: it is cut off.
+    /// `None`: it has no whole header.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let ([kind, transaction @ ..], options) = bytes.split_first_chunk::<4>()?;
-        Some(Self { kind: *kind, transaction: *transaction, options: Options::decode(options)? })
+        Some(Self { kind: *kind, transaction: *transaction, options: Options::decode(options) })
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -74,15 +74,16 @@ impl Message {
 }
 
 impl Options {
-    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+    /// An option that is cut off is left out.
+    pub fn decode(mut bytes: &[u8]) -> Self {
         let mut options = Vec::new();
-        while !bytes.is_empty() {
-            let ([k0, k1, l0, l1], rest) = bytes.split_first_chunk::<4>()?;
-            let (value, rest) = rest.split_at_checked(u16::from_be_bytes([*l0, *l1]).into())?;
+        while let Some(([k0, k1, l0, l1], rest)) = bytes.split_first_chunk::<4>()
+            && let Some((value, rest)) = rest.split_at_checked(u16::from_be_bytes([*l0, *l1]).into())
+        {
             options.push((u16::from_be_bytes([*k0, *k1]), value.to_vec()));
             bytes = rest;
         }
-        Some(Self(options))
+        Self(options)
     }
 
     /// A value longer than an option can be is left out.
@@ -121,7 +122,7 @@ impl Options {
     }
 
     pub fn time_servers(&self) -> Vec<Ipv6Addr> {
-        let listed = self.all(NTP_SERVER).filter_map(Self::decode).flat_map(|options| options.addresses(NTP_ADDRESS));
+        let listed = self.all(NTP_SERVER).map(Self::decode).flat_map(|options| options.addresses(NTP_ADDRESS));
         listed.chain(self.addresses(SNTP_SERVERS)).collect()
     }
 
@@ -134,14 +135,14 @@ impl Association {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (head, options) = bytes.split_at_checked(12)?;
         let [id, renew, rebind] = *head.as_chunks().0 else { return None };
-        let options = Options::decode(options)?;
+        let options = Options::decode(options);
         let good = |options: &Options| options.status() == 0;
         let addresses = options.all(IA_ADDRESS).filter_map(|value| {
             let (head, options) = value.split_at_checked(24)?;
             let (address, times) = head.split_first_chunk::<16>()?;
             let [preferred, valid] = *times.as_chunks().0 else { return None };
             let [preferred, valid] = [preferred, valid].map(u32::from_be_bytes);
-            let usable = valid > 0 && preferred <= valid && Options::decode(options).as_ref().is_some_and(good);
+            let usable = valid > 0 && preferred <= valid && good(&Options::decode(options));
             usable.then_some(Address { address: Ipv6Addr::from(*address), preferred, valid })
         });
         let [id, renew, rebind] = [id, renew, rebind].map(u32::from_be_bytes);
@@ -193,10 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn broken_messages_are_none() {
-        for bytes in [&[7, 0, 0][..], &[7, 0, 0, 0, 0], &[7, 0, 0, 0, 0, 1, 0, 9, 0]] {
-            assert_eq!(Message::decode(bytes), None);
+    fn an_option_that_is_cut_off_costs_that_option() {
+        for cut in [&[][..], &[0], &[0, 1, 0, 9, 0]] {
+            let bytes = [&[7, 0, 0, 0, 0, 2, 0, 1, 9], cut].concat();
+            assert_eq!(Message::decode(&bytes).unwrap().options, Options::default().with(SERVER_ID, [9]), "{cut:?}");
         }
+        assert_eq!(Message::decode(&[7, 0, 0]), None);
         assert_eq!(Association::decode(&[0; 11]), None);
     }
 }

@@ -113,6 +113,46 @@ proptest! {
     }
 }
 
+/// An option with any value, many of them of a code that the offer below has.
+fn any_option() -> impl Strategy<Value = Vec<u8>> {
+    let code = prop_oneof![Just(1_u8), Just(3), Just(6), Just(26), Just(51), Just(53), Just(54), Just(119), Just(121), 2..=254u8];
+    let known = |code: &u8| *code != code::OVERLOAD; // what it moves into the options was never one
+    (code.prop_filter("overload", known), vec(any::<u8>(), 0..8))
+        .prop_map(|(code, value)| [&[code, value.len() as u8][..], &value].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_broken_option_never_hides_a_good_one(
+        before in vec(any_option(), 0..4),
+        between in vec(any_option(), 0..4),
+        cut in vec(any::<u8>(), 0..4),
+    ) {
+        let mut bytes = Packet::default().encode();
+        bytes.truncate(240);
+        let first = [&[53, 1, 2, 54, 4, 10, 0, 0, 1, 51, 4, 0, 0, 14, 16][..], &[1, 4, 255, 255, 255, 0, 26, 2, 5, 220]];
+        let second = [&[3, 4, 10, 0, 0, 1, 6, 4, 10, 0, 0, 2][..], &[119, 5, 3, b'l', b'a', b'b', 0, 121, 5, 0, 10, 0, 0, 1]];
+        bytes.extend([before.concat(), first.concat(), between.concat(), second.concat(), cut].concat());
+        let (packet, _) = Packet::decode_with_faults(&bytes).unwrap();
+        read_all(&packet);
+        prop_assert!(packet.message_type().is_some() && packet.server_id().is_some() && packet.lease_time().is_some());
+        prop_assert!(packet.prefix_len().is_some() && packet.mtu().is_some());
+        prop_assert!(!packet.routers().is_empty() && !packet.dns_servers().is_empty());
+        prop_assert!(!packet.domain_search().is_empty() && !packet.classless_routes().is_empty());
+        prop_assert_eq!(Packet::decode(&packet.encode()).unwrap(), packet);
+    }
+
+    #[test]
+    fn a_packet_that_ends_anywhere_keeps_the_options_before(end in 0..700_usize, packet in any_packet()) {
+        let whole = packet.encode();
+        let end = (240 + end).min(whole.len());
+        let cut = Packet::decode(&whole[..end]).unwrap();
+        prop_assert!(cut.options.iter().all(|(code, value)| packet.options.get(code).is_some_and(|all| all.starts_with(value))));
+    }
+}
+
 #[test]
 fn another_implementations_offer_is_read() {
     let server = Ipv4Addr::new(10, 0, 0, 1);

@@ -1,10 +1,10 @@
 //! The option area: a map from code to value. Values may be longer than 255 bytes; on the wire they are split and
-//! joined again (RFC 3396).
+//! joined again (RFC 3396). [`super::forms`] has the rule for options that come more than once.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::packet::DecodeError;
+use super::forms::{Fault, FaultKind, Values};
 
 /// Option codes by the names of their RFCs.
 pub mod code {
@@ -113,23 +113,13 @@ impl Options {
         self.0.len()
     }
 
-    /// Reads one area (options, file or sname) up to `END` or its last byte. Repeated codes are joined (RFC 3396).
-    pub(crate) fn decode_area(&mut self, area: &[u8]) -> Result<(), DecodeError> {
-        let mut rest = area;
-        while let Some((&code, after)) = rest.split_first() {
-            match code {
-                code::PAD => rest = after,
-                code::END => return Ok(()),
-                _ => {
-                    let cut = || DecodeError::TruncatedOption { code };
-                    let (&len, after) = after.split_first().ok_or_else(cut)?;
-                    let (value, after) = after.split_at_checked(usize::from(len)).ok_or_else(cut)?;
-                    self.0.entry(code).or_default().extend_from_slice(value);
-                    rest = after;
-                }
-            }
+    /// What one packet's areas hold: of each code the value that counts.
+    pub(crate) fn of(mut values: Values) -> (Self, Vec<Fault>) {
+        let mut options = Self::default();
+        while let Some((code, value)) = values.pop() {
+            options.set(code, value);
         }
-        Ok(())
+        (options, values.faults)
     }
 
     /// Codes in the order they leave: message type first (some ROMs look no further), relay agent last (RFC 3046).
@@ -140,6 +130,27 @@ impl Options {
             .into_iter()
             .chain(self.iter().filter(move |&(code, _)| !is_edge(code)))
             .chain(one(code::RELAY_AGENT))
+    }
+}
+
+/// Reads one area (options, file or sname) up to `END` or its last byte. An option that is cut off ends it, too.
+pub(crate) fn read_area(area: &[u8], values: &mut Values) {
+    let mut rest = area;
+    while let Some((&code, after)) = rest.split_first() {
+        rest = match code {
+            code::PAD => after,
+            code::END => return,
+            _ => {
+                let announced = after.first().copied();
+                let behind = after.get(1..).unwrap_or_default();
+                let Some((value, behind)) = announced.and_then(|len| behind.split_at_checked(usize::from(len))) else {
+                    values.faults.push(Fault { code, kind: FaultKind::CutOff { announced, there: behind.len() } });
+                    return;
+                };
+                values.add(code, value);
+                behind
+            }
+        };
     }
 }
 

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::{fmt, str};
 
 use super::MessageType;
-use super::options::{Options, code, put, wire_len};
+use super::forms::{Fault, Values};
+use super::options::{Options, code, put, read_area, wire_len};
 
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const HEADER_LEN: usize = 236;
@@ -123,8 +124,6 @@ pub enum DecodeError {
     HardwareAddress(u8),
     #[error("no DHCP magic cookie: plain BOOTP, or not for us")]
     Cookie,
-    #[error("option {code} runs past the end of its area")]
-    TruncatedOption { code: u8 },
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -193,6 +192,11 @@ impl Packet {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_with_faults(bytes).map(|(packet, _)| packet)
+    }
+
+    /// Also returns what is wrong with its options. The packet has the options that are good.
+    pub fn decode_with_faults(bytes: &[u8]) -> Result<(Self, Vec<Fault>), DecodeError> {
         let too_short = || DecodeError::TooShort { len: bytes.len() };
         let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>().ok_or_else(too_short)?;
         let (cookie, area) = rest.split_first_chunk::<4>().ok_or_else(too_short)?;
@@ -227,29 +231,31 @@ impl Packet {
             options: Options::default(),
         };
         let (sname, file): ([u8; SNAME_LEN], [u8; FILE_LEN]) = (read.array(), read.array());
-        packet.decode_options(area, &sname, &file)?;
-        Ok(packet)
+        let faults = packet.decode_options(area, &sname, &file);
+        Ok((packet, faults))
     }
 
     /// Options may continue in `file` and then in `sname` (RFC 2131 section 4.1, RFC 3396 section 5).
-    fn decode_options(&mut self, area: &[u8], sname: &[u8], file: &[u8]) -> Result<(), DecodeError> {
-        self.options.decode_area(area)?;
-        let overload = match self.options.remove(code::OVERLOAD).as_deref() {
+    fn decode_options(&mut self, area: &[u8], sname: &[u8], file: &[u8]) -> Vec<Fault> {
+        let mut values = Values::default();
+        read_area(area, &mut values);
+        let overload = match values.take(code::OVERLOAD).as_deref() {
             Some(&[bits @ 1..=3]) => bits,
             _ => 0,
         };
         if overload & 1 != 0 {
-            self.options.decode_area(file)?;
+            read_area(file, &mut values);
         } else {
             self.file = Text::from_field(file);
         }
         if overload & 2 != 0 {
-            self.options.decode_area(sname)?;
+            read_area(sname, &mut values);
         } else {
             self.sname = Text::from_field(sname);
         }
-        self.options.remove(code::OVERLOAD); // it has no meaning inside the overloaded fields
-        Ok(())
+        let (options, faults) = Options::of(values); // without a second OVERLOAD, which has no meaning inside the fields
+        self.options = options;
+        faults
     }
 
     /// The packet's bytes, padded to [`MIN_LEN`], however long its options are.

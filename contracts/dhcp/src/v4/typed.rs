@@ -6,7 +6,7 @@ use std::str;
 
 use super::options::code;
 use super::{MessageType, Options, Packet};
-use crate::name;
+use crate::name::{self, Names};
 
 /// One classless static route (RFC 3442). A `router` of 0.0.0.0 means the destination is on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +29,10 @@ impl Options {
         <[u8; 4]>::try_from(self.get(code)?).ok().map(Ipv4Addr::from)
     }
 
-    /// A list of addresses; empty if absent or not a multiple of four bytes.
+    /// A list of addresses, as many as there are whole ones.
     pub fn ips(&self, code: u8) -> Vec<Ipv4Addr> {
-        let bytes = self.get(code).unwrap_or_default();
-        let (addresses, rest) = bytes.as_chunks::<4>();
-        if rest.is_empty() { addresses.iter().copied().map(Ipv4Addr::from).collect() } else { Vec::new() }
+        let (addresses, _) = self.get(code).unwrap_or_default().as_chunks::<4>();
+        addresses.iter().copied().map(Ipv4Addr::from).collect()
     }
 
     /// Text without the NULs some clients append.
@@ -132,8 +131,13 @@ impl Packet {
         self.options.text(code::DOMAIN_NAME)
     }
 
+    /// The names that are whole. [`Self::domain_search_with_faults`] says what is wrong with the others.
     pub fn domain_search(&self) -> Vec<String> {
-        self.options.get(code::DOMAIN_SEARCH).and_then(name::decode).unwrap_or_default()
+        self.domain_search_with_faults().names
+    }
+
+    pub fn domain_search_with_faults(&self) -> Names {
+        self.options.get(code::DOMAIN_SEARCH).map(name::decode).unwrap_or_default()
     }
 
     /// Never below 68, the least an IPv4 link can have (RFC 2132 section 5.1).
@@ -228,7 +232,7 @@ impl Packet {
     }
 }
 
-fn routes(mut bytes: &[u8]) -> Option<Vec<Route>> {
+pub(crate) fn routes(mut bytes: &[u8]) -> Option<Vec<Route>> {
     let mut routes = Vec::new();
     while let Some((&prefix, rest)) = bytes.split_first() {
         let significant = usize::from(prefix.div_ceil(8));
