@@ -15,6 +15,7 @@ use crate::files;
 /// More than all values together have.
 const FILE_MAX: u64 = 256 << 10;
 const MAX_NAME: usize = 63;
+const MAX_DOMAIN: usize = 253;
 
 /// The links below the one that is used, and the address with all that came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,4 +140,39 @@ pub fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
 pub fn is_plain_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(allowed) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// Why a text is not the name of a domain (RFC 1035, 2.3.4). A name without fault needs no quotes in any file.
+pub fn domain_name_fault(name: &str) -> Option<&'static str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.len() > MAX_DOMAIN {
+        return Some("is longer than 253 bytes");
+    }
+    if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()) && !last.is_empty()) {
+        return Some("is an address or a number");
+    }
+    name.split('.').find_map(|label| match label {
+        "" => Some("has an empty label"),
+        label if !label.chars().all(allowed) => Some("has characters that no domain has"),
+        label if label.starts_with('-') => Some("has a label that begins with a hyphen"),
+        label if label.len() > MAX_NAME => Some("has a label of more than 63 bytes"),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_keeps_to_the_limits_of_dns() {
+        let label = "a".repeat(63);
+        let longest = [&label[..], &label, &label, &label[..61]].join(".");
+        for good in ["lab", "corp.example", "_tcp.lab", "10.in-addr.arpa", &label, &longest] {
+            assert_eq!(domain_name_fault(good), None, "{good}");
+        }
+        for bad in ["", ".", "a..b", "a b", "-a", "ä", "a\nb", "6.6.6.6", &format!("{label}a"), &format!("{longest}a")] {
+            assert!(domain_name_fault(bad).is_some(), "{bad}");
+        }
+    }
 }

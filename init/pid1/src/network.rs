@@ -18,6 +18,7 @@ mod random;
 mod reach;
 mod record;
 mod sntp;
+mod text;
 mod time;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use crate::StepError;
 use address::AddressFailed;
 use announce::Announcement;
 pub use announce::{READY_LEN, read_ready};
+pub use ask::datagram;
 use ask::{Asker, News};
 use lease::Lease;
 pub use links::lldp;
@@ -108,13 +110,22 @@ impl Network {
         self.time.turn(now);
         self.announce(now);
         if let Some(waited) = self.search.waited(now) {
-            let line = format!("waiting for {} ({} s)", self.links.missing(&self.arguments), waited.as_secs());
+            let line = format!("waiting for {} ({} s)", self.missing(), waited.as_secs());
             log::info!("{line}");
             status::note(files::NETWORK_STATUS, |status| status.state = Some(line));
         }
         // Until a link changes, a packet comes, or something is due.
         while !(self.sleep()? || self.links.starting.hear()) {}
         Ok(())
+    }
+
+    /// What a machine without network waits for. If DHCP servers answer, it is an answer that can be used.
+    fn missing(&self) -> String {
+        let unusable = self.ports.values().find_map(|port| {
+            let why = port.asker.unusable()?;
+            Some(format!("a usable DHCP answer on {}: {why}", port.link))
+        });
+        unusable.unwrap_or_else(|| self.links.missing(&self.arguments))
     }
 
     /// Lets links with carrier ask, and forgets those without.
@@ -364,7 +375,8 @@ impl Network {
         let ports = self.ports.values();
         let readable = ports.clone().flat_map(Port::readable).chain(self.time.fds()).chain(self.links.readable());
         let mut fds: Vec<PollFd<'_>> = readable.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        fds.extend(ports.filter_map(|port| port.way.writable()).map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+        let writable = ports.filter_map(|port| port.way.writable()).chain(self.time.writable());
+        fds.extend(writable.map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         let others = fds.len();
         fds.extend(self.links.starting.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match poll(&mut fds, timeout) {

@@ -62,29 +62,60 @@ pub fn join_ethernet_group(socket: BorrowedFd<'_>, index: u32, group: [u8; 6]) -
         mr_alen: 6,
         mr_address: [a, b, c, d, e, f, 0, 0],
     };
-    let length = size_of_val(&request) as libc::socklen_t;
-    let (level, name) = (libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP);
-    // SAFETY: the pointer and the length are those of one `packet_mreq`, which outlives the call; the kernel copies it.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const request).cast(), length) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
 /// Sends one packet of protocol `kind` to an Ethernet address, through a packet socket without headers.
 pub fn send_on_link(socket: BorrowedFd<'_>, index: u32, kind: u16, to: [u8; 6], packet: &[u8]) -> io::Result<()> {
-    let mut address = [0; 8];
-    address.iter_mut().zip(to).for_each(|(place, byte)| *place = byte);
-    let target = libc::sockaddr_ll {
+    let target = link_address(index, kind, to)?;
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: both pointers are to values that live through the call, with their own lengths.
+    let sent =
+        unsafe { libc::sendto(socket.as_raw_fd(), packet.as_ptr().cast(), packet.len(), 0, (&raw const target).cast(), length) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Lets a classic BPF program decide which packets the socket gets.
+pub fn attach_filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let request = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(io::Error::other)?,
+        filter: program.as_ptr().cast_mut(), // the kernel only reads it
+    };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &request)
+}
+
+/// Each packet comes with its checksum's state and the VLAN tag that the network card took off.
+pub fn report_auxiliary_data(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &on)
+}
+
+fn set_option<T>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the pointer and the length are those of one value, which outlives the call as does what it points to; the
+    // kernel copies it.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, ptr::from_ref(value).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// From now on a packet socket gets the packets of protocol `kind` that come in on one link.
+pub fn bind_to_link(socket: BorrowedFd<'_>, index: u32, kind: u16) -> io::Result<()> {
+    let address = link_address(index, kind, [0; 6])?;
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the pointer and the length are those of one address, which outlives the call; the kernel copies it.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn link_address(index: u32, kind: u16, mac: [u8; 6]) -> io::Result<libc::sockaddr_ll> {
+    let [a, b, c, d, e, f] = mac;
+    Ok(libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: kind.to_be(),
         sll_ifindex: i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 6,
-        sll_addr: address,
-    };
-    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: both pointers are to values that live through the call, with their own lengths.
-    let sent =
-        unsafe { libc::sendto(socket.as_raw_fd(), packet.as_ptr().cast(), packet.len(), 0, (&raw const target).cast(), length) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        sll_addr: [a, b, c, d, e, f, 0, 0],
+    })
 }

@@ -2,13 +2,14 @@
 
 mod autoconf;
 mod conflict;
+pub mod datagram;
 mod dhcpv4;
 mod dhcpv6;
 mod offer;
 mod six;
 mod socket;
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
@@ -17,14 +18,15 @@ use super::host::Host;
 use super::lease::Lease;
 use super::links::{Link, Netlink};
 use super::once::Once;
-use super::random;
+use super::random::Random;
 use conflict::Detection;
 use dhcpv4::{Action, Client};
 use six::Six;
+use socket::Sockets;
 
 #[derive(Default)]
 pub struct Asker {
-    dhcp: Option<(UdpSocket, Client)>,
+    dhcp: Option<(Sockets, Client)>,
     six: Option<Six>,
     watch: Option<Detection>,
     lease: Option<Lease>,
@@ -61,8 +63,8 @@ impl Asker {
     }
 
     fn ask_dhcp(&mut self, link: &Link, server: Option<IpAddr>, now: Instant) {
-        match socket::open(&link.name) {
-            Ok(socket) => self.dhcp = Some((socket, Client::new(link.mac.0, server, random::seed(), now))),
+        match Sockets::open(link) {
+            Ok(sockets) => self.dhcp = Some((sockets, Client::new(link.mac.0, server, Random::of(link.mac), now))),
             Err(error) => self.once.warn(format!("cannot open a DHCP socket on {link}: {error}")),
         }
     }
@@ -77,6 +79,12 @@ impl Asker {
 
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
+    }
+
+    /// Why no answer of a DHCP server has led to an address, if answers come.
+    pub fn unusable(&self) -> Option<&str> {
+        let (_, client) = self.dhcp.as_ref().filter(|_| self.lease.is_none())?;
+        client.unusable()
     }
 
     pub fn carrier_returned(&mut self, now: Instant) {
@@ -96,6 +104,7 @@ impl Asker {
                 Action::Send { packet, to } => self.send(link, &packet, to),
                 Action::Probe(address) => self.watch(link, address, now),
                 Action::Configure(lease) => news.push(self.set(netlink, link, lease, is_used)?),
+                Action::Say(line) => self.once.warn(format!("{link}: {line}")),
                 Action::Withdraw(lease) => {
                     self.withdraw(netlink, link);
                     news.push(News::Lost(lease));
@@ -109,23 +118,26 @@ impl Asker {
 
     fn hear_dhcp(&mut self, link: &Link, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
-        let Some((socket, client)) = &mut self.dhcp else { return actions };
+        let Some((sockets, client)) = &mut self.dhcp else { return actions };
         if let Some(owner) = self.watch.as_mut().and_then(|watch| watch.turn(now)) {
             log::warn!("{link}: {owner} has the address that DHCP gave us: declined; is a static address in its range?");
             actions.extend(client.taken(now));
             self.watch = None;
         }
         self.watch = self.watch.take().filter(|watch| !watch.is_over(now));
-        while let Some(packet) = socket::receive(socket) {
-            actions.extend(client.receive(&packet, now));
+        for heard in sockets.receive() {
+            match heard {
+                Ok(answer) => actions.extend(client.receive(&answer, now)),
+                Err(why) => actions.push(client.unreadable(why)),
+            }
         }
         actions.extend(client.tick(now));
         actions
     }
 
     fn send(&mut self, link: &Link, packet: &dhcp::v4::Packet, to: Ipv4Addr) {
-        if let Some((socket, _)) = &self.dhcp
-            && let Err(error) = socket::send(socket, packet, to)
+        if let Some((sockets, _)) = &self.dhcp
+            && let Err(error) = sockets.send(packet, to)
         {
             self.once.warn(format!("cannot send to {to} on {link}: {error}"));
         }
@@ -199,8 +211,8 @@ impl Asker {
     }
 
     pub fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let dhcp = self.dhcp.as_ref().map(|(socket, _)| socket.as_fd());
+        let dhcp = self.dhcp.iter().flat_map(|(sockets, _)| sockets.readable());
         let watch = self.watch.as_ref().map(AsFd::as_fd);
-        dhcp.into_iter().chain(watch).chain(self.six.iter().flat_map(Six::readable))
+        dhcp.chain(watch).chain(self.six.iter().flat_map(Six::readable))
     }
 }

@@ -5,13 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use cmdline::{Ip, Ipam};
-use dhcp::v4::Packet;
-use machine::network::{Route, covers, is_plain_name};
+use dhcp::v4::{Packet, code};
+use machine::network::{Route, covers, domain_name_fault, is_plain_name};
 
 use super::host::Host;
+use super::text::shown;
 
-const NO_LEASE_TIME: u32 = 3600; // for a server that sends none, although RFC 2131 requires it
-const SHORTEST: u32 = 30;
+/// For a server that sends none, although RFC 2131 requires it, or 0.
+const NO_LEASE_TIME: u32 = 3600;
+/// A lease that ends sooner would be renewed all the time.
+const SHORTEST: u32 = 10;
+/// Every IPv4 host takes packets of this size (RFC 791). Some servers send 68, the least that a link may have.
+const SMALLEST_MTU: u16 = 576;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -43,30 +48,35 @@ pub struct Times {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    #[error("it names no server (option 54)")]
+    #[error("has no server identifier (option 54)")]
     NoServer,
-    #[error("{0} is not an address for a machine")]
+    #[error("gives {0}, which is not an address for a machine")]
     Address(Ipv4Addr),
 }
 
 impl Lease {
-    pub fn from_ack(ack: &Packet) -> Result<Self, Unusable> {
+    /// The lease of an OFFER or an ACK, and what of it is left out or replaced, and why.
+    pub fn read(ack: &Packet) -> Result<(Self, Vec<String>), Unusable> {
         let server = ack.server_id().ok_or(Unusable::NoServer)?;
         let address = assignable(ack.yiaddr)?;
-        Ok(Self {
+        let mut notes = Vec::new();
+        let dns = hosts(ack.dns_servers(), "a name server", &mut notes);
+        let ntp = hosts(ack.ntp_servers(), "a time server", &mut notes);
+        let lease = Self {
             address: address.into(),
-            prefix: ack.prefix_len().filter(|prefix| *prefix > 0).unwrap_or_else(|| classful(address)),
+            prefix: prefix(ack, address, &mut notes),
             routes: routes(ack),
-            dns: ack.dns_servers().into_iter().map(IpAddr::from).collect(),
-            ntp: ack.ntp_servers().into_iter().map(|server| Host::Address(server.into())).collect(),
-            search: search(ack),
-            hostname: ack.hostname().filter(|name| is_plain_name(name)).map(str::to_owned),
-            mtu: ack.mtu().filter(|mtu| *mtu >= 576),
+            dns,
+            ntp: ntp.into_iter().map(Host::Address).collect(),
+            search: search(ack, &mut notes),
+            hostname: hostname(ack, &mut notes),
+            mtu: mtu(ack, &mut notes),
             server: Some(server),
-            times: times(ack),
+            times: times(ack, &mut notes),
             by_kernel: false,
             routed_by_kernel: false,
-        })
+        };
+        Ok((lease, notes))
     }
 
     pub fn from_ipam(ipam: &Ipam) -> Self {
@@ -76,7 +86,7 @@ impl Lease {
             routes: ipam.gateway.map(|gateway| default_route(gateway.into())).into_iter().collect(),
             dns: ipam.dns.iter().copied().map(IpAddr::from).collect(),
             ntp: ipam.ntp.iter().filter_map(|server| Host::parse(server)).collect(),
-            search: ipam.search.iter().filter(|name| is_plain_name(name)).cloned().collect(),
+            search: ipam.search.iter().filter(|name| domain_name_fault(name).is_none()).cloned().collect(),
             hostname: ipam.hostname.clone().filter(|name| is_plain_name(name)),
             mtu: None,
             server: None,
@@ -204,18 +214,81 @@ fn routes(ack: &Packet) -> Vec<Route> {
     routes
 }
 
-fn search(ack: &Packet) -> Vec<String> {
-    let listed = ack.domain_search();
-    let names = if listed.is_empty() { ack.domain_name().map(str::to_owned).into_iter().collect() } else { listed };
-    names.into_iter().map(|name| name.trim_end_matches('.').to_owned()).filter(|name| is_plain_name(name)).collect()
+fn prefix(ack: &Packet, address: Ipv4Addr, notes: &mut Vec<String>) -> u8 {
+    ack.prefix_len().filter(|prefix| *prefix > 0).unwrap_or_else(|| {
+        let prefix = classful(address);
+        notes.push(format!("it has no usable subnet mask (option 1): /{prefix} is taken, from the class of {address}"));
+        prefix
+    })
+}
+
+fn hosts(addresses: Vec<Ipv4Addr>, what: &str, notes: &mut Vec<String>) -> Vec<IpAddr> {
+    let (good, other): (Vec<Ipv4Addr>, Vec<_>) = addresses.into_iter().partition(|address| assignable(*address).is_ok());
+    notes.extend(other.iter().map(|address| format!("{address} cannot be {what}: left out")));
+    good.into_iter().map(IpAddr::V4).collect()
+}
+
+fn mtu(ack: &Packet, notes: &mut Vec<String>) -> Option<u16> {
+    let mtu = ack.mtu()?;
+    if mtu < SMALLEST_MTU {
+        notes.push(format!("the MTU {mtu} (option 26) is less than {SMALLEST_MTU}: left out"));
+    }
+    (mtu >= SMALLEST_MTU).then_some(mtu)
+}
+
+/// Linux takes 64 bytes. Of a longer name the first label counts.
+fn hostname(ack: &Packet, notes: &mut Vec<String>) -> Option<String> {
+    let name = ack.hostname()?.trim_end_matches('.');
+    if is_plain_name(name) {
+        return Some(name.to_owned());
+    }
+    let label = name.split('.').next().filter(|label| is_plain_name(label) && domain_name_fault(name).is_none());
+    match label {
+        Some(label) => notes.push(format!("the host name {} (option 12) is too long: {label} is taken", shown(name))),
+        None => notes.push(format!("{} (option 12) is not a host name: left out", shown(name))),
+    }
+    label.map(str::to_owned)
+}
+
+/// The search list, or else the domain. Servers write several domains into the option for one.
+fn search(ack: &Packet, notes: &mut Vec<String>) -> Vec<String> {
+    let listed = ack.domain_search_with_faults();
+    notes.extend(listed.faults.iter().map(|fault| {
+        format!("the search list (option {}) is broken, {fault}: the names that can be read count", code::DOMAIN_SEARCH)
+    }));
+    let mut good = |name: &str, option: u8| {
+        let name = name.trim_end_matches('.');
+        let fault = domain_name_fault(name);
+        if let Some(fault) = fault {
+            notes.push(format!("the domain {} (option {option}) {fault}: left out", shown(name)));
+        }
+        fault.is_none().then(|| name.to_owned())
+    };
+    let names: Vec<String> = listed.names.iter().filter_map(|name| good(name, code::DOMAIN_SEARCH)).collect();
+    if !names.is_empty() {
+        return names;
+    }
+    let separates = |c: char| matches!(c, ' ' | '\t' | ',' | ';' | '\0');
+    let domains = ack.domain_name().unwrap_or_default().split(separates).filter(|name| !name.is_empty());
+    domains.filter_map(|name| good(name, code::DOMAIN_NAME)).collect()
 }
 
 /// T1 and T2 as sent if they are in order, otherwise half and seven eighths of the lease.
-fn times(ack: &Packet) -> Option<Times> {
-    let expire = match ack.lease_time().unwrap_or(NO_LEASE_TIME) {
-        u32::MAX => return None,
-        seconds => Duration::from_secs(u64::from(seconds.max(SHORTEST))),
+fn times(ack: &Packet, notes: &mut Vec<String>) -> Option<Times> {
+    let seconds = match ack.lease_time() {
+        Some(u32::MAX) => return None,
+        Some(seconds @ 1..SHORTEST) => {
+            notes.push(format!("its lease time (option 51) is {seconds} s: {SHORTEST} s are taken"));
+            SHORTEST
+        }
+        Some(seconds @ 1..) => seconds,
+        missing => {
+            let what = if missing.is_some() { "its lease time (option 51) is 0" } else { "it has no lease time (option 51)" };
+            notes.push(format!("{what}: {NO_LEASE_TIME} s are taken"));
+            NO_LEASE_TIME
+        }
     };
+    let expire = Duration::from_secs(u64::from(seconds));
     let sent = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
     let usual = Times { renew: expire / 2, rebind: expire * 7 / 8, expire };
     let times = Times {

@@ -17,7 +17,7 @@ fn ack() -> Packet {
 fn with(change: impl Fn(&mut Packet)) -> Lease {
     let mut ack = ack();
     change(&mut ack);
-    Lease::from_ack(&ack).unwrap()
+    Lease::read(&ack).unwrap().0
 }
 
 #[test]
@@ -36,9 +36,9 @@ fn an_ack_becomes_address_gateway_and_names() {
 fn an_answer_without_server_or_address_is_refused() {
     let mut no_server = ack();
     no_server.options.remove(code::SERVER_ID);
-    assert_eq!(Lease::from_ack(&no_server), Err(Unusable::NoServer));
+    assert_eq!(Lease::read(&no_server), Err(Unusable::NoServer));
     for address in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST, Ipv4Addr::new(224, 0, 0, 1)] {
-        assert_eq!(Lease::from_ack(&Packet { yiaddr: address, ..ack() }), Err(Unusable::Address(address)));
+        assert_eq!(Lease::read(&Packet { yiaddr: address, ..ack() }), Err(Unusable::Address(address)));
     }
 }
 
@@ -60,7 +60,9 @@ fn renewal_times_are_used_when_they_make_sense() {
         ("T2 before T1", 800, Some(300), Some(200), Some((400, 700, 800))),
         ("T2 after the end", 800, Some(300), Some(900), Some((400, 700, 800))),
         ("for ever", u32::MAX, Some(300), None, None),
-        ("absurdly short", 0, None, None, Some((15, 26, 30))),
+        ("0 s", 0, None, None, Some((1800, 3150, 3600))),
+        ("absurdly short", 1, None, None, Some((5, 8, 10))),
+        ("short", 20, None, None, Some((10, 17, 20))),
     ] {
         let times = with(|ack| {
             ack.options.set_u32(code::LEASE_TIME, lease);
@@ -73,6 +75,71 @@ fn renewal_times_are_used_when_they_make_sense() {
         assert_eq!(whole, expected, "{case}");
         assert!(times.is_none_or(|(t1, t2, end)| t1 < t2 && t2 < end && t1 >= seconds(1)), "{case}");
     }
+}
+
+/// What is noted of an answer, and its lease.
+fn noted(change: impl Fn(&mut Packet)) -> (Lease, Vec<String>) {
+    let mut ack = ack();
+    change(&mut ack);
+    Lease::read(&ack).unwrap()
+}
+
+#[test]
+fn a_search_list_follows_the_limits_of_dns_and_says_what_it_leaves_out() {
+    let long = ["abcdefghi"; 9].join(".");
+    let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
+    let (label, name) = (format!("{}.lab", "a".repeat(64)), format!("{longest}e"));
+    let note = |name: &str, why: &str| format!("the domain {} (option 15) {why}: left out", shown(name));
+    for (case, domain, expected, notes) in [
+        ("one", "lab.test".to_owned(), vec!["lab.test"], vec![]),
+        ("two", "corp.example lab.example".to_owned(), vec!["corp.example", "lab.example"], vec![]),
+        ("with commas and dots", "a.b., c.d ,e".to_owned(), vec!["a.b", "c.d", "e"], vec![]),
+        ("more than 63 bytes", long.clone(), vec![long.as_str()], vec![]),
+        ("253 bytes", longest.clone(), vec![longest.as_str()], vec![]),
+        ("254 bytes", name.clone(), vec![], vec![note(&name, "is longer than 253 bytes")]),
+        ("a label of 64 bytes", label.clone(), vec![], vec![note(&label, "has a label of more than 63 bytes")]),
+        ("one of three", "a.b $(x) c.d".to_owned(), vec!["a.b", "c.d"], vec![note("$(x)", "has characters that no domain has")]),
+        ("an empty label", "a..b".to_owned(), vec![], vec![note("a..b", "has an empty label")]),
+    ] {
+        let (lease, noted) = noted(|ack| _ = ack.options.set_text(code::DOMAIN_NAME, &domain));
+        assert_eq!((lease.search, noted), (expected.into_iter().map(str::to_owned).collect(), notes), "{case}");
+    }
+    let (lease, notes) = noted(|ack| _ = ack.options.set(code::DOMAIN_SEARCH, *b"\x03lab\0\x01\xff\0\x01b\0"));
+    assert_eq!(lease.search, ["lab", "b"]);
+    assert_eq!(notes, ["the search list (option 119) is broken, a label is not text: the names that can be read count"]);
+    let (lease, notes) = noted(|ack| {
+        ack.options.set(code::DOMAIN_SEARCH, *b"\x01*\0").set_text(code::DOMAIN_NAME, "lab.test");
+    });
+    assert_eq!((lease.search, notes.len()), (vec!["lab.test".to_owned()], 1), "option 15 is better than nothing");
+}
+
+#[test]
+fn what_is_replaced_or_left_out_is_noted() {
+    type Change = fn(&mut Packet);
+    let cases: [(Change, &str); 8] = [
+        (|ack| _ = ack.options.set_u32(code::LEASE_TIME, 0), "its lease time (option 51) is 0: 3600 s are taken"),
+        (|ack| drop(ack.options.remove(code::LEASE_TIME)), "it has no lease time (option 51): 3600 s are taken"),
+        (|ack| _ = ack.options.set_u32(code::LEASE_TIME, 3), "its lease time (option 51) is 3 s: 10 s are taken"),
+        (
+            |ack| drop(ack.options.remove(code::SUBNET_MASK)),
+            "it has no usable subnet mask (option 1): /8 is taken, from the class of 10.0.0.5",
+        ),
+        (|ack| _ = ack.options.set_u16(code::INTERFACE_MTU, 68), "the MTU 68 (option 26) is less than 576: left out"),
+        (|ack| _ = ack.options.set_text(code::HOSTNAME, "a b\x1b"), "a b\\u{1b} (option 12) is not a host name: left out"),
+        (|ack| _ = ack.options.set_ip(code::DNS_SERVERS, Ipv4Addr::UNSPECIFIED), "0.0.0.0 cannot be a name server: left out"),
+        (
+            |ack| _ = ack.options.set_ip(code::NTP_SERVERS, Ipv4Addr::BROADCAST),
+            "255.255.255.255 cannot be a time server: left out",
+        ),
+    ];
+    for (change, note) in cases {
+        assert_eq!(noted(change).1, [note]);
+    }
+    assert!(noted(|_| ()).1.is_empty());
+    let name = format!("node1.{}", ["rack"; 13].join("."));
+    let (lease, notes) = noted(|ack| _ = ack.options.set_text(code::HOSTNAME, &name));
+    assert_eq!(lease.hostname.as_deref(), Some("node1"));
+    assert_eq!(notes, [format!("the host name {name} (option 12) is too long: node1 is taken")]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod connect;
 pub mod dns;
 mod lookup;
 mod probe;
+mod stream;
 mod way;
 
 use std::time::{Duration, Instant};

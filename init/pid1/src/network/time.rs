@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use cmdline::Arguments;
+use cmdline::{Arguments, HwAddr};
 use machine::Milestone;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
@@ -85,6 +85,11 @@ impl TimeSync {
         self.socket.as_ref().map(AsFd::as_fd).into_iter().chain(self.lookup.as_ref().and_then(Lookup::fd))
     }
 
+    /// A connection to a name server can be written to.
+    pub fn writable(&self) -> Option<BorrowedFd<'_>> {
+        self.lookup.as_ref().and_then(Lookup::writable)
+    }
+
     pub fn turn(&mut self, now: Instant) {
         self.hear(now);
         self.find(now);
@@ -132,8 +137,7 @@ impl TimeSync {
         let socket = UdpSocket::bind(SocketAddr::new(any, 0))?; // a new port each time, so that late answers are not read
         socket.set_nonblocking(true)?;
         socket.connect(SocketAddr::new(server, sntp::PORT))?;
-        let random = random::seed();
-        self.cookie = random.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ u64::from(self.asked);
+        self.cookie = random::number(self.resolver.as_ref().map_or(HwAddr([0; 6]), Resolver::mac));
         socket.send(&sntp::request(self.cookie))?;
         self.socket = Some(socket);
         Ok(())

@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::zombie_processes)] // each scenario is a PID namespace: what runs in it ends with it
 
+mod answers;
 mod bonded;
+mod moved;
 mod named;
 mod peers;
 mod tagged;
@@ -17,7 +19,8 @@ use peers::{Client, Peer};
 
 type Scenario = (&'static str, fn());
 
-const SCENARIOS: &[&[Scenario]] = &[PLAIN, named::SCENARIOS, tagged::SCENARIOS, bonded::SCENARIOS];
+const SCENARIOS: &[&[Scenario]] =
+    &[PLAIN, answers::SCENARIOS, moved::SCENARIOS, named::SCENARIOS, tagged::SCENARIOS, bonded::SCENARIOS];
 
 const PLAIN: &[Scenario] = &[
     ("one link", one_link),
@@ -45,6 +48,8 @@ fn main() -> ExitCode {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["client", line] => peers::client(line),
         ["time-server", ahead] => peers::time_server(ahead.parse().unwrap()),
+        ["dhcp-server", link, manner] => answers::serve(link, manner),
+        ["name-server"] => named::serve(),
         ["scenario", name] => {
             peers::prepare();
             match peers::unable(name) {
@@ -288,6 +293,7 @@ fn renewal() {
     client.sees(|| !peers::carrier("na"));
     peer.ip("link set na up");
     peer.says_times("DHCPACK(na) 10.0.0.50", 2); // a cable that came back asks at once
+    peer.says_times("DHCPDISCOVER(na)", 1);
     assert!(client.addresses("na").contains("10.0.0.50"));
     client.sees(|| peers::sh("ip route").contains("default via 10.0.0.1"));
 }

@@ -1,5 +1,8 @@
 //! Servers that are known by name: each network has name servers, and each gives its own address for the name.
 
+use std::io::{Read, Write};
+use std::net::UdpSocket;
+
 use super::Scenario;
 use super::peers::{self, Client, Peer};
 
@@ -10,6 +13,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("a name server that does not answer", silent_name_server),
     ("a network without a name server", no_name_server),
     ("time from a server of a name", time_by_name),
+    ("an answer that is cut short is asked for over TCP", cut_short),
 ];
 
 const SERVER: &str = "grpc_authority=tink.lab.test:53"; // dnsmasq itself listens there
@@ -72,6 +76,47 @@ fn no_name_server() {
     let mut client = Client::start(SERVER);
     client.says("na (02:00:00:00:00:61): the network has no name server to ask for tink.lab.test");
     client.is_ready_as("na");
+}
+
+fn cut_short() {
+    let peer = Peer::new("na", "10.0.0.1/24");
+    peer.serves(&["name-server"], 53);
+    peer.dhcp(&format!("{RANGE} --port=0 --dhcp-option=6,10.0.0.1"));
+    let mut client = Client::start(SERVER);
+    client.says("network na 10.0.0.50/24");
+    client.is_ready_as("na");
+    assert!(!client.has_said("name server 10.0.0.1"), "the whole answer has the address");
+    assert!(client.seconds() < 2.0, "{} s", client.seconds());
+}
+
+/// A name server whose answers have an address only over TCP (RFC 7766).
+pub fn serve() -> ! {
+    std::thread::spawn(|| {
+        for mut stream in std::net::TcpListener::bind("0.0.0.0:53").unwrap().incoming().flatten() {
+            let mut length = [0; 2];
+            if stream.read_exact(&mut length).is_err() {
+                continue; // the client tries whether its server is there
+            }
+            let mut question = vec![0; u16::from_be_bytes(length).into()];
+            stream.read_exact(&mut question).unwrap();
+            let answer = [&answer(&question, 0x84, 1)[..], &[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 10, 0, 0, 1]].concat();
+            for piece in [&u16::try_from(answer.len()).unwrap().to_be_bytes()[..], &answer[..20], &answer[20..]] {
+                stream.write_all(piece).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(20)); // in packets of their own
+            }
+        }
+    });
+    let socket = UdpSocket::bind("0.0.0.0:53").unwrap();
+    let mut buffer = [0; 512];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        socket.send_to(&answer(&buffer[..length], 0x86, 0), from).unwrap();
+    }
+}
+
+/// The header of an answer, and the question.
+fn answer(question: &[u8], flags: u8, answers: u8) -> Vec<u8> {
+    [&question[..2], &[flags, 0x80, 0, 1, 0, answers, 0, 0, 0, 0], &question[12..]].concat()
 }
 
 fn time_by_name() {

@@ -121,35 +121,45 @@ impl Peer {
         sh(&format!("ip -n {} {words}", self.name));
     }
 
-    pub fn dhcp(&self, options: &str) {
+    pub fn dhcp(&self, options: &str) -> Child {
+        self.dhcp_as(&format!("--dhcp-authoritative {options}"))
+    }
+
+    /// A server that may share the network with others.
+    pub fn dhcp_as(&self, options: &str) -> Child {
         let log = self.log();
         let mut command = self.inside("dnsmasq");
         command.args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--no-ping"]);
-        command.args(["--log-dhcp", "--dhcp-authoritative", "--bind-dynamic", &format!("--interface={}", self.link)]);
+        command.args(["--log-dhcp", "--bind-dynamic", &format!("--interface={}", self.link)]);
         command.arg(format!("--dhcp-leasefile=/run/{}.leases", self.link)).arg(format!("--pid-file=/run/{}.pid", self.link));
-        command.arg("--except-interface=lo").args(options.split(' ')).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        command.arg("--except-interface=lo").args(options.split(' ')).stderr(File::create(&log).unwrap());
+        let server = command.spawn().unwrap();
         wait_for(
             "dnsmasq",
             || fs::read_to_string(&log).unwrap_or_default().contains("DHCP"),
             || fs::read_to_string(&log).unwrap_or_default(),
         );
+        server
+    }
+
+    /// Starts this program on the peer, as a server that the words choose, and waits until it listens on a UDP port.
+    pub fn serves(&self, words: &[&str], port: u16) -> Child {
+        let server = self.inside(std::env::current_exe().unwrap().to_str().unwrap()).args(words).spawn().unwrap();
+        let listens = || sh(&format!("ip netns exec {} ss -lun", self.name)).contains(&format!(":{port} "));
+        wait_for(&format!("{words:?}"), listens, String::new);
+        server
+    }
+
+    pub fn link(&self) -> &str {
+        &self.link
     }
 
     pub fn time(&self, ahead: u64) {
-        self.inside(std::env::current_exe().unwrap().to_str().unwrap())
-            .args(["time-server", &ahead.to_string()])
-            .spawn()
-            .unwrap();
-        wait_for("the time server", || sh(&format!("ip netns exec {} ss -lun", self.name)).contains(":123"), String::new);
+        self.serves(&["time-server", &ahead.to_string()], 123);
     }
 
-    /// Sends one Ethernet frame, with Perl: it is installed everywhere and needs no library for that.
     pub fn sends(&self, frame: &[u8]) {
-        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-        let index = sh(&format!("ip -n {} -o link show {} | cut -d: -f1", self.name, self.link));
-        let address = format!("pack('S n i S C C a8', 17, 0, {}, 0, 0, 6, '')", index.trim());
-        let script = format!("socket(S, 17, 3, 0) or die $!; send(S, pack('H*', '{hex}'), 0, {address}) or die $!");
-        assert!(self.inside("perl").args(["-e", &script]).status().unwrap().success());
+        assert!(self.inside("perl").args(["-e", &sends(&self.link, frame)]).status().unwrap().success());
     }
 
     fn count(&self, text: &str) -> usize {
@@ -173,6 +183,16 @@ impl Peer {
         command.args(["netns", "exec", &self.name, program]);
         command
     }
+}
+
+/// A Perl script that sends one Ethernet frame: Perl is installed everywhere and needs no library for that.
+pub fn sends(link: &str, frame: &[u8]) -> String {
+    let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    let address = "pack('S n i S C C a8', 17, 0, $index, 0, 0, 6, '')";
+    format!(
+        "my $index = `ip -o link show {link}` =~ /^(\\d+)/ ? $1 : 0; \
+         socket(S, 17, 3, 0) or die $!; send(S, pack('H*', '{hex}'), 0, {address}) or die $!"
+    )
 }
 
 pub struct Client {

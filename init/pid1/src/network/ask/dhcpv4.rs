@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use dhcp::v4::{MessageType, Op, Packet, code};
+use dhcp::v4::{Fault, MessageType, Op, Packet, code};
 
 use super::offer::Offers;
-use crate::network::lease::{Lease, Times};
+use crate::network::lease::{Lease, Times, Unusable};
 use crate::network::random::Random;
+use crate::network::text::shown;
 
 const VENDOR_CLASS: &str = "thimble";
 const MAX_MESSAGE: u16 = 1472; // what one Ethernet frame carries in UDP
@@ -32,8 +33,18 @@ const REQUESTS: u32 = 4;
 const AFTER_NAK: Duration = Duration::from_secs(2);
 /// RFC 2131, 3.1.5.
 const AFTER_DECLINE: Duration = Duration::from_secs(10);
-/// RFC 2131, 4.4.5: not more often than this while renewing.
+/// RFC 2131, 4.4.5: not more often than this while renewing. Leases of a few minutes are renewed more often.
 const RENEW_PAUSE: Duration = Duration::from_secs(60);
+/// After so many questions without an answer, the client also looks for servers that do not know its lease.
+const VERIFY_ALONE: u32 = 2;
+/// After so many, the console shows it.
+const VERIFY_SILENT: u32 = 4;
+/// After so many, in two minutes, the lease is kept. A port of a switch may need a minute before it passes packets.
+const VERIFY_TRIES: u32 = 12;
+/// How long the refusal by another server than the lease's own waits for that one's answer.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+/// Faults of one answer that are shown.
+const NOTES: usize = 12;
 
 pub struct Client {
     mac: [u8; 6],
@@ -46,6 +57,8 @@ pub struct Client {
     /// Packets sent in this phase.
     sent: u32,
     due: Option<Instant>,
+    /// Why the last answer was of no use.
+    unusable: Option<String>,
 }
 
 enum Phase {
@@ -57,6 +70,20 @@ enum Phase {
     Bound(Granted),
     /// Asking to keep the lease: its server until T2, then anyone.
     Renewing(Granted),
+    /// The link was without carrier. Asks whether the lease holds where it is now (RFC 2131, 3.7 and 4.4.2: INIT-REBOOT).
+    /// `refused`: when it is given up, because a server has refused it.
+    Verifying {
+        granted: Granted,
+        refused: Option<Instant>,
+    },
+}
+
+/// A packet that came from a server or a relay, and what is wrong with its options.
+#[derive(Debug)]
+pub struct Answer {
+    pub packet: Packet,
+    pub faults: Vec<Fault>,
+    pub from: Ipv4Addr,
 }
 
 #[derive(Clone)]
@@ -78,28 +105,45 @@ pub enum Action {
     Configure(Lease),
     /// The lease has ended.
     Withdraw(Lease),
+    /// A line for the console.
+    Say(String),
 }
 
 impl Client {
     /// `target` is the server that the address has to lead to.
-    pub fn new(mac: [u8; 6], target: Option<IpAddr>, seed: u64, now: Instant) -> Self {
-        let mut random = Random::new(seed ^ u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]));
+    pub fn new(mac: [u8; 6], target: Option<IpAddr>, mut random: Random, now: Instant) -> Self {
         let xid = random.next();
         let offers = Offers::towards(target);
-        Self { mac, random, phase: Phase::Selecting, offers, xid, began: now, sent: 0, due: Some(now) }
+        Self { mac, random, phase: Phase::Selecting, offers, xid, began: now, sent: 0, due: Some(now), unusable: None }
     }
 
     /// When to call `tick`; never, once a lease without end is bound.
     pub fn due(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.offers.due()).min()
+        let refused = if let Phase::Verifying { refused, .. } = self.phase { refused } else { None };
+        self.due.into_iter().chain(self.offers.due()).chain(refused).min()
+    }
+
+    /// Why no answer has led to an address, if answers come.
+    pub fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
     }
 
     /// The cable came back, perhaps in another network: asks at once whether the lease still holds.
     pub fn carrier_returned(&mut self, now: Instant) {
-        self.due = match &self.phase {
-            Phase::Bound(granted) if granted.lease.times.is_none() => self.due,
-            _ => Some(now),
-        };
+        match self.granted() {
+            Some(granted) => {
+                let granted = granted.clone();
+                self.enter(Phase::Verifying { granted, refused: None }, now);
+            }
+            None => self.select(now),
+        }
+    }
+
+    fn granted(&self) -> Option<&Granted> {
+        match &self.phase {
+            Phase::Bound(granted) | Phase::Renewing(granted) | Phase::Verifying { granted, .. } => Some(granted),
+            Phase::Selecting | Phase::Requesting { .. } => None,
+        }
     }
 
     /// The lease does not lead to the target: gives it up for one of another server's, and returns it. `None`: there is no
@@ -115,66 +159,150 @@ impl Client {
     }
 
     pub fn tick(&mut self, now: Instant) -> Vec<Action> {
-        if let (Phase::Selecting, Some((address, server))) = (&self.phase, self.offers.settle(now)) {
+        let asks = matches!(self.phase, Phase::Selecting | Phase::Verifying { .. });
+        if asks && let Some((address, server)) = self.offers.settle(now) {
             return self.accept(address, server, now);
+        }
+        if let Phase::Verifying { refused: Some(at), .. } = self.phase
+            && now >= at
+        {
+            return self.give_up(now).into_iter().collect();
         }
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
         }
         match &self.phase {
-            Phase::Requesting { .. } if self.sent >= REQUESTS => {
+            Phase::Requesting { address, server } if self.sent >= REQUESTS => {
+                let why = format!("DHCP server {server} has offered {address}, and does not answer the request for it");
                 self.select(now);
-                vec![self.ask(now)]
+                self.unusable = Some(why.clone());
+                vec![Action::Say(why), self.ask(now)]
             }
             Phase::Selecting | Phase::Requesting { .. } => vec![self.ask(now)],
             Phase::Bound(granted) | Phase::Renewing(granted) => {
                 let granted = granted.clone();
                 self.keep(granted, now)
             }
+            Phase::Verifying { granted, .. } => {
+                let granted = granted.clone();
+                self.verify(granted, now)
+            }
         }
     }
 
-    pub fn receive(&mut self, packet: &Packet, now: Instant) -> Vec<Action> {
-        if packet.op != Op::Reply || packet.xid != self.xid || packet.mac() != Some(self.mac) {
+    pub fn receive(&mut self, answer: &Answer, now: Instant) -> Vec<Action> {
+        let packet = &answer.packet;
+        if packet.op != Op::Reply || packet.chaddr.first_chunk() != Some(&self.mac) {
             return Vec::new();
         }
-        let kind = packet.message_type();
+        if packet.xid != self.xid {
+            // Also the second copy of an answer to a question that is over.
+            let why = format!("an answer from {} is to another question (transaction {:08x})", answer.from, packet.xid);
+            self.unusable.get_or_insert(why);
+            return Vec::new();
+        }
+        let Some(kind) = packet.message_type() else {
+            return self.reject(answer, "an answer", "has no message type (option 53)");
+        };
         match (&self.phase, kind) {
-            (Phase::Selecting, Some(MessageType::Offer)) => self.take_offer(packet, now),
-            (Phase::Requesting { server, .. }, Some(MessageType::Nak)) if packet.server_id() == Some(*server) => {
-                self.select(now + AFTER_NAK);
-                Vec::new()
+            (Phase::Selecting | Phase::Verifying { .. }, MessageType::Offer) => self.take_offer(answer, now),
+            (Phase::Requesting { server, .. }, MessageType::Ack | MessageType::Nak) => {
+                let server = *server;
+                if packet.server_id().is_some_and(|id| id != server) {
+                    self.unusable = Some(format!("the {kind} from {} is not of server {server}, which was asked", answer.from));
+                    return Vec::new();
+                }
+                if kind == MessageType::Ack { self.bind(answer, now) } else { self.refused_request(answer, now) }
             }
-            (Phase::Requesting { server, .. }, Some(MessageType::Ack)) if packet.server_id() == Some(*server) => {
-                self.bind(packet, now)
-            }
-            (Phase::Renewing(_), Some(MessageType::Ack)) => self.bind(packet, now),
-            (Phase::Renewing(granted), Some(MessageType::Nak)) => {
-                let lost = granted.lease.clone();
-                self.select(now);
-                vec![Action::Withdraw(lost)]
-            }
+            (Phase::Renewing(_) | Phase::Verifying { .. }, MessageType::Ack) => self.bind(answer, now),
+            (Phase::Renewing(_) | Phase::Verifying { .. }, MessageType::Nak) => self.refused_lease(answer, now),
             _ => Vec::new(),
         }
     }
 
-    fn select(&mut self, at: Instant) {
-        (self.phase, self.sent, self.began, self.due) = (Phase::Selecting, 0, at, Some(at));
-        self.xid = self.random.next();
-        self.offers.forget();
+    fn reject(&mut self, answer: &Answer, what: &str, why: &str) -> Vec<Action> {
+        let line = format!("{what} from {} {why}", answer.from);
+        self.unusable = Some(line.clone());
+        let notes = answer.faults.iter().map(ToString::to_string).collect();
+        let mut actions = said(answer.from, notes);
+        actions.push(Action::Say(format!("{line}: it cannot be used")));
+        actions
     }
 
-    fn take_offer(&mut self, offer: &Packet, now: Instant) -> Vec<Action> {
-        match self.offers.hear(offer, now) {
-            Some((address, server)) => self.accept(address, server, now),
-            None => Vec::new(),
+    /// A packet came that is not even one of DHCP.
+    pub fn unreadable(&mut self, why: String) -> Action {
+        self.unusable = Some(why.clone());
+        Action::Say(why)
+    }
+
+    fn refused_request(&mut self, answer: &Answer, now: Instant) -> Vec<Action> {
+        let Phase::Requesting { address, .. } = self.phase else { return Vec::new() };
+        let line = refusal(answer, address);
+        self.select(now + AFTER_NAK);
+        self.unusable = Some(line.clone());
+        vec![Action::Say(line)]
+    }
+
+    /// The refusal by the lease's own server counts at once. Another one on the link may know less: that one's waits.
+    fn refused_lease(&mut self, answer: &Answer, now: Instant) -> Vec<Action> {
+        let Some(granted) = self.granted() else { return Vec::new() };
+        let (address, own) = (granted.address, granted.lease.server);
+        let is_own = answer.packet.server_id().is_none_or(|server| Some(server) == own);
+        let mut actions = vec![Action::Say(refusal(answer, address))];
+        match &mut self.phase {
+            Phase::Verifying { refused, .. } if !is_own => {
+                refused.get_or_insert(now + REFUSAL_PATIENCE);
+            }
+            _ => actions.extend(self.give_up(now)),
         }
+        actions
+    }
+
+    /// The lease is over. Asks for another one at once.
+    fn give_up(&mut self, now: Instant) -> Option<Action> {
+        let lease = self.granted()?.lease.clone();
+        self.select(now);
+        Some(Action::Withdraw(lease))
+    }
+
+    fn enter(&mut self, phase: Phase, at: Instant) {
+        (self.phase, self.sent, self.began, self.due) = (phase, 0, at, Some(at));
+        self.xid = self.random.next();
+        self.offers.forget();
+        self.unusable = None;
+    }
+
+    fn select(&mut self, at: Instant) {
+        self.enter(Phase::Selecting, at);
+    }
+
+    fn take_offer(&mut self, answer: &Answer, now: Instant) -> Vec<Action> {
+        let offer = &answer.packet;
+        let (offered, notes) = match Lease::read(offer) {
+            Ok(read) => read,
+            Err(why) => return self.reject(answer, "an offer", &why.to_string()),
+        };
+        // In the same network the lease is as good as another one. Its server may only be restarting.
+        if let Some(granted) = self.granted()
+            && !is_elsewhere(&granted.lease, &offered)
+        {
+            return Vec::new();
+        }
+        let mut actions = said(answer.from, [answer.faults.iter().map(ToString::to_string).collect(), notes].concat());
+        if let Some((address, server)) = self.offers.hear(offer, &offered, now) {
+            actions.extend(self.accept(address, server, now));
+        }
+        actions
     }
 
     fn accept(&mut self, address: Ipv4Addr, server: Ipv4Addr, now: Instant) -> Vec<Action> {
+        let moved = self.granted().map(|granted| {
+            let line = format!("DHCP server {server} of another network offers {address}: {} is given up", granted.address);
+            [Action::Say(line), Action::Withdraw(granted.lease.clone())]
+        });
         self.offers.forget();
-        (self.phase, self.sent) = (Phase::Requesting { address, server }, 0);
-        vec![Action::Probe(address), self.ask(now)]
+        (self.phase, self.sent, self.unusable) = (Phase::Requesting { address, server }, 0, None);
+        moved.into_iter().flatten().chain([Action::Probe(address), self.ask(now)]).collect()
     }
 
     /// Another host has the address: declines it, and gives the server time to find another one (RFC 2131, 3.1.5).
@@ -185,7 +313,7 @@ impl Client {
                 Some(server) => (granted.address, server, Some(granted.lease.clone())),
                 None => return Vec::new(),
             },
-            Phase::Selecting | Phase::Renewing(_) => return Vec::new(),
+            Phase::Selecting | Phase::Renewing(_) | Phase::Verifying { .. } => return Vec::new(),
         };
         let mut packet = self.packet(MessageType::Decline, now);
         packet.options.set_ip(code::REQUESTED_IP, address).set_ip(code::SERVER_ID, server);
@@ -194,15 +322,32 @@ impl Client {
         lease.map(Action::Withdraw).into_iter().chain([decline]).collect()
     }
 
-    fn bind(&mut self, ack: &Packet, now: Instant) -> Vec<Action> {
-        let Ok(lease) = Lease::from_ack(ack) else { return Vec::new() };
-        let lost = match &self.phase {
-            Phase::Renewing(old) if old.lease.address != lease.address => Some(Action::Withdraw(old.lease.clone())),
-            _ => None,
+    fn bind(&mut self, answer: &Answer, now: Instant) -> Vec<Action> {
+        // Of an acknowledgement the server is known, because it was asked.
+        let asked = match &self.phase {
+            Phase::Requesting { server, .. } => Some(*server),
+            _ => self.granted().and_then(|granted| granted.lease.server),
         };
+        let mut ack = answer.packet.clone();
+        if let (None, Some(server)) = (ack.server_id(), asked) {
+            ack.options.set_ip(code::SERVER_ID, server);
+        }
+        let (lease, notes) = match Lease::read(&ack) {
+            Ok(read) => read,
+            Err(why @ (Unusable::NoServer | Unusable::Address(_))) => return self.reject(answer, "an ACK", &why.to_string()),
+        };
+        let mut actions = said(answer.from, [answer.faults.iter().map(ToString::to_string).collect(), notes].concat());
+        let old = self.granted().map(|granted| granted.lease.clone());
+        actions.extend(old.filter(|old| old.address != lease.address).map(Action::Withdraw));
+        // The link may be in another network than before, where another host has the address.
+        let is_new_here = matches!(self.phase, Phase::Verifying { .. });
+        actions.extend(is_new_here.then_some(Action::Probe(ack.yiaddr)));
         self.due = lease.times.map(|times| now + times.renew);
+        self.offers.forget();
+        self.unusable = None;
         self.phase = Phase::Bound(Granted { lease: lease.clone(), address: ack.yiaddr, since: now });
-        lost.into_iter().chain([Action::Configure(lease)]).collect()
+        actions.push(Action::Configure(lease));
+        actions
     }
 
     /// DISCOVER, or REQUEST for the offer, repeated with growing pauses.
@@ -218,7 +363,8 @@ impl Client {
             }
             _ => self.packet(MessageType::Discover, now),
         };
-        packet.set_wants_broadcast(true); // an ordinary socket receives no unicast before the address is set
+        // Unicast would be heard as well, but not by a client whose kernel has no packet sockets.
+        packet.set_wants_broadcast(true);
         Action::Send { packet: Box::new(packet), to: Ipv4Addr::BROADCAST }
     }
 
@@ -230,8 +376,7 @@ impl Client {
         };
         let age = now.saturating_duration_since(granted.since);
         if age >= times.expire {
-            self.select(now);
-            return vec![Action::Withdraw(granted.lease)];
+            return self.give_up(now).into_iter().collect();
         }
         if matches!(self.phase, Phase::Bound(_)) {
             (self.began, self.xid) = (now, self.random.next());
@@ -242,6 +387,39 @@ impl Client {
         self.due = Some(now + renew_pause(&times, age));
         self.phase = Phase::Renewing(granted);
         vec![Action::Send { packet: Box::new(packet), to: to.unwrap_or(Ipv4Addr::BROADCAST) }]
+    }
+
+    /// Asks every server whether the lease holds here. If none answers, it is kept while it is valid (RFC 2131, 3.7).
+    fn verify(&mut self, granted: Granted, now: Instant) -> Vec<Action> {
+        let age = now.saturating_duration_since(granted.since);
+        let times = granted.lease.times;
+        if times.is_some_and(|times| age >= times.renew) || self.sent >= VERIFY_TRIES {
+            self.due = times.map(|times| (granted.since + times.renew).max(now));
+            self.phase = Phase::Bound(granted);
+            return Vec::new();
+        }
+        let mut packet = self.packet(MessageType::Request, now);
+        packet.options.set_ip(code::REQUESTED_IP, granted.address);
+        packet.set_wants_broadcast(true);
+        let broadcast = |packet| Action::Send { packet: Box::new(packet), to: Ipv4Addr::BROADCAST };
+        let mut actions = vec![broadcast(packet)];
+        if self.sent >= VERIFY_ALONE {
+            let mut discover = self.packet(MessageType::Discover, now);
+            discover.set_wants_broadcast(true);
+            actions.push(broadcast(discover));
+        }
+        let seconds = 2u32.saturating_pow(self.sent).min(LONGEST_WAIT);
+        self.sent += 1;
+        if self.sent == VERIFY_SILENT {
+            let end = times.map_or("without end".to_owned(), |times| format!("for {} s more", (times.expire - age).as_secs()));
+            let address = granted.address;
+            let line = format!("no DHCP server has answered since the carrier came back: keeping {address}, leased {end}");
+            actions.push(Action::Say(line));
+        }
+        let due = now + self.random.about(Duration::from_secs(u64::from(seconds)));
+        let renew = times.map_or(due, |times| granted.since + times.renew);
+        self.due = Some(due.min(renew));
+        actions
     }
 
     fn packet(&self, kind: MessageType, now: Instant) -> Packet {
@@ -259,7 +437,26 @@ impl Client {
 fn renew_pause(times: &Times, age: Duration) -> Duration {
     let stage = if age < times.rebind { times.rebind } else { times.expire };
     let left = stage.saturating_sub(age);
-    (left / 2).max(RENEW_PAUSE).min(left)
+    (left / 2).max(RENEW_PAUSE.min(times.expire / 8)).min(left)
+}
+
+/// Whether an offer comes from another network than the lease: neither address is on the other one's link.
+fn is_elsewhere(lease: &Lease, offered: &Lease) -> bool {
+    !lease.is_on_link(offered.address) && !offered.is_on_link(lease.address)
+}
+
+/// A server's refusal, with its reason.
+fn refusal(answer: &Answer, address: Ipv4Addr) -> String {
+    let why = answer.packet.message().map(|message| format!(": {}", shown(message))).unwrap_or_default();
+    format!("the DHCP server at {} refuses {address}{why}", answer.from)
+}
+
+/// What was left out of an answer, a line for each.
+fn said(from: Ipv4Addr, notes: Vec<String>) -> Vec<Action> {
+    let more = notes.len().saturating_sub(NOTES);
+    let more = (more > 0).then(|| format!("{more} more options are broken"));
+    let lines = notes.into_iter().take(NOTES).chain(more);
+    lines.map(|note| Action::Say(format!("DHCP answer from {from}: {note}"))).collect()
 }
 
 #[cfg(test)]

@@ -67,9 +67,8 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(mode: Mode, mac: [u8; 6], seed: u64, now: Instant) -> Self {
-        let [a, b, c, d, e, f] = mac;
-        let random = Random::new(seed ^ u64::from_be_bytes([0, 6, a, b, c, d, e, f]));
+    pub fn new(mode: Mode, mac: [u8; 6], random: Random, now: Instant) -> Self {
+        let [_, _, c, d, e, f] = mac;
         let mut client = Self {
             mode,
             id: [&[0, 3, 0, 1], &mac[..]].concat(), // the link's own address (RFC 8415, 11.4)

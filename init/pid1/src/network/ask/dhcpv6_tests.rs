@@ -6,7 +6,7 @@ const DNS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 
 fn client(mode: Mode, now: Instant) -> Client {
-    Client::new(mode, MAC, 1, now)
+    Client::new(mode, MAC, Random::Fixed(1), now)
 }
 
 /// What the client sends when its time has come.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dhcp::v4::Packet;
 
-use crate::network::lease::{Lease, assignable};
+use crate::network::lease::Lease;
 
 /// How long a doubtful offer waits for a better one.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -43,10 +43,10 @@ impl Offers {
         Self { target, ..Self::default() }
     }
 
-    /// Returns address and server if the offer is to be accepted at once.
-    pub fn hear(&mut self, offer: &Packet, now: Instant) -> Option<(Ipv4Addr, Ipv4Addr)> {
-        let (server, address) = (offer.server_id()?, assignable(offer.yiaddr).ok()?);
-        let worth = self.worth(offer, server);
+    /// Returns address and server if the offer is to be accepted at once. `offered` is what the packet gives.
+    pub fn hear(&mut self, offer: &Packet, offered: &Lease, now: Instant) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        let (server, address) = (offered.server?, offer.yiaddr);
+        let worth = self.worth(offer, offered, server);
         let patience = match worth {
             Worth::Good => return Some((address, server)),
             Worth::Doubtful => PATIENCE,
@@ -83,14 +83,13 @@ impl Offers {
         new
     }
 
-    fn worth(&self, offer: &Packet, server: Ipv4Addr) -> Worth {
+    fn worth(&self, offer: &Packet, offered: &Lease, server: Ipv4Addr) -> Worth {
         if self.avoid.contains(&server) {
             return Worth::LedNowhere;
         }
         let Some(target) = self.target.filter(IpAddr::is_ipv4) else { return Worth::Good };
         let is_there = target == server || target == offer.siaddr;
-        let leads = || Lease::from_ack(offer).is_ok_and(|lease| lease.leads_to(target));
-        if is_there || leads() { Worth::Good } else { Worth::Doubtful }
+        if is_there || offered.leads_to(target) { Worth::Good } else { Worth::Doubtful }
     }
 }
 
@@ -111,6 +110,10 @@ mod tests {
         offer
     }
 
+    fn hear(offers: &mut Offers, offer: &Packet, now: Instant) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        offers.hear(offer, &Lease::read(offer).unwrap().0, now)
+    }
+
     #[test]
     fn an_offer_that_leads_to_the_server_is_taken_at_once() {
         let taken = Some((ADDRESS, WRONG));
@@ -123,7 +126,7 @@ mod tests {
             ("over IPv6, which does not need this lease", Some("fd00::1"), None, taken),
         ] {
             let mut offers = Offers::towards(target.map(|target| target.parse().unwrap()));
-            assert_eq!(offers.hear(&offer(WRONG, router), Instant::now()), expected, "{case}");
+            assert_eq!(hear(&mut offers, &offer(WRONG, router), Instant::now()), expected, "{case}");
         }
     }
 
@@ -131,9 +134,9 @@ mod tests {
     fn a_doubtful_offer_waits_a_second_for_a_better_one() {
         let now = Instant::now();
         let mut offers = Offers::towards(Some("192.168.1.1".parse().unwrap()));
-        assert_eq!(offers.hear(&offer(WRONG, None), now), None);
+        assert_eq!(hear(&mut offers, &offer(WRONG, None), now), None);
         assert_eq!(offers.settle(now), None);
-        assert_eq!(offers.hear(&offer(RIGHT, Some(RIGHT)), now), Some((ADDRESS, RIGHT)));
+        assert_eq!(hear(&mut offers, &offer(RIGHT, Some(RIGHT)), now), Some((ADDRESS, RIGHT)));
         assert_eq!(offers.settle(now + PATIENCE), Some((ADDRESS, WRONG)), "if the better one comes to nothing");
         assert_eq!(offers.due(), None);
     }
@@ -143,7 +146,7 @@ mod tests {
         let now = Instant::now();
         let mut offers = Offers::towards(Some(RIGHT.into()));
         assert!(offers.avoid(WRONG) && !offers.avoid(WRONG));
-        assert_eq!(offers.hear(&offer(WRONG, Some(WRONG)), now), None);
+        assert_eq!(hear(&mut offers, &offer(WRONG, Some(WRONG)), now), None);
         assert_eq!(offers.settle(now + PATIENCE), None);
         assert_eq!(offers.settle(now + PATIENCE_ONCE_BITTEN), Some((ADDRESS, WRONG)));
     }

@@ -15,9 +15,10 @@ use super::dhcpv6::{Client, Granted, Mode};
 use crate::network::host::Host;
 use crate::network::lease::Lease;
 use crate::network::links::Link;
+use crate::network::random::Random;
 use dhcp::router::{self, Advertisement};
 use dhcp::v6;
-use machine::network::is_plain_name;
+use machine::network::domain_name_fault;
 
 /// RFC 4861, 6.3.7. The kernel solicits as well, but not again when this process is restarted.
 const SOLICITATIONS: u8 = 3;
@@ -123,7 +124,7 @@ impl Six {
         lease.dns = distinct(servers.copied().map(IpAddr::V6));
         let search = self.heard.iter().flat_map(|heard| &heard.search);
         let search = search.chain(granted.iter().flat_map(|granted| &granted.search));
-        lease.search = distinct(search.filter(|name| is_plain_name(name)).cloned());
+        lease.search = distinct(search.filter(|name| domain_name_fault(name).is_none()).cloned());
         lease.ntp = granted.iter().flat_map(|granted| &granted.ntp).map(|server| Host::Address((*server).into())).collect();
         Some(lease)
     }
@@ -156,10 +157,7 @@ fn client(link: &Link, mode: Mode, now: Instant) -> Option<(UdpSocket, Client)> 
         Ok(UdpSocket::from(socket))
     });
     match opened {
-        Ok(socket) => {
-            let seed = crate::network::random::seed();
-            Some((socket, Client::new(mode, link.mac.0, seed, now)))
-        }
+        Ok(socket) => Some((socket, Client::new(mode, link.mac.0, Random::of(link.mac), now))),
         Err(error) => {
             log::warn!("cannot open a DHCPv6 socket on {link}: {error}");
             None

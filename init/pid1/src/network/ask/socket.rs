@@ -1,17 +1,118 @@
-//! The DHCP client's UDP socket: bound to one link, so that it works before that link has an address.
+//! The DHCP client's sockets on one link.
+//!
+//! Before the link has an address, the kernel gives an ordinary socket only what is sent to 255.255.255.255. Servers also
+//! answer to the offered address or to the subnet's broadcast address. So the client reads from a packet socket too, as
+//! other clients do. It sends its own broadcasts there: they have to come from 0.0.0.0 although another link, or the link
+//! of a lease that is in doubt, has an address. A renewal goes to its server through the ordinary socket.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use cmdline::HwAddr;
 use dhcp::v4::{CLIENT_PORT, Packet, SERVER_PORT};
 use nix::sys::socket::sockopt::{BindToDevice, Broadcast, ReuseAddr};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrIn, bind, recvmsg, setsockopt, socket,
+};
+use rustix::net::{self, SocketFlags, SocketType};
+
+use super::datagram::{self, Datagram};
+use super::dhcpv4::Answer;
+use crate::network::links::Link;
+use crate::sys;
 
 /// Larger than any packet that the client lets a server send.
 const BUFFER: usize = 2048;
+/// Packets read at once, so that a flood of them on one link does not hold up the others.
+const AT_ONCE: usize = 32;
+const IPV4: u16 = 0x0800;
+const BROADCAST: [u8; 6] = [0xff; 6];
 
-pub fn open(link: &str) -> io::Result<UdpSocket> {
+pub struct Sockets {
+    index: u32,
+    udp: UdpSocket,
+    /// `None`: this kernel has no packet sockets.
+    packets: Option<OwnedFd>,
+}
+
+/// A packet that came, or why it cannot be read.
+pub type Heard = Result<Answer, String>;
+
+impl Sockets {
+    pub fn open(link: &Link) -> io::Result<Self> {
+        let packets = packet_socket(link).inspect_err(|error| {
+            log::warn!("{link}: no packet socket ({error}): an answer of a DHCP server is heard only if it is broadcast");
+        });
+        Ok(Self { index: link.index, udp: udp_socket(&link.name)?, packets: packets.ok() })
+    }
+
+    pub fn send(&self, packet: &Packet, to: Ipv4Addr) -> io::Result<()> {
+        match &self.packets {
+            Some(socket) if to.is_broadcast() => {
+                let datagram = datagram::write(packet.ciaddr, &packet.encode());
+                sys::send_on_link(socket.as_fd(), self.index, IPV4, BROADCAST, &datagram)
+            }
+            _ => self.udp.send_to(&packet.encode(), SocketAddrV4::new(to, SERVER_PORT)).map(drop),
+        }
+    }
+
+    /// What has come. A broadcast comes twice, once through each socket.
+    pub fn receive(&self) -> Vec<Heard> {
+        let packets = (0..AT_ONCE).map_while(|_| self.packets.as_ref().and_then(|socket| self.packet(socket)));
+        let ordinary = (0..AT_ONCE).map_while(|_| self.datagram());
+        packets.flatten().chain(ordinary).collect()
+    }
+
+    fn datagram(&self) -> Option<Heard> {
+        let mut buffer = [0; BUFFER];
+        loop {
+            match self.udp.recv_from(&mut buffer) {
+                Ok((length, from)) => {
+                    let SocketAddr::V4(from) = from else { continue };
+                    return Some(answer(buffer.get(..length).unwrap_or_default(), *from.ip()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return None, // nothing has come, or an ICMP error, which sending again answers
+            }
+        }
+    }
+
+    /// `None`: nothing is left. `Some(None)`: a packet that is not for this link.
+    fn packet(&self, socket: &OwnedFd) -> Option<Option<Heard>> {
+        let (mut buffer, mut control) = ([0; BUFFER], nix::cmsg_space!([u8; AUXILIARY]));
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let received = recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty()).ok()?;
+        let length = received.bytes;
+        let is_here = received.address.is_some_and(|from| is_for_link(&from, self.index));
+        let auxiliary = received.cmsgs().into_iter().flatten().find_map(|message| match message {
+            ControlMessageOwned::Unknown(message) => Some(Auxiliary::read(&message.data_bytes)),
+            _ => None,
+        });
+        let auxiliary = auxiliary.unwrap_or_default();
+        if !is_here || auxiliary.is_tagged() {
+            return Some(None);
+        }
+        Some(match datagram::read(buffer.get(..length).unwrap_or_default(), !auxiliary.is_partial()) {
+            Ok(Datagram { source, payload }) => Some(answer(payload, source)),
+            Err(datagram::Malformed::NotForUs) => None,
+            Err(why) => Some(Err(format!("a DHCP answer cannot be read: {why}"))),
+        })
+    }
+
+    pub fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.packets.as_ref().map(AsFd::as_fd).into_iter().chain([self.udp.as_fd()])
+    }
+}
+
+fn answer(bytes: &[u8], from: Ipv4Addr) -> Heard {
+    match Packet::decode_with_faults(bytes) {
+        Ok((packet, faults)) => Ok(Answer { packet, faults, from }),
+        Err(error) => Err(format!("an answer from {from} cannot be read: {error}")),
+    }
+}
+
+fn udp_socket(link: &str) -> io::Result<UdpSocket> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     setsockopt(&socket, BindToDevice, &link.into())?;
@@ -21,21 +122,150 @@ pub fn open(link: &str) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from(socket))
 }
 
-pub fn send(socket: &UdpSocket, packet: &Packet, to: Ipv4Addr) -> io::Result<()> {
-    socket.send_to(&packet.encode(), SocketAddrV4::new(to, SERVER_PORT)).map(drop)
+/// It has no protocol until the filter is in place, so that it never holds a packet that the filter would drop.
+fn packet_socket(link: &Link) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(net::AddressFamily::PACKET, SocketType::DGRAM, flags, None)?;
+    sys::attach_filter(socket.as_fd(), &answers_to(link.mac))?;
+    sys::report_auxiliary_data(socket.as_fd())?;
+    sys::bind_to_link(socket.as_fd(), link.index, IPV4)?;
+    Ok(socket)
 }
 
-/// The next packet; `None` when nothing is left. What cannot be decoded is skipped.
-pub fn receive(socket: &UdpSocket) -> Option<Packet> {
-    let mut buffer = [0; BUFFER];
-    loop {
-        match socket.recv(&mut buffer) {
-            Ok(length) => match Packet::decode(buffer.get(..length).unwrap_or_default()) {
-                Ok(packet) => return Some(packet),
-                Err(error) => log::debug!("ignored a DHCP packet: {error}"),
-            },
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return None, // nothing has come, or an ICMP error, which sending again answers
+/// The kernel drops everything but BOOTP replies to this machine, before it wakes the client. Offsets count from the IP
+/// header.
+fn answers_to(mac: HwAddr) -> [libc::sock_filter; 13] {
+    const DROP: u8 = 12;
+    const BYTE: u32 = libc::BPF_LD | libc::BPF_B;
+    const HALF: u32 = libc::BPF_LD | libc::BPF_H;
+    const WORD: u32 = libc::BPF_LD | libc::BPF_W;
+    const UDP: u32 = 17;
+    const REPLY: u32 = 2;
+    const CHADDR: u32 = 28;
+    let HwAddr([a, b, c, d, e, f]) = mac;
+    let line = |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap_or_default(), jt, jf, k };
+    let load = |code, at| line(code, 0, 0, at);
+    // Each comparison that fails goes to DROP, counted from the line behind it.
+    let equals = |at: u8, value| line(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, DROP - at - 1, value);
+    [
+        load(BYTE | libc::BPF_ABS, 9),
+        equals(1, UDP),
+        load(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0), // X: the length of the IP header
+        load(HALF | libc::BPF_IND, 2),
+        equals(4, CLIENT_PORT.into()),
+        load(BYTE | libc::BPF_IND, 8),
+        equals(6, REPLY),
+        load(WORD | libc::BPF_IND, 8 + CHADDR),
+        equals(8, u32::from_be_bytes([a, b, c, d])),
+        load(HALF | libc::BPF_IND, 8 + CHADDR + 4),
+        equals(10, u32::from_be_bytes([0, 0, e, f])),
+        line(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        line(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    ]
+}
+
+/// A link below a VLAN also hears the VLAN's packets, and a bond's member those of the bond.
+fn is_for_link(from: &LinkAddr, index: u32) -> bool {
+    let kind = from.pkttype();
+    u32::try_from(from.ifindex()) == Ok(index) && kind != libc::PACKET_OTHERHOST && kind != libc::PACKET_OUTGOING
+}
+
+/// `struct tpacket_auxdata` (packet(7)).
+const AUXILIARY: usize = 20;
+
+#[derive(Default)]
+struct Auxiliary {
+    status: u32,
+    vlan: u16,
+}
+
+impl Auxiliary {
+    fn read(bytes: &[u8]) -> Self {
+        let status = bytes.first_chunk().map_or(0, |status| u32::from_ne_bytes(*status));
+        let vlan = bytes.get(16..).and_then(|rest| rest.first_chunk()).map_or(0, |tag| u16::from_ne_bytes(*tag));
+        Self { status, vlan }
+    }
+
+    /// The network card has taken a tag off, and no interface is there for its VLAN. Tag 0 has a priority only.
+    fn is_tagged(&self) -> bool {
+        const VLAN_VALID: u32 = 1 << 4;
+        self.status & VLAN_VALID != 0 && self.vlan & 0xfff != 0
+    }
+
+    /// The checksum was left to the sender's network card.
+    fn is_partial(&self) -> bool {
+        const CHECKSUM_NOT_READY: u32 = 1 << 3;
+        self.status & CHECKSUM_NOT_READY != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Interprets the few instructions that the filter has.
+    fn passes(program: &[libc::sock_filter], packet: &[u8]) -> Option<bool> {
+        let (mut accumulator, mut x, mut at) = (0_u32, 0_usize, 0_usize);
+        let bytes = |from: usize, count: usize| {
+            let bytes = packet.get(from..from + count)?;
+            Some(bytes.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte)))
+        };
+        loop {
+            let line = program[at];
+            let k = usize::try_from(line.k).unwrap();
+            at += 1;
+            match u32::from(line.code) {
+                0x30 => accumulator = bytes(k, 1)?,
+                0x48 => accumulator = bytes(x + k, 2)?,
+                0x50 => accumulator = bytes(x + k, 1)?,
+                0x40 => accumulator = bytes(x + k, 4)?,
+                0xb1 => x = usize::try_from(bytes(k, 1)? & 0xf).unwrap() * 4,
+                0x15 => at += usize::from(if accumulator == line.k { line.jt } else { line.jf }),
+                0x06 => return Some(line.k != 0),
+                other => panic!("instruction {other:#x}"),
+            }
         }
+    }
+
+    #[test]
+    fn the_filter_passes_replies_to_this_machine_and_nothing_else() {
+        const MAC: [u8; 6] = [2, 0, 0xab, 0xcd, 0xff, 1];
+        let offer = Packet::request(dhcp::v4::MessageType::Discover, 1, MAC).reply(dhcp::v4::MessageType::Offer);
+        let mut packet = datagram::write(Ipv4Addr::new(10, 0, 0, 1), &offer.encode());
+        packet[20..24].copy_from_slice(&[0, 67, 0, 68]);
+        let program = answers_to(HwAddr(MAC));
+        assert_eq!(passes(&program, &packet), Some(true));
+        for (case, at, value) in [
+            ("TCP", 9, 6),
+            ("to the server's port", 23, 67),
+            ("a request", 28, 1),
+            ("to another machine", 28 + 28 + 5, 2),
+            ("to another maker's machine", 28 + 28, 3),
+            ("a longer IP header", 0, 0x46),
+        ] {
+            let mut other = packet.clone();
+            other[at] = value;
+            assert_eq!(passes(&program, &other), Some(false), "{case}");
+        }
+        assert_eq!(passes(&program, &packet[..40]), None, "the kernel drops what is too short");
+    }
+
+    #[test]
+    fn auxiliary_data_shows_tags_and_missing_checksums() {
+        let data = |status: u32, tag: u16| {
+            let mut bytes = vec![0; AUXILIARY];
+            bytes[..4].copy_from_slice(&status.to_ne_bytes());
+            bytes[16..18].copy_from_slice(&tag.to_ne_bytes());
+            Auxiliary::read(&bytes)
+        };
+        for (case, status, tag, tagged, partial) in [
+            ("plain", 1, 0, false, false),
+            ("in VLAN 100", 1 | 1 << 4, 100, true, false),
+            ("with a priority only", 1 | 1 << 4, 0xe000, false, false),
+            ("from this host", 1 | 1 << 3, 0, false, true),
+        ] {
+            assert_eq!((data(status, tag).is_tagged(), data(status, tag).is_partial()), (tagged, partial), "{case}");
+        }
+        assert!(!Auxiliary::read(&[]).is_tagged());
     }
 }

@@ -8,8 +8,8 @@ use domain::base::{Message, MessageBuilder, ParseRecordData, Rtype};
 use domain::rdata::{A, Aaaa};
 
 pub const PORT: u16 = 53;
-/// The longest answer to a question without EDNS (RFC 1035, 4.2.1).
-pub const LONGEST: usize = 512;
+/// A question without EDNS gets 512 bytes at most (RFC 1035, 4.2.1). Some servers send more.
+pub const LONGEST: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -51,6 +51,12 @@ impl Question {
 
     pub fn as_bytes(&self) -> &[u8] {
         self.message.as_slice()
+    }
+
+    /// The answer did not fit into its packet. The whole of it comes over TCP (RFC 7766, 5).
+    pub fn is_cut_short(&self, packet: &[u8]) -> bool {
+        let answer = Message::from_octets(packet).ok().filter(|answer| answer.is_answer(&self.message));
+        answer.is_some_and(|answer| answer.header().tc() && answer.header().rcode() == Rcode::NOERROR)
     }
 
     /// The first address of the answer, whichever aliases lead to it.
@@ -137,6 +143,9 @@ mod tests {
         }
         assert_eq!(question.read(question.as_bytes()), Err(Rejected::NotOurs), "an echo is not an answer");
         let whole = answer(&question, Rcode::NOERROR, &["10.0.0.1"]);
+        let mut cut_short = whole.clone();
+        cut_short[2] |= 2;
+        assert!(question.is_cut_short(&cut_short) && !question.is_cut_short(&whole));
         for length in 0..whole.len() {
             assert!(question.read(&whole[..length]).is_err(), "{length} bytes of {}", whole.len());
         }

@@ -3,20 +3,24 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use cmdline::HwAddr;
 use nix::sys::socket::SockType;
 
 use super::connect;
 use super::dns::{self, Family, Question, Rejected};
+use super::stream::Stream;
 use crate::network::lease::Lease;
 use crate::network::links::Link;
-use crate::network::random::{self, Random};
+use crate::network::random;
 
 /// For one answer. A name server that has to ask others may take longer the first time, and is asked again.
 const WAIT: Duration = Duration::from_secs(1);
+/// For an answer over TCP, which takes two round trips.
+const WAIT_FOR_STREAM: Duration = Duration::from_secs(2);
 /// For all of them together.
 const LIMIT: Duration = Duration::from_secs(6);
 /// At least so many questions are sent, since packets get lost.
@@ -28,6 +32,7 @@ const SERVERS: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolver {
     link: String,
+    mac: HwAddr,
     index: u32,
     source: IpAddr,
     servers: Vec<IpAddr>,
@@ -39,7 +44,11 @@ impl Resolver {
     pub fn of(link: &Link, lease: &Lease) -> Self {
         let source = lease.address;
         let servers = lease.dns.iter().copied().filter(|server| server.is_ipv4() == source.is_ipv4()).take(SERVERS).collect();
-        Self { link: link.name.clone(), index: link.index, source, servers, search: lease.search.clone() }
+        Self { link: link.name.clone(), mac: link.mac, index: link.index, source, servers, search: lease.search.clone() }
+    }
+
+    pub fn mac(&self) -> HwAddr {
+        self.mac
     }
 
     fn family(&self) -> Family {
@@ -62,14 +71,15 @@ impl Resolver {
     }
 
     fn ask(&self, name: &str, server: IpAddr, now: Instant) -> io::Result<Asked> {
-        let question = Question::new(Random::new(random::seed()).next() as u16, name, self.family());
+        let question = Question::new(random::number(self.mac) as u16, name, self.family());
         let question = question.ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
-        let socket = self.socket(server)?; // another port for each question, so that late answers are not read
+        // Another port for each question, so that late answers are not read.
+        let socket = UdpSocket::from(self.socket(server, SockType::Datagram)?);
         socket.send(question.as_bytes())?;
-        Ok(Asked { name: name.to_owned(), server, question, socket, until: now + WAIT })
+        Ok(Asked { name: name.to_owned(), server, question, over: Over::Packet(socket), until: now + WAIT })
     }
 
-    fn socket(&self, server: IpAddr) -> io::Result<UdpSocket> {
+    fn socket(&self, server: IpAddr, kind: SockType) -> io::Result<OwnedFd> {
         let (source, server) = match server {
             // A server of that kind is reached from the link's own address.
             IpAddr::V6(server) if server.is_unicast_link_local() => {
@@ -77,7 +87,7 @@ impl Resolver {
             }
             server => (self.source, SocketAddr::new(server, dns::PORT)),
         };
-        connect::from(&self.link, source, server, SockType::Datagram).map(UdpSocket::from)
+        connect::from(&self.link, source, server, kind)
     }
 }
 
@@ -97,8 +107,17 @@ struct Asked {
     name: String,
     server: IpAddr,
     question: Question,
-    socket: UdpSocket,
+    over: Over,
     until: Instant,
+}
+
+enum Over {
+    Packet(UdpSocket),
+    /// `known`: the address that the packet had in spite of all.
+    Stream {
+        stream: Stream,
+        known: Option<IpAddr>,
+    },
 }
 
 pub struct Lookup {
@@ -122,18 +141,31 @@ impl Lookup {
     /// Reads answers and asks the next question, without waiting.
     pub fn turn(&mut self, now: Instant) -> Found {
         loop {
-            let Some(asked) = &self.asked else { return Found::Nothing(std::mem::take(&mut self.failure)) };
+            let due = self.due();
+            let Some(asked) = &mut self.asked else { return Found::Nothing(std::mem::take(&mut self.failure)) };
             let why = match asked.hear() {
                 Heard::Address(address) => return Found::Address(address),
-                Heard::NothingYet if now < self.due() => return Found::NothingYet,
-                Heard::NothingYet => "does not answer about".to_owned(),
+                Heard::CutShort(known) => match self.resolver.socket(asked.server, SockType::Stream) {
+                    Ok(socket) => {
+                        let stream = Stream::new(TcpStream::from(socket), asked.question.as_bytes());
+                        (asked.over, asked.until) = (Over::Stream { stream, known }, now + WAIT_FOR_STREAM);
+                        continue;
+                    }
+                    Err(_) if known.is_some() => return known.map_or(Found::NothingYet, Found::Address),
+                    Err(error) => format!("cannot be asked over TCP ({error}) about"),
+                },
+                Heard::NothingYet if now < due => return Found::NothingYet,
+                Heard::NothingYet | Heard::Failed(_) if asked.known().is_some() => {
+                    return asked.known().map_or(Found::NothingYet, Found::Address);
+                }
+                Heard::NothingYet => format!("does not answer{} about", asked.way()),
                 Heard::Rejected(why) => {
                     if matches!(why, Rejected::NoSuchName | Rejected::NoAddress) {
                         self.left.retain(|(name, _)| *name != asked.name);
                     }
                     why.to_string()
                 }
-                Heard::Failed(error) => format!("cannot be asked ({error}) about"),
+                Heard::Failed(error) => format!("cannot be asked{} ({error}) about", asked.way()),
             };
             self.failure = format!("name server {} {why} {}", asked.server, asked.name);
             if now >= self.end {
@@ -162,7 +194,18 @@ impl Lookup {
     }
 
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.asked.as_ref().map(|asked| asked.socket.as_fd())
+        self.asked.as_ref().map(|asked| match &asked.over {
+            Over::Packet(socket) => socket.as_fd(),
+            Over::Stream { stream, .. } => stream.as_fd(),
+        })
+    }
+
+    /// A connection to a name server, while the question is not sent.
+    pub fn writable(&self) -> Option<BorrowedFd<'_>> {
+        match &self.asked.as_ref()?.over {
+            Over::Stream { stream, .. } if stream.wants_to_write() => Some(stream.as_fd()),
+            _ => None,
+        }
     }
 
     pub fn due(&self) -> Instant {
@@ -174,23 +217,44 @@ enum Heard {
     NothingYet,
     Address(IpAddr),
     Rejected(Rejected),
+    /// The answer goes on over TCP. It may have an address already.
+    CutShort(Option<IpAddr>),
     /// The host reports that no program listens, or the network that the host is unreachable.
     Failed(io::Error),
 }
 
 impl Asked {
-    fn hear(&self) -> Heard {
+    fn known(&self) -> Option<IpAddr> {
+        if let Over::Stream { known, .. } = self.over { known } else { None }
+    }
+
+    fn way(&self) -> &'static str {
+        if matches!(self.over, Over::Stream { .. }) { " over TCP" } else { "" }
+    }
+
+    fn hear(&mut self) -> Heard {
+        let socket = match &mut self.over {
+            Over::Packet(socket) => socket,
+            Over::Stream { stream, .. } => {
+                return match stream.turn() {
+                    Ok(None) => Heard::NothingYet,
+                    Ok(Some(answer)) => self.question.read(answer).map_or_else(Heard::Rejected, Heard::Address),
+                    Err(error) => Heard::Failed(error),
+                };
+            }
+        };
         let mut buffer = [0; dns::LONGEST];
         loop {
-            match self.socket.recv(&mut buffer) {
-                Ok(length) => match self.question.read(buffer.get(..length).unwrap_or_default()) {
-                    Ok(address) => return Heard::Address(address),
-                    Err(Rejected::NotOurs) => {}
-                    Err(why) => return Heard::Rejected(why),
-                },
+            let packet = match socket.recv(&mut buffer) {
+                Ok(length) => buffer.get(..length).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Heard::NothingYet,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Heard::Failed(error),
+            };
+            match self.question.read(packet) {
+                Err(Rejected::NotOurs) => {}
+                result if self.question.is_cut_short(packet) => return Heard::CutShort(result.ok()),
+                result => return result.map_or_else(Heard::Rejected, Heard::Address),
             }
         }
     }

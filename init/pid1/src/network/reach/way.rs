@@ -133,7 +133,10 @@ impl Way {
 
     /// A connection that is decided can be written to.
     pub fn writable(&self) -> Option<BorrowedFd<'_>> {
-        if let Some(Attempt::Address(probe)) = &self.attempt { Some(probe.as_fd()) } else { None }
+        match self.attempt.as_ref()? {
+            Attempt::Name(lookup) => lookup.writable(),
+            Attempt::Address(probe) => Some(probe.as_fd()),
+        }
     }
 }
 
