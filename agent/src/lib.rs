@@ -51,6 +51,8 @@ use machine::{Milestone, exit, files};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::Mutex;
 
+pub use policy::BadPolicy;
+
 use execute::{Folders, Runner};
 use journal::Journal;
 use oci::registry::{Client, Limits, Patience};
@@ -72,6 +74,22 @@ const BLOCKING_THREADS: usize = 4;
 pub fn registries() -> Result<oci::registry::Settings, settings::Mistakes> {
     let no_server = ["-workflow", "none"].map(OsString::from);
     Ok(Settings::read(&no_server, |name| std::env::var(name).ok())?.registries)
+}
+
+/// Whether an agent understands this policy, for a builder of ramdisks.
+///
+/// # Errors
+/// With the line and what is wrong there.
+pub fn check_policy_form(text: &[u8]) -> Result<(), BadPolicy> {
+    policy::Policy::parse(text).map(drop)
+}
+
+/// The same, and whether its keys can be used. They have to be in the policy, or at their paths on this host.
+///
+/// # Errors
+/// With the key.
+pub fn check_policy(text: &[u8]) -> Result<(), BadPolicy> {
+    policy::Policy::parse(text)?.keys().map(drop)
 }
 
 /// Reads a workflow file.

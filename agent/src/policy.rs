@@ -12,7 +12,7 @@ use crate::bundle::shows_of_the_machine;
 use oci::reference::{Reference, Version};
 use oci::signature::{BadKey, Keys, NameRule, Names};
 
-pub const FILE: &str = "/etc/thimble/policy.json";
+pub const FILE: &str = machine::files::POLICY;
 /// Of the file, and of a key's file.
 const SIZE_MAX: u64 = 1 << 20;
 /// Patterns, keys and pairs of names, of each.
@@ -83,7 +83,12 @@ impl Policy {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(BadPolicy::Read(error)),
         };
-        let policy: Self = serde_json::from_slice(&text).map_err(BadPolicy::Parse)?;
+        log::info!("the policy {} is in force, {}", path.display(), oci::Digest::of(&text));
+        Self::parse(&text)
+    }
+
+    pub fn parse(text: &[u8]) -> Result<Self, BadPolicy> {
+        let policy: Self = serde_json::from_slice(text).map_err(BadPolicy::Parse)?;
         policy.has_bounds()?;
         Ok(policy)
     }

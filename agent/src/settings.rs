@@ -72,8 +72,6 @@ impl std::error::Error for Mistakes {}
 
 /// An agent without a server needs no name.
 const OFFLINE_ID: &str = "local";
-/// Read if present, unless a setting names another file.
-const REGISTRIES: &str = "/etc/thimble/registries.json";
 
 impl Settings {
     /// `env` answers for one name; an empty value counts as not set.
@@ -132,7 +130,9 @@ impl Settings {
             tls,
             registry_prefix: prefix_of(&raw("registry-name").unwrap_or_default()),
             registries: registry::Settings {
-                file: raw("registries").map(PathBuf::from).or_else(|| Some(REGISTRIES.into()).filter(|p: &PathBuf| p.exists())),
+                file: raw("registries")
+                    .map(PathBuf::from)
+                    .or_else(|| Some(files::REGISTRIES.into()).filter(|p: &PathBuf| p.exists())),
                 mirrors: raw("mirrors").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
                 insecure: list(&raw("insecure-registries").unwrap_or_default()),
                 login: Login {

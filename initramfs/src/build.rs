@@ -49,6 +49,8 @@ pub struct Request {
     pub cmdline: Option<String>,
     /// Packages and folders with firmware files; those that the drivers ask for are taken.
     pub firmware: Vec<PathBuf>,
+    /// Policy, registries and what these name: files that the agent reads, checked by the caller.
+    pub settings: Vec<ExtraFile>,
     /// OCI image layouts, folders or archives. The ramdisk has their images.
     pub embed: Vec<PathBuf>,
     /// With the SSH server that `rescue` on the command line starts.
@@ -69,6 +71,8 @@ pub struct Report {
     pub unpacked: usize,
     pub modules: usize,
     pub parts: Vec<Part>,
+    /// Policy, registries and what these name, by their paths in the ramdisk.
+    pub settings: Vec<Artifact>,
     pub packs: Vec<PackReport>,
     /// `FILE (MODULE)`: drivers ask for it, and no source of firmware has it.
     pub missing_firmware: Vec<String>,
@@ -157,12 +161,14 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     let packs = add_packs(&mut output, &ingredients, &packs, &served, wrong)?;
     let files = [(media::UKI_FILE, made.uki), (media::ISO_FILE, made.iso)];
     let media = files.into_iter().filter_map(|(name, data)| Some(output.add(name, data?))).collect();
+    let settings: Vec<Artifact> = request.settings.iter().map(in_ramdisk).collect();
     let contents = sbom::Contents {
         kernel_version: &kernel.version,
         kernel_source: package,
         kernel_sha256: &kernel_file.sha256,
         ramdisk_sha256: &initramfs.sha256,
         ca_sha256: ingredients.ca_bundle.as_deref().map(sha256),
+        settings: &settings,
         modules: ingredients.modules.len(),
     };
     output.add_json(sbom::SBOM_FILE, &sbom::document(&contents)).map_err(BuildError::Compress)?;
@@ -175,6 +181,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         unpacked: unpacked.len(),
         modules: ingredients.modules.len(),
         parts,
+        settings,
         packs,
         missing_firmware,
         media,
@@ -255,7 +262,11 @@ fn extra_files(request: &Request) -> Result<Vec<ExtraFile>, BuildError> {
     let cmdline = cmdline.map(|words| ExtraFile::text(machine::files::CMDLINE.to_owned(), format!("{words}\n")));
     let rescue = if request.rescue { rescue::files()? } else { Vec::new() };
     let images = embed::files(&request.embed)?;
-    Ok(cmdline.into_iter().chain(rescue).chain(images).collect())
+    Ok(cmdline.into_iter().chain(rescue).chain(request.settings.clone()).chain(images).collect())
+}
+
+fn in_ramdisk(file: &ExtraFile) -> Artifact {
+    Artifact { path: PathBuf::from(&file.path), size: file.data.len(), sha256: sha256(&file.data) }
 }
 
 /// The compressed archive, and what each file costs: that takes about as long as the ramdisk itself.

@@ -1,5 +1,6 @@
 //! What the files are made of, as CycloneDX JSON: the kernel, the crates of Thimble's lock file, the certificates.
 
+use crate::output::Artifact;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -14,6 +15,8 @@ pub struct Contents<'a> {
     pub kernel_sha256: &'a str,
     pub ramdisk_sha256: &'a str,
     pub ca_sha256: Option<String>,
+    /// Policy and registries, with what these name.
+    pub settings: &'a [Artifact],
     pub modules: usize,
 }
 
@@ -34,6 +37,8 @@ pub fn document(contents: &Contents<'_>) -> Value {
     if let Some(sha256) = &contents.ca_sha256 {
         components.push(json!({"type": "data", "name": "ca-certificates", "hashes": hash(sha256)}));
     }
+    components
+        .extend(contents.settings.iter().map(|file| json!({"type": "data", "name": file.path, "hashes": hash(&file.sha256)})));
     components.extend(crates(LOCK).map(|(name, version)| {
         json!({"type": "library", "name": name, "version": version, "purl": format!("pkg:cargo/{name}@{version}")})
     }));
@@ -71,6 +76,7 @@ mod tests {
             kernel_sha256: "aa",
             ramdisk_sha256: "bb",
             ca_sha256: Some("cc".into()),
+            settings: &[],
             modules: 3,
         };
         let document = document(&contents);

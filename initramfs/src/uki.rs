@@ -61,10 +61,26 @@ pub fn image(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
     let mut image = Image::parse(stub)?;
     image.drop_symbols()?;
     image.check_room(sections.len())?;
+    image.add_sbat()?;
+    image.check_room(sections.len())?;
     for (name, data) in sections {
         image.append(name, data)?;
     }
     Ok(image.bytes)
+}
+
+/// The section that shim reads to refuse a generation of a program by its name: CSV, as shim's SBAT.md describes it.
+const SBAT: &str = ".sbat";
+/// The first line of a section that has none.
+const SBAT_HEAD: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n";
+/// It rises with each flaw in what an image starts that Secure Boot should no longer let pass.
+const GENERATION: u32 = 1;
+/// The name of a stub's section in whose place a larger one stands.
+const REPLACED: &[u8; 8] = b".sbat0\0\0";
+
+/// The entry of Thimble: component, generation, vendor, package, version, URL.
+fn sbat_entry() -> String {
+    format!("thimble,{GENERATION},Thimble,thimble,{},https://thimble.example/\n", env!("CARGO_PKG_VERSION"))
 }
 
 fn release() -> String {
@@ -156,7 +172,53 @@ impl Image {
         self.put(self.coff + 8, &[0; 8]) // PointerToSymbolTable, NumberOfSymbols
     }
 
+    /// A program has one such section: shim reads the first. Thimble's entry follows those of the stub, in its section if
+    /// that has room, else in a new one with a copy of them.
+    fn add_sbat(&mut self) -> Result<(), UkiError> {
+        let Some(header) = self.section(SBAT)? else {
+            return self.append(SBAT, format!("{SBAT_HEAD}{}", sbat_entry()).as_bytes());
+        };
+        let (size, stored, offset) = (self.field(header + 8)?, self.field(header + 16)?, self.field(header + 20)?);
+        let stubs = self.bytes.get(offset..).and_then(|rest| rest.get(..size.min(stored))).ok_or(UkiError::NotPe)?;
+        let end = stubs.iter().rposition(|byte| !matches!(byte, 0 | b'\n' | b'\r')).map_or(0, |last| last + 1);
+        let lines = stubs.get(..end).unwrap_or_default();
+        let all =
+            [if lines.is_empty() { SBAT_HEAD.trim_end().as_bytes() } else { lines }, b"\n", sbat_entry().as_bytes()].concat();
+        if all.len() > stored || self.overlaps(header, all.len())? {
+            self.put(header, REPLACED)?;
+            return self.append(SBAT, &all);
+        }
+        let length = u32::try_from(all.len()).map_err(|_| UkiError::TooLarge(SBAT))?;
+        self.put(offset, &all)?;
+        self.put(header + 8, &length.to_le_bytes())
+    }
+
+    /// Whether the section would reach into the address of another one, with this size.
+    fn overlaps(&self, header: usize, size: usize) -> Result<bool, UkiError> {
+        let start = self.field(header + 12)?;
+        for index in 0..self.sections {
+            let other = self.field(self.table + index * SECTION_HEADER + 12)?;
+            if other > start && other < start.saturating_add(size) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The header of the section with this name.
+    fn section(&self, name: &str) -> Result<Option<usize>, UkiError> {
+        for index in 0..self.sections {
+            let header = self.table + index * SECTION_HEADER;
+            let found = self.bytes.get(header..header + 8).ok_or(UkiError::NotPe)?;
+            if found.split(|byte| *byte == 0).next() == Some(name.as_bytes()) {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
     fn append(&mut self, name: &'static str, data: &[u8]) -> Result<(), UkiError> {
+        self.check_room(1)?;
         let large = || UkiError::TooLarge(name);
         let address = self.next_address.next_multiple_of(self.section_alignment);
         let offset = self.bytes.len().next_multiple_of(self.file_alignment);
@@ -198,12 +260,12 @@ impl Image {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// A PE32+ header with one section and room for six more.
-    fn stub() -> Vec<u8> {
+    pub fn stub() -> Vec<u8> {
         let mut file = vec![0; 0x400];
         file[..2].copy_from_slice(b"MZ");
         file[0x3c] = 0x40;
@@ -228,17 +290,91 @@ mod tests {
     #[test]
     fn the_parts_follow_the_stub_as_sections() {
         let image = image(&stub(), &parts()).unwrap();
-        assert_eq!(image[0x46], 6);
+        assert_eq!(image[0x46], 7);
         let header = |index: usize| &image[0xc8 + index * 40..][..40];
         let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
         let names: Vec<_> =
-            (1..6).map(|index| String::from_utf8_lossy(&header(index)[..8]).trim_end_matches('\0').to_owned()).collect();
-        assert_eq!(names, [".osrel", ".cmdline", ".uname", ".linux", ".initrd"]);
-        let ramdisk = header(5);
-        assert_eq!((word(ramdisk, 8), word(ramdisk, 12)), (0x1800, 0x6000), "size and address");
+            (1..7).map(|index| String::from_utf8_lossy(&header(index)[..8]).trim_end_matches('\0').to_owned()).collect();
+        assert_eq!(names, [".sbat", ".osrel", ".cmdline", ".uname", ".linux", ".initrd"]);
+        let ramdisk = header(6);
+        assert_eq!((word(ramdisk, 8), word(ramdisk, 12)), (0x1800, 0x7000), "size and address");
         let offset = word(ramdisk, 20);
         assert_eq!(image[offset..offset + 0x1800], [7; 0x1800]);
-        assert_eq!(word(&image, 0x58 + 56), 0x8000, "size of the image in memory");
+        assert_eq!(word(&image, 0x58 + 56), 0x9000, "size of the image in memory");
+    }
+
+    const STUBS: &str =
+        "sbat,1,SBAT Version,sbat,1,https://x\nsystemd,1,The systemd Developers,systemd,252,https://systemd.io/\n";
+
+    /// The stub with a section `.sbat` whose address space ends where another section begins.
+    fn stub_with_sbat(text: &str, until: u32) -> Vec<u8> {
+        let mut file = stub();
+        file.resize(0x600, 0);
+        file[0x46] = 3;
+        file[0x58 + 60..0x58 + 64].copy_from_slice(&0x400u32.to_le_bytes()); // size of all headers
+        file[0x400..0x400 + text.len()].copy_from_slice(text.as_bytes());
+        for (index, name, size, address, stored, offset) in
+            [(1, ".sbat", text.len() as u32, 0x2000, 0x200, 0x400), (2, ".sdmagic", 0x10u32, until, 0, 0u32)]
+        {
+            let header = 0xc8 + index * 40;
+            file[header..header + name.len()].copy_from_slice(name.as_bytes());
+            for (at, value) in [(8, size), (12, address), (16, stored), (20, offset)] {
+                file[header + at..header + at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        file
+    }
+
+    /// What shim reads: the first section of the name.
+    fn sbat_of(image: &[u8]) -> (usize, String) {
+        let word = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap()) as usize;
+        let headers = (0..usize::from(image[0x46])).map(|index| 0xc8 + index * 40);
+        let found: Vec<_> = headers.filter(|header| image[*header..header + 8] == *b".sbat\0\0\0").collect();
+        let text = &image[word(found[0] + 20)..][..word(found[0] + 8)];
+        (found.len(), String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn shim_finds_an_entry_of_thimble_beside_those_of_the_stub() {
+        let padded = format!("{STUBS}\0\0");
+        let unended = STUBS.trim_end();
+        let long = STUBS.to_owned() + &"distribution,1,A,b,c,https://example.org/a/long/address\n".repeat(6);
+        for (case, stub, before) in [
+            ("a stub without one", stub(), SBAT_HEAD),
+            ("room in its section", stub_with_sbat(STUBS, 0x3000), STUBS),
+            ("the next section is near", stub_with_sbat(STUBS, 0x2080), STUBS),
+            ("no room in the file", stub_with_sbat(&long, 0x3000), long.as_str()),
+            ("zeros behind it", stub_with_sbat(&padded, 0x3000), STUBS),
+            ("no end of line", stub_with_sbat(unended, 0x3000), STUBS),
+            ("an empty one", stub_with_sbat("", 0x3000), SBAT_HEAD),
+        ] {
+            let (count, text) = sbat_of(&image(&stub, &parts()).unwrap());
+            assert_eq!((count, text), (1, format!("{before}{}", sbat_entry())), "{case}");
+        }
+        let fields: Vec<_> = sbat_entry().trim_end().split(',').map(str::to_owned).collect();
+        assert_eq!((fields.len(), &fields[..4]), (6, &["thimble", "1", "Thimble", "thimble"].map(str::to_owned)[..]));
+    }
+
+    #[test]
+    fn debians_stub_keeps_its_entries() {
+        let Ok(stub) = read_stub(None, Architecture::Amd64) else {
+            eprintln!("skipped: the package systemd-boot-efi is not installed");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("uki.efi"), image(&stub, &parts()).unwrap()).unwrap();
+        let dump = |arguments: &[&str]| {
+            let out = std::process::Command::new("objcopy").args(arguments).current_dir(folder.path()).output();
+            out.map(|out| String::from_utf8_lossy(&out.stderr).into_owned())
+        };
+        let Ok(said) = dump(&["-O", "binary", "--only-section=.sbat", "uki.efi", "sbat"]) else {
+            eprintln!("skipped: objcopy is not installed");
+            return;
+        };
+        let text = std::fs::read_to_string(folder.path().join("sbat")).unwrap_or_else(|error| panic!("{error}: {said}"));
+        for start in ["sbat,1,", "systemd,1,", "thimble,1,Thimble,thimble,"] {
+            assert_eq!(text.lines().filter(|line| line.starts_with(start)).count(), 1, "{start} in {text}");
+        }
     }
 
     #[test]

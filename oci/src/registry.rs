@@ -19,7 +19,7 @@ pub use pace::Limits;
 pub use proxy::Proxies;
 #[cfg(feature = "push")]
 pub use push::Push;
-pub use registries::{Login, RegistriesError, Settings};
+pub use registries::{Login, RegistriesError, Settings, check};
 pub use request::RequestError;
 pub use reqwest::Url;
 pub use retry::Patience;

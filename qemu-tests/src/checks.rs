@@ -22,6 +22,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("formatting", |root, job| passes(root, job, "formatting", &["fmt", "--all", "--check"])),
     ("lints", |root, job| passes(root, job, "lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
     ("supply chain: bans, licences, sources", deny),
+    ("supply chain: advisories", advisories),
     ("unit and component tests", |root, job| passes(root, job, "tests", &["test", "--workspace"])),
     ("the agent on a real containerd", containerd),
     ("fuzz targets, briefly", fuzz),
@@ -54,6 +55,32 @@ fn deny(root: &Path, job: &Job) -> Result<Outcome> {
         return Ok(Outcome::Skipped("cargo-deny is not installed".into()));
     }
     passes(root, job, "deny", &["deny", "--offline", "check", "bans", "licenses", "sources"])
+}
+
+/// cargo-deny fetches the database of advisories from GitHub. A host that cannot reach it uses what it fetched before.
+fn advisories(root: &Path, job: &Job) -> Result<Outcome> {
+    if !answers("cargo-deny", "--version") {
+        return Ok(Outcome::Skipped("cargo-deny is not installed".into()));
+    }
+    let log = log(root, "advisories-fetch")?;
+    let mut fetch = Command::new("cargo");
+    fetch.args(["deny", "fetch", "db"]).current_dir(root);
+    if let Err(error) = crate::command::run(&mut fetch, &log, FETCHED_WITHIN)
+        && !has_database()
+    {
+        return Ok(Outcome::Skipped(format!("no database of advisories is here, and none can be fetched: {error:#}")));
+    }
+    passes(root, job, "advisories", &["deny", "--offline", "check", "advisories"])
+}
+
+const FETCHED_WITHIN: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Where cargo-deny keeps it, by its version.
+fn has_database() -> bool {
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let entries = |name| cargo.as_ref().and_then(|cargo| fs::read_dir(cargo.join(name)).ok()).into_iter().flatten();
+    ["advisory-dbs", "advisory-db"].into_iter().flat_map(entries).next().is_some()
 }
 
 /// Whether a program is installed.

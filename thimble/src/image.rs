@@ -5,6 +5,7 @@ mod embed;
 mod hardware;
 mod push;
 mod ramdisk;
+mod settings;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -69,6 +70,12 @@ pub struct BuildArguments {
     /// (variables as INSECURE_REGISTRIES, and /etc/thimble/registries.json)
     #[arg(long, value_name = "LAYOUT|NAME")]
     pub embed: Vec<String>,
+    /// The machine's policy, a policy.json. Public keys that it names by path are put into it
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// How the machine reaches registries, a registries.json. The certificates and keys that it names come along
+    #[arg(long, value_name = "FILE")]
+    pub registries: Option<PathBuf>,
     /// Also take images from a disk with the label THIMBLE, if they are named by digest or signed as the policy demands
     /// (`thimble.image_disk=true` on the kernel command line does the same)
     #[arg(long)]

@@ -164,3 +164,13 @@ fn a_password_never_shows_in_debug_output() {
     let env = [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("REGISTRY_PASSWORD", "hunter2")];
     assert!(!format!("{:?}", read("", &env).unwrap()).contains("hunter2"));
 }
+
+/// A signed ramdisk's policy holds whatever the kernel command line says.
+#[test]
+fn no_flag_variable_or_kernel_argument_is_about_the_policy() {
+    for setting in super::names::settings().chain(super::names::WITHOUT_EFFECT) {
+        let mut names = [&[setting.flag][..], setting.aliases, setting.variables].concat();
+        names.extend(cmdline::ARGUMENTS.iter().map(|argument| argument.name));
+        assert!(names.iter().all(|name| !name.to_lowercase().contains("policy")), "{names:?}");
+    }
+}

@@ -47,6 +47,11 @@ pub const PACK_MANIFESTS: &str = "/etc/thimble/manifest.d";
 pub const CMDLINE: &str = "/etc/thimble/cmdline";
 /// The certificate authorities that the ramdisk brings. `thimble image build` writes it; the agent reads it.
 pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// What the machine allows actions to do. `thimble image build --policy` writes it; the agent reads it. No argument names
+/// another file, so that a signed ramdisk's policy holds whatever the kernel command line says.
+pub const POLICY: &str = "/etc/thimble/policy.json";
+/// How registries are reached. `thimble image build --registries` writes it; the agent reads it.
+pub const REGISTRIES: &str = "/etc/thimble/registries.json";
 /// An OCI image layout. `thimble image build --embed` writes it; the agent reads it.
 pub const IMAGES: &str = "/images";
 

@@ -54,6 +54,7 @@ fn lab(files: &[(&str, Vec<u8>)]) -> Lab {
         ca: CaBundle::None,
         extra_ca: Vec::new(),
         cmdline: None,
+        settings: Vec::new(),
         embed: Vec::new(),
         firmware: Vec::new(),
         rescue: false,
@@ -84,6 +85,25 @@ fn a_package_becomes_a_kernel_and_a_ramdisk() {
     assert!(sums.contains(&format!("{}  initramfs.cpio.zst\n", report.initramfs.sha256)));
     assert_eq!(report.kernel_version, "6.1.0-t");
     assert!(report.parts.iter().any(|part| part.path == "/init"));
+}
+
+#[test]
+fn the_policy_is_in_ramdisk_manifest_report_and_sbom() {
+    let mut lab = lab(&kernel_files());
+    let policy = ExtraFile::text(machine::files::POLICY.into(), "{\"requireDigest\":true}".into());
+    lab.request.settings = vec![policy.clone()];
+    lab.request.media = Media { uki: true, stub: Some(lab.folder.path().join("stub")), ..Media::default() };
+    fs::write(lab.folder.path().join("stub"), crate::uki::tests::stub()).unwrap();
+    let report = build(&lab.request).unwrap();
+    let archive = zstd::decode_all(&fs::read(&report.initramfs.path).unwrap()[..]).unwrap();
+    let text = String::from_utf8_lossy(&archive);
+    assert!(text.contains("{\"requireDigest\":true}") && text.contains("22 /etc/thimble/policy.json\n"), "file and manifest");
+    let [found] = &report.settings[..] else { panic!("{:?}", report.settings) };
+    assert_eq!((found.path.to_str(), &found.sha256), (Some("/etc/thimble/policy.json"), &sha256(&policy.data)));
+    let sbom = fs::read_to_string(lab.request.output.join("sbom.cdx.json")).unwrap();
+    assert!(sbom.contains("/etc/thimble/policy.json") && sbom.contains(&found.sha256), "{sbom}");
+    let (uki, ramdisk) = (fs::read(lab.request.output.join("thimble.efi")).unwrap(), fs::read(&report.initramfs.path).unwrap());
+    assert!(uki.windows(ramdisk.len()).any(|window| window == ramdisk), "the unified kernel image has the same ramdisk");
 }
 
 #[test]

@@ -317,6 +317,14 @@ pub fn in_plain(url: &Url) -> Url {
     plain
 }
 
+/// Whether this is a `registries.json` that the agent understands.
+///
+/// # Errors
+/// With the line and what is wrong there.
+pub fn check(text: &[u8]) -> Result<(), serde_json::Error> {
+    Registries::parse(text).map(drop)
+}
+
 /// `host` or `host:port` as references and credentials write it.
 pub fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();

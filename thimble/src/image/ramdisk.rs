@@ -1,6 +1,6 @@
 //! `thimble image build`: arguments to a request, the report to text or JSON.
 
-use super::{BuildArguments, Profile, embed, hardware};
+use super::{BuildArguments, Profile, embed, hardware, settings};
 use anyhow::Context;
 use initramfs::{CaBundle, KernelSource, Listing, Media, Report, Request, Selection, Signer};
 use std::fmt::Write;
@@ -13,7 +13,12 @@ const LIMITS: &[(&str, usize)] = &[("cloud", 4_000_000), ("metal", 16_000_000)];
 
 pub fn run(arguments: &BuildArguments) -> anyhow::Result<()> {
     let (embed, _pulled) = embed::layouts(&arguments.embed)?;
-    let report = initramfs::build(&Request { embed, ..request(arguments)? }).context("cannot build kernel and ramdisk")?;
+    let checked = settings::check(arguments.policy.as_deref(), arguments.registries.as_deref())?;
+    if checked.has_secrets {
+        eprintln!("warning: registries.json has a password or a key, and everyone who gets the ramdisk can read it");
+    }
+    let request = Request { embed, settings: checked.files, ..request(arguments)? };
+    let report = initramfs::build(&request).context("cannot build kernel and ramdisk")?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -35,6 +40,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         ca,
         extra_ca,
         cmdline: words(arguments),
+        settings: Vec::new(),
         embed: Vec::new(), // by `run`, which may have to pull them
         firmware: arguments.firmware.clone(),
         rescue: arguments.rescue,
@@ -114,6 +120,9 @@ fn table(report: &Report) -> String {
             "{all} files that drivers may ask for are in no source of firmware: {shown}{}\n",
             if all > MISSING_SHOWN { ", ..." } else { "" }
         );
+    }
+    for file in &report.settings {
+        let _ = writeln!(text, "{}  {} in the ramdisk", file.sha256, file.path.display());
     }
     for artifact in [&report.kernel, ramdisk].into_iter().chain(report.packs.iter().map(|pack| &pack.file)).chain(&report.media) {
         let _ = writeln!(text, "{}  {}  {} bytes", artifact.sha256, artifact.path.display(), artifact.size);
