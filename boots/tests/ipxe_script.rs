@@ -96,6 +96,7 @@ fn packs_are_looked_for_beside_the_ramdisk_of_this_host() {
         ("another server's", with(|machine| machine.osie.base_url = Some("http://elsewhere".to_owned())), None),
         ("a script of its own", with(|machine| machine.ipxe.contents = Some("shell".to_owned())), None),
         ("the local disk", with(|machine| machine.boot = BootState::Local { reason: String::new() }), None),
+        ("held", with(|machine| machine.boot = BootState::Hold { reason: String::new() }), None),
         ("forbidden", with(|machine| machine.netboot_allowed = false), None),
     ] {
         assert_eq!(folder.as_deref(), expected, "{case}");
@@ -122,6 +123,36 @@ fn the_state_decides_where_the_machine_goes() {
     assert!(local.ends_with("echo thimble: booting from the local disk: workflow install-m1 has succeeded\niseq ${platform} efi && exit 1 || exit 0\n"), "{local}");
     assert!(!local.contains("kernel "));
     assert!(state(BootState::Wait { reason: reason() }).contains("kernel http://"), "it waits inside the environment");
+}
+
+#[test]
+fn a_held_machine_shows_the_reason_and_asks_again_every_minute() {
+    let mut machine = machine(KNOWN);
+    machine.boot = BootState::Hold { reason: "under repair".to_owned() };
+    machine.ipxe.contents = Some("shell".to_owned());
+    let script = script(&machine);
+    assert_eq!(
+        script.lines().collect::<Vec<_>>(),
+        [
+            "#!ipxe",
+            "echo thimble: m1 02:00:00:00:00:01: under repair",
+            "echo thimble: held; asking again every 60 seconds",
+            ":hold",
+            "sleep 60",
+            "chain --replace --autofree http://10.0.0.1:7080/ipxe/script/02:00:00:00:00:01/auto.ipxe || goto hold",
+        ]
+    );
+}
+
+#[test]
+fn a_rescue_is_our_ramdisk_with_rescue_whatever_script_the_hardware_has() {
+    let mut machine = machine(KNOWN);
+    machine.boot = BootState::Rescue { reason: "by an operator".to_owned() };
+    machine.ipxe.url = Some("http://elsewhere/x.ipxe".to_owned());
+    assert!(kernel_line(&script(&machine)).1.rescue);
+    machine.boot = BootState::Wait { reason: String::new() };
+    machine.ipxe.url = None;
+    assert!(!kernel_line(&script(&machine)).1.rescue);
 }
 
 #[test]

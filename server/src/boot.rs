@@ -1,46 +1,81 @@
-//! What a machine shall boot now, decided from its Hardware and its workflows.
+//! What a machine shall boot now: a function of its Hardware and its intent. Pure.
 
-use api::BootState;
-use model::{Hardware, Mac, ObjectName, Workflow, WorkflowState};
+use api::{BootState, Intent, MachineState};
+use model::{Hardware, Mac, Workflow, WorkflowState};
 
 use crate::view::View;
 
-/// `mac` is the interface that asks; without it any interface that may boot from the network counts.
+/// What the view says. `mac` is the interface that asks; without it any interface that may boot from the network counts.
 #[must_use]
 pub fn boot_state(view: &View, hardware: &Hardware, mac: Option<Mac>) -> BootState {
-    let mut asking = hardware
-        .spec
-        .interfaces
-        .iter()
-        .filter(|interface| mac.is_none_or(|mac| interface.dhcp.as_ref().is_some_and(|dhcp| dhcp.mac == Some(mac))));
-    if !asking.any(model::Interface::may_netboot) {
-        return BootState::Local { reason: format!("netboot.allowPXE is not true in Hardware {}", hardware.name()) };
-    }
-    let workflows = view.workflows_for(hardware);
-    let runnable = |workflow: &Workflow| {
-        workflow.spec.disabled != Some(true)
-            && workflow.status.state.is_some_and(WorkflowState::is_runnable)
-            && !workflow.status.tasks.is_empty()
-    };
-    // The oldest runnable one is what its agent will be given first.
-    if let Some(found) = workflows.iter().rev().find(|found| runnable(&found.object)) {
-        return BootState::Install { workflow: Some(found.object.name().to_string()) };
-    }
-    workflows.first().map_or_else(
-        || BootState::Wait { reason: "there is no workflow for this machine".to_owned() },
-        |newest| after(&newest.object.name(), &newest.object),
-    )
+    let name = hardware.name();
+    let state = view.machines.get(&name).map(|stored| &*stored.object);
+    let newest = view.workflows_for(hardware).first().map(|stored| &*stored.object);
+    boots(hardware, mac, state, |order| view.workflow(order), newest)
 }
 
-/// What the newest workflow left behind, if nothing is to run.
-fn after(name: &ObjectName, workflow: &Workflow) -> BootState {
-    let status = &workflow.status;
-    match status.state {
-        Some(state @ (WorkflowState::Success | WorkflowState::Post)) => {
-            BootState::Local { reason: format!("workflow {name} is {state}") }
+/// `workflow` finds an order by its name. `newest` is the latest workflow that names the machine: it may be the reason why
+/// there is nothing to do.
+pub fn boots<'w>(
+    hardware: &Hardware,
+    mac: Option<Mac>,
+    state: Option<&MachineState>,
+    workflow: impl Fn(&str) -> Option<&'w Workflow>,
+    newest: Option<&Workflow>,
+) -> BootState {
+    if let Some(reason) = may_not_netboot(hardware, mac) {
+        return BootState::Local { reason };
+    }
+    let idle = || newest.map_or_else(|| "there is no workflow for this machine".to_owned(), why_idle);
+    let Some(state) = state else { return BootState::Wait { reason: idle() } };
+    let reason = state.decision.reason.clone();
+    match state.decision.intent {
+        Intent::Local => BootState::Local { reason },
+        Intent::Rescue => BootState::Rescue { reason },
+        Intent::Hold => BootState::Hold { reason },
+        Intent::Inventory => BootState::Wait { reason: idle() },
+        Intent::Install => {
+            // The oldest order is what its agent will be given first.
+            if let Some(order) = state.orders.iter().find(|order| workflow(order).is_some_and(is_open)) {
+                return BootState::Install { workflow: Some(order.clone()) };
+            }
+            let last = state.orders.last().map(|order| match workflow(order) {
+                Some(workflow) => why_idle(workflow),
+                None => format!("workflow {order} was deleted after it had begun"),
+            });
+            BootState::Wait { reason: last.unwrap_or(reason) }
         }
-        Some(state) => BootState::Wait { reason: format!("workflow {name} is {state}: {}", status.message) },
-        None if workflow.spec.disabled == Some(true) => BootState::Wait { reason: format!("workflow {name} is disabled") },
-        None => BootState::Wait { reason: format!("workflow {name} is not ready: {}", status.message) },
+    }
+}
+
+/// Why the machine boots its disk, whatever its intent is.
+#[must_use]
+pub fn may_not_netboot(hardware: &Hardware, mac: Option<Mac>) -> Option<String> {
+    let asks =
+        |interface: &&model::Interface| mac.is_none_or(|mac| interface.dhcp.as_ref().is_some_and(|dhcp| dhcp.mac == Some(mac)));
+    let mut asking = hardware.spec.interfaces.iter().filter(asks);
+    let allowed = asking.any(model::Interface::may_netboot);
+    (!allowed).then(|| format!("netboot.allowPXE is not true in Hardware {}", hardware.name()))
+}
+
+/// Whether an agent can be given an action of it.
+#[must_use]
+pub fn is_open(workflow: &Workflow) -> bool {
+    workflow.spec.disabled != Some(true)
+        && workflow.status.state.is_some_and(WorkflowState::is_runnable)
+        && !workflow.status.tasks.is_empty()
+}
+
+/// Why nothing of this workflow runs.
+fn why_idle(workflow: &Workflow) -> String {
+    let (name, status) = (workflow.name(), &workflow.status);
+    let message = if status.message.is_empty() { String::new() } else { format!(": {}", status.message) };
+    match status.state {
+        Some(state) if is_open(workflow) => {
+            format!("workflow {name} is {state} and not ordered; `thimble machine reinstall` orders it")
+        }
+        Some(state) => format!("workflow {name} is {state}{message}"),
+        None if workflow.spec.disabled == Some(true) => format!("workflow {name} is disabled"),
+        None => format!("workflow {name} is not ready{message}"),
     }
 }

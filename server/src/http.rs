@@ -78,6 +78,9 @@ fn see_log(doing: &str) -> Response {
 struct ApplyQuery {
     /// The name of the text in its mistakes.
     file: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, body: Bytes) -> Response {
@@ -87,19 +90,18 @@ async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, bo
     };
     let refused = |mistakes: Vec<Mistake>| {
         let error = Some(format!("nothing was changed: {} mistakes", mistakes.len()));
-        (StatusCode::UNPROCESSABLE_ENTITY, Json(Applied { error, changes: Vec::new(), mistakes })).into_response()
+        (StatusCode::UNPROCESSABLE_ENTITY, Json(Applied { error, mistakes, ..Applied::default() })).into_response()
     };
     let objects = match parse_documents(text, &file) {
         Ok(objects) => objects,
         Err(mistakes) => return refused(mistakes),
     };
-    let applied = Server::detached(async move { server.apply(objects).await }).await;
-    match applied {
-        Some(Ok(applied)) if applied.mistakes.is_empty() => Json(applied).into_response(),
-        Some(Ok(applied)) => {
-            let error = Some("stored, but a template cannot be rendered".to_owned());
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(Applied { error, ..applied })).into_response()
-        }
+    let applied =
+        Server::detached(
+            async move { if query.dry_run { server.try_apply(objects).await } else { server.apply(objects).await } },
+        );
+    match applied.await {
+        Some(Ok(applied)) => Json(applied).into_response(),
         Some(Err(ApplyError::Refused(mistakes))) => refused(mistakes),
         Some(Err(ApplyError::Store(reason))) => failed("apply", &reason),
         None => see_log("apply"),
@@ -129,15 +131,27 @@ async fn one(State(server): State<Server>, Path((plural, namespace, name)): Path
     }
 }
 
-async fn remove(State(server): State<Server>, Path((plural, namespace, name)): Path<(String, String, String)>) -> Response {
+#[derive(Deserialize)]
+struct DeleteQuery {
+    /// Also what an unfinished workflow uses.
+    #[serde(default)]
+    force: bool,
+}
+
+async fn remove(
+    State(server): State<Server>,
+    Path((plural, namespace, name)): Path<(String, String, String)>,
+    Query(query): Query<DeleteQuery>,
+) -> Response {
     let name = ObjectName::new(namespace, name);
     let kind = match known(&plural) {
         Ok(kind) => kind,
         Err(response) => return *response,
     };
-    match Server::detached(async move { server.delete(kind, &name).await }).await {
+    match Server::detached(async move { server.delete(kind, &name, query.force).await }).await {
         Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         Some(Err(missing @ DeleteError::NotFound { .. })) => problem(StatusCode::NOT_FOUND, missing.to_string()),
+        Some(Err(used @ DeleteError::InUse { .. })) => problem(StatusCode::CONFLICT, used.to_string()),
         Some(Err(DeleteError::Store(reason))) => failed("delete", &reason),
         None => see_log("delete"),
     }

@@ -1,39 +1,67 @@
 //! What applying a set of objects would write: all of it, or, when something is refused, nothing. Pure.
 
+mod addresses;
+mod deletion;
+mod orders;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::{Change, Changed};
+use api::{Change, Changed, MachineState};
 use jiff::Timestamp;
 use model::{
-    BootOptionsStatus, Hardware, Kind, Mac, Metadata, Mistake, Netboot, Object, ObjectName, Template, Workflow, WorkflowState,
+    AgentId, BootOptionsStatus, Hardware, Kind, Metadata, Mistake, Netboot, Object, ObjectName, Template, Workflow,
+    WorkflowState, WorkflowStatus,
 };
 use serde::Serialize;
 
+use crate::boot::is_open;
 use crate::store::Transaction;
 use crate::view::{Stored, View, key};
 use crate::{progress, template};
+
+pub use deletion::{Kept, deletion};
+
+/// What an operator has set for all machines.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// The first order of a machine that has never finished one waits for approval.
+    pub hold_new: bool,
+    /// The server's own, which no machine may have.
+    pub addresses: Vec<IpAddr>,
+}
 
 #[derive(Debug, Default)]
 pub struct Plan {
     pub transaction: Transaction,
     pub changes: Vec<Changed>,
-    /// Those of templates, whose workflows are stored all the same.
-    pub mistakes: Vec<Mistake>,
+    /// Hardware that is ordered to be installed.
+    pub installs: BTreeSet<ObjectName>,
 }
 
 /// # Errors
 /// Everything that is refused; then nothing shall be written.
-pub fn plan(view: &View, objects: Vec<Object>, now: Timestamp, new_id: &mut dyn FnMut() -> String) -> Result<Plan, Vec<Mistake>> {
+pub fn plan(
+    view: &View,
+    objects: Vec<Object>,
+    rules: &Rules,
+    now: Timestamp,
+    new_id: &mut dyn FnMut() -> String,
+) -> Result<Plan, Vec<Mistake>> {
     let mut planner = Planner {
         view,
+        rules,
         now,
         new_id,
         hardware: BTreeMap::new(),
+        agents: BTreeMap::new(),
         templates: BTreeMap::new(),
+        machines: BTreeMap::new(),
         plan: Plan::default(),
         refused: Vec::new(),
         touched: BTreeSet::new(),
+        removed: None,
     };
     let mut workflows = Vec::new();
     for object in objects {
@@ -43,11 +71,14 @@ pub fn plan(view: &View, objects: Vec<Object>, now: Timestamp, new_id: &mut dyn 
             Object::Workflow(workflow) => workflows.push(*workflow),
         }
     }
-    planner.addresses_are_unique();
+    planner.addresses();
+    planner.index_agents();
     let named: BTreeSet<ObjectName> = workflows.iter().map(Workflow::name).collect();
     workflows.into_iter().for_each(|workflow| planner.workflow(workflow));
     planner.waiting(&named);
+    planner.newcomers(&named);
     planner.write_hardware();
+    planner.write_machines();
     if planner.refused.is_empty() { Ok(planner.plan) } else { Err(planner.refused) }
 }
 
@@ -61,21 +92,30 @@ pub fn validate(objects: Vec<Object>) -> Result<Vec<Changed>, Vec<Mistake>> {
         number += 1;
         number.to_string()
     };
-    let plan = plan(&View::default(), objects, Timestamp::now(), &mut new_id)?;
-    if plan.mistakes.is_empty() { Ok(plan.changes) } else { Err(plan.mistakes) }
+    plan(&View::default(), objects, &Rules::default(), Timestamp::now(), &mut new_id).map(|plan| plan.changes)
 }
 
 struct Planner<'p> {
     view: &'p View,
+    rules: &'p Rules,
     now: Timestamp,
     new_id: &'p mut dyn FnMut() -> String,
     /// As they will be; they come before those of the view.
     hardware: BTreeMap<ObjectName, Hardware>,
     templates: BTreeMap<ObjectName, Template>,
+    machines: BTreeMap<ObjectName, MachineState>,
+    /// The agents of `hardware`.
+    agents: BTreeMap<AgentId, ObjectName>,
     /// Hardware and templates of this apply that differ from what is stored.
     touched: BTreeSet<(Kind, ObjectName)>,
+    /// No longer there after this change.
+    removed: Option<(Kind, ObjectName)>,
     plan: Plan,
     refused: Vec<Mistake>,
+}
+
+fn encode<T: Serialize>(object: &T) -> Result<Vec<u8>, String> {
+    serde_json::to_vec(object).map_err(|error| error.to_string())
 }
 
 fn mistake(kind: Kind, name: &ObjectName, message: String, hint: Option<&str>) -> Mistake {
@@ -94,9 +134,9 @@ impl Planner<'_> {
     }
 
     fn put<T: Serialize>(&mut self, kind: Kind, name: &ObjectName, object: &T, expected: u64) {
-        match serde_json::to_vec(object) {
+        match encode(object) {
             Ok(value) => self.plan.transaction = std::mem::take(&mut self.plan.transaction).put(key(kind, name), expected, value),
-            Err(error) => self.refused.push(mistake(kind, name, error.to_string(), None)),
+            Err(error) => self.refused.push(mistake(kind, name, error, None)),
         }
     }
 
@@ -148,24 +188,25 @@ impl Planner<'_> {
 
     fn workflow(&mut self, mut new: Workflow) {
         let name = new.name();
-        if let Some(mode) = new.spec.boot_options.as_ref().and_then(|options| options.boot_mode.as_deref()) {
-            let hint = "start the machine by hand and leave bootMode out; toggleAllowNetboot works";
-            self.refused.push(mistake(
-                Kind::Workflow,
-                &name,
-                format!("bootMode {mode:?} needs a BMC, and none can be driven yet"),
-                Some(hint),
-            ));
-            return;
-        }
+        let came_finished = new.status.state.is_some_and(WorkflowState::is_final);
         let Some(Stored { object: old, modified, .. }) = self.view.workflows.get(&name).cloned() else {
+            if !came_finished && self.boot_mode_is_refused(&new) {
+                return;
+            }
             new.metadata.creation_timestamp = Some(self.now);
-            let problem = self.render(&mut new);
+            let problem = if came_finished {
+                self.imported(&new)
+            } else {
+                new.status = WorkflowStatus::default();
+                let problem = self.render_or_refuse(&mut new);
+                self.settle(None, &mut new, true).or(problem)
+            };
             self.put(Kind::Workflow, &name, &new, 0);
             return self.say(Kind::Workflow, &name, Change::Created, problem);
         };
         let same = old.spec == new.spec;
-        if !same && old.status.current_state.is_some() {
+        let over = progress::has_begun(&old) || old.status.state.is_some_and(WorkflowState::is_final);
+        if !same && over {
             let state = old.status.state.map_or("not started", WorkflowState::as_str);
             let message = format!("it is {state} and its spec can no longer change");
             return self.refused.push(mistake(
@@ -175,9 +216,23 @@ impl Planner<'_> {
                 Some("create a workflow with another name, or delete this one first"),
             ));
         }
+        if !same && !came_finished && self.boot_mode_is_refused(&new) {
+            return;
+        }
         let mut next = Workflow::clone(&old);
         (next.spec, next.metadata.labels, next.metadata.annotations) = (new.spec, new.metadata.labels, new.metadata.annotations);
-        let problem = if same && !next.status.tasks.is_empty() { None } else { self.render(&mut next) };
+        let stale = !same || next.status.tasks.is_empty() || self.refers_to_touched(&next);
+        let problem = if over || !stale {
+            None
+        } else if came_finished && !is_open(&old) {
+            // What has not been ready yet, but is finished elsewhere, does not become an order.
+            next.status = new.status;
+            self.imported(&next)
+        } else {
+            let problem = self.render_or_refuse(&mut next);
+            keep_unless_other(&old, &mut next);
+            self.settle(Some(&old), &mut next, !same).or(problem)
+        };
         let change = if next == *old { Change::Unchanged } else { Change::Updated };
         if change == Change::Updated {
             self.put(Kind::Workflow, &name, &next, modified);
@@ -185,61 +240,85 @@ impl Planner<'_> {
         self.say(Kind::Workflow, &name, change, problem);
     }
 
-    /// Stored workflows that could not be rendered and may be now, because what they refer to has changed.
+    /// What nothing acts on would let a machine wait for ever.
+    fn boot_mode_is_refused(&mut self, workflow: &Workflow) -> bool {
+        let mode = workflow.spec.boot_options.as_ref().and_then(|options| options.boot_mode.as_deref());
+        let Some(mode) = mode.filter(|mode| *mode != "netboot") else { return false };
+        let hint = "start the machine by hand and leave bootMode out; netboot and toggleAllowNetboot work";
+        let message = format!("bootMode {mode:?} needs a BMC, and none can be driven yet");
+        self.refused.push(mistake(Kind::Workflow, &workflow.name(), message, Some(hint)));
+        true
+    }
+
+    fn refers_to_touched(&self, workflow: &Workflow) -> bool {
+        let refers = |kind, to: &str| self.touched.contains(&(kind, ObjectName::new(&workflow.metadata.namespace, to)));
+        refers(Kind::Template, &workflow.spec.template_ref) || refers(Kind::Hardware, &workflow.spec.hardware_ref)
+    }
+
+    /// Stored workflows of which nothing has begun are rendered again when what they refer to has changed.
     fn waiting(&mut self, named: &BTreeSet<ObjectName>) {
         let view = self.view;
-        for (name, stored) in
-            view.workflows.iter().filter(|(name, stored)| stored.object.status.tasks.is_empty() && !named.contains(name))
-        {
-            let refers = |kind, to: &str| self.touched.contains(&(kind, ObjectName::new(&name.namespace, to)));
-            let spec = &stored.object.spec;
-            if !refers(Kind::Template, &spec.template_ref) && !refers(Kind::Hardware, &spec.hardware_ref) {
+        let users: BTreeSet<ObjectName> = self
+            .touched
+            .iter()
+            .flat_map(|(kind, name)| view.users(*kind, name))
+            .map(|stored| stored.object.name())
+            .filter(|name| !named.contains(name))
+            .collect();
+        for name in users {
+            let Some(stored) = view.workflows.get(&name) else { continue };
+            let old = &stored.object;
+            if progress::has_begun(old) || old.status.state.is_some_and(WorkflowState::is_final) {
                 continue;
             }
-            let mut next = Workflow::clone(&stored.object);
-            let problem = self.render(&mut next);
-            if next != *stored.object {
-                self.put(Kind::Workflow, name, &next, stored.modified);
-                self.say(Kind::Workflow, name, Change::Updated, problem);
+            let mut next = Workflow::clone(old);
+            // One that could not be rendered before shall not stand in the way of others.
+            let failed_before = old.status.template_rendering.as_deref() == Some("failed");
+            let problem = if failed_before { self.render(&mut next).0 } else { self.render_or_refuse(&mut next) };
+            keep_unless_other(old, &mut next);
+            let problem = self.settle(Some(old), &mut next, false).or(problem);
+            if next != **old {
+                self.put(Kind::Workflow, &name, &next, stored.modified);
+                self.say(Kind::Workflow, &name, Change::Updated, problem);
             }
         }
     }
 
-    /// Renders the tasks, or notes in the status why that is not possible; then also returns it.
-    fn render(&mut self, workflow: &mut Workflow) -> Option<String> {
+    /// `render`, where mistakes of the template refuse the whole change.
+    fn render_or_refuse(&mut self, workflow: &mut Workflow) -> Option<String> {
+        let (problem, mistakes) = self.render(workflow);
+        self.refused.extend(mistakes);
+        problem
+    }
+
+    /// Renders the tasks, or notes in the status why that is not possible; then also returns it, with the mistakes of the
+    /// template.
+    fn render(&mut self, workflow: &mut Workflow) -> (Option<String>, Vec<Mistake>) {
         let namespace = workflow.metadata.namespace.clone();
-        workflow.status = model::WorkflowStatus::default();
+        workflow.status = WorkflowStatus { ordered: workflow.status.ordered, ..WorkflowStatus::default() };
         let status = |workflow: &mut Workflow, rendering: Option<&str>, problem: String| {
             workflow.status.template_rendering = rendering.map(str::to_owned);
             workflow.status.message.clone_from(&problem);
-            Some(problem)
+            (Some(problem), Vec::new())
         };
         if workflow.spec.disabled == Some(true) {
             return status(workflow, None, "disabled".to_owned());
         }
         let hardware_name = ObjectName::new(&namespace, &workflow.spec.hardware_ref);
-        let hardware = self
-            .hardware
-            .get(&hardware_name)
-            .cloned()
-            .or_else(|| Some(Hardware::clone(&self.view.hardware.get(&hardware_name)?.object)));
+        let hardware = self.hardware_as_it_will_be(&hardware_name).cloned();
         if hardware.is_none() && !workflow.spec.hardware_ref.is_empty() {
             return status(workflow, None, format!("waits for Hardware {hardware_name}, which does not exist"));
         }
         let template_name = ObjectName::new(&namespace, &workflow.spec.template_ref);
-        let template = self
-            .templates
-            .get(&template_name)
-            .cloned()
-            .or_else(|| Some(Template::clone(&self.view.templates.get(&template_name)?.object)));
+        let stored = self.view.templates.get(&template_name).filter(|_| !self.is_removed(Kind::Template, &template_name));
+        let template = self.templates.get(&template_name).cloned().or_else(|| Some(Template::clone(&stored?.object)));
         let Some(template) = template else {
             return status(workflow, None, format!("waits for Template {template_name}, which does not exist"));
         };
         match template::render(&template, workflow, hardware.as_ref()) {
             Err(mistakes) => {
                 let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
-                self.plan.mistakes.extend(mistakes);
-                status(workflow, Some("failed"), first)
+                (status(workflow, Some("failed"), first).0, mistakes)
             }
             Ok(document) => {
                 progress::begin(workflow, document, &mut *self.new_id);
@@ -247,9 +326,13 @@ impl Planner<'_> {
                     workflow.status.boot_options.get_or_insert_default().allow_netboot.toggled_true = true;
                     self.hardware.insert(hardware_name, allow_netboot(hardware, true));
                 }
-                None
+                (None, Vec::new())
             }
         }
+    }
+
+    fn is_removed(&self, kind: Kind, name: &ObjectName) -> bool {
+        self.removed.as_ref().is_some_and(|(removed, other)| (*removed, other) == (kind, name))
     }
 
     fn write_hardware(&mut self) {
@@ -260,25 +343,20 @@ impl Planner<'_> {
             }
         }
     }
+}
 
-    /// One address on two machines would send one machine's system to the other.
-    fn addresses_are_unique(&mut self) {
-        let mut owners: BTreeMap<Mac, ObjectName> = BTreeMap::new();
-        for (name, hardware) in &self.hardware {
-            for mac in hardware.spec.macs() {
-                let stored = self.view.by_mac(mac).map(|stored| stored.object.name()).filter(|owner| owner != name);
-                let stored =
-                    stored.filter(|owner| self.hardware.get(owner).is_none_or(|new| new.spec.macs().any(|other| other == mac)));
-                if let Some(owner) = owners.insert(mac, name.clone()).or(stored) {
-                    let message = if owner == *name {
-                        format!("has {mac} on two interfaces")
-                    } else {
-                        format!("has {mac}, which is Hardware {owner}'s")
-                    };
-                    self.refused.push(mistake(Kind::Hardware, name, message, None));
-                }
-            }
+/// A rendering with the same result keeps the ids of its actions, which an agent may have seen.
+fn keep_unless_other(old: &Workflow, new: &mut Workflow) {
+    let without_ids = |workflow: &Workflow| {
+        let mut tasks = workflow.status.tasks.clone();
+        for task in &mut tasks {
+            task.id.clear();
+            task.actions.iter_mut().for_each(|action| action.id.clear());
         }
+        (tasks, workflow.status.global_timeout)
+    };
+    if !old.status.tasks.is_empty() && without_ids(old) == without_ids(new) {
+        new.status = old.status.clone();
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Idle {
     Preparing,
     /// In a state in which nothing is handed out.
     NotRunnable,
+    /// The intent of the machine gives it no work.
+    NotOrdered,
     OtherAgent,
     NothingLeft,
 }
@@ -110,6 +112,12 @@ fn pending(action: model::Action, id: String) -> WorkflowAction {
     }
 }
 
+/// Whether an action was handed out: what a machine had may be gone.
+#[must_use]
+pub const fn has_begun(workflow: &Workflow) -> bool {
+    workflow.status.current_state.is_some()
+}
+
 /// The first action that has not succeeded.
 fn current(workflow: &Workflow) -> Option<(usize, usize, &WorkflowTask, &WorkflowAction)> {
     workflow.status.tasks.iter().enumerate().find_map(|(t, task)| {
@@ -153,17 +161,20 @@ pub fn next_image(workflow: &Workflow, position: Position) -> Option<&str> {
     later.map(|action| action.image.as_str()).find(|image| *image != now.image && !image.is_empty())
 }
 
-/// Of an agent's workflows, oldest first, the one to work on: where it was interrupted, else the oldest that has work.
+/// Of an agent's workflows, oldest first, the one to work on: where it was interrupted, else the oldest that has work. Only
+/// those that are `ordered` count.
 ///
 /// # Errors
 /// Why there is none: the reason of the newest workflow, or `None` without any workflow.
 pub fn choose<'w>(
     workflows: impl Iterator<Item = &'w Workflow>,
     agent: &AgentId,
+    ordered: impl Fn(&Workflow) -> bool,
 ) -> Result<(&'w Workflow, Position), Option<Idle>> {
     let (mut first, mut reason) = (None, None);
     for workflow in workflows {
         match next_action(workflow, agent) {
+            Next::Run(_) if !ordered(workflow) => reason = Some(Idle::NotOrdered),
             Next::Run(position) if position.again => return Ok((workflow, position)),
             Next::Run(position) => first = first.or(Some((workflow, position))),
             Next::Idle(idle) => reason = Some(idle),

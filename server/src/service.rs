@@ -18,9 +18,10 @@ use crate::agents::{Agents, Facts};
 use crate::boot::boot_state;
 use crate::change::{Tries, encoded};
 use crate::events::{Hub, Reader};
-use crate::plan::{Plan, plan};
+use crate::machines::find;
+use crate::plan::{Kept, Plan, Rules, deletion, plan};
 use crate::store::{Memory, Redb, Store, StoreError, Transaction, Watch};
-use crate::view::{View, key};
+use crate::view::View;
 
 /// For answers to reach their clients when the server stops.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
@@ -33,11 +34,21 @@ pub struct Config {
     pub api_allow: Vec<Network>,
     /// How long a call for work is held open. Tinkerbell's agents expect about a minute.
     pub long_poll: Duration,
+    /// The first order of a machine that has never finished one waits for approval.
+    pub hold_new_machines: bool,
+    /// This host's own addresses, which no machine may have.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { store: None, api_allow: Vec::new(), long_poll: Duration::from_secs(55) }
+        Self {
+            store: None,
+            api_allow: Vec::new(),
+            long_poll: Duration::from_secs(55),
+            hold_new_machines: false,
+            addresses: Vec::new(),
+        }
     }
 }
 
@@ -67,8 +78,16 @@ pub enum ApplyError {
 pub enum DeleteError {
     #[error("{kind} {name} does not exist")]
     NotFound { kind: Kind, name: ObjectName },
+    #[error("{kind} {name} is used by {}; delete them first, or use --force", list(.users))]
+    InUse { kind: Kind, name: ObjectName, users: Vec<ObjectName> },
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn list(users: &[ObjectName]) -> String {
+    let shown: Vec<String> = users.iter().take(5).map(|user| format!("Workflow {user}")).collect();
+    let more = users.len().saturating_sub(shown.len());
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
 }
 
 impl Server {
@@ -143,8 +162,16 @@ impl Server {
 
     /// Commits and waits until the view shows it, so that the next question is answered with what was acknowledged.
     pub(crate) async fn commit(&self, transaction: Transaction) -> Result<u64, StoreError> {
-        let revision = self.0.store.commit(transaction).await?;
         let mut shown = self.0.revision.subscribe();
+        let revision = match self.0.store.commit(transaction).await {
+            Err(StoreError::Conflict { key }) => {
+                // The next try shall be made on what the other writer left.
+                let other = self.0.store.get(&key).await?.map_or(0, |pair| pair.modified);
+                let _ = tokio::time::timeout(GRACE, shown.wait_for(|now| *now >= other)).await;
+                return Err(StoreError::Conflict { key });
+            }
+            done => done?,
+        };
         let _ = shown.wait_for(|now| *now >= revision).await; // an error means that the server is going away
         Ok(revision)
     }
@@ -160,40 +187,59 @@ impl Server {
         }
     }
 
-    /// Stores objects, all or none; workflows are rendered at once. With mistakes in the answer everything is stored, but
-    /// a template cannot be rendered.
+    /// Stores objects, all or none; workflows are rendered at once.
     ///
     /// # Errors
     /// `Refused` with every mistake; then nothing was changed.
     pub async fn apply(&self, objects: Vec<Object>) -> Result<Applied, ApplyError> {
         let mut tries = Tries::default();
         loop {
-            let Plan { transaction, changes, mistakes } = self.plan(objects.clone()).await?.map_err(ApplyError::Refused)?;
+            let plan = self.plan(objects.clone()).await?.map_err(ApplyError::Refused)?;
+            let (transaction, applied) = answer(plan);
             if transaction.writes.is_empty() || tries.done(self.commit(transaction).await)? {
-                return Ok(Applied { error: None, changes, mistakes });
+                return Ok(applied);
             }
         }
+    }
+
+    /// What `apply` would do now. Nothing is stored.
+    ///
+    /// # Errors
+    /// As `apply`.
+    pub async fn try_apply(&self, objects: Vec<Object>) -> Result<Applied, ApplyError> {
+        let plan = self.plan(objects).await?.map_err(ApplyError::Refused)?;
+        Ok(answer(plan).1)
     }
 
     /// On a thread of its own and on a copy of the view, because a template may take long.
     async fn plan(&self, objects: Vec<Object>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
         let view = View::clone(&self.view());
+        let config = &self.0.config;
+        let rules = Rules { hold_new: config.hold_new_machines, addresses: config.addresses.clone() };
         let work = move || {
             let mut ids = ulid::Generator::new();
             let mut new_id = || ids.generate().unwrap_or_else(|_| ulid::Ulid::new()).to_string();
-            plan(&view, objects, Timestamp::now(), &mut new_id)
+            plan(&view, objects, &rules, Timestamp::now(), &mut new_id)
         };
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|source| StoreError::Failed { doing: "plan a change", source: source.into() })
     }
 
+    /// Deletes an object. With `force` also Hardware or a Template that an unfinished workflow uses.
+    ///
     /// # Errors
-    /// When the object does not exist, or the store fails.
-    pub async fn delete(&self, kind: Kind, name: &ObjectName) -> Result<(), DeleteError> {
-        match self.replace(&key(kind, name), None).await? {
-            true => Ok(()),
-            false => Err(DeleteError::NotFound { kind, name: name.clone() }),
+    /// When the object does not exist or is in use, or the store fails.
+    pub async fn delete(&self, kind: Kind, name: &ObjectName, force: bool) -> Result<(), DeleteError> {
+        let mut tries = Tries::default();
+        loop {
+            let plan = deletion(&self.view(), kind, name, force, Timestamp::now()).map_err(|kept| match kept {
+                Kept::Missing => DeleteError::NotFound { kind, name: name.clone() },
+                Kept::Used(users) => DeleteError::InUse { kind, name: name.clone(), users },
+            })?;
+            if tries.done(self.commit(plan.transaction).await)? {
+                return Ok(());
+            }
         }
     }
 
@@ -236,12 +282,28 @@ impl Server {
         Some(self.known(&view, hardware, mac))
     }
 
+    /// The same by MAC, IP address or the name of its Hardware.
+    #[must_use]
+    pub fn machine_named(&self, text: &str) -> Option<Machine> {
+        if let Ok(mac) = text.parse() {
+            return self.machine(mac);
+        }
+        if let Ok(address) = text.parse() {
+            return self.machine_by_address(address);
+        }
+        let view = self.view();
+        let hardware = find(&view, text)?;
+        let mac = hardware.spec.macs().next();
+        Some(self.known(&view, hardware, mac))
+    }
+
     fn known(&self, view: &View, hardware: &Hardware, mac: Option<Mac>) -> Machine {
         let spec = &hardware.spec;
         let mut ids = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
         Machine {
             mac,
             boot: boot_state(view, hardware, mac),
+            state: view.machines.get(&hardware.name()).map(|stored| api::MachineState::clone(&stored.object)),
             agent: ids.find_map(|id| self.0.agents.get(&id)),
             hardware: hardware.clone(),
             booted: None,
@@ -304,6 +366,11 @@ impl Server {
         let Some(agent) = self.0.agents.get(id) else { return Ok(()) };
         self.replace(&format!("/agents/{id}"), Some(&encoded(&agent)?)).await.map(drop)
     }
+}
+
+fn answer(plan: Plan) -> (Transaction, Applied) {
+    let installs = plan.installs.iter().map(ToString::to_string).collect();
+    (plan.transaction, Applied { error: None, changes: plan.changes, installs, mistakes: Vec::new() })
 }
 
 /// Keeps the view in step with the store until the server is dropped. A transaction is shown as a whole: when its revision

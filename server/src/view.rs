@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::What;
+use api::{MachineState, What};
 use jiff::Timestamp;
 use log::error;
 use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow};
@@ -27,17 +27,26 @@ impl<T> Clone for Stored<T> {
     }
 }
 
+/// Objects by the revision of their first write.
+type Owners = BTreeSet<(u64, ObjectName)>;
+
 #[derive(Default, Clone)]
 pub struct View {
     pub hardware: BTreeMap<ObjectName, Stored<Hardware>>,
     pub templates: BTreeMap<ObjectName, Stored<Template>>,
     pub workflows: BTreeMap<ObjectName, Stored<Workflow>>,
+    /// What machines shall boot, by the name of their Hardware. It outlives the Hardware, so that a machine whose Hardware is
+    /// deleted and created anew is not installed again.
+    pub machines: BTreeMap<ObjectName, Stored<MachineState>>,
     pub revision: u64,
-    by_mac: HashMap<Mac, ObjectName>,
-    by_address: HashMap<IpAddr, ObjectName>,
+    /// The owner is the oldest one, should several have the same.
+    by_mac: HashMap<Mac, Owners>,
+    by_address: HashMap<IpAddr, Owners>,
+    by_agent_id: HashMap<AgentId, Owners>,
     /// Oldest first.
-    by_agent: HashMap<AgentId, BTreeSet<(u64, ObjectName)>>,
-    by_hardware: HashMap<ObjectName, BTreeSet<(u64, ObjectName)>>,
+    by_agent: HashMap<AgentId, Owners>,
+    by_hardware: HashMap<ObjectName, Owners>,
+    by_template: HashMap<ObjectName, Owners>,
     expiring: BTreeSet<(Timestamp, ObjectName)>,
 }
 
@@ -46,6 +55,14 @@ pub struct View {
 pub fn key(kind: Kind, name: &ObjectName) -> String {
     format!("/{}/{}/{}", kind.plural(), name.namespace, name.name)
 }
+
+/// `/machines/default/node-1`, by the name of the Hardware.
+#[must_use]
+pub fn machine_key(name: &ObjectName) -> String {
+    format!("{MACHINES}{}/{}", name.namespace, name.name)
+}
+
+const MACHINES: &str = "/machines/";
 
 fn parsed(key: &str) -> Option<(Kind, ObjectName)> {
     let (plural, name) = key.strip_prefix('/')?.split_once('/')?;
@@ -79,8 +96,11 @@ impl View {
     /// Takes in a change and returns its events.
     pub fn update(&mut self, change: &Change) -> Vec<What> {
         self.revision = change.revision;
-        let Some((kind, name)) = parsed(&change.key) else { return Vec::new() };
         let pair = change.pair.as_deref();
+        if let Some((namespace, name)) = change.key.strip_prefix(MACHINES).and_then(|name| name.split_once('/')) {
+            return self.put_machine(ObjectName::new(namespace, name), pair.and_then(decoded)).into_iter().collect();
+        }
+        let Some((kind, name)) = parsed(&change.key) else { return Vec::new() };
         let (existed, exists) = match kind {
             Kind::Hardware => self.put_hardware(name.clone(), pair.and_then(decoded)),
             Kind::Template => put(&mut self.templates, name.clone(), pair.and_then(decoded)),
@@ -89,23 +109,38 @@ impl View {
         object_change(kind, &name, existed, exists).into_iter().collect()
     }
 
+    fn put_machine(&mut self, name: ObjectName, new: Option<Stored<MachineState>>) -> Option<What> {
+        let old = match &new {
+            Some(new) => self.machines.insert(name.clone(), new.clone()),
+            None => self.machines.remove(&name),
+        };
+        let decision = &new.as_ref()?.object.decision;
+        let news = old.is_none_or(|old| old.object.decision != *decision);
+        news.then(|| What::Intent {
+            hardware: name.to_string(),
+            intent: decision.intent,
+            by: decision.by.clone(),
+            reason: decision.reason.clone(),
+        })
+    }
+
     fn put_hardware(&mut self, name: ObjectName, new: Option<Stored<Hardware>>) -> (bool, bool) {
-        if let Some(old) = self.hardware.get(&name) {
-            let mine = |owner: &ObjectName| *owner == name;
-            old.object
-                .spec
-                .macs()
-                .for_each(|mac| drop(self.by_mac.get(&mac).is_some_and(mine).then(|| self.by_mac.remove(&mac))));
-            old.object
-                .spec
-                .addresses()
-                .for_each(|ip| drop(self.by_address.get(&ip).is_some_and(mine).then(|| self.by_address.remove(&ip))));
+        if let Some(old) = self.hardware.get(&name).cloned() {
+            self.own(&name, &old, false);
         }
         if let Some(new) = &new {
-            self.by_mac.extend(new.object.spec.macs().map(|mac| (mac, name.clone())));
-            self.by_address.extend(new.object.spec.addresses().map(|ip| (ip, name.clone())));
+            self.own(&name, new, true);
         }
         put(&mut self.hardware, name, new)
+    }
+
+    fn own(&mut self, name: &ObjectName, hardware: &Stored<Hardware>, present: bool) {
+        let (entry, spec) = ((hardware.created, name.clone()), &hardware.object.spec);
+        spec.macs().for_each(|mac| switch(&mut self.by_mac, &mac, &entry, present));
+        spec.addresses().for_each(|address| switch(&mut self.by_address, &address, &entry, present));
+        if let Some(id) = &spec.agent_id {
+            switch(&mut self.by_agent_id, &AgentId(id.clone()), &entry, present);
+        }
     }
 
     fn put_workflow(&mut self, name: ObjectName, new: Option<Stored<Workflow>>) -> Vec<What> {
@@ -130,6 +165,8 @@ impl View {
             let hardware = ObjectName::new(&name.namespace, &object.spec.hardware_ref);
             switch(&mut self.by_hardware, &hardware, &entry, present);
         }
+        let template = ObjectName::new(&name.namespace, &object.spec.template_ref);
+        switch(&mut self.by_template, &template, &entry, present);
         if let Some(stop) =
             object.status.global_execution_stop.filter(|_| object.status.state.is_some_and(|state| state.is_runnable()))
         {
@@ -161,12 +198,59 @@ impl View {
 
     #[must_use]
     pub fn by_mac(&self, mac: Mac) -> Option<&Stored<Hardware>> {
-        self.by_mac.get(&mac).and_then(|name| self.hardware.get(name))
+        self.owner(self.by_mac.get(&mac))
     }
 
     #[must_use]
     pub fn by_address(&self, address: IpAddr) -> Option<&Stored<Hardware>> {
-        self.by_address.get(&address).and_then(|name| self.hardware.get(name))
+        self.owner(self.by_address.get(&address))
+    }
+
+    /// All Hardware that has it, the owner first. More than one comes from a store of an earlier version only.
+    pub fn macs_owners(&self, mac: Mac) -> impl Iterator<Item = &ObjectName> {
+        self.by_mac.get(&mac).into_iter().flatten().map(|(_, name)| name)
+    }
+
+    pub fn address_owners(&self, address: IpAddr) -> impl Iterator<Item = &ObjectName> {
+        self.by_address.get(&address).into_iter().flatten().map(|(_, name)| name)
+    }
+
+    fn owner(&self, owners: Option<&Owners>) -> Option<&Stored<Hardware>> {
+        self.hardware.get(&owners?.first()?.1)
+    }
+
+    /// The machine on which this agent runs.
+    #[must_use]
+    pub fn machine_of(&self, agent: &AgentId) -> Option<&Stored<Hardware>> {
+        let by_id = self.owner(self.by_agent_id.get(agent));
+        by_id.or_else(|| self.by_mac(agent.0.parse().ok()?))
+    }
+
+    /// The machines that a workflow concerns: the Hardware it names, and those of its agents.
+    #[must_use]
+    pub fn machines_of(&self, workflow: &Workflow) -> BTreeSet<ObjectName> {
+        let named = ObjectName::new(&workflow.metadata.namespace, &workflow.spec.hardware_ref);
+        let named = Some(named).filter(|name| self.hardware.contains_key(name));
+        let agents = agents(workflow);
+        let of_agents = agents.iter().filter_map(|agent| self.machine_of(agent)).map(|stored| stored.object.name());
+        named.into_iter().chain(of_agents).collect()
+    }
+
+    /// A workflow by `namespace/name`.
+    #[must_use]
+    pub fn workflow(&self, name: &str) -> Option<&Workflow> {
+        let (namespace, name) = name.split_once('/')?;
+        self.workflows.get(&ObjectName::new(namespace, name)).map(|stored| &*stored.object)
+    }
+
+    /// Workflows that name this Hardware or Template, oldest first.
+    pub fn users(&self, kind: Kind, name: &ObjectName) -> impl Iterator<Item = &Stored<Workflow>> {
+        let users = match kind {
+            Kind::Hardware => self.by_hardware.get(name),
+            Kind::Template => self.by_template.get(name),
+            Kind::Workflow => None,
+        };
+        users.into_iter().flatten().filter_map(|(_, name)| self.workflows.get(name))
     }
 
     #[must_use]
@@ -176,15 +260,12 @@ impl View {
 
     #[must_use]
     pub fn knows_agent(&self, agent: &AgentId) -> bool {
-        let by_id = |hardware: &Stored<Hardware>| hardware.object.spec.agent_id.as_ref() == Some(&agent.0);
-        self.by_agent.contains_key(agent)
-            || agent.0.parse().is_ok_and(|mac: Mac| self.by_mac.contains_key(&mac))
-            || self.hardware.values().any(by_id)
+        self.by_agent.contains_key(agent) || self.machine_of(agent).is_some()
     }
 }
 
 /// The agents of a workflow. Before it is rendered, the values of its map are the best guess.
-fn agents(workflow: &Workflow) -> BTreeSet<AgentId> {
+pub fn agents(workflow: &Workflow) -> BTreeSet<AgentId> {
     let tasks = &workflow.status.tasks;
     if tasks.is_empty() {
         return workflow.spec.hardware_map.values().cloned().map(AgentId).collect();
@@ -201,12 +282,7 @@ fn put<T>(map: &mut BTreeMap<ObjectName, Stored<T>>, name: ObjectName, new: Opti
     (old.is_some(), exists)
 }
 
-fn switch<K: std::hash::Hash + Eq + Clone>(
-    index: &mut HashMap<K, BTreeSet<(u64, ObjectName)>>,
-    key: &K,
-    entry: &(u64, ObjectName),
-    present: bool,
-) {
+fn switch<K: std::hash::Hash + Eq + Clone>(index: &mut HashMap<K, Owners>, key: &K, entry: &(u64, ObjectName), present: bool) {
     if present {
         index.entry(key.clone()).or_default().insert(entry.clone());
     } else if let Some(set) = index.get_mut(key) {

@@ -3,15 +3,16 @@
 use api::RunningAction;
 use jiff::Timestamp;
 use log::{info, warn};
-use model::{AgentId, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
+use model::{ActionState, AgentId, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
 use tokio::time::{Instant, sleep_until};
 
 use crate::change::encoded;
+use crate::intent;
 use crate::plan::after_success;
 use crate::progress::{self, Effect, Idle, Next, Position, Refused, Report};
 use crate::service::Server;
 use crate::store::{StoreError, Transaction};
-use crate::view::key;
+use crate::view::{key, machine_key};
 
 /// An action that was handed out; this is stored.
 #[derive(Debug, Clone)]
@@ -113,9 +114,11 @@ impl Server {
     /// # Errors
     /// When it does not exist or is over, or the store fails.
     pub async fn cancel(&self, name: &ObjectName, reason: &str, at_once: bool) -> Result<Option<RunningAction>, CancelError> {
-        let cancelled = self.change(name, |workflow| {
-            progress::cancel(workflow, reason, at_once, Timestamp::now())
-                .map_err(|state| CancelError::Over { name: name.clone(), state })
+        let cancelled = self.change_with(name, |workflow| {
+            let running = progress::cancel(workflow, reason, at_once, Timestamp::now())
+                .map_err(|state| CancelError::Over { name: name.clone(), state })?;
+            let withdrawal = if running.is_none() { self.withdrawal(workflow)? } else { Transaction::default() };
+            Ok::<_, CancelError>((running, withdrawal))
         });
         let (workflow, running) = cancelled.await?.ok_or_else(|| CancelError::NoWorkflow(name.clone()))?;
         warn!("workflow={name} {}", workflow.status.message);
@@ -146,10 +149,11 @@ impl Server {
 
     async fn hand_out(&self, agent: &AgentId) -> Result<Assignment, NoWork> {
         let name = self.chosen(agent).map_err(NoWork::Idle)?;
-        let handed_out = self.change(&name, |workflow| match progress::next_action(workflow, agent) {
+        let handed_out = self.change_with(&name, |workflow| match progress::next_action(workflow, agent) {
             Next::Run(position) => {
+                let begins = self.begins(agent, workflow)?;
                 progress::hand_out(workflow, position);
-                Ok(position)
+                Ok((position, begins))
             }
             Next::Idle(idle) => Err(NoWork::Idle(Some(idle))),
         });
@@ -159,8 +163,31 @@ impl Server {
 
     fn chosen(&self, agent: &AgentId) -> Result<ObjectName, Option<Idle>> {
         let view = self.view();
-        let (workflow, _) = progress::choose(view.workflows_of(agent).map(|stored| &*stored.object), agent)?;
-        Ok(workflow.name())
+        let workflows = view.workflows_of(agent).map(|stored| &*stored.object);
+        let Some(hardware) = view.machine_of(agent) else {
+            // An agent on a host that is not provisioned here has no intent.
+            return progress::choose(workflows, agent, |_| true).map(|(workflow, _)| workflow.name());
+        };
+        let state = view.machines.get(&hardware.object.name());
+        let ordered = |workflow: &Workflow| state.is_some_and(|state| intent::takes(&state.object, &workflow.name().to_string()));
+        progress::choose(workflows, agent, ordered).map(|(workflow, _)| workflow.name())
+    }
+
+    /// Only while the machine's intent is to run this workflow; with the first action the order has begun.
+    fn begins(&self, agent: &AgentId, workflow: &Workflow) -> Result<Transaction, NoWork> {
+        let view = self.view();
+        let Some(hardware) = view.machine_of(agent).map(|stored| stored.object.name()) else { return Ok(Transaction::default()) };
+        let not_ordered = || NoWork::Idle(Some(Idle::NotOrdered));
+        let stored = view.machines.get(&hardware).ok_or_else(not_ordered)?;
+        if !intent::takes(&stored.object, &workflow.name().to_string()) {
+            return Err(not_ordered());
+        }
+        if stored.object.begun {
+            return Ok(Transaction::default().when(machine_key(&hardware), stored.modified));
+        }
+        let mut state = api::MachineState::clone(&stored.object);
+        intent::began(&mut state);
+        Ok(Transaction::default().put(machine_key(&hardware), stored.modified, encoded(&state)?))
     }
 
     /// Records what an agent reports; durable when this returns.
@@ -181,6 +208,9 @@ impl Server {
                     others = others.put(key(Kind::Hardware, &hardware), modified, encoded(&object)?);
                 }
                 progress::finish(workflow);
+                others = others.and(self.success(workflow, Timestamp::now())?);
+            } else if effect == Effect::Recorded && report.state == ActionState::Success {
+                others = others.and(self.with_machines(workflow, |_, state| intent::progressed(state))?);
             }
             Ok::<_, ReportError>((effect, others))
         });

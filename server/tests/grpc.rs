@@ -152,7 +152,7 @@ async fn a_deleted_workflow_is_not_found_by_the_next_report() {
     let mut agent = lab.agent(MAC).await;
     let action = agent.ask().await.unwrap();
     agent.say(&action, StateType::Running).await.unwrap();
-    lab.server.delete(Kind::Workflow, &ObjectName::new("default", "w")).await.unwrap();
+    lab.server.delete(Kind::Workflow, &ObjectName::new("default", "w"), false).await.unwrap();
     assert_eq!(agent.say(&action, StateType::Success).await.unwrap_err().code(), Code::NotFound);
 }
 
@@ -257,7 +257,7 @@ async fn a_running_action_is_told_to_stop_when_its_workflow_is_cancelled_or_dele
         });
         let name = ObjectName::new("default", "w");
         if delete {
-            lab.server.delete(Kind::Workflow, &name).await.unwrap();
+            lab.server.delete(Kind::Workflow, &name, false).await.unwrap();
         } else {
             lab.server.cancel(&name, "falsche Maschine, größer", false).await.unwrap();
         }

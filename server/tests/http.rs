@@ -140,11 +140,11 @@ async fn a_workflow_waits_for_what_it_refers_to_and_says_what_is_wrong_with_it()
     let (code, body) = api.apply(&template("two", 2).replace(".device_1", ".device_2")).await;
     assert_eq!(code, 422);
     assert!(mistakes(&body)[0].starts_with("template two:4:1: there is no value for \"device_2\""), "{body}");
+    assert_eq!(api.get("/v1/templates/default/two").await.0, 404, "nothing is stored when anything is wrong");
     let stored = api.get("/v1/workflows/default/w").await.1;
-    assert_eq!(stored["status"]["templateRendering"], "failed");
-    assert!(stored["status"]["message"].as_str().unwrap().contains("device_2"), "{stored}");
+    assert_eq!(stored["status"]["message"], "waits for Template default/two, which does not exist");
     let (code, body) = api.apply(&template("two", 2)).await;
-    assert_eq!((code, changes(&body)), (200, vec!["Template default/two updated".into(), "Workflow default/w updated".into()]));
+    assert_eq!((code, changes(&body)), (200, vec!["Template default/two created".into(), "Workflow default/w updated".into()]));
     assert_eq!(lab.state("w"), "PENDING PENDING,PENDING");
     let (code, body) = api.apply(&template("broken", 1).replace("{{", "{{ if ")).await;
     assert_eq!(code, 422, "{body}");
@@ -194,8 +194,9 @@ async fn a_machine_boots_what_its_workflows_say() {
     let action = agent.ask().await.unwrap();
     agent.say(&action, StateType::Timeout).await.unwrap();
     boot("wait workflow default/second is TIMEOUT: action a0 ended TIMEOUT").await;
-    api.apply(&workflow("third", "one", "", MAC).replace("hardwareRef: , ", "")).await;
-    boot("wait workflow default/third is not ready: template one:8:1: index out of range: 0").await;
+    let (code, body) = api.apply(&workflow("third", "one", "", MAC).replace("hardwareRef: , ", "")).await;
+    assert_eq!((code, mistakes(&body)), (422, vec!["template one:8:1: index out of range: 0".into()]));
+    boot("wait workflow default/second is TIMEOUT: action a0 ended TIMEOUT").await;
     api.apply(&hardware("node-1", MAC).replace("allowPXE: true", "allowPXE: false")).await;
     boot("local netboot.allowPXE is not true in Hardware default/node-1").await;
     assert_eq!(api.get("/v1/machines/10.0.0.20").await.1["mac"], MAC);

@@ -23,6 +23,9 @@ pub enum ClientCommand {
     Apply {
         #[command(flatten)]
         files: Files,
+        /// Do not ask before several machines are installed
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -36,11 +39,19 @@ pub enum ClientCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Remove an object
+    /// Remove objects: by name, or those of YAML files, Workflows first
     Delete {
-        kind: KindWord,
+        #[arg(required_unless_present = "files")]
+        kind: Option<KindWord>,
         /// NAME or NAMESPACE/NAME
-        name: ObjectName,
+        #[arg(required_unless_present = "files")]
+        names: Vec<ObjectName>,
+        /// A file, a folder of *.yaml files, or - for standard input
+        #[arg(short, long = "file", value_name = "FILE", num_args = 1.., conflicts_with_all = ["kind", "names"])]
+        files: Vec<PathBuf>,
+        /// Also Hardware and Templates that unfinished workflows use
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -60,10 +71,15 @@ pub enum ClientCommand {
     /// Look at one workflow
     #[command(subcommand)]
     Workflow(WorkflowCommand),
-    /// Look at one machine: what it shall boot, when its agent called, how its boot went, what it lacks
+    /// Look at one machine: what it shall boot, when its agent called, how its boot went, what it lacks. Or order what it
+    /// shall boot
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Machine {
-        /// MAC or IP address of one of its interfaces
-        address: String,
+        #[command(subcommand)]
+        order: Option<MachineOrder>,
+        /// MAC or IP address of one of its interfaces, or the name of its Hardware
+        #[arg(required = true)]
+        address: Option<String>,
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
         #[command(flatten)]
@@ -79,6 +95,43 @@ pub enum ClientCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum MachineOrder {
+    /// Boot the ramdisk with rescue, without work; an unfinished workflow waits for reinstall
+    Rescue(OrderArgs),
+    /// Boot nothing, until approve or another order
+    Hold(OrderArgs),
+    /// Boot its disk
+    Local(OrderArgs),
+    /// Go on with its unfinished workflow, or run the newest one once more as a new Workflow
+    Reinstall(OrderArgs),
+    /// End a hold: its orders go on
+    Approve(OrderArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct OrderArgs {
+    /// MAC or IP address of one of its interfaces, or the name of its Hardware
+    machine: String,
+    /// One line that the machine's console and `thimble machine` will show
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl MachineOrder {
+    fn parts(self) -> (api::OrderKind, OrderArgs) {
+        match self {
+            Self::Rescue(args) => (api::OrderKind::Rescue, args),
+            Self::Hold(args) => (api::OrderKind::Hold, args),
+            Self::Local(args) => (api::OrderKind::Local, args),
+            Self::Reinstall(args) => (api::OrderKind::Reinstall, args),
+            Self::Approve(args) => (api::OrderKind::Approve, args),
+        }
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -154,12 +207,15 @@ fn pipe_closed(error: &anyhow::Error) -> bool {
 
 async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
-        ClientCommand::Apply { files, server } => objects::apply(&Connection::to(&server.url)?, &files.files, out).await,
+        ClientCommand::Apply { files, yes, server } => {
+            objects::apply(&Connection::to(&server.url)?, &files.files, yes, out).await
+        }
         ClientCommand::Get { kind, name, output, server } => {
             objects::get(&Connection::to(&server.url)?, kind.into(), name, output, out).await
         }
-        ClientCommand::Delete { kind, name, server } => {
-            objects::delete(&Connection::to(&server.url)?, kind.into(), &name, out).await
+        ClientCommand::Delete { kind, names, files, force, server } => {
+            let named = kind.into_iter().flat_map(|kind| names.iter().map(move |name| (kind.into(), name.clone())));
+            objects::delete(&Connection::to(&server.url)?, named.collect(), &files, force, out).await
         }
         ClientCommand::Cancel { name, reason, now, server } => {
             objects::cancel(&Connection::to(&server.url)?, &name, reason.as_deref(), now, out).await
@@ -167,8 +223,12 @@ async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<
         ClientCommand::Workflow(WorkflowCommand::Show { name, watch, server }) => {
             show::run(&Connection::to(&server.url)?, &name, watch, out).await
         }
-        ClientCommand::Machine { address, output, server } => {
-            machine::run(&Connection::to(&server.url)?, &address, output, out).await
+        ClientCommand::Machine { order: Some(order), .. } => {
+            let (order, args) = order.parts();
+            machine::order(&Connection::to(&args.server.url)?, &args.machine, order, args.reason, out).await
+        }
+        ClientCommand::Machine { address, output, server, .. } => {
+            machine::run(&Connection::to(&server.url)?, &address.unwrap_or_default(), output, out).await
         }
         ClientCommand::Events { since, output, server } => {
             events::follow(&Connection::to(&server.url)?, since, output, out).await

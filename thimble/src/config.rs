@@ -55,6 +55,10 @@ pub struct Settings {
     /// Send router advertisements, so that iPXE does not wait for IPv6
     #[arg(long, env = "THIMBLE_ROUTER_ADVERTISEMENTS", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub router_advertisements: Option<bool>,
+    /// What the first order of a machine does that has never finished one: install, or hold until it is approved
+    #[arg(long, env = "THIMBLE_NEW_MACHINES", value_name = "install|hold")]
+    #[serde(alias = "new_machines")]
+    pub new_machines: Option<String>,
     /// YAML files with Hardware, Template and Workflow objects to apply at start
     #[arg(long, value_name = "FILE")]
     pub apply: Vec<PathBuf>,
@@ -77,6 +81,7 @@ pub struct Config {
     pub grpc: SocketAddr,
     pub api_allow: Vec<server::Network>,
     pub router_advertisements: bool,
+    pub hold_new_machines: bool,
     pub apply: Vec<PathBuf>,
 }
 
@@ -118,6 +123,7 @@ impl Settings {
             grpc: self.grpc.or(other.grpc),
             api_allow: self.api_allow.or(other.api_allow),
             router_advertisements: self.router_advertisements.or(other.router_advertisements),
+            new_machines: self.new_machines.or(other.new_machines),
             apply: if self.apply.is_empty() { other.apply } else { self.apply },
         }
     }
@@ -152,6 +158,14 @@ impl Settings {
         if !grpc_authority.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
             mistakes.push(format!("grpc-authority: {grpc_authority:?} is not HOST:PORT"));
         }
+        let hold_new_machines = match self.new_machines.as_deref() {
+            None | Some("install") => false,
+            Some("hold") => true,
+            Some(other) => {
+                mistakes.push(format!("new-machines: {other:?} is neither install nor hold"));
+                false
+            }
+        };
         let mut api_allow = Vec::new();
         for text in list(self.api_allow.as_deref()) {
             match text.parse() {
@@ -178,6 +192,7 @@ impl Settings {
             grpc,
             api_allow,
             router_advertisements: self.router_advertisements.unwrap_or(false),
+            hold_new_machines,
             apply: self.apply,
         };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }

@@ -4,7 +4,7 @@ mod forward;
 mod source;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +89,16 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
     std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make the data folder {folder} (--data)"))?;
     let store = config.data.join("thimble.redb");
     let api_allow = config.api_allow.clone();
-    let opened = Server::open(server::Config { store: Some(store.clone()), api_allow, ..server::Config::default() }).await;
+    // A loopback address is what the server has that runs without boots.
+    let addresses = Some(config.address.into()).filter(|address: &IpAddr| !address.is_loopback()).into_iter().collect();
+    let settings = server::Config {
+        store: Some(store.clone()),
+        api_allow,
+        hold_new_machines: config.hold_new_machines,
+        addresses,
+        ..server::Config::default()
+    };
+    let opened = Server::open(settings).await;
     opened.map_err(|error| match error {
         StoreError::Failed { .. } => anyhow::Error::from(error).context(format!("cannot read the store {}", store.display())),
         other => other.into(), // names the file itself
@@ -98,12 +107,11 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
 
 async fn apply(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
     let unusable = "the objects of --apply cannot be used";
-    let mistakes = match server.apply(model::read_files(files).context(unusable)?).await {
-        Ok(applied) => applied.mistakes,
-        Err(server::ApplyError::Refused(mistakes)) => mistakes,
-        Err(error) => return Err(error).context("cannot store the objects of --apply"),
-    };
-    if mistakes.is_empty() { Ok(()) } else { Err(model::Mistakes(mistakes)).context(unusable) }
+    match server.apply(model::read_files(files).context(unusable)?).await {
+        Ok(_) => Ok(()),
+        Err(server::ApplyError::Refused(mistakes)) => Err(model::Mistakes(mistakes)).context(unusable),
+        Err(error) => Err(error).context("cannot store the objects of --apply"),
+    }
 }
 
 fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {

@@ -28,7 +28,8 @@ pub enum NoScript {
 #[must_use]
 pub fn ramdisk_folder(config: &Config, machine: &BootInterface) -> Option<String> {
     let elsewhere = machine.osie.base_url.is_some() || machine.ipxe.url.is_some() || machine.ipxe.contents.is_some();
-    if elsewhere || !machine.netboot_allowed || matches!(machine.boot, BootState::Local { .. }) {
+    let nothing = matches!(machine.boot, BootState::Local { .. } | BootState::Hold { .. });
+    if elsewhere || !machine.netboot_allowed || nothing {
         return None;
     }
     let initrd = file_name(&machine.osie.initrd, &config.initrd);
@@ -44,8 +45,12 @@ pub fn auto(config: &Config, machine: &BootInterface, packs: &Packs, now: u64) -
     if !machine.netboot_allowed {
         return Err(NoScript::NotAllowed { name: machine.name.clone(), mac: machine.mac.to_string() });
     }
-    if let BootState::Local { reason } = &machine.boot {
-        return Ok((local(machine, reason), Vec::new()));
+    match &machine.boot {
+        BootState::Local { reason } => return Ok((local(machine, reason), Vec::new())),
+        BootState::Hold { .. } => return Ok((held(config, machine), Vec::new())),
+        // An operator who asks for a rescue does not want the script of the Hardware.
+        BootState::Rescue { .. } => return Ok(environment(config, machine, packs, now)),
+        BootState::Install { .. } | BootState::Wait { .. } => {}
     }
     Ok(match &machine.ipxe {
         crate::Ipxe { url: Some(url), .. } => (chain(machine, url), Vec::new()),
@@ -64,6 +69,19 @@ const NEXT_DEVICE: &str = "iseq ${platform} efi && exit 1 || exit 0\n";
 
 fn local(machine: &BootInterface, reason: &str) -> String {
     format!("{}echo thimble: booting from the local disk: {}\n{NEXT_DEVICE}", title(machine), plain(reason))
+}
+
+/// Seconds until a held machine asks again.
+const HOLD: u32 = 60;
+
+/// The title says why. Without an answer the machine goes on asking.
+fn held(config: &Config, machine: &BootInterface) -> String {
+    let url = config.script_url(machine.mac);
+    format!(
+        "{}echo thimble: held; asking again every {HOLD} seconds\n:hold\nsleep {HOLD}\n\
+         chain --replace --autofree {url} || goto hold\n",
+        title(machine)
+    )
 }
 
 fn chain(machine: &BootInterface, url: &str) -> String {
@@ -129,6 +147,7 @@ fn arguments(config: &Config, machine: &BootInterface, segments: &[&str], now: u
         vlan_id: machine.vlan_id.filter(|id| (1..=4094).contains(id)),
         facility: machine.facility.clone().or_else(|| config.arguments.facility.clone()),
         time: Some(now),
+        rescue: config.arguments.rescue || matches!(machine.boot, BootState::Rescue { .. }),
         ..config.arguments.clone()
     };
     let mut notes: Vec<String> =

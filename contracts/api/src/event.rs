@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use model::{ActionState, AgentId, Kind, Mac, WorkflowState};
 use serde::{Deserialize, Serialize};
 
-use crate::Change;
+use crate::{Change, Intent};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -40,6 +40,8 @@ pub enum What {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         message: String,
     },
+    /// What a machine shall boot was set.
+    Intent { hardware: String, intent: Intent, by: String, reason: String },
     /// An agent called for the first time since the server started.
     Agent { agent: AgentId, address: String },
     /// A milestone of a machine's boot, as boots sees it: offered, NBP sent, script, kernel, ...

@@ -9,6 +9,8 @@ mod attributes;
 #[cfg(feature = "http")]
 mod event;
 #[cfg(feature = "http")]
+mod intent;
+#[cfg(feature = "http")]
 mod machine;
 pub mod names;
 #[cfg(feature = "http")]
@@ -24,6 +26,8 @@ pub use attributes::{
 };
 #[cfg(feature = "http")]
 pub use event::{Event, What};
+#[cfg(feature = "http")]
+pub use intent::{Decision, Intent, MachineState, Order, OrderKind};
 #[cfg(feature = "http")]
 pub use machine::{Agent, BootState, Booted, Machine};
 #[cfg(feature = "http")]

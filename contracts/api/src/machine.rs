@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::{AgentId, Hardware, Mac};
 use serde::{Deserialize, Serialize};
 
-use crate::Attributes;
+use crate::{Attributes, MachineState};
 
 /// A known machine and what it shall boot now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Machine {
     pub hardware: Hardware,
     #[serde(flatten)]
     pub boot: BootState,
+    /// Without it the machine has not had an order, and its intent is `inventory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<MachineState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Agent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +39,10 @@ pub enum BootState {
     Local { reason: String },
     /// The installation environment, to wait there for work.
     Wait { reason: String },
+    /// The installation environment with `rescue`, without work.
+    Rescue { reason: String },
+    /// Nothing for now; the machine asks again.
+    Hold { reason: String },
 }
 
 impl BootState {
@@ -45,6 +52,8 @@ impl BootState {
             Self::Install { .. } => "install",
             Self::Local { .. } => "local",
             Self::Wait { .. } => "wait",
+            Self::Rescue { .. } => "rescue",
+            Self::Hold { .. } => "hold",
         }
     }
 
@@ -52,7 +61,7 @@ impl BootState {
     pub fn reason(&self) -> &str {
         match self {
             Self::Install { .. } => "there is work for it",
-            Self::Local { reason } | Self::Wait { reason } => reason,
+            Self::Local { reason } | Self::Wait { reason } | Self::Rescue { reason } | Self::Hold { reason } => reason,
         }
     }
 }

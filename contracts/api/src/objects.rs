@@ -11,13 +11,16 @@ pub struct Problem {
     pub error: String,
 }
 
-/// The answer to `POST /v1/apply`. With mistakes and changes, the objects are stored, but a template cannot be rendered.
+/// The answer to `POST /v1/apply`. With mistakes nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Applied {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     #[serde(default)]
     pub changes: Vec<Changed>,
+    /// Hardware that the change orders to be installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub installs: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mistakes: Vec<Mistake>,
 }

@@ -4,8 +4,8 @@
 use std::fmt::Debug;
 
 use api::{
-    Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Event, Link, List, Machine, Milestone, Neighbour,
-    Platform, Problem, RunningAction, What,
+    Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Decision, Event, Intent, Link, List, Machine,
+    MachineState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, RunningAction, What,
 };
 use jiff::Timestamp;
 use model::{ActionState, AgentId, Hardware, Kind, Mistake, WorkflowState};
@@ -63,6 +63,10 @@ fn an_event_is_one_flat_object() {
         ),
         (What::Booted { mac, text: "up".into() }, r#""type":"booted","mac":"52:54:00:00:00:01","text":"up""#),
         (What::Log { source: "m1".into(), text: "hello".into() }, r#""type":"log","source":"m1","text":"hello""#),
+        (
+            What::Intent { hardware: "default/m".into(), intent: Intent::Hold, by: "ada".into(), reason: "repair".into() },
+            r#""type":"intent","hardware":"default/m","intent":"hold","by":"ada","reason":"repair""#,
+        ),
         (What::Missed { count: Some(5) }, r#""type":"missed","count":5"#),
         (What::Missed { count: None }, r#""type":"missed","count":null"#),
     ] {
@@ -77,6 +81,7 @@ fn a_machine_is_its_hardware_with_what_it_shall_boot() {
         mac: mac.map(|mac| mac.parse().unwrap()),
         hardware: hardware(),
         boot,
+        state: None,
         agent: None,
         booted: None,
     };
@@ -148,10 +153,34 @@ fn applying_answers_with_changes_or_with_mistakes() {
         hint: Some("did you mean".into()),
     };
     travels(
-        &Applied { error: Some("nothing was changed: 1 mistakes".into()), changes: vec![], mistakes: vec![mistake] },
+        &Applied { error: Some("nothing was changed: 1 mistakes".into()), mistakes: vec![mistake], ..Applied::default() },
         r#"{"error":"nothing was changed: 1 mistakes","changes":[],"mistakes":[
             {"file":"f","line":3,"column":5,"path":"spec","message":"unknown key","hint":"did you mean"}]}"#,
     );
+}
+
+#[test]
+fn an_intent_has_who_set_it_when_and_why() {
+    let decision = |intent, reason: &str| Decision { intent, by: "ada".into(), at: Timestamp::UNIX_EPOCH, reason: reason.into() };
+    let state = MachineState {
+        decision: decision(Intent::Install, "w"),
+        orders: vec!["default/w".into()],
+        begun: true,
+        before: Some(decision(Intent::Local, "done")),
+        finished: true,
+        returns: vec![Timestamp::UNIX_EPOCH],
+    };
+    travels(
+        &state,
+        r#"{"intent":"install","by":"ada","at":"1970-01-01T00:00:00Z","reason":"w","orders":["default/w"],"begun":true,
+            "before":{"intent":"local","by":"ada","at":"1970-01-01T00:00:00Z","reason":"done"},"finished":true,
+            "returns":["1970-01-01T00:00:00Z"]}"#,
+    );
+    let order = Order { order: OrderKind::Reinstall, by: "ada".into(), reason: String::new() };
+    travels(&order, r#"{"order":"reinstall","by":"ada","reason":""}"#);
+    for intent in Intent::ALL {
+        travels(&intent, &format!("\"{intent}\""));
+    }
 }
 
 #[test]

@@ -63,7 +63,27 @@ fn object(node: &Node, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Object
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.entry("namespace").or_insert_with(|| json!(default_namespace()));
     }
+    if kind == Kind::Workflow
+        && let Some(status) = final_status(node)
+        && let Some(object) = value.as_object_mut()
+    {
+        object.insert("status".to_owned(), status);
+    }
     typed(kind, value).map_err(|error| mistakes.push(node.place.mistake(file, "", error.to_string()))).ok()
+}
+
+/// A status is the server's word, not the file's, except that a finished workflow stays finished: an export that is applied
+/// elsewhere must not run again. What else the status has is kept if it can be read.
+fn final_status(node: &Node) -> Option<Value> {
+    let mut status = yaml::plain_value(node.get("status")?);
+    let said = status.get("state")?.as_str()?.trim().to_ascii_uppercase();
+    let state = said.strip_prefix("STATE_").unwrap_or(&said).to_owned(); // as Tinkerbell wrote it until v0.17
+    if !["SUCCESS", "FAILED", "TIMEOUT"].contains(&state.as_str()) {
+        return None;
+    }
+    *status.get_mut("state")? = json!(state);
+    let readable = serde_json::from_value::<crate::WorkflowStatus>(status.clone()).is_ok();
+    Some(if readable { status } else { json!({"state": state}) })
 }
 
 fn typed(kind: Kind, value: Value) -> Result<Object, serde_json::Error> {

@@ -1,8 +1,6 @@
 //! `/v1/machines/MAC`: what the server knows of a machine, and the announcement of its installed system.
 
-use std::net::IpAddr;
-
-use api::Machine;
+use api::Order;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
@@ -12,24 +10,23 @@ use axum::{Json, Router};
 use model::Mac;
 
 use super::{failed, problem, see_log};
+use crate::machines::OrderError;
 use crate::service::Server;
 
 const MAX_BOOTED: usize = 4 << 10;
+const MAX_ORDER: usize = 4 << 10;
+/// Letters of who ordered, and why.
+const MAX_BY: usize = 64;
+const MAX_REASON: usize = 500;
 
 pub(super) fn for_operators() -> Router<Server> {
-    Router::new().route("/v1/machines/{machine}", get(machine))
+    Router::new()
+        .route("/v1/machines/{machine}", get(machine))
+        .route("/v1/machines/{machine}/intent", post(order).layer(DefaultBodyLimit::max(MAX_ORDER)))
 }
 
 pub(super) fn for_machines() -> Router<Server> {
     Router::new().route("/v1/machines/{machine}/booted", post(booted).layer(DefaultBodyLimit::max(MAX_BOOTED)))
-}
-
-/// By MAC in any notation, or by the IP address of its Hardware.
-fn find(server: &Server, text: &str) -> Option<Machine> {
-    match text.parse::<Mac>() {
-        Ok(mac) => server.machine(mac),
-        Err(_) => server.machine_by_address(text.parse::<IpAddr>().ok()?),
-    }
 }
 
 fn unknown(text: &str) -> Response {
@@ -37,7 +34,7 @@ fn unknown(text: &str) -> Response {
 }
 
 async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Response {
-    let Some(mut machine) = find(&server, &text) else { return unknown(&text) };
+    let Some(mut machine) = server.machine_named(&text) else { return unknown(&text) };
     if let Some(mac) = machine.mac {
         match server.last_booted(mac).await {
             Ok(booted) => machine.booted = booted,
@@ -45,6 +42,29 @@ async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Resp
         }
     }
     Json(machine).into_response()
+}
+
+async fn order(State(server): State<Server>, Path(text): Path<String>, body: Bytes) -> Response {
+    let Ok(Order { order, by, reason }) = serde_json::from_slice(&body) else {
+        return problem(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the body is an order: {\"order\": \"local\", \"by\": \"...\", \"reason\": \"...\"}",
+        );
+    };
+    let (by, reason) = (line(&by, MAX_BY), line(&reason, MAX_REASON));
+    let by = if by.is_empty() { "an operator".to_owned() } else { by };
+    match Server::detached(async move { server.order(&text, order, &by, &reason).await }).await {
+        Some(Ok(state)) => Json(state).into_response(),
+        Some(Err(unknown @ OrderError::Unknown(_))) => problem(StatusCode::NOT_FOUND, unknown.to_string()),
+        Some(Err(OrderError::Store(reason))) => failed("setting the intent of a machine", &reason),
+        Some(Err(refused)) => problem(StatusCode::CONFLICT, refused.to_string()),
+        None => see_log("setting the intent of a machine"),
+    }
+}
+
+/// One line of a bounded length.
+fn line(text: &str, most: usize) -> String {
+    text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(most).collect()
 }
 
 async fn booted(State(server): State<Server>, Path(text): Path<String>, body: Bytes) -> Response {

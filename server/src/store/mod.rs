@@ -7,6 +7,7 @@
 mod conformance;
 mod log;
 mod memory;
+mod migration;
 mod redb;
 
 use std::future::Future;
@@ -59,6 +60,21 @@ impl Transaction {
         self
     }
 
+    /// Only if the key has this revision.
+    #[must_use]
+    pub fn when(mut self, key: impl Into<String>, expected: u64) -> Self {
+        self.conditions.push((key.into(), expected));
+        self
+    }
+
+    /// Both, all or none.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.conditions.extend(other.conditions);
+        self.writes.extend(other.writes);
+        self
+    }
+
     #[must_use]
     pub fn delete(mut self, key: impl Into<String>, expected: u64) -> Self {
         let key = key.into();
@@ -76,6 +92,10 @@ pub enum StoreError {
     Compacted { oldest: u64 },
     #[error("the store {path} is in use by another process: does another `thimble up` or `thimble server` run here?")]
     InUse { path: PathBuf },
+    #[error(
+        "the store {path} has format {found}, and this version knows formats up to {known}; use the version that wrote it, or a later one"
+    )]
+    Newer { path: PathBuf, found: u64, known: u64 },
     #[error("cannot open the store {path}")]
     Open {
         path: PathBuf,

@@ -61,6 +61,7 @@ fn text(what: &What) -> String {
             let attempt = if *attempts > 1 { format!("  attempt {attempts}") } else { String::new() };
             format!("workflow {workflow}  action {action} on {agent}  {state}{duration}{attempt}  {message}")
         }
+        What::Intent { hardware, intent, by, reason } => format!("machine {hardware}  intent {intent}  by {by}: {reason}"),
         What::Agent { agent, address } => format!("agent {agent} calls from {address}"),
         What::Machine { mac, milestone, detail } => format!("machine {mac}  {milestone}  {detail}"),
         What::Booted { mac, text } => format!("machine {mac}  booted  {text}"),

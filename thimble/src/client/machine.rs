@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use api::{Agent, BootState, Link, Machine, Milestone, MissingFirmware, Platform};
+use api::{Agent, BootState, Decision, Link, Machine, MachineState, Milestone, MissingFirmware, Order, OrderKind, Platform};
+use reqwest::Method;
 use serde_json::Value;
 
 use super::Output;
@@ -13,7 +14,7 @@ use super::objects::print_value;
 use super::table::clean;
 
 pub(super) async fn run(server: &Connection, address: &str, output: Output, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let machine: Value = server.get(&format!("/v1/machines/{address}")).await?;
+    let machine: Value = server.get(&path(address)).await?;
     if output == Output::Table {
         let machine = serde_json::from_value(machine).context("cannot read the machine in the answer of the server")?;
         for (label, text) in lines(&machine) {
@@ -32,6 +33,10 @@ fn lines(machine: &Machine) -> Vec<(&'static str, String)> {
         ("Hardware", machine.hardware.metadata.name.clone()),
         ("Boots", boots(&machine.boot)),
     ];
+    if let Some(state) = &machine.state {
+        lines.push(("Intent", intent(state)));
+        lines.push(("Orders", state.orders.join(", ")));
+    }
     if let Some(agent) = &machine.agent {
         lines.extend(of_agent(agent));
     }
@@ -39,10 +44,40 @@ fn lines(machine: &Machine) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// `install by apply at ...: workflow default/w was ordered`
+fn intent(state: &MachineState) -> String {
+    let Decision { intent, by, at, reason } = &state.decision;
+    format!("{intent} by {by} at {at:.0}: {reason}")
+}
+
+/// Orders something for a machine, and prints what it boots from now on.
+pub(super) async fn order(
+    server: &Connection,
+    machine: &str,
+    order: OrderKind,
+    reason: Option<String>,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
+    let by = std::env::var("USER").unwrap_or_default();
+    let body = serde_json::to_string(&Order { order, by, reason: reason.unwrap_or_default() })?;
+    let answer = server.call(Method::POST, &format!("{}/intent", path(machine)), body).await?;
+    if !answer.code.is_success() {
+        return Err(answer.refusal());
+    }
+    let state: MachineState = answer.read()?;
+    writeln!(out, "{}", clean(&format!("{machine}: {}", intent(&state))))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A name may have a namespace, whose slash is not one of the path.
+fn path(machine: &str) -> String {
+    format!("/v1/machines/{}", machine.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23"))
+}
+
 fn boots(boot: &BootState) -> String {
     let why = match boot {
         BootState::Install { workflow } => workflow.as_deref().unwrap_or_default(),
-        BootState::Local { reason } | BootState::Wait { reason } => reason,
+        BootState::Local { .. } | BootState::Wait { .. } | BootState::Rescue { .. } | BootState::Hold { .. } => boot.reason(),
     };
     format!("{} {why}", boot.word()).trim_end().to_owned()
 }
@@ -97,6 +132,22 @@ mod tests {
         let machine =
             json!({"mac": "52:54:00:12:34:56", "hardware": hardware, "boot": "wait", "reason": "no workflow", "agent": agent});
         lines(&serde_json::from_value(machine).unwrap())
+    }
+
+    #[test]
+    fn the_intent_is_shown_with_who_set_it_and_when() {
+        let hardware = json!({"apiVersion": "a", "kind": "Hardware", "metadata": {"name": "node-1"}, "spec": {}});
+        let state =
+            json!({"intent": "hold", "by": "ada", "at": "2026-01-02T03:04:05Z", "reason": "repair", "orders": ["default/w"]});
+        let machine = json!({"mac": null, "hardware": hardware, "boot": "hold", "reason": "repair", "state": state});
+        let expected = [
+            ("Hardware", "node-1"),
+            ("Boots", "hold repair"),
+            ("Intent", "hold by ada at 2026-01-02T03:04:05Z: repair"),
+            ("Orders", "default/w"),
+        ];
+        let shown = lines(&serde_json::from_value(machine).unwrap());
+        assert_eq!(shown, expected.map(|(label, text)| (label, text.to_owned())));
     }
 
     #[test]

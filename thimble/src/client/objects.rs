@@ -1,10 +1,10 @@
 //! apply, get, delete, cancel.
 
-use std::io::Write;
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use api::{Applied, Cancelled, Changed, List};
 use jiff::Timestamp;
 use model::{ActionState, Hardware, Kind, ObjectName, Template, Workflow, WorkflowState};
@@ -16,26 +16,56 @@ use super::connection::Connection;
 use super::table::{age, print};
 use super::{Output, print_mistakes, read};
 
-pub(super) async fn apply(server: &Connection, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub(super) async fn apply(server: &Connection, files: &[PathBuf], yes: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let objects = match read(files)? {
         Ok(objects) => objects,
         Err(mistakes) => return print_mistakes(out, &mistakes),
     };
     let texts = objects.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-    let answer = server.call(Method::POST, "/v1/apply?file=server", texts.join("\n---\n")).await?;
-    let Applied { changes, mistakes, .. } = match answer.read() {
-        Ok(applied) => applied,
-        Err(error) if answer.code.is_success() => return Err(error),
-        Err(_) => return Err(answer.refusal()),
-    };
-    if mistakes.is_empty() && !answer.code.is_success() {
-        return Err(answer.refusal());
+    let text = texts.join("\n---\n");
+    if !yes {
+        let planned = post(server, "/v1/apply?file=server&dry_run=true", text.clone()).await?;
+        if planned.installs.len() > 1 && !confirmed(&planned.installs, out)? {
+            bail!("nothing was changed; --yes installs without a question");
+        }
     }
+    let Applied { changes, mistakes, installs, .. } = post(server, "/v1/apply?file=server", text).await?;
     for Changed { kind, name, change, problem } in &changes {
         let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
         writeln!(out, "{kind} {name} {change}{problem}")?;
     }
+    match installs.as_slice() {
+        [] => {}
+        [machine] => writeln!(out, "1 machine will be installed: {machine}")?,
+        machines => writeln!(out, "{} machines will be installed", machines.len())?,
+    }
     if mistakes.is_empty() { Ok(ExitCode::SUCCESS) } else { print_mistakes(out, &mistakes) }
+}
+
+async fn post(server: &Connection, path: &str, text: String) -> anyhow::Result<Applied> {
+    let answer = server.call(Method::POST, path, text).await?;
+    let applied: Applied = match answer.read() {
+        Ok(applied) => applied,
+        Err(error) if answer.code.is_success() => return Err(error),
+        Err(_) => return Err(answer.refusal()),
+    };
+    if applied.mistakes.is_empty() && !answer.code.is_success() { Err(answer.refusal()) } else { Ok(applied) }
+}
+
+/// Asks the person at the terminal.
+fn confirmed(machines: &[String], out: &mut dyn Write) -> anyhow::Result<bool> {
+    const SHOWN: usize = 10;
+    let names = machines.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if machines.len() > SHOWN { ", ..." } else { "" };
+    let what = format!("This orders {} machines to be installed: {names}{more}", machines.len());
+    if !io::stdin().is_terminal() {
+        bail!("{what}. Give --yes if that is right; nothing was changed");
+    }
+    write!(out, "{what}\nInstall them? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 pub(super) async fn get(
@@ -66,13 +96,35 @@ pub(super) fn object_path(kind: Kind, name: &ObjectName) -> String {
     format!("/v1/{}/{}/{}", kind.plural(), name.namespace, name.name)
 }
 
-pub(super) async fn delete(server: &Connection, kind: Kind, name: &ObjectName, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let answer = server.call(Method::DELETE, &object_path(kind, name), String::new()).await?;
-    if answer.code != StatusCode::NO_CONTENT {
-        return Err(answer.refusal());
+/// Workflows go first: what they use may go then.
+pub(super) async fn delete(
+    server: &Connection,
+    mut named: Vec<(Kind, ObjectName)>,
+    files: &[PathBuf],
+    force: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
+    if !files.is_empty() {
+        match read(files)? {
+            Ok(objects) => named.extend(objects.iter().map(|object| (object.kind(), object.name()))),
+            Err(mistakes) => return print_mistakes(out, &mistakes),
+        }
     }
-    writeln!(out, "{kind} {name} deleted")?;
-    Ok(ExitCode::SUCCESS)
+    named.sort_by_key(|(kind, _)| *kind != Kind::Workflow);
+    let mut code = ExitCode::SUCCESS;
+    for (kind, name) in &named {
+        let path = format!("{}?force={force}", object_path(*kind, name));
+        let answer = server.call(Method::DELETE, &path, String::new()).await?;
+        if answer.code == StatusCode::NO_CONTENT {
+            writeln!(out, "{kind} {name} deleted")?;
+        } else if named.len() == 1 {
+            return Err(answer.refusal());
+        } else {
+            writeln!(out, "{kind} {name} is not deleted: {}", answer.refusal())?;
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
 }
 
 /// A workflow without a running action ends at once, another one when its agent has stopped the action.

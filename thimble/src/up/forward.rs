@@ -10,6 +10,9 @@ pub async fn run(mut events: Receiver<Event>, server: Server) {
     loop {
         match events.recv().await {
             Ok(event) => {
+                if let (Some(mac), Milestone::ScriptSent { boot: "install", .. }) = (event.mac, &event.milestone) {
+                    server.installs_at(mac, event.at).await;
+                }
                 if let Some(what) = what(event) {
                     server.publish(what);
                 }

@@ -1,0 +1,351 @@
+//! What happened to workflows and machines, and what the machine boots next: the whole server, without sockets.
+
+use api::OrderKind;
+use jiff::ToSpan;
+use model::{ActionState, AgentId, Kind, ObjectName, parse_documents};
+use proptest::prelude::*;
+
+use super::*;
+use crate::progress::Report;
+use crate::service::{Config, Server};
+
+const MAC: &str = "52:54:00:12:34:56";
+const HEAD: &str = "---\napiVersion: tinkerbell.org/v1alpha1\nkind: ";
+
+fn hardware(pxe: &str) -> String {
+    format!(
+        "{HEAD}Hardware\nmetadata: {{name: m}}\nspec:\n  disks: [{{device: /dev/vda}}]\n  interfaces: [{{dhcp: {{mac: '{MAC}'}}, netboot: {{allowPXE: {pxe}}}}}]\n"
+    )
+}
+
+fn template(name: &str, body: &str) -> String {
+    let indented: String = body.lines().map(|line| format!("    {line}\n")).collect();
+    format!("{HEAD}Template\nmetadata: {{name: {name}}}\nspec:\n  data: |\n{indented}")
+}
+
+const TWO: &str = "name: t\ntasks:\n- name: t\n  worker: '{{ .w }}'\n  actions:\n  - {name: a0, image: i, timeout: 9}\n  - {name: a1, image: i, timeout: 9}\n";
+
+fn workflow(name: &str, template: &str, spec: &str, more: &str) -> String {
+    format!(
+        "{HEAD}Workflow\nmetadata: {{name: {name}}}\nspec: {{templateRef: {template}, hardwareRef: m, hardwareMap: {{w: '{MAC}'}}{spec}}}\n{more}"
+    )
+}
+
+/// One thing that happens. `new` is a workflow `w`, `other` a second one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    New,
+    NewFinished(&'static str),
+    NewDisabled,
+    NewWithoutTemplate,
+    NewBroken,
+    Other,
+    OtherDisabled,
+    OtherWithoutTemplate,
+    OtherFinished,
+    /// The template that a workflow waited for.
+    MissingTemplate,
+    ApplyAgain,
+    ChangeTemplate,
+    BreakTemplate,
+    DeleteTemplate,
+    Disable,
+    Enable,
+    Cancel,
+    CancelOther,
+    Delete,
+    DeleteOther,
+    DeleteHardware,
+    Hardware,
+    Begin,
+    Succeed,
+    Fail,
+    Order(OrderKind),
+    /// The machine gets its script this often.
+    Boots(usize),
+}
+
+use Step::*;
+
+struct World {
+    server: Server,
+    now: Timestamp,
+}
+
+impl World {
+    async fn new(hold_new_machines: bool) -> Self {
+        let long_poll = std::time::Duration::ZERO;
+        let server = Server::open(Config { hold_new_machines, long_poll, ..Config::default() }).await.unwrap();
+        let world = Self { server, now: Timestamp::UNIX_EPOCH };
+        world.apply(hardware("true") + &template("two", TWO)).await;
+        world
+    }
+
+    /// What is refused changes nothing.
+    async fn apply(&self, text: String) {
+        drop(self.server.apply(parse_documents(&text, "f").unwrap()).await);
+    }
+
+    async fn delete(&self, kind: Kind, name: &str) {
+        drop(self.server.delete(kind, &ObjectName::new("default", name), true).await);
+    }
+
+    /// The agent asks for work, and reports an end of each action.
+    async fn work(&self, end: Option<ActionState>) {
+        let agent = AgentId::from(MAC);
+        while let Ok(given) = self.server.next_action(&agent).await {
+            let Some(state) = end else { return };
+            let report =
+                Report { agent: agent.clone(), task_id: given.task.id, action_id: given.action.id, state, ..Report::default() };
+            self.server.report(&given.workflow, &report).await.unwrap();
+            let name = given.workflow;
+            let over = self.server.view().workflows.get(&name).unwrap().object.status.state.is_some_and(|state| state.is_final());
+            if over {
+                return;
+            }
+        }
+    }
+
+    async fn take(&mut self, step: Step) {
+        match step {
+            New => self.apply(workflow("w", "two", "", "")).await,
+            NewFinished(state) => self.apply(workflow("w", "two", "", &format!("status: {{state: {state}}}\n"))).await,
+            NewDisabled | Disable => self.apply(workflow("w", "two", ", disabled: true", "")).await,
+            NewWithoutTemplate => self.apply(workflow("w", "missing", "", "")).await,
+            NewBroken => self.apply(workflow("w", "broken", "", "") + &template("broken", &TWO.replace(".w", ".x"))).await,
+            ApplyAgain | Enable => self.apply(workflow("w", "two", "", "")).await,
+            Other => self.apply(workflow("v", "two", "", "")).await,
+            OtherDisabled => self.apply(workflow("v", "two", ", disabled: true", "")).await,
+            OtherWithoutTemplate => self.apply(workflow("v", "missing", "", "")).await,
+            OtherFinished => self.apply(workflow("v", "two", "", "status: {state: FAILED}\n")).await,
+            MissingTemplate => self.apply(template("missing", TWO)).await,
+            ChangeTemplate => self.apply(template("two", &TWO.replace("image: i", "image: j"))).await,
+            BreakTemplate => self.apply(template("two", &TWO.replace(".w", ".x"))).await,
+            DeleteTemplate => self.delete(Kind::Template, "two").await,
+            Cancel => drop(self.server.cancel(&ObjectName::new("default", "w"), "r", true).await),
+            CancelOther => drop(self.server.cancel(&ObjectName::new("default", "v"), "r", true).await),
+            Delete => self.delete(Kind::Workflow, "w").await,
+            DeleteOther => self.delete(Kind::Workflow, "v").await,
+            DeleteHardware => self.delete(Kind::Hardware, "m").await,
+            Hardware => self.apply(hardware("true")).await,
+            Begin => self.work(None).await,
+            Succeed => self.work(Some(ActionState::Success)).await,
+            Fail => self.work(Some(ActionState::Failed)).await,
+            Order(order) => drop(self.server.order("m", order, "ada", "").await),
+            Boots(times) => {
+                for _ in 0..times {
+                    self.now = self.now.checked_add(60.seconds()).unwrap();
+                    self.server.installs_at(MAC.parse().unwrap(), self.now).await;
+                }
+            }
+        }
+    }
+
+    fn boots(&self) -> &'static str {
+        self.server.machine(MAC.parse().unwrap()).map_or("unknown", |machine| machine.boot.word())
+    }
+
+    fn intent(&self) -> Intent {
+        let view = self.server.view();
+        let state = view.machines.get(&ObjectName::new("default", "m"));
+        state.map_or(Intent::Inventory, |state| state.object.decision.intent)
+    }
+}
+
+const REINSTALL: Step = Order(OrderKind::Reinstall);
+const HOLD: Step = Order(OrderKind::Hold);
+const LOCAL: Step = Order(OrderKind::Local);
+const RESCUE: Step = Order(OrderKind::Rescue);
+const APPROVE: Step = Order(OrderKind::Approve);
+
+/// What happened, and what the machine boots next.
+const TABLE: &[(&str, &[Step], &str)] = &[
+    ("a machine without a workflow takes inventory", &[], "wait"),
+    ("a new workflow installs", &[New], "install"),
+    ("also when applied twice", &[New, ApplyAgain], "install"),
+    ("also when it has begun", &[New, Begin], "install"),
+    ("a success boots the disk", &[New, Succeed], "local"),
+    ("a failure waits in the ramdisk", &[New, Fail], "wait"),
+    ("a cancelled order that had not begun is as if it had not been", &[New, Cancel], "wait"),
+    ("a cancelled order that had begun waits in the ramdisk", &[New, Begin, Cancel], "wait"),
+    ("a deleted order likewise", &[New, Begin, Delete], "wait"),
+    ("a new order for the next machine", &[New, Delete, New], "install"),
+    // S1
+    ("S1: the workflow of an installed machine is deleted", &[New, Succeed, Delete], "local"),
+    ("S1: another one is disabled", &[New, Succeed, OtherDisabled], "local"),
+    ("S1: another one names a missing template", &[New, Succeed, OtherWithoutTemplate], "local"),
+    ("S1: another one is cancelled before it began", &[New, Succeed, Other, CancelOther], "local"),
+    ("S1: another one is deleted before it began", &[New, Succeed, Other, DeleteOther], "local"),
+    ("S1: both are deleted", &[New, Succeed, Other, DeleteOther, Delete], "local"),
+    ("S1: another one that waits is deleted", &[New, Succeed, OtherWithoutTemplate, DeleteOther], "local"),
+    ("S1: its template is changed", &[New, Succeed, ChangeTemplate], "local"),
+    ("S1: its template is broken", &[New, Succeed, BreakTemplate], "local"),
+    ("S1: its template is deleted", &[New, Succeed, DeleteTemplate], "local"),
+    ("S1: the template of an order that waits is deleted", &[New, Succeed, Other, DeleteTemplate], "local"),
+    ("S1: everything is applied again", &[New, Succeed, ApplyAgain, Hardware], "local"),
+    ("S1: its Hardware is deleted and made again", &[New, Succeed, Delete, DeleteHardware, Hardware], "local"),
+    ("S1: an order is disabled before it began", &[New, Succeed, Delete, New, Disable], "local"),
+    // S2
+    ("S2: deleted, and the export is applied", &[New, Succeed, Delete, NewFinished("SUCCESS")], "local"),
+    ("S2: the export of a lost store", &[NewFinished("SUCCESS")], "local"),
+    ("S2: as Kubernetes has it", &[NewFinished("STATE_SUCCESS")], "local"),
+    ("S2: a failed one is no order", &[NewFinished("FAILED")], "wait"),
+    ("S2: a timed out one is no order", &[NewFinished("TIMEOUT")], "wait"),
+    ("S2: another one that has failed", &[New, Succeed, OtherFinished], "local"),
+    ("S2: the export over a pending one is not its end", &[New, NewFinished("SUCCESS")], "install"),
+    ("S2: an import is applied again without its status", &[NewFinished("SUCCESS"), ApplyAgain], "local"),
+    ("S2: a finished one cannot be changed into an order", &[NewFinished("SUCCESS"), Disable, Enable], "local"),
+    ("a state that is not an end is the server's word", &[NewFinished("RUNNING")], "install"),
+    // Not ready
+    ("a disabled workflow is no order", &[NewDisabled], "wait"),
+    ("an enabled one is", &[NewDisabled, Enable], "install"),
+    ("one that waits for its template is no order", &[NewWithoutTemplate], "wait"),
+    ("with the template it is", &[NewWithoutTemplate, MissingTemplate], "install"),
+    ("a broken one is refused", &[NewBroken], "wait"),
+    ("an order whose template is broken stands: the template is refused", &[New, BreakTemplate], "install"),
+    ("a changed template reaches an order", &[New, ChangeTemplate], "install"),
+    ("a deleted one ends it", &[New, DeleteTemplate], "wait"),
+    // More orders
+    ("two orders", &[New, Other, Succeed], "install"),
+    ("both done", &[New, Other, Succeed, Succeed], "local"),
+    ("the second deleted", &[New, Other, Succeed, DeleteOther], "local"),
+    ("the first deleted", &[New, Other, Delete], "install"),
+    ("one failed, the other deleted before it began", &[New, Fail, Other, DeleteOther], "wait"),
+    ("one failed, the next succeeds", &[New, Fail, Other, Succeed], "local"),
+    // Explicit orders
+    ("local ends an order", &[New, LOCAL], "local"),
+    ("and the agent gets nothing", &[New, LOCAL, Succeed], "local"),
+    ("reinstall goes on with it", &[New, LOCAL, REINSTALL], "install"),
+    ("reinstall of an installed machine", &[New, Succeed, REINSTALL], "install"),
+    ("which ends", &[New, Succeed, REINSTALL, Succeed], "local"),
+    ("reinstall after a failure", &[New, Fail, REINSTALL, Succeed], "local"),
+    ("reinstall without a workflow is refused", &[REINSTALL], "wait"),
+    ("rescue", &[New, Succeed, RESCUE], "rescue"),
+    ("rescue stays", &[New, Succeed, RESCUE, Delete, ApplyAgain, LOCAL], "local"),
+    ("hold", &[New, Succeed, HOLD], "hold"),
+    ("hold takes no work", &[New, HOLD, Succeed], "hold"),
+    ("approve goes on", &[New, HOLD, APPROVE], "install"),
+    ("approve of an installed machine boots its disk", &[New, Succeed, HOLD, APPROVE], "local"),
+    ("approve of a machine that is not held is refused", &[New, Succeed, APPROVE], "local"),
+    ("a new order does not end a hold", &[HOLD, New], "hold"),
+    ("but goes on with approve", &[HOLD, New, APPROVE], "install"),
+    ("reinstall ends a hold", &[New, Succeed, HOLD, REINSTALL], "install"),
+    // The breaker
+    ("a machine may come back", &[New, Begin, Boots(MOST_RETURNS)], "install"),
+    ("but not too often", &[New, Begin, Boots(MOST_RETURNS + 1)], "hold"),
+    ("approve lets it go on", &[New, Begin, Boots(MOST_RETURNS + 1), APPROVE, Succeed], "local"),
+    ("an installed machine may netboot for ever", &[New, Succeed, Boots(MOST_RETURNS + 9)], "local"),
+];
+
+#[tokio::test]
+async fn what_happened_decides_what_a_machine_boots() {
+    for (case, steps, expected) in TABLE {
+        let mut world = World::new(false).await;
+        for step in *steps {
+            world.take(*step).await;
+        }
+        assert_eq!(world.boots(), *expected, "{case}: {steps:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_order_of_a_new_machine_waits_for_approval_if_that_is_set() {
+    for (case, steps, expected) in [
+        ("the first order", &[New][..], "hold"),
+        ("it is withdrawn", &[New, Delete], "wait"),
+        ("it is approved", &[New, APPROVE], "install"),
+        ("it is done", &[New, APPROVE, Succeed], "local"),
+        ("a later order needs no approval", &[New, APPROVE, Succeed, Other], "install"),
+        ("a machine that came in installed is not new", &[NewFinished("SUCCESS"), Other], "install"),
+        ("reinstall is an approval", &[New, REINSTALL], "install"),
+    ] {
+        let mut world = World::new(true).await;
+        for step in steps {
+            world.take(*step).await;
+        }
+        assert_eq!(world.boots(), expected, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn who_set_an_intent_when_and_why_is_kept() {
+    let mut world = World::new(false).await;
+    world.take(New).await;
+    let decision = |world: &World| {
+        let machine = world.server.machine(MAC.parse().unwrap()).unwrap();
+        let Decision { intent, by, reason, .. } = machine.state.unwrap().decision;
+        format!("{intent} by {by}: {reason}")
+    };
+    assert_eq!(decision(&world), "install by apply: workflow default/w was ordered");
+    world.take(Succeed).await;
+    assert_eq!(decision(&world), "local by success: workflow default/w is SUCCESS");
+    world.server.order("m", OrderKind::Hold, "ada", "new disk").await.unwrap();
+    assert_eq!(decision(&world), "hold by ada: new disk");
+}
+
+#[tokio::test]
+async fn an_order_for_a_machine_that_may_not_netboot_is_refused_with_that_reason() {
+    let world = World::new(false).await;
+    world.apply(hardware("false")).await;
+    let refused = world.server.apply(parse_documents(&workflow("w", "two", "", ""), "f").unwrap()).await.unwrap_err();
+    let crate::ApplyError::Refused(mistakes) = refused else { panic!("{refused}") };
+    assert!(mistakes.first().unwrap().to_string().contains("netboot.allowPXE is not true in Hardware default/m"), "{mistakes:?}");
+    let refused = world.server.order("m", OrderKind::Reinstall, "ada", "").await.unwrap_err();
+    assert!(refused.to_string().contains("netboot.allowPXE is not true"), "{refused}");
+    world.apply(workflow("w", "two", ", bootOptions: {toggleAllowNetboot: true}", "")).await;
+    assert_eq!(world.boots(), "install", "unless the workflow opens it");
+}
+
+/// Everything but new workflows and a person's order to install.
+fn harmless() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        Just(ApplyAgain),
+        Just(OtherDisabled),
+        Just(OtherWithoutTemplate),
+        Just(OtherFinished),
+        Just(NewFinished("SUCCESS")),
+        Just(NewFinished("STATE_FAILED")),
+        Just(ChangeTemplate),
+        Just(BreakTemplate),
+        Just(DeleteTemplate),
+        Just(Cancel),
+        Just(CancelOther),
+        Just(DeleteOther),
+        Just(DeleteHardware),
+        Just(Hardware),
+        Just(Begin),
+        Just(Succeed),
+        Just(Fail),
+        Just(LOCAL),
+        Just(RESCUE),
+        Just(HOLD),
+        Just(APPROVE),
+        Just(Boots(3)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn nothing_but_an_order_leads_from_local_to_install(steps in prop::collection::vec(harmless(), 0..24), earlier in 0..3) {
+        let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        executor.block_on(async {
+            let mut world = World::new(false).await;
+            let before: &[Step] = match earlier {
+                0 => &[New, Succeed],
+                1 => &[New, LOCAL],
+                _ => &[NewFinished("SUCCESS")],
+            };
+            for step in before {
+                world.take(*step).await;
+            }
+            assert_eq!(world.intent(), Intent::Local);
+            for step in &steps {
+                world.take(*step).await;
+                assert_ne!(world.intent(), Intent::Install, "{before:?}, then {steps:?} up to {step:?}");
+                assert_ne!(world.boots(), "install");
+            }
+        });
+    }
+}

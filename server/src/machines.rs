@@ -1,0 +1,232 @@
+//! Explicit orders for a machine, and its boots: the pure rules of `intent` around the store.
+
+use api::{Intent, MachineState, OrderKind};
+use jiff::Timestamp;
+use log::{info, warn};
+use machine::Chain;
+use model::{Hardware, Mac, Mistake, Object, ObjectName, Workflow, WorkflowStatus};
+
+use crate::boot::{is_open, may_not_netboot};
+use crate::change::{Tries, encoded};
+use crate::intent;
+use crate::progress::has_begun;
+use crate::service::{ApplyError, Server};
+use crate::store::{StoreError, Transaction};
+use crate::view::{View, machine_key};
+
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    #[error("no Hardware is named {0}, and none has it as an interface or an address")]
+    Unknown(String),
+    #[error("Hardware {hardware} cannot be given {order}: {reason}")]
+    Refused { hardware: ObjectName, order: &'static str, reason: String },
+    #[error("the workflow cannot be ordered: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Mistakes(Vec<Mistake>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<ApplyError> for OrderError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Refused(mistakes) => Self::Mistakes(mistakes),
+            ApplyError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+const fn word(order: OrderKind) -> &'static str {
+    match order {
+        OrderKind::Rescue => "rescue",
+        OrderKind::Hold => "hold",
+        OrderKind::Local => "local",
+        OrderKind::Reinstall => "reinstall",
+        OrderKind::Approve => "approve",
+    }
+}
+
+/// What `reinstall` does, seen from the machine's workflows.
+enum Again {
+    /// One that has not ended goes on.
+    Continue(String),
+    /// The newest one runs once more, as a new Workflow.
+    Anew(Box<Workflow>),
+}
+
+impl Server {
+    /// Sets what a machine shall boot, by MAC, IP address or name of the Hardware. Returns what was decided.
+    ///
+    /// # Errors
+    /// When the machine is not known, the order makes no sense for it, or the store fails.
+    pub async fn order(&self, machine: &str, order: OrderKind, by: &str, reason: &str) -> Result<MachineState, OrderError> {
+        let mut tries = Tries::default();
+        loop {
+            let (hardware, again) = self.possible(machine, order)?;
+            let name = hardware.name();
+            if let Some(Again::Anew(workflow)) = again {
+                info!("hardware={name} {by} orders workflow {}: {reason}", workflow.name());
+                self.apply(vec![Object::Workflow(workflow)]).await?;
+                // The order of a person goes over a rescue, a hold and the setting for new machines.
+                return self.approve_now(&name, by, reason).await;
+            }
+            let (expected, mut state) = self.state_of(&name);
+            self.decide(&mut state, order, again, by, reason);
+            let value = encoded(&state)?;
+            if tries.done(self.commit(Transaction::default().put(machine_key(&name), expected, value)).await)? {
+                info!("hardware={name} intent={} by {by}: {}", state.decision.intent, state.decision.reason);
+                return Ok(state);
+            }
+        }
+    }
+
+    /// After a new order: on a machine that was held, it goes on at once.
+    async fn approve_now(&self, name: &ObjectName, by: &str, reason: &str) -> Result<MachineState, OrderError> {
+        let mut tries = Tries::default();
+        loop {
+            let (expected, mut state) = self.state_of(name);
+            self.decide(&mut state, OrderKind::Approve, None, by, reason);
+            let value = encoded(&state)?;
+            if tries.done(self.commit(Transaction::default().put(machine_key(name), expected, value)).await)? {
+                return Ok(state);
+            }
+        }
+    }
+
+    fn state_of(&self, name: &ObjectName) -> (u64, MachineState) {
+        match self.view().machines.get(name) {
+            Some(stored) => (stored.modified, MachineState::clone(&stored.object)),
+            None => (0, intent::unordered(Timestamp::now())),
+        }
+    }
+
+    fn decide(&self, state: &mut MachineState, order: OrderKind, again: Option<Again>, by: &str, reason: &str) {
+        let now = Timestamp::now();
+        let said = |otherwise: String| if reason.is_empty() { otherwise } else { reason.to_owned() };
+        let by_order = || said(format!("`thimble machine {}`", word(order)));
+        match (order, again) {
+            (OrderKind::Rescue, _) => intent::set(state, Intent::Rescue, by, by_order(), now),
+            (OrderKind::Hold, _) => intent::set(state, Intent::Hold, by, by_order(), now),
+            (OrderKind::Local, _) => intent::set(state, Intent::Local, by, by_order(), now),
+            (_, Some(Again::Continue(workflow))) => {
+                let reason = said(format!("workflow {workflow} was ordered"));
+                intent::ordered_by(state, &workflow, by, reason, now);
+            }
+            (OrderKind::Approve | OrderKind::Reinstall, _) => {
+                let view = self.view();
+                intent::approved(state, |order| view.workflow(order).is_some_and(is_open), by, by_order(), now);
+            }
+        }
+    }
+
+    fn possible(&self, machine: &str, order: OrderKind) -> Result<(Hardware, Option<Again>), OrderError> {
+        let view = self.view();
+        let hardware = find(&view, machine).ok_or_else(|| OrderError::Unknown(machine.to_owned()))?;
+        let name = hardware.name();
+        let refused = |reason: String| OrderError::Refused { hardware: name.clone(), order: word(order), reason };
+        if order != OrderKind::Local
+            && let Some(reason) = may_not_netboot(hardware, None)
+        {
+            return Err(refused(reason));
+        }
+        let intent = view.machines.get(&name).map(|stored| stored.object.decision.intent);
+        if order == OrderKind::Approve && intent != Some(Intent::Hold) {
+            return Err(refused(format!("it is not held, its intent is {}", intent.unwrap_or(Intent::Inventory))));
+        }
+        if order != OrderKind::Reinstall {
+            return Ok((hardware.clone(), None));
+        }
+        let workflows = view.workflows_for(hardware);
+        if let Some(open) = workflows.iter().map(|stored| &stored.object).find(|workflow| is_open(workflow)) {
+            return Ok((hardware.clone(), Some(Again::Continue(open.name().to_string()))));
+        }
+        let newest = workflows.iter().map(|stored| &stored.object).find(|workflow| workflow.status.state.is_some());
+        let newest = newest.ok_or_else(|| refused("no workflow has been made ready for it; apply one".to_owned()))?;
+        Ok((hardware.clone(), Some(Again::Anew(Box::new(copy(&view, newest))))))
+    }
+
+    /// Boots gives the machine the ramdisk to install. One that comes back too often is held.
+    pub async fn installs_at(&self, mac: Mac, now: Timestamp) {
+        if let Err(error) = self.count_return(mac, now).await {
+            warn!("mac={mac} its boot could not be counted: {}", Chain(&error));
+        }
+    }
+
+    async fn count_return(&self, mac: Mac, now: Timestamp) -> Result<(), StoreError> {
+        let mut tries = Tries::default();
+        loop {
+            let Some(name) = self.view().by_mac(mac).map(|stored| stored.object.name()) else { return Ok(()) };
+            let (expected, mut state) = self.state_of(&name);
+            if !intent::came_back(&mut state, now) {
+                return Ok(());
+            }
+            let transaction = Transaction::default().put(machine_key(&name), expected, encoded(&state)?);
+            if tries.done(self.commit(transaction).await)? {
+                if state.decision.intent == Intent::Hold {
+                    warn!("hardware={name} is held: {}; `thimble machine approve {name}` lets it go on", state.decision.reason);
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the end of a workflow without success changes for its machines.
+    pub(crate) fn withdrawal(&self, workflow: &Workflow) -> Result<Transaction, StoreError> {
+        self.with_machines(workflow, |_, state| {
+            intent::withdrawn(state, &workflow.name().to_string(), has_begun(workflow));
+        })
+    }
+
+    /// What a success changes for the machines of the workflow: they boot their disks.
+    pub(crate) fn success(&self, workflow: &Workflow, now: Timestamp) -> Result<Transaction, StoreError> {
+        let name = workflow.name().to_string();
+        self.with_machines(workflow, |view, state| {
+            let open = |order: &str| view.workflow(order).is_some_and(is_open);
+            intent::succeeded(state, &name, open, now);
+        })
+    }
+
+    /// Writes the states of a workflow's machines that `edit` changes.
+    pub(crate) fn with_machines(
+        &self,
+        workflow: &Workflow,
+        edit: impl Fn(&View, &mut MachineState),
+    ) -> Result<Transaction, StoreError> {
+        let view = self.view();
+        let mut transaction = Transaction::default();
+        for name in view.machines_of(workflow) {
+            let stored = view.machines.get(&name);
+            let before = stored.map_or_else(|| intent::unordered(Timestamp::now()), |stored| MachineState::clone(&stored.object));
+            let mut state = before.clone();
+            edit(&view, &mut state);
+            if state != before {
+                transaction = transaction.put(machine_key(&name), stored.map_or(0, |stored| stored.modified), encoded(&state)?);
+            }
+        }
+        Ok(transaction)
+    }
+}
+
+/// By MAC in any notation, by IP address, or by the name of the Hardware.
+pub fn find<'v>(view: &'v View, text: &str) -> Option<&'v Hardware> {
+    if let Ok(mac) = text.parse::<Mac>() {
+        return view.by_mac(mac).map(|stored| &*stored.object);
+    }
+    if let Ok(address) = text.parse() {
+        return view.by_address(address).map(|stored| &*stored.object);
+    }
+    let Ok(name) = text.parse::<ObjectName>();
+    view.hardware.get(&name).map(|stored| &*stored.object)
+}
+
+/// A workflow that does once more what this one did: a finished workflow itself never runs again.
+fn copy(view: &View, workflow: &Workflow) -> Workflow {
+    let base = workflow.metadata.name.rsplit_once("-run").filter(|(_, number)| number.parse::<u32>().is_ok());
+    let base: String = base.map_or(workflow.metadata.name.as_str(), |(base, _)| base).chars().take(240).collect();
+    let free = |name: &String| !view.workflows.contains_key(&ObjectName::new(&workflow.metadata.namespace, name));
+    let name = (2_u32..).map(|number| format!("{base}-run{number}")).find(free).unwrap_or(base.clone());
+    let mut copy = workflow.clone();
+    copy.metadata.name = name;
+    copy.metadata.creation_timestamp = None;
+    copy.status = WorkflowStatus::default();
+    copy
+}

@@ -1,0 +1,90 @@
+//! What deleting an object would write. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use model::{AgentId, Kind, ObjectName, Workflow, WorkflowState};
+
+use super::{Plan, Planner, Rules};
+use crate::intent;
+use crate::progress::has_begun;
+use crate::view::{View, key};
+
+/// Why an object is not deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    Missing,
+    /// By these unfinished workflows.
+    Used(Vec<ObjectName>),
+}
+
+/// Deletes an object. With `force` also one that unfinished workflows use.
+///
+/// # Errors
+/// Why it stays.
+pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Timestamp) -> Result<Plan, Kept> {
+    let modified = match kind {
+        Kind::Hardware => view.hardware.get(name).map(|stored| stored.modified),
+        Kind::Template => view.templates.get(name).map(|stored| stored.modified),
+        Kind::Workflow => view.workflows.get(name).map(|stored| stored.modified),
+    };
+    let modified = modified.ok_or(Kept::Missing)?;
+    let users = users(view, kind, name);
+    if !force && !users.is_empty() {
+        return Err(Kept::Used(users));
+    }
+    let (rules, mut new_id) = (Rules::default(), String::new);
+    let mut planner = Planner {
+        view,
+        rules: &rules,
+        now,
+        new_id: &mut new_id,
+        hardware: BTreeMap::new(),
+        templates: BTreeMap::new(),
+        machines: BTreeMap::new(),
+        agents: BTreeMap::new(),
+        touched: BTreeSet::from([(kind, name.clone())]),
+        removed: Some((kind, name.clone())),
+        plan: Plan::default(),
+        refused: Vec::new(),
+    };
+    planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(key(kind, name), modified);
+    if let Some(workflow) = view.workflows.get(name).filter(|_| kind == Kind::Workflow) {
+        planner.withdraw(&workflow.object);
+    }
+    planner.waiting(&BTreeSet::new());
+    planner.write_machines();
+    Ok(planner.plan)
+}
+
+/// Unfinished workflows that need the object.
+fn users(view: &View, kind: Kind, name: &ObjectName) -> Vec<ObjectName> {
+    let mut found: BTreeSet<ObjectName> =
+        view.users(kind, name).filter(|user| unfinished(&user.object)).map(|user| user.object.name()).collect();
+    if let Some(hardware) = view.hardware.get(name).filter(|_| kind == Kind::Hardware) {
+        let spec = &hardware.object.spec;
+        let agents = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
+        found.extend(
+            agents
+                .flat_map(|agent| view.workflows_of(&agent).map(|user| &user.object).collect::<Vec<_>>())
+                .filter(|user| unfinished(user))
+                .map(|user| user.name()),
+        );
+    }
+    found.into_iter().collect()
+}
+
+fn unfinished(workflow: &Workflow) -> bool {
+    !workflow.status.state.is_some_and(WorkflowState::is_final)
+}
+
+impl Planner<'_> {
+    /// The workflow ends without success.
+    pub(super) fn withdraw(&mut self, workflow: &Workflow) {
+        for machine in self.view.machines_of(workflow) {
+            if self.view.machines.contains_key(&machine) {
+                intent::withdrawn(self.machine(&machine), &workflow.name().to_string(), has_begun(workflow));
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Which machines a change of workflows orders to be installed, and which get back what they had.
+
+use std::collections::BTreeSet;
+
+use api::{Intent, MachineState};
+use model::{AgentId, Hardware, Mac, ObjectName, Workflow, WorkflowState};
+
+use super::{Kind, Planner, encode, mistake};
+use crate::boot::{is_open, may_not_netboot};
+use crate::intent;
+use crate::progress::has_begun;
+use crate::view::{agents, machine_key};
+
+impl Planner<'_> {
+    /// The agents of the Hardware in this change.
+    pub(super) fn index_agents(&mut self) {
+        for (name, hardware) in &self.hardware {
+            let ids = hardware.spec.agent_id.iter().cloned().map(AgentId);
+            let macs = hardware.spec.macs().map(|mac| AgentId(mac.to_string()));
+            self.agents.extend(ids.chain(macs).map(|agent| (agent, name.clone())));
+        }
+    }
+
+    pub(super) fn hardware_as_it_will_be(&self, name: &ObjectName) -> Option<&Hardware> {
+        if self.is_removed(Kind::Hardware, name) {
+            return None;
+        }
+        self.hardware.get(name).or_else(|| Some(&*self.view.hardware.get(name)?.object))
+    }
+
+    /// The machine of an agent.
+    fn machine_of(&self, agent: &AgentId) -> Option<ObjectName> {
+        let canonical = agent.0.parse::<Mac>().map_or_else(|_| agent.clone(), |mac| AgentId(mac.to_string()));
+        if let Some(name) = self.agents.get(agent).or_else(|| self.agents.get(&canonical)) {
+            return Some(name.clone());
+        }
+        // The change may have taken the agent from the Hardware that has it in the view.
+        let stored = self.view.machine_of(agent).map(|stored| stored.object.name());
+        stored.filter(|name| !self.hardware.contains_key(name) && self.hardware_as_it_will_be(name).is_some())
+    }
+
+    /// The machines that a workflow concerns: the Hardware it names, and those of its agents.
+    fn machines_of(&self, workflow: &Workflow) -> BTreeSet<ObjectName> {
+        let named = ObjectName::new(&workflow.metadata.namespace, &workflow.spec.hardware_ref);
+        let named = Some(named).filter(|name| self.hardware_as_it_will_be(name).is_some());
+        named.into_iter().chain(agents(workflow).iter().filter_map(|agent| self.machine_of(agent))).collect()
+    }
+
+    pub(super) fn machine(&mut self, name: &ObjectName) -> &mut MachineState {
+        let stored = self.view.machines.get(name);
+        let now = self.now;
+        self.machines
+            .entry(name.clone())
+            .or_insert_with(|| stored.map_or_else(|| intent::unordered(now), |stored| MachineState::clone(&stored.object)))
+    }
+
+    /// Orders and withdraws what the change of one workflow means for its machines. `asked` says that an operator has just
+    /// written this workflow. Returns what an operator should know about it.
+    pub(super) fn settle(&mut self, old: Option<&Workflow>, new: &mut Workflow, asked: bool) -> Option<String> {
+        let name = new.name();
+        let was_open = old.is_some_and(is_open);
+        let before: BTreeSet<ObjectName> =
+            old.filter(|old| is_open(old)).map(|old| self.view.machines_of(old)).unwrap_or_default();
+        let open = is_open(new);
+        let after = if open { self.machines_of(new) } else { BTreeSet::new() };
+        for machine in before.difference(&after) {
+            intent::withdrawn(self.machine(machine), &name.to_string(), has_begun(new));
+        }
+        if !open {
+            return None;
+        }
+        let first = new.status.ordered.is_none() || (asked && !was_open);
+        if !first && !was_open {
+            let lost = "it is ready again, but its order has ended; `thimble machine reinstall` orders it anew";
+            lost.clone_into(&mut new.status.message);
+            return Some(lost.to_owned());
+        }
+        let ordered: Vec<ObjectName> = after.iter().filter(|machine| first || !before.contains(*machine)).cloned().collect();
+        let unable = self.unable(&ordered);
+        if let Some(reason) = unable {
+            if asked {
+                let hint = "set netboot.allowPXE: true, or bootOptions.toggleAllowNetboot: true in the Workflow";
+                self.refused.push(mistake(Kind::Workflow, &name, format!("cannot be ordered: {reason}"), Some(hint)));
+            }
+            new.status.message = format!("not ordered: {reason}");
+            return Some(new.status.message.clone());
+        }
+        let mut problem = self.unknown_agents(new);
+        for machine in &ordered {
+            problem = self.give(&name, machine).or(problem);
+        }
+        if !ordered.is_empty() {
+            new.status.ordered = Some(self.now);
+        }
+        new.status.message = problem.clone().unwrap_or_default();
+        problem.or_else(|| boot_mode_warning(new))
+    }
+
+    /// Why a machine cannot be installed whatever its intent is.
+    fn unable(&self, machines: &[ObjectName]) -> Option<String> {
+        machines.iter().filter_map(|name| self.hardware_as_it_will_be(name)).find_map(|hardware| may_not_netboot(hardware, None))
+    }
+
+    fn give(&mut self, workflow: &ObjectName, machine: &ObjectName) -> Option<String> {
+        let (hold_new, now) = (self.rules.hold_new, self.now);
+        let state = self.machine(machine);
+        intent::order(state, &workflow.to_string(), hold_new, now);
+        let (held, reason) = (state.decision.intent == Intent::Hold, state.decision.reason.clone());
+        if held {
+            return Some(format!("Hardware {machine} is held: {reason}; `thimble machine approve {machine}` goes on"));
+        }
+        self.plan.installs.insert(machine.clone());
+        None
+    }
+
+    /// Agents that are named by a MAC which no Hardware has: boots does not answer such a machine.
+    fn unknown_agents(&self, workflow: &Workflow) -> Option<String> {
+        let unknown =
+            agents(workflow).into_iter().find(|agent| agent.0.parse::<Mac>().is_ok() && self.machine_of(agent).is_none())?;
+        let reference = &workflow.spec.hardware_ref;
+        let waits = if reference.is_empty() { String::new() } else { format!("; Hardware {reference} waits for it") };
+        Some(format!("no Hardware has the interface {unknown} of its worker, so that machine does not boot{waits}"))
+    }
+
+    /// A workflow that came in with its end: what it did to its machine is done. It is not an order.
+    pub(super) fn imported(&mut self, workflow: &Workflow) -> Option<String> {
+        let now = self.now;
+        let state = workflow.status.state?;
+        let machines = if state == WorkflowState::Success { self.machines_of(workflow) } else { BTreeSet::new() };
+        for machine in machines {
+            let state = self.machine(&machine);
+            if state.decision.intent == Intent::Inventory {
+                intent::succeeded(state, &workflow.name().to_string(), |_| false, now);
+            } else {
+                state.finished = true;
+            }
+        }
+        Some(format!("it came in as {state} and does not run; `thimble machine reinstall` would run it once more"))
+    }
+
+    /// Stored workflows whose agent's Hardware has only now been made.
+    pub(super) fn newcomers(&mut self, named: &BTreeSet<ObjectName>) {
+        let view = self.view;
+        let new: Vec<AgentId> = self.agents.keys().filter(|agent| view.machine_of(agent).is_none()).cloned().collect();
+        let waiting: BTreeSet<ObjectName> = new
+            .iter()
+            .flat_map(|agent| view.workflows_of(agent))
+            .filter(|stored| is_open(&stored.object) && stored.object.status.ordered.is_none())
+            .map(|stored| stored.object.name())
+            .filter(|name| {
+                !named.contains(name)
+                    && !self.plan.transaction.writes.iter().any(|write| write.key() == super::key(Kind::Workflow, name))
+            })
+            .collect();
+        for name in waiting {
+            let Some(stored) = view.workflows.get(&name) else { continue };
+            let mut next = Workflow::clone(&stored.object);
+            let problem = self.settle(Some(&stored.object), &mut next, false);
+            self.put(Kind::Workflow, &name, &next, stored.modified);
+            self.say(Kind::Workflow, &name, super::Change::Updated, problem);
+        }
+    }
+
+    pub(super) fn write_machines(&mut self) {
+        for (name, state) in std::mem::take(&mut self.machines) {
+            let stored = self.view.machines.get(&name);
+            if stored.is_some_and(|stored| *stored.object == state) {
+                continue;
+            }
+            match encode(&state) {
+                Ok(value) => {
+                    let expected = stored.map_or(0, |stored| stored.modified);
+                    let transaction = std::mem::take(&mut self.plan.transaction);
+                    self.plan.transaction = transaction.put(machine_key(&name), expected, value);
+                }
+                Err(error) => self.refused.push(mistake(Kind::Hardware, &name, error, None)),
+            }
+        }
+    }
+}
+
+fn boot_mode_warning(workflow: &Workflow) -> Option<String> {
+    let mode = workflow.spec.boot_options.as_ref()?.boot_mode.as_deref()?;
+    Some(format!("bootMode {mode} drives no BMC yet: start the machine by hand"))
+}
