@@ -32,7 +32,7 @@ use machine::Chain;
 use machine::syslog::ActionLine;
 use machine::{Milestone, milestones};
 use oci::store::Image;
-use oci::{NoSpace, Puller};
+use oci::{NoSpace, Puller, Resource};
 use prepare::{Place, Prepared};
 
 /// For the removal of what one action wrote.
@@ -271,11 +271,10 @@ impl Runner {
     fn io_reason(&self, what: &str, error: &io::Error) -> Reason {
         match error.kind() {
             io::ErrorKind::StorageFull => {
-                let free = space::free(&self.folders.state);
-                Reason::no_space(
-                    format!("cannot {what}: {} is full, which", self.folders.state.display()),
-                    NoSpace { needed: 1 << 20, free },
-                )
+                let (state, resource) = (&self.folders.state, space::exhausted(&self.folders.state));
+                let needed = if resource == Resource::Inodes { 1 } else { 1 << 20 };
+                let numbers = NoSpace { resource, needed, free: space::free(state).of(resource) };
+                Reason::no_space(format!("cannot {what}: it"), numbers, state)
             }
             _ => Reason::CouldNotStart(format!("cannot {what}: {}", Chain(error))),
         }

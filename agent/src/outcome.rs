@@ -1,10 +1,13 @@
 //! How an action ended, in words that the server keeps and a person reads at 3 a.m.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use oci::{Failure, NoSpace, PullError};
+use oci::{Failure, NoSpace, PullError, Resource};
+
+use crate::rootfs;
 
 /// Why an action did not succeed. The names are stable: people search for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,12 +16,16 @@ pub enum Reason {
     ImagePull(String),
     ImageNotFound(String),
     DigestMismatch(String),
-    /// Larger than the free memory; both in bytes.
+    /// More than there is: bytes of memory or of a file system, or inodes of one.
     NoSpace {
         what: String,
         needed: u64,
         free: u64,
+        #[serde(default)]
+        of: Short,
     },
+    /// The image is what its digest says, and cannot be used.
+    ImageUnusable(String),
     /// The kernel took the memory back.
     OomKilled {
         exit_code: i32,
@@ -75,6 +82,26 @@ impl Phase {
     }
 }
 
+/// What there is too little of. A file system is named by its mount point and its kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Short {
+    #[default]
+    Memory,
+    FileSystem(String),
+    Inodes(String),
+}
+
+impl Short {
+    fn of(resource: Resource, place: &Path) -> Self {
+        let system = || rootfs::file_system(place).unwrap_or_else(|_| place.display().to_string());
+        match resource {
+            Resource::Memory => Self::Memory,
+            Resource::Disk => Self::FileSystem(system()),
+            Resource::Inodes => Self::Inodes(system()),
+        }
+    }
+}
+
 impl Reason {
     /// One line: `Name: what happened; try: the next step`.
     pub fn text(&self) -> String {
@@ -91,9 +118,13 @@ impl Reason {
             Self::ImagePull(_) => "pull it from another host of that network; check the registry's name and credentials",
             Self::ImageNotFound(_) => "check name, tag and architecture of the image in the registry",
             Self::DigestMismatch(_) => "pull again; if it stays, a mirror or proxy serves a wrong file",
+            Self::NoSpace { of: Short::Inodes(_), .. } => {
+                "an image of fewer files, for example one archive instead of a tree; or a machine with more memory. A scratch disk adds few inodes"
+            }
             Self::NoSpace { .. } => {
                 "a smaller image, a machine with more memory, or THIMBLE_SCRATCH=/dev/DISK for a disk that may be overwritten"
             }
+            Self::ImageUnusable(_) => "build and push the image again; every host that pulls it gets the same bytes",
             Self::OomKilled { .. } => "stream data to the disk instead of writing it to the container's files, which are memory",
             Self::Timeout { phase: Phase::Pulling, .. } => {
                 "raise the action's timeout, which counts the pull, or use a nearer registry"
@@ -119,6 +150,7 @@ impl Reason {
             Self::NonZeroExit { .. } | Self::OomKilled { .. } | Self::Said { .. } => true,
             Self::ImageNotFound(_)
             | Self::NoSpace { .. }
+            | Self::ImageUnusable(_)
             | Self::CouldNotStart(_)
             | Self::Unsigned(_)
             | Self::Policy(_)
@@ -131,12 +163,17 @@ impl Reason {
             Self::ImagePull(text) => format!("ImagePull: {text}"),
             Self::ImageNotFound(text) => format!("ImageNotFound: {text}"),
             Self::DigestMismatch(text) => format!("DigestMismatch: {text}"),
-            Self::NoSpace { what, needed, free } => {
-                format!(
+            Self::ImageUnusable(text) => format!("ImageUnusable: {text}"),
+            Self::NoSpace { what, needed, free, of: Short::Inodes(system) } => {
+                format!("NoSpace: {what} needs at least {needed} inodes (files, folders and links), free are {free} on {system}")
+            }
+            Self::NoSpace { what, needed, free, of } => {
+                let numbers = format!(
                     "NoSpace: {what} needs about {} MiB ({needed} bytes), free are {} MiB ({free} bytes)",
                     mib(*needed),
                     mib(*free)
-                )
+                );
+                if let Short::FileSystem(system) = of { format!("{numbers} on {system}") } else { numbers + " of memory" }
             }
             Self::OomKilled { exit_code, limit: Some(limit) } => {
                 format!("OOMKilled: more than the {} MiB it was allowed, exit code {exit_code}", limit >> 20)
@@ -158,8 +195,10 @@ impl Reason {
         }
     }
 
-    pub fn no_space(what: impl Into<String>, numbers: NoSpace) -> Self {
-        Self::NoSpace { what: what.into(), needed: numbers.needed, free: numbers.free }
+    /// `place` is a folder of the file system.
+    pub fn no_space(what: impl Into<String>, numbers: NoSpace, place: &Path) -> Self {
+        let NoSpace { resource, needed, free } = numbers;
+        Self::NoSpace { what: what.into(), needed, free, of: Short::of(resource, place) }
     }
 }
 
@@ -177,8 +216,11 @@ impl From<&PullError> for Reason {
     fn from(error: &PullError) -> Self {
         let text = machine::Chain(error).to_string();
         match (error.failure(), error) {
-            (Failure::NoSpace(numbers), PullError::NoSpace { image, .. }) => Self::no_space(format!("image {image}"), numbers),
-            (Failure::NoSpace(numbers), _) => Self::no_space(text, numbers),
+            (Failure::NoSpace(numbers), PullError::NoSpace { image, place, .. }) => {
+                Self::no_space(format!("image {image}"), numbers, place)
+            }
+            (Failure::NoSpace(numbers), _) => Self::no_space(text, numbers, Path::new("/run")),
+            (Failure::Unusable, _) => Self::ImageUnusable(text),
             (Failure::Mismatch, _) => Self::DigestMismatch(text),
             (Failure::NotFound, _) => Self::ImageNotFound(text),
             (Failure::Unsigned, _) => Self::Unsigned(text),
@@ -225,9 +267,23 @@ mod tests {
                 "DiskNotFound: /dev/sdx (exit code 1); try: ",
             ),
             (
-                Reason::NoSpace { what: "image x".into(), needed: 100 << 20, free: 1 },
-                "NoSpace: image x needs about 100 MiB (104857600 bytes), free are 1 MiB (1 bytes); try: ",
+                Reason::NoSpace { what: "image x".into(), needed: 100 << 20, free: 1, of: Short::Memory },
+                "NoSpace: image x needs about 100 MiB (104857600 bytes), free are 1 MiB (1 bytes) of memory; try: ",
             ),
+            (
+                Reason::NoSpace { what: "image x".into(), needed: 100, free: 1, of: Short::FileSystem("/run (tmpfs)".into()) },
+                "NoSpace: image x needs about 1 MiB (100 bytes), free are 1 MiB (1 bytes) on /run (tmpfs); try: ",
+            ),
+            (
+                Reason::NoSpace {
+                    what: "image x".into(),
+                    needed: 30_001,
+                    free: 30_000,
+                    of: Short::Inodes("/run (tmpfs)".into()),
+                },
+                "NoSpace: image x needs at least 30001 inodes (files, folders and links), free are 30000 on /run (tmpfs); try: an image of fewer files",
+            ),
+            (Reason::ImageUnusable("x".into()), "ImageUnusable: x; try: build and push the image again"),
         ] {
             let text = reason.text();
             assert!(text.starts_with(want) && text.lines().count() == 1, "{text}");
@@ -238,10 +294,11 @@ mod tests {
     fn a_failed_pull_has_the_name_of_what_failed() {
         use oci::registry::RequestError;
         let (image, registry, what) = ("r/a:1".to_owned(), "r".to_owned(), "manifests/1 of a".to_owned());
-        let numbers = NoSpace { needed: 100 << 20, free: 10 };
+        let numbers = NoSpace { resource: Resource::Memory, needed: 100 << 20, free: 10 };
+        let place = "/run".into();
         let unsigned = oci::signature::Unsigned::OtherKey;
         for (error, want) in [
-            (PullError::NoSpace { image: image.clone(), source: numbers }, "NoSpace: image r/a:1 needs about 100 MiB"),
+            (PullError::NoSpace { image: image.clone(), place, source: numbers }, "NoSpace: image r/a:1 needs about 100 MiB"),
             (PullError::Unsigned { image: image.clone(), source: unsigned }, "Unsigned: image r/a:1 may not run: it is signed"),
             (PullError::NoPlatform { image, architecture: "amd64" }, "ImageNotFound: r/a:1 has no variant for linux/amd64"),
             (

@@ -49,7 +49,7 @@ pub fn remove(bundle: &Path) -> io::Result<()> {
     if !mounts_below(&crate::proc::read("/proc/self/mountinfo")?, bundle).is_empty() {
         return Err(io::Error::new(io::ErrorKind::ResourceBusy, "something is still mounted there"));
     }
-    fs::remove_dir_all(bundle)
+    oci::remove_all(bundle)
 }
 
 /// Mount points at and below `path`, the innermost first.
@@ -158,6 +158,20 @@ pub fn share(path: &Path) -> io::Result<()> {
 
 pub fn mount_point(path: &Path) -> io::Result<PathBuf> {
     Ok(mount_point_of(&crate::proc::read("/proc/self/mountinfo")?, &path.canonicalize()?))
+}
+
+/// The file system that holds a path, for messages: where it is mounted, and its kind.
+pub fn file_system(path: &Path) -> io::Result<String> {
+    let mountinfo = crate::proc::read("/proc/self/mountinfo")?;
+    let point = mount_point_of(&mountinfo, &path.canonicalize()?);
+    let kind = kind_of(&mountinfo, &point);
+    Ok(kind.map_or_else(|| point.display().to_string(), |kind| format!("{} ({kind})", point.display())))
+}
+
+/// The kind of the file system that was mounted there last.
+fn kind_of<'m>(mountinfo: &'m str, point: &Path) -> Option<&'m str> {
+    let is_there = |line: &&str| line.split(' ').nth(4).is_some_and(|p| Path::new(&unescape(p)) == point);
+    mountinfo.lines().rfind(is_there)?.split_once(" - ")?.1.split(' ').next()
 }
 
 fn mount_point_of(mountinfo: &str, path: &Path) -> PathBuf {
@@ -277,8 +291,9 @@ mod tests {
     #[test]
     fn the_mount_that_holds_a_path_is_the_deepest_one() {
         let mountinfo = "20 1 0:1 / / rw - ext4 x rw\n31 20 0:3 / /mnt rw - tmpfs t rw\n32 20 0:3 / /mnt2 rw - tmpfs t rw\n";
-        for (path, want) in [("/mnt/disk", "/mnt"), ("/mnt", "/mnt"), ("/mnt2x", "/")] {
+        for (path, want, kind) in [("/mnt/disk", "/mnt", "tmpfs"), ("/mnt", "/mnt", "tmpfs"), ("/mnt2x", "/", "ext4")] {
             assert_eq!(mount_point_of(mountinfo, Path::new(path)), Path::new(want));
+            assert_eq!(kind_of(mountinfo, Path::new(want)), Some(kind));
         }
     }
 

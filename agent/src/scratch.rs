@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
+use rustix::system::sysinfo;
 use serde::{Deserialize, Serialize};
 
 use crate::rootfs;
@@ -40,6 +41,9 @@ pub struct Scratch {
     device: PathBuf,
     /// Bytes; the file system below the state folder, if it is memory and was made larger.
     was: Option<u64>,
+    /// Its inodes, 0 for no limit.
+    #[serde(default)]
+    inodes: u64,
 }
 
 impl Scratch {
@@ -48,7 +52,7 @@ impl Scratch {
         let real = device.canonicalize().map_err(|error| ScratchError::Missing(device.to_owned(), error))?;
         let size = size_of_unused(device, &real)?;
         let was = grow(state, size).map_err(use_of)?;
-        let scratch = Self { device: real, was };
+        let scratch = Self { device: real, was: was.map(|(bytes, _)| bytes), inodes: was.map_or(0, |(_, inodes)| inodes) };
         // Before it is used: an agent that ends in between gives back a disk that is not swap space, which is refused.
         serde_json::to_vec(&scratch)
             .map_err(io::Error::other)
@@ -78,7 +82,7 @@ impl Scratch {
     }
 
     fn forget(&self, state: &Path) {
-        if let Some(Err(error)) = self.was.map(|size| resize(state, size)) {
+        if let Some(Err(error)) = self.was.map(|size| resize(state, size, self.inodes)) {
             log::warn!("cannot make {} small again: {error}", state.display());
         }
         if let Err(error) = fs::remove_file(state.join(NOTE)) {
@@ -104,18 +108,25 @@ fn size_of_unused(device: &Path, real: &Path) -> Result<u64, ScratchError> {
     }
 }
 
-/// The former size, if the state is in memory.
-fn grow(state: &Path, by: u64) -> io::Result<Option<u64>> {
+/// The former size and number of inodes, if the state is in memory.
+fn grow(state: &Path, by: u64) -> io::Result<Option<(u64, u64)>> {
     if statfs(state)?.f_type as i64 != TMPFS_MAGIC {
         return Ok(None);
     }
     let now = statvfs(state)?;
     let size = now.f_blocks.saturating_mul(now.f_frsize);
-    resize(state, size.saturating_add(by))?;
-    Ok(Some(size))
+    let memory = sysinfo();
+    let inodes = more_inodes(now.f_files, memory.totalram.saturating_mul(memory.mem_unit.into()));
+    resize(state, size.saturating_add(by), inodes)?;
+    Ok(Some((size, now.f_files)))
 }
 
-fn resize(state: &Path, size: u64) -> io::Result<()> {
+/// Content moves to the disk; inodes cannot, and take a kilobyte each. Three quarters of the memory may be inodes then.
+fn more_inodes(now: u64, memory: u64) -> u64 {
+    if now == 0 { 0 } else { now.max(memory / 4 * 3 / 1024) }
+}
+
+fn resize(state: &Path, size: u64, inodes: u64) -> io::Result<()> {
     let point = rootfs::mount_point(state)?;
     let kept = statvfs(state)?.f_flag;
     let flags = [
@@ -124,12 +135,19 @@ fn resize(state: &Path, size: u64) -> io::Result<()> {
         (StatVfsMountFlags::NOEXEC, MsFlags::MS_NOEXEC),
     ];
     let kept = flags.iter().filter(|(has, _)| kept.contains(*has)).fold(MsFlags::MS_REMOUNT, |all, (_, flag)| all | *flag);
-    Ok(mount(None::<&str>, &point, None::<&str>, kept, Some(format!("size={size}").as_str()))?)
+    Ok(mount(None::<&str>, &point, None::<&str>, kept, Some(format!("size={size},nr_inodes={inodes}").as_str()))?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn with_a_disk_for_content_most_of_the_memory_may_be_inodes() {
+        for (now, memory, want) in [(32_768, 256 << 20, 196_608), (500_000, 256 << 20, 500_000), (0, 256 << 20, 0)] {
+            assert_eq!(more_inodes(now, memory), want, "{now} of {memory}");
+        }
+    }
 
     #[test]
     fn what_is_no_unused_disk_is_refused_by_name() {

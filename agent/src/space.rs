@@ -2,16 +2,34 @@
 
 use std::path::Path;
 
+use oci::{Free, Resource};
+use rustix::fs::{StatVfs, statvfs};
+
 /// Left to everything that is not the image: the agent, the action itself, the kernel's own needs.
 const RESERVE: u64 = 12 << 20;
 
-/// What may be written below `path`: the file system's free space and the machine's free memory, the smaller of the two.
-pub fn free(path: &Path) -> u64 {
+/// What may be taken below `path`.
+pub fn free(path: &Path) -> Free {
     let swap = crate::proc::read("/proc/swaps").map_or(0, |text| swap_gain(&text));
     let memory = crate::proc::read("/proc/meminfo").ok().and_then(|text| mem_available(&text)).map(|m| m.saturating_add(swap));
-    let disk = rustix::fs::statvfs(path).ok().map(|s| s.f_bavail.saturating_mul(s.f_frsize));
-    let usable = memory.map_or(u64::MAX, |m| m.saturating_sub(RESERVE));
-    usable.min(disk.unwrap_or(u64::MAX))
+    let memory = memory.map_or(u64::MAX, |memory| memory.saturating_sub(RESERVE));
+    let (disk, inodes) = statvfs(path).map_or((u64::MAX, u64::MAX), |system| of_file_system(&system));
+    Free { memory, disk, inodes }
+}
+
+/// Bytes and inodes. Some file systems count no inodes and say that they have none.
+fn of_file_system(system: &StatVfs) -> (u64, u64) {
+    let inodes = if system.f_files == 0 { u64::MAX } else { system.f_favail };
+    (system.f_bavail.saturating_mul(system.f_frsize), inodes)
+}
+
+/// What ran out where something could not be written.
+pub fn exhausted(path: &Path) -> Resource {
+    match free(path) {
+        Free { inodes: 0, .. } => Resource::Inodes,
+        free if free.disk <= free.memory => Resource::Disk,
+        _ => Resource::Memory,
+    }
 }
 
 /// Bytes. Compressed memory (init's zram) wins little, and nothing for data that are compressed already; a disk holds what

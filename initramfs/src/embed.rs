@@ -11,7 +11,7 @@ use serde::Deserialize;
 use machine::files::IMAGES;
 use oci::Digest;
 use oci::layout::{self, Index};
-use oci::manifest::{self, BadDocument, Document, Processor};
+use oci::manifest::{self, BadDocument, Descriptor, Kind, Processor};
 
 use crate::error::BuildError;
 use crate::recipe::ExtraFile;
@@ -120,7 +120,7 @@ impl Layout {
 
     fn blob(&self, digest: &Digest) -> Result<Vec<u8>, EmbedError> {
         let data = self.read(&layout::blob_path(digest))?;
-        if Digest::of(&data) != *digest {
+        if digest.like(&data) != *digest {
             return Err(EmbedError::Digest { layout: self.path.clone(), digest: digest.clone() });
         }
         Ok(data)
@@ -129,9 +129,8 @@ impl Layout {
     /// Takes the image's blobs.
     fn image(&self, entry: &layout::IndexEntry, blobs: &mut BTreeMap<Digest, Vec<u8>>) -> Result<Taken, EmbedError> {
         let name = entry.names().next().ok_or_else(|| EmbedError::Unnamed { layout: self.path.clone() })?;
-        let (manifest, text) = self.of_platform(&entry.digest, name, DEPTH)?;
-        let config = manifest.config.ok_or_else(|| self.bad(&Digest::of(&text).to_string(), BadDocument::Neither))?;
-        for part in [&config].into_iter().chain(&manifest.layers) {
+        let (parts, text) = self.of_platform(&entry.digest, name, DEPTH)?;
+        for part in &parts {
             if !blobs.contains_key(&part.digest) {
                 blobs.insert(part.digest.clone(), self.blob(&part.digest)?);
             }
@@ -140,15 +139,15 @@ impl Layout {
         Ok((name.to_owned(), text))
     }
 
-    /// The manifest for machines like this one, which the ramdisk is for.
-    fn of_platform(&self, digest: &Digest, name: &str, depth: u8) -> Result<(Document, Vec<u8>), EmbedError> {
+    /// The manifest for machines like this one, which the ramdisk is for: its parts and its text.
+    fn of_platform(&self, digest: &Digest, name: &str, depth: u8) -> Result<(Vec<Descriptor>, Vec<u8>), EmbedError> {
         let text = self.blob(digest)?;
-        let document: Document = self.parse(&digest.to_string(), &text)?;
-        if document.manifests.is_empty() {
-            return Ok((document, text));
-        }
+        let entries = match manifest::parse(&text).map_err(|error| self.bad(&digest.to_string(), error))? {
+            Kind::Image { config, layers } => return Ok(([config].into_iter().chain(layers).collect(), text)),
+            Kind::Index(entries) => entries,
+        };
         let processor = Processor::any_of_this_kind();
-        match manifest::for_machine(&document.manifests, &processor) {
+        match manifest::for_machine(&entries, &processor) {
             Some(found) if depth > 0 => self.of_platform(&found.digest, name, depth - 1),
             _ => Err(EmbedError::Platform {
                 layout: self.path.clone(),

@@ -1,30 +1,101 @@
-//! A content digest. Only sha256 exists in practice. Any other algorithm is refused, and the error quotes it.
+//! A content digest: sha256, which all of the field uses, or sha512, which OCI allows. Any other algorithm is refused, and
+//! the error quotes it.
 
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::Digest as _;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Algorithm {
+    Sha256,
+    Sha512,
+}
+
+impl Algorithm {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    fn digits(self) -> usize {
+        match self {
+            Self::Sha256 => 64,
+            Self::Sha512 => 128,
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest(String);
+pub struct Digest {
+    algorithm: Algorithm,
+    hex: String,
+}
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a digest: expected sha256: and 64 hexadecimal digits")]
+#[error("{0:?} is not a digest: expected sha256: and 64 hexadecimal digits, or sha512: and 128")]
 pub struct NotADigest(String);
+
+/// A digest in the making.
+pub struct Hasher(State);
+
+enum State {
+    Sha256(sha2::Sha256),
+    Sha512(sha2::Sha512),
+}
+
+impl Hasher {
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            State::Sha256(hash) => hash.update(bytes),
+            State::Sha512(hash) => hash.update(bytes),
+        }
+    }
+
+    pub fn finish(self) -> Digest {
+        match self.0 {
+            State::Sha256(hash) => Digest { algorithm: Algorithm::Sha256, hex: hex::encode(hash.finalize()) },
+            State::Sha512(hash) => Digest { algorithm: Algorithm::Sha512, hex: hex::encode(hash.finalize()) },
+        }
+    }
+}
 
 impl Digest {
     /// Computes the digest of a whole content.
     pub fn of(bytes: &[u8]) -> Self {
-        use sha2::Digest as _;
         Self::from_hash(sha2::Sha256::digest(bytes).as_slice())
     }
 
     /// Wraps a finished sha256 hash of 32 bytes.
     pub fn from_hash(hash: &[u8]) -> Self {
-        Self(hex::encode(hash))
+        Self { algorithm: Algorithm::Sha256, hex: hex::encode(hash) }
     }
 
-    /// The 64 digits without the algorithm: a file name.
+    /// Computes digests of this one's algorithm.
+    pub fn hasher(&self) -> Hasher {
+        Hasher(match self.algorithm {
+            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
+        })
+    }
+
+    /// The digest of a whole content with this one's algorithm.
+    pub fn like(&self, bytes: &[u8]) -> Self {
+        let mut hasher = self.hasher();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// The algorithm's name: the folder in a layout.
+    pub fn algorithm(&self) -> &'static str {
+        self.algorithm.name()
+    }
+
+    /// The digits without the algorithm: a file name.
     pub fn hex(&self) -> &str {
-        &self.0
+        &self.hex
     }
 }
 
@@ -32,15 +103,19 @@ impl FromStr for Digest {
     type Err = NotADigest;
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let hex =
-            text.strip_prefix("sha256:").filter(|h| h.len() == 64 && h.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
-        hex.map(|h| Self(h.to_owned())).ok_or_else(|| NotADigest(text.to_owned()))
+        let read = |algorithm: Algorithm| {
+            let hex = text.strip_prefix(algorithm.name())?.strip_prefix(':')?;
+            let valid = hex.len() == algorithm.digits() && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            valid.then(|| Self { algorithm, hex: hex.to_owned() })
+        };
+        let quoted = || NotADigest(text.chars().take(200).collect());
+        [Algorithm::Sha256, Algorithm::Sha512].into_iter().find_map(read).ok_or_else(quoted)
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.0)
+        write!(f, "{}:{}", self.algorithm(), self.hex)
     }
 }
 

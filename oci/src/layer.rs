@@ -1,67 +1,75 @@
 //! One layer: bytes as they arrive -> sha256 -> gzip, zstd or nothing -> tar -> files. Nothing is stored compressed.
 
+mod decode;
 mod tree;
 
-use std::cell::Cell;
 use std::collections::HashSet;
-use std::error::Error;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
 
-use sha2::Digest as _;
-use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
-
-use crate::digest::Digest;
+use crate::archive::{Archive, ArchiveError, Entry, Kind, Part};
+use crate::digest::{Digest, Hasher};
 use crate::manifest::Descriptor;
-use crate::space::NoSpace;
-use tree::{Attributes, Tree};
+use crate::space::{Free, NoSpace, Resource};
+use decode::WINDOW;
+use tree::Tree;
 
-/// 8 MiB: what `zstd -19` uses. A larger window would cost the machine as much memory while it unpacks.
-const ZSTD_WINDOW_LOG: u32 = 23;
-const WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
-const ENTRIES_MAX: usize = 2_000_000;
+const ENTRIES_MAX: u64 = 2_000_000;
 const PATH_MAX: usize = 4096;
-/// Long names and extended attributes of one entry, in bytes. They are held in memory, and compressed ones can be huge.
-const HEADERS_MAX: u64 = 1 << 20;
 /// Zeros become holes, which take no memory but take time. One compressed kilobyte can make a megabyte of them.
 const HOLES_MAX: u64 = 64 << 30;
+/// What a name and an inode cost the kernel; content is kept in whole pages.
+const INODE: u64 = 1 << 10;
+const PAGE: u64 = 4 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     #[error("its content is {actual}, {size} bytes")]
     Mismatch { actual: Digest, size: u64 },
-    #[error("not enough memory for its files")]
+    #[error("not enough room for its files")]
     NoSpace(#[source] NoSpace),
-    #[error("entry {0:?} points outside the image")]
-    Escapes(PathBuf),
-    #[error("cannot create {path:?}")]
+    #[error("the name {0} is longer than {PATH_MAX} bytes")]
+    LongName(String),
+    #[error("cannot create {path}")]
     File {
-        path: PathBuf,
+        /// Shortened and escaped.
+        path: String,
         #[source]
         source: io::Error,
     },
-    #[error("cannot decode it")]
-    Decode(#[source] io::Error),
+    #[error("cannot read it")]
+    Read(#[source] io::Error),
+    #[error(transparent)]
+    Archive(ArchiveError),
     #[error("its zstd window is larger than {} MiB, and all of it would be memory: pack it without --long and --ultra", WINDOW >> 20)]
     Window,
+    #[error("it is compressed with {0}: pack it with gzip or zstd")]
+    Compression(&'static str),
     #[error("it has more than {ENTRIES_MAX} entries")]
     TooMany,
     #[error("it has more than {HOLES_MAX} bytes of zeros")]
     Hollow,
-    #[error("{0:?} is a sparse file in the PAX form, which is not supported: pack the image with another tar")]
-    PaxSparse(PathBuf),
+    #[error("the pull was given up")]
+    Stopped,
 }
 
-/// Says how many bytes may still be written. It is asked again every 4 MiB, because the memory of the machine is shared.
+/// What a layer may take. It is asked again and again, because the memory of the machine is shared.
 pub trait Budget {
-    fn free(&mut self) -> u64;
+    fn free(&mut self) -> Free;
+
+    /// Whether the pull was given up. An archive can make much work of few bytes.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
-impl<F: FnMut() -> u64> Budget for F {
-    fn free(&mut self) -> u64 {
+impl<F: FnMut() -> Free> Budget for F {
+    fn free(&mut self) -> Free {
         self()
     }
 }
@@ -71,37 +79,22 @@ impl<F: FnMut() -> u64> Budget for F {
 /// # Errors
 /// If the bytes are not those of the digest, cannot be decoded, or do not fit.
 pub fn unpack(stream: impl Read, layer: &Descriptor, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
-    let mut hashing = Hashing { inner: stream, hash: sha2::Sha256::new(), size: 0 };
+    let mut hashing = Hashing { inner: stream, hash: layer.digest.hasher(), size: 0 };
     let unpacked = unpack_archive(BufReader::with_capacity(64 << 10, &mut hashing), root, budget);
-    if !matches!(unpacked, Err(LayerError::NoSpace(_) | LayerError::File { .. })) {
+    if !matches!(unpacked, Err(LayerError::NoSpace(_) | LayerError::File { .. } | LayerError::Stopped)) {
         // What follows the archive's end belongs to the digest; after a decoding error it separates damaged bytes from a wrong format.
-        io::copy(&mut hashing, &mut io::sink()).map_err(LayerError::Decode)?;
-        let (actual, size) = (Digest::from_hash(hashing.hash.finalize().as_slice()), hashing.size);
+        io::copy(&mut hashing, &mut io::sink()).map_err(LayerError::Read)?;
+        let (actual, size) = (hashing.hash.finish(), hashing.size);
         if actual != layer.digest || size != layer.size {
             return Err(LayerError::Mismatch { actual, size });
         }
     }
-    unpacked.map_err(|error| if is_window(&error) { LayerError::Window } else { error })
-}
-
-/// Looks through every error between the decoder and this crate.
-fn is_window(error: &LayerError) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(error) = cause {
-        // An io::Error hides what it wraps from `source`.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner = inner.map_or(error, |inner| inner as &(dyn Error + 'static));
-        if let Some(zstd) = inner.downcast_ref::<zstd::Error>() {
-            return zstd.is(ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge);
-        }
-        cause = inner.source();
-    }
-    false
+    unpacked
 }
 
 struct Hashing<R> {
     inner: R,
-    hash: sha2::Sha256,
+    hash: Hasher,
     size: u64,
 }
 
@@ -114,66 +107,31 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Decides by the bytes, not by the media type, which some tools set wrongly.
-fn decoder<'a>(mut stream: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    // The first bytes may come one by one.
-    let mut first = [0; 4];
-    let head = fill(&mut stream, &mut first)?.to_vec();
-    let stream = io::Cursor::new(head.clone()).chain(stream);
-    if head.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(flate2::bufread::MultiGzDecoder::new(stream)))
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || matches!(head.as_slice(), [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(stream)?;
-        decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-        Ok(Box::new(decoder))
-    } else {
-        Ok(Box::new(stream))
-    }
-}
-
-fn unpack_archive(stream: impl BufRead, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
-    let allowance = Rc::new(Cell::new(HEADERS_MAX));
-    let metered = Metered { inner: decoder(stream).map_err(LayerError::Decode)?, allowance: allowance.clone() };
-    let mut archive = tar::Archive::new(metered);
+fn unpack_archive(stream: impl io::BufRead, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
+    let mut archive = Archive::new(decode::decoder(stream)?);
     let mut unpacker = Unpacker::new(root, budget)?;
-    for (count, entry) in archive.entries().map_err(LayerError::Decode)?.enumerate() {
-        if count >= ENTRIES_MAX {
-            return Err(LayerError::TooMany);
-        }
-        let mut entry = entry.map_err(LayerError::Decode)?;
-        allowance.set(u64::MAX); // content goes to files, which the budget counts
-        unpacker.entry(&mut entry)?;
-        io::copy(&mut entry, &mut io::sink()).map_err(LayerError::Decode)?;
-        allowance.set(HEADERS_MAX);
+    while let Some(entry) = archive.next_entry().map_err(archive_error)? {
+        unpacker.entry(&entry, &mut archive)?;
     }
     Ok(())
 }
 
-/// Refuses to read on when the allowance is used up.
-struct Metered<R> {
-    inner: R,
-    allowance: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let allowed = usize::try_from(self.allowance.get()).unwrap_or(usize::MAX).min(buffer.len());
-        if allowed == 0 && !buffer.is_empty() {
-            return Err(io::Error::other(format!("the headers of an entry take more than {HEADERS_MAX} bytes")));
-        }
-        let count = self.inner.read(buffer.get_mut(..allowed).unwrap_or_default())?;
-        self.allowance.set(self.allowance.get() - count as u64);
-        Ok(count)
-    }
+fn archive_error(error: ArchiveError) -> LayerError {
+    if decode::is_window(&error) { LayerError::Window } else { LayerError::Archive(error) }
 }
 
 struct Unpacker<'a, B> {
     tree: Tree,
     budget: &'a mut B,
-    left: u64,
+    /// What may still be taken before the budget is asked again.
+    room: Free,
     until_asked: u64,
+    /// What this layer has taken.
+    taken: Free,
     /// Hashes of the paths this layer brought: its whiteouts are about the layers below only.
     own: HashSet<u64>,
+    /// Hashes of the directories in which nothing of the layers below is left.
+    cleared: HashSet<u64>,
     hasher: RandomState,
     /// Bytes of zeros that may still come.
     holes: u64,
@@ -183,191 +141,180 @@ const ASK_EVERY: u64 = 4 << 20;
 
 impl<'a, B: Budget> Unpacker<'a, B> {
     fn new(root: &Path, budget: &'a mut B) -> Result<Self, LayerError> {
-        let tree = Tree::open(root).map_err(|e| failed(root, e))?;
-        let left = budget.free();
-        Ok(Self { tree, budget, left, until_asked: ASK_EVERY, own: HashSet::new(), hasher: RandomState::new(), holes: HOLES_MAX })
+        let tree = Tree::open(root).map_err(|source| LayerError::File { path: shown(root), source })?;
+        let room = budget.free();
+        let (own, cleared, hasher) = (HashSet::new(), HashSet::new(), RandomState::new());
+        Ok(Self { tree, budget, room, until_asked: ASK_EVERY, taken: Free::NONE, own, cleared, hasher, holes: HOLES_MAX })
     }
 
-    fn entry(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), LayerError> {
-        let path = inside(&entry.path().map_err(LayerError::Decode)?)?;
-        let Some(name) = path.file_name() else { return self.root(entry) };
+    fn entry(&mut self, entry: &Entry, archive: &mut Archive<impl Read>) -> Result<(), LayerError> {
+        if self.budget.is_stopped() {
+            return Err(LayerError::Stopped);
+        }
+        if self.taken.inodes >= ENTRIES_MAX {
+            return Err(LayerError::TooMany);
+        }
+        let path = inside(&entry.path)?;
+        let Some(name) = path.file_name() else {
+            let adorned = if entry.kind == Kind::Directory { self.tree.adorn_root(entry) } else { Ok(()) };
+            return adorned.map_err(|error| self.failed(Path::new("/"), error));
+        };
+        self.spend(INODE, 1)?;
         if let Some(hidden) = name.as_encoded_bytes().strip_prefix(b".wh.") {
-            return self.whiteout(&path, hidden);
+            return self.whiteout(&path, hidden).map_err(|error| self.failed(&path, error));
         }
-        let kind = entry.header().entry_type();
-        let attributes = attributes(entry).map_err(LayerError::Decode)?;
-        if attributes.pax_sparse {
-            return Err(LayerError::PaxSparse(path));
-        }
-        let wrong = |source| failed(&path, source);
-        match kind {
-            tar::EntryType::Directory => self.tree.directory(&path, &attributes).map_err(wrong)?,
-            tar::EntryType::Symlink => {
-                let target = target(entry)?;
-                self.tree.symlink(&path, &target, &attributes).map_err(wrong)?;
-            }
-            tar::EntryType::Link => {
-                let target = inside(&target(entry)?)?;
-                self.tree.hard_link(&path, &target).map_err(wrong)?;
-            }
-            tar::EntryType::Char | tar::EntryType::Block | tar::EntryType::Fifo => {
-                let device = (entry.header().device_major().ok().flatten(), entry.header().device_minor().ok().flatten());
-                self.tree.node(&path, kind, device, &attributes).map_err(wrong)?;
-            }
-            kind if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() => self.file(&path, entry, &attributes)?,
-            _ => return Ok(()), // global headers and vendors' extensions
-        }
-        // Archives may leave parents out. They still belong to this layer.
-        for owned in path.ancestors() {
-            if !self.own.insert(self.hasher.hash_one(owned)) {
+        let made = match entry.kind {
+            Kind::File => return self.file(&path, entry, archive),
+            Kind::Directory => self.tree.directory(&path, entry),
+            Kind::Symlink => self.tree.symlink(&path, entry),
+            Kind::HardLink => self.tree.hard_link(&path, &inside(&entry.link)?),
+            Kind::Character | Kind::Block | Kind::Fifo => self.tree.node(&path, entry),
+            Kind::Other(_) => return Ok(()), // vendors' extensions
+        };
+        made.map_err(|error| self.failed(&path, error))?;
+        self.own(name);
+        Ok(())
+    }
+
+    fn hash(&self, path: &Path) -> u64 {
+        self.hasher.hash_one(path)
+    }
+
+    /// Archives may leave parents out. They still belong to this layer.
+    fn own(&mut self, name: &OsStr) {
+        for owned in self.tree.directory_of_last().join(name).ancestors() {
+            let hash = self.hash(owned);
+            if !self.own.insert(hash) {
                 break;
             }
         }
-        Ok(())
     }
 
-    fn owns(&self, path: &Path) -> bool {
-        self.own.contains(&self.hasher.hash_one(path))
-    }
-
-    fn root(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), LayerError> {
-        let attributes = attributes(entry).map_err(LayerError::Decode)?;
-        if entry.header().entry_type().is_dir() {
-            self.tree.adorn_root(&attributes).map_err(|e| failed(Path::new("/"), e))?;
+    fn file(&mut self, path: &Path, entry: &Entry, archive: &mut Archive<impl Read>) -> Result<(), LayerError> {
+        let file = self.tree.create(path).map_err(|error| self.failed(path, error))?;
+        let whole = [Part { offset: 0, length: entry.size }];
+        for part in entry.parts.as_deref().unwrap_or(&whole) {
+            self.copy(archive, &file, part, path)?;
+        }
+        let sized = file.metadata().and_then(|now| if now.len() < entry.size { file.set_len(entry.size) } else { Ok(()) });
+        sized.and_then(|()| Tree::adorn(&file, entry)).map_err(|error| self.failed(path, error))?;
+        if let Some(name) = path.file_name() {
+            self.own(name);
         }
         Ok(())
     }
 
-    fn file(&mut self, path: &Path, entry: &mut tar::Entry<'_, impl Read>, attributes: &Attributes) -> Result<(), LayerError> {
-        let wrong = |source| failed(path, source);
-        let file = self.tree.create(path).map_err(wrong)?;
-        self.copy(entry, &file, path)?;
-        Tree::adorn(&file, attributes).map_err(wrong)
-    }
-
-    fn copy(&mut self, entry: &mut impl Read, file: &std::fs::File, path: &Path) -> Result<(), LayerError> {
-        let wrong = |source| failed(path, source);
+    fn copy(&mut self, archive: &mut Archive<impl Read>, file: &File, part: &Part, path: &Path) -> Result<(), LayerError> {
         let mut buffer = [0; 32 << 10];
-        let mut size = 0u64;
-        loop {
-            let bytes = fill(entry, &mut buffer).map_err(LayerError::Decode)?;
+        let mut done = 0u64;
+        while done < part.length {
+            let wanted = buffer.len().min(usize::try_from(part.length - done).unwrap_or(usize::MAX));
+            let filled = archive.fill_content(buffer.get_mut(..wanted).unwrap_or_default()).map_err(archive_error)?;
+            let bytes = buffer.get(..filled).unwrap_or_default();
             if bytes.is_empty() {
-                return if file.metadata().map_err(wrong)?.len() < size { file.set_len(size).map_err(wrong) } else { Ok(()) };
+                break;
             }
-            let count = bytes.len() as u64;
+            let count = filled as u64;
             if bytes.iter().all(|byte| *byte == 0) {
                 self.holes = self.holes.checked_sub(count).ok_or(LayerError::Hollow)?; // a hole costs no memory
+                if self.budget.is_stopped() {
+                    return Err(LayerError::Stopped);
+                }
             } else {
-                self.spend(count)?;
-                file.write_all_at(bytes, size).map_err(wrong)?;
+                self.spend(count.next_multiple_of(PAGE), 0)?;
+                let at = part.offset.saturating_add(done);
+                file.write_all_at(bytes, at).map_err(|error| self.failed(path, error))?;
             }
-            size += count;
+            done += count;
         }
+        Ok(())
     }
 
-    fn spend(&mut self, bytes: u64) -> Result<(), LayerError> {
+    fn spend(&mut self, bytes: u64, inodes: u64) -> Result<(), LayerError> {
         if self.until_asked < bytes {
-            self.left = self.budget.free();
+            self.room = self.budget.free();
             self.until_asked = ASK_EVERY;
         }
         self.until_asked = self.until_asked.saturating_sub(bytes);
-        self.left = self.left.checked_sub(bytes).ok_or(LayerError::NoSpace(NoSpace { needed: bytes, free: self.left }))?;
+        self.taken =
+            Free { memory: self.taken.memory + bytes, disk: self.taken.disk + bytes, inodes: self.taken.inodes + inodes };
+        self.room = self.room.less(bytes, inodes).map_err(|resource| self.short(resource))?;
         Ok(())
     }
 
-    fn whiteout(&mut self, path: &Path, hidden: &[u8]) -> Result<(), LayerError> {
-        use std::os::unix::ffi::OsStrExt;
+    /// At least what the layer has taken so far is needed.
+    fn short(&self, resource: Resource) -> LayerError {
+        let (needed, left) = (self.taken.of(resource), self.room.of(resource));
+        LayerError::NoSpace(NoSpace { resource, needed, free: left.min(needed.saturating_sub(1)) })
+    }
+
+    fn whiteout(&mut self, path: &Path, hidden: &[u8]) -> io::Result<()> {
         let directory = path.parent().unwrap_or(Path::new(""));
-        let wrong = |source| failed(path, source);
         if hidden == b".wh..opq" {
-            return self.below(directory).map_err(wrong);
+            return self.clear(directory);
         }
-        let victim = directory.join(std::ffi::OsStr::from_bytes(hidden));
         // `.wh..wh.plnk` and similar names are bookkeeping of aufs.
         if hidden.is_empty() || hidden == b"." || hidden == b".." || hidden.starts_with(b".wh.") {
             return Ok(());
         }
+        if !self.tree.enter(directory)? {
+            return Ok(()); // nothing to hide, or a file where the directory was
+        }
+        let name = OsStr::from_bytes(hidden);
+        let victim = self.tree.directory_of_last().join(name);
         // A layer may hide a path and bring it again, in either order. What the layers below have there goes.
-        let hide = match self.owns(&victim) {
-            false => self.tree.remove(&victim),
-            true if self.tree.is_directory(&victim) => self.below(&victim),
+        match self.own.contains(&self.hash(&victim)) {
+            false => self.tree.remove(name),
+            true if self.tree.is_directory(name) => self.clear(&victim),
             true => Ok(()),
-        };
-        hide.map_err(wrong)
-    }
-
-    /// Removes what the layers below put into a directory.
-    fn below(&mut self, directory: &Path) -> io::Result<()> {
-        let (own, hasher) = (&self.own, &self.hasher);
-        self.tree.clear(directory, &|path| own.contains(&hasher.hash_one(path)))
-    }
-}
-
-/// Fills the buffer; only the end of the stream makes it less.
-fn fill<'b>(from: &mut impl Read, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match from.read(rest) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
     }
-    Ok(buffer.get(..filled).unwrap_or_default())
-}
 
-fn failed(path: &Path, source: io::Error) -> LayerError {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LayerError::NoSpace(NoSpace { needed: 1, free: 0 }),
-        _ => LayerError::File { path: path.to_owned(), source },
+    /// Removes what the layers below put into a directory. Once is enough: they do not come back.
+    fn clear(&mut self, directory: &Path) -> io::Result<()> {
+        if !self.tree.enter(directory)? {
+            return Ok(());
+        }
+        let resolved = self.tree.directory_of_last();
+        if resolved.ancestors().any(|above| self.cleared.contains(&self.hash(above))) {
+            return Ok(());
+        }
+        let hash = self.hash(resolved);
+        self.tree.clear(&|path| self.own.contains(&self.hash(path)))?;
+        self.cleared.insert(hash);
+        Ok(())
+    }
+
+    fn failed(&mut self, path: &Path, source: io::Error) -> LayerError {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                self.room = self.budget.free();
+                self.short(if self.room.inodes == 0 { Resource::Inodes } else { Resource::Disk })
+            }
+            _ => LayerError::File { path: shown(path), source },
+        }
     }
 }
 
-/// The path below the root. A leading `./` or `/` does not count; `..` is refused.
+/// The path below the root, where `..` cannot lead out of it, as if the root were the whole file system.
 fn inside(path: &Path) -> Result<PathBuf, LayerError> {
     let mut clean = PathBuf::new();
     for component in path.components() {
         match component {
             Component::Normal(name) => clean.push(name),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => return Err(LayerError::Escapes(path.to_owned())),
+            Component::ParentDir => drop(clean.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
         }
     }
-    if clean.as_os_str().len() > PATH_MAX { Err(LayerError::Escapes(clean)) } else { Ok(clean) }
+    if clean.as_os_str().len() > PATH_MAX { Err(LayerError::LongName(shown(&clean))) } else { Ok(clean) }
 }
 
-fn target(entry: &tar::Entry<'_, impl Read>) -> Result<PathBuf, LayerError> {
-    let link = entry.link_name().map_err(LayerError::Decode)?;
-    link.map(|l| l.into_owned()).ok_or_else(|| LayerError::Decode(io::Error::other("a link without a target")))
-}
-
-fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Attributes> {
-    let header = entry.header();
-    // Builders leave fields empty that are zero; the header's checksum has already excluded damage.
-    let id = |value: io::Result<u64>| u32::try_from(value.unwrap_or(0)).map_err(io::Error::other);
-    let mut attributes = Attributes {
-        mode: header.mode()? & 0o7777,
-        uid: id(header.uid())?,
-        gid: id(header.gid())?,
-        mtime: header.mtime().unwrap_or(0),
-        xattrs: Vec::new(),
-        pax_sparse: false,
-    };
-    if let Some(extensions) = entry.pax_extensions()? {
-        for extension in extensions.flatten() {
-            let Ok(key) = extension.key() else { continue };
-            if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
-                attributes.xattrs.push((name.to_owned(), extension.value_bytes().to_vec()));
-            } else if key == "mtime" {
-                let seconds = extension.value().ok().and_then(|v| v.split('.').next()).and_then(|v| v.parse().ok());
-                attributes.mtime = seconds.unwrap_or(attributes.mtime);
-            } else if key.starts_with("GNU.sparse.") {
-                attributes.pax_sparse = true;
-            }
-        }
-    }
-    Ok(attributes)
+/// For messages: whoever made the image has chosen the name.
+fn shown(path: &Path) -> String {
+    const MOST: usize = 200;
+    let text = path.to_string_lossy();
+    let start: String = text.chars().take(MOST).collect();
+    format!("{start:?}{}", if start.len() < text.len() { "..." } else { "" })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::reference::{Reference, Version};
 pub const INDEX: &str = "index.json";
 /// The file, with its content, that makes a folder a layout.
 pub const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
-const BLOBS: &str = "blobs/sha256";
+const BLOBS: &str = "blobs";
 /// The annotation that names an image.
 pub const REFERENCE: &str = "org.opencontainers.image.ref.name";
 /// What Docker and containerd write beside it. There [`REFERENCE`] may be a tag alone.
@@ -19,7 +19,7 @@ pub const FULL_NAME: &str = "io.containerd.image.name";
 
 /// The path of a blob in a layout.
 pub fn blob_path(digest: &Digest) -> String {
-    format!("{BLOBS}/{}", digest.hex())
+    format!("{BLOBS}/{}/{}", digest.algorithm(), digest.hex())
 }
 
 #[derive(Debug, Deserialize)]

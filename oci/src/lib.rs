@@ -1,7 +1,7 @@
 //! Everything about OCI images: from a reference to a verified tree of files.
 //!
 //! `reference`, `digest`, `manifest`, `layout`, `signature` and `sigstore` are pure: bytes to types, and what they say.
-//! `registry` asks registries and their mirrors, `layer` unpacks, and [`Puller`] does all of it in order. Where a size or
+//! `registry` asks registries and their mirrors, `archive` and `layer` unpack, and [`Puller`] does all of it in order. Where a size or
 //! a number of bytes is meant, the unit is a byte.
 //!
 //! Features: `client` asks registries and unpacks; the ramdisk has this one alone. `build` makes images and writes
@@ -9,6 +9,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+pub mod archive;
 #[cfg(feature = "build")]
 pub mod build;
 pub mod digest;
@@ -22,6 +24,8 @@ pub mod reference;
 #[cfg(feature = "client")]
 pub mod registry;
 #[cfg(feature = "client")]
+mod remove;
+#[cfg(feature = "client")]
 pub mod signature;
 #[cfg(feature = "client")]
 pub mod sigstore;
@@ -33,7 +37,9 @@ pub use digest::Digest;
 pub use pull::{Failure, PullError, Puller, embedded, store};
 pub use reference::Reference;
 #[cfg(feature = "client")]
-pub use space::NoSpace;
+pub use remove::remove_all;
+#[cfg(feature = "client")]
+pub use space::{Free, NoSpace, Resource};
 
 #[cfg(test)]
 #[cfg(feature = "client")]

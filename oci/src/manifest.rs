@@ -12,44 +12,102 @@ pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
+/// No runtime mounts so many, and each costs a request.
+pub const LAYERS_MAX: usize = 512;
+/// Entries of an image's environment, and of its command; bytes of them all together.
+const WORDS_MAX: usize = 4096;
+const WORDS_BYTES_MAX: usize = 1 << 20;
+/// Characters of a document that a message quotes.
+const QUOTED_MAX: usize = 100;
+
 /// What a registry may answer to a request for a manifest.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Document {
+struct Document {
+    #[serde(default, deserialize_with = "null_is_empty")]
+    manifests: Vec<IndexEntry>,
+    config: Option<Descriptor>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    layers: Vec<Descriptor>,
     #[serde(default)]
-    pub manifests: Vec<Descriptor>,
-    pub config: Option<Descriptor>,
-    #[serde(default)]
-    pub layers: Vec<Descriptor>,
-    #[serde(default)]
-    pub schema_version: u32,
+    schema_version: u32,
 }
 
+/// A part of an image. Content that is embedded in it is left alone: the registry has it, too.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub media_type: String,
     pub digest: Digest,
+    #[serde(default)]
     pub size: u64,
     pub platform: Option<Platform>,
+    /// Where else a layer is that its registry may not distribute.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub urls: Vec<String>,
 }
 
 impl Descriptor {
+    /// Of something without a kind and a platform.
+    pub fn of(digest: &Digest, size: u64) -> Self {
+        Self { media_type: String::new(), digest: digest.clone(), size, platform: None, urls: Vec::new() }
+    }
+
     /// Whether it cannot be unpacked as a layer.
     fn is_no_layer(&self) -> bool {
         let kind = self.media_type.as_str();
-        let files =
-            kind.is_empty() || kind.contains(".image.layer.") || kind.starts_with("application/vnd.docker.image.rootfs.diff.");
-        !files || kind.contains(".nondistributable.") || kind.ends_with("+encrypted")
+        let files = kind.is_empty() || kind.contains(".image.layer.") || kind.starts_with("application/vnd.docker.image.rootfs.");
+        !files || kind.ends_with("+encrypted")
     }
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// One of an index. Entries for other machines and purposes may have any form.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexEntry {
+    #[serde(default, deserialize_with = "null_is_empty")]
+    media_type: String,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    digest: String,
+    #[serde(default)]
+    size: u64,
+    platform: Option<Platform>,
+    artifact_type: Option<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    annotations: Purpose,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Purpose {
+    #[serde(rename = "vnd.docker.reference.type")]
+    reference: Option<String>,
+}
+
+impl IndexEntry {
+    /// If it can be an image: not an attestation or a signature of one.
+    fn image(self) -> Option<Descriptor> {
+        let other = self.artifact_type.is_some_and(|kind| !kind.is_empty()) || self.annotations.reference.is_some();
+        let digest = self.digest.parse().ok().filter(|_| !other)?;
+        let platform = self.platform.filter(|platform| !platform.is_empty());
+        Some(Descriptor { media_type: self.media_type, platform, ..Descriptor::of(&digest, self.size) })
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub struct Platform {
+    #[serde(deserialize_with = "null_is_empty")]
     pub os: String,
+    #[serde(deserialize_with = "null_is_empty")]
     pub architecture: String,
     pub variant: Option<String>,
+}
+
+impl Platform {
+    fn is_empty(&self) -> bool {
+        self.os.is_empty() && self.architecture.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -66,8 +124,14 @@ pub enum BadDocument {
     Schema1,
     #[error("neither an index nor a manifest")]
     Neither,
-    #[error("layer {digest} is {media_type:?}: only tar layers that the registry itself distributes can be unpacked")]
+    #[error("layer {digest} is {media_type:?}: only tar layers that are not encrypted can be unpacked")]
     NoLayer { digest: Digest, media_type: String },
+    #[error("it has {0} layers, and at most {LAYERS_MAX} are taken: build it with fewer steps, or squash it")]
+    Layers(usize),
+    #[error("its {what} has {count} entries, and at most {WORDS_MAX} are taken")]
+    Words { what: &'static str, count: usize },
+    #[error("its environment and command have {0} bytes, and at most {WORDS_BYTES_MAX} are taken")]
+    Bytes(usize),
 }
 
 /// Reads an index or a manifest.
@@ -77,11 +141,17 @@ pub enum BadDocument {
 pub fn parse(bytes: &[u8]) -> Result<Kind, BadDocument> {
     let document: Document = serde_json::from_slice(bytes)?;
     match document.config {
+        Some(_) if document.layers.len() > LAYERS_MAX => Err(BadDocument::Layers(document.layers.len())),
         Some(config) => match document.layers.iter().find(|layer| layer.is_no_layer()) {
-            Some(bad) => Err(BadDocument::NoLayer { digest: bad.digest.clone(), media_type: bad.media_type.clone() }),
+            Some(bad) => {
+                let media_type = bad.media_type.chars().take(QUOTED_MAX).collect();
+                Err(BadDocument::NoLayer { digest: bad.digest.clone(), media_type })
+            }
             None => Ok(Kind::Image { config, layers: document.layers }),
         },
-        None if !document.manifests.is_empty() => Ok(Kind::Index(document.manifests)),
+        None if !document.manifests.is_empty() => {
+            Ok(Kind::Index(document.manifests.into_iter().filter_map(IndexEntry::image).collect()))
+        }
         None if document.schema_version == 1 => Err(BadDocument::Schema1),
         None => Err(BadDocument::Neither),
     }
@@ -97,13 +167,12 @@ pub fn media_type(bytes: &[u8]) -> Option<String> {
     serde_json::from_slice::<Typed>(bytes).ok().map(|typed| typed.media_type)
 }
 
-/// The manifest for this processor: the least demanding one that it can run, the first of equals. An index without
-/// platforms fits only if it has a single entry.
+/// The manifest for this processor: the least demanding one that it can run, the first of equals. Where none is for it, the
+/// first one without a platform is, as for skopeo.
 pub fn for_machine(manifests: &[Descriptor], processor: &Processor) -> Option<Descriptor> {
     let rank = |d: &&Descriptor| d.platform.as_ref().and_then(|p| processor.runs(p)).unwrap_or(u8::MAX);
     let best = manifests.iter().min_by_key(rank).filter(|d| rank(d) < u8::MAX);
-    let only = || if let [only] = manifests { Some(only).filter(|d| d.platform.is_none()) } else { None };
-    best.or_else(only).cloned()
+    best.or_else(|| manifests.iter().find(|d| d.platform.is_none())).cloned()
 }
 
 /// What the processor runs, in Go's words, which images use.
@@ -131,8 +200,13 @@ impl Processor {
             None | Some("") => 0,
             Some(variant) => variant.strip_prefix('v')?.split('.').next()?.parse().ok()?,
         };
-        let fits = platform.os == "linux" && platform.architecture == self.architecture && asked <= self.level;
-        fits.then_some(asked)
+        let architecture = match platform.architecture.to_lowercase().as_str() {
+            "x86_64" | "x86-64" => "amd64".to_owned(),
+            "aarch64" => "arm64".to_owned(),
+            other => other.to_owned(),
+        };
+        let linux = platform.os.is_empty() || platform.os.eq_ignore_ascii_case("linux");
+        (linux && architecture == self.architecture && asked <= self.level).then_some(asked)
     }
 }
 
@@ -165,8 +239,29 @@ fn architecture() -> &'static str {
 /// An image's configuration: what the bundle needs of it. Kept beside the unpacked image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageConfig {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub config: Process,
+}
+
+impl ImageConfig {
+    /// Reads a configuration. Its lists come from whoever made the image, and everything that starts an action walks
+    /// them.
+    ///
+    /// # Errors
+    /// If it is not one, or holds more words than a program is ever given.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BadDocument> {
+        let image: Self = serde_json::from_slice(bytes)?;
+        let Process { user, env, entrypoint, cmd, working_dir, .. } = &image.config;
+        let lists = [("environment", env), ("entry point", entrypoint), ("command", cmd)];
+        for (what, list) in lists {
+            if list.len() > WORDS_MAX {
+                return Err(BadDocument::Words { what, count: list.len() });
+            }
+        }
+        let words = lists.into_iter().flat_map(|(_, list)| list).chain([user, working_dir]);
+        let bytes = words.map(String::len).fold(0, usize::saturating_add);
+        if bytes > WORDS_BYTES_MAX { Err(BadDocument::Bytes(bytes)) } else { Ok(image) }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,7 +297,7 @@ mod tests {
             variant: variant.map(Into::into),
         });
         let digest = format!("sha256:{}", digit.repeat(64)).parse().unwrap();
-        Descriptor { media_type: String::new(), digest, size: 1, platform }
+        Descriptor { platform, ..Descriptor::of(&digest, 1) }
     }
 
     #[test]
@@ -223,7 +318,14 @@ mod tests {
             ("arm64 is v8", &index[..], arm64, Some("b")),
             ("no other architecture", &index[..], Processor { architecture: "riscv64", level: 0 }, None),
             ("an unknown variant", &index[..], Processor { architecture: "s390x", level: 0 }, None),
-            ("an index without platforms", &[entry(None, "9")], amd64, Some("9")),
+            ("an index without platforms", &[entry(None, "9"), entry(None, "8")], amd64, Some("9")),
+            (
+                "one without a platform, if none is for it",
+                &[entry(Some(("linux", "riscv64", None)), "7"), entry(None, "9")],
+                amd64,
+                Some("9"),
+            ),
+            ("x86_64 is amd64, and no system is linux", &[entry(Some(("", "x86_64", None)), "9")], amd64, Some("9")),
         ] {
             let chosen = for_machine(index, &machine).map(|d| d.digest.hex()[..1].to_owned());
             assert_eq!(chosen.as_deref(), want, "{case}");
@@ -233,9 +335,59 @@ mod tests {
     #[test]
     fn null_in_a_configuration_means_empty() {
         let text = r#"{"config":{"User":"","Entrypoint":null,"Cmd":["sh"],"Env":null,"WorkingDir":null}}"#;
-        let config: ImageConfig = serde_json::from_str(text).unwrap();
+        let config = ImageConfig::parse(text.as_bytes()).unwrap();
         assert_eq!(config.config.cmd, ["sh"]);
         assert!(config.config.entrypoint.is_empty());
+        for empty in ["{}", r#"{"config":null}"#, r#"{"config":{},"rootfs":null,"history":null,"future":[{}]}"#] {
+            assert_eq!(ImageConfig::parse(empty.as_bytes()).unwrap(), ImageConfig::default(), "{empty}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_has_bounds_and_says_which_one_was_met() {
+        let many = |key: &str, count: usize| format!(r#"{{"config":{{"{key}":[{}]}}}}"#, vec![r#""A=b""#; count].join(","));
+        let long = format!(r#"{{"config":{{"Cmd":["{}"]}}}}"#, "x".repeat(2 << 20));
+        for (text, want) in [
+            (many("Env", 250_000), "its environment has 250000 entries, and at most 4096 are taken"),
+            (many("Cmd", 5_000), "its command has 5000 entries, and at most 4096 are taken"),
+            (many("Entrypoint", 5_000), "its entry point has 5000 entries, and at most 4096 are taken"),
+            (long, "its environment and command have 2097152 bytes, and at most 1048576 are taken"),
+            (format!(r#"{{"config":{}"#, "[".repeat(100_000)), "not JSON of the expected form"),
+        ] {
+            assert_eq!(ImageConfig::parse(text.as_bytes()).unwrap_err().to_string(), want);
+        }
+        assert!(ImageConfig::parse(many("Env", 4096).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_image_of_thousands_of_layers_is_refused_by_their_number() {
+        let layer = format!(r#"{{"size":1,"digest":"sha256:{}"}}"#, "0".repeat(64));
+        let text = |count| format!(r#"{{"config":{layer},"layers":[{}]}}"#, vec![layer.as_str(); count].join(","));
+        let error = parse(text(20_000).as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("it has 20000 layers, and at most 512 are taken"), "{error}");
+        assert!(parse(text(LAYERS_MAX).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_index_is_read_whatever_its_other_entries_are() {
+        let hex = "a".repeat(64);
+        let ours = format!(r#"{{"digest":"sha256:{hex}","size":7,"platform":{{"os":"linux","architecture":"amd64"}}}}"#);
+        for other in [
+            r#"{"platform":{}}"#,
+            r#"{"digest":"blake3:00","platform":{"os":"linux","architecture":"amd64"}}"#,
+            r#"{"digest":null,"platform":null,"urls":null,"annotations":null}"#,
+            r#"{"digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","platform":{"architecture":"unknown","os":"unknown"},"future":{"a":[1]}}"#,
+            r#"{"digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","artifactType":"application/x","annotations":{}}"#,
+            r#"{"digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","annotations":{"vnd.docker.reference.type":"attestation-manifest"}}"#,
+            r#"{"digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","platform":{"os":"windows","architecture":"amd64","os.version":"10","os.features":["a"]}}"#,
+        ] {
+            let text = format!(r#"{{"schemaVersion":2,"manifests":[{other},{ours}]}}"#);
+            let Ok(Kind::Index(entries)) = parse(text.as_bytes()) else { panic!("{text}") };
+            let chosen = for_machine(&entries, &Processor { architecture: "amd64", level: 1 }).unwrap();
+            assert_eq!(chosen.digest.hex(), hex, "{other}");
+        }
+        let text = format!(r#"{{"schemaVersion":2,"config":{ours},"layers":null,"manifests":null}}"#);
+        assert!(matches!(parse(text.as_bytes()), Ok(Kind::Image { layers, .. }) if layers.is_empty()), "no layers at all");
     }
 
     #[test]
@@ -246,14 +398,14 @@ mod tests {
     }
 
     #[test]
-    fn only_layers_of_files_that_the_registry_has_are_taken() {
+    fn only_layers_of_files_that_are_not_encrypted_are_taken() {
         for (media_type, taken) in [
             ("application/vnd.oci.image.layer.v1.tar+gzip", true),
             ("application/vnd.docker.image.rootfs.diff.tar.gzip", true),
             ("application/vnd.docker.image.rootfs.diff.tar.zstd", true),
             ("", true),
-            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", false),
-            ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", false),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", true),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", true),
             ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", false),
             ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", false),
         ] {

@@ -7,18 +7,21 @@ mod layers;
 #[cfg(feature = "build")]
 mod save;
 mod signed;
+mod spool;
 pub mod store;
+mod time;
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cmdline::EmbeddedImages;
 
 use self::embedded::{Embedded, Layout, Turn, disk};
-use self::store::{Image, Store, StoreError};
+use self::store::{Image, Partial, Store, StoreError};
+use self::time::in_time;
 use crate::digest::Digest;
 use crate::layer::LayerError;
 use crate::manifest::{BadDocument, Descriptor};
@@ -27,7 +30,7 @@ use crate::registry::Client;
 use crate::registry::Patience;
 use crate::registry::RequestError;
 use crate::signature::{Keys, Unsigned};
-use crate::space::{self, NoSpace};
+use crate::space::{self, Free, NoSpace, Resource};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
@@ -37,6 +40,8 @@ pub enum PullError {
     Request(#[from] RequestError),
     #[error("{what} of {image} is not what its digest says: expected {expected}, got {actual}")]
     DigestMismatch { image: String, what: &'static str, expected: String, actual: Digest },
+    #[error("layer {digest} of {image} has {actual} bytes, but its manifest says {stated}")]
+    SizeMismatch { image: String, digest: Digest, stated: u64, actual: u64 },
     #[error("layer {digest} of {image}")]
     Layer {
         image: String,
@@ -53,9 +58,10 @@ pub enum PullError {
     },
     #[error("{image} has no variant for linux/{architecture}")]
     NoPlatform { image: String, architecture: &'static str },
-    #[error("{image} does not fit")]
+    #[error("{image} does not fit into {}", place.display())]
     NoSpace {
         image: String,
+        place: PathBuf,
         #[source]
         source: NoSpace,
     },
@@ -67,6 +73,8 @@ pub enum PullError {
     },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("image {image} was not there after {} minutes", limit.as_secs() / 60)]
+    TooLong { image: String, limit: Duration },
     #[error("the unpacking thread ended without a result")]
     Thread(#[from] tokio::task::JoinError),
 }
@@ -82,6 +90,8 @@ pub enum Failure {
     /// The machine has no way to the registry.
     NetworkLost,
     NoSpace(NoSpace),
+    /// It is whole, and cannot be used as it is.
+    Unusable,
     Other,
 }
 
@@ -90,8 +100,9 @@ impl PullError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::NoSpace { source, .. } => Failure::NoSpace(*source),
-            Self::Store(store) if store.is_full() => Failure::NoSpace(NoSpace { needed: 1, free: 0 }),
+            Self::Store(store) if store.is_full() => Failure::NoSpace(NoSpace { resource: Resource::Disk, needed: 1, free: 0 }),
             Self::DigestMismatch { .. } => Failure::Mismatch,
+            Self::SizeMismatch { .. } | Self::Layer { .. } | Self::Document { .. } => Failure::Unusable,
             Self::Request(request) if request.is_not_found() => Failure::NotFound,
             Self::Request(request) if request.is_network_lost() => Failure::NetworkLost,
             Self::NoPlatform { .. } => Failure::NotFound,
@@ -139,12 +150,12 @@ pub struct Puller {
     /// Manifests whose signature was found good.
     signed: signed::Signed,
     embedded: Embedded,
-    free: fn(&Path) -> u64,
+    free: fn(&Path) -> Free,
 }
 
 impl Puller {
-    /// `free` says how much may be written below a folder.
-    pub fn new(client: Client, store: Store, patience: Patience, free: fn(&Path) -> u64) -> Self {
+    /// `free` says how much may be taken below a folder.
+    pub fn new(client: Client, store: Store, patience: Patience, free: fn(&Path) -> Free) -> Self {
         let (known, keys, signed) = (HashMap::new(), Keys::default(), signed::Signed::default());
         Self { client: Arc::new(client), store, patience, known, keys, signed, embedded: Embedded::nowhere(), free }
     }
@@ -346,7 +357,7 @@ impl Puller {
         from: &Origin,
         room: Room,
     ) -> Result<(Digest, Image), PullError> {
-        self.demand_signature(image, (&resolved.named, &resolved.digest), from).await?;
+        in_time(image, time::DOCUMENTS, self.demand_signature(image, (&resolved.named, &resolved.digest), from)).await?;
         let pulled = match self.store.get(&resolved.digest) {
             Some(stored) => stored,
             None => self.fetch(image, &resolved, from, room).await?,
@@ -372,22 +383,65 @@ impl Puller {
         from: &Origin,
         room: Room,
     ) -> Result<Image, PullError> {
-        let config = self.config(image, config, from).await?;
-        let ahead = space::ahead(self.admit(image, digest, layers, from, room).await?, layers);
-        let partial = Arc::new(self.store.begin(digest)?);
-        match from {
-            Origin::Registry(_) => self.layers_from_registry(image, layers, &partial, ahead).await?,
-            Origin::Layout(layout) => {
-                for layer in layers {
-                    let file = layout.blob(&layer.digest).map_err(LayerError::Decode);
-                    // A byte more than promised is enough for the verdict.
-                    let file =
-                        file.map_err(|source| layers::layer_error(image, layer, source))?.take(layer.size.saturating_add(1));
-                    self.unpack(layer, &partial, file).await?.map_err(|source| layers::layer_error(image, layer, source))?;
+        let config = in_time(image, time::DOCUMENTS, self.config(image, config, from)).await?;
+        let mut retried = false;
+        loop {
+            let ahead = space::ahead(self.admit(image, digest, layers, from, room).await?, layers);
+            let partial = Arc::new(self.store.begin(digest)?);
+            let unpacking = self.unpack_all(image, layers, &partial, ahead, from);
+            match in_time(image, time::for_layers(layers), unpacking).await {
+                Ok(()) => return Ok(partial.commit(config)?),
+                Err(error) => {
+                    // Before anything else: it may be what the next attempt needs.
+                    tokio::task::spawn_blocking(move || Arc::into_inner(partial).map(Partial::discard)).await?;
+                    let full = matches!(error, PullError::NoSpace { .. }) && room == Room::Needed && !retried;
+                    if !full || !self.make_room(digest, image).await? {
+                        return Err(error);
+                    }
+                    retried = true;
                 }
             }
         }
-        Ok(partial.commit(config)?)
+    }
+
+    async fn unpack_all(
+        &self,
+        image: &Reference,
+        layers: &[Descriptor],
+        partial: &Arc<Partial>,
+        ahead: space::Ahead,
+        from: &Origin,
+    ) -> Result<(), PullError> {
+        let layout = match from {
+            Origin::Registry(_) => return self.layers_from_registry(image, layers, partial, ahead).await,
+            Origin::Layout(layout) => layout,
+        };
+        for layer in layers {
+            let wrong = |source| self.layer_error(image, layer, source);
+            let file = layout.blob(&layer.digest).map_err(|error| wrong(LayerError::Read(error)))?;
+            // A byte more than promised is enough for the verdict.
+            self.unpack(layer, partial, file.take(layer.size.saturating_add(1))).await?.map_err(wrong)?;
+        }
+        Ok(())
+    }
+
+    /// How many files an image has is known only when it is unpacked. Then the images of earlier actions go.
+    async fn make_room(&self, digest: &Digest, image: &Reference) -> Result<bool, PullError> {
+        let others = self.store.others(digest)?;
+        let any = !others.is_empty();
+        for other in others {
+            self.evict(other, image).await?;
+        }
+        Ok(any)
+    }
+
+    async fn evict(&self, other: store::Kept, image: &Reference) -> Result<(), PullError> {
+        log::info!("removing an unpacked image of {} MiB to make room for {image}", other.bytes >> 20);
+        Ok(tokio::task::spawn_blocking(move || other.remove()).await??)
+    }
+
+    fn no_space(&self, image: &Reference, source: NoSpace) -> PullError {
+        PullError::NoSpace { image: image.to_string(), place: self.store.root().to_owned(), source }
     }
 
     /// Refuses before any layer moves. Images of earlier actions make room, the longest unused first, and only if that can
@@ -400,29 +454,33 @@ impl Puller {
         from: &Origin,
         room: Room,
     ) -> Result<u64, PullError> {
-        let refused = |source| PullError::NoSpace { image: image.to_string(), source };
-        let mut others = if room == Room::Needed { self.store.others(digest)? } else { Vec::new() };
+        let refused = |source| self.no_space(image, source);
+        let mut others = None;
         loop {
             let short = match self.fits(image, layers, from, room).await {
                 Ok(spare) => return Ok(spare),
                 Err(short) => short,
+            };
+            let others = match &mut others {
+                Some(others) => others,
+                None if room == Room::Needed => others.insert(self.store.others(digest)?),
+                None => others.insert(Vec::new()),
             };
             let gain = others.iter().map(|other| other.bytes).fold(0, u64::saturating_add);
             if space::at_least(layers) > short.free.saturating_add(gain) {
                 return Err(refused(short));
             }
             let Some(oldest) = others.pop() else { return Err(refused(short)) };
-            log::info!("removing an unpacked image of {} MiB to make room for {image}", oldest.bytes >> 20);
-            self.store.evict(&oldest)?;
+            self.evict(oldest, image).await?;
         }
     }
 
     async fn fits(&self, image: &Reference, layers: &[Descriptor], from: &Origin, room: Room) -> Result<u64, NoSpace> {
         let free = (self.free)(self.store.root());
-        let free = if room == Room::Spare { space::spare(free) } else { free };
+        let free = if room == Room::Spare { space::spare(&free) } else { free };
         let estimated = space::estimate(layers);
-        if space::at_least(layers) > free || estimated <= free {
-            return space::admit(estimated, free);
+        if space::at_least(layers) > free.bytes() || estimated <= free.bytes() {
+            return space::admit(estimated, &free);
         }
         // In between, the exact size decides if gzip states it.
         let mut needed = 0u64;
@@ -435,7 +493,7 @@ impl Puller {
             let exact = trailer.and_then(|t| space::plausible(layer.size, t));
             needed = needed.saturating_add(exact.unwrap_or_else(|| space::estimate(std::slice::from_ref(layer))));
         }
-        space::admit(needed, free)
+        space::admit(needed, &free)
     }
 }
 

@@ -1,13 +1,83 @@
-//! Whether an image fits: every byte of it is memory of the machine.
+//! Whether an image fits: every byte of it is memory of the machine, and every file an inode of the file system.
 
 use crate::manifest::Descriptor;
 
-/// More is needed than there is; both in bytes.
+/// What can run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Bytes of the machine.
+    Memory,
+    /// Bytes of the file system.
+    Disk,
+    /// Files, folders and links that the file system may hold.
+    Inodes,
+}
+
+/// What may still be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes of the machine.
+    pub memory: u64,
+    /// Bytes of the file system.
+    pub disk: u64,
+    /// Of the file system.
+    pub inodes: u64,
+}
+
+impl Free {
+    pub const NONE: Self = Self { memory: 0, disk: 0, inodes: 0 };
+
+    /// Without any limit but this one.
+    pub fn of_memory(bytes: u64) -> Self {
+        Self { memory: bytes, disk: u64::MAX, inodes: u64::MAX }
+    }
+
+    /// Bytes: a file that is written takes both.
+    pub fn bytes(&self) -> u64 {
+        self.memory.min(self.disk)
+    }
+
+    pub fn of(&self, resource: Resource) -> u64 {
+        match resource {
+            Resource::Memory => self.memory,
+            Resource::Disk => self.disk,
+            Resource::Inodes => self.inodes,
+        }
+    }
+
+    /// What is left, or what runs out.
+    pub fn less(&self, bytes: u64, inodes: u64) -> Result<Self, Resource> {
+        Ok(Self {
+            inodes: self.inodes.checked_sub(inodes).ok_or(Resource::Inodes)?,
+            disk: self.disk.checked_sub(bytes).ok_or(Resource::Disk)?,
+            memory: self.memory.checked_sub(bytes).ok_or(Resource::Memory)?,
+        })
+    }
+
+    /// What limits the bytes.
+    fn tighter(&self) -> Resource {
+        if self.disk < self.memory { Resource::Disk } else { Resource::Memory }
+    }
+}
+
+/// More is needed than there is, in bytes or inodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("needs about {needed} bytes, {free} bytes of memory are free")]
+#[error("{}", self.text())]
 pub struct NoSpace {
+    pub resource: Resource,
     pub needed: u64,
     pub free: u64,
+}
+
+impl NoSpace {
+    fn text(&self) -> String {
+        let Self { needed, free, .. } = self;
+        match self.resource {
+            Resource::Memory => format!("needs about {needed} bytes, {free} bytes of memory are free"),
+            Resource::Disk => format!("needs about {needed} bytes, {free} bytes of the file system are free"),
+            Resource::Inodes => format!("needs at least {needed} inodes, {free} inodes of the file system are free"),
+        }
+    }
 }
 
 /// Bytes the layers take once unpacked: exact for plain archives, and for compressed ones two and a half times
@@ -43,13 +113,15 @@ pub fn plausible(compressed: u64, trailer: [u8; 4]) -> Option<u64> {
 /// many bytes are set aside.
 const FOR_THE_ACTION: u64 = 32 << 20;
 
-pub fn spare(free: u64) -> u64 {
-    free.saturating_sub(FOR_THE_ACTION) / 4
+pub fn spare(free: &Free) -> Free {
+    let spare = |bytes: u64| bytes.saturating_sub(FOR_THE_ACTION) / 4;
+    Free { memory: spare(free.memory), disk: spare(free.disk), inodes: free.inodes / 4 }
 }
 
 /// What is left when the image is unpacked.
-pub fn admit(needed: u64, free: u64) -> Result<u64, NoSpace> {
-    free.checked_sub(needed).ok_or(NoSpace { needed, free })
+pub fn admit(needed: u64, room: &Free) -> Result<u64, NoSpace> {
+    let free = room.bytes();
+    free.checked_sub(needed).ok_or(NoSpace { resource: room.tighter(), needed, free })
 }
 
 /// How far layers are fetched before their turn to be unpacked comes.
@@ -57,22 +129,27 @@ pub fn admit(needed: u64, free: u64) -> Result<u64, NoSpace> {
 pub struct Ahead {
     /// On the way at once, with the one that is being unpacked.
     pub layers: usize,
-    /// Bytes of whole layers that may wait in memory; of a larger one only the beginning does.
+    /// Bytes of whole layers that may wait in the agent's memory.
     pub bytes: u64,
+    /// Bytes of whole layers that may wait in files beside the image. Of a larger layer only the beginning waits.
+    pub spooled: u64,
 }
 
-/// Connections that are being opened hold an image of many layers up, not bytes: few of them ahead win nearly all of it.
-const AHEAD: Ahead = Ahead { layers: 3, bytes: 2 << 20 };
+/// Connections that are being opened hold an image of small layers up, and one connection may be slower than the network.
+const AHEAD: Ahead = Ahead { layers: 3, bytes: 2 << 20, spooled: 256 << 20 };
 /// Less to spare than this is left alone.
 const TIGHT: u64 = 16 << 20;
 
+/// `spare` is what the unpacked image leaves.
 pub fn ahead(spare: u64, layers: &[Descriptor]) -> Ahead {
+    let spooled = (spare.saturating_sub(TIGHT) / 4).min(AHEAD.spooled);
     if spare < TIGHT {
-        Ahead { layers: 1, bytes: 0 }
+        Ahead { layers: 1, bytes: 0, spooled: 0 }
     } else if layers.iter().any(|layer| layer.media_type.ends_with("zstd")) {
-        Ahead { layers: 2, bytes: 0 } // a decoder may take 8 MiB, and how much it will stands in the layer itself
+        // A decoder may take 8 MiB, and how much it will stands in the layer itself.
+        Ahead { layers: if spooled > 0 { AHEAD.layers } else { 2 }, bytes: 0, spooled }
     } else {
-        AHEAD
+        Ahead { spooled, ..AHEAD }
     }
 }
 
@@ -82,7 +159,7 @@ mod tests {
 
     fn layer(media_type: &str, size: u64) -> Descriptor {
         let digest = crate::digest::Digest::of(b"");
-        Descriptor { media_type: media_type.into(), digest, size, platform: None }
+        Descriptor { media_type: media_type.into(), ..Descriptor::of(&digest, size) }
     }
 
     #[test]
@@ -95,9 +172,23 @@ mod tests {
 
     #[test]
     fn a_refusal_holds_both_numbers() {
-        assert_eq!(admit(5, 5), Ok(0));
-        assert_eq!(admit(2, 5), Ok(3));
-        assert_eq!(admit(6, 5), Err(NoSpace { needed: 6, free: 5 }));
+        let room = Free { disk: 7, ..Free::of_memory(5) };
+        assert_eq!(admit(5, &room), Ok(0));
+        assert_eq!(admit(2, &room), Ok(3));
+        assert_eq!(admit(6, &room), Err(NoSpace { resource: Resource::Memory, needed: 6, free: 5 }));
+        let full = Free { disk: 4, ..room };
+        assert_eq!(admit(6, &full), Err(NoSpace { resource: Resource::Disk, needed: 6, free: 4 }));
+    }
+
+    #[test]
+    fn what_runs_out_first_is_named() {
+        let room = Free { memory: 100, disk: 50, inodes: 1 };
+        for (bytes, inodes, want) in
+            [(50, 1, Ok(Free { memory: 50, disk: 0, inodes: 0 })), (51, 1, Err(Resource::Disk)), (0, 2, Err(Resource::Inodes))]
+        {
+            assert_eq!(room.less(bytes, inodes), want, "{bytes} {inodes}");
+        }
+        assert_eq!(Free { disk: 200, ..room }.less(101, 0), Err(Resource::Memory));
     }
 
     #[test]
@@ -105,7 +196,7 @@ mod tests {
         for (free, want) in
             [(0, 0), (32 << 20, 0), (52 << 20, 5 << 20), (1 << 30, 248 << 20), (u64::MAX, (u64::MAX - (32 << 20)) / 4)]
         {
-            assert_eq!(spare(free), want, "of {free}");
+            assert_eq!(spare(&Free::of_memory(free)).bytes(), want, "of {free}");
         }
     }
 
@@ -114,10 +205,11 @@ mod tests {
         let gzip = [layer("application/vnd.oci.image.layer.v1.tar+gzip", 1000)];
         let zstd =
             [layer("application/vnd.oci.image.layer.v1.tar", 10), layer("application/vnd.oci.image.layer.v1.tar+zstd", 10)];
-        for (spare, at_once) in [(0, (1, 1)), (TIGHT - 1, (1, 1)), (TIGHT, (3, 2)), (u64::MAX, (3, 2))] {
+        for (spare, at_once) in [(0, (1, 1)), (TIGHT - 1, (1, 1)), (TIGHT, (3, 2)), (2 * TIGHT, (3, 3)), (u64::MAX, (3, 3))] {
             let (of_gzip, of_zstd) = (ahead(spare, &gzip), ahead(spare, &zstd));
             assert_eq!((of_gzip.layers, of_zstd.layers), at_once, "{spare}");
             assert!(of_gzip.bytes <= spare / 8 && of_zstd.bytes == 0, "{spare}");
+            assert!(of_gzip.spooled <= spare / 4 && of_gzip.spooled == of_zstd.spooled, "{spare}");
         }
     }
 

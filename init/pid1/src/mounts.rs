@@ -70,12 +70,20 @@ pub fn efi_variables(_: &mut Boot) -> Result<(), StepError> {
 /// `/run` with a stated size. A tmpfs takes half of the memory by default, and images need more on a small machine.
 pub fn run(percent: u8) -> Result<(), StepError> {
     let flags = MountFlags::NOSUID.union(MountFlags::NODEV);
-    let options = format!("mode=0755,size={percent}%");
+    let memory = rustix::system::sysinfo();
+    let inodes = inodes(memory.totalram.saturating_mul(memory.mem_unit.into()));
+    let options = format!("mode=0755,size={percent}%,nr_inodes={inodes}");
     attach(&need("tmpfs", "/run", flags, ""), &options)?;
     // Private: the agent unpacks images there, and an image may hold programs with setuid bits.
     let mut private = fs::DirBuilder::new();
     let made = private.recursive(true).mode(0o700).create(files::STATUS_PARTS);
     Ok(made.map_err(PathError::new("cannot make", files::STATUS_PARTS))?)
+}
+
+/// The kernel allows one inode for 8 KiB of memory, and images of many small files have more. An inode takes a kilobyte,
+/// so that with one for 2 KiB empty files fill half of the memory at most.
+fn inodes(memory: u64) -> u64 {
+    memory / 2048
 }
 
 fn attach(entry: &Mount, options: &str) -> Result<(), PathError> {
@@ -88,5 +96,19 @@ fn attach(entry: &Mount, options: &str) -> Result<(), PathError> {
     match mount(entry.fstype, target, entry.fstype, entry.flags, options.as_c_str()) {
         Ok(()) | Err(Errno::BUSY) => Ok(()), // busy: mounted already, CONFIG_DEVTMPFS_MOUNT
         Err(error) => Err(PathError::new("cannot mount", format!("{} on {}", entry.fstype, entry.target))(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thirty_thousand_small_files_fit_into_a_machine_of_256_mib_and_cannot_fill_its_memory_when_they_are_empty() {
+        const INODE: u64 = 1024;
+        for mib in [128, 256, 1024] {
+            let inodes = inodes(mib << 20);
+            assert!(inodes >= 60_000 && inodes * INODE <= (mib << 20) / 2, "{inodes} of {mib} MiB");
+        }
     }
 }

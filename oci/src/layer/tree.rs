@@ -1,46 +1,73 @@
 //! Files below a root that no entry can leave: every directory is opened with RESOLVE_IN_ROOT, every last
 //! component is acted on without following it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat,
-    utimensat,
+    fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens, linkat, lsetxattr, makedev, mkdirat,
+    mknodat, openat, openat2, readlinkat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
-pub struct Attributes {
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub mtime: u64,
-    pub xattrs: Vec<(String, Vec<u8>)>,
-    /// The entry's content is not the file's, but a map of it and its parts.
-    pub pax_sparse: bool,
-}
+use crate::archive::{Entry, Kind};
+use crate::remove::remove_at;
+
+/// As the kernel has it.
+const LINKS_MAX: usize = 40;
+/// Folders in folders. Deeper ones cost time with each entry in them, and no image has them.
+pub const DEPTH_MAX: usize = 256;
 
 pub struct Tree {
     root: OwnedFd,
+    /// The root as the kernel names it.
+    name: Option<PathBuf>,
     /// The directory of the last entry: archives are sorted, so it mostly is the next one's too.
-    last: Option<(PathBuf, OwnedFd)>,
+    current: Option<Current>,
+}
+
+/// A directory that is being filled. What happens in it does not change its times, which are the archive's.
+struct Current {
+    /// As the archive names it.
+    path: PathBuf,
+    /// Without links.
+    resolved: PathBuf,
+    directory: OwnedFd,
+    times: Option<Timestamps>,
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        if let Some(times) = &self.times {
+            let _ = futimens(&self.directory, times); // a wrong time is all that an error means
+        }
+    }
 }
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
 impl Tree {
     pub fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self { root: openat(CWD, root, DIRECTORY, Mode::empty())?, last: None })
+        let root = openat(CWD, root, DIRECTORY, Mode::empty())?;
+        Ok(Self { name: name_of(&root), root, current: None })
     }
 
-    pub fn directory(&mut self, path: &Path, attributes: &Attributes) -> io::Result<()> {
+    /// Where the last entry is, without links in its path.
+    pub fn directory_of_last(&self) -> &Path {
+        self.current.as_ref().map_or(Path::new(""), |current| &current.resolved)
+    }
+
+    /// An existing directory keeps what is in it.
+    pub fn directory(&mut self, path: &Path, entry: &Entry) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
+        let mut existed = false;
         match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => existed = true,
             Ok(_) => {
                 unlinkat(parent, name, AtFlags::empty())?;
                 mkdirat(parent, name, Mode::RWXU)?;
@@ -49,11 +76,15 @@ impl Tree {
             Err(error) => return Err(error.into()),
         }
         let directory = openat(parent, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-        Self::adorn(&directory, attributes)
+        if existed {
+            forget_xattrs(&directory, entry)?;
+        }
+        Self::adorn(&directory, entry)
     }
 
-    pub fn adorn_root(&self, attributes: &Attributes) -> io::Result<()> {
-        Self::adorn(&self.root, attributes)
+    pub fn adorn_root(&mut self, entry: &Entry) -> io::Result<()> {
+        self.current = None;
+        Self::adorn(&self.root, entry)
     }
 
     pub fn create(&mut self, path: &Path) -> io::Result<File> {
@@ -62,80 +93,85 @@ impl Tree {
         Ok(File::from(openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?))
     }
 
-    pub fn symlink(&mut self, path: &Path, target: &Path, attributes: &Attributes) -> io::Result<()> {
+    pub fn symlink(&mut self, path: &Path, entry: &Entry) -> io::Result<()> {
         let (parent, name) = self.vacant(path)?;
-        symlinkat(target, parent, name)?;
-        adorn_at(parent, name, attributes)
+        symlinkat(&entry.link, parent, name)?;
+        adorn_at(parent, name, entry)
     }
 
     /// `target` is a path of the archive, and a link's link is not followed.
     pub fn hard_link(&mut self, path: &Path, target: &Path) -> io::Result<()> {
         let (from, old) = split(target)?;
         let source = self.open_directory(from)?;
-        let (parent, name) = self.vacant(path)?;
+        let (parent, name) = self.parent(path)?;
+        let id = |directory: &OwnedFd, name| statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| (s.st_dev, s.st_ino));
+        let linked = id(&source, old)?;
+        if id(parent, name) == Ok(linked) {
+            return Ok(()); // to itself, or once more
+        }
+        remove_at(parent, name)?;
         Ok(linkat(source, old, parent, name, AtFlags::empty())?)
     }
 
-    pub fn node(
-        &mut self,
-        path: &Path,
-        kind: tar::EntryType,
-        (major, minor): (Option<u32>, Option<u32>),
-        attributes: &Attributes,
-    ) -> io::Result<()> {
+    pub fn node(&mut self, path: &Path, entry: &Entry) -> io::Result<()> {
         let (parent, name) = self.vacant(path)?;
-        let (file_type, device) = match kind {
-            tar::EntryType::Char => (FileType::CharacterDevice, makedev(major.unwrap_or(0), minor.unwrap_or(0))),
-            tar::EntryType::Block => (FileType::BlockDevice, makedev(major.unwrap_or(0), minor.unwrap_or(0))),
+        let device = makedev(entry.device.0, entry.device.1);
+        let (file_type, device) = match entry.kind {
+            Kind::Character => (FileType::CharacterDevice, device),
+            Kind::Block => (FileType::BlockDevice, device),
             _ => (FileType::Fifo, 0),
         };
-        match mknodat(parent, name, file_type, Mode::from_raw_mode(attributes.mode), device) {
+        match mknodat(parent, name, file_type, Mode::from_raw_mode(entry.mode), device) {
             Ok(()) => {
-                chmodat(parent, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?; // mknod asks the umask
-                adorn_at(parent, name, attributes)
+                adorn_at(parent, name, entry)?;
+                Ok(chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?) // mknod asks the umask
             }
             Err(Errno::PERM) => Ok(()), // an unprivileged agent; the container gets its devices from devtmpfs anyway
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Removes a file or a whole directory. A missing one is fine.
-    pub fn remove(&mut self, path: &Path) -> io::Result<()> {
-        self.last = None;
-        let (from, name) = split(path)?;
-        match self.open_directory(from) {
-            Ok(parent) => remove_at(&parent, name),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    /// Goes to a directory, if there is one. Where a file is in the way there is none.
+    pub fn enter(&mut self, path: &Path) -> io::Result<bool> {
+        if self.current.as_ref().is_some_and(|current| current.path == path) {
+            return Ok(true);
+        }
+        self.current = None;
+        match self.open_directory(path) {
+            Ok(directory) => self.go(path, directory).map(|()| true),
+            Err(error) if is_absence(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
+    /// Removes a file or a whole directory from the directory that was entered. A missing one is fine.
+    pub fn remove(&self, name: &OsStr) -> io::Result<()> {
+        remove_at(self.here(), name)
+    }
+
     /// A link to a directory does not count.
-    pub fn is_directory(&self, path: &Path) -> bool {
-        let Ok((from, name)) = split(path) else { return false };
-        let stat = self.open_directory(from).ok().and_then(|parent| statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).ok());
-        stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    pub fn is_directory(&self, name: &OsStr) -> bool {
+        let stat = statat(self.here(), name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
-    /// Empties a directory except for the paths `keep` names (a kept directory is searched in turn).
-    pub fn clear(&mut self, path: &Path, keep: &dyn Fn(&Path) -> bool) -> io::Result<()> {
-        self.last = None;
-        let directory = match self.open_directory(path) {
-            Ok(directory) => directory,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        clear_at(&directory, path, keep)
+    /// Empties the directory that was entered except for the paths `keep` names. A kept directory is searched in turn.
+    pub fn clear(&self, keep: &dyn Fn(&Path) -> bool) -> io::Result<()> {
+        clear_at(self.here(), self.directory_of_last(), keep)
     }
 
-    /// Ownership first: chown takes setuid bits away.
-    pub fn adorn(file: &impl AsFd, attributes: &Attributes) -> io::Result<()> {
-        tolerate(fchown(file, Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid))))?;
-        fchmod(file, Mode::from_raw_mode(attributes.mode))?;
-        for (name, value) in &attributes.xattrs {
-            tolerate(fsetxattr(file, name.as_str(), value, XattrFlags::empty()))?;
+    fn here(&self) -> &OwnedFd {
+        self.current.as_ref().map_or(&self.root, |current| &current.directory)
+    }
+
+    /// Ownership first: chown takes setuid bits and capabilities away.
+    pub fn adorn(file: &impl AsFd, entry: &Entry) -> io::Result<()> {
+        tolerate(fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))))?;
+        fchmod(file, Mode::from_raw_mode(entry.mode))?;
+        for (name, value) in &entry.xattrs {
+            tolerate(fsetxattr(file, name.as_os_str(), value, XattrFlags::empty()))?;
         }
-        Ok(futimens(file, &times(attributes))?)
+        set_times(futimens(file, &times(entry)))
     }
 
     /// The directory of `path`, after an existing entry at `path` is removed.
@@ -147,12 +183,26 @@ impl Tree {
 
     fn parent<'p>(&mut self, path: &'p Path) -> io::Result<(&OwnedFd, &'p OsStr)> {
         let (directory, name) = split(path)?;
-        if self.last.as_ref().is_none_or(|(last, _)| last != directory) {
+        if self.current.as_ref().is_none_or(|current| current.path != directory) {
+            self.current = None;
             let opened = self.open_or_create(directory)?;
-            self.last = Some((directory.to_owned(), opened));
+            self.go(directory, opened)?;
         }
-        let parent = self.last.as_ref().map_or(&self.root, |(_, fd)| fd);
-        Ok((parent, name))
+        Ok((self.here(), name))
+    }
+
+    fn go(&mut self, path: &Path, directory: OwnedFd) -> io::Result<()> {
+        let within = |name: PathBuf| Some(name.strip_prefix(self.name.as_ref()?).ok()?.to_owned());
+        let resolved = name_of(&directory).and_then(within).unwrap_or_else(|| path.to_owned());
+        if resolved.components().count() > DEPTH_MAX {
+            return Err(too_deep());
+        }
+        let times = fstat(&directory).ok().map(|stat| Timestamps {
+            last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec.cast_signed() },
+            last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() },
+        });
+        self.current = Some(Current { path: path.to_owned(), resolved, directory, times });
+        Ok(())
     }
 
     fn open_directory(&self, path: &Path) -> io::Result<OwnedFd> {
@@ -160,20 +210,72 @@ impl Tree {
         Ok(openat2(&self.root, path, DIRECTORY, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?)
     }
 
-    /// Archives may leave parents out.
     fn open_or_create(&self, path: &Path) -> io::Result<OwnedFd> {
         match self.open_directory(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some() => {
-                let (above, name) = split(path)?;
-                let parent = self.open_or_create(above)?;
-                match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => self.open_directory(path),
-                    Err(error) => Err(error.into()),
-                }
-            }
+            Err(error) if is_absence(&error) => self.make(path),
             other => other,
         }
     }
+
+    /// Archives may leave parents out, and may name them through links to where nothing is yet. A file in the way goes.
+    fn make(&self, path: &Path) -> io::Result<OwnedFd> {
+        let mut rest = steps(path);
+        let (mut here, mut links) = (PathBuf::new(), 0);
+        while let Some(name) = rest.pop() {
+            if name == ".." {
+                here.pop();
+                continue;
+            }
+            let parent = self.open_directory(&here)?;
+            let kind = statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode));
+            match kind {
+                Ok(FileType::Directory) => {}
+                Ok(FileType::Symlink) => {
+                    links += 1;
+                    if links > LINKS_MAX {
+                        return Err(Errno::LOOP.into());
+                    }
+                    let target = readlinkat(&parent, &name, Vec::new())?;
+                    let target = Path::new(OsStr::from_bytes(target.to_bytes()));
+                    if target.is_absolute() {
+                        here.clear();
+                    }
+                    rest.extend(steps(target));
+                    continue;
+                }
+                Ok(_) => {
+                    unlinkat(&parent, &name, AtFlags::empty())?;
+                    mkdirat(&parent, &name, Mode::from_raw_mode(0o755))?;
+                }
+                Err(Errno::NOENT) => mkdirat(&parent, &name, Mode::from_raw_mode(0o755))?,
+                Err(error) => return Err(error.into()),
+            }
+            here.push(name);
+            if here.components().count() > DEPTH_MAX {
+                return Err(too_deep());
+            }
+        }
+        self.open_directory(&here)
+    }
+}
+
+fn too_deep() -> io::Error {
+    io::Error::other(format!("it is more than {DEPTH_MAX} folders deep"))
+}
+
+/// The names in a path, the last one first.
+fn steps(path: &Path) -> Vec<OsString> {
+    let steps = path.components().filter(|step| matches!(step, Component::Normal(_) | Component::ParentDir));
+    steps.map(|step| step.as_os_str().to_owned()).rev().collect()
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What the kernel calls an open directory.
+fn name_of(directory: &OwnedFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()
 }
 
 fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
@@ -181,15 +283,53 @@ fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
     Ok((path.parent().unwrap_or(Path::new("")), name))
 }
 
-fn times(attributes: &Attributes) -> Timestamps {
-    let time = Timespec { tv_sec: i64::try_from(attributes.mtime).unwrap_or(0), tv_nsec: 0 };
+fn times(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: entry.mtime.nanoseconds.into() };
     Timestamps { last_access: time, last_modification: time }
 }
 
-fn adorn_at(parent: &OwnedFd, name: &OsStr, attributes: &Attributes) -> io::Result<()> {
-    let (uid, gid) = (Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)));
+/// A file system that cannot hold the time has the nearest one, or its own.
+fn set_times(result: Result<(), Errno>) -> io::Result<()> {
+    match result {
+        Err(Errno::INVAL | Errno::OVERFLOW) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// What is neither a file nor a directory cannot be opened for this.
+fn adorn_at(parent: &OwnedFd, name: &OsStr, entry: &Entry) -> io::Result<()> {
+    let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
     tolerate(chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW))?;
-    Ok(utimensat(parent, name, &times(attributes), AtFlags::SYMLINK_NOFOLLOW)?)
+    if !entry.xattrs.is_empty() {
+        let path = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
+        for (key, value) in &entry.xattrs {
+            match lsetxattr(&path, key.as_os_str(), value, XattrFlags::empty()) {
+                Err(Errno::PERM) => {} // the kernel allows a link no attributes of users
+                other => tolerate(other)?,
+            }
+        }
+    }
+    set_times(utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW))
+}
+
+/// A layer that has a directory says all of its attributes. The label is the machine's.
+fn forget_xattrs(directory: &OwnedFd, entry: &Entry) -> io::Result<()> {
+    let mut names = [0; 4096];
+    let length = match flistxattr(directory, &mut names) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP | Errno::RANGE) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let names = names.get(..length).unwrap_or_default().split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    for name in names.map(OsStr::from_bytes) {
+        let stays = name == "security.selinux" || entry.xattrs.iter().any(|(kept, _)| kept == name);
+        let mut none: [u8; 0] = [];
+        // Not all that are listed are stored: some file systems make them up.
+        if !stays && fgetxattr(directory, name, &mut none).is_ok() {
+            let _ = fremovexattr(directory, name);
+        }
+    }
+    Ok(())
 }
 
 /// Without root, what only root may set is left out. So is what the file system does not support.
@@ -201,39 +341,26 @@ fn tolerate(result: Result<(), Errno>) -> io::Result<()> {
     }
 }
 
-fn remove_at(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    match unlinkat(parent, name, AtFlags::empty()) {
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    }
-    let directory = openat(parent, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-    clear_at(&directory, Path::new(""), &|_| false)?;
-    Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
-}
-
 fn clear_at(directory: &OwnedFd, path: &Path, keep: &dyn Fn(&Path) -> bool) -> io::Result<()> {
-    for (name, is_directory) in children(directory)? {
-        let child = path.join(&name);
-        if !keep(&child) {
-            remove_at(directory, &name)?;
-        } else if is_directory {
-            let inner = openat(directory, name.as_os_str(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-            clear_at(&inner, &child, keep)?;
-        }
-    }
-    Ok(())
-}
-
-fn children(directory: &OwnedFd) -> io::Result<Vec<(std::ffi::OsString, bool)>> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut found = Vec::new();
+    let mut kept = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            found.push((OsStr::from_bytes(name).to_owned(), entry.file_type() == FileType::Directory));
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        if !keep(&path.join(name)) {
+            remove_at(directory, name)?;
+        } else if entry.file_type() == FileType::Directory {
+            kept.push(name.to_owned());
         }
     }
-    Ok(found)
+    for name in kept {
+        let inner = openat(directory, &name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+        let times = fstat(&inner)?;
+        clear_at(&inner, &path.join(&name), keep)?;
+        let last_modification = Timespec { tv_sec: times.st_mtime, tv_nsec: times.st_mtime_nsec.cast_signed() };
+        set_times(futimens(&inner, &Timestamps { last_access: last_modification, last_modification }))?;
+    }
+    Ok(())
 }

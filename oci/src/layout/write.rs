@@ -43,7 +43,7 @@ impl Folder {
     /// # Errors
     /// Of the file system.
     pub fn create(path: &Path) -> Result<Self, BuildError> {
-        fs::create_dir_all(path.join(super::BLOBS))?;
+        fs::create_dir_all(path.join(super::BLOBS).join("sha256"))?;
         Ok(Self(path.to_owned()))
     }
 

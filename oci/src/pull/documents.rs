@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::time::{DOCUMENTS, in_time};
 use super::{Origin, PullError, Puller, Resolved};
 use crate::digest::Digest;
 use crate::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Processor};
@@ -13,8 +14,13 @@ use crate::registry::Retry;
 const INDEX_DEPTH: usize = 3;
 
 impl Puller {
-    /// The manifest for this machine, through an index if there is one.
+    /// The same within the time that documents have.
     pub(super) async fn resolve(&self, image: &Reference, from: &Origin) -> Result<Resolved, PullError> {
+        in_time(image, DOCUMENTS, self.follow(image, from)).await
+    }
+
+    /// The manifest for this machine, through an index if there is one.
+    async fn follow(&self, image: &Reference, from: &Origin) -> Result<Resolved, PullError> {
         let pinned = match &image.version {
             Version::Digest(digest) => Some(digest.clone()),
             Version::Tag(_) => None,
@@ -43,9 +49,10 @@ impl Puller {
         from: &Origin,
     ) -> Result<(Digest, Kind), PullError> {
         let (bytes, named) = self.document(image, &format!("manifests/{name}"), manifest::ACCEPT, from).await?;
-        let actual = Digest::of(&bytes);
-        let expected = expected.map(|d| d.to_string()).or(named.filter(|n| n.starts_with("sha256:")));
-        if let Some(expected) = expected.filter(|e| *e != actual.to_string()) {
+        let expected = expected.or_else(|| named?.parse().ok());
+        let actual = expected.as_ref().map_or_else(|| Digest::of(&bytes), |expected| expected.like(&bytes));
+        if let Some(expected) = expected.filter(|expected| *expected != actual) {
+            let expected = expected.to_string();
             return Err(PullError::DigestMismatch { image: image.to_string(), what: "the manifest", expected, actual });
         }
         let wrong = |source| PullError::Document { image: image.to_string(), what: "manifest", source };
@@ -77,16 +84,12 @@ impl Puller {
 
     pub(super) async fn config(&self, image: &Reference, config: &Descriptor, from: &Origin) -> Result<ImageConfig, PullError> {
         let (bytes, _) = self.document(image, &format!("blobs/{}", config.digest), "*/*", from).await?;
-        let actual = Digest::of(&bytes);
+        let actual = config.digest.like(&bytes);
         if actual != config.digest {
             let expected = config.digest.to_string();
             return Err(PullError::DigestMismatch { image: image.to_string(), what: "the configuration", expected, actual });
         }
-        let wrong = |source: serde_json::Error| PullError::Document {
-            image: image.to_string(),
-            what: "configuration",
-            source: source.into(),
-        };
-        serde_json::from_slice(&bytes).map_err(wrong)
+        let wrong = |source| PullError::Document { image: image.to_string(), what: "configuration", source };
+        ImageConfig::parse(&bytes).map_err(wrong)
     }
 }

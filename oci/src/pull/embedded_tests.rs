@@ -11,7 +11,7 @@ use super::tests::{CONFIG, plenty, puller};
 use crate::fake_registry::{GZIP, Registry, TAR, digest, embed, gzip, tar};
 use crate::registry::Settings;
 use crate::signature::Keys;
-use crate::space::NoSpace;
+use crate::space::{Free, NoSpace};
 
 fn layers(file: &str) -> [(&'static str, Vec<u8>); 2] {
     [(GZIP, gzip(&tar(&[("base", "1")]))), (TAR, tar(&[(file, "2")]))]
@@ -111,7 +111,8 @@ async fn a_damaged_layout_is_not_believed_and_the_registry_helps() {
 async fn an_embedded_image_that_does_not_fit_is_refused_with_both_numbers() {
     let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     embed(layout.path(), "127.0.0.1:1/tool:v1", &layers("a"), CONFIG);
-    let mut small = puller(root.path(), &Settings::default(), |_| 1000).with(in_folder(EmbeddedImages::First, layout.path()));
+    let mut small = puller(root.path(), &Settings::default(), |_| Free::of_memory(1000))
+        .with(in_folder(EmbeddedImages::First, layout.path()));
     let error = small.pull("127.0.0.1:1/tool:v1").await.unwrap_err();
     assert!(matches!(error.failure(), Failure::NoSpace(NoSpace { free: 1000, .. })), "{error:?}");
 }

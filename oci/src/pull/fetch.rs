@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use reqwest::{Response, StatusCode};
 use tokio::sync::mpsc::{Receiver, Sender};
 
+use super::spool::Spool;
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
 use crate::registry::Client;
@@ -22,13 +23,32 @@ pub const PIECES: usize = 4;
 /// Bytes a connection must bring before it breaks for the failure not to count: single bytes could go on for ever.
 const PROGRESS: u64 = 64 << 10;
 
-/// Sends the blob into the channel. Ends early, and without an error, when the receiver is gone.
+/// Where the bytes of a layer wait.
+pub enum Into {
+    Memory(Sender<Bytes>),
+    File(Spool),
+}
+
+impl Into {
+    /// Whether more is wanted.
+    async fn put(&self, piece: &[u8], registry: &str) -> Result<bool, RequestError> {
+        match self {
+            Self::Memory(channel) => Ok(channel.send(Bytes::copy_from_slice(piece)).await.is_ok()),
+            Self::File(spool) => {
+                let full = |source| RequestError::Disk { registry: registry.to_owned(), what: "a layer".to_owned(), source };
+                spool.append(piece).map(|()| true).map_err(full)
+            }
+        }
+    }
+}
+
+/// Sends the blob to where it waits. Ends early, and without an error, when the receiver is gone.
 pub async fn feed(
     client: &Client,
     patience: &Patience,
     image: &Reference,
     blob: &Descriptor,
-    into: &Sender<Bytes>,
+    into: &Into,
 ) -> Result<(), RequestError> {
     let mut retry = Retry::new(patience);
     let mut position = 0;
@@ -55,7 +75,7 @@ async fn once(
     image: &Reference,
     blob: &Descriptor,
     position: &mut u64,
-    into: &Sender<Bytes>,
+    into: &Into,
 ) -> Result<(), RequestError> {
     let mut answer = client.blob(image, &blob.digest.to_string(), *position).await?;
     // A registry without ranges sends everything again. What is here already is skipped.
@@ -69,7 +89,7 @@ async fn once(
         }
         *position += chunk.len() as u64;
         for piece in chunk.chunks(PIECE) {
-            if into.send(Bytes::copy_from_slice(piece)).await.is_err() {
+            if !into.put(piece, &answer.name).await? {
                 return Ok(());
             }
         }

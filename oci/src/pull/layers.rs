@@ -1,29 +1,47 @@
 //! The layers of an image: unpacked one over the other, in order, and fetched ahead of that where memory allows.
 
 use std::collections::VecDeque;
-use std::io::Read;
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::fetch::{self, Chunks};
+use super::fetch::{self, Chunks, Into};
+use super::spool::{self, Spooled};
 use super::store::Partial;
 use super::{PullError, Puller};
-use crate::layer::{self, LayerError};
+use crate::layer::{self, Budget, LayerError};
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
 use crate::registry::RequestError;
-use crate::space::{self, Ahead};
+use crate::space::{self, Ahead, Free};
 
 /// A layer on its way.
 struct Fetching<'l> {
     layer: &'l Descriptor,
-    bytes: mpsc::Receiver<Bytes>,
+    bytes: Stream,
     task: Task,
-    /// What of it may wait in memory.
+    /// Bytes of it that may wait in memory, and in a file.
     held: u64,
+    spooled: u64,
+}
+
+enum Stream {
+    Memory(Chunks),
+    File(Spooled),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Memory(chunks) => chunks.read(buffer),
+            Self::File(file) => file.read(buffer),
+        }
+    }
 }
 
 /// Ends when its owner is dropped.
@@ -32,6 +50,47 @@ struct Task(JoinHandle<Result<(), RequestError>>);
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// A pull that is given up tells the thread that unpacks.
+struct GivenUp(Arc<AtomicBool>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What the thread may take, and whether it shall go on.
+struct Allowed {
+    free: fn(&std::path::Path) -> Free,
+    place: PathBuf,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Budget for Allowed {
+    fn free(&mut self) -> Free {
+        (self.free)(&self.place)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+/// Breaks off where the pull was given up: what is here already may still unpack to gigabytes.
+struct Stoppable<R> {
+    inner: R,
+    stopped: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Stoppable<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the pull was given up"));
+        }
+        self.inner.read(buffer)
     }
 }
 
@@ -50,23 +109,40 @@ impl Puller {
                 && let Some(layer) = waiting.next()
             {
                 let room = coming.iter().map(|other| other.held).fold(ahead.bytes, u64::saturating_sub);
-                coming.push_back(self.begin_fetching(image, layer, room));
+                let spool = coming.iter().map(|other| other.spooled).fold(ahead.spooled, u64::saturating_sub);
+                // The layer whose turn it is has nothing to wait for.
+                let spool = if coming.is_empty() { 0 } else { spool };
+                coming.push_back(self.begin_fetching(image, layer, partial, (room, spool)));
             }
             let Some(Fetching { layer, bytes, mut task, .. }) = coming.pop_front() else { return Ok(()) };
-            let unpacked = self.unpack(layer, partial, Chunks::new(bytes)).await?;
+            let unpacked = self.unpack(layer, partial, bytes).await?;
             (&mut task.0).await??; // why the stream ended early is worth more than that it did
-            unpacked.map_err(|source| layer_error(image, layer, source))?;
+            unpacked.map_err(|source| self.layer_error(image, layer, source))?;
         }
     }
 
     /// A layer that fits into the room waits there as a whole, of another only what a channel holds.
-    fn begin_fetching<'l>(&self, image: &Reference, layer: &'l Descriptor, room: u64) -> Fetching<'l> {
+    fn begin_fetching<'l>(
+        &self,
+        image: &Reference,
+        layer: &'l Descriptor,
+        partial: &Partial,
+        (room, spool): (u64, u64),
+    ) -> Fetching<'l> {
         let held = if layer.size <= room { layer.size } else { 0 };
-        let (sender, bytes) = mpsc::channel(if held > 0 { Semaphore::MAX_PERMITS } else { fetch::PIECES });
+        let file = if held == 0 && layer.size <= spool { spool::begin(partial.directory()).ok() } else { None };
+        let spooled = if file.is_some() { layer.size } else { 0 };
+        let (into, bytes) = match file {
+            Some((writer, reader)) => (Into::File(writer), Stream::File(reader)),
+            None => {
+                let (sender, bytes) = mpsc::channel::<Bytes>(if held > 0 { Semaphore::MAX_PERMITS } else { fetch::PIECES });
+                (Into::Memory(sender), Stream::Memory(Chunks::new(bytes)))
+            }
+        };
         let (client, patience, image, blob) = (Arc::clone(&self.client), self.patience.clone(), image.clone(), layer.clone());
         // The sender goes with the task: the end of the stream, for better or worse.
-        let task = async move { fetch::feed(&client, &patience, &image, &blob, &sender).await };
-        Fetching { layer, bytes, task: Task(tokio::spawn(task)), held }
+        let task = async move { fetch::feed(&client, &patience, &image, &blob, &into).await };
+        Fetching { layer, bytes, task: Task(tokio::spawn(task)), held, spooled }
     }
 
     /// Runs in a thread that holds the folder, too: a pull that is given up must not remove it while the thread writes.
@@ -74,25 +150,33 @@ impl Puller {
         &self,
         layer: &Descriptor,
         partial: &Arc<Partial>,
-        mut stream: impl Read + Send + 'static,
+        inner: impl Read + Send + 'static,
     ) -> Result<Result<(), LayerError>, JoinError> {
-        let (layer, partial, free) = (layer.clone(), Arc::clone(partial), self.free);
-        let store = self.store.root().to_owned();
-        tokio::task::spawn_blocking(move || layer::unpack(&mut stream, &layer, &partial.rootfs(), &mut move || free(&store)))
-            .await
+        let (layer, partial) = (layer.clone(), Arc::clone(partial));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let _given_up = GivenUp(Arc::clone(&stopped));
+        let mut allowed = Allowed { free: self.free, place: self.store.root().to_owned(), stopped: Arc::clone(&stopped) };
+        let stream = Stoppable { inner, stopped };
+        tokio::task::spawn_blocking(move || layer::unpack(stream, &layer, &partial.rootfs(), &mut allowed)).await
     }
-}
 
-pub(super) fn layer_error(image: &Reference, layer: &Descriptor, error: LayerError) -> PullError {
-    match error {
-        LayerError::Mismatch { actual, .. } => {
-            let expected = layer.digest.to_string();
-            PullError::DigestMismatch { image: image.to_string(), what: "a layer", expected, actual }
+    pub(super) fn layer_error(&self, image: &Reference, layer: &Descriptor, error: LayerError) -> PullError {
+        match error {
+            LayerError::Mismatch { actual, size } if actual == layer.digest => {
+                let (image, digest) = (image.to_string(), actual);
+                PullError::SizeMismatch { image, digest, stated: layer.size, actual: size }
+            }
+            LayerError::Mismatch { actual, .. } => {
+                let expected = layer.digest.to_string();
+                PullError::DigestMismatch { image: image.to_string(), what: "a layer", expected, actual }
+            }
+            LayerError::NoSpace(mut source) => {
+                if source.resource != space::Resource::Inodes {
+                    source.needed = source.needed.max(space::estimate(std::slice::from_ref(layer)));
+                }
+                self.no_space(image, source)
+            }
+            source => PullError::Layer { image: image.to_string(), digest: layer.digest.clone(), source },
         }
-        LayerError::NoSpace(mut source) => {
-            source.needed = source.needed.max(space::estimate(std::slice::from_ref(layer)));
-            PullError::NoSpace { image: image.to_string(), source }
-        }
-        source => PullError::Layer { image: image.to_string(), digest: layer.digest.clone(), source },
     }
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use sha2::Digest as _;
 use tokio::sync::mpsc;
 
 use super::fetch;
@@ -56,23 +55,25 @@ impl Puller {
         from: &Origin,
     ) -> Result<Vec<u8>, PullError> {
         let (bytes, _) = self.document(image, &format!("{kind}/{digest}"), manifest::ACCEPT, from).await?;
-        same(image, what, digest, Digest::of(&bytes)).map(|()| bytes)
+        same(image, what, digest, digest.like(&bytes)).map(|()| bytes)
     }
 
     async fn save_layer(&self, image: &Reference, layer: &Descriptor, path: &Path) -> Result<std::io::Result<()>, PullError> {
         let (sender, mut pieces) = mpsc::channel(fetch::PIECES);
+        let into = fetch::Into::Memory(sender);
         let feeding = async {
-            let fed = fetch::feed(&self.client, &self.patience, image, layer, &sender).await;
-            drop(sender);
+            let fed = fetch::feed(&self.client, &self.patience, image, layer, &into).await;
+            drop(into);
             fed
         };
         let writing = async {
-            let (mut file, mut hash) = (fs::File::create(path)?, sha2::Sha256::new());
+            fs::create_dir_all(path.parent().unwrap_or(path))?; // each algorithm has a folder
+            let (mut file, mut hash) = (fs::File::create(path)?, layer.digest.hasher());
             while let Some(piece) = pieces.recv().await {
                 hash.update(&piece);
                 file.write_all(&piece)?;
             }
-            Ok(Digest::from_hash(&hash.finalize()))
+            Ok(hash.finish())
         };
         let (fed, written) = tokio::join!(feeding, writing);
         fed?;

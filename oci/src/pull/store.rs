@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use crate::digest::Digest;
 use crate::manifest::ImageConfig;
+use crate::remove::remove_all;
 
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -45,6 +46,13 @@ pub struct Kept {
     pub bytes: u64,
 }
 
+impl Kept {
+    pub fn remove(self) -> Result<(), StoreError> {
+        let path = condemn(self.path)?;
+        doing("remove", &path, remove_all(&path))
+    }
+}
+
 /// Bytes that go free with the folder; a hard link counts each time, a hole does not.
 fn allocated(path: &Path) -> u64 {
     let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
@@ -60,7 +68,7 @@ impl Store {
         doing("create", root, fs::create_dir_all(root))?;
         for path in store.entries()? {
             if is_partial(&path) {
-                doing("remove", &path, fs::remove_dir_all(&path))?;
+                doing("remove", &path, remove_all(&path))?;
             }
         }
         Ok(store)
@@ -90,7 +98,7 @@ impl Store {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let directory = self.root.join(format!("{}.{}{PARTIAL}", digest.hex(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         if directory.exists() {
-            doing("remove", &directory, fs::remove_dir_all(&directory))?;
+            doing("remove", &directory, remove_all(&directory))?;
         }
         let partial = Partial { directory, target: self.root.join(digest.hex()) };
         doing("create", &partial.directory, fs::create_dir_all(partial.rootfs()))?;
@@ -110,25 +118,20 @@ impl Store {
         Ok(others)
     }
 
-    pub fn evict(&self, image: &Kept) -> Result<(), StoreError> {
-        let path = condemn(image.path.clone())?;
-        doing("remove", &path, fs::remove_dir_all(&path))
-    }
-
     /// Removes one image, which must not be in use.
     ///
     /// # Errors
     /// Of the file system.
     pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
         let path = condemn(self.root.join(digest.hex()))?;
-        doing("remove", &path, fs::remove_dir_all(&path))
+        doing("remove", &path, remove_all(&path))
     }
 
     /// Removes every image. What cannot be removed is logged and stays.
     pub fn clear(&self) {
         let remove = |path: PathBuf| {
             let path = condemn(path)?;
-            doing("remove", &path, fs::remove_dir_all(&path))
+            doing("remove", &path, remove_all(&path))
         };
         for error in self.entries().into_iter().flatten().filter_map(|path| remove(path).err()) {
             log::warn!("{}; its memory stays in use", machine::Chain(&error));
@@ -154,7 +157,7 @@ fn condemn(path: PathBuf) -> Result<PathBuf, StoreError> {
     name.push(PARTIAL);
     let condemned = PathBuf::from(name);
     if condemned.exists() {
-        doing("remove", &condemned, fs::remove_dir_all(&condemned))?;
+        doing("remove", &condemned, remove_all(&condemned))?;
     }
     doing("rename", &path, fs::rename(&path, &condemned))?;
     Ok(condemned)
@@ -166,6 +169,11 @@ pub struct Partial {
 }
 
 impl Partial {
+    /// Where files may wait that belong to the pull.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub fn rootfs(&self) -> PathBuf {
         self.directory.join("rootfs")
     }
@@ -179,13 +187,30 @@ impl Partial {
     }
 }
 
-impl Drop for Partial {
+impl Partial {
+    /// At once, where a thread may wait for it.
+    pub fn discard(mut self) {
+        Self::remove(&std::mem::take(&mut self.directory));
+    }
+
     /// After a commit there is nothing under this name.
+    fn remove(directory: &Path) {
+        if let Err(error) = remove_all(directory) {
+            log::warn!("cannot remove {directory:?}: {error}; its memory stays in use until the agent restarts");
+        }
+    }
+}
+
+impl Drop for Partial {
+    /// Many files take their time, and whatever gave the pull up has other work.
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.directory)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            log::warn!("cannot remove {:?}: {error}; its memory stays in use until the agent restarts", self.directory);
+        if !self.directory.exists() {
+            return;
+        }
+        let directory = std::mem::take(&mut self.directory);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || Self::remove(&directory))),
+            Err(_) => Self::remove(&directory),
         }
     }
 }
@@ -226,7 +251,7 @@ mod tests {
         let order: Vec<_> = others.iter().map(|o| o.path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
         assert_eq!(order, [0, 2, 1].map(|i: usize| digests[i].hex().to_owned()));
         assert!(others.iter().all(|o| o.bytes > 0));
-        store.evict(&others.pop().unwrap()).unwrap();
+        others.pop().unwrap().remove().unwrap();
         assert_eq!(digests.each_ref().map(|digest| store.get(digest).is_some()), [true, false, true, true]);
     }
 }

@@ -9,7 +9,7 @@ use crate::registry::{Limits, Login, Settings};
 
 pub const CONFIG: &str = r#"{"config":{"Cmd":["/a"]}}"#;
 
-pub fn puller(root: &Path, settings: &Settings, free: fn(&Path) -> u64) -> Puller {
+pub fn puller(root: &Path, settings: &Settings, free: fn(&Path) -> Free) -> Puller {
     let patience = Patience { attempts: 5, absence: Duration::from_secs(20), first_pause: Duration::from_millis(5) };
     Puller::new(Client::new(settings, limits()).unwrap(), Store::open(root).unwrap(), patience, free)
 }
@@ -25,12 +25,17 @@ pub fn with_login(registry: &str) -> Settings {
     Settings { login, ..Settings::default() }
 }
 
-pub fn plenty(_: &Path) -> u64 {
-    1 << 30
+pub fn plenty(_: &Path) -> Free {
+    Free::of_memory(1 << 30)
 }
 
 fn left(root: &Path) -> Vec<String> {
     fs::read_dir(root).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect()
+}
+
+/// How many images there are, without those that are being unpacked.
+fn whole(root: &Path) -> usize {
+    left(root).iter().filter(|name| !name.contains(".partial")).count()
 }
 
 #[tokio::test]
@@ -130,11 +135,11 @@ async fn an_image_that_cannot_fit_is_refused_before_a_layer_moves() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let layer = gzip(&tar(&[("a", &random_text(500_000))]));
     let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
-    let error = puller(root.path(), &Settings::default(), |_| 100_000).pull(&image).await.unwrap_err();
+    let error = puller(root.path(), &Settings::default(), |_| Free::of_memory(100_000)).pull(&image).await.unwrap_err();
     assert!(matches!(error.failure(), Failure::NoSpace(NoSpace { free: 100_000, .. })), "{error:?}");
     assert_eq!(registry.requests(&digest(&layer)), 0);
     // Between the compressed size and the estimate, gzip's own word for the size decides.
-    puller(root.path(), &Settings::default(), |_| 600_000).pull(&image).await.unwrap();
+    puller(root.path(), &Settings::default(), |_| Free::of_memory(600_000)).pull(&image).await.unwrap();
     assert!(registry.requests("bytes=-4") == 1);
 }
 
@@ -142,7 +147,7 @@ async fn an_image_that_cannot_fit_is_refused_before_a_layer_moves() {
 async fn an_older_image_makes_room() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let mut puller =
-        puller(root.path(), &Settings::default(), |root| if fs::read_dir(root).unwrap().count() == 0 { 1 << 30 } else { 10 });
+        puller(root.path(), &Settings::default(), |root| Free::of_memory(if whole(root) == 0 { 1 << 30 } else { 10 }));
     let one = registry.image("one", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let two = registry.image("two", &[(TAR, tar(&[("b", "2")]))], CONFIG);
     puller.pull(&one).await.unwrap();
@@ -156,7 +161,7 @@ async fn an_older_image_makes_room() {
 async fn nothing_is_removed_for_an_image_that_cannot_fit_anyway() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let mut puller =
-        puller(root.path(), &Settings::default(), |root| if fs::read_dir(root).unwrap().count() == 0 { 50_000 } else { 10 });
+        puller(root.path(), &Settings::default(), |root| Free::of_memory(if whole(root) == 0 { 50_000 } else { 10 }));
     let one = registry.image("one", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let two = registry.image("two", &[(TAR, tar(&[("b", &random_text(500_000))]))], CONFIG);
     puller.pull(&one).await.unwrap();
@@ -169,7 +174,7 @@ async fn nothing_is_removed_for_an_image_that_cannot_fit_anyway() {
 async fn no_more_images_go_than_the_new_one_needs() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let mut puller =
-        puller(root.path(), &Settings::default(), |root| if fs::read_dir(root).unwrap().count() < 2 { 1 << 30 } else { 10 });
+        puller(root.path(), &Settings::default(), |root| Free::of_memory(if whole(root) < 2 { 1 << 30 } else { 10 }));
     let names = ["one", "two", "three"];
     let images = names.map(|name| registry.image(name, &[(TAR, tar(&[(name, "1")]))], CONFIG));
     // The room is for two; the second of them was used last.
@@ -249,7 +254,7 @@ async fn layers_come_together_where_memory_allows_and_one_by_one_where_it_is_tig
         let names = ["a", "b", "c", "d", "e", "f"];
         let layer = |name: &str| tar(&[(name, &"x".repeat(size)), (if name == "f" { ".wh.a" } else { "same" }, name)]);
         let layers = names.map(|name| (TAR, layer(name)));
-        for (free, fine) in [(plenty as fn(&Path) -> u64, true), (|_| 14 << 20, false)] {
+        for (free, fine) in [(plenty as fn(&Path) -> Free, true), (|_| Free::of_memory(14 << 20), false)] {
             let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
             let image = registry.image("tool", &layers, CONFIG);
             registry.inner.lock().unwrap().together = Some(Together::new(3));

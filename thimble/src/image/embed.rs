@@ -26,7 +26,8 @@ pub fn layouts(words: &[String]) -> anyhow::Result<(Vec<PathBuf>, tempfile::Temp
 /// Each image as a layout in a folder of its own, from the registries that an agent on this host would ask.
 async fn pull(names: &[String], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let client = Client::new(&super::registries()?, Limits::default()).context("cannot set up the registry client")?;
-    let puller = Puller::new(client, Store::open(&folder.join("store"))?, Patience::default(), |_| u64::MAX);
+    let puller =
+        Puller::new(client, Store::open(&folder.join("store"))?, Patience::default(), |_| oci::Free::of_memory(u64::MAX));
     let mut layouts = Vec::new();
     for (number, name) in names.iter().enumerate() {
         let layout = folder.join(number.to_string());

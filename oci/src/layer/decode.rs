@@ -1,0 +1,80 @@
+//! From the bytes of a layer to those of its archive.
+
+use std::error::Error;
+use std::io::{self, BufRead, Read};
+
+use flate2::bufread::GzDecoder;
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
+
+use super::LayerError;
+use crate::archive::{ArchiveError, fill};
+
+/// 8 MiB: what `zstd -19` uses. A larger window would cost the machine as much memory while it unpacks.
+const ZSTD_WINDOW_LOG: u32 = 23;
+pub const WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// Formats that containers do not use. Without a name they would look like damaged archives.
+const OTHERS: [(&[u8], &str); 4] =
+    [(b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x1f\x9d", "compress")];
+
+/// Decides by the bytes, not by the media type, which some tools set wrongly. No bytes are an empty layer.
+pub fn decoder<'a>(mut stream: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>, LayerError> {
+    // The first bytes may come one by one.
+    let mut first = [0; 5];
+    let count = fill(&mut stream, &mut first).map_err(LayerError::Read)?;
+    let head = first.get(..count).unwrap_or_default().to_vec();
+    let is_zstd = head.starts_with(ZSTD) || matches!(head.as_slice(), [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
+    if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(LayerError::Compression(name));
+    }
+    let is_gzip = head.starts_with(GZIP);
+    let stream = io::Cursor::new(head).chain(stream);
+    if is_gzip {
+        Ok(Box::new(Members { member: Some(GzDecoder::new(stream)) }))
+    } else if is_zstd {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(stream).map_err(LayerError::Read)?;
+        decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(LayerError::Read)?;
+        Ok(Box::new(decoder))
+    } else {
+        Ok(Box::new(stream))
+    }
+}
+
+/// The members of a gzip file, as pigz and estargz write several. What follows them and is not one is ignored, as gzip
+/// does: the digest has vouched for it.
+struct Members<R> {
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let mut stream = self.member.take().map(GzDecoder::into_inner);
+            if let Some(stream) = stream.take_if(|stream| stream.fill_buf().is_ok_and(|rest| rest.first() == GZIP.first())) {
+                self.member = Some(GzDecoder::new(stream));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Looks through every error between the decoder and this crate.
+pub fn is_window(error: &ArchiveError) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        // An io::Error hides what it wraps from `source`.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = inner.map_or(error, |inner| inner as &(dyn Error + 'static));
+        if let Some(zstd) = inner.downcast_ref::<zstd::Error>() {
+            return zstd.is(ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge);
+        }
+        cause = inner.source();
+    }
+    false
+}
