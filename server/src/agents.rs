@@ -4,7 +4,7 @@ mod attributes;
 mod modaliases;
 mod pci_names;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,6 +12,8 @@ use api::{Agent, Attributes};
 use jiff::Timestamp;
 use model::AgentId;
 use proto::AgentAttributes;
+
+use crate::progress::Heard;
 
 /// Agents name themselves, so their number is bounded.
 const MOST: usize = 20_000;
@@ -32,7 +34,7 @@ impl From<&AgentAttributes> for Facts {
 }
 
 #[derive(Default)]
-pub struct Agents(Mutex<HashMap<AgentId, Agent>>);
+pub struct Agents(Mutex<HashMap<AgentId, Agent>>, Mutex<HashSet<AgentId>>);
 
 /// What was new about a call.
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
@@ -68,6 +70,21 @@ impl Agents {
     #[must_use]
     pub fn get(&self, id: &AgentId) -> Option<Agent> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// The agent calls while its action runs, so that its silence means something.
+    pub fn watches(&self, id: &AgentId) {
+        let mut watching = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if watching.len() < MOST {
+            watching.insert(id.clone());
+        }
+    }
+
+    #[must_use]
+    pub fn heard(&self, id: &AgentId, since: Timestamp) -> Heard {
+        let at = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).map_or(since, |agent| agent.last_seen.max(since));
+        let watches = self.1.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
+        Heard { at, watches }
     }
 
     /// What an earlier process knew.

@@ -1,9 +1,9 @@
 //! What a machine shall boot now: a function of its Hardware and its intent. Pure.
 
 use api::{BootState, Intent, MachineState};
-use model::{Hardware, Mac, Workflow, WorkflowState};
+use model::{AgentId, Hardware, Mac, Workflow, WorkflowState};
 
-use crate::view::View;
+use crate::view::{View, agents};
 
 /// What the view says. `mac` is the interface that asks; without it any interface that may boot from the network counts.
 #[must_use]
@@ -36,8 +36,16 @@ pub fn boots<'w>(
         Intent::Inventory => BootState::Wait { reason: idle() },
         Intent::Install => {
             // The oldest order is what its agent will be given first.
-            if let Some(order) = state.orders.iter().find(|order| workflow(order).is_some_and(is_open)) {
-                return BootState::Install { workflow: Some(order.clone()) };
+            let open = state.orders.iter().filter_map(|order| workflow(order)).find(|workflow| is_open(workflow));
+            if let Some(order) = open {
+                let name = order.name();
+                let agents = agents(order);
+                return if agents.iter().any(|agent| is_agent_of(agent, hardware)) {
+                    BootState::Install { workflow: Some(name.to_string()) }
+                } else {
+                    let others = agents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                    BootState::Wait { reason: format!("workflow {name} is for agent {others}, which is not on this machine") }
+                };
             }
             let last = state.orders.last().map(|order| match workflow(order) {
                 Some(workflow) => why_idle(workflow),
@@ -46,6 +54,11 @@ pub fn boots<'w>(
             BootState::Wait { reason: last.unwrap_or(reason) }
         }
     }
+}
+
+fn is_agent_of(agent: &AgentId, hardware: &Hardware) -> bool {
+    let mac: Option<Mac> = agent.0.parse().ok();
+    hardware.spec.agent_id.as_ref() == Some(&agent.0) || mac.is_some_and(|mac| hardware.spec.macs().any(|own| own == mac))
 }
 
 /// Why the machine boots its disk, whatever its intent is.

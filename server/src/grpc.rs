@@ -78,6 +78,7 @@ impl WorkflowService for Grpc {
         }
         if let Some(workflow) = watched {
             self.called(&agent, address);
+            self.0.agent_watches(&agent, &workflow);
             return Err(match self.0.until_stopped(&workflow).await.map_err(status::no_work)? {
                 Some(why) => Status::aborted(why),
                 None => Status::not_found("the action shall go on"),

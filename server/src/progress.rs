@@ -5,11 +5,13 @@
 //! never runs again.
 
 mod cancel;
+mod lost;
 
 use jiff::{SignedDuration, Timestamp};
 use model::{ActionState, AgentId, CurrentState, Document, Workflow, WorkflowAction, WorkflowState, WorkflowTask, took_text};
 
 pub use cancel::{cancel, end_cancelled, is_left_by, why_stop};
+pub use lost::{Heard, is_neglected, look_after, runs_on};
 
 /// What an agent that asks this workflow for work is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,6 +267,8 @@ fn set_state(workflow: &mut Workflow, (task, index): (usize, usize), report: &Re
             action.execution_start.map(|start| stop.duration_since(start)).filter(|took| !took.is_negative()).unwrap_or_default();
         action.execution_duration = if report.duration.is_empty() { took_text(took) } else { report.duration.clone() };
     }
+    let limit = (report.state == ActionState::Running && action.timeout > 0).then_some(action.timeout);
+    status.action_stop = limit.and_then(|seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok());
     let unchanged = *action == before;
     status.current_state = Some(CurrentState {
         agent_id: task.agent_id.clone(),

@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     pub events: Hub,
     pub agents: Agents,
     pub config: Config,
+    /// What was heard before is not known.
+    pub started: Timestamp,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +129,7 @@ impl Server {
             events: Hub::new(Timestamp::now()),
             agents,
             config,
+            started: Timestamp::now(),
         }));
         tokio::spawn(follow(Arc::downgrade(&server.0), watch));
         tokio::spawn(expire(Arc::downgrade(&server.0)));
@@ -422,7 +425,7 @@ async fn read_again(inner: &Inner) -> Result<Watch, StoreError> {
     Ok(watch)
 }
 
-/// Ends workflows whose global timeout has passed.
+/// Ends workflows whose global timeout has passed, and those whose agent does not end its action.
 async fn expire(server: Weak<Inner>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -434,6 +437,11 @@ async fn expire(server: Weak<Inner>) {
         for name in expired {
             if let Err(reason) = server.expire(&name, now).await {
                 warn!("workflow={name} its timeout could not be stored: {}", Chain(&reason));
+            }
+        }
+        for (name, heard) in server.neglected(now) {
+            if let Err(reason) = server.look_after(&name, heard, now).await {
+                warn!("workflow={name} the end of its action could not be stored: {}", Chain(&reason));
             }
         }
     }

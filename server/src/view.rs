@@ -11,6 +11,7 @@ use log::error;
 use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow};
 use serde::de::DeserializeOwned;
 
+use crate::progress::runs_on;
 use crate::store::{Change, KeyValue};
 
 /// An object and the revisions of its first and latest write.
@@ -48,6 +49,8 @@ pub struct View {
     by_hardware: HashMap<ObjectName, Owners>,
     by_template: HashMap<ObjectName, Owners>,
     expiring: BTreeSet<(Timestamp, ObjectName)>,
+    /// Workflows with a running action.
+    running: BTreeSet<ObjectName>,
 }
 
 /// `/workflows/default/install`.
@@ -165,6 +168,11 @@ impl View {
             let hardware = ObjectName::new(&name.namespace, &object.spec.hardware_ref);
             switch(&mut self.by_hardware, &hardware, &entry, present);
         }
+        if present && runs_on(object).is_some() {
+            self.running.insert(name.clone());
+        } else {
+            self.running.remove(name);
+        }
         let template = ObjectName::new(&name.namespace, &object.spec.template_ref);
         switch(&mut self.by_template, &template, &entry, present);
         if let Some(stop) =
@@ -251,6 +259,11 @@ impl View {
             Kind::Workflow => None,
         };
         users.into_iter().flatten().filter_map(|(_, name)| self.workflows.get(name))
+    }
+
+    /// Workflows with a running action.
+    pub fn running(&self) -> impl Iterator<Item = &Stored<Workflow>> {
+        self.running.iter().filter_map(|name| self.workflows.get(name))
     }
 
     #[must_use]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::change::encoded;
 use crate::intent;
 use crate::plan::after_success;
-use crate::progress::{self, Effect, Idle, Next, Position, Refused, Report};
+use crate::progress::{self, Effect, Heard, Idle, Next, Position, Refused, Report};
 use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::{key, machine_key};
@@ -219,6 +219,39 @@ impl Server {
             announce(name, &workflow, report);
         }
         Ok(effect)
+    }
+
+    /// An agent watches a workflow. That counts if it runs an action of it.
+    pub(crate) fn agent_watches(&self, agent: &AgentId, name: &ObjectName) {
+        if self.view().workflows.get(name).is_some_and(|stored| progress::runs_on(&stored.object) == Some(agent)) {
+            self.0.agents.watches(agent);
+        }
+    }
+
+    /// Workflows whose agent is lost, or does not end its action in time, as they should be now.
+    pub(crate) fn neglected(&self, now: Timestamp) -> Vec<(ObjectName, Heard)> {
+        let view = self.view();
+        let mut found = Vec::new();
+        for stored in view.running() {
+            let Some(agent) = progress::runs_on(&stored.object) else { continue };
+            let heard = self.0.agents.heard(agent, self.0.started);
+            if progress::is_neglected(&stored.object, heard, now) {
+                found.push((stored.object.name(), heard));
+            }
+        }
+        found
+    }
+
+    pub(crate) async fn look_after(&self, name: &ObjectName, heard: Heard, now: Timestamp) -> Result<(), StoreError> {
+        let changed = self.change(name, |workflow| {
+            let before = workflow.status.message.clone();
+            progress::look_after(workflow, heard, now);
+            Ok::<_, StoreError>(workflow.status.message != before)
+        });
+        if let Some((workflow, true)) = changed.await? {
+            warn!("workflow={name} {}", workflow.status.message);
+        }
+        Ok(())
     }
 
     pub(crate) async fn expire(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError> {

@@ -203,6 +203,43 @@ async fn a_machine_boots_what_its_workflows_say() {
 }
 
 #[tokio::test]
+async fn an_operator_orders_what_a_machine_boots() {
+    let lab = Lab::hasty().await;
+    let api = Api::of(&lab);
+    api.apply(&everything()).await;
+    lab.agent(MAC).await.work().await;
+    let order = async |machine: &str, order: &str| {
+        let body = json!({"order": order, "by": "ada\x1b[31m", "reason": "new disk\n"}).to_string();
+        api.call(Method::POST, &format!("/v1/machines/{machine}/intent"), &body).await
+    };
+    let (code, state) = order("node-1", "hold").await;
+    assert_eq!(
+        (code, &state["intent"], &state["by"], &state["reason"]),
+        (200, &json!("hold"), &json!("ada [31m"), &json!("new disk"))
+    );
+    for machine in [MAC, "10.0.0.20", "node-1", "default%2Fnode-1"] {
+        let (code, body) = api.get(&format!("/v1/machines/{machine}")).await;
+        assert_eq!((code, &body["boot"], &body["reason"]), (200, &json!("hold"), &json!("new disk")), "{machine}");
+        assert_eq!(body["state"]["orders"], json!(["default/w"]));
+    }
+    assert_eq!(
+        lab.agent(MAC).await.ask().await.unwrap_err().code(),
+        tonic::Code::FailedPrecondition,
+        "no work on a held machine"
+    );
+    assert_eq!(order(MAC, "approve").await.0, 200);
+    assert_eq!(lab.agent(MAC).await.work().await, "a1");
+    let (code, body) = order("10.0.0.20", "approve").await;
+    let refused = "Hardware default/node-1 cannot be given approve: it is not held, its intent is local";
+    assert_eq!((code, body["error"].as_str()), (409, Some(refused)));
+    assert_eq!(order("node-1", "reinstall").await.1["orders"], json!(["default/w-run2"]));
+    assert_eq!(lab.state("w-run2"), "PENDING PENDING,PENDING");
+    assert_eq!(lab.state("w"), "SUCCESS SUCCESS,SUCCESS", "a finished workflow never runs again");
+    assert_eq!(order("node-9", "local").await.0, 404);
+    assert_eq!(order("node-1", "explode").await.0, 422);
+}
+
+#[tokio::test]
 async fn toggling_netboot_opens_and_closes_the_gate() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
@@ -279,6 +316,7 @@ async fn a_stranger_reads_nothing_and_may_only_say_that_it_booted() {
         ("GET", "/v1/events", [10, 0, 0, 7], 403),
         ("GET", &format!("/v1/machines/{MAC}"), [10, 0, 0, 7], 403),
         ("DELETE", "/v1/hardware/default/node-1", [10, 0, 0, 7], 403),
+        ("POST", "/v1/machines/node-1/intent", [10, 0, 0, 7], 403),
         ("POST", booted.as_str(), [10, 0, 0, 7], 204),
         ("GET", "/v1/hardware", [127, 0, 0, 1], 200),
     ] {

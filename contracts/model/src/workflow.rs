@@ -80,6 +80,9 @@ pub struct WorkflowStatus {
     /// Set by a request to cancel. The workflow ends when its running action has stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
+    /// When the running action's own timeout passes, by the server's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action_stop: Option<Timestamp>,
     /// When it became an order for its machines. That happens once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordered: Option<Timestamp>,

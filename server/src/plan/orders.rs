@@ -75,7 +75,10 @@ impl Planner<'_> {
             lost.clone_into(&mut new.status.message);
             return Some(lost.to_owned());
         }
-        let ordered: Vec<ObjectName> = after.iter().filter(|machine| first || !before.contains(*machine)).cloned().collect();
+        // A machine that the store has seen is not ordered because something else changed.
+        let new_here = |machine: &ObjectName| asked || !self.view.machines.contains_key(machine);
+        let joins = |machine: &&ObjectName| first || (!before.contains(*machine) && new_here(machine));
+        let ordered: Vec<ObjectName> = after.iter().filter(joins).cloned().collect();
         let unable = self.unable(&ordered);
         if let Some(reason) = unable {
             if asked {
@@ -145,7 +148,7 @@ impl Planner<'_> {
         let waiting: BTreeSet<ObjectName> = new
             .iter()
             .flat_map(|agent| view.workflows_of(agent))
-            .filter(|stored| is_open(&stored.object) && stored.object.status.ordered.is_none())
+            .filter(|stored| is_open(&stored.object))
             .map(|stored| stored.object.name())
             .filter(|name| {
                 !named.contains(name)
@@ -156,8 +159,10 @@ impl Planner<'_> {
             let Some(stored) = view.workflows.get(&name) else { continue };
             let mut next = Workflow::clone(&stored.object);
             let problem = self.settle(Some(&stored.object), &mut next, false);
-            self.put(Kind::Workflow, &name, &next, stored.modified);
-            self.say(Kind::Workflow, &name, super::Change::Updated, problem);
+            if next != *stored.object {
+                self.put(Kind::Workflow, &name, &next, stored.modified);
+                self.say(Kind::Workflow, &name, super::Change::Updated, problem);
+            }
         }
     }
 

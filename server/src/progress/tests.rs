@@ -349,3 +349,47 @@ fn an_agent_that_is_gone_holds_nothing_up() {
     assert_eq!(say(&mut w, (0, 0), Failed), Ok(Effect::Nothing), "its late report is known already");
     assert!(!is_left_by(&w, &"a".into()));
 }
+
+#[test]
+fn a_lost_agent_is_noticed_and_a_timeout_is_enforced_with_a_margin() {
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    let heard = |seconds, watches| Heard { at: at(seconds), watches };
+    for (case, timeout, heard, now, expected) in [
+        ("it is heard", 30, heard(20, true), 25, "RUNNING "),
+        ("within the margin", 30, heard(0, true), 85, "RUNNING "),
+        ("past it, but it may still report", 30, heard(60, true), 95, "RUNNING "),
+        ("lost", 30, heard(0, true), 151, "TIMEOUT action a0 ended TIMEOUT: its timeout of 30 s has passed without a report"),
+        ("an agent that does not watch", 30, heard(0, false), 151, "TIMEOUT action a0 ended TIMEOUT: its timeout of 30 s"),
+        ("lost before the timeout", 600, heard(0, true), 151, "RUNNING agent m is lost: it was last heard at"),
+        ("an agent that does not watch is silent", 600, heard(0, false), 151, "RUNNING "),
+        ("lost, without a timeout", 0, heard(0, true), 9000, "RUNNING agent m is lost"),
+        ("heard, but it does not keep the time", 30, heard(931, true), 931, "TIMEOUT action a0 ended TIMEOUT"),
+    ] {
+        let mut w = running(timeout);
+        let before = w.clone();
+        look_after(&mut w, heard, at(now));
+        assert_eq!(is_neglected(&before, heard, at(now)), w != before, "{case}");
+        let found = format!("{} {}", w.status.state.unwrap(), w.status.message);
+        assert!(if expected.ends_with(' ') { found == expected } else { found.starts_with(expected) }, "{case}: {found}");
+    }
+}
+
+#[test]
+fn an_agent_that_is_heard_again_is_not_lost() {
+    let mut w = running(0);
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    look_after(&mut w, Heard { at: at(0), watches: true }, at(400));
+    assert!(w.status.message.contains("is lost"));
+    let again = Heard { at: at(399), watches: true };
+    assert!(is_neglected(&w, again, at(400)));
+    look_after(&mut w, again, at(400));
+    assert_eq!((w.status.state, w.status.message.as_str()), (Some(WorkflowState::Running), ""));
+}
+
+/// The action `a0` of agent `m`, RUNNING since second 0.
+fn running(timeout: i64) -> Workflow {
+    let mut w = workflow(&[("m", 1)]);
+    w.status.tasks[0].actions[0].timeout = timeout;
+    say(&mut w, (0, 0), Running).unwrap();
+    w
+}
