@@ -89,7 +89,7 @@ pub struct Certificate<'a> {
     pub not_after: i64,
     pub self_issued: bool,
     pub common_names: Vec<String>,
-    /// `None` without a subjectAltName.
+    /// `None` without a subjectAltName that names a server.
     pub alternative_names: Option<Vec<Name>>,
     /// What the extensions say: `Some(false)` for a certificate that may sign no other.
     pub authority: Option<bool>,
@@ -152,7 +152,8 @@ impl<'a> Certificate<'a> {
             }
             ALTERNATIVE_NAME => {
                 let names = Elements(Elements(value).expect(SEQUENCE)?.content).take(NAMES_MAX);
-                self.alternative_names = Some(names.filter_map(|name| alternative_name(&name)).collect());
+                let names: Vec<Name> = names.filter_map(|name| alternative_name(&name)).collect();
+                self.alternative_names = Some(names).filter(|names| !names.is_empty()); // others are no servers' names
             }
             _ => {}
         }

@@ -172,6 +172,8 @@ fn a_certificate_of_version_1_is_known_by_its_common_name() {
     desk.version_1("address", "/CN=10.0.0.1");
     assert_eq!(desk.meets(&["address"], &["address"], "10.0.0.1"), Ok(()));
     assert!(desk.meets(&["address"], &["address"], "10.0.0.2").is_err());
+    desk.self_signed("mail", "-subj /CN=registry.example -addext subjectAltName=email:root@lab.example");
+    assert_eq!(desk.meets(&["mail"], &["mail"], "registry.example"), Ok(()), "no server's name beside the common name");
     // Beside a subjectAltName the common name does not count.
     desk.self_signed("both", "-subj /CN=registry.example -addext subjectAltName=DNS:other.example");
     assert!(desk.meets(&["both"], &["both"], "registry.example").is_err());
