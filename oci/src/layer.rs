@@ -236,16 +236,17 @@ impl<'a, B: Budget> Unpacker<'a, B> {
             self.until_asked = ASK_EVERY;
         }
         self.until_asked = self.until_asked.saturating_sub(bytes);
+        self.room = self.room.less(bytes, inodes).map_err(|resource| self.short(resource, self.room.of(resource)))?;
         self.taken =
             Free { memory: self.taken.memory + bytes, disk: self.taken.disk + bytes, inodes: self.taken.inodes + inodes };
-        self.room = self.room.less(bytes, inodes).map_err(|resource| self.short(resource))?;
         Ok(())
     }
 
-    /// At least what the layer has taken so far is needed.
-    fn short(&self, resource: Resource) -> LayerError {
-        let (needed, left) = (self.taken.of(resource), self.room.of(resource));
-        LayerError::NoSpace(NoSpace { resource, needed, free: left.min(needed.saturating_sub(1)) })
+    /// What the layer has taken so far was free, and so is what is left. At least an entry more is needed.
+    fn short(&self, resource: Resource, left: u64) -> LayerError {
+        let free = self.taken.of(resource).saturating_add(left);
+        let entry = if resource == Resource::Inodes { 1 } else { INODE + PAGE };
+        LayerError::NoSpace(NoSpace { resource, needed: free.saturating_add(entry), free })
     }
 
     fn whiteout(&mut self, path: &Path, hidden: &[u8]) -> io::Result<()> {
@@ -288,8 +289,8 @@ impl<'a, B: Budget> Unpacker<'a, B> {
     fn failed(&mut self, path: &Path, source: io::Error) -> LayerError {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                self.room = self.budget.free();
-                self.short(if self.room.inodes == 0 { Resource::Inodes } else { Resource::Disk })
+                let left = self.budget.free();
+                self.short(if left.inodes == 0 { Resource::Inodes } else { Resource::Disk }, 0)
             }
             _ => LayerError::File { path: shown(path), source },
         }
@@ -309,7 +310,7 @@ fn inside(path: &Path) -> Result<PathBuf, LayerError> {
     if clean.as_os_str().len() > PATH_MAX { Err(LayerError::LongName(shown(&clean))) } else { Ok(clean) }
 }
 
-/// For messages: whoever made the image has chosen the name.
+/// For messages: the maker of the image has chosen the name.
 fn shown(path: &Path) -> String {
     const MOST: usize = 200;
     let text = path.to_string_lossy();

@@ -244,7 +244,7 @@ pub struct ImageConfig {
 }
 
 impl ImageConfig {
-    /// Reads a configuration. Its lists come from whoever made the image, and everything that starts an action walks
+    /// Reads a configuration. Its lists come with the image, and everything that starts an action walks
     /// them.
     ///
     /// # Errors

@@ -509,6 +509,8 @@ mod embedded_tests;
 #[cfg(test)]
 mod faults_tests;
 #[cfg(test)]
+mod hostile_image_tests;
+#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod signature_tests;

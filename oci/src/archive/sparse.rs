@@ -13,10 +13,11 @@ pub struct Part {
 
 /// In order, apart, inside the file, and with content for each.
 pub(super) fn is_valid(parts: &[Part], size: u64, content: u64) -> bool {
-    let (mut end, mut held) = (0u64, 0u64);
+    let (mut before, mut held) = (0u64, 0u64);
     parts.iter().all(|part| {
-        let ordered = part.offset >= end;
-        end = part.offset.saturating_add(part.length);
+        let Some(end) = part.offset.checked_add(part.length) else { return false };
+        let ordered = part.offset >= before;
+        before = end;
         held = held.saturating_add(part.length);
         ordered && end <= size && held <= content
     })

@@ -270,3 +270,55 @@ fn zeros_are_holes_and_take_no_memory() {
     assert!(metadata.blocks() * 512 < 128 << 10, "{} blocks", metadata.blocks());
     assert!(fs::read(root.path().join("sparse")).unwrap() == content.as_bytes());
 }
+
+#[test]
+fn inodes_are_counted_and_what_runs_out_is_named() {
+    let files: Vec<(String, String)> = (0..30_000).map(|number| (format!("f{number}"), "small".to_owned())).collect();
+    let entries: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let bytes = tar(&entries);
+    let enough = Free { inodes: 31_000, ..plenty() };
+    for (case, room, want) in [
+        ("too few inodes", Free { inodes: 20_000, ..enough }, Some((Resource::Inodes, 20_001, 20_000))),
+        // A page and an inode for each file, whatever is in it.
+        (
+            "memory for the text, not for its pages",
+            Free { memory: 64 << 20, ..enough },
+            Some((Resource::Memory, 67_108_864 + 4096, 67_108_864)),
+        ),
+        ("a small file system", Free { disk: 64 << 20, ..enough }, Some((Resource::Disk, 67_108_864 + 4096, 67_108_864))),
+        ("enough", enough, None),
+    ] {
+        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        // What is taken is not free when the budget is asked again.
+        let mut asked = 0;
+        let mut budget = || {
+            let files = asked * (ASK_EVERY / (INODE + PAGE));
+            asked += 1;
+            let left = |all: u64| all.saturating_sub(files * (INODE + PAGE));
+            Free { memory: left(room.memory), disk: left(room.disk), inodes: room.inodes - files }
+        };
+        let result = unpack(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut budget);
+        let short = match result {
+            Ok(()) => None,
+            Err(LayerError::NoSpace(short)) => Some(short),
+            Err(error) => panic!("{case}: {error}"),
+        };
+        let want = want.map(|(resource, needed, free)| NoSpace { resource, needed, free });
+        match (short, want) {
+            (Some(short), Some(want)) => {
+                assert_eq!(short.resource, want.resource, "{case}: {short}");
+                assert!(short.needed > short.free && short.needed.abs_diff(want.needed) < want.needed / 100, "{case}: {short}");
+            }
+            (short, want) => assert_eq!(short, want, "{case}"),
+        }
+    }
+}
+
+#[test]
+fn formats_that_images_do_not_use_are_named() {
+    for (head, want) in [(&b"BZh9"[..], "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x04\x22\x4d\x18", "lz4")] {
+        let (_root, result) = unpack_all(&[head.to_vec()]);
+        let error = result.unwrap_err().to_string();
+        assert_eq!(error, format!("it is compressed with {want}: pack it with gzip or zstd"));
+    }
+}

@@ -53,7 +53,7 @@ impl Drop for Task {
     }
 }
 
-/// A pull that is given up tells the thread that unpacks.
+/// A pull that is given up stops the thread that unpacks.
 struct GivenUp(Arc<AtomicBool>);
 
 impl Drop for GivenUp {

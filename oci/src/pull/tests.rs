@@ -29,7 +29,7 @@ pub fn plenty(_: &Path) -> Free {
     Free::of_memory(1 << 30)
 }
 
-fn left(root: &Path) -> Vec<String> {
+pub fn left(root: &Path) -> Vec<String> {
     fs::read_dir(root).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect()
 }
 
