@@ -181,6 +181,9 @@ async fn only_what_the_list_names_is_spared_the_check() {
             Err(words) => assert!(fetched.as_ref().is_err_and(|error| error.contains(words)), "{case}: {fetched:?}"),
         }
     }
+    let secure = with_host(folder.path(), &plain.address.to_string(), &ca(&ours));
+    let error = fetch(&client(&secure), &plain.address.to_string()).await.unwrap_err();
+    assert!(error.to_string().contains("does not speak TLS: if plain HTTP is meant, name it in insecure_registries"), "{error}");
     // A name that the certificate does not have.
     let named = registry.replace("127.0.0.1", "localhost.localhost");
     let host = ca(&ours);

@@ -23,6 +23,8 @@ pub enum RequestError {
         #[source]
         source: reqwest::Error,
     },
+    #[error("registry {registry} does not speak TLS: if plain HTTP is meant, name it in insecure_registries, with its port")]
+    NoTls { registry: String },
     /// Of a registry that may be spoken to in either way.
     #[error("registry {registry} answers neither HTTPS ({}) nor plain HTTP ({})", Chain(&**https), Chain(&**http))]
     Neither { registry: String, https: Box<RequestError>, http: Box<RequestError> },
@@ -81,7 +83,9 @@ pub enum Hope {
 impl RequestError {
     /// A connection that failed, or broke.
     pub fn unreachable(registry: String, source: reqwest::Error) -> Self {
+        let no_tls = |cause: &(dyn Error + 'static)| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_)));
         match trust::of_certificate(&source) {
+            None if source.is_connect() && causes(&source).any(no_tls) => Self::NoTls { registry },
             Some(problem) => Self::Untrusted { registry, problem },
             None => Self::Unreachable { registry, source: source.without_url() },
         }
@@ -104,15 +108,9 @@ impl RequestError {
             Self::Unreachable { .. } => Hope::Absent,
             Self::Neither { https, http, .. } => https.hope().max(http.hope()),
             // The clock may still be set.
-            Self::Untrusted { problem, .. } => {
-                if trust::may_pass(problem) {
-                    Hope::Failing
-                } else {
-                    Hope::None
-                }
-            }
+            Self::Untrusted { problem, .. } if trust::may_pass(problem) => Hope::Failing,
             Self::Status { status, .. } => hope_of_status(status.as_u16()),
-            Self::TooSlow { .. } | Self::StoreDenied { .. } => Hope::Failing,
+            Self::TooSlow { .. } | Self::StoreDenied { .. } | Self::NoTls { .. } => Hope::Failing,
             // The last one asked is the registry itself: what it does not have, no mirror can have.
             Self::Everywhere { .. } if self.is_not_found() => Hope::None,
             Self::Everywhere { tried } => tried.iter().map(Self::hope).max().unwrap_or(Hope::None),
@@ -151,6 +149,7 @@ impl RequestError {
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Unreachable { .. }
+            | Self::NoTls { .. }
             | Self::Untrusted { .. }
             | Self::Status { .. }
             | Self::TooSlow { .. }
@@ -162,20 +161,13 @@ impl RequestError {
 
     /// No connection came about: nothing is known of what the server speaks.
     pub(super) fn is_unconnected(&self) -> bool {
-        matches!(self, Self::Unreachable { source, .. } if source.is_connect())
+        matches!(self, Self::NoTls { .. }) || matches!(self, Self::Unreachable { source, .. } if source.is_connect())
     }
 
     /// An answer of a server that speaks TLS only, or none.
     pub(super) fn may_want_tls(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
             || matches!(self, Self::Status { status, .. } if matches!(status.as_u16(), 400 | 426))
-    }
-
-    /// In words, if the server has answered and did not do so over TLS.
-    pub(super) fn why_not_tls(&self) -> Option<String> {
-        let Self::Unreachable { source, .. } = self else { return None };
-        let speaks_otherwise = causes(source).any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_))));
-        speaks_otherwise.then(|| "it does not speak TLS".to_owned())
     }
 
     /// The question for a part of a blob is the reason of the refusal.

@@ -60,7 +60,10 @@ impl Client {
             }
             answer => {
                 if self.ways.settle(registry, Way::Plain, Instant::now()) {
-                    let why = https.why_not_tls().unwrap_or_else(|| Chain(&https).to_string());
+                    let why = match https {
+                        RequestError::NoTls { .. } => "it does not speak TLS".to_owned(),
+                        other => Chain(&other).to_string(),
+                    };
                     log::info!("registry {registry} is insecure: it is spoken to over plain HTTP, because {why}");
                 }
                 answer
