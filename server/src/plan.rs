@@ -163,8 +163,8 @@ impl Planner<'_> {
 
     fn template(&mut self, mut new: Template) {
         let name = new.name();
-        if let Err(found) = template::check_syntax(&new) {
-            self.refused.push(found);
+        if let Err(found) = template::check(&new) {
+            self.refused.extend(found);
         }
         let old = self.view.templates.get(&name);
         let change = match old {

@@ -168,7 +168,7 @@ async fn validate_renders_what_is_in_the_files() {
     );
     let broken = desk.file("broken.yaml", &OBJECTS.replace(".device_1", ".device_9"));
     let (text, ok) = desk.run(&format!("validate -f {broken}")).await;
-    assert!(text.starts_with("template one:4:1: there is no value for \"device_9\"") && !ok, "{text}");
+    assert!(text.starts_with("broken.yaml:16:") && text.contains("map has no entry for key \"device_9\"") && !ok, "{text}");
     let alone = desk.file("alone.yaml", OBJECTS.rsplit("---\n").next().unwrap());
     let (text, ok) = desk.run(&format!("validate -f {alone}")).await;
     assert_eq!(

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::object::{API_VERSION, default_namespace, is_name};
 use crate::shapes::{HARDWARE, TEMPLATE, WORKFLOW};
+use crate::template::Written;
 use crate::yaml::{self, Content, Node, check};
 use crate::{Kind, Mistake, Object};
 
@@ -16,7 +17,7 @@ use crate::{Kind, Mistake, Object};
 pub fn parse_documents(text: &str, file_name: &str) -> Result<Vec<Object>, Vec<Mistake>> {
     let (documents, mut mistakes) = yaml::documents(text, file_name);
     let objects: Vec<Object> =
-        documents.iter().flat_map(flattened).filter_map(|node| object(&node, file_name, &mut mistakes)).collect();
+        documents.iter().flat_map(flattened).filter_map(|node| object(&node, text, file_name, &mut mistakes)).collect();
     twice(&objects, file_name, &mut mistakes);
     if mistakes.is_empty() {
         return Ok(objects);
@@ -47,7 +48,7 @@ fn flattened(node: &Rc<Node>) -> Vec<Rc<Node>> {
     }
 }
 
-fn object(node: &Node, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Object> {
+fn object(node: &Node, text: &str, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Object> {
     let before = mistakes.len();
     let kind = kind(node, file, mistakes)?;
     let shape = match kind {
@@ -69,7 +70,11 @@ fn object(node: &Node, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Object
     {
         object.insert("status".to_owned(), status);
     }
-    typed(kind, value).map_err(|error| mistakes.push(node.place.mistake(file, "", error.to_string()))).ok()
+    let mut object = typed(kind, value);
+    if let (Ok(Object::Template(template)), Some(data)) = (&mut object, node.get("spec").and_then(|spec| spec.get("data"))) {
+        template.spec.written = Written::find(file, text, data.place, &template.spec.data);
+    }
+    object.map_err(|error| mistakes.push(node.place.mistake(file, "", error.to_string()))).ok()
 }
 
 /// A status is the server's word, not the file's, except that a finished workflow stays finished: an export that is applied

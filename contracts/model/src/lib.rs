@@ -21,7 +21,7 @@ pub use hardware::{
 pub use mac::{Mac, NotAMac};
 pub use mistake::Mistake;
 pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource};
-pub use template::{Action, Document, Namespaces, Task, Template, TemplateSpec, TemplateStatus};
+pub use template::{Action, Document, Namespaces, Task, Template, TemplateSpec, TemplateStatus, Written};
 pub use workflow::{
     ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, Workflow, WorkflowAction,
     WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask, took_text,

@@ -1,31 +1,29 @@
 //! Template + Hardware + the workflow's `hardwareMap` -> the tasks of a workflow. Pure: the same input gives the same text.
 
-mod blocks;
 mod data;
-mod functions;
-mod lines;
 
-use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use gotmpl::{MissingKey, TemplateError, Value};
+use gotemplate::{Budget, Fault, Limits};
+use jiff::Timestamp;
 use model::{Document, Hardware, Mistake, Template, Workflow};
 
-use lines::LineWriter;
+use data::Data;
 
-/// Tinkerbell's limit of a rendered template.
-const MAX_OUTPUT: usize = 256 << 10;
-/// No real template loops this often; one that does would hold the server's processor.
-const MAX_LOOPS: u64 = 100_000;
+/// Tinkerbell's name of every template, which Go's error texts show.
+const NAME: &str = "workflow-template";
 
 /// Renders the workflow's document.
 ///
 /// # Errors
 /// What is wrong in the template (with its line) or in the rendered text (every mistake).
 pub fn render(template: &Template, workflow: &Workflow, hardware: Option<&Hardware>) -> Result<Document, Vec<Mistake>> {
-    let file = format!("template {}", template.metadata.name);
-    let data = data::build(&workflow.spec.hardware_map, hardware);
-    let text = execute(&file, &template.spec.data, &data).map_err(|mistake| vec![mistake])?;
-    Document::parse(&text, &format!("{file} as rendered for workflow {}", workflow.metadata.name)).map_err(|mut mistakes| {
+    let place = Place::of(template);
+    let data = Data::new(&workflow.spec.hardware_map, hardware);
+    let text = execute(&template.spec.data, &data, Limits::default()).map_err(|fault| vec![mistake(&place, fault, &data)])?;
+    let file = format!("template {} as rendered for workflow {}", template.metadata.name, workflow.metadata.name);
+    Document::parse(&text, &file).map_err(|mut mistakes| {
         for mistake in mistakes.iter_mut().filter(|mistake| mistake.hint.is_none()) {
             mistake.hint = shown(&text, mistake.line);
         }
@@ -36,11 +34,33 @@ pub fn render(template: &Template, workflow: &Workflow, hardware: Option<&Hardwa
 /// Checks a template as far as that is possible without data.
 ///
 /// # Errors
-/// The first mistake of its syntax.
-pub fn check_syntax(template: &Template) -> Result<(), Mistake> {
-    let file = format!("template {}", template.metadata.name);
-    prepared(&template.spec.data).map(drop).map_err(|error| mistake(&file, error, 0, &Value::Nil))
+/// The first mistake of its syntax, or all mistakes of its outline: unknown keys, and names of images that are none.
+pub fn check(template: &Template) -> Result<(), Vec<Mistake>> {
+    let (place, source, limits) = (Place::of(template), template.spec.data.clone(), Limits::default());
+    let parsed = gotemplate::on_a_thread(&limits, move |_| {
+        let template = gotemplate::Template::parse(NAME, &source, &limits)?;
+        template.check().map(|()| template.outlines(UNKNOWN))
+    });
+    let outlines = parsed.unwrap_or_else(|message| Err(plain(message)));
+    let outlines = outlines.map_err(|fault| vec![mistake(&place, fault, &Data::default())])?;
+    let mut found: Vec<Mistake> = Vec::new();
+    for outline in outlines {
+        for mut mistake in Document::outline(&outline.text, UNKNOWN, "") {
+            // In an outline the columns are others.
+            let line = outline.lines.get(mistake.line.saturating_sub(1)).copied().unwrap_or(0);
+            let path = std::mem::take(&mut mistake.path);
+            mistake.message = if path.is_empty() { mistake.message } else { format!("{path}: {}", mistake.message) };
+            place.put(&mut mistake, line, 1);
+            if !found.contains(&mistake) {
+                found.push(mistake);
+            }
+        }
+    }
+    if found.is_empty() { Ok(()) } else { Err(found) }
 }
+
+/// Stands for every value in an outline.
+const UNKNOWN: char = '⁇';
 
 /// The line of a mistake, because a person does not have the rendered text at hand.
 fn shown(text: &str, line: usize) -> Option<String> {
@@ -48,67 +68,92 @@ fn shown(text: &str, line: usize) -> Option<String> {
     (!line.is_empty()).then(|| format!("the line reads: {}", line.chars().take(120).collect::<String>()))
 }
 
-const MAIN: &str = "main";
-
-fn prepared(source: &str) -> Result<gotmpl::Template, TemplateError> {
-    let parsed = gotmpl::Template::new(MAIN).parse(source)?;
-    blocks::check(source).map_err(|blocks::Unpaired { line, message }| TemplateError::Parse {
-        name: None,
-        line,
-        col: 1,
-        message,
-    })?;
-    let marked = gotmpl::Template::new(MAIN).missing_key(MissingKey::Error).max_range_iters(MAX_LOOPS).funcs(functions::all());
-    let mut names = parsed.templates();
-    names.push(MAIN);
-    Ok(names.into_iter().fold(marked, |marked, name| match parsed.lookup(name) {
-        Some(tree) => marked.add_parse_tree(name, lines::marked(tree.clone())),
-        None => marked,
-    }))
+/// A fault that belongs to no line.
+fn plain(message: String) -> Fault {
+    Fault { text: format!("template: {NAME}: {message}"), message, line: 0, column: 0 }
 }
 
-fn execute(file: &str, source: &str, data: &Value) -> Result<String, Mistake> {
-    let template = prepared(source).map_err(|error| mistake(file, error, 0, data))?;
-    let mut out = LineWriter::new(MAX_OUTPUT);
-    let done = template.execute_template_fmt(&mut out, MAIN, data);
-    if out.full {
-        return Err(plain(file, out.line, format!("renders to more than {MAX_OUTPUT} bytes")));
+fn execute(source: &str, data: &Data, limits: Limits) -> Result<String, Fault> {
+    let (source, data, now) = (source.to_owned(), data.clone(), Timestamp::now().as_second());
+    let rendered = gotemplate::on_a_thread(&limits, move |stop| rendered(&source, &data, limits, stop, now));
+    rendered.unwrap_or_else(|message| Err(plain(message)))
+}
+
+fn rendered(source: &str, data: &Data, limits: Limits, stop: Arc<AtomicBool>, now: i64) -> Result<String, Fault> {
+    let template = gotemplate::Template::parse(NAME, source, &limits)?;
+    let budget = Budget::new(limits, stop);
+    let data = budget.data(&data.map, data.hardware.as_ref()).map_err(plain)?;
+    let text = template.render(data, &budget, now)?;
+    String::from_utf8(text)
+        .map_err(|error| plain(format!("renders to text that is not UTF-8, from byte {}", error.utf8_error().valid_up_to())))
+}
+
+/// Where the text of a template stands: in its file if that is known, else in the object.
+struct Place {
+    name: String,
+    written: model::Written,
+}
+
+impl Place {
+    fn of(template: &Template) -> Self {
+        Self { name: format!("template {}", template.metadata.name), written: template.spec.written.clone() }
     }
-    done.map_err(|error| mistake(file, error, out.line, data))?;
-    Ok(out.text)
-}
 
-fn plain(file: &str, line: usize, message: impl fmt::Display) -> Mistake {
-    let column = usize::from(line > 0);
-    Mistake { file: file.to_owned(), line, column, path: String::new(), message: message.to_string(), hint: None }
-}
-
-fn mistake(file: &str, error: TemplateError, line: usize, data: &Value) -> Mistake {
-    match error {
-        TemplateError::Parse { line, col, message, .. } | TemplateError::Lex { line, col, message, .. } => {
-            Mistake { column: col, ..plain(file, line, message) }
+    fn put(&self, mistake: &mut Mistake, line: usize, column: usize) {
+        let column = if line > 0 { column.max(1) } else { 0 };
+        (mistake.file, mistake.line, mistake.column) = (self.name.clone(), line, column);
+        if let Some((file, line, column)) = self.written.place(line, column) {
+            (mistake.file, mistake.line, mistake.column) = (file.to_owned(), line, column);
+            mistake.path = "spec.data".to_owned();
         }
-        TemplateError::MissingKey { key } => {
-            let mut mistake = plain(file, line, format!("there is no value for {key:?}"));
-            mistake.hint = Some(match data {
-                Value::Map(keys) if !keys.is_empty() => {
-                    let known = keys.keys().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
-                    format!("the workflow's hardwareMap gives top level values; known at top level: {known}")
-                }
-                _ => "the workflow's hardwareMap gives top level values".to_owned(),
-            });
-            mistake
-        }
-        TemplateError::UndefinedFunction(name) => {
-            let mut mistake = plain(file, line, format!("the function {name:?} is not known"));
-            mistake.hint =
-                Some("functions that ask for time, random numbers, environment or network are left out on purpose".to_owned());
-            mistake
-        }
-        TemplateError::RangeIterLimit => plain(file, line, format!("loops more than {MAX_LOOPS} times")),
-        TemplateError::Exec(message) => plain(file, line, message),
-        other => plain(file, line, other),
     }
+}
+
+fn mistake(place: &Place, fault: Fault, data: &Data) -> Mistake {
+    let Fault { message, line, column, .. } = fault;
+    let hint = hint(&message, data);
+    let mut mistake = Mistake { file: String::new(), line: 0, column: 0, path: String::new(), message, hint };
+    place.put(&mut mistake, line, column);
+    mistake
+}
+
+fn hint(message: &str, data: &Data) -> Option<String> {
+    if let Some((_, key)) = message.split_once("map has no entry for key ") {
+        if let Some(name) = data.references().find(|name| key == format!("{name:?}")) {
+            return Some(format!(
+                "Hardware's spec.references names {name}, but this server gives templates no data of references"
+            ));
+        }
+        let known = data.map.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Some(match known.as_str() {
+            "" => "the workflow's hardwareMap gives top level values".to_owned(),
+            known => format!("the workflow's hardwareMap gives top level values; it has {known}"),
+        });
+    }
+    let (_, function) = message.split_once("function \"")?;
+    let (function, _) = function.split_once("\" not defined")?;
+    const REMOVED: [&str; 17] = [
+        "date",
+        "date_in_zone",
+        "dateInZone",
+        "date_modify",
+        "dateModify",
+        "now",
+        "htmlDate",
+        "htmlDateInZone",
+        "randAlphaNum",
+        "randAlpha",
+        "randAscii",
+        "randNumeric",
+        "randBytes",
+        "uuidv4",
+        "env",
+        "expandenv",
+        "getHostByName",
+    ];
+    REMOVED
+        .contains(&function)
+        .then(|| "Tinkerbell has removed it: what it gives changes from one rendering to the next".to_owned())
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ fn object<Spec, Status: Default + PartialEq>(kind: &str, name: &str, spec: Spec)
 
 /// A template alone is rendered without hardware.
 fn template(text: &str, name: &str) -> Result<Vec<ActionResponse>, String> {
-    rendered(&object("Template", name, TemplateSpec { data: text.to_owned() }), &nobody(name), None)
+    rendered(&object("Template", name, TemplateSpec { data: text.to_owned(), ..TemplateSpec::default() }), &nobody(name), None)
 }
 
 fn nobody(name: &str) -> Workflow {

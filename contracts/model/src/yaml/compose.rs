@@ -36,6 +36,10 @@ struct Broken;
 struct Composer<'t> {
     parser: Parser<'t, StrInput<'t>>,
     file: &'t str,
+    /// The last line, when no line break ends it: a block scalar that ends there has none either.
+    unended: Option<usize>,
+    /// Where the last event ended.
+    end_line: usize,
     anchors: HashMap<usize, Rc<Node>>,
     weight: usize,
     mistakes: Vec<Mistake>,
@@ -50,7 +54,8 @@ impl<'t> Composer<'t> {
         let mut options = Options::default();
         options.set_emit_comments(false);
         let parser = Parser::new_from_str_with_options(text, options);
-        Self { parser, file, anchors: HashMap::new(), weight: 0, mistakes: Vec::new() }
+        let unended = (!text.is_empty() && !text.ends_with('\n')).then(|| 1 + text.matches('\n').count());
+        Self { parser, file, unended, end_line: 0, anchors: HashMap::new(), weight: 0, mistakes: Vec::new() }
     }
 
     fn report(&mut self, at: Place, message: impl Into<String>) {
@@ -72,7 +77,10 @@ impl<'t> Composer<'t> {
 
     fn next(&mut self) -> Result<(Event<'t>, Place), Broken> {
         match self.parser.next_event() {
-            Some(Ok((event, Span { start, .. }))) => Ok((event, place(start))),
+            Some(Ok((event, Span { start, end, .. }))) => {
+                self.end_line = end.line();
+                Ok((event, place(start)))
+            }
             Some(Err(error)) => Err(self.broken(place(*error.marker()), error.info())),
             None => Ok((Event::StreamEnd, START)),
         }
@@ -103,7 +111,12 @@ impl<'t> Composer<'t> {
             Event::Alias(id) => return self.alias(id, at),
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && !self.says_text(tag.as_deref(), at);
-                (anchor, Content::Scalar { text: text.into_owned(), plain })
+                let mut text = text.into_owned();
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                if block && self.unended.is_some_and(|last| self.end_line >= last) && text.ends_with('\n') {
+                    text.pop();
+                }
+                (anchor, Content::Scalar { text, plain })
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.says_text(tag.as_deref(), at);

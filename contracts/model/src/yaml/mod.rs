@@ -94,3 +94,23 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::documents;
+
+    #[test]
+    fn a_block_scalar_that_ends_with_the_text_has_no_line_break_of_its_own() {
+        for (text, value) in [
+            ("a: |\n  x\n  y", "x\ny"),
+            ("a: |\n  x\n  y\n", "x\ny\n"),
+            ("b: |\n  x\na: |\n  y", "y"),
+            ("a: >\n  x", "x"),
+            ("a: \"x\\n\"", "x\n"),
+        ] {
+            let (found, mistakes) = documents(text, "f");
+            assert!(mistakes.is_empty(), "{mistakes:?}");
+            assert_eq!(found[0].get("a").and_then(|node| node.text()), Some(value), "{text:?}");
+        }
+    }
+}

@@ -94,6 +94,9 @@ impl Check<'_> {
         let mut found = Map::new();
         for (key, value) in entries {
             let Some(field) = fields.iter().find(|field| field.key == key.text) else {
+                if key.text.starts_with("x-") {
+                    continue; // a place for anchors, as Docker's Compose has it
+                }
                 let hint = unknown_hint(&key.text, fields);
                 let mut mistake = key.place.mistake(self.file, path, format!("unknown key {:?}", key.text));
                 mistake.hint = Some(hint);

@@ -1,0 +1,49 @@
+//! Arguments of functions, already checked against the parameters.
+
+use crate::budget::Budget;
+use crate::print;
+use crate::value::{Map, Text, Value};
+
+/// Nothing stands for an argument that is not there, which the parameter lists exclude.
+pub(crate) fn take(values: &mut [Value], index: usize) -> Value {
+    values.get_mut(index).map_or(Value::Nil, |value| std::mem::replace(value, Value::Nil))
+}
+
+pub(crate) fn text(values: &[Value], index: usize) -> Text {
+    match values.get(index) {
+        Some(Value::Text(text)) => text.clone(),
+        _ => Text::from(""),
+    }
+}
+
+pub(crate) fn string(values: &[Value], index: usize) -> String {
+    text(values, index).lossy().into_owned()
+}
+
+pub(crate) fn int(values: &[Value], index: usize) -> i64 {
+    values.get(index).and_then(Value::integer).unwrap_or_default()
+}
+
+pub(crate) fn map(values: &[Value], index: usize) -> Option<Map> {
+    match values.get(index) {
+        Some(Value::Map(map)) => Some(map.clone()),
+        _ => None,
+    }
+}
+
+pub(crate) fn rest(values: &[Value], from: usize) -> &[Value] {
+    values.get(from..).unwrap_or_default()
+}
+
+/// sprig's `strval`.
+pub(crate) fn strval(budget: &Budget, value: &Value) -> Result<Text, String> {
+    match value {
+        Value::Text(text) => Ok(text.clone()),
+        Value::Time(time) => Ok(Text::from(time.to_string())),
+        Value::Semver(version) => Ok(Text::from(version.to_string())),
+        other => Ok(Text::from(print::plain(budget, other)?)),
+    }
+}
+
+/// What Go says when a nil pointer is followed, as `reflect.TypeOf(nil).Kind()` does.
+pub(crate) const NIL_POINTER: &str = "runtime error: invalid memory address or nil pointer dereference";

@@ -1,0 +1,91 @@
+//! A template without its values: what it would render if every action wrote one mark. It shows which keys a document has
+//! before anything is known of a machine.
+
+use crate::node::{Branch, Node};
+use crate::parse::Trees;
+
+/// A text, and for each of its lines the line of the template that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outline {
+    pub text: String,
+    pub lines: Vec<usize>,
+}
+
+/// Templates that define more than this, or call each other deeper, are not outlined further.
+const SIZE: usize = 1 << 20;
+const DEPTH: usize = 64;
+
+struct Writer<'t> {
+    trees: &'t Trees,
+    source: &'t str,
+    mark: char,
+    /// Whether `else` is taken instead of `if`.
+    other: bool,
+    out: Outline,
+    /// Where the source was read to, and the line of that.
+    at: (usize, usize),
+}
+
+/// The outline with every `if`, and the one with every `else`.
+pub(crate) fn outlines(trees: &Trees, root: &str, source: &str, mark: char) -> [Outline; 2] {
+    [false, true].map(|other| {
+        let mut writer = Writer { trees, source, mark, other, out: Outline { text: String::new(), lines: vec![1] }, at: (0, 1) };
+        writer.nodes(trees.get(root).map(Vec::as_slice).unwrap_or_default(), 0);
+        writer.out
+    })
+}
+
+impl Writer<'_> {
+    fn line(&mut self, pos: usize) -> usize {
+        let (from, line) = if pos >= self.at.0 { self.at } else { (0, 1) };
+        let passed = self.source.get(from..pos).unwrap_or_default().matches('\n').count();
+        self.at = (pos, line + passed);
+        self.at.1
+    }
+
+    fn write(&mut self, text: &str, pos: usize) {
+        let mut line = self.line(pos);
+        // A line belongs to the place of its first character.
+        let end = |out: &Outline| out.text.is_empty() || out.text.ends_with('\n');
+        for letter in text.chars() {
+            if end(&self.out)
+                && let Some(last) = self.out.lines.last_mut()
+            {
+                *last = line;
+            }
+            self.out.text.push(letter);
+            if letter == '\n' {
+                line += 1;
+                self.out.lines.push(line);
+            }
+        }
+    }
+
+    fn nodes(&mut self, nodes: &[Node], depth: usize) {
+        for node in nodes {
+            if depth > DEPTH || self.out.text.len() > SIZE {
+                return;
+            }
+            match node {
+                Node::Text { pos, text } => self.write(text, *pos),
+                Node::Action { pos, pipe } if pipe.decl.is_empty() => {
+                    let mark = self.mark.to_string();
+                    self.write(&mark, *pos);
+                }
+                Node::If(branch) | Node::With(branch) | Node::Range(branch) => self.branch(branch, depth),
+                Node::Template { name, .. } => {
+                    let trees = self.trees;
+                    self.nodes(trees.get(name).map(Vec::as_slice).unwrap_or_default(), depth + 1);
+                }
+                Node::Action { .. } | Node::Break | Node::Continue => {}
+            }
+        }
+    }
+
+    fn branch(&mut self, branch: &Branch, depth: usize) {
+        match &branch.otherwise {
+            Some(otherwise) if self.other => self.nodes(otherwise, depth + 1),
+            _ => self.nodes(&branch.list, depth + 1),
+        }
+    }
+}

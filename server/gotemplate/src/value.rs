@@ -1,0 +1,548 @@
+//! Go's values as far as templates meet them, with their types: `printf "%T"`, comparisons and error texts show them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use crate::budget::Budget;
+use crate::semver::Semver;
+use crate::time::Time;
+
+/// A Go string: bytes that are usually UTF-8.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(Rc<[u8]>);
+
+impl Text {
+    #[must_use]
+    pub fn lossy(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+}
+
+impl Deref for Text {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Text {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> From<&T> for Text {
+    fn from(bytes: &T) -> Self {
+        Self(Rc::from(bytes.as_ref()))
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(Rc::from(text.into_bytes()))
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Rc::from(bytes))
+    }
+}
+
+/// A Go type.
+#[derive(Clone, Copy)]
+pub enum Type {
+    Any,
+    Bool,
+    Int,
+    Int64,
+    Int32,
+    Uint8,
+    Uint32,
+    Uint64,
+    Float64,
+    Complex128,
+    Text,
+    Time,
+    Semver,
+    List(&'static Type),
+    Map(&'static Type),
+    Struct(&'static StructType),
+    Pointer(&'static Type),
+}
+
+pub struct StructType {
+    /// With its package, as Go prints it.
+    pub name: &'static str,
+    pub fields: &'static [Field],
+}
+
+pub struct Field {
+    pub name: &'static str,
+    pub json: &'static str,
+    pub ty: Type,
+    /// `omitempty` of its tag.
+    pub optional: bool,
+}
+
+impl StructType {
+    /// Whether Go's `==` takes it.
+    pub(crate) fn is_comparable(&self) -> bool {
+        self.fields.iter().all(|field| match field.ty {
+            Type::List(_) | Type::Map(_) => false,
+            Type::Struct(inner) => inner.is_comparable(),
+            _ => true,
+        })
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => out.write_str("interface {}"),
+            Self::Bool => out.write_str("bool"),
+            Self::Int => out.write_str("int"),
+            Self::Int64 => out.write_str("int64"),
+            Self::Int32 => out.write_str("int32"),
+            Self::Uint8 => out.write_str("uint8"),
+            Self::Uint32 => out.write_str("uint32"),
+            Self::Uint64 => out.write_str("uint64"),
+            Self::Float64 => out.write_str("float64"),
+            Self::Complex128 => out.write_str("complex128"),
+            Self::Text => out.write_str("string"),
+            Self::Time => out.write_str("time.Time"),
+            Self::Semver => out.write_str("*semver.Version"),
+            Self::List(of) => write!(out, "[]{of}"),
+            Self::Map(of) => write!(out, "map[string]{of}"),
+            Self::Struct(of) => out.write_str(of.name),
+            Self::Pointer(to) => write!(out, "*{to}"),
+        }
+    }
+}
+
+impl Type {
+    pub(crate) fn same(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::List(one), Self::List(other))
+            | (Self::Map(one), Self::Map(other))
+            | (Self::Pointer(one), Self::Pointer(other)) => one.same(*other),
+            (Self::Struct(one), Self::Struct(other)) => std::ptr::eq(one, other),
+            _ => std::mem::discriminant(&self) == std::mem::discriminant(&other),
+        }
+    }
+
+    pub(crate) fn is_any(self) -> bool {
+        matches!(self, Self::Any)
+    }
+
+    /// `reflect.Kind`.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Any => "interface",
+            Self::Bool => "bool",
+            Self::Int => "int",
+            Self::Int64 => "int64",
+            Self::Int32 => "int32",
+            Self::Uint8 => "uint8",
+            Self::Uint32 => "uint32",
+            Self::Uint64 => "uint64",
+            Self::Float64 => "float64",
+            Self::Complex128 => "complex128",
+            Self::Text => "string",
+            Self::List(_) => "slice",
+            Self::Map(_) => "map",
+            Self::Time | Self::Struct(_) => "struct",
+            Self::Semver | Self::Pointer(_) => "ptr",
+        }
+    }
+
+    pub(crate) fn zero(self) -> Value {
+        match self {
+            Self::Any => Value::Nil,
+            Self::Bool => Value::Bool(false),
+            Self::Int => Value::Int(0),
+            Self::Int64 => Value::Int64(0),
+            Self::Int32 => Value::Int32(0),
+            Self::Uint8 => Value::Uint8(0),
+            Self::Uint32 => Value::Uint32(0),
+            Self::Uint64 => Value::Uint64(0),
+            Self::Float64 => Value::Float(0.0),
+            Self::Complex128 => Value::Complex(0.0, 0.0),
+            Self::Text => Value::Text(Text::from("")),
+            Self::Time => Value::Time(Rc::new(Time::zero())),
+            Self::Semver => Value::Pointer(Pointer { to: &Self::Any, value: None }),
+            Self::List(of) => Value::List(Rc::new(List::nil(*of))),
+            Self::Map(of) => Value::Map(Map { elem: *of, cells: None }),
+            Self::Struct(of) => {
+                Value::Struct(Rc::new(Structure { ty: of, fields: of.fields.iter().map(|field| field.ty.zero()).collect() }))
+            }
+            Self::Pointer(to) => Value::Pointer(Pointer { to, value: None }),
+        }
+    }
+}
+
+/// A value; `Nil` has no type.
+#[derive(Clone)]
+pub enum Value {
+    Nil,
+    Bool(bool),
+    Int(i64),
+    Int64(i64),
+    Int32(i32),
+    Uint8(u8),
+    Uint32(u32),
+    Uint64(u64),
+    Float(f64),
+    Complex(f64, f64),
+    Text(Text),
+    List(Rc<List>),
+    Map(Map),
+    Struct(Rc<Structure>),
+    Pointer(Pointer),
+    Time(Rc<Time>),
+    Semver(Rc<Semver>),
+}
+
+/// A Go slice. Slices of one list share its cells.
+pub struct List {
+    pub(crate) elem: Type,
+    cells: Rc<RefCell<Vec<Value>>>,
+    start: usize,
+    len: usize,
+    pub(crate) nil: bool,
+    /// Lists in lists; maps between them do not count, because the budget empties maps.
+    nested: usize,
+}
+
+pub(crate) type Cells = Rc<RefCell<BTreeMap<Text, Value>>>;
+
+/// A Go map from strings. Copies share its cells; a nil map has none.
+#[derive(Clone)]
+pub struct Map {
+    pub(crate) elem: Type,
+    cells: Option<Cells>,
+}
+
+pub struct Structure {
+    pub(crate) ty: &'static StructType,
+    pub(crate) fields: Vec<Value>,
+}
+
+#[derive(Clone)]
+pub struct Pointer {
+    pub(crate) to: &'static Type,
+    pub(crate) value: Option<Rc<Value>>,
+}
+
+pub(crate) const CELL: usize = std::mem::size_of::<Value>();
+
+impl List {
+    pub(crate) fn nil(elem: Type) -> Self {
+        Self { elem, cells: Rc::default(), start: 0, len: 0, nil: true, nested: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.cells.borrow().len() - self.start
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<Value> {
+        (index < self.len).then(|| self.cells.borrow().get(self.start + index).cloned())?
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<Value> {
+        self.cells.borrow().get(self.start..self.start + self.len).unwrap_or_default().to_vec()
+    }
+
+    pub(crate) fn slice(&self, start: usize, end: usize) -> Self {
+        let cells = Rc::clone(&self.cells);
+        Self { elem: self.elem, cells, start: self.start + start, len: end - start, nil: self.nil, nested: self.nested }
+    }
+
+    /// Go's `sort.Strings` on a `[]string`: every slice that shares the cells sees it.
+    pub(crate) fn sort_in_place(&self) {
+        if let Some(cells) = self.cells.borrow_mut().get_mut(self.start..self.start + self.len) {
+            cells.sort_by(|one, other| match (one, other) {
+                (Value::Text(one), Value::Text(other)) => one.cmp(other),
+                _ => std::cmp::Ordering::Equal,
+            });
+        }
+    }
+}
+
+impl Map {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Value> {
+        self.cells.as_ref()?.borrow().get(key).cloned()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.cells.as_ref().map_or(0, |cells| cells.borrow().len())
+    }
+
+    pub(crate) fn is_nil(&self) -> bool {
+        self.cells.is_none()
+    }
+
+    pub(crate) fn entries(&self) -> Vec<(Text, Value)> {
+        let copy = |cells: &Cells| cells.borrow().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        self.cells.as_ref().map(copy).unwrap_or_default()
+    }
+
+    /// False for a nil map.
+    pub(crate) fn insert(&self, key: Text, value: Value) -> bool {
+        let Some(cells) = &self.cells else { return false };
+        let old = cells.borrow_mut().insert(key, value);
+        drop(old);
+        true
+    }
+
+    pub(crate) fn remove(&self, key: &[u8]) {
+        if let Some(cells) = &self.cells {
+            let old = cells.borrow_mut().remove(key);
+            drop(old);
+        }
+    }
+
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        match (&self.cells, &other.cells) {
+            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Structure {
+    pub(crate) fn field(&self, name: &str) -> Option<(&'static Field, &Value)> {
+        self.ty.fields.iter().zip(&self.fields).find(|(field, _)| field.name == name)
+    }
+}
+
+impl Budget {
+    pub(crate) fn text(&self, text: impl AsRef<[u8]>) -> Result<Value, String> {
+        self.take(text.as_ref().len() + 16)?;
+        Ok(Value::Text(Text::from(text.as_ref())))
+    }
+
+    pub(crate) fn list(&self, elem: Type, items: Vec<Value>) -> Result<Value, String> {
+        self.take(items.len() * CELL + 64)?;
+        let nested = 1 + items.iter().map(Value::nested).max().unwrap_or(0);
+        if nested > self.limits().depth {
+            return Err(format!("lists are nested deeper than {} levels", self.limits().depth));
+        }
+        let len = items.len();
+        Ok(Value::List(Rc::new(List { elem, cells: Rc::new(RefCell::new(items)), start: 0, len, nil: false, nested })))
+    }
+
+    pub(crate) fn texts<T: AsRef<[u8]>>(&self, items: impl IntoIterator<Item = T>) -> Result<Value, String> {
+        let items = items.into_iter().map(|item| self.text(item)).collect::<Result<Vec<_>, _>>()?;
+        self.list(Type::Text, items)
+    }
+
+    pub(crate) fn map(&self, elem: Type, entries: BTreeMap<Text, Value>) -> Result<Map, String> {
+        self.take(entries.len() * (CELL + 64) + 64)?;
+        let cells = Rc::new(RefCell::new(entries));
+        self.remember(&cells);
+        Ok(Map { elem, cells: Some(cells) })
+    }
+
+    /// JSON as `encoding/json` decodes it into an empty interface: every number is a float64.
+    pub(crate) fn decoded_json(&self, json: &serde_json::Value) -> Result<Value, String> {
+        use serde_json::Value as Json;
+        Ok(match json {
+            Json::Null => Value::Nil,
+            Json::Bool(truth) => Value::Bool(*truth),
+            Json::Number(number) => Value::Float(number.as_f64().unwrap_or_default()),
+            Json::String(text) => self.text(text)?,
+            Json::Array(items) => {
+                let items = items.iter().map(|item| self.decoded_json(item)).collect::<Result<_, _>>()?;
+                self.list(Type::Any, items)?
+            }
+            Json::Object(entries) => {
+                let entries = entries.iter().map(|(key, value)| Ok((Text::from(key), self.decoded_json(value)?)));
+                Value::Map(self.map(Type::Any, entries.collect::<Result<_, String>>()?)?)
+            }
+        })
+    }
+
+    /// The top of a template's data: a JSON object and one more entry.
+    pub(crate) fn top(&self, json: &serde_json::Value, key: &str, value: Value) -> Result<Value, String> {
+        let top = self.decoded_json(json)?;
+        if let Value::Map(map) = &top {
+            map.insert(Text::from(key), value);
+        }
+        Ok(top)
+    }
+
+    /// JSON as `encoding/json` decodes it into a Go type. What is missing or of another type is the zero value.
+    pub(crate) fn typed(&self, ty: Type, json: Option<&serde_json::Value>) -> Result<Value, String> {
+        let Some(json) = json.filter(|json| !json.is_null()) else { return Ok(ty.zero()) };
+        Ok(match (ty, json) {
+            (Type::Bool, _) => Value::Bool(json.as_bool().unwrap_or_default()),
+            (Type::Int, _) => Value::Int(json.as_i64().unwrap_or_default()),
+            (Type::Int64, _) => Value::Int64(json.as_i64().unwrap_or_default()),
+            (Type::Text, serde_json::Value::String(text)) => self.text(text)?,
+            (Type::List(of), serde_json::Value::Array(items)) => {
+                let items = items.iter().map(|item| self.typed(*of, Some(item))).collect::<Result<_, _>>()?;
+                self.list(*of, items)?
+            }
+            (Type::Struct(of), _) => {
+                self.take(of.fields.len() * CELL)?;
+                let fields = of.fields.iter().map(|field| self.typed(field.ty, json.get(field.json)));
+                Value::Struct(Rc::new(Structure { ty: of, fields: fields.collect::<Result<_, _>>()? }))
+            }
+            (Type::Pointer(to), _) => Value::Pointer(Pointer { to, value: Some(Rc::new(self.typed(*to, Some(json))?)) }),
+            (Type::Any, _) => self.decoded_json(json)?,
+            _ => ty.zero(),
+        })
+    }
+}
+
+impl Value {
+    pub(crate) fn type_of(&self) -> Option<Type> {
+        Some(match self {
+            Self::Nil => return None,
+            Self::Bool(_) => Type::Bool,
+            Self::Int(_) => Type::Int,
+            Self::Int64(_) => Type::Int64,
+            Self::Int32(_) => Type::Int32,
+            Self::Uint8(_) => Type::Uint8,
+            Self::Uint32(_) => Type::Uint32,
+            Self::Uint64(_) => Type::Uint64,
+            Self::Float(_) => Type::Float64,
+            Self::Complex(..) => Type::Complex128,
+            Self::Text(_) => Type::Text,
+            Self::List(list) => return Some(list_type(list.elem)),
+            Self::Map(map) => return Some(map_type(map.elem)),
+            Self::Struct(value) => Type::Struct(value.ty),
+            Self::Pointer(pointer) => Type::Pointer(pointer.to),
+            Self::Time(_) => Type::Time,
+            Self::Semver(_) => Type::Semver,
+        })
+    }
+
+    /// As `%T` prints it.
+    pub(crate) fn type_name(&self) -> String {
+        match self {
+            Self::List(list) => format!("[]{}", list.elem),
+            Self::Map(map) => format!("map[string]{}", map.elem),
+            _ => self.type_of().map_or_else(|| "<nil>".to_owned(), |ty| ty.to_string()),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        self.type_of().map_or("invalid", Type::kind)
+    }
+
+    fn nested(&self) -> usize {
+        if let Self::List(list) = self { list.nested } else { 0 }
+    }
+
+    pub(crate) fn integer(&self) -> Option<i64> {
+        Some(match self {
+            Self::Int(number) | Self::Int64(number) => *number,
+            Self::Int32(number) => i64::from(*number),
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn unsigned(&self) -> Option<u64> {
+        Some(match self {
+            Self::Uint8(number) => u64::from(*number),
+            Self::Uint32(number) => u64::from(*number),
+            Self::Uint64(number) => *number,
+            _ => return None,
+        })
+    }
+
+    /// `text/template`'s truth.
+    pub(crate) fn is_true(&self) -> bool {
+        match self {
+            Self::Nil => false,
+            Self::Bool(truth) => *truth,
+            Self::Float(number) => *number != 0.0,
+            Self::Complex(real, imaginary) => *real != 0.0 || *imaginary != 0.0,
+            Self::Text(text) => !text.is_empty(),
+            Self::List(list) => list.len() > 0,
+            Self::Map(map) => map.len() > 0,
+            Self::Pointer(pointer) => pointer.value.is_some(),
+            Self::Struct(_) | Self::Time(_) | Self::Semver(_) => true,
+            _ => self.integer().map_or_else(|| self.unsigned() != Some(0), |number| number != 0),
+        }
+    }
+
+    /// Follows pointers. The flag says that a nil pointer was met, which is then returned.
+    pub(crate) fn indirect(&self) -> (Self, bool) {
+        let mut value = self.clone();
+        while let Self::Pointer(pointer) = &value {
+            match &pointer.value {
+                Some(inner) => value = Self::clone(inner),
+                None => return (value, true),
+            }
+        }
+        (value, false)
+    }
+
+    pub(crate) fn is_nil(&self) -> bool {
+        match self {
+            Self::Nil => true,
+            Self::List(list) => list.nil,
+            Self::Map(map) => map.is_nil(),
+            Self::Pointer(pointer) => pointer.value.is_none(),
+            _ => false,
+        }
+    }
+}
+
+/// Types are static; these are the element types that values can have.
+fn list_type(elem: Type) -> Type {
+    static ANY: Type = Type::Any;
+    static TEXT: Type = Type::Text;
+    static INT: Type = Type::Int;
+    static LISTS: Type = Type::List(&ANY);
+    match elem {
+        Type::Text => Type::List(&TEXT),
+        Type::Int => Type::List(&INT),
+        Type::List(_) => Type::List(&LISTS),
+        _ => Type::List(&ANY),
+    }
+}
+
+fn map_type(elem: Type) -> Type {
+    static ANY: Type = Type::Any;
+    static TEXT: Type = Type::Text;
+    if matches!(elem, Type::Text) { Type::Map(&TEXT) } else { Type::Map(&ANY) }
+}
+
+/// Go's `reflect.Value`: a value and whether it stands in a variable of type `interface {}`.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub value: Value,
+    pub any: bool,
+}
+
+impl Held {
+    /// Not a value at all, not even a nil interface.
+    pub(crate) const INVALID: Self = Self { value: Value::Nil, any: false };
+
+    pub(crate) fn of(value: Value) -> Self {
+        Self { value, any: false }
+    }
+
+    pub(crate) fn element(value: Value, elem: Type) -> Self {
+        Self { value, any: elem.is_any() }
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        self.any || !matches!(self.value, Value::Nil)
+    }
+
+    pub(crate) fn type_name(&self) -> String {
+        if self.any { Type::Any.to_string() } else { self.value.type_name() }
+    }
+}
