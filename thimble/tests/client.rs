@@ -110,10 +110,57 @@ async fn an_operators_day() {
     let (text, _) = desk.run("workflow show w").await;
     assert!(text.contains("install  stream  PENDING"), "{text}");
     let (text, _) = desk.run("machine 52:54:00:12:34:56").await;
+    let shown = lines(&text);
     let machine = ["Machine   52:54:00:12:34:56", "Hardware  node-1", "Boots     install default/w"];
-    assert_eq!(lines(&text), machine);
+    assert_eq!(shown[..3], machine);
+    assert!(shown[3].starts_with("Intent    install by apply at ") && shown[3].ends_with(": workflow default/w was ordered"));
+    assert_eq!(shown[4..], ["Orders    default/w"]);
+    assert_eq!(desk.run("machine node-1").await.0, text);
+    assert!(desk.error("delete template one").await.contains("is used by Workflow default/w; delete them first, or use --force"));
     assert_eq!(desk.run("delete workflow w").await.0, "Workflow default/w deleted\n");
     assert_eq!(desk.error("workflow show w").await, "Workflow default/w does not exist");
+}
+
+#[tokio::test]
+async fn several_machines_are_installed_after_a_question_only() {
+    let desk = Desk::new().await;
+    let other = OBJECTS.split("---\n").filter(|object| !object.contains("kind: Template")).collect::<Vec<_>>().join("---\n");
+    let other = other
+        .replace("node-1", "node-2")
+        .replace("name: w", "name: v")
+        .replace("12:34:56", "12:34:57")
+        .replace("10.0.0.20", "10.0.0.21");
+    let file = desk.file("all.yaml", &format!("{OBJECTS}---\n{other}"));
+    let asked = desk.error(&format!("apply -f {file}")).await; // nobody is at this terminal
+    assert!(asked.starts_with("This orders 2 machines to be installed: default/node-1, default/node-2. Give --yes"), "{asked}");
+    assert!(desk.server.list(Kind::Hardware).is_empty());
+    let done = command(&format!("apply --yes -f {file}"), &desk.url).await;
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success() && said.contains("2 machines will be installed: default/node-1 and 1 others"), "{said}");
+    let (text, fine) = desk.run(&format!("delete -f {file}")).await;
+    assert!(fine && lines(&text)[..2] == ["Workflow default/w deleted", "Workflow default/v deleted"], "{text}");
+    assert_eq!(lines(&text).len(), 5);
+}
+
+#[tokio::test]
+async fn a_person_decides_what_a_machine_boots() {
+    let desk = Desk::new().await;
+    let file = desk.file("all.yaml", OBJECTS);
+    desk.run(&format!("apply -f {file}")).await;
+    for (words, expected) in [
+        ("machine hold node-1 --reason fan", "node-1: hold by "),
+        ("machine approve node-1", "node-1: install by "),
+        ("machine rescue 52:54:00:12:34:56", "52:54:00:12:34:56: rescue by "),
+        ("machine local 10.0.0.20", "10.0.0.20: local by "),
+        ("machine reinstall default/node-1", "default/node-1: install by "),
+    ] {
+        let (text, fine) = desk.run(words).await;
+        assert!(fine && text.starts_with(expected), "{words}: {text}");
+    }
+    assert_eq!(
+        desk.error("machine approve node-1").await,
+        "Hardware default/node-1 cannot be given approve: it is not held, its intent is install"
+    );
 }
 
 #[tokio::test]

@@ -56,6 +56,20 @@ async fn a_transaction_happens_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_condition_on_another_key_refuses_the_write() {
+    each(|store| async move {
+        let first = store.commit(put("/a", 0, "1")).await.unwrap();
+        let refused = store.commit(put("/b", 0, "1").when("/a", first + 1)).await;
+        assert!(matches!(refused, Err(StoreError::Conflict { key }) if key == "/a"));
+        assert_eq!(store.get("/b").await.unwrap(), None);
+        store.commit(put("/b", 0, "1").and(put("/c", 0, "1")).when("/a", first)).await.unwrap();
+        assert!(store.get("/c").await.unwrap().is_some());
+        assert_eq!(store.get("/a").await.unwrap().unwrap().modified, first, "a condition writes nothing");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_prefix_lists_its_keys_in_order() {
     each(|store| async move {
         for key in ["/w/b", "/w/a", "/wx", "/v/z"] {

@@ -25,7 +25,7 @@ pub(super) async fn apply(server: &Connection, files: &[PathBuf], yes: bool, out
     let text = texts.join("\n---\n");
     if !yes {
         let planned = post(server, "/v1/apply?file=server&dry_run=true", text.clone()).await?;
-        if planned.installs.len() > 1 && !confirmed(&planned.installs, out)? {
+        if planned.installs.len() > 1 && !confirmed(&planned.installs)? {
             bail!("nothing was changed; --yes installs without a question");
         }
     }
@@ -34,10 +34,11 @@ pub(super) async fn apply(server: &Connection, files: &[PathBuf], yes: bool, out
         let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
         writeln!(out, "{kind} {name} {change}{problem}")?;
     }
-    match installs.as_slice() {
-        [] => {}
-        [machine] => writeln!(out, "1 machine will be installed: {machine}")?,
-        machines => writeln!(out, "{} machines will be installed", machines.len())?,
+    if let Some(first) = installs.first() {
+        // Beside the output, so that a program still reads one object a line.
+        let others = if installs.len() > 1 { format!(" and {} others", installs.len() - 1) } else { String::new() };
+        let machines = if installs.len() > 1 { "machines" } else { "machine" };
+        writeln!(io::stderr(), "{} {machines} will be installed: {first}{others}", installs.len())?;
     }
     if mistakes.is_empty() { Ok(ExitCode::SUCCESS) } else { print_mistakes(out, &mistakes) }
 }
@@ -53,7 +54,7 @@ async fn post(server: &Connection, path: &str, text: String) -> anyhow::Result<A
 }
 
 /// Asks the person at the terminal.
-fn confirmed(machines: &[String], out: &mut dyn Write) -> anyhow::Result<bool> {
+fn confirmed(machines: &[String]) -> anyhow::Result<bool> {
     const SHOWN: usize = 10;
     let names = machines.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if machines.len() > SHOWN { ", ..." } else { "" };
@@ -61,8 +62,7 @@ fn confirmed(machines: &[String], out: &mut dyn Write) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("{what}. Give --yes if that is right; nothing was changed");
     }
-    write!(out, "{what}\nInstall them? [y/N] ")?;
-    out.flush()?;
+    write!(io::stderr(), "{what}\nInstall them? [y/N] ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
