@@ -2,13 +2,52 @@
 #![no_main]
 
 use boots::dhcp::{Client, Ignored};
-use dhcp::v4::Packet;
+use dhcp::v4::{Packet, code};
 use libfuzzer_sys::fuzz_target;
+use pid1::network::Lease;
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
     check(&framed(bytes));
+    among_good_ones(bytes);
 });
+
+/// The options of an ordinary offer.
+const GOOD: &[&[u8]] = &[
+    &[53, 1, 2],
+    &[54, 4, 10, 0, 0, 1],
+    &[51, 4, 0, 0, 14, 16],
+    &[1, 4, 255, 255, 255, 0],
+    &[26, 2, 5, 220],
+    &[3, 4, 10, 0, 0, 1],
+    &[6, 4, 10, 0, 0, 1],
+    &[119, 5, 3, b'l', b'a', b'b', 0],
+];
+
+/// The bytes as options between good ones, whole at first and at last cut off: none of them hides a good one.
+fn among_good_ones(bytes: &[u8]) {
+    let mut packet = Packet::default().encode();
+    packet.truncate(240);
+    let mut rest = bytes;
+    for good in GOOD {
+        if let Some((&[code, length], behind)) = rest.split_first_chunk::<2>() {
+            let value = behind.get(..usize::from(length % 32)).unwrap_or(behind);
+            let is_option = !matches!(code, code::PAD | code::END | code::OVERLOAD);
+            if is_option && let Ok(length) = u8::try_from(value.len()) {
+                packet.extend([code, length]);
+                packet.extend_from_slice(value);
+            }
+            rest = behind.get(value.len()..).unwrap_or_default();
+        }
+        packet.extend_from_slice(good);
+    }
+    packet.extend_from_slice(rest);
+    let Ok((packet, faults)) = Packet::decode_with_faults(&packet) else { panic!("the header is good") };
+    assert!(faults.iter().all(|fault| fault.to_string().len() < 200));
+    assert!(packet.message_type().is_some() && packet.server_id().is_some() && packet.lease_time().is_some());
+    assert!(packet.prefix_len().is_some() && packet.mtu().is_some());
+    assert!(!packet.routers().is_empty() && !packet.dns_servers().is_empty() && !packet.domain_search().is_empty());
+}
 
 /// The bytes as option area behind a good header, with their beginning as overloaded fields: no seeds are needed to get
 /// past the magic cookie.
@@ -30,6 +69,11 @@ fn check(bytes: &[u8]) {
     let _ = (packet.domain_search(), packet.classless_routes(), packet.client_id(), packet.message());
     let _ = (packet.client_archs(), packet.client_uuid(), packet.ipxe(19), packet.boot_file(), packet.parameter_list());
     let _ = (Client::of(&packet).to_string(), Ignored::check(&packet));
+    if let Ok((lease, notes)) = Lease::read(&packet) {
+        let file = lease.resolv_conf("eth0");
+        assert!(file.lines().all(|line| ["# from", "search ", "nameserver "].iter().any(|begin| line.starts_with(begin))));
+        assert!(notes.iter().all(|note| !note.chars().any(char::is_control) && note.len() < 1500), "{notes:?}");
+    }
     assert_eq!(Packet::decode(&packet.encode()).as_ref(), Ok(&packet));
     if let Ok(small) = packet.encode_within(packet.max_payload()) {
         assert!(small.len() <= packet.max_payload());

@@ -7,7 +7,7 @@ use pid1::network::dns::{Family, Question, Rejected};
 fuzz_target!(|bytes: &[u8]| {
     for family in [Family::V4, Family::V6] {
         let Some(question) = Question::new(7, "tink.lab", family) else { panic!("tink.lab is not a name") };
-        let _ = question.read(bytes);
+        let _ = (question.read(bytes), question.is_cut_short(bytes));
         // The header and question of an answer to it, so that the fuzzer gets to the records at once.
         let asked = question.as_bytes();
         let head = [&asked[..2], &[0x81, 0x80, 0, 1, 0, 2, 0, 0, 0, 0], &asked[12..]].concat();

@@ -36,7 +36,7 @@ use announce::Announcement;
 pub use announce::{READY_LEN, read_ready};
 pub use ask::datagram;
 use ask::{Asker, News};
-use lease::Lease;
+pub use lease::Lease;
 pub use links::lldp;
 use links::{Link, Links};
 use once::Once;

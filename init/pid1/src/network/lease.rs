@@ -205,13 +205,18 @@ fn routes(ack: &Packet) -> Vec<Route> {
     let mut routes: Vec<Route> = classless
         .into_iter()
         .map(|route| Route {
-            destination: route.destination.into(),
+            destination: network(route.destination, route.prefix).into(),
             prefix: route.prefix,
             gateway: (!route.router.is_unspecified()).then_some(route.router.into()),
         })
         .collect();
     routes.sort_by_key(|route| route.gateway.is_some()); // a gateway may be reached over one of the routes without gateway
     routes
+}
+
+/// The kernel takes no route whose destination has bits behind its prefix.
+fn network(address: Ipv4Addr, prefix: u8) -> Ipv4Addr {
+    Ipv4Addr::from_bits(address.to_bits() & !u32::MAX.checked_shr(prefix.into()).unwrap_or(0))
 }
 
 fn prefix(ack: &Packet, address: Ipv4Addr, notes: &mut Vec<String>) -> u8 {

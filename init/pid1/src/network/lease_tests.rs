@@ -151,6 +151,9 @@ fn classless_routes_replace_the_router_and_links_come_before_gateways() {
     let (first, second) = (lease.routes[0], lease.routes[1]);
     assert_eq!((first.gateway, first.prefix, second.gateway), (None, 32, Some(gateway.into())));
     assert_eq!(lease.routes.len(), 2);
+    let sloppy = dhcp::v4::Route { destination: Ipv4Addr::new(10, 1, 2, 3), prefix: 12, router: gateway };
+    let lease = with(|ack| _ = ack.options.set_classless_routes(&[sloppy]));
+    assert_eq!(lease.routes[0].destination, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)));
     assert!(lease.is_on_link(SERVER.into()) && !lease.is_on_link(gateway.into()));
 }
 

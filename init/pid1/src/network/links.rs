@@ -88,6 +88,9 @@ impl Links {
                 continue; // the kernel reports the change, and the next look finds the link up
             }
             let had_carrier = before.iter().any(|old| old.index == link.index && old.carrier && old.ups == link.ups);
+            if !link.carrier && before.iter().any(|old| old.index == link.index && old.carrier) {
+                log::info!("{link} has lost its carrier");
+            }
             if link.carrier && !had_carrier {
                 log::info!("{link} has carrier");
                 Milestone::Carrier.reached();

@@ -44,7 +44,7 @@ impl Sockets {
         let packets = packet_socket(link).inspect_err(|error| {
             log::warn!("{link}: no packet socket ({error}): an answer of a DHCP server is heard only if it is broadcast");
         });
-        Ok(Self { index: link.index, udp: udp_socket(&link.name)?, packets: packets.ok() })
+        Ok(Self { index: link.index, udp: udp_socket(link)?, packets: packets.ok() })
     }
 
     pub fn send(&self, packet: &Packet, to: Ipv4Addr) -> io::Result<()> {
@@ -112,12 +112,13 @@ fn answer(bytes: &[u8], from: Ipv4Addr) -> Heard {
     }
 }
 
-fn udp_socket(link: &str) -> io::Result<UdpSocket> {
+fn udp_socket(link: &Link) -> io::Result<UdpSocket> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
-    setsockopt(&socket, BindToDevice, &link.into())?;
+    setsockopt(&socket, BindToDevice, &link.name.as_str().into())?;
     setsockopt(&socket, Broadcast, &true)?;
     setsockopt(&socket, ReuseAddr, &true)?;
+    sys::attach_filter(socket.as_fd(), &replies_to(link.mac))?;
     bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT)))?;
     Ok(UdpSocket::from(socket))
 }
@@ -132,36 +133,63 @@ fn packet_socket(link: &Link) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The kernel drops everything but BOOTP replies to this machine, before it wakes the client. Offsets count from the IP
-/// header.
+const BYTE: u32 = libc::BPF_LD | libc::BPF_B;
+const HALF: u32 = libc::BPF_LD | libc::BPF_H;
+const WORD: u32 = libc::BPF_LD | libc::BPF_W;
+const UDP_HEADER: u32 = 8;
+/// Where the hardware address is in a BOOTP packet.
+const CHADDR: u32 = 28;
+
+/// The kernel drops everything but BOOTP replies to this machine, before it wakes the client. In a large rack, all
+/// machines hear the answers to all others. Offsets count from the IP header.
 fn answers_to(mac: HwAddr) -> [libc::sock_filter; 13] {
-    const DROP: u8 = 12;
-    const BYTE: u32 = libc::BPF_LD | libc::BPF_B;
-    const HALF: u32 = libc::BPF_LD | libc::BPF_H;
-    const WORD: u32 = libc::BPF_LD | libc::BPF_W;
     const UDP: u32 = 17;
-    const REPLY: u32 = 2;
-    const CHADDR: u32 = 28;
-    let HwAddr([a, b, c, d, e, f]) = mac;
-    let line = |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap_or_default(), jt, jf, k };
-    let load = |code, at| line(code, 0, 0, at);
-    // Each comparison that fails goes to DROP, counted from the line behind it.
-    let equals = |at: u8, value| line(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, DROP - at - 1, value);
+    let [load_op, is_reply, load_high, is_high, load_low, is_low, pass, drop] = reply(mac, libc::BPF_IND);
+    let to_drop = |at: u8| 12 - at - 1;
     [
-        load(BYTE | libc::BPF_ABS, 9),
-        equals(1, UDP),
-        load(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0), // X: the length of the IP header
-        load(HALF | libc::BPF_IND, 2),
-        equals(4, CLIENT_PORT.into()),
-        load(BYTE | libc::BPF_IND, 8),
-        equals(6, REPLY),
-        load(WORD | libc::BPF_IND, 8 + CHADDR),
-        equals(8, u32::from_be_bytes([a, b, c, d])),
-        load(HALF | libc::BPF_IND, 8 + CHADDR + 4),
-        equals(10, u32::from_be_bytes([0, 0, e, f])),
-        line(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
-        line(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        line(BYTE | libc::BPF_ABS, 0, 9),
+        line(EQUAL, to_drop(1), UDP),
+        line(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0, 0), // X: the length of the IP header
+        line(HALF | libc::BPF_IND, 0, 2),
+        line(EQUAL, to_drop(4), CLIENT_PORT.into()),
+        load_op,
+        is_reply,
+        load_high,
+        is_high,
+        load_low,
+        is_low,
+        pass,
+        drop,
     ]
+}
+
+/// The same for an ordinary socket, where offsets count from the UDP header.
+fn replies_to(mac: HwAddr) -> [libc::sock_filter; 8] {
+    reply(mac, libc::BPF_ABS)
+}
+
+/// Passes a reply to `mac`. `mode`: whether X holds where the UDP header is.
+fn reply(mac: HwAddr, mode: u32) -> [libc::sock_filter; 8] {
+    const REPLY: u32 = 2;
+    let HwAddr([a, b, c, d, e, f]) = mac;
+    let to_drop = |at: u8| 7 - at - 1;
+    [
+        line(BYTE | mode, 0, UDP_HEADER),
+        line(EQUAL, to_drop(1), REPLY),
+        line(WORD | mode, 0, UDP_HEADER + CHADDR),
+        line(EQUAL, to_drop(3), u32::from_be_bytes([a, b, c, d])),
+        line(HALF | mode, 0, UDP_HEADER + CHADDR + 4),
+        line(EQUAL, to_drop(5), u32::from_be_bytes([0, 0, e, f])),
+        line(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        line(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ]
+}
+
+/// Goes on with the next line if the values are equal, and otherwise so many lines further.
+const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+
+fn line(code: u32, otherwise: u8, value: u32) -> libc::sock_filter {
+    libc::sock_filter { code: u16::try_from(code).unwrap_or_default(), jt: 0, jf: otherwise, k: value }
 }
 
 /// A link below a VLAN also hears the VLAN's packets, and a bond's member those of the bond.
@@ -215,6 +243,8 @@ mod tests {
             let k = usize::try_from(line.k).unwrap();
             at += 1;
             match u32::from(line.code) {
+                0x20 => accumulator = bytes(k, 4)?,
+                0x28 => accumulator = bytes(k, 2)?,
                 0x30 => accumulator = bytes(k, 1)?,
                 0x48 => accumulator = bytes(x + k, 2)?,
                 0x50 => accumulator = bytes(x + k, 1)?,
@@ -248,6 +278,13 @@ mod tests {
             assert_eq!(passes(&program, &other), Some(false), "{case}");
         }
         assert_eq!(passes(&program, &packet[..40]), None, "the kernel drops what is too short");
+        let (ordinary, datagram) = (replies_to(HwAddr(MAC)), &packet[20..]);
+        assert_eq!(passes(&ordinary, datagram), Some(true));
+        for at in [8, 8 + 28, 8 + 28 + 5] {
+            let mut other = datagram.to_vec();
+            other[at] ^= 1;
+            assert_eq!(passes(&ordinary, &other), Some(false), "byte {at}");
+        }
     }
 
     #[test]
