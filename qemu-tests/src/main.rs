@@ -31,6 +31,7 @@ mod scene;
 mod screen;
 mod segment;
 mod serial;
+mod servers;
 mod setup;
 mod shell;
 mod soak;
@@ -73,6 +74,8 @@ enum Command {
     },
     /// Machines of many parts: firmware, network cards and disks in every pair
     Matrix(matrix::Arguments),
+    /// Machines that get their network from every DHCP server of the field, and from a faulty one
+    Dhcp(servers::Arguments),
     /// Machines whose power goes at random moments: nothing may be lost, and nothing done twice
     Soak(soak::Arguments),
     /// The same work in less and less memory
@@ -94,6 +97,8 @@ enum Command {
     ShellInside,
     #[command(hide = true)]
     Scenario { name: String },
+    #[command(hide = true)]
+    DhcpServer { network: String, mac: String, fault: String },
 }
 
 fn main() -> ExitCode {
@@ -115,6 +120,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Test { filter, reuse, awaited, .. } => suite::run(filter.as_deref(), reuse, awaited),
         Command::Matrix(arguments) => matrix::run(&arguments),
+        Command::Dhcp(arguments) => servers::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
@@ -125,5 +131,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::DemoInside => demo::inside(),
         Command::ShellInside => shell::inside(),
         Command::Scenario { name } => suite::inside(&name),
+        Command::DhcpServer { network, mac, fault } => servers::serve(&network, &mac, &fault).map(|()| ExitCode::SUCCESS),
     }
 }

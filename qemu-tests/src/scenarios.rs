@@ -45,6 +45,7 @@ const fn many(machines: usize, name: &'static str, run: fn(&Scene) -> Result<()>
 pub const ALL: &[Scenario] = &[
     many(2, "a machine whose agent hangs or keeps failing starts again", restarts::agent_hangs_or_fails),
     many(2, "every part of the matrix works in a machine", crate::matrix::short),
+    many(2, "every DHCP server of the field gives a machine its network, and a faulty one too", crate::servers::short),
     many(2, "no power cut at a random moment loses a report", crate::soak::short),
     one("a blank BIOS machine with 128 MiB installs Debian and boots it", installs::bios),
     one("a blank UEFI machine installs Debian through TFTP and boots it", installs::uefi),
