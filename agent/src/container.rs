@@ -96,8 +96,8 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
     let listener = tokio::spawn(listen(tokio::net::UnixStream::from_std(ours)?, heard));
     let output = shared_output(order.lines.clone());
     let readers = [
-        tokio::spawn(read("stdout", Receiver::from_owned_fd(stdout.into())?, output.clone())),
-        tokio::spawn(read("stderr", Receiver::from_owned_fd(stderr.into())?, output.clone())),
+        tokio::spawn(read(STDOUT, Receiver::from_owned_fd(stdout.into())?, output.clone())),
+        tokio::spawn(read(STDERR, Receiver::from_owned_fd(stderr.into())?, output.clone())),
     ];
     let stopped = supervise(&child, notes.clone(), order).await?;
     dissolve(cgroup::of(order.id)).await; // first: a process that is left in it holds the pipes
@@ -255,15 +255,35 @@ pub async fn finish(tasks: impl Iterator<Item = JoinHandle<()>>) {
 pub type Shared = Arc<Mutex<Output>>;
 
 pub fn shared_output(lines: TakeLine) -> Shared {
-    Arc::new(Mutex::new(Output { rate: Rate::new(Instant::now()), tail: Tail::default(), lines }))
+    Arc::new(Mutex::new(Output { rate: Rate::new(Instant::now()), tail: Tail::default(), held: Held::default(), lines }))
 }
 
 /// Both streams of one action, on their way to the log and the report.
 pub struct Output {
     rate: Rate,
     tail: Tail,
+    held: Held,
     lines: TakeLine,
 }
+
+/// Of the lines that were left out: those that most likely say what went wrong.
+#[derive(Default)]
+struct Held {
+    last: Option<(String, String)>,
+    last_error: Option<String>,
+}
+
+impl Held {
+    fn keep(&mut self, stream: &str, text: &str) {
+        if stream == STDERR {
+            self.last_error = Some(text.to_owned());
+        }
+        self.last = Some((stream.to_owned(), text.to_owned()));
+    }
+}
+
+const STDOUT: &str = "stdout";
+const STDERR: &str = "stderr";
 
 impl Output {
     fn line(&mut self, stream: &str, text: &str) {
@@ -271,17 +291,30 @@ impl Output {
         match self.rate.pass(Instant::now()) {
             Pass::Yes => (self.lines)(stream, text),
             Pass::After(count) => {
-                (self.lines)(stream, &format!("({count} lines left out: they came too fast)"));
+                self.left_out(count, false);
                 (self.lines)(stream, text);
             }
-            Pass::No => {}
+            Pass::No => self.held.keep(stream, text),
+        }
+    }
+
+    /// Says how many lines were left out, and shows the last one to stderr among them; at the end also the last of all.
+    fn left_out(&mut self, count: u64, at_end: bool) {
+        let Held { last, last_error } = std::mem::take(&mut self.held);
+        (self.lines)(STDOUT, &format!("({count} lines left out: they came too fast)"));
+        let last = last.filter(|(stream, text)| at_end && !(stream == STDERR && last_error.as_ref() == Some(text)));
+        if let Some(error) = &last_error {
+            (self.lines)(STDERR, error);
+        }
+        if let Some((stream, text)) = last {
+            (self.lines)(&stream, &text);
         }
     }
 
     pub fn finish(&mut self) -> Vec<String> {
         let count = self.rate.held_back();
         if count > 0 {
-            (self.lines)("stdout", &format!("({count} lines left out: they came too fast)"));
+            self.left_out(count, true);
         }
         self.tail.take()
     }
@@ -327,6 +360,41 @@ mod tests {
         let group = stubborn_group();
         dissolve(group.path().to_owned()).await;
         assert!(group.path().exists());
+    }
+
+    #[test]
+    fn the_last_error_of_a_flood_is_shown_and_so_is_its_last_line() {
+        let shown: Arc<Mutex<Vec<String>>> = Arc::default();
+        let take = shown.clone();
+        let output = shared_output(Arc::new(move |stream, text| take.lock().unwrap().push(format!("{stream} {text}"))));
+        let mut output = output.lock().unwrap();
+        for number in 0..1000 {
+            let (stream, text) = if number == 500 { (STDERR, "disk is full") } else { (STDOUT, "progress") };
+            output.line(stream, &format!("{text} {number}"));
+        }
+        assert_eq!(output.finish().len(), 20);
+        let shown = shown.lock().unwrap();
+        let end: Vec<&str> = shown.iter().rev().take(3).map(String::as_str).collect();
+        assert!(end[2].contains(" lines left out: they came too fast)"), "{end:?}");
+        assert_eq!(end[..2], ["stdout progress 999", "stderr disk is full 500"]);
+    }
+
+    #[tokio::test]
+    async fn a_launcher_that_never_answers_is_given_up_at_the_limit() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("launcher");
+        std::fs::write(&program, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let launcher = Launcher::new(program);
+        let limit = Duration::from_millis(300);
+        for _ in 0..2 {
+            let stop = Stop::new(Some(limit), &crate::cancel::Cancel::never());
+            let lines: TakeLine = Arc::new(|_, _| ());
+            let (bundle, id, signal) = (folder.path(), "x", Signal::TERM);
+            let ended = run(&launcher, &Order { bundle, id, stop: &stop, signal, owner: (0, 0), lines }).await.unwrap();
+            assert_eq!(ended.end, End::Stopped(Reason::Timeout { limit, phase: Phase::Starting }));
+        }
     }
 
     fn heard(notes: Vec<Note>) -> Heard {

@@ -103,6 +103,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 /// The same with a reader of workflow files that knows more than JSON.
 pub fn main_with(args: impl Iterator<Item = OsString>, load: Load) -> ExitCode {
     let args: Vec<OsString> = args.collect();
+    sys::no_backtraces_in_errors();
     match role::choose(&args) {
         Ok(Role::Run(flags)) => ExitCode::from(run(&flags, load)),
         Ok(Role::Launcher) => container::launcher::main(),
@@ -121,8 +122,7 @@ pub fn main_with(args: impl Iterator<Item = OsString>, load: Load) -> ExitCode {
     }
 }
 
-/// What keeps the agent from work. Not `anyhow`: with `RUST_BACKTRACE=1` it looks for a backtrace, which ends the ramdisk's
-/// program without a word, because that has no tables to unwind by.
+/// What keeps the agent from work.
 type CannotWork = Box<dyn Error + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]

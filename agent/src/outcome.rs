@@ -102,12 +102,14 @@ impl Short {
     }
 }
 
+const TRY: &str = "; try: ";
+
 impl Reason {
-    /// One line: `Name: what happened; try: the next step`.
+    /// One line: `Name: what happened; try: the next step`. What happened may bring its own step, which knows more.
     pub fn text(&self) -> String {
-        let what = self.what().replace('\n', " ");
-        match self.advice() {
-            Some(advice) => format!("{what}; try: {advice}"),
+        let what: String = self.what().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        match self.advice().filter(|_| !what.contains(TRY)) {
+            Some(advice) => format!("{what}{TRY}{advice}"),
             None => what,
         }
     }
@@ -133,8 +135,12 @@ impl Reason {
             Self::Cancelled(_) => "delete the workflow and apply it again, if it shall run after all",
             Self::NonZeroExit { exit_code: 126 } => "make the program executable in the image",
             Self::NonZeroExit { exit_code: 127 } => "check the command's spelling and that the image has the program",
+            Self::NonZeroExit { exit_code: 132 } => "an image for an older processor: this one lacks an instruction that it uses",
+            Self::NonZeroExit { exit_code: 137 } => {
+                "look for what killed it: the action itself, or another process with its rights"
+            }
             Self::NonZeroExit { .. } => "the last output says what the action met",
-            Self::CouldNotStart(_) => "check command, user and volumes of the action",
+            Self::CouldNotStart(_) => "check command, user, variables and volumes of the action",
             Self::NetLost(_) => "check cable, address and route of the machine, then the registry's name",
             Self::Unsigned(_) => "sign it with `cosign sign --key`, or put the signer's public key into signedBy of policy.json",
             Self::Policy(_) => "change the template, or policy.json in the machine's ramdisk",
@@ -290,6 +296,59 @@ mod tests {
         }
     }
 
+    /// What failed, on what, and what to try, in one line that says nothing twice.
+    #[test]
+    fn every_reason_is_one_line_with_one_next_step() {
+        let text = || "cannot do it to /x: ENOENT".to_owned();
+        let timeout = |phase| Reason::Timeout { limit: Duration::from_secs(9), phase };
+        let exit = |exit_code| Reason::NonZeroExit { exit_code };
+        let said = |reason: &str| Reason::Said { reason: reason.into(), message: "/dev/sdx".into(), exit_code: 1 };
+        for (name, on, reason) in [
+            ("ImagePull", "/x", Reason::ImagePull(text())),
+            ("ImageUnusable", "/x", Reason::ImageUnusable(text())),
+            (
+                "NoSpace",
+                "on /run",
+                Reason::NoSpace { what: "/x".into(), needed: 9, free: 1, of: Short::FileSystem("/run".into()) },
+            ),
+            ("NoSpace", "of memory", Reason::NoSpace { what: "/x".into(), needed: 9, free: 1, of: Short::Memory }),
+            ("NoSpace", "inodes", Reason::NoSpace { what: "/x".into(), needed: 9, free: 1, of: Short::Inodes("/run".into()) }),
+            ("ImageNotFound", "/x", Reason::ImageNotFound(text())),
+            ("DigestMismatch", "/x", Reason::DigestMismatch(text())),
+            ("OOMKilled", "16 MiB", Reason::OomKilled { exit_code: 137, limit: Some(16 << 20) }),
+            ("OOMKilled", "the machine", Reason::OomKilled { exit_code: 137, limit: None }),
+            ("Timeout", "pulling the image after 9 s", timeout(Phase::Pulling)),
+            ("Timeout", "waiting for the disk that it names after 9 s", timeout(Phase::AwaitingDisks)),
+            ("Timeout", "preparing the container after 9 s", timeout(Phase::Preparing)),
+            ("Timeout", "starting the container after 9 s", timeout(Phase::Starting)),
+            ("Timeout", "running after 9 s", timeout(Phase::Running)),
+            ("NonZeroExit", "exit code 7", exit(7)),
+            ("NonZeroExit", "exit code 126", exit(126)),
+            ("NonZeroExit", "exit code 127", exit(127)),
+            ("NonZeroExit", "exit code 132 (SIGILL)", exit(132)),
+            ("NonZeroExit", "exit code 137 (SIGKILL)", exit(137)),
+            ("NonZeroExit", "exit code 139 (SIGSEGV)", exit(139)),
+            ("Cancelled", "wrong machine", Reason::Cancelled("wrong machine".into())),
+            ("CouldNotStart", "/x", Reason::CouldNotStart(text())),
+            ("CouldNotStart", "/x", Reason::CouldNotStart(format!("{}; try: another one", text()))),
+            ("NetLost", "/x", Reason::NetLost(text())),
+            ("Unsigned", "/x", Reason::Unsigned(text())),
+            ("Policy", "/x", Reason::Policy("no \n\u{1b}[31m way to /x".into())),
+            ("DiskNotFound", "/dev/sdx", said("DiskNotFound")),
+        ] {
+            let text = reason.text();
+            assert!(text.starts_with(&format!("{name}: ")) && text.contains(on), "{text}");
+            assert!(!text.contains(char::is_control), "{text:?}");
+            assert_eq!(text.matches(TRY).count(), 1, "{text}");
+            let mut parts: Vec<&str> = text.split([';', ':']).map(str::trim).filter(|part| part.len() > 5).collect();
+            let all = parts.len();
+            parts.sort_unstable();
+            parts.dedup();
+            assert_eq!(parts.len(), all, "said twice: {text}");
+        }
+        assert_eq!(said("Whatever").text(), "Whatever: /dev/sdx (exit code 1)", "the action's own words need no advice");
+    }
+
     #[test]
     fn a_failed_pull_has_the_name_of_what_failed() {
         use oci::registry::RequestError;
@@ -300,6 +359,10 @@ mod tests {
         for (error, want) in [
             (PullError::NoSpace { image: image.clone(), place, source: numbers }, "NoSpace: image r/a:1 needs about 100 MiB"),
             (PullError::Unsigned { image: image.clone(), source: unsigned }, "Unsigned: image r/a:1 may not run: it is signed"),
+            (
+                PullError::OtherPlatform { image: image.clone(), platform: "linux/arm64".into(), architecture: "amd64" },
+                "ImageNotFound: r/a:1 is for linux/arm64, and this machine is linux/amd64",
+            ),
             (PullError::NoPlatform { image, architecture: "amd64" }, "ImageNotFound: r/a:1 has no variant for linux/amd64"),
             (
                 RequestError::NotFound { registry: registry.clone(), what: what.clone(), said: Default::default() }.into(),

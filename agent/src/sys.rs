@@ -9,6 +9,13 @@ use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// Errors of libraries look for a backtrace if the environment asks for it. The ramdisk's program has no tables to unwind
+/// by, so that the look itself ends it, without a word. A panic is not concerned. To be called before there are threads.
+pub fn no_backtraces_in_errors() {
+    // SAFETY: the caller runs before any other thread, so nothing reads the environment at the same time.
+    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+}
+
 /// Keeps the C library from holding freed memory in an arena per thread: the machine has none to spare.
 pub fn be_frugal_with_memory() {
     // SAFETY: mallopt(3) only changes parameters of the allocator and may be called at any time; wrong values are refused.

@@ -218,7 +218,7 @@ impl<E: Execute> Worker<E> {
             match decide::reported(answer) {
                 Reported::Accepted => return true,
                 Reported::Refused(why) => {
-                    log::error!("{}: the server does not want its result: {why}", action.title());
+                    log::error!("{}: its result is dropped, because the server does not take it: {why}", action.title());
                     return false;
                 }
                 Reported::Unreachable(why) => {

@@ -24,3 +24,17 @@ fn wrong_arguments_and_settings_are_one_record_that_bears_our_name() {
         assert!(record.starts_with(want) && record.ends_with('\n') && record.lines().count() == 1, "{record:?}");
     }
 }
+
+#[test]
+fn an_agent_that_cannot_start_says_why_with_backtraces_asked_for_too() {
+    let said = |backtrace: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
+        command.env_clear().env("RUST_BACKTRACE", backtrace).env("SSL_CERT_FILE", "/no/such/authorities.crt");
+        let output = command.args(["-id", "x", "-grpc-server", "127.0.0.1:1", "-grpc-tls", "-state-dir", "/proc/none"]).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = said("1");
+    assert_eq!((code, &text), (Some(1), &said("0").1));
+    assert!(text.lines().last().is_some_and(|line| line.contains("the agent cannot work: cannot ")), "{text}");
+}

@@ -72,6 +72,20 @@ async fn a_program_that_cannot_run_is_explained_and_never_given_to_a_shell() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_for_another_architecture_is_refused_before_its_layers_are_pulled() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let (own, other) = if cfg!(target_arch = "x86_64") { ("amd64", "arm64") } else { ("arm64", "amd64") };
+    let layers = [(registry::TAR, registry::tar(&[("x", "y")]))];
+    let config = format!(r#"{{"os":"linux","architecture":"{other}","config":{{"Cmd":["/x"]}}}}"#);
+    let image = lab.registry.image("foreign", &layers, &config);
+    let report = lab.run(action("foreign", &image)).await;
+    let want = format!("is for linux/{other}, and this machine is linux/{own}; try: ");
+    assert!(message(&report).starts_with("ImageNotFound: ") && message(&report).contains(&want), "{}", message(&report));
+    assert_eq!(lab.registry.requests("/blobs/"), 1, "the configuration alone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_of_another_user_opens_its_own_output() {
     let lab = Lab::new().await;
     let _agent = lab.agent();

@@ -4,6 +4,7 @@ mod documents;
 pub mod embedded;
 mod fetch;
 mod layers;
+mod platform;
 #[cfg(feature = "build")]
 mod save;
 mod signed;
@@ -58,6 +59,8 @@ pub enum PullError {
     },
     #[error("{image} has no variant for linux/{architecture}")]
     NoPlatform { image: String, architecture: &'static str },
+    #[error("{image} is for {platform}, and this machine is linux/{architecture}")]
+    OtherPlatform { image: String, platform: String, architecture: &'static str },
     #[error("{image} does not fit into {}", place.display())]
     NoSpace {
         image: String,
@@ -105,7 +108,7 @@ impl PullError {
             Self::SizeMismatch { .. } | Self::Layer { .. } | Self::Document { .. } => Failure::Unusable,
             Self::Request(request) if request.is_not_found() => Failure::NotFound,
             Self::Request(request) if request.is_network_lost() => Failure::NetworkLost,
-            Self::NoPlatform { .. } => Failure::NotFound,
+            Self::NoPlatform { .. } | Self::OtherPlatform { .. } => Failure::NotFound,
             Self::Unsigned { .. } => Failure::Unsigned,
             _ => Failure::Other,
         }

@@ -77,8 +77,6 @@ impl Running {
         rustix::io::ioctl_fionbio(&ours, true)?;
         let mut launcher = Command::new(program);
         launcher.arg("launcher").stdin(Stdio::from(theirs)).stdout(Stdio::null()).kill_on_drop(true);
-        // Errors of libcontainer's libraries look for a backtrace, which ends a program without tables to unwind by.
-        launcher.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
         Ok(Self { socket: sys::watched(ours, Interest::READABLE | Interest::WRITABLE)?, _process: launcher.spawn()? })
     }
 

@@ -56,7 +56,11 @@ fn find(name: &str, env: &[String]) -> Result<PathBuf, String> {
     match (runs, files().next()) {
         (Some(place), _) => Ok(place.clone()),
         (None, Some(place)) => Ok(place.clone()), // the kernel's refusal explains it
-        (None, None) => Err(format!("{}: it is in no folder of PATH ({})", Errno::ENOENT, quoted(path.as_bytes()))),
+        (None, None) => Err(format!(
+            "{}: it is in no folder of PATH ({}); try: its whole path, or check its spelling",
+            Errno::ENOENT,
+            quoted(path.as_bytes())
+        )),
     }
 }
 
@@ -72,14 +76,16 @@ fn why(path: &Path, errno: Errno, depth: usize) -> Option<String> {
     if access(path, AccessFlags::X_OK).is_err() {
         let (mode, uid) = (data.permissions().mode() & 0o7777, nix::unistd::geteuid());
         return Some(match mode & 0o111 {
-            0 => format!("it is not executable (mode {mode:04o}): `chmod +x` it in the image"),
+            0 => format!("it is not executable (mode {mode:04o}); try: `chmod +x` it in the image"),
             _ => format!("user {uid} may not execute it (mode {mode:04o}, owner {}), or its file system is noexec", data.uid()),
         });
     }
     match Kind::of(&head(path)?) {
         Kind::Empty => Some("the file is empty".to_owned()),
-        Kind::Other => Some("it is neither a program nor a script that begins with #!".to_owned()),
-        Kind::Marked => Some("a byte order mark stands before its #!: save it without one".to_owned()),
+        Kind::Other => {
+            Some("it is neither a program nor a script that begins with #!; try: #!/bin/sh as its first line".to_owned())
+        }
+        Kind::Marked => Some("a byte order mark stands before its #!; try: save it without one".to_owned()),
         Kind::Script(interpreter) => Some(script(&interpreter, errno, depth)),
         Kind::Elf { machine, loader } => program(machine, loader.as_deref(), errno),
     }
@@ -102,11 +108,11 @@ fn script(interpreter: &[u8], errno: Errno, depth: usize) -> String {
     }
     let name = quoted(interpreter);
     if interpreter.ends_with(b"\r") {
-        return format!("its lines end in CR LF, so its interpreter is {name}: save it with LF alone");
+        return format!("its lines end in CR LF, so its interpreter is {name}; try: save it with LF alone");
     }
     let place = Path::new(std::ffi::OsStr::from_bytes(interpreter));
     if fs::metadata(place).is_err() {
-        return format!("its interpreter {name} is not in the image");
+        return format!("its interpreter {name} is not in the image; try: add it, or name one that the image has");
     }
     match why(place, errno, depth + 1).filter(|_| depth < 4) {
         Some(why) => format!("its interpreter is {name}, and of that: {why}"),
@@ -118,12 +124,12 @@ fn program(machine: u16, loader: Option<&str>, errno: Errno) -> Option<String> {
     if let Some(loader) = loader.filter(|loader| fs::metadata(loader).is_err()) {
         let name = quoted(loader.as_bytes());
         return Some(format!(
-            "its loader {name} is not in the image: link it statically, or add the C library that it was built for"
+            "its loader {name} is not in the image; try: link it statically, or add the C library that it was built for"
         ));
     }
     if machine != this_machine() {
         return Some(format!(
-            "it is a program for {}, and this machine is {}",
+            "it is a program for {}, and this machine is {}; try: an image for this architecture",
             architecture(machine),
             architecture(this_machine())
         ));

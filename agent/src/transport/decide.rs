@@ -71,8 +71,16 @@ pub fn reported(answer: Result<(), Status>) -> Reported {
     match status.code() {
         Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition => Reported::Refused(text(&status)),
         _ if is_transport(&status) => Reported::Unreachable(text(&status)),
+        _ if says_workflow_is_gone(&status) => Reported::Refused(text(&status)),
         _ => Reported::Trouble(text(&status)),
     }
+}
+
+/// Of a deleted workflow, Tinkerbell's server passes on what Kubernetes says of the object, as an internal error.
+fn says_workflow_is_gone(status: &Status) -> bool {
+    let message = status.message().trim_end();
+    let of_kubernetes = message.contains("workflows.tinkerbell.org \"") && message.ends_with("\" not found");
+    of_kubernetes && matches!(status.code(), Code::Internal | Code::Unknown)
 }
 
 /// Tinkerbell's server says it with NotFound or FailedPrecondition; the violation may come with any code.
@@ -88,7 +96,8 @@ pub fn is_transport(status: &Status) -> bool {
 fn text(status: &Status) -> String {
     match status.source() {
         Some(source) => machine::Chain(source).to_string(),
-        None => format!("{:?}: {}", status.code(), status.message()),
+        // Tinkerbell's server joins errors with line breaks.
+        None => format!("{:?}: {}", status.code(), status.message().lines().collect::<Vec<_>>().join(": ")),
     }
 }
 
@@ -124,6 +133,10 @@ mod tests {
         assert!(matches!(asked(Err(Status::with_details(Code::Unknown, "x", other.into()))), Asked::Trouble(_)));
     }
 
+    /// Word for word from Tinkerbell's server.
+    const DELETED: &str = "error reading from backend\nrpc error: code = Internal desc = error getting workflow: \
+        failed to get workflow default/w: workflows.tinkerbell.org \"w\" not found";
+
     #[test]
     fn a_permanent_refusal_of_a_report_differs_from_a_passing_one() {
         for (status, refused) in [
@@ -132,6 +145,16 @@ mod tests {
             (Status::failed_precondition("x"), true),
             (Status::internal("x"), false),
             (Status::unavailable("x"), false),
+            (Status::internal(DELETED), true),
+            (Status::unknown("workflows.tinkerbell.org \"w\" not found"), true),
+            (Status::unavailable(DELETED), false),
+            (Status::internal("error getting workflow: Get \"https://10.96.0.1/w\": connection refused"), false),
+            (Status::internal("error getting workflow: the server could not find the requested resource"), false),
+            (Status::internal("error getting workflow: services \"webhook\" not found"), false),
+            (
+                Status::internal("error writing report status: Operation cannot be fulfilled on workflows.tinkerbell.org \"w\""),
+                false,
+            ),
         ] {
             assert_eq!(matches!(reported(Err(status.clone())), Reported::Refused(_)), refused, "{status:?}");
         }

@@ -113,6 +113,22 @@ async fn a_result_nobody_wants_is_dropped_and_the_agent_goes_on() {
 }
 
 #[tokio::test]
+async fn the_result_of_a_deleted_workflow_is_dropped_and_new_work_is_taken() {
+    let gone = "error getting workflow: failed to get workflow default/w: workflows.tinkerbell.org \"w\" not found";
+    for deleted in [Status::not_found("action not found"), Status::internal(gone)] {
+        let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+        server.shared.script.lock().unwrap().answers = [Ok(()), Err(Status::internal("etcd is busy")), Err(deleted)].into();
+        server.push(wire("one", "i"));
+        server.push(wire("two", "i"));
+        let work = worker(&server.address.to_string(), folder.path(), Fixed::default());
+        let reports = while_working(work, async { server.until("the second action", |r| r.len() == 5).await }).await;
+        let told: Vec<_> = reports.iter().map(|r| (r.action_id.as_deref().unwrap(), r.action_state())).collect();
+        let twice = [("one", Running), ("one", Success), ("one", Success)]; // what passes is tried again
+        assert_eq!(told, [&twice[..], &[("two", Running), ("two", Success)]].concat());
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_dies_between_report_and_acknowledgement_is_told_again() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
     server.shared.script.lock().unwrap().die_before_ack = true;

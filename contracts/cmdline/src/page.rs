@@ -30,7 +30,9 @@ fn passed() -> [[String; 2]; 6] {
     [
         [
             names(&MODULES),
-            "PID 1 loads these modules, separated by commas. `ipmi_si` loads only if one of them names it.".to_owned(),
+            "PID 1 loads these modules, separated by commas. `ipmi_si` loads only if one of them names it. \
+             A module that the ramdisk lacks is a warning, except for the four that smee always names."
+                .to_owned(),
         ],
         [names(&BLACKLISTS), "PID 1 loads none of these modules for a device.".to_owned()],
         [names(&["MODULE.OPTION"]), "The option goes to the module when PID 1 loads it.".to_owned()],

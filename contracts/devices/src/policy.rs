@@ -48,6 +48,14 @@ pub fn requested(arguments: &Arguments) -> Vec<String> {
     listed(arguments, &MODULES)
 }
 
+/// smee asks every machine for these, whatever its ramdisk is made of.
+const ASKED_FOR_BY_SMEE: [&str; 4] = ["loop", "squashfs", "sd-mod", "usb-storage"];
+
+/// Whether an operator misses the module if the ramdisk does not have it.
+pub fn is_missed(name: &str) -> bool {
+    !ASKED_FOR_BY_SMEE.contains(&name)
+}
+
 fn listed(arguments: &Arguments, names: &[&str]) -> Vec<String> {
     let words = arguments.other.iter().filter(|word| names.contains(&word.name.as_str()));
     let values = words.filter_map(|word| word.value.as_deref());
@@ -94,5 +102,14 @@ mod tests {
     fn modules_asked_for_are_listed() {
         let arguments = Arguments::parse("modules=loop,squashfs,sd-mod modules_load=evdev").arguments;
         assert_eq!(requested(&arguments), ["loop", "squashfs", "sd-mod", "evdev"]);
+    }
+
+    #[test]
+    fn what_smee_always_asks_for_is_not_missed_and_what_an_operator_asks_for_is() {
+        let missed = |line: &str| -> Vec<String> {
+            requested(&Arguments::parse(line).arguments).into_iter().filter(|name| is_missed(name)).collect()
+        };
+        assert_eq!(missed("modules=loop,squashfs,sd-mod,usb-storage intel_iommu=on"), Vec::<String>::new());
+        assert_eq!(missed("modules=loop,ixgbe modules_load=evdev"), ["ixgbe", "evdev"]);
     }
 }

@@ -1,4 +1,5 @@
-//! Feeds the hardware watchdog while the agent lives: a machine whose agent hangs restarts by itself.
+//! Ends an agent that hangs, and feeds the hardware watchdog while the agent lives: a machine whose agent hangs and does
+//! not end restarts by itself.
 //!
 //! The agent touches a file. Before the first time there is nothing to judge, since a machine may wait for its network
 //! for days. At an orderly end the watchdog is closed with the letter that stops it.
@@ -17,12 +18,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::ready::Ready;
 use crate::service::Facts;
-use crate::{PathError, StepError};
+use crate::{PathError, StepError, cgroups};
 
 const DEVICE: &str = "/dev/watchdog";
 /// Every watchdog gives at least twice as long.
 const FEED: Duration = Duration::from_secs(5);
-/// An agent that is silent for this long hangs: it touches its file every few seconds.
+/// An agent that is silent for this long hangs: it touches its file every few seconds. PID 1 starts another one.
+const HANGS: Duration = Duration::from_secs(90);
+/// The watchdog is not fed any more: the agent could not be ended, or its successor hangs too.
 const SILENCE: Duration = Duration::from_secs(120);
 const STOP: &[u8] = b"V";
 
@@ -37,6 +40,13 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
         match pulse.judge(Instant::now()) {
             _ if Path::new(files::HELD).exists() => feed(device.as_mut())?,
             Verdict::Alive => feed(device.as_mut())?,
+            Verdict::Hangs => {
+                log::error!("the agent has been silent for {} s: ending it", HANGS.as_secs());
+                if let Err(error) = end_all(Path::new(cgroups::AGENT)) {
+                    log::error!("cannot end the agent: {error}");
+                }
+                feed(device.as_mut())?;
+            }
             Verdict::JustFellSilent => log::error!(
                 "the agent has been silent for {} s{}",
                 SILENCE.as_secs(),
@@ -88,9 +98,16 @@ fn feed(device: Option<&mut File>) -> Result<(), PathError> {
     device.map_or(Ok(()), |device| device.write_all(b"\0").map_err(PathError::new("cannot feed", DEVICE)))
 }
 
+/// The agent and the programs that it has started; its actions are in groups of their own.
+fn end_all(group: &Path) -> std::io::Result<()> {
+    fs::write(group.join("cgroup.kill"), "1")
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Alive,
+    /// Said once.
+    Hangs,
     JustFellSilent,
     Silent,
 }
@@ -99,12 +116,20 @@ enum Verdict {
 struct Pulse {
     last: Option<SystemTime>,
     changed: Instant,
-    silent: bool,
+    before: Silence,
+}
+
+/// How long the agent has been silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Silence {
+    Short,
+    Long,
+    TooLong,
 }
 
 impl Pulse {
     fn new(now: Instant) -> Self {
-        Self { last: None, changed: now, silent: false }
+        Self { last: None, changed: now, before: Silence::Short }
     }
 
     fn look(&mut self, touched: Option<SystemTime>, now: Instant) {
@@ -114,11 +139,18 @@ impl Pulse {
     }
 
     fn judge(&mut self, now: Instant) -> Verdict {
-        let silent = self.last.is_some() && now.saturating_duration_since(self.changed) >= SILENCE;
-        match (silent, std::mem::replace(&mut self.silent, silent)) {
-            (false, _) => Verdict::Alive,
-            (true, false) => Verdict::JustFellSilent,
-            (true, true) => Verdict::Silent,
+        let silence = match now.saturating_duration_since(self.changed) {
+            _ if self.last.is_none() => Silence::Short,
+            silent if silent >= SILENCE => Silence::TooLong,
+            silent if silent >= HANGS => Silence::Long,
+            _ => Silence::Short,
+        };
+        let before = std::mem::replace(&mut self.before, silence);
+        match silence {
+            Silence::Long if before < Silence::Long => Verdict::Hangs,
+            Silence::TooLong if before < Silence::TooLong => Verdict::JustFellSilent,
+            Silence::TooLong => Verdict::Silent,
+            Silence::Short | Silence::Long => Verdict::Alive,
         }
     }
 }
@@ -137,13 +169,25 @@ mod tests {
             ("no network for an hour", 3600, None, Verdict::Alive),
             ("the agent's first touch", 3605, touched(50), Verdict::Alive),
             ("a stepped clock", 3610, touched(1), Verdict::Alive),
-            ("not long enough", 3729, touched(1), Verdict::Alive),
+            ("not long enough", 3699, touched(1), Verdict::Alive),
+            ("it hangs and is ended", 3700, touched(1), Verdict::Hangs),
+            ("once", 3705, touched(1), Verdict::Alive),
+            ("its successor has a chance", 3729, touched(1), Verdict::Alive),
             ("too long", 3730, touched(1), Verdict::JustFellSilent),
             ("said once", 3735, touched(1), Verdict::Silent),
             ("back again", 3740, touched(2), Verdict::Alive),
+            ("it hangs again", 3830, touched(2), Verdict::Hangs),
+            ("and its successor is well", 3835, touched(3), Verdict::Alive),
         ] {
             pulse.look(file, at(now));
             assert_eq!(pulse.judge(at(now)), verdict, "{case}");
         }
+    }
+
+    #[test]
+    fn an_agent_is_ended_with_all_that_it_has_started() {
+        let group = tempfile::tempdir().unwrap();
+        end_all(group.path()).unwrap();
+        assert_eq!(fs::read_to_string(group.path().join("cgroup.kill")).unwrap(), "1");
     }
 }

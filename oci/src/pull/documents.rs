@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::time::{DOCUMENTS, in_time};
-use super::{Origin, PullError, Puller, Resolved};
+use super::{Origin, PullError, Puller, Resolved, platform};
 use crate::digest::Digest;
 use crate::manifest::{self, BadDocument, Descriptor, ImageConfig, Kind, Processor};
 use crate::reference::{Reference, Version};
@@ -88,6 +88,11 @@ impl Puller {
         if actual != config.digest {
             let expected = config.digest.to_string();
             return Err(PullError::DigestMismatch { image: image.to_string(), what: "the configuration", expected, actual });
+        }
+        let processor = Processor::this();
+        if let Some(platform) = platform::foreign(&bytes, &processor) {
+            let architecture = processor.architecture;
+            return Err(PullError::OtherPlatform { image: image.to_string(), platform, architecture });
         }
         let wrong = |source| PullError::Document { image: image.to_string(), what: "configuration", source };
         ImageConfig::parse(&bytes).map_err(wrong)

@@ -30,17 +30,21 @@ done"
 
 /// Ends the agent by SIGKILL, from an action that sees the machine's processes.
 const KILL_AGENT: &str = concat!(signal_agent!("KILL"), "\nsleep 60\necho the agent was not killed; exit 9");
-/// The agent stops for good, the first time; the disk remembers that.
-const HANG_ONCE: &str = concat!(
-    "word=$(dd if=/dev/vda bs=512 count=1 2>/dev/null | tr -d '\\0')\n[ \"$word\" = hung ] && echo BACK AGAIN && exit 0\n\
-     echo hung > /mark; dd if=/mark of=/dev/vda conv=notrunc,fsync 2>/dev/null\n",
+/// The agent stops for good, and PID 1 ends it. The second time PID 1's own watch stops too, and the hardware restarts the
+/// machine. The disk remembers how often.
+const HANG_TWICE: &str = concat!(
+    "word=$(dd if=/dev/vda bs=4 count=1 2>/dev/null | tr -d '\\0')\n[ \"$word\" = last ] && echo BACK AGAIN && exit 0\n\
+     if [ \"$word\" = once ]; then next=last; else next=once; fi\n\
+     echo $next > /mark; dd if=/mark of=/dev/vda conv=notrunc,fsync 2>/dev/null\n\
+     if [ $next = last ]; then for process in /proc/[0-9]*; do\n\
+       [ \"$(cat $process/comm 2>/dev/null)\" = watchdog ] && kill -STOP ${process#/proc/}\ndone; fi\n",
     signal_agent!("STOP"),
     "\nsleep 600"
 );
 /// The watchdog's patience with the agent and its own, and a slow host.
 const RESTARTS_WITHIN: Duration = Duration::from_secs(300);
 
-/// One machine's agent hangs, and its watchdog ends that; another one's fails ten times in a row, and the policy does.
+/// One machine's agent hangs, and PID 1 and then its watchdog end that; another one's fails ten times in a row, and the policy does.
 pub fn agent_hangs_or_fails(scene: &Scene) -> Result<()> {
     let (provisioner, registry) = (scene.provisioner(Options::default())?, scene.registry()?);
     let (hanging, failing) = (Station { number: 1 }, Station { number: 2 });
@@ -56,7 +60,7 @@ pub fn agent_hangs_or_fails(scene: &Scene) -> Result<()> {
     let mut hung = start(&hanging, &scene.setup.metal, METAL_MIB, "")?;
     let mut failed = start(&failing, &scene.setup.cloud, MEMORY_MIB, "thimble.on_failure=reboot")?;
     hung.serial.expect("thimble: watchdog: iTCO_wdt restarts the machine", BOOTS_WITHIN)?;
-    let hang = Step::busybox("hang", &registry, HANG_ONCE).host_pid().timeout(900);
+    let hang = Step::busybox("hang", &registry, HANG_TWICE).host_pid().timeout(900);
     provisioner.apply(&workflow("hang", &hanging, &[hang]))?;
     let fail = Step::busybox("fail", &registry, KILL_AGENT).host_pid().timeout(900);
     provisioner.apply(&workflow("fail", &failing, &[fail]))?;
@@ -64,7 +68,8 @@ pub fn agent_hangs_or_fails(scene: &Scene) -> Result<()> {
     failed.serial.expect("agent .* has failed 10 times in a row: thimble.on_failure ends this", RESTARTS_WITHIN)?;
     failed.serial.expect("thimble: rebooting in [0-9] s", BOOTS_WITHIN)?;
     failed.serial.expect("thimble: init .* started", BOOTS_WITHIN)?;
-    hung.serial.expect("the agent has been silent for .*: the watchdog will restart the machine", RESTARTS_WITHIN)?;
+    hung.serial.expect("the agent has been silent for .*: ending it", RESTARTS_WITHIN)?;
+    hung.serial.expect("hang was interrupted", BOOTS_WITHIN)?;
     hung.serial.expect("thimble: init .* started", RESTARTS_WITHIN)?;
     hung.serial.expect(r"A\| BACK AGAIN", BOOTS_WITHIN)?;
     let ended = provisioner.wait_ended("hang", ACTS_WITHIN)?;

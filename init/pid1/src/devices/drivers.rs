@@ -11,7 +11,7 @@ use devices::alias::Wanted;
 use devices::catalogue::Catalogue;
 use devices::module::ModuleName;
 use devices::plan::{Rank, Schedule};
-use devices::policy::{Policy, requested};
+use devices::policy::{Policy, is_missed, requested};
 use machine::{Chain, Milestone};
 use rustix::io::Errno;
 
@@ -104,7 +104,7 @@ impl Drivers {
         let mut modules = found.modules;
         for name in std::mem::take(&mut self.names) {
             let named = catalogue.named(&name);
-            if named.is_empty() && !catalogue.is_builtin(&name) {
+            if named.is_empty() && !catalogue.is_builtin(&name) && is_missed(&name) {
                 log::warn!("module {name} is asked for and not in the ramdisk");
             }
             modules.extend(named);
