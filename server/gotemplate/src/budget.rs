@@ -33,6 +33,7 @@ pub struct Budget {
     steps: Cell<u64>,
     deadline: Instant,
     stop: Arc<AtomicBool>,
+    spent: Cell<bool>,
     /// Every map that was made. A template can put a map into itself; emptying them all at the end frees such rings.
     maps: RefCell<Vec<Cells>>,
 }
@@ -41,7 +42,26 @@ impl Budget {
     #[must_use]
     pub fn new(limits: Limits, stop: Arc<AtomicBool>) -> Self {
         let deadline = Instant::now() + limits.time;
-        Self { limits, memory: Cell::new(0), steps: Cell::new(0), deadline, stop, maps: RefCell::default() }
+        Self {
+            limits,
+            memory: Cell::new(0),
+            steps: Cell::new(0),
+            deadline,
+            stop,
+            spent: Cell::new(false),
+            maps: RefCell::default(),
+        }
+    }
+
+    /// Whether the rendering ended because it needed more than it may have.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.spent.get()
+    }
+
+    fn exceeded(&self, message: String) -> Result<(), String> {
+        self.spent.set(true);
+        Err(message)
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -52,7 +72,7 @@ impl Budget {
     pub(crate) fn take(&self, bytes: usize) -> Result<(), String> {
         let memory = self.memory.get().saturating_add(bytes);
         if memory > self.limits.memory {
-            return Err(format!("the template needs more than {} MiB of memory", self.limits.memory >> 20));
+            return self.exceeded(format!("the template needs more than {} MiB of memory", self.limits.memory >> 20));
         }
         self.memory.set(memory);
         Ok(())
@@ -76,14 +96,14 @@ impl Budget {
         let after = before.saturating_add(units);
         self.steps.set(after);
         if after > self.limits.steps {
-            return Err(format!("the template needs more than {} steps; does it loop?", self.limits.steps));
+            return self.exceeded(format!("the template needs more than {} steps; does it loop?", self.limits.steps));
         }
         if before >> 8 != after >> 8 {
             if self.stop.load(Ordering::Relaxed) {
                 return Err("rendering was stopped".to_owned());
             }
             if Instant::now() > self.deadline {
-                return Err(format!("the template takes longer than {:?}", self.limits.time));
+                return self.exceeded(format!("the template takes longer than {:?}", self.limits.time));
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Template + Hardware + the workflow's `hardwareMap` -> the tasks of a workflow. Pure: the same input gives the same text.
 
+mod costly;
 mod data;
 
 use std::sync::Arc;
@@ -74,6 +75,9 @@ fn plain(message: String) -> Fault {
 }
 
 fn execute(source: &str, data: &Data, limits: Limits) -> Result<String, Fault> {
+    if let Some(fault) = costly::recent(source) {
+        return Err(fault);
+    }
     let (source, data, now) = (source.to_owned(), data.clone(), Timestamp::now().as_second());
     let rendered = gotemplate::on_a_thread(&limits, move |stop| rendered(&source, &data, limits, stop, now));
     rendered.unwrap_or_else(|message| Err(plain(message)))
@@ -83,7 +87,13 @@ fn rendered(source: &str, data: &Data, limits: Limits, stop: Arc<AtomicBool>, no
     let template = gotemplate::Template::parse(NAME, source, &limits)?;
     let budget = Budget::new(limits, stop);
     let data = budget.data(&data.map, data.hardware.as_ref()).map_err(plain)?;
-    let text = template.render(data, &budget, now)?;
+    let text = template.render(data, &budget, now);
+    if let Err(fault) = &text
+        && budget.is_spent()
+    {
+        costly::remember(source, fault);
+    }
+    let text = text?;
     String::from_utf8(text)
         .map_err(|error| plain(format!("renders to text that is not UTF-8, from byte {}", error.utf8_error().valid_up_to())))
 }

@@ -148,7 +148,7 @@ fn no_template_ends_or_blocks_the_server() {
         ("a long sequence", "{{ seq 1 2000000000 }}".into(), "more than 64 MiB"),
         ("a wide number", "{{ range until 1000 }}{{ $x := printf \"%1000000d\" 1 }}{{ end }}".into(), "more than 64 MiB"),
         ("deep indentation", "{{ indent 1000000000 \"a\\nb\" }}".into(), "more than 64 MiB"),
-        ("loops in loops", "{{ range until 60000 }}{{ range until 60000 }}{{ end }}{{ end }}".into(), "more than 5000000 steps"),
+        ("loops in loops", "{{ range until 60000 }}{{ range until 60000 }}{{ end }}{{ end }}".into(), "more than"),
         ("a loop over a number", "{{ range 9000000000000000000 }}{{ end }}".into(), "more than 5000000 steps"),
         ("endless recursion", "{{ define \"x\" }}{{ template \"x\" . }}{{ end }}{{ template \"x\" . }}".into(), "maximum template depth"),
         ("twofold recursion", "{{ define \"x\" }}{{ if lt . 100 }}{{ template \"x\" (add1 .) }}{{ template \"x\" (add1 .) }}{{ end }}{{ end }}{{ template \"x\" 1 }}".into(), "more than 5000000 steps"),
@@ -163,6 +163,12 @@ fn no_template_ends_or_blocks_the_server() {
         assert!(refused.contains(expected), "{case}: {refused}");
         assert!(started.elapsed() < Duration::from_secs(20), "{case}: {:?}", started.elapsed());
     }
+    let loops = "{{ range until 60000 }}{{ range until 60000 }}{{ end }}{{ end }}";
+    let started = std::time::Instant::now();
+    for _ in 0..100 {
+        assert!(text(loops).unwrap_err().contains("not tried again for 30 s"));
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "a costly template costs once: {:?}", started.elapsed());
     let chain = "{{ if false }}".to_owned() + &"{{ else if false }}".repeat(1400) + "{{ else }}x{{ end }}";
     assert_eq!(text(&chain).as_deref(), Ok("x"));
 }
