@@ -61,7 +61,7 @@ async fn nothing_is_stored_when_anything_is_wrong() {
     let server = server().await;
     let broken = template("two", 2).replace(".device_1", ".device_2");
     let mistakes = refused(&server, &(hardware("node-1", MAC) + &broken + &workflow("w", "two", "node-1", MAC))).await;
-    assert!(mistakes[0].contains("there is no value for \"device_2\""), "{mistakes:?}");
+    assert!(mistakes[0].contains("map has no entry for key \"device_2\""), "{mistakes:?}");
     for kind in Kind::ALL {
         assert!(server.list(kind).is_empty(), "{kind}");
     }
