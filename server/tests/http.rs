@@ -196,7 +196,13 @@ async fn a_machine_boots_what_its_workflows_say() {
     agent.say(&action, StateType::Timeout).await.unwrap();
     boot("wait workflow default/second is TIMEOUT: action a0 ended TIMEOUT").await;
     let (code, body) = api.apply(&workflow("third", "one", "", MAC).replace("hardwareRef: , ", "")).await;
-    assert_eq!((code, mistakes(&body)), (422, vec!["template one:8:90: <index .Hardware.Disks 0>: error calling index: reflect: slice index out of range".into()]));
+    assert_eq!(
+        (code, mistakes(&body)),
+        (
+            422,
+            vec!["template one:8:90: <index .Hardware.Disks 0>: error calling index: reflect: slice index out of range".into()]
+        )
+    );
     boot("wait workflow default/second is TIMEOUT: action a0 ended TIMEOUT").await;
     api.apply(&hardware("node-1", MAC).replace("allowPXE: true", "allowPXE: false")).await;
     boot("local netboot.allowPXE is not true in Hardware default/node-1").await;
