@@ -152,11 +152,33 @@ fn verdict(heard: &Heard, stopped: Stopped, oom_kills: u64) -> End {
     }
 }
 
-/// The library's own words, which name the file or the mount.
+/// The library complains once for each of its layers. The first complaint comes from the innermost one and names the file
+/// or the mount; the others repeat it.
 fn explain(text: &str, complaints: &[String]) -> String {
-    let mut all = vec![text.to_owned()];
-    all.extend(complaints.iter().filter(|c| !text.contains(c.as_str())).cloned());
-    all.join("; ")
+    let Some(first) = complaints.first() else { return text.to_owned() };
+    let what = text.split(": ").next().unwrap_or(text);
+    let mut all = format!("{what}: {}", in_plain_words(first));
+    let errno = complaints.iter().find_map(|complaint| between(complaint, "message: \"", "\""));
+    if let Some(errno) = errno.filter(|errno| !all.contains(errno)) {
+        all.push_str(": ");
+        all.push_str(errno);
+    }
+    all
+}
+
+/// The library prints a mount as its source code has it.
+fn in_plain_words(complaint: &str) -> String {
+    let mount = || {
+        let rest = complaint.strip_prefix("failed to mount Mount {")?;
+        let (target, source) = (between(rest, "destination: \"", "\"")?, between(rest, "source: Some(\"", "\"")?);
+        let (_, why) = rest.split_once("}: ")?;
+        Some(format!("cannot mount {source} on {target}: {why}"))
+    };
+    mount().unwrap_or_else(|| complaint.to_owned())
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
 }
 
 async fn listen(mut socket: tokio::net::UnixStream, heard: watch::Sender<Heard>) {
@@ -420,7 +442,7 @@ mod tests {
                 "a failed create with its reason",
                 vec![complaint.clone(), Note::Failed("cannot create the container".into())],
                 Stopped::Not,
-                End::CouldNotStart("cannot create the container; no /bin/x".into()),
+                End::CouldNotStart("cannot create the container: no /bin/x".into()),
             ),
             (
                 "a program that cannot start, once and without the library's own exit code",

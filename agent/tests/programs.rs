@@ -166,3 +166,27 @@ async fn what_the_agent_mounts_of_its_own_breaks_no_image() {
     assert_eq!(lab.run(below).await.action_state(), Success, "a volume below a folder of the agent's: {}", lab.text());
     lab.assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_that_cannot_be_made_says_why_once() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent();
+    let image = lab.odd_image("bad-sys", "{}", |tar| entry(tar, "sys", Regular, 0o644, b""));
+    for (action, want) in [
+        (
+            ActionResponse { volumes: vec!["/worker:/proc/x".into()], ..lab.shell("in-proc", "true") },
+            "cannot create the container: cannot mount /worker on /proc/x: ",
+        ),
+        (
+            ActionResponse { image: Some(image), ..lab.shell("bad-sys", "true") },
+            "cannot create the container: cannot mount /sys on /sys: ",
+        ),
+    ] {
+        let report = lab.run(action).await;
+        let text = message(&report);
+        assert!(text.starts_with(&format!("CouldNotStart: {want}")), "{text}");
+        assert!(text.len() < 400 && !text.contains("failed to prepare rootfs"), "said again: {text}");
+        assert!(text.contains("No such file or directory") || text.contains("Not a directory"), "{text}");
+    }
+    lab.assert_clean();
+}
