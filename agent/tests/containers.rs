@@ -191,3 +191,26 @@ async fn a_full_tmpfs_fails_the_action_and_not_the_agent() {
     assert!(message(&report).starts_with("NoSpace: image "), "{}", message(&report));
     assert_eq!(lab.run(lab.shell("again", "true")).await.action_state(), Success, "{}", lab.text());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_files_are_refused_by_their_number_and_fewer_run() {
+    let lab = Lab::new().await;
+    let _agent = lab.agent_with_state_of("64m,nr_inodes=400");
+    let image = |name: &str, count: usize| {
+        let names: Vec<String> = (0..count).map(|number| format!("f{number}")).collect();
+        let entries: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "small")).collect();
+        lab.image(name, r#"{"Cmd":["/bin/ls","/f0"]}"#, &entries)
+    };
+    let report = lab.run(action("many", &image("many", 500))).await;
+    let text = message(&report);
+    for part in [
+        "NoSpace: image ",
+        " inodes (files, folders and links), free are ",
+        " on /run/thimble (tmpfs); try: an image of fewer files",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(lab.run(action("fewer", &image("fewer", 200))).await.action_state(), Success, "{}", lab.text());
+    // Both do not fit, and how many files an image has shows only when it is unpacked: the first one makes room.
+    assert_eq!(lab.run(action("others", &image("others", 201))).await.action_state(), Success, "{}", lab.text());
+}
