@@ -360,7 +360,8 @@ impl Puller {
         from: &Origin,
         room: Room,
     ) -> Result<(Digest, Image), PullError> {
-        in_time(image, time::DOCUMENTS, self.demand_signature(image, (&resolved.named, &resolved.digest), from)).await?;
+        let signed = Box::pin(self.demand_signature(image, (&resolved.named, &resolved.digest), from));
+        in_time(image, time::DOCUMENTS, signed).await?;
         let pulled = match self.store.get(&resolved.digest) {
             Some(stored) => stored,
             None => self.fetch(image, &resolved, from, room).await?,
@@ -386,12 +387,12 @@ impl Puller {
         from: &Origin,
         room: Room,
     ) -> Result<Image, PullError> {
-        let config = in_time(image, time::DOCUMENTS, self.config(image, config, from)).await?;
+        let config = in_time(image, time::DOCUMENTS, Box::pin(self.config(image, config, from))).await?;
         let mut retried = false;
         loop {
             let ahead = space::ahead(self.admit(image, digest, layers, from, room).await?, layers);
             let partial = Arc::new(self.store.begin(digest)?);
-            let unpacking = self.unpack_all(image, layers, &partial, ahead, from);
+            let unpacking = Box::pin(self.unpack_all(image, layers, &partial, ahead, from));
             match in_time(image, time::for_layers(layers), unpacking).await {
                 Ok(()) => return Ok(partial.commit(config)?),
                 Err(error) => {

@@ -16,7 +16,7 @@ const INDEX_DEPTH: usize = 3;
 impl Puller {
     /// The same within the time that documents have.
     pub(super) async fn resolve(&self, image: &Reference, from: &Origin) -> Result<Resolved, PullError> {
-        in_time(image, DOCUMENTS, self.follow(image, from)).await
+        in_time(image, DOCUMENTS, Box::pin(self.follow(image, from))).await
     }
 
     /// The manifest for this machine, through an index if there is one.

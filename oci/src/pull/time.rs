@@ -1,5 +1,6 @@
 //! How long the parts of a pull may take. A registry that answers slowly, or with archives that make much work, ends here.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use super::PullError;
@@ -18,10 +19,11 @@ pub fn for_layers(layers: &[Descriptor]) -> Duration {
     DOCUMENTS.saturating_add(Duration::from_secs(bytes / BYTES_A_SECOND)).min(LONGEST)
 }
 
+/// The work is boxed: moved about inside other work, its size would count several times, and stay on the stack.
 pub async fn in_time<T>(
     image: &Reference,
     limit: Duration,
-    work: impl Future<Output = Result<T, PullError>>,
+    work: Pin<Box<impl Future<Output = Result<T, PullError>>>>,
 ) -> Result<T, PullError> {
     let late = |_| PullError::TooLong { image: image.to_string(), limit };
     tokio::time::timeout(limit, work).await.map_err(late)?
@@ -48,7 +50,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_that_does_not_end_is_named_by_its_image() {
         let image = "registry.example/tool:1".parse().unwrap();
-        let error = in_time::<()>(&image, DOCUMENTS, std::future::pending()).await.unwrap_err();
+        let error = in_time(&image, DOCUMENTS, Box::pin(std::future::pending::<Result<(), _>>())).await.unwrap_err();
         assert_eq!(error.to_string(), "image registry.example/tool:1 was not there after 10 minutes");
     }
 }
