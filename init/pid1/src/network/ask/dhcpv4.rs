@@ -393,7 +393,11 @@ impl Client {
     fn verify(&mut self, granted: Granted, now: Instant) -> Vec<Action> {
         let age = now.saturating_duration_since(granted.since);
         let times = granted.lease.times;
-        if times.is_some_and(|times| age >= times.renew) || self.sent >= VERIFY_TRIES {
+        if times.is_some_and(|times| age >= times.expire) {
+            return self.give_up(now).into_iter().collect();
+        }
+        let is_renewal_due = times.is_some_and(|times| age >= times.renew);
+        if self.sent >= VERIFY_TRIES || (is_renewal_due && self.sent >= VERIFY_SILENT) {
             self.due = times.map(|times| (granted.since + times.renew).max(now));
             self.phase = Phase::Bound(granted);
             return Vec::new();
@@ -417,8 +421,8 @@ impl Client {
             actions.push(Action::Say(line));
         }
         let due = now + self.random.about(Duration::from_secs(u64::from(seconds)));
-        let renew = times.map_or(due, |times| granted.since + times.renew);
-        self.due = Some(due.min(renew));
+        let end = times.map_or(due, |times| granted.since + times.expire);
+        self.due = Some(due.min(end));
         actions
     }
 

@@ -243,6 +243,27 @@ fn a_returned_carrier_asks_every_server_whether_the_lease_holds_here() {
 }
 
 #[test]
+fn a_lease_that_is_due_for_renewal_is_verified_first() {
+    let start = Instant::now();
+    for age in [500, 750] {
+        let mut client = bound(start);
+        let mut now = start + secs(age);
+        client.carrier_returned(now);
+        let (request, to) = sent(client.tick(now));
+        assert_eq!((request.requested_ip(), to), (Some(ADDRESS), Ipv4Addr::BROADCAST), "{age} s old");
+        while matches!(client.phase, Phase::Verifying { .. }) {
+            now = client.due().unwrap();
+            client.tick(now);
+        }
+        assert!(now < start + secs(age + 40), "renewed by then");
+        assert!(client.tick(now).iter().any(|action| matches!(action, Action::Send { packet, .. } if packet.ciaddr == ADDRESS)));
+    }
+    let mut client = bound(start);
+    client.carrier_returned(start + secs(800));
+    assert!(matches!(&client.tick(start + secs(800))[..], [Action::Withdraw(_)]), "it has ended meanwhile");
+}
+
+#[test]
 fn a_lease_without_end_is_verified_too() {
     let now = Instant::now();
     let (mut client, request) = requesting(now);
