@@ -85,8 +85,21 @@ async fn a_worker_that_no_hardware_has_is_said_everywhere() {
     let other = hardware("node-2", OTHER_MAC).replace("10.0.0.20", "10.0.0.21");
     apply(&server, &other).await;
     assert_eq!(server.machine(OTHER_MAC.parse().unwrap()).unwrap().boot.word(), "install");
-    let shown = server.get(Kind::Workflow, &name("w")).unwrap();
-    assert!(shown["status"]["message"].is_null(), "{shown}");
+    let shown = server.get(Kind::Workflow, &name("w")).unwrap()["status"]["message"].clone();
+    assert_eq!(shown, format!("its worker {OTHER_MAC} is not an agent of Hardware node-1, which waits in the ramdisk"));
+}
+
+#[tokio::test]
+async fn a_worker_that_is_not_on_the_machine_is_said() {
+    let server = server().await;
+    let applied =
+        apply(&server, &(hardware("node-1", MAC) + &template("one", 1) + &workflow("w", "one", "node-1", "node-1"))).await;
+    let said = "its worker node-1 is not an agent of Hardware node-1, which waits in the ramdisk";
+    assert_eq!(applied.changes[2].problem.as_deref(), Some(said));
+    let named = hardware("node-1", MAC).replace("spec:", "spec:\n  agentID: node-1");
+    let applied = apply(&server, &named).await;
+    assert_eq!(applied.changes[1].problem, None, "{applied:?}");
+    assert_eq!(server.machine(MAC.parse().unwrap()).unwrap().boot.word(), "install");
 }
 
 #[tokio::test]

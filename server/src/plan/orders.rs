@@ -116,13 +116,20 @@ impl Planner<'_> {
         None
     }
 
-    /// Agents that are named by a MAC which no Hardware has: boots does not answer such a machine.
+    /// Workers of a workflow that will not ask for it: boots does not answer a MAC without Hardware, and the Hardware that the
+    /// workflow names waits for ever if it runs none of the agents.
     fn unknown_agents(&self, workflow: &Workflow) -> Option<String> {
-        let unknown =
-            agents(workflow).into_iter().find(|agent| agent.0.parse::<Mac>().is_ok() && self.machine_of(agent).is_none())?;
-        let reference = &workflow.spec.hardware_ref;
-        let waits = if reference.is_empty() { String::new() } else { format!("; Hardware {reference} waits for it") };
-        Some(format!("no Hardware has the interface {unknown} of its worker, so that machine does not boot{waits}"))
+        let (agents, reference) = (agents(workflow), &workflow.spec.hardware_ref);
+        let owners: Vec<Option<ObjectName>> = agents.iter().map(|agent| self.machine_of(agent)).collect();
+        let named = ObjectName::new(&workflow.metadata.namespace, reference);
+        let waits = !reference.is_empty() && !owners.contains(&Some(named));
+        let waiting = if waits { format!("; Hardware {reference} waits for it") } else { String::new() };
+        let unknown = agents.iter().zip(&owners).find(|(agent, owner)| owner.is_none() && agent.0.parse::<Mac>().is_ok());
+        if let Some((agent, _)) = unknown {
+            return Some(format!("no Hardware has the interface {agent} of its worker, so that machine does not boot{waiting}"));
+        }
+        let agent = agents.first().filter(|_| waits)?;
+        Some(format!("its worker {agent} is not an agent of Hardware {reference}, which waits in the ramdisk"))
     }
 
     /// A workflow that came in with its end: what it did to its machine is done. It is not an order.
