@@ -18,7 +18,7 @@ fn objects(image: &str) -> String {
         "apiVersion: tinkerbell.org/v1alpha1
 kind: Hardware
 metadata: {{name: node}}
-spec: {{interfaces: [{{dhcp: {{mac: '02:00:00:00:00:01', ip: {{address: 10.0.0.20}}}}}}]}}
+spec: {{interfaces: [{{dhcp: {{mac: '02:00:00:00:00:01', ip: {{address: 10.0.0.20}}}}, netboot: {{allowPXE: true}}}}]}}
 ---
 apiVersion: tinkerbell.org/v1alpha1
 kind: Template
