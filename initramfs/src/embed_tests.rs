@@ -27,7 +27,8 @@ impl Lab {
     }
 
     pub fn manifest(&self, layer: &[u8]) -> Value {
-        let (config, layer) = (self.blob("config", b"{}"), self.blob("layer", layer));
+        let config = self.blob("application/vnd.oci.image.config.v1+json", b"{}");
+        let layer = self.blob("application/vnd.oci.image.layer.v1.tar", layer);
         self.blob(
             "application/vnd.oci.image.manifest.v1+json",
             json!({"config": config, "layers": [layer]}).to_string().as_bytes(),
