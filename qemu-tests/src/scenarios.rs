@@ -100,7 +100,7 @@ pub const ALL: &[Scenario] = &[
     one("rescue lets the key in and no other one", rescue::shell),
     one("the last words before a panic are reported after it", power::last_words),
     one("a ramdisk that arrived in part is called that", power::truncated_ramdisk),
-    many(ALONE, "96 MiB carry the cloud kernel and 160 MiB the standard one", crate::ladder::promised),
+    many(ALONE, "96 MiB carry the cloud kernel and 128 MiB the standard one", crate::ladder::promised),
     one("a ramdisk without its network driver says so", strangers::missing_module),
     one("an unknown machine gets no answer and one line in the log", strangers::unknown_machine),
     one("malformed packets, foreign paths and wrong YAML are refused", strangers::malformed_input),

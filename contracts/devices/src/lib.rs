@@ -15,4 +15,5 @@ pub mod module;
 pub mod pattern;
 pub mod plan;
 pub mod policy;
+pub mod spare;
 pub mod uevent;

@@ -32,6 +32,7 @@ pub mod screen;
 pub mod service;
 pub mod services;
 pub mod settings;
+mod spare_drivers;
 mod spawn;
 pub mod status;
 mod stuck;

@@ -58,6 +58,16 @@ impl Tree {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Where the lists say that a module is.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
     /// The lists as they are now: a driver pack may have been added.
     pub fn lists(&self) -> Lists {
         let with_packs = |name: &str| {
@@ -87,7 +97,7 @@ impl Tree {
         if is_loaded(name) {
             return Ok(());
         }
-        let file = self.root.join(path);
+        let file = self.file(path);
         match insert(&file, &policy.parameters(name)) {
             Err(ModuleError::Missing(_)) if is_loaded(name) => return Ok(()), // another process has just finished
             result => result?,

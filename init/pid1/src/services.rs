@@ -1,7 +1,9 @@
 //! The table of PID 1's child services. A new one is a row here and a function `run(&Facts, Ready)` in its own file.
 
 use crate::service::{Restart, Service, Start};
-use crate::{cgroups, crash_report, devices, network, power_button, pressure, rescue, screen, spawn, syslog, watchdog, zram};
+use crate::{
+    cgroups, crash_report, devices, network, power_button, pressure, rescue, screen, spare_drivers, spawn, syslog, watchdog, zram,
+};
 
 pub const DEVICES: &str = "devices";
 pub const NETWORK: &str = "network client";
@@ -46,6 +48,15 @@ pub const TABLE: &[Service] = &[
         restart: Restart::ByExitCode,
         cgroup: Some(cgroups::AGENT),
         after: Some(NETWORK),
+        ready: None,
+    },
+    Service {
+        name: "spare drivers",
+        process: c"spare-drivers",
+        start: Start::Forked(spare_drivers::run),
+        restart: Restart::UntilDone,
+        cgroup: None,
+        after: Some(NETWORK), // soon: the agent may pull at once
         ready: None,
     },
     Service {
