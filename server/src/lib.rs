@@ -20,6 +20,7 @@ mod service;
 pub mod store;
 pub mod template;
 mod view;
+mod wake;
 mod work;
 
 pub use access::Network;

@@ -21,7 +21,8 @@ use crate::events::{Hub, Reader};
 use crate::machines::find;
 use crate::plan::{Kept, Plan, Rules, deletion, plan};
 use crate::store::{Memory, Redb, Store, StoreError, Transaction, Watch};
-use crate::view::View;
+use crate::view::{News, View};
+use crate::wake::{Calls, Subject, Waiting};
 
 /// For answers to reach their clients when the server stops.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     pub store: Arc<dyn Store>,
     view: RwLock<View>,
     revision: watch::Sender<u64>,
+    calls: Calls,
     stopping: watch::Sender<bool>,
     pub events: Hub,
     pub agents: Agents,
@@ -125,6 +127,7 @@ impl Server {
             store,
             view: RwLock::new(view),
             revision: watch::Sender::new(revision),
+            calls: Calls::default(),
             stopping: watch::Sender::new(false),
             events: Hub::new(Timestamp::now()),
             agents,
@@ -154,13 +157,18 @@ impl Server {
         }
     }
 
-    /// Wakes with every change of any object.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.0.revision.subscribe()
+    /// Wakes with every change that concerns the subject.
+    pub(crate) fn wait_for(&self, subject: Subject) -> Waiting {
+        self.0.calls.wait_for(subject)
     }
 
     pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
         self.0.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The view as it is now, for work that takes longer than a look. A copy costs the same at any size.
+    pub(crate) fn snapshot(&self) -> View {
+        self.view().clone()
     }
 
     /// Commits and waits until the view shows it, so that the next question is answered with what was acknowledged.
@@ -216,7 +224,7 @@ impl Server {
 
     /// On a thread of its own and on a copy of the view, because a template may take long.
     async fn plan(&self, objects: Vec<Object>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
-        let view = View::clone(&self.view());
+        let view = self.snapshot();
         let config = &self.0.config;
         let rules = Rules { hold_new: config.hold_new_machines, addresses: config.addresses.clone() };
         let work = move || {
@@ -257,10 +265,10 @@ impl Server {
         }
     }
 
-    /// All objects of a kind, by namespace and name.
+    /// All objects of a kind, by namespace and name. Writers do not wait for it.
     #[must_use]
     pub fn list(&self, kind: Kind) -> Vec<Value> {
-        let view = self.view();
+        let view = self.snapshot();
         match kind {
             Kind::Hardware => view.hardware.values().filter_map(|stored| serde_json::to_value(&*stored.object).ok()).collect(),
             Kind::Template => view.templates.values().filter_map(|stored| serde_json::to_value(&*stored.object).ok()).collect(),
@@ -385,12 +393,14 @@ async fn follow(server: Weak<Inner>, mut watch: Watch) {
                 let Some(inner) = server.upgrade() else { return };
                 let revision = change.revision;
                 let changes: Vec<_> = std::iter::once(change).chain(watch.rest()).collect();
-                let what: Vec<What> = {
+                let mut news = News::default();
+                {
                     let mut view = inner.view.write().unwrap_or_else(PoisonError::into_inner);
-                    changes.iter().flat_map(|change| view.update(change)).collect()
-                };
-                what.into_iter().for_each(|what| inner.events.publish(what));
+                    changes.iter().for_each(|change| news.add(view.update(change)));
+                }
+                news.events.into_iter().for_each(|what| inner.events.publish(what));
                 inner.revision.send_replace(revision);
+                inner.calls.wake(news.subjects);
             }
             Err(reason) => {
                 warn!("the view fell behind the store and is read again: {}", Chain(&reason));
@@ -422,6 +432,7 @@ async fn read_again(inner: &Inner) -> Result<Watch, StoreError> {
     let watch = inner.store.watch(revision)?;
     *inner.view.write().unwrap_or_else(PoisonError::into_inner) = View::load(pairs, revision);
     inner.revision.send_replace(revision);
+    inner.calls.wake_all();
     Ok(watch)
 }
 

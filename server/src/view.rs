@@ -1,11 +1,16 @@
 //! The objects in memory with indexes for the frequent questions: which workflows concern this agent, and whose MAC is
 //! this. Only the store's watch feeds it, so it shows durable objects and nothing else.
+//!
+//! A copy shares everything with the view, so it costs the same at any size. A change then copies only what it touches.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod index;
+
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::{MachineState, What};
+use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
 use log::error;
 use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow};
@@ -13,6 +18,8 @@ use serde::de::DeserializeOwned;
 
 use crate::progress::runs_on;
 use crate::store::{Change, KeyValue};
+use crate::wake::Subject;
+use index::Index;
 
 /// An object and the revisions of its first and latest write.
 #[derive(Debug)]
@@ -28,29 +35,44 @@ impl<T> Clone for Stored<T> {
     }
 }
 
-/// Objects by the revision of their first write.
-type Owners = BTreeSet<(u64, ObjectName)>;
+/// What a change means to those who watch and to those who wait.
+#[derive(Debug, Default)]
+pub struct News {
+    pub events: Vec<What>,
+    pub subjects: BTreeSet<Subject>,
+}
+
+impl News {
+    pub fn add(&mut self, other: Self) {
+        self.events.extend(other.events);
+        self.subjects.extend(other.subjects);
+    }
+
+    fn concerns<'a>(&mut self, agents: impl IntoIterator<Item = &'a AgentId>) {
+        self.subjects.extend(agents.into_iter().map(Subject::agent));
+    }
+}
 
 #[derive(Default, Clone)]
 pub struct View {
-    pub hardware: BTreeMap<ObjectName, Stored<Hardware>>,
-    pub templates: BTreeMap<ObjectName, Stored<Template>>,
-    pub workflows: BTreeMap<ObjectName, Stored<Workflow>>,
+    pub hardware: OrdMap<ObjectName, Stored<Hardware>>,
+    pub templates: OrdMap<ObjectName, Stored<Template>>,
+    pub workflows: OrdMap<ObjectName, Stored<Workflow>>,
     /// What machines shall boot, by the name of their Hardware. It outlives the Hardware, so that a machine whose Hardware is
     /// deleted and created anew is not installed again.
-    pub machines: BTreeMap<ObjectName, Stored<MachineState>>,
+    pub machines: OrdMap<ObjectName, Stored<MachineState>>,
     pub revision: u64,
     /// The owner is the oldest one, should several have the same.
-    by_mac: HashMap<Mac, Owners>,
-    by_address: HashMap<IpAddr, Owners>,
-    by_agent_id: HashMap<AgentId, Owners>,
+    by_mac: Index<Mac>,
+    by_address: Index<IpAddr>,
+    by_agent_id: Index<AgentId>,
     /// Oldest first.
-    by_agent: HashMap<AgentId, Owners>,
-    by_hardware: HashMap<ObjectName, Owners>,
-    by_template: HashMap<ObjectName, Owners>,
-    expiring: BTreeSet<(Timestamp, ObjectName)>,
+    by_agent: Index<AgentId>,
+    by_hardware: Index<ObjectName>,
+    by_template: Index<ObjectName>,
+    expiring: OrdSet<(Timestamp, ObjectName)>,
     /// Workflows with a running action.
-    running: BTreeSet<ObjectName>,
+    running: OrdSet<ObjectName>,
 }
 
 /// `/workflows/default/install`.
@@ -96,77 +118,92 @@ impl View {
         view
     }
 
-    /// Takes in a change and returns its events.
-    pub fn update(&mut self, change: &Change) -> Vec<What> {
+    /// Takes in a change.
+    pub fn update(&mut self, change: &Change) -> News {
         self.revision = change.revision;
+        let mut news = News::default();
         let pair = change.pair.as_deref();
         if let Some((namespace, name)) = change.key.strip_prefix(MACHINES).and_then(|name| name.split_once('/')) {
-            return self.put_machine(ObjectName::new(namespace, name), pair.and_then(decoded)).into_iter().collect();
+            self.put_machine(ObjectName::new(namespace, name), pair.and_then(decoded), &mut news);
+            return news;
         }
-        let Some((kind, name)) = parsed(&change.key) else { return Vec::new() };
+        let Some((kind, name)) = parsed(&change.key) else { return news };
         let (existed, exists) = match kind {
-            Kind::Hardware => self.put_hardware(name.clone(), pair.and_then(decoded)),
+            Kind::Hardware => self.put_hardware(name.clone(), pair.and_then(decoded), &mut news),
             Kind::Template => put(&mut self.templates, name.clone(), pair.and_then(decoded)),
-            Kind::Workflow => return self.put_workflow(name, pair.and_then(decoded)),
+            Kind::Workflow => {
+                self.put_workflow(name, pair.and_then(decoded), &mut news);
+                return news;
+            }
         };
-        object_change(kind, &name, existed, exists).into_iter().collect()
+        news.events.extend(object_change(kind, &name, existed, exists));
+        news
     }
 
-    fn put_machine(&mut self, name: ObjectName, new: Option<Stored<MachineState>>) -> Option<What> {
+    fn put_machine(&mut self, name: ObjectName, new: Option<Stored<MachineState>>, news: &mut News) {
+        if let Some(hardware) = self.hardware.get(&name) {
+            news.concerns(&agents_of(&hardware.object));
+        }
         let old = match &new {
             Some(new) => self.machines.insert(name.clone(), new.clone()),
             None => self.machines.remove(&name),
         };
-        let decision = &new.as_ref()?.object.decision;
-        let news = old.is_none_or(|old| old.object.decision != *decision);
-        news.then(|| What::Intent {
-            hardware: name.to_string(),
-            intent: decision.intent,
-            by: decision.by.clone(),
-            reason: decision.reason.clone(),
-        })
+        let Some(new) = &new else { return };
+        let decision = &new.object.decision;
+        if old.is_none_or(|old| old.object.decision != *decision) {
+            news.events.push(What::Intent {
+                hardware: name.to_string(),
+                intent: decision.intent,
+                by: decision.by.clone(),
+                reason: decision.reason.clone(),
+            });
+        }
     }
 
-    fn put_hardware(&mut self, name: ObjectName, new: Option<Stored<Hardware>>) -> (bool, bool) {
+    fn put_hardware(&mut self, name: ObjectName, new: Option<Stored<Hardware>>, news: &mut News) -> (bool, bool) {
         if let Some(old) = self.hardware.get(&name).cloned() {
             self.own(&name, &old, false);
+            news.concerns(&agents_of(&old.object));
         }
         if let Some(new) = &new {
             self.own(&name, new, true);
+            news.concerns(&agents_of(&new.object));
         }
         put(&mut self.hardware, name, new)
     }
 
     fn own(&mut self, name: &ObjectName, hardware: &Stored<Hardware>, present: bool) {
-        let (entry, spec) = ((hardware.created, name.clone()), &hardware.object.spec);
-        spec.macs().for_each(|mac| switch(&mut self.by_mac, &mac, &entry, present));
-        spec.addresses().for_each(|address| switch(&mut self.by_address, &address, &entry, present));
+        let (created, spec) = (hardware.created, &hardware.object.spec);
+        spec.macs().for_each(|mac| self.by_mac.set(mac, created, name, present));
+        spec.addresses().for_each(|address| self.by_address.set(address, created, name, present));
         if let Some(id) = &spec.agent_id {
-            switch(&mut self.by_agent_id, &AgentId(id.clone()), &entry, present);
+            self.by_agent_id.set(AgentId(id.clone()), created, name, present);
         }
     }
 
-    fn put_workflow(&mut self, name: ObjectName, new: Option<Stored<Workflow>>) -> Vec<What> {
+    fn put_workflow(&mut self, name: ObjectName, new: Option<Stored<Workflow>>, news: &mut News) {
         let old = self.workflows.get(&name).cloned();
         if let Some(old) = &old {
             self.index(&name, old, false);
+            news.concerns(&agents(&old.object));
         }
         if let Some(new) = &new {
             self.index(&name, new, true);
+            news.concerns(&agents(&new.object));
         }
-        let what = workflow_changes(&name, old.as_ref().map(|old| &*old.object), new.as_ref().map(|new| &*new.object));
+        news.subjects.insert(Subject::Workflow(name.clone()));
+        news.events.extend(workflow_changes(&name, old.as_ref().map(|old| &*old.object), new.as_ref().map(|new| &*new.object)));
         put(&mut self.workflows, name, new);
-        what
     }
 
     fn index(&mut self, name: &ObjectName, workflow: &Stored<Workflow>, present: bool) {
-        let (entry, object) = ((workflow.created, name.clone()), &workflow.object);
+        let (created, object) = (workflow.created, &workflow.object);
         for agent in agents(object) {
-            switch(&mut self.by_agent, &agent, &entry, present);
+            self.by_agent.set(agent, created, name, present);
         }
         if !object.spec.hardware_ref.is_empty() {
             let hardware = ObjectName::new(&name.namespace, &object.spec.hardware_ref);
-            switch(&mut self.by_hardware, &hardware, &entry, present);
+            self.by_hardware.set(hardware, created, name, present);
         }
         if present && runs_on(object).is_some() {
             self.running.insert(name.clone());
@@ -174,7 +211,7 @@ impl View {
             self.running.remove(name);
         }
         let template = ObjectName::new(&name.namespace, &object.spec.template_ref);
-        switch(&mut self.by_template, &template, &entry, present);
+        self.by_template.set(template, created, name, present);
         if let Some(stop) =
             object.status.global_execution_stop.filter(|_| object.status.state.is_some_and(|state| state.is_runnable()))
         {
@@ -189,48 +226,46 @@ impl View {
 
     /// Workflows that concern this agent, oldest first.
     pub fn workflows_of(&self, agent: &AgentId) -> impl Iterator<Item = &Stored<Workflow>> {
-        self.by_agent.get(agent).into_iter().flatten().filter_map(|(_, name)| self.workflows.get(name))
+        self.by_agent.of(agent).filter_map(|name| self.workflows.get(name))
     }
 
     /// Workflows that concern this machine, by reference or by agent, newest first.
     #[must_use]
     pub fn workflows_for(&self, hardware: &Hardware) -> Vec<&Stored<Workflow>> {
-        let macs = hardware.spec.macs().map(|mac| AgentId(mac.to_string()));
-        let agents = hardware.spec.agent_id.iter().cloned().map(AgentId).chain(macs);
-        let mut found: BTreeSet<&(u64, ObjectName)> = self.by_hardware.get(&hardware.name()).into_iter().flatten().collect();
-        for agent in agents {
-            found.extend(self.by_agent.get(&agent).into_iter().flatten());
+        let mut found: BTreeSet<(u64, &ObjectName)> = self.by_hardware.entries(&hardware.name()).collect();
+        for agent in agents_of(hardware) {
+            found.extend(self.by_agent.entries(&agent));
         }
         found.into_iter().rev().filter_map(|(_, name)| self.workflows.get(name)).collect()
     }
 
     #[must_use]
     pub fn by_mac(&self, mac: Mac) -> Option<&Stored<Hardware>> {
-        self.owner(self.by_mac.get(&mac))
+        self.owner(self.by_mac.of(&mac))
     }
 
     #[must_use]
     pub fn by_address(&self, address: IpAddr) -> Option<&Stored<Hardware>> {
-        self.owner(self.by_address.get(&address))
+        self.owner(self.by_address.of(&address))
     }
 
     /// All Hardware that has it, the owner first. More than one comes from a store of an earlier version only.
     pub fn macs_owners(&self, mac: Mac) -> impl Iterator<Item = &ObjectName> {
-        self.by_mac.get(&mac).into_iter().flatten().map(|(_, name)| name)
+        self.by_mac.of(&mac)
     }
 
     pub fn address_owners(&self, address: IpAddr) -> impl Iterator<Item = &ObjectName> {
-        self.by_address.get(&address).into_iter().flatten().map(|(_, name)| name)
+        self.by_address.of(&address)
     }
 
-    fn owner(&self, owners: Option<&Owners>) -> Option<&Stored<Hardware>> {
-        self.hardware.get(&owners?.first()?.1)
+    fn owner<'v>(&'v self, mut owners: impl Iterator<Item = &'v ObjectName>) -> Option<&'v Stored<Hardware>> {
+        self.hardware.get(owners.next()?)
     }
 
     /// The machine on which this agent runs.
     #[must_use]
     pub fn machine_of(&self, agent: &AgentId) -> Option<&Stored<Hardware>> {
-        let by_id = self.owner(self.by_agent_id.get(agent));
+        let by_id = self.owner(self.by_agent_id.of(agent));
         by_id.or_else(|| self.by_mac(agent.0.parse().ok()?))
     }
 
@@ -254,11 +289,11 @@ impl View {
     /// Workflows that name this Hardware or Template, oldest first.
     pub fn users(&self, kind: Kind, name: &ObjectName) -> impl Iterator<Item = &Stored<Workflow>> {
         let users = match kind {
-            Kind::Hardware => self.by_hardware.get(name),
-            Kind::Template => self.by_template.get(name),
+            Kind::Hardware => Some(self.by_hardware.of(name)),
+            Kind::Template => Some(self.by_template.of(name)),
             Kind::Workflow => None,
         };
-        users.into_iter().flatten().filter_map(|(_, name)| self.workflows.get(name))
+        users.into_iter().flatten().filter_map(|name| self.workflows.get(name))
     }
 
     /// Workflows with a running action.
@@ -273,7 +308,7 @@ impl View {
 
     #[must_use]
     pub fn knows_agent(&self, agent: &AgentId) -> bool {
-        self.by_agent.contains_key(agent) || self.machine_of(agent).is_some()
+        self.by_agent.has(agent) || self.machine_of(agent).is_some()
     }
 }
 
@@ -286,24 +321,19 @@ pub fn agents(workflow: &Workflow) -> BTreeSet<AgentId> {
     tasks.iter().map(|task| task.agent_id.clone()).collect()
 }
 
-fn put<T>(map: &mut BTreeMap<ObjectName, Stored<T>>, name: ObjectName, new: Option<Stored<T>>) -> (bool, bool) {
+/// The agents that run on a machine: the one that its Hardware names, and one for each interface.
+fn agents_of(hardware: &Hardware) -> Vec<AgentId> {
+    let macs = hardware.spec.macs().map(|mac| AgentId(mac.to_string()));
+    hardware.spec.agent_id.iter().cloned().map(AgentId).chain(macs).collect()
+}
+
+fn put<T>(map: &mut OrdMap<ObjectName, Stored<T>>, name: ObjectName, new: Option<Stored<T>>) -> (bool, bool) {
     let exists = new.is_some();
     let old = match new {
         Some(new) => map.insert(name, new),
         None => map.remove(&name),
     };
     (old.is_some(), exists)
-}
-
-fn switch<K: std::hash::Hash + Eq + Clone>(index: &mut HashMap<K, Owners>, key: &K, entry: &(u64, ObjectName), present: bool) {
-    if present {
-        index.entry(key.clone()).or_default().insert(entry.clone());
-    } else if let Some(set) = index.get_mut(key) {
-        set.remove(entry);
-        if set.is_empty() {
-            index.remove(key);
-        }
-    }
 }
 
 fn object_change(kind: Kind, name: &ObjectName, existed: bool, exists: bool) -> Option<What> {
@@ -393,13 +423,40 @@ mod tests {
     }
 
     #[test]
+    fn a_change_concerns_the_agents_that_were_named_and_those_that_are() {
+        let workflow = |name: &str, worker: &str| {
+            format!(
+                "apiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {{name: {name}}}\nspec: {{templateRef: t, hardwareMap: {{w: '{worker}'}}}}\n"
+            )
+        };
+        let one = "52:54:00:00:00:01";
+        let mut view = View::default();
+        for (revision, text, expected) in [
+            (1, hardware("a", one), vec![one]),
+            (2, workflow("w", "x"), vec!["x", "default/w"]),
+            (3, workflow("w", "52-54-00-00-00-01"), vec![one, "x", "default/w"]),
+            (4, hardware("a", "52:54:00:00:00:02"), vec![one, "52:54:00:00:00:02"]),
+        ] {
+            let subjects = view.update(&change(revision, &text)).subjects;
+            let names = subjects.iter().map(|subject| match subject {
+                Subject::Agent(agent) => agent.to_string(),
+                Subject::Workflow(name) => name.to_string(),
+            });
+            assert_eq!(names.collect::<Vec<_>>(), expected, "revision {revision}");
+        }
+        let state = KeyValue { key: "/machines/default/a".into(), value: b"{".to_vec(), created: 5, modified: 5 };
+        let subjects = view.update(&Change { revision: 5, key: state.key.clone(), pair: Some(Arc::new(state)) }).subjects;
+        assert_eq!(subjects, BTreeSet::from([Subject::Agent("52:54:00:00:00:02".into())]), "of the machine whose state it is");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_left_out_and_does_no_harm() {
         let mut view = View::default();
         view.update(&change(1, &hardware("a", "52:54:00:00:00:01")));
         let pair = KeyValue { key: "/hardware/default/a".into(), value: b"{".to_vec(), created: 1, modified: 2 };
         view.update(&Change { revision: 2, key: pair.key.clone(), pair: Some(Arc::new(pair)) });
         assert!(view.hardware.is_empty());
-        assert!(view.update(&Change { revision: 3, key: "/elsewhere".into(), pair: None }).is_empty());
+        assert!(view.update(&Change { revision: 3, key: "/elsewhere".into(), pair: None }).events.is_empty());
         assert_eq!(view.revision, 3);
     }
 }

@@ -13,6 +13,7 @@ use crate::progress::{self, Effect, Heard, Idle, Next, Position, Refused, Report
 use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::{key, machine_key};
+use crate::wake::Subject;
 
 /// An action that was handed out; this is stored.
 #[derive(Debug, Clone)]
@@ -62,10 +63,10 @@ impl Server {
     /// When there was nothing to do for as long as calls are held.
     pub async fn next_action(&self, agent: &AgentId) -> Result<Assignment, NoWork> {
         let deadline = Instant::now() + self.0.config.long_poll;
-        let (mut changes, mut stopping) = (self.changes(), self.stopping());
+        let (mut changes, mut stopping) = (self.wait_for(Subject::agent(agent)), self.stopping());
         self.end_left_by(agent).await?;
         loop {
-            changes.borrow_and_update(); // before looking: what comes after is seen below
+            changes.look(); // before looking: what comes after is seen below
             if *stopping.borrow() {
                 return Err(NoWork::Stopping);
             }
@@ -74,7 +75,7 @@ impl Server {
                 other => return other,
             };
             tokio::select! {
-                changed = changes.changed() => changed.map_err(|_| NoWork::Stopping)?,
+                () = changes.changed() => {}
                 stopped = stopping.changed() => stopped.map_err(|_| NoWork::Stopping)?,
                 () = sleep_until(deadline) => return Err(NoWork::Idle(idle)),
             }
@@ -88,9 +89,9 @@ impl Server {
     /// When the server stops.
     pub async fn until_stopped(&self, name: &ObjectName) -> Result<Option<String>, NoWork> {
         let deadline = Instant::now() + self.0.config.long_poll;
-        let (mut changes, mut stopping) = (self.changes(), self.stopping());
+        let (mut changes, mut stopping) = (self.wait_for(Subject::Workflow(name.clone())), self.stopping());
         loop {
-            changes.borrow_and_update(); // before looking: what comes after is seen below
+            changes.look(); // before looking: what comes after is seen below
             let why = match self.view().workflows.get(name) {
                 Some(stored) => progress::why_stop(&stored.object),
                 None => Some(format!("workflow {name} was deleted")),
@@ -102,7 +103,7 @@ impl Server {
                 return Err(NoWork::Stopping);
             }
             tokio::select! {
-                changed = changes.changed() => changed.map_err(|_| NoWork::Stopping)?,
+                () = changes.changed() => {}
                 stopped = stopping.changed() => stopped.map_err(|_| NoWork::Stopping)?,
                 () = sleep_until(deadline) => return Ok(None),
             }

@@ -1,0 +1,128 @@
+//! Held calls, by what they wait for. A change wakes only the calls that it concerns, so the others cost it nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::{AgentId, Mac, ObjectName};
+use tokio::sync::watch;
+
+/// What a call waits for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// Anything that may give this agent an action, or take it away: its workflows and its machine.
+    Agent(AgentId),
+    Workflow(ObjectName),
+}
+
+impl Subject {
+    /// An agent may write its MAC in another notation than its Hardware.
+    #[must_use]
+    pub fn agent(id: &AgentId) -> Self {
+        Self::Agent(id.0.parse::<Mac>().map_or_else(|_| id.clone(), |mac| AgentId(mac.to_string())))
+    }
+}
+
+type Senders = HashMap<Subject, watch::Sender<()>>;
+
+#[derive(Debug, Default, Clone)]
+pub struct Calls(Arc<Mutex<Senders>>);
+
+impl Calls {
+    fn senders(&self) -> MutexGuard<'_, Senders> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on no change of the subject is missed.
+    #[must_use]
+    pub fn wait_for(&self, subject: Subject) -> Waiting {
+        let receiver = self.senders().entry(subject.clone()).or_default().subscribe();
+        Waiting { calls: self.clone(), subject, receiver }
+    }
+
+    pub fn wake(&self, subjects: impl IntoIterator<Item = Subject>) {
+        let senders = self.senders();
+        subjects.into_iter().filter_map(|subject| senders.get(&subject)).for_each(|sender| sender.send_replace(()));
+    }
+
+    /// When it is not known what has changed.
+    pub fn wake_all(&self) {
+        self.senders().values().for_each(|sender| sender.send_replace(()));
+    }
+
+    #[cfg(test)]
+    pub fn subjects(&self) -> usize {
+        self.senders().len()
+    }
+}
+
+/// A call that waits. Dropping it ends the wait.
+#[derive(Debug)]
+pub struct Waiting {
+    calls: Calls,
+    subject: Subject,
+    receiver: watch::Receiver<()>,
+}
+
+impl Waiting {
+    /// What comes after this wakes the call. Look at the state afterwards, not before.
+    pub fn look(&mut self) {
+        self.receiver.borrow_and_update();
+    }
+
+    /// Until the subject has changed since the last look.
+    pub async fn changed(&mut self) {
+        if self.receiver.changed().await.is_err() {
+            std::future::pending::<()>().await; // not while this exists: its subject keeps the sender
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut senders = self.calls.senders();
+        let last = |sender: &watch::Sender<()>| sender.receiver_count() <= 1; // this one
+        if senders.get(&self.subject).is_some_and(last) {
+            senders.remove(&self.subject);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn agent(id: &str) -> Subject {
+        Subject::agent(&AgentId::from(id))
+    }
+
+    #[test]
+    fn a_change_wakes_those_it_concerns_and_no_others() {
+        let calls = Calls::default();
+        let mut waiting = ["a", "a", "b"].map(|id| calls.wait_for(agent(id)));
+        waiting.iter_mut().for_each(Waiting::look);
+        calls.wake([agent("a"), agent("nobody")]);
+        let mut woken = || waiting.each_mut().map(|call| call.changed().now_or_never().is_some());
+        assert_eq!(woken(), [true, true, false]);
+        assert_eq!(woken(), [false; 3], "once each");
+        calls.wake_all();
+        assert_eq!(woken(), [true; 3]);
+    }
+
+    #[test]
+    fn what_nothing_waits_for_is_not_kept() {
+        let calls = Calls::default();
+        let [one, two] = ["a", "a"].map(|id| calls.wait_for(agent(id)));
+        drop(one);
+        assert_eq!(calls.subjects(), 1);
+        drop(two);
+        assert_eq!(calls.subjects(), 0);
+    }
+
+    #[test]
+    fn a_mac_is_one_subject_in_every_notation() {
+        assert_eq!(agent("52:54:00:AB:cd:01"), agent("52-54-00-ab-cd-01"));
+        assert_ne!(agent("node-1"), agent("NODE-1"));
+    }
+}
