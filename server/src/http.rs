@@ -2,6 +2,7 @@
 //! for loopback and the networks that the operator named.
 
 mod machines;
+mod rollouts;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,6 +27,9 @@ use crate::store::StoreError;
 use crate::work::CancelError;
 
 const MAX_APPLY: usize = 8 << 20;
+/// Letters of who orders something, and why.
+const MAX_BY: usize = 64;
+const MAX_REASON: usize = 500;
 /// The pause between empty lines, by which both sides notice that the other one has gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -39,6 +43,7 @@ pub fn router(server: Server) -> Router {
         .route("/v1/workflows/{namespace}/{name}/cancel", post(cancel))
         .route("/v1/events", get(events))
         .merge(machines::for_operators())
+        .merge(rollouts::routes())
         .route_layer(from_fn_with_state(server.clone(), only_allowed));
     operators.merge(machines::for_machines()).with_state(server)
 }
@@ -59,6 +64,17 @@ async fn only_allowed(State(server): State<Server>, request: Request, next: Next
 
 fn problem(code: StatusCode, text: impl Into<String>) -> Response {
     (code, Json(Problem { error: text.into() })).into_response()
+}
+
+/// One line of a bounded length.
+fn line(text: &str, most: usize) -> String {
+    text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(most).collect()
+}
+
+/// Who orders something.
+fn someone(by: &str) -> String {
+    let by = line(by, MAX_BY);
+    if by.is_empty() { "an operator".to_owned() } else { by }
 }
 
 /// The answer when the store does not take or give something.
@@ -164,9 +180,6 @@ struct CancelQuery {
     now: bool,
 }
 
-/// Letters; a reason is one line.
-const MAX_REASON: usize = 500;
-
 async fn cancel(
     State(server): State<Server>,
     Path((namespace, name)): Path<(String, String)>,
@@ -175,8 +188,7 @@ async fn cancel(
 ) -> Response {
     let name = ObjectName::new(namespace, name);
     let reason = String::from_utf8_lossy(&body);
-    let reason = if reason.trim().is_empty() { "by an operator" } else { reason.trim() };
-    let reason: String = reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_REASON).collect();
+    let reason = if reason.trim().is_empty() { "by an operator".to_owned() } else { line(&reason, MAX_REASON) };
     match Server::detached(async move { server.cancel(&name, &reason, query.now).await }).await {
         Some(Ok(running)) => Json(Cancelled { ended: running.is_none(), running }).into_response(),
         Some(Err(missing @ CancelError::NoWorkflow(_))) => problem(StatusCode::NOT_FOUND, missing.to_string()),
@@ -197,7 +209,7 @@ async fn events(State(server): State<Server>, Query(query): Query<EventsQuery>) 
     drop(server); // a reader that stays must not keep the store open
     let lines = futures_util::stream::unfold((reader, stopping), |(mut reader, mut stopping)| async move {
         let line = tokio::select! {
-            event = reader.next() => line(&*event?),
+            event = reader.next() => json_line(&*event?),
             () = tokio::time::sleep(HEARTBEAT) => Bytes::from_static(b"\n"),
             _ = stopping.wait_for(|stopping| *stopping) => return None,
         };
@@ -206,7 +218,7 @@ async fn events(State(server): State<Server>, Query(query): Query<EventsQuery>) 
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-fn line(event: &api::Event) -> Bytes {
+fn json_line(event: &api::Event) -> Bytes {
     let mut line = serde_json::to_vec(event).unwrap_or_default();
     line.push(b'\n');
     Bytes::from(line)

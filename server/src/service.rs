@@ -11,7 +11,7 @@ use log::{error, info, warn};
 use machine::Chain;
 use model::{AgentId, Hardware, Kind, Mac, Mistake, Object, ObjectName};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::access::Network;
 use crate::agents::{Agents, Facts};
@@ -20,6 +20,7 @@ use crate::change::{Tries, encoded};
 use crate::events::{Hub, Reader};
 use crate::machines::find;
 use crate::plan::{Kept, Plan, Rules, deletion, plan};
+use crate::rollout;
 use crate::store::{Memory, Redb, Store, StoreError, Transaction, Watch};
 use crate::view::{News, View};
 use crate::wake::{Calls, Subject, Waiting};
@@ -65,6 +66,8 @@ pub(crate) struct Inner {
     stopping: watch::Sender<bool>,
     pub events: Hub,
     pub agents: Agents,
+    /// Wakes what drives rollouts.
+    pub rollouts: Arc<Notify>,
     pub config: Config,
     /// What was heard before is not known.
     pub started: Timestamp,
@@ -131,11 +134,13 @@ impl Server {
             stopping: watch::Sender::new(false),
             events: Hub::new(Timestamp::now()),
             agents,
+            rollouts: Arc::default(),
             config,
             started: Timestamp::now(),
         }));
         tokio::spawn(follow(Arc::downgrade(&server.0), watch));
         tokio::spawn(expire(Arc::downgrade(&server.0)));
+        tokio::spawn(rollout::drive(Arc::downgrade(&server.0), Arc::clone(&server.0.rollouts)));
         Ok(server)
     }
 
@@ -223,7 +228,7 @@ impl Server {
     }
 
     /// On a thread of its own and on a copy of the view, because a template may take long.
-    async fn plan(&self, objects: Vec<Object>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
+    pub(crate) async fn plan(&self, objects: Vec<Object>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
         let view = self.snapshot();
         let config = &self.0.config;
         let rules = Rules { hold_new: config.hold_new_machines, addresses: config.addresses.clone() };

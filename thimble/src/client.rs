@@ -4,6 +4,7 @@ mod connection;
 mod events;
 mod machine;
 mod objects;
+mod rollout;
 mod show;
 mod table;
 
@@ -85,6 +86,9 @@ pub enum ClientCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// One order for many machines, in waves
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
     /// Follow what happens
     Events {
         /// Begin after this revision; without it with what happens from now on
@@ -230,6 +234,7 @@ async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<
         ClientCommand::Machine { address, output, server, .. } => {
             machine::run(&Connection::to(&server.url)?, &address.unwrap_or_default(), output, out).await
         }
+        ClientCommand::Rollout(command) => rollout::run(command, out).await,
         ClientCommand::Events { since, output, server } => {
             events::follow(&Connection::to(&server.url)?, since, output, out).await
         }

@@ -16,6 +16,8 @@ pub mod names;
 #[cfg(feature = "http")]
 mod objects;
 pub mod packs;
+#[cfg(feature = "http")]
+mod rollout;
 #[cfg(feature = "serve")]
 pub mod serve;
 
@@ -32,3 +34,5 @@ pub use intent::{Decision, Intent, MachineState, Order, OrderKind};
 pub use machine::{Agent, BootState, Booted, Machine};
 #[cfg(feature = "http")]
 pub use objects::{Applied, Cancelled, Change, Changed, List, Problem, RunningAction};
+#[cfg(feature = "http")]
+pub use rollout::{Member, MemberState, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState};

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 
 use api::{
     Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Decision, Event, Intent, Link, List, Machine,
-    MachineState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, RunningAction, What,
+    MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Rollout, RolloutChange,
+    RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, What,
 };
 use jiff::Timestamp;
 use model::{ActionState, AgentId, Hardware, Kind, Mistake, WorkflowState};
@@ -193,4 +194,33 @@ fn lists_refusals_and_cancellations_are_objects() {
     travels(&Cancelled { ended: true, running: None }, r#"{"ended":true}"#);
     let running = RunningAction { agent: AgentId::from("a"), action: "stream".into() };
     travels(&Cancelled { ended: false, running: Some(running) }, r#"{"ended":false,"agent":"a","action":"stream"}"#);
+}
+
+#[test]
+fn a_rollout_travels_with_its_machines() {
+    let spec: RolloutSpec = serde_json::from_str(r#"{"selector":"rack=7","templateRef":"debian"}"#).unwrap();
+    assert_eq!((spec.at_once, spec.stop_after, spec.machine_timeout, spec.worker_key.as_str()), (1, 1, 0, "device_1"));
+    let rollout = Rollout {
+        namespace: "default".into(),
+        name: "r".into(),
+        spec: RolloutSpec { waves: vec![1], ..spec },
+        state: RolloutState::Running,
+        reason: "started".into(),
+        by: "ada".into(),
+        at: Timestamp::UNIX_EPOCH,
+        forgiven: 0,
+        waves: vec![vec!["m1".into()], vec!["m2".into()]],
+    };
+    let member =
+        Member { hardware: "m1".into(), wave: 1, workflow: "r-m1".into(), state: MemberState::Ordered, message: String::new() };
+    travels(
+        &RolloutProgress { rollout, members: vec![member] },
+        r#"{"namespace":"default","name":"r","state":"running","reason":"started","by":"ada","at":"1970-01-01T00:00:00Z",
+            "forgiven":0,"waves":[["m1"],["m2"]],
+            "spec":{"selector":"rack=7","templateRef":"debian","workerKey":"device_1","atOnce":1,"waves":[1],"stopAfter":1,
+                    "machineTimeout":0},
+            "members":[{"hardware":"m1","wave":1,"workflow":"r-m1","state":"ordered"}]}"#,
+    );
+    let order = RolloutOrder { order: RolloutChange::Pause, by: "ada".into(), reason: "why".into() };
+    travels(&order, r#"{"order":"pause","by":"ada","reason":"why"}"#);
 }

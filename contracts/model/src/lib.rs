@@ -7,6 +7,7 @@ mod hardware;
 mod mac;
 mod mistake;
 mod object;
+mod selector;
 mod shapes;
 mod template;
 mod workflow;
@@ -20,7 +21,8 @@ pub use hardware::{
 };
 pub use mac::{Mac, NotAMac};
 pub use mistake::Mistake;
-pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource};
+pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource, is_name};
+pub use selector::{Selector, SelectorError};
 pub use template::{Action, Document, Namespaces, Task, Template, TemplateSpec, TemplateStatus, Written};
 pub use workflow::{
     ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, Workflow, WorkflowAction,

@@ -110,8 +110,9 @@ impl FromStr for ObjectName {
     }
 }
 
-/// A DNS subdomain, as Kubernetes wants names.
-pub(crate) fn is_name(text: &str) -> bool {
+/// Whether it is a DNS subdomain, as Kubernetes wants names.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
     let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     text.len() <= 253
         && edge(text.bytes().next())

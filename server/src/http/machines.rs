@@ -9,15 +9,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use model::Mac;
 
-use super::{failed, problem, see_log};
+use super::{MAX_REASON, failed, line, problem, see_log, someone};
 use crate::machines::OrderError;
 use crate::service::Server;
 
 const MAX_BOOTED: usize = 4 << 10;
 const MAX_ORDER: usize = 4 << 10;
-/// Letters of who ordered, and why.
-const MAX_BY: usize = 64;
-const MAX_REASON: usize = 500;
 
 pub(super) fn for_operators() -> Router<Server> {
     Router::new()
@@ -51,8 +48,7 @@ async fn order(State(server): State<Server>, Path(text): Path<String>, body: Byt
             "the body is an order: {\"order\": \"local\", \"by\": \"...\", \"reason\": \"...\"}",
         );
     };
-    let (by, reason) = (line(&by, MAX_BY), line(&reason, MAX_REASON));
-    let by = if by.is_empty() { "an operator".to_owned() } else { by };
+    let (by, reason) = (someone(&by), line(&reason, MAX_REASON));
     match Server::detached(async move { server.order(&text, order, &by, &reason).await }).await {
         Some(Ok(state)) => Json(state).into_response(),
         Some(Err(unknown @ OrderError::Unknown(_))) => problem(StatusCode::NOT_FOUND, unknown.to_string()),
@@ -62,15 +58,9 @@ async fn order(State(server): State<Server>, Path(text): Path<String>, body: Byt
     }
 }
 
-/// One line of a bounded length.
-fn line(text: &str, most: usize) -> String {
-    text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(most).collect()
-}
-
 async fn booted(State(server): State<Server>, Path(text): Path<String>, body: Bytes) -> Response {
     let Ok(mac) = text.parse::<Mac>() else { return unknown(&text) };
-    let said: String =
-        String::from_utf8_lossy(&body).trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let said = line(&String::from_utf8_lossy(&body), MAX_BOOTED);
     match Server::detached(async move { server.booted(mac, said).await }).await {
         Some(Ok(true)) => StatusCode::NO_CONTENT.into_response(),
         Some(Ok(false)) => unknown(&text),

@@ -54,7 +54,7 @@ async fn post(server: &Connection, path: &str, text: String) -> anyhow::Result<A
 }
 
 /// Asks the person at the terminal.
-fn confirmed(machines: &[String]) -> anyhow::Result<bool> {
+pub(super) fn confirmed(machines: &[String]) -> anyhow::Result<bool> {
     const SHOWN: usize = 10;
     let names = machines.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if machines.len() > SHOWN { ", ..." } else { "" };
