@@ -1,0 +1,55 @@
+//! `wildcard` and `shellstyle`: literal texts with anything between them.
+
+/// The texts between the stars; one text if there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(Vec<String>);
+
+impl Glob {
+    /// Only `*` is special.
+    pub fn shellstyle(text: &str) -> Result<Self, &'static str> {
+        if text.contains("**") {
+            return Err(ADJACENT);
+        }
+        Ok(Self(text.split('*').map(str::to_owned).collect()))
+    }
+
+    /// `\*` and `\\` are literal.
+    pub fn wildcard(text: &str) -> Result<Self, &'static str> {
+        let mut texts = vec![String::new()];
+        let mut after_star = false;
+        let mut letters = text.chars();
+        while let Some(letter) = letters.next() {
+            let literal = match letter {
+                '*' if after_star => return Err(ADJACENT),
+                '*' => None,
+                '\\' => match letters.next() {
+                    Some(escaped @ ('*' | '\\')) => Some(escaped),
+                    Some(_) => return Err("after '\\' comes '*' or '\\'"),
+                    None => return Err("'\\' at the end escapes nothing"),
+                },
+                other => Some(other),
+            };
+            after_star = literal.is_none();
+            match (literal, texts.last_mut()) {
+                (Some(literal), Some(last)) => last.push(literal),
+                _ => texts.push(String::new()),
+            }
+        }
+        Ok(Self(texts))
+    }
+
+    pub fn matches(&self, text: &str) -> bool {
+        let (Some((first, rest)), Some(last)) = (self.0.split_first(), self.0.last()) else { return false };
+        let Some((_, between)) = rest.split_last() else { return text == first };
+        let Some(mut text) = text.strip_prefix(first.as_str()).and_then(|text| text.strip_suffix(last.as_str())) else {
+            return false;
+        };
+        for literal in between {
+            let Some((_, behind)) = text.split_once(literal.as_str()) else { return false };
+            text = behind;
+        }
+        true
+    }
+}
+
+const ADJACENT: &str = "two '*' in a row";
