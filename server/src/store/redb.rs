@@ -1,39 +1,71 @@
 //! The embedded store: one file, one writer, every commit on disk before it is acknowledged.
+//!
+//! Commits that wait for the disk go to it together. After an error of the disk, a full one for instance, redb takes no
+//! more calls. The file is then opened again, so the store works as soon as the disk does.
 
-use std::error::Error;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+mod opening;
 
-use jiff::Timestamp;
-use log::info;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use log::{info, warn};
+use machine::Chain;
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use tokio::sync::oneshot;
 
 use super::log::Log;
-use super::migration::{self, FORMAT};
 use super::{Answer, Change, KeyValue, Store, StoreError, Transaction, Watch, Write};
+use opening::{Cause, opened};
 
 /// Key to (created, modified, value).
 const ENTRIES: TableDefinition<&str, (u64, u64, &[u8])> = TableDefinition::new("entries");
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 const REVISION: &str = "revision";
-/// Absent in format 1.
-const FORMAT_KEY: &str = "format";
 /// Objects are few and small; the default of 1 GiB would only grow the process.
 const CACHE_BYTES: usize = 16 << 20;
+/// So many transactions share one write to the disk at most.
+const TOGETHER: usize = 64;
 
 #[derive(Clone)]
 pub struct Redb(Arc<Inner>);
 
+type Reopen = Box<dyn Fn() -> Result<Database, Cause> + Send + Sync>;
+
 struct Inner {
-    database: Database,
+    /// None while it cannot be opened again.
+    database: RwLock<Option<Database>>,
+    reopen: Reopen,
     log: Log,
-    /// Held from commit to announcement, so that watchers see revisions in order.
-    writer: Mutex<()>,
+    queue: Mutex<Queue>,
+    writer: Mutex<Writer>,
 }
 
-fn failed<E: Into<Box<dyn Error + Send + Sync>>>(doing: &'static str) -> impl FnOnce(E) -> StoreError {
+/// Transactions that wait for the disk.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(Transaction, oneshot::Sender<Result<u64, StoreError>>)>,
+    /// A thread takes them.
+    taken: bool,
+}
+
+/// Held from commit to announcement, so that watchers see revisions in order.
+struct Writer {
+    /// The latest revision that watchers have seen.
+    announced: u64,
+    /// What a commit wrote that failed. The file says whether it is there, when it is open again.
+    unsure: Vec<Vec<Change>>,
+}
+
+/// A transaction's revision and changes, or the key that another writer has changed.
+type Decided = Result<(u64, Vec<Change>), String>;
+
+fn failed<E: Into<Cause>>(doing: &'static str) -> impl FnOnce(E) -> StoreError {
     move |source| StoreError::Failed { doing, source: source.into() }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Redb {
@@ -43,143 +75,188 @@ impl Redb {
     /// # Errors
     /// When another process has it open, the file is not a store, or a later version wrote it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let refused = |source: Cause| StoreError::Open { path: path.to_owned(), source };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|source| refused(source.into()))?;
-        let mut database = open_file(path)?;
-        let found = format(&database).map_err(refused)?;
-        if found > FORMAT {
-            return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
-        }
-        if found < FORMAT {
-            drop(database); // a copy is whole only while the file is closed
-            let kept = keep(path, folder, found).map_err(|source| refused(source.into()))?;
-            info!(
-                "the store {} has format {found}; it is migrated to format {FORMAT}, and {} keeps the old one",
-                path.display(),
-                kept.display()
-            );
-            database = open_file(path)?;
-        }
-        let revision = prepare(&database, found).map_err(refused)?;
-        // A new file's name must survive a power cut, too.
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| refused(source.into()))?;
-        Ok(Self(Arc::new(Inner { database, log: Log::new(revision), writer: Mutex::new(()) })))
+        let (database, revision) = opened(path)?;
+        let path = path.to_owned();
+        // Not created: a folder that is gone, such as that of another disk, is not an empty store.
+        let reopen = move || Database::builder().set_cache_size(CACHE_BYTES).open(&path).map_err(Cause::from);
+        Ok(Self::of(database, revision, Box::new(reopen)))
     }
-}
 
-type Cause = Box<dyn Error + Send + Sync>;
-
-fn open_file(path: &Path) -> Result<Database, StoreError> {
-    Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
-        other => StoreError::Open { path: path.to_owned(), source: other.into() },
-    })
-}
-
-/// The format of the content. An empty file has this version's.
-fn format(database: &Database) -> Result<u64, Cause> {
-    let transaction = database.begin_read()?;
-    let numbers = match transaction.open_table(NUMBERS) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(FORMAT),
-        numbers => numbers?,
-    };
-    let written = numbers.get(REVISION)?.is_some();
-    Ok(numbers.get(FORMAT_KEY)?.map_or(if written { 1 } else { FORMAT }, |number| number.value()))
-}
-
-/// Copies the file to the first free `NAME.format-N`, whole or not at all.
-fn keep(path: &Path, folder: &Path, format: u64) -> std::io::Result<PathBuf> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let unfinished = folder.join(format!("{name}.copy"));
-    std::fs::copy(path, &unfinished)?;
-    File::open(&unfinished)?.sync_all()?;
-    let names = std::iter::once(format!("{name}.format-{format}"));
-    let names = names.chain((2_u32..).map(|number| format!("{name}.format-{format}.{number}")));
-    for kept in names.map(|name| folder.join(name)) {
-        if !kept.try_exists()? {
-            std::fs::rename(&unfinished, &kept)?;
-            File::open(folder)?.sync_all()?;
-            return Ok(kept);
-        }
+    fn of(database: Database, revision: u64, reopen: Reopen) -> Self {
+        Self(Arc::new(Inner {
+            database: RwLock::new(Some(database)),
+            reopen,
+            log: Log::new(revision),
+            queue: Mutex::default(),
+            writer: Mutex::new(Writer { announced: revision, unsure: Vec::new() }),
+        }))
     }
-    Err(std::io::Error::other("no name is free for the copy of the old store"))
-}
-
-/// Makes sure both tables exist, migrates what has an earlier format, and returns the revision.
-fn prepare(database: &Database, found: u64) -> Result<u64, Cause> {
-    let transaction = database.begin_write()?;
-    let revision = {
-        let mut entries = transaction.open_table(ENTRIES)?;
-        let mut numbers = transaction.open_table(NUMBERS)?;
-        let mut revision = numbers.get(REVISION)?.map_or(0, |number| number.value());
-        if found < FORMAT {
-            let mut content = Vec::new();
-            for item in entries.iter()? {
-                let (key, value) = item?;
-                content.push(pair(key.value(), value.value()));
-            }
-            revision += 1;
-            for write in migration::from_format_1(content, revision, Timestamp::now())? {
-                change(&mut entries, write, revision)?;
-            }
-            numbers.insert(REVISION, revision)?;
-        }
-        numbers.insert(FORMAT_KEY, FORMAT)?;
-        revision
-    };
-    transaction.commit()?;
-    Ok(revision)
 }
 
 impl Inner {
-    fn get(&self, key: &str) -> Result<Option<KeyValue>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(ENTRIES)?;
-        Ok(table.get(key)?.map(|found| pair(key, found.value())))
-    }
-
-    fn list(&self, prefix: &str) -> Result<(Vec<KeyValue>, u64), redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let revision = transaction.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value());
-        let mut found = Vec::new();
-        for item in transaction.open_table(ENTRIES)?.range(prefix..)? {
-            let (key, value) = item?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            found.push(pair(key.value(), value.value()));
+    /// Reads; after an error of the disk once more on the file that is opened again.
+    fn read<T>(&self, doing: &'static str, read: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        if let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner)
+            && let Ok(found) = read(database)
+        {
+            return Ok(found);
         }
-        Ok((found, revision))
+        self.open_again(&mut held(&self.writer)).map_err(failed(doing))?;
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => read(database).map_err(failed(doing)),
+            None => Err(failed(doing)("it is closed")),
+        }
     }
 
-    fn commit(&self, request: Transaction) -> Result<u64, StoreError> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = self.database.begin_write().map_err(failed("begin a write"))?;
-        let (revision, changes) = {
-            let mut table = transaction.open_table(ENTRIES).map_err(failed("open its table"))?;
-            for (key, expected) in request.conditions {
-                if modified(&table, &key).map_err(failed("read"))? != expected {
-                    return Err(StoreError::Conflict { key }); // dropping the transaction aborts it
-                }
-            }
-            let mut numbers = transaction.open_table(NUMBERS).map_err(failed("open its table"))?;
-            let revision = numbers.get(REVISION).map_err(failed("read"))?.map_or(0, |number| number.value()) + 1;
-            numbers.insert(REVISION, revision).map_err(failed("write"))?;
-            let writes = request.writes.into_iter().map(|write| change(&mut table, write, revision));
-            (revision, writes.collect::<Result<Vec<Change>, redb::StorageError>>().map_err(failed("write"))?)
-        };
-        transaction.commit().map_err(failed("commit"))?;
-        self.log.append(changes);
-        Ok(revision)
+    fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
+        self.read("read", |database| {
+            let table = database.begin_read()?.open_table(ENTRIES)?;
+            Ok(table.get(key)?.map(|found| pair(key, found.value())))
+        })
     }
+
+    fn list(&self, prefix: &str) -> Result<(Vec<KeyValue>, u64), StoreError> {
+        self.read("list", |database| {
+            let transaction = database.begin_read()?;
+            let revision = transaction.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value());
+            let mut found = Vec::new();
+            for item in transaction.open_table(ENTRIES)?.range(prefix..)? {
+                let (key, value) = item?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                found.push(pair(key.value(), value.value()));
+            }
+            Ok((found, revision))
+        })
+    }
+
+    /// Takes what waits to the disk, once.
+    fn work(self: Arc<Self>) {
+        let turn = Turn(self);
+        let mut batch: Vec<_> = {
+            let mut queue = held(&turn.0.queue);
+            let count = queue.waiting.len().min(TOGETHER);
+            queue.waiting.drain(..count).collect()
+        };
+        let requests: Vec<Transaction> = batch.iter_mut().map(|(request, _)| std::mem::take(request)).collect();
+        let answers = turn.0.commit(&requests);
+        for ((_, caller), answer) in batch.into_iter().zip(answers) {
+            let _ = caller.send(answer); // an error means that the caller has stopped waiting
+        }
+    }
+
+    /// All in one write to the disk. Each is decided on what those before it wrote.
+    fn commit(&self, requests: &[Transaction]) -> Vec<Result<u64, StoreError>> {
+        let mut writer = held(&self.writer);
+        match self.try_commit(requests, &mut writer) {
+            Ok(decided) => decided
+                .into_iter()
+                .map(|one| match one {
+                    Ok((revision, changes)) => {
+                        writer.announced = revision;
+                        self.log.append(changes);
+                        Ok(revision)
+                    }
+                    Err(key) => Err(StoreError::Conflict { key }),
+                })
+                .collect(),
+            Err(error) => {
+                let (doing, text) = match &error {
+                    StoreError::Failed { doing, source } => (*doing, Chain(source.as_ref()).to_string()),
+                    other => ("commit", Chain(other).to_string()),
+                };
+                match self.open_again(&mut writer) {
+                    Ok(()) => info!("the store is open again after an error of the disk"),
+                    Err(reason) => warn!("the store cannot be opened again yet: {}", Chain(reason.as_ref())),
+                }
+                let failure = |_: &Transaction| Err(failed(doing)(text.clone()));
+                requests.iter().map(failure).collect()
+            }
+        }
+    }
+
+    fn try_commit(&self, requests: &[Transaction], writer: &mut Writer) -> Result<Vec<Decided>, StoreError> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.open_again(writer).map_err(failed("open its file again"))?;
+        }
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| failed("begin a write")("it is closed"))?;
+        let transaction = database.begin_write().map_err(failed("begin a write"))?;
+        let decided = {
+            let mut table = transaction.open_table(ENTRIES).map_err(failed("open its table"))?;
+            let mut numbers = transaction.open_table(NUMBERS).map_err(failed("open its table"))?;
+            let mut revision = numbers.get(REVISION).map_err(failed("read"))?.map_or(0, |number| number.value());
+            let decide = |request| decide(&mut table, request, &mut revision).map_err(failed("write"));
+            let decided = requests.iter().map(decide).collect::<Result<Vec<Decided>, StoreError>>()?;
+            numbers.insert(REVISION, revision).map_err(failed("write"))?;
+            decided
+        };
+        if decided.iter().all(Result::is_err) {
+            return Ok(decided); // dropping the transaction aborts it
+        }
+        transaction.commit().inspect_err(|_| writer.unsure = written(&decided)).map_err(failed("commit"))?;
+        Ok(decided)
+    }
+
+    /// Opens the file again. Watchers see what it has of a commit that failed: the view shows what is stored.
+    fn open_again(&self, writer: &mut Writer) -> Result<(), Cause> {
+        let mut place = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *place = None; // one at a time can have it open
+        let database = (self.reopen)()?;
+        let revision = database.begin_read()?.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value());
+        let unsure = std::mem::take(&mut writer.unsure);
+        let last = unsure.last().and_then(|changes| changes.first()).map(|change| change.revision);
+        if last == Some(revision) {
+            unsure.into_iter().for_each(|changes| self.log.append(changes));
+            writer.announced = revision;
+        } else if revision != writer.announced {
+            let expected = writer.announced;
+            return Err(
+                format!("its file has revision {revision}, not {expected}: it is another one; start the server again").into()
+            );
+        }
+        *place = Some(database);
+        Ok(())
+    }
+}
+
+/// The one thread that writes. When it ends, even by a panic, the next one takes what has come meanwhile.
+struct Turn(Arc<Inner>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut queue = held(&self.0.queue);
+        queue.taken = !queue.waiting.is_empty();
+        if queue.taken {
+            let inner = Arc::clone(&self.0);
+            tokio::task::spawn_blocking(move || inner.work());
+        }
+    }
+}
+
+/// Conditions first: a transaction that is refused writes nothing.
+fn decide(
+    table: &mut Table<'_, &str, (u64, u64, &[u8])>,
+    request: &Transaction,
+    revision: &mut u64,
+) -> Result<Decided, redb::StorageError> {
+    for (key, expected) in &request.conditions {
+        if table.get(key.as_str())?.map_or(0, |found| found.value().1) != *expected {
+            return Ok(Err(key.clone()));
+        }
+    }
+    *revision += 1;
+    let changes = request.writes.iter().map(|write| change(table, write.clone(), *revision)).collect::<Result<_, _>>()?;
+    Ok(Ok((*revision, changes)))
+}
+
+fn written(decided: &[Decided]) -> Vec<Vec<Change>> {
+    decided.iter().filter_map(|one| one.as_ref().ok()).map(|(_, changes)| changes.clone()).collect()
 }
 
 fn pair(key: &str, (created, modified, value): (u64, u64, &[u8])) -> KeyValue {
     KeyValue { key: key.to_owned(), value: value.to_vec(), created, modified }
-}
-
-fn modified(table: &Table<'_, &str, (u64, u64, &[u8])>, key: &str) -> Result<u64, redb::StorageError> {
-    Ok(table.get(key)?.map_or(0, |found| found.value().1))
 }
 
 fn change(table: &mut Table<'_, &str, (u64, u64, &[u8])>, write: Write, revision: u64) -> Result<Change, redb::StorageError> {
@@ -205,20 +282,37 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError
 impl Store for Redb {
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<KeyValue>> {
         let (inner, key) = (Arc::clone(&self.0), key.to_owned());
-        Box::pin(blocking(move || inner.get(&key).map_err(failed("read"))))
+        Box::pin(blocking(move || inner.get(&key)))
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<KeyValue>, u64)> {
         let (inner, prefix) = (Arc::clone(&self.0), prefix.to_owned());
-        Box::pin(blocking(move || inner.list(&prefix).map_err(failed("list"))))
+        Box::pin(blocking(move || inner.list(&prefix)))
     }
 
     fn commit(&self, transaction: Transaction) -> Answer<'_, u64> {
-        let inner = Arc::clone(&self.0);
-        Box::pin(blocking(move || inner.commit(transaction)))
+        let (caller, answer) = oneshot::channel();
+        let idle = {
+            let mut queue = held(&self.0.queue);
+            queue.waiting.push_back((transaction, caller));
+            !std::mem::replace(&mut queue.taken, true)
+        };
+        let turn = idle.then(|| {
+            let inner = Arc::clone(&self.0);
+            tokio::task::spawn_blocking(move || inner.work())
+        });
+        Box::pin(async move {
+            if let Some(turn) = turn {
+                turn.await.map_err(failed("finish its work"))?; // so that nothing holds the file any more
+            }
+            answer.await.map_err(failed("finish its work"))?
+        })
     }
 
     fn watch(&self, after: u64) -> Result<Watch, StoreError> {
         self.0.log.watch(after)
     }
 }
+
+#[cfg(test)]
+mod tests;
