@@ -7,6 +7,8 @@
 mod access;
 mod agents;
 mod boot;
+#[cfg(test)]
+mod broken;
 mod change;
 mod events;
 pub mod grpc;

@@ -110,6 +110,11 @@ impl Server {
                 Arc::new(open.map_err(|source| StoreError::Failed { doing: "open", source: source.into() })??)
             }
         };
+        Self::on(store, config).await
+    }
+
+    /// On a store that is open.
+    pub(crate) async fn on(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
         let (pairs, revision) = store.list("/").await?;
         let watch = store.watch(revision)?;
         let agents = Agents::default();
