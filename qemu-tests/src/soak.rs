@@ -1,8 +1,10 @@
 //! `cargo lab soak`: machines lose their power at random moments, again and again, and nothing may be lost or done twice.
 //! `cargo lab soak actions`: one agent runs short actions, one after the other, and nothing of them may stay.
+//! `cargo lab soak server`: the server is killed at random moments under load, and nothing may be lost or repeated.
 
 mod actions;
 mod dice;
+mod killed;
 mod ledger;
 mod rider;
 mod witness;
@@ -32,9 +34,9 @@ const GROWTH_LIMIT_KB: u64 = 512;
 pub struct Arguments {
     /// Another soak than that of the power
     what: Option<What>,
-    /// How many actions the agent runs (with `actions`)
-    #[arg(long, default_value_t = 10_000)]
-    count: u32,
+    /// How many actions the agent runs (with `actions`; 10000), or how often the server is killed (with `server`; 500)
+    #[arg(long)]
+    count: Option<u32>,
     /// How often the power goes, over all machines
     #[arg(long, default_value_t = 2000)]
     cycles: u32,
@@ -55,11 +57,15 @@ pub struct Arguments {
 enum What {
     /// One agent on this host, thousands of actions
     Actions,
+    /// The server on this host, killed hundreds of times
+    Server,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if arguments.what == Some(What::Actions) {
-        return actions::run(arguments.count);
+    match arguments.what {
+        Some(What::Actions) => return actions::run(arguments.count.unwrap_or(10_000)),
+        Some(What::Server) => return killed::run(arguments.count.unwrap_or(500), arguments.seed),
+        None => {}
     }
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
     if arguments.inside {

@@ -1,0 +1,151 @@
+//! A server in a process of its own: it can be killed, and its memory can be read.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use proto::workflow_service_client::WorkflowServiceClient;
+use reqwest::{Client, Method};
+use serde_json::Value;
+use server::{Config, Server};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+const STORE: &str = "THIMBLE_TEST_SERVER_STORE";
+const LONG_POLL: &str = "THIMBLE_TEST_SERVER_LONG_POLL";
+const READY: &str = "listening ";
+
+/// The other half of the program: the process that serves. False in the half that starts it.
+pub fn serve_if_asked() -> bool {
+    let (Some(store), Ok(long_poll)) = (std::env::var_os(STORE), std::env::var(LONG_POLL)) else { return false };
+    let long_poll = Duration::from_millis(long_poll.parse().unwrap());
+    let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    executor.block_on(async {
+        let server = Server::open(Config { store: Some(store.into()), long_poll, ..Config::default() }).await.unwrap();
+        let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        println!("{READY}{} {}", grpc.local_addr().unwrap(), http.local_addr().unwrap());
+        std::io::stdout().flush().unwrap();
+        server::run(server, grpc, http, std::future::pending()).await.unwrap();
+    });
+    true
+}
+
+pub fn is_serving_process() -> bool {
+    std::env::var_os(STORE).is_some()
+}
+
+/// A server process that has been started; it may not listen yet.
+pub struct Process {
+    child: Child,
+    addresses: Option<JoinHandle<Option<Addresses>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+}
+
+impl Process {
+    /// Starts this program again with the arguments; its `main` or test calls `serve_if_asked`.
+    pub fn start(arguments: &[&str], store: &Path, long_poll: Duration) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(arguments)
+            .env(STORE, store)
+            .env(LONG_POLL, long_poll.as_millis().to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let read = move || {
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            lines.find_map(|line| {
+                let (grpc, http) = line.split(READY).nth(1)?.trim().split_once(' ')?;
+                Some(Addresses { grpc: grpc.parse().ok()?, http: http.parse().ok()? })
+            })
+        };
+        Self { child, addresses: Some(tokio::task::spawn_blocking(read)) }
+    }
+
+    /// Where it listens; `None` if it ended before.
+    pub async fn addresses(&mut self) -> Option<Addresses> {
+        self.addresses.take()?.await.unwrap()
+    }
+
+    /// SIGKILL; the moment this returns it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill(); // an error means that it has ended
+        let _ = self.child.wait();
+    }
+
+    /// A line of `/proc/PID/status` in MiB.
+    pub fn memory(&self, key: &str) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Addresses {
+    /// A connection of its own, made with the first call.
+    pub fn agent(&self) -> WorkflowServiceClient<Channel> {
+        WorkflowServiceClient::new(Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap().connect_lazy())
+    }
+}
+
+/// The HTTP API as a client sees it. An error means that the server is gone.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    base: String,
+}
+
+impl Api {
+    pub fn of(addresses: Addresses) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default(); // an error means that another test did
+        Self { client: Client::new(), base: format!("http://{}", addresses.http) }
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: String) -> Result<(u16, Value), reqwest::Error> {
+        let response = self.client.request(method, format!("{}{path}", self.base)).body(body).send().await?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    pub async fn apply(&self, text: String) -> Result<(u16, Value), reqwest::Error> {
+        self.call(Method::POST, "/v1/apply", text).await
+    }
+
+    pub async fn list(&self, kind: &str) -> Vec<Value> {
+        let (_, mut list) = self.call(Method::GET, &format!("/v1/{kind}"), String::new()).await.unwrap();
+        match list["items"].take() {
+            Value::Array(items) => items,
+            other => panic!("no list of {kind}: {other}"),
+        }
+    }
+}
+
+/// Repeatable choices (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
