@@ -1,7 +1,12 @@
 //! Changes of what is stored. If another writer was first, a change is prepared again on what that one wrote.
 
+use std::ops::Deref;
+
+use jiff::Timestamp;
 use model::{Kind, ObjectName, Workflow};
 
+use crate::history::logged;
+use crate::progress::{self, Command, Happened, Refused};
 use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::key;
@@ -27,6 +32,30 @@ impl Tries {
     }
 }
 
+/// A workflow in the middle of a change. Only commands change it, and what they did goes into its log.
+pub(crate) struct Acting {
+    workflow: Workflow,
+    happened: Vec<Happened>,
+}
+
+impl Acting {
+    /// Whether it changed anything.
+    pub fn take(&mut self, command: &Command<'_>, now: Timestamp) -> Result<bool, Refused> {
+        let happened = progress::act(&mut self.workflow, command, now)?;
+        let news = !happened.is_empty();
+        self.happened.extend(happened);
+        Ok(news)
+    }
+}
+
+impl Deref for Acting {
+    type Target = Workflow;
+
+    fn deref(&self) -> &Workflow {
+        &self.workflow
+    }
+}
+
 impl Server {
     /// Changes a workflow and returns it as it is stored now; `None` if it does not exist. `edit` gets it as the store
     /// has it, which may be ahead of the view. An edit that changes nothing writes nothing.
@@ -36,7 +65,7 @@ impl Server {
     pub(crate) async fn change<T, E: From<StoreError>>(
         &self,
         name: &ObjectName,
-        mut edit: impl FnMut(&mut Workflow) -> Result<T, E>,
+        mut edit: impl FnMut(&mut Acting) -> Result<T, E>,
     ) -> Result<Option<(Workflow, T)>, E> {
         self.change_with(name, |workflow| Ok((edit(workflow)?, Transaction::default()))).await
     }
@@ -45,19 +74,20 @@ impl Server {
     pub(crate) async fn change_with<T, E: From<StoreError>>(
         &self,
         name: &ObjectName,
-        mut edit: impl FnMut(&mut Workflow) -> Result<(T, Transaction), E>,
+        mut edit: impl FnMut(&mut Acting) -> Result<(T, Transaction), E>,
     ) -> Result<Option<(Workflow, T)>, E> {
         let key = key(Kind::Workflow, name);
         let mut tries = Tries::default();
         loop {
             let Some(pair) = self.0.store.get(&key).await? else { return Ok(None) };
-            let before: Workflow = serde_json::from_slice(&pair.value).map_err(|error| broken("read a workflow", error))?;
-            let mut workflow = before.clone();
-            let (result, others) = edit(&mut workflow)?;
-            if workflow == before {
+            let workflow: Workflow = serde_json::from_slice(&pair.value).map_err(|error| broken("read a workflow", error))?;
+            let mut acting = Acting { workflow, happened: Vec::new() };
+            let (result, others) = edit(&mut acting)?;
+            let Acting { workflow, happened } = acting;
+            if happened.is_empty() {
                 return Ok(Some((workflow, result)));
             }
-            let transaction = others.put(&key, pair.modified, encoded(&workflow)?);
+            let transaction = logged(others.put(&key, pair.modified, encoded(&workflow)?), &workflow, &happened)?;
             if tries.done(self.commit(transaction).await)? {
                 return Ok(Some((workflow, result)));
             }
@@ -107,6 +137,10 @@ mod tests {
         (server, ObjectName::new("default", "w"))
     }
 
+    fn end(workflow: &mut Acting) {
+        workflow.take(&Command::Cancel { reason: "mine", at_once: true }, Timestamp::UNIX_EPOCH).unwrap();
+    }
+
     /// Another writer, in the middle of an edit.
     fn interfere(server: &Server, name: &ObjectName, message: &str) {
         let mut other = Workflow::clone(&server.view().workflows.get(name).unwrap().object);
@@ -128,12 +162,12 @@ mod tests {
             if edits < 3 {
                 interfere(&server, &name, &format!("write {edits}"));
             }
-            "mine".clone_into(&mut workflow.status.message);
+            end(workflow);
             Ok::<_, StoreError>(edits)
         });
         let (workflow, tries) = changed.await.unwrap().unwrap();
         let other = workflow.metadata.labels.get("other").map(String::as_str);
-        assert_eq!((tries, other, workflow.status.message.as_str()), (3, Some("write 2"), "mine"));
+        assert_eq!((tries, other, workflow.status.message.as_str()), (3, Some("write 2"), "cancelled: mine"));
     }
 
     #[tokio::test]
@@ -143,7 +177,7 @@ mod tests {
         let changed = server.change(&name, |workflow| {
             edits += 1;
             interfere(&server, &name, &edits.to_string());
-            "mine".clone_into(&mut workflow.status.message);
+            end(workflow);
             Ok::<_, StoreError>(())
         });
         let refused = changed.await.unwrap_err();

@@ -192,7 +192,9 @@ async fn cancel(
     match Server::detached(async move { server.cancel(&name, &reason, query.now).await }).await {
         Some(Ok(running)) => Json(Cancelled { ended: running.is_none(), running }).into_response(),
         Some(Err(missing @ CancelError::NoWorkflow(_))) => problem(StatusCode::NOT_FOUND, missing.to_string()),
-        Some(Err(over @ CancelError::Over { .. })) => problem(StatusCode::CONFLICT, over.to_string()),
+        Some(Err(over @ (CancelError::Over { .. } | CancelError::Refused { .. }))) => {
+            problem(StatusCode::CONFLICT, over.to_string())
+        }
         Some(Err(CancelError::Store(reason))) => failed("cancel", &reason),
         None => see_log("cancel"),
     }

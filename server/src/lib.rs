@@ -12,6 +12,7 @@ mod broken;
 mod change;
 mod events;
 pub mod grpc;
+mod history;
 pub mod http;
 mod intent;
 mod machines;

@@ -11,15 +11,14 @@ use std::sync::Arc;
 use api::{Change, Changed, MachineState};
 use jiff::Timestamp;
 use model::{
-    AgentId, BootOptionsStatus, Hardware, Kind, Metadata, Mistake, Netboot, Object, ObjectName, Template, Workflow,
-    WorkflowState, WorkflowStatus,
+    AgentId, Hardware, Kind, Metadata, Mistake, Netboot, Object, ObjectName, Template, Workflow, WorkflowState, WorkflowStatus,
 };
 use serde::Serialize;
 
 use crate::boot::is_open;
 use crate::store::Transaction;
 use crate::view::{Stored, View, key};
-use crate::{progress, template};
+use crate::{history, progress, template};
 
 pub use deletion::{Kept, deletion};
 
@@ -140,6 +139,18 @@ impl Planner<'_> {
         }
     }
 
+    /// With the entry of its log.
+    fn put_workflow(&mut self, old: Option<&Workflow>, mut new: Workflow, expected: u64) {
+        let happened = progress::prepared(old, &mut new, self.now);
+        let happened: Vec<_> = happened.into_iter().collect();
+        happened.iter().for_each(|event| progress::evolve(&mut new, event));
+        self.put(Kind::Workflow, &new.name(), &new, expected);
+        match history::logged(std::mem::take(&mut self.plan.transaction), &new, &happened) {
+            Ok(transaction) => self.plan.transaction = transaction,
+            Err(error) => self.refused.push(mistake(Kind::Workflow, &new.name(), error.to_string(), None)),
+        }
+    }
+
     fn hardware(&mut self, mut new: Hardware) {
         let name = new.name();
         let change = match self.view.hardware.get(&name) {
@@ -195,13 +206,14 @@ impl Planner<'_> {
             }
             new.metadata.creation_timestamp = Some(self.now);
             let problem = if came_finished {
+                (new.status.logged, new.status.paused) = (None, None);
                 self.imported(&new)
             } else {
                 new.status = WorkflowStatus::default();
                 let problem = self.render_or_refuse(&mut new);
                 self.settle(None, &mut new, true).or(problem)
             };
-            self.put(Kind::Workflow, &name, &new, 0);
+            self.put_workflow(None, new, 0);
             return self.say(Kind::Workflow, &name, Change::Created, problem);
         };
         let same = old.spec == new.spec;
@@ -226,7 +238,7 @@ impl Planner<'_> {
             None
         } else if came_finished && !is_open(&old) {
             // What has not been ready yet, but is finished elsewhere, does not become an order.
-            next.status = new.status;
+            next.status = WorkflowStatus { logged: old.status.logged, paused: None, ..new.status };
             self.imported(&next)
         } else {
             let problem = self.render_or_refuse(&mut next);
@@ -235,7 +247,7 @@ impl Planner<'_> {
         };
         let change = if next == *old { Change::Unchanged } else { Change::Updated };
         if change == Change::Updated {
-            self.put(Kind::Workflow, &name, &next, modified);
+            self.put_workflow(Some(&old), next, modified);
         }
         self.say(Kind::Workflow, &name, change, problem);
     }
@@ -278,7 +290,7 @@ impl Planner<'_> {
             keep_unless_other(old, &mut next);
             let problem = self.settle(Some(old), &mut next, false).or(problem);
             if next != **old {
-                self.put(Kind::Workflow, &name, &next, stored.modified);
+                self.put_workflow(Some(old), next, stored.modified);
                 self.say(Kind::Workflow, &name, Change::Updated, problem);
             }
         }
@@ -295,7 +307,8 @@ impl Planner<'_> {
     /// template.
     fn render(&mut self, workflow: &mut Workflow) -> (Option<String>, Vec<Mistake>) {
         let namespace = workflow.metadata.namespace.clone();
-        workflow.status = WorkflowStatus { ordered: workflow.status.ordered, ..WorkflowStatus::default() };
+        let WorkflowStatus { ordered, logged, ref paused, .. } = workflow.status;
+        workflow.status = WorkflowStatus { ordered, logged, paused: paused.clone(), ..WorkflowStatus::default() };
         let status = |workflow: &mut Workflow, rendering: Option<&str>, problem: String| {
             workflow.status.template_rendering = rendering.map(str::to_owned);
             workflow.status.message.clone_from(&problem);
@@ -376,10 +389,8 @@ pub fn allow_netboot(mut hardware: Hardware, allowed: bool) -> Hardware {
 
 /// After the last action: what else to write together with the workflow's end.
 #[must_use]
-pub fn after_success(view: &View, workflow: &mut Workflow) -> Option<(ObjectName, Hardware, u64)> {
+pub fn after_success(view: &View, workflow: &Workflow) -> Option<(ObjectName, Hardware, u64)> {
     let name = ObjectName::new(&workflow.metadata.namespace, &workflow.spec.hardware_ref);
     let stored = view.hardware.get(&name).filter(|_| toggles(workflow))?;
-    let options: &mut BootOptionsStatus = workflow.status.boot_options.get_or_insert_default();
-    options.allow_netboot.toggled_false = true;
     Some((name, allow_netboot(Hardware::clone(&Arc::clone(&stored.object)), false), stored.modified))
 }

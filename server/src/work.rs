@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::change::encoded;
 use crate::intent;
 use crate::plan::after_success;
-use crate::progress::{self, Effect, Heard, Idle, Next, Position, Refused, Report};
+use crate::progress::{self, Command, Heard, Idle, Next, Position, Refused, Report};
 use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::{key, machine_key};
@@ -52,6 +52,8 @@ pub enum CancelError {
     NoWorkflow(ObjectName),
     #[error("Workflow {name} is {state} already")]
     Over { name: ObjectName, state: WorkflowState },
+    #[error("Workflow {name}: {refused}")]
+    Refused { name: ObjectName, refused: Refused },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -116,8 +118,12 @@ impl Server {
     /// When it does not exist or is over, or the store fails.
     pub async fn cancel(&self, name: &ObjectName, reason: &str, at_once: bool) -> Result<Option<RunningAction>, CancelError> {
         let cancelled = self.change_with(name, |workflow| {
-            let running = progress::cancel(workflow, reason, at_once, Timestamp::now())
-                .map_err(|state| CancelError::Over { name: name.clone(), state })?;
+            let state = workflow.status.state;
+            workflow.take(&Command::Cancel { reason, at_once }, Timestamp::now()).map_err(|refused| match state {
+                Some(state) => CancelError::Over { name: name.clone(), state },
+                None => CancelError::Refused { name: name.clone(), refused },
+            })?;
+            let running = progress::running_action(workflow);
             let withdrawal = if running.is_none() { self.withdrawal(workflow)? } else { Transaction::default() };
             Ok::<_, CancelError>((running, withdrawal))
         });
@@ -135,11 +141,8 @@ impl Server {
         };
         for name in left {
             let ended = self.change(&name, |workflow| {
-                let left = progress::is_left_by(workflow, agent);
-                if left {
-                    progress::end_cancelled(workflow, Timestamp::now());
-                }
-                Ok::<_, StoreError>(left)
+                // A command that changes nothing any more is not refused in any phase.
+                Ok::<_, StoreError>(workflow.take(&Command::Leave { agent }, Timestamp::now()).unwrap_or(false))
             });
             if let Some((workflow, true)) = ended.await? {
                 warn!("workflow={name} agent={agent} {}; the agent runs nothing of it", workflow.status.message);
@@ -153,7 +156,9 @@ impl Server {
         let handed_out = self.change_with(&name, |workflow| match progress::next_action(workflow, agent) {
             Next::Run(position) => {
                 let begins = self.begins(agent, workflow)?;
-                progress::hand_out(workflow, position);
+                workflow
+                    .take(&Command::HandOut { agent }, Timestamp::now())
+                    .map_err(|_| NoWork::Idle(Some(Idle::NotRunnable)))?;
                 Ok((position, begins))
             }
             Next::Idle(idle) => Err(NoWork::Idle(Some(idle))),
@@ -191,35 +196,37 @@ impl Server {
         Ok(Transaction::default().put(machine_key(&hardware), stored.modified, encoded(&state)?))
     }
 
-    /// Records what an agent reports; durable when this returns.
+    /// Records what an agent reports; durable when this returns. True if it says something new.
     ///
     /// # Errors
     /// When the report is refused or cannot be stored.
-    pub async fn report(&self, name: &ObjectName, report: &Report) -> Result<Effect, ReportError> {
+    pub async fn report(&self, name: &ObjectName, report: &Report) -> Result<bool, ReportError> {
         let recorded = self.change_with(name, |workflow| {
-            let effect = progress::record(workflow, report, Timestamp::now()).inspect_err(|refused| {
+            let now = Timestamp::now();
+            let news = workflow.take(&Command::Report(report), now).inspect_err(|refused| {
                 warn!(
                     "workflow={name} agent={} action={} report {} refused: {refused}",
                     report.agent, report.action_id, report.state
                 );
             })?;
             let mut others = Transaction::default();
-            if effect == Effect::LastAction {
-                if let Some((hardware, object, modified)) = after_success(&self.view(), workflow) {
+            if news && workflow.status.state == Some(WorkflowState::Post) {
+                let closed = after_success(&self.view(), workflow);
+                workflow.take(&Command::Finish { netboot_closed: closed.is_some() }, now)?;
+                if let Some((hardware, object, modified)) = closed {
                     others = others.put(key(Kind::Hardware, &hardware), modified, encoded(&object)?);
                 }
-                progress::finish(workflow);
-                others = others.and(self.success(workflow, Timestamp::now())?);
-            } else if effect == Effect::Recorded && report.state == ActionState::Success {
+                others = others.and(self.success(workflow, now)?);
+            } else if news && report.state == ActionState::Success {
                 others = others.and(self.with_machines(workflow, |_, state| intent::progressed(state))?);
             }
-            Ok::<_, ReportError>((effect, others))
+            Ok::<_, ReportError>((news, others))
         });
-        let (workflow, effect) = recorded.await?.ok_or_else(|| ReportError::NoWorkflow(name.clone()))?;
-        if effect != Effect::Nothing {
+        let (workflow, news) = recorded.await?.ok_or_else(|| ReportError::NoWorkflow(name.clone()))?;
+        if news {
             announce(name, &workflow, report);
         }
-        Ok(effect)
+        Ok(news)
     }
 
     /// An agent watches a workflow. That counts if it runs an action of it.
@@ -244,11 +251,8 @@ impl Server {
     }
 
     pub(crate) async fn look_after(&self, name: &ObjectName, heard: Heard, now: Timestamp) -> Result<(), StoreError> {
-        let changed = self.change(name, |workflow| {
-            let before = workflow.status.message.clone();
-            progress::look_after(workflow, heard, now);
-            Ok::<_, StoreError>(workflow.status.message != before)
-        });
+        let changed =
+            self.change(name, |workflow| Ok::<_, StoreError>(workflow.take(&Command::LookAfter(heard), now).unwrap_or(false)));
         if let Some((workflow, true)) = changed.await? {
             warn!("workflow={name} {}", workflow.status.message);
         }
@@ -256,7 +260,7 @@ impl Server {
     }
 
     pub(crate) async fn expire(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError> {
-        let expired = self.change(name, |workflow| Ok::<_, StoreError>(progress::expire(workflow, now)));
+        let expired = self.change(name, |workflow| Ok::<_, StoreError>(workflow.take(&Command::Expire, now).unwrap_or(false)));
         if let Some((workflow, true)) = expired.await? {
             warn!("workflow={name} {}", workflow.status.message);
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use model::{API_VERSION, AgentId, Kind, Mistake};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,17 @@ impl<T> List<T> {
     pub fn of(kind: Kind, items: Vec<T>) -> Self {
         Self { api_version: API_VERSION.to_owned(), kind: format!("{kind}List"), items }
     }
+}
+
+/// One entry of a workflow's event log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// From 1. A log that has lost its oldest entries begins later.
+    pub number: u64,
+    pub time: Timestamp,
+    /// The word for programs: `handedOut`, `reported`, ...
+    pub event: String,
+    pub text: String,
 }
 
 /// The answer to a request to cancel a workflow.

@@ -25,6 +25,6 @@ pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource, is_n
 pub use selector::{Selector, SelectorError};
 pub use template::{Action, Document, Namespaces, Task, Template, TemplateSpec, TemplateStatus, Written};
 pub use workflow::{
-    ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, Workflow, WorkflowAction,
-    WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask, took_text,
+    ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, Logged, Paused, Workflow,
+    WorkflowAction, WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask, took_text,
 };

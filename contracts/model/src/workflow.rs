@@ -86,6 +86,12 @@ pub struct WorkflowStatus {
     /// When it became an order for its machines. That happens once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordered: Option<Timestamp>,
+    /// While this is set, no further action is handed out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// How far its event log goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logged: Option<Logged>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<WorkflowTask>,
 }
@@ -115,6 +121,26 @@ pub struct Cancellation {
     /// One line from the person who cancelled.
     #[serde(default)]
     pub reason: String,
+}
+
+/// Who paused a workflow, when and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Paused {
+    pub since: Timestamp,
+    #[serde(default)]
+    pub by: String,
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// The latest entry of a workflow's event log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Logged {
+    /// Entries are numbered from 1.
+    pub entries: u64,
+    pub latest: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ pub(super) fn no_work(reason: NoWork) -> Status {
         NoWork::Idle(Some(Idle::NothingLeft)) => Status::not_found("no Actions found"),
         NoWork::Idle(Some(Idle::OtherAgent)) => Status::not_found("Task not assigned to Agent"),
         NoWork::Idle(Some(Idle::NotOrdered)) => nothing_now("the machine's intent gives it no work; `thimble machine` shows why"),
+        NoWork::Idle(Some(Idle::Paused)) => nothing_now("Workflow is paused"),
         NoWork::Idle(Some(Idle::Preparing)) => nothing_now("Workflow is in preparing state"),
         // A workflow that others change all the time is looked at again with the agent's next call.
         NoWork::Idle(Some(Idle::NotRunnable)) | NoWork::Store(StoreError::Conflict { .. }) => {

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use model::{AgentId, Kind, ObjectName, Workflow, WorkflowState};
 
 use super::{Plan, Planner, Rules};
-use crate::intent;
 use crate::progress::has_begun;
 use crate::view::{View, key};
+use crate::{history, intent};
 
 /// Why an object is not deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
     planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(key(kind, name), modified);
     if let Some(workflow) = view.workflows.get(name).filter(|_| kind == Kind::Workflow) {
         planner.withdraw(&workflow.object);
+        planner.plan.transaction = history::forgotten(std::mem::take(&mut planner.plan.transaction), &workflow.object);
     }
     planner.waiting(&BTreeSet::new());
     planner.write_machines();

@@ -167,7 +167,7 @@ impl Planner<'_> {
             let mut next = Workflow::clone(&stored.object);
             let problem = self.settle(Some(&stored.object), &mut next, false);
             if next != *stored.object {
-                self.put(Kind::Workflow, &name, &next, stored.modified);
+                self.put_workflow(Some(&stored.object), next, stored.modified);
                 self.say(Kind::Workflow, &name, super::Change::Updated, problem);
             }
         }

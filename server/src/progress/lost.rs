@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use model::{ActionState, AgentId, Workflow, WorkflowState};
 
-use super::current;
+use super::happened::Fact;
+use super::{Command, current, decide, decide::which};
 
 /// An agent that watches its workflow calls about once a minute. After this long without a call it is lost.
 pub const SILENT: SignedDuration = SignedDuration::from_secs(150);
@@ -30,7 +31,7 @@ pub fn runs_on(workflow: &Workflow) -> Option<&AgentId> {
     (action.state == ActionState::Running).then_some(&task.agent_id)
 }
 
-/// Whether `look_after` would change it.
+/// Whether `Command::LookAfter` would change it.
 #[must_use]
 pub fn is_neglected(workflow: &Workflow, heard: Heard, now: Timestamp) -> bool {
     let past = workflow.status.action_stop.is_some_and(|stop| now.duration_since(stop) > MARGIN);
@@ -38,34 +39,27 @@ pub fn is_neglected(workflow: &Workflow, heard: Heard, now: Timestamp) -> bool {
     if !past && !noted && now.duration_since(heard.at) <= SILENT {
         return false;
     }
-    let mut after = workflow.clone();
-    look_after(&mut after, heard, now);
-    after != *workflow
+    decide(workflow, &Command::LookAfter(heard), now).is_ok_and(|happened| !happened.is_empty())
 }
 
-/// Ends a workflow whose action is past its timeout and a margin, and says that an agent is lost.
-pub fn look_after(workflow: &mut Workflow, heard: Heard, now: Timestamp) {
-    let Some(agent) = runs_on(workflow).cloned() else { return };
-    let Some((task, index, ..)) = current(workflow) else { return };
-    let status = &mut workflow.status;
-    let Some(action) = status.tasks.get_mut(task).and_then(|task| task.actions.get_mut(index)) else { return };
+/// The end of an action that is past its timeout and a margin, and what is known of its agent.
+pub(super) fn look_after(workflow: &Workflow, heard: Heard, now: Timestamp) -> Option<Fact> {
+    runs_on(workflow)?;
+    let status = &workflow.status;
     let silent = now.duration_since(heard.at) > SILENT;
-    let since = heard.at.round(jiff::Unit::Second).unwrap_or(heard.at);
+    let last_heard = heard.at.round(jiff::Unit::Second).unwrap_or(heard.at);
     let over = status.action_stop.map(|stop| now.duration_since(stop));
     if over.is_some_and(|over| over > LONG_MARGIN || (over > MARGIN && silent)) {
-        let lost = if silent { format!("; agent {agent} was last heard at {since}") } else { String::new() };
-        action.message = format!("its timeout of {} s has passed without a report{lost}", action.timeout);
-        action.state = ActionState::Timeout;
-        action.execution_stop = Some(now);
-        status.message = format!("action {} ended TIMEOUT: {}", action.name, action.message);
-        status.state = Some(WorkflowState::Timeout);
-        status.action_stop = None;
-        if let Some(current) = &mut status.current_state {
-            current.state = ActionState::Timeout;
-        }
-    } else if silent && heard.watches && status.cancellation.is_none() {
-        status.message = format!("agent {agent}{IS_LOST}{since}, while action {} was RUNNING", action.name);
-    } else if !silent && status.message.contains(IS_LOST) {
-        status.message.clear();
+        return Some(Fact::ActionTimedOut { which: which(workflow)?, last_heard: silent.then_some(last_heard) });
     }
+    if silent && heard.watches && status.cancellation.is_none() {
+        return (status.message != lost_message(workflow, last_heard))
+            .then(|| Some(Fact::AgentLost { which: which(workflow)?, last_heard }))?;
+    }
+    (!silent && status.message.contains(IS_LOST)).then_some(Fact::AgentHeard)
+}
+
+pub(super) fn lost_message(workflow: &Workflow, last_heard: Timestamp) -> String {
+    let Some((.., task, action)) = current(workflow) else { return String::new() };
+    format!("agent {}{IS_LOST}{last_heard}, while action {} was RUNNING", task.agent_id, action.name)
 }

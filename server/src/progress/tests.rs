@@ -1,9 +1,13 @@
 use std::collections::BTreeSet;
 
 use api::RunningAction;
+use model::Document;
 use proptest::prelude::*;
 
 use super::*;
+
+mod replay;
+mod table;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -55,6 +59,46 @@ fn report(workflow: &Workflow, at: (usize, usize), state: ActionState) -> Report
 fn say(workflow: &mut Workflow, at: (usize, usize), state: ActionState) -> Result<Effect, Refused> {
     let report = report(workflow, at, state);
     record(workflow, &report, NOW)
+}
+
+/// What a report did to a workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Nothing,
+    Recorded,
+    LastAction,
+}
+
+fn record(workflow: &mut Workflow, report: &Report, now: Timestamp) -> Result<Effect, Refused> {
+    let news = act(workflow, &Command::Report(report), now)?.is_empty();
+    Ok(match (news, workflow.status.state) {
+        (true, _) => Effect::Nothing,
+        (false, Some(WorkflowState::Post)) => Effect::LastAction,
+        (false, _) => Effect::Recorded,
+    })
+}
+
+fn hand_out(workflow: &mut Workflow, position: Position) {
+    let agent = workflow.status.tasks[position.task].agent_id.clone();
+    act(workflow, &Command::HandOut { agent: &agent }, NOW).unwrap();
+}
+
+fn finish(workflow: &mut Workflow) {
+    act(workflow, &Command::Finish { netboot_closed: false }, NOW).unwrap();
+}
+
+fn expire(workflow: &mut Workflow, now: Timestamp) -> bool {
+    !act(workflow, &Command::Expire, now).unwrap().is_empty()
+}
+
+fn cancel(workflow: &mut Workflow, reason: &str, at_once: bool, now: Timestamp) -> Result<Option<RunningAction>, WorkflowState> {
+    let state = workflow.status.state;
+    act(workflow, &Command::Cancel { reason, at_once }, now).map_err(|_| state.unwrap())?;
+    Ok(running_action(workflow))
+}
+
+fn look_after(workflow: &mut Workflow, heard: Heard, now: Timestamp) {
+    act(workflow, &Command::LookAfter(heard), now).unwrap();
 }
 
 use ActionState::{Failed, Pending, Running, Success, Timeout};

@@ -60,6 +60,20 @@ impl Transaction {
         self
     }
 
+    /// Whatever the key has: for what another condition of the transaction guards.
+    #[must_use]
+    pub fn write(mut self, key: impl Into<String>, value: Vec<u8>) -> Self {
+        self.writes.push(Write::Put { key: key.into(), value });
+        self
+    }
+
+    /// As `write`; a key that does not exist is no error.
+    #[must_use]
+    pub fn remove(mut self, key: impl Into<String>) -> Self {
+        self.writes.push(Write::Delete { key: key.into() });
+        self
+    }
+
     /// Only if the key has this revision.
     #[must_use]
     pub fn when(mut self, key: impl Into<String>, expected: u64) -> Self {

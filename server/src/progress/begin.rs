@@ -1,0 +1,97 @@
+//! The beginning of a workflow: the rendered tasks in it, and nothing run.
+
+use jiff::Timestamp;
+use model::{AgentId, CurrentState, Document, Workflow, WorkflowAction, WorkflowState, WorkflowStatus, WorkflowTask};
+
+use super::evolve::first_id;
+use super::happened::{Fact, Happened, bounded};
+
+/// Puts the rendered tasks into a workflow that has not started. `new_id` gives each task and action its ULID.
+pub fn begin(workflow: &mut Workflow, document: Document, mut new_id: impl FnMut() -> String) {
+    let mut task = |task: model::Task| WorkflowTask {
+        id: new_id(),
+        name: task.name,
+        agent_id: AgentId(task.worker),
+        volumes: task.volumes,
+        environment: task.environment,
+        actions: task.actions.into_iter().map(|action| pending(action, new_id())).collect(),
+    };
+    let status = &mut workflow.status;
+    status.tasks = document.tasks.into_iter().map(&mut task).collect();
+    status.agent_id = status.tasks.first().map(|task| task.agent_id.clone());
+    status.global_timeout = document.global_timeout;
+    status.template_rendering = Some("successful".to_owned());
+    status.state = Some(WorkflowState::Pending);
+    status.message.clear();
+}
+
+fn pending(action: model::Action, id: String) -> WorkflowAction {
+    WorkflowAction {
+        id,
+        name: action.name,
+        image: action.image,
+        timeout: action.timeout,
+        command: action.command,
+        volumes: action.volumes,
+        pid: action.pid,
+        namespaces: action.namespaces,
+        environment: action.environment,
+        ..WorkflowAction::default()
+    }
+}
+
+/// What making a workflow ready has changed, as an event; `None` if it is as it was. The tasks themselves are not in the
+/// log: they are the beginning that it starts from.
+#[must_use]
+pub fn prepared(old: Option<&Workflow>, new: &mut Workflow, now: Timestamp) -> Option<Happened> {
+    new.status.message = bounded(&new.status.message);
+    if old.is_some_and(|old| old.status == new.status) {
+        return None;
+    }
+    let status = &new.status;
+    Some(Happened {
+        at: now,
+        fact: Fact::Prepared {
+            state: status.state,
+            actions: status.tasks.iter().map(|task| task.actions.len()).sum(),
+            message: status.message.clone(),
+            rendering: status.template_rendering.clone(),
+            ordered: status.ordered,
+            boot_options: status.boot_options.clone(),
+        },
+    })
+}
+
+/// The workflow as it was rendered, before anything of its log.
+#[must_use]
+pub fn beginning(workflow: &Workflow) -> Workflow {
+    let mut tasks = workflow.status.tasks.clone();
+    for action in tasks.iter_mut().flat_map(|task| &mut task.actions) {
+        *action = WorkflowAction {
+            id: first_id(&action.id).to_owned(),
+            state: model::ActionState::Pending,
+            execution_start: None,
+            execution_stop: None,
+            execution_duration: String::new(),
+            message: String::new(),
+            attempts: 0,
+            ..std::mem::take(action)
+        };
+    }
+    let agent_id = tasks.first().map(|task| task.agent_id.clone());
+    let global_timeout = workflow.status.global_timeout;
+    Workflow { status: WorkflowStatus { tasks, agent_id, global_timeout, ..WorkflowStatus::default() }, ..workflow.clone() }
+}
+
+/// Where a workflow stands: this action of this task.
+pub(super) fn current_state(task: &WorkflowTask, action: usize) -> Option<CurrentState> {
+    let action = task.actions.get(action)?;
+    Some(CurrentState {
+        agent_id: task.agent_id.clone(),
+        task_id: task.id.clone(),
+        action_id: action.id.clone(),
+        state: action.state,
+        action_name: action.name.clone(),
+        task_name: task.name.clone(),
+    })
+}

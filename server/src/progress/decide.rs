@@ -1,0 +1,152 @@
+//! What a command does to a workflow, as events. Pure; the workflow stays as it is.
+
+use jiff::Timestamp;
+use model::{ActionState, Workflow, took_text};
+
+use super::choose::{Next, next_action};
+use super::command::{Command, admitted};
+use super::evolve::supersedes;
+use super::happened::{Fact, Happened, Which, bounded, name};
+use super::{Refused, Report, current, lost, stop};
+
+/// Letters of the duration that an agent reports.
+const MOST_DURATION: usize = 32;
+
+/// What the command does, in order. Nothing if it changes nothing.
+///
+/// # Errors
+/// When the workflow does not take the command.
+pub fn decide(workflow: &Workflow, command: &Command<'_>, now: Timestamp) -> Result<Vec<Happened>, Refused> {
+    let fact = match command {
+        // The agent is answered by the state of the action first, and by that of the workflow after it.
+        Command::Report(report) => reported(workflow, report, now)?,
+        Command::HandOut { agent } => match next_action(workflow, agent) {
+            Next::Idle(idle) => return Err(Refused::Idle(idle)),
+            Next::Run(position) => admitted(workflow, command.word())?.then(|| handed_out(workflow, position.again)).flatten(),
+        },
+        _ if !admitted(workflow, command.word())? => None,
+        Command::Finish { netboot_closed } => Some(Fact::Finished { netboot_closed: *netboot_closed }),
+        Command::Cancel { reason, at_once } => cancelled(workflow, reason, *at_once),
+        Command::Leave { agent } => {
+            let reason = workflow.status.cancellation.as_ref().map_or_else(String::new, |asked| asked.reason.clone());
+            stop::is_left_by(workflow, agent).then_some(Fact::Cancelled { reason })
+        }
+        Command::Expire => workflow.status.global_execution_stop.is_some_and(|stop| now >= stop).then_some(Fact::Expired),
+        Command::LookAfter(heard) => lost::look_after(workflow, *heard, now),
+        Command::Pause { by, reason } => Some(Fact::Paused { by: name(by), reason: bounded(reason) }),
+        Command::Resume { by } => Some(Fact::Resumed { by: name(by) }),
+        Command::Retry { from, by, reason } => {
+            Some(Fact::Retried { which: retried_from(workflow, *from)?, by: name(by), reason: bounded(reason) })
+        }
+    };
+    Ok(fact.map(|fact| Happened { at: now, fact }).into_iter().collect())
+}
+
+/// The current action, for an event.
+pub(super) fn which(workflow: &Workflow) -> Option<Which> {
+    current(workflow).and_then(|(task, action, ..)| place(workflow, (task, action)))
+}
+
+fn place(workflow: &Workflow, (task, action): (usize, usize)) -> Option<Which> {
+    let found = workflow.status.tasks.get(task)?;
+    let agent = name(&found.agent_id.0).as_str().into();
+    Some(Which { task, action, name: name(&found.actions.get(action)?.name), agent })
+}
+
+fn handed_out(workflow: &Workflow, again: bool) -> Option<Fact> {
+    let (.., action) = current(workflow)?;
+    let given = workflow.status.current_state.as_ref();
+    if !again && action.attempts > 0 && given.is_some_and(|given| given.action_id == action.id) {
+        return None; // it asks twice before it runs: that is not news
+    }
+    let attempt = if again { action.attempts + 1 } else { action.attempts.max(1) };
+    Some(Fact::HandedOut { which: which(workflow)?, attempt, again })
+}
+
+fn reported(workflow: &Workflow, report: &Report, now: Timestamp) -> Result<Option<Fact>, Refused> {
+    let place_of = locate(workflow, report)?;
+    let (task, index) = place_of;
+    let found = workflow.status.tasks.get(task).and_then(|task| task.actions.get(index)).ok_or(Refused::NotFound)?;
+    if found.state.is_final() && found.state == report.state {
+        return Ok(None);
+    }
+    if found.state.is_final() {
+        return Err(Refused::Final { action: found.name.clone(), recorded: found.state, reported: report.state });
+    }
+    admitted(workflow, Command::Report(report).word())?;
+    match current(workflow) {
+        Some((t, a, ..)) if (t, a) == place_of => {}
+        Some((.., current)) => return Err(Refused::NotCurrent { action: found.name.clone(), current: current.name.clone() }),
+        None => return Err(Refused::NotFound),
+    }
+    if report.state == ActionState::Pending {
+        return Ok(None); // says nothing that is not known
+    }
+    if let Some(cancellation) = &workflow.status.cancellation
+        && report.state == ActionState::Running
+    {
+        return Err(Refused::Cancelled { reason: cancellation.reason.clone() });
+    }
+    let started = report.started.or(found.execution_start).or(Some(now));
+    let message = bounded(&report.message);
+    let timed = found.timeout <= 0 || workflow.status.action_stop.is_some();
+    let same = found.state == report.state && found.execution_start == started && timed;
+    if same && (message.is_empty() || message == found.message) {
+        return Ok(None);
+    }
+    let stopped = report.state.is_final().then(|| report.stopped.unwrap_or(now));
+    let took = || {
+        let took = stopped.zip(started).map(|(stop, start)| stop.duration_since(start));
+        took_text(took.filter(|took| !took.is_negative()).unwrap_or_default())
+    };
+    let duration = match stopped {
+        None => String::new(),
+        Some(_) if report.duration.is_empty() => took(),
+        Some(_) => report.duration.chars().take(MOST_DURATION).collect(),
+    };
+    let which = place(workflow, place_of).ok_or(Refused::NotFound)?;
+    Ok(Some(Fact::Reported { which, state: report.state, started, stopped, duration, message }))
+}
+
+/// An action of this agent. The id says which order of it is meant: an earlier one counts no more.
+fn locate(workflow: &Workflow, report: &Report) -> Result<(usize, usize), Refused> {
+    let own = workflow.status.tasks.iter().enumerate().filter(|(_, task)| task.agent_id == report.agent);
+    for (t, task) in own {
+        for (a, action) in task.actions.iter().enumerate() {
+            if action.id == report.action_id {
+                return Ok((t, a));
+            }
+            if supersedes(&action.id, &report.action_id) {
+                return Err(Refused::Superseded { action: action.name.clone() });
+            }
+        }
+    }
+    Err(Refused::NotFound)
+}
+
+fn cancelled(workflow: &Workflow, reason: &str, at_once: bool) -> Option<Fact> {
+    let asked = workflow.status.cancellation.as_ref();
+    let reason = asked.map_or_else(|| bounded(reason), |asked| asked.reason.clone());
+    match stop::running_action(workflow).filter(|_| !at_once) {
+        Some(_) if asked.is_some() => None,
+        Some(running) => Some(Fact::CancelAsked { reason, waits_for: name(&running.action) }),
+        None => Some(Fact::Cancelled { reason }),
+    }
+}
+
+/// The action that did not succeed, or an earlier one by its name.
+fn retried_from(workflow: &Workflow, from: Option<&str>) -> Result<Which, Refused> {
+    let (task, action, _, failed) = current(workflow).ok_or(Refused::NoTasks)?;
+    let Some(from) = from else { return which(workflow).ok_or(Refused::NoTasks) };
+    let mut all = workflow.status.tasks.iter().enumerate().flat_map(|(t, task)| {
+        task.actions.iter().enumerate().map(move |(a, action)| (t, a, task.name.as_str(), action.name.as_str()))
+    });
+    let named = |task: &str, action: &str| {
+        from == action || from.strip_prefix(task).and_then(|rest| rest.strip_prefix('/')) == Some(action)
+    };
+    let found = all.find(|(_, _, task, action)| named(task, action)).ok_or_else(|| Refused::NoAction(bounded(from)))?;
+    if (found.0, found.1) > (task, action) {
+        return Err(Refused::TooLate { action: found.3.to_owned(), failed: failed.name.clone() });
+    }
+    place(workflow, (found.0, found.1)).ok_or(Refused::NoTasks)
+}

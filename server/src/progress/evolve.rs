@@ -1,0 +1,226 @@
+//! An event into the status of its workflow. It decides nothing and cannot fail.
+
+use jiff::{SignedDuration, Timestamp};
+use model::{ActionState, Cancellation, Logged, Paused, Workflow, WorkflowAction, WorkflowState, WorkflowStatus};
+
+use super::begin::current_state;
+use super::current;
+use super::happened::{Fact, Happened, Which};
+use super::lost::lost_message;
+
+/// Puts what happened into the workflow.
+pub fn evolve(workflow: &mut Workflow, Happened { at, fact }: &Happened) {
+    let status = &mut workflow.status;
+    let entries = status.logged.map_or(0, |logged| logged.entries) + 1;
+    status.logged = Some(Logged { entries, latest: *at });
+    match fact {
+        Fact::Prepared { state, message, rendering, ordered, boot_options, .. } => {
+            status.state = *state;
+            status.message.clone_from(message);
+            status.template_rendering.clone_from(rendering);
+            status.ordered = *ordered;
+            status.boot_options.clone_from(boot_options);
+        }
+        Fact::HandedOut { which, again, .. } => hand_out(status, which, *again, *at),
+        Fact::Reported { .. } => report(workflow, fact, *at),
+        Fact::Finished { netboot_closed } => finish(status, *netboot_closed),
+        Fact::CancelAsked { reason, waits_for } => {
+            ask_to_end(status, reason, *at);
+            status.message = format!("cancelled: {reason}; waits for action {waits_for} to end");
+        }
+        Fact::Cancelled { reason } => {
+            ask_to_end(status, reason, *at);
+            end_running(status, ActionState::Failed, "cancelled", *at);
+            end_between_actions(status);
+        }
+        Fact::Expired => {
+            let message = format!("the workflow's global timeout of {} s has passed", status.global_timeout);
+            end_running(status, ActionState::Timeout, &message, *at);
+            status.state = Some(WorkflowState::Timeout);
+            status.message = message;
+        }
+        Fact::ActionTimedOut { which, last_heard } => time_out(status, which, *last_heard, *at),
+        Fact::AgentLost { last_heard, .. } => workflow.status.message = lost_message(workflow, *last_heard),
+        Fact::AgentHeard => status.message.clear(),
+        Fact::Paused { by, reason } => {
+            status.paused = Some(Paused { since: *at, by: by.clone(), reason: reason.clone() });
+        }
+        Fact::Resumed { .. } => status.paused = None,
+        Fact::Retried { which, by, reason } => retry(status, which, by, reason),
+    }
+}
+
+fn hand_out(status: &mut WorkflowStatus, which: &Which, again: bool, now: Timestamp) {
+    let Some(task) = status.tasks.get_mut(which.task) else { return };
+    let Some(action) = task.actions.get_mut(which.action) else { return };
+    if again {
+        action.attempts += 1;
+        action.message = format!("interrupted; handed out again, attempt {}", action.attempts);
+        status.message = format!("action {} was interrupted and begins again, attempt {}", action.name, action.attempts);
+        status.action_stop = after(now, action.timeout);
+    } else {
+        action.attempts = action.attempts.max(1);
+    }
+    status.agent_id = Some(task.agent_id.clone());
+    status.current_state = current_state(task, which.action);
+    begin_to_count(status, now);
+}
+
+/// The global timeout counts from the first action that is handed out.
+fn begin_to_count(status: &mut WorkflowStatus, now: Timestamp) {
+    if status.global_execution_stop.is_none() {
+        status.global_execution_stop = after(now, status.global_timeout);
+    }
+}
+
+fn after(now: Timestamp, seconds: i64) -> Option<Timestamp> {
+    (seconds > 0).then(|| now.checked_add(SignedDuration::from_secs(seconds)).ok()).flatten()
+}
+
+fn report(workflow: &mut Workflow, fact: &Fact, now: Timestamp) {
+    let Fact::Reported { which, state, started, stopped, duration, message } = fact else { return };
+    let status = &mut workflow.status;
+    let Some(task) = status.tasks.get_mut(which.task) else { return };
+    let Some(action) = task.actions.get_mut(which.action) else { return };
+    action.state = *state;
+    action.attempts = action.attempts.max(1);
+    action.execution_start = *started;
+    if !message.is_empty() {
+        action.message.clone_from(message);
+    }
+    if state.is_final() {
+        action.execution_stop = *stopped;
+        action.execution_duration.clone_from(duration);
+    }
+    status.action_stop = if *state == ActionState::Running { after(now, action.timeout) } else { None };
+    status.current_state = current_state(task, which.action);
+    let Some(action) = task.actions.get(which.action) else { return };
+    if matches!(state, ActionState::Failed | ActionState::Timeout) {
+        let reason = if action.message.is_empty() { String::new() } else { format!(": {}", action.message) };
+        let tries = if action.attempts > 1 { format!(" in attempt {}", action.attempts) } else { String::new() };
+        status.message = format!("action {} ended {state}{tries}{reason}", action.name);
+        say_if_cancelled(status);
+        status.state = Some(if *state == ActionState::Failed { WorkflowState::Failed } else { WorkflowState::Timeout });
+        return;
+    }
+    status.state = Some(WorkflowState::Running);
+    begin_to_count(status, now);
+    if *state == ActionState::Success {
+        advance(workflow);
+    }
+}
+
+/// After a success: the next task's agent, or the end.
+fn advance(workflow: &mut Workflow) {
+    let next = current(workflow).map(|(_, _, task, _)| task.agent_id.clone());
+    let status = &mut workflow.status;
+    match next {
+        Some(_) if status.cancellation.is_some() => end_between_actions(status),
+        Some(agent) => status.agent_id = Some(agent),
+        None => status.state = Some(WorkflowState::Post),
+    }
+}
+
+fn finish(status: &mut WorkflowStatus, netboot_closed: bool) {
+    status.state = Some(WorkflowState::Success);
+    let repeated: u32 = status.tasks.iter().flat_map(|task| &task.actions).map(|action| action.attempts.saturating_sub(1)).sum();
+    let note = if repeated > 0 { format!("; {repeated} interrupted attempts were repeated") } else { String::new() };
+    let late = if status.cancellation.is_some() { "; the request to cancel it came too late" } else { "" };
+    status.message = format!("all actions succeeded{note}{late}");
+    if netboot_closed {
+        status.boot_options.get_or_insert_default().allow_netboot.toggled_false = true;
+    }
+}
+
+fn ask_to_end(status: &mut WorkflowStatus, reason: &str, now: Timestamp) {
+    status.cancellation.get_or_insert_with(|| Cancellation { requested: now, reason: reason.to_owned() });
+}
+
+fn end_running(status: &mut WorkflowStatus, state: ActionState, message: &str, now: Timestamp) {
+    let mut actions = status.tasks.iter_mut().flat_map(|task| &mut task.actions);
+    let Some(action) = actions.find(|action| action.state == ActionState::Running) else { return };
+    action.state = state;
+    action.execution_stop = Some(now);
+    message.clone_into(&mut action.message);
+    status.action_stop = None;
+    if let Some(current) = &mut status.current_state {
+        current.state = state;
+    }
+}
+
+fn end_between_actions(status: &mut WorkflowStatus) {
+    status.state = Some(WorkflowState::Failed);
+    status.message.clear();
+    say_if_cancelled(status);
+}
+
+/// Puts the reason before what the message says already.
+fn say_if_cancelled(status: &mut WorkflowStatus) {
+    let Some(cancellation) = &status.cancellation else { return };
+    let before = if status.message.is_empty() { String::new() } else { format!("; {}", status.message) };
+    status.message = format!("cancelled: {}{before}", cancellation.reason);
+}
+
+fn time_out(status: &mut WorkflowStatus, which: &Which, last_heard: Option<Timestamp>, now: Timestamp) {
+    let Some(task) = status.tasks.get(which.task) else { return };
+    let Some(action) = task.actions.get(which.action) else { return };
+    let lost = last_heard.map_or_else(String::new, |at| format!("; agent {} was last heard at {at}", task.agent_id));
+    let message = format!("its timeout of {} s has passed without a report{lost}", action.timeout);
+    let workflow = format!("action {} ended TIMEOUT: {message}", action.name);
+    end_running(status, ActionState::Timeout, &message, now);
+    status.state = Some(WorkflowState::Timeout);
+    status.message = workflow;
+}
+
+/// From this action on, everything is as if it had never run. New ids keep what is reported of earlier attempts out.
+fn retry(status: &mut WorkflowStatus, which: &Which, by: &str, reason: &str) {
+    for (t, task) in status.tasks.iter_mut().enumerate().skip(which.task) {
+        let first = if t == which.task { which.action } else { 0 };
+        task.actions.iter_mut().skip(first).for_each(reset);
+    }
+    let Some(task) = status.tasks.get(which.task) else { return };
+    let Some(action) = task.actions.get(which.action) else { return };
+    status.state = Some(if (which.task, which.action) == (0, 0) { WorkflowState::Pending } else { WorkflowState::Running });
+    let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    status.message = format!("ordered again from action {} by {by}{why}", action.name);
+    status.agent_id = Some(task.agent_id.clone());
+    if status.current_state.is_some() {
+        status.current_state = current_state(task, which.action);
+    }
+    (status.cancellation, status.paused) = (None, None);
+    (status.action_stop, status.global_execution_stop) = (None, None);
+}
+
+fn reset(action: &mut WorkflowAction) {
+    *action = WorkflowAction {
+        id: if action.attempts > 0 { next_id(&action.id) } else { action.id.clone() },
+        state: ActionState::Pending,
+        execution_start: None,
+        execution_stop: None,
+        execution_duration: String::new(),
+        message: String::new(),
+        attempts: 0,
+        ..std::mem::take(action)
+    };
+}
+
+/// `ID` is an action's first order, `ID.2` its second.
+fn split(id: &str) -> (&str, u32) {
+    let parts = id.rsplit_once('.').and_then(|(first, order)| Some((first, order.parse().ok()?)));
+    parts.unwrap_or((id, 1))
+}
+
+pub(super) fn first_id(id: &str) -> &str {
+    split(id).0
+}
+
+fn next_id(id: &str) -> String {
+    let (first, order) = split(id);
+    format!("{first}.{}", order.saturating_add(1))
+}
+
+/// Whether the other id is that of an earlier order of the same action.
+pub(super) fn supersedes(id: &str, other: &str) -> bool {
+    let ((first, order), (other_first, other_order)) = (split(id), split(other));
+    first == other_first && other_order < order
+}

@@ -1,0 +1,191 @@
+//! The events of a workflow's log: what happened, when, and in words. Each entry is bounded, whatever others sent.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use model::{ActionState, AgentId, BootOptionsStatus, WorkflowState};
+use serde::{Deserialize, Serialize};
+
+/// Letters of a text that came from outside.
+const MOST_TEXT: usize = 4096;
+/// Letters of a name, which is in the log for its readers only.
+const MOST_NAME: usize = 128;
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    /// By the server's clock.
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// An action by its place; the name and the agent are for readers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Which {
+    pub task: usize,
+    pub action: usize,
+    pub name: String,
+    pub agent: AgentId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Fact {
+    /// Rendered, ordered, or why not.
+    Prepared {
+        state: Option<WorkflowState>,
+        actions: usize,
+        message: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rendering: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ordered: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot_options: Option<BootOptionsStatus>,
+    },
+    HandedOut {
+        #[serde(flatten)]
+        which: Which,
+        attempt: u32,
+        again: bool,
+    },
+    Reported {
+        #[serde(flatten)]
+        which: Which,
+        state: ActionState,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        started: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        duration: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
+    },
+    /// The last action succeeded, and the work after it is done.
+    Finished {
+        netboot_closed: bool,
+    },
+    /// It ends as soon as its running action has ended.
+    CancelAsked {
+        reason: String,
+        waits_for: String,
+    },
+    /// It ends now. The action that runs, if any, ends FAILED without a report.
+    Cancelled {
+        reason: String,
+    },
+    /// The global timeout has passed.
+    Expired,
+    /// The server ends an action that its agent does not end.
+    ActionTimedOut {
+        #[serde(flatten)]
+        which: Which,
+        /// If the agent is lost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_heard: Option<Timestamp>,
+    },
+    AgentLost {
+        #[serde(flatten)]
+        which: Which,
+        last_heard: Timestamp,
+    },
+    AgentHeard,
+    Paused {
+        by: String,
+        reason: String,
+    },
+    Resumed {
+        by: String,
+    },
+    /// From this action on, everything is to run as if it had never run.
+    Retried {
+        #[serde(flatten)]
+        which: Which,
+        by: String,
+        reason: String,
+    },
+}
+
+/// A text from outside, short enough for an entry.
+pub(super) fn bounded(text: &str) -> String {
+    cut(text, MOST_TEXT)
+}
+
+pub(super) fn name(text: &str) -> String {
+    cut(text, MOST_NAME)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.char_indices().nth(most).map_or(text, |(end, _)| text.get(..end).unwrap_or(text)).to_owned()
+}
+
+impl Fact {
+    /// The word by which programs know it.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Prepared { .. } => "prepared",
+            Self::HandedOut { .. } => "handedOut",
+            Self::Reported { .. } => "reported",
+            Self::Finished { .. } => "finished",
+            Self::CancelAsked { .. } => "cancelAsked",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Expired => "expired",
+            Self::ActionTimedOut { .. } => "actionTimedOut",
+            Self::AgentLost { .. } => "agentLost",
+            Self::AgentHeard => "agentHeard",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
+            Self::Retried { .. } => "retried",
+        }
+    }
+}
+
+/// `: text`, or nothing.
+struct After<'t>(&'t str);
+
+impl fmt::Display for After<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(out, ": {}", self.0) }
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prepared { state: Some(WorkflowState::Pending), actions, message, ordered, .. } => {
+                let ordered = if ordered.is_some() { " and ordered" } else { "" };
+                write!(out, "rendered with {actions} actions{ordered}{}", After(message))
+            }
+            Self::Prepared { state: Some(state), message, .. } => write!(out, "came in as {state}{}", After(message)),
+            Self::Prepared { state: None, message, .. } => write!(out, "not ready{}", After(message)),
+            Self::HandedOut { which, attempt, again } => {
+                let again = if *again { " again" } else { "" };
+                write!(out, "action {} handed out{again} to agent {}, attempt {attempt}", which.name, which.agent)
+            }
+            Self::Reported { which, state, duration, message, .. } => {
+                let took = if duration.is_empty() { String::new() } else { format!(" after {duration}") };
+                write!(out, "action {} is {state}{took}, says agent {}{}", which.name, which.agent, After(message))
+            }
+            Self::Finished { .. } => out.write_str("all actions succeeded"),
+            Self::CancelAsked { reason, waits_for } => write!(out, "asked to end, waits for action {waits_for}{}", After(reason)),
+            Self::Cancelled { reason } => write!(out, "cancelled{}", After(reason)),
+            Self::Expired => out.write_str("the global timeout has passed"),
+            Self::ActionTimedOut { which, last_heard } => {
+                write!(out, "action {} ended: its timeout has passed without a report", which.name)?;
+                last_heard.map_or(Ok(()), |at| write!(out, "; agent {} was last heard at {at}", which.agent))
+            }
+            Self::AgentLost { which, last_heard } => {
+                write!(out, "agent {} is lost while action {} runs; it was last heard at {last_heard}", which.agent, which.name)
+            }
+            Self::AgentHeard => out.write_str("the agent is heard again"),
+            Self::Paused { by, reason } => write!(out, "paused by {by}{}", After(reason)),
+            Self::Resumed { by } => write!(out, "resumed by {by}"),
+            Self::Retried { which, by, reason } => {
+                write!(out, "ordered again from action {} by {by}{}", which.name, After(reason))
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Ending a workflow before its end. Tinkerbell has no state for that, so a cancelled workflow is FAILED and its message
+//! says why. The agent ends the running action first, and no other action is handed out meanwhile.
+
+use api::RunningAction;
+use model::{ActionState, AgentId, Workflow};
+
+use super::command::Phase;
+use super::current;
+
+/// What runs: a cancelled workflow waits for its end.
+#[must_use]
+pub fn running_action(workflow: &Workflow) -> Option<RunningAction> {
+    let (.., task, action) = current(workflow).filter(|(.., action)| action.state == ActionState::Running)?;
+    Some(RunningAction { agent: task.agent_id.clone(), action: action.name.clone() })
+}
+
+/// Whether a cancelled workflow waits in vain: its agent asks for work, so it no longer runs the action.
+#[must_use]
+pub fn is_left_by(workflow: &Workflow, agent: &AgentId) -> bool {
+    Phase::of(workflow) == Phase::Cancelling && current(workflow).is_some_and(|(.., task, _)| task.agent_id == *agent)
+}
+
+/// Why an agent shall stop what it runs of this workflow; `None` while it shall go on.
+#[must_use]
+pub fn why_stop(workflow: &Workflow) -> Option<String> {
+    let status = &workflow.status;
+    match (&status.cancellation, status.state) {
+        (Some(cancellation), _) => Some(cancellation.reason.clone()),
+        (None, Some(state)) if state.is_final() => Some(format!("the workflow is {state}: {}", status.message)),
+        _ => None,
+    }
+}
