@@ -89,13 +89,11 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
     std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make the data folder {folder} (--data)"))?;
     let store = config.data.join("thimble.redb");
     let api_allow = config.api_allow.clone();
-    // A loopback address is what the server has that runs without boots.
-    let addresses = Some(config.address.into()).filter(|address: &IpAddr| !address.is_loopback()).into_iter().collect();
     let settings = server::Config {
         store: Some(store.clone()),
         api_allow,
         hold_new_machines: config.hold_new_machines,
-        addresses,
+        addresses: own_addresses(config.address),
         ..server::Config::default()
     };
     let opened = Server::open(settings).await;
@@ -103,6 +101,20 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
         StoreError::Failed { .. } => anyhow::Error::from(error).context(format!("cannot read the store {}", store.display())),
         other => other.into(), // names the file itself
     })
+}
+
+/// What no machine may have: where machines look for this host, and every address of its interfaces.
+fn own_addresses(address: Ipv4Addr) -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let found = interfaces.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
+    });
+    let mut own: Vec<IpAddr> = found.chain([address.into()]).filter(|address| !address.is_loopback()).collect();
+    own.sort_unstable();
+    own.dedup();
+    own
 }
 
 async fn apply(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
@@ -205,6 +217,22 @@ mod tests {
         ] {
             let error = format!("{:#}", listen(what, address).await.unwrap_err());
             assert!(error.starts_with(&format!("cannot listen for {what} on {address}; ")) && error.contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_the_host_are_not_given_to_machines_and_loopback_is_not_one() {
+        let other = Ipv4Addr::new(192, 0, 2, 1);
+        let own = own_addresses(other);
+        assert!(own.contains(&other.into()) && own.iter().all(|address| !address.is_loopback()), "{own:?}");
+        assert!(own.iter().all(|address| *address == other || address.is_ipv6() || is_ours(v4(*address))), "{own:?}");
+        assert!(!own_addresses(Ipv4Addr::LOCALHOST).contains(&Ipv4Addr::LOCALHOST.into()));
+    }
+
+    fn v4(address: IpAddr) -> Ipv4Addr {
+        match address {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
         }
     }
 
