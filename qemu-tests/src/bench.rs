@@ -5,6 +5,7 @@
 
 mod agent;
 mod floor;
+mod server;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -77,6 +78,8 @@ pub struct Arguments {
 enum What {
     /// The agent beside crun, runc and containerd, on this host
     Agent,
+    /// The server with a large store and many agents, beside etcd if that is installed
+    Server,
 }
 
 /// Seconds of guest time by marker, one entry a run, and kB by name.
@@ -87,6 +90,9 @@ struct Series {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.what == Some(What::Server) {
+        return server::run();
+    }
     if arguments.what == Some(What::Agent) {
         let (runs, inside) = (arguments.runs, arguments.inside);
         return if inside { agent::inside(runs).map(|()| ExitCode::SUCCESS) } else { agent::outside(runs, arguments.reuse) };

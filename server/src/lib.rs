@@ -33,6 +33,6 @@ pub use grpc::grpc_service;
 pub use machines::OrderError;
 pub use plan::validate;
 pub use rollout::RolloutError;
-pub use run::{RunError, run};
+pub use run::{RunError, allow_many_connections, run};
 pub use service::{ApplyError, Config, DeleteError, Server};
 pub use work::{Assignment, CancelError, NoWork, ReportError};

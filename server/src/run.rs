@@ -1,6 +1,8 @@
 //! `thimble server`: the workflow service and the API on their two sockets.
 
 use axum::routing::get;
+use log::warn;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 use crate::service::{GRACE, Server};
@@ -12,6 +14,14 @@ pub enum RunError {
     Grpc(#[from] tonic::transport::Error),
     #[error("the HTTP API ended")]
     Http(#[from] std::io::Error),
+}
+
+/// Lets this process have as many connections as the host allows. Each agent that waits has one, and the usual limit is 1024.
+pub fn allow_many_connections() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(reason) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        warn!("the limit of open files stays as it is, so few agents can wait at once: {reason}");
+    }
 }
 
 /// Serves both until `shutdown`.

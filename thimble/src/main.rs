@@ -110,6 +110,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 fn serve(daemon: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
+    server::allow_many_connections();
     let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     executor.block_on(daemon)?;
     Ok(ExitCode::SUCCESS)

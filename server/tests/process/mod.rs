@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::workflow_service_client::WorkflowServiceClient;
 use reqwest::{Client, Method};
@@ -23,6 +23,7 @@ const READY: &str = "listening ";
 pub fn serve_if_asked() -> bool {
     let (Some(store), Ok(long_poll)) = (std::env::var_os(STORE), std::env::var(LONG_POLL)) else { return false };
     let long_poll = Duration::from_millis(long_poll.parse().unwrap());
+    server::allow_many_connections();
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     executor.block_on(async {
         let server = Server::open(Config { store: Some(store.into()), long_poll, ..Config::default() }).await.unwrap();
@@ -81,6 +82,28 @@ impl Process {
     pub fn kill(&mut self) {
         let _ = self.child.kill(); // an error means that it has ended
         let _ = self.child.wait();
+    }
+
+    /// Until it has so many files and connections, and uses no processor time any more.
+    pub async fn quiet(&self, connections: usize) {
+        let (mut last, limit) = (u64::MAX, Instant::now() + Duration::from_secs(120));
+        loop {
+            let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count();
+            let now = self.ticks();
+            if open >= connections && now <= last.saturating_add(1) {
+                return;
+            }
+            assert!(Instant::now() < limit, "{open} of {connections} connections, {now} ticks");
+            last = now;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Hundredths of a second of processor time.
+    fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
     /// A line of `/proc/PID/status` in MiB.
