@@ -111,7 +111,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     for (path, data) in [(request.init.as_path(), &init)].into_iter().chain(programs) {
         fits(architecture, package, path, data)?;
     }
-    let choice = request.selection.choose(&kernel.shipped, |source| BuildError::Modules { path: package.to_owned(), source })?;
+    let choice = request.selection.choose(&kernel.modules, |source| BuildError::Modules { path: package.to_owned(), source })?;
     let Drivers { base, mut packs } = drivers(request, &kernel, &choice)?;
     let all = || base.iter().chain(packs.iter().flat_map(|pack| &pack.modules));
     let firmware = Firmware::gather(&request.firmware, all())?;
@@ -128,7 +128,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         profile: request.selection.name().to_owned(),
         modules: base,
         load: profile::LOAD.iter().map(|name| (*name).to_owned()).collect(),
-        builtin: kernel.shipped.builtin().to_owned(),
+        builtin: kernel.modules.builtin().to_owned(),
         ca_bundle,
         extra: extra.into_iter().chain(if request.selection.packs { Vec::new() } else { of_base.clone() }).collect(),
         mtime: request.mtime,
@@ -215,7 +215,7 @@ fn drivers(request: &Request, kernel: &Kernel, choice: &Choice<'_>) -> Result<Dr
     let all: Vec<&str> = choice.base.iter().chain(choice.packs.iter().flat_map(|pack| &pack.modules)).copied().collect();
     let many = choice.base.len() > FEW_MODULES;
     let (files, small) = match many {
-        true => kernel.modules(&request.kernel, &all)?,
+        true => kernel.files(&request.kernel, &all)?,
         false => (kernel.read(&request.kernel, &all, Form::Unpacked)?, Storing::Packed),
     };
     let base = kernel.stored(&files, &choice.base, if many { small } else { Storing::Plain })?;

@@ -2,7 +2,7 @@
 
 use crate::error::BuildError;
 use crate::listing::Listing;
-use crate::modules::{ModuleError, ShippedModules};
+use crate::modules::{ModuleError, ModuleFiles};
 use crate::profile::{self, Profile};
 use devices::module::ModuleName;
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ pub struct Selection {
     pub packs: bool,
 }
 
-/// Paths in load order.
+/// Paths in the kernel package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice<'a> {
     pub base: Vec<&'a str>,
@@ -43,18 +43,15 @@ impl Selection {
         if self.machines.is_empty() && self.only.is_none() { self.profile.name() } else { "machine" }
     }
 
-    pub fn choose<'a>(
-        &self,
-        shipped: &'a ShippedModules,
-        fail: impl Fn(ModuleError) -> BuildError,
-    ) -> Result<Choice<'a>, BuildError> {
+    pub fn choose<'a>(&self, files: &'a ModuleFiles, fail: impl Fn(ModuleError) -> BuildError) -> Result<Choice<'a>, BuildError> {
         let families = self.families()?;
-        let sorted = profile::sorted(shipped);
+        let catalogue = files.catalogue();
+        let sorted = profile::sorted(&catalogue);
         let mut wanted: Vec<ModuleName> = profile::REQUIRED.iter().map(|name| ModuleName::new(name)).collect();
         wanted.extend(families.iter().filter_map(|family| sorted.get(family)).flatten().cloned());
-        wanted.extend(self.machines.iter().flat_map(|machine| machine.drivers(shipped)));
+        wanted.extend(self.machines.iter().flat_map(|machine| machine.drivers(&catalogue)));
         wanted.extend(self.modules.iter().map(|name| ModuleName::new(name)));
-        let base = shipped.closure(&wanted).map_err(&fail)?;
+        let base = files.closure(&catalogue, &wanted).map_err(&fail)?;
         let mut choice = Choice { base, packs: Vec::new() };
         if !self.packs {
             return Ok(choice);
@@ -62,7 +59,7 @@ impl Selection {
         let inside: BTreeSet<&str> = choice.base.iter().copied().collect();
         for family in profile::families().filter(|family| !families.contains(family.name)) {
             let Some(names) = sorted.get(family.name) else { continue };
-            let mut modules = shipped.closure(names).map_err(&fail)?;
+            let mut modules = files.closure(&catalogue, names).map_err(&fail)?;
             modules.retain(|path| !inside.contains(path));
             if !modules.is_empty() {
                 choice.packs.push(PackChoice { family: family.name, about: family.about, modules });
@@ -96,25 +93,22 @@ mod tests {
     use crate::modinfo::ModInfo;
     use std::path::PathBuf;
 
-    fn shipped() -> ShippedModules {
-        let mut shipped = ShippedModules::default();
-        for (path, info) in [
+    fn files() -> ModuleFiles {
+        let files = [
             ("fs/overlayfs/overlay", ""),
             ("drivers/net/virtio_net", "alias=virtio:d00000001v*"),
             ("drivers/net/ethernet/intel/igb/igb", "alias=pci:v00008086d00001521sv*sd*bc*sc*i*|depends=dca"),
             ("drivers/dca/dca", ""),
             ("drivers/scsi/lpfc/lpfc", "alias=pci:v000010DFd*sv*sd*bc*sc*i*|depends=scsi_transport_fc"),
             ("drivers/scsi/scsi_transport_fc", ""),
-        ] {
-            shipped.add(&format!("{path}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
-        }
-        shipped
+        ];
+        ModuleFiles::new(files.map(|(path, info)| (format!("{path}.ko"), ModInfo::of_text(info))), String::new())
     }
 
     fn chosen(selection: &Selection) -> (Vec<String>, Vec<String>) {
-        let shipped = shipped();
+        let files = files();
         let fail = |source| BuildError::Modules { path: PathBuf::new(), source };
-        let choice = selection.choose(&shipped, fail).unwrap();
+        let choice = selection.choose(&files, fail).unwrap();
         let name = |path: &&str| ModuleName::of_path(path).to_string();
         let packs =
             choice.packs.iter().flat_map(|pack| pack.modules.iter().map(|path| format!("{}/{}", pack.family, name(path))));
@@ -126,10 +120,10 @@ mod tests {
         let cloud = Selection { packs: true, ..Selection::default() };
         let (base, packs) = chosen(&cloud);
         assert_eq!(base, ["overlay", "virtio_net"]);
-        assert_eq!(packs, ["ethernet/dca", "ethernet/igb", "san/scsi_transport_fc", "san/lpfc"]);
+        assert_eq!(packs, ["ethernet/dca", "ethernet/igb", "san/lpfc", "san/scsi_transport_fc"]);
         let metal = Selection { profile: Profile::Metal, packs: true, with: vec!["san".into()], ..Selection::default() };
         let (base, packs) = chosen(&metal);
-        assert_eq!(base, ["overlay", "dca", "igb", "scsi_transport_fc", "lpfc", "virtio_net"]);
+        assert_eq!(base, ["dca", "igb", "lpfc", "overlay", "scsi_transport_fc", "virtio_net"]);
         assert!(packs.is_empty());
     }
 
@@ -137,14 +131,14 @@ mod tests {
     fn a_machine_gets_its_own_drivers_only() {
         let machine = Listing::parse("00:03.0 Ethernet controller [0200]: Intel [8086:1521]").unwrap();
         let selection = Selection { profile: Profile::Metal, machines: vec![machine], ..Selection::default() };
-        assert_eq!(chosen(&selection).0, ["overlay", "dca", "igb"]);
+        assert_eq!(chosen(&selection).0, ["dca", "igb", "overlay"]);
     }
 
     #[test]
     fn an_unknown_family_is_refused_with_the_known_ones() {
         let wrong = Selection { with: vec!["raids".into()], ..Selection::default() };
         let fail = |source| BuildError::Modules { path: PathBuf::new(), source };
-        let error = wrong.choose(&shipped(), fail).unwrap_err().to_string();
+        let error = wrong.choose(&files(), fail).unwrap_err().to_string();
         assert!(error.starts_with("raids is not a family of drivers; the families are core, bonding,"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use crate::build::BuildError;
 use crate::compress;
 use crate::modinfo::ModInfo;
-use crate::modules::ShippedModules;
+use crate::modules::ModuleFiles;
 use crate::recipe::Module;
 use crate::source::{Form, KernelFile, KernelSource};
 use crate::xz;
@@ -19,7 +19,7 @@ const NEEDED_OPTIONS: &[&str] = &["CONFIG_BLK_DEV_INITRD", "CONFIG_RD_ZSTD", "CO
 pub struct Kernel {
     pub version: String,
     pub image: Vec<u8>,
-    pub shipped: ShippedModules,
+    pub modules: ModuleFiles,
     /// Whether it loads modules that xz has compressed.
     unpacks_xz: bool,
 }
@@ -43,7 +43,7 @@ impl Kernel {
         let path = source.path().to_owned();
         let mut images = BTreeMap::new();
         let mut config = String::new();
-        let mut shipped = ShippedModules::default();
+        let (mut files, mut builtin) = (Vec::new(), String::new());
         source.visit(Form::Unpacked, |package, file, contents| {
             let broken = |file: &str, source| BuildError::Package { package: package.to_owned(), file: file.to_owned(), source };
             match file {
@@ -56,12 +56,12 @@ impl Kernel {
                 }
                 KernelFile::Builtin { .. } => {
                     let text = contents().map_err(|error| broken(BUILTIN, error))?;
-                    shipped.add_builtin(&String::from_utf8_lossy(&text));
+                    builtin = String::from_utf8_lossy(&text).into_owned();
                 }
                 KernelFile::Module { path, .. } => {
                     let module = contents().map_err(|error| broken(&path, error))?;
                     let info = ModInfo::of_module(&module).map_err(|error| broken(&path, io::Error::other(error)))?;
-                    shipped.add(&path, info);
+                    files.push((path, info));
                 }
             }
             Ok::<(), BuildError>(())
@@ -73,11 +73,11 @@ impl Kernel {
         if let Some(option) = missing_option(&config) {
             return Err(BuildError::MissingOption { path, option: option.to_owned() });
         }
-        Ok(Self { version, image, shipped, unpacks_xz: unpacks_xz(&config) })
+        Ok(Self { version, image, modules: ModuleFiles::new(files, builtin), unpacks_xz: unpacks_xz(&config) })
     }
 
     /// The modules at these paths, and how to store those that shall be small.
-    pub fn modules(&self, source: &KernelSource, paths: &[&str]) -> Result<(BTreeMap<String, Vec<u8>>, Storing), BuildError> {
+    pub fn files(&self, source: &KernelSource, paths: &[&str]) -> Result<(BTreeMap<String, Vec<u8>>, Storing), BuildError> {
         if self.unpacks_xz && paths.iter().all(|path| path.ends_with(".ko.xz")) {
             let files = self.read(source, paths, Form::Shipped)?;
             if files.values().all(|file| xz::dictionary(file).is_some_and(|bytes| bytes <= XZ_DICTIONARY_MAX)) {
@@ -111,12 +111,12 @@ impl Kernel {
         }
     }
 
-    /// The modules at `order` as the ramdisk holds them.
-    pub fn stored(&self, files: &BTreeMap<String, Vec<u8>>, order: &[&str], storing: Storing) -> Result<Vec<Module>, BuildError> {
-        let wanted = order.iter().filter_map(|path| Some(((*path).to_owned(), files.get(*path)?.clone()))).collect();
+    /// The modules at `paths` as the ramdisk holds them.
+    pub fn stored(&self, files: &BTreeMap<String, Vec<u8>>, paths: &[&str], storing: Storing) -> Result<Vec<Module>, BuildError> {
+        let wanted = paths.iter().filter_map(|path| Some(((*path).to_owned(), files.get(*path)?.clone()))).collect();
         let stored = compress::each(wanted, storing == Storing::Packed).map_err(BuildError::Compress)?;
         let modules = stored.into_iter().map(|(path, data)| {
-            let info = self.shipped.info(&path).cloned().unwrap_or_default();
+            let info = self.modules.info(&path).cloned().unwrap_or_default();
             Module { path: stored_path(&path, storing), data, info }
         });
         Ok(modules.collect())

@@ -1,6 +1,6 @@
 //! One machine's devices, as `lspci` or its `modalias` files list them, and the drivers they ask for.
 
-use crate::modules::ShippedModules;
+use devices::catalogue::Catalogue;
 use devices::modalias::{Device, Pci};
 use devices::module::ModuleName;
 use std::collections::BTreeSet;
@@ -46,12 +46,11 @@ impl Listing {
         if devices.is_empty() { Err(NoDevice) } else { Ok(Self { devices, modules }) }
     }
 
-    /// The modules of `shipped` that these devices ask for, without what those need.
-    pub fn drivers(&self, shipped: &ShippedModules) -> Vec<ModuleName> {
-        let named: BTreeSet<ModuleName> = self.modules.iter().map(|name| ModuleName::new(name)).collect();
-        let asked = |alias: &String| self.devices.iter().any(|device| device.may_match(alias));
-        let wanted = shipped.iter().filter(|(name, _, info)| named.contains(*name) || info.aliases.iter().any(asked));
-        wanted.map(|(name, _, _)| name.clone()).collect()
+    /// The modules that these devices ask for, without what those need.
+    pub fn drivers(&self, catalogue: &Catalogue<'_>) -> BTreeSet<ModuleName> {
+        let named = self.modules.iter().map(|name| ModuleName::new(name)).filter(|name| catalogue.has(name.as_str()));
+        let asked = |alias: &str| self.devices.iter().any(|device| device.may_match(alias));
+        named.chain(catalogue.aliases().filter(|(alias, _)| asked(alias)).map(|(_, module)| module)).collect()
     }
 }
 
@@ -154,11 +153,11 @@ fn id(text: &str) -> Option<u16> {
 mod tests {
     use super::*;
     use crate::modinfo::ModInfo;
+    use crate::modules::ModuleFiles;
     use proptest::prelude::*;
 
-    fn shipped() -> ShippedModules {
-        let mut shipped = ShippedModules::default();
-        for (path, info) in [
+    fn files() -> ModuleFiles {
+        let files = [
             ("e1000e", "alias=pci:v00008086d000010D3sv*sd*bc*sc*i*"),
             ("igb", "alias=pci:v00008086d00001521sv*sd*bc*sc*i*"),
             ("ahci", "alias=pci:v*d*sv*sd*bc01sc06i01*"),
@@ -166,10 +165,8 @@ mod tests {
             ("virtio_pci", "alias=pci:v00001AF4d*sv*sd*bc*sc*i*"),
             ("virtio_net", "alias=virtio:d00000001v*"),
             ("r8152", "alias=usb:v0BDAp8153d*dc*dsc*dp*ic*isc*ip*in*"),
-        ] {
-            shipped.add(&format!("kernel/{path}.ko"), ModInfo::parse(info.as_bytes()));
-        }
-        shipped
+        ];
+        ModuleFiles::new(files.map(|(path, info)| (format!("kernel/{path}.ko"), ModInfo::of_text(info))), String::new())
     }
 
     #[test]
@@ -202,7 +199,7 @@ mod tests {
                 &["igb", "r8152"],
             ),
         ] {
-            let drivers = Listing::parse(text).unwrap().drivers(&shipped());
+            let drivers = Listing::parse(text).unwrap().drivers(&files().catalogue());
             assert_eq!(drivers.iter().map(ModuleName::as_str).collect::<Vec<_>>(), expected, "{case}");
         }
     }
@@ -217,7 +214,7 @@ mod tests {
         #[test]
         fn any_text_parses(text in "[ -~\\n\\t]{0,200}") {
             if let Ok(machine) = Listing::parse(&text) {
-                machine.drivers(&shipped());
+                machine.drivers(&files().catalogue());
             }
         }
     }

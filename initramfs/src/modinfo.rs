@@ -1,17 +1,12 @@
 //! What a kernel module says of itself: the NUL-separated `key=value` pairs of `.modinfo`.
 
 use crate::elf::{self, ElfError};
-use devices::lists::Wishes;
 use devices::module::ModuleName;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModInfo {
     /// Modules whose symbols this one uses: without them it does not load.
     pub depends: Vec<ModuleName>,
-    /// `softdep=pre:`: modules that should be there first, and may be missing.
-    pub before: Vec<ModuleName>,
-    /// `softdep=post:`: modules that should follow, and may be missing.
-    pub after: Vec<ModuleName>,
     pub aliases: Vec<String>,
     /// `softdep=` as it is written, for `modules.softdep`.
     pub softdeps: Vec<String>,
@@ -32,17 +27,18 @@ impl ModInfo {
             match text.split_once('=') {
                 Some(("depends", list)) => info.depends.extend(names(list.split(','))),
                 Some(("alias", pattern)) => info.aliases.push(pattern.to_owned()),
-                Some(("softdep", list)) => {
-                    let Wishes { pre, post } = Wishes::parse(list);
-                    info.before.extend(names(pre.into_iter()));
-                    info.after.extend(names(post.into_iter()));
-                    info.softdeps.push(list.to_owned());
-                }
+                Some(("softdep", wishes)) => info.softdeps.push(wishes.to_owned()),
                 Some(("firmware", file)) => info.firmware.push(file.to_owned()),
                 _ => {}
             }
         }
         info
+    }
+
+    /// Pairs with `|` between them.
+    #[cfg(test)]
+    pub fn of_text(text: &str) -> Self {
+        Self::parse(text.replace('|', "\0").as_bytes())
     }
 }
 
@@ -67,8 +63,6 @@ mod tests {
               firmware=tigon/tg3.bin\0",
         );
         assert_eq!(info.depends, list(&["net_failover", "virtio_ring"]));
-        assert_eq!(info.before, list(&["crc32c"]));
-        assert_eq!(info.after, list(&["algif_hash", "hci"]));
         assert_eq!(info.aliases, ["pci:v00001AF4d*", "virtio-net"]);
         assert_eq!(info.softdeps, ["pre: crc32c post: algif-hash hci"]);
         assert_eq!(info.firmware, ["tigon/tg3.bin"]);

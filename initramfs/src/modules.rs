@@ -1,270 +1,156 @@
-//! Every module of one kernel: what each needs, and in which order the kernel can take them.
+//! The module files of a kernel package, and what they need.
 //!
-//! A kernel package has no `modules.dep`: depmod writes it on the installed system. So the dependencies come from the
-//! modules themselves.
+//! A kernel package has no `modules.dep`: depmod writes it on the installed system. So the lists are written from what each
+//! file says about itself, and `devices::catalogue` answers from them, as it does for PID 1.
 
+use crate::depmod::{self, Listed};
 use crate::modinfo::ModInfo;
-use devices::lists;
+use devices::catalogue::{Catalogue, Lists};
 use devices::module::ModuleName;
-use devices::pattern;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// Every module of one kernel, by name, as its file's `.modinfo` describes it. PID 1's `devices::catalogue` has the lists that
-/// are written from this, and none of the files.
+/// By name: path below the kernel's folder in `/lib/modules`, and the `.modinfo` of the file.
 #[derive(Debug, Default)]
-pub struct ShippedModules {
-    modules: BTreeMap<ModuleName, (String, ModInfo)>,
-    builtin: BTreeSet<ModuleName>,
-    builtin_text: String,
+pub struct ModuleFiles {
+    files: BTreeMap<ModuleName, (String, ModInfo)>,
+    lists: Lists,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ModuleError {
-    #[error("the kernel has no module {name}, neither as a file nor built in{}", needed_by(.chain))]
-    Missing { name: ModuleName, chain: Vec<ModuleName> },
+    #[error("the kernel has no module {name}, neither as a file nor built in{}", because_of(.needed_by.as_ref()))]
+    Missing { name: ModuleName, needed_by: Option<ModuleName> },
     #[error("the modules {} need each other: none can be loaded first", joined(.0))]
     Cycle(Vec<ModuleName>),
 }
 
-fn needed_by(chain: &[ModuleName]) -> String {
-    match chain.split_last() {
-        None => String::new(),
-        Some((last, _)) => format!(" (needed by {last})"),
-    }
+fn because_of(module: Option<&ModuleName>) -> String {
+    module.map(|module| format!(" (needed by {module})")).unwrap_or_default()
 }
 
 fn joined(names: &[ModuleName]) -> String {
     names.iter().map(ModuleName::as_str).collect::<Vec<_>>().join(", ")
 }
 
-impl ShippedModules {
-    /// `path` is relative to the kernel's folder below `/lib/modules`.
-    pub fn add(&mut self, path: &str, info: ModInfo) {
-        if let Some(name) = ModuleName::of_file(path) {
-            self.modules.insert(name, (path.to_owned(), info));
-        }
+impl ModuleFiles {
+    /// `builtin` is the text of `modules.builtin`.
+    pub fn new(files: impl IntoIterator<Item = (String, ModInfo)>, builtin: String) -> Self {
+        let named = files.into_iter().filter_map(|(path, info)| Some((ModuleName::of_file(&path)?, (path, info))));
+        let files: BTreeMap<_, _> = named.collect();
+        let listed: Vec<Listed<'_>> = files.values().map(|(path, info)| Listed { path, info }).collect();
+        let [dep, alias, softdep, _] = depmod::lists(&listed, &[]).map(|(_, text)| vec![text]);
+        Self { files, lists: Lists { dep, alias, softdep, builtin } }
     }
 
-    /// Takes the text of `modules.builtin`: one path a line.
-    pub fn add_builtin(&mut self, text: &str) {
-        text.clone_into(&mut self.builtin_text);
-        self.builtin.extend(lists::builtin(text));
+    pub fn catalogue(&self) -> Catalogue<'_> {
+        Catalogue::new(&self.lists)
     }
 
     /// The kernel's own `modules.builtin`.
     pub fn builtin(&self) -> &str {
-        &self.builtin_text
+        &self.lists.builtin
     }
 
     pub fn info(&self, path: &str) -> Option<&ModInfo> {
-        self.modules.get(&ModuleName::of_file(path)?).map(|(_, info)| info)
+        self.files.get(&ModuleName::of_file(path)?).map(|(_, info)| info)
     }
 
-    /// Name, path and self-description of every module that is a file.
-    pub fn iter(&self) -> impl Iterator<Item = (&ModuleName, &str, &ModInfo)> {
-        self.modules.iter().map(|(name, (path, info))| (name, path.as_str(), info))
-    }
-
-    /// A file or built in.
-    pub fn knows(&self, name: &ModuleName) -> bool {
-        self.modules.contains_key(name) || self.builtin.contains(name)
-    }
-
-    /// Does the module need, directly or not, one that `wanted` accepts?
-    pub fn stands_on(&self, name: &ModuleName, wanted: &dyn Fn(&ModuleName) -> bool) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut open = vec![name];
-        while let Some((_, info)) = open.pop().and_then(|name| self.modules.get(name)) {
-            if info.depends.iter().any(wanted) {
-                return true;
+    /// The paths of the wanted modules and of all that PID 1 would load with them, by name.
+    pub fn closure(&self, catalogue: &Catalogue<'_>, wanted: &[ModuleName]) -> Result<Vec<&str>, ModuleError> {
+        let exists = |name: &ModuleName| self.files.contains_key(name) || catalogue.is_builtin(name.as_str());
+        if let Some(name) = wanted.iter().find(|name| !exists(name)) {
+            return Err(ModuleError::Missing { name: name.clone(), needed_by: None });
+        }
+        let plan = catalogue.plan(wanted.iter().cloned());
+        let circle = plan.modules.iter().filter(|module| module.needs.contains(&module.name)).map(|module| module.name.clone());
+        let circle: Vec<ModuleName> = circle.collect();
+        if !circle.is_empty() {
+            return Err(ModuleError::Cycle(circle));
+        }
+        let mut paths = Vec::new();
+        for (name, (path, info)) in plan.modules.iter().filter_map(|module| self.files.get_key_value(&module.name)) {
+            if let Some(gone) = info.depends.iter().find(|needed| !exists(needed)) {
+                return Err(ModuleError::Missing { name: gone.clone(), needed_by: Some(name.clone()) });
             }
-            open.extend(info.depends.iter().filter(|needed| seen.insert(*needed)));
+            paths.push(path.as_str());
         }
-        false
-    }
-
-    /// The modules of which an alias matches this name, as `crypto-crc32c` does.
-    fn answering(&self, name: &ModuleName) -> impl Iterator<Item = &ModuleName> {
-        let matches = |alias: &String| pattern::matches(alias.as_bytes(), name.as_str().as_bytes());
-        self.modules.iter().filter(move |(_, (_, info))| info.aliases.iter().any(matches)).map(|(of, _)| of)
-    }
-
-    pub fn len(&self) -> usize {
-        self.modules.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.modules.is_empty()
-    }
-
-    /// The paths of the wanted modules and of what they need, each after everything it depends on.
-    pub fn closure(&self, wanted: &[ModuleName]) -> Result<Vec<&str>, ModuleError> {
-        let mut walk = Walk { shipped: self, done: BTreeSet::new(), chain: Vec::new(), order: Vec::new() };
-        for name in wanted {
-            walk.visit(name)?;
-        }
-        Ok(walk.order)
-    }
-}
-
-struct Walk<'a> {
-    shipped: &'a ShippedModules,
-    done: BTreeSet<ModuleName>,
-    chain: Vec<ModuleName>,
-    order: Vec<&'a str>,
-}
-
-impl Walk<'_> {
-    fn visit(&mut self, name: &ModuleName) -> Result<(), ModuleError> {
-        if self.done.contains(name) || self.shipped.builtin.contains(name) {
-            return Ok(());
-        }
-        if let Some(start) = self.chain.iter().position(|other| other == name) {
-            return Err(ModuleError::Cycle(self.chain.get(start..).unwrap_or_default().to_vec()));
-        }
-        let Some((path, info)) = self.shipped.modules.get(name) else {
-            return Err(ModuleError::Missing { name: name.clone(), chain: self.chain.clone() });
-        };
-        self.chain.push(name.clone());
-        for before in self.optional(&info.before) {
-            self.visit(&before)?;
-        }
-        for needed in &info.depends {
-            self.visit(needed)?;
-        }
-        self.chain.pop();
-        self.done.insert(name.clone());
-        self.order.push(path);
-        for after in self.optional(&info.after) {
-            self.visit(&after)?;
-        }
-        Ok(())
-    }
-
-    /// A soft dependency is a wish for a module, by its name or by an alias (`crypto-crc32c`). A wish that is missing, or
-    /// that would close a circle, is passed over.
-    fn optional(&self, wishes: &[ModuleName]) -> Vec<ModuleName> {
-        let named = |wish: &ModuleName| -> Vec<ModuleName> {
-            if self.shipped.modules.contains_key(wish) {
-                return vec![wish.clone()];
-            }
-            self.shipped.answering(wish).cloned().collect()
-        };
-        wishes.iter().flat_map(named).filter(|name| !self.chain.contains(name)).collect()
+        Ok(paths)
     }
 }
 
 #[cfg(test)]
+mod resolution;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    /// `name: a b | pre c | post d` a line.
-    fn shipped(modules: &[(&str, &str)]) -> ShippedModules {
-        let mut shipped = ShippedModules::default();
-        for (name, info) in modules {
-            shipped.add(&format!("kernel/{name}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
+    fn files(modules: &[(&str, &str)], builtin: &str) -> ModuleFiles {
+        let files = modules.iter().map(|(name, info)| (format!("kernel/{name}.ko"), ModInfo::of_text(info)));
+        ModuleFiles::new(files, builtin.to_owned())
+    }
+
+    fn closure(modules: &[(&str, &str)], wanted: &[&str]) -> Result<String, ModuleError> {
+        let files = files(modules, "kernel/drivers/scsi/scsi_mod.ko\nkernel/drivers/nvme/host/nvme-core.ko\n");
+        let wanted: Vec<ModuleName> = wanted.iter().map(|name| ModuleName::new(name)).collect();
+        let paths = files.closure(&files.catalogue(), &wanted)?;
+        Ok(paths.iter().map(|path| path.trim_start_matches("kernel/").trim_end_matches(".ko")).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn a_module_brings_what_it_needs_and_wishes() {
+        for (case, modules, wanted, expected) in [
+            (
+                "needs, each once and nothing else",
+                &[
+                    ("virtio-pci", "depends=virtio,virtio_ring"),
+                    ("virtio", "depends=virtio_ring"),
+                    ("virtio_ring", "depends="),
+                    ("virtio_net", "depends=virtio,net_failover"),
+                    ("net_failover", "depends=failover"),
+                    ("failover", ""),
+                    ("unused", ""),
+                ][..],
+                &["virtio_pci", "virtio-net"][..],
+                "failover net_failover virtio virtio_net virtio-pci virtio_ring",
+            ),
+            ("what is built in needs no file", &[("sd_mod", "depends=scsi_mod")], &["sd_mod", "nvme_core"], "sd_mod"),
+            (
+                "soft dependencies, as far as they exist",
+                &[("ext4", "softdep=pre: crc32c absent post: late"), ("crc32c", ""), ("late", "depends=ext4")],
+                &["ext4"],
+                "crc32c ext4 late",
+            ),
+            (
+                "every line of soft dependencies",
+                &[("btrfs", "softdep=pre: crc32c|softdep=pre: xxhash64"), ("crc32c", ""), ("xxhash64", "")],
+                &["btrfs"],
+                "btrfs crc32c xxhash64",
+            ),
+            (
+                "a soft dependency by an alias",
+                &[("libcrc32c", "softdep=pre: crypto-crc32c"), ("crc32c_intel", "alias=crc32c|alias=crypto-crc32c")],
+                &["libcrc32c"],
+                "crc32c_intel libcrc32c",
+            ),
+            ("soft dependencies on each other", &[("a", "softdep=pre: b"), ("b", "softdep=pre: a")], &["a"], "a b"),
+        ] {
+            assert_eq!(closure(modules, wanted).as_deref(), Ok(expected), "{case}");
         }
-        shipped
-    }
-
-    fn wanted(names: &[&str]) -> Vec<ModuleName> {
-        names.iter().map(|name| ModuleName::new(name)).collect()
-    }
-
-    #[test]
-    fn what_a_module_needs_comes_before_it_and_once() {
-        let shipped = shipped(&[
-            ("virtio-pci", "depends=virtio,virtio_ring"),
-            ("virtio", "depends=virtio_ring"),
-            ("virtio_ring", "depends="),
-            ("virtio_net", "depends=virtio,net_failover"),
-            ("net_failover", "depends=failover"),
-            ("failover", ""),
-            ("unused", ""),
-        ]);
-        assert_eq!(
-            shipped.closure(&wanted(&["virtio_pci", "virtio-net"])).unwrap(),
-            [
-                "kernel/virtio_ring.ko",
-                "kernel/virtio.ko",
-                "kernel/virtio-pci.ko",
-                "kernel/failover.ko",
-                "kernel/net_failover.ko",
-                "kernel/virtio_net.ko"
-            ]
-        );
-    }
-
-    #[test]
-    fn built_in_modules_need_no_file() {
-        let mut shipped = shipped(&[("sd_mod", "depends=scsi_mod")]);
-        shipped.add_builtin("kernel/drivers/scsi/scsi_mod.ko\nkernel/drivers/nvme/host/nvme-core.ko\n");
-        assert_eq!(shipped.closure(&wanted(&["sd_mod", "nvme_core"])).unwrap(), ["kernel/sd_mod.ko"]);
-    }
-
-    #[test]
-    fn soft_dependencies_are_taken_when_they_are_there() {
-        let shipped = shipped(&[("ext4", "softdep=pre: crc32c absent post: late"), ("crc32c", ""), ("late", "depends=ext4")]);
-        let order = shipped.closure(&wanted(&["ext4"])).unwrap();
-        assert_eq!(order, ["kernel/crc32c.ko", "kernel/ext4.ko", "kernel/late.ko"]);
-    }
-
-    #[test]
-    fn a_soft_dependency_may_be_an_alias() {
-        let shipped =
-            shipped(&[("libcrc32c", "softdep=pre: crypto-crc32c"), ("crc32c_intel", "alias=crc32c|alias=crypto-crc32c")]);
-        assert_eq!(shipped.closure(&wanted(&["libcrc32c"])).unwrap(), ["kernel/crc32c_intel.ko", "kernel/libcrc32c.ko"]);
-    }
-
-    #[test]
-    fn what_a_module_stands_on_is_found_through_others() {
-        let shipped = shipped(&[("qedf", "depends=libfcoe"), ("libfcoe", "depends=libfc"), ("libfc", ""), ("ahci", "")]);
-        let on_fc = |name| shipped.stands_on(&ModuleName::new(name), &|needed| needed.as_str() == "libfc");
-        assert_eq!((on_fc("qedf"), on_fc("libfcoe"), on_fc("libfc"), on_fc("ahci")), (true, true, false, false));
     }
 
     #[test]
     fn a_missing_module_is_named_with_the_one_that_needs_it() {
-        let shipped = shipped(&[("a", "depends=b"), ("b", "depends=gone")]);
-        let error = shipped.closure(&wanted(&["a"])).unwrap_err();
-        assert_eq!(error.to_string(), "the kernel has no module gone, neither as a file nor built in (needed by b)");
-        let error = shipped.closure(&wanted(&["e1000"])).unwrap_err();
-        assert_eq!(error.to_string(), "the kernel has no module e1000, neither as a file nor built in");
+        let modules = [("a", "depends=b"), ("b", "depends=gone"), ("fine", "")];
+        let error = |wanted| closure(&modules, &[wanted]).unwrap_err().to_string();
+        assert_eq!(error("a"), "the kernel has no module gone, neither as a file nor built in (needed by b)");
+        assert_eq!(error("e1000"), "the kernel has no module e1000, neither as a file nor built in");
+        assert_eq!(closure(&modules, &["fine"]).as_deref(), Ok("fine"), "the gap does not concern it");
     }
 
     #[test]
     fn modules_that_need_each_other_are_refused() {
-        let shipped = shipped(&[("a", "depends=b"), ("b", "depends=c"), ("c", "depends=b")]);
-        assert_eq!(shipped.closure(&wanted(&["a"])), Err(ModuleError::Cycle(wanted(&["b", "c"]))));
-    }
-
-    #[test]
-    fn soft_dependencies_on_each_other_do_no_harm() {
-        let shipped = shipped(&[("a", "softdep=pre: b"), ("b", "softdep=pre: a")]);
-        assert_eq!(shipped.closure(&wanted(&["a"])).unwrap(), ["kernel/b.ko", "kernel/a.ko"]);
-    }
-
-    proptest! {
-        #[test]
-        fn no_module_stands_before_what_it_needs(needs in proptest::collection::vec(proptest::collection::vec(0usize..20, 0..4), 1..20)) {
-            // Module N depends on modules with lower numbers only, so there is always an order.
-            let mut shipped = ShippedModules::default();
-            let path = |n: usize| format!("kernel/m{n}.ko");
-            let depends = |n: usize, list: &[usize]| list.iter().filter(|of| **of < n).copied().collect::<Vec<_>>();
-            for (n, list) in needs.iter().enumerate() {
-                let names = depends(n, list).iter().map(|of| format!("m{of}")).collect::<Vec<_>>().join(",");
-                shipped.add(&path(n), ModInfo::parse(format!("depends={names}").as_bytes()));
-            }
-            let all: Vec<_> = (0..needs.len()).rev().map(|n| ModuleName::new(&format!("m{n}"))).collect();
-            let order = shipped.closure(&all).unwrap();
-            prop_assert_eq!(order.len(), needs.len());
-            let place = |n: usize| order.iter().position(|at| *at == path(n)).unwrap();
-            for (n, list) in needs.iter().enumerate() {
-                for of in depends(n, list) {
-                    prop_assert!(place(of) < place(n));
-                }
-            }
-        }
+        let error = closure(&[("a", "depends=b"), ("b", "depends=c"), ("c", "depends=b")], &["a"]).unwrap_err();
+        assert_eq!(error.to_string(), "the modules b, c need each other: none can be loaded first");
     }
 }

@@ -1,7 +1,7 @@
 //! Which drivers go into the ramdisk. Rules go by a module's folder and by the buses of its aliases, so the new drivers
 //! of a new kernel need no edit. Only modules that no device asks for are named.
 
-use crate::modules::ShippedModules;
+use devices::catalogue::Catalogue;
 use devices::module::ModuleName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,12 +166,16 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
 }
 
 /// The modules of each family in this kernel, without what they need.
-pub fn sorted(shipped: &ShippedModules) -> BTreeMap<&'static str, Vec<ModuleName>> {
+pub fn sorted(catalogue: &Catalogue<'_>) -> BTreeMap<&'static str, Vec<ModuleName>> {
+    let mut buses: BTreeMap<ModuleName, BTreeSet<&str>> = BTreeMap::new();
+    for (alias, module) in catalogue.aliases() {
+        buses.entry(module).or_default().insert(alias.split_once(':').map_or(alias, |(bus, _)| bus));
+    }
     let mut taken = BTreeSet::new();
     let mut sorted: BTreeMap<&'static str, Vec<ModuleName>> = BTreeMap::new();
     for family in FAMILIES {
         for rule in family.rules {
-            for name in rule.modules(shipped) {
+            for name in rule.modules(catalogue, &buses) {
                 if taken.insert(name.clone()) {
                     sorted.entry(family.name).or_default().push(name);
                 }
@@ -182,25 +186,25 @@ pub fn sorted(shipped: &ShippedModules) -> BTreeMap<&'static str, Vec<ModuleName
 }
 
 impl Rule {
-    fn modules(&self, shipped: &ShippedModules) -> Vec<ModuleName> {
+    fn modules(&self, catalogue: &Catalogue<'_>, buses: &BTreeMap<ModuleName, BTreeSet<&str>>) -> Vec<ModuleName> {
         let below = |path: &str, folders: &[&str]| {
             let path = path.strip_prefix("kernel/").unwrap_or(path);
             // A folder, or the beginning of a file's name in one.
-            folders.iter().any(|folder| path.strip_prefix(folder).is_some())
+            folders.iter().any(|folder| path.starts_with(folder))
         };
-        let on = |aliases: &[String], buses: &[&str]| {
-            aliases.iter().any(|alias| buses.contains(&alias.split_once(':').map_or(alias.as_str(), |(bus, _)| bus)))
+        let on = |name: &ModuleName, wanted: &[&str]| {
+            buses.get(name).is_some_and(|buses| wanted.iter().any(|bus| buses.contains(bus)))
         };
-        let chosen = shipped.iter().filter(|(name, path, info)| match self {
-            Bus(folders, buses) => below(path, folders) && on(&info.aliases, buses),
+        let chosen = catalogue.modules().filter(|(name, path)| match self {
+            Bus(folders, buses) => below(path, folders) && on(name, buses),
             Transport(folders, transports) => {
-                let stands = || shipped.stands_on(name, &|needed| transports.contains(&needed.as_str()));
-                below(path, folders) && on(&info.aliases, &["pci"]) && stands()
+                let stands = || catalogue.needs(name).any(|needed| transports.contains(&needed.as_str()));
+                below(path, folders) && on(name, &["pci"]) && stands()
             }
             Folder(folders) => below(path, folders),
             Named(names) => names.contains(&name.as_str()),
         });
-        chosen.map(|(name, _, _)| name.clone()).collect()
+        chosen.map(|(name, _)| name).collect()
     }
 }
 

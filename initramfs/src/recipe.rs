@@ -7,12 +7,9 @@ use cpio::{Archive, CpioError, Node};
 use devices::lists::{BUILTIN, LOAD, load_line};
 use machine::files::{CA_BUNDLE, MANIFEST};
 use machine::manifest;
-use std::fmt::Write;
 
 /// What this ramdisk is made of, as `KEY=value`.
 pub const RELEASE: &str = "/etc/thimble/release";
-/// The modules' paths below `/lib/modules/`, one a line, in the order in which they load.
-pub const MODULE_ORDER: &str = "/lib/modules/order";
 pub const INIT: &str = "/init";
 /// The kernel starts it for `request_module`. PID 1's program loads modules when it is started by this name.
 const MODPROBE: &str = "sbin/modprobe";
@@ -36,7 +33,6 @@ pub struct Ingredients {
     pub init: Vec<u8>,
     pub kernel_version: String,
     pub profile: String,
-    /// In load order.
     pub modules: Vec<Module>,
     /// Modules that are loaded first on any hardware: no device asks for them.
     pub load: Vec<String>,
@@ -120,12 +116,9 @@ pub fn archive(ingredients: &Ingredients) -> Result<Archive, RecipeError> {
 
 fn add_modules(archive: &mut Archive, ingredients: &Ingredients) -> Result<(), CpioError> {
     let folder = format!("lib/modules/{}", ingredients.kernel_version);
-    let mut order = String::new();
     for module in &ingredients.modules {
         archive.add(&format!("{folder}/{}", module.path), 0o644, Node::File(module.data.clone()))?;
-        let _ = writeln!(order, "{}/{}", ingredients.kernel_version, module.path); // writing to a String cannot fail
     }
-    archive.add(MODULE_ORDER, 0o644, Node::File(order.into_bytes()))?;
     let listed: Vec<_> = ingredients.modules.iter().map(Module::listed).collect();
     let load = ingredients.load.iter().map(|name| load_line(name)).collect::<String>();
     let rest = [(LOAD, load), (BUILTIN, ingredients.builtin.clone())];
@@ -191,7 +184,6 @@ mod tests {
         assert_eq!(list("dep"), "kernel/b.ko:\nkernel/a.ko.zst: kernel/b.ko\n");
         assert_eq!(list("alias"), "alias fs-b b\n");
         assert_eq!((list("load"), list("builtin")), ("a\n", "kernel/fs/ext4/ext4.ko\n"));
-        assert_eq!(files["lib/modules/order"], "6.1.0/kernel/b.ko\n6.1.0/kernel/a.ko.zst\n");
         assert_eq!(files["lib/modules/6.1.0/kernel/a.ko.zst"], "kernel/a.ko.zst");
     }
 
@@ -204,7 +196,7 @@ mod tests {
             .map(|(path, text)| format!("{} /{path}\n", if path == "init" { ingredients().init.len() } else { text.len() }))
             .collect();
         assert_eq!(files["etc/thimble/manifest"], expected);
-        assert_eq!(files.len(), 14, "init, two modules, their seven lists, certificates, arguments, release and the manifest");
+        assert_eq!(files.len(), 13, "init, two modules, their six lists, certificates, arguments, release and the manifest");
     }
 
     #[test]

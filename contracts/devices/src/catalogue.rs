@@ -18,8 +18,8 @@ pub struct Lists {
     pub builtin: String,
 }
 
-/// Borrows from the lists of `depmod`, because every copy would be memory of the machine. The builder of the ramdisk has no
-/// such lists yet: it reads the module files of a kernel package (`initramfs::modules`) and writes the lists.
+/// Answers PID 1 on a machine and the builder of its ramdisk alike. The builder writes the lists of a kernel package first,
+/// which has none. The catalogue borrows from the lists, because every copy would be memory of the machine.
 pub struct Catalogue<'a> {
     lists: &'a Lists,
     /// By name.
@@ -31,6 +31,12 @@ struct Module<'a> {
     name: Cow<'a, str>,
     path: &'a str,
     needs: &'a str,
+}
+
+impl Module<'_> {
+    fn needs(&self) -> impl Iterator<Item = ModuleName> {
+        self.needs.split_whitespace().map(ModuleName::of_path)
+    }
 }
 
 /// What a search for several aliases found.
@@ -47,8 +53,29 @@ impl<'a> Catalogue<'a> {
         let mut modules: Vec<Module<'a>> = lines.map(|(path, needs)| Module { name: normal(stem(path)), path, needs }).collect();
         modules.sort_by(|a, b| a.name.cmp(&b.name));
         modules.dedup_by(|later, first| later.name == first.name);
-        let softdeps = lists.softdep.iter().flat_map(|text| text.lines()).filter_map(lists::softdep).collect();
+        let mut softdeps: BTreeMap<ModuleName, Wishes<'a>> = BTreeMap::new();
+        for (name, wishes) in lists.softdep.iter().flat_map(|text| text.lines()).filter_map(lists::softdep) {
+            let all = softdeps.entry(name).or_default(); // btrfs has a line for each of its checksums
+            all.pre.extend(wishes.pre);
+            all.post.extend(wishes.post);
+        }
         Self { lists, modules, softdeps }
+    }
+
+    /// Name and path of every module, by name.
+    pub fn modules(&self) -> impl Iterator<Item = (ModuleName, &'a str)> {
+        self.modules.iter().map(|module| (ModuleName::new(&module.name), module.path))
+    }
+
+    /// Every pattern with its module's name.
+    pub fn aliases(&self) -> impl Iterator<Item = (&'a str, ModuleName)> {
+        let lines = self.lists.alias.iter().flat_map(|text| text.lines()).filter_map(lists::alias);
+        lines.map(|(pattern, module)| (pattern, ModuleName::new(module)))
+    }
+
+    /// What the module needs, directly or not.
+    pub fn needs(&self, name: &ModuleName) -> impl Iterator<Item = ModuleName> {
+        self.module(name.as_str()).into_iter().flat_map(Module::needs)
     }
 
     pub fn len(&self) -> usize {
@@ -100,7 +127,7 @@ impl<'a> Catalogue<'a> {
                 continue;
             }
             let Some(module) = self.module(name.as_str()) else { continue };
-            let needs: Vec<ModuleName> = module.needs.split_whitespace().map(ModuleName::of_path).collect();
+            let needs: Vec<ModuleName> = module.needs().collect();
             let (before, after) = self.softdeps.get(&name).map_or((&[][..], &[][..]), |wishes| (&wishes.pre, &wishes.post));
             let wishes: Vec<ModuleName> = before.iter().flat_map(|wish| self.named(wish)).collect();
             let followers: Vec<ModuleName> = after.iter().flat_map(|wish| self.named(wish)).collect();
@@ -155,7 +182,7 @@ mod tests {
                 "alias acpi*:IPI0001:* ipmi_si\n".to_owned(),
             ],
             softdep: vec![
-                "softdep ext4 pre: crypto-crc32c gone\nsoftdep ipmi_msghandler post: ipmi_devintf\nsoftdep a b\n".to_owned(),
+                "softdep ext4 pre: gone\nsoftdep ext4 pre: crypto-crc32c gone\nsoftdep ext4 post:\nsoftdep ipmi_msghandler post: ipmi_devintf\nsoftdep a b\n".to_owned(),
             ],
             builtin: "kernel/drivers/nvme/host/nvme-core.ko\n".to_owned(),
         }
@@ -191,6 +218,19 @@ mod tests {
         ] {
             assert_eq!(plan(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn needs_and_aliases_are_listed_by_module() {
+        let lists = lists();
+        let catalogue = Catalogue::new(&lists);
+        let needs = catalogue.needs(&ModuleName::new("virtio-net")).map(|name| name.to_string()).collect::<Vec<_>>();
+        assert_eq!(needs, ["net_failover", "failover"]);
+        assert_eq!(catalogue.needs(&ModuleName::new("gone")).count(), 0);
+        let aliases = catalogue.aliases().filter(|(_, module)| module.as_str() == "ipmi_si").map(|(pattern, _)| pattern);
+        assert_eq!(aliases.collect::<Vec<_>>(), ["acpi*:IPI0001:*"]);
+        let paths = catalogue.modules().filter(|(name, _)| name.as_str() == "ipmi_msghandler").map(|(_, path)| path);
+        assert_eq!(paths.collect::<Vec<_>>(), ["kernel/drivers/char/ipmi/ipmi-msghandler.ko.zst"]);
     }
 
     #[test]

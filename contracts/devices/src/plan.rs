@@ -10,6 +10,19 @@ pub struct Plan {
     pub modules: Vec<Planned>,
 }
 
+impl Plan {
+    /// One module after the other, each after what it needs.
+    pub fn in_order(self) -> impl Iterator<Item = Planned> {
+        let mut schedule = Schedule::default();
+        schedule.add(self);
+        std::iter::from_fn(move || {
+            let module = schedule.start_next()?;
+            schedule.finished(&module.name);
+            Some(module)
+        })
+    }
+}
+
 /// Which module goes first while there is a choice: an installation waits longest for its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
@@ -175,17 +188,15 @@ mod tests {
     proptest! {
         #[test]
         fn everything_is_loaded_once_and_after_its_needs(needs in proptest::collection::vec(proptest::collection::vec(0usize..12, 0..4), 1..12)) {
-            let mut schedule = Schedule::default();
+            // Module N needs modules with lower numbers only, so there is always an order.
             let modules: Vec<Planned> = needs.iter().enumerate().map(|(n, list)| {
                 let names: Vec<String> = list.iter().filter(|of| **of < n).map(|of| format!("m{of}")).collect();
                 planned(&format!("m{n}"), &names.iter().map(String::as_str).collect::<Vec<_>>(), &[])
             }).collect();
-            schedule.add(Plan { modules });
             let mut done: Vec<ModuleName> = Vec::new();
-            while let Some(module) = schedule.start_next() {
+            for module in (Plan { modules }).in_order() {
                 prop_assert!(module.needs.iter().all(|need| done.contains(need)));
                 prop_assert!(!done.contains(&module.name));
-                schedule.finished(&module.name);
                 done.push(module.name);
             }
             prop_assert_eq!(done.len(), needs.len());

@@ -1,7 +1,7 @@
 use super::*;
 
 fn modules(rows: &[(&str, &str)]) -> Vec<(String, ModInfo)> {
-    rows.iter().map(|(path, info)| ((*path).to_owned(), ModInfo::parse(info.replace('|', "\0").as_bytes()))).collect()
+    rows.iter().map(|(path, info)| ((*path).to_owned(), ModInfo::of_text(info))).collect()
 }
 
 fn listed(modules: &[(String, ModInfo)]) -> Vec<Listed<'_>> {

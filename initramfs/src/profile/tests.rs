@@ -1,12 +1,11 @@
 use super::*;
 use crate::modinfo::ModInfo;
+use crate::modules::ModuleFiles;
 
 fn families_of(modules: &[(&str, &str)]) -> Vec<(String, &'static str)> {
-    let mut shipped = ShippedModules::default();
-    for (path, info) in modules {
-        shipped.add(&format!("kernel/{path}.ko"), ModInfo::parse(info.replace('|', "\0").as_bytes()));
-    }
-    let sorted = sorted(&shipped);
+    let files = modules.iter().map(|(path, info)| (format!("kernel/{path}.ko"), ModInfo::of_text(info)));
+    let files = ModuleFiles::new(files, String::new());
+    let sorted = sorted(&files.catalogue());
     let mut all: Vec<_> =
         sorted.iter().flat_map(|(family, names)| names.iter().map(|name| (name.to_string(), *family))).collect();
     all.sort();

@@ -10,7 +10,6 @@ use std::process::{Command, ExitCode, Stdio};
 
 use cmdline::Arguments;
 use devices::catalogue::Catalogue;
-use devices::plan::Schedule;
 use devices::policy::Policy;
 use machine::Chain;
 
@@ -113,13 +112,10 @@ fn load(names: &[String]) -> Vec<Failure> {
         if modules.is_empty() && !catalogue.is_builtin(name) {
             failed.push(Failure { is_unknown: true, text: format!("modprobe: {name}: the ramdisk has no such module") });
         }
-        let mut schedule = Schedule::default();
-        schedule.add(catalogue.plan(modules));
-        while let Some(module) = schedule.start_next() {
+        for module in catalogue.plan(modules).in_order() {
             if let Err(error) = tree.load(&module.name, &module.path, &policy) {
                 failed.push(Failure { is_unknown: false, text: format!("modprobe: {}: {}", module.name, Chain(&error)) });
             }
-            schedule.finished(&module.name);
         }
     }
     failed
