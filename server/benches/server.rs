@@ -97,8 +97,9 @@ async fn etcd(folder: &Path, api: &Api) {
     };
     let client = Client::new();
     let put = async |number: usize| {
-        let value = hardware(number).into_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let body = format!("{{\"key\": \"{:08}\", \"value\": \"{value}\"}}", number); // hexadecimal digits are base64, too
+        // Hexadecimal digits are base64, too, four at a time.
+        let value = hardware(number).bytes().map(|byte| format!("{byte:04x}")).collect::<String>();
+        let body = format!("{{\"key\": \"{number:08}\", \"value\": \"{value}\"}}");
         client.post(format!("{ETCD}/v3/kv/put")).body(body).send().await.is_ok_and(|answer| answer.status().is_success())
     };
     let ready = Instant::now();

@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use api::{Agent, Attributes};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::AgentId;
 use proto::AgentAttributes;
 
+use crate::clock::heard_after;
 use crate::progress::Heard;
 
 /// Agents name themselves, so their number is bounded.
@@ -85,6 +86,12 @@ impl Agents {
         let at = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).map_or(since, |agent| agent.last_seen.max(since));
         let watches = self.1.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
         Heard { at, watches }
+    }
+
+    /// The host's clock was set: what was heard stays as long ago as it was.
+    pub fn clock_moved(&self, by: SignedDuration, now: Timestamp) {
+        let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.values_mut().for_each(|agent| agent.last_seen = heard_after(agent.last_seen, by, now));
     }
 
     /// What an earlier process knew.

@@ -10,6 +10,8 @@ mod boot;
 #[cfg(test)]
 mod broken;
 mod change;
+mod clock;
+mod deadlines;
 mod events;
 pub mod grpc;
 mod history;

@@ -14,6 +14,7 @@ mod decide;
 mod evolve;
 mod happened;
 mod lost;
+mod moved;
 mod stop;
 
 use jiff::Timestamp;

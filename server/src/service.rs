@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use api::{Agent, Applied, Booted, Machine, What};
@@ -17,6 +17,7 @@ use crate::access::Network;
 use crate::agents::{Agents, Facts};
 use crate::boot::boot_state;
 use crate::change::{Tries, encoded};
+use crate::deadlines::expire;
 use crate::events::{Hub, Reader};
 use crate::machines::find;
 use crate::plan::{Kept, Plan, Rules, deletion, plan};
@@ -70,7 +71,7 @@ pub(crate) struct Inner {
     pub rollouts: Arc<Notify>,
     pub config: Config,
     /// What was heard before is not known.
-    pub started: Timestamp,
+    pub started: Mutex<Timestamp>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +142,7 @@ impl Server {
             agents,
             rollouts: Arc::default(),
             config,
-            started: Timestamp::now(),
+            started: Mutex::new(Timestamp::now()),
         }));
         tokio::spawn(follow(Arc::downgrade(&server.0), watch));
         tokio::spawn(expire(Arc::downgrade(&server.0)));
@@ -444,26 +445,4 @@ async fn read_again(inner: &Inner) -> Result<Watch, StoreError> {
     inner.revision.send_replace(revision);
     inner.calls.wake_all();
     Ok(watch)
-}
-
-/// Ends workflows whose global timeout has passed, and those whose agent does not end its action.
-async fn expire(server: Weak<Inner>) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tick.tick().await;
-        let Some(inner) = server.upgrade() else { return };
-        let server = Server(inner);
-        let now = Timestamp::now();
-        let expired = server.view().expired(now);
-        for name in expired {
-            if let Err(reason) = server.expire(&name, now).await {
-                warn!("workflow={name} its timeout could not be stored: {}", Chain(&reason));
-            }
-        }
-        for (name, heard) in server.neglected(now) {
-            if let Err(reason) = server.look_after(&name, heard, now).await {
-                warn!("workflow={name} the end of its action could not be stored: {}", Chain(&reason));
-            }
-        }
-    }
 }

@@ -296,6 +296,12 @@ impl View {
         users.into_iter().flatten().filter_map(|name| self.workflows.get(name))
     }
 
+    /// Workflows with a deadline.
+    #[must_use]
+    pub fn with_deadlines(&self) -> BTreeSet<ObjectName> {
+        self.expiring.iter().map(|(_, name)| name).chain(&self.running).cloned().collect()
+    }
+
     /// Workflows with a running action.
     pub fn running(&self) -> impl Iterator<Item = &Stored<Workflow>> {
         self.running.iter().filter_map(|name| self.workflows.get(name))

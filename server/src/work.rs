@@ -242,7 +242,7 @@ impl Server {
         let mut found = Vec::new();
         for stored in view.running() {
             let Some(agent) = progress::runs_on(&stored.object) else { continue };
-            let heard = self.0.agents.heard(agent, self.0.started);
+            let heard = self.0.agents.heard(agent, self.started());
             if progress::is_neglected(&stored.object, heard, now) {
                 found.push((stored.object.name(), heard));
             }

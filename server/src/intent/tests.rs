@@ -349,3 +349,25 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn a_clock_that_is_set_by_a_day_neither_holds_a_machine_nor_lets_a_loop_go_on() {
+    let start = Timestamp::from_second(1_000_000).unwrap();
+    for day in [24.hours(), -24.hours()] {
+        let mut state = unordered(start);
+        order(&mut state, "default/w", false, start);
+        let mut now = start;
+        let mut returns = |state: &mut MachineState, count: usize, first: Timestamp| {
+            now = first;
+            for _ in 0..count {
+                came_back(state, now);
+                now += 5.minutes();
+            }
+            state.decision.intent
+        };
+        assert_eq!(returns(&mut state, MOST_RETURNS, start), Intent::Install);
+        let after = start + day;
+        assert_eq!(returns(&mut state, MOST_RETURNS, after), Intent::Install, "{day}: the count begins anew");
+        assert_eq!(returns(&mut state, 1, after + 1.hour()), Intent::Hold, "{day}: and ends as ever");
+    }
+}

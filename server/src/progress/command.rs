@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::SignedDuration;
 use model::{AgentId, Workflow, WorkflowState};
 
 use super::choose::Idle;
@@ -33,6 +34,8 @@ pub enum Command<'c> {
     Expire,
     /// What was heard of the running action's agent is checked.
     LookAfter(Heard),
+    /// The host's clock was set: it now shows so much more, or less, than it would have.
+    ClockMoved(SignedDuration),
     Pause {
         by: &'c str,
         reason: &'c str,
@@ -58,13 +61,14 @@ pub enum Word {
     Leave,
     Expire,
     LookAfter,
+    ClockMoved,
     Pause,
     Resume,
     Retry,
 }
 
 impl Word {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::HandOut,
         Self::Report,
         Self::Finish,
@@ -72,6 +76,7 @@ impl Word {
         Self::Leave,
         Self::Expire,
         Self::LookAfter,
+        Self::ClockMoved,
         Self::Pause,
         Self::Resume,
         Self::Retry,
@@ -86,6 +91,7 @@ impl Word {
             Self::Leave => "left",
             Self::Expire => "expired",
             Self::LookAfter => "looked after",
+            Self::ClockMoved => "moved with the clock",
             Self::Pause => "paused",
             Self::Resume => "resumed",
             Self::Retry => "retried",
@@ -104,6 +110,7 @@ impl Command<'_> {
             Self::Leave { .. } => Word::Leave,
             Self::Expire => Word::Expire,
             Self::LookAfter(_) => Word::LookAfter,
+            Self::ClockMoved(_) => Word::ClockMoved,
             Self::Pause { .. } => Word::Pause,
             Self::Resume { .. } => Word::Resume,
             Self::Retry { .. } => Word::Retry,
@@ -212,6 +219,7 @@ const fn rules(word: Word) -> [Rule; 10] {
         Word::Leave     => [I,      I,        I,      I,      I,     T,         I,   I,        I,     I],
         Word::Expire    => [I,      I,        T,      T,      T,     T,         I,   I,        I,     I],
         Word::LookAfter => [I,      I,        I,      T,      T,     T,         I,   I,        I,     I],
+        Word::ClockMoved=> [I,      I,        T,      T,      T,     T,         I,   I,        I,     I],
         Word::Pause     => [R,      R,        T,      T,      I,     R,         R,   R,        R,     R],
         Word::Resume    => [R,      R,        R,      R,      T,     R,         R,   R,        R,     R],
         Word::Retry     => [R,      R,        R,      R,      R,     R,         R,   R,        T,     T],

@@ -7,7 +7,7 @@ use super::choose::{Next, next_action};
 use super::command::{Command, admitted};
 use super::evolve::supersedes;
 use super::happened::{Fact, Happened, Which, bounded, name};
-use super::{Refused, Report, current, lost, stop};
+use super::{Refused, Report, current, lost, moved, stop};
 
 /// Letters of the duration that an agent reports.
 const MOST_DURATION: usize = 32;
@@ -32,6 +32,7 @@ pub fn decide(workflow: &Workflow, command: &Command<'_>, now: Timestamp) -> Res
             stop::is_left_by(workflow, agent).then_some(Fact::Cancelled { reason })
         }
         Command::Expire => workflow.status.global_execution_stop.is_some_and(|stop| now >= stop).then_some(Fact::Expired),
+        Command::ClockMoved(by) => moved::concerns(workflow, *by, now).then(|| Fact::ClockMoved { seconds: by.as_secs() }),
         Command::LookAfter(heard) => lost::look_after(workflow, *heard, now),
         Command::Pause { by, reason } => Some(Fact::Paused { by: name(by), reason: bounded(reason) }),
         Command::Resume { by } => Some(Fact::Resumed { by: name(by) }),

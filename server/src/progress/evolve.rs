@@ -7,6 +7,7 @@ use super::begin::current_state;
 use super::current;
 use super::happened::{Fact, Happened, Which};
 use super::lost::lost_message;
+use super::moved::follow_clock;
 
 /// Puts what happened into the workflow.
 pub fn evolve(workflow: &mut Workflow, Happened { at, fact }: &Happened) {
@@ -42,6 +43,7 @@ pub fn evolve(workflow: &mut Workflow, Happened { at, fact }: &Happened) {
         Fact::ActionTimedOut { which, last_heard } => time_out(status, which, *last_heard, *at),
         Fact::AgentLost { last_heard, .. } => workflow.status.message = lost_message(workflow, *last_heard),
         Fact::AgentHeard => status.message.clear(),
+        Fact::ClockMoved { seconds } => follow_clock(workflow, SignedDuration::from_secs(*seconds), *at),
         Fact::Paused { by, reason } => {
             status.paused = Some(Paused { since: *at, by: by.clone(), reason: reason.clone() });
         }

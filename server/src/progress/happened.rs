@@ -92,6 +92,10 @@ pub enum Fact {
         last_heard: Timestamp,
     },
     AgentHeard,
+    /// The host's clock was set, and the deadlines with it.
+    ClockMoved {
+        seconds: i64,
+    },
     Paused {
         by: String,
         reason: String,
@@ -136,6 +140,7 @@ impl Fact {
             Self::ActionTimedOut { .. } => "actionTimedOut",
             Self::AgentLost { .. } => "agentLost",
             Self::AgentHeard => "agentHeard",
+            Self::ClockMoved { .. } => "clockMoved",
             Self::Paused { .. } => "paused",
             Self::Resumed { .. } => "resumed",
             Self::Retried { .. } => "retried",
@@ -181,6 +186,8 @@ impl fmt::Display for Fact {
                 write!(out, "agent {} is lost while action {} runs; it was last heard at {last_heard}", which.agent, which.name)
             }
             Self::AgentHeard => out.write_str("the agent is heard again"),
+            Self::ClockMoved { seconds: 0 } => out.write_str("the server's clock was set back; the deadlines follow it"),
+            Self::ClockMoved { seconds } => write!(out, "the server's clock was set by {seconds} s; the deadlines follow it"),
             Self::Paused { by, reason } => write!(out, "paused by {by}{}", After(reason)),
             Self::Resumed { by } => write!(out, "resumed by {by}"),
             Self::Retried { which, by, reason } => {

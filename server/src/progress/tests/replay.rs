@@ -10,6 +10,7 @@ enum Order {
     Leave(usize),
     Expire,
     LookAfter { silent: i64, watches: bool },
+    ClockMoved(i64),
     Pause,
     Resume,
     Retry(Option<&'static str>),
@@ -28,6 +29,7 @@ fn order() -> impl Strategy<Value = Order> {
         2 => (0..2_usize).prop_map(Order::Leave),
         1 => Just(Order::Expire),
         2 => (0..400_i64, any::<bool>()).prop_map(|(silent, watches)| Order::LookAfter { silent, watches }),
+        1 => (-90_i64..90).prop_map(Order::ClockMoved),
         1 => Just(Order::Pause),
         2 => Just(Order::Resume),
         3 => from.prop_map(Order::Retry),
@@ -58,6 +60,7 @@ fn take(w: &mut Workflow, log: &mut Vec<Happened>, order: &Order, now: Timestamp
             let at = now.checked_sub(jiff::SignedDuration::from_secs(*silent)).unwrap();
             Command::LookAfter(Heard { at, watches: *watches })
         }
+        Order::ClockMoved(seconds) => Command::ClockMoved(jiff::SignedDuration::from_secs(*seconds)),
         Order::Pause => Command::Pause { by: "ada", reason: "r" },
         Order::Resume => Command::Resume { by: "bob" },
         Order::Retry(from) => Command::Retry { from: *from, by: "ada", reason: "r" },

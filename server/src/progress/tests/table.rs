@@ -37,17 +37,17 @@ fn in_phase(phase: Phase) -> Workflow {
 /// In the order of `Word::ALL`. A phase: the workflow is in it then, and something was logged. `-`: nothing happens.
 /// `!`: refused. The clock stands at second 1000, and the agent was last heard then.
 const TABLE: &str = "
-           HandOut Report  Finish    Cancel     Leave  Expire   LookAfter Pause  Resume  Retry
-NotReady   !       !       -         Failed     -      -        -         !      !       !
-Preparing  !       !       -         Failed     -      -        -         !      !       !
-Pending    Pending Running -         Failed     -      -        -         Paused !       !
-Running    Running Failed  -         Cancelling -      TimedOut TimedOut  Paused !       !
-Paused     !       Failed  -         Cancelling -      TimedOut TimedOut  -      Running !
-Cancelling !       Failed  -         -          Failed TimedOut TimedOut  !      !       !
-Post       !       !       Succeeded !          -      -        -         !      !       !
-Succeeded  !       !       -         !          -      -        -         !      !       !
-Failed     !       !       -         !          -      -        -         !      !       Pending
-TimedOut   !       !       -         !          -      -        -         !      !       Pending
+           HandOut Report  Finish    Cancel     Leave  Expire   LookAfter ClockMoved Pause  Resume  Retry
+NotReady   !       !       -         Failed     -      -        -         -          !      !       !
+Preparing  !       !       -         Failed     -      -        -         -          !      !       !
+Pending    Pending Running -         Failed     -      -        -         Pending    Paused !       !
+Running    Running Failed  -         Cancelling -      TimedOut TimedOut  Running    Paused !       !
+Paused     !       Failed  -         Cancelling -      TimedOut TimedOut  Paused     -      Running !
+Cancelling !       Failed  -         -          Failed TimedOut TimedOut  Cancelling !      !       !
+Post       !       !       Succeeded !          -      -        -         -          !      !       !
+Succeeded  !       !       -         !          -      -        -         -          !      !       !
+Failed     !       !       -         !          -      -        -         -          !      !       Pending
+TimedOut   !       !       -         !          -      -        -         -          !      !       Pending
 ";
 
 #[test]
@@ -80,6 +80,7 @@ fn every_phase_takes_ignores_or_refuses_every_command() {
                 Word::Cancel => Command::Cancel { reason: "why", at_once: false },
                 Word::Leave => Command::Leave { agent: &agent },
                 Word::Expire => Command::Expire,
+                Word::ClockMoved => Command::ClockMoved(now.duration_since(NOW)),
                 Word::LookAfter => Command::LookAfter(Heard { at: now, watches: true }),
                 Word::Pause => Command::Pause { by: "ada", reason: "r" },
                 Word::Resume => Command::Resume { by: "ada" },

@@ -1,0 +1,145 @@
+//! What ends by itself: workflows whose timeouts have passed, and actions whose agent does not end them. When the host's
+//! clock is set, deadlines are set with it.
+
+use std::sync::{PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use log::warn;
+use machine::Chain;
+
+use crate::change::Acting;
+use crate::clock::{Clock, heard_after};
+use crate::progress::Command;
+use crate::service::{Inner, Server};
+use crate::store::StoreError;
+
+impl Server {
+    /// When this process started, by the clock as it is now.
+    pub(crate) fn started(&self) -> Timestamp {
+        *self.0.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The host's clock was set by so much. What has a deadline keeps the time that was left, and what was heard of agents
+    /// stays as long ago.
+    pub(crate) async fn clock_moved(&self, by: SignedDuration, now: Timestamp) {
+        {
+            let mut started = self.0.started.lock().unwrap_or_else(PoisonError::into_inner);
+            *started = heard_after(*started, by, now);
+        }
+        self.0.agents.clock_moved(by, now);
+        let names = self.view().with_deadlines();
+        for name in names {
+            let follows =
+                |workflow: &mut Acting| Ok::<_, StoreError>(workflow.take(&Command::ClockMoved(by), now).unwrap_or(false));
+            if let Err(reason) = self.change(&name, follows).await {
+                warn!("workflow={name} its deadlines could not be set with the clock: {}", Chain(&reason));
+            }
+        }
+    }
+}
+
+/// Ends workflows whose global timeout has passed, and those whose agent does not end its action.
+pub async fn expire(server: Weak<Inner>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut clock: Option<Clock> = None;
+    loop {
+        tick.tick().await;
+        let Some(inner) = server.upgrade() else { return };
+        let server = Server(inner);
+        let (now, at) = (Timestamp::now(), Instant::now());
+        match &mut clock {
+            None => {
+                server.clock_moved(SignedDuration::ZERO, now).await; // it may have been set back while no server ran
+                clock = Some(Clock::new(now, at));
+            }
+            Some(clock) => {
+                if let Some(by) = clock.moved(now, at) {
+                    warn!("the host's clock was set by {} s, to {now}: deadlines are set with it", by.as_secs());
+                    server.clock_moved(by, now).await;
+                }
+            }
+        }
+        let expired = server.view().expired(now);
+        for name in expired {
+            if let Err(reason) = server.expire(&name, now).await {
+                warn!("workflow={name} its timeout could not be stored: {}", Chain(&reason));
+            }
+        }
+        for (name, heard) in server.neglected(now) {
+            if let Err(reason) = server.look_after(&name, heard, now).await {
+                warn!("workflow={name} the end of its action could not be stored: {}", Chain(&reason));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{ActionState, AgentId, Kind, ObjectName, parse_documents};
+
+    use super::*;
+    use crate::progress::Report;
+    use crate::service::Config;
+
+    const OBJECTS: &str = "apiVersion: tinkerbell.org/v1alpha1
+kind: Template
+metadata: {name: t}
+spec:
+  data: |
+    name: t
+    global_timeout: 600
+    tasks:
+    - {name: t, worker: a, actions: [{name: a0, image: \"i:1\", timeout: 300}]}
+---
+apiVersion: tinkerbell.org/v1alpha1
+kind: Workflow
+metadata: {name: w}
+spec: {templateRef: t}
+";
+
+    async fn running() -> (Server, ObjectName) {
+        let server = Server::open(Config::default()).await.unwrap();
+        server.apply(parse_documents(OBJECTS, "f").unwrap()).await.unwrap();
+        let agent = AgentId::from("a");
+        server.agent_called(&agent, None, None);
+        let given = server.next_action(&agent).await.unwrap();
+        let (task_id, action_id) = (given.task.id, given.action.id);
+        let report = Report { agent: agent.clone(), task_id, action_id, state: ActionState::Running, ..Report::default() };
+        server.report(&given.workflow, &report).await.unwrap();
+        server.agent_watches(&agent, &given.workflow);
+        (server, given.workflow)
+    }
+
+    /// What the server's own look at this time would end.
+    fn over(server: &Server, now: Timestamp) -> (usize, usize) {
+        (server.view().expired(now).len(), server.neglected(now).len())
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_by_a_day_ends_nothing_and_holds_up_nothing() {
+        let day = SignedDuration::from_hours(24);
+        for by in [day, -day] {
+            let (server, name) = running().await;
+            let now = Timestamp::now() + by;
+            if by > SignedDuration::ZERO {
+                assert_eq!(over(&server, now), (1, 1), "what would end if nothing followed the clock");
+            }
+            server.clock_moved(by, now).await;
+            assert_eq!(over(&server, now + SignedDuration::from_secs(100)), (0, 0), "{by:#}: the time is not over");
+            assert_eq!(over(&server, now + SignedDuration::from_secs(500)).1, 1, "{by:#}: the action's time is over");
+            assert_eq!(over(&server, now + SignedDuration::from_secs(601)).0, 1, "{by:#}: the workflow's time is over");
+            let log = server.history(&name).await.unwrap().unwrap();
+            assert!(log.last().unwrap().text.contains("clock was set by"), "{log:?}");
+            assert_eq!(server.get(Kind::Workflow, &name).unwrap()["status"]["state"], "RUNNING");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_while_no_server_ran_holds_up_nothing() {
+        let (server, _) = running().await;
+        let now = Timestamp::now() - SignedDuration::from_hours(24);
+        server.clock_moved(SignedDuration::ZERO, now).await;
+        assert_eq!(over(&server, now + SignedDuration::from_secs(601)).0, 1);
+    }
+}

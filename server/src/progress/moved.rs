@@ -1,0 +1,58 @@
+//! Deadlines are times of the host's clock. When that clock is set, by hand or by NTP, they are set with it.
+
+use jiff::{SignedDuration, Timestamp};
+use model::{Workflow, WorkflowStatus};
+
+use super::current;
+
+/// The deadline as it should be once the clock was moved by so much and shows `now`. None is further away than its whole
+/// time, also if the clock was set while no server ran.
+fn follow(deadline: Timestamp, seconds: i64, by: SignedDuration, now: Timestamp) -> Timestamp {
+    let latest = now.checked_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(deadline);
+    let moved = deadline.checked_add(by).unwrap_or(deadline);
+    // After a step back, one that would have passed was made by the new clock already.
+    if by.is_negative() && moved < now { deadline.min(latest) } else { moved.min(latest) }
+}
+
+/// Global and the running action's.
+fn followed(workflow: &Workflow, by: SignedDuration, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+    let status = &workflow.status;
+    let action = current(workflow).map_or(0, |(.., action)| action.timeout);
+    let global = status.global_execution_stop.map(|stop| follow(stop, status.global_timeout, by, now));
+    (global, status.action_stop.map(|stop| follow(stop, action, by, now)))
+}
+
+/// Whether `follow_clock` changes it.
+pub fn concerns(workflow: &Workflow, by: SignedDuration, now: Timestamp) -> bool {
+    followed(workflow, by, now) != (workflow.status.global_execution_stop, workflow.status.action_stop)
+}
+
+pub fn follow_clock(workflow: &mut Workflow, by: SignedDuration, now: Timestamp) {
+    let (global, action) = followed(workflow, by, now);
+    let status: &mut WorkflowStatus = &mut workflow.status;
+    (status.global_execution_stop, status.action_stop) = (global, action);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_keeps_the_time_that_was_left() {
+        let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
+        let day = 86_400;
+        // The clock showed 0 (and a tick later the new time); the whole time is 600 s.
+        for (case, deadline, by, now, expected) in [
+            ("a day forth", 100, day, day, day + 100),
+            ("a day back", 100, -day, -day, 100 - day),
+            ("an hour back", 100, -3600, -3600, 100 - 3600),
+            ("made by the new clock, after a day forth", day + 600, day, day + 1, day + 601),
+            ("made by the new clock, after a day back", 600 - day, -day, 1 - day, 600 - day),
+            ("found at the start, after a day back", 100, 0, -day, 600 - day),
+            ("found at the start, after a day forth: the time may have passed", 100, 0, day, 100),
+            ("no step", 100, 0, 0, 100),
+        ] {
+            assert_eq!(follow(at(deadline), 600, SignedDuration::from_secs(by), at(now)), at(expected), "{case}");
+        }
+    }
+}
