@@ -76,11 +76,14 @@ pub async fn expire(server: Weak<Inner>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use model::{ActionState, AgentId, Kind, ObjectName, parse_documents};
 
     use super::*;
     use crate::progress::Report;
     use crate::service::Config;
+    use crate::store::Memory;
 
     const OBJECTS: &str = "apiVersion: tinkerbell.org/v1alpha1
 kind: Template
@@ -99,7 +102,7 @@ spec: {templateRef: t}
 ";
 
     async fn running() -> (Server, ObjectName) {
-        let server = Server::open(Config::default()).await.unwrap();
+        let server = Server::on(Arc::new(Memory::default()), Config::default()).await.unwrap();
         server.apply(parse_documents(OBJECTS, "f").unwrap()).await.unwrap();
         let agent = AgentId::from("a");
         server.agent_called(&agent, None, None);

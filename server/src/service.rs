@@ -111,10 +111,12 @@ impl Server {
                 Arc::new(open.map_err(|source| StoreError::Failed { doing: "open", source: source.into() })??)
             }
         };
-        Self::on(store, config).await
+        let server = Self::on(store, config).await?;
+        tokio::spawn(expire(Arc::downgrade(&server.0)));
+        Ok(server)
     }
 
-    /// On a store that is open.
+    /// On a store that is open. Nothing ends by itself.
     pub(crate) async fn on(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
         let (pairs, revision) = store.list("/").await?;
         let watch = store.watch(revision)?;
@@ -145,7 +147,6 @@ impl Server {
             started: Mutex::new(Timestamp::now()),
         }));
         tokio::spawn(follow(Arc::downgrade(&server.0), watch));
-        tokio::spawn(expire(Arc::downgrade(&server.0)));
         tokio::spawn(rollout::drive(Arc::downgrade(&server.0), Arc::clone(&server.0.rollouts)));
         Ok(server)
     }
