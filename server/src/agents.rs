@@ -1,12 +1,15 @@
 //! The agents that called: when, from where, and the hardware they reported. Best effort: never in the way of an action.
+//!
+//! An agent that an object names is known and keeps its place. All others are strangers; see there.
 
 mod attributes;
 mod modaliases;
 mod pci_names;
+mod strangers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use api::{Agent, Attributes};
 use jiff::{SignedDuration, Timestamp};
@@ -16,10 +19,13 @@ use proto::AgentAttributes;
 use crate::clock::heard_after;
 use crate::progress::Heard;
 
-/// Agents name themselves, so their number is bounded.
-const MOST: usize = 20_000;
+use strangers::Strangers;
+pub use strangers::{First, Source};
+
 /// The size Tinkerbell allows for the same facts.
-const MAX_ATTRIBUTES: usize = 64 << 10;
+pub const MAX_ATTRIBUTES: usize = 64 << 10;
+/// Known agents that are kept before those are looked for whose objects have gone.
+const SWEEP: usize = 1024;
 
 /// What an agent reported of its machine.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,57 +41,108 @@ impl From<&AgentAttributes> for Facts {
 }
 
 #[derive(Default)]
-pub struct Agents(Mutex<HashMap<AgentId, Agent>>, Mutex<HashSet<AgentId>>);
+pub struct Agents(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    known: HashMap<AgentId, Known>,
+    swept: usize,
+    strangers: Strangers,
+}
+
+struct Known {
+    agent: Agent,
+    /// It calls while its action runs, so that its silence means something.
+    watches: bool,
+}
 
 /// What was new about a call.
-#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct News {
-    pub first_call: bool,
+    pub first: First,
     pub attributes: bool,
 }
 
 impl Agents {
-    pub fn seen(&self, id: &AgentId, address: Option<SocketAddr>, facts: Option<Facts>, now: Timestamp) -> News {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An agent that an object names called. `is_known` says which others are named.
+    pub fn known(
+        &self,
+        id: &AgentId,
+        address: Option<SocketAddr>,
+        facts: Option<Facts>,
+        now: Timestamp,
+        is_known: impl Fn(&AgentId) -> bool,
+    ) -> News {
         let (modaliases, attributes) = facts.map(|facts| (facts.modaliases, facts.attributes)).unzip();
         let attributes = attributes.filter(fits);
-        let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(agent) = agents.get_mut(id) else {
-            if agents.len() >= MOST {
-                forget_oldest(&mut agents);
+        let table = &mut *self.table();
+        let Some(Known { agent, .. }) = table.known.get_mut(id) else {
+            if table.known.len() >= table.swept.max(SWEEP) {
+                table.known.retain(|id, _| is_known(id));
+                table.swept = 2 * table.known.len();
             }
-            let news = News { first_call: true, attributes: attributes.is_some() || modaliases.is_some() };
+            let first = if table.strangers.remove(id).is_none() { First::Announce } else { First::No };
+            let news = News { first, attributes: attributes.is_some() || modaliases.is_some() };
             let modaliases = modaliases.unwrap_or_default();
-            agents.insert(id.clone(), Agent { id: id.clone(), last_seen: now, address, attributes, modaliases });
+            let agent = Agent { id: id.clone(), last_seen: now, address, attributes, modaliases };
+            table.known.insert(id.clone(), Known { agent, watches: false });
             return news;
         };
         agent.last_seen = now;
         agent.address = address.or(agent.address);
         let new = attributes.filter(|attributes| agent.attributes.as_ref() != Some(attributes));
         let other = modaliases.filter(|modaliases| *modaliases != agent.modaliases);
-        let news = News { first_call: false, attributes: new.is_some() || other.is_some() };
+        let news = News { first: First::No, attributes: new.is_some() || other.is_some() };
         agent.modaliases = other.unwrap_or_else(|| std::mem::take(&mut agent.modaliases));
         agent.attributes = new.or_else(|| agent.attributes.take());
         news
     }
 
-    #[must_use]
-    pub fn get(&self, id: &AgentId) -> Option<Agent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    /// An agent that no object names called.
+    pub fn stranger(&self, id: &AgentId, address: Option<SocketAddr>, now: Timestamp) -> First {
+        let table = &mut *self.table();
+        let was_known = table.known.remove(id).is_some();
+        let first = table.strangers.seen(id, address, now);
+        if was_known { First::No } else { first }
     }
 
-    /// The agent calls while its action runs, so that its silence means something.
+    #[must_use]
+    pub fn get(&self, id: &AgentId) -> Option<Agent> {
+        let table = self.table();
+        let stranger = || {
+            let (address, last_seen) = table.strangers.get(id)?;
+            Some(Agent { id: id.clone(), last_seen, address, attributes: None, modaliases: Vec::new() })
+        };
+        table.known.get(id).map(|known| known.agent.clone()).or_else(stranger)
+    }
+
+    /// Whether a stranger's call may be held open. Each place must be given back with `release`.
+    #[must_use]
+    pub fn hold(&self, source: Source) -> bool {
+        self.table().strangers.hold(source)
+    }
+
+    pub fn release(&self, source: Source) {
+        self.table().strangers.release(source);
+    }
+
+    /// The agent calls while its action runs.
     pub fn watches(&self, id: &AgentId) {
-        let mut watching = self.1.lock().unwrap_or_else(PoisonError::into_inner);
-        if watching.len() < MOST {
-            watching.insert(id.clone());
+        if let Some(known) = self.table().known.get_mut(id) {
+            known.watches = true;
         }
     }
 
     #[must_use]
     pub fn heard(&self, id: &AgentId, since: Timestamp) -> Heard {
-        let at = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).map_or(since, |agent| agent.last_seen.max(since));
-        let watches = self.1.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
-        Heard { at, watches }
+        let table = self.table();
+        let known = table.known.get(id);
+        let at = known.map(|known| known.agent.last_seen).or_else(|| Some(table.strangers.get(id)?.1));
+        Heard { at: at.map_or(since, |at| at.max(since)), watches: known.is_some_and(|known| known.watches) }
     }
 
     /// The host's clock was set: what was heard stays as long ago as it was.
@@ -96,18 +153,15 @@ impl Agents {
 
     /// What an earlier process knew.
     pub fn restore(&self, agent: Agent) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(agent.id.clone()).or_insert(agent);
+        let known = |agent| Known { agent, watches: false };
+        self.table().known.entry(agent.id.clone()).or_insert_with(|| known(agent));
     }
 }
 
+/// The text in JSON, and the memory that records without text take.
 fn fits(attributes: &Attributes) -> bool {
-    serde_json::to_vec(attributes).is_ok_and(|json| json.len() <= MAX_ATTRIBUTES)
-}
-
-fn forget_oldest(agents: &mut HashMap<AgentId, Agent>) {
-    if let Some(oldest) = agents.iter().min_by_key(|(_, agent)| agent.last_seen).map(|(id, _)| id.clone()) {
-        agents.remove(&oldest);
-    }
+    let text = serde_json::to_vec(attributes).map_or(usize::MAX, |json| json.len());
+    text <= MAX_ATTRIBUTES && attributes::memory(attributes) <= 4 * MAX_ATTRIBUTES
 }
 
 #[cfg(test)]
@@ -121,18 +175,47 @@ mod tests {
         let agents = Agents::default();
         let id = AgentId::from("a");
         let facts = |attributes| Facts { attributes, modaliases: Vec::new() };
-        let seen = |attributes: Option<Attributes>| agents.seen(&id, None, attributes.map(facts), Timestamp::UNIX_EPOCH);
+        let seen =
+            |attributes: Option<Attributes>| agents.known(&id, None, attributes.map(facts), Timestamp::UNIX_EPOCH, |_| true);
         let cores = |number| {
             let cpu = Cpu { total_cores: Some(number), ..Cpu::default() };
             Some(Attributes { cpu: Some(cpu), ..Attributes::default() })
         };
         let long = Product { name: Some("x".repeat(70_000)), ..Product::default() };
-        let news = |first_call, attributes| News { first_call, attributes };
-        assert_eq!(seen(cores(1)), news(true, true));
-        assert_eq!(seen(cores(1)), news(false, false));
-        assert_eq!(seen(None), news(false, false));
-        assert_eq!(seen(Some(Attributes { product: Some(long), ..Attributes::default() })), news(false, false));
-        assert_eq!(seen(cores(2)), news(false, true));
+        let news = |first, attributes| News { first, attributes };
+        assert_eq!(seen(cores(1)), news(First::Announce, true));
+        assert_eq!(seen(cores(1)), news(First::No, false));
+        assert_eq!(seen(None), news(First::No, false));
+        assert_eq!(seen(Some(Attributes { product: Some(long), ..Attributes::default() })), news(First::No, false));
+        assert_eq!(seen(cores(2)), news(First::No, true));
         assert_eq!(agents.get(&id).and_then(|agent| agent.attributes), cores(2));
+    }
+
+    #[test]
+    fn invented_agents_push_out_no_known_one_and_a_named_one_becomes_known() {
+        let agents = Agents::default();
+        let (known, stranger) = (AgentId::from("known"), AgentId::from("stranger"));
+        agents.known(&known, None, None, Timestamp::UNIX_EPOCH, |_| true);
+        agents.watches(&known);
+        assert_eq!(agents.stranger(&stranger, None, Timestamp::UNIX_EPOCH), First::Announce);
+        for n in 0..50_000 {
+            agents.stranger(&AgentId(n.to_string()), None, Timestamp::UNIX_EPOCH);
+        }
+        assert!(agents.get(&known).is_some() && agents.get(&stranger).is_none());
+        assert!(agents.heard(&known, Timestamp::UNIX_EPOCH).watches);
+        let named = AgentId::from("49999");
+        assert_eq!(agents.known(&named, None, None, Timestamp::UNIX_EPOCH, |_| true).first, First::No);
+        assert!(agents.table().strangers.get(&named).is_none());
+        assert_eq!(agents.stranger(&named, None, Timestamp::UNIX_EPOCH), First::No);
+        assert!(!agents.table().known.contains_key(&named), "its objects were deleted");
+    }
+
+    #[test]
+    fn known_agents_whose_objects_have_gone_are_forgotten_in_time() {
+        let agents = Agents::default();
+        for n in 0..10 * SWEEP {
+            agents.known(&AgentId(n.to_string()), None, None, Timestamp::UNIX_EPOCH, |id| id.0 == "0");
+        }
+        assert!(agents.table().known.len() <= SWEEP && agents.get(&AgentId::from("0")).is_some());
     }
 }

@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use log::{error, info, warn};
 use machine::Chain;
 use model::{AgentId, Hardware, Kind, Mac, Mistake, Object, ObjectName};
+use proto::AgentAttributes;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use crate::access::Network;
-use crate::agents::{Agents, Facts};
+use crate::agents::{Agents, Facts, First, Source};
 use crate::boot::boot_state;
 use crate::change::{Tries, encoded};
 use crate::deadlines::expire;
@@ -367,15 +368,17 @@ impl Server {
         Ok(pair.and_then(|pair| serde_json::from_slice(&pair.value).ok()))
     }
 
-    /// An agent called: remembered, and stored in the background if an object names it.
-    pub(crate) fn agent_called(&self, id: &AgentId, address: Option<SocketAddr>, facts: Option<Facts>) {
-        let news = self.0.agents.seen(id, address, facts, Timestamp::now());
-        if news.first_call {
-            let address = address.map(|address| address.to_string()).unwrap_or_default();
-            info!("agent={id} address={address} calls for the first time");
-            self.publish(What::Agent { agent: id.clone(), address });
+    /// An agent called: remembered, and stored in the background if an object names it. True if one does.
+    pub(crate) fn agent_called(&self, id: &AgentId, address: Option<SocketAddr>, reported: Option<&AgentAttributes>) -> bool {
+        let (view, now) = (self.snapshot(), Timestamp::now());
+        let is_known = view.knows_agent(id);
+        if !is_known {
+            self.announce(id, address, self.0.agents.stranger(id, address, now));
+            return false;
         }
-        if news.attributes && self.view().knows_agent(id) {
+        let news = self.0.agents.known(id, address, reported.map(Facts::from), now, |id| view.knows_agent(id));
+        self.announce(id, address, news.first);
+        if news.attributes {
             let (server, id) = (self.clone(), id.clone());
             tokio::spawn(async move {
                 if let Err(reason) = server.store_agent(&id).await {
@@ -383,11 +386,43 @@ impl Server {
                 }
             });
         }
+        true
+    }
+
+    fn announce(&self, id: &AgentId, address: Option<SocketAddr>, first: First) {
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        match first {
+            First::No | First::Silent => {}
+            First::Announce => {
+                info!("agent={id} address={address} calls for the first time");
+                self.publish(What::Agent { agent: id.clone(), address });
+            }
+            First::TooMany => {
+                warn!("address={address} calls with many agent ids that no object names; further ones are not shown")
+            }
+        }
+    }
+
+    /// A place for a stranger's call that waits, until it is dropped.
+    pub(crate) fn place_for(&self, address: Option<SocketAddr>) -> Option<Place> {
+        let source = Source::from(address);
+        self.0.agents.hold(source).then(|| Place { server: self.clone(), source })
     }
 
     async fn store_agent(&self, id: &AgentId) -> Result<(), StoreError> {
         let Some(agent) = self.0.agents.get(id) else { return Ok(()) };
         self.replace(&format!("/agents/{id}"), Some(&encoded(&agent)?)).await.map(drop)
+    }
+}
+
+pub(crate) struct Place {
+    server: Server,
+    source: Source,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.0.agents.release(self.source);
     }
 }
 

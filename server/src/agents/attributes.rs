@@ -1,4 +1,5 @@
-//! An agent's hardware facts as the API has them: the message's fields, and names for the numbers of PCI devices.
+//! An agent's hardware facts as the API has them: the message's fields, and names for the numbers of PCI devices. Lists have
+//! bounds: what is beyond them is left out.
 
 use api::{
     Attributes, Baseboard, Bios, Block, Chassis, Cpu, Link, Memory, Milestone, MissingFirmware, Neighbour, PciDevice, Platform,
@@ -8,21 +9,59 @@ use proto::AgentAttributes;
 
 use super::pci_names;
 
+const MAX_DISKS: usize = 1024;
+const MAX_LINKS: usize = 1024;
+const MAX_PCI: usize = 4096;
+const MAX_PROCESSORS: usize = 256;
+const MAX_WORDS: usize = 512;
+
 /// A record from a message whose fields have the same names.
 macro_rules! copied {
     ($to:ident, $from:expr, $($field:ident),* $(; $($other:ident: $value:expr),*)?) => {
-        $to { $($field: $from.$field.clone(),)* $($($other: $value,)*)? }
+        $to { $($field: bounded(&$from.$field),)* $($($other: $value,)*)? }
     };
+}
+
+/// A field of a message: a list of words has a bound, all else is taken as it is.
+trait Bounded: Clone {
+    fn bounded(&self) -> Self {
+        self.clone()
+    }
+}
+
+fn bounded<T: Bounded>(field: &T) -> T {
+    field.bounded()
+}
+
+impl<T: Clone> Bounded for Option<T> {}
+
+impl Bounded for Vec<String> {
+    fn bounded(&self) -> Self {
+        self.iter().take(MAX_WORDS).cloned().collect()
+    }
+}
+
+/// What the records take in memory, without their texts.
+pub fn memory(attributes: &Attributes) -> usize {
+    let words = |words: &Vec<String>| size_of_val(words.as_slice());
+    let processors = attributes.cpu.iter().flat_map(|cpu| &cpu.processors);
+    size_of_val(attributes.block_devices.as_slice())
+        + size_of_val(attributes.network_interfaces.as_slice())
+        + size_of_val(attributes.pci_devices.as_slice())
+        + size_of_val(attributes.gpu_devices.as_slice())
+        + processors.map(|one| size_of::<Processor>() + words(&one.capabilities)).sum::<usize>()
+        + attributes.block_devices.iter().map(|disk| words(&disk.stable_ids)).sum::<usize>()
+        + attributes.network_interfaces.iter().map(|link| words(&link.enabled_capabilities)).sum::<usize>()
 }
 
 pub fn of(from: &AgentAttributes) -> Attributes {
     Attributes {
         cpu: from.cpu.as_ref().map(cpu),
         memory: from.memory.as_ref().map(|memory| copied!(Memory, memory, total, usable)),
-        block_devices: from.block.iter().map(block).collect(),
-        network_interfaces: from.network.iter().map(link).collect(),
-        pci_devices: from.pci.iter().map(|one| pci(&one.vendor, &one.product, &one.class, &one.driver)).collect(),
-        gpu_devices: from.gpu.iter().map(|one| pci(&one.vendor, &one.product, &one.class, &one.driver)).collect(),
+        block_devices: from.block.iter().take(MAX_DISKS).map(block).collect(),
+        network_interfaces: from.network.iter().take(MAX_LINKS).map(link).collect(),
+        pci_devices: from.pci.iter().take(MAX_PCI).map(|one| pci(&one.vendor, &one.product, &one.class, &one.driver)).collect(),
+        gpu_devices: from.gpu.iter().take(MAX_PCI).map(|one| pci(&one.vendor, &one.product, &one.class, &one.driver)).collect(),
         chassis: from.chassis.as_ref().map(|chassis| copied!(Chassis, chassis, serial, vendor)),
         bios: from.bios.as_ref().map(|bios| copied!(Bios, bios, vendor, version, release_date)),
         platform: from.platform.as_ref().map(platform),
@@ -33,7 +72,7 @@ pub fn of(from: &AgentAttributes) -> Attributes {
 
 fn cpu(from: &proto::Cpu) -> Cpu {
     let processor = |from: &proto::Processor| copied!(Processor, from, id, cores, threads, vendor, model, capabilities);
-    let processors = from.processors.iter().map(processor).collect();
+    let processors = from.processors.iter().take(MAX_PROCESSORS).map(processor).collect();
     copied!(Cpu, from, total_cores, total_threads; processors: processors)
 }
 
@@ -70,8 +109,8 @@ fn pci(vendor: &Option<String>, product: &Option<String>, class: &Option<String>
 fn platform(from: &proto::Platform) -> Platform {
     let missing = |from: &proto::MissingFirmware| copied!(MissingFirmware, from, file, driver, device);
     let milestone = |from: &proto::Milestone| copied!(Milestone, from, name, milliseconds);
-    let missing_firmware = from.missing_firmware.iter().map(missing).collect();
-    let boot = from.boot.iter().map(milestone).collect();
+    let missing_firmware = from.missing_firmware.iter().take(MAX_WORDS).map(missing).collect();
+    let boot = from.boot.iter().take(MAX_WORDS).map(milestone).collect();
     copied!(
         Platform, from, firmware, secure_boot, tpm, pcr11, numa_nodes;
         missing_firmware: missing_firmware, boot: boot

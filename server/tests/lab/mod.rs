@@ -1,6 +1,8 @@
 //! A server on real sockets and agents as clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
+pub mod lines;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

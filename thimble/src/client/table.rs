@@ -4,13 +4,16 @@ use std::io::{self, Write};
 
 use jiff::{SignedDuration, Timestamp};
 
+/// A longer cell moves the rest of its row. Rust's formatting panics at 65,536.
+const MAX_WIDTH: usize = 200;
+
 /// Prints rows below their headings; the last column is not padded. Control characters never reach the terminal.
 pub(super) fn print<const N: usize>(out: &mut dyn Write, headings: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
     let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| clean(cell))).collect();
     let mut widths = headings.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.chars().count()).min(MAX_WIDTH);
         }
     }
     let mut line = |cells: [&str; N]| {

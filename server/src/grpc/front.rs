@@ -1,0 +1,191 @@
+//! What stands in front of the workflow service: it bounds messages before they are decoded, and writes one line about
+//! each caller that cannot be served.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use log::warn;
+use machine::said;
+use tonic::transport::server::TcpConnectInfo;
+use tonic::{Code, Status};
+
+use super::MAX_MESSAGE;
+
+/// A gRPC message begins with a flag and its length.
+const PREFIX: usize = 5;
+/// The attributes of a large machine take a tenth of it.
+const MAX_QUESTION: usize = 256 << 10;
+/// Records in the attributes of a message. An empty one takes two bytes on the wire, and hundreds in memory.
+const MAX_RECORDS: usize = 8 << 10;
+/// A caller that is refused for the same reason gets one line in this time.
+const QUIET: Duration = Duration::from_secs(60);
+/// Callers that are remembered for that.
+const CALLERS: usize = 1024;
+
+/// When a caller was last refused with a code.
+type Refused = HashMap<(Option<IpAddr>, i32), Instant>;
+
+#[derive(Debug, Clone, Default)]
+pub struct Front(Arc<Mutex<Refused>>);
+
+pub async fn serve(State(front): State<Front>, request: Request, next: Next) -> Response {
+    let address = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+    let path = request.uri().path().to_owned();
+    let response = match checked(request).await {
+        Ok(request) => next.run(request).await,
+        Err(status) => status.into_http(),
+    };
+    if let Some(status) = Status::from_header_map(response.headers()) {
+        front.note(address, &path, &status);
+    }
+    response
+}
+
+async fn checked(request: Request) -> Result<Request, Status> {
+    let (parts, body) = request.into_parts();
+    // A report has no lists, and an agent that is refused repeats it for ever.
+    let most = if parts.uri.path().ends_with("/GetAction") { MAX_QUESTION } else { MAX_MESSAGE };
+    let too_long = |_| Status::resource_exhausted(format!("a message has at most {most} bytes"));
+    let bytes = to_bytes(body, PREFIX + most).await.map_err(too_long)?;
+    if records(&bytes) > MAX_RECORDS {
+        return Err(Status::invalid_argument(format!("attributes have at most {MAX_RECORDS} entries in their lists")));
+    }
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+/// The records of the attributes in a message: a disk, a network interface, a processor.
+fn records(framed: &[u8]) -> usize {
+    let message = framed.get(PREFIX..).unwrap_or_default();
+    let attributes = Fields(message).filter(|(number, _)| *number == ATTRIBUTES);
+    let records = attributes.flat_map(|(_, attributes)| Fields(attributes));
+    let with_inner = |(number, record)| if matches!(number, CPU | PLATFORM) { 1 + Fields(record).count() } else { 1 };
+    records.map(with_inner).sum()
+}
+
+/// Numbers of fields: `agent_attributes` of a request, and the attributes that have records in them.
+const ATTRIBUTES: u64 = 2;
+const CPU: u64 = 1;
+const PLATFORM: u64 = 1000;
+
+/// The fields with a length, until something is not protobuf.
+struct Fields<'m>(&'m [u8]);
+
+impl<'m> Iterator for Fields<'m> {
+    type Item = (u64, &'m [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let tag = varint(&mut self.0)?;
+            let length = match tag & 7 {
+                0 => varint(&mut self.0).map(|_| 0)?,
+                1 => 8,
+                5 => 4,
+                2 => usize::try_from(varint(&mut self.0)?).ok()?,
+                _ => return None,
+            };
+            let (field, rest) = self.0.split_at_checked(length)?;
+            self.0 = rest;
+            if tag & 7 == 2 {
+                return Some((tag >> 3, field));
+            }
+        }
+    }
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+impl Front {
+    fn note(&self, address: Option<SocketAddr>, path: &str, status: &Status) {
+        // What else a call may end with is an answer, and the service writes about its own failures.
+        let refused = matches!(
+            status.code(),
+            Code::InvalidArgument | Code::ResourceExhausted | Code::OutOfRange | Code::Unimplemented | Code::Internal
+        );
+        if refused && self.is_news(address.map(|address| address.ip()), status.code() as i32, Instant::now()) {
+            let from = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
+            let (path, message) = (said(path, 120), said(status.message(), 120));
+            warn!("address={from} calls {path} and is refused: {}", reason(&path, status.code(), &message));
+        }
+    }
+
+    fn is_news(&self, address: Option<IpAddr>, code: i32, now: Instant) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.get(&(address, code)).is_some_and(|at| now.duration_since(*at) < QUIET) {
+            return false;
+        }
+        if said.len() >= CALLERS {
+            said.retain(|_, at| now.duration_since(*at) < QUIET);
+        }
+        // Of a flood of callers the first are shown.
+        said.len() < CALLERS && said.insert((address, code), now).is_none_or(|_| true)
+    }
+}
+
+fn reason(path: &str, code: Code, message: &str) -> String {
+    match code {
+        Code::Unimplemented if path.starts_with("/github.com.tinkerbell.") => {
+            "it is a worker of tink v0.8 or older, which cannot be served; boot it with a newer worker".to_owned()
+        }
+        Code::Unimplemented if path.starts_with("/internal.proto.workflow.v2.") => {
+            "it speaks Tinkerbell's internal v2 protocol, which no release serves".to_owned()
+        }
+        Code::Unimplemented if path.starts_with("/proto.WorkflowService/") => {
+            "this call is not known; a worker of tink v0.12 or older needs a newer one".to_owned()
+        }
+        Code::Unimplemented => "there is no such call here".to_owned(),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn a_caller_gets_one_line_for_each_reason_in_a_minute() {
+        let (front, now) = (Front::default(), Instant::now());
+        let address = |last| Some(IpAddr::from([10, 0, 0, last]));
+        assert!(front.is_news(address(1), 12, now) && !front.is_news(address(1), 12, now + QUIET / 2));
+        assert!(front.is_news(address(1), 3, now) && front.is_news(address(2), 12, now));
+        assert!(front.is_news(address(1), 12, now + QUIET));
+        let many = |n: u32| Some(IpAddr::from(n.to_be_bytes()));
+        assert!((0..5000).filter(|n| front.is_news(many(*n), 12, now + QUIET)).count() <= CALLERS);
+    }
+
+    #[test]
+    fn records_are_counted_before_they_are_decoded() {
+        let framed = |request: &proto::ActionRequest| [&[0, 0, 0, 0, 0][..], &request.encode_to_vec()].concat();
+        let processors = vec![proto::Processor::default(); 50];
+        let attributes = proto::AgentAttributes {
+            block: vec![proto::Block::default(); 1000],
+            network: vec![proto::Network { enabled_capabilities: vec!["x".into(); 60], ..proto::Network::default() }; 3],
+            cpu: Some(proto::Cpu { processors, ..proto::Cpu::default() }),
+            ..proto::AgentAttributes::default()
+        };
+        let request = proto::ActionRequest { agent_id: Some("a".into()), agent_attributes: Some(attributes) };
+        assert_eq!(records(&framed(&request)), 1000 + 3 + 1 + 50);
+        assert_eq!(records(&framed(&proto::ActionRequest { agent_id: Some("a".repeat(500)), agent_attributes: None })), 0);
+        for broken in [&b""[..], b"\0\0", b"\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\0\0\0\0\0\x12\xff\x7f"] {
+            assert_eq!(records(broken), 0);
+        }
+    }
+}
