@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::object::{API_VERSION, default_namespace, is_name};
 use crate::shapes::{HARDWARE, TEMPLATE, WORKFLOW};
 use crate::template::Written;
-use crate::yaml::{self, Content, Node, check};
+use crate::yaml::{self, Content, Node, Twice, check};
 use crate::{Kind, Mistake, Object};
 
 /// Reads Hardware, Template and Workflow objects. JSON is YAML and is read, too.
@@ -15,7 +15,7 @@ use crate::{Kind, Mistake, Object};
 /// # Errors
 /// Every mistake in the text, each with line and column.
 pub fn parse_documents(text: &str, file_name: &str) -> Result<Vec<Object>, Vec<Mistake>> {
-    let (documents, mut mistakes) = yaml::documents(text, file_name);
+    let (documents, mut mistakes) = yaml::documents(text, file_name, Twice::Mistake);
     let objects: Vec<Object> =
         documents.iter().flat_map(flattened).filter_map(|node| object(&node, text, file_name, &mut mistakes)).collect();
     twice(&objects, file_name, &mut mistakes);
@@ -31,7 +31,7 @@ pub fn parse_documents(text: &str, file_name: &str) -> Result<Vec<Object>, Vec<M
 /// # Errors
 /// Every mistake in the text.
 pub fn parse_values(text: &str, file_name: &str) -> Result<Vec<Value>, Vec<Mistake>> {
-    let (documents, mistakes) = yaml::documents(text, file_name);
+    let (documents, mistakes) = yaml::documents(text, file_name, Twice::Mistake);
     if mistakes.is_empty() { Ok(documents.iter().map(|node| yaml::plain_value(node)).collect()) } else { Err(mistakes) }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::shapes::DOCUMENT;
-use crate::yaml::{self, Node, check};
+use crate::yaml::{self, Node, Twice, check};
 use crate::{Mistake, Resource};
 
 pub type Template = Resource<TemplateSpec, TemplateStatus>;
@@ -136,7 +136,7 @@ impl Document {
     /// # Errors
     /// Every mistake found.
     pub fn parse(text: &str, file: &str) -> Result<Self, Vec<Mistake>> {
-        let (documents, mut mistakes) = yaml::documents(text, file);
+        let (documents, mut mistakes) = yaml::documents(text, file, Twice::Mistake);
         let start = yaml::Place { line: 1, column: 1 };
         let node = match documents.as_slice() {
             [node] => node,
@@ -160,7 +160,7 @@ impl Document {
     /// mend is a mistake, such as a key that no action has.
     #[must_use]
     pub fn outline(text: &str, unknown: char, file: &str) -> Vec<Mistake> {
-        let (documents, mistakes) = yaml::documents(text, file);
+        let (documents, mistakes) = yaml::documents(text, file, Twice::Mistake);
         let ([node], true) = (documents.as_slice(), mistakes.is_empty()) else { return Vec::new() };
         let mut mistakes = Vec::new();
         check(node, &DOCUMENT, "", file, &mut mistakes);

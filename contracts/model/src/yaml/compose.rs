@@ -8,10 +8,18 @@ use granit_parser::{Event, Marker, Options, Parser, ScalarStyle, Span, StrInput,
 use super::{Content, Key, MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, Place};
 use crate::Mistake;
 
+/// What a key means that a mapping gives twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Twice {
+    Mistake,
+    /// As go-yaml 2 has it.
+    LastWins,
+}
+
 /// Every document of a text. A broken document is a mistake, and reading continues behind it.
 #[must_use]
-pub fn documents(text: &str, file: &str) -> (Vec<Rc<Node>>, Vec<Mistake>) {
-    let mut composer = Composer::new(text, file);
+pub fn documents(text: &str, file: &str, twice: Twice) -> (Vec<Rc<Node>>, Vec<Mistake>) {
+    let mut composer = Composer::new(text, file, twice);
     if text.len() > MAX_BYTES {
         composer.report(START, format!("the text has {} bytes; at most {MAX_BYTES} are read", text.len()));
         return (Vec::new(), composer.mistakes);
@@ -36,6 +44,7 @@ struct Broken;
 struct Composer<'t> {
     parser: Parser<'t, StrInput<'t>>,
     file: &'t str,
+    twice: Twice,
     /// The last line, when no line break ends it: a block scalar that ends there has none either.
     unended: Option<usize>,
     /// Where the last event ended.
@@ -50,12 +59,12 @@ fn place(marker: Marker) -> Place {
 }
 
 impl<'t> Composer<'t> {
-    fn new(text: &'t str, file: &'t str) -> Self {
+    fn new(text: &'t str, file: &'t str, twice: Twice) -> Self {
         let mut options = Options::default();
         options.set_emit_comments(false);
         let parser = Parser::new_from_str_with_options(text, options);
         let unended = (!text.is_empty() && !text.ends_with('\n')).then(|| 1 + text.matches('\n').count());
-        Self { parser, file, unended, end_line: 0, anchors: HashMap::new(), weight: 0, mistakes: Vec::new() }
+        Self { parser, file, twice, unended, end_line: 0, anchors: HashMap::new(), weight: 0, mistakes: Vec::new() }
     }
 
     fn report(&mut self, at: Place, message: impl Into<String>) {
@@ -178,7 +187,7 @@ impl<'t> Composer<'t> {
     }
 
     fn map(&mut self, depth: usize) -> Result<Vec<(Key, Rc<Node>)>, Broken> {
-        let (mut own, mut merged, mut seen) = (Vec::new(), Vec::new(), HashMap::<String, Place>::new());
+        let (mut own, mut merged, mut seen) = (Vec::new(), Vec::new(), HashMap::<String, usize>::new());
         loop {
             let (event, at) = self.next()?;
             if event == Event::MappingEnd {
@@ -195,11 +204,18 @@ impl<'t> Composer<'t> {
                 self.merge(&value, &mut merged);
                 continue;
             }
-            if let Some(first) = seen.insert(text.clone(), at) {
-                self.report(at, format!("key {text:?} is given twice, first in line {}", first.line));
-                continue;
+            let entry = (Key { text: text.clone(), place: at }, value);
+            match seen.get(text).and_then(|index| own.get_mut(*index)) {
+                None => {
+                    seen.insert(text.clone(), own.len());
+                    own.push(entry);
+                }
+                Some(first) if self.twice == Twice::LastWins => *first = entry,
+                Some((first, _)) => {
+                    let message = format!("key {text:?} is given twice, first in line {}", first.place.line);
+                    self.report(at, message);
+                }
             }
-            own.push((Key { text: text.clone(), place: at }, value));
         }
         let mut known: HashSet<String> = seen.into_keys().collect();
         own.extend(merged.into_iter().filter(|(key, _)| known.insert(key.text.clone())));

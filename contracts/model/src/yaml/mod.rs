@@ -7,7 +7,7 @@ mod compose;
 mod scalar;
 mod shape;
 
-pub use compose::documents;
+pub use compose::{Twice, documents};
 pub use scalar::plain_value;
 pub(crate) use shape::{Field, Shape, check};
 
@@ -97,7 +97,7 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use super::documents;
+    use super::{Twice, documents};
 
     #[test]
     fn a_block_scalar_that_ends_with_the_text_has_no_line_break_of_its_own() {
@@ -108,7 +108,7 @@ mod tests {
             ("a: >\n  x", "x"),
             ("a: \"x\\n\"", "x\n"),
         ] {
-            let (found, mistakes) = documents(text, "f");
+            let (found, mistakes) = documents(text, "f", Twice::Mistake);
             assert!(mistakes.is_empty(), "{mistakes:?}");
             assert_eq!(found[0].get("a").and_then(|node| node.text()), Some(value), "{text:?}");
         }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use model::yaml::{Content, Node};
+use model::yaml::{Content, Node, Twice};
 
 use super::arguments::{take, text};
 use super::json;
@@ -82,7 +82,7 @@ fn from_yaml(context: &Context<'_>, source: &[u8]) -> Result<Value, String> {
     context.budget.read(source.len())?;
     context.budget.take(source.len().saturating_mul(16))?;
     let source = std::str::from_utf8(source).map_err(|_| "fromYaml: error converting YAML to JSON: yaml: invalid UTF-8")?;
-    let (documents, mistakes) = model::yaml::documents(source, "");
+    let (documents, mistakes) = model::yaml::documents(source, "", Twice::LastWins);
     if let Some(mistake) = mistakes.first() {
         let line = if mistake.line > 1 { format!("line {}: ", mistake.line) } else { String::new() };
         return Err(format!("fromYaml: error converting YAML to JSON: yaml: {line}{}", mistake.message));

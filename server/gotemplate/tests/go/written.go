@@ -77,6 +77,7 @@ var written = []string{
 	"{{ toYaml (dict \"l\" (list (list 1 2) (dict \"a\" 1 \"b\" (list)) (list)) \"m\" (dict)) }}", "{{ toYaml \"x\" }}", "{{ toYaml nil }}", "{{ toYaml (list) }}", "{{ toYaml 1.5 }} {{ toYaml 4294967294.0 }} {{ toYaml 1e21 }}", "{{ toYaml (dict \"a10\" 1 \"a9\" 2 \"A\" 3 \"a\" 4 \"a01\" 5 \"_\" 6) }}",
 	"{{ toYaml (repeat 30 \"word \") }}", "{{ toYaml (dict \"k\" (repeat 30 \"'w: \")) }}", "{{ toYaml (dict \"k\" (printf \"1 %s\\tx\" (repeat 30 \"ab \"))) }}", "{{ toYaml (dict \"\" 1 \"a b\" 2 \"x:\" 3 \"yes\" 4 \"1\" 5) }}", "{{ toYaml \"a\\n  b\\nc\" | nindent 4 }}",
 	"{{ (fromYaml \"a: {b: 0x10}\").a.b }}", "{{ fromYaml \"a: 1\" | toJson }}", "{{ fromYaml \"a: b: c\" | len }}",
+	"{{ fromYaml \"a: 1\\na: 2\" | toJson }}", "{{ fromYaml \"a: 1\\nb: {c: 1, c: 2}\\na: [3]\" | toJson }}", "{{ fromYaml \"x: &a {k: 1}\\nz: {<<: *a, <<: *a, k: 2}\" | toJson }}",
 	// words
 	"{{ title \"it's a.b x-y a/b ǆ ß\" }}", "{{ upper \"straße ǆ\" }}", "{{ lower \"İSTANBUL ÀÉ\" }}", "{{ camelcase \"http_server\" }} {{ camelcase \"_a__b_\" }} {{ camelcase \"GOLANG_IS\" }} {{ camelcase \"a\" }} {{ camelcase \"__\" }} {{ camelcase \"\" }}",
 	"{{ snakecase \"FirstName\" }} {{ snakecase \"HTTPServer\" }} {{ snakecase \"http2xx\" }} {{ snakecase \"HTTP20xOK\" }} {{ snakecase \"Duration2m3s\" }} {{ snakecase \"Bld4Floor3rd\" }} {{ snakecase \"a.b-C d\" }}", "{{ kebabcase \"FirstName 2nd\" }} {{ kebabcase \"a__b\" }} {{ kebabcase \"ÀbÇd\" }}",
