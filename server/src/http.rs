@@ -3,6 +3,7 @@
 
 mod machines;
 mod rollouts;
+mod workflows;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ pub fn router(server: Server) -> Router {
         .route("/v1/events", get(events))
         .merge(machines::for_operators())
         .merge(rollouts::routes())
+        .merge(workflows::routes())
         .route_layer(from_fn_with_state(server.clone(), only_allowed));
     operators.merge(machines::for_machines()).with_state(server)
 }

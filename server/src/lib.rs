@@ -28,6 +28,7 @@ pub mod template;
 mod view;
 mod wake;
 mod work;
+mod workflows;
 
 pub use access::Network;
 pub use events::Reader;
@@ -38,3 +39,4 @@ pub use rollout::RolloutError;
 pub use run::{RunError, allow_many_connections, run};
 pub use service::{ApplyError, Config, DeleteError, Server};
 pub use work::{Assignment, CancelError, NoWork, ReportError};
+pub use workflows::WorkflowError;

@@ -4,15 +4,16 @@ use api::{Intent, MachineState, OrderKind};
 use jiff::Timestamp;
 use log::{info, warn};
 use machine::Chain;
-use model::{Hardware, Mac, Mistake, Object, ObjectName, Workflow, WorkflowStatus};
+use model::{Hardware, Mac, Mistake, ObjectName, Workflow};
 
 use crate::boot::{is_open, may_not_netboot};
 use crate::change::{Tries, encoded};
 use crate::intent;
-use crate::progress::has_begun;
+use crate::progress::order_has_begun;
 use crate::service::{ApplyError, Server};
 use crate::store::{StoreError, Transaction};
 use crate::view::{View, machine_key};
+use crate::workflows::copy;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
@@ -64,10 +65,8 @@ impl Server {
             let (hardware, again) = self.possible(machine, order)?;
             let name = hardware.name();
             if let Some(Again::Anew(workflow)) = again {
-                info!("hardware={name} {by} orders workflow {}: {reason}", workflow.name());
-                self.apply(vec![Object::Workflow(workflow)]).await?;
-                // The order of a person goes over a rescue, a hold and the setting for new machines.
-                return self.approve_now(&name, by, reason).await;
+                self.run_anew(*workflow, by, reason).await?;
+                return Ok(self.state_of(&name).1);
             }
             let (expected, mut state) = self.state_of(&name);
             self.decide(&mut state, order, again, by, reason);
@@ -80,7 +79,7 @@ impl Server {
     }
 
     /// After a new order: on a machine that was held, it goes on at once.
-    async fn approve_now(&self, name: &ObjectName, by: &str, reason: &str) -> Result<MachineState, OrderError> {
+    pub(crate) async fn approve_now(&self, name: &ObjectName, by: &str, reason: &str) -> Result<MachineState, OrderError> {
         let mut tries = Tries::default();
         loop {
             let (expected, mut state) = self.state_of(name);
@@ -172,7 +171,7 @@ impl Server {
     /// What the end of a workflow without success changes for its machines.
     pub(crate) fn withdrawal(&self, workflow: &Workflow) -> Result<Transaction, StoreError> {
         self.with_machines(workflow, |_, state| {
-            intent::withdrawn(state, &workflow.name().to_string(), has_begun(workflow));
+            intent::withdrawn(state, &workflow.name().to_string(), order_has_begun(workflow));
         })
     }
 
@@ -216,17 +215,4 @@ pub fn find<'v>(view: &'v View, text: &str) -> Option<&'v Hardware> {
     }
     let Ok(name) = text.parse::<ObjectName>();
     view.hardware.get(&name).map(|stored| &*stored.object)
-}
-
-/// A workflow that does once more what this one did: a finished workflow itself never runs again.
-fn copy(view: &View, workflow: &Workflow) -> Workflow {
-    let base = workflow.metadata.name.rsplit_once("-run").filter(|(_, number)| number.parse::<u32>().is_ok());
-    let base: String = base.map_or(workflow.metadata.name.as_str(), |(base, _)| base).chars().take(240).collect();
-    let free = |name: &String| !view.workflows.contains_key(&ObjectName::new(&workflow.metadata.namespace, name));
-    let name = (2_u32..).map(|number| format!("{base}-run{number}")).find(free).unwrap_or(base.clone());
-    let mut copy = workflow.clone();
-    copy.metadata.name = name;
-    copy.metadata.creation_timestamp = None;
-    copy.status = WorkflowStatus::default();
-    copy
 }

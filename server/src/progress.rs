@@ -96,6 +96,12 @@ pub const fn has_begun(workflow: &Workflow) -> bool {
     workflow.status.current_state.is_some()
 }
 
+/// Whether an action of its latest order was handed out. Workflows of an earlier version know only of their first one.
+#[must_use]
+pub const fn order_has_begun(workflow: &Workflow) -> bool {
+    workflow.status.begun.is_some() || (workflow.status.logged.is_none() && has_begun(workflow))
+}
+
 /// The first action that has not succeeded.
 fn current(workflow: &Workflow) -> Option<(usize, usize, &WorkflowTask, &WorkflowAction)> {
     workflow.status.tasks.iter().enumerate().find_map(|(t, task)| {

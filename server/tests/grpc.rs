@@ -305,3 +305,66 @@ async fn a_cancelled_workflow_ends_with_agents_that_cannot_be_told() {
     assert_eq!(agent.ask().await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(lab.state("v"), "FAILED FAILED,PENDING");
 }
+
+#[tokio::test]
+async fn a_retried_workflow_hands_its_failed_action_out_anew_and_late_reports_of_the_first_order_do_not_count() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &everything()).await;
+    let (mut agent, name) = (lab.agent(MAC).await, ObjectName::new("default", "w"));
+    agent.work().await;
+    let first = agent.ask().await.unwrap();
+    agent.say(&first, StateType::Running).await.unwrap();
+    agent.say(&first, StateType::Failed).await.unwrap();
+    assert_eq!(lab.state("w"), "FAILED SUCCESS,FAILED");
+    let retry = api::WorkflowChange::Retry { from: None };
+    lab.server.change_workflow(&name, &retry, "ada", "new disk").await.unwrap();
+    assert_eq!(lab.state("w"), "RUNNING SUCCESS,PENDING", "what succeeded stays so");
+    let machine = lab.server.machine(MAC.parse().unwrap()).unwrap();
+    assert_eq!(machine.boot.word(), "install");
+    let decision = machine.state.unwrap().decision;
+    let reason = "workflow default/w was ordered again from action a1 by ada: new disk";
+    assert_eq!((decision.by.as_str(), decision.reason.as_str()), ("ada", reason));
+    // The journal of an agent that lost its power delivers an old result.
+    for state in [StateType::Success, StateType::Failed, StateType::Running] {
+        let refused = agent.say(&first, state).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    }
+    let second = agent.ask().await.unwrap();
+    assert_eq!((second.name.as_deref(), second.action_id == first.action_id), (Some("a1"), false));
+    agent.say(&second, StateType::Running).await.unwrap();
+    assert_eq!(agent.say(&first, StateType::Success).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(lab.state("w"), "RUNNING SUCCESS,RUNNING");
+    agent.say(&second, StateType::Success).await.unwrap();
+    assert_eq!(lab.state("w"), "SUCCESS SUCCESS,SUCCESS");
+    let refused = lab.server.change_workflow(&name, &retry, "ada", "").await.unwrap_err();
+    assert!(refused.to_string().contains("`thimble workflow rerun`"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_paused_workflow_hands_nothing_out_and_a_resumed_one_wakes_its_agent() {
+    let lab = Lab::start(Config::default()).await;
+    apply(&lab.server, &everything()).await;
+    let (mut agent, name) = (lab.agent(MAC).await, ObjectName::new("default", "w"));
+    let first = agent.ask().await.unwrap();
+    agent.say(&first, StateType::Running).await.unwrap();
+    let paused = lab.server.change_workflow(&name, &api::WorkflowChange::Pause, "ada", "").await.unwrap();
+    assert_eq!(paused.message, "paused; action a0 goes on to its end");
+    agent.say(&first, StateType::Success).await.unwrap();
+    let waiting = tokio::spawn(async move { agent.ask().await });
+    lab.server.change_workflow(&name, &api::WorkflowChange::Resume, "ada", "").await.unwrap();
+    assert_eq!(soon(waiting).await.unwrap().unwrap().name.as_deref(), Some("a1"));
+}
+
+#[tokio::test]
+async fn the_global_timeout_stops_the_running_action_as_a_cancel_does() {
+    let lab = Lab::start(Config::default()).await;
+    apply(&lab.server, &everything().replace("    name: two\n", "    name: two\n    global_timeout: 1\n")).await;
+    let mut agent = lab.agent(MAC).await;
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Running).await.unwrap();
+    let told = told_to_stop(&agent).await;
+    let why = "the workflow is TIMEOUT: the workflow's global timeout of 1 s has passed";
+    assert_eq!((told.code(), told.message()), (Code::Aborted, why));
+    assert_eq!(lab.state("w"), "TIMEOUT TIMEOUT,PENDING");
+    assert_eq!(agent.say(&action, StateType::Failed).await.unwrap_err().code(), Code::FailedPrecondition);
+}

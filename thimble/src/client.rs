@@ -7,12 +7,14 @@ mod objects;
 mod rollout;
 mod show;
 mod table;
+mod workflow;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use api::WorkflowChange;
 use clap::{Args, Subcommand, ValueEnum};
 use model::{FilesError, Kind, Mistake, Object, ObjectName};
 
@@ -57,19 +59,8 @@ pub enum ClientCommand {
         server: ServerArgs,
     },
     /// End a workflow before its end; the machine stops the action that runs
-    Cancel {
-        /// NAME or NAMESPACE/NAME
-        name: ObjectName,
-        /// One line that the workflow's message will show
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-        /// Do not wait for the machine's agent: for machines that no longer exist
-        #[arg(long)]
-        now: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Look at one workflow
+    Cancel(CancelArgs),
+    /// Look at one workflow, or order something for it
     #[command(subcommand)]
     Workflow(WorkflowCommand),
     /// Look at one machine: what it shall boot, when its agent called, how its boot went, what it lacks. Or order what it
@@ -138,6 +129,31 @@ impl MachineOrder {
     }
 }
 
+#[derive(Args, Debug)]
+pub struct CancelArgs {
+    /// NAME or NAMESPACE/NAME
+    name: ObjectName,
+    /// One line that the workflow's message will show
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Do not wait for the machine's agent: for machines that no longer exist
+    #[arg(long)]
+    now: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct WorkflowArgs {
+    /// NAME or NAMESPACE/NAME
+    name: ObjectName,
+    /// One line that the workflow's log will show
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
 #[derive(Subcommand, Debug)]
 pub enum WorkflowCommand {
     /// Every action with state, attempts and duration
@@ -150,6 +166,29 @@ pub enum WorkflowCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Print what happened to it, with times
+    History {
+        /// NAME or NAMESPACE/NAME
+        name: ObjectName,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Hand out no further action; the action that runs goes on to its end
+    Pause(WorkflowArgs),
+    /// Go on after a pause
+    Resume(WorkflowArgs),
+    /// Go on after a failure, a timeout or a cancel: its machines boot the ramdisk again
+    Retry {
+        /// Go on from this action instead of the failed one: ACTION, or TASK/ACTION
+        #[arg(long, value_name = "ACTION")]
+        from: Option<String>,
+        #[command(flatten)]
+        args: WorkflowArgs,
+    },
+    /// Run one that has ended once more, as a new Workflow
+    Rerun(WorkflowArgs),
+    /// End it before its end; the machine stops the action that runs
+    Cancel(CancelArgs),
 }
 
 #[derive(Args, Debug)]
@@ -221,12 +260,8 @@ async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<
             let named = kind.into_iter().flat_map(|kind| names.iter().map(move |name| (kind.into(), name.clone())));
             objects::delete(&Connection::to(&server.url)?, named.collect(), &files, force, out).await
         }
-        ClientCommand::Cancel { name, reason, now, server } => {
-            objects::cancel(&Connection::to(&server.url)?, &name, reason.as_deref(), now, out).await
-        }
-        ClientCommand::Workflow(WorkflowCommand::Show { name, watch, server }) => {
-            show::run(&Connection::to(&server.url)?, &name, watch, out).await
-        }
+        ClientCommand::Cancel(args) => cancel(args, out).await,
+        ClientCommand::Workflow(command) => of_workflow(command, out).await,
         ClientCommand::Machine { order: Some(order), .. } => {
             let (order, args) = order.parts();
             machine::order(&Connection::to(&args.server.url)?, &args.machine, order, args.reason, out).await
@@ -239,6 +274,25 @@ async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<
             events::follow(&Connection::to(&server.url)?, since, output, out).await
         }
     }
+}
+
+async fn cancel(CancelArgs { name, reason, now, server }: CancelArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    objects::cancel(&Connection::to(&server.url)?, &name, reason.as_deref(), now, out).await
+}
+
+async fn of_workflow(command: WorkflowCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let (change, WorkflowArgs { name, reason, server }) = match command {
+        WorkflowCommand::Show { name, watch, server } => {
+            return show::run(&Connection::to(&server.url)?, &name, watch, out).await;
+        }
+        WorkflowCommand::History { name, server } => return workflow::history(&Connection::to(&server.url)?, &name, out).await,
+        WorkflowCommand::Cancel(args) => return cancel(args, out).await,
+        WorkflowCommand::Pause(args) => (WorkflowChange::Pause, args),
+        WorkflowCommand::Resume(args) => (WorkflowChange::Resume, args),
+        WorkflowCommand::Retry { from, args } => (WorkflowChange::Retry { from }, args),
+        WorkflowCommand::Rerun(args) => (WorkflowChange::Rerun, args),
+    };
+    workflow::change(&Connection::to(&server.url)?, &name, change, reason, out).await
 }
 
 /// All objects of all files, or all their mistakes.

@@ -189,6 +189,39 @@ async fn watching_ends_with_the_workflow() {
 }
 
 #[tokio::test]
+async fn a_workflow_is_paused_resumed_retried_and_run_once_more_and_its_log_says_so() {
+    let desk = Desk::new().await;
+    let file = desk.file("all.yaml", OBJECTS);
+    desk.run(&format!("apply -f {file}")).await;
+    let orders = |words: &'static str, expected: &'static str| {
+        let desk = &desk;
+        async move {
+            let (text, fine) = desk.run(words).await;
+            assert!(fine && text.starts_with(expected), "{words}: {text}");
+        }
+    };
+    orders("workflow pause w --reason switch", "Workflow default/w: paused").await;
+    orders("workflow resume w", "Workflow default/w: resumed").await;
+    assert_eq!(
+        desk.error("workflow retry w").await,
+        "Workflow default/w: a workflow that is PENDING cannot be retried; it goes on by itself"
+    );
+    assert_eq!(
+        desk.error("workflow rerun w").await,
+        "Workflow default/w is PENDING; only one that has ended runs once more. `thimble workflow cancel` ends it"
+    );
+    orders("workflow cancel w --reason no", "Workflow default/w cancelled").await;
+    orders("workflow retry w --from stream --reason yes", "Workflow default/w: ordered again from action stream by ").await;
+    orders("workflow cancel default/w", "Workflow default/w cancelled").await;
+    orders("workflow rerun w", "Workflow default/w-run2: workflow default/w-run2 does once more what default/w did").await;
+    let (text, fine) = desk.run("workflow history w").await;
+    let events: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(3)).collect();
+    assert_eq!(events, ["prepared", "paused", "resumed", "cancelled", "retried", "cancelled"], "{text}");
+    assert!(fine && text.contains(": switch") && text.contains("rendered with 1 actions and ordered"), "{text}");
+    assert_eq!(desk.error("workflow history v").await, "Workflow default/v does not exist");
+}
+
+#[tokio::test]
 async fn mistakes_are_printed_with_their_lines_and_nothing_is_sent() {
     let desk = Desk::new().await;
     let one = desk.file("a.yaml", &OBJECTS.replace("disks:", "disk:"));

@@ -33,6 +33,9 @@ pub use intent::{Decision, Intent, MachineState, Order, OrderKind};
 #[cfg(feature = "http")]
 pub use machine::{Agent, BootState, Booted, Machine};
 #[cfg(feature = "http")]
-pub use objects::{Applied, Cancelled, Change, Changed, HistoryEntry, List, Problem, RunningAction};
+pub use objects::{
+    Applied, Cancelled, Change, Changed, HistoryEntry, List, Problem, RunningAction, WorkflowChange, WorkflowOrder,
+    WorkflowOrdered,
+};
 #[cfg(feature = "http")]
 pub use rollout::{Member, MemberState, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState};

@@ -84,6 +84,42 @@ pub struct HistoryEntry {
     pub text: String,
 }
 
+/// The body of `POST /v1/workflows/NAMESPACE/NAME/change`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowOrder {
+    #[serde(flatten)]
+    pub change: WorkflowChange,
+    #[serde(default)]
+    pub by: String,
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What an operator orders for one workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "lowercase")]
+pub enum WorkflowChange {
+    /// Hand out no further action; the running one goes on.
+    Pause,
+    Resume,
+    /// Go on after a failure, a timeout or a cancel.
+    Retry {
+        /// ACTION or TASK/ACTION, up to the one that did not succeed; that one if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+    },
+    /// Run an ended one once more, as a new Workflow.
+    Rerun,
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowOrdered {
+    /// `namespace/name` of the workflow that it concerns from now on.
+    pub workflow: String,
+    pub message: String,
+}
+
 /// The answer to a request to cancel a workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {

@@ -4,9 +4,10 @@
 use std::fmt::Debug;
 
 use api::{
-    Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Decision, Event, Intent, Link, List, Machine,
-    MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Rollout, RolloutChange,
-    RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, What,
+    Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Decision, Event, HistoryEntry, Intent, Link, List,
+    Machine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Rollout,
+    RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, What, WorkflowChange, WorkflowOrder,
+    WorkflowOrdered,
 };
 use jiff::Timestamp;
 use model::{ActionState, AgentId, Hardware, Kind, Mistake, WorkflowState};
@@ -223,4 +224,17 @@ fn a_rollout_travels_with_its_machines() {
     );
     let order = RolloutOrder { order: RolloutChange::Pause, by: "ada".into(), reason: "why".into() };
     travels(&order, r#"{"order":"pause","by":"ada","reason":"why"}"#);
+}
+
+#[test]
+fn orders_for_a_workflow_and_its_log_travel() {
+    let order = WorkflowOrder { change: WorkflowChange::Pause, by: "ada".into(), reason: "why".into() };
+    travels(&order, r#"{"order":"pause","by":"ada","reason":"why"}"#);
+    let order =
+        WorkflowOrder { change: WorkflowChange::Retry { from: Some("disk".into()) }, by: String::new(), reason: String::new() };
+    travels(&order, r#"{"order":"retry","from":"disk","by":"","reason":""}"#);
+    let ordered = WorkflowOrdered { workflow: "default/w-run2".into(), message: "m".into() };
+    travels(&ordered, r#"{"workflow":"default/w-run2","message":"m"}"#);
+    let entry = HistoryEntry { number: 1, time: Timestamp::UNIX_EPOCH, event: "paused".into(), text: "paused by ada".into() };
+    travels(&entry, r#"{"number":1,"time":"1970-01-01T00:00:00Z","event":"paused","text":"paused by ada"}"#);
 }

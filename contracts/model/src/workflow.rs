@@ -73,6 +73,9 @@ pub struct WorkflowStatus {
     /// Seconds; 0 means no limit.
     #[serde(skip_serializing_if = "is_zero")]
     pub global_timeout: i64,
+    /// When the first action of its latest order was handed out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global_execution_stop: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 //! What happened to workflows and machines, and what the machine boots next: the whole server, without sockets.
 
-use api::OrderKind;
+use api::{OrderKind, WorkflowChange};
 use jiff::ToSpan;
 use model::{ActionState, AgentId, Kind, ObjectName, parse_documents};
 use proptest::prelude::*;
@@ -61,6 +61,12 @@ enum Step {
     Succeed,
     Fail,
     Order(OrderKind),
+    Pause,
+    Resume,
+    /// From the action that did not succeed.
+    Retry,
+    RetryFirst,
+    Rerun,
     /// The machine gets its script this often.
     Boots(usize),
 }
@@ -132,6 +138,11 @@ impl World {
             Succeed => self.work(Some(ActionState::Success)).await,
             Fail => self.work(Some(ActionState::Failed)).await,
             Order(order) => drop(self.server.order("m", order, "ada", "").await),
+            Pause => self.change(&WorkflowChange::Pause).await,
+            Resume => self.change(&WorkflowChange::Resume).await,
+            Retry => self.change(&WorkflowChange::Retry { from: None }).await,
+            RetryFirst => self.change(&WorkflowChange::Retry { from: Some("a0".to_owned()) }).await,
+            Rerun => self.change(&WorkflowChange::Rerun).await,
             Boots(times) => {
                 for _ in 0..times {
                     self.now = self.now.checked_add(60.seconds()).unwrap();
@@ -139,6 +150,10 @@ impl World {
                 }
             }
         }
+    }
+
+    async fn change(&self, change: &WorkflowChange) {
+        drop(self.server.change_workflow(&ObjectName::new("default", "w"), change, "ada", "").await);
     }
 
     fn boots(&self) -> &'static str {
@@ -230,6 +245,36 @@ const TABLE: &[(&str, &[Step], &str)] = &[
     ("a new order does not end a hold", &[HOLD, New], "hold"),
     ("but goes on with approve", &[HOLD, New, APPROVE], "install"),
     ("reinstall ends a hold", &[New, Succeed, HOLD, REINSTALL], "install"),
+    // Orders for a workflow
+    ("a paused workflow keeps its machine in the ramdisk", &[New, Pause], "install"),
+    ("and its agent gets nothing", &[New, Pause, Succeed], "install"),
+    ("until it is resumed", &[New, Pause, Resume, Succeed], "local"),
+    ("a paused order is withdrawn like any other", &[New, Pause, Delete], "wait"),
+    ("pausing an ended one is refused", &[New, Succeed, Pause], "local"),
+    ("resuming an ended one is refused", &[New, Succeed, Resume], "local"),
+    ("retry after a failure", &[New, Fail, Retry], "install"),
+    ("which succeeds", &[New, Fail, Retry, Succeed], "local"),
+    ("which fails", &[New, Fail, Retry, Fail], "wait"),
+    ("retry from an earlier action", &[New, Fail, RetryFirst], "install"),
+    ("retry of a succeeded one is refused", &[New, Succeed, Retry], "local"),
+    ("also from an action", &[New, Succeed, RetryFirst], "local"),
+    ("retry of one that runs is refused", &[New, Begin, LOCAL, Retry], "local"),
+    ("retry of a cancelled one", &[New, Cancel, Retry], "install"),
+    ("and cancelled again before it began", &[New, Cancel, Retry, Cancel], "wait"),
+    ("retry after the machine was sent to its disk", &[New, Fail, LOCAL, Retry], "install"),
+    ("which is cancelled before its first action", &[New, Fail, LOCAL, Retry, Cancel], "local"),
+    ("which is deleted before its first action", &[New, Fail, LOCAL, Retry, Delete], "local"),
+    ("which is cancelled after its first action", &[New, Fail, LOCAL, Retry, Begin, Cancel], "wait"),
+    ("retry ends a hold", &[New, Fail, HOLD, Retry], "install"),
+    ("retry ends a rescue", &[New, Fail, RESCUE, Retry], "install"),
+    ("retry of an import is refused", &[NewFinished("FAILED"), Retry], "wait"),
+    ("rerun of an import is an order", &[NewFinished("FAILED"), Rerun], "install"),
+    ("rerun of a succeeded one", &[New, Succeed, Rerun], "install"),
+    ("which succeeds", &[New, Succeed, Rerun, Succeed], "local"),
+    ("rerun of a failed one", &[New, Fail, Rerun, Succeed], "local"),
+    ("rerun of one that has not ended is refused", &[New, LOCAL, Rerun], "local"),
+    ("rerun ends a hold", &[New, Succeed, HOLD, Rerun], "install"),
+    ("rerun ends a rescue", &[New, Succeed, RESCUE, Rerun], "install"),
     // The breaker
     ("a machine may come back", &[New, Begin, Boots(MOST_RETURNS)], "install"),
     ("but not too often", &[New, Begin, Boots(MOST_RETURNS + 1)], "hold"),
@@ -258,6 +303,8 @@ async fn the_first_order_of_a_new_machine_waits_for_approval_if_that_is_set() {
         ("a later order needs no approval", &[New, APPROVE, Succeed, Other], "install"),
         ("a machine that came in installed is not new", &[NewFinished("SUCCESS"), Other], "install"),
         ("reinstall is an approval", &[New, REINSTALL], "install"),
+        ("so is a rerun", &[NewFinished("FAILED"), Rerun], "install"),
+        ("and a retry", &[New, Cancel, Retry], "install"),
     ] {
         let mut world = World::new(true).await;
         for step in steps {
@@ -320,6 +367,8 @@ fn harmless() -> impl Strategy<Value = Step> {
         Just(RESCUE),
         Just(HOLD),
         Just(APPROVE),
+        Just(Pause),
+        Just(Resume),
         Just(Boots(3)),
     ]
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::{AgentId, Kind, ObjectName, Workflow, WorkflowState};
 
 use super::{Plan, Planner, Rules};
-use crate::progress::has_begun;
+use crate::progress::order_has_begun;
 use crate::view::{View, key};
 use crate::{history, intent};
 
@@ -84,7 +84,7 @@ impl Planner<'_> {
     pub(super) fn withdraw(&mut self, workflow: &Workflow) {
         for machine in self.view.machines_of(workflow) {
             if self.view.machines.contains_key(&machine) {
-                intent::withdrawn(self.machine(&machine), &workflow.name().to_string(), has_begun(workflow));
+                intent::withdrawn(self.machine(&machine), &workflow.name().to_string(), order_has_begun(workflow));
             }
         }
     }

@@ -70,6 +70,7 @@ fn hand_out(status: &mut WorkflowStatus, which: &Which, again: bool, now: Timest
 
 /// The global timeout counts from the first action that is handed out.
 fn begin_to_count(status: &mut WorkflowStatus, now: Timestamp) {
+    status.begun.get_or_insert(now);
     if status.global_execution_stop.is_none() {
         status.global_execution_stop = after(now, status.global_timeout);
     }
@@ -190,7 +191,7 @@ fn retry(status: &mut WorkflowStatus, which: &Which, by: &str, reason: &str) {
         status.current_state = current_state(task, which.action);
     }
     (status.cancellation, status.paused) = (None, None);
-    (status.action_stop, status.global_execution_stop) = (None, None);
+    (status.begun, status.action_stop, status.global_execution_stop) = (None, None, None);
 }
 
 fn reset(action: &mut WorkflowAction) {
