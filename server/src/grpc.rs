@@ -76,7 +76,7 @@ impl WorkflowService for Grpc {
         if let Some(workflow) = watched {
             self.0.agent_called(&agent, address, None);
             self.0.agent_watches(&agent, &workflow);
-            return Err(match self.0.until_stopped(&workflow).await.map_err(status::no_work)? {
+            return Err(match self.0.until_stopped(&agent, &workflow).await.map_err(status::no_work)? {
                 Some(why) => Status::aborted(why),
                 None => Status::not_found("the action shall go on"),
             });

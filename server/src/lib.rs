@@ -20,6 +20,7 @@ mod intent;
 mod machines;
 mod plan;
 pub mod progress;
+mod queue;
 mod rollout;
 mod run;
 mod service;

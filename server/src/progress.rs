@@ -16,18 +16,20 @@ mod happened;
 mod lost;
 mod moved;
 mod stop;
+mod waits;
 
 use jiff::Timestamp;
 use model::{ActionState, AgentId, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
 
 pub use begin::{begin, beginning, prepared};
-pub use choose::{Idle, Next, Position, choose, next_action, next_image};
+pub use choose::{Idle, Next, Position, choose, next_action, next_image, turn, turn_agent};
 pub use command::{Command, Phase, Word};
 pub use decide::decide;
 pub use evolve::evolve;
 pub use happened::{Fact, Happened};
 pub use lost::{Heard, is_neglected, runs_on};
-pub use stop::{is_left_by, running_action, why_stop};
+pub use stop::{is_agent_of, is_left_by, running_action, why_stop};
+pub use waits::{Around, waits};
 
 /// What an agent reports of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

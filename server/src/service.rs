@@ -328,6 +328,7 @@ impl Server {
             mac,
             boot: boot_state(view, hardware, mac),
             state: view.machines.get(&hardware.name()).map(|stored| api::MachineState::clone(&stored.object)),
+            queue: self.queue_of(view, &hardware.name(), Timestamp::now()),
             agent: ids.find_map(|id| self.0.agents.get(&id)),
             hardware: hardware.clone(),
             booted: None,

@@ -30,6 +30,9 @@ pub enum NoWork {
     /// Nothing, and why; `None` if no workflow names this agent.
     #[error("nothing to do")]
     Idle(Option<Idle>),
+    /// It asks for a workflow that gives it nothing.
+    #[error("the workflow has no task for this agent")]
+    NotItsWorkflow,
     #[error("server shutting down")]
     Stopping,
     #[error(transparent)]
@@ -84,18 +87,19 @@ impl Server {
         }
     }
 
-    /// Holds the call until the workflow's action shall stop, and says why. `None` if that did not happen for as long as
-    /// calls are held.
+    /// Holds the call until the agent's action of the workflow shall stop, and says why. `None` if that did not happen for
+    /// as long as calls are held.
     ///
     /// # Errors
-    /// When the server stops.
-    pub async fn until_stopped(&self, name: &ObjectName) -> Result<Option<String>, NoWork> {
+    /// When the workflow has no task for the agent, or the server stops.
+    pub async fn until_stopped(&self, agent: &AgentId, name: &ObjectName) -> Result<Option<String>, NoWork> {
         let deadline = Instant::now() + self.0.config.long_poll;
         let (mut changes, mut stopping) = (self.wait_for(Subject::Workflow(name.clone())), self.stopping());
         loop {
             changes.look(); // before looking: what comes after is seen below
             let why = match self.view().workflows.get(name) {
-                Some(stored) => progress::why_stop(&stored.object),
+                Some(stored) if !progress::is_agent_of(&stored.object, agent) => return Err(NoWork::NotItsWorkflow),
+                Some(stored) => progress::why_stop(&stored.object, agent),
                 None => Some(format!("workflow {name} was deleted")),
             };
             if why.is_some() {
@@ -169,14 +173,20 @@ impl Server {
 
     fn chosen(&self, agent: &AgentId) -> Result<ObjectName, Option<Idle>> {
         let view = self.view();
-        let workflows = view.workflows_of(agent).map(|stored| &*stored.object);
+        let mut workflows: Vec<&Workflow> = view.workflows_of(agent).map(|stored| &*stored.object).collect();
         let Some(hardware) = view.machine_of(agent) else {
             // An agent on a host that is not provisioned here has no intent.
-            return progress::choose(workflows, agent, |_| true).map(|(workflow, _)| workflow.name());
+            return progress::choose(workflows.into_iter(), agent, |_| true).map(|(workflow, _)| workflow.name());
         };
-        let state = view.machines.get(&hardware.object.name());
-        let ordered = |workflow: &Workflow| state.is_some_and(|state| intent::takes(&state.object, &workflow.name().to_string()));
-        progress::choose(workflows, agent, ordered).map(|(workflow, _)| workflow.name())
+        let state = view.machines.get(&hardware.object.name()).map(|stored| &*stored.object);
+        if let Some(state) = state.filter(|state| state.orders.len() > 1) {
+            workflows.sort_by_cached_key(|workflow| {
+                let name = workflow.name().to_string();
+                state.orders.iter().position(|order| *order == name)
+            });
+        }
+        let ordered = |workflow: &Workflow| state.is_some_and(|state| intent::takes(state, &workflow.name().to_string()));
+        progress::choose(workflows.into_iter(), agent, ordered).map(|(workflow, _)| workflow.name())
     }
 
     /// Only while the machine's intent is to run this workflow; with the first action the order has begun.

@@ -236,8 +236,12 @@ fn get_action_headers() -> Vec<u8> {
 
 /// What Thimble's agent waits for while it runs an action of `w`.
 async fn told_to_stop(agent: &Agent) -> tonic::Status {
+    told_of(agent, b"default/w").await
+}
+
+async fn told_of(agent: &Agent, workflow: &'static [u8]) -> tonic::Status {
     let mut request = tonic::Request::new(proto::ActionRequest { agent_id: Some(agent.id.clone()), agent_attributes: None });
-    request.metadata_mut().insert_bin(proto::watch::WORKFLOW, tonic::metadata::MetadataValue::from_bytes(b"default/w"));
+    request.metadata_mut().insert_bin(proto::watch::WORKFLOW, tonic::metadata::MetadataValue::from_bytes(workflow));
     soon(agent.client.clone().get_action(request)).await.unwrap_err()
 }
 
@@ -367,4 +371,37 @@ async fn the_global_timeout_stops_the_running_action_as_a_cancel_does() {
     assert_eq!((told.code(), told.message()), (Code::Aborted, why));
     assert_eq!(lab.state("w"), "TIMEOUT TIMEOUT,PENDING");
     assert_eq!(agent.say(&action, StateType::Failed).await.unwrap_err().code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn only_an_agent_of_a_workflow_can_watch_it_and_read_why_it_was_cancelled() {
+    let lab = Lab::start(Config::default()).await;
+    apply(&lab.server, &everything()).await;
+    let mut agent = lab.agent(MAC).await;
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Running).await.unwrap();
+    let stranger = lab.agent("52:54:00:99:99:99").await;
+    let refused = told_to_stop(&stranger).await;
+    assert_eq!((refused.code(), refused.message()), (Code::NotFound, "Task not assigned to Agent"), "while it runs");
+    lab.server.cancel(&ObjectName::new("default", "w"), "the key is 1234", false).await.unwrap();
+    let refused = told_to_stop(&stranger).await;
+    assert_eq!((refused.code(), refused.message()), (Code::NotFound, "Task not assigned to Agent"), "after the cancel");
+    assert_eq!(told_to_stop(&agent).await.message(), "the key is 1234");
+}
+
+#[tokio::test]
+async fn an_agent_that_still_runs_an_action_of_an_earlier_order_is_stopped() {
+    let lab = Lab::start(Config::default()).await;
+    apply(&lab.server, &everything()).await;
+    let (mut agent, name) = (lab.agent(MAC).await, ObjectName::new("default", "w"));
+    let action = agent.ask().await.unwrap();
+    agent.say(&action, StateType::Running).await.unwrap();
+    lab.server.cancel(&name, "why", true).await.unwrap();
+    lab.server.change_workflow(&name, &api::WorkflowChange::Retry { from: None }, "ada", "").await.unwrap();
+    let told = told_to_stop(&agent).await;
+    assert_eq!(
+        (told.code(), told.message()),
+        (Code::Aborted, "no action of workflow default/w is RUNNING on agent 52:54:00:12:34:56")
+    );
+    assert_ne!(agent.ask().await.unwrap().action_id, action.action_id);
 }

@@ -108,13 +108,14 @@ async fn an_operators_day() {
     let again = desk.file("again.yaml", &yaml);
     assert_eq!(desk.run(&format!("apply -f {again}")).await.0, "Template default/one unchanged\n", "{yaml}");
     let (text, _) = desk.run("workflow show w").await;
-    assert!(text.contains("install  stream  PENDING"), "{text}");
+    assert!(text.contains("install  stream  PENDING") && text.contains("\nWaits     boot since "), "{text}");
     let (text, _) = desk.run("machine 52:54:00:12:34:56").await;
     let shown = lines(&text);
     let machine = ["Machine   52:54:00:12:34:56", "Hardware  node-1", "Boots     install default/w"];
     assert_eq!(shown[..3], machine);
     assert!(shown[3].starts_with("Intent    install by apply at ") && shown[3].ends_with(": workflow default/w was ordered"));
-    assert_eq!(shown[4..], ["Orders    default/w"]);
+    assert_eq!((shown[4], shown.len()), ("Orders    default/w", 6));
+    assert!(shown[5].starts_with("Queue     1. default/w PENDING, waits for boot since "), "{text}");
     assert_eq!(desk.run("machine node-1").await.0, text);
     assert!(desk.error("delete template one").await.contains("is used by Workflow default/w; delete them first, or use --force"));
     assert_eq!(desk.run("delete workflow w").await.0, "Workflow default/w deleted\n");

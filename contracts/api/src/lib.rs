@@ -34,8 +34,8 @@ pub use intent::{Decision, Intent, MachineState, Order, OrderKind};
 pub use machine::{Agent, BootState, Booted, Machine};
 #[cfg(feature = "http")]
 pub use objects::{
-    Applied, Cancelled, Change, Changed, HistoryEntry, List, Problem, RunningAction, WorkflowChange, WorkflowOrder,
-    WorkflowOrdered,
+    Applied, Cancelled, Change, Changed, HistoryEntry, List, Problem, Queued, RunningAction, WaitPhase, Waiting, WorkflowChange,
+    WorkflowOrder, WorkflowOrdered,
 };
 #[cfg(feature = "http")]
 pub use rollout::{Member, MemberState, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::{AgentId, Hardware, Mac};
 use serde::{Deserialize, Serialize};
 
-use crate::{Attributes, MachineState};
+use crate::{Attributes, MachineState, Queued};
 
 /// A known machine and what it shall boot now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Machine {
     /// Without it the machine has not had an order, and its intent is `inventory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<MachineState>,
+    /// Its unfinished orders, in the order in which they run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queue: Vec<Queued>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Agent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use model::{API_VERSION, AgentId, Kind, Mistake};
+use model::{API_VERSION, AgentId, Kind, Mistake, WorkflowState};
 use serde::{Deserialize, Serialize};
 
 /// The body of an answer that is not a success.
@@ -71,6 +71,70 @@ impl<T> List<T> {
     pub fn of(kind: Kind, items: Vec<T>) -> Self {
         Self { api_version: API_VERSION.to_owned(), kind: format!("{kind}List"), items }
     }
+}
+
+/// Why a workflow does not go on now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    pub phase: WaitPhase,
+    pub reason: String,
+    pub since: Timestamp,
+    /// Seconds after which the phase has taken too long.
+    pub limit: u64,
+    #[serde(default)]
+    pub overdue: bool,
+}
+
+/// What a workflow waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitPhase {
+    /// To be rendered.
+    Ready,
+    /// For the end of a hold.
+    Approval,
+    /// For an order: the machine's intent gives it no work.
+    Order,
+    /// For another workflow of the machine.
+    Queue,
+    /// For a resume.
+    Resume,
+    /// For the machine to boot.
+    Boot,
+    /// For the agent to ask.
+    Agent,
+    /// For the agent to report that its action runs.
+    Start,
+    /// For the end of the action that runs.
+    Report,
+    /// For the running action to be stopped.
+    Stop,
+}
+
+impl fmt::Display for WaitPhase {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Ready => "ready",
+            Self::Approval => "approval",
+            Self::Order => "order",
+            Self::Queue => "queue",
+            Self::Resume => "resume",
+            Self::Boot => "boot",
+            Self::Agent => "agent",
+            Self::Start => "start",
+            Self::Report => "report",
+            Self::Stop => "stop",
+        })
+    }
+}
+
+/// A workflow in the queue of a machine. The first one is its turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    pub workflow: String,
+    pub state: Option<WorkflowState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// One entry of a workflow's event log.

@@ -5,9 +5,9 @@ use std::fmt::Debug;
 
 use api::{
     Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Decision, Event, HistoryEntry, Intent, Link, List,
-    Machine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Rollout,
-    RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, What, WorkflowChange, WorkflowOrder,
-    WorkflowOrdered,
+    Machine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Queued, Rollout,
+    RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, WaitPhase, Waiting, What,
+    WorkflowChange, WorkflowOrder, WorkflowOrdered,
 };
 use jiff::Timestamp;
 use model::{ActionState, AgentId, Hardware, Kind, Mistake, WorkflowState};
@@ -84,6 +84,7 @@ fn a_machine_is_its_hardware_with_what_it_shall_boot() {
         hardware: hardware(),
         boot,
         state: None,
+        queue: Vec::new(),
         agent: None,
         booted: None,
     };
@@ -235,6 +236,14 @@ fn orders_for_a_workflow_and_its_log_travel() {
     travels(&order, r#"{"order":"retry","from":"disk","by":"","reason":""}"#);
     let ordered = WorkflowOrdered { workflow: "default/w-run2".into(), message: "m".into() };
     travels(&ordered, r#"{"workflow":"default/w-run2","message":"m"}"#);
+    let waiting =
+        Waiting { phase: WaitPhase::Boot, reason: "r".into(), since: Timestamp::UNIX_EPOCH, limit: 1200, overdue: true };
+    let queued = Queued { workflow: "default/w".into(), state: Some(WorkflowState::Pending), waiting: Some(waiting) };
+    travels(
+        &queued,
+        r#"{"workflow":"default/w","state":"PENDING",
+            "waiting":{"phase":"boot","reason":"r","since":"1970-01-01T00:00:00Z","limit":1200,"overdue":true}}"#,
+    );
     let entry = HistoryEntry { number: 1, time: Timestamp::UNIX_EPOCH, event: "paused".into(), text: "paused by ada".into() };
     travels(&entry, r#"{"number":1,"time":"1970-01-01T00:00:00Z","event":"paused","text":"paused by ada"}"#);
 }

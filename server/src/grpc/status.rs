@@ -13,6 +13,7 @@ pub(super) fn no_work(reason: NoWork) -> Status {
         NoWork::Idle(None) => Status::not_found("no Workflows found"),
         NoWork::Idle(Some(Idle::NoTasks)) => Status::not_found("no Tasks found in Workflow"),
         NoWork::Idle(Some(Idle::NothingLeft)) => Status::not_found("no Actions found"),
+        NoWork::NotItsWorkflow => Status::not_found("Task not assigned to Agent"),
         NoWork::Idle(Some(Idle::OtherAgent)) => Status::not_found("Task not assigned to Agent"),
         NoWork::Idle(Some(Idle::NotOrdered)) => nothing_now("the machine's intent gives it no work; `thimble machine` shows why"),
         NoWork::Idle(Some(Idle::Paused)) => nothing_now("Workflow is paused"),

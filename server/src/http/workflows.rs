@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use jiff::Timestamp;
 use model::ObjectName;
 
 use super::{MAX_REASON, failed, line, problem, see_log, someone};
@@ -20,6 +21,7 @@ pub(super) fn routes() -> Router<Server> {
     Router::new()
         .route("/v1/workflows/{namespace}/{name}/change", post(change).layer(DefaultBodyLimit::max(MAX_BODY)))
         .route("/v1/workflows/{namespace}/{name}/history", get(history))
+        .route("/v1/workflows/{namespace}/{name}/waiting", get(waiting))
 }
 
 async fn change(State(server): State<Server>, Path((namespace, name)): Path<(String, String)>, body: Bytes) -> Response {
@@ -47,6 +49,11 @@ fn refusal(error: &WorkflowError) -> Response {
         | WorkflowError::Unfinished { .. }
         | WorkflowError::Order(_) => problem(StatusCode::CONFLICT, error.to_string()),
     }
+}
+
+/// `null` if it waits for nothing.
+async fn waiting(State(server): State<Server>, Path((namespace, name)): Path<(String, String)>) -> Response {
+    Json(server.waiting(&ObjectName::new(namespace, name), Timestamp::now())).into_response()
 }
 
 async fn history(State(server): State<Server>, Path((namespace, name)): Path<(String, String)>) -> Response {

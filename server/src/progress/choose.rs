@@ -3,7 +3,7 @@
 use model::{ActionState, AgentId, Workflow};
 
 use super::command::Phase;
-use super::current;
+use super::{current, order_has_begun};
 
 /// What an agent that asks this workflow for work is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,24 +69,63 @@ pub fn next_image(workflow: &Workflow, position: Position) -> Option<&str> {
     later.map(|action| action.image.as_str()).find(|image| *image != now.image && !image.is_empty())
 }
 
-/// Of an agent's workflows, oldest first, the one to work on: where it was interrupted, else the oldest that has work. Only
-/// those that are `ordered` count.
+/// The turn of a workflow on its machine; the lowest comes first, and the order of the orders decides between equals. What
+/// has begun is ended before something else begins.
+#[must_use]
+pub fn turn(workflow: &Workflow) -> u8 {
+    if current(workflow).is_some_and(|(.., action)| action.state == ActionState::Running) {
+        0
+    } else if order_has_begun(workflow) {
+        1
+    } else {
+        2
+    }
+}
+
+/// The agent whose turn it is in the workflow.
+#[must_use]
+pub fn turn_agent(workflow: &Workflow) -> Option<&AgentId> {
+    current(workflow).map(|(_, _, task, _)| &task.agent_id)
+}
+
+/// Of an agent's workflows, in the order of their orders, the one to work on. Only those that are `ordered` count. A paused
+/// one that has begun keeps its turn.
 ///
 /// # Errors
-/// Why there is none: the reason of the newest workflow, or `None` without any workflow.
+/// Why there is none: the reason of the last workflow, or `None` without any workflow.
 pub fn choose<'w>(
     workflows: impl Iterator<Item = &'w Workflow>,
     agent: &AgentId,
     ordered: impl Fn(&Workflow) -> bool,
 ) -> Result<(&'w Workflow, Position), Option<Idle>> {
-    let (mut first, mut reason) = (None, None);
+    let (mut best, mut reason): (Option<(u8, &Workflow, Option<Position>)>, _) = (None, None);
     for workflow in workflows {
-        match next_action(workflow, agent) {
-            Next::Run(_) if !ordered(workflow) => reason = Some(Idle::NotOrdered),
-            Next::Run(position) if position.again => return Ok((workflow, position)),
-            Next::Run(position) => first = first.or(Some((workflow, position))),
-            Next::Idle(idle) => reason = Some(idle),
+        let position = match next_action(workflow, agent) {
+            Next::Run(_) if !ordered(workflow) => {
+                reason = Some(Idle::NotOrdered);
+                continue;
+            }
+            Next::Run(position) => Some(position),
+            Next::Idle(idle) => {
+                reason = Some(idle);
+                None
+            }
+        };
+        let waits = position.is_none() && keeps_turn(workflow, agent) && ordered(workflow);
+        let turn = turn(workflow);
+        if (position.is_some() || waits) && best.as_ref().is_none_or(|(other, ..)| turn < *other) {
+            best = Some((turn, workflow, position));
         }
     }
-    first.ok_or(reason)
+    match best {
+        Some((_, workflow, Some(position))) => Ok((workflow, position)),
+        Some((_, _, None)) => Err(Some(Idle::Paused)),
+        None => Err(reason),
+    }
+}
+
+fn keeps_turn(workflow: &Workflow, agent: &AgentId) -> bool {
+    Phase::of(workflow) == Phase::Paused
+        && order_has_begun(workflow)
+        && current(workflow).is_some_and(|(_, _, task, _)| task.agent_id == *agent)
 }

@@ -9,7 +9,7 @@ use super::{Command, current, decide, decide::which};
 /// An agent that watches its workflow calls about once a minute. After this long without a call it is lost.
 pub const SILENT: SignedDuration = SignedDuration::from_secs(150);
 /// For the agent's own report of the timeout, and the grace that it gives the action.
-const MARGIN: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 /// For an agent that is heard: it may count its timeout from a later moment.
 const LONG_MARGIN: SignedDuration = SignedDuration::from_mins(15);
 

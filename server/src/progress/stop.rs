@@ -20,13 +20,22 @@ pub fn is_left_by(workflow: &Workflow, agent: &AgentId) -> bool {
     Phase::of(workflow) == Phase::Cancelling && current(workflow).is_some_and(|(.., task, _)| task.agent_id == *agent)
 }
 
+/// Whether a task of the workflow is this agent's.
+#[must_use]
+pub fn is_agent_of(workflow: &Workflow, agent: &AgentId) -> bool {
+    workflow.status.tasks.iter().any(|task| task.agent_id == *agent)
+}
+
 /// Why an agent shall stop what it runs of this workflow; `None` while it shall go on.
 #[must_use]
-pub fn why_stop(workflow: &Workflow) -> Option<String> {
+pub fn why_stop(workflow: &Workflow, agent: &AgentId) -> Option<String> {
     let status = &workflow.status;
+    let own = status.tasks.iter().filter(|task| task.agent_id == *agent);
+    let runs = own.flat_map(|task| &task.actions).any(|action| action.state == ActionState::Running);
     match (&status.cancellation, status.state) {
         (Some(cancellation), _) => Some(cancellation.reason.clone()),
         (None, Some(state)) if state.is_final() => Some(format!("the workflow is {state}: {}", status.message)),
-        _ => None,
+        // It was ordered again, and the agent still runs what belongs to the earlier order.
+        _ => (!runs).then(|| format!("no action of workflow {} is RUNNING on agent {agent}", workflow.name())),
     }
 }

@@ -8,6 +8,7 @@ use super::*;
 
 mod replay;
 mod table;
+mod waiting;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -361,10 +362,10 @@ fn a_running_action_ends_first_whatever_its_agent_says() {
     ] {
         let mut w = workflow(&[("a", 2)]);
         say(&mut w, (0, 0), Running).unwrap();
-        assert_eq!(why_stop(&w), None);
+        assert_eq!(why_stop(&w, &"a".into()), None);
         let waits = Some(RunningAction { agent: "a".into(), action: "a0".into() });
         assert_eq!(cancelled(&mut w, false), Ok(waits), "{case}");
-        assert_eq!((w.status.state, why_stop(&w).as_deref()), (Some(WorkflowState::Running), Some("wrong machine")));
+        assert_eq!((w.status.state, why_stop(&w, &"a".into()).as_deref()), (Some(WorkflowState::Running), Some("wrong machine")));
         assert!(matches!(say(&mut w, (0, 0), Running), Err(Refused::Cancelled { .. })), "{case}");
         assert_eq!(say(&mut w, (0, 0), reported), Ok(Effect::Recorded), "{case}");
         assert_eq!((w.status.state, w.status.message.as_str()), (Some(state), message), "{case}");

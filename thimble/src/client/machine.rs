@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use api::{Agent, BootState, Decision, Link, Machine, MachineState, Milestone, MissingFirmware, Order, OrderKind, Platform};
+use model::WorkflowState;
 use reqwest::Method;
 use serde_json::Value;
 
 use super::Output;
 use super::connection::Connection;
 use super::objects::print_value;
+use super::show::waits;
 use super::table::clean;
 
 pub(super) async fn run(server: &Connection, address: &str, output: Output, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
@@ -36,6 +38,11 @@ fn lines(machine: &Machine) -> Vec<(&'static str, String)> {
     if let Some(state) = &machine.state {
         lines.push(("Intent", intent(state)));
         lines.push(("Orders", state.orders.join(", ")));
+    }
+    for (number, queued) in machine.queue.iter().enumerate() {
+        let waiting = queued.waiting.as_ref().map_or_else(String::new, |waiting| format!(", waits for {}", waits(waiting)));
+        let state = queued.state.map_or("not ready", WorkflowState::as_str);
+        lines.push(("Queue", format!("{}. {} {state}{waiting}", number + 1, queued.workflow)));
     }
     if let Some(agent) = &machine.agent {
         lines.extend(of_agent(agent));
@@ -148,6 +155,24 @@ mod tests {
         ];
         let shown = lines(&serde_json::from_value(machine).unwrap());
         assert_eq!(shown, expected.map(|(label, text)| (label, text.to_owned())));
+    }
+
+    #[test]
+    fn the_queue_is_shown_in_its_order_and_with_what_each_waits_for() {
+        let hardware = json!({"apiVersion": "a", "kind": "Hardware", "metadata": {"name": "node-1"}, "spec": {}});
+        let waiting = json!({"phase": "boot", "reason": "it has not called", "since": "2026-01-02T03:04:05Z", "limit": 1200,
+            "overdue": true});
+        let queue = json!([
+            {"workflow": "default/w", "state": "PENDING", "waiting": waiting},
+            {"workflow": "default/v", "state": null},
+        ]);
+        let machine = json!({"mac": null, "hardware": hardware, "boot": "hold", "reason": "r", "queue": queue});
+        let shown = lines(&serde_json::from_value(machine).unwrap());
+        let expected = [
+            ("Queue", "1. default/w PENDING, waits for boot since 2026-01-02T03:04:05Z, overdue: it has not called"),
+            ("Queue", "2. default/v not ready"),
+        ];
+        assert_eq!(shown[2..], expected.map(|(label, text)| (label, text.to_owned())));
     }
 
     #[test]

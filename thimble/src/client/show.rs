@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use api::What;
+use api::{Waiting, What};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use model::{ActionState, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState, took_text};
@@ -16,7 +16,8 @@ use super::table::{age, clean, print};
 pub(super) async fn run(server: &Connection, name: &ObjectName, watch: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let mut stream = if watch { Some(server.events(None).await?) } else { None }; // before looking, so that nothing is missed between
     let mut workflow = fetch(server, name).await?;
-    print_workflow(&workflow, Timestamp::now(), out)?;
+    let waiting: Option<Waiting> = server.get(&format!("{}/waiting", object_path(Kind::Workflow, name))).await?;
+    print_workflow(&workflow, waiting.as_ref(), Timestamp::now(), out)?;
     let Some(stream) = &mut stream else { return Ok(ExitCode::SUCCESS) };
     let mut since = None;
     loop {
@@ -62,7 +63,7 @@ fn concerns(what: &What, name: &ObjectName) -> bool {
     }
 }
 
-fn print_workflow(workflow: &Workflow, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+fn print_workflow(workflow: &Workflow, waiting: Option<&Waiting>, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     let (spec, status) = (&workflow.spec, &workflow.status);
     writeln!(out, "Workflow  {}", workflow.name())?;
     writeln!(out, "State     {}", status.state.map_or("not ready", WorkflowState::as_str))?;
@@ -73,6 +74,9 @@ fn print_workflow(workflow: &Workflow, now: Timestamp, out: &mut dyn Write) -> i
     ];
     for (label, text) in facts.iter().filter(|(_, text)| !text.is_empty()) {
         writeln!(out, "{label:<8}  {}", clean(text))?;
+    }
+    if let Some(waiting) = waiting {
+        writeln!(out, "Waits     {}", clean(&waits(waiting)))?;
     }
     writeln!(out, "Age       {}", age(workflow.metadata.creation_timestamp, now))?;
     if status.tasks.is_empty() {
@@ -95,6 +99,11 @@ fn print_workflow(workflow: &Workflow, now: Timestamp, out: &mut dyn Write) -> i
     };
     let rows: Vec<_> = status.tasks.iter().flat_map(|task| task.actions.iter().map(|action| row(task, action))).collect();
     print(out, ["TASK", "ACTION", "STATE", "ATTEMPTS", "STARTED", "DURATION", "AGENT", "MESSAGE"], &rows)
+}
+
+/// `boot since 2026-01-02T03:04:05Z, overdue: agent ...`
+pub(super) fn waits(Waiting { phase, reason, since, overdue, .. }: &Waiting) -> String {
+    format!("{phase} since {since:.0}{}: {reason}", if *overdue { ", overdue" } else { "" })
 }
 
 /// The time that an action took, or a running action has taken so far.

@@ -106,7 +106,7 @@ fn nothing_is_handed_out_while_a_workflow_is_paused_and_the_running_action_goes_
     act(&mut w, &Command::HandOut { agent: &agent }, NOW).unwrap();
     say(&mut w, (0, 0), Running).unwrap();
     act(&mut w, &Command::Pause { by: "ada", reason: "new switch" }, NOW).unwrap();
-    assert_eq!(why_stop(&w), None, "the running action is not stopped");
+    assert_eq!(why_stop(&w, &agent), None, "the running action is not stopped");
     assert_eq!(say(&mut w, (0, 0), Success), Ok(Effect::Recorded), "and its end counts");
     assert_eq!(next_action(&w, &agent), Next::Idle(Idle::Paused));
     act(&mut w, &Command::Resume { by: "bob" }, NOW).unwrap();

@@ -1,0 +1,51 @@
+//! The queue of each machine: its unfinished orders, in what order they run, and why each waits.
+
+use api::{MachineState, Queued, Waiting};
+use jiff::Timestamp;
+use model::{AgentId, ObjectName, Workflow, WorkflowState};
+
+use crate::progress::{Around, turn, turn_agent, waits};
+use crate::service::Server;
+use crate::view::View;
+
+/// A machine's orders that have not ended. What runs is first, then what has begun, then the oldest.
+fn queue<'v>(view: &'v View, state: &MachineState) -> Vec<&'v Workflow> {
+    let orders = state.orders.iter().filter_map(|order| view.workflow(order));
+    let mut open: Vec<&Workflow> = orders.filter(|one| !one.status.state.is_some_and(WorkflowState::is_final)).collect();
+    open.sort_by_key(|workflow| turn(workflow));
+    open
+}
+
+impl Server {
+    /// What the workflow waits for now; `None` if it does not exist or has ended.
+    #[must_use]
+    pub fn waiting(&self, name: &ObjectName, now: Timestamp) -> Option<Waiting> {
+        let view = self.view();
+        let stored = view.workflows.get(name)?;
+        self.waiting_in(&view, &stored.object, now)
+    }
+
+    pub(crate) fn queue_of(&self, view: &View, hardware: &ObjectName, now: Timestamp) -> Vec<Queued> {
+        let Some(state) = view.machines.get(hardware) else { return Vec::new() };
+        let queued = |workflow: &Workflow| Queued {
+            workflow: workflow.name().to_string(),
+            state: workflow.status.state,
+            waiting: self.waiting_in(view, workflow, now),
+        };
+        queue(view, &state.object).into_iter().map(queued).collect()
+    }
+
+    fn waiting_in(&self, view: &View, workflow: &Workflow, now: Timestamp) -> Option<Waiting> {
+        let agent = turn_agent(workflow);
+        let machine = agent.and_then(|agent| view.machine_of(agent)).map(|stored| stored.object.name());
+        let state = machine.as_ref().and_then(|name| Some((name, &*view.machines.get(name)?.object)));
+        let first = state.and_then(|(_, state)| queue(view, state).first().map(|first| first.name()));
+        let ahead = first.filter(|first| *first != workflow.name());
+        let around = Around { machine: state, heard: agent.and_then(|agent| self.heard(agent)), ahead: ahead.as_ref() };
+        waits(workflow, around, now)
+    }
+
+    fn heard(&self, agent: &AgentId) -> Option<Timestamp> {
+        self.0.agents.get(agent).map(|agent| agent.last_seen)
+    }
+}
