@@ -147,8 +147,8 @@ impl Agents {
 
     /// The host's clock was set: what was heard stays as long ago as it was.
     pub fn clock_moved(&self, by: SignedDuration, now: Timestamp) {
-        let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        agents.values_mut().for_each(|agent| agent.last_seen = heard_after(agent.last_seen, by, now));
+        let known = &mut self.table().known;
+        known.values_mut().for_each(|known| known.agent.last_seen = heard_after(known.agent.last_seen, by, now));
     }
 
     /// What an earlier process knew.
