@@ -4,6 +4,7 @@
 mod document;
 mod files;
 mod hardware;
+mod image_name;
 mod mac;
 mod mistake;
 mod object;
@@ -23,7 +24,9 @@ pub use mac::{Mac, NotAMac};
 pub use mistake::Mistake;
 pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource, is_name};
 pub use selector::{Selector, SelectorError};
-pub use template::{Action, Document, Namespaces, Task, Template, TemplateSpec, TemplateStatus, Written};
+pub use template::{
+    Action, Document, FailureWord, Namespaces, OnFailure, Task, Template, TemplateSpec, TemplateStatus, Written, condition,
+};
 pub use workflow::{
     ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, Logged, Paused, Workflow,
     WorkflowAction, WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask, took_text,

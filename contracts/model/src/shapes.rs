@@ -10,6 +10,10 @@ const TEXT: Shape = Shape::Text;
 const BOOL: Shape = Shape::Bool;
 const TEXTS: Shape = Shape::List(&Shape::Text);
 const RAW_MAP: Shape = Shape::Map(&Shape::Raw);
+const RAWS: Shape = Shape::List(&Shape::Raw);
+const NAMESPACES: Shape = Shape::Record(&[f("network", TEXT), f("pid", TEXT)]);
+/// With the longest pause that is half a day.
+const RETRIES: Shape = Shape::Int(0, 100);
 const SECONDS: Shape = Shape::Int(0, i64::MAX);
 
 const METADATA: Shape = Shape::Record(&[
@@ -212,13 +216,18 @@ const ACTION: Shape = Shape::Record(&[
     Field::required("name", TEXT),
     Field::required("image", TEXT),
     f("timeout", SECONDS),
-    f("command", Shape::List(&Shape::Raw)),
-    f("on-timeout", Shape::Dropped), // accepted and without effect since Tinkerbell's second generation
-    f("on-failure", Shape::Dropped),
+    f("command", RAWS),
+    f("on-timeout", RAWS), // Tinkerbell's second generation accepts both and does nothing with them
+    f("on-failure", RAWS),
     f("volumes", TEXTS),
     f("environment", RAW_MAP),
     f("pid", TEXT),
-    f("namespaces", Shape::Record(&[f("network", TEXT), f("pid", TEXT)])),
+    f("namespaces", NAMESPACES),
+    // Not Tinkerbell's.
+    f("if", TEXT),
+    f("retries", RETRIES),
+    f("on_failure", Shape::ListOr(&Shape::Raw, &Shape::Choice(&["continue", "fail"]))),
+    f("background", BOOL),
 ]);
 
 #[cfg(test)]
@@ -240,7 +249,7 @@ mod tests {
             Shape::Ip => json!("10.0.0.1"),
             Shape::Cidr => json!("10.0.0.0/8"),
             Shape::Choice(words) => json!(words.first()),
-            Shape::List(of) => json!([filled(of)]),
+            Shape::List(of) | Shape::ListOr(of, _) => json!([filled(of)]),
             Shape::Map(of) => json!({"key": filled(of)}),
             Shape::Record(fields) => {
                 let kept = fields.iter().filter(|field| !matches!(field.shape, Shape::Dropped));

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::image_name::is_image;
 use crate::shapes::DOCUMENT;
 use crate::yaml::{self, Node, Twice, check};
 use crate::{Mistake, Resource};
@@ -99,9 +100,12 @@ pub struct Task {
     pub environment: BTreeMap<String, String>,
     #[serde(default)]
     pub actions: Vec<Action>,
+    /// Seconds for the whole task, as v1alpha2 has it; 0 means no limit.
+    #[serde(skip)]
+    pub timeout: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Action {
     pub name: String,
     pub image: String,
@@ -119,6 +123,47 @@ pub struct Action {
     pub pid: Option<String>,
     #[serde(default)]
     pub namespaces: Option<Namespaces>,
+    /// Whether it runs: true, false, or nothing for true.
+    #[serde(default, rename = "if")]
+    pub condition: Option<String>,
+    /// How often it runs again after it has failed.
+    #[serde(default)]
+    pub retries: u32,
+    #[serde(default)]
+    pub on_failure: Option<OnFailure>,
+    /// Run in the action's image after it has failed.
+    #[serde(default, rename = "on-failure")]
+    pub failure_command: Vec<String>,
+    /// Run in the action's image after its timeout.
+    #[serde(default, rename = "on-timeout")]
+    pub timeout_command: Vec<String>,
+    /// Refused when true: an agent runs one action at a time.
+    #[serde(default)]
+    pub background: bool,
+    /// Replaces the entrypoint of the image, as v1alpha2 has it.
+    #[serde(skip)]
+    pub entrypoint: Option<String>,
+    /// The timeout is for all attempts together, as v1alpha2 has it.
+    #[serde(skip)]
+    pub timeout_of_all: bool,
+}
+
+/// What follows the failure of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OnFailure {
+    Word(FailureWord),
+    /// A command in the image of the action, then the end of the workflow.
+    Command(Vec<String>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureWord {
+    /// The workflow ends.
+    Fail,
+    /// The workflow goes on with the next action.
+    Continue,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -167,7 +212,14 @@ impl Document {
         rules(node, file, &mut mistakes);
         // Whether something is missing, twice, or of another kind, values and branches decide.
         let settled = |mistake: &Mistake| {
-            let certain = ["unknown key", "write the number without quotes", "is not the name of an image"];
+            let certain = [
+                "unknown key",
+                "write the number without quotes",
+                "is not the name of an image",
+                NOT_A_CONDITION,
+                NO_BACKGROUND,
+                "is not known here",
+            ];
             certain.iter().any(|words| mistake.message.contains(words)) && !mistake.message.contains(unknown)
         };
         mistakes.retain(settled);
@@ -181,22 +233,70 @@ fn rules(document: &Node, file: &str, mistakes: &mut Vec<Mistake>) {
         mistakes.push(document.place.mistake(file, "tasks", "at least one task is needed"));
     }
     unique(tasks, "tasks", file, mistakes);
+    let mut skips = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
         if task.get("actions").is_some_and(|list| matches!(&list.content, yaml::Content::List(items) if items.is_empty())) {
             mistakes.push(task.place.mistake(file, &format!("tasks[{index}].actions"), "at least one action is needed"));
         }
         unique(items(task, "actions"), &format!("tasks[{index}].actions"), file, mistakes);
+        let mut conditions = Vec::new();
         for (at, action) in items(task, "actions").iter().enumerate() {
-            let Some(image) = action.get("image") else { continue };
-            if let Some(name) = image.text().filter(|name| !name.is_empty() && !is_image(name)) {
-                let path = format!("tasks[{index}].actions[{at}].image");
-                let mut mistake = image.place.mistake(file, &path, format!("{name:?} is not the name of an image"));
-                mistake.hint = Some("write registry/path:tag, the path in small letters".to_owned());
-                mistakes.push(mistake);
-            }
+            let path = format!("tasks[{index}].actions[{at}]");
+            action_rules(action, &path, file, mistakes);
+            conditions.push(action.get("if").and_then(|condition| condition.text()).and_then(condition));
         }
+        skips.extend(conditions.iter().map(|condition| *condition == Some(false)));
+    }
+    if !skips.is_empty() && skips.iter().all(|skip| *skip) {
+        mistakes.push(document.place.mistake(file, "tasks", NOTHING_LEFT));
     }
 }
+
+pub(crate) const NOTHING_LEFT: &str = "no action is left to run: the `if` of each one is false";
+pub(crate) const NOT_A_CONDITION: &str = "is not true, false or empty";
+pub(crate) const NO_BACKGROUND: &str = "an action cannot run in the background";
+
+/// Whether an action runs; `None` for a text that does not say.
+#[must_use]
+pub fn condition(text: &str) -> Option<bool> {
+    match text.trim() {
+        "" => Some(true),
+        word if word.eq_ignore_ascii_case("true") => Some(true),
+        word if word.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+fn action_rules(action: &Node, path: &str, file: &str, mistakes: &mut Vec<Mistake>) {
+    let mut note = |at: &Node, key: &str, message: String, hint: &str| {
+        let mut mistake = at.place.mistake(file, &format!("{path}.{key}"), message);
+        mistake.hint = (!hint.is_empty()).then(|| hint.to_owned());
+        mistakes.push(mistake);
+    };
+    if let Some(image) = action.get("image")
+        && let Some(name) = image.text().filter(|name| !name.is_empty() && !is_image(name))
+    {
+        let hint = "write registry/path:tag, the path in small letters";
+        note(image, "image", format!("{name:?} is not the name of an image"), hint);
+    }
+    if let Some(node) = action.get("if")
+        && let Some(text) = node.text().filter(|text| condition(text).is_none())
+    {
+        note(node, "if", format!("{text:?} {NOT_A_CONDITION}"), "");
+    }
+    if let Some(node) = action.get("background")
+        && node.text().is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    {
+        note(node, "background", format!("{NO_BACKGROUND}, because an agent runs one at a time"), BACKGROUND_HINT);
+    }
+    let lists = |key: &str| action.get(key).filter(|node| matches!(node.content, yaml::Content::List(_)));
+    if let (Some(node), Some(_)) = (lists("on_failure"), lists("on-failure").or_else(|| lists("on-timeout"))) {
+        note(node, "on_failure", "the command is given twice".to_owned(), "on_failure, or on-failure and on-timeout");
+    }
+}
+
+pub(crate) const BACKGROUND_HINT: &str =
+    "leave it out; reboot, poweroff and kexec take effect once the server has stored their success";
 
 fn items<'n>(node: &'n Node, key: &str) -> &'n [Rc<Node>] {
     match node.get(key).map(|list| &list.content) {
@@ -219,94 +319,9 @@ fn unique(items: &[Rc<Node>], path: &str, file: &str, mistakes: &mut Vec<Mistake
     }
 }
 
-/// Whether the text is a reference as Docker normalises it: `[domain/]path[:tag][@digest]`.
-fn is_image(name: &str) -> bool {
-    let hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        return false; // taken for the identifier of an image
-    }
-    let (name, digest) = name.split_once('@').map_or((name, None), |(name, digest)| (name, Some(digest)));
-    if let Some(digest) = digest {
-        let Some((algorithm, hash)) = digest.split_once(':') else { return false };
-        let part = |part: &str| {
-            part.starts_with(|first: char| first.is_ascii_alphabetic()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        };
-        if !algorithm.split(['-', '_', '+', '.']).all(part) || hash.len() < 32 || !hexadecimal(hash) {
-            return false;
-        }
-    }
-    let (domain, rest) = match name.split_once('/') {
-        Some((domain, rest)) if domain.contains(['.', ':']) || domain == "localhost" || domain.to_lowercase() != domain => {
-            (Some(domain), rest)
-        }
-        _ => (None, name),
-    };
-    let (path, tag) = rest.split_once(':').map_or((rest, None), |(path, tag)| (path, Some(tag)));
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if let Some(tag) = tag {
-        let edge = tag.bytes().next().is_some_and(word);
-        if !edge || tag.len() > 128 || !tag.bytes().all(|byte| word(byte) || matches!(byte, b'.' | b'-')) {
-            return false;
-        }
-    }
-    name.len() <= 255 && domain.is_none_or(is_domain) && path.split('/').all(is_path_component)
-}
-
-fn is_domain(domain: &str) -> bool {
-    let (host, port) = match domain.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, "")) => return address.parse::<std::net::Ipv6Addr>().is_ok(),
-        Some((address, port)) => {
-            let digits =
-                port.strip_prefix(':').is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-            return digits && address.parse::<std::net::Ipv6Addr>().is_ok();
-        }
-        None => domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port))),
-    };
-    let component = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('-')
-            && !part.ends_with('-')
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    host.split('.').all(component) && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// Small letters and digits, with `.`, `_`, `__` or dashes between them.
-fn is_path_component(part: &str) -> bool {
-    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    let separators = part.split(plain).filter(|between| !between.is_empty());
-    let good = |between: &str| matches!(between, "." | "_" | "__") || between.bytes().all(|byte| byte == b'-');
-    part.starts_with(plain) && part.ends_with(plain) && { separators }.all(good)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_images_are_those_that_docker_takes() {
-        for (name, good) in [
-            ("img", true),
-            ("quay.io/tinkerbell/actions/image2disk:v1.0.0", true),
-            ("127.0.0.1:5000/a/b__c-d.e", true),
-            ("localhost/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", true),
-            ("[::1]:5000/x", true),
-            ("Registry/x", true), // a host, because paths are in small letters
-            ("Image", false),
-            ("quay.io/Tinkerbell/x", false),
-            ("a b", false),
-            ("a:b:c", false),
-            ("a:", false),
-            ("a//b", false),
-            ("-a", false),
-            ("a_-b", false),
-            ("http://quay.io/x", false),
-            ("x@sha256:12", false),
-            ("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", false),
-        ] {
-            assert_eq!(is_image(name), good, "{name}");
-        }
-    }
 
     #[test]
     fn keys_for_anchors_pass_and_bad_images_do_not() {
@@ -333,6 +348,77 @@ mod tests {
             mistakes.iter().map(|mistake| (mistake.line, mistake.message.as_str())).collect::<Vec<_>>(),
             [(9, "unknown key \"args\"")]
         );
+    }
+
+    fn with(keys: &str) -> Result<Action, Vec<String>> {
+        let text = format!(
+            "name: n\ntasks:\n- name: t\n  worker: w\n  actions:\n  - name: a\n    image: i\n{keys}  - {{name: b, image: i}}\n"
+        );
+        let document = Document::parse(&text, "f");
+        document
+            .map(|mut document| document.tasks.remove(0).actions.remove(0))
+            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_follows_a_failure_is_read_in_both_spellings() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let action =
+            with("    retries: 3\n    on-failure: [sh, -c, x]\n    on-timeout: [sh, -c, y]\n    background: false\n").unwrap();
+        assert_eq!((action.retries, action.failure_command, action.timeout_command), (3, words("sh -c x"), words("sh -c y")));
+        for (keys, read) in [
+            ("    on_failure: continue\n", OnFailure::Word(FailureWord::Continue)),
+            ("    on_failure: fail\n", OnFailure::Word(FailureWord::Fail)),
+            ("    on_failure: [sh, x]\n", OnFailure::Command(words("sh x"))),
+        ] {
+            assert_eq!(with(keys).unwrap().on_failure, Some(read), "{keys}");
+        }
+        for (keys, refused) in [
+            ("    on_failure: go\n", "f:8:17: tasks[0].actions[0].on_failure: \"go\" is not known here (one of continue, fail)"),
+            (
+                "    on_failure: {a: b}\n",
+                "f:8:17: tasks[0].actions[0].on_failure: a single value is expected here, found a mapping",
+            ),
+            (
+                "    on_failure: [a]\n    on-failure: [b]\n",
+                "f:8:17: tasks[0].actions[0].on_failure: the command is given twice (on_failure, or on-failure and on-timeout)",
+            ),
+            ("    retries: 101\n", "f:8:14: tasks[0].actions[0].retries: 101 is not between 0 and 100"),
+            ("    retries: -1\n", "f:8:14: tasks[0].actions[0].retries: -1 is not between 0 and 100"),
+        ] {
+            assert_eq!(with(keys).unwrap_err().first().map(String::as_str), Some(refused), "{keys}");
+        }
+        let refused = with("    background: true\n").unwrap_err();
+        assert!(
+            refused[0].contains("cannot run in the background, because an agent runs one at a time (leave it out"),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn an_if_says_true_false_or_nothing() {
+        for (text, runs) in [
+            ("true", Some(true)),
+            ("True", Some(true)),
+            (" FALSE ", Some(false)),
+            ("", Some(true)),
+            ("yes", None),
+            ("1", None),
+            ("<no value>", None),
+        ] {
+            assert_eq!(condition(text), runs, "{text}");
+        }
+        assert_eq!(with("    if: false\n").unwrap().condition.as_deref(), Some("false"));
+        assert_eq!(
+            with("    if: perhaps\n").unwrap_err(),
+            ["f:8:9: tasks[0].actions[0].if: \"perhaps\" is not true, false or empty"]
+        );
+        let none = "name: n\ntasks:\n- name: t\n  worker: w\n  actions:\n  - {name: a, image: i, if: false}\n";
+        let refused = Document::parse(none, "f").unwrap_err()[0].to_string();
+        assert_eq!(refused, "f:1:1: tasks: no action is left to run: the `if` of each one is false");
+        let outline = none.replace("if: false", "if: ⁇, background: true");
+        let found = Document::outline(&outline, '⁇', "f");
+        assert!(matches!(&*found, [one] if one.path.ends_with("background")), "{found:?}");
     }
 
     #[test]

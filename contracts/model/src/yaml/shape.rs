@@ -21,6 +21,8 @@ pub(crate) enum Shape {
     Cidr,
     Choice(&'static [&'static str]),
     List(&'static Shape),
+    /// A list of the one, or the other.
+    ListOr(&'static Shape, &'static Shape),
     /// Free keys.
     Map(&'static Shape),
     Record(&'static [Field]),
@@ -64,6 +66,8 @@ impl Check<'_> {
             Shape::Raw if node.is_null() => Some(Value::from("")),
             _ if node.is_null() => None,
             Shape::List(of) => self.list(node, of, path),
+            Shape::ListOr(of, _) if matches!(node.content, Content::List(_)) => self.list(node, of, path),
+            Shape::ListOr(_, single) => self.value(node, single, path),
             Shape::Map(of) => self.map(node, of, path),
             Shape::Record(fields) => self.record(node, fields, path),
             single => self.single(node, single, path),
