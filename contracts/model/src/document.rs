@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use crate::object::{API_VERSION, default_namespace, is_name};
+use crate::object::{default_namespace, is_name};
 use crate::shapes::{HARDWARE, TEMPLATE, WORKFLOW};
 use crate::template::Written;
+use crate::v1alpha2::{self, Places};
 use crate::yaml::{self, Content, Node, Twice, check};
 use crate::{Kind, Mistake, Object};
 
@@ -55,24 +56,40 @@ fn object(node: &Node, text: &str, file: &str, mistakes: &mut Vec<Mistake>) -> O
         Kind::Hardware => &HARDWARE,
         Kind::Template => &TEMPLATE,
         Kind::Workflow => &WORKFLOW,
+        Kind::Task => &v1alpha2::TASK,
+        Kind::WorkflowV1alpha2 => &v1alpha2::WORKFLOW,
+        Kind::Policy => &v1alpha2::POLICY,
     };
     let mut value = check(node, shape, "", file, mistakes)?;
     names(node, file, mistakes);
+    match kind {
+        Kind::Task => v1alpha2::task_rules(node, file, mistakes),
+        Kind::WorkflowV1alpha2 => v1alpha2::workflow_rules(node, file, mistakes),
+        Kind::Policy => v1alpha2::policy_rules(node, file, mistakes),
+        _ => {}
+    }
     if mistakes.len() > before {
         return None;
     }
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.entry("namespace").or_insert_with(|| json!(default_namespace()));
     }
-    if kind == Kind::Workflow
+    if matches!(kind, Kind::Workflow | Kind::WorkflowV1alpha2)
         && let Some(status) = final_status(node)
         && let Some(object) = value.as_object_mut()
     {
         object.insert("status".to_owned(), status);
     }
     let mut object = typed(kind, value);
-    if let (Ok(Object::Template(template)), Some(data)) = (&mut object, node.get("spec").and_then(|spec| spec.get("data"))) {
-        template.spec.written = Written::find(file, text, data.place, &template.spec.data);
+    match &mut object {
+        Ok(Object::Template(template)) => {
+            if let Some(data) = node.get("spec").and_then(|spec| spec.get("data")) {
+                template.spec.written = Written::find(file, text, data.place, &template.spec.data);
+            }
+        }
+        Ok(Object::Task(task)) => task.spec.places = Places::find(file, node),
+        Ok(Object::WorkflowV1alpha2(workflow)) => workflow.spec.places = Places::find(file, node),
+        _ => {}
     }
     object.map_err(|error| mistakes.push(node.place.mistake(file, "", error.to_string()))).ok()
 }
@@ -96,6 +113,9 @@ fn typed(kind: Kind, value: Value) -> Result<Object, serde_json::Error> {
         Kind::Hardware => Object::Hardware(serde_json::from_value(value)?),
         Kind::Template => Object::Template(serde_json::from_value(value)?),
         Kind::Workflow => Object::Workflow(serde_json::from_value(value)?),
+        Kind::Task => Object::Task(serde_json::from_value(value)?),
+        Kind::WorkflowV1alpha2 => Object::WorkflowV1alpha2(serde_json::from_value(value)?),
+        Kind::Policy => Object::Policy(serde_json::from_value(value)?),
     })
 }
 
@@ -105,20 +125,25 @@ fn kind(node: &Node, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Kind> {
         mistake.hint = Some(hint.to_owned());
         Some(mistake)
     };
-    let known = "Hardware, Template and Workflow are kept here";
-    let version_is = format!("write apiVersion: {API_VERSION}");
+    let known = "Hardware, Template and Workflow are kept here, and of v1alpha2 Task, Workflow and Policy";
     let wrong = match (&node.content, node.get("kind"), node.get("apiVersion")) {
         (Content::Map(_), Some(kind), version) => {
-            match (Kind::ALL.into_iter().find(|known| kind.text() == Some(known.as_str())), version) {
-                (Some(kind), Some(version)) if version.text() == Some(API_VERSION) => return Some(kind),
-                (Some(_), Some(version)) => refuse(
-                    version,
-                    "apiVersion",
-                    format!("{:?} is not known here", version.text().unwrap_or_default()),
-                    &version_is,
-                ),
-                (Some(_), None) => refuse(node, "", "apiVersion is missing".to_owned(), &version_is),
-                (None, _) => refuse(kind, "kind", format!("{:?} is not known here", kind.text().unwrap_or_default()), known),
+            let meant = |meant: &Kind| kind.text() == Some(meant.word());
+            let said = version.and_then(|version| version.text());
+            if let Some(kind) = Kind::ALL.into_iter().filter(meant).find(|kind| said == Some(kind.api_version())) {
+                return Some(kind);
+            }
+            let versions = Kind::ALL.into_iter().filter(meant).map(Kind::api_version).collect::<Vec<_>>().join(" or ");
+            let hint = format!("write apiVersion: {versions}");
+            match version {
+                _ if versions.is_empty() => {
+                    refuse(kind, "kind", format!("{:?} is not known here", kind.text().unwrap_or_default()), known)
+                }
+                Some(version) => {
+                    let of = format!("{:?} is not known here", version.text().unwrap_or_default());
+                    refuse(version, "apiVersion", of, &hint)
+                }
+                None => refuse(node, "", "apiVersion is missing".to_owned(), &hint),
             }
         }
         (Content::Map(_), None, _) => refuse(node, "", "kind is missing".to_owned(), known),

@@ -27,7 +27,7 @@ pub struct HardwareSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Value>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub references: BTreeMap<String, Value>,
+    pub references: BTreeMap<String, Reference>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resources: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +43,22 @@ pub struct HardwareSpec {
 pub struct HardwareStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+}
+
+/// Another object, whose content templates see as `.references.NAME` if a Policy allows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reference {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The plural in small letters: `hardware`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ mod object;
 mod selector;
 mod shapes;
 mod template;
+pub mod v1alpha2;
 mod workflow;
 pub mod yaml;
 
@@ -18,7 +19,7 @@ pub use document::{parse_documents, parse_values};
 pub use files::{FilesError, Mistakes, parse_texts, read_files};
 pub use hardware::{
     Auto, BmcRef, Dhcp, Disk, Hardware, HardwareSpec, HardwareStatus, Interface, Ip, Ipxe, Isoboot, Netboot, Osie, Pxelinux,
-    Route, Rpi,
+    Reference, Route, Rpi,
 };
 pub use mac::{Mac, NotAMac};
 pub use mistake::Mistake;

@@ -1,4 +1,4 @@
-//! What every object has: kind, name, labels; and the three kinds in one type.
+//! What every object has: kind, name, labels; and all kinds in one type.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Hardware, Template, Workflow};
+use crate::{Hardware, Template, Workflow, v1alpha2};
 
 pub const API_VERSION: &str = "tinkerbell.org/v1alpha1";
 
@@ -50,10 +50,32 @@ pub enum Kind {
     Hardware,
     Template,
     Workflow,
+    /// This and what follows are of v1alpha2.
+    Task,
+    #[serde(rename = "Workflow.v1alpha2")]
+    WorkflowV1alpha2,
+    Policy,
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Hardware, Self::Template, Self::Workflow];
+    pub const ALL: [Self; 6] = [Self::Hardware, Self::Template, Self::Workflow, Self::Task, Self::WorkflowV1alpha2, Self::Policy];
+
+    #[must_use]
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::Hardware | Self::Template | Self::Workflow => API_VERSION,
+            Self::Task | Self::WorkflowV1alpha2 | Self::Policy => v1alpha2::API_VERSION,
+        }
+    }
+
+    /// `kind` as an object has it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::WorkflowV1alpha2 => "Workflow",
+            other => other.as_str(),
+        }
+    }
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -61,6 +83,9 @@ impl Kind {
             Self::Hardware => "Hardware",
             Self::Template => "Template",
             Self::Workflow => "Workflow",
+            Self::Task => "Task",
+            Self::WorkflowV1alpha2 => "Workflow.v1alpha2", // as kubectl names a version
+            Self::Policy => "Policy",
         }
     }
 
@@ -71,6 +96,9 @@ impl Kind {
             Self::Hardware => "hardware",
             Self::Template => "templates",
             Self::Workflow => "workflows",
+            Self::Task => "tasks",
+            Self::WorkflowV1alpha2 => "workflows.v1alpha2",
+            Self::Policy => "policies",
         }
     }
 }
@@ -126,6 +154,9 @@ pub enum Object {
     Hardware(Box<Hardware>),
     Template(Box<Template>),
     Workflow(Box<Workflow>),
+    Task(Box<v1alpha2::Task>),
+    WorkflowV1alpha2(Box<v1alpha2::Workflow>),
+    Policy(Box<v1alpha2::Policy>),
 }
 
 impl Object {
@@ -135,6 +166,9 @@ impl Object {
             Self::Hardware(_) => Kind::Hardware,
             Self::Template(_) => Kind::Template,
             Self::Workflow(_) => Kind::Workflow,
+            Self::Task(_) => Kind::Task,
+            Self::WorkflowV1alpha2(_) => Kind::WorkflowV1alpha2,
+            Self::Policy(_) => Kind::Policy,
         }
     }
 
@@ -144,6 +178,9 @@ impl Object {
             Self::Hardware(object) => &object.metadata,
             Self::Template(object) => &object.metadata,
             Self::Workflow(object) => &object.metadata,
+            Self::Task(object) => &object.metadata,
+            Self::WorkflowV1alpha2(object) => &object.metadata,
+            Self::Policy(object) => &object.metadata,
         }
     }
 

@@ -2,21 +2,21 @@
 
 use crate::yaml::{Field, Shape};
 
-const fn f(key: &'static str, shape: Shape) -> Field {
+pub(crate) const fn f(key: &'static str, shape: Shape) -> Field {
     Field::new(key, shape)
 }
 
-const TEXT: Shape = Shape::Text;
-const BOOL: Shape = Shape::Bool;
-const TEXTS: Shape = Shape::List(&Shape::Text);
-const RAW_MAP: Shape = Shape::Map(&Shape::Raw);
-const RAWS: Shape = Shape::List(&Shape::Raw);
-const NAMESPACES: Shape = Shape::Record(&[f("network", TEXT), f("pid", TEXT)]);
+pub(crate) const TEXT: Shape = Shape::Text;
+pub(crate) const BOOL: Shape = Shape::Bool;
+pub(crate) const TEXTS: Shape = Shape::List(&Shape::Text);
+pub(crate) const RAW_MAP: Shape = Shape::Map(&Shape::Raw);
+pub(crate) const RAWS: Shape = Shape::List(&Shape::Raw);
+pub(crate) const NAMESPACES: Shape = Shape::Record(&[f("network", TEXT), f("pid", TEXT)]);
 /// With the longest pause that is half a day.
-const RETRIES: Shape = Shape::Int(0, 100);
-const SECONDS: Shape = Shape::Int(0, i64::MAX);
+pub(crate) const RETRIES: Shape = Shape::Int(0, 100);
+pub(crate) const SECONDS: Shape = Shape::Int(0, i64::MAX);
 
-const METADATA: Shape = Shape::Record(&[
+pub(crate) const METADATA: Shape = Shape::Record(&[
     Field::required("name", TEXT),
     f("namespace", TEXT),
     f("labels", RAW_MAP),
@@ -46,6 +46,8 @@ macro_rules! object {
     };
 }
 
+pub(crate) use object;
+
 pub(crate) static HARDWARE: Shape = object!(HARDWARE_SPEC);
 pub(crate) static TEMPLATE: Shape = object!(Shape::Record(&[Field::required("data", TEXT)]));
 pub(crate) static WORKFLOW: Shape = object!(WORKFLOW_SPEC);
@@ -64,7 +66,7 @@ const HARDWARE_SPEC: Shape = Shape::Record(&[
     f("vendorData", TEXT),
 ]);
 
-const REFERENCE: Shape = Shape::Record(&[
+pub(crate) const REFERENCE: Shape = Shape::Record(&[
     f("namespace", TEXT),
     Field::required("name", TEXT),
     f("group", TEXT),
@@ -231,41 +233,42 @@ const ACTION: Shape = Shape::Record(&[
 ]);
 
 #[cfg(test)]
-mod tests {
-
+/// A document with every key the shape knows.
+fn filled(shape: &Shape) -> serde_json::Value {
     use serde_json::{Value, json};
 
-    use super::{DOCUMENT, HARDWARE, TEMPLATE, WORKFLOW};
-    use crate::yaml::Shape;
-    use crate::{Document, Hardware, Template, Workflow};
-
-    /// A document with every key the shape knows.
-    fn filled(shape: &Shape) -> Value {
-        match shape {
-            Shape::Text | Shape::Raw | Shape::Any => json!("x"),
-            Shape::Bool => json!(true),
-            Shape::Int(..) => json!(4),
-            Shape::Mac => json!("52:54:00:12:34:56"),
-            Shape::Ip => json!("10.0.0.1"),
-            Shape::Cidr => json!("10.0.0.0/8"),
-            Shape::Choice(words) => json!(words.first()),
-            Shape::List(of) | Shape::ListOr(of, _) => json!([filled(of)]),
-            Shape::Map(of) => json!({"key": filled(of)}),
-            Shape::Record(fields) => {
-                let kept = fields.iter().filter(|field| !matches!(field.shape, Shape::Dropped));
-                Value::Object(kept.map(|field| (field.key.to_owned(), filled(&field.shape))).collect())
-            }
-            Shape::Dropped => Value::Null,
+    match shape {
+        Shape::Text | Shape::Raw | Shape::Any => json!("x"),
+        Shape::Bool => json!(true),
+        Shape::Int(..) => json!(4),
+        Shape::Mac => json!("52:54:00:12:34:56"),
+        Shape::Ip => json!("10.0.0.1"),
+        Shape::Cidr => json!("10.0.0.0/8"),
+        Shape::Choice(words) => json!(words.first()),
+        Shape::List(of) | Shape::ListOr(of, _) => json!([filled(of)]),
+        Shape::Map(of) => json!({"key": filled(of)}),
+        Shape::Record(fields) => {
+            let kept = fields.iter().filter(|field| !matches!(field.shape, Shape::Dropped));
+            Value::Object(kept.map(|field| (field.key.to_owned(), filled(&field.shape))).collect())
         }
+        Shape::Dropped => Value::Null,
     }
+}
+
+#[cfg(test)]
+pub(crate) fn same<T: serde::de::DeserializeOwned + serde::Serialize>(shape: &Shape) {
+    let value = filled(shape);
+    let typed: T = serde_json::from_value(value.clone()).unwrap();
+    assert_eq!(serde_json::to_value(typed).unwrap(), value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DOCUMENT, HARDWARE, TEMPLATE, WORKFLOW, same};
+    use crate::{Document, Hardware, Template, Workflow};
 
     #[test]
     fn shapes_and_types_know_the_same_keys() {
-        fn same<T: serde::de::DeserializeOwned + serde::Serialize>(shape: &Shape) {
-            let value = filled(shape);
-            let typed: T = serde_json::from_value(value.clone()).unwrap();
-            assert_eq!(serde_json::to_value(typed).unwrap(), value);
-        }
         same::<Hardware>(&HARDWARE);
         same::<Template>(&TEMPLATE);
         same::<Workflow>(&WORKFLOW);

@@ -130,14 +130,22 @@ fn a_mistake_says_what_is_wrong() {
         (
             "not an object",
             "just text\n",
-            "f:1:1: an object is a mapping, found a single value (Hardware, Template and Workflow are kept here)",
+            "f:1:1: an object is a mapping, found a single value (Hardware, Template and Workflow are kept here, and of v1alpha2 Task, Workflow and Policy)",
         ),
-        ("no kind", "apiVersion: x\n", "f:1:1: kind is missing (Hardware, Template and Workflow are kept here)"),
-        ("other kind", "kind: Pod\n", "f:1:7: kind: \"Pod\" is not known here (Hardware, Template and Workflow are kept here)"),
+        (
+            "no kind",
+            "apiVersion: x\n",
+            "f:1:1: kind is missing (Hardware, Template and Workflow are kept here, and of v1alpha2 Task, Workflow and Policy)",
+        ),
+        (
+            "other kind",
+            "kind: Pod\n",
+            "f:1:7: kind: \"Pod\" is not known here (Hardware, Template and Workflow are kept here, and of v1alpha2 Task, Workflow and Policy)",
+        ),
         (
             "other version",
             "apiVersion: v2\nkind: Workflow\n",
-            "f:1:13: apiVersion: \"v2\" is not known here (write apiVersion: tinkerbell.org/v1alpha1)",
+            "f:1:13: apiVersion: \"v2\" is not known here (write apiVersion: tinkerbell.org/v1alpha1 or tinkerbell.org/v1alpha2)",
         ),
         ("missing part", "apiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {name: w}\n", "f:1:1: spec is missing"),
         (
