@@ -129,7 +129,8 @@ async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, bo
 fn known(plural: &str) -> Result<Kind, Box<Response>> {
     let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural);
     kind.ok_or_else(|| {
-        Box::new(problem(StatusCode::NOT_FOUND, format!("no {plural} here; there are hardware, templates and workflows")))
+        let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::plural).collect();
+        Box::new(problem(StatusCode::NOT_FOUND, format!("no {plural} here; there are {}", known.join(", "))))
     })
 }
 

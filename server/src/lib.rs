@@ -26,6 +26,7 @@ mod run;
 mod service;
 pub mod store;
 pub mod template;
+mod v1alpha2;
 mod view;
 mod wake;
 mod work;

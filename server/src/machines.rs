@@ -51,7 +51,7 @@ enum Again {
     /// One that has not ended goes on.
     Continue(String),
     /// The newest one runs once more, as a new Workflow.
-    Anew(Box<Workflow>),
+    Anew(Box<Object>),
 }
 
 impl Server {

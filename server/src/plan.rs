@@ -3,6 +3,7 @@
 mod addresses;
 mod deletion;
 mod orders;
+mod v1alpha2;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,10 +18,12 @@ use serde::Serialize;
 
 use crate::boot::is_open;
 use crate::store::Transaction;
+use crate::v1alpha2::{kind_of, runs};
 use crate::view::{Stored, View, key};
 use crate::{history, progress, template};
 
 pub use deletion::{Kept, deletion};
+use v1alpha2::not_ready;
 
 /// What an operator has set for all machines.
 #[derive(Debug, Clone, Default)]
@@ -61,19 +64,30 @@ pub fn plan(
         refused: Vec::new(),
         touched: BTreeSet::new(),
         removed: None,
+        coming: v1alpha2::Coming::default(),
     };
-    let mut workflows = Vec::new();
+    let (mut workflows, mut workflows_v1alpha2) = (Vec::new(), Vec::new());
     for object in objects {
         match object {
             Object::Hardware(hardware) => planner.hardware(*hardware),
             Object::Template(template) => planner.template(*template),
             Object::Workflow(workflow) => workflows.push(*workflow),
+            Object::Task(task) => planner.task(*task),
+            Object::Policy(policy) => planner.policy(*policy),
+            Object::WorkflowV1alpha2(workflow) => workflows_v1alpha2.push(*workflow),
         }
     }
     planner.addresses();
     planner.index_agents();
-    let named: BTreeSet<ObjectName> = workflows.iter().map(Workflow::name).collect();
+    let mut named: BTreeSet<ObjectName> = workflows.iter().map(Workflow::name).collect();
     workflows.into_iter().for_each(|workflow| planner.workflow(workflow));
+    for workflow in workflows_v1alpha2 {
+        if named.insert(workflow.name()) {
+            planner.workflow_v1alpha2(workflow);
+        } else {
+            planner.refused.push(v1alpha2::taken(&workflow.name(), model::API_VERSION));
+        }
+    }
     planner.waiting(&named);
     planner.newcomers(&named);
     planner.write_hardware();
@@ -109,6 +123,7 @@ struct Planner<'p> {
     touched: BTreeSet<(Kind, ObjectName)>,
     /// No longer there after this change.
     removed: Option<(Kind, ObjectName)>,
+    coming: v1alpha2::Coming,
     plan: Plan,
     refused: Vec<Mistake>,
 }
@@ -198,7 +213,10 @@ impl Planner<'_> {
     }
 
     fn workflow(&mut self, mut new: Workflow) {
-        let name = new.name();
+        let (name, kind) = (new.name(), kind_of(&new));
+        if self.is_of_other_version(&new) {
+            return;
+        }
         let came_finished = new.status.state.is_some_and(WorkflowState::is_final);
         let Some(Stored { object: old, modified, .. }) = self.view.workflows.get(&name).cloned() else {
             if !came_finished && self.boot_mode_is_refused(&new) {
@@ -214,9 +232,9 @@ impl Planner<'_> {
                 self.settle(None, &mut new, true).or(problem)
             };
             self.put_workflow(None, new, 0);
-            return self.say(Kind::Workflow, &name, Change::Created, problem);
+            return self.say(kind, &name, Change::Created, problem);
         };
-        let same = old.spec == new.spec;
+        let same = old.spec == new.spec && !self.is_rewritten(&name);
         let over = progress::has_begun(&old) || old.status.state.is_some_and(WorkflowState::is_final);
         if !same && over {
             let state = old.status.state.map_or("not started", WorkflowState::as_str);
@@ -249,7 +267,7 @@ impl Planner<'_> {
         if change == Change::Updated {
             self.put_workflow(Some(&old), next, modified);
         }
-        self.say(Kind::Workflow, &name, change, problem);
+        self.say(kind, &name, change, problem);
     }
 
     /// What nothing acts on would let a machine wait for ever.
@@ -263,6 +281,9 @@ impl Planner<'_> {
     }
 
     fn refers_to_touched(&self, workflow: &Workflow) -> bool {
+        if runs(workflow) {
+            return self.refers_to_touched_task(&workflow.name());
+        }
         let refers = |kind, to: &str| self.touched.contains(&(kind, ObjectName::new(&workflow.metadata.namespace, to)));
         refers(Kind::Template, &workflow.spec.template_ref) || refers(Kind::Hardware, &workflow.spec.hardware_ref)
     }
@@ -291,7 +312,7 @@ impl Planner<'_> {
             let problem = self.settle(Some(old), &mut next, false).or(problem);
             if next != **old {
                 self.put_workflow(Some(old), next, stored.modified);
-                self.say(Kind::Workflow, &name, Change::Updated, problem);
+                self.say(kind_of(old), &name, Change::Updated, problem);
             }
         }
     }
@@ -309,29 +330,27 @@ impl Planner<'_> {
         let namespace = workflow.metadata.namespace.clone();
         let WorkflowStatus { ordered, logged, ref paused, .. } = workflow.status;
         workflow.status = WorkflowStatus { ordered, logged, paused: paused.clone(), ..WorkflowStatus::default() };
-        let status = |workflow: &mut Workflow, rendering: Option<&str>, problem: String| {
-            workflow.status.template_rendering = rendering.map(str::to_owned);
-            workflow.status.message.clone_from(&problem);
-            (Some(problem), Vec::new())
-        };
         if workflow.spec.disabled == Some(true) {
-            return status(workflow, None, "disabled".to_owned());
+            return not_ready(workflow, None, "disabled".to_owned());
+        }
+        if runs(workflow) {
+            return self.render_v1alpha2(workflow);
         }
         let hardware_name = ObjectName::new(&namespace, &workflow.spec.hardware_ref);
         let hardware = self.hardware_as_it_will_be(&hardware_name).cloned();
         if hardware.is_none() && !workflow.spec.hardware_ref.is_empty() {
-            return status(workflow, None, format!("waits for Hardware {hardware_name}, which does not exist"));
+            return not_ready(workflow, None, format!("waits for Hardware {hardware_name}, which does not exist"));
         }
         let template_name = ObjectName::new(&namespace, &workflow.spec.template_ref);
         let stored = self.view.templates.get(&template_name).filter(|_| !self.is_removed(Kind::Template, &template_name));
         let template = self.templates.get(&template_name).cloned().or_else(|| Some(Template::clone(&stored?.object)));
         let Some(template) = template else {
-            return status(workflow, None, format!("waits for Template {template_name}, which does not exist"));
+            return not_ready(workflow, None, format!("waits for Template {template_name}, which does not exist"));
         };
         match template::render(&template, workflow, hardware.as_ref()) {
             Err(mistakes) => {
                 let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
-                (status(workflow, Some("failed"), first).0, mistakes)
+                (not_ready(workflow, Some("failed"), first).0, mistakes)
             }
             Ok(document) => {
                 progress::begin(workflow, document, &mut *self.new_id);

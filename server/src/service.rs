@@ -24,6 +24,7 @@ use crate::machines::find;
 use crate::plan::{Kept, Plan, Rules, deletion, plan};
 use crate::rollout;
 use crate::store::{Memory, Redb, Store, StoreError, Transaction, Watch};
+use crate::v1alpha2;
 use crate::view::{News, View};
 use crate::wake::{Calls, Subject, Waiting};
 
@@ -274,7 +275,11 @@ impl Server {
         match kind {
             Kind::Hardware => view.hardware.get(name).and_then(|stored| serde_json::to_value(&*stored.object).ok()),
             Kind::Template => view.templates.get(name).and_then(|stored| serde_json::to_value(&*stored.object).ok()),
-            Kind::Workflow => view.workflows.get(name).and_then(|stored| serde_json::to_value(&*stored.object).ok()),
+            Kind::Workflow => {
+                let stored = view.workflows.get(name).filter(|stored| !v1alpha2::runs(&stored.object))?;
+                serde_json::to_value(&*stored.object).ok()
+            }
+            other => v1alpha2::get(&view, other, name),
         }
     }
 
@@ -285,7 +290,11 @@ impl Server {
         match kind {
             Kind::Hardware => view.hardware.values().filter_map(|stored| serde_json::to_value(&*stored.object).ok()).collect(),
             Kind::Template => view.templates.values().filter_map(|stored| serde_json::to_value(&*stored.object).ok()).collect(),
-            Kind::Workflow => view.workflows.values().filter_map(|stored| serde_json::to_value(&*stored.object).ok()).collect(),
+            Kind::Workflow => {
+                let own = view.workflows.values().filter(|stored| !v1alpha2::runs(&stored.object));
+                own.filter_map(|stored| serde_json::to_value(&*stored.object).ok()).collect()
+            }
+            other => v1alpha2::list(&view, other),
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! A copy shares everything with the view, so it costs the same at any size. A change then copies only what it touches.
 
-mod index;
+pub(crate) mod index;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::progress::runs_on;
 use crate::store::{Change, KeyValue};
+use crate::v1alpha2;
 use crate::wake::Subject;
 use index::Index;
 
@@ -61,6 +62,7 @@ pub struct View {
     /// What machines shall boot, by the name of their Hardware. It outlives the Hardware, so that a machine whose Hardware is
     /// deleted and created anew is not installed again.
     pub machines: OrdMap<ObjectName, Stored<MachineState>>,
+    pub v1alpha2: v1alpha2::Objects,
     pub revision: u64,
     /// The owner is the oldest one, should several have the same.
     by_mac: Index<Mac>,
@@ -78,7 +80,18 @@ pub struct View {
 /// `/workflows/default/install`.
 #[must_use]
 pub fn key(kind: Kind, name: &ObjectName) -> String {
-    format!("/{}/{}/{}", kind.plural(), name.namespace, name.name)
+    format!("{}{}/{}", prefix(kind), name.namespace, name.name)
+}
+
+const fn prefix(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Hardware => "/hardware/",
+        Kind::Template => "/templates/",
+        Kind::Workflow => "/workflows/",
+        Kind::Task => "/v1alpha2/tasks/",
+        Kind::WorkflowV1alpha2 => "/v1alpha2/workflows/",
+        Kind::Policy => "/v1alpha2/policies/",
+    }
 }
 
 /// `/machines/default/node-1`, by the name of the Hardware.
@@ -90,13 +103,12 @@ pub fn machine_key(name: &ObjectName) -> String {
 const MACHINES: &str = "/machines/";
 
 fn parsed(key: &str) -> Option<(Kind, ObjectName)> {
-    let (plural, name) = key.strip_prefix('/')?.split_once('/')?;
-    let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural)?;
+    let (kind, name) = Kind::ALL.into_iter().find_map(|kind| Some((kind, key.strip_prefix(prefix(kind))?)))?;
     let (namespace, name) = name.split_once('/')?;
     Some((kind, ObjectName::new(namespace, name)))
 }
 
-fn decoded<T: DeserializeOwned>(pair: &KeyValue) -> Option<Stored<T>> {
+pub(crate) fn decoded<T: DeserializeOwned>(pair: &KeyValue) -> Option<Stored<T>> {
     match serde_json::from_slice(&pair.value) {
         Ok(object) => Some(Stored { object: Arc::new(object), created: pair.created, modified: pair.modified }),
         Err(reason) => {
@@ -135,7 +147,12 @@ impl View {
                 self.put_workflow(name, pair.and_then(decoded), &mut news);
                 return news;
             }
+            Kind::Task | Kind::WorkflowV1alpha2 | Kind::Policy => self.v1alpha2.update(kind, &name, pair),
         };
+        // What happens to a Workflow of v1alpha2 is reported of the record that runs.
+        if kind == Kind::WorkflowV1alpha2 {
+            return news;
+        }
         news.events.extend(object_change(kind, &name, existed, exists));
         news
     }
@@ -286,14 +303,15 @@ impl View {
         self.workflows.get(&ObjectName::new(namespace, name)).map(|stored| &*stored.object)
     }
 
-    /// Workflows that name this Hardware or Template, oldest first.
+    /// Workflows that name this Hardware, Template or Task, oldest first of each version.
     pub fn users(&self, kind: Kind, name: &ObjectName) -> impl Iterator<Item = &Stored<Workflow>> {
         let users = match kind {
             Kind::Hardware => Some(self.by_hardware.of(name)),
             Kind::Template => Some(self.by_template.of(name)),
-            Kind::Workflow => None,
+            _ => None,
         };
-        users.into_iter().flatten().filter_map(|name| self.workflows.get(name))
+        let users = users.into_iter().flatten().chain(self.v1alpha2.users(kind, name));
+        users.filter_map(|name| self.workflows.get(name))
     }
 
     /// Workflows with a deadline.
@@ -333,7 +351,7 @@ fn agents_of(hardware: &Hardware) -> Vec<AgentId> {
     hardware.spec.agent_id.iter().cloned().map(AgentId).chain(macs).collect()
 }
 
-fn put<T>(map: &mut OrdMap<ObjectName, Stored<T>>, name: ObjectName, new: Option<Stored<T>>) -> (bool, bool) {
+pub(crate) fn put<T>(map: &mut OrdMap<ObjectName, Stored<T>>, name: ObjectName, new: Option<Stored<T>>) -> (bool, bool) {
     let exists = new.is_some();
     let old = match new {
         Some(new) => map.insert(name, new),
@@ -355,7 +373,8 @@ fn object_change(kind: Kind, name: &ObjectName, existed: bool, exists: bool) -> 
 fn workflow_changes(name: &ObjectName, old: Option<&Workflow>, new: Option<&Workflow>) -> Vec<What> {
     let mut found = Vec::new();
     if old.is_none() != new.is_none() {
-        found.extend(object_change(Kind::Workflow, name, old.is_some(), new.is_some()));
+        let kind = old.or(new).map_or(Kind::Workflow, v1alpha2::kind_of);
+        found.extend(object_change(kind, name, old.is_some(), new.is_some()));
     }
     let Some(new) = new else { return found };
     let before: HashMap<&str, _> = old
@@ -404,6 +423,7 @@ mod tests {
             Object::Hardware(object) => serde_json::to_vec(object),
             Object::Template(object) => serde_json::to_vec(object),
             Object::Workflow(object) => serde_json::to_vec(object),
+            other => serde_json::to_vec(other),
         };
         let pair = KeyValue { key: key.clone(), value: value.unwrap(), created: revision, modified: revision };
         Change { revision, key, pair: Some(Arc::new(pair)) }

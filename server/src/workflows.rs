@@ -3,7 +3,7 @@
 use api::{WorkflowChange, WorkflowOrdered};
 use jiff::Timestamp;
 use log::info;
-use model::{Kind, Object, ObjectName, Workflow, WorkflowState, WorkflowStatus};
+use model::{Object, ObjectName, Workflow, WorkflowState, WorkflowStatus};
 
 use crate::boot::may_not_netboot;
 use crate::change::Acting;
@@ -12,6 +12,7 @@ use crate::machines::OrderError;
 use crate::progress::{Command, Refused};
 use crate::service::{ApplyError, Server};
 use crate::store::{StoreError, Transaction};
+use crate::v1alpha2::runs;
 use crate::view::View;
 
 #[derive(Debug, thiserror::Error)]
@@ -133,10 +134,10 @@ impl Server {
 
     /// Stores the copy of a workflow. The order of a person goes over a rescue, a hold and the setting for new machines.
     /// Returns why the copy does not run, if it does not.
-    pub(crate) async fn run_anew(&self, workflow: Workflow, by: &str, reason: &str) -> Result<String, OrderError> {
+    pub(crate) async fn run_anew(&self, workflow: Object, by: &str, reason: &str) -> Result<String, OrderError> {
         let name = workflow.name();
         info!("workflow={name} ordered by {by}: {reason}");
-        let applied = self.apply(vec![Object::Workflow(Box::new(workflow))]).await?;
+        let applied = self.apply(vec![workflow]).await?;
         let machines = {
             let view = self.view();
             let order = name.to_string();
@@ -154,21 +155,26 @@ impl Server {
             self.approve_now(machine, by, reason).await?;
         }
         let changed =
-            applied.changes.into_iter().find(|changed| changed.kind == Kind::Workflow && changed.name == name.to_string());
+            applied.changes.into_iter().find(|changed| changed.kind.word() == "Workflow" && changed.name == name.to_string());
         let held = |problem: &String| !problem.contains("`thimble machine approve");
         Ok(changed.and_then(|changed| changed.problem).filter(held).unwrap_or_default())
     }
 }
 
 /// A workflow that does once more what this one did: a finished workflow itself never runs again.
-pub fn copy(view: &View, workflow: &Workflow) -> Workflow {
+pub fn copy(view: &View, workflow: &Workflow) -> Object {
     let base = workflow.metadata.name.rsplit_once("-run").filter(|(_, number)| number.parse::<u32>().is_ok());
     let base: String = base.map_or(workflow.metadata.name.as_str(), |(base, _)| base).chars().take(240).collect();
     let free = |name: &String| !view.workflows.contains_key(&ObjectName::new(&workflow.metadata.namespace, name));
     let name = (2_u32..).map(|number| format!("{base}-run{number}")).find(free).unwrap_or(base.clone());
+    if let Some(written) = view.v1alpha2.workflows.get(&workflow.name()).filter(|_| runs(workflow)) {
+        let mut copy = model::v1alpha2::Workflow::clone(&written.object);
+        (copy.metadata.name, copy.metadata.creation_timestamp) = (name, None);
+        return Object::WorkflowV1alpha2(Box::new(copy));
+    }
     let mut copy = workflow.clone();
     copy.metadata.name = name;
     copy.metadata.creation_timestamp = None;
     copy.status = WorkflowStatus::default();
-    copy
+    Object::Workflow(Box::new(copy))
 }

@@ -22,7 +22,7 @@ use connection::Connection;
 
 #[derive(Subcommand, Debug)]
 pub enum ClientCommand {
-    /// Store Hardware, Templates and Workflows from YAML files: all of them, or none
+    /// Store Hardware, Templates, Workflows and objects of v1alpha2 from YAML files: all of them, or none
     Apply {
         #[command(flatten)]
         files: Files,
@@ -220,6 +220,13 @@ pub enum KindWord {
     Templates,
     #[value(alias = "workflow", alias = "wf")]
     Workflows,
+    #[value(alias = "task")]
+    Tasks,
+    /// Workflows of v1alpha2
+    #[value(name = "workflows.v1alpha2", alias = "workflow.v1alpha2")]
+    WorkflowsV1alpha2,
+    #[value(alias = "policy", alias = "pol")]
+    Policies,
 }
 
 impl From<KindWord> for Kind {
@@ -228,6 +235,9 @@ impl From<KindWord> for Kind {
             KindWord::Hardware => Self::Hardware,
             KindWord::Templates => Self::Template,
             KindWord::Workflows => Self::Workflow,
+            KindWord::Tasks => Self::Task,
+            KindWord::WorkflowsV1alpha2 => Self::WorkflowV1alpha2,
+            KindWord::Policies => Self::Policy,
         }
     }
 }

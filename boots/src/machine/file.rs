@@ -94,7 +94,7 @@ fn read(path: &Path) -> Result<(Version, Vec<Hardware>), SourceError> {
     let objects = model::parse_texts([(path.display().to_string(), text)]).map_err(FilesError::from)?;
     let hardware = objects.into_iter().filter_map(|object| match object {
         Object::Hardware(hardware) => Some(*hardware),
-        Object::Template(_) | Object::Workflow(_) => None,
+        _ => None,
     });
     Ok((version, hardware.collect()))
 }

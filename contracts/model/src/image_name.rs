@@ -1,7 +1,8 @@
 //! Names of images, as Docker normalises them.
 
 /// Whether the text is a reference as Docker normalises it: `[domain/]path[:tag][@digest]`.
-pub(crate) fn is_image(name: &str) -> bool {
+#[must_use]
+pub fn is_image(name: &str) -> bool {
     let hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return false; // taken for the identifier of an image

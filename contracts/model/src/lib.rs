@@ -21,6 +21,7 @@ pub use hardware::{
     Auto, BmcRef, Dhcp, Disk, Hardware, HardwareSpec, HardwareStatus, Interface, Ip, Ipxe, Isoboot, Netboot, Osie, Pxelinux,
     Reference, Route, Rpi,
 };
+pub use image_name::is_image;
 pub use mac::{Mac, NotAMac};
 pub use mistake::Mistake;
 pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource, is_name};

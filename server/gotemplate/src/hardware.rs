@@ -14,13 +14,34 @@ impl Budget {
     /// # Errors
     /// When the data does not fit into the budget.
     pub fn data(&self, map: &BTreeMap<String, String>, hardware: Option<&Value>) -> Result<crate::Value, String> {
+        self.data_with(map, hardware, &json!({}))
+    }
+
+    /// The same with the objects that `.references` names.
+    ///
+    /// # Errors
+    /// When the data does not fit into the budget.
+    pub fn data_with(
+        &self,
+        map: &BTreeMap<String, String>,
+        hardware: Option<&Value>,
+        references: &Value,
+    ) -> Result<crate::Value, String> {
         let none = json!({});
         let hardware = hardware.unwrap_or(&none);
         let mut top: Map<String, Value> = map.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         top.insert("hardware".to_owned(), hardware.clone());
-        top.insert("references".to_owned(), json!({}));
+        top.insert("references".to_owned(), references.clone());
         let legacy = legacy(hardware.get("spec").unwrap_or(&none));
         self.top(&Value::Object(top), "Hardware", self.typed(Type::Struct(&HARDWARE), Some(&legacy))?)
+    }
+
+    /// Data of any shape.
+    ///
+    /// # Errors
+    /// When it does not fit into the budget.
+    pub fn json(&self, data: &Value) -> Result<crate::Value, String> {
+        self.decoded_json(data)
     }
 }
 

@@ -7,6 +7,7 @@ use model::{AgentId, Kind, ObjectName, Workflow, WorkflowState};
 
 use super::{Plan, Planner, Rules};
 use crate::progress::order_has_begun;
+use crate::v1alpha2::runs;
 use crate::view::{View, key};
 use crate::{history, intent};
 
@@ -26,7 +27,10 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
     let modified = match kind {
         Kind::Hardware => view.hardware.get(name).map(|stored| stored.modified),
         Kind::Template => view.templates.get(name).map(|stored| stored.modified),
-        Kind::Workflow => view.workflows.get(name).map(|stored| stored.modified),
+        Kind::Workflow => view.workflows.get(name).filter(|stored| !runs(&stored.object)).map(|stored| stored.modified),
+        Kind::Task => view.v1alpha2.tasks.get(name).map(|stored| stored.modified),
+        Kind::WorkflowV1alpha2 => view.v1alpha2.workflows.get(name).map(|stored| stored.modified),
+        Kind::Policy => view.v1alpha2.policies.get(name).map(|stored| stored.modified),
     };
     let modified = modified.ok_or(Kept::Missing)?;
     let users = users(view, kind, name);
@@ -47,9 +51,15 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
         removed: Some((kind, name.clone())),
         plan: Plan::default(),
         refused: Vec::new(),
+        coming: super::v1alpha2::Coming::default(),
     };
     planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(key(kind, name), modified);
-    if let Some(workflow) = view.workflows.get(name).filter(|_| kind == Kind::Workflow) {
+    if let Some(workflow) = view.workflows.get(name).filter(|_| matches!(kind, Kind::Workflow | Kind::WorkflowV1alpha2)) {
+        if kind == Kind::WorkflowV1alpha2 {
+            // What runs goes with what was written.
+            let transaction = std::mem::take(&mut planner.plan.transaction);
+            planner.plan.transaction = transaction.delete(key(Kind::Workflow, name), workflow.modified);
+        }
         planner.withdraw(&workflow.object);
         planner.plan.transaction = history::forgotten(std::mem::take(&mut planner.plan.transaction), &workflow.object);
     }

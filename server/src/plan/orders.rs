@@ -9,6 +9,7 @@ use super::{Kind, Planner, encode, mistake};
 use crate::boot::{is_open, may_not_netboot};
 use crate::intent;
 use crate::progress::has_begun;
+use crate::v1alpha2::kind_of;
 use crate::view::{agents, machine_key};
 
 impl Planner<'_> {
@@ -168,7 +169,7 @@ impl Planner<'_> {
             let problem = self.settle(Some(&stored.object), &mut next, false);
             if next != *stored.object {
                 self.put_workflow(Some(&stored.object), next, stored.modified);
-                self.say(Kind::Workflow, &name, super::Change::Updated, problem);
+                self.say(kind_of(&stored.object), &name, super::Change::Updated, problem);
             }
         }
     }

@@ -28,6 +28,7 @@ fn workflow(tasks: &[(&str, usize)]) -> Workflow {
                 actions: (0..*actions)
                     .map(|a| serde_json::from_value(serde_json::json!({"name": format!("a{a}"), "image": "i"})).unwrap())
                     .collect(),
+                ..model::Task::default()
             })
             .collect(),
     };

@@ -14,8 +14,7 @@ pub(super) struct Data {
 
 impl Data {
     pub(super) fn new(map: &BTreeMap<String, String>, hardware: Option<&Hardware>) -> Self {
-        let hardware = hardware.and_then(|hardware| serde_json::to_value(hardware).ok());
-        Self { map: map.clone(), hardware: hardware.map(complete) }
+        Self { map: map.clone(), hardware: hardware.map(hardware_data) }
     }
 
     /// The names of `spec.references`, which have no data.
@@ -25,8 +24,9 @@ impl Data {
     }
 }
 
-/// Parts that Tinkerbell's types always write, set or not.
-fn complete(mut hardware: Value) -> Value {
+/// `.hardware`: with the parts that Tinkerbell's types always write, set or not.
+pub(crate) fn hardware_data(hardware: &Hardware) -> Value {
+    let mut hardware = serde_json::to_value(hardware).unwrap_or_default();
     if let Some(object) = hardware.as_object_mut() {
         object.entry("status").or_insert_with(|| json!({}));
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use model::{Document, Hardware, Mistake, Template, Workflow};
 
 use data::Data;
+pub(crate) use data::hardware_data;
 
 /// Tinkerbell's name of every template, which Go's error texts show.
 const NAME: &str = "workflow-template";

@@ -28,7 +28,7 @@ fn objects_of_a_workflow() -> (Hardware, Workflow) {
         match object {
             Object::Hardware(found) => hardware = Some(*found),
             Object::Workflow(found) => workflow = Some(*found),
-            Object::Template(_) => {}
+            _ => {}
         }
     }
     (hardware.unwrap(), workflow.unwrap())

@@ -65,7 +65,16 @@ fn nobody(name: &str) -> Workflow {
 }
 
 fn rendered(template: &Template, workflow: &Workflow, hardware: Option<&Hardware>) -> Result<Vec<ActionResponse>, String> {
-    let document = render(template, workflow, hardware).map_err(lines)?;
+    let mut document = render(template, workflow, hardware).map_err(lines)?;
+    for task in &mut document.tasks {
+        task.actions.retain(|action| action.condition.as_deref().and_then(model::condition) != Some(false));
+        if let Some(action) = task.actions.iter().find(|action| action.retries > 0 || action.on_failure.is_some()) {
+            return Err(format!(
+                "action {:?}: retries and on_failure are the server's, and a file runs without one",
+                action.name
+            ));
+        }
+    }
     let document = serde_json::to_value(document).map_err(|error| error.to_string())?;
     ::agent::offline::actions(&document, &workflow.metadata.name)
 }
@@ -77,6 +86,7 @@ fn objects(objects: Vec<Object>) -> Result<Vec<ActionResponse>, String> {
             Object::Hardware(hardware) => all.push(*hardware),
             Object::Template(template) => templates.push(*template),
             Object::Workflow(workflow) => workflows.push(*workflow),
+            other => return Err(format!("{} {} needs a server", other.kind(), other.name())),
         }
     }
     let workflow = match workflows.as_slice() {

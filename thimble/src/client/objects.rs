@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use api::{Applied, Cancelled, Changed, List};
 use jiff::Timestamp;
+use model::v1alpha2::{Policy, Task};
 use model::{ActionState, Hardware, Kind, ObjectName, Template, Workflow, WorkflowState};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -110,7 +111,7 @@ pub(super) async fn delete(
             Err(mistakes) => return print_mistakes(out, &mistakes),
         }
     }
-    named.sort_by_key(|(kind, _)| *kind != Kind::Workflow);
+    named.sort_by_key(|(kind, _)| !matches!(kind, Kind::Workflow | Kind::WorkflowV1alpha2));
     let mut code = ExitCode::SUCCESS;
     for (kind, name) in &named {
         let path = format!("{}?force={force}", object_path(*kind, name));
@@ -160,9 +161,18 @@ async fn table(server: &Connection, kind: Kind, path: &str, one: bool, out: &mut
             let rows = rows(server, path, one, template_row).await?;
             print(out, ["NAME", "LINES", "AGE"], &rows)?;
         }
-        Kind::Workflow => {
+        // What is shown of a Workflow is its status, which is the same in both versions.
+        Kind::Workflow | Kind::WorkflowV1alpha2 => {
             let rows = rows(server, path, one, workflow_row).await?;
             print(out, ["NAME", "STATE", "DONE", "ACTION", "AGENT", "AGE", "MESSAGE"], &rows)?;
+        }
+        Kind::Task => {
+            let rows = rows(server, path, one, task_row).await?;
+            print(out, ["NAME", "ACTIONS", "AGE"], &rows)?;
+        }
+        Kind::Policy => {
+            let rows = rows(server, path, one, policy_row).await?;
+            print(out, ["NAME", "ALLOW", "DENY", "AGE"], &rows)?;
         }
     }
     Ok(())
@@ -200,6 +210,20 @@ fn hardware_row(object: &Hardware, now: Timestamp) -> [String; 6] {
 
 fn template_row(object: &Template, now: Timestamp) -> [String; 3] {
     [object.name().to_string(), object.spec.data.lines().count().to_string(), age(object.metadata.creation_timestamp, now)]
+}
+
+fn task_row(object: &Task, now: Timestamp) -> [String; 3] {
+    let actions = list(object.spec.actions.iter().map(|action| &action.name));
+    [object.name().to_string(), actions, age(object.metadata.creation_timestamp, now)]
+}
+
+fn policy_row(object: &Policy, now: Timestamp) -> [String; 4] {
+    let access = &object.spec.rules.reference_access;
+    let lists = [&access.hardware, &access.task, &access.workflow];
+    let allow: usize = lists.iter().map(|rules| rules.allow.len()).sum();
+    let deny: usize = lists.iter().map(|rules| rules.deny.len()).sum();
+    let age = age(object.metadata.creation_timestamp, now);
+    [object.name().to_string(), allow.to_string(), deny.to_string(), age]
 }
 
 fn workflow_row(object: &Workflow, now: Timestamp) -> [String; 7] {

@@ -7,6 +7,7 @@ use api::{Waiting, What};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use model::{ActionState, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState, took_text};
+use reqwest::Method;
 
 use super::connection::Connection;
 use super::events::{line, reconnected};
@@ -44,7 +45,13 @@ pub(super) async fn run(server: &Connection, name: &ObjectName, watch: bool, out
 }
 
 async fn fetch(server: &Connection, name: &ObjectName) -> anyhow::Result<Workflow> {
-    server.get(&object_path(Kind::Workflow, name)).await
+    let answer = server.call(Method::GET, &object_path(Kind::Workflow, name), String::new()).await?;
+    if answer.code.is_success() {
+        return answer.read();
+    }
+    // One of v1alpha2 has the same status.
+    let other = server.call(Method::GET, &object_path(Kind::WorkflowV1alpha2, name), String::new()).await?;
+    if other.code.is_success() { other.read() } else { Err(answer.refusal()) }
 }
 
 fn ended(state: WorkflowState) -> Option<ExitCode> {
@@ -58,7 +65,9 @@ fn ended(state: WorkflowState) -> Option<ExitCode> {
 fn concerns(what: &What, name: &ObjectName) -> bool {
     match what {
         What::Workflow { workflow, .. } | What::Action { workflow, .. } => *workflow == name.to_string(),
-        What::Object { kind, name: other, .. } => *kind == Kind::Workflow && *other == name.to_string(),
+        What::Object { kind, name: other, .. } => {
+            matches!(kind, Kind::Workflow | Kind::WorkflowV1alpha2) && *other == name.to_string()
+        }
         _ => false,
     }
 }

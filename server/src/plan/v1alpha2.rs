@@ -1,0 +1,180 @@
+//! What applying objects of v1alpha2 writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::v1alpha2::{API_VERSION, Policy, Task, Workflow};
+use model::{Kind, Mistake, ObjectName};
+use serde_json::Value;
+
+use super::{Change, Planner, allow_netboot, mistake, same_words};
+use crate::progress;
+use crate::v1alpha2::{Bound, check, render, run_of, toggled};
+
+/// Those of this apply, as they will be.
+#[derive(Default)]
+pub(super) struct Coming {
+    tasks: BTreeMap<ObjectName, Task>,
+    workflows: BTreeMap<ObjectName, Workflow>,
+    /// Workflows whose spec is another one now.
+    rewritten: BTreeSet<ObjectName>,
+}
+
+/// The mistakes in the templates of an object.
+fn checked<Spec: serde::Serialize>(object: &str, spec: &Spec, places: &model::v1alpha2::Places) -> Vec<Mistake> {
+    let wrong = check(serde_json::to_value(spec).unwrap_or_default()).err().unwrap_or_default();
+    wrong.iter().map(|wrong| wrong.mistake(object, places)).collect()
+}
+
+impl Planner<'_> {
+    pub(super) fn task(&mut self, mut new: Task) {
+        let name = new.name();
+        self.refused.extend(checked(&format!("Task {name}"), &new.spec, &new.spec.places));
+        let old = self.view.v1alpha2.tasks.get(&name);
+        let same = old.is_some_and(|old| old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata));
+        let change = change(old.is_some(), same);
+        new.metadata.creation_timestamp = old.map_or(Some(self.now), |old| old.object.metadata.creation_timestamp);
+        self.say(Kind::Task, &name, change, None);
+        if change != Change::Unchanged {
+            self.put(Kind::Task, &name, &new, old.map_or(0, |old| old.modified));
+            self.touched.insert((Kind::Task, name.clone()));
+            self.coming.tasks.insert(name, new);
+        }
+    }
+
+    pub(super) fn policy(&mut self, mut new: Policy) {
+        let name = new.name();
+        let old = self.view.v1alpha2.policies.get(&name);
+        let same = old.is_some_and(|old| old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata));
+        let change = change(old.is_some(), same);
+        new.metadata.creation_timestamp = old.map_or(Some(self.now), |old| old.object.metadata.creation_timestamp);
+        self.say(Kind::Policy, &name, change, None);
+        if change != Change::Unchanged {
+            self.put(Kind::Policy, &name, &new, old.map_or(0, |old| old.modified));
+        }
+    }
+
+    /// Its own record. What runs is a record like that of a Workflow of v1alpha1, which follows from it.
+    pub(super) fn workflow_v1alpha2(&mut self, mut new: Workflow) {
+        let name = new.name();
+        self.refused.extend(checked(&format!("Workflow {name}"), &new.spec, &new.spec.places));
+        let run = run_of(&new);
+        new.status = model::WorkflowStatus::default();
+        let old = self.view.v1alpha2.workflows.get(&name);
+        let same_spec = old.is_some_and(|old| old.object.spec == new.spec);
+        let same = same_spec && old.is_some_and(|old| same_words(&old.object.metadata, &new.metadata));
+        new.metadata.creation_timestamp = old.map_or(Some(self.now), |old| old.object.metadata.creation_timestamp);
+        if !same {
+            self.put(Kind::WorkflowV1alpha2, &name, &new, old.map_or(0, |old| old.modified));
+        }
+        if !same_spec {
+            self.coming.rewritten.insert(name.clone());
+        }
+        self.coming.workflows.insert(name, new);
+        self.workflow(run);
+    }
+
+    /// Whether what the run of this name does is written anew.
+    pub(super) fn is_rewritten(&self, name: &ObjectName) -> bool {
+        self.coming.rewritten.contains(name)
+    }
+
+    /// Agents know workflows by their names, so both versions cannot have the same one.
+    pub(super) fn is_of_other_version(&mut self, run: &model::Workflow) -> bool {
+        let name = run.name();
+        let Some(stored) = self.view.workflows.get(&name) else { return false };
+        let version = stored.object.api_version.clone();
+        if version == run.api_version {
+            return false;
+        }
+        self.refused.push(taken(&name, &version));
+        true
+    }
+
+    fn workflow_of(&self, name: &ObjectName) -> Option<Workflow> {
+        let stored = || Some(Workflow::clone(&self.view.v1alpha2.workflows.get(name)?.object));
+        self.coming.workflows.get(name).cloned().or_else(stored)
+    }
+
+    pub(super) fn refers_to_touched_task(&self, name: &ObjectName) -> bool {
+        let Some(workflow) = self.workflow_of(name) else { return false };
+        let namespace = &name.namespace;
+        workflow.spec.tasks.iter().any(|task| {
+            let hardware = task.hardware_name(namespace);
+            self.touched.contains(&(Kind::Task, task.task_ref.object_name(namespace)))
+                || hardware.is_some_and(|hardware| self.touched.contains(&(Kind::Hardware, hardware)))
+        })
+    }
+
+    /// `render` for the run of a Workflow of v1alpha2.
+    pub(super) fn render_v1alpha2(&mut self, run: &mut model::Workflow) -> (Option<String>, Vec<Mistake>) {
+        let name = run.name();
+        let Some(workflow) = self.workflow_of(&name) else {
+            return not_ready(run, None, "it has no record of v1alpha2; apply it again".to_owned());
+        };
+        let document = match self.bound(&workflow) {
+            Ok(bound) => render(&workflow, Value::Object(serde_json::Map::new()), &bound),
+            Err(waits) => return not_ready(run, None, waits),
+        };
+        match document {
+            Err(mistakes) => {
+                let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
+                (not_ready(run, Some("failed"), first).0, mistakes)
+            }
+            Ok(document) => {
+                progress::begin(run, document, &mut *self.new_id);
+                for name in toggled(&workflow) {
+                    let Some(hardware) = self.hardware_as_it_will_be(&name).cloned() else { continue };
+                    run.status.boot_options.get_or_insert_default().allow_netboot.toggled_true = true;
+                    self.hardware.insert(name, allow_netboot(hardware, true));
+                }
+                (None, Vec::new())
+            }
+        }
+    }
+
+    /// What each of its tasks names; or what is missing.
+    fn bound<'b>(&'b self, workflow: &Workflow) -> Result<Vec<Bound<'b>>, String> {
+        let namespace = &workflow.metadata.namespace;
+        let bind = |entry: &model::v1alpha2::WorkflowTask| {
+            let name = entry.task_ref.object_name(namespace);
+            let stored = || self.view.v1alpha2.tasks.get(&name).filter(|_| !self.is_removed(Kind::Task, &name));
+            let task = self.coming.tasks.get(&name).or_else(|| Some(&*stored()?.object));
+            let task = task.ok_or_else(|| format!("waits for Task {name}, which does not exist"))?;
+            let hardware = match entry.hardware_name(namespace) {
+                Some(name) => Some(
+                    self.hardware_as_it_will_be(&name)
+                        .ok_or_else(|| format!("waits for Hardware {name}, which does not exist"))?,
+                ),
+                None => None,
+            };
+            Ok(Bound { task, hardware, references: Value::Object(serde_json::Map::new()) })
+        };
+        workflow.spec.tasks.iter().map(bind).collect()
+    }
+}
+
+const fn change(existed: bool, same: bool) -> Change {
+    match (existed, same) {
+        (true, true) => Change::Unchanged,
+        (true, false) => Change::Updated,
+        (false, _) => Change::Created,
+    }
+}
+
+/// The status of a workflow that cannot run now, and why.
+pub(super) fn not_ready(
+    workflow: &mut model::Workflow,
+    rendering: Option<&str>,
+    problem: String,
+) -> (Option<String>, Vec<Mistake>) {
+    workflow.status.template_rendering = rendering.map(str::to_owned);
+    workflow.status.message.clone_from(&problem);
+    (Some(problem), Vec::new())
+}
+
+/// Two Workflows of one name.
+pub(super) fn taken(name: &ObjectName, version: &str) -> Mistake {
+    let other = version.rsplit('/').next().unwrap_or(API_VERSION);
+    let message = format!("a Workflow of {other} has this name, and agents know workflows by their names only");
+    mistake(Kind::Workflow, name, message, Some("give it another name, or delete the other one first"))
+}

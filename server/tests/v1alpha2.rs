@@ -1,0 +1,142 @@
+//! Objects of v1alpha2 beside those of v1alpha1: kept apart, rendered into what the engine runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod lab;
+
+use lab::{Lab, MAC, apply, hardware, soon, template, workflow};
+use model::{Kind, ObjectName, parse_documents};
+use proto::action_status_request::StateType;
+use server::ApplyError;
+
+const OTHER: &str = "52:54:00:12:34:57";
+
+/// Of one action, with what is given.
+fn task(name: &str, more: &str) -> String {
+    format!(
+        "---\napiVersion: tinkerbell.org/v1alpha2\nkind: Task\nmetadata: {{name: {name}}}\nspec:\n  actions:\n  - {{name: a, image: 'i:v1', args: \
+         ['{{{{ (index .hardware.spec.disks 0).device }}}}']{more}}}\n"
+    )
+}
+
+/// For two machines.
+fn both() -> String {
+    let entry = |machine: &str, agent: &str| {
+        format!("  - {{agentID: '{agent}', taskRef: {{name: t}}, hardware: {{hardwareRef: {{name: {machine}}}}}}}\n")
+    };
+    format!(
+        "---\napiVersion: tinkerbell.org/v1alpha2\nkind: Workflow\nmetadata: {{name: two}}\nspec:\n  tasks:\n{}{}",
+        entry("node-1", MAC),
+        entry("node-2", OTHER)
+    )
+}
+
+fn machines() -> String {
+    format!("{}{}", hardware("node-1", MAC), hardware("node-2", OTHER).replace("10.0.0.20", "10.0.0.21"))
+}
+
+async fn refused(lab: &Lab, text: &str) -> String {
+    match lab.server.apply(parse_documents(text, "test.yaml").unwrap()).await {
+        Err(ApplyError::Refused(mistakes)) => mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn default(name: &str) -> ObjectName {
+    ObjectName::new("default", name)
+}
+
+#[tokio::test]
+async fn one_workflow_runs_its_tasks_on_two_machines_in_order() {
+    let lab = Lab::hasty().await;
+    let applied = apply(&lab.server, &format!("{}{}{}", machines(), task("t", ""), both())).await;
+    assert_eq!(applied.installs, ["default/node-1", "default/node-2"]);
+    let (mut one, mut two) = (lab.agent(MAC).await, lab.agent(OTHER).await);
+    let action = soon(one.ask()).await.unwrap();
+    assert_eq!((action.workflow_id(), action.name(), action.image()), ("default/two", "a", "i:v1"));
+    assert_eq!(action.command, ["/dev/vda"]);
+    assert!(soon(two.ask()).await.is_err(), "its task comes second");
+    for agent in [&mut one, &mut two] {
+        let action = soon(agent.ask()).await.unwrap();
+        soon(agent.say(&action, StateType::Running)).await.unwrap();
+        soon(agent.say(&action, StateType::Success)).await.unwrap();
+    }
+    let shown = lab.server.get(Kind::WorkflowV1alpha2, &default("two")).unwrap();
+    assert_eq!((&shown["status"]["state"], &shown["apiVersion"]), (&"SUCCESS".into(), &"tinkerbell.org/v1alpha2".into()));
+    assert_eq!(shown["spec"]["tasks"][1]["hardware"]["hardwareRef"]["name"], "node-2");
+    lab.server.order("node-1", api::OrderKind::Reinstall, "ada", "").await.unwrap();
+    let again = lab.server.get(Kind::WorkflowV1alpha2, &default("two-run2")).unwrap();
+    assert_eq!((&again["spec"], &again["status"]["state"]), (&shown["spec"], &"PENDING".into()));
+    lab.stop().await;
+}
+
+#[tokio::test]
+async fn each_version_shows_its_own_objects_and_the_names_of_workflows_are_shared() {
+    let lab = Lab::hasty().await;
+    let old = format!("{}{}", template("t", 1), workflow("w", "t", "node-1", MAC));
+    apply(&lab.server, &format!("{}{}{}{old}", machines(), task("t", ""), both())).await;
+    let names = |kind| -> Vec<String> {
+        lab.server.list(kind).iter().map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((names(Kind::Workflow), names(Kind::WorkflowV1alpha2)), (vec!["w".into()], vec!["two".into()]));
+    assert_eq!((names(Kind::Template), names(Kind::Task)), (vec!["t".to_owned()], vec!["t".into()]));
+    assert_eq!(lab.server.get(Kind::Workflow, &default("two")), None);
+    assert!(lab.server.delete(Kind::Workflow, &default("two"), false).await.is_err(), "it is of the other version");
+    for text in [both().replace("{name: two}", "{name: w}"), workflow("two", "t", "node-1", MAC)] {
+        assert!(refused(&lab, &text).await.contains("agents know workflows by their names only"), "{text}");
+    }
+    let text = format!("{}{}", both().replace("{name: two}", "{name: new}"), workflow("new", "t", "node-1", MAC));
+    assert!(refused(&lab, &text).await.contains("has this name"), "in one apply");
+    lab.server.delete(Kind::WorkflowV1alpha2, &default("two"), false).await.unwrap();
+    assert!(lab.server.list(Kind::WorkflowV1alpha2).is_empty());
+    apply(&lab.server, &workflow("two", "t", "node-1", MAC)).await;
+    lab.stop().await;
+}
+
+#[tokio::test]
+async fn a_workflow_waits_for_what_it_names_and_follows_its_changes_until_it_begins() {
+    let lab = Lab::hasty().await;
+    let status = || lab.server.get(Kind::WorkflowV1alpha2, &default("two")).unwrap()["status"].clone();
+    apply(&lab.server, &both()).await;
+    assert_eq!(status()["message"], "waits for Task default/t, which does not exist");
+    apply(&lab.server, &task("t", "")).await;
+    assert_eq!(status()["message"], "waits for Hardware default/node-1, which does not exist");
+    apply(&lab.server, &machines()).await;
+    assert_eq!(status()["state"], "PENDING");
+    apply(&lab.server, &task("t", ", env: {A: b}")).await;
+    assert_eq!(status()["tasks"][0]["actions"][0]["environment"]["A"], "b");
+    for (kind, used) in [(Kind::Task, "t"), (Kind::Hardware, "node-2")] {
+        let kept = lab.server.delete(kind, &default(used), false).await.unwrap_err();
+        assert!(kept.to_string().contains("is used by Workflow default/two"), "{kept}");
+    }
+    let mut agent = lab.agent(MAC).await;
+    let action = soon(agent.ask()).await.unwrap();
+    soon(agent.say(&action, StateType::Running)).await.unwrap();
+    apply(&lab.server, &task("t", "")).await;
+    assert_eq!(status()["tasks"][0]["actions"][0]["environment"]["A"], "b", "it has begun");
+    let text = both().replace("  tasks:", "  timeoutSeconds: 5\n  tasks:");
+    assert!(refused(&lab, &text).await.contains("its spec can no longer change"));
+    lab.stop().await;
+}
+
+#[tokio::test]
+async fn mistakes_refuse_the_apply_with_their_lines() {
+    let lab = Lab::hasty().await;
+    for (text, expected) in [
+        (task("t", ", if: '{{ nofunction }}'"), "test.yaml:7:89: spec.actions[0].if: function \"nofunction\" not defined"),
+        (format!("{}{}{}", machines(), task("t", ", env: {A: '{{ .no }}'}"), both()), "map has no entry for key \"no\""),
+        (
+            format!(
+                "{}{}{}",
+                machines(),
+                task("t", ""),
+                both().replace("hardwareRef: {name: node-1}", "hardwareRef: {name: node-1}, bootOptions: {bootMode: isoboot}")
+            ),
+            "bootMode \"isoboot\" needs a BMC",
+        ),
+    ] {
+        let found = refused(&lab, &text).await;
+        assert!(found.contains(expected), "{found}");
+    }
+    assert!(lab.server.list(Kind::Task).is_empty());
+    lab.stop().await;
+}
