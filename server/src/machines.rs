@@ -4,7 +4,7 @@ use api::{Intent, MachineState, OrderKind};
 use jiff::Timestamp;
 use log::{info, warn};
 use machine::Chain;
-use model::{Hardware, Mac, Mistake, ObjectName, Workflow};
+use model::{Hardware, Mac, Mistake, Object, ObjectName, Workflow};
 
 use crate::boot::{is_open, may_not_netboot};
 use crate::change::{Tries, encoded};

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::boot::is_open;
 use crate::store::Transaction;
-use crate::v1alpha2::{kind_of, runs};
+use crate::v1alpha2::{kind_of, runs, toggled};
 use crate::view::{Stored, View, key};
 use crate::{history, progress, template};
 
@@ -408,8 +408,15 @@ pub fn allow_netboot(mut hardware: Hardware, allowed: bool) -> Hardware {
 
 /// After the last action: what else to write together with the workflow's end.
 #[must_use]
-pub fn after_success(view: &View, workflow: &Workflow) -> Option<(ObjectName, Hardware, u64)> {
+pub fn after_success(view: &View, workflow: &Workflow) -> Vec<(ObjectName, Hardware, u64)> {
     let name = ObjectName::new(&workflow.metadata.namespace, &workflow.spec.hardware_ref);
-    let stored = view.hardware.get(&name).filter(|_| toggles(workflow))?;
-    Some((name, allow_netboot(Hardware::clone(&Arc::clone(&stored.object)), false), stored.modified))
+    let mut names: BTreeSet<ObjectName> = Some(name).filter(|_| toggles(workflow)).into_iter().collect();
+    if let Some(written) = view.v1alpha2.workflows.get(&workflow.name()).filter(|_| runs(workflow)) {
+        names.extend(toggled(&written.object));
+    }
+    let closed = names.into_iter().filter_map(|name| {
+        let stored = view.hardware.get(&name)?;
+        Some((name, allow_netboot(Hardware::clone(&Arc::clone(&stored.object)), false), stored.modified))
+    });
+    closed.collect()
 }

@@ -4,7 +4,7 @@
 //! into its status. Nothing else changes a workflow that is ready, so its log derives its status again.
 //!
 //! The rules: actions run in order, one at a time, at least once. An action that is PENDING or RUNNING is handed out
-//! again when its agent asks. A final state stays final: nothing runs after a recorded failure, and a finished workflow
+//! again when its agent asks. One that fails runs again as often as its `retries` say, after a pause. A final state stays final: nothing runs after a recorded failure, and a finished workflow
 //! never runs again. Only an explicit order, `Command::Retry`, makes a failed one go on.
 
 mod begin;
@@ -12,6 +12,7 @@ mod choose;
 mod command;
 mod decide;
 mod evolve;
+mod failure;
 mod happened;
 mod lost;
 mod moved;
@@ -26,6 +27,7 @@ pub use choose::{Idle, Next, Position, choose, next_action, next_image, turn, tu
 pub use command::{Command, Phase, Word};
 pub use decide::decide;
 pub use evolve::evolve;
+pub use failure::{deadline, time_left};
 pub use happened::{Fact, Happened};
 pub use lost::{Heard, is_neglected, runs_on};
 pub use stop::{is_agent_of, is_left_by, running_action, why_stop};
@@ -104,10 +106,15 @@ pub const fn order_has_begun(workflow: &Workflow) -> bool {
     workflow.status.begun.is_some() || (workflow.status.logged.is_none() && has_begun(workflow))
 }
 
-/// The first action that has not succeeded.
+/// Whether nothing of it is left to run: it has succeeded, is skipped, or has failed and was passed over.
+const fn is_done(action: &WorkflowAction) -> bool {
+    matches!(action.state, ActionState::Success) || action.skip || action.passed_over
+}
+
+/// The first action that is not done.
 fn current(workflow: &Workflow) -> Option<(usize, usize, &WorkflowTask, &WorkflowAction)> {
     workflow.status.tasks.iter().enumerate().find_map(|(t, task)| {
-        let (a, action) = task.actions.iter().enumerate().find(|(_, action)| action.state != ActionState::Success)?;
+        let (a, action) = task.actions.iter().enumerate().find(|(_, action)| !is_done(action))?;
         Some((t, a, task, action))
     })
 }

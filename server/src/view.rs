@@ -16,7 +16,7 @@ use log::error;
 use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow};
 use serde::de::DeserializeOwned;
 
-use crate::progress::runs_on;
+use crate::progress::{deadline, runs_on};
 use crate::store::{Change, KeyValue};
 use crate::v1alpha2;
 use crate::wake::Subject;
@@ -229,9 +229,7 @@ impl View {
         }
         let template = ObjectName::new(&name.namespace, &object.spec.template_ref);
         self.by_template.set(template, created, name, present);
-        if let Some(stop) =
-            object.status.global_execution_stop.filter(|_| object.status.state.is_some_and(|state| state.is_runnable()))
-        {
+        if let Some(stop) = deadline(object) {
             let expiry = (stop, name.clone());
             if present {
                 self.expiring.insert(expiry)

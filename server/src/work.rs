@@ -222,8 +222,8 @@ impl Server {
             let mut others = Transaction::default();
             if news && workflow.status.state == Some(WorkflowState::Post) {
                 let closed = after_success(&self.view(), workflow);
-                workflow.take(&Command::Finish { netboot_closed: closed.is_some() }, now)?;
-                if let Some((hardware, object, modified)) = closed {
+                workflow.take(&Command::Finish { netboot_closed: !closed.is_empty() }, now)?;
+                for (hardware, object, modified) in closed {
                     others = others.put(key(Kind::Hardware, &hardware), modified, encoded(&object)?);
                 }
                 others = others.and(self.success(workflow, now)?);
@@ -280,7 +280,10 @@ impl Server {
 
 fn assignment(workflow: &Workflow, position: Position) -> Option<Assignment> {
     let task = workflow.status.tasks.get(position.task)?;
-    let action = task.actions.get(position.action)?.clone();
+    let mut action = task.actions.get(position.action)?.clone();
+    if let Some(left) = progress::time_left(&action, Timestamp::now()) {
+        action.timeout = left.max(1); // 0 would be no limit
+    }
     let again = if position.again { " again" } else { "" };
     info!(
         "workflow={} agent={} action={} handed out{again}, attempt {}",
@@ -296,7 +299,9 @@ fn assignment(workflow: &Workflow, position: Position) -> Option<Assignment> {
 fn announce(name: &ObjectName, workflow: &Workflow, report: &Report) {
     let status = &workflow.status;
     let actions = || status.tasks.iter().flat_map(|task| &task.actions);
-    let Some(action) = actions().find(|action| action.id == report.action_id) else { return };
+    let Some(action) = actions().find(|action| action.id == report.action_id) else {
+        return info!("workflow={name} agent={} {}", report.agent, status.message); // it runs again under another id
+    };
     info!("workflow={name} agent={} action={} {} {}", report.agent, action.name, action.state, action.execution_duration);
     if status.state.is_some_and(|state| state.is_final()) {
         info!("workflow={name} {}: {}", status.state.map_or("", |state| state.as_str()), status.message);

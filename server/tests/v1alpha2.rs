@@ -123,6 +123,7 @@ async fn mistakes_refuse_the_apply_with_their_lines() {
     let lab = Lab::hasty().await;
     for (text, expected) in [
         (task("t", ", if: '{{ nofunction }}'"), "test.yaml:7:89: spec.actions[0].if: function \"nofunction\" not defined"),
+        (task("t", ", command: /bin/sh"), "test.yaml:7:94: spec.actions[0].command: an agent cannot replace the entrypoint"),
         (format!("{}{}{}", machines(), task("t", ", env: {A: '{{ .no }}'}"), both()), "map has no entry for key \"no\""),
         (
             format!(
@@ -138,5 +139,47 @@ async fn mistakes_refuse_the_apply_with_their_lines() {
         assert!(found.contains(expected), "{found}");
     }
     assert!(lab.server.list(Kind::Task).is_empty());
+    lab.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_of_v1alpha2_retries_and_skips_and_its_hardware_is_closed_at_the_end() {
+    let lab = Lab::hasty().await;
+    let actions = ", retries: 1, timeoutSeconds: 60}\n  - {name: never, image: 'i:v1', if: '{{ eq .hardware.metadata.name \"x\" }}'}\n  - {name: b, image: 'i:v1'";
+    let entry = "taskRef: {name: t}, hardware: {hardwareRef: {name: node-1}, bootOptions: {toggleNetboot: true}}";
+    let one = format!(
+        "---\napiVersion: tinkerbell.org/v1alpha2\nkind: Workflow\nmetadata: {{name: one}}\nspec:\n  timeoutSeconds: 900\n  tasks: [{{agentID: '{MAC}', {entry}}}]\n"
+    );
+    apply(
+        &lab.server,
+        &format!("{}{}{one}", hardware("node-1", MAC).replace("allowPXE: true", "allowPXE: false"), task("t", actions)),
+    )
+    .await;
+    let mut agent = lab.agent(MAC).await;
+    let first = soon(agent.ask()).await.unwrap();
+    assert_eq!(first.timeout(), 60);
+    soon(agent.say(&first, StateType::Running)).await.unwrap();
+    soon(agent.say(&first, StateType::Failed)).await.unwrap();
+    let waits = soon(agent.ask()).await.unwrap_err();
+    assert_eq!(waits.message(), "an Action has failed and runs again after a pause");
+    soon(agent.say(&first, StateType::Failed)).await.unwrap(); // the acknowledgement was lost
+    assert!(soon(agent.say(&first, StateType::Success)).await.is_err(), "it counts no more");
+    let second = loop {
+        if let Ok(action) = soon(agent.ask()).await {
+            break action;
+        }
+    };
+    assert!((1..60).contains(&second.timeout()) && second.action_id() != first.action_id(), "{second:?}");
+    for name in ["a", "b"] {
+        let action = soon(agent.ask()).await.unwrap();
+        assert_eq!(action.name(), name);
+        soon(agent.say(&action, StateType::Running)).await.unwrap();
+        soon(agent.say(&action, StateType::Success)).await.unwrap();
+    }
+    let status = lab.server.get(Kind::WorkflowV1alpha2, &default("one")).unwrap()["status"].clone();
+    assert_eq!(status["message"], "all actions succeeded; 1 failed attempts were repeated; 1 were skipped");
+    assert_eq!(status["bootOptions"]["allowNetboot"]["toggledFalse"], true);
+    let hardware = lab.server.get(Kind::Hardware, &default("node-1")).unwrap();
+    assert_eq!(hardware["spec"]["interfaces"][0]["netboot"]["allowPXE"], false);
     lab.stop().await;
 }

@@ -99,6 +99,8 @@ pub enum WaitPhase {
     Queue,
     /// For a resume.
     Resume,
+    /// For the pause after a failed attempt to pass.
+    Retry,
     /// For the machine to boot.
     Boot,
     /// For the agent to ask.
@@ -119,6 +121,7 @@ impl fmt::Display for WaitPhase {
             Self::Order => "order",
             Self::Queue => "queue",
             Self::Resume => "resume",
+            Self::Retry => "retry",
             Self::Boot => "boot",
             Self::Agent => "agent",
             Self::Start => "start",

@@ -124,21 +124,21 @@ pub struct Action {
     #[serde(default)]
     pub namespaces: Option<Namespaces>,
     /// Whether it runs: true, false, or nothing for true.
-    #[serde(default, rename = "if")]
+    #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// How often it runs again after it has failed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
     /// Run in the action's image after it has failed.
-    #[serde(default, rename = "on-failure")]
+    #[serde(default, rename = "on-failure", skip_serializing_if = "Vec::is_empty")]
     pub failure_command: Vec<String>,
     /// Run in the action's image after its timeout.
-    #[serde(default, rename = "on-timeout")]
+    #[serde(default, rename = "on-timeout", skip_serializing_if = "Vec::is_empty")]
     pub timeout_command: Vec<String>,
     /// Refused when true: an agent runs one action at a time.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub background: bool,
     /// Replaces the entrypoint of the image, as v1alpha2 has it.
     #[serde(skip)]
@@ -146,6 +146,11 @@ pub struct Action {
     /// The timeout is for all attempts together, as v1alpha2 has it.
     #[serde(skip)]
     pub timeout_of_all: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// What follows the failure of an action.

@@ -86,6 +86,12 @@ pub struct WorkflowStatus {
     /// When the running action's own timeout passes, by the server's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action_stop: Option<Timestamp>,
+    /// When the current task's own timeout passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_stop: Option<Timestamp>,
+    /// When the action that has failed runs again. Until then nothing is handed out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
     /// When it became an order for its machines. That happens once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordered: Option<Timestamp>,
@@ -171,6 +177,9 @@ pub struct WorkflowTask {
     pub volumes: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// Seconds from the first of its actions that is handed out; 0 means no limit.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub timeout: i64,
     pub actions: Vec<WorkflowAction>,
 }
 
@@ -204,6 +213,35 @@ pub struct WorkflowAction {
     /// How often the action was handed out to run from its start.
     #[serde(skip_serializing_if = "is_none_yet")]
     pub attempts: u32,
+    /// How often it runs again after it has failed.
+    #[serde(skip_serializing_if = "is_none_yet")]
+    pub retries: u32,
+    /// How many of these were used.
+    #[serde(skip_serializing_if = "is_none_yet")]
+    pub retried: u32,
+    /// Its `if` is false, so it never runs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skip: bool,
+    /// The workflow goes on after its failure.
+    #[serde(rename = "continueOnFailure", skip_serializing_if = "std::ops::Not::not")]
+    pub continues: bool,
+    /// It has failed, and the workflow went on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub passed_over: bool,
+    /// Commands that run in its image after it has failed, and after its timeout.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_failure: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_timeout: Vec<String>,
+    /// It runs such a command of the action before it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub follows_failure: bool,
+    /// The timeout is for all attempts together.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub timeout_of_all: bool,
+    /// When its first attempt began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_start: Option<Timestamp>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Change, Planner, allow_netboot, mistake, same_words};
 use crate::progress;
-use crate::v1alpha2::{Bound, check, render, run_of, toggled};
+use crate::v1alpha2::{Bound, Wrong, check, render, run_of, toggled};
 
 /// Those of this apply, as they will be.
 #[derive(Default)]
@@ -25,10 +25,35 @@ fn checked<Spec: serde::Serialize>(object: &str, spec: &Spec, places: &model::v1
     wrong.iter().map(|wrong| wrong.mistake(object, places)).collect()
 }
 
+/// `command` replaces the entrypoint of an image. Agents are given arguments only, so it would be passed to that instead.
+fn entrypoints(object: &str, task: &Task) -> Vec<Mistake> {
+    let given = task
+        .spec
+        .actions
+        .iter()
+        .enumerate()
+        .filter(|(_, action)| action.command.as_ref().is_some_and(|command| !command.is_empty()));
+    let refused = given.map(|(index, _)| {
+        let wrong = Wrong::at(
+            format!("spec.actions[{index}].command"),
+            "an agent cannot replace the entrypoint of an image: its protocol has no field for that",
+        );
+        let mut mistake = wrong.mistake(object, &task.spec.places);
+        mistake.hint = Some(
+            "take an image whose entrypoint is this program, or one without an entrypoint and the program as the first of args"
+                .to_owned(),
+        );
+        mistake
+    });
+    refused.collect()
+}
+
 impl Planner<'_> {
     pub(super) fn task(&mut self, mut new: Task) {
         let name = new.name();
-        self.refused.extend(checked(&format!("Task {name}"), &new.spec, &new.spec.places));
+        let object = format!("Task {name}");
+        self.refused.extend(checked(&object, &new.spec, &new.spec.places));
+        self.refused.extend(entrypoints(&object, &new));
         let old = self.view.v1alpha2.tasks.get(&name);
         let same = old.is_some_and(|old| old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata));
         let change = change(old.is_some(), same);

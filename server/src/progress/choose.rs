@@ -30,6 +30,8 @@ pub enum Idle {
     /// In a state in which nothing is handed out.
     NotRunnable,
     Paused,
+    /// An action has failed and runs again after a pause.
+    BackingOff,
     /// The intent of the machine gives it no work.
     NotOrdered,
     OtherAgent,
@@ -47,6 +49,9 @@ pub fn next_action(workflow: &Workflow, agent: &AgentId) -> Next {
         Phase::Preparing => return Next::Idle(Idle::Preparing),
         Phase::Paused => return Next::Idle(Idle::Paused),
         _ => return Next::Idle(Idle::NotRunnable),
+    }
+    if workflow.status.retry_at.is_some() {
+        return Next::Idle(Idle::BackingOff);
     }
     match current(workflow) {
         None => Next::Idle(Idle::NothingLeft),
@@ -66,7 +71,7 @@ pub fn next_image(workflow: &Workflow, position: Position) -> Option<&str> {
     let now = task.actions.get(position.action)?;
     let following = workflow.status.tasks.iter().skip(position.task + 1).take_while(|other| other.agent_id == task.agent_id);
     let later = task.actions.iter().skip(position.action + 1).chain(following.flat_map(|task| &task.actions));
-    later.map(|action| action.image.as_str()).find(|image| *image != now.image && !image.is_empty())
+    later.filter(|action| !action.skip).map(|action| action.image.as_str()).find(|image| *image != now.image && !image.is_empty())
 }
 
 /// The turn of a workflow on its machine; the lowest comes first, and the order of the orders decides between equals. What

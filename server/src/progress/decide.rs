@@ -6,6 +6,7 @@ use model::{ActionState, Workflow, took_text};
 use super::choose::{Next, next_action};
 use super::command::{Command, admitted};
 use super::evolve::supersedes;
+use super::failure::{consequences, expired, skipped};
 use super::happened::{Fact, Happened, Which, bounded, name};
 use super::{Refused, Report, current, lost, moved, stop};
 
@@ -17,12 +18,23 @@ const MOST_DURATION: usize = 32;
 /// # Errors
 /// When the workflow does not take the command.
 pub fn decide(workflow: &Workflow, command: &Command<'_>, now: Timestamp) -> Result<Vec<Happened>, Refused> {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
     let fact = match command {
         // The agent is answered by the state of the action first, and by that of the workflow after it.
-        Command::Report(report) => reported(workflow, report, now)?,
+        Command::Report(report) => {
+            let fact = reported(workflow, report, now)?;
+            if let Some(Fact::Reported { which, state, .. }) = &fact {
+                after = consequences(workflow, which, *state, now);
+            }
+            fact
+        }
         Command::HandOut { agent } => match next_action(workflow, agent) {
             Next::Idle(idle) => return Err(Refused::Idle(idle)),
-            Next::Run(position) => admitted(workflow, command.word())?.then(|| handed_out(workflow, position.again)).flatten(),
+            Next::Run(position) if admitted(workflow, command.word())? => {
+                before = skipped(workflow, Some((position.task, position.action)));
+                handed_out(workflow, position.again)
+            }
+            Next::Run(_) => None,
         },
         _ if !admitted(workflow, command.word())? => None,
         Command::Finish { netboot_closed } => Some(Fact::Finished { netboot_closed: *netboot_closed }),
@@ -31,7 +43,7 @@ pub fn decide(workflow: &Workflow, command: &Command<'_>, now: Timestamp) -> Res
             let reason = workflow.status.cancellation.as_ref().map_or_else(String::new, |asked| asked.reason.clone());
             stop::is_left_by(workflow, agent).then_some(Fact::Cancelled { reason })
         }
-        Command::Expire => workflow.status.global_execution_stop.is_some_and(|stop| now >= stop).then_some(Fact::Expired),
+        Command::Expire => expired(workflow, now),
         Command::ClockMoved(by) => moved::concerns(workflow, *by, now).then(|| Fact::ClockMoved { seconds: by.as_secs() }),
         Command::LookAfter(heard) => lost::look_after(workflow, *heard, now),
         Command::Pause { by, reason } => Some(Fact::Paused { by: name(by), reason: bounded(reason) }),
@@ -40,7 +52,7 @@ pub fn decide(workflow: &Workflow, command: &Command<'_>, now: Timestamp) -> Res
             Some(Fact::Retried { which: retried_from(workflow, *from)?, by: name(by), reason: bounded(reason) })
         }
     };
-    Ok(fact.map(|fact| Happened { at: now, fact }).into_iter().collect())
+    Ok(before.into_iter().chain(fact).chain(after).map(|fact| Happened { at: now, fact }).collect())
 }
 
 /// The current action, for an event.
@@ -48,7 +60,7 @@ pub(super) fn which(workflow: &Workflow) -> Option<Which> {
     current(workflow).and_then(|(task, action, ..)| place(workflow, (task, action)))
 }
 
-fn place(workflow: &Workflow, (task, action): (usize, usize)) -> Option<Which> {
+pub(super) fn place(workflow: &Workflow, (task, action): (usize, usize)) -> Option<Which> {
     let found = workflow.status.tasks.get(task)?;
     let agent = name(&found.agent_id.0).as_str().into();
     Some(Which { task, action, name: name(&found.actions.get(action)?.name), agent })
@@ -65,7 +77,7 @@ fn handed_out(workflow: &Workflow, again: bool) -> Option<Fact> {
 }
 
 fn reported(workflow: &Workflow, report: &Report, now: Timestamp) -> Result<Option<Fact>, Refused> {
-    let place_of = locate(workflow, report)?;
+    let Some(place_of) = locate(workflow, report)? else { return Ok(None) };
     let (task, index) = place_of;
     let found = workflow.status.tasks.get(task).and_then(|task| task.actions.get(index)).ok_or(Refused::NotFound)?;
     if found.state.is_final() && found.state == report.state {
@@ -109,15 +121,19 @@ fn reported(workflow: &Workflow, report: &Report, now: Timestamp) -> Result<Opti
     Ok(Some(Fact::Reported { which, state: report.state, started, stopped, duration, message }))
 }
 
-/// An action of this agent. The id says which order of it is meant: an earlier one counts no more.
-fn locate(workflow: &Workflow, report: &Report) -> Result<(usize, usize), Refused> {
+/// An action of this agent. The id says which attempt of it is meant: an earlier one counts no more. `None` for the end of
+/// an attempt that was recorded before the next one was scheduled: its acknowledgement was lost.
+fn locate(workflow: &Workflow, report: &Report) -> Result<Option<(usize, usize)>, Refused> {
     let own = workflow.status.tasks.iter().enumerate().filter(|(_, task)| task.agent_id == report.agent);
     for (t, task) in own {
         for (a, action) in task.actions.iter().enumerate() {
             if action.id == report.action_id {
-                return Ok((t, a));
+                return Ok(Some((t, a)));
             }
             if supersedes(&action.id, &report.action_id) {
+                if action.retried > 0 && matches!(report.state, ActionState::Failed | ActionState::Timeout) {
+                    return Ok(None);
+                }
                 return Err(Refused::Superseded { action: action.name.clone() });
             }
         }

@@ -5,6 +5,7 @@ use model::{ActionState, Cancellation, Logged, Paused, Workflow, WorkflowAction,
 
 use super::begin::current_state;
 use super::current;
+use super::failure::{self, time_left};
 use super::happened::{Fact, Happened, Which};
 use super::lost::lost_message;
 use super::moved::follow_clock;
@@ -49,6 +50,22 @@ pub fn evolve(workflow: &mut Workflow, Happened { at, fact }: &Happened) {
         }
         Fact::Resumed { .. } => status.paused = None,
         Fact::Retried { which, by, reason } => retry(status, which, by, reason),
+        Fact::Skipped { which } => failure::skip(status, which),
+        Fact::RetryScheduled { which, begins, .. } => failure::schedule(status, which, *begins),
+        Fact::RetryDue => status.retry_at = None,
+        Fact::CommandDue { which } => failure::add_command(status, which),
+        Fact::CommandEnded { which } => failure::end_after_command(status, which),
+        Fact::PassedOver { which } => failure::pass_over(workflow, which),
+        Fact::TaskExpired { name, seconds, .. } => {
+            let message = format!("the timeout of {seconds} s of task {name} has passed");
+            end_running(status, ActionState::Timeout, &message, *at);
+            status.state = Some(WorkflowState::Timeout);
+            status.message = message;
+        }
+    }
+    let status = &mut workflow.status;
+    if status.state.is_some_and(WorkflowState::is_final) {
+        (status.retry_at, status.task_stop) = (None, None);
     }
 }
 
@@ -59,9 +76,13 @@ fn hand_out(status: &mut WorkflowStatus, which: &Which, again: bool, now: Timest
         action.attempts += 1;
         action.message = format!("interrupted; handed out again, attempt {}", action.attempts);
         status.message = format!("action {} was interrupted and begins again, attempt {}", action.name, action.attempts);
-        status.action_stop = after(now, action.timeout);
+        status.action_stop = after(now, time_left(action, now).unwrap_or(0));
     } else {
         action.attempts = action.attempts.max(1);
+    }
+    action.first_start = action.first_start.or(Some(now));
+    if status.current_state.as_ref().is_none_or(|given| given.task_id != task.id) || status.task_stop.is_none() {
+        status.task_stop = after(now, task.timeout);
     }
     status.agent_id = Some(task.agent_id.clone());
     status.current_state = current_state(task, which.action);
@@ -95,7 +116,9 @@ fn report(workflow: &mut Workflow, fact: &Fact, now: Timestamp) {
         action.execution_stop = *stopped;
         action.execution_duration.clone_from(duration);
     }
-    status.action_stop = if *state == ActionState::Running { after(now, action.timeout) } else { None };
+    action.first_start = action.first_start.or(Some(now));
+    let left = time_left(action, now).unwrap_or(0);
+    status.action_stop = if *state == ActionState::Running { after(now, left) } else { None };
     status.current_state = current_state(task, which.action);
     let Some(action) = task.actions.get(which.action) else { return };
     if matches!(state, ActionState::Failed | ActionState::Timeout) {
@@ -114,9 +137,14 @@ fn report(workflow: &mut Workflow, fact: &Fact, now: Timestamp) {
 }
 
 /// After a success: the next task's agent, or the end.
-fn advance(workflow: &mut Workflow) {
-    let next = current(workflow).map(|(_, _, task, _)| task.agent_id.clone());
+pub(super) fn advance(workflow: &mut Workflow) {
+    let next = current(workflow).map(|(_, _, task, _)| (task.id.clone(), task.agent_id.clone()));
     let status = &mut workflow.status;
+    let given = status.current_state.as_ref().map(|given| &given.task_id);
+    if next.as_ref().map(|(task, _)| task) != given {
+        status.task_stop = None;
+    }
+    let next = next.map(|(_, agent)| agent);
     match next {
         Some(_) if status.cancellation.is_some() => end_between_actions(status),
         Some(agent) => status.agent_id = Some(agent),
@@ -126,10 +154,10 @@ fn advance(workflow: &mut Workflow) {
 
 fn finish(status: &mut WorkflowStatus, netboot_closed: bool) {
     status.state = Some(WorkflowState::Success);
-    let repeated: u32 = status.tasks.iter().flat_map(|task| &task.actions).map(|action| action.attempts.saturating_sub(1)).sum();
-    let note = if repeated > 0 { format!("; {repeated} interrupted attempts were repeated") } else { String::new() };
+    let failed = status.tasks.iter().flat_map(|task| &task.actions).any(|action| action.passed_over);
+    let (all, note) = (if failed { "all other actions" } else { "all actions" }, failure::notes(status));
     let late = if status.cancellation.is_some() { "; the request to cancel it came too late" } else { "" };
-    status.message = format!("all actions succeeded{note}{late}");
+    status.message = format!("{all} succeeded{note}{late}");
     if netboot_closed {
         status.boot_options.get_or_insert_default().allow_netboot.toggled_false = true;
     }
@@ -179,6 +207,7 @@ fn time_out(status: &mut WorkflowStatus, which: &Which, last_heard: Option<Times
 fn retry(status: &mut WorkflowStatus, which: &Which, by: &str, reason: &str) {
     for (t, task) in status.tasks.iter_mut().enumerate().skip(which.task) {
         let first = if t == which.task { which.action } else { 0 };
+        failure::without_commands(task, first);
         task.actions.iter_mut().skip(first).for_each(reset);
     }
     let Some(task) = status.tasks.get(which.task) else { return };
@@ -192,6 +221,7 @@ fn retry(status: &mut WorkflowStatus, which: &Which, by: &str, reason: &str) {
     }
     (status.cancellation, status.paused) = (None, None);
     (status.begun, status.action_stop, status.global_execution_stop) = (None, None, None);
+    (status.retry_at, status.task_stop) = (None, None);
 }
 
 fn reset(action: &mut WorkflowAction) {
@@ -203,6 +233,9 @@ fn reset(action: &mut WorkflowAction) {
         execution_duration: String::new(),
         message: String::new(),
         attempts: 0,
+        retried: 0,
+        passed_over: false,
+        first_start: None,
         ..std::mem::take(action)
     };
 }
@@ -217,7 +250,7 @@ pub(super) fn first_id(id: &str) -> &str {
     split(id).0
 }
 
-fn next_id(id: &str) -> String {
+pub(super) fn next_id(id: &str) -> String {
     let (first, order) = split(id);
     format!("{first}.{}", order.saturating_add(1))
 }

@@ -96,6 +96,40 @@ pub enum Fact {
     ClockMoved {
         seconds: i64,
     },
+    /// Its `if` is false.
+    Skipped {
+        #[serde(flatten)]
+        which: Which,
+    },
+    /// After a failure; until then nothing is handed out.
+    RetryScheduled {
+        #[serde(flatten)]
+        which: Which,
+        attempt: u32,
+        begins: Timestamp,
+    },
+    RetryDue,
+    /// The command that is to run after a failure of this action comes next.
+    CommandDue {
+        #[serde(flatten)]
+        which: Which,
+    },
+    /// Such a command has ended, and the workflow with it.
+    CommandEnded {
+        #[serde(flatten)]
+        which: Which,
+    },
+    /// The action has failed, and the workflow goes on.
+    PassedOver {
+        #[serde(flatten)]
+        which: Which,
+    },
+    /// The timeout of a task has passed.
+    TaskExpired {
+        task: usize,
+        name: String,
+        seconds: i64,
+    },
     Paused {
         by: String,
         reason: String,
@@ -141,6 +175,13 @@ impl Fact {
             Self::AgentLost { .. } => "agentLost",
             Self::AgentHeard => "agentHeard",
             Self::ClockMoved { .. } => "clockMoved",
+            Self::Skipped { .. } => "skipped",
+            Self::RetryScheduled { .. } => "retryScheduled",
+            Self::RetryDue => "retryDue",
+            Self::CommandDue { .. } => "commandDue",
+            Self::CommandEnded { .. } => "commandEnded",
+            Self::PassedOver { .. } => "passedOver",
+            Self::TaskExpired { .. } => "taskExpired",
             Self::Paused { .. } => "paused",
             Self::Resumed { .. } => "resumed",
             Self::Retried { .. } => "retried",
@@ -188,6 +229,15 @@ impl fmt::Display for Fact {
             Self::AgentHeard => out.write_str("the agent is heard again"),
             Self::ClockMoved { seconds: 0 } => out.write_str("the server's clock was set back; the deadlines follow it"),
             Self::ClockMoved { seconds } => write!(out, "the server's clock was set by {seconds} s; the deadlines follow it"),
+            Self::Skipped { which } => write!(out, "action {} is skipped: its `if` is false", which.name),
+            Self::RetryScheduled { which, attempt, begins } => {
+                write!(out, "action {} runs again: attempt {attempt} begins at {begins}", which.name)
+            }
+            Self::RetryDue => out.write_str("the pause before the next attempt is over"),
+            Self::CommandDue { which } => write!(out, "the command after the failure of action {} is to run", which.name),
+            Self::CommandEnded { which } => write!(out, "the command after the failure of action {} has ended", which.name),
+            Self::PassedOver { which } => write!(out, "the workflow goes on after the failure of action {}", which.name),
+            Self::TaskExpired { name, seconds, .. } => write!(out, "the timeout of {seconds} s of task {name} has passed"),
             Self::Paused { by, reason } => write!(out, "paused by {by}{}", After(reason)),
             Self::Resumed { by } => write!(out, "resumed by {by}"),
             Self::Retried { which, by, reason } => {

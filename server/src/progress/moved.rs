@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::{Workflow, WorkflowStatus};
 
 use super::current;
+use super::failure::LONGEST_PAUSE;
 
 /// The deadline as it should be once the clock was moved by so much and shows `now`. None is further away than its whole
 /// time, also if the clock was set while no server ran.
@@ -14,23 +15,33 @@ fn follow(deadline: Timestamp, seconds: i64, by: SignedDuration, now: Timestamp)
     if by.is_negative() && moved < now { deadline.min(latest) } else { moved.min(latest) }
 }
 
-/// Global and the running action's.
-fn followed(workflow: &Workflow, by: SignedDuration, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+/// Global, the current task's, the running action's, and the next attempt's.
+fn followed(workflow: &Workflow, by: SignedDuration, now: Timestamp) -> [Option<Timestamp>; 4] {
     let status = &workflow.status;
     let action = current(workflow).map_or(0, |(.., action)| action.timeout);
     let global = status.global_execution_stop.map(|stop| follow(stop, status.global_timeout, by, now));
-    (global, status.action_stop.map(|stop| follow(stop, action, by, now)))
+    let task = current(workflow).map_or(0, |(_, _, task, _)| task.timeout);
+    [
+        global,
+        status.task_stop.map(|stop| follow(stop, task, by, now)),
+        status.action_stop.map(|stop| follow(stop, action, by, now)),
+        status.retry_at.map(|begins| follow(begins, LONGEST_PAUSE, by, now)),
+    ]
+}
+
+fn deadlines(status: &WorkflowStatus) -> [Option<Timestamp>; 4] {
+    [status.global_execution_stop, status.task_stop, status.action_stop, status.retry_at]
 }
 
 /// Whether `follow_clock` changes it.
 pub fn concerns(workflow: &Workflow, by: SignedDuration, now: Timestamp) -> bool {
-    followed(workflow, by, now) != (workflow.status.global_execution_stop, workflow.status.action_stop)
+    followed(workflow, by, now) != deadlines(&workflow.status)
 }
 
 pub fn follow_clock(workflow: &mut Workflow, by: SignedDuration, now: Timestamp) {
-    let (global, action) = followed(workflow, by, now);
+    let [global, task, action, retry] = followed(workflow, by, now);
     let status: &mut WorkflowStatus = &mut workflow.status;
-    (status.global_execution_stop, status.action_stop) = (global, action);
+    (status.global_execution_stop, status.task_stop, status.action_stop, status.retry_at) = (global, task, action, retry);
 }
 
 #[cfg(test)]

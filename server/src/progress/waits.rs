@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::{ActionState, ObjectName, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
 
 use super::command::Phase;
+use super::failure::LONGEST_PAUSE;
 use super::lost::{MARGIN, SILENT};
 use super::{current, order_has_begun};
 
@@ -56,6 +57,11 @@ pub fn waits(workflow: &Workflow, around: Around<'_>, now: Timestamp) -> Option<
         let reason = if paused.reason.is_empty() { String::new() } else { format!(": {}", paused.reason) };
         let reason = format!("paused by {}{reason}; `thimble workflow resume` lets it go on", paused.by);
         return waiting(WaitPhase::Resume, reason, paused.since, DAY);
+    }
+    if let Some(begins) = status.retry_at {
+        let at = begins.round(jiff::Unit::Second).unwrap_or(begins);
+        let reason = format!("action {} has failed; attempt {} begins at {at}", action.name, action.attempts);
+        return waiting(WaitPhase::Retry, reason, latest, SignedDuration::from_secs(LONGEST_PAUSE).saturating_add(MARGIN));
     }
     if status.current_state.as_ref().is_some_and(|given| given.action_id == action.id) && action.attempts > 0 {
         let reason =

@@ -18,7 +18,7 @@ use crate::view::index::Index;
 use crate::view::{Stored, View, decoded, put};
 
 pub use render::{Bound, render};
-pub use values::check;
+pub use values::{Wrong, check};
 
 /// The objects in memory.
 #[derive(Default, Clone)]

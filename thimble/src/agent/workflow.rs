@@ -75,6 +75,10 @@ fn rendered(template: &Template, workflow: &Workflow, hardware: Option<&Hardware
             ));
         }
     }
+    for action in document.tasks.iter_mut().flat_map(|task| &mut task.actions) {
+        // As Tinkerbell's agents do it, commands after a failure are left out.
+        (action.condition, action.failure_command, action.timeout_command) = (None, Vec::new(), Vec::new());
+    }
     let document = serde_json::to_value(document).map_err(|error| error.to_string())?;
     ::agent::offline::actions(&document, &workflow.metadata.name)
 }

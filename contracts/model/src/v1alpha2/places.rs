@@ -1,4 +1,5 @@
-//! Where the values with templates stand in the file that they were read from.
+//! Where values that are judged after reading stand in the file that they were read from: those with templates, and
+//! commands.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +43,9 @@ impl Places {
 
 fn collect(node: &Node, path: String, found: &mut BTreeMap<String, Place>) {
     match &node.content {
-        Content::Scalar { text, .. } if is_template(text) => drop(found.insert(path, node.place)),
+        Content::Scalar { text, .. } if is_template(text) || path.ends_with(".command") => {
+            found.insert(path, node.place);
+        }
         Content::Scalar { .. } => {}
         Content::List(items) => {
             for (index, item) in items.iter().enumerate() {

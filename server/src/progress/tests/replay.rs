@@ -89,8 +89,24 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn the_log_of_any_life_derives_the_status_again(orders in prop::collection::vec(order(), 0..80), timeout in 0..300_i64) {
+    fn the_log_of_any_life_derives_the_status_again(
+        orders in prop::collection::vec(order(), 0..80),
+        timeout in 0..300_i64,
+        kinds in prop::collection::vec(0..8_u8, 4),
+    ) {
         let mut w = workflow(&[("x", 2), ("y", 2)]);
+        for (action, kind) in w.status.tasks.iter_mut().flat_map(|task| &mut task.actions).zip(kinds) {
+            match kind {
+                0 => action.retries = 2,
+                1 => action.skip = true,
+                2 => action.continues = true,
+                3 => action.on_failure = vec!["sh".into()],
+                4 => (action.retries, action.continues, action.on_timeout) = (1, true, vec!["sh".into()]),
+                _ => {}
+            }
+        }
+        w.status.tasks[1].timeout = timeout / 2;
+        w.status.agent_id = beginning(&w).status.agent_id; // of the first action that is not skipped
         w.status.global_timeout = timeout;
         w.status.tasks[0].actions[0].timeout = 30;
         let mut log: Vec<Happened> = prepared(None, &mut w, NOW).into_iter().collect();
