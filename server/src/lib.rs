@@ -21,6 +21,7 @@ mod machines;
 mod plan;
 pub mod progress;
 mod queue;
+mod references;
 mod rollout;
 mod run;
 mod service;

@@ -17,6 +17,7 @@ use model::{
 use serde::Serialize;
 
 use crate::boot::is_open;
+use crate::references::Source;
 use crate::store::Transaction;
 use crate::v1alpha2::{kind_of, runs, toggled};
 use crate::view::{Stored, View, key};
@@ -347,7 +348,11 @@ impl Planner<'_> {
         let Some(template) = template else {
             return not_ready(workflow, None, format!("waits for Template {template_name}, which does not exist"));
         };
-        match template::render(&template, workflow, hardware.as_ref()) {
+        let references = hardware.as_ref().map(|hardware| {
+            let source = Source { kind: Kind::Hardware, metadata: &hardware.metadata };
+            self.references(source, &hardware.spec.references)
+        });
+        match template::render_with(&template, workflow, hardware.as_ref(), references.unwrap_or_default()) {
             Err(mistakes) => {
                 let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
                 (not_ready(workflow, Some("failed"), first).0, mistakes)

@@ -183,3 +183,28 @@ async fn a_task_of_v1alpha2_retries_and_skips_and_its_hardware_is_closed_at_the_
     assert_eq!(hardware["spec"]["interfaces"][0]["netboot"]["allowPXE"], false);
     lab.stop().await;
 }
+
+#[tokio::test]
+async fn a_template_sees_what_its_hardware_refers_to_once_a_policy_allows_it() {
+    let lab = Lab::hasty().await;
+    let reference = "references: {shared: {name: node-2, group: tinkerbell.org, version: v1alpha1, resource: hardware}}, disks:";
+    let one = hardware("node-1", MAC)
+        .replace("spec:\n  disks:", &format!("spec:\n  {}\n  disks:", reference.trim_end_matches(", disks:")));
+    let other = hardware("node-2", OTHER).replace("10.0.0.20", "10.0.0.21").replace("/dev/vda", "/dev/shared");
+    let template = template("t", 1).replace("index .Hardware.Disks 0", "(index .references.shared.spec.disks 0).device");
+    let all = format!("{one}{other}{template}{}", workflow("w", "t", "node-1", MAC));
+    let found = refused(&lab, &all).await;
+    assert!(found.contains("(the reference shared has no data: no Policy allows it)"), "{found}");
+    let policy = |rule: &str| {
+        format!(
+            "---\napiVersion: tinkerbell.org/v1alpha2\nkind: Policy\nmetadata: {{name: p}}\nspec: {{rules: {{referenceAccess: {{hardware: {{allow: [{rule}]}}}}}}}}\n"
+        )
+    };
+    let broken = refused(&lab, &policy("{source: {name: [{prefix: 7}]}}")).await;
+    assert!(broken.contains("spec.rules.referenceAccess.hardware.allow[0].source.name"), "{broken}");
+    apply(&lab.server, &format!("{all}{}", policy("{source: {name: [{prefix: node-}]}, reference: {resource: [hardware]}}")))
+        .await;
+    let mut agent = lab.agent(MAC).await;
+    assert_eq!(soon(agent.ask()).await.unwrap().command, ["/dev/shared"]);
+    lab.stop().await;
+}

@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::v1alpha2::{API_VERSION, Policy, Task, Workflow};
-use model::{Kind, Mistake, ObjectName};
+use model::{Kind, Mistake, ObjectName, Reference};
 use serde_json::Value;
 
 use super::{Change, Planner, allow_netboot, mistake, same_words};
 use crate::progress;
-use crate::v1alpha2::{Bound, Wrong, check, render, run_of, toggled};
+use crate::references::{self, References, Source};
+use crate::template::hardware_data;
+use crate::v1alpha2::{Bound, Wrong, check, render, run_of, runs, toggled};
 
 /// Those of this apply, as they will be.
 #[derive(Default)]
 pub(super) struct Coming {
     tasks: BTreeMap<ObjectName, Task>,
     workflows: BTreeMap<ObjectName, Workflow>,
+    policies: BTreeMap<ObjectName, Policy>,
     /// Workflows whose spec is another one now.
     rewritten: BTreeSet<ObjectName>,
 }
@@ -68,6 +71,7 @@ impl Planner<'_> {
 
     pub(super) fn policy(&mut self, mut new: Policy) {
         let name = new.name();
+        self.refused.extend(references::check(&new));
         let old = self.view.v1alpha2.policies.get(&name);
         let same = old.is_some_and(|old| old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata));
         let change = change(old.is_some(), same);
@@ -75,6 +79,7 @@ impl Planner<'_> {
         self.say(Kind::Policy, &name, change, None);
         if change != Change::Unchanged {
             self.put(Kind::Policy, &name, &new, old.map_or(0, |old| old.modified));
+            self.coming.policies.insert(name, new);
         }
     }
 
@@ -137,7 +142,10 @@ impl Planner<'_> {
             return not_ready(run, None, "it has no record of v1alpha2; apply it again".to_owned());
         };
         let document = match self.bound(&workflow) {
-            Ok(bound) => render(&workflow, Value::Object(serde_json::Map::new()), &bound),
+            Ok(bound) => {
+                let source = Source { kind: Kind::WorkflowV1alpha2, metadata: &workflow.metadata };
+                render(&workflow, &self.references(source, &workflow.spec.references), &bound)
+            }
             Err(waits) => return not_ready(run, None, waits),
         };
         match document {
@@ -157,6 +165,38 @@ impl Planner<'_> {
         }
     }
 
+    /// The objects that another one refers to, as far as Policies let it look at them.
+    pub(super) fn references(&self, source: Source<'_>, named: &BTreeMap<String, Reference>) -> References {
+        let stored = self
+            .view
+            .v1alpha2
+            .policies
+            .iter()
+            .filter(|(name, _)| !self.coming.policies.contains_key(*name) && !self.is_removed(Kind::Policy, name));
+        let policies = self.coming.policies.values().chain(stored.map(|(_, stored)| &*stored.object));
+        references::resolve(source, named, policies, |kind, name| self.looked_up(kind, name))
+    }
+
+    fn looked_up(&self, kind: Kind, name: &ObjectName) -> Option<Value> {
+        if self.is_removed(kind, name) {
+            return None;
+        }
+        match kind {
+            Kind::Hardware => self.hardware_as_it_will_be(name).map(hardware_data),
+            Kind::Template => {
+                let stored = || Some(&*self.view.templates.get(name)?.object);
+                serde_json::to_value(self.templates.get(name).or_else(stored)?).ok()
+            }
+            Kind::Workflow => {
+                let stored = self.view.workflows.get(name).filter(|stored| !runs(&stored.object))?;
+                serde_json::to_value(&*stored.object).ok()
+            }
+            Kind::Task if self.coming.tasks.contains_key(name) => serde_json::to_value(self.coming.tasks.get(name)?).ok(),
+            Kind::Policy if self.coming.policies.contains_key(name) => serde_json::to_value(self.coming.policies.get(name)?).ok(),
+            other => crate::v1alpha2::get(self.view, other, name),
+        }
+    }
+
     /// What each of its tasks names; or what is missing.
     fn bound<'b>(&'b self, workflow: &Workflow) -> Result<Vec<Bound<'b>>, String> {
         let namespace = &workflow.metadata.namespace;
@@ -172,7 +212,8 @@ impl Planner<'_> {
                 ),
                 None => None,
             };
-            Ok(Bound { task, hardware, references: Value::Object(serde_json::Map::new()) })
+            let source = Source { kind: Kind::Task, metadata: &task.metadata };
+            Ok(Bound { task, hardware, references: self.references(source, &task.spec.references) })
         };
         workflow.spec.tasks.iter().map(bind).collect()
     }

@@ -5,22 +5,19 @@ use std::collections::BTreeMap;
 use model::Hardware;
 use serde_json::{Value, json};
 
+use crate::references::References;
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Data {
     pub(super) map: BTreeMap<String, String>,
     /// The whole object; nothing for a workflow without Hardware.
     pub(super) hardware: Option<Value>,
+    pub(super) references: References,
 }
 
 impl Data {
-    pub(super) fn new(map: &BTreeMap<String, String>, hardware: Option<&Hardware>) -> Self {
-        Self { map: map.clone(), hardware: hardware.map(hardware_data) }
-    }
-
-    /// The names of `spec.references`, which have no data.
-    pub(super) fn references(&self) -> impl Iterator<Item = &str> {
-        let references = self.hardware.as_ref().and_then(|hardware| hardware.pointer("/spec/references")?.as_object());
-        references.into_iter().flatten().map(|(name, _)| name.as_str())
+    pub(super) fn new(map: &BTreeMap<String, String>, hardware: Option<&Hardware>, references: References) -> Self {
+        Self { map: map.clone(), hardware: hardware.map(hardware_data), references }
     }
 }
 

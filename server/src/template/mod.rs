@@ -10,6 +10,7 @@ use gotemplate::{Budget, Fault, Limits};
 use jiff::Timestamp;
 use model::{Document, Hardware, Mistake, Template, Workflow};
 
+use crate::references::References;
 use data::Data;
 pub(crate) use data::hardware_data;
 
@@ -21,8 +22,18 @@ const NAME: &str = "workflow-template";
 /// # Errors
 /// What is wrong in the template (with its line) or in the rendered text (every mistake).
 pub fn render(template: &Template, workflow: &Workflow, hardware: Option<&Hardware>) -> Result<Document, Vec<Mistake>> {
+    render_with(template, workflow, hardware, References::default())
+}
+
+/// The same with what the Hardware refers to.
+pub(crate) fn render_with(
+    template: &Template,
+    workflow: &Workflow,
+    hardware: Option<&Hardware>,
+    references: References,
+) -> Result<Document, Vec<Mistake>> {
     let place = Place::of(template);
-    let data = Data::new(&workflow.spec.hardware_map, hardware);
+    let data = Data::new(&workflow.spec.hardware_map, hardware, references);
     let text = execute(&template.spec.data, &data, Limits::default()).map_err(|fault| vec![mistake(&place, fault, &data)])?;
     let file = format!("template {} as rendered for workflow {}", template.metadata.name, workflow.metadata.name);
     Document::parse(&text, &file).map_err(|mut mistakes| {
@@ -87,7 +98,7 @@ fn execute(source: &str, data: &Data, limits: Limits) -> Result<String, Fault> {
 fn rendered(source: &str, data: &Data, limits: Limits, stop: Arc<AtomicBool>, now: i64) -> Result<String, Fault> {
     let template = gotemplate::Template::parse(NAME, source, &limits)?;
     let budget = Budget::new(limits, stop);
-    let data = budget.data(&data.map, data.hardware.as_ref()).map_err(plain)?;
+    let data = budget.data_with(&data.map, data.hardware.as_ref(), &data.references.data()).map_err(plain)?;
     let text = template.render(data, &budget, now);
     if let Err(fault) = &text
         && budget.is_spent()
@@ -129,11 +140,9 @@ fn mistake(place: &Place, fault: Fault, data: &Data) -> Mistake {
 }
 
 fn hint(message: &str, data: &Data) -> Option<String> {
-    if let Some((_, key)) = message.split_once("map has no entry for key ") {
-        if let Some(name) = data.references().find(|name| key == format!("{name:?}")) {
-            return Some(format!(
-                "Hardware's spec.references names {name}, but this server gives templates no data of references"
-            ));
+    if message.contains("map has no entry for key ") {
+        if let Some(reason) = data.references.hint(message) {
+            return Some(reason);
         }
         let known = data.map.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         return Some(match known.as_str() {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use model::{Object, parse_documents};
 
 use super::*;
+use crate::references::{Source, resolve};
 
 const OBJECTS: &str = r#"
 apiVersion: tinkerbell.org/v1alpha1
@@ -46,7 +47,9 @@ fn template(source: &str) -> Template {
 
 fn text(source: &str) -> Result<String, String> {
     let (hardware, workflow) = objects_of_a_workflow();
-    let data = Data::new(&workflow.spec.hardware_map, Some(&hardware));
+    let source = Source { kind: model::Kind::Hardware, metadata: &hardware.metadata };
+    let references = resolve(source, &hardware.spec.references, std::iter::empty(), |_, _| None);
+    let data = Data::new(&workflow.spec.hardware_map, Some(&hardware), references);
     let place = Place::of(&template(source));
     execute(source, &data, Limits::default()).map_err(|fault| mistake(&place, fault, &data).to_string())
 }
@@ -99,7 +102,7 @@ fn a_mistake_names_template_line_and_remedy() {
         (
             "a reference",
             "{{ .references.lvm }}",
-            "template t:1:15: <.references.lvm>: map has no entry for key \"lvm\" (Hardware's spec.references names lvm",
+            "template t:1:15: <.references.lvm>: map has no entry for key \"lvm\" (the reference lvm has no data: no Policy allows it)",
         ),
         ("syntax", "a\n{{ if }}{{ end }}", "template t:2:1: missing value for if"),
         ("branch without end", "a\n{{ if true }}b\n", "template t:3:1: unexpected EOF"),

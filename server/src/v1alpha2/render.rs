@@ -13,6 +13,7 @@ use model::{Document, Hardware, Mistake, Namespaces, condition, is_image};
 use serde_json::{Value, json};
 
 use super::values::{Rest, Wrong, has_templates};
+use crate::references::References;
 use crate::template::hardware_data;
 
 /// Of one Workflow.
@@ -22,14 +23,14 @@ pub const MAX_TASKS: usize = 256;
 pub struct Bound<'b> {
     pub task: &'b Task,
     pub hardware: Option<&'b Hardware>,
-    pub references: Value,
+    pub references: References,
 }
 
 /// Renders the workflow. `bound` are its tasks, in order.
 ///
 /// # Errors
 /// What is wrong, with its place where the file is known.
-pub fn render(workflow: &Workflow, references: Value, bound: &[Bound<'_>]) -> Result<Document, Vec<Mistake>> {
+pub fn render(workflow: &Workflow, references: &References, bound: &[Bound<'_>]) -> Result<Document, Vec<Mistake>> {
     let of_workflow = format!("Workflow {}", workflow.name());
     let mut document = Document {
         name: workflow.metadata.name.clone(),
@@ -65,7 +66,7 @@ pub fn render(workflow: &Workflow, references: Value, bound: &[Bound<'_>]) -> Re
 }
 
 /// Each entry of the Workflow's tasks with its Task, both rendered.
-fn rendered(workflow: &Workflow, references: Value, bound: &[Bound<'_>]) -> Result<Vec<(Rendered, TaskSpec)>, Mistake> {
+fn rendered(workflow: &Workflow, references: &References, bound: &[Bound<'_>]) -> Result<Vec<(Rendered, TaskSpec)>, Mistake> {
     let encode = |value: serde_json::Result<Value>| value.unwrap_or_default();
     let whole = encode(serde_json::to_value(workflow));
     let jobs: Vec<Job> = bound
@@ -75,14 +76,15 @@ fn rendered(workflow: &Workflow, references: Value, bound: &[Bound<'_>]) -> Resu
             index,
             task: encode(serde_json::to_value(bound.task)),
             hardware: bound.hardware.map(hardware_data),
-            references: bound.references.clone(),
+            references: bound.references.data(),
         })
         .collect();
     let plain = !has_templates(&whole) && !jobs.iter().any(|job| has_templates(&job.task));
     let now = Timestamp::now().as_second();
+    let of_workflow = references.data();
     let work = move |stop: Arc<AtomicBool>| {
         let mut rest = Rest::new(stop, now);
-        jobs.into_iter().map(|job| job.render(whole.clone(), &references, &mut rest)).collect::<Result<Vec<_>, _>>()
+        jobs.into_iter().map(|job| job.render(whole.clone(), &of_workflow, &mut rest)).collect::<Result<Vec<_>, _>>()
     };
     let done = if plain {
         work(Arc::default())
@@ -90,9 +92,14 @@ fn rendered(workflow: &Workflow, references: Value, bound: &[Bound<'_>]) -> Resu
         let limits = gotemplate::Limits::default();
         gotemplate::on_a_thread(&limits, work).unwrap_or_else(|message| Err((None, Wrong::at("spec", message))))
     };
-    done.map_err(|(task, wrong)| match task.and_then(|index| bound.get(index)) {
-        Some(bound) => wrong.mistake(&format!("Task {}", bound.task.name()), &bound.task.spec.places),
-        None => wrong.mistake(&format!("Workflow {}", workflow.name()), &workflow.spec.places),
+    done.map_err(|(task, wrong)| {
+        let of_task = task.and_then(|index| bound.get(index));
+        let (mut mistake, references) = match of_task {
+            Some(bound) => (wrong.mistake(&format!("Task {}", bound.task.name()), &bound.task.spec.places), &bound.references),
+            None => (wrong.mistake(&format!("Workflow {}", workflow.name()), &workflow.spec.places), references),
+        };
+        mistake.hint = references.hint(&mistake.message);
+        mistake
     })
 }
 

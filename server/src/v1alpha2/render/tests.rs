@@ -26,6 +26,7 @@ spec:
     - name: once
       if: '{{ eq .hardware.spec.agentID "one-agent" }}'
       image: "{{ .references.config.spec.image }}"
+  references: {config: {name: one, group: tinkerbell.org, version: v1alpha1, resource: hardware}}
 "#;
 
 const WORKFLOW: &str = r#"apiVersion: tinkerbell.org/v1alpha2
@@ -53,10 +54,15 @@ fn rendered(task: &str, workflow: &str) -> Result<Document, Vec<String>> {
     let mut objects = parse_documents(task, "task.yaml").unwrap();
     objects.extend(parse_documents(workflow, "workflow.yaml").unwrap());
     let [Object::Task(task), Object::WorkflowV1alpha2(workflow)] = objects.as_slice() else { panic!("{objects:?}") };
-    let config = json!({"config": {"spec": {"image": "i"}}});
+    let metadata = model::Metadata { namespace: "default".into(), ..model::Metadata::default() };
+    let source = crate::references::Source { kind: model::Kind::Task, metadata: &metadata };
+    let policy = "apiVersion: tinkerbell.org/v1alpha2\nkind: Policy\nmetadata: {name: p}\nspec: {rules: {referenceAccess: {task: {allow: [{reference: {name: [one]}}]}}}}\n";
+    let Some(Object::Policy(policy)) = parse_documents(policy, "f").unwrap().pop() else { panic!() };
+    let found = |_, _: &model::ObjectName| Some(json!({"spec": {"image": "i"}}));
+    let config = crate::references::resolve(source, &task.spec.references, std::iter::once(&*policy), found);
     let bound: Vec<Bound<'_>> =
         hardware.iter().map(|hardware| Bound { task, hardware: Some(hardware), references: config.clone() }).collect();
-    render(workflow, json!({}), bound.get(..workflow.spec.tasks.len()).unwrap())
+    render(workflow, &References::default(), bound.get(..workflow.spec.tasks.len()).unwrap())
         .map_err(|found| found.iter().map(ToString::to_string).collect())
 }
 
