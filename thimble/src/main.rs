@@ -4,6 +4,7 @@ mod agent;
 mod client;
 mod config;
 mod image;
+mod lint;
 mod starting_set;
 mod up;
 mod validate;
@@ -55,6 +56,8 @@ enum Command {
     Image(image::ImageCommand),
     #[command(flatten)]
     Client(client::ClientCommand),
+    /// Say what Tinkerbell would refuse in YAML files, or silently ignore; exits 1 if it would refuse something
+    Lint(lint::Arguments),
     /// Check YAML files without a server: keys, values, templates
     Validate {
         #[command(flatten)]
@@ -104,6 +107,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agent { flags } => Ok(agent::main(flags)),
         Command::Image(command) => image::run(command).map(|()| ExitCode::SUCCESS),
         Command::Client(command) => client::run(command),
+        Command::Lint(arguments) => lint::run(&arguments, &mut std::io::stdout().lock()),
         Command::Validate { files } => validate::run(&files.files, &mut std::io::stdout().lock()),
     }
 }

@@ -37,7 +37,7 @@ pub fn parse_values(text: &str, file_name: &str) -> Result<Vec<Value>, Vec<Mista
 }
 
 /// `kind: List` as kubectl writes it, and a plain list as inventory files have it, are the objects in them.
-fn flattened(node: &Rc<Node>) -> Vec<Rc<Node>> {
+pub(crate) fn flattened(node: &Rc<Node>) -> Vec<Rc<Node>> {
     let list = match &node.content {
         Content::List(_) => Some(node),
         _ if node.get("kind").and_then(|kind| kind.text()) == Some("List") => node.get("items"),

@@ -52,12 +52,20 @@ pub fn parse_texts<N: AsRef<str>, T: AsRef<str>>(texts: impl IntoIterator<Item =
 /// # Errors
 /// When a file cannot be read, or all mistakes of all files.
 pub fn read_files(paths: &[impl AsRef<Path>]) -> Result<Vec<Object>, FilesError> {
+    Ok(parse_texts(read_texts(paths)?)?)
+}
+
+/// The same files as texts, each after its name.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn read_texts(paths: &[impl AsRef<Path>]) -> Result<Vec<(String, String)>, FilesError> {
     let mut texts = Vec::new();
     for path in paths {
         let path = path.as_ref();
         read(path, &mut texts).map_err(|source| FilesError::Unreadable { path: path.to_owned(), source })?;
     }
-    Ok(parse_texts(texts)?)
+    Ok(texts)
 }
 
 fn read(path: &Path, texts: &mut Vec<(String, String)>) -> io::Result<()> {

@@ -11,12 +11,13 @@ mod object;
 mod selector;
 mod shapes;
 mod template;
+mod upstream;
 pub mod v1alpha2;
 mod workflow;
 pub mod yaml;
 
 pub use document::{parse_documents, parse_values};
-pub use files::{FilesError, Mistakes, parse_texts, read_files};
+pub use files::{FilesError, Mistakes, parse_texts, read_files, read_texts};
 pub use hardware::{
     Auto, BmcRef, Dhcp, Disk, Hardware, HardwareSpec, HardwareStatus, Interface, Ip, Ipxe, Isoboot, Netboot, Osie, Pxelinux,
     Reference, Route, Rpi,
@@ -29,6 +30,7 @@ pub use selector::{Selector, SelectorError};
 pub use template::{
     Action, Document, FailureWord, Namespaces, OnFailure, Task, Template, TemplateSpec, TemplateStatus, Written, condition,
 };
+pub use upstream::{Ignored, ignored_keys, ignored_objects};
 pub use workflow::{
     ActionState, AgentId, AllowNetboot, BootOptions, BootOptionsStatus, Cancellation, CurrentState, Logged, Paused, Workflow,
     WorkflowAction, WorkflowSpec, WorkflowState, WorkflowStatus, WorkflowTask, took_text,

@@ -6,9 +6,9 @@ mod data;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use gotemplate::{Budget, Fault, Limits};
+use gotemplate::{Budget, Fault, Limits, Outline};
 use jiff::Timestamp;
-use model::{Document, Hardware, Mistake, Template, Workflow};
+use model::{Document, Hardware, Ignored, Mistake, Template, Workflow};
 
 use crate::references::References;
 use data::Data;
@@ -49,16 +49,33 @@ pub(crate) fn render_with(
 /// # Errors
 /// The first mistake of its syntax, or all mistakes of its outline: unknown keys, and names of images that are none.
 pub fn check(template: &Template) -> Result<(), Vec<Mistake>> {
-    let (place, source, limits) = (Place::of(template), template.spec.data.clone(), Limits::default());
+    let place = Place::of(template);
+    let outlines = outlines(template).map_err(|fault| vec![mistake(&place, fault, &Data::default())])?;
+    let found = in_outlines(&place, &outlines, |text| Document::outline(text, UNKNOWN, ""));
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+/// What Tinkerbell would silently ignore in a template. Nothing if the template cannot be read.
+#[must_use]
+pub fn ignored(template: &Template) -> Vec<Ignored> {
+    let Ok(outlines) = outlines(template) else { return Vec::new() };
+    in_outlines(&Place::of(template), &outlines, model::ignored_keys)
+}
+
+fn outlines(template: &Template) -> Result<[Outline; 2], Fault> {
+    let (source, limits) = (template.spec.data.clone(), Limits::default());
     let parsed = gotemplate::on_a_thread(&limits, move |_| {
         let template = gotemplate::Template::parse(NAME, &source, &limits)?;
         template.check().map(|()| template.outlines(UNKNOWN))
     });
-    let outlines = parsed.unwrap_or_else(|message| Err(plain(message)));
-    let outlines = outlines.map_err(|fault| vec![mistake(&place, fault, &Data::default())])?;
+    parsed.unwrap_or_else(|message| Err(plain(message)))
+}
+
+/// What is said of any of the outlines, with the places of the template.
+fn in_outlines(place: &Place, outlines: &[Outline], judge: impl Fn(&str) -> Vec<Mistake>) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = Vec::new();
     for outline in outlines {
-        for mut mistake in Document::outline(&outline.text, UNKNOWN, "") {
+        for mut mistake in judge(&outline.text) {
             // In an outline the columns are others.
             let line = outline.lines.get(mistake.line.saturating_sub(1)).copied().unwrap_or(0);
             let path = std::mem::take(&mut mistake.path);
@@ -69,7 +86,7 @@ pub fn check(template: &Template) -> Result<(), Vec<Mistake>> {
             }
         }
     }
-    if found.is_empty() { Ok(()) } else { Err(found) }
+    found
 }
 
 /// Stands for every value in an outline.

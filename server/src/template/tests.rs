@@ -47,8 +47,8 @@ fn template(source: &str) -> Template {
 
 fn text(source: &str) -> Result<String, String> {
     let (hardware, workflow) = objects_of_a_workflow();
-    let source = Source { kind: model::Kind::Hardware, metadata: &hardware.metadata };
-    let references = resolve(source, &hardware.spec.references, std::iter::empty(), |_, _| None);
+    let refers = Source { kind: model::Kind::Hardware, metadata: &hardware.metadata };
+    let references = resolve(refers, &hardware.spec.references, std::iter::empty(), |_, _| None);
     let data = Data::new(&workflow.spec.hardware_map, Some(&hardware), references);
     let place = Place::of(&template(source));
     execute(source, &data, Limits::default()).map_err(|fault| mistake(&place, fault, &data).to_string())

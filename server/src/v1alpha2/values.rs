@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// Bytes of all values that one Workflow renders to.
 pub const MAX_OUTPUT: usize = 1 << 20;
-/// More mistakes than this help nobody.
+/// Mistakes of one object that are shown.
 const MAX_MISTAKES: usize = 20;
 
 /// What is wrong with a value.

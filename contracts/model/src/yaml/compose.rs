@@ -90,7 +90,11 @@ impl<'t> Composer<'t> {
                 self.end_line = end.line();
                 Ok((event, place(start)))
             }
-            Some(Err(error)) => Err(self.broken(place(*error.marker()), error.info())),
+            Some(Err(error)) => {
+                let deep = error.info().contains("recursion limit"); // the parser's own limit comes before MAX_DEPTH
+                let info = if deep { format!("nested deeper than {MAX_DEPTH} levels") } else { error.info().to_owned() };
+                Err(self.broken(place(*error.marker()), info))
+            }
             None => Ok((Event::StreamEnd, START)),
         }
     }
