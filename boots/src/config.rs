@@ -1,6 +1,6 @@
 //! Settings of boots. The caller has checked them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use cmdline::Arguments;
@@ -32,6 +32,8 @@ pub struct Config {
     /// Seconds, for Hardware without `lease_time`. smee sends 0 in that case, which clients cannot use.
     pub default_lease_time: u32,
     pub router_advertisements: bool,
+    /// Networks, as address and length of the prefix, whose unknown machines get the ramdisk.
+    pub discovery: Vec<(IpAddr, u8)>,
 }
 
 impl Config {
@@ -51,6 +53,7 @@ impl Config {
             chainload_own_ipxe: false,
             default_lease_time: 86_400,
             router_advertisements: false,
+            discovery: Vec::new(),
         }
     }
 

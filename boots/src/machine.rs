@@ -39,6 +39,25 @@ pub struct BootInterface {
 }
 
 impl BootInterface {
+    /// A machine without Hardware, which boots the ramdisk to be discovered.
+    #[must_use]
+    pub fn unknown(mac: Mac) -> Self {
+        Self {
+            mac,
+            name: "unknown machine".to_owned(),
+            agent_id: mac.to_string(),
+            reservation: None,
+            netboot_allowed: true,
+            boot: BootState::Wait { reason: "it is discovered".to_owned() },
+            facility: None,
+            vlan_id: None,
+            ipxe: Ipxe::default(),
+            osie: Osie::default(),
+            devices: Vec::new(),
+            packs: Vec::new(),
+        }
+    }
+
     /// Adds the devices that the agent has reported. A text that is not a modalias is left out.
     #[must_use]
     pub fn with_devices(mut self, modaliases: &[String]) -> Self {

@@ -6,8 +6,8 @@ mod support;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use boots::Milestone;
-use support::{Broken, Host, KNOWN, LIMIT, pattern};
+use boots::{Config, Milestone};
+use support::{Broken, FORBIDDEN, Fixed, Host, KNOWN, LIMIT, machine, pattern};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -165,4 +165,23 @@ async fn a_download_that_breaks_off_is_told() {
     let (sent, total) = sent.await;
     assert!(sent < total && total == 64 << 20, "{sent} of {total}");
     host.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_machine_boots_the_ramdisk_where_machines_are_discovered() {
+    let unknown = "/ipxe/script/02:00:00:00:00:99/auto.ipxe";
+    for (case, network, path, status, text) in [
+        ("on the network", [127, 0, 0, 0], unknown, 200, "worker_id=02:00:00:00:00:99"),
+        ("elsewhere", [10, 0, 0, 0], unknown, 404, "is an unknown machine"),
+        ("without a MAC", [127, 0, 0, 0], "/ipxe/script/auto.ipxe", 404, "is an unknown machine"),
+        ("one that may not", [127, 0, 0, 0], "/ipxe/script/02:00:00:00:00:02/auto.ipxe", 404, "does not set netboot.allowPXE"),
+    ] {
+        let machines = Fixed(vec![machine(FORBIDDEN)]);
+        let discovery = vec![(network.into(), 8)];
+        let host = Host::on(Arc::new(machines), |config| Config { discovery, ..config }).await;
+        let answer = get(&host, path).await;
+        assert_eq!(answer.status, status, "{case}: {}", answer.text());
+        assert!(answer.text().contains(text), "{case}: {}", answer.text());
+        host.stop().await;
+    }
 }

@@ -28,6 +28,12 @@ impl FromStr for Network {
 }
 
 impl Network {
+    /// Its address and the length of its prefix.
+    #[must_use]
+    pub const fn parts(self) -> (IpAddr, u8) {
+        (self.address, self.length)
+    }
+
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let differing = match (self.address, address.to_canonical()) {

@@ -3,6 +3,7 @@
 //! An agent that an object names is known and keeps its place. All others are strangers; see there.
 
 mod attributes;
+mod calls;
 mod modaliases;
 mod pci_names;
 mod strangers;
@@ -120,7 +121,7 @@ impl Agents {
         table.known.get(id).map(|known| known.agent.clone()).or_else(stranger)
     }
 
-    /// Whether a stranger's call may be held open. Each place must be given back with `release`.
+    /// Whether the call of an unknown agent may be held open. Each place must be given back with `release`.
     #[must_use]
     pub fn hold(&self, source: Source) -> bool {
         self.table().strangers.hold(source)

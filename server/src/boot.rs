@@ -34,6 +34,7 @@ pub fn boots<'w>(
         Intent::Rescue => BootState::Rescue { reason },
         Intent::Hold => BootState::Hold { reason },
         Intent::Inventory => BootState::Wait { reason: idle() },
+        Intent::Discover => BootState::Wait { reason },
         Intent::Install => {
             // The oldest order is what its agent will be given first.
             let open = state.orders.iter().filter_map(|order| workflow(order)).find(|workflow| is_open(workflow));

@@ -81,7 +81,7 @@ impl WorkflowService for Grpc {
                 None => Status::not_found("the action shall go on"),
             });
         }
-        let is_known = self.0.agent_called(&agent, address, request.agent_attributes.as_ref());
+        let is_known = self.0.met(&agent, address, request.agent_attributes.as_ref()).await;
         let mut assignment = self.next_action(&agent, address, is_known).await.map_err(status::no_work)?;
         let next_image = assignment.next_image.take().filter(|image| image.len() <= next_image::MAX_LENGTH);
         let mut response = Response::new(response(assignment));

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 pub const BY_APPLY: &str = "apply";
 pub const BY_SUCCESS: &str = "success";
 pub const BY_NEW_MACHINES: &str = "new_machines";
+pub const BY_DISCOVERY: &str = "discovery";
 const BY_BREAKER: &str = "reboot-loop breaker";
 
 /// A machine that gets the ramdisk for its orders more often than this, without progress, is held.
@@ -29,9 +30,32 @@ const fn decided(decision: Decision) -> MachineState {
     MachineState { decision, orders: Vec::new(), begun: false, before: None, finished: false, returns: Vec::new() }
 }
 
-/// A workflow was ordered. On a held machine it waits until the hold ends.
+/// A machine that made itself known. It gets no work until a person or a rule set takes it in.
+#[must_use]
+pub fn discovered(from: &str, now: Timestamp) -> MachineState {
+    let reason = format!("its agent called from {from}; it waits for approval");
+    decided(Decision { intent: Intent::Discover, by: BY_DISCOVERY.to_owned(), at: now, reason })
+}
+
+/// A rule set takes in a discovered machine, for which its workflow is ordered.
+pub fn enrolled(state: &mut MachineState, workflow: &str, rule_set: &str, hold_new: bool, now: Timestamp) {
+    let is_ordered = state.orders.iter().any(|order| order == workflow);
+    if state.decision.intent != Intent::Discover || !is_ordered {
+        return;
+    }
+    let decision = if hold_new && !state.finished {
+        let reason = format!("workflow {workflow} is the first order of a new machine and waits for approval");
+        Decision { intent: Intent::Hold, by: BY_NEW_MACHINES.to_owned(), at: now, reason }
+    } else {
+        let reason = format!("workflow {workflow} was ordered");
+        Decision { intent: Intent::Install, by: format!("WorkflowRuleSet {rule_set}"), at: now, reason }
+    };
+    state.before = Some(std::mem::replace(&mut state.decision, decision));
+}
+
+/// A workflow was ordered. On a machine that is held, or waits for approval, it waits as well.
 pub fn order(state: &mut MachineState, workflow: &str, hold_new: bool, now: Timestamp) {
-    if !matches!(state.decision.intent, Intent::Install | Intent::Hold) {
+    if !matches!(state.decision.intent, Intent::Install | Intent::Hold | Intent::Discover) {
         state.orders.clear();
         state.begun = false;
         let held = hold_new && !state.finished;
@@ -98,7 +122,7 @@ pub fn set(state: &mut MachineState, intent: Intent, by: &str, reason: String, n
             }
         }
         Intent::Install => {}
-        Intent::Local | Intent::Rescue | Intent::Inventory => {
+        Intent::Local | Intent::Rescue | Intent::Inventory | Intent::Discover => {
             state.orders.clear();
             (state.begun, state.before) = (false, None);
         }

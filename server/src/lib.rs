@@ -12,6 +12,8 @@ mod broken;
 mod change;
 mod clock;
 mod deadlines;
+mod discovery;
+mod enrolment;
 mod events;
 pub mod grpc;
 mod history;

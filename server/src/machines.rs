@@ -1,6 +1,6 @@
 //! Explicit orders for a machine, and its boots: the pure rules of `intent` around the store.
 
-use api::{Intent, MachineState, OrderKind};
+use api::{Intent, MachineLine, MachineState, OrderKind};
 use jiff::Timestamp;
 use log::{info, warn};
 use machine::Chain;
@@ -91,6 +91,24 @@ impl Server {
         }
     }
 
+    /// Every machine with an intent, by the name of its Hardware.
+    #[must_use]
+    pub fn machine_lines(&self) -> Vec<MachineLine> {
+        let view = self.snapshot();
+        let known = view.machines.iter().filter_map(|(name, state)| Some((name, state, view.hardware.get(name)?)));
+        let lines = known.map(|(name, state, hardware)| {
+            let agent = self.agent_of(&hardware.object);
+            MachineLine {
+                hardware: name.to_string(),
+                decision: state.object.decision.clone(),
+                orders: state.object.orders.clone(),
+                address: agent.as_ref().and_then(|agent| agent.address),
+                last_seen: agent.map(|agent| agent.last_seen),
+            }
+        });
+        lines.collect()
+    }
+
     fn state_of(&self, name: &ObjectName) -> (u64, MachineState) {
         match self.view().machines.get(name) {
             Some(stored) => (stored.modified, MachineState::clone(&stored.object)),
@@ -128,7 +146,7 @@ impl Server {
             return Err(refused(reason));
         }
         let intent = view.machines.get(&name).map(|stored| stored.object.decision.intent);
-        if order == OrderKind::Approve && intent != Some(Intent::Hold) {
+        if order == OrderKind::Approve && !matches!(intent, Some(Intent::Hold | Intent::Discover)) {
             return Err(refused(format!("it is not held, its intent is {}", intent.unwrap_or(Intent::Inventory))));
         }
         if order != OrderKind::Reinstall {

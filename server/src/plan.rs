@@ -3,6 +3,7 @@
 mod addresses;
 mod deletion;
 mod orders;
+mod rule_sets;
 mod v1alpha2;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +74,7 @@ pub fn plan(
             Object::Hardware(hardware) => planner.hardware(*hardware),
             Object::Template(template) => planner.template(*template),
             Object::Workflow(workflow) => workflows.push(*workflow),
+            Object::WorkflowRuleSet(rule_set) => planner.rule_set(*rule_set),
             Object::Task(task) => planner.task(*task),
             Object::Policy(policy) => planner.policy(*policy),
             Object::WorkflowV1alpha2(workflow) => workflows_v1alpha2.push(*workflow),

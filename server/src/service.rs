@@ -1,6 +1,6 @@
 //! The server as one value: opens the store, keeps the view in step with it, and answers agents, boots and operators.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use log::{error, info, warn};
 use machine::Chain;
 use model::{AgentId, Hardware, Kind, Mac, Mistake, Object, ObjectName};
-use proto::AgentAttributes;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use crate::access::Network;
-use crate::agents::{Agents, Facts, First, Source};
+use crate::agents::Agents;
 use crate::boot::boot_state;
 use crate::change::{Tries, encoded};
 use crate::deadlines::expire;
+use crate::discovery::Discovery;
 use crate::events::{Hub, Reader};
 use crate::machines::find;
 use crate::plan::{Kept, Plan, Rules, deletion, plan};
@@ -43,6 +43,8 @@ pub struct Config {
     pub hold_new_machines: bool,
     /// This host's own addresses, which no machine may have.
     pub addresses: Vec<IpAddr>,
+    /// Networks whose unknown agents become Hardware that waits for approval.
+    pub discovery: Vec<Network>,
 }
 
 impl Default for Config {
@@ -53,6 +55,7 @@ impl Default for Config {
             long_poll: Duration::from_secs(55),
             hold_new_machines: false,
             addresses: Vec::new(),
+            discovery: Vec::new(),
         }
     }
 }
@@ -69,6 +72,7 @@ pub(crate) struct Inner {
     stopping: watch::Sender<bool>,
     pub events: Hub,
     pub agents: Agents,
+    pub discovery: Discovery,
     /// Wakes what drives rollouts.
     pub rollouts: Arc<Notify>,
     pub config: Config,
@@ -144,6 +148,7 @@ impl Server {
             stopping: watch::Sender::new(false),
             events: Hub::new(Timestamp::now()),
             agents,
+            discovery: Discovery::default(),
             rollouts: Arc::default(),
             config,
             started: Mutex::new(Timestamp::now()),
@@ -279,6 +284,7 @@ impl Server {
                 let stored = view.workflows.get(name).filter(|stored| !v1alpha2::runs(&stored.object))?;
                 serde_json::to_value(&*stored.object).ok()
             }
+            Kind::WorkflowRuleSet => view.rule_sets.get(name).and_then(|stored| serde_json::to_value(&*stored.object).ok()),
             other => v1alpha2::get(&view, other, name),
         }
     }
@@ -293,6 +299,9 @@ impl Server {
             Kind::Workflow => {
                 let own = view.workflows.values().filter(|stored| !v1alpha2::runs(&stored.object));
                 own.filter_map(|stored| serde_json::to_value(&*stored.object).ok()).collect()
+            }
+            Kind::WorkflowRuleSet => {
+                view.rule_sets.values().filter_map(|stored| serde_json::to_value(&*stored.object).ok()).collect()
             }
             other => v1alpha2::list(&view, other),
         }
@@ -330,15 +339,20 @@ impl Server {
         Some(self.known(&view, hardware, mac))
     }
 
-    fn known(&self, view: &View, hardware: &Hardware, mac: Option<Mac>) -> Machine {
+    /// The agent that has called from this machine.
+    pub(crate) fn agent_of(&self, hardware: &Hardware) -> Option<Agent> {
         let spec = &hardware.spec;
         let mut ids = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
+        ids.find_map(|id| self.0.agents.get(&id))
+    }
+
+    fn known(&self, view: &View, hardware: &Hardware, mac: Option<Mac>) -> Machine {
         Machine {
             mac,
             boot: boot_state(view, hardware, mac),
             state: view.machines.get(&hardware.name()).map(|stored| api::MachineState::clone(&stored.object)),
             queue: self.queue_of(view, &hardware.name(), Timestamp::now()),
-            agent: ids.find_map(|id| self.0.agents.get(&id)),
+            agent: self.agent_of(hardware),
             hardware: hardware.clone(),
             booted: None,
         }
@@ -376,63 +390,6 @@ impl Server {
     pub async fn last_booted(&self, mac: Mac) -> Result<Option<Booted>, StoreError> {
         let pair = self.0.store.get(&format!("/booted/{mac}")).await?;
         Ok(pair.and_then(|pair| serde_json::from_slice(&pair.value).ok()))
-    }
-
-    /// An agent called: remembered, and stored in the background if an object names it. True if one does.
-    pub(crate) fn agent_called(&self, id: &AgentId, address: Option<SocketAddr>, reported: Option<&AgentAttributes>) -> bool {
-        let (view, now) = (self.snapshot(), Timestamp::now());
-        let is_known = view.knows_agent(id);
-        if !is_known {
-            self.announce(id, address, self.0.agents.stranger(id, address, now));
-            return false;
-        }
-        let news = self.0.agents.known(id, address, reported.map(Facts::from), now, |id| view.knows_agent(id));
-        self.announce(id, address, news.first);
-        if news.attributes {
-            let (server, id) = (self.clone(), id.clone());
-            tokio::spawn(async move {
-                if let Err(reason) = server.store_agent(&id).await {
-                    warn!("agent={id} its attributes could not be stored: {}", Chain(&reason));
-                }
-            });
-        }
-        true
-    }
-
-    fn announce(&self, id: &AgentId, address: Option<SocketAddr>, first: First) {
-        let address = address.map(|address| address.to_string()).unwrap_or_default();
-        match first {
-            First::No | First::Silent => {}
-            First::Announce => {
-                info!("agent={id} address={address} calls for the first time");
-                self.publish(What::Agent { agent: id.clone(), address });
-            }
-            First::TooMany => {
-                warn!("address={address} calls with many agent ids that no object names; further ones are not shown")
-            }
-        }
-    }
-
-    /// A place for a stranger's call that waits, until it is dropped.
-    pub(crate) fn place_for(&self, address: Option<SocketAddr>) -> Option<Place> {
-        let source = Source::from(address);
-        self.0.agents.hold(source).then(|| Place { server: self.clone(), source })
-    }
-
-    async fn store_agent(&self, id: &AgentId) -> Result<(), StoreError> {
-        let Some(agent) = self.0.agents.get(id) else { return Ok(()) };
-        self.replace(&format!("/agents/{id}"), Some(&encoded(&agent)?)).await.map(drop)
-    }
-}
-
-pub(crate) struct Place {
-    server: Server,
-    source: Source,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.server.0.agents.release(self.source);
     }
 }
 

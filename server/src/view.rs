@@ -9,11 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::{MachineState, What};
+use api::{Intent, MachineState, What};
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
 use log::error;
-use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow};
+use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow, WorkflowRuleSet};
 use serde::de::DeserializeOwned;
 
 use crate::progress::{deadline, runs_on};
@@ -59,6 +59,7 @@ pub struct View {
     pub hardware: OrdMap<ObjectName, Stored<Hardware>>,
     pub templates: OrdMap<ObjectName, Stored<Template>>,
     pub workflows: OrdMap<ObjectName, Stored<Workflow>>,
+    pub rule_sets: OrdMap<ObjectName, Stored<WorkflowRuleSet>>,
     /// What machines shall boot, by the name of their Hardware. It outlives the Hardware, so that a machine whose Hardware is
     /// deleted and created anew is not installed again.
     pub machines: OrdMap<ObjectName, Stored<MachineState>>,
@@ -75,6 +76,8 @@ pub struct View {
     expiring: OrdSet<(Timestamp, ObjectName)>,
     /// Workflows with a running action.
     running: OrdSet<ObjectName>,
+    /// Machines that were discovered and wait for approval.
+    pub discovered: OrdSet<ObjectName>,
 }
 
 /// `/workflows/default/install`.
@@ -88,6 +91,7 @@ const fn prefix(kind: Kind) -> &'static str {
         Kind::Hardware => "/hardware/",
         Kind::Template => "/templates/",
         Kind::Workflow => "/workflows/",
+        Kind::WorkflowRuleSet => "/workflowrulesets/",
         Kind::Task => "/v1alpha2/tasks/",
         Kind::WorkflowV1alpha2 => "/v1alpha2/workflows/",
         Kind::Policy => "/v1alpha2/policies/",
@@ -143,6 +147,7 @@ impl View {
         let (existed, exists) = match kind {
             Kind::Hardware => self.put_hardware(name.clone(), pair.and_then(decoded), &mut news),
             Kind::Template => put(&mut self.templates, name.clone(), pair.and_then(decoded)),
+            Kind::WorkflowRuleSet => put(&mut self.rule_sets, name.clone(), pair.and_then(decoded)),
             Kind::Workflow => {
                 self.put_workflow(name, pair.and_then(decoded), &mut news);
                 return news;
@@ -160,6 +165,11 @@ impl View {
     fn put_machine(&mut self, name: ObjectName, new: Option<Stored<MachineState>>, news: &mut News) {
         if let Some(hardware) = self.hardware.get(&name) {
             news.concerns(&agents_of(&hardware.object));
+        }
+        if new.as_ref().is_some_and(|new| new.object.decision.intent == Intent::Discover) {
+            self.discovered.insert(name.clone());
+        } else {
+            self.discovered.remove(&name);
         }
         let old = match &new {
             Some(new) => self.machines.insert(name.clone(), new.clone()),

@@ -94,6 +94,14 @@ pub enum ClientCommand {
 
 #[derive(Subcommand, Debug)]
 pub enum MachineOrder {
+    /// Machines that wait for approval: discovered or held ones
+    List {
+        /// All machines that have had an intent
+        #[arg(short, long)]
+        all: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Boot the ramdisk with rescue, without work; an unfinished workflow waits for reinstall
     Rescue(OrderArgs),
     /// Boot nothing, until approve or another order
@@ -102,7 +110,7 @@ pub enum MachineOrder {
     Local(OrderArgs),
     /// Go on with its unfinished workflow, or run the newest one once more as a new Workflow
     Reinstall(OrderArgs),
-    /// End a hold: its orders go on
+    /// End a hold, or take in a discovered machine: its orders go on
     Approve(OrderArgs),
 }
 
@@ -118,14 +126,16 @@ pub struct OrderArgs {
 }
 
 impl MachineOrder {
-    fn parts(self) -> (api::OrderKind, OrderArgs) {
-        match self {
+    async fn run(self, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+        let (order, args) = match self {
+            Self::List { all, server } => return machine::list(&Connection::to(&server.url)?, all, out).await,
             Self::Rescue(args) => (api::OrderKind::Rescue, args),
             Self::Hold(args) => (api::OrderKind::Hold, args),
             Self::Local(args) => (api::OrderKind::Local, args),
             Self::Reinstall(args) => (api::OrderKind::Reinstall, args),
             Self::Approve(args) => (api::OrderKind::Approve, args),
-        }
+        };
+        machine::order(&Connection::to(&args.server.url)?, &args.machine, order, args.reason, out).await
     }
 }
 
@@ -220,6 +230,8 @@ pub enum KindWord {
     Templates,
     #[value(alias = "workflow", alias = "wf")]
     Workflows,
+    #[value(name = "workflowrulesets", alias = "workflowruleset", alias = "wrs")]
+    RuleSets,
     #[value(alias = "task")]
     Tasks,
     /// Workflows of v1alpha2
@@ -235,6 +247,7 @@ impl From<KindWord> for Kind {
             KindWord::Hardware => Self::Hardware,
             KindWord::Templates => Self::Template,
             KindWord::Workflows => Self::Workflow,
+            KindWord::RuleSets => Self::WorkflowRuleSet,
             KindWord::Tasks => Self::Task,
             KindWord::WorkflowsV1alpha2 => Self::WorkflowV1alpha2,
             KindWord::Policies => Self::Policy,
@@ -272,10 +285,7 @@ async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<
         }
         ClientCommand::Cancel(args) => cancel(args, out).await,
         ClientCommand::Workflow(command) => of_workflow(command, out).await,
-        ClientCommand::Machine { order: Some(order), .. } => {
-            let (order, args) = order.parts();
-            machine::order(&Connection::to(&args.server.url)?, &args.machine, order, args.reason, out).await
-        }
+        ClientCommand::Machine { order: Some(order), .. } => order.run(out).await,
         ClientCommand::Machine { address, output, server, .. } => {
             machine::run(&Connection::to(&server.url)?, &address.unwrap_or_default(), output, out).await
         }

@@ -59,6 +59,9 @@ pub struct Settings {
     #[arg(long, env = "THIMBLE_NEW_MACHINES", value_name = "install|hold")]
     #[serde(alias = "new_machines")]
     pub new_machines: Option<String>,
+    /// Networks whose unknown machines boot the ramdisk and wait for approval as Hardware, comma separated CIDRs
+    #[arg(long, env = "THIMBLE_DISCOVERY", value_name = "CIDRS")]
+    pub discovery: Option<String>,
     /// YAML files with Hardware, Template and Workflow objects to apply at start
     #[arg(long, value_name = "FILE")]
     pub apply: Vec<PathBuf>,
@@ -82,6 +85,7 @@ pub struct Config {
     pub api_allow: Vec<server::Network>,
     pub router_advertisements: bool,
     pub hold_new_machines: bool,
+    pub discovery: Vec<server::Network>,
     pub apply: Vec<PathBuf>,
 }
 
@@ -124,6 +128,7 @@ impl Settings {
             api_allow: self.api_allow.or(other.api_allow),
             router_advertisements: self.router_advertisements.or(other.router_advertisements),
             new_machines: self.new_machines.or(other.new_machines),
+            discovery: self.discovery.or(other.discovery),
             apply: if self.apply.is_empty() { other.apply } else { self.apply },
         }
     }
@@ -166,13 +171,8 @@ impl Settings {
                 false
             }
         };
-        let mut api_allow = Vec::new();
-        for text in list(self.api_allow.as_deref()) {
-            match text.parse() {
-                Ok(network) => api_allow.push(network),
-                Err(error) => mistakes.push(format!("api-allow: {error}")),
-            }
-        }
+        let api_allow = networks("api-allow", self.api_allow.as_deref(), &mut mistakes);
+        let discovery = networks("discovery", self.discovery.as_deref(), &mut mistakes);
         let files = self.files.unwrap_or_else(|| data.join("files"));
         if files.exists() && !files.is_dir() {
             mistakes.push(format!("files: {} is not a folder", files.display()));
@@ -193,6 +193,7 @@ impl Settings {
             api_allow,
             router_advertisements: self.router_advertisements.unwrap_or(false),
             hold_new_machines,
+            discovery,
             apply: self.apply,
         };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
@@ -201,6 +202,17 @@ impl Settings {
 
 fn any_address(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+}
+
+fn networks(setting: &str, text: Option<&str>, mistakes: &mut Vec<String>) -> Vec<server::Network> {
+    let mut found = Vec::new();
+    for text in list(text) {
+        match text.parse() {
+            Ok(network) => found.push(network),
+            Err(error) => mistakes.push(format!("{setting}: {error}")),
+        }
+    }
+    found
 }
 
 fn list(text: Option<&str>) -> Vec<String> {
@@ -216,11 +228,12 @@ mod tests {
     fn all_mistakes_are_shown_at_once_and_each_names_its_setting() {
         let settings = Settings {
             api_allow: Some("10.0.0.0/8, nonsense".to_owned()),
+            discovery: Some("10.0.0.0/8, 10.0.0.1".to_owned()),
             grpc_authority: Some("no-port".to_owned()),
             ..Settings::default()
         };
         let text = settings.check().unwrap_err().to_string();
-        for name in ["address:", "api-allow: \"nonsense\"", "grpc-authority:"] {
+        for name in ["address:", "api-allow: \"nonsense\"", "discovery: \"10.0.0.1\"", "grpc-authority:"] {
             assert!(text.contains(name), "{name} is missing in: {text}");
         }
     }

@@ -243,6 +243,7 @@ mod tests {
             kernel_args: None,
             insecure_registries: None,
             api_allow: None,
+            discovery: None,
             apply: Vec::new(),
             ..all.clone()
         };

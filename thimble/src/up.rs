@@ -93,6 +93,7 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
         store: Some(store.clone()),
         api_allow,
         hold_new_machines: config.hold_new_machines,
+        discovery: config.discovery.clone(),
         addresses: own_addresses(config.address),
         ..server::Config::default()
     };
@@ -151,6 +152,7 @@ fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
         initrd: config.initrd.clone(),
         arguments: arguments(config),
         router_advertisements: config.router_advertisements,
+        discovery: config.discovery.iter().map(|network| network.parts()).collect(),
         ..boots::Config::new(config.address, config.files.clone(), config.nbp.clone())
     })
 }

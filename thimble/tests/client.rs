@@ -123,6 +123,20 @@ async fn an_operators_day() {
 }
 
 #[tokio::test]
+async fn machines_that_wait_for_a_person_are_listed() {
+    let desk = Desk::new().await;
+    desk.run(&format!("apply -f {}", desk.file("objects.yaml", OBJECTS))).await;
+    assert_eq!(desk.run("machine list").await.0.lines().count(), 1, "the heading alone");
+    desk.run("machine hold node-1 --reason fan").await;
+    let (text, done) = desk.run("machine list").await;
+    assert!(done && text.lines().nth(1).unwrap().starts_with("default/node-1  hold"), "{text}");
+    assert!(text.trim_end().ends_with("fan"), "{text}");
+    desk.run("machine local node-1").await;
+    assert_eq!(desk.run("machine list").await.0.lines().count(), 1);
+    assert!(desk.run("machine list --all").await.0.contains("default/node-1  local"));
+}
+
+#[tokio::test]
 async fn several_machines_are_installed_after_a_question_only() {
     let desk = Desk::new().await;
     let other = OBJECTS.split("---\n").filter(|object| !object.contains("kind: Template")).collect::<Vec<_>>().join("---\n");

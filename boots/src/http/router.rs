@@ -6,6 +6,7 @@ use std::path::Path as FsPath;
 use std::sync::Arc;
 
 use ::machine::Chain;
+use ::machine::network::covers;
 use axum::Router;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::response::{IntoResponse, Response};
@@ -67,6 +68,9 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
     match machine {
         Ok(Some(machine)) => boots.script(&machine, peer, scan::told(parts.uri.query().unwrap_or_default())).await,
         Ok(None) => {
+            if let Some(machine) = boots.discovered(mac, peer) {
+                return boots.script(&machine, peer, scan::told(parts.uri.query().unwrap_or_default())).await;
+            }
             log::warn!("HTTP: no script for {who}: unknown machine");
             refuse(StatusCode::NOT_FOUND, format!("{who} is an unknown machine; apply a Hardware with its MAC"))
         }
@@ -78,6 +82,13 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
 }
 
 impl Boots {
+    /// An unknown machine on a network where machines are discovered: it gets the ramdisk, whose agent makes it known.
+    fn discovered(&self, mac: Option<Mac>, peer: Option<IpAddr>) -> Option<BootInterface> {
+        let peer = peer?;
+        let is_on = |(network, length): &(IpAddr, u8)| covers(*network, *length, peer);
+        self.config.discovery.iter().any(is_on).then(|| mac.map(BootInterface::unknown)).flatten()
+    }
+
     /// The driver packs for the machine's devices. iPXE has just named them, or the agent did at an earlier boot.
     async fn packs(&self, machine: &BootInterface, reported: Option<Vec<Device>>) -> Packs {
         let Some(folder) = ipxe::ramdisk_folder(&self.config, machine) else { return Packs::default() };

@@ -118,11 +118,15 @@ impl Host {
     }
 
     pub async fn with(source: Arc<dyn MachineSource>) -> Self {
+        Self::on(source, |config| config).await
+    }
+
+    pub async fn on(source: Arc<dyn MachineSource>, edit: impl FnOnce(Config) -> Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (files, nbp) = (folder.path().join("files"), folder.path().join("nbp"));
         std::fs::create_dir_all(&files).unwrap();
         std::fs::create_dir_all(&nbp).unwrap();
-        let config = Config { address: Ipv4Addr::LOCALHOST, ..Config::new(Ipv4Addr::LOCALHOST, files, nbp) };
+        let config = edit(Config { address: Ipv4Addr::LOCALHOST, ..Config::new(Ipv4Addr::LOCALHOST, files, nbp) });
         let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
         let listen = Listen { dhcp: Some(any), tftp: Some(any.into()), syslog: Some(any.into()) };
         let mut sockets = Sockets::bind(&config, listen).await.unwrap();

@@ -19,10 +19,12 @@ pub enum Intent {
     Inventory,
     /// Nothing. The script shows the reason and asks again every minute.
     Hold,
+    /// The ramdisk, without work: the machine named itself, and waits for approval.
+    Discover,
 }
 
 impl Intent {
-    pub const ALL: [Self; 5] = [Self::Install, Self::Local, Self::Rescue, Self::Inventory, Self::Hold];
+    pub const ALL: [Self; 6] = [Self::Install, Self::Local, Self::Rescue, Self::Inventory, Self::Hold, Self::Discover];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Intent {
             Self::Rescue => "rescue",
             Self::Inventory => "inventory",
             Self::Hold => "hold",
+            Self::Discover => "discover",
         }
     }
 }
@@ -92,6 +95,6 @@ pub enum OrderKind {
     Local,
     /// Continue the workflow that waits, or run the newest one once more as a new Workflow.
     Reinstall,
-    /// End a hold.
+    /// End a hold, or the wait of a discovered machine.
     Approve,
 }

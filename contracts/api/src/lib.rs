@@ -31,7 +31,7 @@ pub use event::{Event, What};
 #[cfg(feature = "http")]
 pub use intent::{Decision, Intent, MachineState, Order, OrderKind};
 #[cfg(feature = "http")]
-pub use machine::{Agent, BootState, Booted, Machine};
+pub use machine::{Agent, BootState, Booted, Machine, MachineLine};
 #[cfg(feature = "http")]
 pub use objects::{
     Applied, Cancelled, Change, Changed, HistoryEntry, List, Problem, Queued, RunningAction, WaitPhase, Waiting, WorkflowChange,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::{AgentId, Hardware, Mac};
 use serde::{Deserialize, Serialize};
 
-use crate::{Attributes, MachineState, Queued};
+use crate::{Attributes, Decision, MachineState, Queued};
 
 /// A known machine and what it shall boot now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,22 @@ impl BootState {
             Self::Local { reason } | Self::Wait { reason } | Self::Rescue { reason } | Self::Hold { reason } => reason,
         }
     }
+}
+
+/// A line of `GET /v1/machines`: a machine that has an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineLine {
+    pub hardware: String,
+    #[serde(flatten)]
+    pub decision: Decision,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<String>,
+    /// Of its agent's latest call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Timestamp>,
 }
 
 /// The latest call of a machine's agent.

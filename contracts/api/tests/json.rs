@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use api::{
     Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Decision, Event, HistoryEntry, Intent, Link, List,
-    Machine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Queued, Rollout,
-    RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, WaitPhase, Waiting, What,
+    Machine, MachineLine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Queued,
+    Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, WaitPhase, Waiting, What,
     WorkflowChange, WorkflowOrder, WorkflowOrdered,
 };
 use jiff::Timestamp;
@@ -178,6 +178,18 @@ fn an_intent_has_who_set_it_when_and_why() {
         r#"{"intent":"install","by":"ada","at":"1970-01-01T00:00:00Z","reason":"w","orders":["default/w"],"begun":true,
             "before":{"intent":"local","by":"ada","at":"1970-01-01T00:00:00Z","reason":"done"},"finished":true,
             "returns":["1970-01-01T00:00:00Z"]}"#,
+    );
+    let line = MachineLine {
+        hardware: "default/m".into(),
+        decision: decision(Intent::Discover, "it waits"),
+        orders: Vec::new(),
+        address: Some("10.0.0.7:80".parse().unwrap()),
+        last_seen: Some(Timestamp::UNIX_EPOCH),
+    };
+    travels(
+        &line,
+        r#"{"hardware":"default/m","intent":"discover","by":"ada","at":"1970-01-01T00:00:00Z","reason":"it waits",
+            "address":"10.0.0.7:80","lastSeen":"1970-01-01T00:00:00Z"}"#,
     );
     let order = Order { order: OrderKind::Reinstall, by: "ada".into(), reason: String::new() };
     travels(&order, r#"{"order":"reinstall","by":"ada","reason":""}"#);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use crate::object::{default_namespace, is_name};
-use crate::shapes::{HARDWARE, TEMPLATE, WORKFLOW};
+use crate::shapes::{HARDWARE, TEMPLATE, WORKFLOW, WORKFLOW_RULE_SET};
 use crate::template::Written;
 use crate::v1alpha2::{self, Places};
 use crate::yaml::{self, Content, Node, Twice, check};
@@ -56,6 +56,7 @@ fn object(node: &Node, text: &str, file: &str, mistakes: &mut Vec<Mistake>) -> O
         Kind::Hardware => &HARDWARE,
         Kind::Template => &TEMPLATE,
         Kind::Workflow => &WORKFLOW,
+        Kind::WorkflowRuleSet => &WORKFLOW_RULE_SET,
         Kind::Task => &v1alpha2::TASK,
         Kind::WorkflowV1alpha2 => &v1alpha2::WORKFLOW,
         Kind::Policy => &v1alpha2::POLICY,
@@ -113,6 +114,7 @@ fn typed(kind: Kind, value: Value) -> Result<Object, serde_json::Error> {
         Kind::Hardware => Object::Hardware(serde_json::from_value(value)?),
         Kind::Template => Object::Template(serde_json::from_value(value)?),
         Kind::Workflow => Object::Workflow(serde_json::from_value(value)?),
+        Kind::WorkflowRuleSet => Object::WorkflowRuleSet(serde_json::from_value(value)?),
         Kind::Task => Object::Task(serde_json::from_value(value)?),
         Kind::WorkflowV1alpha2 => Object::WorkflowV1alpha2(serde_json::from_value(value)?),
         Kind::Policy => Object::Policy(serde_json::from_value(value)?),
@@ -125,7 +127,7 @@ fn kind(node: &Node, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Kind> {
         mistake.hint = Some(hint.to_owned());
         Some(mistake)
     };
-    let known = "Hardware, Template and Workflow are kept here, and of v1alpha2 Task, Workflow and Policy";
+    let known = "Hardware, Template, Workflow and WorkflowRuleSet are kept here, and of v1alpha2 Task, Workflow and Policy";
     let wrong = match (&node.content, node.get("kind"), node.get("apiVersion")) {
         (Content::Map(_), Some(kind), version) => {
             let meant = |meant: &Kind| kind.text() == Some(meant.word());

@@ -8,6 +8,7 @@ mod image_name;
 mod mac;
 mod mistake;
 mod object;
+mod rule_set;
 mod selector;
 mod shapes;
 mod template;
@@ -26,6 +27,7 @@ pub use image_name::is_image;
 pub use mac::{Mac, NotAMac};
 pub use mistake::Mistake;
 pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource, is_name};
+pub use rule_set::{RuleSetTemplate, RuleSetWorkflow, WorkflowRuleSet, WorkflowRuleSetSpec};
 pub use selector::{Selector, SelectorError};
 pub use template::{
     Action, Document, FailureWord, Namespaces, OnFailure, Task, Template, TemplateSpec, TemplateStatus, Written, condition,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Hardware, Template, Workflow, v1alpha2};
+use crate::{Hardware, Template, Workflow, WorkflowRuleSet, v1alpha2};
 
 pub const API_VERSION: &str = "tinkerbell.org/v1alpha1";
 
@@ -50,6 +50,7 @@ pub enum Kind {
     Hardware,
     Template,
     Workflow,
+    WorkflowRuleSet,
     /// This and what follows are of v1alpha2.
     Task,
     #[serde(rename = "Workflow.v1alpha2")]
@@ -58,12 +59,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [Self::Hardware, Self::Template, Self::Workflow, Self::Task, Self::WorkflowV1alpha2, Self::Policy];
+    pub const ALL: [Self; 7] =
+        [Self::Hardware, Self::Template, Self::Workflow, Self::WorkflowRuleSet, Self::Task, Self::WorkflowV1alpha2, Self::Policy];
 
     #[must_use]
     pub const fn api_version(self) -> &'static str {
         match self {
-            Self::Hardware | Self::Template | Self::Workflow => API_VERSION,
+            Self::Hardware | Self::Template | Self::Workflow | Self::WorkflowRuleSet => API_VERSION,
             Self::Task | Self::WorkflowV1alpha2 | Self::Policy => v1alpha2::API_VERSION,
         }
     }
@@ -83,6 +85,7 @@ impl Kind {
             Self::Hardware => "Hardware",
             Self::Template => "Template",
             Self::Workflow => "Workflow",
+            Self::WorkflowRuleSet => "WorkflowRuleSet",
             Self::Task => "Task",
             Self::WorkflowV1alpha2 => "Workflow.v1alpha2", // as kubectl names a version
             Self::Policy => "Policy",
@@ -96,6 +99,7 @@ impl Kind {
             Self::Hardware => "hardware",
             Self::Template => "templates",
             Self::Workflow => "workflows",
+            Self::WorkflowRuleSet => "workflowrulesets",
             Self::Task => "tasks",
             Self::WorkflowV1alpha2 => "workflows.v1alpha2",
             Self::Policy => "policies",
@@ -154,6 +158,7 @@ pub enum Object {
     Hardware(Box<Hardware>),
     Template(Box<Template>),
     Workflow(Box<Workflow>),
+    WorkflowRuleSet(Box<WorkflowRuleSet>),
     Task(Box<v1alpha2::Task>),
     WorkflowV1alpha2(Box<v1alpha2::Workflow>),
     Policy(Box<v1alpha2::Policy>),
@@ -166,6 +171,7 @@ impl Object {
             Self::Hardware(_) => Kind::Hardware,
             Self::Template(_) => Kind::Template,
             Self::Workflow(_) => Kind::Workflow,
+            Self::WorkflowRuleSet(_) => Kind::WorkflowRuleSet,
             Self::Task(_) => Kind::Task,
             Self::WorkflowV1alpha2(_) => Kind::WorkflowV1alpha2,
             Self::Policy(_) => Kind::Policy,
@@ -178,6 +184,7 @@ impl Object {
             Self::Hardware(object) => &object.metadata,
             Self::Template(object) => &object.metadata,
             Self::Workflow(object) => &object.metadata,
+            Self::WorkflowRuleSet(object) => &object.metadata,
             Self::Task(object) => &object.metadata,
             Self::WorkflowV1alpha2(object) => &object.metadata,
             Self::Policy(object) => &object.metadata,

@@ -52,6 +52,22 @@ pub(crate) static HARDWARE: Shape = object!(HARDWARE_SPEC);
 pub(crate) static TEMPLATE: Shape = object!(Shape::Record(&[Field::required("data", TEXT)]));
 pub(crate) static WORKFLOW: Shape = object!(WORKFLOW_SPEC);
 
+pub(crate) static WORKFLOW_RULE_SET: Shape = object!(Shape::Record(&[
+    Field::required("rules", TEXTS),
+    Field::required(
+        "workflow",
+        Shape::Record(&[
+            f("disabled", BOOL),
+            f("namespace", TEXT),
+            f("addAttributes", BOOL),
+            Field::required(
+                "template",
+                Shape::Record(&[Field::required("agentValue", TEXT), f("kvs", RAW_MAP), Field::required("ref", TEXT)]),
+            ),
+        ]),
+    ),
+]));
+
 const HARDWARE_SPEC: Shape = Shape::Record(&[
     f("agentID", TEXT),
     f("auto", Shape::Record(&[f("enrollmentEnabled", BOOL)])),

@@ -124,23 +124,41 @@ spec:
 }
 
 #[test]
+fn a_rule_set_is_read_strictly() {
+    let text = "apiVersion: tinkerbell.org/v1alpha1\nkind: WorkflowRuleSet\nmetadata: {name: r}\nspec:\n  rules: ['{}']\n  \
+                workflow: {template: {ref: t, agentValue: device_1, kvs: {mode: 0644}}, addAttributes: true}\n";
+    let Object::WorkflowRuleSet(found) = one(text) else { panic!() };
+    let workflow = &found.spec.workflow;
+    assert_eq!((workflow.template.name.as_str(), workflow.add_attributes), ("t", Some(true)));
+    assert_eq!(workflow.template.kvs["mode"], "0644", "as it was written");
+    for (wrong, mistake) in [
+        (text.replace("agentValue: device_1, ", ""), "spec.workflow.template: agentValue is missing"),
+        (text.replace("addAttributes", "addAtributes"), "did you mean \"addAttributes\"?"),
+        (text.replace("['{}']", "{}"), "spec.rules"),
+    ] {
+        let found = mistakes(&wrong);
+        assert!(found.len() == 1 && found[0].contains(mistake), "{found:?}");
+    }
+}
+
+#[test]
 fn a_mistake_says_what_is_wrong() {
     for (case, text, expected) in [
         ("key twice", "a: 1\nb: 2\na: 3\n", "f:3:1: key \"a\" is given twice, first in line 1"),
         (
             "not an object",
             "just text\n",
-            "f:1:1: an object is a mapping, found a single value (Hardware, Template and Workflow are kept here, and of v1alpha2 Task, Workflow and Policy)",
+            "f:1:1: an object is a mapping, found a single value (Hardware, Template, Workflow and WorkflowRuleSet are kept here, and of v1alpha2 Task, Workflow and Policy)",
         ),
         (
             "no kind",
             "apiVersion: x\n",
-            "f:1:1: kind is missing (Hardware, Template and Workflow are kept here, and of v1alpha2 Task, Workflow and Policy)",
+            "f:1:1: kind is missing (Hardware, Template, Workflow and WorkflowRuleSet are kept here, and of v1alpha2 Task, Workflow and Policy)",
         ),
         (
             "other kind",
             "kind: Pod\n",
-            "f:1:7: kind: \"Pod\" is not known here (Hardware, Template and Workflow are kept here, and of v1alpha2 Task, Workflow and Policy)",
+            "f:1:7: kind: \"Pod\" is not known here (Hardware, Template, Workflow and WorkflowRuleSet are kept here, and of v1alpha2 Task, Workflow and Policy)",
         ),
         (
             "other version",

@@ -18,7 +18,7 @@ const ANNOUNCED: usize = 64;
 const HELD_BY_ONE: usize = 2048;
 const HELD: usize = 4096;
 
-/// Who has a share: an address, or an IPv6 network, whose addresses cost a stranger nothing.
+/// What has a share: an address, or an IPv6 network of 64 bits, because one host can have all its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source(Option<IpAddr>);
 
@@ -38,7 +38,7 @@ struct Stranger {
     last_seen: Timestamp,
 }
 
-/// What is said about a stranger that calls for the first time.
+/// What the log says about an agent that calls for the first time.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum First {
     No,

@@ -18,6 +18,7 @@ const MAX_ORDER: usize = 4 << 10;
 
 pub(super) fn for_operators() -> Router<Server> {
     Router::new()
+        .route("/v1/machines", get(machines))
         .route("/v1/machines/{machine}", get(machine))
         .route("/v1/machines/{machine}/intent", post(order).layer(DefaultBodyLimit::max(MAX_ORDER)))
 }
@@ -28,6 +29,10 @@ pub(super) fn for_machines() -> Router<Server> {
 
 fn unknown(text: &str) -> Response {
     problem(StatusCode::NOT_FOUND, format!("no Hardware has the interface {text}"))
+}
+
+async fn machines(State(server): State<Server>) -> Response {
+    Json(server.machine_lines()).into_response()
 }
 
 async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Response {

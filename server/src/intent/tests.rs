@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::progress::Report;
 use crate::service::{Config, Server};
+use crate::store::Transaction;
+use crate::view::machine_key;
 
 const MAC: &str = "52:54:00:12:34:56";
 const HEAD: &str = "---\napiVersion: tinkerbell.org/v1alpha1\nkind: ";
@@ -67,6 +69,10 @@ enum Step {
     Retry,
     RetryFirst,
     Rerun,
+    /// The machine has made itself known.
+    Discovered,
+    /// A rule set has ordered `w`.
+    Enrolled,
     /// The machine gets its script this often.
     Boots(usize),
 }
@@ -143,6 +149,8 @@ impl World {
             Retry => self.change(&WorkflowChange::Retry { from: None }).await,
             RetryFirst => self.change(&WorkflowChange::Retry { from: Some("a0".to_owned()) }).await,
             Rerun => self.change(&WorkflowChange::Rerun).await,
+            Discovered => self.discovered().await,
+            Enrolled => self.server.end_waiting(&ObjectName::new("default", "m"), "default/w", "default/r").await.unwrap(),
             Boots(times) => {
                 for _ in 0..times {
                     self.now = self.now.checked_add(60.seconds()).unwrap();
@@ -150,6 +158,14 @@ impl World {
                 }
             }
         }
+    }
+
+    async fn discovered(&self) {
+        let name = ObjectName::new("default", "m");
+        let modified = self.server.view().machines.get(&name).map_or(0, |stored| stored.modified);
+        let state = serde_json::to_vec(&super::discovered("10.0.0.7", self.now)).unwrap();
+        let transaction = Transaction::default().put(machine_key(&name), modified, state);
+        self.server.commit(transaction).await.unwrap();
     }
 
     async fn change(&self, change: &WorkflowChange) {
@@ -275,6 +291,24 @@ const TABLE: &[(&str, &[Step], &str)] = &[
     ("rerun of one that has not ended is refused", &[New, LOCAL, Rerun], "local"),
     ("rerun ends a hold", &[New, Succeed, HOLD, Rerun], "install"),
     ("rerun ends a rescue", &[New, Succeed, RESCUE, Rerun], "install"),
+    // Discovery
+    ("a discovered machine waits in the ramdisk", &[Discovered], "wait"),
+    ("a workflow does not install it", &[Discovered, New], "wait"),
+    ("nor is an action handed out", &[Discovered, New, Succeed], "wait"),
+    ("nor does a changed template", &[Discovered, New, ChangeTemplate, ApplyAgain], "wait"),
+    ("approve goes on with its order", &[Discovered, New, APPROVE], "install"),
+    ("which ends", &[Discovered, New, APPROVE, Succeed], "local"),
+    ("approve without an order takes inventory", &[Discovered, APPROVE], "wait"),
+    ("and an order then installs", &[Discovered, APPROVE, New], "install"),
+    ("a deleted order leaves it waiting", &[Discovered, New, Delete, Other], "wait"),
+    ("a hold ends in the wait again", &[Discovered, HOLD, APPROVE, New], "wait"),
+    ("it may boot its disk", &[Discovered, LOCAL], "local"),
+    ("a rule set installs it", &[Discovered, New, Enrolled], "install"),
+    ("once", &[Discovered, New, Enrolled, Succeed, Enrolled], "local"),
+    ("a rule set's order that is withdrawn leaves it waiting", &[Discovered, New, Enrolled, Delete, New], "wait"),
+    ("a rule set without an order changes nothing", &[Discovered, Enrolled], "wait"),
+    ("nor does it for an installed machine", &[New, Succeed, Enrolled], "local"),
+    ("nor for a held one", &[Discovered, HOLD, New, Enrolled], "hold"),
     // The breaker
     ("a machine may come back", &[New, Begin, Boots(MOST_RETURNS)], "install"),
     ("but not too often", &[New, Begin, Boots(MOST_RETURNS + 1)], "hold"),
@@ -297,6 +331,8 @@ async fn what_happened_decides_what_a_machine_boots() {
 async fn the_first_order_of_a_new_machine_waits_for_approval_if_that_is_set() {
     for (case, steps, expected) in [
         ("the first order", &[New][..], "hold"),
+        ("also by a rule set", &[Discovered, New, Enrolled], "hold"),
+        ("which is approved", &[Discovered, New, Enrolled, APPROVE], "install"),
         ("it is withdrawn", &[New, Delete], "wait"),
         ("it is approved", &[New, APPROVE], "install"),
         ("it is done", &[New, APPROVE, Succeed], "local"),

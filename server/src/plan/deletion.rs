@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::Intent;
 use jiff::Timestamp;
 use model::{AgentId, Kind, ObjectName, Workflow, WorkflowState};
 
 use super::{Plan, Planner, Rules};
 use crate::progress::order_has_begun;
 use crate::v1alpha2::runs;
-use crate::view::{View, key};
+use crate::view::{View, key, machine_key};
 use crate::{history, intent};
 
 /// Why an object is not deleted.
@@ -31,6 +32,7 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
         Kind::Task => view.v1alpha2.tasks.get(name).map(|stored| stored.modified),
         Kind::WorkflowV1alpha2 => view.v1alpha2.workflows.get(name).map(|stored| stored.modified),
         Kind::Policy => view.v1alpha2.policies.get(name).map(|stored| stored.modified),
+        Kind::WorkflowRuleSet => view.rule_sets.get(name).map(|stored| stored.modified),
     };
     let modified = modified.ok_or(Kept::Missing)?;
     let users = users(view, kind, name);
@@ -62,6 +64,12 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
         }
         planner.withdraw(&workflow.object);
         planner.plan.transaction = history::forgotten(std::mem::take(&mut planner.plan.transaction), &workflow.object);
+    }
+    if kind == Kind::Hardware
+        && let Some(state) = view.machines.get(name).filter(|state| state.object.decision.intent == Intent::Discover)
+    {
+        // It has only waited, so nothing of it needs to be remembered.
+        planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(machine_key(name), state.modified);
     }
     planner.waiting(&BTreeSet::new());
     planner.write_machines();

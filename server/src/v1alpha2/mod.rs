@@ -47,7 +47,7 @@ impl Objects {
                 }
                 put(&mut self.workflows, name.clone(), new)
             }
-            Kind::Hardware | Kind::Template | Kind::Workflow => (false, false),
+            Kind::Hardware | Kind::Template | Kind::Workflow | Kind::WorkflowRuleSet => (false, false),
         }
     }
 
@@ -122,7 +122,7 @@ pub fn get(view: &View, kind: Kind, name: &ObjectName) -> Option<Value> {
         Kind::Task => objects.tasks.get(name).and_then(json),
         Kind::Policy => objects.policies.get(name).and_then(json),
         Kind::WorkflowV1alpha2 => objects.workflows.get(name).and_then(|stored| shown(view, stored)),
-        Kind::Hardware | Kind::Template | Kind::Workflow => None,
+        Kind::Hardware | Kind::Template | Kind::Workflow | Kind::WorkflowRuleSet => None,
     }
 }
 
@@ -133,7 +133,7 @@ pub fn list(view: &View, kind: Kind) -> Vec<Value> {
         Kind::Task => objects.tasks.values().filter_map(json).collect(),
         Kind::Policy => objects.policies.values().filter_map(json).collect(),
         Kind::WorkflowV1alpha2 => objects.workflows.values().filter_map(|stored| shown(view, stored)).collect(),
-        Kind::Hardware | Kind::Template | Kind::Workflow => Vec::new(),
+        Kind::Hardware | Kind::Template | Kind::Workflow | Kind::WorkflowRuleSet => Vec::new(),
     }
 }
 

@@ -4,7 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use api::{Agent, BootState, Decision, Link, Machine, MachineState, Milestone, MissingFirmware, Order, OrderKind, Platform};
+use api::{
+    Agent, BootState, Decision, Intent, Link, Machine, MachineLine, MachineState, Milestone, MissingFirmware, Order, OrderKind,
+    Platform,
+};
+use jiff::Timestamp;
 use model::WorkflowState;
 use reqwest::Method;
 use serde_json::Value;
@@ -13,7 +17,7 @@ use super::Output;
 use super::connection::Connection;
 use super::objects::print_value;
 use super::show::waits;
-use super::table::clean;
+use super::table::{age, clean, print};
 
 pub(super) async fn run(server: &Connection, address: &str, output: Output, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let machine: Value = server.get(&path(address)).await?;
@@ -26,6 +30,28 @@ pub(super) async fn run(server: &Connection, address: &str, output: Output, out:
         print_value(&machine, output, out)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Machines that wait for a person, or all.
+pub(super) async fn list(server: &Connection, all: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let now = Timestamp::now();
+    let machines: Vec<MachineLine> = server.get("/v1/machines").await?;
+    let waits = |machine: &&MachineLine| all || matches!(machine.decision.intent, Intent::Discover | Intent::Hold);
+    let rows: Vec<[String; 6]> = machines.iter().filter(waits).map(|machine| row(machine, now)).collect();
+    print(out, ["HARDWARE", "INTENT", "SINCE", "ADDRESS", "SEEN", "REASON"], &rows)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(machine: &MachineLine, now: Timestamp) -> [String; 6] {
+    let address = machine.address.map_or_else(|| "-".to_owned(), |address| address.ip().to_string());
+    [
+        machine.hardware.clone(),
+        machine.decision.intent.to_string(),
+        age(Some(machine.decision.at), now),
+        address,
+        age(machine.last_seen, now),
+        machine.decision.reason.clone(),
+    ]
 }
 
 /// What is not known has no line.

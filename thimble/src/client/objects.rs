@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use api::{Applied, Cancelled, Changed, List};
 use jiff::Timestamp;
 use model::v1alpha2::{Policy, Task};
-use model::{ActionState, Hardware, Kind, ObjectName, Template, Workflow, WorkflowState};
+use model::{ActionState, Hardware, Kind, ObjectName, Template, Workflow, WorkflowRuleSet, WorkflowState};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -166,6 +166,10 @@ async fn table(server: &Connection, kind: Kind, path: &str, one: bool, out: &mut
             let rows = rows(server, path, one, workflow_row).await?;
             print(out, ["NAME", "STATE", "DONE", "ACTION", "AGENT", "AGE", "MESSAGE"], &rows)?;
         }
+        Kind::WorkflowRuleSet => {
+            let rows = rows(server, path, one, rule_set_row).await?;
+            print(out, ["NAME", "RULES", "TEMPLATE", "NAMESPACE", "DISABLED", "AGE"], &rows)?;
+        }
         Kind::Task => {
             let rows = rows(server, path, one, task_row).await?;
             print(out, ["NAME", "ACTIONS", "AGE"], &rows)?;
@@ -210,6 +214,19 @@ fn hardware_row(object: &Hardware, now: Timestamp) -> [String; 6] {
 
 fn template_row(object: &Template, now: Timestamp) -> [String; 3] {
     [object.name().to_string(), object.spec.data.lines().count().to_string(), age(object.metadata.creation_timestamp, now)]
+}
+
+fn rule_set_row(object: &WorkflowRuleSet, now: Timestamp) -> [String; 6] {
+    let workflow = &object.spec.workflow;
+    let namespace = if workflow.namespace.is_empty() { &object.metadata.namespace } else { &workflow.namespace };
+    [
+        object.name().to_string(),
+        object.spec.rules.len().to_string(),
+        workflow.template.name.clone(),
+        namespace.clone(),
+        if workflow.disabled == Some(true) { "yes" } else { "no" }.to_owned(),
+        age(object.metadata.creation_timestamp, now),
+    ]
 }
 
 fn task_row(object: &Task, now: Timestamp) -> [String; 3] {

@@ -1,0 +1,79 @@
+//! What the server does when an agent calls: remembers it, says so once, and stores what it reported.
+
+use std::net::SocketAddr;
+
+use api::{Attributes, What};
+use jiff::Timestamp;
+use log::{info, warn};
+use machine::Chain;
+use model::AgentId;
+use proto::AgentAttributes;
+
+use super::{Facts, First, Source};
+use crate::change::encoded;
+use crate::service::Server;
+use crate::store::StoreError;
+
+impl Server {
+    /// An agent called: remembered, and stored in the background if an object names it. True if one does.
+    pub(crate) fn agent_called(&self, id: &AgentId, address: Option<SocketAddr>, reported: Option<&AgentAttributes>) -> bool {
+        let (view, now) = (self.snapshot(), Timestamp::now());
+        let is_known = view.knows_agent(id);
+        if !is_known {
+            self.announce(id, address, self.0.agents.stranger(id, address, now));
+            return false;
+        }
+        let news = self.0.agents.known(id, address, reported.map(Facts::from), now, |id| view.knows_agent(id));
+        self.announce(id, address, news.first);
+        if news.attributes {
+            let (server, id) = (self.clone(), id.clone());
+            tokio::spawn(async move {
+                if let Err(reason) = server.store_agent(&id).await {
+                    warn!("agent={id} its attributes could not be stored: {}", Chain(&reason));
+                }
+            });
+        }
+        true
+    }
+
+    fn announce(&self, id: &AgentId, address: Option<SocketAddr>, first: First) {
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        match first {
+            First::No | First::Silent => {}
+            First::Announce => {
+                info!("agent={id} address={address} calls for the first time");
+                self.publish(What::Agent { agent: id.clone(), address });
+            }
+            First::TooMany => {
+                warn!("address={address} calls with many agent ids that no object names; further ones are not shown")
+            }
+        }
+    }
+
+    pub(crate) fn attributes_of(&self, id: &AgentId) -> Option<Attributes> {
+        self.0.agents.get(id)?.attributes
+    }
+
+    /// A place for a stranger's call that waits, until it is dropped.
+    pub(crate) fn place_for(&self, address: Option<SocketAddr>) -> Option<Place> {
+        let source = Source::from(address);
+        self.0.agents.hold(source).then(|| Place { server: self.clone(), source })
+    }
+
+    async fn store_agent(&self, id: &AgentId) -> Result<(), StoreError> {
+        let Some(agent) = self.0.agents.get(id) else { return Ok(()) };
+        self.replace(&format!("/agents/{id}"), Some(&encoded(&agent)?)).await.map(drop)
+    }
+}
+
+/// A call that may wait.
+pub(crate) struct Place {
+    server: Server,
+    source: Source,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.0.agents.release(self.source);
+    }
+}
