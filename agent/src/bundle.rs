@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use oci_spec::runtime::Spec;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -50,7 +49,12 @@ pub struct Host {
 
 #[derive(Debug)]
 pub struct Bundle {
-    pub spec: Spec,
+    /// As the runtime reads it. Its types are the library's, and reading them here too would cost as much as writing it.
+    pub spec: Value,
+    /// Where the program starts.
+    pub cwd: PathBuf,
+    /// Bytes that the action is allowed.
+    pub memory: Option<u64>,
     /// Sources of volumes, to be created as directories where they are missing.
     pub directories: Vec<PathBuf>,
     /// Those of them whose mounts propagate between the container and the machine.
@@ -83,8 +87,6 @@ pub enum BundleError {
     Network(String),
     #[error("pid namespace {0:?} is not supported: use host, or leave it out for one of its own")]
     Pid(String),
-    #[error("the specification is not what the runtime expects")]
-    Spec(#[from] serde_json::Error),
 }
 
 pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -102,6 +104,7 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
     let allowed = if wishes.privileged { host.capabilities } else { host.capabilities & (confined::CAPABILITIES | asked) };
     let (masked, read_only) = if wishes.privileged { (&[][..], &[][..]) } else { (confined::MASKED, confined::READ_ONLY) };
     let capabilities = capability_names(allowed);
+    let memory = host.memory.into_iter().chain(wishes.memory).min();
     let cwd = Some(&process.working_dir).filter(|d| d.starts_with('/')).map_or("/", |d| d.as_str());
     let spec = json!({
         "ociVersion": "1.0.2",
@@ -127,10 +130,10 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
             // Present and empty: without them the runtime uses its defaults, and these actions write to /proc/sys.
             "maskedPaths": masked,
             "readonlyPaths": read_only,
-            "resources": resources(wishes, host)?,
+            "resources": resources(wishes, memory, host)?,
         },
     });
-    Ok(Bundle { spec: serde_json::from_value(spec)?, directories, shared, owner: (account.uid, account.gid) })
+    Ok(Bundle { spec, cwd: cwd.into(), memory, directories, shared, owner: (account.uid, account.gid) })
 }
 
 /// Long lists cost time and memory before the kernel refuses them.
@@ -155,7 +158,7 @@ fn bounded(action: &Action, image: &Process) -> Result<(), BundleError> {
 }
 
 /// A limit that would not hold is refused: a template that asks for one relies on it.
-fn resources(wishes: &Wishes, host: &Host) -> Result<Value, BundleError> {
+fn resources(wishes: &Wishes, memory: Option<u64>, host: &Host) -> Result<Value, BundleError> {
     let enforced = |asked: bool, name: &str, what| {
         if asked && !host.controllers.iter().any(|controller| controller == name) {
             Err(BundleError::Limit(what))
@@ -167,7 +170,7 @@ fn resources(wishes: &Wishes, host: &Host) -> Result<Value, BundleError> {
     enforced(wishes.pids.is_some(), "pids", "processes")?;
     enforced(wishes.milli_cpus.is_some(), "cpu", "processor time")?;
     let mut resources = serde_json::Map::new();
-    if let Some(limit) = host.memory.into_iter().chain(wishes.memory).min() {
+    if let Some(limit) = memory {
         resources.insert("memory".into(), json!({ "limit": limit }));
     }
     if wishes.memory.is_some() && host.swap {

@@ -185,10 +185,10 @@ pub fn create_inside(rootfs: &Path, directory: &Path) -> io::Result<()> {
     let mut path = PathBuf::new();
     let root = open_root(rootfs)?;
     for component in directory.components().filter(|c| matches!(c, std::path::Component::Normal(_))) {
-        let parent = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let parent = openat2(&root, parent, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?;
-        match mkdirat(&parent, component.as_os_str(), Mode::from_raw_mode(0o755)) {
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let above = if path.as_os_str().is_empty() { None } else { Some(openat2(&root, &path, flags, Mode::empty(), inside)?) };
+        match mkdirat(above.as_ref().unwrap_or(&root), component.as_os_str(), Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => path.push(component),
             Err(error) => return Err(error.into()),
         }

@@ -9,12 +9,15 @@ mod registry;
 #[path = "support/server.rs"]
 mod server;
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use lab::{Lab, entry};
 use proto::ActionResponse;
 use proto::action_status_request::StateType::{Failed, Running, Success, Timeout};
 use registry::Together;
+use rustix::fs::OFlags;
 use server::{action, message};
 use tar::EntryType::{Directory, Fifo, Regular, Symlink};
 
@@ -188,13 +191,19 @@ async fn an_agent_that_could_not_finish_a_preparation_serves_the_next_action() {
     }
     // The host comes back to its senses, and so do the threads that waited.
     let path = lab.state.path().join("hosts");
-    let write = tokio::task::spawn_blocking(move || {
-        for _ in 0..4 {
-            std::fs::write(&path, "127.0.0.1 localhost\n").unwrap();
-            std::thread::sleep(Duration::from_millis(100));
+    let fed = || {
+        let open = std::fs::File::options().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&path);
+        open.is_ok_and(|mut pipe| pipe.write_all(b"127.0.0.1 localhost\n").is_ok()) // it opens if somebody reads
+    };
+    let feeding = async {
+        loop {
+            lab.until("a reader of /etc/hosts", fed).await;
+            tokio::task::yield_now().await;
         }
-    });
-    let report = lab.run(ActionResponse { timeout: Some(30), ..lab.shell("well", "true") }).await;
+    };
+    let report = tokio::select! {
+        report = lab.run(ActionResponse { timeout: Some(30), ..lab.shell("well", "true") }) => report,
+        never = feeding => never,
+    };
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
-    write.abort();
 }

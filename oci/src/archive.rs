@@ -233,7 +233,7 @@ impl<R: Read> Archive<R> {
         }
         let mut left = self.content.saturating_add(padding);
         self.content = 0;
-        let mut buffer = [0; 16 << 10];
+        let mut buffer = [0; 2 << 10]; // it is filled with zeros for each entry, and mostly for the padding alone
         while left > 0 {
             let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             let filled = self.fill(buffer.get_mut(..wanted).unwrap_or_default())?;

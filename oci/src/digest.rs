@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sha2::Digest as _;
+use ring::digest::{Context, SHA256, SHA512};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Algorithm {
@@ -13,6 +13,14 @@ enum Algorithm {
 }
 
 impl Algorithm {
+    /// TLS brings these functions along, so the ramdisk has no others.
+    fn context(self) -> Context {
+        Context::new(match self {
+            Self::Sha256 => &SHA256,
+            Self::Sha512 => &SHA512,
+        })
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
@@ -39,33 +47,29 @@ pub struct Digest {
 pub struct NotADigest(String);
 
 /// A digest in the making.
-pub struct Hasher(State);
-
-enum State {
-    Sha256(sha2::Sha256),
-    Sha512(sha2::Sha512),
+pub struct Hasher {
+    algorithm: Algorithm,
+    context: Context,
 }
 
 impl Hasher {
+    fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, context: algorithm.context() }
+    }
+
     pub fn update(&mut self, bytes: &[u8]) {
-        match &mut self.0 {
-            State::Sha256(hash) => hash.update(bytes),
-            State::Sha512(hash) => hash.update(bytes),
-        }
+        self.context.update(bytes);
     }
 
     pub fn finish(self) -> Digest {
-        match self.0 {
-            State::Sha256(hash) => Digest { algorithm: Algorithm::Sha256, hex: hex::encode(hash.finalize()) },
-            State::Sha512(hash) => Digest { algorithm: Algorithm::Sha512, hex: hex::encode(hash.finalize()) },
-        }
+        Digest { algorithm: self.algorithm, hex: hex::encode(self.context.finish()) }
     }
 }
 
 impl Digest {
     /// Computes the digest of a whole content.
     pub fn of(bytes: &[u8]) -> Self {
-        Self::from_hash(sha2::Sha256::digest(bytes).as_slice())
+        Self::from_hash(ring::digest::digest(&SHA256, bytes).as_ref())
     }
 
     /// Wraps a finished sha256 hash of 32 bytes.
@@ -75,10 +79,7 @@ impl Digest {
 
     /// Computes digests of this one's algorithm.
     pub fn hasher(&self) -> Hasher {
-        Hasher(match self.algorithm {
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
-        })
+        Hasher::new(self.algorithm)
     }
 
     /// The digest of a whole content with this one's algorithm.

@@ -135,7 +135,11 @@ struct Unpacker<'a, B> {
     hasher: RandomState,
     /// Bytes of zeros that may still come.
     holes: u64,
+    /// Content on its way to a file: one for all files.
+    buffer: Vec<u8>,
 }
+
+const BUFFER: usize = 32 << 10;
 
 const ASK_EVERY: u64 = 4 << 20;
 
@@ -144,7 +148,8 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         let tree = Tree::open(root).map_err(|source| LayerError::File { path: shown(root), source })?;
         let room = budget.free();
         let (own, cleared, hasher) = (HashSet::new(), HashSet::new(), RandomState::new());
-        Ok(Self { tree, budget, room, until_asked: ASK_EVERY, taken: Free::NONE, own, cleared, hasher, holes: HOLES_MAX })
+        let (holes, buffer) = (HOLES_MAX, vec![0; BUFFER]);
+        Ok(Self { tree, budget, room, until_asked: ASK_EVERY, taken: Free::NONE, own, cleared, hasher, holes, buffer })
     }
 
     fn entry(&mut self, entry: &Entry, archive: &mut Archive<impl Read>) -> Result<(), LayerError> {
@@ -193,9 +198,11 @@ impl<'a, B: Budget> Unpacker<'a, B> {
     fn file(&mut self, path: &Path, entry: &Entry, archive: &mut Archive<impl Read>) -> Result<(), LayerError> {
         let file = self.tree.create(path).map_err(|error| self.failed(path, error))?;
         let whole = [Part { offset: 0, length: entry.size }];
+        let mut buffer = std::mem::take(&mut self.buffer);
         for part in entry.parts.as_deref().unwrap_or(&whole) {
-            self.copy(archive, &file, part, path)?;
+            self.copy(archive, &file, part, path, &mut buffer)?;
         }
+        self.buffer = buffer;
         let sized = file.metadata().and_then(|now| if now.len() < entry.size { file.set_len(entry.size) } else { Ok(()) });
         sized.and_then(|()| Tree::adorn(&file, entry)).map_err(|error| self.failed(path, error))?;
         if let Some(name) = path.file_name() {
@@ -204,8 +211,14 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         Ok(())
     }
 
-    fn copy(&mut self, archive: &mut Archive<impl Read>, file: &File, part: &Part, path: &Path) -> Result<(), LayerError> {
-        let mut buffer = [0; 32 << 10];
+    fn copy(
+        &mut self,
+        archive: &mut Archive<impl Read>,
+        file: &File,
+        part: &Part,
+        path: &Path,
+        buffer: &mut [u8],
+    ) -> Result<(), LayerError> {
         let mut done = 0u64;
         while done < part.length {
             let wanted = buffer.len().min(usize::try_from(part.length - done).unwrap_or(usize::MAX));

@@ -19,6 +19,7 @@ mod install;
 mod kit;
 mod ladder;
 mod machine;
+mod many;
 mod matrix;
 mod objects;
 mod oci;
@@ -73,9 +74,9 @@ enum Command {
         awaited: bool,
     },
     /// Machines of many parts: firmware, network cards and disks in every pair
-    Matrix(matrix::Arguments),
+    Matrix(many::Arguments),
     /// Machines that get their network from every DHCP server of the field, and from a faulty one
-    Dhcp(servers::Arguments),
+    Dhcp(many::Arguments),
     /// Machines whose power goes at random moments: nothing may be lost, and nothing done twice
     Soak(soak::Arguments),
     /// The same work in less and less memory

@@ -7,23 +7,18 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 
-use crate::board::Board;
 use crate::kit::Kit;
 use crate::machine::{Boot, Disk, Firmware, NicModel, Parts, blank_disk};
+use crate::many::{self, Arguments};
 use crate::objects::{Station, Step, workflow};
 use crate::oci::Image;
-use crate::prepare::Purpose;
 use crate::provisioner::{Options, Provisioner};
 use crate::registry::Registry;
 use crate::scene::{BOOTS_WITHIN, Scene};
-use crate::segment;
-use crate::setup::Setup;
 pub use rows::Form;
 use rows::{Row, Start, rows};
 
@@ -37,50 +32,13 @@ const METAL_MIB: u32 = 256;
 /// OVMF itself needs more than the installation does.
 const UEFI_MIB: u32 = 320;
 
-#[derive(Args, Debug, Clone)]
-pub struct Arguments {
-    /// Every combination instead of every pair
-    #[arg(long)]
-    full: bool,
-    /// Only rows with these words in their name
-    filter: Option<String>,
-    /// How many machines run at once
-    #[arg(long, default_value_t = 2)]
-    machines: usize,
-    /// Use the programs and images of the last run as they are
-    #[arg(long)]
-    reuse: bool,
-    /// Show the rows and run nothing
-    #[arg(long)]
-    list: bool,
-    #[arg(long, hide = true)]
-    inside: bool,
-}
-
-impl Arguments {
-    fn form(&self) -> Form {
-        if self.full { Form::Full } else { Form::Pairs }
-    }
+fn form(arguments: &Arguments) -> Form {
+    if arguments.full { Form::Full } else { Form::Pairs }
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if arguments.list {
-        rows(arguments.form(), &NicModel::available()?).iter().for_each(|row| println!("{}", row.name()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if arguments.inside {
-        let scene = Scene::new(NAME)?;
-        let failed = machines(&scene, arguments.form(), arguments.filter.as_deref(), arguments.machines)?;
-        return Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    let setup = Setup::obtain(Purpose::Test, arguments.reuse, &Board::new("== "))?;
-    setup.run_folder(NAME)?;
-    let count = arguments.machines.to_string();
-    let mut words = vec!["--", "matrix", "--inside", "--machines", &count];
-    words.extend(arguments.full.then_some("--full"));
-    words.extend(arguments.filter.as_deref());
-    let status = segment::command(&words)?.status().context("cannot start the lab inside a segment")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let names = || Ok(rows(form(arguments), &NicModel::available()?).iter().map(Row::name).collect());
+    many::run(NAME, arguments, names, |scene| machines(scene, form(arguments), arguments.filter.as_deref(), arguments.machines))
 }
 
 /// Every part of the matrix in one machine at least.
@@ -111,8 +69,9 @@ fn machines(scene: &Scene, form: Form, filter: Option<&str>, parallel: usize) ->
         }
         let options = Options { kit: Some(kit.clone()), ..Options::default() };
         let provisioner = Provisioner::start(&scene.setup, &scene.place(name)?, options)?;
-        let bench = Bench { scene, registry: &registry, provisioner: &provisioner, kit, name };
-        failed.extend(bench.run_all(rows, parallel));
+        let bench = Bench { scene, registry: &registry, provisioner: &provisioner, kit };
+        let title = |(row, _): &(Row, u8)| format!("{} ({name})", row.name());
+        failed.extend(many::side_by_side(rows, parallel, title, |(row, number)| bench.run_one(row, *number)));
     }
     let took = start.elapsed().as_secs();
     println!("{} of {total} machines did their work, in {took} s", total - failed.len());
@@ -124,37 +83,9 @@ struct Bench<'a> {
     registry: &'a Registry,
     provisioner: &'a Provisioner,
     kit: &'a Kit,
-    name: &'a str,
 }
 
 impl Bench<'_> {
-    /// Runs a few at a time and returns the names of those that failed.
-    fn run_all(&self, rows: Vec<(Row, u8)>, parallel: usize) -> Vec<String> {
-        let queue = Mutex::new(rows.into_iter());
-        let failed = Mutex::new(Vec::new());
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        std::thread::scope(|scope| {
-            for _ in 0..parallel.max(1) {
-                scope.spawn(|| {
-                    while let Some((row, number)) = next() {
-                        let start = Instant::now();
-                        let outcome = self.run_one(&row, number);
-                        let took = start.elapsed().as_secs_f64();
-                        let name = format!("{} ({})", row.name(), self.name);
-                        match outcome {
-                            Ok(()) => println!("ok   {took:>6.1} s  {name}"),
-                            Err(error) => {
-                                println!("FAIL {took:>6.1} s  {name}: {error:#}");
-                                failed.lock().unwrap_or_else(PoisonError::into_inner).push(name);
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn run_one(&self, row: &Row, number: u8) -> Result<()> {
         let station = Station { number };
         let name = station.name();

@@ -6,20 +6,16 @@ mod faulty;
 mod rows;
 
 use std::process::{Command, ExitCode};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 
-use crate::board::Board;
 use crate::command::effect;
 use crate::machine::{Boot, Firmware, Network, Nic, NicModel, Parts, Vm};
+use crate::many::{self, Arguments};
 use crate::objects::Station;
-use crate::prepare::Purpose;
 use crate::scene::{BOOTS_WITHIN, MEMORY_MIB, Scene};
 use crate::segment;
-use crate::setup::Setup;
 use daemon::Lan;
 pub use faulty::serve;
 use rows::{Form, Row, rows};
@@ -29,50 +25,13 @@ const NAME: &str = "dhcp";
 /// server refuses nothing.
 const MOVES_WITHIN: Duration = Duration::from_secs(45);
 
-#[derive(Args, Debug, Clone)]
-pub struct Arguments {
-    /// Also a machine of its own for each server
-    #[arg(long)]
-    full: bool,
-    /// Only rows with these words in their name
-    filter: Option<String>,
-    /// How many machines run at once
-    #[arg(long, default_value_t = 2)]
-    machines: usize,
-    /// Use the programs and images of the last run as they are
-    #[arg(long)]
-    reuse: bool,
-    /// Show the rows and run nothing
-    #[arg(long)]
-    list: bool,
-    #[arg(long, hide = true)]
-    inside: bool,
-}
-
-impl Arguments {
-    fn form(&self) -> Form {
-        if self.full { Form::Full } else { Form::Walks }
-    }
+fn form(arguments: &Arguments) -> Form {
+    if arguments.full { Form::Full } else { Form::Walks }
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if arguments.list {
-        rows(arguments.form()).iter().for_each(|row| println!("{}", row.name()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if arguments.inside {
-        let scene = Scene::new(NAME)?;
-        let failed = machines(&scene, arguments.form(), arguments.filter.as_deref(), arguments.machines)?;
-        return Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    let setup = Setup::obtain(Purpose::Test, arguments.reuse, &Board::new("== "))?;
-    setup.run_folder(NAME)?;
-    let count = arguments.machines.to_string();
-    let mut words = vec!["--", NAME, "--inside", "--machines", &count];
-    words.extend(arguments.full.then_some("--full"));
-    words.extend(arguments.filter.as_deref());
-    let status = segment::command(&words)?.status().context("cannot start the lab inside a segment")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let names = || Ok(rows(form(arguments)).iter().map(Row::name).collect());
+    many::run(NAME, arguments, names, |scene| machines(scene, form(arguments), arguments.filter.as_deref(), arguments.machines))
 }
 
 /// The walks: every server once, in one machine after the other's cable.
@@ -88,28 +47,7 @@ fn machines(scene: &Scene, form: Form, filter: Option<&str>, parallel: usize) ->
     let wanted: Vec<_> = wanted.into_iter().filter(|(row, _)| filter.is_none_or(|words| row.name().contains(words))).collect();
     ensure!(!wanted.is_empty(), "no row is called like {:?}", filter.unwrap_or_default());
     let (total, start) = (wanted.len(), Instant::now());
-    let queue = Mutex::new(wanted.into_iter());
-    let failed = Mutex::new(Vec::new());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    std::thread::scope(|scope| {
-        for _ in 0..parallel.max(1) {
-            scope.spawn(|| {
-                while let Some((row, number)) = next() {
-                    let start = Instant::now();
-                    let outcome = walk(scene, &row, number);
-                    let took = start.elapsed().as_secs_f64();
-                    match outcome {
-                        Ok(()) => println!("ok   {took:>6.1} s  {}", row.name()),
-                        Err(error) => {
-                            println!("FAIL {took:>6.1} s  {}: {error:#}", row.name());
-                            failed.lock().unwrap_or_else(PoisonError::into_inner).push(row.name());
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let failed = many::side_by_side(wanted, parallel, |(row, _)| row.name(), |(row, number)| walk(scene, row, *number));
     println!("{} of {total} rows held, in {} s", total - failed.len(), start.elapsed().as_secs());
     Ok(failed)
 }

@@ -1,6 +1,6 @@
 use super::*;
 use oci::manifest::Process;
-use oci_spec::runtime::LinuxNamespaceType;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 fn action() -> Action {
     Action {
@@ -43,7 +43,12 @@ fn host() -> Host {
 }
 
 fn spec(action: &Action) -> Spec {
-    bundle(action, action.environment.wishes().unwrap(), &image(), &host()).unwrap().spec
+    read(bundle(action, action.environment.wishes().unwrap(), &image(), &host()).unwrap())
+}
+
+/// As the runtime reads it.
+fn read(bundle: Bundle) -> Spec {
+    serde_json::from_slice(&serde_json::to_vec(&bundle.spec).unwrap()).unwrap()
 }
 
 #[test]
@@ -90,7 +95,7 @@ fn volumes_come_last_and_their_sources_are_created() {
     let bundle = bundle(&action, &Wishes::default(), &image(), &host()).unwrap();
     assert_eq!(bundle.directories, [PathBuf::from("/worker"), "/my".into()]);
     assert_eq!(bundle.shared, [PathBuf::from("/worker")]);
-    let mounts: Vec<_> = bundle.spec.mounts().as_ref().unwrap().iter().map(|m| m.destination().clone()).collect();
+    let mounts: Vec<_> = read(bundle).mounts().as_ref().unwrap().iter().map(|m| m.destination().clone()).collect();
     assert_eq!(mounts.last().unwrap(), Path::new("/etc/resolv.conf"));
     assert_eq!(
         mounts.iter().filter(|m| m.as_path() == Path::new("/etc/resolv.conf")).count(),
@@ -148,7 +153,7 @@ fn lists_of_an_image_are_bounded_and_refused_with_their_numbers() {
     }
     let most = Process { env: words(10_000), cmd: vec!["/x".into()], ..Process::default() };
     let made = bundle(&action(), &Wishes::default(), &ImageConfig { config: most }, &host()).unwrap();
-    assert_eq!(made.spec.process().as_ref().unwrap().env().as_ref().unwrap().len(), 10_002);
+    assert_eq!(read(made).process().as_ref().unwrap().env().as_ref().unwrap().len(), 10_002);
 }
 
 #[test]
@@ -172,7 +177,9 @@ fn nothing_is_masked_and_the_cgroup_is_ours() {
 #[test]
 fn memory_is_limited_where_the_kernel_accounts_it() {
     let limit = |memory| {
-        let spec = bundle(&action(), &Wishes::default(), &image(), &Host { memory, ..host() }).unwrap().spec;
+        let bundle = bundle(&action(), &Wishes::default(), &image(), &Host { memory, ..host() }).unwrap();
+        assert_eq!(bundle.memory, memory);
+        let spec = read(bundle);
         let resources = spec.linux().as_ref().unwrap().resources().clone();
         resources.and_then(|r| r.memory().as_ref().and_then(|m| m.limit()))
     };
@@ -185,9 +192,7 @@ fn a_memory_limit_that_was_asked_for_holds_against_swap_too() {
     let swap_of = |wish: &str, swap| {
         let action = Action { environment: vec![wish.into()].into(), ..action() };
         let host = Host { memory: Some(40 << 20), controllers: vec!["memory".into()], swap, ..host() };
-        let resources = bundle(&action, action.environment.wishes().unwrap(), &image(), &host)
-            .unwrap()
-            .spec
+        let resources = read(bundle(&action, action.environment.wishes().unwrap(), &image(), &host).unwrap())
             .linux()
             .as_ref()
             .unwrap()

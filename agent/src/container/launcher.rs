@@ -126,6 +126,7 @@ fn serve() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let agent = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 10)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    know_the_processor();
     let mut workshop = Workshop::default();
     loop {
         let waiting: Vec<BorrowedFd<'_>> =
@@ -137,7 +138,7 @@ fn serve() -> io::Result<()> {
             other => other?,
         };
         let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
-        workshop.reap(ready.get(1..).unwrap_or_default());
+        let one_ended = workshop.reap(ready.get(1..).unwrap_or_default());
         if ready.first() == Some(&true) {
             let Some(request) = wire::receive(&agent)? else { return Ok(()) };
             match workshop.hand_out(&request) {
@@ -145,12 +146,21 @@ fn serve() -> io::Result<()> {
                 Err(error) => wire::send(&agent, error.to_string().as_bytes(), &[])?,
             }
             drop(request); // or the pipes in it would not end
-            workshop.make_spare();
+        }
+        if one_ended {
+            workshop.make_spare(); // not while one begins: on a machine of one processor it would wait for this
         }
     }
 }
 
-/// The children, and a spare one that is ready before it is needed: making one takes as long as much of its work.
+/// Looked up once and inherited. Otherwise each child asks the processor, which takes long in a virtual machine.
+fn know_the_processor() {
+    #[cfg(target_arch = "x86_64")]
+    let _known = std::is_x86_feature_detected!("avx2");
+}
+
+/// The children, and a spare one that is ready before it is needed: making one takes as long as much of its work. It is
+/// made when another one ends.
 #[derive(Default)]
 struct Workshop {
     children: Vec<(Pid, OwnedFd)>,
@@ -163,13 +173,15 @@ struct Spare {
 }
 
 impl Workshop {
-    /// Forgets those that have ended.
-    fn reap(&mut self, ended: &[bool]) {
+    /// Forgets those that have ended; whether there are such.
+    fn reap(&mut self, ended: &[bool]) -> bool {
+        let before = self.children.len();
         let running = |(child, ended): ((Pid, OwnedFd), &bool)| {
             let gone = *ended && matches!(waitpid(Some(child.0), WaitOptions::NOHANG), Ok(Some(_)) | Err(_));
             (!gone).then_some(child)
         };
         self.children = std::mem::take(&mut self.children).into_iter().zip(ended).filter_map(running).collect();
+        self.children.len() < before
     }
 
     /// Gives the order to a child.
@@ -182,8 +194,11 @@ impl Workshop {
         give(self.fork()?) // there was none, or it was killed
     }
 
+    /// If it cannot be made, the next order tries again and says why.
     fn make_spare(&mut self) {
-        self.spare = self.fork().ok(); // if it cannot be, the next order tries again and says why
+        if self.spare.is_none() {
+            self.spare = self.fork().ok();
+        }
     }
 
     fn fork(&mut self) -> io::Result<Spare> {

@@ -59,6 +59,9 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loop
 /// Drivers, and what the machine has learned of its network, for the system that an action installs.
 const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", files::NETWORK];
 
+/// Where each container has a file system of the kernel. The library makes missing places too, in sixty calls for each.
+const ALWAYS_MOUNTED: [&str; 3] = ["/proc", "/dev", "/sys"];
+
 /// Makes the bundle: the mounted root file system and config.json.
 pub fn bundle(place: &Place, action: &Action, wishes: &Wishes, image: &Image) -> Result<Prepared, Failure> {
     forget_other_workflows(&place.folders, action);
@@ -72,17 +75,16 @@ pub fn bundle(place: &Place, action: &Action, wishes: &Wishes, image: &Image) ->
     for source in &made.shared {
         doing(format!("share mounts below {}", source.display()), rootfs::share(source))?;
     }
+    for place in ALWAYS_MOUNTED {
+        let _ = rootfs::create_inside(&rootfs, Path::new(place)); // whatever stands in its way, the library reports it
+    }
     if let Err(error) = failure_files::make(&rootfs) {
         left_out(action, failure_files::FOLDER, &error);
     }
-    if let Some(process) = made.spec.process() {
-        doing("create the working directory", rootfs::create_inside(&rootfs, process.cwd()))?;
-    }
+    doing("create the working directory", rootfs::create_inside(&rootfs, &made.cwd))?;
     let text = serde_json::to_vec(&made.spec)?;
     doing("write config.json", host::write_private(&place.directory.join("config.json"), &text))?;
-    let resources = made.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    let limit = resources.and_then(|resources| resources.memory().as_ref()).and_then(|memory| memory.limit());
-    Ok(Prepared { memory: limit.and_then(|limit| limit.try_into().ok()), owner: made.owner })
+    Ok(Prepared { memory: made.memory, owner: made.owner })
 }
 
 /// What the agent adds of its own never breaks an image that runs elsewhere.

@@ -10,7 +10,6 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use sha2::{Digest, Sha256};
 
 use crate::problem::Refusal;
 use crate::provider;
@@ -19,11 +18,14 @@ use crate::x509::Certificate;
 /// Shorter keys are refused by the TLS library, with a text that does not say so.
 const RSA_BITS_MIN: usize = 2048;
 
+/// SHA-256 of a certificate.
+type Fingerprint = [u8; 32];
+
 #[derive(Debug)]
 pub struct Verifier {
     roots: RootCertStore,
-    /// SHA-256 of the configured certificates. A server that presents one of them needs no issuer.
-    configured: HashSet<[u8; 32]>,
+    /// A server that presents one of these certificates needs no issuer.
+    configured: HashSet<Fingerprint>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -34,13 +36,19 @@ impl Verifier {
         // A certificate that says that it signs no other is trusted as itself only.
         let may_sign = |der: &&CertificateDer<'_>| Certificate::parse(der).is_none_or(|read| read.authority != Some(false));
         roots.add_parsable_certificates(extra.iter().filter(may_sign).cloned());
-        let configured = extra.iter().map(|der| Sha256::digest(der).into()).collect();
+        let configured = extra.iter().map(fingerprint).collect();
         Self { roots, configured, algorithms: provider().signature_verification_algorithms }
     }
 
     fn is_configured(&self, certificate: &CertificateDer<'_>) -> bool {
-        !self.configured.is_empty() && self.configured.contains::<[u8; 32]>(&Sha256::digest(certificate).into())
+        !self.configured.is_empty() && self.configured.contains(&fingerprint(certificate))
     }
+}
+
+fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, certificate).as_ref());
+    bytes
 }
 
 /// Name and dates of a certificate that is trusted as it is. Its purpose, its constraints and its signature do not count.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use machine::{Chain, files};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, mount, mount_remount};
 
 use crate::boot::Boot;
 use crate::{PathError, StepError, cgroups, console};
@@ -53,10 +53,20 @@ pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
             result => result?,
         }
     }
+    quick_moves();
     console::open_sink();
     console::lift_rate_limit();
     fs::create_dir_all(files::WORKER).map_err(PathError::new("cannot make", files::WORKER))?;
     cgroups::make()
+}
+
+/// Each action enters a cgroup. Linux waits milliseconds for all processors then, unless it is asked to be quick at that at
+/// the expense of forks and exits. Linux has the option since 6.0.
+fn quick_moves() {
+    let quick = mount_remount(cgroups::ROOT, SAFE, c"favordynmods");
+    if let Err(error) = quick {
+        log::debug!("cannot ask for quick moves between cgroups: {error}");
+    }
 }
 
 /// After the ramdisk was checked. If efivarfs is a module the kernel has it loaded, and a loaded module's file is removed.

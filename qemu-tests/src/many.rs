@@ -1,0 +1,114 @@
+//! A lab command with a table of machines, as `cargo lab matrix` and `cargo lab dhcp` are: its arguments, its start outside
+//! and inside the segment, and the machines side by side.
+
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::board::Board;
+use crate::prepare::Purpose;
+use crate::scene::Scene;
+use crate::segment;
+use crate::setup::Setup;
+
+#[derive(Args, Debug, Clone)]
+pub struct Arguments {
+    /// Every row instead of the usual ones
+    #[arg(long)]
+    pub full: bool,
+    /// Only rows with these words in their name
+    pub filter: Option<String>,
+    /// How many machines run at once
+    #[arg(long, default_value_t = 2)]
+    pub machines: usize,
+    /// Use the programs and images of the last run as they are
+    #[arg(long)]
+    reuse: bool,
+    /// Show the rows and run nothing
+    #[arg(long)]
+    list: bool,
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+/// Runs the command. `names` are its rows; `machines` runs them in the segment and returns those that failed.
+pub fn run(
+    name: &'static str,
+    arguments: &Arguments,
+    names: impl FnOnce() -> Result<Vec<String>>,
+    machines: impl FnOnce(&Scene) -> Result<Vec<String>>,
+) -> Result<ExitCode> {
+    if arguments.list {
+        names()?.iter().for_each(|name| println!("{name}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.inside {
+        let failed = machines(&Scene::new(name)?)?;
+        return Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let setup = Setup::obtain(Purpose::Test, arguments.reuse, &Board::new("== "))?;
+    setup.run_folder(name)?;
+    let count = arguments.machines.to_string();
+    let mut words = vec!["--", name, "--inside", "--machines", &count];
+    words.extend(arguments.full.then_some("--full"));
+    words.extend(arguments.filter.as_deref());
+    let status = segment::command(&words)?.status().context("cannot start the lab inside a segment")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the rows, some at a time, and prints a line for each. The names of those that failed come back.
+pub fn side_by_side<R: Send>(
+    rows: Vec<R>,
+    parallel: usize,
+    name: impl Fn(&R) -> String + Sync,
+    run: impl Fn(&R) -> Result<()> + Sync,
+) -> Vec<String> {
+    let queue = Mutex::new(rows.into_iter());
+    let failed = Mutex::new(Vec::new());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..parallel.max(1) {
+            scope.spawn(|| {
+                while let Some(row) = next() {
+                    let start = Instant::now();
+                    let outcome = run(&row);
+                    let (took, name) = (start.elapsed().as_secs_f64(), name(&row));
+                    match outcome {
+                        Ok(()) => println!("ok   {took:>6.1} s  {name}"),
+                        Err(error) => {
+                            println!("FAIL {took:>6.1} s  {name}: {error:#}");
+                            failed.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    #[test]
+    fn every_row_runs_once_and_those_that_fail_come_back() {
+        let ran = Mutex::new(Vec::new());
+        let failed = side_by_side(
+            (0..20).collect(),
+            3,
+            |row| format!("row {row}"),
+            |row| {
+                ran.lock().unwrap().push(*row);
+                if *row == 7 { bail!("no") } else { Ok(()) }
+            },
+        );
+        let mut ran = ran.into_inner().unwrap();
+        ran.sort_unstable();
+        assert_eq!((ran, failed), ((0..20).collect(), vec!["row 7".to_owned()]));
+    }
+}
