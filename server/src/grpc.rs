@@ -1,9 +1,10 @@
-//! Tinkerbell's workflow service, second generation: messages to model and back, outcomes to status codes.
+//! Tinkerbell's workflow service, second generation: messages to model and back, outcomes to status codes. The first one is
+//! served beside it, in `gen1`.
 //!
-//! The texts are Tinkerbell's, because people match logs against them. `ReportActionStatus` of the first generation has
-//! the same path with another message. Only the raw bytes, in front of this service, could distinguish the two.
+//! The texts are Tinkerbell's, because people match logs against them.
 
 mod front;
+mod gen1;
 mod read;
 mod status;
 
@@ -24,6 +25,7 @@ use tonic::{Request, Response, Status};
 use crate::service::Server;
 use crate::work::{Assignment, NoWork};
 use front::Front;
+pub use gen1::Generations;
 
 const MAX_MESSAGE: usize = 1 << 20;
 /// A machine that lost power does not close its connections.
@@ -33,8 +35,9 @@ pub struct Grpc(Server);
 
 /// The service, for the caller's router.
 #[must_use]
-pub fn grpc_service(server: Server) -> WorkflowServiceServer<Grpc> {
-    WorkflowServiceServer::new(Grpc(server)).max_decoding_message_size(MAX_MESSAGE)
+pub fn grpc_service(server: Server) -> Generations {
+    let second = WorkflowServiceServer::new(Grpc(server.clone())).max_decoding_message_size(MAX_MESSAGE);
+    Generations { server, second }
 }
 
 /// Serves until `shutdown`. Then calls that are held open end as Unavailable, so that agents ask again. Connections that

@@ -87,6 +87,15 @@ impl Server {
         }
     }
 
+    /// The same without waiting: old workers ask again every few seconds.
+    ///
+    /// # Errors
+    /// When there is nothing to do.
+    pub async fn action_now(&self, agent: &AgentId) -> Result<Assignment, NoWork> {
+        self.end_left_by(agent).await?;
+        self.hand_out(agent).await
+    }
+
     /// Holds the call until the agent's action of the workflow shall stop, and says why. `None` if that did not happen for
     /// as long as calls are held.
     ///

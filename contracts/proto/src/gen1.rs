@@ -2,12 +2,13 @@
 //! worker needs and its three calls. Written out, because package and service have the name of the second generation.
 
 use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 use prost_types::Timestamp;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
+pub use tonic_prost::ProstCodec;
 
 #[derive(Clone, PartialEq, Message)]
 pub struct WorkflowContextRequest {
@@ -142,9 +143,55 @@ impl Client {
     }
 }
 
+/// Whether the bytes are a report of the first generation. The second has the same path and another message: there, field
+/// 4 is the action's id, a text, and field 6 its state, a number. An old worker always sends its state, in field 4,
+/// because it never reports PENDING, which would be left out.
+#[must_use]
+pub fn is_report(mut message: &[u8]) -> bool {
+    while let Ok((field, wire_type)) = decode_key(&mut message) {
+        if matches!((field, wire_type), (4, WireType::Varint) | (6, WireType::LengthDelimited)) {
+            return true;
+        }
+        if skip_field(wire_type, field, &mut message, DecodeContext::default()).is_err() {
+            return false;
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.bytes().filter(|digit| *digit != b' ').collect();
+        digits.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_generation_of_a_report_is_read_from_its_bytes() {
+        let second = "0a046e732f7712016d1a01742201612a016e30023a0b088092b8c398feffffff01420b088092b8c398feffffff014a005210\
+                      0a0e72756e6e696e6720616374696f6e";
+        for (case, hex, first) in [
+            ("tink-worker, RUNNING", "0a046e732f77 120174 1a016e 2001 3211 5374617274656420657865637574696f6e 42016d", true),
+            ("tink-worker, SUCCESS, with seconds", "0a046e732f77 120174 1a016e 2004 2803 42016d", true),
+            ("a failure without seconds and message", "0a046e732f77 120174 1a016e 2002 42016d", true),
+            ("fields in another order", "42016d 3201 78 2001 0a046e732f77", true),
+            ("a message alone", "3200", true),
+            ("tink-agent, RUNNING", second, false),
+            ("a state alone", "3002", false),
+            ("an unknown field before it", "f80101 2001", true),
+            ("a text that looks like the field", "0a022001", false),
+            ("nothing", "", false),
+            ("cut short", "0a046e73", false),
+            ("not a message", "ffffffffffffffffffffff", false),
+            ("a group that does not end", "0b0b0b0b", false),
+        ] {
+            assert_eq!(is_report(&bytes(hex)), first, "{case}");
+        }
+        let pending = crate::ActionStatusRequest::default().encode_to_vec();
+        assert!(!is_report(&pending));
+    }
 
     /// The bytes are those of a report of tink-worker.
     #[test]

@@ -146,9 +146,6 @@ fn reason(path: &str, code: Code, message: &str) -> String {
         Code::Unimplemented if path.starts_with("/internal.proto.workflow.v2.") => {
             "it speaks Tinkerbell's internal v2 protocol, which no release serves".to_owned()
         }
-        Code::Unimplemented if path.starts_with("/proto.WorkflowService/") => {
-            "this call is not known; a worker of tink v0.12 or older needs a newer one".to_owned()
-        }
         Code::Unimplemented => "there is no such call here".to_owned(),
         _ => message.to_owned(),
     }

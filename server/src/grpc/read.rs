@@ -11,7 +11,7 @@ use crate::progress::Report;
 
 /// Of an agent, a task, an action, and each part of a workflow's name: as long as Kubernetes lets a name be.
 const MAX_ID: usize = 253;
-const MAX_TEXT: usize = 4096;
+pub const MAX_TEXT: usize = 4096;
 /// Such as `1h2m3.5s`.
 const MAX_DURATION: usize = 64;
 
@@ -23,7 +23,7 @@ pub fn agent(id: Option<String>) -> Result<AgentId, Status> {
     id.filter(|id| is_id(id)).map(AgentId).ok_or_else(|| Status::invalid_argument("invalid Agent ID"))
 }
 
-fn workflow(text: &str) -> Result<ObjectName, Status> {
+pub fn workflow(text: &str) -> Result<ObjectName, Status> {
     let parts = text.split_once('/').filter(|(namespace, name)| is_id(namespace) && is_id(name));
     let (namespace, name) = parts.ok_or_else(|| Status::invalid_argument("invalid workflow id"))?;
     Ok(ObjectName::new(namespace, name))

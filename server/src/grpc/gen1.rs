@@ -1,0 +1,243 @@
+//! The first generation of the workflow service, for workers of tink v0.9 to v0.12, on the port of the second.
+//!
+//! An old worker asks which of its workflows can go on, fetches the whole list of actions, and runs them one after the
+//! other. Only reports share a path with the second generation, so each is looked at before it is decoded.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use axum::body::to_bytes;
+use jiff::{SignedDuration, Timestamp};
+use machine::said;
+use model::{ActionState, ObjectName, Workflow, WorkflowTask};
+use proto::gen1::{
+    Empty, ProstCodec, State, WorkflowAction, WorkflowActionList, WorkflowActionStatus, WorkflowActionsRequest, WorkflowContext,
+    WorkflowContextRequest, is_report,
+};
+use proto::workflow_service_server::WorkflowServiceServer;
+use tonic::body::Body;
+use tonic::codec::Codec;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::{Grpc as Call, NamedService, ServerStreamingService, UnaryService};
+use tonic::{Request, Response, Status};
+
+use super::{Grpc, MAX_MESSAGE, read, status};
+use crate::progress::Report;
+use crate::service::Server;
+use crate::work::{Assignment, NoWork, ReportError};
+
+/// In front of a gRPC message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// Both generations. What the first has of its own is served here, and everything else by the second.
+#[derive(Clone)]
+pub struct Generations {
+    pub(super) server: Server,
+    pub(super) second: WorkflowServiceServer<Grpc>,
+}
+
+impl NamedService for Generations {
+    const NAME: &'static str = <WorkflowServiceServer<Grpc> as NamedService>::NAME;
+}
+
+impl Service<http::Request<Body>> for Generations {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let Self { server, mut second } = self.clone();
+        Box::pin(async move {
+            let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+            match method {
+                "GetWorkflowContexts" => Ok(call().server_streaming(Contexts(server), request).await),
+                "GetWorkflowActions" => Ok(call().unary(Actions(server), request).await),
+                "ReportActionStatus" => match looked_at(request).await {
+                    Ok((request, true)) => Ok(call().unary(Reports(server), request).await),
+                    Ok((request, false)) => second.call(request).await,
+                    Err(status) => Ok(status.into_http()),
+                },
+                _ => second.call(request).await,
+            }
+        })
+    }
+}
+
+fn call<T, U>() -> Call<ProstCodec<T, U>>
+where
+    ProstCodec<T, U>: Codec + Default,
+{
+    Call::new(ProstCodec::default()).apply_max_message_size_config(Some(MAX_MESSAGE), None)
+}
+
+/// The request as it came, and whether it is of the first generation.
+async fn looked_at(request: http::Request<Body>) -> Result<(http::Request<Body>, bool), Status> {
+    let (parts, body) = request.into_parts();
+    let unread = |_| Status::resource_exhausted(format!("a message has at most {MAX_MESSAGE} bytes"));
+    let bytes = to_bytes(axum::body::Body::new(body), PREFIX + MAX_MESSAGE).await.map_err(unread)?;
+    let first = bytes.first() == Some(&0) && is_report(bytes.get(PREFIX..).unwrap_or_default());
+    Ok((http::Request::from_parts(parts, Body::new(axum::body::Body::from(bytes))), first))
+}
+
+struct Contexts(Server);
+
+impl ServerStreamingService<WorkflowContextRequest> for Contexts {
+    type Response = WorkflowContext;
+    type ResponseStream = tokio_stream::Iter<std::option::IntoIter<Result<WorkflowContext, Status>>>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, request: Request<WorkflowContextRequest>) -> Self::Future {
+        let server = self.0.clone();
+        Box::pin(async move {
+            let address = request.remote_addr();
+            let worker = read::agent(Some(request.into_inner().worker_id))?;
+            server.agent_called(&worker, address, None);
+            let context = match server.action_now(&worker).await {
+                Ok(given) => stored(&server, &given.workflow).and_then(|workflow| context(&workflow, &given)),
+                // The end of the stream: nothing more now. The worker asks again.
+                Err(NoWork::Idle(_)) => None,
+                Err(other) => return Err(status::no_work(other)),
+            };
+            Ok(Response::new(tokio_stream::iter(context.map(Ok))))
+        })
+    }
+}
+
+struct Actions(Server);
+
+impl UnaryService<WorkflowActionsRequest> for Actions {
+    type Response = WorkflowActionList;
+    type Future = BoxFuture<Response<Self::Response>, Status>;
+
+    fn call(&mut self, request: Request<WorkflowActionsRequest>) -> Self::Future {
+        let server = self.0.clone();
+        Box::pin(async move {
+            let workflow = stored(&server, &read::workflow(&request.into_inner().workflow_id)?);
+            let workflow = workflow.ok_or_else(|| Status::not_found("workflow not found"))?;
+            Ok(Response::new(WorkflowActionList { action_list: actions(&workflow) }))
+        })
+    }
+}
+
+struct Reports(Server);
+
+impl UnaryService<WorkflowActionStatus> for Reports {
+    type Response = Empty;
+    type Future = BoxFuture<Response<Empty>, Status>;
+
+    fn call(&mut self, request: Request<WorkflowActionStatus>) -> Self::Future {
+        let server = self.0.clone();
+        Box::pin(async move {
+            let address = request.remote_addr();
+            let status = request.into_inner();
+            let (name, worker) = (read::workflow(&status.workflow_id)?, read::agent(Some(status.worker_id.clone()))?);
+            server.agent_called(&worker, address, None);
+            let missing = || status::refused_report(ReportError::NoWorkflow(name.clone()));
+            let workflow = stored(&server, &name).ok_or_else(missing)?;
+            let Some(report) = report(&workflow, &status, Timestamp::now())? else { return Ok(Response::new(Empty {})) };
+            // The worker has the whole list. What it begins is handed out now, if it may begin.
+            if report.state == ActionState::Running {
+                server.action_now(&worker).await.map_err(status::no_work)?;
+            }
+            let done = Server::detached(async move { server.report(&name, &report).await }).await;
+            done.ok_or_else(|| Status::internal("error writing report status"))?.map_err(status::refused_report)?;
+            Ok(Response::new(Empty {}))
+        })
+    }
+}
+
+fn stored(server: &Server, name: &ObjectName) -> Option<Workflow> {
+    server.view().workflows.get(name).map(|stored| Workflow::clone(&stored.object))
+}
+
+/// What an old worker gets to see, in its order. It would run an action whose `if` is false.
+fn listed(workflow: &Workflow) -> impl Iterator<Item = (&WorkflowTask, &model::WorkflowAction)> {
+    let all = workflow.status.tasks.iter().flat_map(|task| task.actions.iter().map(move |action| (task, action)));
+    all.filter(|(_, action)| !action.skip)
+}
+
+/// Where a workflow is, for a worker that gets its list.
+fn context(workflow: &Workflow, given: &Assignment) -> Option<WorkflowContext> {
+    let index = listed(workflow).position(|(_, action)| action.id == given.action.id)?;
+    Some(WorkflowContext {
+        workflow_id: given.workflow.to_string(),
+        current_worker: given.task.agent_id.0.clone(),
+        current_task: given.task.name.clone(),
+        current_action: given.action.name.clone(),
+        current_action_index: index.try_into().unwrap_or(i64::MAX),
+        current_action_state: state(given.action.state).into(),
+        total_number_of_actions: listed(workflow).count().try_into().unwrap_or(i64::MAX),
+    })
+}
+
+fn actions(workflow: &Workflow) -> Vec<WorkflowAction> {
+    let written = |(task, action): (&WorkflowTask, &model::WorkflowAction)| {
+        let mut environment = task.environment.clone();
+        environment.extend(action.environment.clone()); // the action's value wins; a map is sorted
+        let pid = action.namespaces.as_ref().and_then(|namespaces| namespaces.pid.clone());
+        WorkflowAction {
+            task_name: task.name.clone(),
+            name: action.name.clone(),
+            image: action.image.clone(),
+            timeout: action.timeout,
+            command: action.command.clone(),
+            // What follows a failure is an action of its own here.
+            on_timeout: Vec::new(),
+            on_failure: Vec::new(),
+            worker_id: task.agent_id.0.clone(),
+            volumes: task.volumes.iter().chain(&action.volumes).cloned().collect(),
+            environment: environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            pid: pid.filter(|pid| !pid.is_empty()).or_else(|| action.pid.clone()).unwrap_or_default(),
+        }
+    };
+    listed(workflow).map(written).collect()
+}
+
+/// The worker names its action. Of several with one name the first that is not over is meant, or else the last. Nothing, if
+/// it repeats the end of an attempt that another one follows.
+fn report(workflow: &Workflow, status: &WorkflowActionStatus, now: Timestamp) -> Result<Option<Report>, Status> {
+    let state = match status.action_status() {
+        State::Pending => return Err(Status::invalid_argument("invalid action state")),
+        State::Running => ActionState::Running,
+        State::Failed => ActionState::Failed,
+        State::Timeout => ActionState::Timeout,
+        State::Success => ActionState::Success,
+    };
+    let named = || {
+        listed(workflow).filter(|(task, action)| {
+            task.agent_id.0 == status.worker_id && task.name == status.task_name && action.name == status.action_name
+        })
+    };
+    let open = named().find(|(_, action)| !action.state.is_final());
+    let (task, action) = open.or_else(|| named().last()).ok_or_else(|| Status::invalid_argument("action not found"))?;
+    let failed = matches!(state, ActionState::Failed | ActionState::Timeout);
+    if failed && action.retried > 0 && action.state == ActionState::Pending {
+        return Ok(None); // it says that each attempt runs before it says how it ended
+    }
+    let ended = state.is_final();
+    let started = now.checked_sub(SignedDuration::from_secs(status.seconds.max(0))).ok();
+    Ok(Some(Report {
+        agent: task.agent_id.clone(),
+        task_id: task.id.clone(),
+        action_id: action.id.clone(),
+        state,
+        started: if ended { action.execution_start.or(started) } else { Some(now) },
+        stopped: ended.then_some(now),
+        duration: if ended { format!("{}s", status.seconds.max(0)) } else { String::new() },
+        message: said(&status.message, read::MAX_TEXT),
+    }))
+}
+
+const fn state(state: ActionState) -> State {
+    match state {
+        ActionState::Pending => State::Pending,
+        ActionState::Running => State::Running,
+        ActionState::Failed => State::Failed,
+        ActionState::Timeout => State::Timeout,
+        ActionState::Success => State::Success,
+    }
+}
