@@ -28,6 +28,8 @@ use front::Front;
 pub use gen1::Generations;
 
 const MAX_MESSAGE: usize = 1 << 20;
+/// For a call beside the time that it is held: a client may be slow, and so may the disk.
+const SLOW: Duration = Duration::from_secs(60);
 /// A machine that lost power does not close its connections.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
@@ -56,9 +58,11 @@ pub async fn serve(
         stopping.stop();
     };
     let overdue = server.overdue();
+    let limit = server.0.config.long_poll + SLOW;
     let router = Routes::new(grpc_service(server)).into_axum_router().layer(from_fn_with_state(Front::default(), front::serve));
     let serving = tonic::transport::Server::builder()
         .tcp_nodelay(true)
+        .timeout(limit)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_routes(Routes::from(router))

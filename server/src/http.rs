@@ -3,6 +3,7 @@
 
 mod machines;
 mod rollouts;
+pub(crate) mod uploads;
 mod workflows;
 
 use std::convert::Infallible;
@@ -19,13 +20,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use log::error;
 use machine::Chain;
-use model::{Kind, Mistake, ObjectName, parse_documents};
+use model::{Kind, Mistake, ObjectName};
 use serde::Deserialize;
 
 use crate::access::is_operator;
 use crate::service::{ApplyError, DeleteError, Server};
 use crate::store::StoreError;
 use crate::work::CancelError;
+use uploads::{NotObjects, Upload};
 
 const MAX_APPLY: usize = 8 << 20;
 /// Letters of who orders something, and why.
@@ -101,18 +103,17 @@ struct ApplyQuery {
     dry_run: bool,
 }
 
-async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, body: Bytes) -> Response {
+async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, upload: Upload) -> Response {
     let file = query.file.unwrap_or_else(|| "request".to_owned());
-    let Ok(text) = str::from_utf8(&body) else {
-        return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("{file} is not UTF-8 text"));
-    };
     let refused = |mistakes: Vec<Mistake>| {
         let error = Some(format!("nothing was changed: {} mistakes", mistakes.len()));
         (StatusCode::UNPROCESSABLE_ENTITY, Json(Applied { error, mistakes, ..Applied::default() })).into_response()
     };
-    let objects = match parse_documents(text, &file) {
+    let objects = match upload.objects(file.clone()).await {
         Ok(objects) => objects,
-        Err(mistakes) => return refused(mistakes),
+        Err(NotObjects::Mistakes(mistakes)) => return refused(mistakes),
+        Err(NotObjects::NotText) => return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("{file} is not UTF-8 text")),
+        Err(NotObjects::Ended) => return see_log("apply"),
     };
     let applied =
         Server::detached(

@@ -20,6 +20,7 @@ use crate::change::{Tries, encoded};
 use crate::deadlines::expire;
 use crate::discovery::Discovery;
 use crate::events::{Hub, Reader};
+use crate::http::uploads::Turns;
 use crate::machines::find;
 use crate::plan::{Kept, Plan, Rules, deletion, plan};
 use crate::rollout;
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
     revision: watch::Sender<u64>,
     calls: Calls,
     stopping: watch::Sender<bool>,
+    pub uploads: Turns,
     pub events: Hub,
     pub agents: Agents,
     pub discovery: Discovery,
@@ -146,6 +148,7 @@ impl Server {
             revision: watch::Sender::new(revision),
             calls: Calls::default(),
             stopping: watch::Sender::new(false),
+            uploads: Turns::default(),
             events: Hub::new(Timestamp::now()),
             agents,
             discovery: Discovery::default(),

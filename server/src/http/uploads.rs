@@ -1,0 +1,78 @@
+//! Uploads take turns, so that many large ones at once do not fill the memory. A slow client delays no other one.
+
+use std::sync::Arc;
+
+use api::Problem;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use log::error;
+use model::{Mistake, Object, parse_documents};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::service::Server;
+
+/// Bodies that come in at once; a client has a minute for each (`api::serve`).
+const READ_AT_ONCE: usize = 16;
+/// Uploads that are parsed, rendered and stored at once: they become several times as large meanwhile.
+const STORED_AT_ONCE: usize = 2;
+
+pub struct Turns {
+    reads: Arc<Semaphore>,
+    stores: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { reads: Arc::new(Semaphore::new(READ_AT_ONCE)), stores: Arc::new(Semaphore::new(STORED_AT_ONCE)) }
+    }
+}
+
+/// None if the turns are over, as when the server ends.
+async fn turn(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(places).acquire_owned().await.ok()
+}
+
+/// A whole body, and its turn.
+pub struct Upload {
+    bytes: Bytes,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+/// Why an upload is not used.
+pub enum NotObjects {
+    NotText,
+    Mistakes(Vec<Mistake>),
+    /// The log says why.
+    Ended,
+}
+
+impl FromRequest<Server> for Upload {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, server: &Server) -> Result<Self, Response> {
+        let read = turn(&server.0.uploads.reads).await;
+        let bytes = Bytes::from_request(request, server)
+            .await
+            .map_err(|refused| (refused.status(), Json(Problem { error: refused.body_text() })).into_response())?;
+        let turn = turn(&server.0.uploads.stores).await;
+        drop(read);
+        Ok(Self { bytes, _turn: turn })
+    }
+}
+
+impl Upload {
+    /// On a thread of its own: a large text takes long.
+    pub async fn objects(&self, file: String) -> Result<Vec<Object>, NotObjects> {
+        let bytes = self.bytes.clone();
+        let parse = move || {
+            let text = str::from_utf8(&bytes).map_err(|_| NotObjects::NotText)?;
+            parse_documents(text, &file).map_err(NotObjects::Mistakes)
+        };
+        tokio::task::spawn_blocking(parse).await.unwrap_or_else(|failure| {
+            error!("reading an upload ended early: {failure}");
+            Err(NotObjects::Ended)
+        })
+    }
+}
