@@ -48,7 +48,7 @@ fn ending(status: &ExitStatus) -> String {
 }
 
 impl CexecError {
-    /// 10, 20 and 30 are what Tinkerbell's cexec uses for settings and mounts, chroot, command.
+    /// Tinkerbell's cexec uses 10 for settings and mounts, 20 for chroot, and 30 for the command.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Variable(_) => 1,
@@ -140,7 +140,7 @@ fn bind(root: &Path, bound: &mut Vec<PathBuf>) -> Result<(), CexecError> {
     Ok(())
 }
 
-/// Returns the way back: an open folder outside.
+/// Returns an open folder outside, which is the way back.
 fn enter(root: &Path) -> io::Result<File> {
     let outside = File::open("/")?;
     chroot(root)?;

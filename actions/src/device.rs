@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// A partition appears when the kernel has read the table, a SCSI disk when its bus was scanned.
 pub const APPEARS_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
-/// A prober that only reads a partition closes it soon.
+/// A program that only probes a partition closes it soon.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum DeviceError {
         #[source]
         source: io::Error,
     },
-    #[error("the kernel does not read the partition table of {path} again")]
+    #[error("the kernel refuses to read the partition table of {path} again")]
     Reread {
         path: PathBuf,
         #[source]

@@ -39,7 +39,7 @@ fn kernel(title: &str, rest: &str) -> Option<MenuEntry> {
     Some(MenuEntry { title: title.to_owned(), kernel, initrd: None, command_line: words.join(" ") })
 }
 
-/// Without a device such as `($root)` in front.
+/// The path without a device such as `($root)` in front.
 fn path(word: &str) -> String {
     let path = if word.starts_with('(') { word.split_once(')').map_or(word, |(_, path)| path) } else { word };
     path.to_owned()

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 pub enum InsideError {
     #[error("{0} must be an absolute path to a file, without ..")]
     BadPath(PathBuf),
-    #[error("{0} is a symlink to something that the target does not have")]
+    #[error("{0} is a symlink to a path that the target does not have")]
     DanglingLink(PathBuf),
     #[error("cannot {what} {path} in the target")]
     Failed {
@@ -110,7 +110,7 @@ impl Root {
 fn set_owner(file: impl std::os::fd::AsFd, owner: Ownership, permissions: u32, path: &Path) -> Result<(), InsideError> {
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     fchown(&file, Some(uid), Some(gid)).map_err(|errno| failed("give an owner to", path, errno))?;
-    // After the owner: chown clears setuid.
+    // This comes after the owner, because chown clears setuid.
     fchmod(&file, Mode::from_raw_mode(permissions)).map_err(|errno| failed("set the permissions of", path, errno))
 }
 

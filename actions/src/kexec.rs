@@ -97,7 +97,7 @@ pub fn run(variables: &Variables) -> Result<(), KexecError> {
     drop(root); // an open folder would keep the file system busy
     mounted.close()?;
     say(&format!("loaded {} with arguments {:?}", choice.kernel.display(), choice.command_line));
-    // Thimble's agent detects the loaded kernel. Other agents find the wish in the folder.
+    // Thimble's agent detects the loaded kernel. Other agents find the request in the folder.
     match power::run(Power::Kexec) {
         Err(PowerError::NotBound(_)) => Ok(()),
         result => Ok(result?),

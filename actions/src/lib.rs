@@ -63,7 +63,7 @@ pub fn run(name: &str, variables: &Variables) -> Result<(), ActionError> {
     }
 }
 
-/// A line on standard output, which the agent passes to console and server. A closed one does not stop the action.
+/// A line on standard output, which the agent passes to console and server. A closed output does not stop the action.
 pub(crate) fn say(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stdout().lock(), "{line}");

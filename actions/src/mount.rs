@@ -43,7 +43,7 @@ pub struct Mounted {
 impl Mounted {
     pub fn new(device: &Path, fs: &str) -> Result<Self, MountError> {
         let place = place()?;
-        // setuid bits of the installed system have no effect here.
+        // The setuid bits of the installed system have no effect here.
         if let Err(errno) = mount(device, &place, fs, MountFlags::NOSUID, None) {
             let _ = fs::remove_dir(&place); // the mount's error is the one to report
             let (fs, device) = (fs.to_owned(), device.to_owned());
@@ -79,7 +79,7 @@ impl Drop for Mounted {
     }
 }
 
-/// The action's image is one file, without /tmp.
+/// The action's image is one file and has no /tmp.
 fn place() -> Result<PathBuf, MountError> {
     let parent = std::env::temp_dir();
     let failed = |source| MountError::Place { parent: parent.clone(), source };

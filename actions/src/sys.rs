@@ -26,7 +26,7 @@ pub fn discard(disk: &File, offset: u64, length: u64) -> io::Result<()> {
     check(unsafe { libc::ioctl(disk.as_raw_fd(), request::BLKDISCARD as _, range.as_ptr()) })
 }
 
-/// Loads a kernel for kexec (kexec_file_load(2)); the kernel reads both files and the command line before it returns.
+/// Loads a kernel for kexec (kexec_file_load(2)). The running kernel reads both files and the command line before it returns.
 pub fn load_kernel(kernel: &File, initrd: Option<&File>, command_line: &CStr) -> io::Result<()> {
     const NO_INITRD: libc::c_ulong = 4; // KEXEC_FILE_NO_INITRAMFS
     let bytes = command_line.to_bytes_with_nul();

@@ -1,4 +1,4 @@
-//! image2disk against a web server that drops, cuts, changes and refuses, onto a regular file as the disk.
+//! image2disk onto a regular file, from a web server that drops and cuts connections, changes the file, or refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use actions::image2disk::run;
@@ -20,14 +20,14 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Whole,
-    /// The asked part, as a file server does.
+    /// Sends the requested part, as a file server does.
     Part,
     /// Breaks the connection after this many bytes of the answer.
     Drop(usize),
     /// Like `Drop`, but without a length, so that the client cannot know.
     DropUnsized(usize),
     Unsized,
-    /// Ends properly after this many bytes: a file that was cut.
+    /// Ends properly after this many bytes, as a file that was cut.
     Short(usize),
     Changed,
     Status(u16),

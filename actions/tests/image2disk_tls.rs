@@ -101,7 +101,7 @@ fn an_image_comes_from_a_server_whose_own_certificate_was_given() {
         ("CA:TRUE, by name", &ours, "localhost", "SSL_CERT_FILE", &ours.certificate, None),
         ("CA:FALSE", &plain, "127.0.0.1", "SSL_CERT_FILE", &plain.certificate, None),
         ("in a folder", &ours, "127.0.0.1", "SSL_CERT_DIR", &certificates, None),
-        ("a stranger's", &theirs, "127.0.0.1", "SSL_CERT_FILE", &ours.certificate, Some("it is self-signed and is none of")),
+        ("a stranger's", &theirs, "127.0.0.1", "SSL_CERT_FILE", &ours.certificate, Some("it is self-signed and is not one of")),
         ("nothing given", &ours, "127.0.0.1", "UNUSED", &certificates, Some("give the action its CA")),
         ("another name", &other, "127.0.0.1", "SSL_CERT_FILE", &other.certificate, Some("needs IP:127.0.0.1")),
     ] {

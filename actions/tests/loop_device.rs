@@ -1,4 +1,4 @@
-//! The actions on real block devices: loop devices over files, where the machine lends them to us.
+//! The actions on real block devices: loop devices over files, if this machine allows them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use actions::variables::Variables;
@@ -147,7 +147,7 @@ fn cexec_runs_inside_the_file_system() {
     std::fs::create_dir(place.path().join("bin")).unwrap();
     std::fs::copy("/bin/busybox", place.path().join("bin/busybox")).expect("the tests need Debian's package busybox-static");
     assert!(Command::new("umount").arg(place.path()).status().unwrap().success());
-    // In a process of its own: chroot is for the whole process, and other tests run beside this one.
+    // This runs in another process, because chroot is for the whole process, and other tests run beside this one.
     let cexec = |line: &str| {
         Command::new(env!("CARGO_BIN_EXE_actions"))
             .arg("cexec")

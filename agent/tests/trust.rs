@@ -64,7 +64,7 @@ async fn a_strangers_certificate_is_refused_in_words() {
     let secure = Secure::new(&theirs).await;
     let _agent = secure.agent(&ours);
     let words = format!(
-        "the certificate of the server {} is not accepted (it is self-signed and is none of the certificates that this machine was \
+        "the certificate of the server {} is not accepted (it is self-signed and is not one of the certificates that this machine was \
          given)",
         secure.server.address
     );

@@ -26,8 +26,8 @@ pub struct Config {
     /// Kernel arguments for every machine: authority, syslog, registries, consoles and the operator's own. The script
     /// adds what belongs to one machine, such as `worker_id` and `hw_addr`.
     pub arguments: Arguments,
-    /// Send the NBP also to an iPXE in the machine's ROM, as smee does. If off, an iPXE that speaks HTTP gets its script
-    /// at once, without TFTP.
+    /// Sends the NBP also to an iPXE in the machine's ROM, as smee does. If off, an iPXE that speaks HTTP gets its script at
+    /// once, without TFTP.
     pub chainload_own_ipxe: bool,
     /// Seconds, for Hardware without `lease_time`. smee sends 0 in that case, which clients cannot use.
     pub default_lease_time: u32,

@@ -106,7 +106,7 @@ impl Events {
         if let Some(mac) = mac.filter(|_| event.milestone.is_kept()) {
             self.keep(mac, event.clone());
         }
-        // Fails only without a subscriber.
+        // This fails only without a subscriber.
         let _ = self.sender.send(event);
     }
 
@@ -125,7 +125,7 @@ impl Events {
 
     fn keep(&self, mac: Mac, event: Event) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // A flood of invented addresses must not replace the machines in work, or grow without limit.
+        // A flood of invented addresses must not push out the machines that boot now, or grow without limit.
         if kept.len() >= KEPT_MACHINES && !kept.contains_key(&mac) {
             let idle = kept.iter().min_by_key(|(_, events)| events.back().map(|event| event.at)).map(|(mac, _)| *mac);
             idle.map(|mac| kept.remove(&mac));

@@ -33,7 +33,7 @@ fn with(mut packet: Packet, code: u8, value: &[u8]) -> Packet {
 /// What QEMU's ROM sends in its first DISCOVER, shortened: PXE extensions, HTTP, TFTP, DNS, bzImage.
 const ROM_FEATURES: &[u8] = &[0xb1, 1, 1, 0x10, 1, 2, 0x13, 1, 1, 0x15, 1, 1, 0x17, 1, 1, 0x18, 1, 1];
 
-/// From the field: the firmware sends its message type twice.
+/// A packet from the field, whose firmware sends its message type twice.
 #[test]
 fn an_option_of_fixed_length_that_comes_twice_is_read_once() {
     let case = include_str!("../../contracts/dhcp/tests/cases/request-type-option-twice.hex").trim();
@@ -205,7 +205,7 @@ fn a_machine_without_reservation_gets_silence() {
 }
 
 #[test]
-fn a_relay_is_told_to_broadcast_a_nak() {
+fn a_relay_gets_a_nak_to_broadcast() {
     let request = with(ask(MessageType::Request), code::REQUESTED_IP, &[10, 0, 0, 66]);
     for (giaddr, flags) in [(Ipv4Addr::UNSPECIFIED, 0), (Ipv4Addr::new(10, 1, 0, 1), 0x8000)] {
         let reply = respond(&config(), &machine(KNOWN), &Packet { giaddr, ..request.clone() }).unwrap();

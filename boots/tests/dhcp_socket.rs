@@ -56,7 +56,7 @@ async fn a_known_machine_gets_its_lease() {
 }
 
 #[tokio::test]
-async fn strangers_and_broken_packets_get_silence_and_hurt_nobody() {
+async fn unknown_machines_and_broken_packets_get_no_answer() {
     let mut host = Host::start().await;
     let client = Client::of(&host).await;
     let stranger = Packet::request(MessageType::Discover, 1, STRANGER.bytes()).encode();

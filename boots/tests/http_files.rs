@@ -133,7 +133,7 @@ async fn scripts_go_to_the_machine_the_path_or_the_address_names() {
     host.stop().await;
     let host = Host::with(Arc::new(Broken)).await;
     let answer = get(&host, "/ipxe/script/02:00:00:00:00:01/auto.ipxe").await;
-    assert_eq!(answer.status, 503, "not known is something else than unknown");
+    assert_eq!(answer.status, 503, "a failed lookup is not an unknown machine");
     host.stop().await;
 }
 
@@ -150,7 +150,7 @@ async fn programs_are_served_by_name_below_any_folder() {
 }
 
 #[tokio::test]
-async fn a_download_that_breaks_off_is_told() {
+async fn a_download_that_breaks_off_is_reported() {
     let mut host = Host::start().await;
     host.file("disk.img", &vec![7; 64 << 20]);
     let mut stream = TcpStream::connect(host.http).await.unwrap();

@@ -138,7 +138,7 @@ async fn udhcpc_gets_its_lease() {
     }
     let mut segment = Segment::cable().await;
     let script = show_environment(segment.folder.path());
-    let told = run(
+    let output = run(
         "busybox",
         &["udhcpc", "-i", "peer0", "-n", "-q", "-f", "-t", "5", "-T", "1", "-O", "search", "-O", "staticroutes", "-s", &script],
     )
@@ -154,12 +154,12 @@ async fn udhcpc_gets_its_lease() {
         "search=example.org",
         "staticroutes=10.9.0.0/16 10.0.0.2",
     ] {
-        assert!(told.lines().any(|found| found == line), "{line} in\n{told}");
+        assert!(output.lines().any(|found| found == line), "{line} in\n{output}");
     }
     segment.event(|milestone| matches!(milestone, Milestone::Acknowledged { address: CLIENT, .. }).then_some(())).await;
     ip(&format!("link set peer0 address {STRANGER}"));
-    let told = run("busybox", &["udhcpc", "-i", "peer0", "-n", "-q", "-f", "-t", "2", "-T", "1", "-s", &script]).await;
-    assert!(told.contains("no lease"), "{told}");
+    let output = run("busybox", &["udhcpc", "-i", "peer0", "-n", "-q", "-f", "-t", "2", "-T", "1", "-s", &script]).await;
+    assert!(output.contains("no lease"), "{output}");
     segment.event(|milestone| (*milestone == Milestone::Unknown).then_some(())).await;
     segment.shutdown.cancel();
 }
@@ -200,8 +200,8 @@ async fn an_ipxe_rom_follows_its_script() {
     }
     let (discovered, scripted) = (discovered.unwrap(), scripted.unwrap());
     eprintln!("iPXE: DISCOVER after {discovered:?}, script after {scripted:?}");
-    let told = wait_for(&log, "booting from the local disk: installed before").await;
-    let left = told && wait_for(&log, "Booting from Hard Disk...").await;
+    let output = wait_for(&log, "booting from the local disk: installed before").await;
+    let left = output && wait_for(&log, "Booting from Hard Disk...").await;
     machine.kill().unwrap();
     machine.wait().unwrap();
     assert!(left, "{}", without_escapes(&String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default())));

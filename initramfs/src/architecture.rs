@@ -12,7 +12,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// Of an EFI program, as kernels and stubs are: the machine in the COFF header (PE specification, 3.3.1).
+    /// The processor of an EFI program, such as a kernel or a stub: the machine in the COFF header (PE specification, 3.3.1).
     /// `None` for other files, and for processors that Thimble is not built for.
     pub fn of_efi_program(bytes: &[u8]) -> Option<Self> {
         let number = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?));
@@ -27,7 +27,7 @@ impl Architecture {
         }
     }
 
-    /// Of an ELF program.
+    /// The processor of an ELF program.
     pub fn of_program(bytes: &[u8]) -> Option<Self> {
         Self::of_elf(&elf::parse(bytes).ok()?)
     }

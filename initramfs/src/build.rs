@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 /// The pack for drivers that are in the ramdisk itself.
 const FIRMWARE: &str = "firmware";
-/// A few drivers load fastest as they are; hundreds, of which a machine loads ten, must be small in memory.
+/// A few drivers load fastest as they are. Hundreds must be small in memory, since a machine loads ten of them.
 const FEW_MODULES: usize = 64;
 /// Where Debian's package ca-certificates keeps the bundle.
 const HOST_CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -47,9 +47,9 @@ pub struct Request {
     pub extra_ca: Vec<PathBuf>,
     /// Kernel arguments that stand before the boot loader's.
     pub cmdline: Option<String>,
-    /// Packages and folders with firmware files; those that the drivers ask for are taken.
+    /// Packages and folders with firmware files. The files that the drivers ask for are taken.
     pub firmware: Vec<PathBuf>,
-    /// Policy, registries and what these name: files that the agent reads, checked by the caller.
+    /// Policy, registries and the files that these name. The agent reads them, and the caller has checked them.
     pub settings: Vec<ExtraFile>,
     /// OCI image layouts, folders or archives. The ramdisk has their images.
     pub embed: Vec<PathBuf>,
@@ -91,7 +91,7 @@ pub struct PackReport {
     pub file: Artifact,
 }
 
-/// A file of the ramdisk; `compressed` is its size alone, so the sum is a little more than the ramdisk.
+/// A file of the ramdisk. `compressed` is its size alone, so the sum is a little more than the ramdisk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
     pub path: String,
@@ -99,7 +99,7 @@ pub struct Part {
     pub compressed: usize,
 }
 
-/// Builds everything; on an error the output folder keeps what it had.
+/// Builds everything. After an error the output folder has what it had before.
 pub fn build(request: &Request) -> Result<Report, BuildError> {
     let init = read(&request.init)?;
     let ca_bundle = ca_bundle(&request.ca, &request.extra_ca)?;
@@ -189,7 +189,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     })
 }
 
-/// A file that is not a program of either processor is judged elsewhere.
+/// A file that is not a program of either processor is checked elsewhere.
 fn fits(needed: Option<Architecture>, package: &Path, path: &Path, program: &[u8]) -> Result<(), BuildError> {
     match (needed, Architecture::of_program(program)) {
         (Some(needed), Some(found)) if needed != found => {
@@ -269,7 +269,7 @@ fn in_ramdisk(file: &ExtraFile) -> Artifact {
     Artifact { path: PathBuf::from(&file.path), size: file.data.len(), sha256: sha256(&file.data) }
 }
 
-/// The compressed archive, and what each file costs: that takes about as long as the ramdisk itself.
+/// The compressed archive, and what each file costs. The second takes about as long as the first.
 fn measured(archive: &Archive, unpacked: &[u8]) -> io::Result<(Vec<u8>, Vec<Part>)> {
     let (ramdisk, parts) = std::thread::scope(|scope| {
         let parts = scope.spawn(|| archive.files().map(|(path, data)| part(path, data)).collect::<io::Result<Vec<_>>>());

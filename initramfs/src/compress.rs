@@ -2,12 +2,12 @@
 
 use std::io::{self, Read, Write};
 
-/// The kernel's decoder holds window, compressed and unpacked data at once. 1 MiB instead of zstd's 8 MiB lets a
-/// machine with 81 MiB boot what otherwise needs 88; below that a smaller window costs more than it saves.
+/// The kernel's decoder holds window, compressed and unpacked data at once. With 1 MiB instead of zstd's 8 MiB, a machine of
+/// 81 MiB boots what otherwise needs 88 MiB. A still smaller window costs more than it saves.
 const WINDOW_LOG: u32 = 20;
 const LEVEL: i32 = 19;
 
-/// One frame with its size and checksum; a single thread, so the same input gives the same bytes.
+/// One frame with its size and checksum. A single thread makes it, so the same input gives the same bytes.
 pub fn zstd_for_kernel(data: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
     encoder.window_log(WINDOW_LOG)?;
@@ -18,7 +18,7 @@ pub fn zstd_for_kernel(data: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Compresses each of the files, on every processor, when `packed`; their order stays.
+/// Compresses each of the files if `packed`, on every processor. Their order stays.
 pub fn each(files: Vec<(String, Vec<u8>)>, packed: bool) -> io::Result<Vec<(String, Vec<u8>)>> {
     if !packed {
         return Ok(files);
@@ -48,7 +48,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// By the suffix with its dot; a file without one is not packed.
+    /// By the suffix with its dot. A file without a suffix is not packed.
     pub fn of_suffix(suffix: &str) -> Option<Self> {
         match suffix {
             "" => Some(Self::None),

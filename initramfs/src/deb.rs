@@ -14,7 +14,7 @@ pub enum DebError {
     BadHeader(u64),
     #[error("the package has no member data.tar")]
     NoData,
-    #[error("{0}: this compression is not known; wanted .xz, .zst, .gz or none")]
+    #[error("{0}: this compression is unknown; it has to be .xz, .zst, .gz or none")]
     Packing(String),
     #[error("cannot read the package")]
     Read(#[from] io::Error),
@@ -119,7 +119,7 @@ pub(crate) mod tests {
             ("empty", Vec::new(), "it is not a Debian package"),
             ("an rpm", b"\xed\xab\xee\xdb\x03\x00\x00\x00".to_vec(), "it is not a Debian package"),
             ("no data", package("other", b"x"), "no member data.tar"),
-            ("lzma", package("data.tar.lzma", b"x"), "data.tar.lzma: this compression is not known"),
+            ("lzma", package("data.tar.lzma", b"x"), "data.tar.lzma: this compression is unknown"),
             ("cut in a header", whole[..100].to_vec(), "damaged at byte"),
         ] {
             let error = unpacked(&bytes).unwrap_err().to_string();

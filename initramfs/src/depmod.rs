@@ -5,18 +5,19 @@ use devices::lists::{self as form, ALIAS, DEP, FIRMWARE, SOFTDEP};
 use devices::module::ModuleName;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A module as it lies in the ramdisk; `path` is relative to the kernel's folder below `/lib/modules`.
+/// A module in the ramdisk or package. `path` is relative to the kernel's folder below `/lib/modules`.
 #[derive(Debug, Clone, Copy)]
 pub struct Listed<'a> {
     pub path: &'a str,
     pub info: &'a ModInfo,
 }
 
-/// Softdeps that the kernel's files lack. cdc_subset takes any free interface of a USB network gadget, and invents an
-/// address. The drivers that go by the class ask the device for its address, so they come first.
+/// Soft dependencies that the kernel's files lack. cdc_subset takes any free interface of a USB network gadget, and invents
+/// an address. The drivers for the device class ask the device for its address, so they come first.
 const SOFTDEPS: &[(&str, &str)] = &[("cdc_subset", "pre: cdc_ether rndis_host")];
 
-/// File and text of the lists of `modules`; what they need may also be in `others` (a pack's modules stand on the base's).
+/// File and text of the lists of `modules`. What they need may also be in `others`: modules of a pack need modules of the
+/// base.
 pub fn lists(modules: &[Listed<'_>], others: &[Listed<'_>]) -> [(&'static str, String); 4] {
     let all: Vec<Listed<'_>> = others.iter().chain(modules).copied().collect();
     let graph = Graph::of(&all);
@@ -67,7 +68,7 @@ impl<'a> Graph<'a> {
         Self { modules, rank }
     }
 
-    /// Paths of everything that `name` needs, directly or not; what is built in has none.
+    /// Paths of everything that `name` needs, directly or not. What is built in has no path.
     fn needed_by(&self, name: &ModuleName) -> Vec<&'a str> {
         let mut found = BTreeSet::new();
         let mut open = vec![name];

@@ -1,4 +1,4 @@
-//! The little of ELF that the recipe needs: is a program static, and what is in a module's `.modinfo`.
+//! What the recipe needs of ELF: whether a program is static, and what is in a module's `.modinfo`.
 
 use crate::architecture::Architecture;
 use object::read::elf::{ElfFile64, ProgramHeader};
@@ -33,7 +33,8 @@ pub fn parse(bytes: &[u8]) -> Result<Elf<'_>, ElfError> {
     if bytes.starts_with(&object::elf::ELFMAG) { Ok(Elf::parse(bytes)?) } else { Err(ElfError::NotElf) }
 }
 
-/// Accepts static programs only; says which processor it is for, `None` for one that Thimble is not built for.
+/// Accepts static programs only. Returns the processor of the program, and `None` for a processor that Thimble is not built
+/// for.
 pub fn static_program(bytes: &[u8]) -> Result<Option<Architecture>, NotStatic> {
     let elf = parse(bytes)?;
     if !matches!(elf.kind(), ObjectKind::Executable | ObjectKind::Dynamic) {

@@ -1,5 +1,5 @@
-//! Action images in the ramdisk, for machines that reach no registry: one OCI image layout in `/images`, gathered from
-//! the layouts that `skopeo copy` and `thimble image action` make.
+//! Action images in the ramdisk, for machines that reach no registry. They are one OCI image layout in `/images`, gathered
+//! from the layouts that `skopeo copy` and `thimble image action` make.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +35,7 @@ pub enum EmbedError {
         #[source]
         source: BadDocument,
     },
-    #[error("{digest} in {layout} has other contents than its name says")]
+    #[error("{digest} in {layout} does not have the contents that its name says")]
     Digest { layout: PathBuf, digest: Digest },
     #[error("{layout} holds an image without a name; copy it with `skopeo copy docker://NAME oci:DIR:NAME`")]
     Unnamed { layout: PathBuf },
@@ -52,7 +52,7 @@ pub enum EmbedError {
 /// An image that is taken, and the text of its manifest.
 type Taken = (String, Vec<u8>);
 
-/// The files of all layouts, folders or tar archives, as one.
+/// The files of all layouts together. A layout is a folder or a tar archive.
 pub fn files(layouts: &[PathBuf]) -> Result<Vec<ExtraFile>, BuildError> {
     let (mut taken, mut blobs) = (Vec::new(), BTreeMap::new());
     for path in layouts {
@@ -79,7 +79,7 @@ pub fn files(layouts: &[PathBuf]) -> Result<Vec<ExtraFile>, BuildError> {
     Ok(files)
 }
 
-/// By name, so that the order of the layouts does not matter; one name for two images would make it matter.
+/// Sorted by name, so the order of the layouts does not matter. Two images of one name are refused for this reason.
 fn in_order(mut taken: Vec<Taken>) -> Result<Vec<Taken>, EmbedError> {
     taken.sort();
     taken.dedup();
@@ -92,7 +92,7 @@ fn in_order(mut taken: Vec<Taken>) -> Result<Vec<Taken>, EmbedError> {
 /// An image layout's files by name.
 struct Layout {
     path: PathBuf,
-    /// `None`: the path is the folder.
+    /// `None` if the path is the folder.
     archive: Option<BTreeMap<String, Vec<u8>>>,
 }
 
@@ -139,7 +139,7 @@ impl Layout {
         Ok((name.to_owned(), text))
     }
 
-    /// The manifest for machines like this one, which the ramdisk is for: its parts and its text.
+    /// Parts and text of the manifest for this processor, which is also the ramdisk's.
     fn of_platform(&self, digest: &Digest, name: &str, depth: u8) -> Result<(Vec<Descriptor>, Vec<u8>), EmbedError> {
         let text = self.blob(digest)?;
         let entries = match manifest::parse(&text).map_err(|error| self.bad(&digest.to_string(), error))? {

@@ -126,7 +126,7 @@ fn what_is_broken_is_named() {
     strange.named(json!({"mediaType": "x", "digest": "sha256:../../etc/passwd", "size": 1}), REFERENCE, "a:1");
     for (lab, words) in [
         (unnamed, "an image without a name"),
-        (changed, "has other contents"),
+        (changed, "does not have the contents"),
         (missing, "cannot read blobs/sha256/"),
         (strange, "is not a digest: expected sha256:"),
         (Lab::default(), "holds no image"),

@@ -1,4 +1,4 @@
-//! What can go wrong in a build, in words for the person who started it.
+//! What can go wrong in a build, in words for an operator.
 
 use crate::architecture::Architecture;
 use crate::embed::EmbedError;

@@ -1,4 +1,5 @@
-//! A FAT16 file system with one file, `EFI/BOOT/BOOTX64.EFI` or `BOOTAA64.EFI`: what UEFI firmware looks for on removable media.
+//! A FAT16 file system with one file, `EFI/BOOT/BOOTX64.EFI` or `BOOTAA64.EFI`. UEFI firmware looks for it on removable
+//! media.
 
 use crate::architecture::Architecture;
 
@@ -7,7 +8,7 @@ const CLUSTER_SECTORS: usize = 8;
 const CLUSTER: usize = SECTOR * CLUSTER_SECTORS;
 const ROOT_ENTRIES: usize = 512;
 const FATS: usize = 2;
-/// Fewer would be FAT12, more FAT32: the count of clusters alone decides.
+/// With fewer clusters it would be FAT12, and with more FAT32. Their number alone decides.
 const CLUSTERS: std::ops::RangeInclusive<usize> = 4_200..=65_500;
 
 const DIRECTORY: u8 = 0x10;
@@ -17,7 +18,7 @@ const ARCHIVE: u8 = 0x20;
 #[error("an EFI program of {0} bytes does not fit a FAT16 file system (256 MiB)")]
 pub struct TooLarge(usize);
 
-/// The file system's bytes; the same program gives the same ones.
+/// The file system's bytes. The same program gives the same bytes.
 pub fn image(program: &[u8], architecture: Architecture) -> Result<Vec<u8>, TooLarge> {
     let file_clusters = program.len().div_ceil(CLUSTER).max(1);
     let clusters = (file_clusters + 2).max(*CLUSTERS.start());
@@ -61,14 +62,14 @@ fn boot_sector(sectors: usize, fat_sectors: usize) -> Vec<u8> {
     out.extend(1u16.to_le_bytes()); // reserved: this sector
     out.push(FATS as u8);
     out.extend((ROOT_ENTRIES as u16).to_le_bytes());
-    let small = u16::try_from(sectors).unwrap_or(0); // 0: see the 32 bits below
+    let small = u16::try_from(sectors).unwrap_or(0); // 0, because the 32 bits below have it
     out.extend(small.to_le_bytes());
     out.push(0xf8); // a fixed disk
     out.extend((fat_sectors as u16).to_le_bytes());
     out.extend([32, 0, 64, 0, 0, 0, 0, 0]); // sectors a track, heads, nothing hidden
     out.extend(if small == 0 { sectors as u32 } else { 0 }.to_le_bytes());
     out.extend([0x80, 0, 0x29]);
-    out.extend(*b"THIM"); // volume id: any, and always the same
+    out.extend(*b"THIM"); // volume id: any number, but always the same
     out.extend(*b"THIMBLE    FAT16   ");
     out.resize(SECTOR - 2, 0);
     out.extend([0x55, 0xaa]);
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    /// mtools is a second reader; without it only the size is checked.
+    /// mtools is a second reader. Without it only the size is checked.
     #[test]
     fn another_reader_finds_the_program() {
         let program: Vec<u8> = (0..40_000u32).flat_map(u32::to_le_bytes).collect();

@@ -135,7 +135,7 @@ fn in_package(path: &Path, wanted: &BTreeSet<&str>) -> Result<BTreeMap<String, V
     Ok(found)
 }
 
-/// Shows files and links below the firmware folder by their names in it.
+/// Calls back with each file and link below the firmware folder, by its name in it.
 fn each(
     path: &Path,
     mut visit: impl FnMut(&str, &mut tar::Entry<'_, Decompressor<io::Take<BufReader<File>>>>) -> io::Result<()>,
@@ -156,7 +156,7 @@ fn each(
     Ok(())
 }
 
-/// The target of a link, by its name in the firmware folder. A hard link's is a path from the package's root.
+/// The target of a link, by its name in the firmware folder. The target of a hard link is a path from the package's root.
 fn resolved(name: &str, target: &str) -> String {
     let target = target.trim_start_matches("./");
     if let Some(inside) = FOLDERS.iter().find_map(|folder| target.trim_start_matches('/').strip_prefix(folder)) {
@@ -183,7 +183,7 @@ fn unpacked(suffix: &str, reader: impl Read) -> io::Result<Vec<u8>> {
     let mut data = Vec::new();
     match Packing::of_suffix(suffix) {
         Some(packing) => drop(Decompressor::new(packing, reader)?.read_to_end(&mut data)?),
-        None => return Err(io::Error::other(format!("{suffix}: this compression is not known"))),
+        None => return Err(io::Error::other(format!("{suffix}: this compression is unknown"))),
     }
     Ok(data)
 }

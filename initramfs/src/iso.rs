@@ -16,7 +16,7 @@ const HYBRID_MAGIC: [u8; 4] = [0xfb, 0xc0, 0x78, 0x70];
 pub type File = (&'static str, Vec<u8>);
 
 pub struct Boot<'a> {
-    /// The boot sector program for BIOS; it is a file of the image too.
+    /// The boot sector program for BIOS. It is also a file of the image.
     pub isolinux: Option<&'a [u8]>,
     /// The program for the MBR of a USB stick.
     pub mbr: Option<&'a [u8]>,
@@ -26,7 +26,7 @@ pub struct Boot<'a> {
 const ISOLINUX: &str = "ISOLINUX.BIN";
 const EFI_IMAGE: &str = "EFI.IMG";
 
-/// The image; `seconds` since 1970 is its date.
+/// The image. `seconds` since 1970 are its date.
 pub fn image(boot: &Boot<'_>, files: Vec<File>, seconds: u32) -> Vec<u8> {
     let mut files: BTreeMap<&str, Vec<u8>> = files.into_iter().collect();
     files.extend(boot.isolinux.map(|program| (ISOLINUX, program.to_vec())));
@@ -91,7 +91,7 @@ fn mbr(boot: &Boot<'_>, isolinux: Option<usize>, efi: Option<(usize, usize)>, se
     } else {
         out.extend([0; 8]);
     }
-    out.extend(*b"THIM"); // the disk's id: any, and always the same
+    out.extend(*b"THIM"); // the disk's id: any number, but always the same
     out.extend([0; 2]);
     let partition = |active: u8, kind: u8, start: usize, length: usize| {
         let mut entry = vec![active, 0xfe, 0xff, 0xff, kind, 0xfe, 0xff, 0xff];

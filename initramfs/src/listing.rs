@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     devices: Vec<Device>,
-    /// Modules that the listing names: `lspci -k` on a running system knows best.
+    /// Modules that the listing names. `lspci -k` on a running system is the best source.
     modules: Vec<String>,
 }
 
-/// A listing as far as it is read: the lines about one PCI function follow each other.
+/// The part of a listing that has been read. The lines about one PCI function follow each other.
 #[derive(Default)]
 struct Reader {
     pci: Vec<Pci>,
@@ -21,18 +21,18 @@ struct Reader {
     modules: Vec<String>,
 }
 
-/// No device of an assigned class has it, so a driver for a whole class is not for a device of unknown class.
+/// A class that no device has. So a driver for a whole class does not match a device of unknown class.
 const NO_CLASS: u16 = 0xffff;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "it names no device; wanted is the output of `lspci -nn`, `lspci -nnk` or `lspci -vmmn`, \
+    "it names no device; give the output of `lspci -nn`, `lspci -nnk` or `lspci -vmmn`, \
      or of `cat /sys/bus/*/devices/*/modalias` on that machine"
 )]
 pub struct NoDevice;
 
 impl Listing {
-    /// Takes any of the listings, line by line; lines without a device are passed over.
+    /// Takes any of the listings, line by line. Lines without a device are passed over.
     pub fn parse(text: &str) -> Result<Self, NoDevice> {
         let mut reader = Reader::default();
         for line in text.lines() {

@@ -1,4 +1,4 @@
-//! What starts without a network: a UKI, and an ISO image for BIOS and UEFI that is a USB stick's image as well.
+//! What starts without a network: a UKI, and an ISO image for BIOS and UEFI. The ISO image also works on a USB stick.
 
 use crate::architecture::Architecture;
 use crate::error::BuildError;
@@ -22,17 +22,18 @@ pub const ISO_FILE: &str = "thimble.iso";
 pub struct Media {
     pub uki: bool,
     pub iso: bool,
-    /// In place of Debian's EFI stub.
+    /// A stub in place of Debian's EFI stub.
     pub stub: Option<PathBuf>,
-    /// For Secure Boot, of the UKI and so of the ISO's UEFI half. A signature carries its time: these files differ each time.
+    /// Signs the UKI for Secure Boot, and so the ISO's UEFI half. A signature carries its time, so these files differ each
+    /// time.
     pub signer: Option<Signer>,
 }
 
-/// The files, as they are wanted: the ISO's UEFI half is the UKI.
+/// The files that were asked for. The ISO's UEFI half is the UKI.
 pub struct Made {
     pub uki: Option<Vec<u8>>,
     pub iso: Option<Vec<u8>>,
-    /// What PCR 11 holds after the UKI has started, if we know how this stub measures.
+    /// What PCR 11 holds after the UKI has started, if it is known how this stub measures.
     pub pcr11: Option<String>,
 }
 
@@ -54,7 +55,7 @@ fn signed(uki: Vec<u8>, signer: Option<&Signer>) -> Result<Vec<u8>, BuildError> 
     Ok(signer.sign(&uki, scratch.path())?)
 }
 
-/// Only PCs have another firmware than UEFI.
+/// Only PCs have firmware other than UEFI.
 fn iso_image(uki: &[u8], architecture: Architecture, parts: &uki::Parts<'_>, seconds: u32) -> Result<Vec<u8>, BuildError> {
     let efi = fat::image(uki, architecture)?;
     if architecture != Architecture::Amd64 {

@@ -1,4 +1,4 @@
-//! What a kernel module says of itself: the NUL-separated `key=value` pairs of `.modinfo`.
+//! What a kernel module says about itself: the NUL-separated `key=value` pairs of `.modinfo`.
 
 use crate::elf::{self, ElfError};
 use devices::module::ModuleName;
@@ -15,7 +15,7 @@ pub struct ModInfo {
 }
 
 impl ModInfo {
-    /// Reads an uncompressed `.ko`; one without `.modinfo` depends on nothing.
+    /// Reads an uncompressed `.ko`. A file without `.modinfo` depends on nothing.
     pub fn of_module(file: &[u8]) -> Result<Self, ElfError> {
         Ok(elf::section(file, ".modinfo")?.map(Self::parse).unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! The finished files: collected in memory, written together, summed up in `SHA256SUMS`.
+//! The finished files. They are collected in memory and written together, with their checksums in `SHA256SUMS`.
 
 use crate::error::BuildError;
 use serde::Serialize;
@@ -56,7 +56,7 @@ pub fn sha256(data: &[u8]) -> String {
     hex::encode(Sha256::digest(data))
 }
 
-/// boots may serve the folder meanwhile: it sees the old file or the new one.
+/// boots may serve the folder meanwhile. It sees the old file or the new one.
 fn replace(path: &Path, data: &[u8]) -> Result<(), BuildError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");

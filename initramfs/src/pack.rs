@@ -32,7 +32,7 @@ pub fn archive(
     Ok(archive)
 }
 
-/// Patterns of the devices that these modules serve; other aliases (`fs-*`, `crypto-*`) do not name a device.
+/// Patterns of the devices that these modules serve. Other aliases, such as `fs-*` and `crypto-*`, do not name a device.
 pub fn modaliases(modules: &[Module]) -> Vec<String> {
     let aliases = modules.iter().flat_map(|module| &module.info.aliases);
     let mut all: Vec<String> = aliases.filter(|alias| alias.contains(':')).cloned().collect();

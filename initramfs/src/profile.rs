@@ -21,7 +21,7 @@ enum Rule {
     Transport(&'static [&'static str], &'static [&'static str]),
     /// Everything in these folders.
     Folder(&'static [&'static str]),
-    /// A kernel that lacks one of these has it built in or does not know it.
+    /// Modules with these names. If a kernel lacks one, it is built in or does not exist in this version.
     Named(&'static [&'static str]),
 }
 
@@ -101,7 +101,7 @@ const FAMILIES: &[Family] = &[
             Bus(&["drivers/scsi", "drivers/message/fusion", "drivers/ata", "drivers/nvme/host"], &["pci"]),
             Bus(&["drivers/block", "drivers/pci/controller"], &["pci"]),
             Bus(&["drivers/mmc", "drivers/ufs", "drivers/misc/cardreader"], &["pci", "acpi", "mmc"]),
-            Bus(&["drivers/pinctrl/intel"], &["acpi"]), // eMMC slots hang on them
+            Bus(&["drivers/pinctrl/intel"], &["acpi"]), // eMMC slots need them
             Named(&["sr_mod", "sg", "ext4", "isofs"]),
         ],
     ),
@@ -130,7 +130,7 @@ const FAMILIES: &[Family] = &[
     ),
 ];
 
-/// A set of families for a kind of machine; the others can be packs.
+/// A set of families for a kind of machine. The others can be packs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Profile {
     /// Virtual machines, for a cloud kernel.
@@ -156,7 +156,7 @@ impl Profile {
     }
 }
 
-/// Containers need it; everything else may be built in or absent.
+/// Containers need it. Everything else may be built in or absent.
 pub const REQUIRED: &[&str] = &["overlay"];
 /// Loaded first and always, because no device asks for it.
 pub const LOAD: &[&str] = &["overlay"];

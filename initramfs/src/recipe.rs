@@ -44,7 +44,7 @@ pub struct Ingredients {
     pub mtime: u32,
 }
 
-/// A driver as the ramdisk holds it; the path is below the kernel's module folder.
+/// A driver as the ramdisk holds it. The path is below the kernel's module folder.
 #[derive(Debug, Clone, Default)]
 pub struct Module {
     pub path: String,
@@ -86,7 +86,7 @@ pub enum RecipeError {
     Cpio(#[from] CpioError),
 }
 
-/// The archive of these ingredients; the same ones give the same archive.
+/// The archive of these ingredients. The same ingredients give the same archive.
 pub fn archive(ingredients: &Ingredients) -> Result<Archive, RecipeError> {
     elf::static_program(&ingredients.init)?;
     let mut archive = Archive::new(ingredients.mtime);

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 pub const SBOM_FILE: &str = "sbom.cdx.json";
-/// The versions this program, and the `/init` released with it, were built from.
+/// The crates and versions from which this program and the `/init` of the same release are built.
 const LOCK: &str = include_str!("../../Cargo.lock");
 
 pub struct Contents<'a> {
     pub kernel_version: &'a str,
-    /// The package or folder the kernel came from.
+    /// The package or folder from which the kernel came.
     pub kernel_source: &'a Path,
     pub kernel_sha256: &'a str,
     pub ramdisk_sha256: &'a str,

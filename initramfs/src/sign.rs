@@ -1,13 +1,13 @@
-//! A signature for Secure Boot by sbsign: firmware that has the certificate in its `db` starts the file, and no other.
+//! A signature for Secure Boot by sbsign. Firmware that has the certificate in its `db` starts the file.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Of Debian's package sbsigntool.
+/// From Debian's package sbsigntool.
 const SBSIGN: &str = "sbsign";
 
-/// Both in PEM form; the key without a passphrase.
+/// Both are in PEM form, and the key has no passphrase.
 #[derive(Debug, Clone)]
 pub struct Signer {
     pub key: PathBuf,
@@ -29,7 +29,7 @@ pub enum SignError {
 }
 
 impl Signer {
-    /// The EFI program with the signature behind it; `scratch` is a folder that no other program uses.
+    /// The EFI program with the signature behind it. `scratch` is a folder that no other program uses.
     pub fn sign(&self, program: &[u8], scratch: &Path) -> Result<Vec<u8>, SignError> {
         let (plain, signed) = (scratch.join("plain.efi"), scratch.join("signed.efi"));
         std::fs::write(&plain, program).map_err(|source| SignError::Scratch { path: plain.clone(), source })?;

@@ -14,7 +14,7 @@ pub enum KernelSource {
     Directory(PathBuf),
 }
 
-/// A file of the package that can matter; everything else is passed over.
+/// A file of the package that can matter. Everything else is passed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelFile {
     Image { version: String },
@@ -72,7 +72,7 @@ fn name(text: &str) -> Option<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Unpacked,
-    /// Compressed, if the package has them so.
+    /// Compressed, if the package has them compressed.
     Shipped,
 }
 
@@ -88,8 +88,8 @@ impl KernelSource {
         }
     }
 
-    /// Shows every file that can matter, once, with the package it is in. Files that the visitor does not read are not
-    /// kept in memory.
+    /// Calls the visitor once for every file that can matter, with the package it is in. Files that the visitor does not read
+    /// are not kept in memory.
     pub fn visit<E: From<SourceError>>(
         &self,
         form: Form,

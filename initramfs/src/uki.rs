@@ -71,11 +71,11 @@ pub fn image(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
 
 /// The section that shim reads to refuse a generation of a program by its name: CSV, as shim's SBAT.md describes it.
 const SBAT: &str = ".sbat";
-/// The first line of a section that has none.
+/// The first line of a new section.
 const SBAT_HEAD: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n";
-/// It rises with each flaw in what an image starts that Secure Boot should no longer let pass.
+/// It rises with each flaw for which Secure Boot should refuse older images.
 const GENERATION: u32 = 1;
-/// The name of a stub's section in whose place a larger one stands.
+/// The name that a stub's section gets once a larger one replaces it.
 const REPLACED: &[u8; 8] = b".sbat0\0\0";
 
 /// The entry of Thimble: component, generation, vendor, package, version, URL.
@@ -112,10 +112,10 @@ pub fn pcr11(stub: &[u8], parts: &Parts<'_>) -> Option<String> {
     Some(hex::encode(register))
 }
 
-/// A PE file that grows at its end; offsets as in the PE specification.
+/// A PE file that grows at its end. Offsets are as in the PE specification.
 struct Image {
     bytes: Vec<u8>,
-    /// Of the COFF header.
+    /// The offset of the COFF header.
     coff: usize,
     optional: usize,
     table: usize,
@@ -245,7 +245,7 @@ impl Image {
         let initialised = self.field(self.optional + 8)? + stored;
         self.put(self.optional + 8, &word(initialised)?)?;
         self.put(self.optional + 56, &word(self.next_address.next_multiple_of(self.section_alignment))?)?; // SizeOfImage
-        self.put(self.optional + 64, &[0; 4]) // CheckSum: firmware does not look, and 0 says "none"
+        self.put(self.optional + 64, &[0; 4]) // CheckSum: firmware does not check it, and 0 means "none"
     }
 
     fn field(&self, at: usize) -> Result<usize, UkiError> {

@@ -7,7 +7,7 @@ const FILTERS: u8 = 0x03;
 const LZMA2: u64 = 0x21;
 
 /// The dictionary of the first block in bytes, as in the .xz format 1.2.1, 3.1 and 5.3.1. `None` if the file is not .xz, or
-/// filters its data before.
+/// has another filter before LZMA2.
 pub fn dictionary(file: &[u8]) -> Option<u64> {
     if !file.starts_with(MAGIC) {
         return None;
@@ -31,7 +31,7 @@ pub fn dictionary(file: &[u8]) -> Option<u64> {
     }
 }
 
-/// Seven bits a byte, the lowest first.
+/// Seven bits in each byte, the lowest first.
 fn integer(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for place in 0..9 {
@@ -55,7 +55,7 @@ mod tests {
     const WITH_SIZES: &[u8] = b"\xfd7zXZ\0\x00\x01\x69\x22\xde\x36\x04\xc0\x98\xe6\x1e\x90\xa5\xb7\x01\x21\x01\x10\0\0\0\0";
 
     #[test]
-    fn the_dictionary_is_what_the_writer_was_told() {
+    fn the_dictionary_is_what_the_writer_was_given() {
         for bytes in [4096, 64 << 10, 1 << 20, 8 << 20] {
             let mut options = XzOptions::with_preset(1);
             options.lzma_options.dict_size = bytes;

@@ -46,8 +46,8 @@ impl Duty {
     }
 }
 
-/// The files of all systems: links are found by their permanent addresses, and an address that came by DHCP is asked for
-/// by DHCP again.
+/// The files of all systems. They find links by their permanent addresses, and ask by DHCP again for an address that came by
+/// DHCP.
 pub fn files(learned: &Learned) -> Vec<File> {
     let learned = &with_plain_names(learned);
     let mut files = vec![

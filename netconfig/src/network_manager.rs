@@ -4,7 +4,7 @@ use machine::network::Learned;
 
 use super::{BOND, Duty, File, joined, uuid};
 
-/// A new option, which versions in use refuse.
+/// A new option. Versions in use refuse it.
 const TOO_NEW: &str = "lacp_active";
 
 pub fn render(learned: &Learned) -> Vec<File> {

@@ -68,7 +68,7 @@ fn asked(learned: &Learned) -> String {
     if !learned.is_ipv4() {
         return "IPv6AcceptRA=yes\n".to_owned(); // routers say whether to ask DHCPv6
     }
-    let mut text = "DHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\n".to_owned(); // as PID 1 did: the same address again
+    let mut text = "DHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\n".to_owned(); // as PID 1 did, so the same address comes again
     if !learned.search.is_empty() {
         text += "UseDomains=yes\n";
     }

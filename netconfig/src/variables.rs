@@ -1,4 +1,4 @@
-//! Everything as shell variables, for an action that writes its own files: also what DHCP will answer again.
+//! Everything as shell variables, for an action that writes its own files. They also have what DHCP will answer again.
 
 use machine::network::{Learned, Method};
 

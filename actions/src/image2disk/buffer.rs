@@ -1,9 +1,9 @@
-//! Memory that starts where direct disk access wants it.
+//! Memory that is aligned for direct disk access.
 
 /// Covers every logical block size in use.
 pub const ALIGNMENT: usize = 4096;
 
-/// `capacity` bytes that begin at a multiple of `ALIGNMENT`; the first `len` of them count.
+/// `capacity` bytes that begin at a multiple of `ALIGNMENT`. The first `len` of them count.
 #[derive(Debug)]
 pub struct Buffer {
     memory: Vec<u8>,
@@ -15,7 +15,7 @@ pub struct Buffer {
 impl Buffer {
     pub fn new(capacity: usize) -> Self {
         let memory = vec![0; capacity + ALIGNMENT];
-        // The vector never grows, so the place stays.
+        // The vector never grows, so its address stays.
         let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         Self { memory, start, capacity, len: 0 }
     }
@@ -24,7 +24,7 @@ impl Buffer {
         &self.memory[self.start..self.start + self.len]
     }
 
-    /// All of the capacity, to be filled.
+    /// The whole capacity, to be filled.
     pub fn space(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.capacity]
     }

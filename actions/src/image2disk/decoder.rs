@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_shows_later_is_told_from_damage() {
+    fn a_window_that_shows_later_is_not_damage() {
         let mut options = lzma_rust2::XzOptions::with_preset(1);
         options.lzma_options.dict_size = 64 << 20;
         let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();

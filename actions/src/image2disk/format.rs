@@ -1,4 +1,4 @@
-//! How an image is packed: its first bytes, its name and the variable COMPRESSED say it.
+//! How an image is packed. Its first bytes, its name and the variable COMPRESSED say so.
 
 use std::fmt;
 
@@ -52,7 +52,7 @@ impl Format {
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            // skippable frames, as pzstd writes them in front
+            // skippable frames, which pzstd writes in front
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => return None,
         })
@@ -100,7 +100,7 @@ impl ZstdHeader {
             2 => Some(u64::from(u32::from_le_bytes(rest.get(..4)?.try_into().ok()?))),
             _ => Some(u64::from_le_bytes(rest.get(..8)?.try_into().ok()?)),
         };
-        // A single segment is its own window.
+        // The window of a single segment is as large as the segment.
         Some(Self { window: if single_segment { content.unwrap_or(0) } else { window }, content })
     }
 }

@@ -36,7 +36,7 @@ struct Identity {
 }
 
 enum Failure {
-    /// Worth another attempt.
+    /// It may succeed at another attempt.
     Transient(String),
     Final(SourceError),
 }

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Instant;
 
 const CHUNK: usize = 512 << 10;
-/// One is filled, one is written, one waits.
+/// One is filled, one is written, and one waits.
 const BUFFERS: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub fn write<T: Target>(
         let _ = empties.send(Buffer::new(CHUNK)); // the channel has room for all of them
     }
     let reader = Reader { settings: settings.clone(), patience: patience.clone(), tally: tally.clone(), events, pool };
-    // Not joined: if the disk fails, a reader that waits for the network must not delay the report.
+    // The thread is not joined. If the disk fails, a reader that waits for the network must not delay the report.
     thread::spawn(move || reader.run());
 
     let format = match inbox.recv() {
@@ -117,7 +117,7 @@ struct Reader {
     pool: Receiver<Buffer>,
 }
 
-/// The decoder reads the source, and after it the reading thread.
+/// The decoder reads the source, and the reading thread reads the rest after it.
 #[derive(Clone)]
 struct Shared(Rc<RefCell<Source>>);
 

@@ -11,7 +11,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// Without direct access, at most this much waits in the page cache.
+/// How much may wait in the page cache without direct access.
 const CACHED_LIMIT: u64 = 4 << 20;
 
 pub trait Target {

@@ -1,4 +1,4 @@
-//! HTTPS for downloads, with the same verifier as the agent's. ureq has no place for one, so this is its last connector.
+//! HTTPS for downloads, with the agent's verifier. ureq does not take a verifier, so this is the last of its connectors.
 
 use crate::variables::Variables;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -14,10 +14,10 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-/// Where images of actions and volumes of the machine have certificates; Go's programs look there too.
+/// Where images of actions and volumes of the machine have certificates. Go's programs look there too.
 const FILES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
 const FOLDERS: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
-/// More than a distribution has.
+/// More certificates than a distribution has.
 const FILES_MAX: usize = 1000;
 const CERTIFICATES_MAX: usize = 3000;
 
@@ -37,7 +37,7 @@ pub fn config(variables: &Variables) -> Result<Arc<ClientConfig>, TrustError> {
         if found.len() >= CERTIFICATES_MAX {
             break;
         }
-        // Folders of certificates have other things too. What cannot be read as a certificate is none.
+        // Folders of certificates have other files too. A file that cannot be read as a certificate is skipped.
         found.extend(trust::certificates(&file.path()).unwrap_or_default());
     }
     Ok(Arc::new(Trust { extra: found.into_iter().collect(), ..Trust::default() }.client_config()?))

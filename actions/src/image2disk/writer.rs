@@ -79,7 +79,7 @@ impl<'t, T: Target> Writer<'t, T> {
         self.sync()
     }
 
-    /// Makes the disk bootable; returns the image's size.
+    /// Makes the disk bootable, and returns the image's size.
     pub fn finish(mut self) -> Result<u64, ImageError> {
         let head = std::mem::replace(&mut self.head, Buffer::new(0));
         self.put(head.data(), 0)?;
@@ -121,7 +121,7 @@ impl<'t, T: Target> Writer<'t, T> {
     }
 }
 
-/// The length of the leading pieces that are zeros, or are not. A last short piece never counts as zeros.
+/// The length of the leading pieces of one kind, zeros or not. A last short piece never counts as zeros.
 fn leading(data: &[u8], zeros: bool) -> usize {
     let is_zero = |piece: &[u8]| piece.len() == PIECE && piece.iter().all(|byte| *byte == 0);
     data.chunks(PIECE).take_while(|piece| is_zero(piece) == zeros).map(<[u8]>::len).sum()

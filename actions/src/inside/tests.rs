@@ -71,8 +71,8 @@ fn what_cannot_be_written_is_named() {
         ("/etc/../../x", "without .."),
         ("/etc/", "must be an absolute path to a file"),
         ("/", "must be an absolute path to a file"),
-        ("/dangling/x", "/dangling is a symlink to something that the target does not have"),
-        ("/file-link", "/file-link is a symlink to something that the target does not have"),
+        ("/dangling/x", "/dangling is a symlink to a path that the target does not have"),
+        ("/file-link", "/file-link is a symlink to a path that the target does not have"),
         ("/file/x", "cannot open the folder /file in the target"),
     ] {
         let error = write(root.path(), path).unwrap_err().to_string();

@@ -22,9 +22,9 @@ pub enum Client {
 pub enum IpxeBuild {
     /// User class `Tinkerbell`: a build of smee, which expects a script.
     Tinkerbell,
-    /// Does not say that it lacks HTTP.
+    /// It does not say that it lacks HTTP.
     Stock,
-    /// Lists its features, without HTTP.
+    /// It lists its features, and HTTP is not among them.
     WithoutHttp,
 }
 

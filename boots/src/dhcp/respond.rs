@@ -49,8 +49,8 @@ impl Ignored {
 
 /// OFFER, ACK, or NAK for a client that insists on an address that is not its own.
 ///
-/// smee acknowledges any REQUEST. boots stays out of an exchange with another server, and NAKs a wrong address (RFC 2131
-/// section 4.3.2). Clients differ in what they do with an address that they did not ask for.
+/// smee acknowledges any REQUEST. boots is silent in an exchange with another server, and answers a wrong address with a NAK
+/// (RFC 2131 section 4.3.2). Clients differ in what they do with an address that they did not ask for.
 pub fn respond(config: &Config, machine: &BootInterface, request: &Packet) -> Result<Packet, Ignored> {
     let kind = Ignored::check(request)?;
     let reservation = machine.reservation.as_ref().ok_or(Ignored::NoReservation)?;

@@ -19,7 +19,7 @@ use super::{Client, Ignored, destination, respond};
 use crate::quota::Seldom;
 use crate::{BootInterface, Config, Events, MachineSource, Milestone};
 
-/// Lookups at once. Further requests are dropped, and their clients ask again.
+/// How many lookups run at once. Further requests are dropped, and their clients ask again.
 const IN_FLIGHT: usize = 128;
 const SAME_LINE_EVERY: Duration = Duration::from_secs(60);
 
@@ -115,7 +115,7 @@ pub async fn serve(
         let (length, peer) = match received {
             Ok(received) => received,
             Err(error) => {
-                // Errors of earlier sends arrive here, too. None is a reason to stop.
+                // Errors of earlier sends arrive here, too. No such error is a reason to stop.
                 log::warn!("DHCP: cannot receive: {}", Chain(&error));
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -215,7 +215,7 @@ impl Server {
     fn log_ignored(&self, request: &Packet, ignored: &Ignored) {
         let mac = request.mac().map_or_else(|| "?".to_owned(), |mac| Mac::new(mac).to_string());
         match ignored {
-            // Any host can send this, as often as it likes.
+            // Any host can send this at any rate.
             Ignored::Declined { .. } if self.allows_line(&format!("declined {mac}")) => {
                 log::error!("DHCP {mac}: {ignored}; remove that host or change the Hardware");
             }

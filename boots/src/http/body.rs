@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::events::Progress;
 use crate::{Events, Milestone};
 
-/// A download holds two of them. Switching threads costs little at this size, and a hundred downloads fit into memory.
+/// A download holds two chunks. Switching threads costs little at this size, and a hundred downloads fit into memory.
 const CHUNK: usize = 256 * 1024;
 
 /// A download as the events show it.
@@ -87,7 +87,7 @@ impl Stretch {
     }
 }
 
-/// Into memory that is not cleared first: at gigabytes a second, clearing it would show.
+/// Reads into memory that is not cleared first: at gigabytes a second, clearing it would cost time.
 fn read(file: &File, at: u64, length: usize) -> io::Result<Bytes> {
     let mut chunk = Vec::with_capacity(length);
     while chunk.len() < length {

@@ -49,7 +49,7 @@ pub fn respond(method: &Method, headers: &HeaderMap, file: File, download: Downl
     response
 }
 
-/// A file that is written again has another inode or time. The size helps where the clock stands still.
+/// A file that is written again has another inode or time. The size helps if the clock stands still.
 fn version(metadata: &std::fs::Metadata) -> Version {
     let etag = format!("\"{:x}-{:x}-{:x}.{:x}\"", metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     Version { etag, modified: Timestamp::from_second(metadata.mtime()).unwrap_or(Timestamp::UNIX_EPOCH) }

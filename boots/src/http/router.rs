@@ -66,7 +66,7 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
         (None, None) => Ok(None),
     };
     match machine {
-        Ok(Some(machine)) => boots.script(&machine, peer, scan::told(parts.uri.query().unwrap_or_default())).await,
+        Ok(Some(machine)) => boots.script(&machine, peer, scan::reported(parts.uri.query().unwrap_or_default())).await,
         Ok(None) => {
             if let Some(machine) = boots.discovered(mac, peer) {
                 return boots.script(&machine, peer, scan::told(parts.uri.query().unwrap_or_default())).await;
@@ -76,7 +76,7 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
         }
         Err(error) => {
             log::error!("HTTP: no script for {who}: {}", Chain(&error));
-            refuse(StatusCode::SERVICE_UNAVAILABLE, format!("cannot find out who {who} is; try again"))
+            refuse(StatusCode::SERVICE_UNAVAILABLE, format!("cannot find out which machine {who} is; try again"))
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::beneath::{self, OpenError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arch(pub u16);
 
-/// For boot ROMs of the Raspberry Pi, some of which name another architecture.
+/// For boot ROMs of the Raspberry Pi: some of them name another architecture.
 const RASPBERRY_PI: Arch = Arch(41);
 const RASPBERRY_PI_MACS: [[u8; 3]; 5] =
     [[0xb8, 0x27, 0xeb], [0xdc, 0xa6, 0x32], [0xe4, 0x5f, 0x01], [0x28, 0xcd, 0xc1], [0xd8, 0x3a, 0xdd]];

@@ -6,7 +6,7 @@ use cmdline::{Arguments, HwAddr, Word};
 use crate::packs::scan;
 use crate::{BootInterface, BootState, Config};
 
-/// Attempts of a download, two seconds apart. Then the machine restarts.
+/// How often a download is tried, two seconds apart. Then the machine restarts.
 const ATTEMPTS: u32 = 10;
 
 /// Driver packs in a script.
@@ -63,8 +63,8 @@ fn title(machine: &BootInterface) -> String {
     format!("#!ipxe\necho thimble: {} {}: {}\n", plain(&machine.name), machine.mac, plain(machine.boot.reason()))
 }
 
-/// On to the firmware's next boot device. Exit code 0 ends the loop of a BIOS ROM over its devices. UEFI firmware opens its
-/// setup menu after a success, and goes on only after a failure.
+/// Goes on to the firmware's next boot device. Exit code 0 ends the loop of a BIOS ROM over its devices. UEFI firmware opens
+/// its setup menu after a success, and goes on only after a failure.
 const NEXT_DEVICE: &str = "iseq ${platform} efi && exit 1 || exit 0\n";
 
 fn local(machine: &BootInterface, reason: &str) -> String {

@@ -11,7 +11,7 @@ use model::{FilesError, Hardware, Mac, Object};
 
 use super::{BootInterface, BootState, MachineSource, SourceError, SourceFuture};
 
-/// Within this time the file is not looked at again.
+/// The shortest time between two checks of the file.
 const TRUST: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ struct State {
     looked: Instant,
 }
 
-/// Changes with the content of the file, and needs no reading.
+/// It changes with the content of the file, and is found without reading the file.
 type Version = (SystemTime, u64);
 
 impl FileSource {

@@ -1,5 +1,5 @@
-//! The server as source: `GET /v1/machines/MAC`. Its last answer is used while it does not answer, so that a booting
-//! machine keeps its address over a restart of the server.
+//! The server as source: `GET /v1/machines/MAC`. While it does not answer, its last answer is used. So a booting machine
+//! keeps its address while the server restarts.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ impl RemoteSource {
     /// When no HTTP client can be made, which means a broken TLS set-up.
     pub fn new(base: &str) -> Result<Self, SourceError> {
         let base = base.trim_end_matches('/').to_owned();
-        // Of no effect if the program has chosen its provider already.
+        // This has no effect if the program has chosen its provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)

@@ -3,15 +3,15 @@
 use api::packs::{Index, Pack};
 use devices::modalias::Device;
 
-/// The packs that these devices want and those that are named, in the index's order. Where a number of a device is not
-/// known, a pack too many costs bytes, and one too few the installation.
+/// The packs that these devices want and those that are named, in the index's order. If a number of a device is not known,
+/// any pack that may fit is taken: an extra pack costs bytes, and a missing one costs the installation.
 #[must_use]
 pub fn wanted(index: &Index, devices: &[Device], named: &[String]) -> Vec<Pack> {
     let asked = |pack: &&Pack| pack.modaliases.iter().any(|alias| devices.iter().any(|device| device.may_match(alias)));
     index.packs.iter().filter(|pack| named.contains(&pack.name) || asked(pack)).cloned().collect()
 }
 
-/// Names that no pack has.
+/// Names that do not belong to a pack.
 #[must_use]
 pub fn unknown<'a>(index: &Index, named: &'a [String]) -> Vec<&'a str> {
     let is_known = |name: &&String| index.packs.iter().any(|pack| pack.name == **name);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use devices::modalias::Device;
 
-/// Longer lists are cut; the largest servers have some hundred functions.
+/// Longer lists are cut. The largest servers have some hundred functions.
 const MOST: usize = 2048;
 
 /// Lines that gather the functions in `found` and go to `url` with them. An iPXE that cannot read PCI, or that gets no
@@ -22,10 +22,10 @@ pub fn script(url: &str) -> String {
         "f".repeat(8 * slots().count()),
     );
     let chain = format!("chain --replace --autofree {url}?pci=${{found}} ||\n");
-    [BEGIN, &empty_bus, WALK, "isset ${found} || goto told\n", &chain, ":told\n"].concat()
+    [BEGIN, &empty_bus, WALK, "isset ${found} || goto reported\n", &chain, ":reported\n"].concat()
 }
 
-const BEGIN: &str = "isset ${pci/0.0.4} || goto told
+const BEGIN: &str = "isset ${pci/0.0.4} || goto reported
 set found
 set buses:int32 0
 set bus:uint8 0
@@ -67,7 +67,7 @@ iseq ${function} 8 && goto walked || goto function
 /// The devices of `pci=ID.CLASS,...`, each kind once: the first and the third word of each function's configuration space.
 /// `None` if the query has no such part.
 #[must_use]
-pub fn told(query: &str) -> Option<Vec<Device>> {
+pub fn reported(query: &str) -> Option<Vec<Device>> {
     let list = query.split('&').find_map(|part| part.strip_prefix("pci="))?;
     let all: BTreeSet<Device> = list.split(',').take(MOST).filter_map(device).collect();
     Some(all.into_iter().collect())
@@ -107,10 +107,10 @@ mod tests {
             ("a class that could not be read", "x=1&pci=29c08086.", Some(vec![Device::pci(0x8086, 0x29c0, None)])),
             ("nonsense in between", "pci=,.,29c0808.06,+9c08086.0,zz,\u{e9}.,%2c", Some(vec![])),
         ] {
-            assert_eq!(told(query), expected, "{case}");
+            assert_eq!(reported(query), expected, "{case}");
         }
         let list = |count: u32| (0..count).map(|id| format!("{id:08x}.01080202,")).collect::<String>();
-        assert_eq!(told(&format!("pci={}", list(10_000))).unwrap().len(), MOST);
-        assert_eq!(told(&format!("pci={0}{0}", list(5))).unwrap().len(), 5);
+        assert_eq!(reported(&format!("pci={}", list(10_000))).unwrap().len(), MOST);
+        assert_eq!(reported(&format!("pci={0}{0}", list(5))).unwrap().len(), 5);
     }
 }

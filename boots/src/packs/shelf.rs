@@ -16,7 +16,7 @@ use crate::beneath::{self, OpenError};
 /// A standard kernel's index has 300 kB.
 const LARGEST_INDEX: u64 = 16 << 20;
 
-/// Blocks while it reads.
+/// It blocks while it reads.
 #[derive(Debug)]
 pub struct Shelf {
     /// What `/files/` serves.
@@ -68,7 +68,7 @@ impl Shelf {
         {
             return checked.index.clone();
         }
-        // Before the content: a change in between is seen next time.
+        // This is read before the content, so a change in between is seen next time.
         let mut versions = vec![(first.clone(), version(&self.files, &first))];
         let index = match self.read(&first) {
             Ok(index) => {
@@ -92,7 +92,7 @@ impl Shelf {
         Ok(Index::parse(&text)?)
     }
 
-    /// Without the packs whose files are not what the index says.
+    /// The packs whose files are what the index says.
     fn checked(&self, mut index: Index, path: impl Fn(&str) -> String) -> Index {
         index.packs.retain(|pack| {
             let checked =

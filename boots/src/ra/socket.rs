@@ -19,7 +19,7 @@ const AT_MOST_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub struct Socket {
-    /// A raw socket, which tokio's type for datagrams can drive.
+    /// A raw socket. tokio's type for datagrams can drive it.
     socket: UdpSocket,
     index: u32,
     interface: String,

@@ -44,7 +44,7 @@ fn rfc5424(text: &str) -> Option<Parts<'_>> {
     Some((Some(host).filter(given("-")), Some(app).filter(given("-")).unwrap_or_default(), text))
 }
 
-/// What follows `-` or `[id name="value"]…`. In a value, `\` escapes.
+/// The text after `-` or `[id name="value"]…`. In a value, `\` escapes.
 fn structured_data_end(text: &str) -> &str {
     if let Some(rest) = text.strip_prefix('-') {
         return rest;

@@ -37,7 +37,7 @@ pub async fn serve(socket: UdpSocket, source: Arc<dyn MachineSource>, events: Ev
         };
         let address = peer.ip().to_canonical();
         let message = parse(buffer.get(..length).unwrap_or_default());
-        // A line of an unknown sender is kept, too: it may say why the sender is unknown.
+        // A line of an unknown sender is kept too. It may say why the sender is unknown.
         let mac = senders.mac(address).await;
         log::debug!("syslog {address}: {}: {}", message.tag, message.text);
         let milestone = Milestone::Syslog { severity: message.severity, tag: message.tag, text: message.text };

@@ -12,7 +12,7 @@ const DEFAULT_BLOCK: u16 = 512;
 const MAX_BLOCK: u16 = 1468;
 /// Switches and ROMs do not drop a burst of this size. RFC 7440 gains little beyond it.
 const MAX_WINDOW: u16 = 16;
-/// iDRACs and slow ROMs need a short one.
+/// iDRACs and slow ROMs need a short window.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Seconds. A client that falls silent keeps its place for eight timeouts. A larger value is ignored (RFC 2349).

@@ -25,7 +25,7 @@ use crate::{Config, Events, MachineSource, Milestone, ipxe};
 const SLOWEST: Duration = Duration::from_secs(5);
 const SAME_LINE_EVERY: Duration = Duration::from_secs(60);
 
-/// Transfers at once.
+/// How many transfers run at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub per_client: usize,
@@ -129,7 +129,7 @@ impl Server {
                 self.warn_seldom(peer, "write", || format!("a write of {path:?}"));
                 Err(Refused::Write)
             }
-            // Belongs to a transfer that has ended.
+            // It belongs to a transfer that has ended.
             Ok(Packet::Ack { .. } | Packet::Error { .. }) => return,
             Err(malformed) => {
                 self.warn_seldom(peer, "malformed", || format!("malformed packet of {} bytes: {malformed}", bytes.len()));
@@ -256,7 +256,7 @@ enum End {
     Silent,
 }
 
-/// Reading blocks this task, which is short: boot programs are small and in the page cache.
+/// Reading blocks this task for a short time: boot programs are small and in the page cache.
 async fn send_blocks(socket: &UdpSocket, file: &File, transfer: &Transfer, blocks: std::ops::Range<u64>) -> io::Result<()> {
     for block in blocks {
         let bytes = transfer.bytes_of(block);

@@ -82,7 +82,7 @@ impl MachineSource for Fixed {
     }
 }
 
-/// Cannot say anything.
+/// A source that always fails.
 pub struct Broken;
 
 impl MachineSource for Broken {
@@ -210,7 +210,7 @@ pub fn assert_logged(words: &[&str]) {
     assert!(lines.iter().any(has_all), "{words:?} in {lines:#?}");
 }
 
-/// Bytes that differ at every position a mix-up could show.
+/// Bytes that are different wherever a mix-up could happen.
 pub fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect()
 }

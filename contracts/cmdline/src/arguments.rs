@@ -1,4 +1,4 @@
-//! `Arguments`: one field for each kernel argument of the table, which says what each means.
+//! `Arguments` has one field for each kernel argument. The table says what each means.
 
 use crate::table::Setting;
 use crate::{ARGUMENTS, Bond, EmbeddedImages, HwAddr, Ip, Ipam, Note, OnFailure, Proxy, Secret, SshKey, Vlan, Word};
@@ -60,7 +60,7 @@ impl Arguments {
         Parsed { arguments, notes }
     }
 
-    /// Reads more words as if they stood behind the others: extra arguments of one machine.
+    /// Reads more words as if they stood behind the others, such as the extra arguments of one machine.
     pub fn extend(&mut self, line: &str) -> Vec<Note> {
         let mut notes = Vec::new();
         for word in crate::words(line) {

@@ -73,7 +73,7 @@ fn by_device(device: &str, method: &str, mtu: &str) -> Result<Ip, IpError> {
     Ok(Ip { device: name(device), mtu: mtu.parse().ok(), ..Ip::default() })
 }
 
-/// Whether the word asks for an address (`true`), for none (`false`), or is something else.
+/// `true` if the word asks for an address, `false` if it asks for none, `None` if it is something else.
 fn is_method(word: &str) -> Option<bool> {
     match word {
         "none" | "off" | "static" => Some(false),
@@ -104,7 +104,7 @@ fn optional(text: &str) -> Result<Option<IpAddr>, IpError> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| IpError::Address(text.to_owned())) }
 }
 
-/// Without a mask: the whole of an IPv4 class as the kernel does, or 64.
+/// The prefix length without a mask: that of the IPv4 class, as the kernel does it, or 64.
 fn prefix(address: IpAddr, text: &str) -> Result<u8, IpError> {
     let wrong = || IpError::Netmask(text.to_owned());
     let longest = if address.is_ipv4() { 32 } else { 128 };

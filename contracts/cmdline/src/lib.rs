@@ -1,8 +1,8 @@
 //! The kernel arguments of a Thimble machine as one type: boots renders them, `/init` parses them back.
 //!
-//! The names are Tinkerbell's (HookOS, CaptainOS), so a machine booted by smee is understood as well. Words that
-//! are not in the table are kept in `other`, in order. Nothing here does I/O and nothing panics: a value that makes no
-//! sense becomes a [`Note`] for the log, and the machine boots without it.
+//! The names are Tinkerbell's (HookOS, CaptainOS), so a machine booted by smee is understood as well. Words that are not in
+//! the table are kept in `other`, in order. Nothing here does I/O, and nothing panics. A value that makes no sense becomes a
+//! [`Note`] for the log, and the machine boots without it.
 #![forbid(unsafe_code)]
 
 mod arguments;

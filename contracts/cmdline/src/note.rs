@@ -7,7 +7,7 @@ use crate::{BondError, IpError, IpamError, NotAnHwAddr, NotAnSshKey};
 #[error("argument {argument}{}: {problem}", shown(.value))]
 pub struct Note {
     pub argument: String,
-    /// `None` when there is none, or when it is not for the log.
+    /// `None` if there is no value, or if the log must not show it.
     pub value: Option<String>,
     pub problem: Problem,
 }

@@ -10,7 +10,7 @@ impl Arguments {
             (Some(argument), Some(value)) => (argument.field.set)(self, value).err(),
             (Some(argument), None) if argument.name == RESCUE => (argument.field.set)(self, "true").err(),
             (Some(_), None) => Some(Problem::NoValue),
-            // A misspelt word of Thimble's is not ignored in silence.
+            // A misspelt word of Thimble's is reported.
             (None, _) if word.name.starts_with("thimble.") => Some(Problem::Unknown),
             (None, _) => {
                 self.other.push(word);

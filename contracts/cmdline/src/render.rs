@@ -1,4 +1,4 @@
-//! `Arguments` back to text: for the boot script with secrets, for the log without.
+//! `Arguments` back to text: with secrets for the boot script, and without them for the log.
 
 use std::fmt;
 

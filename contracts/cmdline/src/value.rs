@@ -95,7 +95,7 @@ impl fmt::Debug for Proxy {
 /// What follows if the agent fails again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
-    /// It stays as it is, for a person to look at. PID 1 tries the agent now and then.
+    /// The machine stays as it is, so that a person can look at it. PID 1 tries the agent now and then.
     #[default]
     Hold,
     Reboot,

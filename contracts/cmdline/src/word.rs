@@ -29,7 +29,7 @@ impl Word {
             && !self.value.as_ref().is_some_and(|value| value.chars().any(bad))
     }
 
-    /// The text as it stands on a command line, in quotes where a space asks for them.
+    /// The text as it stands on a command line, in quotes where a space needs them.
     pub fn render(&self) -> String {
         match &self.value {
             None => self.name.clone(),

@@ -1,8 +1,7 @@
 //! Finds the modules that drive devices: one pass through `modules.alias` for all devices at once.
 //!
-//! No index is built: on a machine that boots once, reading the list costs less than sorting it. Nearly every pattern
-//! begins with literal letters (`pci:v00008086d`). A binary search among the sorted devices leaves almost nothing to
-//! match.
+//! It builds no index: a machine boots once, and reading the list costs less than sorting it. Nearly every pattern begins
+//! with literal letters (`pci:v00008086d`). A binary search among the sorted devices leaves almost nothing to match.
 
 use crate::lists;
 use crate::pattern::{literal_len, matches, same};
@@ -41,7 +40,7 @@ impl Wanted {
         }
     }
 
-    /// The range of those that begin with the pattern's literal letters.
+    /// The range of the aliases that begin with the pattern's literal letters.
     fn candidates(&self, pattern: &[u8]) -> std::ops::Range<usize> {
         let literal = pattern.get(..literal_len(pattern)).unwrap_or(pattern);
         let order = |alias: &String| {
@@ -61,7 +60,7 @@ impl Wanted {
     }
 }
 
-/// The form in which names are compared. Within a set's brackets kmod leaves the dash alone; names have no sets.
+/// The form in which names are compared. kmod does not change a dash within the brackets of a set, and names have no sets.
 fn normal(alias: String) -> String {
     alias.replace('-', "_")
 }

@@ -9,7 +9,7 @@ use crate::module::{ModuleName, stem};
 use crate::plan::{Plan, Planned, Rank};
 use crate::policy::Policy;
 
-/// The texts in the forms of [`crate::lists`]; several of each, since a driver pack brings its own.
+/// The texts in the forms of [`crate::lists`]. There may be several of each, because a driver pack brings its own.
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
     pub dep: Vec<String>,
@@ -18,8 +18,8 @@ pub struct Lists {
     pub builtin: String,
 }
 
-/// Answers PID 1 on a machine and the builder of its ramdisk alike. The builder writes the lists of a kernel package first,
-/// which has none. The catalogue borrows from the lists, because every copy would be memory of the machine.
+/// The one catalogue of PID 1 and of the ramdisk's builder. A kernel package has no lists, so the builder writes them first.
+/// The catalogue borrows from the lists, because every copy would be memory of the machine.
 pub struct Catalogue<'a> {
     lists: &'a Lists,
     /// By name.

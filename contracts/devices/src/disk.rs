@@ -18,9 +18,9 @@ use text::{encoded, escaped, replaced, squeezed};
 pub struct Disk {
     /// `sda`
     pub name: String,
-    /// The devices it hangs on, itself last.
+    /// The devices that it is connected through, and last the disk itself.
     pub steps: Vec<Step>,
-    /// Virtio: `serial` of the disk. NVMe: that of its controller.
+    /// `serial` of a virtio disk, or of the controller of an NVMe disk.
     pub serial: Option<String>,
     pub model: Option<String>,
     pub wwid: Option<String>,
@@ -46,7 +46,7 @@ pub struct Identity {
     names: Vec<String>,
 }
 
-/// The kinds of block device that get names. Device mapper and MD have rules of their own in udev, RAM disks none.
+/// The kinds of block device that get names. Device mapper and MD have other rules in udev, and RAM disks have none.
 pub fn is_named(name: &str) -> bool {
     const KINDS: &[&str] = &["nvme", "sd", "sr", "vd", "xvd", "mmcblk", "pmem", "nbd", "cciss", "dasd", "loop"];
     let digit = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());

@@ -1,7 +1,7 @@
 //! The module lists in a kernel's folder below `/lib/modules`: their files, and a writer and a reader of each line.
 //!
-//! The forms are kmod's, but for `modules.load` and `modules.firmware`. A driver pack adds a file to the folder
-//! `LIST.d` of each list that it extends.
+//! The forms are kmod's, except for `modules.load` and `modules.firmware`. A driver pack adds a file to the folder `LIST.d`
+//! of each list that it extends.
 
 use crate::module::ModuleName;
 
@@ -11,14 +11,14 @@ pub const DEP: &str = "modules.dep";
 pub const ALIAS: &str = "modules.alias";
 /// `softdep NAME pre: NAME... post: NAME...`
 pub const SOFTDEP: &str = "modules.softdep";
-/// Paths of what the kernel has built in.
+/// Paths of the modules that are built into the kernel.
 pub const BUILTIN: &str = "modules.builtin";
 /// Names of modules that are loaded first, whatever the devices are.
 pub const LOAD: &str = "modules.load";
 /// `NAME FILE...`: the firmware files that a driver may ask for.
 pub const FIRMWARE: &str = "modules.firmware";
 
-/// Where driver packs put their part of a list, each under its name.
+/// The folder in which driver packs put their part of a list, each under its name.
 pub fn of_packs(list: &str) -> String {
     format!("{list}.d")
 }

@@ -22,7 +22,7 @@ pub struct Pci {
 
 /// The parts of a PCI modalias, in their order, and how many hexadecimal digits each has.
 const PCI: [(&str, usize); 7] = [("v", 8), ("d", 8), ("sv", 8), ("sd", 8), ("bc", 2), ("sc", 2), ("i", 2)];
-/// No bus has longer ones (DMI's come close).
+/// No bus has longer modaliases. DMI's come close.
 const LONGEST: usize = 512;
 
 impl Pci {

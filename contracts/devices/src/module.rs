@@ -16,7 +16,7 @@ impl ModuleName {
         Self::new(stem(path))
     }
 
-    /// `None` if the path is not a module's: those end in `.ko`, and in a suffix if they are compressed.
+    /// `None` if it is not the path of a module. Modules end in `.ko`, with a suffix if they are compressed.
     pub fn of_file(path: &str) -> Option<Self> {
         let (_, suffix) = path.rsplit_once(".ko")?;
         let name = Self::of_path(path);

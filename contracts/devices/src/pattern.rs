@@ -4,7 +4,7 @@
 //! A set may be negated by `!` or `^`, and a `]` at its beginning is a member. A `[` without a `]` stands for itself.
 //! Classes such as `[[:digit:]]` are missing: kmod refuses them in an alias.
 
-/// Whether `pattern` describes the whole of `text`. Linear in memory, and in time but for a star's retries.
+/// Whether `pattern` describes the whole of `text`. Memory is linear, and so is time apart from the retries of a star.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (pattern, text);
     // The pattern behind the last star, and the text it was tried at: with several stars only the last needs retries.
@@ -30,7 +30,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// Takes one character of the text and what the pattern has for it; returns the rest of both.
+/// Takes one character of the text and what the pattern has for it, and returns the rest of both.
 fn step<'p, 't>(pattern: &'p [u8], text: &'t [u8]) -> Option<(&'p [u8], &'t [u8])> {
     let ([want, pattern @ ..], [have, text @ ..]) = (pattern, text) else { return None };
     let literal = |want: u8, rest| (same(want) == same(*have)).then_some(rest);
@@ -82,7 +82,7 @@ pub fn same(byte: u8) -> u8 {
     if byte == b'-' { b'_' } else { byte }
 }
 
-/// How many bytes stand in front of the first character that is not itself.
+/// How many bytes of the pattern stand only for themselves, before the first special character.
 pub fn literal_len(pattern: &[u8]) -> usize {
     pattern.iter().position(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\')).unwrap_or(pattern.len())
 }

@@ -16,7 +16,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A module that is asked for by name is also no longer reserved.
+    /// A module that is asked for by name also stops being reserved.
     pub fn new(arguments: &Arguments) -> Self {
         let requested = requested(arguments);
         let is_requested = |reserved: &&&str| requested.iter().any(|name| ModuleName::new(name).as_str() == **reserved);
@@ -27,7 +27,7 @@ impl Policy {
         Self { denied, words }
     }
 
-    /// Whether no device may bring it in. The kernel and other modules still get it by its name.
+    /// Whether the module is not loaded for a device. The kernel and other modules still get it by its name.
     pub fn denies(&self, module: &str) -> bool {
         self.denied.contains(module)
     }

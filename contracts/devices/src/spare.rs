@@ -6,12 +6,12 @@ use crate::catalogue::Lists;
 use crate::lists;
 use crate::module::ModuleName;
 
-/// Devices that are there from the start: of PCI slots, and their parts. A USB device, a disk or a virtio device may come
-/// at any time.
+/// Buses whose devices exist from the start: PCI slots, and parts of their devices. A USB device, a disk or a virtio device
+/// may come at any time.
 const FIXED: [&str; 2] = ["pci:", "auxiliary:"];
 
-/// Paths of the modules that drive nothing but fixed devices, and that no other module needs. The file of a loaded
-/// module is not among the files any more.
+/// Paths of the modules that drive nothing but fixed devices, and that no other module needs. The file of a loaded module has
+/// been removed already.
 #[must_use]
 pub fn drivers_of_fixed_devices(lists: &Lists) -> Vec<&str> {
     let mut fixed: BTreeMap<ModuleName, bool> = BTreeMap::new();

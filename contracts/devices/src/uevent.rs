@@ -4,7 +4,7 @@ use std::str;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// `add`, and `move` and `online`, after which there may be something new to see.
+    /// `add`. Also `move` and `online`, because the device may look different afterwards.
     Add,
     /// The driver has finished probing.
     Bind,
@@ -25,7 +25,7 @@ pub struct Uevent<'a> {
 }
 
 impl<'a> Uevent<'a> {
-    /// `None` if it is not a message of the kernel's, or about an action that changes nothing here.
+    /// `None` if the kernel did not send the message, or if its action changes nothing here.
     pub fn parse(message: &'a [u8]) -> Option<Self> {
         let mut fields = message.split(|byte| *byte == 0).filter_map(|field| str::from_utf8(field).ok());
         let (action, devpath) = fields.next()?.split_once('@')?;
@@ -46,7 +46,7 @@ impl<'a> Uevent<'a> {
                 _ => {}
             }
         }
-        // What comes out of here becomes paths below /sys and /dev.
+        // The values become paths below /sys and /dev.
         let leaves = |path: &str| path.split('/').any(|part| part == "..");
         let sane = devpath.starts_with('/')
             && !leaves(devpath)

@@ -42,7 +42,7 @@ pub enum NameFault {
     NotText,
 }
 
-/// The names of an option. A name that is broken costs that name, and the rest too if its end cannot be found.
+/// The names of an option. A broken name is left out, and so is the rest of the list if the end of the name cannot be found.
 pub(crate) fn decode(bytes: &[u8]) -> Names {
     let mut found = Names::default();
     let mut at = 0;

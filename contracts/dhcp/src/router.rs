@@ -9,7 +9,8 @@ pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// A message with fewer hops left came through a router and does not count (RFC 4861, 6.1).
 pub const HOPS: u32 = 255;
-/// Type, code, checksum (the kernel adds it), reserved. It carries no address, so routers answer to all nodes.
+/// Type, code, checksum and reserved bytes. The kernel adds the checksum. The packet carries no address, so routers answer to
+/// all nodes.
 pub const SOLICITATION: [u8; 8] = [133, 0, 0, 0, 0, 0, 0, 0];
 
 const ADVERTISEMENT: u8 = 134;
@@ -35,7 +36,7 @@ pub struct Advertisement {
 }
 
 impl Advertisement {
-    /// `None`: another message, or one that is cut off.
+    /// `None` for another message, and for one that is cut off.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (header, mut rest) = bytes.split_at_checked(HEADER)?;
         let [ADVERTISEMENT, 0, _, _, _, flags, ..] = *header else { return None };

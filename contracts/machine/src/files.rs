@@ -9,7 +9,7 @@ pub const RUN: &str = "/run/thimble";
 
 /// How far the boot has come ([`crate::milestones`]). PID 1 begins it, each milestone adds a line, the agent reports it.
 pub const BOOT: &str = "/run/thimble/boot";
-/// The agent touches it while it is well; PID 1's watchdog service looks at its time ([`crate::heartbeat`]).
+/// The agent touches it while it works. PID 1's watchdog service looks at its time ([`crate::heartbeat`]).
 pub const HEARTBEAT: &str = "/run/thimble/heartbeat";
 /// PID 1 makes it while it holds back an agent that keeps failing; its watchdog service then feeds the watchdog.
 pub const HELD: &str = "/run/thimble/held";

@@ -12,7 +12,7 @@ use log::Level;
 const SLOW: Duration = Duration::from_millis(6);
 /// The time stamp that the kernel puts in front.
 const STAMP: usize = 15;
-/// A single slow record may have had messages of the kernel in front of it.
+/// A single slow record does not count: messages of the kernel may have been in front of it.
 const SLOW_RECORDS: u32 = 3;
 /// A console may come back.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -29,8 +29,8 @@ const SILENT: &str = "1";
 
 static PACE: Mutex<Pace> = Mutex::new(Pace { slow: 0, silent: None });
 
-/// One record for each line of `text`, with `word` in front. All go out as notices or worse, which every console shows;
-/// only debug lines stay in the log. Without the newline the kernel would wait for a continuation.
+/// One record for each line of `text`, with `word` in front. All are notices or worse, which every console shows. Only debug
+/// lines stay in the log. Without the newline the kernel would wait for a continuation.
 pub fn records(facility: u8, level: Level, word: &str, text: &str) -> Vec<String> {
     let severity = match level {
         Level::Error => 3,
@@ -81,7 +81,7 @@ pub fn write(mut log: &File, record: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Never waits: while another thread has it, this one does without.
+/// Never waits. While another thread uses it, this one goes on without it.
 fn with_pace<T>(act: impl FnOnce(&mut Pace) -> T) -> Option<T> {
     PACE.try_lock().ok().map(|mut pace| act(&mut pace))
 }

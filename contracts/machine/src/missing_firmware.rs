@@ -1,4 +1,4 @@
-//! A firmware file that a driver asked for in vain, in the form of [`crate::files::FIRMWARE_MISSING`].
+//! A firmware file that a driver asked for and that is missing, in the form of [`crate::files::FIRMWARE_MISSING`].
 
 use std::fmt;
 

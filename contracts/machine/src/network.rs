@@ -106,7 +106,7 @@ impl Learned {
         format!("{}.{id}", self.base())
     }
 
-    /// For every link of the stack: the frames of one are no longer than those of the next below.
+    /// The MTU of every link of the stack. The frames of a link are not longer than those of the link below it.
     pub fn mtu(&self) -> Option<u16> {
         self.mtu.or(self.bond.as_ref().and_then(|bond| bond.mtu))
     }

@@ -29,7 +29,7 @@ pub struct Status {
     pub percent: Option<u8>,
     /// The last warning or error; not in a part.
     pub error: Option<String>,
-    /// When this part last got further, in milliseconds since the kernel started. What was wrong before is over.
+    /// When this part last made progress, in milliseconds since the kernel started. Earlier problems are over.
     pub since: Option<u64>,
 }
 
@@ -87,7 +87,7 @@ impl Status {
         status
     }
 
-    /// What the file holds; a missing one holds nothing.
+    /// The content of the file. A missing file is empty.
     pub fn read(path: &Path) -> Self {
         let mut text = String::new();
         let read = File::open(path).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text));
@@ -103,7 +103,7 @@ impl Status {
     }
 }
 
-/// Changes this program's part. What cannot be written is not shown, and holds up nothing.
+/// Changes this program's part. If it cannot be written, it is not shown, and nothing waits for it.
 pub fn note(part: &str, change: impl FnOnce(&mut Status)) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let path = Path::new(part);

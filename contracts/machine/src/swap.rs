@@ -22,7 +22,7 @@ pub fn on(device: &Path, size: u64, first: bool) -> io::Result<()> {
     sys::swap_on(device, first)
 }
 
-/// Its content goes back to memory, or the call fails. Afterwards the device does not look like swap space.
+/// Its content moves back to memory, or the call fails. Afterwards the device does not look like swap space.
 pub fn off(device: &Path) -> io::Result<()> {
     sys::swap_off(device)?;
     let file = OpenOptions::new().write(true).open(device)?;
@@ -43,7 +43,7 @@ fn header(pages: u64, page: u64) -> Option<Vec<u8>> {
     Some(header)
 }
 
-/// Bytes of a block device that swap can use: whole pages, and no more of them than the header can count.
+/// The bytes of a block device that swap can use: whole pages, and as many as the header can count.
 pub fn usable(device: &File) -> io::Result<u64> {
     let (size, page) = (io::Seek::seek(&mut &*device, io::SeekFrom::End(0))?, page_size().max(1));
     Ok((size / page).min(u64::from(u32::MAX)) * page)

@@ -11,7 +11,7 @@ pub fn page_size() -> u64 {
     u64::try_from(size).unwrap_or(4096)
 }
 
-/// With the highest of priorities, or one below those in use.
+/// With the highest priority, or with one below those in use.
 pub fn swap_on(device: &Path, first: bool) -> std::io::Result<()> {
     const PREFER: libc::c_int = 0x8000; // swapon(2)
     const HIGHEST: libc::c_int = 0x7fff;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::Level;
 
-/// Whose line it is, for MSGID: it lets one action's lines be followed on the server.
+/// Whose line it is, for MSGID. With it one action's lines can be followed on the server.
 #[derive(Debug, Clone, Copy)]
 pub struct ActionLine<'a> {
     pub action: &'a str,

@@ -1,4 +1,4 @@
-//! Which package may know which. ARCHITECTURE.md draws these arrows; this test holds them.
+//! Which package may depend on which. ARCHITECTURE.md draws these arrows, and this test checks them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -67,7 +67,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 fn packages_know_only_what_the_picture_shows() {
     for (package, forbidden, rule) in ARROWS {
         let names: BTreeSet<String> = tree(package).into_iter().map(|(name, _)| name).collect();
-        assert!(names.contains(*package), "{package} is not a package any more: mend the table");
+        assert!(names.contains(*package), "the workspace has no package {package}: mend the table");
         let wrong: Vec<_> = forbidden.iter().filter(|name| names.contains(**name)).collect();
         assert!(wrong.is_empty(), "{rule}; but {package} depends on {wrong:?}. See `cargo tree -p {package} -i {}`", wrong[0]);
     }

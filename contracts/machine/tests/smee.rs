@@ -1,4 +1,4 @@
-//! What smee's syslog receiver shows of a machine's lines at its default level.
+//! Which of a machine's lines smee's syslog receiver shows at its default level.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/smee.rs"]

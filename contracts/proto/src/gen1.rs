@@ -120,7 +120,8 @@ impl Client {
         self.0.ready().await.map_err(|error| Status::from_error(Box::new(error)))
     }
 
-    /// The workflows whose current task is this worker's. The stream ends at once, so the caller asks again for later ones.
+    /// The workflows whose current task belongs to this worker. The stream ends at once, so the caller asks again for later
+    /// workflows.
     pub async fn contexts(&mut self, request: WorkflowContextRequest) -> Result<Streaming<WorkflowContext>, Status> {
         self.ready().await?;
         let path = PathAndQuery::from_static(CONTEXTS);

@@ -6,5 +6,5 @@
 
 /// In the answer to a question for an action. The metadata is binary, because an image's name comes from a template.
 pub const NEXT_IMAGE: &str = "thimble-next-image-bin";
-/// Bytes; a longer name is neither sent nor used. Registries allow 255 for a repository.
+/// The limit in bytes. A longer name is neither sent nor used. Registries allow 255 for a repository.
 pub const MAX_LENGTH: usize = 1024;

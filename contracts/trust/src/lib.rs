@@ -24,7 +24,7 @@ pub use problem::{Refusal, may_pass, of_certificate, words};
 pub use rustls;
 pub use verifier::{TrustAnyone, Verifier};
 
-/// The bundle of a whole distribution has a quarter of it.
+/// The bundle of a whole distribution has a quarter of this size.
 const FILE_MAX: u64 = 4 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustEr
 /// As [`certificates`]. A missing or empty file is accepted: the ramdisk may set the variable without having the bundle.
 ///
 /// # Errors
-/// If the file is there and cannot be understood.
+/// If the file exists and cannot be understood.
 pub fn certificates_if_there(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     match path.filter(|path| path.exists()).map(certificates) {
         None | Some(Err(TrustError::None { .. })) => Ok(Vec::new()),

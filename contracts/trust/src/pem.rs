@@ -78,7 +78,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// The outermost element of a certificate; what is in it is not looked at here.
+    /// The outermost element of a certificate. Its content is not examined here.
     const DER: [u8; 6] = [0x30, 0x04, 0x30, 0x00, 0x05, 0x00];
     const BODY: &str = "MAQwAAUA";
 

@@ -14,7 +14,7 @@ const NAME_SHOWN: usize = 80;
 /// Reasons for which the TLS library has no name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("it is self-signed and is none of the certificates that this machine was given")]
+    #[error("it is self-signed and is not one of the certificates that this machine was given")]
     SelfSigned,
     #[error("its RSA key has {0} bits, and at least 2048 are needed")]
     ShortKey(usize),
@@ -33,14 +33,14 @@ pub fn of_certificate(error: &(dyn Error + 'static)) -> Option<CertificateError>
         if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
             return Some(problem.clone());
         }
-        // The source of an io::Error is not what it carries, but what is behind that.
+        // An io::Error carries an error, and gives the cause of that error as its source.
         let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         cause = carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| error.source());
     }
     None
 }
 
-/// Whether time alone may mend it: the machine's clock may still be set.
+/// Whether it may mend itself, because the machine's clock may still be set.
 pub fn may_pass(problem: &CertificateError) -> bool {
     use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
     matches!(problem, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })

@@ -104,7 +104,7 @@ impl ServerCertVerifier for Verifier {
         if !self.is_configured(cert) {
             return verify_tls12_signature(message, cert, dss, &self.algorithms);
         }
-        // webpki reads neither version 1 nor every extension, and the key is all that is needed here.
+        // webpki does not read version 1 or every extension, and only the key is needed here.
         let (algorithm, key) = Certificate::parse(cert).and_then(|read| read.key_parts()).ok_or(CertificateError::BadEncoding)?;
         let offered = self.algorithms.mapping.iter().filter(|(scheme, _)| *scheme == dss.scheme).flat_map(|(_, all)| *all);
         let mut fitting = offered.filter(|one| one.public_key_alg_id().as_ref() == algorithm);
@@ -145,7 +145,7 @@ fn explained(error: Error, read: &Certificate<'_>, server: &ServerName<'_>) -> E
     }
 }
 
-/// Encryption without knowing the peer, for `TINKERBELL_INSECURE_TLS` and insecure registries.
+/// Encryption with an unknown peer, for `TINKERBELL_INSECURE_TLS` and insecure registries.
 #[derive(Debug)]
 pub struct TrustAnyone(WebPkiSupportedAlgorithms);
 

@@ -27,7 +27,7 @@ const ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 const KEY_CERT_SIGN: u8 = 0x04;
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
-/// More names than this no server has; the rest is not read.
+/// No server has more names than this. The rest is not read.
 const NAMES_MAX: usize = 1000;
 
 /// Elements of DER, one after the other.
@@ -65,7 +65,7 @@ impl<'a> Elements<'a> {
         self.next().filter(|element| element.tag == tag)
     }
 
-    /// The next element if it has this tag; otherwise nothing is taken.
+    /// The next element if it has this tag. Otherwise nothing is taken.
     fn maybe(&mut self, tag: u8) -> Option<Element<'a>> {
         if self.0.first() == Some(&tag) { self.next() } else { None }
     }

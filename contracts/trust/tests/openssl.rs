@@ -1,4 +1,4 @@
-//! Certificates that openssl has really made, as the guides of Docker, Harbor and the field say it, and who is believed.
+//! Certificates that openssl has made, as the guides of Docker, Harbor and the field describe, and which of them are trusted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -188,7 +188,7 @@ fn a_stranger_is_refused_whatever_the_certificate_says() {
         desk.self_signed("theirs", &format!("{words}{theirs}"));
         for configured in [&["ours"][..], &[]] {
             let said = desk.meets(configured, &["theirs"], "registry.example").unwrap_err();
-            assert_eq!(said, "it is self-signed and is none of the certificates that this machine was given");
+            assert_eq!(said, "it is self-signed and is not one of the certificates that this machine was given");
         }
         // Our certificate with their key.
         std::fs::rename(desk.file("theirs.key"), desk.file("ours.key")).unwrap();

@@ -1,4 +1,4 @@
-//! The newc archive the kernel unpacks as its first root: pure, sorted, the same bytes every time.
+//! The newc archive that the kernel unpacks as its first root. It is sorted, and the same files give the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -25,13 +25,13 @@ pub enum Node {
         major: u32,
         minor: u32,
     },
-    /// Another name of the regular file at this path.
+    /// A further name of the regular file at this path.
     Hardlink(String),
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CpioError {
-    #[error("\"{0}\" is not a path inside an archive: wanted are names between single slashes, without . and ..")]
+    #[error("\"{0}\" is not a path inside an archive: it needs names between single slashes, without . and ..")]
     BadPath(String),
     #[error("{0} would be in the archive twice")]
     Twice(String),
@@ -49,7 +49,7 @@ struct Member {
     permissions: u32,
 }
 
-/// Paths in byte order, each below a directory of the archive; owner is always root.
+/// Paths in byte order, each below a directory of the archive. The owner is always root.
 #[derive(Debug, Clone, Default)]
 pub struct Archive {
     members: BTreeMap<String, Member>,
@@ -57,7 +57,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// `mtime` is every member's: 0, or `SOURCE_DATE_EPOCH`.
+    /// `mtime` is the time of every member: 0, or `SOURCE_DATE_EPOCH`.
     pub fn new(mtime: u32) -> Self {
         Self { members: BTreeMap::new(), mtime }
     }

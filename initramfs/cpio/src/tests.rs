@@ -16,7 +16,7 @@ fn sample() -> Archive {
     archive
 }
 
-/// Runs Debian's cpio on the archive; the tests need it, so its absence fails them.
+/// Runs Debian's cpio on the archive. The tests fail without it.
 fn cpio(arguments: &[&str], archive: &[u8]) -> String {
     let mut child = Command::new("cpio")
         .args(arguments)
@@ -116,7 +116,7 @@ proptest! {
         let mut archive = Archive::new(0);
         let mut added = Vec::new();
         for (path, data) in &files {
-            // A random name may be another one's directory: then it is refused, which has its own test.
+            // A random name may be the directory of another one. It is then refused, and another test covers that.
             if archive.add(path, 0o644, Node::File(data.clone())).is_ok() {
                 added.push(format!("{} {path}", data.len()));
             }

@@ -145,7 +145,7 @@ fn two_builds_are_the_same_bytes() {
     assert_eq!(one.kernel.sha256, two.kernel.sha256);
 }
 
-/// Images in another order, firmware copied in another order: every file of the output is the same.
+/// Images and firmware files come in another order, and every file of the output is the same.
 #[test]
 fn the_order_of_what_is_added_changes_nothing() {
     let layouts = [("a:1", b"one"), ("b:1", b"two")].map(|(name, layer)| {

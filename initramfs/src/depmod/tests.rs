@@ -65,7 +65,7 @@ fn depmod_agrees_on_a_whole_kernel() {
         .filter_map(|path| Some((path.clone(), ModInfo::of_module(&std::fs::read(folder.join(path)).ok()?).ok()?)))
         .collect();
     let [dep, alias, softdep, _] = lists(&listed(&modules), &[]).map(|(_, text)| text);
-    // Where several orders are valid, depmod's depends on the order of symbols in the file: compare the sets.
+    // If several orders are valid, depmod's depends on the order of symbols in the file. So the sets are compared.
     let sets = |text: &str| -> BTreeMap<String, BTreeSet<String>> {
         let lines = text.lines().filter_map(|line| line.split_once(':'));
         lines.map(|(path, needs)| (path.to_owned(), needs.split_whitespace().map(str::to_owned).collect())).collect()

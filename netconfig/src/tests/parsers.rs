@@ -9,7 +9,7 @@ use crate::{File, files};
 
 const UNSHARE: &[&str] = &["unshare", "--net", "ip", "link", "add", "name", "near", "type", "veth", "peer", "name", "far"];
 
-/// What is missing on this host is said; `cargo lab test` installs it.
+/// A parser that this host lacks is named and skipped. `cargo lab test` installs it.
 fn is_here(tool: &[&str]) -> bool {
     let works = Command::new(tool[0]).args(&tool[1..]).output().is_ok_and(|output| output.status.success());
     if !works {

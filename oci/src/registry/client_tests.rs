@@ -167,12 +167,12 @@ async fn only_what_the_list_names_is_spared_the_check() {
     let ca = |authority: &Authority| format!(r#"{{"ca_file":"{}"}}"#, authority.certificate().display());
     for (case, host, insecure, want) in [
         ("its own certificate, CA:TRUE, is configured", ca(&ours), None, Ok(())),
-        ("another certificate of the same name", ca(&theirs), None, Err("is none of the certificates that this machine")),
+        ("another certificate of the same name", ca(&theirs), None, Err("is not one of the certificates that this machine")),
         ("not verified, as registries.json says", r#"{"unverified":true}"#.into(), None, Ok(())),
         ("plain HTTP, as registries.json says", r#"{"plain_http":true}"#.into(), None, Err("cannot reach registry")),
         ("listed, although a certificate is configured", ca(&theirs), Some(registry.clone()), Ok(())),
         ("listed by network", ca(&theirs), Some("127.0.0.0/8".to_owned()), Ok(())),
-        ("another registry is listed", ca(&theirs), Some("127.0.0.1:1".to_owned()), Err("is none of the certificates")),
+        ("another registry is listed", ca(&theirs), Some("127.0.0.1:1".to_owned()), Err("is not one of the certificates")),
     ] {
         let settings = Settings { insecure: insecure.into_iter().collect(), ..with_host(folder.path(), &registry, &host) };
         let fetched = fetch(&client(&settings), &registry).await.map(|_| ()).map_err(|error| error.to_string());

@@ -11,7 +11,7 @@ enum Step {
     Sync,
 }
 
-/// Starts full of old data; `holes` says whether it takes zeros as such.
+/// It starts full of old data. `holes` says whether it makes holes for zeros.
 struct MemoryDisk {
     data: Vec<u8>,
     holes: bool,

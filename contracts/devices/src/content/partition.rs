@@ -8,9 +8,9 @@ const LARGEST_ENTRY: u32 = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub number: u32,
-    /// Bytes from the disk's beginning.
+    /// Where it begins, in bytes from the disk's beginning.
     pub start: u64,
-    /// Bytes of the disk's logical block.
+    /// The size of the disk's logical block, in bytes.
     pub block: u64,
 }
 

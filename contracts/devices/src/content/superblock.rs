@@ -56,7 +56,7 @@ fn xfs(Head(head): &Head) -> Option<Volume> {
     volume("xfs", uuid(field(head, 32)?), label(&field::<12>(head, 108)?))
 }
 
-/// Made for pages of 4 KiB, as x86 and most ARM kernels have them.
+/// Swap space that was made for pages of 4 KiB, as x86 and most ARM kernels have them.
 fn swap(Head(head): &Head) -> Option<Volume> {
     (starts(head, 4086, b"SWAPSPACE2") && le32(head, 1024)? == 1).then_some(())?;
     volume("swap", uuid(field(head, 1036)?), label(&field::<16>(head, 1052)?))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Names below `/dev/disk`, and the devices that claim them; the first one has it.
+/// Names below `/dev/disk`, and the devices that claim them. The first device has the name.
 #[derive(Debug, Default)]
 pub struct Claims {
     by_link: BTreeMap<String, Vec<String>>,
@@ -16,7 +16,7 @@ pub enum Change {
 }
 
 impl Claims {
-    /// The device now has these names and no others. The device that had a name first keeps it.
+    /// The device now claims these names and no others. The device that claimed a name first keeps it.
     pub fn update(&mut self, device: &str, links: &[String]) -> Vec<Change> {
         let mut changes = Vec::new();
         let gone =

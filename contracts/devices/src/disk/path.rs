@@ -5,7 +5,7 @@
 pub struct Step {
     /// The last part of its path: `0000:00:1f.2`.
     pub name: String,
-    /// `pci`; empty for a folder that is not a device.
+    /// The subsystem, such as `pci`. Empty for a folder that is not a device.
     pub subsystem: String,
     /// What distinguishes devices of this kind: see [`Attribute`].
     pub attribute: Option<Attribute>,
@@ -13,7 +13,7 @@ pub struct Step {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attribute {
-    /// `host5`: the lowest number of a host on the same parent. Numbers go up as hosts come, places do not.
+    /// `host5`: the lowest number of a host on the same parent. Numbers of hosts grow over time, and their places stay.
     FirstHost(u32),
     /// `ata3`: the number of the port at its controller.
     AtaPort(String),
@@ -21,13 +21,13 @@ pub enum Attribute {
     Namespace(String),
     /// `rport-0:0-1`: the port's name, `0x...`.
     FibreChannel(String),
-    /// `end_device-0:0`: where in the fabric.
+    /// `end_device-0:0`: its place in the fabric.
     Sas(SasPlace),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SasPlace {
-    /// A port of several phys: its own address.
+    /// The address of a port that has several phys.
     Wide {
         address: String,
     },
@@ -72,7 +72,7 @@ struct Builder {
 }
 
 impl Builder {
-    /// Returns the steps that are still to be looked at.
+    /// Returns the steps that come next.
     fn take<'a>(&mut self, step: &Step, above: &'a [Step]) -> &'a [Step] {
         match (step.subsystem.as_str(), &step.attribute) {
             ("scsi", _) if let Some(address) = Address::parse(&step.name) => return self.scsi(&address, above),

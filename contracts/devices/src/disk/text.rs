@@ -1,6 +1,6 @@
 //! How udev makes file names of the texts that devices report.
 
-/// Leading and trailing white space goes; each run of it inside becomes one `_`.
+/// White space at both ends is removed, and each run of it inside becomes one `_`.
 pub fn squeezed(text: &str) -> String {
     text.split_ascii_whitespace().collect::<Vec<_>>().join("_")
 }
@@ -10,7 +10,7 @@ pub fn replaced(text: &str) -> String {
     text.chars().map(|c| if is_plain(c) || !c.is_ascii() { c } else { '_' }).collect()
 }
 
-/// The same, but `\x2f` stays: it was escaped before.
+/// The same, but `\x2f` stays, because it was escaped before.
 pub fn escaped(text: &str) -> String {
     let mut name = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,8 +1,8 @@
 //! What the values of options look like, and which value counts if an option comes more than once.
 //!
 //! RFC 3396 joins the values of an option that comes several times. That is meant for values that are too long for one
-//! option. Servers also send short options twice, and joined they would mean nothing. So an option of fixed length takes
-//! its first good value. A broken option costs that option, and never the packet or a good option of the same code.
+//! option. Servers also send short options twice, and joined they would mean nothing. So an option of fixed length takes its
+//! first good value. A broken option is left out. The packet, and a good option of the same code, remain.
 
 use std::fmt;
 
@@ -15,9 +15,9 @@ use crate::name;
 const LONGEST: usize = 255;
 
 enum Form {
-    /// So many bytes.
+    /// Exactly this many bytes.
     Fixed(usize),
-    /// Elements of so many bytes, one at least.
+    /// Elements of this many bytes, at least one.
     List(usize),
     Text,
     Names,
@@ -73,7 +73,7 @@ fn meaning(code: u8) -> Option<&'static str> {
     })
 }
 
-/// What is wrong with an option. The packet's other options do not suffer from it.
+/// What is wrong with an option. The packet's other options remain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub code: u8,
@@ -88,7 +88,7 @@ pub enum FaultKind {
     Surplus { times: usize },
     /// The same value again.
     Repeated { times: usize },
-    /// Not a value of its kind. `kept`: another value, or a part of this one, counts.
+    /// Not a value of its kind. With `kept`, another value or a part of this one counts.
     Broken { len: usize, kept: bool },
 }
 
@@ -148,7 +148,7 @@ impl Values {
         if all.is_empty() { None } else { Some(settle(code, all, &mut self.faults)) }
     }
 
-    /// Takes the values of a code that is left.
+    /// Takes the values of one of the remaining codes.
     pub fn pop(&mut self) -> Option<(u8, Vec<u8>)> {
         let code = self.values.first()?.code;
         Some((code, self.take(code)?))

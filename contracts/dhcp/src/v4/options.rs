@@ -122,7 +122,8 @@ impl Options {
         (options, values.faults)
     }
 
-    /// Codes in the order they leave: message type first (some ROMs look no further), relay agent last (RFC 3046).
+    /// Codes in the order in which they are sent. The message type is first, since some ROMs look no further, and the relay
+    /// agent is last (RFC 3046).
     pub(crate) fn wire_order(&self) -> impl Iterator<Item = (u8, &[u8])> {
         let is_edge = |code| matches!(code, code::MESSAGE_TYPE | code::RELAY_AGENT);
         let one = |code| self.0.get_key_value(&code).map(|(&code, value)| (code, value.as_slice()));
@@ -167,7 +168,7 @@ pub(crate) fn put(out: &mut Vec<u8>, code: u8, value: &[u8]) {
     value.chunks(255).for_each(put_piece);
 }
 
-/// Bytes `put` will need.
+/// The bytes that `put` will need.
 pub(crate) fn wire_len(value: &[u8]) -> usize {
     value.len() + 2 * value.len().div_ceil(255).max(1)
 }

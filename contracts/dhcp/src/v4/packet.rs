@@ -76,7 +76,7 @@ impl<const FIELD: usize> fmt::Debug for Text<FIELD> {
 pub struct Packet {
     pub op: Op,
     pub htype: u8,
-    /// Bytes of `chaddr` in use, at most 16.
+    /// How many bytes of `chaddr` are used, at most 16.
     pub hlen: u8,
     pub hops: u8,
     pub xid: u32,
@@ -122,7 +122,7 @@ pub enum DecodeError {
     Op(u8),
     #[error("hardware address of {0} bytes (16 at most)")]
     HardwareAddress(u8),
-    #[error("no DHCP magic cookie: plain BOOTP, or not for us")]
+    #[error("no DHCP magic cookie: plain BOOTP, or another protocol")]
     Cookie,
 }
 
@@ -142,7 +142,7 @@ impl Packet {
         packet
     }
 
-    /// A server's answer: what RFC 2131 table 3 copies is copied, options 61 (RFC 6842) and 82 (RFC 3046) come back.
+    /// A server's answer. It copies what RFC 2131 table 3 says, and returns options 61 (RFC 6842) and 82 (RFC 3046).
     pub fn reply(&self, kind: MessageType) -> Self {
         let mut reply = Self {
             op: Op::Reply,
@@ -268,8 +268,8 @@ impl Packet {
         self.assemble(&sname, &file, &area)
     }
 
-    /// The packet's bytes in at most `max` (the UDP payload the other side takes). What does not fit behind the
-    /// cookie moves into `file` and `sname` where those are empty (option 52). Everyone takes [`MIN_LEN`] bytes.
+    /// The packet's bytes in at most `max` (the UDP payload the other side takes). What does not fit behind the cookie moves
+    /// into `file` and `sname` where those are empty (option 52). Every receiver takes [`MIN_LEN`] bytes.
     pub fn encode_within(&self, max: usize) -> Result<Vec<u8>, EncodeError> {
         let max = max.max(MIN_LEN);
         let whole = self.encode();
@@ -343,7 +343,7 @@ impl Packet {
     }
 }
 
-/// Takes fields off a header whose length is known, so running dry cannot happen; it would read zeros.
+/// Takes fields off a header whose length is known. It cannot run out of bytes; if it did, it would read zeros.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

@@ -29,7 +29,7 @@ impl Options {
         <[u8; 4]>::try_from(self.get(code)?).ok().map(Ipv4Addr::from)
     }
 
-    /// A list of addresses, as many as there are whole ones.
+    /// The whole addresses of a list.
     pub fn ips(&self, code: u8) -> Vec<Ipv4Addr> {
         let (addresses, _) = self.get(code).unwrap_or_default().as_chunks::<4>();
         addresses.iter().copied().map(Ipv4Addr::from).collect()
@@ -101,7 +101,7 @@ impl Packet {
         self.options.ip(code::SUBNET_MASK)
     }
 
-    /// The subnet mask as a prefix length; nothing if its ones are not contiguous.
+    /// The subnet mask as a prefix length. `None` if its ones are not contiguous.
     pub fn prefix_len(&self) -> Option<u8> {
         let mask = self.subnet_mask()?.to_bits();
         (mask.leading_ones() + mask.trailing_zeros() == 32).then_some(mask.leading_ones() as u8)
@@ -140,7 +140,7 @@ impl Packet {
         self.options.get(code::DOMAIN_SEARCH).map(name::decode).unwrap_or_default()
     }
 
-    /// Never below 68, the least an IPv4 link can have (RFC 2132 section 5.1).
+    /// Never below 68, which is the minimum of an IPv4 link (RFC 2132 section 5.1).
     pub fn mtu(&self) -> Option<u16> {
         self.options.u16(code::INTERFACE_MTU).filter(|&mtu| mtu >= 68)
     }
@@ -154,8 +154,8 @@ impl Packet {
         self.options.get(code::CLIENT_ID)
     }
 
-    /// The largest DHCP message the sender takes as UDP payload: option 57 counts IP and UDP headers too, and is never
-    /// below 576 (RFC 2132 section 9.10); so is the default (RFC 2131 section 2).
+    /// The largest UDP payload that the sender takes. Option 57 counts the IP and UDP headers too, and is never below 576
+    /// (RFC 2132 section 9.10). The default is 576 as well (RFC 2131 section 2).
     pub fn max_payload(&self) -> usize {
         usize::from(self.options.u16(code::MAX_MESSAGE_SIZE).unwrap_or(576).max(576)) - 28
     }
@@ -205,7 +205,7 @@ impl Packet {
         }
     }
 
-    /// A feature or setting out of option 175, by its number.
+    /// A feature or setting in option 175, by its number.
     pub fn ipxe(&self, feature: u8) -> Option<&[u8]> {
         let mut rest = self.options.get(code::IPXE)?;
         loop {

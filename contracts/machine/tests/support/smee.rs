@@ -20,11 +20,11 @@ pub struct Line {
     pub text: String,
 }
 
-/// What smee logs of the datagram without being asked for more; nothing if it stays hidden.
+/// What smee logs of the datagram at its default level. `None` if it stays hidden.
 pub fn shown(datagram: &[u8]) -> Option<Line> {
     let datagram = &datagram[..datagram.len().min(BUFFER)];
     let line = parse(&String::from_utf8_lossy(datagram))?;
-    // A text that looks like JSON and is none leaves an empty line there.
+    // A text that looks like JSON but is not leaves an empty line there.
     (line.severity != DEBUG && !line.text.is_empty() && !line.text.starts_with('{')).then_some(line)
 }
 

@@ -33,7 +33,7 @@ fn fat16() -> Vec<u8> {
 }
 
 #[test]
-fn file_systems_are_told_by_their_superblock() {
+fn a_file_system_is_known_by_its_superblock() {
     let date = b"2026010203040500";
     for (kind, disk, uuid, label) in [
         ("ext", ext4(), TEXT, Some("root fs/1")),

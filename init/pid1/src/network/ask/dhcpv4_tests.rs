@@ -58,7 +58,7 @@ fn bound(now: Instant) -> Client {
 }
 
 #[test]
-fn an_address_that_somebody_has_is_declined_and_not_asked_for_at_once() {
+fn an_address_that_another_host_has_is_declined_and_not_asked_for_at_once() {
     let now = Instant::now();
     let (mut requesting, request) = requesting(now);
     let (decline, to) = sent(requesting.taken(now));

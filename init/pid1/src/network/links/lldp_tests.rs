@@ -39,7 +39,7 @@ fn each_kind_of_name_is_written_as_people_write_it() {
 }
 
 #[test]
-fn what_a_stranger_writes_cannot_forge_a_line() {
+fn what_a_switch_sends_cannot_forge_a_line() {
     let rest = [tlv(SYSTEM, b"sw\nFATAL: x\ty\x1b[2J")];
     let neighbour = Neighbour::decode(&frame(MAC, b"\x05a\tb", &rest)).unwrap();
     assert_eq!(neighbour.to_string(), "61:09:62 of 02:00:00:00:00:07 (sw?FATAL: x?y?[2J)");

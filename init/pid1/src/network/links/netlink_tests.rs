@@ -39,7 +39,7 @@ fn a_vlan_names_its_parent_and_its_id() {
 }
 
 #[test]
-fn a_bond_is_told_its_options_in_their_sizes() {
+fn a_bond_gets_its_options_in_their_sizes() {
     let RouteNetlinkMessage::NewLink(link) = decoded(bond("bond0", &[(1, 1, 4), (3, 4, 100), (21, 1, 1)])) else { panic!() };
     assert!(link.attributes.contains(&LinkAttribute::IfName("bond0".to_owned())));
     let data = vec![InfoBond::Mode(BondMode::Ieee8023Ad), InfoBond::MiiMon(100), InfoBond::AdLacpRate(BondLacpRate::Fast)];
