@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::OrderKind;
+use api::{OrderKind, WorkflowChange};
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use model::{ActionState, AgentId, Kind, Mac, ObjectName, parse_documents};
@@ -173,6 +173,10 @@ async fn cancel(server: &Server, at_once: bool) -> Result<(), String> {
     server.cancel(&w(), "a test", at_once).await.map(drop).map_err(|error| error.to_string())
 }
 
+async fn change(server: &Server, change: WorkflowChange) -> Result<(), String> {
+    server.change_workflow(&w(), &change, "a test", "").await.map(drop).map_err(|error| error.to_string())
+}
+
 macro_rules! steps {
     ($server:ident => $step:expr) => {
         |$server| Box::pin(async move { $step })
@@ -300,6 +304,35 @@ const OPERATIONS: &[Operation] = &[
         call: steps!(server => report_next(&server, ActionState::Failed).await),
     },
     Operation {
+        name: "pause a workflow",
+        before: steps!(server => ordered(&server).await),
+        call: steps!(server => change(&server, WorkflowChange::Pause).await),
+    },
+    Operation {
+        name: "resume a workflow",
+        before: steps!(server => {
+            ordered(&server).await;
+            change(&server, WorkflowChange::Pause).await.unwrap();
+        }),
+        call: steps!(server => change(&server, WorkflowChange::Resume).await),
+    },
+    Operation {
+        name: "retry a workflow",
+        before: steps!(server => {
+            running(&server, 0).await;
+            report_next(&server, ActionState::Failed).await.unwrap();
+        }),
+        call: steps!(server => change(&server, WorkflowChange::Retry { from: None }).await),
+    },
+    Operation {
+        name: "rerun a workflow",
+        before: steps!(server => {
+            running(&server, 0).await;
+            report_next(&server, ActionState::Failed).await.unwrap();
+        }),
+        call: steps!(server => change(&server, WorkflowChange::Rerun).await),
+    },
+    Operation {
         name: "end a neglected action",
         before: steps!(server => drop(running(&server, 0).await)),
         call: steps!(server => {
@@ -311,7 +344,9 @@ const OPERATIONS: &[Operation] = &[
 ];
 
 async fn content(store: &dyn Store) -> (Vec<KeyValue>, u64) {
-    store.list("/").await.unwrap()
+    let (mut pairs, revision) = store.list("/").await.unwrap();
+    pairs.extend(store.list("history/").await.unwrap().0);
+    (pairs, revision)
 }
 
 /// Objects as text, with their revisions.

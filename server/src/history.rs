@@ -131,6 +131,30 @@ spec: {templateRef: t}
     }
 
     #[tokio::test]
+    async fn a_log_outlives_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = || Config {
+            store: Some(folder.path().join("thimble.redb")),
+            long_poll: std::time::Duration::ZERO,
+            ..Config::default()
+        };
+        let server = Server::open(config()).await.unwrap();
+        let name = ObjectName::new("default", "w");
+        server.apply(parse_documents(OBJECTS, "f").unwrap()).await.unwrap();
+        run(&server, &name, ActionState::Failed).await;
+        let before = server.history(&name).await.unwrap();
+        drop(server);
+        let server = loop {
+            match Server::open(config()).await {
+                Err(StoreError::InUse { .. }) => tokio::task::yield_now().await, // its last task is ending
+                opened => break opened.unwrap(),
+            }
+        };
+        assert_eq!(before.as_ref().map(Vec::len), Some(4));
+        assert_eq!(server.history(&name).await.unwrap(), before);
+    }
+
+    #[tokio::test]
     async fn a_log_goes_with_its_workflow_and_a_new_one_begins_anew() {
         let (server, name) = server().await;
         run(&server, &name, ActionState::Failed).await;

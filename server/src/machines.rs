@@ -78,19 +78,6 @@ impl Server {
         }
     }
 
-    /// After a new order: on a machine that was held, it goes on at once.
-    pub(crate) async fn approve_now(&self, name: &ObjectName, by: &str, reason: &str) -> Result<MachineState, OrderError> {
-        let mut tries = Tries::default();
-        loop {
-            let (expected, mut state) = self.state_of(name);
-            self.decide(&mut state, OrderKind::Approve, None, by, reason);
-            let value = encoded(&state)?;
-            if tries.done(self.commit(Transaction::default().put(machine_key(name), expected, value)).await)? {
-                return Ok(state);
-            }
-        }
-    }
-
     /// Every machine with an intent, by the name of its Hardware.
     #[must_use]
     pub fn machine_lines(&self) -> Vec<MachineLine> {

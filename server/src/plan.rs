@@ -34,6 +34,14 @@ pub struct Rules {
     pub hold_new: bool,
     /// The server's own, which no machine may have.
     pub addresses: Vec<IpAddr>,
+    /// Who explicitly orders these workflows. That goes over a hold, a rescue and the setting for new machines.
+    pub person: Option<Person>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub by: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Default)]

@@ -22,7 +22,7 @@ use crate::discovery::Discovery;
 use crate::events::{Hub, Reader};
 use crate::http::uploads::Turns;
 use crate::machines::find;
-use crate::plan::{Kept, Plan, Rules, deletion, plan};
+use crate::plan::{Kept, Person, Plan, Rules, deletion, plan};
 use crate::rollout;
 use crate::store::{Memory, Redb, Store, StoreError, Transaction, Watch};
 use crate::v1alpha2;
@@ -225,9 +225,14 @@ impl Server {
     /// # Errors
     /// `Refused` with every mistake; then nothing was changed.
     pub async fn apply(&self, objects: Vec<Object>) -> Result<Applied, ApplyError> {
+        self.apply_by(objects, None).await
+    }
+
+    /// `apply`, where the workflows are the explicit order of a person.
+    pub(crate) async fn apply_by(&self, objects: Vec<Object>, person: Option<Person>) -> Result<Applied, ApplyError> {
         let mut tries = Tries::default();
         loop {
-            let plan = self.plan(objects.clone()).await?.map_err(ApplyError::Refused)?;
+            let plan = self.plan_by(objects.clone(), person.clone()).await?.map_err(ApplyError::Refused)?;
             let (transaction, applied) = answer(plan);
             if transaction.writes.is_empty() || tries.done(self.commit(transaction).await)? {
                 return Ok(applied);
@@ -244,11 +249,15 @@ impl Server {
         Ok(answer(plan).1)
     }
 
-    /// On a thread of its own and on a copy of the view, because a template may take long.
     pub(crate) async fn plan(&self, objects: Vec<Object>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
+        self.plan_by(objects, None).await
+    }
+
+    /// On a thread of its own and on a copy of the view, because a template may take long.
+    async fn plan_by(&self, objects: Vec<Object>, person: Option<Person>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
         let view = self.snapshot();
         let config = &self.0.config;
-        let rules = Rules { hold_new: config.hold_new_machines, addresses: config.addresses.clone() };
+        let rules = Rules { hold_new: config.hold_new_machines, addresses: config.addresses.clone(), person };
         let work = move || {
             let mut ids = ulid::Generator::new();
             let mut new_id = || ids.generate().unwrap_or_else(|_| ulid::Ulid::new()).to_string();

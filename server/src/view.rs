@@ -414,6 +414,12 @@ fn workflow_changes(name: &ObjectName, old: Option<&Workflow>, new: Option<&Work
     if old.is_none_or(|old| (old.status.state, &old.status.message) != (status.state, &status.message)) {
         found.push(What::Workflow { workflow: name.to_string(), state: status.state, message: status.message.clone() });
     }
+    let paused = |workflow: &Workflow| workflow.status.paused.as_ref().map(|paused| format!("paused by {}", paused.by));
+    let (before, now) = (old.and_then(paused), paused(new));
+    if before != now {
+        let message = now.unwrap_or_else(|| "resumed".to_owned());
+        found.push(What::Workflow { workflow: name.to_string(), state: status.state, message });
+    }
     found
 }
 

@@ -9,6 +9,7 @@ use crate::boot::may_not_netboot;
 use crate::change::Acting;
 use crate::intent;
 use crate::machines::OrderError;
+use crate::plan::Person;
 use crate::progress::{Command, Refused};
 use crate::service::{ApplyError, Server};
 use crate::store::{StoreError, Transaction};
@@ -25,6 +26,8 @@ pub enum WorkflowError {
     Unable { name: ObjectName, reason: String },
     #[error("Workflow {name} is {state}; only one that has ended runs once more. `thimble workflow cancel` ends it")]
     Unfinished { name: ObjectName, state: &'static str },
+    #[error("Workflow {again} does once more what {name} did, and has not ended; wait for its end, or cancel it first")]
+    Again { name: ObjectName, again: ObjectName },
     #[error(transparent)]
     Order(#[from] OrderError),
     #[error(transparent)]
@@ -124,6 +127,10 @@ impl Server {
                 let state = state.map_or("not ready", WorkflowState::as_str);
                 return Err(WorkflowError::Unfinished { name: name.clone(), state });
             }
+            // An order that is repeated because its answer was lost must not install twice.
+            if let Some(again) = unfinished_copy(&view, &stored.object) {
+                return Err(WorkflowError::Again { name: name.clone(), again });
+            }
             copy(&view, &stored.object)
         };
         let new = again.name();
@@ -132,41 +139,50 @@ impl Server {
         Ok((new.clone(), format!("workflow {new} does once more what {name} did{why}")))
     }
 
-    /// Stores the copy of a workflow. The order of a person goes over a rescue, a hold and the setting for new machines.
-    /// Returns why the copy does not run, if it does not.
+    /// Stores the copy of a workflow, as the order of a person. Returns why the copy does not run, if it does not.
     pub(crate) async fn run_anew(&self, workflow: Object, by: &str, reason: &str) -> Result<String, OrderError> {
         let name = workflow.name();
         info!("workflow={name} ordered by {by}: {reason}");
-        let applied = self.apply(vec![workflow]).await?;
-        let machines = {
-            let view = self.view();
-            let order = name.to_string();
-            let ordered =
-                |machine: &ObjectName| view.machines.get(machine).is_some_and(|stored| stored.object.orders.contains(&order));
-            let stored = view.workflows.get(&name);
-            stored
-                .map(|stored| view.machines_of(&stored.object))
-                .unwrap_or_default()
-                .into_iter()
-                .filter(ordered)
-                .collect::<Vec<_>>()
-        };
-        for machine in &machines {
-            self.approve_now(machine, by, reason).await?;
-        }
-        let changed =
-            applied.changes.into_iter().find(|changed| changed.kind.word() == "Workflow" && changed.name == name.to_string());
-        let held = |problem: &String| !problem.contains("`thimble machine approve");
-        Ok(changed.and_then(|changed| changed.problem).filter(held).unwrap_or_default())
+        let person = Person { by: by.to_owned(), reason: reason.to_owned() };
+        let applied = self.apply_by(vec![workflow], Some(person)).await?;
+        let mut changes = applied.changes.into_iter();
+        let changed = changes.find(|changed| changed.kind.word() == "Workflow" && changed.name == name.to_string());
+        Ok(changed.and_then(|changed| changed.problem).unwrap_or_default())
     }
+}
+
+/// `w` of `w-run7`.
+fn base(workflow: &Workflow) -> String {
+    let name = workflow.metadata.name.as_str();
+    let base = name.rsplit_once("-run").filter(|(_, number)| number.parse::<u32>().is_ok());
+    base.map_or(name, |(base, _)| base).chars().take(240).collect()
+}
+
+/// The copies of a workflow, in their order, up to the first name that is free.
+fn copies(view: &View, workflow: &Workflow) -> (Vec<ObjectName>, ObjectName) {
+    let base = base(workflow);
+    let mut taken = Vec::new();
+    for number in 2_u32.. {
+        let name = ObjectName::new(&workflow.metadata.namespace, format!("{base}-run{number}"));
+        if !view.workflows.contains_key(&name) {
+            return (taken, name);
+        }
+        taken.push(name);
+    }
+    (taken, workflow.name())
+}
+
+/// The newest copy, if it has not ended.
+fn unfinished_copy(view: &View, workflow: &Workflow) -> Option<ObjectName> {
+    let newest = copies(view, workflow).0.pop()?;
+    let copy = &view.workflows.get(&newest)?.object;
+    let over = copy.status.state.is_some_and(WorkflowState::is_final);
+    (!over && copy.spec == workflow.spec).then_some(newest)
 }
 
 /// A workflow that does once more what this one did: a finished workflow itself never runs again.
 pub fn copy(view: &View, workflow: &Workflow) -> Object {
-    let base = workflow.metadata.name.rsplit_once("-run").filter(|(_, number)| number.parse::<u32>().is_ok());
-    let base: String = base.map_or(workflow.metadata.name.as_str(), |(base, _)| base).chars().take(240).collect();
-    let free = |name: &String| !view.workflows.contains_key(&ObjectName::new(&workflow.metadata.namespace, name));
-    let name = (2_u32..).map(|number| format!("{base}-run{number}")).find(free).unwrap_or(base.clone());
+    let name = copies(view, workflow).1.name;
     if let Some(written) = view.v1alpha2.workflows.get(&workflow.name()).filter(|_| runs(workflow)) {
         let mut copy = model::v1alpha2::Workflow::clone(&written.object);
         (copy.metadata.name, copy.metadata.creation_timestamp) = (name, None);

@@ -351,7 +351,10 @@ async fn a_paused_workflow_hands_nothing_out_and_a_resumed_one_wakes_its_agent()
     let (mut agent, name) = (lab.agent(MAC).await, ObjectName::new("default", "w"));
     let first = agent.ask().await.unwrap();
     agent.say(&first, StateType::Running).await.unwrap();
+    let mut events = lab.server.events(None);
     let paused = lab.server.change_workflow(&name, &api::WorkflowChange::Pause, "ada", "").await.unwrap();
+    let heard = soon(events.next()).await.unwrap().what.clone();
+    assert!(matches!(&heard, What::Workflow { message, .. } if message == "paused by ada"), "{heard:?}");
     assert_eq!(paused.message, "paused; action a0 goes on to its end");
     agent.say(&first, StateType::Success).await.unwrap();
     let waiting = tokio::spawn(async move { agent.ask().await });

@@ -229,6 +229,10 @@ async fn a_workflow_is_paused_resumed_retried_and_run_once_more_and_its_log_says
     orders("workflow retry w --from stream --reason yes", "Workflow default/w: ordered again from action stream by ").await;
     orders("workflow cancel default/w", "Workflow default/w cancelled").await;
     orders("workflow rerun w", "Workflow default/w-run2: workflow default/w-run2 does once more what default/w did").await;
+    assert_eq!(
+        desk.error("workflow rerun w").await,
+        "Workflow default/w-run2 does once more what default/w did, and has not ended; wait for its end, or cancel it first"
+    );
     let (text, fine) = desk.run("workflow history w").await;
     let events: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(3)).collect();
     assert_eq!(events, ["prepared", "paused", "resumed", "cancelled", "retried", "cancelled"], "{text}");

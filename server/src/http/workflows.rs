@@ -47,6 +47,7 @@ fn refusal(error: &WorkflowError) -> Response {
         WorkflowError::Refused { .. }
         | WorkflowError::Unable { .. }
         | WorkflowError::Unfinished { .. }
+        | WorkflowError::Again { .. }
         | WorkflowError::Order(_) => problem(StatusCode::CONFLICT, error.to_string()),
     }
 }

@@ -364,6 +364,15 @@ async fn who_set_an_intent_when_and_why_is_kept() {
     assert_eq!(decision(&world), "local by success: workflow default/w is SUCCESS");
     world.server.order("m", OrderKind::Hold, "ada", "new disk").await.unwrap();
     assert_eq!(decision(&world), "hold by ada: new disk");
+    let w = ObjectName::new("default", "w");
+    world.server.change_workflow(&w, &WorkflowChange::Rerun, "bob", "it is there").await.unwrap();
+    assert_eq!(decision(&world), "install by bob: workflow default/w-run2 was ordered: it is there");
+    let twice = world.server.change_workflow(&w, &WorkflowChange::Rerun, "bob", "").await.unwrap_err();
+    assert!(twice.to_string().starts_with("Workflow default/w-run2 does once more"), "{twice}");
+    world.take(Fail).await;
+    let copy = ObjectName::new("default", "w-run2");
+    world.server.change_workflow(&copy, &WorkflowChange::Retry { from: None }, "eve", "again").await.unwrap();
+    assert_eq!(decision(&world), "install by eve: workflow default/w-run2 was ordered again from action a0 by eve: again");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::{Intent, MachineState};
 use model::{AgentId, Hardware, Mac, ObjectName, Workflow, WorkflowState};
 
-use super::{Kind, Planner, encode, mistake};
+use super::{Kind, Person, Planner, encode, mistake};
 use crate::boot::{is_open, may_not_netboot};
 use crate::intent;
 use crate::progress::has_begun;
@@ -106,9 +106,15 @@ impl Planner<'_> {
     }
 
     fn give(&mut self, workflow: &ObjectName, machine: &ObjectName) -> Option<String> {
-        let (hold_new, now) = (self.rules.hold_new, self.now);
+        let (rules, now) = (self.rules, self.now);
         let state = self.machine(machine);
-        intent::order(state, &workflow.to_string(), hold_new, now);
+        match &rules.person {
+            None => intent::order(state, &workflow.to_string(), rules.hold_new, now),
+            Some(Person { by, reason }) => {
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                intent::ordered_by(state, &workflow.to_string(), by, format!("workflow {workflow} was ordered{why}"), now);
+            }
+        }
         let (held, reason) = (state.decision.intent == Intent::Hold, state.decision.reason.clone());
         if held {
             return Some(format!("Hardware {machine} is held: {reason}; `thimble machine approve {machine}` goes on"));

@@ -226,7 +226,8 @@ fn retry(status: &mut WorkflowStatus, which: &Which, by: &str, reason: &str) {
 
 fn reset(action: &mut WorkflowAction) {
     *action = WorkflowAction {
-        id: if action.attempts > 0 { next_id(&action.id) } else { action.id.clone() },
+        // An agent may know the id of what was begun. A workflow that came in with its end has no attempts.
+        id: if action.attempts > 0 || action.state != ActionState::Pending { next_id(&action.id) } else { action.id.clone() },
         state: ActionState::Pending,
         execution_start: None,
         execution_stop: None,
