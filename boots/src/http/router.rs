@@ -69,7 +69,7 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
         Ok(Some(machine)) => boots.script(&machine, peer, scan::reported(parts.uri.query().unwrap_or_default())).await,
         Ok(None) => {
             if let Some(machine) = boots.discovered(mac, peer) {
-                return boots.script(&machine, peer, scan::told(parts.uri.query().unwrap_or_default())).await;
+                return boots.script(&machine, peer, scan::reported(parts.uri.query().unwrap_or_default())).await;
             }
             log::warn!("HTTP: no script for {who}: unknown machine");
             refuse(StatusCode::NOT_FOUND, format!("{who} is an unknown machine; apply a Hardware with its MAC"))
