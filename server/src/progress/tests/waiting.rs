@@ -39,6 +39,19 @@ fn what_a_workflow_waits_for_has_a_reason_and_a_limit() {
         given(w);
         says(w, Running);
     };
+    let runs: Change<'_> = &|w| (given(w), says(w, Running)).1;
+    let succeeds: Change<'_> = &|w| (given(w), says(w, Success)).1;
+    let fails: Change<'_> = &|w| (given(w), says(w, Failed)).1;
+    let pause: Change<'_> = &|w| drop(act(w, &Command::Pause { by: "ada", reason: "" }, at(250)).unwrap());
+    let pause_later: Change<'_> = &|w| {
+        runs(w);
+        act(w, &Command::Pause { by: "ada", reason: "" }, at(350)).unwrap();
+    };
+    let cancel: Change<'_> = &|w| {
+        runs(w);
+        act(w, &Command::Cancel { reason: "r", at_once: false }, at(350)).unwrap();
+    };
+    let unrendered: Change<'_> = &|w| (w.status.tasks.clear(), w.status.state.take()).1.map_or((), drop);
     for (case, change, machine, heard, ahead, now, expected) in [
         ("a new order", nothing, &install, None, false, 110, Some("boot 100 1200 ")),
         ("a machine that does not come", nothing, &install, Some(99), false, 1301, Some("boot 100 1200 overdue")),
@@ -50,88 +63,15 @@ fn what_a_workflow_waits_for_has_a_reason_and_a_limit() {
         ("not among the orders", nothing, &machine(Intent::Install, &["default/v"]), None, false, 160, Some("order 100 86400 ")),
         ("handed out", &given, &install, Some(200), false, 210, Some("start 200 150 ")),
         ("and lost", &given, &install, Some(200), false, 400, Some("start 200 150 overdue")),
-        (
-            "running",
-            &|w| {
-                given(w);
-                says(w, Running)
-            },
-            &install,
-            Some(300),
-            false,
-            310,
-            Some("report 300 3600 "),
-        ),
+        ("running", runs, &install, Some(300), false, 310, Some("report 300 3600 ")),
         ("running, with a timeout", with_timeout, &install, Some(300), false, 310, Some("report 300 90 ")),
         ("past it", with_timeout, &install, Some(300), false, 391, Some("report 300 90 overdue")),
-        (
-            "between two actions",
-            &|w| {
-                given(w);
-                says(w, Success)
-            },
-            &install,
-            Some(299),
-            false,
-            310,
-            Some("agent 300 150 "),
-        ),
-        (
-            "paused",
-            &|w| drop(act(w, &Command::Pause { by: "ada", reason: "" }, at(250)).unwrap()),
-            &install,
-            Some(150),
-            false,
-            260,
-            Some("resume 250 86400 "),
-        ),
-        (
-            "paused while it runs",
-            &|w| {
-                given(w);
-                says(w, Running);
-                act(w, &Command::Pause { by: "ada", reason: "" }, at(350)).unwrap();
-            },
-            &install,
-            Some(300),
-            false,
-            360,
-            Some("report 300 3600 "),
-        ),
-        (
-            "cancelled",
-            &|w| {
-                given(w);
-                says(w, Running);
-                act(w, &Command::Cancel { reason: "r", at_once: false }, at(350)).unwrap();
-            },
-            &install,
-            Some(300),
-            false,
-            360,
-            Some("stop 350 150 "),
-        ),
-        (
-            "not rendered",
-            &|w| (w.status.tasks.clear(), w.status.state.take()).1.map_or((), drop),
-            &install,
-            None,
-            false,
-            160,
-            Some("ready 100 86400 "),
-        ),
-        (
-            "failed",
-            &|w| {
-                given(w);
-                says(w, Failed)
-            },
-            &install,
-            Some(300),
-            false,
-            310,
-            None,
-        ),
+        ("between two actions", succeeds, &install, Some(299), false, 310, Some("agent 300 150 ")),
+        ("paused", pause, &install, Some(150), false, 260, Some("resume 250 86400 ")),
+        ("paused while it runs", pause_later, &install, Some(300), false, 360, Some("report 300 3600 ")),
+        ("cancelled", cancel, &install, Some(300), false, 360, Some("stop 350 150 ")),
+        ("not rendered", unrendered, &install, None, false, 160, Some("ready 100 86400 ")),
+        ("failed", fails, &install, Some(300), false, 310, None),
     ]
         as [(&str, Change<'_>, &MachineState, Option<i64>, bool, i64, Option<&str>); 19]
     {
