@@ -25,9 +25,9 @@ struct Bar {
 }
 
 const IDLE: Bar = Bar { resident: 8 << 10, own: 6 << 10 };
-const PULLING: Bar = Bar { resident: 16 << 10, own: 8 << 10 };
-/// 8 MiB and a little of it are the format's.
-const LARGE_WINDOW: Bar = Bar { resident: 18 << 10, own: 15 << 10 };
+const PULLING: Bar = Bar { resident: 10 << 10, own: 8 << 10 };
+/// 8 MiB of it are in a file, and resident only where the decoder has just been.
+const LARGE_WINDOW: Bar = Bar { resident: 12 << 10, own: 9 << 10 };
 
 /// In KiB.
 #[derive(Debug, Clone, Copy)]

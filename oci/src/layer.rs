@@ -1,6 +1,7 @@
 //! One layer: bytes as they arrive -> sha256 -> gzip, zstd or nothing -> tar -> files. Nothing is stored compressed.
 
 mod decode;
+mod sys;
 mod tree;
 
 use std::collections::HashSet;
@@ -108,13 +109,16 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 fn unpack_archive(stream: impl io::BufRead, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
-    let mut archive = Archive::new(decode::decoder(stream)?);
+    let mut archive = Archive::new(decode::decoder(stream, root)?);
     let mut unpacker = Unpacker::new(root, budget)?;
     while let Some(entry) = archive.next_entry().map_err(archive_error)? {
         unpacker.entry(&entry, &mut archive)?;
     }
-    Ok(())
+    unpacker.forget_bookkeeping()
 }
+
+/// How aufs names what is its own. Old layers have its folders, and hard links to the files in them.
+const BOOKKEEPING: &[u8] = b".wh..wh.";
 
 fn archive_error(error: ArchiveError) -> LayerError {
     if decode::is_window(&error) { LayerError::Window } else { LayerError::Archive(error) }
@@ -135,6 +139,8 @@ struct Unpacker<'a, B> {
     hasher: RandomState,
     /// Bytes of zeros that may still come.
     holes: u64,
+    /// It has entries in folders of aufs' own.
+    has_bookkeeping: bool,
     /// Content on its way to a file: one for all files.
     buffer: Vec<u8>,
 }
@@ -149,7 +155,13 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         let room = budget.free();
         let (own, cleared, hasher) = (HashSet::new(), HashSet::new(), RandomState::new());
         let (holes, buffer) = (HOLES_MAX, vec![0; BUFFER]);
-        Ok(Self { tree, budget, room, until_asked: ASK_EVERY, taken: Free::NONE, own, cleared, hasher, holes, buffer })
+        let (until_asked, taken, has_bookkeeping) = (ASK_EVERY, Free::NONE, false);
+        Ok(Self { tree, budget, room, until_asked, taken, own, cleared, hasher, holes, has_bookkeeping, buffer })
+    }
+
+    fn forget_bookkeeping(&mut self) -> Result<(), LayerError> {
+        let gone = if self.has_bookkeeping { self.tree.remove_from_root(BOOKKEEPING) } else { Ok(()) };
+        gone.map_err(|error| self.failed(Path::new("/"), error))
     }
 
     fn entry(&mut self, entry: &Entry, archive: &mut Archive<impl Read>) -> Result<(), LayerError> {
@@ -168,6 +180,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         if let Some(hidden) = name.as_encoded_bytes().strip_prefix(b".wh.") {
             return self.whiteout(&path, hidden).map_err(|error| self.failed(&path, error));
         }
+        self.has_bookkeeping |= path.as_os_str().as_bytes().starts_with(BOOKKEEPING);
         let made = match entry.kind {
             Kind::File => return self.file(&path, entry, archive),
             Kind::Directory => self.tree.directory(&path, entry),

@@ -7,8 +7,6 @@
 //! Features: `client` asks registries and unpacks; the ramdisk has this one alone. `build` makes images and writes
 //! layouts. `push` is both, and uploads.
 
-#![forbid(unsafe_code)]
-
 #[cfg(feature = "client")]
 pub mod archive;
 #[cfg(feature = "build")]

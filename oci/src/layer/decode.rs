@@ -2,15 +2,16 @@
 
 use std::error::Error;
 use std::io::{self, BufRead, Read};
+use std::path::Path;
 
 use flate2::bufread::GzDecoder;
-use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 
 use super::LayerError;
+use super::sys::{Decoder, Refused};
 use crate::archive::{ArchiveError, fill};
 
 /// 8 MiB: what `zstd -19` uses. A larger window would cost the machine as much memory while it unpacks.
-const ZSTD_WINDOW_LOG: u32 = 23;
+const ZSTD_WINDOW_LOG: u8 = 23;
 pub const WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -19,8 +20,9 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const OTHERS: [(&[u8], &str); 4] =
     [(b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x1f\x9d", "compress")];
 
-/// Decides by the bytes, not by the media type, which some tools set wrongly. No bytes are an empty layer.
-pub fn decoder<'a>(mut stream: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>, LayerError> {
+/// Decides by the bytes, not by the media type, which some tools set wrongly. No bytes are an empty layer. A large window may
+/// be a nameless file in `folder`.
+pub fn decoder<'a>(mut stream: impl BufRead + 'a, folder: &Path) -> Result<Box<dyn Read + 'a>, LayerError> {
     // The first bytes may come one by one.
     let mut first = [0; 5];
     let count = fill(&mut stream, &mut first).map_err(LayerError::Read)?;
@@ -34,9 +36,8 @@ pub fn decoder<'a>(mut stream: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>, 
     if is_gzip {
         Ok(Box::new(Members { member: Some(GzDecoder::new(stream)) }))
     } else if is_zstd {
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(stream).map_err(LayerError::Read)?;
-        decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(LayerError::Read)?;
-        Ok(Box::new(decoder))
+        let decoder = Decoder::new(folder, ZSTD_WINDOW_LOG).map_err(LayerError::Read)?;
+        Ok(Box::new(Frames { stream, decoder, inside: false }))
     } else {
         Ok(Box::new(stream))
     }
@@ -64,6 +65,34 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
+/// The frames of a zstd file, one behind the other. Skippable ones have no content.
+struct Frames<R> {
+    stream: R,
+    decoder: Decoder,
+    inside: bool,
+}
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let input = self.stream.fill_buf()?;
+            let ended = input.is_empty();
+            if buffer.is_empty() || (ended && !self.inside) {
+                return Ok(0);
+            }
+            let step = self.decoder.step(input, buffer)?;
+            self.stream.consume(step.read);
+            self.inside = step.inside;
+            if step.written > 0 {
+                return Ok(step.written);
+            }
+            if ended {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its end in the middle of a zstd frame"));
+            }
+        }
+    }
+}
+
 /// Looks through every error between the decoder and this crate.
 pub fn is_window(error: &ArchiveError) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
@@ -71,8 +100,8 @@ pub fn is_window(error: &ArchiveError) -> bool {
         // An io::Error hides what it wraps from `source`.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let inner = inner.map_or(error, |inner| inner as &(dyn Error + 'static));
-        if let Some(zstd) = inner.downcast_ref::<zstd::Error>() {
-            return zstd.is(ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge);
+        if let Some(refused) = inner.downcast_ref::<Refused>() {
+            return refused.is_about_window();
         }
         cause = inner.source();
     }

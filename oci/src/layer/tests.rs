@@ -87,6 +87,48 @@ fn whiteouts_hide_what_lies_below_and_nothing_of_their_own_layer() {
     }
 }
 
+/// As in images of Docker's first years: `.wh..wh.plnk` holds the files that have several names.
+#[test]
+fn hard_links_through_the_folders_of_aufs_are_made_and_the_folders_are_not_kept() {
+    let layer = tar(&[
+        ("a/", ""),
+        (".wh..wh.aufs", ""),
+        (".wh..wh.orph/", ""),
+        (".wh..wh.orph/lost", "x"),
+        (".wh..wh.plnk/", ""),
+        (".wh..wh.plnk/68.4289", "twice"),
+        ("a/one = .wh..wh.plnk/68.4289", ""),
+        ("two = /.wh..wh.plnk/68.4289", ""),
+        ("a/.wh..wh.x", ""),
+    ]);
+    let (root, result) = unpack_all(&[layer]);
+    result.unwrap();
+    assert_eq!((text(&root, "a/one").as_deref(), text(&root, "two").as_deref()), (Some("twice"), Some("twice")));
+    assert_eq!(fs::metadata(root.path().join("rootfs/two")).unwrap().nlink(), 2);
+    let mut left: Vec<_> = fs::read_dir(root.path().join("rootfs")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["a", "two"]);
+}
+
+#[test]
+fn a_zstd_frame_that_ends_early_is_an_error_and_frames_may_be_empty() {
+    let plain = tar(&[("a", &"text".repeat(9000))]);
+    let whole = zstd(&plain);
+    for end in [6, whole.len() / 2, whole.len() - 1] {
+        let (_root, result) = unpack_all(&[whole[..end].to_vec()]);
+        let error = machine::Chain(&result.unwrap_err()).to_string();
+        assert!(error.contains("in the middle of a zstd frame"), "{end} bytes: {error}");
+    }
+    let (root, result) = unpack_all(&[[zstd(b""), whole.clone(), zstd(b"")].concat()]);
+    result.unwrap();
+    assert_eq!(text(&root, "a").map(|text| text.len()), Some(36_000));
+    let (_root, result) = unpack_all(&[[whole, b"garbage".to_vec()].concat()]);
+    result.unwrap();
+    let (_root, result) = unpack_all(&[[zstd(&plain[..700]), b"garbage".to_vec()].concat()]);
+    let error = machine::Chain(&result.unwrap_err()).to_string();
+    assert!(error.contains("Unknown frame descriptor"), "{error}");
+}
+
 #[test]
 fn kinds_replace_each_other_between_layers() {
     let below = tar(&[("x/", ""), ("x/f", "1"), ("y", "file"), ("z -> y", "")]);

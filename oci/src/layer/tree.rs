@@ -149,6 +149,18 @@ impl Tree {
         remove_at(self.here(), name)
     }
 
+    /// Removes what is in the root under names that begin so.
+    pub fn remove_from_root(&mut self, beginning: &[u8]) -> io::Result<()> {
+        self.current = None;
+        for entry in Dir::read_from(&self.root)? {
+            let entry = entry?;
+            if entry.file_name().to_bytes().starts_with(beginning) {
+                remove_at(&self.root, OsStr::from_bytes(entry.file_name().to_bytes()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// A link to a directory does not count.
     pub fn is_directory(&self, name: &OsStr) -> bool {
         let stat = statat(self.here(), name, AtFlags::SYMLINK_NOFOLLOW);
