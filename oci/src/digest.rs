@@ -1,14 +1,15 @@
-//! A content digest: sha256, which all of the field uses, or sha512, which OCI allows. Any other algorithm is refused, and
-//! the error quotes it.
+//! A content digest: sha256, which all of the field uses, sha512, which OCI allows, or sha384, which Go's tools know too. Any
+//! other algorithm is refused, and the error quotes it.
 
 use std::fmt;
 use std::str::FromStr;
 
-use ring::digest::{Context, SHA256, SHA512};
+use ring::digest::{Context, SHA256, SHA384, SHA512};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Algorithm {
     Sha256,
+    Sha384,
     Sha512,
 }
 
@@ -17,6 +18,7 @@ impl Algorithm {
     fn context(self) -> Context {
         Context::new(match self {
             Self::Sha256 => &SHA256,
+            Self::Sha384 => &SHA384,
             Self::Sha512 => &SHA512,
         })
     }
@@ -24,6 +26,7 @@ impl Algorithm {
     fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
             Self::Sha512 => "sha512",
         }
     }
@@ -31,6 +34,7 @@ impl Algorithm {
     fn digits(self) -> usize {
         match self {
             Self::Sha256 => 64,
+            Self::Sha384 => 96,
             Self::Sha512 => 128,
         }
     }
@@ -43,7 +47,7 @@ pub struct Digest {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a digest: expected sha256: and 64 hexadecimal digits, or sha512: and 128")]
+#[error("{0:?} is not a digest: expected sha256: and 64 hexadecimal digits, sha384: and 96, or sha512: and 128")]
 pub struct NotADigest(String);
 
 /// A digest in the making.
@@ -110,7 +114,7 @@ impl FromStr for Digest {
             valid.then(|| Self { algorithm, hex: hex.to_owned() })
         };
         let quoted = || NotADigest(text.chars().take(200).collect());
-        [Algorithm::Sha256, Algorithm::Sha512].into_iter().find_map(read).ok_or_else(quoted)
+        [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512].into_iter().find_map(read).ok_or_else(quoted)
     }
 }
 

@@ -2,9 +2,14 @@
 //!
 //! Reading is tolerant: unknown fields are ignored and most known ones may be missing. `build` writes oci-spec's types.
 
+mod processor;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+#[cfg(feature = "client")]
+pub(crate) use processor::normal;
+pub use processor::{Platform, Processor, for_machine};
 
 /// The media type of an image's manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -25,7 +30,7 @@ const QUOTED_MAX: usize = 100;
 #[serde(rename_all = "camelCase")]
 struct Document {
     #[serde(default, deserialize_with = "null_is_empty")]
-    manifests: Vec<IndexEntry>,
+    manifests: Vec<Option<IndexEntry>>,
     config: Option<Descriptor>,
     #[serde(default, deserialize_with = "null_is_empty")]
     layers: Vec<Descriptor>,
@@ -62,7 +67,7 @@ impl Descriptor {
     }
 }
 
-/// One of an index. Entries for other machines and purposes may have any form.
+/// One of an index. Entries for other machines and purposes may hold what an image's may not.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IndexEntry {
@@ -70,8 +75,9 @@ struct IndexEntry {
     media_type: String,
     #[serde(default, deserialize_with = "null_is_empty")]
     digest: String,
+    /// Go's tools write -1 for what they do not know.
     #[serde(default)]
-    size: u64,
+    size: i64,
     platform: Option<Platform>,
     artifact_type: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
@@ -84,29 +90,18 @@ struct Purpose {
     reference: Option<String>,
 }
 
+/// What an image's configuration is called, which is the type of an artifact that says no other.
+const CONFIGURATIONS: [&str; 2] = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
 impl IndexEntry {
     /// If it can be an image: not an attestation or a signature of one.
     fn image(self) -> Option<Descriptor> {
-        let other = self.artifact_type.is_some_and(|kind| !kind.is_empty()) || self.annotations.reference.is_some();
-        let digest = self.digest.parse().ok().filter(|_| !other)?;
+        let of_image = |kind: String| kind.is_empty() || CONFIGURATIONS.contains(&kind.as_str());
+        let is_image = self.artifact_type.is_none_or(of_image) && self.annotations.reference.is_none();
+        let digest = self.digest.parse().ok().filter(|_| is_image)?;
         let platform = self.platform.filter(|platform| !platform.is_empty());
-        Some(Descriptor { media_type: self.media_type, platform, ..Descriptor::of(&digest, self.size) })
-    }
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Platform {
-    #[serde(deserialize_with = "null_is_empty")]
-    pub os: String,
-    #[serde(deserialize_with = "null_is_empty")]
-    pub architecture: String,
-    pub variant: Option<String>,
-}
-
-impl Platform {
-    fn is_empty(&self) -> bool {
-        self.os.is_empty() && self.architecture.is_empty()
+        let size = u64::try_from(self.size).unwrap_or(0);
+        Some(Descriptor { media_type: self.media_type, platform, ..Descriptor::of(&digest, size) })
     }
 }
 
@@ -124,6 +119,8 @@ pub enum BadDocument {
     Schema1,
     #[error("neither an index nor a manifest")]
     Neither,
+    #[error("an index and a manifest at once, so that tools disagree on what it is: push the image again")]
+    Both,
     #[error("layer {digest} is {media_type:?}: only tar layers that are not encrypted can be unpacked")]
     NoLayer { digest: Digest, media_type: String },
     #[error("it has {0} layers, and at most {LAYERS_MAX} are taken: build it with fewer steps, or squash it")]
@@ -141,6 +138,7 @@ pub enum BadDocument {
 pub fn parse(bytes: &[u8]) -> Result<Kind, BadDocument> {
     let document: Document = serde_json::from_slice(bytes)?;
     match document.config {
+        Some(_) if !document.manifests.is_empty() => Err(BadDocument::Both),
         Some(_) if document.layers.len() > LAYERS_MAX => Err(BadDocument::Layers(document.layers.len())),
         Some(config) => match document.layers.iter().find(|layer| layer.is_no_layer()) {
             Some(bad) => {
@@ -150,7 +148,7 @@ pub fn parse(bytes: &[u8]) -> Result<Kind, BadDocument> {
             None => Ok(Kind::Image { config, layers: document.layers }),
         },
         None if !document.manifests.is_empty() => {
-            Ok(Kind::Index(document.manifests.into_iter().filter_map(IndexEntry::image).collect()))
+            Ok(Kind::Index(document.manifests.into_iter().flatten().filter_map(IndexEntry::image).collect()))
         }
         None if document.schema_version == 1 => Err(BadDocument::Schema1),
         None => Err(BadDocument::Neither),
@@ -165,75 +163,6 @@ pub fn media_type(bytes: &[u8]) -> Option<String> {
         media_type: String,
     }
     serde_json::from_slice::<Typed>(bytes).ok().map(|typed| typed.media_type)
-}
-
-/// The manifest for this processor: the least demanding one that it can run, the first of equals. Where none is for it, the
-/// first one without a platform is, as for skopeo.
-pub fn for_machine(manifests: &[Descriptor], processor: &Processor) -> Option<Descriptor> {
-    let rank = |d: &&Descriptor| d.platform.as_ref().and_then(|p| processor.runs(p)).unwrap_or(u8::MAX);
-    let best = manifests.iter().min_by_key(rank).filter(|d| rank(d) < u8::MAX);
-    best.or_else(|| manifests.iter().find(|d| d.platform.is_none())).cloned()
-}
-
-/// What the processor runs, in Go's words, which images use.
-#[derive(Debug, Clone, Copy)]
-pub struct Processor {
-    pub architecture: &'static str,
-    /// `v1` to `v4` of amd64, `v8` of arm64.
-    pub level: u8,
-}
-
-impl Processor {
-    pub fn this() -> Self {
-        let architecture = architecture();
-        Self { architecture, level: if architecture == "arm64" { 8 } else { level() } }
-    }
-
-    /// A machine of this one's architecture that has every extension of it.
-    pub fn any_of_this_kind() -> Self {
-        Self { architecture: architecture(), level: u8::MAX }
-    }
-
-    /// The level an image asks for, if it runs here. Without a variant it is the architecture's first.
-    fn runs(&self, platform: &Platform) -> Option<u8> {
-        let asked = match platform.variant.as_deref() {
-            None | Some("") => 0,
-            Some(variant) => variant.strip_prefix('v')?.split('.').next()?.parse().ok()?,
-        };
-        let architecture = match platform.architecture.to_lowercase().as_str() {
-            "x86_64" | "x86-64" => "amd64".to_owned(),
-            "aarch64" => "arm64".to_owned(),
-            other => other.to_owned(),
-        };
-        let linux = platform.os.is_empty() || platform.os.eq_ignore_ascii_case("linux");
-        (linux && architecture == self.architecture && asked <= self.level).then_some(asked)
-    }
-}
-
-/// The level of the x86-64 psABI, by the features that distinguish the levels.
-#[cfg(target_arch = "x86_64")]
-fn level() -> u8 {
-    use std::arch::is_x86_feature_detected as has;
-    match () {
-        () if !(has!("sse4.2") && has!("ssse3") && has!("popcnt")) => 1,
-        () if !(has!("avx2") && has!("bmi1") && has!("bmi2") && has!("f16c") && has!("fma") && has!("lzcnt")) => 2,
-        () if !(has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl")) => 3,
-        () => 4,
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn level() -> u8 {
-    0
-}
-
-/// The machine's architecture in Go's words, which images use.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 /// An image's configuration: what the bundle needs of it. Kept beside the unpacked image.
@@ -267,18 +196,52 @@ impl ImageConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Process {
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "text")]
     pub user: String,
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "texts")]
     pub env: Vec<String>,
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "texts")]
     pub entrypoint: Vec<String>,
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "texts")]
     pub cmd: Vec<String>,
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "text")]
     pub working_dir: String,
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "text")]
     pub stop_signal: String,
+}
+
+/// As Go reads it: what is not UTF-8, or half of a surrogate pair, becomes U+FFFD. Python's tools write such texts.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl serde::de::Visitor<'_> for Bytes {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0).unwrap_or_default())
+}
+
+fn texts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts = Option::<Vec<Option<Text>>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(texts.into_iter().map(|text| text.map(|text| text.0).unwrap_or_default()).collect())
 }
 
 /// Builders write `null` for what is not set.
@@ -289,48 +252,6 @@ fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn entry(platform: Option<(&str, &str, Option<&str>)>, digit: &str) -> Descriptor {
-        let platform = platform.map(|(os, arch, variant)| Platform {
-            os: os.into(),
-            architecture: arch.into(),
-            variant: variant.map(Into::into),
-        });
-        let digest = format!("sha256:{}", digit.repeat(64)).parse().unwrap();
-        Descriptor { platform, ..Descriptor::of(&digest, 1) }
-    }
-
-    #[test]
-    fn the_manifest_for_the_machine_is_chosen_and_attestations_are_not() {
-        let index = [
-            entry(Some(("unknown", "unknown", None)), "a"),
-            entry(Some(("linux", "arm64", Some("v8"))), "b"),
-            entry(Some(("linux", "amd64", Some("v3"))), "c"),
-            entry(Some(("linux", "amd64", None)), "d"),
-            entry(Some(("windows", "amd64", None)), "e"),
-            entry(Some(("linux", "s390x", Some("z13"))), "f"),
-        ];
-        let (amd64, arm64) = (Processor { architecture: "amd64", level: 3 }, Processor { architecture: "arm64", level: 8 });
-        for (case, index, machine, want) in [
-            ("the plain one before a variant", &index[..], amd64, Some("d")),
-            ("a variant the processor has", &index[..3], amd64, Some("c")),
-            ("no variant beyond the processor", &index[..3], Processor { level: 2, ..amd64 }, None),
-            ("arm64 is v8", &index[..], arm64, Some("b")),
-            ("no other architecture", &index[..], Processor { architecture: "riscv64", level: 0 }, None),
-            ("an unknown variant", &index[..], Processor { architecture: "s390x", level: 0 }, None),
-            ("an index without platforms", &[entry(None, "9"), entry(None, "8")], amd64, Some("9")),
-            (
-                "one without a platform, if none is for it",
-                &[entry(Some(("linux", "riscv64", None)), "7"), entry(None, "9")],
-                amd64,
-                Some("9"),
-            ),
-            ("x86_64 is amd64, and no system is linux", &[entry(Some(("", "x86_64", None)), "9")], amd64, Some("9")),
-        ] {
-            let chosen = for_machine(index, &machine).map(|d| d.digest.hex()[..1].to_owned());
-            assert_eq!(chosen.as_deref(), want, "{case}");
-        }
-    }
 
     #[test]
     fn null_in_a_configuration_means_empty() {
@@ -376,6 +297,9 @@ mod tests {
             r#"{"platform":{}}"#,
             r#"{"digest":"blake3:00","platform":{"os":"linux","architecture":"amd64"}}"#,
             r#"{"digest":null,"platform":null,"urls":null,"annotations":null}"#,
+            "null",
+            "{}",
+            r#"{"digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","size":-1,"platform":{"os":"linux","architecture":"riscv64"}}"#,
             r#"{"digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","platform":{"architecture":"unknown","os":"unknown"},"future":{"a":[1]}}"#,
             r#"{"digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","artifactType":"application/x","annotations":{}}"#,
             r#"{"digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","annotations":{"vnd.docker.reference.type":"attestation-manifest"}}"#,
@@ -386,6 +310,12 @@ mod tests {
             let chosen = for_machine(&entries, &Processor { architecture: "amd64", level: 1 }).unwrap();
             assert_eq!(chosen.digest.hex(), hex, "{other}");
         }
+        // What the referrers API of a registry says of an image.
+        for kind in CONFIGURATIONS {
+            let typed = ours.replace(r#""size":7"#, &format!(r#""size":-1,"artifactType":"{kind}""#));
+            let text = format!(r#"{{"manifests":[{typed}]}}"#);
+            assert!(matches!(parse(text.as_bytes()), Ok(Kind::Index(entries)) if entries.len() == 1), "{text}");
+        }
         let text = format!(r#"{{"schemaVersion":2,"config":{ours},"layers":null,"manifests":null}}"#);
         assert!(matches!(parse(text.as_bytes()), Ok(Kind::Image { layers, .. }) if layers.is_empty()), "no layers at all");
     }
@@ -395,6 +325,22 @@ mod tests {
         assert!(matches!(parse(br#"{"schemaVersion":1,"fsLayers":[]}"#), Err(BadDocument::Schema1)));
         assert!(matches!(parse(br#"{"schemaVersion":2}"#), Err(BadDocument::Neither)));
         assert!(matches!(parse(b"<html>"), Err(BadDocument::Json(_))));
+        // CVE-2021-41190: one digest, and two images, as one reads it.
+        let part = format!(r#"{{"size":1,"digest":"sha256:{}"}}"#, "0".repeat(64));
+        let both = format!(r#"{{"mediaType":"{MANIFEST}","config":{part},"layers":[],"manifests":[{part}]}}"#);
+        assert!(matches!(parse(both.as_bytes()), Err(BadDocument::Both)));
+    }
+
+    #[test]
+    fn texts_of_a_configuration_are_read_as_go_reads_them() {
+        let config = |json: &[u8]| ImageConfig::parse(json).unwrap().config;
+        assert_eq!(config(b"{\"config\":{\"Env\":[\"A=caf\xe9\",null,\"B=\\u00e9\"]}}").env, ["A=caf\u{fffd}", "", "B=\u{e9}"]);
+        let half = config(br#"{"config":{"Cmd":["\ud800x"],"User":"\ud83d\ude00"}}"#);
+        assert!(half.cmd[0].ends_with('x') && half.cmd[0].starts_with('\u{fffd}'), "{half:?}");
+        assert_eq!(half.user, "\u{1f600}");
+        assert!(ImageConfig::parse(br#"{"config":{"Env":["A=b",7]}}"#).is_err());
+        let kept = serde_json::to_vec(&ImageConfig { config: half.clone() }).unwrap();
+        assert_eq!(ImageConfig::parse(&kept).unwrap().config, half, "beside the unpacked image");
     }
 
     #[test]

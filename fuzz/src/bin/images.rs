@@ -1,4 +1,5 @@
-//! Whatever a signature or the index of an image layout says: it is understood or refused, and never taken for another.
+//! Whatever a document of an image, a signature or the index of an image layout says: it is understood or refused within its
+//! bounds, and never taken for another.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -7,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
 use oci::layout::Index;
+use oci::manifest::{self, ImageConfig, Kind, LAYERS_MAX, Processor};
 use oci::signature::{self, Keys, Names, Unsigned};
 use oci::{Digest, Reference, sigstore};
 use serde_json::Value;
@@ -24,7 +26,7 @@ static TRUSTED: LazyLock<Keys> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, rest)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(rest);
-    match kind % 10 {
+    match kind % 12 {
         0 => payload(rest),
         1 => payload(
             framed(r#"{"critical":{"identity":{},"type":"cosign container image signature","image":{"#, &text, "}}}").as_bytes(),
@@ -40,7 +42,9 @@ fuzz_target!(|bytes: &[u8]| {
         8 => statement(
             framed(r#"{"predicateType":"https://sigstore.dev/cosign/sign/v1","subject":[{"digest":{"#, &text, "}}]}").as_bytes(),
         ),
-        _ => name(&text),
+        9 => name(&text),
+        10 => document(rest),
+        _ => configuration(rest),
     }
 });
 
@@ -116,6 +120,27 @@ fn index(bytes: &[u8]) {
             let pinned: Reference = format!("{}/{}@{digest}", image.registry, image.repository).parse().unwrap();
             assert_eq!(index.digest_of(&pinned), Some(digest), "what a name means is there under its digest");
         }
+    }
+}
+
+fn document(bytes: &[u8]) {
+    match manifest::parse(bytes) {
+        Ok(Kind::Image { layers, .. }) => assert!(layers.len() <= LAYERS_MAX),
+        Ok(Kind::Index(entries)) => {
+            let processors = ["amd64", "arm64"].map(|architecture| Processor { architecture, level: 1 });
+            for chosen in processors.iter().filter_map(|processor| manifest::for_machine(&entries, processor)) {
+                assert!(entries.iter().any(|entry| entry.digest == chosen.digest));
+            }
+        }
+        Err(_) => {}
+    }
+}
+
+/// What is kept beside the unpacked image is read again as the same.
+fn configuration(bytes: &[u8]) {
+    if let Ok(image) = ImageConfig::parse(bytes) {
+        let kept = serde_json::to_vec(&image).unwrap();
+        assert_eq!(ImageConfig::parse(&kept).unwrap(), image);
     }
 }
 

@@ -166,3 +166,45 @@ async fn a_proxy_is_asked_unless_the_registry_is_an_exception() {
         assert_eq!(proxy.requests("/v2/"), asked, "{exception}");
     }
 }
+
+/// As containerd, skopeo and Docker do. The digest decides whether it is the right one.
+#[tokio::test]
+async fn a_layer_that_a_registry_may_not_distribute_comes_from_where_the_manifest_says() {
+    let bytes = layer();
+    let (registry, other) = (Registry::start().await, Registry::start().await);
+    registry.image("tool", &[(GZIP, bytes.clone())], CONFIG);
+    other.copy(&registry);
+    registry.forget(&format!("/v2/tool/blobs/{}", digest(&bytes)));
+    let there = format!("http://{}/v2/tool/blobs/{}", other.address, digest(&bytes));
+    let gone = format!("http://{}/x", { Registry::start().await.address });
+    for (case, urls, troubles, want) in [
+        ("the second address has it", vec![gone.clone(), there.clone()], vec![], Ok(())),
+        ("it breaks off in between", vec![there.clone()], vec![Trouble::Cut], Ok(())),
+        ("no address", vec![], vec![], Err("registry {registry} has no blobs/")),
+        ("not an address", vec!["nonsense".into()], vec![], Err("registry {registry} has no blobs/")),
+        ("a file of the machine", vec!["file:///etc/passwd".into()], vec![], Err("to something that is not HTTP")),
+        (
+            "plain HTTP of a host that is not listed",
+            vec!["http://192.0.2.1/x".into()],
+            vec![],
+            Err("by its manifest to plain HTTP"),
+        ),
+        ("other bytes", vec![there.clone()], vec![Trouble::Corrupt], Err("is not what its digest says")),
+        ("a login", vec![there.replace("http://", "http://user:pass@")], vec![Trouble::Status(401); 9], Err("status 401")),
+        ("five addresses", [vec![gone.clone(); 4], vec![there.clone()]].concat(), vec![], Err("cannot reach registry")),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let image = registry.change_manifest("tool", |manifest| manifest["layers"][0]["urls"] = urls.clone().into());
+        other.trouble(&digest(&bytes), &troubles);
+        let mut puller = puller(root.path(), &Settings::default(), plenty);
+        puller.patience.absence = Duration::from_millis(1);
+        let text = puller.pull(&image).await.map(drop).map_err(|error| machine::Chain(&error).to_string());
+        let want = want.map_err(|text: &str| text.replace("{registry}", &registry.address.to_string()));
+        match (&text, &want) {
+            (Ok(()), Ok(())) => {}
+            (Err(text), Err(want)) => assert!(text.contains(want), "{case}: {text}"),
+            _ => panic!("{case}: {text:?} instead of {want:?}"),
+        }
+    }
+    assert!(other.inner.lock().unwrap().authorizations.iter().all(Option::is_none), "an address of the image gets no password");
+}

@@ -77,7 +77,7 @@ async fn once(
     position: &mut u64,
     into: &Into,
 ) -> Result<(), RequestError> {
-    let mut answer = client.blob(image, &blob.digest.to_string(), *position).await?;
+    let mut answer = client.layer(image, blob, *position).await?;
     // A registry without ranges sends everything again. What is here already is skipped.
     let mut skip = if starts_at(&answer.response, *position) { 0 } else { *position };
     while let Some(mut chunk) = answer.chunk("a layer").await? {

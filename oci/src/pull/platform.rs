@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::manifest::Processor;
+use crate::manifest::{Processor, normal};
 
 #[derive(Debug, Default, Deserialize)]
 struct Built {
@@ -12,23 +12,29 @@ struct Built {
     architecture: Option<String>,
 }
 
-/// The platform of an image that this processor cannot run. What a configuration does not say is not held against it.
+/// Systems and architectures that images are built for, in Go's words.
+const SYSTEMS: [&str; 10] =
+    ["aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "netbsd", "openbsd", "solaris", "windows"];
+const ARCHITECTURES: [&str; 15] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x",
+    "sparc64", "wasm",
+];
+
+/// The platform of an image that this processor cannot run. What a configuration does not say, or says in a word of its
+/// own, is not held against it: the image runs elsewhere too.
 pub(super) fn foreign(config: &[u8], processor: &Processor) -> Option<String> {
     let Built { os, architecture } = serde_json::from_slice(config).unwrap_or_default();
-    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let os = said(os).unwrap_or_else(|| "linux".to_owned());
-    let architecture = said(architecture).unwrap_or_else(|| processor.architecture.to_owned());
-    let runs = os == "linux" && runs(processor.architecture, &architecture);
-    (!runs).then(|| format!("{os}/{architecture}"))
+    let os = os.unwrap_or_default().trim().to_ascii_lowercase();
+    let architecture = normal(&architecture.unwrap_or_default());
+    let other_system = SYSTEMS.contains(&os.as_str());
+    let other_kind = ARCHITECTURES.contains(&architecture.as_str()) && !runs(processor.architecture, &architecture);
+    let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+    (other_system || other_kind).then(|| format!("{}/{}", or(os, "linux"), or(architecture, processor.architecture)))
 }
 
-/// Some tools write the kernel's names. The 64-bit processors run the programs of their 32-bit ancestors.
+/// The 64-bit processors run the programs of their 32-bit ancestors.
 fn runs(machine: &str, architecture: &str) -> bool {
-    match architecture {
-        "amd64" | "x86_64" | "x86-64" | "386" | "i386" | "i686" => machine == "amd64",
-        "arm64" | "aarch64" | "arm" | "armv7l" => machine == "arm64",
-        other => machine == other,
-    }
+    matches!((machine, architecture), ("amd64", "386") | ("arm64", "arm")) || machine == architecture
 }
 
 #[cfg(test)]
@@ -51,6 +57,12 @@ mod tests {
             ("nothing said", r#"{"config":{}}"#, amd64, None),
             ("said empty", r#"{"os":"","architecture":""}"#, amd64, None),
             ("null", r#"{"os":null,"architecture":null}"#, amd64, None),
+            ("in capitals", r#"{"os":"Linux","architecture":"AMD64"}"#, amd64, None),
+            ("another, in capitals", r#"{"os":"Linux","architecture":"AARCH64"}"#, amd64, Some("linux/arm64")),
+            ("words of a tool of its own", r#"{"os":"debian","architecture":"x64"}"#, amd64, None),
+            ("not known to the tool", r#"{"os":"unknown","architecture":"unknown"}"#, amd64, None),
+            ("another system alone", r#"{"os":"darwin"}"#, amd64, Some("darwin/amd64")),
+            ("a number", r#"{"os":7,"architecture":"arm64"}"#, amd64, None),
             ("not JSON", "<html>", amd64, None),
         ] {
             assert_eq!(foreign(config.as_bytes(), &machine).as_deref(), want, "{case}");

@@ -14,17 +14,20 @@ use trust::Trust;
 
 pub use self::answer::Answer;
 use super::pace::Limits;
-use super::registries::{Checks, Endpoint, Registries, Settings};
+use super::registries::{Checks, Endpoint, Registries, Settings, authority};
 use super::request::{DOCUMENT_MAX, RequestError};
 use super::said::Said;
 use super::ways::Ways;
 use crate::Digest;
+use crate::manifest::Descriptor;
 use crate::reference::Reference;
 
 /// So long an unreachable endpoint is asked after the others.
 const SHUNNED_FOR: Duration = Duration::from_secs(60);
 /// A name that a list of networks is compared with.
 const LOOKUP: Duration = Duration::from_secs(5);
+/// Addresses of one layer that are tried.
+const ELSEWHERE_MAX: usize = 4;
 /// Repositories whose `Authorization` is remembered, and endpoints that are shunned.
 const REMEMBERED: usize = 256;
 
@@ -40,6 +43,14 @@ pub struct Client {
     /// The `Authorization` that worked last, by endpoint and repository.
     authorized: Mutex<HashMap<String, String>>,
     shunned: Mutex<HashMap<Url, Instant>>,
+}
+
+/// Where a layer is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// In the image's repository.
+    Path(&'a str),
+    Elsewhere(&'a Url),
 }
 
 type Dress<'a> = dyn Fn(RequestBuilder) -> RequestBuilder + Sync + 'a;
@@ -101,17 +112,53 @@ impl Client {
         Ok((answer.whole(path, DOCUMENT_MAX).await?, named))
     }
 
-    /// A blob from byte `start` on. The answer may begin at 0 all the same: its status says so.
-    pub async fn blob(&self, image: &Reference, digest: &str, start: u64) -> Result<Answer, RequestError> {
-        let path = format!("blobs/{digest}");
+    /// A layer from byte `start` on. The answer may begin at 0 all the same: its status says so. A registry may lack a layer
+    /// that it must not distribute. Then the manifest says where it is. A site with mirrors alone asks no other host.
+    pub async fn layer(&self, image: &Reference, layer: &Descriptor, start: u64) -> Result<Answer, RequestError> {
+        let path = format!("blobs/{}", layer.digest);
+        let may_leave = || self.registries.endpoints(image).iter().any(|endpoint| endpoint.mirror_of.is_none());
+        let missing = match self.from(image, Place::Path(&path), start).await {
+            Err(error) if error.is_not_found() && !layer.urls.is_empty() && may_leave() => error,
+            answer => return answer,
+        };
+        let mut tried = vec![missing];
+        for url in layer.urls.iter().take(ELSEWHERE_MAX).filter_map(|url| Url::parse(url).ok()) {
+            match self.from(image, Place::Elsewhere(&url), start).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => tried.push(error),
+            }
+        }
+        Err(RequestError::all(tried))
+    }
+
+    async fn from(&self, image: &Reference, place: Place<'_>, start: u64) -> Result<Answer, RequestError> {
         if start > 0 {
-            match self.get(image, &path, &|request| request.header(RANGE, format!("bytes={start}-"))).await {
+            match self.at(image, place, &|request| request.header(RANGE, format!("bytes={start}-"))).await {
                 // A server without ranges should ignore the question. Some refuse it.
                 Err(error) if error.refuses_range() => {}
                 answer => return answer,
             }
         }
-        self.get(image, &path, &|request| request).await
+        self.at(image, place, &|request| request).await
+    }
+
+    async fn at(&self, image: &Reference, place: Place<'_>, dress: &Dress<'_>) -> Result<Answer, RequestError> {
+        match place {
+            Place::Path(path) => self.get(image, path, dress).await,
+            Place::Elsewhere(url) => self.get_elsewhere(image, url, dress).await,
+        }
+    }
+
+    /// An image chooses this address. So it gets no login, and is asked over HTTPS unless its host is listed as insecure.
+    async fn get_elsewhere(&self, image: &Reference, url: &Url, dress: &Dress<'_>) -> Result<Answer, RequestError> {
+        let (what, checks) = (&format!("a layer of {}", image.repository), self.registries.checks_at(url));
+        let astray = |problem| RequestError::Redirect { registry: image.registry.clone(), what: what.clone(), problem };
+        let url = exchange::without_user(url.clone()).ok_or_else(|| astray("by its manifest to something that is not HTTP"))?;
+        if checks == Checks::Certificate && url.scheme() != "https" {
+            return Err(astray("by its manifest to plain HTTP"));
+        }
+        let endpoint = Endpoint { registry: authority(&url), root: url.clone(), mirror_of: None, checks };
+        self.ask_unknown(&endpoint, &Request { method: Method::GET, url, what, dress, access: "pull" }).await
     }
 
     /// The last four bytes of a blob, where the registry serves ranges.

@@ -276,13 +276,13 @@ async fn a_registrys_own_words_are_shown_for_whatever_was_asked() {
         let server = Raw::start(move |head| if head.is_empty() { not_tls() } else { answer(status, "", body) }).await;
         let (registry, client) = (server.address.to_string(), client(&Settings::default()));
         let image: Reference = format!("{registry}/tool:1").parse().unwrap();
-        let digest = Digest::of(b"x").to_string();
+        let layer = Descriptor::of(&Digest::of(b"x"), 1);
         let blob = crate::build::Blob { digest: Digest::of(b"x"), bytes: b"x".to_vec() };
         let base = Url::parse(&format!("http://{registry}")).unwrap();
         let push: Push<'_> = client.push_to(&base);
         for (what, error) in [
             ("manifests", fetch(&client, &registry).await.unwrap_err()),
-            ("blobs", client.blob(&image, &digest, 0).await.map(|_| ()).unwrap_err()),
+            ("blobs", client.layer(&image, &layer, 0).await.map(|_| ()).unwrap_err()),
             ("PUT", push.manifest("tool", "1", &blob).await.unwrap_err()),
         ] {
             let text = error.to_string();
@@ -344,7 +344,8 @@ async fn a_server_that_refuses_ranges_or_head_still_gives_and_takes_blobs() {
         })
         .await;
         let image: Reference = format!("{}/tool:1", server.address).parse().unwrap();
-        let answer = client(&Settings::default()).blob(&image, &Digest::of(b"x").to_string(), 1).await.unwrap();
+        let layer = Descriptor::of(&Digest::of(b"x"), 1);
+        let answer = client(&Settings::default()).layer(&image, &layer, 1).await.unwrap();
         assert_eq!(answer.response.status(), StatusCode::OK, "{status}");
     }
     for status in ["400 x", "405 x", "404 x", "501 x"] {

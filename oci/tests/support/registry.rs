@@ -162,6 +162,23 @@ impl Registry {
         self.inner.lock().unwrap().content.insert(path, (media.to_owned(), bytes.to_vec()));
     }
 
+    /// As if it never had it.
+    pub fn forget(&self, path: &str) {
+        self.inner.lock().unwrap().content.remove(path).unwrap();
+    }
+
+    /// Makes a tag mean the manifest of an image of this name with a change. The image's reference.
+    pub fn change_manifest(&self, name: &str, change: impl FnOnce(&mut serde_json::Value)) -> String {
+        let mut inner = self.inner.lock().unwrap();
+        let documents = inner.content.iter().filter(|(path, _)| path.starts_with(&format!("/v2/{name}/manifests/")));
+        let mut parsed = documents.filter_map(|(_, (_, bytes))| serde_json::from_slice::<serde_json::Value>(bytes).ok());
+        let mut manifest = parsed.find(|document| document.get("layers").is_some()).unwrap();
+        change(&mut manifest);
+        let content = ("application/vnd.oci.image.manifest.v1+json".to_owned(), manifest.to_string().into_bytes());
+        inner.content.insert(format!("/v2/{name}/manifests/latest"), content);
+        format!("{}/{name}:latest", self.address)
+    }
+
     /// What a tag means.
     pub fn bytes_of(&self, name: &str, tag: &str) -> Vec<u8> {
         self.inner.lock().unwrap().content[&format!("/v2/{name}/manifests/{tag}")].1.clone()

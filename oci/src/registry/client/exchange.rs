@@ -101,6 +101,16 @@ impl Client {
         checked(answer, request, home).await
     }
 
+    /// Without any login, whatever it asks for.
+    pub(super) async fn ask_unknown(&self, endpoint: &Endpoint, request: &Request<'_>) -> Result<Answer, RequestError> {
+        let asked = async {
+            let (answer, _) = self.send(endpoint, "", request, None).await?;
+            checked(answer, request, false).await
+        };
+        let slow = |_| RequestError::TooSlow { registry: endpoint.name(), what: request.what.to_owned() };
+        timeout(self.limits.exchange(), asked).await.map_err(slow)?
+    }
+
     #[cfg(feature = "push")]
     pub(in crate::registry) fn checks_at(&self, url: &Url) -> Checks {
         self.registries.checks_at(url)
@@ -183,7 +193,7 @@ impl Client {
 }
 
 /// A user in the address of a redirect is not sent as a login.
-fn without_user(mut url: Url) -> Option<Url> {
+pub(super) fn without_user(mut url: Url) -> Option<Url> {
     let fits = matches!(url.scheme(), "http" | "https") && url.set_username("").is_ok() && url.set_password(None).is_ok();
     fits.then_some(url)
 }
