@@ -66,7 +66,28 @@ impl From<Environment> for Vec<String> {
 #[error("the server's answer has no {0}")]
 pub struct Incomplete(&'static str);
 
+/// What an action sees of networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The machine's network.
+    Machine,
+    /// An empty one, as it asks for.
+    Nothing,
+    /// An empty one, because it is unprivileged and asks for none.
+    NothingUnasked,
+}
+
 impl Action {
+    /// From the machine's address an action could speak to the server as its agent does. So an unprivileged one has to ask.
+    pub fn reach(&self, wishes: &Wishes) -> Reach {
+        let asks = self.network == "host" || wishes.network == Some(Network::Host) || wishes.low_ports;
+        match (self.network.as_str(), wishes.network) {
+            ("none", _) | (_, Some(Network::None)) => Reach::Nothing,
+            _ if wishes.privileged || asks => Reach::Machine,
+            _ => Reach::NothingUnasked,
+        }
+    }
+
     pub fn from_wire(wire: ActionResponse) -> Result<Self, Incomplete> {
         let needed = |field: Option<String>, name| field.filter(|v| !v.is_empty()).ok_or(Incomplete(name));
         let namespaces = wire.namespaces.unwrap_or_default();

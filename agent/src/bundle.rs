@@ -11,7 +11,7 @@ use std::str::FromStr;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::action::{self, Action, Network, Wishes};
+use crate::action::{self, Action, Reach, Wishes};
 use oci::manifest::{ImageConfig, Process};
 
 #[cfg(feature = "containerd")]
@@ -220,7 +220,7 @@ fn environment(image: &[String], given: &[String], account: &Account) -> Vec<Str
     kept.map(|(_, entry)| entry).filter(|entry| entry.find('=').is_some_and(|at| at > 0)).cloned().collect()
 }
 
-/// Actions share the host's network by default: they download what they install, and the machine has no bridge.
+/// Privileged actions share the host's network by default: they download what they install, and the machine has no bridge.
 fn namespaces(action: &Action, wishes: &Wishes) -> Result<Vec<Value>, BundleError> {
     let mut types = vec!["mount", "ipc", "uts"];
     match action.pid.as_str() {
@@ -232,7 +232,7 @@ fn namespaces(action: &Action, wishes: &Wishes) -> Result<Vec<Value>, BundleErro
         "" | "host" | "none" => {}
         other => return Err(BundleError::Network(other.to_owned())),
     }
-    if action.network == "none" || wishes.network == Some(Network::None) {
+    if action.reach(wishes) != Reach::Machine {
         types.push("network");
     }
     Ok(types.into_iter().map(|t| json!({ "type": t })).collect())

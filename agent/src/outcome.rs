@@ -136,6 +136,9 @@ impl Reason {
             Self::NonZeroExit { exit_code: 126 } => "make the program executable in the image",
             Self::NonZeroExit { exit_code: 127 } => "check the command's spelling and that the image has the program",
             Self::NonZeroExit { exit_code: 132 } => "an image for an older processor: this one lacks an instruction that it uses",
+            Self::NonZeroExit { exit_code: 159 } => {
+                "an image of this machine's own architecture: an unprivileged action may not make calls of another one"
+            }
             Self::NonZeroExit { exit_code: 137 } => {
                 "look for what killed it: the action itself, or another process with its rights"
             }
@@ -328,6 +331,7 @@ mod tests {
             ("NonZeroExit", "exit code 132 (SIGILL)", exit(132)),
             ("NonZeroExit", "exit code 137 (SIGKILL)", exit(137)),
             ("NonZeroExit", "exit code 139 (SIGSEGV)", exit(139)),
+            ("NonZeroExit", "exit code 159 (SIGSYS)", exit(159)),
             ("Cancelled", "wrong machine", Reason::Cancelled("wrong machine".into())),
             ("CouldNotStart", "/x", Reason::CouldNotStart(text())),
             ("CouldNotStart", "/x", Reason::CouldNotStart(format!("{}; try: another one", text()))),

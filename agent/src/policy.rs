@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::action::{Action, Network, Wishes};
+use crate::action::{Action, Network, Reach, Wishes};
 use crate::bundle::shows_of_the_machine;
 use oci::reference::{Reference, Version};
 use oci::signature::{BadKey, Keys, NameRule, Names};
@@ -193,9 +193,9 @@ impl Policy {
     }
 }
 
-/// Whether the action has a network of its own, with nothing in it.
+/// Whether the action asks for a network of its own, with nothing in it.
 fn is_apart(action: &Action, wishes: &Wishes) -> bool {
-    action.network == "none" || wishes.network == Some(Network::None)
+    action.reach(wishes) == Reach::Nothing
 }
 
 /// A file as a whole, or `None` if it is too large.

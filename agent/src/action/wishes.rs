@@ -18,7 +18,7 @@ pub struct Wishes {
     pub scratch: Option<PathBuf>,
     /// Beside what the action's namespaces say. `None` wins over `host` there.
     pub network: Option<Network>,
-    /// Ports below 1024, for an unprivileged action.
+    /// Ports of the machine below 1024, for an unprivileged action.
     pub low_ports: bool,
     /// Further attempts at an action that fails or reaches its limit.
     pub retries: u32,

@@ -81,6 +81,30 @@ fn namespaces_follow_the_action() {
 }
 
 #[test]
+fn an_unprivileged_action_sees_the_machines_network_only_if_it_asks_for_it() {
+    const CONFINED: &str = "THIMBLE_PRIVILEGED=false";
+    for (case, network, variables, want) in [
+        ("privileged", "", &[][..], Reach::Machine),
+        ("privileged, wants none", "none", &[], Reach::Nothing),
+        ("privileged, wants none in other words", "", &["THIMBLE_NETWORK=none"], Reach::Nothing),
+        ("unprivileged", "", &[CONFINED], Reach::NothingUnasked),
+        ("wants it", "host", &[CONFINED], Reach::Machine),
+        ("wants it in other words", "", &[CONFINED, "THIMBLE_NETWORK=host"], Reach::Machine),
+        ("wants its low ports", "", &[CONFINED, "THIMBLE_LOW_PORTS=true"], Reach::Machine),
+        ("wants low ports of its own", "none", &[CONFINED, "THIMBLE_LOW_PORTS=true"], Reach::Nothing),
+        ("wants both", "host", &[CONFINED, "THIMBLE_NETWORK=none"], Reach::Nothing),
+    ] {
+        let environment: Vec<String> = variables.iter().map(|variable| (*variable).to_owned()).collect();
+        let action = Action { network: network.into(), environment: environment.into(), ..action() };
+        assert_eq!(action.reach(action.environment.wishes().unwrap()), want, "{case}");
+        let spec = spec(&action);
+        let namespaces = spec.linux().as_ref().unwrap().namespaces().clone().unwrap();
+        let has_own = namespaces.iter().any(|one| one.typ() == LinuxNamespaceType::Network);
+        assert_eq!(has_own, want != Reach::Machine, "{case}");
+    }
+}
+
+#[test]
 fn capabilities_are_all_we_have_ourselves() {
     let spec = spec(&action());
     let effective = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap().effective().clone().unwrap();

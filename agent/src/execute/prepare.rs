@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Folders, failure_files};
-use crate::action::{Action, Wishes};
+use crate::action::{Action, Reach, Wishes};
 use crate::bundle::{self, BundleError, Host};
 use crate::host;
 use crate::memory;
@@ -67,6 +67,9 @@ pub fn bundle(place: &Place, action: &Action, wishes: &Wishes, image: &Image) ->
     forget_other_workflows(&place.folders, action);
     // Device nodes in an image would open the machine's disks to an action that is not privileged.
     let rootfs = rootfs::mount_overlay(&image.rootfs, &place.directory, wishes.privileged)?;
+    if action.reach(wishes) == Reach::NothingUnasked {
+        log::info!("{}: has no network, because it is unprivileged; THIMBLE_NETWORK=host gives it the machine's", action.title());
+    }
     let host = host(place, action, &rootfs)?;
     let made = bundle::bundle(action, wishes, &image.config, &host)?;
     for source in made.directories.iter().filter(|d| !d.exists()) {
