@@ -61,8 +61,16 @@ impl Question {
 
     /// The first address of the answer, whichever aliases lead to it.
     pub fn read(&self, packet: &[u8]) -> Result<IpAddr, Rejected> {
-        let answer = Message::from_octets(packet).ok().filter(|answer| answer.is_answer(&self.message));
-        let answer = answer.ok_or(Rejected::NotOurs)?;
+        let answer = Message::from_octets(packet).map_err(|_| Rejected::NotOurs)?;
+        let header = answer.header();
+        // Some servers leave the question out where they refuse it.
+        let is_bare = answer.header_counts().qdcount() == 0 && header.rcode() != Rcode::NOERROR;
+        if is_bare && header.qr() && header.id() == self.message.header().id() {
+            return Err(Rejected::Failed(header.rcode()));
+        }
+        if !answer.is_answer(&self.message) {
+            return Err(Rejected::NotOurs);
+        }
         match answer.header().rcode() {
             Rcode::NOERROR => {}
             Rcode::NXDOMAIN => return Err(Rejected::NoSuchName),
@@ -142,6 +150,15 @@ mod tests {
             assert_eq!(question.read(&answer(&other, Rcode::NOERROR, &["10.0.0.1"])), Err(Rejected::NotOurs));
         }
         assert_eq!(question.read(question.as_bytes()), Err(Rejected::NotOurs), "an echo is not an answer");
+        for (case, bare, expected) in [
+            ("refused", b"\x00\x07\x80\x05\0\0\0\0\0\0\0\0", Rejected::Failed(Rcode::REFUSED)),
+            ("a form error", b"\x00\x07\x80\x01\0\0\0\0\0\0\0\0", Rejected::Failed(Rcode::FORMERR)),
+            ("of another question", b"\x00\x08\x80\x05\0\0\0\0\0\0\0\0", Rejected::NotOurs),
+            ("without an error", b"\x00\x07\x80\x00\0\0\0\0\0\0\0\0", Rejected::NotOurs),
+            ("not an answer", b"\x00\x07\x00\x05\0\0\0\0\0\0\0\0", Rejected::NotOurs),
+        ] {
+            assert_eq!(question.read(bare), Err(expected), "without a question: {case}");
+        }
         let whole = answer(&question, Rcode::NOERROR, &["10.0.0.1"]);
         let mut cut_short = whole.clone();
         cut_short[2] |= 2;
