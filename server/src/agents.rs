@@ -160,7 +160,7 @@ impl Agents {
 }
 
 /// The text in JSON, and the memory that records without text take.
-fn fits(attributes: &Attributes) -> bool {
+pub fn fits(attributes: &Attributes) -> bool {
     let text = serde_json::to_vec(attributes).map_or(usize::MAX, |json| json.len());
     text <= MAX_ATTRIBUTES && attributes::memory(attributes) <= 4 * MAX_ATTRIBUTES
 }

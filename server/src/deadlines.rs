@@ -28,6 +28,9 @@ impl Server {
             *started = heard_after(*started, by, now);
         }
         self.0.agents.clock_moved(by, now);
+        if let Err(reason) = self.rollouts_follow_clock(by).await {
+            warn!("rollouts could not be set with the clock: {}", Chain(&reason));
+        }
         let names = self.view().with_deadlines();
         for name in names {
             let follows =
@@ -39,15 +42,20 @@ impl Server {
     }
 }
 
+/// What the host's clock shows, and the time that passes whatever it shows.
+pub fn host_clock() -> (Timestamp, Instant) {
+    (Timestamp::now(), Instant::now())
+}
+
 /// Ends workflows whose global timeout has passed, and those whose agent does not end its action.
-pub async fn expire(server: Weak<Inner>) {
+pub async fn expire(server: Weak<Inner>, look: impl Fn() -> (Timestamp, Instant)) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut clock: Option<Clock> = None;
     loop {
         tick.tick().await;
         let Some(inner) = server.upgrade() else { return };
         let server = Server(inner);
-        let (now, at) = (Timestamp::now(), Instant::now());
+        let (now, at) = look();
         match &mut clock {
             None => {
                 server.clock_moved(SignedDuration::ZERO, now).await; // it may have been set back while no server ran
@@ -76,7 +84,7 @@ pub async fn expire(server: Weak<Inner>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
 
     use model::{ActionState, AgentId, Kind, ObjectName, parse_documents};
 
@@ -102,8 +110,12 @@ spec: {templateRef: t}
 ";
 
     async fn running() -> (Server, ObjectName) {
+        running_with(OBJECTS).await
+    }
+
+    async fn running_with(objects: &str) -> (Server, ObjectName) {
         let server = Server::on(Arc::new(Memory::default()), Config::default()).await.unwrap();
-        server.apply(parse_documents(OBJECTS, "f").unwrap()).await.unwrap();
+        server.apply(parse_documents(objects, "f").unwrap()).await.unwrap();
         let agent = AgentId::from("a");
         server.agent_called(&agent, None, None);
         let given = server.next_action(&agent).await.unwrap();
@@ -112,6 +124,107 @@ spec: {templateRef: t}
         server.report(&given.workflow, &report).await.unwrap();
         server.agent_watches(&agent, &given.workflow);
         (server, given.workflow)
+    }
+
+    /// The host's clock and the time that passes, both in the hands of a test.
+    #[derive(Clone, Default)]
+    struct Hands(Arc<Mutex<(SignedDuration, Duration)>>);
+
+    impl Hands {
+        fn look(&self, start: (Timestamp, Instant)) -> (Timestamp, Instant) {
+            let (clock, passed) = *self.0.lock().unwrap();
+            (start.0 + clock, start.1 + passed)
+        }
+
+        fn pass(&self, seconds: u64) {
+            let mut hands = self.0.lock().unwrap();
+            hands.0 += SignedDuration::from_secs(i64::try_from(seconds).unwrap());
+            hands.1 += Duration::from_secs(seconds);
+        }
+
+        fn set(&self, by: SignedDuration) {
+            self.0.lock().unwrap().0 += by;
+        }
+    }
+
+    /// A server whose timer runs by these hands. Its second passes at once, and its workflow has a running action with a
+    /// timeout of 300 s and ends after 600 s.
+    async fn ticking(objects: &str) -> (Server, ObjectName, Hands) {
+        let (server, name) = running_with(objects).await;
+        let (hands, start) = (Hands::default(), host_clock());
+        let timer = hands.clone();
+        tokio::spawn(expire(Arc::downgrade(&server.0), move || timer.look(start)));
+        ticks(3).await;
+        (server, name, hands)
+    }
+
+    /// Paused time goes on when nothing else is to do.
+    async fn ticks(count: u64) {
+        tokio::time::sleep(Duration::from_secs(count)).await;
+    }
+
+    fn shown(server: &Server, name: &ObjectName) -> (String, String) {
+        let status = &server.get(Kind::Workflow, name).unwrap()["status"];
+        (status["state"].as_str().unwrap().to_owned(), status["message"].as_str().unwrap_or_default().to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_notices_a_lost_agent_and_ends_its_action_wherever_the_clock_was_set() {
+        for by in [0, 1, -1, 24, -24].map(SignedDuration::from_hours) {
+            let (server, name, hands) = ticking(OBJECTS).await;
+            hands.pass(100);
+            hands.set(by);
+            ticks(3).await;
+            assert_eq!(shown(&server, &name), ("RUNNING".into(), String::new()), "{by:#}: heard 100 s ago");
+            hands.pass(60);
+            ticks(3).await;
+            let (state, message) = shown(&server, &name);
+            assert!(state == "RUNNING" && message.starts_with("agent a is lost: it was last heard at"), "{by:#}: {message}");
+            hands.pass(190);
+            ticks(3).await;
+            assert_eq!(shown(&server, &name).0, "RUNNING", "{by:#}: within the margin");
+            hands.pass(20);
+            ticks(3).await;
+            let (state, message) = shown(&server, &name);
+            assert_eq!(state, "TIMEOUT", "{by:#}: {message}");
+            assert!(message.contains("its timeout of 300 s has passed without a report; agent a was last heard at"), "{message}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_ends_a_workflow_after_its_own_time_wherever_the_clock_was_set() {
+        for by in [0, 1, -1, 24, -24].map(SignedDuration::from_hours) {
+            let (server, name, hands) = ticking(&OBJECTS.replace(", timeout: 300", "")).await;
+            hands.set(by);
+            ticks(3).await;
+            hands.pass(590);
+            ticks(3).await;
+            assert_eq!(shown(&server, &name).0, "RUNNING", "{by:#}");
+            hands.pass(15);
+            ticks(3).await;
+            assert_eq!(
+                shown(&server, &name),
+                ("TIMEOUT".into(), "the workflow's global timeout of 600 s has passed".into()),
+                "{by:#}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_action_whose_agent_is_lost_runs_again_if_it_may() {
+        let (server, name, hands) = ticking(&OBJECTS.replace("timeout: 300", "timeout: 300, retries: 1")).await;
+        hands.pass(370);
+        ticks(3).await;
+        let (state, message) = shown(&server, &name);
+        assert!(state == "RUNNING" && message.starts_with("action a0 ended TIMEOUT in attempt 1"), "{state} {message}");
+        let agent = AgentId::from("a");
+        assert!(server.action_now(&agent).await.is_err(), "it waits for the end of the pause");
+        hands.set(-SignedDuration::from_hours(1));
+        ticks(3).await;
+        hands.pass(6);
+        ticks(3).await;
+        let given = server.action_now(&agent).await.unwrap();
+        assert_eq!((given.workflow, given.action.attempts), (name, 2));
     }
 
     /// What the server's own look at this time would end.

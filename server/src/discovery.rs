@@ -1,6 +1,5 @@
 //! Discovery: an unknown agent on a network that the operator named becomes a Hardware, which waits for approval.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use machine::Chain;
 use model::{API_VERSION, AgentId, Auto, Dhcp, Disk, Hardware, HardwareSpec, Interface, Kind, Mac, Metadata, Netboot};
 use proto::AgentAttributes;
 
-use crate::agents::{Facts, MAX_ATTRIBUTES, Source};
+use crate::agents::{Facts, MAX_ATTRIBUTES, Source, fits};
 use crate::change::encoded;
 use crate::intent;
 use crate::service::Server;
@@ -27,13 +26,17 @@ const NAMESPACE: &str = "default";
 /// Machines that wait for approval, and their attributes in bytes.
 const MOST: usize = 1000;
 const MOST_BYTES: usize = 16 << 20;
-/// Machines that one address makes known while this process runs.
+/// Machines of one address that wait in any case. It gets further places as long as others have as many.
 const SHARE: usize = 64;
+/// Of one machine. More come from an agent that invents them.
+const MOST_LINKS: usize = 64;
+const MOST_DISKS: usize = 256;
+/// What an interface or a disk takes beside the attributes that it comes from.
+const RECORD: usize = 128;
 const QUIET: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub struct Discovery {
-    by_source: Mutex<HashMap<Source, usize>>,
     complained: Mutex<Option<Instant>>,
 }
 
@@ -73,8 +76,7 @@ impl Server {
         if view.hardware.contains_key(&name) {
             return Ok(false); // of an agent with a similar id
         }
-        let source = Source::from(address);
-        if let Some(full) = self.is_full(&view, &hardware, source) {
+        if let Some(full) = self.is_full(&view, &hardware, address) {
             self.complain(id, address, full);
             return Ok(false);
         }
@@ -88,24 +90,27 @@ impl Server {
             Err(StoreError::Conflict { .. }) => return Ok(self.view().knows_agent(id)),
             done => done?,
         };
-        *self.0.discovery.by_source.lock().unwrap_or_else(PoisonError::into_inner).entry(source).or_default() += 1;
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         info!("hardware={name} agent={id} address={address} was discovered; `thimble machine approve {name}` takes it in");
         Ok(true)
     }
 
-    fn is_full(&self, view: &View, new: &Hardware, source: Source) -> Option<String> {
-        if view.discovered.len() >= MOST {
+    fn is_full(&self, view: &View, new: &Hardware, address: Option<SocketAddr>) -> Option<String> {
+        let free = MOST.saturating_sub(view.discovered.len());
+        if free == 0 {
             return Some(format!("{MOST} machines wait for approval"));
         }
-        let by_one = self.0.discovery.by_source.lock().unwrap_or_else(PoisonError::into_inner).get(&source).copied();
-        if by_one.is_some_and(|count| count >= SHARE) {
-            return Some(format!("its address has made {SHARE} machines known"));
+        let waiting = || view.discovered.iter().filter_map(|name| view.hardware.get(name)).map(|stored| &*stored.object);
+        let bytes = waiting().map(size).sum::<usize>() + size(new);
+        if bytes > MOST_BYTES {
+            return Some(format!("the machines that wait for approval take {MOST_BYTES} bytes"));
         }
-        let size = |hardware: &Hardware| hardware.metadata.annotations.get(ATTRIBUTES).map_or(0, String::len);
-        let waiting = view.discovered.iter().filter_map(|name| view.hardware.get(name));
-        let bytes = waiting.map(|stored| size(&stored.object)).sum::<usize>() + size(new);
-        (bytes > MOST_BYTES).then(|| format!("the machines that wait for approval take {MOST_BYTES} bytes"))
+        // On this host itself only the operator starts agents.
+        let source = address.filter(|address| !address.ip().to_canonical().is_loopback()).map(|at| Source::from(Some(at)))?;
+        let agents = waiting().filter_map(|hardware| hardware.spec.agent_id.clone()).map(AgentId);
+        let addresses = agents.filter_map(|agent| self.0.agents.get(&agent)?.address);
+        let own = addresses.filter(|address| Source::from(Some(*address)) == source).count();
+        (own >= SHARE && own >= free).then(|| format!("{own} machines of its address wait for approval"))
     }
 
     fn complain(&self, id: &AgentId, address: Option<SocketAddr>, why: String) {
@@ -118,9 +123,21 @@ impl Server {
     }
 }
 
+/// What a machine takes of the budget.
+fn size(hardware: &Hardware) -> usize {
+    let attributes = hardware.metadata.annotations.get(ATTRIBUTES).map_or(0, String::len);
+    attributes + RECORD * (hardware.spec.interfaces.len() + hardware.spec.disks.len())
+}
+
+/// What a discovered machine reported when it was met.
+pub fn inventory(hardware: &Hardware) -> Option<Attributes> {
+    serde_json::from_str(hardware.metadata.annotations.get(ATTRIBUTES)?).ok()
+}
+
 /// As Tinkerbell makes it, and allowed to boot from the network, so that it can come back. MACs of other machines are left
 /// out.
 fn hardware(id: &AgentId, attributes: Option<&Attributes>, is_taken: impl Fn(Mac) -> bool) -> Option<Hardware> {
+    let attributes = attributes.filter(|attributes| fits(attributes)); // all of them, or none
     let mut metadata = Metadata { name: name_of("discovery-", id)?, namespace: NAMESPACE.to_owned(), ..Metadata::default() };
     metadata.labels.insert(LABEL.to_owned(), "true".to_owned());
     metadata.annotations.extend(annotation(attributes));
@@ -128,12 +145,11 @@ fn hardware(id: &AgentId, attributes: Option<&Attributes>, is_taken: impl Fn(Mac
     let disks = attributes.iter().flat_map(|attributes| &attributes.block_devices);
     let disks = disks.filter(|disk| disk.size.as_ref().is_some_and(|size| !size.is_empty()));
     let disks = disks.filter_map(|disk| Some(Disk { device: format!("/dev/{}", machine::said(disk.name.as_ref()?, 64)) }));
+    // An agent is named after the interface that booted it.
+    let links = attributes.iter().flat_map(|attributes| &attributes.network_interfaces).filter_map(|link| link.mac.as_ref());
     let mut macs: Vec<Mac> = Vec::new();
-    for link in attributes.iter().flat_map(|attributes| &attributes.network_interfaces) {
-        if let Some(mac) = link.mac.as_ref().and_then(|mac| mac.parse().ok())
-            && !is_taken(mac)
-            && !macs.contains(&mac)
-        {
+    for mac in std::iter::once(&id.0).chain(links).filter_map(|mac| mac.parse().ok()) {
+        if !is_taken(mac) && !macs.contains(&mac) {
             macs.push(mac);
         }
     }
@@ -146,8 +162,8 @@ fn hardware(id: &AgentId, attributes: Option<&Attributes>, is_taken: impl Fn(Mac
     let spec = HardwareSpec {
         agent_id: Some(id.0.clone()),
         auto: Some(Auto { enrollment_enabled: Some(false) }),
-        disks: disks.collect(),
-        interfaces: macs.into_iter().map(interface).collect(),
+        disks: disks.take(MOST_DISKS).collect(),
+        interfaces: macs.into_iter().take(MOST_LINKS).map(interface).collect(),
         ..HardwareSpec::default()
     };
     let kind = Kind::Hardware.to_string();
@@ -177,46 +193,4 @@ pub fn name_of(prefix: &str, id: &AgentId) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use api::{Block, Link};
-
-    use super::*;
-
-    #[test]
-    fn names_are_tinkerbells() {
-        for (id, name) in [
-            ("52:54:00:12:34:56", Some("discovery-52-54-00-12-34-56")),
-            ("Node_7", Some("discovery-node-7")),
-            ("a..b", Some("discovery-a-b")),
-            ("a:", Some("discovery-a-e")),
-            (" x ", Some("discovery-x")),
-            ("é", Some("discovery-e")),
-            ("  ", None),
-        ] {
-            assert_eq!(name_of("discovery-", &AgentId::from(id)).as_deref(), name, "{id}");
-        }
-        assert_eq!(name_of("discovery-", &AgentId("x".repeat(253))).unwrap().len(), 63);
-    }
-
-    #[test]
-    fn a_discovered_machine_has_its_disks_and_interfaces() {
-        let disk = |name: &str, size: &str| Block {
-            name: Some(name.to_owned()),
-            size: Some(size.to_owned()).filter(|size| !size.is_empty()),
-            ..Block::default()
-        };
-        let link = |mac: &str| Link { mac: Some(mac.to_owned()), ..Link::default() };
-        let attributes = Attributes {
-            block_devices: vec![disk("sda", "16GB"), disk("sr0", ""), disk("nvme0n1", "1TB")],
-            network_interfaces: ["52:54:00:00:00:01", "nonsense", "", "52:54:00:00:00:02", "52:54:00:00:00:01"].map(link).into(),
-            ..Attributes::default()
-        };
-        let taken: Mac = "52:54:00:00:00:02".parse().unwrap();
-        let found = hardware(&AgentId::from("A:1"), Some(&attributes), |mac| mac == taken).unwrap();
-        let devices: Vec<&str> = found.spec.disks.iter().map(|disk| disk.device.as_str()).collect();
-        assert_eq!((devices, found.spec.macs().count()), (vec!["/dev/sda", "/dev/nvme0n1"], 1));
-        assert_eq!(found.metadata.labels[LABEL], "true");
-        assert!(found.metadata.annotations[ATTRIBUTES].contains("nvme0n1"));
-        assert_eq!((found.metadata.name.as_str(), found.spec.agent_id.as_deref()), ("discovery-a-1", Some("A:1")));
-    }
-}
+mod tests;

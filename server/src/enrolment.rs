@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::agents::Facts;
 use crate::change::{Tries, encoded};
-use crate::discovery::{annotation, name_of};
+use crate::discovery::{annotation, inventory, name_of};
 use crate::intent;
 use crate::service::{ApplyError, Server};
 use crate::store::{StoreError, Transaction};
@@ -41,7 +41,7 @@ impl Server {
             return;
         }
         let attributes = reported.map(|reported| Facts::from(reported).attributes);
-        let attributes = attributes.or_else(|| self.attributes_of(id));
+        let attributes = attributes.or_else(|| self.attributes_of(id)).or_else(|| inventory(hardware));
         let Some(event) = attributes.as_ref().and_then(|attributes| serde_json::to_value(attributes).ok()) else { return };
         let Some(rule_set) = choose(view.rule_sets.values().map(|stored| &*stored.object), &event) else { return };
         let Some(workflow) = workflow(rule_set, id, hardware, attributes.as_ref()) else { return };

@@ -27,7 +27,15 @@ pub fn unordered(since: Timestamp) -> MachineState {
 }
 
 const fn decided(decision: Decision) -> MachineState {
-    MachineState { decision, orders: Vec::new(), begun: false, before: None, finished: false, returns: Vec::new() }
+    MachineState {
+        decision,
+        orders: Vec::new(),
+        begun: false,
+        before: None,
+        finished: false,
+        returns: Vec::new(),
+        former: Vec::new(),
+    }
 }
 
 /// A machine that made itself known. It gets no work until a person or a rule set takes it in.
@@ -73,10 +81,11 @@ pub fn order(state: &mut MachineState, workflow: &str, hold_new: bool, now: Time
     state.returns.clear();
 }
 
-/// An order ended without success: deleted, cancelled, disabled, no longer renderable, or for another machine now.
+/// An order ended without success: deleted, cancelled, disabled, no longer renderable, or for another machine now. A workflow
+/// of several machines may have failed before it began on this one.
 pub fn withdrawn(state: &mut MachineState, workflow: &str, workflow_begun: bool) {
-    if workflow_begun {
-        return;
+    if workflow_begun && state.begun {
+        return; // the order stays, as the reason why the machine waits
     }
     state.orders.retain(|other| other != workflow);
     let ordered = state.decision.intent == Intent::Install || state.decision.by == BY_NEW_MACHINES;
@@ -96,15 +105,22 @@ pub fn began(state: &mut MachineState) {
 }
 
 /// A workflow succeeded. The machine boots its disk, unless another order waits. A hold or a rescue of a person stays.
-pub fn succeeded(state: &mut MachineState, workflow: &str, is_open: impl Fn(&str) -> bool, now: Timestamp) {
+/// `has_begun` says whether an action of another order was handed out to this machine.
+pub fn succeeded(
+    state: &mut MachineState,
+    workflow: &str,
+    is_open: impl Fn(&str) -> bool,
+    has_begun: impl Fn(&str) -> bool,
+    now: Timestamp,
+) {
     state.orders.retain(|other| other != workflow && is_open(other));
     state.finished = true;
-    state.begun = false;
+    state.begun = state.orders.iter().any(|other| has_begun(other));
     state.returns.clear();
     let reason = format!("workflow {workflow} is SUCCESS");
     let local = Decision { intent: Intent::Local, by: BY_SUCCESS.to_owned(), at: now, reason };
     if matches!(state.decision.intent, Intent::Hold | Intent::Rescue) || !state.orders.is_empty() {
-        state.before = Some(local);
+        state.before = (!state.begun).then_some(local);
     } else {
         state.decision = local;
         state.before = None;
@@ -181,5 +197,7 @@ pub fn came_back(state: &mut MachineState, now: Timestamp) -> bool {
     true
 }
 
+#[cfg(test)]
+mod licences;
 #[cfg(test)]
 mod tests;

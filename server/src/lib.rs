@@ -29,6 +29,7 @@ mod run;
 mod service;
 pub mod store;
 pub mod template;
+mod turns;
 mod v1alpha2;
 mod view;
 mod wake;

@@ -4,12 +4,12 @@ use api::{Intent, MachineLine, MachineState, OrderKind};
 use jiff::Timestamp;
 use log::{info, warn};
 use machine::Chain;
-use model::{Hardware, Mac, Mistake, Object, ObjectName, Workflow};
+use model::{AgentId, Hardware, Mac, Mistake, Object, ObjectName, Workflow};
 
 use crate::boot::{is_open, may_not_netboot};
 use crate::change::{Tries, encoded};
 use crate::intent;
-use crate::progress::order_has_begun;
+use crate::progress::{has_begun_on, order_has_begun};
 use crate::service::{ApplyError, Server};
 use crate::store::{StoreError, Transaction};
 use crate::view::{View, machine_key};
@@ -127,12 +127,14 @@ impl Server {
         let hardware = find(&view, machine).ok_or_else(|| OrderError::Unknown(machine.to_owned()))?;
         let name = hardware.name();
         let refused = |reason: String| OrderError::Refused { hardware: name.clone(), order: word(order), reason };
+        let intent = view.machines.get(&name).map(|stored| stored.object.decision.intent);
+        let takes_in = order == OrderKind::Approve && intent == Some(Intent::Discover);
         if order != OrderKind::Local
+            && !takes_in
             && let Some(reason) = may_not_netboot(hardware, None)
         {
             return Err(refused(reason));
         }
-        let intent = view.machines.get(&name).map(|stored| stored.object.decision.intent);
         if order == OrderKind::Approve && !matches!(intent, Some(Intent::Hold | Intent::Discover)) {
             return Err(refused(format!("it is not held, its intent is {}", intent.unwrap_or(Intent::Inventory))));
         }
@@ -145,6 +147,14 @@ impl Server {
         }
         let newest = workflows.iter().map(|stored| &stored.object).find(|workflow| workflow.status.state.is_some());
         let newest = newest.ok_or_else(|| refused("no workflow has been made ready for it; apply one".to_owned()))?;
+        let mut others = view.machines_of(newest);
+        others.remove(&name);
+        if !others.is_empty() {
+            let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+            let (workflow, others) = (newest.name(), others.join(", "));
+            let again = format!("`thimble workflow rerun {workflow}` runs it once more on all of them");
+            return Err(refused(format!("its newest workflow {workflow} is for {others} as well; {again}")));
+        }
         Ok((hardware.clone(), Some(Again::Anew(Box::new(copy(&view, newest))))))
     }
 
@@ -175,33 +185,43 @@ impl Server {
 
     /// What the end of a workflow without success changes for its machines.
     pub(crate) fn withdrawal(&self, workflow: &Workflow) -> Result<Transaction, StoreError> {
-        self.with_machines(workflow, |_, state| {
+        self.with_machines(workflow, |_, _, state| {
             intent::withdrawn(state, &workflow.name().to_string(), order_has_begun(workflow));
         })
     }
 
-    /// What a success changes for the machines of the workflow: they boot their disks.
+    /// What a success changes for the machines of the workflow: they boot their disks. A machine whose agent has gone to
+    /// another one meanwhile has only its order ended.
     pub(crate) fn success(&self, workflow: &Workflow, now: Timestamp) -> Result<Transaction, StoreError> {
         let name = workflow.name().to_string();
-        self.with_machines(workflow, |view, state| {
+        let own = self.view().machines_of(workflow);
+        self.with_machines(workflow, |view, machine, state| {
+            if !own.contains(machine) {
+                return intent::withdrawn(state, &name, false);
+            }
+            let is_here = |agent: &AgentId| view.machine_of(agent).is_some_and(|stored| stored.object.name() == *machine);
             let open = |order: &str| view.workflow(order).is_some_and(is_open);
-            intent::succeeded(state, &name, open, now);
+            let begun = |order: &str| view.workflow(order).is_some_and(|other| has_begun_on(other, is_here));
+            intent::succeeded(state, &name, open, begun, now);
         })
     }
 
-    /// Writes the states of a workflow's machines that `edit` changes.
+    /// Writes the states of a workflow's machines that `edit` changes: those that it concerns, and those for which it is
+    /// ordered.
     pub(crate) fn with_machines(
         &self,
         workflow: &Workflow,
-        edit: impl Fn(&View, &mut MachineState),
+        edit: impl Fn(&View, &ObjectName, &mut MachineState),
     ) -> Result<Transaction, StoreError> {
         let view = self.view();
         let mut transaction = Transaction::default();
-        for name in view.machines_of(workflow) {
+        let mut names = view.machines_of(workflow);
+        names.extend(view.ordered_on(&workflow.name()));
+        for name in names {
             let stored = view.machines.get(&name);
             let before = stored.map_or_else(|| intent::unordered(Timestamp::now()), |stored| MachineState::clone(&stored.object));
             let mut state = before.clone();
-            edit(&view, &mut state);
+            edit(&view, &name, &mut state);
             if state != before {
                 transaction = transaction.put(machine_key(&name), stored.map_or(0, |stored| stored.modified), encoded(&state)?);
             }

@@ -73,6 +73,7 @@ pub fn plan(
         plan: Plan::default(),
         refused: Vec::new(),
         touched: BTreeSet::new(),
+        affected: BTreeSet::new(),
         removed: None,
         coming: v1alpha2::Coming::default(),
     };
@@ -90,6 +91,7 @@ pub fn plan(
     }
     planner.addresses();
     planner.index_agents();
+    planner.affected = planner.affected(|_| true);
     let mut named: BTreeSet<ObjectName> = workflows.iter().map(Workflow::name).collect();
     workflows.into_iter().for_each(|workflow| planner.workflow(workflow));
     for workflow in workflows_v1alpha2 {
@@ -132,6 +134,8 @@ struct Planner<'p> {
     agents: BTreeMap<AgentId, ObjectName>,
     /// Hardware and templates of this apply that differ from what is stored.
     touched: BTreeSet<(Kind, ObjectName)>,
+    /// Stored workflows that may render otherwise than before.
+    affected: BTreeSet<ObjectName>,
     /// No longer there after this change.
     removed: Option<(Kind, ObjectName)>,
     coming: v1alpha2::Coming,
@@ -240,7 +244,9 @@ impl Planner<'_> {
             } else {
                 new.status = WorkflowStatus::default();
                 let problem = self.render_or_refuse(&mut new);
-                self.settle(None, &mut new, true).or(problem)
+                let problem = self.settle(None, &mut new, true).or(problem);
+                self.refuse_unless_ready(&new);
+                problem
             };
             self.put_workflow(None, new, 0);
             return self.say(kind, &name, Change::Created, problem);
@@ -262,7 +268,7 @@ impl Planner<'_> {
         }
         let mut next = Workflow::clone(&old);
         (next.spec, next.metadata.labels, next.metadata.annotations) = (new.spec, new.metadata.labels, new.metadata.annotations);
-        let stale = !same || next.status.tasks.is_empty() || self.refers_to_touched(&next);
+        let stale = !same || next.status.tasks.is_empty() || self.affected.contains(&name);
         let problem = if over || !stale {
             None
         } else if came_finished && !is_open(&old) {
@@ -281,6 +287,15 @@ impl Planner<'_> {
         self.say(kind, &name, change, problem);
     }
 
+    /// A person's order is for now. What only waits for a Template would surprise once that comes.
+    fn refuse_unless_ready(&mut self, workflow: &Workflow) {
+        if self.rules.person.is_none() || is_open(workflow) || !self.refused.is_empty() {
+            return;
+        }
+        let message = format!("cannot be ordered now: {}", workflow.status.message);
+        self.refused.push(mistake(Kind::Workflow, &workflow.name(), message, None));
+    }
+
     /// What nothing acts on would let a machine wait for ever.
     fn boot_mode_is_refused(&mut self, workflow: &Workflow) -> bool {
         let mode = workflow.spec.boot_options.as_ref().and_then(|options| options.boot_mode.as_deref());
@@ -291,34 +306,26 @@ impl Planner<'_> {
         true
     }
 
-    fn refers_to_touched(&self, workflow: &Workflow) -> bool {
-        if runs(workflow) {
-            return self.refers_to_touched_task(&workflow.name());
-        }
-        let refers = |kind, to: &str| self.touched.contains(&(kind, ObjectName::new(&workflow.metadata.namespace, to)));
-        refers(Kind::Template, &workflow.spec.template_ref) || refers(Kind::Hardware, &workflow.spec.hardware_ref)
+    /// Stored workflows that depend on touched objects of these kinds.
+    fn affected(&self, of: impl Fn(Kind) -> bool) -> BTreeSet<ObjectName> {
+        let touched = self.touched.iter().filter(|(kind, _)| of(*kind));
+        touched.flat_map(|(kind, name)| self.view.dependents(*kind, name)).collect()
     }
 
     /// Stored workflows of which nothing has begun are rendered again when what they refer to has changed.
     fn waiting(&mut self, named: &BTreeSet<ObjectName>) {
-        let view = self.view;
-        let users: BTreeSet<ObjectName> = self
-            .touched
-            .iter()
-            .flat_map(|(kind, name)| view.users(*kind, name))
-            .map(|stored| stored.object.name())
-            .filter(|name| !named.contains(name))
-            .collect();
-        for name in users {
+        let (view, needed) = (self.view, self.affected(|kind| kind != Kind::Policy));
+        let affected: Vec<ObjectName> = self.affected(|_| true).into_iter().filter(|name| !named.contains(name)).collect();
+        for name in affected {
             let Some(stored) = view.workflows.get(&name) else { continue };
             let old = &stored.object;
             if progress::has_begun(old) || old.status.state.is_some_and(WorkflowState::is_final) {
                 continue;
             }
             let mut next = Workflow::clone(old);
-            // One that could not be rendered before shall not stand in the way of others.
-            let failed_before = old.status.template_rendering.as_deref() == Some("failed");
-            let problem = if failed_before { self.render(&mut next).0 } else { self.render_or_refuse(&mut next) };
+            // One that could not be rendered before shall not stand in the way of others, and none in that of a Policy.
+            let may_fail = old.status.template_rendering.as_deref() == Some("failed") || !needed.contains(&name);
+            let problem = if may_fail { self.render(&mut next).0 } else { self.render_or_refuse(&mut next) };
             keep_unless_other(old, &mut next);
             let problem = self.settle(Some(old), &mut next, false).or(problem);
             if next != **old {

@@ -23,14 +23,14 @@ use jiff::Timestamp;
 use model::{ActionState, AgentId, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
 
 pub use begin::{begin, beginning, prepared};
-pub use choose::{Idle, Next, Position, choose, next_action, next_image, turn, turn_agent};
+pub use choose::{Idle, Next, Position, choose, has_begun_on, keeps_turn, next_action, next_image, turn, turn_agent};
 pub use command::{Command, Phase, Word};
 pub use decide::decide;
 pub use evolve::evolve;
 pub use failure::{deadline, time_left};
 pub use happened::{Fact, Happened};
 pub use lost::{Heard, is_neglected, runs_on};
-pub use stop::{is_agent_of, is_left_by, running_action, why_stop};
+pub use stop::{is_agent_of, is_left_by, is_waiting, running_action, why_stop};
 pub use waits::{Around, waits};
 
 /// What an agent reports of an action.
@@ -60,6 +60,8 @@ pub enum Refused {
     Cancelled { reason: String },
     #[error("action {action} is not the current one, {current} is")]
     NotCurrent { action: String, current: String },
+    #[error("the machine's intent gives the workflow no work now")]
+    NotOrdered,
     #[error("nothing to do")]
     Idle(Idle),
     #[error("a workflow that {phase} cannot be {}{}", .word.participle(), hint(*.phase, *.word))]

@@ -4,8 +4,10 @@ use api::{MachineState, Queued, Waiting};
 use jiff::Timestamp;
 use model::{AgentId, ObjectName, Workflow, WorkflowState};
 
-use crate::progress::{Around, turn, turn_agent, waits};
+use crate::intent;
+use crate::progress::{Around, order_has_begun, turn, turn_agent, waits};
 use crate::service::Server;
+use crate::turns::in_the_way;
 use crate::view::View;
 
 /// A machine's orders that have not ended. What runs is first, then what has begun, then the oldest.
@@ -37,10 +39,18 @@ impl Server {
 
     fn waiting_in(&self, view: &View, workflow: &Workflow, now: Timestamp) -> Option<Waiting> {
         let agent = turn_agent(workflow);
-        let machine = agent.and_then(|agent| view.machine_of(agent)).map(|stored| stored.object.name());
-        let state = machine.as_ref().and_then(|name| Some((name, &*view.machines.get(name)?.object)));
+        let hardware = agent.and_then(|agent| view.machine_of(agent)).map(|stored| &stored.object);
+        let since = hardware.and_then(|hardware| hardware.metadata.creation_timestamp).unwrap_or(now);
+        let (unordered, bound) = (intent::unordered(since), view.ordered_on(&workflow.name()));
+        let machine = match hardware {
+            Some(hardware) => Some(hardware.name()),
+            None => bound.into_iter().next(),
+        };
+        let state = machine.as_ref().map(|name| (name, view.machines.get(name).map_or(&unordered, |stored| &stored.object)));
         let first = state.and_then(|(_, state)| queue(view, state).first().map(|first| first.name()));
-        let ahead = first.filter(|first| *first != workflow.name());
+        let begun = order_has_begun(workflow);
+        let elsewhere = || agent.filter(|_| !begun).and_then(|agent| in_the_way(view, agent, workflow));
+        let ahead = first.filter(|first| *first != workflow.name()).or_else(elsewhere);
         let around = Around { machine: state, heard: agent.and_then(|agent| self.heard(agent)), ahead: ahead.as_ref() };
         waits(workflow, around, now)
     }

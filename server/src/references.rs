@@ -76,8 +76,7 @@ pub fn resolve<'p>(
 ) -> References {
     let mut resolved = References::default();
     for (name, reference) in references {
-        let namespace = reference.namespace.as_ref().unwrap_or(&source.metadata.namespace);
-        let to = ObjectName::new(namespace, &reference.name);
+        let to = reference.object_name(&source.metadata.namespace);
         let event = source.event(reference, &to);
         let found = allowed(source, policies.clone(), &event).and_then(|()| {
             let kind = kind(reference)?;

@@ -227,6 +227,17 @@ impl Server {
         Ok(pairs.iter().filter_map(seen).collect())
     }
 
+    /// The host's clock was set by so much: what machines have taken so far stays as long.
+    pub(crate) async fn rollouts_follow_clock(&self, by: SignedDuration) -> Result<(), StoreError> {
+        let (pairs, _) = self.0.store.list(MEMBERS).await?;
+        for pair in pairs.iter().filter(|_| !by.is_zero()) {
+            let Some(begun) = read::<Begun>(&pair.key, &pair.value) else { continue };
+            let at = begun.at.checked_add(by).unwrap_or(begun.at);
+            self.replace(&pair.key, Some(&encoded(&Begun { at, ..begun })?)).await?;
+        }
+        Ok(())
+    }
+
     /// One step of every rollout. True while one runs.
     async fn step_rollouts(&self) -> Result<bool, StoreError> {
         let (pairs, _) = self.0.store.list(ROLLOUTS).await?;

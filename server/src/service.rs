@@ -17,8 +17,8 @@ use crate::access::Network;
 use crate::agents::Agents;
 use crate::boot::boot_state;
 use crate::change::{Tries, encoded};
-use crate::deadlines::expire;
-use crate::discovery::Discovery;
+use crate::deadlines::{expire, host_clock};
+use crate::discovery::{Discovery, inventory};
 use crate::events::{Hub, Reader};
 use crate::http::uploads::Turns;
 use crate::machines::find;
@@ -120,7 +120,7 @@ impl Server {
             }
         };
         let server = Self::on(store, config).await?;
-        tokio::spawn(expire(Arc::downgrade(&server.0)));
+        tokio::spawn(expire(Arc::downgrade(&server.0), host_clock));
         Ok(server)
     }
 
@@ -355,7 +355,9 @@ impl Server {
     pub(crate) fn agent_of(&self, hardware: &Hardware) -> Option<Agent> {
         let spec = &hardware.spec;
         let mut ids = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
-        ids.find_map(|id| self.0.agents.get(&id))
+        let mut agent = ids.find_map(|id| self.0.agents.get(&id))?;
+        agent.attributes = agent.attributes.or_else(|| inventory(hardware));
+        Some(agent)
     }
 
     fn known(&self, view: &View, hardware: &Hardware, mac: Option<Mac>) -> Machine {

@@ -73,6 +73,12 @@ pub struct View {
     by_agent: Index<AgentId>,
     by_hardware: Index<ObjectName>,
     by_template: Index<ObjectName>,
+    /// Machines by the workflows that are ordered for them. These outlive what workflows and Hardware say of each other.
+    by_order: Index<ObjectName>,
+    /// Machines by the agents that have lost their Hardware.
+    by_former: Index<AgentId>,
+    /// Hardware by the objects that its references name.
+    by_reference: Index<ObjectName>,
     expiring: OrdSet<(Timestamp, ObjectName)>,
     /// Workflows with a running action.
     running: OrdSet<ObjectName>,
@@ -171,6 +177,15 @@ impl View {
         } else {
             self.discovered.remove(&name);
         }
+        for (state, present) in [(self.machines.get(&name).cloned(), false), (new.clone(), true)] {
+            for order in state.iter().flat_map(|state| &state.object.orders) {
+                let Ok(workflow) = order.parse::<ObjectName>();
+                self.by_order.set(workflow, 0, &name, present);
+            }
+            for agent in state.iter().flat_map(|state| &state.object.former) {
+                self.by_former.set(agent.clone(), 0, &name, present);
+            }
+        }
         let old = match &new {
             Some(new) => self.machines.insert(name.clone(), new.clone()),
             None => self.machines.remove(&name),
@@ -205,6 +220,9 @@ impl View {
         spec.addresses().for_each(|address| self.by_address.set(address, created, name, present));
         if let Some(id) = &spec.agent_id {
             self.by_agent_id.set(AgentId(id.clone()), created, name, present);
+        }
+        for to in spec.references.values() {
+            self.by_reference.set(to.object_name(&name.namespace), created, name, present);
         }
     }
 
@@ -301,7 +319,44 @@ impl View {
         let named = Some(named).filter(|name| self.hardware.contains_key(name));
         let agents = agents(workflow);
         let of_agents = agents.iter().filter_map(|agent| self.machine_of(agent)).map(|stored| stored.object.name());
-        named.into_iter().chain(of_agents).collect()
+        let written = self.v1alpha2.workflows.get(&workflow.name()).filter(|_| v1alpha2::runs(workflow));
+        let of_tasks = written.map(|written| v1alpha2::hardware_of(&written.object)).unwrap_or_default();
+        let of_tasks = of_tasks.into_iter().filter(|name| self.hardware.contains_key(name));
+        named.into_iter().chain(of_agents).chain(of_tasks).collect()
+    }
+
+    /// The machines for which it is ordered.
+    #[must_use]
+    pub fn ordered_on(&self, workflow: &ObjectName) -> BTreeSet<ObjectName> {
+        self.by_order.of(workflow).cloned().collect()
+    }
+
+    /// The machine on which an agent without Hardware ran before.
+    #[must_use]
+    pub fn former_machine(&self, agent: &AgentId) -> Option<&ObjectName> {
+        self.by_former.of(agent).next()
+    }
+
+    /// Workflows that name this object, or show what it says in their templates. A Policy may concern every reference.
+    #[must_use]
+    pub fn dependents(&self, kind: Kind, name: &ObjectName) -> BTreeSet<ObjectName> {
+        let mut found: BTreeSet<ObjectName> = self.users(kind, name).map(|stored| stored.object.name()).collect();
+        let hardware: BTreeSet<&ObjectName> = match kind {
+            Kind::Policy => self.by_reference.names().collect(),
+            _ => self.by_reference.of(name).collect(),
+        };
+        let (tasks, workflows) = self.v1alpha2.referring((kind != Kind::Policy).then_some(name));
+        let of_hardware = hardware.into_iter().flat_map(|name| self.users(Kind::Hardware, name));
+        let of_tasks = tasks.into_iter().flat_map(|name| self.users(Kind::Task, name));
+        found.extend(of_hardware.chain(of_tasks).map(|stored| stored.object.name()));
+        found.extend(workflows.into_iter().filter(|name| self.workflows.contains_key(*name)).cloned());
+        found
+    }
+
+    /// All Hardware on which this agent runs, by its id or by a MAC. More than one comes from a store of an earlier version only.
+    pub fn agent_owners(&self, agent: &AgentId) -> impl Iterator<Item = &ObjectName> {
+        let mac: Option<Mac> = agent.0.parse().ok();
+        self.by_agent_id.of(agent).chain(mac.into_iter().flat_map(|mac| self.by_mac.of(&mac)))
     }
 
     /// A workflow by `namespace/name`.
@@ -354,7 +409,7 @@ pub fn agents(workflow: &Workflow) -> BTreeSet<AgentId> {
 }
 
 /// The agents that run on a machine: the one that its Hardware names, and one for each interface.
-fn agents_of(hardware: &Hardware) -> Vec<AgentId> {
+pub fn agents_of(hardware: &Hardware) -> Vec<AgentId> {
     let macs = hardware.spec.macs().map(|mac| AgentId(mac.to_string()));
     hardware.spec.agent_id.iter().cloned().map(AgentId).chain(macs).collect()
 }
@@ -424,79 +479,4 @@ fn workflow_changes(name: &ObjectName, old: Option<&Workflow>, new: Option<&Work
 }
 
 #[cfg(test)]
-mod tests {
-
-    use model::{Object, parse_documents};
-
-    use super::*;
-
-    fn change(revision: u64, text: &str) -> Change {
-        let object = parse_documents(text, "f").unwrap().remove(0);
-        let key = key(object.kind(), &object.name());
-        let value = match &object {
-            Object::Hardware(object) => serde_json::to_vec(object),
-            Object::Template(object) => serde_json::to_vec(object),
-            Object::Workflow(object) => serde_json::to_vec(object),
-            other => serde_json::to_vec(other),
-        };
-        let pair = KeyValue { key: key.clone(), value: value.unwrap(), created: revision, modified: revision };
-        Change { revision, key, pair: Some(Arc::new(pair)) }
-    }
-
-    fn hardware(name: &str, mac: &str) -> String {
-        format!(
-            "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: {name}}}\nspec: {{interfaces: [{{dhcp: {{mac: '{mac}'}}}}]}}\n"
-        )
-    }
-
-    #[test]
-    fn a_mac_follows_its_hardware() {
-        let (one, two) = ("52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap());
-        let mut view = View::default();
-        let owner = |view: &View, mac| view.by_mac(mac).map(|stored| stored.object.metadata.name.clone());
-        view.update(&change(1, &hardware("a", "52:54:00:00:00:01")));
-        view.update(&change(2, &hardware("a", "52:54:00:00:00:02")));
-        assert_eq!((owner(&view, one), owner(&view, two)), (None, Some("a".into())));
-        view.update(&change(3, &hardware("b", "52:54:00:00:00:01")));
-        view.update(&Change { revision: 4, key: "/hardware/default/a".into(), pair: None });
-        assert_eq!((owner(&view, one), owner(&view, two)), (Some("b".into()), None));
-    }
-
-    #[test]
-    fn a_change_concerns_the_agents_that_were_named_and_those_that_are() {
-        let workflow = |name: &str, worker: &str| {
-            format!(
-                "apiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {{name: {name}}}\nspec: {{templateRef: t, hardwareMap: {{w: '{worker}'}}}}\n"
-            )
-        };
-        let one = "52:54:00:00:00:01";
-        let mut view = View::default();
-        for (revision, text, expected) in [
-            (1, hardware("a", one), vec![one]),
-            (2, workflow("w", "x"), vec!["x", "default/w"]),
-            (3, workflow("w", "52-54-00-00-00-01"), vec![one, "x", "default/w"]),
-            (4, hardware("a", "52:54:00:00:00:02"), vec![one, "52:54:00:00:00:02"]),
-        ] {
-            let subjects = view.update(&change(revision, &text)).subjects;
-            let names = subjects.iter().map(|subject| match subject {
-                Subject::Agent(agent) => agent.to_string(),
-                Subject::Workflow(name) => name.to_string(),
-            });
-            assert_eq!(names.collect::<Vec<_>>(), expected, "revision {revision}");
-        }
-        let state = KeyValue { key: "/machines/default/a".into(), value: b"{".to_vec(), created: 5, modified: 5 };
-        let subjects = view.update(&Change { revision: 5, key: state.key.clone(), pair: Some(Arc::new(state)) }).subjects;
-        assert_eq!(subjects, BTreeSet::from([Subject::Agent("52:54:00:00:00:02".into())]), "of the machine whose state it is");
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_left_out_and_does_no_harm() {
-        let mut view = View::default();
-        view.update(&change(1, &hardware("a", "52:54:00:00:00:01")));
-        let pair = KeyValue { key: "/hardware/default/a".into(), value: b"{".to_vec(), created: 1, modified: 2 };
-        view.update(&Change { revision: 2, key: pair.key.clone(), pair: Some(Arc::new(pair)) });
-        assert!(view.hardware.is_empty());
-        assert!(view.update(&Change { revision: 3, key: "/elsewhere".into(), pair: None }).events.is_empty());
-        assert_eq!(view.revision, 3);
-    }
-}
+mod tests;

@@ -6,12 +6,13 @@ use log::{info, warn};
 use model::{ActionState, AgentId, Kind, ObjectName, Workflow, WorkflowAction, WorkflowState, WorkflowTask};
 use tokio::time::{Instant, sleep_until};
 
-use crate::change::encoded;
+use crate::change::{Acting, encoded};
 use crate::intent;
 use crate::plan::after_success;
 use crate::progress::{self, Command, Heard, Idle, Next, Position, Refused, Report};
 use crate::service::Server;
 use crate::store::{StoreError, Transaction};
+use crate::turns::{Place, may_run};
 use crate::view::{key, machine_key};
 use crate::wake::Subject;
 
@@ -153,13 +154,7 @@ impl Server {
             workflows.filter(|workflow| progress::is_left_by(workflow, agent)).map(|workflow| workflow.name()).collect()
         };
         for name in left {
-            let ended = self.change(&name, |workflow| {
-                // A command that changes nothing any more is not refused in any phase.
-                Ok::<_, StoreError>(workflow.take(&Command::Leave { agent }, Timestamp::now()).unwrap_or(false))
-            });
-            if let Some((workflow, true)) = ended.await? {
-                warn!("workflow={name} agent={agent} {}; the agent runs nothing of it", workflow.status.message);
-            }
+            self.by_itself(&name, &Command::Leave { agent }, Timestamp::now()).await?;
         }
         Ok(())
     }
@@ -183,36 +178,41 @@ impl Server {
     fn chosen(&self, agent: &AgentId) -> Result<ObjectName, Option<Idle>> {
         let view = self.view();
         let mut workflows: Vec<&Workflow> = view.workflows_of(agent).map(|stored| &*stored.object).collect();
-        let Some(hardware) = view.machine_of(agent) else {
-            // An agent on a host that is not provisioned here has no intent.
-            return progress::choose(workflows.into_iter(), agent, |_| true).map(|(workflow, _)| workflow.name());
-        };
-        let state = view.machines.get(&hardware.object.name()).map(|stored| &*stored.object);
-        if let Some(state) = state.filter(|state| state.orders.len() > 1) {
+        let state = view.machine_of(agent).and_then(|hardware| view.machines.get(&hardware.object.name()));
+        if let Some(state) = state.filter(|state| state.object.orders.len() > 1) {
             workflows.sort_by_cached_key(|workflow| {
                 let name = workflow.name().to_string();
-                state.orders.iter().position(|order| *order == name)
+                state.object.orders.iter().position(|order| *order == name)
             });
         }
-        let ordered = |workflow: &Workflow| state.is_some_and(|state| intent::takes(state, &workflow.name().to_string()));
-        progress::choose(workflows.into_iter(), agent, ordered).map(|(workflow, _)| workflow.name())
+        let may = |workflow: &Workflow| may_run(&view, agent, workflow).map(drop);
+        progress::choose(workflows.into_iter(), agent, may).map(|(workflow, _)| workflow.name())
     }
 
     /// Only while the machine's intent is to run this workflow; with the first action the order has begun.
     fn begins(&self, agent: &AgentId, workflow: &Workflow) -> Result<Transaction, NoWork> {
-        let view = self.view();
-        let Some(hardware) = view.machine_of(agent).map(|stored| stored.object.name()) else { return Ok(Transaction::default()) };
-        let not_ordered = || NoWork::Idle(Some(Idle::NotOrdered));
-        let stored = view.machines.get(&hardware).ok_or_else(not_ordered)?;
-        if !intent::takes(&stored.object, &workflow.name().to_string()) {
-            return Err(not_ordered());
-        }
+        let place = may_run(&self.view(), agent, workflow).map_err(|idle| NoWork::Idle(Some(idle)))?;
+        let Place::Machine(machine, stored) = place else { return Ok(Transaction::default()) };
         if stored.object.begun {
-            return Ok(Transaction::default().when(machine_key(&hardware), stored.modified));
+            return Ok(Transaction::default().when(machine_key(&machine), stored.modified));
         }
         let mut state = api::MachineState::clone(&stored.object);
         intent::began(&mut state);
-        Ok(Transaction::default().put(machine_key(&hardware), stored.modified, encoded(&state)?))
+        Ok(Transaction::default().put(machine_key(&machine), stored.modified, encoded(&state)?))
+    }
+
+    /// An agent says for the first time that an action runs, or has ended. It does not begin what was called off since it
+    /// was handed out; what it has done already is taken.
+    fn begins_to_run(&self, workflow: &Workflow, report: &Report) -> Result<Transaction, ReportError> {
+        if report.state == ActionState::Pending || !progress::is_waiting(workflow, report) {
+            return Ok(Transaction::default());
+        }
+        match self.begins(&report.agent, workflow) {
+            Ok(begun) => Ok(begun),
+            Err(NoWork::Store(error)) => Err(error.into()),
+            Err(_) if report.state == ActionState::Running => Err(Refused::NotOrdered.into()),
+            Err(_) => Ok(Transaction::default()),
+        }
     }
 
     /// Records what an agent reports; durable when this returns. True if it says something new.
@@ -222,24 +222,22 @@ impl Server {
     pub async fn report(&self, name: &ObjectName, report: &Report) -> Result<bool, ReportError> {
         let recorded = self.change_with(name, |workflow| {
             let now = Timestamp::now();
-            let news = workflow.take(&Command::Report(report), now).inspect_err(|refused| {
+            let refused = |refused: &ReportError| {
                 warn!(
                     "workflow={name} agent={} action={} report {} refused: {refused}",
                     report.agent, report.action_id, report.state
                 );
-            })?;
-            let mut others = Transaction::default();
-            if news && workflow.status.state == Some(WorkflowState::Post) {
-                let closed = after_success(&self.view(), workflow);
-                workflow.take(&Command::Finish { netboot_closed: !closed.is_empty() }, now)?;
-                for (hardware, object, modified) in closed {
-                    others = others.put(key(Kind::Hardware, &hardware), modified, encoded(&object)?);
-                }
-                others = others.and(self.success(workflow, now)?);
-            } else if news && report.state == ActionState::Success {
-                others = others.and(self.with_machines(workflow, |_, state| intent::progressed(state))?);
+            };
+            let begun = self.begins_to_run(workflow, report).inspect_err(refused)?;
+            let news = workflow.take(&Command::Report(report), now).map_err(ReportError::from).inspect_err(refused)?;
+            if !news {
+                return Ok::<_, ReportError>((news, Transaction::default()));
             }
-            Ok::<_, ReportError>((news, others))
+            let mut others = self.conclude(workflow, now)?;
+            if report.state == ActionState::Success && !workflow.status.state.is_some_and(WorkflowState::is_final) {
+                others = others.and(self.with_machines(workflow, |_, _, state| intent::progressed(state))?);
+            }
+            Ok((news, if others.writes.is_empty() { begun } else { others }))
         });
         let (workflow, news) = recorded.await?.ok_or_else(|| ReportError::NoWorkflow(name.clone()))?;
         if news {
@@ -270,20 +268,42 @@ impl Server {
     }
 
     pub(crate) async fn look_after(&self, name: &ObjectName, heard: Heard, now: Timestamp) -> Result<(), StoreError> {
-        let changed =
-            self.change(name, |workflow| Ok::<_, StoreError>(workflow.take(&Command::LookAfter(heard), now).unwrap_or(false)));
+        self.by_itself(name, &Command::LookAfter(heard), now).await
+    }
+
+    pub(crate) async fn expire(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError> {
+        self.by_itself(name, &Command::Expire, now).await
+    }
+
+    /// What happens without anybody's doing. A phase that has no use for the command leaves it alone.
+    async fn by_itself(&self, name: &ObjectName, command: &Command<'_>, now: Timestamp) -> Result<(), StoreError> {
+        let changed = self.change_with(name, |workflow| {
+            let news = workflow.take(command, now).unwrap_or(false);
+            Ok::<_, StoreError>((news, if news { self.conclude(workflow, now)? } else { Transaction::default() }))
+        });
         if let Some((workflow, true)) = changed.await? {
             warn!("workflow={name} {}", workflow.status.message);
         }
         Ok(())
     }
 
-    pub(crate) async fn expire(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError> {
-        let expired = self.change(name, |workflow| Ok::<_, StoreError>(workflow.take(&Command::Expire, now).unwrap_or(false)));
-        if let Some((workflow, true)) = expired.await? {
-            warn!("workflow={name} {}", workflow.status.message);
+    /// What else is written with a change of a workflow: after its last action the work that follows, after its end what its
+    /// machines boot.
+    fn conclude(&self, workflow: &mut Acting, now: Timestamp) -> Result<Transaction, StoreError> {
+        match workflow.status.state {
+            Some(WorkflowState::Post) => {
+                let closed = after_success(&self.view(), workflow);
+                // The table lets every workflow take it that has come this far.
+                let _ = workflow.take(&Command::Finish { netboot_closed: !closed.is_empty() }, now);
+                let mut others = Transaction::default();
+                for (hardware, object, modified) in closed {
+                    others = others.put(key(Kind::Hardware, &hardware), modified, encoded(&object)?);
+                }
+                Ok(others.and(self.success(workflow, now)?))
+            }
+            Some(state) if state.is_final() => self.withdrawal(workflow),
+            _ => Ok(Transaction::default()),
         }
-        Ok(())
     }
 }
 

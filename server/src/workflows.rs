@@ -99,7 +99,7 @@ impl Server {
             return Err(WorkflowError::Unable { name, reason });
         }
         let reason = format!("workflow {name} was {}", workflow.status.message);
-        Ok(self.with_machines(workflow, |_, state| intent::ordered_by(state, &name.to_string(), by, reason.clone(), now))?)
+        Ok(self.with_machines(workflow, |_, _, state| intent::ordered_by(state, &name.to_string(), by, reason.clone(), now))?)
     }
 
     async fn take(

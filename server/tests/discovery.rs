@@ -6,7 +6,6 @@ mod lab;
 use std::time::Duration;
 
 use api::{Intent, OrderKind};
-use lab::lines::{lines_with, listen};
 use lab::{Agent, Lab, MAC, apply, soon, template, workflow};
 use model::{Kind, parse_documents};
 use proto::action_status_request::StateType;
@@ -150,22 +149,6 @@ async fn a_bad_pattern_is_refused_with_its_place() {
     assert_eq!(lab.server.list(Kind::WorkflowRuleSet).len(), 1);
     lab.server.delete(Kind::WorkflowRuleSet, &"good".parse().unwrap(), false).await.unwrap();
     assert!(lab.server.list(Kind::WorkflowRuleSet).is_empty());
-}
-
-#[tokio::test]
-async fn one_address_makes_only_so_many_machines_known() {
-    listen();
-    let lab = Lab::start(config("127.0.0.0/8")).await;
-    for n in 0..70 {
-        let mut agent = lab.agent(&format!("02:00:00:00:00:{n:02x}")).await;
-        ask(&mut agent).await.unwrap_err();
-    }
-    assert_eq!(lab.server.list(Kind::Hardware).len(), 64);
-    assert_eq!(lines_with("its address has made 64 machines known").len(), 1);
-    // What was only waiting is forgotten with its Hardware.
-    let name = "discovery-02-00-00-00-00-00".parse().unwrap();
-    lab.server.delete(Kind::Hardware, &name, false).await.unwrap();
-    assert_eq!(lab.server.machine_lines().len(), 63);
 }
 
 #[tokio::test]

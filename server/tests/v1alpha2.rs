@@ -63,7 +63,9 @@ async fn one_workflow_runs_its_tasks_on_two_machines_in_order() {
     let shown = lab.server.get(Kind::WorkflowV1alpha2, &default("two")).unwrap();
     assert_eq!((&shown["status"]["state"], &shown["apiVersion"]), (&"SUCCESS".into(), &"tinkerbell.org/v1alpha2".into()));
     assert_eq!(shown["spec"]["tasks"][1]["hardware"]["hardwareRef"]["name"], "node-2");
-    lab.server.order("node-1", api::OrderKind::Reinstall, "ada", "").await.unwrap();
+    let refused = lab.server.order("node-1", api::OrderKind::Reinstall, "ada", "").await.unwrap_err();
+    assert!(refused.to_string().contains("its newest workflow default/two is for default/node-2 as well"), "{refused}");
+    lab.server.change_workflow(&default("two"), &api::WorkflowChange::Rerun, "ada", "").await.unwrap();
     let again = lab.server.get(Kind::WorkflowV1alpha2, &default("two-run2")).unwrap();
     assert_eq!((&again["spec"], &again["status"]["state"]), (&shown["spec"], &"PENDING".into()));
     lab.stop().await;

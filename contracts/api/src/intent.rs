@@ -74,6 +74,9 @@ pub struct MachineState {
     /// When it got the ramdisk for these orders since their latest progress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub returns: Vec<Timestamp>,
+    /// Agents that ran on it until its Hardware was deleted or changed, and that run on no other one since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<model::AgentId>,
 }
 
 /// The body of `POST /v1/machines/MACHINE/intent`.

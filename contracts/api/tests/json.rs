@@ -172,12 +172,13 @@ fn an_intent_has_who_set_it_when_and_why() {
         before: Some(decision(Intent::Local, "done")),
         finished: true,
         returns: vec![Timestamp::UNIX_EPOCH],
+        former: vec!["a".into()],
     };
     travels(
         &state,
         r#"{"intent":"install","by":"ada","at":"1970-01-01T00:00:00Z","reason":"w","orders":["default/w"],"begun":true,
             "before":{"intent":"local","by":"ada","at":"1970-01-01T00:00:00Z","reason":"done"},"finished":true,
-            "returns":["1970-01-01T00:00:00Z"]}"#,
+            "returns":["1970-01-01T00:00:00Z"],"former":["a"]}"#,
     );
     let line = MachineLine {
         hardware: "default/m".into(),

@@ -101,9 +101,11 @@ fn final_status(node: &Node) -> Option<Value> {
     let mut status = yaml::plain_value(node.get("status")?);
     let said = status.get("state")?.as_str()?.trim().to_ascii_uppercase();
     let state = said.strip_prefix("STATE_").unwrap_or(&said).to_owned(); // as Tinkerbell wrote it until v0.17
-    if !["SUCCESS", "FAILED", "TIMEOUT"].contains(&state.as_str()) {
-        return None;
-    }
+    let state = match state.as_str() {
+        "SUCCESS" | "FAILED" | "TIMEOUT" => state,
+        "POST" => "SUCCESS".to_owned(), // all its actions have succeeded, and Tinkerbell's work after them is not done
+        _ => return None,
+    };
     *status.get_mut("state")? = json!(state);
     let readable = serde_json::from_value::<crate::WorkflowStatus>(status.clone()).is_ok();
     Some(if readable { status } else { json!({"state": state}) })

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Mac, Resource};
+use crate::{Mac, ObjectName, Resource};
 
 pub type Hardware = Resource<HardwareSpec, HardwareStatus>;
 
@@ -59,6 +59,14 @@ pub struct Reference {
     /// The plural in small letters: `hardware`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+}
+
+impl Reference {
+    /// Without a namespace it is that of the object that refers.
+    #[must_use]
+    pub fn object_name(&self, from: &str) -> ObjectName {
+        ObjectName::new(self.namespace.as_deref().unwrap_or(from), &self.name)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -23,7 +23,10 @@ impl Server {
             self.announce(id, address, self.0.agents.stranger(id, address, now));
             return false;
         }
-        let news = self.0.agents.known(id, address, reported.map(Facts::from), now, |id| view.knows_agent(id));
+        // While a machine waits for approval its inventory is what it reported first, which was counted.
+        let waits = view.machine_of(id).is_some_and(|stored| view.discovered.contains(&stored.object.name()));
+        let facts = reported.filter(|_| !waits).map(Facts::from);
+        let news = self.0.agents.known(id, address, facts, now, |id| view.knows_agent(id));
         self.announce(id, address, news.first);
         if news.attributes {
             let (server, id) = (self.clone(), id.clone());

@@ -16,6 +16,7 @@ pub(super) fn no_work(reason: NoWork) -> Status {
         NoWork::NotItsWorkflow => Status::not_found("Task not assigned to Agent"),
         NoWork::Idle(Some(Idle::OtherAgent)) => Status::not_found("Task not assigned to Agent"),
         NoWork::Idle(Some(Idle::NotOrdered)) => nothing_now("the machine's intent gives it no work; `thimble machine` shows why"),
+        NoWork::Idle(Some(Idle::Queued)) => nothing_now("another Workflow has begun on one of its machines"),
         NoWork::Idle(Some(Idle::Paused)) => nothing_now("Workflow is paused"),
         NoWork::Idle(Some(Idle::BackingOff)) => nothing_now("an Action has failed and runs again after a pause"),
         NoWork::Idle(Some(Idle::Preparing)) => nothing_now("Workflow is in preparing state"),

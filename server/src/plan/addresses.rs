@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::{Hardware, Ip, Kind, Mac, ObjectName};
+use model::{AgentId, Hardware, Ip, Kind, Mac, Mistake, ObjectName};
 
 use super::{Planner, mistake};
+use crate::view::agents_of;
 
 impl Planner<'_> {
     /// One address on two machines would send one machine's system to the other.
@@ -39,7 +40,31 @@ impl Planner<'_> {
             let networks = hardware.spec.interfaces.iter().filter_map(|interface| interface.dhcp.as_ref()?.ip.as_ref());
             found.extend(networks.filter_map(wrong).map(|(message, hint)| mistake(Kind::Hardware, name, message, Some(hint))));
         }
+        found.extend(self.twice_used_agents());
         self.refused.extend(found);
+    }
+
+    /// An agent's id is one machine's: the work of one machine would run on another.
+    fn twice_used_agents(&self) -> Vec<Mistake> {
+        let (mut found, mut owners) = (Vec::new(), BTreeMap::new());
+        for (name, hardware) in &self.hardware {
+            for agent in agents_of(hardware) {
+                let agent = canonical(&agent);
+                let has = |other: &Hardware| agents_of(other).iter().any(|own| canonical(own) == agent);
+                let other = owners.insert(agent.clone(), name.clone()).filter(|owner| owner != name);
+                let other = other.or_else(|| self.other(name, self.view.agent_owners(&agent), has));
+                let Some(owner) = other else { continue };
+                // One MAC on two machines has been named already.
+                let mac: Option<Mac> = agent.0.parse().ok();
+                let is_mac_of = |hardware: &Hardware| mac.is_some_and(|mac| hardware.spec.macs().any(|own| own == mac));
+                if is_mac_of(hardware) && self.hardware_as_it_will_be(&owner).is_some_and(is_mac_of) {
+                    continue;
+                }
+                let message = format!("has the agent {agent}, which is Hardware {owner}'s");
+                found.push(mistake(Kind::Hardware, name, message, Some("give each machine an agentID of its own")));
+            }
+        }
+        found
     }
 
     /// Another stored Hardware that has it, and will still have it.
@@ -62,13 +87,32 @@ impl Planner<'_> {
     }
 }
 
+/// A MAC in one notation.
+fn canonical(agent: &AgentId) -> AgentId {
+    agent.0.parse::<Mac>().map_or_else(|_| agent.clone(), |mac| AgentId(mac.to_string()))
+}
+
+/// Not the address of a machine, in any network.
+fn is_of_no_machine(address: IpAddr) -> bool {
+    let reserved = match address {
+        IpAddr::V4(address) => matches!(address.octets().first(), Some(0 | 240..)),
+        IpAddr::V6(_) => false,
+    };
+    reserved || address.is_loopback() || address.is_multicast()
+}
+
 /// What is wrong with an address, its netmask and its gateway, and what to do.
 fn wrong(ip: &Ip) -> Option<(String, &'static str)> {
     let address = ip.address.filter(|address| !address.is_unspecified())?;
-    if address.is_loopback() || address.is_multicast() || address == IpAddr::from([255; 4]) {
+    if let IpAddr::V6(six) = address
+        && let Some(four) = six.to_ipv4_mapped()
+    {
+        return Some((format!("has {address}, which is {four} in another notation"), "write IPv4 addresses as such"));
+    }
+    if is_of_no_machine(address) {
         return Some((format!("has {address}, which is not the address of a machine"), "give a unicast address"));
     }
-    let bits = bits(address);
+    let bits = self::bits(address);
     let prefix = match ip.netmask {
         None => None,
         Some(mask) if mask.is_ipv4() != address.is_ipv4() => {
@@ -83,14 +127,15 @@ fn wrong(ip: &Ip) -> Option<(String, &'static str)> {
     let prefix = prefix.or(address.is_ipv4().then_some(24))?;
     let host_bits = if address.is_ipv4() { 32 - prefix } else { 128 - prefix };
     let network = |address: IpAddr| self::bits(address).checked_shr(host_bits).unwrap_or(0);
-    if address.is_ipv4() && host_bits >= 2 {
-        let ones = (1_u128 << host_bits) - 1;
-        if [0, ones].contains(&(bits & ones)) {
-            let message = format!("has {address}, which is the network's or the broadcast address of its /{prefix}");
-            return Some((message, "choose an address of a host, or correct the netmask"));
-        }
+    if is_of_the_network(bits, host_bits, address.is_ipv4()) {
+        let message = format!("has {address}, which is the network's or the broadcast address of its /{prefix}");
+        return Some((message, "choose an address of a host, or correct the netmask"));
     }
     let gateway = ip.gateway.filter(|gateway| !gateway.is_unspecified())?;
+    let of_the_network = gateway.is_ipv4() && is_of_the_network(self::bits(gateway), host_bits, true);
+    if is_of_no_machine(gateway) || of_the_network {
+        return Some((format!("has the gateway {gateway}, which is not the address of a router"), "correct the gateway"));
+    }
     if gateway == address {
         return Some((format!("has itself, {address}, as gateway"), "name the router, or leave the gateway out"));
     }
@@ -101,6 +146,13 @@ fn wrong(ip: &Ip) -> Option<(String, &'static str)> {
         return Some((message, "correct the gateway or the netmask"));
     }
     None
+}
+
+/// The host part is empty, which in IPv6 means any router of the network (RFC 4291 2.6.1), or all ones: IPv4's broadcast.
+const fn is_of_the_network(bits: u128, host_bits: u32, is_ipv4: bool) -> bool {
+    let Some(end) = 1_u128.checked_shl(host_bits) else { return bits == 0 };
+    let host = bits & (end - 1);
+    host_bits >= 2 && (host == 0 || (is_ipv4 && host == end - 1))
 }
 
 fn bits(address: IpAddr) -> u128 {
@@ -146,6 +198,19 @@ mod tests {
             ("224.0.0.5", "", "", Some("which is not the address of a machine")),
             ("127.0.0.1", "", "", Some("which is not the address of a machine")),
             ("255.255.255.255", "", "", Some("which is not the address of a machine")),
+            ("0.1.2.3", "", "", Some("which is not the address of a machine")),
+            ("240.0.0.1", "", "", Some("which is not the address of a machine")),
+            ("::1", "", "", Some("which is not the address of a machine")),
+            ("ff02::5", "", "", Some("which is not the address of a machine")),
+            ("::ffff:10.0.0.20", "", "", Some("which is 10.0.0.20 in another notation")),
+            ("fd00::", "ffff:ffff:ffff:ffff::", "", Some("which is the network's or the broadcast address of its /64")),
+            ("fd00::ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff::", "", None),
+            ("fd00::2", "ffff:ffff:ffff:ffff::", "10.0.0.1", Some("outside the network of fd00::2/64")),
+            ("fd00::2", "ffff::ffff", "", Some("ffff::ffff is not a netmask")),
+            ("10.0.0.20", "255.255.255.0", "10.0.0.255", Some("which is not the address of a router")),
+            ("10.0.0.20", "255.255.255.0", "10.0.0.0", Some("which is not the address of a router")),
+            ("10.0.0.20", "255.255.255.0", "127.0.0.1", Some("which is not the address of a router")),
+            ("10.0.0.20", "255.255.255.255", "10.0.0.255", None),
         ] {
             let of = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
             let ip = Ip { address: of(address), netmask: of(netmask), gateway: of(gateway), family: None };

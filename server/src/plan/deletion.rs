@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use model::{AgentId, Kind, ObjectName, Workflow, WorkflowState};
 
 use super::{Plan, Planner, Rules};
-use crate::progress::order_has_begun;
+use crate::progress::{has_begun, order_has_begun};
 use crate::v1alpha2::runs;
-use crate::view::{View, key, machine_key};
+use crate::view::{View, agents_of, key, machine_key};
 use crate::{history, intent};
 
 /// Why an object is not deleted.
@@ -53,6 +53,7 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
         removed: Some((kind, name.clone())),
         plan: Plan::default(),
         refused: Vec::new(),
+        affected: BTreeSet::new(),
         coming: super::v1alpha2::Coming::default(),
     };
     planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(key(kind, name), modified);
@@ -70,6 +71,8 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
     {
         // It has only waited, so nothing of it needs to be remembered.
         planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(machine_key(name), state.modified);
+    } else if let Some(hardware) = view.hardware.get(name).filter(|_| kind == Kind::Hardware) {
+        planner.bind(name, agents_of(&hardware.object));
     }
     planner.waiting(&BTreeSet::new());
     planner.write_machines();
@@ -78,8 +81,12 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
 
 /// Unfinished workflows that need the object.
 fn users(view: &View, kind: Kind, name: &ObjectName) -> Vec<ObjectName> {
+    let dependents = if kind == Kind::Policy { BTreeSet::new() } else { view.dependents(kind, name) };
+    // What has begun is rendered, and looks at nothing any more.
+    let direct = |user: &Workflow| view.users(kind, name).any(|stored| stored.object.name() == user.name());
+    let needs = |user: &Workflow| unfinished(user) && (!has_begun(user) || direct(user));
     let mut found: BTreeSet<ObjectName> =
-        view.users(kind, name).filter(|user| unfinished(&user.object)).map(|user| user.object.name()).collect();
+        dependents.into_iter().filter(|user| view.workflows.get(user).is_some_and(|stored| needs(&stored.object))).collect();
     if let Some(hardware) = view.hardware.get(name).filter(|_| kind == Kind::Hardware) {
         let spec = &hardware.object.spec;
         let agents = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
@@ -100,7 +107,9 @@ fn unfinished(workflow: &Workflow) -> bool {
 impl Planner<'_> {
     /// The workflow ends without success.
     pub(super) fn withdraw(&mut self, workflow: &Workflow) {
-        for machine in self.view.machines_of(workflow) {
+        let mut machines = self.view.machines_of(workflow);
+        machines.extend(self.view.ordered_on(&workflow.name()));
+        for machine in machines {
             if self.view.machines.contains_key(&machine) {
                 intent::withdrawn(self.machine(&machine), &workflow.name().to_string(), order_has_begun(workflow));
             }

@@ -8,9 +8,9 @@ use model::{AgentId, Hardware, Mac, ObjectName, Workflow, WorkflowState};
 use super::{Kind, Person, Planner, encode, mistake};
 use crate::boot::{is_open, may_not_netboot};
 use crate::intent;
-use crate::progress::has_begun;
-use crate::v1alpha2::kind_of;
-use crate::view::{agents, machine_key};
+use crate::progress::order_has_begun;
+use crate::v1alpha2::{kind_of, runs};
+use crate::view::{agents, agents_of, machine_key};
 
 impl Planner<'_> {
     /// The agents of the Hardware in this change.
@@ -43,8 +43,10 @@ impl Planner<'_> {
     /// The machines that a workflow concerns: the Hardware it names, and those of its agents.
     fn machines_of(&self, workflow: &Workflow) -> BTreeSet<ObjectName> {
         let named = ObjectName::new(&workflow.metadata.namespace, &workflow.spec.hardware_ref);
-        let named = Some(named).filter(|name| self.hardware_as_it_will_be(name).is_some());
-        named.into_iter().chain(agents(workflow).iter().filter_map(|agent| self.machine_of(agent))).collect()
+        let of_tasks = if runs(workflow) { self.hardware_of_tasks(&workflow.name()) } else { Vec::new() };
+        let named = Some(named).into_iter().chain(of_tasks.into_iter().flatten());
+        let named = named.filter(|name| self.hardware_as_it_will_be(name).is_some());
+        named.chain(agents(workflow).iter().filter_map(|agent| self.machine_of(agent))).collect()
     }
 
     pub(super) fn machine(&mut self, name: &ObjectName) -> &mut MachineState {
@@ -60,12 +62,13 @@ impl Planner<'_> {
     pub(super) fn settle(&mut self, old: Option<&Workflow>, new: &mut Workflow, asked: bool) -> Option<String> {
         let name = new.name();
         let was_open = old.is_some_and(is_open);
-        let before: BTreeSet<ObjectName> =
-            old.filter(|old| is_open(old)).map(|old| self.view.machines_of(old)).unwrap_or_default();
+        let ordered_on = self.view.ordered_on(&name);
+        let mut before = old.filter(|old| is_open(old)).map(|old| self.view.machines_of(old)).unwrap_or_default();
+        before.extend(ordered_on.iter().cloned());
         let open = is_open(new);
         let after = if open { self.machines_of(new) } else { BTreeSet::new() };
-        for machine in before.difference(&after) {
-            intent::withdrawn(self.machine(machine), &name.to_string(), has_begun(new));
+        for machine in before.difference(&after).filter(|machine| self.view.machines.contains_key(*machine)) {
+            intent::withdrawn(self.machine(machine), &name.to_string(), old.is_some_and(order_has_begun));
         }
         if !open {
             return None;
@@ -76,12 +79,17 @@ impl Planner<'_> {
             lost.clone_into(&mut new.status.message);
             return Some(lost.to_owned());
         }
-        // A machine that the store has seen is not ordered because something else changed.
-        let new_here = |machine: &ObjectName| asked || !self.view.machines.contains_key(machine);
-        let joins = |machine: &&ObjectName| first || (!before.contains(*machine) && new_here(machine));
+        let joins = |machine: &&ObjectName| match (first, asked) {
+            (true, true) => true,
+            (true, false) => !self.was_sent_elsewhere_since(machine, &name),
+            // A machine that the store has seen is not ordered because something else changed, nor is any by a dead order.
+            (false, _) => {
+                let new_here = asked || (!ordered_on.is_empty() && !self.view.machines.contains_key(*machine));
+                !before.contains(*machine) && new_here
+            }
+        };
         let ordered: Vec<ObjectName> = after.iter().filter(joins).cloned().collect();
-        let unable = self.unable(&ordered);
-        if let Some(reason) = unable {
+        if let Some(reason) = self.unable(&ordered) {
             if asked {
                 let hint = "set netboot.allowPXE: true, or bootOptions.toggleAllowNetboot: true in the Workflow";
                 self.refused.push(mistake(Kind::Workflow, &name, format!("cannot be ordered: {reason}"), Some(hint)));
@@ -90,14 +98,38 @@ impl Planner<'_> {
             return Some(new.status.message.clone());
         }
         let mut problem = self.unknown_agents(new);
-        for machine in &ordered {
-            problem = self.give(&name, machine).or(problem);
+        for machine in &after {
+            let of_this = if ordered.contains(machine) { self.give(&name, machine) } else { self.left_out(&name, machine) };
+            problem = of_this.or(problem);
         }
         if !ordered.is_empty() {
             new.status.ordered = Some(self.now);
         }
         new.status.message = problem.clone().unwrap_or_default();
         problem.or_else(|| boot_mode_warning(new))
+    }
+
+    /// A person has sent the machine to its disk or into a rescue after this workflow was written.
+    fn was_sent_elsewhere_since(&self, machine: &ObjectName, workflow: &ObjectName) -> bool {
+        let (Some(state), Some(written)) = (self.view.machines.get(machine), self.view.workflows.get(workflow)) else {
+            return false;
+        };
+        let decision = &state.object.decision;
+        matches!(decision.intent, Intent::Local | Intent::Rescue)
+            && decision.by != intent::BY_SUCCESS
+            && state.modified > written.created
+    }
+
+    /// Why the workflow does not run on one of its machines.
+    fn left_out(&self, workflow: &ObjectName, machine: &ObjectName) -> Option<String> {
+        let state = self.machines.get(machine).or_else(|| Some(&*self.view.machines.get(machine)?.object));
+        if state.is_some_and(|state| state.orders.iter().any(|order| *order == workflow.to_string())) {
+            return None;
+        }
+        let intent = state.map_or(Intent::Inventory, |state| state.decision.intent);
+        Some(format!(
+            "it is not ordered for Hardware {machine}, whose intent is {intent}; `thimble machine reinstall {machine}` orders it"
+        ))
     }
 
     /// Why a machine cannot be installed whatever its intent is.
@@ -135,8 +167,16 @@ impl Planner<'_> {
         if let Some((agent, _)) = unknown {
             return Some(format!("no Hardware has the interface {agent} of its worker, so that machine does not boot{waiting}"));
         }
-        let agent = agents.first().filter(|_| waits)?;
-        Some(format!("its worker {agent} is not an agent of Hardware {reference}, which waits in the ramdisk"))
+        if let Some(agent) = agents.first().filter(|_| waits) {
+            return Some(format!("its worker {agent} is not an agent of Hardware {reference}, which waits in the ramdisk"));
+        }
+        let tasks = workflow.status.tasks.iter().zip(self.hardware_of_tasks(&workflow.name()));
+        let stranger = |agent: &AgentId, hardware: &ObjectName| self.machine_of(agent).as_ref() != Some(hardware);
+        let (task, hardware) = tasks
+            .into_iter()
+            .find_map(|(task, hardware)| Some((task, hardware.filter(|hardware| stranger(&task.agent_id, hardware))?)))?;
+        let agent = &task.agent_id;
+        Some(format!("the agent {agent} of its task {} is not one of Hardware {hardware}, which waits in the ramdisk", task.name))
     }
 
     /// A workflow that came in with its end: what it did to its machine is done. It is not an order.
@@ -147,7 +187,7 @@ impl Planner<'_> {
         for machine in machines {
             let state = self.machine(&machine);
             if state.decision.intent == Intent::Inventory {
-                intent::succeeded(state, &workflow.name().to_string(), |_| false, now);
+                intent::succeeded(state, &workflow.name().to_string(), |_| false, |_| false, now);
             } else {
                 state.finished = true;
             }
@@ -155,10 +195,41 @@ impl Planner<'_> {
         Some(format!("it came in as {state} and does not run; `thimble machine reinstall` would run it once more"))
     }
 
-    /// Stored workflows whose agent's Hardware has only now been made.
+    /// What was decided for a machine binds its agents also when its Hardware no longer has them.
+    fn remember_former(&mut self) {
+        let view = self.view;
+        for agent in self.agents.keys().cloned().collect::<Vec<_>>() {
+            if let Some(machine) = view.former_machine(&agent).cloned() {
+                self.machine(&machine).former.retain(|other| *other != agent);
+            }
+        }
+        for name in self.hardware.keys().cloned().collect::<Vec<_>>() {
+            let Some(old) = view.hardware.get(&name) else { continue };
+            let gone: Vec<AgentId> =
+                agents_of(&old.object).into_iter().filter(|agent| !self.agents.contains_key(agent)).collect();
+            self.bind(&name, gone);
+        }
+    }
+
+    /// The machine has these agents no more.
+    pub(super) fn bind(&mut self, name: &ObjectName, gone: Vec<AgentId>) {
+        if !gone.is_empty() && self.view.machines.contains_key(name) {
+            let former = &mut self.machine(name).former;
+            former.extend(gone);
+            former.sort();
+            former.dedup();
+        }
+    }
+
+    /// Stored workflows whose agent runs on another Hardware now, or on none.
     pub(super) fn newcomers(&mut self, named: &BTreeSet<ObjectName>) {
         let view = self.view;
-        let new: Vec<AgentId> = self.agents.keys().filter(|agent| view.machine_of(agent).is_none()).cloned().collect();
+        let now =
+            self.agents.iter().filter(|(agent, name)| view.machine_of(agent).is_none_or(|stored| stored.object.name() != **name));
+        let before = self.hardware.keys().filter_map(|name| view.hardware.get(name)).flat_map(|stored| agents_of(&stored.object));
+        let gone = before.filter(|agent| !self.agents.contains_key(agent));
+        let new: Vec<AgentId> = now.map(|(agent, _)| agent.clone()).chain(gone).collect();
+        self.remember_former();
         let waiting: BTreeSet<ObjectName> = new
             .iter()
             .flat_map(|agent| view.workflows_of(agent))

@@ -79,6 +79,7 @@ impl Planner<'_> {
         self.say(Kind::Policy, &name, change, None);
         if change != Change::Unchanged {
             self.put(Kind::Policy, &name, &new, old.map_or(0, |old| old.modified));
+            self.touched.insert((Kind::Policy, name.clone()));
             self.coming.policies.insert(name, new);
         }
     }
@@ -125,14 +126,10 @@ impl Planner<'_> {
         self.coming.workflows.get(name).cloned().or_else(stored)
     }
 
-    pub(super) fn refers_to_touched_task(&self, name: &ObjectName) -> bool {
-        let Some(workflow) = self.workflow_of(name) else { return false };
-        let namespace = &name.namespace;
-        workflow.spec.tasks.iter().any(|task| {
-            let hardware = task.hardware_name(namespace);
-            self.touched.contains(&(Kind::Task, task.task_ref.object_name(namespace)))
-                || hardware.is_some_and(|hardware| self.touched.contains(&(Kind::Hardware, hardware)))
-        })
+    /// The Hardware that each of its tasks names, in their order.
+    pub(super) fn hardware_of_tasks(&self, name: &ObjectName) -> Vec<Option<ObjectName>> {
+        let workflow = self.workflow_of(name);
+        workflow.iter().flat_map(|workflow| &workflow.spec.tasks).map(|task| task.hardware_name(&name.namespace)).collect()
     }
 
     /// `render` for the run of a Workflow of v1alpha2.

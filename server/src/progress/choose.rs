@@ -3,7 +3,7 @@
 use model::{ActionState, AgentId, Workflow};
 
 use super::command::Phase;
-use super::{current, order_has_begun};
+use super::{current, is_done, order_has_begun};
 
 /// What an agent that asks this workflow for work is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Idle {
     BackingOff,
     /// The intent of the machine gives it no work.
     NotOrdered,
+    /// Another workflow has begun on one of its machines.
+    Queued,
     OtherAgent,
     NothingLeft,
 }
@@ -93,44 +95,50 @@ pub fn turn_agent(workflow: &Workflow) -> Option<&AgentId> {
     current(workflow).map(|(_, _, task, _)| &task.agent_id)
 }
 
-/// Of an agent's workflows, in the order of their orders, the one to work on. Only those that are `ordered` count. A paused
-/// one that has begun keeps its turn.
+/// Of an agent's workflows, in the order of their orders, the one to work on. `may` says whether the machines let it run. One
+/// that has begun keeps its turn while it is paused, waits for its next attempt, or goes on elsewhere first.
 ///
 /// # Errors
-/// Why there is none: the reason of the last workflow, or `None` without any workflow.
+/// Why there is none: the reason of the workflow whose turn it is, or of the last one; `None` without any workflow.
 pub fn choose<'w>(
     workflows: impl Iterator<Item = &'w Workflow>,
     agent: &AgentId,
-    ordered: impl Fn(&Workflow) -> bool,
+    may: impl Fn(&Workflow) -> Result<(), Idle>,
 ) -> Result<(&'w Workflow, Position), Option<Idle>> {
-    let (mut best, mut reason): (Option<(u8, &Workflow, Option<Position>)>, _) = (None, None);
+    type Candidate<'w> = ((u8, bool), &'w Workflow, Result<Position, Idle>);
+    let (mut best, mut reason): (Option<Candidate<'w>>, _) = (None, None);
     for workflow in workflows {
-        let position = match next_action(workflow, agent) {
-            Next::Run(_) if !ordered(workflow) => {
-                reason = Some(Idle::NotOrdered);
-                continue;
-            }
-            Next::Run(position) => Some(position),
-            Next::Idle(idle) => {
-                reason = Some(idle);
-                None
-            }
+        let next = match next_action(workflow, agent) {
+            Next::Run(position) => may(workflow).map(|()| position),
+            Next::Idle(idle) => Err(idle),
         };
-        let waits = position.is_none() && keeps_turn(workflow, agent) && ordered(workflow);
-        let turn = turn(workflow);
-        if (position.is_some() || waits) && best.as_ref().is_none_or(|(other, ..)| turn < *other) {
-            best = Some((turn, workflow, position));
+        reason = next.err().or(reason);
+        if next.is_err() && !(keeps_turn(workflow, agent) && may(workflow).is_ok()) {
+            continue;
+        }
+        let rank = (turn(workflow), next.is_err());
+        if best.as_ref().is_none_or(|(other, ..)| rank < *other) {
+            best = Some((rank, workflow, next));
         }
     }
     match best {
-        Some((_, workflow, Some(position))) => Ok((workflow, position)),
-        Some((_, _, None)) => Err(Some(Idle::Paused)),
+        Some((_, workflow, Ok(position))) => Ok((workflow, position)),
+        Some((.., Err(idle))) => Err(Some(idle)),
         None => Err(reason),
     }
 }
 
-fn keeps_turn(workflow: &Workflow, agent: &AgentId) -> bool {
-    Phase::of(workflow) == Phase::Paused
-        && order_has_begun(workflow)
-        && current(workflow).is_some_and(|(_, _, task, _)| task.agent_id == *agent)
+/// Whether it has begun and is to run something on this agent yet: nothing else begins there meanwhile.
+#[must_use]
+pub fn keeps_turn(workflow: &Workflow, agent: &AgentId) -> bool {
+    let goes_on = matches!(Phase::of(workflow), Phase::Pending | Phase::Running | Phase::Paused | Phase::Cancelling);
+    let own = workflow.status.tasks.iter().filter(|task| task.agent_id == *agent);
+    goes_on && order_has_begun(workflow) && own.flat_map(|task| &task.actions).any(|action| !is_done(action))
+}
+
+/// Whether an action of its latest order was handed out to one of these agents.
+#[must_use]
+pub fn has_begun_on(workflow: &Workflow, is_here: impl Fn(&AgentId) -> bool) -> bool {
+    let here = workflow.status.tasks.iter().filter(|task| is_here(&task.agent_id));
+    order_has_begun(workflow) && here.flat_map(|task| &task.actions).any(|action| action.attempts > 0)
 }

@@ -45,7 +45,13 @@ pub fn decide(workflow: &Workflow, command: &Command<'_>, now: Timestamp) -> Res
         }
         Command::Expire => expired(workflow, now),
         Command::ClockMoved(by) => moved::concerns(workflow, *by, now).then(|| Fact::ClockMoved { seconds: by.as_secs() }),
-        Command::LookAfter(heard) => lost::look_after(workflow, *heard, now),
+        Command::LookAfter(heard) => {
+            let fact = lost::look_after(workflow, *heard, now);
+            if let Some(Fact::ActionTimedOut { which, last_heard }) = &fact {
+                after = lost::consequences(workflow, which, last_heard.is_some(), now);
+            }
+            fact
+        }
         Command::Pause { by, reason } => Some(Fact::Paused { by: name(by), reason: bounded(reason) }),
         Command::Resume { by } => Some(Fact::Resumed { by: name(by) }),
         Command::Retry { from, by, reason } => {
@@ -153,8 +159,10 @@ fn cancelled(workflow: &Workflow, reason: &str, at_once: bool) -> Option<Fact> {
 
 /// The action that did not succeed, or an earlier one by its name.
 fn retried_from(workflow: &Workflow, from: Option<&str>) -> Result<Which, Refused> {
-    let (task, action, _, failed) = current(workflow).ok_or(Refused::NoTasks)?;
-    let Some(from) = from else { return which(workflow).ok_or(Refused::NoTasks) };
+    let (task, action, ..) = current(workflow).ok_or(Refused::NoTasks)?;
+    let (task, action) = own_action(workflow, (task, action));
+    let place = |at| place(workflow, at).ok_or(Refused::NoTasks);
+    let Some(from) = from else { return place((task, action)) };
     let mut all = workflow.status.tasks.iter().enumerate().flat_map(|(t, task)| {
         task.actions.iter().enumerate().map(move |(a, action)| (t, a, task.name.as_str(), action.name.as_str()))
     });
@@ -162,8 +170,16 @@ fn retried_from(workflow: &Workflow, from: Option<&str>) -> Result<Which, Refuse
         from == action || from.strip_prefix(task).and_then(|rest| rest.strip_prefix('/')) == Some(action)
     };
     let found = all.find(|(_, _, task, action)| named(task, action)).ok_or_else(|| Refused::NoAction(bounded(from)))?;
-    if (found.0, found.1) > (task, action) {
-        return Err(Refused::TooLate { action: found.3.to_owned(), failed: failed.name.clone() });
+    let wanted = own_action(workflow, (found.0, found.1));
+    if wanted > (task, action) {
+        return Err(Refused::TooLate { action: found.3.to_owned(), failed: place((task, action))?.name });
     }
-    place(workflow, (found.0, found.1)).ok_or(Refused::NoTasks)
+    place(wanted)
+}
+
+/// A command after a failure belongs to the action before it, which is what a retry begins with.
+fn own_action(workflow: &Workflow, (task, action): (usize, usize)) -> (usize, usize) {
+    let found = workflow.status.tasks.get(task).and_then(|task| task.actions.get(action));
+    let follows = found.is_some_and(|action| action.follows_failure);
+    (task, if follows { action.saturating_sub(1) } else { action })
 }

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use model::{ActionState, AgentId, Workflow, WorkflowState};
 
-use super::happened::Fact;
-use super::{Command, current, decide, decide::which};
+use super::happened::{Fact, Which};
+use super::{Command, current, decide, decide::which, failure};
 
 /// An agent that watches its workflow calls about once a minute. After this long without a call it is lost.
 pub const SILENT: SignedDuration = SignedDuration::from_secs(150);
@@ -57,6 +57,15 @@ pub(super) fn look_after(workflow: &Workflow, heard: Heard, now: Timestamp) -> O
             .then(|| Some(Fact::AgentLost { which: which(workflow)?, last_heard }))?;
     }
     (!silent && status.message.contains(IS_LOST)).then_some(Fact::AgentHeard)
+}
+
+/// What follows the end of an action that its agent did not end. A command after the failure needs the agent: without it the
+/// workflow ends.
+pub(super) fn consequences(workflow: &Workflow, which: &Which, silent: bool, now: Timestamp) -> Vec<Fact> {
+    let after = failure::consequences(workflow, which, ActionState::Timeout, now);
+    let continues = current(workflow).is_some_and(|(.., action)| action.continues);
+    let needs_agent = matches!(after.as_slice(), [Fact::CommandDue { .. }]);
+    if silent && needs_agent && !continues { Vec::new() } else { after }
 }
 
 pub(super) fn lost_message(workflow: &Workflow, last_heard: Timestamp) -> String {

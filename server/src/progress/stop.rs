@@ -5,7 +5,7 @@ use api::RunningAction;
 use model::{ActionState, AgentId, Workflow};
 
 use super::command::Phase;
-use super::current;
+use super::{Report, current};
 
 /// What runs: a cancelled workflow waits for its end.
 #[must_use]
@@ -24,6 +24,13 @@ pub fn is_left_by(workflow: &Workflow, agent: &AgentId) -> bool {
 #[must_use]
 pub fn is_agent_of(workflow: &Workflow, agent: &AgentId) -> bool {
     workflow.status.tasks.iter().any(|task| task.agent_id == *agent)
+}
+
+/// Whether the report is of an action that has not been reported before.
+#[must_use]
+pub fn is_waiting(workflow: &Workflow, report: &Report) -> bool {
+    let own = workflow.status.tasks.iter().filter(|task| task.agent_id == report.agent).flat_map(|task| &task.actions);
+    own.filter(|action| action.id == report.action_id).any(|action| action.state == ActionState::Pending)
 }
 
 /// Why an agent shall stop what it runs of this workflow; `None` while it shall go on.

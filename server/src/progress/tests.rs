@@ -238,11 +238,11 @@ fn an_interrupted_workflow_goes_before_an_older_one_and_finished_ones_hide_nothi
     let older = workflow(&[("a", 1)]);
     let mut newer = workflow(&[("a", 1)]);
     let agent = AgentId::from("a");
-    assert_eq!(choose([&failed, &older, &newer].into_iter(), &agent, |_| true).map(|(w, _)| std::ptr::eq(w, &older)), Ok(true));
+    assert_eq!(choose([&failed, &older, &newer].into_iter(), &agent, |_| Ok(())).map(|(w, _)| std::ptr::eq(w, &older)), Ok(true));
     say(&mut newer, (0, 0), Running).unwrap();
-    assert_eq!(choose([&failed, &older, &newer].into_iter(), &agent, |_| true).map(|(w, _)| std::ptr::eq(w, &newer)), Ok(true));
-    assert_eq!(choose([&failed].into_iter(), &agent, |_| true), Err(Some(Idle::NotRunnable)));
-    assert_eq!(choose([].into_iter(), &agent, |_| true), Err(None));
+    assert_eq!(choose([&failed, &older, &newer].into_iter(), &agent, |_| Ok(())).map(|(w, _)| std::ptr::eq(w, &newer)), Ok(true));
+    assert_eq!(choose([&failed].into_iter(), &agent, |_| Ok(())), Err(Some(Idle::NotRunnable)));
+    assert_eq!(choose([].into_iter(), &agent, |_| Ok(())), Err(None));
 }
 
 #[test]

@@ -43,7 +43,9 @@ pub fn from_format_1(pairs: Vec<KeyValue>, revision: u64, now: Timestamp) -> Res
         info!("hardware={} intent={}: {}", hardware.name(), state.decision.intent, state.decision.reason);
         writes.push(Write::Put { key: machine_key(&hardware.name()), value: serde_json::to_vec(&state)? });
     }
-    for stored in view.workflows.values().filter(|stored| !stored.object.status.tasks.is_empty()) {
+    // What runs on hosts that are not provisioned here is ordered for no machine.
+    let is_ordered = |workflow: &Workflow| !workflow.status.tasks.is_empty() && !view.machines_of(workflow).is_empty();
+    for stored in view.workflows.values().filter(|stored| is_ordered(&stored.object)) {
         let mut workflow = Workflow::clone(&stored.object);
         workflow.status.ordered = Some(workflow.metadata.creation_timestamp.unwrap_or(now));
         writes.push(Write::Put { key: key(Kind::Workflow, &workflow.name()), value: serde_json::to_vec(&workflow)? });

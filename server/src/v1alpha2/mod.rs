@@ -6,6 +6,7 @@
 mod render;
 mod values;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -29,13 +30,24 @@ pub struct Objects {
     /// Workflows by the Task and by the Hardware that they name.
     by_task: Index<ObjectName>,
     by_hardware: Index<ObjectName>,
+    /// Tasks and Workflows by the objects that their references name.
+    tasks_by_reference: Index<ObjectName>,
+    workflows_by_reference: Index<ObjectName>,
 }
 
 impl Objects {
     /// Takes in a change: whether the object was there, and whether it is.
     pub fn update(&mut self, kind: Kind, name: &ObjectName, pair: Option<&KeyValue>) -> (bool, bool) {
         match kind {
-            Kind::Task => put(&mut self.tasks, name.clone(), pair.and_then(decoded)),
+            Kind::Task => {
+                let new: Option<Stored<Task>> = pair.and_then(decoded);
+                for (task, present) in [(self.tasks.get(name).cloned(), false), (new.clone(), true)] {
+                    for to in task.iter().flat_map(|task| task.object.spec.references.values()) {
+                        self.tasks_by_reference.set(to.object_name(&name.namespace), 0, name, present);
+                    }
+                }
+                put(&mut self.tasks, name.clone(), new)
+            }
             Kind::Policy => put(&mut self.policies, name.clone(), pair.and_then(decoded)),
             Kind::WorkflowV1alpha2 => {
                 let new: Option<Stored<Workflow>> = pair.and_then(decoded);
@@ -51,7 +63,18 @@ impl Objects {
         }
     }
 
+    /// The Tasks and the Workflows whose references name this object, or any.
+    pub fn referring(&self, to: Option<&ObjectName>) -> (BTreeSet<&ObjectName>, BTreeSet<&ObjectName>) {
+        match to {
+            Some(to) => (self.tasks_by_reference.of(to).collect(), self.workflows_by_reference.of(to).collect()),
+            None => (self.tasks_by_reference.names().collect(), self.workflows_by_reference.names().collect()),
+        }
+    }
+
     fn index(&mut self, name: &ObjectName, workflow: &Stored<Workflow>, present: bool) {
+        for to in workflow.object.spec.references.values() {
+            self.workflows_by_reference.set(to.object_name(&name.namespace), 0, name, present);
+        }
         for task in &workflow.object.spec.tasks {
             self.by_task.set(task.task_ref.object_name(&name.namespace), workflow.created, name, present);
             if let Some(hardware) = task.hardware_name(&name.namespace) {
@@ -95,6 +118,12 @@ pub fn run_of(workflow: &Workflow) -> model::Workflow {
         spec: WorkflowSpec { disabled: workflow.spec.disabled, boot_options, ..WorkflowSpec::default() },
         status: workflow.status.clone(),
     }
+}
+
+/// The Hardware that its tasks name.
+#[must_use]
+pub fn hardware_of(workflow: &Workflow) -> BTreeSet<ObjectName> {
+    workflow.spec.tasks.iter().filter_map(|task| task.hardware_name(&workflow.metadata.namespace)).collect()
 }
 
 /// The Hardware whose `allowPXE` a Workflow toggles.

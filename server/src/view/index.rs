@@ -35,6 +35,11 @@ impl<K: Ord + Clone> Index<K> {
         self.entries(key).map(|(_, name)| name)
     }
 
+    /// All objects that have any key, once for each.
+    pub fn names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.0.iter().map(|(_, _, name)| name)
+    }
+
     pub fn has(&self, key: &K) -> bool {
         self.of(key).next().is_some()
     }

@@ -208,3 +208,28 @@ fn a_task_that_takes_too_long_ends_the_workflow() {
     run(&mut w, ActionState::Success, 0);
     assert_eq!(w.status.task_stop, None, "its task is done");
 }
+
+#[test]
+fn a_retry_begins_with_the_failed_action_however_its_command_ended() {
+    for (case, end) in [("cancelled", 0), ("at the global timeout", 1), ("by its own", 2)] {
+        let mut w = workflow(&["", "on-failure: [tidy]", ""]);
+        w.status.global_timeout = 600;
+        run(&mut w, ActionState::Success, 0);
+        run(&mut w, ActionState::Failed, 1);
+        act(&mut w, &Command::HandOut { agent: &A.into() }, at(2)).unwrap();
+        let command = current_id(&w);
+        report(&mut w, &command, ActionState::Running, 3).unwrap();
+        match end {
+            0 => drop(act(&mut w, &Command::Cancel { reason: "r", at_once: true }, at(4)).unwrap()),
+            1 => assert_eq!(expire(&mut w, 700), ["expired"], "{case}"),
+            _ => drop(report(&mut w, &command, ActionState::Timeout, 5).unwrap()),
+        }
+        let ended = w.clone();
+        for from in [None, Some("a1"), Some("a1: on-failure")] {
+            w = ended.clone();
+            act(&mut w, &Command::Retry { from, by: "ada", reason: "" }, at(800)).unwrap();
+            assert_eq!(shown(&w), "RUNNING: a0 SUCCESS, a1 PENDING, a2 PENDING", "{case} {from:?}");
+        }
+        assert_eq!(run(&mut w, ActionState::Success, 801), ["handedOut", "reported", "reported"], "{case}");
+    }
+}

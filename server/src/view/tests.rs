@@ -1,0 +1,73 @@
+use model::{Object, parse_documents};
+
+use super::*;
+
+fn change(revision: u64, text: &str) -> Change {
+    let object = parse_documents(text, "f").unwrap().remove(0);
+    let key = key(object.kind(), &object.name());
+    let value = match &object {
+        Object::Hardware(object) => serde_json::to_vec(object),
+        Object::Template(object) => serde_json::to_vec(object),
+        Object::Workflow(object) => serde_json::to_vec(object),
+        other => serde_json::to_vec(other),
+    };
+    let pair = KeyValue { key: key.clone(), value: value.unwrap(), created: revision, modified: revision };
+    Change { revision, key, pair: Some(Arc::new(pair)) }
+}
+
+fn hardware(name: &str, mac: &str) -> String {
+    format!(
+        "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: {name}}}\nspec: {{interfaces: [{{dhcp: {{mac: '{mac}'}}}}]}}\n"
+    )
+}
+
+#[test]
+fn a_mac_follows_its_hardware() {
+    let (one, two) = ("52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap());
+    let mut view = View::default();
+    let owner = |view: &View, mac| view.by_mac(mac).map(|stored| stored.object.metadata.name.clone());
+    view.update(&change(1, &hardware("a", "52:54:00:00:00:01")));
+    view.update(&change(2, &hardware("a", "52:54:00:00:00:02")));
+    assert_eq!((owner(&view, one), owner(&view, two)), (None, Some("a".into())));
+    view.update(&change(3, &hardware("b", "52:54:00:00:00:01")));
+    view.update(&Change { revision: 4, key: "/hardware/default/a".into(), pair: None });
+    assert_eq!((owner(&view, one), owner(&view, two)), (Some("b".into()), None));
+}
+
+#[test]
+fn a_change_concerns_the_agents_that_were_named_and_those_that_are() {
+    let workflow = |name: &str, worker: &str| {
+        format!(
+            "apiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {{name: {name}}}\nspec: {{templateRef: t, hardwareMap: {{w: '{worker}'}}}}\n"
+        )
+    };
+    let one = "52:54:00:00:00:01";
+    let mut view = View::default();
+    for (revision, text, expected) in [
+        (1, hardware("a", one), vec![one]),
+        (2, workflow("w", "x"), vec!["x", "default/w"]),
+        (3, workflow("w", "52-54-00-00-00-01"), vec![one, "x", "default/w"]),
+        (4, hardware("a", "52:54:00:00:00:02"), vec![one, "52:54:00:00:00:02"]),
+    ] {
+        let subjects = view.update(&change(revision, &text)).subjects;
+        let names = subjects.iter().map(|subject| match subject {
+            Subject::Agent(agent) => agent.to_string(),
+            Subject::Workflow(name) => name.to_string(),
+        });
+        assert_eq!(names.collect::<Vec<_>>(), expected, "revision {revision}");
+    }
+    let state = KeyValue { key: "/machines/default/a".into(), value: b"{".to_vec(), created: 5, modified: 5 };
+    let subjects = view.update(&Change { revision: 5, key: state.key.clone(), pair: Some(Arc::new(state)) }).subjects;
+    assert_eq!(subjects, BTreeSet::from([Subject::Agent("52:54:00:00:00:02".into())]), "of the machine whose state it is");
+}
+
+#[test]
+fn what_cannot_be_read_is_left_out_and_does_no_harm() {
+    let mut view = View::default();
+    view.update(&change(1, &hardware("a", "52:54:00:00:00:01")));
+    let pair = KeyValue { key: "/hardware/default/a".into(), value: b"{".to_vec(), created: 1, modified: 2 };
+    view.update(&Change { revision: 2, key: pair.key.clone(), pair: Some(Arc::new(pair)) });
+    assert!(view.hardware.is_empty());
+    assert!(view.update(&Change { revision: 3, key: "/elsewhere".into(), pair: None }).events.is_empty());
+    assert_eq!(view.revision, 3);
+}
