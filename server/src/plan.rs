@@ -372,7 +372,7 @@ impl Planner<'_> {
         match template::render_with(&template, workflow, hardware.as_ref(), references.unwrap_or_default()) {
             Err(mistakes) => {
                 let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
-                (not_ready(workflow, Some("failed"), first).0, mistakes)
+                (not_ready(workflow, Some("failed"), first).0, template::located(&template, mistakes))
             }
             Ok(document) => {
                 progress::begin(workflow, document, &mut *self.new_id);

@@ -6,6 +6,7 @@ mod machine;
 mod objects;
 mod rollout;
 mod show;
+mod sources;
 mod table;
 mod workflow;
 

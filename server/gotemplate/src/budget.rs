@@ -59,6 +59,10 @@ impl Budget {
         self.spent.get()
     }
 
+    pub(crate) fn clock(&self) -> Clock {
+        Clock { deadline: self.deadline, stop: Arc::clone(&self.stop) }
+    }
+
     fn exceeded(&self, message: String) -> Result<(), String> {
         self.spent.set(true);
         Err(message)
@@ -111,6 +115,18 @@ impl Budget {
 
     pub(crate) fn remember(&self, map: &Cells) {
         self.maps.borrow_mut().push(Cells::clone(map));
+    }
+}
+
+/// The time that is left, for what has no budget at hand.
+pub(crate) struct Clock {
+    deadline: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+impl Clock {
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || Instant::now() > self.deadline
     }
 }
 

@@ -104,7 +104,7 @@ impl Checker<'_> {
                 (Some(_), Expr::Bool { .. }) => param == Param::Bool,
                 (Some(_), Expr::Text { .. }) => param == Param::Text,
                 (Some(_), Expr::Number { number, .. }) => match param {
-                    Param::Int => number.int.is_some(),
+                    Param::Int | Param::Duration => number.int.is_some(),
                     Param::Uint32 => number.uint.is_some(),
                     Param::Float => number.float.is_some(),
                     _ => false,

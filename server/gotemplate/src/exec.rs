@@ -147,7 +147,8 @@ impl<'t> State<'t> {
                     self.at = At::Node(node);
                     let budget = self.run.context.budget;
                     let room = budget.limits().output - self.out.len();
-                    let shown = print::shown(&value.value, room, budget.limits().depth);
+                    let shown = print::shown(budget, &value.value, room);
+                    self.check(budget.step())?;
                     if shown.is_full() {
                         return self.fail(format!("rendered template exceeds {} bytes", budget.limits().output));
                     }
@@ -203,6 +204,7 @@ impl<'t> State<'t> {
                 }
             }
             Value::Map(map) => {
+                self.check(self.run.context.budget.take(map.len() * crate::value::CELL * 3))?;
                 for (key, item) in map.entries() {
                     if once(self, &mut ran, Held::of(Value::Text(key)), Held::element(item, map.elem))? {
                         break;
@@ -223,7 +225,11 @@ impl<'t> State<'t> {
                 for number in 0..count {
                     let item = match other {
                         Value::Int64(_) => Value::Int64(number),
+                        Value::Int32(_) => Value::Int32(i32::try_from(number).unwrap_or(0)),
                         Value::Uint8(_) => Value::Uint8(u8::try_from(number).unwrap_or(0)),
+                        Value::Uint32(_) => Value::Uint32(u32::try_from(number).unwrap_or(0)),
+                        Value::Uint64(_) => Value::Uint64(number.unsigned_abs()),
+                        Value::Named(named, _) => Value::Named(named, number),
                         _ => Value::Int(number),
                     };
                     if once(self, &mut ran, Held::INVALID, Held::of(item))? {
@@ -453,6 +459,14 @@ impl<'t> State<'t> {
                     return self.fail(format!("nil pointer evaluating {ty}.{name}"));
                 }
             }
+            Value::Time(_) if matches!(name, "wall" | "ext" | "loc") => {
+                return self.fail(format!("{name} is an unexported field of struct type {ty}"));
+            }
+            Value::Semver(_) | Value::Version(_)
+                if matches!(name, "major" | "minor" | "patch" | "pre" | "metadata" | "original") =>
+            {
+                return self.fail(format!("{name} is an unexported field of struct type {ty}"));
+            }
             _ => {}
         }
         self.fail(format!("can't evaluate field {name} in type {ty}"))
@@ -484,6 +498,9 @@ impl<'t> State<'t> {
         if function.rest.is_none() && given != fixed {
             return self.fail(format!("wrong number of args for {name}: want {fixed} got {given}"));
         }
+        if let Body::Refused(message) = function.body {
+            return self.fail(message);
+        }
         if let Body::Logic(stop_at) = function.body {
             let value = self.logic(dot, exprs, piped, stop_at)?;
             self.depth -= 1;
@@ -514,7 +531,7 @@ impl<'t> State<'t> {
                 };
                 functions::builtin::call(&callee, &values)
             }
-            Body::Logic(_) => Ok(Held::INVALID),
+            Body::Logic(_) | Body::Refused(_) => Ok(Held::INVALID),
         };
         match result {
             Ok(value) => {
@@ -580,6 +597,9 @@ impl<'t> State<'t> {
             (Param::Bool, Expr::Bool { truth, .. }) => Some(Value::Bool(*truth)),
             (Param::Text, Expr::Text { text, .. }) => Some(Value::Text(constant(text))),
             (Param::Int, Expr::Number { number, .. }) => number.int.map(Value::Int),
+            (Param::Duration, Expr::Number { number, .. }) => {
+                number.int.map(|nanos| Value::Named(&functions::times::DURATION, nanos))
+            }
             (Param::Uint32, Expr::Number { number, .. }) => {
                 #[allow(clippy::cast_possible_truncation)] // as SetUint does
                 number.uint.map(|uint| Value::Uint32(uint as u32))

@@ -129,6 +129,13 @@ fn right_trim_marker(text: &str) -> bool {
     letters.next().is_some_and(is_space) && letters.next() == Some('-')
 }
 
+fn right_delim_at(text: &str) -> (bool, bool) {
+    if right_trim_marker(text) && text.get(2..).is_some_and(|text| text.starts_with(RIGHT)) {
+        return (true, true);
+    }
+    (text.starts_with(RIGHT), false)
+}
+
 fn newlines(text: &str) -> usize {
     text.bytes().filter(|byte| *byte == b'\n').count()
 }
@@ -136,7 +143,7 @@ fn newlines(text: &str) -> usize {
 /// `%#U` of `fmt`.
 fn code_point(letter: Option<char>) -> String {
     match letter {
-        Some(letter) if letter.is_control() => format!("U+{:04X}", u32::from(letter)),
+        Some(letter) if !crate::strconv::is_print(letter) => format!("U+{:04X}", u32::from(letter)),
         Some(letter) => format!("U+{:04X} '{letter}'", u32::from(letter)),
         None => "U+FFFFFFFFFFFFFFFF".to_owned(),
     }
@@ -237,12 +244,12 @@ impl<'t> Lexer<'t> {
         let Some(end) = self.rest().get(2..).and_then(|text| text.find("*/")) else {
             return Some(self.error("unclosed comment"));
         };
-        self.skip(2 + end + 2);
-        let (closes, trims) = self.at_right_delim();
+        let length = 2 + end + 2;
+        let (closes, trims) = right_delim_at(self.rest().get(length..).unwrap_or_default());
         if !closes {
             return Some(self.error("comment ends before closing delimiter"));
         }
-        self.skip(RIGHT.len() + if trims { 2 } else { 0 });
+        self.skip(length + RIGHT.len() + if trims { 2 } else { 0 });
         if trims {
             self.skip_spaces();
         }
@@ -256,11 +263,7 @@ impl<'t> Lexer<'t> {
 
     /// Whether an action ends here, and whether it trims what follows.
     fn at_right_delim(&self) -> (bool, bool) {
-        let rest = self.rest();
-        if right_trim_marker(rest) && rest.get(2..).is_some_and(|text| text.starts_with(RIGHT)) {
-            return (true, true);
-        }
-        (rest.starts_with(RIGHT), false)
+        right_delim_at(self.rest())
     }
 
     fn right_delim(&mut self, trims: bool) -> Item {

@@ -14,33 +14,34 @@ pub struct Outline {
 /// Templates that define more than this, or call each other deeper, are not outlined further.
 const SIZE: usize = 1 << 20;
 const DEPTH: usize = 64;
+/// Templates that call each other twice double the nodes with each level.
+const NODES: usize = 1 << 18;
 
 struct Writer<'t> {
     trees: &'t Trees,
-    source: &'t str,
     mark: char,
     /// Whether `else` is taken instead of `if`.
     other: bool,
     out: Outline,
-    /// Where the source was read to, and the line of that.
-    at: (usize, usize),
+    /// Where the lines of the source begin, behind the first.
+    begins: Vec<usize>,
+    nodes: usize,
 }
 
 /// The outline with every `if`, and the one with every `else`.
 pub(crate) fn outlines(trees: &Trees, root: &str, source: &str, mark: char) -> [Outline; 2] {
     [false, true].map(|other| {
-        let mut writer = Writer { trees, source, mark, other, out: Outline { text: String::new(), lines: vec![1] }, at: (0, 1) };
+        let begins = source.match_indices('\n').map(|(at, _)| at + 1).collect();
+        let out = Outline { text: String::new(), lines: vec![1] };
+        let mut writer = Writer { trees, mark, other, out, begins, nodes: 0 };
         writer.nodes(trees.get(root).map(Vec::as_slice).unwrap_or_default(), 0);
         writer.out
     })
 }
 
 impl Writer<'_> {
-    fn line(&mut self, pos: usize) -> usize {
-        let (from, line) = if pos >= self.at.0 { self.at } else { (0, 1) };
-        let passed = self.source.get(from..pos).unwrap_or_default().matches('\n').count();
-        self.at = (pos, line + passed);
-        self.at.1
+    fn line(&self, pos: usize) -> usize {
+        1 + self.begins.partition_point(|begin| *begin <= pos)
     }
 
     fn write(&mut self, text: &str, pos: usize) {
@@ -63,7 +64,8 @@ impl Writer<'_> {
 
     fn nodes(&mut self, nodes: &[Node], depth: usize) {
         for node in nodes {
-            if depth > DEPTH || self.out.text.len() > SIZE {
+            self.nodes += 1;
+            if depth > DEPTH || self.out.text.len() > SIZE || self.nodes > NODES {
                 return;
             }
             match node {

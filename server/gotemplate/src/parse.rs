@@ -1,6 +1,6 @@
 //! The parser of `text/template/parse`: functions and variables are checked here, before anything is rendered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::functions;
 use crate::lex::{Item, Kind, Lexer};
@@ -16,13 +16,33 @@ type Parsed<T> = Result<T, Box<Fault>>;
 /// Everything that belongs to one `define`, `block` or the text itself.
 struct Scope {
     vars: Vec<String>,
+    /// How often each of them is declared.
+    known: HashMap<String, usize>,
     ranges: usize,
     action_line: usize,
 }
 
 impl Scope {
     fn new() -> Self {
-        Self { vars: vec!["$".to_owned()], ranges: 0, action_line: 0 }
+        let known = HashMap::from([("$".to_owned(), 1)]);
+        Self { vars: vec!["$".to_owned()], known, ranges: 0, action_line: 0 }
+    }
+
+    fn declare(&mut self, name: &str) {
+        *self.known.entry(name.to_owned()).or_default() += 1;
+        self.vars.push(name.to_owned());
+    }
+
+    fn forget_from(&mut self, mark: usize) {
+        for name in self.vars.drain(mark.min(self.vars.len())..) {
+            if let Some(count) = self.known.get_mut(&name) {
+                *count -= 1;
+            }
+        }
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|count| *count > 0)
     }
 }
 
@@ -37,7 +57,12 @@ pub(crate) struct Parser<'t> {
     trees: Trees,
     depth: usize,
     max_depth: usize,
+    /// Nodes and operands so far.
+    parts: usize,
 }
+
+/// Each takes some hundred bytes. Templates of installations have a few hundred.
+const MOST_PARTS: usize = 200_000;
 
 /// What ended a list of nodes.
 enum End {
@@ -47,8 +72,8 @@ enum End {
 
 pub(crate) fn parse(name: &str, text: &str, max_depth: usize) -> Result<Trees, Box<Fault>> {
     let lexer = Lexer::new(text);
-    let mut parser =
-        Parser { name, lexer, ahead: Vec::new(), line: 1, scope: Scope::new(), trees: Trees::new(), depth: 0, max_depth };
+    let (scope, trees) = (Scope::new(), Trees::new());
+    let mut parser = Parser { name, lexer, ahead: Vec::new(), line: 1, scope, trees, depth: 0, max_depth, parts: 0 };
     let mut root = Vec::new();
     loop {
         let token = parser.peek();
@@ -146,6 +171,14 @@ impl Parser<'_> {
         Ok(())
     }
 
+    fn part(&mut self) -> Parsed<()> {
+        self.parts += 1;
+        if self.parts > MOST_PARTS {
+            return self.error(format!("the template has more than {MOST_PARTS} parts"));
+        }
+        Ok(())
+    }
+
     fn add(&mut self, name: String, nodes: Vec<Node>) -> Parsed<()> {
         match self.trees.get(&name) {
             Some(old) if !is_empty(old) => {
@@ -192,6 +225,7 @@ impl Parser<'_> {
     }
 
     fn text_or_action(&mut self) -> Parsed<Result<Node, End>> {
+        self.part()?;
         let token = self.next_non_space();
         match token.kind {
             Kind::Text => Ok(Ok(Node::Text { pos: token.pos, text: token.val })),
@@ -275,7 +309,7 @@ impl Parser<'_> {
                 })
             }
         };
-        self.scope.vars.truncate(known);
+        self.scope.forget_from(known);
         self.depth -= 1;
         Ok(Branch { pos: pipe.pos, pipe, list, otherwise })
     }
@@ -369,14 +403,14 @@ impl Parser<'_> {
             Kind::Assign | Kind::Declare => {
                 pipe.assign = next.kind == Kind::Assign;
                 self.next_non_space();
-                pipe.decl.push(variable.val.clone());
-                self.scope.vars.push(variable.val);
+                self.scope.declare(&variable.val);
+                pipe.decl.push(variable.val);
                 Ok(false)
             }
             Kind::Char if next.val == "," => {
                 self.next_non_space();
-                pipe.decl.push(variable.val.clone());
-                self.scope.vars.push(variable.val);
+                self.scope.declare(&variable.val);
+                pipe.decl.push(variable.val);
                 if context == "range" && pipe.decl.len() < 2 {
                     return match self.peek_non_space().kind {
                         Kind::Variable | Kind::RightDelim | Kind::RightParen => Ok(true),
@@ -452,6 +486,7 @@ impl Parser<'_> {
     }
 
     fn term(&mut self) -> Parsed<Option<Expr>> {
+        self.part()?;
         let token = self.next_non_space();
         let pos = token.pos;
         Ok(Some(match token.kind {
@@ -465,7 +500,7 @@ impl Parser<'_> {
             Kind::Dot => Expr::Dot { pos },
             Kind::Nil => Expr::Nil { pos },
             Kind::Variable => {
-                if !self.scope.vars.contains(&token.val) {
+                if !self.scope.knows(&token.val) {
                     let name = strconv::quote(token.val.as_bytes(), false);
                     return self.error(format!("undefined variable {name}"));
                 }

@@ -1,6 +1,6 @@
 //! Go's `fmt`: `%v` and the other verbs, `Sprint` and `Sprintln`.
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Clock};
 use crate::strconv;
 use crate::value::{Pointer, Text, Type, Value};
 
@@ -8,17 +8,25 @@ use crate::value::{Pointer, Text, Type, Value};
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     limit: usize,
+    /// Looked at now and then.
+    clock: Clock,
+    pushes: usize,
     full: bool,
 }
 
+/// Pushes between two looks at the clock.
+const GLANCE: usize = 1 << 12;
+
 impl Buffer {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit, full: false }
+    pub(crate) fn new(budget: &Budget, limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, clock: budget.clock(), pushes: 0, full: false }
     }
 
     pub(crate) fn push(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
+        self.pushes += 1;
         self.full |= self.bytes.len() + bytes.len() > self.limit;
+        self.full |= self.pushes.is_multiple_of(GLANCE) && self.clock.is_over();
         if !self.full {
             self.bytes.extend_from_slice(bytes);
         }
@@ -31,11 +39,18 @@ impl Buffer {
         }
     }
 
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.bytes.len())
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
 
     pub(crate) fn finish(self, budget: &Budget) -> Result<Vec<u8>, String> {
+        if self.full && self.clock.is_over() {
+            budget.work(GLANCE as u64)?;
+        }
         budget.take(if self.full { usize::MAX } else { self.bytes.len() })?;
         budget.read(self.bytes.len())?;
         Ok(self.bytes)
@@ -69,7 +84,7 @@ pub(crate) struct Printer {
 const NIL: &str = "<nil>";
 
 pub(crate) fn sprint(budget: &Budget, values: &[Value]) -> Result<Vec<u8>, String> {
-    let mut printer = Printer::new(budget.remaining(), budget.limits().depth);
+    let mut printer = Printer::new(budget, budget.remaining());
     for (index, value) in values.iter().enumerate() {
         let text = |value: &Value| matches!(value, Value::Text(_));
         if index > 0 && !text(value) && !values.get(index - 1).is_some_and(text) {
@@ -81,7 +96,7 @@ pub(crate) fn sprint(budget: &Budget, values: &[Value]) -> Result<Vec<u8>, Strin
 }
 
 pub(crate) fn sprintln(budget: &Budget, values: &[Value]) -> Result<Vec<u8>, String> {
-    let mut printer = Printer::new(budget.remaining(), budget.limits().depth);
+    let mut printer = Printer::new(budget, budget.remaining());
     for (index, value) in values.iter().enumerate() {
         if index > 0 {
             printer.out.push(" ");
@@ -94,7 +109,7 @@ pub(crate) fn sprintln(budget: &Budget, values: &[Value]) -> Result<Vec<u8>, Str
 
 pub(crate) fn sprintf(budget: &Budget, format: &[u8], values: &[Value]) -> Result<Vec<u8>, String> {
     budget.read(format.len())?;
-    let mut printer = Printer::new(budget.remaining(), budget.limits().depth);
+    let mut printer = Printer::new(budget, budget.remaining());
     Format { printer: &mut printer, format, at: 0, values, next: 0, reordered: false, good: true }.run();
     printer.out.finish(budget)
 }
@@ -105,8 +120,8 @@ pub(crate) fn plain(budget: &Budget, value: &Value) -> Result<Vec<u8>, String> {
 }
 
 impl Printer {
-    pub(crate) fn new(limit: usize, max_depth: usize) -> Self {
-        Self { out: Buffer::new(limit), flags: Flags::default(), erroring: false, max_depth }
+    pub(crate) fn new(budget: &Budget, limit: usize) -> Self {
+        Self { out: Buffer::new(budget, limit), flags: Flags::default(), erroring: false, max_depth: budget.limits().depth }
     }
 
     fn pad(&mut self, text: impl AsRef<[u8]>) {
@@ -165,7 +180,11 @@ impl Printer {
             return;
         }
         if let Some(text) = self.stringer(value, verb) {
-            return self.text(text.as_bytes(), verb, value);
+            // `GoString` is shown as it is.
+            let sharp_v = std::mem::take(&mut self.flags.sharp_v);
+            self.text(text.as_bytes(), verb, value);
+            self.flags.sharp_v = sharp_v;
+            return;
         }
         if let Some(number) = value.integer() {
             return self.integer(number.unsigned_abs(), number < 0, true, verb, value);
@@ -197,15 +216,29 @@ impl Printer {
                 let zone = Value::Pointer(Pointer { to: &Type::Time, value: None });
                 self.fields("{", &[Value::Uint64(time.nanos.into()), Value::Int64(since_year_1), zone], verb, depth);
             }
-            Value::Semver(version) => {
+            Value::Semver(version) | Value::Version(version) => {
                 let [major, minor, patch] = version.numbers.map(Value::Uint64);
                 let text = |text: &String| Value::Text(Text::from(text));
+                if self.flags.sharp_v && (depth == 0 || matches!(value, Value::Version(_))) {
+                    return self.version(version, if matches!(value, Value::Semver(_)) { "&" } else { "" });
+                }
                 let texts = [text(&version.pre), text(&version.metadata), text(&version.original)];
                 let [pre, metadata, original] = texts;
-                self.fields("&{", &[major, minor, patch, pre, metadata, original], verb, depth);
+                let open = if matches!(value, Value::Semver(_)) { "&{" } else { "{" };
+                self.fields(open, &[major, minor, patch, pre, metadata, original], verb, depth);
             }
             _ => self.bad_verb(verb, value),
         }
+    }
+
+    /// `%#v` of a version.
+    fn version(&mut self, version: &crate::semver::Semver, pointer: &str) {
+        let [major, minor, patch] = version.numbers;
+        let [pre, metadata, original] =
+            [&version.pre, &version.metadata, &version.original].map(|text| strconv::quote(text.as_bytes(), false));
+        self.out.push(format!(
+            "{pointer}semver.Version{{major:{major:#x}, minor:{minor:#x}, patch:{patch:#x}, pre:{pre}, metadata:{metadata}, original:{original}}}"
+        ));
     }
 
     fn fields(&mut self, open: &str, values: &[Value], verb: char, depth: usize) {
@@ -219,15 +252,15 @@ impl Printer {
         self.out.push("}");
     }
 
-    /// The `String` method of times and versions.
+    /// The `String` method, or `GoString` for `%#v`.
     fn stringer(&self, value: &Value, verb: char) -> Option<String> {
-        if self.erroring || self.flags.sharp_v || !matches!(verb, 'v' | 's' | 'x' | 'X' | 'q') {
+        if self.erroring || !matches!(verb, 'v' | 's' | 'x' | 'X' | 'q') {
             return None;
         }
         match value {
-            Value::Time(time) => Some(time.to_string()),
-            Value::Semver(version) => Some(version.to_string()),
-            _ => None,
+            Value::Time(time) if self.flags.sharp_v => Some(time.go_text()),
+            _ if self.flags.sharp_v => None,
+            value => value.stringer(),
         }
     }
 
@@ -239,11 +272,14 @@ impl Printer {
             }
         }
         self.out.push(if self.flags.sharp_v { "{" } else { "[" });
-        for (index, item) in list.to_vec().iter().enumerate() {
+        for (index, item) in list.iter().enumerate() {
+            if self.out.is_full() {
+                return;
+            }
             if index > 0 {
                 self.out.push(if self.flags.sharp_v { ", " } else { " " });
             }
-            self.item(item, verb, depth + 1);
+            self.item(&item, verb, depth + 1);
         }
         self.out.push(if self.flags.sharp_v { "}" } else { "]" });
     }
@@ -264,7 +300,10 @@ impl Printer {
             }
         }
         self.out.push(if self.flags.sharp_v { "{" } else { "map[" });
-        for (index, (key, value)) in map.entries().into_iter().enumerate() {
+        for (index, (key, value)) in map.iter().enumerate() {
+            if self.out.is_full() {
+                return;
+            }
             if index > 0 {
                 self.out.push(if self.flags.sharp_v { ", " } else { " " });
             }
@@ -363,9 +402,7 @@ impl Printer {
                 break;
             }
         }
-        while text.len() < least {
-            text.push(b'0');
-        }
+        text.resize(text.len().max(least), b'0');
         if flags.sharp {
             match base {
                 2 => text.extend(b"b0"),
@@ -410,8 +447,7 @@ impl Printer {
             if number.is_nan() && !flags.space && !flags.plus {
                 text.remove(0);
             }
-            let shown = if flags.plus || !text.starts_with('+') { text.as_str() } else { text.get(1..).unwrap_or_default() };
-            return self.pad_without_zeros(shown);
+            return self.pad_without_zeros(text);
         }
         if flags.sharp && verb != 'b' {
             text = with_point(&text, verb, precision);
@@ -445,7 +481,7 @@ impl Printer {
         match verb {
             'v' if self.flags.sharp_v => self.quoted(text),
             'v' | 's' => {
-                let cut = self.cut(text).to_vec();
+                let cut = self.cut(text);
                 self.pad(cut);
             }
             'x' => self.hex(text, b"0123456789abcdefx"),
@@ -464,16 +500,34 @@ impl Printer {
     }
 
     fn quoted(&mut self, text: &[u8]) {
-        let text = self.cut(text).to_vec();
-        if self.flags.sharp && strconv::can_backquote(&text) {
-            return self.pad([b"`", text.as_slice(), b"`"].concat());
+        let text = self.cut(text);
+        if text.len() > self.out.room() {
+            self.out.full = true;
+            return;
         }
-        self.pad(strconv::quote(&text, self.flags.plus));
+        if self.flags.sharp && strconv::can_backquote(text) {
+            return self.pad([b"`", text, b"`"].concat());
+        }
+        if self.flags.width.is_some() {
+            return self.pad(strconv::quote(text, self.flags.plus));
+        }
+        self.out.push("\"");
+        for letter in strconv::letters(text) {
+            if self.out.is_full() {
+                return;
+            }
+            self.out.push(strconv::quoted(letter, self.flags.plus));
+        }
+        self.out.push("\"");
     }
 
     fn hex(&mut self, text: &[u8], digits: &[u8; 17]) {
         let flags = self.flags;
         let text = text.get(..flags.precision.unwrap_or(text.len())).unwrap_or(text);
+        if text.len() > self.out.room() / 2 {
+            self.out.full = true;
+            return;
+        }
         let mut shown = Vec::with_capacity(text.len() * 2);
         for (index, byte) in text.iter().enumerate() {
             if flags.space && index > 0 {
@@ -546,11 +600,11 @@ impl Format<'_, '_> {
             }
             self.at += 1;
             self.printer.flags = Flags::default();
-            if self.simple() {
-                continue;
-            }
-            if !self.directive() {
+            if !self.simple() && !self.directive() {
                 break;
+            }
+            if self.printer.out.is_full() {
+                return;
             }
         }
         self.extra();
@@ -720,8 +774,8 @@ impl Format<'_, '_> {
 }
 
 /// What `{{ x }}` prints. A pointer is followed, and nothing at all is `<no value>`.
-pub(crate) fn shown(value: &Value, limit: usize, max_depth: usize) -> Buffer {
-    let mut printer = Printer::new(limit, max_depth);
+pub(crate) fn shown(budget: &Budget, value: &Value, limit: usize) -> Buffer {
+    let mut printer = Printer::new(budget, limit);
     let value = value.indirect().0;
     match value {
         Value::Nil => printer.out.push("<no value>"),

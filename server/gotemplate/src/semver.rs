@@ -1,4 +1,4 @@
-//! Semantic versions and constraints, as `Masterminds/semver` 3.3 reads them.
+//! Semantic versions and constraints, as `Masterminds/semver` 3.4 reads them.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use regex::Regex;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Semver {
     pub(crate) numbers: [u64; 3],
     pub(crate) pre: String,
@@ -41,7 +41,7 @@ fn pattern(cell: &'static OnceLock<Option<Regex>>, text: impl FnOnce() -> String
 impl Semver {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         static PATTERN: OnceLock<Option<Regex>> = OnceLock::new();
-        const INVALID: &str = "Invalid Semantic Version";
+        const INVALID: &str = "invalid semantic version";
         let found = pattern(&PATTERN, || format!("^{VERSION}$")).and_then(|pattern| pattern.captures(text)).ok_or(INVALID)?;
         let part = |index: usize| found.get(index).map_or("", |part| part.as_str());
         let mut numbers = [0; 3];
@@ -50,16 +50,13 @@ impl Semver {
             if !digits.is_empty() {
                 let shown = crate::strconv::quote(digits.as_bytes(), false);
                 *number = digits.parse().map_err(|_| {
-                    format!("Error parsing version segment: strconv.ParseUint: parsing {shown}: value out of range")
+                    format!("error parsing version segment: strconv.ParseUint: parsing {shown}: value out of range")
                 })?;
             }
         }
         let pre = part(5).to_owned();
-        for identifier in pre.split('.').filter(|_| !pre.is_empty()) {
-            let digits = identifier.bytes().all(|byte| byte.is_ascii_digit());
-            if digits && identifier.len() > 1 && identifier.starts_with('0') {
-                return Err("Version segment starts with 0".to_owned());
-            }
+        if !pre.is_empty() {
+            valid_prerelease(&pre)?;
         }
         Ok(Self { numbers, pre, metadata: part(8).to_owned(), original: text.to_owned() })
     }
@@ -87,9 +84,45 @@ impl Semver {
         }
         next.pre.clear();
         next.metadata.clear();
-        next.original = format!("{}{next}", if self.original.starts_with('v') { "v" } else { "" });
-        next
+        next.renamed()
     }
+
+    fn renamed(mut self) -> Self {
+        self.original = format!("{}{self}", if self.original.starts_with('v') { "v" } else { "" });
+        self
+    }
+
+    pub(crate) fn with_prerelease(mut self, pre: String) -> Result<Self, String> {
+        if !pre.is_empty() {
+            valid_prerelease(&pre)?;
+        }
+        self.pre = pre;
+        Ok(self.renamed())
+    }
+
+    pub(crate) fn with_metadata(mut self, metadata: String) -> Result<Self, String> {
+        if !metadata.is_empty() && !metadata.split('.').all(is_identifier) {
+            return Err("invalid metadata string".to_owned());
+        }
+        self.metadata = metadata;
+        Ok(self.renamed())
+    }
+}
+
+fn is_identifier(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn valid_prerelease(pre: &str) -> Result<(), String> {
+    for identifier in pre.split('.') {
+        if !is_identifier(identifier) {
+            return Err("invalid prerelease string".to_owned());
+        }
+        if identifier.len() > 1 && identifier.starts_with('0') && identifier.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err("version segment starts with 0".to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn prerelease(one: &str, other: &str) -> Ordering {
@@ -124,7 +157,11 @@ struct Constraint {
 pub(crate) fn satisfies(constraints: &str, version: &str) -> Result<bool, String> {
     let alternatives = ranges(constraints).split("||").map(all_of).collect::<Result<Vec<_>, _>>()?;
     let version = Semver::parse(version)?;
-    Ok(alternatives.iter().any(|all| all.iter().all(|constraint| constraint.allows(&version))))
+    Ok(alternatives.iter().any(|all| {
+        // A prerelease counts only in a group of constraints that names one.
+        let included = version.pre.is_empty() || all.iter().any(|constraint| !constraint.version.pre.is_empty());
+        included && all.iter().all(|constraint| constraint.allows(&version))
+    }))
 }
 
 /// `1.2 - 3` means `>= 1.2, <= 3`.
@@ -175,7 +212,7 @@ impl Constraint {
             dirty = false;
             part(2).to_owned()
         };
-        let version = Semver::parse(&shown).map_err(|_| "constraint Parser Error")?;
+        let version = Semver::parse(&shown).map_err(|_| "constraint parser error")?;
         Ok(Self { version, op: part(1).to_owned(), dirty, minor_dirty, patch_dirty })
     }
 
@@ -185,9 +222,6 @@ impl Constraint {
         let [own_major, own_minor, own_patch] = self.version.numbers;
         if self.op == "!=" {
             return self.differs(version);
-        }
-        if !version.pre.is_empty() && self.version.pre.is_empty() {
-            return false;
         }
         match self.op.as_str() {
             "" | "=" if self.dirty => self.tilde(version),
@@ -226,9 +260,6 @@ impl Constraint {
 
     fn differs(&self, version: &Semver) -> bool {
         if self.dirty {
-            if !version.pre.is_empty() && self.version.pre.is_empty() {
-                return false;
-            }
             let ([major, minor, patch], [own_major, own_minor, own_patch]) = (version.numbers, self.version.numbers);
             if major != own_major || (minor != own_minor && !self.minor_dirty) {
                 return true;

@@ -10,6 +10,12 @@ pub(crate) fn is_print(letter: char) -> bool {
     }
 }
 
+/// Go's `unicode.IsUpper`: numbers and symbols such as `Ⅷ` are not.
+pub(crate) fn is_upper(letter: char) -> bool {
+    letter.is_uppercase()
+        && !matches!(letter, '\u{2160}'..='\u{216f}' | '\u{24b6}'..='\u{24cf}' | '\u{1f130}'..='\u{1f149}' | '\u{1f150}'..='\u{1f169}' | '\u{1f170}'..='\u{1f189}')
+}
+
 /// The characters of a byte string; `Err` is a byte that is not UTF-8.
 pub(crate) fn letters(bytes: &[u8]) -> impl Iterator<Item = Result<char, u8>> + '_ {
     bytes.utf8_chunks().flat_map(|chunk| chunk.valid().chars().map(Ok).chain(chunk.invalid().iter().map(|byte| Err(*byte))))
@@ -46,6 +52,16 @@ pub(crate) fn quote(bytes: &[u8], ascii: bool) -> String {
         }
     }
     out.push('"');
+    out
+}
+
+/// One character of a quoted text.
+pub(crate) fn quoted(letter: Result<char, u8>, ascii: bool) -> String {
+    let mut out = String::new();
+    match letter {
+        Ok(letter) => escaped(&mut out, letter, '"', ascii),
+        Err(byte) => out.push_str(&format!("\\x{byte:02x}")),
+    }
     out
 }
 

@@ -10,6 +10,8 @@ pub struct Time {
     pub(crate) nanos: u32,
     offset: i64,
     zone: String,
+    /// Go shows the local zone as UTC, and names it in `GoString`.
+    local: bool,
 }
 
 struct Civil {
@@ -156,7 +158,79 @@ fn next_chunk(layout: &str) -> Option<(&str, Chunk, &str)> {
 
 impl Time {
     pub(crate) fn zero() -> Self {
-        Self { seconds: days_from_civil(1, 1, 1) * 86_400, nanos: 0, offset: 0, zone: "UTC".to_owned() }
+        Self { seconds: days_from_civil(1, 1, 1) * 86_400, nanos: 0, offset: 0, zone: "UTC".to_owned(), local: false }
+    }
+
+    pub(crate) fn moment(&self) -> (i64, u32) {
+        (self.seconds, self.nanos)
+    }
+
+    fn total(&self) -> i128 {
+        i128::from(self.seconds) * 1_000_000_000 + i128::from(self.nanos)
+    }
+
+    /// Since 1970 in units of which a second has so many.
+    pub(crate) fn unix(&self, unit: i64) -> i64 {
+        self.seconds.wrapping_mul(unit).wrapping_add(i64::from(self.nanos) / (1_000_000_000 / unit))
+    }
+
+    pub(crate) fn in_utc(&self, local: bool) -> Self {
+        Self { offset: 0, zone: "UTC".to_owned(), local, ..*self }
+    }
+
+    /// `Time.Sub`: what does not fit is the longest duration.
+    pub(crate) fn since(&self, other: &Self) -> i64 {
+        let nanos = self.total() - other.total();
+        i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// `Time.Truncate` and `Time.Round`, which count from year 1.
+    pub(crate) fn rounded(&self, unit: i64, round: bool) -> Self {
+        if unit <= 0 {
+            return self.clone();
+        }
+        let left = (self.total() - Self::zero().total()).rem_euclid(unit.into());
+        let left = i64::try_from(left).unwrap_or(0);
+        if round && left.saturating_mul(2) >= unit { self.add(unit - left) } else { self.add(-left) }
+    }
+
+    /// `Time.AddDate`: months and days beyond their ends go into the next ones.
+    pub(crate) fn add_date(&self, years: i64, months: i64, days: i64) -> Option<Self> {
+        const MOST: i64 = 10_000_000;
+        if [years, months, days].iter().any(|part| part.unsigned_abs() > MOST.unsigned_abs()) {
+            return None;
+        }
+        let civil = self.civil();
+        let month = civil.month - 1 + months;
+        let (year, month) = (civil.year + years + month.div_euclid(12), month.rem_euclid(12) + 1);
+        let day = days_from_civil(year, month, 1) + civil.day - 1 + days;
+        let seconds = day * 86_400 + (self.seconds + self.offset).rem_euclid(86_400) - self.offset;
+        (year.abs() <= MOST).then(|| Self { seconds, ..self.clone() })
+    }
+
+    /// The name of its `Location`.
+    pub(crate) fn location(&self) -> String {
+        if self.local { "Local".to_owned() } else { self.zone.clone() }
+    }
+
+    /// `Time.GoString`.
+    pub(crate) fn go_text(&self) -> String {
+        let civil = self.civil();
+        let zone = match (self.local, self.zone.as_str()) {
+            (true, _) => "time.Local".to_owned(),
+            (false, "UTC") if self.offset == 0 => "time.UTC".to_owned(),
+            (false, zone) => format!("time.Location({})", crate::strconv::quote(zone.as_bytes(), false)),
+        };
+        format!(
+            "time.Date({}, time.{}, {}, {}, {}, {}, {}, {zone})",
+            civil.year,
+            month_name(civil.month),
+            civil.day,
+            civil.hour,
+            civil.minute,
+            civil.second,
+            self.nanos
+        )
     }
 
     pub(crate) fn add(&self, nanos: i64) -> Self {
@@ -177,6 +251,8 @@ impl Time {
         let civil = self.civil();
         match name {
             "Year" => civil.year,
+            "Month" => civil.month,
+            "Weekday" => (self.seconds + self.offset).div_euclid(86_400).wrapping_add(4).rem_euclid(7),
             "Day" => civil.day,
             "Hour" => civil.hour,
             "Minute" => civil.minute,
@@ -206,21 +282,19 @@ impl Time {
         let mut out = String::new();
         let mut rest = layout;
         let civil = self.civil();
-        let month = usize::try_from(civil.month - 1).unwrap_or(0);
-        let weekday = (self.seconds + self.offset).div_euclid(86_400).wrapping_add(4).rem_euclid(7);
-        let weekday = DAYS.get(usize::try_from(weekday).unwrap_or(0)).copied().unwrap_or_default();
-        let month_name = MONTHS.get(month).copied().unwrap_or_default();
+        let (weekday, month_name) = (weekday_name(self.part("Weekday")), month_name(civil.month));
         let hour12 = if civil.hour % 12 == 0 { 12 } else { civil.hour % 12 };
         let year_day = self.part("YearDay");
         while let Some((before, chunk, after)) = next_chunk(rest) {
             out.push_str(before);
+            let separator = if rest.get(before.len()..).is_some_and(|element| element.starts_with(',')) { ',' } else { '.' };
             rest = after;
             out.push_str(&match chunk {
-                Chunk::LongMonth => month_name.to_owned(),
+                Chunk::LongMonth => month_name.clone(),
                 Chunk::Month => month_name.chars().take(3).collect(),
                 Chunk::NumMonth => civil.month.to_string(),
                 Chunk::ZeroMonth => format!("{:02}", civil.month),
-                Chunk::LongWeekday => weekday.to_owned(),
+                Chunk::LongWeekday => weekday.clone(),
                 Chunk::Weekday => weekday.chars().take(3).collect(),
                 Chunk::Day => civil.day.to_string(),
                 Chunk::UnderDay => format!("{:2}", civil.day),
@@ -245,7 +319,7 @@ impl Time {
                 Chunk::Fraction(digits, trim) => {
                     let figures: String = format!("{:09}", self.nanos).chars().take(digits).collect();
                     let figures = if trim { figures.trim_end_matches('0') } else { &figures };
-                    if figures.is_empty() { String::new() } else { format!(".{figures}") }
+                    if figures.is_empty() { String::new() } else { format!("{separator}{figures}") }
                 }
             });
         }
@@ -303,6 +377,8 @@ struct Parse<'t> {
     offset: Option<i64>,
     zone: Option<&'t str>,
     utc: bool,
+    /// The part of a zone's offset that is too large.
+    wrong_offset: Option<&'static str>,
 }
 
 impl<'t> Parse<'t> {
@@ -323,11 +399,12 @@ impl<'t> Parse<'t> {
             offset: None,
             zone: None,
             utc: false,
+            wrong_offset: None,
         }
     }
 
     fn failed(&self, value: &str, element: &str) -> String {
-        let quote = |text: &str| crate::strconv::quote(text.as_bytes(), false);
+        let quote = quoted;
         format!(
             "parsing time {} as {}: cannot parse {} as {}",
             quote(self.text),
@@ -338,7 +415,7 @@ impl<'t> Parse<'t> {
     }
 
     fn out_of_range(&self, what: &str) -> String {
-        let quote = |text: &str| crate::strconv::quote(text.as_bytes(), false);
+        let quote = quoted;
         format!("parsing time {}: {what} out of range", quote(self.text))
     }
 
@@ -349,14 +426,17 @@ impl<'t> Parse<'t> {
             let hold = self.rest;
             self.skip(before)?;
             let value = self.rest;
-            self.element(chunk, after)
-                .ok_or_else(|| self.failed(if matches!(chunk, Chunk::LongYear | Chunk::Zone) { hold } else { value }, element))?;
-            self.range()?;
+            let read = self.element(chunk, after);
+            if let Some(part) = self.wrong_offset {
+                return Err(self.out_of_range(part));
+            }
+            read.ok_or_else(|| self.failed(if matches!(chunk, Chunk::LongYear | Chunk::Zone) { hold } else { value }, element))?;
+            self.range(chunk)?;
             layout = after;
         }
         self.skip(layout)?;
         if !self.rest.is_empty() {
-            let quote = |text: &str| crate::strconv::quote(text.as_bytes(), false);
+            let quote = quoted;
             return Err(format!("parsing time {}: extra text: {}", quote(self.text), quote(self.rest)));
         }
         self.finish()
@@ -364,7 +444,6 @@ impl<'t> Parse<'t> {
 
     /// The text between the elements; spaces match any number of spaces.
     fn skip(&mut self, prefix: &str) -> Result<(), String> {
-        let value = self.rest;
         let mut left = prefix;
         while let Some(letter) = left.chars().next() {
             if letter == ' ' {
@@ -377,7 +456,7 @@ impl<'t> Parse<'t> {
             }
             match self.rest.strip_prefix(letter) {
                 Some(rest) => self.rest = rest,
-                None => return Err(self.failed(value, prefix)),
+                None => return Err(self.failed(self.rest, prefix)),
             }
             left = left.get(letter.len_utf8()..).unwrap_or_default();
         }
@@ -409,7 +488,9 @@ impl<'t> Parse<'t> {
         match chunk {
             Chunk::LongYear => self.year = self.digits(4, 4)?,
             Chunk::Year => {
-                let year = self.digits(2, 2)?;
+                // A sign counts as one of the two.
+                let year: i64 = self.rest.get(..2)?.parse().ok()?;
+                self.rest = self.rest.get(2..)?;
                 self.year = if year >= 69 { 1900 + year } else { 2000 + year };
             }
             Chunk::LongMonth => self.month = self.name(&MONTHS, 9)? + 1,
@@ -426,8 +507,10 @@ impl<'t> Parse<'t> {
             }
             Chunk::ZeroDay => self.day = self.digits(2, 2)?,
             Chunk::UnderYearDay | Chunk::ZeroYearDay => {
-                self.rest = self.rest.trim_start_matches(' ');
-                self.year_day = self.digits(1, 3)?;
+                for _ in 0..if chunk == Chunk::UnderYearDay { 2 } else { 0 } {
+                    self.rest = self.rest.strip_prefix(' ').unwrap_or(self.rest);
+                }
+                self.year_day = self.digits(if chunk == Chunk::ZeroYearDay { 3 } else { 1 }, 3)?;
             }
             Chunk::Hour => self.hour = self.digits(1, 2)?,
             Chunk::Hour12 => self.hour = self.digits(1, 2)?,
@@ -443,9 +526,9 @@ impl<'t> Parse<'t> {
             }
             Chunk::Pm | Chunk::LowerPm => {
                 let word = self.rest.get(..2)?;
-                self.pm = Some(match word {
-                    "PM" | "pm" => true,
-                    "AM" | "am" => false,
+                self.pm = Some(match (chunk, word) {
+                    (Chunk::Pm, "PM") | (Chunk::LowerPm, "pm") => true,
+                    (Chunk::Pm, "AM") | (Chunk::LowerPm, "am") => false,
                     _ => return None,
                 });
                 self.rest = self.rest.get(2..)?;
@@ -501,27 +584,35 @@ impl<'t> Parse<'t> {
             self.rest = rest;
             return Some(());
         }
-        let sign = match self.rest.chars().next()? {
-            '+' => 1,
-            '-' => -1,
-            _ => return None,
-        };
+        // The sign is looked at last.
+        let sign = self.rest.get(..1)?;
         self.rest = self.rest.get(1..)?;
-        let mut total = self.digits(2, 2).filter(|hours| *hours <= 24)? * 3600;
-        for unit in [60, 1].into_iter().take(if hours { 0 } else { 1 + usize::from(seconds) }) {
-            if colons {
+        let (mut total, mut wrong) = (0, None);
+        let parts =
+            [(3600, 24, "time zone offset hour"), (60, 60, "time zone offset minute"), (1, 60, "time zone offset second")];
+        for (index, (unit, most, name)) in parts.into_iter().take(if hours { 1 } else { 2 + usize::from(seconds) }).enumerate() {
+            if colons && index > 0 {
                 self.rest = self.rest.strip_prefix(':')?;
             }
-            total += self.digits(2, 2).filter(|part| *part < 60)? * unit;
+            let part = self.digits(2, 2)?;
+            if part > most {
+                wrong = Some(name);
+            }
+            total += part * unit;
         }
-        self.offset = Some(sign * total);
+        self.wrong_offset = wrong;
+        self.offset = Some(match sign {
+            "+" => total,
+            "-" => -total,
+            _ => return None,
+        });
         Some(())
     }
 
-    fn range(&self) -> Result<(), String> {
+    fn range(&self, chunk: Chunk) -> Result<(), String> {
         let bad = if self.month != -1 && !(1..=12).contains(&self.month) {
             "month"
-        } else if self.hour > 23 || (self.pm.is_some() && self.hour > 12) {
+        } else if self.hour > 23 || (matches!(chunk, Chunk::Hour12 | Chunk::ZeroHour12) && self.hour > 12) {
             "hour"
         } else if self.minute > 59 {
             "minute"
@@ -559,8 +650,38 @@ impl<'t> Parse<'t> {
             (false, None, Some(zone)) => zone.to_owned(),
             _ => "UTC".to_owned(),
         };
-        Ok(Time { seconds: local - offset, nanos: self.nanos, offset, zone })
+        let local_zone = !self.utc && zone == "UTC" && offset == 0;
+        Ok(Time { seconds: local - offset, nanos: self.nanos, offset, zone, local: local_zone })
     }
+}
+
+/// The quotes of the package `time`.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            ' '..='\x7f' => out.push(letter),
+            _ => {
+                let mut bytes = [0; 4];
+                letter.encode_utf8(&mut bytes).bytes().for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
+            }
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// `Month.String`.
+pub(crate) fn month_name(month: i64) -> String {
+    let name = usize::try_from(month - 1).ok().and_then(|index| MONTHS.get(index));
+    name.map_or_else(|| format!("%!Month({month})"), |name| (*name).to_owned())
+}
+
+/// `Weekday.String`.
+pub(crate) fn weekday_name(day: i64) -> String {
+    let name = usize::try_from(day).ok().and_then(|index| DAYS.get(index));
+    name.map_or_else(|| format!("%!Weekday({day})"), |name| (*name).to_owned())
 }
 
 /// `Duration.String`.
@@ -593,7 +714,7 @@ pub(crate) fn duration_text(nanos: i64) -> String {
 
 /// `time.ParseDuration`.
 pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
-    let quoted = crate::strconv::quote(text.as_bytes(), false);
+    let quoted = quoted(text);
     let invalid = || format!("time: invalid duration {quoted}");
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -629,10 +750,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
             "h" => 3_600_000_000_000,
             "" => return Err(format!("time: missing unit in duration {quoted}")),
             _ => {
-                return Err(format!("time: unknown unit {} in duration {quoted}", crate::strconv::quote(unit.as_bytes(), false)));
+                return Err(format!("time: unknown unit {} in duration {quoted}", self::quoted(unit)));
             }
         };
-        let figures: i128 = if figures.is_empty() { 0 } else { figures.parse::<i64>().map_err(|_| invalid())?.into() };
+        let figures: i128 = if figures.is_empty() { 0 } else { figures.parse::<u64>().map_err(|_| invalid())?.into() };
         total += figures * scale;
         if !fraction.is_empty() {
             let kept = fraction.get(..fraction.len().min(18)).unwrap_or_default();

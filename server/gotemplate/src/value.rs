@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Bound, Deref};
 use std::rc::Rc;
 
 use crate::budget::Budget;
@@ -24,6 +24,12 @@ impl Text {
 impl Deref for Text {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
@@ -67,11 +73,23 @@ pub enum Type {
     Complex128,
     Text,
     Time,
+    /// `*semver.Version`.
     Semver,
+    /// `semver.Version`.
+    Version,
+    Named(&'static Named),
     List(&'static Type),
     Map(&'static Type),
     Struct(&'static StructType),
     Pointer(&'static Type),
+}
+
+/// An integer type with a name and a `String` method.
+pub struct Named {
+    /// With its package, as Go prints it.
+    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) text: fn(i64) -> String,
 }
 
 pub struct StructType {
@@ -115,6 +133,8 @@ impl fmt::Display for Type {
             Self::Text => out.write_str("string"),
             Self::Time => out.write_str("time.Time"),
             Self::Semver => out.write_str("*semver.Version"),
+            Self::Version => out.write_str("semver.Version"),
+            Self::Named(named) => out.write_str(named.name),
             Self::List(of) => write!(out, "[]{of}"),
             Self::Map(of) => write!(out, "map[string]{of}"),
             Self::Struct(of) => out.write_str(of.name),
@@ -130,6 +150,7 @@ impl Type {
             | (Self::Map(one), Self::Map(other))
             | (Self::Pointer(one), Self::Pointer(other)) => one.same(*other),
             (Self::Struct(one), Self::Struct(other)) => std::ptr::eq(one, other),
+            (Self::Named(one), Self::Named(other)) => std::ptr::eq(one, other),
             _ => std::mem::discriminant(&self) == std::mem::discriminant(&other),
         }
     }
@@ -154,7 +175,8 @@ impl Type {
             Self::Text => "string",
             Self::List(_) => "slice",
             Self::Map(_) => "map",
-            Self::Time | Self::Struct(_) => "struct",
+            Self::Time | Self::Version | Self::Struct(_) => "struct",
+            Self::Named(named) => named.kind,
             Self::Semver | Self::Pointer(_) => "ptr",
         }
     }
@@ -174,6 +196,8 @@ impl Type {
             Self::Text => Value::Text(Text::from("")),
             Self::Time => Value::Time(Rc::new(Time::zero())),
             Self::Semver => Value::Pointer(Pointer { to: &Self::Any, value: None }),
+            Self::Version => Value::Version(Rc::default()),
+            Self::Named(named) => Value::Named(named, 0),
             Self::List(of) => Value::List(Rc::new(List::nil(*of))),
             Self::Map(of) => Value::Map(Map { elem: *of, cells: None }),
             Self::Struct(of) => {
@@ -204,6 +228,8 @@ pub enum Value {
     Pointer(Pointer),
     Time(Rc<Time>),
     Semver(Rc<Semver>),
+    Version(Rc<Semver>),
+    Named(&'static Named, i64),
 }
 
 /// A Go slice. Slices of one list share its cells.
@@ -256,6 +282,11 @@ impl List {
         (index < self.len).then(|| self.cells.borrow().get(self.start + index).cloned())?
     }
 
+    /// One by one. A walk through values that contain each other holds no copies of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Value> + '_ {
+        (0..self.len).map_while(|index| self.get(index))
+    }
+
     pub(crate) fn to_vec(&self) -> Vec<Value> {
         self.cells.borrow().get(self.start..self.start + self.len).unwrap_or_default().to_vec()
     }
@@ -292,6 +323,19 @@ impl Map {
     pub(crate) fn entries(&self) -> Vec<(Text, Value)> {
         let copy = |cells: &Cells| cells.borrow().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         self.cells.as_ref().map(copy).unwrap_or_default()
+    }
+
+    /// The same one by one.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Text, Value)> + '_ {
+        let mut last: Option<Text> = None;
+        std::iter::from_fn(move || {
+            let after = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let cells = self.cells.as_ref()?.borrow();
+            let (key, value) = cells.range::<[u8], _>((after, Bound::Unbounded)).next()?;
+            let next = (key.clone(), value.clone());
+            last = Some(next.0.clone());
+            Some(next)
+        })
     }
 
     /// False for a nil map.
@@ -423,6 +467,8 @@ impl Value {
             Self::Pointer(pointer) => Type::Pointer(pointer.to),
             Self::Time(_) => Type::Time,
             Self::Semver(_) => Type::Semver,
+            Self::Version(_) => Type::Version,
+            Self::Named(named, _) => Type::Named(named),
         })
     }
 
@@ -439,13 +485,23 @@ impl Value {
         self.type_of().map_or("invalid", Type::kind)
     }
 
+    /// The `String` method of those that have one.
+    pub(crate) fn stringer(&self) -> Option<String> {
+        Some(match self {
+            Self::Time(time) => time.to_string(),
+            Self::Semver(version) | Self::Version(version) => version.to_string(),
+            Self::Named(named, number) => (named.text)(*number),
+            _ => return None,
+        })
+    }
+
     fn nested(&self) -> usize {
         if let Self::List(list) = self { list.nested } else { 0 }
     }
 
     pub(crate) fn integer(&self) -> Option<i64> {
         Some(match self {
-            Self::Int(number) | Self::Int64(number) => *number,
+            Self::Int(number) | Self::Int64(number) | Self::Named(_, number) => *number,
             Self::Int32(number) => i64::from(*number),
             _ => return None,
         })
@@ -471,7 +527,7 @@ impl Value {
             Self::List(list) => list.len() > 0,
             Self::Map(map) => map.len() > 0,
             Self::Pointer(pointer) => pointer.value.is_some(),
-            Self::Struct(_) | Self::Time(_) | Self::Semver(_) => true,
+            Self::Struct(_) | Self::Time(_) | Self::Semver(_) | Self::Version(_) => true,
             _ => self.integer().map_or_else(|| self.unsigned() != Some(0), |number| number != 0),
         }
     }

@@ -22,19 +22,18 @@ const NAME: &str = "workflow-template";
 /// # Errors
 /// What is wrong in the template (with its line) or in the rendered text (every mistake).
 pub fn render(template: &Template, workflow: &Workflow, hardware: Option<&Hardware>) -> Result<Document, Vec<Mistake>> {
-    render_with(template, workflow, hardware, References::default())
+    render_with(template, workflow, hardware, References::default()).map_err(|mistakes| located(template, mistakes))
 }
 
-/// The same with what the Hardware refers to.
+/// The same with what the Hardware refers to. Mistakes name the line of the template, not that of its file.
 pub(crate) fn render_with(
     template: &Template,
     workflow: &Workflow,
     hardware: Option<&Hardware>,
     references: References,
 ) -> Result<Document, Vec<Mistake>> {
-    let place = Place::of(template);
     let data = Data::new(&workflow.spec.hardware_map, hardware, references);
-    let text = execute(&template.spec.data, &data, Limits::default()).map_err(|fault| vec![mistake(&place, fault, &data)])?;
+    let text = execute(&template.spec.data, &data, Limits::default()).map_err(|fault| vec![mistake(template, fault, &data)])?;
     let file = format!("template {} as rendered for workflow {}", template.metadata.name, workflow.metadata.name);
     Document::parse(&text, &file).map_err(|mut mistakes| {
         for mistake in mistakes.iter_mut().filter(|mistake| mistake.hint.is_none()) {
@@ -49,9 +48,9 @@ pub(crate) fn render_with(
 /// # Errors
 /// The first mistake of its syntax, or all mistakes of its outline: unknown keys, and names of images that are none.
 pub fn check(template: &Template) -> Result<(), Vec<Mistake>> {
-    let place = Place::of(template);
-    let outlines = outlines(template).map_err(|fault| vec![mistake(&place, fault, &Data::default())])?;
-    let found = in_outlines(&place, &outlines, |text| Document::outline(text, UNKNOWN, ""));
+    let refused = |fault| located(template, vec![mistake(template, fault, &Data::default())]);
+    let outlines = outlines(template).map_err(refused)?;
+    let found = in_outlines(template, &outlines, |text| Document::outline(text, UNKNOWN, ""));
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
@@ -59,7 +58,7 @@ pub fn check(template: &Template) -> Result<(), Vec<Mistake>> {
 #[must_use]
 pub fn ignored(template: &Template) -> Vec<Ignored> {
     let Ok(outlines) = outlines(template) else { return Vec::new() };
-    in_outlines(&Place::of(template), &outlines, model::ignored_keys)
+    in_outlines(template, &outlines, model::ignored_keys)
 }
 
 fn outlines(template: &Template) -> Result<[Outline; 2], Fault> {
@@ -72,7 +71,7 @@ fn outlines(template: &Template) -> Result<[Outline; 2], Fault> {
 }
 
 /// What is said of any of the outlines, with the places of the template.
-fn in_outlines(place: &Place, outlines: &[Outline], judge: impl Fn(&str) -> Vec<Mistake>) -> Vec<Mistake> {
+fn in_outlines(template: &Template, outlines: &[Outline], judge: impl Fn(&str) -> Vec<Mistake>) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = Vec::new();
     for outline in outlines {
         for mut mistake in judge(&outline.text) {
@@ -80,13 +79,13 @@ fn in_outlines(place: &Place, outlines: &[Outline], judge: impl Fn(&str) -> Vec<
             let line = outline.lines.get(mistake.line.saturating_sub(1)).copied().unwrap_or(0);
             let path = std::mem::take(&mut mistake.path);
             mistake.message = if path.is_empty() { mistake.message } else { format!("{path}: {}", mistake.message) };
-            place.put(&mut mistake, line, 1);
+            put(&mut mistake, template, line, 1);
             if !found.contains(&mistake) {
                 found.push(mistake);
             }
         }
     }
-    found
+    located(template, found)
 }
 
 /// Stands for every value in an outline.
@@ -127,32 +126,33 @@ fn rendered(source: &str, data: &Data, limits: Limits, stop: Arc<AtomicBool>, no
         .map_err(|error| plain(format!("renders to text that is not UTF-8, from byte {}", error.utf8_error().valid_up_to())))
 }
 
-/// Where the text of a template stands: in its file if that is known, else in the object.
-struct Place {
-    name: String,
-    written: model::Written,
+fn title(template: &Template) -> String {
+    format!("template {}", template.metadata.name)
 }
 
-impl Place {
-    fn of(template: &Template) -> Self {
-        Self { name: format!("template {}", template.metadata.name), written: template.spec.written.clone() }
-    }
+/// Puts a mistake at a place of the template.
+fn put(mistake: &mut Mistake, template: &Template, line: usize, column: usize) {
+    let column = if line > 0 { column.max(1) } else { 0 };
+    (mistake.file, mistake.line, mistake.column) = (title(template), line, column);
+}
 
-    fn put(&self, mistake: &mut Mistake, line: usize, column: usize) {
-        let column = if line > 0 { column.max(1) } else { 0 };
-        (mistake.file, mistake.line, mistake.column) = (self.name.clone(), line, column);
-        if let Some((file, line, column)) = self.written.place(line, column) {
+/// Mistakes in a template that was read from a file just now: they name the file and its line.
+pub(crate) fn located(template: &Template, mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let title = title(template);
+    for mistake in mistakes.iter_mut().filter(|mistake| mistake.file == title) {
+        if let Some((file, line, column)) = template.spec.written.place(mistake.line, mistake.column) {
             (mistake.file, mistake.line, mistake.column) = (file.to_owned(), line, column);
             mistake.path = "spec.data".to_owned();
         }
     }
+    mistakes
 }
 
-fn mistake(place: &Place, fault: Fault, data: &Data) -> Mistake {
+fn mistake(template: &Template, fault: Fault, data: &Data) -> Mistake {
     let Fault { message, line, column, .. } = fault;
     let hint = hint(&message, data);
     let mut mistake = Mistake { file: String::new(), line: 0, column: 0, path: String::new(), message, hint };
-    place.put(&mut mistake, line, column);
+    put(&mut mistake, template, line, column);
     mistake
 }
 

@@ -50,8 +50,7 @@ fn text(source: &str) -> Result<String, String> {
     let refers = Source { kind: model::Kind::Hardware, metadata: &hardware.metadata };
     let references = resolve(refers, &hardware.spec.references, std::iter::empty(), |_, _| None);
     let data = Data::new(&workflow.spec.hardware_map, Some(&hardware), references);
-    let place = Place::of(&template(source));
-    execute(source, &data, Limits::default()).map_err(|fault| mistake(&place, fault, &data).to_string())
+    execute(source, &data, Limits::default()).map_err(|fault| mistake(&template(source), fault, &data).to_string())
 }
 
 #[test]

@@ -14,23 +14,22 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::connection::Connection;
+use super::sources::Sources;
 use super::table::{age, print};
 use super::{Output, print_mistakes, read};
 
 pub(super) async fn apply(server: &Connection, files: &[PathBuf], yes: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let objects = match read(files)? {
-        Ok(objects) => objects,
+    let sources = match Sources::read(files)? {
+        Ok(sources) => sources,
         Err(mistakes) => return print_mistakes(out, &mistakes),
     };
-    let texts = objects.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-    let text = texts.join("\n---\n");
     if !yes {
-        let planned = post(server, "/v1/apply?file=server&dry_run=true", text.clone()).await?;
+        let planned = post(server, &Sources::path(true), sources.text()).await?;
         if planned.installs.len() > 1 && !confirmed(&planned.installs)? {
             bail!("nothing was changed; --yes installs without a question");
         }
     }
-    let Applied { changes, mistakes, installs, .. } = post(server, "/v1/apply?file=server", text).await?;
+    let Applied { changes, mistakes, installs, .. } = post(server, &Sources::path(false), sources.text()).await?;
     for Changed { kind, name, change, problem } in &changes {
         let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
         writeln!(out, "{kind} {name} {change}{problem}")?;
@@ -41,7 +40,7 @@ pub(super) async fn apply(server: &Connection, files: &[PathBuf], yes: bool, out
         let machines = if installs.len() > 1 { "machines" } else { "machine" };
         writeln!(io::stderr(), "{} {machines} will be installed: {first}{others}", installs.len())?;
     }
-    if mistakes.is_empty() { Ok(ExitCode::SUCCESS) } else { print_mistakes(out, &mistakes) }
+    if mistakes.is_empty() { Ok(ExitCode::SUCCESS) } else { print_mistakes(out, &sources.placed(mistakes)) }
 }
 
 async fn post(server: &Connection, path: &str, text: String) -> anyhow::Result<Applied> {

@@ -123,7 +123,8 @@ impl<'t> Composer<'t> {
         let (anchor, content) = match event {
             Event::Alias(id) => return self.alias(id, at),
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && !self.says_text(tag.as_deref(), at);
+                let quoted = style != ScalarStyle::Plain && !self.says_value(tag.as_deref());
+                let plain = !self.says_text(tag.as_deref(), at) && !quoted;
                 let mut text = text.into_owned();
                 let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                 if block && self.unended.is_some_and(|last| self.end_line >= last) && text.ends_with('\n') {
@@ -171,9 +172,19 @@ impl<'t> Composer<'t> {
         Ok(node)
     }
 
-    /// Whether the tag makes a plain scalar text. Tags other than YAML's are refused.
+    /// Go takes a quoted scalar with such a tag for a value.
+    fn says_value(&self, tag: Option<&Tag>) -> bool {
+        let suffix = tag.and_then(Tag::core_suffix);
+        self.twice == Twice::LastWins && matches!(suffix, Some("int" | "float" | "bool" | "null"))
+    }
+
+    /// Whether the tag makes a plain scalar text. Tags other than YAML's are refused; Go knows `!!binary`, and takes what has
+    /// any other for text.
     fn says_text(&mut self, tag: Option<&Tag>, at: Place) -> bool {
         let Some(tag) = tag else { return false };
+        if self.twice == Twice::LastWins && tag.core_suffix().is_none() && !tag.original().ends_with("binary") {
+            return true;
+        }
         if tag.core_suffix().is_none() && tag.original() != "!" {
             self.report(at, format!("the tag {} is not known here", tag.original()));
         }
@@ -208,7 +219,7 @@ impl<'t> Composer<'t> {
                 self.merge(&value, &mut merged);
                 continue;
             }
-            let entry = (Key { text: text.clone(), place: at }, value);
+            let entry = (Key { text: text.clone(), plain: *plain, place: at }, value);
             match seen.get(text).and_then(|index| own.get_mut(*index)) {
                 None => {
                     seen.insert(text.clone(), own.len());

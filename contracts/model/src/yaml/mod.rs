@@ -62,6 +62,8 @@ pub enum Content {
 #[derive(Debug, Clone)]
 pub struct Key {
     pub text: String,
+    /// False for a quoted one.
+    pub plain: bool,
     pub place: Place,
 }
 

@@ -39,9 +39,10 @@ pub(crate) fn rest(values: &[Value], from: usize) -> &[Value] {
 pub(crate) fn strval(budget: &Budget, value: &Value) -> Result<Text, String> {
     match value {
         Value::Text(text) => Ok(text.clone()),
-        Value::Time(time) => Ok(Text::from(time.to_string())),
-        Value::Semver(version) => Ok(Text::from(version.to_string())),
-        other => Ok(Text::from(print::plain(budget, other)?)),
+        other => Ok(match other.stringer() {
+            Some(text) => Text::from(text),
+            None => Text::from(print::plain(budget, other)?),
+        }),
     }
 }
 

@@ -35,9 +35,9 @@ pub(super) static FUNCTIONS: &[Entry] = &[
         }),
         Param::Any,
     ),
-    super::more(super::plain("html", &[], |context, args| context.budget.text(html(&joined(context, args)?))), Param::Any),
-    super::more(super::plain("js", &[], |context, args| context.budget.text(javascript(&joined(context, args)?))), Param::Any),
-    super::more(super::plain("urlquery", &[], |context, args| context.budget.text(query(&joined(context, args)?))), Param::Any),
+    super::more(super::plain("html", &[], |context, args| escaped(context, args, html)), Param::Any),
+    super::more(super::plain("js", &[], |context, args| escaped(context, args, javascript)), Param::Any),
+    super::more(super::plain("urlquery", &[], |context, args| escaped(context, args, query)), Param::Any),
 ];
 
 fn made(bytes: Result<Vec<u8>, String>) -> Result<Value, String> {
@@ -98,7 +98,7 @@ fn index(args: &[Held]) -> Result<Held, String> {
                 Value::Nil => return Err("value is nil; should be of type string".to_owned()),
                 other => return Err(format!("value has type {}; should be string", other.type_name())),
             },
-            other => return Err(format!("can't index item of type {}", other.type_name())),
+            other => return Err(format!("can't index item of type {}", target_name(other))),
         };
     }
     Ok(item)
@@ -120,7 +120,7 @@ fn slice(context: &Context<'_>, args: &[Held]) -> Result<Held, String> {
         Value::Text(_) if indexes.len() == 3 => return Err("cannot 3-index slice a string".to_owned()),
         Value::Text(text) => (text.len(), text.len()),
         Value::List(list) => (list.len(), list.capacity()),
-        other => return Err(format!("can't slice item of type {}", other.type_name())),
+        other => return Err(format!("can't slice item of type {}", target_name(other))),
     };
     let mut bounds = [0, length, capacity];
     for (bound, index) in bounds.iter_mut().zip(indexes) {
@@ -140,6 +140,11 @@ fn slice(context: &Context<'_>, args: &[Held]) -> Result<Held, String> {
     }))
 }
 
+/// The type that a pointer leads to.
+fn target_name(value: &Value) -> String {
+    value.type_name().trim_start_matches('*').to_owned()
+}
+
 fn length(item: &Held) -> Result<Held, String> {
     if !item.is_valid() {
         return Err("reflect: call of reflect.Value.Type on zero Value".to_owned());
@@ -152,7 +157,7 @@ fn length(item: &Held) -> Result<Held, String> {
         Value::Text(text) => text.len(),
         Value::List(list) => list.len(),
         Value::Map(map) => map.len(),
-        other => return Err(format!("len of type {}", other.type_name())),
+        other => return Err(format!("len of type {}", target_name(other))),
     };
     Ok(Held::of(Value::Int(i64::try_from(length).unwrap_or(i64::MAX))))
 }
@@ -220,7 +225,9 @@ fn whole(value: &Value) -> i128 {
 /// Values that are neither numbers nor text: nil, or of a type that Go can compare.
 fn identical(context: &Context<'_>, one: &Value, other: &Value) -> Result<bool, String> {
     if one.kind() != other.kind() && !matches!(one, Value::Nil) && !matches!(other, Value::Nil) {
-        let (a, b) = (plain(context, one)?, plain(context, other)?);
+        let a = plain(context, one)?;
+        let b = print::plain(context.budget, other)?;
+        let b = String::from_utf8_lossy(&b);
         return Err(format!("non-comparable types {a}: {}, {}: {b}", one.type_name(), other.type_name()));
     }
     if one.is_nil() || other.is_nil() {
@@ -233,6 +240,7 @@ fn identical(context: &Context<'_>, one: &Value, other: &Value) -> Result<bool, 
         }),
         (Value::Semver(a), Value::Semver(b)) => Ok(std::rc::Rc::ptr_eq(a, b)),
         (Value::Time(a), Value::Time(b)) => Ok(a == b),
+        (Value::Version(a), Value::Version(b)) => Ok(a == b),
         (Value::Struct(a), Value::Struct(b)) if a.ty.is_comparable() => {
             if !std::ptr::eq(a.ty, b.ty) {
                 return Ok(false);
@@ -295,6 +303,14 @@ fn joined(context: &Context<'_>, args: &[Value]) -> Result<Vec<u8>, String> {
     print::sprint(context.budget, &shown)
 }
 
+/// One byte becomes six at most.
+fn escaped(context: &Context<'_>, args: &[Value], escape: fn(&[u8]) -> Vec<u8>) -> Result<Value, String> {
+    let text = joined(context, args)?;
+    context.budget.work(text.len() as u64 / 4)?;
+    context.budget.take(text.len().saturating_mul(6))?;
+    Ok(Value::Text(Text::from(escape(&text))))
+}
+
 fn html(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for byte in text {
@@ -330,13 +346,13 @@ fn javascript(text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn query(text: &[u8]) -> String {
-    let mut out = String::with_capacity(text.len());
+fn query(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
     for byte in text {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(*byte)),
-            b' ' => out.push('+'),
-            other => out.push_str(&format!("%{other:02X}")),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(*byte),
+            b' ' => out.push(b'+'),
+            other => out.extend_from_slice(format!("%{other:02X}").as_bytes()),
         }
     }
     out

@@ -44,7 +44,7 @@ pub(super) static FUNCTIONS: &[Entry] = &[
     more(
         plain("keys", &[], |context, args| {
             let entries = (0..args.len()).filter_map(|index| map(args, index)).flat_map(|map| map.entries());
-            context.budget.texts(entries.map(|(key, _)| key.to_vec()).collect::<Vec<_>>())
+            context.budget.texts(entries.map(|(key, _)| key))
         }),
         M,
     ),
@@ -101,7 +101,7 @@ fn merge(context: &Context<'_>, into: &Map, from: &Map, overwrite: bool, depth: 
     if into.same(from) {
         return Ok(());
     }
-    for (key, value) in from.entries() {
+    for (key, value) in from.iter() {
         context.budget.take(crate::value::CELL + 64)?;
         let old = into.get(&key);
         let set = match (&value, &old) {

@@ -30,7 +30,7 @@ fn lenient(encoded: Encoded<Text>) -> Result<Value, String> {
 }
 
 pub(super) fn encode(context: &Context<'_>, value: &Value, html: bool, pretty: bool) -> Encoded<Text> {
-    let mut encoder = Encoder { context, out: Buffer::new(context.budget.remaining()), html, pretty };
+    let mut encoder = Encoder { context, out: Buffer::new(context.budget, context.budget.remaining()), html, pretty };
     if let Err(error) = encoder.value(value, 0)? {
         return Ok(Err(error));
     }
@@ -76,20 +76,16 @@ impl Encoder<'_, '_> {
                 let shown = strconv::format_float(*number, 'g', None);
                 return Ok(Err(format!("json: unsupported value: {shown}")));
             }
-            Value::Text(text) => self.out.push(string(text, self.html)),
+            Value::Text(text) => self.text(text)?,
             Value::Time(time) => self.out.push(format!("\"{}\"", time.rfc3339())),
-            Value::Semver(version) => self.out.push(string(version.to_string().as_bytes(), self.html)),
-            Value::List(list) => return self.block("[]", list.to_vec().into_iter().map(|item| (None, item)).collect(), depth),
+            Value::Semver(version) | Value::Version(version) => self.out.push(string(version.to_string().as_bytes(), self.html)),
+            Value::List(list) => return self.block("[]", list.iter().map(|item| (None, item)), depth),
             Value::Map(map) => {
-                return self.block("{}", map.entries().into_iter().map(|(key, item)| (Some(key), item)).collect(), depth);
+                return self.block("{}", map.iter().map(|(key, item)| (Some(key), item)), depth);
             }
             Value::Struct(inner) => {
                 let kept = inner.ty.fields.iter().zip(&inner.fields).filter(|(field, value)| !(field.optional && is_zero(value)));
-                return self.block(
-                    "{}",
-                    kept.map(|(field, value)| (Some(Text::from(field.json)), value.clone())).collect(),
-                    depth,
-                );
+                return self.block("{}", kept.map(|(field, value)| (Some(Text::from(field.json)), value.clone())), depth);
             }
             Value::Pointer(pointer) => match &pointer.value {
                 Some(inner) => return self.value(inner, depth),
@@ -100,17 +96,26 @@ impl Encoder<'_, '_> {
         Ok(Ok(()))
     }
 
-    fn block(&mut self, ends: &str, entries: Vec<(Option<Text>, Value)>, depth: usize) -> Encoded<()> {
+    /// A character can become six.
+    fn text(&mut self, text: &[u8]) -> Result<(), String> {
+        self.context.budget.work(text.len() as u64 / 4)?;
+        self.context.budget.take(text.len().saturating_mul(6))?;
+        self.out.push(string(text, self.html));
+        Ok(())
+    }
+
+    fn block(&mut self, ends: &str, entries: impl Iterator<Item = (Option<Text>, Value)>, depth: usize) -> Encoded<()> {
         let (open, close) = ends.split_at(1);
         self.out.push(open);
-        let empty = entries.is_empty();
-        for (index, (key, value)) in entries.into_iter().enumerate() {
+        let mut empty = true;
+        for (index, (key, value)) in entries.enumerate() {
+            empty = false;
             if index > 0 {
                 self.out.push(",");
             }
             self.line(depth + 1);
             if let Some(key) = key {
-                self.out.push(string(&key, self.html));
+                self.text(&key)?;
                 self.out.push(if self.pretty { ": " } else { ":" });
             }
             if let Err(error) = self.value(&value, depth + 1)? {
@@ -128,7 +133,7 @@ impl Encoder<'_, '_> {
 /// What `omitempty` leaves out.
 fn is_zero(value: &Value) -> bool {
     match value {
-        Value::Struct(_) | Value::Time(_) | Value::Semver(_) => false,
+        Value::Struct(_) | Value::Time(_) | Value::Semver(_) | Value::Version(_) => false,
         other => !other.is_true(),
     }
 }

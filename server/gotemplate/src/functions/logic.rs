@@ -42,7 +42,7 @@ pub(super) static FUNCTIONS: &[Entry] = &[
 /// sprig's `empty`.
 pub(super) fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Struct(_) | Value::Time(_) => false,
+        Value::Struct(_) | Value::Time(_) | Value::Version(_) => false,
         Value::Pointer(pointer) => pointer.value.is_none(),
         other => !other.is_true(),
     }
@@ -57,14 +57,6 @@ fn too_deep(context: &Context<'_>, depth: usize) -> Result<(), String> {
 #[allow(clippy::float_cmp)]
 pub(super) fn deep_equal(context: &Context<'_>, one: &Value, other: &Value, depth: usize) -> Result<bool, String> {
     too_deep(context, depth)?;
-    let items = |one: &[Value], other: &[Value]| -> Result<bool, String> {
-        for (a, b) in one.iter().zip(other) {
-            if !deep_equal(context, a, b, depth + 1)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    };
     Ok(match (one, other) {
         (Value::Nil, Value::Nil) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
@@ -80,15 +72,16 @@ pub(super) fn deep_equal(context: &Context<'_>, one: &Value, other: &Value, dept
             a == b
         }
         (Value::Time(a), Value::Time(b)) => a == b,
-        (Value::Semver(a), Value::Semver(b)) => a == b,
+        (Value::Semver(a), Value::Semver(b)) | (Value::Version(a), Value::Version(b)) => a == b,
+        (Value::Named(one, a), Value::Named(other, b)) => std::ptr::eq(*one, *other) && a == b,
         (Value::List(a), Value::List(b)) => {
-            a.elem.same(b.elem) && a.nil == b.nil && a.len() == b.len() && items(&a.to_vec(), &b.to_vec())?
+            a.elem.same(b.elem) && a.nil == b.nil && a.len() == b.len() && all_equal(context, a.iter().zip(b.iter()), depth)?
         }
         (Value::Map(a), Value::Map(b)) => {
             if !a.elem.same(b.elem) || a.is_nil() != b.is_nil() || a.len() != b.len() {
                 return Ok(false);
             }
-            for (key, value) in a.entries() {
+            for (key, value) in a.iter() {
                 let Some(against) = b.get(&key) else { return Ok(false) };
                 if !deep_equal(context, &value, &against, depth + 1)? {
                     return Ok(false);
@@ -96,7 +89,9 @@ pub(super) fn deep_equal(context: &Context<'_>, one: &Value, other: &Value, dept
             }
             true
         }
-        (Value::Struct(a), Value::Struct(b)) => std::ptr::eq(a.ty, b.ty) && items(&a.fields, &b.fields)?,
+        (Value::Struct(a), Value::Struct(b)) => {
+            std::ptr::eq(a.ty, b.ty) && all_equal(context, a.fields.iter().cloned().zip(b.fields.iter().cloned()), depth)?
+        }
         (Value::Pointer(a), Value::Pointer(b)) => match (&a.value, &b.value) {
             (Some(a), Some(b)) => deep_equal(context, a, b, depth + 1)?,
             (None, None) => a.to.same(*b.to),
@@ -106,19 +101,31 @@ pub(super) fn deep_equal(context: &Context<'_>, one: &Value, other: &Value, dept
     })
 }
 
+fn all_equal(context: &Context<'_>, mut pairs: impl Iterator<Item = (Value, Value)>, depth: usize) -> Result<bool, String> {
+    // Stops at the first difference or error.
+    pairs
+        .try_fold(true, |_, (one, other)| match deep_equal(context, &one, &other, depth + 1) {
+            Ok(true) => Ok(true),
+            Ok(false) => Err(None),
+            Err(message) => Err(Some(message)),
+        })
+        .or_else(|stopped| stopped.map_or(Ok(false), Err))
+}
+
 /// `copystructure.Copy`.
 fn deep_copy(context: &Context<'_>, value: &Value, depth: usize) -> Result<Value, String> {
     too_deep(context, depth)?;
     Ok(match value {
         Value::List(list) if !list.nil => {
-            let items = list.to_vec().iter().map(|item| deep_copy(context, item, depth + 1)).collect::<Result<_, _>>()?;
+            let items = list.iter().map(|item| deep_copy(context, &item, depth + 1)).collect::<Result<_, _>>()?;
             context.budget.list(list.elem, items)?
         }
         Value::Map(map) if !map.is_nil() => {
-            let entries = map.entries();
-            let copies = entries.iter().map(|(key, value)| Ok((key.clone(), deep_copy(context, value, depth + 1)?)));
+            let copies = map.iter().map(|(key, value)| Ok((key, deep_copy(context, &value, depth + 1)?)));
             Value::Map(context.budget.map(map.elem, copies.collect::<Result<_, String>>()?)?)
         }
+        // copystructure copies no fields that are not exported.
+        Value::Version(_) => Type::Version.zero(),
         other => other.clone(),
     })
 }

@@ -11,7 +11,7 @@ mod numbers;
 mod paths;
 mod regexes;
 mod strings;
-mod times;
+pub(crate) mod times;
 mod tinkerbell;
 mod versions;
 mod words;
@@ -39,6 +39,7 @@ pub(crate) enum Param {
     Bool,
     Map,
     Time,
+    Duration,
     Semver,
 }
 
@@ -54,6 +55,7 @@ impl fmt::Display for Param {
             Self::Bool => "bool",
             Self::Map => "map[string]interface {}",
             Self::Time => "time.Time",
+            Self::Duration => "time.Duration",
             Self::Semver => "*semver.Version",
         })
     }
@@ -74,6 +76,7 @@ impl Param {
             | (Self::Bool, Value::Bool(_))
             | (Self::Time, Value::Time(_))
             | (Self::Semver, Value::Semver(_)) => true,
+            (Self::Duration, Value::Named(named, _)) => std::ptr::eq(*named, &raw const times::DURATION),
             (Self::Map, Value::Map(map)) => map.elem.same(Type::Any),
             _ => false,
         }
@@ -84,7 +87,7 @@ impl Param {
         Some(match self {
             Self::Bool => "bool",
             Self::Text => "string",
-            Self::Int => "integer",
+            Self::Int | Self::Duration => "integer",
             Self::Uint32 => "unsigned integer",
             Self::Float => "float",
             _ => return None,
@@ -109,6 +112,8 @@ pub(crate) enum Body {
     /// `or` stops at true, `and` at false.
     Logic(bool),
     Call,
+    /// A method that Go refuses to call from a template, in its words.
+    Refused(&'static str),
 }
 
 pub(crate) struct Function {
@@ -181,6 +186,9 @@ pub(crate) fn method(value: &Value, name: &str) -> Option<&'static Function> {
     let methods = match value {
         Value::Time(_) => times::METHODS,
         Value::Semver(_) => versions::METHODS,
+        Value::Version(_) if versions::is_of_value(name) => versions::METHODS,
+        Value::Named(named, _) if std::ptr::eq(*named, &raw const times::DURATION) => times::DURATIONS,
+        Value::Named(..) => times::NAMED,
         _ => return None,
     };
     methods.iter().find(|(known, _)| *known == name).map(|(_, function)| function)

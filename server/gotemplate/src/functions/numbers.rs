@@ -68,6 +68,8 @@ pub(super) fn to_int(value: &Value) -> i64 {
         Value::Float(number) => truncated(number),
         Value::Text(text) => strconv::parse_int(without_zeros(&text.lossy()), 0).unwrap_or(0),
         Value::Bool(truth) => i64::from(truth),
+        // `cast` knows months and weekdays, and no durations.
+        Value::Named(named, _) if named.kind == "int64" => 0,
         #[allow(clippy::cast_possible_wrap)] // as Go converts
         Value::Uint64(number) => number as i64,
         other => other.integer().or_else(|| i64::try_from(other.unsigned()?).ok()).unwrap_or(0),
@@ -81,6 +83,7 @@ fn to_float(value: &Value) -> f64 {
         Value::Float(number) => number,
         Value::Text(text) => strconv::parse_float(&text.lossy()).unwrap_or(0.0),
         Value::Bool(truth) => f64::from(u8::from(truth)),
+        Value::Named(named, _) if named.kind == "int64" => 0.0,
         other => other.integer().map(|number| number as f64).or_else(|| Some(other.unsigned()? as f64)).unwrap_or(0.0),
     }
 }
@@ -159,8 +162,12 @@ impl Decimal {
             Op::Mul => Self { digits: self.digits.checked_mul(other.digits)?, scale: self.scale + other.scale },
             Op::Div => {
                 let (one, other, _) = self.aligned(other)?;
-                let one = one.checked_mul(10_i128.pow(16))?;
-                let (quotient, left) = (one / other, one % other);
+                let (mut quotient, mut left) = (one / other, one % other);
+                for _ in 0..16 {
+                    let next = left.checked_mul(10)?;
+                    quotient = quotient.checked_mul(10)?.checked_add(next / other)?;
+                    left = next % other;
+                }
                 let away = if (one < 0) == (other < 0) { 1 } else { -1 };
                 let up = left.unsigned_abs().checked_mul(2)? >= other.unsigned_abs();
                 Self { digits: if up { quotient + away } else { quotient }, scale: 16 }
@@ -198,6 +205,10 @@ fn decimal(first: &Value, others: &[Value], op: Op) -> Result<f64, String> {
             Op::Div => close / other,
         };
         exact = exact.and_then(|exact| exact.apply(Decimal::of(other)?, op));
+        if matches!(op, Op::Div) && close.abs() < 5e-17 {
+            // Decimals have 16 places here.
+            (exact, close) = (Some(Decimal { digits: 0, scale: 0 }), 0.0);
+        }
     }
     Ok(exact.map_or(close, Decimal::float))
 }

@@ -225,6 +225,7 @@ struct Url {
 fn url_parse(context: &Context<'_>, args: &mut [Value]) -> Result<Value, String> {
     let raw = text(args, 0);
     context.budget.read(raw.len())?;
+    context.budget.take(raw.len().saturating_mul(8))?;
     let raw = raw.lossy().into_owned();
     let url = parse_url(&raw).map_err(|error| {
         format!(
@@ -398,10 +399,18 @@ fn authority_of(url: &mut Url, authority: &str) -> Result<(), String> {
     let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
     let after_host = match host.strip_prefix('[') {
         Some(inner) => {
-            let (_, port) = inner.split_once(']').ok_or("missing ']' in host")?;
+            let (literal, port) = inner.split_once(']').ok_or("missing ']' in host")?;
+            let address = literal.split('%').next().unwrap_or_default();
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                if address.parse::<std::net::Ipv4Addr>().is_ok() {
+                    return Err("invalid IP-literal".to_owned());
+                }
+                let shown = strconv::quote(literal.as_bytes(), false);
+                return Err(format!("invalid host: ParseAddr({shown}): unable to parse IP"));
+            }
             port
         }
-        None => host.rfind(':').map_or("", |at| host.get(at..).unwrap_or_default()),
+        None => host.find(':').map_or("", |at| host.get(at..).unwrap_or_default()),
     };
     if let Some(port) = after_host.strip_prefix(':').or((!after_host.is_empty()).then_some("x"))
         && !port.bytes().all(|byte| byte.is_ascii_digit())
@@ -458,7 +467,7 @@ fn url_join(context: &Context<'_>, args: &mut [Value]) -> Result<Value, String> 
             }
             out.push_str(&escape(&host, Part::Host));
         }
-        let escaped = escape(&path, Part::Path);
+        let escaped = if path == "*" { path.clone() } else { escape(&path, Part::Path) };
         if !path.is_empty() && !path.starts_with('/') && !host.is_empty() {
             out.push('/');
         }

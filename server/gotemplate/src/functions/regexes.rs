@@ -19,9 +19,11 @@ const I: Param = Param::Int;
 pub(super) static FUNCTIONS: &[Entry] = &[
     plain("regexMatch", &[S, S], |context, args| {
         let Ok(found) = pattern(context, args)? else { return Ok(Value::Bool(false)) };
-        Ok(Value::Bool(found.is_match(&text(args, 1).lossy())))
+        Ok(Value::Bool(found.regex.is_match(&text(args, 1).lossy())))
     }),
-    plain("mustRegexMatch", &[S, S], |context, args| Ok(Value::Bool(pattern(context, args)??.is_match(&text(args, 1).lossy())))),
+    plain("mustRegexMatch", &[S, S], |context, args| {
+        Ok(Value::Bool(pattern(context, args)??.regex.is_match(&text(args, 1).lossy())))
+    }),
     plain("regexFind", &[S, S], |context, args| find(context, args, &*must(context, args)?)),
     plain("mustRegexFind", &[S, S], |context, args| find(context, args, &*pattern(context, args)??)),
     plain("regexFindAll", &[S, S, I], |context, args| find_all(context, args, &*must(context, args)?)),
@@ -43,24 +45,43 @@ pub(super) static FUNCTIONS: &[Entry] = &[
 #[derive(Default)]
 pub(crate) struct Cache(RefCell<HashMap<String, Compiled>>);
 
-type Compiled = Result<Rc<Regex>, String>;
+type Compiled = Result<Rc<Expression>, String>;
+
+struct Expression {
+    regex: Regex,
+    /// The names of its groups. Two groups may have the same in Go.
+    names: Vec<Option<String>>,
+    /// How many characters and sets it has once its repetitions are written out.
+    weight: u64,
+}
 
 /// A compiled expression may take this much, and as many are kept.
 const SIZE: usize = 1 << 20;
-const KEPT: usize = 32;
+const KEPT: usize = 8;
 
-/// The outer error is the budget's. Matching costs by the lengths of text and pattern.
+/// The outer error is the budget's. Matching costs by the length of the text and the weight of the expression.
 fn pattern(context: &Context<'_>, args: &[Value]) -> Result<Compiled, String> {
     let pattern = string(args, 0);
-    context.budget.work(1 + (text(args, 1).len() as u64 * (pattern.len() as u64 / 16 + 1)) / 16)?;
-    if let Some(known) = context.regexes.0.borrow().get(&pattern) {
-        return Ok(known.clone());
+    if let Err(error) = std::str::from_utf8(&text(args, 0)) {
+        let rest = text(args, 0);
+        let rest = String::from_utf8_lossy(rest.get(error.valid_up_to()..).unwrap_or_default());
+        return Ok(Err(bad("invalid UTF-8", &rest)));
     }
+    let known = context.regexes.0.borrow().get(&pattern).cloned();
+    let compiled = known.map_or_else(|| compiled(context, pattern), Ok)?;
+    if let Ok(expression) = &compiled {
+        let length = text(args, 1).len() as u64;
+        context.budget.work(1 + length.saturating_mul(expression.weight / 16 + 1) / 16)?;
+    }
+    Ok(compiled)
+}
+
+fn compiled(context: &Context<'_>, pattern: String) -> Result<Compiled, String> {
     context.budget.work(2_000 + pattern.len() as u64 * 20)?;
-    context.budget.take(pattern.len() * 64 + 4096)?;
-    let compiled = translate(&pattern).and_then(|translated| {
+    context.budget.take(pattern.len() * 64 + 16_384)?;
+    let compiled = translate(&pattern).and_then(|(translated, names, weight)| {
         let built = RegexBuilder::new(&translated).size_limit(SIZE).dfa_size_limit(SIZE).nest_limit(1_000).build();
-        built.map(Rc::new).map_err(|error| match error {
+        built.map(|regex| Rc::new(Expression { regex, names, weight })).map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => "error parsing regexp: expression too large".to_owned(),
             _ => format!("error parsing regexp: invalid expression: `{pattern}`"),
         })
@@ -74,7 +95,7 @@ fn pattern(context: &Context<'_>, args: &[Value]) -> Result<Compiled, String> {
 }
 
 /// `regexp.MustCompile` panics with more words than `Compile` has.
-fn must(context: &Context<'_>, args: &[Value]) -> Result<Rc<Regex>, String> {
+fn must(context: &Context<'_>, args: &[Value]) -> Result<Rc<Expression>, String> {
     pattern(context, args)?.map_err(|error| {
         let source = text(args, 0);
         let quoted =
@@ -83,25 +104,31 @@ fn must(context: &Context<'_>, args: &[Value]) -> Result<Rc<Regex>, String> {
     })
 }
 
-fn find(context: &Context<'_>, args: &[Value], regex: &Regex) -> Result<Value, String> {
+fn find(context: &Context<'_>, args: &[Value], Expression { regex, .. }: &Expression) -> Result<Value, String> {
     let text = text(args, 1);
     context.budget.text(regex.find(&text.lossy()).map_or("", |found| found.as_str()))
+}
+
+/// Before it finds the next match, an expression may look at all that is left of the text.
+fn looked(context: &Context<'_>, length: usize, end: usize) -> Result<(), String> {
+    context.budget.work(1 + (length.saturating_sub(end) / 4096) as u64)
 }
 
 fn limit(args: &[Value], index: usize) -> usize {
     usize::try_from(int(args, index)).unwrap_or(usize::MAX)
 }
 
-fn find_all(context: &Context<'_>, args: &[Value], regex: &Regex) -> Result<Value, String> {
+fn find_all(context: &Context<'_>, args: &[Value], Expression { regex, .. }: &Expression) -> Result<Value, String> {
     let text = text(args, 1);
     let mut found = Vec::new();
     for part in regex.find_iter(&text.lossy()).take(limit(args, 2)) {
+        looked(context, text.len(), part.end())?;
         found.push(context.budget.text(part.as_str())?);
     }
     if found.is_empty() { Ok(Value::List(Rc::new(List::nil(Type::Text)))) } else { context.budget.list(Type::Text, found) }
 }
 
-fn split(context: &Context<'_>, args: &[Value], regex: &Regex) -> Result<Value, String> {
+fn split(context: &Context<'_>, args: &[Value], Expression { regex, .. }: &Expression) -> Result<Value, String> {
     let (whole, most) = (string(args, 1), limit(args, 2));
     if most > 0 && !regex.is_match(&whole) {
         // As it is, even where it is not UTF-8.
@@ -118,6 +145,7 @@ fn split(context: &Context<'_>, args: &[Value], regex: &Regex) -> Result<Value, 
         if parts.len() + 1 == most {
             break;
         }
+        looked(context, whole.len(), found.end())?;
         end = found.start();
         if found.end() != 0 {
             parts.push(context.budget.text(whole.get(begin..end).unwrap_or_default())?);
@@ -130,25 +158,30 @@ fn split(context: &Context<'_>, args: &[Value], regex: &Regex) -> Result<Value, 
     context.budget.list(Type::Text, parts)
 }
 
-fn replace(context: &Context<'_>, args: &[Value], regex: &Regex, expands: bool) -> Result<Value, String> {
+fn replace(
+    context: &Context<'_>,
+    args: &[Value],
+    Expression { regex, names, .. }: &Expression,
+    expands: bool,
+) -> Result<Value, String> {
     let (whole, with) = (string(args, 1), text(args, 2));
     if !regex.is_match(&whole) {
         return Ok(Value::Text(text(args, 1)));
     }
-    let mut out = Buffer::new(context.budget.remaining());
+    let mut out = Buffer::new(context.budget, context.budget.remaining());
     let mut last = 0;
     for found in regex.captures_iter(&whole) {
         let Some(all) = found.get(0) else { continue };
         out.push(whole.get(last..all.start()).unwrap_or_default());
         if expands {
-            expand(&mut out, &with, &found);
+            expand(&mut out, &with, &found, names);
         } else {
             out.push(&*with);
         }
         if out.is_full() {
             break;
         }
-        context.budget.step()?;
+        looked(context, whole.len(), all.end())?;
         last = all.end();
     }
     out.push(whole.get(last..).unwrap_or_default());
@@ -156,7 +189,7 @@ fn replace(context: &Context<'_>, args: &[Value], regex: &Regex, expands: bool) 
 }
 
 /// `Regexp.Expand`: `$1`, `${name}` and `$$`.
-fn expand(out: &mut Buffer, template: &[u8], found: &Captures<'_>) {
+fn expand(out: &mut Buffer, template: &[u8], found: &Captures<'_>, names: &[Option<String>]) {
     let mut rest = template;
     while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
         out.push(rest.get(..at).unwrap_or_default());
@@ -179,7 +212,10 @@ fn expand(out: &mut Buffer, template: &[u8], found: &Captures<'_>) {
         rest = body.get(length + usize::from(braced)..).unwrap_or_default();
         let group = match name.parse::<usize>() {
             Ok(number) if name.bytes().all(|byte| byte.is_ascii_digit()) => found.get(number),
-            _ => found.name(&name),
+            _ => {
+                let named = (1..).zip(names).filter(|(_, known)| known.as_deref() == Some(&name));
+                named.filter_map(|(index, _)| found.get(index)).next()
+            }
         };
         if let Some(group) = group {
             out.push(group.as_str());
@@ -193,16 +229,17 @@ fn bad(what: &str, part: &str) -> String {
 }
 
 /// Go's expression in the words of the `regex` crate.
-fn translate(pattern: &str) -> Result<String, String> {
+fn translate(pattern: &str) -> Result<(String, Vec<Option<String>>, u64), String> {
+    let out = String::with_capacity(pattern.len() + 16);
     let mut translator =
-        Translator { pattern, at: 0, out: String::with_capacity(pattern.len() + 16), open: 0, operand: Operand::Missing };
+        Translator { pattern, at: 0, out, operand: Operand::Missing, names: Vec::new(), sizes: vec![Size::default()] };
     while let Some(letter) = translator.peek() {
         translator.step(letter)?;
     }
-    if translator.open > 0 {
-        return Err(bad("missing closing )", pattern));
+    match translator.sizes.as_slice() {
+        [whole] => Ok((translator.out, translator.names, whole.weight)),
+        _ => Err(bad("missing closing )", pattern)),
     }
-    Ok(translator.out)
 }
 
 /// What stands before a repetition operator.
@@ -218,9 +255,25 @@ struct Translator<'p> {
     pattern: &'p str,
     at: usize,
     out: String,
-    open: usize,
     operand: Operand,
+    names: Vec<Option<String>>,
+    /// The whole expression, and one for each group that is open.
+    sizes: Vec<Size>,
 }
+
+/// What an expression becomes when its repetitions are written out.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    weight: u64,
+    /// The weight of the last operand.
+    last: u64,
+    /// The largest product of counts within counts, and that of the last operand.
+    counts: u64,
+    last_counts: u64,
+}
+
+/// Go's bound of a count, and of counts within counts.
+const MOST: u64 = 1_000;
 
 const DIGITS: &str = "0-9";
 const WORDS: &str = "0-9A-Za-z_";
@@ -237,20 +290,43 @@ impl<'p> Translator<'p> {
 
     fn literal(&mut self, letter: char) {
         self.out.push_str(&format!("\\x{{{:X}}}", u32::from(letter)));
+        self.operand(1, 1);
+    }
+
+    fn operand(&mut self, weight: u64, counts: u64) {
         self.operand = Operand::There;
+        if let Some(size) = self.sizes.last_mut() {
+            size.weight = size.weight.saturating_add(weight);
+            size.counts = size.counts.max(counts);
+            (size.last, size.last_counts) = (weight, counts);
+        }
+    }
+
+    fn weigh(&mut self, times: u64) {
+        if let Some(size) = self.sizes.last_mut() {
+            size.weight = size.weight.saturating_add(size.last.saturating_mul(times.max(1) - 1));
+            size.last = size.last.saturating_mul(times.max(1));
+        }
+    }
+
+    /// Whether the counts within counts stay in their bound.
+    fn count(&mut self, least: u64, most: Option<u64>) -> bool {
+        self.weigh(most.unwrap_or(least.saturating_add(1)));
+        let Some(size) = self.sizes.last_mut() else { return false };
+        size.last_counts = size.last_counts.saturating_mul(most.unwrap_or(least));
+        size.counts = size.counts.max(size.last_counts);
+        size.last_counts <= MOST
     }
 
     fn step(&mut self, letter: char) -> Result<(), String> {
         match letter {
             '(' => self.group()?,
             ')' => {
-                if self.open == 0 {
-                    return Err(bad("unexpected )", self.pattern));
-                }
-                self.open -= 1;
+                let inner = self.sizes.pop().filter(|_| !self.sizes.is_empty());
+                let inner = inner.ok_or_else(|| bad("unexpected )", self.pattern))?;
                 self.out.push(')');
                 self.at += 1;
-                self.operand = Operand::There;
+                self.operand(inner.weight + 1, inner.counts.max(1));
             }
             '|' => {
                 self.out.push('|');
@@ -273,7 +349,7 @@ impl<'p> Translator<'p> {
             '.' | '^' | '$' => {
                 self.out.push(letter);
                 self.at += 1;
-                self.operand = Operand::There;
+                self.operand(2, 1);
             }
             other => {
                 self.at += other.len_utf8();
@@ -296,10 +372,14 @@ impl<'p> Translator<'p> {
         if let Some(body) = operator.strip_prefix('{') {
             let body = body.trim_end_matches('}');
             let (least, most) = body.split_once(',').unwrap_or((body, body));
-            let number = |text: &str| text.parse::<u32>().unwrap_or(u32::MAX);
-            if number(least) > 1_000 || (!most.is_empty() && (number(most) > 1_000 || number(least) > number(most))) {
+            let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+            let (least, most) = (number(least), (!most.is_empty()).then(|| number(most)));
+            let in_order = least <= MOST && most.is_none_or(|most| most <= MOST && least <= most);
+            if !in_order || !self.count(least, most) {
                 return Err(bad("invalid repeat count", &operator));
             }
+        } else {
+            self.weigh(2);
         }
         self.at += operator.len();
         self.out.push_str(&operator);
@@ -315,7 +395,8 @@ impl<'p> Translator<'p> {
         self.operand = Operand::Missing;
         let rest = self.rest();
         if !rest.starts_with("(?") {
-            self.open += 1;
+            self.sizes.push(Size::default());
+            self.names.push(None);
             self.out.push('(');
             self.at += 1;
             return Ok(());
@@ -327,35 +408,52 @@ impl<'p> Translator<'p> {
             if name.is_empty() || !name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
                 return Err(bad("invalid named capture", head));
             }
-            self.open += 1;
-            // A name may begin with a digit in Go.
-            self.out.push_str(&format!(
-                "(?P<{}{name}>",
-                if name.starts_with(|first: char| first.is_ascii_digit()) { "_" } else { "" }
-            ));
+            self.sizes.push(Size::default());
+            self.names.push(Some(name.to_owned()));
+            self.out.push('(');
             self.at += head.len();
             return Ok(());
         }
-        let flags = rest.get(2..).unwrap_or_default();
-        let Some(end) = flags.find([':', ')']) else { return Err(bad("missing argument to repetition operator", "?")) };
-        let body = flags.get(..end).unwrap_or_default();
-        let good = body.chars().all(|flag| matches!(flag, 'i' | 'm' | 's' | 'U' | '-')) && body.matches('-').count() <= 1;
-        if !good || body.ends_with('-') || (body.is_empty() && flags.starts_with(')')) {
-            let bad_at = body.find(|flag| !matches!(flag, 'i' | 'm' | 's' | 'U' | '-')).unwrap_or(end);
-            let length = body.get(bad_at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
-            return Err(bad("invalid or unsupported Perl syntax", rest.get(..2 + bad_at + length).unwrap_or(rest)));
+        self.flags(rest)
+    }
+
+    /// `(?i-s)` and `(?i-s:`, with Go's oddities: none at all is allowed, and each may come twice.
+    fn flags(&mut self, rest: &str) -> Result<(), String> {
+        let mut said: Vec<(char, bool)> = Vec::new();
+        let (mut on, mut any) = (true, false);
+        for (at, letter) in rest.char_indices().skip(2) {
+            match letter {
+                'i' | 'm' | 's' | 'U' => {
+                    said.retain(|(flag, _)| *flag != letter);
+                    said.push((letter, on));
+                    any = true;
+                }
+                '-' if on => (on, any) = (false, false),
+                ':' | ')' if on || any => {
+                    let of = |wanted: bool| said.iter().filter(move |(_, on)| *on == wanted).map(|(flag, _)| *flag);
+                    let (set, unset): (String, String) = (of(true).collect(), of(false).collect());
+                    let dash = if unset.is_empty() { "" } else { "-" };
+                    if letter == ':' {
+                        self.sizes.push(Size::default());
+                        self.out.push_str(&format!("(?{set}{dash}{unset}:"));
+                    } else if !said.is_empty() {
+                        self.out.push_str(&format!("(?{set}{dash}{unset})"));
+                    }
+                    self.at += at + 1;
+                    return Ok(());
+                }
+                other => {
+                    let read = rest.get(..at + other.len_utf8()).unwrap_or(rest);
+                    return Err(bad("invalid or unsupported Perl syntax", read));
+                }
+            }
         }
-        let opens = flags.as_bytes().get(end) == Some(&b':');
-        self.open += usize::from(opens);
-        self.out.push_str(rest.get(..2 + end + 1).unwrap_or_default());
-        self.at += 2 + end + 1;
-        Ok(())
+        Err(bad("invalid or unsupported Perl syntax", rest))
     }
 
     fn escape(&mut self) -> Result<(), String> {
         let rest = self.rest();
         let Some(letter) = rest.chars().nth(1) else { return Err(bad("trailing backslash at end of expression", "")) };
-        self.operand = Operand::There;
         let fixed = match letter {
             'A' => r"\A",
             'z' => r"\z",
@@ -376,11 +474,15 @@ impl<'p> Translator<'p> {
         if !fixed.is_empty() {
             self.out.push_str(fixed);
             self.at += 2;
+            self.operand(1, 1);
             return Ok(());
         }
         match self.unit()? {
             Unit::Char(letter) => self.literal(letter),
-            Unit::Set(set) => self.out.push_str(&format!("[{set}]")),
+            Unit::Set(set) => {
+                self.out.push_str(&format!("[{set}]"));
+                self.operand(set_weight(&set), 1);
+            }
         }
         Ok(())
     }
@@ -429,6 +531,7 @@ impl<'p> Translator<'p> {
                     && (braced.is_some() || digits.len() == 2);
                 match u32::from_str_radix(digits, 16).ok().filter(|value| good && *value <= 0x10_ffff) {
                     Some(value) => (value, length),
+                    None if braced.is_some() => return invalid(read_digits(rest)),
                     None => return invalid(rest.get(..4.min(rest.len())).unwrap_or(short)),
                 }
             }
@@ -455,7 +558,8 @@ impl<'p> Translator<'p> {
         };
         let shown = rest.get(..length).unwrap_or(rest);
         let (negated, name) = name.strip_prefix('^').map_or((negated, name), |name| (!negated, name));
-        if name.is_empty() || !name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphabetic()) {
+        let is = name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("is"));
+        if is || name.is_empty() || !name.bytes().all(|byte| matches!(byte, b'_' | b'-' | b' ') || byte.is_ascii_alphabetic()) {
             return Err(bad("invalid character class range", shown));
         }
         let property = format!("\\{}{{{name}}}", if negated { 'P' } else { 'p' });
@@ -467,7 +571,7 @@ impl<'p> Translator<'p> {
     }
 
     fn class(&mut self) -> Result<(), String> {
-        let start = self.at;
+        let begin = self.out.len();
         let whole = self.rest();
         self.out.push('[');
         self.at += 1;
@@ -482,11 +586,6 @@ impl<'p> Translator<'p> {
                 break;
             }
             let rest = self.rest();
-            // A dash stands alone at either end only.
-            if letter == '-' && !first && !rest.starts_with("-]") && !rest.is_empty() {
-                let next = rest.chars().nth(1).map_or(0, char::len_utf8);
-                return Err(bad("invalid character class range", rest.get(..1 + next).unwrap_or(rest)));
-            }
             first = false;
             if let Some(named) = rest.strip_prefix("[:")
                 && let Some(end) = named.find(":]")
@@ -508,8 +607,8 @@ impl<'p> Translator<'p> {
         }
         self.out.push(']');
         self.at += 1;
-        self.operand = Operand::There;
-        debug_assert!(self.at > start);
+        let weight = set_weight(self.out.get(begin..).unwrap_or_default());
+        self.operand(weight, 1);
         Ok(())
     }
 
@@ -537,9 +636,16 @@ impl<'p> Translator<'p> {
         let rest = self.rest();
         if rest.starts_with('-') && rest.len() > 1 && !rest.starts_with("-]") {
             self.at += 1;
+            let escape = self.rest();
             match self.class_char()? {
                 Unit::Char(letter) if letter >= low => high = letter,
-                _ => return Err(bad("invalid character class range", self.pattern.get(start..self.at).unwrap_or_default())),
+                Unit::Set(_) => {
+                    let escape = escape.get(..escape.len() - self.rest().len().min(escape.len())).unwrap_or_default();
+                    return Err(bad("invalid escape sequence", escape));
+                }
+                Unit::Char(_) => {
+                    return Err(bad("invalid character class range", self.pattern.get(start..self.at).unwrap_or_default()));
+                }
             }
         }
         self.out.push_str(&format!("\\x{{{:X}}}", u32::from(low)));
@@ -548,6 +654,22 @@ impl<'p> Translator<'p> {
         }
         Ok(())
     }
+}
+
+/// `\\x{` and its digits up to the first that is none, or makes the number too large.
+fn read_digits(escape: &str) -> &str {
+    let mut value = 0_u32;
+    let bad = |letter: char| {
+        value = value.saturating_mul(16).saturating_add(letter.to_digit(16).unwrap_or(0x11_0000));
+        value > 0x10_ffff
+    };
+    let end = escape.get(3..).and_then(|digits| digits.find(bad)).map_or(escape.len(), |at| at + 4);
+    escape.get(..end).unwrap_or(escape)
+}
+
+/// A set of ASCII takes one state, one of Unicode's properties many.
+fn set_weight(set: &str) -> u64 {
+    if set.contains(r"\p{") || set.contains(r"\P{") || set.contains('^') { 64 } else { 1 + set.len() as u64 / 16 }
 }
 
 enum Unit {

@@ -13,9 +13,7 @@ const A: Param = Param::Any;
 pub(super) static FUNCTIONS: &[Entry] = &[
     plain("hello", &[], |context, _| context.budget.text("Hello!")),
     plain("trunc", &[I, S], |context, args| context.budget.text(trunc(int(args, 0), &text(args, 1)))),
-    plain("trim", &[S], |context, args| {
-        each(context, &text(args, 0), |text| trim(text, char::is_whitespace, true, true).to_vec())
-    }),
+    plain("trim", &[S], |context, args| each(context, &text(args, 0), |text| trim(text, char::is_whitespace).to_vec())),
     plain("upper", &[S], |context, args| each(context, &text(args, 0), |text| map_letters(text, upper))),
     plain("lower", &[S], |context, args| each(context, &text(args, 0), |text| map_letters(text, lower))),
     plain("substr", &[I, I, S], |context, args| context.budget.text(substr(int(args, 0), int(args, 1), &text(args, 2))?)),
@@ -29,10 +27,12 @@ pub(super) static FUNCTIONS: &[Entry] = &[
     plain("trimAll", &[S, S], trim_all),
     plain("trimSuffix", &[S, S], |context, args| {
         let (suffix, text) = (text(args, 0), text(args, 1));
+        context.budget.read(text.len())?;
         context.budget.text(text.strip_suffix(&*suffix).unwrap_or(&text))
     }),
     plain("trimPrefix", &[S, S], |context, args| {
         let (prefix, text) = (text(args, 0), text(args, 1));
+        context.budget.read(text.len())?;
         context.budget.text(text.strip_prefix(&*prefix).unwrap_or(&text))
     }),
     plain("contains", &[S, S], |context, args| {
@@ -64,7 +64,8 @@ pub(super) static FUNCTIONS: &[Entry] = &[
 
 pub(super) fn each(context: &Context<'_>, text: &[u8], change: impl Fn(&[u8]) -> Vec<u8>) -> Result<Value, String> {
     context.budget.read(text.len())?;
-    context.budget.take(text.len())?;
+    // A byte that is not UTF-8 becomes three.
+    context.budget.take(text.len().saturating_mul(3))?;
     Ok(Value::Text(Text::from(change(text))))
 }
 
@@ -109,21 +110,30 @@ pub(super) fn map_letters(text: &[u8], mut map: impl FnMut(char) -> char) -> Vec
     out
 }
 
-fn trim(text: &[u8], cut: impl Fn(char) -> bool, left: bool, right: bool) -> &[u8] {
-    let letters: Vec<_> =
-        strconv::letters(text).map(|letter| letter.map_or((1, '\u{fffd}'), |letter| (letter.len_utf8(), letter))).collect();
-    let width = |(width, _): &(usize, char)| *width;
-    let start: usize = if left { letters.iter().take_while(|(_, letter)| cut(*letter)).map(width).sum() } else { 0 };
-    if start == text.len() {
-        return &[];
+fn trim(text: &[u8], cut: impl Fn(char) -> bool) -> &[u8] {
+    let letters = strconv::letters(text).map(|letter| letter.map_or((1, '\u{fffd}'), |letter| (letter.len_utf8(), letter)));
+    let start: usize = letters.take_while(|(_, letter)| cut(*letter)).map(|(width, _)| width).sum();
+    let mut rest = text.get(start..).unwrap_or_default();
+    while let Some((width, letter)) = last_letter(rest)
+        && cut(letter)
+    {
+        rest = rest.get(..rest.len() - width).unwrap_or_default();
     }
-    let end: usize = if right { letters.iter().rev().take_while(|(_, letter)| cut(*letter)).map(width).sum() } else { 0 };
-    text.get(start..text.len() - end).unwrap_or_default()
+    rest
+}
+
+/// The last character and its length; a byte that is not UTF-8 is U+FFFD.
+fn last_letter(text: &[u8]) -> Option<(usize, char)> {
+    let whole = (1..=text.len().min(4)).find_map(|width| {
+        let end = std::str::from_utf8(text.get(text.len() - width..)?).ok()?;
+        Some((width, end.chars().next()?))
+    });
+    whole.or((!text.is_empty()).then_some((1, '\u{fffd}')))
 }
 
 fn trim_all(context: &Context<'_>, args: &mut [Value]) -> Result<Value, String> {
     let (set, text) = (string(args, 0), text(args, 1));
-    each(context, &text, |text| trim(text, |letter| set.contains(letter), true, true).to_vec())
+    each(context, &text, |text| trim(text, |letter| set.contains(letter)).to_vec())
 }
 
 fn trunc(count: i64, text: &[u8]) -> &[u8] {
@@ -155,29 +165,21 @@ fn substr(start: i64, end: i64, text: &[u8]) -> Result<&[u8], String> {
 }
 
 pub(super) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
-    if part.is_empty() {
-        return Some(0);
-    }
-    let first = part.first()?;
-    let mut from = 0;
-    while let Some(at) = text.get(from..)?.iter().position(|byte| byte == first) {
-        if text.get(from + at..)?.starts_with(part) {
-            return Some(from + at);
-        }
-        from += at + 1;
-    }
-    None
+    memchr::memmem::find(text, part)
 }
 
 fn quoted(context: &Context<'_>, args: &[Value], double: bool) -> Result<Value, String> {
-    let mut out = Buffer::new(context.budget.remaining());
+    let mut out = Buffer::new(context.budget, context.budget.remaining());
     let mut first = true;
     for value in args.iter().filter(|value| !matches!(value, Value::Nil)) {
         if !std::mem::take(&mut first) {
             out.push(" ");
         }
         if double {
-            out.push(strconv::quote(&strval(context.budget, value)?, false));
+            let text = strval(context.budget, value)?;
+            context.budget.work(text.len() as u64 / 4)?;
+            context.budget.take(text.len().saturating_mul(4))?;
+            out.push(strconv::quote(&text, false));
         } else {
             out.push("'");
             out.push(print::plain(context.budget, value)?);
@@ -188,7 +190,7 @@ fn quoted(context: &Context<'_>, args: &[Value], double: bool) -> Result<Value, 
 }
 
 fn cat(context: &Context<'_>, args: &mut [Value]) -> Result<Value, String> {
-    let mut out = Buffer::new(context.budget.remaining());
+    let mut out = Buffer::new(context.budget, context.budget.remaining());
     let mut first = true;
     for value in args.iter().filter(|value| !matches!(value, Value::Nil)) {
         if !std::mem::take(&mut first) {
@@ -220,7 +222,7 @@ fn indent(context: &Context<'_>, args: &mut [Value], before: &str) -> Result<Val
 
 fn replace(context: &Context<'_>, old: &[u8], new: &[u8], text: &[u8]) -> Result<Value, String> {
     context.budget.read(text.len())?;
-    let mut out = Buffer::new(context.budget.remaining());
+    let mut out = Buffer::new(context.budget, context.budget.remaining());
     if old.is_empty() {
         out.push(new);
         for letter in strconv::letters(text) {
@@ -231,13 +233,13 @@ fn replace(context: &Context<'_>, old: &[u8], new: &[u8], text: &[u8]) -> Result
             out.push(new);
         }
     } else {
-        let mut rest = text;
-        while let Some(at) = find(rest, old) {
-            out.push(rest.get(..at).unwrap_or_default());
+        let mut last = 0;
+        for at in memchr::memmem::find_iter(text, old) {
+            out.push(text.get(last..at).unwrap_or_default());
             out.push(new);
-            rest = rest.get(at + old.len()..).unwrap_or_default();
+            last = at + old.len();
         }
-        out.push(rest);
+        out.push(text.get(last..).unwrap_or_default());
     }
     Ok(Value::Text(Text::from(out.finish(context.budget)?)))
 }
@@ -262,7 +264,7 @@ pub(super) fn strings(context: &Context<'_>, value: &Value) -> Result<Value, Str
 
 fn join(context: &Context<'_>, args: &mut [Value]) -> Result<Value, String> {
     let separator = text(args, 0);
-    let mut out = Buffer::new(context.budget.remaining());
+    let mut out = Buffer::new(context.budget, context.budget.remaining());
     let Value::List(list) = strings(context, &take(args, 1))? else { return context.budget.text("") };
     for (index, item) in list.to_vec().iter().enumerate() {
         if index > 0 {
@@ -313,14 +315,16 @@ pub(super) fn parts(context: &Context<'_>, text: &[u8], separator: &[u8], count:
         }
         return Ok(found);
     }
-    while let Some(at) = find(rest, separator) {
+    let mut last = 0;
+    for at in memchr::memmem::find_iter(text, separator) {
         if found.len() + 1 == most {
             break;
         }
-        context.budget.take(48 + at)?;
-        found.push(rest.get(..at).unwrap_or_default().to_vec());
-        rest = rest.get(at + separator.len()..).unwrap_or_default();
+        context.budget.take(48 + at - last)?;
+        found.push(text.get(last..at).unwrap_or_default().to_vec());
+        last = at + separator.len();
     }
+    rest = text.get(last..).unwrap_or_default();
     context.budget.take(48 + rest.len())?;
     found.push(rest.to_vec());
     Ok(found)

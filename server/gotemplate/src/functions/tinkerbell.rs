@@ -2,18 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::arguments::{int, string};
+use super::arguments::{int, string, text};
 use super::{Entry, Param, plain};
 
 pub(super) static FUNCTIONS: &[Entry] = &[
     plain("formatPartition", &[Param::Text, Param::Int], |context, args| {
-        let (device, partition) = (string(args, 0), int(args, 1));
-        let between = match device.bytes().last() {
-            _ if device.starts_with("/dev/disk/") => "-part",
+        let (device, partition) = (text(args, 0), int(args, 1));
+        let between = match device.last() {
+            _ if device.starts_with(b"/dev/disk/") => "-part",
             Some(b'0'..=b'9') => "p",
             _ => "",
         };
-        context.budget.text(format!("{device}{between}{partition}"))
+        context.budget.text([&*device, between.as_bytes(), partition.to_string().as_bytes()].concat())
     }),
     plain("netmaskToPrefixLength", &[Param::Text], |context, args| {
         let netmask = string(args, 0);

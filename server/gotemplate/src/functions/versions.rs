@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::arguments::string;
-use super::{Context, Entry, Param, plain};
+use super::{Context, Entry, Param, any, plain};
 use crate::semver::{Semver, satisfies};
 use crate::value::Value;
 
@@ -11,10 +11,14 @@ const S: Param = Param::Text;
 const V: Param = Param::Semver;
 
 pub(super) static FUNCTIONS: &[Entry] = &[
-    plain("semver", &[S], |_, args| Ok(Value::Semver(Rc::new(Semver::parse(&string(args, 0))?)))),
+    plain("semver", &[S], |context, args| {
+        context.budget.work(string(args, 0).len() as u64)?;
+        Ok(Value::Semver(Rc::new(Semver::parse(&string(args, 0))?)))
+    }),
     plain("semverCompare", &[S, S], |context, args| {
         let (constraint, version) = (string(args, 0), string(args, 1));
-        context.budget.work((constraint.len() + version.len()) as u64)?;
+        // The expressions that read them are slow.
+        context.budget.work((constraint.len() + version.len()) as u64 * 32)?;
         Ok(Value::Bool(satisfies(&constraint, &version)?))
     }),
 ];
@@ -31,6 +35,9 @@ pub(super) static METHODS: &[Entry] = &[
     plain("IncMajor", &[], |context, args| raised(context, args, 0)),
     plain("IncMinor", &[], |context, args| raised(context, args, 1)),
     plain("IncPatch", &[], |context, args| raised(context, args, 2)),
+    plain("SetPrerelease", &[S], |context, args| changed(context, args, true)),
+    plain("SetMetadata", &[S], |context, args| changed(context, args, false)),
+    any("Value", &[], |context, args| context.budget.text(version(args, 0).to_string())),
     plain("Compare", &[V], |_, args| Ok(Value::Int(version(args, 0).compare(&version(args, 1)) as i64))),
     plain("Equal", &[V], |_, args| Ok(Value::Bool(version(args, 0).compare(&version(args, 1)).is_eq()))),
     plain("LessThan", &[V], |_, args| Ok(Value::Bool(version(args, 0).compare(&version(args, 1)).is_lt()))),
@@ -39,10 +46,29 @@ pub(super) static METHODS: &[Entry] = &[
     plain("GreaterThanEqual", &[V], |_, args| Ok(Value::Bool(version(args, 0).compare(&version(args, 1)).is_ge()))),
 ];
 
+/// Go calls the other methods on a pointer only, and what `IncMajor` gives is not one.
+pub(super) fn is_of_value(method: &str) -> bool {
+    const VALUE: [&str; 12] = [
+        "String",
+        "Major",
+        "Minor",
+        "Patch",
+        "Prerelease",
+        "Metadata",
+        "IncMajor",
+        "IncMinor",
+        "IncPatch",
+        "SetPrerelease",
+        "SetMetadata",
+        "Value",
+    ];
+    VALUE.contains(&method)
+}
+
 fn version(args: &[Value], index: usize) -> Semver {
     match args.get(index) {
-        Some(Value::Semver(version)) => Semver::clone(version),
-        _ => Semver { numbers: [0; 3], pre: String::new(), metadata: String::new(), original: String::new() },
+        Some(Value::Semver(version) | Value::Version(version)) => Semver::clone(version),
+        _ => Semver::default(),
     }
 }
 
@@ -52,5 +78,11 @@ fn number(args: &[Value], index: usize) -> u64 {
 
 fn raised(context: &Context<'_>, args: &[Value], index: usize) -> Result<Value, String> {
     context.budget.step()?;
-    Ok(Value::Semver(Rc::new(version(args, 0).raised(index))))
+    Ok(Value::Version(Rc::new(version(args, 0).raised(index))))
+}
+
+fn changed(context: &Context<'_>, args: &[Value], prerelease: bool) -> Result<Value, String> {
+    let (version, part) = (version(args, 0), string(args, 1));
+    context.budget.read(part.len())?;
+    Ok(Value::Version(Rc::new(if prerelease { version.with_prerelease(part)? } else { version.with_metadata(part)? })))
 }

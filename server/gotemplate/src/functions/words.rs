@@ -28,7 +28,10 @@ pub(super) static FUNCTIONS: &[Entry] = &[
     plain("camelcase", &[S], |context, args| each(context, &text(args, 0), pascal_case)),
     plain("snakecase", &[S], |context, args| each(context, &text(args, 0), |text| separated(text, '_'))),
     plain("kebabcase", &[S], |context, args| each(context, &text(args, 0), |text| separated(text, '-'))),
-    plain("shuffle", &[S], |context, args| each(context, &text(args, 0), shuffled)),
+    plain("shuffle", &[S], |context, args| {
+        context.budget.work(text(args, 0).len() as u64)?;
+        each(context, &text(args, 0), shuffled)
+    }),
     plain("wrap", &[I, S], |context, args| wrap(context, &text(args, 1), int(args, 0), b"\n", false)),
     plain("wrapWith", &[I, S, S], |context, args| {
         let separator = text(args, 1);
@@ -98,7 +101,7 @@ fn untitled(text: &[u8]) -> Vec<u8> {
 fn swapped(text: &[u8]) -> Vec<u8> {
     let mut space = true;
     map_letters(text, |letter| {
-        if letter.is_uppercase()
+        if strconv::is_upper(letter)
             || title(letter) == letter && upper(letter) != letter && letter.is_alphabetic() && !letter.is_lowercase()
         {
             space = false;
@@ -151,7 +154,7 @@ fn pascal_case(text: &[u8]) -> Vec<u8> {
             current = None;
             continue;
         }
-        first_upper = letter.is_uppercase();
+        first_upper = strconv::is_upper(letter);
         current = Some(upper(letter));
         break;
     }
@@ -169,11 +172,11 @@ fn pascal_case(text: &[u8]) -> Vec<u8> {
             continue;
         }
         if is_connector(before) {
-            first_upper = current.is_uppercase();
+            first_upper = strconv::is_upper(current);
             current = upper(current);
         } else {
             if first_upper {
-                if current.is_uppercase() {
+                if strconv::is_upper(current) {
                     current = lower(current);
                 } else {
                     first_upper = false;
@@ -222,10 +225,10 @@ fn next_word(text: &str) -> (Word, &str, &str) {
         (Word::Connector, run(&is_connector))
     } else if is_punctuation(first) {
         (Word::Punctuation, run(&is_punctuation))
-    } else if first.is_uppercase() {
+    } else if strconv::is_upper(first) {
         (Word::Upper, upper_word(text))
     } else if is_alphabet(first) {
-        (Word::Alphabet, run(&|letter| is_alphabet(letter) && !letter.is_uppercase()))
+        (Word::Alphabet, run(&|letter| is_alphabet(letter) && !strconv::is_upper(letter)))
     } else if first.is_numeric() {
         (Word::Number, run(&char::is_numeric))
     } else {
@@ -240,10 +243,10 @@ fn next_word(text: &str) -> (Word, &str, &str) {
 fn upper_word(text: &str) -> usize {
     let mut letters = text.char_indices().skip(1).peekable();
     let Some(&(second_at, second)) = letters.peek() else { return text.len() };
-    if second.is_uppercase() {
+    if strconv::is_upper(second) {
         let mut last = second_at;
         for (at, letter) in letters {
-            if !letter.is_uppercase() {
+            if !strconv::is_upper(letter) {
                 return if is_alphabet(letter) { last } else { at };
             }
             last = at;
@@ -251,7 +254,7 @@ fn upper_word(text: &str) -> usize {
         return text.len();
     }
     if is_alphabet(second) {
-        return letters.find(|(_, letter)| !is_alphabet(*letter) || letter.is_uppercase()).map_or(text.len(), |(at, _)| at);
+        return letters.find(|(_, letter)| !is_alphabet(*letter) || strconv::is_upper(*letter)).map_or(text.len(), |(at, _)| at);
     }
     second_at
 }
@@ -333,9 +336,9 @@ fn shuffled(text: &[u8]) -> Vec<u8> {
 fn wrap(context: &Context<'_>, text: &[u8], width: i64, separator: &[u8], long_words: bool) -> Result<Value, String> {
     context.budget.read(text.len())?;
     let width = usize::try_from(width).unwrap_or(1).max(1);
-    let mut out = Buffer::new(context.budget.remaining());
+    let mut out = Buffer::new(context.budget, context.budget.remaining());
     let mut offset = 0;
-    while text.len() - offset > width {
+    while text.len() - offset > width && !out.is_full() {
         if text.get(offset) == Some(&b' ') {
             offset += 1;
             continue;

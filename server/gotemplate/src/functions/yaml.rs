@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use model::yaml::{Content, Node, Twice};
+use model::yaml::{Content, Key, Node, Twice};
 
 use super::arguments::{take, text};
 use super::json;
@@ -11,7 +11,7 @@ use super::{Context, Entry, Param, any, plain};
 use crate::print::Buffer;
 use crate::strconv;
 use crate::time::Time;
-use crate::value::{Text, Type, Value};
+use crate::value::{List, Text, Type, Value};
 
 pub(super) static FUNCTIONS: &[Entry] = &[
     plain("toYaml", &[Param::Any], |context, args| to_yaml(context, &take(args, 0))),
@@ -22,10 +22,10 @@ pub(super) static FUNCTIONS: &[Entry] = &[
 enum Plain {
     Nil,
     Bool(bool),
-    /// Text that JSON shows without quotes.
-    Number(f64),
-    Time(Time),
-    Merge,
+    /// As JSON has it, and as text where it is a whole number.
+    Number(f64, Option<String>),
+    /// Quoted where it is written, and text where it is read.
+    Time,
     Text,
 }
 
@@ -34,15 +34,14 @@ fn resolve(text: &str) -> Plain {
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Plain::Bool(true),
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Plain::Bool(false),
         "" | "~" | "null" | "Null" | "NULL" => return Plain::Nil,
-        ".nan" | ".NaN" | ".NAN" => return Plain::Number(f64::NAN),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Plain::Number(f64::INFINITY),
-        "-.inf" | "-.Inf" | "-.INF" => return Plain::Number(f64::NEG_INFINITY),
-        "<<" => return Plain::Merge,
+        ".nan" | ".NaN" | ".NAN" => return Plain::Number(f64::NAN, None),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Plain::Number(f64::INFINITY, None),
+        "-.inf" | "-.Inf" | "-.INF" => return Plain::Number(f64::NEG_INFINITY, None),
         _ => {}
     }
     match text.as_bytes().first() {
-        Some(b'.') => strconv::parse_float(text).map_or(Plain::Text, Plain::Number),
-        Some(b'+' | b'-' | b'0'..=b'9') => Time::of_yaml(text).map_or_else(|| number(text), Plain::Time),
+        Some(b'.') => strconv::parse_float(text).map_or(Plain::Text, |number| Plain::Number(number, None)),
+        Some(b'+' | b'-' | b'0'..=b'9') => Time::of_yaml(text).map_or_else(|| number(text), |_| Plain::Time),
         _ => Plain::Text,
     }
 }
@@ -50,10 +49,10 @@ fn resolve(text: &str) -> Plain {
 #[allow(clippy::cast_precision_loss)]
 fn number(text: &str) -> Plain {
     let digits = text.replace('_', "");
-    let whole = strconv::parse_int(&digits, 0).map(|number| number as f64);
-    let whole = whole.or_else(|| strconv::parse_uint(&digits, 0).map(|number| number as f64));
-    if let Some(number) = whole {
-        return Plain::Number(number);
+    let whole = strconv::parse_int(&digits, 0).map(|number| (number as f64, number.to_string()));
+    let whole = whole.or_else(|| strconv::parse_uint(&digits, 0).map(|number| (number as f64, number.to_string())));
+    if let Some((number, shown)) = whole {
+        return Plain::Number(number, Some(shown));
     }
     let body = digits.strip_prefix(['+', '-']).unwrap_or(&digits);
     let (mantissa, exponent) =
@@ -70,10 +69,12 @@ fn number(text: &str) -> Plain {
         !exponent.is_empty() && figures(exponent)
     });
     match strconv::parse_float(&digits).filter(|_| mantissa_ok && exponent_ok) {
-        Some(number) => Plain::Number(number),
+        Some(number) => Plain::Number(number, None),
         None => Plain::Text,
     }
 }
+
+const NO_JSON: &str = "fromYaml: error converting YAML to JSON: ";
 
 fn from_yaml(context: &Context<'_>, source: &[u8]) -> Result<Value, String> {
     if source.is_empty() {
@@ -81,11 +82,11 @@ fn from_yaml(context: &Context<'_>, source: &[u8]) -> Result<Value, String> {
     }
     context.budget.read(source.len())?;
     context.budget.take(source.len().saturating_mul(16))?;
-    let source = std::str::from_utf8(source).map_err(|_| "fromYaml: error converting YAML to JSON: yaml: invalid UTF-8")?;
+    let source = std::str::from_utf8(source).map_err(|_| format!("{NO_JSON}yaml: invalid UTF-8"))?;
     let (documents, mistakes) = model::yaml::documents(source, "", Twice::LastWins);
     if let Some(mistake) = mistakes.first() {
         let line = if mistake.line > 1 { format!("line {}: ", mistake.line) } else { String::new() };
-        return Err(format!("fromYaml: error converting YAML to JSON: yaml: {line}{}", mistake.message));
+        return Err(format!("{NO_JSON}yaml: {line}{}", mistake.message));
     }
     documents.first().map_or(Ok(Value::Nil), |node| value(context, node))
 }
@@ -97,12 +98,13 @@ fn value(context: &Context<'_>, node: &Node) -> Result<Value, String> {
         Content::Scalar { text, plain: true } => Ok(match resolve(text) {
             Plain::Nil => Value::Nil,
             Plain::Bool(truth) => Value::Bool(truth),
-            Plain::Number(number) if !number.is_finite() => {
-                return Err(format!("fromYaml: json: unsupported value: {}", strconv::format_float(number, 'g', None)));
+            Plain::Number(number, _) if !number.is_finite() => {
+                let shown = strconv::format_float(number, 'g', None);
+                return Err(format!("{NO_JSON}json: unsupported value: {shown}"));
             }
-            Plain::Number(number) => Value::Float(number),
-            Plain::Time(time) => context.budget.text(time.rfc3339())?,
-            Plain::Merge | Plain::Text => context.budget.text(text)?,
+            Plain::Number(number, _) => Value::Float(number),
+            // go-yaml leaves timestamps as they are written.
+            Plain::Time | Plain::Text => context.budget.text(text)?,
         }),
         Content::List(items) => {
             context.budget.take(items.len() * crate::value::CELL)?;
@@ -112,7 +114,7 @@ fn value(context: &Context<'_>, node: &Node) -> Result<Value, String> {
         Content::Map(entries) => {
             let mut made = BTreeMap::new();
             for (key, item) in entries {
-                made.insert(Text::from(&key_text(&key.text)), value(context, item)?);
+                made.insert(Text::from(&key_text(key)?), value(context, item)?);
             }
             Ok(Value::Map(context.budget.map(Type::Any, made)?))
         }
@@ -120,12 +122,17 @@ fn value(context: &Context<'_>, node: &Node) -> Result<Value, String> {
 }
 
 /// Keys become text, after YAML has understood them.
-fn key_text(key: &str) -> String {
-    match resolve(key) {
-        Plain::Bool(truth) => truth.to_string(),
-        Plain::Number(number) if number.is_finite() => strconv::format_float(number, 'g', None),
-        _ => key.to_owned(),
+fn key_text(key: &Key) -> Result<String, String> {
+    if !key.plain {
+        return Ok(key.text.clone());
     }
+    Ok(match resolve(&key.text) {
+        Plain::Nil => return Err(format!("{NO_JSON}unsupported map key of type: %!s(<nil>), key: <nil>")),
+        Plain::Bool(truth) => truth.to_string(),
+        Plain::Number(_, Some(whole)) => whole,
+        Plain::Number(number, None) if number.is_finite() => strconv::format_float(number, 'g', None),
+        _ => key.text.clone(),
+    })
 }
 
 fn to_yaml(context: &Context<'_>, value: &Value) -> Result<Value, String> {
@@ -133,7 +140,7 @@ fn to_yaml(context: &Context<'_>, value: &Value) -> Result<Value, String> {
     if let Err(error) = json::encode(context, value, true, false)? {
         return Err(format!("toYaml: error marshaling into JSON: {error}"));
     }
-    let mut emitter = Emitter { context, out: Buffer::new(context.budget.remaining()), column: 0 };
+    let mut emitter = Emitter { context, out: Buffer::new(context.budget, context.budget.remaining()), column: 0 };
     emitter.node(value, Place { indent: None, in_mapping: false, after_dash: false })?;
     let mut out = emitter.out.finish(context.budget)?;
     if out.last() == Some(&b'\n') {
@@ -159,38 +166,46 @@ struct Emitter<'c, 'r> {
 
 const WIDTH: usize = 80;
 
+/// go-yaml's order of keys: numbers in them count by their value.
 fn natural(one: &str, other: &str) -> Ordering {
-    let (a, b): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let digits = |letters: &[char], from: usize, start: i64| {
-        let mut value = start;
-        let mut at = from;
-        while let Some(digit) = letters.get(at).and_then(|letter| letter.to_digit(10)) {
-            value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
-            at += 1;
-        }
-        (value, at)
+    let digits = |text: &str, start: i64| {
+        let digits = text.chars().map_while(|letter| letter.to_digit(10));
+        digits.fold((start, 0_usize), |(value, count), digit| (value.wrapping_mul(10).wrapping_add(i64::from(digit)), count + 1))
     };
-    for (at, (x, y)) in a.iter().zip(&b).enumerate() {
-        if x == y {
-            continue;
-        }
-        match (x.is_alphabetic(), y.is_alphabetic()) {
-            (true, true) => return x.cmp(y),
-            (true, false) => return Ordering::Greater,
-            (false, true) => return Ordering::Less,
-            _ => {}
-        }
-        let mut start = 0;
-        if *x == '0' || *y == '0' {
-            let before = a.get(..at).unwrap_or_default().iter().rev().take_while(|letter| letter.is_numeric());
-            if before.into_iter().any(|letter| *letter != '0') {
-                start = 1;
-            }
-        }
-        let ((an, ai), (bn, bi)) = (digits(&a, at, start), digits(&b, at, start));
-        return an.cmp(&bn).then(ai.cmp(&bi)).then(x.cmp(y));
+    let mut pairs = one.char_indices().zip(other.chars());
+    let Some(((at, x), y)) = pairs.find(|((_, x), y)| x != y) else { return one.len().cmp(&other.len()) };
+    match (x.is_alphabetic(), y.is_alphabetic()) {
+        (true, true) => return x.cmp(&y),
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
+        _ => {}
     }
-    a.len().cmp(&b.len())
+    let (before, a) = one.split_at(at);
+    let mut start = 0;
+    if x == '0' || y == '0' {
+        let mut before = before.chars().rev().take_while(|letter| letter.is_numeric());
+        if before.any(|letter| letter != '0') {
+            start = 1;
+        }
+    }
+    let ((an, ai), (bn, bi)) = (digits(a, start), digits(other.get(at..).unwrap_or_default(), start));
+    an.cmp(&bn).then(ai.cmp(&bi)).then(x.cmp(&y))
+}
+
+/// Merges sorted halves. go-yaml's order can go in a circle, `01` `0a` `1`, and the standard library may panic of that.
+fn sorted(mut entries: Vec<(String, Value)>) -> Vec<(String, Value)> {
+    if entries.len() < 2 {
+        return entries;
+    }
+    let right = sorted(entries.split_off(entries.len() / 2));
+    let (mut left, mut right) = (sorted(entries).into_iter().peekable(), right.into_iter().peekable());
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    while let (Some((one, _)), Some((other, _))) = (left.peek(), right.peek()) {
+        let next = if natural(one, other).is_gt() { right.next() } else { left.next() };
+        merged.extend(next);
+    }
+    merged.extend(left.chain(right));
+    merged
 }
 
 impl Emitter<'_, '_> {
@@ -211,7 +226,7 @@ impl Emitter<'_, '_> {
 
     /// Maps and structs, whose fields are those that JSON has.
     fn entries(&self, value: &Value) -> Option<Vec<(String, Value)>> {
-        let mut entries: Vec<(String, Value)> = match value {
+        let entries: Vec<(String, Value)> = match value {
             Value::Map(map) if !map.is_nil() => {
                 map.entries().into_iter().map(|(key, value)| (key.lossy().into_owned(), value)).collect()
             }
@@ -222,8 +237,7 @@ impl Emitter<'_, '_> {
             }
             _ => return None,
         };
-        entries.sort_by(|(one, _), (other, _)| natural(one, other));
-        Some(entries)
+        Some(sorted(entries))
     }
 
     fn node(&mut self, value: &Value, place: Place) -> Result<(), String> {
@@ -238,7 +252,7 @@ impl Emitter<'_, '_> {
         if let Value::List(list) = &value
             && !list.nil
         {
-            return self.sequence(&list.to_vec(), place);
+            return self.sequence(list, place);
         }
         if place.in_mapping || place.after_dash {
             self.push(" ");
@@ -255,7 +269,7 @@ impl Emitter<'_, '_> {
             }
             Value::Text(text) => self.scalar(&text.lossy(), indent, false),
             Value::Time(time) => self.scalar(&time.rfc3339(), indent, false),
-            Value::Semver(version) => self.scalar(&version.to_string(), indent, false),
+            Value::Semver(version) | Value::Version(version) => self.scalar(&version.to_string(), indent, false),
             other => {
                 let shown = other.integer().map(|number| number.to_string());
                 let shown = shown.or_else(|| other.unsigned().map(|number| number.to_string()));
@@ -294,8 +308,8 @@ impl Emitter<'_, '_> {
         Ok(())
     }
 
-    fn sequence(&mut self, items: &[Value], place: Place) -> Result<(), String> {
-        if items.is_empty() {
+    fn sequence(&mut self, items: &List, place: Place) -> Result<(), String> {
+        if items.len() == 0 {
             self.push(if place.in_mapping || place.after_dash { " []\n" } else { "[]\n" });
             return Ok(());
         }
@@ -306,14 +320,14 @@ impl Emitter<'_, '_> {
             Some(indent) => indent + 2,
         };
         let mut first = true;
-        for item in items {
+        for item in items.iter() {
             if std::mem::take(&mut first) && place.after_dash {
                 self.push(" ");
             } else {
                 self.new_line(indent);
             }
             self.push("-");
-            self.node(item, Place { indent: Some(indent), in_mapping: false, after_dash: true })?;
+            self.node(&item, Place { indent: Some(indent), in_mapping: false, after_dash: true })?;
         }
         Ok(())
     }
@@ -335,9 +349,18 @@ impl Emitter<'_, '_> {
     /// A plain or single quoted scalar, with line breaks behind column 80.
     fn folded(&mut self, text: &str, indent: usize, key: bool, quote: &str) {
         self.push(quote);
-        let mut spaces = false;
+        let (mut spaces, mut broken) = (false, false);
         let letters: Vec<char> = text.chars().collect();
         for (index, letter) in letters.iter().enumerate() {
+            // Other characters that break a line are written as they are, and the next line is indented.
+            if is_break(*letter) {
+                self.push(letter.encode_utf8(&mut [0; 4]));
+                (self.column, broken) = (0, true);
+                continue;
+            }
+            if std::mem::take(&mut broken) {
+                self.push(&" ".repeat(indent));
+            }
             let inside = quote.is_empty() || (index > 0 && index + 1 < letters.len());
             let breaks = !key && !spaces && inside && self.column > WIDTH && letters.get(index + 1) != Some(&' ');
             spaces = *letter == ' ';
@@ -381,8 +404,11 @@ impl Emitter<'_, '_> {
         self.push("\"");
         let letters: Vec<char> = text.chars().collect();
         let mut spaces = false;
+        // Behind a byte order mark go-yaml takes every character for one.
+        let marked = text.starts_with('\u{feff}');
         for (index, letter) in letters.iter().enumerate() {
-            if !is_printable(*letter) || matches!(letter, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' | '"' | '\\') {
+            if marked || !is_printable(*letter) || matches!(letter, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' | '"' | '\\')
+            {
                 self.push(&escaped(*letter));
                 spaces = false;
             } else if *letter == ' ' {
@@ -404,6 +430,10 @@ impl Emitter<'_, '_> {
         }
         self.push("\"");
     }
+}
+
+fn is_break(letter: char) -> bool {
+    matches!(letter, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
 fn is_printable(letter: char) -> bool {
@@ -459,7 +489,6 @@ impl Shape {
         if text.is_empty() {
             return Self { plain: true, single: true, block: false };
         }
-        let is_break = |letter: char| matches!(letter, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}');
         let mut indicators = text.starts_with("---") || text.starts_with("...");
         let (mut special, mut break_space, mut space_break, mut breaks) = (false, false, false, false);
         let (mut after_blank, mut after_space, mut after_break) = (true, false, false);

@@ -162,7 +162,7 @@ func sources(random *rand.Rand) []string {
 	for n := 0; n < 220; n++ {
 		out = append(out, document(random, 3))
 	}
-	return out
+	return append(out, oddSources()...)
 }
 
 // A template of blocks in blocks.
