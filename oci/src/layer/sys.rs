@@ -1,7 +1,8 @@
 //! The only unsafe code of this crate: zstd's decoder, with its window in a file.
 //!
 //! A window of 8 MiB would be more than all the rest of an agent. In a file without a name it can leave memory: to the disk
-//! that the image goes to, or as part of a tmpfs to swap. What the decoder does not look at is not resident either.
+//! that the image goes to, or as part of a tmpfs to swap. What the decoder does not look at is not resident either. A disk that
+//! cannot give a page back ends the agent, which is started again.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_void};

@@ -102,6 +102,10 @@ pub const CASES: &[Case] = &[
     Case { name: "descriptors with embedded data", layers: || over(&[]), around: |d| { d["config"]["data"] = "e30=".into(); d["layers"][0]["data"] = "".into(); }, ..PLAIN },
     Case { name: "a layer that may not be distributed, from a registry that has it", layers: || over(&[]), around: |d| { d["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.nondistributable.v1.tar".into(); d["layers"][0]["urls"] = json!(["http://192.0.2.1/x"]); }, ..PLAIN },
     Case { name: "a manifest of Docker's", layers: || over(&[]), around: |d| { d["mediaType"] = "application/vnd.docker.distribution.manifest.v2+json".into(); d["layers"][1]["mediaType"] = "application/vnd.docker.image.rootfs.diff.tar.gzip".into(); }, ..PLAIN },
+    Case { name: "an index with an image of 32 bits alone", layers: || over(&[]), around: |d| index(d, json!([]), json!({"platform": {"os": "linux", "architecture": if arch() == "amd64" { "386" } else { "arm" }}})), ..PLAIN },
+    Case { name: "an index with entries of nothing and of no size", layers: || over(&[]), around: |d| index(d, json!([null, {}, {"digest": digest(b"x"), "size": -1, "platform": {"os": "linux", "architecture": "riscv64"}}]), json!({"platform": {"os": "linux", "architecture": arch()}})), ..PLAIN },
+    Case { name: "an index that names the image's artifact type", layers: || over(&[]), around: |d| index(d, json!([]), json!({"artifactType": "application/vnd.oci.image.config.v1+json", "platform": {"os": "linux", "architecture": arch()}})), ..PLAIN },
+    Case { name: "a configuration in words of its own", layers: || over(&[]), config: r#"{"os":"Linux","architecture":"x64","config":{"Env":["A=b",null]}}"#, ..PLAIN },
     Case { name: "digests of another algorithm", layers: || over(&[]), around: |d| d["future"] = "blake3:00".into(), ..PLAIN },
 ];
 
