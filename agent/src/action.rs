@@ -28,6 +28,9 @@ pub struct Action {
     /// The image that the server expects after this one. Only a hint.
     #[serde(default)]
     pub next_image: Option<String>,
+    /// It has succeeded once it runs, and other actions run meanwhile.
+    #[serde(default)]
+    pub background: bool,
 }
 
 /// The variables of an action, `KEY=VALUE` each, and the wishes among them.
@@ -106,6 +109,7 @@ impl Action {
             pid,
             network: namespaces.network.unwrap_or_default(),
             next_image: None,
+            background: wire.background.unwrap_or_default(),
         })
     }
 

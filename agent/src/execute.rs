@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 mod failure_files;
 mod prepare;
@@ -31,8 +31,8 @@ use crate::worker::Execute;
 use machine::Chain;
 use machine::syslog::ActionLine;
 use machine::{Milestone, milestones};
-use oci::store::Image;
-use oci::{NoSpace, Puller, Resource};
+use oci::store::{Held, Image};
+use oci::{NoSpace, PullError, Puller, Resource};
 use prepare::{Place, Prepared};
 
 /// For the removal of what one action wrote.
@@ -74,7 +74,11 @@ pub struct Runner {
     pub ahead: Option<Ahead>,
     pub folders: Folders,
     pub policy: Policy,
-    pub runtime: Runtime,
+    pub runtime: Arc<Runtime>,
+    /// A disk that lends memory takes all images with it in the end, so no action may be in the background meanwhile.
+    pub alone: Arc<RwLock<()>>,
+    /// Its actions are in the background.
+    pub beside: bool,
 }
 
 impl Execute for Runner {
@@ -85,6 +89,7 @@ impl Execute for Runner {
             Err(refused) => return Outcome { start, stop: SystemTime::now(), failure: Some(refused), tail: Vec::new() },
         };
         let stop = Stop::new(action.timeout, cancel);
+        let _with_others = if self.beside { Some(Arc::clone(&self.alone).read_owned().await) } else { None };
         if let Some(deferred) = docker_socket::deferred(action) {
             let failure = match deferred {
                 Ok(deferred) => self.prepare_deferred(action, &deferred, &stop).await.err(),
@@ -102,6 +107,23 @@ impl Execute for Runner {
             self.ahead = None; // after a failure the next action does not come
         }
         Outcome { start, stop: SystemTime::now(), failure, tail }
+    }
+
+    fn refuses(&self, action: &Action) -> Option<Reason> {
+        self.allow(action).err()
+    }
+
+    fn beside(&self) -> Self {
+        Self {
+            puller: Arc::clone(&self.puller),
+            pulls_ahead: false,
+            ahead: None,
+            folders: self.folders.clone(),
+            policy: self.policy.clone(),
+            runtime: Arc::clone(&self.runtime),
+            alone: Arc::clone(&self.alone),
+            beside: true,
+        }
     }
 }
 
@@ -148,12 +170,14 @@ impl Runner {
         self.policy.admit(action, wishes).map_err(Reason::Policy)
     }
 
-    async fn pull(&mut self, image: &str, stop: &Stop) -> Result<Image, Reason> {
+    async fn pull(&mut self, image: &str, stop: &Stop) -> Result<(Image, Held), Reason> {
         let ahead = self.ahead.take().filter(|ahead| ahead.is_of(image));
         let pull = async {
             let mut puller = self.puller.lock().await;
             drop(ahead); // what it pulls is whole now
-            puller.pull(image).await
+            let image = puller.pull(image).await?;
+            let held = puller.store().hold(&image);
+            Ok::<_, PullError>((image, held))
         };
         let pulled = stop.unless(Phase::Pulling, pull).await;
         sys::give_free_memory_back();
@@ -173,8 +197,14 @@ impl Runner {
 
     /// With the scratch disk, if the action names one.
     async fn run(&mut self, action: &Action, wishes: &Wishes, stop: &Stop) -> Result<Ran, Reason> {
+        let mut _alone = None;
         if wishes.scratch.is_some() {
+            if self.beside {
+                let why = "an action in the background cannot have a disk lend its memory: that ends with all images on it";
+                return Err(Reason::CouldNotStart(why.to_owned()));
+            }
             self.await_disks(action, stop).await?;
+            _alone = Some(stop.unless(Phase::AwaitingDisks, Arc::clone(&self.alone).write_owned()).await?);
         }
         let lend = |disk: &PathBuf| Scratch::lend(disk, &self.folders.state);
         let scratch = wishes.scratch.as_ref().map(lend).transpose();
@@ -189,7 +219,7 @@ impl Runner {
     async fn run_here(&mut self, action: &Action, wishes: &Wishes, stop: &Stop) -> Result<Ran, Reason> {
         log::info!("{}: pulling {}", action.title(), action.image);
         status::pulling(action);
-        let image = self.pull(&action.image, stop).await?;
+        let (image, _held) = self.pull(&action.image, stop).await?;
         self.await_disks(action, stop).await?;
         self.pull_ahead(action, wishes);
         let id = unique(&action.id);

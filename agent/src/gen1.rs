@@ -131,6 +131,7 @@ fn in_new_words(context: &WorkflowContext, number: usize, action: &WorkflowActio
         environment: action.environment.clone(),
         pid: Some(action.pid.clone()),
         namespaces: None,
+        background: None,
     }
 }
 

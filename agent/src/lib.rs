@@ -6,6 +6,7 @@
 mod action;
 mod ahead;
 mod attributes;
+mod background;
 mod bundle;
 mod cancel;
 mod container;
@@ -216,7 +217,9 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
             ahead: None,
             folders: folders.clone(),
             policy,
-            runtime: made_by,
+            runtime: Arc::new(made_by),
+            alone: Arc::default(),
+            beside: false,
         },
     };
     let code = runtime.block_on(async {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use machine::Power;
+use tokio::sync::watch;
 
 use crate::sys;
 
@@ -17,6 +18,8 @@ pub struct Requests {
     loaded: PathBuf,
     /// A kernel that was loaded before this agent is not an action's.
     foreign: bool,
+    /// Actions in the background: what they ask for is still to come.
+    pub busy: watch::Sender<usize>,
 }
 
 impl Requests {
@@ -26,7 +29,12 @@ impl Requests {
 
     fn with(folder: &Path, loaded: &Path) -> Self {
         let asked = folder.join(Power::Kexec.file()).exists();
-        Self { folder: folder.to_owned(), loaded: loaded.to_owned(), foreign: is_set(loaded) && !asked }
+        Self {
+            folder: folder.to_owned(),
+            loaded: loaded.to_owned(),
+            foreign: is_set(loaded) && !asked,
+            busy: watch::Sender::new(0),
+        }
     }
 
     /// After an action's success: a kernel that it loaded is noted as a request, which survives a restart of the agent.
@@ -49,6 +57,9 @@ impl Requests {
 
     /// A request of an action that failed does not count: the next action starts without requests.
     pub fn forget(&self) {
+        if *self.busy.borrow() > 0 {
+            return;
+        }
         for power in Power::ALL {
             let path = self.folder.join(power.file());
             if path.exists() {

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use machine::Power;
 use machine::backoff::{self, Backoff};
-use proto::ActionRequest;
+use proto::{ActionRequest, ActionStatusRequest};
 use tokio::time::sleep;
 
 use crate::action::Action;
 use crate::attributes::Known;
+use crate::background::{Background, Jobs};
 use crate::cancel::{self, Cancel};
 use crate::docker_socket::{self, Deferred};
 use crate::journal::{self, Journal, JournalEntry};
@@ -20,8 +21,14 @@ use crate::transport::Transport;
 use crate::transport::decide::{self, Asked, Reported};
 
 /// Runs one action to its end, or to a request to stop.
-pub trait Execute {
+pub trait Execute: Sized {
     fn execute(&mut self, action: &Action, start: SystemTime, cancel: &Cancel) -> impl Future<Output = Outcome>;
+
+    /// Why the action must not run here.
+    fn refuses(&self, action: &Action) -> Option<Reason>;
+
+    /// Another one, for an action in the background.
+    fn beside(&self) -> Self;
 }
 
 pub struct Worker<E> {
@@ -43,19 +50,33 @@ const RECONNECT: Duration = Duration::from_millis(500);
 
 impl<E: Execute> Worker<E> {
     /// Serves actions until one asks for a reboot or power-off, or no more can come. Returns the agent's exit code.
-    pub async fn run(mut self) -> u8 {
+    pub async fn run(self) -> u8 {
+        let (jobs, background) = Background::new(self.power.clone());
+        tokio::select! {
+            code = self.work(jobs) => code,
+            power = background.run() => power.exit_code(),
+        }
+    }
+
+    async fn work(mut self, jobs: Jobs<E>) -> u8 {
         if let Some(power) = self.resume().await {
             return power.exit_code();
         }
         let mut pace = Pace { backoff: Backoff::new(backoff::FIRST, self.backoff_max), said: String::new() };
         loop {
             if let Some(code) = self.connection.over() {
+                jobs.ended().await;
                 return code;
             }
             let asked = Instant::now();
             match self.ask(&mut pace).await {
                 Asked::Work(action) => {
-                    if let Some(power) = self.serve(&action, &mut pace).await {
+                    let served = if action.background {
+                        self.detach(&action, &jobs, &mut pace).await
+                    } else {
+                        self.serve(&action, &mut pace).await
+                    };
+                    if let Some(power) = served {
                         return power.exit_code();
                     }
                 }
@@ -112,6 +133,34 @@ impl<E: Execute> Worker<E> {
             }
         };
         decide::asked(answer)
+    }
+
+    /// Runs an action in the background, which is its success. Its end is only logged, and a reboot that it asks for follows.
+    async fn detach(&mut self, action: &Action, jobs: &Jobs<E>, pace: &mut Pace) -> Option<Power> {
+        pace.said.clear();
+        let start = SystemTime::now();
+        let ended = |failure| Outcome { start, stop: SystemTime::now(), failure, tail: Vec::new() };
+        if let Some(why) = self.execute.refuses(action) {
+            let outcome = ended(Some(why));
+            self.journal.write(JournalEntry::Finished { action: action.clone(), attempt: 1, outcome: outcome.clone() });
+            log_outcome(action, &outcome);
+            return self.conclude(action, &outcome).await;
+        }
+        // A server that knows the background counts this as the success, so an answer that is lost must not lose the action.
+        if !self.report_until_accepted(action, report::running(&self.agent, action, start, 1)).await {
+            pace.rest().await;
+            return None;
+        }
+        let outcome = ended(None);
+        self.report_until_accepted(action, report::finished(&self.agent, action, &outcome)).await;
+        self.journal.write(JournalEntry::Acknowledged { action: action.clone(), success: true });
+        pace.backoff.reset();
+        if docker_socket::deferred(action).is_some() {
+            return self.earned(action).await;
+        }
+        log::info!("{}: runs in the background", action.title());
+        jobs.begin(self.execute.beside(), action.clone());
+        None
     }
 
     async fn serve(&mut self, action: &Action, pace: &mut Pace) -> Option<Power> {
@@ -205,16 +254,16 @@ impl<E: Execute> Worker<E> {
 
     /// Reports the outcome until the server has it, then looks for a power request.
     async fn conclude(&mut self, action: &Action, outcome: &Outcome) -> Option<Power> {
-        let acknowledged = self.report_until_accepted(action, outcome).await;
+        let acknowledged = self.report_until_accepted(action, report::finished(&self.agent, action, outcome)).await;
         let success = acknowledged && outcome.failure.is_none();
         self.journal.write(JournalEntry::Acknowledged { action: action.clone(), success });
         if success { self.earned(action).await } else { None }
     }
 
-    async fn report_until_accepted(&mut self, action: &Action, outcome: &Outcome) -> bool {
+    async fn report_until_accepted(&mut self, action: &Action, request: ActionStatusRequest) -> bool {
         let mut pace = Pace { backoff: Backoff::new(backoff::FIRST, self.backoff_max), said: String::new() };
         loop {
-            let answer = self.connection.report(report::finished(&self.agent, action, outcome)).await;
+            let answer = self.connection.report(request.clone()).await;
             match decide::reported(answer) {
                 Reported::Accepted => return true,
                 Reported::Refused(why) => {
@@ -296,7 +345,7 @@ impl Pace {
     }
 }
 
-fn log_outcome(action: &Action, outcome: &Outcome) {
+pub(crate) fn log_outcome(action: &Action, outcome: &Outcome) {
     let (title, took) = (action.title(), report::duration(outcome.took()));
     match &outcome.failure {
         None => {

@@ -146,5 +146,6 @@ fn response(Assignment { workflow, task, action, .. }: Assignment) -> ActionResp
         environment: environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
         pid: Some(pid.or(action.pid).unwrap_or_default()),
         namespaces,
+        background: action.background.then_some(true),
     }
 }

@@ -234,7 +234,8 @@ impl Server {
                 return Ok::<_, ReportError>((news, Transaction::default()));
             }
             let mut others = self.conclude(workflow, now)?;
-            if report.state == ActionState::Success && !workflow.status.state.is_some_and(WorkflowState::is_final) {
+            let succeeded = report.state == ActionState::Success || progress::is_in_background(workflow, report);
+            if succeeded && !workflow.status.state.is_some_and(WorkflowState::is_final) {
                 others = others.and(self.with_machines(workflow, |_, _, state| intent::progressed(state))?);
             }
             Ok((news, if others.writes.is_empty() { begun } else { others }))
@@ -242,6 +243,9 @@ impl Server {
         let (workflow, news) = recorded.await?.ok_or_else(|| ReportError::NoWorkflow(name.clone()))?;
         if news {
             announce(name, &workflow, report);
+        } else if progress::is_in_background(&workflow, report) && report.state.is_final() {
+            let (agent, action, state) = (&report.agent, &report.action_id, report.state);
+            info!("workflow={name} agent={agent} action={action} ended {state} in the background: {}", report.message);
         }
         Ok(news)
     }

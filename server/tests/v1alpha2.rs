@@ -210,3 +210,32 @@ async fn a_template_sees_what_its_hardware_refers_to_once_a_policy_allows_it() {
     assert_eq!(soon(agent.ask()).await.unwrap().command, ["/dev/shared"]);
     lab.stop().await;
 }
+
+#[tokio::test]
+async fn an_action_in_the_background_is_a_success_for_every_agent_once_it_runs() {
+    let lab = Lab::hasty().await;
+    let actions = ", background: true, timeoutSeconds: 60}\n  - {name: b, image: 'i:v1'}\n  - {name: reboot, image: 'i:v1', background: true";
+    let one = format!(
+        "---\napiVersion: tinkerbell.org/v1alpha2\nkind: Workflow\nmetadata: {{name: one}}\nspec:\n  tasks: [{{agentID: '{MAC}', taskRef: {{name: t}}, hardware: {{hardwareRef: {{name: node-1}}}}}}]\n"
+    );
+    apply(&lab.server, &format!("{}{}{one}", hardware("node-1", MAC), task("t", actions))).await;
+    let mut agent = lab.agent(MAC).await;
+    let aside = soon(agent.ask()).await.unwrap();
+    assert_eq!((aside.name(), aside.background), ("a", Some(true)));
+    soon(agent.say(&aside, StateType::Running)).await.unwrap();
+    let next = soon(agent.ask()).await.unwrap();
+    assert_eq!((next.name(), next.background), ("b", None), "it does not wait");
+    soon(agent.say(&next, StateType::Running)).await.unwrap();
+    // Tinkerbell's agents report the true end, which must not make them give up.
+    soon(agent.say(&aside, StateType::Failed)).await.unwrap();
+    soon(agent.say(&next, StateType::Success)).await.unwrap();
+    let reboot = soon(agent.ask()).await.unwrap();
+    soon(agent.say(&reboot, StateType::Running)).await.unwrap();
+    let machine = lab.server.machine(MAC.parse().unwrap()).unwrap();
+    assert_eq!(machine.boot.word(), "local", "before the machine goes down");
+    let log = lab.server.history(&default("one")).await.unwrap().unwrap();
+    assert!(log.iter().any(|entry| entry.text == "action reboot goes on in the background"), "{log:?}");
+    soon(agent.say(&reboot, StateType::Running)).await.unwrap(); // the answer was lost
+    soon(agent.say(&reboot, StateType::Success)).await.unwrap();
+    lab.stop().await;
+}

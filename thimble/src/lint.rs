@@ -43,9 +43,7 @@ fn of_object(object: &Object, refused: &mut Vec<Mistake>, ignored: &mut Vec<Mist
     ignored.extend(server::template::ignored(template));
     let mistakes = server::template::check(template).err().unwrap_or_default();
     // What this server refuses for its keys, Tinkerbell ignores: that is listed already.
-    let own = |mistake: &Mistake| {
-        ["unknown key", "in the background", "is not true, false"].iter().any(|words| mistake.message.contains(words))
-    };
+    let own = |mistake: &Mistake| ["unknown key", "is not true, false"].iter().any(|words| mistake.message.contains(words));
     refused.extend(mistakes.into_iter().filter(|mistake| !own(mistake)));
 }
 

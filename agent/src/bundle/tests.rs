@@ -16,6 +16,7 @@ fn action() -> Action {
         pid: String::new(),
         network: String::new(),
         next_image: None,
+        background: false,
     }
 }
 

@@ -17,6 +17,8 @@ struct Fixed {
     /// The actions that it ran.
     commands: Arc<Mutex<Vec<Vec<String>>>>,
     writes: Option<std::path::PathBuf>,
+    /// Actions in the background end when it opens.
+    gate: Arc<tokio::sync::Notify>,
 }
 
 impl Execute for Fixed {
@@ -26,8 +28,19 @@ impl Execute for Fixed {
         if let Some(file) = &self.writes {
             std::fs::write(file, "").unwrap();
         }
+        if action.background {
+            self.gate.notified().await;
+        }
         let failure = self.fails.then_some(Reason::NonZeroExit { exit_code: 1 });
         Outcome { start, stop: SystemTime::now(), failure, tail: vec![] }
+    }
+
+    fn refuses(&self, action: &Action) -> Option<Reason> {
+        (action.image == "forbidden").then(|| Reason::CouldNotStart("forbidden".to_owned()))
+    }
+
+    fn beside(&self) -> Self {
+        self.clone()
     }
 }
 
@@ -280,4 +293,75 @@ async fn a_server_that_knows_neither_generation_is_asked_again() {
     })
     .await;
     assert_eq!(*execute.ran.lock().unwrap(), ["one"]);
+}
+
+fn in_background(id: &str, image: &str) -> proto::ActionResponse {
+    proto::ActionResponse { background: Some(true), ..wire(id, image) }
+}
+
+#[tokio::test]
+async fn an_action_in_the_background_is_a_success_before_it_runs_and_holds_up_nothing() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.push(in_background("aside", "i"));
+    server.push(wire("one", "i"));
+    server.push(wire("two", "i"));
+    let execute = Fixed { fails: false, ..Fixed::default() };
+    let reports = while_working(worker(&server.address.to_string(), folder.path(), execute.clone()), async {
+        server.until("six reports", |r| r.len() == 6).await
+    })
+    .await;
+    let told: Vec<_> = reports.iter().map(|r| (r.action_id.as_deref().unwrap(), r.action_state())).collect();
+    let of = |id| [(id, Running), (id, Success)];
+    assert_eq!(told, [of("aside"), of("one"), of("two")].concat(), "its end is not reported");
+    assert_eq!(execute.ran.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_reboot_in_the_background_follows_its_end_and_no_other_action_takes_it_back() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.push(in_background("reboot", "i"));
+    server.push(wire("one", "i"));
+    let execute = Fixed { writes: Some(folder.path().join("poweroff")), ..Fixed::default() };
+    let gate = Arc::clone(&execute.gate);
+    let work = worker(&server.address.to_string(), folder.path(), execute);
+    let release = async {
+        server.until("that it is a success", |r| r.len() >= 2).await;
+        gate.notify_one();
+        std::future::pending::<()>().await;
+    };
+    let code = async {
+        tokio::select! {
+            code = work.run() => code,
+            () = release => 0,
+        }
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(30), code).await.unwrap(), machine::exit::POWER_OFF);
+}
+
+#[tokio::test]
+async fn what_the_machine_forbids_is_no_success_in_the_background_either() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.push(in_background("aside", "forbidden"));
+    let execute = Fixed::default();
+    let work = worker(&server.address.to_string(), folder.path(), execute.clone());
+    while_working(work, async { server.until("its failure", |r| r.len() == 1).await }).await;
+    assert_eq!(server.states(), [Failed]);
+    assert!(execute.ran.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_background_that_the_server_may_have_missed_is_reported_until_it_answers() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.shared.script.lock().unwrap().answers = [Err(Status::internal("store")), Ok(()), Ok(())].into();
+    server.push(in_background("aside", "i"));
+    let execute = Fixed::default();
+    let work = worker(&server.address.to_string(), folder.path(), execute.clone());
+    let ran = async {
+        server.until("the success", |r| r.len() == 3).await;
+        while execute.ran.lock().unwrap().is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    while_working(work, ran).await;
+    assert_eq!(server.states(), [Running, Running, Success]);
 }

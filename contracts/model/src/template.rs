@@ -222,7 +222,6 @@ impl Document {
                 "write the number without quotes",
                 "is not the name of an image",
                 NOT_A_CONDITION,
-                NO_BACKGROUND,
                 "is not known here",
             ];
             certain.iter().any(|words| mistake.message.contains(words)) && !mistake.message.contains(unknown)
@@ -259,7 +258,6 @@ fn rules(document: &Node, file: &str, mistakes: &mut Vec<Mistake>) {
 
 pub(crate) const NOTHING_LEFT: &str = "no action is left to run: the `if` of each one is false";
 pub(crate) const NOT_A_CONDITION: &str = "is not true, false or empty";
-pub(crate) const NO_BACKGROUND: &str = "an action cannot run in the background";
 
 /// Whether an action runs; `None` for a text that does not say.
 #[must_use]
@@ -289,19 +287,11 @@ fn action_rules(action: &Node, path: &str, file: &str, mistakes: &mut Vec<Mistak
     {
         note(node, "if", format!("{text:?} {NOT_A_CONDITION}"), "");
     }
-    if let Some(node) = action.get("background")
-        && node.text().is_some_and(|text| text.eq_ignore_ascii_case("true"))
-    {
-        note(node, "background", format!("{NO_BACKGROUND}, because an agent runs one at a time"), BACKGROUND_HINT);
-    }
     let lists = |key: &str| action.get(key).filter(|node| matches!(node.content, yaml::Content::List(_)));
     if let (Some(node), Some(_)) = (lists("on_failure"), lists("on-failure").or_else(|| lists("on-timeout"))) {
         note(node, "on_failure", "the command is given twice".to_owned(), "on_failure, or on-failure and on-timeout");
     }
 }
-
-pub(crate) const BACKGROUND_HINT: &str =
-    "leave it out; reboot, poweroff and kexec take effect once the server has stored their success";
 
 fn items<'n>(node: &'n Node, key: &str) -> &'n [Rc<Node>] {
     match node.get(key).map(|list| &list.content) {
@@ -393,11 +383,7 @@ mod tests {
         ] {
             assert_eq!(with(keys).unwrap_err().first().map(String::as_str), Some(refused), "{keys}");
         }
-        let refused = with("    background: true\n").unwrap_err();
-        assert!(
-            refused[0].contains("cannot run in the background, because an agent runs one at a time (leave it out"),
-            "{refused:?}"
-        );
+        assert!(with("    background: true\n").unwrap().background);
     }
 
     #[test]
@@ -422,8 +408,7 @@ mod tests {
         let refused = Document::parse(none, "f").unwrap_err()[0].to_string();
         assert_eq!(refused, "f:1:1: tasks: no action is left to run: the `if` of each one is false");
         let outline = none.replace("if: false", "if: ⁇, background: true");
-        let found = Document::outline(&outline, '⁇', "f");
-        assert!(matches!(&*found, [one] if one.path.ends_with("background")), "{found:?}");
+        assert_eq!(Document::outline(&outline, '⁇', "f"), []);
     }
 
     #[test]

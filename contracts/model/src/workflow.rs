@@ -219,6 +219,9 @@ pub struct WorkflowAction {
     /// How many of these were used.
     #[serde(skip_serializing_if = "is_none_yet")]
     pub retried: u32,
+    /// It has succeeded once it runs. How it ends does not count.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
     /// Its `if` is false, so it never runs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip: bool,

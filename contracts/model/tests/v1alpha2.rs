@@ -109,13 +109,6 @@ fn mistakes_have_their_places() {
             "perhaps",
             "f:7:11: spec.actions[0].if: \"perhaps\" is not true, false or empty",
         ),
-        (
-            "in the background",
-            TASK,
-            "background: false",
-            "background: true",
-            "f:16:19: spec.actions[0].background: an action cannot run in the background",
-        ),
         ("a quoted number", TASK, "retries: 4", "retries: '4'", "f:14:16: spec.actions[0].retries: \"4\" is text"),
         ("a bad image", TASK, "image: alpine\n      command", "image: Alpine\n      command", "f:8:14: spec.actions[0].image"),
         (

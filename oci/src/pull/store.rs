@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::digest::Digest;
@@ -34,6 +35,23 @@ impl StoreError {
 
 pub struct Store {
     root: PathBuf,
+    held: Arc<Mutex<Vec<PathBuf>>>,
+}
+
+/// An image in use: it makes no room for others until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    folder: PathBuf,
+    all: Arc<Mutex<Vec<PathBuf>>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = all.iter().position(|folder| *folder == self.folder) {
+            all.swap_remove(index);
+        }
+    }
 }
 
 const PARTIAL: &str = ".partial";
@@ -64,7 +82,7 @@ fn allocated(path: &Path) -> u64 {
 impl Store {
     /// Opens the folder and removes what an interrupted pull left in it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let store = Self { root: root.to_owned() };
+        let store = Self { root: root.to_owned(), held: Arc::default() };
         doing("create", root, fs::create_dir_all(root))?;
         for path in store.entries()? {
             if is_partial(&path) {
@@ -105,11 +123,20 @@ impl Store {
         Ok(partial)
     }
 
-    /// The images beside `keep`, the most recently used first.
+    /// A container runs from this image.
+    #[must_use]
+    pub fn hold(&self, image: &Image) -> Held {
+        let folder = image.rootfs.parent().unwrap_or(&image.rootfs).to_owned();
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(folder.clone());
+        Held { folder, all: Arc::clone(&self.held) }
+    }
+
+    /// The images beside `keep` that are not in use, the most recently used first.
     pub fn others(&self, keep: &Digest) -> Result<Vec<Kept>, StoreError> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut others = Vec::new();
         for path in self.entries()? {
-            if path.file_name().is_some_and(|n| n != keep.hex()) {
+            if path.file_name().is_some_and(|n| n != keep.hex()) && !held.contains(&path) {
                 let used = fs::metadata(path.join("config.json")).and_then(|m| m.modified()).ok();
                 others.push(Kept { bytes: allocated(&path), path, used });
             }
@@ -234,6 +261,23 @@ mod tests {
         assert!(condemned.join("config.json").exists() && store.get(&digest).is_none());
         Store::open(root.path()).unwrap();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_image_in_use_makes_no_room_for_others() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let digests = [b"a", b"b"].map(|name| Digest::of(name));
+        for digest in &digests {
+            store.begin(digest).unwrap().commit(ImageConfig::default()).unwrap();
+        }
+        let others = || store.others(&Digest::of(b"new")).unwrap().len();
+        let [first, twice] = [0, 0].map(|n: usize| store.hold(&store.get(&digests[n]).unwrap()));
+        assert_eq!(others(), 1);
+        drop(first);
+        assert_eq!(others(), 1, "another container runs from it");
+        drop(twice);
+        assert_eq!(others(), 2);
     }
 
     #[test]

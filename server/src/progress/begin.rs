@@ -45,6 +45,7 @@ fn pending(action: model::Action, id: String) -> WorkflowAction {
         skip: action.condition.as_deref().and_then(condition) == Some(false),
         retries: action.retries,
         continues,
+        background: action.background,
         on_failure,
         on_timeout,
         timeout_of_all: action.timeout_of_all,

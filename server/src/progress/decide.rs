@@ -1,7 +1,7 @@
 //! What a command does to a workflow, as events. Pure; the workflow stays as it is.
 
 use jiff::Timestamp;
-use model::{ActionState, Workflow, took_text};
+use model::{ActionState, Workflow, WorkflowAction, took_text};
 
 use super::choose::{Next, next_action};
 use super::command::{Command, admitted};
@@ -24,7 +24,10 @@ pub fn decide(workflow: &Workflow, command: &Command<'_>, now: Timestamp) -> Res
         Command::Report(report) => {
             let fact = reported(workflow, report, now)?;
             if let Some(Fact::Reported { which, state, .. }) = &fact {
-                after = consequences(workflow, which, *state, now);
+                let detached = (*state == ActionState::Running).then(|| detached(workflow, which)).flatten();
+                let end = if detached.is_some() { ActionState::Success } else { *state };
+                after.extend(detached);
+                after.extend(consequences(workflow, which, end, now));
             }
             fact
         }
@@ -86,7 +89,7 @@ fn reported(workflow: &Workflow, report: &Report, now: Timestamp) -> Result<Opti
     let Some(place_of) = locate(workflow, report)? else { return Ok(None) };
     let (task, index) = place_of;
     let found = workflow.status.tasks.get(task).and_then(|task| task.actions.get(index)).ok_or(Refused::NotFound)?;
-    if found.state.is_final() && found.state == report.state {
+    if found.state.is_final() && (found.state == report.state || is_detached(found)) {
         return Ok(None);
     }
     if found.state.is_final() {
@@ -125,6 +128,17 @@ fn reported(workflow: &Workflow, report: &Report, now: Timestamp) -> Result<Opti
     };
     let which = place(workflow, place_of).ok_or(Refused::NotFound)?;
     Ok(Some(Fact::Reported { which, state: report.state, started, stopped, duration, message }))
+}
+
+/// What an action in the background does once it runs.
+fn detached(workflow: &Workflow, which: &Which) -> Option<Fact> {
+    let action = workflow.status.tasks.get(which.task)?.actions.get(which.action)?;
+    action.background.then(|| Fact::Detached { which: which.clone() })
+}
+
+/// It has succeeded by beginning. An agent that knows nothing of that still reports how it ends.
+fn is_detached(action: &WorkflowAction) -> bool {
+    action.background && action.state == ActionState::Success
 }
 
 /// An action of this agent. The id says which attempt of it is meant: an earlier one counts no more. `None` for the end of

@@ -25,6 +25,7 @@ pub fn evolve(workflow: &mut Workflow, Happened { at, fact }: &Happened) {
         }
         Fact::HandedOut { which, again, .. } => hand_out(status, which, *again, *at),
         Fact::Reported { .. } => report(workflow, fact, *at),
+        Fact::Detached { which } => detach(workflow, which, *at),
         Fact::Finished { netboot_closed } => finish(status, *netboot_closed),
         Fact::CancelAsked { reason, waits_for } => {
             ask_to_end(status, reason, *at);
@@ -134,6 +135,17 @@ fn report(workflow: &mut Workflow, fact: &Fact, now: Timestamp) {
     if *state == ActionState::Success {
         advance(workflow);
     }
+}
+
+fn detach(workflow: &mut Workflow, which: &Which, now: Timestamp) {
+    let status = &mut workflow.status;
+    let Some(task) = status.tasks.get_mut(which.task) else { return };
+    let Some(action) = task.actions.get_mut(which.action) else { return };
+    (action.state, action.execution_stop) = (ActionState::Success, Some(now));
+    "goes on in the background".clone_into(&mut action.message);
+    status.action_stop = None;
+    status.current_state = current_state(task, which.action);
+    advance(workflow);
 }
 
 /// After a success: the next task's agent, or the end.

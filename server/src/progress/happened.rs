@@ -63,6 +63,11 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         message: String,
     },
+    /// It runs in the background, which counts as its success.
+    Detached {
+        #[serde(flatten)]
+        which: Which,
+    },
     /// The last action succeeded, and the work after it is done.
     Finished {
         netboot_closed: bool,
@@ -167,6 +172,7 @@ impl Fact {
             Self::Prepared { .. } => "prepared",
             Self::HandedOut { .. } => "handedOut",
             Self::Reported { .. } => "reported",
+            Self::Detached { .. } => "detached",
             Self::Finished { .. } => "finished",
             Self::CancelAsked { .. } => "cancelAsked",
             Self::Cancelled { .. } => "cancelled",
@@ -215,6 +221,7 @@ impl fmt::Display for Fact {
                 let took = if duration.is_empty() { String::new() } else { format!(" after {duration}") };
                 write!(out, "action {} is {state}{took}, says agent {}{}", which.name, which.agent, After(message))
             }
+            Self::Detached { which } => write!(out, "action {} goes on in the background", which.name),
             Self::Finished { .. } => out.write_str("all actions succeeded"),
             Self::CancelAsked { reason, waits_for } => write!(out, "asked to end, waits for action {waits_for}{}", After(reason)),
             Self::Cancelled { reason } => write!(out, "cancelled{}", After(reason)),

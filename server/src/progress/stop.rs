@@ -33,6 +33,13 @@ pub fn is_waiting(workflow: &Workflow, report: &Report) -> bool {
     own.filter(|action| action.id == report.action_id).any(|action| action.state == ActionState::Pending)
 }
 
+/// Whether the report is of an action that counts as a success since it runs.
+#[must_use]
+pub fn is_in_background(workflow: &Workflow, report: &Report) -> bool {
+    let own = workflow.status.tasks.iter().filter(|task| task.agent_id == report.agent).flat_map(|task| &task.actions);
+    own.filter(|action| action.id == report.action_id).any(|action| action.background && action.state == ActionState::Success)
+}
+
 /// Why an agent shall stop what it runs of this workflow; `None` while it shall go on.
 #[must_use]
 pub fn why_stop(workflow: &Workflow, agent: &AgentId) -> Option<String> {

@@ -229,6 +229,7 @@ fn assembled(name: String, place: Rendered, task: TaskSpec) -> model::Task {
         namespaces: action.namespaces.filter(|namespaces| *namespaces != Namespaces::default()),
         condition: action.condition,
         retries: action.retries,
+        background: action.background,
         ..model::Action::default()
     };
     model::Task {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Places, is_template};
 use crate::image_name::is_image;
-use crate::template::{BACKGROUND_HINT, NO_BACKGROUND, NOT_A_CONDITION, condition};
+use crate::template::{NOT_A_CONDITION, condition};
 use crate::yaml::{Content, Node};
 use crate::{Mistake, Namespaces, Reference, Resource};
 
@@ -95,9 +95,6 @@ pub(crate) fn rules(object: &Node, file: &str, mistakes: &mut Vec<Mistake>) {
         if let Some(command) = text("command").filter(|command| !is_command(command)) {
             let hint = "it is one path, as /bin/sh, and replaces the image's entrypoint; its words belong into args";
             note("command", format!("{command:?} is not the path of a program"), hint);
-        }
-        if text("background").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
-            note("background", format!("{NO_BACKGROUND}, because an agent runs one at a time"), BACKGROUND_HINT);
         }
     }
 }

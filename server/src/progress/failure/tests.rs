@@ -233,3 +233,31 @@ fn a_retry_begins_with_the_failed_action_however_its_command_ended() {
         assert_eq!(run(&mut w, ActionState::Success, 801), ["handedOut", "reported", "reported"], "{case}");
     }
 }
+
+#[test]
+fn an_action_in_the_background_has_succeeded_once_it_runs_and_its_end_does_not_count() {
+    for end in [ActionState::Success, ActionState::Failed, ActionState::Timeout, ActionState::Running] {
+        let mut w = workflow(&["background: true, retries: 3, on-failure: [x]", "", "if: false"]);
+        let hand_out = |w: &mut Workflow| drop(act(w, &Command::HandOut { agent: &A.into() }, at(0)).unwrap());
+        hand_out(&mut w);
+        let first = current_id(&w);
+        let happened = report(&mut w, &first, ActionState::Running, 1).unwrap();
+        assert_eq!(happened.iter().map(|happened| happened.fact.word()).collect::<Vec<_>>(), ["reported", "detached"]);
+        assert_eq!(shown(&w), "RUNNING: a0 SUCCESS, a1 PENDING, a2 PENDING");
+        hand_out(&mut w);
+        let second = current_id(&w);
+        report(&mut w, &second, ActionState::Running, 2).unwrap();
+        assert_eq!(report(&mut w, &first, end, 3), Ok(Vec::new()), "{end}");
+        assert_eq!(shown(&w), "RUNNING: a0 SUCCESS, a1 RUNNING, a2 PENDING");
+        report(&mut w, &second, ActionState::Success, 4).unwrap();
+        assert_eq!(shown(&w), "POST: a0 SUCCESS, a1 SUCCESS, a2 SUCCESS");
+        assert_eq!(report(&mut w, &first, end, 5), Ok(Vec::new()), "{end}: also after the end");
+    }
+    let mut last = workflow(&["", "background: true", "if: false"]);
+    run(&mut last, ActionState::Success, 0);
+    act(&mut last, &Command::HandOut { agent: &A.into() }, at(1)).unwrap();
+    let id = current_id(&last);
+    let happened = report(&mut last, &id, ActionState::Running, 2).unwrap();
+    assert_eq!(happened.iter().map(|happened| happened.fact.word()).collect::<Vec<_>>(), ["reported", "detached", "skipped"]);
+    assert_eq!(shown(&last), "POST: a0 SUCCESS, a1 SUCCESS, a2 SUCCESS", "a reboot that follows interrupts nothing");
+}

@@ -101,6 +101,7 @@ proptest! {
                 1 => action.skip = true,
                 2 => action.continues = true,
                 3 => action.on_failure = vec!["sh".into()],
+                5 => action.background = true,
                 4 => (action.retries, action.continues, action.on_timeout) = (1, true, vec!["sh".into()]),
                 _ => {}
             }
