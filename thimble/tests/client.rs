@@ -258,6 +258,23 @@ async fn mistakes_are_printed_with_their_lines_and_nothing_is_sent() {
 }
 
 #[tokio::test]
+async fn a_mistake_that_the_server_finds_names_the_file_and_its_line() {
+    let desk = Desk::new().await;
+    let (hardware, rest) = OBJECTS.split_once("---\n").unwrap();
+    let one = desk.file("a.yaml", hardware);
+    desk.file("b.yaml", &format!("# a comment\n\n{}", rest.replace("name: install", "name: '{{ nosuch }}'")));
+    let folder = Path::new(&one).parent().unwrap().display().to_string();
+    for command in ["apply", "validate"] {
+        let (text, fine) = desk.run(&format!("{command} -f {folder}")).await;
+        assert_eq!(lines(&text)[0], "b.yaml:10:5: spec.data: function \"nosuch\" not defined", "{command}");
+        assert!(!fine && desk.server.list(Kind::Hardware).is_empty());
+    }
+    desk.file("b.yaml", &rest.replace("{{.device_1}}", "{{ .device_9 }}"));
+    let (text, _) = desk.run(&format!("apply -f {folder}")).await;
+    assert!(lines(&text)[0].starts_with("b.yaml:9:21: spec.data: <.device_9>: map has no entry"), "{text}");
+}
+
+#[tokio::test]
 async fn validate_renders_what_is_in_the_files() {
     let desk = Desk::new().await;
     let fine = desk.file("fine.yaml", OBJECTS);

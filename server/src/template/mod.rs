@@ -75,6 +75,9 @@ fn in_outlines(template: &Template, outlines: &[Outline], judge: impl Fn(&str) -
     let mut found: Vec<Mistake> = Vec::new();
     for outline in outlines {
         for mut mistake in judge(&outline.text) {
+            if found.len() >= MOST_MISTAKES {
+                return located(template, found);
+            }
             // In an outline the columns are others.
             let line = outline.lines.get(mistake.line.saturating_sub(1)).copied().unwrap_or(0);
             let path = std::mem::take(&mut mistake.path);
@@ -87,6 +90,9 @@ fn in_outlines(template: &Template, outlines: &[Outline], judge: impl Fn(&str) -
     }
     located(template, found)
 }
+
+/// A person mends the first of them anyway, and each is compared with all others.
+const MOST_MISTAKES: usize = 100;
 
 /// Stands for every value in an outline.
 const UNKNOWN: char = '⁇';

@@ -267,3 +267,12 @@ fn a_mistake_names_the_file_and_the_line_in_it() {
     let found = render(template, &workflow, Some(&hardware)).unwrap_err();
     assert!(found[0].to_string().starts_with("site/t.yaml:8:15: spec.data: <.x>: map has no entry for key \"x\""), "{found:?}");
 }
+
+#[test]
+fn of_very_many_mistakes_the_first_are_named_soon() {
+    let keys: String = (0..40_000).map(|number| format!("key{number}: x\n")).collect();
+    let began = std::time::Instant::now();
+    let found = check(&template(&keys)).unwrap_err();
+    assert_eq!(found.len(), MOST_MISTAKES);
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+}
