@@ -1,6 +1,6 @@
 //! `cargo lab bench server`: what a change, an idle agent and a start cost beside 10,000 Hardware and 10,000 Workflows.
 //!
-//! The server is a process of its own; everything goes through its sockets. Ratios count: both sides of each are measured
+//! The server is a separate process, and everything goes through its sockets. Ratios count: both sides of each are measured
 //! in the same run, in turns.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -97,7 +97,7 @@ async fn etcd(folder: &Path, api: &Api) {
     };
     let client = Client::new();
     let put = async |number: usize| {
-        // Hexadecimal digits are base64, too, four at a time.
+        // Hexadecimal digits are also valid base64, in groups of four.
         let value = hardware(number).bytes().map(|byte| format!("{byte:04x}")).collect::<String>();
         let body = format!("{{\"key\": \"{number:08}\", \"value\": \"{value}\"}}");
         client.post(format!("{ETCD}/v3/kv/put")).body(body).send().await.is_ok_and(|answer| answer.status().is_success())
@@ -107,18 +107,21 @@ async fn etcd(folder: &Path, api: &Api) {
         assert!(ready.elapsed() < Duration::from_secs(30), "etcd does not answer");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut here, mut there) = (Vec::new(), Vec::new());
     for number in 500_000..500_000 + COMMITS {
         let began = Instant::now();
         commit_rate(api, number, 1).await;
-        ours.push(milliseconds(began));
+        here.push(milliseconds(began));
         let began = Instant::now();
-        assert!(put(10_000_000 + number).await, "etcd takes no more");
-        theirs.push(milliseconds(began));
+        assert!(put(10_000_000 + number).await, "etcd refuses a put");
+        there.push(milliseconds(began));
     }
-    let (ours, theirs) = (median(&ours), median(&theirs));
-    println!("durable change    {ours:8.2} ms checked and indexed, etcd's bare put {theirs:.2} ms: {:.2} times", ours / theirs);
-    let _ = peer.kill(); // an error means that it has ended
+    let (here, there) = (median(&here), median(&there));
+    println!(
+        "durable change    {here:8.2} ms checked and indexed, {there:.2} ms for a bare put of etcd: {:.2} times",
+        here / there
+    );
+    let _ = peer.kill(); // an error only means that it has ended
     let _ = peer.wait();
 }
 

@@ -1,4 +1,4 @@
-//! Access to the API: for loopback, and for the networks that the operator names.
+//! Access to the API: loopback, and the networks that the operator names.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ impl FromStr for Network {
 }
 
 impl Network {
-    /// Its address and the length of its prefix.
+    /// The network's address and the length of its prefix.
     #[must_use]
     pub const fn parts(self) -> (IpAddr, u8) {
         (self.address, self.length)

@@ -1,6 +1,8 @@
-//! The agents that called: when, from where, and the hardware they reported. Best effort: never in the way of an action.
+//! The agents that called: when, from where, and the hardware they reported. This is best effort and never delays an
+//! action.
 //!
-//! An agent that an object names is known and keeps its place. All others are strangers; see there.
+//! An agent that an object names is known, and is kept. All others are unknown agents, which `strangers` keeps within a
+//! budget.
 
 mod attributes;
 mod calls;
@@ -25,7 +27,7 @@ pub use strangers::{First, Source};
 
 /// The size Tinkerbell allows for the same facts.
 pub const MAX_ATTRIBUTES: usize = 64 << 10;
-/// Known agents that are kept before those are looked for whose objects have gone.
+/// With more known agents than this, those whose objects were deleted are removed.
 const SWEEP: usize = 1024;
 
 /// What an agent reported of its machine.
@@ -53,11 +55,11 @@ struct Table {
 
 struct Known {
     agent: Agent,
-    /// It calls while its action runs, so that its silence means something.
+    /// The agent calls while its action runs, so its silence means that something is wrong.
     watches: bool,
 }
 
-/// What was new about a call.
+/// What a call reported that the server did not know.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct News {
     pub first: First,
@@ -69,7 +71,7 @@ impl Agents {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An agent that an object names called. `is_known` says which others are named.
+    /// Records a call of an agent that an object names. `is_known` says for other agents whether an object names them.
     pub fn known(
         &self,
         id: &AgentId,
@@ -103,7 +105,7 @@ impl Agents {
         news
     }
 
-    /// An agent that no object names called.
+    /// Records a call of an agent that no object names.
     pub fn stranger(&self, id: &AgentId, address: Option<SocketAddr>, now: Timestamp) -> First {
         let table = &mut *self.table();
         let was_known = table.known.remove(id).is_some();
@@ -121,7 +123,7 @@ impl Agents {
         table.known.get(id).map(|known| known.agent.clone()).or_else(stranger)
     }
 
-    /// Whether the call of an unknown agent may be held open. Each place must be given back with `release`.
+    /// Whether the call of an unknown agent may be held open. The caller must give each place back with `release`.
     #[must_use]
     pub fn hold(&self, source: Source) -> bool {
         self.table().strangers.hold(source)
@@ -131,7 +133,7 @@ impl Agents {
         self.table().strangers.release(source);
     }
 
-    /// The agent calls while its action runs.
+    /// Records that the agent calls while its action runs.
     pub fn watches(&self, id: &AgentId) {
         if let Some(known) = self.table().known.get_mut(id) {
             known.watches = true;
@@ -146,13 +148,13 @@ impl Agents {
         Heard { at: at.map_or(since, |at| at.max(since)), watches: known.is_some_and(|known| known.watches) }
     }
 
-    /// The host's clock was set: what was heard stays as long ago as it was.
+    /// The host's clock was set. The times of calls move with it, so each call stays as long ago as it was.
     pub fn clock_moved(&self, by: SignedDuration, now: Timestamp) {
         let known = &mut self.table().known;
         known.values_mut().for_each(|known| known.agent.last_seen = heard_after(known.agent.last_seen, by, now));
     }
 
-    /// What an earlier process knew.
+    /// Takes over an agent from the record of an earlier process.
     pub fn restore(&self, agent: Agent) {
         let known = |agent| Known { agent, watches: false };
         self.table().known.entry(agent.id.clone()).or_insert_with(|| known(agent));
@@ -172,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_are_news_only_when_they_differ() {
+    fn attributes_are_new_only_if_they_differ() {
         let agents = Agents::default();
         let id = AgentId::from("a");
         let facts = |attributes| Facts { attributes, modaliases: Vec::new() };
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn invented_agents_push_out_no_known_one_and_a_named_one_becomes_known() {
+    fn invented_agents_do_not_push_out_a_known_one_and_a_named_one_becomes_known() {
         let agents = Agents::default();
         let (known, stranger) = (AgentId::from("known"), AgentId::from("stranger"));
         agents.known(&known, None, None, Timestamp::UNIX_EPOCH, |_| true);
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn known_agents_whose_objects_have_gone_are_forgotten_in_time() {
+    fn known_agents_whose_objects_were_deleted_are_removed_in_time() {
         let agents = Agents::default();
         for n in 0..10 * SWEEP {
             agents.known(&AgentId(n.to_string()), None, None, Timestamp::UNIX_EPOCH, |id| id.0 == "0");

@@ -1,11 +1,12 @@
-//! What a machine shall boot now: a function of its Hardware and its intent. Pure.
+//! What a machine should boot now: a function of its Hardware and its intent. Pure.
 
 use api::{BootState, Intent, MachineState};
 use model::{AgentId, Hardware, Mac, Workflow, WorkflowState};
 
 use crate::view::{View, agents};
 
-/// What the view says. `mac` is the interface that asks; without it any interface that may boot from the network counts.
+/// The boot state according to the view. `mac` is the interface that asks. Without it, any interface that may netboot
+/// counts.
 #[must_use]
 pub fn boot_state(view: &View, hardware: &Hardware, mac: Option<Mac>) -> BootState {
     let name = hardware.name();
@@ -26,7 +27,7 @@ pub fn boots<'w>(
     if let Some(reason) = may_not_netboot(hardware, mac) {
         return BootState::Local { reason };
     }
-    let idle = || newest.map_or_else(|| "there is no workflow for this machine".to_owned(), why_idle);
+    let idle = || newest.map_or_else(|| "this machine has no workflow".to_owned(), why_idle);
     let Some(state) = state else { return BootState::Wait { reason: idle() } };
     let reason = state.decision.reason.clone();
     match state.decision.intent {
@@ -36,7 +37,7 @@ pub fn boots<'w>(
         Intent::Inventory => BootState::Wait { reason: idle() },
         Intent::Discover => BootState::Wait { reason },
         Intent::Install => {
-            // The oldest order is what its agent will be given first.
+            // Its agent gets the oldest order first.
             let open = state.orders.iter().filter_map(|order| workflow(order)).find(|workflow| is_open(workflow));
             if let Some(order) = open {
                 let name = order.name();
@@ -45,7 +46,9 @@ pub fn boots<'w>(
                     BootState::Install { workflow: Some(name.to_string()) }
                 } else {
                     let others = agents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                    BootState::Wait { reason: format!("workflow {name} is for agent {others}, which is not on this machine") }
+                    BootState::Wait {
+                        reason: format!("workflow {name} is for agent {others}, which does not run on this machine"),
+                    }
                 };
             }
             let last = state.orders.last().map(|order| match workflow(order) {
@@ -72,7 +75,7 @@ pub fn may_not_netboot(hardware: &Hardware, mac: Option<Mac>) -> Option<String> 
     (!allowed).then(|| format!("netboot.allowPXE is not true in Hardware {}", hardware.name()))
 }
 
-/// Whether an agent can be given an action of it.
+/// Whether an agent can get an action of this workflow.
 #[must_use]
 pub fn is_open(workflow: &Workflow) -> bool {
     workflow.spec.disabled != Some(true)

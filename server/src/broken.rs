@@ -1,4 +1,4 @@
-//! Every operation against a store that fails any of its commits, before or after it is durable.
+//! Every operation, against a store that fails any of its commits before or after the commit is durable.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::work::Assignment;
 
 const MAC: &str = "52:54:00:00:00:01";
 
-/// When a commit fails, seen from the disk. The caller sees the same error.
+/// When a commit fails, as the disk sees it. The caller sees the same error in both cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
     Before,
@@ -29,7 +29,7 @@ enum Moment {
 #[derive(Default)]
 struct Broken {
     inner: Memory,
-    /// So many commits until one fails, once.
+    /// The number of commits until one fails. Only one fails.
     fault: Mutex<Option<(usize, Moment)>>,
     fired: AtomicBool,
 }
@@ -144,7 +144,7 @@ async fn ordered(server: &Server) {
     apply(server, &format!("{}{}{}", hardware("m", MAC), template("i:1"), workflow("w", "m", MAC))).await.unwrap();
 }
 
-/// So many actions have succeeded, and the next one runs.
+/// Succeeds with this many actions, and starts the next one.
 async fn running(server: &Server, succeeded: usize) -> Assignment {
     ordered(server).await;
     for _ in 0..succeeded {
@@ -355,7 +355,7 @@ fn shown<T: serde::Serialize>(objects: &imbl::OrdMap<ObjectName, Stored<T>>) -> 
     objects.iter().map(|(name, stored)| (name.clone(), text(stored))).collect()
 }
 
-/// The view shows what the store has, as soon as it has heard of it.
+/// Waits until the view shows what the store has.
 async fn in_step(server: &Server, store: &dyn Store, case: &str) {
     let (pairs, revision) = content(store).await;
     let limit = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -371,7 +371,7 @@ async fn in_step(server: &Server, store: &dyn Store, case: &str) {
     assert_eq!(view.revision, revision, "{case}");
 }
 
-/// Another machine is installed from the first order to the last action.
+/// Installs another machine, from its order to its last action.
 async fn another_machine_is_installed(server: &Server, case: &str) {
     let mac = "52:54:00:00:00:02";
     apply(server, &format!("{}{}{}", hardware("other", mac), template("i:1"), workflow("other", "other", mac))).await.unwrap();
@@ -399,15 +399,15 @@ async fn survives(operation: &Operation, commits: usize, moment: Moment) -> bool
     }
     let now = content(&*store).await;
     if commits == 0 && moment == Moment::Before {
-        assert_eq!(now, before, "{case}: nothing was written");
+        assert_eq!(now, before, "{case}: the failed commit wrote nothing");
     }
-    // What only the log hears of is looked at by its effect.
+    // An operation that only writes to the log is checked by its effect.
     let unseen = operation.name == "count a boot" && moment == Moment::After;
-    assert!(answer.is_err() || unseen, "{case}: it was acknowledged");
+    assert!(answer.is_err() || unseen, "{case}: the operation was acknowledged");
     in_step(&server, &*store, &case).await;
     match (operation.call)(server.clone()).await {
         Ok(()) => {}
-        // It has happened: saying so is right, failing is not.
+        // The change has happened. A message that says so is right, and an error about the store is wrong.
         Err(error) => {
             assert!(moment == Moment::After || commits > 0, "{case}: {error}");
             assert!(!error.contains("the store failed") && !error.contains("changed by another writer"), "{case}: {error}");
@@ -429,7 +429,7 @@ async fn an_operation_whose_commit_fails_is_not_acknowledged_and_can_be_repeated
                 commits += 1;
                 faults += 1;
             }
-            assert!(commits > 0, "{} commits nothing: it proves nothing", operation.name);
+            assert!(commits > 0, "{} makes no commit, so it proves nothing", operation.name);
         }
     }
     assert!(faults >= 2 * OPERATIONS.len(), "{faults}");

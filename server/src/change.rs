@@ -1,4 +1,4 @@
-//! Changes of what is stored. If another writer was first, a change is prepared again on what that one wrote.
+//! Changes of stored objects. If another writer was first, the change is prepared again on top of the other writer's state.
 
 use std::ops::Deref;
 
@@ -11,18 +11,18 @@ use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::key;
 
-/// More lost tries in a row are a fault, not a race.
+/// More lost tries in a row mean a fault, not a race.
 const TRIES: u32 = 32;
 
-/// The tries of one change.
+/// Counts the tries of one change.
 #[derive(Debug, Default)]
 pub(crate) struct Tries(u32);
 
 impl Tries {
-    /// Whether the write is done; false when the caller shall prepare it again.
+    /// Whether the write is done. If false, the caller must prepare it again.
     ///
     /// # Errors
-    /// When the store failed. After the last try also `Conflict`, which names what another writer changed.
+    /// When the store failed. After the last try this can be `Conflict`, which names what another writer changed.
     pub fn done(&mut self, committed: Result<u64, StoreError>) -> Result<bool, StoreError> {
         self.0 += 1;
         match committed {
@@ -32,14 +32,14 @@ impl Tries {
     }
 }
 
-/// A workflow in the middle of a change. Only commands change it, and what they did goes into its log.
+/// A workflow in the middle of a change. Only commands change it, and their events go into its log.
 pub(crate) struct Acting {
     workflow: Workflow,
     happened: Vec<Happened>,
 }
 
 impl Acting {
-    /// Whether it changed anything.
+    /// Runs a command, and returns whether it changed anything.
     pub fn take(&mut self, command: &Command<'_>, now: Timestamp) -> Result<bool, Refused> {
         let happened = progress::act(&mut self.workflow, command, now)?;
         let news = !happened.is_empty();
@@ -57,8 +57,8 @@ impl Deref for Acting {
 }
 
 impl Server {
-    /// Changes a workflow and returns it as it is stored now; `None` if it does not exist. `edit` gets it as the store
-    /// has it, which may be ahead of the view. An edit that changes nothing writes nothing.
+    /// Changes a workflow and returns it in its stored state, or `None` if it does not exist. `edit` gets it from the
+    /// store, which may be ahead of the view. An edit that changes nothing writes nothing.
     ///
     /// # Errors
     /// When `edit` refuses, or the store fails.
@@ -70,7 +70,7 @@ impl Server {
         self.change_with(name, |workflow| Ok((edit(workflow)?, Transaction::default()))).await
     }
 
-    /// `change` where `edit` also returns what else is written in the same transaction.
+    /// Like `change`, but `edit` also returns other writes for the same transaction.
     pub(crate) async fn change_with<T, E: From<StoreError>>(
         &self,
         name: &ObjectName,
@@ -94,7 +94,7 @@ impl Server {
         }
     }
 
-    /// Writes a pair, or removes it if there is no `value`; the latest writer wins. False if nothing was there to remove.
+    /// Writes a pair, or removes it if `value` is `None`. The latest writer wins. False if the key did not exist.
     ///
     /// # Errors
     /// When the store fails.
@@ -141,7 +141,7 @@ mod tests {
         workflow.take(&Command::Cancel { reason: "mine", at_once: true }, Timestamp::UNIX_EPOCH).unwrap();
     }
 
-    /// Another writer, in the middle of an edit.
+    /// Plays another writer in the middle of an edit.
     fn interfere(server: &Server, name: &ObjectName, message: &str) {
         let mut other = Workflow::clone(&server.view().workflows.get(name).unwrap().object);
         other.metadata.labels.insert("other".to_owned(), message.to_owned());
@@ -150,11 +150,11 @@ mod tests {
             let modified = store.get(&key).await.unwrap().unwrap().modified;
             store.commit(Transaction::default().put(&key, modified, encoded(&other).unwrap())).await.unwrap();
         };
-        futures_util::FutureExt::now_or_never(write).unwrap(); // the store in memory does not wait
+        futures_util::FutureExt::now_or_never(write).unwrap(); // the memory store never waits
     }
 
     #[tokio::test]
-    async fn a_change_that_was_overtaken_is_made_again_and_loses_nothing() {
+    async fn an_overtaken_change_is_made_again_and_loses_nothing() {
         let (server, name) = server().await;
         let mut edits = 0;
         let changed = server.change(&name, |workflow| {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_that_is_overtaken_for_ever_says_what_conflicted() {
+    async fn a_change_that_is_always_overtaken_names_the_conflict() {
         let (server, name) = server().await;
         let mut edits = 0;
         let changed = server.change(&name, |workflow| {

@@ -1,5 +1,5 @@
-//! What ends by itself: workflows whose timeouts have passed, and actions whose agent does not end them. When the host's
-//! clock is set, deadlines are set with it.
+//! Deadlines: workflows whose global timeout has passed, and actions that their agent does not end. When the host's clock
+//! is set, deadlines move with it.
 
 use std::sync::{PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use crate::service::{Inner, Server};
 use crate::store::StoreError;
 
 impl Server {
-    /// When this process started, by the clock as it is now.
+    /// When this process started, in terms of the current clock.
     pub(crate) fn started(&self) -> Timestamp {
         *self.0.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The host's clock was set by so much. What has a deadline keeps the time that was left, and what was heard of agents
-    /// stays as long ago.
+    /// The host's clock was set by this much. Each deadline keeps its remaining time, and each call of an agent stays as
+    /// long ago as it was.
     pub(crate) async fn clock_moved(&self, by: SignedDuration, now: Timestamp) {
         {
             let mut started = self.0.started.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,12 +58,12 @@ pub async fn expire(server: Weak<Inner>, look: impl Fn() -> (Timestamp, Instant)
         let (now, at) = look();
         match &mut clock {
             None => {
-                server.clock_moved(SignedDuration::ZERO, now).await; // it may have been set back while no server ran
+                server.clock_moved(SignedDuration::ZERO, now).await; // the clock may have been set back while no server ran
                 clock = Some(Clock::new(now, at));
             }
             Some(clock) => {
                 if let Some(by) = clock.moved(now, at) {
-                    warn!("the host's clock was set by {} s, to {now}: deadlines are set with it", by.as_secs());
+                    warn!("the host's clock was set by {} s, to {now}: deadlines move with it", by.as_secs());
                     server.clock_moved(by, now).await;
                 }
             }
@@ -233,13 +233,13 @@ spec: {templateRef: t}
     }
 
     #[tokio::test]
-    async fn a_clock_that_is_set_by_a_day_ends_nothing_and_holds_up_nothing() {
+    async fn a_clock_set_by_a_day_ends_nothing_early_and_delays_nothing() {
         let day = SignedDuration::from_hours(24);
         for by in [day, -day] {
             let (server, name) = running().await;
             let now = Timestamp::now() + by;
             if by > SignedDuration::ZERO {
-                assert_eq!(over(&server, now), (1, 1), "what would end if nothing followed the clock");
+                assert_eq!(over(&server, now), (1, 1), "what would end if deadlines did not move with the clock");
             }
             server.clock_moved(by, now).await;
             assert_eq!(over(&server, now + SignedDuration::from_secs(100)), (0, 0), "{by:#}: the time is not over");
@@ -252,7 +252,7 @@ spec: {templateRef: t}
     }
 
     #[tokio::test]
-    async fn a_clock_that_was_set_back_while_no_server_ran_holds_up_nothing() {
+    async fn a_clock_set_back_while_no_server_ran_delays_nothing() {
         let (server, _) = running().await;
         let now = Timestamp::now() - SignedDuration::from_hours(24);
         server.clock_moved(SignedDuration::ZERO, now).await;

@@ -1,4 +1,4 @@
-//! Discovery: an unknown agent on a network that the operator named becomes a Hardware, which waits for approval.
+//! Discovery: an unknown agent on a network that the operator named gets a Hardware, which waits for approval.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -18,12 +18,12 @@ use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::{View, key, machine_key};
 
-/// What Tinkerbell calls them.
+/// Tinkerbell's name of the annotation.
 pub const ATTRIBUTES: &str = "tinkerbell.org/agent-attributes";
 const LABEL: &str = "tinkerbell.org/auto-discovered";
 const NAMESPACE: &str = "default";
 
-/// Machines that wait for approval, and their attributes in bytes.
+/// The most machines that wait for approval, and the most bytes of their attributes.
 const MOST: usize = 1000;
 const MOST_BYTES: usize = 16 << 20;
 /// Machines of one address that wait in any case. It gets further places as long as others have as many.
@@ -41,15 +41,15 @@ pub struct Discovery {
 }
 
 impl Server {
-    /// An agent asks for work. Its machine is made known, and gets a workflow, where the operator wants that. True if an
-    /// object names the agent.
+    /// An agent asks for work. If the operator allows it, its machine is discovered, and gets a workflow. True if an object
+    /// names the agent.
     pub(crate) async fn met(&self, id: &AgentId, address: Option<SocketAddr>, reported: Option<&AgentAttributes>) -> bool {
         let mut is_known = self.agent_called(id, address, reported);
         if !is_known && self.is_discovered(address) {
             match self.discover(id, address, reported).await {
                 Ok(true) => is_known = self.agent_called(id, address, reported),
                 Ok(false) => {}
-                Err(reason) => warn!("agent={id} its machine could not be stored: {}", Chain(&reason)),
+                Err(reason) => warn!("agent={id} the discovered machine could not be stored: {}", Chain(&reason)),
             }
         }
         if is_known {
@@ -58,7 +58,7 @@ impl Server {
         is_known
     }
 
-    /// Whether machines at this address may make themselves known.
+    /// Whether machines at this address may be discovered.
     pub(crate) fn is_discovered(&self, address: Option<SocketAddr>) -> bool {
         address.is_some_and(|address| self.0.config.discovery.iter().any(|network| network.contains(address.ip())))
     }
@@ -74,14 +74,14 @@ impl Server {
         let Some(hardware) = hardware(id, attributes.as_ref(), |mac| view.by_mac(mac).is_some()) else { return Ok(false) };
         let name = hardware.name();
         if view.hardware.contains_key(&name) {
-            return Ok(false); // of an agent with a similar id
+            return Ok(false); // another agent with a similar id has this name
         }
         if let Some(full) = self.is_full(&view, &hardware, address) {
             self.complain(id, address, full);
             return Ok(false);
         }
         let mut transaction = Transaction::default().put(key(Kind::Hardware, &name), 0, encoded(&hardware)?);
-        // What an earlier Hardware of this name was, an installed machine for instance, it still is.
+        // If an earlier Hardware had this name, the machine keeps its state. It may be installed.
         if !view.machines.contains_key(&name) {
             let from = address.map(|address| address.ip().to_string()).unwrap_or_default();
             transaction = transaction.put(machine_key(&name), 0, encoded(&intent::discovered(&from, Timestamp::now()))?);
@@ -91,7 +91,7 @@ impl Server {
             done => done?,
         };
         let address = address.map(|address| address.to_string()).unwrap_or_default();
-        info!("hardware={name} agent={id} address={address} was discovered; `thimble machine approve {name}` takes it in");
+        info!("hardware={name} agent={id} address={address} was discovered and waits for `thimble machine approve {name}`");
         Ok(true)
     }
 
@@ -176,7 +176,7 @@ pub fn annotation(attributes: Option<&Attributes>) -> Option<(String, String)> {
     (text.len() <= MAX_ATTRIBUTES).then(|| (ATTRIBUTES.to_owned(), text))
 }
 
-/// The name of an object that is made for an agent, by Tinkerbell's rule.
+/// The name of an object for an agent, by Tinkerbell's rule.
 pub fn name_of(prefix: &str, id: &AgentId) -> Option<String> {
     const LONGEST: usize = 63;
     let id = id.0.trim();

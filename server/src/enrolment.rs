@@ -22,11 +22,11 @@ use crate::store::{StoreError, Transaction};
 use crate::view::{View, machine_key};
 
 const LABEL: &str = "tinkerbell.org/auto-enrollment";
-/// Which rule set made the workflow. Kubernetes has an owner for it.
+/// Names the rule set that made the workflow. In Kubernetes that is the owner reference.
 const RULE_SET: &str = "thimble/rule-set";
 
 impl Server {
-    /// Best effort: an agent that cannot be enrolled waits like any other.
+    /// Enrols an agent, as a best effort. An agent that cannot be enrolled waits like any other.
     pub(crate) async fn enrol(&self, id: &AgentId, address: Option<SocketAddr>, reported: Option<&AgentAttributes>) {
         let view = self.snapshot();
         if view.rule_sets.is_empty() {
@@ -64,7 +64,7 @@ impl Server {
 
     async fn take_in(&self, hardware: &ObjectName, workflow: &ObjectName, rule_set: &str) {
         if let Err(reason) = self.end_waiting(hardware, &workflow.to_string(), rule_set).await {
-            warn!("hardware={hardware} workflow={workflow} waits for approval: {}", Chain(&reason));
+            warn!("hardware={hardware} workflow={workflow} still waits for approval: {}", Chain(&reason));
         }
     }
 
@@ -85,7 +85,7 @@ impl Server {
     }
 }
 
-/// A workflow of a rule set whose machine still waits, because the server ended in between.
+/// A workflow of a rule set whose machine still waits, because the server stopped between the two steps.
 fn half_done(view: &View, hardware: &Hardware, state: Option<&MachineState>) -> Option<(ObjectName, String)> {
     let state = state.filter(|state| state.decision.intent == Intent::Discover)?;
     let workflows = view.workflows_for(hardware);
@@ -94,7 +94,7 @@ fn half_done(view: &View, hardware: &Hardware, state: Option<&MachineState>) -> 
     Some((workflow.name(), workflow.metadata.annotations.get(RULE_SET).cloned().unwrap_or_default()))
 }
 
-/// A machine that has finished a workflow, that is installed, or that a person holds, is left alone.
+/// Leaves alone a machine that has finished a workflow, that is installed, or that a person holds.
 fn may_be_enrolled(hardware: &Hardware, state: Option<&MachineState>, on_discovery_network: bool) -> bool {
     let enabled = hardware.spec.auto.as_ref().and_then(|auto| auto.enrollment_enabled) == Some(true);
     match state {
@@ -108,11 +108,11 @@ fn may_be_enrolled(hardware: &Hardware, state: Option<&MachineState>, on_discove
     }
 }
 
-/// The set with the most rules that match; of several the first by namespace and name.
+/// The set with the most matching rules. If several have as many, the first by namespace and name.
 fn choose<'s>(rule_sets: impl Iterator<Item = &'s WorkflowRuleSet>, event: &Value) -> Option<&'s WorkflowRuleSet> {
     let mut best = (0, None);
     for rule_set in rule_sets {
-        // They were checked when the set was applied. As with Tinkerbell, a bad one drops the set.
+        // The rules were checked when the set was applied. As in Tinkerbell, a bad rule drops the whole set.
         let Ok(patterns) = rule_set.spec.rules.iter().map(|rule| Pattern::parse(rule)).collect::<Result<Vec<_>, _>>() else {
             continue;
         };
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_be_enrolled() {
+    fn which_machines_may_be_enrolled() {
         let hardware = |enabled: Option<bool>| {
             let auto = enabled.map(|enabled| json!({"enrollmentEnabled": enabled}));
             let object =

@@ -1,7 +1,7 @@
-//! What happens, as it happens: for `thimble events`, for pages, and for programs that wait for a state.
+//! The stream of events: for `thimble events`, for pages, and for programs that wait for a state.
 //!
-//! The latest events are kept in memory. A reader that is too slow or too late gets an event that says how many it missed.
-//! The server never waits for a reader.
+//! The latest events are kept in memory. A reader that is too slow or too late gets an event with the number that it
+//! missed. The server never waits for a reader.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,12 +20,12 @@ pub struct Hub {
 struct Recent {
     events: VecDeque<Arc<Event>>,
     latest: u64,
-    /// The number before the first of this process.
+    /// The number before the first event of this process.
     born: u64,
 }
 
 impl Hub {
-    /// Numbers begin at the time in microseconds: larger than any of an earlier process, exact in JSON.
+    /// Numbers begin at the time in microseconds. So they are larger than those of any earlier process, and exact in JSON.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         let born = u64::try_from(now.as_microsecond()).unwrap_or(0);
@@ -41,10 +41,10 @@ impl Hub {
             recent.events.pop_front();
         }
         recent.events.push_back(Arc::clone(&event));
-        let _ = self.sender.send(event); // an error means that there are no readers
+        let _ = self.sender.send(event); // an error only means that no reader listens
     }
 
-    /// Events after `since`; without it only what happens from now on.
+    /// Events after `since`, or without it the events from now on.
     #[must_use]
     pub fn read(&self, since: Option<u64>) -> Reader {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,7 +70,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The next event; `None` once the server is dropped.
+    /// The next event, or `None` once the server is dropped.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         let event = match self.backlog.pop_front() {
             Some(event) => event,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_reader_learns_how_much_it_missed() {
+    async fn a_slow_reader_gets_the_number_of_missed_events() {
         let hub = Hub::new(Timestamp::now());
         let mut reader = hub.read(None);
         (0..1030).for_each(|n| hub.publish(line(n)));
@@ -114,11 +114,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_reader_learns_it_too() {
+    async fn a_late_reader_gets_it_too() {
         let hub = Hub::new(Timestamp::now());
         hub.publish(line(0));
         let first = hub.read(Some(0)).next().await.unwrap();
-        assert_eq!(first.what, What::Missed { count: None }, "from before this process");
+        assert_eq!(first.what, What::Missed { count: None }, "the missed events are from before this process");
         let mut reader = hub.read(Some(first.revision));
         assert_eq!(reader.next().await.unwrap().what, line(0));
         (0..KEPT + 4).for_each(|n| hub.publish(line(n)));

@@ -1,5 +1,5 @@
-//! Tinkerbell's workflow service, second generation: messages to model and back, outcomes to status codes. The first one is
-//! served beside it, in `gen1`.
+//! Tinkerbell's workflow service, second generation. It converts messages to the model and back, and outcomes to status
+//! codes. The first generation is served beside it, in `gen1`.
 //!
 //! The texts are Tinkerbell's, because people match logs against them.
 
@@ -28,22 +28,22 @@ use front::Front;
 pub use gen1::Generations;
 
 const MAX_MESSAGE: usize = 1 << 20;
-/// For a call beside the time that it is held: a client may be slow, and so may the disk.
+/// The limit for a call, in addition to the time it is held. A client may be slow, and so may the disk.
 const SLOW: Duration = Duration::from_secs(60);
-/// A machine that lost power does not close its connections.
+/// A machine that loses power does not close its connections.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
 pub struct Grpc(Server);
 
-/// The service, for the caller's router.
+/// The service, for a router of the caller.
 #[must_use]
 pub fn grpc_service(server: Server) -> Generations {
     let second = WorkflowServiceServer::new(Grpc(server.clone())).max_decoding_message_size(MAX_MESSAGE);
     Generations { server, second }
 }
 
-/// Serves until `shutdown`. Then calls that are held open end as Unavailable, so that agents ask again. Connections that
-/// still stay open are cut.
+/// Serves until `shutdown`. Then held calls end with Unavailable, so that agents ask again, and the connections that stay
+/// open are cut.
 ///
 /// # Errors
 /// When the transport fails.
@@ -85,7 +85,7 @@ impl WorkflowService for Grpc {
             self.0.agent_watches(&agent, &workflow);
             return Err(match self.0.until_stopped(&agent, &workflow).await.map_err(status::no_work)? {
                 Some(why) => Status::aborted(why),
-                None => Status::not_found("the action shall go on"),
+                None => Status::not_found("the action continues"),
             });
         }
         let is_known = self.0.met(&agent, address, request.agent_attributes.as_ref()).await;
@@ -115,7 +115,7 @@ impl WorkflowService for Grpc {
 }
 
 impl Grpc {
-    /// Calls of strangers are held as long as there are places for them.
+    /// Calls of unknown agents are held while there are places for them.
     async fn next_action(&self, agent: &AgentId, address: Option<SocketAddr>, is_known: bool) -> Result<Assignment, NoWork> {
         let next = self.0.next_action(agent);
         if is_known {
@@ -130,7 +130,7 @@ impl Grpc {
 
 fn response(Assignment { workflow, task, action, .. }: Assignment) -> ActionResponse {
     let mut environment = task.environment;
-    environment.extend(action.environment); // the action's value wins; a map is sorted
+    environment.extend(action.environment); // the action's value wins, and the map sorts the names
     let pid = action.namespaces.as_ref().and_then(|namespaces| namespaces.pid.clone()).filter(|pid| !pid.is_empty());
     let namespaces = action.namespaces.map(|namespaces| proto::Namespaces { network: namespaces.network, pid: namespaces.pid });
     ActionResponse {

@@ -1,5 +1,5 @@
-//! The event logs of workflows in the store. They are written with what they log, deleted with their workflow, and read on
-//! request only: the view lists the keys below `/`, and these are not among them.
+//! The event logs of workflows in the store. A log is written together with the change, deleted with its workflow, and read
+//! only on request. The view lists the keys below `/`, and the keys of logs are not among them.
 
 use api::HistoryEntry;
 use model::{Kind, ObjectName, Workflow};
@@ -10,7 +10,7 @@ use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::key;
 
-/// Entries of one workflow; the oldest go first.
+/// The most entries of one workflow. The oldest are removed first.
 const KEPT: u64 = 1000;
 
 /// `history/default/install/000000000042`.
@@ -22,7 +22,7 @@ fn prefix(name: &ObjectName) -> String {
     format!("history/{}/{}/", name.namespace, name.name)
 }
 
-/// Also writes what has just happened to a workflow, which is already in its status.
+/// Adds the entries for what happened to a workflow. Its status shows the change already.
 pub fn logged(mut transaction: Transaction, workflow: &Workflow, happened: &[Happened]) -> Result<Transaction, StoreError> {
     let (name, entries) = (workflow.name(), entries(workflow));
     for (number, event) in (1..=entries).rev().zip(happened.iter().rev()) {
@@ -34,7 +34,7 @@ pub fn logged(mut transaction: Transaction, workflow: &Workflow, happened: &[Hap
     Ok(transaction)
 }
 
-/// Also removes the log of a workflow.
+/// Adds the removal of a workflow's log.
 pub fn forgotten(transaction: Transaction, workflow: &Workflow) -> Transaction {
     let (name, entries) = (workflow.name(), entries(workflow));
     let kept = entries.saturating_sub(KEPT) + 1..=entries;
@@ -46,7 +46,7 @@ fn entries(workflow: &Workflow) -> u64 {
 }
 
 impl Server {
-    /// The log of a workflow, oldest entry first; `None` if the workflow does not exist.
+    /// The log of a workflow, oldest entry first, or `None` if the workflow does not exist.
     ///
     /// # Errors
     /// When the store fails.
@@ -146,7 +146,7 @@ spec: {templateRef: t}
         drop(server);
         let server = loop {
             match Server::open(config()).await {
-                Err(StoreError::InUse { .. }) => tokio::task::yield_now().await, // its last task is ending
+                Err(StoreError::InUse { .. }) => tokio::task::yield_now().await, // the first server's last task is still ending
                 opened => break opened.unwrap(),
             }
         };
@@ -155,7 +155,7 @@ spec: {templateRef: t}
     }
 
     #[tokio::test]
-    async fn a_log_goes_with_its_workflow_and_a_new_one_begins_anew() {
+    async fn a_log_is_deleted_with_its_workflow_and_a_new_one_starts_empty() {
         let (server, name) = server().await;
         run(&server, &name, ActionState::Failed).await;
         server.delete(Kind::Workflow, &name, false).await.unwrap();
@@ -167,7 +167,7 @@ spec: {templateRef: t}
     }
 
     #[tokio::test]
-    async fn a_long_log_loses_its_oldest_entries_and_the_view_lists_none_of_it() {
+    async fn a_long_log_loses_its_oldest_entries_and_is_not_in_the_view() {
         let (server, name) = server().await;
         let agent = AgentId::from("a");
         let given = server.next_action(&agent).await.unwrap();

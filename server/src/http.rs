@@ -1,5 +1,5 @@
-//! The API under `/v1/`: objects in and out, machines, events. A thin edge with bounded bodies. All calls but `booted` are
-//! for loopback and the networks that the operator named.
+//! The API under `/v1/`: objects in and out, machines, events. A thin edge that bounds bodies. All calls but `booted` are
+//! only for loopback and the networks that the operator named.
 
 mod machines;
 mod rollouts;
@@ -30,13 +30,13 @@ use crate::work::CancelError;
 use uploads::{NotObjects, Upload};
 
 const MAX_APPLY: usize = 8 << 20;
-/// Letters of who orders something, and why.
+/// The most characters of the name of the person who orders something, and of the reason.
 const MAX_BY: usize = 64;
 const MAX_REASON: usize = 500;
-/// The pause between empty lines, by which both sides notice that the other one has gone.
+/// The pause between empty lines. By these lines each side notices that the other one is gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The routes. Serve them with `api::serve`: a call whose address is unknown is refused.
+/// The routes. Serve them with `api::serve`, because a call without a known address is refused.
 pub fn router(server: Server) -> Router {
     // Hardware holds password hashes and user data, so other hosts may not even read it.
     let operators = Router::new()
@@ -55,14 +55,14 @@ pub fn router(server: Server) -> Router {
 async fn only_allowed(State(server): State<Server>, request: Request, next: Next) -> Response {
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     if request.headers().contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "calls are not taken from web pages");
+        return problem(StatusCode::FORBIDDEN, "web pages may not use the API");
     }
     match from {
         Some(address) if is_operator(address, &server.0.config.api_allow) => next.run(request).await,
         Some(address) => {
             problem(StatusCode::FORBIDDEN, format!("{address} may not use the API; --api-allow names networks that may"))
         }
-        None => problem(StatusCode::FORBIDDEN, "calls are taken from known addresses only"),
+        None => problem(StatusCode::FORBIDDEN, "the address of the caller is not known, so it may not use the API"),
     }
 }
 
@@ -70,18 +70,18 @@ fn problem(code: StatusCode, text: impl Into<String>) -> Response {
     (code, Json(Problem { error: text.into() })).into_response()
 }
 
-/// One line of a bounded length.
+/// Makes the text one line of bounded length.
 fn line(text: &str, most: usize) -> String {
     text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(most).collect()
 }
 
-/// Who orders something.
+/// The name of the person or program that orders something.
 fn someone(by: &str) -> String {
     let by = line(by, MAX_BY);
     if by.is_empty() { "an operator".to_owned() } else { by }
 }
 
-/// The answer when the store does not take or give something.
+/// The answer when the store fails.
 fn failed(doing: &str, reason: &StoreError) -> Response {
     if matches!(reason, StoreError::Conflict { .. }) {
         return problem(StatusCode::CONFLICT, reason.to_string());
@@ -96,9 +96,9 @@ fn see_log(doing: &str) -> Response {
 
 #[derive(Deserialize)]
 struct ApplyQuery {
-    /// The name of the text in its mistakes.
+    /// The name of the file, for its mistakes.
     file: Option<String>,
-    /// Only say what would be done.
+    /// Only returns what would be done.
     #[serde(default)]
     dry_run: bool,
 }
@@ -131,7 +131,7 @@ fn known(plural: &str) -> Result<Kind, Box<Response>> {
     let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural);
     kind.ok_or_else(|| {
         let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::plural).collect();
-        Box::new(problem(StatusCode::NOT_FOUND, format!("no {plural} here; there are {}", known.join(", "))))
+        Box::new(problem(StatusCode::NOT_FOUND, format!("{plural} is not a kind of objects; the kinds are {}", known.join(", "))))
     })
 }
 
@@ -153,7 +153,7 @@ async fn one(State(server): State<Server>, Path((plural, namespace, name)): Path
 
 #[derive(Deserialize)]
 struct DeleteQuery {
-    /// Also what an unfinished workflow uses.
+    /// Also deletes an object that an unfinished workflow uses.
     #[serde(default)]
     force: bool,
 }
@@ -179,7 +179,7 @@ async fn remove(
 
 #[derive(Deserialize)]
 struct CancelQuery {
-    /// Without waiting for the agent.
+    /// Does not wait for the agent.
     #[serde(default)]
     now: bool,
 }
@@ -212,7 +212,7 @@ struct EventsQuery {
 async fn events(State(server): State<Server>, Query(query): Query<EventsQuery>) -> Response {
     let reader = server.events(query.since);
     let stopping = server.stopping();
-    drop(server); // a reader that stays must not keep the store open
+    drop(server); // a connected reader must not keep the store open
     let lines = futures_util::stream::unfold((reader, stopping), |(mut reader, mut stopping)| async move {
         let line = tokio::select! {
             event = reader.next() => json_line(&*event?),

@@ -1,28 +1,28 @@
-//! What a machine shall boot, and what changes it: success and explicit orders. Pure: no clock, no store.
+//! What a machine should boot, and what changes that: success and explicit orders. Pure: no clock, no store.
 //!
-//! A workflow is an order once, when it is first ready. An order that ends before its first action was handed out gives
-//! the machine back the intent it had before. After that the intent stays `install` until success or an explicit order.
+//! A workflow is ordered once, when it first becomes ready. If the order ends before its first action was handed out, the
+//! machine gets back its earlier intent. After that the intent stays `install` until success or an explicit order.
 
 use api::{Decision, Intent, MachineState};
 use jiff::{SignedDuration, Timestamp};
 
-/// What sets intents besides people.
+/// The names of what sets intents besides people.
 pub const BY_APPLY: &str = "apply";
 pub const BY_SUCCESS: &str = "success";
 pub const BY_NEW_MACHINES: &str = "new_machines";
 pub const BY_DISCOVERY: &str = "discovery";
 const BY_BREAKER: &str = "reboot-loop breaker";
 
-/// A machine that gets the ramdisk for its orders more often than this, without progress, is held.
+/// A machine that fetches the ramdisk for its orders more often than this, without progress, is held.
 pub const MOST_RETURNS: usize = 10;
 const WITHIN: SignedDuration = SignedDuration::from_hours(2);
-/// iPXE asks for one boot's script twice: before and after it has listed its devices.
+/// iPXE asks for the script twice per boot: before and after it lists its devices.
 const SAME_BOOT: SignedDuration = SignedDuration::from_secs(20);
 
-/// A machine that has had no order.
+/// The state of a machine that never had an order.
 #[must_use]
 pub fn unordered(since: Timestamp) -> MachineState {
-    let reason = "there is no workflow for this machine".to_owned();
+    let reason = "this machine has no workflow".to_owned();
     decided(Decision { intent: Intent::Inventory, by: "default".to_owned(), at: since, reason })
 }
 
@@ -38,14 +38,14 @@ const fn decided(decision: Decision) -> MachineState {
     }
 }
 
-/// A machine that made itself known. It gets no work until a person or a rule set takes it in.
+/// The state of a discovered machine. It gets no work until a person or a rule set approves it.
 #[must_use]
 pub fn discovered(from: &str, now: Timestamp) -> MachineState {
     let reason = format!("its agent called from {from}; it waits for approval");
     decided(Decision { intent: Intent::Discover, by: BY_DISCOVERY.to_owned(), at: now, reason })
 }
 
-/// A rule set takes in a discovered machine, for which its workflow is ordered.
+/// A rule set approves a discovered machine, for which its workflow is ordered.
 pub fn enrolled(state: &mut MachineState, workflow: &str, rule_set: &str, hold_new: bool, now: Timestamp) {
     let is_ordered = state.orders.iter().any(|order| order == workflow);
     if state.decision.intent != Intent::Discover || !is_ordered {
@@ -61,7 +61,7 @@ pub fn enrolled(state: &mut MachineState, workflow: &str, rule_set: &str, hold_n
     state.before = Some(std::mem::replace(&mut state.decision, decision));
 }
 
-/// A workflow was ordered. On a machine that is held, or waits for approval, it waits as well.
+/// A workflow was ordered. If the machine is held or waits for approval, the order waits as well.
 pub fn order(state: &mut MachineState, workflow: &str, hold_new: bool, now: Timestamp) {
     if !matches!(state.decision.intent, Intent::Install | Intent::Hold | Intent::Discover) {
         state.orders.clear();
@@ -98,7 +98,7 @@ pub fn withdrawn(state: &mut MachineState, workflow: &str, workflow_begun: bool)
     }
 }
 
-/// The first action of an order was handed out: what the disk had may be gone.
+/// The first action of an order was handed out, so the content of the disk may be lost.
 pub fn began(state: &mut MachineState) {
     state.begun = true;
     state.before = None;
@@ -127,7 +127,7 @@ pub fn succeeded(
     }
 }
 
-/// A person's decision. A hold keeps the orders, anything else but an installation withdraws them.
+/// Sets a person's decision. A hold keeps the orders. Every other intent except an installation withdraws them.
 pub fn set(state: &mut MachineState, intent: Intent, by: &str, reason: String, now: Timestamp) {
     let decision = Decision { intent, by: by.to_owned(), at: now, reason };
     let earlier = std::mem::replace(&mut state.decision, decision);
@@ -156,7 +156,7 @@ pub fn ordered_by(state: &mut MachineState, workflow: &str, by: &str, reason: St
     set(state, Intent::Install, by, reason, now);
 }
 
-/// Ends a hold: the orders go on, or the machine gets back what it had before.
+/// Ends a hold: the orders continue, or the machine gets back its earlier intent.
 pub fn approved(state: &mut MachineState, is_open: impl Fn(&str) -> bool, by: &str, reason: String, now: Timestamp) {
     if state.begun || state.orders.iter().any(|order| is_open(order)) {
         return set(state, Intent::Install, by, reason, now);
@@ -165,18 +165,18 @@ pub fn approved(state: &mut MachineState, is_open: impl Fn(&str) -> bool, by: &s
     set(state, before, by, reason, now);
 }
 
-/// Whether an agent of the machine may be given an action of this workflow.
+/// Whether an agent of the machine may get an action of this workflow.
 #[must_use]
 pub fn takes(state: &MachineState, workflow: &str) -> bool {
     state.decision.intent == Intent::Install && state.orders.iter().any(|order| order == workflow)
 }
 
-/// An action succeeded: the machine gets on.
+/// An action succeeded, so the machine makes progress.
 pub fn progressed(state: &mut MachineState) {
     state.returns.clear();
 }
 
-/// The machine gets the ramdisk for its orders. True if that changed the state. It is held if it came too often.
+/// The machine fetches the ramdisk for its orders. True if that changed the state. A machine that came too often is held.
 pub fn came_back(state: &mut MachineState, now: Timestamp) -> bool {
     if state.decision.intent != Intent::Install {
         return false;

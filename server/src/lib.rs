@@ -1,8 +1,8 @@
-//! Hands out actions and remembers what happened.
+//! The server: it hands out actions and records what happened.
 //!
-//! `service` is the server as one value; `grpc` and `http` are thin edges to it. Decisions are pure: `progress` (what a
-//! workflow does next), `plan` (what applying objects writes), `boot` (what a machine boots), `template`. `change` makes a
-//! decision durable.
+//! `service` is the server as one value, and `grpc` and `http` are thin edges to it. The decisions are pure: `progress`
+//! (what a workflow does next), `plan` (what applying objects writes), `boot` (what a machine boots) and `template`.
+//! `change` makes a decision durable.
 
 mod access;
 mod agents;

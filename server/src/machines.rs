@@ -1,4 +1,4 @@
-//! Explicit orders for a machine, and its boots: the pure rules of `intent` around the store.
+//! Explicit orders for a machine, and its boots: connects the pure rules of `intent` to the store.
 
 use api::{Intent, MachineLine, MachineState, OrderKind};
 use jiff::Timestamp;
@@ -17,9 +17,9 @@ use crate::workflows::copy;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    #[error("no Hardware is named {0}, and none has it as an interface or an address")]
+    #[error("no Hardware has the name, the MAC or the IP address {0}")]
     Unknown(String),
-    #[error("Hardware {hardware} cannot be given {order}: {reason}")]
+    #[error("Hardware {hardware} cannot take the order {order}: {reason}")]
     Refused { hardware: ObjectName, order: &'static str, reason: String },
     #[error("the workflow cannot be ordered: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Mistakes(Vec<Mistake>),
@@ -46,19 +46,19 @@ const fn word(order: OrderKind) -> &'static str {
     }
 }
 
-/// What `reinstall` does, seen from the machine's workflows.
+/// What `reinstall` does, given the machine's workflows.
 enum Again {
-    /// One that has not ended goes on.
+    /// A workflow that has not ended continues.
     Continue(String),
-    /// The newest one runs once more, as a new Workflow.
+    /// The newest workflow runs once more, as a new Workflow.
     Anew(Box<Object>),
 }
 
 impl Server {
-    /// Sets what a machine shall boot, by MAC, IP address or name of the Hardware. Returns what was decided.
+    /// Sets what a machine should boot, by MAC, IP address or name of the Hardware. Returns the decision.
     ///
     /// # Errors
-    /// When the machine is not known, the order makes no sense for it, or the store fails.
+    /// When the machine is not known, the order does not make sense for it, or the store fails.
     pub async fn order(&self, machine: &str, order: OrderKind, by: &str, reason: &str) -> Result<MachineState, OrderError> {
         let mut tries = Tries::default();
         loop {
@@ -136,7 +136,7 @@ impl Server {
             return Err(refused(reason));
         }
         if order == OrderKind::Approve && !matches!(intent, Some(Intent::Hold | Intent::Discover)) {
-            return Err(refused(format!("it is not held, its intent is {}", intent.unwrap_or(Intent::Inventory))));
+            return Err(refused(format!("it is not held; its intent is {}", intent.unwrap_or(Intent::Inventory))));
         }
         if order != OrderKind::Reinstall {
             return Ok((hardware.clone(), None));
@@ -158,7 +158,7 @@ impl Server {
         Ok((hardware.clone(), Some(Again::Anew(Box::new(copy(&view, newest))))))
     }
 
-    /// Boots gives the machine the ramdisk to install. One that comes back too often is held.
+    /// boots gives the machine the ramdisk to install. A machine that comes back too often is held.
     pub async fn installs_at(&self, mac: Mac, now: Timestamp) {
         if let Err(error) = self.count_return(mac, now).await {
             warn!("mac={mac} its boot could not be counted: {}", Chain(&error));
@@ -176,7 +176,7 @@ impl Server {
             let transaction = Transaction::default().put(machine_key(&name), expected, encoded(&state)?);
             if tries.done(self.commit(transaction).await)? {
                 if state.decision.intent == Intent::Hold {
-                    warn!("hardware={name} is held: {}; `thimble machine approve {name}` lets it go on", state.decision.reason);
+                    warn!("hardware={name} is held: {}; `thimble machine approve {name}` ends the hold", state.decision.reason);
                 }
                 return Ok(());
             }
@@ -230,7 +230,7 @@ impl Server {
     }
 }
 
-/// By MAC in any notation, by IP address, or by the name of the Hardware.
+/// Finds Hardware by MAC in any notation, by IP address, or by name.
 pub fn find<'v>(view: &'v View, text: &str) -> Option<&'v Hardware> {
     if let Ok(mac) = text.parse::<Mac>() {
         return view.by_mac(mac).map(|stored| &*stored.object);

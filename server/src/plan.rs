@@ -1,4 +1,4 @@
-//! What applying a set of objects would write: all of it, or, when something is refused, nothing. Pure.
+//! What applying a set of objects would write. If anything is refused, nothing is written. Pure.
 
 mod addresses;
 mod deletion;
@@ -27,14 +27,15 @@ use crate::{history, progress, template};
 pub use deletion::{Kept, deletion};
 use v1alpha2::not_ready;
 
-/// What an operator has set for all machines.
+/// The operator's settings for all machines.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    /// The first order of a machine that has never finished one waits for approval.
+    /// Whether the first order of a machine that never finished one waits for approval.
     pub hold_new: bool,
-    /// The server's own, which no machine may have.
+    /// The server's addresses, which no machine may have.
     pub addresses: Vec<IpAddr>,
-    /// Who explicitly orders these workflows. That goes over a hold, a rescue and the setting for new machines.
+    /// The person who explicitly orders these workflows. Such an order overrides a hold, a rescue and the setting for new
+    /// machines.
     pub person: Option<Person>,
 }
 
@@ -48,12 +49,12 @@ pub struct Person {
 pub struct Plan {
     pub transaction: Transaction,
     pub changes: Vec<Changed>,
-    /// Hardware that is ordered to be installed.
+    /// The Hardware that this change orders to be installed.
     pub installs: BTreeSet<ObjectName>,
 }
 
 /// # Errors
-/// Everything that is refused; then nothing shall be written.
+/// Everything that is refused. In that case the caller must not write anything.
 pub fn plan(
     view: &View,
     objects: Vec<Object>,
@@ -108,7 +109,7 @@ pub fn plan(
     if planner.refused.is_empty() { Ok(planner.plan) } else { Err(planner.refused) }
 }
 
-/// What a server without objects would say of these.
+/// What a server without other objects would answer to these.
 ///
 /// # Errors
 /// Everything that it would refuse, or could not render.
@@ -126,13 +127,13 @@ struct Planner<'p> {
     rules: &'p Rules,
     now: Timestamp,
     new_id: &'p mut dyn FnMut() -> String,
-    /// As they will be; they come before those of the view.
+    /// The Hardware after this change. It hides that of the view.
     hardware: BTreeMap<ObjectName, Hardware>,
     templates: BTreeMap<ObjectName, Template>,
     machines: BTreeMap<ObjectName, MachineState>,
-    /// The agents of `hardware`.
+    /// The agents that `hardware` names.
     agents: BTreeMap<AgentId, ObjectName>,
-    /// Hardware and templates of this apply that differ from what is stored.
+    /// The Hardware and templates of this apply that differ from the stored ones.
     touched: BTreeSet<(Kind, ObjectName)>,
     /// Stored workflows that may render otherwise than before.
     affected: BTreeSet<ObjectName>,
@@ -152,7 +153,7 @@ fn mistake(kind: Kind, name: &ObjectName, message: String, hint: Option<&str>) -
     Mistake { file, line: 0, column: 0, path: String::new(), message, hint: hint.map(str::to_owned) }
 }
 
-/// The metadata that a person may change.
+/// Compares the metadata that a person may change.
 fn same_words(one: &Metadata, other: &Metadata) -> bool {
     (&one.labels, &one.annotations) == (&other.labels, &other.annotations)
 }
@@ -169,7 +170,7 @@ impl Planner<'_> {
         }
     }
 
-    /// With the entry of its log.
+    /// Writes a workflow and the entry of its log.
     fn put_workflow(&mut self, old: Option<&Workflow>, mut new: Workflow, expected: u64) {
         let happened = progress::prepared(old, &mut new, self.now);
         let happened: Vec<_> = happened.into_iter().collect();
@@ -255,7 +256,7 @@ impl Planner<'_> {
         let over = progress::has_begun(&old) || old.status.state.is_some_and(WorkflowState::is_final);
         if !same && over {
             let state = old.status.state.map_or("not started", WorkflowState::as_str);
-            let message = format!("it is {state} and its spec can no longer change");
+            let message = format!("it is {state}, so its spec can no longer change");
             return self.refused.push(mistake(
                 Kind::Workflow,
                 &name,
@@ -272,7 +273,7 @@ impl Planner<'_> {
         let problem = if over || !stale {
             None
         } else if came_finished && !is_open(&old) {
-            // What has not been ready yet, but is finished elsewhere, does not become an order.
+            // A workflow that was not ready yet, but finished elsewhere, does not become an order.
             next.status = WorkflowStatus { logged: old.status.logged, paused: None, ..new.status };
             self.imported(&next)
         } else {
@@ -300,8 +301,8 @@ impl Planner<'_> {
     fn boot_mode_is_refused(&mut self, workflow: &Workflow) -> bool {
         let mode = workflow.spec.boot_options.as_ref().and_then(|options| options.boot_mode.as_deref());
         let Some(mode) = mode.filter(|mode| *mode != "netboot") else { return false };
-        let hint = "start the machine by hand and leave bootMode out; netboot and toggleAllowNetboot work";
-        let message = format!("bootMode {mode:?} needs a BMC, and none can be driven yet");
+        let hint = "start the machine by hand and leave bootMode out; netboot and toggleAllowNetboot are supported";
+        let message = format!("bootMode {mode:?} needs a BMC, which Thimble cannot control yet");
         self.refused.push(mistake(Kind::Workflow, &workflow.name(), message, Some(hint)));
         true
     }
@@ -312,7 +313,7 @@ impl Planner<'_> {
         touched.flat_map(|(kind, name)| self.view.dependents(*kind, name)).collect()
     }
 
-    /// Stored workflows of which nothing has begun are rendered again when what they refer to has changed.
+    /// Renders stored workflows that have not begun again, if an object that they refer to has changed.
     fn waiting(&mut self, named: &BTreeSet<ObjectName>) {
         let (view, needed) = (self.view, self.affected(|kind| kind != Kind::Policy));
         let affected: Vec<ObjectName> = self.affected(|_| true).into_iter().filter(|name| !named.contains(name)).collect();
@@ -335,15 +336,15 @@ impl Planner<'_> {
         }
     }
 
-    /// `render`, where mistakes of the template refuse the whole change.
+    /// `render`, but mistakes of the template refuse the whole change.
     fn render_or_refuse(&mut self, workflow: &mut Workflow) -> Option<String> {
         let (problem, mistakes) = self.render(workflow);
         self.refused.extend(mistakes);
         problem
     }
 
-    /// Renders the tasks, or notes in the status why that is not possible; then also returns it, with the mistakes of the
-    /// template.
+    /// Renders the tasks. If that is not possible, the status says why. The reason is then returned, too, with the mistakes
+    /// of the template.
     fn render(&mut self, workflow: &mut Workflow) -> (Option<String>, Vec<Mistake>) {
         let namespace = workflow.metadata.namespace.clone();
         let WorkflowStatus { ordered, logged, ref paused, .. } = workflow.status;
@@ -399,7 +400,7 @@ impl Planner<'_> {
     }
 }
 
-/// A rendering with the same result keeps the ids of its actions, which an agent may have seen.
+/// If the result of a rendering is the same, its actions keep their ids, which an agent may have.
 fn keep_unless_other(old: &Workflow, new: &mut Workflow) {
     let without_ids = |workflow: &Workflow| {
         let mut tasks = workflow.status.tasks.clone();
@@ -419,7 +420,7 @@ pub fn toggles(workflow: &Workflow) -> bool {
     workflow.spec.boot_options.as_ref().is_some_and(|options| options.toggle_allow_netboot == Some(true))
 }
 
-/// `toggleAllowNetboot`: all interfaces, as Tinkerbell does.
+/// `toggleAllowNetboot` for all interfaces, as in Tinkerbell.
 #[must_use]
 pub fn allow_netboot(mut hardware: Hardware, allowed: bool) -> Hardware {
     for interface in &mut hardware.spec.interfaces {
@@ -428,7 +429,7 @@ pub fn allow_netboot(mut hardware: Hardware, allowed: bool) -> Hardware {
     hardware
 }
 
-/// After the last action: what else to write together with the workflow's end.
+/// What else to write together with the success of a workflow.
 #[must_use]
 pub fn after_success(view: &View, workflow: &Workflow) -> Vec<(ObjectName, Hardware, u64)> {
     let name = ObjectName::new(&workflow.metadata.namespace, &workflow.spec.hardware_ref);

@@ -1,11 +1,12 @@
 //! What a workflow does next and what a report does to it. Pure: no clock, no store.
 //!
-//! A workflow is a state machine with a log. `decide` says what a command does to it, as events; `evolve` puts an event
-//! into its status. Nothing else changes a workflow that is ready, so its log derives its status again.
+//! A workflow is a state machine with a log. `decide` returns the events of a command, and `evolve` applies an event to the
+//! status. Nothing else changes a workflow that is ready, so its status can be derived from its log.
 //!
-//! The rules: actions run in order, one at a time, at least once. An action that is PENDING or RUNNING is handed out
-//! again when its agent asks. One that fails runs again as often as its `retries` say, after a pause. A final state stays final: nothing runs after a recorded failure, and a finished workflow
-//! never runs again. Only an explicit order, `Command::Retry`, makes a failed one go on.
+//! The rules: actions run in order, one at a time, at least once. An action that is PENDING or RUNNING is handed out again
+//! when its agent asks. A failed action runs again up to the number of its `retries`, after a pause. A final state stays
+//! final: nothing runs after a recorded failure, and a finished workflow never runs again. Only an explicit order,
+//! `Command::Retry`, continues a failed workflow.
 
 mod begin;
 mod choose;
@@ -33,7 +34,7 @@ pub use lost::{Heard, is_neglected, runs_on};
 pub use stop::{is_agent_of, is_in_background, is_left_by, is_waiting, running_action, why_stop};
 pub use waits::{Around, waits};
 
-/// What an agent reports of an action.
+/// An agent's report about an action.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     pub agent: AgentId,
@@ -50,15 +51,15 @@ pub struct Report {
 pub enum Refused {
     #[error("action not found")]
     NotFound,
-    #[error("action {action} is {recorded} and stays so, {reported} was reported")]
+    #[error("action {action} is already {recorded}, so the report {reported} does not count")]
     Final { action: String, recorded: ActionState, reported: ActionState },
-    #[error("action {action} was ordered again since; what is reported of its earlier attempt does not count")]
+    #[error("action {action} was ordered again since, so the report about its earlier attempt does not count")]
     Superseded { action: String },
-    #[error("the workflow is {state} and stays so")]
+    #[error("the workflow is already {state}")]
     Finished { state: WorkflowState },
     #[error("the workflow is cancelled: {reason}")]
     Cancelled { reason: String },
-    #[error("action {action} is not the current one, {current} is")]
+    #[error("action {action} is not the current one; the current one is {current}")]
     NotCurrent { action: String, current: String },
     #[error("the machine's intent gives the workflow no work now")]
     NotOrdered,
@@ -70,45 +71,46 @@ pub enum Refused {
     NoAction(String),
     #[error("action {action} comes after {failed}, which has not succeeded; name {failed} or an earlier one")]
     TooLate { action: String, failed: String },
-    #[error("it has no actions to go on with; `thimble workflow rerun` makes a new one")]
+    #[error("it has no actions that could run again; `thimble workflow rerun` makes a new one")]
     NoTasks,
 }
 
-/// What an operator does instead.
+/// The advice for the operator after a refusal.
 const fn hint(phase: Phase, word: Word) -> &'static str {
     match (phase, word) {
         (Phase::Succeeded, Word::Retry) => "; `thimble workflow rerun` makes a new one",
-        (Phase::Pending | Phase::Running, Word::Retry) => "; it goes on by itself",
-        (Phase::Paused, Word::Retry) => "; `thimble workflow resume` lets it go on",
+        (Phase::Pending | Phase::Running, Word::Retry) => "; it continues without an order",
+        (Phase::Paused, Word::Retry) => "; `thimble workflow resume` continues it",
         (Phase::Cancelling, Word::Retry | Word::Resume) => "; wait until its action has ended, then use `thimble workflow retry`",
-        (Phase::Failed | Phase::TimedOut, Word::Resume) => "; `thimble workflow retry` lets it go on",
+        (Phase::Failed | Phase::TimedOut, Word::Resume) => "; `thimble workflow retry` continues it",
         _ => "",
     }
 }
 
-/// Decides and evolves: the workflow is then as the command leaves it. Returns what happened, for its log.
+/// Decides and evolves: applies the command to the workflow. Returns the events for its log.
 ///
 /// # Errors
-/// `Refused` leaves the workflow as it was.
+/// `Refused` leaves the workflow unchanged.
 pub fn act(workflow: &mut Workflow, command: &Command<'_>, now: Timestamp) -> Result<Vec<Happened>, Refused> {
     let happened = decide(workflow, command, now)?;
     happened.iter().for_each(|event| evolve(workflow, event));
     Ok(happened)
 }
 
-/// Whether an action was handed out: what a machine had may be gone.
+/// Whether an action was handed out. If so, the machine's earlier content may be lost.
 #[must_use]
 pub const fn has_begun(workflow: &Workflow) -> bool {
     workflow.status.current_state.is_some()
 }
 
-/// Whether an action of its latest order was handed out. Workflows of an earlier version know only of their first one.
+/// Whether an action of the latest order was handed out. Workflows of an earlier version only record that of their first
+/// order.
 #[must_use]
 pub const fn order_has_begun(workflow: &Workflow) -> bool {
     workflow.status.begun.is_some() || (workflow.status.logged.is_none() && has_begun(workflow))
 }
 
-/// Whether nothing of it is left to run: it has succeeded, is skipped, or has failed and was passed over.
+/// Whether nothing of the action is left to run: it succeeded, was skipped, or failed and was passed over.
 const fn is_done(action: &WorkflowAction) -> bool {
     matches!(action.state, ActionState::Success) || action.skip || action.passed_over
 }

@@ -1,4 +1,4 @@
-//! The queue of each machine: its unfinished orders, in what order they run, and why each waits.
+//! The queue of each machine: its unfinished orders in the order in which they run, and why each one waits.
 
 use api::{MachineState, Queued, Waiting};
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use crate::service::Server;
 use crate::turns::in_the_way;
 use crate::view::View;
 
-/// A machine's orders that have not ended. What runs is first, then what has begun, then the oldest.
+/// A machine's unfinished orders. The running one is first, then those that have begun, then the oldest.
 fn queue<'v>(view: &'v View, state: &MachineState) -> Vec<&'v Workflow> {
     let orders = state.orders.iter().filter_map(|order| view.workflow(order));
     let mut open: Vec<&Workflow> = orders.filter(|one| !one.status.state.is_some_and(WorkflowState::is_final)).collect();
@@ -19,7 +19,7 @@ fn queue<'v>(view: &'v View, state: &MachineState) -> Vec<&'v Workflow> {
 }
 
 impl Server {
-    /// What the workflow waits for now; `None` if it does not exist or has ended.
+    /// What the workflow waits for now, or `None` if it does not exist or has ended.
     #[must_use]
     pub fn waiting(&self, name: &ObjectName, now: Timestamp) -> Option<Waiting> {
         let view = self.view();

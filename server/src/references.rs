@@ -1,5 +1,5 @@
-//! `.references`: objects that Hardware, a Task or a Workflow names for its templates. A Policy has to let it look at each
-//! of them: what no rule allows is denied, and what a rule denies stays denied. Pure.
+//! `.references`: objects that Hardware, a Task or a Workflow names for its templates. A Policy must allow it to read each
+//! of them. Without a rule that allows it, reading is denied, and a rule that denies always wins. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use model::{API_VERSION, Kind, Metadata, Mistake, ObjectName, Reference};
 use pattern::Pattern;
 use serde_json::{Map, Value, json};
 
-/// What templates see, and why they do not see the rest.
+/// The objects that templates see, and why they do not see the rest.
 #[derive(Debug, Clone, Default)]
 pub struct References {
     found: Map<String, Value>,
@@ -21,7 +21,7 @@ impl References {
         Value::Object(self.found.clone())
     }
 
-    /// Why a template did not find what it wanted, if that was a reference.
+    /// Why a template did not find a key, if the key is a reference.
     #[must_use]
     pub fn hint(&self, message: &str) -> Option<String> {
         let (_, key) = message.split_once("map has no entry for key ")?;
@@ -46,7 +46,7 @@ impl Source<'_> {
         }
     }
 
-    /// The rules of all Policies are about this.
+    /// The event that the rules of all Policies are matched against.
     fn event(&self, reference: &Reference, to: &ObjectName) -> Value {
         let labels = self.metadata.labels.iter().flat_map(|(key, value)| [key.clone(), format!("{key}={value}")]);
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -67,7 +67,7 @@ impl Source<'_> {
     }
 }
 
-/// Looks up what the source may look at. `find` knows the objects.
+/// Looks up the objects that the source may read. `find` returns an object.
 pub fn resolve<'p>(
     source: Source<'_>,
     references: &BTreeMap<String, Reference>,
@@ -107,7 +107,7 @@ fn allowed<'p>(source: Source<'_>, policies: impl Iterator<Item = &'p Policy>, e
     allowed.then_some(()).ok_or_else(|| "no Policy allows it".to_owned())
 }
 
-/// The objects that are kept here.
+/// The kind of the objects, if this server keeps it.
 fn kind(reference: &Reference) -> Result<Kind, String> {
     let [group, version, resource] =
         [&reference.group, &reference.version, &reference.resource].map(|part| part.as_deref().unwrap_or_default());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_rule_allows_is_denied_and_what_a_rule_denies_stays_so() {
+    fn reading_needs_a_rule_that_allows_it_and_none_that_denies_it() {
         let hardware = || reference("tinkerbell.org", "v1alpha1", "hardware");
         let denied = "the reference r has no data: no Policy allows it";
         for (case, access, seen_as) in [
@@ -191,13 +191,13 @@ mod tests {
                 vec!["{hardware: {allow: [{reference: {resource: [hardware]}}]}}"],
                 Ok("Hardware lab/shared"),
             ),
-            ("of Tasks", vec!["{task: {allow: [{reference: {resource: [hardware]}}]}}"], Err(denied)),
+            ("a rule for Tasks", vec!["{task: {allow: [{reference: {resource: [hardware]}}]}}"], Err(denied)),
             ("for another name", vec!["{hardware: {allow: [{source: {name: [node-2]}}]}}"], Err(denied)),
             ("by a wildcard", vec!["{hardware: {allow: [{source: {name: [{wildcard: 'node-*'}]}}]}}"], Ok("Hardware lab/shared")),
             ("by a label", vec!["{hardware: {allow: [{source: {labels: [rack]}}]}}"], Ok("Hardware lab/shared")),
             ("by a label's value", vec!["{hardware: {allow: [{source: {labels: ['rack=8']}}]}}"], Err(denied)),
             (
-                "both fields count",
+                "both fields must match",
                 vec!["{hardware: {allow: [{source: {name: [node-1]}, reference: {namespace: [other]}}]}}"],
                 Err(denied),
             ),

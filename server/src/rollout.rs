@@ -1,7 +1,7 @@
-//! One order for many machines: the pure rules of `step` around the store.
+//! One order for many machines: connects the pure rules of `step` to the store.
 //!
-//! What is stored is the selection, and a mark for each machine that has begun. The mark and the machine's Workflow are
-//! written in one transaction, so no kill of the server orders a machine twice. How far a machine is, its Workflow says.
+//! The store has the selection, and a mark for each machine that has begun. The mark and the machine's Workflow are written
+//! in one transaction, so a kill of the server never orders a machine twice. The Workflow says how far its machine is.
 
 mod step;
 
@@ -29,10 +29,10 @@ const MEMBERS: &str = "/rollout-members/";
 /// The label of the Workflows that a rollout makes.
 const LABEL: &str = "thimble.dev/rollout";
 const TICK: Duration = Duration::from_secs(1);
-/// A label's value has no more letters.
+/// The longest value of a label.
 const MAX_NAME: usize = 63;
 const MOST_WAVES: usize = 100;
-/// Machines that a refusal names.
+/// How many machines a refusal names.
 const NAMED: usize = 10;
 
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ fn workflow_name(rollout: &ObjectName, hardware: &str) -> ObjectName {
 }
 
 impl Server {
-    /// Begins a rollout, or with `dry_run` only says what it would select.
+    /// Starts a rollout. With `dry_run` it only returns what it would select.
     ///
     /// # Errors
     /// When nothing is selected, a selected machine cannot be ordered now, the name is taken, or the store fails.
@@ -102,11 +102,13 @@ impl Server {
             forgiven: 0,
         };
         if !dry_run {
-            // The marks of an earlier rollout of this name would count.
+            // The marks of an earlier rollout with this name would count.
             self.forget_members(name).await?;
             let written = self.commit(Transaction::default().put(rollout_key(name), 0, encoded(&rollout)?)).await;
             match written {
-                Err(StoreError::Conflict { .. }) => return Err(refused(name, "started", "another one of this name just was")),
+                Err(StoreError::Conflict { .. }) => {
+                    return Err(refused(name, "started", "another rollout of this name was started just now"));
+                }
                 done => done?,
             };
             info!("rollout={name} {by} orders {} machines", rollout.waves.iter().map(Vec::len).sum::<usize>());
@@ -127,7 +129,7 @@ impl Server {
     /// A rollout with each of its machines.
     ///
     /// # Errors
-    /// When there is none, or the store fails.
+    /// When the rollout does not exist, or the store fails.
     pub async fn rollout(&self, name: &ObjectName) -> Result<RolloutProgress, RolloutError> {
         let (rollout, _) = self.stored_rollout(name).await?;
         let seen = self.members(&rollout, Timestamp::now()).await?;
@@ -142,10 +144,10 @@ impl Server {
         Ok(RolloutProgress { rollout, members })
     }
 
-    /// Pauses, resumes or stops a rollout. What has begun goes on.
+    /// Pauses, resumes or stops a rollout. Machines that have begun continue.
     ///
     /// # Errors
-    /// When there is none, it has ended, or the store fails.
+    /// When the rollout does not exist, has ended, or the store fails.
     pub async fn change_rollout(
         &self,
         name: &ObjectName,
@@ -162,7 +164,7 @@ impl Server {
                 RolloutChange::Stop => (RolloutState::Stopped, "stopped"),
             };
             if rollout.state == RolloutState::Done {
-                return Err(refused(name, word, format!("it is done: {}", rollout.reason)));
+                return Err(refused(name, word, format!("it has ended: {}", rollout.reason)));
             }
             if change == RolloutChange::Resume && rollout.state != RolloutState::Running {
                 let seen = self.members(&rollout, Timestamp::now()).await?;
@@ -179,10 +181,10 @@ impl Server {
         }
     }
 
-    /// Forgets a rollout. Its Workflows stay.
+    /// Deletes a rollout. Its Workflows stay.
     ///
     /// # Errors
-    /// When there is none, it runs, or the store fails.
+    /// When the rollout does not exist, runs, or the store fails.
     pub async fn delete_rollout(&self, name: &ObjectName) -> Result<(), RolloutError> {
         let mut tries = Tries::default();
         loop {
@@ -262,7 +264,7 @@ impl Server {
         let Some((state, reason)) = next.becomes else { return Ok(()) };
         (rollout.state, rollout.reason) = (state, reason);
         match self.commit(Transaction::default().put(rollout_key(&name), modified, encoded(&rollout)?)).await {
-            // Someone has paused or stopped it meanwhile: the next step sees that.
+            // Another client paused or stopped it meanwhile. The next step sees that.
             Err(StoreError::Conflict { .. }) => return Ok(()),
             done => done?,
         };
@@ -274,7 +276,7 @@ impl Server {
         Ok(())
     }
 
-    /// Orders one machine, if the rollout is still as it was read.
+    /// Orders one machine, unless the rollout was changed since it was read.
     async fn begin_member(&self, rollout: &Rollout, modified: u64, hardware: &str) -> Result<(), StoreError> {
         let name = name_of(rollout);
         let mut tries = Tries::default();
@@ -293,7 +295,7 @@ impl Server {
             if let Err(StoreError::Conflict { key }) = &committed
                 && (key.starts_with(ROLLOUTS) || key.starts_with(MEMBERS))
             {
-                return Ok(()); // paused, or begun by someone else
+                return Ok(()); // another client paused it or ordered the machine
             }
             if tries.done(committed)? {
                 match mark.refused.as_str() {
@@ -305,7 +307,7 @@ impl Server {
         }
     }
 
-    /// What is written to order a machine, or why it cannot be ordered.
+    /// The writes that order a machine, or why it cannot be ordered.
     async fn order_of(&self, rollout: &Rollout, hardware: &str) -> Result<Result<Transaction, String>, StoreError> {
         let name = name_of(rollout);
         let workflow = {
@@ -358,7 +360,7 @@ fn seen(begun: &Begun, workflow: Option<&Workflow>, limit: SignedDuration, now: 
 fn order(view: &View, rollout: &Rollout, hardware: &Hardware) -> Result<Workflow, String> {
     let name = workflow_name(&name_of(rollout), &hardware.metadata.name);
     if view.workflows.contains_key(&name) {
-        return Err(format!("there is a Workflow {name} already"));
+        return Err(format!("Workflow {name} exists already"));
     }
     let interfaces = &hardware.spec.interfaces;
     let macs = interfaces.iter().filter(|one| one.may_netboot()).filter_map(|one| one.dhcp.as_ref()?.mac);
@@ -384,17 +386,17 @@ fn order(view: &View, rollout: &Rollout, hardware: &Hardware) -> Result<Workflow
     })
 }
 
-/// The names of the Hardware that a rollout concerns.
+/// The names of the Hardware that a rollout selects.
 fn select(view: &View, name: &ObjectName, spec: &RolloutSpec) -> Result<Vec<String>, String> {
     if name.name.len() > MAX_NAME || !model::is_name(&name.name) {
         return Err(format!("its name must have up to {MAX_NAME} lower-case letters, digits, '-' and '.'"));
     }
     if spec.at_once == 0 || spec.waves.len() > MOST_WAVES || spec.waves.contains(&0) {
-        return Err(format!("at least one machine works at once, and there are up to {MOST_WAVES} waves of at least one"));
+        return Err(format!("`at once` must be at least 1, and there may be up to {MOST_WAVES} waves of at least one machine"));
     }
     let selector: Selector = spec.selector.parse().map_err(|error: model::SelectorError| error.to_string())?;
     if selector.is_empty() {
-        return Err("an empty selector would select every machine; name a label that they have".to_owned());
+        return Err("an empty selector would select every machine; name a label of the machines".to_owned());
     }
     let template = ObjectName::new(&name.namespace, &spec.template_ref);
     if !view.templates.contains_key(&template) {
@@ -408,7 +410,7 @@ fn select(view: &View, name: &ObjectName, spec: &RolloutSpec) -> Result<Vec<Stri
         .filter(|hardware| selector.selects(&hardware.metadata.labels))
         .collect();
     if selected.is_empty() {
-        return Err(format!("no Hardware of namespace {} has labels like {:?}", name.namespace, spec.selector));
+        return Err(format!("no Hardware of namespace {} matches the selector {:?}", name.namespace, spec.selector));
     }
     let why = |hardware: &Hardware| unable(view, name, hardware).map(|reason| format!("{}: {reason}", hardware.metadata.name));
     let unable: Vec<String> = selected.iter().filter_map(|hardware| why(hardware)).collect();
@@ -428,13 +430,13 @@ fn unable(view: &View, rollout: &ObjectName, hardware: &Hardware) -> Option<Stri
     }
     let taken = workflow_name(rollout, &hardware.metadata.name);
     if view.workflows.contains_key(&taken) {
-        return Some(format!("there is a Workflow {taken} already"));
+        return Some(format!("Workflow {taken} exists already"));
     }
     let open = view.workflows_for(hardware).into_iter().find(|stored| is_open(&stored.object))?;
     Some(format!("workflow {} has not ended", open.object.name()))
 }
 
-/// Drives rollouts until the server is dropped: also those that an earlier process began.
+/// Runs all rollouts until the server is dropped, including those of an earlier process.
 pub(crate) async fn drive(server: Weak<Inner>, wake: Arc<Notify>) {
     loop {
         let Some(inner) = server.upgrade() else { return };
@@ -443,7 +445,7 @@ pub(crate) async fn drive(server: Weak<Inner>, wake: Arc<Notify>) {
             true
         });
         if running {
-            let _ = tokio::time::timeout(TICK, wake.notified()).await; // either is a reason to look
+            let _ = tokio::time::timeout(TICK, wake.notified()).await; // both the tick and the wake-up lead to the next step
         } else {
             wake.notified().await;
         }

@@ -1,4 +1,4 @@
-//! `thimble server`: the workflow service and the API on their two sockets.
+//! `thimble server`: the workflow service and the API, each on its socket.
 
 use axum::routing::get;
 use log::warn;
@@ -16,18 +16,19 @@ pub enum RunError {
     Http(#[from] std::io::Error),
 }
 
-/// Lets this process have as many connections as the host allows. Each agent that waits has one, and the usual limit is 1024.
+/// Raises this process's limit of connections to the host's limit. Each waiting agent has one connection, and the usual
+/// limit is 1024.
 pub fn allow_many_connections() {
     let most = getrlimit(Resource::Nofile).maximum;
     if let Err(reason) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
-        warn!("the limit of open files stays as it is, so few agents can wait at once: {reason}");
+        warn!("the limit of open files cannot be raised, so only few agents can wait at once: {reason}");
     }
 }
 
 /// Serves both until `shutdown`.
 ///
 /// # Errors
-/// When one of them cannot go on.
+/// When one of them cannot continue.
 pub async fn run(
     server: Server,
     grpc: TcpListener,

@@ -1,4 +1,4 @@
-//! The server as one value: opens the store, keeps the view in step with it, and answers agents, boots and operators.
+//! The server as one value. It opens the store, keeps the view in step with it, and answers agents, boots and operators.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -29,20 +29,20 @@ use crate::v1alpha2;
 use crate::view::{News, View};
 use crate::wake::{Calls, Subject, Waiting};
 
-/// For answers to reach their clients when the server stops.
+/// The time for answers to reach their clients when the server stops.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The store's file; without it nothing survives the process.
+    /// The path of the store. Without it nothing survives the process.
     pub store: Option<PathBuf>,
     /// Networks that may use the API besides loopback.
     pub api_allow: Vec<Network>,
     /// How long a call for work is held open. Tinkerbell's agents expect about a minute.
     pub long_poll: Duration,
-    /// The first order of a machine that has never finished one waits for approval.
+    /// Whether the first order of a machine that never finished one waits for approval.
     pub hold_new_machines: bool,
-    /// This host's own addresses, which no machine may have.
+    /// This host's addresses, which no machine may have.
     pub addresses: Vec<IpAddr>,
     /// Networks whose unknown agents become Hardware that waits for approval.
     pub discovery: Vec<Network>,
@@ -75,10 +75,10 @@ pub(crate) struct Inner {
     pub events: Hub,
     pub agents: Agents,
     pub discovery: Discovery,
-    /// Wakes what drives rollouts.
+    /// Wakes the task that runs rollouts.
     pub rollouts: Arc<Notify>,
     pub config: Config,
-    /// What was heard before is not known.
+    /// When the server started. Earlier calls of agents are not known.
     pub started: Mutex<Timestamp>,
 }
 
@@ -107,7 +107,7 @@ fn list(users: &[ObjectName]) -> String {
 }
 
 impl Server {
-    /// Opens the store and reads it. Needs a running executor.
+    /// Opens the store and reads it. It must be called inside a running executor.
     ///
     /// # Errors
     /// When the store cannot be opened or read.
@@ -124,7 +124,7 @@ impl Server {
         Ok(server)
     }
 
-    /// On a store that is open. Nothing ends by itself.
+    /// Builds the server on an open store. Without background tasks, so nothing ends by itself.
     pub(crate) async fn on(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
         let (pairs, revision) = store.list("/").await?;
         let watch = store.watch(revision)?;
@@ -161,7 +161,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Ends all calls that are held open; agents ask again elsewhere or later.
+    /// Ends all held calls, so that agents ask again elsewhere or later.
     pub fn stop(&self) {
         self.0.stopping.send_replace(true);
     }
@@ -170,11 +170,12 @@ impl Server {
         self.0.stopping.subscribe()
     }
 
-    /// Some time after the stop: a connection that is still open then belongs to a machine without power, or to an attacker.
+    /// Completes some time after the stop. A connection that is still open then belongs to a machine without power, or to
+    /// an attacker.
     pub(crate) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut stopping = self.stopping();
         async move {
-            let _ = stopping.wait_for(|stopping| *stopping).await; // an error means that the server is gone
+            let _ = stopping.wait_for(|stopping| *stopping).await; // an error only means that the server was dropped
             tokio::time::sleep(GRACE).await;
         }
     }
@@ -188,28 +189,28 @@ impl Server {
         self.0.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The view as it is now, for work that takes longer than a look. A copy costs the same at any size.
+    /// A copy of the current view, for work that takes longer than a lookup. It costs the same at any size.
     pub(crate) fn snapshot(&self) -> View {
         self.view().clone()
     }
 
-    /// Commits and waits until the view shows it, so that the next question is answered with what was acknowledged.
+    /// Commits and waits until the view shows the change, so that the next question sees what was acknowledged.
     pub(crate) async fn commit(&self, transaction: Transaction) -> Result<u64, StoreError> {
         let mut shown = self.0.revision.subscribe();
         let revision = match self.0.store.commit(transaction).await {
             Err(StoreError::Conflict { key }) => {
-                // The next try shall be made on what the other writer left.
+                // The next try must start from the other writer's state.
                 let other = self.0.store.get(&key).await?.map_or(0, |pair| pair.modified);
                 let _ = tokio::time::timeout(GRACE, shown.wait_for(|now| *now >= other)).await;
                 return Err(StoreError::Conflict { key });
             }
             done => done?,
         };
-        let _ = shown.wait_for(|now| *now >= revision).await; // an error means that the server is going away
+        let _ = shown.wait_for(|now| *now >= revision).await; // an error only means that the server was dropped
         Ok(revision)
     }
 
-    /// Runs to its end even if the caller disconnects: half of the work must not be left undone.
+    /// Runs to its end even if the caller disconnects, so that no work is left half done.
     pub(crate) async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         match tokio::spawn(work).await {
             Ok(done) => Some(done),
@@ -223,12 +224,12 @@ impl Server {
     /// Stores objects, all or none; workflows are rendered at once.
     ///
     /// # Errors
-    /// `Refused` with every mistake; then nothing was changed.
+    /// `Refused` with every mistake. In that case nothing was changed.
     pub async fn apply(&self, objects: Vec<Object>) -> Result<Applied, ApplyError> {
         self.apply_by(objects, None).await
     }
 
-    /// `apply`, where the workflows are the explicit order of a person.
+    /// `apply` with workflows that a person orders explicitly.
     pub(crate) async fn apply_by(&self, objects: Vec<Object>, person: Option<Person>) -> Result<Applied, ApplyError> {
         let mut tries = Tries::default();
         loop {
@@ -243,7 +244,7 @@ impl Server {
     /// What `apply` would do now. Nothing is stored.
     ///
     /// # Errors
-    /// As `apply`.
+    /// The same as those of `apply`.
     pub async fn try_apply(&self, objects: Vec<Object>) -> Result<Applied, ApplyError> {
         let plan = self.plan(objects).await?.map_err(ApplyError::Refused)?;
         Ok(answer(plan).1)
@@ -253,7 +254,7 @@ impl Server {
         self.plan_by(objects, None).await
     }
 
-    /// On a thread of its own and on a copy of the view, because a template may take long.
+    /// Plans on a separate thread and on a copy of the view, because a template may take long.
     async fn plan_by(&self, objects: Vec<Object>, person: Option<Person>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
         let view = self.snapshot();
         let config = &self.0.config;
@@ -268,7 +269,7 @@ impl Server {
             .map_err(|source| StoreError::Failed { doing: "plan a change", source: source.into() })
     }
 
-    /// Deletes an object. With `force` also Hardware or a Template that an unfinished workflow uses.
+    /// Deletes an object. With `force` this includes Hardware or a Template that an unfinished workflow uses.
     ///
     /// # Errors
     /// When the object does not exist or is in use, or the store fails.
@@ -301,7 +302,7 @@ impl Server {
         }
     }
 
-    /// All objects of a kind, by namespace and name. Writers do not wait for it.
+    /// All objects of a kind, by namespace and name. Writers do not wait for this.
     #[must_use]
     pub fn list(&self, kind: Kind) -> Vec<Value> {
         let view = self.snapshot();
@@ -319,14 +320,14 @@ impl Server {
         }
     }
 
-    /// The machine with this MAC, and what it shall boot now. When its system was last up is left out.
+    /// The machine with this MAC, and what it should boot now. The last announcement of its system is left out.
     #[must_use]
     pub fn machine(&self, mac: Mac) -> Option<Machine> {
         let view = self.view();
         Some(self.known(&view, &view.by_mac(mac)?.object, Some(mac)))
     }
 
-    /// The same by the address that its Hardware gives it: for requests that do not carry a MAC.
+    /// Like `machine`, by the address in its Hardware, for requests that do not contain a MAC.
     #[must_use]
     pub fn machine_by_address(&self, address: IpAddr) -> Option<Machine> {
         let view = self.view();
@@ -336,7 +337,7 @@ impl Server {
         Some(self.known(&view, hardware, mac))
     }
 
-    /// The same by MAC, IP address or the name of its Hardware.
+    /// Like `machine`, by MAC, IP address or the name of its Hardware.
     #[must_use]
     pub fn machine_named(&self, text: &str) -> Option<Machine> {
         if let Ok(mac) = text.parse() {
@@ -351,7 +352,7 @@ impl Server {
         Some(self.known(&view, hardware, mac))
     }
 
-    /// The agent that has called from this machine.
+    /// The agent that called from this machine.
     pub(crate) fn agent_of(&self, hardware: &Hardware) -> Option<Agent> {
         let spec = &hardware.spec;
         let mut ids = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
@@ -385,7 +386,7 @@ impl Server {
     /// The installed system of a machine announced itself.
     ///
     /// # Errors
-    /// `Ok(false)` when the machine is not known; an error when the store fails.
+    /// `Ok(false)` if the machine is not known, and an error when the store fails.
     pub async fn booted(&self, mac: Mac, text: String) -> Result<bool, StoreError> {
         if self.machine(mac).is_none() {
             return Ok(false);
@@ -412,8 +413,8 @@ fn answer(plan: Plan) -> (Transaction, Applied) {
     (plan.transaction, Applied { error: None, changes: plan.changes, installs, mistakes: Vec::new() })
 }
 
-/// Keeps the view in step with the store until the server is dropped. A transaction is shown as a whole: when its revision
-/// is announced, all of it can be seen.
+/// Keeps the view in step with the store until the server is dropped. A transaction appears as a whole: once its revision
+/// is announced, all of it is visible.
 async fn follow(server: Weak<Inner>, mut watch: Watch) {
     while let Some(change) = watch.next().await {
         match change {
@@ -439,7 +440,7 @@ async fn follow(server: Weak<Inner>, mut watch: Watch) {
     }
 }
 
-/// Tries until it works: the changes that were missed do not come again.
+/// Tries until it succeeds, because the missed changes are not sent again.
 async fn resumed(server: &Weak<Inner>) -> Option<Watch> {
     loop {
         let inner = server.upgrade()?;

@@ -1,7 +1,7 @@
-//! The objects in memory with indexes for the frequent questions: which workflows concern this agent, and whose MAC is
-//! this. Only the store's watch feeds it, so it shows durable objects and nothing else.
+//! The objects in memory, with indexes for the frequent questions: which workflows concern this agent, and which machine
+//! has this MAC. Only the store's watch updates it, so it shows durable objects only.
 //!
-//! A copy shares everything with the view, so it costs the same at any size. A change then copies only what it touches.
+//! A copy shares all data with the view, so it costs the same at any size. A later change copies only what it touches.
 
 pub(crate) mod index;
 
@@ -36,7 +36,7 @@ impl<T> Clone for Stored<T> {
     }
 }
 
-/// What a change means to those who watch and to those who wait.
+/// What a change means to watchers and to waiting calls.
 #[derive(Debug, Default)]
 pub struct News {
     pub events: Vec<What>,
@@ -60,16 +60,16 @@ pub struct View {
     pub templates: OrdMap<ObjectName, Stored<Template>>,
     pub workflows: OrdMap<ObjectName, Stored<Workflow>>,
     pub rule_sets: OrdMap<ObjectName, Stored<WorkflowRuleSet>>,
-    /// What machines shall boot, by the name of their Hardware. It outlives the Hardware, so that a machine whose Hardware is
-    /// deleted and created anew is not installed again.
+    /// What machines should boot, by the name of their Hardware. This outlives the Hardware, so a machine is not installed
+    /// again when its Hardware is deleted and created anew.
     pub machines: OrdMap<ObjectName, Stored<MachineState>>,
     pub v1alpha2: v1alpha2::Objects,
     pub revision: u64,
-    /// The owner is the oldest one, should several have the same.
+    /// If several Hardware have the same MAC, the oldest one owns it.
     by_mac: Index<Mac>,
     by_address: Index<IpAddr>,
     by_agent_id: Index<AgentId>,
-    /// Oldest first.
+    /// The workflows of each agent, oldest first.
     by_agent: Index<AgentId>,
     by_hardware: Index<ObjectName>,
     by_template: Index<ObjectName>,
@@ -82,7 +82,7 @@ pub struct View {
     expiring: OrdSet<(Timestamp, ObjectName)>,
     /// Workflows with a running action.
     running: OrdSet<ObjectName>,
-    /// Machines that were discovered and wait for approval.
+    /// The machines that were discovered and wait for approval.
     pub discovered: OrdSet<ObjectName>,
 }
 
@@ -104,7 +104,7 @@ const fn prefix(kind: Kind) -> &'static str {
     }
 }
 
-/// `/machines/default/node-1`, by the name of the Hardware.
+/// `/machines/default/node-1`. The name is that of the Hardware.
 #[must_use]
 pub fn machine_key(name: &ObjectName) -> String {
     format!("{MACHINES}{}/{}", name.namespace, name.name)
@@ -140,7 +140,7 @@ impl View {
         view
     }
 
-    /// Takes in a change.
+    /// Applies a change.
     pub fn update(&mut self, change: &Change) -> News {
         self.revision = change.revision;
         let mut news = News::default();
@@ -160,7 +160,7 @@ impl View {
             }
             Kind::Task | Kind::WorkflowV1alpha2 | Kind::Policy => self.v1alpha2.update(kind, &name, pair),
         };
-        // What happens to a Workflow of v1alpha2 is reported of the record that runs.
+        // Events of a Workflow of v1alpha2 come from its running record.
         if kind == Kind::WorkflowV1alpha2 {
             return news;
         }
@@ -292,7 +292,7 @@ impl View {
         self.owner(self.by_address.of(&address))
     }
 
-    /// All Hardware that has it, the owner first. More than one comes from a store of an earlier version only.
+    /// All Hardware with this MAC, the owner first. Only a store of an earlier version can have more than one.
     pub fn macs_owners(&self, mac: Mac) -> impl Iterator<Item = &ObjectName> {
         self.by_mac.of(&mac)
     }
@@ -305,14 +305,14 @@ impl View {
         self.hardware.get(owners.next()?)
     }
 
-    /// The machine on which this agent runs.
+    /// The machine that this agent runs on.
     #[must_use]
     pub fn machine_of(&self, agent: &AgentId) -> Option<&Stored<Hardware>> {
         let by_id = self.owner(self.by_agent_id.of(agent));
         by_id.or_else(|| self.by_mac(agent.0.parse().ok()?))
     }
 
-    /// The machines that a workflow concerns: the Hardware it names, and those of its agents.
+    /// The machines of a workflow: the Hardware that it names, and the machines of its agents.
     #[must_use]
     pub fn machines_of(&self, workflow: &Workflow) -> BTreeSet<ObjectName> {
         let named = ObjectName::new(&workflow.metadata.namespace, &workflow.spec.hardware_ref);
@@ -366,7 +366,7 @@ impl View {
         self.workflows.get(&ObjectName::new(namespace, name)).map(|stored| &*stored.object)
     }
 
-    /// Workflows that name this Hardware, Template or Task, oldest first of each version.
+    /// The workflows that name this Hardware, Template or Task. The oldest comes first in each version.
     pub fn users(&self, kind: Kind, name: &ObjectName) -> impl Iterator<Item = &Stored<Workflow>> {
         let users = match kind {
             Kind::Hardware => Some(self.by_hardware.of(name)),

@@ -1,4 +1,4 @@
-//! Held calls, by what they wait for. A change wakes only the calls that it concerns, so the others cost it nothing.
+//! Held calls, by what they wait for. A change wakes only the calls that it concerns, so the others cost nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,13 @@ use tokio::sync::watch;
 /// What a call waits for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
-    /// Anything that may give this agent an action, or take it away: its workflows and its machine.
+    /// Any change that may give this agent an action or take one away: of its workflows or its machine.
     Agent(AgentId),
     Workflow(ObjectName),
 }
 
 impl Subject {
-    /// An agent may write its MAC in another notation than its Hardware.
+    /// An agent may write its MAC in a different notation from its Hardware.
     #[must_use]
     pub fn agent(id: &AgentId) -> Self {
         Self::Agent(id.0.parse::<Mac>().map_or_else(|_| id.clone(), |mac| AgentId(mac.to_string())))
@@ -32,7 +32,7 @@ impl Calls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on no change of the subject is missed.
+    /// After this call, no change of the subject is missed.
     #[must_use]
     pub fn wait_for(&self, subject: Subject) -> Waiting {
         let receiver = self.senders().entry(subject.clone()).or_default().subscribe();
@@ -44,7 +44,7 @@ impl Calls {
         subjects.into_iter().filter_map(|subject| senders.get(&subject)).for_each(|sender| sender.send_replace(()));
     }
 
-    /// When it is not known what has changed.
+    /// Wakes all calls. Use it if the changes are not known.
     pub fn wake_all(&self) {
         self.senders().values().for_each(|sender| sender.send_replace(()));
     }
@@ -55,7 +55,7 @@ impl Calls {
     }
 }
 
-/// A call that waits. Dropping it ends the wait.
+/// A waiting call. Dropping it ends the wait.
 #[derive(Debug)]
 pub struct Waiting {
     calls: Calls,
@@ -64,15 +64,15 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// What comes after this wakes the call. Look at the state afterwards, not before.
+    /// Later changes wake the call. Look at the state after this call, not before.
     pub fn look(&mut self) {
         self.receiver.borrow_and_update();
     }
 
-    /// Until the subject has changed since the last look.
+    /// Waits until the subject has changed since the last `look`.
     pub async fn changed(&mut self) {
         if self.receiver.changed().await.is_err() {
-            std::future::pending::<()>().await; // not while this exists: its subject keeps the sender
+            std::future::pending::<()>().await; // unreachable while this exists, because its subject keeps the sender
         }
     }
 }
@@ -80,7 +80,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut senders = self.calls.senders();
-        let last = |sender: &watch::Sender<()>| sender.receiver_count() <= 1; // this one
+        let last = |sender: &watch::Sender<()>| sender.receiver_count() <= 1; // only this one is left
         if senders.get(&self.subject).is_some_and(last) {
             senders.remove(&self.subject);
         }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_wakes_those_it_concerns_and_no_others() {
+    fn a_change_wakes_only_the_calls_that_it_concerns() {
         let calls = Calls::default();
         let mut waiting = ["a", "a", "b"].map(|id| calls.wait_for(agent(id)));
         waiting.iter_mut().for_each(Waiting::look);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_waits_for_is_not_kept() {
+    fn a_subject_without_a_waiting_call_is_removed() {
         let calls = Calls::default();
         let [one, two] = ["a", "a"].map(|id| calls.wait_for(agent(id)));
         drop(one);

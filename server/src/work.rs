@@ -1,4 +1,4 @@
-//! Handing out actions and taking in reports: the pure rules of `progress` around the store.
+//! Hands out actions and records reports: connects the pure rules of `progress` to the store.
 
 use api::RunningAction;
 use jiff::Timestamp;
@@ -16,22 +16,22 @@ use crate::turns::{Place, may_run};
 use crate::view::{key, machine_key};
 use crate::wake::Subject;
 
-/// An action that was handed out; this is stored.
+/// An action that was handed out. That fact is stored already.
 #[derive(Debug, Clone)]
 pub struct Assignment {
     pub workflow: ObjectName,
     pub task: WorkflowTask,
     pub action: WorkflowAction,
-    /// What the agent needs after it.
+    /// The image that the agent needs after this action.
     pub next_image: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum NoWork {
-    /// Nothing, and why; `None` if no workflow names this agent.
+    /// Nothing to do, and the reason. `None` if no workflow names this agent.
     #[error("nothing to do")]
     Idle(Option<Idle>),
-    /// It asks for a workflow that gives it nothing.
+    /// The agent asks for a workflow that has no task for it.
     #[error("the workflow has no task for this agent")]
     NotItsWorkflow,
     #[error("server shutting down")]
@@ -63,16 +63,16 @@ pub enum CancelError {
 }
 
 impl Server {
-    /// The agent's next action, as soon as there is one. Held no longer than calls are held.
+    /// The agent's next action, as soon as there is one. The call is held up to the configured limit.
     ///
     /// # Errors
-    /// When there was nothing to do for as long as calls are held.
+    /// When nothing was to do until that limit.
     pub async fn next_action(&self, agent: &AgentId) -> Result<Assignment, NoWork> {
         let deadline = Instant::now() + self.0.config.long_poll;
         let (mut changes, mut stopping) = (self.wait_for(Subject::agent(agent)), self.stopping());
         self.end_left_by(agent).await?;
         loop {
-            changes.look(); // before looking: what comes after is seen below
+            changes.look(); // before reading the state, so that later changes are seen below
             if *stopping.borrow() {
                 return Err(NoWork::Stopping);
             }
@@ -88,7 +88,7 @@ impl Server {
         }
     }
 
-    /// The same without waiting: old workers ask again every few seconds.
+    /// Like `next_action`, without waiting. Old workers ask again every few seconds.
     ///
     /// # Errors
     /// When there is nothing to do.
@@ -97,8 +97,8 @@ impl Server {
         self.hand_out(agent).await
     }
 
-    /// Holds the call until the agent's action of the workflow shall stop, and says why. `None` if that did not happen for
-    /// as long as calls are held.
+    /// Holds the call until the agent must stop its action of the workflow, and returns the reason. `None` if that did not
+    /// happen within the limit for held calls.
     ///
     /// # Errors
     /// When the workflow has no task for the agent, or the server stops.
@@ -106,7 +106,7 @@ impl Server {
         let deadline = Instant::now() + self.0.config.long_poll;
         let (mut changes, mut stopping) = (self.wait_for(Subject::Workflow(name.clone())), self.stopping());
         loop {
-            changes.look(); // before looking: what comes after is seen below
+            changes.look(); // before reading the state, so that later changes are seen below
             let why = match self.view().workflows.get(name) {
                 Some(stored) if !progress::is_agent_of(&stored.object, agent) => return Err(NoWork::NotItsWorkflow),
                 Some(stored) => progress::why_stop(&stored.object, agent),
@@ -126,10 +126,10 @@ impl Server {
         }
     }
 
-    /// Cancels a workflow, and returns the action whose end it waits for; see `progress::cancel`.
+    /// Cancels a workflow, and returns the action whose end it waits for. See `progress::cancel`.
     ///
     /// # Errors
-    /// When it does not exist or is over, or the store fails.
+    /// When the workflow does not exist or has ended, or the store fails.
     pub async fn cancel(&self, name: &ObjectName, reason: &str, at_once: bool) -> Result<Option<RunningAction>, CancelError> {
         let cancelled = self.change_with(name, |workflow| {
             let state = workflow.status.state;
@@ -146,7 +146,7 @@ impl Server {
         Ok(running)
     }
 
-    /// Ends cancelled workflows whose agent came back without the action.
+    /// Ends cancelled workflows whose agent asks for work without the action.
     async fn end_left_by(&self, agent: &AgentId) -> Result<(), StoreError> {
         let left: Vec<ObjectName> = {
             let view = self.view();
@@ -189,7 +189,7 @@ impl Server {
         progress::choose(workflows.into_iter(), agent, may).map(|(workflow, _)| workflow.name())
     }
 
-    /// Only while the machine's intent is to run this workflow; with the first action the order has begun.
+    /// Only if the machine's intent is to run this workflow. With its first action the order has begun.
     fn begins(&self, agent: &AgentId, workflow: &Workflow) -> Result<Transaction, NoWork> {
         let place = may_run(&self.view(), agent, workflow).map_err(|idle| NoWork::Idle(Some(idle)))?;
         let Place::Machine(machine, stored) = place else { return Ok(Transaction::default()) };
@@ -215,7 +215,7 @@ impl Server {
         }
     }
 
-    /// Records what an agent reports; durable when this returns. True if it says something new.
+    /// Records an agent's report. It is durable when this returns. True if it contains news.
     ///
     /// # Errors
     /// When the report is refused or cannot be stored.
@@ -250,14 +250,14 @@ impl Server {
         Ok(news)
     }
 
-    /// An agent watches a workflow. That counts if it runs an action of it.
+    /// Records that an agent watches a workflow. That counts only if it runs an action of it.
     pub(crate) fn agent_watches(&self, agent: &AgentId, name: &ObjectName) {
         if self.view().workflows.get(name).is_some_and(|stored| progress::runs_on(&stored.object) == Some(agent)) {
             self.0.agents.watches(agent);
         }
     }
 
-    /// Workflows whose agent is lost, or does not end its action in time, as they should be now.
+    /// Workflows whose agent is lost or does not end its action in time.
     pub(crate) fn neglected(&self, now: Timestamp) -> Vec<(ObjectName, Heard)> {
         let view = self.view();
         let mut found = Vec::new();
@@ -315,7 +315,7 @@ fn assignment(workflow: &Workflow, position: Position) -> Option<Assignment> {
     let task = workflow.status.tasks.get(position.task)?;
     let mut action = task.actions.get(position.action)?.clone();
     if let Some(left) = progress::time_left(&action, Timestamp::now()) {
-        action.timeout = left.max(1); // 0 would be no limit
+        action.timeout = left.max(1); // 0 would mean no limit
     }
     let again = if position.again { " again" } else { "" };
     info!(
@@ -333,7 +333,7 @@ fn announce(name: &ObjectName, workflow: &Workflow, report: &Report) {
     let status = &workflow.status;
     let actions = || status.tasks.iter().flat_map(|task| &task.actions);
     let Some(action) = actions().find(|action| action.id == report.action_id) else {
-        return info!("workflow={name} agent={} {}", report.agent, status.message); // it runs again under another id
+        return info!("workflow={name} agent={} {}", report.agent, status.message); // it runs again with another id
     };
     info!("workflow={name} agent={} action={} {} {}", report.agent, action.name, action.state, action.execution_duration);
     if status.state.is_some_and(|state| state.is_final()) {

@@ -24,9 +24,9 @@ pub enum WorkflowError {
     Refused { name: ObjectName, refused: Refused },
     #[error("Workflow {name} cannot be ordered again: {reason}")]
     Unable { name: ObjectName, reason: String },
-    #[error("Workflow {name} is {state}; only one that has ended runs once more. `thimble workflow cancel` ends it")]
+    #[error("Workflow {name} is {state}; only a workflow that has ended can run again. `thimble workflow cancel` ends it")]
     Unfinished { name: ObjectName, state: &'static str },
-    #[error("Workflow {again} does once more what {name} did, and has not ended; wait for its end, or cancel it first")]
+    #[error("Workflow {again}, which repeats {name}, has not ended; wait for its end, or cancel it first")]
     Again { name: ObjectName, again: ObjectName },
     #[error(transparent)]
     Order(#[from] OrderError),
@@ -41,10 +41,10 @@ impl From<ApplyError> for WorkflowError {
 }
 
 impl Server {
-    /// Carries out an order of a person. Returns the workflow that it concerns from now on.
+    /// Carries out a person's order. Returns the workflow that the person should follow from now on.
     ///
     /// # Errors
-    /// When the workflow does not exist, does not take the order, or the store fails.
+    /// When the workflow does not exist or refuses the order, or the store fails.
     pub async fn change_workflow(
         &self,
         name: &ObjectName,
@@ -62,11 +62,11 @@ impl Server {
         Ok(WorkflowOrdered { workflow: workflow.to_string(), message })
     }
 
-    /// Nothing further is handed out; the action that runs goes on.
+    /// No further action is handed out, and the running action continues.
     async fn pause(&self, name: &ObjectName, by: &str, reason: &str) -> Result<(ObjectName, String), WorkflowError> {
         let workflow = self.take(name, &Command::Pause { by, reason }, |_| Ok(Transaction::default())).await?;
         let running = crate::progress::running_action(&workflow).map(|running| running.action);
-        let going_on = running.map_or_else(String::new, |action| format!("; action {action} goes on to its end"));
+        let going_on = running.map_or_else(String::new, |action| format!("; action {action} continues to its end"));
         Ok((workflow.name(), format!("paused{going_on}")))
     }
 
@@ -75,7 +75,8 @@ impl Server {
         Ok((workflow.name(), "resumed".to_owned()))
     }
 
-    /// A failed workflow goes on. What succeeded before `from` stays so, and its machines get the intent `install` again.
+    /// Continues a failed workflow. Actions that succeeded before `from` keep their state, and the machines get the intent
+    /// `install` again.
     async fn retry(
         &self,
         name: &ObjectName,
@@ -117,7 +118,7 @@ impl Server {
         Ok(workflow)
     }
 
-    /// A workflow that has ended runs once more, as a new one.
+    /// Runs a workflow that has ended once more, as a new one.
     async fn rerun(&self, name: &ObjectName, by: &str, reason: &str) -> Result<(ObjectName, String), WorkflowError> {
         let again = {
             let view = self.view();
@@ -127,7 +128,7 @@ impl Server {
                 let state = state.map_or("not ready", WorkflowState::as_str);
                 return Err(WorkflowError::Unfinished { name: name.clone(), state });
             }
-            // An order that is repeated because its answer was lost must not install twice.
+            // If an order is repeated because its answer was lost, it must not install twice.
             if let Some(again) = unfinished_copy(&view, &stored.object) {
                 return Err(WorkflowError::Again { name: name.clone(), again });
             }
@@ -136,10 +137,10 @@ impl Server {
         let new = again.name();
         let problem = self.run_anew(again, by, reason).await?;
         let why = if problem.is_empty() { String::new() } else { format!(": {problem}") };
-        Ok((new.clone(), format!("workflow {new} does once more what {name} did{why}")))
+        Ok((new.clone(), format!("workflow {new} repeats {name}{why}")))
     }
 
-    /// Stores the copy of a workflow, as the order of a person. Returns why the copy does not run, if it does not.
+    /// Stores the copy of a workflow as a person's order. If the copy does not run, returns the reason.
     pub(crate) async fn run_anew(&self, workflow: Object, by: &str, reason: &str) -> Result<String, OrderError> {
         let name = workflow.name();
         info!("workflow={name} ordered by {by}: {reason}");
@@ -158,7 +159,7 @@ fn base(workflow: &Workflow) -> String {
     base.map_or(name, |(base, _)| base).chars().take(240).collect()
 }
 
-/// The copies of a workflow, in their order, up to the first name that is free.
+/// The copies of a workflow in their order, and the first free name.
 fn copies(view: &View, workflow: &Workflow) -> (Vec<ObjectName>, ObjectName) {
     let base = base(workflow);
     let mut taken = Vec::new();
@@ -180,7 +181,7 @@ fn unfinished_copy(view: &View, workflow: &Workflow) -> Option<ObjectName> {
     (!over && copy.spec == workflow.spec).then_some(newest)
 }
 
-/// A workflow that does once more what this one did: a finished workflow itself never runs again.
+/// A workflow that repeats this one. A finished workflow itself never runs again.
 pub fn copy(view: &View, workflow: &Workflow) -> Object {
     let name = copies(view, workflow).1.name;
     if let Some(written) = view.v1alpha2.workflows.get(&workflow.name()).filter(|_| runs(workflow)) {

@@ -57,7 +57,7 @@ async fn a_discovered_machine_waits_for_approval_and_gets_no_work_before() {
     assert_eq!((&hardware["spec"]["agentID"], &hardware["spec"]["disks"][0]["device"]), (&MAC.into(), &"/dev/vda".into()));
     let machine = lab.server.machine(MAC.parse().unwrap()).unwrap();
     assert_eq!((machine.boot.word(), intent(&lab, NAME)), ("wait", Some(Intent::Discover)));
-    // An order waits as well, and nothing is handed out.
+    // An order waits as well, and no action is handed out.
     apply(&lab.server, &(template("two", 2) + &workflow("w", "two", "discovery-52-54-00-12-34-56", MAC))).await;
     assert_eq!(ask(&mut agent).await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(intent(&lab, NAME), Some(Intent::Discover));
@@ -67,13 +67,13 @@ async fn a_discovered_machine_waits_for_approval_and_gets_no_work_before() {
 }
 
 #[tokio::test]
-async fn approval_makes_an_ordinary_machine_of_it() {
+async fn after_approval_it_is_an_ordinary_machine() {
     let lab = Lab::start(config("127.0.0.0/8")).await;
     let mut agent = lab.agent(MAC).await;
     ask(&mut agent).await.unwrap_err();
     lab.server.order(NAME, OrderKind::Approve, "ada", "").await.unwrap();
     assert_eq!(intent(&lab, NAME), Some(Intent::Inventory));
-    assert!(lab.server.order(NAME, OrderKind::Approve, "ada", "").await.is_err(), "it does not wait any more");
+    assert!(lab.server.order(NAME, OrderKind::Approve, "ada", "").await.is_err(), "it no longer waits");
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_rule_set_enrols_a_machine_once() {
     agent.work().await;
     agent.work().await;
     assert_eq!(intent(&lab, NAME), Some(Intent::Local));
-    // Not again, also when its workflow was deleted.
+    // It is not enrolled again, even if its workflow was deleted.
     lab.server.delete(Kind::Workflow, &"enrollment-52-54-00-12-34-56".parse().unwrap(), false).await.unwrap();
     ask(&mut agent).await.unwrap_err();
     assert!(lab.server.list(Kind::Workflow).is_empty());
@@ -111,7 +111,7 @@ async fn a_rule_set_enrols_a_machine_once() {
 }
 
 #[tokio::test]
-async fn an_enrolled_machine_waits_where_new_machines_are_held() {
+async fn an_enrolled_machine_waits_if_new_machines_are_held() {
     let lab = Lab::start(Config { hold_new_machines: true, ..config("127.0.0.0/8") }).await;
     apply(&lab.server, &(template("two", 2) + &rule_set("ours", "QEMU", ""))).await;
     let mut agent = lab.agent(MAC).await;
@@ -122,7 +122,7 @@ async fn an_enrolled_machine_waits_where_new_machines_are_held() {
 }
 
 #[tokio::test]
-async fn a_disabled_workflow_is_made_and_the_machine_goes_on_waiting() {
+async fn a_disabled_workflow_is_made_and_the_machine_still_waits() {
     let lab = Lab::start(config("127.0.0.0/8")).await;
     apply(&lab.server, &(template("two", 2) + &rule_set("ours", "QEMU", ", disabled: true"))).await;
     let mut agent = lab.agent(MAC).await;
@@ -133,7 +133,7 @@ async fn a_disabled_workflow_is_made_and_the_machine_goes_on_waiting() {
 }
 
 #[tokio::test]
-async fn a_bad_pattern_is_refused_with_its_place() {
+async fn a_bad_pattern_is_refused_with_its_position() {
     let lab = Lab::hasty().await;
     let text = rule_set("bad", "QEMU", "").replace("[\"QEMU\"]", "[{\"regexp\": \"a*\"}]");
     let Err(ApplyError::Refused(mistakes)) = lab.server.apply(parse_documents(&text, "f").unwrap()).await else { panic!() };

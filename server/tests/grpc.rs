@@ -142,7 +142,11 @@ async fn a_failure_ends_the_workflow_and_late_reports_change_nothing() {
     assert_eq!(lab.state("w"), "FAILED FAILED,PENDING");
     assert_eq!(agent.ask().await.unwrap_err().code(), Code::FailedPrecondition);
     apply(&lab.server, &workflow("again", "two", "node-1", MAC)).await;
-    assert_eq!(agent.ask().await.unwrap().workflow_id.as_deref(), Some("default/again"), "a failed workflow hides no new one");
+    assert_eq!(
+        agent.ask().await.unwrap().workflow_id.as_deref(),
+        Some("default/again"),
+        "a failed workflow does not hide a new one"
+    );
 }
 
 #[tokio::test]
@@ -157,7 +161,7 @@ async fn a_deleted_workflow_is_not_found_by_the_next_report() {
 }
 
 #[tokio::test]
-async fn a_report_counts_even_when_its_sender_is_gone() {
+async fn a_report_counts_even_if_its_sender_has_disconnected() {
     let lab = Lab::hasty().await;
     apply(&lab.server, &everything()).await;
     let mut agent = lab.agent(MAC).await;
@@ -165,7 +169,7 @@ async fn a_report_counts_even_when_its_sender_is_gone() {
     let mut events = lab.server.events(None);
     let (request, mut client) = (agent.request(&action, StateType::Running), agent.client.clone());
     let call = tokio::spawn(async move { client.report_action_status(request).await });
-    // However far the call came, what it began is finished; a repeated report then finds the same state.
+    // However far the call came, its work is finished. A repeated report then finds the same state.
     tokio::task::yield_now().await;
     call.abort();
     agent.say(&action, StateType::Running).await.unwrap();
@@ -179,7 +183,7 @@ async fn a_report_counts_even_when_its_sender_is_gone() {
 }
 
 #[tokio::test]
-async fn an_interrupted_agent_gets_its_action_again_and_the_attempts_are_told() {
+async fn an_interrupted_agent_gets_its_action_again_and_the_attempts_are_counted() {
     let lab = Lab::hasty().await;
     apply(&lab.server, &everything()).await;
     let mut agent = lab.agent(MAC).await;
@@ -189,7 +193,7 @@ async fn an_interrupted_agent_gets_its_action_again_and_the_attempts_are_told() 
     assert_eq!(agent.ask().await.unwrap().action_id, action.action_id);
     assert_eq!((agent.work().await, agent.work().await), ("a0".to_owned(), "a1".to_owned()));
     let json = lab.server.get(Kind::Workflow, &"w".parse().unwrap()).unwrap();
-    assert_eq!(json["status"]["tasks"][0]["actions"][0]["attempts"], 3, "handed out to be run three times: {json}");
+    assert_eq!(json["status"]["tasks"][0]["actions"][0]["attempts"], 3, "handed out three times: {json}");
     assert!(json["status"]["message"].as_str().unwrap().contains("interrupted attempts were repeated"), "{json}");
 }
 
@@ -205,9 +209,9 @@ async fn held_calls_end_when_the_server_stops() {
     assert_eq!((ended.code(), ended.message()), (Code::Unavailable, "server shutting down"));
 }
 
-/// A machine that lost power, and a client that stops in the middle of a request: neither closes its connection.
+/// A machine that lost power, and a client that stops in the middle of a request. Neither closes its connection.
 #[tokio::test]
-async fn connections_that_nobody_closes_do_not_hold_the_end_back() {
+async fn connections_that_stay_open_do_not_delay_the_end() {
     let lab = Lab::start(Config::default()).await;
     let mut silent = tokio::net::TcpStream::connect(lab.grpc).await.unwrap();
     let settings_and_headers = [&[0, 0, 0, 4, 0, 0, 0, 0, 0][..], &get_action_headers()].concat();
@@ -215,7 +219,7 @@ async fn connections_that_nobody_closes_do_not_hold_the_end_back() {
     silent.write_all(&settings_and_headers).await.unwrap();
     let mut stranger = tokio::net::TcpStream::connect(lab.http).await.unwrap();
     stranger.write_all(b"POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n").await.unwrap();
-    soon(silent.read_u8()).await.unwrap(); // the server's settings: it has taken the connection
+    soon(silent.read_u8()).await.unwrap(); // the server's settings show that it has accepted the connection
     lab.stop().await;
 }
 
@@ -234,8 +238,8 @@ fn get_action_headers() -> Vec<u8> {
     [&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1][..], &block].concat()
 }
 
-/// What Thimble's agent waits for while it runs an action of `w`.
-async fn told_to_stop(agent: &Agent) -> tonic::Status {
+/// The call that Thimble's agent makes while it runs an action of `w`.
+async fn stop_reason(agent: &Agent) -> tonic::Status {
     told_of(agent, b"default/w").await
 }
 
@@ -246,7 +250,7 @@ async fn told_of(agent: &Agent, workflow: &'static [u8]) -> tonic::Status {
 }
 
 #[tokio::test]
-async fn a_running_action_is_told_to_stop_when_its_workflow_is_cancelled_or_deleted() {
+async fn a_running_action_is_stopped_when_its_workflow_is_cancelled_or_deleted() {
     for delete in [false, true] {
         let lab = Lab::start(Config::default()).await;
         apply(&lab.server, &everything()).await;
@@ -257,7 +261,7 @@ async fn a_running_action_is_told_to_stop_when_its_workflow_is_cancelled_or_dele
         assert!(answer.metadata().contains_key(proto::watch::OFFER), "the agent learns that the server offers it");
         let watching = tokio::spawn({
             let agent = agent.clone();
-            async move { told_to_stop(&agent).await }
+            async move { stop_reason(&agent).await }
         });
         let name = ObjectName::new("default", "w");
         if delete {
@@ -277,19 +281,19 @@ async fn a_running_action_is_told_to_stop_when_its_workflow_is_cancelled_or_dele
 }
 
 #[tokio::test]
-async fn an_action_that_shall_go_on_is_not_stopped_and_not_handed_out_again() {
+async fn an_action_that_may_continue_is_not_stopped_and_not_handed_out_again() {
     let lab = Lab::hasty().await;
     apply(&lab.server, &everything()).await;
     let mut agent = lab.agent(MAC).await;
     let action = agent.ask().await.unwrap();
     agent.say(&action, StateType::Running).await.unwrap();
-    assert_eq!(told_to_stop(&agent).await.code(), Code::NotFound);
+    assert_eq!(stop_reason(&agent).await.code(), Code::NotFound);
     let json = lab.server.get(Kind::Workflow, &"w".parse().unwrap()).unwrap();
     assert_eq!(json["status"]["tasks"][0]["actions"][0]["attempts"], 1, "{json}");
 }
 
 #[tokio::test]
-async fn a_cancelled_workflow_ends_with_agents_that_cannot_be_told() {
+async fn a_cancelled_workflow_ends_even_if_its_agent_cannot_be_stopped() {
     let lab = Lab::hasty().await;
     apply(&lab.server, &everything()).await;
     let (mut agent, name) = (lab.agent(MAC).await, ObjectName::new("default", "w"));
@@ -300,7 +304,7 @@ async fn a_cancelled_workflow_ends_with_agents_that_cannot_be_told() {
     assert_eq!(lab.state("w"), "FAILED SUCCESS,PENDING");
     assert_eq!(agent.ask().await.unwrap_err().code(), Code::FailedPrecondition);
 
-    // One that lost its power comes back and asks: it runs nothing any more.
+    // An agent whose machine lost power comes back and asks. It no longer runs an action.
     apply(&lab.server, &workflow("v", "two", "node-1", MAC)).await;
     let action = agent.ask().await.unwrap();
     agent.say(&action, StateType::Running).await.unwrap();
@@ -322,13 +326,13 @@ async fn a_retried_workflow_hands_its_failed_action_out_anew_and_late_reports_of
     assert_eq!(lab.state("w"), "FAILED SUCCESS,FAILED");
     let retry = api::WorkflowChange::Retry { from: None };
     lab.server.change_workflow(&name, &retry, "ada", "new disk").await.unwrap();
-    assert_eq!(lab.state("w"), "RUNNING SUCCESS,PENDING", "what succeeded stays so");
+    assert_eq!(lab.state("w"), "RUNNING SUCCESS,PENDING", "what succeeded keeps its state");
     let machine = lab.server.machine(MAC.parse().unwrap()).unwrap();
     assert_eq!(machine.boot.word(), "install");
     let decision = machine.state.unwrap().decision;
     let reason = "workflow default/w was ordered again from action a1 by ada: new disk";
     assert_eq!((decision.by.as_str(), decision.reason.as_str()), ("ada", reason));
-    // The journal of an agent that lost its power delivers an old result.
+    // The journal of an agent whose machine lost power delivers an old result.
     for state in [StateType::Success, StateType::Failed, StateType::Running] {
         let refused = agent.say(&first, state).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
@@ -345,7 +349,7 @@ async fn a_retried_workflow_hands_its_failed_action_out_anew_and_late_reports_of
 }
 
 #[tokio::test]
-async fn a_paused_workflow_hands_nothing_out_and_a_resumed_one_wakes_its_agent() {
+async fn a_paused_workflow_hands_out_nothing_and_a_resumed_one_wakes_its_agent() {
     let lab = Lab::start(Config::default()).await;
     apply(&lab.server, &everything()).await;
     let (mut agent, name) = (lab.agent(MAC).await, ObjectName::new("default", "w"));
@@ -355,7 +359,7 @@ async fn a_paused_workflow_hands_nothing_out_and_a_resumed_one_wakes_its_agent()
     let paused = lab.server.change_workflow(&name, &api::WorkflowChange::Pause, "ada", "").await.unwrap();
     let heard = soon(events.next()).await.unwrap().what.clone();
     assert!(matches!(&heard, What::Workflow { message, .. } if message == "paused by ada"), "{heard:?}");
-    assert_eq!(paused.message, "paused; action a0 goes on to its end");
+    assert_eq!(paused.message, "paused; action a0 continues to its end");
     agent.say(&first, StateType::Success).await.unwrap();
     let waiting = tokio::spawn(async move { agent.ask().await });
     lab.server.change_workflow(&name, &api::WorkflowChange::Resume, "ada", "").await.unwrap();
@@ -369,7 +373,7 @@ async fn the_global_timeout_stops_the_running_action_as_a_cancel_does() {
     let mut agent = lab.agent(MAC).await;
     let action = agent.ask().await.unwrap();
     agent.say(&action, StateType::Running).await.unwrap();
-    let told = told_to_stop(&agent).await;
+    let told = stop_reason(&agent).await;
     let why = "the workflow is TIMEOUT: the workflow's global timeout of 1 s has passed";
     assert_eq!((told.code(), told.message()), (Code::Aborted, why));
     assert_eq!(lab.state("w"), "TIMEOUT TIMEOUT,PENDING");
@@ -384,12 +388,12 @@ async fn only_an_agent_of_a_workflow_can_watch_it_and_read_why_it_was_cancelled(
     let action = agent.ask().await.unwrap();
     agent.say(&action, StateType::Running).await.unwrap();
     let stranger = lab.agent("52:54:00:99:99:99").await;
-    let refused = told_to_stop(&stranger).await;
+    let refused = stop_reason(&stranger).await;
     assert_eq!((refused.code(), refused.message()), (Code::NotFound, "Task not assigned to Agent"), "while it runs");
     lab.server.cancel(&ObjectName::new("default", "w"), "the key is 1234", false).await.unwrap();
-    let refused = told_to_stop(&stranger).await;
+    let refused = stop_reason(&stranger).await;
     assert_eq!((refused.code(), refused.message()), (Code::NotFound, "Task not assigned to Agent"), "after the cancel");
-    assert_eq!(told_to_stop(&agent).await.message(), "the key is 1234");
+    assert_eq!(stop_reason(&agent).await.message(), "the key is 1234");
 }
 
 #[tokio::test]
@@ -401,7 +405,7 @@ async fn an_agent_that_still_runs_an_action_of_an_earlier_order_is_stopped() {
     agent.say(&action, StateType::Running).await.unwrap();
     lab.server.cancel(&name, "why", true).await.unwrap();
     lab.server.change_workflow(&name, &api::WorkflowChange::Retry { from: None }, "ada", "").await.unwrap();
-    let told = told_to_stop(&agent).await;
+    let told = stop_reason(&agent).await;
     assert_eq!(
         (told.code(), told.message()),
         (Code::Aborted, "no action of workflow default/w is RUNNING on agent 52:54:00:12:34:56")

@@ -22,7 +22,7 @@ struct Api {
 
 impl Api {
     fn of(lab: &Lab) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default(); // an error means that another test did
+        let _ = rustls::crypto::ring::default_provider().install_default(); // an error only means that another test did it
         Self { client: Client::new(), base: format!("http://{}", lab.http) }
     }
 
@@ -62,7 +62,7 @@ fn mistakes(body: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn objects_go_in_come_out_and_go_away() {
+async fn objects_are_stored_listed_and_deleted() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
     let (code, body) = api.apply(&everything()).await;
@@ -94,7 +94,7 @@ async fn objects_go_in_come_out_and_go_away() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_seen_by_the_next_question() {
+async fn the_next_call_sees_what_was_acknowledged() {
     let lab = Lab::hasty().await;
     let many: String = (0..300).map(|n| lab::template(&format!("t{n}"), 1)).collect();
     lab::apply(&lab.server, &many).await;
@@ -128,7 +128,7 @@ async fn mistakes_are_all_reported_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_workflow_waits_for_what_it_refers_to_and_says_what_is_wrong_with_it() {
+async fn a_workflow_waits_for_the_objects_it_names_and_reports_mistakes_in_them() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
     let (code, body) = api.apply(&workflow("w", "two", "node-1", MAC)).await;
@@ -157,7 +157,7 @@ async fn a_started_workflow_keeps_its_spec() {
     let api = Api::of(&lab);
     api.apply(&everything()).await;
     let other = workflow("w", "two", "node-1", "other-agent");
-    assert_eq!(changes(&api.apply(&other).await.1), ["Workflow default/w updated"], "no agent has begun yet");
+    assert_eq!(changes(&api.apply(&other).await.1), ["Workflow default/w updated"], "no action has begun yet");
     api.apply(&everything()).await;
     let mut agent = lab.agent(MAC).await;
     agent.work().await;
@@ -166,7 +166,7 @@ async fn a_started_workflow_keeps_its_spec() {
     assert_eq!(
         mistakes(&body),
         [
-            "Workflow default/w: it is RUNNING and its spec can no longer change (create a workflow with another name, or delete this one first)"
+            "Workflow default/w: it is RUNNING, so its spec can no longer change (create a workflow with another name, or delete this one first)"
         ]
     );
     agent.work().await;
@@ -175,7 +175,7 @@ async fn a_started_workflow_keeps_its_spec() {
 }
 
 #[tokio::test]
-async fn a_machine_boots_what_its_workflows_say() {
+async fn its_workflows_decide_what_a_machine_boots() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
     let boot = async |expected: &str| {
@@ -185,7 +185,7 @@ async fn a_machine_boots_what_its_workflows_say() {
     };
     let mut agent = lab.agent(MAC).await;
     api.apply(&(hardware("node-1", MAC) + &template("one", 1))).await;
-    boot("wait there is no workflow for this machine").await;
+    boot("wait this machine has no workflow").await;
     api.apply(&workflow("first", "one", "node-1", MAC)).await;
     boot("install default/first").await;
     agent.work().await;
@@ -210,7 +210,7 @@ async fn a_machine_boots_what_its_workflows_say() {
 }
 
 #[tokio::test]
-async fn an_operator_orders_what_a_machine_boots() {
+async fn an_operator_decides_what_a_machine_boots() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
     api.apply(&everything()).await;
@@ -232,12 +232,12 @@ async fn an_operator_orders_what_a_machine_boots() {
     assert_eq!(
         lab.agent(MAC).await.ask().await.unwrap_err().code(),
         tonic::Code::FailedPrecondition,
-        "no work on a held machine"
+        "a held machine gets no work"
     );
     assert_eq!(order(MAC, "approve").await.0, 200);
     assert_eq!(lab.agent(MAC).await.work().await, "a1");
     let (code, body) = order("10.0.0.20", "approve").await;
-    let refused = "Hardware default/node-1 cannot be given approve: it is not held, its intent is local";
+    let refused = "Hardware default/node-1 cannot take the order approve: it is not held; its intent is local";
     assert_eq!((code, body["error"].as_str()), (409, Some(refused)));
     assert_eq!(order("node-1", "reinstall").await.1["orders"], json!(["default/w-run2"]));
     assert_eq!(lab.state("w-run2"), "PENDING PENDING,PENDING");
@@ -247,7 +247,7 @@ async fn an_operator_orders_what_a_machine_boots() {
 }
 
 #[tokio::test]
-async fn toggling_netboot_opens_and_closes_the_gate() {
+async fn toggle_allow_netboot_sets_and_resets_the_hardware() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
     let closed = hardware("node-1", MAC).replace("allowPXE: true", "allowPXE: false");
@@ -280,7 +280,7 @@ async fn an_installed_system_announces_itself() {
 }
 
 #[tokio::test]
-async fn events_arrive_line_by_line_and_continue_where_a_reader_was() {
+async fn events_arrive_line_by_line_and_continue_where_a_reader_stopped() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
     let response = api.client.get(format!("{}/v1/events?since=0", api.base)).send().await.unwrap();
@@ -291,7 +291,7 @@ async fn events_arrive_line_by_line_and_continue_where_a_reader_was() {
             return serde_json::from_slice::<Value>(&chunk).unwrap();
         }
     };
-    assert_eq!(next().await["type"], "missed", "events of before the server started are gone, and that is said");
+    assert_eq!(next().await["type"], "missed", "events from before the server's start are gone, and it says so");
     api.apply(&hardware("node-1", MAC)).await;
     let first = next().await;
     assert_eq!((&first["type"], &first["change"]), (&json!("object"), &json!("created")));
@@ -312,7 +312,7 @@ async fn a_web_page_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_stranger_reads_nothing_and_may_only_say_that_it_booted() {
+async fn an_unknown_host_reads_nothing_and_may_only_report_that_it_booted() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
     api.apply(&everything()).await;

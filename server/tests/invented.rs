@@ -1,4 +1,4 @@
-//! Agents that a stranger invents. Alone in its process, because it measures the memory of the process.
+//! A client that invents agents. This test has its own process, because it measures the memory of the process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod lab;
@@ -24,7 +24,7 @@ fn asking(id: String, disks: usize) -> proto::ActionRequest {
 }
 
 #[tokio::test]
-async fn twenty_thousand_invented_agents_cost_little_and_push_out_no_known_one() {
+async fn twenty_thousand_invented_agents_take_little_memory_and_do_not_push_out_a_known_one() {
     listen();
     let lab = Lab::start(Config { long_poll: Duration::ZERO, ..Config::default() }).await;
     apply(&lab.server, &everything()).await;
@@ -42,6 +42,6 @@ async fn twenty_thousand_invented_agents_cost_little_and_push_out_no_known_one()
     let machine = lab.server.machine(MAC.parse().unwrap()).unwrap();
     assert_eq!(machine.agent.unwrap().attributes.unwrap().block_devices.len(), 3);
     assert_eq!(lines_with("many agent ids that no object names").len(), 1);
-    assert!(lines_with("x calls for the first time").len() <= 64, "a flood of ids is no flood of lines");
+    assert!(lines_with("x calls for the first time").len() <= 64, "a flood of ids does not flood the log");
     lab.stop().await;
 }

@@ -1,5 +1,5 @@
-//! SIGKILL at random moments, with writers and agents at work: what was acknowledged is there, nothing runs again after
-//! its success was acknowledged, and everything goes on. `cargo lab soak server` is the long form.
+//! SIGKILL at random moments, while writers and agents work. Acknowledged writes stay, no action runs again after its
+//! success was acknowledged, and all workflows continue. `cargo lab soak server` is the long form.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod process;
@@ -18,28 +18,28 @@ use tokio::time::{sleep, timeout};
 
 const MACHINES: usize = 4;
 const WRITERS: usize = 2;
-/// Of each writer at once.
+/// The open workflows of each writer.
 const OPEN_WORKFLOWS: usize = 6;
 const LONGEST_ROUND_MS: u64 = 400;
-/// One kill of so many comes while the server starts.
+/// One kill out of this many comes while the server starts.
 const STARTS: u64 = 8;
 const LONGEST_START_MS: u64 = 60;
 const LONG_POLL: Duration = Duration::from_millis(50);
 const NAME: &str = "serving_process";
 
-/// A workflow as clients know it. A call that was not answered may have happened.
+/// The state of a workflow as clients know it. A call without an answer may have taken effect.
 #[derive(Debug, Default, Clone)]
 struct Known {
     writer: usize,
     created: bool,
     delete_sent: bool,
     deleted: bool,
-    /// The numbers of its label: acknowledged, and sent.
+    /// The numbers of its label: the acknowledged one and the latest sent one.
     label: (u64, u64),
     succeeded: BTreeSet<String>,
 }
 
-/// What clients know, over all kills.
+/// The clients' knowledge over all kills.
 #[derive(Default)]
 struct Ledger {
     workflows: BTreeMap<String, Known>,
@@ -59,23 +59,23 @@ impl Ledger {
         self.workflows.get_mut(name).unwrap()
     }
 
-    /// The store after a restart against what clients know.
+    /// Compares the store after a restart with the clients' knowledge.
     fn check(&mut self, round: usize, listed: &[Value]) {
         let listed: BTreeMap<&str, &Value> =
             listed.iter().map(|workflow| (workflow["metadata"]["name"].as_str().unwrap(), workflow)).collect();
         for (name, known) in &self.workflows {
             let Some(workflow) = listed.get(name.as_str()) else {
                 if known.created && !known.delete_sent {
-                    self.broken.push(format!("round {round}: {name} was created and is not there"));
+                    self.broken.push(format!("round {round}: {name} was created but does not exist"));
                 }
                 continue;
             };
             if known.deleted {
-                self.broken.push(format!("round {round}: {name} was deleted and is there"));
+                self.broken.push(format!("round {round}: {name} was deleted but exists"));
             }
             let label = workflow["metadata"]["labels"]["number"].as_str().map_or(0, |number| number.parse().unwrap());
             if label < known.label.0 || label > known.label.1 {
-                self.broken.push(format!("round {round}: {name} has label {label}, known is {:?}", known.label));
+                self.broken.push(format!("round {round}: {name} has label {label}, but the clients know {:?}", known.label));
             }
             let states: BTreeMap<&str, &str> = actions(workflow)
                 .map(|action| (action["id"].as_str().unwrap(), action["state"].as_str().unwrap_or_default()))
@@ -149,7 +149,7 @@ async fn write(api: Api, ledger: Shared, writer: usize, mut dice: Dice) -> Resul
             assert_eq!(status, 200, "{answer}");
             of(&ledger).known(name).label.0 = number;
         } else {
-            of(&ledger).workflows.get_mut(name).unwrap().delete_sent = true; // its creation was not answered
+            of(&ledger).workflows.get_mut(name).unwrap().delete_sent = true; // its creation was not acknowledged
         }
     }
 }
@@ -185,7 +185,7 @@ async fn run(addresses: Addresses, ledger: Shared, machine: usize) -> Result<(),
                 Err(status) if status.code() == tonic::Code::Unavailable || status.code() == tonic::Code::Unknown => {
                     return Err(status);
                 }
-                Err(_) => break, // it was deleted meanwhile
+                Err(_) => break, // the workflow was deleted meanwhile
             }
         }
     }
@@ -220,7 +220,7 @@ fn start(store: &std::path::Path) -> Process {
     Process::start(&["--exact", NAME, "--nocapture", "--test-threads=1"], store, LONG_POLL)
 }
 
-/// Not a test of its own: the process that is killed.
+/// Not a real test: it is the process that is killed.
 #[test]
 fn serving_process() {
     process::serve_if_asked();
@@ -267,14 +267,14 @@ async fn nothing_acknowledged_is_lost_or_repeated_by_kill_9() {
     let ledger = of(&ledger);
     println!(
         "seed {seed}: {kills} kills ({early} before the server listened) in {:.0} s, {} calls acknowledged, nothing lost, nothing repeated, {left} \
-         workflows went on to their end",
+         workflows continued to their end",
         began.elapsed().as_secs_f64(),
         ledger.acknowledged
     );
     assert_eq!(ledger.broken, Vec::<String>::new(), "seed {seed}");
 }
 
-/// Agents alone, without further kills: every workflow ends.
+/// Only agents, without further kills: every workflow ends.
 async fn finish(store: &std::path::Path, ledger: &Shared) -> usize {
     let mut server = start(store);
     let addresses = server.addresses().await.expect("the server starts");

@@ -1,4 +1,4 @@
-//! Objects that belong together: addresses, references, renderings, deletions; and the intents that follow.
+//! Objects that belong together: addresses, references, renderings, deletions, and the intents that follow from them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod lab;
@@ -16,7 +16,7 @@ async fn server() -> Server {
     Server::open(Config { addresses, long_poll: Duration::ZERO, ..Config::default() }).await.unwrap()
 }
 
-/// The mistakes of objects that are refused.
+/// The mistakes of a refused text.
 async fn refused(server: &Server, text: &str) -> Vec<String> {
     match server.apply(parse_documents(text, "f").unwrap()).await {
         Err(ApplyError::Refused(mistakes)) => mistakes.iter().map(ToString::to_string).collect(),
@@ -33,13 +33,13 @@ fn at(server: &Server, address: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn an_address_belongs_to_one_machine_and_never_to_the_server() {
+async fn an_address_belongs_to_one_machine_and_not_to_the_server() {
     let server = server().await;
     apply(&server, &hardware("node-1", MAC)).await;
     let other = hardware("node-2", OTHER_MAC);
     for (text, expected) in [
         (other.clone(), "Hardware default/node-2: has the address 10.0.0.20, which is Hardware default/node-1's"),
-        (other.replace("10.0.0.20", "10.0.0.1"), "has the address 10.0.0.1, which is the server's own"),
+        (other.replace("10.0.0.20", "10.0.0.1"), "has the address 10.0.0.1, which belongs to the server"),
         (other.replace("10.0.0.20", "10.0.0.21, netmask: 255.0.255.0"), "255.0.255.0 is not a netmask"),
         (other.replace("10.0.0.20", "10.0.0.21, gateway: 10.9.0.1"), "has the gateway 10.9.0.1, which is outside"),
     ] {
@@ -48,7 +48,7 @@ async fn an_address_belongs_to_one_machine_and_never_to_the_server() {
         assert_eq!(server.list(Kind::Hardware).len(), 1);
     }
     assert_eq!(at(&server, "10.0.0.20").as_deref(), Some("node-1"), "the owner is still found");
-    // In one change two machines may swap their addresses.
+    // Two machines may swap their addresses in one change.
     apply(&server, &other.replace("10.0.0.20", "10.0.0.21")).await;
     apply(&server, &(hardware("node-1", MAC).replace("10.0.0.20", "10.0.0.21") + &other)).await;
     assert_eq!((at(&server, "10.0.0.20"), at(&server, "10.0.0.21")), (Some("node-2".into()), Some("node-1".into())));
@@ -72,7 +72,7 @@ async fn nothing_is_stored_when_anything_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_worker_that_no_hardware_has_is_said_everywhere() {
+async fn a_worker_without_hardware_is_reported_everywhere() {
     let server = server().await;
     let applied =
         apply(&server, &(hardware("node-1", MAC) + &template("one", 1) + &workflow("w", "one", "node-1", OTHER_MAC))).await;
@@ -81,7 +81,7 @@ async fn a_worker_that_no_hardware_has_is_said_everywhere() {
     let shown = server.get(Kind::Workflow, &name("w")).unwrap();
     assert!(shown["status"]["message"].as_str().unwrap().starts_with(&said), "{shown}");
     let boot = server.machine(MAC.parse().unwrap()).unwrap().boot;
-    assert_eq!(boot.reason(), format!("workflow default/w is for agent {OTHER_MAC}, which is not on this machine"));
+    assert_eq!(boot.reason(), format!("workflow default/w is for agent {OTHER_MAC}, which does not run on this machine"));
     let other = hardware("node-2", OTHER_MAC).replace("10.0.0.20", "10.0.0.21");
     apply(&server, &other).await;
     assert_eq!(server.machine(OTHER_MAC.parse().unwrap()).unwrap().boot.word(), "install");
@@ -90,7 +90,7 @@ async fn a_worker_that_no_hardware_has_is_said_everywhere() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_not_on_the_machine_is_said() {
+async fn a_worker_that_is_not_on_the_machine_is_reported() {
     let server = server().await;
     let applied =
         apply(&server, &(hardware("node-1", MAC) + &template("one", 1) + &workflow("w", "one", "node-1", "node-1"))).await;
@@ -103,13 +103,13 @@ async fn a_worker_that_is_not_on_the_machine_is_said() {
 }
 
 #[tokio::test]
-async fn a_change_reaches_what_has_not_begun() {
+async fn a_change_applies_to_workflows_that_have_not_begun() {
     let server = server().await;
     apply(&server, &everything()).await;
     let tasks = |server: &Server| server.get(Kind::Workflow, &name("w")).unwrap()["status"]["tasks"].clone();
     let before = tasks(&server);
     apply(&server, &template("two", 2)).await;
-    assert_eq!(tasks(&server), before, "nothing has changed, so that the ids stay");
+    assert_eq!(tasks(&server), before, "nothing has changed, so the ids stay");
     let applied = apply(&server, &template("two", 3)).await;
     assert_eq!((applied.changes.len(), tasks(&server)[0]["actions"].as_array().unwrap().len()), (2, 3));
     apply(&server, &hardware("node-1", MAC).replace("/dev/vda", "/dev/nvme0n1")).await;
@@ -117,11 +117,11 @@ async fn a_change_reaches_what_has_not_begun() {
     server.next_action(&model::AgentId::from(MAC)).await.unwrap();
     let begun = tasks(&server);
     let applied = apply(&server, &template("two", 1)).await;
-    assert_eq!((applied.changes.len(), tasks(&server)), (1, begun), "what has begun stays as it is");
+    assert_eq!((applied.changes.len(), tasks(&server)), (1, begun), "a workflow that has begun does not change");
 }
 
 #[tokio::test]
-async fn what_an_unfinished_workflow_uses_is_not_deleted_without_force() {
+async fn an_object_that_an_unfinished_workflow_uses_is_not_deleted_without_force() {
     let server = server().await;
     apply(&server, &everything()).await;
     for (kind, used) in [(Kind::Hardware, "node-1"), (Kind::Template, "two")] {
@@ -137,7 +137,7 @@ async fn what_an_unfinished_workflow_uses_is_not_deleted_without_force() {
 }
 
 #[tokio::test]
-async fn an_export_moves_to_another_site_and_nothing_is_installed_there() {
+async fn an_export_moves_to_another_site_without_an_installation_there() {
     let (here, there) = (server().await, server().await);
     apply(&here, &everything()).await;
     let agent = model::AgentId::from(MAC);

@@ -1,5 +1,5 @@
-//! Workers of the first generation, tink v0.9 to v0.12, on the port of the second. Two recordings hold what tink-worker
-//! v0.10.0 says to this server: through a proxy, with a Docker that accepts everything.
+//! Workers of the first generation, tink v0.9 to v0.12, on the port of the second. Two recordings have what tink-worker
+//! v0.10.0 sends to this server: through a proxy, with a Docker that accepts everything.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod lab;
@@ -44,7 +44,7 @@ fn status(action: &str, state: State) -> WorkflowActionStatus {
 }
 
 #[tokio::test]
-async fn an_old_worker_works_through_its_list_beside_agents_of_today() {
+async fn an_old_worker_works_through_its_list_beside_current_agents() {
     let lab = Lab::hasty().await;
     apply(&lab.server, &everything()).await;
     let mut worker = old(&lab).await;
@@ -70,14 +70,14 @@ async fn an_old_worker_works_through_its_list_beside_agents_of_today() {
     let running = WorkflowContext { current_action_state: State::Running.into(), ..first.clone() };
     assert_eq!(contexts(&mut worker, MAC).await.unwrap(), [running], "a worker that was restarted begins where it was");
     worker.report(status("a0", State::Success)).await.unwrap();
-    worker.report(status("a0", State::Success)).await.unwrap(); // it may say so twice
-    // The list goes on without another question, and after a restart without RUNNING.
+    worker.report(status("a0", State::Success)).await.unwrap(); // a worker may report that twice
+    // The list continues without another call, and after a restart without RUNNING.
     worker.report(status("a1", State::Success)).await.unwrap();
     assert_eq!(lab.state("w"), "SUCCESS SUCCESS,SUCCESS");
     let json = lab.server.get(model::Kind::Workflow, &"w".parse().unwrap()).unwrap();
     let ended = &json["status"]["tasks"][0]["actions"][0];
     assert_eq!((ended["executionDuration"].as_str(), ended["message"].as_str()), (Some("3s"), Some("words")));
-    assert!(contexts(&mut worker, MAC).await.unwrap().is_empty(), "the stream ends: nothing more now");
+    assert!(contexts(&mut worker, MAC).await.unwrap().is_empty(), "the stream ends because there is no more work now");
 }
 
 #[tokio::test]
@@ -96,9 +96,9 @@ async fn both_generations_report_on_one_path() {
     assert!(contexts(&mut worker, MAC).await.unwrap().is_empty(), "nothing runs after a failure");
 }
 
-/// Actions that are left out, tried again, and followed by a command, as an old worker sees them.
+/// Actions that are skipped, retried, or followed by a command, as an old worker sees them.
 #[tokio::test]
-async fn an_old_worker_is_led_by_the_rules_of_the_template() {
+async fn an_old_worker_follows_the_rules_of_the_template() {
     let rules = template("two", 3)
         .replace("{name: a0,", "{name: a0, if: 'false',")
         .replace("{name: a1,", "{name: a1, retries: 1, on_failure: [tidy],");
@@ -111,7 +111,7 @@ async fn an_old_worker_is_led_by_the_rules_of_the_template() {
     assert_eq!(list.iter().map(|action| &*action.name).collect::<Vec<_>>(), ["a1", "a2"], "a0 does not run");
     worker.report(status("a1", State::Running)).await.unwrap();
     for _ in 0..2 {
-        worker.report(status("a1", State::Failed)).await.unwrap(); // a repetition is not the end of the next attempt
+        worker.report(status("a1", State::Failed)).await.unwrap(); // a repeated report does not end the next attempt
         assert_eq!(lab.state("w"), "RUNNING SUCCESS,PENDING,PENDING");
     }
     assert!(contexts(&mut worker, MAC).await.unwrap().is_empty(), "the next attempt begins after a pause");
@@ -120,7 +120,7 @@ async fn an_old_worker_is_led_by_the_rules_of_the_template() {
 }
 
 #[tokio::test]
-async fn what_an_old_worker_gets_wrong_is_refused_with_a_code() {
+async fn a_wrong_call_of_an_old_worker_is_refused_with_a_code() {
     let lab = Lab::hasty().await;
     apply(&lab.server, &everything()).await;
     let mut worker = old(&lab).await;
@@ -144,7 +144,7 @@ async fn what_an_old_worker_gets_wrong_is_refused_with_a_code() {
     assert_eq!(lab.state("w"), "PENDING PENDING,PENDING");
 }
 
-/// One call: what tink-worker v0.10.0 sent, and what it got. A stream without a message is an empty answer too.
+/// One call: what tink-worker v0.10.0 sent, and its answer. A stream without a message is an empty answer, too.
 enum Recorded {
     Contexts(&'static str, &'static [&'static str]),
     Actions(&'static str, &'static str),
@@ -162,7 +162,7 @@ const LIST: &str = concat!(
 const RUNNING: &str = "0a0964656661756c742f771201741a026130200132115374617274656420657865637574696f6e421135323a35343a30303a3132\
                        3a33343a3536";
 
-/// Both containers ended with 0.
+/// Both containers ended with exit code 0.
 const SUCCEEDS: &[Recorded] = &[
     Recorded::Contexts(ASKS, &[CONTEXT]),
     Recorded::Actions(NAMES, LIST),
@@ -181,7 +181,7 @@ const SUCCEEDS: &[Recorded] = &[
     Recorded::Contexts(ASKS, &[]),
 ];
 
-/// The first one ended with 3.
+/// The first container ended with exit code 3.
 const FAILS: &[Recorded] = &[
     Recorded::Contexts(ASKS, &[CONTEXT]),
     Recorded::Actions(NAMES, LIST),
@@ -190,7 +190,7 @@ const FAILS: &[Recorded] = &[
     Recorded::Contexts(ASKS, &[]),
 ];
 
-/// The message with these bytes. It is sent as exactly those.
+/// The message with these bytes. Encoding it must give exactly the same bytes.
 fn message<M: Message + Default + std::fmt::Debug>(hex: &str) -> M {
     let bytes = hex::decode(hex).unwrap();
     let message = M::decode(&*bytes).unwrap();
@@ -199,7 +199,7 @@ fn message<M: Message + Default + std::fmt::Debug>(hex: &str) -> M {
 }
 
 #[tokio::test]
-async fn what_tink_worker_was_recorded_with_is_answered_the_same_today() {
+async fn the_recorded_calls_of_tink_worker_get_the_same_answers() {
     for (recording, end) in [(SUCCEEDS, "SUCCESS SUCCESS,SUCCESS"), (FAILS, "FAILED FAILED,PENDING")] {
         let lab = Lab::hasty().await;
         apply(&lab.server, &everything()).await;

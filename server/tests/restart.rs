@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a restart, also after `kill -9`.
+//! Acknowledged writes survive a restart, even after `kill -9`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod lab;
@@ -19,7 +19,7 @@ fn config(path: &Path) -> Config {
 }
 
 #[tokio::test]
-async fn a_workflow_goes_on_after_a_restart() {
+async fn a_workflow_continues_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let lab = Lab::start(config(folder.path())).await;
     apply(&lab.server, &everything()).await;
@@ -33,14 +33,14 @@ async fn a_workflow_goes_on_after_a_restart() {
     let lab = Lab::start(config(folder.path())).await;
     let mut agent = lab.agent(MAC).await;
     assert_eq!(lab.state("w"), "RUNNING SUCCESS,RUNNING");
-    agent.say(&second, StateType::Success).await.unwrap(); // the report that was on its way
+    agent.say(&second, StateType::Success).await.unwrap(); // the report that was sent before the restart
     assert_eq!(lab.state("w"), "SUCCESS SUCCESS,SUCCESS");
     apply(&lab.server, &everything()).await;
     assert_eq!(lab.state("w"), "SUCCESS SUCCESS,SUCCESS", "a finished workflow never runs twice");
 }
 
 #[tokio::test]
-async fn what_an_agent_said_of_its_machine_survives() {
+async fn an_agents_report_about_its_machine_survives() {
     let folder = tempfile::tempdir().unwrap();
     let lab = Lab::start(config(folder.path())).await;
     apply(&lab.server, &everything()).await;
@@ -72,7 +72,7 @@ async fn opened(path: &Path) -> Redb {
 
 const ROLE: &str = "THIMBLE_TEST_STORE";
 
-/// Not a test of its own: the process that is killed. It prints a number once that number is acknowledged.
+/// Not a real test: it is the process that is killed. It prints a number once that number is acknowledged.
 #[test]
 fn writer() {
     let Ok(path) = std::env::var(ROLE) else { return };

@@ -1,4 +1,4 @@
-//! One order for many machines: waves, limits, failures, pauses, and a server that ends in the middle.
+//! One order for many machines: waves, limits, failures, pauses, and a server that stops in the middle.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod lab;
@@ -49,7 +49,7 @@ async fn open(store: Option<&std::path::Path>) -> Server {
     }
 }
 
-/// The machines by state, `m1=ordered m2=waiting`, as soon as they are so.
+/// Waits for this list of machines and states, such as `m1=ordered m2=waiting`.
 async fn until(server: &Server, expected: &str) {
     let mut last = String::new();
     let wait = async {
@@ -116,7 +116,7 @@ async fn machines_are_ordered_wave_by_wave_to_the_end() {
 }
 
 #[tokio::test]
-async fn it_stops_at_a_failure_and_goes_on_when_a_person_says_so() {
+async fn it_stops_at_a_failure_and_continues_when_a_person_resumes_it() {
     let server = open(None).await;
     site(&server, 3).await;
     server.start_rollout(&name("r"), spec(), "ada", false).await.unwrap();
@@ -131,7 +131,7 @@ async fn it_stops_at_a_failure_and_goes_on_when_a_person_says_so() {
 }
 
 #[tokio::test]
-async fn a_paused_one_begins_nothing_and_a_withdrawn_order_is_not_given_again() {
+async fn a_paused_rollout_begins_nothing_and_a_withdrawn_order_is_not_given_again() {
     let server = open(None).await;
     site(&server, 3).await;
     let at_once = RolloutSpec { waves: Vec::new(), at_once: 1, ..spec() };
@@ -149,7 +149,7 @@ async fn a_paused_one_begins_nothing_and_a_withdrawn_order_is_not_given_again() 
 }
 
 #[tokio::test]
-async fn a_server_that_ends_in_the_middle_goes_on_and_orders_nothing_twice() {
+async fn a_restarted_server_continues_a_rollout_and_orders_no_machine_twice() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
     let server = open(Some(&store)).await;
@@ -165,17 +165,17 @@ async fn a_server_that_ends_in_the_middle_goes_on_and_orders_nothing_twice() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_ordered_is_refused_before_anything_begins() {
+async fn a_machine_that_cannot_be_ordered_is_refused_before_the_rollout_begins() {
     let server = open(None).await;
     site(&server, 2).await;
     apply(&server, &lab::workflow("busy", "one", "m2", "52:54:00:00:07:02")).await;
     for (case, expected) in [
-        (RolloutSpec { selector: "rack=9".into(), ..spec() }, "no Hardware of namespace default has labels like \"rack=9\""),
+        (RolloutSpec { selector: "rack=9".into(), ..spec() }, "no Hardware of namespace default matches the selector \"rack=9\""),
         (RolloutSpec { selector: String::new(), ..spec() }, "an empty selector would select every machine"),
         (RolloutSpec { selector: "rack 7".into(), ..spec() }, "\"rack 7\" is not a requirement of a label selector"),
         (RolloutSpec { template_ref: "two".into(), ..spec() }, "Template default/two does not exist"),
-        (RolloutSpec { at_once: 0, ..spec() }, "at least one machine works at once"),
-        (RolloutSpec { waves: vec![0], ..spec() }, "at least one machine works at once"),
+        (RolloutSpec { at_once: 0, ..spec() }, "`at once` must be at least 1"),
+        (RolloutSpec { waves: vec![0], ..spec() }, "`at once` must be at least 1"),
         (spec(), "m2: workflow default/busy has not ended"),
     ] {
         let refused = server.start_rollout(&name("r"), case, "ada", false).await.unwrap_err().to_string();

@@ -1,5 +1,5 @@
-//! What must not grow: the cost of a change with the store, and with the calls that are held. Small numbers and generous
-//! bars; `cargo lab bench server` has the large ones.
+//! Costs that must not grow: the cost of a change with the size of the store, and with the number of held calls. Small
+//! numbers and generous limits. `cargo lab bench server` has the large ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod measure;
@@ -16,7 +16,7 @@ fn start(store: &std::path::Path) -> Process {
     Process::start(&["--exact", "serving_process", "--nocapture", "--test-threads=1"], store, LONG_POLL)
 }
 
-/// Not a test of its own: the process that is measured.
+/// Not a real test: it is the process that is measured.
 #[test]
 fn serving_process() {
     process::serve_if_asked();

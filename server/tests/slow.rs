@@ -1,4 +1,5 @@
-//! Clients that are slow on purpose, and many that send a lot at once: a clear answer, bounded memory, others are served.
+//! Clients that are slow on purpose, and many that send a lot at once. They get a clear answer, memory stays bounded, and
+//! other clients are served.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod process;
@@ -28,7 +29,7 @@ async fn serve() -> SocketAddr {
     address
 }
 
-/// What the server says until it closes the connection.
+/// Everything the server sends until it closes the connection.
 async fn rest(socket: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut answer = Vec::new();
     let _ = soon(socket.read_to_end(&mut answer)).await; // a reset ends it, too
@@ -85,7 +86,7 @@ fn process_template(name: &str, bytes: usize) -> String {
     )
 }
 
-/// Not a test of its own: the process whose memory is looked at.
+/// Not a real test: it is the process whose memory is measured.
 #[test]
 fn serving_process() {
     process::serve_if_asked();

@@ -1,4 +1,4 @@
-//! Whatever unknown callers send: bounded in memory, in the store and in the log.
+//! Input from unknown callers is bounded in memory, in the store and in the log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod lab;
@@ -18,7 +18,7 @@ fn asking(id: String, disks: usize) -> proto::ActionRequest {
 }
 
 #[tokio::test]
-async fn what_a_report_says_is_bounded_and_one_line() {
+async fn the_text_of_a_report_is_bounded_and_one_line() {
     let lab = Lab::hasty().await;
     apply(&lab.server, &everything()).await;
     let mut agent = lab.agent(MAC).await;

@@ -1,4 +1,4 @@
-//! Objects of v1alpha2 beside those of v1alpha1: kept apart, rendered into what the engine runs.
+//! Objects of v1alpha2 beside those of v1alpha1: stored separately, and rendered into tasks that the engine runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod lab;
@@ -10,7 +10,7 @@ use server::ApplyError;
 
 const OTHER: &str = "52:54:00:12:34:57";
 
-/// Of one action, with what is given.
+/// A Task with one action, and these further keys.
 fn task(name: &str, more: &str) -> String {
     format!(
         "---\napiVersion: tinkerbell.org/v1alpha2\nkind: Task\nmetadata: {{name: {name}}}\nspec:\n  actions:\n  - {{name: a, image: 'i:v1', args: \
@@ -18,7 +18,7 @@ fn task(name: &str, more: &str) -> String {
     )
 }
 
-/// For two machines.
+/// A Workflow for two machines.
 fn both() -> String {
     let entry = |machine: &str, agent: &str| {
         format!("  - {{agentID: '{agent}', taskRef: {{name: t}}, hardware: {{hardwareRef: {{name: {machine}}}}}}}\n")
@@ -54,7 +54,7 @@ async fn one_workflow_runs_its_tasks_on_two_machines_in_order() {
     let action = soon(one.ask()).await.unwrap();
     assert_eq!((action.workflow_id(), action.name(), action.image()), ("default/two", "a", "i:v1"));
     assert_eq!(action.command, ["/dev/vda"]);
-    assert!(soon(two.ask()).await.is_err(), "its task comes second");
+    assert!(soon(two.ask()).await.is_err(), "its task is the second one");
     for agent in [&mut one, &mut two] {
         let action = soon(agent.ask()).await.unwrap();
         soon(agent.say(&action, StateType::Running)).await.unwrap();
@@ -95,7 +95,7 @@ async fn each_version_shows_its_own_objects_and_the_names_of_workflows_are_share
 }
 
 #[tokio::test]
-async fn a_workflow_waits_for_what_it_names_and_follows_its_changes_until_it_begins() {
+async fn a_workflow_waits_for_the_objects_it_names_and_follows_their_changes_until_it_begins() {
     let lab = Lab::hasty().await;
     let status = || lab.server.get(Kind::WorkflowV1alpha2, &default("two")).unwrap()["status"].clone();
     apply(&lab.server, &both()).await;
@@ -114,7 +114,7 @@ async fn a_workflow_waits_for_what_it_names_and_follows_its_changes_until_it_beg
     let action = soon(agent.ask()).await.unwrap();
     soon(agent.say(&action, StateType::Running)).await.unwrap();
     apply(&lab.server, &task("t", "")).await;
-    assert_eq!(status()["tasks"][0]["actions"][0]["environment"]["A"], "b", "it has begun");
+    assert_eq!(status()["tasks"][0]["actions"][0]["environment"]["A"], "b", "the workflow has begun, so it does not change");
     let text = both().replace("  tasks:", "  timeoutSeconds: 5\n  tasks:");
     assert!(refused(&lab, &text).await.contains("its spec can no longer change"));
     lab.stop().await;
@@ -165,7 +165,7 @@ async fn a_task_of_v1alpha2_retries_and_skips_and_its_hardware_is_closed_at_the_
     let waits = soon(agent.ask()).await.unwrap_err();
     assert_eq!(waits.message(), "an Action has failed and runs again after a pause");
     soon(agent.say(&first, StateType::Failed)).await.unwrap(); // the acknowledgement was lost
-    assert!(soon(agent.say(&first, StateType::Success)).await.is_err(), "it counts no more");
+    assert!(soon(agent.say(&first, StateType::Success)).await.is_err(), "the report no longer counts");
     let second = loop {
         if let Ok(action) = soon(agent.ask()).await {
             break action;
@@ -187,7 +187,7 @@ async fn a_task_of_v1alpha2_retries_and_skips_and_its_hardware_is_closed_at_the_
 }
 
 #[tokio::test]
-async fn a_template_sees_what_its_hardware_refers_to_once_a_policy_allows_it() {
+async fn a_template_sees_an_object_that_its_hardware_names_once_a_policy_allows_it() {
     let lab = Lab::hasty().await;
     let reference = "references: {shared: {name: node-2, group: tinkerbell.org, version: v1alpha1, resource: hardware}}, disks:";
     let one = hardware("node-1", MAC)

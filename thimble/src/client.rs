@@ -184,7 +184,7 @@ pub enum WorkflowCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Hand out no further action; the action that runs goes on to its end
+    /// Hand out no further action; the running action continues to its end
     Pause(WorkflowArgs),
     /// Go on after a pause
     Resume(WorkflowArgs),

@@ -90,7 +90,7 @@ mod tests {
                 "a function that was removed",
                 template("pid: '{{ now }}'"),
                 ExitCode::FAILURE,
-                "refused: t.yaml:12:5: spec.data: function \"now\" not defined (Tinkerbell has removed it: what it gives changes from one rendering to the next)\nTinkerbell would refuse 1 and ignore 0\n",
+                "refused: t.yaml:12:5: spec.data: function \"now\" not defined (Tinkerbell has removed it: its result changes from one rendering to the next)\nTinkerbell would refuse 1 and ignore 0\n",
             ),
             (
                 "an unknown key of an object",

@@ -174,7 +174,7 @@ async fn a_person_decides_what_a_machine_boots() {
     }
     assert_eq!(
         desk.error("machine approve node-1").await,
-        "Hardware default/node-1 cannot be given approve: it is not held, its intent is install"
+        "Hardware default/node-1 cannot take the order approve: it is not held; its intent is install"
     );
 }
 
@@ -219,19 +219,19 @@ async fn a_workflow_is_paused_resumed_retried_and_run_once_more_and_its_log_says
     orders("workflow resume w", "Workflow default/w: resumed").await;
     assert_eq!(
         desk.error("workflow retry w").await,
-        "Workflow default/w: a workflow that is PENDING cannot be retried; it goes on by itself"
+        "Workflow default/w: a workflow that is PENDING cannot be retried; it continues without an order"
     );
     assert_eq!(
         desk.error("workflow rerun w").await,
-        "Workflow default/w is PENDING; only one that has ended runs once more. `thimble workflow cancel` ends it"
+        "Workflow default/w is PENDING; only a workflow that has ended can run again. `thimble workflow cancel` ends it"
     );
     orders("workflow cancel w --reason no", "Workflow default/w cancelled").await;
     orders("workflow retry w --from stream --reason yes", "Workflow default/w: ordered again from action stream by ").await;
     orders("workflow cancel default/w", "Workflow default/w cancelled").await;
-    orders("workflow rerun w", "Workflow default/w-run2: workflow default/w-run2 does once more what default/w did").await;
+    orders("workflow rerun w", "Workflow default/w-run2: workflow default/w-run2 repeats default/w").await;
     assert_eq!(
         desk.error("workflow rerun w").await,
-        "Workflow default/w-run2 does once more what default/w did, and has not ended; wait for its end, or cancel it first"
+        "Workflow default/w-run2, which repeats default/w, has not ended; wait for its end, or cancel it first"
     );
     let (text, fine) = desk.run("workflow history w").await;
     let events: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(3)).collect();

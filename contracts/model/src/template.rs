@@ -256,7 +256,7 @@ fn rules(document: &Node, file: &str, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-pub(crate) const NOTHING_LEFT: &str = "no action is left to run: the `if` of each one is false";
+pub(crate) const NOTHING_LEFT: &str = "no action would run, because the `if` of each one is false";
 pub(crate) const NOT_A_CONDITION: &str = "is not true, false or empty";
 
 /// Whether an action runs; `None` for a text that does not say.
@@ -406,7 +406,7 @@ mod tests {
         );
         let none = "name: n\ntasks:\n- name: t\n  worker: w\n  actions:\n  - {name: a, image: i, if: false}\n";
         let refused = Document::parse(none, "f").unwrap_err()[0].to_string();
-        assert_eq!(refused, "f:1:1: tasks: no action is left to run: the `if` of each one is false");
+        assert_eq!(refused, "f:1:1: tasks: no action would run, because the `if` of each one is false");
         let outline = none.replace("if: false", "if: ⁇, background: true");
         assert_eq!(Document::outline(&outline, '⁇', "f"), []);
     }

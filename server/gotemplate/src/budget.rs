@@ -1,4 +1,4 @@
-//! What one rendering may use. Every function asks here before it takes memory, so no template can exhaust the server.
+//! The limits of one rendering. Every function asks here before it takes memory, so no template can exhaust the server.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::value::Cells;
 
-/// Bounds of one rendering. Real templates stay far below them.
+/// The limits of one rendering. Real templates stay far below them.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of rendered text.
@@ -34,7 +34,8 @@ pub struct Budget {
     deadline: Instant,
     stop: Arc<AtomicBool>,
     spent: Cell<bool>,
-    /// Every map that was made. A template can put a map into itself; emptying them all at the end frees such rings.
+    /// Every map that was made. A template can put a map into itself, so all maps are emptied at the end to free such
+    /// rings.
     maps: RefCell<Vec<Cells>>,
 }
 
@@ -53,7 +54,7 @@ impl Budget {
         }
     }
 
-    /// Whether the rendering ended because it needed more than it may have.
+    /// Whether the rendering ended because it reached a limit.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         self.spent.get()
@@ -72,7 +73,7 @@ impl Budget {
         &self.limits
     }
 
-    /// To be called before the bytes are allocated.
+    /// Call this before allocating the bytes.
     pub(crate) fn take(&self, bytes: usize) -> Result<(), String> {
         let memory = self.memory.get().saturating_add(bytes);
         if memory > self.limits.memory {
@@ -90,7 +91,7 @@ impl Budget {
         self.work(1)
     }
 
-    /// Reading this many bytes costs less than evaluating as many nodes.
+    /// Reading this many bytes costs less than evaluating that many nodes.
     pub(crate) fn read(&self, bytes: usize) -> Result<(), String> {
         self.work(1 + bytes as u64 / 64)
     }

@@ -1,5 +1,5 @@
-//! What is wrong in a template whatever its data: a wrong number of arguments, constants of a wrong type, and templates that
-//! are not defined. Go finds these while it renders, and only where it comes by.
+//! Mistakes of a template that do not depend on its data: a wrong number of arguments, constants of a wrong type, and
+//! templates that are not defined. Go finds these only when the rendering reaches them.
 
 use crate::functions::{self, Param};
 use crate::node::{Branch, Command, Expr, Node, Pipe};

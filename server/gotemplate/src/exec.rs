@@ -26,7 +26,7 @@ enum Flow {
 type Done<T> = Result<T, Box<Fault>>;
 
 pub(crate) struct Run<'t> {
-    /// The name of the whole text.
+    /// The name of the whole template text.
     pub file: &'t str,
     pub source: &'t str,
     pub trees: &'t Trees,
@@ -51,9 +51,9 @@ pub(crate) fn execute<'t>(run: &'t Run<'t>, data: Value) -> Done<Vec<u8>> {
     Ok(state.out)
 }
 
-/// An argument list that may be missing, and the value that a pipe brings.
+/// An argument list, which may be missing, and the value that the pipe passes in.
 struct Args<'t> {
-    /// Without the function itself.
+    /// The arguments without the function's name.
     exprs: &'t [Expr],
     piped: Option<Held>,
 }
@@ -100,7 +100,7 @@ impl<'t> State<'t> {
         result.map_err(|message| self.fault(message))
     }
 
-    /// Every recursion passes here, so the stack is never used up.
+    /// Every recursion calls this, so the stack is never used up.
     fn enter(&mut self) -> Done<()> {
         self.depth += 1;
         let budget = self.run.context.budget;
@@ -307,7 +307,7 @@ impl<'t> State<'t> {
         let mut value: Option<Held> = None;
         for command in &pipe.cmds {
             let mut next = self.command(dot, command, value.take())?;
-            next.any = false; // dig down to what stands in the interface
+            next.any = false; // unwrap the value inside the interface
             value = Some(next);
         }
         let value = value.unwrap_or(Held::INVALID);
@@ -365,7 +365,7 @@ impl<'t> State<'t> {
         }
     }
 
-    /// A constant where no type is asked for.
+    /// A constant in a place that asks for no type.
     fn literal(&mut self, expr: &'t Expr) -> Done<Held> {
         self.at = At::Expr(expr);
         Ok(Held::of(match expr {
@@ -545,7 +545,7 @@ impl<'t> State<'t> {
         }
     }
 
-    /// `and` and `or` stop at the first argument that decides.
+    /// `and` and `or` stop at the first argument that decides the result.
     fn logic(&mut self, dot: &Held, exprs: &'t [Expr], piped: Option<Held>, stop_at: bool) -> Done<Held> {
         let mut last = Held::INVALID;
         for expr in exprs {
@@ -590,7 +590,7 @@ impl<'t> State<'t> {
         }
     }
 
-    /// A constant as the parameter wants it.
+    /// A constant, converted to the parameter's type.
     fn typed_literal(&mut self, param: Param, expr: &'t Expr) -> Done<Held> {
         let value = match (param, expr) {
             (Param::Any | Param::Reflect, _) => return self.literal(expr),
@@ -601,7 +601,7 @@ impl<'t> State<'t> {
                 number.int.map(|nanos| Value::Named(&functions::times::DURATION, nanos))
             }
             (Param::Uint32, Expr::Number { number, .. }) => {
-                #[allow(clippy::cast_possible_truncation)] // as SetUint does
+                #[allow(clippy::cast_possible_truncation)] // the same as SetUint
                 number.uint.map(|uint| Value::Uint32(uint as u32))
             }
             (Param::Float, Expr::Number { number, .. }) => number.float.map(Value::Float),

@@ -1,5 +1,5 @@
-//! The data of a Tinkerbell template: the workflow's `hardwareMap` at top level, `.hardware` with JSON names, and
-//! `.Hardware`, which is Tinkerbell's Go struct. Its parts that are not set are nil pointers, so `if` and `with` skip them.
+//! The data of a Tinkerbell template. The workflow's `hardwareMap` is at top level, and `.hardware` has JSON names.
+//! `.Hardware` is Tinkerbell's Go struct: its unset parts are nil pointers, so `if` and `with` skip them.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::budget::Budget;
 use crate::value::{Field, StructType, Type};
 
 impl Budget {
-    /// `hardware` is the object as JSON.
+    /// Makes the data. `hardware` is the object as JSON.
     ///
     /// # Errors
     /// When the data does not fit into the budget.
@@ -17,7 +17,7 @@ impl Budget {
         self.data_with(map, hardware, &json!({}))
     }
 
-    /// The same with the objects that `.references` names.
+    /// Like `data`, with the objects that `.references` names.
     ///
     /// # Errors
     /// When the data does not fit into the budget.
@@ -45,7 +45,7 @@ impl Budget {
     }
 }
 
-/// `Disks` are the names of the devices; the rest has its own shape.
+/// `Disks` has the names of the devices. The rest has the shape of the struct.
 fn legacy(spec: &Value) -> Value {
     let part = |key: &str| spec.get(key).cloned().unwrap_or_default();
     let disks: Vec<Value> =
@@ -66,7 +66,7 @@ const INT64: Type = Type::Int64;
 const TEXTS: Type = Type::List(&Type::Text);
 const MAYBE_BOOL: Type = Type::Pointer(&Type::Bool);
 
-/// A field with `omitempty` in its tag.
+/// A field whose tag has `omitempty`.
 const fn f(name: &'static str, json: &'static str, ty: Type) -> Field {
     Field { name, json, ty, optional: true }
 }

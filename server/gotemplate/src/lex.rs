@@ -179,7 +179,7 @@ impl<'t> Lexer<'t> {
         item
     }
 
-    /// Skips to `pos`, counting lines.
+    /// Skips `bytes` bytes and counts their lines.
     fn skip(&mut self, bytes: usize) {
         self.pos = (self.pos + bytes).min(self.input.len());
         self.line += newlines(self.taken());
@@ -225,7 +225,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// Nothing for a comment.
+    /// Returns nothing for a comment.
     fn left_delim(&mut self) -> Option<Item> {
         self.pos += LEFT.len();
         let marker = if left_trim_marker(self.rest()) { 2 } else { 0 };
@@ -261,7 +261,7 @@ impl<'t> Lexer<'t> {
         self.skip(rest.len() - rest.trim_start_matches(is_space).len());
     }
 
-    /// Whether an action ends here, and whether it trims what follows.
+    /// Whether an action ends here, and whether it trims the text after it.
     fn at_right_delim(&self) -> (bool, bool) {
         right_delim_at(self.rest())
     }
@@ -323,7 +323,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// A run of spaces. A trim marker behind it needs the last of them.
+    /// A run of spaces. A trim marker after it needs the last space.
     fn space(&mut self) -> Item {
         while self.peek().is_some_and(is_space) && !self.at_right_delim().1 {
             self.next();

@@ -1,7 +1,7 @@
-//! Go's `text/template` with the hermetic functions of sprig 3.3 and Tinkerbell's own, as Tinkerbell renders its Templates.
+//! Go's `text/template` with the hermetic functions of sprig 3.3 and Tinkerbell's functions, for Tinkerbell's Templates.
 //!
-//! A template can loop, double its texts or call itself. A [`Budget`] bounds time, depth and size
-//! before they are used, and rendering belongs on a thread of its own: see [`on_a_thread`].
+//! A template can loop, double its texts or call itself. A [`Budget`] refuses time, depth and memory before a template uses
+//! them. Render on a separate thread: see [`on_a_thread`].
 
 mod budget;
 mod check;
@@ -29,13 +29,13 @@ pub use value::Value;
 /// Why a template cannot be parsed or rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Go's text, with the name of the template and the place.
+    /// Go's text, with the name of the template and the position.
     pub text: String,
-    /// The same without name and place.
+    /// The same without name and position.
     pub message: String,
-    /// Counted from 1; 0 when no place is known.
+    /// Counted from 1, or 0 if the line is not known.
     pub line: usize,
-    /// Counted from 1; 0 when only the line is known.
+    /// Counted from 1, or 0 if only the line is known.
     pub column: usize,
 }
 
@@ -62,13 +62,14 @@ impl Template {
         Ok(Self { name: name.to_owned(), source: source.to_owned(), trees })
     }
 
-    /// What the template would render with a mark for every value: once with each `if`, once with each `else`.
+    /// What the template would render with a mark in place of every value: once with each `if`, once with each `else`.
     #[must_use]
     pub fn outlines(&self, mark: char) -> [Outline; 2] {
         outline::outlines(&self.trees, &self.name, &self.source, mark)
     }
 
-    /// What can be known without data: calls with a wrong number of arguments, and templates that are not defined.
+    /// Finds mistakes that do not depend on data: calls with a wrong number of arguments, and templates that are not
+    /// defined.
     ///
     /// # Errors
     /// The first mistake.
@@ -76,10 +77,10 @@ impl Template {
         check::check(&self.name, &self.source, &self.trees).map_err(|fault| *fault)
     }
 
-    /// Renders. `now` is in seconds since 1970.
+    /// Renders the template. `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// What failed, and where; also when the budget does not suffice.
+    /// What failed and where, or the limit that was reached.
     pub fn render(&self, data: Value, budget: &Budget, now: i64) -> Result<Vec<u8>, Fault> {
         let context = functions::Context { budget, now, regexes: functions::Regexes::default() };
         let run = exec::Run { file: &self.name, source: &self.source, trees: &self.trees, context: &context };
@@ -93,10 +94,10 @@ pub fn function_names() -> Vec<&'static str> {
     functions::names()
 }
 
-/// The stack that [`Limits::depth`] is made for.
+/// The stack size for the largest [`Limits::depth`].
 const STACK: usize = 64 << 20;
 
-/// Runs what may go deep on a thread whose stack suffices. The flag stops it.
+/// Runs deeply recursive work on a thread with a large enough stack. The flag stops it.
 ///
 /// # Errors
 /// When the thread cannot be started, does not answer within twice the time of the limits, or panics.

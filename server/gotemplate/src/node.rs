@@ -1,4 +1,4 @@
-//! The tree of a parsed template. Nodes print themselves as error texts show them.
+//! The tree of a parsed template. A node's `Display` is its text in Go's errors.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -40,7 +40,7 @@ pub(crate) enum Expr {
         text: String,
         number: Number,
     },
-    /// A string constant: as written, and what it means.
+    /// A string constant: its source text and its value.
     Text {
         pos: usize,
         quoted: String,

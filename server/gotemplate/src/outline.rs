@@ -1,17 +1,17 @@
-//! A template without its values: what it would render if every action wrote one mark. It shows which keys a document has
-//! before anything is known of a machine.
+//! The outline of a template: what it would render if every action wrote one mark. It shows which keys a document has
+//! before any machine's data is known.
 
 use crate::node::{Branch, Node};
 use crate::parse::Trees;
 
-/// A text, and for each of its lines the line of the template that it comes from.
+/// A text, and for each of its lines the line of the template it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outline {
     pub text: String,
     pub lines: Vec<usize>,
 }
 
-/// Templates that define more than this, or call each other deeper, are not outlined further.
+/// A template that defines more than this, or nests calls deeper, is not outlined further.
 const SIZE: usize = 1 << 20;
 const DEPTH: usize = 64;
 /// Templates that call each other twice double the nodes with each level.
@@ -20,7 +20,7 @@ const NODES: usize = 1 << 18;
 struct Writer<'t> {
     trees: &'t Trees,
     mark: char,
-    /// Whether `else` is taken instead of `if`.
+    /// Whether to take `else` instead of `if`.
     other: bool,
     out: Outline,
     /// Where the lines of the source begin, behind the first.
@@ -28,7 +28,7 @@ struct Writer<'t> {
     nodes: usize,
 }
 
-/// The outline with every `if`, and the one with every `else`.
+/// Two outlines: one takes every `if`, the other every `else`.
 pub(crate) fn outlines(trees: &Trees, root: &str, source: &str, mark: char) -> [Outline; 2] {
     [false, true].map(|other| {
         let begins = source.match_indices('\n').map(|(at, _)| at + 1).collect();
@@ -46,7 +46,7 @@ impl Writer<'_> {
 
     fn write(&mut self, text: &str, pos: usize) {
         let mut line = self.line(pos);
-        // A line belongs to the place of its first character.
+        // A line is attributed to the position of its first character.
         let end = |out: &Outline| out.text.is_empty() || out.text.ends_with('\n');
         for letter in text.chars() {
             if end(&self.out)

@@ -1,4 +1,4 @@
-//! The parser of `text/template/parse`: functions and variables are checked here, before anything is rendered.
+//! The parser of `text/template/parse`. It checks functions and variables before anything is rendered.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,13 +7,13 @@ use crate::lex::{Item, Kind, Lexer};
 use crate::node::{Branch, Command, Expr, Node, Pipe};
 use crate::{Fault, strconv};
 
-/// A template and those that it defines, by name.
+/// A template and the templates that it defines, by name.
 pub(crate) type Trees = BTreeMap<String, Vec<Node>>;
 
-/// One problem of the text, in the words of Go.
+/// The result of a parsing step. The error is in Go's words.
 type Parsed<T> = Result<T, Box<Fault>>;
 
-/// Everything that belongs to one `define`, `block` or the text itself.
+/// The state of one `define`, one `block`, or the whole text.
 struct Scope {
     vars: Vec<String>,
     /// How often each of them is declared.
@@ -49,9 +49,9 @@ impl Scope {
 pub(crate) struct Parser<'t> {
     name: &'t str,
     lexer: Lexer<'t>,
-    /// Tokens that were put back, the next one last.
+    /// Tokens that were put back. The last one is read first.
     ahead: Vec<Item>,
-    /// The line of the token that was read last from the lexer.
+    /// The line of the latest token from the lexer.
     line: usize,
     scope: Scope,
     trees: Trees,
@@ -390,7 +390,7 @@ impl Parser<'_> {
         Ok(pipe)
     }
 
-    /// `$x :=`, `$x =`, or the first of `$i, $x :=`; true when another one has to follow.
+    /// `$x :=`, `$x =`, or the first of `$i, $x :=`. True if another declaration must follow.
     fn declaration(&mut self, pipe: &mut Pipe, context: &str) -> Parsed<bool> {
         let variable = self.peek_non_space();
         if variable.kind != Kind::Variable {
@@ -429,7 +429,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Takes the token that was just looked at.
+    /// Consumes the token that was just peeked.
     fn next_non_space_was(&mut self, seen: &Item) -> Item {
         self.next();
         seen.clone()

@@ -4,7 +4,7 @@ use crate::budget::{Budget, Clock};
 use crate::strconv;
 use crate::value::{Pointer, Text, Type, Value};
 
-/// Collects text. What does not fit into the budget is dropped, and `finish` says so.
+/// Collects text. Text that exceeds the budget is dropped, and `finish` reports that.
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     limit: usize,
@@ -148,7 +148,7 @@ impl Printer {
 
     fn bad_verb(&mut self, verb: char, value: &Value) {
         if self.erroring {
-            return self.out.push("?"); // no value is bad for %v, so this ends what would not end
+            return self.out.push("?"); // %v accepts every value, so this stops an endless recursion
         }
         self.erroring = true;
         self.out.push(format!("%!{verb}("));
@@ -210,7 +210,7 @@ impl Printer {
                 }
                 _ => self.pointer(value, verb),
             },
-            // Where `String` is not called, Go shows the fields.
+            // Go shows the fields if `String` is not called.
             Value::Time(time) => {
                 let since_year_1 = time.seconds.saturating_sub(crate::time::Time::zero().seconds);
                 let zone = Value::Pointer(Pointer { to: &Type::Time, value: None });
@@ -284,7 +284,7 @@ impl Printer {
         self.out.push(if self.flags.sharp_v { "}" } else { "]" });
     }
 
-    /// An element, which may be a nil interface.
+    /// An element of a list or map, which may be a nil interface.
     fn item(&mut self, value: &Value, verb: char, depth: usize) {
         match value {
             Value::Nil if !self.flags.sharp_v => self.out.push(NIL),
@@ -332,7 +332,7 @@ impl Printer {
         self.out.push("}");
     }
 
-    /// Addresses mean nothing here; all that matters is whether there is one.
+    /// An address has no meaning here. It only matters whether the pointer is nil.
     fn pointer(&mut self, value: &Value, verb: char) {
         const ADDRESS: u64 = 0xc0_0000_0000;
         if !matches!(value, Value::Pointer(_) | Value::Map(_) | Value::List(_) | Value::Semver(_)) {
@@ -355,7 +355,7 @@ impl Printer {
     fn integer(&mut self, magnitude: u64, negative: bool, signed: bool, verb: char, value: &Value) {
         const LOWER: &[u8; 17] = b"0123456789abcdefx";
         const UPPER: &[u8; 17] = b"0123456789ABCDEFX";
-        // Go sees the two's complement here.
+        // Go shows the two's complement here.
         let bits = if negative { magnitude.wrapping_neg() } else { magnitude };
         let letter = u32::try_from(bits).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
         match verb {
@@ -393,7 +393,7 @@ impl Printer {
             let sign = usize::from(negative || flags.plus || flags.space);
             least = flags.width.unwrap_or(0).saturating_sub(sign);
         }
-        // The number from its end.
+        // The digits are written from the last to the first.
         let mut text = Vec::new();
         loop {
             text.push(digits.get(usize::try_from(magnitude % base).unwrap_or(0)).copied().unwrap_or(b'0'));
@@ -491,7 +491,7 @@ impl Printer {
         }
     }
 
-    /// The first characters, as many as the precision says.
+    /// The first characters of the text, up to the precision.
     fn cut<'t>(&self, text: &'t [u8]) -> &'t [u8] {
         let Some(precision) = self.flags.precision else { return text };
         let width = |letter: Result<char, u8>| letter.map_or(1, char::len_utf8);
@@ -545,7 +545,7 @@ impl Printer {
     }
 }
 
-/// `%#g`: the decimal point always, and trailing zeros.
+/// `%#g`: always with a decimal point, and with trailing zeros.
 fn with_point(text: &str, verb: char, precision: Option<usize>) -> String {
     let mut missing = match verb {
         'g' | 'G' | 'x' => precision.unwrap_or(6),
@@ -570,7 +570,7 @@ fn with_point(text: &str, verb: char, precision: Option<usize>) -> String {
     out + tail
 }
 
-/// One run over a format.
+/// The state while a format is processed.
 struct Format<'p, 'v> {
     printer: &'p mut Printer,
     format: &'v [u8],
@@ -581,7 +581,7 @@ struct Format<'p, 'v> {
     good: bool,
 }
 
-/// Go's bound of width and precision.
+/// Go's limit for width and precision.
 const LARGEST: usize = 1_000_000;
 
 impl Format<'_, '_> {
@@ -610,7 +610,7 @@ impl Format<'_, '_> {
         self.extra();
     }
 
-    /// Flags, and a lower case verb right behind them.
+    /// Reads flags, and a lower-case verb directly after them.
     fn simple(&mut self) -> bool {
         while let Some(byte) = self.peek() {
             let flags = &mut self.printer.flags;
@@ -687,7 +687,7 @@ impl Format<'_, '_> {
         true
     }
 
-    /// `*`: a number from the arguments.
+    /// `*`: reads a number from the arguments.
     fn star(&mut self) -> Option<i64> {
         let value = self.values.get(self.next)?;
         self.next += 1;
@@ -695,7 +695,7 @@ impl Format<'_, '_> {
         (number.unsigned_abs() <= LARGEST as u64).then_some(number)
     }
 
-    /// Width, precision and verb; false at the end of the format.
+    /// Reads width, precision and verb. False at the end of the format.
     fn directive(&mut self) -> bool {
         let mut indexed = self.index();
         if self.peek() == Some(b'*') {

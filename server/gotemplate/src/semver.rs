@@ -33,7 +33,7 @@ const VERSION: &str =
 const PARTIAL: &str = r"v?([0-9|x|X|\*]+)(\.[0-9|x|X|\*]+)?(\.[0-9|x|X|\*]+)?(-([0-9A-Za-z\-]+(\.[0-9A-Za-z\-]+)*))?(\+([0-9A-Za-z\-]+(\.[0-9A-Za-z\-]+)*))?";
 const OPS: &str = r"=||!=|>|<|>=|=>|<=|=<|~|~>|\^";
 
-/// The patterns are constants, so each compiles; one that did not would match nothing.
+/// The patterns are constants, so each one compiles. A pattern that did not compile would match nothing.
 fn pattern(cell: &'static OnceLock<Option<Regex>>, text: impl FnOnce() -> String) -> Option<&'static Regex> {
     cell.get_or_init(|| Regex::new(&text()).ok()).as_ref()
 }
@@ -70,7 +70,7 @@ impl Semver {
         })
     }
 
-    /// The version with the number at `index` raised.
+    /// The version with the number at `index` incremented.
     pub(crate) fn raised(&self, index: usize) -> Self {
         let mut next = self.clone();
         if index < 2 || self.pre.is_empty() {
@@ -153,7 +153,7 @@ struct Constraint {
     patch_dirty: bool,
 }
 
-/// Whether a version satisfies alternatives of constraints.
+/// Whether a version satisfies one of several constraints.
 pub(crate) fn satisfies(constraints: &str, version: &str) -> Result<bool, String> {
     let alternatives = ranges(constraints).split("||").map(all_of).collect::<Result<Vec<_>, _>>()?;
     let version = Semver::parse(version)?;

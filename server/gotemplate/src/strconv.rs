@@ -1,11 +1,11 @@
 //! Go's `strconv`: quoting, and numbers to and from text.
 
-/// Whether Go prints the character as it is.
+/// Whether Go prints the character unescaped.
 pub(crate) fn is_print(letter: char) -> bool {
     match letter {
         ' '..='~' => true,
         _ if letter.is_ascii() => false,
-        // Behind another letter a combining mark is not escaped.
+        // A combining mark is not escaped after another letter.
         _ => format!("a{letter}").escape_debug().count() == 2,
     }
 }
@@ -146,7 +146,7 @@ fn unquote_char(text: &str, quote: char) -> Option<(Unit, &str)> {
     Some((unit, rest))
 }
 
-/// A constant of a template, in every type that it can have.
+/// A constant of a template, in every type it can have.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Number {
     pub int: Option<i64>,
@@ -217,7 +217,7 @@ impl Number {
     }
 }
 
-/// Underscores between digits, or behind a base prefix.
+/// Whether underscores stand only between digits or after a base prefix.
 fn underscores_ok(text: &str) -> bool {
     let text = text.strip_prefix(['+', '-']).unwrap_or(text);
     let bytes = text.as_bytes();
@@ -237,7 +237,7 @@ fn underscores_ok(text: &str) -> bool {
     before != b'_'
 }
 
-/// Magnitude and whether it fits; base 0 takes the base from the prefix.
+/// Parses the magnitude, or returns `None` if it does not fit. Base 0 takes the base from the prefix.
 fn magnitude(text: &str, base: u32) -> Option<u64> {
     if base != 0 {
         return u64::from_str_radix(text.strip_prefix('+').map_or(text, |_| "x"), base).ok();
@@ -276,7 +276,7 @@ pub(crate) fn parse_int(text: &str, base: u32) -> Option<i64> {
     i64::try_from(if negative { -value } else { value }).ok()
 }
 
-/// `strconv.ParseFloat(text, 64)`; out of range is an error in Go too.
+/// `strconv.ParseFloat(text, 64)`. As in Go, a number out of range is an error.
 pub(crate) fn parse_float(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let lower = unsigned.to_ascii_lowercase();
@@ -310,7 +310,7 @@ fn hex_float(hex: &str) -> Option<f64> {
     Some(value * f64::from(shift).exp2()).filter(|value| value.is_finite())
 }
 
-/// `strconv.FormatFloat(value, format, precision, 64)`; no precision means as many digits as are needed.
+/// `strconv.FormatFloat(value, format, precision, 64)`. Without a precision it writes as many digits as needed.
 pub(crate) fn format_float(value: f64, format: char, precision: Option<usize>) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -352,7 +352,7 @@ fn exponential(value: f64, precision: Option<usize>, letter: char) -> String {
     format!("{mantissa}{letter}{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
-/// Mantissa and exponent of the bits.
+/// The mantissa and the exponent from the bits.
 fn parts(value: f64) -> (u64, i32) {
     let bits = value.to_bits();
     let exponent = i32::try_from((bits >> 52) & 0x7ff).unwrap_or(0);

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// A moment and the zone that it is shown in.
+/// A moment, and the zone to show it in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
-    /// Since 1970.
+    /// Seconds since 1970.
     pub(crate) seconds: i64,
     pub(crate) nanos: u32,
     offset: i64,
@@ -81,9 +81,9 @@ enum Chunk {
     Pm,
     LowerPm,
     Zone,
-    /// With `Z` for UTC, with colons, with seconds, hours only.
+    /// Flags: `Z` for UTC, colons, seconds, hours only.
     Offset(bool, bool, bool, bool),
-    /// Digits, and whether trailing zeros are dropped.
+    /// The number of digits, and whether trailing zeros are dropped.
     Fraction(usize, bool),
 }
 
@@ -137,7 +137,7 @@ fn next_chunk(layout: &str) -> Option<(&str, Chunk, &str)> {
                 continue;
             }
             if *text == "_2006" {
-                // the underscore is text, the year follows it
+                // the underscore is text, and the year follows it
                 return Some((layout.get(..=at).unwrap_or_default(), *chunk, after));
             }
             return Some((before, *chunk, after));
@@ -331,7 +331,7 @@ impl Time {
         self.format("2006-01-02T15:04:05.999999999Z07:00")
     }
 
-    /// `time.Parse`, with its error.
+    /// `time.Parse`, with Go's error.
     pub(crate) fn parse(layout: &str, text: &str) -> Result<Self, String> {
         Parse::new(layout, text).run()
     }
@@ -442,7 +442,7 @@ impl<'t> Parse<'t> {
         self.finish()
     }
 
-    /// The text between the elements; spaces match any number of spaces.
+    /// Skips the text between two elements. Spaces match any number of spaces.
     fn skip(&mut self, prefix: &str) -> Result<(), String> {
         let mut left = prefix;
         while let Some(letter) = left.chars().next() {
@@ -519,7 +519,7 @@ impl<'t> Parse<'t> {
             Chunk::ZeroMinute => self.minute = self.digits(2, 2)?,
             Chunk::Second | Chunk::ZeroSecond => {
                 self.second = self.digits(if chunk == Chunk::Second { 1 } else { 2 }, 2)?;
-                // A fraction may follow even where the layout names none.
+                // A fraction may follow even if the layout has none.
                 if !matches!(next_chunk(after), Some(("", Chunk::Fraction(..), _))) {
                     self.fraction(None)?;
                 }

@@ -1,4 +1,4 @@
-//! Go's values as far as templates meet them, with their types: `printf "%T"`, comparisons and error texts show them.
+//! The Go values that templates can meet, with their types. `printf "%T"`, comparisons and error texts show the types.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ pub struct Named {
 }
 
 pub struct StructType {
-    /// With its package, as Go prints it.
+    /// The name with its package, as Go prints it.
     pub name: &'static str,
     pub fields: &'static [Field],
 }
@@ -102,12 +102,12 @@ pub struct Field {
     pub name: &'static str,
     pub json: &'static str,
     pub ty: Type,
-    /// `omitempty` of its tag.
+    /// Whether the field's tag has `omitempty`.
     pub optional: bool,
 }
 
 impl StructType {
-    /// Whether Go's `==` takes it.
+    /// Whether Go's `==` accepts the type.
     pub(crate) fn is_comparable(&self) -> bool {
         self.fields.iter().all(|field| match field.ty {
             Type::List(_) | Type::Map(_) => false,
@@ -239,13 +239,13 @@ pub struct List {
     start: usize,
     len: usize,
     pub(crate) nil: bool,
-    /// Lists in lists; maps between them do not count, because the budget empties maps.
+    /// How deep lists are nested in this one. Maps do not count, because the budget empties them.
     nested: usize,
 }
 
 pub(crate) type Cells = Rc<RefCell<BTreeMap<Text, Value>>>;
 
-/// A Go map from strings. Copies share its cells; a nil map has none.
+/// A Go map with string keys. Copies share its cells, and a nil map has none.
 #[derive(Clone)]
 pub struct Map {
     pub(crate) elem: Type,
@@ -296,7 +296,7 @@ impl List {
         Self { elem: self.elem, cells, start: self.start + start, len: end - start, nil: self.nil, nested: self.nested }
     }
 
-    /// Go's `sort.Strings` on a `[]string`: every slice that shares the cells sees it.
+    /// Go's `sort.Strings` on a `[]string`: every slice that shares the cells sees the new order.
     pub(crate) fn sort_in_place(&self) {
         if let Some(cells) = self.cells.borrow_mut().get_mut(self.start..self.start + self.len) {
             cells.sort_by(|one, other| match (one, other) {
@@ -395,7 +395,7 @@ impl Budget {
         Ok(Map { elem, cells: Some(cells) })
     }
 
-    /// JSON as `encoding/json` decodes it into an empty interface: every number is a float64.
+    /// JSON as `encoding/json` decodes it into an empty interface. Every number becomes a float64.
     pub(crate) fn decoded_json(&self, json: &serde_json::Value) -> Result<Value, String> {
         use serde_json::Value as Json;
         Ok(match json {
@@ -414,7 +414,7 @@ impl Budget {
         })
     }
 
-    /// The top of a template's data: a JSON object and one more entry.
+    /// The top level of a template's data: a JSON object and one more entry.
     pub(crate) fn top(&self, json: &serde_json::Value, key: &str, value: Value) -> Result<Value, String> {
         let top = self.decoded_json(json)?;
         if let Value::Map(map) = &top {
@@ -423,7 +423,8 @@ impl Budget {
         Ok(top)
     }
 
-    /// JSON as `encoding/json` decodes it into a Go type. What is missing or of another type is the zero value.
+    /// JSON as `encoding/json` decodes it into a Go type. A value that is missing or has another type becomes the zero
+    /// value.
     pub(crate) fn typed(&self, ty: Type, json: Option<&serde_json::Value>) -> Result<Value, String> {
         let Some(json) = json.filter(|json| !json.is_null()) else { return Ok(ty.zero()) };
         Ok(match (ty, json) {
@@ -472,7 +473,7 @@ impl Value {
         })
     }
 
-    /// As `%T` prints it.
+    /// The type as `%T` prints it.
     pub(crate) fn type_name(&self) -> String {
         match self {
             Self::List(list) => format!("[]{}", list.elem),
@@ -516,7 +517,7 @@ impl Value {
         })
     }
 
-    /// `text/template`'s truth.
+    /// Truth as `text/template` defines it.
     pub(crate) fn is_true(&self) -> bool {
         match self {
             Self::Nil => false,
@@ -532,7 +533,7 @@ impl Value {
         }
     }
 
-    /// Follows pointers. The flag says that a nil pointer was met, which is then returned.
+    /// Follows pointers. The flag says that a nil pointer was found, which is then returned.
     pub(crate) fn indirect(&self) -> (Self, bool) {
         let mut value = self.clone();
         while let Self::Pointer(pointer) = &value {
@@ -555,7 +556,7 @@ impl Value {
     }
 }
 
-/// Types are static; these are the element types that values can have.
+/// Types are static. These are the types of elements that lists can have.
 fn list_type(elem: Type) -> Type {
     static ANY: Type = Type::Any;
     static TEXT: Type = Type::Text;
@@ -575,7 +576,7 @@ fn map_type(elem: Type) -> Type {
     if matches!(elem, Type::Text) { Type::Map(&TEXT) } else { Type::Map(&ANY) }
 }
 
-/// Go's `reflect.Value`: a value and whether it stands in a variable of type `interface {}`.
+/// Go's `reflect.Value`: a value, and whether its variable has the type `interface {}`.
 #[derive(Clone)]
 pub(crate) struct Held {
     pub value: Value,

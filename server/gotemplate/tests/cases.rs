@@ -1,4 +1,4 @@
-//! The cases from the field, and a few thousand generated ones: what Go gives for each is written beside it.
+//! The cases from the field, and a few thousand generated ones. Each one has the output of Go's engine beside it.
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
@@ -12,7 +12,7 @@ fn limits() -> Limits {
     Limits { time: Duration::from_secs(60), ..Limits::default() }
 }
 
-/// Renders in the way the server does.
+/// Renders in the same way as the server.
 fn render(source: &str, data: &Value) -> Result<Vec<u8>, String> {
     let (source, data) = (source.to_owned(), data.clone());
     gotemplate::on_a_thread(&limits(), move |stop| {
@@ -39,7 +39,7 @@ fn templates_from_the_field_render_as_go_renders_them() {
 }
 
 #[test]
-fn every_function_that_upstream_has_is_known_and_no_other() {
+fn the_functions_are_exactly_those_of_upstream() {
     const GO: [&str; 19] = [
         "and", "call", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not", "or", "print", "printf",
         "println", "slice", "urlquery",
@@ -58,7 +58,7 @@ fn the_page_about_templates_names_every_function() {
     assert!(missing.is_empty(), "docs/templates.md does not name {missing:?}");
 }
 
-/// One answer of the real engine: a template, and its text, its bytes in hex, or its error.
+/// One answer of Go's engine: a template, and its text, its bytes in hexadecimal, or its error.
 #[derive(serde::Deserialize)]
 struct Answer {
     t: String,

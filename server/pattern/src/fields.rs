@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The paths of all patterns. A segment can be a leaf of one pattern and lead on in another.
+/// The paths of all patterns. A segment can be a leaf of one pattern and an inner node of another.
 #[derive(Default)]
 pub struct Tree<'p> {
     leaves: BTreeMap<&'p str, &'p str>,
@@ -30,12 +30,12 @@ impl<'p> Tree<'p> {
 pub struct Field<'e> {
     pub value: &'e Value,
     path: &'e str,
-    /// Which arrays it is below, and in which element of each.
+    /// The arrays that contain it, and its element in each.
     trail: Vec<(u32, u32)>,
 }
 
 impl Field<'_> {
-    /// They are not in different elements of the same array.
+    /// Whether the two fields are not in different elements of the same array.
     pub fn goes_with(&self, other: &Self) -> bool {
         self.trail.iter().all(|(array, at)| other.trail.iter().all(|(other, other_at)| array != other || at == other_at))
     }
@@ -88,7 +88,7 @@ impl<'e> Fields<'e> {
         self.sorted.get(begin..end).unwrap_or_default()
     }
 
-    /// Whether a later field goes with this one.
+    /// Whether a later field is compatible with this one.
     pub fn has_one_after(&self, field: &Field<'_>) -> bool {
         let begin = self.sorted.partition_point(|other| other.path <= field.path);
         self.sorted.iter().skip(begin).any(|other| field.goes_with(other))

@@ -1,4 +1,4 @@
-//! `equals-ignore-case`: each character has at most one other form, as quamina's table of simple case folding has it.
+//! `equals-ignore-case`: each character has at most one other form, as in quamina's table of simple case folding.
 
 pub fn equals_ignoring_case(wanted: &str, text: &str) -> bool {
     let (mut wanted, mut text) = (wanted.chars(), text.chars());
@@ -13,11 +13,11 @@ pub fn equals_ignoring_case(wanted: &str, text: &str) -> bool {
 
 fn other_form(one: char) -> Option<char> {
     match one {
-        // Characters with several forms: the table has one of them.
+        // These characters have several forms, of which the table has one.
         '\u{3b9}' => return Some('\u{345}'),
         '\u{3bc}' => return Some('\u{b5}'),
         '\u{a64b}' => return Some('\u{1c88}'),
-        // Folded to several characters, or not at all.
+        // These characters fold to several characters, or do not fold.
         '\u{131}' | '\u{1e9e}' | '\u{1fbc}' | '\u{1fcc}' | '\u{1ffc}' => return None,
         '\u{1f88}'..='\u{1f8f}' | '\u{1f98}'..='\u{1f9f}' | '\u{1fa8}'..='\u{1faf}' => return None,
         _ => {}

@@ -1,11 +1,11 @@
-//! `wildcard` and `shellstyle`: literal texts with anything between them.
+//! `wildcard` and `shellstyle`: literal texts with any text between them.
 
-/// The texts between the stars; one text if there is none.
+/// The literal texts between the stars. A pattern without a star has one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(Vec<String>);
 
 impl Glob {
-    /// Only `*` is special.
+    /// Parses a pattern in which only `*` is special.
     pub fn shellstyle(text: &str) -> Result<Self, &'static str> {
         if text.contains("**") {
             return Err(ADJACENT);
@@ -13,7 +13,7 @@ impl Glob {
         Ok(Self(text.split('*').map(str::to_owned).collect()))
     }
 
-    /// `\*` and `\\` are literal.
+    /// Parses a pattern in which `\*` and `\\` are literal.
     pub fn wildcard(text: &str) -> Result<Self, &'static str> {
         let mut texts = vec![String::new()];
         let mut after_star = false;
@@ -24,8 +24,8 @@ impl Glob {
                 '*' => None,
                 '\\' => match letters.next() {
                     Some(escaped @ ('*' | '\\')) => Some(escaped),
-                    Some(_) => return Err("after '\\' comes '*' or '\\'"),
-                    None => return Err("'\\' at the end escapes nothing"),
+                    Some(_) => return Err("'\\' must be followed by '*' or '\\'"),
+                    None => return Err("'\\' at the end has nothing to escape"),
                 },
                 other => Some(other),
             };

@@ -30,13 +30,13 @@ impl Alternative {
             Self::Number(wanted) => value.as_f64().is_some_and(|number| number.to_bits() == *wanted),
             Self::Bool(wanted) => value.as_bool() == Some(*wanted),
             Self::Null => value.is_null(),
-            // quamina counts the quotation mark behind the text.
+            // quamina includes the quotation mark after the text.
             Self::Prefix(prefix) => {
                 text.is_some_and(|text| text.starts_with(prefix.as_str()) || prefix.strip_suffix('"') == Some(text))
             }
             Self::Glob(glob) => text.is_some_and(|text| glob.matches(text)),
             Self::EqualsIgnoreCase(wanted) => text.is_some_and(|text| equals_ignoring_case(wanted, text)),
-            // Numbers, true, false and null are something else than every text.
+            // Numbers, true, false and null differ from every text.
             Self::AnythingBut(texts) => text.is_none_or(|text| texts.iter().all(|other| other != text)),
             Self::Exists(wanted) => *wanted,
             Self::Regexp(regexp) => text.is_some_and(|text| regexp.matches(text)),

@@ -1,11 +1,11 @@
 //! Patterns over JSON events: the language of quamina, at the revision that Tinkerbell's server uses. Pure.
 //!
 //! A pattern is a JSON object that mirrors the event. Its keys are combined with AND, and each leaf is a list of
-//! alternatives. Arrays of the event need no key. Two fields below the same array match in the same element only.
+//! alternatives. Arrays of the event need no key. Two fields below the same array must match in the same element.
 //!
-//! The answers are quamina's, its oddities included: a rule must not install machines here that it leaves alone there.
-//! Patterns that quamina accepts by mistake are refused: text behind the object, a key that occurs twice, a bare `}` in a
-//! regexp, and `*\` at the end of a wildcard.
+//! The answers are quamina's, its oddities included. A rule must not install a machine here that Tinkerbell leaves alone.
+//! Some patterns that quamina accepts by mistake are refused: text after the object, a key that occurs twice, a bare `}` in
+//! a regexp, and `*\` at the end of a wildcard.
 
 mod fields;
 mod fold;
@@ -23,15 +23,15 @@ use crate::leaf::Alternative;
 
 /// Longer patterns are refused.
 pub const MAX_LENGTH: usize = 64 << 10;
-/// Objects and lists within each other.
+/// How deep objects and lists may be nested.
 pub const MAX_DEPTH: usize = 32;
-/// Leaves of one pattern.
+/// The most leaves of one pattern.
 pub const MAX_LEAVES: usize = 256;
 
 /// What is wrong with a pattern, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Such as `cpu.processors.vendor[1]`, or `line 1, column 5`.
+    /// The position, such as `cpu.processors.vendor[1]` or `line 1, column 5`.
     pub place: String,
     pub message: String,
 }
@@ -44,7 +44,8 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// One pattern: its leaves by path. Keys of a path are joined with a line feed, as quamina joins and sorts them.
+/// One pattern: its leaves by path. The keys of a path are joined with a line feed, because quamina joins and sorts them
+/// so.
 #[derive(Debug, Clone)]
 pub struct Pattern(Vec<(String, Vec<Alternative>)>);
 
@@ -60,10 +61,10 @@ impl Pattern {
         matching([self], event) == [0]
     }
 
-    /// Whether the event's fields lead from the first leaf to the last. quamina goes through both in the order of the paths,
-    /// and compares array positions between neighbours only.
+    /// Whether a way through the event's fields matches each leaf in turn. quamina goes through both in the order of the
+    /// paths, and compares array positions of neighbours only.
     fn leads_through(&self, fields: &Fields) -> bool {
-        // An empty list of alternatives asks for nothing.
+        // An empty list of alternatives matches everything.
         let leaves: Vec<_> = self.0.iter().filter(|(_, alternatives)| !alternatives.is_empty()).collect();
         let is_met_by_absence = |leaf: usize| {
             let leaf = leaves.get(leaf);
@@ -84,7 +85,7 @@ impl Pattern {
             let next = after_absent(leaf + 1);
             if next == leaves.len() {
                 let by_existence = leaves.get(leaf).is_some_and(|(_, alternatives)| alternatives == &[Alternative::Exists(true)]);
-                // Absence that follows `exists: true` is looked at only with a later field of the event.
+                // Absence after `exists: true` is checked only if a later field of the event follows.
                 return leaf + 1 == next || !by_existence || reached.iter().any(|field| fields.has_one_after(field));
             }
             let following = meeting(next);
@@ -95,8 +96,8 @@ impl Pattern {
     }
 }
 
-/// The indexes of the patterns that match. All are given at once, because a field that any of them names counts as a field
-/// of the event for all.
+/// The indexes of the patterns that match. All patterns are needed at once: a field that one of them names counts as a
+/// field of the event for every pattern.
 #[must_use]
 pub fn matching<'p>(patterns: impl IntoIterator<Item = &'p Pattern>, event: &Value) -> Vec<usize> {
     let patterns: Vec<&Pattern> = patterns.into_iter().collect();

@@ -1,4 +1,4 @@
-//! JSON text to the leaves of a pattern.
+//! Parses JSON text into the leaves of a pattern.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::leaf::Alternative;
 use crate::regexp::Regexp;
 use crate::{Fault, MAX_DEPTH, MAX_LEAVES, MAX_LENGTH};
 
-/// JSON that keeps the order of keys and those that occur twice.
+/// JSON that keeps the order of keys, and keys that occur twice.
 enum Json {
     Null,
     Bool(bool),
@@ -22,14 +22,14 @@ enum Json {
 
 pub fn pattern(text: &str) -> Result<Vec<(String, Vec<Alternative>)>, Fault> {
     if text.len() > MAX_LENGTH {
-        return Err(fault("pattern", format!("it has {} bytes, the most is {MAX_LENGTH}", text.len())));
+        return Err(fault("pattern", format!("it has {} bytes, and the most is {MAX_LENGTH}", text.len())));
     }
     let json: Json = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
         fault(&format!("line {}, column {}", error.line(), error.column()), message)
     })?;
-    let Json::Object(members) = json else { return Err(fault("pattern", "a pattern is a JSON object")) };
+    let Json::Object(members) = json else { return Err(fault("pattern", "a pattern must be a JSON object")) };
     let mut leaves = Vec::new();
     object(members, &mut Vec::new(), &mut leaves)?;
     leaves.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -54,7 +54,7 @@ fn object(
         path.push(key);
         let place = path.join(".");
         if path.len() > MAX_DEPTH {
-            return Err(fault("pattern", format!("objects within more than {MAX_DEPTH} objects")));
+            return Err(fault("pattern", format!("objects are nested deeper than {MAX_DEPTH} levels")));
         }
         if leaves.len() > MAX_LEAVES || index > MAX_LEAVES {
             return Err(fault(&place, format!("a pattern has at most {MAX_LEAVES} leaves")));
@@ -76,7 +76,7 @@ fn list(elements: Vec<Json>, place: &str) -> Result<Vec<Alternative>, Fault> {
         let Json::Object(members) = element else { return plain(element, &place) };
         let mut members = members.into_iter();
         let (Some((operator, operand)), None) = (members.next(), members.next()) else {
-            return Err(fault(&place, "an object in a list has one key, such as \"prefix\""));
+            return Err(fault(&place, "an object in a list must have exactly one key, such as \"prefix\""));
         };
         if !alone && ["anything-but", "exists", "regexp"].contains(&operator.as_str()) {
             return Err(fault(&place, format!("{operator:?} must be the only element of its list")));
@@ -99,12 +99,12 @@ fn plain(element: Json, place: &str) -> Result<Alternative, Fault> {
 fn special(operator: &str, operand: Json) -> Result<Alternative, String> {
     Ok(match (operator, operand) {
         ("exists", Json::Bool(exists)) => Alternative::Exists(exists),
-        ("exists", _) => return Err("true or false".to_owned()),
+        ("exists", _) => return Err("the value must be true or false".to_owned()),
         ("anything-but", Json::List(texts)) if !texts.is_empty() => {
             let text = |text| if let Json::Text(text) = text { Ok(text) } else { Err("strings only".to_owned()) };
             Alternative::AnythingBut(texts.into_iter().map(text).collect::<Result<_, _>>()?)
         }
-        ("anything-but", _) => return Err("a list of at least one string".to_owned()),
+        ("anything-but", _) => return Err("the value must be a list of at least one string".to_owned()),
         ("prefix", Json::Text(prefix)) => Alternative::Prefix(prefix),
         ("wildcard", Json::Text(text)) => Alternative::Glob(Glob::wildcard(&text)?),
         ("shellstyle", Json::Text(text)) => Alternative::Glob(Glob::shellstyle(&text)?),
@@ -113,7 +113,7 @@ fn special(operator: &str, operand: Json) -> Result<Alternative, String> {
         ("prefix" | "wildcard" | "shellstyle" | "equals-ignore-case" | "regexp", _) => return Err("a string".to_owned()),
         _ => {
             let known = "anything-but, equals-ignore-case, exists, prefix, regexp, shellstyle and wildcard";
-            return Err(format!("this is not known; there are {known}"));
+            return Err(format!("this operator is not known; the operators are {known}"));
         }
     })
 }

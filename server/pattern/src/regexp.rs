@@ -1,6 +1,6 @@
-//! `regexp`: RFC 9485 with `~` in place of `\`. Of it quamina's revision has `.`, `|`, `[...]` and `(...)`.
+//! `regexp`: RFC 9485 with `~` in place of `\`. quamina's revision supports `.`, `|`, `[...]` and `(...)` of it.
 //!
-//! Without quantifiers a text that matches is no longer than the regexp, and there is nothing to track back.
+//! Without quantifiers a matching text is not longer than the regexp, so it needs no backtracking.
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -24,7 +24,7 @@ enum Atom {
 
 impl Regexp {
     /// # Errors
-    /// What is wrong, with the character counted from 1.
+    /// What is wrong, with the position of the character counted from 1.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("a regexp has at most {MAX_LENGTH} bytes"));
@@ -33,20 +33,20 @@ impl Regexp {
         let parsed = reader.alternatives(0)?;
         match reader.next() {
             None => Ok(parsed),
-            Some(_) => Err(reader.fault("')' closes nothing")),
+            Some(_) => Err(reader.fault("')' has no '(' before it")),
         }
     }
 
-    /// The whole text.
+    /// Whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         if text.len() > 4 * MAX_LENGTH {
-            return false; // no regexp is so long
+            return false; // no regexp can match such a long text
         }
         let letters: Vec<char> = text.chars().collect();
         self.ends(&letters, &BTreeSet::from([0])).contains(&letters.len())
     }
 
-    /// Where matches end that begin at one of these positions.
+    /// The positions where matches end that begin at one of these positions.
     fn ends(&self, letters: &[char], begins: &BTreeSet<usize>) -> BTreeSet<usize> {
         self.0
             .iter()
@@ -75,7 +75,7 @@ impl Atom {
 
 struct Reader<'t> {
     letters: Peekable<Chars<'t>>,
-    /// Characters read.
+    /// How many characters were read.
     at: usize,
 }
 
@@ -89,16 +89,16 @@ impl Reader<'_> {
         format!("{message}, at character {}", self.at)
     }
 
-    /// Up to the `)` of the group, or the end.
+    /// Reads up to the `)` of the group, or to the end.
     fn alternatives(&mut self, depth: usize) -> Result<Regexp, String> {
         if depth > MAX_DEPTH {
-            return Err(self.fault("groups within more than 32 groups"));
+            return Err(self.fault("groups are nested deeper than 32 levels"));
         }
         let mut found = Vec::new();
         loop {
             let sequence = self.sequence(depth)?;
             let (is_empty, bar) = (sequence.is_empty(), self.letters.next_if_eq(&'|').is_some());
-            // quamina forgets an empty alternative at the end of the whole, and reads one in a group as a quotation mark.
+            // quamina ignores an empty alternative at the end of the whole, and reads one in a group as a quotation mark.
             match (is_empty, depth) {
                 (true, 0) if !bar && !found.is_empty() => {}
                 (true, 1..) => found.push(vec![Atom::Class(vec![Atom::letter('"')])]),
@@ -134,7 +134,7 @@ impl Reader<'_> {
         Ok(atoms)
     }
 
-    /// Behind the `[`.
+    /// Reads a class after its `[`.
     fn class(&mut self) -> Result<Vec<(char, char)>, String> {
         let mut ranges = Vec::new();
         match self.letters.peek() {
@@ -145,7 +145,7 @@ impl Reader<'_> {
         loop {
             match self.next() {
                 None => return Err(self.fault("']' is missing")),
-                Some(']') if ranges.is_empty() => return Err(self.fault("a class has at least one character")),
+                Some(']') if ranges.is_empty() => return Err(self.fault("a class must have at least one character")),
                 Some(']') => return Ok(ranges),
                 Some('-') if self.letters.peek() == Some(&']') => ranges.push(Atom::letter('-')),
                 Some(letter) => {
@@ -180,7 +180,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Behind the `~`.
+    /// Reads the character after `~`.
     fn escaped(&mut self) -> Result<char, String> {
         match self.next() {
             Some('n') => Ok('\n'),
@@ -188,8 +188,8 @@ impl Reader<'_> {
             Some('t') => Ok('\t'),
             Some(letter @ ('('..='+' | '-' | '.' | '?' | '['..='^' | '{'..='}' | ESCAPE)) => Ok(letter),
             Some('p' | 'P') => Err(self.fault("~p and ~P are not supported")),
-            Some(letter) => Err(self.fault(&format!("~{letter} means nothing"))),
-            None => Err(self.fault("~ at the end escapes nothing")),
+            Some(letter) => Err(self.fault(&format!("~{letter} is not a known escape"))),
+            None => Err(self.fault("~ at the end has nothing to escape")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The language: what matches, what is refused, and how a fault names its place.
+//! The language: what matches, what is refused, and how an error names its position.
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
@@ -23,22 +23,22 @@ fn a_pattern_matches_a_machine_by_its_leaves() {
     for (case, pattern, matches) in [
         ("a text", r#"{"product": {"vendor": ["Dell Inc."]}}"#, true),
         ("one of several", r#"{"product": {"vendor": ["HPE", "Dell Inc."]}}"#, true),
-        ("keys are ANDed", r#"{"product": {"vendor": ["Dell Inc."], "name": ["x"]}}"#, false),
+        ("keys are combined with AND", r#"{"product": {"vendor": ["Dell Inc."], "name": ["x"]}}"#, false),
         ("numbers are floats", r#"{"cpu": {"totalCores": [1.2e1]}}"#, true),
         ("a text is not a number", r#"{"cpu": {"totalCores": ["12"]}}"#, false),
         ("a prefix", r#"{"product": {"name": [{"prefix": "PowerEdge "}]}}"#, true),
         ("wildcard", r#"{"product": {"name": [{"wildcard": "Power*640\\*"}]}}"#, true),
         ("an escaped star is a star", r#"{"product": {"name": [{"wildcard": "Power\\*"}]}}"#, false),
-        ("a star may be nothing", r#"{"product": {"name": [{"wildcard": "*PowerEdge R640\\**"}]}}"#, true),
+        ("a star may match nothing", r#"{"product": {"name": [{"wildcard": "*PowerEdge R640\\**"}]}}"#, true),
         ("shellstyle has no escape", r#"{"product": {"name": [{"shellstyle": "P*R*"}]}}"#, true),
         ("the texts around a star do not overlap", r#"{"blockDevices": {"size": [{"shellstyle": "1TB*B"}]}}"#, false),
         ("case", r#"{"cpu": {"processors": {"vendor": [{"equals-ignore-case": "genuineINTEL"}]}}}"#, true),
-        ("a regexp is the whole value", r#"{"blockDevices": {"size": [{"regexp": "[0-9]T"}]}}"#, false),
+        ("a regexp matches the whole value", r#"{"blockDevices": {"size": [{"regexp": "[0-9]T"}]}}"#, false),
         ("regexp", r#"{"blockDevices": {"size": [{"regexp": "[0-9](G|T)B|~n"}]}}"#, true),
         ("anything but", r#"{"product": {"vendor": [{"anything-but": ["HPE", "Cisco"]}]}}"#, true),
-        ("anything but what it is", r#"{"product": {"vendor": [{"anything-but": ["HPE", "Dell Inc."]}]}}"#, false),
+        ("anything but its own value", r#"{"product": {"vendor": [{"anything-but": ["HPE", "Dell Inc."]}]}}"#, false),
         ("a number is anything but a text", r#"{"cpu": {"totalCores": [{"anything-but": ["12"]}]}}"#, true),
-        ("an absent field is not anything", r#"{"chassis": {"vendor": [{"anything-but": ["x"]}]}}"#, false),
+        ("an absent field does not match anything-but", r#"{"chassis": {"vendor": [{"anything-but": ["x"]}]}}"#, false),
         ("present", r#"{"chassis": {"serial": [{"exists": true}]}}"#, true),
         ("empty is present", r#"{"chassis": {"serial": [""]}}"#, true),
         ("absent", r#"{"chassis": {"vendor": [{"exists": false}]}}"#, true),
@@ -49,7 +49,7 @@ fn a_pattern_matches_a_machine_by_its_leaves() {
         ("a list in an element", r#"{"networkInterfaces": {"name": ["eth0"], "enabledCapabilities": ["rx"]}}"#, true),
         ("an empty list is absent", r#"{"networkInterfaces": {"name": ["eth1"], "enabledCapabilities": ["rx"]}}"#, false),
         ("two arrays are independent", r#"{"networkInterfaces": {"name": ["eth1"]}, "blockDevices": {"name": ["sda"]}}"#, true),
-        ("nothing asked for", "{}", false),
+        ("an empty pattern", "{}", false),
         ("no alternatives", r#"{"cpu": {"totalCores": []}}"#, false),
         ("only the other leaf counts", r#"{"cpu": {"totalCores": []}, "chassis": {"serial": [""]}}"#, true),
     ] {
@@ -58,12 +58,12 @@ fn a_pattern_matches_a_machine_by_its_leaves() {
 }
 
 #[test]
-fn a_fault_names_its_place() {
+fn a_fault_names_its_position() {
     let (long, deep) = ("x".repeat(MAX_LENGTH + 1), format!("{}[1]{}", r#"{"a":"#.repeat(40), "}".repeat(40)));
     let wide = format!("{{{}}}", (0..400).map(|key| format!("\"k{key}\": [1]")).collect::<Vec<_>>().join(","));
     for (pattern, place, message) in [
         ("", "line 1, column 0", "EOF"),
-        ("[]", "pattern", "a JSON object"),
+        ("[]", "pattern", "must be a JSON object"),
         ("{\"a\": [1]\n", "line 2, column 0", "EOF"),
         ("{\"a\": [1]} x", "line 1, column 12", "trailing"),
         (r#"{"cpu": {"totalCores": 4}}"#, "cpu.totalCores", "write [4]"),
@@ -80,7 +80,7 @@ fn a_fault_names_its_place() {
         (r#"{"a": [{"prefix": 1}]}"#, "a[0].prefix", "a string"),
         (r#"{"a": [{"wildcard": "a**"}]}"#, "a[0].wildcard", "two '*'"),
         (r#"{"a": [{"wildcard": "\\a"}]}"#, "a[0].wildcard", "after '\\'"),
-        (r#"{"a": [{"wildcard": "*\\"}]}"#, "a[0].wildcard", "escapes nothing"),
+        (r#"{"a": [{"wildcard": "*\\"}]}"#, "a[0].wildcard", "has nothing to escape"),
         (r#"{"a": [{"glob": "x"}]}"#, "a[0].glob", "wildcard"),
         (r#"{"a": [{"regexp": "ab*"}]}"#, "a[0].regexp", "at character 3"),
         (r#"{"a": [{"regexp": "[^a]"}]}"#, "a[0].regexp", "negated"),
@@ -93,11 +93,14 @@ fn a_fault_names_its_place() {
         let fault = Pattern::parse(pattern).unwrap_err();
         assert!(fault.place == place && fault.message.contains(message), "{}: {fault}", &pattern[..pattern.len().min(60)]);
     }
-    assert!(Pattern::parse(&format!("{}1{}", "[".repeat(5000), "]".repeat(5000))).is_err(), "no stack is exhausted");
+    assert!(
+        Pattern::parse(&format!("{}1{}", "[".repeat(5000), "]".repeat(5000))).is_err(),
+        "a deep list does not exhaust the stack"
+    );
 }
 
 #[test]
-fn each_pattern_of_a_set_is_answered_for() {
+fn each_pattern_of_a_set_gets_an_answer() {
     let patterns = [r#"{"cpu": {"totalCores": [12]}}"#, r#"{"cpu": {"totalCores": [13]}}"#, r#"{"chassis": {"serial": [""]}}"#];
     let patterns: Vec<Pattern> = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
     assert_eq!(matching(&patterns, &machine()), [0, 2]);

@@ -1,5 +1,5 @@
-//! An agent's hardware facts as the API has them: the message's fields, and names for the numbers of PCI devices. Lists have
-//! bounds: what is beyond them is left out.
+//! An agent's hardware facts in the form of the API: the message's fields, with names for the numbers of PCI devices. Lists
+//! are cut at a limit.
 
 use api::{
     Attributes, Baseboard, Bios, Block, Chassis, Cpu, Link, Memory, Milestone, MissingFirmware, Neighbour, PciDevice, Platform,
@@ -15,14 +15,14 @@ const MAX_PCI: usize = 4096;
 const MAX_PROCESSORS: usize = 256;
 const MAX_WORDS: usize = 512;
 
-/// A record from a message whose fields have the same names.
+/// Copies a message into a record whose fields have the same names.
 macro_rules! copied {
     ($to:ident, $from:expr, $($field:ident),* $(; $($other:ident: $value:expr),*)?) => {
         $to { $($field: bounded(&$from.$field),)* $($($other: $value,)*)? }
     };
 }
 
-/// A field of a message: a list of words has a bound, all else is taken as it is.
+/// A field of a message: a list of words is cut at a limit, and anything else is copied.
 trait Bounded: Clone {
     fn bounded(&self) -> Self {
         self.clone()
@@ -41,7 +41,7 @@ impl Bounded for Vec<String> {
     }
 }
 
-/// What the records take in memory, without their texts.
+/// The memory that the records take, without their texts.
 pub fn memory(attributes: &Attributes) -> usize {
     let words = |words: &Vec<String>| size_of_val(words.as_slice());
     let processors = attributes.cpu.iter().flat_map(|cpu| &cpu.processors);
@@ -105,7 +105,7 @@ fn pci(vendor: &Option<String>, product: &Option<String>, class: &Option<String>
     copied!(PciDevice, names, vendor, product, class; driver: driver.clone())
 }
 
-/// Not in Tinkerbell's.
+/// Tinkerbell's attributes do not have this one.
 fn platform(from: &proto::Platform) -> Platform {
     let missing = |from: &proto::MissingFirmware| copied!(MissingFirmware, from, file, driver, device);
     let milestone = |from: &proto::Milestone| copied!(Milestone, from, name, milliseconds);

@@ -1,4 +1,4 @@
-//! What the server does when an agent calls: remembers it, says so once, and stores what it reported.
+//! What the server does when an agent calls: it records the call, logs the first one, and stores the agent's report.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use crate::service::Server;
 use crate::store::StoreError;
 
 impl Server {
-    /// An agent called: remembered, and stored in the background if an object names it. True if one does.
+    /// An agent called. The call is recorded, and stored in the background if an object names the agent. True if one does.
     pub(crate) fn agent_called(&self, id: &AgentId, address: Option<SocketAddr>, reported: Option<&AgentAttributes>) -> bool {
         let (view, now) = (self.snapshot(), Timestamp::now());
         let is_known = view.knows_agent(id);
@@ -57,7 +57,7 @@ impl Server {
         self.0.agents.get(id)?.attributes
     }
 
-    /// A place for a stranger's call that waits, until it is dropped.
+    /// A place in which an unknown agent's call may wait. Dropping it frees the place.
     pub(crate) fn place_for(&self, address: Option<SocketAddr>) -> Option<Place> {
         let source = Source::from(address);
         self.0.agents.hold(source).then(|| Place { server: self.clone(), source })
@@ -69,7 +69,7 @@ impl Server {
     }
 }
 
-/// A call that may wait.
+/// The right of one call to wait.
 pub(crate) struct Place {
     server: Server,
     source: Source,

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use devices::modalias::Device;
 use proto::{AgentAttributes, Pci};
 
-/// A machine with thousands of functions has few kinds of them.
+/// A machine may have thousands of functions, but only a few kinds of them.
 const MOST: usize = 1024;
 
-/// Each kind of device once; those of agents that send names (Tinkerbell's) are left out.
+/// Each kind of device once. Devices of agents that send names, such as Tinkerbell's, are left out.
 pub fn of(told: &AgentAttributes) -> Vec<String> {
     let all: BTreeSet<String> = told.pci.iter().filter_map(modalias).collect();
     all.into_iter().take(MOST).collect()

@@ -1,10 +1,11 @@
-//! Names of PCI devices: agents in a small ramdisk send numbers, rules and people want what Tinkerbell's agent sends.
+//! Names of PCI devices. Agents in a small ramdisk send numbers, but rules and people need the names that Tinkerbell's
+//! agent sends.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::LazyLock;
 
-/// Where Debian's package pci.ids and others keep it. Without it the numbers stay.
+/// The paths of Debian's package pci.ids and of other distributions. Without the file the numbers stay.
 const FILES: [&str; 2] = ["/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids"];
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| {
@@ -12,7 +13,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
     found.map(|bytes| Names::parse(&String::from_utf8_lossy(&bytes))).unwrap_or_default()
 });
 
-/// Names where they are known, otherwise what was given.
+/// The known names, or the agent's own values for the rest.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Described {
     pub vendor: Option<String>,
@@ -28,7 +29,7 @@ pub fn of(vendor: Option<&str>, product: Option<&str>, class: Option<&str>) -> D
 struct Names {
     vendors: BTreeMap<u16, String>,
     products: BTreeMap<(u16, u16), String>,
-    /// By base class and subclass.
+    /// Names of classes, by base class and subclass.
     classes: BTreeMap<u16, String>,
 }
 
@@ -90,7 +91,7 @@ mod tests {
             ),
             (("8086", "ffff", "ff0000"), described("Intel Corporation", "ffff", "ff0000")),
             (("1af4", "1533", "020000"), described("1af4", "1533", "Ethernet controller")),
-            // What Tinkerbell's agent sends.
+            // The values that Tinkerbell's agent sends.
             (("Intel Corporation", "I210", "Network"), described("Intel Corporation", "I210", "Network")),
         ] {
             assert_eq!(names.describe(Some(given.0), Some(given.1), Some(given.2)), expected);

@@ -1,4 +1,4 @@
-//! Agents that no object names. They name themselves, so of each only id, address and time are kept, within a budget.
+//! Agents that no object names. They choose their own ids, so only id, address and time of each are kept, within a budget.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -6,19 +6,19 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use jiff::Timestamp;
 use model::AgentId;
 
-/// Ids and what is kept with them.
+/// The most memory for ids and what is kept with them.
 const MAX_BYTES: usize = 8 << 20;
-/// What an entry takes in the maps besides its id, which is in two of them.
+/// The memory that an entry takes in the maps besides its id, which is in two of them.
 const OVERHEAD: usize = 320;
-/// Entries of one source. Its next one pushes out its own oldest.
+/// The most entries of one source. After that each new entry replaces the oldest one of the same source.
 const SHARE: usize = 4096;
-/// A source with more entries gets no further lines in log and events.
+/// A source with more entries gets no further lines in the log and the events.
 const ANNOUNCED: usize = 64;
-/// Held calls of one source, and of all.
+/// How many calls are held for one source, and for all together.
 const HELD_BY_ONE: usize = 2048;
 const HELD: usize = 4096;
 
-/// What has a share: an address, or an IPv6 network of 64 bits, because one host can have all its addresses.
+/// What has a share: an address, or an IPv6 network of 64 bits, because one host can have all addresses of that network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source(Option<IpAddr>);
 
@@ -43,7 +43,7 @@ struct Stranger {
 pub enum First {
     No,
     Announce,
-    /// The source has many already; this is said once.
+    /// The source has many entries already. This is logged once.
     TooMany,
     Silent,
 }
@@ -51,7 +51,7 @@ pub enum First {
 #[derive(Debug, Default)]
 pub struct Strangers {
     entries: HashMap<AgentId, Stranger>,
-    /// By the turn of their latest call, the oldest first.
+    /// The agents in the order of their latest calls, the oldest first.
     turns: BTreeMap<u64, AgentId>,
     sources: HashMap<Source, BTreeSet<u64>>,
     held: HashMap<Source, usize>,
@@ -113,7 +113,7 @@ impl Strangers {
         }
     }
 
-    /// Takes a place for a held call; `release` gives it back.
+    /// Takes a place for a held call. `release` gives it back.
     pub fn hold(&mut self, source: Source) -> bool {
         let own = self.held.get(&source).copied().unwrap_or(0);
         let free = own < HELD_BY_ONE && self.held.values().sum::<usize>() < HELD;
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn one_source_pushes_out_its_own_only() {
+    fn one_source_pushes_out_only_its_own_entries() {
         let mut strangers = Strangers::default();
         strangers.seen(&AgentId::from("quiet"), address(1), Timestamp::UNIX_EPOCH);
         let firsts: Vec<First> = (0..SHARE + 10).map(|n| strangers.seen(&id(n), address(2), Timestamp::UNIX_EPOCH)).collect();
@@ -162,7 +162,7 @@ mod tests {
         assert!(strangers.get(&id(10)).is_some() && strangers.entries.len() == SHARE + 1);
         assert_eq!(strangers.seen(&id(10), address(2), Timestamp::UNIX_EPOCH), First::No);
         strangers.seen(&id(SHARE + 10), address(2), Timestamp::UNIX_EPOCH);
-        assert!(strangers.get(&id(10)).is_some() && strangers.get(&id(11)).is_none(), "one that called again is younger");
+        assert!(strangers.get(&id(10)).is_some() && strangers.get(&id(11)).is_none(), "an agent that called again counts as new");
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn all_sources_together_stay_within_the_budget_and_cost_no_quadratic_time() {
+    fn all_sources_together_stay_within_the_budget_and_take_linear_time() {
         let mut strangers = Strangers::default();
         let begin = Instant::now();
         for n in 0..100_000 {

@@ -1,5 +1,5 @@
-//! What stands in front of the workflow service: it bounds messages before they are decoded, and writes one line about
-//! each caller that cannot be served.
+//! The layer in front of the workflow service. It bounds messages before they are decoded, and logs one line about each
+//! caller that cannot be served.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,13 +19,13 @@ use super::MAX_MESSAGE;
 
 /// A gRPC message begins with a flag and its length.
 const PREFIX: usize = 5;
-/// The attributes of a large machine take a tenth of it.
+/// The attributes of a large machine take a tenth of this.
 const MAX_QUESTION: usize = 256 << 10;
-/// Records in the attributes of a message. An empty one takes two bytes on the wire, and hundreds in memory.
+/// The most records in the attributes of a message. An empty record takes two bytes on the wire, and hundreds in memory.
 const MAX_RECORDS: usize = 8 << 10;
-/// A caller that is refused for the same reason gets one line in this time.
+/// In this time a caller that is refused for the same reason gets one line.
 const QUIET: Duration = Duration::from_secs(60);
-/// Callers that are remembered for that.
+/// How many callers are remembered for that.
 const CALLERS: usize = 1024;
 
 /// When a caller was last refused with a code.
@@ -49,7 +49,7 @@ pub async fn serve(State(front): State<Front>, request: Request, next: Next) -> 
 
 async fn checked(request: Request) -> Result<Request, Status> {
     let (parts, body) = request.into_parts();
-    // A report has no lists, and an agent that is refused repeats it for ever.
+    // A report has no lists, and an agent repeats a refused report for ever. So only its size is checked.
     let most = if parts.uri.path().ends_with("/GetAction") { MAX_QUESTION } else { MAX_MESSAGE };
     let too_long = |_| Status::resource_exhausted(format!("a message has at most {most} bytes"));
     let bytes = to_bytes(body, PREFIX + most).await.map_err(too_long)?;
@@ -68,12 +68,12 @@ fn records(framed: &[u8]) -> usize {
     records.map(with_inner).sum()
 }
 
-/// Numbers of fields: `agent_attributes` of a request, and the attributes that have records in them.
+/// Field numbers: `agent_attributes` of a request, and the attributes that contain records.
 const ATTRIBUTES: u64 = 2;
 const CPU: u64 = 1;
 const PLATFORM: u64 = 1000;
 
-/// The fields with a length, until something is not protobuf.
+/// The fields that have a length, up to the first bytes that are not protobuf.
 struct Fields<'m>(&'m [u8]);
 
 impl<'m> Iterator for Fields<'m> {
@@ -113,7 +113,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 impl Front {
     fn note(&self, address: Option<SocketAddr>, path: &str, status: &Status) {
-        // What else a call may end with is an answer, and the service writes about its own failures.
+        // Other codes are answers, and the service logs its own failures.
         let refused = matches!(
             status.code(),
             Code::InvalidArgument | Code::ResourceExhausted | Code::OutOfRange | Code::Unimplemented | Code::Internal
@@ -133,7 +133,7 @@ impl Front {
         if said.len() >= CALLERS {
             said.retain(|_, at| now.duration_since(*at) < QUIET);
         }
-        // Of a flood of callers the first are shown.
+        // During a flood of callers only the first ones are logged.
         said.len() < CALLERS && said.insert((address, code), now).is_none_or(|_| true)
     }
 }
@@ -146,7 +146,7 @@ fn reason(path: &str, code: Code, message: &str) -> String {
         Code::Unimplemented if path.starts_with("/internal.proto.workflow.v2.") => {
             "it speaks Tinkerbell's internal v2 protocol, which no release serves".to_owned()
         }
-        Code::Unimplemented => "there is no such call here".to_owned(),
+        Code::Unimplemented => "this server does not have that call".to_owned(),
         _ => message.to_owned(),
     }
 }

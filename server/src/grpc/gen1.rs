@@ -1,7 +1,7 @@
-//! The first generation of the workflow service, for workers of tink v0.9 to v0.12, on the port of the second.
+//! The first generation of the workflow service, for workers of tink v0.9 to v0.12, on the same port as the second.
 //!
-//! An old worker asks which of its workflows can go on, fetches the whole list of actions, and runs them one after the
-//! other. Only reports share a path with the second generation, so each is looked at before it is decoded.
+//! An old worker asks which of its workflows can run, fetches the whole list of actions, and runs them in order. Both
+//! generations report on one path, so each report is inspected before it is decoded.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -26,10 +26,10 @@ use crate::progress::Report;
 use crate::service::Server;
 use crate::work::{Assignment, NoWork, ReportError};
 
-/// In front of a gRPC message: whether it is compressed, and its length.
+/// The prefix of a gRPC message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// Both generations. What the first has of its own is served here, and everything else by the second.
+/// Both generations. The calls of the first one are served here, and all other calls by the second.
 #[derive(Clone)]
 pub struct Generations {
     pub(super) server: Server,
@@ -74,7 +74,7 @@ where
     Call::new(ProstCodec::default()).apply_max_message_size_config(Some(MAX_MESSAGE), None)
 }
 
-/// The request as it came, and whether it is of the first generation.
+/// The unchanged request, and whether it belongs to the first generation.
 async fn looked_at(request: http::Request<Body>) -> Result<(http::Request<Body>, bool), Status> {
     let (parts, body) = request.into_parts();
     let unread = |_| Status::resource_exhausted(format!("a message has at most {MAX_MESSAGE} bytes"));
@@ -98,7 +98,7 @@ impl ServerStreamingService<WorkflowContextRequest> for Contexts {
             server.agent_called(&worker, address, None);
             let context = match server.action_now(&worker).await {
                 Ok(given) => stored(&server, &given.workflow).and_then(|workflow| context(&workflow, &given)),
-                // The end of the stream: nothing more now. The worker asks again.
+                // The stream ends, because nothing is to do now. The worker asks again.
                 Err(NoWork::Idle(_)) => None,
                 Err(other) => return Err(status::no_work(other)),
             };
@@ -139,7 +139,7 @@ impl UnaryService<WorkflowActionStatus> for Reports {
             let missing = || status::refused_report(ReportError::NoWorkflow(name.clone()));
             let workflow = stored(&server, &name).ok_or_else(missing)?;
             let Some(report) = report(&workflow, &status, Timestamp::now())? else { return Ok(Response::new(Empty {})) };
-            // The worker has the whole list. What it begins is handed out now, if it may begin.
+            // The worker has the whole list. When it begins an action, that action is handed out now, if it may begin.
             if report.state == ActionState::Running {
                 server.action_now(&worker).await.map_err(status::no_work)?;
             }
@@ -154,13 +154,13 @@ fn stored(server: &Server, name: &ObjectName) -> Option<Workflow> {
     server.view().workflows.get(name).map(|stored| Workflow::clone(&stored.object))
 }
 
-/// What an old worker gets to see, in its order. It would run an action whose `if` is false.
+/// The actions that an old worker gets, in its order. They exclude actions whose `if` is false, because it would run them.
 fn listed(workflow: &Workflow) -> impl Iterator<Item = (&WorkflowTask, &model::WorkflowAction)> {
     let all = workflow.status.tasks.iter().flat_map(|task| task.actions.iter().map(move |action| (task, action)));
     all.filter(|(_, action)| !action.skip)
 }
 
-/// Where a workflow is, for a worker that gets its list.
+/// How far a workflow is, for a worker that gets its list.
 fn context(workflow: &Workflow, given: &Assignment) -> Option<WorkflowContext> {
     let index = listed(workflow).position(|(_, action)| action.id == given.action.id)?;
     Some(WorkflowContext {
@@ -177,7 +177,7 @@ fn context(workflow: &Workflow, given: &Assignment) -> Option<WorkflowContext> {
 fn actions(workflow: &Workflow) -> Vec<WorkflowAction> {
     let written = |(task, action): (&WorkflowTask, &model::WorkflowAction)| {
         let mut environment = task.environment.clone();
-        environment.extend(action.environment.clone()); // the action's value wins; a map is sorted
+        environment.extend(action.environment.clone()); // the action's value wins, and the map sorts the names
         let pid = action.namespaces.as_ref().and_then(|namespaces| namespaces.pid.clone());
         WorkflowAction {
             task_name: task.name.clone(),
@@ -185,7 +185,7 @@ fn actions(workflow: &Workflow) -> Vec<WorkflowAction> {
             image: action.image.clone(),
             timeout: action.timeout,
             command: action.command.clone(),
-            // What follows a failure is an action of its own here.
+            // A command after a failure is a separate action here.
             on_timeout: Vec::new(),
             on_failure: Vec::new(),
             worker_id: task.agent_id.0.clone(),
@@ -197,8 +197,8 @@ fn actions(workflow: &Workflow) -> Vec<WorkflowAction> {
     listed(workflow).map(written).collect()
 }
 
-/// The worker names its action. Of several with one name the first that is not over is meant, or else the last. Nothing, if
-/// it repeats the end of an attempt that another one follows.
+/// The worker gives the name of its action. If several have that name, it means the first one that has not ended, or else
+/// the last. Returns nothing if it repeats the end of an attempt that was followed by another attempt.
 fn report(workflow: &Workflow, status: &WorkflowActionStatus, now: Timestamp) -> Result<Option<Report>, Status> {
     let state = match status.action_status() {
         State::Pending => return Err(Status::invalid_argument("invalid action state")),
@@ -216,7 +216,7 @@ fn report(workflow: &Workflow, status: &WorkflowActionStatus, now: Timestamp) ->
     let (task, action) = open.or_else(|| named().last()).ok_or_else(|| Status::invalid_argument("action not found"))?;
     let failed = matches!(state, ActionState::Failed | ActionState::Timeout);
     if failed && action.retried > 0 && action.state == ActionState::Pending {
-        return Ok(None); // it says that each attempt runs before it says how it ended
+        return Ok(None); // a worker reports RUNNING for each attempt before its end
     }
     let ended = state.is_final();
     let started = now.checked_sub(SignedDuration::from_secs(status.seconds.max(0))).ok();

@@ -1,4 +1,4 @@
-//! Messages of agents to the model's types, with a bound for all that is kept or logged.
+//! Converts messages of agents to the model's types, with a limit for everything that is kept or logged.
 
 use jiff::Timestamp;
 use machine::{is_harmless, said};
@@ -9,10 +9,10 @@ use tonic::{Request, Status};
 
 use crate::progress::Report;
 
-/// Of an agent, a task, an action, and each part of a workflow's name: as long as Kubernetes lets a name be.
+/// The longest name of an agent, a task, an action, or a part of a workflow's name. Kubernetes has the same limit.
 const MAX_ID: usize = 253;
 pub const MAX_TEXT: usize = 4096;
-/// Such as `1h2m3.5s`.
+/// The longest duration, such as `1h2m3.5s`.
 const MAX_DURATION: usize = 64;
 
 fn is_id(text: &str) -> bool {
@@ -29,7 +29,7 @@ pub fn workflow(text: &str) -> Result<ObjectName, Status> {
     Ok(ObjectName::new(namespace, name))
 }
 
-/// The workflow whose end an agent waits for while it runs one of its actions.
+/// The workflow that an agent watches while it runs one of its actions.
 pub fn watched(request: &Request<ActionRequest>) -> Result<Option<ObjectName>, Status> {
     let Some(value) = request.metadata().get_bin(proto::watch::WORKFLOW) else { return Ok(None) };
     let refused = || Status::invalid_argument("invalid workflow id");
@@ -56,14 +56,14 @@ pub fn report(request: ActionStatusRequest) -> Result<(ObjectName, Report), Stat
         },
         started: request.execution_start.and_then(time),
         stopped: request.execution_stop.and_then(time),
-        // Without one it is computed from the times.
+        // Without a duration it is computed from the times.
         duration: request.execution_duration.filter(|text| text.len() <= MAX_DURATION && is_harmless(text)).unwrap_or_default(),
         message: said(&request.message.and_then(|message| message.message).unwrap_or_default(), MAX_TEXT),
     };
     Ok((workflow, report))
 }
 
-/// Go's zero time and the epoch of 1970 mean that the agent does not know.
+/// Go's zero time and the epoch of 1970 mean that the agent does not have the time.
 fn time(stamp: proto::Timestamp) -> Option<Timestamp> {
     Timestamp::new(stamp.seconds, stamp.nanos).ok().filter(|time| time.as_second() > 0)
 }

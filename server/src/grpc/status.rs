@@ -1,4 +1,4 @@
-//! Outcomes to gRPC status: one place, so that an agent meets the same code for the same reason everywhere.
+//! Converts outcomes to gRPC status in one place, so that an agent gets the same code for the same reason everywhere.
 
 use log::error;
 use machine::Chain;
@@ -20,7 +20,7 @@ pub(super) fn no_work(reason: NoWork) -> Status {
         NoWork::Idle(Some(Idle::Paused)) => nothing_now("Workflow is paused"),
         NoWork::Idle(Some(Idle::BackingOff)) => nothing_now("an Action has failed and runs again after a pause"),
         NoWork::Idle(Some(Idle::Preparing)) => nothing_now("Workflow is in preparing state"),
-        // A workflow that others change all the time is looked at again with the agent's next call.
+        // A workflow that others change all the time is checked again at the agent's next call.
         NoWork::Idle(Some(Idle::NotRunnable)) | NoWork::Store(StoreError::Conflict { .. }) => {
             nothing_now("Workflow not in pending or running state")
         }
@@ -34,7 +34,7 @@ pub(super) fn no_work(reason: NoWork) -> Status {
 
 pub(super) fn refused_report(reason: ReportError) -> Status {
     match reason {
-        // Tinkerbell answers Internal and its agents then repeat the report for ever.
+        // Tinkerbell answers Internal, and its agents then repeat the report for ever.
         ReportError::NoWorkflow(name) => Status::not_found(format!("error getting workflow: {name} does not exist")),
         ReportError::Refused(Refused::NotFound) => Status::not_found("action not found"),
         ReportError::Refused(refused) => Status::failed_precondition(refused.to_string()),
@@ -45,7 +45,7 @@ pub(super) fn refused_report(reason: ReportError) -> Status {
     }
 }
 
-/// FailedPrecondition with the detail that agents of Tinkerbell look for.
+/// FailedPrecondition with the detail that Tinkerbell's agents look for.
 fn nothing_now(message: &str) -> Status {
     let code = Code::FailedPrecondition;
     Status::with_details(code, message, proto::detail::no_action_available(code.into(), message).into())

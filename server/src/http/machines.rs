@@ -1,4 +1,4 @@
-//! `/v1/machines/MAC`: what the server knows of a machine, and the announcement of its installed system.
+//! `/v1/machines/MAC`: the server's data about a machine, and the announcement of its installed system.
 
 use api::Order;
 use axum::body::Bytes;
@@ -50,7 +50,7 @@ async fn order(State(server): State<Server>, Path(text): Path<String>, body: Byt
     let Ok(Order { order, by, reason }) = serde_json::from_slice(&body) else {
         return problem(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "the body is an order: {\"order\": \"local\", \"by\": \"...\", \"reason\": \"...\"}",
+            "the body must be an order such as {\"order\": \"local\", \"by\": \"...\", \"reason\": \"...\"}",
         );
     };
     let (by, reason) = (someone(&by), line(&reason, MAX_REASON));

@@ -50,7 +50,7 @@ async fn one(State(server): State<Server>, Path((namespace, name)): Path<(String
 struct StartQuery {
     #[serde(default)]
     by: String,
-    /// Only say what would be selected.
+    /// Only returns what would be selected.
     #[serde(default)]
     dry_run: bool,
 }
@@ -75,7 +75,7 @@ async fn start(
 
 async fn change(State(server): State<Server>, Path((namespace, name)): Path<(String, String)>, body: Bytes) -> Response {
     let Ok(RolloutOrder { order, by, reason }) = serde_json::from_slice(&body) else {
-        let expected = "the body is an order: {\"order\": \"pause\", \"by\": \"...\", \"reason\": \"...\"}";
+        let expected = "the body must be an order such as {\"order\": \"pause\", \"by\": \"...\", \"reason\": \"...\"}";
         return problem(StatusCode::UNPROCESSABLE_ENTITY, expected);
     };
     let (name, by, reason) = (ObjectName::new(namespace, name), someone(&by), line(&reason, MAX_REASON));

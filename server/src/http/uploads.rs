@@ -1,4 +1,4 @@
-//! Uploads take turns, so that many large ones at once do not fill the memory. A slow client delays no other one.
+//! Uploads take turns, so that many large ones at once do not fill the memory. A slow client does not delay the others.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::service::Server;
 
-/// Bodies that come in at once; a client has a minute for each (`api::serve`).
+/// How many bodies are received at once. A client has a minute for each (`api::serve`).
 const READ_AT_ONCE: usize = 16;
-/// Uploads that are parsed, rendered and stored at once: they become several times as large meanwhile.
+/// How many uploads are parsed, rendered and stored at once. Meanwhile each needs several times its size.
 const STORED_AT_ONCE: usize = 2;
 
 pub struct Turns {
@@ -29,22 +29,22 @@ impl Default for Turns {
     }
 }
 
-/// None if the turns are over, as when the server ends.
+/// Waits for a turn. None if there are no more turns, because the server stops.
 async fn turn(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(places).acquire_owned().await.ok()
 }
 
-/// A whole body, and its turn.
+/// A complete body, with its turn.
 pub struct Upload {
     bytes: Bytes,
     _turn: Option<OwnedSemaphorePermit>,
 }
 
-/// Why an upload is not used.
+/// Why an upload is refused.
 pub enum NotObjects {
     NotText,
     Mistakes(Vec<Mistake>),
-    /// The log says why.
+    /// The parser ended early. The log says why.
     Ended,
 }
 
@@ -63,7 +63,7 @@ impl FromRequest<Server> for Upload {
 }
 
 impl Upload {
-    /// On a thread of its own: a large text takes long.
+    /// Parses on a separate thread, because a large text takes long.
     pub async fn objects(&self, file: String) -> Result<Vec<Object>, NotObjects> {
         let bytes = self.bytes.clone();
         let parse = move || {

@@ -28,7 +28,7 @@ async fn change(State(server): State<Server>, Path((namespace, name)): Path<(Str
     let WorkflowOrder { change, by, reason } = match serde_json::from_slice(&body) {
         Ok(order) => order,
         Err(error) => {
-            let expected = "the body is an order: {\"order\": \"retry\", \"by\": \"...\", \"reason\": \"...\"}";
+            let expected = "the body must be an order such as {\"order\": \"retry\", \"by\": \"...\", \"reason\": \"...\"}";
             return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("{expected}: {error}"));
         }
     };
@@ -52,7 +52,7 @@ fn refusal(error: &WorkflowError) -> Response {
     }
 }
 
-/// `null` if it waits for nothing.
+/// `null` if the workflow waits for nothing.
 async fn waiting(State(server): State<Server>, Path((namespace, name)): Path<(String, String)>) -> Response {
     Json(server.waiting(&ObjectName::new(namespace, name), Timestamp::now())).into_response()
 }

@@ -1,4 +1,4 @@
-//! What happened to workflows and machines, and what the machine boots next: the whole server, without sockets.
+//! What happens to workflows and machines, and what the machine boots next: the whole server, without sockets.
 
 use api::{OrderKind, WorkflowChange};
 use jiff::ToSpan;
@@ -33,7 +33,7 @@ fn workflow(name: &str, template: &str, spec: &str, more: &str) -> String {
     )
 }
 
-/// One thing that happens. `new` is a workflow `w`, `other` a second one.
+/// One event. `new` is a workflow `w`, `other` a second one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     New,
@@ -45,7 +45,7 @@ enum Step {
     OtherDisabled,
     OtherWithoutTemplate,
     OtherFinished,
-    /// The template that a workflow waited for.
+    /// The template that a workflow waited for is created.
     MissingTemplate,
     ApplyAgain,
     ChangeTemplate,
@@ -65,15 +65,15 @@ enum Step {
     Order(OrderKind),
     Pause,
     Resume,
-    /// From the action that did not succeed.
+    /// A retry from the action that did not succeed.
     Retry,
     RetryFirst,
     Rerun,
-    /// The machine has made itself known.
+    /// The machine was discovered.
     Discovered,
     /// A rule set has ordered `w`.
     Enrolled,
-    /// The machine gets its script this often.
+    /// The machine fetches its script this many times.
     Boots(usize),
 }
 
@@ -93,7 +93,7 @@ impl World {
         world
     }
 
-    /// What is refused changes nothing.
+    /// Applies a text. A refused text changes nothing.
     async fn apply(&self, text: String) {
         drop(self.server.apply(parse_documents(&text, "f").unwrap()).await);
     }
@@ -102,7 +102,7 @@ impl World {
         drop(self.server.delete(kind, &ObjectName::new("default", name), true).await);
     }
 
-    /// The agent asks for work, and reports an end of each action.
+    /// The agent asks for work, and reports this end of each action.
     async fn work(&self, end: Option<ActionState>) {
         let agent = AgentId::from(MAC);
         while let Ok(given) = self.server.next_action(&agent).await {
@@ -189,7 +189,7 @@ const LOCAL: Step = Order(OrderKind::Local);
 const RESCUE: Step = Order(OrderKind::Rescue);
 const APPROVE: Step = Order(OrderKind::Approve);
 
-/// What happened, and what the machine boots next.
+/// The case, the events, and what the machine boots next.
 const TABLE: &[(&str, &[Step], &str)] = &[
     ("a machine without a workflow takes inventory", &[], "wait"),
     ("a new workflow installs", &[New], "install"),
@@ -197,10 +197,10 @@ const TABLE: &[(&str, &[Step], &str)] = &[
     ("also when it has begun", &[New, Begin], "install"),
     ("a success boots the disk", &[New, Succeed], "local"),
     ("a failure waits in the ramdisk", &[New, Fail], "wait"),
-    ("a cancelled order that had not begun is as if it had not been", &[New, Cancel], "wait"),
+    ("a cancelled order that had not begun leaves no trace", &[New, Cancel], "wait"),
     ("a cancelled order that had begun waits in the ramdisk", &[New, Begin, Cancel], "wait"),
     ("a deleted order likewise", &[New, Begin, Delete], "wait"),
-    ("a new order for the next machine", &[New, Delete, New], "install"),
+    ("a new order after a deleted one", &[New, Delete, New], "install"),
     // S1
     ("S1: the workflow of an installed machine is deleted", &[New, Succeed, Delete], "local"),
     ("S1: another one is disabled", &[New, Succeed, OtherDisabled], "local"),
@@ -224,17 +224,17 @@ const TABLE: &[(&str, &[Step], &str)] = &[
     ("S2: a failed one is no order", &[NewFinished("FAILED")], "wait"),
     ("S2: a timed out one is no order", &[NewFinished("TIMEOUT")], "wait"),
     ("S2: another one that has failed", &[New, Succeed, OtherFinished], "local"),
-    ("S2: the export over a pending one is not its end", &[New, NewFinished("SUCCESS")], "install"),
+    ("S2: the export over a pending one does not end it", &[New, NewFinished("SUCCESS")], "install"),
     ("S2: an import is applied again without its status", &[NewFinished("SUCCESS"), ApplyAgain], "local"),
     ("S2: a finished one cannot be changed into an order", &[NewFinished("SUCCESS"), Disable, Enable], "local"),
-    ("a state that is not an end is the server's word", &[NewFinished("RUNNING")], "install"),
+    ("a state that is not final is ignored", &[NewFinished("RUNNING")], "install"),
     // Not ready
-    ("a disabled workflow is no order", &[NewDisabled], "wait"),
-    ("an enabled one is", &[NewDisabled, Enable], "install"),
-    ("one that waits for its template is no order", &[NewWithoutTemplate], "wait"),
-    ("with the template it is", &[NewWithoutTemplate, MissingTemplate], "install"),
+    ("a disabled workflow is not an order", &[NewDisabled], "wait"),
+    ("an enabled one is an order", &[NewDisabled, Enable], "install"),
+    ("one that waits for its template is not an order", &[NewWithoutTemplate], "wait"),
+    ("with the template it is an order", &[NewWithoutTemplate, MissingTemplate], "install"),
     ("a broken one is refused", &[NewBroken], "wait"),
-    ("an order whose template is broken stands: the template is refused", &[New, BreakTemplate], "install"),
+    ("an order whose template is broken stays, because the template is refused", &[New, BreakTemplate], "install"),
     ("a changed template reaches an order", &[New, ChangeTemplate], "install"),
     ("a deleted one ends it", &[New, DeleteTemplate], "wait"),
     ("local holds for what was not ready then", &[NewWithoutTemplate, LOCAL, MissingTemplate], "local"),
@@ -267,7 +267,7 @@ const TABLE: &[(&str, &[Step], &str)] = &[
     ("approve of an installed machine boots its disk", &[New, Succeed, HOLD, APPROVE], "local"),
     ("approve of a machine that is not held is refused", &[New, Succeed, APPROVE], "local"),
     ("a new order does not end a hold", &[HOLD, New], "hold"),
-    ("but goes on with approve", &[HOLD, New, APPROVE], "install"),
+    ("but continues after approve", &[HOLD, New, APPROVE], "install"),
     ("reinstall ends a hold", &[New, Succeed, HOLD, REINSTALL], "install"),
     // Orders for a workflow
     ("a paused workflow keeps its machine in the ramdisk", &[New, Pause], "install"),
@@ -303,29 +303,29 @@ const TABLE: &[(&str, &[Step], &str)] = &[
     ("a discovered machine waits in the ramdisk", &[Discovered], "wait"),
     ("a workflow does not install it", &[Discovered, New], "wait"),
     ("nor is an action handed out", &[Discovered, New, Succeed], "wait"),
-    ("nor does a changed template", &[Discovered, New, ChangeTemplate, ApplyAgain], "wait"),
+    ("nor does a changed template install it", &[Discovered, New, ChangeTemplate, ApplyAgain], "wait"),
     ("approve goes on with its order", &[Discovered, New, APPROVE], "install"),
     ("which ends", &[Discovered, New, APPROVE, Succeed], "local"),
     ("approve without an order takes inventory", &[Discovered, APPROVE], "wait"),
     ("and an order then installs", &[Discovered, APPROVE, New], "install"),
     ("a deleted order leaves it waiting", &[Discovered, New, Delete, Other], "wait"),
-    ("a hold ends in the wait again", &[Discovered, HOLD, APPROVE, New], "wait"),
+    ("after a hold it waits again", &[Discovered, HOLD, APPROVE, New], "wait"),
     ("it may boot its disk", &[Discovered, LOCAL], "local"),
     ("a rule set installs it", &[Discovered, New, Enrolled], "install"),
     ("once", &[Discovered, New, Enrolled, Succeed, Enrolled], "local"),
     ("a rule set's order that is withdrawn leaves it waiting", &[Discovered, New, Enrolled, Delete, New], "wait"),
     ("a rule set without an order changes nothing", &[Discovered, Enrolled], "wait"),
-    ("nor does it for an installed machine", &[New, Succeed, Enrolled], "local"),
+    ("nor does it change an installed machine", &[New, Succeed, Enrolled], "local"),
     ("nor for a held one", &[Discovered, HOLD, New, Enrolled], "hold"),
     // The breaker
     ("a machine may come back", &[New, Begin, Boots(MOST_RETURNS)], "install"),
     ("but not too often", &[New, Begin, Boots(MOST_RETURNS + 1)], "hold"),
-    ("approve lets it go on", &[New, Begin, Boots(MOST_RETURNS + 1), APPROVE, Succeed], "local"),
+    ("it continues after approve", &[New, Begin, Boots(MOST_RETURNS + 1), APPROVE, Succeed], "local"),
     ("an installed machine may netboot for ever", &[New, Succeed, Boots(MOST_RETURNS + 9)], "local"),
 ];
 
 #[tokio::test]
-async fn what_happened_decides_what_a_machine_boots() {
+async fn the_events_decide_what_a_machine_boots() {
     for (case, steps, expected) in TABLE {
         let mut world = World::new(false).await;
         for step in *steps {
@@ -336,17 +336,17 @@ async fn what_happened_decides_what_a_machine_boots() {
 }
 
 #[tokio::test]
-async fn the_first_order_of_a_new_machine_waits_for_approval_if_that_is_set() {
+async fn the_first_order_of_a_new_machine_waits_for_approval_if_the_operator_set_that() {
     for (case, steps, expected) in [
         ("the first order", &[New][..], "hold"),
         ("also by a rule set", &[Discovered, New, Enrolled], "hold"),
         ("which is approved", &[Discovered, New, Enrolled, APPROVE], "install"),
-        ("it is withdrawn", &[New, Delete], "wait"),
-        ("it is approved", &[New, APPROVE], "install"),
-        ("it is done", &[New, APPROVE, Succeed], "local"),
+        ("withdrawn", &[New, Delete], "wait"),
+        ("approved", &[New, APPROVE], "install"),
+        ("approved and succeeded", &[New, APPROVE, Succeed], "local"),
         ("a later order needs no approval", &[New, APPROVE, Succeed, Other], "install"),
         ("a machine that came in installed is not new", &[NewFinished("SUCCESS"), Other], "install"),
-        ("reinstall is an approval", &[New, REINSTALL], "install"),
+        ("reinstall counts as approval", &[New, REINSTALL], "install"),
         ("so is a rerun", &[NewFinished("FAILED"), Rerun], "install"),
         ("and a retry", &[New, Cancel, Retry], "install"),
     ] {
@@ -376,7 +376,7 @@ async fn who_set_an_intent_when_and_why_is_kept() {
     world.server.change_workflow(&w, &WorkflowChange::Rerun, "bob", "it is there").await.unwrap();
     assert_eq!(decision(&world), "install by bob: workflow default/w-run2 was ordered: it is there");
     let twice = world.server.change_workflow(&w, &WorkflowChange::Rerun, "bob", "").await.unwrap_err();
-    assert!(twice.to_string().starts_with("Workflow default/w-run2 does once more"), "{twice}");
+    assert!(twice.to_string().starts_with("Workflow default/w-run2, which repeats"), "{twice}");
     world.take(Fail).await;
     let copy = ObjectName::new("default", "w-run2");
     world.server.change_workflow(&copy, &WorkflowChange::Retry { from: None }, "eve", "again").await.unwrap();
@@ -393,10 +393,10 @@ async fn an_order_for_a_machine_that_may_not_netboot_is_refused_with_that_reason
     let refused = world.server.order("m", OrderKind::Reinstall, "ada", "").await.unwrap_err();
     assert!(refused.to_string().contains("netboot.allowPXE is not true"), "{refused}");
     world.apply(workflow("w", "two", ", bootOptions: {toggleAllowNetboot: true}", "")).await;
-    assert_eq!(world.boots(), "install", "unless the workflow opens it");
+    assert_eq!(world.boots(), "install", "the workflow's toggleAllowNetboot allows it");
 }
 
-/// Everything but new workflows and a person's order to install.
+/// Everything except new workflows and a person's order to install.
 fn harmless() -> impl Strategy<Value = Step> {
     prop_oneof![
         Just(ApplyAgain),
@@ -469,7 +469,7 @@ fn a_clock_that_is_set_by_a_day_neither_holds_a_machine_nor_lets_a_loop_go_on() 
         };
         assert_eq!(returns(&mut state, MOST_RETURNS, start), Intent::Install);
         let after = start + day;
-        assert_eq!(returns(&mut state, MOST_RETURNS, after), Intent::Install, "{day}: the count begins anew");
-        assert_eq!(returns(&mut state, 1, after + 1.hour()), Intent::Hold, "{day}: and ends as ever");
+        assert_eq!(returns(&mut state, MOST_RETURNS, after), Intent::Install, "{day}: the count starts again");
+        assert_eq!(returns(&mut state, 1, after + 1.hour()), Intent::Hold, "{day}: and the usual limit holds");
     }
 }

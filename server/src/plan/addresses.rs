@@ -1,4 +1,4 @@
-//! Addresses are one machine's each, and make sense together.
+//! An address belongs to one machine, and fits its netmask and gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use super::{Planner, mistake};
 use crate::view::agents_of;
 
 impl Planner<'_> {
-    /// One address on two machines would send one machine's system to the other.
+    /// If two machines had the same address, one machine's system could go to the other.
     pub(super) fn addresses(&mut self) {
         let mut found = Vec::new();
         let (mut macs, mut addresses) = (BTreeMap::new(), BTreeMap::new());
@@ -26,14 +26,14 @@ impl Planner<'_> {
                 // Several interfaces of one machine may share an address.
                 let other = addresses.insert(address, name.clone()).filter(|owner| owner != name);
                 let other = other.or_else(|| self.stored_address_owner(name, address));
-                // The same machine twice has been named already.
+                // Two machines that share a MAC were reported already.
                 if let Some(owner) = other.filter(|owner| !twins.contains(owner)) {
-                    let hint = "give each machine an address of its own";
+                    let hint = "give each machine a different address";
                     let message = format!("has the address {address}, which is Hardware {owner}'s");
                     found.push(mistake(Kind::Hardware, name, message, Some(hint)));
                 }
                 if self.rules.addresses.contains(&address) {
-                    let message = format!("has the address {address}, which is the server's own");
+                    let message = format!("has the address {address}, which belongs to the server");
                     found.push(mistake(Kind::Hardware, name, message, Some("give the machine another address")));
                 }
             }
@@ -116,14 +116,17 @@ fn wrong(ip: &Ip) -> Option<(String, &'static str)> {
     let prefix = match ip.netmask {
         None => None,
         Some(mask) if mask.is_ipv4() != address.is_ipv4() => {
-            return Some((format!("has the netmask {mask} for the address {address}"), "both are IPv4, or both are IPv6"));
+            return Some((
+                format!("has the netmask {mask} for the address {address}"),
+                "use an IPv4 netmask for IPv4, and an IPv6 netmask for IPv6",
+            ));
         }
         Some(mask) => match prefix_of(mask) {
             Some(prefix) if prefix > 0 => Some(prefix),
-            _ => return Some((format!("{mask} is not a netmask"), "such as 255.255.255.0")),
+            _ => return Some((format!("{mask} is not a netmask"), "write a netmask such as 255.255.255.0")),
         },
     };
-    // Without a netmask boots gives out /24.
+    // boots uses /24 if the Hardware has no netmask.
     let prefix = prefix.or(address.is_ipv4().then_some(24))?;
     let host_bits = if address.is_ipv4() { 32 - prefix } else { 128 - prefix };
     let network = |address: IpAddr| self::bits(address).checked_shr(host_bits).unwrap_or(0);
@@ -139,7 +142,8 @@ fn wrong(ip: &Ip) -> Option<(String, &'static str)> {
     if gateway == address {
         return Some((format!("has itself, {address}, as gateway"), "name the router, or leave the gateway out"));
     }
-    // A /32 reaches its gateway by a route to the link, as some providers have it. IPv6 routers are often link-local.
+    // Some providers use a /32, which reaches its gateway by a route to the link. IPv6 routers often have link-local
+    // addresses.
     let reachable = host_bits == 0 || address.is_ipv6() || network(gateway) == network(address);
     if gateway.is_ipv4() != address.is_ipv4() || !reachable {
         let message = format!("has the gateway {gateway}, which is outside the network of {address}/{prefix}");
@@ -162,7 +166,7 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// The length of a netmask whose ones are all in front.
+/// The length of a netmask whose one bits are all in front.
 fn prefix_of(mask: IpAddr) -> Option<u32> {
     let (ones, length) = match mask {
         IpAddr::V4(mask) => (u32::from(mask).leading_ones(), u32::from(mask).count_ones()),
@@ -189,8 +193,8 @@ mod tests {
             ("10.0.0.20", "0.0.0.0", "", Some("0.0.0.0 is not a netmask")),
             ("10.0.0.20", "0.0.0.255", "", Some("0.0.0.255 is not a netmask")),
             ("10.0.0.20", "ffff::", "", Some("has the netmask ffff:: for the address 10.0.0.20")),
-            ("10.0.0.0", "255.255.255.0", "", Some("which is the network's or the broadcast address of its /24")),
-            ("10.0.1.255", "255.255.254.0", "", Some("which is the network's or the broadcast address of its /23")),
+            ("10.0.0.0", "255.255.255.0", "", Some("which is the network or broadcast address of its /24")),
+            ("10.0.1.255", "255.255.254.0", "", Some("which is the network or broadcast address of its /23")),
             ("10.0.0.20", "255.255.255.0", "10.0.1.1", Some("outside the network of 10.0.0.20/24")),
             ("10.0.0.20", "", "10.0.1.1", Some("outside the network of 10.0.0.20/24")),
             ("10.0.0.20", "255.255.255.0", "fd00::1", Some("outside the network of 10.0.0.20/24")),

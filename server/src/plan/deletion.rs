@@ -16,14 +16,14 @@ use crate::{history, intent};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
     Missing,
-    /// By these unfinished workflows.
+    /// These unfinished workflows use it.
     Used(Vec<ObjectName>),
 }
 
-/// Deletes an object. With `force` also one that unfinished workflows use.
+/// Deletes an object. With `force` this includes an object that unfinished workflows use.
 ///
 /// # Errors
-/// Why it stays.
+/// Why the object is not deleted.
 pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Timestamp) -> Result<Plan, Kept> {
     let modified = match kind {
         Kind::Hardware => view.hardware.get(name).map(|stored| stored.modified),
@@ -59,7 +59,7 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
     planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(key(kind, name), modified);
     if let Some(workflow) = view.workflows.get(name).filter(|_| matches!(kind, Kind::Workflow | Kind::WorkflowV1alpha2)) {
         if kind == Kind::WorkflowV1alpha2 {
-            // What runs goes with what was written.
+            // The record of what runs is deleted with the object that was written.
             let transaction = std::mem::take(&mut planner.plan.transaction);
             planner.plan.transaction = transaction.delete(key(Kind::Workflow, name), workflow.modified);
         }
@@ -69,7 +69,7 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
     if kind == Kind::Hardware
         && let Some(state) = view.machines.get(name).filter(|state| state.object.decision.intent == Intent::Discover)
     {
-        // It has only waited, so nothing of it needs to be remembered.
+        // The machine has only waited, so nothing about it needs to be kept.
         planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(machine_key(name), state.modified);
     } else if let Some(hardware) = view.hardware.get(name).filter(|_| kind == Kind::Hardware) {
         planner.bind(name, agents_of(&hardware.object));
@@ -105,7 +105,7 @@ fn unfinished(workflow: &Workflow) -> bool {
 }
 
 impl Planner<'_> {
-    /// The workflow ends without success.
+    /// Withdraws the orders of a workflow, which ends without success.
     pub(super) fn withdraw(&mut self, workflow: &Workflow) {
         let mut machines = self.view.machines_of(workflow);
         machines.extend(self.view.ordered_on(&workflow.name()));

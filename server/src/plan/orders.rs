@@ -1,4 +1,4 @@
-//! Which machines a change of workflows orders to be installed, and which get back what they had.
+//! Which machines a change of workflows orders to be installed, and which get back their earlier intent.
 
 use std::collections::BTreeSet;
 
@@ -35,12 +35,12 @@ impl Planner<'_> {
         if let Some(name) = self.agents.get(agent).or_else(|| self.agents.get(&canonical)) {
             return Some(name.clone());
         }
-        // The change may have taken the agent from the Hardware that has it in the view.
+        // The change may have moved the agent away from its Hardware in the view.
         let stored = self.view.machine_of(agent).map(|stored| stored.object.name());
         stored.filter(|name| !self.hardware.contains_key(name) && self.hardware_as_it_will_be(name).is_some())
     }
 
-    /// The machines that a workflow concerns: the Hardware it names, and those of its agents.
+    /// The machines of a workflow: the Hardware that it names, and the machines of its agents.
     fn machines_of(&self, workflow: &Workflow) -> BTreeSet<ObjectName> {
         let named = ObjectName::new(&workflow.metadata.namespace, &workflow.spec.hardware_ref);
         let of_tasks = if runs(workflow) { self.hardware_of_tasks(&workflow.name()) } else { Vec::new() };
@@ -57,8 +57,8 @@ impl Planner<'_> {
             .or_insert_with(|| stored.map_or_else(|| intent::unordered(now), |stored| MachineState::clone(&stored.object)))
     }
 
-    /// Orders and withdraws what the change of one workflow means for its machines. `asked` says that an operator has just
-    /// written this workflow. Returns what an operator should know about it.
+    /// Orders or withdraws what the change of one workflow means for its machines. `asked` means that an operator has just
+    /// written this workflow. Returns a note for the operator.
     pub(super) fn settle(&mut self, old: Option<&Workflow>, new: &mut Workflow, asked: bool) -> Option<String> {
         let name = new.name();
         let was_open = old.is_some_and(is_open);
@@ -155,8 +155,8 @@ impl Planner<'_> {
         None
     }
 
-    /// Workers of a workflow that will not ask for it: boots does not answer a MAC without Hardware, and the Hardware that the
-    /// workflow names waits for ever if it runs none of the agents.
+    /// Workers of a workflow that will not ask for it. boots does not answer a MAC without Hardware. And the Hardware that
+    /// the workflow names waits for ever if it runs none of the agents.
     fn unknown_agents(&self, workflow: &Workflow) -> Option<String> {
         let (agents, reference) = (agents(workflow), &workflow.spec.hardware_ref);
         let owners: Vec<Option<ObjectName>> = agents.iter().map(|agent| self.machine_of(agent)).collect();
@@ -179,7 +179,7 @@ impl Planner<'_> {
         Some(format!("the agent {agent} of its task {} is not one of Hardware {hardware}, which waits in the ramdisk", task.name))
     }
 
-    /// A workflow that came in with its end: what it did to its machine is done. It is not an order.
+    /// A workflow that was imported after its end: its effect on the machine is over, so it is not an order.
     pub(super) fn imported(&mut self, workflow: &Workflow) -> Option<String> {
         let now = self.now;
         let state = workflow.status.state?;
@@ -192,7 +192,7 @@ impl Planner<'_> {
                 state.finished = true;
             }
         }
-        Some(format!("it came in as {state} and does not run; `thimble machine reinstall` would run it once more"))
+        Some(format!("it was imported as {state} and does not run; `thimble machine reinstall` runs it once more"))
     }
 
     /// What was decided for a machine binds its agents also when its Hardware no longer has them.
@@ -271,5 +271,5 @@ impl Planner<'_> {
 
 fn boot_mode_warning(workflow: &Workflow) -> Option<String> {
     let mode = workflow.spec.boot_options.as_ref()?.boot_mode.as_deref()?;
-    Some(format!("bootMode {mode} drives no BMC yet: start the machine by hand"))
+    Some(format!("bootMode {mode} cannot control a BMC yet; start the machine by hand"))
 }

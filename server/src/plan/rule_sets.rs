@@ -1,4 +1,5 @@
-//! Rule sets: a pattern that cannot be used is refused with its place. Tinkerbell drops the whole set when it is needed.
+//! Rule sets: a pattern that cannot be used is refused with its position. Tinkerbell would drop the whole set when it is
+//! needed.
 
 use api::Change;
 use model::{Kind, Mistake, WorkflowRuleSet};
@@ -6,7 +7,7 @@ use pattern::Pattern;
 
 use super::{Planner, mistake, same_words};
 
-/// Of one rule set.
+/// The most rules of one set.
 const MAX_RULES: usize = 256;
 
 impl Planner<'_> {
@@ -39,8 +40,10 @@ fn mistakes(new: &WorkflowRuleSet) -> Vec<Mistake> {
     };
     let mut found = Vec::new();
     if new.spec.rules.len() > MAX_RULES {
-        found
-            .push(refused("spec.rules".to_owned(), format!("there are {} rules, the most is {MAX_RULES}", new.spec.rules.len())));
+        found.push(refused(
+            "spec.rules".to_owned(),
+            format!("there are {} rules, and the most is {MAX_RULES}", new.spec.rules.len()),
+        ));
     }
     for (index, rule) in new.spec.rules.iter().enumerate() {
         if let Err(fault) = Pattern::parse(rule) {

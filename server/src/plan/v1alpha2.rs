@@ -12,13 +12,13 @@ use crate::references::{self, References, Source};
 use crate::template::hardware_data;
 use crate::v1alpha2::{Bound, Wrong, check, render, run_of, runs, toggled};
 
-/// Those of this apply, as they will be.
+/// The objects after this apply.
 #[derive(Default)]
 pub(super) struct Coming {
     tasks: BTreeMap<ObjectName, Task>,
     workflows: BTreeMap<ObjectName, Workflow>,
     policies: BTreeMap<ObjectName, Policy>,
-    /// Workflows whose spec is another one now.
+    /// The workflows whose spec has changed.
     rewritten: BTreeSet<ObjectName>,
 }
 
@@ -28,7 +28,8 @@ fn checked<Spec: serde::Serialize>(object: &str, spec: &Spec, places: &model::v1
     wrong.iter().map(|wrong| wrong.mistake(object, places)).collect()
 }
 
-/// `command` replaces the entrypoint of an image. Agents are given arguments only, so it would be passed to that instead.
+/// `command` replaces the entrypoint of an image. An agent only gets arguments, so the command would be passed to the
+/// entrypoint.
 fn entrypoints(object: &str, task: &Task) -> Vec<Mistake> {
     let given = task
         .spec
@@ -84,7 +85,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Its own record. What runs is a record like that of a Workflow of v1alpha1, which follows from it.
+    /// Writes the Workflow's record. The record that runs has the form of a Workflow of v1alpha1, and follows from this
+    /// one.
     pub(super) fn workflow_v1alpha2(&mut self, mut new: Workflow) {
         let name = new.name();
         self.refused.extend(checked(&format!("Workflow {name}"), &new.spec, &new.spec.places));
@@ -104,12 +106,12 @@ impl Planner<'_> {
         self.workflow(run);
     }
 
-    /// Whether what the run of this name does is written anew.
+    /// Whether the run with this name is rendered again.
     pub(super) fn is_rewritten(&self, name: &ObjectName) -> bool {
         self.coming.rewritten.contains(name)
     }
 
-    /// Agents know workflows by their names, so both versions cannot have the same one.
+    /// Agents know workflows by their names, so the two versions cannot share a name.
     pub(super) fn is_of_other_version(&mut self, run: &model::Workflow) -> bool {
         let name = run.name();
         let Some(stored) = self.view.workflows.get(&name) else { return false };
@@ -162,7 +164,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The objects that another one refers to, as far as Policies let it look at them.
+    /// The objects that another object refers to, as far as Policies allow it to read them.
     pub(super) fn references(&self, source: Source<'_>, named: &BTreeMap<String, Reference>) -> References {
         let stored = self
             .view
@@ -194,7 +196,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What each of its tasks names; or what is missing.
+    /// What each task of the workflow names, or what is missing.
     fn bound<'b>(&'b self, workflow: &Workflow) -> Result<Vec<Bound<'b>>, String> {
         let namespace = &workflow.metadata.namespace;
         let bind = |entry: &model::v1alpha2::WorkflowTask| {
@@ -235,7 +237,7 @@ pub(super) fn not_ready(
     (Some(problem), Vec::new())
 }
 
-/// Two Workflows of one name.
+/// The mistake for two Workflows with the same name.
 pub(super) fn taken(name: &ObjectName, version: &str) -> Mistake {
     let other = version.rsplit('/').next().unwrap_or(API_VERSION);
     let message = format!("a Workflow of {other} has this name, and agents know workflows by their names only");

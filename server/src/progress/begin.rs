@@ -1,4 +1,4 @@
-//! The beginning of a workflow: the rendered tasks in it, and nothing run.
+//! The start of a workflow, with its rendered tasks and before anything runs.
 
 use jiff::Timestamp;
 use model::{AgentId, CurrentState, Document, Workflow, WorkflowAction, WorkflowState, WorkflowStatus, WorkflowTask};
@@ -61,8 +61,8 @@ fn pending(action: model::Action, id: String) -> WorkflowAction {
     }
 }
 
-/// What making a workflow ready has changed, as an event; `None` if it is as it was. The tasks themselves are not in the
-/// log: they are the beginning that it starts from.
+/// What rendering has changed in a workflow, as an event, or `None` if nothing changed. The tasks are not part of the log:
+/// they are its starting point.
 #[must_use]
 pub fn prepared(old: Option<&Workflow>, new: &mut Workflow, now: Timestamp) -> Option<Happened> {
     new.status.message = bounded(&new.status.message);
@@ -83,7 +83,7 @@ pub fn prepared(old: Option<&Workflow>, new: &mut Workflow, now: Timestamp) -> O
     })
 }
 
-/// The workflow as it was rendered, before anything of its log.
+/// The workflow as it was rendered, before the events of its log.
 #[must_use]
 pub fn beginning(workflow: &Workflow) -> Workflow {
     let mut tasks = workflow.status.tasks.clone();
@@ -108,7 +108,7 @@ pub fn beginning(workflow: &Workflow) -> Workflow {
     Workflow { status: WorkflowStatus { tasks, agent_id, global_timeout, ..WorkflowStatus::default() }, ..workflow.clone() }
 }
 
-/// Where a workflow stands: this action of this task.
+/// The position of a workflow: this action of this task.
 pub(super) fn current_state(task: &WorkflowTask, action: usize) -> Option<CurrentState> {
     let action = task.actions.get(action)?;
     Some(CurrentState {

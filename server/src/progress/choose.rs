@@ -1,38 +1,38 @@
-//! Which action an agent is given: of one workflow, and of all that concern it.
+//! Chooses the action that an agent gets, from one workflow and from all workflows of the agent.
 
 use model::{ActionState, AgentId, Workflow};
 
 use super::command::Phase;
 use super::{current, is_done, order_has_begun};
 
-/// What an agent that asks this workflow for work is to do.
+/// What an agent that asks for work should do in this workflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     Run(Position),
     Idle(Idle),
 }
 
-/// An action by its place.
+/// The position of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub task: usize,
     pub action: usize,
-    /// The agent has reported this action as RUNNING before: it was interrupted and begins again.
+    /// Whether the agent has already reported this action as RUNNING. It was interrupted and begins again.
     pub again: bool,
 }
 
-/// Why there is nothing to do in this workflow for this agent now.
+/// Why this workflow has no work for this agent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Idle {
     /// Not rendered, or disabled.
     NoTasks,
     Preparing,
-    /// In a state in which nothing is handed out.
+    /// The state does not allow handing out actions.
     NotRunnable,
     Paused,
     /// An action has failed and runs again after a pause.
     BackingOff,
-    /// The intent of the machine gives it no work.
+    /// The machine's intent gives it no work.
     NotOrdered,
     /// Another workflow has begun on one of its machines.
     Queued,
@@ -65,8 +65,8 @@ pub fn next_action(workflow: &Workflow, agent: &AgentId) -> Next {
     }
 }
 
-/// The image that the same agent needs after this action, if it is another one. It looks no further than to the first
-/// action of another agent.
+/// The image that the same agent needs after this action, if it differs. The search ends at the first action of another
+/// agent.
 #[must_use]
 pub fn next_image(workflow: &Workflow, position: Position) -> Option<&str> {
     let task = workflow.status.tasks.get(position.task)?;
@@ -76,8 +76,8 @@ pub fn next_image(workflow: &Workflow, position: Position) -> Option<&str> {
     later.filter(|action| !action.skip).map(|action| action.image.as_str()).find(|image| *image != now.image && !image.is_empty())
 }
 
-/// The turn of a workflow on its machine; the lowest comes first, and the order of the orders decides between equals. What
-/// has begun is ended before something else begins.
+/// The priority of a workflow on its machine. The lowest number comes first, and equal ones follow the order of their
+/// orders. A workflow that has begun comes before one that has not.
 #[must_use]
 pub fn turn(workflow: &Workflow) -> u8 {
     if current(workflow).is_some_and(|(.., action)| action.state == ActionState::Running) {

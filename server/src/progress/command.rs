@@ -1,4 +1,4 @@
-//! The commands that a workflow takes, the phases that it has, and the table of which phase takes which command.
+//! The commands and the phases of a workflow, and the table of which phase takes which command.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::choose::Idle;
 use super::lost::Heard;
 use super::{Refused, Report};
 
-/// What is asked of a workflow.
+/// A command for a workflow.
 #[derive(Debug, Clone, Copy)]
 pub enum Command<'c> {
     /// The agent asks for its next action.
@@ -17,11 +17,11 @@ pub enum Command<'c> {
         agent: &'c AgentId,
     },
     Report(&'c Report),
-    /// The work after the last action is done. `netboot_closed`: `toggleAllowNetboot` was undone with it.
+    /// The work after the last action is done. `netboot_closed` means that `toggleAllowNetboot` was undone, too.
     Finish {
         netboot_closed: bool,
     },
-    /// `at_once` does not wait for the agent.
+    /// `at_once` means not to wait for the agent.
     Cancel {
         reason: &'c str,
         at_once: bool,
@@ -30,11 +30,11 @@ pub enum Command<'c> {
     Leave {
         agent: &'c AgentId,
     },
-    /// The global timeout is checked.
+    /// Checks the global timeout.
     Expire,
-    /// What was heard of the running action's agent is checked.
+    /// Checks how long the running action's agent has been silent.
     LookAfter(Heard),
-    /// The host's clock was set: it now shows so much more, or less, than it would have.
+    /// The host's clock was set: it shows this much more, or less, than expected.
     ClockMoved(SignedDuration),
     Pause {
         by: &'c str,
@@ -43,7 +43,7 @@ pub enum Command<'c> {
     Resume {
         by: &'c str,
     },
-    /// `from` is ACTION or TASK/ACTION; without it the action that did not succeed.
+    /// `from` is ACTION or TASK/ACTION. Without it the retry begins at the action that did not succeed.
     Retry {
         from: Option<&'c str>,
         by: &'c str,
@@ -51,7 +51,7 @@ pub enum Command<'c> {
     },
 }
 
-/// A command without what it carries.
+/// A command without its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Word {
     HandOut,
@@ -118,7 +118,7 @@ impl Command<'_> {
     }
 }
 
-/// Where a workflow stands, as far as commands are concerned.
+/// The state of a workflow, as far as commands are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Not rendered, or disabled.
@@ -127,9 +127,9 @@ pub enum Phase {
     Pending,
     Running,
     Paused,
-    /// It is to end, and waits for its running action.
+    /// It was cancelled, and waits for its running action to end.
     Cancelling,
-    /// All actions succeeded, and the work after them is not done.
+    /// All actions succeeded, but the work after them is not done.
     Post,
     Succeeded,
     Failed,
@@ -200,14 +200,14 @@ impl fmt::Display for Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     Takes,
-    /// It changes nothing here, and that is right.
+    /// Does nothing, which is correct here.
     Ignores,
     Refuses,
 }
 
 use Rule::{Ignores as I, Refuses as R, Takes as T};
 
-/// Every phase, in the order of `Phase::ALL`, against a command.
+/// The rules of a command for every phase, in the order of `Phase::ALL`.
 #[rustfmt::skip]
 const fn rules(word: Word) -> [Rule; 10] {
     match word {
@@ -226,7 +226,7 @@ const fn rules(word: Word) -> [Rule; 10] {
     }
 }
 
-/// Whether the table lets the command through; false if it changes nothing.
+/// Whether the table admits the command. False if the command changes nothing.
 ///
 /// # Errors
 /// When the phase refuses the command.

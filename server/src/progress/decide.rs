@@ -1,4 +1,4 @@
-//! What a command does to a workflow, as events. Pure; the workflow stays as it is.
+//! What a command does to a workflow, as events. Pure: the workflow is not changed.
 
 use jiff::Timestamp;
 use model::{ActionState, Workflow, WorkflowAction, took_text};
@@ -10,17 +10,17 @@ use super::failure::{consequences, expired, skipped};
 use super::happened::{Fact, Happened, Which, bounded, name};
 use super::{Refused, Report, current, lost, moved, stop};
 
-/// Letters of the duration that an agent reports.
+/// The most characters of the duration that an agent reports.
 const MOST_DURATION: usize = 32;
 
-/// What the command does, in order. Nothing if it changes nothing.
+/// The events of the command, in order. An empty list means that it changes nothing.
 ///
 /// # Errors
 /// When the workflow does not take the command.
 pub fn decide(workflow: &Workflow, command: &Command<'_>, now: Timestamp) -> Result<Vec<Happened>, Refused> {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let fact = match command {
-        // The agent is answered by the state of the action first, and by that of the workflow after it.
+        // The state of the action decides first, and the state of the workflow second.
         Command::Report(report) => {
             let fact = reported(workflow, report, now)?;
             if let Some(Fact::Reported { which, state, .. }) = &fact {
@@ -79,7 +79,7 @@ fn handed_out(workflow: &Workflow, again: bool) -> Option<Fact> {
     let (.., action) = current(workflow)?;
     let given = workflow.status.current_state.as_ref();
     if !again && action.attempts > 0 && given.is_some_and(|given| given.action_id == action.id) {
-        return None; // it asks twice before it runs: that is not news
+        return None; // the agent asked twice before it ran the action, which changes nothing
     }
     let attempt = if again { action.attempts + 1 } else { action.attempts.max(1) };
     Some(Fact::HandedOut { which: which(workflow)?, attempt, again })
@@ -102,7 +102,7 @@ fn reported(workflow: &Workflow, report: &Report, now: Timestamp) -> Result<Opti
         None => return Err(Refused::NotFound),
     }
     if report.state == ActionState::Pending {
-        return Ok(None); // says nothing that is not known
+        return Ok(None); // the report contains nothing new
     }
     if let Some(cancellation) = &workflow.status.cancellation
         && report.state == ActionState::Running

@@ -1,4 +1,4 @@
-//! An event into the status of its workflow. It decides nothing and cannot fail.
+//! Applies an event to the status of its workflow. It decides nothing and cannot fail.
 
 use jiff::{SignedDuration, Timestamp};
 use model::{ActionState, Cancellation, Logged, Paused, Workflow, WorkflowAction, WorkflowState, WorkflowStatus};
@@ -10,7 +10,7 @@ use super::happened::{Fact, Happened, Which};
 use super::lost::lost_message;
 use super::moved::follow_clock;
 
-/// Puts what happened into the workflow.
+/// Applies an event to the workflow.
 pub fn evolve(workflow: &mut Workflow, Happened { at, fact }: &Happened) {
     let status = &mut workflow.status;
     let entries = status.logged.map_or(0, |logged| logged.entries) + 1;
@@ -90,7 +90,7 @@ fn hand_out(status: &mut WorkflowStatus, which: &Which, again: bool, now: Timest
     begin_to_count(status, now);
 }
 
-/// The global timeout counts from the first action that is handed out.
+/// The global timeout starts when the first action is handed out.
 fn begin_to_count(status: &mut WorkflowStatus, now: Timestamp) {
     status.begun.get_or_insert(now);
     if status.global_execution_stop.is_none() {
@@ -168,7 +168,7 @@ fn finish(status: &mut WorkflowStatus, netboot_closed: bool) {
     status.state = Some(WorkflowState::Success);
     let failed = status.tasks.iter().flat_map(|task| &task.actions).any(|action| action.passed_over);
     let (all, note) = (if failed { "all other actions" } else { "all actions" }, failure::notes(status));
-    let late = if status.cancellation.is_some() { "; the request to cancel it came too late" } else { "" };
+    let late = if status.cancellation.is_some() { "; the cancellation came too late" } else { "" };
     status.message = format!("{all} succeeded{note}{late}");
     if netboot_closed {
         status.boot_options.get_or_insert_default().allow_netboot.toggled_false = true;
@@ -197,7 +197,7 @@ fn end_between_actions(status: &mut WorkflowStatus) {
     say_if_cancelled(status);
 }
 
-/// Puts the reason before what the message says already.
+/// Puts the reason for a cancellation in front of the message.
 fn say_if_cancelled(status: &mut WorkflowStatus) {
     let Some(cancellation) = &status.cancellation else { return };
     let before = if status.message.is_empty() { String::new() } else { format!("; {}", status.message) };
@@ -215,7 +215,7 @@ fn time_out(status: &mut WorkflowStatus, which: &Which, last_heard: Option<Times
     status.message = workflow;
 }
 
-/// From this action on, everything is as if it had never run. New ids keep what is reported of earlier attempts out.
+/// Resets the actions from this one on, as if they had never run. New ids exclude reports about earlier attempts.
 fn retry(status: &mut WorkflowStatus, which: &Which, by: &str, reason: &str) {
     for (t, task) in status.tasks.iter_mut().enumerate().skip(which.task) {
         let first = if t == which.task { which.action } else { 0 };
@@ -238,7 +238,7 @@ fn retry(status: &mut WorkflowStatus, which: &Which, by: &str, reason: &str) {
 
 fn reset(action: &mut WorkflowAction) {
     *action = WorkflowAction {
-        // An agent may know the id of what was begun. A workflow that came in with its end has no attempts.
+        // An agent may have the id of an action that has begun. An imported workflow has no attempts.
         id: if action.attempts > 0 || action.state != ActionState::Pending { next_id(&action.id) } else { action.id.clone() },
         state: ActionState::Pending,
         execution_start: None,
@@ -253,7 +253,7 @@ fn reset(action: &mut WorkflowAction) {
     };
 }
 
-/// `ID` is an action's first order, `ID.2` its second.
+/// `ID` is the first order of an action, and `ID.2` the second.
 fn split(id: &str) -> (&str, u32) {
     let parts = id.rsplit_once('.').and_then(|(first, order)| Some((first, order.parse().ok()?)));
     parts.unwrap_or((id, 1))
@@ -268,7 +268,7 @@ pub(super) fn next_id(id: &str) -> String {
     format!("{first}.{}", order.saturating_add(1))
 }
 
-/// Whether the other id is that of an earlier order of the same action.
+/// Whether the other id belongs to an earlier order of the same action.
 pub(super) fn supersedes(id: &str, other: &str) -> bool {
     let ((first, order), (other_first, other_order)) = (split(id), split(other));
     first == other_first && other_order < order

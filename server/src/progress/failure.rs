@@ -1,4 +1,4 @@
-//! What follows when an action has ended: the next attempt after a pause, a command in its image, going on without it.
+//! What follows the end of an action: another attempt after a pause, a command in its image, or continuing without it.
 
 use jiff::{SignedDuration, Timestamp};
 use model::{ActionState, Workflow, WorkflowAction, WorkflowState, WorkflowStatus, WorkflowTask};
@@ -8,17 +8,17 @@ use super::evolve::{advance, next_id};
 use super::happened::{Fact, Which};
 use super::{current, is_done};
 
-/// The first pause before an action runs again. Each further one is twice as long.
+/// The first pause before an action runs again. Each further pause is twice as long.
 const PAUSE: i64 = 5;
 pub(super) const LONGEST_PAUSE: i64 = 300;
 
-/// The pause before the next attempt, after so many.
+/// The pause before the next attempt, after this many failed ones.
 fn pause(failed: u32) -> SignedDuration {
     let doubled = 1_i64.checked_shl(failed.saturating_sub(1).min(32)).unwrap_or(i64::MAX);
     SignedDuration::from_secs(PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE))
 }
 
-/// What a report makes happen, beside itself. `which` has just ended as `state`.
+/// The further consequences of a report. `which` has just ended as `state`.
 pub(super) fn consequences(workflow: &Workflow, which: &Which, state: ActionState, now: Timestamp) -> Vec<Fact> {
     if !state.is_final() || workflow.status.cancellation.is_some() {
         return Vec::new();
@@ -48,7 +48,7 @@ pub(super) fn consequences(workflow: &Workflow, which: &Which, state: ActionStat
         }
         facts.push(Fact::PassedOver { which: which.clone() });
     }
-    // Nothing is handed out any more that would say that the rest is skipped.
+    // No later call would record that the remaining actions are skipped, so this one does.
     let left = places(workflow).any(|(t, a, other)| (t, a) != (which.task, which.action) && !is_done(other));
     if !left {
         facts.extend(skipped(workflow, None));
@@ -61,24 +61,24 @@ fn places(workflow: &Workflow) -> impl Iterator<Item = (usize, usize, &WorkflowA
     tasks.flat_map(|(t, task)| task.actions.iter().enumerate().map(move |(a, action)| (t, a, action)))
 }
 
-/// The actions that are passed over before this place, or all: their `if` is false. Each is said once.
+/// The actions before this position, or all, that are passed over because their `if` is false. Each is recorded once.
 pub(super) fn skipped(workflow: &Workflow, before: Option<(usize, usize)>) -> Vec<Fact> {
     let reached = places(workflow).take_while(|(t, a, _)| before.is_none_or(|before| (*t, *a) < before));
     let skipped = reached.filter(|(.., action)| action.skip && action.state == ActionState::Pending);
     skipped.filter_map(|(t, a, _)| Some(Fact::Skipped { which: super::decide::place(workflow, (t, a))? })).collect()
 }
 
-/// When the action runs again, if it does.
+/// When the action runs again, if at all.
 fn next_attempt(action: &WorkflowAction, now: Timestamp) -> Option<Timestamp> {
     if action.retried >= action.retries {
         return None;
     }
     let begins = now.checked_add(pause(action.retried + 1)).ok()?;
-    // A timeout of all attempts together leaves no time for one that begins after it.
+    // If the timeout covers all attempts, there must be time left when the next one begins.
     (time_left(action, begins) != Some(0)).then_some(begins)
 }
 
-/// Seconds that an attempt may take; `None` without a limit.
+/// How many seconds an attempt may take, or `None` without a limit.
 #[must_use]
 pub fn time_left(action: &WorkflowAction, now: Timestamp) -> Option<i64> {
     if action.timeout <= 0 {
@@ -93,7 +93,7 @@ fn command_after(action: &WorkflowAction, state: ActionState) -> &[String] {
     if state == ActionState::Timeout { &action.on_timeout } else { &action.on_failure }
 }
 
-/// The next attempt has an id of its own, so that what is reported of this one does not count for it.
+/// The next attempt has a different id, so that reports about this one do not count for it.
 pub(super) fn schedule(status: &mut WorkflowStatus, which: &Which, begins: Timestamp) {
     let Some(action) = status.tasks.get_mut(which.task).and_then(|task| task.actions.get_mut(which.action)) else { return };
     let said = if action.message.is_empty() { String::new() } else { format!(": {}", action.message) };
@@ -121,7 +121,7 @@ pub(super) fn schedule(status: &mut WorkflowStatus, which: &Which, begins: Times
     status.retry_at = Some(begins);
 }
 
-/// The command comes behind the action that failed, as an action of its own.
+/// Inserts the command after the failed action, as a separate action.
 pub(super) fn add_command(status: &mut WorkflowStatus, which: &Which) {
     let Some(task) = status.tasks.get_mut(which.task) else { return };
     let Some(failed) = task.actions.get_mut(which.action) else { return };
@@ -144,7 +144,7 @@ pub(super) fn add_command(status: &mut WorkflowStatus, which: &Which) {
     status.state = Some(WorkflowState::Running);
 }
 
-/// The command after the failure has ended, and with it the workflow.
+/// The command after the failure has ended, which also ends the workflow.
 pub(super) fn end_after_command(status: &mut WorkflowStatus, which: &Which) {
     let Some(task) = status.tasks.get_mut(which.task) else { return };
     let command = task.actions.get(which.action + 1).map(|command| command.state);
@@ -173,7 +173,7 @@ pub(super) fn skip(status: &mut WorkflowStatus, which: &Which) {
     "skipped: its `if` is false".clone_into(&mut action.message);
 }
 
-/// Commands after failures of a task, from this action on, are not part of a new try.
+/// Removes commands after failures of a task, from this action on, because a new try does not include them.
 pub(super) fn without_commands(task: &mut WorkflowTask, first: usize) {
     let mut index = 0;
     task.actions.retain(|action| {
@@ -182,7 +182,7 @@ pub(super) fn without_commands(task: &mut WorkflowTask, first: usize) {
     });
 }
 
-/// The next moment at which something ends or begins by itself.
+/// The next moment at which something ends or begins without a call.
 #[must_use]
 pub fn deadline(workflow: &Workflow) -> Option<Timestamp> {
     let status = &workflow.status;
@@ -190,7 +190,7 @@ pub fn deadline(workflow: &Workflow) -> Option<Timestamp> {
     [status.global_execution_stop, status.task_stop, status.retry_at].into_iter().flatten().min().filter(|_| runnable)
 }
 
-/// What the passing of time does.
+/// What happens because time has passed.
 pub(super) fn expired(workflow: &Workflow, now: Timestamp) -> Option<Fact> {
     let status = &workflow.status;
     let past = |stop: Option<Timestamp>| stop.is_some_and(|stop| now >= stop);
@@ -205,7 +205,7 @@ pub(super) fn expired(workflow: &Workflow, now: Timestamp) -> Option<Fact> {
     past(status.retry_at).then_some(Fact::RetryDue)
 }
 
-/// What an end with success should mention: skipped actions, failed ones, attempts.
+/// What the message of a success should mention: skipped actions, failed ones, attempts.
 pub(super) fn notes(status: &WorkflowStatus) -> String {
     let actions = || status.tasks.iter().flat_map(|task| &task.actions);
     let count = |number: usize, words: &str| if number > 0 { format!("; {number} {words}") } else { String::new() };

@@ -1,4 +1,4 @@
-//! The events of a workflow's log: what happened, when, and in words. Each entry is bounded, whatever others sent.
+//! The events of a workflow's log: what happened, when, and in words. Each entry is bounded, whatever its source.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use jiff::Timestamp;
 use model::{ActionState, AgentId, BootOptionsStatus, WorkflowState};
 use serde::{Deserialize, Serialize};
 
-/// Letters of a text that came from outside.
+/// The most characters of a text from outside.
 const MOST_TEXT: usize = 4096;
-/// Letters of a name, which is in the log for its readers only.
+/// The most characters of a name, which the log has for its readers only.
 const MOST_NAME: usize = 128;
 
-/// One entry.
+/// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Happened {
-    /// By the server's clock.
+    /// The time by the server's clock.
     pub at: Timestamp,
     #[serde(flatten)]
     pub fact: Fact,
 }
 
-/// An action by its place; the name and the agent are for readers.
+/// An action by its position. The name and the agent are for readers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Which {
     pub task: usize,
@@ -32,7 +32,7 @@ pub struct Which {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Fact {
-    /// Rendered, ordered, or why not.
+    /// The workflow was rendered and ordered, or the message says why not.
     Prepared {
         state: Option<WorkflowState>,
         actions: usize,
@@ -77,7 +77,7 @@ pub enum Fact {
         reason: String,
         waits_for: String,
     },
-    /// It ends now. The action that runs, if any, ends FAILED without a report.
+    /// It ends now. The running action, if any, ends as FAILED without a report.
     Cancelled {
         reason: String,
     },
@@ -87,7 +87,7 @@ pub enum Fact {
     ActionTimedOut {
         #[serde(flatten)]
         which: Which,
-        /// If the agent is lost.
+        /// When the agent was last heard, if it is lost.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_heard: Option<Timestamp>,
     },
@@ -97,7 +97,7 @@ pub enum Fact {
         last_heard: Timestamp,
     },
     AgentHeard,
-    /// The host's clock was set, and the deadlines with it.
+    /// The host's clock was set, and the deadlines moved with it.
     ClockMoved {
         seconds: i64,
     },
@@ -106,7 +106,7 @@ pub enum Fact {
         #[serde(flatten)]
         which: Which,
     },
-    /// After a failure; until then nothing is handed out.
+    /// A failed action runs again at this time. Until then nothing is handed out.
     RetryScheduled {
         #[serde(flatten)]
         which: Which,
@@ -114,17 +114,17 @@ pub enum Fact {
         begins: Timestamp,
     },
     RetryDue,
-    /// The command that is to run after a failure of this action comes next.
+    /// The next action is the command that runs after a failure of this one.
     CommandDue {
         #[serde(flatten)]
         which: Which,
     },
-    /// Such a command has ended, and the workflow with it.
+    /// The command after a failure has ended, and so has the workflow.
     CommandEnded {
         #[serde(flatten)]
         which: Which,
     },
-    /// The action has failed, and the workflow goes on.
+    /// The action has failed, and the workflow continues.
     PassedOver {
         #[serde(flatten)]
         which: Which,
@@ -142,7 +142,7 @@ pub enum Fact {
     Resumed {
         by: String,
     },
-    /// From this action on, everything is to run as if it had never run.
+    /// All actions from this one on run again, as if they had never run.
     Retried {
         #[serde(flatten)]
         which: Which,
@@ -151,7 +151,7 @@ pub enum Fact {
     },
 }
 
-/// A text from outside, short enough for an entry.
+/// A text from outside, cut to the size of an entry.
 pub(super) fn bounded(text: &str) -> String {
     cut(text, MOST_TEXT)
 }
@@ -165,7 +165,7 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 impl Fact {
-    /// The word by which programs know it.
+    /// The word by which programs identify it.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -211,7 +211,7 @@ impl fmt::Display for Fact {
                 let ordered = if ordered.is_some() { " and ordered" } else { "" };
                 write!(out, "rendered with {actions} actions{ordered}{}", After(message))
             }
-            Self::Prepared { state: Some(state), message, .. } => write!(out, "came in as {state}{}", After(message)),
+            Self::Prepared { state: Some(state), message, .. } => write!(out, "imported as {state}{}", After(message)),
             Self::Prepared { state: None, message, .. } => write!(out, "not ready{}", After(message)),
             Self::HandedOut { which, attempt, again } => {
                 let again = if *again { " again" } else { "" };
@@ -219,11 +219,13 @@ impl fmt::Display for Fact {
             }
             Self::Reported { which, state, duration, message, .. } => {
                 let took = if duration.is_empty() { String::new() } else { format!(" after {duration}") };
-                write!(out, "action {} is {state}{took}, says agent {}{}", which.name, which.agent, After(message))
+                write!(out, "agent {} reported action {} as {state}{took}{}", which.agent, which.name, After(message))
             }
             Self::Detached { which } => write!(out, "action {} goes on in the background", which.name),
             Self::Finished { .. } => out.write_str("all actions succeeded"),
-            Self::CancelAsked { reason, waits_for } => write!(out, "asked to end, waits for action {waits_for}{}", After(reason)),
+            Self::CancelAsked { reason, waits_for } => {
+                write!(out, "cancelled, waits for action {waits_for} to end{}", After(reason))
+            }
             Self::Cancelled { reason } => write!(out, "cancelled{}", After(reason)),
             Self::Expired => out.write_str("the global timeout has passed"),
             Self::ActionTimedOut { which, last_heard } => {
@@ -234,8 +236,8 @@ impl fmt::Display for Fact {
                 write!(out, "agent {} is lost while action {} runs; it was last heard at {last_heard}", which.agent, which.name)
             }
             Self::AgentHeard => out.write_str("the agent is heard again"),
-            Self::ClockMoved { seconds: 0 } => out.write_str("the server's clock was set back; the deadlines follow it"),
-            Self::ClockMoved { seconds } => write!(out, "the server's clock was set by {seconds} s; the deadlines follow it"),
+            Self::ClockMoved { seconds: 0 } => out.write_str("the server's clock was set back, and the deadlines with it"),
+            Self::ClockMoved { seconds } => write!(out, "the server's clock was set by {seconds} s, and the deadlines with it"),
             Self::Skipped { which } => write!(out, "action {} is skipped: its `if` is false", which.name),
             Self::RetryScheduled { which, attempt, begins } => {
                 write!(out, "action {} runs again: attempt {attempt} begins at {begins}", which.name)

@@ -1,4 +1,4 @@
-//! Actions that their agent does not end: it is lost, or it does not keep the time.
+//! Actions that their agent does not end, because it is lost or ignores the time limit.
 
 use jiff::{SignedDuration, Timestamp};
 use model::{ActionState, AgentId, Workflow, WorkflowState};
@@ -8,18 +8,18 @@ use super::{Command, current, decide, decide::which, failure};
 
 /// An agent that watches its workflow calls about once a minute. After this long without a call it is lost.
 pub const SILENT: SignedDuration = SignedDuration::from_secs(150);
-/// For the agent's own report of the timeout, and the grace that it gives the action.
+/// The time for the agent's report of the timeout, and for the grace period of the action.
 pub(super) const MARGIN: SignedDuration = SignedDuration::from_secs(60);
-/// For an agent that is heard: it may count its timeout from a later moment.
+/// The time for an agent that still calls. Its timeout may have started at a later moment.
 const LONG_MARGIN: SignedDuration = SignedDuration::from_mins(15);
 
 const IS_LOST: &str = " is lost: it was last heard at ";
 
-/// What the server has heard of an agent.
+/// When the server heard from an agent.
 #[derive(Debug, Clone, Copy)]
 pub struct Heard {
     pub at: Timestamp,
-    /// It calls while its action runs, so silence means something.
+    /// Whether it calls while its action runs, so that silence means that it is lost.
     pub watches: bool,
 }
 
@@ -31,7 +31,7 @@ pub fn runs_on(workflow: &Workflow) -> Option<&AgentId> {
     (action.state == ActionState::Running).then_some(&task.agent_id)
 }
 
-/// Whether `Command::LookAfter` would change it.
+/// Whether `Command::LookAfter` would change the workflow.
 #[must_use]
 pub fn is_neglected(workflow: &Workflow, heard: Heard, now: Timestamp) -> bool {
     let past = workflow.status.action_stop.is_some_and(|stop| now.duration_since(stop) > MARGIN);
@@ -42,7 +42,7 @@ pub fn is_neglected(workflow: &Workflow, heard: Heard, now: Timestamp) -> bool {
     decide(workflow, &Command::LookAfter(heard), now).is_ok_and(|happened| !happened.is_empty())
 }
 
-/// The end of an action that is past its timeout and a margin, and what is known of its agent.
+/// The end of an action whose timeout and margin have passed, with the facts about its agent.
 pub(super) fn look_after(workflow: &Workflow, heard: Heard, now: Timestamp) -> Option<Fact> {
     runs_on(workflow)?;
     let status = &workflow.status;

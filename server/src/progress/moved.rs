@@ -1,4 +1,4 @@
-//! Deadlines are times of the host's clock. When that clock is set, by hand or by NTP, they are set with it.
+//! Deadlines are times of the host's clock. When that clock is set, by hand or by NTP, they move with it.
 
 use jiff::{SignedDuration, Timestamp};
 use model::{Workflow, WorkflowStatus};
@@ -6,16 +6,16 @@ use model::{Workflow, WorkflowStatus};
 use super::current;
 use super::failure::LONGEST_PAUSE;
 
-/// The deadline as it should be once the clock was moved by so much and shows `now`. None is further away than its whole
-/// time, also if the clock was set while no server ran.
+/// The deadline after the clock was moved by this much and shows `now`. It is never further in the future than its whole
+/// time, even if the clock was set while no server ran.
 fn follow(deadline: Timestamp, seconds: i64, by: SignedDuration, now: Timestamp) -> Timestamp {
     let latest = now.checked_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(deadline);
     let moved = deadline.checked_add(by).unwrap_or(deadline);
-    // After a step back, one that would have passed was made by the new clock already.
+    // After a step back, a deadline that would have passed was already set by the new clock.
     if by.is_negative() && moved < now { deadline.min(latest) } else { moved.min(latest) }
 }
 
-/// Global, the current task's, the running action's, and the next attempt's.
+/// The deadlines: global, current task, running action, next attempt.
 fn followed(workflow: &Workflow, by: SignedDuration, now: Timestamp) -> [Option<Timestamp>; 4] {
     let status = &workflow.status;
     let action = current(workflow).map_or(0, |(.., action)| action.timeout);
@@ -33,7 +33,7 @@ fn deadlines(status: &WorkflowStatus) -> [Option<Timestamp>; 4] {
     [status.global_execution_stop, status.task_stop, status.action_stop, status.retry_at]
 }
 
-/// Whether `follow_clock` changes it.
+/// Whether `follow_clock` changes the workflow.
 pub fn concerns(workflow: &Workflow, by: SignedDuration, now: Timestamp) -> bool {
     followed(workflow, by, now) != deadlines(&workflow.status)
 }
@@ -49,18 +49,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_keeps_the_time_that_was_left() {
+    fn a_deadline_keeps_its_remaining_time() {
         let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
         let day = 86_400;
-        // The clock showed 0 (and a tick later the new time); the whole time is 600 s.
+        // The clock showed 0, and the new time one tick later. The whole time is 600 s.
         for (case, deadline, by, now, expected) in [
-            ("a day forth", 100, day, day, day + 100),
+            ("a day forward", 100, day, day, day + 100),
             ("a day back", 100, -day, -day, 100 - day),
             ("an hour back", 100, -3600, -3600, 100 - 3600),
-            ("made by the new clock, after a day forth", day + 600, day, day + 1, day + 601),
-            ("made by the new clock, after a day back", 600 - day, -day, 1 - day, 600 - day),
+            ("set by the new clock, after a day forward", day + 600, day, day + 1, day + 601),
+            ("set by the new clock, after a day back", 600 - day, -day, 1 - day, 600 - day),
             ("found at the start, after a day back", 100, 0, -day, 600 - day),
-            ("found at the start, after a day forth: the time may have passed", 100, 0, day, 100),
+            ("found at the start, after a day forward, when the time may have passed", 100, 0, day, 100),
             ("no step", 100, 0, 0, 100),
         ] {
             assert_eq!(follow(at(deadline), 600, SignedDuration::from_secs(by), at(now)), at(expected), "{case}");

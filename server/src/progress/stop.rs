@@ -1,5 +1,5 @@
-//! Ending a workflow before its end. Tinkerbell has no state for that, so a cancelled workflow is FAILED and its message
-//! says why. The agent ends the running action first, and no other action is handed out meanwhile.
+//! Ends a workflow early. Tinkerbell has no state for that, so a cancelled workflow is FAILED, and its message says why.
+//! The agent ends the running action first, and no other action is handed out meanwhile.
 
 use api::RunningAction;
 use model::{ActionState, AgentId, Workflow};
@@ -7,7 +7,7 @@ use model::{ActionState, AgentId, Workflow};
 use super::command::Phase;
 use super::{Report, current};
 
-/// What runs: a cancelled workflow waits for its end.
+/// The running action, whose end a cancelled workflow waits for.
 #[must_use]
 pub fn running_action(workflow: &Workflow) -> Option<RunningAction> {
     let (.., task, action) = current(workflow).filter(|(.., action)| action.state == ActionState::Running)?;
@@ -20,7 +20,7 @@ pub fn is_left_by(workflow: &Workflow, agent: &AgentId) -> bool {
     Phase::of(workflow) == Phase::Cancelling && current(workflow).is_some_and(|(.., task, _)| task.agent_id == *agent)
 }
 
-/// Whether a task of the workflow is this agent's.
+/// Whether the agent has a task in this workflow.
 #[must_use]
 pub fn is_agent_of(workflow: &Workflow, agent: &AgentId) -> bool {
     workflow.status.tasks.iter().any(|task| task.agent_id == *agent)
@@ -49,7 +49,7 @@ pub fn why_stop(workflow: &Workflow, agent: &AgentId) -> Option<String> {
     match (&status.cancellation, status.state) {
         (Some(cancellation), _) => Some(cancellation.reason.clone()),
         (None, Some(state)) if state.is_final() => Some(format!("the workflow is {state}: {}", status.message)),
-        // It was ordered again, and the agent still runs what belongs to the earlier order.
+        // The workflow was ordered again, and the agent still runs an action of the earlier order.
         _ => (!runs).then(|| format!("no action of workflow {} is RUNNING on agent {agent}", workflow.name())),
     }
 }

@@ -137,7 +137,7 @@ fn actions_follow_each_other_over_tasks_and_agents() {
     assert_eq!((next_action(&w, &a), next_action(&w, &b)), (run(0, 0, false), Next::Idle(Idle::OtherAgent)));
     for action in 0..2 {
         assert_eq!(say(&mut w, (0, action), Running), Ok(Effect::Recorded));
-        assert_eq!(next_action(&w, &a), run(0, action, true), "asked again while it runs");
+        assert_eq!(next_action(&w, &a), run(0, action, true), "the agent asks again while the action runs");
         assert_eq!(say(&mut w, (0, action), Success), Ok(Effect::Recorded));
     }
     assert_eq!((next_action(&w, &a), next_action(&w, &b)), (Next::Idle(Idle::OtherAgent), run(1, 0, false)));
@@ -219,7 +219,7 @@ fn attempts_are_counted_when_an_agent_begins_again() {
         *w != before
     };
     assert!(hand(&mut w));
-    assert!(!hand(&mut w), "asked twice before running: nothing new");
+    assert!(!hand(&mut w), "a second call before running changes nothing");
     assert_eq!(w.status.tasks[0].actions[0].attempts, 1);
     say(&mut w, (0, 0), Running).unwrap();
     assert!(hand(&mut w));
@@ -232,7 +232,7 @@ fn attempts_are_counted_when_an_agent_begins_again() {
 }
 
 #[test]
-fn an_interrupted_workflow_goes_before_an_older_one_and_finished_ones_hide_nothing() {
+fn an_interrupted_workflow_comes_before_an_older_one_and_finished_ones_do_not_count() {
     let mut failed = workflow(&[("a", 1)]);
     say(&mut failed, (0, 0), Failed).unwrap();
     let older = workflow(&[("a", 1)]);
@@ -272,7 +272,7 @@ fn the_global_timeout_ends_the_workflow() {
     assert!(!expire(&mut w, at(161)));
 }
 
-/// Agents and their habits: ask, report something about any action, or let time pass.
+/// What agents do: ask, report anything about any action, or let time pass.
 #[derive(Debug, Clone)]
 enum Step {
     Ask(usize),
@@ -302,10 +302,10 @@ proptest! {
             match step {
                 Step::Ask(agent) => if let Next::Run(position) = next_action(&w, &agents[agent].into()) {
                     let at = (position.task, position.action);
-                    prop_assert!(ended.is_none(), "handed out after the end");
-                    prop_assert_eq!(at.0, agent, "another agent's task");
+                    prop_assert!(ended.is_none(), "an action was handed out after the end");
+                    prop_assert_eq!(at.0, agent, "the task belongs to another agent");
                     prop_assert!(!done.contains(&at), "ran twice");
-                    prop_assert_eq!(done.len(), at.0 * 3 + at.1, "out of order");
+                    prop_assert_eq!(done.len(), at.0 * 3 + at.1, "actions are out of order");
                     hand_out(&mut w, position);
                 },
                 Step::Report { task, action, state } => {
@@ -314,7 +314,7 @@ proptest! {
                     match record(&mut w, &report, now) {
                         Ok(Effect::Nothing) | Err(_) => prop_assert_eq!(&w.status.tasks, &before.status.tasks),
                         Ok(_) => {
-                            prop_assert!(ended.is_none(), "changed after the end");
+                            prop_assert!(ended.is_none(), "the workflow changed after the end");
                             if state == Success { prop_assert!(done.insert((task, action))); }
                         }
                     }
@@ -349,17 +349,17 @@ fn a_workflow_of_which_nothing_runs_is_cancelled_at_once() {
         assert_eq!(cancelled(&mut w, false), Ok(None), "{case}");
         assert_eq!((w.status.state, w.status.message.as_str()), (Some(WorkflowState::Failed), "cancelled: wrong machine"));
         assert_eq!(next_action(&w, &agent), Next::Idle(Idle::NotRunnable), "{case}");
-        assert_eq!(cancelled(&mut w, false), Err(WorkflowState::Failed), "{case}: once is enough");
+        assert_eq!(cancelled(&mut w, false), Err(WorkflowState::Failed), "{case}: a second cancellation is refused");
         assert!(say(&mut w, (0, done), Running).is_err(), "{case}: an agent that was handed the action before does not start it");
     }
 }
 
 #[test]
-fn a_running_action_ends_first_whatever_its_agent_says() {
+fn a_cancelled_workflow_waits_for_its_running_action() {
     for (case, reported, state, message) in [
         ("an agent that obeys", Failed, WorkflowState::Failed, "cancelled: wrong machine; action a0 ended FAILED"),
-        ("a limit met at the same time", Timeout, WorkflowState::Timeout, "cancelled: wrong machine; action a0 ended TIMEOUT"),
-        ("an agent that knows nothing of it", Success, WorkflowState::Failed, "cancelled: wrong machine"),
+        ("a timeout at the same time", Timeout, WorkflowState::Timeout, "cancelled: wrong machine; action a0 ended TIMEOUT"),
+        ("an agent that cannot be stopped", Success, WorkflowState::Failed, "cancelled: wrong machine"),
     ] {
         let mut w = workflow(&[("a", 2)]);
         say(&mut w, (0, 0), Running).unwrap();
@@ -374,7 +374,7 @@ fn a_running_action_ends_first_whatever_its_agent_says() {
 }
 
 #[test]
-fn a_cancel_that_the_last_success_overtakes_changes_nothing_but_the_words() {
+fn a_cancellation_after_the_last_success_only_changes_the_message() {
     let mut w = workflow(&[("a", 1)]);
     say(&mut w, (0, 0), Running).unwrap();
     cancelled(&mut w, false).unwrap();
@@ -385,14 +385,14 @@ fn a_cancel_that_the_last_success_overtakes_changes_nothing_but_the_words() {
 }
 
 #[test]
-fn an_agent_that_is_gone_holds_nothing_up() {
+fn a_lost_agent_does_not_delay_a_cancellation() {
     let mut w = workflow(&[("a", 1), ("b", 1)]);
     say(&mut w, (0, 0), Running).unwrap();
     cancelled(&mut w, false).unwrap();
     assert!(is_left_by(&w, &"a".into()) && !is_left_by(&w, &"b".into()), "only its agent can leave it");
     assert_eq!(cancelled(&mut w, true), Ok(None));
     assert_eq!((w.status.state, w.status.tasks[0].actions[0].state), (Some(WorkflowState::Failed), Failed));
-    assert_eq!(say(&mut w, (0, 0), Failed), Ok(Effect::Nothing), "its late report is known already");
+    assert_eq!(say(&mut w, (0, 0), Failed), Ok(Effect::Nothing), "its late report changes nothing");
     assert!(!is_left_by(&w, &"a".into()));
 }
 
@@ -401,15 +401,15 @@ fn a_lost_agent_is_noticed_and_a_timeout_is_enforced_with_a_margin() {
     let at = |seconds| Timestamp::from_second(seconds).unwrap();
     let heard = |seconds, watches| Heard { at: at(seconds), watches };
     for (case, timeout, heard, now, expected) in [
-        ("it is heard", 30, heard(20, true), 25, "RUNNING "),
+        ("it calls", 30, heard(20, true), 25, "RUNNING "),
         ("within the margin", 30, heard(0, true), 85, "RUNNING "),
-        ("past it, but it may still report", 30, heard(60, true), 95, "RUNNING "),
+        ("after it, but the agent may still report", 30, heard(60, true), 95, "RUNNING "),
         ("lost", 30, heard(0, true), 151, "TIMEOUT action a0 ended TIMEOUT: its timeout of 30 s has passed without a report"),
         ("an agent that does not watch", 30, heard(0, false), 151, "TIMEOUT action a0 ended TIMEOUT: its timeout of 30 s"),
         ("lost before the timeout", 600, heard(0, true), 151, "RUNNING agent m is lost: it was last heard at"),
         ("an agent that does not watch is silent", 600, heard(0, false), 151, "RUNNING "),
         ("lost, without a timeout", 0, heard(0, true), 9000, "RUNNING agent m is lost"),
-        ("heard, but it does not keep the time", 30, heard(931, true), 931, "TIMEOUT action a0 ended TIMEOUT"),
+        ("it calls, but ignores the timeout", 30, heard(931, true), 931, "TIMEOUT action a0 ended TIMEOUT"),
     ] {
         let mut w = running(timeout);
         let before = w.clone();
@@ -421,7 +421,7 @@ fn a_lost_agent_is_noticed_and_a_timeout_is_enforced_with_a_margin() {
 }
 
 #[test]
-fn an_agent_that_is_heard_again_is_not_lost() {
+fn an_agent_that_calls_again_is_not_lost() {
     let mut w = running(0);
     let at = |seconds| Timestamp::from_second(seconds).unwrap();
     look_after(&mut w, Heard { at: at(0), watches: true }, at(400));

@@ -1,4 +1,4 @@
-//! What a workflow waits for, since when, and whether that takes too long. Pure.
+//! What a workflow waits for, since when, and whether that is overdue. Pure.
 
 use api::{Intent, MachineState, WaitPhase, Waiting};
 use jiff::{SignedDuration, Timestamp};
@@ -9,25 +9,25 @@ use super::failure::LONGEST_PAUSE;
 use super::lost::{MARGIN, SILENT};
 use super::{current, order_has_begun};
 
-/// For people: templates, approvals, pauses, and workflows that go first.
+/// The limit for people: templates, approvals, pauses, and workflows that go first.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// From the order to the agent's first call. Servers take minutes to start.
+/// The limit from the order to the agent's first call. Servers take minutes to start.
 const BOOT: SignedDuration = SignedDuration::from_mins(20);
-/// For an action without a timeout.
+/// The limit for an action without a timeout.
 const ACTION: SignedDuration = SignedDuration::from_hours(1);
 
-/// What is known besides the workflow itself.
+/// The facts besides the workflow itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Around<'a> {
     /// The machine of the agent whose turn it is.
     pub machine: Option<(&'a ObjectName, &'a MachineState)>,
     /// The latest call of that agent.
     pub heard: Option<Timestamp>,
-    /// The workflow of that machine that goes first.
+    /// The workflow that goes first on that machine.
     pub ahead: Option<&'a ObjectName>,
 }
 
-/// Why the workflow does not go on now; `None` after its end.
+/// Why the workflow does not continue now, or `None` after its end.
 #[must_use]
 pub fn waits(workflow: &Workflow, around: Around<'_>, now: Timestamp) -> Option<Waiting> {
     let status = &workflow.status;
@@ -55,7 +55,7 @@ pub fn waits(workflow: &Workflow, around: Around<'_>, now: Timestamp) -> Option<
     }
     if let Some(paused) = &status.paused {
         let reason = if paused.reason.is_empty() { String::new() } else { format!(": {}", paused.reason) };
-        let reason = format!("paused by {}{reason}; `thimble workflow resume` lets it go on", paused.by);
+        let reason = format!("paused by {}{reason}; `thimble workflow resume` continues it", paused.by);
         return waiting(WaitPhase::Resume, reason, paused.since, DAY);
     }
     if let Some(begins) = status.retry_at {
@@ -102,7 +102,7 @@ fn not_ready(workflow: &Workflow) -> String {
     }
 }
 
-/// By the server's clock where the action has a timeout.
+/// The time by the server's clock since which the action runs, and its limit.
 fn running(workflow: &Workflow, action: &WorkflowAction) -> Option<(Timestamp, SignedDuration)> {
     let timeout = SignedDuration::from_secs(action.timeout);
     match workflow.status.action_stop {
@@ -111,7 +111,7 @@ fn running(workflow: &Workflow, action: &WorkflowAction) -> Option<(Timestamp, S
     }
 }
 
-/// Whether the intent of the machine keeps it from working on this.
+/// Whether the machine's intent prevents it from working on this.
 fn of_machine(workflow: &Workflow, around: Around<'_>) -> Option<(WaitPhase, String, Timestamp)> {
     let (hardware, state) = around.machine?;
     let (decision, name) = (&state.decision, workflow.name().to_string());
@@ -120,7 +120,7 @@ fn of_machine(workflow: &Workflow, around: Around<'_>) -> Option<(WaitPhase, Str
     match decision.intent {
         Intent::Install if ordered => None,
         Intent::Hold if ordered => {
-            Some((WaitPhase::Approval, format!("{why}; `thimble machine approve {hardware}` lets it go on"), decision.at))
+            Some((WaitPhase::Approval, format!("{why}; `thimble machine approve {hardware}` ends the hold"), decision.at))
         }
         _ => Some((WaitPhase::Order, format!("{why}; `thimble machine reinstall {hardware}` orders it"), decision.at)),
     }

@@ -12,14 +12,14 @@ pub struct Seen {
 /// What to do now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Step<'r> {
-    /// Hardware that gets its order.
+    /// The Hardware to order now.
     pub begin: Vec<&'r str>,
-    /// The state that the rollout takes, and why.
+    /// The new state of the rollout, and the reason.
     pub becomes: Option<(RolloutState, String)>,
 }
 
-/// The next step of a rollout. A wave begins when every machine of the one before has ended. `seen` says how far a machine
-/// is.
+/// The next step of a rollout. A wave begins when every machine of the previous wave has ended. `seen` returns the state of
+/// a machine.
 pub fn step<'r>(rollout: &'r Rollout, seen: impl Fn(&str) -> Seen) -> Step<'r> {
     if rollout.state != RolloutState::Running {
         return Step::default();
@@ -44,7 +44,7 @@ pub fn step<'r>(rollout: &'r Rollout, seen: impl Fn(&str) -> Seen) -> Step<'r> {
     Step { begin: waiting.take(free).collect(), becomes: None }
 }
 
-/// Names the failures, the first ones with their reasons.
+/// Names the failed machines, the first ones with their reasons.
 fn why_stopped(members: &[Vec<(&str, Seen)>], failures: usize) -> String {
     const NAMED: usize = 3;
     let failed = members.iter().flatten().filter(|(_, seen)| seen.state == MemberState::Failed);
@@ -55,7 +55,7 @@ fn why_stopped(members: &[Vec<(&str, Seen)>], failures: usize) -> String {
     format!("{failures} {machines} failed: {}{more}; see to them, then `thimble rollout resume`", named.join(", "))
 }
 
-/// Cuts the selected machines into waves of these sizes. The last wave is everything else.
+/// Cuts the selected machines into waves of these sizes. All remaining machines form the last wave.
 #[must_use]
 pub fn waves(mut hardware: Vec<String>, sizes: &[u32]) -> Vec<Vec<String>> {
     let mut waves = Vec::new();
@@ -100,7 +100,7 @@ mod tests {
         }
     }
 
-    /// `a=o` says that machine `a` is ordered; a machine that is not named waits.
+    /// `a=o` means that machine `a` is ordered. A machine without an entry waits.
     fn seen(text: &'static str) -> impl Fn(&str) -> Seen {
         move |name| {
             let word = text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stops_at_its_limit_of_failures_and_goes_on_when_they_are_forgiven() {
+    fn it_stops_at_its_limit_of_failures_and_continues_when_they_are_forgiven() {
         let mut rollout = rollout(&["a b c d"], 1, 2);
         assert_eq!(step(&rollout, seen("a=f")).begin, ["b"]);
         let (state, reason) = step(&rollout, seen("a=f b=f")).becomes.unwrap();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_running_one_does_anything() {
+    fn only_a_running_rollout_takes_steps() {
         for state in RolloutState::ALL {
             let rollout = Rollout { state, ..rollout(&["a"], 1, 1) };
             assert_eq!(step(&rollout, seen("")) != Step::default(), state == RolloutState::Running, "{state}");

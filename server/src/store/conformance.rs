@@ -1,4 +1,4 @@
-//! What every engine must do, run against each.
+//! What every engine must do. Each test runs against every engine.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn put(key: &str, expected: u64, value: &str) -> Transaction {
 }
 
 #[tokio::test]
-async fn a_value_knows_its_first_and_its_latest_revision() {
+async fn a_value_has_its_first_and_its_latest_revision() {
     each(|store| async move {
         assert_eq!(store.get("/a").await.unwrap(), None);
         let first = store.commit(put("/a", 0, "1")).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_watch_gets_a_transaction_whole() {
 }
 
 #[tokio::test]
-async fn a_watch_from_too_long_ago_is_told_to_list_again() {
+async fn a_watch_from_too_long_ago_must_list_again() {
     let store = Memory::default();
     for revision in 0..5000 {
         store.commit(put("/a", revision, "x")).await.unwrap();
@@ -162,7 +162,7 @@ async fn the_file_keeps_everything_over_a_restart_and_admits_one_process() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_store_is_refused_by_name() {
+async fn a_file_that_is_not_a_store_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     std::fs::write(&path, vec![7_u8; 8192]).unwrap();

@@ -1,4 +1,4 @@
-//! The latest changes in memory, for watchers. A watcher that asks for older ones must list again.
+//! The latest changes, kept in memory for watchers. A watcher that asks for older changes must list again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use super::{KeyValue, StoreError};
 
 const KEPT: usize = 4096;
 
-/// What happened to one key; without a pair it was deleted.
+/// A change of one key. Without a pair the key was deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub revision: u64,
@@ -19,13 +19,13 @@ pub struct Change {
 
 pub(super) struct Log {
     recent: Mutex<Recent>,
-    /// A transaction at a time: a reader of one change can have the others, too.
+    /// Each message is one transaction, so a reader of one change also gets the others.
     sender: broadcast::Sender<Arc<[Change]>>,
 }
 
 struct Recent {
     changes: VecDeque<Change>,
-    /// Changes up to this revision are no longer known.
+    /// Changes up to this revision are no longer kept.
     forgotten: u64,
 }
 
@@ -43,7 +43,7 @@ impl Log {
             }
             recent.changes.push_back(change.clone());
         }
-        let _ = self.sender.send(changes.into()); // an error means that there are no watchers
+        let _ = self.sender.send(changes.into()); // an error only means that no watcher listens
     }
 
     pub(super) fn watch(&self, after: u64) -> Result<Watch, StoreError> {
@@ -56,7 +56,7 @@ impl Log {
     }
 }
 
-/// Changes in order. Dropping it ends the watch.
+/// The changes in order. Dropping it ends the watch.
 pub struct Watch {
     backlog: VecDeque<Change>,
     receiver: broadcast::Receiver<Arc<[Change]>>,
@@ -64,10 +64,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next change; `None` once the store is closed.
+    /// The next change, or `None` once the store is closed.
     ///
     /// # Errors
-    /// `Compacted` when this watcher was too slow.
+    /// `Compacted` if this watcher was too slow.
     pub async fn next(&mut self) -> Option<Result<Change, StoreError>> {
         loop {
             if let Some(change) = self.backlog.pop_front() {

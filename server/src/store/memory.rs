@@ -1,4 +1,4 @@
-//! The store for tests and for checking files without a server: nothing survives the process.
+//! The store for tests, and for checking files without a server. Nothing survives the process.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +38,7 @@ impl Memory {
         data.revision += 1;
         let revision = data.revision;
         let changes = transaction.writes.into_iter().map(|write| data.write(write, revision)).collect();
-        self.log.append(changes); // still under the lock: watchers see revisions in order
+        self.log.append(changes); // under the lock, so that watchers see revisions in order
         Ok(revision)
     }
 }

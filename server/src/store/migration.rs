@@ -1,4 +1,4 @@
-//! From the content of an earlier format to that of this one. Pure: pairs in, writes out.
+//! Converts the content of an earlier format to this version's. Pure: it takes pairs and returns writes.
 //!
 //! | format | what it added |
 //! |---|---|
@@ -21,7 +21,7 @@ pub const FORMAT: u64 = 2;
 
 const BY: &str = "upgrade";
 
-/// What turns the content of format 1 into that of format 2.
+/// The writes that convert the content of format 1 to format 2.
 ///
 /// # Errors
 /// When an object cannot be encoded.
@@ -53,11 +53,12 @@ pub fn from_format_1(pairs: Vec<KeyValue>, revision: u64, now: Timestamp) -> Res
     Ok(writes)
 }
 
-/// `workflows` are the machine's, newest first. Never more towards an installation than what format 1 would boot.
+/// `workflows` are the machine's, newest first. The state never leads to an installation that format 1 would not have
+/// booted.
 fn state(workflows: &[&Stored<Workflow>], hardware: &Hardware, announced: Option<Timestamp>, now: Timestamp) -> MachineState {
     let newest = workflows.first().map(|stored| &*stored.object);
     let succeeded = |workflow: &Workflow| matches!(workflow.status.state, Some(WorkflowState::Success | WorkflowState::Post));
-    // An announcement from before the newest workflow says nothing about it.
+    // An announcement from before the newest workflow does not count for that workflow.
     let announced = announced.filter(|time| {
         newest.and_then(|workflow| workflow.metadata.creation_timestamp).is_none_or(|created| created <= *time)
             || !newest.is_some_and(is_open)
@@ -84,7 +85,7 @@ fn state(workflows: &[&Stored<Workflow>], hardware: &Hardware, announced: Option
         return state;
     }
     if let Some(workflow) = newest {
-        state.decision = decision(Intent::Inventory, format!("nothing of workflow {} is to run", workflow.name()));
+        state.decision = decision(Intent::Inventory, format!("workflow {} has nothing to run", workflow.name()));
     }
     state
 }

@@ -1,7 +1,7 @@
-//! What the server remembers: a revisioned key-value store with watch, the same contract for every engine.
+//! The server's store: a revisioned key-value store with watch. Every engine has the same contract.
 //!
-//! Every commit takes the next revision. A write names the revision it was computed from, so two writers never overwrite
-//! each other unseen. An acknowledged commit is durable.
+//! Every commit gets the next revision. A write names the revision it was computed from, so a writer never overwrites
+//! another one's change unseen. An acknowledged commit is durable.
 
 #[cfg(test)]
 mod conformance;
@@ -20,7 +20,7 @@ pub use self::redb::Redb;
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// A stored value; revisions are those of its first and its latest write.
+/// A stored value. The revisions are those of its first and its latest write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyValue {
     pub key: String,
@@ -44,7 +44,8 @@ impl Write {
     }
 }
 
-/// All writes or none. A condition names the revision that its key must have; 0 means that the key must not exist.
+/// A set of writes, all or none. A condition names the revision that its key must have. 0 means that the key must not
+/// exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transaction {
     pub conditions: Vec<(String, u64)>,
@@ -60,28 +61,28 @@ impl Transaction {
         self
     }
 
-    /// Whatever the key has: for what another condition of the transaction guards.
+    /// Writes whatever the key has. Use it if another condition of the transaction guards the key.
     #[must_use]
     pub fn write(mut self, key: impl Into<String>, value: Vec<u8>) -> Self {
         self.writes.push(Write::Put { key: key.into(), value });
         self
     }
 
-    /// As `write`; a key that does not exist is no error.
+    /// Removes a key like `write`. A key that does not exist is not an error.
     #[must_use]
     pub fn remove(mut self, key: impl Into<String>) -> Self {
         self.writes.push(Write::Delete { key: key.into() });
         self
     }
 
-    /// Only if the key has this revision.
+    /// Adds a condition: the key must have this revision.
     #[must_use]
     pub fn when(mut self, key: impl Into<String>, expected: u64) -> Self {
         self.conditions.push((key.into(), expected));
         self
     }
 
-    /// Both, all or none.
+    /// Joins two transactions into one.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.conditions.extend(other.conditions);

@@ -1,7 +1,7 @@
-//! The embedded store: one file, one writer, every commit on disk before it is acknowledged.
+//! The embedded store: one file, one writer, and every commit on disk before it is acknowledged.
 //!
-//! Commits that wait for the disk go to it together. After an error of the disk, a full one for instance, redb takes no
-//! more calls. The file is then opened again, so the store works as soon as the disk does.
+//! Commits that wait for the disk are written together. After an error of the disk, such as a full one, redb refuses all
+//! calls. The file is then opened again, so the store works as soon as the disk does.
 
 mod opening;
 
@@ -18,13 +18,13 @@ use super::log::Log;
 use super::{Answer, Change, KeyValue, Store, StoreError, Transaction, Watch, Write};
 use opening::{Cause, opened};
 
-/// Key to (created, modified, value).
+/// Maps a key to (created, modified, value).
 const ENTRIES: TableDefinition<&str, (u64, u64, &[u8])> = TableDefinition::new("entries");
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 const REVISION: &str = "revision";
-/// Objects are few and small; the default of 1 GiB would only grow the process.
+/// Objects are few and small. The default of 1 GiB would only enlarge the process.
 const CACHE_BYTES: usize = 16 << 20;
-/// So many transactions share one write to the disk at most.
+/// The most transactions that share one write to the disk.
 const TOGETHER: usize = 64;
 
 #[derive(Clone)]
@@ -33,7 +33,7 @@ pub struct Redb(Arc<Inner>);
 type Reopen = Box<dyn Fn() -> Result<Database, Cause> + Send + Sync>;
 
 struct Inner {
-    /// None while it cannot be opened again.
+    /// None while the file cannot be opened again.
     database: RwLock<Option<Database>>,
     reopen: Reopen,
     log: Log,
@@ -41,23 +41,23 @@ struct Inner {
     writer: Mutex<Writer>,
 }
 
-/// Transactions that wait for the disk.
+/// The transactions that wait for the disk.
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<(Transaction, oneshot::Sender<Result<u64, StoreError>>)>,
-    /// A thread takes them.
+    /// Whether a thread works on the queue.
     taken: bool,
 }
 
-/// Held from commit to announcement, so that watchers see revisions in order.
+/// Locked from commit to announcement, so that watchers see revisions in order.
 struct Writer {
     /// The latest revision that watchers have seen.
     announced: u64,
-    /// What a commit wrote that failed. The file says whether it is there, when it is open again.
+    /// What a failed commit wrote. Once the file is open again, it shows whether the write is there.
     unsure: Vec<Vec<Change>>,
 }
 
-/// A transaction's revision and changes, or the key that another writer has changed.
+/// A transaction's revision and changes, or the key that another writer changed.
 type Decided = Result<(u64, Vec<Change>), String>;
 
 fn failed<E: Into<Cause>>(doing: &'static str) -> impl FnOnce(E) -> StoreError {
@@ -69,15 +69,15 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Redb {
-    /// Opens the file, creating it and its folder when missing. After a crash this also repairs it. The content of an
+    /// Opens the file, and creates it and its folder if missing. After a crash this also repairs it. The content of an
     /// earlier format is migrated, and the old file is kept beside it.
     ///
     /// # Errors
-    /// When another process has it open, the file is not a store, or a later version wrote it.
+    /// When another process has it open, when the file is not a store, or when a later version wrote it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let (database, revision) = opened(path)?;
         let path = path.to_owned();
-        // Not created: a folder that is gone, such as that of another disk, is not an empty store.
+        // This does not create the file. If its folder is gone, such as that of another disk, the store is not empty.
         let reopen = move || Database::builder().set_cache_size(CACHE_BYTES).open(&path).map_err(Cause::from);
         Ok(Self::of(database, revision, Box::new(reopen)))
     }
@@ -94,7 +94,7 @@ impl Redb {
 }
 
 impl Inner {
-    /// Reads; after an error of the disk once more on the file that is opened again.
+    /// Reads. After an error of the disk it reads once more from the file that was opened again.
     fn read<T>(&self, doing: &'static str, read: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         if let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner)
             && let Ok(found) = read(database)
@@ -104,7 +104,7 @@ impl Inner {
         self.open_again(&mut held(&self.writer)).map_err(failed(doing))?;
         match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
             Some(database) => read(database).map_err(failed(doing)),
-            None => Err(failed(doing)("it is closed")),
+            None => Err(failed(doing)("the file is closed")),
         }
     }
 
@@ -131,7 +131,7 @@ impl Inner {
         })
     }
 
-    /// Takes what waits to the disk, once.
+    /// Writes the waiting transactions to the disk, once.
     fn work(self: Arc<Self>) {
         let turn = Turn(self);
         let mut batch: Vec<_> = {
@@ -146,7 +146,7 @@ impl Inner {
         }
     }
 
-    /// All in one write to the disk. Each is decided on what those before it wrote.
+    /// Commits all transactions in one write to the disk. Each one sees what the earlier ones wrote.
     fn commit(&self, requests: &[Transaction]) -> Vec<Result<u64, StoreError>> {
         let mut writer = held(&self.writer);
         match self.try_commit(requests, &mut writer) {
@@ -181,7 +181,7 @@ impl Inner {
             self.open_again(writer).map_err(failed("open its file again"))?;
         }
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or_else(|| failed("begin a write")("it is closed"))?;
+        let database = database.as_ref().ok_or_else(|| failed("begin a write")("the file is closed"))?;
         let transaction = database.begin_write().map_err(failed("begin a write"))?;
         let decided = {
             let mut table = transaction.open_table(ENTRIES).map_err(failed("open its table"))?;
@@ -199,10 +199,10 @@ impl Inner {
         Ok(decided)
     }
 
-    /// Opens the file again. Watchers see what it has of a commit that failed: the view shows what is stored.
+    /// Opens the file again. Watchers get what it has of a failed commit, so that the view shows what is stored.
     fn open_again(&self, writer: &mut Writer) -> Result<(), Cause> {
         let mut place = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        *place = None; // one at a time can have it open
+        *place = None; // the file can be open only once
         let database = (self.reopen)()?;
         let revision = database.begin_read()?.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value());
         let unsure = std::mem::take(&mut writer.unsure);
@@ -212,16 +212,17 @@ impl Inner {
             writer.announced = revision;
         } else if revision != writer.announced {
             let expected = writer.announced;
-            return Err(
-                format!("its file has revision {revision}, not {expected}: it is another one; start the server again").into()
-            );
+            return Err(format!(
+                "the file has revision {revision} instead of {expected}, so it is another file; start the server again"
+            )
+            .into());
         }
         *place = Some(database);
         Ok(())
     }
 }
 
-/// The one thread that writes. When it ends, even by a panic, the next one takes what has come meanwhile.
+/// The right to be the one writing thread. When it ends, even by a panic, the next thread takes what has arrived meanwhile.
 struct Turn(Arc<Inner>);
 
 impl Drop for Turn {
@@ -235,7 +236,7 @@ impl Drop for Turn {
     }
 }
 
-/// Conditions first: a transaction that is refused writes nothing.
+/// Checks the conditions first, so a refused transaction writes nothing.
 fn decide(
     table: &mut Table<'_, &str, (u64, u64, &[u8])>,
     request: &Transaction,
@@ -274,7 +275,7 @@ fn change(table: &mut Table<'_, &str, (u64, u64, &[u8])>, write: Write, revision
     }
 }
 
-/// redb blocks on the disk; the executor's threads must not.
+/// redb blocks on the disk, and the executor's threads must not block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.map_err(failed("finish its work"))?
 }
@@ -303,7 +304,7 @@ impl Store for Redb {
         });
         Box::pin(async move {
             if let Some(turn) = turn {
-                turn.await.map_err(failed("finish its work"))?; // so that nothing holds the file any more
+                turn.await.map_err(failed("finish its work"))?; // so that the file is no longer in use
             }
             answer.await.map_err(failed("finish its work"))?
         })

@@ -1,5 +1,5 @@
-//! Templates that have just used up their budget. Many workflows may wait for one template, and trying it again for each of
-//! them would hold up all others.
+//! Templates that have just used up their budget. Many workflows may wait for one template, and rendering it again for each
+//! of them would delay all others.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
@@ -32,7 +32,7 @@ pub(super) fn remember(source: &str, fault: &Fault) {
     recent.push_front(Costly { source: digest(source), until: Instant::now() + PAUSE, fault: fault.clone() });
 }
 
-/// The fault of an attempt less than half a minute ago.
+/// The error of an attempt less than half a minute ago.
 pub(super) fn recent(source: &str) -> Option<Fault> {
     let (source, now) = (digest(source), Instant::now());
     let recent = RECENT.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What a template sees of the workflow and its Hardware.
+//! The data that a template sees of the workflow and its Hardware.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::references::References;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Data {
     pub(super) map: BTreeMap<String, String>,
-    /// The whole object; nothing for a workflow without Hardware.
+    /// The whole object, or nothing for a workflow without Hardware.
     pub(super) hardware: Option<Value>,
     pub(super) references: References,
 }
@@ -21,7 +21,7 @@ impl Data {
     }
 }
 
-/// `.hardware`: with the parts that Tinkerbell's types always write, set or not.
+/// `.hardware`, including the parts that Tinkerbell's types always write, even if they are not set.
 pub(crate) fn hardware_data(hardware: &Hardware) -> Value {
     let mut hardware = serde_json::to_value(hardware).unwrap_or_default();
     if let Some(object) = hardware.as_object_mut() {

@@ -14,13 +14,13 @@ use crate::references::References;
 use data::Data;
 pub(crate) use data::hardware_data;
 
-/// Tinkerbell's name of every template, which Go's error texts show.
+/// Tinkerbell's name for every template. Go's error texts show it.
 const NAME: &str = "workflow-template";
 
 /// Renders the workflow's document.
 ///
 /// # Errors
-/// What is wrong in the template (with its line) or in the rendered text (every mistake).
+/// The mistake in the template with its line, or every mistake in the rendered text.
 pub fn render(template: &Template, workflow: &Workflow, hardware: Option<&Hardware>) -> Result<Document, Vec<Mistake>> {
     render_with(template, workflow, hardware, References::default()).map_err(|mistakes| located(template, mistakes))
 }
@@ -43,10 +43,10 @@ pub(crate) fn render_with(
     })
 }
 
-/// Checks a template as far as that is possible without data.
+/// Checks a template as far as possible without data.
 ///
 /// # Errors
-/// The first mistake of its syntax, or all mistakes of its outline: unknown keys, and names of images that are none.
+/// The first mistake of its syntax, or all mistakes of its outline: unknown keys, and texts that are not names of images.
 pub fn check(template: &Template) -> Result<(), Vec<Mistake>> {
     let refused = |fault| located(template, vec![mistake(template, fault, &Data::default())]);
     let outlines = outlines(template).map_err(refused)?;
@@ -97,13 +97,13 @@ const MOST_MISTAKES: usize = 100;
 /// Stands for every value in an outline.
 const UNKNOWN: char = '⁇';
 
-/// The line of a mistake, because a person does not have the rendered text at hand.
+/// The line of a mistake, because the operator does not have the rendered text at hand.
 fn shown(text: &str, line: usize) -> Option<String> {
     let line = text.lines().nth(line.checked_sub(1)?)?.trim();
     (!line.is_empty()).then(|| format!("the line reads: {}", line.chars().take(120).collect::<String>()))
 }
 
-/// A fault that belongs to no line.
+/// A fault without a line.
 fn plain(message: String) -> Fault {
     Fault { text: format!("template: {NAME}: {message}"), message, line: 0, column: 0 }
 }
@@ -194,9 +194,7 @@ fn hint(message: &str, data: &Data) -> Option<String> {
         "expandenv",
         "getHostByName",
     ];
-    REMOVED
-        .contains(&function)
-        .then(|| "Tinkerbell has removed it: what it gives changes from one rendering to the next".to_owned())
+    REMOVED.contains(&function).then(|| "Tinkerbell has removed it: its result changes from one rendering to the next".to_owned())
 }
 
 #[cfg(test)]

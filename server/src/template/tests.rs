@@ -54,7 +54,7 @@ fn text(source: &str) -> Result<String, String> {
 }
 
 #[test]
-fn a_template_sees_map_hardware_and_the_old_struct() {
+fn a_template_sees_the_map_the_hardware_and_the_old_struct() {
     for (source, rendered) in [
         ("{{ .device_1 }} {{ .mode }}", "52:54:00:12:34:56 0644"),
         ("{{ .hardware.spec.agentID }}", "agent-7"),
@@ -75,7 +75,7 @@ fn a_template_sees_map_hardware_and_the_old_struct() {
 }
 
 #[test]
-fn a_mistake_names_template_line_and_remedy() {
+fn a_mistake_names_the_template_the_line_and_a_remedy() {
     for (case, source, expected) in [
         (
             "missing key",
@@ -94,7 +94,7 @@ fn a_mistake_names_template_line_and_remedy() {
             "template t:2:4: <.nope>: map has no",
         ),
         (
-            "below what is not set",
+            "below an unset part",
             "{{ .Hardware.Metadata.Facility.PlanSlug }}",
             "template t:1:13: <.Hardware.Metadata.Facility.PlanSlug>: nil pointer evaluating *tinkerbell.MetadataFacility.PlanSlug",
         ),
@@ -127,7 +127,7 @@ fn a_mistake_names_template_line_and_remedy() {
 }
 
 #[test]
-fn no_template_ends_or_blocks_the_server() {
+fn no_template_stops_or_blocks_the_server() {
     let nested = "(list ".repeat(3000) + &")".repeat(3000);
     let blocks = "{{ if true }}".repeat(3000) + &"{{ end }}".repeat(3000);
     let chain = "{{ if false }}".to_owned() + &"{{ else if false }}".repeat(3000) + "{{ end }}";
@@ -162,7 +162,7 @@ fn no_template_ends_or_blocks_the_server() {
     ] {
         let started = std::time::Instant::now();
         let refused = text(&source).expect_err(case);
-        // A busy host meets the limit of time first.
+        // On a busy host the time limit comes first.
         assert!(refused.contains(expected) || refused.contains("takes longer than"), "{case}: {refused}");
         assert!(started.elapsed() < Duration::from_secs(20), "{case}: {:?}", started.elapsed());
     }
@@ -171,7 +171,7 @@ fn no_template_ends_or_blocks_the_server() {
     for _ in 0..100 {
         assert!(text(loops).unwrap_err().contains("not tried again for 30 s"));
     }
-    assert!(started.elapsed() < Duration::from_secs(1), "a costly template costs once: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "a costly template is rendered only once: {:?}", started.elapsed());
     let chain = "{{ if false }}".to_owned() + &"{{ else if false }}".repeat(1400) + "{{ else }}x{{ end }}";
     assert_eq!(text(&chain).as_deref(), Ok("x"));
 }
@@ -194,7 +194,7 @@ fn a_mistake_in_the_rendered_text_shows_the_line() {
 }
 
 #[test]
-fn a_template_alone_is_checked_for_all_that_can_be_known_without_values() {
+fn a_template_alone_is_checked_as_far_as_possible_without_values() {
     const HEAD: &str = "name: n\ntasks:\n- name: t\n  worker: \"{{ .device_1 }}\"\n  actions:\n";
     for (case, source, expected) in [
         (
@@ -215,7 +215,7 @@ fn a_template_alone_is_checked_for_all_that_can_be_known_without_values() {
         ),
         ("constant of another type", "{{ upper 5 }}".into(), vec!["template t:1:10: <5>: expected string; found 5"]),
         (
-            "template that is not there",
+            "a template that does not exist",
             "{{ template \"no\" . }}".into(),
             vec!["template t:1:13: <{{template \"no\" .}}>: template \"no\" not defined"],
         ),
@@ -227,7 +227,7 @@ fn a_template_alone_is_checked_for_all_that_can_be_known_without_values() {
             vec!["template t:9:1: tasks[0].actions[0]: unknown key \"args\""],
         ),
         (
-            "key behind else",
+            "key after else",
             format!(
                 "{HEAD}  - name: a\n    image: i\n    {{{{- if .x }}}}\n    timeout: 1\n    {{{{- else }}}}\n    timeuot: 1\n    {{{{- end }}}}\n"
             ),
@@ -239,7 +239,7 @@ fn a_template_alone_is_checked_for_all_that_can_be_known_without_values() {
             vec!["template t:7:1: tasks[0].actions[0].image: \"quay.io/Tinkerbell/x\" is not the name of an image"],
         ),
         ("image with a value in it", format!("{HEAD}  - name: a\n    image: {{{{ .registry }}}}/X:{{{{ .tag }}}}\n"), vec![]),
-        ("what values decide", format!("{HEAD}{{{{ .actions | nindent 2 }}}}\n"), vec![]),
+        ("a part that depends on values", format!("{HEAD}{{{{ .actions | nindent 2 }}}}\n"), vec![]),
         (
             "a list of actions from a loop",
             format!("{HEAD}  {{{{- range .disks }}}}\n  - name: wipe-{{{{ . }}}}\n    image: i\n  {{{{- end }}}}\n"),

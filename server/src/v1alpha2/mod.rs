@@ -1,7 +1,8 @@
-//! Objects of `tinkerbell.org/v1alpha2`: how they are kept, and how they become tasks that the engine runs.
+//! Objects of `tinkerbell.org/v1alpha2`: how they are stored, and how they become tasks that the engine runs.
 //!
-//! A Workflow of v1alpha2 is two records. Its own, below `/v1alpha2/workflows/`, is what an operator wrote. What runs is a
-//! record of the same name below `/workflows/`. Agents know workflows by name only, so the versions share their names.
+//! A Workflow of v1alpha2 has two records. The one below `/v1alpha2/workflows/` is what an operator wrote. The one below
+//! `/workflows/`, with the same name, is what runs. Agents know workflows by name only, so the two versions share their
+//! names.
 
 mod render;
 mod values;
@@ -27,7 +28,7 @@ pub struct Objects {
     pub tasks: OrdMap<ObjectName, Stored<Task>>,
     pub workflows: OrdMap<ObjectName, Stored<Workflow>>,
     pub policies: OrdMap<ObjectName, Stored<Policy>>,
-    /// Workflows by the Task and by the Hardware that they name.
+    /// The Workflows by the Task and by the Hardware that they name.
     by_task: Index<ObjectName>,
     by_hardware: Index<ObjectName>,
     /// Tasks and Workflows by the objects that their references name.
@@ -36,7 +37,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Takes in a change: whether the object was there, and whether it is.
+    /// Applies a change. Returns whether the object existed before, and whether it exists now.
     pub fn update(&mut self, kind: Kind, name: &ObjectName, pair: Option<&KeyValue>) -> (bool, bool) {
         match kind {
             Kind::Task => {
@@ -94,7 +95,7 @@ impl Objects {
     }
 }
 
-/// Whether a record that runs is that of a Workflow of v1alpha2.
+/// Whether a running record belongs to a Workflow of v1alpha2.
 #[must_use]
 pub fn runs(workflow: &model::Workflow) -> bool {
     workflow.api_version == API_VERSION
@@ -105,7 +106,7 @@ pub fn kind_of(workflow: &model::Workflow) -> Kind {
     if runs(workflow) { Kind::WorkflowV1alpha2 } else { Kind::Workflow }
 }
 
-/// The record that runs for a Workflow.
+/// The running record for a Workflow.
 #[must_use]
 pub fn run_of(workflow: &Workflow) -> model::Workflow {
     let options = || workflow.spec.tasks.iter().filter_map(|task| task.boot_options());
@@ -133,7 +134,7 @@ pub fn toggled(workflow: &Workflow) -> impl Iterator<Item = ObjectName> {
     toggles.filter_map(move |task| task.hardware_name(namespace))
 }
 
-/// A Workflow as it is shown: what was written, with the status of what runs.
+/// A Workflow as clients see it: what was written, with the status of the running record.
 #[must_use]
 pub fn shown(view: &View, workflow: &Stored<Workflow>) -> Option<Value> {
     let mut whole = Workflow::clone(&workflow.object);

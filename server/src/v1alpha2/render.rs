@@ -1,7 +1,8 @@
 //! Workflow + Tasks + Hardware -> the tasks that run. Pure: the same input gives the same result.
 //!
-//! The Workflow is rendered first and once for each of its tasks, because `.hardware` is that of the task. Then comes the
-//! Task. In both, `vars` come first, then the environment and the volumes, then the rest. Each sees what came before it.
+//! The Workflow is rendered first, once for each of its tasks, because `.hardware` is that of the task. Then the Task is
+//! rendered. In both, `vars` come first, then the environment and the volumes, then the rest. Each part sees the parts
+//! before it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,20 +17,20 @@ use super::values::{Rest, Wrong, has_templates};
 use crate::references::References;
 use crate::template::hardware_data;
 
-/// Of one Workflow.
+/// The most tasks of one Workflow.
 pub const MAX_TASKS: usize = 256;
 
-/// What one entry of `spec.tasks` names, and what its Task may look at.
+/// The objects that one entry of `spec.tasks` names, and what its Task may read.
 pub struct Bound<'b> {
     pub task: &'b Task,
     pub hardware: Option<&'b Hardware>,
     pub references: References,
 }
 
-/// Renders the workflow. `bound` are its tasks, in order.
+/// Renders the workflow. `bound` has its tasks, in order.
 ///
 /// # Errors
-/// What is wrong, with its place where the file is known.
+/// The mistakes, with their positions if the file is known.
 pub fn render(workflow: &Workflow, references: &References, bound: &[Bound<'_>]) -> Result<Document, Vec<Mistake>> {
     let of_workflow = format!("Workflow {}", workflow.name());
     let mut document = Document {
@@ -38,7 +39,7 @@ pub fn render(workflow: &Workflow, references: &References, bound: &[Bound<'_>])
         tasks: Vec::new(),
     };
     if bound.len() > MAX_TASKS {
-        let wrong = Wrong::at("spec.tasks", format!("{} tasks; at most {MAX_TASKS} are taken", bound.len()));
+        let wrong = Wrong::at("spec.tasks", format!("{} tasks; at most {MAX_TASKS} are allowed", bound.len()));
         return Err(vec![wrong.mistake(&of_workflow, &Places::default())]);
     }
     let rendered = rendered(workflow, references, bound).map_err(|wrong| vec![wrong])?;
@@ -59,7 +60,7 @@ pub fn render(workflow: &Workflow, references: &References, bound: &[Bound<'_>])
     }
     let skipped = |action: &model::Action| action.condition.as_deref().and_then(condition) == Some(false);
     if mistakes.is_empty() && document.tasks.iter().flat_map(|task| &task.actions).all(skipped) {
-        let message = "no action is left to run: the `if` of each one is false";
+        let message = "no action would run, because the `if` of each one is false";
         mistakes.push(Wrong::at("spec.tasks", message).mistake(&of_workflow, &workflow.spec.places));
     }
     if mistakes.is_empty() { Ok(document) } else { Err(mistakes) }
@@ -110,7 +111,7 @@ struct Job {
     references: Value,
 }
 
-/// What a task of the Workflow gives its Task.
+/// The values that a task of the Workflow passes to its Task.
 struct Rendered {
     agent_id: String,
     timeout: i64,
@@ -118,7 +119,7 @@ struct Rendered {
     extra: Extra,
 }
 
-/// The mistake of the Task with this index, or of the Workflow.
+/// A mistake in the Task with this index, or in the Workflow.
 type Failed = (Option<usize>, Wrong);
 
 impl Job {
@@ -135,7 +136,7 @@ impl Job {
         if place.agent_id.trim().is_empty() {
             return Err((None, Wrong::at(format!("spec.tasks[{}].agentID", self.index), "renders to nothing")));
         }
-        // The task's own values are beside the global ones, where a Task that several entries name can find them.
+        // The task's values are beside the global ones, so that a Task that several entries name can find them.
         let values: BTreeMap<&String, &String> = globals.template_map.iter().chain(&extra.template_map).collect();
         if let Some(spec) = workflow.pointer_mut("/spec").and_then(Value::as_object_mut) {
             let globals = spec.entry("globals").or_insert_with(|| json!({}));
@@ -163,7 +164,7 @@ impl Job {
     }
 }
 
-/// Renders one part after the other; the data of each is made from the object as it is then.
+/// Renders one part after the other. The data of each part comes from the object as rendered so far.
 fn phases(object: &mut Value, parts: &[String], rest: &mut Rest, data: &dyn Fn(&Value) -> Value) -> Result<(), Wrong> {
     for part in parts {
         let Some(mut value) = object.pointer(part).filter(|part| has_templates(part)).cloned() else { continue };
@@ -188,7 +189,7 @@ fn decoded<T: serde::de::DeserializeOwned>(part: Option<&Value>) -> Result<T, Wr
     serde_json::from_value(part.cloned().unwrap_or_default()).map_err(|error| Wrong::at("spec", error.to_string()))
 }
 
-/// What only the rendered values show.
+/// Checks that need the rendered values.
 fn judge(task: &TaskSpec, wrong: &mut dyn FnMut(String, String)) {
     let mut seen = HashSet::new();
     for (index, action) in task.actions.iter().enumerate() {
@@ -212,7 +213,7 @@ fn judge(task: &TaskSpec, wrong: &mut dyn FnMut(String, String)) {
     }
 }
 
-/// The Task as it runs. Of the same variable the later one counts: globals, Task, extra, action.
+/// The Task as it runs. If a variable occurs twice, the later one counts: globals, Task, extra, action.
 fn assembled(name: String, place: Rendered, task: TaskSpec) -> model::Task {
     let mut environment = place.globals.env;
     environment.extend(task.env);

@@ -1,4 +1,4 @@
-//! Rendering the values of a document: each text with `{{ }}` in it is a template, everything else stays.
+//! Renders the values of a document: each text with `{{ }}` in it is a template, and everything else stays unchanged.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,15 +9,15 @@ use model::Mistake;
 use model::v1alpha2::{Places, is_template};
 use serde_json::Value;
 
-/// Bytes of all values that one Workflow renders to.
+/// The most bytes of all values that one Workflow renders to.
 pub const MAX_OUTPUT: usize = 1 << 20;
-/// Mistakes of one object that are shown.
+/// The most mistakes of one object that are shown.
 const MAX_MISTAKES: usize = 20;
 
-/// What is wrong with a value.
+/// A mistake in a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// Such as `spec.actions[0].if`.
+    /// The path of the value, such as `spec.actions[0].if`.
     pub path: String,
     pub fault: Fault,
 }
@@ -28,7 +28,7 @@ impl Wrong {
         Self { path: path.into(), fault: Fault { text: message.clone(), message, line: 0, column: 0 } }
     }
 
-    /// With its place in the file, if that is known; otherwise `object` names it.
+    /// The mistake with its position in the file, if that is known. Otherwise `object` names the object.
     pub fn mistake(&self, object: &str, places: &Places) -> Mistake {
         let Fault { message, line, .. } = &self.fault;
         let (file, line, column) = match places.place(&self.path) {
@@ -40,12 +40,12 @@ impl Wrong {
     }
 }
 
-/// What one rendering of values may still use.
+/// The rest of the budget for one rendering of values.
 pub struct Rest {
     stop: Arc<AtomicBool>,
     deadline: Instant,
     output: usize,
-    /// In seconds since 1970.
+    /// The time in seconds since 1970.
     now: i64,
 }
 
@@ -111,10 +111,10 @@ pub fn has_templates(part: &Value) -> bool {
     }
 }
 
-/// What is wrong with the templates of an object whatever their data is: syntax, unknown functions and variables.
+/// Finds mistakes in the templates of an object that do not depend on data: syntax, unknown functions and variables.
 ///
 /// # Errors
-/// The mistakes, the first ones of many.
+/// The mistakes. If there are many, only the first ones.
 pub fn check(spec: Value) -> Result<(), Vec<Wrong>> {
     if !has_templates(&spec) {
         return Ok(());

@@ -1,9 +1,9 @@
-//! Objects by what they name or have. A copy of an index costs nothing, whatever its size.
+//! Objects by what they name or have. A copy of an index costs the same at any size.
 
 use imbl::OrdSet;
 use model::ObjectName;
 
-/// One flat set, because a set for each key would be copied whole with the first change of a copy.
+/// This is one flat set. With a set for each key, the first change of a copy would copy that whole set.
 #[derive(Clone)]
 pub struct Index<K>(OrdSet<(K, u64, ObjectName)>);
 
@@ -14,7 +14,7 @@ impl<K> Default for Index<K> {
 }
 
 impl<K: Ord + Clone> Index<K> {
-    /// The object, known by the revision of its first write, has the key from now on, or no longer.
+    /// Adds the key to the object, or removes it. The revision of its first write identifies the object.
     pub fn set(&mut self, key: K, created: u64, name: &ObjectName, has: bool) {
         let entry = (key, created, name.clone());
         if has {

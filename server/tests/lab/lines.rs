@@ -1,4 +1,4 @@
-//! The log lines of the server, for tests that look at them. They are of the whole process.
+//! The log lines of the server, for tests that check them. They belong to the whole process.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! A server on real sockets and agents as clients.
+//! A server on real sockets, and agents as its clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 pub mod lines;
@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 
 pub const MAC: &str = "52:54:00:12:34:56";
 
-/// Every wait of a test ends.
+/// Limits every wait of a test.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("nothing happened within 20 s")
 }
@@ -31,7 +31,7 @@ pub fn hardware(name: &str, mac: &str) -> String {
     )
 }
 
-/// One task, actions `a0`, `a1`, ... for the worker in `.device_1`.
+/// One task with actions `a0`, `a1`, ... for the worker in `.device_1`.
 pub fn template(name: &str, actions: usize) -> String {
     let actions: String = (0..actions)
         .map(|n| format!("          - {{name: a{n}, image: \"actions:v1\", timeout: 60, environment: {{N: 0{n}}}, command: [\"{{{{ index .Hardware.Disks 0 }}}}\"]}}\n"))
@@ -49,7 +49,7 @@ pub fn workflow(name: &str, template: &str, hardware: &str, worker: &str) -> Str
     )
 }
 
-/// node-1 with template `two` of two actions and the workflow `w`.
+/// node-1, the template `two` with two actions, and the workflow `w`.
 pub fn everything() -> String {
     format!("{}{}{}", hardware("node-1", MAC), template("two", 2), workflow("w", "two", "node-1", MAC))
 }
@@ -66,7 +66,7 @@ pub struct Lab {
     running: tokio::task::JoinHandle<Result<(), server::RunError>>,
 }
 
-/// A server that was stopped a moment ago may still be finishing a write in the background.
+/// A server that was just stopped may still be finishing a write in the background.
 async fn opened(config: Config) -> Server {
     loop {
         match Server::open(config.clone()).await {
@@ -86,7 +86,7 @@ impl Lab {
         Self { server, grpc: grpc_address, http: http_address, stop, running }
     }
 
-    /// Memory, and calls held for a moment only.
+    /// A server with a store in memory that holds calls only for a moment.
     pub async fn hasty() -> Self {
         Self::start(Config { long_poll: Duration::from_millis(50), ..Config::default() }).await
     }
@@ -143,7 +143,7 @@ impl Agent {
         soon(self.client.report_action_status(request)).await.map(drop)
     }
 
-    /// Asks, runs, succeeds.
+    /// Asks, runs, and reports success.
     pub async fn work(&mut self) -> String {
         let action = self.ask().await.unwrap();
         self.say(&action, StateType::Running).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is measured of a server process, through its sockets only.
+//! Measurements of a server process, through its sockets only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 use std::sync::{Arc, Mutex};
@@ -11,9 +11,9 @@ use tokio::time::sleep;
 
 use crate::process::{Addresses, Api, Process};
 
-/// Objects in one apply.
+/// How many objects one apply has.
 const BATCH: usize = 250;
-/// So many invented agents call at once.
+/// How many invented agents call at once.
 const AT_ONCE: usize = 400;
 
 pub fn mac(number: usize) -> String {
@@ -49,7 +49,7 @@ async fn applied(api: &Api, text: String) {
     assert_eq!(status, 200, "{answer}");
 }
 
-/// So many Hardware, each with a workflow, beginning with this number.
+/// Creates this many Hardware, each with a workflow. They are numbered from `first`.
 pub async fn fill(api: &Api, first: usize, count: usize) {
     applied(api, TEMPLATE.to_owned()).await;
     for start in (first..first + count).step_by(BATCH) {
@@ -64,8 +64,8 @@ pub async fn fill_hardware(api: &Api, first: usize, count: usize) {
     }
 }
 
-/// Milliseconds for one more Hardware and its Workflow. The servers take turns, so that other load on the host slows each of
-/// them alike.
+/// The milliseconds for one more Hardware and its Workflow. The servers take turns, so that other load on the host slows
+/// all of them alike.
 pub async fn one_more<const N: usize>(apis: [&Api; N], first: usize, count: usize) -> [Vec<f64>; N] {
     let mut times = [(); N].map(|()| Vec::new());
     for number in first..first + count {
@@ -79,7 +79,7 @@ pub async fn one_more<const N: usize>(apis: [&Api; N], first: usize, count: usiz
     times
 }
 
-/// Durable changes in a second, one after the other.
+/// Durable changes per second, one after the other.
 pub async fn commit_rate(api: &Api, first: usize, count: usize) -> f64 {
     let began = Instant::now();
     for number in first..first + count {
@@ -88,10 +88,10 @@ pub async fn commit_rate(api: &Api, first: usize, count: usize) -> f64 {
     count as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Agents that wait for work, each with a connection of its own.
+/// Agents that wait for work, each with a separate connection.
 pub struct Held {
     tasks: JoinSet<()>,
-    /// Which agent was given an action, and when.
+    /// Which agent got an action, and when.
     given: Arc<Mutex<Vec<(String, Instant)>>>,
 }
 
@@ -115,7 +115,7 @@ impl Held {
         held
     }
 
-    /// Milliseconds from the acknowledged creation of a workflow to the action in its agent's hands.
+    /// The milliseconds from the acknowledged creation of a workflow until its agent has the action.
     pub async fn starts(&self, api: &Api, numbers: impl Iterator<Item = usize>) -> Vec<f64> {
         let mut times = Vec::new();
         for number in numbers {
@@ -135,7 +135,7 @@ impl Held {
     }
 }
 
-/// Agents that nothing names, each with one call.
+/// Agents that no object names, each with one call.
 pub async fn invent(addresses: Addresses, count: usize) {
     let (client, places, mut tasks) = (addresses.agent(), Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
     for number in 0..count {
@@ -143,7 +143,7 @@ pub async fn invent(addresses: Addresses, count: usize) {
         let mut client = client.clone();
         tasks.spawn(async move {
             let request = ActionRequest { agent_id: Some(format!("invented-{number:06}")), agent_attributes: None };
-            let _ = client.get_action(request).await; // there is no work
+            let _ = client.get_action(request).await; // the answer is that there is nothing to do
             drop(place);
         });
     }

@@ -1,4 +1,4 @@
-//! A server in a process of its own: it can be killed, and its memory can be read.
+//! A server in a separate process, which can be killed and whose memory can be read.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +19,7 @@ const STORE: &str = "THIMBLE_TEST_SERVER_STORE";
 const LONG_POLL: &str = "THIMBLE_TEST_SERVER_LONG_POLL";
 const READY: &str = "listening ";
 
-/// The other half of the program: the process that serves. False in the half that starts it.
+/// Serves if this is the started process. Returns false in the process that starts it.
 pub fn serve_if_asked() -> bool {
     let (Some(store), Ok(long_poll)) = (std::env::var_os(STORE), std::env::var(LONG_POLL)) else { return false };
     let long_poll = Duration::from_millis(long_poll.parse().unwrap());
@@ -39,7 +39,7 @@ pub fn is_serving_process() -> bool {
     std::env::var_os(STORE).is_some()
 }
 
-/// A server process that has been started; it may not listen yet.
+/// A server process that has been started. It may not listen yet.
 pub struct Process {
     child: Child,
     addresses: Option<JoinHandle<Option<Addresses>>>,
@@ -52,7 +52,7 @@ pub struct Addresses {
 }
 
 impl Process {
-    /// Starts this program again with the arguments; its `main` or test calls `serve_if_asked`.
+    /// Starts this program again with these arguments. Its `main` or test must call `serve_if_asked`.
     pub fn start(arguments: &[&str], store: &Path, long_poll: Duration) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(arguments)
@@ -73,18 +73,18 @@ impl Process {
         Self { child, addresses: Some(tokio::task::spawn_blocking(read)) }
     }
 
-    /// Where it listens; `None` if it ended before.
+    /// The addresses it listens on, or `None` if it ended before.
     pub async fn addresses(&mut self) -> Option<Addresses> {
         self.addresses.take()?.await.unwrap()
     }
 
-    /// SIGKILL; the moment this returns it is gone.
+    /// Sends SIGKILL. When this returns, the process is gone.
     pub fn kill(&mut self) {
-        let _ = self.child.kill(); // an error means that it has ended
+        let _ = self.child.kill(); // an error only means that it has ended
         let _ = self.child.wait();
     }
 
-    /// Until it has so many files and connections, and uses no processor time any more.
+    /// Waits until it has this many files and connections, and no longer uses processor time.
     pub async fn quiet(&self, connections: usize) {
         let (mut last, limit) = (u64::MAX, Instant::now() + Duration::from_secs(120));
         loop {
@@ -99,7 +99,7 @@ impl Process {
         }
     }
 
-    /// Hundredths of a second of processor time.
+    /// Processor time in hundredths of a second.
     fn ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
@@ -121,13 +121,13 @@ impl Drop for Process {
 }
 
 impl Addresses {
-    /// A connection of its own, made with the first call.
+    /// A separate connection, which is made by the first call.
     pub fn agent(&self) -> WorkflowServiceClient<Channel> {
         WorkflowServiceClient::new(Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap().connect_lazy())
     }
 }
 
-/// The HTTP API as a client sees it. An error means that the server is gone.
+/// The HTTP API from a client's side. An error means that the server is gone.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
@@ -136,7 +136,7 @@ pub struct Api {
 
 impl Api {
     pub fn of(addresses: Addresses) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default(); // an error means that another test did
+        let _ = rustls::crypto::ring::default_provider().install_default(); // an error only means that another test did it
         Self { client: Client::new(), base: format!("http://{}", addresses.http) }
     }
 
@@ -160,7 +160,7 @@ impl Api {
     }
 }
 
-/// Repeatable choices (splitmix64).
+/// Repeatable random choices (splitmix64).
 pub struct Dice(pub u64);
 
 impl Dice {

@@ -1,10 +1,10 @@
-//! Arguments of functions, already checked against the parameters.
+//! Arguments of functions. They were checked against the parameters before.
 
 use crate::budget::Budget;
 use crate::print;
 use crate::value::{Map, Text, Value};
 
-/// Nothing stands for an argument that is not there, which the parameter lists exclude.
+/// Takes the argument at `index`. A missing one becomes `Nil`, but the parameter lists exclude that.
 pub(crate) fn take(values: &mut [Value], index: usize) -> Value {
     values.get_mut(index).map_or(Value::Nil, |value| std::mem::replace(value, Value::Nil))
 }
@@ -46,5 +46,5 @@ pub(crate) fn strval(budget: &Budget, value: &Value) -> Result<Text, String> {
     }
 }
 
-/// What Go says when a nil pointer is followed, as `reflect.TypeOf(nil).Kind()` does.
+/// Go's error when a nil pointer is followed, such as in `reflect.TypeOf(nil).Kind()`.
 pub(crate) const NIL_POINTER: &str = "runtime error: invalid memory address or nil pointer dereference";

@@ -48,7 +48,7 @@ fn truth(truth: bool) -> Held {
     Held::of(Value::Bool(truth))
 }
 
-/// The parameter lists say that there is one.
+/// The parameter lists guarantee a first argument.
 fn first(args: &[Held]) -> Held {
     args.first().cloned().unwrap_or(Held::INVALID)
 }
@@ -185,7 +185,7 @@ fn basic(value: &Value) -> Basic {
     }
 }
 
-#[allow(clippy::float_cmp)] // as Go compares them
+#[allow(clippy::float_cmp)] // Go compares them exactly, too
 fn equal(context: &Context<'_>, args: &[Held]) -> Result<bool, String> {
     let (one, others) = args.split_first().ok_or("missing argument for comparison")?;
     if others.is_empty() {
@@ -222,7 +222,7 @@ fn whole(value: &Value) -> i128 {
     value.integer().map(i128::from).or_else(|| value.unsigned().map(i128::from)).unwrap_or_default()
 }
 
-/// Values that are neither numbers nor text: nil, or of a type that Go can compare.
+/// Values that are neither numbers nor text: nil, or another type that Go can compare.
 fn identical(context: &Context<'_>, one: &Value, other: &Value) -> Result<bool, String> {
     if one.kind() != other.kind() && !matches!(one, Value::Nil) && !matches!(other, Value::Nil) {
         let a = plain(context, one)?;
@@ -287,7 +287,7 @@ fn less_or_equal(context: &Context<'_>, args: &[Held]) -> Result<bool, String> {
     Ok(less(args)? || equal(context, args)?)
 }
 
-/// `evalArgs`: a single text as it is, anything else as `print` shows it.
+/// `evalArgs`: a single text is returned as it is, anything else as `print` shows it.
 fn joined(context: &Context<'_>, args: &[Value]) -> Result<Vec<u8>, String> {
     if let [Value::Text(text)] = args {
         context.budget.read(text.len())?;

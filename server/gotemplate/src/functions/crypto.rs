@@ -1,7 +1,7 @@
-//! Digests, passwords and encryption of sprig.
+//! sprig's digests, passwords and encryption.
 //!
-//! Upstream also has functions that make keys and certificates. Every rendering would make others, so here they say what to
-//! do instead; a template that names one still parses.
+//! Upstream also has functions that make keys and certificates. Every rendering would make new ones, so here they return an
+//! error that says what to do instead. A template that names one still parses.
 
 use aes::Aes256;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
@@ -65,7 +65,7 @@ fn sum(context: &Context<'_>, args: &[Value], algorithm: &'static digest::Algori
     context.budget.text(sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// Go's default cost is 10, which takes some 60 ms.
+/// Go's default cost is 10, which takes about 60 ms.
 fn bcrypted(context: &Context<'_>, password: &[u8]) -> Result<String, String> {
     context.budget.work(400_000)?;
     if password.len() > 72 {
@@ -119,7 +119,7 @@ fn decrypt(context: &Context<'_>, args: &mut [Value]) -> Result<Value, String> {
     context.budget.take(sealed.len())?;
     let bytes = paths::base64_bytes(&sealed).map_err(|at| format!("illegal base64 data at input byte {at}"))?;
     let Some((first, rest)) = bytes.split_first_chunk::<16>() else {
-        // Go's decoder leaves room for what the text could hold.
+        // The capacity of the buffer in Go's decoder is the longest text that could be decoded.
         let room = sealed.len() / 4 * 3;
         return Err(format!("runtime error: slice bounds out of range [:16] with capacity {room}"));
     };
@@ -146,7 +146,7 @@ fn decrypt(context: &Context<'_>, args: &mut [Value]) -> Result<Value, String> {
     }
 }
 
-/// The templates of Master Password, by type.
+/// The templates of Master Password, by password type.
 fn password_templates(kind: &str) -> Option<&'static [&'static str]> {
     Some(match kind {
         "maximum" => &["anoxxxxxxxxxxxxxxxxx", "axxxxxxxxxxxxxxxxxno"],
@@ -202,7 +202,7 @@ fn derive_password(context: &Context<'_>, args: &mut [Value]) -> Result<Value, S
     let Some(templates) = password_templates(&kind) else {
         return context.budget.text(format!("cannot find password template {kind}"));
     };
-    // It takes 32 MiB and a tenth of a second on purpose.
+    // The computation takes 32 MiB and a tenth of a second on purpose.
     context.budget.take(16 << 20)?;
     context.budget.work(1_500_000)?;
     let length = |text: &[u8]| u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
@@ -264,7 +264,7 @@ fn block_mix(input: &[u32]) -> Vec<u32> {
             *word ^= other;
         }
         salsa(&mut last);
-        // Even blocks come first.
+        // The even blocks come first.
         let place = (index / 2 + if index % 2 == 0 { 0 } else { WORDS / 32 }) * 16;
         out[place..place + 16].copy_from_slice(&last);
     }

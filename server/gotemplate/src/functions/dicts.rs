@@ -1,4 +1,4 @@
-//! sprig's functions of dictionaries. `set`, `unset` and the merges change the one that they are given.
+//! sprig's functions of dictionaries. `set`, `unset` and the merges change the dictionary that they are given.
 
 use std::collections::BTreeMap;
 
@@ -92,7 +92,7 @@ fn merged(context: &Context<'_>, args: &mut [Value], overwrite: bool) -> Result<
     Ok(Value::Map(into))
 }
 
-/// What `mergo` does with two maps: those inside of them are merged too, lists are not.
+/// What `mergo` does with two maps: nested maps are merged too, and lists are not.
 fn merge(context: &Context<'_>, into: &Map, from: &Map, overwrite: bool, depth: usize) -> Result<(), String> {
     context.budget.step()?;
     if depth > context.budget.limits().depth {
@@ -120,7 +120,7 @@ fn merge(context: &Context<'_>, into: &Map, from: &Map, overwrite: bool, depth: 
     Ok(())
 }
 
-/// What Go says when a value is not of the type that the code takes it for.
+/// Go's error when a value does not have the type that the code expects.
 fn converted(value: &Value, wanted: &str) -> String {
     let found = if matches!(value, Value::Nil) { "nil".to_owned() } else { value.type_name() };
     format!("interface conversion: interface {{}} is {found}, not {wanted}")

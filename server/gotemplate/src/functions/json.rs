@@ -22,7 +22,7 @@ pub(super) static FUNCTIONS: &[Entry] = &[
     plain("mustToRawJson", &[A], |context, args| encode(context, &take(args, 0), false, false)?.map(Value::Text)),
 ];
 
-/// The outer error is the budget's, the inner one JSON's.
+/// The outer error is the budget's, the inner one is JSON's.
 type Encoded<T> = Result<Result<T, String>, String>;
 
 fn lenient(encoded: Encoded<Text>) -> Result<Value, String> {
@@ -130,7 +130,7 @@ impl Encoder<'_, '_> {
     }
 }
 
-/// What `omitempty` leaves out.
+/// The values that `omitempty` leaves out.
 fn is_zero(value: &Value) -> bool {
     match value {
         Value::Struct(_) | Value::Time(_) | Value::Semver(_) | Value::Version(_) => false,
@@ -142,7 +142,7 @@ fn float(number: f64) -> String {
     let size = number.abs();
     if size != 0.0 && !(1e-6..1e21).contains(&size) {
         let shown = strconv::format_float(number, 'e', None);
-        // e-09 is written e-9
+        // Go writes e-9 for e-09.
         return shown.replace("e-0", "e-");
     }
     strconv::format_float(number, 'f', None)
@@ -271,7 +271,7 @@ impl Decoder<'_, '_, '_> {
 
     fn number(&mut self) -> Result<Value, String> {
         let start = self.at;
-        // At the end of its input Go looks at a space.
+        // At the end of its input, Go's decoder sees a space.
         let needs = |decoder: &Self, what: &str| decoder.invalid(decoder.text.get(decoder.at).copied().unwrap_or(b' '), what);
         if self.text.get(self.at) == Some(&b'-') {
             self.at += 1;
@@ -323,7 +323,7 @@ impl Decoder<'_, '_, '_> {
                 other => raw.push(other),
             }
         }
-        // Bytes that are not UTF-8 become U+FFFD, each of them.
+        // Each byte that is not UTF-8 becomes U+FFFD.
         let letters = strconv::letters(&raw).map(|letter| letter.unwrap_or('\u{fffd}'));
         Ok(letters.collect::<String>().into_bytes())
     }

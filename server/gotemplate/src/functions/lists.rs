@@ -1,4 +1,4 @@
-//! sprig's functions of lists. None of them changes a list that it is given.
+//! sprig's functions of lists. They do not change the lists that they are given.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::value::{List, Type, Value};
 const A: Param = Param::Any;
 const I: Param = Param::Int;
 
-/// The same function under two names: `must` variants return the error that the others panic with.
+/// The same function under two names: the `must` variants return an error where the others panic.
 const fn twin(name: &'static str, params: &'static [Param], rest: Option<Param>, any: bool, body: super::Plain) -> Entry {
     (name, Function { params, rest, any, body: Body::Plain(body) })
 }
@@ -176,7 +176,7 @@ fn slice(_: &Context<'_>, args: &mut [Value]) -> Result<Value, String> {
 fn chunk(context: &Context<'_>, args: &mut [Value]) -> Result<Value, String> {
     let items = found(context, args, 1, "chunk")?;
     let size = int(args, 0);
-    // Go calculates with floats here, and a negative size may give no chunks at all.
+    // Go calculates with floats here, and a negative size may give an empty list.
     #[allow(clippy::cast_precision_loss)]
     let count = ((items.len() as f64 - 1.0) / size as f64).floor() + 1.0;
     if count == 0.0 {

@@ -1,4 +1,4 @@
-//! Defaults, choices, types and comparisons of sprig.
+//! sprig's defaults, choices, types and comparisons.
 
 use super::arguments::{NIL_POINTER, string, take};
 use super::{Context, Entry, Param, any, more, plain};
@@ -130,7 +130,7 @@ fn deep_copy(context: &Context<'_>, value: &Value, depth: usize) -> Result<Value
     })
 }
 
-/// The items of a list. Go's functions name the type that is none, and fail on nil.
+/// The items of a list. If the value is not a list, Go's error names its type, and nil fails.
 pub(super) fn items(value: &Value, wrong: impl Fn(&str) -> String) -> Result<(Vec<Value>, Type), String> {
     match value {
         Value::Nil => Err(NIL_POINTER.to_owned()),

@@ -29,7 +29,7 @@ use crate::value::{Held, Type, Value};
 /// The type of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Param {
-    /// `reflect.Value`: Go's own functions look at the value as it is.
+    /// `reflect.Value`: Go's builtin functions take the value as it is.
     Reflect,
     Any,
     Text,
@@ -82,7 +82,7 @@ impl Param {
         }
     }
 
-    /// How Go calls the constant that it wants here.
+    /// Go's name for the constant that it expects here.
     pub(crate) fn expected(self) -> Option<&'static str> {
         Some(match self {
             Self::Bool => "bool",
@@ -118,7 +118,7 @@ pub(crate) enum Body {
 
 pub(crate) struct Function {
     pub params: &'static [Param],
-    /// The type of further arguments.
+    /// The type of any further arguments.
     pub rest: Option<Param>,
     /// The result has the type `interface {}`.
     pub any: bool,
@@ -127,7 +127,7 @@ pub(crate) struct Function {
 
 pub(crate) type Entry = (&'static str, Function);
 
-/// A function of fixed arguments and result.
+/// A function with fixed arguments and a fixed result type.
 pub(crate) const fn plain(name: &'static str, params: &'static [Param], body: Plain) -> Entry {
     (name, Function { params, rest: None, any: false, body: Body::Plain(body) })
 }

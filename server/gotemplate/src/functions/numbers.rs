@@ -1,4 +1,4 @@
-//! sprig's arithmetic. Anything becomes a number; what is none becomes 0.
+//! sprig's arithmetic. Every value becomes a number, and a value that is not a number becomes 0.
 
 use super::arguments::{int, rest, take};
 use super::{Context, Entry, Param, more, plain};
@@ -48,7 +48,7 @@ pub(super) static FUNCTIONS: &[Entry] = &[
     }),
 ];
 
-/// `1.00` counts as `1`.
+/// `1.00` is read as `1`.
 fn without_zeros(text: &str) -> &str {
     match text.rsplit_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => whole,
@@ -56,7 +56,7 @@ fn without_zeros(text: &str) -> &str {
     }
 }
 
-/// Go's conversion on amd64, where all that does not fit is the least number.
+/// Go's conversion on amd64, where every value that does not fit becomes the smallest number.
 #[allow(clippy::cast_possible_truncation)]
 fn truncated(number: f64) -> i64 {
     if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number) { number as i64 } else { i64::MIN }
@@ -96,7 +96,7 @@ fn divide(args: &mut [Value], op: fn(i64, i64) -> i64) -> Result<Value, String> 
     Ok(Value::Int64(op(one, other)))
 }
 
-/// `math.Max` and `math.Min`: a NaN wins.
+/// `math.Max` and `math.Min`. If one number is NaN, so is the result.
 fn extreme(args: &[Value], most: bool) -> f64 {
     let numbers = args.iter().map(to_float);
     numbers
@@ -180,7 +180,7 @@ impl Decimal {
     }
 }
 
-/// sprig calculates with decimal numbers. Beyond 38 digits, binary ones have to do.
+/// sprig calculates with decimal numbers. Beyond 38 digits this uses binary ones.
 fn decimal(first: &Value, others: &[Value], op: Op) -> Result<f64, String> {
     let first = to_float(first);
     let (mut exact, mut close) = (Decimal::of(first), first);
@@ -247,7 +247,7 @@ fn sequence(context: &Context<'_>, args: &mut [Value]) -> Result<Value, String> 
     context.budget.text(shown.join(" "))
 }
 
-/// A number below `end`. The standard library seeds its hashes from the system's randomness.
+/// A number below `end`. Its randomness is the seed of the standard library's hashes, which the system provides.
 pub(super) fn random(end: usize) -> usize {
     use std::hash::{BuildHasher, Hasher};
     let bits = std::collections::hash_map::RandomState::new().build_hasher().finish();

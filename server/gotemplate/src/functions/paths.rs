@@ -70,7 +70,7 @@ fn ext(path: &[u8]) -> &[u8] {
 struct Alphabet {
     letters: &'static [u8],
     bits: u32,
-    /// Letters of one group, and bytes of one.
+    /// How many letters and how many bytes one group has.
     group: (usize, usize),
     name: &'static str,
 }
@@ -108,12 +108,12 @@ pub(super) fn base64(context: &Context<'_>, bytes: &[u8]) -> Result<Value, Strin
     encoded(context, bytes, &BASE64)
 }
 
-/// The error is the place of the first bad byte.
+/// The error is the position of the first bad byte.
 pub(super) fn base64_bytes(text: &[u8]) -> Result<Vec<u8>, usize> {
     decode(text, &BASE64)
 }
 
-/// A text that cannot be decoded becomes the error's text: that is sprig's way.
+/// If a text cannot be decoded, sprig returns the error's text as the result.
 fn decoded(context: &Context<'_>, text: &[u8], alphabet: &Alphabet) -> Result<Value, String> {
     context.budget.read(text.len())?;
     context.budget.take(text.len())?;
@@ -123,12 +123,12 @@ fn decoded(context: &Context<'_>, text: &[u8], alphabet: &Alphabet) -> Result<Va
     }
 }
 
-/// Go's decoders: line ends are skipped, and the error names a byte.
+/// Go's decoders: line ends are skipped, and the error gives the position of a byte.
 fn decode(text: &[u8], alphabet: &Alphabet) -> Result<Vec<u8>, usize> {
     let (letters, size) = alphabet.group;
     let is_base32 = alphabet.bits == 5;
     let stripped: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    // base32 counts without line ends, base64 with them.
+    // The position counts line ends in base64, but not in base32.
     let source = if is_base32 { stripped.as_slice() } else { text };
     let mut out = Vec::with_capacity(source.len());
     let mut at = 0;
@@ -208,7 +208,7 @@ fn decode(text: &[u8], alphabet: &Alphabet) -> Result<Vec<u8>, usize> {
     }
 }
 
-/// `net/url`'s parts.
+/// The parts of a URL in `net/url`.
 #[derive(Default)]
 struct Url {
     scheme: String,

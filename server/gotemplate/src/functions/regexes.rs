@@ -1,5 +1,5 @@
-//! Regular expressions. Go's syntax is read here and written anew for the `regex` crate. Its `\d`, `\w`, `\s` and `\b` mean
-//! more than Go's, and it knows operators that are plain text in Go.
+//! Regular expressions. Go's syntax is read here and translated for the `regex` crate. In that crate `\d`, `\w`, `\s` and
+//! `\b` match more than in Go, and some plain text of Go is an operator.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -41,7 +41,7 @@ pub(super) static FUNCTIONS: &[Entry] = &[
     }),
 ];
 
-/// The expressions of one rendering that are compiled.
+/// The compiled expressions of one rendering.
 #[derive(Default)]
 pub(crate) struct Cache(RefCell<HashMap<String, Compiled>>);
 
@@ -55,7 +55,7 @@ struct Expression {
     weight: u64,
 }
 
-/// A compiled expression may take this much, and as many are kept.
+/// The largest size of a compiled expression.
 const SIZE: usize = 1 << 20;
 const KEPT: usize = 8;
 
@@ -131,7 +131,7 @@ fn find_all(context: &Context<'_>, args: &[Value], Expression { regex, .. }: &Ex
 fn split(context: &Context<'_>, args: &[Value], Expression { regex, .. }: &Expression) -> Result<Value, String> {
     let (whole, most) = (string(args, 1), limit(args, 2));
     if most > 0 && !regex.is_match(&whole) {
-        // As it is, even where it is not UTF-8.
+        // The text is returned unchanged, even if it is not UTF-8.
         return context.budget.list(Type::Text, vec![Value::Text(text(args, 1))]);
     }
     if most == 0 {
@@ -242,12 +242,12 @@ fn translate(pattern: &str) -> Result<(String, Vec<Option<String>>, u64), String
     }
 }
 
-/// What stands before a repetition operator.
+/// What precedes a repetition operator.
 #[derive(Clone, Copy, PartialEq)]
 enum Operand {
     Missing,
     There,
-    /// Repeated already, by the operator at this place.
+    /// The operator at this position repeats it already.
     Repeated(usize),
 }
 
@@ -487,7 +487,7 @@ impl<'p> Translator<'p> {
         Ok(())
     }
 
-    /// An escape that is a character or a set of them, inside or outside of brackets.
+    /// An escape for a character or for a set of characters, inside or outside of brackets.
     fn unit(&mut self) -> Result<Unit, String> {
         let rest = self.rest();
         let mut letters = rest.chars();
@@ -677,7 +677,7 @@ enum Unit {
     Set(String),
 }
 
-/// The length of `{2}`, `{2,}` or `{2,3}`; in Go any other brace is text.
+/// The length of `{2}`, `{2,}` or `{2,3}`. In Go any other brace is plain text.
 fn counts(text: &str) -> Option<usize> {
     let end = text.find('}')?;
     let body = text.get(1..end)?;

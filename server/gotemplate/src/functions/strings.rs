@@ -1,4 +1,4 @@
-//! sprig's functions of texts. Go counts bytes in most of them, and so do these.
+//! sprig's functions of texts. Like Go's, most of them count bytes.
 
 use super::arguments::{int, string, strval, take, text};
 use super::{Context, Entry, Param, more, plain};
@@ -69,7 +69,7 @@ pub(super) fn each(context: &Context<'_>, text: &[u8], change: impl Fn(&[u8]) ->
     Ok(Value::Text(Text::from(change(text))))
 }
 
-/// Go's simple mappings give one character for one.
+/// Go's simple case mappings map one character to one character.
 pub(super) fn upper(letter: char) -> char {
     let mut mapped = letter.to_uppercase();
     match (mapped.next(), mapped.next()) {
@@ -100,7 +100,7 @@ pub(super) fn title(letter: char) -> char {
     }
 }
 
-/// `strings.Map`: bytes that are not UTF-8 become U+FFFD, unless all is ASCII.
+/// `strings.Map`: bytes that are not UTF-8 become U+FFFD, unless the whole text is ASCII.
 pub(super) fn map_letters(text: &[u8], mut map: impl FnMut(char) -> char) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for letter in strconv::letters(text) {
@@ -337,7 +337,7 @@ fn split(context: &Context<'_>, separator: &[u8], text: &[u8], count: i64) -> Re
     Ok(Value::Map(context.budget.map(Type::Text, entries.collect())?))
 }
 
-/// `strconv.Atoi` without its error: out of range gives the nearest number.
+/// `strconv.Atoi` without its error: a number out of range becomes the nearest one in range.
 fn atoi(text: &str) -> i64 {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! Dates and durations. What asks for the present or for a zone is not hermetic, so upstream has removed it; `ago` it kept.
+//! Dates and durations. Upstream removed the functions that need the current time or a time zone, but kept `ago`.
 
 use std::rc::Rc;
 

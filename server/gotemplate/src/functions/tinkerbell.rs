@@ -27,7 +27,7 @@ pub(super) static FUNCTIONS: &[Entry] = &[
     }),
 ];
 
-/// Go's `IPMask.Size`: 0 for what is not a run of ones.
+/// Go's `IPMask.Size`: 0 if the mask is not a run of ones.
 fn ones(mask: Ipv4Addr) -> u32 {
     let bits = mask.to_bits();
     if bits.leading_ones() + bits.trailing_zeros() >= 32 { bits.leading_ones() } else { 0 }

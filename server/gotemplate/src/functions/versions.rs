@@ -23,7 +23,7 @@ pub(super) static FUNCTIONS: &[Entry] = &[
     }),
 ];
 
-/// The first value is the version itself.
+/// The first argument is the version itself.
 pub(super) static METHODS: &[Entry] = &[
     plain("Major", &[], |_, args| Ok(Value::Uint64(number(args, 0)))),
     plain("Minor", &[], |_, args| Ok(Value::Uint64(number(args, 1)))),

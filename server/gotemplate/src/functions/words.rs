@@ -1,4 +1,4 @@
-//! The functions that sprig takes from `goutils` and `xstrings`: words, cases, wrapping and abbreviations.
+//! sprig's functions from `goutils` and `xstrings`: words, cases, wrapping and abbreviations.
 
 use super::arguments::{int, text};
 use super::strings::{each, lower, map_letters, title, upper};
@@ -115,7 +115,7 @@ fn swapped(text: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Bytes as if they were Latin-1, which is what `goutils` does.
+/// Reads bytes as Latin-1, as `goutils` does.
 fn latin(bytes: impl Iterator<Item = u8>) -> Vec<u8> {
     bytes.map(char::from).collect::<String>().into_bytes()
 }
@@ -159,7 +159,7 @@ fn pascal_case(text: &[u8]) -> Vec<u8> {
         break;
     }
     let Some(mut current) = current else {
-        // A text of connectors ends with its last one, twice.
+        // A text of connectors only ends with its last one, twice.
         if let Some(last) = out.chars().last() {
             out.push(last);
         }
@@ -210,7 +210,7 @@ fn is_punctuation(letter: char) -> bool {
     }
 }
 
-/// For `xstrings` the characters of Chinese are not letters.
+/// `xstrings` does not count Chinese characters as letters.
 fn is_alphabet(letter: char) -> bool {
     if !letter.is_alphabetic() {
         return false;
@@ -239,7 +239,7 @@ fn next_word(text: &str) -> (Word, &str, &str) {
     (word, word_text, rest)
 }
 
-/// `HTTPServer` begins with `HTTP`, and `Server` is one word.
+/// In `HTTPServer` this finds `HTTP`, because `Server` is one word.
 fn upper_word(text: &str) -> usize {
     let mut letters = text.char_indices().skip(1).peekable();
     let Some(&(second_at, second)) = letters.peek() else { return text.len() };

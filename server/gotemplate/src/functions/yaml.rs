@@ -1,4 +1,4 @@
-//! `toYaml` and `fromYaml` as `sigs.k8s.io/yaml` has them: YAML 1.1's words, JSON's numbers, and go-yaml's layout.
+//! `toYaml` and `fromYaml` of `sigs.k8s.io/yaml`: the words of YAML 1.1, the numbers of JSON, and the layout of go-yaml.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ fn key_text(key: &Key) -> Result<String, String> {
 }
 
 fn to_yaml(context: &Context<'_>, value: &Value) -> Result<Value, String> {
-    // JSON comes first in Go too: it names what cannot be shown, and it knows the fields of the structs.
+    // As in Go, JSON comes first. It reports values that cannot be shown, and it knows the fields of the structs.
     if let Err(error) = json::encode(context, value, true, false)? {
         return Err(format!("toYaml: error marshaling into JSON: {error}"));
     }
@@ -149,10 +149,10 @@ fn to_yaml(context: &Context<'_>, value: &Value) -> Result<Value, String> {
     Ok(Value::Text(Text::from(out)))
 }
 
-/// Where a node is written.
+/// The position of a node in the document.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Of the block around it; none at the top.
+    /// The indent of the surrounding block, or `None` at the top.
     indent: Option<usize>,
     in_mapping: bool,
     after_dash: bool,
@@ -224,7 +224,7 @@ impl Emitter<'_, '_> {
         self.push(&" ".repeat(indent));
     }
 
-    /// Maps and structs, whose fields are those that JSON has.
+    /// The entries of a map, or the fields of a struct that JSON shows.
     fn entries(&self, value: &Value) -> Option<Vec<(String, Value)>> {
         let entries: Vec<(String, Value)> = match value {
             Value::Map(map) if !map.is_nil() => {
@@ -313,7 +313,7 @@ impl Emitter<'_, '_> {
             self.push(if place.in_mapping || place.after_dash { " []\n" } else { "[]\n" });
             return Ok(());
         }
-        // In a mapping the dashes stand below the key.
+        // In a mapping the dashes have the same indent as the key.
         let indent = match place.indent {
             None => 0,
             Some(indent) if place.in_mapping => indent,
@@ -346,7 +346,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// A plain or single quoted scalar, with line breaks behind column 80.
+    /// A plain or single-quoted scalar, broken into lines after column 80.
     fn folded(&mut self, text: &str, indent: usize, key: bool, quote: &str) {
         self.push(quote);
         let (mut spaces, mut broken) = (false, false);
@@ -462,7 +462,7 @@ fn escaped(letter: char) -> String {
     }
 }
 
-/// `12:30` was a number in YAML 1.1, so it is written with quotes.
+/// `12:30` is a number in YAML 1.1, so it is written with quotes.
 fn is_base60(text: &str) -> bool {
     let body = text.strip_prefix(['+', '-']).unwrap_or(text);
     let mut parts = body.split(':');
@@ -476,7 +476,7 @@ fn is_base60(text: &str) -> bool {
     first.starts_with(|letter: char| letter.is_ascii_digit()) && digits(first) && rest.iter().all(sixty) && digits(fraction)
 }
 
-/// How a scalar may be written.
+/// The ways in which a scalar may be written.
 struct Shape {
     plain: bool,
     single: bool,

@@ -32,7 +32,7 @@ fn current_id(workflow: &Workflow) -> String {
     current(workflow).unwrap().3.id.clone()
 }
 
-/// Hands out and reports, as an agent does it. The words of what happened.
+/// Hands out and reports like an agent. Returns the words of what happened.
 fn run(workflow: &mut Workflow, state: ActionState, second: i64) -> Vec<&'static str> {
     let agent = AgentId::from(A);
     let mut happened = act(workflow, &Command::HandOut { agent: &agent }, at(second)).unwrap();
@@ -94,12 +94,12 @@ fn a_failed_action_runs_again_as_often_as_it_may() {
 }
 
 #[test]
-fn what_is_reported_of_an_attempt_does_not_count_for_the_next() {
+fn a_report_about_one_attempt_does_not_count_for_the_next() {
     for (case, state, taken) in [
-        ("its end once more: the acknowledgement was lost", ActionState::Failed, true),
+        ("the end once more, because the acknowledgement was lost", ActionState::Failed, true),
         ("another end", ActionState::Timeout, true),
-        ("a success that came late", ActionState::Success, false),
-        ("that it runs", ActionState::Running, false),
+        ("a late success", ActionState::Success, false),
+        ("RUNNING", ActionState::Running, false),
     ] {
         let mut w = workflow(&["retries: 1"]);
         act(&mut w, &Command::HandOut { agent: &A.into() }, at(0)).unwrap();
@@ -125,7 +125,7 @@ fn an_action_whose_if_is_false_is_skipped_and_recorded() {
 }
 
 #[test]
-fn a_workflow_goes_on_after_a_failure_that_it_may_pass_over() {
+fn a_workflow_continues_after_a_failure_that_it_may_pass_over() {
     let mut w = workflow(&["on_failure: continue", "on_failure: continue"]);
     assert_eq!(run(&mut w, ActionState::Failed, 0), ["handedOut", "reported", "reported", "passedOver"]);
     assert_eq!(shown(&w), "RUNNING: a0 FAILED, a1 PENDING");
@@ -137,7 +137,7 @@ fn a_workflow_goes_on_after_a_failure_that_it_may_pass_over() {
 }
 
 #[test]
-fn a_command_runs_after_the_failure_and_then_the_workflow_ends_as_it_would_have() {
+fn a_command_runs_after_the_failure_and_then_the_workflow_ends_as_without_it() {
     for (keys, end, command, after, state) in [
         ("on-failure: [sh, x], on-timeout: [sh, y]", ActionState::Failed, "x", ActionState::Success, "FAILED"),
         ("on-failure: [sh, x], on-timeout: [sh, y]", ActionState::Timeout, "y", ActionState::Failed, "TIMEOUT"),
@@ -176,7 +176,7 @@ fn a_cancelled_workflow_begins_nothing_more() {
     let mut w = workflow(&["retries: 3"]);
     run(&mut w, ActionState::Failed, 0);
     act(&mut w, &Command::Cancel { reason: "enough", at_once: false }, at(1)).unwrap();
-    assert_eq!((w.status.state, w.status.retry_at), (Some(WorkflowState::Failed), None), "in the pause it ends at once");
+    assert_eq!((w.status.state, w.status.retry_at), (Some(WorkflowState::Failed), None), "during the pause it ends at once");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The log derives the status: replayed from the rendered beginning, it ends where the workflow is.
+//! The log determines the status: a replay from the rendered start ends in the state of the workflow.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn order() -> impl Strategy<Value = Order> {
     ]
 }
 
-/// Takes an order as the server does, and adds what happened to the log.
+/// Takes an order like the server, and adds the events to the log.
 fn take(w: &mut Workflow, log: &mut Vec<Happened>, order: &Order, now: Timestamp) {
     let agents = [AgentId::from("x"), AgentId::from("y")];
     let made;
@@ -89,7 +89,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn the_log_of_any_life_derives_the_status_again(
+    fn a_replay_of_any_log_gives_the_same_status(
         orders in prop::collection::vec(order(), 0..80),
         timeout in 0..300_i64,
         kinds in prop::collection::vec(0..8_u8, 4),
@@ -107,7 +107,7 @@ proptest! {
             }
         }
         w.status.tasks[1].timeout = timeout / 2;
-        w.status.agent_id = beginning(&w).status.agent_id; // of the first action that is not skipped
+        w.status.agent_id = beginning(&w).status.agent_id; // the agent of the first action that is not skipped
         w.status.global_timeout = timeout;
         w.status.tasks[0].actions[0].timeout = 30;
         let mut log: Vec<Happened> = prepared(None, &mut w, NOW).into_iter().collect();

@@ -1,4 +1,4 @@
-//! Every command in every phase: what becomes of the workflow.
+//! Every command in every phase, and what becomes of the workflow.
 
 use super::*;
 
@@ -34,8 +34,8 @@ fn in_phase(phase: Phase) -> Workflow {
     w
 }
 
-/// In the order of `Word::ALL`. A phase: the workflow is in it then, and something was logged. `-`: nothing happens.
-/// `!`: refused. The clock stands at second 1000, and the agent was last heard then.
+/// In the order of `Word::ALL`. A phase means that the workflow is then in it, and something was logged. `-` means that
+/// nothing happens, and `!` that the command is refused. The clock is at second 1000, and the agent was last heard then.
 const TABLE: &str = "
            HandOut Report  Finish    Cancel     Leave  Expire   LookAfter ClockMoved Pause  Resume  Retry
 NotReady   !       !       -         Failed     -      -        -         -          !      !       !
@@ -66,7 +66,7 @@ fn every_phase_takes_ignores_or_refuses_every_command() {
                 action.timeout = 30;
                 w.status.action_stop = Timestamp::from_second(30).ok();
             }
-            // The end of what runs; else that the next action runs.
+            // Reports the end of the running action, or else that the next action runs.
             let state = if runs_on(&w).is_some() { Failed } else { Running };
             let report = if w.status.tasks.is_empty() {
                 Report { agent: agent.clone(), ..Report::default() }
@@ -100,7 +100,7 @@ fn every_phase_takes_ignores_or_refuses_every_command() {
 }
 
 #[test]
-fn nothing_is_handed_out_while_a_workflow_is_paused_and_the_running_action_goes_on() {
+fn nothing_is_handed_out_while_a_workflow_is_paused_and_the_running_action_continues() {
     let agent = AgentId::from("a");
     let mut w = workflow(&[("a", 2)]);
     act(&mut w, &Command::HandOut { agent: &agent }, NOW).unwrap();
@@ -140,13 +140,13 @@ fn retry(w: &mut Workflow, from: Option<&str>) -> Result<Vec<Happened>, Refused>
 }
 
 #[test]
-fn a_retry_goes_on_from_the_failed_action_or_from_an_earlier_one() {
+fn a_retry_continues_from_the_failed_action_or_from_an_earlier_one() {
     for (case, from, expected) in [
         ("the failed one", None, Ok((1, 0))),
-        ("it, by its name", Some("t1/a0"), Ok((1, 0))),
+        ("the failed one by name", Some("t1/a0"), Ok((1, 0))),
         ("an earlier one", Some("a1"), Ok((0, 1))),
         ("the first one", Some("t0/a0"), Ok((0, 0))),
-        ("a name that two have is the first of them", Some("a0"), Ok((0, 0))),
+        ("a name that occurs twice means the first one", Some("a0"), Ok((0, 0))),
         ("an unknown one", Some("a7"), Err(Refused::NoAction("a7".to_owned()))),
     ] {
         let mut w = failed();
@@ -157,7 +157,7 @@ fn a_retry_goes_on_from_the_failed_action_or_from_an_earlier_one() {
         assert_eq!(next_action(&w, &agent), run(at.0, at.1, false), "{case}");
         let states = w.status.tasks.iter().flat_map(|task| &task.actions).map(|action| action.state);
         let succeeded = states.take_while(|state| *state == Success).count();
-        assert_eq!(succeeded, [0, 2][at.0] + at.1, "{case}: what succeeded before stays so");
+        assert_eq!(succeeded, [0, 2][at.0] + at.1, "{case}: actions that succeeded before keep their state");
         assert_eq!(w.status.message, format!("ordered again from action a{} by ada: new disk", at.1), "{case}");
     }
     let mut w = workflow(&[("a", 2)]);
@@ -167,7 +167,7 @@ fn a_retry_goes_on_from_the_failed_action_or_from_an_earlier_one() {
 }
 
 #[test]
-fn what_is_reported_of_an_earlier_order_does_not_count_for_the_new_one() {
+fn a_report_about_an_earlier_order_does_not_count_for_the_new_one() {
     let mut w = failed();
     let superseded = Err(Refused::Superseded { action: "a0".into() });
     let late = |w: &mut Workflow, state| record(w, &report(&failed(), (1, 0), state), NOW);
@@ -184,26 +184,26 @@ fn what_is_reported_of_an_earlier_order_does_not_count_for_the_new_one() {
 }
 
 #[test]
-fn a_retry_ends_a_cancellation_and_the_global_timeout_counts_anew() {
+fn a_retry_ends_a_cancellation_and_restarts_the_global_timeout() {
     let at = |seconds| Timestamp::from_second(seconds).unwrap();
     let mut w = workflow(&[("a", 1)]);
     w.status.global_timeout = 60;
     act(&mut w, &Command::HandOut { agent: &"a".into() }, at(100)).unwrap();
     say(&mut w, (0, 0), Running).unwrap();
-    assert!(!expire(&mut w, at(159)) && expire(&mut w, at(160)), "it counts from the first action that is handed out");
+    assert!(!expire(&mut w, at(159)) && expire(&mut w, at(160)), "it starts when the first action is handed out");
     retry(&mut w, None).unwrap();
-    assert!(!expire(&mut w, at(9000)), "it waits for its agent");
+    assert!(!expire(&mut w, at(9000)), "it does not run while the workflow waits for its agent");
     act(&mut w, &Command::HandOut { agent: &"a".into() }, at(9000)).unwrap();
     assert!(!expire(&mut w, at(9059)) && expire(&mut w, at(9060)));
     let mut w = workflow(&[("a", 1)]);
     cancel(&mut w, "wrong machine", false, NOW).unwrap();
     retry(&mut w, None).unwrap();
     assert_eq!((w.status.cancellation.is_none(), next_action(&w, &"a".into())), (true, run(0, 0, false)));
-    assert!(!has_begun(&w), "nothing was handed out, and it stays so");
+    assert!(!has_begun(&w), "nothing was handed out");
 }
 
 #[test]
-fn a_global_timeout_of_zero_is_none() {
+fn a_global_timeout_of_zero_means_no_timeout() {
     let mut w = workflow(&[("a", 1)]);
     act(&mut w, &Command::HandOut { agent: &"a".into() }, NOW).unwrap();
     say(&mut w, (0, 0), Running).unwrap();

@@ -54,9 +54,9 @@ fn what_a_workflow_waits_for_has_a_reason_and_a_limit() {
     let unrendered: Change<'_> = &|w| (w.status.tasks.clear(), w.status.state.take()).1.map_or((), drop);
     for (case, change, machine, heard, ahead, now, expected) in [
         ("a new order", nothing, &install, None, false, 110, Some("boot 100 1200 ")),
-        ("a machine that does not come", nothing, &install, Some(99), false, 1301, Some("boot 100 1200 overdue")),
+        ("a machine that does not boot", nothing, &install, Some(99), false, 1301, Some("boot 100 1200 overdue")),
         ("its agent has called", nothing, &install, Some(150), false, 160, Some("agent 150 150 ")),
-        ("and asks no more", nothing, &install, Some(150), false, 301, Some("agent 150 150 overdue")),
+        ("and then stops asking", nothing, &install, Some(150), false, 301, Some("agent 150 150 overdue")),
         ("another one goes first", nothing, &install, Some(150), true, 160, Some("queue 100 86400 ")),
         ("held", nothing, &machine(Intent::Hold, &["default/w"]), None, false, 160, Some("approval 100 86400 ")),
         ("sent to its disk", nothing, &machine(Intent::Local, &[]), None, false, 160, Some("order 100 86400 ")),
@@ -65,7 +65,7 @@ fn what_a_workflow_waits_for_has_a_reason_and_a_limit() {
         ("and lost", &given, &install, Some(200), false, 400, Some("start 200 150 overdue")),
         ("running", runs, &install, Some(300), false, 310, Some("report 300 3600 ")),
         ("running, with a timeout", with_timeout, &install, Some(300), false, 310, Some("report 300 90 ")),
-        ("past it", with_timeout, &install, Some(300), false, 391, Some("report 300 90 overdue")),
+        ("running, after its timeout", with_timeout, &install, Some(300), false, 391, Some("report 300 90 overdue")),
         ("between two actions", succeeds, &install, Some(299), false, 310, Some("agent 300 150 ")),
         ("paused", pause, &install, Some(150), false, 260, Some("resume 250 86400 ")),
         ("paused while it runs", pause_later, &install, Some(300), false, 360, Some("report 300 3600 ")),
@@ -98,7 +98,7 @@ fn an_agent_on_a_host_without_hardware_waits_for_its_call() {
 }
 
 #[test]
-fn what_has_begun_is_ended_before_something_else_begins_and_a_paused_one_keeps_its_turn() {
+fn a_workflow_that_has_begun_ends_before_another_begins_and_a_paused_one_keeps_its_turn() {
     let agent = AgentId::from("m");
     let begun = |name: &str| {
         let mut w = workflow(&[("m", 2)]);
@@ -126,9 +126,9 @@ fn what_has_begun_is_ended_before_something_else_begins_and_a_paused_one_keeps_i
         ("what runs", vec![new("a"), between("b"), begun("c")], Ok("c")),
         ("what has begun", vec![new("a"), between("b"), new("c")], Ok("b")),
         ("the older of two that have begun", vec![between("a"), between("b")], Ok("a")),
-        ("one that has begun and is paused holds the others up", vec![new("a"), paused(between("b"))], Err(Some(Idle::Paused))),
-        ("one that is paused before its beginning does not", vec![paused(new("a")), new("b")], Ok("b")),
-        ("nor does it hold up what runs", vec![paused(between("a")), begun("b")], Ok("b")),
+        ("a paused one that has begun blocks the others", vec![new("a"), paused(between("b"))], Err(Some(Idle::Paused))),
+        ("one that is paused before its start does not", vec![paused(new("a")), new("b")], Ok("b")),
+        ("nor does it block a running one", vec![paused(between("a")), begun("b")], Ok("b")),
         ("one that was interrupted while paused is not handed out", vec![paused(begun("a"))], Err(Some(Idle::Paused))),
     ] {
         let found = choose(workflows.iter(), &agent, |_| Ok(())).map(|(w, _)| w.metadata.name.as_str());

@@ -1,5 +1,5 @@
-//! `format-1.txt` is a store that the last version of format 1 wrote: its revision, then for each key the revisions of its
-//! first and latest write, the key and the value.
+//! `format-1.txt` is a store that the last version of format 1 wrote. It has its revision, and for each key the revisions
+//! of its first and latest write, the key and the value.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ fn old_pairs() -> (Vec<KeyValue>, u64) {
     (lines.map(pair).collect(), revision)
 }
 
-/// The file as format 1 had it.
+/// Writes the file as format 1 did.
 fn write_old_store(path: &Path) {
     let (pairs, revision) = old_pairs();
     let database = Database::create(path).unwrap();
@@ -52,7 +52,7 @@ async fn a_store_of_format_1_opens_and_no_machine_comes_closer_to_an_installatio
     write_old_store(&path);
     let server = Server::open(config(&path)).await.unwrap();
     for (number, case, expected) in [
-        (1, "its newest workflow is SUCCESS", "local: local"),
+        (1, "the newest workflow is SUCCESS", "local: local"),
         (2, "PENDING", "install default/w02: install"),
         (3, "RUNNING", "install default/w03: install"),
         (4, "FAILED: it waits in the ramdisk", "inventory: wait"),
@@ -62,7 +62,7 @@ async fn a_store_of_format_1_opens_and_no_machine_comes_closer_to_an_installatio
         (8, "PENDING, then a cancelled one: it installs the older", "install default/w08a: install"),
         (9, "SUCCESS, then one whose template is missing", "inventory: wait"),
         (10, "PENDING, and its system has announced itself since", "local: local"),
-        (11, "announced, and then ordered anew", "install default/w11: install"),
+        (11, "announced, and then ordered again", "install default/w11: install"),
         (12, "the older is SUCCESS, the newer PENDING", "install default/w12b: install"),
         (13, "announced, without any workflow", "local: local"),
     ] {
@@ -88,7 +88,7 @@ async fn a_store_of_format_1_opens_and_no_machine_comes_closer_to_an_installatio
 }
 
 #[tokio::test]
-async fn a_migrated_store_opens_again_as_it_is() {
+async fn a_migrated_store_opens_again_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("thimble.redb");
     write_old_store(&path);
@@ -98,13 +98,13 @@ async fn a_migrated_store_opens_again_as_it_is() {
     let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "one copy: {names:?}");
     std::fs::remove_file(&path).unwrap();
-    write_old_store(&path); // the operator went back to the old file
+    write_old_store(&path); // the operator restored the old file
     content().await;
     assert!(folder.path().join("thimble.redb.format-1.2").exists(), "an earlier copy is not overwritten");
 }
 
 #[tokio::test]
-async fn a_newer_format_is_refused_and_left_as_it_is() {
+async fn a_newer_format_is_refused_and_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("thimble.redb");
     drop(Redb::open(&path).unwrap());

@@ -1,4 +1,4 @@
-//! The file of the embedded store: its format, its migration, and the copy that is kept before.
+//! Opens the file of the embedded store: its format, its migration, and the copy that is kept before.
 
 use std::error::Error;
 use std::fs::File;
@@ -12,13 +12,13 @@ use super::super::StoreError;
 use super::super::migration::{self, FORMAT};
 use super::{CACHE_BYTES, ENTRIES, NUMBERS, REVISION, change, pair};
 
-/// Absent in format 1.
+/// Format 1 does not have this key.
 const FORMAT_KEY: &str = "format";
 
-/// Opens the file, creating it and its folder when missing, and returns the revision of its content.
+/// Opens the file, and creates it and its folder if missing. Returns the revision of its content.
 ///
 /// # Errors
-/// As `Redb::open`.
+/// The same as those of `Redb::open`.
 pub fn opened(path: &Path) -> Result<(Database, u64), StoreError> {
     let refused = |source: Cause| StoreError::Open { path: path.to_owned(), source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -29,7 +29,7 @@ pub fn opened(path: &Path) -> Result<(Database, u64), StoreError> {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
     }
     if found < FORMAT {
-        drop(database); // a copy is whole only while the file is closed
+        drop(database); // a copy is complete only while the file is closed
         let kept = keep(path, folder, found).map_err(|source| refused(source.into()))?;
         info!(
             "the store {} has format {found}; it is migrated to format {FORMAT}, and {} keeps the old one",
@@ -39,7 +39,7 @@ pub fn opened(path: &Path) -> Result<(Database, u64), StoreError> {
         database = open_file(path)?;
     }
     let revision = prepare(&database, found).map_err(refused)?;
-    // A new file's name must survive a power cut, too.
+    // A new file's name must also survive a power cut.
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| refused(source.into()))?;
     Ok((database, revision))
 }
@@ -53,7 +53,7 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
     })
 }
 
-/// The format of the content. An empty file has this version's.
+/// The format of the content. An empty file has this version's format.
 fn format(database: &Database) -> Result<u64, Cause> {
     let transaction = database.begin_read()?;
     let numbers = match transaction.open_table(NUMBERS) {
@@ -64,7 +64,7 @@ fn format(database: &Database) -> Result<u64, Cause> {
     Ok(numbers.get(FORMAT_KEY)?.map_or(if written { 1 } else { FORMAT }, |number| number.value()))
 }
 
-/// Copies the file to the first free `NAME.format-N`, whole or not at all.
+/// Copies the file to the first free `NAME.format-N`, completely or not at all.
 fn keep(path: &Path, folder: &Path, format: u64) -> std::io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let unfinished = folder.join(format!("{name}.copy"));
@@ -82,7 +82,7 @@ fn keep(path: &Path, folder: &Path, format: u64) -> std::io::Result<PathBuf> {
     Err(std::io::Error::other("no name is free for the copy of the old store"))
 }
 
-/// Makes sure both tables exist, migrates what has an earlier format, and returns the revision.
+/// Makes sure that both tables exist, migrates an earlier format, and returns the revision.
 pub fn prepare(database: &Database, found: u64) -> Result<u64, Cause> {
     let transaction = database.begin_write()?;
     let revision = {

@@ -1,4 +1,4 @@
-//! A disk that fails in the middle, and works again.
+//! A disk that fails in the middle of the work, and then works again.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use redb::StorageBackend;
 
 use super::*;
 
-/// A disk in memory that takes so many calls and then fails each, until it is mended.
+/// A disk in memory. It fails after this many calls, until it is mended.
 #[derive(Debug, Clone)]
 struct Disk {
     content: Arc<Mutex<Vec<u8>>>,
@@ -26,7 +26,7 @@ impl Disk {
         self.calls.store(calls, Ordering::SeqCst);
     }
 
-    /// False if it did not fail.
+    /// False if the disk did not fail.
     fn mend(&self) -> bool {
         self.calls.store(MENDED, Ordering::SeqCst);
         self.failed.swap(false, Ordering::SeqCst)
@@ -81,7 +81,7 @@ fn put(key: &str, expected: u64, size: usize) -> Transaction {
     Transaction::default().put(key, expected, vec![b'x'; size])
 }
 
-/// What watchers have been shown so far.
+/// What watchers have received so far.
 fn seen(store: &Redb) -> Vec<(u64, String)> {
     let mut watch = store.watch(0).unwrap();
     let mut next = || futures_util::FutureExt::now_or_never(watch.next())?;
@@ -89,7 +89,7 @@ fn seen(store: &Redb) -> Vec<(u64, String)> {
 }
 
 #[tokio::test]
-async fn a_disk_that_fails_at_any_call_costs_that_commit_and_nothing_else() {
+async fn a_disk_that_fails_at_any_call_loses_only_that_commit() {
     let mut calls = 0;
     loop {
         let disk = Disk::new();
@@ -107,7 +107,7 @@ async fn a_disk_that_fails_at_any_call_costs_that_commit_and_nothing_else() {
         let expected: &[&str] = if revision == 1 { &["/a"] } else { &["/a", "/b"] };
         assert_eq!(keys, expected, "call {calls}, revision {revision}");
         let shown: Vec<String> = seen(&store).into_iter().map(|(_, key)| key).collect();
-        assert_eq!(shown, expected, "call {calls}: watchers have seen what the store has");
+        assert_eq!(shown, expected, "call {calls}: watchers have received what the store has");
         let next = store.commit(put("/c", 0, 10)).await.unwrap();
         assert_eq!((next, seen(&store).last().cloned()), (revision + 1, Some((next, "/c".to_owned()))), "call {calls}");
         calls += 1;
@@ -116,7 +116,7 @@ async fn a_disk_that_fails_at_any_call_costs_that_commit_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn while_the_disk_fails_every_call_says_so_and_afterwards_all_work() {
+async fn every_call_fails_while_the_disk_fails_and_works_afterwards() {
     let disk = Disk::new();
     let store = disk.store();
     store.commit(put("/a", 0, 10)).await.unwrap();

@@ -83,11 +83,11 @@ fn one_workflow_runs_a_task_on_two_machines() {
     assert_eq!(two.volumes, ["/a:/a", "/dev:/dev", "/b:/b"]);
     let conditions: Vec<Option<&str>> = document.tasks.iter().map(|task| task.actions[1].condition.as_deref()).collect();
     assert_eq!(conditions, [Some("true"), Some("false")]);
-    assert_eq!(one.actions[1].image, "i", "from the Task's reference");
+    assert_eq!(one.actions[1].image, "i", "the image comes from the Task's reference");
 }
 
 #[test]
-fn what_is_wrong_with_a_value_has_its_place() {
+fn a_mistake_in_a_value_has_its_position() {
     for (case, from, to, expected) in [
         (
             "a missing key",
@@ -114,7 +114,7 @@ fn what_is_wrong_with_a_value_has_its_place() {
             "task.yaml:11:16: spec.actions[0].command: \"/bin/quay.io/img:v1 x\" is not",
         ),
         (
-            "the name of the other",
+            "the name of another action",
             "name: once",
             "name: '{{ \"write\" }}'",
             "task.yaml:16:13: spec.actions[1].name: the name \"write\" is used twice",
@@ -133,11 +133,11 @@ fn what_is_wrong_with_a_value_has_its_place() {
 fn a_workflow_in_which_every_action_is_skipped_is_refused() {
     let none = TASK.replace("    - name: write\n", "    - name: write\n      if: 'False'\n").replace("one-agent", "no-agent");
     let found = rendered(&none, WORKFLOW).unwrap_err();
-    assert_eq!(found, ["Workflow default/w: spec.tasks: no action is left to run: the `if` of each one is false"]);
+    assert_eq!(found, ["Workflow default/w: spec.tasks: no action would run, because the `if` of each one is false"]);
 }
 
 #[test]
-fn values_that_grow_are_refused_before_they_are_stored() {
+fn values_that_grow_too_large_are_refused_before_they_are_stored() {
     let bomb =
         TASK.replace("WHO: task", "WHO: '{{ $a := \"0123456789\" }}{{ range until 30 }}{{ $a = print $a $a }}{{ end }}{{ $a }}'");
     let found = rendered(&bomb, WORKFLOW).unwrap_err();
