@@ -1,4 +1,4 @@
-//! `thimble agent`: the ramdisk's agent as a program of an ordinary host. It takes Tinkerbell's flags and variables, so it
+//! `thimble agent`: the ramdisk's agent as a program on an ordinary host. It takes Tinkerbell's flags and variables, so it
 //! can replace tink-agent and tink-worker. The kernel command line gives the defaults.
 
 mod workflow;
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use cmdline::Arguments;
 
-/// The agent's words, if the program is called as one: `agent ...`, or `launcher` by itself for its child.
+/// The agent's arguments, if the program is called as the agent: `agent ...`, or `launcher` alone for its child.
 pub fn words(args: &[OsString]) -> Option<Vec<OsString>> {
     let (first, rest) = args.split_first()?;
     match first.to_str() {
@@ -24,15 +24,15 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 fn command_line() -> Arguments {
     let line = std::fs::read("/proc/cmdline").unwrap_or_default();
-    Arguments::parse(&String::from_utf8_lossy(&line)).arguments // mistakes are not logged: the words are the host's
+    Arguments::parse(&String::from_utf8_lossy(&line)).arguments // mistakes are not logged, because the command line belongs to the host
 }
 
-/// In memory only: a password in here never stands in a process list.
+/// These flags stay in memory, so a password in them is never in a process list.
 fn flags(arguments: &Arguments) -> impl Iterator<Item = String> {
     arguments.for_agent(None).map(|(setting, value)| format!("-{}={value}", setting.flag))
 }
 
-/// The last flag wins, so defaults stand first.
+/// The last flag wins, so the defaults come first.
 fn with_defaults(words: Vec<OsString>, arguments: &Arguments) -> Vec<OsString> {
     let run = match words.first().and_then(|word| word.to_str()) {
         None => 0,

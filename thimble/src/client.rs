@@ -1,4 +1,4 @@
-//! What an operator asks of a running server: apply, get, delete, cancel, workflow show, machine, events.
+//! The operator's commands to a running server: apply, get, delete, cancel, workflow, machine, rollout, events.
 
 mod connection;
 mod events;
@@ -43,7 +43,7 @@ pub enum ClientCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Remove objects: by name, or those of YAML files, Workflows first
+    /// Delete objects: by name, or those of YAML files, Workflows first
     Delete {
         #[arg(required_unless_present = "files")]
         kind: Option<KindWord>,
@@ -53,19 +53,19 @@ pub enum ClientCommand {
         /// A file, a folder of *.yaml files, or - for standard input
         #[arg(short, long = "file", value_name = "FILE", num_args = 1.., conflicts_with_all = ["kind", "names"])]
         files: Vec<PathBuf>,
-        /// Also Hardware and Templates that unfinished workflows use
+        /// Also delete Hardware and Templates that unfinished workflows use
         #[arg(long)]
         force: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// End a workflow before its end; the machine stops the action that runs
+    /// Cancel a workflow; the machine stops the running action
     Cancel(CancelArgs),
-    /// Look at one workflow, or order something for it
+    /// Show one workflow, or give an order for it
     #[command(subcommand)]
     Workflow(WorkflowCommand),
-    /// Look at one machine: what it shall boot, when its agent called, how its boot went, what it lacks. Or order what it
-    /// shall boot
+    /// Show one machine: what it should boot, when its agent called, how its boot went, what it lacks. Or order what it
+    /// should boot
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Machine {
         #[command(subcommand)]
@@ -81,9 +81,9 @@ pub enum ClientCommand {
     /// One order for many machines, in waves
     #[command(subcommand)]
     Rollout(rollout::RolloutCommand),
-    /// Follow what happens
+    /// Follow the events
     Events {
-        /// Begin after this revision; without it with what happens from now on
+        /// Start after this event's number; without it, print only new events
         #[arg(long, value_name = "REVISION")]
         since: Option<u64>,
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -95,9 +95,9 @@ pub enum ClientCommand {
 
 #[derive(Subcommand, Debug)]
 pub enum MachineOrder {
-    /// Machines that wait for approval: discovered or held ones
+    /// List machines that wait for approval: discovered or held ones
     List {
-        /// All machines that have had an intent
+        /// List all machines that have an intent
         #[arg(short, long)]
         all: bool,
         #[command(flatten)]
@@ -109,9 +109,9 @@ pub enum MachineOrder {
     Hold(OrderArgs),
     /// Boot its disk
     Local(OrderArgs),
-    /// Go on with its unfinished workflow, or run the newest one once more as a new Workflow
+    /// Continue its unfinished workflow, or run the newest one once more as a new Workflow
     Reinstall(OrderArgs),
-    /// End a hold, or take in a discovered machine: its orders go on
+    /// End a hold, or approve a discovered machine; its orders then continue
     Approve(OrderArgs),
 }
 
@@ -147,7 +147,7 @@ pub struct CancelArgs {
     /// One line that the workflow's message will show
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Do not wait for the machine's agent: for machines that no longer exist
+    /// Do not wait for the machine's agent; for machines that no longer exist
     #[arg(long)]
     now: bool,
     #[command(flatten)]
@@ -167,7 +167,7 @@ pub struct WorkflowArgs {
 
 #[derive(Subcommand, Debug)]
 pub enum WorkflowCommand {
-    /// Every action with state, attempts and duration
+    /// Show every action with state, attempts and duration
     Show {
         /// NAME or NAMESPACE/NAME
         name: ObjectName,
@@ -177,7 +177,7 @@ pub enum WorkflowCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Print what happened to it, with times
+    /// Print its event log, with times
     History {
         /// NAME or NAMESPACE/NAME
         name: ObjectName,
@@ -186,25 +186,25 @@ pub enum WorkflowCommand {
     },
     /// Hand out no further action; the running action continues to its end
     Pause(WorkflowArgs),
-    /// Go on after a pause
+    /// Continue after a pause
     Resume(WorkflowArgs),
-    /// Go on after a failure, a timeout or a cancel: its machines boot the ramdisk again
+    /// Continue after a failure, a timeout or a cancellation; its machines boot the ramdisk again
     Retry {
-        /// Go on from this action instead of the failed one: ACTION, or TASK/ACTION
+        /// Continue from this action instead of the failed one: ACTION, or TASK/ACTION
         #[arg(long, value_name = "ACTION")]
         from: Option<String>,
         #[command(flatten)]
         args: WorkflowArgs,
     },
-    /// Run one that has ended once more, as a new Workflow
+    /// Run a workflow that has ended once more, as a new Workflow
     Rerun(WorkflowArgs),
-    /// End it before its end; the machine stops the action that runs
+    /// Cancel it; the machine stops the running action
     Cancel(CancelArgs),
 }
 
 #[derive(Args, Debug)]
 pub struct ServerArgs {
-    /// Where the server answers
+    /// URL of the server
     #[arg(long = "server", env = "THIMBLE_SERVER", value_name = "URL", default_value_t = format!("http://127.0.0.1:{}", ::machine::ports::HTTP))]
     url: String,
 }
@@ -256,14 +256,14 @@ impl From<KindWord> for Kind {
     }
 }
 
-/// Runs a command. The exit code shows scripts whether all was well; errors are for `main` to print.
+/// Runs a command. The exit code shows scripts whether everything was right. Errors are for `main` to print.
 ///
 /// # Errors
-/// When the command could not do its work.
+/// When the command failed.
 pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the executor")?;
     match executor.block_on(execute(command, &mut io::stdout().lock())) {
-        Err(error) if pipe_closed(&error) => Ok(ExitCode::SUCCESS), // as in `thimble events | head`
+        Err(error) if pipe_closed(&error) => Ok(ExitCode::SUCCESS), // the reader has ended, as in `thimble events | head`
         done => done,
     }
 }
@@ -316,14 +316,11 @@ async fn of_workflow(command: WorkflowCommand, out: &mut dyn Write) -> anyhow::R
     workflow::change(&Connection::to(&server.url)?, &name, change, reason, out).await
 }
 
-/// All objects of all files, or all their mistakes.
+/// All objects of all files, or else all their mistakes.
 pub fn read(files: &[PathBuf]) -> anyhow::Result<Result<Vec<Object>, Vec<Mistake>>> {
     match model::read_files(files) {
         Ok(objects) if objects.is_empty() => {
-            bail!(
-                "there are no objects in {}",
-                files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-            )
+            bail!("no objects in {}", files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))
         }
         Ok(objects) => Ok(Ok(objects)),
         Err(FilesError::Mistakes(mistakes)) => Ok(Err(mistakes.0)),

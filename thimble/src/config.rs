@@ -9,7 +9,7 @@ use clap::Args;
 use machine::ports;
 use serde::Deserialize;
 
-/// Raw settings as a person wrote them; every one is optional in each place.
+/// The settings as a person wrote them. Each one is optional in every place.
 #[derive(Args, Deserialize, Debug, Default, Clone)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
@@ -19,7 +19,7 @@ pub struct Settings {
     /// Network interface to answer DHCP on; without it all interfaces
     #[arg(long, env = "THIMBLE_INTERFACE", value_name = "NAME")]
     pub interface: Option<String>,
-    /// Folder for what must survive a restart
+    /// Folder for data that must survive a restart
     #[arg(long, env = "THIMBLE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Folder served at /files/: kernel, ramdisk and operating system images
@@ -34,13 +34,13 @@ pub struct Settings {
     /// Name of the ramdisk below the files folder; with a packs.json beside it, machines get the driver packs they need
     #[arg(long, env = "THIMBLE_INITRD", value_name = "NAME")]
     pub initrd: Option<String>,
-    /// Kernel arguments for every machine, added after Thimble's own
+    /// Kernel arguments for every machine, added after those of Thimble
     #[arg(long, env = "THIMBLE_KERNEL_ARGS", value_name = "TEXT", allow_hyphen_values = true)]
     pub kernel_args: Option<String>,
-    /// Where agents find the workflow service; default is ADDRESS:42113
+    /// Address at which agents reach the workflow service; default is ADDRESS:42113
     #[arg(long, env = "THIMBLE_GRPC_AUTHORITY", value_name = "HOST:PORT")]
     pub grpc_authority: Option<String>,
-    /// Registries and networks without certificates that the agents can check, comma separated
+    /// Registries and networks whose certificates the agents do not check, comma separated
     #[arg(long, env = "THIMBLE_INSECURE_REGISTRIES", value_name = "LIST")]
     pub insecure_registries: Option<String>,
     /// Listening address of HTTP (files, scripts, API)
@@ -49,13 +49,14 @@ pub struct Settings {
     /// Listening address of the workflow service
     #[arg(long, env = "THIMBLE_GRPC", value_name = "IP:PORT")]
     pub grpc: Option<SocketAddr>,
-    /// Networks besides loopback that may use the API, comma separated CIDRs; the host of a separate `thimble boots` is one
+    /// Networks besides loopback that may use the API, comma separated CIDRs; a separate `thimble boots` needs its host
+    /// listed
     #[arg(long, env = "THIMBLE_API_ALLOW", value_name = "CIDRS")]
     pub api_allow: Option<String>,
     /// Send router advertisements, so that iPXE does not wait for IPv6
     #[arg(long, env = "THIMBLE_ROUTER_ADVERTISEMENTS", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub router_advertisements: Option<bool>,
-    /// What the first order of a machine does that has never finished one: install, or hold until it is approved
+    /// What to do with a machine's first order: install, or hold until it is approved
     #[arg(long, env = "THIMBLE_NEW_MACHINES", value_name = "install|hold")]
     #[serde(alias = "new_machines")]
     pub new_machines: Option<String>,
@@ -89,7 +90,7 @@ pub struct Config {
     pub apply: Vec<PathBuf>,
 }
 
-/// Everything that is wrong with the settings, each naming its setting.
+/// All mistakes in the settings. Each one names its setting.
 #[derive(Debug)]
 pub struct Mistakes(Vec<String>);
 
@@ -109,7 +110,7 @@ impl Settings {
         serde_saphyr::from_str(&text).with_context(|| format!("{} is not a settings file", path.display()))
     }
 
-    /// These settings where given, `other`'s elsewhere.
+    /// These settings, and those of `other` for the rest.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -133,7 +134,7 @@ impl Settings {
         }
     }
 
-    /// For the server alone: it needs no address for machines, and leaves the usual HTTP port to boots.
+    /// The settings for a server alone. It needs no address for machines, and leaves the usual HTTP port to boots.
     ///
     /// # Errors
     /// All mistakes at once.

@@ -1,4 +1,4 @@
-//! `thimble image`: kernel and ramdisk from a kernel package, and the standard actions as OCI images.
+//! `thimble image`: makes kernel and ramdisk from a kernel package, and the standard actions as OCI images.
 
 mod action;
 mod embed;
@@ -36,70 +36,70 @@ pub struct BuildArguments {
     /// Folder for the files; boots serves it
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
-    /// Which drivers
+    /// Which set of drivers
     #[arg(long, value_enum, default_value_t = Profile::Cloud)]
     pub profile: Profile,
     /// One more family of drivers in the ramdisk (repeatable; see `packs.json` for the names)
     #[arg(long = "with", value_name = "FAMILY")]
     pub with: Vec<String>,
-    /// Write the families that the ramdisk lacks as packs: further initrd segments, with the index packs.json. If they lie
-    /// beside the ramdisk that boots serves, it gives them to the machines that need them
+    /// Write the driver families that the ramdisk lacks as packs: further initrd segments, with the index packs.json. boots
+    /// serves them beside the ramdisk to the machines that need them
     #[arg(long)]
     pub packs: bool,
-    /// Only the drivers that these machines may need, as far as Hardware says it (repeatable)
+    /// Include only the drivers that these machines may need according to their Hardware (repeatable)
     #[arg(long = "for", value_name = "HARDWARE.YAML", conflicts_with = "from_lspci")]
     pub hardware: Vec<PathBuf>,
-    /// Only the drivers of the machine whose `lspci -nn`, `-nnk`, `-vmmn` or modalias files this is (repeatable)
+    /// Include only the drivers for the machine that wrote this `lspci -nn`, `-nnk`, `-vmmn` or modalias file (repeatable)
     #[arg(long, value_name = "FILE")]
     pub from_lspci: Vec<PathBuf>,
-    /// One more kernel module, with what it needs (repeatable)
+    /// One more kernel module, with the modules it needs (repeatable)
     #[arg(long = "module", value_name = "NAME")]
     pub modules: Vec<String>,
     /// Trusted certificates: `host` (this machine's ca-certificates), `none`, and PEM files; files alone add to `host`
     #[arg(long, value_name = "host|none|FILE", default_value = "host")]
     pub ca: Vec<String>,
-    /// Kernel arguments that stand before the boot loader's
+    /// Kernel arguments that come before those of the boot loader
     #[arg(long, value_name = "WORDS")]
     pub cmdline: Option<String>,
-    /// Firmware files that the chosen drivers ask for, from a Debian package or a folder such as /lib/firmware (repeatable);
-    /// with --packs they are a pack of their own
+    /// Firmware files that the chosen drivers ask for, from a Debian package or a folder such as /lib/firmware
+    /// (repeatable); with --packs they become a separate pack
     #[arg(long, value_name = "DEB|DIR")]
     pub firmware: Vec<PathBuf>,
-    /// Images that the machine needs no registry for (repeatable). Give an OCI image layout, as `skopeo copy docker://NAME
-    /// oci:DIR:NAME` or `oci-archive:FILE:NAME` makes it. Or give an image's name: it is pulled with the agent's settings
-    /// (variables as INSECURE_REGISTRIES, and /etc/thimble/registries.json)
+    /// Images that the machine needs no registry for (repeatable). Give an OCI image layout, made by `skopeo copy
+    /// docker://NAME oci:DIR:NAME` or `oci-archive:FILE:NAME`. Or give an image's name: it is pulled with the agent's
+    /// settings (variables such as INSECURE_REGISTRIES, and /etc/thimble/registries.json)
     #[arg(long, value_name = "LAYOUT|NAME")]
     pub embed: Vec<String>,
-    /// The machine's policy, a policy.json. Public keys that it names by path are put into it
+    /// The machine's policy, a policy.json. Public keys that it names by path are copied into it
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// How the machine reaches registries, a registries.json. The certificates and keys that it names come along
+    /// How the machine reaches registries, a registries.json. The certificates and keys that it names are copied, too
     #[arg(long, value_name = "FILE")]
     pub registries: Option<PathBuf>,
-    /// Also take images from a disk with the label THIMBLE, if they are named by digest or signed as the policy demands
-    /// (`thimble.image_disk=true` on the kernel command line does the same)
+    /// Also take images from a disk with the label THIMBLE, if they are named by digest or signed as the policy requires.
+    /// The kernel argument `thimble.image_disk=true` does the same
     #[arg(long)]
     pub image_disk: bool,
-    /// With an SSH server, which runs only with `rescue ssh_key=AAAA...` on the command line (needs Debian's packages
+    /// Include an SSH server, which runs only with `rescue ssh_key=AAAA...` on the command line (needs Debian's packages
     /// dropbear-bin and busybox-static)
     #[arg(long)]
     pub rescue: bool,
-    /// Also a unified kernel image, thimble.efi (needs Debian's package systemd-boot-efi)
+    /// Also make a unified kernel image, thimble.efi (needs Debian's package systemd-boot-efi)
     #[arg(long)]
     pub uki: bool,
-    /// Also an ISO image for BIOS and UEFI, thimble.iso (needs isolinux, syslinux-common and systemd-boot-efi)
+    /// Also make an ISO image for BIOS and UEFI, thimble.iso (needs isolinux, syslinux-common and systemd-boot-efi)
     #[arg(long)]
     pub iso: bool,
     /// Sign the EFI programs for Secure Boot with this key, PEM without passphrase (needs Debian's package sbsigntool)
     #[arg(long, value_name = "FILE", requires_all = ["sign_cert", "media"])]
     pub sign_key: Option<PathBuf>,
-    /// The key's certificate, PEM, which is in the machines' `db`
+    /// The key's certificate in PEM form, which the machines have in `db`
     #[arg(long, value_name = "FILE", requires = "sign_key")]
     pub sign_cert: Option<PathBuf>,
-    /// The EFI stub, in place of Debian's
+    /// The EFI stub to use instead of Debian's
     #[arg(long, value_name = "PATH")]
     pub stub: Option<PathBuf>,
-    /// Seconds since 1970 that every file in the ramdisk gets
+    /// The time of every file in the ramdisk, in seconds since 1970
     #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", default_value_t = 0)]
     pub source_date_epoch: u32,
     /// Print the report as JSON
@@ -123,7 +123,7 @@ pub struct ActionArguments {
     /// Write an OCI image layout into this folder
     #[arg(long, value_name = "DIR", required_unless_present = "push")]
     pub output: Option<PathBuf>,
-    /// Push to this registry, `http://` or `https://`, with Docker's login; a path goes before each image's name
+    /// Push to this registry, `http://` or `https://`, with Docker's login; a path is put before each image's name
     #[arg(long, value_name = "URL[/PREFIX][:TAG]")]
     pub push: Option<String>,
     /// The images' tag
@@ -134,11 +134,11 @@ pub struct ActionArguments {
     pub json: bool,
 }
 
-/// The certificates that a host trusts, by distribution. A host may have none and still speak plain HTTP.
+/// The certificates that a host trusts, by distribution. A host without certificates can still speak plain HTTP.
 const CERTIFICATES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
 
-/// How an agent on this host would reach registries.
+/// The registry settings that an agent on this host would use.
 fn registries() -> anyhow::Result<Settings> {
     let mut settings = agent::registries().context("cannot read this host's settings of registries")?;
     let trusted = || CERTIFICATES.iter().map(Path::new).find(|file| file.exists()).map(Path::to_owned);

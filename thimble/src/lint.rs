@@ -1,4 +1,4 @@
-//! `thimble lint --upstream`: what Tinkerbell would refuse in files, and what it would silently ignore.
+//! `thimble lint --upstream`: reports what Tinkerbell would refuse in files, and what it would silently ignore.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use model::{Mistake, Object};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// For Tinkerbell; without it the files are checked for this server alone
+    /// Check for Tinkerbell; without this flag the files are checked for this server only
     #[arg(long)]
     upstream: bool,
     /// Files, folders of *.yaml files, or - for standard input
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tinkerbell_refuses_and_what_it_ignores_are_told_apart() {
+    fn what_tinkerbell_refuses_is_separate_from_what_it_ignores() {
         for (case, text, code, expected) in [
             ("nothing", template("pid: host"), ExitCode::SUCCESS, "Tinkerbell would refuse 0 and ignore 0\n"),
             (

@@ -30,15 +30,15 @@ struct Cli {
 enum Command {
     /// Write a commented starting set: settings, Hardware, Template and Workflow
     Init(starting_set::InitArguments),
-    /// Server and boots in one process: all that a provisioning host needs
+    /// Server and boots in one process: everything that a provisioning host needs
     Up(Daemon),
-    /// The workflow service and the API alone
+    /// Only the workflow service and the API
     Server(Daemon),
-    /// DHCP, TFTP, HTTP files and syslog alone
+    /// Only DHCP, TFTP, HTTP files and syslog
     Boots {
         #[command(flatten)]
         daemon: Daemon,
-        /// Ask this server which machine boots what
+        /// Ask this server what each machine boots
         #[arg(long, value_name = "URL", conflicts_with = "hardware", required_unless_present = "hardware")]
         server: Option<String>,
         /// Read the machines from this YAML file of Hardware objects
@@ -56,7 +56,7 @@ enum Command {
     Image(image::ImageCommand),
     #[command(flatten)]
     Client(client::ClientCommand),
-    /// Say what Tinkerbell would refuse in YAML files, or silently ignore; exits 1 if it would refuse something
+    /// Report what Tinkerbell would refuse or silently ignore in YAML files; exits with 1 if it would refuse something
     Lint(lint::Arguments),
     /// Check YAML files without a server: keys, values, templates
     Validate {
@@ -82,9 +82,9 @@ impl Daemon {
 }
 
 fn main() -> ExitCode {
-    // Fails only if a provider is installed already, which is as good.
+    // This fails only if a provider is installed already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Before clap: the agent's flags are Go's, and the container's child must start fast.
+    // This comes before clap, because the agent has Go's flags, and the container's child must start fast.
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     if let Some(words) = agent::words(&args) {
         return agent::main(words);

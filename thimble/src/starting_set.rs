@@ -1,4 +1,4 @@
-//! `thimble init`: settings and objects for a first installation, as copies of files from `examples/`.
+//! `thimble init`: writes settings and objects for a first installation, from the files in `examples/`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use model::Mac;
 
-/// The settings have a folder of their own, so that `validate` and `apply` accept the folder of the objects.
+/// The settings have a separate folder, so that `validate` and `apply` accept the folder of the objects.
 const FILES: [(&str, &str); 4] = [
     ("settings/thimble.yaml", include_str!("../../examples/settings/thimble.yaml")),
     ("hardware.yaml", include_str!("../../examples/hardware/x86.yaml")),
@@ -19,7 +19,7 @@ const FILES: [(&str, &str); 4] = [
 
 #[derive(Args, Debug)]
 pub struct InitArguments {
-    /// Folder for the files; it is made if it does not exist
+    /// Folder for the files; it is created if it does not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Address of this host on the provisioning network
@@ -48,7 +48,7 @@ pub struct InitArguments {
     image_sha256: Option<String>,
 }
 
-/// A text of the examples that stands for a value of the site.
+/// A text in the examples that is replaced by a value of the site.
 struct Placeholder {
     text: &'static str,
     flag: &'static str,
@@ -72,7 +72,7 @@ impl InitArguments {
     }
 }
 
-/// Writes the files, and says what is left to do.
+/// Writes the files, and prints the remaining steps.
 ///
 /// # Errors
 /// If one of the files exists, or cannot be written.
@@ -81,7 +81,7 @@ pub fn run(arguments: &InitArguments, out: &mut dyn Write) -> anyhow::Result<()>
     let existing: Vec<_> = FILES.iter().map(|(name, _)| folder.join(name)).filter(|path| path.exists()).collect();
     if !existing.is_empty() {
         let names: Vec<_> = existing.iter().map(|path| path.display().to_string()).collect();
-        bail!("nothing is written, because these files exist: {}; choose another folder", names.join(", "));
+        bail!("nothing was written, because these files exist: {}; choose another folder", names.join(", "));
     }
     let placeholders = arguments.placeholders();
     let mut open = Vec::new();
@@ -102,7 +102,7 @@ pub fn run(arguments: &InitArguments, out: &mut dyn Write) -> anyhow::Result<()>
         writeln!(out, "wrote {}", path.display())?;
     }
     if !open.is_empty() {
-        writeln!(out, "\nThese lines hold examples. Replace them, or start again with the flag in an empty folder:")?;
+        writeln!(out, "\nThese lines have example values. Replace them, or start again in an empty folder with the flags:")?;
     }
     for (path, line, Placeholder { text, flag, .. }) in open {
         writeln!(out, "  {}:{line}: {text} ({flag})", path.display())?;
@@ -117,7 +117,7 @@ pub fn run(arguments: &InitArguments, out: &mut dyn Write) -> anyhow::Result<()>
     Ok(())
 }
 
-/// The numbers of the lines, comments left out.
+/// The numbers of the lines with this word, without comments.
 fn lines_with(text: &'static str, word: &'static str) -> impl Iterator<Item = usize> {
     let lines = text.lines().zip(1..).filter(move |(line, _)| !line.trim_start().starts_with('#') && line.contains(word));
     lines.map(|(_, number)| number)
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_the_site_stand_in_every_file() {
+    fn values_of_the_site_are_in_every_file() {
         let folder = tempfile::tempdir().unwrap();
         let flags = "--address 10.0.0.1 --mac 52:54:00:12:34:56 --machine-address 10.0.0.9 --gateway 10.0.0.254 --disk /dev/vda \
                      --registry 10.0.0.1:5000 --ssh-key ssh-ed25519\u{a0}AAAA --image-sha256 00ff";
@@ -215,7 +215,7 @@ mod tests {
         for kind in ["hardware", "templates", "workflows"] {
             for entry in std::fs::read_dir(examples().join(kind)).unwrap() {
                 let path = entry.unwrap().path();
-                let text = std::fs::read_to_string(&path).unwrap().replace("  disabled: true\n", ""); // or it is not rendered
+                let text = std::fs::read_to_string(&path).unwrap().replace("  disabled: true\n", ""); // a disabled workflow is not rendered
                 std::fs::write(folder.path().join(format!("{kind}-{}", path.file_name().unwrap().display())), text).unwrap();
                 count += 1;
             }

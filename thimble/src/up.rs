@@ -1,4 +1,4 @@
-//! `thimble up`, `server` and `boots`: sockets opened, parts put together, and ended in order.
+//! `thimble up`, `server` and `boots`: open the sockets, connect the parts, and end them in order.
 
 mod forward;
 mod source;
@@ -46,7 +46,7 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
                 .await
                 .context("the workflow service ended")
         },
-        // Downloads under way are cut: iPXE and the agents try again by themselves.
+        // Downloads in progress are cut. iPXE and the agents try again.
         async { api::serve::until(shutdown.clone().cancelled_owned(), Duration::ZERO, http, router).await.context("HTTP ended") },
         async {
             shutdown.cancelled().await;
@@ -57,7 +57,7 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
     ended.map(drop)
 }
 
-/// The workflow service and the API alone.
+/// Only the workflow service and the API.
 pub async fn server(config: Config) -> anyhow::Result<()> {
     let shutdown = until_signalled()?;
     let server = open(&config).await?;
@@ -66,7 +66,7 @@ pub async fn server(config: Config) -> anyhow::Result<()> {
     Ok(server::run(server, grpc, http, shutdown.cancelled_owned()).await?)
 }
 
-/// DHCP, TFTP, HTTP files and syslog alone.
+/// Only DHCP, TFTP, HTTP files and syslog.
 pub async fn boots(config: Config, server: Option<String>, hardware: Option<PathBuf>) -> anyhow::Result<()> {
     if !config.apply.is_empty() {
         bail!("apply: boots keeps no objects; give them to the server, or list Hardware in --hardware FILE");
@@ -75,7 +75,7 @@ pub async fn boots(config: Config, server: Option<String>, hardware: Option<Path
     let source: Arc<dyn MachineSource> = match (server, hardware) {
         (Some(url), _) => Arc::new(RemoteSource::new(&url)?),
         (None, Some(path)) => Arc::new(FileSource::open(path)?),
-        (None, None) => bail!("give --server URL or --hardware FILE, to know the machines"),
+        (None, None) => bail!("give --server URL or --hardware FILE, which describe the machines"),
     };
     let boots = Arc::new(boots_config(&config)?);
     let mut sockets = Sockets::bind(&boots, Listen::default()).await?;
@@ -100,11 +100,11 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
     let opened = Server::open(settings).await;
     opened.map_err(|error| match error {
         StoreError::Failed { .. } => anyhow::Error::from(error).context(format!("cannot read the store {}", store.display())),
-        other => other.into(), // names the file itself
+        other => other.into(), // its text names the file
     })
 }
 
-/// What no machine may have: where machines look for this host, and every address of its interfaces.
+/// The addresses that no machine may have: the one at which machines find this host, and those of its interfaces.
 fn own_addresses(address: Ipv4Addr) -> Vec<IpAddr> {
     let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
     let found = interfaces.filter_map(|interface| {
@@ -132,7 +132,7 @@ fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
     std::fs::create_dir_all(&config.files).with_context(|| format!("cannot make the files folder {folder} (--files)"))?;
     if !is_ours(config.address) {
         let address = config.address;
-        log::warn!("address: no interface of this host has {address}, where machines will look for it: is --address right?");
+        log::warn!("address: no interface of this host has {address}, at which machines will look for it: is --address right?");
     }
     for (setting, name) in [("kernel", &config.kernel), ("initrd", &config.initrd)] {
         if !config.files.join(name).is_file() {
@@ -157,7 +157,7 @@ fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
     })
 }
 
-/// The kernel arguments of every machine; the operator's arguments come last and win.
+/// The kernel arguments of every machine. The operator's arguments come last and win.
 fn arguments(config: &Config) -> cmdline::Arguments {
     let mut arguments = cmdline::Arguments {
         grpc_authority: Some(config.grpc_authority.clone()),
@@ -171,7 +171,7 @@ fn arguments(config: &Config) -> cmdline::Arguments {
     arguments
 }
 
-/// Behind a load balancer or NAT the address belongs to another host, so this is only a warning.
+/// Behind a load balancer or NAT the address belongs to another host, so a mismatch is only a warning.
 fn is_ours(address: Ipv4Addr) -> bool {
     match std::net::UdpSocket::bind((address, 0)) {
         Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
@@ -192,7 +192,7 @@ async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
     })
 }
 
-/// Cancelled by the first SIGINT or SIGTERM.
+/// A token that the first SIGINT or SIGTERM cancels.
 fn until_signalled() -> anyhow::Result<CancellationToken> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let token = CancellationToken::new();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_of_the_host_are_not_given_to_machines_and_loopback_is_not_one() {
+    fn the_addresses_of_the_host_exclude_loopback() {
         let other = Ipv4Addr::new(192, 0, 2, 1);
         let own = own_addresses(other);
         assert!(own.contains(&other.into()) && own.iter().all(|address| !address.is_loopback()), "{own:?}");

@@ -1,4 +1,4 @@
-//! `thimble validate`: the server's checks of objects, without a server.
+//! `thimble validate`: runs the server's checks of objects without a server.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `thimble agent` as a host starts it: by hand, and by the unit file that comes with it.
+//! `thimble agent` as a host starts it: by hand, and with the unit file that comes with it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::IoSlice;
@@ -23,7 +23,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn the_unit_is_one_that_systemd_accepts() {
+fn systemd_accepts_the_unit() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
         return eprintln!("skipped: systemd-analyze is not installed (apt-get install systemd)");
     }
@@ -37,7 +37,7 @@ fn the_unit_is_one_that_systemd_accepts() {
     let output = verify(&installed);
     assert!(output.status.success() && !text(&output).contains("thimble-agent.service"), "{}", text(&output));
     let output = verify(&installed.replace("KillMode=mixed", "KillMode=gently"));
-    assert!(text(&output).contains("thimble-agent.service"), "a mistake would be seen: {}", text(&output));
+    assert!(text(&output).contains("thimble-agent.service"), "systemd-analyze must have read the unit: {}", text(&output));
 }
 
 #[test]
@@ -49,11 +49,14 @@ fn the_units_flags_are_flags_of_the_agent() {
     let output = agent(&flags.iter().map(String::as_str).collect::<Vec<_>>());
     let mistakes = text(&output);
     assert_eq!(output.status.code(), Some(2), "{mistakes}");
-    assert!(mistakes.contains("WORKER_ID") && !mistakes.contains("no flag"), "only what the host says is missing: {mistakes}");
+    assert!(
+        mistakes.contains("WORKER_ID") && !mistakes.contains("no flag"),
+        "only the host's settings may be missing: {mistakes}"
+    );
 }
 
 #[test]
-fn the_agent_says_what_it_is_and_what_it_takes() {
+fn the_agent_prints_its_version_and_its_flags() {
     let version = text(&agent(&["-version"]));
     assert!(version.starts_with("thimble agent "), "{version}");
     let help = text(&agent(&["--help"]));
@@ -95,5 +98,5 @@ fn the_program_is_its_own_launcher_of_containers() {
     let told = std::io::read_to_string(notes).unwrap();
     assert!(told.contains("\"Failed\""), "{told:?}");
     drop(ours);
-    assert!(launcher.wait().unwrap().success(), "it ends with the agent");
+    assert!(launcher.wait().unwrap().success(), "the launcher ends with the agent");
 }

@@ -54,14 +54,14 @@ impl Desk {
         path.display().to_string()
     }
 
-    /// What the command prints, paths shortened, and whether it succeeded.
+    /// The output of the command with shortened paths, and whether it succeeded.
     async fn run(&self, words: &str) -> (String, bool) {
         let output = command(words, &self.url).await;
         let folder = format!("{}/", self.folder.path().display());
         (String::from_utf8(output.stdout).unwrap().replace(&folder, ""), output.status.success())
     }
 
-    /// The error that the command ends with.
+    /// The error of a failing command.
     async fn error(&self, words: &str) -> String {
         error(words, &self.url).await
     }
@@ -123,7 +123,7 @@ async fn an_operators_day() {
 }
 
 #[tokio::test]
-async fn machines_that_wait_for_a_person_are_listed() {
+async fn machines_that_wait_for_approval_are_listed() {
     let desk = Desk::new().await;
     desk.run(&format!("apply -f {}", desk.file("objects.yaml", OBJECTS))).await;
     assert_eq!(desk.run("machine list").await.0.lines().count(), 1, "the heading alone");
@@ -137,7 +137,7 @@ async fn machines_that_wait_for_a_person_are_listed() {
 }
 
 #[tokio::test]
-async fn several_machines_are_installed_after_a_question_only() {
+async fn several_machines_are_installed_only_after_a_question() {
     let desk = Desk::new().await;
     let other = OBJECTS.split("---\n").filter(|object| !object.contains("kind: Template")).collect::<Vec<_>>().join("---\n");
     let other = other
@@ -146,7 +146,7 @@ async fn several_machines_are_installed_after_a_question_only() {
         .replace("12:34:56", "12:34:57")
         .replace("10.0.0.20", "10.0.0.21");
     let file = desk.file("all.yaml", &format!("{OBJECTS}---\n{other}"));
-    let asked = desk.error(&format!("apply -f {file}")).await; // nobody is at this terminal
+    let asked = desk.error(&format!("apply -f {file}")).await; // this process has no terminal
     assert!(asked.starts_with("This orders 2 machines to be installed: default/node-1, default/node-2. Give --yes"), "{asked}");
     assert!(desk.server.list(Kind::Hardware).is_empty());
     let done = command(&format!("apply --yes -f {file}"), &desk.url).await;
@@ -158,7 +158,7 @@ async fn several_machines_are_installed_after_a_question_only() {
 }
 
 #[tokio::test]
-async fn a_person_decides_what_a_machine_boots() {
+async fn an_operator_decides_what_a_machine_boots() {
     let desk = Desk::new().await;
     let file = desk.file("all.yaml", OBJECTS);
     desk.run(&format!("apply -f {file}")).await;
@@ -204,7 +204,7 @@ async fn watching_ends_with_the_workflow() {
 }
 
 #[tokio::test]
-async fn a_workflow_is_paused_resumed_retried_and_run_once_more_and_its_log_says_so() {
+async fn a_workflow_is_paused_resumed_retried_and_rerun_and_its_log_shows_it() {
     let desk = Desk::new().await;
     let file = desk.file("all.yaml", OBJECTS);
     desk.run(&format!("apply -f {file}")).await;
@@ -292,7 +292,7 @@ async fn validate_renders_what_is_in_the_files() {
         ("Workflow default/w ok, but waits for Hardware default/node-1, which is not in these files\n", true)
     );
     let empty = desk.file("empty.yaml", "# nothing\n");
-    assert!(desk.error(&format!("validate -f {empty}")).await.starts_with("there are no objects in"));
+    assert!(desk.error(&format!("validate -f {empty}")).await.starts_with("no objects in"));
 }
 
 #[tokio::test]
@@ -301,7 +301,7 @@ async fn an_unreachable_server_is_named() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refused = error("get hardware", &format!("http://{closed}")).await;
     assert!(refused.starts_with(&format!("cannot reach the server at http://{closed}")), "{refused}");
-    assert!(refused.contains("Connection refused"), "and why: {refused}");
+    assert!(refused.contains("Connection refused"), "the cause is missing: {refused}");
     assert!(desk.error("get workflows nothing/here").await.contains("does not exist"));
 }
 
@@ -320,7 +320,7 @@ async fn a_workflow_is_cancelled_with_a_reason() {
     let (text, _) = desk.run("cancel w --now").await;
     assert_eq!(text, "Workflow default/w cancelled\n");
     let (text, _) = desk.run("get workflows").await;
-    assert!(text.contains("FAILED") && text.contains("cancelled: wrong-machine"), "the first reason stays: {text}");
+    assert!(text.contains("FAILED") && text.contains("cancelled: wrong-machine"), "the first reason must stay: {text}");
     assert_eq!(desk.error("cancel w").await, "Workflow default/w is FAILED already");
     assert_eq!(desk.error("cancel x").await, "Workflow default/x does not exist");
 }

@@ -1,11 +1,11 @@
-//! Files that were made to harm: each ends with a clear mistake, within a limit of memory.
+//! Malicious files: each one ends with a clear mistake, within a limit of memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// KiB of address space, of which the program and the stack of a template's thread are a part.
+/// The limit in KiB of address space. The program and the stack of a template's thread take a part of it.
 const LIMIT: u32 = 700 << 10;
 
 fn validate(text: &str) -> (Option<i32>, String) {

@@ -1,4 +1,4 @@
-//! Whatever an archive says: it is understood or refused, in bounded memory, and no part of a file lies outside of it.
+//! Any archive is accepted or refused in bounded memory, and no part of a file lies outside of the archive.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use oci::archive::{Archive, HEADERS_MAX, Kind};
 
 fuzz_target!(|bytes: &[u8]| {
     walk(bytes);
-    // Most bytes fail at a checksum, which hides what follows.
+    // Most inputs fail at a checksum, which hides the code after it.
     let mut sealed = bytes.to_vec();
     for header in sealed.chunks_exact_mut(512) {
         header[148..156].fill(b' ');
@@ -23,7 +23,7 @@ fn walk(bytes: &[u8]) {
         let (path, link) = (entry.path.as_os_str(), entry.link.as_os_str());
         assert!((held + path.len() + link.len()) as u64 <= HEADERS_MAX + 1024);
         assert!(entry.mode <= 0o7777 && entry.mtime.nanoseconds < 1_000_000_000);
-        assert!(![path, link].iter().any(|name| name.as_encoded_bytes().contains(&0)), "the kernel would cut it");
+        assert!(![path, link].iter().any(|name| name.as_encoded_bytes().contains(&0)), "the kernel would cut the name there");
         let mut end = 0;
         for part in entry.parts.iter().flatten() {
             assert!(entry.kind == Kind::File && part.offset >= end, "parts are in order");

@@ -1,4 +1,4 @@
-//! Certificates in files and from servers: they are read or refused, and an unknown one is never taken for a configured one.
+//! Certificates from files and from servers are read or refused, and an unknown one is never taken for a configured one.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((kind, rest)) = bytes.split_first() else { return };
     match kind % 3 {
         0 => file(rest),
-        1 => file(format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----", String::from_utf8_lossy(rest)).as_bytes()),
+        1 => {
+            file(format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----", String::from_utf8_lossy(rest)).as_bytes())
+        }
         _ => presented(rest),
     }
 });
@@ -33,6 +35,9 @@ fn presented(der: &[u8]) {
         let configured = Verifier::new(std::slice::from_ref(&certificate));
         let accepted = configured.verify_server_cert(&certificate, &[], &server, &[], UnixTime::now()).is_ok();
         let read = Certificate::parse(der);
-        assert!(!accepted || read.is_some_and(|read| read.is_for(&server)), "name and dates count");
+        assert!(
+            !accepted || read.is_some_and(|read| read.is_for(&server)),
+            "an accepted certificate must match the name and the dates"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Any kernel command line is read, and what was understood is rendered and read back as the same.
+//! Any kernel command line is read. What was understood is rendered, and reading that gives the same result.
 #![no_main]
 
 use cmdline::Arguments;

@@ -1,4 +1,4 @@
-//! Any bytes as what a packet socket receives: reading survives, and what is read lies within the packet.
+//! Any bytes from a packet socket: the reader does not panic, and its result lies within the packet.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use pid1::network::datagram;
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
-    // Behind a header whose lengths and checksum are right, so that the fuzzer gets to UDP at once.
+    // The header has the right lengths and checksum, so that the fuzzer reaches UDP at once.
     let mut packet = datagram::write(std::net::Ipv4Addr::new(10, 0, 0, 1), bytes);
     check(&packet);
     if let Some(port) = packet.get_mut(22..24) {

@@ -29,7 +29,7 @@ fn content(disk: &[u8]) {
     }
 }
 
-/// The bytes where superblocks are, so that not every disk has to be 64 KiB of input.
+/// The bytes at the offsets of superblocks, so that an input need not have 64 KiB for each disk.
 fn superblock(bytes: &[u8]) {
     for at in [0, 1024, 4096 - 16, 0x8000, 0x10000] {
         let mut disk = vec![0; 0x12000];
@@ -88,7 +88,7 @@ fn check(links: &[String]) {
     }
 }
 
-/// One text as all the lists: every module that is found is planned, and every plan ends.
+/// One text serves as all the lists: every module in it is planned, and every plan ends.
 fn modules(text: &str) {
     let texts = || vec![text.to_owned()];
     let lists = Lists { dep: texts(), alias: texts(), softdep: texts(), builtin: text.to_owned() };

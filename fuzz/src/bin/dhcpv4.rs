@@ -1,4 +1,4 @@
-//! Any bytes: decoding survives, every reader survives, and what was decoded encodes to the same again.
+//! Any bytes: decoding does not panic, nor does any reader. A decoded packet encodes to the same again.
 #![no_main]
 
 use boots::dhcp::{Client, Ignored};
@@ -24,7 +24,7 @@ const GOOD: &[&[u8]] = &[
     &[119, 5, 3, b'l', b'a', b'b', 0],
 ];
 
-/// The bytes as options between good ones, whole at first and at last cut off: none of them hides a good one.
+/// The bytes stand as options between good ones, complete first and cut off last. They must not hide a good option.
 fn among_good_ones(bytes: &[u8]) {
     let mut packet = Packet::default().encode();
     packet.truncate(240);
@@ -49,8 +49,8 @@ fn among_good_ones(bytes: &[u8]) {
     assert!(!packet.routers().is_empty() && !packet.dns_servers().is_empty() && !packet.domain_search().is_empty());
 }
 
-/// The bytes as option area behind a good header, with their beginning as overloaded fields: no seeds are needed to get
-/// past the magic cookie.
+/// The bytes are the option area after a good header, and their beginning is in the overloaded fields. So no seeds are
+/// needed to get past the magic cookie.
 fn framed(bytes: &[u8]) -> Vec<u8> {
     let mut packet = Packet::default().encode();
     packet.truncate(240);

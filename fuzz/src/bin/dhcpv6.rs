@@ -1,4 +1,4 @@
-//! Any bytes: decoding DHCPv6 messages and router advertisements survives, and a message encodes to the same again.
+//! Any bytes: decoding DHCPv6 messages and router advertisements does not panic, and a message encodes to the same again.
 #![no_main]
 
 use dhcp::router::{Advertisement, is_solicitation};
@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = (Advertisement::decode(bytes), is_solicitation(bytes));
-    // The header that every advertisement begins with, so that the fuzzer gets to the options at once.
+    // The header of every advertisement, so that the fuzzer reaches the options at once.
     let _ = Advertisement::decode(&[&[134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], bytes].concat());
     if let Some(message) = Message::decode(bytes) {
         let options = &message.options;

@@ -1,5 +1,5 @@
-//! Reports of both generations have one path. Any bytes are of one of them, and what either of them writes is known as its
-//! own.
+//! Reports of both generations share one path. Any bytes are assigned to one generation, and each generation's own messages
+//! to the right one.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -52,7 +52,7 @@ fn framed(before: &str, text: &str, after: &str) -> String {
     format!("{before}{text}{after}")
 }
 
-/// What an image's own digest would have to be called for a payload to vouch for it.
+/// The name that an image's digest would need, if a payload were to vouch for it.
 fn payload(bytes: &[u8]) {
     let named = |value: Value| value["critical"]["image"]["docker-manifest-digest"].as_str()?.parse::<Digest>().ok();
     let image = serde_json::from_slice(bytes).ok().and_then(named);
@@ -118,7 +118,7 @@ fn index(bytes: &[u8]) {
         let image: Reference = image.parse().unwrap();
         if let Some(digest) = index.digest_of(&image) {
             let pinned: Reference = format!("{}/{}@{digest}", image.registry, image.repository).parse().unwrap();
-            assert_eq!(index.digest_of(&pinned), Some(digest), "what a name means is there under its digest");
+            assert_eq!(index.digest_of(&pinned), Some(digest), "the index also has the named image by its digest");
         }
     }
 }

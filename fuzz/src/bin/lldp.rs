@@ -1,4 +1,4 @@
-//! Any bytes: whatever a switch says of itself becomes one line of a log and one line of a file.
+//! Any bytes: what a switch says about itself becomes one line of a log and one line of a file.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use pid1::network::lldp::Neighbour;
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
-    // The three fields that every frame begins with, so that the fuzzer gets to the others at once.
+    // The three fields at the start of every frame, so that the fuzzer reaches the others at once.
     let (names, rest) = bytes.split_at(bytes.len().min(8));
     let names = [&[2, 9, 4], names, &[0; 8]].concat();
     check(&[&names[..11], &[4, 3, 5, b'p', b'1', 6, 2, 0, 120], rest].concat());

@@ -1,4 +1,5 @@
-//! Any text as objects of both versions: read, and the same again as JSON, or refused with places.
+//! Any text as objects of both versions: it is read, and reading its JSON gives the same objects, or it is refused with
+//! positions.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

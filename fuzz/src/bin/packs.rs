@@ -1,4 +1,4 @@
-//! Any list of devices and any index of packs: the result can be written into a boot script.
+//! Any list of devices and any index of packs give a result that is safe in a boot script.
 #![no_main]
 
 use api::packs::Index;

@@ -1,4 +1,4 @@
-//! Any text as a pattern, and any as an event: it is refused with a place, or matches the same way every time.
+//! Any text as a pattern, and any text as an event: it is refused with a position, or matches the same way every time.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (one, other) = text.split_once('\0').unwrap_or((text, text));
     ask(one, other);
-    // In an operator, so that the fuzzer gets to the little languages at once.
+    // The text stands in an operator, so that the fuzzer reaches the small languages at once.
     for operator in ["regexp", "wildcard", "shellstyle", "prefix", "equals-ignore-case"] {
         ask(&json!({"a": [{operator: one}]}).to_string(), &json!({"a": [other, {"a": 1}]}).to_string());
     }

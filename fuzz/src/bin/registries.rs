@@ -1,4 +1,4 @@
-//! What registries and token services answer: it is understood or refused, and what is shown of it is harmless.
+//! Any answer of a registry or token service is accepted or refused, and what is shown of it is harmless.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Any datagram is some message, within bounds and without control characters.
+//! Any datagram becomes a message of bounded length, without control characters.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

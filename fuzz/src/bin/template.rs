@@ -13,7 +13,7 @@ const LIMITS: Limits = Limits { output: 4096, memory: 1 << 20, steps: 20_000, ti
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     render(text);
-    // In an action, so that the fuzzer gets to the functions at once.
+    // The text stands in an action, so that the fuzzer gets to the functions at once.
     render(&format!("{{{{ $d := dict \"a\" (list 1 \"x\" nil) }}}}{{{{ {text} }}}}"));
 });
 

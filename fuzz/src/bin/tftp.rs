@@ -1,4 +1,4 @@
-//! Any packet is survived; any order of acknowledgements keeps a transfer inside its file.
+//! Any packet is handled without a panic, and any order of acknowledgements keeps a transfer inside its file.
 #![no_main]
 
 use boots::tftp::packet::{Packet, error};
@@ -23,7 +23,7 @@ fn check(bytes: &[u8]) {
     }
 }
 
-/// The bytes again, as what the client sends: an acknowledgement, or nothing until the timer runs out.
+/// The same bytes as the actions of a client: an acknowledgement, or nothing until the timer ends.
 fn follow(mut transfer: Transfer, size: u64, bytes: &[u8]) {
     let mut step = transfer.start();
     for pair in bytes.chunks_exact(2) {

@@ -1,5 +1,5 @@
-//! Workflow files as people have them: a list of actions, a template (rendered, or to be rendered), or the Hardware,
-//! Template and Workflow objects that a server would be given.
+//! Workflow files in the forms that people have: a list of actions, a template (rendered, or to be rendered), or the
+//! Hardware, Template and Workflow objects for a server.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use proto::ActionResponse;
 use serde_json::Value;
 use server::template::render;
 
-/// The worker of a template without one: templates call it `{{.device_1}}`.
+/// The worker of a template that leaves it out. Templates call it `{{.device_1}}`.
 const WORKER: &str = "local";
 
 pub fn read(path: &Path) -> Result<Vec<ActionResponse>, String> {
@@ -34,7 +34,7 @@ fn parse(text: &str, file: &str, name: &str) -> Result<Vec<ActionResponse>, Stri
             }
             _ => template(text, name),
         },
-        // Text with `{{ }}` in it need not be YAML before it is rendered.
+        // Text with `{{ }}` in it is not always YAML before it is rendered.
         Err(_) if text.contains("{{") => template(text, name),
         Err(mistakes) => Err(lines(mistakes)),
     }
@@ -70,13 +70,13 @@ fn rendered(template: &Template, workflow: &Workflow, hardware: Option<&Hardware
         task.actions.retain(|action| action.condition.as_deref().and_then(model::condition) != Some(false));
         if let Some(action) = task.actions.iter().find(|action| action.retries > 0 || action.on_failure.is_some()) {
             return Err(format!(
-                "action {:?}: retries and on_failure are the server's, and a file runs without one",
+                "action {:?}: retries and on_failure need a server, so leave them out of a workflow file",
                 action.name
             ));
         }
     }
     for action in document.tasks.iter_mut().flat_map(|task| &mut task.actions) {
-        // As Tinkerbell's agents do it, commands after a failure are left out.
+        // Like Tinkerbell's agents, this leaves out commands after a failure.
         (action.condition, action.failure_command, action.timeout_command) = (None, Vec::new(), Vec::new());
     }
     let document = serde_json::to_value(document).map_err(|error| error.to_string())?;
@@ -96,13 +96,15 @@ fn objects(objects: Vec<Object>) -> Result<Vec<ActionResponse>, String> {
     let workflow = match workflows.as_slice() {
         [one] => one.clone(),
         [] => {
-            let [template] = templates.as_slice() else { return Err("there is neither a Workflow nor one Template".to_owned()) };
+            let [template] = templates.as_slice() else {
+                return Err("the file has neither a Workflow nor exactly one Template".to_owned());
+            };
             let mut workflow = nobody(&template.metadata.name);
             workflow.spec.template_ref.clone_from(&template.metadata.name);
             workflow.spec.hardware_ref = all.first().map(|hardware| hardware.metadata.name.clone()).unwrap_or_default();
             workflow
         }
-        several => return Err(format!("there are {} Workflows and one can run", several.len())),
+        several => return Err(format!("the file has {} Workflows, and only one can run", several.len())),
     };
     let spec = &workflow.spec;
     let Some(template) = templates.iter().find(|template| template.metadata.name == spec.template_ref) else {
@@ -114,7 +116,7 @@ fn objects(objects: Vec<Object>) -> Result<Vec<ActionResponse>, String> {
     }
     let mut actions = rendered(template, &workflow, hardware)?;
     if let [workflow] = workflows.as_slice() {
-        // As a server calls it.
+        // The name that a server would use.
         actions.iter_mut().for_each(|action| action.workflow_id = Some(workflow.name().to_string()));
     }
     Ok(actions)
@@ -174,7 +176,7 @@ tasks:
     }
 
     #[test]
-    fn mistakes_are_named_with_their_place() {
+    fn mistakes_are_named_with_their_position() {
         let workflow = "apiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec: {templateRef: t}\n";
         for (text, want) in [
             ("- {name: x}", "image"),

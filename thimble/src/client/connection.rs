@@ -1,4 +1,4 @@
-//! Calls to the server's API. An error names the server and what it answered.
+//! Calls to the server's API. An error names the server and its answer.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
-/// The server sends an empty line every 15 s when nothing happens.
+/// The server sends an empty line every 15 s if it has no event.
 const SILENCE: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(60);
-/// No event of a server is longer.
+/// The longest line of events. A server never sends a longer one.
 const MAX_LINE: usize = 1 << 20;
 
 pub(super) struct Connection {
@@ -20,7 +20,7 @@ pub(super) struct Connection {
     base: String,
 }
 
-/// An answer, whatever its code is.
+/// An answer with any code.
 pub(super) struct Answer {
     pub code: StatusCode,
     base: String,
@@ -32,7 +32,7 @@ impl Answer {
         read(&self.body).with_context(|| format!("cannot read the answer of {}", self.base))
     }
 
-    /// The error of an answer that is not a success, in the server's words.
+    /// The error of an answer that is not a success, with the server's text.
     pub(super) fn refusal(&self) -> anyhow::Error {
         match serde_json::from_slice::<Problem>(&self.body) {
             Ok(problem) => anyhow!("{}", problem.error),
@@ -42,7 +42,7 @@ impl Answer {
 }
 
 fn read<T: DeserializeOwned>(json: &[u8]) -> anyhow::Result<T> {
-    serde_json::from_slice(json).context("this client does not understand it; do client and server have the same version?")
+    serde_json::from_slice(json).context("this client cannot read it; do client and server have the same version?")
 }
 
 impl Connection {
@@ -68,19 +68,19 @@ impl Connection {
         Ok(Answer { code, base: self.base.clone(), body: body.into() })
     }
 
-    /// The answer of a success; another one is an error.
+    /// The answer of a successful call. Any other answer is an error.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let answer = self.call(Method::GET, path, String::new()).await?;
         if answer.code.is_success() { answer.read() } else { Err(answer.refusal()) }
     }
 
-    /// A stream of events; it ends with the connection.
+    /// A stream of events. It ends with the connection.
     pub(super) async fn events(&self, since: Option<u64>) -> anyhow::Result<EventStream> {
         let since = since.map(|revision| format!("?since={revision}")).unwrap_or_default();
         let response = self.send(self.client.get(format!("{}/v1/events{since}", self.base))).await?;
         let code = response.status();
         if !code.is_success() {
-            bail!("{} answered {code} to the question for events", self.base);
+            bail!("{} answered {code} to the request for events", self.base);
         }
         let chunks = response.bytes_stream().map_ok(Vec::from);
         Ok(EventStream { chunks: Box::pin(chunks), pending: Vec::new() })

@@ -1,4 +1,4 @@
-//! Events as lines for people, or as they came.
+//! Prints events as lines for people, or unchanged as JSON.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,14 +12,14 @@ use super::Output;
 use super::connection::{Connection, EventStream};
 use super::table::clean;
 
-/// Follows events over restarts of the server; ends only with an error or a closed pipe.
+/// Follows events, even over restarts of the server. It only ends with an error or a closed pipe.
 pub(super) async fn follow(
     server: &Connection,
     mut since: Option<u64>,
     output: Output,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
-    let mut stream = server.events(since).await?; // a wrong address is reported at once
+    let mut stream = server.events(since).await?; // so that a wrong address is reported at once
     loop {
         while let Some(event) = stream.next().await? {
             since = Some(event.revision);

@@ -1,4 +1,4 @@
-//! One machine, as the server knows it and as its agent described it.
+//! Shows one machine: the server's data, and its agent's description.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ pub(super) async fn run(server: &Connection, address: &str, output: Output, out:
     Ok(ExitCode::SUCCESS)
 }
 
-/// Machines that wait for a person, or all.
+/// Lists the machines that wait for a person, or all.
 pub(super) async fn list(server: &Connection, all: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
     let machines: Vec<MachineLine> = server.get("/v1/machines").await?;
@@ -54,7 +54,7 @@ fn row(machine: &MachineLine, now: Timestamp) -> [String; 6] {
     ]
 }
 
-/// What is not known has no line.
+/// The lines of a machine. Unknown facts have no line.
 fn lines(machine: &Machine) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("Machine", machine.mac.map(|mac| mac.to_string()).unwrap_or_default()),
@@ -83,7 +83,7 @@ fn intent(state: &MachineState) -> String {
     format!("{intent} by {by} at {at:.0}: {reason}")
 }
 
-/// Orders something for a machine, and prints what it boots from now on.
+/// Gives an order for a machine, and prints what it boots from now on.
 pub(super) async fn order(
     server: &Connection,
     machine: &str,
@@ -102,7 +102,7 @@ pub(super) async fn order(
     Ok(ExitCode::SUCCESS)
 }
 
-/// A name may have a namespace, whose slash is not one of the path.
+/// A name may have a namespace. Its slash does not separate parts of the path.
 fn path(machine: &str) -> String {
     format!("/v1/machines/{}", machine.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23"))
 }
@@ -137,7 +137,7 @@ fn neighbour(link: &Link) -> Option<String> {
     Some(format!("{}: {} of {system}", known(&link.name), known(&neighbour.port)))
 }
 
-/// By which firmware, and what vouches for the kernel and the ramdisk.
+/// The firmware that started the machine, and what secures the kernel and the ramdisk.
 fn started(platform: &Platform) -> String {
     let secure = platform.secure_boot.map(|on| format!("Secure Boot {}", if on { "on" } else { "off" }));
     let tpm = platform.tpm.as_ref().map(|version| format!("TPM {version}"));
@@ -151,7 +151,7 @@ fn milestone(one: &Milestone) -> Option<String> {
 }
 
 fn firmware(one: &MissingFirmware) -> String {
-    format!("firmware {}, wanted by {} ({})", known(&one.file), known(&one.driver), known(&one.device))
+    format!("firmware {}, needed by {} ({})", known(&one.file), known(&one.driver), known(&one.device))
 }
 
 #[cfg(test)]
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_shown_in_its_order_and_with_what_each_waits_for() {
+    fn the_queue_is_shown_in_its_order_with_what_each_workflow_waits_for() {
         let hardware = json!({"apiVersion": "a", "kind": "Hardware", "metadata": {"name": "node-1"}, "spec": {}});
         let waiting = json!({"phase": "boot", "reason": "it has not called", "since": "2026-01-02T03:04:05Z", "limit": 1200,
             "overdue": true});
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_shown_with_what_it_lacks_and_nothing_that_is_not_known() {
+    fn a_machine_is_shown_with_what_it_lacks_and_without_unknown_facts() {
         let bare = [("Machine", "52:54:00:12:34:56"), ("Hardware", "node-1"), ("Boots", "wait no workflow")];
         assert_eq!(shown(Value::Null), bare.map(|(label, text)| (label, text.to_owned())));
         let attributes = json!({
@@ -221,7 +221,7 @@ mod tests {
             ("Neighbour", "eth0: gi1/0/7 of 00:11"),
             ("Started", "UEFI, Secure Boot on, TPM 2.0, PCR 11 00a1"),
             ("Boot", "init 0.931 s, network 1.500 s"),
-            ("Lacks", "firmware e100/d101m_ucode.bin, wanted by e100 (0000:00:03.0)"),
+            ("Lacks", "firmware e100/d101m_ucode.bin, needed by e100 (0000:00:03.0)"),
         ] {
             assert!(shown.iter().any(|(label, text)| (*label, text.as_str()) == expected), "{expected:?} in {shown:?}");
         }

@@ -1,4 +1,4 @@
-//! apply, get, delete, cancel.
+//! The commands apply, get, delete and cancel.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub(super) async fn apply(server: &Connection, files: &[PathBuf], yes: bool, out
         writeln!(out, "{kind} {name} {change}{problem}")?;
     }
     if let Some(first) = installs.first() {
-        // Beside the output, so that a program still reads one object a line.
+        // This goes to standard error, so that a program still reads one object per line.
         let others = if installs.len() > 1 { format!(" and {} others", installs.len() - 1) } else { String::new() };
         let machines = if installs.len() > 1 { "machines" } else { "machine" };
         writeln!(io::stderr(), "{} {machines} will be installed: {first}{others}", installs.len())?;
@@ -83,7 +83,7 @@ pub(super) async fn get(
     Ok(ExitCode::SUCCESS)
 }
 
-/// An answer as the server sent it.
+/// Prints an answer as the server sent it.
 pub(super) fn print_value(value: &Value, output: Output, out: &mut dyn Write) -> anyhow::Result<()> {
     match output {
         Output::Yaml => write!(out, "{}", serde_saphyr::to_string(value).context("cannot write YAML")?)?,
@@ -96,7 +96,7 @@ pub(super) fn object_path(kind: Kind, name: &ObjectName) -> String {
     format!("/v1/{}/{}/{}", kind.plural(), name.namespace, name.name)
 }
 
-/// Workflows go first: what they use may go then.
+/// Deletes Workflows first, because the objects they use can be deleted after them.
 pub(super) async fn delete(
     server: &Connection,
     mut named: Vec<(Kind, ObjectName)>,
@@ -127,7 +127,7 @@ pub(super) async fn delete(
     Ok(code)
 }
 
-/// A workflow without a running action ends at once, another one when its agent has stopped the action.
+/// A workflow without a running action ends at once. Otherwise it ends when its agent has stopped the action.
 pub(super) async fn cancel(
     server: &Connection,
     name: &ObjectName,
@@ -160,7 +160,7 @@ async fn table(server: &Connection, kind: Kind, path: &str, one: bool, out: &mut
             let rows = rows(server, path, one, template_row).await?;
             print(out, ["NAME", "LINES", "AGE"], &rows)?;
         }
-        // What is shown of a Workflow is its status, which is the same in both versions.
+        // The columns show the status, which is the same in both versions.
         Kind::Workflow | Kind::WorkflowV1alpha2 => {
             let rows = rows(server, path, one, workflow_row).await?;
             print(out, ["NAME", "STATE", "DONE", "ACTION", "AGENT", "AGE", "MESSAGE"], &rows)?;

@@ -1,4 +1,4 @@
-//! rollout: one order for many machines.
+//! The command rollout: one order for many machines.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use super::table::{age, clean, print};
 pub enum RolloutCommand {
     /// Make a Workflow for each selected machine, wave by wave
     Start(StartArgs),
-    /// Print a rollout and each of its machines. The exit code is 0 unless it is stopped
+    /// Print a rollout and each of its machines. The exit code is 0 unless the rollout is stopped
     Show {
         /// NAME or NAMESPACE/NAME
         name: ObjectName,
@@ -31,13 +31,13 @@ pub enum RolloutCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Let no further machine begin; what has begun goes on
+    /// Start no further machine; those that have begun continue
     Pause(ChangeArgs),
-    /// Go on, also after failures
+    /// Continue, also after failures
     Resume(ChangeArgs),
-    /// End it; what has begun goes on
+    /// End it; machines that have begun continue
     Stop(ChangeArgs),
-    /// Forget a rollout that does not run; its Workflows stay
+    /// Delete a rollout that is not running; its Workflows stay
     Delete {
         /// NAME or NAMESPACE/NAME
         name: ObjectName,
@@ -50,7 +50,7 @@ pub enum RolloutCommand {
 pub struct StartArgs {
     /// NAME or NAMESPACE/NAME; its Workflows are called NAME-HARDWARE
     name: ObjectName,
-    /// Labels of the Hardware, as kubectl writes them: rack=7,role!=db,zone in (a,b)
+    /// Labels of the Hardware, in kubectl's syntax: rack=7,role!=db,zone in (a,b)
     #[arg(short = 'l', long)]
     selector: String,
     /// The Template that each machine runs
@@ -62,10 +62,10 @@ pub struct StartArgs {
     /// How many machines work at the same time
     #[arg(long, value_name = "N", default_value_t = 1)]
     at_once: u32,
-    /// Sizes of the first waves, such as 1,10; a wave begins when the one before has ended
+    /// Sizes of the first waves, such as 1,10; a wave begins when the previous one has ended
     #[arg(long, value_name = "N", value_delimiter = ',')]
     waves: Vec<u32>,
-    /// Stop when so many machines have failed; 0 means never
+    /// Stop when this many machines have failed; 0 means never
     #[arg(long, value_name = "N", default_value_t = 1)]
     stop_after: u32,
     /// Seconds after which a machine that has not finished counts as failed; 0 means never
@@ -132,7 +132,7 @@ async fn start(args: StartArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode>
     };
     let body = serde_json::to_string(&spec)?;
     let post = async |dry_run: bool| {
-        // A name of this user is not part of the path.
+        // The user's name must not add parts to the path.
         let by: String = person().chars().filter(char::is_ascii_alphanumeric).collect();
         let answer = server.call(Method::POST, &format!("{}?by={by}&dry_run={dry_run}", path(&args.name)), body.clone()).await?;
         if answer.code.is_success() { answer.read::<Rollout>() } else { Err(answer.refusal()) }

@@ -1,4 +1,4 @@
-//! One workflow with all its actions, and following it to its end.
+//! Shows one workflow with all its actions, and follows it to its end.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use super::objects::object_path;
 use super::table::{age, clean, print};
 
 pub(super) async fn run(server: &Connection, name: &ObjectName, watch: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let mut stream = if watch { Some(server.events(None).await?) } else { None }; // before looking, so that nothing is missed between
+    let mut stream = if watch { Some(server.events(None).await?) } else { None }; // opened first, so that no event is missed
     let mut workflow = fetch(server, name).await?;
     let waiting: Option<Waiting> = server.get(&format!("{}/waiting", object_path(Kind::Workflow, name))).await?;
     print_workflow(&workflow, waiting.as_ref(), Timestamp::now(), out)?;
@@ -49,7 +49,7 @@ async fn fetch(server: &Connection, name: &ObjectName) -> anyhow::Result<Workflo
     if answer.code.is_success() {
         return answer.read();
     }
-    // One of v1alpha2 has the same status.
+    // A Workflow of v1alpha2 has the same status.
     let other = server.call(Method::GET, &object_path(Kind::WorkflowV1alpha2, name), String::new()).await?;
     if other.code.is_success() { other.read() } else { Err(answer.refusal()) }
 }
@@ -115,7 +115,7 @@ pub(super) fn waits(Waiting { phase, reason, since, overdue, .. }: &Waiting) -> 
     format!("{phase} since {since:.0}{}: {reason}", if *overdue { ", overdue" } else { "" })
 }
 
-/// The time that an action took, or a running action has taken so far.
+/// How long an action took, or how long a running action has taken so far.
 fn duration(action: &WorkflowAction, now: Timestamp) -> String {
     match (action.state, action.execution_start) {
         (ActionState::Running, Some(start)) => took_text(now.duration_since(start).max(jiff::SignedDuration::ZERO)),

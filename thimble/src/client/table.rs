@@ -1,13 +1,13 @@
-//! Columns that line up.
+//! Tables with aligned columns.
 
 use std::io::{self, Write};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A longer cell moves the rest of its row. Rust's formatting panics at 65,536.
+/// A longer cell shifts the rest of its row. Rust's formatting panics at 65,536.
 const MAX_WIDTH: usize = 200;
 
-/// Prints rows below their headings; the last column is not padded. Control characters never reach the terminal.
+/// Prints rows below their headings. The last column is not padded. Control characters never reach the terminal.
 pub(super) fn print<const N: usize>(out: &mut dyn Write, headings: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
     let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| clean(cell))).collect();
     let mut widths = headings.map(str::len);
@@ -28,7 +28,7 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
-/// How long ago: one unit, as `kubectl` has it.
+/// How long ago something was, in one unit, like `kubectl`.
 pub(super) fn age(since: Option<Timestamp>, now: Timestamp) -> String {
     let Some(since) = since else { return "-".to_owned() };
     let seconds = now.duration_since(since).max(SignedDuration::ZERO).as_secs();

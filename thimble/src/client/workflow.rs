@@ -1,4 +1,4 @@
-//! workflow pause, resume, retry, rerun, history.
+//! The commands workflow pause, resume, retry, rerun and history.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::objects::object_path;
 use super::table::{clean, print};
 
-/// Orders something for a workflow, and prints what becomes of it.
+/// Gives an order for a workflow, and prints its result.
 pub(super) async fn change(
     server: &Connection,
     name: &ObjectName,

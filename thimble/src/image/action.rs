@@ -1,4 +1,4 @@
-//! `thimble image action`: one static program becomes one layer, and every action an image of that layer.
+//! `thimble image action`: one static program becomes one layer, and every action becomes an image with that layer.
 
 use super::{ActionArguments, push};
 use anyhow::Context;
@@ -9,14 +9,14 @@ use oci::layout::write::{Folder, NamedDescriptor};
 use serde::Serialize;
 use std::path::Path;
 
-/// The image that takes the action's name as its command, and one image per action.
+/// The image that takes the action's name as its command. There is also one image per action.
 const ANY: &str = "actions";
 
 const EPOCH: &str = "1970-01-01T00:00:00Z";
-/// Of gzip: the best, because every byte travels to every machine.
+/// The level of gzip: the best one, because every byte travels to every machine.
 const LEVEL: u32 = 9;
 
-/// All images by their names, and the layer they share.
+/// All images by their names, and their shared layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
     pub layer: Layer,
@@ -80,14 +80,14 @@ fn tar(binary: &[u8]) -> anyhow::Result<Vec<u8>> {
 
 fn image(name: &str, architecture: &str, layer: &Layer) -> Result<Image, BuildError> {
     let entrypoint: Vec<_> = std::iter::once("/actions").chain((name != ANY).then_some(name)).map(str::to_owned).collect();
-    // Runtimes look the program up in PATH and refuse to start without one.
+    // Runtimes search the program in PATH and refuse to start without that variable.
     let config = ConfigBuilder::default().env(["PATH=/".to_owned()]).entrypoint(entrypoint).working_dir("/").build()?;
     let history = HistoryBuilder::default().created(EPOCH).created_by("thimble image action").build()?;
     let configuration = ConfigurationBuilder::default().created(EPOCH).architecture(architecture).os("linux");
     Image::new(std::iter::once(layer), configuration.config(config).history([history]))
 }
 
-/// The images as an OCI image layout, a folder that skopeo and other tools read.
+/// Writes the images as an OCI image layout, a folder that skopeo and other tools read.
 fn write(images: &Images, tag: &str, folder: &Path) -> Result<(), BuildError> {
     let layout = Folder::create(folder)?;
     layout.put(&images.layer.blob.bytes)?;

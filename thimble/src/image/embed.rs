@@ -1,4 +1,4 @@
-//! `--embed`: layouts are taken as they are, names are pulled first.
+//! `--embed`: layouts are used as they are, and names are pulled first.
 
 use anyhow::{Context, ensure};
 use oci::Puller;
@@ -6,7 +6,7 @@ use oci::registry::{Client, Limits, Patience};
 use oci::store::Store;
 use std::path::{Path, PathBuf};
 
-/// The layouts, and the folder in which those that were pulled live for as long as it is held.
+/// The layouts. Pulled ones lie in the returned folder, which must be kept for as long as they are needed.
 pub fn layouts(words: &[String]) -> anyhow::Result<(Vec<PathBuf>, tempfile::TempDir)> {
     let folder = tempfile::tempdir().context("cannot make a folder for images")?;
     let (names, mut layouts) = sorted(words);
@@ -23,7 +23,7 @@ pub fn layouts(words: &[String]) -> anyhow::Result<(Vec<PathBuf>, tempfile::Temp
     Ok((layouts, folder))
 }
 
-/// Each image as a layout in a folder of its own, from the registries that an agent on this host would ask.
+/// Pulls each image into a separate layout, from the registries that an agent on this host would ask.
 async fn pull(names: &[String], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let client = Client::new(&super::registries()?, Limits::default()).context("cannot set up the registry client")?;
     let puller =
@@ -37,7 +37,7 @@ async fn pull(names: &[String], folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(layouts)
 }
 
-/// What exists, or is written as a path, is one.
+/// A path that exists, or a word written as a path, is a layout. Any other word is a name.
 fn sorted(words: &[String]) -> (Vec<String>, Vec<PathBuf>) {
     let is_path = |word: &&String| Path::new(word).exists() || word.starts_with(['/', '.']);
     let (paths, names): (Vec<_>, Vec<_>) = words.iter().partition(is_path);

@@ -1,11 +1,11 @@
-//! Which drivers a machine may need, as far as its Hardware shows it: by the names of its disks and the makers of its MACs.
+//! Which drivers a machine may need according to its Hardware: by the names of its disks and the vendors of its MACs.
 
 use anyhow::ensure;
 use model::{Hardware, Object};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The first bytes of MACs that hypervisors give out, and the drivers of their NICs.
+/// The first bytes of MACs that hypervisors assign, and the drivers of their NICs.
 const VIRTUAL: &[(&str, &str)] = &[
     ("52:54:00", "virtio"),
     ("00:0c:29", "vmware"),
@@ -15,7 +15,7 @@ const VIRTUAL: &[(&str, &str)] = &[
     ("00:16:3e", "xen"),
 ];
 
-/// How a disk's device begins, and the drivers that make such a name.
+/// How the name of a disk begins, and the drivers that make such names.
 const DISKS: &[(&str, &[&str])] = &[
     ("/dev/vd", &["virtio"]),
     ("/dev/xvd", &["xen"]),
@@ -24,7 +24,7 @@ const DISKS: &[(&str, &[&str])] = &[
     ("/dev/md", &["storage", "usb", "raid"]),
     ("/dev/mapper/", &["storage", "san", "raid"]),
 ];
-/// For `/dev/sda`, and names that any kind of controller may have.
+/// For `/dev/sda`, and other names that any kind of controller may have.
 const ANY_DISK: &[&str] = &["virtio", "vmware", "storage", "usb"];
 
 /// The families of drivers for all Hardware in these files.
@@ -37,7 +37,7 @@ pub fn families(paths: &[impl AsRef<Path>]) -> anyhow::Result<Vec<String>> {
             families.extend(of(&hardware));
         }
     }
-    ensure!(found, "no Hardware in these files; --for wants documents with `kind: Hardware`");
+    ensure!(found, "no Hardware in these files; --for needs documents with `kind: Hardware`");
     Ok(families.into_iter().map(str::to_owned).collect())
 }
 
@@ -48,7 +48,7 @@ fn of(hardware: &Hardware) -> BTreeSet<&'static str> {
     for mac in macs {
         let mac = mac.to_string();
         match VIRTUAL.iter().find(|(maker, _)| mac.starts_with(maker)) {
-            // Hypervisors also emulate real cards.
+            // Hypervisors also emulate physical cards.
             Some((_, family)) => nics.extend([*family, "ethernet"]),
             None => nics.extend(["ethernet", "usb-net", "bonding"]),
         }

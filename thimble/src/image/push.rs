@@ -1,4 +1,4 @@
-//! `--push`: the images go to a registry, with the login that the host has for it.
+//! `--push`: pushes the images to a registry, with the login that the host has for it.
 
 use super::action::Images;
 use anyhow::{Context, ensure};
@@ -6,10 +6,10 @@ use oci::registry::{Client, Limits, RequestError, Settings, Url};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A slow line may need so long for a whole layer.
+/// A slow line may take this long for a whole layer.
 const UPLOAD: Duration = Duration::from_secs(600);
 
-/// Where the images go: `BASE/v2/PREFIX/NAME`, under one tag.
+/// The target of a push: `BASE/v2/PREFIX/NAME`, with one tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     base: Url,
@@ -18,7 +18,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// `http://registry:5000/tinkerbell:v2`; without a tag in the URL it is `tag`.
+    /// Parses `http://registry:5000/tinkerbell:v2`. Without a tag in the URL, `tag` is used.
     pub fn parse(text: &str, tag: &str) -> anyhow::Result<Self> {
         let mut base =
             Url::parse(text).with_context(|| format!("--push \"{text}\" is not a URL such as http://registry:5000"))?;
@@ -52,7 +52,7 @@ impl Target {
     }
 }
 
-/// Pushes every image and returns their names. On a thread of its own, so that it also works below a runtime.
+/// Pushes every image and returns their names. It uses a separate thread, so that it also works below a runtime.
 pub fn run(images: &Images, target: &Target, settings: &Settings) -> anyhow::Result<Vec<String>> {
     std::thread::scope(|scope| {
         let pushing = scope.spawn(|| {
@@ -91,7 +91,7 @@ fn with_advice(error: RequestError, target: &Target) -> anyhow::Error {
     }
 }
 
-/// Docker's logins of the user who pushes, beside those that an agent on this host would use.
+/// Docker's logins of the user who pushes, and those that an agent on this host would use.
 pub fn settings() -> anyhow::Result<Settings> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let docker = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")));

@@ -1,4 +1,4 @@
-//! `thimble image build`: arguments to a request, the report to text or JSON.
+//! `thimble image build`: converts the arguments to a request, and the report to text or JSON.
 
 use super::{BuildArguments, Profile, embed, hardware, settings};
 use anyhow::Context;
@@ -6,9 +6,9 @@ use initramfs::{CaBundle, KernelSource, Listing, Media, Report, Request, Selecti
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// `--json` has them all.
+/// How many missing files the text names. `--json` has all of them.
 const MISSING_SHOWN: usize = 10;
-/// The largest ramdisk of each profile that the smallest machines of its kind unpack.
+/// The largest ramdisk of each profile that the smallest machines of its kind can unpack.
 const LIMITS: &[(&str, usize)] = &[("cloud", 4_000_000), ("metal", 16_000_000)];
 
 pub fn run(arguments: &BuildArguments) -> anyhow::Result<()> {
@@ -41,7 +41,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         extra_ca,
         cmdline: words(arguments),
         settings: Vec::new(),
-        embed: Vec::new(), // by `run`, which may have to pull them
+        embed: Vec::new(), // added by `run`, which may have to pull them
         firmware: arguments.firmware.clone(),
         rescue: arguments.rescue,
         media: Media {
@@ -59,7 +59,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
     })
 }
 
-/// The ramdisk's own kernel arguments. The boot loader's stand behind them and win.
+/// The kernel arguments inside the ramdisk. Those of the boot loader follow them and win.
 fn words(arguments: &BuildArguments) -> Option<String> {
     let disk = arguments.image_disk.then(|| "thimble.image_disk=true".to_owned());
     let words: Vec<String> = disk.into_iter().chain(arguments.cmdline.clone()).collect();
@@ -88,7 +88,7 @@ fn selection(arguments: &BuildArguments) -> anyhow::Result<Selection> {
     })
 }
 
-/// Files add to the host's bundle, unless `none` is given too.
+/// Files are added to the host's bundle, unless `none` is given, too.
 fn certificates(words: &[String]) -> (CaBundle, Vec<PathBuf>) {
     let files = words.iter().filter(|word| !matches!(word.as_str(), "host" | "none")).map(PathBuf::from).collect();
     let bundle = if words.iter().any(|word| word == "none") { CaBundle::None } else { CaBundle::Host };
@@ -117,7 +117,7 @@ fn table(report: &Report) -> String {
         let all = report.missing_firmware.len();
         let _ = writeln!(
             text,
-            "{all} files that drivers may ask for are in no source of firmware: {shown}{}\n",
+            "{all} files that drivers may ask for are missing in the sources of firmware: {shown}{}\n",
             if all > MISSING_SHOWN { ", ..." } else { "" }
         );
     }

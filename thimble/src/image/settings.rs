@@ -1,4 +1,4 @@
-//! `--policy` and `--registries`: what the machine's agent reads, checked here as the agent will check it there.
+//! `--policy` and `--registries`: the files that the machine's agent reads. They are checked here in the agent's way.
 
 use anyhow::{Context, bail, ensure};
 use initramfs::recipe::{ExtraFile, is_pem};
@@ -7,18 +7,18 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where the files go that `registries.json` names.
+/// The ramdisk's folder for the files that `registries.json` names.
 const CREDENTIALS: &str = "/etc/thimble/registries.d";
 /// The keys of a host in `registries.json` that name a file.
 const FILES: [&str; 3] = ["ca_file", "certificate_file", "key_file"];
-/// What the agent reads of `registries.json`. Docker's own keys are there if a `config.json` was copied.
+/// The keys of `registries.json` that the agent reads. Docker's other keys may be there if a `config.json` was copied.
 const KEYS: [&str; 7] = ["mirrors", "hosts", "auths", "HttpHeaders", "credsStore", "credHelpers", "currentContext"];
 
-/// The files for the ramdisk.
+/// The checked files for the ramdisk.
 #[derive(Debug, Default)]
 pub struct Checked {
     pub files: Vec<ExtraFile>,
-    /// Everyone who gets the ramdisk can read them.
+    /// Whether a file has secrets, which everyone who gets the ramdisk can read.
     pub has_secrets: bool,
 }
 
@@ -34,7 +34,7 @@ pub fn check(policy: Option<&Path>, registries: Option<&Path>) -> anyhow::Result
     Ok(checked)
 }
 
-/// Keys that are given as paths are on this host, and the machine does not have them: they become part of the policy.
+/// Keys given as paths are on this host only, so they become part of the policy.
 fn policy(path: &Path) -> anyhow::Result<String> {
     let mut text = fs::read_to_string(path)?;
     agent::check_policy_form(text.as_bytes())?;
@@ -55,7 +55,7 @@ fn policy(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The files that it names come along, under names of their own.
+/// Copies the files that it names, with new names.
 fn registries(path: &Path, checked: &mut Checked) -> anyhow::Result<()> {
     let mut text = fs::read_to_string(path)?;
     oci::registry::check(text.as_bytes())?;
@@ -100,12 +100,12 @@ fn is_key_pem(data: &[u8]) -> bool {
     String::from_utf8_lossy(data).lines().any(|line| line.starts_with("-----BEGIN ") && line.ends_with("PRIVATE KEY-----"))
 }
 
-/// A relative path starts at the file that has it.
+/// A relative path is relative to the folder of the file that has it.
 fn beside(file: &Path, path: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(path)
 }
 
-/// Where a key is, for a person who looks for it.
+/// The line of a key, to help a person find it.
 fn line_of(text: &str, key: &str) -> usize {
     let quoted = Value::from(key).to_string();
     text.lines().position(|line| line.contains(&quoted)).map_or(1, |index| index + 1)
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_arrives_where_the_agent_reads_it_and_byte_for_byte() {
+    fn valid_settings_reach_the_agents_path_byte_for_byte() {
         let policy = "{ \"requireUnprivileged\": true,\n\"network\": \"none\" }";
         let registries = r#"{"mirrors":{"*":{"endpoints":["https://cache.example"]}}}"#;
         let bench = Bench::with(&[("policy.json", policy), ("registries.json", registries)]);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_that_they_name_come_along() {
+    fn the_files_that_they_name_are_copied() {
         let head = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
         let point: Vec<u8> = (0..head.len()).step_by(2).map(|at| u8::from_str_radix(&head[at..at + 2], 16).unwrap()).collect();
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", base64(&[&point[..], &[4; 65]].concat()));

@@ -1,11 +1,11 @@
-//! Carries what boots sees of the machines into the server's event stream.
+//! Forwards boots' events about machines to the server's event stream.
 
 use api::What;
 use boots::{Event, Milestone};
 use server::Server;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-/// Ends when boots does.
+/// Ends when boots ends.
 pub async fn run(mut events: Receiver<Event>, server: Server) {
     loop {
         match events.recv().await {
@@ -23,7 +23,7 @@ pub async fn run(mut events: Receiver<Event>, server: Server) {
     }
 }
 
-/// The event in the server's words; `None` for a machine without a known MAC.
+/// Converts the event to a server event. `None` for a machine without a known MAC.
 fn what(event: Event) -> Option<What> {
     if let Milestone::Syslog { tag, text, .. } = event.milestone {
         let who = event.mac.map(|mac| mac.to_string()).or_else(|| event.address.map(|address| address.to_string()));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_line_of_an_unknown_machine_is_named_by_its_address() {
+    fn a_log_line_of_an_unknown_machine_has_its_address() {
         let milestone = Milestone::Syslog { severity: 6, tag: "thimble".to_owned(), text: "hello".to_owned() };
         let expected = What::Log { source: "10.0.0.7 thimble".to_owned(), text: "hello".to_owned() };
         assert_eq!(what(event(None, milestone)), Some(expected));

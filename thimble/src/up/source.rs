@@ -1,4 +1,4 @@
-//! The server as boots' source of machines, when both are one process.
+//! The server as boots' source of machines, if both are in one process.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Packing, the layout on disk, and pushing to a real registry.
+//! Tests of packing, of the layout on disk, and of pushing to a real registry.
 
 use super::*;
 use crate::image::push;
@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The least that counts as a static x86-64 program.
+/// The smallest file that counts as a static x86-64 program.
 fn program() -> Vec<u8> {
     let mut file = vec![0; 4096];
     file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
@@ -53,7 +53,7 @@ fn each_action_has_an_image_that_starts_it() {
 }
 
 #[test]
-fn a_script_is_no_action_program() {
+fn a_script_is_not_an_action_program() {
     let error = format!("{:#}", pack(b"#!/bin/sh\n").unwrap_err());
     assert!(error.contains("a static program is needed"), "{error}");
 }
@@ -117,7 +117,7 @@ fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Debian's docker-registry with its files in a folder of its own.
+/// Debian's docker-registry with its files in a separate folder.
 struct Registry {
     port: u16,
     process: Child,
