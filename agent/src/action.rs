@@ -1,4 +1,4 @@
-//! One action as the server describes it, checked before anything runs.
+//! One action as the server describes it. It is checked before anything runs.
 
 mod wishes;
 
@@ -17,15 +17,15 @@ pub struct Action {
     pub id: String,
     pub name: String,
     pub image: String,
-    /// `None`: no limit. With Tinkerbell's agent 0 expires at once, which serves no template.
+    /// The time limit, or `None` for no limit. Tinkerbell's agent takes 0 as an immediate end, which helps no template.
     pub timeout: Option<Duration>,
     pub command: Vec<String>,
-    /// Docker bind strings
+    /// Bind strings in Docker's syntax.
     pub volumes: Vec<String>,
     pub environment: Environment,
     pub pid: String,
     pub network: String,
-    /// The image that the server expects after this one. Only a hint.
+    /// The image that the server expects to be needed next. It is only a hint.
     #[serde(default)]
     pub next_image: Option<String>,
     /// It has succeeded once it runs, and other actions run meanwhile.
@@ -33,7 +33,7 @@ pub struct Action {
     pub background: bool,
 }
 
-/// The variables of an action, `KEY=VALUE` each, and the wishes among them.
+/// The variables of an action, each as `KEY=VALUE`, and the wishes among them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
 pub struct Environment {
@@ -64,7 +64,7 @@ impl From<Environment> for Vec<String> {
     }
 }
 
-/// The agent could not report on an answer without these, so it does not count as an action.
+/// Without these fields the agent could not report, so the answer does not count as an action.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the server's answer has no {0}")]
 pub struct Incomplete(&'static str);
@@ -113,7 +113,7 @@ impl Action {
         })
     }
 
-    /// Its name in log lines.
+    /// The action's name in log lines.
     pub fn title(&self) -> String {
         format!("workflow {} action {}", self.workflow, self.name)
     }

@@ -1,5 +1,5 @@
-//! The image of the next action, pulled while an action runs. It takes memory that the action does not need, and gives it
-//! back if the action comes to need it.
+//! Pulls the image of the next action while an action runs. That uses memory which the action does not need, and frees it
+//! if the action comes to need it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::time::sleep;
 
 use crate::memory;
 
-/// The action's own start comes first.
+/// The running action starts first.
 const AFTER: Duration = Duration::from_millis(50);
 
-/// Ends when it is dropped. What was pulled whole stays.
+/// A pull that ends when this is dropped. An image that was pulled completely stays.
 pub struct Ahead {
     image: String,
     task: JoinHandle<()>,
@@ -38,13 +38,13 @@ impl Drop for Ahead {
     }
 }
 
-/// A failure is not reported: the action that needs the image tries again, and reports its own.
+/// A failure is not reported. The action that needs the image tries again and reports its own failure.
 async fn pull(puller: Arc<Mutex<Puller>>, image: String) {
     sleep(AFTER).await;
     let mut held = puller.lock().await;
     let pulled = tokio::select! {
         pulled = held.pull_ahead(&image) => pulled,
-        () = memory::is_short() => return log::info!("no longer pulling {image} for the next action: this one needs the memory"),
+        () = memory::is_short() => return log::info!("stopped pulling {image} for the next action, because this one needs the memory"),
     };
     drop(held);
     let unpacked = match pulled {
@@ -55,7 +55,7 @@ async fn pull(puller: Arc<Mutex<Puller>>, image: String) {
     log::info!("pulled {image} for the next action");
     memory::is_short().await;
     match puller.lock().await.store().remove(&unpacked) {
-        Ok(()) => log::info!("removed {image}, which the next action needs: this one needs the memory"),
+        Ok(()) => log::info!("removed {image}, which the next action needs, because this one needs the memory"),
         Err(error) => log::warn!("{}; its memory stays in use", Chain(&error)),
     }
 }

@@ -1,4 +1,4 @@
-//! The machine's hardware as servers want it: found once at start, in the formats of Tinkerbell's agent.
+//! The machine's hardware in the format of Tinkerbell's agent. It is detected at start and again later.
 
 mod block;
 mod cpu;
@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use machine::files;
 use proto::{AgentAttributes, Baseboard, Bios, Chassis, Product};
 
-/// Between two looks at the hardware. Disks and neighbours appear late, but actions follow each other in milliseconds.
+/// The shortest time between two detections. Disks and neighbours appear late, but actions follow each other in
+/// milliseconds.
 const STALE: Duration = Duration::from_secs(15);
 
-/// The hardware as it was found last.
+/// The hardware as it was last detected.
 pub struct Known {
     detect: Option<fn() -> AgentAttributes>,
     last: Option<(Instant, AgentAttributes)>,
@@ -42,7 +43,7 @@ impl Known {
     }
 }
 
-/// `root` is `/`; tests give a folder with a `sys` and a `proc` of their own.
+/// `root` is `/`. Tests pass a folder with another `sys` and `proc`.
 pub fn detect(root: &Path) -> AgentAttributes {
     let sys = root.join("sys");
     let read = |path| fs::read_to_string(files::below(root, path)).unwrap_or_default();
@@ -68,17 +69,18 @@ pub fn detect(root: &Path) -> AgentAttributes {
     }
 }
 
-/// A file with one value. A missing file is an absent value, not an empty one: the server's rules test for presence.
+/// Reads a file with one value. A missing file gives no value, not an empty one, because the server's rules test for
+/// presence.
 fn read_word(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
-/// -1 is the kernel's word for a machine without nodes.
+/// The kernel writes -1 for a machine without nodes.
 fn numa_node(device: &Path) -> Option<u32> {
     read_word(&device.join("numa_node")).and_then(|number| number.parse().ok())
 }
 
-/// Names in a folder of sysfs, in order.
+/// The names in a folder of sysfs, sorted.
 fn names(folder: &Path) -> Vec<String> {
     let read = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = read.filter_map(|e| e.file_name().into_string().ok()).collect();
@@ -86,7 +88,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Rounded up to whole units of 1024, without a space: `32GB`, `512B`.
+/// The size rounded up to whole units of 1024, without a space: `32GB`, `512B`.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KB", "MB", "GB", "TB", "PB", "EB"];
     let (mut amount, mut unit) = (bytes, 0);

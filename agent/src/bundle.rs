@@ -1,4 +1,4 @@
-//! From an action and its image to the OCI runtime specification: pure, so that every rule can be read and tested.
+//! Converts an action and its image to the OCI runtime specification. Pure, so that every rule can be read and tested.
 
 mod confined;
 mod mounts;
@@ -19,54 +19,55 @@ pub use mounts::below_dev;
 pub use mounts::{BadVolume, shows_of_the_machine};
 pub use user::{Account, BadUser};
 
-/// What the specification takes from this machine.
+/// What the specification needs to know about this machine.
 #[derive(Debug, Clone, Default)]
 pub struct Host {
-    /// Unique on this machine; names the cgroup.
+    /// Unique on this machine. It names the cgroup.
     pub id: String,
     /// The mounted root file system of the container.
     pub rootfs: PathBuf,
-    /// Where the named volumes of this workflow live.
+    /// The folder of the named volumes of this workflow.
     pub volumes: PathBuf,
-    /// Where anonymous volumes live. They are removed with the container.
+    /// The folder of anonymous volumes, which are removed with the container.
     pub anonymous: PathBuf,
     /// The agent's effective capabilities. The kernel refuses a container that asks for more.
     pub capabilities: u64,
     /// The image's `/etc/passwd` and `/etc/group`.
     pub passwd: String,
     pub group: String,
-    /// The container's own copies of the host's name files, and where it sees them.
+    /// The container's copies of the host's name files, and their paths in the container.
     pub etc: Vec<(PathBuf, PathBuf)>,
-    /// Drivers and firmware of the machine that the image lacks, and where the container sees them, read-only.
+    /// The machine's drivers and firmware that the image lacks, and their paths in the container, read-only.
     pub drivers: Vec<(PathBuf, PathBuf)>,
-    /// Bytes that the action may use, what it writes to tmpfs included. `None` if the kernel does not account memory.
+    /// How many bytes the action may use, including what it writes to tmpfs. `None` if the kernel does not account memory.
     pub memory: Option<u64>,
     /// The cgroup controllers that can limit actions.
     pub controllers: Vec<String>,
-    /// The kernel can swap.
+    /// Whether the kernel can swap.
     pub swap: bool,
 }
 
 #[derive(Debug)]
 pub struct Bundle {
-    /// As the runtime reads it. Its types are the library's, and reading them here too would cost as much as writing it.
+    /// The specification as the runtime reads it. Its types belong to the library, and using them here would cost as much
+    /// as writing JSON.
     pub spec: Value,
-    /// Where the program starts.
+    /// The working directory of the program.
     pub cwd: PathBuf,
-    /// Bytes that the action is allowed.
+    /// How many bytes the action may use.
     pub memory: Option<u64>,
-    /// Sources of volumes, to be created as directories where they are missing.
+    /// The sources of volumes, to be created as directories if missing.
     pub directories: Vec<PathBuf>,
-    /// Those of them whose mounts propagate between the container and the machine.
+    /// Those of the sources whose mounts propagate between the container and the machine.
     pub shared: Vec<PathBuf>,
     /// The user and the group of the program.
     pub owner: (u32, u32),
 }
 
-/// Words of the command and variables, beyond what any image needs. The kernel takes less than the bytes.
+/// The most words of the command and variables, more than any image needs. The kernel's limit of bytes is lower.
 const WORDS_MAX: usize = 16 << 10;
 const BYTES_MAX: usize = 4 << 20;
-/// Each is a mount.
+/// The most volumes. Each one is a mount.
 const VOLUMES_MAX: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
@@ -77,20 +78,20 @@ pub enum BundleError {
     Limit(&'static str),
     #[error(transparent)]
     User(#[from] BadUser),
-    #[error("{what} of action and image are {found} together, and at most {most} are possible")]
+    #[error("{what} of action and image are {found} together, and the most is {most}")]
     TooMany { what: &'static str, found: usize, most: usize },
-    #[error("{0} of the action or its image holds a NUL byte, which no program can be given")]
+    #[error("{0} of the action or its image has a NUL byte, which cannot be passed to a program")]
     Nul(&'static str),
     #[error("neither the action nor the image says what to run")]
     NothingToRun,
     #[error("network namespace {0:?} is not supported: use host or none")]
     Network(String),
-    #[error("pid namespace {0:?} is not supported: use host, or leave it out for one of its own")]
+    #[error("pid namespace {0:?} is not supported: use host, or leave it out for a separate one")]
     Pid(String),
 }
 
 pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// When memory runs out, the kernel kills actions first. The agent stays and reports it.
+/// When memory runs out, the kernel kills actions before the agent, which then reports it.
 const OOM_SCORE_ADJ: i32 = 500;
 
 pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host) -> Result<Bundle, BundleError> {
@@ -115,8 +116,9 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
             "args": arguments(action, image)?,
             "env": environment(&process.env, action.environment.entries(), &account),
             "cwd": cwd,
-            // Neither inheritable nor ambient: as with Docker, a program of another user than root starts without any.
-            // Until then they are effective, because mounting the devices needs them (see `container/child.rs`).
+            // Neither inheritable nor ambient: as with Docker, a program of a user other than root starts without
+            // capabilities. Until then they are effective, because mounting the devices needs them (see
+            // `container/child.rs`).
             "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
             // `true` also makes the child set the filter of system calls.
             "noNewPrivileges": !wishes.privileged,
@@ -127,7 +129,8 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
             "rootfsPropagation": mounts::root_propagation(&volumes),
             "cgroupsPath": cgroup(&host.id),
             "namespaces": namespaces(action, wishes)?,
-            // Present and empty: without them the runtime uses its defaults, and these actions write to /proc/sys.
+            // These are present and empty. Otherwise the runtime would use its defaults, and these actions write to
+            // /proc/sys.
             "maskedPaths": masked,
             "readonlyPaths": read_only,
             "resources": resources(wishes, memory, host)?,
@@ -136,7 +139,7 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
     Ok(Bundle { spec, cwd: cwd.into(), memory, directories, shared, owner: (account.uid, account.gid) })
 }
 
-/// Long lists cost time and memory before the kernel refuses them.
+/// Limits the lists, because long ones cost time and memory before the kernel refuses them.
 fn bounded(action: &Action, image: &Process) -> Result<(), BundleError> {
     let few = |what, found, most| if found > most { Err(BundleError::TooMany { what, found, most }) } else { Ok(()) };
     let clean = |what, words: &[&[String]]| {
@@ -157,7 +160,7 @@ fn bounded(action: &Action, image: &Process) -> Result<(), BundleError> {
     clean("the working directory or the user", &[&[image.working_dir.clone(), image.user.clone()]])
 }
 
-/// A limit that would not hold is refused: a template that asks for one relies on it.
+/// A limit that would not be enforced is refused, because a template that asks for it relies on it.
 fn resources(wishes: &Wishes, memory: Option<u64>, host: &Host) -> Result<Value, BundleError> {
     let enforced = |asked: bool, name: &str, what| {
         if asked && !host.controllers.iter().any(|controller| controller == name) {
@@ -174,7 +177,7 @@ fn resources(wishes: &Wishes, memory: Option<u64>, host: &Host) -> Result<Value,
         resources.insert("memory".into(), json!({ "limit": limit }));
     }
     if wishes.memory.is_some() && host.swap {
-        // Swap is memory here and would defeat the limit. libcgroups 0.7 does not write a 0 for `memory.swap`.
+        // Swap is memory here and would defeat the limit. libcgroups 0.7 cannot write a 0 for `memory.swap`.
         resources.insert("unified".into(), json!({ "memory.swap.max": "0" }));
     }
     if let Some(limit) = wishes.pids {
@@ -186,31 +189,31 @@ fn resources(wishes: &Wishes, memory: Option<u64>, host: &Host) -> Result<Value,
     Ok(resources.into())
 }
 
-/// Below the cgroup root.
+/// The path below the cgroup root.
 pub fn cgroup(id: &str) -> PathBuf {
     Path::new("/actions").join(id)
 }
 
-/// The signal with which the image wants to be stopped.
+/// The image's stop signal.
 pub fn stop_signal(image: &ImageConfig) -> Signal {
     signal_named(&image.config.stop_signal).unwrap_or(Signal::TERM)
 }
 
-/// `SIGQUIT`, `QUIT` or `3`. Real-time signals have no name here.
+/// A signal as `SIGQUIT`, `QUIT` or `3`. Real-time signals are not known by name.
 fn signal_named(text: &str) -> Option<Signal> {
     let name = text.strip_prefix("SIG").unwrap_or(text);
     let by_name = nix::sys::signal::Signal::from_str(&format!("SIG{name}")).ok().map(|signal| signal as i32);
     Signal::from_named_raw(by_name.or_else(|| text.parse().ok())?)
 }
 
-/// The action's command replaces the image's, never its entrypoint.
+/// The action's command replaces the image's command, never its entrypoint.
 fn arguments<'a>(action: &'a Action, image: &'a ImageConfig) -> Result<Vec<&'a str>, BundleError> {
     let command = if action.command.is_empty() { &image.config.cmd } else { &action.command };
     let args: Vec<&str> = image.config.entrypoint.iter().chain(command).map(String::as_str).collect();
     if args.first().is_none_or(|first| first.is_empty()) { Err(BundleError::NothingToRun) } else { Ok(args) }
 }
 
-/// The last value of a name wins: a default PATH and HOME, then the image's, then the action's.
+/// The last value of a name wins. The order is: default PATH and HOME, the image's variables, the action's variables.
 fn environment(image: &[String], given: &[String], account: &Account) -> Vec<String> {
     let defaults = [PATH.to_owned(), format!("HOME={}", account.home)];
     let entries = || defaults.iter().chain(image).chain(given).filter(|entry| !action::is_wish(entry));
@@ -238,7 +241,7 @@ fn namespaces(action: &Action, wishes: &Wishes) -> Result<Vec<Value>, BundleErro
     Ok(types.into_iter().map(|t| json!({ "type": t })).collect())
 }
 
-/// By bit number, as in <linux/capability.h>.
+/// The names by bit number, from <linux/capability.h>.
 const CAPABILITIES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",

@@ -1,4 +1,4 @@
-//! The request that an action stops, from the part that hears it to the part that obeys, and the action's time limit.
+//! The request to stop an action, from the part that receives it to the part that obeys. Also the action's time limit.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use crate::outcome::{Phase, Reason};
 
-/// For the part that hears the request.
+/// The side that receives the request.
 pub struct Trigger(watch::Sender<Option<String>>);
 
-/// For the part that stops.
+/// The side that stops.
 #[derive(Debug, Clone)]
 pub struct Cancel(watch::Receiver<Option<String>>);
 
@@ -43,7 +43,7 @@ impl Cancel {
     }
 }
 
-/// What ends an action before it ends by itself: its time limit, counted from the report that it runs, or the server.
+/// What ends an action early: its time limit, counted from the report that it runs, or the server.
 #[derive(Debug, Clone)]
 pub struct Stop {
     limit: Option<(Instant, Duration)>,
@@ -52,12 +52,12 @@ pub struct Stop {
 
 impl Stop {
     pub fn new(limit: Option<Duration>, cancel: &Cancel) -> Self {
-        // A limit beyond the clock's end is none.
+        // A limit beyond the range of the clock means no limit.
         let limit = limit.and_then(|limit| Some((Instant::now().checked_add(limit)?, limit)));
         Self { limit, cancel: cancel.clone() }
     }
 
-    /// Ends when the work must end, with the reason. `phase` is what is being done.
+    /// Ends when the work must end, and returns the reason. `phase` is the current phase.
     pub async fn asked(&self, phase: Phase) -> Reason {
         let limit = async {
             match self.limit {
@@ -74,7 +74,7 @@ impl Stop {
         }
     }
 
-    /// Does the work unless it must end before.
+    /// Does the work, unless it must end before.
     pub async fn unless<T>(&self, phase: Phase, work: impl Future<Output = T>) -> Result<T, Reason> {
         tokio::select! {
             biased;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_waits_hears_of_it_early_or_late() {
+    async fn a_waiter_gets_the_request_whether_it_starts_before_or_after() {
         let (trigger, cancel) = pair();
         let waiting = tokio::spawn({
             let cancel = cancel.clone();
@@ -98,21 +98,21 @@ mod tests {
         trigger.pull("wrong machine".into());
         drop(trigger);
         assert_eq!(waiting.await.ok().as_deref(), Some("wrong machine"));
-        assert_eq!(cancel.asked().await, "wrong machine", "after the trigger is gone");
+        assert_eq!(cancel.asked().await, "wrong machine", "the request stays after the trigger is gone");
         let never = Cancel::never();
         let never = tokio::time::timeout(Duration::from_millis(20), never.asked());
         assert!(never.await.is_err(), "work that cannot be stopped");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_ends_at_the_limit_of_its_action_whatever_it_does_then() {
+    async fn work_ends_at_the_limit_of_its_action_in_every_phase() {
         let limit = Duration::from_secs(9);
         let stop = Stop::new(Some(limit), &Cancel::never());
         let stuck = std::future::pending::<()>();
         assert_eq!(stop.unless(Phase::Pulling, stuck).await, Err(Reason::Timeout { limit, phase: Phase::Pulling }));
-        assert_eq!(stop.unless(Phase::Running, async { 7 }).await, Ok(7), "work that is done at once is done");
+        assert_eq!(stop.unless(Phase::Running, async { 7 }).await, Ok(7), "work that is done at once succeeds");
         let later = std::future::pending::<()>();
-        assert!(stop.unless(Phase::Running, later).await.is_err(), "one limit for all of it");
+        assert!(stop.unless(Phase::Running, later).await.is_err(), "all the work shares one limit");
 
         let (trigger, cancel) = pair();
         trigger.pull("wrong machine".into());

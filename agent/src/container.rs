@@ -1,4 +1,5 @@
-//! One container from start to end: starts the child, turns its output into lines, enforces the timeout, and reports the end.
+//! One container from start to end. Starts the child, turns its output into lines, enforces the timeout, and reports the
+//! end.
 
 pub mod cgroup;
 mod child;
@@ -31,25 +32,25 @@ use launcher::{Launcher, Process};
 use note::Note;
 use output::{DRAIN, Lines, Pass, Rate, Tail};
 
-/// Between the stop signal and the end of every process, as in Docker's stop.
+/// The time between the stop signal and the end of every process, as in Docker's stop.
 pub const GRACE: Duration = Duration::from_secs(5);
-/// Making a container takes a tenth of a second; a library that hangs must not hang the agent.
+/// Making a container takes a tenth of a second. A library that hangs must not block the agent.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// Lines of the library kept to explain a container that could not start.
+/// How many lines of the library are kept to explain a container that could not start.
 const COMPLAINTS: usize = 6;
 
-/// Takes a line of output: the stream's name and the text.
+/// A function that takes a line of output: the stream's name and the text.
 pub type TakeLine = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
-/// What to run; the bundle directory holds config.json and the mounted root file system.
+/// What to run. The bundle directory has config.json and the mounted root file system.
 pub struct Order<'a> {
     pub bundle: &'a Path,
     pub id: &'a str,
-    /// Ends it before it ends by itself.
+    /// The request that ends the container early.
     pub stop: &'a Stop,
-    /// The image's stop signal, sent then.
+    /// The image's stop signal, which is sent then.
     pub signal: Signal,
-    /// The user and the group of its program, who own the pipes of its output.
+    /// The user and the group of the program, which own the pipes of its output.
     pub owner: (u32, u32),
     pub lines: TakeLine,
 }
@@ -60,7 +61,7 @@ pub enum End {
         code: i32,
         oom_kills: u64,
     },
-    /// At the limit, or because that was asked, for this reason.
+    /// It was stopped at the limit or on request, for this reason.
     Stopped(Reason),
     CouldNotStart(String),
 }
@@ -77,7 +78,8 @@ impl Ended {
     }
 }
 
-/// Runs the container. The action ends with its main process: other processes are killed, pipes may stay open.
+/// Runs the container. The action ends with its main process: other processes are killed, and their open pipes are not
+/// waited for.
 pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
@@ -90,7 +92,7 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
         Ok(Err(_)) => return Ok(Ended::before(End::CouldNotStart(NOT_READY.to_owned()))),
         Err(reason) => return Ok(Ended::before(End::Stopped(reason))),
     };
-    drop((theirs, for_stdout, for_stderr)); // or they would never end
+    drop((theirs, for_stdout, for_stderr)); // otherwise the pipes would never end
     let killed_before = memory::oom_kills();
     let (heard, notes) = watch::channel(Heard::default());
     let listener = tokio::spawn(listen(tokio::net::UnixStream::from_std(ours)?, heard));
@@ -100,16 +102,16 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
         tokio::spawn(read(STDERR, Receiver::from_owned_fd(stderr.into())?, output.clone())),
     ];
     let stopped = supervise(&child, notes.clone(), order).await?;
-    dissolve(cgroup::of(order.id)).await; // first: a process that is left in it holds the pipes
+    dissolve(cgroup::of(order.id)).await; // first, because a remaining process would keep the pipes open
     finish([listener].into_iter().chain(readers)).await;
     let tail = output.lock().map(|mut o| o.finish()).unwrap_or_default();
     let heard = notes.borrow().clone();
-    // What ended in order needs no explanation, and the kernel takes its time to count.
+    // A normal end needs no explanation, and the kernel's counter is slow.
     let oom_kills = if heard.last.is_some() { 0 } else { memory::oom_kills().saturating_sub(killed_before) };
     Ok(Ended { end: verdict(&heard, stopped, oom_kills), tail })
 }
 
-/// A program of another user opens `/dev/stdout` anew, which only the owner of the pipe may.
+/// A program of another user may open `/dev/stdout` again, which only the owner of the pipe can do.
 fn give_to((user, group): (u32, u32), pipes: [BorrowedFd<'_>; 2]) -> io::Result<()> {
     if (user, group) == (0, 0) {
         return Ok(());
@@ -126,19 +128,19 @@ struct Heard {
     closed: bool,
 }
 
-/// What ended the supervision of a child.
+/// Why the supervision of a child ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Stopped {
-    /// It ended by itself.
+    /// The child ended by itself.
     Not,
     For(Reason),
-    /// It did not start within the limit.
+    /// The child did not start within the limit.
     NotReady,
 }
 
 const NOT_READY: &str = "the container was not ready in time";
 
-/// `oom_kills` counts on the whole machine: the child itself may have been among the killed.
+/// `oom_kills` counts on the whole machine, because the child itself may have been killed.
 fn verdict(heard: &Heard, stopped: Stopped, oom_kills: u64) -> End {
     match (&heard.last, stopped) {
         (Some(Note::NotStarted(text)), _) => End::CouldNotStart(text.clone()),
@@ -152,8 +154,8 @@ fn verdict(heard: &Heard, stopped: Stopped, oom_kills: u64) -> End {
     }
 }
 
-/// The library complains once for each of its layers. The first complaint comes from the innermost one and names the file
-/// or the mount; the others repeat it.
+/// The library complains once in each of its layers. The first complaint comes from the innermost layer and names the file
+/// or the mount. The others repeat it.
 fn explain(text: &str, complaints: &[String]) -> String {
     let Some(first) = complaints.first() else { return text.to_owned() };
     let what = text.split(": ").next().unwrap_or(text);
@@ -166,7 +168,7 @@ fn explain(text: &str, complaints: &[String]) -> String {
     all
 }
 
-/// The library prints a mount as its source code has it.
+/// The library prints a mount in the syntax of its source code.
 fn in_plain_words(complaint: &str) -> String {
     let mount = || {
         let rest = complaint.strip_prefix("failed to mount Mount {")?;
@@ -203,13 +205,13 @@ impl Heard {
             }
             Note::Library(_) => {}
             Note::Started { pid } => self.started = Some(pid),
-            _ if matches!(self.last, Some(Note::NotStarted(_))) => {} // an exit code follows, which is not the program's
+            _ if matches!(self.last, Some(Note::NotStarted(_))) => {} // the exit code that follows is not the program's
             last => self.last = Some(last),
         }
     }
 }
 
-/// Waits for the child, or stops it at the limit or when that is asked.
+/// Waits for the child, or stops it at the limit or on request.
 async fn supervise(child: &Process, mut notes: watch::Receiver<Heard>, order: &Order<'_>) -> io::Result<Stopped> {
     let started = async { notes.wait_for(|h| h.started.is_some() || h.closed).await.ok().and_then(|h| h.started) };
     let group = cgroup::of(order.id);
@@ -218,14 +220,14 @@ async fn supervise(child: &Process, mut notes: watch::Receiver<Heard>, order: &O
         Ok(Err(_)) => return kill(child, &group).await.map(|()| Stopped::NotReady),
         Err(reason) => return kill(child, &group).await.map(|()| Stopped::For(reason)),
     };
-    // The descriptor names this very process, even if its number is given away before the limit is reached.
+    // The descriptor keeps naming this process, even if the kernel reuses its number before the limit.
     let process = pid.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let reason = match order.stop.unless(Phase::Running, child.wait()).await {
         Ok(ended) => return ended.map(|()| Stopped::Not),
         Err(reason) => reason,
     };
     if let Some(process) = process {
-        let _ = pidfd_send_signal(process, order.signal); // gone already, or killed below
+        let _ = pidfd_send_signal(process, order.signal); // it is gone already, or is killed below
         if let Ok(ended) = timeout(GRACE, child.wait()).await {
             return ended.map(|()| Stopped::For(reason));
         }
@@ -233,7 +235,7 @@ async fn supervise(child: &Process, mut notes: watch::Receiver<Heard>, order: &O
     kill(child, &group).await.map(|()| Stopped::For(reason))
 }
 
-/// A child that does not end on SIGKILL is left behind: a broken disk must not block the agent.
+/// A child that does not end on SIGKILL is left behind, because a broken disk must not block the agent.
 async fn kill(child: &Process, group: &Path) -> io::Result<()> {
     match cgroup::kill(group) {
         Ok(()) => {
@@ -245,12 +247,12 @@ async fn kill(child: &Process, group: &Path) -> io::Result<()> {
     }
     child.kill()?;
     if timeout(GRACE, child.wait()).await.is_err() {
-        log::error!("the process that owns the container in {} does not end: going on without it", group.display());
+        log::error!("the process that owns the container in {} does not end; continuing without it", group.display());
     }
     Ok(())
 }
 
-/// The end of the action is known by now. A process that does not die does not change it.
+/// The action's result is already known. A process that does not end does not change it.
 pub async fn dissolve(group: PathBuf) {
     if cgroup::remove_empty(&group) {
         return;
@@ -264,7 +266,7 @@ pub async fn dissolve(group: PathBuf) {
     }
 }
 
-/// Reads what is still in the pipes, but does not wait for a process that holds them open.
+/// Reads what is still in the pipes, but does not wait for a process that keeps them open.
 pub async fn finish(tasks: impl Iterator<Item = JoinHandle<()>>) {
     let deadline = tokio::time::Instant::now() + DRAIN;
     for mut task in tasks {
@@ -280,7 +282,7 @@ pub fn shared_output(lines: TakeLine) -> Shared {
     Arc::new(Mutex::new(Output { rate: Rate::new(Instant::now()), tail: Tail::default(), held: Held::default(), lines }))
 }
 
-/// Both streams of one action, on their way to the log and the report.
+/// The two streams of one action, for the log and the report.
 pub struct Output {
     rate: Rate,
     tail: Tail,
@@ -288,7 +290,7 @@ pub struct Output {
     lines: TakeLine,
 }
 
-/// Of the lines that were left out: those that most likely say what went wrong.
+/// Those of the omitted lines that most likely say what went wrong.
 #[derive(Default)]
 struct Held {
     last: Option<(String, String)>,
@@ -320,10 +322,11 @@ impl Output {
         }
     }
 
-    /// Says how many lines were left out, and shows the last one to stderr among them; at the end also the last of all.
+    /// Reports how many lines were omitted, and shows the last one to stderr among them. At the end it also shows the last
+    /// line of all.
     fn left_out(&mut self, count: u64, at_end: bool) {
         let Held { last, last_error } = std::mem::take(&mut self.held);
-        (self.lines)(STDOUT, &format!("({count} lines left out: they came too fast)"));
+        (self.lines)(STDOUT, &format!("({count} lines left out, because they came too fast)"));
         let last = last.filter(|(stream, text)| at_end && !(stream == STDERR && last_error.as_ref() == Some(text)));
         if let Some(error) = &last_error {
             (self.lines)(STDERR, error);
@@ -359,7 +362,7 @@ pub async fn read(stream: &'static str, mut pipe: impl AsyncRead + Unpin, output
 mod tests {
     use super::*;
 
-    /// A cgroup that neither kills nor goes.
+    /// A cgroup that refuses to be killed or removed.
     fn stubborn_group() -> tempfile::TempDir {
         let group = tempfile::tempdir().unwrap();
         std::fs::create_dir(group.path().join("cgroup.kill")).unwrap();
@@ -367,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cgroup_that_cannot_be_killed_does_not_save_the_child() {
+    async fn the_child_is_killed_even_if_its_cgroup_cannot_be() {
         let group = stubborn_group();
         let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::from_child(&sleeper);
@@ -397,12 +400,12 @@ mod tests {
         assert_eq!(output.finish().len(), 20);
         let shown = shown.lock().unwrap();
         let end: Vec<&str> = shown.iter().rev().take(3).map(String::as_str).collect();
-        assert!(end[2].contains(" lines left out: they came too fast)"), "{end:?}");
+        assert!(end[2].contains(" lines left out, because they came too fast)"), "{end:?}");
         assert_eq!(end[..2], ["stdout progress 999", "stderr disk is full 500"]);
     }
 
     #[tokio::test]
-    async fn a_launcher_that_never_answers_is_given_up_at_the_limit() {
+    async fn the_agent_stops_waiting_for_a_launcher_at_the_limit() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("launcher");
@@ -426,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_tell_what_could_not_start_from_what_ran_and_failed() {
+    fn a_failed_start_differs_from_a_failed_run() {
         let started = Note::Started { pid: 1 };
         let exited = Note::Exited { code: 3, oom_kills: 0 };
         let complaint = Note::Library("no /bin/x".into());
@@ -445,7 +448,7 @@ mod tests {
                 End::CouldNotStart("cannot create the container: no /bin/x".into()),
             ),
             (
-                "a program that cannot start, once and without the library's own exit code",
+                "a program that cannot start, without the exit code of the library",
                 vec![started.clone(), Note::NotStarted("cannot execute /bin/x".into()), complaint, exited],
                 Stopped::Not,
                 End::CouldNotStart("cannot execute /bin/x".into()),
@@ -468,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_the_kernel_killed_for_memory_is_not_called_unable_to_start() {
+    fn a_child_that_the_kernel_killed_for_memory_is_not_a_failed_start() {
         for notes in [vec![], vec![Note::Started { pid: 1 }]] {
             assert_eq!(verdict(&heard(notes), Stopped::Not, 2), End::Exited { code: 137, oom_kills: 2 });
         }

@@ -1,33 +1,33 @@
-//! Templates that mount Docker's socket to reboot or kexec later, when the success is reported. The machine has no Docker
-//! and need not wait: power steps follow the acknowledgement anyway. Pure: what such an action asks of the agent.
+//! Templates that mount Docker's socket to reboot or kexec later, after the success was reported. The machine has no Docker
+//! and need not wait, because power steps follow the acknowledgement anyway. Pure: what such an action asks of the agent.
 
 use machine::Power;
 
 use crate::action::Action;
 
-/// What happens once the server has acknowledged the action.
+/// What happens after the server has acknowledged the action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deferred {
     Power(Power),
-    /// The action that the template would have had started in the background.
+    /// The action that the template would have started in the background.
     Run(Box<Action>),
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the action mounts Docker's socket, and this machine has no Docker; only delayed reboot, power-off and kexec are understood \
+    "the action mounts Docker's socket, and this machine has no Docker; only a delayed reboot, power-off or kexec is supported \
      (environment IMAGE, or a command with reboot or poweroff)"
 )]
 pub struct NotUnderstood;
 
 const SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/docker.sock"];
 
-/// `None` for actions that do not mount the socket.
+/// `None` for an action that does not mount the socket.
 pub fn deferred(action: &Action) -> Option<Result<Deferred, NotUnderstood>> {
     action.volumes.iter().any(|volume| is_socket(volume)).then(|| understand(action))
 }
 
-/// Without a destination it is an anonymous volume of that name.
+/// Without a destination the path is the name of an anonymous volume.
 fn is_socket(volume: &str) -> bool {
     volume.split_once(':').is_some_and(|(source, _)| SOCKETS.contains(&source))
 }
@@ -40,7 +40,7 @@ fn understand(action: &Action) -> Result<Deferred, NotUnderstood> {
     let image =
         action.environment.entries().iter().rev().find_map(|entry| variable(entry, "IMAGE")).filter(|image| !image.is_empty());
     let image = image.ok_or(NotUnderstood)?;
-    // The wait daemon passes everything on to the container that it starts, except its own two variables.
+    // The wait daemon passes all variables except its own two to the container that it starts.
     let own = |entry: &&String| !["IMAGE", "WAIT_SECONDS"].iter().any(|name| variable(entry, name).is_some());
     Ok(Deferred::Run(Box::new(Action {
         name: format!("{} (deferred)", action.name),
@@ -52,7 +52,7 @@ fn understand(action: &Action) -> Result<Deferred, NotUnderstood> {
     })))
 }
 
-/// The power step among the words of a command or of the script in it.
+/// The power step in the words of a command, or of the script in it.
 fn power(command: &[String]) -> Option<Power> {
     let words = command.iter().flat_map(|word| word.split(|c: char| c.is_whitespace() || ";&|()'\"".contains(c)));
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
@@ -112,10 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn a_deferred_kexec_runs_its_own_image_without_what_the_daemon_needed() {
+    fn a_deferred_kexec_runs_its_own_image_without_the_daemons_variables() {
         let environment = ["BLOCK_DEVICE=/dev/sda1", "IMAGE=quay.io/tinkerbell/actions/kexec:v1", "WAIT_SECONDS=10"];
         let Some(Ok(Deferred::Run(inner))) = deferred(&action(&[SOCKET, "/data:/data"], &[], &environment)) else {
-            panic!("it should be understood");
+            panic!("it should be supported");
         };
         assert_eq!(inner.image, "quay.io/tinkerbell/actions/kexec:v1");
         assert_eq!(inner.environment.entries(), ["BLOCK_DEVICE=/dev/sda1"]);

@@ -1,4 +1,5 @@
-//! One action on this machine: pull, make the bundle, run the container, clean up. No failure here stops the agent.
+//! Runs one action on this machine: pull, make the bundle, run the container, clean up. A failure here does not stop the
+//! agent.
 
 use std::io;
 use std::path::PathBuf;
@@ -35,10 +36,10 @@ use oci::store::{Held, Image};
 use oci::{NoSpace, PullError, Puller, Resource};
 use prepare::{Place, Prepared};
 
-/// For the removal of what one action wrote.
+/// The limit for removing what one action wrote.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
-/// Where everything of an agent lives.
+/// The folders of an agent.
 #[derive(Debug, Clone)]
 pub struct Folders {
     pub state: PathBuf,
@@ -58,7 +59,7 @@ impl Folders {
         self.state.join("volumes")
     }
 
-    /// Where the actions of one workflow share named volumes.
+    /// The folder that the actions of one workflow share for named volumes.
     pub fn volumes_of(&self, workflow: &str) -> PathBuf {
         let clean: String = workflow.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
         let digest = oci::Digest::of(workflow.as_bytes());
@@ -68,7 +69,7 @@ impl Folders {
 }
 
 pub struct Runner {
-    /// Shared with the pull of the image after this action's.
+    /// Shared with the pull of the next image.
     pub puller: Arc<Mutex<Puller>>,
     pub pulls_ahead: bool,
     pub ahead: Option<Ahead>,
@@ -83,7 +84,7 @@ pub struct Runner {
 
 impl Execute for Runner {
     async fn execute(&mut self, action: &Action, start: SystemTime, cancel: &Cancel) -> Outcome {
-        // Before anything else, so that a refusal is reported as one.
+        // This comes before everything else, so that a refusal is reported as one.
         let wishes = match self.allow(action) {
             Ok(wishes) => wishes,
             Err(refused) => return Outcome { start, stop: SystemTime::now(), failure: Some(refused), tail: Vec::new() },
@@ -104,7 +105,7 @@ impl Execute for Runner {
             Err(reason) => (Some(reason), Vec::new()),
         };
         if failure.is_some() {
-            self.ahead = None; // after a failure the next action does not come
+            self.ahead = None; // after a failure no next action comes
         }
         Outcome { start, stop: SystemTime::now(), failure, tail }
     }
@@ -130,13 +131,13 @@ impl Execute for Runner {
 /// A container that ran.
 struct Ran {
     ended: Ended,
-    /// Bytes it was allowed.
+    /// How many bytes it was allowed.
     memory: Option<u64>,
-    /// Why it failed, in the action's words.
+    /// The reason of its failure, as the action wrote it.
     said: Option<Reason>,
 }
 
-/// An action that ended before it was stopped keeps its end.
+/// An action that ended before it was stopped keeps its result.
 fn verdict(end: &End, limit: Option<u64>) -> Option<Reason> {
     match end {
         End::Exited { code: 0, .. } => None,
@@ -148,15 +149,19 @@ fn verdict(end: &End, limit: Option<u64>) -> Option<Reason> {
 }
 
 impl Runner {
-    /// Fails now rather than later, while the server still listens.
+    /// Fails now rather than later, while the server still waits for a result.
     async fn prepare_deferred(&mut self, action: &Action, deferred: &Deferred, stop: &Stop) -> Result<(), Reason> {
         match deferred {
             Deferred::Power(power) => {
                 let (title, what) = (action.title(), power.what());
-                log::info!("{title}: Docker's socket is asked for {what}: that follows the acknowledgement");
+                log::info!("{title}: it asks Docker's socket for {what}, which follows the acknowledgement");
             }
             Deferred::Run(later) => {
-                log::info!("{}: Docker's socket is asked for {}: it runs after the acknowledgement", action.title(), later.image);
+                log::info!(
+                    "{}: it asks Docker's socket to run {}, which follows the acknowledgement",
+                    action.title(),
+                    later.image
+                );
                 self.policy.check_image(&later.image).map_err(Reason::Policy)?;
                 self.pull(&later.image, stop).await?;
             }
@@ -164,7 +169,7 @@ impl Runner {
         Ok(())
     }
 
-    /// What the action gets, if the machine allows it.
+    /// What the action gets, if the machine's policy allows it.
     fn allow(&self, action: &Action) -> Result<Wishes, Reason> {
         let wishes = action.environment.wishes().map_err(|bad| Reason::CouldNotStart(bad.to_string()))?;
         self.policy.admit(action, wishes).map_err(Reason::Policy)
@@ -184,7 +189,7 @@ impl Runner {
         pulled?.map_err(|error| Reason::from(&error))
     }
 
-    /// The image for the next action, unless a disk lends the memory: it takes all images with it.
+    /// Pulls the next image, unless a disk extends the memory: giving the disk back removes all images.
     fn pull_ahead(&mut self, action: &Action, wishes: &Wishes) {
         let may = |image: &String| self.pulls_ahead && wishes.scratch.is_none() && self.policy.check_image(image).is_ok();
         let next = action.next_image.as_ref().filter(|image| may(image));
@@ -195,7 +200,7 @@ impl Runner {
         stop.unless(Phase::AwaitingDisks, ProbedDevices::default().is_ready_for(action)).await
     }
 
-    /// With the scratch disk, if the action names one.
+    /// Runs the action, with the scratch disk if the action names one.
     async fn run(&mut self, action: &Action, wishes: &Wishes, stop: &Stop) -> Result<Ran, Reason> {
         let mut _alone = None;
         if wishes.scratch.is_some() {
@@ -233,7 +238,8 @@ impl Runner {
         result
     }
 
-    /// On a thread of its own: whatever an image has in store for it, the agent hears the server and signals.
+    /// This runs on a separate thread, so that the agent still reacts to the server and to signals, whatever the image
+    /// contains.
     async fn prepare(
         &self,
         place: &Place,
@@ -278,7 +284,7 @@ impl Runner {
         let is_first = Milestone::Action.reached();
         let ended = self.runtime.run(&order).await;
         if is_first {
-            log::info!("boot: {}", milestones::summary()); // after the start, so the action does not wait for the console
+            log::info!("boot: {}", milestones::summary()); // after the start, so that the action does not wait for the console
         }
         let ended = ended.map_err(|e| self.io_reason("run the container", &e))?;
         let said = match ended.end {
@@ -311,7 +317,7 @@ impl Runner {
     }
 }
 
-/// What an action wrote may be large and deep. Its end is not waited for without limit.
+/// What an action wrote may be large and deep, so the wait for its removal has a limit.
 async fn remove(directory: PathBuf) {
     let work = tokio::task::spawn_blocking({
         let directory = directory.clone();
@@ -326,7 +332,7 @@ async fn remove(directory: PathBuf) {
     log::warn!("cannot remove {}: {left}; its memory stays in use until the agent restarts", directory.display());
 }
 
-/// A name for one execution, so that state which could not be removed does not stop the next attempt.
+/// A unique name for one execution, so that leftover state does not stop the next attempt.
 fn unique(action: &str) -> String {
     let clean: String = action.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(48).collect();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The first generation of the workflow service: contexts and lists of actions instead of one action at a time. The
-//! worker's loop is that of the second generation. Its requests and reports are translated here.
+//! The first generation of the workflow service, with contexts and lists of actions instead of one action at a time. The
+//! worker's loop is that of the second generation. Requests and reports are translated here.
 
 use proto::action_status_request::StateType;
 use proto::gen1::{
@@ -12,17 +12,17 @@ use tonic::{Code, Status};
 use crate::action::Action;
 use crate::outcome::Reason;
 
-/// The translation, with what old templates rely on: their worker put its registry before every image.
+/// The translation. Old templates rely on their worker to put its registry before every image, so this does the same.
 #[derive(Debug, Clone)]
 pub struct Dialect {
     registry: String,
-    /// The action that the server already has as running.
+    /// The action that the server already has as RUNNING.
     running: Option<String>,
-    /// What follows if the action that was handed out last does not succeed.
+    /// The reactions if the latest action does not succeed.
     reactions: Reactions,
 }
 
-/// Commands for a second container of the action's image.
+/// Commands for a second container with the action's image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Reactions {
     action: String,
@@ -31,7 +31,7 @@ struct Reactions {
 }
 
 impl Reactions {
-    /// An action that never ran sets off no reaction.
+    /// An action that never ran has no reaction.
     fn to(&self, action: &str, failure: &Reason) -> Option<(&'static str, &[String])> {
         let (name, command) = match failure {
             Reason::Timeout { .. } => ("on-timeout", &self.on_timeout),
@@ -69,7 +69,7 @@ impl Dialect {
         Err(Status::not_found("no workflow waits for this worker"))
     }
 
-    /// The action that follows one that failed: the same with another command.
+    /// The action that follows a failed one: the same with another command.
     pub fn reaction(&self, action: &Action, failure: &Reason) -> Option<Action> {
         let (name, command) = self.reactions.to(&action.id, failure)?;
         Some(Action { name: format!("{} ({name})", action.name), command: command.to_vec(), ..action.clone() })
@@ -77,13 +77,13 @@ impl Dialect {
 
     pub async fn report(&mut self, channel: Channel, report: &ActionStatusRequest) -> Result<(), Status> {
         if report.action_state() == StateType::Running && self.running == report.action_id {
-            return Ok(()); // a second report would restart the server's clock for the action
+            return Ok(()); // a second report would restart the action's time at the server
         }
         Client::new(channel).report(in_old_words(report)).await
     }
 }
 
-/// Old servers give actions no id. The agent makes one, which still says after a restart where to report.
+/// Old servers give actions no id. The agent makes one, which says where to report even after a restart.
 const ID: &str = "gen1:";
 
 pub fn is_old_report(report: &ActionStatusRequest) -> bool {
@@ -100,12 +100,12 @@ pub fn is_old(status: &Status) -> bool {
     status.code() == Code::Unimplemented
 }
 
-/// A failed workflow stays failed.
+/// Whether the workflow may continue. A failed workflow stays failed.
 fn is_open(context: &WorkflowContext) -> bool {
     !matches!(context.current_action_state(), State::Failed | State::Timeout)
 }
 
-/// The context names the first action that has not succeeded; servers before that named the last one that had.
+/// The context names the first action that has not succeeded. Even older servers named the last one that had.
 fn current<'l>(context: &WorkflowContext, list: &'l [WorkflowAction], worker: &str) -> Option<(usize, &'l WorkflowAction)> {
     let named = |action: &WorkflowAction| action.task_name == context.current_task && action.name == context.current_action;
     let index = usize::try_from(context.current_action_index).ok();
@@ -116,7 +116,7 @@ fn current<'l>(context: &WorkflowContext, list: &'l [WorkflowAction], worker: &s
 }
 
 fn in_new_words(context: &WorkflowContext, number: usize, action: &WorkflowAction, registry: &str) -> ActionResponse {
-    // In that generation the actions of one workflow share a folder of the worker.
+    // In that generation the actions of a workflow share a folder of the worker.
     let shared = "workflow:/workflow".to_owned();
     ActionResponse {
         workflow_id: Some(context.workflow_id.clone()),
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn the_context_says_which_action_is_next() {
+    fn the_context_determines_the_next_action() {
         let list = [action("a", "m"), action("b", "m"), action("c", "other")];
         for (case, context, want) in [
             ("nothing was done", context("a", 0, State::Pending), Some("a")),
             ("one was interrupted", context("b", 1, State::Running), Some("b")),
             ("the last success is named", context("a", 0, State::Success), Some("b")),
             ("the index counts within a task", context("b", 7, State::Pending), Some("b")),
-            ("names that are not there", context("", 1, State::Pending), Some("b")),
+            ("names that are missing", context("", 1, State::Pending), Some("b")),
             ("another worker's turn", context("b", 1, State::Success), None),
             ("all is done", context("c", 2, State::Success), None),
             ("a negative index", context("", -1, State::Pending), None),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_failure_is_for_its_kind_and_its_action() {
+    fn a_reaction_fits_the_kind_of_failure_and_the_action() {
         let words = |text: &str| vec![text.to_owned()];
         let reactions = Reactions { action: "a".into(), on_timeout: words("slow"), on_failure: words("broken") };
         let timeout = Reason::Timeout { limit: std::time::Duration::from_secs(1), phase: Default::default() };
@@ -219,11 +219,11 @@ mod tests {
             assert_eq!(follows, want, "{failure:?}");
             assert_eq!(reactions.to("b", failure), None, "another action");
         }
-        assert_eq!(Reactions { on_timeout: vec![], ..reactions }.to("a", &timeout), None, "nothing was asked for");
+        assert_eq!(Reactions { on_timeout: vec![], ..reactions }.to("a", &timeout), None, "no reaction was given");
     }
 
     #[test]
-    fn images_stand_behind_the_registry() {
+    fn the_registry_comes_before_each_image() {
         for (image, registry, want) in [
             ("writefile:v1", "10.0.0.1", "10.0.0.1/writefile:v1"),
             ("10.0.0.1/writefile:v1", "10.0.0.1", "10.0.0.1/writefile:v1"),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_report_has_seconds_and_the_state_of_its_own_numbers() {
+    fn an_old_report_has_seconds_and_the_old_numbers_of_states() {
         let time = |seconds| Some(proto::Timestamp { seconds, nanos: 0 });
         let report = ActionStatusRequest {
             action_state: Some(StateType::Success.into()),

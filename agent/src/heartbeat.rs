@@ -1,4 +1,4 @@
-//! The agent's sign of life for PID 1's watchdog.
+//! The agent's heartbeat for PID 1's watchdog.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use machine::heartbeat;
 
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Never ends. A failed write is not logged: PID 1 reports a missing sign of life.
+/// Never ends. A failed write is not logged, because PID 1 reports a missing heartbeat.
 pub async fn beat() {
     let mut clock = tokio::time::interval(EVERY);
     loop {

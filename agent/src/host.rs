@@ -1,4 +1,4 @@
-//! What the agent needs of the machine before it takes work: folders that only it can read, and cgroup v2.
+//! What the agent needs from the host before it takes work: folders that only it can read, and cgroup v2.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -23,18 +23,18 @@ pub enum HostError {
     #[error("{path} belongs to user {owner}, who could change what the agent runs: choose another folder, or `chown root` it")]
     Foreign { path: PathBuf, owner: u32 },
     #[error(
-        "actions need cgroup v2 at {CGROUP}, this host has another version there, and the agent cannot mount its own: start \
+        "actions need cgroup v2 at {CGROUP}, this host has another version there, and the agent cannot mount v2 itself: start \
          the host with systemd.unified_cgroup_hierarchy=1, or the agent as root with CAP_SYS_ADMIN"
     )]
     Cgroup(#[source] nix::Error),
 }
 
-/// Images and containers are laid out for many users, whatever mask the agent was started with.
+/// Resets the umask, because images and containers are for many users, whatever mask the agent was started with.
 pub fn forget_mask() {
     rustix::process::umask(Mode::from_raw_mode(0o022));
 }
 
-/// A folder that other users of the machine cannot enter: an image may hold programs with setuid bits.
+/// Makes a folder that other users of the machine cannot enter, because an image may have programs with setuid bits.
 pub fn private_folder(path: &Path) -> Result<(), HostError> {
     let create = |error| HostError::Create(path.to_owned(), error);
     if let Some(parent) = path.parent() {
@@ -54,13 +54,17 @@ pub fn private_folder(path: &Path) -> Result<(), HostError> {
         return Err(HostError::Foreign { path: path.to_owned(), owner: found.uid() });
     }
     if found.mode() & 0o077 != 0 {
-        log::warn!("{} was open to other users of the machine (mode {:o}): now it is not", path.display(), found.mode() & 0o7777);
+        log::warn!(
+            "{} was open to other users of the machine (mode {:o}); it is closed to them now",
+            path.display(),
+            found.mode() & 0o7777
+        );
         fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(wrong)?;
     }
     Ok(())
 }
 
-/// Writes a file that only the agent can read. An older one may have had another mode.
+/// Writes a file that only the agent can read. An older file may have had another mode.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     if file.metadata()?.mode() & 0o077 != 0 {
@@ -69,13 +73,15 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)
 }
 
-/// Must be called while the program has one thread: the mount is seen by it and what it starts, and not by the host.
+/// Call this while the program has one thread. Only this program and its children see the mount, and the host does not.
 pub fn need_cgroup2() -> Result<(), HostError> {
     if has_cgroup2(Path::new(CGROUP)) {
         return Ok(());
     }
     own_cgroup2().map_err(HostError::Cgroup)?;
-    log::info!("this host has no cgroup v2 at {CGROUP}: the agent has mounted its own there, and limits of actions may not hold");
+    log::info!(
+        "this host has no cgroup v2 at {CGROUP}; the agent has mounted one for itself, and limits of actions may not hold"
+    );
     Ok(())
 }
 
@@ -85,7 +91,7 @@ fn has_cgroup2(path: &Path) -> bool {
 
 fn own_cgroup2() -> nix::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
-    // Only this mount point leaves its peers. What the host mounts later, and shared volumes, still pass.
+    // Only this mount point becomes private. Later mounts of the host, and shared volumes, still propagate.
     let point = rootfs::mount_point(Path::new(CGROUP)).map_err(|_| nix::Error::ENOENT)?;
     mount(None::<&str>, &point, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
@@ -101,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_private_whether_it_is_new_or_was_open_before() {
+    fn a_folder_becomes_private_even_if_it_was_open_before() {
         let root = tempfile::tempdir().unwrap();
         let (new, old) = (root.path().join("a/new"), root.path().join("old"));
         fs::create_dir(&old).unwrap();

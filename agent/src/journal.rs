@@ -1,4 +1,4 @@
-//! What the agent was doing, for an agent that is started again: a small file, replaced as a whole.
+//! The journal tells a restarted agent what it was doing. It is a small file that is always replaced as a whole.
 
 use std::fs;
 use std::io;
@@ -12,9 +12,9 @@ use crate::outcome::Outcome;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JournalEntry {
-    /// The action runs, or ran when the agent died.
+    /// The action runs, or was running when the agent died.
     Running { action: Action, attempt: u32 },
-    /// It has ended; the server has not acknowledged that yet.
+    /// The action has ended, and the server has not acknowledged that yet.
     Finished { action: Action, attempt: u32, outcome: Outcome },
     /// The server has acknowledged the result.
     Acknowledged { action: Action, success: bool },
@@ -27,7 +27,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// An unreadable journal counts as empty: the server then decides what runs again.
+    /// An unreadable journal counts as empty. The server then decides what runs again.
     pub fn open(path: &Path) -> Self {
         let entry = fs::read(path).ok().and_then(|bytes| match serde_json::from_slice(&bytes) {
             Ok(entry) => Some(entry),
@@ -43,7 +43,7 @@ impl Journal {
         self.entry.as_ref()
     }
 
-    /// Work goes on without a journal. Only a restart in the middle of an action would know less.
+    /// Work continues without a journal. Only a restart in the middle of an action would lose information.
     pub fn write(&mut self, entry: JournalEntry) {
         if let Err(error) = replace(&self.path, &entry) {
             log::warn!("cannot write {}: {error}; a restart would forget the current action", self.path.display());
@@ -67,11 +67,11 @@ impl Journal {
 
 fn replace(path: &Path, entry: &JournalEntry) -> io::Result<()> {
     let new = path.with_extension("new");
-    write_private(&new, &serde_json::to_vec(entry)?)?; // it holds the action's environment
+    write_private(&new, &serde_json::to_vec(entry)?)?; // it contains the action's environment
     fs::rename(&new, path)
 }
 
-/// Which attempt at `action` begins now. Only one that was interrupted counts on.
+/// The number of the attempt at `action` that begins now. Only an interrupted attempt counts.
 pub fn attempt(last: Option<&JournalEntry>, action: &Action) -> u32 {
     match last {
         Some(JournalEntry::Running { action: last, attempt }) if last.id == action.id => attempt.saturating_add(1),
@@ -103,18 +103,18 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_cannot_be_written_leaves_no_older_success_behind() {
+    fn an_older_success_is_removed_even_if_the_start_cannot_be_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal.json");
         let mut journal = Journal::open(&path);
         journal.write(JournalEntry::Acknowledged { action: action("a"), success: true });
-        fs::create_dir(directory.path().join("journal.new")).unwrap(); // as a full tmpfs would, this stops every write
+        fs::create_dir(directory.path().join("journal.new")).unwrap(); // like a full tmpfs, this stops every write
         journal.write(JournalEntry::Running { action: action("b"), attempt: 1 });
         assert_eq!(Journal::open(&path).entry(), None);
     }
 
     #[test]
-    fn what_is_written_is_read_after_a_restart_and_nonsense_is_nothing() {
+    fn an_entry_is_read_after_a_restart_and_nonsense_counts_as_none() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal.json");
         let entry = JournalEntry::Running { action: action("a"), attempt: 3 };

@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::container::cgroup;
 use crate::rootfs;
 
-/// Never fatal: what cannot be removed costs memory and gets a line in the log.
+/// This is never fatal. Anything that cannot be removed costs memory and gets a line in the log.
 pub fn remove(containers: &Path) {
     for group in cgroup::leftovers() {
         match cgroup::remove(&group) {
-            Ok(()) => log::warn!("ended what was still running in {}", group.display()),
+            Ok(()) => log::warn!("ended the processes that were still running in {}", group.display()),
             Err(error) => log::error!("cannot end what runs in {}: {error}", group.display()),
         }
     }

@@ -1,7 +1,8 @@
-//! Runs workflow actions as OCI containers, one at a time: ask, report RUNNING, execute, report until accepted.
+//! Runs workflow actions as OCI containers, one at a time: asks for an action, reports RUNNING, executes, and reports until
+//! accepted.
 //!
-//! The same program plays two roles. `run` is the agent itself. `launcher` is hidden: a single-threaded process that forks
-//! the owner of each container, because libcontainer clones, and a clone of a threaded process is not safe.
+//! The same program has two roles. `run` is the agent itself. `launcher` is hidden: a process with a single thread that
+//! forks the owner of each container. libcontainer clones, which is not safe in a process with threads.
 
 mod action;
 mod ahead;
@@ -65,43 +66,45 @@ use settings::{RuntimeChoice, Settings, Source};
 use transport::{Connection, Transport};
 use worker::Worker;
 
-/// One unpacks, one resolves names, one waits until a cgroup is empty.
+/// One thread unpacks, one resolves names, and one waits until a cgroup is empty.
 const BLOCKING_THREADS: usize = 4;
 
-/// What the agent's variables and `/etc/thimble/registries.json` say of registries, for another program on the same host.
+/// The registry settings from the agent's variables and `/etc/thimble/registries.json`, for another program on the same
+/// host.
 ///
 /// # Errors
-/// If one of them is wrong.
+/// If one of the settings is wrong.
 pub fn registries() -> Result<oci::registry::Settings, settings::Mistakes> {
     let no_server = ["-workflow", "none"].map(OsString::from);
     Ok(Settings::read(&no_server, |name| std::env::var(name).ok())?.registries)
 }
 
-/// Whether an agent understands this policy, for a builder of ramdisks.
+/// Checks whether an agent understands this policy, for a builder of ramdisks.
 ///
 /// # Errors
-/// With the line and what is wrong there.
+/// The line, and what is wrong there.
 pub fn check_policy_form(text: &[u8]) -> Result<(), BadPolicy> {
     policy::Policy::parse(text).map(drop)
 }
 
-/// The same, and whether its keys can be used. They have to be in the policy, or at their paths on this host.
+/// Like `check_policy_form`, and also checks whether the keys can be used. They must be in the policy, or at their paths on
+/// this host.
 ///
 /// # Errors
-/// With the key.
+/// Names the key.
 pub fn check_policy(text: &[u8]) -> Result<(), BadPolicy> {
     policy::Policy::parse(text)?.keys().map(drop)
 }
 
-/// Reads a workflow file.
+/// A function that reads a workflow file.
 pub type Load = fn(&Path) -> Result<Vec<proto::ActionResponse>, String>;
 
-/// The agent's `main`; `args` come without the program's name.
+/// The agent's `main`. `args` do not include the program's name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     main_with(args, offline::read_json)
 }
 
-/// The same with a reader of workflow files that knows more than JSON.
+/// Like `main`, with a reader of workflow files that supports more than JSON.
 pub fn main_with(args: impl Iterator<Item = OsString>, load: Load) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     sys::no_backtraces_in_errors();
@@ -123,7 +126,7 @@ pub fn main_with(args: impl Iterator<Item = OsString>, load: Load) -> ExitCode {
     }
 }
 
-/// What keeps the agent from work.
+/// The reason why the agent cannot work.
 type CannotWork = Box<dyn Error + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +141,8 @@ fn doing<T, E: Into<CannotWork>>(what: impl Into<String>, result: Result<T, E>) 
     result.map_err(|source| Doing { what: what.into(), source: source.into() }.into())
 }
 
-/// Before there is a log. In one piece, because stderr may be the kernel log, where each write is a record of its own.
+/// Prints an error before there is a log, in one write. stderr may be the kernel log, where each write is a separate
+/// record.
 fn complain(what: &dyn std::fmt::Display) {
     let _ = std::io::stderr().write_all(format!("thimble: agent: {what}\n").as_bytes());
 }
@@ -162,7 +166,7 @@ fn run(flags: &[OsString], load: Load) -> u8 {
         },
     };
     sys::be_frugal_with_memory();
-    let _ = std::fs::write("/proc/self/oom_score_adj", "-500"); // only root may; when memory runs out the action goes first
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-500"); // only root may do this; when memory runs out, the action is killed first
     sink::install(&settings);
     Milestone::Agent.reached();
     match serve(&settings, script) {
@@ -186,7 +190,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
     }
     let _alone = alone(Path::new(files::AGENT_LOCK))?;
     let made_by = Runtime::new(&settings.runtime);
-    // One thread runs everything but unpacking: the machine may have one processor, and each thread costs memory.
+    // One thread runs everything but unpacking. The machine may have one processor, and each thread costs memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
     runtime.block_on(made_by.end_leftovers());
     leftovers::remove(&folders.containers());
@@ -230,7 +234,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
         }
     });
     let code = code.unwrap_or_else(|| {
-        log::info!("asked to end: ending what runs");
+        log::info!("asked to end, so the running action is stopped");
         runtime.block_on(Runtime::new(&settings.runtime).end_leftovers());
         leftovers::remove(&folders.containers());
         if let (Some(scratch), Ok(store)) = (Scratch::left_over(&folders.state), Store::open(&folders.images())) {
@@ -238,15 +242,15 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
         }
         exit::STOP
     });
-    runtime.shutdown_background(); // a thread that does not come back must not hold up the end
+    runtime.shutdown_background(); // a thread that hangs must not delay the end
     Ok(code)
 }
 
-/// A signal that stops the agent stops its action too. The journal keeps that it was running.
+/// A signal that stops the agent also stops its action. The journal still says that the action was running.
 async fn asked_to_end() {
     let stream = |kind| tokio::signal::unix::signal(kind);
     let (Ok(mut term), Ok(mut int)) = (stream(SignalKind::terminate()), stream(SignalKind::interrupt())) else {
-        return std::future::pending().await; // then the signal ends the process at once
+        return std::future::pending().await; // in that case the signal ends the process at once
     };
     tokio::select! {
         _ = term.recv() => {}
@@ -254,19 +258,19 @@ async fn asked_to_end() {
     }
 }
 
-/// The journal must not survive a reboot, or a reboot that an action earned would follow a second time. A workflow file
-/// begins anew each time, so its journal is removed.
+/// The journal must not survive a reboot. Otherwise a reboot that an action asked for would happen twice. A workflow file
+/// starts from the beginning each time, so its journal is removed.
 fn endpoints(settings: &Settings, script: Option<offline::Script>) -> Result<(Transport, Journal), CannotWork> {
     if let Some(script) = script {
         let path = Path::new(files::OFFLINE_JOURNAL);
-        let _ = std::fs::remove_file(path); // most times there is none; a file that stays is overwritten
+        let _ = std::fs::remove_file(path); // usually it does not exist, and a remaining file is overwritten
         return Ok((Transport::File(script), Journal::open(path)));
     }
     let connection = doing(format!("cannot use the server {}", settings.authority), Connection::new(settings))?;
     Ok((connection.into(), Journal::open(Path::new(files::JOURNAL))))
 }
 
-/// Agents end each other's actions when they start, so a machine has one.
+/// Agents end each other's actions when they start, so a machine may have only one.
 fn alone(path: &Path) -> Result<File, CannotWork> {
     let file = doing(format!("cannot create {}", path.display()), File::create(path))?;
     match file.try_lock() {

@@ -1,4 +1,4 @@
-//! Memory and actions: how much one may take, and its cost, which is the agent's peak and the machine's least available.
+//! Memory of actions: how much one may take, and its cost, which is the agent's peak and the lowest available memory.
 
 use std::fmt;
 use std::pin::pin;
@@ -8,18 +8,18 @@ use crate::space::mem_available;
 
 const SAMPLED_EVERY: Duration = Duration::from_millis(500);
 
-/// What an action leaves to the kernel and the agent, in bytes: a sixteenth, but at least and at most this.
+/// What an action must leave to the kernel and the agent, in bytes: a sixteenth, within these bounds.
 const RESERVE: std::ops::RangeInclusive<u64> = (12 << 20)..=(256 << 20);
 const CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.subtree_control";
 
-/// Bytes that an action may use if it starts now. Files in its root are memory too. An action that uses more is killed
-/// in its cgroup; without the limit the kernel would kill other processes as well.
+/// How many bytes an action may use if it starts now. Files in its root count as memory, too. An action that uses more is
+/// killed in its cgroup. Without the limit the kernel could kill other processes.
 pub fn limit() -> Option<u64> {
     let accounted = controllers().iter().any(|controller| controller == "memory");
     if accounted { available().map(share) } else { None }
 }
 
-/// The cgroup controllers that actions can be limited by.
+/// The cgroup controllers that can limit actions.
 pub fn controllers() -> Vec<String> {
     read(CONTROLLERS).split_whitespace().map(str::to_owned).collect()
 }
@@ -29,9 +29,9 @@ fn share(available: u64) -> u64 {
     available.saturating_sub(reserve).max(*RESERVE.start())
 }
 
-/// Less than this, in bytes, is left to the action that runs.
+/// If less than this many bytes is left, the running action gets it.
 const SHORT: u64 = 24 << 20;
-/// An action can fill memory at gigabytes a second, so its cgroup's limit still holds.
+/// An action can fill memory at gigabytes a second, so the cgroup's limit is still needed.
 const CHECKED_EVERY: Duration = Duration::from_millis(100);
 
 /// Waits until the machine has little memory left.
@@ -41,7 +41,7 @@ pub async fn is_short() {
     }
 }
 
-/// How many processes the kernel has killed since it started because memory ran out.
+/// How many processes the kernel has killed since its start because memory ran out.
 pub fn oom_kills() -> u64 {
     let text = read("/proc/vmstat");
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -50,9 +50,9 @@ pub fn oom_kills() -> u64 {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
-    /// Bytes; the agent's largest resident size so far.
+    /// The agent's largest resident size so far, in bytes.
     resident_peak: Option<u64>,
-    /// Bytes; the least that was seen available.
+    /// The lowest available memory so far, in bytes.
     available_low: Option<u64>,
 }
 

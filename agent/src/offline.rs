@@ -1,5 +1,5 @@
-//! A workflow without a server: the actions of a file, each once and in order, until one fails. The loop, the log lines
-//! and the exit codes are those of an agent with a server.
+//! A workflow without a server: the actions of a file, each once and in order, until one fails. The loop, the log lines and
+//! the exit codes are the same as with a server.
 
 mod format;
 
@@ -15,7 +15,7 @@ use machine::exit;
 
 pub use format::actions;
 
-/// Takes the server's place.
+/// A workflow file in place of a server.
 #[derive(Debug, Default)]
 pub struct Script {
     actions: Vec<ActionResponse>,
@@ -54,7 +54,7 @@ impl Script {
     }
 }
 
-/// A workflow file in JSON, which every build of the agent reads; `thimble agent` reads YAML and templates as well.
+/// Reads a workflow file in JSON, which every build of the agent can do. `thimble agent` also reads YAML and templates.
 pub fn read_json(path: &Path) -> Result<Vec<ActionResponse>, String> {
     let named = |error: &dyn std::fmt::Display| format!("cannot read the workflow file {}: {error}", path.display());
     let text = fs::read(path).map_err(|error| named(&error))?;
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn actions_follow_each_other_until_the_last_has_succeeded_or_one_has_failed() {
+    fn actions_follow_each_other_until_the_last_succeeds_or_one_fails() {
         use StateType::{Failed, Running, Success, Timeout};
         for (case, reports, next, over) in [
             ("nothing happened", vec![], Some("a"), None),

@@ -84,7 +84,7 @@ impl Containerd {
                 return End::Stopped(reason);
             }
         }
-        log::error!("container {name} does not end: going on without it");
+        log::error!("container {name} does not end; continuing without it");
         End::Stopped(reason)
     }
 
@@ -129,7 +129,7 @@ impl Containerd {
             let calls = Calls::connect(&self.socket, &self.namespace).await?;
             for name in calls.ours().await? {
                 calls.remove(&name).await?;
-                log::warn!("ended what was still running in container {name}");
+                log::warn!("ended the processes that were still running in container {name}");
             }
             Ok::<(), Refused>(())
         };

@@ -206,7 +206,7 @@ async fn a_restarted_containerd_loses_no_action_and_a_restarted_agent_no_process
     let long =
         ActionResponse { namespaces: pid_of_the_host(), volumes: vec!["/worker:/worker".into()], ..lab.shell("long", &suicide) };
     lab.server.push(long.clone());
-    until(&lab, "ended what was still running in container").await;
+    until(&lab, "ended the processes that were still running in container").await;
     let report = lab.run(long).await;
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
     assert!(lab.text().contains("action long was interrupted (agent restarted), attempt 2"), "{}", lab.text());
@@ -217,5 +217,5 @@ async fn a_restarted_containerd_loses_no_action_and_a_restarted_agent_no_process
     lab.server.push(ActionResponse { namespaces: pid_of_the_host(), ..lab.shell("stop", &stop) });
     let status = tokio::time::timeout(Duration::from_secs(60), host.wait()).await.expect("the end").unwrap();
     assert_eq!(status.code(), Some(0), "{}", lab.text());
-    assert_eq!(lab.text().matches("ended what was still running in container").count(), 2, "{}", lab.text());
+    assert_eq!(lab.text().matches("ended the processes that were still running in container").count(), 2, "{}", lab.text());
 }

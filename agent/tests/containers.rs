@@ -144,7 +144,7 @@ async fn an_agent_killed_in_the_middle_says_so_when_it_is_back() {
     let reports = lab.server.shared.script.lock().unwrap().reports.clone();
     assert!(message(&reports[1]).contains("attempt 2"), "{}", message(&reports[1]));
     assert!(lab.text().contains("action long was interrupted (agent restarted), attempt 2"), "{}", lab.text());
-    assert!(lab.text().contains("ended what was still running"), "{}", lab.text());
+    assert!(lab.text().contains("ended the processes that were still running"), "{}", lab.text());
     lab.assert_clean();
 }
 

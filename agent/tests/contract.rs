@@ -263,7 +263,7 @@ async fn a_delayed_reboot_through_dockers_socket_is_a_power_step() {
     let status = tokio::time::timeout(std::time::Duration::from_secs(60), agent.wait()).await.expect("a reboot").unwrap();
     assert_eq!(status.code(), Some(80), "{}", lab.text());
     assert_eq!(lab.server.states().last(), Some(&Success));
-    assert!(lab.text().contains("Docker's socket is asked for a reboot"), "{}", lab.text());
+    assert!(lab.text().contains("it asks Docker's socket for a reboot"), "{}", lab.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,7 +29,11 @@ async fn on_a_host_with_cgroup_v1_the_agent_has_a_mount_of_its_own() {
     let _agent = lab.agent_with(&[("BEFORE", &before)]);
     let report = lab.run(lab.shell("one", "grep cgroup2 /proc/self/mounts; echo works")).await;
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
-    assert!(lab.text().contains("this host has no cgroup v2 at /sys/fs/cgroup: the agent has mounted its own"), "{}", lab.text());
+    assert!(
+        lab.text().contains("this host has no cgroup v2 at /sys/fs/cgroup; the agent has mounted one for itself"),
+        "{}",
+        lab.text()
+    );
     let witness = std::fs::read_to_string(lab.state.path().join("witness")).unwrap();
     let host = std::fs::read_to_string(format!("/proc/{}/mountinfo", witness.trim())).unwrap();
     let of_the_host: Vec<_> = host.lines().filter(|line| line.contains(" /sys/fs/cgroup ")).collect();

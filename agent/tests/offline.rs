@@ -50,7 +50,7 @@ async fn a_file_runs_in_order_and_ends_as_its_last_action_says() {
     lab.assert_clean();
 
     assert_eq!(run(&lab, &json!([])).await, Some(2));
-    assert!(lab.text().contains("it has no action"), "{}", lab.text());
+    assert!(lab.text().contains("the file has no action"), "{}", lab.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,7 +77,7 @@ async fn an_agent_that_is_stopped_takes_its_action_along() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let status = tokio::time::timeout(Duration::from_secs(20), agent.wait()).await.expect("the end").unwrap();
     assert_eq!(status.code(), Some(0), "{}", lab.text());
-    assert!(lab.text().contains("ended what was still running"), "{}", lab.text());
+    assert!(lab.text().contains("ended the processes that were still running"), "{}", lab.text());
     lab.assert_clean();
     let reports = lab.server.shared.script.lock().unwrap().reports.clone();
     assert!(reports.iter().all(|r| r.action_state() == Running), "what was stopped is neither a success nor a failure");

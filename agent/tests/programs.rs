@@ -158,7 +158,7 @@ async fn what_the_agent_mounts_of_its_own_breaks_no_image() {
         ("hosts-is-a-folder", "/etc/hosts"),
         ("tinkerbell-is-a-file", "/tinkerbell"),
     ] {
-        let line = format!("action {name}-false: goes on without {what}, because the image has something else in its place: ");
+        let line = format!("action {name}-false: continues without {what}, because the image has something else in its place: ");
         assert_eq!(text.matches(&line).count(), 1, "{line}\n{text}");
     }
     let below =

@@ -1,34 +1,34 @@
-//! What a template asks of the agent beyond Tinkerbell's fields: variables that begin with `THIMBLE_`, because every server
-//! passes the environment on unchanged. The action does not see them.
+//! What a template asks of the agent beyond Tinkerbell's fields. Wishes are variables that begin with `THIMBLE_`, because
+//! every server passes the environment on unchanged. The action does not see them.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wishes {
-    /// Tinkerbell's agents run every action so.
+    /// Whether the action is privileged. Tinkerbell's agents run every action that way.
     pub privileged: bool,
     pub read_only: bool,
-    /// Bytes.
+    /// The limit of memory in bytes.
     pub memory: Option<u64>,
     pub pids: Option<i64>,
-    /// Thousandths of a processor.
+    /// The limit of processor time in thousandths of a processor.
     pub milli_cpus: Option<u32>,
     /// A disk whose content may be lost. It extends memory while the action is pulled and runs.
     pub scratch: Option<PathBuf>,
-    /// Beside what the action's namespaces say. `None` wins over `host` there.
+    /// The network, in addition to the action's namespaces. `None` here wins over `host` there.
     pub network: Option<Network>,
     /// Ports of the machine below 1024, for an unprivileged action.
     pub low_ports: bool,
-    /// Further attempts at an action that fails or reaches its limit.
+    /// How often the action is tried again if it fails or reaches its limit.
     pub retries: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// The machine's.
+    /// The machine's network.
     Host,
-    /// An empty one of the action's own.
+    /// A separate, empty network.
     None,
 }
 
@@ -123,7 +123,7 @@ fn network(text: &str) -> Option<Network> {
     }
 }
 
-/// As Docker's `--memory`: a number with b, k, m or g.
+/// A number with b, k, m or g, as for Docker's `--memory`.
 fn bytes(text: &str) -> Option<u64> {
     let text = text.to_ascii_lowercase();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -137,7 +137,7 @@ fn bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
-/// A full path, because the disk loses its content: the agent does not search for one.
+/// An absolute path. The disk loses its content, so the agent does not search for one.
 fn disk(text: &str) -> Option<PathBuf> {
     let path = Path::new(text);
     let below_dev = path.strip_prefix("/dev").is_ok_and(|rest| rest.components().all(|c| matches!(c, Component::Normal(_))));

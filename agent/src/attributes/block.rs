@@ -1,4 +1,4 @@
-//! Disks from `/sys/block`; vendor, model, serial and WWN from udev's database if present.
+//! Disks from `/sys/block`, with vendor, model, serial and WWN from udev's database if present.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub fn devices(block: &Path, udev: &Path, by_id: &Path) -> Vec<Block> {
     names(block).iter().filter_map(device).collect()
 }
 
-/// The name of the device a link leads to.
+/// The name of the device that a link points to.
 fn target(link: &Path) -> Option<String> {
     fs::read_link(link).ok()?.file_name().map(|name| name.to_string_lossy().into_owned())
 }
@@ -46,7 +46,8 @@ fn device(path: &Path, name: &str, udev: &Path) -> Option<Block> {
     })
 }
 
-/// By the kernel's name. A device of another kind (loop, ram, dm) is not a disk to install on.
+/// The kind of controller, by the kernel's name of the disk. Devices of other kinds (loop, ram, dm) are not disks to
+/// install on.
 fn controller(name: &str) -> Option<&'static str> {
     match name {
         _ if name.starts_with("nvme") => Some("NVMe"),
@@ -69,7 +70,7 @@ fn drive(name: &str, rotational: bool) -> &'static str {
     }
 }
 
-/// `E:KEY=VALUE` lines.
+/// The value of an `E:KEY=VALUE` line.
 fn property(database: &str, key: &str) -> Option<String> {
     let line = database.lines().find_map(|l| l.strip_prefix("E:")?.strip_prefix(key)?.strip_prefix('='))?;
     Some(line.to_owned())

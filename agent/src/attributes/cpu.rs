@@ -13,7 +13,8 @@ struct Package {
     flags: Vec<String>,
 }
 
-/// One block a thread; blocks of one package share `physical id`. Machines without it (arm64, some guests) are one package.
+/// The file has one block per thread, and the blocks of one package share `physical id`. Machines without that field
+/// (arm64, some guests) count as one package.
 pub fn parse(cpuinfo: &str) -> Cpu {
     let mut packages: BTreeMap<u32, Package> = BTreeMap::new();
     for block in cpuinfo.split("\n\n") {

@@ -6,7 +6,7 @@ use proto::Memory;
 
 use super::{names, read_word, size};
 
-/// Installed memory is the sum of the kernel's memory blocks. Without blocks it is what the kernel manages.
+/// The sum of the kernel's memory blocks is the installed memory. Without blocks it is the memory that the kernel manages.
 pub fn detect(blocks: &Path, meminfo: &str) -> Memory {
     let usable = field(meminfo, "MemTotal:");
     let block = read_word(&blocks.join("block_size_bytes")).and_then(|hex| u64::from_str_radix(&hex, 16).ok());

@@ -22,7 +22,7 @@ fn neighbour(lldp: &str, link: &str) -> Option<Neighbour> {
     Some(Neighbour { port, chassis, system, vlan: vlan.map(u32::from) })
 }
 
-/// Only an address the hardware was made with identifies it (`addr_assign_type` 0). Capabilities would need ethtool.
+/// Only a permanent hardware address identifies an interface (`addr_assign_type` 0). Capabilities would need ethtool.
 fn interface(path: &Path, name: String) -> Network {
     let permanent = read_word(&path.join("addr_assign_type")).as_deref() == Some("0");
     let speed = read_word(&path.join("speed")).and_then(|s| s.parse::<u32>().ok()).filter(|s| *s > 0);

@@ -1,4 +1,4 @@
-//! PCI devices by number: names would need pci.ids, which costs more memory than it is worth here.
+//! PCI devices by number. Names would need pci.ids, which costs too much memory here.
 
 use std::path::Path;
 

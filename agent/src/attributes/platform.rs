@@ -1,4 +1,4 @@
-//! What kind of machine it is: firmware, Secure Boot, TPM, NUMA nodes.
+//! The kind of machine: firmware, Secure Boot, TPM, NUMA nodes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,10 +9,10 @@ use proto::{Milestone, MissingFirmware, Platform};
 use super::{names, read_word};
 use machine::milestones;
 
-/// EFI_GLOBAL_VARIABLE; four bytes of attributes stand before the value.
+/// EFI_GLOBAL_VARIABLE. Four bytes of attributes precede the value.
 const SECURE_BOOT: &str = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
-/// The most entries of a list: a driver in a loop must not make the report too large for the server.
+/// The most entries of a list. A driver in a loop must not make the report too large for the server.
 const MOST: usize = 64;
 
 /// `boot` and `firmware` are the contents of [`machine::files::BOOT`] and [`machine::files::FIRMWARE_MISSING`].
@@ -38,12 +38,12 @@ pub fn detect(sys: &Path, boot: &str, firmware: &str) -> Platform {
     }
 }
 
-/// All zeroes: the register was never extended, so no EFI stub has started this kernel.
+/// If all digits are zero, the register was never extended, so no EFI stub started this kernel.
 fn is_measured(pcr: &str) -> bool {
     pcr.bytes().any(|digit| digit != b'0')
 }
 
-/// Each once: a restarted devices service may have written a line again.
+/// Each missing file once. A restarted devices service may have written a line again.
 fn missing_firmware(text: &str) -> Vec<MissingFirmware> {
     let missing: BTreeSet<_> = machine::MissingFirmware::parse(text).collect();
     let owned = |text: &str| Some(text.to_owned());

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A folder that looks like a machine's root.
+/// A folder that looks like the root of a machine.
 fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -67,7 +67,7 @@ fn only_permanent_addresses_identify_an_interface() {
 }
 
 #[test]
-fn memory_is_what_is_installed_and_what_is_usable() {
+fn installed_and_usable_memory_are_found() {
     let root = machine(&[
         ("proc/meminfo", "MemTotal:       94000 kB\n"),
         ("sys/devices/system/memory/block_size_bytes", "8000000\n"),
@@ -92,11 +92,15 @@ fn pci_devices_have_numbers_and_displays_are_gpus_too() {
     assert_eq!((found.pci.len(), found.gpu.len()), (2, 1));
     assert_eq!(found.gpu[0].product.as_deref(), Some("1111"));
     let product = found.product.unwrap();
-    assert_eq!((product.name.as_deref(), product.serial_number), (Some("Standard PC"), None), "absent is not empty");
+    assert_eq!(
+        (product.name.as_deref(), product.serial_number),
+        (Some("Standard PC"), None),
+        "an absent value is not an empty one"
+    );
 }
 
 #[test]
-fn disks_and_links_carry_what_stays_the_same_and_where_they_are() {
+fn disks_and_links_have_stable_names_and_positions() {
     let root = machine(&[
         ("sys/block/nvme0n1/size", "1000\n"),
         ("sys/block/nvme0n1/device/device/numa_node", "1\n"),
@@ -121,7 +125,7 @@ fn disks_and_links_carry_what_stays_the_same_and_where_they_are() {
 }
 
 #[test]
-fn the_platform_is_known_by_its_firmware_and_its_parts() {
+fn the_platform_has_its_firmware_and_its_parts() {
     let secure = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
     for (case, files, want) in [
         ("a plain one", vec![("sys/kernel", "")], (Some("BIOS"), None, None, None, None)),
@@ -150,7 +154,7 @@ fn the_platform_is_known_by_its_firmware_and_its_parts() {
 }
 
 #[test]
-fn what_the_boot_lacked_and_how_long_it_took_is_told() {
+fn the_missing_firmware_and_the_times_of_the_boot_are_reported() {
     let root = machine(&[
         ("run/thimble/firmware-missing", "b/x.bin\tbnx2\t0000:03:00.0\na.fw\te100\t0000:00:03.0\nb/x.bin\tbnx2\t0000:03:00.0\n"),
         ("run/thimble/boot", "init\t931\nnetwork\t1500\n"),
@@ -164,7 +168,7 @@ fn what_the_boot_lacked_and_how_long_it_took_is_told() {
 }
 
 #[test]
-fn the_hardware_is_looked_at_again_after_a_while_and_not_for_every_call() {
+fn the_hardware_is_detected_again_after_a_while_and_not_for_every_call() {
     static LOOKS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let look = || {
         LOOKS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -1,7 +1,8 @@
-//! An unprivileged action: what Docker's defaults take away, and the devices, which Docker guards by other means.
+//! An unprivileged action. Docker's defaults take these rights away, and the devices, which Docker guards by other means.
 
-/// Docker's set by bit number, without `MKNOD`: the agent has no device filter that would stop the nodes it makes. Also
-/// without `NET_RAW` and `NET_BIND_SERVICE`: the network is the machine's, where they sniff and answer as a DHCP server.
+/// Docker's capabilities by bit number, without `MKNOD`: the agent has no device filter that would stop the new nodes.
+/// `NET_RAW` and `NET_BIND_SERVICE` are missing, too: in the machine's network an action could sniff, or answer as a DHCP
+/// server.
 /// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, SYS_CHROOT, AUDIT_WRITE, SETFCAP.
 pub const CAPABILITIES: u64 = bits(&[0, 1, 3, 4, 5, 6, 7, 8, 18, 29, 31]);
 /// `NET_BIND_SERVICE`: ports below 1024.

@@ -1,4 +1,4 @@
-//! What is mounted where: the kernel's file systems, files of the host, then the action's volumes in order.
+//! The mounts of a container: the kernel's file systems, files of the host, then the action's volumes in order.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Host;
 
-/// A Docker bind string, understood.
+/// A parsed bind string of Docker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     pub source: PathBuf,
@@ -21,7 +21,7 @@ impl Volume {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        // `rro`: mounts below a read-only volume are read-only too, as since Docker 25.
+        // With `rro`, mounts below a read-only volume are read-only, too, as in Docker since 25.
         if self.read_only { &["rbind", "ro", "rro"] } else { &["rbind", "rw"] }
     }
 }
@@ -34,7 +34,7 @@ pub enum BadVolume {
     Source { volume: String, name: String },
     #[error("volume {volume:?} has the unknown option {option:?}")]
     Option { volume: String, option: String },
-    #[error("volume {0:?} has its destination in /dev, which is the machine's own: choose another path")]
+    #[error("volume {0:?} has its destination in /dev, which belongs to the machine: choose another path")]
     Dev(String),
 }
 
@@ -42,7 +42,7 @@ pub fn volumes(binds: &[String], host: &Host) -> Result<Vec<Volume>, BadVolume> 
     let mut volumes = Vec::new();
     for (number, bind) in binds.iter().enumerate() {
         let volume = parse(bind, number, host)?;
-        // The host's whole devtmpfs is on /dev already, so a bind of a part of it onto itself changes nothing.
+        // The host's whole devtmpfs is on /dev already, so binding a part of it onto itself changes nothing.
         if volume.destination.starts_with("/dev") && volume.source == volume.destination {
             continue;
         }
@@ -67,8 +67,8 @@ fn parse(bind: &str, number: usize, host: &Host) -> Result<Volume, BadVolume> {
     Ok(Volume { source, destination, read_only, shared })
 }
 
-/// What a bind string would show of the machine, if it is more than a volume of the workflow. It reads the string as
-/// mounting does, so no spelling means one thing here and another there.
+/// What a bind string would show of the machine, if it is more than a volume of the workflow. It is parsed by the same code
+/// as for mounting, so no spelling can mean different things in the two places.
 pub fn shows_of_the_machine(bind: &str) -> Option<&'static str> {
     let (source, rest) = bind.split_once(':')?;
     if !is_name(source) {
@@ -77,11 +77,11 @@ pub fn shows_of_the_machine(bind: &str) -> Option<&'static str> {
     let options = rest.split_once(':').map_or("", |(_, options)| options);
     match self::options(bind, options) {
         Ok((_, shared)) => shared.then_some("its mounts"),
-        Err(_) => None, // refused where it is mounted
+        Err(_) => None, // mounting it will refuse it
     }
 }
 
-/// Docker's rule for the names of volumes.
+/// Docker's rule for names of volumes.
 fn is_name(source: &str) -> bool {
     let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     source.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) && source.bytes().all(name)
@@ -98,7 +98,7 @@ fn locate(bind: &str, source: &str, host: &Host) -> Result<PathBuf, BadVolume> {
     }
 }
 
-/// Absolute, without `..` and needless slashes.
+/// The path if it is absolute, without `..` and needless slashes.
 fn absolute(path: &str) -> Option<PathBuf> {
     let path = Path::new(path);
     if !path.is_absolute() || path.components().any(|c| c == Component::ParentDir) {
@@ -107,13 +107,14 @@ fn absolute(path: &str) -> Option<PathBuf> {
     Some(path.components().collect())
 }
 
-/// Read-only, shared. The last of `ro` and `rw` wins. SELinux labels and Docker's caching hints have no effect.
+/// The two values are read-only and shared. The last of `ro` and `rw` wins. SELinux labels and Docker's caching hints have
+/// no effect.
 fn options(bind: &str, text: &str) -> Result<(bool, bool), BadVolume> {
     let (mut read_only, mut shared) = (false, false);
     for option in text.split(',').filter(|o| !o.is_empty()) {
         match option {
             "ro" | "rw" => read_only = option == "ro",
-            // Every volume shows what the machine mounts later. By default nothing propagates the other way.
+            // Every volume shows later mounts of the machine. By default nothing propagates in the other direction.
             "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => shared = option.ends_with("shared"),
             "z" | "Z" | "nocopy" | "volume-nocopy" => {}
             "cached" | "delegated" | "consistent" | "default" | "rbind" | "bind" => {}
@@ -123,12 +124,12 @@ fn options(bind: &str, text: &str) -> Result<(bool, bool), BadVolume> {
     Ok((read_only, shared))
 }
 
-/// libcontainer cannot set propagation mount by mount: a shared volume needs a root that is not private.
+/// libcontainer cannot set propagation per mount. A shared volume needs a root that is not private.
 pub fn root_propagation(volumes: &[Volume]) -> &'static str {
     if volumes.iter().any(Volume::is_shared) { "shared" } else { "slave" }
 }
 
-/// `/dev` is a plain tmpfs here. Unless the action is confined, the child mounts devtmpfs over it (see
+/// Here `/dev` is a plain tmpfs. Unless the action is confined, the child mounts devtmpfs over it (see
 /// `container/child.rs`).
 pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
     let mut mounts = vec![
@@ -145,7 +146,7 @@ pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
     });
     let bind = |source: &Path, destination: &Path, options: &[&str]| json!({ "destination": destination, "type": "bind", "source": source, "options": options });
     let taken = |path: &Path| volumes.iter().any(|v| v.destination == path);
-    // A volume in a read-only folder would find no place there.
+    // A volume inside a read-only folder would have no mount point there.
     let needed = |path: &Path| volumes.iter().any(|v| v.destination.starts_with(path));
     let drivers = host.drivers.iter().filter(|(tree, seen)| privileged && !needed(tree) && !needed(seen));
     mounts.extend(drivers.map(|(tree, seen)| bind(tree, seen, &["rbind", "ro", "rro"])));
@@ -155,7 +156,7 @@ pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
     mounts
 }
 
-/// What every container gets below `/dev`.
+/// The mounts of every container below `/dev`.
 pub fn below_dev() -> [Value; 2] {
     [
         json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn bind_strings_are_dockers() {
+    fn bind_strings_have_dockers_syntax() {
         for (bind, source, destination, read_only, shared) in [
             ("/worker:/worker", "/worker", "/worker", false, false),
             ("/lib/modules/:/lib/modules:ro", "/lib/modules", "/lib/modules", true, false),
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_dev_volume_changes_nothing_and_another_one_is_refused() {
+    fn the_usual_dev_volume_changes_nothing_and_other_ones_are_refused() {
         let usual = ["/dev:/dev".to_owned(), "/dev/shm:/dev/shm".to_owned()];
         assert_eq!(volumes(&usual, &host()), Ok(vec![]));
         for hidden in ["/x:/dev", "/x:/dev/x"] {

@@ -47,7 +47,7 @@ fn spec(action: &Action) -> Spec {
     read(bundle(action, action.environment.wishes().unwrap(), &image(), &host()).unwrap())
 }
 
-/// As the runtime reads it.
+/// Parses the bundle like the runtime.
 fn read(bundle: Bundle) -> Spec {
     serde_json::from_slice(&serde_json::to_vec(&bundle.spec).unwrap()).unwrap()
 }
@@ -130,7 +130,7 @@ fn volumes_come_last_and_their_sources_are_created() {
 }
 
 #[test]
-fn drivers_are_the_machines_unless_the_action_brings_some() {
+fn drivers_are_the_machines_unless_the_image_has_some() {
     let source = |volumes: &[&str]| {
         let action = Action { volumes: volumes.iter().map(|v| (*v).to_owned()).collect(), ..action() };
         let mounts = spec(&action).mounts().clone().unwrap();
@@ -182,7 +182,7 @@ fn lists_of_an_image_are_bounded_and_refused_with_their_numbers() {
 }
 
 #[test]
-fn the_image_says_how_it_wants_to_be_stopped() {
+fn the_image_names_its_stop_signal() {
     for (text, want) in
         [("SIGQUIT", Signal::QUIT), ("USR1", Signal::USR1), ("2", Signal::INT), ("", Signal::TERM), ("SIGNONSENSE", Signal::TERM)]
     {
@@ -192,7 +192,7 @@ fn the_image_says_how_it_wants_to_be_stopped() {
 }
 
 #[test]
-fn nothing_is_masked_and_the_cgroup_is_ours() {
+fn nothing_is_masked_and_the_cgroup_is_the_agents() {
     let spec = spec(&action());
     let linux = spec.linux().as_ref().unwrap();
     assert_eq!(linux.cgroups_path().as_deref(), Some(Path::new("/actions/x-1")));
@@ -213,7 +213,7 @@ fn memory_is_limited_where_the_kernel_accounts_it() {
 }
 
 #[test]
-fn a_memory_limit_that_was_asked_for_holds_against_swap_too() {
+fn a_requested_memory_limit_includes_swap() {
     let swap_of = |wish: &str, swap| {
         let action = Action { environment: vec![wish.into()].into(), ..action() };
         let host = Host { memory: Some(40 << 20), controllers: vec!["memory".into()], swap, ..host() };
@@ -228,5 +228,5 @@ fn a_memory_limit_that_was_asked_for_holds_against_swap_too() {
     };
     assert_eq!(swap_of("THIMBLE_MEMORY=8m", true).as_deref(), Some("0"));
     assert_eq!(swap_of("THIMBLE_MEMORY=8m", false), None, "a kernel without swap has no such file");
-    assert_eq!(swap_of("X=1", true), None, "what the machine's memory limits may be compressed");
+    assert_eq!(swap_of("X=1", true), None, "an action within the machine's limit may be compressed");
 }

@@ -1,4 +1,4 @@
-//! The image's `User`: numbers as they are, names from the image's own passwd and group files.
+//! The image's `User`: numbers are used as they are, and names are looked up in the image's passwd and group files.
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -9,7 +9,7 @@ pub struct Account {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the image runs as {0:?}, which its own /etc/passwd and /etc/group do not know")]
+#[error("the image runs as {0:?}, which is not in the /etc/passwd and /etc/group of the image")]
 pub struct BadUser(String);
 
 struct PasswdEntry<'a> {
@@ -19,7 +19,7 @@ struct PasswdEntry<'a> {
     home: &'a str,
 }
 
-/// `""`, `uid`, `uid:gid`, `name`, `name:group` and mixtures.
+/// Resolves `""`, `uid`, `uid:gid`, `name`, `name:group` and mixtures.
 pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Account, BadUser> {
     let unknown = || BadUser(user.to_owned());
     let (name, group_name) = match user.split_once(':') {
@@ -73,7 +73,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nusers:x:100:\ndisk:x:6:root,build\n";
 
     #[test]
-    fn users_are_numbers_or_names_of_the_image() {
+    fn users_are_numbers_or_names_in_the_image() {
         for (user, uid, gid, groups, home) in [
             ("", 0, 0, vec![6], "/root"),
             ("0", 0, 0, vec![6], "/root"),

@@ -1,4 +1,5 @@
-//! The cgroups of actions: every process of an action is in its own, however it was started, so killing it ends them all.
+//! The cgroups of actions. Every process of an action is in the action's cgroup, however it was started, so killing the
+//! cgroup ends them all.
 
 use std::fs;
 use std::io;
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const ROOT: &str = "/sys/fs/cgroup";
-/// A process in the middle of a page fault or an ioctl may take its time to die.
+/// A process in the middle of a page fault or an ioctl may end late.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub fn of(id: &str) -> PathBuf {
@@ -17,7 +18,7 @@ fn in_root(path: &Path) -> PathBuf {
     Path::new(ROOT).join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Kills every process of the group, and of the groups below it. A group that is gone needs no killing.
+/// Kills every process of the group and of the groups below it. A missing group is not an error.
 pub fn kill(group: &Path) -> io::Result<()> {
     match fs::write(group.join("cgroup.kill"), "1") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -25,7 +26,7 @@ pub fn kill(group: &Path) -> io::Result<()> {
     }
 }
 
-/// How many of the group's processes the kernel killed for want of memory.
+/// How many of the group's processes the kernel killed because memory ran out.
 pub fn oom_kills(group: &Path) -> u64 {
     fs::read_to_string(group.join("memory.events")).map(|text| parse_oom_kills(&text)).unwrap_or(0)
 }
@@ -35,19 +36,19 @@ fn parse_oom_kills(events: &str) -> u64 {
     line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The groups that actions of an agent before us left.
+/// The groups that actions of an earlier agent left.
 pub fn leftovers() -> Vec<PathBuf> {
     let read = fs::read_dir(in_root(Path::new("/actions")));
     let entries = read.into_iter().flatten().flatten();
     entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
 }
 
-/// Whether nothing is left of it: in most cases everything has ended by itself.
+/// Removes the group if it is empty. Usually everything in it has ended by itself.
 pub fn remove_empty(group: &Path) -> bool {
     fs::remove_dir(group).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
 }
 
-/// Kills what is in the group and removes it. Blocks until the processes are gone, up to a limit.
+/// Kills the processes in the group and removes it. Blocks until they are gone, up to a limit.
 pub fn remove(group: &Path) -> io::Result<()> {
     if !group.exists() {
         return Ok(());
@@ -57,7 +58,7 @@ pub fn remove(group: &Path) -> io::Result<()> {
     loop {
         match remove_tree(group) {
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(5)); // the kernel has no event for the last exit before rmdir works
+                std::thread::sleep(Duration::from_millis(5)); // the kernel has no event for the moment at which rmdir works
             }
             other => return other,
         }
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn an_actions_group_is_below_ours() {
+    fn an_actions_group_is_below_the_agents() {
         assert_eq!(of("01ABC-1"), Path::new("/sys/fs/cgroup/actions/01ABC-1"));
     }
 }

@@ -1,5 +1,5 @@
-//! The child that owns one container, and the only place that uses libcontainer. It is a fork of the launcher, so it has
-//! no second thread, no runtime and no other container.
+//! The child that owns one container. Only this file uses libcontainer. The child is a fork of the launcher, so it has no
+//! second thread, no runtime and no other container.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,7 +20,7 @@ use super::note::Note;
 use super::{cgroup, complaints, program, seccomp};
 use machine::Chain;
 
-/// Where libcontainer keeps its state: in the bundle, so that removing the bundle removes both.
+/// The folder of libcontainer's state. It is in the bundle, so removing the bundle removes both.
 pub const STATE: &str = "state";
 
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ enum Failure {
     Wait(#[source] nix::Error),
 }
 
-/// The container's way to the agent.
+/// The channels from the container to the agent.
 pub struct Streams {
     pub notes: File,
     pub stdout: OwnedFd,
@@ -51,14 +51,14 @@ pub fn main(bundle: &Path, id: &str, streams: Streams) {
     tell(&notes, &last);
 }
 
-/// Closes the given descriptors once they have their places, so that the pipes end with the action.
+/// Puts the descriptors in their places and closes the originals, so that the pipes end with the action.
 fn attach(stdout: OwnedFd, stderr: OwnedFd) -> Result<(), Failure> {
     let system = |what| move |e: rustix::io::Errno| Failure::System(what, e.into());
     rustix::stdio::dup2_stdout(stdout).map_err(system("attach the output"))?;
     rustix::stdio::dup2_stderr(stderr).map_err(system("attach the output"))
 }
 
-/// If the agent is gone, it cleans up when it comes back.
+/// If the agent is gone, it cleans up at its next start.
 fn tell(mut notes: &File, note: &Note) {
     let _ = notes.write_all(&note.line());
 }
@@ -77,7 +77,7 @@ fn run(bundle: &Path, id: &str, notes: &File) -> Result<Note, Failure> {
         Note::Exited { code, oom_kills }
     });
     // The agent removes the cgroup with its processes, and the state with the bundle. A host with cgroups version 1 has
-    // more of them.
+    // more of them, which libcontainer removes.
     if !cgroup::of(id).exists()
         && let Err(error) = container.delete(true)
     {
@@ -91,7 +91,7 @@ fn create(bundle: &Path, id: &str, notes: &File) -> Result<Container, Failure> {
     let system = |what| move |e: io::Error| Failure::System(what, e);
     let state = bundle.join(STATE);
     std::fs::create_dir_all(&state).map_err(system("create the state directory"))?;
-    // The library wants descriptors above 2, and closes them in the container.
+    // The library needs descriptors above 2, and closes them in the container.
     let above = |fd: &dyn AsFd| -> Result<OwnedFd, Failure> {
         rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 3).map_err(|e| Failure::System("copy a descriptor", e.into()))
     };
@@ -124,30 +124,30 @@ fn wait(pid: nix::unistd::Pid) -> Result<i32, Failure> {
     }
 }
 
-/// Puts the machine's real devices on `/dev`, or confines an action that is not privileged.
+/// Mounts the machine's real devices on `/dev`, or confines an action that is not privileged.
 ///
-/// A bind of `/dev` in the specification fails: the library insists on making its own nodes there. This runs in the
+/// A bind of `/dev` in the specification fails, because the library insists on making nodes there. This runs in the
 /// container's mount namespace, after the root has changed and before the action's program.
 #[derive(Clone)]
 struct Program {
-    /// Closed when the program starts, as every descriptor above 2.
+    /// Closed when the program starts, like every descriptor above 2.
     notes: Arc<File>,
 }
 
 impl Executor for Program {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        // The library has said by now that the container runs, so its error would reach no one.
+        // The library has already reported that the container runs, so an error from it would be lost.
         let text = start(spec);
         tell(&self.notes, &Note::NotStarted(text.clone()));
         Err(ExecutorError::Other(text))
     }
 
-    /// The kernel is asked, and only once.
+    /// The kernel checks the program, and only once.
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
         Ok(())
     }
 
-    /// The program gets its environment when it starts, in the specification's order.
+    /// The program gets its environment at its start, in the specification's order.
     fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         Ok(())
     }
@@ -174,7 +174,7 @@ fn devices() -> Result<(), nix::Error> {
     let put = |kind: &str, target: &str, flags, data: Option<&str>| mount(Some(kind), target, Some(kind), flags, data);
     put("devtmpfs", "/dev", MsFlags::MS_NOSUID, None)?;
     for directory in ["/dev/pts", "/dev/shm"] {
-        let _ = std::fs::create_dir(directory); // there already, or the mount below says why not
+        let _ = std::fs::create_dir(directory); // it exists already, or the mount below reports the reason
     }
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     put("devpts", "/dev/pts", quiet, Some("newinstance,ptmxmode=0666,mode=0620"))?;

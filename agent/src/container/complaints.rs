@@ -1,4 +1,4 @@
-//! libcontainer's complaints: its errors say `failed syscall` and leave the rest to tracing.
+//! The errors that libcontainer logs. Those it returns only say `failed syscall`, and leave the rest to tracing.
 
 use std::fmt::{Debug, Write};
 
@@ -6,9 +6,9 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Passes the library's errors on, one text each, for as long as the process lives.
+/// Passes the library's errors to `take`, one text each, until the process ends.
 pub fn heard(take: impl Fn(String) + Send + Sync + 'static) {
-    // Only a second subscriber could fail here, and a container's process has this one.
+    // This fails only for a second subscriber, and a container's process has only this one.
     let _ = tracing::subscriber::set_global_default(Errors(take));
 }
 
@@ -29,7 +29,7 @@ impl<T: Fn(String) + Send + Sync + 'static> Subscriber for Errors<T> {
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1) // never asked for: no span is enabled
+        Id::from_u64(1) // never used, because no span is enabled
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -38,7 +38,7 @@ impl<T: Fn(String) + Send + Sync + 'static> Subscriber for Errors<T> {
     fn exit(&self, _: &Id) {}
 }
 
-/// The message first, then the other fields by name.
+/// The message first, then the other fields with their names.
 #[derive(Default)]
 struct Text(String);
 

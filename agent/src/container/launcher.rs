@@ -1,8 +1,8 @@
-//! A process of one thread. It forks the children that own containers.
+//! A process with one thread, which forks the children that own containers.
 //!
-//! libcontainer clones without exec and runs Rust in the clone. In a threaded process a thread that the clone lacks may
-//! hold a lock of the allocator; such clones were seen to hang. Executing the agent's program for every action is safe
-//! too, but costs as much as making the container: relocation, page faults, and the C library's look at the processor.
+//! libcontainer clones without exec and runs Rust in the clone. In a process with threads, a thread that the clone lacks
+//! may hold a lock of the allocator. Such clones did hang. Executing the agent's program for every action is safe, too, but
+//! takes as long as making the container: relocation, page faults, and the C library's queries of the processor.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,7 +23,7 @@ use super::child::{self, Streams};
 use super::wire::{self, Datagram};
 use crate::sys;
 
-/// The agent's end of its launcher, which starts with the first container, and again if it died.
+/// The agent's end of its launcher. The launcher starts with the first container, and again if it died.
 pub struct Launcher {
     program: PathBuf,
     running: Mutex<Option<Running>>,
@@ -34,30 +34,32 @@ struct Running {
     _process: Child,
 }
 
-/// A child that owns a container. Dropping this kills it.
+/// A child that owns a container. Dropping this kills the child.
 pub struct Process(AsyncFd<OwnedFd>);
 
 impl Launcher {
-    /// `/proc/self/exe`, or the agent's binary in tests.
+    /// `program` is `/proc/self/exe`, or the agent's binary in tests.
     pub fn new(program: PathBuf) -> Self {
         Self { program, running: Mutex::new(None) }
     }
 
-    /// Of the streams, the first is for notes, the others are the action's output.
+    /// The first stream is for notes, and the others are the action's output.
     pub async fn start(&self, bundle: &Path, id: &str, streams: [BorrowedFd<'_>; 3]) -> io::Result<Process> {
         let mut running = self.running.lock().await;
         let request = [bundle.as_os_str().as_bytes(), b"\0", id.as_bytes()].concat();
-        // Taken out meanwhile: a caller that gives up leaves no launcher behind whose answer is still to come.
+        // It is taken out meanwhile. If the caller is dropped, no launcher stays whose answer is still due.
         if let Some(launcher) = running.take() {
             match launcher.ask(&request, streams).await {
-                Err(error) if is_gone(&error) => log::warn!("the launcher of containers died ({error}): starting another one"),
+                Err(error) if is_gone(&error) => {
+                    log::warn!("the launcher of containers died ({error}), so another one is started")
+                }
                 other => {
                     *running = Some(launcher);
                     return other;
                 }
             }
         }
-        // Only if it answers, so that one that cannot work is not asked twice.
+        // The launcher is kept only if it answers, so that a broken one is not used twice.
         let launcher = Running::new(&self.program)?;
         let asked = launcher.ask(&request, streams).await;
         if !asked.as_ref().is_err_and(is_gone) {
@@ -107,11 +109,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.kill(); // gone already, as a rule
+        let _ = self.kill(); // usually it is gone already
     }
 }
 
-/// The launcher itself: its standard input is the agent's socket, and ends with the agent.
+/// The launcher's `main`. Its standard input is the agent's socket, and the launcher ends when that closes.
 pub fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
@@ -145,22 +147,23 @@ fn serve() -> io::Result<()> {
                 Ok(process) => wire::send(&agent, b"started", &[process.as_fd()])?,
                 Err(error) => wire::send(&agent, error.to_string().as_bytes(), &[])?,
             }
-            drop(request); // or the pipes in it would not end
+            drop(request); // otherwise the pipes in it would not end
         }
         if one_ended {
-            workshop.make_spare(); // not while one begins: on a machine of one processor it would wait for this
+            workshop.make_spare(); // not while a container starts, which would wait for this on a machine with one processor
         }
     }
 }
 
-/// Looked up once and inherited. Otherwise each child asks the processor, which takes long in a virtual machine.
+/// The result is computed once and inherited. Otherwise each child would query the processor, which takes long in a virtual
+/// machine.
 fn know_the_processor() {
     #[cfg(target_arch = "x86_64")]
     let _known = std::is_x86_feature_detected!("avx2");
 }
 
-/// The children, and a spare one that is ready before it is needed: making one takes as long as much of its work. It is
-/// made when another one ends.
+/// The children, and a spare one that is made in advance, because making it takes as long as much of its work. It is made
+/// when another child ends.
 #[derive(Default)]
 struct Workshop {
     children: Vec<(Pid, OwnedFd)>,
@@ -173,7 +176,7 @@ struct Spare {
 }
 
 impl Workshop {
-    /// Forgets those that have ended; whether there are such.
+    /// Removes the children that have ended. Returns whether there were any.
     fn reap(&mut self, ended: &[bool]) -> bool {
         let before = self.children.len();
         let running = |(child, ended): ((Pid, OwnedFd), &bool)| {
@@ -191,10 +194,10 @@ impl Workshop {
         if let Some(Ok(process)) = self.spare.take().map(give) {
             return Ok(process);
         }
-        give(self.fork()?) // there was none, or it was killed
+        give(self.fork()?) // no spare child was left, or it was killed
     }
 
-    /// If it cannot be made, the next order tries again and says why.
+    /// If the spare cannot be made, the next order tries again and reports the reason.
     fn make_spare(&mut self) {
         if self.spare.is_none() {
             self.spare = self.fork().ok();
@@ -221,7 +224,7 @@ impl Workshop {
     }
 }
 
-/// A child's life: one order, or the end of the launcher.
+/// The life of a child: one order, or the end of the launcher.
 fn work(socket: &OwnedFd, launcher: Pid) {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     if rustix::process::getppid() != Some(launcher) {

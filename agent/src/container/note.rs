@@ -1,18 +1,18 @@
-//! What the child reports to the agent, one JSON object a line on the socket that is its standard input.
+//! The child's reports to the agent: one JSON object per line, on the socket that is its standard input.
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
-    /// A complaint of libcontainer, whose errors alone do not say what went wrong.
+    /// An error that libcontainer logged. The errors that it returns do not say what went wrong.
     Library(String),
-    /// The action's process runs; time counts from here.
+    /// The action's process runs. Its time counts from here.
     Started { pid: i32 },
-    /// The container is there, and its program could not be started.
+    /// The container was made, but its program could not be started.
     NotStarted(String),
     /// The container could not be made or started.
     Failed(String),
-    /// 128 and the signal's number for a process that was killed.
+    /// The exit code, or 128 and the signal's number for a process that was killed.
     Exited { code: i32, oom_kills: u64 },
 }
 
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_survive_the_wire_and_noise_is_no_note() {
+    fn notes_survive_the_wire_and_noise_is_not_a_note() {
         for note in [Note::Library("a\nb".into()), Note::Started { pid: 7 }, Note::Exited { code: 137, oom_kills: 1 }] {
             let line = note.line();
             assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1, "one line each");

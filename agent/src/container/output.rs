@@ -1,14 +1,14 @@
-//! What an action writes, as lines fit for a console: bounded, printable, and not faster than a serial port.
+//! The output of an action as lines that fit a console: bounded, printable, and not faster than a serial port.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Longer lines are cut here; the rest follows as the next one.
+/// Longer lines are cut here. The rest becomes the next line.
 const LINE_MAX: usize = 800;
-/// Kept for the report.
+/// How many last lines are kept for the report.
 const TAIL_LINES: usize = 20;
 
-/// Splits a stream into lines. A carriage return ends a line too: progress bars use it.
+/// Splits a stream into lines. A carriage return also ends a line, because progress bars use it.
 #[derive(Default)]
 pub struct Lines {
     pending: Vec<u8>,
@@ -28,7 +28,7 @@ impl Lines {
         }
     }
 
-    /// What is left when the stream ends without a line break.
+    /// Emits the rest when the stream ends without a line break.
     pub fn flush(&mut self, mut line: impl FnMut(String)) {
         if !self.pending.is_empty() {
             line(printable(&String::from_utf8_lossy(&self.pending)));
@@ -36,14 +36,14 @@ impl Lines {
         }
     }
 
-    /// A valid character has at most four bytes; longer runs are not text.
+    /// A valid character has at most four bytes. Longer runs are not text.
     fn ends_inside_a_character(&self) -> bool {
         let broken = std::str::from_utf8(&self.pending).err();
         broken.is_some_and(|e| e.error_len().is_none()) && self.pending.len() < LINE_MAX + 4
     }
 }
 
-/// Escape sequences would act on every console that shows the line.
+/// Replaces escape sequences, which would act on every console that shows the line.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -61,7 +61,7 @@ fn printable(text: &str) -> String {
     out
 }
 
-/// Lets a burst through and then a steady rate; counts what it holds back.
+/// Allows a burst and then a steady rate. Counts what it holds back.
 pub struct Rate {
     tokens: f64,
     last: Instant,
@@ -71,7 +71,7 @@ pub struct Rate {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pass {
     Yes,
-    /// Yes, with the number of lines left out before this one.
+    /// The line may pass. The number says how many lines were held back before it.
     After(u64),
     No,
 }
@@ -121,7 +121,7 @@ impl Tail {
     }
 }
 
-/// How long output may still come once the action has ended: a process that escaped keeps the pipe open for ever.
+/// How long to wait for output after the action has ended. A process that escaped would keep the pipe open for ever.
 pub const DRAIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_split_wherever_the_reads_fall() {
+    fn lines_do_not_depend_on_the_sizes_of_reads() {
         for (chunks, want) in [
             (vec![&b"one\ntw"[..], b"o\nthree"], vec!["one", "two", "three"]),
             (vec![b" 5%\r 10%\r\n"], vec![" 5%", " 10%"]),
@@ -156,7 +156,7 @@ mod tests {
         let found = lines(&[text.as_bytes()]);
         assert!(found.len() > 1 && found.iter().all(|l| l.len() <= LINE_MAX + 4));
         assert_eq!(found.concat(), text);
-        assert!(lines(&[&[0x80; 5000]]).len() >= 5, "bytes that are not text end too");
+        assert!(lines(&[&[0x80; 5000]]).len() >= 5, "bytes that are not text are cut, too");
     }
 
     #[test]

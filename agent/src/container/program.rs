@@ -1,6 +1,7 @@
-//! Becoming the action's program, and the reason in plain words if that fails. Runs inside the container.
+//! Replaces the child with the action's program. If that fails, explains why in plain words. This runs inside the
+//! container.
 //!
-//! execve(2) alone: execvp(3) gives a file that the kernel does not take to `/bin/sh`, which then interprets it as root.
+//! It uses execve(2) only. execvp(3) passes a file that the kernel refuses to `/bin/sh`, which then interprets it as root.
 
 use std::borrow::Cow;
 use std::ffi::CString;
@@ -14,9 +15,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, execve};
 
-/// The kernel looks at less; program headers follow within it.
+/// The kernel reads less than this. Program headers follow within it.
 const HEAD: usize = 4096;
-/// A name is quoted up to here.
+/// How many bytes of a name are quoted.
 const NAME_MAX: usize = 200;
 
 /// Returns only if it fails, with what failed and why.
@@ -43,7 +44,7 @@ pub fn become_it(args: &[String], env: &[String]) -> String {
     text
 }
 
-/// A name with a slash is a path. Any other one is looked up in `PATH`, as a shell does.
+/// A name with a slash is a path. Any other name is looked up in `PATH`, as in a shell.
 fn find(name: &str, env: &[String]) -> Result<PathBuf, String> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
@@ -55,16 +56,16 @@ fn find(name: &str, env: &[String]) -> Result<PathBuf, String> {
     let runs = files().find(|place| access(place.as_path(), AccessFlags::X_OK).is_ok());
     match (runs, files().next()) {
         (Some(place), _) => Ok(place.clone()),
-        (None, Some(place)) => Ok(place.clone()), // the kernel's refusal explains it
+        (None, Some(place)) => Ok(place.clone()), // the kernel will refuse it, which explains the error
         (None, None) => Err(format!(
-            "{}: it is in no folder of PATH ({}); try: its whole path, or check its spelling",
+            "{}: it is not in a folder of PATH ({}); try: its whole path, or check its spelling",
             Errno::ENOENT,
             quoted(path.as_bytes())
         )),
     }
 }
 
-/// What the errno does not say. `depth`: how many interpreters led here.
+/// What the errno does not say. `depth` counts the interpreters on the way here.
 fn why(path: &Path, errno: Errno, depth: usize) -> Option<String> {
     let Ok(data) = fs::metadata(path) else { return missing(path) };
     if data.is_dir() {
@@ -85,7 +86,7 @@ fn why(path: &Path, errno: Errno, depth: usize) -> Option<String> {
         Kind::Other => {
             Some("it is neither a program nor a script that begins with #!; try: #!/bin/sh as its first line".to_owned())
         }
-        Kind::Marked => Some("a byte order mark stands before its #!; try: save it without one".to_owned()),
+        Kind::Marked => Some("its #! follows a byte order mark; try: save it without one".to_owned()),
         Kind::Script(interpreter) => Some(script(&interpreter, errno, depth)),
         Kind::Elf { machine, loader } => program(machine, loader.as_deref(), errno),
     }
@@ -104,7 +105,7 @@ fn missing(path: &Path) -> Option<String> {
 
 fn script(interpreter: &[u8], errno: Errno, depth: usize) -> String {
     if interpreter.is_empty() {
-        return "its first line names no interpreter".to_owned();
+        return "its first line does not name an interpreter".to_owned();
     }
     let name = quoted(interpreter);
     if interpreter.ends_with(b"\r") {
@@ -137,7 +138,7 @@ fn program(machine: u16, loader: Option<&str>, errno: Errno) -> Option<String> {
     let loader = loader.filter(|_| matches!(errno, Errno::ELIBBAD | Errno::EACCES | Errno::ENOEXEC | Errno::EIO));
     match loader {
         Some(loader) => Some(format!("its loader is {}", quoted(loader.as_bytes()))),
-        None if errno == Errno::ENOEXEC => Some("its ELF header is damaged, or this kernel does not take it".to_owned()),
+        None if errno == Errno::ENOEXEC => Some("its ELF header is damaged, or this kernel does not support it".to_owned()),
         None => None,
     }
 }
@@ -154,16 +155,16 @@ fn quoted(bytes: &[u8]) -> String {
     format!("{:?}", text.get(..cut).unwrap_or_default())
 }
 
-/// What a file is by its first bytes.
+/// The kind of a file, by its first bytes.
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Elf {
         machine: u16,
         loader: Option<String>,
     },
-    /// With its interpreter, as the kernel reads it.
+    /// A script with its interpreter, as the kernel reads it.
     Script(Vec<u8>),
-    /// A script behind a byte order mark.
+    /// A script after a byte order mark.
     Marked,
     Empty,
     Other,
@@ -205,7 +206,7 @@ impl Elf<'_> {
         Some(if self.big { bytes.iter().fold(0, digit) } else { bytes.iter().rev().fold(0, digit) })
     }
 
-    /// `PT_INTERP`, if it lies in the file's head, where linkers put it.
+    /// `PT_INTERP`, if it is in the file's head, where linkers put it.
     fn loader(&self) -> Option<String> {
         let pick = |narrow, wide| if self.wide { wide } else { narrow };
         let word = pick(4, 8);
@@ -219,7 +220,7 @@ impl Elf<'_> {
     }
 }
 
-/// `e_machine` and the name that images use.
+/// `e_machine`, and the name that images use for it.
 const MACHINES: &[(u16, &str)] = &[
     (3, "386"),
     (8, "mips"),

@@ -1,8 +1,9 @@
-//! The system calls of an unprivileged action. libcontainer without libseccomp ignores `linux.seccomp` silently, so the
-//! filter is made and set here, as the last thing before the action's program.
+//! The filter of system calls for an unprivileged action. libcontainer without libseccomp silently ignores `linux.seccomp`,
+//! so the filter is made and set here, as the last step before the action's program.
 //!
-//! Two filters, because a filter has one answer. Calls newer than this list do not exist (ENOSYS: programs fall back).
-//! Calls that Docker's profile denies are not permitted (EPERM). Calls of a foreign architecture end the process.
+//! There are two filters, because a filter has one answer. Calls newer than this list do not exist (ENOSYS, so programs
+//! fall back). Calls that Docker's profile denies are not permitted (EPERM). Calls of a foreign architecture end the
+//! process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +12,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
 };
 
-/// `set_mempolicy_home_node`, Linux 5.17; newer calls may have powers that this list does not judge.
+/// `set_mempolicy_home_node` of Linux 5.17. Newer calls may have powers that this list does not consider.
 const LAST_KNOWN: i64 = 450;
 
 struct Denied {
@@ -30,7 +31,7 @@ macro_rules! call {
     };
 }
 
-/// Calls that act on the machine, not on the container.
+/// Calls that act on the machine instead of the container.
 const DENIED: &[Denied] = &[
     call!(acct SYS_acct),
     call!(add_key SYS_add_key),
@@ -106,37 +107,38 @@ const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWNET,
 ];
 
-/// Linux, its 32-bit look, and asking: the personalities Docker lets pass.
+/// The personalities that Docker allows: Linux, its 32-bit form, and the query.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
-/// What programs of an action talk by. Every other family reaches the machine's links, hypervisor or kernel.
+/// The address families that programs of an action may use. The others reach the machine's links, hypervisor or kernel.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-/// Families that the kernel may have: `AF_MCTP`, 45, is the last one of Linux 6.
+/// The end of the known families. `AF_MCTP`, 45, is the last one of Linux 6.
 const FAMILIES_END: libc::c_int = 46;
-/// `SOCK_TYPE_MASK`: the rest of a socket's type are flags.
+/// `SOCK_TYPE_MASK`. The other bits of a socket's type are flags.
 const TYPE: u64 = 0xf;
-/// Transports of `AF_INET` that no action needs: DCCP, L2TP, SCTP, UDP-Lite, SMC.
+/// The transports of `AF_INET` that actions do not need: DCCP, L2TP, SCTP, UDP-Lite, SMC.
 const TRANSPORTS: [u64; 5] = [33, 115, 132, 136, 256];
 
-/// What an argument of a call must be for a rule to hold.
+/// What an argument must be for a rule to match.
 #[derive(Debug, Clone, Copy)]
 enum Test {
     Is(u64),
     IsNot(u64),
     AtLeast(u64),
-    /// Of the bits of the first, exactly those of the second are set.
+    /// Of the bits in the first number, exactly those of the second are set.
     Bits(u64, u64),
 }
 
-/// Arguments by number, each at most once: a runtime reads several tests of one argument as alternatives.
+/// Tests by the argument's number. Each number occurs at most once, because a runtime reads several tests of one argument
+/// as alternatives.
 type Rule = Vec<(u8, Test)>;
 
-/// Each rule denies a call of socket(2) or socketpair(2).
+/// Rules for socket(2) and socketpair(2). A call that matches one is denied.
 fn socket_rules() -> Vec<Rule> {
     let word = |family: libc::c_int| u64::from(family.unsigned_abs());
     let others = (0..FAMILIES_END).filter(|family| !FAMILIES.contains(family));
     let mut rules: Vec<Rule> = others.map(|family| vec![(0, Test::Is(word(family)))]).collect();
     rules.push(vec![(0, Test::AtLeast(word(FAMILIES_END)))]);
-    // Of netlink, the interface to links, addresses and routes, which only NET_ADMIN can change.
+    // Only routing netlink is allowed. Its changes of links, addresses and routes need NET_ADMIN.
     rules.push(vec![(0, Test::Is(word(libc::AF_NETLINK))), (2, Test::IsNot(0))]);
     let plain = [libc::SOCK_STREAM, libc::SOCK_DGRAM].map(word);
     for family in [libc::AF_INET, libc::AF_INET6].map(word) {
@@ -155,7 +157,7 @@ pub fn confine() -> io::Result<()> {
 }
 
 fn programs() -> Result<[BpfProgram; 2], seccompiler::Error> {
-    // clone3 has its flags in memory, where no filter can read them: programs fall back to clone.
+    // clone3 has its flags in memory, where a filter cannot read them. Programs fall back to clone.
     let known = (0..=LAST_KNOWN).filter(|call| *call != libc::SYS_clone3).map(|call| (call, Vec::new()));
     let mut denied: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (call.number, Vec::new())).collect();
     let bit = |flag: libc::c_int| condition(SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag as u64), flag as u64);
@@ -172,8 +174,8 @@ fn programs() -> Result<[BpfProgram; 2], seccompiler::Error> {
     ])
 }
 
-/// The same for a runtime that takes `linux.seccomp`, by name. There, calls newer than this list pass: the format has
-/// names only, not "all others".
+/// The same rules for a runtime that supports `linux.seccomp`, by name. There, newer calls pass, because the format can
+/// only name calls and has no "all others".
 #[cfg(feature = "containerd")]
 pub fn oci() -> serde_json::Value {
     use serde_json::json;
@@ -216,12 +218,12 @@ fn compiled(rule: &Rule) -> Result<SeccompRule, seccompiler::BackendError> {
     SeccompRule::new(tests.collect::<Result<_, _>>()?)
 }
 
-/// On the first argument.
+/// A condition on the first argument.
 fn condition(length: SeccompCmpArgLen, how: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(0, length, how, value)
 }
 
-/// Any of them is enough.
+/// Rules of which any one is enough.
 fn rules<const N: usize>(
     conditions: [Result<SeccompCondition, seccompiler::BackendError>; N],
 ) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
@@ -249,7 +251,7 @@ mod tests {
         socket_with(family, SocketType::from_raw(kind), SocketFlags::CLOEXEC, protocol).map(drop)
     }
 
-    /// A filter is a thread's.
+    /// Runs the work in a new thread, because a filter belongs to a thread.
     fn confined<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
         let thread = std::thread::spawn(|| {
             confine().unwrap();
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_opens_the_sockets_of_programs_and_no_others() {
+    fn an_action_opens_only_ordinary_sockets() {
         const ALLOWED: &[(&str, u32, u32, u32)] = &[
             ("unix", 1, 1, 0),
             ("unix packets", 1, 5, 0),
@@ -271,7 +273,7 @@ mod tests {
         ];
         let found = confined(|| ALLOWED.iter().map(|(_, f, t, p)| open(*f, *t, *p)).collect::<Vec<_>>());
         for ((case, ..), found) in ALLOWED.iter().zip(found) {
-            // A kernel without IPv6 says so itself.
+            // A kernel without IPv6 refuses it with this error.
             assert!(matches!(found, Ok(()) | Err(Errno::AFNOSUPPORT)), "{case}: {found:?}");
         }
         const SOCK_PACKET: u32 = 10;
@@ -279,7 +281,7 @@ mod tests {
             ("raw IP", 2, 3, 1),
             ("raw IP with flags", 2, 3 | 0o2000000, 1),
             ("raw IPv6", 10, 3, 58),
-            ("packets through the oldest door", 2, SOCK_PACKET, 0x0300),
+            ("packets through the oldest interface", 2, SOCK_PACKET, 0x0300),
             ("SCTP", 2, 1, 132),
             ("SCTP in its own type", 2, 5, 132),
             ("DCCP", 2, 6, 33),

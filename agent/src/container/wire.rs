@@ -1,4 +1,4 @@
-//! Datagrams with descriptors between the agent and its launcher.
+//! Datagrams with descriptors, between the agent and its launcher.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,12 +10,12 @@ use rustix::net::{
     SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-/// A path of the longest kind and an id.
+/// Room for a path of the longest kind and an id.
 const BYTES_MAX: usize = 8 << 10;
-/// The container's three streams.
+/// The three streams of a container.
 pub const DESCRIPTORS_MAX: usize = 3;
 
-/// Both ends, closed by exec.
+/// Two connected sockets, which exec closes.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
@@ -26,7 +26,7 @@ pub struct Datagram {
     pub descriptors: Vec<OwnedFd>,
 }
 
-/// A peer that is gone is an error, never a signal.
+/// Sends a datagram. If the peer is gone, that is an error, never a signal.
 pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -37,13 +37,13 @@ pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
     Ok(())
 }
 
-/// Nothing, if the peer is gone.
+/// The next datagram, or nothing if the peer is gone.
 pub fn receive(socket: impl AsFd) -> io::Result<Option<Datagram>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = vec![0; BYTES_MAX];
     let got = match recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
-        Err(Errno::CONNRESET) => return Ok(None), // it went before it read our last datagram
+        Err(Errno::CONNRESET) => return Ok(None), // it ended before it read the last datagram
         other => other?,
     };
     bytes.truncate(got.bytes);
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_that_went_without_reading_the_answer_is_gone_all_the_same() {
+    fn a_peer_that_ended_without_reading_is_gone() {
         let (ours, theirs) = pair().unwrap();
         send(&ours, b"an answer", &[]).unwrap();
         drop(theirs);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_travel_with_their_datagram_and_the_end_is_heard() {
+    fn descriptors_arrive_with_their_datagram_and_the_end_is_detected() {
         let (ours, theirs) = pair().unwrap();
         let (read, write) = std::io::pipe().unwrap();
         send(&ours, b"first", &[write.as_fd()]).unwrap();

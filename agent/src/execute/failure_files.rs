@@ -10,11 +10,11 @@ use crate::rootfs;
 pub const FOLDER: &str = "/tinkerbell";
 const REASON: &str = "failure-reason";
 const MESSAGE: &str = "failure-message";
-/// A reason is a word to search for.
+/// The longest reason. It is a word to search for.
 const REASON_MAX: usize = 64;
 const MESSAGE_MAX: usize = 1024;
 
-/// Empty ones, writable by whatever user the action has.
+/// Creates the two files, empty and writable by the action's user.
 pub fn make(rootfs: &Path) -> io::Result<()> {
     rootfs::create_inside(rootfs, Path::new(FOLDER))?;
     for name in [REASON, MESSAGE] {
@@ -24,7 +24,7 @@ pub fn make(rootfs: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What a failed action wrote. Without a reason, the message does not count.
+/// What a failed action wrote. Without a reason the message does not count.
 pub fn read(rootfs: &Path, exit_code: i32) -> Option<Reason> {
     let line = |name: &str, max: usize| -> String {
         let text = rootfs::read_written(rootfs, &format!("{FOLDER}/{name}"));

@@ -1,4 +1,4 @@
-//! What a container needs on the machine: its root, its volumes, the files it shares with the host.
+//! Prepares what a container needs on the machine: its root, its volumes, and the files it shares with the host.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use machine::files;
 use machine::network::Learned;
 use oci::store::Image;
 
-/// Where the container is made.
+/// The folders of the container.
 #[derive(Debug, Clone)]
 pub struct Place {
     pub folders: Folders,
@@ -23,12 +23,12 @@ pub struct Place {
     pub directory: PathBuf,
 }
 
-/// A container that can be started.
+/// A container that is ready to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Prepared {
-    /// Bytes that the action is allowed.
+    /// How many bytes the action may use.
     pub memory: Option<u64>,
-    /// Its program's user and group.
+    /// The user and the group of its program.
     pub owner: (u32, u32),
 }
 
@@ -52,20 +52,21 @@ fn doing<T>(what: impl Into<String>, result: io::Result<T>) -> Result<T, Failure
     result.map_err(|source| Failure::Io { what: what.into(), source })
 }
 
-/// The machine's files of host names. As with Docker, each container has a copy that it may change.
+/// The machine's files of host names. As with Docker, each container has a copy, which it may change.
 const ETC: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
-/// For a host without `/etc/hosts`.
+/// The content for a host without `/etc/hosts`.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
-/// Drivers, and what the machine has learned of its network, for the system that an action installs.
+/// Drivers, and the machine's network configuration, for the system that an action installs.
 const SHOWN: [&str; 3] = ["/lib/modules", "/lib/firmware", files::NETWORK];
 
-/// Where each container has a file system of the kernel. The library makes missing places too, in sixty calls for each.
+/// The mount points of the kernel's file systems. The library would create missing ones, too, but with sixty calls for
+/// each.
 const ALWAYS_MOUNTED: [&str; 3] = ["/proc", "/dev", "/sys"];
 
 /// Makes the bundle: the mounted root file system and config.json.
 pub fn bundle(place: &Place, action: &Action, wishes: &Wishes, image: &Image) -> Result<Prepared, Failure> {
     forget_other_workflows(&place.folders, action);
-    // Device nodes in an image would open the machine's disks to an action that is not privileged.
+    // Device nodes in an image would open the machine's disks to an unprivileged action, so they do not work there.
     let rootfs = rootfs::mount_overlay(&image.rootfs, &place.directory, wishes.privileged)?;
     if action.reach(wishes) == Reach::NothingUnasked {
         log::info!("{}: has no network, because it is unprivileged; THIMBLE_NETWORK=host gives it the machine's", action.title());
@@ -79,7 +80,7 @@ pub fn bundle(place: &Place, action: &Action, wishes: &Wishes, image: &Image) ->
         doing(format!("share mounts below {}", source.display()), rootfs::share(source))?;
     }
     for place in ALWAYS_MOUNTED {
-        let _ = rootfs::create_inside(&rootfs, Path::new(place)); // whatever stands in its way, the library reports it
+        let _ = rootfs::create_inside(&rootfs, Path::new(place)); // if this fails, the library reports why
     }
     if let Err(error) = failure_files::make(&rootfs) {
         left_out(action, failure_files::FOLDER, &error);
@@ -90,9 +91,9 @@ pub fn bundle(place: &Place, action: &Action, wishes: &Wishes, image: &Image) ->
     Ok(Prepared { memory: made.memory, owner: made.owner })
 }
 
-/// What the agent adds of its own never breaks an image that runs elsewhere.
+/// The agent's additions must not break an image that runs elsewhere.
 fn left_out(action: &Action, what: &str, why: &io::Error) {
-    log::warn!("{}: goes on without {what}, because the image has something else in its place: {why}", action.title());
+    log::warn!("{}: continues without {what}, because the image has something else in its place: {why}", action.title());
 }
 
 fn host(place: &Place, action: &Action, rootfs: &Path) -> Result<Host, Failure> {
@@ -119,7 +120,7 @@ fn host(place: &Place, action: &Action, rootfs: &Path) -> Result<Host, Failure> 
     })
 }
 
-/// Writes what the machine knows of its network by now as configuration files. A host without PID 1 has no such data.
+/// Writes the machine's current network as configuration files. A host without PID 1 has no such data.
 fn write_network(data: &Path, folder: &Path) {
     let written = match Learned::read(data) {
         Ok(learned) => netconfig::write(folder, &netconfig::files(&learned)),
@@ -151,7 +152,7 @@ fn etc(action: &Action, directory: &Path, rootfs: &Path) -> Result<Vec<(PathBuf,
     Ok(files)
 }
 
-/// Named volumes are memory. No server reports the end of a workflow, but an action of another workflow shows it.
+/// Named volumes are memory. No server reports the end of a workflow, so an action of another workflow ends it.
 fn forget_other_workflows(folders: &Folders, action: &Action) {
     let ours = folders.volumes_of(&action.workflow);
     let entries = fs::read_dir(folders.volumes()).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workflow_finds_its_volumes_again_and_never_another_ones() {
+    fn a_workflow_finds_its_volumes_again_and_no_others() {
         let state = tempfile::tempdir().unwrap();
         let folders = Folders { state: state.path().to_owned() };
         let action = |workflow: &str| {
@@ -187,7 +188,7 @@ mod tests {
         assert!(one.join("data").exists() && !other.exists());
     }
     #[test]
-    fn the_network_is_written_where_pid_1_has_learned_it() {
+    fn the_network_is_written_if_pid_1_has_configured_it() {
         let run = tempfile::tempdir().unwrap();
         let (data, folder) = (run.path().join("learned"), run.path().join("network"));
         write_network(&data, &folder);

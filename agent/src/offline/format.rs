@@ -1,5 +1,5 @@
-//! What a workflow file may look like: a rendered template (`tasks`), an object with `actions`, or a list of actions.
-//! Every mistake names its place.
+//! The forms of a workflow file: a rendered template (`tasks`), an object with `actions`, or a list of actions. Every
+//! mistake names its position.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ struct Document {
     name: String,
     #[serde(default, rename = "version")]
     _version: Value,
-    /// Only a server enforces it. Here each action has its own limit.
+    /// Ignored, because only a server enforces it. Here each action has a limit.
     #[serde(default, rename = "global_timeout")]
     _global_timeout: Value,
     #[serde(default)]
@@ -28,7 +28,7 @@ struct Document {
 struct Task {
     #[serde(default)]
     name: String,
-    /// Ignored: the agent that reads the file is the worker.
+    /// Ignored, because the agent that reads the file is the worker.
     #[serde(default, rename = "worker")]
     _worker: String,
     #[serde(default)]
@@ -38,7 +38,7 @@ struct Task {
     actions: Vec<Action>,
 }
 
-/// The names are a template's; the aliases are those of tink-agent's file transport.
+/// The names of a template. The aliases are those of tink-agent's file transport.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Action {
@@ -49,10 +49,10 @@ struct Action {
     image: String,
     #[serde(default, alias = "args")]
     command: Vec<String>,
-    /// With tink-agent it replaces the entrypoint. Actions of this agent cannot.
+    /// tink-agent replaces the entrypoint with it. This agent does not support that.
     #[serde(default)]
     cmd: String,
-    /// Seconds. 0: without a limit.
+    /// The limit in seconds. 0 means no limit.
     #[serde(default, alias = "timeoutSeconds")]
     timeout: i64,
     #[serde(default)]
@@ -110,7 +110,7 @@ impl Environment {
             Value::String(text) => Ok((key.to_owned(), text.clone())),
             Value::Null => Ok((key.to_owned(), String::new())),
             Value::Bool(_) | Value::Number(_) => Ok((key.to_owned(), value.to_string())),
-            Value::Array(_) | Value::Object(_) => Err(format!("environment {key} is not a text")),
+            Value::Array(_) | Value::Object(_) => Err(format!("environment {key} must be a text")),
         };
         match self {
             Self::Map(map) => map.iter().map(|(key, value)| scalar(key, value)).collect(),
@@ -128,7 +128,7 @@ impl Environment {
     }
 }
 
-/// The actions of a workflow file in order. `name` is the workflow's name if the file has none.
+/// The actions of a workflow file, in order. `name` is the workflow's name if the file has none.
 pub fn actions(file: &Value, name: &str) -> Result<Vec<ActionResponse>, String> {
     let document = match file {
         Value::Array(_) => serde_json::from_value(serde_json::json!({ "actions": file })),
@@ -151,7 +151,7 @@ pub fn actions(file: &Value, name: &str) -> Result<Vec<ActionResponse>, String> 
             found.push(action.map_err(|mistake| format!("action {number}: {mistake}"))?);
         }
     }
-    if found.is_empty() { Err("it has no action".to_owned()) } else { Ok(found) }
+    if found.is_empty() { Err("the file has no action".to_owned()) } else { Ok(found) }
 }
 
 fn wire(workflow: &str, task: &Task, action: &Action, number: usize) -> Result<ActionResponse, String> {
@@ -159,9 +159,9 @@ fn wire(workflow: &str, task: &Task, action: &Action, number: usize) -> Result<A
         return Err("cmd would replace the image's entrypoint, which is not supported: use command".to_owned());
     }
     if action.image.is_empty() {
-        return Err("it has no image".to_owned());
+        return Err("the action has no image".to_owned());
     }
-    // The action's value wins. Sorted, as a server sends it.
+    // The action's value wins. The variables are sorted, as from a server.
     let mut environment: BTreeMap<String, String> = task.environment.entries()?.into_iter().collect();
     environment.extend(action.environment.entries()?);
     if action.retries > 0 {
@@ -193,7 +193,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_rendered_template_is_its_actions_with_what_their_task_gives_them() {
+    fn a_rendered_template_gives_its_actions_with_the_values_of_their_task() {
         let template = json!({
             "version": "0.1", "name": "debian", "global_timeout": 600,
             "tasks": [{
@@ -231,7 +231,7 @@ mod tests {
             (json!([]), "no action"),
             (json!({ "tasks": [] }), "no action"),
             (json!([{ "name": "x" }]), "image"),
-            (json!([{ "image": "" }]), "action 1: it has no image"),
+            (json!([{ "image": "" }]), "action 1: the action has no image"),
             (json!([{ "image": "i" }, { "image": "i", "cmd": "/x" }]), "action 2: cmd"),
             (json!([{ "image": "i", "comand": [] }]), "comand"),
             (json!([{ "image": "i", "env": ["K"] }]), "\"K\" is not KEY=value"),

@@ -19,7 +19,7 @@ fn elf(machine: u16, loader: Option<&str>) -> Vec<u8> {
 }
 
 #[test]
-fn files_are_known_by_their_first_bytes() {
+fn the_first_bytes_give_the_kind_of_a_file() {
     let loader = "/lib64/ld-linux-x86-64.so.2";
     for (case, bytes, want) in [
         ("a script", b"#!/bin/sh\necho".to_vec(), Kind::Script(b"/bin/sh".to_vec())),
@@ -38,14 +38,14 @@ fn files_are_known_by_their_first_bytes() {
 }
 
 #[test]
-fn this_machines_own_shell_is_understood() {
+fn the_running_program_is_recognised() {
     let Kind::Elf { machine, .. } = Kind::of(&head(Path::new("/proc/self/exe")).unwrap()) else { panic!("an ELF file") };
     assert_eq!(machine, this_machine());
 }
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_are_too_strange(bytes: Vec<u8>, wide: bool, big: bool) {
+    fn any_bytes_are_handled(bytes: Vec<u8>, wide: bool, big: bool) {
         let head = [&[0x7f, b'E', b'L', b'F', if wide { 2 } else { 1 }, if big { 2 } else { 1 }], &*bytes].concat();
         Kind::of(&head);
         Kind::of(&bytes);
@@ -72,14 +72,14 @@ fn what_cannot_run_is_explained() {
         ("empty", b"", 0o755, "the file is empty"),
         ("mark", b"\xef\xbb\xbf#!/bin/sh\n", 0o755, "a byte order mark"),
         ("plain", b"#!/bin/sh\n", 0o644, "EACCES: Permission denied: it is not executable (mode 0644)"),
-        ("nameless", b"#!\n", 0o755, "names no interpreter"),
+        ("nameless", b"#!\n", 0o755, "does not name an interpreter"),
     ] {
         let path = place(name);
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let text = become_it(std::slice::from_ref(&path), &[]);
         assert!(text.starts_with(&format!("cannot execute {path:?}: ")) && text.contains(want), "{name}: {text}");
-        // By its name, through PATH.
+        // Started by its name, through PATH.
         let text = become_it(&[name.to_owned()], &[format!("PATH=/none:{}", folder.path().display())]);
         assert!(text.contains(want), "{name}: {text}");
     }
@@ -92,7 +92,7 @@ fn what_cannot_run_is_explained() {
         (vec![format!("{}/x", place("text"))], format!("{:?} is not a directory", place("text"))),
         (vec![place("second")], "its interpreter is".to_owned()),
         (vec![folder.path().to_string_lossy().into_owned()], "it is a directory".to_owned()),
-        (vec!["no-such-name".to_owned()], "it is in no folder of PATH".to_owned()),
+        (vec!["no-such-name".to_owned()], "it is not in a folder of PATH".to_owned()),
         (vec!["/bin/sh".to_owned(), "\0".to_owned()], "NUL byte".to_owned()),
         (
             vec!["/bin/sh".to_owned(), "x".repeat(300 << 10)],
