@@ -1,4 +1,4 @@
-//! The journal tells a restarted agent what it was doing. It is a small file that is always replaced as a whole.
+//! The journal: what the agent was doing, for a restarted agent. It is a small file that is always replaced as a whole.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! How an action ended, in words that the server keeps and a person reads at 3 a.m.
+//! How an action ended, in words that the server keeps and an operator reads at 3 a.m.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -9,14 +9,14 @@ use oci::{Failure, NoSpace, PullError, Resource};
 
 use crate::rootfs;
 
-/// Why an action did not succeed. The names are stable: people search for them.
+/// Why an action did not succeed. The names are stable, because people search for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// The image could not be pulled.
     ImagePull(String),
     ImageNotFound(String),
     DigestMismatch(String),
-    /// More than there is: bytes of memory or of a file system, or inodes of one.
+    /// More was needed than is available: bytes of memory or of a file system, or inodes of one.
     NoSpace {
         what: String,
         needed: u64,
@@ -24,24 +24,24 @@ pub enum Reason {
         #[serde(default)]
         of: Short,
     },
-    /// The image is what its digest says, and cannot be used.
+    /// The image matches its digest, but cannot be used.
     ImageUnusable(String),
-    /// The kernel took the memory back.
+    /// The kernel killed a process because memory ran out.
     OomKilled {
         exit_code: i32,
-        /// Bytes that the action was allowed. `None` if the kernel does not account memory.
+        /// How many bytes the action was allowed. `None` if the kernel does not account memory.
         limit: Option<u64>,
     },
     Timeout {
         limit: Duration,
-        /// What was being done at that time.
+        /// What was in progress at that time.
         #[serde(default)]
         phase: Phase,
     },
     NonZeroExit {
         exit_code: i32,
     },
-    /// The server wanted it to stop, for this reason.
+    /// The server asked to stop it, for this reason.
     Cancelled(String),
     /// The container could not be made: a wrong mount, a missing program.
     CouldNotStart(String),
@@ -82,7 +82,7 @@ impl Phase {
     }
 }
 
-/// What there is too little of. A file system is named by its mount point and its kind.
+/// The resource that is short. A file system is named by its mount point and its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Short {
     #[default]
@@ -105,7 +105,7 @@ impl Short {
 const TRY: &str = "; try: ";
 
 impl Reason {
-    /// One line: `Name: what happened; try: the next step`. What happened may bring its own step, which knows more.
+    /// One line: `Name: what happened; try: the next step`. If what happened has a more specific step, that one is used.
     pub fn text(&self) -> String {
         let what: String = self.what().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         match self.advice().filter(|_| !what.contains(TRY)) {
@@ -114,7 +114,7 @@ impl Reason {
         }
     }
 
-    /// The step that most often helps.
+    /// The step that helps most often.
     fn advice(&self) -> Option<&'static str> {
         Some(match self {
             Self::ImagePull(_) => "pull it from another host of that network; check the registry's name and credentials",
@@ -127,12 +127,12 @@ impl Reason {
                 "a smaller image, a machine with more memory, or THIMBLE_SCRATCH=/dev/DISK for a disk that may be overwritten"
             }
             Self::ImageUnusable(_) => "build and push the image again; every host that pulls it gets the same bytes",
-            Self::OomKilled { .. } => "stream data to the disk instead of writing it to the container's files, which are memory",
+            Self::OomKilled { .. } => "stream data to the disk instead of writing it to the container's files, which take memory",
             Self::Timeout { phase: Phase::Pulling, .. } => {
                 "raise the action's timeout, which counts the pull, or use a nearer registry"
             }
-            Self::Timeout { .. } => "raise the action's timeout, or 0 for none",
-            Self::Cancelled(_) => "delete the workflow and apply it again, if it shall run after all",
+            Self::Timeout { .. } => "raise the action's timeout, or set it to 0 for no limit",
+            Self::Cancelled(_) => "delete the workflow and apply it again, if it should run after all",
             Self::NonZeroExit { exit_code: 126 } => "make the program executable in the image",
             Self::NonZeroExit { exit_code: 127 } => "check the command's spelling and that the image has the program",
             Self::NonZeroExit { exit_code: 132 } => "an image for an older processor: this one lacks an instruction that it uses",
@@ -142,7 +142,7 @@ impl Reason {
             Self::NonZeroExit { exit_code: 137 } => {
                 "look for what killed it: the action itself, or another process with its rights"
             }
-            Self::NonZeroExit { .. } => "the last output says what the action met",
+            Self::NonZeroExit { .. } => "look at the last output of the action",
             Self::CouldNotStart(_) => "check command, user, variables and volumes of the action",
             Self::NetLost(_) => "check cable, address and route of the machine, then the registry's name",
             Self::Unsigned(_) => "sign it with `cosign sign --key`, or put the signer's public key into signedBy of policy.json",
@@ -152,7 +152,7 @@ impl Reason {
         })
     }
 
-    /// Whether another attempt could end differently.
+    /// Whether another attempt could have a different result.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::ImagePull(_) | Self::NetLost(_) | Self::DigestMismatch(_) | Self::Timeout { .. } => true,
@@ -174,15 +174,21 @@ impl Reason {
             Self::DigestMismatch(text) => format!("DigestMismatch: {text}"),
             Self::ImageUnusable(text) => format!("ImageUnusable: {text}"),
             Self::NoSpace { what, needed, free, of: Short::Inodes(system) } => {
-                format!("NoSpace: {what} needs at least {needed} inodes (files, folders and links), free are {free} on {system}")
+                format!(
+                    "NoSpace: {what} needs at least {needed} inodes (files, folders and links), but only {free} are free on {system}"
+                )
             }
             Self::NoSpace { what, needed, free, of } => {
                 let numbers = format!(
-                    "NoSpace: {what} needs about {} MiB ({needed} bytes), free are {} MiB ({free} bytes)",
+                    "NoSpace: {what} needs about {} MiB ({needed} bytes), but only {} MiB ({free} bytes)",
                     mib(*needed),
                     mib(*free)
                 );
-                if let Short::FileSystem(system) = of { format!("{numbers} on {system}") } else { numbers + " of memory" }
+                if let Short::FileSystem(system) = of {
+                    format!("{numbers} are free on {system}")
+                } else {
+                    numbers + " of memory are free"
+                }
             }
             Self::OomKilled { exit_code, limit: Some(limit) } => {
                 format!("OOMKilled: more than the {} MiB it was allowed, exit code {exit_code}", limit >> 20)
@@ -198,7 +204,7 @@ impl Reason {
             Self::Unsigned(text) => format!("Unsigned: {text}"),
             Self::Policy(text) => format!("Policy: {text}"),
             Self::Said { reason, message, exit_code } => {
-                let message = if message.is_empty() { "the action gives no message" } else { message };
+                let message = if message.is_empty() { "the action wrote no message" } else { message };
                 format!("{reason}: {message} (exit code {exit_code})")
             }
         }
@@ -215,7 +221,7 @@ fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 
-/// Shells and container runtimes report a signal as 128 and its number.
+/// Shells and container runtimes report a signal as 128 plus its number.
 fn signal(exit_code: i32) -> String {
     let name = exit_code.checked_sub(128).and_then(|n| nix::sys::signal::Signal::try_from(n).ok());
     name.map(|n| format!(" ({n})")).unwrap_or_default()
@@ -239,13 +245,13 @@ impl From<&PullError> for Reason {
     }
 }
 
-/// One execution from its true start to its end.
+/// One execution, from its actual start to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     pub start: SystemTime,
     pub stop: SystemTime,
     pub failure: Option<Reason>,
-    /// The last lines the action wrote.
+    /// The last lines that the action wrote.
     pub tail: Vec<String>,
 }
 
@@ -260,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_begin_with_their_name_and_hold_the_numbers() {
+    fn reasons_begin_with_their_name_and_contain_the_numbers() {
         for (reason, want) in [
             (Reason::NonZeroExit { exit_code: 7 }, "NonZeroExit: exit code 7; try: "),
             (Reason::NonZeroExit { exit_code: 137 }, "NonZeroExit: exit code 137 (SIGKILL); try: "),
@@ -277,11 +283,11 @@ mod tests {
             ),
             (
                 Reason::NoSpace { what: "image x".into(), needed: 100 << 20, free: 1, of: Short::Memory },
-                "NoSpace: image x needs about 100 MiB (104857600 bytes), free are 1 MiB (1 bytes) of memory; try: ",
+                "NoSpace: image x needs about 100 MiB (104857600 bytes), but only 1 MiB (1 bytes) of memory are free; try: ",
             ),
             (
                 Reason::NoSpace { what: "image x".into(), needed: 100, free: 1, of: Short::FileSystem("/run (tmpfs)".into()) },
-                "NoSpace: image x needs about 1 MiB (100 bytes), free are 1 MiB (1 bytes) on /run (tmpfs); try: ",
+                "NoSpace: image x needs about 1 MiB (100 bytes), but only 1 MiB (1 bytes) are free on /run (tmpfs); try: ",
             ),
             (
                 Reason::NoSpace {
@@ -290,7 +296,7 @@ mod tests {
                     free: 30_000,
                     of: Short::Inodes("/run (tmpfs)".into()),
                 },
-                "NoSpace: image x needs at least 30001 inodes (files, folders and links), free are 30000 on /run (tmpfs); try: an image of fewer files",
+                "NoSpace: image x needs at least 30001 inodes (files, folders and links), but only 30000 are free on /run (tmpfs); try: an image of fewer files",
             ),
             (Reason::ImageUnusable("x".into()), "ImageUnusable: x; try: build and push the image again"),
         ] {
@@ -299,7 +305,7 @@ mod tests {
         }
     }
 
-    /// What failed, on what, and what to try, in one line that says nothing twice.
+    /// What failed, on what, and what to try, in one line without repetition.
     #[test]
     fn every_reason_is_one_line_with_one_next_step() {
         let text = || "cannot do it to /x: ENOENT".to_owned();
@@ -350,11 +356,11 @@ mod tests {
             parts.dedup();
             assert_eq!(parts.len(), all, "said twice: {text}");
         }
-        assert_eq!(said("Whatever").text(), "Whatever: /dev/sdx (exit code 1)", "the action's own words need no advice");
+        assert_eq!(said("Whatever").text(), "Whatever: /dev/sdx (exit code 1)", "a reason from the action needs no advice");
     }
 
     #[test]
-    fn a_failed_pull_has_the_name_of_what_failed() {
+    fn a_failed_pull_has_the_name_of_its_cause() {
         use oci::registry::RequestError;
         let (image, registry, what) = ("r/a:1".to_owned(), "r".to_owned(), "manifests/1 of a".to_owned());
         let numbers = NoSpace { resource: Resource::Memory, needed: 100 << 20, free: 10 };

@@ -1,4 +1,5 @@
-//! What this machine allows actions to do, whatever a server says. It is a file of the ramdisk; all but reading it is pure.
+//! What this machine allows actions to do, whatever a server orders. The policy is a file of the ramdisk. Everything but
+//! reading it is pure.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,32 +14,34 @@ use oci::reference::{Reference, Version};
 use oci::signature::{BadKey, Keys, NameRule, Names};
 
 pub const FILE: &str = machine::files::POLICY;
-/// Of the file, and of a key's file.
+/// The largest size of the policy, and of a key's file.
 const SIZE_MAX: u64 = 1 << 20;
-/// Patterns, keys and pairs of names, of each.
+/// The most patterns, keys, and pairs of names.
 const ENTRIES_MAX: usize = 1000;
-/// Names of images have up to 255 characters, and a registry before them.
+/// The longest pattern. Names of images have up to 255 characters, and a registry in front.
 const PATTERN_MAX: usize = 1024;
-/// Patterns that a refusal shows.
+/// How many patterns a refusal shows.
 const SHOWN: usize = 5;
 
-/// Without the file everything is allowed, as with Tinkerbell's agents.
+/// The machine's policy. Without the file everything is allowed, as with Tinkerbell's agents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Policy {
-    /// Actions have to ask for `THIMBLE_PRIVILEGED=false`, and get neither paths nor processes of the machine.
+    /// Actions must have `THIMBLE_PRIVILEGED=false`, and get neither paths nor processes of the machine.
     require_unprivileged: bool,
-    /// Actions get an empty network of their own.
+    /// Actions get a separate, empty network.
     network: Option<NetworkRule>,
-    /// Images have to be named by digest.
+    /// Images must be named by digest.
     require_digest: bool,
-    /// Patterns of full names (`docker.io/library/x:tag`) in which `*` stands for anything. Empty: all images.
+    /// Patterns of full names (`docker.io/library/x:tag`) in which `*` matches any text. If empty, all images are allowed.
     images: Vec<String>,
-    /// Public keys of cosign, as PEM or as a path: images have to be signed with one of them. Empty: signatures are not checked.
+    /// Public keys of cosign, as PEM or as a path. Images must be signed with one of them. If empty, signatures are not
+    /// checked.
     signed_by: Vec<String>,
-    /// Whether a signature has to name the image: `ifNamed` compares the name if there is one, `always`, `never`.
+    /// Whether a signature must name the image. `ifNamed` compares the name if the signature has one. The others are
+    /// `always` and `never`.
     signed_name: NameRule,
-    /// For copies of images under other names: the beginning of a name here, and of the name that was signed.
+    /// For copies of images under other names. It maps the start of a name here to the start of the signed name.
     signed_as: BTreeMap<String, String>,
 }
 
@@ -48,7 +51,7 @@ enum NetworkRule {
     None,
 }
 
-/// A machine whose policy cannot be read runs nothing.
+/// An error in the policy. A machine whose policy cannot be read does not run anything.
 #[derive(Debug, thiserror::Error)]
 pub enum BadPolicy {
     #[error("cannot read the policy {FILE}")]
@@ -108,7 +111,7 @@ impl Policy {
         Ok(())
     }
 
-    /// The keys that sign the images of this machine, and which names their signatures have to have.
+    /// The keys that sign the images of this machine, and the names that their signatures must have.
     pub fn keys(&self) -> Result<Keys, BadPolicy> {
         let mut keys = Keys::default();
         for (number, entry) in self.signed_by.iter().enumerate() {
@@ -128,7 +131,7 @@ impl Policy {
     /// What the action gets here, or why it may not run.
     pub fn admit(&self, action: &Action, wishes: &Wishes) -> Result<Wishes, String> {
         self.check(action, wishes)?;
-        // A privileged action that says nothing was refused.
+        // A privileged action without this wish was refused above.
         let network = if self.network.is_some() { Some(Network::None) } else { wishes.network };
         Ok(Wishes { network, ..wishes.clone() })
     }
@@ -141,25 +144,27 @@ impl Policy {
         }
         if wishes.privileged {
             return Err(
-                "this machine runs unprivileged actions only, and the action does not say THIMBLE_PRIVILEGED=false".into()
+                "this machine runs unprivileged actions only, and the action does not have THIMBLE_PRIVILEGED=false".into()
             );
         }
         if let Some(disk) = &wishes.scratch {
             return Err(format!(
-                "this machine gives its disks to no action, and the action asks for {} as scratch",
+                "this machine does not give its disks to actions, and the action asks for {} as scratch",
                 disk.display()
             ));
         }
         if wishes.low_ports && !is_apart(action, wishes) {
-            return Err("this machine gives its ports below 1024 to no action, and the action asks for THIMBLE_LOW_PORTS".into());
+            return Err(
+                "this machine does not give its ports below 1024 to actions, and the action asks for THIMBLE_LOW_PORTS".into()
+            );
         }
         if action.pid == "host" {
-            return Err("this machine shows its processes to no action, and the action asks for pid host".into());
+            return Err("this machine does not show its processes to actions, and the action asks for pid host".into());
         }
         let shown = action.volumes.iter().find_map(|volume| Some((volume, shows_of_the_machine(volume)?)));
         match shown {
             Some((volume, what)) => {
-                Err(format!("this machine shows {what} to no action, and the action asks for volume {volume}"))
+                Err(format!("this machine does not show {what} to actions, and the action asks for volume {volume}"))
             }
             None => Ok(()),
         }
@@ -170,13 +175,13 @@ impl Policy {
         if self.network.is_none() || is_apart(action, wishes) || (!asks && !wishes.privileged) {
             return Ok(());
         }
-        let why = if asks { "the action asks for it" } else { "a privileged action has it unless it says THIMBLE_NETWORK=none" };
-        Err(format!("this machine gives its network to no action, and {why}"))
+        let why = if asks { "the action asks for it" } else { "a privileged action has it unless it sets THIMBLE_NETWORK=none" };
+        Err(format!("this machine does not give its network to actions, and {why}"))
     }
 
-    /// Also for an image that no action names, as a deferred one.
+    /// Checks an image, including one that no action names, such as a deferred one.
     pub fn check_image(&self, image: &str) -> Result<(), String> {
-        // A name that cannot be understood is refused where it is pulled.
+        // Pulling an invalid name will refuse it.
         let Ok(reference) = image.parse::<Reference>() else { return Ok(()) };
         let name = reference.to_string();
         if self.require_digest && !matches!(reference.version, Version::Digest(_)) {
@@ -198,15 +203,15 @@ fn is_apart(action: &Action, wishes: &Wishes) -> bool {
     action.reach(wishes) == Reach::Nothing
 }
 
-/// A file as a whole, or `None` if it is too large.
+/// Reads a whole file, or returns `None` if it is too large.
 fn bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= SIZE_MAX).then_some(bytes))
 }
 
-/// `*` stands for any text, also an empty one. Everything else stands for itself. What lies between two stars is taken where
-/// it comes first: that leaves the most for the rest, so nothing is ever tried twice.
+/// `*` matches any text, including an empty one, and every other character matches itself. A text between two stars is
+/// matched at its first occurrence. That leaves the most for the rest, so nothing is tried twice.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(head) else { return false };
@@ -244,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_refuses_what_it_names_and_nothing_else() {
+    fn every_rule_refuses_only_what_it_names() {
         const CONFINED: &[&str] = &["THIMBLE_PRIVILEGED=false"];
         const LENDING: &[&str] = &["THIMBLE_PRIVILEGED=false", "THIMBLE_SCRATCH=/dev/sdb"];
         let pinned = format!("r.example/a@sha256:{}", "a".repeat(64));
@@ -270,7 +275,7 @@ mod tests {
         }
     }
 
-    /// Whatever the spelling: an unprivileged action gets volumes of its workflow's own, and nothing of the machine.
+    /// In every spelling, an unprivileged action gets only volumes of its workflow, and nothing of the machine.
     #[test]
     fn no_spelling_of_a_volume_gets_round_the_policy() {
         let policy = Policy { require_unprivileged: true, ..Policy::default() };
@@ -313,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_with_a_rule_we_do_not_know_is_no_policy() {
+    fn a_policy_with_an_unknown_rule_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.json");
         assert_eq!(Policy::read(&path).unwrap(), Policy::default(), "no file");
@@ -352,7 +357,13 @@ mod tests {
             ("privileged, silent", NONE, "", &[], Err("THIMBLE_NETWORK=none")),
             ("privileged, without a network", NONE, "none", &[], Ok(Some(Network::None))),
             ("low ports", r#"{"requireUnprivileged":true}"#, "", &[UNPRIVILEGED, "THIMBLE_LOW_PORTS=true"], Err("below 1024")),
-            ("of its own", r#"{"requireUnprivileged":true}"#, "none", &[UNPRIVILEGED, "THIMBLE_LOW_PORTS=true"], Ok(None)),
+            (
+                "a separate network for low ports",
+                r#"{"requireUnprivileged":true}"#,
+                "none",
+                &[UNPRIVILEGED, "THIMBLE_LOW_PORTS=true"],
+                Ok(None),
+            ),
         ] {
             let policy: Policy = serde_json::from_str(policy).unwrap();
             let action = Action { network: network.into(), ..action("x", &[], "", environment) };
@@ -368,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_stand_for_anything() {
+    fn stars_match_any_text() {
         for (pattern, text, want) in [
             ("*", "", true),
             ("a*c", "abc", true),
@@ -379,7 +390,7 @@ mod tests {
             ("", "a", false),
             ("**", "a", true),
             ("a**b", "ab", true),
-            ("ab*ba", "aba", false), // what the head took, the tail does not get again
+            ("ab*ba", "aba", false), // the tail cannot use characters that the head used
             ("a*bc*c", "abc", false),
             ("a*bc*c", "abcbc", true),
             ("*a*", "bab", true),
@@ -390,7 +401,7 @@ mod tests {
         }
     }
 
-    /// As long as the bounds allow, each in less time than a person notices.
+    /// Patterns as long as the limits allow. Each one must finish before a person notices.
     #[test]
     fn no_pattern_takes_long() {
         let name = format!("r.example/{}", "a".repeat(250));
@@ -403,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_has_bounds() {
+    fn a_policy_has_limits() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.json");
         let read = |text: String| {

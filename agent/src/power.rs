@@ -1,5 +1,5 @@
-//! Requests to reboot or power off, left by actions as files (HookOS's convention: volume `/worker:/worker`), and a
-//! kernel that an action has loaded (kexec), which is such a request as well.
+//! Requests to reboot or power off, which actions leave as files (HookOS's convention, volume `/worker:/worker`). A kernel
+//! that an action has loaded for kexec is such a request, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use tokio::sync::watch;
 
 use crate::sys;
 
-/// `1` while a kernel is loaded for kexec.
+/// Contains `1` while a kernel is loaded for kexec.
 const LOADED: &str = "/sys/kernel/kexec_loaded";
 
 #[derive(Debug, Clone)]
 pub struct Requests {
     folder: PathBuf,
     loaded: PathBuf,
-    /// A kernel that was loaded before this agent is not an action's.
+    /// Whether a kernel was loaded before this agent started. It does not belong to an action.
     foreign: bool,
     /// Actions in the background: what they ask for is still to come.
     pub busy: watch::Sender<usize>,
@@ -37,7 +37,7 @@ impl Requests {
         }
     }
 
-    /// After an action's success: a kernel that it loaded is noted as a request, which survives a restart of the agent.
+    /// After an action's success, a kernel that it loaded is recorded as a request, which survives a restart of the agent.
     pub fn note_kernel(&self) {
         let path = self.folder.join(Power::Kexec.file());
         if !self.foreign
@@ -50,12 +50,12 @@ impl Requests {
         }
     }
 
-    /// The first of [`Power::ALL`] wins.
+    /// The pending request. If there are several, the first of [`Power::ALL`] wins.
     pub fn pending(&self) -> Option<Power> {
         Power::ALL.into_iter().find(|power| self.folder.join(power.file()).exists())
     }
 
-    /// A request of an action that failed does not count: the next action starts without requests.
+    /// Removes the requests of a failed action, so that the next action starts without any.
     pub fn forget(&self) {
         if *self.busy.borrow() > 0 {
             return;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loaded_kernel_is_a_request_unless_it_was_there_before() {
+    fn a_loaded_kernel_is_a_request_unless_it_was_loaded_before() {
         let worker = tempfile::tempdir().unwrap();
         let loaded = worker.path().join("loaded");
         fs::write(&loaded, "0\n").unwrap();

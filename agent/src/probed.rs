@@ -1,6 +1,6 @@
-//! An action starts when the machine's disks are there. Drivers load while the network is set up and the image is pulled,
-//! so a disk that an action names may come a moment later. Images do not wait for it: other environments load every
-//! driver before they start an agent.
+//! An action starts when the machine's disks are present. Drivers load while the network is set up and the image is pulled,
+//! so a disk that an action names may appear a moment later. Images do not wait for it, because other environments load
+//! every driver before they start an agent.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,13 +12,13 @@ use tokio::time::{Instant, sleep};
 use crate::action::Action;
 use machine::{Milestone, files, milestones};
 
-/// From the start of `/init`. Some controllers need that long to find their disks; `/init` logs the driver.
+/// The limit from the start of `/init`. Some controllers need that long to find their disks, and `/init` logs the driver.
 const DRIVERS_WITHIN: Duration = Duration::from_secs(60);
-/// After the drivers: USB, and controllers that search for disks after their driver has finished.
+/// The limit after the drivers, for USB and for controllers that search for disks after their driver has finished.
 const DISKS_WITHIN: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Where to look: `/`, other than in tests.
+/// `root` is `/`, except in tests.
 pub struct ProbedDevices {
     root: PathBuf,
 }
@@ -37,7 +37,7 @@ enum Lacks {
 }
 
 impl ProbedDevices {
-    /// Returns when `action` has what it needs, or need not wait any longer. The caller handles cancellation.
+    /// Returns when `action` has what it needs, or when the limit has passed. The caller handles cancellation.
     pub async fn is_ready_for(&self, action: &Action) {
         let disks = disks_of(action);
         let began = Instant::now();
@@ -50,7 +50,7 @@ impl ProbedDevices {
                 Lacks::Disk(disk) => (disk.display().to_string(), self.patience(began)),
             };
             let Some(rest) = rest else {
-                log::warn!("{}: {what} did not come: starting all the same", action.title());
+                log::warn!("{}: {what} did not appear; starting without it", action.title());
                 return;
             };
             if told.insert(what.clone()) {
@@ -62,7 +62,7 @@ impl ProbedDevices {
 
     fn lacks(&self, disks: &BTreeSet<PathBuf>) -> Lacks {
         let missing = disks.iter().find(|disk| !self.path(disk).exists());
-        let Ok(boot) = fs::read_to_string(files::below(&self.root, files::BOOT)) else { return Lacks::Nothing }; // not Thimble's /init
+        let Ok(boot) = fs::read_to_string(files::below(&self.root, files::BOOT)) else { return Lacks::Nothing }; // this is not Thimble's /init
         match missing {
             None if !disks.is_empty() => Lacks::Nothing,
             _ if Milestone::Drivers.at(&boot).is_none() => Lacks::Drivers,
@@ -71,13 +71,13 @@ impl ProbedDevices {
         }
     }
 
-    /// How long `/init` has been running: a driver that hangs delays the first action only.
+    /// How long `/init` has been running. A driver that hangs delays only the first action.
     fn age(&self) -> Duration {
         let boot = fs::read_to_string(files::below(&self.root, files::BOOT)).unwrap_or_default();
         Milestone::Init.at(&boot).map_or(Duration::ZERO, |began| milestones::now().saturating_sub(began))
     }
 
-    /// A disk that is missing long after the boot is either made by the action or absent.
+    /// A disk that is missing long after the boot is either made by the action, or does not exist.
     fn patience(&self, began: Instant) -> Option<Duration> {
         let boot = fs::read_to_string(files::below(&self.root, files::BOOT)).unwrap_or_default();
         let since_drivers = Milestone::Drivers.at(&boot).map(|at| milestones::now().saturating_sub(at));
@@ -89,7 +89,7 @@ impl ProbedDevices {
     }
 }
 
-/// The disks that environment and command of the action mention.
+/// The disks that the environment and the command of the action name.
 fn disks_of(action: &Action) -> BTreeSet<PathBuf> {
     let texts = action.environment.entries().iter().chain(&action.command).chain(&action.volumes);
     let is_of_path = |c: char| c.is_ascii_alphanumeric() || "/-_.:@+".contains(c);
@@ -98,10 +98,11 @@ fn disks_of(action: &Action) -> BTreeSet<PathBuf> {
     paths.filter_map(whole_disk).collect()
 }
 
-/// The disk of a disk's or a partition's name. `None` if it is not a disk of the machine, or is named by its content.
+/// The disk that belongs to the name of a disk or a partition. `None` if it is not a disk of the machine, or is named by
+/// its content.
 fn whole_disk(path: &str) -> Option<PathBuf> {
     let name = path.strip_prefix("/dev/")?;
-    // A colon ends the other names, as in Docker's bind strings.
+    // A colon ends a name, as in Docker's bind strings.
     if let Some(link) = name.strip_prefix("disk/by-id/").or_else(|| name.strip_prefix("disk/by-path/")) {
         return (!link.is_empty() && !link.contains('/')).then(|| without_part(path, "-part"));
     }
@@ -117,7 +118,7 @@ fn whole_disk(path: &str) -> Option<PathBuf> {
     (numbered && plain).then(|| without_part(path, "p"))
 }
 
-/// Without `part` and a number at the end.
+/// Removes `part` and a number from the end.
 fn without_part(path: &str, part: &str) -> PathBuf {
     let rest = path.trim_end_matches(|c: char| c.is_ascii_digit());
     let disk = if rest.len() < path.len() { rest.strip_suffix(part) } else { None };
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn disks_are_known_by_their_names_and_their_partitions() {
+    fn disks_are_recognised_by_their_names_and_their_partitions() {
         for (text, expected) in [
             ("DEST_DISK=/dev/sda", Some("/dev/sda")),
             ("DEST_DISK=/dev/sdab12", Some("/dev/sdab")),
@@ -171,19 +172,19 @@ mod tests {
     }
 
     #[test]
-    fn what_an_action_lacks_depends_on_the_drivers_and_on_what_it_names() {
+    fn missing_disks_depend_on_the_drivers_and_the_names_in_the_action() {
         let folder = tempfile::tempdir().unwrap();
         let machine = ProbedDevices { root: folder.path().to_owned() };
         let here = BTreeSet::from([PathBuf::from("/dev/sda")]);
         let late = BTreeSet::from([PathBuf::from("/dev/sda"), PathBuf::from("/dev/sdb")]);
         fs::create_dir(folder.path().join("dev")).unwrap();
         fs::write(folder.path().join("dev/sda"), "").unwrap();
-        assert_eq!(machine.lacks(&late), Lacks::Nothing, "an ordinary host, whose disks are its own affair");
+        assert_eq!(machine.lacks(&late), Lacks::Nothing, "on an ordinary host the agent does not wait for disks");
 
         let boot = files::below(&machine.root, files::BOOT);
         fs::create_dir_all(boot.parent().unwrap()).unwrap();
         fs::write(&boot, "init\t900\n").unwrap();
-        assert_eq!(machine.lacks(&here), Lacks::Nothing, "it has all that it names");
+        assert_eq!(machine.lacks(&here), Lacks::Nothing, "every named disk is present");
         assert_eq!((machine.lacks(&late), machine.lacks(&BTreeSet::new())), (Lacks::Drivers, Lacks::Drivers));
 
         fs::write(&boot, "init\t900\ndrivers\t1900\n").unwrap();
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_ends_when_the_disk_comes_or_when_nobody_can_expect_it_any_more() {
+    async fn a_wait_ends_when_the_disk_appears_or_the_limit_has_passed() {
         let folder = tempfile::tempdir().unwrap();
         let machine = ProbedDevices { root: folder.path().to_owned() };
         fs::create_dir(folder.path().join("dev")).unwrap();
@@ -218,11 +219,11 @@ mod tests {
         fs::write(&boot, Milestone::Init.line(milestones::now())).unwrap();
         let began = Instant::now();
         machine.is_ready_for(&needs).await;
-        assert!((60..62).contains(&began.elapsed().as_secs()), "a driver that hangs does not hold the machine");
+        assert!((60..62).contains(&began.elapsed().as_secs()), "a driver that hangs delays the machine only up to the limit");
 
         fs::write(&boot, "init\t1\n").unwrap();
         let began = Instant::now();
         machine.is_ready_for(&needs).await;
-        assert!(began.elapsed() < Duration::from_secs(1), "nor does it hold the actions after the first");
+        assert!(began.elapsed() < Duration::from_secs(1), "and it does not delay later actions");
     }
 }

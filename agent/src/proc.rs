@@ -1,10 +1,10 @@
-//! Files that the kernel makes while they are read. Each is read in one piece: with a growing buffer the kernel makes it
-//! again for every step.
+//! Files whose content the kernel generates on each read. Each one is read with a single call, because with a growing
+//! buffer the kernel would generate it again for every step.
 
 use std::fs::File;
 use std::io::{self, Read};
 
-/// What most of them fit in.
+/// The size that fits most of them.
 const ROOM: usize = 16 << 10;
 
 pub fn read(path: &str) -> io::Result<String> {
@@ -17,7 +17,7 @@ pub fn read(path: &str) -> io::Result<String> {
 mod tests {
 
     #[test]
-    fn a_file_of_the_kernel_is_whole_however_long_it_is() {
+    fn a_file_of_the_kernel_is_read_completely_at_any_length() {
         for path in ["/proc/self/status", "/proc/kallsyms"] {
             let (ours, theirs) = (super::read(path).unwrap(), std::fs::read_to_string(path).unwrap());
             assert_eq!(ours.lines().count(), theirs.lines().count(), "{path}");

@@ -1,4 +1,4 @@
-//! The reports about an action, as the server gets them.
+//! The reports about an action, in the form that the server gets.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,19 +8,19 @@ use proto::{ActionMessage, ActionStatusRequest, Timestamp};
 use crate::action::Action;
 use crate::outcome::{Outcome, Reason};
 
-/// Servers store the message in the same object as the workflow.
+/// The longest message. Servers store it in the same object as the workflow.
 const MESSAGE_MAX: usize = 4096;
 
-/// RUNNING carries the true start: servers measure the workflow's time from it.
+/// The RUNNING report has the actual start, because servers measure the workflow's time from it.
 pub fn running(agent: &str, action: &Action, start: SystemTime, attempt: u32) -> ActionStatusRequest {
     let message = match attempt {
         0 | 1 => "running action".to_owned(),
-        _ => format!("running action, attempt {attempt}: the one before was interrupted (agent restarted)"),
+        _ => format!("running action, attempt {attempt}: the previous one was interrupted (agent restarted)"),
     };
     request(agent, action, StateType::Running, message, start, start)
 }
 
-/// A further attempt, which the template asks for after a failure.
+/// The report for another attempt, which the template requested after a failure.
 pub fn running_again(
     agent: &str,
     action: &Action,
@@ -29,7 +29,7 @@ pub fn running_again(
     allowed: u32,
     before: &Reason,
 ) -> ActionStatusRequest {
-    let message = clipped(format!("running action, attempt {attempt} of {allowed}: the one before failed: {}", before.text()));
+    let message = clipped(format!("running action, attempt {attempt} of {allowed}: the previous one failed: {}", before.text()));
     request(agent, action, StateType::Running, message, start, start)
 }
 
@@ -68,7 +68,7 @@ fn request(
     }
 }
 
-/// The verdict first, the action's last words after it.
+/// The result first, then the last lines of the action.
 fn message(outcome: &Outcome) -> String {
     let verdict = outcome.failure.as_ref().map_or_else(|| "completed: exit code 0".to_owned(), Reason::text);
     if outcome.failure.is_none() || outcome.tail.is_empty() {
@@ -103,7 +103,7 @@ fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::from(time)
 }
 
-/// The two most significant units, as Tinkerbell's agent writes durations: `1h2m`, `3s250ms`.
+/// The two most significant units, in the format of Tinkerbell's agent: `1h2m`, `3s250ms`.
 pub fn duration(took: Duration) -> String {
     let ms = took.as_millis();
     let units = [("h", ms / 3_600_000), ("m", ms / 60_000 % 60), ("s", ms / 1000 % 60), ("ms", ms % 1000)];
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn running_carries_the_true_start_and_a_second_attempt_says_so() {
+    fn running_has_the_actual_start_and_names_a_second_attempt() {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let report = running("id", &action(), start, 2);
         assert_eq!(report.execution_start.unwrap().seconds, 1_800_000_000);

@@ -1,10 +1,10 @@
-//! Which of the program's two roles the arguments ask for.
+//! Chooses between the program's two roles by its arguments.
 
 use std::ffi::{OsStr, OsString};
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Serve workflows; what follows are flags in Go's style.
+    /// Serve workflows. The rest are flags in Go's style.
     Run(Vec<OsString>),
     /// Make the processes that own containers.
     Launcher,
@@ -14,7 +14,7 @@ pub enum Role {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    #[error("no role is called {0:?}: use `run` with flags such as -grpc-server and -id")]
+    #[error("{0:?} is not a role: use `run` with flags such as -grpc-server and -id")]
     Role(String),
 }
 
@@ -28,7 +28,7 @@ pub fn choose(args: &[OsString]) -> Result<Role, Unknown> {
         }
         _ => args,
     };
-    // As with Go's flags, these two count wherever they stand before `--`.
+    // As with Go's flags, these two count anywhere before `--`.
     let mut asked = flags.iter().take_while(|word| *word != "--");
     let role = asked.find_map(|word| match () {
         () if is_help(word) => Some(Role::Help),
@@ -55,7 +55,7 @@ mod tests {
     fn arguments_choose_the_role() {
         let words = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
         for (case, args, role) in [
-            ("nothing means run", "", Ok(Role::Run(vec![]))),
+            ("no arguments mean run", "", Ok(Role::Run(vec![]))),
             ("run keeps its flags", "run -id x", Ok(Role::Run(words("-id x")))),
             ("flags alone mean run", "-id=x", Ok(Role::Run(words("-id=x")))),
             ("help before everything", "run -id x --help", Ok(Role::Help)),
@@ -63,8 +63,8 @@ mod tests {
             ("among other flags", "-id x -version -runtime docker", Ok(Role::Version)),
             ("with the role", "run --version=true", Ok(Role::Version)),
             ("help among other flags", "-id x -h", Ok(Role::Help)),
-            ("behind the end of the flags it is none", "-id x -- -version", Ok(Role::Run(words("-id x -- -version")))),
-            ("the agent's own child", "launcher", Ok(Role::Launcher)),
+            ("after the end of the flags it is not a flag", "-id x -- -version", Ok(Role::Run(words("-id x -- -version")))),
+            ("the agent's child", "launcher", Ok(Role::Launcher)),
             ("a stray word is named", "vmlinuz", Err(Unknown::Role("vmlinuz".into()))),
         ] {
             assert_eq!(choose(&words(args)), role, "{case}");

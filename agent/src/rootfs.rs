@@ -1,4 +1,4 @@
-//! The container's root: an overlay of the image (untouched, for the next action) and a place for what this one writes.
+//! The container's root: an overlay of the unchanged image and a folder for what this action writes.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -24,7 +24,7 @@ pub enum RootfsError {
     },
 }
 
-/// Mounts `lower` with a writable layer on `bundle/rootfs`; `devices`: whether device nodes in it work.
+/// Mounts `lower` with a writable layer on `bundle/rootfs`. `devices` says whether device nodes in it work.
 pub fn mount_overlay(lower: &Path, bundle: &Path, devices: bool) -> Result<PathBuf, RootfsError> {
     let [rootfs, upper, work] = ["rootfs", "upper", "work"].map(|name| bundle.join(name));
     for path in [&rootfs, &upper, &work] {
@@ -37,8 +37,8 @@ pub fn mount_overlay(lower: &Path, bundle: &Path, devices: bool) -> Result<PathB
     Ok(rootfs)
 }
 
-/// Unmounts everything in the container's directory and removes it. If a mount stays, the directory stays: removing it
-/// would remove what is mounted.
+/// Unmounts everything in the container's directory and removes it. If a mount remains, the directory stays, because
+/// removing it would remove the mounted files.
 pub fn remove(bundle: &Path) -> io::Result<()> {
     if !bundle.exists() {
         return Ok(());
@@ -52,7 +52,7 @@ pub fn remove(bundle: &Path) -> io::Result<()> {
     oci::remove_all(bundle)
 }
 
-/// Mount points at and below `path`, the innermost first.
+/// The mount points at and below `path`, the innermost first.
 fn mounts_below(mountinfo: &str, path: &Path) -> Vec<PathBuf> {
     let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(|p| PathBuf::from(unescape(p)));
     let mut below: Vec<PathBuf> = points.filter(|p| p.starts_with(path)).collect();
@@ -60,26 +60,26 @@ fn mounts_below(mountinfo: &str, path: &Path) -> Vec<PathBuf> {
     below
 }
 
-/// The kernel writes blanks and backslashes in octal.
+/// The kernel writes spaces and backslashes in octal.
 fn unescape(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 
-/// A file of an image or an action is read up to here.
+/// How many bytes of a file from an image or an action are read.
 const FILE_MAX: u64 = 1 << 20;
 
-/// A small file of the image; empty if there is none. Links are followed within the image.
+/// A small file of the image, or an empty text if it does not exist. Links are followed within the image.
 pub fn read_inside(rootfs: &Path, path: &str) -> String {
     read_file(rootfs, path, OFlags::empty(), ResolveFlags::empty()).unwrap_or_default()
 }
 
-/// A small file that an action wrote; empty if there is none. No link is followed, and nothing is read that the action
-/// may have mounted there.
+/// A small file that an action wrote, or an empty text if it does not exist. Links are not followed, and files that the
+/// action mounted there are not read.
 pub fn read_written(rootfs: &Path, path: &str) -> String {
     read_file(rootfs, path, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV).unwrap_or_default()
 }
 
-/// Only a regular file is opened: a FIFO would wait for a writer, and a device may act when it is opened.
+/// Opens only a regular file. A FIFO would wait for a writer, and a device may act when it is opened.
 fn read_file(rootfs: &Path, path: &str, flags: OFlags, resolve: ResolveFlags) -> io::Result<String> {
     let place = open_inside(rootfs, Path::new(path), OFlags::PATH | flags, resolve)?;
     if !FileType::from_raw_mode(fstat(&place)?.st_mode).is_file() {
@@ -91,7 +91,7 @@ fn read_file(rootfs: &Path, path: &str, flags: OFlags, resolve: ResolveFlags) ->
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The name by which an open file can be opened again.
+/// A path by which an open file can be opened again.
 fn own(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
@@ -101,7 +101,7 @@ fn open_inside(rootfs: &Path, path: &Path, flags: OFlags, resolve: ResolveFlags)
     Ok(openat2(&open_root(rootfs)?, path, flags | OFlags::CLOEXEC, Mode::empty(), inside)?)
 }
 
-/// Makes an empty file, without following links. Anything else of the image makes way, unless it is a folder.
+/// Makes an empty file, without following links. Any other object of the image is replaced, unless it is a folder.
 pub fn create_file_inside(rootfs: &Path, file: &Path) -> io::Result<OwnedFd> {
     let (Some(parent), Some(name)) = (file.parent(), file.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
     let parent = open_inside(rootfs, parent, OFlags::DIRECTORY | OFlags::PATH, ResolveFlags::empty())?;
@@ -113,7 +113,7 @@ pub fn create_file_inside(rootfs: &Path, file: &Path) -> io::Result<OwnedFd> {
     Ok(openat(&parent, name, flags, Mode::from_raw_mode(0o666))?)
 }
 
-/// A folder of the image, made if it is missing, where something can be mounted: its path without links.
+/// A folder of the image as a mount point, created if missing. Returns its path without links.
 pub fn folder_to_mount_on(rootfs: &Path, folder: &Path) -> io::Result<PathBuf> {
     create_inside(rootfs, folder)?;
     path_inside(rootfs, &open_inside(rootfs, folder, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())?)
@@ -138,7 +138,7 @@ fn path_inside(rootfs: &Path, place: &OwnedFd) -> io::Result<PathBuf> {
     Ok(Path::new("/").join(inside))
 }
 
-/// Whether the image has something there.
+/// Whether the image has files in this directory.
 pub fn is_filled_inside(rootfs: &Path, directory: &str) -> bool {
     let read = || -> io::Result<bool> {
         let root = open_root(rootfs)?;
@@ -150,8 +150,8 @@ pub fn is_filled_inside(rootfs: &Path, directory: &str) -> bool {
     read().unwrap_or(false)
 }
 
-/// Mounts at `path` and below it propagate to the machine's other mount namespaces and back. Docker asks operators to do
-/// this by hand; in the ramdisk the agent may do it.
+/// Mounts at and below `path` propagate to the machine's other mount namespaces and back. Docker asks operators to set this
+/// up by hand. In the ramdisk the agent may do it.
 pub fn share(path: &Path) -> io::Result<()> {
     Ok(mount(None::<&str>, &mount_point(path)?, None::<&str>, MsFlags::MS_SHARED, None::<&str>)?)
 }
@@ -160,7 +160,7 @@ pub fn mount_point(path: &Path) -> io::Result<PathBuf> {
     Ok(mount_point_of(&crate::proc::read("/proc/self/mountinfo")?, &path.canonicalize()?))
 }
 
-/// The file system that holds a path, for messages: where it is mounted, and its kind.
+/// The file system that contains a path, for messages: its mount point and its kind.
 pub fn file_system(path: &Path) -> io::Result<String> {
     let mountinfo = crate::proc::read("/proc/self/mountinfo")?;
     let point = mount_point_of(&mountinfo, &path.canonicalize()?);
@@ -180,7 +180,7 @@ fn mount_point_of(mountinfo: &str, path: &Path) -> PathBuf {
     above.max_by_key(|point| point.components().count()).unwrap_or_else(|| PathBuf::from("/"))
 }
 
-/// Images name working directories that are in none of their layers. Docker makes them, so the agent does too.
+/// Images may name working directories that none of their layers have. Docker creates them, so the agent does, too.
 pub fn create_inside(rootfs: &Path, directory: &Path) -> io::Result<()> {
     let mut path = PathBuf::new();
     let root = open_root(rootfs)?;
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_way_of_a_mount_is_resolved_replaced_or_refused() {
+    fn an_obstacle_to_a_mount_is_resolved_replaced_or_refused() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, root.join(name)).unwrap();

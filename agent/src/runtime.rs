@@ -1,4 +1,4 @@
-//! What makes the containers: libcontainer in a child of the agent, or the host's containerd.
+//! The runtime that makes the containers: libcontainer in a child of the agent, or the host's containerd.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ impl Runtime {
             RuntimeChoice::Containerd { socket, namespace } => Self::Containerd(Containerd::new(socket, namespace)),
             #[cfg(not(feature = "containerd"))]
             RuntimeChoice::Containerd { .. } => {
-                log::warn!("this build has no containerd runtime: actions run without it, by libcontainer");
+                log::warn!("this build has no containerd runtime: actions run with libcontainer instead");
                 libcontainer()
             }
         }
@@ -38,7 +38,7 @@ impl Runtime {
         }
     }
 
-    /// Ends what an earlier agent left with a daemon. `leftovers` ends what has no daemon.
+    /// Ends what an earlier agent left with a daemon. `leftovers` ends the rest.
     pub async fn end_leftovers(&self) {
         match self {
             Self::Libcontainer(_) => {}

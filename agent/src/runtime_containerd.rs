@@ -1,8 +1,8 @@
-//! Actions as tasks of the host's containerd. Pull, root file system and specification are the agent's own, so an action
-//! means the same as in the ramdisk; containerd's shim owns the process, and `ctr -n tinkerbell task ls` shows it.
+//! Actions as tasks of the host's containerd. Pull, root file system and specification come from the agent, so an action
+//! means the same as in the ramdisk. containerd's shim owns the process, and `ctr -n tinkerbell task ls` shows it.
 //!
-//! Nothing of an image is put into containerd's store: it sees a container without a snapshot whose root is mounted
-//! already. It must therefore share the agent's mount namespace, as two services of one host do.
+//! The image is not put into containerd's store. containerd sees a container without a snapshot, whose root is mounted
+//! already. So it must share the agent's mount namespace, as two services of one host do.
 
 mod calls;
 mod pipes;
@@ -23,9 +23,9 @@ use calls::{Calls, Refused};
 use machine::Chain;
 use pipes::Pipes;
 
-/// runc and its shim are started, which takes some tenths of a second; a daemon that hangs must not hang the agent.
+/// Starting runc and its shim takes some tenths of a second. A daemon that hangs must not block the agent.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// A daemon that is restarted (an update of the host) keeps its shims: its tasks are found again.
+/// If a daemon is restarted (by an update of the host), its shims keep running, and it finds its tasks again.
 const ABSENCE: Duration = Duration::from_secs(120);
 const RECONNECT: Duration = Duration::from_millis(500);
 
@@ -39,7 +39,7 @@ impl Containerd {
         Self { socket: socket.to_owned(), namespace: namespace.to_owned() }
     }
 
-    /// Runs the container. A container that could not be made is an answer; a daemon that does not answer is an error.
+    /// Runs the container. A container that could not be made is a result. A daemon that does not answer is an error.
     pub async fn run(&self, order: &Order<'_>) -> io::Result<Ended> {
         let specification = specification::for_runc(&fs::read(order.bundle.join("config.json"))?)?;
         let calls = self.connect().await?;
@@ -70,7 +70,7 @@ impl Containerd {
         Calls::connect(&self.socket, &self.namespace).await.map_err(unreachable)
     }
 
-    /// Waits for the task, or stops it at the limit or when that is asked.
+    /// Waits for the task, or stops it at the limit or on request.
     async fn wait(&self, calls: &Calls, name: &str, order: &Order<'_>) -> End {
         let reason = match order.stop.unless(Phase::Running, self.exit(calls, name)).await {
             Ok(end) => return end,
@@ -100,7 +100,7 @@ impl Containerd {
                 Ok(code) => return End::Exited { code, oom_kills: 0 },
                 Err(refused) if refused.is_connection() && !patience.is_zero() => {
                     if patience == ABSENCE {
-                        log::warn!("containerd does not answer ({refused}): waiting for it, the action goes on");
+                        log::warn!("containerd does not answer ({refused}); waiting for it while the action continues");
                     }
                 }
                 Err(refused) => return End::CouldNotStart(format!("containerd lost the action: {refused}")),
@@ -114,13 +114,13 @@ impl Containerd {
         }
     }
 
-    /// The end of the action is known by now. What cannot be removed stays for the next start of the agent.
+    /// The action's result is already known. A container that cannot be removed stays until the agent starts again.
     async fn remove(&self, name: &str) {
         let removed = async { Calls::connect(&self.socket, &self.namespace).await?.remove(name).await };
         match timeout(START_LIMIT, removed).await {
             Ok(Ok(())) => {}
             Ok(Err(refused)) => log::warn!("cannot remove container {name} from containerd: {refused}"),
-            Err(_) => log::warn!("containerd does not remove container {name}: going on without that"),
+            Err(_) => log::warn!("containerd does not remove container {name}; continuing without that"),
         }
     }
 
@@ -149,7 +149,7 @@ async fn start(calls: &Calls, name: &str, specification: &[u8], pipes: &Pipes) -
     calls.start(name).await
 }
 
-/// containerd wants letters, digits and single separators between them, 76 at most.
+/// containerd needs letters, digits and single separators between them, 76 characters at most.
 fn container_name(id: &str) -> String {
     let parts = id.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
     let name = parts.collect::<Vec<_>>().join("-");
@@ -165,7 +165,7 @@ impl Refused {
     }
 }
 
-/// The client made this status itself: the stream broke.
+/// The client made this status itself, because the stream broke.
 fn status_is_local(status: &tonic::Status) -> bool {
     std::error::Error::source(status).is_some()
 }

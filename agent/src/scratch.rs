@@ -1,5 +1,5 @@
-//! A disk that a workflow lends for the length of one action, if memory does not hold the image. It becomes swap space,
-//! so that what is unpacked into memory can leave it. What was on the disk is lost.
+//! A disk that a workflow provides for one action, if memory is too small for the image. It becomes swap space, so that
+//! unpacked files can leave memory. Its earlier content is lost.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -15,33 +15,33 @@ use crate::rootfs;
 use machine::swap;
 use oci::store::Store;
 
-/// The disk's name, for an agent that comes back.
+/// Records the disk's name for a restarted agent.
 const NOTE: &str = "scratch.json";
-/// A smaller disk would not help, and is likely not the one that was meant.
+/// A smaller disk would not help, and is probably the wrong one.
 const SMALLEST: u64 = 32 << 20;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScratchError {
-    #[error("cannot find the scratch disk {0}: is it there, and its driver loaded?")]
+    #[error("cannot find the scratch disk {0}: is it connected, and its driver loaded?")]
     Missing(PathBuf, #[source] io::Error),
     #[error("the scratch disk {0} is not a block device")]
     NoDisk(PathBuf),
     #[error("the scratch disk {0} is in use (mounted, or part of an array): choose another one")]
     InUse(PathBuf),
-    #[error("the scratch disk {0} has {1} bytes only")]
+    #[error("the scratch disk {0} has only {1} bytes")]
     Small(PathBuf, u64),
     #[error("cannot use the scratch disk {0}")]
     Use(PathBuf, #[source] io::Error),
 }
 
-/// A disk in use; [`Scratch::give_back`] ends that.
+/// A disk in use. [`Scratch::give_back`] ends the use.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Scratch {
     device: PathBuf,
-    /// Bytes; the file system below the state folder, if it is memory and was made larger.
+    /// The original size in bytes of the file system below the state folder, if it is in memory and was enlarged.
     was: Option<u64>,
-    /// Its inodes, 0 for no limit.
+    /// Its original number of inodes, or 0 for no limit.
     #[serde(default)]
     inodes: u64,
 }
@@ -53,7 +53,8 @@ impl Scratch {
         let size = size_of_unused(device, &real)?;
         let was = grow(state, size).map_err(use_of)?;
         let scratch = Self { device: real, was: was.map(|(bytes, _)| bytes), inodes: was.map_or(0, |(_, inodes)| inodes) };
-        // Before it is used: an agent that ends in between gives back a disk that is not swap space, which is refused.
+        // Written before the disk is used. If the agent ends in between, the next agent gives back a disk that is not swap
+        // space, which fails harmlessly.
         serde_json::to_vec(&scratch)
             .map_err(io::Error::other)
             .and_then(|note| fs::write(state.join(NOTE), note))
@@ -62,16 +63,16 @@ impl Scratch {
             scratch.forget(state);
             return Err(use_of(error));
         }
-        log::warn!("{}: {} MiB lent as memory; what was on it is lost", device.display(), size >> 20);
+        log::warn!("{}: {} MiB lent as memory; its content is lost", device.display(), size >> 20);
         Ok(scratch)
     }
 
-    /// The disk that an earlier agent had in use.
+    /// The disk that an earlier agent used.
     pub fn left_over(state: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(state.join(NOTE)).ok()?).ok()
     }
 
-    /// The images are removed first: without the disk they may not fit.
+    /// The images are removed first, because without the disk they may not fit.
     pub fn give_back(self, store: &Store, state: &Path) {
         store.clear();
         if let Err(error) = swap::off(&self.device) {
@@ -83,7 +84,7 @@ impl Scratch {
 
     fn forget(&self, state: &Path) {
         if let Some(Err(error)) = self.was.map(|size| resize(state, size, self.inodes)) {
-            log::warn!("cannot make {} small again: {error}", state.display());
+            log::warn!("cannot reduce {} to its original size: {error}", state.display());
         }
         if let Err(error) = fs::remove_file(state.join(NOTE)) {
             log::warn!("cannot remove {}: {error}", state.join(NOTE).display());
@@ -91,7 +92,7 @@ impl Scratch {
     }
 }
 
-/// An exclusive open fails for what is mounted, swapped to, or part of something.
+/// An exclusive open fails if the disk is mounted, used as swap, or part of another device.
 fn size_of_unused(device: &Path, real: &Path) -> Result<u64, ScratchError> {
     let is_disk = fs::metadata(real).is_ok_and(|data| data.file_type().is_block_device());
     if !is_disk {
@@ -121,7 +122,8 @@ fn grow(state: &Path, by: u64) -> io::Result<Option<(u64, u64)>> {
     Ok(Some((size, now.f_files)))
 }
 
-/// Content moves to the disk; inodes cannot, and take a kilobyte each. Three quarters of the memory may be inodes then.
+/// Content can move to the disk, but inodes cannot, and each one takes a kilobyte. With a disk, three quarters of the
+/// memory may be inodes.
 fn more_inodes(now: u64, memory: u64) -> u64 {
     if now == 0 { 0 } else { now.max(memory / 4 * 3 / 1024) }
 }
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unused_disk_is_refused_by_name() {
+    fn anything_but_an_unused_disk_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "precious").unwrap();

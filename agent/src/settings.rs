@@ -1,4 +1,5 @@
-//! The agent's settings: flags in Go's style, then Tinkerbell's environment names, which win as they do in its agent.
+//! The agent's settings: flags in Go's style, and Tinkerbell's environment variables. As in Tinkerbell's agent, a variable
+//! wins over its flag.
 
 mod choice;
 mod names;
@@ -15,20 +16,20 @@ use machine::files;
 use names::{WITHOUT_EFFECT, settings};
 use oci::registry::{self, Login, Proxies};
 
-/// Checked settings; nothing in here is raw text that could still be wrong.
+/// Checked settings, without raw text that could still be wrong.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The agent's name at the server. HookOS and smee use the lower-case MAC address.
+    /// The agent's name at the server. HookOS and smee use the MAC address in lower case.
     pub id: String,
     pub source: Source,
     /// `host:port` of the workflow service. Empty if actions come from a file.
     pub authority: String,
     pub runtime: RuntimeChoice,
-    /// Where images and containers live.
+    /// The folder of images and containers.
     pub state: PathBuf,
     pub tls: Tls,
     pub registries: registry::Settings,
-    /// The registry of the login as it was given. For servers of the first generation it stands before every image.
+    /// The registry of the login, as it was given. For servers of the first generation it is put before every image.
     pub registry_prefix: String,
     pub syslog_host: Option<String>,
     pub syslog_port: u16,
@@ -37,10 +38,10 @@ pub struct Settings {
     pub detect_attributes: bool,
     /// Whether the next action's image is pulled while one runs.
     pub pull_ahead: bool,
-    /// A layout of images that came with the machine.
+    /// A layout with images that came with the machine.
     pub images: PathBuf,
     pub embedded: EmbeddedImages,
-    /// A disk labelled THIMBLE may have images, too.
+    /// Whether a disk with the label THIMBLE may provide images, too.
     pub image_disk: bool,
 }
 
@@ -48,7 +49,7 @@ pub struct Settings {
 pub enum Tls {
     Off,
     Verified,
-    /// Encrypted, but the certificate is not checked.
+    /// TLS is used, but the certificate is not checked.
     Unverified,
 }
 
@@ -58,7 +59,7 @@ pub enum LogTarget {
     Stderr,
 }
 
-/// Everything that is wrong, one line each.
+/// All mistakes in the settings, one line each.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistakes(Vec<String>);
 
@@ -70,11 +71,11 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// An agent without a server needs no name.
+/// The name of an agent without a server, which does not need one.
 const OFFLINE_ID: &str = "local";
 
 impl Settings {
-    /// `env` answers for one name; an empty value counts as not set.
+    /// `env` returns a variable by its name. An empty value counts as not set.
     pub fn read(flags: &[OsString], env: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut wrong = Vec::new();
         let given = parse_flags(flags, &mut wrong);
@@ -157,18 +158,18 @@ impl Settings {
     }
 }
 
-/// Every flag, and the variables that set the same.
+/// The help text with every flag and the variables for the same settings.
 pub fn help() -> String {
     let mut text = "usage: agent [run] [-FLAG VALUE | -FLAG=VALUE]...\nA variable wins over its flag.\n\n".to_owned();
     for setting in settings() {
         text.push_str(&format!("  -{:<22} {}\n", setting.flag, setting.variables.join(", ")));
     }
     let ignored: Vec<_> = WITHOUT_EFFECT.iter().map(|setting| format!("-{}", setting.flag)).collect();
-    text.push_str(&format!("\nTaken from Tinkerbell's agents without effect: {}\n", ignored.join(" ")));
+    text.push_str(&format!("\nAccepted for Tinkerbell's units, without effect: {}\n", ignored.join(" ")));
     text
 }
 
-/// `-name value`, `-name=value` and `-switch`, with one dash or two; the last one wins.
+/// Parses `-name value`, `-name=value` and `-switch`, with one dash or two. The last one wins.
 fn parse_flags(flags: &[OsString], wrong: &mut Vec<String>) -> Vec<(&'static str, String)> {
     let mut given = Vec::new();
     let mut words = flags.iter().map(|w| w.to_string_lossy().into_owned());
@@ -182,7 +183,7 @@ fn parse_flags(flags: &[OsString], wrong: &mut Vec<String>) -> Vec<(&'static str
             None => (name, None),
         };
         let Some(setting) = settings().chain(WITHOUT_EFFECT).find(|setting| setting.is_called(name)) else {
-            wrong.push(format!("no flag is called -{name}"));
+            wrong.push(format!("-{name} is not a known flag"));
             continue;
         };
         let value = inline.or_else(|| if setting.switch { Some("true".to_owned()) } else { words.next() });
@@ -214,7 +215,7 @@ fn port(name: &str, text: Option<String>, default: u16, wrong: &mut Vec<String>)
     })
 }
 
-/// Whole seconds, or Go's form: `500ms`, `1m30s`, `1.5h`.
+/// Whole seconds, or a duration in Go's syntax: `500ms`, `1m30s`, `1.5h`.
 fn duration(text: Option<String>, wrong: &mut Vec<String>) -> Duration {
     let default = Duration::from_secs(5);
     let Some(text) = text else { return default };
@@ -246,7 +247,7 @@ fn go_duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
-/// The authority, with Tinkerbell's port if none is given. IPv6 addresses keep their brackets.
+/// The authority, with Tinkerbell's port if it has none. IPv6 addresses keep their brackets.
 fn with_port(authority: &str) -> String {
     let has_port = match authority.rsplit_once(':') {
         Some((host, port)) => port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')),
@@ -259,13 +260,13 @@ fn with_port(authority: &str) -> String {
     }
 }
 
-/// DOCKER_REGISTRY may have a scheme or a path. Credentials belong to its host alone.
+/// DOCKER_REGISTRY may have a scheme or a path. The credentials belong to its host only.
 fn host_of(registry: &str) -> String {
     let rest = registry.split_once("://").map_or(registry, |(_, rest)| rest);
     oci::reference::canonical(rest.split('/').next().unwrap_or(rest))
 }
 
-/// Without a scheme, but with its path.
+/// The registry with its path, but without a scheme.
 fn prefix_of(registry: &str) -> String {
     registry.split_once("://").map_or(registry, |(_, rest)| rest).trim_end_matches('/').to_owned()
 }

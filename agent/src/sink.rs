@@ -1,6 +1,7 @@
-//! Where the agent's lines go: the kernel log (every console shows it) or stderr, and best effort to a syslog server.
+//! The destinations of the agent's lines: the kernel log (which every console shows) or stderr, and a syslog server as a
+//! best effort.
 //!
-//! Nothing here blocks on the network or fails the work. Lines that cannot be written are counted.
+//! Nothing here blocks on the network or makes work fail. Lines that cannot be written are counted.
 
 mod kmsg;
 
@@ -17,12 +18,12 @@ use machine::syslog::{self, ActionLine, Message};
 
 use crate::settings::{LogTarget, Settings};
 
-/// How often a syslog server is looked up whose name has no address yet.
+/// How often a syslog server's name is looked up until it has an address.
 const RETRY: Duration = Duration::from_secs(10);
 
 struct Sink {
     kmsg: Option<File>,
-    /// Where lines go once its address is known.
+    /// The syslog server, once its address is known.
     syslog: Option<OnceLock<Syslog>>,
     hostname: String,
     lost: AtomicU64,
@@ -30,7 +31,7 @@ struct Sink {
 
 static SINK: OnceLock<Sink> = OnceLock::new();
 
-/// From here on `log` and [`action_line`] reach their destinations. A second call changes nothing.
+/// After this call `log` and [`action_line`] reach their destinations. A second call does nothing.
 pub fn install(settings: &Settings) {
     let syslog = settings.syslog_host.as_deref().map(|host| Syslog::find(host, settings.syslog_port));
     let missing = syslog.as_ref().and_then(|found| found.as_ref().err()).map(ToString::to_string);
@@ -51,7 +52,7 @@ pub fn install(settings: &Settings) {
         let port = settings.syslog_port;
         let search = std::thread::Builder::new().name("syslog".to_owned()).spawn(move || keep_looking(&host, port));
         if let Err(error) = search {
-            log::warn!("going on without the syslog server: {error}");
+            log::warn!("continuing without the syslog server: {error}");
         }
     }
 }
@@ -62,19 +63,19 @@ fn keep_looking(host: &str, port: u16) {
         std::thread::sleep(RETRY);
         if let Ok(found) = Syslog::find(host, port) {
             let _ = place.set(found);
-            log::info!("syslog server {host} is found");
+            log::info!("found syslog server {host}");
         }
     }
 }
 
-/// One line that an action wrote.
+/// Logs one line that an action wrote.
 pub fn action_line(origin: ActionLine<'_>, text: &str) {
     if let Some(sink) = SINK.get() {
         sink.write(Level::Info, &format!("{OUTPUT}{text}"), Some(origin));
     }
 }
 
-/// Not connected: a connected socket keeps its source address, which changes with the network.
+/// The socket is not connected, because a connected socket keeps its source address, which changes with the network.
 struct Syslog {
     socket: UdpSocket,
     server: SocketAddr,
@@ -103,7 +104,7 @@ impl Sink {
                 }
             }
             None => {
-                let _ = std::io::stderr().write_all(format!("thimble: {text}\n").as_bytes()); // in one piece
+                let _ = std::io::stderr().write_all(format!("thimble: {text}\n").as_bytes()); // in one write
             }
         }
         if let Some(syslog) = &self.syslog {
@@ -120,7 +121,7 @@ impl Sink {
         };
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let text = format!("{lost} lines before this one did not leave the machine");
+            let text = format!("{lost} lines before this one were not sent");
             let note = Message { level: Level::Warn, now, hostname: &self.hostname, text: &text, origin: None };
             let _ = syslog.send(&note);
         }
@@ -130,7 +131,7 @@ impl Sink {
 struct Front;
 
 impl Log for Front {
-    /// Libraries may report what goes wrong, but not their milestones.
+    /// Libraries may log what goes wrong, but not their milestones.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= Level::Warn || metadata.target().starts_with("agent")
     }
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_syslog_server_is_spoken_to_on_the_port_given() {
+    fn the_syslog_server_gets_lines_on_the_given_port() {
         for host in ["127.0.0.1", "::1"] {
             let server = UdpSocket::bind((host, 0)).unwrap();
             server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_no_route_leads_to_is_kept_for_later() {
+    fn a_server_without_a_route_is_kept_for_later() {
         assert_eq!(Syslog::find("192.0.2.1", 514).unwrap().server.to_string(), "192.0.2.1:514");
         assert!(Syslog::find("no such name", 514).is_err());
     }

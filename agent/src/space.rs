@@ -1,14 +1,14 @@
-//! What an image may take: the machine's memory and swap, and the file system that is written to.
+//! How much an image may take of the machine's memory and swap, and of the file system it is written to.
 
 use std::path::Path;
 
 use oci::{Free, Resource};
 use rustix::fs::{StatVfs, statvfs};
 
-/// Left to everything that is not the image: the agent, the action itself, the kernel's own needs.
+/// Memory for everything but the image: the agent, the action itself, and the kernel.
 const RESERVE: u64 = 12 << 20;
 
-/// What may be taken below `path`.
+/// How much may be used below `path`.
 pub fn free(path: &Path) -> Free {
     let swap = crate::proc::read("/proc/swaps").map_or(0, |text| swap_gain(&text));
     let memory = crate::proc::read("/proc/meminfo").ok().and_then(|text| mem_available(&text)).map(|m| m.saturating_add(swap));
@@ -17,13 +17,13 @@ pub fn free(path: &Path) -> Free {
     Free { memory, disk, inodes }
 }
 
-/// Bytes and inodes. Some file systems count no inodes and say that they have none.
+/// Bytes and inodes. Some file systems do not count inodes and report that they have none.
 fn of_file_system(system: &StatVfs) -> (u64, u64) {
     let inodes = if system.f_files == 0 { u64::MAX } else { system.f_favail };
     (system.f_bavail.saturating_mul(system.f_frsize), inodes)
 }
 
-/// What ran out where something could not be written.
+/// The resource that ran out when a write failed.
 pub fn exhausted(path: &Path) -> Resource {
     match free(path) {
         Free { inodes: 0, .. } => Resource::Inodes,
@@ -32,8 +32,8 @@ pub fn exhausted(path: &Path) -> Resource {
     }
 }
 
-/// Bytes. Compressed memory (init's zram) wins little, and nothing for data that are compressed already; a disk holds what
-/// it has room for.
+/// The gain in bytes. Compressed memory (init's zram) gains little, and nothing for data that is already compressed. A disk
+/// gains the space that it has.
 fn swap_gain(swaps: &str) -> u64 {
     let free = |line: &str| -> Option<u64> {
         let mut fields = line.split_whitespace();
@@ -48,7 +48,7 @@ pub fn mem_available(meminfo: &str) -> Option<u64> {
     kib(meminfo, "MemAvailable:")
 }
 
-/// In bytes.
+/// The value of a line in bytes.
 fn kib(meminfo: &str, name: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|l| l.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! The agent's part of the machine's status: which server, which action, how far.
+//! The agent's part of the machine's status: the server, the action, and how far it is.
 
 use machine::files::AGENT_STATUS;
 use machine::status::{self, Status};
@@ -31,12 +31,12 @@ pub fn succeeded(action: &Action) {
     note(action, |status| advance(status, "SUCCESS"));
 }
 
-/// `state` is FAILED or TIMEOUT.
+/// The action failed. `state` is FAILED or TIMEOUT.
 pub fn failed(action: &Action, state: &str) {
     note(action, |status| status.state = Some(state.to_owned()));
 }
 
-/// A line of the action's output, which may say how far it is.
+/// A line of the action's output, which may contain its progress.
 pub fn output(line: &str) {
     if let Some(percent) = status::percent(line) {
         status::note(AGENT_STATUS, |status| status.percent = Some(percent));

@@ -1,4 +1,4 @@
-//! Where actions come from and reports go: a workflow service, or a workflow file.
+//! The source of actions and the destination of reports: a workflow service or a workflow file.
 
 mod connection;
 pub mod decide;

@@ -1,4 +1,4 @@
-//! The loop: ask, report RUNNING, execute, report until accepted, and act on a power request only after that.
+//! The loop: ask for an action, report RUNNING, execute, report until accepted. Only then act on a power request.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -41,11 +41,11 @@ pub struct Worker<E> {
     pub execute: E,
 }
 
-/// The server holds the call while it has no work. After this long the agent logs that it waits.
+/// The server holds the call while it has no work. After this time the agent logs that it waits.
 const QUIET: Duration = Duration::from_secs(2);
-/// Before an action is tried again for the first time.
+/// The pause before an action is tried again for the first time.
 const RETRY: Duration = Duration::from_secs(1);
-/// Often enough to be back within a second of a server that returns.
+/// Short enough to reconnect within a second after a server returns.
 const RECONNECT: Duration = Duration::from_millis(500);
 
 impl<E: Execute> Worker<E> {
@@ -85,18 +85,18 @@ impl<E: Execute> Worker<E> {
                     sleep(pace.idle(asked.elapsed())).await;
                 }
                 Asked::Unreachable(why) => {
-                    pace.say(&format!("server {why}: trying again until it answers"));
+                    pace.say(&format!("server {why}; trying again until it answers"));
                     sleep(backoff::jitter(RECONNECT, backoff::random())).await;
                 }
                 Asked::Trouble(why) => {
-                    pace.say(&format!("the server has no action for this agent but an error: {why}"));
+                    pace.say(&format!("the server answered with an error instead of an action: {why}"));
                     pace.rest().await;
                 }
             }
         }
     }
 
-    /// Takes up what an earlier agent left.
+    /// Continues with what an earlier agent left.
     async fn resume(&mut self) -> Option<Power> {
         match self.journal.entry().cloned()? {
             JournalEntry::Running { action, attempt } => {
@@ -104,7 +104,7 @@ impl<E: Execute> Worker<E> {
                 None
             }
             JournalEntry::Finished { action, outcome, .. } => {
-                log::info!("{} had ended before the agent restarted: reporting that", action.title());
+                log::info!("{} had ended before the agent restarted; its result is reported now", action.title());
                 self.conclude(&action, &outcome).await
             }
             JournalEntry::Acknowledged { action, success } => {
@@ -124,7 +124,7 @@ impl<E: Execute> Worker<E> {
             answer = &mut answer => return decide::asked(answer),
             () = sleep(QUIET) => {}
         }
-        // Still held, or still connecting. A failing connection ends the call soon.
+        // The call is still held, or still connecting. A failing connection ends it soon.
         let answer = tokio::select! {
             answer = &mut answer => answer,
             () = sleep(Duration::from_secs(4)) => {
@@ -168,7 +168,7 @@ impl<E: Execute> Worker<E> {
         let attempt = journal::attempt(self.journal.entry(), action);
         let start = SystemTime::now();
         if !self.announce(action, start, attempt).await {
-            // The server does not know that the action would run, so it hands it out again.
+            // The server does not have the action as RUNNING, so it hands it out again.
             pace.rest().await;
             return None;
         }
@@ -186,7 +186,7 @@ impl<E: Execute> Worker<E> {
         power
     }
 
-    /// Runs the action, and meanwhile listens for the server's request to stop it, if the server offers that.
+    /// Runs the action. If the server offers it, also waits for the server's request to stop it.
     async fn attempts_while_wanted(&mut self, action: &Action, first: u32, start: SystemTime) -> (u32, Outcome) {
         let Some(watch) = self.connection.watch(action) else {
             return self.attempts(action, first, start, &Cancel::never()).await;
@@ -204,7 +204,7 @@ impl<E: Execute> Worker<E> {
         }
     }
 
-    /// Runs the action, and again with growing pauses as often as its template asks for.
+    /// Runs the action, and again after growing pauses, as often as its template asks for.
     async fn attempts(&mut self, action: &Action, first: u32, start: SystemTime, cancel: &Cancel) -> (u32, Outcome) {
         let allowed = action.environment.wishes().map_or(0, |wishes| wishes.retries).saturating_add(1);
         let mut pauses = Backoff::new(RETRY, self.backoff_max.max(RETRY));
@@ -218,7 +218,7 @@ impl<E: Execute> Worker<E> {
             let start = SystemTime::now();
             let again = report::running_again(&self.agent, action, start, attempt.saturating_add(1), allowed, reason);
             if let Some(why) = decide::reported(self.connection.report(again).await).refusal() {
-                log::warn!("{}: not tried again, because the server did not take RUNNING: {why}", action.title());
+                log::warn!("{}: not tried again, because the server did not accept RUNNING: {why}", action.title());
                 break;
             }
             attempt = attempt.saturating_add(1);
@@ -229,7 +229,7 @@ impl<E: Execute> Worker<E> {
         (attempt, outcome)
     }
 
-    /// Runs what the template wants after a failure. Its end does not change the action's result.
+    /// Runs the command that the template has for a failure. Its result does not change the action's result.
     async fn react(&mut self, action: &Action, outcome: &Outcome) {
         let reaction = outcome.failure.as_ref().and_then(|failure| self.connection.reaction(action, failure));
         if let Some(reaction) = reaction {
@@ -239,7 +239,7 @@ impl<E: Execute> Worker<E> {
         }
     }
 
-    /// Whether the server accepted RUNNING.
+    /// Reports RUNNING. Returns whether the server accepted it.
     async fn announce(&mut self, action: &Action, start: SystemTime, attempt: u32) -> bool {
         if attempt > 1 {
             log::warn!("{} was interrupted (agent restarted), attempt {attempt}", action.title());
@@ -247,12 +247,12 @@ impl<E: Execute> Worker<E> {
         let answer = self.connection.report(report::running(&self.agent, action, start, attempt)).await;
         let refusal = decide::reported(answer).refusal();
         if let Some(why) = &refusal {
-            log::warn!("{}: not started, because the server did not take RUNNING: {why}", action.title());
+            log::warn!("{}: not started, because the server did not accept RUNNING: {why}", action.title());
         }
         refusal.is_none()
     }
 
-    /// Reports the outcome until the server has it, then looks for a power request.
+    /// Reports the outcome until the server has it, then checks for a power request.
     async fn conclude(&mut self, action: &Action, outcome: &Outcome) -> Option<Power> {
         let acknowledged = self.report_until_accepted(action, report::finished(&self.agent, action, outcome)).await;
         let success = acknowledged && outcome.failure.is_none();
@@ -267,22 +267,22 @@ impl<E: Execute> Worker<E> {
             match decide::reported(answer) {
                 Reported::Accepted => return true,
                 Reported::Refused(why) => {
-                    log::error!("{}: its result is dropped, because the server does not take it: {why}", action.title());
+                    log::error!("{}: its result is dropped, because the server refuses it: {why}", action.title());
                     return false;
                 }
                 Reported::Unreachable(why) => {
-                    pace.say(&format!("{}: cannot report the result: {why}: trying until it is accepted", action.title()));
+                    pace.say(&format!("{}: cannot report the result: {why}; trying until it is accepted", action.title()));
                     sleep(backoff::jitter(RECONNECT, backoff::random())).await;
                 }
                 Reported::Trouble(why) => {
-                    pace.say(&format!("{}: the server did not take the result: {why}: trying until it does", action.title()));
+                    pace.say(&format!("{}: the server did not accept the result: {why}; trying until it does", action.title()));
                     pace.rest().await;
                 }
             }
         }
     }
 
-    /// What an acknowledged success sets off.
+    /// What follows an acknowledged success.
     async fn earned(&mut self, action: &Action) -> Option<Power> {
         match docker_socket::deferred(action) {
             Some(Ok(Deferred::Power(power))) => {
@@ -291,7 +291,7 @@ impl<E: Execute> Worker<E> {
             }
             Some(Ok(Deferred::Run(later))) => {
                 let outcome = self.execute.execute(&later, SystemTime::now(), &Cancel::never()).await;
-                log_outcome(&later, &outcome); // for the log only: the workflow is over
+                log_outcome(&later, &outcome); // only for the log, because the workflow has ended
                 self.journal.write(JournalEntry::Acknowledged { action: action.clone(), success: false });
                 if outcome.failure.is_some() {
                     return None;
@@ -311,7 +311,7 @@ impl<E: Execute> Worker<E> {
     }
 }
 
-/// How long to rest, and the last line logged: a state gets one line, not one a second.
+/// How long to pause, and the last line logged. A state gets one line, not one every second.
 struct Pace {
     backoff: Backoff,
     said: String,
@@ -322,7 +322,7 @@ impl Pace {
         sleep(self.backoff.pause(backoff::random())).await;
     }
 
-    /// A server that held the call is asked again at once: work that comes meanwhile would wait.
+    /// A server that held the call is asked again at once, because work may come meanwhile.
     fn idle(&mut self, held: Duration) -> Duration {
         if held < QUIET {
             return self.backoff.pause(backoff::random());

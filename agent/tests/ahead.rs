@@ -36,7 +36,7 @@ fn next_image(lab: &Lab) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_next_image_is_there_when_the_action_ends() {
+async fn the_next_image_is_pulled_when_the_action_ends() {
     let lab = Lab::new().await;
     let next = next_image(&lab);
     name_next(&lab, Some(&next));
@@ -44,7 +44,7 @@ async fn the_next_image_is_there_when_the_action_ends() {
     lab.server.push(waits_at_the_gate(&lab, "first"));
     let pulled = format!("pulled {next} for the next action");
     lab.until("the next image", || lab.text().contains(&pulled)).await;
-    assert!(lab.server.states().iter().all(|state| *state != Success), "it runs still");
+    assert!(lab.server.states().iter().all(|state| *state != Success), "the action must still run");
     let blobs = lab.registry.requests("next/blobs/");
     name_next(&lab, None);
     open_the_gate(&lab, "0");
@@ -58,7 +58,7 @@ async fn the_next_image_is_there_when_the_action_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_that_cannot_be_pulled_ahead_costs_the_running_action_nothing() {
+async fn an_image_that_cannot_be_pulled_ahead_does_not_harm_the_running_action() {
     let lab = Lab::new().await;
     let missing = lab.image.replace("busybox", "missing");
     let _agent = lab.agent();

@@ -1,4 +1,4 @@
-//! Agent and server as they are, with a real container between them. Needs root, as `containers.rs` does.
+//! The real agent and the real server, with a real container between them. Needs root, as `containers.rs` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]
@@ -42,7 +42,7 @@ spec: {{templateRef: long, hardwareRef: node}}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelling_a_workflow_ends_its_container_and_nothing_of_it_follows() {
+async fn cancelling_a_workflow_ends_its_container_and_no_further_action_runs() {
     let lab = Lab::new().await;
     let server = Server::open(Config::default()).await.unwrap();
     let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -60,7 +60,7 @@ async fn cancelling_a_workflow_ends_its_container_and_nothing_of_it_follows() {
     let words = &ended.status.message;
     assert!(words.starts_with("cancelled: wrong machine; action long ended FAILED: Cancelled: wrong machine"), "{words}");
 
-    // The agent is there for the next workflow, and has left nothing of this one.
+    // The agent is ready for the next workflow, and has left nothing of this one.
     let next = objects(&lab.image).replace("name: w}", "name: next}").replace("sleep 1000", "true");
     server
         .apply(

@@ -1,4 +1,5 @@
-//! What the agent says before it has a log: on the ramdisk its stderr is the kernel log, which shows each write by itself.
+//! What the agent prints before it has a log. In the ramdisk its stderr is the kernel log, which shows each write
+//! separately.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::os::fd::OwnedFd;
@@ -7,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
-fn wrong_arguments_and_settings_are_one_record_that_bears_our_name() {
+fn wrong_arguments_and_settings_are_one_record_with_the_programs_name() {
     for (args, want) in [
         (&["run"][..], "thimble: agent: wrong settings: WORKER_ID (or -id) is not set; "),
-        (&["vmlinuz"], "thimble: agent: no role is called \"vmlinuz\""),
+        (&["vmlinuz"], "thimble: agent: \"vmlinuz\" is not a role"),
     ] {
-        // A datagram is a write, as a record of the kernel log is.
+        // A datagram is one write, like a record of the kernel log.
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
@@ -26,7 +27,7 @@ fn wrong_arguments_and_settings_are_one_record_that_bears_our_name() {
 }
 
 #[test]
-fn an_agent_that_cannot_start_says_why_with_backtraces_asked_for_too() {
+fn an_agent_that_cannot_start_says_why_even_if_backtraces_are_enabled() {
     let said = |backtrace: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
         command.env_clear().env("RUST_BACKTRACE", backtrace).env("SSL_CERT_FILE", "/no/such/authorities.crt");

@@ -1,7 +1,7 @@
-//! The agent against `crun run`, with images that the field's tools made. Exit code, output and tree of files are the
-//! same. The image lists its tree itself: kind, mode, owner, links, size, time, SHA-256.
+//! The agent against `crun run`, with images made by the usual tools. Exit code, output and tree of files must be the same.
+//! The image lists its tree itself: kind, mode, owner, links, size, time, SHA-256.
 //!
-//! Needs root and umoci, skopeo and crun; without them it says so and ends.
+//! Needs root and umoci, skopeo and crun. Without them it says so and ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]
@@ -17,7 +17,7 @@ use std::process::Command;
 use lab::Lab;
 use server::{action, message};
 
-/// Lists everything in the image but what every runtime puts there itself.
+/// Lists everything in the image, except what every runtime puts there.
 const LIST: &str = r#"
 find / -xdev | sort | while IFS= read -r f; do
   case "$f" in /proc*|/sys*|/dev*|/tinkerbell*|/lib*|/etc/resolv.conf|/etc/hosts|/etc/hostname|/bin/*|/) continue;; esac
@@ -28,7 +28,7 @@ find / -xdev | sort | while IFS= read -r f; do
 done
 "#;
 
-/// Makes the base once. `add` packs the folder `l` as a further layer.
+/// Makes the base once. `add` packs the folder `l` as another layer.
 const BASE: &str = r#"
 set -eu
 umask 022
@@ -54,7 +54,7 @@ add() { (cd l && find . -mindepth 1 -maxdepth 1 -print0) | tar -C l --null --num
 cfg() { umoci config --image oci:"$NAME" --clear config.entrypoint --clear config.cmd "$@"; }
 "#;
 
-/// A name and what makes it differ from the base.
+/// The name of a case, and its difference from the base.
 const CASES: &[(&str, &str)] = &[
     ("base", ""),
     ("cmd-only", "cfg --config.cmd sh --config.cmd -c --config.cmd 'echo one; echo two'"),
@@ -118,7 +118,7 @@ const CASES: &[(&str, &str)] = &[
     ("directory-mode-changed", "mkdir l/d; echo x > l/d/f; add; mkdir l/d; chmod 700 l/d; chown 5:5 l/d; echo y > l/d/g; add"),
 ];
 
-/// How the image reaches the agent.
+/// The forms in which the image reaches the agent.
 const FORMS: [&[&str]; 4] = [
     &["--format", "oci", "--dest-compress", "--dest-compress-format", "gzip"],
     &["--format", "oci", "--dest-compress", "--dest-compress-format", "zstd"],
@@ -127,7 +127,7 @@ const FORMS: [&[&str]; 4] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn images_of_the_fields_tools_behave_as_with_crun() {
+async fn images_of_the_usual_tools_behave_as_with_crun() {
     for tool in ["umoci", "skopeo", "crun"] {
         if Command::new(tool).arg("--version").output().is_err() {
             println!("skipped: {tool} is not installed (apt-get install umoci skopeo crun)");
@@ -172,12 +172,13 @@ fn crun(folder: &Path, name: &str) -> Ran {
     shell(folder, name, r#"umoci unpack --image oci:"$NAME" bundle"#);
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(bundle.join("config.json")).unwrap()).unwrap();
     config["process"]["terminal"] = false.into();
-    // umoci gives root fewer powers than the field's agents do: too few to read every file of the image.
+    // umoci gives root fewer capabilities than the usual agents do. With them it could not read every file of the image.
     let powers = ["CAP_KILL", "CAP_DAC_OVERRIDE"];
     config["process"]["capabilities"] = serde_json::json!({ "bounding": powers, "effective": powers, "permitted": powers });
     config["process"]["rlimits"] = serde_json::json!([]);
     std::fs::write(bundle.join("config.json"), config.to_string()).unwrap();
-    // A cgroup2 where crun looks for it, as the agent has; without a cgroup, because hosts with two hierarchies refuse.
+    // Mounts a cgroup2 where crun expects it and the agent has it. Runs without a cgroup, because hosts with two
+    // hierarchies refuse one.
     let script = "umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup; \
                   exec crun --cgroup-manager=disabled run -b bundle \"$0\"";
     let mut command = Command::new("unshare");

@@ -1,7 +1,7 @@
-//! The agent on an ordinary host, with actions as tasks of a real containerd (Debian's package): the same contract as
-//! with the agent's runtime, as far as runc gives it.
+//! The agent on an ordinary host, with actions as tasks of a real containerd (Debian's package). The contract is the same
+//! as with the agent's runtime, as far as runc supports it.
 //!
-//! containerd is started by the test, in the agent's mount namespace, with root, state and socket of its own.
+//! The test starts containerd in the agent's mount namespace, with a separate root, state and socket.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]
@@ -20,7 +20,8 @@ use proto::action_status_request::StateType::{Failed, Success, Timeout};
 use server::{action, message};
 use tokio::process::{Child, Command};
 
-/// A host of its own: PIDs, mounts, cgroup2 where it belongs, containerd; then the agent, again whenever it is killed.
+/// A separate host: PIDs, mounts, cgroup2 in its place, containerd. Then the agent, which is restarted whenever it is
+/// killed.
 const HOST: &str = r#"
 set -e
 umount -R /sys/fs/cgroup 2>/dev/null || true
@@ -47,7 +48,7 @@ while [ $code = 137 ]; do code=0; "$AGENT" run -runtime containerd || code=$?; d
 exit $code
 "#;
 
-/// The test installs nothing: another containerd, Docker's for instance, may be in its place.
+/// The test installs nothing, because another containerd may be in use, for instance Docker's.
 fn check_installed() {
     let found = std::process::Command::new("containerd").arg("--version").stdout(Stdio::null()).status();
     assert!(found.is_ok_and(|status| status.success()), "containerd is not installed; `cargo lab prepare` does it");
@@ -69,7 +70,7 @@ fn host(lab: &Lab) -> Child {
         .unwrap()
 }
 
-/// What `ctr` says, asked from outside through the same socket.
+/// The output of `ctr`, called from outside through the same socket.
 async fn ctr(lab: &Lab, args: &[&str]) -> String {
     let socket = lab.state.path().join("containerd/containerd.sock");
     let output = Command::new("ctr").arg("-a").arg(socket).args(["-n", "tinkerbell"]).args(args).output().await.unwrap();
@@ -97,7 +98,7 @@ fn pid_of_the_host() -> Option<proto::Namespaces> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn actions_run_and_their_ends_are_told_apart() {
+async fn actions_run_and_their_results_differ() {
     let lab = Lab::new().await;
     let _host = host(&lab);
 
@@ -192,7 +193,7 @@ async fn an_unprivileged_action_cannot_act_on_the_machine() {
 async fn a_restarted_containerd_loses_no_action_and_a_restarted_agent_no_process() {
     let lab = Lab::new().await;
     let mut host = host(&lab);
-    // The action itself ends the daemon: with the host's PIDs it sees it.
+    // The action itself ends the daemon, which it sees because it has the host's PIDs.
     let script =
         "echo begun; kill $(grep -lx 'Name:.containerd' /proc/[0-9]*/status | head -n 1 | grep -oE '[0-9]+'); sleep 2; echo done";
     let restart = ActionResponse { namespaces: pid_of_the_host(), ..lab.shell("restart", script) };
@@ -212,7 +213,7 @@ async fn a_restarted_containerd_loses_no_action_and_a_restarted_agent_no_process
     assert!(lab.text().contains("action long was interrupted (agent restarted), attempt 2"), "{}", lab.text());
     assert_clean(&lab).await;
 
-    // A signal that stops the agent stops its action.
+    // A signal that stops the agent also stops its action.
     let stop = format!("kill -TERM $({agent}); sleep 1000");
     lab.server.push(ActionResponse { namespaces: pid_of_the_host(), ..lab.shell("stop", &stop) });
     let status = tokio::time::timeout(Duration::from_secs(60), host.wait()).await.expect("the end").unwrap();

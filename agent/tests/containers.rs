@@ -1,6 +1,6 @@
-//! The whole agent, as a program, against a fake server and a fake registry, running real containers of busybox.
+//! The whole agent, as a program, with a fake server and a fake registry, running real containers of busybox.
 //!
-//! Needs root, or a user namespace with root in it: mounts, cgroup2 and devtmpfs are the kernel's.
+//! Needs root, or a user namespace with root in it, because it uses mounts, cgroup2 and devtmpfs of the kernel.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]
@@ -18,7 +18,7 @@ use proto::action_status_request::StateType::{Failed, Running, Success, Timeout}
 use server::{action, message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn actions_run_and_their_ends_are_told_apart() {
+async fn actions_run_and_their_results_differ() {
     let lab = Lab::new().await;
     let _agent = lab.agent();
 
@@ -52,10 +52,10 @@ async fn actions_run_and_their_ends_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_container_gets_no_descriptor_and_no_setting_of_ours() {
+async fn a_container_gets_no_descriptor_and_no_setting_of_the_agent() {
     let lab = Lab::new().await;
     let _agent = lab.agent();
-    // The shell itself opens the directory, which makes the last one.
+    // The shell itself opens the directory, which accounts for the last descriptor.
     let script = "echo open: /proc/self/fd/*; cat /proc/self/environ /proc/self/oom_score_adj";
     let report = lab.run(lab.shell("bare", script)).await;
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
@@ -83,7 +83,7 @@ async fn an_action_that_ignores_sigterm_ends_at_its_timeout() {
     let polite = ActionResponse { timeout: Some(1), ..lab.shell("polite", "trap 'exit 0' TERM; sleep 1000 & wait") };
     assert_eq!(lab.run(polite).await.action_state(), Timeout);
 
-    // What it leaves running holds the pipes, and neither delays the end nor survives it.
+    // A process that the action leaves running keeps the pipes open. It neither delays the end nor survives it.
     let background = ActionResponse {
         namespaces: Some(proto::Namespaces { pid: Some("host".into()), network: None }),
         ..lab.shell("background", "sleep 1000 & echo started")
@@ -108,9 +108,9 @@ async fn volumes_are_bound_and_a_reboot_waits_for_the_acknowledgement() {
 
     let asking = ActionResponse { volumes: vec!["/worker:/worker".into()], ..lab.shell("asks", "touch /worker/reboot; exit 1") };
     assert_eq!(lab.run(asking).await.action_state(), Failed);
-    assert_eq!(lab.run(lab.shell("after", "true")).await.action_state(), Success, "a failed action's request counts for nothing");
+    assert_eq!(lab.run(lab.shell("after", "true")).await.action_state(), Success, "a failed action's request does not count");
 
-    // The server is busy three times: the machine must stay up until the report is in.
+    // The server is busy three times. The machine must not reboot until the report is accepted.
     lab.server.shared.script.lock().unwrap().answers =
         [Ok(()), Err(tonic::Status::internal("busy")), Err(tonic::Status::internal("busy"))].into_iter().collect();
     let reboot = ActionResponse { volumes: vec!["/worker:/worker".into()], ..lab.shell("reboot", "touch /worker/reboot") };
@@ -123,7 +123,7 @@ async fn volumes_are_bound_and_a_reboot_waits_for_the_acknowledgement() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_killed_in_the_middle_says_so_when_it_is_back() {
+async fn a_restarted_agent_reports_the_interruption() {
     let lab = Lab::new().await;
     let mut agent = lab.agent();
     let long = || ActionResponse { timeout: Some(0), ..lab.shell("long", "echo begun; sleep 1000") };
@@ -149,7 +149,7 @@ async fn an_agent_killed_in_the_middle_says_so_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_action_that_takes_more_memory_than_it_may_is_told_so() {
+async fn an_action_that_exceeds_its_memory_limit_fails_with_that_reason() {
     let lab = Lab::new().await;
     let agent = lab.agent();
     assert_eq!(lab.run(lab.shell("before", "true")).await.action_state(), Success, "{}", lab.text());
@@ -183,8 +183,8 @@ async fn a_full_tmpfs_fails_the_action_and_not_the_agent() {
     );
     assert_eq!(lab.run(lab.shell("after", "true")).await.action_state(), Success, "{}", lab.text());
 
-    // The same byte again and again compresses to nothing (and is not a hole, as zeros are): neither the size nor gzip's
-    // trailer warns when the media type says tar.
+    // The same byte repeated compresses to almost nothing (and is not a hole, as zeros are). Neither the size nor gzip's
+    // trailer warns if the media type says tar.
     let ones = registry::gzip(&registry::tarred(&vec![1; 30 << 20]));
     let image = lab.registry.image("ones", &[(registry::TAR, ones)], r#"{"config":{"Cmd":["/none"]}}"#);
     let report = lab.run(action("bomb", &image)).await;
@@ -193,7 +193,7 @@ async fn a_full_tmpfs_fails_the_action_and_not_the_agent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_many_files_are_refused_by_their_number_and_fewer_run() {
+async fn too_many_files_are_refused_with_their_number_and_fewer_run() {
     let lab = Lab::new().await;
     let _agent = lab.agent_with_state_of("64m,nr_inodes=400");
     let image = |name: &str, count: usize| {
@@ -205,12 +205,13 @@ async fn too_many_files_are_refused_by_their_number_and_fewer_run() {
     let text = message(&report);
     for part in [
         "NoSpace: image ",
-        " inodes (files, folders and links), free are ",
-        " on /run/thimble (tmpfs); try: an image of fewer files",
+        " inodes (files, folders and links), but only ",
+        " are free on /run/thimble (tmpfs); try: an image of fewer files",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(lab.run(action("fewer", &image("fewer", 200))).await.action_state(), Success, "{}", lab.text());
-    // Both do not fit, and how many files an image has shows only when it is unpacked: the first one makes room.
+    // The two images do not fit together, and the number of files is known only after unpacking. So the first one is
+    // removed.
     assert_eq!(lab.run(action("others", &image("others", 201))).await.action_state(), Success, "{}", lab.text());
 }

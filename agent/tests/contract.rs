@@ -1,4 +1,4 @@
-//! What action images and templates of the field may rely on, with real containers.
+//! What existing action images and templates may rely on, with real containers.
 //!
 //! Needs root, as `containers.rs` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -34,7 +34,7 @@ async fn the_images_user_directory_and_names_are_honoured() {
         ("etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf", ""),
     ];
     let image = lab.image("user", r#"{"User":"build","WorkingDir":"/srv/work"}"#, &entries);
-    // Devices are there, and capabilities are gone, for a user that is not root.
+    // For a user other than root, devices are present and capabilities are removed.
     let script = "id; pwd; echo $HOME; grep CapEff /proc/self/status; ls /dev/null /dev/pts/ptmx; cat /etc/hosts";
     let report = lab.run(sh(&image, "user", script)).await;
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
@@ -42,7 +42,7 @@ async fn the_images_user_directory_and_names_are_honoured() {
         let line = line.replace('\t', " ");
         assert!(lab.text().contains(&format!("A| {line}")), "{line:?} is missing in\n{}", lab.text());
     }
-    // As with Docker, the name files are the container's own.
+    // As with Docker, the name files belong to the container.
     let before = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let root = lab.image("root", "{}", &entries);
     let script = "echo nameserver 192.0.2.1 > /etc/resolv.conf && echo 192.0.2.2 x >> /etc/hosts && grep 192 /etc/resolv.conf";
@@ -88,12 +88,12 @@ async fn a_mount_made_in_a_shared_volume_stays_for_the_next_action_and_others_go
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_timeout_speaks_the_images_signal_and_ends_stopped_processes_too() {
+async fn a_timeout_sends_the_images_signal_and_also_ends_stopped_processes() {
     let lab = Lab::new().await;
     let _agent = lab.agent();
     let image = lab.image("quit", r#"{"StopSignal":"SIGQUIT"}"#, &[]);
     let script = "trap 'echo got quit; exit 0' QUIT; trap '' TERM; sleep 1000 & wait";
-    // Long enough for a busy machine to get as far as the trap.
+    // This is long enough for a busy machine to reach the trap.
     let report = lab.run(ActionResponse { timeout: Some(4), ..sh(&image, "quit", script) }).await;
     assert_eq!(report.action_state(), Timeout);
     assert!(message(&report).contains("got quit"), "{}", message(&report));
@@ -141,7 +141,7 @@ async fn an_unprivileged_action_can_work_but_not_reach_the_machine() {
     for line in ["A| works", "NoNewPrivs: 1", "Seccomp: 2", "refused: mount", "refused: umount", "refused: mknod"] {
         assert!(lab.text().contains(line), "{line} is missing in\n{}", lab.text());
     }
-    // The same, privileged: the refusals above come from the agent, not from the sandbox of this test.
+    // The same as a privileged action: the refusals above come from the agent, not from the sandbox of this test.
     let report = lab.run(sh(&image, "privileged", "mount -t tmpfs none /mnt && grep 'NoNewPrivs:.0' /proc/self/status")).await;
     assert_eq!(report.action_state(), Success, "{}\n{}", message(&report), lab.text());
 
@@ -193,7 +193,7 @@ async fn a_policy_takes_the_machines_network_away() {
     let lab = Lab::new().await;
     let _agent = lab.agent_with_policy(r#"{"network":"none"}"#);
     let report = lab.run(lab.shell("privileged", "true")).await;
-    assert!(message(&report).starts_with("Policy: this machine gives its network to no action"), "{}", message(&report));
+    assert!(message(&report).starts_with("Policy: this machine does not give its network to actions"), "{}", message(&report));
     let confined = |id: &str, script: &str| ActionResponse { environment: vec![CONFINED.into()], ..lab.shell(id, script) };
     let host = proto::Namespaces { network: Some("host".into()), pid: None };
     let report = lab.run(ActionResponse { namespaces: Some(host), ..confined("asks", "true") }).await;
@@ -207,7 +207,7 @@ async fn a_policy_takes_the_machines_network_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wish_that_cannot_be_kept_is_refused_by_name() {
+async fn a_wish_that_cannot_be_fulfilled_is_refused_by_name() {
     let lab = Lab::new().await;
     let _agent = lab.agent();
     for (wish, want) in [("THIMBLE_PRIVILEGED=flase", "flase"), ("THIMBLE_MEMORY=lots", "THIMBLE_MEMORY")] {
@@ -232,11 +232,11 @@ async fn the_machines_policy_refuses_with_its_reason() {
     }
     let report = lab.run(ActionResponse { namespaces: host_pid(), ..confined("pid", "true") }).await;
     assert!(message(&report).starts_with("Policy: "), "{}", message(&report));
-    // A volume that only has the socket's name does not lead to a reboot.
+    // A volume that only has the socket's name does not cause a reboot.
     let named = ActionResponse { volumes: vec!["/run/docker.sock".into()], ..confined("named", "test -d /run/docker.sock") };
     let report = lab.run(named).await;
     assert_eq!(report.action_state(), Success, "{}", message(&report));
-    assert_eq!(lab.registry.requests("/blobs/"), 2, "what is refused is not pulled");
+    assert_eq!(lab.registry.requests("/blobs/"), 2, "a refused image is not pulled");
 }
 
 const SOCKET: &str = "/var/run/docker.sock:/var/run/docker.sock";
@@ -248,7 +248,7 @@ async fn a_delayed_reboot_through_dockers_socket_is_a_power_step() {
     let report = lab.run(ActionResponse { volumes: vec![SOCKET.into()], ..lab.shell("ps", "docker ps") }).await;
     assert!(message(&report).contains("this machine has no Docker"), "{}", message(&report));
 
-    // What is started in the background runs when the success is in, and sees nothing of the socket.
+    // The background command runs after the success is acknowledged, and does not see the socket.
     let environment = vec![format!("IMAGE={}", lab.image), "WAIT_SECONDS=10".into()];
     let socket = || vec![SOCKET.into()];
     let later = lab.shell("later", "echo ran later; test ! -e /var/run/docker.sock");
@@ -267,7 +267,7 @@ async fn a_delayed_reboot_through_dockers_socket_is_a_power_step() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_action_is_tried_again_as_often_as_its_template_wishes() {
+async fn an_action_is_tried_again_as_often_as_its_template_asks() {
     let lab = Lab::new().await;
     let _agent = lab.agent();
     let retrying = |id: &str, script: &str| ActionResponse {
@@ -283,17 +283,17 @@ async fn an_action_is_tried_again_as_often_as_its_template_wishes() {
     let said: Vec<&str> = reports.iter().map(message).filter(|text| text.contains(", attempt ")).collect();
     assert_eq!(said.len(), 4, "{said:?}");
     assert!(
-        said[3].starts_with("running action, attempt 3 of 3: the one before failed: NonZeroExit: exit code 5"),
+        said[3].starts_with("running action, attempt 3 of 3: the previous one failed: NonZeroExit: exit code 5"),
         "{}",
         said[3]
     );
 }
 
 /// A shell that ignores TERM, and its child.
-const STUBBORN: &str = "trap 'echo told to stop' TERM; echo at work; while true; do sleep 1000 & wait; done";
+const STUBBORN: &str = "trap 'echo got TERM' TERM; echo at work; while true; do sleep 1000 & wait; done";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_action_that_the_server_cancels_is_told_then_killed_and_reported() {
+async fn an_action_that_the_server_cancels_gets_term_then_is_killed_and_reported() {
     let lab = Lab::new().await;
     lab.server.shared.script.lock().unwrap().offers_watch = true;
     let _agent = lab.agent();
@@ -303,7 +303,7 @@ async fn an_action_that_the_server_cancels_is_told_then_killed_and_reported() {
     let report = lab.ended("cancelled").await;
     assert_eq!(report.action_state(), Failed, "{}", lab.text());
     let text = message(&report);
-    assert!(text.starts_with("Cancelled: wrong machine; try: ") && text.contains("told to stop"), "{text}");
+    assert!(text.starts_with("Cancelled: wrong machine; try: ") && text.contains("got TERM"), "{text}");
     lab.assert_clean();
     lab.server.shared.script.lock().unwrap().stop = None;
     assert_eq!(lab.run(lab.shell("next", "true")).await.action_state(), Success, "{}", lab.text());
@@ -323,18 +323,18 @@ async fn a_pull_that_the_server_cancels_ends_and_leaves_nothing() {
     lab.server.stop_action("wrong machine");
     let report = lab.ended("pulling").await;
     assert!(message(&report).starts_with("Cancelled: wrong machine"), "{}\n{}", message(&report), lab.text());
-    // The folder goes with the thread that may still be writing to it.
+    // The folder is removed with the thread that may still be writing to it.
     let images = lab.state.path().join("thimble/images");
     lab.until("an empty store", || std::fs::read_dir(&images).unwrap().count() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_cannot_cancel_is_not_asked() {
+async fn a_server_that_cannot_cancel_gets_no_watch_call() {
     let lab = Lab::new().await;
     let _agent = lab.agent();
     assert_eq!(lab.run(lab.shell("foreign", "true")).await.action_state(), Success, "{}", lab.text());
     let script = lab.server.shared.script.lock().unwrap();
-    assert_eq!((script.watches, script.reports.len()), (0, 2), "its own two reports and nothing else");
+    assert_eq!((script.watches, script.reports.len()), (0, 2), "only the action's two reports");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

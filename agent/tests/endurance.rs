@@ -18,7 +18,7 @@ use lab::Lab;
 use proto::ActionResponse;
 use proto::action_status_request::StateType::{Failed, Success};
 
-/// What could grow. Memory is compared by itself: an allocator breathes.
+/// The resources that could grow. Memory is compared separately, because an allocator's size varies.
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -57,7 +57,7 @@ fn anonymous_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Threads of the pool come and go, so the first and the last look are taken until they agree.
+/// Threads of the pool come and go, so the values are read repeatedly until they agree.
 async fn settles(pid: u32, state: &Path, want: &Held) -> Held {
     let deadline = Instant::now() + std::time::Duration::from_secs(30);
     loop {

@@ -1,4 +1,4 @@
-//! What the agent makes of the host that it starts on: its cgroups, and who can read its folders. Needs root, as
+//! How the agent treats the host that it starts on: its cgroups, and who can read its folders. Needs root, as
 //! `containers.rs` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,12 +17,12 @@ use lab::Lab;
 use proto::action_status_request::StateType::Success;
 use server::message;
 
-/// As on a host with cgroup v1: a tmpfs with a folder for each controller.
+/// The layout of a host with cgroup v1: a tmpfs with a folder for each controller.
 const VERSION_1: &str =
     "umount /sys/fs/cgroup; mount -t tmpfs none /sys/fs/cgroup; mkdir /sys/fs/cgroup/memory /sys/fs/cgroup/unified";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_host_with_cgroup_v1_the_agent_has_a_mount_of_its_own() {
+async fn on_a_host_with_cgroup_v1_the_agent_mounts_cgroup_v2_for_itself() {
     let lab = Lab::new().await;
     // A process that stays in the host's namespace.
     let before = format!("{VERSION_1}; mkfifo /run/end; cat /run/end & echo $! > /run/witness");
@@ -43,7 +43,7 @@ async fn on_a_host_with_cgroup_v1_the_agent_has_a_mount_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_cgroup_v2_and_without_the_right_to_mount_it_no_work_is_taken() {
+async fn without_cgroup_v2_and_without_the_right_to_mount_it_the_agent_takes_no_work() {
     let lab = Lab::new().await;
     lab.server.push(lab.shell("never", "true"));
     let wrap = "setpriv --bounding-set -sys_admin --inh-caps -sys_admin";
@@ -54,18 +54,18 @@ async fn without_cgroup_v2_and_without_the_right_to_mount_it_no_work_is_taken() 
     let lines: Vec<_> = text.lines().filter(|line| line.contains("cgroup")).collect();
     assert!(lines.len() == 1 && lines[0].contains("systemd.unified_cgroup_hierarchy=1"), "{text}");
     assert_eq!(lines[0].matches("cgroup v2").count(), 1, "said once: {text}");
-    assert!(lab.server.states().is_empty(), "no work is taken");
+    assert!(lab.server.states().is_empty(), "the agent must not take work");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_other_user_can_read_what_the_agent_keeps() {
+async fn no_other_user_can_read_the_agents_files() {
     let lab = Lab::new().await;
     let state = lab.state.path().join("thimble");
     std::fs::create_dir_all(state.join("images")).unwrap();
     for open in [&state, &state.join("images")] {
         std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    // As the unit starts it; images must not suffer from the mask.
+    // The unit starts the agent with this mask. Images must not be affected by it.
     let _agent = lab.agent_with(&[("BEFORE", "umask 0077")]);
     let mut secret =
         lab.shell("secret", "umask; stat -c %a /bin /tinkerbell; echo begun; while ! test -e /worker/go; do sleep 0.1; done");

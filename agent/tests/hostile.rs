@@ -1,5 +1,5 @@
-//! Images that try to freeze the agent, one for each stage, and the three ways to end an action, in each stage. Needs
-//! root, as `containers.rs` does.
+//! Images that try to block the agent, one for each stage. Then the three ways to end an action, in each stage. Needs root,
+//! as `containers.rs` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]
@@ -32,7 +32,7 @@ fn nothing() -> Fill {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_image_freezes_the_agent_in_any_stage() {
+async fn no_image_blocks_the_agent_in_any_stage() {
     let lab = Lab::new().await;
     let _agent = lab.agent();
     let many = |count: usize| (0..count).map(|n| format!(r#""K{n}=v""#)).collect::<Vec<_>>().join(",");
@@ -122,7 +122,7 @@ enum Way {
     Term,
 }
 
-/// Makes the host itself hang where the agent reads it: nothing that an image has can do that any more.
+/// Makes the host itself hang where the agent reads it, because an image can no longer do that.
 const HANGS_IN_PREPARATION: &str = "mkfifo /run/hosts; mount --bind /run/hosts /etc/hosts";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +135,7 @@ async fn the_time_limit_the_server_and_a_signal_end_an_action_in_every_stage() {
             let lab = Lab::new().await;
             lab.server.shared.script.lock().unwrap().offers_watch = true;
             if stage == "pull" {
-                lab.registry.inner.lock().unwrap().together = Some(Together::new(99)); // never so many
+                lab.registry.inner.lock().unwrap().together = Some(Together::new(99)); // this number is never reached
             }
             let mut agent = lab.agent_with(&[("BEFORE", before)]);
             let timeout = Some(if way == Way::Limit { 2 } else { 0 });
@@ -189,11 +189,11 @@ async fn an_agent_that_could_not_finish_a_preparation_serves_the_next_action() {
         let stuck = ActionResponse { timeout: Some(1), ..action(&format!("stuck-{number}"), &lab.image) };
         assert_eq!(lab.run(stuck).await.action_state(), Timeout, "{}", lab.text());
     }
-    // The host comes back to its senses, and so do the threads that waited.
+    // The host works again, and so do the threads that waited.
     let path = lab.state.path().join("hosts");
     let fed = || {
         let open = std::fs::File::options().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&path);
-        open.is_ok_and(|mut pipe| pipe.write_all(b"127.0.0.1 localhost\n").is_ok()) // it opens if somebody reads
+        open.is_ok_and(|mut pipe| pipe.write_all(b"127.0.0.1 localhost\n").is_ok()) // it opens once a reader has it open
     };
     let feeding = async {
         loop {

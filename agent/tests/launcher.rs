@@ -1,4 +1,5 @@
-//! The process that makes containers may die, of the kernel's hand or another's: the agent says so and goes on.
+//! The process that makes containers may be killed by the kernel or by another process. The agent reports that and
+//! continues.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]
@@ -15,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use server::message;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_launcher_that_was_killed_is_replaced_and_its_action_is_told_as_failed() {
+async fn a_launcher_that_was_killed_is_replaced_and_its_action_is_reported_as_failed() {
     let lab = Lab::new().await;
     let agent = lab.agent();
     let agent = agent.id().unwrap();
@@ -24,7 +25,7 @@ async fn a_launcher_that_was_killed_is_replaced_and_its_action_is_told_as_failed
     let children = || children_of(first.as_raw_nonzero().get());
     lab.until("the end of the container's owner", || children().len() == 1).await;
     let state = std::fs::read_to_string(format!("/proc/{}/stat", children()[0])).unwrap();
-    assert!(state.contains(") S "), "the one child waits for the next order: {state}");
+    assert!(state.contains(") S "), "the only child waits for the next order: {state}");
     kill_process(Pid::from_raw(children()[0]).unwrap(), Signal::KILL).unwrap();
     lab.until("the spare child's end", || children().is_empty()).await;
     assert_eq!(lab.run(lab.shell("without-spare", "true")).await.action_state(), Success, "{}", lab.text());

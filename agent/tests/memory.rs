@@ -1,6 +1,6 @@
-//! What the agent takes of the machine's memory: while it waits for work, and while it pulls, both over TLS.
+//! How much of the machine's memory the agent takes: while it waits for work, and while it pulls, both over TLS.
 //!
-//! Needs root, as `containers.rs` does. `AGENT_UNDER_TEST=PROGRAM` measures the ramdisk's.
+//! Needs root, as `containers.rs` does. `AGENT_UNDER_TEST=PROGRAM` measures the ramdisk's agent.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]
@@ -17,8 +17,8 @@ use proto::action_status_request::StateType::Success;
 use server::action;
 use tls::{Authority, Front};
 
-/// In KiB. The resident size includes the program, which is small only in the ramdisk's build. The build beside this test
-/// is measured by its own memory alone.
+/// The limits in KiB. The resident size includes the program, which is small only in the ramdisk's build. The build of this
+/// test is measured by its anonymous memory only.
 struct Bar {
     resident: u64,
     own: u64,
@@ -29,18 +29,18 @@ const PULLING: Bar = Bar { resident: 10 << 10, own: 8 << 10 };
 /// 8 MiB of it are in a file, and resident only where the decoder has just been.
 const LARGE_WINDOW: Bar = Bar { resident: 12 << 10, own: 9 << 10 };
 
-/// In KiB.
+/// Memory in KiB.
 #[derive(Debug, Clone, Copy)]
 struct Memory {
     now: u64,
-    /// Since it was last forgotten.
+    /// The peak since it was last reset.
     peak: u64,
-    /// Not pages of the program.
+    /// Memory without the pages of the program.
     own: u64,
 }
 
 impl Memory {
-    /// With what processes of the agent's own take beside it, as the launcher of containers does; the program is the same.
+    /// Includes the agent's child processes, such as the launcher of containers. The program is the same.
     fn of(pid: u32) -> Self {
         let beside: u64 = children(pid).into_iter().map(|child| field(child, "RssAnon:")).sum();
         let [now, peak, own] = ["VmRSS:", "VmHWM:", "RssAnon:"].map(|name| field(pid, name) + beside);
@@ -101,7 +101,7 @@ impl Secure {
         ])
     }
 
-    /// Busybox and 48 MiB that hardly compress.
+    /// An image with busybox and 48 MiB that hardly compress.
     fn image(&self, name: &str, media: &str, pack: fn(&[u8]) -> Vec<u8>) -> String {
         let noise: Vec<u8> =
             (0u64..6 << 20).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17).to_le_bytes()).collect();

@@ -15,13 +15,13 @@ use proto::ActionResponse;
 use proto::action_status_request::StateType::Running;
 use serde_json::{Value, json};
 
-/// Runs the file to the end of the agent; its exit code.
+/// Runs the file until the agent ends, and returns its exit code.
 async fn run(lab: &Lab, file: &Value) -> Option<i32> {
     let path = lab.state.path().join("workflow.json");
     std::fs::write(&path, file.to_string()).unwrap();
     let mut agent = lab.agent_with(&[("AGENT_WORKFLOW_PATH", path.to_str().unwrap())]);
     let status = tokio::time::timeout(Duration::from_secs(60), agent.wait()).await;
-    status.unwrap_or_else(|_| panic!("the agent goes on:\n{}", lab.text())).unwrap().code()
+    status.unwrap_or_else(|_| panic!("the agent does not end:\n{}", lab.text())).unwrap().code()
 }
 
 fn shell(lab: &Lab, name: &str, script: &str) -> Value {
@@ -29,7 +29,7 @@ fn shell(lab: &Lab, name: &str, script: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_runs_in_order_and_ends_as_its_last_action_says() {
+async fn a_file_runs_in_order_and_its_last_action_decides_the_exit_code() {
     let lab = Lab::new().await;
     let (first, second) = (shell(&lab, "first", "echo $FROM > /data/x"), shell(&lab, "second", "cat /data/x"));
     let template =
@@ -38,7 +38,7 @@ async fn a_file_runs_in_order_and_ends_as_its_last_action_says() {
     let lines = ["workflow debian action first: SUCCESS in ", "A| image", "workflow debian action second: SUCCESS in "];
     let found: Vec<_> = lines.iter().map(|line| lab.text().find(line)).collect();
     assert!(found.iter().all(Option::is_some) && found.is_sorted(), "{}", lab.text());
-    assert!(!lab.text().contains("connected to"), "no server was asked\n{}", lab.text());
+    assert!(!lab.text().contains("connected to"), "no server must be called\n{}", lab.text());
 
     let list = json!([shell(&lab, "fails", "exit 3"), shell(&lab, "never", "echo never ran")]);
     assert_eq!(run(&lab, &list).await, Some(1), "{}", lab.text());
@@ -46,7 +46,7 @@ async fn a_file_runs_in_order_and_ends_as_its_last_action_says() {
 
     let reboot = json!([shell(&lab, "asks", "touch /worker/reboot"), shell(&lab, "after", "true")]);
     assert_eq!(run(&lab, &reboot).await, Some(80), "{}", lab.text());
-    assert_eq!(run(&lab, &json!([shell(&lab, "anew", "true")])).await, Some(0), "an old request counts for nothing");
+    assert_eq!(run(&lab, &json!([shell(&lab, "anew", "true")])).await, Some(0), "an old request does not count");
     lab.assert_clean();
 
     assert_eq!(run(&lab, &json!([])).await, Some(2));
@@ -63,7 +63,7 @@ async fn a_machine_has_one_agent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_is_stopped_takes_its_action_along() {
+async fn an_agent_that_is_stopped_also_stops_its_action() {
     let lab = Lab::new().await;
     let mut agent = lab.agent();
     lab.server.push(ActionResponse { namespaces: host_pid(), ..lab.shell("long", "echo begun; sleep 1000") });
@@ -80,7 +80,7 @@ async fn an_agent_that_is_stopped_takes_its_action_along() {
     assert!(lab.text().contains("ended the processes that were still running"), "{}", lab.text());
     lab.assert_clean();
     let reports = lab.server.shared.script.lock().unwrap().reports.clone();
-    assert!(reports.iter().all(|r| r.action_state() == Running), "what was stopped is neither a success nor a failure");
+    assert!(reports.iter().all(|r| r.action_state() == Running), "a stopped action is neither a success nor a failure");
 }
 
 fn host_pid() -> Option<proto::Namespaces> {

@@ -1,5 +1,5 @@
-//! Which programs of an image run, which do not and what the report then says, and what the agent's own mounts do to an
-//! image. Needs root, as `containers.rs` does.
+//! Which programs of an image run, what the report says about the others, and how the agent's mounts affect an image. Needs
+//! root, as `containers.rs` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]
@@ -82,7 +82,7 @@ async fn an_image_for_another_architecture_is_refused_before_its_layers_are_pull
     let report = lab.run(action("foreign", &image)).await;
     let want = format!("is for linux/{other}, and this machine is linux/{own}; try: ");
     assert!(message(&report).starts_with("ImageNotFound: ") && message(&report).contains(&want), "{}", message(&report));
-    assert_eq!(lab.registry.requests("/blobs/"), 1, "the configuration alone");
+    assert_eq!(lab.registry.requests("/blobs/"), 1, "only the configuration was pulled");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,9 +106,9 @@ async fn a_program_of_another_user_opens_its_own_output() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_agent_mounts_of_its_own_breaks_no_image() {
+async fn the_agents_mounts_do_not_break_any_image() {
     let lab = Lab::new().await;
-    // What PID 1 and the agent show: a network, firmware and modules.
+    // What PID 1 and the agent provide: a network, firmware and modules.
     let before = "mkdir -p /run/thimble/network /run/upper /run/work; touch /run/thimble/network/learned.env; \
                   mount -t overlay -o lowerdir=/usr/lib,upperdir=/run/upper,workdir=/run/work none /usr/lib; \
                   mkdir -p /lib/modules /lib/firmware";
@@ -163,7 +163,7 @@ async fn what_the_agent_mounts_of_its_own_breaks_no_image() {
     }
     let below =
         ActionResponse { volumes: vec!["extra:/lib/firmware/extra".into()], ..lab.shell("below", "touch /lib/firmware/extra/x") };
-    assert_eq!(lab.run(below).await.action_state(), Success, "a volume below a folder of the agent's: {}", lab.text());
+    assert_eq!(lab.run(below).await.action_state(), Success, "a volume below a folder that the agent mounts: {}", lab.text());
     lab.assert_clean();
 }
 
@@ -185,7 +185,7 @@ async fn a_container_that_cannot_be_made_says_why_once() {
         let report = lab.run(action).await;
         let text = message(&report);
         assert!(text.starts_with(&format!("CouldNotStart: {want}")), "{text}");
-        assert!(text.len() < 400 && !text.contains("failed to prepare rootfs"), "said again: {text}");
+        assert!(text.len() < 400 && !text.contains("failed to prepare rootfs"), "the reason is repeated: {text}");
         assert!(text.contains("No such file or directory") || text.contains("Not a directory"), "{text}");
     }
     lab.assert_clean();

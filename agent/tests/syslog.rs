@@ -1,4 +1,4 @@
-//! What leaves the machine by syslog while an action runs, read as smee reads it. Needs root, as `containers.rs` does.
+//! The lines that leave the machine by syslog while an action runs, parsed like smee. Needs root, as `containers.rs` does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/lab.rs"]
@@ -34,7 +34,7 @@ async fn smee_shows_all_five_lines_of_an_action() {
             None => hidden.push(String::from_utf8_lossy(&packet[..length]).into_owned()),
         }
     }
-    assert_eq!(hidden, Vec::<String>::new(), "smee hides these");
+    assert_eq!(hidden, Vec::<String>::new(), "smee would hide these");
     let output: Vec<_> = shown.iter().filter(|line| line.text.starts_with("A| ") && line.text.contains("of five")).collect();
     assert_eq!(output.len(), 5, "{shown:#?}");
     let errors = output.iter().filter(|line| line.id.as_deref().is_some_and(|id| id.ends_with("/stderr")));

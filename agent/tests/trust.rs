@@ -1,4 +1,4 @@
-//! The agent, its server and its registry with one certificate, as `openssl req -x509` makes it: signed by itself, CA:TRUE.
+//! The agent, its server and its registry with one certificate as `openssl req -x509` makes it: self-signed, CA:TRUE.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -58,7 +58,7 @@ async fn a_configured_certificate_that_is_the_servers_own_is_accepted_by_name_an
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_strangers_certificate_is_refused_in_words() {
+async fn an_unknown_certificate_is_refused_with_a_clear_message() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (Authority::self_signed(&folder.path().join("a")), Authority::self_signed(&folder.path().join("b")));
     let secure = Secure::new(&theirs).await;

@@ -1,4 +1,4 @@
-//! The calls to containerd that an action needs, with the namespace every one of them carries.
+//! The calls to containerd that an action needs. Each one carries the namespace.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,16 +13,16 @@ use containerd_client::tonic::metadata::{Ascii, MetadataValue};
 use containerd_client::tonic::{Code, Request, Status};
 use rustix::process::Signal;
 
-/// The shim that containerd brings; it runs runc.
+/// The shim that comes with containerd and runs runc.
 const SHIM: &str = "io.containerd.runc.v2";
 const SPECIFICATION: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
-/// Marks the agent's containers among the others of the namespace.
+/// The label of the agent's containers among the others of the namespace.
 const LABEL: (&str, &str) = ("thimble.agent", "action");
 
 #[derive(Debug)]
 pub enum Refused {
     Connect(Box<dyn std::error::Error + Send + Sync>),
-    /// What was asked for, and the answer.
+    /// The request and the answer.
     Call(&'static str, Status),
 }
 
@@ -82,7 +82,7 @@ impl Calls {
         asking("start the container", self.client.tasks().start(request).await).map(drop)
     }
 
-    /// The exit code; 128 and the signal's number for a process that was killed.
+    /// The exit code, or 128 and the signal's number for a process that was killed.
     pub async fn wait(&self, name: &str) -> Result<i32, Refused> {
         let request = self.request(WaitRequest { container_id: name.to_owned(), exec_id: String::new() });
         let answer = asking("wait for the container", self.client.tasks().wait(request).await)?;
@@ -95,7 +95,7 @@ impl Calls {
         asking("signal the container", unless_gone(self.client.tasks().kill(request).await))
     }
 
-    /// Kills what runs and forgets the container. A missing one counts as removed.
+    /// Kills what runs and removes the container. A missing container counts as removed.
     pub async fn remove(&self, name: &str) -> Result<(), Refused> {
         let task = || self.request(DeleteTaskRequest { container_id: name.to_owned() });
         if unless_gone(self.client.tasks().delete(task()).await).is_err() {
@@ -110,7 +110,7 @@ impl Calls {
         asking("remove the container", unless_gone(self.client.containers().delete(request).await))
     }
 
-    /// The containers that an agent made in this namespace.
+    /// The containers in this namespace that an agent made.
     pub async fn ours(&self) -> Result<Vec<String>, Refused> {
         let filter = format!("labels.\"{}\"=={}", LABEL.0, LABEL.1);
         let request = self.request(ListContainersRequest { filters: vec![filter] });

@@ -1,4 +1,4 @@
-//! An action's output: two named pipes that containerd's shim writes to.
+//! The output of an action: two named pipes that containerd's shim writes to.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub struct Pipes {
 }
 
 impl Pipes {
-    /// Makes the pipes and reads from now on: the shim waits for a reader.
+    /// Makes the pipes and starts reading, because the shim waits for a reader.
     pub fn open(order: &Order<'_>) -> io::Result<Self> {
         let output = container::shared_output(order.lines.clone());
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| order.bundle.join(name));
@@ -30,7 +30,7 @@ impl Pipes {
         Ok(Self { stdout, stderr, output, readers })
     }
 
-    /// The last lines. Does not wait for a process that keeps a pipe open, nor for a shim that never came.
+    /// The last lines. This does not wait for a process that keeps a pipe open, or for a shim that never opened it.
     pub async fn finish(self) -> Vec<String> {
         container::finish(self.readers.into_iter()).await;
         self.output.lock().map(|mut output| output.finish()).unwrap_or_default()

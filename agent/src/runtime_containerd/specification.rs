@@ -1,5 +1,5 @@
-//! The agent's specification as runc wants it: pure. The agent's runtime mounts devices and sets the filter of system
-//! calls in its child; for runc both are written here.
+//! Converts the agent's specification for runc. Pure. The agent's runtime mounts devices and sets the filter of system
+//! calls in its child. For runc both are in the specification.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::bundle::below_dev;
 use crate::container::seccomp;
 
-/// `config` is the bundle's config.json.
+/// `config` is the content of the bundle's config.json.
 pub fn for_runc(config: &[u8]) -> io::Result<Vec<u8>> {
     let mut spec: Value = serde_json::from_slice(config)?;
     let confined = spec.pointer("/process/noNewPrivileges") == Some(&Value::Bool(true));
@@ -20,20 +20,21 @@ pub fn for_runc(config: &[u8]) -> io::Result<Vec<u8>> {
         }
     }
     let Some(linux) = spec.pointer_mut("/linux").and_then(Value::as_object_mut) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the specification has no part for Linux"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the specification has no section for Linux"));
     };
     if confined {
         linux.insert("seccomp".to_owned(), seccomp::oci());
     }
     let resources = linux.entry("resources").or_insert_with(|| json!({}));
     if let Some(resources) = resources.as_object_mut() {
-        // runc adds the harmless devices (null, zero, random, tty) for a confined action.
+        // For a confined action runc adds the harmless devices (null, zero, random, tty).
         resources.insert("devices".to_owned(), json!([{ "allow": !confined, "access": "rwm" }]));
     }
     Ok(serde_json::to_vec(&spec)?)
 }
 
-/// The machine's own. runc makes no nodes in a bound `/dev`; `rslave` keeps the mounts that follow in the container.
+/// The mount of the machine's devices. runc makes no nodes in a bound `/dev`, and `rslave` keeps later mounts inside the
+/// container.
 fn devices() -> Value {
     json!({ "destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind", "rw", "nosuid", "rslave"] })
 }
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_privileged_action_has_the_machines_devices_and_a_confined_one_has_none() {
+    fn a_privileged_action_has_the_machines_devices_and_a_confined_action_does_not() {
         let spec = converted(false);
         let [pts, shm] = below_dev();
         assert_eq!(spec["mounts"], json!([{ "destination": "/proc" }, devices(), pts, shm, { "destination": "/sys" }]));
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_specification_is_an_error() {
+    fn a_text_that_is_not_a_specification_is_an_error() {
         assert!(for_runc(b"{}").is_err() && for_runc(b"nonsense").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Settings with a few possible values: what runs containers, where actions come from.
+//! Settings with a few possible values: the runtime of containers, and the source of actions.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub enum Source {
     File(PathBuf),
 }
 
-/// Tinkerbell's units start their agents with `docker`. This agent needs no daemon for it.
+/// Tinkerbell's units start their agents with `docker`. This agent accepts that and needs no daemon.
 pub fn runtime(name: Option<&str>, socket: Option<String>, namespace: Option<String>) -> Result<RuntimeChoice, String> {
     match name {
         None | Some("libcontainer" | "docker") => Ok(RuntimeChoice::Libcontainer),
@@ -33,18 +33,18 @@ pub fn runtime(name: Option<&str>, socket: Option<String>, namespace: Option<Str
     }
 }
 
-/// A workflow file alone chooses the file transport.
+/// A workflow file alone selects the file transport.
 pub fn source(name: Option<&str>, file: Option<String>) -> Result<Source, String> {
     match (name, file) {
         (None | Some("file"), Some(file)) => Ok(Source::File(file.into())),
         (None | Some("grpc"), None) => Ok(Source::Grpc),
-        (Some("grpc"), Some(file)) => Err(format!("-transport grpc and the workflow file {file:?} exclude each other")),
+        (Some("grpc"), Some(file)) => Err(format!("-transport grpc and the workflow file {file:?} cannot be combined")),
         (Some("file"), None) => Err("-transport file needs -workflow FILE".to_owned()),
         (Some(other), _) => Err(format!("-transport is {other:?}: use grpc or file")),
     }
 }
 
-/// The words are those of the kernel argument `thimble.embedded`.
+/// The words of the kernel argument `thimble.embedded`.
 pub fn embedded(word: Option<&str>) -> Result<EmbeddedImages, String> {
     let read = |word: &str| word.parse().map_err(|problem| format!("THIMBLE_EMBEDDED is {word:?}: {problem}"));
     word.map_or_else(|| Ok(EmbeddedImages::default()), read)

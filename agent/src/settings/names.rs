@@ -1,4 +1,4 @@
-//! Every name of a setting: those of the kernel arguments, and those that only the agent has.
+//! Every name of a setting: those of the kernel arguments, and those of the agent only.
 
 use cmdline::{ARGUMENTS, Setting};
 
@@ -6,7 +6,7 @@ const fn value(flag: &'static str, variables: &'static [&'static str]) -> Settin
     Setting::new(flag, &[], variables)
 }
 
-/// All settings of the agent that have an effect.
+/// All settings that have an effect.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
     ARGUMENTS.iter().filter_map(|argument| argument.setting.as_ref()).chain(OTHERS)
 }
@@ -27,7 +27,7 @@ const OTHERS: &[Setting] = &[
     value("images", &["THIMBLE_IMAGES"]),
 ];
 
-/// Flags of Tinkerbell's agents for choices that this agent does not have. It accepts them, so that Tinkerbell's units
+/// Flags of Tinkerbell's agents for choices that this agent does not have. It accepts them, so that Tinkerbell's units can
 /// start it unchanged.
 pub const WITHOUT_EFFECT: &[Setting] = &[
     value("log-level", &[]),

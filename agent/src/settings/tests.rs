@@ -15,7 +15,7 @@ fn environment_wins_over_flags_as_in_the_go_agent() {
 }
 
 #[test]
-fn every_kernel_argument_that_the_agent_receives_is_a_setting_of_it() {
+fn every_kernel_argument_for_the_agent_is_one_of_its_settings() {
     let given = cmdline::ARGUMENTS.iter().filter_map(|a| Some((*a.setting.as_ref()?.variables.last()?, a.example)));
     let given: Vec<_> = given.collect();
     let shown = |env: &[_]| read("", env).map(|s| (format!("{s:?}"), s.registries.login.password));
@@ -34,7 +34,7 @@ fn a_capture_of_the_systemd_unit_is_understood() {
     assert_eq!(settings.registries.login.registry, "reg.example:5000");
 }
 
-/// Everything with which tink-agent's and tink-worker's units, HookOS and CaptainOS may start the agent.
+/// All flags and variables with which the units of tink-agent and tink-worker, HookOS and CaptainOS may start the agent.
 #[test]
 fn tinkerbells_flags_and_variables_are_understood() {
     type Shown = fn(&Settings) -> String;
@@ -64,7 +64,7 @@ fn tinkerbells_flags_and_variables_are_understood() {
         ("a switch alone", "-grpc-tls", "", tls, "Verified"),
         ("a switch with its value", "--tinkerbell-tls=false", "", tls, "Off"),
         ("an unverified certificate", "-grpc-tls=true", "TINKERBELL_INSECURE_TLS=true", tls, "Unverified"),
-        ("Go writes truth in many ways", "", "TINKERBELL_TLS=T", tls, "Verified"),
+        ("Go has many words for true", "", "TINKERBELL_TLS=T", tls, "Verified"),
         ("a login", "-registry-name r:5 -registry-user u -registry-pass p", "", login, "r:5 u p"),
         ("tink-worker's login", "-r r:5 -u u -p p", "", login, "r:5 u p"),
         ("its long form", "--docker-registry r --registry-username u --registry-password p", "", login, "r u p"),
@@ -90,7 +90,7 @@ fn tinkerbells_flags_and_variables_are_understood() {
     ] {
         let default = [("AGENT_GRPC_SERVER", "s"), ("AGENT_ID", "m")].into_iter();
         let given = env.split_whitespace().filter_map(|pair| pair.split_once('='));
-        // A flag loses against any variable, so the defaults give way to it.
+        // A flag loses against any variable, so the defaults are removed for it.
         let default = default.filter(|(name, _)| match *name {
             "AGENT_ID" => !flags.starts_with("-i"),
             _ => !(flags.contains("grpc-server") || flags.contains("authority")),
@@ -102,13 +102,13 @@ fn tinkerbells_flags_and_variables_are_understood() {
 }
 
 #[test]
-fn what_cannot_be_done_as_asked_is_refused_by_name() {
+fn an_unsupported_choice_is_refused_by_name() {
     let env = [("WORKER_ID", "m"), ("TINKERBELL_GRPC_AUTHORITY", "s")];
     for (flags, want) in [
         ("-runtime kubernetes", "\"kubernetes\": use libcontainer or containerd"),
         ("-transport nats", "\"nats\": use grpc or file"),
         ("-transport file", "-workflow FILE"),
-        ("-transport grpc -workflow /w", "exclude each other"),
+        ("-transport grpc -workflow /w", "cannot be combined"),
         ("-id", "-id needs a value"),
         ("stray", "\"stray\" is not a flag"),
     ] {
@@ -127,7 +127,7 @@ fn every_mistake_is_named_at_once() {
 }
 
 #[test]
-fn an_authority_without_a_port_gets_tinkerbells() {
+fn an_authority_without_a_port_gets_tinkerbells_port() {
     for (given, want) in [
         ("10.0.0.1", "10.0.0.1:42113"),
         ("10.0.0.1:9", "10.0.0.1:9"),
@@ -151,7 +151,7 @@ fn the_syslog_port_is_the_one_given_or_514() {
 }
 
 #[test]
-fn the_hub_has_many_names_for_a_login() {
+fn a_login_for_docker_hub_has_many_names() {
     let names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io", "Docker.io"];
     for name in names {
         let env = [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("DOCKER_REGISTRY", name)];
@@ -165,9 +165,9 @@ fn a_password_never_shows_in_debug_output() {
     assert!(!format!("{:?}", read("", &env).unwrap()).contains("hunter2"));
 }
 
-/// A signed ramdisk's policy holds whatever the kernel command line says.
+/// A signed ramdisk's policy applies whatever the kernel command line has.
 #[test]
-fn no_flag_variable_or_kernel_argument_is_about_the_policy() {
+fn no_flag_variable_or_kernel_argument_changes_the_policy() {
     for setting in super::names::settings().chain(super::names::WITHOUT_EFFECT) {
         let mut names = [&[setting.flag][..], setting.aliases, setting.variables].concat();
         names.extend(cmdline::ARGUMENTS.iter().map(|argument| argument.name));

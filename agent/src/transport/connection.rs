@@ -1,4 +1,4 @@
-//! The connection to the workflow service: made early, kept, and made anew after a failure.
+//! The connection to the workflow service. It is made early, kept, and made again after a failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,17 +27,17 @@ pub struct Connection {
     channel: Option<Channel>,
     agent: String,
     authority: String,
-    /// For servers of the first generation.
+    /// The translation for servers of the first generation.
     old: Dialect,
     speaks_old: bool,
-    /// While an action runs, the server can say that it shall stop.
+    /// Whether the server can stop a running action.
     offers_watch: bool,
 }
 
 impl Connection {
     pub fn new(settings: &Settings) -> Result<Self, crate::CannotWork> {
         let scheme = if settings.tls == Tls::Off { "http" } else { "https" };
-        // TCP's probes notice a server that vanished. HTTP/2 pings would too, but Go's gRPC servers close a connection
+        // TCP's probes detect a server that vanished. HTTP/2 pings would, too, but Go's gRPC servers close a connection
         // that pings more than once in five minutes.
         let endpoint = Endpoint::from_shared(format!("{scheme}://{}", settings.authority))?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -92,18 +92,18 @@ impl Connection {
         self.judge(answer)
     }
 
-    /// For the time an action runs.
+    /// The call that is open while an action runs.
     pub fn watch(&self, action: &Action) -> Option<HeldCall> {
         let channel = self.channel.clone().filter(|_| self.offers_watch && !gen1::is_old_id(&action.id))?;
         Some(HeldCall { endpoint: self.endpoint.clone(), channel, agent: self.agent.clone(), workflow: action.workflow.clone() })
     }
 
-    /// The action with which a server of the first generation answers a failure.
+    /// The action that follows a failure, for a server of the first generation.
     pub fn reaction(&self, action: &Action, failure: &Reason) -> Option<Action> {
         self.old.reaction(action, failure)
     }
 
-    /// A server that answers in neither generation is asked in the newer one again: it may be about to be replaced.
+    /// A server that supports neither generation is asked in the second one again, because it may be about to be replaced.
     fn note_generation<T>(&mut self, answer: &Result<T, Status>) {
         let old = !answer.as_ref().is_err_and(|status| gen1::is_old(status) || decide::is_transport(status));
         if old && !self.speaks_old {
@@ -112,7 +112,7 @@ impl Connection {
         self.speaks_old = old;
     }
 
-    /// Host names are resolved anew for every connection.
+    /// Host names are resolved again for every connection.
     async fn channel(&mut self) -> Result<Channel, Status> {
         if let Some(channel) = &self.channel {
             return Ok(channel.clone());
@@ -133,7 +133,7 @@ impl Connection {
     }
 }
 
-/// A name that is too long or is not text is as good as none.
+/// A name that is too long or is not text is ignored.
 fn with_next_image(answer: tonic::Response<ActionResponse>) -> Answer {
     let named = answer.metadata().get_bin(next_image::NEXT_IMAGE).and_then(|value| value.to_bytes().ok());
     let named = named.filter(|bytes| bytes.len() <= next_image::MAX_LENGTH);
@@ -151,7 +151,7 @@ async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Status>
 /// The server's certificate was refused.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the certificate of the server {authority} is not accepted ({problem}): build the ramdisk with its CA (--ca FILE), or see \
+    "the certificate of the server {authority} is not accepted ({problem}): build the ramdisk with its CA (--ca FILE), or check \
      whether the clock is right"
 )]
 struct Untrusted {

@@ -8,19 +8,19 @@ use tonic::{Code, Status};
 
 use crate::action::Action;
 
-/// What came of asking for an action.
+/// The result of asking for an action.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
     Work(Box<Action>),
-    /// An answer, not an error: there is nothing to do now.
+    /// Not an error: there is nothing to do now.
     Nothing,
-    /// No connection: try again soon, because the server may be restarting.
+    /// The connection failed. Try again soon, because the server may be restarting.
     Unreachable(String),
-    /// The server answers, but with an error: try again with patience.
+    /// The server answers with an error. Try again with growing pauses.
     Trouble(String),
 }
 
-/// What a server sends for work: an action, and the image it expects to be needed after it.
+/// The server's answer with work: an action, and the image that it expects to be needed next.
 #[derive(Debug, Default)]
 pub struct Answer {
     pub response: ActionResponse,
@@ -46,18 +46,18 @@ pub fn asked(answer: Result<Answer, Status>) -> Asked {
     }
 }
 
-/// What came of a report.
+/// The result of a report.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reported {
     Accepted,
-    /// Asking again brings the same answer.
+    /// The same report would get the same answer.
     Refused(String),
     Unreachable(String),
     Trouble(String),
 }
 
 impl Reported {
-    /// Why the server did not take it.
+    /// Why the server refused the report.
     pub fn refusal(self) -> Option<String> {
         match self {
             Self::Accepted => None,
@@ -76,19 +76,19 @@ pub fn reported(answer: Result<(), Status>) -> Reported {
     }
 }
 
-/// Of a deleted workflow, Tinkerbell's server passes on what Kubernetes says of the object, as an internal error.
+/// For a deleted workflow, Tinkerbell's server passes on Kubernetes' text about the object, as an internal error.
 fn says_workflow_is_gone(status: &Status) -> bool {
     let message = status.message().trim_end();
     let of_kubernetes = message.contains("workflows.tinkerbell.org \"") && message.ends_with("\" not found");
     of_kubernetes && matches!(status.code(), Code::Internal | Code::Unknown)
 }
 
-/// Tinkerbell's server says it with NotFound or FailedPrecondition; the violation may come with any code.
+/// Tinkerbell's server uses NotFound or FailedPrecondition for this. The violation may come with any code.
 fn says_nothing_to_do(status: &Status) -> bool {
     matches!(status.code(), Code::NotFound | Code::FailedPrecondition) || says_no_action_available(status.details())
 }
 
-/// The client made this status itself: the request or its answer was lost.
+/// The client made this status itself, because the request or its answer was lost.
 pub fn is_transport(status: &Status) -> bool {
     status.source().is_some() || status.code() == Code::DeadlineExceeded
 }
@@ -107,7 +107,7 @@ mod tests {
     use tonic::Status;
 
     #[test]
-    fn every_way_to_say_nothing_is_understood() {
+    fn every_answer_without_work_is_recognised() {
         let violation = proto::detail::no_action_available(2, "nothing");
         for (case, answer) in [
             ("NotFound", Err(Status::not_found("no Workflows found"))),
@@ -133,12 +133,12 @@ mod tests {
         assert!(matches!(asked(Err(Status::with_details(Code::Unknown, "x", other.into()))), Asked::Trouble(_)));
     }
 
-    /// Word for word from Tinkerbell's server.
+    /// The exact text of Tinkerbell's server.
     const DELETED: &str = "error reading from backend\nrpc error: code = Internal desc = error getting workflow: \
         failed to get workflow default/w: workflows.tinkerbell.org \"w\" not found";
 
     #[test]
-    fn a_permanent_refusal_of_a_report_differs_from_a_passing_one() {
+    fn a_permanent_refusal_of_a_report_differs_from_a_temporary_one() {
         for (status, refused) in [
             (Status::not_found("x"), true),
             (Status::invalid_argument("x"), true),

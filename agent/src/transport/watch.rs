@@ -1,5 +1,5 @@
-//! The call by which a server can stop a running action (`proto::watch`), repeated as long as the action runs. Only
-//! servers that offer it are asked.
+//! The call by which a server can stop a running action (`proto::watch`). It is repeated while the action runs. Only
+//! servers that offer it are called.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use super::decide;
 
 /// The server holds the call for a minute.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// Between two calls to a server that answers at once.
+/// The pause between two calls to a server that answers at once.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Uses the connection of the reports while it stands, later a connection of its own.
+/// Uses the connection of the reports while that is open, and later a separate one.
 pub struct HeldCall {
     pub endpoint: Endpoint,
     pub channel: Channel,
@@ -27,12 +27,12 @@ pub struct HeldCall {
 }
 
 impl HeldCall {
-    /// Ends when the action shall stop, with the reason.
+    /// Ends when the action must stop, and returns the reason.
     pub async fn stopped(mut self) -> String {
         loop {
             let asked = Instant::now();
             match self.ask().await {
-                Ok(()) => return std::future::pending().await, // another server by now, which hands out actions only
+                Ok(()) => return std::future::pending().await, // another server has replaced it, which cannot stop actions
                 Err(status) if status.code() == Code::Aborted => return status.message().to_owned(),
                 Err(status) if decide::is_transport(&status) => self.connect_again().await,
                 Err(_) => sleep(PAUSE.saturating_sub(asked.elapsed())).await,

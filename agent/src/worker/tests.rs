@@ -9,12 +9,12 @@ use crate::fake_server::{Server, Shared, action as wire, message};
 use crate::settings::Settings;
 use crate::transport::Connection;
 
-/// Runs nothing, returns the outcomes it was given, and remembers what it ran.
+/// Runs nothing, returns the given outcomes, and records what it was asked to run.
 #[derive(Clone, Default)]
 struct Fixed {
     ran: Arc<Mutex<Vec<String>>>,
     fails: bool,
-    /// The actions that it ran.
+    /// The commands of the actions that it ran.
     commands: Arc<Mutex<Vec<Vec<String>>>>,
     writes: Option<std::path::PathBuf>,
     /// Actions in the background end when it opens.
@@ -58,7 +58,7 @@ fn worker(authority: &str, folder: &std::path::Path, execute: Fixed) -> Worker<F
     }
 }
 
-/// Runs the worker for as long as `during` takes.
+/// Runs the worker until `during` ends.
 async fn while_working<T>(worker: Worker<Fixed>, during: impl Future<Output = T>) -> T {
     tokio::select! {
         power = worker.run() => panic!("the worker stopped: {power:?}"),
@@ -67,7 +67,7 @@ async fn while_working<T>(worker: Worker<Fixed>, during: impl Future<Output = T>
 }
 
 #[tokio::test]
-async fn actions_run_one_after_the_other_with_true_times() {
+async fn actions_run_one_after_the_other_with_their_actual_times() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
     server.push(wire("one", "i"));
     server.push(wire("two", "i"));
@@ -112,16 +112,16 @@ async fn nothing_to_do_and_errors_are_survived() {
 }
 
 #[tokio::test]
-async fn a_result_nobody_wants_is_dropped_and_the_agent_goes_on() {
+async fn a_refused_result_is_dropped_and_the_agent_continues() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
     server.shared.script.lock().unwrap().answers = [Ok(()), Err(Status::failed_precondition("finished"))].into();
     server.push(wire("one", "i"));
     server.push(wire("two", "i"));
-    // The dropped success asked for a reboot, and gets none.
+    // The dropped success asked for a reboot, which does not happen.
     let execute = Fixed { writes: Some(folder.path().join("reboot")), ..Fixed::default() };
     let power =
         tokio::time::timeout(Duration::from_secs(30), worker(&server.address.to_string(), folder.path(), execute).run()).await;
-    assert_eq!(power.unwrap(), machine::exit::REBOOT, "only after the second");
+    assert_eq!(power.unwrap(), machine::exit::REBOOT, "the reboot comes only after the second");
     assert_eq!(server.states(), [Running, Success, Running, Success]);
 }
 
@@ -136,13 +136,13 @@ async fn the_result_of_a_deleted_workflow_is_dropped_and_new_work_is_taken() {
         let work = worker(&server.address.to_string(), folder.path(), Fixed::default());
         let reports = while_working(work, async { server.until("the second action", |r| r.len() == 5).await }).await;
         let told: Vec<_> = reports.iter().map(|r| (r.action_id.as_deref().unwrap(), r.action_state())).collect();
-        let twice = [("one", Running), ("one", Success), ("one", Success)]; // what passes is tried again
+        let twice = [("one", Running), ("one", Success), ("one", Success)]; // a temporary error is tried again
         assert_eq!(told, [&twice[..], &[("two", Running), ("two", Success)]].concat());
     }
 }
 
 #[tokio::test]
-async fn a_server_that_dies_between_report_and_acknowledgement_is_told_again() {
+async fn a_report_is_repeated_if_the_server_dies_before_its_acknowledgement() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
     server.shared.script.lock().unwrap().die_before_ack = true;
     server.push(wire("one", "i"));
@@ -184,7 +184,7 @@ async fn a_failure_that_was_not_reported_before_a_restart_is_reported_and_not_ru
     let reports = while_working(work, async { server.until("the report", |r| r.len() == 1).await }).await;
     assert_eq!(
         (reports[0].action_state(), message(&reports[0])),
-        (Failed, "NonZeroExit: exit code 9; try: the last output says what the action met\nlast output:\nbye")
+        (Failed, "NonZeroExit: exit code 9; try: look at the last output of the action\nlast output:\nbye")
     );
     assert!(execute.ran.lock().unwrap().is_empty());
 }
@@ -202,15 +202,15 @@ async fn an_acknowledged_power_request_survives_a_restart() {
 }
 
 #[test]
-fn a_question_that_was_held_is_asked_again_at_once_and_any_other_with_growing_pauses() {
+fn a_held_call_is_repeated_at_once_and_any_other_with_growing_pauses() {
     let mut pace = Pace { backoff: Backoff::new(backoff::FIRST, Duration::from_secs(5)), said: String::new() };
     (0..20).for_each(|_| assert!(!pace.idle(Duration::from_millis(3)).is_zero()));
     assert_eq!(pace.idle(Duration::from_secs(60)), Duration::ZERO);
-    assert!(pace.idle(Duration::ZERO) <= backoff::FIRST * 3 / 2, "the earlier pauses are forgotten");
+    assert!(pace.idle(Duration::ZERO) <= backoff::FIRST * 3 / 2, "the pauses start again");
 }
 
 #[tokio::test]
-async fn a_server_of_the_first_generation_is_served_in_its_own_words() {
+async fn a_server_of_the_first_generation_is_served_in_its_protocol() {
     use proto::gen1::{State, WorkflowAction};
     let action = |name: &str| WorkflowAction {
         task_name: "os".into(),
@@ -220,7 +220,7 @@ async fn a_server_of_the_first_generation_is_served_in_its_own_words() {
         ..WorkflowAction::default()
     };
     let (old, address) = crate::fake_old_server::Old::start(vec![action("stream"), action("reboot")]).await;
-    // An earlier worker had begun the first one.
+    // An earlier worker has begun the first action.
     old.reports.lock().unwrap().push(proto::gen1::WorkflowActionStatus {
         action_name: "stream".into(),
         action_status: State::Running.into(),
@@ -251,7 +251,7 @@ async fn a_server_of_the_first_generation_is_served_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn a_failure_of_the_first_generation_is_followed_by_what_its_template_says_and_then_told() {
+async fn a_failure_of_the_first_generation_is_followed_by_its_reaction_and_then_reported() {
     use proto::gen1::{State, WorkflowAction};
     let action = WorkflowAction {
         task_name: "os".into(),
@@ -283,7 +283,7 @@ async fn a_failure_of_the_first_generation_is_followed_by_what_its_template_says
 }
 
 #[tokio::test]
-async fn a_server_that_knows_neither_generation_is_asked_again() {
+async fn a_server_that_supports_neither_generation_is_asked_again() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
     server.shared.script.lock().unwrap().actions.push_back(Err(Status::unimplemented("a proxy without a server")));
     server.push(wire("one", "i"));

@@ -1,4 +1,4 @@
-//! A server of the first generation: one workflow of some actions, and the reports about them.
+//! A server of the first generation with one workflow of some actions, and the reports about them.
 #![allow(dead_code)]
 
 use std::convert::Infallible;
@@ -33,7 +33,7 @@ impl Old {
         (old, address)
     }
 
-    /// The first action that has not succeeded, in the state last reported.
+    /// The first action that has not succeeded, with its last reported state.
     fn contexts(&self) -> Vec<Result<WorkflowContext, Status>> {
         let reports = self.reports.lock().unwrap();
         let last = |action: &WorkflowAction| {

@@ -1,4 +1,4 @@
-//! The whole agent, as a program, in a mount namespace like the ramdisk's, with a fake server and a fake registry.
+//! The whole agent as a program, in a mount namespace like the ramdisk's, with a fake server and a fake registry.
 #![allow(dead_code)]
 
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use tokio::process::{Child, Command};
 use crate::registry::{self, Registry};
 use crate::server::{Server, action};
 
-/// Agents end each other's actions when they start, so one at a time.
+/// Agents end each other's actions when they start, so only one may run at a time.
 pub static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// A mount namespace like the ramdisk's: cgroup2 where it belongs, with memory accounted where the host lets it, and fresh
-/// /run and /worker.
+/// A mount namespace like the ramdisk's: cgroup2 in its place, memory accounting if the host allows it, and fresh /run and
+/// /worker.
 const NAMESPACE: &str = r#"
 set -e
 umount -R /sys/fs/cgroup 2>/dev/null || true
@@ -53,7 +53,7 @@ impl Lab {
             &[(registry::GZIP, busybox_layer(&busybox))],
             r#"{"config":{"Cmd":["/bin/sh"],"Env":["FROM=image"]}}"#,
         );
-        // Overlays need a file system of their own kind below: a tmpfs, as in the ramdisk.
+        // Overlays need a suitable file system below them: a tmpfs, as in the ramdisk.
         let state = tempfile::Builder::new().prefix("agent-").tempdir_in("/dev/shm").unwrap();
         std::fs::create_dir(state.path().join("worker")).unwrap();
         Self { server, registry, state, image, _alone: alone }
@@ -63,18 +63,18 @@ impl Lab {
         self.agent_with_state_of("")
     }
 
-    /// On a machine whose ramdisk has this policy.
+    /// An agent on a machine whose ramdisk has this policy.
     pub fn agent_with_policy(&self, policy: &str) -> Child {
         self.start("", policy, &[])
     }
 
-    /// With variables of its own. Those of the script: `BEFORE` changes the namespace, `WRAP` is a program that starts the
-    /// agent.
+    /// An agent with these variables. The script has two of them: `BEFORE` changes the namespace, and `WRAP` is a program
+    /// that starts the agent.
     pub fn agent_with(&self, variables: &[(&str, &str)]) -> Child {
         self.start("", "", variables)
     }
 
-    /// `size` limits the tmpfs below /run/thimble, in mount's words.
+    /// `size` limits the tmpfs below /run/thimble, in the syntax of mount.
     pub fn agent_with_state_of(&self, size: &str) -> Child {
         self.start(size, "", &[])
     }
@@ -112,14 +112,14 @@ impl Lab {
         std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 
-    /// An image of busybox with this configuration, and these entries in a layer of its own.
+    /// An image of busybox with this configuration, and these entries in a separate layer.
     pub fn image(&self, name: &str, config: &str, entries: &[(&str, &str)]) -> String {
         let busybox = std::fs::read("/bin/busybox").expect("apt-get install busybox-static");
         let layers = [(registry::GZIP, busybox_layer(&busybox)), (registry::TAR, registry::tar(entries))];
         self.registry.image(name, &layers, &format!(r#"{{"config":{config}}}"#))
     }
 
-    /// An image of busybox with whatever a tar archive can hold.
+    /// An image of busybox with any content that a tar archive can have.
     pub fn odd_image(&self, name: &str, config: &str, fill: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> String {
         let busybox = std::fs::read("/bin/busybox").expect("apt-get install busybox-static");
         let mut odd = tar::Builder::new(Vec::new());
@@ -132,7 +132,7 @@ impl Lab {
         ActionResponse { command: vec!["/bin/sh".into(), "-c".into(), script.into()], ..action(id, &self.image) }
     }
 
-    /// Waits until `done` holds.
+    /// Waits until `done` is true.
     pub async fn until(&self, what: &str, done: impl Fn() -> bool) {
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
         while !done() {
@@ -141,7 +141,7 @@ impl Lab {
         }
     }
 
-    /// Runs one action to its final report.
+    /// Runs one action until its final report.
     pub async fn run(&self, wire: ActionResponse) -> proto::ActionStatusRequest {
         let id = wire.action_id.clone().unwrap();
         self.server.push(wire);
@@ -158,14 +158,14 @@ impl Lab {
         reports.into_iter().find(|r| r.action_id == id && r.action_state() != Running).unwrap()
     }
 
-    /// What an action must not leave behind.
+    /// Checks that an action left nothing behind.
     pub fn assert_clean(&self) {
         let left: Vec<_> = std::fs::read_dir(self.state.path().join("thimble/containers")).unwrap().collect();
         assert!(left.is_empty(), "containers left: {left:?}\n{}", self.text());
     }
 }
 
-/// A file, link, FIFO or directory; `content` is a link's target.
+/// A file, link, FIFO or directory. For a link `content` is the target.
 pub fn entry(archive: &mut tar::Builder<Vec<u8>>, path: &str, kind: tar::EntryType, mode: u32, content: &[u8]) {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);

@@ -1,4 +1,4 @@
-//! A workflow service on a loopback socket: hands out the given actions and keeps every report.
+//! A workflow service on a loopback socket. It hands out the given actions and keeps every report.
 #![allow(dead_code)]
 
 use std::collections::VecDeque;
@@ -17,20 +17,20 @@ use tonic::{Request, Response, Status};
 #[derive(Default)]
 pub struct Script {
     pub actions: VecDeque<Result<ActionResponse, Status>>,
-    /// Answers to reports, in order; what follows is accepted.
+    /// The answers to reports, in order. Further reports are accepted.
     pub answers: VecDeque<Result<(), Status>>,
     /// Every report that arrived, refused or not.
     pub reports: Vec<ActionStatusRequest>,
     pub questions: Vec<ActionRequest>,
-    /// A server that can stop running actions, as Tinkerbell's cannot.
+    /// Whether the server can stop running actions, unlike Tinkerbell's.
     pub offers_watch: bool,
-    /// The reason it gives.
+    /// The reason to stop.
     pub stop: Option<String>,
-    /// How many agents have asked whether to go on.
+    /// How many watch calls the agents made.
     pub watches: usize,
-    /// Named with each action, as Thimble's server does.
+    /// The next image, sent with each action, as Thimble's server does.
     pub next_image: Option<String>,
-    /// Take the next final report in, then never answer.
+    /// Accept the next final report, but never answer.
     pub die_before_ack: bool,
 }
 
@@ -43,7 +43,7 @@ pub struct Shared {
 pub struct Server {
     pub address: SocketAddr,
     pub shared: Shared,
-    /// Its own, because a server that dies takes its connections along.
+    /// A separate runtime, so that a server that dies closes its connections.
     runtime: Option<Runtime>,
 }
 
@@ -77,18 +77,18 @@ impl Server {
         self.shared.changed.notify_waiters();
     }
 
-    /// Stops the action that runs.
+    /// Stops the running action.
     pub fn stop_action(&self, why: &str) {
         self.shared.script.lock().unwrap().stop = Some(why.to_owned());
         self.shared.changed.notify_waiters();
     }
 
-    /// States reported so far, in order.
+    /// The states reported so far, in order.
     pub fn states(&self) -> Vec<StateType> {
         self.shared.states()
     }
 
-    /// Waits until `done` holds for the reports.
+    /// Waits until `done` is true for the reports.
     pub async fn until(&self, what: &str, done: impl Fn(&[ActionStatusRequest]) -> bool) -> Vec<ActionStatusRequest> {
         self.shared.until(what, done).await
     }

@@ -31,7 +31,7 @@ pub fn image_too_large(scene: &Scene) -> Result<()> {
     let workflow = ready.run("large", &[Step::image("large", &ready.registry.reference("large:1"))])?;
     let message = workflow.message("large");
     ensure!(workflow.state() == "FAILED" && message.contains("NoSpace"), "ended as {}: {message:?}", workflow.state());
-    let numbers = Regex::new(r"needs about (\d+) MiB .* free are (\d+) MiB").context("the pattern for both numbers")?;
+    let numbers = Regex::new(r"needs about (\d+) MiB .* only (\d+) MiB").context("the pattern for both numbers")?;
     let found = numbers.captures(message).with_context(|| format!("{message:?} does not hold both numbers"))?;
     let number = |n: usize| found.get(n).and_then(|digits| digits.as_str().parse::<u64>().ok()).unwrap_or(0);
     ensure!(number(1) >= 160 && number(2) < 128, "needed {} MiB and free {} MiB cannot be right", number(1), number(2));

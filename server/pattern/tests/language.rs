@@ -79,7 +79,7 @@ fn a_fault_names_its_position() {
         (r#"{"a": [{"anything-but": [1]}]}"#, "a[0].anything-but", "strings only"),
         (r#"{"a": [{"prefix": 1}]}"#, "a[0].prefix", "a string"),
         (r#"{"a": [{"wildcard": "a**"}]}"#, "a[0].wildcard", "two '*'"),
-        (r#"{"a": [{"wildcard": "\\a"}]}"#, "a[0].wildcard", "after '\\'"),
+        (r#"{"a": [{"wildcard": "\\a"}]}"#, "a[0].wildcard", "must be followed by"),
         (r#"{"a": [{"wildcard": "*\\"}]}"#, "a[0].wildcard", "has nothing to escape"),
         (r#"{"a": [{"glob": "x"}]}"#, "a[0].glob", "wildcard"),
         (r#"{"a": [{"regexp": "ab*"}]}"#, "a[0].regexp", "at character 3"),
@@ -87,7 +87,7 @@ fn a_fault_names_its_position() {
         (r#"{"a": [{"regexp": "a}"}]}"#, "a[0].regexp", "escaped"),
         (r#"{"a": [{"regexp": "(a"}]}"#, "a[0].regexp", "')' is missing"),
         (&long, "pattern", "the most is 65536"),
-        (&deep, "pattern", "32 objects"),
+        (&deep, "pattern", "32 levels"),
         (&wide, "k257", "256 leaves"),
     ] {
         let fault = Pattern::parse(pattern).unwrap_err();
