@@ -1,7 +1,7 @@
-//! Tar archives as the field writes them: V7, ustar, star, GNU and PAX, with the three sparse forms of GNU tar.
+//! Tar archives in all common forms: V7, ustar, star, GNU and PAX, with the three sparse forms of GNU tar.
 //!
-//! What is an archive and what is damaged is decided as in Go's `archive/tar`, which containerd and umoci use. An entry is
-//! read in constant memory: its headers have a limit, its content goes through [`Read`].
+//! What counts as an archive and what as damaged follows Go's `archive/tar`, which containerd and umoci use. An entry is
+//! read in constant memory: its headers have a limit, and its content goes through [`Read`].
 
 mod header;
 mod pax;
@@ -20,15 +20,16 @@ use pax::Records;
 pub use sparse::Part;
 
 const BLOCK: usize = 512;
-/// Long names, extended attributes and sparse maps of one entry, in bytes. They are held in memory, and compressed ones
-/// can be huge.
+/// The most bytes for the long names, extended attributes and sparse maps of one entry. They are held in memory, and can be
+/// huge once decompressed.
 pub const HEADERS_MAX: u64 = 1 << 20;
-/// Content that is not kept takes no memory but takes time. One compressed kilobyte can make a megabyte of it.
+/// The most bytes of skipped content. It takes no memory but takes time. One compressed kilobyte can expand to a megabyte
+/// of it.
 pub const SKIPPED_MAX: u64 = 64 << 30;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    #[error("cannot read the archive from byte {at} on")]
+    #[error("cannot read the archive after byte {at}")]
     Read {
         at: u64,
         #[source]
@@ -38,40 +39,40 @@ pub enum ArchiveError {
     Malformed { what: &'static str, at: u64 },
     #[error("the headers of one entry take more than {HEADERS_MAX} bytes")]
     Headers,
-    #[error("more than {SKIPPED_MAX} bytes of it are content of no file")]
+    #[error("more than {SKIPPED_MAX} bytes of it do not belong to a file")]
     Skipped,
 }
 
-/// What an archive says of one file, directory, link or device.
+/// An archive's description of one file, directory, link or device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub kind: Kind,
     pub path: PathBuf,
-    /// What a link points to.
+    /// The target of a link.
     pub link: PathBuf,
-    /// With the set-id and sticky bits.
+    /// The permissions, with the set-id and sticky bits.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
     pub mtime: Time,
-    /// Major and minor number.
+    /// The major and minor number.
     pub device: (u32, u32),
-    /// Bytes of the file, holes included.
+    /// The size of the file in bytes, holes included.
     pub size: u64,
     pub xattrs: Vec<(OsString, Vec<u8>)>,
-    /// Where the content belongs if it is not the whole file.
+    /// The positions of the content, if it is not the whole file.
     pub parts: Option<Vec<Part>>,
 }
 
-/// Entries one after the other, and as [`Read`] the content of the last one.
+/// The entries in order, and as [`Read`] the content of the latest one.
 pub struct Archive<R> {
     stream: R,
     at: u64,
-    /// Bytes of the entry's content that are still to be read, and of the padding behind it.
+    /// How many bytes of the entry's content are left to read, and how many of the padding after it.
     content: u64,
     padding: u64,
     skipped: u64,
-    /// Bytes that the headers of the next entry may still take.
+    /// How many bytes the headers of the next entry may still take.
     allowance: u64,
 }
 
@@ -80,10 +81,10 @@ impl<R: Read> Archive<R> {
         Self { stream, at: 0, content: 0, padding: 0, skipped: 0, allowance: HEADERS_MAX }
     }
 
-    /// The next entry, or `None` at the end. What was not read of the last one is passed over.
+    /// The next entry, or `None` at the end. Unread content of the previous one is skipped.
     ///
     /// # Errors
-    /// If the stream has one, or is not a tar archive.
+    /// If the stream fails, or is not a tar archive.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
         self.allowance = HEADERS_MAX;
         let (mut records, mut name, mut link) = (Records::default(), None, None);
@@ -94,9 +95,9 @@ impl<R: Read> Archive<R> {
             match header.kind_byte() {
                 b'x' => {
                     let text = self.special(size)?;
-                    records = pax::parse(&text).ok_or_else(|| self.malformed("an extended header of the wrong form"))?;
+                    records = pax::parse(&text).ok_or_else(|| self.malformed("an invalid extended header"))?;
                 }
-                // It is about all entries that follow, and as in containerd none of them obeys.
+                // A global header concerns all entries that follow. As in containerd, it is ignored.
                 b'g' => drop(self.special(size)?),
                 b'L' => name = Some(self.special(size)?),
                 b'K' => link = Some(self.special(size)?),
@@ -143,7 +144,7 @@ impl<R: Read> Archive<R> {
                 sparse::Version::InHeaders => records.sparse.parts(),
                 sparse::Version::InContent => self.map_in_content()?,
             };
-            entry.parts = Some(parts.ok_or_else(|| self.malformed("a sparse file whose map is not one"))?);
+            entry.parts = Some(parts.ok_or_else(|| self.malformed("a sparse file with an invalid map"))?);
         }
         if let Some(parts) = &entry.parts
             && !sparse::is_valid(parts, entry.size, self.content)
@@ -154,9 +155,9 @@ impl<R: Read> Archive<R> {
         Ok(entry)
     }
 
-    /// GNU tar's oldest form: the map begins in the header and goes on in blocks behind it.
+    /// GNU tar's oldest form. The map begins in the header and continues in blocks after it.
     fn old_sparse(&mut self, header: &Header) -> Result<(u64, Vec<Part>), ArchiveError> {
-        let wrong = "a sparse file whose map is not one";
+        let wrong = "a sparse file with an invalid map";
         if header.format() != Format::Gnu {
             return Err(self.malformed("a sparse file of another format than GNU's"));
         }
@@ -173,7 +174,7 @@ impl<R: Read> Archive<R> {
         Ok((size, parts))
     }
 
-    /// Form 1.0: decimal numbers, one a line, in whole blocks before the content.
+    /// Form 1.0: decimal numbers, one per line, in whole blocks before the content.
     fn map_in_content(&mut self) -> Result<Option<Vec<Part>>, ArchiveError> {
         let mut map = sparse::Lines::default();
         while !map.is_whole() {
@@ -196,7 +197,7 @@ impl<R: Read> Archive<R> {
         Ok(filled)
     }
 
-    /// The next header. Zeros end an archive; so does the end of the stream, because some tools write no zeros.
+    /// The next header. Zeros end an archive. So does the end of the stream, because some tools write no zeros.
     fn header(&mut self) -> Result<Option<Header>, ArchiveError> {
         let mut block = [0; BLOCK];
         match self.fill(&mut block)? {
@@ -209,7 +210,7 @@ impl<R: Read> Archive<R> {
         Header::new(block).map(Some).ok_or_else(|| self.malformed("a header with a wrong checksum"))
     }
 
-    /// What describes the next entry instead of being one.
+    /// The content of a special entry, which describes the next one.
     fn special(&mut self, size: u64) -> Result<Vec<u8>, ArchiveError> {
         self.allow(size)?;
         let mut text = vec![0; usize::try_from(size).map_err(|_| ArchiveError::Headers)?];
@@ -233,12 +234,12 @@ impl<R: Read> Archive<R> {
         }
         let mut left = self.content.saturating_add(padding);
         self.content = 0;
-        let mut buffer = [0; 2 << 10]; // it is filled with zeros for each entry, and mostly for the padding alone
+        let mut buffer = [0; 2 << 10]; // each entry clears it, mostly for its padding only
         while left > 0 {
             let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             let filled = self.fill(buffer.get_mut(..wanted).unwrap_or_default())?;
             left -= filled as u64;
-            // Go, too, lets an archive end in the padding of its last entry.
+            // Like Go, this allows an archive to end in the padding of its last entry.
             if filled < wanted {
                 return if left <= padding { Ok(()) } else { Err(self.malformed("its end in the middle of a file")) };
             }
@@ -246,7 +247,7 @@ impl<R: Read> Archive<R> {
         Ok(())
     }
 
-    /// Fills the buffer; only the end of the stream makes it less.
+    /// Fills the buffer. It gets less only at the end of the stream.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
         let filled = fill(&mut self.stream, buffer).map_err(|source| ArchiveError::Read { at: self.at, source })?;
         self.at += filled as u64;
@@ -257,10 +258,10 @@ impl<R: Read> Archive<R> {
         ArchiveError::Malformed { what, at: self.at }
     }
 
-    /// Fills the buffer with content of the entry; only its end makes it less.
+    /// Fills the buffer with content of the entry. It gets less only at the end of the content.
     ///
     /// # Errors
-    /// If the stream has one, or ends before the content does.
+    /// If the stream fails, or ends before the content.
     pub fn fill_content(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
         let wanted = buffer.len().min(usize::try_from(self.content).unwrap_or(usize::MAX));
         let filled = self.fill(buffer.get_mut(..wanted).unwrap_or_default())?;
@@ -269,7 +270,7 @@ impl<R: Read> Archive<R> {
     }
 }
 
-/// Fills the buffer; only the end of the stream makes it less.
+/// Fills the buffer. It gets less only at the end of the stream.
 pub fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {

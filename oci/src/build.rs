@@ -1,4 +1,4 @@
-//! Making images: layers, their configuration and their manifest, each under its digest.
+//! Builds images: layers, configuration and manifest, each stored under its digest.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use crate::Digest;
 
 const SCHEMA_VERSION: u32 = 2;
 
-/// Bytes under their digest, as registries and layouts keep them.
+/// Bytes under their digest, the form in which registries and layouts store them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
     pub digest: Digest,
@@ -34,16 +34,16 @@ pub(crate) fn descriptor(kind: MediaType, digest: &Digest, size: usize) -> Resul
     Ok(Descriptor::new(kind, size as u64, digest))
 }
 
-/// An archive of files, compressed.
+/// A compressed archive of files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
     pub blob: Blob,
-    /// Of the archive before it was compressed.
+    /// The digest of the archive before compression.
     diff_id: Digest,
 }
 
 impl Layer {
-    /// The same archive gives the same bytes. `level` is gzip's, 1 to 9.
+    /// Compresses an archive. The same archive gives the same bytes. `level` is gzip's, from 1 to 9.
     pub fn gzip(tar: &[u8], level: u32) -> io::Result<Self> {
         let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(level));
         gzip.write_all(tar)?;
@@ -51,7 +51,7 @@ impl Layer {
     }
 }
 
-/// What makes layers an image.
+/// The parts that make layers an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     pub config: Blob,
@@ -60,7 +60,7 @@ pub struct Image {
 
 impl Image {
     /// # Errors
-    /// Of the configuration, which must have an architecture and an operating system.
+    /// If the configuration has no architecture or operating system.
     pub fn new<'l>(layers: impl Iterator<Item = &'l Layer> + Clone, config: ConfigurationBuilder) -> Result<Self, BuildError> {
         let diff_ids: Vec<String> = layers.clone().map(|layer| layer.diff_id.to_string()).collect();
         let config: ImageConfigurationBuilder = config.rootfs(RootFsBuilder::default().diff_ids(diff_ids).build()?);

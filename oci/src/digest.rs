@@ -14,7 +14,7 @@ enum Algorithm {
 }
 
 impl Algorithm {
-    /// TLS brings these functions along, so the ramdisk has no others.
+    /// TLS needs these functions anyway, so the ramdisk has no others.
     fn context(self) -> Context {
         Context::new(match self {
             Self::Sha256 => &SHA256,
@@ -50,7 +50,7 @@ pub struct Digest {
 #[error("{0:?} is not a digest: expected sha256: and 64 hexadecimal digits, sha384: and 96, or sha512: and 128")]
 pub struct NotADigest(String);
 
-/// A digest in the making.
+/// Computes a digest from pieces.
 pub struct Hasher {
     algorithm: Algorithm,
     context: Context,
@@ -71,7 +71,7 @@ impl Hasher {
 }
 
 impl Digest {
-    /// Computes the digest of a whole content.
+    /// The digest of complete content.
     pub fn of(bytes: &[u8]) -> Self {
         Self::from_hash(ring::digest::digest(&SHA256, bytes).as_ref())
     }
@@ -81,24 +81,24 @@ impl Digest {
         Self { algorithm: Algorithm::Sha256, hex: hex::encode(hash) }
     }
 
-    /// Computes digests of this one's algorithm.
+    /// A hasher for this digest's algorithm.
     pub fn hasher(&self) -> Hasher {
         Hasher::new(self.algorithm)
     }
 
-    /// The digest of a whole content with this one's algorithm.
+    /// The digest of complete content, with this digest's algorithm.
     pub fn like(&self, bytes: &[u8]) -> Self {
         let mut hasher = self.hasher();
         hasher.update(bytes);
         hasher.finish()
     }
 
-    /// The algorithm's name: the folder in a layout.
+    /// The algorithm's name, which is the folder in a layout.
     pub fn algorithm(&self) -> &'static str {
         self.algorithm.name()
     }
 
-    /// The digits without the algorithm: a file name.
+    /// The digits without the algorithm, which are the file name in a layout.
     pub fn hex(&self) -> &str {
         &self.hex
     }

@@ -1,4 +1,4 @@
-//! One layer: bytes as they arrive -> sha256 -> gzip, zstd or nothing -> tar -> files. Nothing is stored compressed.
+//! One layer: bytes as they arrive -> sha256 -> gzip, zstd or nothing -> tar -> files. Compressed data is not stored.
 
 mod decode;
 mod sys;
@@ -22,15 +22,15 @@ use tree::Tree;
 
 const ENTRIES_MAX: u64 = 2_000_000;
 const PATH_MAX: usize = 4096;
-/// Zeros become holes, which take no memory but take time. One compressed kilobyte can make a megabyte of them.
+/// Zeros become holes, which take no memory but take time. One compressed kilobyte can expand to a megabyte of zeros.
 const HOLES_MAX: u64 = 64 << 30;
-/// What a name and an inode cost the kernel; content is kept in whole pages.
+/// What a name and an inode cost the kernel. Content is kept in whole pages.
 const INODE: u64 = 1 << 10;
 const PAGE: u64 = 4 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    #[error("its content is {actual}, {size} bytes")]
+    #[error("its content has the digest {actual} and {size} bytes")]
     Mismatch { actual: Digest, size: u64 },
     #[error("not enough room for its files")]
     NoSpace(#[source] NoSpace),
@@ -38,7 +38,7 @@ pub enum LayerError {
     LongName(String),
     #[error("cannot create {path}")]
     File {
-        /// Shortened and escaped.
+        /// The path, shortened and escaped.
         path: String,
         #[source]
         source: io::Error,
@@ -47,7 +47,7 @@ pub enum LayerError {
     Read(#[source] io::Error),
     #[error(transparent)]
     Archive(ArchiveError),
-    #[error("its zstd window is larger than {} MiB, and all of it would be memory: pack it without --long and --ultra", WINDOW >> 20)]
+    #[error("its zstd window is larger than {} MiB, which would all be memory: pack it without --long and --ultra", WINDOW >> 20)]
     Window,
     #[error("it is compressed with {0}: pack it with gzip or zstd")]
     Compression(&'static str),
@@ -55,15 +55,15 @@ pub enum LayerError {
     TooMany,
     #[error("it has more than {HOLES_MAX} bytes of zeros")]
     Hollow,
-    #[error("the pull was given up")]
+    #[error("the pull was cancelled")]
     Stopped,
 }
 
-/// What a layer may take. It is asked again and again, because the memory of the machine is shared.
+/// How much a layer may take. It is queried repeatedly, because the memory of the machine is shared.
 pub trait Budget {
     fn free(&mut self) -> Free;
 
-    /// Whether the pull was given up. An archive can make much work of few bytes.
+    /// Whether the pull was cancelled. A few bytes of an archive can cause much work.
     fn is_stopped(&self) -> bool {
         false
     }
@@ -75,15 +75,16 @@ impl<F: FnMut() -> Free> Budget for F {
     }
 }
 
-/// Unpacks a layer over the earlier layers below `root`. After an error, nothing below `root` may be used.
+/// Unpacks a layer over the earlier layers below `root`. After an error, the files below `root` must not be used.
 ///
 /// # Errors
-/// If the bytes are not those of the digest, cannot be decoded, or do not fit.
+/// If the bytes do not match the digest, cannot be decoded, or do not fit.
 pub fn unpack(stream: impl Read, layer: &Descriptor, root: &Path, budget: &mut impl Budget) -> Result<(), LayerError> {
     let mut hashing = Hashing { inner: stream, hash: layer.digest.hasher(), size: 0 };
     let unpacked = unpack_archive(BufReader::with_capacity(64 << 10, &mut hashing), root, budget);
     if !matches!(unpacked, Err(LayerError::NoSpace(_) | LayerError::File { .. } | LayerError::Stopped)) {
-        // What follows the archive's end belongs to the digest; after a decoding error it separates damaged bytes from a wrong format.
+        // Bytes after the archive's end are part of the digest. After a decoding error the digest
+        // distinguishes damaged bytes from a wrong format.
         io::copy(&mut hashing, &mut io::sink()).map_err(LayerError::Read)?;
         let (actual, size) = (hashing.hash.finish(), hashing.size);
         if actual != layer.digest || size != layer.size {
@@ -127,17 +128,17 @@ fn archive_error(error: ArchiveError) -> LayerError {
 struct Unpacker<'a, B> {
     tree: Tree,
     budget: &'a mut B,
-    /// What may still be taken before the budget is asked again.
+    /// How much may be taken before the budget is queried again.
     room: Free,
     until_asked: u64,
-    /// What this layer has taken.
+    /// How much this layer has taken.
     taken: Free,
-    /// Hashes of the paths this layer brought: its whiteouts are about the layers below only.
+    /// Hashes of the paths of this layer, because its whiteouts only concern the layers below.
     own: HashSet<u64>,
-    /// Hashes of the directories in which nothing of the layers below is left.
+    /// Hashes of the directories from which everything of the layers below was removed.
     cleared: HashSet<u64>,
     hasher: RandomState,
-    /// Bytes of zeros that may still come.
+    /// How many more bytes of zeros may come.
     holes: u64,
     /// It has entries in folders of aufs' own.
     has_bookkeeping: bool,
@@ -187,7 +188,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
             Kind::Symlink => self.tree.symlink(&path, entry),
             Kind::HardLink => self.tree.hard_link(&path, &inside(&entry.link)?),
             Kind::Character | Kind::Block | Kind::Fifo => self.tree.node(&path, entry),
-            Kind::Other(_) => return Ok(()), // vendors' extensions
+            Kind::Other(_) => return Ok(()), // extensions of vendors
         };
         made.map_err(|error| self.failed(&path, error))?;
         self.own(name);
@@ -198,7 +199,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         self.hasher.hash_one(path)
     }
 
-    /// Archives may leave parents out. They still belong to this layer.
+    /// Archives may leave parent directories out. They still belong to this layer.
     fn own(&mut self, name: &OsStr) {
         for owned in self.tree.directory_of_last().join(name).ancestors() {
             let hash = self.hash(owned);
@@ -268,7 +269,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         Ok(())
     }
 
-    /// What the layer has taken so far was free, and so is what is left. At least an entry more is needed.
+    /// What the layer has taken so far was free, and so is the rest. At least one more entry is needed.
     fn short(&self, resource: Resource, left: u64) -> LayerError {
         let free = self.taken.of(resource).saturating_add(left);
         let entry = if resource == Resource::Inodes { 1 } else { INODE + PAGE };
@@ -280,7 +281,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         if hidden == b".wh..opq" {
             return self.clear(directory);
         }
-        // `.wh..wh.plnk` and similar names are bookkeeping of aufs.
+        // `.wh..wh.plnk` and similar names are internal to aufs.
         if hidden.is_empty() || hidden == b"." || hidden == b".." || hidden.starts_with(b".wh.") {
             return Ok(());
         }
@@ -289,7 +290,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         }
         let name = OsStr::from_bytes(hidden);
         let victim = self.tree.directory_of_last().join(name);
-        // A layer may hide a path and bring it again, in either order. What the layers below have there goes.
+        // A layer may hide a path and add it again, in either order. The layers below lose theirs.
         match self.own.contains(&self.hash(&victim)) {
             false => self.tree.remove(name),
             true if self.tree.is_directory(name) => self.clear(&victim),
@@ -297,7 +298,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         }
     }
 
-    /// Removes what the layers below put into a directory. Once is enough: they do not come back.
+    /// Removes what the layers below put into a directory. This is done only once per directory.
     fn clear(&mut self, directory: &Path) -> io::Result<()> {
         if !self.tree.enter(directory)? {
             return Ok(());
@@ -323,7 +324,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
     }
 }
 
-/// The path below the root, where `..` cannot lead out of it, as if the root were the whole file system.
+/// The path below the root. `..` cannot leave the root, as if it were the whole file system.
 fn inside(path: &Path) -> Result<PathBuf, LayerError> {
     let mut clean = PathBuf::new();
     for component in path.components() {
@@ -336,7 +337,7 @@ fn inside(path: &Path) -> Result<PathBuf, LayerError> {
     if clean.as_os_str().len() > PATH_MAX { Err(LayerError::LongName(shown(&clean))) } else { Ok(clean) }
 }
 
-/// For messages: the maker of the image has chosen the name.
+/// The path for messages, escaped because the image's author has chosen the name.
 fn shown(path: &Path) -> String {
     const MOST: usize = 200;
     let text = path.to_string_lossy();

@@ -1,4 +1,4 @@
-//! OCI image layouts: where their files are, and which manifest a name in `index.json` means. Reading is pure.
+//! OCI image layouts: the paths of their files, and the manifest for a name in `index.json`. Reading is pure.
 
 #[cfg(feature = "build")]
 pub mod write;
@@ -9,12 +9,12 @@ use crate::digest::Digest;
 use crate::reference::{Reference, Version};
 
 pub const INDEX: &str = "index.json";
-/// The file, with its content, that makes a folder a layout.
+/// The file that marks a folder as a layout, with its content.
 pub const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
 const BLOBS: &str = "blobs";
-/// The annotation that names an image.
+/// The annotation with the name of an image.
 pub const REFERENCE: &str = "org.opencontainers.image.ref.name";
-/// What Docker and containerd write beside it. There [`REFERENCE`] may be a tag alone.
+/// The annotation that Docker and containerd add. With it, [`REFERENCE`] may be only a tag.
 pub const FULL_NAME: &str = "io.containerd.image.name";
 
 /// The path of a blob in a layout.
@@ -44,7 +44,7 @@ struct Names {
 }
 
 impl IndexEntry {
-    /// The full name before the short one.
+    /// The names, the full one before the short one.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         [&self.annotations.full, &self.annotations.reference].into_iter().filter_map(|name| name.as_deref())
     }
@@ -55,7 +55,7 @@ impl Index {
         serde_json::from_slice(text)
     }
 
-    /// By name, or by what a digest says anyway.
+    /// Finds an image by its name, or by the digest in the reference.
     pub fn digest_of(&self, image: &Reference) -> Option<&Digest> {
         let is_it = |entry: &&IndexEntry| match &image.version {
             Version::Digest(digest) => entry.digest == *digest,

@@ -1,11 +1,11 @@
 //! Everything about OCI images: from a reference to a verified tree of files.
 //!
-//! `reference`, `digest`, `manifest`, `layout`, `signature` and `sigstore` are pure: bytes to types, and what they say.
-//! `registry` asks registries and their mirrors, `archive` and `layer` unpack, and [`Puller`] does all of it in order. Where a size or
-//! a number of bytes is meant, the unit is a byte.
+//! `reference`, `digest`, `manifest`, `layout`, `signature` and `sigstore` are pure: they parse bytes and check them.
+//! `registry` is the client for registries and their mirrors, `archive` and `layer` unpack, and [`Puller`] does all of it
+//! in order. All sizes are in bytes.
 //!
-//! Features: `client` asks registries and unpacks; the ramdisk has this one alone. `build` makes images and writes
-//! layouts. `push` is both, and uploads.
+//! Features: `client` is the registry client with unpacking, and the only one in the ramdisk. `build` makes images and
+//! writes layouts. `push` includes both and uploads.
 
 #[cfg(feature = "client")]
 pub mod archive;

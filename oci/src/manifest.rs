@@ -13,19 +13,19 @@ pub use processor::{Platform, Processor, for_machine};
 
 /// The media type of an image's manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// The documents that a request for a manifest may be answered with.
+/// The types of documents that are accepted for a manifest request.
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
-/// No runtime mounts so many, and each costs a request.
+/// The most layers. Runtimes cannot mount that many, and each one costs a request.
 pub const LAYERS_MAX: usize = 512;
-/// Entries of an image's environment, and of its command; bytes of them all together.
+/// The most entries in an image's environment and in its command, and their most bytes together.
 const WORDS_MAX: usize = 4096;
 const WORDS_BYTES_MAX: usize = 1 << 20;
-/// Characters of a document that a message quotes.
+/// How many characters of a document a message quotes.
 const QUOTED_MAX: usize = 100;
 
-/// What a registry may answer to a request for a manifest.
+/// A registry's answer to a request for a manifest.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -38,7 +38,7 @@ struct Document {
     schema_version: u32,
 }
 
-/// A part of an image. Content that is embedded in it is left alone: the registry has it, too.
+/// A part of an image. Content that is embedded in it is ignored, because the registry has it, too.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -48,19 +48,19 @@ pub struct Descriptor {
     #[serde(default)]
     pub size: u64,
     pub platform: Option<Platform>,
-    /// Where else a layer is that its registry may not distribute.
+    /// Other URLs of a layer that its registry may not distribute.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub urls: Vec<String>,
 }
 
 impl Descriptor {
-    /// Of something without a kind and a platform.
+    /// A descriptor without a media type and a platform.
     pub fn of(digest: &Digest, size: u64) -> Self {
         Self { media_type: String::new(), digest: digest.clone(), size, platform: None, urls: Vec::new() }
     }
 
     /// Whether it cannot be unpacked as a layer.
-    fn is_no_layer(&self) -> bool {
+    fn is_not_a_layer(&self) -> bool {
         let kind = self.media_type.as_str();
         let files = kind.is_empty() || kind.contains(".image.layer.") || kind.starts_with("application/vnd.docker.image.rootfs.");
         !files || kind.ends_with("+encrypted")
@@ -94,7 +94,7 @@ struct Purpose {
 const CONFIGURATIONS: [&str; 2] = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
 impl IndexEntry {
-    /// If it can be an image: not an attestation or a signature of one.
+    /// The descriptor if it can be an image, instead of an attestation or a signature of one.
     fn image(self) -> Option<Descriptor> {
         let of_image = |kind: String| kind.is_empty() || CONFIGURATIONS.contains(&kind.as_str());
         let is_image = self.artifact_type.is_none_or(of_image) && self.annotations.reference.is_none();
@@ -115,7 +115,7 @@ pub enum Kind {
 pub enum BadDocument {
     #[error("not JSON of the expected form")]
     Json(#[from] serde_json::Error),
-    #[error("it is in Docker's schema 1, which is not supported: push the image again with a tool of this decade")]
+    #[error("it is in Docker's schema 1, which is not supported: push the image again with a current tool")]
     Schema1,
     #[error("neither an index nor a manifest")]
     Neither,
@@ -123,24 +123,24 @@ pub enum BadDocument {
     Both,
     #[error("layer {digest} is {media_type:?}: only tar layers that are not encrypted can be unpacked")]
     NoLayer { digest: Digest, media_type: String },
-    #[error("it has {0} layers, and at most {LAYERS_MAX} are taken: build it with fewer steps, or squash it")]
+    #[error("it has {0} layers, and the most is {LAYERS_MAX}: build it with fewer steps, or squash it")]
     Layers(usize),
-    #[error("its {what} has {count} entries, and at most {WORDS_MAX} are taken")]
+    #[error("its {what} has {count} entries, and the most is {WORDS_MAX}")]
     Words { what: &'static str, count: usize },
-    #[error("its environment and command have {0} bytes, and at most {WORDS_BYTES_MAX} are taken")]
+    #[error("its environment and command have {0} bytes, and the most is {WORDS_BYTES_MAX}")]
     Bytes(usize),
 }
 
 /// Reads an index or a manifest.
 ///
 /// # Errors
-/// If it is neither, or if a layer of it cannot be unpacked.
+/// If it is neither, or if one of its layers cannot be unpacked.
 pub fn parse(bytes: &[u8]) -> Result<Kind, BadDocument> {
     let document: Document = serde_json::from_slice(bytes)?;
     match document.config {
         Some(_) if !document.manifests.is_empty() => Err(BadDocument::Both),
         Some(_) if document.layers.len() > LAYERS_MAX => Err(BadDocument::Layers(document.layers.len())),
-        Some(config) => match document.layers.iter().find(|layer| layer.is_no_layer()) {
+        Some(config) => match document.layers.iter().find(|layer| layer.is_not_a_layer()) {
             Some(bad) => {
                 let media_type = bad.media_type.chars().take(QUOTED_MAX).collect();
                 Err(BadDocument::NoLayer { digest: bad.digest.clone(), media_type })
@@ -155,7 +155,7 @@ pub fn parse(bytes: &[u8]) -> Result<Kind, BadDocument> {
     }
 }
 
-/// The media type that a document gives itself.
+/// The media type in the document itself.
 pub fn media_type(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -173,11 +173,10 @@ pub struct ImageConfig {
 }
 
 impl ImageConfig {
-    /// Reads a configuration. Its lists come with the image, and everything that starts an action walks
-    /// them.
+    /// Reads a configuration. Its lists come from the image, and every start of an action reads them, so they have limits.
     ///
     /// # Errors
-    /// If it is not one, or holds more words than a program is ever given.
+    /// If it is not a configuration, or has more words than any program gets.
     pub fn parse(bytes: &[u8]) -> Result<Self, BadDocument> {
         let image: Self = serde_json::from_slice(bytes)?;
         let Process { user, env, entrypoint, cmd, working_dir, .. } = &image.config;
@@ -265,14 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_has_bounds_and_says_which_one_was_met() {
+    fn a_configuration_has_limits_and_the_error_names_the_exceeded_one() {
         let many = |key: &str, count: usize| format!(r#"{{"config":{{"{key}":[{}]}}}}"#, vec![r#""A=b""#; count].join(","));
         let long = format!(r#"{{"config":{{"Cmd":["{}"]}}}}"#, "x".repeat(2 << 20));
         for (text, want) in [
-            (many("Env", 250_000), "its environment has 250000 entries, and at most 4096 are taken"),
-            (many("Cmd", 5_000), "its command has 5000 entries, and at most 4096 are taken"),
-            (many("Entrypoint", 5_000), "its entry point has 5000 entries, and at most 4096 are taken"),
-            (long, "its environment and command have 2097152 bytes, and at most 1048576 are taken"),
+            (many("Env", 250_000), "its environment has 250000 entries, and the most is 4096"),
+            (many("Cmd", 5_000), "its command has 5000 entries, and the most is 4096"),
+            (many("Entrypoint", 5_000), "its entry point has 5000 entries, and the most is 4096"),
+            (long, "its environment and command have 2097152 bytes, and the most is 1048576"),
             (format!(r#"{{"config":{}"#, "[".repeat(100_000)), "not JSON of the expected form"),
         ] {
             assert_eq!(ImageConfig::parse(text.as_bytes()).unwrap_err().to_string(), want);
@@ -281,16 +280,16 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_thousands_of_layers_is_refused_by_their_number() {
+    fn an_image_of_thousands_of_layers_is_refused_with_their_number() {
         let layer = format!(r#"{{"size":1,"digest":"sha256:{}"}}"#, "0".repeat(64));
         let text = |count| format!(r#"{{"config":{layer},"layers":[{}]}}"#, vec![layer.as_str(); count].join(","));
         let error = parse(text(20_000).as_bytes()).unwrap_err().to_string();
-        assert!(error.starts_with("it has 20000 layers, and at most 512 are taken"), "{error}");
+        assert!(error.starts_with("it has 20000 layers, and the most is 512"), "{error}");
         assert!(parse(text(LAYERS_MAX).as_bytes()).is_ok());
     }
 
     #[test]
-    fn an_index_is_read_whatever_its_other_entries_are() {
+    fn other_entries_of_an_index_do_not_matter() {
         let hex = "a".repeat(64);
         let ours = format!(r#"{{"digest":"sha256:{hex}","size":7,"platform":{{"os":"linux","architecture":"amd64"}}}}"#);
         for other in [
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn only_layers_of_files_that_are_not_encrypted_are_taken() {
+    fn only_unencrypted_layers_of_files_are_accepted() {
         for (media_type, taken) in [
             ("application/vnd.oci.image.layer.v1.tar+gzip", true),
             ("application/vnd.docker.image.rootfs.diff.tar.gzip", true),

@@ -1,4 +1,4 @@
-//! One pull, from the reference to the committed image.
+//! Pulls an image, from the reference to the committed image.
 
 mod documents;
 pub mod embedded;
@@ -39,7 +39,7 @@ pub enum PullError {
     Reference(#[from] BadReference),
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error("{what} of {image} is not what its digest says: expected {expected}, got {actual}")]
+    #[error("{what} of {image} does not match its digest: expected {expected}, got {actual}")]
     DigestMismatch { image: String, what: &'static str, expected: String, actual: Digest },
     #[error("layer {digest} of {image} has {actual} bytes, but its manifest says {stated}")]
     SizeMismatch { image: String, digest: Digest, stated: u64, actual: u64 },
@@ -76,30 +76,30 @@ pub enum PullError {
     },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("image {image} was not there after {} minutes", limit.as_secs() / 60)]
+    #[error("image {image} was not pulled within {} minutes", limit.as_secs() / 60)]
     TooLong { image: String, limit: Duration },
     #[error("the unpacking thread ended without a result")]
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// What a failed pull means.
+/// The kind of a failed pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// The registry does not have the image, or not for this architecture.
     NotFound,
-    /// Some part has other bytes than its digest says.
+    /// The bytes of a part do not match its digest.
     Mismatch,
     Unsigned,
-    /// The machine has no way to the registry.
+    /// The machine cannot reach the registry.
     NetworkLost,
     NoSpace(NoSpace),
-    /// It is whole, and cannot be used as it is.
+    /// The image is complete, but cannot be used.
     Unusable,
     Other,
 }
 
 impl PullError {
-    /// What the error means to the action that needs the image.
+    /// What the error means for the action that needs the image.
     pub fn failure(&self) -> Failure {
         match self {
             Self::NoSpace { source, .. } => Failure::NoSpace(*source),
@@ -115,60 +115,60 @@ impl PullError {
     }
 }
 
-/// A look is cheap, and a stick that is plugged in must be noticed soon.
+/// A check is cheap, and a USB stick must be noticed soon.
 const LOOKED_EVERY: Duration = Duration::from_millis(500);
 
-/// Where an image comes from.
+/// The source of an image.
 enum Origin {
     Registry(Patience),
     Layout(Arc<Layout>),
 }
 
-/// What a reference means on this machine.
+/// The result of resolving a reference on this machine.
 struct Resolved {
-    /// The digest of the index, if there is one.
+    /// The digest of the index, if the image has one.
     named: Digest,
     digest: Digest,
     config: Descriptor,
     layers: Vec<Descriptor>,
 }
 
-/// Whose memory a pull may take.
+/// How much memory a pull may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
-    /// All that is free, and that of images which are not in use.
+    /// All free memory, and that of unused images.
     Needed,
-    /// Only what an action that runs meanwhile is not likely to need.
+    /// Only memory that a running action probably does not need.
     Spare,
 }
 
-/// Pulls images one at a time and remembers which manifest each reference last meant.
+/// Pulls images one at a time and remembers the last manifest of each reference.
 pub struct Puller {
     client: Arc<Client>,
     store: Store,
     pub(super) patience: Patience,
     known: HashMap<String, Digest>,
-    /// Without any, no signature is asked for.
+    /// The keys of trusted signers. Without any, signatures are not required.
     keys: Keys,
-    /// Manifests whose signature was found good.
+    /// Manifests with a verified signature.
     signed: signed::Signed,
     embedded: Embedded,
     free: fn(&Path) -> Free,
 }
 
 impl Puller {
-    /// `free` says how much may be taken below a folder.
+    /// `free` returns how much may be taken below a folder.
     pub fn new(client: Client, store: Store, patience: Patience, free: fn(&Path) -> Free) -> Self {
         let (known, keys, signed) = (HashMap::new(), Keys::default(), signed::Signed::default());
         Self { client: Arc::new(client), store, patience, known, keys, signed, embedded: Embedded::nowhere(), free }
     }
 
-    /// Uses images that came with the machine.
+    /// Also uses images that came with the machine.
     pub fn with(self, embedded: Embedded) -> Self {
         Self { embedded, ..self }
     }
 
-    /// Takes only images that are signed with one of these.
+    /// Accepts only images that are signed with one of these keys.
     pub fn trusting(self, keys: Keys) -> Self {
         Self { keys, ..self }
     }
@@ -177,10 +177,10 @@ impl Puller {
         &self.store
     }
 
-    /// Pulls an image, or returns the unpacked copy of it.
+    /// Pulls an image, or returns its unpacked copy.
     ///
     /// # Errors
-    /// If no place has the image as it is named, whole, signed and small enough.
+    /// If no source has the image under this name, complete, signed and small enough.
     pub async fn pull(&mut self, text: &str) -> Result<Image, PullError> {
         let image: Reference = text.parse()?;
         if let Version::Digest(digest) = &image.version
@@ -230,12 +230,12 @@ impl Puller {
         }
     }
 
-    /// Pulls an image that is not needed yet, while an action runs. Nothing waits for an unreachable registry here, and no
-    /// other image makes room. An image that came with the machine is left where it is. Returns what was unpacked, if
-    /// anything.
+    /// Pulls the next image while an action runs. It does not wait for an unreachable registry, and does not remove other
+    /// images to make room. An image that came with the machine is not unpacked. Returns the digest of what was unpacked,
+    /// if anything.
     ///
     /// # Errors
-    /// As those of [`Puller::pull`], which tries again when the image is needed.
+    /// The same as those of [`Puller::pull`], which tries again when the image is needed.
     pub async fn pull_ahead(&mut self, text: &str) -> Result<Option<Digest>, PullError> {
         let image: Reference = text.parse()?;
         let turn = self.embedded.turn_of_disk(&image, !self.keys.is_empty());
@@ -250,8 +250,8 @@ impl Puller {
         Ok((!had).then_some(digest))
     }
 
-    /// What the machine itself has of an image that the registry does not give. A disk may have come meanwhile; a place
-    /// that was tried before has nothing new to say.
+    /// The machine's own copy of an image that the registry does not provide. A disk may have appeared meanwhile. Sources
+    /// that were tried before are skipped.
     async fn take_instead(
         &mut self,
         image: &Reference,
@@ -261,7 +261,7 @@ impl Puller {
         error: &PullError,
     ) -> Option<Result<Image, PullError>> {
         let going_on = |layout: &Layout| {
-            log::warn!("{}: going on with the machine's own copy {}", machine::Chain(error), layout.name());
+            log::warn!("{}; continuing with the machine's own copy {}", machine::Chain(error), layout.name());
         };
         if (self.embedded.when == EmbeddedImages::Fallback || !tried)
             && let Some(layout) = self.look(image, Embedded::in_ramdisk).await
@@ -285,7 +285,8 @@ impl Puller {
         None
     }
 
-    /// A USB stick is found seconds after the machine has started. From then on no pull waits for an unreachable registry.
+    /// A USB stick is found seconds after the machine has started. From then on pulls do not wait for an unreachable
+    /// registry.
     async fn comes(&self, image: &Reference, mut places: [bool; 2], turn: Turn) -> Arc<Layout> {
         loop {
             tokio::time::sleep(LOOKED_EVERY).await;
@@ -297,7 +298,7 @@ impl Puller {
         }
     }
 
-    /// What may be used before the registry.
+    /// The source that may be used before the registry.
     async fn find_embedded(&self, image: &Reference, turn: Turn) -> Option<Arc<Layout>> {
         match self.look(image, Embedded::in_ramdisk).await {
             None if turn == Turn::BeforeRegistry => self.look(image, Embedded::on_disk).await,
@@ -312,13 +313,13 @@ impl Puller {
 
     async fn take_from_layout(&mut self, image: &Reference, text: &str, layout: &Arc<Layout>) -> Result<Image, PullError> {
         let (digest, pulled) = self.attempt(image, &Origin::Layout(Arc::clone(layout))).await?;
-        let vouched = if layout.is_trusted() { "" } else { ", and its digest or signature is good" };
+        let vouched = if layout.is_trusted() { "" } else { ", and its digest or signature is valid" };
         log::info!("image {image} came with the machine {}{vouched}", layout.name());
         self.known.insert(text.to_owned(), digest);
         Ok(pulled)
     }
 
-    /// With a copy at hand, an unreachable registry is not waited for.
+    /// If the machine has a copy, it does not wait for an unreachable registry.
     fn patience_for(&self, text: &str, copy: bool) -> Patience {
         let absence = if copy || self.known.contains_key(text) { Duration::ZERO } else { self.patience.absence };
         Patience { absence, ..self.patience.clone() }
@@ -369,11 +370,11 @@ impl Puller {
         Ok((resolved.digest, pulled))
     }
 
-    /// An unreachable registry does not stop an image that was pulled before, as in Tinkerbell's agent. A refusal does.
+    /// As in Tinkerbell's agent, an unreachable registry does not matter if the image was pulled before. A refusal does.
     fn fall_back(&self, text: &str, error: PullError) -> Result<Image, PullError> {
         match self.known.get(text).filter(|_| is_gone(&error)).and_then(|digest| self.store.get(digest)) {
             Some(stored) => {
-                log::warn!("{}: going on with the copy of {text} pulled before", machine::Chain(&error));
+                log::warn!("{}; continuing with the copy of {text} that was pulled before", machine::Chain(&error));
                 Ok(stored)
             }
             None => Err(error),
@@ -396,7 +397,7 @@ impl Puller {
             match in_time(image, time::for_layers(layers), unpacking).await {
                 Ok(()) => return Ok(partial.commit(config)?),
                 Err(error) => {
-                    // Before anything else: it may be what the next attempt needs.
+                    // This comes first, because the next attempt may need the space.
                     tokio::task::spawn_blocking(move || Arc::into_inner(partial).map(Partial::discard)).await?;
                     let full = matches!(error, PullError::NoSpace { .. }) && room == Room::Needed && !retried;
                     if !full || !self.make_room(digest, image).await? {
@@ -423,13 +424,13 @@ impl Puller {
         for layer in layers {
             let wrong = |source| self.layer_error(image, layer, source);
             let file = layout.blob(&layer.digest).map_err(|error| wrong(LayerError::Read(error)))?;
-            // A byte more than promised is enough for the verdict.
+            // One byte more than promised is enough to detect the wrong size.
             self.unpack(layer, partial, file.take(layer.size.saturating_add(1))).await?.map_err(wrong)?;
         }
         Ok(())
     }
 
-    /// How many files an image has is known only when it is unpacked. Then the images of earlier actions go.
+    /// The number of files is known only after unpacking. If they do not fit, the images of earlier actions are removed.
     async fn make_room(&self, digest: &Digest, image: &Reference) -> Result<bool, PullError> {
         let others = self.store.others(digest)?;
         let any = !others.is_empty();
@@ -448,8 +449,8 @@ impl Puller {
         PullError::NoSpace { image: image.to_string(), place: self.store.root().to_owned(), source }
     }
 
-    /// Refuses before any layer moves. Images of earlier actions make room, the longest unused first, and only if that can
-    /// help. Returns the bytes to spare.
+    /// Refuses an image before any layer is transferred. Images of earlier actions are removed to make room, the longest
+    /// unused first, but only if that is enough. Returns the remaining bytes.
     async fn admit(
         &self,
         image: &Reference,
@@ -486,7 +487,7 @@ impl Puller {
         if space::at_least(layers) > free.bytes() || estimated <= free.bytes() {
             return space::admit(estimated, &free);
         }
-        // In between, the exact size decides if gzip states it.
+        // For sizes in between, the exact size decides if gzip states it.
         let mut needed = 0u64;
         for layer in layers {
             let trailer = match from {
@@ -501,7 +502,7 @@ impl Puller {
     }
 }
 
-/// The registry is unreachable or out of order.
+/// Whether the registry is unreachable or out of order.
 fn is_gone(error: &PullError) -> bool {
     matches!(error, PullError::Request(request) if request.is_gone())
 }

@@ -1,5 +1,5 @@
-//! Image references: `[registry/]repository[:tag][@digest]`. The parser of oci-spec is not used: it compiles a regular
-//! expression that keeps 11 MB of the machine's memory.
+//! Image references: `[registry/]repository[:tag][@digest]`. oci-spec's parser is not used, because its regular expression
+//! takes 11 MB of the machine's memory.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use crate::digest::{Digest, NotADigest};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// `host` or `host:port`, as credentials and plain-HTTP lists name it.
+    /// `host` or `host:port`, the same as in credentials and in lists of insecure registries.
     pub registry: String,
     pub repository: String,
     pub version: Version,
@@ -17,7 +17,7 @@ pub struct Reference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Version {
     Tag(String),
-    /// Pinned: the manifest must have this digest, whatever a tag beside it says.
+    /// Pinned: the manifest must have this digest, whatever the tag beside it.
     Digest(Digest),
 }
 
@@ -35,11 +35,11 @@ pub enum BadReference {
     },
 }
 
-/// Short names belong to Docker Hub, as for Docker, containerd and Tinkerbell's agent (which adds no prefix either).
+/// Short names belong to Docker Hub, as in Docker, containerd and Tinkerbell's agent.
 const HUB: &str = "docker.io";
 const HUB_HOST: &str = "registry-1.docker.io";
 
-/// One name for each registry: host names have no case, and Docker Hub has several.
+/// One name for each registry: host names ignore case, and Docker Hub has several names.
 pub fn canonical(registry: &str) -> String {
     let lower = registry.to_ascii_lowercase();
     match lower.as_str() {
@@ -49,12 +49,12 @@ pub fn canonical(registry: &str) -> String {
 }
 
 impl Reference {
-    /// The host that answers for the registry.
+    /// The host that serves the registry.
     pub fn host(&self) -> &str {
         if self.registry == HUB { HUB_HOST } else { &self.registry }
     }
 
-    /// What follows `/manifests/` in the registry's API.
+    /// The part after `/manifests/` in the registry's API.
     pub fn manifest(&self) -> String {
         match &self.version {
             Version::Tag(tag) => tag.clone(),
@@ -110,7 +110,8 @@ impl FromStr for Reference {
     }
 }
 
-/// The first component is a registry if it could not be a repository's: it has a dot, a port, or is `localhost`.
+/// The first component is a registry if it has a dot or a port, or is `localhost`. A repository's component cannot have
+/// these.
 fn split_registry(name: &str) -> (String, String) {
     match name.split_once('/') {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_and_quoted() {
+    fn an_invalid_reference_is_refused_and_quoted() {
         for bad in ["", "a b", "UPPER/case", "reg.example:99999/a", "a//b", "a:b c", "../../etc", "a@sha256:zz", "a/", "x.y/-a"] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?} was accepted");
         }
@@ -181,7 +182,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_accepted_reads_the_same_when_written_out(text in "[a-z0-9.:/@_-]{0,40}") {
+        fn an_accepted_reference_is_unchanged_when_written_and_read(text in "[a-z0-9.:/@_-]{0,40}") {
             if let Ok(reference) = text.parse::<Reference>() {
                 assert_eq!(reference.to_string().parse::<Reference>(), Ok(reference));
             }
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hub_answers_at_another_host() {
+    fn docker_hub_is_served_by_another_host() {
         assert_eq!("alpine".parse::<Reference>().unwrap().host(), "registry-1.docker.io");
     }
 }

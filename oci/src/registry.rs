@@ -1,4 +1,4 @@
-//! Registries: where they are, how they are asked, and what can go wrong.
+//! Registries: their addresses, the requests to them, and their errors.
 
 pub mod auth;
 mod client;

@@ -1,4 +1,4 @@
-//! Removing trees that others made: however deep they are, it takes a few descriptors and no memory.
+//! Removes foreign trees of any depth, with a few descriptors and constant memory.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -11,10 +11,10 @@ use rustix::io::Errno;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
-/// Removes a file or a whole directory. A missing one is fine, and links are not followed.
+/// Removes a file or a whole directory. A missing one is not an error, and links are not followed.
 ///
 /// # Errors
-/// Of the file system.
+/// If the file system fails.
 pub fn remove_all(path: &Path) -> io::Result<()> {
     remove_at(CWD, path.as_os_str())
 }
@@ -30,7 +30,7 @@ pub(crate) fn remove_at(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
     Ok(unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
 }
 
-/// Folders this deep are moved to the top before they are removed, so that the depth does not matter.
+/// Folders at this depth are moved to the top before they are removed, so the depth does not matter.
 const LEVELS: usize = 64;
 
 fn empty(top: &OwnedFd) -> io::Result<()> {
@@ -47,13 +47,13 @@ fn empty(top: &OwnedFd) -> io::Result<()> {
                     moved => break moved?,
                 }
             },
-            None if below.pop().is_none() => return Ok(()), // otherwise it goes with the next look at its parent
+            None if below.pop().is_none() => return Ok(()), // otherwise it is removed with the next pass over its parent
             None => {}
         }
     }
 }
 
-/// Removes files and empty folders. Returns a folder that is not empty, if there is one.
+/// Removes files and empty folders. Returns the name of a folder that is not empty, if any.
 fn drop_files(directory: &OwnedFd) -> io::Result<Option<OsString>> {
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
@@ -84,7 +84,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_tree_goes_however_deep_and_wide_it_is_and_nothing_beside_it() {
+    fn a_tree_of_any_depth_and_width_is_removed_and_nothing_else() {
         let root = tempfile::tempdir_in("/dev/shm").unwrap(); // on a disk this takes minutes
         let tree = root.path().join("tree");
         fs::create_dir_all(tree.join("a/b/c")).unwrap();
@@ -92,7 +92,7 @@ mod tests {
         std::os::unix::fs::symlink(root.path().join("kept"), tree.join("a/link")).unwrap();
         std::os::unix::fs::symlink(root.path(), tree.join("a/b/up")).unwrap();
         for number in 0..300 {
-            fs::create_dir(tree.join(format!(".{number}"))).unwrap(); // names that the removal itself uses
+            fs::create_dir(tree.join(format!(".{number}"))).unwrap(); // the removal itself uses such names
             fs::write(tree.join(format!(".{number}/file")), "").unwrap();
         }
         let mut directory = openat(CWD, &tree, DIRECTORY, Mode::empty()).unwrap();
@@ -108,7 +108,7 @@ mod tests {
         remove_all(&tree).unwrap();
     }
 
-    /// In KiB, of this process.
+    /// The peak memory of this process in KiB.
     fn peak() -> u64 {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -1,4 +1,4 @@
-//! Signatures as `cosign sign --key` made them before version 3: which keys count, and what must be signed. Pure.
+//! Signatures of `cosign sign --key` before version 3: trusted keys, and the content of a signed payload. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,38 +8,38 @@ use serde::Deserialize;
 use crate::digest::Digest;
 use crate::reference::{Reference, Version, canonical};
 
-/// Public keys, any of which is enough, and what their signatures have to say.
+/// Public keys, any of which is enough, and the rules for their signatures.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
     points: Vec<Vec<u8>>,
     names: Names,
 }
 
-/// Whether a signature has to be about the image's name. A digest in the name says all by itself, so a name is compared only
-/// if the image is named by tag: otherwise an older image, or another one, could be given out under it.
+/// Whether a signature must name the image. A digest in the reference identifies the content. So the name is only compared
+/// if the image is named by tag: otherwise an older image, or another one, could be served under that name.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     pub rule: NameRule,
-    /// Where names of this machine are those of a copy: the beginning of a name here, and of the name that was signed.
+    /// For copies of images under other names: the start of a name here, and the start of the signed name.
     pub signed_as: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NameRule {
-    /// A name in a signature is compared. Bundles of cosign 3 have none, and are good for any name.
+    /// A name in a signature is compared. Bundles of cosign 3 have none, and are valid for any name.
     #[default]
     IfNamed,
-    /// A signature without a name is not enough.
+    /// A signature without a name is refused.
     Always,
     Never,
 }
 
 impl Names {
-    /// Whether a signature that names `signed` is one of this image.
+    /// Checks whether a signature with the name `signed` is valid for this image.
     ///
     /// # Errors
-    /// If it is about another name, or about none where one is wanted.
+    /// If it is for another name, or has none although one is required.
     pub fn check(&self, image: &Reference, digest: &Digest, signed: Option<&str>) -> Result<(), Unsigned> {
         let Version::Tag(tag) = &image.version else { return Ok(()) };
         let signed = match signed.filter(|signed| !signed.trim().is_empty()) {
@@ -65,7 +65,7 @@ impl Names {
     }
 }
 
-/// A name, or the beginning of one, with the registry as references have it.
+/// A name, or the start of one, with the registry in the form of references.
 fn name(text: &str) -> String {
     let text = text.trim_end_matches('/');
     let (registry, rest) = text.split_once('/').map_or((text, None), |(registry, rest)| (registry, Some(rest)));
@@ -76,13 +76,13 @@ fn name(text: &str) -> String {
 pub enum BadKey {
     #[error("not a public key in PEM: expected -----BEGIN PUBLIC KEY-----")]
     Pem,
-    #[error("not an ECDSA key on the curve P-256, as `cosign generate-key-pair` makes it")]
+    #[error("not an ECDSA key on the curve P-256, which `cosign generate-key-pair` makes")]
     Kind,
 }
 
 const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const END: &str = "-----END PUBLIC KEY-----";
-/// SubjectPublicKeyInfo of a point on P-256, up to the point itself (RFC 5480).
+/// SubjectPublicKeyInfo of a point on P-256, without the point (RFC 5480).
 const SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03,
     0x01, 0x07, 0x03, 0x42, 0x00,
@@ -90,7 +90,7 @@ const SPKI: [u8; 26] = [
 const POINT: usize = 65;
 
 impl Keys {
-    /// Adds a key in PEM.
+    /// Adds a key in PEM form.
     ///
     /// # Errors
     /// If it is not a public ECDSA key on P-256.
@@ -122,32 +122,32 @@ impl Keys {
     }
 }
 
-/// Why an image does not count as signed; the further a signature came, the later in this list.
+/// Why an image does not count as signed. The later in this list, the further the check got.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Unsigned {
     #[error("it is not signed: its repository has no {0}, and no bundle refers to it")]
     Missing(String),
-    #[error("its signature cannot be understood: {0}")]
+    #[error("its signature is not valid: {0}")]
     Broken(&'static str),
-    #[error("it is signed, but with no key that this machine trusts")]
+    #[error("it is signed, but not with a key that this machine trusts")]
     OtherKey,
-    #[error("its signature is that of another image, {0}")]
+    #[error("its signature is for another image, {0}")]
     OtherImage(String),
-    #[error("its signature names no image, and this machine wants one (signedName: always): name the image by digest")]
+    #[error("its signature does not name an image, which this machine requires (signedName: always): name the image by digest")]
     Nameless,
     #[error(
         "its signature is for {signed}, and the image is {wanted}: sign it under this name, or name it by digest; if it is a copy, \
-         say so with signedAs in the policy"
+         add it to signedAs in the policy"
     )]
     OtherName { signed: String, wanted: String },
 }
 
-/// Where cosign puts the signatures of a manifest.
+/// cosign's tag for the signatures of a manifest.
 pub fn tag(digest: &Digest) -> String {
     format!("sha256-{}.sig", digest.hex())
 }
 
-/// The manifest at that tag: each layer is a statement, with its signature as an annotation.
+/// The manifest at that tag. Each layer is a statement, and an annotation has its signature.
 #[derive(Deserialize)]
 pub struct Signatures {
     #[serde(default)]
@@ -167,7 +167,7 @@ struct Annotations {
     signature: Option<String>,
 }
 
-/// "Simple signing", as Red Hat described it.
+/// The "simple signing" format of Red Hat.
 #[derive(Deserialize)]
 struct Payload {
     critical: Critical,
@@ -205,13 +205,13 @@ pub fn parse(manifest: &[u8]) -> Result<Signatures, Unsigned> {
 }
 
 impl Statement {
-    /// Whether this payload is signed with one of the keys and is about the image with the digest. The payload is parsed only
-    /// after its signature has been verified.
+    /// Checks whether this payload is signed with one of the keys and names the image's digest. The payload is parsed only
+    /// after its signature was verified.
     pub fn check(&self, payload: &[u8], (image, digest): (&Reference, &Digest), keys: &Keys) -> Result<(), Unsigned> {
         let signature = self.annotations.signature.as_deref().ok_or(Unsigned::Broken("it has no signature annotation"))?;
         let signature = STANDARD.decode(signature.trim()).map_err(|_| Unsigned::Broken("it is not base64"))?;
         if Digest::of(payload) != self.digest {
-            return Err(Unsigned::Broken("what is signed is not what its digest says"));
+            return Err(Unsigned::Broken("the signed payload does not match its digest"));
         }
         if !keys.made(payload, &signature) {
             return Err(Unsigned::OtherKey);
@@ -220,12 +220,12 @@ impl Statement {
     }
 }
 
-/// Whether a payload, whose signature is good, is about this image.
+/// Checks whether a payload with a valid signature is about this image.
 pub fn says(payload: &[u8], (image, digest): (&Reference, &Digest), names: &Names) -> Result<(), Unsigned> {
     let payload: Payload =
-        serde_json::from_slice(payload).map_err(|_| Unsigned::Broken("what is signed is not JSON of the expected form"))?;
+        serde_json::from_slice(payload).map_err(|_| Unsigned::Broken("the signed payload is not JSON of the expected form"))?;
     if payload.critical.kind != KIND {
-        return Err(Unsigned::Broken("what is signed is not about a container image"));
+        return Err(Unsigned::Broken("the signed payload is not about a container image"));
     }
     if payload.critical.image.digest != digest.to_string() {
         return Err(Unsigned::OtherImage(printable(&payload.critical.image.digest)));
@@ -233,7 +233,7 @@ pub fn says(payload: &[u8], (image, digest): (&Reference, &Digest), names: &Name
     names.check(image, digest, payload.critical.identity.reference.as_deref())
 }
 
-/// Short and harmless for a log.
+/// Makes a text short and harmless for a log.
 fn printable(text: &str) -> String {
     text.chars().filter(char::is_ascii_graphic).take(80).collect()
 }
@@ -243,14 +243,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_those_of_cosign_and_no_others() {
+    fn only_keys_of_cosigns_kind_are_accepted() {
         // `openssl ecparam -name prime256v1 -genkey | openssl ec -pubout`, the same on secp384r1 and with RSA.
         let pem = |body: &str| format!("# a comment\n{BEGIN}\n{body}\n{END}\n");
         let point = [&SPKI[..], &[4; 65]].concat();
         let other_curve = [&[0x30, 0x76][..], &SPKI[2..], &[4; 96]].concat();
         for (case, text, want) in [
             ("a key", pem(&STANDARD.encode(&point)), Ok(())),
-            ("lines that a Windows machine ended", pem(&STANDARD.encode(&point)).replace('\n', "\r\n"), Ok(())),
+            ("lines with Windows line ends", pem(&STANDARD.encode(&point)).replace('\n', "\r\n"), Ok(())),
             ("a compressed point", pem(&STANDARD.encode([&SPKI[..], &[2; 33]].concat())), Err(BadKey::Kind)),
             ("another curve", pem(&STANDARD.encode(other_curve)), Err(BadKey::Kind)),
             ("no base64", pem("?"), Err(BadKey::Pem)),
@@ -261,9 +261,9 @@ mod tests {
         }
     }
 
-    /// `openssl dgst -sha256 -sign` over a payload as cosign writes it.
+    /// Made with `openssl dgst -sha256 -sign` over a payload in cosign's format.
     #[test]
-    fn a_signature_that_another_program_made_is_understood() {
+    fn a_signature_from_another_program_is_accepted() {
         const PEM: &str = "-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqN0eLqk/iZmdOa+uYdxiXEjLU+4Q
 CL/L9fgYjEpYTWkSF26yh33/tVgTib+xXtG6APetJVlCZDYBtk4DJuGT0A==
@@ -289,7 +289,7 @@ CL/L9fgYjEpYTWkSF26yh33/tVgTib+xXtG6APetJVlCZDYBtk4DJuGT0A==
     }
 
     #[test]
-    fn a_signature_is_good_for_the_name_that_it_was_made_for() {
+    fn a_signature_is_valid_for_the_name_that_it_was_made_for() {
         use NameRule::{Always, IfNamed, Never};
         let digest = Digest::of(b"image");
         let pinned = format!("mirror.lab/t/tool@{digest}");
@@ -313,9 +313,9 @@ CL/L9fgYjEpYTWkSF26yh33/tVgTib+xXtG6APetJVlCZDYBtk4DJuGT0A==
             (Always, "r.lab/tool:1", Some("r.lab/tool"), true),
             (Never, "r.lab/tool:1", Some("r.lab/else"), true),
             (Always, pinned.as_str(), None, true),
-            (Always, pinned.as_str(), Some("r.lab/else"), true), // the digest says all
+            (Always, pinned.as_str(), Some("r.lab/else"), true), // the digest is enough
             (IfNamed, "mirror.lab/t/tool:1", Some("ghcr.io/org/tool"), true),
-            (IfNamed, "mirror.lab/t/tool:1", Some("mirror.lab/t/tool"), true), // the copy was signed itself
+            (IfNamed, "mirror.lab/t/tool:1", Some("mirror.lab/t/tool"), true), // the copy itself was signed
             (IfNamed, "mirror.lab/tools/tool:1", Some("ghcr.io/orgools/tool"), false),
             (IfNamed, "mirror.lab/t/tool:1", Some("ghcr.io/org/else"), false),
             (IfNamed, "mirror.lab/hub/library/busybox:1", Some("index.docker.io/library/busybox"), true),

@@ -1,4 +1,4 @@
-//! Signatures as `cosign sign --key` makes them since version 3: sigstore bundles that refer to the image. Pure.
+//! Signatures of `cosign sign --key` since version 3: sigstore bundles that refer to the image. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,14 +10,15 @@ use crate::reference::Reference;
 use crate::signature::{Keys, Names, Unsigned};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
-/// What an artifact without a configuration has for one; clients that keep the list by a tag give it as the artifact's type.
+/// The configuration type of an artifact without a configuration. Clients that keep the list at a tag use it as the
+/// artifact's type.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const STATEMENT: &str = "application/vnd.in-toto+json";
-/// The statement that says only that an image is signed. A signed statement on where it was built, or on its
-/// vulnerabilities, does not say that it may run.
+/// The statement that only says that an image is signed. A signed statement about its build or its vulnerabilities does not
+/// say that it may run.
 const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
 
-/// Where the list is in registries that do not keep it themselves (OCI's referrers tag schema).
+/// The tag of the list in registries that do not keep it themselves (OCI's referrers tag schema).
 pub fn tag(digest: &Digest) -> String {
     format!("sha256-{}", digest.hex())
 }
@@ -49,7 +50,7 @@ pub fn referrers(list: &[u8]) -> Option<Vec<Digest>> {
     Some(list.iter().filter(|one| may_be(one)).filter_map(|one| one.digest.parse().ok()).collect())
 }
 
-/// The blob of a bundle's manifest.
+/// The blob that a bundle's manifest names.
 pub fn blob(manifest: &[u8]) -> Option<Digest> {
     let layers = parse::<Manifest>(manifest)?.layers;
     layers.first().filter(|layer| layer.media_type.starts_with(BUNDLE))?.digest.parse().ok()
@@ -75,12 +76,12 @@ struct Signature {
     sig: String,
 }
 
-/// Whether one of the keys has signed the bundle's statement that this image is signed. The payload is parsed only after
-/// its signature has been verified.
+/// Checks whether one of the keys has signed the bundle's statement that this image is signed. The payload is parsed only
+/// after its signature was verified.
 pub fn check(bundle: &[u8], image: (&Reference, &Digest), keys: &Keys) -> Result<(), Unsigned> {
     let bundle: Bundle = parse(bundle).ok_or(Unsigned::Broken("its bundle is not JSON of the expected form"))?;
     let envelope = bundle.dsse_envelope.ok_or(Unsigned::Broken("its bundle has no DSSE envelope"))?;
-    let no_base64 = |_| Unsigned::Broken("its bundle has something else where base64 should be");
+    let no_base64 = |_| Unsigned::Broken("its bundle has an invalid base64 text");
     let payload = STANDARD.decode(&envelope.payload).map_err(no_base64)?;
     let signed = signed(&envelope.payload_type, &payload);
     let mut good = false;
@@ -91,7 +92,7 @@ pub fn check(bundle: &[u8], image: (&Reference, &Digest), keys: &Keys) -> Result
         return Err(Unsigned::OtherKey);
     }
     if envelope.payload_type != STATEMENT {
-        return Err(Unsigned::Broken("what its bundle signs is not an in-toto statement"));
+        return Err(Unsigned::Broken("its bundle does not sign an in-toto statement"));
     }
     says(&payload, image, keys.names())
 }
@@ -123,11 +124,12 @@ struct Digests {
     sha256: Option<String>,
 }
 
-/// Whether a statement, whose signature is good, is about this image.
+/// Checks whether a statement with a valid signature is about this image.
 pub fn says(statement: &[u8], (image, digest): (&Reference, &Digest), names: &Names) -> Result<(), Unsigned> {
-    let statement: Statement = parse(statement).ok_or(Unsigned::Broken("what is signed is not JSON of the expected form"))?;
+    let statement: Statement =
+        parse(statement).ok_or(Unsigned::Broken("the signed statement is not JSON of the expected form"))?;
     if statement.predicate_type != SIGNATURE {
-        return Err(Unsigned::Broken("what is signed is a statement about the image, but not that it is signed"));
+        return Err(Unsigned::Broken("the signed statement is about the image, but does not say that it is signed"));
     }
     if let Some(subject) = statement.subject.iter().find(|subject| subject.digest.sha256.as_deref() == Some(digest.hex())) {
         return names.check(image, digest, subject.name.as_deref());
@@ -145,7 +147,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 mod tests {
     use super::*;
 
-    /// `openssl dgst -sha256 -sign` over the encoding of a statement as cosign writes it.
+    /// Made with `openssl dgst -sha256 -sign` over the encoding of a statement in cosign's format.
     const KEY: &str = "-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEpZxq1SNeK1pd94GkrQ3ZUv/8Ou0X
 xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
@@ -166,7 +168,7 @@ xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
     }
 
     #[test]
-    fn a_bundle_that_another_program_signed_is_understood() {
+    fn a_bundle_from_another_program_is_accepted() {
         let mut keys = Keys::default();
         keys.add(KEY).unwrap();
         let image: Digest = "sha256:87d8a8407af57efc26799b93ac547d2967d7bcb844b980acd4675ecf72601f2c".parse().unwrap();
@@ -213,12 +215,12 @@ xZeh0EaNMlV2AVzbcpgF95hwym/Br1WnjMrrYDs0vlFaR+uhthIZ2GZkLA==
     }
 
     #[test]
-    fn bundles_are_found_among_what_refers_to_an_image() {
+    fn bundles_are_found_among_the_referrers_of_an_image() {
         let one = Digest::of(b"one");
         let entry = |kind: &str| format!(r#"{{"digest":"{one}","artifactType":"{kind}"}}"#);
         for (case, list, want) in [
             ("a bundle", entry("application/vnd.dev.sigstore.bundle.v0.3+json"), 1),
-            ("what has no type of its own", entry(EMPTY), 1),
+            ("an artifact without a type", entry(EMPTY), 1),
             ("no type at all", format!(r#"{{"digest":"{one}"}}"#), 1),
             ("a list of contents", entry("application/spdx+json"), 0),
             ("a digest of another kind", r#"{"digest":"sha512:1"}"#.into(), 0),

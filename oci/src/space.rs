@@ -1,38 +1,39 @@
-//! Whether an image fits: every byte of it is memory of the machine, and every file an inode of the file system.
+//! Checks whether an image fits: each of its bytes takes memory of the machine, and each file takes an inode of the file
+//! system.
 
 use crate::manifest::Descriptor;
 
-/// What can run out.
+/// The resources that can run out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
-    /// Bytes of the machine.
+    /// Bytes of the machine's memory.
     Memory,
     /// Bytes of the file system.
     Disk,
-    /// Files, folders and links that the file system may hold.
+    /// Files, folders and links that the file system can have.
     Inodes,
 }
 
-/// What may still be taken.
+/// How much may still be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Free {
-    /// Bytes of the machine.
+    /// Bytes of the machine's memory.
     pub memory: u64,
     /// Bytes of the file system.
     pub disk: u64,
-    /// Of the file system.
+    /// Inodes of the file system.
     pub inodes: u64,
 }
 
 impl Free {
     pub const NONE: Self = Self { memory: 0, disk: 0, inodes: 0 };
 
-    /// Without any limit but this one.
+    /// Only this limit, and no others.
     pub fn of_memory(bytes: u64) -> Self {
         Self { memory: bytes, disk: u64::MAX, inodes: u64::MAX }
     }
 
-    /// Bytes: a file that is written takes both.
+    /// The free bytes. A written file takes both memory and file system.
     pub fn bytes(&self) -> u64 {
         self.memory.min(self.disk)
     }
@@ -45,7 +46,7 @@ impl Free {
         }
     }
 
-    /// What is left, or what runs out.
+    /// The rest after this use, or the resource that runs out.
     pub fn less(&self, bytes: u64, inodes: u64) -> Result<Self, Resource> {
         Ok(Self {
             inodes: self.inodes.checked_sub(inodes).ok_or(Resource::Inodes)?,
@@ -54,13 +55,13 @@ impl Free {
         })
     }
 
-    /// What limits the bytes.
+    /// The resource that limits the bytes.
     fn tighter(&self) -> Resource {
         if self.disk < self.memory { Resource::Disk } else { Resource::Memory }
     }
 }
 
-/// More is needed than there is, in bytes or inodes.
+/// More is needed than is free, in bytes or inodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub struct NoSpace {
@@ -73,15 +74,15 @@ impl NoSpace {
     fn text(&self) -> String {
         let Self { needed, free, .. } = self;
         match self.resource {
-            Resource::Memory => format!("needs about {needed} bytes, {free} bytes of memory are free"),
-            Resource::Disk => format!("needs about {needed} bytes, {free} bytes of the file system are free"),
-            Resource::Inodes => format!("needs at least {needed} inodes, {free} inodes of the file system are free"),
+            Resource::Memory => format!("needs about {needed} bytes, but only {free} bytes of memory are free"),
+            Resource::Disk => format!("needs about {needed} bytes, but only {free} bytes of the file system are free"),
+            Resource::Inodes => format!("needs at least {needed} inodes, but only {free} inodes of the file system are free"),
         }
     }
 }
 
-/// Bytes the layers take once unpacked: exact for plain archives, and for compressed ones two and a half times
-/// their size, which is what gzip and zstd make of programs and libraries.
+/// How many bytes the unpacked layers take. Plain archives are exact. For compressed ones it is two and a half times their
+/// size, which is typical for programs and libraries.
 pub fn estimate(layers: &[Descriptor]) -> u64 {
     layers
         .iter()
@@ -89,7 +90,7 @@ pub fn estimate(layers: &[Descriptor]) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-/// No layer unpacks to less than this.
+/// The least that the layers can unpack to.
 pub fn at_least(layers: &[Descriptor]) -> u64 {
     layers.iter().map(|l| l.size).fold(0, u64::saturating_add)
 }
@@ -102,15 +103,14 @@ pub fn is_gzip(layer: &Descriptor) -> bool {
     layer.media_type.ends_with("gzip")
 }
 
-/// What gzip's last four bytes say of the unpacked size, if it can be true: they hold it modulo 4 GiB and
-/// describe only the last member, and deflate never exceeds 1032 to 1.
+/// The unpacked size in gzip's last four bytes, if it can be true. They hold it modulo 4 GiB and only describe the last
+/// member, and deflate never exceeds 1032 to 1.
 pub fn plausible(compressed: u64, trailer: [u8; 4]) -> Option<u64> {
     let size = u64::from(u32::from_le_bytes(trailer));
     (compressed <= size.saturating_mul(2) && size <= compressed.saturating_mul(1032) && compressed < 1 << 30).then_some(size)
 }
 
-/// What an image may take that is pulled while an action runs, which may need more memory itself: a quarter, after this
-/// many bytes are set aside.
+/// Memory that is reserved for the running action. Of the rest, an image that is pulled meanwhile may take a quarter.
 const FOR_THE_ACTION: u64 = 32 << 20;
 
 pub fn spare(free: &Free) -> Free {
@@ -118,35 +118,35 @@ pub fn spare(free: &Free) -> Free {
     Free { memory: spare(free.memory), disk: spare(free.disk), inodes: free.inodes / 4 }
 }
 
-/// What is left when the image is unpacked.
+/// The room that is left after the image is unpacked.
 pub fn admit(needed: u64, room: &Free) -> Result<u64, NoSpace> {
     let free = room.bytes();
     free.checked_sub(needed).ok_or(NoSpace { resource: room.tighter(), needed, free })
 }
 
-/// How far layers are fetched before their turn to be unpacked comes.
+/// How much is fetched before the turn of a layer comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ahead {
-    /// On the way at once, with the one that is being unpacked.
+    /// How many layers are in progress at once, including the one that is being unpacked.
     pub layers: usize,
-    /// Bytes of whole layers that may wait in the agent's memory.
+    /// How many bytes of complete layers may wait in the agent's memory.
     pub bytes: u64,
-    /// Bytes of whole layers that may wait in files beside the image. Of a larger layer only the beginning waits.
+    /// How many bytes of complete layers may wait in files beside the image. Of a larger layer only the first bytes wait.
     pub spooled: u64,
 }
 
-/// Connections that are being opened hold an image of small layers up, and one connection may be slower than the network.
+/// Opening connections delays images with small layers, and one connection may be slower than the network.
 const AHEAD: Ahead = Ahead { layers: 3, bytes: 2 << 20, spooled: 256 << 20 };
-/// Less to spare than this is left alone.
+/// If less than this is to spare, nothing is fetched in advance.
 const TIGHT: u64 = 16 << 20;
 
-/// `spare` is what the unpacked image leaves.
+/// `spare` is what the unpacked image leaves free.
 pub fn ahead(spare: u64, layers: &[Descriptor]) -> Ahead {
     let spooled = (spare.saturating_sub(TIGHT) / 4).min(AHEAD.spooled);
     if spare < TIGHT {
         Ahead { layers: 1, bytes: 0, spooled: 0 }
     } else if layers.iter().any(|layer| layer.media_type.ends_with("zstd")) {
-        // A decoder may take 8 MiB, and how much it will stands in the layer itself.
+        // A decoder may take up to 8 MiB, which depends on the layer.
         Ahead { layers: if spooled > 0 { AHEAD.layers } else { 2 }, bytes: 0, spooled }
     } else {
         Ahead { spooled, ..AHEAD }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn compressed_layers_count_for_more_than_they_weigh() {
+    fn compressed_layers_count_for_more_than_their_size() {
         let layers =
             [layer("application/vnd.oci.image.layer.v1.tar+zstd", 1000), layer("application/vnd.oci.image.layer.v1.tar", 10)];
         assert_eq!((estimate(&layers), at_least(&layers)), (2510, 1010));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_holds_both_numbers() {
+    fn a_refusal_contains_both_numbers() {
         let room = Free { disk: 7, ..Free::of_memory(5) };
         assert_eq!(admit(5, &room), Ok(0));
         assert_eq!(admit(2, &room), Ok(3));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_out_first_is_named() {
+    fn the_resource_that_runs_out_first_is_named() {
         let room = Free { memory: 100, disk: 50, inodes: 1 };
         for (bytes, inodes, want) in
             [(50, 1, Ok(Free { memory: 50, disk: 0, inodes: 0 })), (51, 1, Err(Resource::Disk)), (0, 2, Err(Resource::Inodes))]
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_for_later_takes_a_quarter_of_what_is_not_set_aside() {
+    fn an_image_for_later_takes_a_quarter_of_the_memory_after_the_reserve() {
         for (free, want) in
             [(0, 0), (32 << 20, 0), (52 << 20, 5 << 20), (1 << 30, 248 << 20), (u64::MAX, (u64::MAX - (32 << 20)) / 4)]
         {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_fetched_ahead_only_where_memory_is_to_spare() {
+    fn layers_are_fetched_in_advance_only_if_memory_is_to_spare() {
         let gzip = [layer("application/vnd.oci.image.layer.v1.tar+gzip", 1000)];
         let zstd =
             [layer("application/vnd.oci.image.layer.v1.tar", 10), layer("application/vnd.oci.image.layer.v1.tar+zstd", 10)];
@@ -214,10 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unbelievable_gzip_trailer_is_not_believed() {
+    fn an_implausible_gzip_trailer_is_ignored() {
         assert_eq!(plausible(1000, 4000u32.to_le_bytes()), Some(4000));
-        assert_eq!(plausible(1000, 20u32.to_le_bytes()), None, "the last of several members");
+        assert_eq!(plausible(1000, 20u32.to_le_bytes()), None, "it may describe the last of several members");
         assert_eq!(plausible(10, u32::MAX.to_le_bytes()), None);
-        assert_eq!(plausible(3 << 30, 4000u32.to_le_bytes()), None, "may have wrapped");
+        assert_eq!(plausible(3 << 30, 4000u32.to_le_bytes()), None, "the size may have wrapped");
     }
 }

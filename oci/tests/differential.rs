@@ -1,7 +1,7 @@
-//! Odd images against `umoci unpack`: type, mode, owner, time, content, attributes and links of every file are the same.
-//! The images are made here, byte by byte, because no tool writes most of them.
+//! Odd images compared with `umoci unpack`: type, mode, owner, time, content, attributes and links of every file must be
+//! the same. The images are made here byte by byte, because tools cannot write most of them.
 //!
-//! Needs root and umoci; without them it says so and ends. `UMOCI_SHOW=1` prints where umoci refuses an image.
+//! Needs root and umoci. Without them it says so and ends. `UMOCI_SHOW=1` prints which images umoci refuses.
 #![cfg(feature = "push")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -22,7 +22,7 @@ use oci::{Free, Puller};
 use odd::{CASES, Case};
 use registry::Registry;
 
-/// What a path is, as one line, and its time.
+/// A description of each path as one line, and its time.
 type Tree = BTreeMap<String, (String, (i64, i64))>;
 
 fn tree(root: &Path) -> Tree {
@@ -45,7 +45,7 @@ fn walk(root: &Path, path: &Path, found: &mut Tree, links: &mut BTreeMap<u64, St
     } else {
         format!("{:?} {}", (kind.is_char_device(), kind.is_block_device(), kind.is_fifo()), metadata.rdev())
     };
-    // Of several names of one file, all name the first.
+    // If one file has several names, all of them name the first one.
     let first = links.entry(metadata.ino()).or_insert_with(|| name.clone()).clone();
     let line = format!("{what}, {:o} {}:{} as {first}, {}", metadata.mode(), metadata.uid(), metadata.gid(), xattrs(path));
     found.insert(name, (line, (metadata.mtime(), metadata.mtime_nsec())));
@@ -70,7 +70,7 @@ fn xattrs(path: &Path) -> String {
     all.join(" ")
 }
 
-/// umoci's tree, or what it says against the image.
+/// umoci's tree, or its error.
 fn umoci(folder: &Path, case: &Case) -> Result<Tree, String> {
     let layout = folder.join("layout");
     odd::layout(&layout, case);
@@ -98,13 +98,13 @@ async fn ours(folder: &Path, case: &Case) -> Result<Tree, String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn odd_images_unpack_as_with_umoci() {
+async fn odd_images_unpack_as_in_umoci() {
     if !rustix::process::geteuid().is_root() || Command::new("umoci").arg("--version").output().is_err() {
         return println!("skipped: needs root and umoci (apt-get install umoci)");
     }
     let (mut differences, mut compared) = (Vec::new(), 0);
     for case in CASES {
-        // Attributes of every kind and device nodes: a tmpfs, as in the ramdisk.
+        // A tmpfs, as in the ramdisk, because attributes of every kind and device nodes are needed.
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let got = ours(folder.path(), case).await;
         let want = umoci(folder.path(), case);
@@ -132,14 +132,14 @@ async fn odd_images_unpack_as_with_umoci() {
 fn difference(case: &Case, got: &Tree, want: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     for path in got.keys().chain(want.keys()).collect::<std::collections::BTreeSet<_>>() {
-        let (ours, theirs) = (got.get(path), want.get(path));
-        if ours.map(|(line, _)| line) != theirs.map(|(line, _)| line) {
-            found.push(format!("{}: {path:?}\n  here  {ours:?}\n  umoci {theirs:?}", case.name));
-        } else if let (Some((_, ours)), Some((_, theirs))) = (ours, theirs)
-            && ours != theirs
+        let (here, umoci) = (got.get(path), want.get(path));
+        if here.map(|(line, _)| line) != umoci.map(|(line, _)| line) {
+            found.push(format!("{}: {path:?}\n  here  {here:?}\n  umoci {umoci:?}", case.name));
+        } else if let (Some((_, here)), Some((_, umoci))) = (here, umoci)
+            && here != umoci
             && !case.times_of_now.iter().any(|now| now == path)
         {
-            found.push(format!("{}: time of {path:?} is {ours:?}, for umoci {theirs:?}", case.name));
+            found.push(format!("{}: time of {path:?} is {here:?}, for umoci {umoci:?}", case.name));
         }
     }
     found

@@ -69,9 +69,10 @@ fn walk(scene: &Scene, row: &Row, number: u8) -> Result<()> {
         initrd: scene.setup.cloud.initrd.clone(),
         // On a busy host the emulated timer is too late for the kernel's look at it, and the kernel panics.
         arguments: format!(
-            "console=ttyS0 panic=-1 no_timer_check worker_id={} grpc_authority={}:42113",
+            "console=ttyS0 panic=-1 no_timer_check worker_id={} grpc_authority={}:{}",
             station.mac(),
-            daemon::EVERYWHERE
+            daemon::EVERYWHERE,
+            machine::ports::GRPC
         ),
     };
     let mut machine: Option<Vm> = None;

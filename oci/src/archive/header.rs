@@ -12,18 +12,18 @@ pub enum Kind {
     Character,
     Block,
     Fifo,
-    /// A vendor's own, by its letter.
+    /// A vendor's kind, by its letter.
     Other(u8),
 }
 
 impl Kind {
-    /// Some old archives give links the size of their target, without its content.
+    /// Some old archives give a link the size of its target, without the content.
     pub(super) fn has_content(self) -> bool {
         matches!(self, Self::File | Self::Other(_))
     }
 }
 
-/// Since 1970.
+/// A time since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Time {
     pub seconds: i64,
@@ -50,7 +50,7 @@ pub(super) struct Numbers {
 pub(super) struct Header([u8; BLOCK]);
 
 impl Header {
-    /// `None` if the checksum is wrong. Old programs summed signed bytes.
+    /// `None` if the checksum is wrong. Old programs summed signed bytes, so both sums are accepted.
     pub fn new(block: [u8; BLOCK]) -> Option<Self> {
         let header = Self(block);
         let (mut unsigned, mut signed) = (0i64, 0i64);
@@ -71,7 +71,7 @@ impl Header {
         self.field(156, 1).first().copied().unwrap_or(0)
     }
 
-    /// V7 has no letter for directories: their names end in a slash.
+    /// V7 has no letter for directories. Their names end in a slash.
     pub fn kind(&self, path: &[u8]) -> Kind {
         match self.kind_byte() {
             0 if path.ends_with(b"/") => Kind::Directory,
@@ -125,7 +125,7 @@ impl Header {
         })
     }
 
-    /// The size of a sparse file in GNU's oldest form, and the first four parts of it.
+    /// The size of a sparse file in GNU's oldest form, and its first four parts.
     pub fn sparse(&self) -> Option<(u64, Vec<Part>)> {
         let mut parts = Vec::new();
         sparse::from_fields(self.field(386, 96), &mut parts)?;
@@ -137,7 +137,7 @@ impl Header {
     }
 }
 
-/// As chown(2) sees it: 32 bits, and -1 leaves root.
+/// The id as chown(2) takes it: 32 bits. -1 becomes root.
 pub(super) fn id(number: i64) -> u32 {
     match number as u32 {
         u32::MAX => 0,
@@ -149,7 +149,7 @@ fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Octal digits, or GNU's binary form for what they cannot hold. An empty field is zero.
+/// Octal digits, or GNU's binary form for larger numbers. An empty field is zero.
 pub(super) fn number(field: &[u8]) -> Option<i64> {
     let first = *field.first()?;
     if first & 0x80 == 0 {

@@ -1,4 +1,5 @@
-//! Extended headers: records of the form `LENGTH KEY=VALUE\n`. A value may hold any bytes, so the length decides.
+//! Extended headers: records of the form `LENGTH KEY=VALUE
+//! `. A value may have any bytes, so the length decides.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -6,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::header::Time;
 use super::sparse::Claims;
 
-/// What they say of the next entry.
+/// What the records say about the next entry.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub path: Option<Vec<u8>>,
@@ -19,7 +20,7 @@ pub(super) struct Records {
     pub sparse: Claims,
 }
 
-/// The last of several records with the same key counts.
+/// If several records have the same key, the last one counts.
 pub(super) fn parse(mut text: &[u8]) -> Option<Records> {
     let mut records = Records::default();
     while !text.is_empty() {
@@ -40,13 +41,13 @@ fn record(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     (!wrong).then_some((key, value, text.get(length..)?))
 }
 
-/// A NUL would cut what the kernel sees of it.
+/// The kernel would cut a name at a NUL.
 fn is_name(key: &[u8]) -> bool {
     matches!(key, b"path" | b"linkpath" | b"GNU.sparse.name")
 }
 
 impl Records {
-    /// An empty value means that the header's own one counts.
+    /// An empty value means that the value in the main header counts.
     fn take(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
             let name = OsStr::from_bytes(name);
@@ -73,7 +74,7 @@ pub(super) fn decimal<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Seconds with any number of digits after the point; before 1970 they are negative.
+/// Seconds with any number of digits after the point. They are negative before 1970.
 fn time(text: &[u8]) -> Option<Time> {
     let mut halves = text.splitn(2, |byte| *byte == b'.');
     let (whole, part) = (halves.next()?, halves.next().unwrap_or_default());

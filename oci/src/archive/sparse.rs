@@ -1,17 +1,17 @@
-//! The maps of sparse files, in the forms that GNU tar has written over the years.
+//! The maps of sparse files, in all forms that GNU tar has used.
 
 use super::BLOCK;
 use super::header::number;
 use super::pax::decimal;
 
-/// A piece of a sparse file that the archive has content for.
+/// A piece of a sparse file for which the archive has content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     pub offset: u64,
     pub length: u64,
 }
 
-/// In order, apart, inside the file, and with content for each.
+/// Whether the parts are in order, separate, inside the file, and have content.
 pub(super) fn is_valid(parts: &[Part], size: u64, content: u64) -> bool {
     let (mut before, mut held) = (0u64, 0u64);
     parts.iter().all(|part| {
@@ -23,7 +23,7 @@ pub(super) fn is_valid(parts: &[Part], size: u64, content: u64) -> bool {
     })
 }
 
-/// A map in fields of 12 bytes: offset and length, up to the first empty one.
+/// A map in fields of 12 bytes: offset and length, up to the first empty field.
 pub(super) fn from_fields(fields: &[u8], parts: &mut Vec<Part>) -> Option<()> {
     for pair in fields.chunks_exact(24).take_while(|pair| pair.first() != Some(&0)) {
         let (offset, length) = pair.split_at(12);
@@ -32,20 +32,20 @@ pub(super) fn from_fields(fields: &[u8], parts: &mut Vec<Part>) -> Option<()> {
     Some(())
 }
 
-/// A block that continues the map of a header. Returns whether another one follows.
+/// A block that continues the map of a header. Returns whether another block follows.
 pub(super) fn from_block(block: &[u8; BLOCK], parts: &mut Vec<Part>) -> Option<bool> {
     from_fields(block.get(..504)?, parts)?;
     Some(block.get(504).is_some_and(|more| *more != 0))
 }
 
 pub(super) enum Version {
-    /// 0.0 and 0.1: the map is in the extended header.
+    /// Forms 0.0 and 0.1: the map is in the extended header.
     InHeaders,
-    /// 1.0: the map is before the content.
+    /// Form 1.0: the map is before the content.
     InContent,
 }
 
-/// What extended headers say of a sparse file.
+/// What extended headers say about a sparse file.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     major: Option<u32>,
@@ -54,7 +54,7 @@ pub(super) struct Claims {
     pub size: Option<u64>,
     /// The number of parts.
     count: Option<usize>,
-    /// Offsets and lengths in turn.
+    /// Offsets and lengths, alternating.
     map: Vec<u64>,
 }
 
@@ -69,7 +69,7 @@ impl Claims {
             b"numblocks" => self.count = Some(decimal(value)?),
             b"map" if value.is_empty() => {}
             b"map" => self.map = value.split(|byte| *byte == b',').map(decimal).collect::<Option<_>>()?,
-            // Form 0.0 repeats these two in turn.
+            // Form 0.0 repeats these two keys alternately.
             b"offset" if self.map.len().is_multiple_of(2) => self.map.push(decimal(value)?),
             b"numbytes" if !self.map.len().is_multiple_of(2) => self.map.push(decimal(value)?),
             b"offset" | b"numbytes" => return None,
@@ -100,7 +100,7 @@ fn paired(numbers: &[u64]) -> Option<Vec<Part>> {
     whole.then_some(parts)
 }
 
-/// The map of form 1.0: how many parts, then offset and length of each, one number a line.
+/// The map of form 1.0: the number of parts, then the offset and length of each, one number per line.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     count: Option<usize>,
@@ -109,7 +109,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Returns whether the block is part of a map.
+    /// Adds a block. Returns whether it is part of a map.
     pub fn add(&mut self, block: &[u8; BLOCK]) -> bool {
         for byte in block {
             if self.is_whole() {

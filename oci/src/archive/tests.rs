@@ -57,7 +57,7 @@ fn all(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, ArchiveError> {
 }
 
 #[test]
-fn numbers_have_two_forms_and_paddings_of_every_kind() {
+fn numbers_have_two_forms_and_any_padding() {
     for (field, want) in [
         (&b"0000644\0"[..], Some(0o644)),
         (b"   644 \0", Some(0o644)),
@@ -85,12 +85,12 @@ fn old_archives_have_folders_that_end_in_a_slash_and_links_with_a_size() {
         block(b'7', "contiguous", size(3)),
         content(b"def"),
         block(b'1', "hard", |header| {
-            size(1 << 20)(header); // of its target
+            size(1 << 20)(header); // the size of its target
             header[157..161].copy_from_slice(b"file");
         }),
         block(b'0', "after/", |_| {}),
     ];
-    let found = all(&archive.concat()).unwrap(); // no zeros at the end
+    let found = all(&archive.concat()).unwrap(); // without zeros at the end
     let kinds: Vec<_> = found.iter().map(|(entry, text)| (entry.kind, text.as_slice())).collect();
     let empty = &b""[..];
     let want =
@@ -100,8 +100,8 @@ fn old_archives_have_folders_that_end_in_a_slash_and_links_with_a_size() {
 }
 
 #[test]
-fn extended_headers_count_by_length_and_the_last_of_several_wins() {
-    let capability = b"\x01\0\0\x02\x0a\n\0\0\0\n\0\0"; // bytes that look like ends of lines
+fn extended_headers_are_read_by_length_and_the_last_of_several_wins() {
+    let capability = b"\x01\0\0\x02\x0a\n\0\0\0\n\0\0"; // some bytes look like line ends
     let archive = [
         block(b'g', "global", size(0)),
         pax(&[("path", b"lost")]),
@@ -133,7 +133,7 @@ fn extended_headers_count_by_length_and_the_last_of_several_wins() {
 }
 
 #[test]
-fn what_go_refuses_is_refused() {
+fn archives_that_go_refuses_are_refused() {
     let file = block(b'0', "file", size(600));
     let damaged = |at: usize| {
         let mut bytes = [file.clone(), content(&[7; 600])].concat();
@@ -156,10 +156,10 @@ fn what_go_refuses_is_refused() {
         ("a name with a NUL", [pax(&[("path", b"a\0b")]), file.clone()].concat(), "extended header"),
         ("a map out of order", sparse(b"10,2,0,2"), "parts overlap"),
         ("a map beyond the end", sparse(b"0,2,999,2"), "parts overlap"),
-        ("a map of more than there is", sparse(b"0,2,4,4"), "parts overlap"),
-        ("a map that lacks a number", sparse(b"0,2,4"), "map is not one"),
+        ("a map with more content than the archive", sparse(b"0,2,4,4"), "parts overlap"),
+        ("a map that lacks a number", sparse(b"0,2,4"), "with an invalid map"),
         (
-            "headers without end",
+            "endless headers",
             [pax(&[("comment", &[b'x'; 600])]).repeat(2000), file.clone()].concat(),
             "take more than 1048576 bytes",
         ),
@@ -168,12 +168,12 @@ fn what_go_refuses_is_refused() {
         let error = all(&bytes).unwrap_err().to_string();
         assert!(error.contains(want), "{case}: {error}");
     }
-    assert_eq!(all(b"").unwrap(), [], "nothing is an empty archive");
-    assert_eq!(all(&pax(&[("path", b"lost")])).unwrap(), [], "as Go has it");
-    assert_eq!(all(&[vec![0; 1024], b"garbage".to_vec()].concat()).unwrap(), [], "nothing behind the end counts");
+    assert_eq!(all(b"").unwrap(), [], "an empty stream is an empty archive");
+    assert_eq!(all(&pax(&[("path", b"lost")])).unwrap(), [], "Go reads no entries from this, too");
+    assert_eq!(all(&[vec![0; 1024], b"garbage".to_vec()].concat()).unwrap(), [], "bytes after the end are ignored");
 }
 
-/// As GNU tar writes it, which made the forms.
+/// Archives from GNU tar, which introduced the forms.
 #[test]
 fn sparse_files_of_all_four_forms_are_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! From the bytes of a layer to those of its archive.
+//! Decodes the bytes of a layer to those of its archive.
 
 use std::error::Error;
 use std::io::{self, BufRead, Read};
@@ -16,7 +16,7 @@ pub const WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-/// Formats that containers do not use. Without a name they would look like damaged archives.
+/// Formats that containers do not use. Without these names they would look like damaged archives.
 const OTHERS: [(&[u8], &str); 4] =
     [(b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x1f\x9d", "compress")];
 
@@ -43,8 +43,8 @@ pub fn decoder<'a>(mut stream: impl BufRead + 'a, folder: &Path) -> Result<Box<d
     }
 }
 
-/// The members of a gzip file, as pigz and estargz write several. What follows them and is not one is ignored, as gzip
-/// does: the digest has vouched for it.
+/// The members of a gzip file. pigz and estargz write several. Like gzip, this ignores other data after them, which the
+/// digest includes.
 struct Members<R> {
     member: Option<GzDecoder<R>>,
 }
@@ -97,7 +97,7 @@ impl<R: BufRead> Read for Frames<R> {
 pub fn is_window(error: &ArchiveError) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = cause {
-        // An io::Error hides what it wraps from `source`.
+        // The `source` of an io::Error skips the error that it wraps.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let inner = inner.map_or(error, |inner| inner as &(dyn Error + 'static));
         if let Some(refused) = inner.downcast_ref::<Refused>() {

@@ -27,10 +27,10 @@ fn text(root: &tempfile::TempDir, path: &str) -> Option<String> {
 fn every_compression_gives_the_same_files() {
     let plain =
         tar(&[("etc/", ""), ("etc/name", "thimble"), ("bin/tool", "x"), ("bin/link -> tool", ""), ("bin/hard = bin/tool", "")]);
-    // Two gzip members one after the other are one stream, as pigz and estargz write it.
+    // Two gzip members form one stream. pigz and estargz write such files.
     let (head, tail) = plain.split_at(700);
     let members = [gzip(head), gzip(tail), gzip(b"")].concat();
-    // zstd:chunked has a frame for each file. Everything else is in skippable frames (RFC 8878, 3.1.2), as is the end.
+    // zstd:chunked has a frame for each file. Everything else is in skippable frames (RFC 8878, 3.1.2), including the end.
     let skip = |text: &[u8]| [&0x184d_2a50_u32.to_le_bytes()[..], &(text.len() as u32).to_le_bytes(), text].concat();
     let chunked = [zstd(head), skip(b"{}"), zstd(tail), skip(&[7; 100_000]), skip(b"GnUlInUx")].concat();
     for (case, bytes) in [
@@ -50,7 +50,7 @@ fn every_compression_gives_the_same_files() {
 }
 
 #[test]
-fn whiteouts_hide_what_lies_below_and_nothing_of_their_own_layer() {
+fn whiteouts_hide_lower_layers_but_not_their_own_layer() {
     let below = tar(&[
         ("a/", ""),
         ("a/old", "1"),
@@ -154,12 +154,12 @@ fn no_entry_leaves_the_image() {
         assert_eq!(text(&root, inside).as_deref(), Some("x"), "{case}");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "{case}");
     }
-    // Links may point anywhere; writing through them stays inside.
+    // Links may point anywhere. Writing through them stays inside.
     let (root, result) = unpack_all(&[tar(&[("up -> ..", ""), ("up/escaped", "x"), ("abs -> /", ""), ("abs/inside", "y")])]);
     result.unwrap();
     assert!(!root.path().join("escaped").exists() && !Path::new("/inside").exists());
     assert_eq!((text(&root, "escaped").as_deref(), text(&root, "inside").as_deref()), (Some("x"), Some("y")));
-    // A whiteout through a link removes nothing outside.
+    // A whiteout through a link does not remove anything outside.
     let (root, _) = unpack_all(&[]);
     fs::write(root.path().join("secret"), "kept").unwrap();
     let bytes = tar(&[("up -> ..", ""), ("up/.wh.secret", "")]);
@@ -168,7 +168,7 @@ fn no_entry_leaves_the_image() {
 }
 
 #[test]
-fn wrong_content_is_a_mismatch_even_where_it_unpacks() {
+fn wrong_content_is_a_mismatch_even_if_it_unpacks() {
     let bytes = tar(&[("a", "1")]);
     let mut promised = descriptor(&bytes);
     promised.digest = Digest::of(b"something else");
@@ -179,11 +179,11 @@ fn wrong_content_is_a_mismatch_even_where_it_unpacks() {
     }
     let garbage = b"\x1f\x8bgarbage".to_vec();
     let result = unpack(garbage.as_slice(), &descriptor(&garbage), root.path(), &mut plenty);
-    assert!(matches!(result, Err(LayerError::Archive(_))), "garbage with the right digest is garbage: {result:?}");
+    assert!(matches!(result, Err(LayerError::Archive(_))), "garbage with the right digest is still not an archive: {result:?}");
 }
 
 #[test]
-fn a_layer_that_grows_beyond_the_budget_is_stopped() {
+fn a_layer_that_exceeds_the_budget_is_stopped() {
     let bytes = gzip(&tar(&[("text", &"x".repeat(40 << 20))]));
     let root = tempfile::tempdir().unwrap();
     let mut asked = 0;
@@ -191,15 +191,15 @@ fn a_layer_that_grows_beyond_the_budget_is_stopped() {
         asked += 1;
         Free::of_memory(20 << 20)
     };
-    // The budget says 20 MiB whenever it is asked; 40 MiB pass. Then it says nothing is left.
+    // The budget has 20 MiB at every query, and 40 MiB pass. Then it has nothing left.
     unpack(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut budget).unwrap();
-    assert!(asked > 5, "asked {asked} times");
+    assert!(asked > 5, "queried {asked} times");
     let result = unpack(bytes.as_slice(), &descriptor(&bytes), root.path(), &mut || Free::of_memory(1 << 20));
     assert!(matches!(result, Err(LayerError::NoSpace(_))), "{result:?}");
 }
 
 #[test]
-fn a_window_larger_than_the_machine_can_spare_is_refused() {
+fn a_window_larger_than_the_limit_is_refused() {
     let packed = |plain: &[u8], window_log| {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(window_log).unwrap();
@@ -207,7 +207,7 @@ fn a_window_larger_than_the_machine_can_spare_is_refused() {
         encoder.finish().unwrap()
     };
     let plain = tar(&[("a", "1")]);
-    // The decoder meets the larger window at once, or where it reads the rest of an entry.
+    // The decoder finds the larger window at once, or while it reads the rest of an entry.
     let (first, rest) = plain.split_at(700);
     for (case, bytes, refused) in [
         ("that of zstd -19", packed(&plain, 23), false),
@@ -221,7 +221,7 @@ fn a_window_larger_than_the_machine_can_spare_is_refused() {
 }
 
 #[test]
-fn headers_without_end_do_not_eat_the_memory() {
+fn endless_headers_do_not_fill_the_memory() {
     let huge = vec![b'a'; 64 << 20];
     for kind in [tar::EntryType::XHeader, tar::EntryType::GNULongName] {
         let mut builder = tar::Builder::new(Vec::new());
@@ -237,7 +237,7 @@ fn headers_without_end_do_not_eat_the_memory() {
 }
 
 #[test]
-fn an_entry_of_an_unknown_kind_is_passed_over_whatever_its_size() {
+fn an_entry_of_an_unknown_kind_is_skipped_at_any_size() {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::new(b'V'));
@@ -255,7 +255,7 @@ fn an_entry_of_an_unknown_kind_is_passed_over_whatever_its_size() {
 }
 
 #[test]
-fn a_pipe_has_the_permissions_of_the_archive_whatever_ours_are() {
+fn a_pipe_has_the_permissions_of_the_archive_under_any_umask() {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Fifo);
@@ -271,7 +271,7 @@ fn a_pipe_has_the_permissions_of_the_archive_whatever_ours_are() {
 }
 
 #[test]
-fn whiteouts_mean_the_same_wherever_they_stand_in_the_archive() {
+fn whiteouts_mean_the_same_at_every_position_in_the_archive() {
     let below = tar(&[("a/", ""), ("a/sub/", ""), ("a/sub/old", "1"), ("a/other", "1"), ("b/", ""), ("b/old", "1"), ("c", "1")]);
     let entries = [
         ("a/sub/new", "2"),
@@ -289,7 +289,7 @@ fn whiteouts_mean_the_same_wherever_they_stand_in_the_archive() {
         let (root, result) = unpack_all(&[below.clone(), tar(&entries)]);
         result.unwrap();
         for (path, want) in [
-            ("a/sub/new", Some("2")), // without an entry for its directory
+            ("a/sub/new", Some("2")), // its directory has no entry
             ("a/sub/old", None),
             ("a/other", None),
             ("b/new", Some("2")),
@@ -314,16 +314,16 @@ fn zeros_are_holes_and_take_no_memory() {
 }
 
 #[test]
-fn inodes_are_counted_and_what_runs_out_is_named() {
+fn inodes_are_counted_and_the_error_names_what_runs_out() {
     let files: Vec<(String, String)> = (0..30_000).map(|number| (format!("f{number}"), "small".to_owned())).collect();
     let entries: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let bytes = tar(&entries);
     let enough = Free { inodes: 31_000, ..plenty() };
     for (case, room, want) in [
         ("too few inodes", Free { inodes: 20_000, ..enough }, Some((Resource::Inodes, 20_001, 20_000))),
-        // A page and an inode for each file, whatever is in it.
+        // Each file takes a page and an inode, whatever it contains.
         (
-            "memory for the text, not for its pages",
+            "enough memory for the text, but not for its pages",
             Free { memory: 64 << 20, ..enough },
             Some((Resource::Memory, 67_108_864 + 4096, 67_108_864)),
         ),
@@ -331,7 +331,7 @@ fn inodes_are_counted_and_what_runs_out_is_named() {
         ("enough", enough, None),
     ] {
         let root = tempfile::tempdir_in("/dev/shm").unwrap();
-        // What is taken is not free when the budget is asked again.
+        // What was taken is no longer free at the next query.
         let mut asked = 0;
         let mut budget = || {
             let files = asked * (ASK_EVERY / (INODE + PAGE));

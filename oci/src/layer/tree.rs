@@ -1,5 +1,5 @@
-//! Files below a root that no entry can leave: every directory is opened with RESOLVE_IN_ROOT, every last
-//! component is acted on without following it.
+//! Files below a root that no entry can leave. Every directory is opened with RESOLVE_IN_ROOT, and the last component is
+//! never followed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,24 +18,24 @@ use rustix::io::Errno;
 use crate::archive::{Entry, Kind};
 use crate::remove::remove_at;
 
-/// As the kernel has it.
+/// The kernel's limit.
 const LINKS_MAX: usize = 40;
-/// Folders in folders. Deeper ones cost time with each entry in them, and no image has them.
+/// How deep folders may be nested. Deeper ones cost time with each entry in them, and real images do not have them.
 pub const DEPTH_MAX: usize = 256;
 
 pub struct Tree {
     root: OwnedFd,
-    /// The root as the kernel names it.
+    /// The kernel's name of the root.
     name: Option<PathBuf>,
-    /// The directory of the last entry: archives are sorted, so it mostly is the next one's too.
+    /// The directory of the previous entry. Archives are sorted, so usually the next entry is in it, too.
     current: Option<Current>,
 }
 
-/// A directory that is being filled. What happens in it does not change its times, which are the archive's.
+/// A directory that is being filled. Its times come from the archive and do not change with its content.
 struct Current {
-    /// As the archive names it.
+    /// Its path in the archive.
     path: PathBuf,
-    /// Without links.
+    /// Its path without links.
     resolved: PathBuf,
     directory: OwnedFd,
     times: Option<Timestamps>,
@@ -44,7 +44,7 @@ struct Current {
 impl Drop for Current {
     fn drop(&mut self) {
         if let Some(times) = &self.times {
-            let _ = futimens(&self.directory, times); // a wrong time is all that an error means
+            let _ = futimens(&self.directory, times); // an error only means that the time is wrong
         }
     }
 }
@@ -57,12 +57,12 @@ impl Tree {
         Ok(Self { name: name_of(&root), root, current: None })
     }
 
-    /// Where the last entry is, without links in its path.
+    /// The directory of the previous entry, without links in its path.
     pub fn directory_of_last(&self) -> &Path {
         self.current.as_ref().map_or(Path::new(""), |current| &current.resolved)
     }
 
-    /// An existing directory keeps what is in it.
+    /// Makes a directory. An existing one keeps its content.
     pub fn directory(&mut self, path: &Path, entry: &Entry) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         let mut existed = false;
@@ -99,7 +99,7 @@ impl Tree {
         adorn_at(parent, name, entry)
     }
 
-    /// `target` is a path of the archive, and a link's link is not followed.
+    /// `target` is a path in the archive. A link as target is not followed.
     pub fn hard_link(&mut self, path: &Path, target: &Path) -> io::Result<()> {
         let (from, old) = split(target)?;
         let source = self.open_directory(from)?;
@@ -107,7 +107,7 @@ impl Tree {
         let id = |directory: &OwnedFd, name| statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| (s.st_dev, s.st_ino));
         let linked = id(&source, old)?;
         if id(parent, name) == Ok(linked) {
-            return Ok(()); // to itself, or once more
+            return Ok(()); // the link exists already, or points to itself
         }
         remove_at(parent, name)?;
         Ok(linkat(source, old, parent, name, AtFlags::empty())?)
@@ -124,14 +124,14 @@ impl Tree {
         match mknodat(parent, name, file_type, Mode::from_raw_mode(entry.mode), device) {
             Ok(()) => {
                 adorn_at(parent, name, entry)?;
-                Ok(chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?) // mknod asks the umask
+                Ok(chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?) // mknod applies the umask
             }
-            Err(Errno::PERM) => Ok(()), // an unprivileged agent; the container gets its devices from devtmpfs anyway
+            Err(Errno::PERM) => Ok(()), // the agent is unprivileged; the container gets its devices from devtmpfs anyway
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Goes to a directory, if there is one. Where a file is in the way there is none.
+    /// Enters a directory if it exists. A file at that path does not count.
     pub fn enter(&mut self, path: &Path) -> io::Result<bool> {
         if self.current.as_ref().is_some_and(|current| current.path == path) {
             return Ok(true);
@@ -144,7 +144,7 @@ impl Tree {
         }
     }
 
-    /// Removes a file or a whole directory from the directory that was entered. A missing one is fine.
+    /// Removes a file or a whole directory from the entered directory. A missing one is not an error.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {
         remove_at(self.here(), name)
     }
@@ -167,7 +167,7 @@ impl Tree {
         stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
-    /// Empties the directory that was entered except for the paths `keep` names. A kept directory is searched in turn.
+    /// Empties the entered directory, except for the paths that `keep` selects. A kept directory is searched in turn.
     pub fn clear(&self, keep: &dyn Fn(&Path) -> bool) -> io::Result<()> {
         clear_at(self.here(), self.directory_of_last(), keep)
     }
@@ -176,7 +176,7 @@ impl Tree {
         self.current.as_ref().map_or(&self.root, |current| &current.directory)
     }
 
-    /// Ownership first: chown takes setuid bits and capabilities away.
+    /// Sets the owner first, because chown removes setuid bits and capabilities.
     pub fn adorn(file: &impl AsFd, entry: &Entry) -> io::Result<()> {
         tolerate(fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))))?;
         fchmod(file, Mode::from_raw_mode(entry.mode))?;
@@ -186,7 +186,7 @@ impl Tree {
         set_times(futimens(file, &times(entry)))
     }
 
-    /// The directory of `path`, after an existing entry at `path` is removed.
+    /// The directory of `path`, after removing an existing entry at `path`.
     fn vacant<'p>(&mut self, path: &'p Path) -> io::Result<(&OwnedFd, &'p OsStr)> {
         let (parent, name) = self.parent(path)?;
         remove_at(parent, name)?;
@@ -229,7 +229,8 @@ impl Tree {
         }
     }
 
-    /// Archives may leave parents out, and may name them through links to where nothing is yet. A file in the way goes.
+    /// Archives may leave parent directories out, and may name them through links to missing targets. A file in the way is
+    /// removed.
     fn make(&self, path: &Path) -> io::Result<OwnedFd> {
         let mut rest = steps(path);
         let (mut here, mut links) = (PathBuf::new(), 0);
@@ -275,7 +276,7 @@ fn too_deep() -> io::Error {
     io::Error::other(format!("it is more than {DEPTH_MAX} folders deep"))
 }
 
-/// The names in a path, the last one first.
+/// The components of a path, the last one first.
 fn steps(path: &Path) -> Vec<OsString> {
     let steps = path.components().filter(|step| matches!(step, Component::Normal(_) | Component::ParentDir));
     steps.map(|step| step.as_os_str().to_owned()).rev().collect()
@@ -285,7 +286,7 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// What the kernel calls an open directory.
+/// The kernel's name of an open directory.
 fn name_of(directory: &OwnedFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()
 }
@@ -300,7 +301,7 @@ fn times(entry: &Entry) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// A file system that cannot hold the time has the nearest one, or its own.
+/// A file system that cannot store the time has the nearest one, or a time of its choice.
 fn set_times(result: Result<(), Errno>) -> io::Result<()> {
     match result {
         Err(Errno::INVAL | Errno::OVERFLOW) => Ok(()),
@@ -308,7 +309,7 @@ fn set_times(result: Result<(), Errno>) -> io::Result<()> {
     }
 }
 
-/// What is neither a file nor a directory cannot be opened for this.
+/// Only files and directories can be opened for this, so other kinds are set by name.
 fn adorn_at(parent: &OwnedFd, name: &OsStr, entry: &Entry) -> io::Result<()> {
     let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
     tolerate(chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW))?;
@@ -316,7 +317,7 @@ fn adorn_at(parent: &OwnedFd, name: &OsStr, entry: &Entry) -> io::Result<()> {
         let path = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
         for (key, value) in &entry.xattrs {
             match lsetxattr(&path, key.as_os_str(), value, XattrFlags::empty()) {
-                Err(Errno::PERM) => {} // the kernel allows a link no attributes of users
+                Err(Errno::PERM) => {} // the kernel does not allow user attributes on a link
                 other => tolerate(other)?,
             }
         }
@@ -324,7 +325,7 @@ fn adorn_at(parent: &OwnedFd, name: &OsStr, entry: &Entry) -> io::Result<()> {
     set_times(utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW))
 }
 
-/// A layer that has a directory says all of its attributes. The label is the machine's.
+/// If a layer has a directory, it determines all its attributes. The security label belongs to the machine.
 fn forget_xattrs(directory: &OwnedFd, entry: &Entry) -> io::Result<()> {
     let mut names = [0; 4096];
     let length = match flistxattr(directory, &mut names) {
@@ -336,7 +337,7 @@ fn forget_xattrs(directory: &OwnedFd, entry: &Entry) -> io::Result<()> {
     for name in names.map(OsStr::from_bytes) {
         let stays = name == "security.selinux" || entry.xattrs.iter().any(|(kept, _)| kept == name);
         let mut none: [u8; 0] = [];
-        // Not all that are listed are stored: some file systems make them up.
+        // Some file systems list attributes that are not stored.
         if !stays && fgetxattr(directory, name, &mut none).is_ok() {
             let _ = fremovexattr(directory, name);
         }
@@ -344,7 +345,7 @@ fn forget_xattrs(directory: &OwnedFd, entry: &Entry) -> io::Result<()> {
     Ok(())
 }
 
-/// Without root, what only root may set is left out. So is what the file system does not support.
+/// Without root, settings that need root are left out. So are those that the file system does not support.
 fn tolerate(result: Result<(), Errno>) -> io::Result<()> {
     match result {
         Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),

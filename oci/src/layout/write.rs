@@ -1,4 +1,4 @@
-//! Writing an OCI image layout.
+//! Writes an OCI image layout.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,14 +10,14 @@ use super::{INDEX, MARKER, REFERENCE, blob_path};
 use crate::build::{self, BuildError};
 use crate::{Digest, manifest};
 
-/// An image's place in the index.
+/// An entry of the index.
 pub struct NamedDescriptor(Descriptor);
 
 impl NamedDescriptor {
-    /// The media type is the one that the manifest gives itself.
+    /// The media type comes from the manifest.
     ///
     /// # Errors
-    /// None that a valid digest could cause.
+    /// Not for a valid digest.
     pub fn new(name: &str, manifest: &[u8]) -> Result<Self, BuildError> {
         let kind = manifest::media_type(manifest).map_or(MediaType::ImageManifest, |kind| MediaType::from(kind.as_str()));
         let mut entry = build::descriptor(kind, &Digest::of(manifest), manifest.len())?;
@@ -26,28 +26,29 @@ impl NamedDescriptor {
     }
 }
 
-/// The text of `index.json`.
+/// The content of `index.json`.
 ///
 /// # Errors
-/// None that the entries could cause.
+/// Not for valid entries.
 pub fn index(entries: Vec<NamedDescriptor>) -> Result<String, BuildError> {
     let manifests: Vec<_> = entries.into_iter().map(|entry| entry.0).collect();
     let index = ImageIndexBuilder::default().schema_version(2u32).media_type(MediaType::ImageIndex).manifests(manifests);
     index.build()?.to_string()
 }
 
-/// A layout in the making. Without [`Folder::finish`] it has no index, so no program takes it for a whole one.
+/// A layout that is being written. Without [`Folder::finish`] it has no index, so programs do not take it for a complete
+/// one.
 pub struct Folder(PathBuf);
 
 impl Folder {
     /// # Errors
-    /// Of the file system.
+    /// If the file system fails.
     pub fn create(path: &Path) -> Result<Self, BuildError> {
         fs::create_dir_all(path.join(super::BLOBS).join("sha256"))?;
         Ok(Self(path.to_owned()))
     }
 
-    /// Where a blob belongs.
+    /// The path of a blob.
     pub fn blob(&self, digest: &Digest) -> PathBuf {
         self.0.join(blob_path(digest))
     }
@@ -55,15 +56,15 @@ impl Folder {
     /// Writes a blob under its digest.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the file system fails.
     pub fn put(&self, bytes: &[u8]) -> Result<(), BuildError> {
         Ok(fs::write(self.blob(&Digest::of(bytes)), bytes)?)
     }
 
-    /// Writes the index, in place of an earlier one.
+    /// Writes the index, replacing an earlier one.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the file system fails.
     pub fn finish(self, entries: Vec<NamedDescriptor>) -> Result<(), BuildError> {
         fs::write(self.0.join(MARKER.0), MARKER.1)?;
         Ok(fs::write(self.0.join(INDEX), index(entries)?)?)

@@ -1,4 +1,4 @@
-//! Disks labelled THIMBLE, as a former tenant or an attacker may have left them. They need root and loop devices.
+//! Disks with the label THIMBLE, which a former tenant or an attacker may have left. The tests need root and loop devices.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -99,7 +99,7 @@ fn content(name: &str) -> (tempfile::TempDir, String) {
     (content, digest)
 }
 
-/// What `cosign sign` and `skopeo copy` of tag and signature leave in a layout.
+/// The files that `cosign sign` and `skopeo copy` of tag and signature leave in a layout.
 fn sign(images: &Path, name: &str, of: &str, signer: &Signer) {
     let payload = payload(of);
     let blob = |bytes: &[u8]| fs::write(images.join("blobs/sha256").join(&digest(bytes)[7..]), bytes).unwrap();
@@ -125,7 +125,7 @@ fn sign(images: &Path, name: &str, of: &str, signer: &Signer) {
     fs::write(file, index.to_string()).unwrap();
 }
 
-/// Where the image came from: `disk`, `registry`, or nowhere.
+/// The source of the pulled image: `disk`, `registry`, or none.
 async fn pulled(stick: &Stick, embedded: Embedded, image: &str, keys: Keys) -> Option<&'static str> {
     let store = tempfile::tempdir().unwrap();
     let mut puller = puller(store.path(), &Settings::default(), plenty).with(embedded).trusting(keys);
@@ -134,13 +134,13 @@ async fn pulled(stick: &Stick, embedded: Embedded, image: &str, keys: Keys) -> O
     let pulled = puller.pull(image).await;
     assert!(started.elapsed() < Duration::from_secs(10), "{image}: {:?}", started.elapsed());
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    assert!(!mounts.contains(&stick.device), "the stick can be pulled out: {mounts}");
+    assert!(!mounts.contains(&stick.device), "the stick must not stay mounted: {mounts}");
     let pulled = pulled.inspect_err(|error| eprintln!("{image}: {}", machine::Chain(error))).ok()?;
     ["disk", "registry"].into_iter().find(|file| pulled.rootfs.join(file).exists())
 }
 
 #[tokio::test]
-async fn a_disk_of_a_former_tenant_supplies_nothing_that_was_not_asked_of_it() {
+async fn a_disk_of_a_former_tenant_supplies_only_requested_images() {
     if !can_mount() {
         return;
     }
@@ -151,15 +151,15 @@ async fn a_disk_of_a_former_tenant_supplies_nothing_that_was_not_asked_of_it() {
     let pinned = format!("{NOWHERE}/tool@{of}");
     use EmbeddedImages::{Fallback, First, Never};
     for (case, asked, when, image, keys, want, mounted) in [
-        ("not asked for, by tag", false, First, &away, None, None, false),
-        ("not asked for, by digest", false, First, &pinned, None, None, false),
-        ("not asked for, signed", false, Fallback, &away, Some(&signer), None, false),
-        ("asked for, and no embedded image is wanted", true, Never, &pinned, None, None, false),
-        ("asked for, a tag that nobody vouches for", true, First, &away, None, None, false),
+        ("not allowed, by tag", false, First, &away, None, None, false),
+        ("not allowed, by digest", false, First, &pinned, None, None, false),
+        ("not allowed, signed", false, Fallback, &away, Some(&signer), None, false),
+        ("allowed, but embedded images are never used", true, Never, &pinned, None, None, false),
+        ("allowed, a tag without a signature", true, First, &away, None, None, false),
         ("the same as a fallback", true, Fallback, &away, None, None, false),
-        ("asked for, by digest", true, First, &pinned, None, Some("disk"), true),
-        ("asked for, by digest, as a fallback", true, Fallback, &pinned, None, Some("disk"), true),
-        ("asked for, signed, by tag", true, First, &away, Some(&signer), Some("disk"), true),
+        ("allowed, by digest", true, First, &pinned, None, Some("disk"), true),
+        ("allowed, by digest, as a fallback", true, Fallback, &pinned, None, Some("disk"), true),
+        ("allowed, signed, by tag", true, First, &away, Some(&signer), Some("disk"), true),
         ("signed with another key, by tag", true, First, &away, Some(&other), None, true),
         ("signed with another key, by digest", true, First, &pinned, Some(&other), None, true),
     ] {
@@ -206,7 +206,7 @@ async fn sticks_and_discs_of_each_kind_are_read_safely_and_named() {
     let known = fs::read_to_string("/proc/filesystems").unwrap();
     for kind in ["vfat", "iso9660", "ext4"] {
         if !known.split_whitespace().any(|word| word == kind) {
-            println!("{kind} is left to the scenarios in machines: this host's kernel does not have it");
+            println!("{kind} is tested by the scenarios in machines, because this host's kernel does not have it");
             continue;
         }
         let stick = Stick::new(kind, "THIMBLE", folder.path());
@@ -219,7 +219,7 @@ async fn sticks_and_discs_of_each_kind_are_read_safely_and_named() {
             assert!(line.split([' ', ',']).any(|word| word == option), "{option} in {line}");
         }
         if kind == "ext4" {
-            assert!(!line.contains("errors=panic"), "the disk does not decide what an error does: {line}");
+            assert!(!line.contains("errors=panic"), "the disk must not decide what an error does: {line}");
         }
     }
 }
@@ -233,7 +233,7 @@ fn instead(images: &Path, file: &str, make: impl Fn(&Path)) {
 }
 
 #[tokio::test]
-async fn whatever_a_disk_holds_it_leads_nowhere_and_blocks_nothing() {
+async fn no_content_of_a_disk_leads_out_of_it_or_blocks_the_pull() {
     if !can_mount() {
         return;
     }

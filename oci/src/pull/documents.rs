@@ -1,4 +1,4 @@
-//! The documents of an image, from wherever it is pulled: which manifest is meant, and what its configuration says.
+//! The documents of an image, from any source: which manifest to use, and what its configuration says.
 
 use std::time::Instant;
 
@@ -10,16 +10,16 @@ use crate::reference::{Reference, Version};
 use crate::registry::RequestError;
 use crate::registry::Retry;
 
-/// An index may name an index; a circle is impossible, a chain is not.
+/// An index may name another index. A circle is impossible, but a chain is not.
 const INDEX_DEPTH: usize = 3;
 
 impl Puller {
-    /// The same within the time that documents have.
+    /// `follow`, within the time limit for documents.
     pub(super) async fn resolve(&self, image: &Reference, from: &Origin) -> Result<Resolved, PullError> {
         in_time(image, DOCUMENTS, Box::pin(self.follow(image, from))).await
     }
 
-    /// The manifest for this machine, through an index if there is one.
+    /// Finds the manifest for this machine, through an index if there is one.
     async fn follow(&self, image: &Reference, from: &Origin) -> Result<Resolved, PullError> {
         let pinned = match &image.version {
             Version::Digest(digest) => Some(digest.clone()),
@@ -77,7 +77,7 @@ impl Puller {
                 Err(error) => error,
             };
             let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };
-            log::warn!("{}; again in {} ms", machine::Chain(&error), pause.as_millis());
+            log::warn!("{}; trying again in {} ms", machine::Chain(&error), pause.as_millis());
             tokio::time::sleep(pause).await;
         }
     }

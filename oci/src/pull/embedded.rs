@@ -19,17 +19,17 @@ use crate::registry::{DOCUMENT_MAX, RequestError, Said};
 use disk::Mounted;
 pub use disk::{Disk, Turn, Why};
 
-/// Where to look, and when.
+/// The places of embedded images, and when they are used.
 #[derive(Debug, Clone)]
 pub struct Embedded {
     pub when: EmbeddedImages,
-    /// A layout in the ramdisk, as trustworthy as the agent beside it.
+    /// A layout in the ramdisk. It is as trustworthy as the agent, which is there, too.
     pub folder: PathBuf,
-    /// `None`: the settings do not allow images from a disk.
+    /// `None` if the settings do not allow images from a disk.
     pub disk: Option<Disk>,
 }
 
-/// A folder of blobs with an index that has the image asked for.
+/// A folder of blobs, with an index that has the requested image.
 #[derive(Debug)]
 pub struct Layout {
     place: Place,
@@ -53,7 +53,7 @@ impl Embedded {
         if self.when == EmbeddedImages::Never { None } else { Layout::open(place).filter(|layout| layout.has(image)) }
     }
 
-    /// The disk's, if it has the image. Mounts the disk, which may take its time.
+    /// The disk's layout, if it has the image. Mounts the disk, which may take some time.
     pub fn on_disk(&self, image: &Reference) -> Option<Layout> {
         let disk = self.disk.as_ref().filter(|disk| disk.is_there())?;
         log::info!("looking for image {image} on the disk {}", disk.device().display());
@@ -74,7 +74,7 @@ impl Embedded {
         self.disk.as_ref().is_some_and(Disk::is_there)
     }
 
-    /// Which of the places exist. Whether one has the image, only a look says.
+    /// Which of the places exist. They must be read to know whether they have the image.
     pub fn places(&self) -> [bool; 2] {
         [self.when != EmbeddedImages::Never && self.folder.join(layout::INDEX).exists(), self.has_disk()]
     }
@@ -105,7 +105,7 @@ impl Layout {
         self.index.digest_of(image).is_some()
     }
 
-    /// Only the builder of the ramdisk can have put it there.
+    /// Whether only the builder of the ramdisk can have put it there.
     pub fn is_trusted(&self) -> bool {
         matches!(self.place, Place::Ramdisk(_))
     }
@@ -147,7 +147,7 @@ impl Layout {
 }
 
 impl Place {
-    /// A pipe or device in a file's place is an error, and is not waited for.
+    /// A pipe or device in place of a file is an error, and does not block.
     fn open(&self, path: &Path) -> io::Result<File> {
         match self {
             Self::Ramdisk(folder) => {

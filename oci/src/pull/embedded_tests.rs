@@ -24,7 +24,7 @@ fn in_folder(when: EmbeddedImages, folder: &Path) -> Embedded {
 #[tokio::test]
 async fn an_embedded_image_needs_no_registry_under_any_of_its_names() {
     let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // No registry listens there: asking would fail, and waiting for it would take 20 s.
+    // No registry listens there: a request would fail, and waiting would take 20 s.
     let names = ["127.0.0.1:1/tool:v1", "alpine:3", "quay.io/a/b"].map(|name| {
         let file = name.replace(['/', ':'], "-");
         (name, file.clone(), embed(layout.path(), name, &layers(&file), CONFIG))
@@ -34,7 +34,7 @@ async fn an_embedded_image_needs_no_registry_under_any_of_its_names() {
         for (name, file, digest) in &names {
             for asked in [(*name).to_owned(), format!("127.0.0.1:1/other@{digest}")] {
                 if when == EmbeddedImages::Fallback && !asked.starts_with("127.0.0.1") {
-                    continue; // no test asks the world
+                    continue; // tests do not use the internet
                 }
                 let fresh = root.path().join(format!("{when:?}-{}", asked.replace('/', "-")));
                 let pulled = puller(&fresh, &Settings::default(), plenty);
@@ -48,7 +48,7 @@ async fn an_embedded_image_needs_no_registry_under_any_of_its_names() {
 }
 
 #[tokio::test]
-async fn who_is_asked_first_is_a_choice() {
+async fn the_setting_decides_which_source_is_first() {
     for (when, known_there, want, requests) in [
         (EmbeddedImages::First, true, Some("embedded"), false),
         (EmbeddedImages::Fallback, true, Some("registry"), true),
@@ -70,7 +70,7 @@ async fn who_is_asked_first_is_a_choice() {
 }
 
 #[tokio::test]
-async fn a_stick_that_comes_later_ends_the_wait_for_a_registry_that_is_away() {
+async fn a_stick_that_appears_later_ends_the_wait_for_an_unreachable_registry() {
     for when in [EmbeddedImages::First, EmbeddedImages::Fallback] {
         let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let place = layout.path().join("later");
@@ -78,7 +78,7 @@ async fn a_stick_that_comes_later_ends_the_wait_for_a_registry_that_is_away() {
         let mut pulled = pulled.with(in_folder(when, &place));
         let started = Instant::now();
         let stick = async {
-            tokio::time::sleep(Duration::from_millis(100)).await; // nothing shows that the first look is over
+            tokio::time::sleep(Duration::from_millis(100)).await; // the end of the first check cannot be observed
             embed(&layout.path().join("ready"), "127.0.0.1:1/tool:v1", &layers("embedded"), CONFIG);
             std::fs::rename(layout.path().join("ready"), &place).unwrap();
         };
@@ -89,12 +89,12 @@ async fn a_stick_that_comes_later_ends_the_wait_for_a_registry_that_is_away() {
 }
 
 #[tokio::test]
-async fn a_damaged_layout_is_not_believed_and_the_registry_helps() {
+async fn a_damaged_layout_is_refused_and_the_registry_is_used() {
     let blob = digest(&layers("embedded")[0].1).replace("sha256:", "blobs/sha256/");
     for (case, damage) in [
         ("a layer of other bytes", Box::new(|at: &Path| std::fs::write(at.join(&blob), b"x").unwrap()) as Box<dyn Fn(&Path)>),
-        ("a layer that is not there", Box::new(|at: &Path| std::fs::remove_file(at.join(&blob)).unwrap())),
-        ("an index that is none", Box::new(|at: &Path| std::fs::write(at.join("index.json"), "<html>").unwrap())),
+        ("a missing layer", Box::new(|at: &Path| std::fs::remove_file(at.join(&blob)).unwrap())),
+        ("an invalid index", Box::new(|at: &Path| std::fs::write(at.join("index.json"), "<html>").unwrap())),
         ("no index", Box::new(|at: &Path| std::fs::remove_file(at.join("index.json")).unwrap())),
     ] {
         let (registry, layout, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -103,7 +103,7 @@ async fn a_damaged_layout_is_not_believed_and_the_registry_helps() {
         damage(layout.path());
         let mut whole = puller(root.path(), &Settings::default(), plenty).with(in_folder(EmbeddedImages::First, layout.path()));
         assert!(whole.pull(&image).await.unwrap().rootfs.join("registry").exists(), "{case}");
-        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "{case}: nothing half-done is kept");
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "{case}: only the complete image is kept");
     }
 }
 
@@ -126,16 +126,16 @@ fn some_key() -> Keys {
 }
 
 #[tokio::test]
-async fn a_policys_signers_do_not_sign_what_the_ramdisk_brings() {
+async fn images_in_the_ramdisk_need_no_signature() {
     let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     embed(layout.path(), "127.0.0.1:1/tool:v1", &layers("a"), CONFIG);
     let ramdisk = puller(root.path(), &Settings::default(), plenty).with(in_folder(EmbeddedImages::First, layout.path()));
     let pulled = ramdisk.trusting(some_key()).pull("127.0.0.1:1/tool:v1").await;
-    assert!(pulled.is_ok(), "the ramdisk is where the policy is, too");
+    assert!(pulled.is_ok(), "the policy is in the same ramdisk");
 }
 
 #[tokio::test]
-async fn a_pipe_in_the_place_of_an_index_or_a_blob_is_not_waited_for() {
+async fn a_pipe_in_place_of_an_index_or_a_blob_does_not_block() {
     for file in ["index.json", "blob"] {
         let (layout, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let of = embed(layout.path(), "127.0.0.1:1/tool:v1", &layers("a"), CONFIG);
@@ -146,6 +146,6 @@ async fn a_pipe_in_the_place_of_an_index_or_a_blob_is_not_waited_for() {
         let mut puller = puller(root.path(), &Settings::default(), plenty).with(in_folder(EmbeddedImages::First, layout.path()));
         puller.patience.absence = Duration::ZERO;
         let pulled = tokio::time::timeout(Duration::from_secs(10), puller.pull("127.0.0.1:1/tool:v1")).await;
-        assert!(pulled.expect("it should not wait").is_err(), "{file}");
+        assert!(pulled.expect("the pull must not block").is_err(), "{file}");
     }
 }

@@ -1,4 +1,4 @@
-//! Registries as they fail in the field, and what must come of it.
+//! Registries that fail in the usual ways, and the expected results.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn layer() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_passing_fault_is_survived_and_a_lasting_one_named() {
+async fn a_pull_survives_a_temporary_fault_and_names_a_lasting_one() {
     let bytes = layer();
     let blob = digest(&bytes);
     let manifest = "manifests/latest".to_owned();
@@ -39,11 +39,11 @@ async fn a_passing_fault_is_survived_and_a_lasting_one_named() {
     }
 }
 
-/// In a network of its own, which can be taken away; only root can make one.
+/// Runs in a separate network, which can be taken away. Only root can make one.
 #[test]
-fn a_network_that_is_lost_in_the_middle_of_a_pull_is_named_as_that() {
+fn a_network_that_is_lost_during_a_pull_is_reported_as_lost() {
     if !nix::unistd::geteuid().is_root() {
-        return println!("not tried: a network namespace of its own needs root");
+        return println!("skipped: a separate network namespace needs root");
     }
     let ip = |words: &str| {
         let status = std::process::Command::new("ip").args(words.split(' ')).status().expect("apt-get install iproute2");
@@ -64,7 +64,7 @@ fn a_network_that_is_lost_in_the_middle_of_a_pull_is_named_as_that() {
         };
         let (pulled, ()) = tokio::join!(puller.pull(&image), lost);
         assert_eq!(pulled.unwrap_err().failure(), Failure::NetworkLost);
-        // The image is not to blame: with the network it comes.
+        // The image is not the cause: with the network the pull succeeds.
         ip("address add 127.0.0.1/8 dev lo");
         puller.pull(&image).await.unwrap();
     };
@@ -78,7 +78,7 @@ fn a_network_that_is_lost_in_the_middle_of_a_pull_is_named_as_that() {
 }
 
 #[tokio::test]
-async fn the_pause_a_server_asks_for_is_kept() {
+async fn the_pull_pauses_as_long_as_the_server_asks() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     registry.trouble("manifests/latest", &[Trouble::Busy(1)]);
@@ -107,15 +107,15 @@ async fn a_blob_store_gets_no_password_and_a_resumed_layer_asks_the_registry_aga
     store.copy(&registry);
     registry.inner.lock().unwrap().store = Some(store.address);
     registry.inner.lock().unwrap().basic = Some(STANDARD.encode(b"user:pass"));
-    store.trouble(&digest(&bytes), &[Trouble::Cut, Trouble::Status(403)]); // a signed URL that has become too old
+    store.trouble(&digest(&bytes), &[Trouble::Cut, Trouble::Status(403)]); // a signed URL that has expired
     let address = registry.address.to_string();
     puller(root.path(), &with_login(&address), plenty).pull(&image).await.unwrap();
-    assert!(store.requests("/blobs/") >= 4, "the configuration, and the layer three times");
+    assert!(store.requests("/blobs/") >= 4, "one for the configuration, and three for the layer");
     assert!(store.inner.lock().unwrap().authorizations.iter().all(Option::is_none), "another host gets no password");
 }
 
 #[tokio::test]
-async fn mirrors_stand_in_for_their_registry_and_every_reason_is_reported() {
+async fn mirrors_replace_their_registry_and_every_reason_is_reported() {
     let bytes = layer();
     let (registry, mirror) = (Registry::start().await, Registry::start().await);
     let image = registry.image("tool", &[(GZIP, bytes.clone())], CONFIG);
@@ -126,12 +126,12 @@ async fn mirrors_stand_in_for_their_registry_and_every_reason_is_reported() {
 
     let root = tempfile::tempdir().unwrap();
     puller(root.path(), &settings, plenty).pull(&image).await.unwrap();
-    assert_eq!((registry.requests("/v2/"), mirror.requests("/v2/")), (0, 4), "the mirror has all of it");
+    assert_eq!((registry.requests("/v2/"), mirror.requests("/v2/")), (0, 4), "everything comes from the mirror");
 
     let root = tempfile::tempdir().unwrap();
     mirror.trouble(&digest(&bytes), &[Trouble::Corrupt]);
     puller(root.path(), &settings, plenty).pull(&image).await.unwrap();
-    assert!(registry.requests("/v2/") > 0, "a mirror that lies is judged by the registry");
+    assert!(registry.requests("/v2/") > 0, "after wrong content from a mirror the registry is asked");
 
     let root = tempfile::tempdir().unwrap();
     let missing = image.replace("tool", "nothing");
@@ -144,9 +144,9 @@ async fn mirrors_stand_in_for_their_registry_and_every_reason_is_reported() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_asked_unless_the_registry_is_an_exception() {
+async fn a_proxy_is_used_unless_the_registry_is_an_exception() {
     let (proxy, root) = (Registry::start().await, tempfile::tempdir().unwrap());
-    // A proxy for plain HTTP is a server that is asked for whole URLs; this one has the image itself.
+    // A proxy for plain HTTP is a server that gets requests with whole URLs. This one has the image itself.
     let image = proxy.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let far = image.replace(&proxy.address.to_string(), "registry.invalid:5000");
     let url = format!("http://{}", proxy.address);

@@ -1,6 +1,6 @@
-//! The bytes of a blob, in order and once each, over as many connections as it takes.
+//! Fetches the bytes of a blob, in order and once each, over as many connections as needed.
 //!
-//! A connection that breaks is resumed where it broke, so the unpacker does not notice and does not start over.
+//! A broken connection is resumed where it broke, so the unpacker does not notice it and does not start again.
 
 use std::io::{self, Read};
 use std::time::Instant;
@@ -16,21 +16,23 @@ use crate::registry::Client;
 use crate::registry::RequestError;
 use crate::registry::{Patience, Retry};
 
-/// Bytes. What comes from the socket lies in buffers of up to 400 KB; a copied piece does not keep one alive.
+/// The size of a copied piece in bytes. Data from the socket is in buffers of up to 400 KB, which a copied piece does not
+/// keep alive.
 const PIECE: usize = 32 << 10;
-/// Pieces between the socket and the unpacker.
+/// How many pieces may be between the socket and the unpacker.
 pub const PIECES: usize = 4;
-/// Bytes a connection must bring before it breaks for the failure not to count: single bytes could go on for ever.
+/// If a connection brings at least this many bytes before it breaks, the failure does not count. With fewer, this could go
+/// on for ever.
 const PROGRESS: u64 = 64 << 10;
 
-/// Where the bytes of a layer wait.
+/// Where the bytes of a layer are kept until they are unpacked.
 pub enum Into {
     Memory(Sender<Bytes>),
     File(Spool),
 }
 
 impl Into {
-    /// Whether more is wanted.
+    /// Stores a piece. Returns whether more is needed.
     async fn put(&self, piece: &[u8], registry: &str) -> Result<bool, RequestError> {
         match self {
             Self::Memory(channel) => Ok(channel.send(Bytes::copy_from_slice(piece)).await.is_ok()),
@@ -42,7 +44,7 @@ impl Into {
     }
 }
 
-/// Sends the blob to where it waits. Ends early, and without an error, when the receiver is gone.
+/// Sends the blob to its receiver. If the receiver is gone, this ends early and without an error.
 pub async fn feed(
     client: &Client,
     patience: &Patience,
@@ -59,13 +61,13 @@ pub async fn feed(
             Err(error) => error,
         };
         if position > 0 && position >= blob.size {
-            return Ok(()); // broken after the last byte: nothing is left to ask for, and the digest decides
+            return Ok(()); // it broke after the last byte, so nothing is missing, and the digest decides
         }
         if position >= before + PROGRESS {
             retry.progress();
         }
         let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };
-        log::warn!("{}; again in {} ms from byte {position} of {}", machine::Chain(&error), pause.as_millis(), blob.size);
+        log::warn!("{}; trying again in {} ms from byte {position} of {}", machine::Chain(&error), pause.as_millis(), blob.size);
         tokio::time::sleep(pause).await;
     }
 }
@@ -93,12 +95,12 @@ async fn once(
                 return Ok(());
             }
         }
-        // More than promised: one byte too many is enough for the verdict.
+        // This is more than promised: one extra byte is enough to detect it.
         if *position > blob.size {
             return Ok(());
         }
     }
-    // Less than promised with a proper end is an answer for the digest, unless the length was promised by HTTP too.
+    // If fewer bytes than promised come with a regular end, the digest detects it, unless HTTP promised the length, too.
     Ok(())
 }
 

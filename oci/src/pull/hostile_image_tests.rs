@@ -1,4 +1,5 @@
-//! Images that try to freeze, starve or outlast the agent. Each is refused by a bound, or ends when the pull is given up.
+//! Images that try to block, starve or outlast the agent. Each one is refused by a limit, or ends when the pull is
+//! cancelled.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -9,11 +10,11 @@ use crate::fake_registry::{GZIP, Registry, TAR, digest, gzip, tar};
 use crate::registry::Settings;
 
 enum End {
-    /// With this in the reason.
+    /// The reason contains this text.
     Refused(&'static str),
-    /// By the one that waits for it.
+    /// The caller cancels the pull.
     GivenUp,
-    /// Soon, as any other image.
+    /// It unpacks soon, like any other image.
     Unpacked,
 }
 
@@ -28,7 +29,7 @@ fn hostile(case: &'static str, layer: Vec<u8>, end: End) -> Hostile {
     Hostile { case, layers: vec![(GZIP, gzip(&layer))], config: "{}".to_owned(), end }
 }
 
-/// One header; what it says of its size need not be true.
+/// One header. Its size may be wrong.
 fn entry(name: &str, kind: tar::EntryType, size: u64) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);
@@ -39,7 +40,7 @@ fn entry(name: &str, kind: tar::EntryType, size: u64) -> Vec<u8> {
     header.as_bytes().to_vec()
 }
 
-/// GNU's form of a name that does not fit into a header.
+/// GNU's form for a name that does not fit into a header.
 fn long_name(name: &str) -> Vec<u8> {
     let mut bytes = entry("././@LongLink", tar::EntryType::GNULongName, name.len() as u64);
     bytes.extend(name.as_bytes());
@@ -47,7 +48,7 @@ fn long_name(name: &str) -> Vec<u8> {
     [bytes, entry("short", tar::EntryType::Regular, 0)].concat()
 }
 
-/// Gigabytes of zeros behind a header, in megabytes: each gzip member makes 16 MiB of 16 KiB.
+/// Gigabytes of zeros after a header, in megabytes: each gzip member expands 16 KiB to 16 MiB.
 fn zeros_without_end(header: &[u8]) -> Vec<u8> {
     let zeros = gzip(&vec![0; 16 << 20]);
     let mut bytes = gzip(header);
@@ -57,7 +58,7 @@ fn zeros_without_end(header: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Folders in folders, deeper than any path: each link leads into the folders before it.
+/// Folders in folders, deeper than any path: each link leads into the previous folders.
 fn depth_by_links() -> Vec<u8> {
     let folders = "d/".repeat(200);
     let mut names = vec![folders.clone()];
@@ -91,7 +92,7 @@ fn images() -> Vec<Hostile> {
             case: "20,000 empty layers",
             layers: vec![empty(); 20_000],
             config: "{}".to_owned(),
-            end: End::Refused("it has 20000 layers, and at most 512 are taken"),
+            end: End::Refused("it has 20000 layers, and the most is 512"),
         },
         Hostile {
             case: "250,000 words of environment",
@@ -139,7 +140,7 @@ fn images() -> Vec<Hostile> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_image_freezes_or_outlasts_the_agent() {
+async fn no_image_blocks_or_outlasts_the_agent() {
     for Hostile { case, layers, config, end } in images() {
         let (registry, root) = (Registry::start().await, tempfile::tempdir_in("/dev/shm").unwrap());
         let image = registry.image("tool", &layers, &config);
@@ -155,7 +156,7 @@ async fn no_image_freezes_or_outlasts_the_agent() {
             (End::Unpacked, Ok(Ok(_))) | (End::GivenUp, Err(_)) => {}
             (_, pulled) => panic!("{case}: {pulled:?} after {:?}", started.elapsed()),
         }
-        // The thread ends soon, and with it what it has unpacked.
+        // The thread ends soon, and its unpacked files are removed.
         let given_up = Instant::now();
         while left(root.path()).iter().any(|name| name.contains(".partial")) {
             assert!(given_up.elapsed() < Duration::from_secs(5), "{case}: still unpacking");
@@ -165,7 +166,7 @@ async fn no_image_freezes_or_outlasts_the_agent() {
 }
 
 #[tokio::test]
-async fn a_wrong_size_is_reported_as_one() {
+async fn a_wrong_size_is_reported_as_such() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let layer = gzip(&tar(&[("a", "1")]));
     let image = registry.image("tool", &[(GZIP, layer.clone())], "{}");

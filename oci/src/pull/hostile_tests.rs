@@ -1,5 +1,5 @@
-//! A registry that wants to keep the machine busy, at every stage of a pull: each ends within its bound, and at once when
-//! the pull is given up.
+//! A registry that tries to keep the machine busy, at every stage of a pull. Each pull ends within its limit, and at once
+//! when it is cancelled.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use crate::raw_server::{Act, Raw, answer};
 use crate::registry::{Limits, Settings};
 
 const BYTE: Duration = Duration::from_millis(40);
-/// Two attempts with these limits, each with its exchange and its document.
+/// Two attempts with these limits, each with one exchange and one document.
 const BOUND: Duration = Duration::from_secs(12);
-/// So many pulls at once do not starve each other on a small machine.
+/// How many pulls run at once without starving each other on a small machine.
 const TOGETHER: usize = 12;
 
 fn limits() -> Limits {
@@ -86,7 +86,7 @@ async fn stages() -> (Registry, String, Vec<(&'static str, String)>) {
     (registry, image, stages)
 }
 
-/// In front of the registry: this stage's requests meet `hostile`, all others go through.
+/// A server in front of the registry: this stage's requests get `hostile`, and all others are passed on.
 async fn before(registry: &Registry, stage: &'static str, part: &str, hostile: Hostile) -> Raw {
     let (part, upstream) = (part.to_owned(), registry.address);
     Raw::start(move |head| {
@@ -119,7 +119,7 @@ fn needs_signature(stage: &str) -> bool {
 }
 
 #[tokio::test]
-async fn whatever_a_registry_does_at_any_stage_the_pull_ends_within_its_bound() {
+async fn a_pull_ends_within_its_limit_whatever_a_registry_does_at_any_stage() {
     let (registry, image, stages) = stages().await;
     let (registry, places) = (Arc::new(registry), Arc::new(tokio::sync::Semaphore::new(TOGETHER)));
     let mut pulls = tokio::task::JoinSet::new();
@@ -150,7 +150,7 @@ async fn whatever_a_registry_does_at_any_stage_the_pull_ends_within_its_bound() 
 }
 
 #[tokio::test]
-async fn a_pull_that_is_given_up_leaves_no_connection_at_any_stage() {
+async fn a_cancelled_pull_leaves_no_connection_at_any_stage() {
     let (registry, image, stages) = stages().await;
     let slow: [(&str, Hostile); 4] = [BEHAVIOURS[0], BEHAVIOURS[1], BEHAVIOURS[13], BEHAVIOURS[17]];
     for (stage, part) in stages {

@@ -1,4 +1,4 @@
-//! The layers of an image: unpacked one over the other, in order, and fetched ahead of that where memory allows.
+//! The layers of an image. They are unpacked in order, one over the other, and fetched in advance if memory allows.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -20,12 +20,12 @@ use crate::reference::Reference;
 use crate::registry::RequestError;
 use crate::space::{self, Ahead, Free};
 
-/// A layer on its way.
+/// A layer that is being fetched.
 struct Fetching<'l> {
     layer: &'l Descriptor,
     bytes: Stream,
     task: Task,
-    /// Bytes of it that may wait in memory, and in a file.
+    /// How many of its bytes may wait in memory, and how many in a file.
     held: u64,
     spooled: u64,
 }
@@ -44,7 +44,7 @@ impl Read for Stream {
     }
 }
 
-/// Ends when its owner is dropped.
+/// A task that ends when its owner is dropped.
 struct Task(JoinHandle<Result<(), RequestError>>);
 
 impl Drop for Task {
@@ -53,7 +53,7 @@ impl Drop for Task {
     }
 }
 
-/// A pull that is given up stops the thread that unpacks.
+/// Stops the unpacking thread when the pull is cancelled.
 struct GivenUp(Arc<AtomicBool>);
 
 impl Drop for GivenUp {
@@ -62,7 +62,7 @@ impl Drop for GivenUp {
     }
 }
 
-/// What the thread may take, and whether it shall go on.
+/// How much the thread may take, and whether it may continue.
 struct Allowed {
     free: fn(&std::path::Path) -> Free,
     place: PathBuf,
@@ -79,7 +79,7 @@ impl Budget for Allowed {
     }
 }
 
-/// Breaks off where the pull was given up: what is here already may still unpack to gigabytes.
+/// A reader that stops when the pull is cancelled. Bytes that were received may still unpack to gigabytes.
 struct Stoppable<R> {
     inner: R,
     stopped: Arc<AtomicBool>,
@@ -88,7 +88,7 @@ struct Stoppable<R> {
 impl<R: Read> Read for Stoppable<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.stopped.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the pull was given up"));
+            return Err(io::Error::other("the pull was cancelled"));
         }
         self.inner.read(buffer)
     }
@@ -110,18 +110,18 @@ impl Puller {
             {
                 let room = coming.iter().map(|other| other.held).fold(ahead.bytes, u64::saturating_sub);
                 let spool = coming.iter().map(|other| other.spooled).fold(ahead.spooled, u64::saturating_sub);
-                // The layer whose turn it is has nothing to wait for.
+                // The layer whose turn it is does not have to wait.
                 let spool = if coming.is_empty() { 0 } else { spool };
                 coming.push_back(self.begin_fetching(image, layer, partial, (room, spool)));
             }
             let Some(Fetching { layer, bytes, mut task, .. }) = coming.pop_front() else { return Ok(()) };
             let unpacked = self.unpack(layer, partial, bytes).await?;
-            (&mut task.0).await??; // why the stream ended early is worth more than that it did
+            (&mut task.0).await??; // the cause is more useful than the early end of the stream
             unpacked.map_err(|source| self.layer_error(image, layer, source))?;
         }
     }
 
-    /// A layer that fits into the room waits there as a whole, of another only what a channel holds.
+    /// A layer that fits into the memory limit waits there completely. Of a larger one only as much as the channel holds.
     fn begin_fetching<'l>(
         &self,
         image: &Reference,
@@ -140,12 +140,12 @@ impl Puller {
             }
         };
         let (client, patience, image, blob) = (Arc::clone(&self.client), self.patience.clone(), image.clone(), layer.clone());
-        // The sender goes with the task: the end of the stream, for better or worse.
+        // The sender is dropped with the task, which ends the stream after success and after failure.
         let task = async move { fetch::feed(&client, &patience, &image, &blob, &into).await };
         Fetching { layer, bytes, task: Task(tokio::spawn(task)), held, spooled }
     }
 
-    /// Runs in a thread that holds the folder, too: a pull that is given up must not remove it while the thread writes.
+    /// Runs in a thread that also keeps the folder: a cancelled pull must not remove it while the thread writes.
     pub(super) async fn unpack(
         &self,
         layer: &Descriptor,

@@ -1,4 +1,4 @@
-//! What an image's configuration says it was built for. An index says it too, but a manifest alone has none.
+//! The platform in an image's configuration. An index has it, too, but a manifest alone does not.
 
 use serde::Deserialize;
 
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_for_another_machine_is_known_by_its_configuration() {
+    fn an_image_for_another_machine_is_recognised_by_its_configuration() {
         let amd64 = Processor { architecture: "amd64", level: 1 };
         let arm64 = Processor { architecture: "arm64", level: 8 };
         for (case, config, machine, want) in [

@@ -1,4 +1,4 @@
-//! Saving an image as a layout, for a ramdisk that carries it.
+//! Saves an image as a layout, for a ramdisk that includes it.
 
 use std::fs;
 use std::io::Write;
@@ -27,10 +27,10 @@ pub enum SaveError {
 }
 
 impl Puller {
-    /// Saves this machine's variant of the image under the name that was asked for.
+    /// Saves the image's variant for this machine under the requested name.
     ///
     /// # Errors
-    /// If a part is missing or is not what its digest says, or the folder cannot be written.
+    /// If a part is missing or does not match its digest, or the folder cannot be written.
     pub async fn save(&self, text: &str, folder: &Path) -> Result<(), SaveError> {
         let image: Reference = text.parse().map_err(PullError::from)?;
         let from = Origin::Registry(self.patience.clone());
@@ -100,7 +100,7 @@ mod tests {
     use cmdline::EmbeddedImages;
 
     #[tokio::test]
-    async fn what_was_saved_is_what_an_agent_without_a_registry_takes() {
+    async fn an_agent_without_a_registry_can_use_a_saved_image() {
         let (registry, folder, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let layers = [(GZIP, gzip(&tar(&[("a", "1")]))), (TAR, tar(&[("b", "2")]))];
         let image = registry.image("tool", &layers, CONFIG);
@@ -112,14 +112,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_that_is_not_what_its_name_says_is_refused_and_no_index_is_written() {
+    async fn a_part_that_does_not_match_its_digest_is_refused_and_no_index_is_written() {
         let layer = gzip(&tar(&[("a", "1")]));
         for part in [digest(&layer), digest(CONFIG.as_bytes())] {
             let (registry, folder, root) = (Registry::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
             registry.trouble(&part, &[Trouble::Corrupt]);
             let error = puller(root.path(), &Settings::default(), plenty).save(&image, folder.path()).await.unwrap_err();
-            assert!(machine::Chain(&error).to_string().contains("is not what its digest says"), "{error}");
+            assert!(machine::Chain(&error).to_string().contains("does not match its digest"), "{error}");
             assert!(!folder.path().join("index.json").exists());
         }
     }

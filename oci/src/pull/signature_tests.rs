@@ -1,4 +1,4 @@
-//! Images that have to be signed, from a registry, signed as cosign does it.
+//! Images that must be signed, from a registry, with signatures in cosign's formats.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -44,12 +44,12 @@ pub fn sign_in(registry: &Registry, of: &str, signer: &Signer) {
     attach(registry, of, &[(&payload(of), &signer.sign(&payload(of)))]);
 }
 
-/// As cosign names the repository of this registry.
+/// The name of the repository in cosign's payload.
 fn payload_for(name: &str, of: &str) -> String {
     payload(of).replace(r#""docker-reference":"""#, &format!(r#""docker-reference":"{name}""#))
 }
 
-/// What `cosign sign` pushes: payloads as layers, signatures as annotations.
+/// The objects that `cosign sign` pushes: payloads as layers, signatures as annotations.
 fn attach(registry: &Registry, to: &str, statements: &[(&str, &str)]) {
     let layers: Vec<String> = statements.iter().map(|(payload, signature)| {
         let blob = digest(payload.as_bytes());
@@ -87,11 +87,11 @@ async fn only_an_image_that_a_trusted_key_signed_is_pulled() {
         ),
         ("no signature", |_, _, _, _| {}, Err("it is not signed: its repository has no sha256-")),
         ("a manifest without any", |r, d, _, _| attach(r, d, &[]), Err("it is not signed")),
-        ("another key", |r, d, _, them| attach(r, d, &[(&payload(d), &them.sign(&payload(d)))]), Err("with no key that this")),
+        ("another key", |r, d, _, them| attach(r, d, &[(&payload(d), &them.sign(&payload(d)))]), Err("not with a key that this")),
         (
             "a signature of something else under this payload",
             |r, d, us, _| attach(r, d, &[(&payload(d), &us.sign("x"))]),
-            Err("with no key that this"),
+            Err("not with a key that this"),
         ),
         (
             "our signature of another image",
@@ -99,7 +99,7 @@ async fn only_an_image_that_a_trusted_key_signed_is_pulled() {
                 let other = payload(&digest(b"another"));
                 attach(r, d, &[(&other, &us.sign(&other))]);
             },
-            Err("that of another image, sha256:"),
+            Err("for another image, sha256:"),
         ),
         ("no base64", |r, d, _, _| attach(r, d, &[(&payload(d), "%%%")]), Err("it is not base64")),
         ("no JSON, well signed", |r, d, us, _| attach(r, d, &[("{", &us.sign("{"))]), Err("not JSON of the expected form")),
@@ -111,14 +111,14 @@ async fn only_an_image_that_a_trusted_key_signed_is_pulled() {
             },
             Err("not about a container image"),
         ),
-        ("a manifest that is none", |r, d, _, _| put_manifest(r, d, b"<html>"), Err("its manifest is not JSON")),
+        ("an invalid manifest", |r, d, _, _| put_manifest(r, d, b"<html>"), Err("its manifest is not JSON")),
         (
             "a payload that was exchanged",
             |r, d, us, _| {
                 attach(r, d, &[(&payload(d), &us.sign(&payload(d)))]);
                 r.put("tool", "blobs", &digest(payload(d).as_bytes()), "x", b"{}");
             },
-            Err("not what its digest says"),
+            Err("not match its digest"),
         ),
     ];
     for (case, prepare, want) in cases {
@@ -132,7 +132,7 @@ async fn only_an_image_that_a_trusted_key_signed_is_pulled() {
                 let error = pulled.unwrap_err();
                 let text = machine::Chain(&error).to_string();
                 assert!(error.failure() == Failure::Unsigned && text.contains(words), "{case}: {text}");
-                assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "{case}: nothing was unpacked");
+                assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "{case}: no layer must be unpacked");
             }
         }
     }
@@ -151,7 +151,7 @@ fn bundle(of: &str, us: &Signer) -> String {
     )
 }
 
-/// What cosign 3 pushes; the list of what refers to an image is kept by the registry, or by cosign at a tag.
+/// The objects that cosign 3 pushes. The registry keeps the list of referrers, or cosign keeps it at a tag.
 fn refer(registry: &Registry, to: &str, bundle: &str, listed: bool) {
     const KIND: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
     let blob = digest(bundle.as_bytes());
@@ -173,13 +173,13 @@ fn refer(registry: &Registry, to: &str, bundle: &str, listed: bool) {
 }
 
 #[tokio::test]
-async fn a_bundle_of_cosign_3_is_a_signature_wherever_the_registry_lists_it() {
+async fn a_bundle_of_cosign_3_is_a_signature_in_either_kind_of_list() {
     type Case = (&'static str, fn(&Registry, &str, &Signer, &Signer), Result<(), &'static str>);
     let cases: [Case; 7] = [
         ("listed by the registry", |r, d, us, _| refer(r, d, &bundle(d, us), true), Ok(())),
         ("listed at a tag", |r, d, us, _| refer(r, d, &bundle(d, us), false), Ok(())),
         (
-            "listed at a tag, and the registry does not understand the question",
+            "listed at a tag, and the registry does not have the call",
             |r, d, us, _| {
                 refer(r, d, &bundle(d, us), false);
                 r.put("tool", "referrers", d, "text/plain", b"");
@@ -195,13 +195,13 @@ async fn a_bundle_of_cosign_3_is_a_signature_wherever_the_registry_lists_it() {
             },
             Ok(()),
         ),
-        ("of another signer", |r, d, _, them| refer(r, d, &bundle(d, them), true), Err("with no key that this")),
+        ("of another signer", |r, d, _, them| refer(r, d, &bundle(d, them), true), Err("not with a key that this")),
         (
             "of another image",
             |r, d, us, _| refer(r, d, &bundle(&digest(b"another"), us), true),
-            Err("its signature is that of another image"),
+            Err("its signature is for another image"),
         ),
-        ("that is none", |r, d, _, _| refer(r, d, "<html>", true), Err("its bundle is not JSON")),
+        ("an invalid bundle", |r, d, _, _| refer(r, d, "<html>", true), Err("its bundle is not JSON")),
     ];
     for (case, prepare, want) in cases {
         let (registry, root, us, them) = (Registry::start().await, tempfile::tempdir().unwrap(), Signer::new(), Signer::new());
@@ -219,7 +219,7 @@ async fn a_bundle_of_cosign_3_is_a_signature_wherever_the_registry_lists_it() {
 }
 
 #[tokio::test]
-async fn the_variant_that_runs_may_be_what_is_signed_and_later_pulls_ask_no_more() {
+async fn the_signature_may_be_of_the_variant_and_later_pulls_do_not_check_again() {
     let (registry, root, us) = (Registry::start().await, tempfile::tempdir().unwrap(), Signer::new());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let variant = {
@@ -239,7 +239,7 @@ async fn the_variant_that_runs_may_be_what_is_signed_and_later_pulls_ask_no_more
 }
 
 #[tokio::test]
-async fn an_unpacked_image_is_no_proof_and_a_registry_that_is_away_no_verdict() {
+async fn an_unpacked_image_is_not_proof_and_an_unreachable_registry_is_not_a_verdict() {
     let (registry, root, us) = (Registry::start().await, tempfile::tempdir().unwrap(), Signer::new());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     puller(root.path(), &Settings::default(), plenty).pull(&image).await.unwrap();
@@ -254,9 +254,10 @@ async fn an_unpacked_image_is_no_proof_and_a_registry_that_is_away_no_verdict() 
     assert_eq!(failed.failure(), Failure::Other, "{failed}");
 }
 
-/// Whoever has the registry may give out an older image, or another one, under a name. Its signature is good, but not for it.
+/// Anyone who controls the registry can serve an older image, or another one, under a name. Its signature is valid, but for
+/// another name.
 #[tokio::test]
-async fn a_signature_for_another_name_is_no_signature_unless_the_image_is_named_by_digest() {
+async fn a_signature_for_another_name_does_not_count_unless_the_image_is_named_by_digest() {
     let (registry, us) = (Registry::start().await, Signer::new());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     let digest = registry.digest_of("tool", "latest");
@@ -276,7 +277,7 @@ async fn a_signature_for_another_name_is_no_signature_unless_the_image_is_named_
         ("another image, and names do not count", format!("{here}-debug"), named(Never, &[]), &image, true),
         ("that of the original", "ghcr.io/org/tool".into(), named(IfNamed, &[(&here, "ghcr.io/org/tool")]), &image, true),
         ("that of another original", "ghcr.io/org/else".into(), named(IfNamed, &[(&here, "ghcr.io/org/tool")]), &image, false),
-        ("none, and one is wanted", String::new(), named(Always, &[]), &image, false),
+        ("no name, although one is required", String::new(), named(Always, &[]), &image, false),
     ] {
         let root = tempfile::tempdir().unwrap();
         let payload = payload_for(&signed, &digest);
@@ -287,7 +288,7 @@ async fn a_signature_for_another_name_is_no_signature_unless_the_image_is_named_
         assert_eq!(text.is_ok(), want, "{case}: {text:?}");
         assert!(pulled.is_ok() || pulled.is_err_and(|error| error.failure() == Failure::Unsigned), "{case}");
     }
-    // What was good under one name is not therefore good under another, while the agent runs.
+    // While the agent runs, a signature that is valid for one name does not become valid for another.
     let root = tempfile::tempdir().unwrap();
     let payload = payload_for(&here, &digest);
     attach(&registry, &digest, &[(&payload, &us.sign(&payload))]);

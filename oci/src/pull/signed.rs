@@ -1,4 +1,4 @@
-//! Whether an image is signed with a key that this machine trusts, asked before any of its layers moves.
+//! Checks whether an image is signed with a key that this machine trusts, before any of its layers is transferred.
 
 use std::collections::HashSet;
 
@@ -10,17 +10,17 @@ use crate::registry::RequestError;
 use crate::signature::{self, Unsigned};
 use crate::sigstore;
 
-/// More statements are not read. No image needs more, and each costs a request.
+/// The most statements that are read. Images do not need more, and each one costs a request.
 const MOST_STATEMENTS: usize = 32;
 
-/// Manifests whose signature was found good, and for which names. More than `MOST` are not remembered.
+/// Manifests with a valid signature, and the names it is valid for. Beyond `MOST`, they are not remembered.
 #[derive(Default)]
 pub(super) struct Signed(HashSet<(Digest, Option<String>)>);
 
 impl Signed {
     const MOST: usize = 1000;
 
-    /// Under any name.
+    /// Whether the manifest is signed for any name.
     pub(super) fn has(&self, digest: &Digest) -> bool {
         self.0.contains(&(digest.clone(), None))
     }
@@ -40,23 +40,24 @@ impl Signed {
     }
 }
 
-/// Of an image; what stands in the way to it is an error of another kind.
+/// The verdict on an image. An error on the way to it has another type.
 type Verdict = Result<(), Unsigned>;
 
 impl Puller {
-    /// `named` is what the reference means, `chosen` what runs of it. A signature of either is one of the image.
+    /// `named` is the digest that the reference means, and `chosen` is the variant that runs. A signature of either one is
+    /// enough.
     pub(super) async fn demand_signature(
         &mut self,
         image: &Reference,
         (named, chosen): (&Digest, &Digest),
         from: &Origin,
     ) -> Result<(), PullError> {
-        // The builder of the ramdisk put the policy and this image there.
+        // The builder of the ramdisk included both the policy and this image.
         let trusted = matches!(from, Origin::Layout(layout) if layout.is_trusted());
         if self.keys.is_empty() || trusted || self.signed.has_as(chosen, image) {
             return Ok(());
         }
-        // Each answer may come slowly. Many such answers must not hold the machine up.
+        // Each answer may come slowly, and many slow answers must not delay the machine for ever.
         let within = self.client.limits().signatures();
         let slow = |_| RequestError::TooSlow { registry: image.registry.clone(), what: format!("the signatures of {image}") };
         let verdict = tokio::time::timeout(within, self.verdict(image, (named, chosen), from)).await.map_err(slow)??;
@@ -80,7 +81,7 @@ impl Puller {
         Ok(of_chosen.map_err(|of_chosen| of_named.max(of_chosen)))
     }
 
-    /// In the older form or the newer one.
+    /// Searches for a signature in both forms.
     async fn signature_of(&self, image: &Reference, digest: &Digest, from: &Origin) -> Result<Verdict, RequestError> {
         let Err(by_tag) = self.tagged_signature(image, digest, from).await? else { return Ok(Ok(())) };
         let attached = self.attached_signature(image, digest, from).await?;
@@ -101,7 +102,7 @@ impl Puller {
         Ok(Err(worst))
     }
 
-    /// As the registry lists them, or as cosign lists them at a tag if the registry does not.
+    /// The list of referrers, from the registry, or at cosign's tag if the registry does not keep one.
     async fn referrers(&self, image: &Reference, digest: &Digest, from: &Origin) -> Result<Vec<Digest>, RequestError> {
         if let Origin::Registry(_) = from {
             let listed = match self.if_there(image, &format!("referrers/{digest}"), from).await {

@@ -1,4 +1,5 @@
-//! A layer that waits for its turn in a file beside the image. Its name is gone at once, so it ends with its last user.
+//! A layer that waits for its turn in a file beside the image. The file is unlinked at once, so it goes away with its last
+//! user.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -27,13 +28,13 @@ impl Shared {
     }
 }
 
-/// The end that is written to. When it is dropped the content is complete, for better or worse.
+/// The writing end. When it is dropped, no more content follows.
 pub struct Spool {
     file: File,
     shared: Arc<Shared>,
 }
 
-/// The end that is read from, in a thread that may wait.
+/// The reading end, in a thread that may block.
 pub struct Spooled {
     file: File,
     shared: Arc<Shared>,
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_while_more_comes_and_no_name_stays() {
+    fn content_is_read_while_more_is_written_and_no_name_stays() {
         let folder = tempfile::tempdir().unwrap();
         let (spool, mut spooled) = begin(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

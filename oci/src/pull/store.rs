@@ -1,4 +1,4 @@
-//! Unpacked images, one directory per manifest digest, kept for the next action that names the same image.
+//! Unpacked images, one directory per manifest digest. They are kept for the next action with the same image.
 
 use std::fs;
 use std::io;
@@ -56,10 +56,10 @@ impl Drop for Held {
 
 const PARTIAL: &str = ".partial";
 
-/// An unpacked image as its memory sees it.
+/// An unpacked image and the memory it takes.
 pub struct Kept {
     path: PathBuf,
-    /// `None` if it is not a whole image; it is removed first.
+    /// When it was last used, or `None` if it is not complete. Incomplete ones are removed first.
     used: Option<SystemTime>,
     pub bytes: u64,
 }
@@ -71,7 +71,7 @@ impl Kept {
     }
 }
 
-/// Bytes that go free with the folder; a hard link counts each time, a hole does not.
+/// How many bytes are freed with the folder. Each hard link counts, and holes do not.
 fn allocated(path: &Path) -> u64 {
     let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
     let below = if metadata.is_dir() { fs::read_dir(path).ok() } else { None };
@@ -100,19 +100,19 @@ impl Store {
         let directory = self.root.join(digest.hex());
         let file = directory.join("config.json");
         let config = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
-        // Its time says when the image was last used.
+        // The file's time says when the image was last used.
         if let Err(error) = fs::File::options().append(true).open(&file).and_then(|f| f.set_modified(SystemTime::now())) {
-            log::debug!("cannot note the use of {file:?}: {error}");
+            log::debug!("cannot record the use of {file:?}: {error}");
         }
         Some(Image { rootfs: directory.join("rootfs"), config })
     }
 
-    /// A folder to unpack into. Unless it is committed, it is removed with its last holder.
+    /// A folder to unpack into. Unless it is committed, it is removed when its last owner is dropped.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the file system fails.
     pub fn begin(&self, digest: &Digest) -> Result<Partial, StoreError> {
-        // A pull that was given up may still be removing its own.
+        // A cancelled pull may still be removing its folder.
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let directory = self.root.join(format!("{}.{}{PARTIAL}", digest.hex(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         if directory.exists() {
@@ -148,13 +148,13 @@ impl Store {
     /// Removes one image, which must not be in use.
     ///
     /// # Errors
-    /// Of the file system.
+    /// If the file system fails.
     pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
         let path = condemn(self.root.join(digest.hex()))?;
         doing("remove", &path, remove_all(&path))
     }
 
-    /// Removes every image. What cannot be removed is logged and stays.
+    /// Removes every image. One that cannot be removed is logged and stays.
     pub fn clear(&self) {
         let remove = |path: PathBuf| {
             let path = condemn(path)?;
@@ -175,7 +175,7 @@ fn is_partial(path: &Path) -> bool {
     path.to_string_lossy().ends_with(PARTIAL)
 }
 
-/// An agent that is killed while it removes an image must not take the rest of it for the whole.
+/// Renames it first. If the agent is killed during the removal, the rest must not look like a complete image.
 fn condemn(path: PathBuf) -> Result<PathBuf, StoreError> {
     if is_partial(&path) {
         return Ok(path);
@@ -196,7 +196,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Where files may wait that belong to the pull.
+    /// The folder for temporary files of the pull.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -215,12 +215,12 @@ impl Partial {
 }
 
 impl Partial {
-    /// At once, where a thread may wait for it.
+    /// Removes it at once, in a thread that may block.
     pub fn discard(mut self) {
         Self::remove(&std::mem::take(&mut self.directory));
     }
 
-    /// After a commit there is nothing under this name.
+    /// After a commit this name no longer exists.
     fn remove(directory: &Path) {
         if let Err(error) = remove_all(directory) {
             log::warn!("cannot remove {directory:?}: {error}; its memory stays in use until the agent restarts");
@@ -229,7 +229,7 @@ impl Partial {
 }
 
 impl Drop for Partial {
-    /// Many files take their time, and whatever gave the pull up has other work.
+    /// Removing many files takes time, and the thread that drops this may have other work.
     fn drop(&mut self) {
         if !self.directory.exists() {
             return;
@@ -251,13 +251,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_that_is_half_removed_is_no_image() {
+    fn an_image_that_is_half_removed_is_not_used() {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap();
         let digest = Digest::of(b"image");
         store.begin(&digest).unwrap().commit(ImageConfig::default()).unwrap();
         assert!(store.get(&digest).is_some());
-        let condemned = condemn(root.path().join(digest.hex())).unwrap(); // killed here
+        let condemned = condemn(root.path().join(digest.hex())).unwrap(); // the agent is killed here
         assert!(condemned.join("config.json").exists() && store.get(&digest).is_none());
         Store::open(root.path()).unwrap();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);

@@ -19,7 +19,7 @@ fn limits() -> Limits {
     Limits { connect: Duration::from_secs(2), answer, window, least: 4 << 10 }
 }
 
-/// `user` and `pass` for this registry.
+/// The login `user` with `pass` for this registry.
 pub fn with_login(registry: &str) -> Settings {
     let login = Login { registry: registry.to_owned(), username: "user".to_owned(), password: "pass".to_owned() };
     Settings { login, ..Settings::default() }
@@ -33,7 +33,7 @@ pub fn left(root: &Path) -> Vec<String> {
     fs::read_dir(root).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect()
 }
 
-/// How many images there are, without those that are being unpacked.
+/// How many complete images there are, without those that are being unpacked.
 fn whole(root: &Path) -> usize {
     left(root).iter().filter(|name| !name.contains(".partial")).count()
 }
@@ -52,7 +52,7 @@ async fn an_image_is_pulled_once_and_kept() {
     );
     puller.pull(&image).await.unwrap();
     assert_eq!(registry.requests("/blobs/"), 3);
-    // A registry that is gone does not matter to an image we have.
+    // An image that was pulled before does not need its registry.
     drop(registry);
     puller.pull(&image).await.unwrap();
 }
@@ -67,12 +67,12 @@ async fn a_broken_connection_is_resumed_where_it_broke() {
         registry.trouble(&digest(&big), &[Trouble::Cut, Trouble::Status(503), Trouble::Cut]);
         let pulled = puller(root.path(), &Settings::default(), plenty).pull(&image).await.unwrap();
         assert_eq!(fs::metadata(pulled.rootfs.join("a")).unwrap().len(), 300_000);
-        assert!(registry.requests(&format!("{} bytes=", digest(&big))) >= 2, "asks for the rest only");
+        assert!(registry.requests(&format!("{} bytes=", digest(&big))) >= 2, "only the rest is requested");
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_after_the_last_byte_has_brought_the_whole_blob() {
+async fn a_connection_that_breaks_after_the_last_byte_has_delivered_the_whole_blob() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let layer = gzip(&tar(&[("a", "1")]));
     let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
@@ -83,7 +83,7 @@ async fn a_connection_that_breaks_after_the_last_byte_has_brought_the_whole_blob
 }
 
 #[tokio::test]
-async fn a_token_service_that_never_ends_or_talks_nonsense_is_refused_at_once() {
+async fn an_endless_or_invalid_answer_of_a_token_service_is_refused_at_once() {
     for (token, want) in [("x".repeat(8 << 20), "with more than 262144 bytes"), ("\"".to_owned(), "whose answer is not a token")]
     {
         let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
@@ -131,14 +131,14 @@ async fn a_pinned_digest_must_be_the_manifests_and_no_other_architecture_runs() 
 }
 
 #[tokio::test]
-async fn an_image_that_cannot_fit_is_refused_before_a_layer_moves() {
+async fn an_image_that_cannot_fit_is_refused_before_a_layer_is_transferred() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let layer = gzip(&tar(&[("a", &random_text(500_000))]));
     let image = registry.image("tool", &[(GZIP, layer.clone())], CONFIG);
     let error = puller(root.path(), &Settings::default(), |_| Free::of_memory(100_000)).pull(&image).await.unwrap_err();
     assert!(matches!(error.failure(), Failure::NoSpace(NoSpace { free: 100_000, .. })), "{error:?}");
     assert_eq!(registry.requests(&digest(&layer)), 0);
-    // Between the compressed size and the estimate, gzip's own word for the size decides.
+    // Between the compressed size and the estimate, the size in gzip's trailer decides.
     puller(root.path(), &Settings::default(), |_| Free::of_memory(600_000)).pull(&image).await.unwrap();
     assert!(registry.requests("bytes=-4") == 1);
 }
@@ -167,32 +167,32 @@ async fn nothing_is_removed_for_an_image_that_cannot_fit_anyway() {
     puller.pull(&one).await.unwrap();
     let error = puller.pull(&two).await.unwrap_err();
     assert!(matches!(error.failure(), Failure::NoSpace(NoSpace { free: 10, .. })), "{error:?}");
-    assert_eq!(left(root.path()).len(), 1, "the first image is still there");
+    assert_eq!(left(root.path()).len(), 1, "the first image must stay");
 }
 
 #[tokio::test]
-async fn no_more_images_go_than_the_new_one_needs() {
+async fn only_as_many_images_are_removed_as_the_new_one_needs() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let mut puller =
         puller(root.path(), &Settings::default(), |root| Free::of_memory(if whole(root) < 2 { 1 << 30 } else { 10 }));
     let names = ["one", "two", "three"];
     let images = names.map(|name| registry.image(name, &[(TAR, tar(&[(name, "1")]))], CONFIG));
-    // The room is for two; the second of them was used last.
+    // There is room for two images. The second one was used last.
     puller.pull(&images[0]).await.unwrap();
     puller.pull(&images[1]).await.unwrap();
     puller.pull(&images[2]).await.unwrap();
     let kept = puller.pull(&images[1]).await.unwrap();
     assert!(kept.rootfs.join("two").exists());
-    assert_eq!(registry.requests("/v2/two/blobs"), 2, "the second image stayed");
+    assert_eq!(registry.requests("/v2/two/blobs"), 2, "the second image must stay");
 }
 
 #[tokio::test]
-async fn tokens_and_passwords_are_given_where_they_are_asked_for() {
+async fn tokens_and_passwords_are_sent_where_they_are_required() {
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
     registry.inner.lock().unwrap().token = Some("secret".into());
     puller(root.path(), &Settings::default(), plenty).pull(&image).await.unwrap();
-    assert_eq!(registry.requests("/token"), 1, "the token is kept");
+    assert_eq!(registry.requests("/token"), 1, "the token is reused");
 
     let (registry, root) = (Registry::start().await, tempfile::tempdir().unwrap());
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
@@ -206,7 +206,7 @@ async fn tokens_and_passwords_are_given_where_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_registry_that_comes_back_in_time_is_waited_for() {
+async fn the_pull_waits_for_a_registry_that_returns_in_time() {
     let root = tempfile::tempdir().unwrap();
     let registry = Registry::start().await;
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], CONFIG);
@@ -235,7 +235,7 @@ fn what_an_interrupted_pull_left_is_removed_at_start() {
     assert!(left(root.path()).is_empty());
 }
 
-/// Text that gzip cannot shrink much.
+/// Text that gzip can hardly compress.
 pub fn random_text(length: usize) -> String {
     let mut state = 0x2545_f491_4f6c_dd1du64;
     let mut next = || {
@@ -248,8 +248,8 @@ pub fn random_text(length: usize) -> String {
 }
 
 #[tokio::test]
-async fn layers_come_together_where_memory_allows_and_one_by_one_where_it_is_tight() {
-    // Whole in memory, and only their beginnings.
+async fn layers_are_fetched_together_if_memory_allows_and_else_one_by_one() {
+    // Small ones wait in memory completely, and large ones only with their first bytes.
     for size in [10, 1 << 20] {
         let names = ["a", "b", "c", "d", "e", "f"];
         let layer = |name: &str| tar(&[(name, &"x".repeat(size)), (if name == "f" { ".wh.a" } else { "same" }, name)]);
@@ -261,7 +261,10 @@ async fn layers_come_together_where_memory_allows_and_one_by_one_where_it_is_tig
             let pulled = puller(root.path(), &Settings::default(), free).pull(&image).await;
             assert_eq!(pulled.is_ok(), fine, "{size}: {pulled:?}");
             let Ok(pulled) = pulled else { continue };
-            assert!(!pulled.rootfs.join("a").exists() && pulled.rootfs.join("f").exists(), "the order is that of the manifest");
+            assert!(
+                !pulled.rootfs.join("a").exists() && pulled.rootfs.join("f").exists(),
+                "the layers must be in the manifest's order"
+            );
             assert_eq!(fs::read_to_string(pulled.rootfs.join("same")).unwrap(), "e");
         }
     }

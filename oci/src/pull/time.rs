@@ -1,4 +1,4 @@
-//! How long the parts of a pull may take. A registry that answers slowly, or with archives that make much work, ends here.
+//! Time limits for the parts of a pull. They end a registry that answers slowly, or archives that cause much work.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use super::PullError;
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
 
-/// All documents of an image and its signatures, with every wait for a registry that is unreachable.
+/// The limit for all documents of an image and its signatures, including every wait for an unreachable registry.
 pub const DOCUMENTS: Duration = Duration::from_secs(600);
-/// A slower network is not one to install machines over.
+/// The slowest network over which machines are installed.
 const BYTES_A_SECOND: u64 = 128 << 10;
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
-/// For the layers, from the first request until the last one is unpacked.
+/// The limit for the layers, from the first request until the last one is unpacked.
 pub fn for_layers(layers: &[Descriptor]) -> Duration {
     let bytes = layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
     DOCUMENTS.saturating_add(Duration::from_secs(bytes / BYTES_A_SECOND)).min(LONGEST)
 }
 
-/// The work is boxed: moved about inside other work, its size would count several times, and stay on the stack.
+/// The work is boxed. Otherwise its size would count again in each future that contains it, and stay on the stack.
 pub async fn in_time<T>(
     image: &Reference,
     limit: Duration,
@@ -35,7 +35,7 @@ mod tests {
     use crate::digest::Digest;
 
     #[test]
-    fn a_large_image_has_more_time_but_not_for_ever() {
+    fn a_large_image_has_more_time_up_to_a_limit() {
         let layer = |size| Descriptor::of(&Digest::of(b""), size);
         for (layers, minutes) in [
             (vec![], 10),
@@ -48,9 +48,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_that_does_not_end_is_named_by_its_image() {
+    async fn an_endless_pull_is_named_by_its_image() {
         let image = "registry.example/tool:1".parse().unwrap();
         let error = in_time(&image, DOCUMENTS, Box::pin(std::future::pending::<Result<(), _>>())).await.unwrap_err();
-        assert_eq!(error.to_string(), "image registry.example/tool:1 was not there after 10 minutes");
+        assert_eq!(error.to_string(), "image registry.example/tool:1 was not pulled within 10 minutes");
     }
 }

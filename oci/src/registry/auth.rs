@@ -1,12 +1,12 @@
-//! What a registry asks for with 401, and what a token service answers. Pure.
+//! Challenges of a registry (401), and answers of a token service. Pure.
 
 use reqwest::Url;
 use serde_json::Value;
 
-/// A token travels in a header of every request; servers take far less.
+/// The longest token. A token is in a header of every request, and servers accept much less.
 const TOKEN_MAX: usize = 64 << 10;
 
-/// A challenge of `WWW-Authenticate`, as far as registries use it.
+/// A challenge in `WWW-Authenticate`, of the kinds that registries use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
     Basic,
@@ -19,15 +19,15 @@ pub enum BadToken {
     Form(#[source] serde_json::Error),
     #[error("it has neither token nor access_token")]
     Missing,
-    #[error("the token has characters that no header can carry, or more than {TOKEN_MAX} of them")]
+    #[error("the token has characters that are not allowed in a header, or more than {TOKEN_MAX} of them")]
     Unusable,
 }
 
-/// The token in the answer of a token service. Old services say `token`, OAuth2 says `access_token`, and some say both and
-/// leave one empty.
+/// The token in the answer of a token service. Old services use `token`, OAuth2 uses `access_token`, and some send both
+/// with one empty.
 ///
 /// # Errors
-/// If neither is there, or the token cannot be sent.
+/// If both are missing, or the token cannot be sent.
 pub fn token(answer: &[u8]) -> Result<String, BadToken> {
     let answer: Value = serde_json::from_slice(answer).map_err(BadToken::Form)?;
     let named = |name| answer.get(name).and_then(Value::as_str).map(str::trim).filter(|token| !token.is_empty());
@@ -36,14 +36,14 @@ pub fn token(answer: &[u8]) -> Result<String, BadToken> {
     if fits { Ok(token.to_owned()) } else { Err(BadToken::Unusable) }
 }
 
-/// The challenge to answer, of all the headers: a token if one is offered, otherwise the password.
+/// The challenge to answer, from all headers: a token if one is offered, otherwise the password.
 pub fn choose<'h>(headers: impl Iterator<Item = &'h str>) -> Option<Challenge> {
     let offered: Vec<Challenge> = headers.flat_map(challenges).collect();
     let bearer = offered.iter().find(|one| matches!(one, Challenge::Bearer { .. }));
     bearer.or(offered.first()).cloned()
 }
 
-/// The challenges of one header (RFC 9110, section 11.6.1) that are understood here.
+/// The supported challenges in one header (RFC 9110, section 11.6.1).
 fn challenges(header: &str) -> Vec<Challenge> {
     let mut read: Vec<(&str, Vec<(String, String)>)> = Vec::new();
     let mut rest = header;
@@ -52,21 +52,21 @@ fn challenges(header: &str) -> Vec<Challenge> {
         let length = rest.find(|c: char| !is_token(c)).unwrap_or(rest.len());
         let (word, after) = rest.split_at(length);
         if word.is_empty() {
-            // Not a challenge: what stands here is skipped up to the next comma.
+            // This is not a challenge, so it is skipped up to the next comma.
             let Some((_, next)) = rest.split_once(',') else { break };
             rest = next;
             continue;
         }
         let value = after.trim_start_matches([' ', '\t']).strip_prefix('=').map(|value| value.trim_start_matches([' ', '\t']));
         match (value, read.last_mut()) {
-            // `abc==` is a token68, which no scheme of registries uses.
+            // `abc==` is a token68, which the schemes of registries do not use.
             (Some(value), Some((_, parameters))) if !value.is_empty() && !value.starts_with(['=', ',']) => {
                 let (text, next) = parameter(value);
                 parameters.push((word.to_ascii_lowercase(), text));
                 rest = next;
             }
             (Some(value), _) => rest = value.trim_start_matches('='),
-            // `scope=repository:a:pull,push` without quotes.
+            // This handles `scope=repository:a:pull,push` without quotes.
             (None, Some((_, parameters)))
                 if parameters.last().is_some_and(|(name, _)| name == "scope") && matches!(word, "push" | "pull" | "delete") =>
             {
@@ -92,12 +92,12 @@ fn understood(scheme: &str, parameters: &[(String, String)]) -> Option<Challenge
     bearer.then(|| Some(Challenge::Bearer { realm: given("realm")?, service: given("service"), scope: given("scope") })).flatten()
 }
 
-/// RFC 9110's tchar.
+/// tchar of RFC 9110.
 fn is_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
 
-/// A quoted string with its quoted pairs, or everything up to the next comma or blank; and what follows.
+/// Parses a quoted string with its quoted pairs, or the text up to the next comma or space. Also returns the rest.
 fn parameter(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
@@ -119,7 +119,7 @@ fn parameter(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// The address to ask for a token. A relative realm belongs to the registry; a user in it is not sent.
+/// The URL to request a token. A relative realm belongs to the registry. A user in the URL is not sent.
 pub fn token_url(registry: &Url, realm: &str, service: Option<&str>, scope: &str) -> Option<Url> {
     let mut url = registry.join(realm).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())?;
     url.set_username("").ok()?;
@@ -127,7 +127,7 @@ pub fn token_url(registry: &Url, realm: &str, service: Option<&str>, scope: &str
     url.set_fragment(None);
     let mut query: Vec<String> = url.query().filter(|query| !query.is_empty()).map(str::to_owned).into_iter().collect();
     query.extend(service.map(|service| format!("service={}", escape(service))));
-    // Several scopes stand in one challenge with blanks between them, and in the question as one parameter each.
+    // A challenge separates several scopes with spaces. The request has one parameter for each.
     query.extend(scope.split_ascii_whitespace().map(|scope| format!("scope={}", escape(scope))));
     url.set_query(Some(&query.join("&")));
     Some(url)
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn every_legal_shape_of_a_challenge_is_read() {
+    fn every_legal_form_of_a_challenge_is_read() {
         const HUB: &str = "https://auth.docker.io/token";
         const PULL: Option<&str> = Some("repository:a/b:pull,push");
         for (headers, want) in [
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_asked_for_with_escaped_parameters() {
+    fn the_token_is_requested_with_escaped_parameters() {
         let registry = Url::parse("https://registry.example/v2").unwrap();
         for (realm, service, scope, want) in [
             (
@@ -228,7 +228,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic_or_run_on(text in "[Bb a-z=\",\\\\\t/:é]{0,60}", bytes: Vec<u8>) {
+        fn no_text_makes_it_panic_or_loop(text in "[Bb a-z=\",\\\\\t/:é]{0,60}", bytes: Vec<u8>) {
             let _ = (choose([text.as_str()].into_iter()), token(&bytes));
             let _ = choose([format!("Bearer realm={text}").as_str()].into_iter());
         }

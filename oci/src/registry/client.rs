@@ -1,4 +1,4 @@
-//! What is asked of a registry or its mirrors, and who is asked first.
+//! Requests to a registry or its mirrors, and their order.
 
 mod answer;
 mod exchange;
@@ -22,9 +22,9 @@ use crate::Digest;
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
 
-/// So long an unreachable endpoint is asked after the others.
+/// For this long an unreachable endpoint is used only after the others.
 const SHUNNED_FOR: Duration = Duration::from_secs(60);
-/// A name that a list of networks is compared with.
+/// The limit for resolving a name to compare it with a list of networks.
 const LOOKUP: Duration = Duration::from_secs(5);
 /// Addresses of one layer that are tried.
 const ELSEWHERE_MAX: usize = 4;
@@ -33,14 +33,14 @@ const REMEMBERED: usize = 256;
 
 pub struct Client {
     http: reqwest::Client,
-    /// For hosts with certificates of their own.
+    /// Clients for hosts with their own certificates.
     special: HashMap<String, reqwest::Client>,
-    /// For registries whose certificate does not matter, with whatever they redirect to.
+    /// A client for insecure registries, and for their redirects.
     unchecked: reqwest::Client,
     registries: Registries,
     limits: Limits,
     ways: Ways,
-    /// The `Authorization` that worked last, by endpoint and repository.
+    /// The last `Authorization` that worked, by endpoint and repository.
     authorized: Mutex<HashMap<String, String>>,
     shunned: Mutex<HashMap<Url, Instant>>,
 }
@@ -55,11 +55,11 @@ enum Place<'a> {
 
 type Dress<'a> = dyn Fn(RequestBuilder) -> RequestBuilder + Sync + 'a;
 
-/// What is sent, and sent again with what the registry wants to see.
+/// A request, which may be sent again with credentials.
 pub(super) struct Request<'a> {
     pub method: Method,
     pub url: Url,
-    /// For messages.
+    /// A description for messages.
     pub what: &'a str,
     pub dress: &'a Dress<'a>,
     /// What a token must allow: `pull`, or `pull,push`.
@@ -68,7 +68,7 @@ pub(super) struct Request<'a> {
 
 impl Client {
     /// # Errors
-    /// If a file of the settings cannot be read, or a certificate in it.
+    /// If a file of the settings or a certificate in it cannot be read.
     pub fn new(settings: &Settings, limits: Limits) -> anyhow::Result<Self> {
         let registries = Registries::read(settings)?;
         let build = |trust: &Trust| -> anyhow::Result<reqwest::Client> {
@@ -104,7 +104,7 @@ impl Client {
         &self.limits
     }
 
-    /// A small document, whole, with the digest the registry gives it. What is not a digest is not given on.
+    /// A complete small document, and the digest that the registry reports. An invalid digest is left out.
     pub async fn document(&self, image: &Reference, path: &str, accept: &str) -> Result<(Vec<u8>, Option<String>), RequestError> {
         let answer = self.get(image, path, &|request| request.header(ACCEPT, accept)).await?;
         let named = answer.header(&HeaderName::from_static("docker-content-digest"));
@@ -161,7 +161,7 @@ impl Client {
         self.ask_unknown(&endpoint, &Request { method: Method::GET, url, what, dress, access: "pull" }).await
     }
 
-    /// The last four bytes of a blob, where the registry serves ranges.
+    /// The last four bytes of a blob, if the registry supports ranges.
     pub async fn trailer(&self, image: &Reference, digest: &str) -> Option<[u8; 4]> {
         let tail = |request: RequestBuilder| request.header(RANGE, "bytes=-4");
         let answer = self.get(image, &format!("blobs/{digest}"), &tail).await.ok()?;
@@ -171,7 +171,7 @@ impl Client {
         answer.whole(digest, 4).await.ok()?.as_slice().try_into().ok()
     }
 
-    /// The first endpoint that answers well. Otherwise the error has what each of them said.
+    /// The first successful answer of an endpoint. If all fail, the error contains all their reasons.
     async fn get(&self, image: &Reference, path: &str, dress: &Dress<'_>) -> Result<Answer, RequestError> {
         let (mut tried, mut last) = (Vec::new(), None);
         for endpoint in self.endpoints(image).await {
@@ -186,11 +186,11 @@ impl Client {
                 }
             }
         }
-        tried.extend(last); // the registry's own word, whenever it was asked
+        tried.extend(last); // the registry's error is last, whatever the order
         Err(RequestError::all(tried))
     }
 
-    /// Mirrors that were unreachable a moment ago come last.
+    /// The endpoints in order. Recently unreachable mirrors come last.
     async fn endpoints(&self, image: &Reference) -> Vec<Endpoint> {
         let mut endpoints = self.registries.endpoints(image);
         for endpoint in endpoints.iter_mut().filter(|one| one.checks == Checks::Certificate && one.root.scheme() == "https") {
@@ -209,7 +209,7 @@ impl Client {
         }
     }
 
-    /// A name that does not resolve is in no network, as for dockerd.
+    /// As in dockerd, a name that does not resolve is not in any network.
     async fn is_in_insecure_network(&self, registry: &str) -> bool {
         let insecure = &self.registries.insecure;
         let Some(name) = insecure.must_resolve(registry) else { return false };
@@ -226,7 +226,7 @@ impl Client {
         }
     }
 
-    /// After wrong content from a mirror: the registry itself is asked first. Returns whether it may be asked.
+    /// After wrong content from a mirror, the registry itself is used first. Returns whether it may be used.
     pub fn distrust_mirrors(&self, image: &Reference) -> bool {
         let endpoints = self.registries.endpoints(image);
         let mirrors = endpoints.iter().filter(|e| e.mirror_of.is_some()).inspect(|e| self.shun(e)).count();

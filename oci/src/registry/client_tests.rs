@@ -1,4 +1,4 @@
-//! How registries are spoken to, and what is shown of what they say.
+//! The requests to registries, and what is shown of their answers.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex as StdMutex};
@@ -11,7 +11,7 @@ use crate::tls_front::Authority;
 
 const MANIFEST: &str = "{}";
 
-/// The lines of the log, for all tests of the process.
+/// The log lines of all tests in the process.
 struct Lines(StdMutex<Vec<String>>);
 
 static LINES: LazyLock<&'static Lines> = LazyLock::new(|| {
@@ -48,7 +48,7 @@ fn client(settings: &Settings) -> Client {
     Client::new(settings, limits()).unwrap()
 }
 
-/// A registry's own settings, as `registries.json` has them.
+/// Settings for one registry, as in `registries.json`.
 fn with_host(folder: &Path, registry: &str, host: &str) -> Settings {
     let file = folder.join("registries.json");
     std::fs::write(&file, format!(r#"{{"hosts":{{"{registry}":{host}}}}}"#)).unwrap();
@@ -69,19 +69,19 @@ async fn serving() -> Raw {
     Raw::start(|head| if head.is_empty() { not_tls() } else { ok("", MANIFEST) }).await
 }
 
-/// What Go's server says to a client that begins with TLS.
+/// The answer of Go's server to a client that begins with TLS.
 fn not_tls() -> Act {
     answer("400 Bad Request", "", "400 Bad Request")
 }
 
 #[tokio::test]
-async fn an_insecure_registry_is_asked_over_tls_first_and_one_line_says_what_was_used() {
+async fn an_insecure_registry_is_tried_with_tls_first_and_one_line_says_what_was_used() {
     let folder = tempfile::tempdir().unwrap();
     let plain = serving().await;
     let front = Authority::self_signed(folder.path()).before(plain.address, &["http/1.1"]).await;
     for (registry, want) in [
-        (front.address.to_string(), "is insecure: it is spoken to over HTTPS, and its certificate is not checked"),
-        (plain.address.to_string(), "is insecure: it is spoken to over plain HTTP, because it does not speak TLS"),
+        (front.address.to_string(), "is insecure: HTTPS is used, and its certificate is not checked"),
+        (plain.address.to_string(), "is insecure: plain HTTP is used, because it does not speak TLS"),
     ] {
         let client = client(&Settings { insecure: [registry.clone()].into(), ..Settings::default() });
         for _ in 0..3 {
@@ -94,17 +94,17 @@ async fn an_insecure_registry_is_asked_over_tls_first_and_one_line_says_what_was
 }
 
 #[tokio::test]
-async fn every_way_not_to_speak_tls_leads_to_plain_http() {
+async fn every_kind_of_server_without_tls_leads_to_plain_http() {
     type Case = (&'static str, fn() -> Act);
     let cases: [Case; 4] = [
         ("it answers in HTTP", not_tls),
         ("it closes", || Act::Send(Vec::new())),
         ("it is silent", || Act::Hang(Vec::new())),
-        ("it says something else", || Act::Send(b"SSH-2.0-x\r\n".to_vec())),
+        ("it uses another protocol", || Act::Send(b"SSH-2.0-x\r\n".to_vec())),
     ];
     for (case, act) in cases {
         let server = Raw::start(move |head| if head.is_empty() { act() } else { ok("", MANIFEST) }).await;
-        let client = client(&Settings::default()); // the machine itself is on dockerd's list
+        let client = client(&Settings::default()); // the machine itself counts as insecure, as in dockerd
         assert_eq!(fetch(&client, &server.address.to_string()).await.unwrap(), MANIFEST.as_bytes(), "{case}");
     }
     let gone = serving().await.address.to_string();
@@ -113,9 +113,9 @@ async fn every_way_not_to_speak_tls_leads_to_plain_http() {
     assert_eq!(error.hope(), crate::registry::request::Hope::Absent);
 }
 
-/// A registry that was seen to speak TLS is not sent a password without it, not even if another server takes its place.
+/// A registry that used TLS before never gets a password without it, even if another server takes its place.
 #[tokio::test]
-async fn a_registry_that_spoke_tls_is_not_asked_in_plain() {
+async fn a_registry_that_used_tls_gets_no_plain_request() {
     let folder = tempfile::tempdir().unwrap();
     let plain = serving().await;
     let front = Authority::self_signed(folder.path()).before(plain.address, &["http/1.1"]).await;
@@ -138,7 +138,7 @@ async fn a_registry_that_spoke_tls_is_not_asked_in_plain() {
 }
 
 #[tokio::test]
-async fn a_registry_that_changes_to_tls_is_found_again() {
+async fn the_client_notices_a_registry_that_changes_to_tls() {
     let folder = tempfile::tempdir().unwrap();
     let plain = serving().await;
     let (registry, address) = (plain.address.to_string(), plain.address);
@@ -158,7 +158,7 @@ async fn a_registry_that_changes_to_tls_is_found_again() {
 }
 
 #[tokio::test]
-async fn only_what_the_list_names_is_spared_the_check() {
+async fn only_listed_registries_are_not_checked() {
     let folder = tempfile::tempdir().unwrap();
     let plain = serving().await;
     let (ours, theirs) = (Authority::self_signed(&folder.path().join("a")), Authority::self_signed(&folder.path().join("b")));
@@ -184,7 +184,7 @@ async fn only_what_the_list_names_is_spared_the_check() {
     let secure = with_host(folder.path(), &plain.address.to_string(), &ca(&ours));
     let error = fetch(&client(&secure), &plain.address.to_string()).await.unwrap_err();
     assert!(error.to_string().contains("does not speak TLS: if plain HTTP is meant, name it in insecure_registries"), "{error}");
-    // A name that the certificate does not have.
+    // A name that is not in the certificate.
     let named = registry.replace("127.0.0.1", "localhost.localhost");
     let host = ca(&ours);
     let settings = with_host(folder.path(), &named, &host);
@@ -202,7 +202,7 @@ async fn a_name_is_insecure_if_its_address_is_in_a_network_of_the_list() {
     }
 }
 
-/// As dockerd: the login goes to an insecure registry however it is spoken to, and to its token service, and nowhere else.
+/// As in dockerd, the login goes to an insecure registry with or without TLS, and to its token service, but nowhere else.
 #[tokio::test]
 async fn a_login_goes_to_the_registry_and_its_token_service_only() {
     const LOGIN: &str = "uthorization: Basic dXNlcjpwYXNz";
@@ -225,10 +225,10 @@ async fn a_login_goes_to_the_registry_and_its_token_service_only() {
     .await;
     let name = registry.address.to_string();
     assert_eq!(fetch(&client(&with_login(&name)), &name).await.unwrap(), MANIFEST.as_bytes());
-    assert_eq!((tokens.count(LOGIN), registry.count(LOGIN)), (1, 0), "a token is asked for where both are offered");
+    assert_eq!((tokens.count(LOGIN), registry.count(LOGIN)), (1, 0), "a token is requested if both are offered");
     assert_eq!(store.count("uthorization"), 0);
 
-    // The same behind TLS that is checked: the password does not leave in plain.
+    // The same with a checked TLS certificate: the password is not sent in plain text.
     let authority = Authority::self_signed(folder.path());
     let front = authority.before(registry.address, &["http/1.1"]).await;
     let name = front.address.to_string();
@@ -236,13 +236,13 @@ async fn a_login_goes_to_the_registry_and_its_token_service_only() {
     let settings = Settings { login: with_login(&name).login, ..with_host(folder.path(), &name, &host) };
     let error = fetch(&client(&settings), &name).await.unwrap_err();
     assert!(matches!(error, RequestError::Exposed { .. }), "{error}");
-    // And behind TLS that is not checked, as dockerd.
+    // And with an unchecked TLS certificate, as in dockerd.
     let listed = Settings { insecure: [name.clone()].into(), ..with_login(&name) };
     assert_eq!(fetch(&client(&listed), &name).await.unwrap(), MANIFEST.as_bytes());
 }
 
 #[tokio::test]
-async fn what_an_insecure_registry_redirects_to_is_not_checked_either() {
+async fn redirects_of_an_insecure_registry_are_not_checked_either() {
     let folder = tempfile::tempdir().unwrap();
     let store = serving().await;
     let authority = Authority::self_signed(folder.path());
@@ -255,14 +255,14 @@ async fn what_an_insecure_registry_redirects_to_is_not_checked_either() {
         assert!(fetch(&client(&listed), &name).await.is_ok());
         let host = format!(r#"{{"ca_file":"{}"}}"#, authority.certificate().display());
         let error = fetch(&client(&with_host(folder.path(), &name, &host)), &name).await.unwrap_err();
-        // What is checked is checked to the end: the store has no configured certificate.
+        // A checked registry is checked through all redirects, and this store has no configured certificate.
         assert_eq!(matches!(error, RequestError::Untrusted { .. }), kept, "{error}");
         assert_eq!(matches!(error, RequestError::Redirect { .. }), !kept, "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_registrys_own_words_are_shown_for_whatever_was_asked() {
+async fn a_registrys_error_text_is_shown_for_every_kind_of_request() {
     const HARBOR: &str = r#"{"errors":[{"code":"PROJECTPOLICYVIOLATION","message":"current image with 5 vulnerabilities"}]}"#;
     let harbor = "(it says: PROJECTPOLICYVIOLATION: current image with 5 vulnerabilities)";
     for (status, body, want) in [
@@ -300,7 +300,7 @@ async fn a_registrys_own_words_are_shown_for_whatever_was_asked() {
 }
 
 #[tokio::test]
-async fn a_manifest_is_taken_whatever_its_headers_say() {
+async fn a_manifest_is_accepted_with_any_headers() {
     let digest = Digest::of(MANIFEST.as_bytes()).to_string();
     for (headers, named) in [
         ("", None),
@@ -321,7 +321,7 @@ async fn a_manifest_is_taken_whatever_its_headers_say() {
 }
 
 #[tokio::test]
-async fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
+async fn a_server_asks_for_a_pause_in_seconds_or_until_a_date() {
     for (status, headers, want) in [
         ("429 x", "Retry-After: 7\r\n", Some(7)),
         ("503 x", "Retry-After: Sun, 06 Nov 1994 08:49:47 GMT\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n", Some(10)),
@@ -335,7 +335,7 @@ async fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_ranges_or_head_still_gives_and_takes_blobs() {
+async fn a_server_that_refuses_ranges_or_head_still_serves_and_accepts_blobs() {
     for status in ["400 x", "405 x", "416 x", "501 x"] {
         let server = Raw::start(move |head| match head {
             "" => not_tls(),
@@ -363,7 +363,7 @@ async fn a_server_that_refuses_ranges_or_head_still_gives_and_takes_blobs() {
 }
 
 #[tokio::test]
-async fn a_mirror_and_a_push_over_https_are_spared_the_check_if_listed() {
+async fn a_mirror_and_a_push_over_https_are_not_checked_if_listed() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::start().await;
     let image = registry.image("tool", &[(TAR, tar(&[("a", "1")]))], "{}");

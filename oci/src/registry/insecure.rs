@@ -1,5 +1,5 @@
-//! Registries that need no valid certificate, as dockerd means `insecure-registries`: HTTPS without a check of the
-//! certificate first, then plain HTTP. Pure.
+//! Registries without a valid certificate, like dockerd's `insecure-registries`: first HTTPS without checking the
+//! certificate, then plain HTTP. Pure.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,13 +8,13 @@ use machine::network::covers;
 
 use crate::reference::canonical;
 
-/// What dockerd has in the list by itself.
+/// The networks that dockerd has in the list by default.
 const LOOPBACK: [(IpAddr, u8); 2] =
     [(IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 0)), 8), (IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 128)];
 
 #[derive(Debug, Default)]
 pub struct Insecure {
-    /// `host` or `host:port`, exactly as images name the registry.
+    /// `host` or `host:port`, exactly as in the names of images.
     names: BTreeSet<String>,
     networks: Vec<(IpAddr, u8)>,
 }
@@ -38,7 +38,7 @@ impl Insecure {
         (list, wrong)
     }
 
-    /// Whether the list itself names this registry, or a network that its address is in.
+    /// Whether the list names this registry, or a network that contains its address.
     pub fn lists(&self, registry: &str) -> bool {
         self.names.contains(registry) || address(registry).is_some_and(|address| self.has(address))
     }
@@ -47,14 +47,14 @@ impl Insecure {
         self.networks.iter().any(|(network, length)| covers(*network, *length, address))
     }
 
-    /// The name to look up: only its addresses can say whether a network of the list has it.
+    /// The name to resolve, if only its addresses decide whether a network in the list contains it.
     pub fn must_resolve<'r>(&self, registry: &'r str) -> Option<&'r str> {
         let undecided = !self.networks.is_empty() && !self.lists(registry) && address(registry).is_none();
         undecided.then(|| host(registry))
     }
 }
 
-/// Registries of the machine itself are never checked.
+/// Registries on the machine itself are never checked.
 pub fn is_loopback(registry: &str) -> bool {
     let name = host(registry);
     let named = name == "localhost" || name.ends_with(".localhost");
@@ -62,7 +62,7 @@ pub fn is_loopback(registry: &str) -> bool {
     named || address.is_some_and(|address| LOOPBACK.iter().any(|(network, length)| covers(*network, *length, address)))
 }
 
-/// Without the port; an IPv6 address keeps its brackets.
+/// The host without the port. An IPv6 address keeps its brackets.
 fn host(registry: &str) -> &str {
     match registry.rsplit_once(':') {
         Some((host, port)) if !registry.ends_with(']') && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -86,7 +86,7 @@ fn network(text: &str) -> Option<(IpAddr, u8)> {
     length.parse().ok().filter(|length| *length <= most).map(|length| (address, length))
 }
 
-/// An IPv6 address alone is written without brackets by some.
+/// Adds brackets to an IPv6 address that was written without them.
 fn bracketed(text: &str) -> String {
     if text.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{text}]") } else { text.to_owned() }
 }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_means_what_dockerd_means_by_it() {
+    fn an_entry_has_the_same_meaning_as_in_dockerd() {
         for (entry, registry, want) in [
             ("registry.example", "registry.example", true),
             ("registry.example", "registry.example:5000", false), // the port is a part of the name
@@ -120,14 +120,14 @@ mod tests {
             ("registry.example:5000", "registry.example", false),
             ("Registry.Example:5000", "registry.example:5000", true),
             ("registry.example", "evil.registry.example", false),
-            ("http://10.0.0.1:5000", "10.0.0.1:5000", true), // dockerd warns, and takes it
+            ("http://10.0.0.1:5000", "10.0.0.1:5000", true), // dockerd warns and accepts it
             ("HTTPS://10.0.0.1:5000/", "10.0.0.1:5000", true),
             ("10.0.0.1", "10.0.0.1", true),
             ("10.0.0.1", "10.0.0.1:5000", false),
-            ("10.0.0.1/32", "10.0.0.1:5000", true), // a network has every port
+            ("10.0.0.1/32", "10.0.0.1:5000", true), // a network includes every port
             ("10.0.0.0/8", "10.200.0.1:5000", true),
             ("10.0.0.0/8", "11.0.0.1", false),
-            ("10.1.2.3/8", "10.200.0.1", true), // bits of the host do not count
+            ("10.1.2.3/8", "10.200.0.1", true), // the host bits do not count
             ("0.0.0.0/0", "192.0.2.1:1", true),
             ("0.0.0.0/0", "[fd00::1]:1", false),
             ("fd00::/16", "[fd00::1]:5000", true),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_registry_is_returned() {
+    fn an_entry_that_is_not_a_registry_is_returned() {
         for entry in ["ftp://x", "a/b", "10.0.0.0/33", "x:port", "a b", "[zz]:1", "*.example"] {
             assert_eq!(list(&[entry]).1, [entry]);
         }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_itself_is_never_checked() {
+    fn registries_on_the_machine_itself_are_never_checked() {
         for (registry, want) in [
             ("localhost:5000", true),
             ("a.localhost", true),

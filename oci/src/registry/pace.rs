@@ -1,4 +1,4 @@
-//! How slowly a server may answer. A byte now and then holds a pull up as much as silence does.
+//! The slowest pace at which a server may answer. Single bytes with long pauses delay a pull as much as silence.
 
 use std::time::{Duration, Instant};
 
@@ -8,30 +8,30 @@ use reqwest::Response;
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub connect: Duration,
-    /// From the request to the head of the answer.
+    /// The limit from the request to the head of the answer.
     pub answer: Duration,
-    /// So much waiting must bring at least `least` bytes.
+    /// In this much waiting time at least `least` bytes must arrive.
     pub window: Duration,
     pub least: u64,
 }
 
 impl Limits {
-    /// From a request to the head of its answer, with every redirect and token on the way.
+    /// The limit from a request to the head of its answer, including all redirects and tokens.
     pub fn exchange(&self) -> Duration {
         self.answer.saturating_mul(3)
     }
 
-    /// A document as a whole: its bytes may come slowly, but not for hours.
+    /// The limit for a whole document. Its bytes may come slowly, but not for hours.
     pub fn document(&self) -> Duration {
         self.window.saturating_mul(4)
     }
 
-    /// All that is asked about an image's signatures.
+    /// The limit for all requests about an image's signatures.
     pub fn signatures(&self) -> Duration {
         self.window.saturating_mul(10)
     }
 
-    /// The body of an error, which is worth little waiting.
+    /// The limit for the body of an error, which is not worth a long wait.
     pub fn words(&self) -> Duration {
         self.window.min(Duration::from_secs(5))
     }
@@ -44,7 +44,7 @@ impl Default for Limits {
     }
 }
 
-/// Counts only the time spent waiting for the server, not the time spent on its bytes.
+/// Counts only the time that is spent waiting for the server, not the time for processing its bytes.
 pub struct Pace {
     limits: Limits,
     waited: Duration,

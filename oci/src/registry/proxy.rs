@@ -1,19 +1,19 @@
-//! The way out through a proxy, by the usual variables.
+//! Proxies, configured by the usual variables.
 
 use std::fmt;
 
-/// As in Go's programs, what runs on the machine itself is not reached through a proxy.
+/// As in Go's programs, services on the machine itself are not reached through a proxy.
 const LOCAL: &str = "localhost,127.0.0.0/8,::1";
 
 #[derive(Clone, Default)]
 pub struct Proxies {
     pub http: Option<String>,
     pub https: Option<String>,
-    /// Addresses, networks (CIDR), names and suffixes of names, with commas between them.
+    /// Addresses, networks (CIDR), names and suffixes of names, separated by commas.
     pub exceptions: Option<String>,
 }
 
-/// A proxy's URL may carry a password.
+/// A proxy's URL may contain a password, which must not be shown.
 impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let given = |proxy: &Option<String>| proxy.as_ref().map(|_| "…");
@@ -26,7 +26,7 @@ impl fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// Sets these proxies only; reqwest does not read the environment itself.
+    /// Sets only these proxies, because reqwest does not read the environment here.
     ///
     /// # Errors
     /// If a proxy is not a URL.

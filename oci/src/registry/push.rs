@@ -1,4 +1,4 @@
-//! Uploads: blobs that the registry does not have yet, then the manifest that names them.
+//! Uploads: the blobs that the registry lacks, then the manifest that names them.
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
@@ -14,28 +14,28 @@ use crate::manifest::MANIFEST;
 
 const ACCESS: &str = "pull,push";
 
-/// A registry that images are pushed to. Mirrors are not asked.
+/// A registry as the target of a push. Mirrors are not used.
 pub struct Push<'c> {
     client: &'c Client,
     endpoint: Endpoint,
 }
 
 impl Client {
-    /// `base` is the registry's `http://` or `https://` URL; its path does not count.
+    /// `base` is the registry's `http://` or `https://` URL. Its path is ignored.
     pub fn push_to(&self, base: &Url) -> Push<'_> {
         Push { client: self, endpoint: Endpoint::itself(base, self.checks_at(base)) }
     }
 }
 
 impl Push<'_> {
-    /// Uploads a blob unless the repository has it. A repository of the same registry that has it may lend it (`mount`).
+    /// Uploads a blob unless the repository has it. `mount` names a repository of the same registry that may have it.
     ///
     /// # Errors
     /// If the registry cannot be reached or refuses.
     pub async fn blob(&self, repository: &str, blob: &Blob, mount: Option<&str>) -> Result<(), RequestError> {
         match self.ask(Method::HEAD, repository, self.url(repository, &format!("blobs/{}", blob.digest))?, &|r| r).await {
             Ok(_) => return Ok(()),
-            // Not there, or a server (or a store behind it) that answers no HEAD: the upload decides.
+            // The blob is missing, or a server (or a store behind it) does not support HEAD. The upload decides.
             Err(error) if error.is_not_found() || error.is_not_understood() => {}
             Err(RequestError::StoreDenied { .. }) => {}
             Err(error) => return Err(error),
@@ -64,7 +64,7 @@ impl Push<'_> {
     /// Stores the manifest under a tag.
     ///
     /// # Errors
-    /// If the registry cannot be reached, refuses, or says that it has stored something else.
+    /// If the registry cannot be reached, refuses, or stores something else.
     pub async fn manifest(&self, repository: &str, tag: &str, manifest: &Blob) -> Result<(), RequestError> {
         let body = Bytes::from(manifest.bytes.clone());
         let with_body = |r: RequestBuilder| r.header(CONTENT_TYPE, MANIFEST).body(body.clone());

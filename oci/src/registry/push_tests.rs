@@ -1,4 +1,4 @@
-//! Pushing to registries that ask for nothing, for a password, and for a token.
+//! Pushing to registries that need nothing, a password, or a token.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ fn image() -> (Layer, Image) {
     (layer, image)
 }
 
-/// The image below two names, the second of which borrows the layer.
+/// Pushes the image with two names. The second one borrows the layer.
 async fn push(registry: &Registry, settings: &Settings) -> Result<(), RequestError> {
     let client = Client::new(settings, Limits::default()).unwrap();
     let push = client.push_to(&Url::parse(&format!("http://{}", registry.address)).unwrap());
@@ -37,7 +37,7 @@ fn docker_login(registry: &Registry, password: &str) -> (tempfile::TempDir, Sett
 }
 
 #[tokio::test]
-async fn an_image_is_pushed_once_and_its_layer_is_lent_to_the_next_name() {
+async fn an_image_is_pushed_once_and_the_next_name_borrows_its_layer() {
     let registry = Registry::start().await;
     push(&registry, &Settings::default()).await.unwrap();
     let (_, image) = image();
@@ -46,7 +46,7 @@ async fn an_image_is_pushed_once_and_its_layer_is_lent_to_the_next_name() {
     }
     assert_eq!(registry.requests("/uploads/1"), 3, "the layer and two times the configuration");
     push(&registry, &Settings::default()).await.unwrap();
-    assert_eq!(registry.requests("/uploads/1"), 3, "what is there is not sent again");
+    assert_eq!(registry.requests("/uploads/1"), 3, "an existing blob is not sent again");
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_password_or_a_token_comes_from_dockers_configuration() {
         let (_folder, settings) = docker_login(&registry, "secret");
         push(&registry, &settings).await.unwrap();
         assert_eq!(registry.digest_of("lab/two", "v1"), image().1.manifest.digest.to_string(), "{token:?}");
-        // A token for uploads is asked for at the first look, so each repository needs one.
+        // The first check requests a token for uploads, so each repository needs one.
         assert_eq!(registry.requests("/token"), if token.is_some() { 2 } else { 0 });
 
         let (_folder, wrong) = docker_login(&registry, "guess");

@@ -1,5 +1,5 @@
-//! Where images come from: mirrors, credentials and trust of each registry, as `registries.json` says. Docker's
-//! `config.json` has the same form, with credentials only.
+//! The sources of images: mirrors, credentials and trust of each registry, from `registries.json`. Docker's `config.json`
+//! has the same form, with credentials only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,22 +16,22 @@ use super::insecure::{Insecure, is_loopback};
 use super::proxy::Proxies;
 use crate::reference::{Reference, canonical};
 
-/// How registries are reached, as the host's own settings say.
+/// The host's settings for registries.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Mirrors, credentials and certificates of registries, as JSON.
     pub file: Option<PathBuf>,
-    /// `REGISTRY=URL[,URL]`, each.
+    /// Entries of the form `REGISTRY=URL[,URL]`.
     pub mirrors: Vec<String>,
-    /// Registries that need no valid certificate and may speak plain HTTP, as in dockerd's list: `host[:port]` as it appears
-    /// in image references, or a network.
+    /// Registries that need no valid certificate and may use plain HTTP, as in dockerd's list: `host[:port]` as in image
+    /// references, or a network.
     pub insecure: BTreeSet<String>,
     /// Used only if it has a user name.
     pub login: Login,
     /// PEM bundle trusted in addition to the built-in roots.
     pub ca_file: Option<PathBuf>,
     pub proxies: Proxies,
-    /// Docker's `config.json` of a user. Its logins count if no other is set for the registry.
+    /// A user's `config.json` of Docker. Its logins are used for registries without another one.
     pub docker_file: Option<PathBuf>,
 }
 
@@ -51,10 +51,10 @@ impl fmt::Debug for Login {
 
 #[derive(Debug, Default, Deserialize)]
 pub struct Registries {
-    /// By registry as images name it; `*` stands for every registry without an entry of its own.
+    /// By the registry's name in image references. `*` stands for every registry without an entry.
     #[serde(default)]
     mirrors: BTreeMap<String, Mirrors>,
-    /// By `host` or `host:port`, of registries and mirrors alike.
+    /// By `host` or `host:port`, for registries and mirrors.
     #[serde(default)]
     hosts: BTreeMap<String, Host>,
     #[serde(default)]
@@ -67,7 +67,7 @@ pub struct Registries {
 #[serde(deny_unknown_fields)]
 struct Mirrors {
     endpoints: Vec<Root>,
-    /// Never ask the registry itself.
+    /// Never use the registry itself.
     #[serde(default)]
     only: bool,
 }
@@ -77,17 +77,17 @@ struct Mirrors {
 pub struct Host {
     username: String,
     password: String,
-    /// PEM bundle trusted for this host beside all the others.
+    /// PEM bundle that is also trusted for this host.
     pub ca_file: Option<PathBuf>,
-    /// PEM of the client's certificate and its chain, and of its key.
+    /// The client's certificate with its chain, and its key, as PEM.
     pub certificate_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
-    /// Encrypted, but the certificate is not checked.
+    /// TLS is used, but the certificate is not checked.
     pub unverified: bool,
     plain_http: bool,
 }
 
-/// No derive: the password stays out of every log.
+/// Debug is not derived, so that the password is not in any log.
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host").field("username", &self.username).field("ca_file", &self.ca_file).finish_non_exhaustive()
@@ -108,29 +108,29 @@ impl fmt::Debug for DockerLogin {
     }
 }
 
-/// The root of a registry's API, up to the repository: `https://host/v2` or with a prefix behind it.
+/// The root of a registry's API, up to the repository: `https://host/v2`, or with a prefix after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Root(Url);
 
-/// One place to ask for an image.
+/// One server to request an image from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The registry as it is named in references and credentials.
+    /// The registry's name in references and credentials.
     pub registry: String,
     pub root: Url,
-    /// The registry this one stands for, if it is a mirror.
+    /// The registry that this one replaces, if it is a mirror.
     pub mirror_of: Option<String>,
     pub checks: Checks,
 }
 
-/// What is asked of the server behind an endpoint.
+/// How the server of an endpoint is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checks {
-    /// A certificate that is trusted, with HTTPS.
+    /// HTTPS with a trusted certificate.
     Certificate,
-    /// Nothing, as this URL says it.
+    /// No check, with the scheme of the URL.
     Nothing,
-    /// Nothing, and plain HTTP will do if it does not speak TLS.
+    /// No check, and plain HTTP if the server does not speak TLS.
     NothingOrPlain,
 }
 
@@ -157,7 +157,7 @@ pub enum RegistriesError {
 }
 
 const FILE_MAX: u64 = 1 << 20;
-/// Each may keep a pull waiting.
+/// The most mirrors, because each one may delay a pull.
 const MIRRORS_MAX: usize = 16;
 
 impl Registries {
@@ -215,7 +215,7 @@ impl Registries {
         self.hosts.iter()
     }
 
-    /// The places to ask for an image, the first to ask first.
+    /// The servers to request an image from, in order.
     pub fn endpoints(&self, image: &Reference) -> Vec<Endpoint> {
         let mirrors = self.mirrors.get(&image.registry).or_else(|| self.mirrors.get("*"));
         let stands_in = |root: &Root| Endpoint {
@@ -232,17 +232,17 @@ impl Registries {
         endpoints
     }
 
-    /// Of a registry that is named by its URL.
+    /// The checks for a registry that is named by its URL.
     pub fn checks_at(&self, url: &Url) -> Checks {
         if self.is_insecure(&authority(url)) { Checks::Nothing } else { Checks::Certificate }
     }
 
-    /// By the list, or because it is this machine and nothing else is said of it.
+    /// Whether the list names it, or it is on this machine and has no other settings.
     fn is_insecure(&self, registry: &str) -> bool {
         self.insecure.lists(registry) || (is_loopback(registry) && !self.hosts.get(registry).is_some_and(Host::is_about_tls))
     }
 
-    /// Credentials go to the registry they were given for and to no other.
+    /// Credentials are only sent to the registry they were given for.
     pub fn login(&self, registry: &str, repository: &str) -> Option<Login> {
         let registry = canonical(registry);
         let login = |username: &str, password: &str| Login {
@@ -279,7 +279,7 @@ impl Host {
 }
 
 impl Endpoint {
-    /// The registry at this URL, as it is.
+    /// The registry at this URL.
     #[cfg(feature = "push")]
     pub fn itself(base: &Url, checks: Checks) -> Self {
         let mut root = base.clone();
@@ -288,7 +288,7 @@ impl Endpoint {
         Self { registry: authority(base), root, mirror_of: None, checks }
     }
 
-    /// The same without TLS.
+    /// The same endpoint without TLS.
     pub fn in_plain(&self) -> Self {
         Self { root: in_plain(&self.root), checks: Checks::Nothing, ..self.clone() }
     }
@@ -296,12 +296,12 @@ impl Endpoint {
     pub fn url(&self, repository: &str, path: &str) -> Option<Url> {
         let mut url = Url::parse(&format!("{}/{repository}/{path}", self.root.as_str().trim_end_matches('/'))).ok()?;
         if let Some(registry) = &self.mirror_of {
-            url.query_pairs_mut().append_pair("ns", registry); // as containerd names the registry to a cache
+            url.query_pairs_mut().append_pair("ns", registry); // containerd uses this parameter to name the registry to a cache
         }
         Some(url)
     }
 
-    /// For messages.
+    /// The name for messages.
     pub fn name(&self) -> String {
         match &self.mirror_of {
             Some(registry) => format!("{} (mirror of {registry})", self.registry),
@@ -310,28 +310,28 @@ impl Endpoint {
     }
 }
 
-/// The same place without TLS: at the same port if one is given, otherwise at that of HTTP.
+/// The same URL without TLS: with its port if it has one, otherwise with HTTP's.
 pub fn in_plain(url: &Url) -> Url {
     let mut plain = url.clone();
-    let _ = plain.set_scheme("http"); // a URL of https takes it
+    let _ = plain.set_scheme("http"); // an https URL accepts it
     plain
 }
 
-/// Whether this is a `registries.json` that the agent understands.
+/// Checks whether this is a `registries.json` that the agent understands.
 ///
 /// # Errors
-/// With the line and what is wrong there.
+/// The line, and what is wrong there.
 pub fn check(text: &[u8]) -> Result<(), serde_json::Error> {
     Registries::parse(text).map(drop)
 }
 
-/// `host` or `host:port` as references and credentials write it.
+/// `host` or `host:port` in the form of references and credentials.
 pub fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     canonical(&url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-/// How much of the repository's name a key of `auths` covers, if it is about this repository.
+/// How much of the repository's name a key of `auths` covers, or `None` if it is for another one.
 fn covers(key: &str, registry: &str, repository: &str) -> Option<usize> {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest).trim_end_matches('/');
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -340,7 +340,7 @@ fn covers(key: &str, registry: &str, repository: &str) -> Option<usize> {
     (canonical(host) == registry && inside).then_some(path.len())
 }
 
-/// `REGISTRY=URL[,URL]`
+/// Parses `REGISTRY=URL[,URL]`.
 fn mirrors(text: &str) -> Option<(String, Vec<Root>)> {
     let (registry, urls) = text.split_once('=')?;
     let roots = urls.split(',').map(|url| Root::parse(url.trim())).collect::<Option<Vec<_>>>()?;
@@ -348,11 +348,11 @@ fn mirrors(text: &str) -> Option<(String, Vec<Root>)> {
 }
 
 impl Root {
-    /// A path with a `v2` in it is the API's root as it stands; any other is a prefix of the repositories.
+    /// A path that contains `v2` is the API's root. Any other path is a prefix of the repositories.
     fn parse(text: &str) -> Option<Self> {
         let mut url = Url::parse(text).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host())?;
         if !url.username().is_empty() || url.password().is_some() {
-            return None; // credentials have a place of their own, which no log shows
+            return None; // credentials have a separate setting, which is not logged
         }
         let path = url.path().trim_matches('/').to_owned();
         let path = match path.split('/').any(|part| part == "v2") {

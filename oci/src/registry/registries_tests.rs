@@ -46,7 +46,7 @@ fn mirrors_come_first_in_their_order_and_the_registry_last() {
 }
 
 #[test]
-fn credentials_are_found_under_every_name_and_for_nobody_else() {
+fn credentials_are_found_under_every_name_and_for_no_other_registry() {
     for (registry, repository, want) in [
         ("docker.io", "library/alpine", Some(("hub", "secret:two"))),
         ("mirror.example", "hub/library/alpine", Some(("m", "hunter2"))),

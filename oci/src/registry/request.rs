@@ -1,4 +1,4 @@
-//! What can go wrong with a registry, and whether another attempt can help.
+//! Errors of a registry, and whether another attempt can help.
 
 use std::error::Error;
 use std::io;
@@ -12,7 +12,7 @@ use super::auth::BadToken;
 use super::said::Said;
 use crate::Digest;
 
-/// Manifests and configurations are kilobytes; registries refuse more than 4 MiB.
+/// The largest document. Manifests and configurations are kilobytes, and registries refuse more than 4 MiB.
 pub const DOCUMENT_MAX: usize = 4 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -25,19 +25,19 @@ pub enum RequestError {
     },
     #[error("registry {registry} does not speak TLS: if plain HTTP is meant, name it in insecure_registries, with its port")]
     NoTls { registry: String },
-    /// Of a registry that may be spoken to in either way.
+    /// An error of a registry that may be used with or without TLS.
     #[error("registry {registry} answers neither HTTPS ({}) nor plain HTTP ({})", Chain(&**https), Chain(&**http))]
     Neither { registry: String, https: Box<RequestError>, http: Box<RequestError> },
     #[error(
         "the certificate of registry {registry} is not accepted ({}): build the ramdisk with its CA (--ca FILE), name it in \
-         registries.json, or see whether the clock is right", trust::words(.problem)
+         registries.json, or check whether the clock is right", trust::words(.problem)
     )]
     Untrusted { registry: String, problem: rustls::CertificateError },
     #[error("registry {registry} has no {what}{said}")]
     NotFound { registry: String, what: String, said: Said },
     #[error("registry {registry} refuses {what} with status {status}{said}: are REGISTRY_USERNAME and DOCKER_REGISTRY right?")]
     Denied { registry: String, what: String, status: StatusCode, said: Said },
-    #[error("registry {registry} answers {what} with status {status}{said}")]
+    #[error("registry {registry} answered {what} with status {status}{said}")]
     Status { registry: String, what: String, status: StatusCode, retry_after: Option<Duration>, said: Said },
     #[error("registry {registry} has stored {stored} instead of {digest}")]
     Altered { registry: String, digest: Digest, stored: String },
@@ -72,16 +72,16 @@ pub enum RequestError {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hope {
-    /// The same answer is certain.
+    /// The answer would be the same.
     None,
-    /// It answers, but not as it should.
+    /// The registry answers with a temporary error.
     Failing,
-    /// The registry is unreachable: it may be starting, or the network may come back.
+    /// The registry is unreachable. It may be starting, or the network may return.
     Absent,
 }
 
 impl RequestError {
-    /// A connection that failed, or broke.
+    /// The error of a connection that failed or broke.
     pub fn unreachable(registry: String, source: reqwest::Error) -> Self {
         let no_tls = |cause: &(dyn Error + 'static)| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_)));
         match trust::of_certificate(&source) {
@@ -91,7 +91,7 @@ impl RequestError {
         }
     }
 
-    /// One endpoint's error as it is, several with every reason.
+    /// The error of one endpoint, or an error with the reasons of all.
     pub fn all(mut tried: Vec<Self>) -> Self {
         match tried.pop() {
             Some(only) if tried.is_empty() => only,
@@ -107,18 +107,18 @@ impl RequestError {
             Self::Unreachable { source, .. } if source.is_builder() => Hope::None,
             Self::Unreachable { .. } => Hope::Absent,
             Self::Neither { https, http, .. } => https.hope().max(http.hope()),
-            // The clock may still be set.
+            // The clock may be set later.
             Self::Untrusted { problem, .. } if trust::may_pass(problem) => Hope::Failing,
             Self::Status { status, .. } => hope_of_status(status.as_u16()),
             Self::TooSlow { .. } | Self::StoreDenied { .. } | Self::NoTls { .. } => Hope::Failing,
-            // The last one asked is the registry itself: what it does not have, no mirror can have.
+            // The last endpoint is the registry itself. If it does not have something, no mirror can have it.
             Self::Everywhere { .. } if self.is_not_found() => Hope::None,
             Self::Everywhere { tried } => tried.iter().map(Self::hope).max().unwrap_or(Hope::None),
             _ => Hope::None,
         }
     }
 
-    /// The pause the server asks for.
+    /// The pause that the server asks for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -136,7 +136,7 @@ impl RequestError {
         }
     }
 
-    /// The registry does not know what it was asked, as opposed to not having it.
+    /// The registry does not support the request, as opposed to lacking the object.
     pub fn is_not_understood(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status.as_u16(), 400 | 405 | 406 | 501),
@@ -145,7 +145,7 @@ impl RequestError {
         }
     }
 
-    /// It is unreachable or out of order, as opposed to refusing.
+    /// The registry is unreachable or out of order, as opposed to refusing.
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Unreachable { .. }
@@ -159,18 +159,18 @@ impl RequestError {
         }
     }
 
-    /// No connection came about: nothing is known of what the server speaks.
+    /// No connection was made, so it is not known which protocol the server uses.
     pub(super) fn is_unconnected(&self) -> bool {
         matches!(self, Self::NoTls { .. }) || matches!(self, Self::Unreachable { source, .. } if source.is_connect())
     }
 
-    /// An answer of a server that speaks TLS only, or none.
+    /// Whether the error may come from a server that only supports TLS.
     pub(super) fn may_want_tls(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
             || matches!(self, Self::Status { status, .. } if matches!(status.as_u16(), 400 | 426))
     }
 
-    /// The question for a part of a blob is the reason of the refusal.
+    /// Whether the server refused because of the range.
     pub(super) fn refuses_range(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status.as_u16(), 400 | 405 | 416 | 501),
@@ -179,7 +179,7 @@ impl RequestError {
         }
     }
 
-    /// The machine itself has no way out, as opposed to a registry that does not answer.
+    /// The machine itself has no network, as opposed to a registry that does not answer.
     pub fn is_network_lost(&self) -> bool {
         let source = match self {
             Self::Unreachable { source, .. } => source,
@@ -193,7 +193,7 @@ impl RequestError {
     }
 }
 
-/// An error and what is behind it. The source of an io::Error is not what it carries, but what is behind that.
+/// An error and its causes. The `source` of an io::Error skips the error that it wraps, so this adds it.
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'e (dyn Error + 'static)| {
         let error: &'e (dyn Error + 'static) = *error;
@@ -202,7 +202,7 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     })
 }
 
-/// 502 to 504 come from the proxy in front of a registry that is down.
+/// 502 to 504 come from a proxy in front of a registry that is down.
 fn hope_of_status(status: u16) -> Hope {
     match status {
         502..=504 => Hope::Absent,
@@ -216,14 +216,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_change_is_tried_again() {
+    fn only_temporary_errors_are_tried_again() {
         for (status, hope) in [(503, Hope::Absent), (500, Hope::Failing), (429, Hope::Failing), (400, Hope::None)] {
             assert_eq!(hope_of_status(status), hope, "{status}");
         }
     }
 
     #[test]
-    fn a_certificate_is_asked_for_again_only_if_the_clock_may_be_wrong() {
+    fn a_refused_certificate_is_tried_again_only_if_the_clock_may_be_wrong() {
         use rustls::CertificateError::{Expired, NotValidYet, UnknownIssuer};
         for (problem, hope) in [(UnknownIssuer, Hope::None), (Expired, Hope::Failing), (NotValidYet, Hope::Failing)] {
             let inside = io::Error::other(rustls::Error::InvalidCertificate(problem.clone()));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn every_endpoint_keeps_its_reason_and_the_registry_itself_has_the_last_word() {
+    fn every_endpoint_keeps_its_reason_and_the_registrys_reason_is_last() {
         let missing = |name: &str| RequestError::NotFound { registry: name.into(), what: "x".into(), said: Said::default() };
         let slow = |name: &str| RequestError::TooSlow { registry: name.into(), what: "x".into() };
         let judged = RequestError::all(vec![slow("mirror"), missing("hub")]);

@@ -6,12 +6,12 @@ use machine::backoff::{self, Backoff};
 
 use super::request::{Hope, RequestError};
 
-/// A server that asks for more patience than this (`Retry-After`) is tried earlier than it likes.
+/// If a server asks for a longer pause than this (`Retry-After`), it is tried earlier.
 const ASKED_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
 pub struct Patience {
-    /// Attempts when the registry answers wrongly.
+    /// The number of attempts if the registry answers with errors.
     pub attempts: u32,
     /// How long a registry may be unreachable.
     pub absence: Duration,
@@ -24,7 +24,7 @@ impl Default for Patience {
     }
 }
 
-/// The failures in a row since something last went well.
+/// The failures in a row since the last success.
 pub struct Retry {
     patience: Patience,
     backoff: Backoff,
@@ -42,7 +42,7 @@ impl Retry {
         *self = Self::new(&self.patience);
     }
 
-    /// The pause before the next attempt, or `None` to give up.
+    /// The pause before the next attempt, or `None` to stop trying.
     pub fn after(&mut self, error: &RequestError, now: Instant) -> Option<Duration> {
         let pause = self.hoping(error.hope(), now)?;
         Some(error.retry_after().map_or(pause, |asked| pause.max(asked.min(ASKED_MAX))))
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(attempts(Hope::None, Duration::ZERO), 1);
         assert_eq!(attempts(Hope::Failing, Duration::from_secs(1)), 5);
         assert_eq!(attempts(Hope::Absent, Duration::from_secs(5)), 25);
-        assert_eq!(attempts(Hope::Absent, Duration::from_secs(60)), 5, "slow failures get their attempts too");
+        assert_eq!(attempts(Hope::Absent, Duration::from_secs(60)), 5, "slow failures have all their attempts, too");
     }
 
     #[test]

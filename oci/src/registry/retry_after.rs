@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-/// The pause that a server asks for, in seconds or until a date. The server's own `Date` counts before the machine's clock,
-/// which may not be set.
+/// The pause that a server asks for, in seconds or until a date. The server's `Date` header is preferred to the machine's
+/// clock, which may be wrong.
 pub fn pause(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_and_all_dates_of_http_are_understood() {
+    fn both_forms_and_all_dates_of_http_are_read() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
         const DATE: Option<&str> = Some("Sun, 06 Nov 1994 08:49:00 GMT");
         for (text, date, want) in [

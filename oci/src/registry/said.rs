@@ -1,21 +1,21 @@
-//! What a registry itself says about an error, short and harmless for a log. Pure.
+//! A registry's text about an error, short and harmless for a log. Pure.
 
 use std::fmt;
 
 use serde_json::Value;
 
-/// So much of an error's answer is read.
+/// How many bytes of an error's body are read.
 pub const READ: usize = 16 << 10;
-/// Characters shown.
+/// How many characters are shown.
 const SHOWN: usize = 300;
-/// Errors of one answer that are shown.
+/// How many errors of one answer are shown.
 const ERRORS: usize = 3;
 
-/// Nothing, or the registry's own words.
+/// The registry's text, or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said(String);
 
-/// In brackets behind a message.
+/// Written in parentheses after a message.
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { Ok(()) } else { write!(f, " (it says: {})", self.0) }
@@ -23,8 +23,8 @@ impl fmt::Display for Said {
 }
 
 impl Said {
-    /// The words of an answer's body: those of the distribution specification, of token services and blob stores, a page's
-    /// title, or the text as it is.
+    /// The text in an answer's body: from the formats of the distribution specification, token services and blob stores,
+    /// from a page's title, or plain text.
     pub fn read(body: &[u8]) -> Self {
         let body = body.get(..READ).unwrap_or(body);
         if let Ok(value @ Value::Object(_)) = serde_json::from_slice(body) {
@@ -35,7 +35,7 @@ impl Said {
         if text.starts_with('<') { Self::shown(&of_markup(text)) } else { Self::shown(text) }
     }
 
-    /// One line without control characters, nor those that change the direction of text.
+    /// One line without control characters, and without those that change the direction of text.
     fn shown(text: &str) -> Self {
         let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
         let mut line = String::new();
@@ -63,12 +63,12 @@ fn of_json(value: &Value) -> Option<String> {
         let said: Vec<String> = errors.iter().take(ERRORS).filter_map(|error| text(error).or_else(|| one_error(error))).collect();
         return (!said.is_empty()).then(|| said.join("; "));
     }
-    // Docker's token service says `details`, OAuth2 `error_description`; `error` may be an object with a message.
+    // Docker's token service uses `details`, and OAuth2 uses `error_description`. `error` may be an object with a message.
     let named = ["details", "error_description", "message", "error", "detail", "reason", "title"];
     named.iter().find_map(|name| value.get(name)).and_then(|found| text(found).or_else(|| one_error(found)))
 }
 
-/// `code: message (detail)`, as far as they are texts.
+/// `code: message (detail)`, from those that are texts.
 fn one_error(error: &Value) -> Option<String> {
     let text = |name| error.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
     let (code, message) = (text("code"), text("message"));
@@ -79,9 +79,9 @@ fn one_error(error: &Value) -> Option<String> {
     (!said.is_empty()).then(|| said.join(": "))
 }
 
-/// The title of a page, otherwise all text between the tags.
+/// The title of a page, or else all text between the tags.
 fn of_markup(text: &str) -> String {
-    let lower = text.to_ascii_lowercase(); // as long as the text, so places are the same
+    let lower = text.to_ascii_lowercase(); // it has the length of the text, so positions are the same
     let title = lower.find("<title>").map(|at| at + 7).and_then(|start| {
         let end = start + lower.get(start..)?.find("</title>")?;
         text.get(start..end).filter(|title| !title.trim().is_empty())
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_an_error_are_found_wherever_they_are() {
+    fn the_text_of_an_error_is_found_in_every_format() {
         for (case, body, want) in [
             (
                 "Harbor's policy",
@@ -121,7 +121,7 @@ mod tests {
                 r#"{"errors":[{"code":"A","message":"b","detail":"c"},{"message":"d"}]}"#,
                 "A: b: c; d",
             ),
-            ("more errors than anybody reads", r#"{"errors":["1","2","3","4"]}"#, "1; 2; 3"),
+            ("more errors than are shown", r#"{"errors":["1","2","3","4"]}"#, "1; 2; 3"),
             ("Docker's token service", r#"{"details":"incorrect username or password"}"#, "incorrect username or password"),
             ("OAuth2", r#"{"error":"invalid_grant","error_description":"expired"}"#, "expired"),
             ("a cloud's", r#"{"error":{"code":"403","message":"denied"}}"#, "403: denied"),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_short_whatever_comes() {
+    fn the_text_is_short_for_any_input() {
         for body in ["x".repeat(1 << 20), "x ".repeat(1 << 20), format!("<{}", "x>".repeat(1 << 20)), "[".repeat(1 << 20)] {
             let shown = Said::read(body.as_bytes()).to_string();
             assert!(shown.chars().count() <= SHOWN + 20 && shown.contains('…'), "{}", shown.len());

@@ -1,12 +1,12 @@
-//! How registries were found that may be spoken to with or without TLS.
+//! Remembers which registries use TLS, among those that may be used without it.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// A registry that has answered once over TLS is not asked in plain for so long, and one that did not is not asked for TLS.
+/// For this long a registry that answered over TLS is not tried in plain text, and the reverse.
 const SETTLED_FOR: Duration = Duration::from_secs(300);
-/// Registries remembered.
+/// How many registries are remembered.
 const MOST: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Ways {
         (now.saturating_duration_since(since) < SETTLED_FOR).then_some(way)
     }
 
-    /// Returns whether the registry was not known to be spoken to in this way.
+    /// Records the way. Returns whether it is new for the registry.
     pub fn settle(&self, registry: &str, way: Way, now: Instant) -> bool {
         let Ok(mut known) = self.0.lock() else { return false };
         if known.len() >= MOST && !known.contains_key(registry) {
@@ -34,7 +34,7 @@ impl Ways {
         known.insert(registry.to_owned(), (way, Some(now))).is_none_or(|(before, _)| before != way)
     }
 
-    /// The next request finds out anew.
+    /// Forgets the way, so that the next request finds it again.
     pub fn unsettle(&self, registry: &str) {
         if let Ok(mut known) = self.0.lock()
             && let Some((_, since)) = known.get_mut(registry)
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_way_is_remembered_for_a_while_and_reported_when_it_changes() {
+    fn a_way_is_remembered_for_a_while_and_a_change_is_reported() {
         let (ways, now) = (Ways::default(), Instant::now());
         assert_eq!(ways.settled("r", now), None);
         assert!(ways.settle("r", Way::Tls, now));

@@ -200,7 +200,9 @@ fn gnu_tar(options: &str, script: &str) -> Layer {
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     Layer { media: TAR, bytes: output.stdout }
 }
-const SPARSE: &str = "touch -d @5 a; for n in 1 3 5 7 9 11 13 15; do echo part$n | dd of=s bs=64k seek=$n conv=notrunc status=none; done; truncate -s 2M s; touch -d @7 s";
+const SPARSE: &str = "touch -d @5 a; \
+    for n in 1 3 5 7 9 11 13 15; do echo part$n | dd of=s bs=64k seek=$n conv=notrunc status=none; done; \
+    truncate -s 2M s; touch -d @7 s";
 
 fn long(count: usize) -> String {
     "d".repeat(count)

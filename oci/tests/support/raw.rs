@@ -1,4 +1,4 @@
-//! A server that answers with any bytes, at any pace, or hands the request on to a server that answers well.
+//! A server that answers with any bytes, at any pace, or passes the request on to a server that answers correctly.
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
@@ -10,20 +10,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What follows the head of a request.
+/// What happens after the head of a request.
 pub enum Act {
     /// These bytes, then the end of the connection.
     Send(Vec<u8>),
-    /// These bytes at once, then the others one after the other, and again from their beginning.
+    /// The first bytes at once, then the others one after the other, repeatedly.
     Drip(Vec<u8>, Vec<u8>, Duration),
-    /// These bytes at once, then the others as fast as they are taken, for ever.
+    /// The first bytes at once, then the others as fast as possible, for ever.
     Flood(Vec<u8>, Vec<u8>),
     /// These bytes, then nothing.
     Hang(Vec<u8>),
     Forward(SocketAddr),
 }
 
-/// The head of a request to what comes of it. A client that begins with TLS comes as the empty text.
+/// From the head of a request to the answer. For a client that begins with TLS the head is empty.
 pub type Answer = dyn Fn(&str) -> Act + Send + Sync;
 
 pub struct Raw {
@@ -39,7 +39,7 @@ impl Drop for Raw {
     }
 }
 
-/// A request of HTTP as text.
+/// An HTTP answer as text.
 pub fn ok(headers: &str, body: &str) -> Act {
     answer("200 OK", headers, body)
 }
@@ -72,7 +72,7 @@ impl Raw {
         Self { address, heads, open, task }
     }
 
-    /// Connections that a client still holds.
+    /// The number of connections that are still open.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
@@ -130,7 +130,7 @@ async fn serve(mut client: TcpStream, decide: &Answer, seen: &Mutex<Vec<String>>
             }
         }
     };
-    // Whatever is sent, a client that leaves is noticed.
+    // During any answer, a client that disconnects is noticed.
     let leaves = async move {
         let mut rest = [0; 1024];
         while from.read(&mut rest).await? > 0 {}

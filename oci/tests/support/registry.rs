@@ -14,19 +14,19 @@ use sha2::Digest;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// How a path (its end) answers, once for each entry, before it answers well.
+/// How requests for paths with this end fail, once for each entry, before they succeed.
 #[derive(Clone, Copy)]
 pub enum Trouble {
     Status(u16),
     /// Half of the content, then the connection breaks.
     Cut,
-    /// All of the content, then the connection breaks before its proper end.
+    /// All of the content, then the connection breaks before its regular end.
     CutAtTheEnd,
     /// Other bytes of the same length.
     Corrupt,
-    /// A byte now and then.
+    /// Single bytes with pauses.
     Dribble,
-    /// 429, and when to come back, in seconds.
+    /// 429, with the number of seconds until the next attempt.
     Busy(u64),
 }
 
@@ -35,23 +35,23 @@ pub struct Inner {
     content: HashMap<String, (String, Vec<u8>)>,
     troubles: HashMap<String, Vec<Trouble>>,
     pub requests: Vec<String>,
-    /// Looks need a token, uploads need the same with `-push` behind it. With `basic`, only that login gets one.
+    /// Reading needs this token, and uploads need it with `-push` appended. With `basic`, only that login gets one.
     pub token: Option<String>,
     pub basic: Option<String>,
     /// Another registry that has the blobs of this one.
     pub store: Option<SocketAddr>,
     /// The `Authorization` of every request.
     pub authorizations: Vec<Option<String>>,
-    /// Layers come only once so many of them have been asked for at the same time.
+    /// Layers are sent only after this many were requested at the same time.
     pub together: Option<Together>,
-    /// Serve without ranges.
+    /// Serves without ranges.
     pub no_ranges: bool,
 }
 
 #[derive(Clone)]
 pub struct Together {
     wanted: usize,
-    /// Now, and at most so far.
+    /// The number of current requests, and their maximum.
     asked: tokio::sync::watch::Sender<(usize, usize)>,
 }
 
@@ -140,7 +140,7 @@ impl Registry {
         format!("{}/{name}:latest", self.address)
     }
 
-    /// Adds the image that skopeo copied to a folder (`dir:`), as it is, and returns its reference.
+    /// Adds an image that skopeo copied to a folder (`dir:`), unchanged, and returns its reference.
     pub fn folder(&self, name: &str, folder: &std::path::Path) -> String {
         let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
         let parsed: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
@@ -156,7 +156,7 @@ impl Registry {
         format!("{}/{name}:latest", self.address)
     }
 
-    /// Puts a document or blob where the API serves it: `manifests` or `blobs`, then a tag or digest.
+    /// Puts a document or blob at its path in the API: `manifests` or `blobs`, then a tag or digest.
     pub fn put(&self, name: &str, kind: &str, key: &str, media: &str, bytes: &[u8]) {
         let path = format!("/v2/{name}/{kind}/{key}");
         self.inner.lock().unwrap().content.insert(path, (media.to_owned(), bytes.to_vec()));
@@ -184,12 +184,12 @@ impl Registry {
         self.inner.lock().unwrap().content[&format!("/v2/{name}/manifests/{tag}")].1.clone()
     }
 
-    /// The digest of what a tag means.
+    /// The digest of a tag's manifest.
     pub fn digest_of(&self, name: &str, tag: &str) -> String {
         digest(&self.inner.lock().unwrap().content[&format!("/v2/{name}/manifests/{tag}")].1)
     }
 
-    /// This one has everything that one has, from now on.
+    /// From now on this registry has everything that the other one has.
     pub fn copy(&self, from: &Self) {
         self.inner.lock().unwrap().content.clone_from(&from.inner.lock().unwrap().content);
     }
@@ -203,7 +203,7 @@ impl Registry {
     }
 }
 
-/// The entry of a variant that is not there.
+/// The entry of a variant that does not exist.
 fn with_other_digest(entry: &str) -> String {
     let start = entry.find("sha256:").unwrap() + 7;
     format!("{}{}{}", &entry[..start], "0".repeat(64), &entry[start + 64..])
@@ -283,7 +283,7 @@ async fn answer(State((inner, address)): State<Shared>, request: Request) -> Res
     content(&headers, media, bytes, trouble, inner.no_ranges)
 }
 
-/// The first request names a place, the second brings the bytes there; a manifest comes at once.
+/// The first request gets a location, and the second uploads the bytes there. A manifest needs only one request.
 fn upload(inner: &mut Inner, uri: &Uri, headers: &HeaderMap, bytes: Vec<u8>) -> Response<Body> {
     let (path, query) = (uri.path(), uri.query().unwrap_or_default().replace("%3A", ":").replace("%2F", "/"));
     let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -297,7 +297,7 @@ fn upload(inner: &mut Inner, uri: &Uri, headers: &HeaderMap, bytes: Vec<u8>) -> 
     }
     let blobs = path.split_once("uploads/").unwrap().0;
     if let Some(claimed) = parameter("digest") {
-        assert_eq!(claimed, digest(&bytes), "the bytes are what their digest says");
+        assert_eq!(claimed, digest(&bytes), "the bytes must match their digest");
         inner.content.insert(format!("{blobs}{claimed}"), ("application/octet-stream".into(), bytes));
         return created(claimed).unwrap();
     }
@@ -310,7 +310,7 @@ fn upload(inner: &mut Inner, uri: &Uri, headers: &HeaderMap, bytes: Vec<u8>) -> 
     Response::builder().status(202).header(header::LOCATION, format!("{path}1?state=x")).body(Body::empty()).unwrap()
 }
 
-/// A client that waits for all of it waits for hours.
+/// A client that waits for all bytes waits for hours.
 fn dribble(bytes: Vec<u8>) -> Response<Body> {
     let pieces = futures_util::stream::unfold(bytes.into_iter(), |mut rest| async move {
         let byte = rest.next()?;
@@ -352,7 +352,7 @@ fn content(headers: &HeaderMap, media: String, mut bytes: Vec<u8>, trouble: Opti
             async move {
                 match turn {
                     0 => Some((Ok(half), 1)),
-                    // Time for what was sent to leave before the connection breaks.
+                    // Time for the sent bytes to leave before the connection breaks.
                     _ => {
                         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
                         Some((Err(std::io::Error::other("cut")), 2))
@@ -369,7 +369,7 @@ pub const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// A layer of one file.
+/// A layer with one file.
 pub fn tarred(noise: &[u8]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
@@ -389,7 +389,7 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 3).unwrap()
 }
 
-/// With the window of `zstd -19`, without its patience.
+/// Compressed with the window of `zstd -19`, but faster.
 pub fn zstd19(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(23).unwrap();
@@ -397,7 +397,7 @@ pub fn zstd19(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Paths that end in `/` are directories, `a -> b` is a symbolic link, `a = b` a hard link.
+/// Paths that end in `/` are directories, `a -> b` is a symbolic link, and `a = b` a hard link.
 pub fn tar(entries: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, text) in entries {
@@ -423,12 +423,12 @@ pub fn tar(entries: &[(&str, &str)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// The builder refuses the paths that attackers would write by hand.
+/// Sets paths that the builder refuses and an attacker would write by hand.
 fn set_path(header: &mut tar::Header, path: &str) {
     header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
 }
 
-/// Adds an image to an OCI image layout under its full name. Its manifest's digest.
+/// Adds an image to an OCI image layout under its full name. Returns the digest of its manifest.
 pub fn embed(folder: &std::path::Path, name: &str, layers: &[(&str, Vec<u8>)], config: &str) -> String {
     let blobs = folder.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).unwrap();

@@ -1,4 +1,4 @@
-//! TLS in front of a fake server that speaks none, with certificates made for the test.
+//! TLS in front of a fake server without TLS, with certificates made for the test.
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 const EXTENSIONS: &str = "subjectAltName = IP:127.0.0.1\nbasicConstraints = critical, CA:false\n";
 
-/// What clients trust, and the servers' certificate.
+/// The certificates that clients trust, and the servers' certificate.
 pub struct Authority {
     folder: PathBuf,
     trusted: &'static str,
@@ -43,7 +43,7 @@ impl Authority {
         authority
     }
 
-    /// As Docker's guide makes it: a certificate that is CA:TRUE, signed by itself, and given to clients and servers alike.
+    /// A certificate as in Docker's guide: self-signed with CA:TRUE, and given to clients and servers.
     pub fn self_signed(folder: &Path) -> Self {
         let authority = Self::in_folder(&folder.join("self-signed"), "server.pem");
         let names = "-addext subjectAltName=DNS:localhost,IP:127.0.0.1";
@@ -67,7 +67,7 @@ impl Authority {
         self.folder.join(self.trusted)
     }
 
-    /// A socket that speaks TLS with every client and plain TCP with the server.
+    /// A socket that speaks TLS with clients and plain TCP with the server.
     pub async fn before(&self, server: SocketAddr, protocols: &[&str]) -> Front {
         self.on(TcpListener::bind("127.0.0.1:0").await.unwrap(), server, protocols)
     }
@@ -90,7 +90,7 @@ impl Authority {
     }
 }
 
-/// Either side may leave at any time; the other then hears of it.
+/// Either side may disconnect at any time, which ends the other side.
 async fn pass(acceptor: TlsAcceptor, client: TcpStream, server: SocketAddr) -> std::io::Result<()> {
     let mut client = acceptor.accept(client).await?;
     let mut server = TcpStream::connect(server).await?;

@@ -48,7 +48,7 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> anyhow::Result<T> {
 impl Connection {
     pub(super) fn to(url: &str) -> anyhow::Result<Self> {
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            bail!("{url:?} is not the URL of a server, such as http://127.0.0.1:7080");
+            bail!("{url:?} is not the URL of a server, such as http://127.0.0.1:{}", ::machine::ports::HTTP);
         }
         let client = Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE).build();
         Ok(Self { client: client.context("cannot prepare HTTP")?, base: url.trim_end_matches('/').to_owned() })

@@ -1,7 +1,7 @@
-//! A disk labelled THIMBLE as a source of images. A former tenant of the machine may have left one. So it counts only if
-//! the settings allow it, and its images only if a digest or a signature vouches for them.
+//! A disk with the label THIMBLE as a source of images. A former tenant of the machine may have left it. So it is used only
+//! if the settings allow it, and its images only with a digest or a valid signature.
 //!
-//! It is mounted read-only, and only while something is read from it, so that it can be pulled out.
+//! It is mounted read-only, and only while it is read, so that it can be pulled out.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,42 +17,42 @@ use crate::reference::{Reference, Version};
 use cmdline::EmbeddedImages;
 
 pub const LABEL: &str = "THIMBLE";
-/// Where PID 1 or udev names the disk.
+/// The name of the disk from PID 1 or udev.
 pub const BY_LABEL: &str = "/dev/disk/by-label/THIMBLE";
 /// The layout on the disk.
 const IMAGES: &str = "images";
-/// MS_NOSYMFOLLOW, Linux 5.10. Older kernels ignore it, and [`open_below`] refuses links anyway.
+/// MS_NOSYMFOLLOW of Linux 5.10. Older kernels ignore it, and [`open_below`] refuses links anyway.
 const NO_LINKS: MsFlags = MsFlags::from_bits_retain(256);
 
-/// Where a disk may be, and where it is mounted.
+/// The device of the disk, and its mount point.
 #[derive(Debug, Clone)]
 pub struct Disk {
     pub link: PathBuf,
     pub mount_point: PathBuf,
 }
 
-/// When a disk is looked at for an image.
+/// When to search a disk for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     BeforeRegistry,
-    /// Once the registry is unreachable, or does not have the image.
+    /// After the registry was unreachable, or did not have the image.
     AfterRegistry,
     Never(Why),
 }
 
-/// Why a disk is not looked at.
+/// Why a disk is not searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     #[error("`thimble.image_disk=true` on the kernel command line would allow it")]
     NotAskedFor,
     #[error("`thimble.embedded=never` forbids it")]
     Forbidden,
-    #[error("a tag says nothing about the content: name the image by digest, or list signers in the policy (`signedBy`)")]
+    #[error("a tag does not identify the content: name the image by digest, or list signers in the policy (`signedBy`)")]
     Tag,
 }
 
 impl Turn {
-    /// `signed`: the policy demands signatures.
+    /// `signed` means that the policy requires signatures.
     pub fn of(image: &Reference, when: EmbeddedImages, asked_for: bool, signed: bool) -> Self {
         match (&image.version, when) {
             _ if !asked_for => Self::Never(Why::NotAskedFor),
@@ -65,10 +65,10 @@ impl Turn {
     }
 }
 
-/// For a person who expected more of the disk. Nothing is read from it.
+/// Logs why the disk is not used, for an operator who expected it. The disk is not read.
 pub fn say_unused(why: Why) {
     if let Ok(device) = fs::canonicalize(BY_LABEL) {
-        log::info!("the disk {} has the label {LABEL}, and its images are not used: {why}", device.display());
+        log::info!("the disk {} has the label {LABEL}, but its images are not used: {why}", device.display());
     }
 }
 
@@ -104,7 +104,7 @@ impl Disk {
         fs::canonicalize(&self.link).unwrap_or_else(|_| self.link.clone())
     }
 
-    /// Looks at the file system's superblock first: the kernel is not asked to mount anything else.
+    /// Checks the file system's superblock first, so that the kernel mounts only expected ones.
     pub fn mount(&self) -> Result<Mounted, DiskError> {
         let device = fs::canonicalize(&self.link).map_err(|error| DiskError::Find(self.link.clone(), error))?;
         let failed = |error| DiskError::Find(device.clone(), error);
@@ -123,20 +123,20 @@ impl Disk {
 }
 
 impl Mounted {
-    /// A regular file of the layout.
+    /// Opens a regular file of the layout.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         super::regular(File::from(open_below(&self.images, path, OFlags::NONBLOCK)?))
     }
 }
 
-/// Neither `..` nor any link of the disk's leads out of its folder, or to another file in it.
+/// Neither `..` nor any link leads out of the folder, or to another file in it.
 fn open_below(folder: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     Ok(openat2(folder, path, flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), inside)?)
 }
 
-/// The file system to mount, and how. A journal stays as it is, and what the disk says of errors (`errors=panic`) does
-/// not count.
+/// The file system to mount, and its options. A journal is not replayed, and the disk's setting for errors (`errors=panic`)
+/// is overridden.
 fn expected(disk: &OpenDisk) -> Option<(&'static str, Option<&'static str>)> {
     let volume = content::probe(disk)?;
     let ours = volume.label.as_deref() == Some(LABEL.as_bytes());
@@ -166,7 +166,7 @@ struct Mount(PathBuf);
 impl Mount {
     fn new(device: &Path, at: &Path, kind: &str, options: Option<&str>) -> io::Result<Self> {
         fs::create_dir_all(at)?;
-        let _ = umount2(at, MntFlags::MNT_DETACH); // of an agent that was killed; most times there is none
+        let _ = umount2(at, MntFlags::MNT_DETACH); // a mount of a killed agent; usually there is none
         let safe = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | NO_LINKS;
         mount(Some(device), at, Some(kind), safe, options)?;
         Ok(Self(at.to_owned()))

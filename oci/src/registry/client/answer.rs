@@ -1,4 +1,4 @@
-//! An answer of a registry: its bytes at an acceptable pace, or what it says of an error.
+//! An answer of a registry: its bytes at an acceptable pace, or its description of an error.
 
 use bytes::Bytes;
 use reqwest::Response;
@@ -9,7 +9,7 @@ use crate::registry::pace::{Halt, Limits, Pace};
 use crate::registry::request::RequestError;
 use crate::registry::said::{self, Said};
 
-/// An answer and who gave it.
+/// An answer and its sender.
 pub struct Answer {
     pub response: Response,
     pub name: String,
@@ -26,7 +26,7 @@ impl Answer {
         })
     }
 
-    /// The body of a small answer. A larger one does not fill the memory, and a slow one does not go on for ever.
+    /// The body of a small answer. A larger one does not fill the memory, and a slow one is cut off.
     pub(super) async fn whole(mut self, what: &str, limit: usize) -> Result<Vec<u8>, RequestError> {
         let (name, within) = (self.name.clone(), self.within);
         let read = async {
@@ -43,17 +43,17 @@ impl Answer {
         timeout(within.document(), read).await.unwrap_or_else(|_| Err(slow()))
     }
 
-    /// What the body of an error says, as far as it comes soon.
+    /// The description in the body of an error, as far as it arrives soon.
     pub(super) async fn said(mut self) -> Said {
         let (mut body, within) = (Vec::new(), self.within.words());
         let read = async {
             while body.len() < said::READ
-                && let Ok(Some(chunk)) = self.chunk("the words of an error").await
+                && let Ok(Some(chunk)) = self.chunk("the text of an error").await
             {
                 body.extend_from_slice(&chunk);
             }
         };
-        let _ = timeout(within, read).await; // what has come by then is enough
+        let _ = timeout(within, read).await; // what has arrived by then is enough
         Said::read(&body)
     }
 

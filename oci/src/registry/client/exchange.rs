@@ -1,4 +1,4 @@
-//! One request to one registry: over TLS or in plain, through redirects, with the token or password that it asks for.
+//! One request to one registry: over TLS or in plain text, with redirects, and with the token or password that it requires.
 
 use std::time::{Instant, SystemTime};
 
@@ -19,11 +19,11 @@ use crate::registry::retry_after;
 use crate::registry::ways::Way;
 
 const REDIRECTS_MAX: usize = 5;
-/// The answer of a token service. The token is a part of it.
+/// The largest answer of a token service. The token is a part of it.
 const TOKEN_ANSWER_MAX: usize = 256 << 10;
 
 impl Client {
-    /// The answer, in the way that the registry speaks.
+    /// Sends the request with or without TLS, depending on what the registry supports.
     pub(in crate::registry) async fn ask(
         &self,
         endpoint: &Endpoint,
@@ -48,7 +48,7 @@ impl Client {
                 if !answer.as_ref().is_err_and(RequestError::is_unconnected)
                     && self.ways.settle(registry, Way::Tls, Instant::now())
                 {
-                    log::info!("registry {registry} is insecure: it is spoken to over HTTPS, and its certificate is not checked");
+                    log::info!("registry {registry} is insecure: HTTPS is used, and its certificate is not checked");
                 }
                 return answer;
             }
@@ -64,7 +64,7 @@ impl Client {
                         RequestError::NoTls { .. } => "it does not speak TLS".to_owned(),
                         other => Chain(&other).to_string(),
                     };
-                    log::info!("registry {registry} is insecure: it is spoken to over plain HTTP, because {why}");
+                    log::info!("registry {registry} is insecure: plain HTTP is used, because {why}");
                 }
                 answer
             }
@@ -76,13 +76,13 @@ impl Client {
         timeout(self.limits.exchange(), self.ask_here(endpoint, repository, request)).await.map_err(slow)?
     }
 
-    /// With a login or a token if the registry wants one.
+    /// Sends the request, with a login or a token if the registry requires one.
     async fn ask_here(&self, endpoint: &Endpoint, repository: &str, request: &Request<'_>) -> Result<Answer, RequestError> {
         let origin = endpoint.root.origin().ascii_serialization();
         let key = format!("{}/{repository}", endpoint.root);
         let remembered = self.authorized.lock().ok().and_then(|a| a.get(&key).cloned());
         let (answer, home) = self.send(endpoint, &origin, request, remembered.as_deref()).await?;
-        // Only the registry may ask for its password, not a host that it redirects to.
+        // Only the registry may ask for its password, and not a host that it redirects to.
         if answer.response.status() != StatusCode::UNAUTHORIZED || !home {
             return checked(answer, request, home).await;
         }
@@ -116,13 +116,13 @@ impl Client {
         self.registries.checks_at(url)
     }
 
-    /// As for dockerd, what an insecure registry redirects to is not checked either, unless it has settings of its own.
+    /// As in dockerd, redirects of an insecure registry are not checked either, unless the target has its own settings.
     fn http(&self, endpoint: &Endpoint, url: &Url) -> &reqwest::Client {
         let fallback = if endpoint.checks == Checks::Certificate { &self.http } else { &self.unchecked };
         self.special.get(&authority(url)).unwrap_or(fallback)
     }
 
-    /// Follows redirects. Credentials go to `home` only; the flag says whether the answer comes from there.
+    /// Follows redirects. Credentials go to `home` only. The flag says whether the answer comes from there.
     async fn send(
         &self,
         endpoint: &Endpoint,
@@ -156,7 +156,7 @@ impl Client {
         Err(astray("in circles"))
     }
 
-    /// The header that answers the challenge, if there is one to give.
+    /// The header that answers the challenge, if credentials exist.
     async fn authorize(
         &self,
         endpoint: &Endpoint,
@@ -170,7 +170,7 @@ impl Client {
             None => Ok(None),
             Some(Challenge::Basic) => Ok(login),
             Some(Challenge::Bearer { realm, service, scope }) => {
-                // A token that was asked for by a look must be good for the upload that follows.
+                // A token for checking must also be valid for the upload that follows.
                 let scope = scope.filter(|scope| access == "pull" || scope.contains("push"));
                 let scope = scope.unwrap_or_else(|| format!("repository:{repository}:{access}"));
                 let what = &format!("a token for {repository}");
@@ -208,7 +208,7 @@ async fn checked(answer: Answer, request: &Request<'_>, home: bool) -> Result<An
     let said = answer.said().await;
     Err(match status {
         StatusCode::NOT_FOUND => RequestError::NotFound { registry, what, said },
-        // A blob store's 403 means that its signed URL is too old; the registry gives a new one.
+        // A blob store's 403 means that its signed URL has expired. The registry gives a new one.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !home => RequestError::StoreDenied { registry, what, status, said },
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RequestError::Denied { registry, what, status, said },
         status => RequestError::Status { registry, what, status, retry_after, said },
