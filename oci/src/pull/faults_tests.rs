@@ -189,7 +189,7 @@ async fn a_layer_that_a_registry_may_not_distribute_comes_from_where_the_manifes
             vec![],
             Err("by its manifest to plain HTTP"),
         ),
-        ("other bytes", vec![there.clone()], vec![Trouble::Corrupt], Err("is not what its digest says")),
+        ("other bytes", vec![there.clone()], vec![Trouble::Corrupt], Err("does not match its digest")),
         ("a login", vec![there.replace("http://", "http://user:pass@")], vec![Trouble::Status(401); 9], Err("status 401")),
         ("five addresses", [vec![gone.clone(); 4], vec![there.clone()]].concat(), vec![], Err("cannot reach registry")),
     ] {
