@@ -14,7 +14,7 @@ pub fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<()> {
     let mut daemon = Daemon::start(command, log)?;
     match daemon.wait(limit)? {
         Some(status) if status.success() => Ok(()),
-        Some(status) => bail!("{} failed ({status}); its last words, from {}:\n{}", daemon.name, log.display(), tail(log, 20)),
+        Some(status) => bail!("{} failed ({status}); its last lines, from {}:\n{}", daemon.name, log.display(), tail(log, 20)),
         None => bail!("{} was still running after {} s and was ended; see {}", daemon.name, limit.as_secs(), log.display()),
     }
 }

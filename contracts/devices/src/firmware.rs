@@ -28,7 +28,7 @@ mod tests {
             (
                 "a missing file",
                 format!("4,512,3141592,-;{text}\n SUBSYSTEM=pci\n DEVICE=+pci:0000:00:03.0\n"),
-                Some("firmware missing: e100/d101m_ucode.bin wanted by e100 (0000:00:03.0)"),
+                Some("firmware missing: e100/d101m_ucode.bin needed by e100 (0000:00:03.0)"),
             ),
             ("a program saying so", format!("12,512,3141592,-;{text}\n"), None),
             ("another error", format!("4,512,3141592,-;{}\n", text.replace("-2", "-12")), None),

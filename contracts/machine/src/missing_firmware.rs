@@ -27,7 +27,7 @@ impl<'a> MissingFirmware<'a> {
 
 impl fmt::Display for MissingFirmware<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "firmware missing: {} wanted by {} ({})", self.file, self.driver, self.device)
+        write!(f, "firmware missing: {} needed by {} ({})", self.file, self.driver, self.device)
     }
 }
 

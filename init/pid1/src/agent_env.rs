@@ -1,9 +1,10 @@
-//! The agent's environment: the variables of the kernel arguments, and what a static program needs here.
+//! The agent's environment: the variables from the kernel arguments, and those that a static program needs here.
 
 use cmdline::{Arguments, HwAddr};
 use machine::files::CA_BUNDLE;
 
-/// The whole environment of the agent. The kernel fills that of PID 1 with stray words, so the agent does not get it.
+/// The whole environment of the agent. The kernel fills PID 1's environment with unknown words, so the agent does not get
+/// that.
 pub fn agent_env(arguments: &Arguments, mac: Option<HwAddr>) -> Vec<(&'static str, String)> {
     let given = arguments.for_agent(mac).filter_map(|(setting, value)| Some((*setting.variables.last()?, value)));
     let fixed = [
@@ -43,13 +44,13 @@ mod tests {
             "THIMBLE_LOG=kmsg",
             "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
         ] {
-            assert!(env.contains(expected), "{expected} in {env}");
+            assert!(env.contains(expected), "{expected} is missing in {env}");
         }
-        assert!(!env.contains("DOCKER_REGISTRY"), "what is not given is not set");
+        assert!(!env.contains("DOCKER_REGISTRY"), "an argument that is not given must not be set");
     }
 
     #[test]
-    fn a_machine_without_a_name_is_called_by_its_address() {
+    fn a_machine_without_a_name_is_named_by_its_address() {
         let mac = HwAddr([2, 0, 0, 0, 0, 9]);
         for (case, line, mac, expected) in [
             ("the name", "worker_id=w1 hw_addr=02:00:00:00:00:01", Some(mac), "WORKER_ID=w1"),

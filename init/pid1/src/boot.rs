@@ -1,4 +1,4 @@
-//! The boot as a list of steps. The runner times each. A failure is a warning for `may` and fatal for `must`.
+//! The boot as a list of steps, each of which is timed. A failure is a warning for `may` and fatal for `must`.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use machine::{Chain, milestones};
 use crate::supervise::Supervisor;
 use crate::{StepError, console, fatal, services};
 
-/// What the steps hand on to each other.
+/// The values that steps pass to each other.
 #[derive(Default)]
 pub struct Boot {
     pub arguments: Arguments,
     supervisor: Option<Supervisor>,
-    /// When PID 1 began, counted from the start of the kernel.
+    /// When PID 1 started, counted from the start of the kernel.
     pub began: Duration,
 }
 
@@ -23,7 +23,7 @@ impl Boot {
         Self { began: milestones::now(), ..Self::default() }
     }
 
-    /// There is one once [`take_over_signals`] has run.
+    /// The supervisor, which exists after [`take_over_signals`].
     fn supervisor(&mut self) -> Result<&mut Supervisor, StepError> {
         self.supervisor.as_mut().ok_or_else(|| "signals are not taken over yet".into())
     }
@@ -34,7 +34,7 @@ pub fn take_over_signals(boot: &mut Boot) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Those that wait for no other service; the rest follow by themselves.
+/// Starts the services that wait for no other one. The rest follow them.
 pub fn start_services(boot: &mut Boot) -> Result<(), StepError> {
     boot.supervisor()?.start_due();
     Ok(())
@@ -56,7 +56,7 @@ pub struct Step {
     required: bool,
 }
 
-/// A step that the boot cannot go on without.
+/// A step without which the boot cannot continue.
 pub const fn must(name: &'static str, run: fn(&mut Boot) -> Result<(), StepError>) -> Step {
     Step { name, run, required: true }
 }
@@ -66,7 +66,7 @@ pub const fn may(name: &'static str, run: fn(&mut Boot) -> Result<(), StepError>
     Step { name, run, required: false }
 }
 
-/// Boots, then supervises until the machine restarts. It does not return: the type is that of `main`.
+/// Boots, then supervises until the machine restarts. It never returns, but `main` needs the type.
 pub fn run(mut boot: Boot, steps: &[Step]) -> ExitCode {
     console::open();
     fatal::catch_panics();
@@ -100,7 +100,7 @@ impl Line {
     }
 
     fn failed(&self, error: &(dyn std::error::Error + 'static)) -> String {
-        format!("step {}/{} {}: went on without: {}", self.number, self.of, self.name, Chain(error))
+        format!("step {}/{} {}: continued without it: {}", self.number, self.of, self.name, Chain(error))
     }
 }
 
@@ -114,11 +114,11 @@ mod tests {
         let line = Line { number: 3, of: 12, name: "load modules", took: Duration::from_micros(41_900) };
         assert_eq!(line.done(), "step 3/12 load modules: done in 41 ms");
         let error: StepError = "no such file".into();
-        assert_eq!(line.failed(error.as_ref()), "step 3/12 load modules: went on without: no such file");
+        assert_eq!(line.failed(error.as_ref()), "step 3/12 load modules: continued without it: no such file");
     }
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_shown_once() {
         let error = PathError::new("cannot mount", "/proc")(std::io::Error::other("no memory"));
         assert_eq!(Chain(&error).to_string(), "cannot mount /proc: no memory");
     }

@@ -1,4 +1,5 @@
-//! When this program was built, as far as a reproducible build may know: `SOURCE_DATE_EPOCH`, or this release's date.
+//! When this program was built, as far as a reproducible build can contain that: `SOURCE_DATE_EPOCH`, or this release's
+//! date.
 
 /// Seconds since 1970.
 pub const BUILT: u64 = match option_env!("SOURCE_DATE_EPOCH") {
@@ -19,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_date_that_is_no_number_is_the_release() {
+    fn a_build_date_that_is_not_a_number_becomes_the_release_date() {
         assert_eq!((decimal("1800000000"), decimal("yesterday")), (1_800_000_000, RELEASED));
     }
 }

@@ -1,5 +1,5 @@
 //! The cgroup tree. The agent has a group, so that the kernel leaves it some memory whatever an action does. All actions
-//! are below another one. `/sys/fs/cgroup` itself holds PID 1 and its small services.
+//! are below another group. `/sys/fs/cgroup` itself contains PID 1 and its small services.
 
 use std::fs;
 use std::io;
@@ -9,14 +9,14 @@ use crate::memory::MemoryInfo;
 use crate::{PathError, StepError};
 
 pub const ROOT: &str = "/sys/fs/cgroup";
-/// Actions run in cgroups below this one; its `cgroup.kill` ends them all.
+/// Actions run in cgroups below this one. Its `cgroup.kill` ends them all.
 pub const ACTIONS: &str = "/sys/fs/cgroup/actions";
 pub const AGENT: &str = "/sys/fs/cgroup/agent";
 
-/// What reclaim leaves to the agent: its working set and no more. Images that it unpacks count as its memory too.
+/// The memory that reclaim leaves to the agent: only its working set. Images that it unpacks count as its memory, too.
 const AGENT_MIN: std::ops::RangeInclusive<u64> = (4 << 20)..=(16 << 20);
 
-/// Needs `/sys/fs/cgroup`. What a kernel without some controller cannot do is a warning.
+/// Needs `/sys/fs/cgroup`. A missing controller of the kernel is only a warning.
 pub fn make() -> Result<(), StepError> {
     enable_controllers();
     for group in [ACTIONS, AGENT] {
@@ -31,22 +31,22 @@ pub fn make() -> Result<(), StepError> {
     Ok(())
 }
 
-/// A sixteenth of the memory within the limits.
+/// A sixteenth of the memory, within the limits.
 fn agent_min(total: u64) -> u64 {
     (total / 16).clamp(*AGENT_MIN.start(), *AGENT_MIN.end())
 }
 
-/// The calling process.
+/// Moves the calling process into the group.
 pub fn enter(group: &str) -> io::Result<()> {
     fs::write(Path::new(group).join("cgroup.procs"), "0")
 }
 
-/// Bytes that a group uses, its files in tmpfs included.
+/// How many bytes a group uses, including its files in tmpfs.
 pub fn memory(group: &str) -> Option<u64> {
     fs::read_to_string(Path::new(group).join("memory.current")).ok()?.trim().parse().ok()
 }
 
-/// One at a time, so that a controller that fails does not affect the others.
+/// Enables one controller at a time, so that one failure does not affect the others.
 fn enable_controllers() {
     let control = Path::new(ROOT).join("cgroup.subtree_control");
     let available = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers")).unwrap_or_default();
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_agent_is_left_its_working_set_and_never_much() {
+    fn the_agents_memory_stays_within_its_limits() {
         for (total, least) in [(48 << 20, 4 << 20), (96 << 20, 6 << 20), (256 << 20, 16 << 20), (64 << 30, 16 << 20)] {
             assert_eq!(agent_min(total), least, "of {total}");
         }

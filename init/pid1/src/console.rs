@@ -1,6 +1,6 @@
-//! Lines for people go to the kernel log, which shows them on every console. Each begins with `thimble: `.
+//! Lines for people go to the kernel log, which shows them on every console. Each one begins with `thimble: `.
 //!
-//! They are notices: consoles show those, and leave out what the kernel says for information. `quiet` changes nothing.
+//! Their level is notice. Consoles show notices, and not the kernel's informational lines. `quiet` does not change that.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, makedev, mknodat};
 use crate::sys;
 
 const KMSG: &str = "/dev/kmsg";
-/// Messages below this number reach the console: notice is 5, info 6.
+/// Messages below this number reach the console. Notice is 5, and info is 6.
 const CONSOLE_LEVEL: i32 = 6;
 const FACILITY_USER: u8 = 1;
 
@@ -22,7 +22,7 @@ static LOGGER: Console = Console;
 
 struct Console;
 
-/// Before anything is mounted: makes the device node if the ramdisk has none, and opens it for good.
+/// Called before anything is mounted: makes the device node if the ramdisk lacks it, and opens it for good.
 pub fn open() {
     let _ = mknodat(rustix::fs::CWD, KMSG, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, makedev(1, 11));
     open_sink();
@@ -32,7 +32,7 @@ pub fn open() {
     set_level(CONSOLE_LEVEL);
 }
 
-/// Again once `/dev` is mounted, in case the node could not be made before.
+/// Called again once `/dev` is mounted, in case the node could not be made before.
 pub fn open_sink() {
     if SINK.get().is_none()
         && let Ok(file) = OpenOptions::new().write(true).open(KMSG)
@@ -41,15 +41,15 @@ pub fn open_sink() {
     }
 }
 
-/// The kernel's threshold for its consoles; an operator's higher `loglevel=` is respected.
+/// Sets the kernel's threshold for its consoles. An operator's higher `loglevel=` stays.
 pub fn set_level(level: i32) {
     if let Err(error) = sys::set_console_level(level) {
         log::warn!("cannot set the console's log level: {error}");
     }
 }
 
-/// The kernel takes ten lines in five seconds from each writer and drops the rest. PID 1 writes few and each counts.
-/// Needs `/proc`. The value has to end with a newline.
+/// The kernel accepts ten lines in five seconds from each writer and drops the rest. PID 1 writes few lines, and each one
+/// matters. Needs `/proc`. The value must end with a newline.
 pub fn lift_rate_limit() {
     const LIMIT: &str = "/proc/sys/kernel/printk_devkmsg";
     if let Err(error) = fs::write(LIMIT, "on\n") {
@@ -83,7 +83,7 @@ fn say(level: Level, text: &str) {
     }
 }
 
-/// Without a kernel log: to the kernel's console, if there is one.
+/// Without a kernel log this writes to the kernel's console, if it exists.
 fn say_directly(record: &str) {
     let text = record.split_once('>').map_or(record, |(_, text)| text);
     let line = text.replace('\n', "\r\n");

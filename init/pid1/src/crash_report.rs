@@ -1,5 +1,5 @@
-//! The last lines before the machine crashed, which firmware may have kept (pstore). They are reported once and then
-//! removed, because the firmware's memory is small and a full one keeps nothing.
+//! The last lines before the machine crashed, if the firmware kept them (pstore). They are reported once and then removed,
+//! because the firmware's memory is small, and when it is full it keeps nothing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,26 +16,26 @@ use crate::ready::Ready;
 use crate::service::Facts;
 
 const PSTORE: &str = "/sys/fs/pstore";
-/// Lines of one crash.
+/// The most lines of one crash.
 const LINES: usize = 40;
-/// Of these, before the one that names the crash.
+/// How many of them come before the line that names the crash.
 const LINES_BEFORE: usize = 8;
-/// The kernel keeps 10 KiB of a crash unless it is configured otherwise.
+/// The kernel keeps 10 KiB of a crash by default.
 const RECORD_MAX: u64 = 256 << 10;
 const CRASHES_MAX: usize = 3;
-/// Words by which the kernel names what ended it.
+/// Words with which the kernel names the cause of a crash.
 const NAMES: [&str; 4] = ["Kernel panic", "BUG:", "Oops:", "general protection fault"];
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
     if !Path::new(PSTORE).exists() {
-        return Ok(()); // not in this kernel
+        return Ok(()); // this kernel does not have it
     }
     modprobe::ask_for("efi_pstore");
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     match mount("pstore", PSTORE, "pstore", flags, None) {
         Ok(()) | Err(Errno::BUSY) => {} // mounted by an earlier run of this service
         Err(error) => {
-            log::warn!("cannot mount {PSTORE}: {error}; what the machine said before a crash stays unknown");
+            log::warn!("cannot mount {PSTORE}: {error}; the lines before a crash are not reported");
             return Ok(());
         }
     }
@@ -50,14 +50,14 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
     Ok(())
 }
 
-/// A part of what the kernel said, as pstore's backends cut it.
+/// A part of the kernel's log, as pstore's backends cut it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Record {
-    /// Seconds since 1970; the parts of one crash share it.
+    /// Seconds since 1970. The parts of one crash have the same time.
     time: i64,
-    /// `Panic#1`.
+    /// The reason, such as `Panic#1`.
     reason: String,
-    /// 1 is the last one.
+    /// The number of the part. 1 is the last one.
     part: u32,
     text: String,
 }
@@ -107,13 +107,13 @@ fn report(records: &[Record]) -> Vec<String> {
     for ((_, reason), parts) in crashes.iter_mut().skip(skipped) {
         parts.sort_by_key(|record| std::cmp::Reverse(record.part));
         let said: Vec<&str> = parts.iter().flat_map(|record| record.text.lines()).map(message).collect();
-        lines.push(format!("an earlier run of this machine crashed ({reason}); its last words:"));
+        lines.push(format!("an earlier run of this machine crashed ({reason}); its last lines:"));
         lines.extend(excerpt(&said).iter().map(|line| format!("| {line}")));
     }
     lines
 }
 
-/// From a little before the line that names the crash; without such a line, the end.
+/// The lines from a little before the one that names the crash. Without such a line, the last ones.
 fn excerpt<'a, 'b>(said: &'b [&'a str]) -> &'b [&'a str] {
     let named = said.iter().position(|line| NAMES.iter().any(|name| line.contains(name)));
     let start = named.map_or(said.len().saturating_sub(LINES), |line| line.saturating_sub(LINES_BEFORE));
@@ -121,7 +121,7 @@ fn excerpt<'a, 'b>(said: &'b [&'a str]) -> &'b [&'a str] {
     rest.get(..LINES).unwrap_or(rest)
 }
 
-/// Without the level, `<4>`.
+/// The line without its level, such as `<4>`.
 fn message(line: &str) -> &str {
     line.strip_prefix('<').and_then(|rest| rest.split_once('>')).map_or(line, |(_, text)| text)
 }
@@ -142,9 +142,9 @@ mod tests {
             record(5, "Oops#1", 1, "<4>[ 1.0] Oops: 0002\n"),
         ];
         let expected = [
-            "an earlier run of this machine crashed (Oops#1); its last words:",
+            "an earlier run of this machine crashed (Oops#1); its last lines:",
             "| [ 1.0] Oops: 0002",
-            "an earlier run of this machine crashed (Panic#1); its last words:",
+            "an earlier run of this machine crashed (Panic#1); its last lines:",
             "| [ 2.0] eth0: up",
             "| [ 2.1] no level",
             "| [ 2.2] Kernel panic - not syncing",
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_log_is_cut_to_what_names_the_crash() {
+    fn a_long_log_is_cut_to_the_lines_around_the_crash() {
         let mut said = vec!["before"; 100];
         assert_eq!(excerpt(&said).len(), LINES);
         said.push("Kernel panic - not syncing: x");

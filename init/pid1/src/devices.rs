@@ -1,7 +1,8 @@
-//! The devices service: it listens to the kernel, looks at all devices, and loads the drivers that they call for, for as
-//! long as the machine runs.
+//! The devices service: it listens to the kernel, scans all devices, and loads their drivers, for as long as the machine
+//! runs.
 //!
-//! One thread decides. Work that may block (a driver's probing, a disk that does not answer) runs in threads of its own.
+//! One thread makes the decisions. Work that may block (a driver's probing, a disk that does not answer) runs in other
+//! threads.
 
 mod coldplug;
 mod disks;
@@ -34,7 +35,7 @@ use socket::{Received, Uevents};
 
 const SYSFS: &str = "/sys";
 
-/// Runs in the child, for good.
+/// Runs in the child until the machine ends.
 pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
     sys::keep_little_memory();
     let mut service = Devices::open(facts)?;
@@ -50,13 +51,13 @@ struct Devices {
     jobs: Jobs,
     drivers: Drivers,
     disks: Disks,
-    /// Since memory was last given back.
+    /// Whether it has worked since memory was last returned to the kernel.
     has_worked: bool,
 }
 
 impl Devices {
     fn open(facts: &Facts) -> Result<Self, StepError> {
-        let events = Uevents::open()?; // before the first look, so that nothing is missed in between
+        let events = Uevents::open()?; // opened before the first scan, so that no message is missed
         if let Err(error) = modprobe::install() {
             log::warn!("the kernel cannot ask for modules by itself: {}", Chain(&error));
         }
@@ -73,7 +74,7 @@ impl Devices {
         Ok(service)
     }
 
-    /// Looks at every device that exists now.
+    /// Scans every device that exists now.
     fn look(&mut self) {
         self.drivers.want(coldplug::modaliases(Path::new(SYSFS)));
         self.disks.look_at_all(Path::new(SYSFS));
@@ -128,7 +129,7 @@ impl Devices {
                     }
                 }
                 Received::Overrun => {
-                    log::warn!("the kernel had more device messages than fit the buffer: looking at all devices again");
+                    log::warn!("more device messages came than the buffer can hold; all devices are scanned again");
                     self.look();
                 }
                 Received::Nothing => return,

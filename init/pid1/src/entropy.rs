@@ -1,5 +1,5 @@
-//! Random numbers. TLS waits until the kernel has gathered enough. On a machine without a generator the kernel begins
-//! when a program asks for some. So a thread asks as soon as the drivers load, and reports if it takes time.
+//! Random numbers. TLS waits until the kernel has gathered enough. On a machine without a generator the kernel only begins
+//! when a program asks for some. So a thread asks as soon as the drivers load, and reports if it takes long.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,8 +10,8 @@ use std::time::Instant;
 use rustix::fs::OFlags;
 
 const POOL: &str = "/dev/random";
-/// What differs between machines that boot the same image at the same time, and between two boots of one machine. The
-/// arguments contain boots' time. The kernel mixes in addresses of NICs by itself.
+/// Data that differs between machines that boot the same image at the same time, and between two boots of one machine. The
+/// arguments contain boots' time. The kernel itself adds the addresses of NICs.
 const DIFFERS: [&str; 6] = [
     "proc/cmdline",
     "proc/interrupts",
@@ -21,11 +21,12 @@ const DIFFERS: [&str; 6] = [
     "sys/class/dmi/id/board_serial",
 ];
 
-/// Costs one read if the pool is full already. Otherwise a thread waits, because the kernel gathers while a reader waits.
+/// Costs one read if the pool is full already. Otherwise a thread waits, because the kernel gathers only while a reader
+/// waits.
 pub fn tend() {
     match ask(OFlags::NONBLOCK) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        _ => return, // full, or a kernel without one
+        _ => return, // it is full, or the kernel does not have it
     }
     if let Err(error) = add(&differing(Path::new("/"))) {
         log::warn!("cannot add to {POOL}: {error}");
@@ -38,7 +39,7 @@ pub fn tend() {
 
 fn wait() {
     let started = Instant::now();
-    let _ = rustix::process::nice(19); // of this thread: drivers and DHCP come first
+    let _ = rustix::process::nice(19); // for this thread only, because drivers and DHCP come first
     log::info!("random numbers: this machine has no generator yet; TLS waits until the kernel has gathered enough");
     match ask(OFlags::empty()) {
         Ok(()) => log::info!("random numbers: ready after {} ms", started.elapsed().as_millis()),
@@ -51,7 +52,7 @@ fn ask(flags: OFlags) -> io::Result<()> {
     OpenOptions::new().read(true).custom_flags(flags).open(POOL)?.read_exact(&mut [0])
 }
 
-/// What is written is mixed in. The kernel does not count it, since it is unique but not secret.
+/// Mixes in the data. The kernel does not count it as randomness, because it is unique but not secret.
 fn add(data: &[u8]) -> io::Result<()> {
     OpenOptions::new().write(true).open(POOL)?.write_all(data)
 }
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_machine_does_not_have_is_left_out() {
+    fn missing_sources_are_left_out() {
         let root = tempfile::tempdir().unwrap();
         assert!(differing(root.path()).is_empty());
         for (name, text) in [("proc/cmdline", "thimble.time=1 "), ("sys/class/dmi/id/product_uuid", "ab-cd\n")] {

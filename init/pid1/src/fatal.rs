@@ -1,5 +1,5 @@
-//! The end of a boot that cannot go on: say why on every console, wait, restart as `panic=` says.
-//! A panic of PID 1 ends here as well, because otherwise the kernel would panic without the reason.
+//! The end of a boot that cannot continue: print the reason on every console, wait, and restart according to `panic=`. A
+//! panic of PID 1 also ends here, because otherwise the kernel would panic without the reason.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -10,7 +10,7 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::power;
 
-/// `panic=` of the kernel command line. Static, because a panic hook has no other way to know.
+/// `panic=` of the kernel command line. It is static, because a panic hook cannot get it in another way.
 static PANIC: AtomicI32 = AtomicI32::new(0);
 const REPEAT: Duration = Duration::from_secs(60);
 
@@ -18,7 +18,7 @@ pub fn obey(panic: Option<i32>) {
     PANIC.store(panic.unwrap_or(0), Ordering::Relaxed);
 }
 
-/// What follows a fatal error, in the meaning the kernel gives to `panic=`.
+/// What follows a fatal error. The meaning is the kernel's for `panic=`.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Stay,
@@ -32,20 +32,20 @@ fn fate(panic: i32) -> Fate {
     }
 }
 
-/// Never returns. A machine that stays repeats its line, for an operator who plugs in a screen later.
+/// Never returns. A machine that stays repeats its line, for an operator who connects a screen later.
 pub fn end(what: &str, why: &str) -> ! {
     log::error!("FATAL: {what}: {why}");
     match fate(PANIC.load(Ordering::Relaxed)) {
         Fate::RestartAfter(delay) => {
             if !delay.is_zero() {
-                log::error!("rebooting in {} s, as panic= says", delay.as_secs());
+                log::error!("rebooting in {} s, because panic= is set", delay.as_secs());
             }
             thread::sleep(delay);
             power::end(Power::Reboot, std::time::Duration::ZERO)
         }
         Fate::Stay => {
             log::error!("staying here, because panic= is not set; ctrl-alt-del restarts the machine");
-            let _ = reboot(RebootCommand::CadOn); // PID 1 reads no signals any more: let the kernel restart
+            let _ = reboot(RebootCommand::CadOn); // PID 1 no longer reads signals, so the kernel handles ctrl-alt-del
             loop {
                 thread::sleep(REPEAT);
                 log::error!("FATAL: {what}: {why}");
@@ -54,7 +54,7 @@ pub fn end(what: &str, why: &str) -> ! {
     }
 }
 
-/// The hook runs before the abort and does not come back.
+/// The hook runs before the abort and does not return.
 pub fn catch_panics() {
     std::panic::set_hook(Box::new(|panic| {
         if std::process::id() == 1 {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn panic_means_what_it_means_to_the_kernel() {
+    fn panic_has_the_kernels_meaning() {
         for (case, panic, expected) in [
             ("unset or 0: stay", 0, Fate::Stay),
             ("negative: at once", -1, Fate::RestartAfter(Duration::ZERO)),

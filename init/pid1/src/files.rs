@@ -1,4 +1,4 @@
-//! Small files that programs expect, unless the ramdisk brings them. The network service rewrites `/etc/resolv.conf`.
+//! Small files that programs expect, unless the ramdisk has them. The network service rewrites `/etc/resolv.conf`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,7 +15,7 @@ const ETC: &[(&str, &str)] = &[
     ("etc/resolv.conf", "# no network yet\n"),
 ];
 
-/// devtmpfs has none of these; shells and libcontainer want them.
+/// devtmpfs has none of these links, and shells and libcontainer need them.
 const LINKS: &[(&str, &str)] = &[
     ("dev/fd", "/proc/self/fd"),
     ("dev/stdin", "/proc/self/fd/0"),
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_ramdisk_brings_is_left_alone_and_the_rest_is_written_once() {
+    fn files_of_the_ramdisk_stay_and_the_rest_is_written_once() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("etc")).unwrap();
         fs::create_dir_all(root.path().join("dev")).unwrap();

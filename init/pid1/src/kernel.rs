@@ -1,4 +1,4 @@
-//! Kernel settings and process limits that everything started from here inherits.
+//! Kernel settings and process limits, which every process started from here inherits.
 
 use std::fs;
 
@@ -11,13 +11,13 @@ use crate::{PathError, StepError};
 const SYSCTLS: &[(&str, &str)] = &[
     ("kernel/printk_devkmsg", "on"),        // PID 1 and the agent write few lines and each counts
     ("kernel/core_pattern", "|/bin/false"), // no core dumps into RAM
-    ("kernel/hostname", "thimble"),         // until DHCP knows better
-    ("vm/oom_dump_tasks", "0"),             // the kernel's report of a killed action is long enough without
+    ("kernel/hostname", "thimble"),         // until DHCP sets another name
+    ("vm/oom_dump_tasks", "0"),             // the kernel's report of a killed action is long enough without this
     ("net/ipv4/conf/all/rp_filter", "0"),
 ];
 
-/// After an oops the kernel goes on while the failed driver's locks stay taken. With `panic=` the machine restarts
-/// instead of waiting for a network or a disk that never comes.
+/// After an oops the kernel continues, and the failed driver's locks stay taken. With `panic=` the machine then restarts
+/// instead of waiting for a network or a disk that never appears.
 const OOPS: (&str, &str) = ("kernel/panic_on_oops", "1");
 
 pub fn tune(boot: &mut Boot) -> Result<(), StepError> {
@@ -32,7 +32,7 @@ pub fn tune(boot: &mut Boot) -> Result<(), StepError> {
     Ok(())
 }
 
-/// The kernel sets `sysctl.NAME=VALUE` itself, and an operator's choice stays.
+/// The kernel sets `sysctl.NAME=VALUE` itself, so an operator's choice stays.
 fn ends_at_an_oops(arguments: &Arguments) -> bool {
     let decided = ["sysctl.kernel.panic_on_oops", "sysctl.kernel/panic_on_oops"];
     arguments.panic.is_some_and(|seconds| seconds != 0) && !decided.iter().any(|name| arguments.other(name).is_some())
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_oops_ends_as_a_panic_does_where_a_panic_restarts_the_machine() {
+    fn an_oops_restarts_the_machine_if_a_panic_would() {
         for (line, expected) in [
             ("", false),
             ("panic=0", false),

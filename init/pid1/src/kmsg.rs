@@ -1,4 +1,4 @@
-//! Reads the kernel log: the records that its ring still holds, then new ones as they come.
+//! Reads the kernel log: first the records in its ring, then new ones as they come.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -10,23 +10,23 @@ use machine::kernel_log::MARK;
 use rustix::fs::OFlags;
 
 const PATH: &str = "/dev/kmsg";
-/// More than the kernel puts into one record.
+/// The kernel puts less than this into one record.
 const RECORD_MAX: usize = 8192;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     pub facility: u8,
-    /// 0 is an emergency, 7 debug.
+    /// The severity: 0 is an emergency, 7 is debug.
     pub severity: u8,
-    /// Counts up by one; a gap means lines that were overwritten.
+    /// Increases by one. A gap means that lines were overwritten.
     pub sequence: u64,
-    /// Since the machine started.
+    /// The time since the machine started.
     pub at: Duration,
     pub text: &'a str,
 }
 
 impl<'a> Record<'a> {
-    /// `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT`, then lines of key and value.
+    /// Parses `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT`, followed by lines of key and value.
     pub fn parse(record: &'a str) -> Option<Self> {
         let (head, text) = record.split_once(';')?;
         let mut fields = head.split(',');
@@ -37,7 +37,7 @@ impl<'a> Record<'a> {
         Some(Self { facility: u8::try_from(priority >> 3).ok()?, severity: (priority & 7) as u8, sequence, at, text })
     }
 
-    /// The line without its mark, if PID 1, a service or the agent wrote it.
+    /// The line without its prefix, if PID 1, a service or the agent wrote it.
     pub fn ours(&self) -> Option<&'a str> {
         self.text.strip_prefix(MARK)
     }
@@ -50,9 +50,9 @@ pub struct Reader {
 
 pub enum Next<'a> {
     Record(Record<'a>),
-    /// Records were overwritten before they were read. The next call goes on behind the gap.
+    /// Records were overwritten before they were read. The next call continues after the gap.
     Overrun,
-    /// Not a record in the known form.
+    /// The record does not have the known form.
     Strange,
     Nothing,
 }
@@ -64,7 +64,7 @@ impl Reader {
         Ok(Self { file, buffer: vec![0; RECORD_MAX] })
     }
 
-    /// Never waits.
+    /// Returns the next record. Never waits.
     pub fn read(&mut self) -> io::Result<Next<'_>> {
         let count = match self.file.read(&mut self.buffer) {
             Ok(0) => return Ok(Next::Nothing),
@@ -73,7 +73,7 @@ impl Reader {
                 return match error.kind() {
                     io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Next::Nothing),
                     io::ErrorKind::BrokenPipe => Ok(Next::Overrun),
-                    io::ErrorKind::InvalidInput => Ok(Next::Strange), // longer than any record: skipped by the kernel
+                    io::ErrorKind::InvalidInput => Ok(Next::Strange), // it is too long, and the kernel skips it
                     _ => Err(error),
                 };
             }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_read_as_the_kernel_writes_it() {
+    fn a_record_of_the_kernel_is_parsed() {
         let record = Record::parse("13,416,3540328,-;thimble: A| hello\n SUBSYSTEM=x\n");
         let expected =
             Record { facility: 1, severity: 5, sequence: 416, at: Duration::from_micros(3_540_328), text: "thimble: A| hello" };
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_record_is_recognised() {
+    fn a_text_that_is_not_a_record_is_recognised() {
         for text in ["", ";", "a,b,c;d", "1,2;x", "99999999999,1,1,-;x", "4096,1,1,-;x"] {
             assert_eq!(Record::parse(text), None, "{text:?}");
         }

@@ -1,7 +1,7 @@
 //! PID 1 of the machine being installed: mounts, drivers, network, supervision of the agent, power.
 //!
-//! PID 1 is synchronous and has a single thread. Nothing here panics; if something did, [`fatal`] would report it before
-//! the kernel does. What takes bytes from the network runs in another process ([`network`]).
+//! PID 1 is synchronous and has a single thread. Nothing here panics. If something did, [`fatal`] would report it before
+//! the kernel does. Code that parses bytes from the network runs in another process ([`network`]).
 
 pub mod agent_env;
 pub mod boot;
@@ -42,10 +42,10 @@ pub mod syslog;
 pub mod watchdog;
 pub mod zram;
 
-/// Why a step failed; the step's name is put in front of it.
+/// Why a step failed. The step's name is put in front of it.
 pub type StepError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An I/O error with what was being done to which path, or to what else the system call was about.
+/// An I/O error with the operation and the path, or whatever else the system call was about.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} {path}")]
 pub struct PathError {

@@ -1,4 +1,5 @@
-//! Is the ramdisk whole? The kernel also boots a ramdisk that arrived in part, with what it could unpack.
+//! Checks whether the ramdisk is complete. The kernel also boots a ramdisk that arrived in part, with the files it could
+//! unpack.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,7 @@ use crate::{PathError, StepError};
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RamdiskError {
     #[error(
-        "the ramdisk is incomplete: {wrong} of {all} files are missing or short, the first is {path} ({found} of {size} bytes). \
+        "the ramdisk is incomplete: {wrong} of {all} files are missing or short; the first is {path} ({found} of {size} bytes). \
          Was its download cut off, or does the machine have too little memory to unpack it?"
     )]
     Incomplete { wrong: usize, all: usize, path: String, found: u64, size: u64 },
@@ -30,16 +31,16 @@ pub fn check(_: &mut Boot) -> Result<(), StepError> {
     let text = fs::read_to_string(path).map_err(PathError::new("cannot read", path))?;
     compare(&text, Path::new("/"))?;
     for (pack, text) in packs(Path::new(PACK_MANIFESTS)) {
-        // Without a pack there may be no driver; with half of one there may be enough.
+        // An incomplete pack is only a warning, because the driver that is needed may be complete.
         match compare(&text, Path::new("/")) {
-            Ok(()) => log::info!("driver pack {pack} is there"),
+            Ok(()) => log::info!("driver pack {pack} is complete"),
             Err(error) => log::warn!("driver pack {pack}: {error}"),
         }
     }
     Ok(())
 }
 
-/// Name and manifest of each driver pack. The boot loader put the packs behind the ramdisk.
+/// The name and the manifest of each driver pack. The boot loader appended the packs to the ramdisk.
 fn packs(folder: &Path) -> BTreeMap<String, String> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let manifests = entries
@@ -47,7 +48,7 @@ fn packs(folder: &Path) -> BTreeMap<String, String> {
     manifests.collect()
 }
 
-/// Lines `SIZE PATH`; paths are absolute and taken below `root`.
+/// Checks lines `SIZE PATH`. Paths are absolute and are resolved below `root`.
 fn compare(text: &str, root: &Path) -> Result<(), RamdiskError> {
     let (mut all, mut wrong, mut first) = (0, 0, None);
     for (index, line) in text.lines().enumerate() {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_pack_brings_its_own_manifest() {
+    fn each_pack_has_a_manifest() {
         let root = tempfile::tempdir().unwrap();
         assert!(packs(&root.path().join("manifest.d")).is_empty());
         fs::write(root.path().join("san"), "3 /lib/modules/a\n").unwrap();
@@ -87,7 +88,7 @@ mod tests {
             Err(RamdiskError::Incomplete { wrong, all, path: path.to_owned(), found, size })
         };
         for (case, manifest, expected) in [
-            ("all there", "5 /init\n3 /lib/a file\n", Ok(())),
+            ("all files are there", "5 /init\n3 /lib/a file\n", Ok(())),
             ("nothing promised", "", Ok(())),
             ("one short", "5 /init\n9 /lib/a file\n", incomplete(1, 2, "/lib/a file", 3, 9)),
             ("one missing, one short", "7 /gone\n9 /init\n3 /lib/a file", incomplete(2, 3, "/gone", 0, 7)),

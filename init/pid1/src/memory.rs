@@ -33,7 +33,7 @@ impl MemoryInfo {
     }
 }
 
-/// In the form of log lines.
+/// The size in the form for log lines.
 pub fn mib(bytes: u64) -> String {
     format!("{}.{} MiB", bytes >> 20, ((bytes >> 10) & 1023) * 10 / 1024)
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_are_bytes_and_a_kernel_without_swap_has_none() {
+    fn the_numbers_are_bytes_and_swap_may_be_missing() {
         let info = MemoryInfo::parse("MemTotal:       223632 kB\nMemFree: 1 kB\nMemAvailable:   181512 kB\n");
         assert_eq!(info, Some(MemoryInfo { total: 223_632 << 10, available: 181_512 << 10, swap_total: 0, swap_free: 0 }));
         let info = MemoryInfo::parse("MemTotal: 2 kB\nMemAvailable: 1 kB\nSwapTotal: 8 kB\nSwapFree: 4 kB\n");

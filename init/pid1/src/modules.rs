@@ -1,4 +1,4 @@
-//! The kernel's modules in the ramdisk: their lists, and loading one.
+//! The kernel's modules in the ramdisk: their lists, and loading a module.
 
 pub mod modprobe;
 mod packed;
@@ -21,7 +21,7 @@ const MODULES: &str = "/lib/modules";
 const LOADED: &str = "/sys/module";
 const COMPRESSED_FILE: i32 = 4; // MODULE_INIT_COMPRESSED_FILE
 
-/// `/lib/modules/RELEASE` of the kernel that runs.
+/// `/lib/modules/RELEASE` of the running kernel.
 #[derive(Debug, Clone)]
 pub struct Tree {
     root: PathBuf,
@@ -29,7 +29,7 @@ pub struct Tree {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoTree {
-    #[error("the ramdisk has no modules ({0} is missing): relying on what is built in")]
+    #[error("the ramdisk has no modules ({0} is missing), so only built-in drivers are used")]
     None(String),
     #[error(
         "the ramdisk has modules for {found}, but this kernel is {running}: no driver can be loaded. \
@@ -63,12 +63,12 @@ impl Tree {
         Self { root: root.to_owned() }
     }
 
-    /// Where the lists say that a module is.
+    /// The path of a module, from its entry in the lists.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
-    /// The lists as they are now: a driver pack may have been added.
+    /// The current lists. A driver pack may have been added.
     pub fn lists(&self) -> Lists {
         let with_packs = |name: &str| {
             let mut texts: Vec<String> = fs::read_to_string(self.root.join(name)).into_iter().collect();
@@ -86,20 +86,20 @@ impl Tree {
         }
     }
 
-    /// The modules that are loaded without any device asking for them.
+    /// The modules that are loaded even if no device asks for them.
     pub fn always(&self) -> Vec<String> {
         let list = fs::read_to_string(self.root.join(lists::LOAD)).unwrap_or_default();
         lists::load(&list).map(str::to_owned).collect()
     }
 
-    /// Loads one module, after its needs. Its file is then removed, since each byte of it is RAM.
+    /// Loads one module, after the modules it needs. Its file is then removed, because each byte of it takes memory.
     pub fn load(&self, name: &ModuleName, path: &str, policy: &Policy) -> Result<(), ModuleError> {
         if is_loaded(name) {
             return Ok(());
         }
         let file = self.file(path);
         match insert(&file, &policy.parameters(name)) {
-            Err(ModuleError::Missing(_)) if is_loaded(name) => return Ok(()), // another process has just finished
+            Err(ModuleError::Missing(_)) if is_loaded(name) => return Ok(()), // another process has just loaded it
             result => result?,
         }
         if let Err(error) = fs::remove_file(&file)
@@ -111,8 +111,8 @@ impl Tree {
     }
 }
 
-/// Whether it is at work. A module that another process is still loading is not: a second attempt waits in the
-/// kernel until it is. Built-in modules with parameters are listed too, without a state.
+/// Whether the module is loaded and running. A module that another process is still loading is not: a second attempt waits
+/// in the kernel until it is. Built-in modules with parameters are listed, too, but without a state.
 pub fn is_loaded(name: &ModuleName) -> bool {
     is_live(&Path::new(LOADED).join(name.as_str()))
 }
@@ -141,10 +141,10 @@ fn hint(error: Errno) -> &'static str {
     match error {
         Errno::NOEXEC => " (built for another kernel?)",
         Errno::NOENT => " (a module it needs is not loaded)",
-        Errno::KEYREJECTED | Errno::NOKEY => " (its signature is not one this kernel takes)",
+        Errno::KEYREJECTED | Errno::NOKEY => " (this kernel does not accept its signature)",
         Errno::PERM => " (blocked by lockdown or module_blacklist=)",
-        Errno::NODEV => " (this machine does not have what it drives)",
-        Errno::OPNOTSUPP => " (its compression is not one this kernel takes)",
+        Errno::NODEV => " (this machine does not have its hardware)",
+        Errno::OPNOTSUPP => " (this kernel does not support its compression)",
         Errno::INVAL => " (a bad parameter, see the kernel's line)",
         _ => "",
     }
@@ -166,7 +166,7 @@ fn insert(file: &Path, parameters: &str) -> Result<(), ModuleError> {
         }
     };
     match result {
-        Ok(()) | Err(Errno::EXIST) => Ok(()), // another process was quicker
+        Ok(()) | Err(Errno::EXIST) => Ok(()), // another process has loaded it
         Err(error) => Err(ModuleError::Refused(error)),
     }
 }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn packs_add_to_the_lists() {
+    fn packs_extend_the_lists() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("modules.dep"), "a.ko:\n").unwrap();
         fs::create_dir(root.path().join("modules.dep.d")).unwrap();
@@ -212,7 +212,7 @@ mod tests {
         assert!(!live("zram") && !live("old") && !live("none"));
     }
 
-    /// Of a module of this content that no kernel has.
+    /// The error for a module with this content, which no kernel has.
     fn load_error(file: &str, content: Option<&str>) -> String {
         let root = tempfile::tempdir().unwrap();
         if let Some(content) = content {

@@ -19,7 +19,7 @@ struct Mount {
     target: &'static str,
     flags: MountFlags,
     options: &'static str,
-    /// A kernel or a machine without it works as well.
+    /// Whether a kernel or a machine works without it.
     optional: bool,
 }
 
@@ -33,7 +33,7 @@ const fn want(fstype: &'static str, target: &'static str, flags: MountFlags, opt
 
 const SAFE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// In this order. `/run` follows later, because a kernel argument sets its size.
+/// Mounted in this order. `/run` follows later, because a kernel argument sets its size.
 const PSEUDO: &[Mount] = &[
     need("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755"),
     need("proc", "/proc", SAFE, ""),
@@ -60,8 +60,8 @@ pub fn pseudo(_: &mut Boot) -> Result<(), StepError> {
     cgroups::make()
 }
 
-/// Each action enters a cgroup. Linux waits milliseconds for all processors then, unless it is asked to be quick at that at
-/// the expense of forks and exits. Linux has the option since 6.0.
+/// Each action enters a cgroup, for which Linux waits milliseconds for all processors. Since 6.0 it has an option to be
+/// quick here, at the expense of forks and exits.
 fn quick_moves() {
     let quick = mount_remount(cgroups::ROOT, SAFE, c"favordynmods");
     if let Err(error) = quick {
@@ -69,7 +69,8 @@ fn quick_moves() {
     }
 }
 
-/// After the ramdisk was checked. If efivarfs is a module the kernel has it loaded, and a loaded module's file is removed.
+/// Runs after the ramdisk was checked. If efivarfs is a module, the kernel has it loaded, and a loaded module's file is
+/// removed.
 pub fn efi_variables(_: &mut Boot) -> Result<(), StepError> {
     if Path::new(EFI).exists() {
         attach(&want("efivarfs", EFI, SAFE, ""), "")?;
@@ -77,34 +78,34 @@ pub fn efi_variables(_: &mut Boot) -> Result<(), StepError> {
     Ok(())
 }
 
-/// `/run` with a stated size. A tmpfs takes half of the memory by default, and images need more on a small machine.
+/// Mounts `/run` with a given size. A tmpfs takes half of the memory by default, and images need more on a small machine.
 pub fn run(percent: u8) -> Result<(), StepError> {
     let flags = MountFlags::NOSUID.union(MountFlags::NODEV);
     let memory = rustix::system::sysinfo();
     let inodes = inodes(memory.totalram.saturating_mul(memory.mem_unit.into()));
     let options = format!("mode=0755,size={percent}%,nr_inodes={inodes}");
     attach(&need("tmpfs", "/run", flags, ""), &options)?;
-    // Private: the agent unpacks images there, and an image may hold programs with setuid bits.
+    // It is private, because the agent unpacks images there, and an image may have programs with setuid bits.
     let mut private = fs::DirBuilder::new();
     let made = private.recursive(true).mode(0o700).create(files::STATUS_PARTS);
     Ok(made.map_err(PathError::new("cannot make", files::STATUS_PARTS))?)
 }
 
-/// The kernel allows one inode for 8 KiB of memory, and images of many small files have more. An inode takes a kilobyte,
-/// so that with one for 2 KiB empty files fill half of the memory at most.
+/// By default the kernel allows one inode per 8 KiB of memory, and images of many small files need more. An inode takes a
+/// kilobyte. With one per 2 KiB, empty files fill at most half of the memory.
 fn inodes(memory: u64) -> u64 {
     memory / 2048
 }
 
 fn attach(entry: &Mount, options: &str) -> Result<(), PathError> {
     let target = Path::new(entry.target);
-    // sysfs has the mount points of what the kernel can mount there.
+    // sysfs has the mount points for file systems that the kernel supports.
     if !(entry.optional && target.starts_with("/sys")) {
         fs::create_dir_all(target).map_err(PathError::new("cannot make", target))?;
     }
     let options = CString::new(options).map_err(PathError::new("bad mount options for", target))?;
     match mount(entry.fstype, target, entry.fstype, entry.flags, options.as_c_str()) {
-        Ok(()) | Err(Errno::BUSY) => Ok(()), // busy: mounted already, CONFIG_DEVTMPFS_MOUNT
+        Ok(()) | Err(Errno::BUSY) => Ok(()), // busy means that it is mounted already (CONFIG_DEVTMPFS_MOUNT)
         Err(error) => Err(PathError::new("cannot mount", format!("{} on {}", entry.fstype, entry.target))(error)),
     }
 }
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thirty_thousand_small_files_fit_into_a_machine_of_256_mib_and_cannot_fill_its_memory_when_they_are_empty() {
+    fn thirty_thousand_small_files_fit_into_256_mib_and_empty_ones_cannot_fill_it() {
         const INODE: u64 = 1024;
         for mib in [128, 256, 1024] {
             let inodes = inodes(mib << 20);

@@ -1,11 +1,11 @@
-//! The network client: a process of its own, started before the drivers and running until the machine restarts.
+//! The network client: a separate process. It starts before the drivers and runs until the machine restarts.
 //!
-//! It is a child of PID 1 rather than a thread: a crash while it parses packets does not end PID 1, and its renewals do not
-//! wait for supervision. As a fork it shares PID 1's memory.
+//! It is a child of PID 1 rather than a thread. So a crash while it parses packets does not end PID 1, and its renewals do
+//! not wait for supervision. As a fork it shares PID 1's memory.
 //!
-//! All links with carrier ask at once ([`ask`]). The one that leads to the server is used ([`reach`]), and the others lose
-//! their addresses. As long as none leads there, the best one is used while the others go on trying. [`links`] has
-//! the interfaces themselves.
+//! All links with carrier ask at once ([`ask`]). The link that leads to the server is used ([`reach`]), and the others lose
+//! their addresses. While no link leads there, the best one is used and the others keep trying. [`links`] has the
+//! interfaces themselves.
 
 mod address;
 mod announce;
@@ -45,7 +45,7 @@ use reach::{Chosen, Looked, Reach, Resolver, Search, Target, Way};
 use record::Record;
 use time::TimeSync;
 
-/// Runs in the child and ends only with an error, after which PID 1 starts it again.
+/// Runs in the child and ends only with an error. PID 1 then starts it again.
 pub fn run(arguments: &Arguments, ready: PipeWriter) -> ! {
     let error = match Network::open(arguments.clone(), ready) {
         Ok(mut network) => loop {
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments, ready: PipeWriter) -> ! {
 struct Network {
     arguments: Arguments,
     links: Links,
-    /// By interface index.
+    /// The ports by interface index.
     ports: BTreeMap<u32, Port>,
     search: Search,
     time: TimeSync,
@@ -71,7 +71,7 @@ struct Network {
     once: Once,
 }
 
-/// A link with carrier: its addresses, and the way to the server over it.
+/// A link with carrier, its addresses, and its way to the server.
 struct Port {
     link: Link,
     asker: Asker,
@@ -114,12 +114,12 @@ impl Network {
             log::info!("{line}");
             status::note(files::NETWORK_STATUS, |status| status.state = Some(line));
         }
-        // Until a link changes, a packet comes, or something is due.
+        // Waits until a link changes, a packet comes, or a timer is due.
         while !(self.sleep()? || self.links.starting.hear()) {}
         Ok(())
     }
 
-    /// What a machine without network waits for. If DHCP servers answer, it is an answer that can be used.
+    /// What a machine without network waits for. If DHCP servers answer, it is a usable answer.
     fn missing(&self) -> String {
         let unusable = self.ports.values().find_map(|port| {
             let why = port.asker.unusable()?;
@@ -128,7 +128,7 @@ impl Network {
         unusable.unwrap_or_else(|| self.links.missing(&self.arguments))
     }
 
-    /// Lets links with carrier ask, and forgets those without.
+    /// Lets links with carrier ask for an address, and forgets those without carrier.
     fn look(&mut self, now: Instant) -> Result<(), AddressFailed> {
         for lit in self.links.look(&self.arguments, now) {
             if lit.is_new {
@@ -158,7 +158,7 @@ impl Network {
             self.ports.insert(link.index, Port { link, asker, way });
             return Ok(());
         };
-        // The arguments have decided: no choice, and no server to try.
+        // The arguments give the address, so there is nothing to choose and no server to try.
         let asker = Asker::fixed(&mut self.links.netlink, &link, lease.clone())?;
         way.got(None, &lease, None, now);
         self.ports.insert(link.index, Port { link, asker, way });
@@ -166,14 +166,14 @@ impl Network {
         self.decide(now)
     }
 
-    /// Whether `ipam=` and `ip=` let this link have the machine's address.
+    /// Whether `ipam=` and `ip=` allow this link to have the machine's address.
     fn is_for(&self, parent: &Link, link: &Link) -> bool {
         if let Some(ipam) = &self.arguments.ipam {
             return ipam.mac == parent.mac;
         }
         let device = self.arguments.ip.as_ref().and_then(|ip| ip.device.as_ref());
         let is_meant = |device: &String| {
-            self.links.is_meant(device, parent) || link.name == *device || device.starts_with("vlan") // the name is dracut's
+            self.links.is_meant(device, parent) || link.name == *device || device.starts_with("vlan") // dracut uses this name
         };
         device.is_none_or(is_meant)
     }
@@ -199,7 +199,7 @@ impl Network {
             self.ports.retain(|index, _| Some(*index) != used);
             self.start_over(now);
         }
-        // A link without carrier does not take part in the choice.
+        // A link without carrier is not a candidate.
         let (links, used) = (&self.links, self.search.used());
         self.ports.retain(|index, port| links.below(&port.link).is_some_and(|link| link.carrier || Some(*index) == used));
     }
@@ -238,7 +238,7 @@ impl Network {
         Ok(())
     }
 
-    /// Tries to reach the server. Where it is not reached, another DHCP server may have a better address.
+    /// Tries to reach the server. If it is not reached, another DHCP server may have a better address.
     fn try_way(&mut self, index: u32, now: Instant) {
         if self.search.is_settled() {
             return;
@@ -257,7 +257,7 @@ impl Network {
         let host = target.map(|target| target.host.to_string()).unwrap_or_default();
         let server = lease.server.map(|server| server.to_string()).unwrap_or_default();
         log::warn!(
-            "{}: the address {} from DHCP server {server} does not lead to {host}: asking for another server's",
+            "{}: the address {} from DHCP server {server} does not lead to {host}; asking another server for one",
             port.link,
             lease.address
         );
@@ -272,9 +272,9 @@ impl Network {
             self.take(&chosen, now)?;
         }
         let Some(port) = self.used().filter(|port| port.way.candidate().reach == Reach::Silent) else { return Ok(()) };
-        let search = if self.search.is_settled() { "" } else { ", and looking on" };
+        let search = if self.search.is_settled() { "" } else { ", and still searching" };
         let (link, server) = (port.link.to_string(), self.server());
-        self.once.warn(format!("no link reaches the server {server}: going on with {link}, the best there is{search}"));
+        self.once.warn(format!("no link reaches the server {server}; using {link}, the best one{search}"));
         Ok(())
     }
 
@@ -283,7 +283,7 @@ impl Network {
             self.drop_others(chosen.index);
         }
         if let (Some(port), Some(_)) = (self.used(), chosen.before) {
-            log::info!("{} leads to {}: it is used from now on", port.link, self.server());
+            log::info!("{} leads to {} and is used from now on", port.link, self.server());
         }
         if chosen.before == Some(chosen.index) {
             return Ok(());
@@ -301,7 +301,7 @@ impl Network {
         self.ports.values_mut().for_each(|port| port.way.stop_looking());
     }
 
-    /// Routes, names and time of the link that is used.
+    /// Sets the routes, names and time of the used link.
     fn use_lease(&mut self, index: u32, now: Instant) -> Result<(), AddressFailed> {
         let Some(port) = self.ports.get(&index) else { return Ok(()) };
         let Some(lease) = port.asker.lease() else { return Ok(()) };
@@ -320,7 +320,7 @@ impl Network {
         Ok(())
     }
 
-    /// The machine has no network any more.
+    /// The machine has lost its network.
     fn start_over(&mut self, now: Instant) {
         let lost = self.search.used();
         let has_another = self.ports.iter().any(|(index, port)| Some(*index) != lost && port.asker.lease().is_some());
@@ -339,8 +339,8 @@ impl Network {
         self.look(now)
     }
 
-    /// PID 1 starts the agent when there is a network, and a clock that TLS can use if the network has one. What was
-    /// learned is written afterwards: the boot goes first.
+    /// PID 1 starts the agent when there is a network, and a clock that TLS can use if the network has one. The learned
+    /// settings are written afterwards, because the boot comes first.
     fn announce(&mut self, now: Instant) {
         let Some(port) = self.search.used().and_then(|index| self.ports.get(&index)) else { return };
         if self.time.is_settled(now) {
@@ -362,7 +362,7 @@ impl Network {
         self.search.target().map(Target::to_string).unwrap_or_default()
     }
 
-    /// Whether it ended for more than messages about devices, most of which are about others than links.
+    /// Returns true if it woke for more than messages about devices, most of which do not concern links.
     fn sleep(&self) -> Result<bool, StepError> {
         let now = Instant::now();
         let bond = self.links.turn_due().filter(|_| self.search.used().is_none());

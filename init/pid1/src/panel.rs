@@ -1,8 +1,8 @@
-//! The status as a panel at the top of a virtual terminal: pure text and the terminal's escape sequences.
+//! The status as a panel at the top of a virtual terminal. Pure: text and the terminal's escape sequences.
 
 use machine::Status;
 
-/// Lines of the panel, the rule below it included.
+/// The lines of the panel, including the rule below it.
 const HEIGHT: usize = 7;
 const BAR: usize = 30;
 
@@ -18,12 +18,12 @@ impl Size {
     }
 }
 
-/// Leaves the upper lines to the panel: the log scrolls below it, and goes on at the bottom.
+/// Reserves the upper lines for the panel. The log scrolls below it, and continues at the bottom.
 pub fn divide(size: Size) -> String {
     format!("\x1b[{};{}r\x1b[{};1H", HEIGHT + 1, size.rows, size.rows)
 }
 
-/// Draws every line and returns to where the log was.
+/// Draws every line and returns the cursor to the log.
 pub fn draw(status: &Status, size: Size) -> String {
     let mut text = String::from("\x1b7");
     for (index, line) in lines(status, size.columns).iter().enumerate() {
@@ -63,7 +63,7 @@ fn bar(percent: Option<u8>) -> String {
     format!("  [{}{}] {percent} %", "#".repeat(full), ".".repeat(BAR - full))
 }
 
-/// Exactly as wide as the terminal, so that it covers what was there; control characters would act on it.
+/// Cuts or fills the line to the terminal's width, so that it covers earlier text. Control characters are replaced.
 fn fit(line: &str, columns: usize) -> String {
     let clean = line.chars().map(|c| if c.is_control() { '?' } else { c });
     let mut fitted: String = clean.take(columns).collect();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_panel_says_what_and_how_far() {
+    fn the_panel_shows_the_action_and_its_progress() {
         let text = lines(&status(), 120).join("\n");
         for part in ["eth0 10.0.0.5/24", "d/w", "running  [###############...............] 50 %", "not connected"] {
             assert!(text.contains(part), "{part} in {text}");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_goes_on_below_the_panel() {
+    fn the_log_continues_below_the_panel() {
         let size = Size { columns: 80, rows: 25 };
         assert_eq!(divide(size), "\x1b[8;25r\x1b[25;1H");
         let drawn = draw(&Status::default(), size);

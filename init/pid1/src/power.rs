@@ -1,5 +1,5 @@
-//! The orderly end: stop actions, stop every process, write back what is cached, unmount, restart. Each part has a limit,
-//! because a machine that hangs here needs a visit to the data centre.
+//! The orderly end: stop actions, stop every process, write back caches, unmount, restart. Each part has a limit, because a
+//! machine that hangs here needs a visit to the data centre.
 
 use std::fs;
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ const EMERGENCY_LIMIT: Duration = Duration::from_secs(10);
 const SYSRQ: &str = "/proc/sysrq-trigger";
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// `countdown` runs from now: stopping and writing back are part of it.
+/// `countdown` starts now and includes stopping and writing back.
 pub fn end(power: Power, countdown: Duration) -> ! {
     let started = Instant::now();
     let line = power.doing();
@@ -40,12 +40,12 @@ pub fn end(power: Power, countdown: Duration) -> ! {
     let command = if power == Power::Off { RebootCommand::PowerOff } else { RebootCommand::Restart };
     loop {
         let Err(error) = reboot(command) else { continue };
-        log::error!("{line} failed: {error}; the disks are written and the power may be cut");
+        log::error!("{line} failed: {error}; the disks are written, so the power may be cut");
         thread::sleep(Duration::from_secs(60));
     }
 }
 
-/// An operator at the console sees what comes, and has time to read the lines above.
+/// An operator at the console sees what follows, and has time to read the lines above.
 fn count_down(line: &str, mut left: Duration) {
     while !left.is_zero() {
         let whole = left.as_secs_f32().ceil();
@@ -64,12 +64,12 @@ fn stop_everyone() {
         log::warn!("cannot stop the actions through {}: {error}", actions.display());
     }
     for (signal, limit) in [(Signal::SIGTERM, TERM_LIMIT), (Signal::SIGKILL, KILL_LIMIT)] {
-        // -1 is every process but PID 1; ESRCH says that none is left.
+        // -1 is every process but PID 1. ESRCH means that none is left.
         if kill(Pid::from_raw(-1), signal) == Err(Errno::ESRCH) || reaped_all(limit) {
             return;
         }
     }
-    log::warn!("some processes do not end: going on without them");
+    log::warn!("some processes do not end; continuing without them");
 }
 
 fn reaped_all(limit: Duration) -> bool {
@@ -84,13 +84,13 @@ fn reaped_all(limit: Duration) -> bool {
     })
 }
 
-/// sync(2) and umount(2) may hang on a broken disk, so a child does them.
+/// A child does this, because sync(2) and umount(2) may hang on a broken disk.
 fn flush() {
     match sys::fork() {
         Ok(Some(child)) => {
             let ended = || !matches!(waitpid(child, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
             if !wait_until(FLUSH_LIMIT, || ended().then_some(())) {
-                log::warn!("a disk does not take its data after {} s, going on", FLUSH_LIMIT.as_secs());
+                log::warn!("a disk has not taken its data after {} s; continuing without it", FLUSH_LIMIT.as_secs());
             }
         }
         Ok(None) => {
@@ -99,7 +99,7 @@ fn flush() {
             std::process::exit(0)
         }
         Err(error) => {
-            log::warn!("cannot start a process for sync: {error}; asking the kernel for an emergency sync");
+            log::warn!("cannot start a process for sync: {error}; the kernel does an emergency sync instead");
             match emergency_sync(Path::new(SYSRQ)) {
                 Ok(()) => thread::sleep(EMERGENCY_LIMIT),
                 Err(error) => log::warn!("cannot write to {SYSRQ}: {error}; the disks may lack their last data"),
@@ -108,10 +108,10 @@ fn flush() {
     }
 }
 
-/// The kernel writes back and remounts read-only by itself: a sync(2) in this process might never return.
+/// The kernel writes back and remounts read-only. A sync(2) in this process might never return.
 fn emergency_sync(sysrq: &Path) -> io::Result<()> {
     let mut trigger = fs::OpenOptions::new().write(true).open(sysrq)?;
-    trigger.write_all(b"s")?; // a write is one key
+    trigger.write_all(b"s")?; // each write is one key
     trigger.write_all(b"u")
 }
 
@@ -126,7 +126,7 @@ fn unmount_disks() {
     }
 }
 
-/// Where devices are mounted, the latest mount first.
+/// The mount points of devices, the latest mount first.
 fn disk_mounts(mounts: &str) -> Vec<String> {
     let targets = mounts.lines().filter_map(|line| {
         let (source, rest) = line.split_once(' ')?;
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_when_done_or_when_its_limit_is_reached() {
+    fn a_wait_ends_when_done_or_at_its_limit() {
         let mut left = 3;
         assert!(wait_until(Duration::from_secs(60), || {
             left -= 1;

@@ -1,7 +1,7 @@
-//! The power button ends the machine in order, as does ACPI's signal from a hypervisor or a BMC.
+//! The power button ends the machine in order. So does ACPI's signal from a hypervisor or a BMC.
 //!
-//! Needs the modules `button` and `evdev`. sysfs shows which input devices have the key. It is read again after each
-//! kernel message about an input device, because a press on a device that is not open is lost.
+//! Needs the modules `button` and `evdev`. sysfs shows which input devices have the key. It is read again after each kernel
+//! message about an input device, because a press is lost while the device is not open.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -24,7 +24,7 @@ use crate::{PathError, StepError};
 const CLASS: &str = "/sys/class/input";
 const EV_KEY: u16 = 1;
 const KEY_POWER: u16 = 116;
-/// Two machine words of time, type, code and value.
+/// Two machine words for the time, then type, code and value.
 const EVENT: usize = 2 * size_of::<usize>() + 8;
 
 struct Button {
@@ -55,7 +55,7 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
     }
 }
 
-/// Reads all waiting messages. Whether one of them is about an input device, or may have been.
+/// Reads all waiting messages. Returns whether one of them is about an input device, or may be.
 fn has_news(events: &Uevents) -> bool {
     let mut buffer = [0; socket::MESSAGE_MAX];
     let mut news = false;
@@ -86,7 +86,7 @@ fn look(buttons: &mut Vec<Button>) {
     }
 }
 
-/// The kernel writes the bitmap as words in hexadecimal, the highest first.
+/// The kernel writes the bitmap as hexadecimal words, the highest first.
 fn has_key(bitmap: &str, key: u16) -> bool {
     let (word, bit) = (usize::from(key) / usize::BITS as usize, u32::from(key) % usize::BITS);
     let word = bitmap.split_whitespace().rev().nth(word).and_then(|word| usize::from_str_radix(word, 16).ok());
@@ -94,7 +94,7 @@ fn has_key(bitmap: &str, key: u16) -> bool {
 }
 
 impl Button {
-    /// Whether the device is still there.
+    /// Whether the device still exists.
     fn read(&mut self, pressed: &mut bool) -> bool {
         let mut event = [0; EVENT];
         loop {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_with_the_key_is_known_by_its_bitmap() {
+    fn a_device_with_the_key_is_recognised_by_its_bitmap() {
         for (case, bitmap, has) in [
             ("ACPI's button", "10000000000000 0\n", true),
             ("a keyboard with it", "402000000 3803078f800d001 feffffdfffefffff fffffffffffffffe\n", true),

@@ -1,7 +1,7 @@
 //! Reports when the machine is short of memory, with the numbers that show what uses it.
 //!
-//! The kernel wakes this service through a trigger on `/proc/pressure/memory`. Without swap nothing stalls until an
-//! allocation fails, so the service also looks at what is available.
+//! A trigger on `/proc/pressure/memory` wakes this service. Without swap nothing stalls until an allocation fails, so the
+//! service also checks the available memory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -18,13 +18,13 @@ use crate::service::Facts;
 use crate::{PathError, StepError, cgroups};
 
 const PRESSURE: &str = "/proc/pressure/memory";
-/// Microseconds: some process waited for memory for 200 ms of the last second. The kernel cuts off the last byte.
+/// In microseconds: some process waited for memory for 200 ms of the last second. The kernel cuts off the last byte.
 const TRIGGER: &str = "some 200000 1000000\0";
-/// While the shortage lasts it is reported this often.
+/// How often a shortage is reported while it lasts.
 const REPEAT: Duration = Duration::from_secs(30);
 
 const LOOK: Duration = Duration::from_secs(2);
-/// Less than this share of the memory available is a shortage too.
+/// Less than this share of available memory is a shortage, too.
 const SCARCE: u64 = 12;
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
@@ -44,7 +44,7 @@ fn is_scarce(info: MemoryInfo) -> bool {
     info.available < info.total / SCARCE
 }
 
-/// Whether the trigger fired before it was time to look.
+/// Whether the trigger fired before the next check was due.
 fn wait(trigger: Option<&File>) -> Result<bool, Errno> {
     let mut fds: Vec<PollFd<'_>> = trigger.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI)).collect();
     match poll(&mut fds, PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::MAX)) {
@@ -54,7 +54,7 @@ fn wait(trigger: Option<&File>) -> Result<bool, Errno> {
     }
 }
 
-/// Opened for writing and kept open: the trigger lives as long as the descriptor.
+/// The file stays open for writing, because the trigger lives as long as the descriptor.
 fn arm() -> Result<File, PathError> {
     let mut file = OpenOptions::new().read(true).write(true).open(PRESSURE).map_err(PathError::new("cannot open", PRESSURE))?;
     file.write_all(TRIGGER.as_bytes()).map_err(PathError::new("cannot set a trigger on", PRESSURE))?;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_time_lost_is_the_kernels_own_number() {
+    fn the_share_of_lost_time_is_the_kernels_number() {
         let text = "some avg10=12.34 avg60=1.00 avg300=0.00 total=1\nfull avg10=5.00 avg60=0.00 avg300=0.00 total=1\n";
         assert_eq!(some_avg10(text), Some("12.34"));
         assert_eq!(some_avg10(""), None);

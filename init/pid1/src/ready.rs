@@ -4,10 +4,10 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 
 use rustix::io::ioctl_fionbio;
 
-/// More than any message has; less than what a pipe takes in one piece.
+/// The longest message. A pipe accepts more than this in one atomic write.
 const MESSAGE_MAX: usize = 64;
 
-/// The child's end. A child that drops it without a message will never be ready.
+/// The child's end. A child that drops it without a message never becomes ready.
 pub struct Ready(PipeWriter);
 
 impl Ready {
@@ -15,7 +15,7 @@ impl Ready {
         self.0.write_all(message)
     }
 
-    /// For a child that keeps the pipe by itself.
+    /// For a child that keeps the pipe itself.
     pub fn into_pipe(self) -> PipeWriter {
         self.0
     }
@@ -26,9 +26,9 @@ pub struct Readiness(pub PipeReader);
 
 pub enum Heard {
     NothingYet,
-    /// Said to be ready, in these words.
+    /// The child is ready, with this message.
     Message([u8; MESSAGE_MAX], usize),
-    /// The child has ended, and is reaped in a moment.
+    /// The child has ended, and will be reaped in a moment.
     Closed,
 }
 
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_that_dies_without_a_word_is_not_ready() {
+    fn a_child_that_dies_without_a_message_is_not_ready() {
         let (mut readiness, ready) = pair().unwrap();
         assert!(matches!(readiness.hear(), Heard::NothingYet));
         drop(ready);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_a_child_arrive_in_one_piece() {
+    fn the_message_of_a_child_arrives_in_one_piece() {
         let (mut readiness, ready) = pair().unwrap();
         ready.say(b"eth0").unwrap();
         assert!(matches!(readiness.hear(), Heard::Message(message, 4) if message.starts_with(b"eth0")));

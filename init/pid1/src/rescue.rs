@@ -1,5 +1,5 @@
-//! `rescue`: an SSH server beside the agent, for owners of the keys on the kernel command line. It is off unless asked
-//! for, absent unless the ramdisk was built with it, and never takes a password.
+//! `rescue`: an SSH server beside the agent, for owners of the keys on the kernel command line. It only runs if requested,
+//! only exists if the ramdisk was built with it, and never accepts a password.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
@@ -19,7 +19,7 @@ const SHELL_PROGRAM: &str = "/bin/busybox";
 const HOST_KEY: &str = "/etc/dropbear/dropbear_ed25519_host_key";
 const AUTHORIZED: &str = "/root/.ssh/authorized_keys";
 
-/// Why the server does not start, for the operator who asked for it.
+/// Why the server does not start, for the operator who requested it.
 fn refusal(arguments: &Arguments, has_server: bool) -> Option<&'static str> {
     if arguments.ssh_keys.is_empty() {
         Some("it needs a key: add ssh_key=AAAA... (the middle part of an SSH public key) to the kernel arguments")
@@ -47,7 +47,7 @@ pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
         let print = said.lines().find_map(|line| line.strip_prefix("Fingerprint: ")).unwrap_or("of unknown fingerprint");
         log::info!("rescue: ssh root@ this machine, host key {print}");
     }
-    // Its own process, without passwords (-s), in the foreground; it logs each login to the console.
+    // It makes a process for each connection, without passwords (-s), in the foreground. It logs each login to the console.
     let log = OpenOptions::new().write(true).open("/dev/kmsg").map_or_else(|_| Stdio::null(), Stdio::from);
     let mut server = Command::new(SERVER);
     server.args(["-F", "-E", "-s", "-j", "-k", "-r", HOST_KEY]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_are_roots_alone() {
+    fn only_root_can_read_the_keys() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("root/.ssh/authorized_keys");
         authorize(&file, "ssh-ed25519 AAAA\n").unwrap();

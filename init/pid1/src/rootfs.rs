@@ -1,5 +1,5 @@
-//! Makes `/` a mount that has a parent, because containers need pivot_root(2) and that refuses the kernel's rootfs.
-//! Binding `/` onto a directory and moving that over `/` costs nothing. A copy would take the ramdisk's memory twice.
+//! Makes `/` a mount with a parent. Containers need pivot_root(2), which refuses the kernel's rootfs. Binding `/` onto a
+//! directory and moving that over `/` costs nothing, while a copy would take the ramdisk's memory twice.
 
 use std::fs;
 

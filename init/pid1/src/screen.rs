@@ -1,7 +1,7 @@
-//! Shows the status: a panel above the log on the VGA console, a line now and then on the others, and a file.
+//! Shows the status: as a panel above the log on the VGA console, as an occasional line on the others, and as a file.
 //!
-//! Serial consoles get plain lines only, through the kernel log. Escape sequences would spoil what an operator records
-//! of a serial-over-LAN session. The agent logs each change, so a line is due only while nothing changes.
+//! Serial consoles get plain lines only, through the kernel log. Escape sequences would spoil an operator's record of a
+//! serial-over-LAN session. The agent logs each change, so a line is due only while nothing changes.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -27,7 +27,7 @@ use crate::{PathError, StepError};
 const TERMINAL: &str = "/dev/tty1";
 /// Changes in quick succession are shown together.
 const PACE: Duration = Duration::from_millis(250);
-/// A long action says how far it is.
+/// How often a long action shows its progress.
 const STILL: Duration = Duration::from_secs(60);
 
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
@@ -39,7 +39,7 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
         forget_events(&parts);
         screen.show();
         wait(&log, &parts, screen.patience())?;
-        std::thread::sleep(PACE); // several changes come one by one
+        std::thread::sleep(PACE); // several changes may follow each other
     }
 }
 
@@ -50,7 +50,7 @@ fn watch(folder: &Path) -> Result<OwnedFd, Errno> {
     Ok(events)
 }
 
-/// That there was one is enough: both parts are read again.
+/// The content of the events does not matter, because both parts are read again.
 fn forget_events(events: &OwnedFd) {
     let mut buffer = [0; 1024];
     while rustix::io::read(events, &mut buffer).is_ok_and(|count| count > 0) {}
@@ -68,7 +68,7 @@ struct Screen {
     failure: Option<Failure>,
     shown: Option<Status>,
     terminal: Option<Terminal>,
-    /// When the log last said what the action is doing.
+    /// When the log last showed what the action is doing.
     said: Instant,
 }
 
@@ -97,7 +97,7 @@ impl Screen {
         let shown = self.shown.as_ref();
         let doing = |status: &Status| (status.workflow.clone(), status.action.clone(), status.state.clone());
         if shown.map(doing) != Some(doing(&status)) {
-            self.said = Instant::now(); // the agent logs it as well
+            self.said = Instant::now(); // the agent logs the change, too
         } else if is_running(&status) && self.said.elapsed() >= STILL {
             self.said = Instant::now();
             log::info!("{}", line(&status));
@@ -113,7 +113,7 @@ impl Screen {
     }
 }
 
-/// A virtual terminal whose lower part the log scrolls in.
+/// A virtual terminal in whose lower part the log scrolls.
 struct Terminal {
     file: File,
     size: Size,
@@ -121,7 +121,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// Not a controlling terminal, and never one that could make us wait.
+    /// It is not a controlling terminal, and never blocks.
     fn open() -> Option<Self> {
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
         let file = OpenOptions::new().write(true).custom_flags(flags).open(TERMINAL).ok()?;
@@ -130,7 +130,7 @@ impl Terminal {
         size.has_room().then_some(Self { file, size, divided: false })
     }
 
-    /// In one write, which the kernel does not mix with its messages. What does not fit is drawn next time.
+    /// Draws in one write, which the kernel does not mix with its messages. The rest is drawn next time.
     fn draw(&mut self, status: &Status) {
         if self.resized() || !self.divided {
             let _ = self.file.write(panel::divide(self.size).as_bytes());

@@ -1,4 +1,4 @@
-//! A child service of PID 1: how it is started, how it ended, and what that calls for. The table is in `services`.
+//! A child service of PID 1: how it is started, how it ended, and what follows. The table is in `services`.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -15,58 +15,58 @@ use crate::ready::Ready;
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// After so many failures in a row the service is started at long intervals only. The console stays readable, and an
-/// operator finds the machine as it is.
+/// After this many failures in a row the service is started only at long intervals. So the console stays readable, and an
+/// operator finds the machine unchanged.
 const HOLD_AFTER: u32 = 10;
 const HELD_DELAY: Duration = Duration::from_secs(300);
-/// A service that ran this long was healthy: its next failure counts as the first.
+/// A service that ran this long was healthy, so its next failure counts as the first.
 const HEALTHY: Duration = Duration::from_secs(60);
 
 /// One row of the table.
 pub struct Service {
-    /// In log lines, and in the `after` of others.
+    /// The name in log lines, and in the `after` of other services.
     pub name: &'static str,
-    /// As `ps` shows it: 15 bytes at most.
+    /// The name that `ps` shows, at most 15 bytes.
     pub process: &'static CStr,
     pub start: Start,
     pub restart: Restart,
-    /// The cgroup it lives in; most share that of PID 1.
+    /// The cgroup of the service. Most share that of PID 1.
     pub cgroup: Option<&'static str>,
-    /// The service whose readiness it waits for; without one it starts as soon as signals are taken over.
+    /// The service whose readiness it waits for. Without one it starts as soon as PID 1 handles signals.
     pub after: Option<&'static str>,
-    /// Takes what the child says through [`Ready`]; without it a service is ready once it is started.
+    /// Takes the child's message through [`Ready`]. Without it a service is ready once it is started.
     pub ready: Option<fn(&mut Facts, &[u8]) -> bool>,
 }
 
-/// Both begin as a fork, which is safe because PID 1 has a single thread.
+/// Both kinds begin as a fork, which is safe because PID 1 has a single thread.
 #[derive(Clone, Copy)]
 pub enum Start {
-    /// Goes on in the fork, sharing PID 1's memory. `Ok` is exit code 0; an error is logged and is exit code 1.
+    /// Continues in the fork, sharing PID 1's memory. `Ok` becomes exit code 0. An error is logged and becomes exit code 1.
     Forked(fn(&Facts, Ready) -> Result<(), StepError>),
-    /// Becomes this program. Its standard output and error are the kernel log.
+    /// Executes this program. Its standard output and error go to the kernel log.
     Executed(fn(&Facts) -> Command),
 }
 
-/// What the end of a child means.
+/// The meaning of a child's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
-    /// It runs as long as the machine does.
+    /// It runs as long as the machine.
     Always,
-    /// Exit code 0 says that there is nothing (more) to do.
+    /// Exit code 0 means that there is nothing more to do.
     UntilDone,
-    /// The agent: its exit code is its request to PID 1.
+    /// The agent, whose exit code is its request to PID 1.
     ByExitCode,
 }
 
-/// What services are started with. Each learns what was known when it started.
+/// The facts that services are started with. Each service gets those that are known at its start.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     pub arguments: Arguments,
-    /// The NIC that has the network.
+    /// The address of the NIC with the network.
     pub mac: Option<HwAddr>,
 }
 
-/// What is remembered of a child's earlier runs.
+/// The record of a child's earlier runs.
 #[derive(Debug, Clone, Copy)]
 pub struct History {
     pub started: Instant,
@@ -109,7 +109,7 @@ pub enum Next {
     },
     /// The machine ends.
     End(Power),
-    /// The child has nothing more to do.
+    /// The child is not started again.
     Stop,
 }
 
@@ -122,7 +122,7 @@ pub fn after_exit(policy: Restart, history: &History, exit: Exit, now: Instant) 
     }
 }
 
-/// Half a second, doubled with every failure in a row, thirty seconds at most until it is held.
+/// The pause is half a second, doubled with every failure in a row up to thirty seconds, until the service is held.
 pub fn restart(history: &History, now: Instant) -> Next {
     let was_healthy = now.saturating_duration_since(history.started) >= HEALTHY;
     let failures = if was_healthy { 1 } else { history.failures.saturating_add(1) };
@@ -149,7 +149,7 @@ mod tests {
         let short = Duration::from_secs(1);
         let crash = Next::Restart { after: Duration::from_millis(500), failures: 1 };
         for (case, exit, next) in [
-            ("0: it is done", Exit::Code(0), Next::Stop),
+            ("0: nothing more to do", Exit::Code(0), Next::Stop),
             ("80: reboot", Exit::Code(80), Next::End(Power::Reboot)),
             ("81: power off", Exit::Code(81), Next::End(Power::Off)),
             ("82: kexec", Exit::Code(82), Next::End(Power::Kexec)),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn only_those_who_may_end_are_not_started_again() {
+    fn only_services_that_may_end_are_not_started_again() {
         let started = Instant::now();
         let crash = Next::Restart { after: Duration::from_millis(500), failures: 1 };
         for (policy, code, next) in [
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_says_how_it_ended() {
+    fn the_log_shows_how_a_child_ended() {
         assert_eq!(Exit::Code(3).to_string(), "exit code 3");
         assert_eq!(Exit::Signal(Signal::SIGKILL).to_string(), "killed by signal 9 (SIGKILL)");
     }

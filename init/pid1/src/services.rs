@@ -1,4 +1,4 @@
-//! The table of PID 1's child services. A new one is a row here and a function `run(&Facts, Ready)` in its own file.
+//! The table of PID 1's child services. A new service needs a row here, and a function `run(&Facts, Ready)` in a new file.
 
 use crate::service::{Restart, Service, Start};
 use crate::{
@@ -9,7 +9,7 @@ pub const DEVICES: &str = "devices";
 pub const NETWORK: &str = "network client";
 pub const AGENT: &str = "agent";
 
-/// In the order in which they are started.
+/// The services in the order in which they are started.
 pub const TABLE: &[Service] = &[
     Service {
         name: DEVICES,
@@ -18,7 +18,7 @@ pub const TABLE: &[Service] = &[
         cgroup: None,
         restart: Restart::Always,
         after: None,
-        ready: None, // no service waits for all devices: each waits for the one it needs
+        ready: None, // no service waits for all devices; each one waits for the device it needs
     },
     Service {
         name: "status screen",
@@ -56,7 +56,7 @@ pub const TABLE: &[Service] = &[
         start: Start::Forked(spare_drivers::run),
         restart: Restart::UntilDone,
         cgroup: None,
-        after: Some(NETWORK), // soon: the agent may pull at once
+        after: Some(NETWORK), // this starts soon, because the agent may pull at once
         ready: None,
     },
     Service {
@@ -65,7 +65,7 @@ pub const TABLE: &[Service] = &[
         start: Start::Forked(pressure::run),
         restart: Restart::Always,
         cgroup: None,
-        after: Some(NETWORK), // nothing takes much before
+        after: Some(NETWORK), // nothing takes much memory before
         ready: None,
     },
     Service {
@@ -129,10 +129,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_service_waits_for_one_that_stands_before_it() {
+    fn every_service_waits_for_an_earlier_one() {
         for (index, service) in TABLE.iter().enumerate() {
             let known = |name| TABLE.iter().take(index).any(|earlier| earlier.name == name);
-            assert!(service.after.is_none_or(known), "{} waits for something that never comes", service.name);
+            assert!(service.after.is_none_or(known), "{} waits for a service that does not come before it", service.name);
             assert!(service.process.count_bytes() <= 15, "{} is too long for ps", service.name);
         }
     }

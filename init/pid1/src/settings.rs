@@ -1,4 +1,4 @@
-//! The kernel command line, once `/proc` is there, and what follows from it at once.
+//! Reads the kernel command line once `/proc` is mounted, and applies what must be set at once.
 
 use std::fs;
 
@@ -9,20 +9,20 @@ use crate::boot::Boot;
 use crate::{PathError, StepError, console, fatal, mounts};
 
 const CMDLINE: &str = "/proc/cmdline";
-/// Percent of RAM for `/run`; the rest is the kernel's, the ramdisk's and the agent's.
+/// How many percent of the memory `/run` gets. The rest is for the kernel, the ramdisk and the agent.
 const RUN_PERCENT: u8 = 70;
 
 pub fn read(boot: &mut Boot) -> Result<(), StepError> {
     let line = fs::read(CMDLINE).map_err(PathError::new("cannot read", CMDLINE))?;
-    let defaults = fs::read(files::CMDLINE).unwrap_or_default(); // most images have none; the boot loader's come later and so decide
+    let defaults = fs::read(files::CMDLINE).unwrap_or_default(); // most images have none; those of the boot loader come later, so they win
     let line = format!("{} {}", String::from_utf8_lossy(&defaults).trim(), String::from_utf8_lossy(&line));
     let Parsed { arguments, notes } = Arguments::parse(&line);
     fatal::obey(arguments.panic);
     for note in notes {
-        log::warn!("{note}; booting without it");
+        log::warn!("{note}; it is ignored");
     }
     for note in arguments.without_effect() {
-        log::info!("argument without effect here: {note}");
+        log::info!("argument without effect: {note}");
     }
     if let Some(level) = louder(&arguments) {
         console::set_level(level);
@@ -35,7 +35,7 @@ pub fn read(boot: &mut Boot) -> Result<(), StepError> {
     Ok(())
 }
 
-/// An operator who asks the kernel for more than notices gets it.
+/// An operator may ask the kernel for more than notices.
 fn louder(arguments: &Arguments) -> Option<i32> {
     if arguments.other("debug").is_some() || arguments.other("ignore_loglevel").is_some() {
         return Some(10);
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_louder_console_is_respected() {
+    fn only_a_louder_console_is_kept() {
         for (line, level) in
             [("quiet", None), ("loglevel=3", None), ("loglevel=7", Some(7)), ("debug", Some(10)), ("loglevel=x", None)]
         {

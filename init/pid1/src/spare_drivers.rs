@@ -1,5 +1,5 @@
-//! The drivers that a small machine has no use for: their files are memory. The standard kernel of a machine with 128 MiB
-//! leaves 80 MiB, and a ramdisk for any machine has 13 MiB of drivers for other ones.
+//! Removes drivers that a small machine does not need, because their files take memory. With the standard kernel, a machine
+//! of 128 MiB has 80 MiB left, and a ramdisk for any machine has 13 MiB of drivers for other machines.
 
 use std::fs;
 use std::io;
@@ -15,13 +15,14 @@ use crate::ready::Ready;
 use crate::service::Facts;
 use crate::{PathError, StepError};
 
-/// Machines with more memory than this have room for all drivers. Kernel and firmware have taken their part of it.
+/// Machines with more memory than this have room for all drivers. The kernel and the firmware have already taken their
+/// share.
 const SMALL: u64 = 88 << 20;
-/// A driver that takes longer than this to start its devices is loaded all the same: its file was opened long ago.
+/// Drivers that take longer than this to start their devices are not affected, because their files were opened long ago.
 const DRIVERS_WITHIN: Duration = Duration::from_secs(30);
 const LOOKED_EVERY: Duration = Duration::from_millis(20);
 
-/// Runs after the network has an address, so a network card is at work.
+/// Runs after the network has an address, so the driver of the network card is loaded.
 pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
     let total = MemoryInfo::read().map_err(PathError::new("cannot read", MemoryInfo::PATH))?.total;
     if total > SMALL {
@@ -64,7 +65,7 @@ impl Freed {
     }
 }
 
-/// Until the devices of the boot have their drivers.
+/// Waits until the devices of the boot have their drivers.
 fn wait_for_drivers() {
     let began = Instant::now();
     while began.elapsed() < DRIVERS_WITHIN {
@@ -77,7 +78,7 @@ fn wait_for_drivers() {
 }
 
 impl Tree {
-    /// Removes the file of a module. Returns its bytes; `None` if it is gone already, as that of a loaded module is.
+    /// Removes the file of a module. Returns its size, or `None` if it is gone already, because loaded modules are removed.
     fn remove(&self, path: &str) -> io::Result<Option<u64>> {
         let file = self.file(path);
         let bytes = match fs::symlink_metadata(&file) {
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_removed_driver_is_counted_and_one_that_is_gone_is_not() {
+    fn only_a_removed_driver_is_counted() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("e1000.ko"), [0; 100]).unwrap();
         let tree = Tree::at(root.path());

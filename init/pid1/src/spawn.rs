@@ -1,5 +1,5 @@
-//! Starts PID 1's children. All begin as forks, which is safe with a single thread. A service that executes no other
-//! program shares PID 1's memory.
+//! Starts PID 1's children. They all begin as forks, which is safe with a single thread. A service that does not execute
+//! another program shares PID 1's memory.
 
 use std::convert::Infallible;
 use std::fs::OpenOptions;
@@ -16,13 +16,14 @@ use crate::ready::{self, Readiness};
 use crate::service::{Facts, Service, Start};
 use crate::{cgroups, sys};
 
-/// When memory runs out, actions end long before services. Actions must not inherit it: `container` sets theirs.
+/// When memory runs out, actions are killed long before services. Actions must not inherit this, so `container` sets
+/// theirs.
 const OOM_SCORE: &str = "-900";
 const FAILED: i32 = 1;
-/// What a shell uses for a command that cannot be executed.
+/// The exit code that shells use for a command that cannot be executed.
 const NOT_EXECUTED: i32 = 127;
 
-/// Also returns where the child says that it is ready.
+/// Starts a service. Also returns the pipe on which the child reports that it is ready.
 pub fn start(service: &Service, facts: &Facts) -> io::Result<(Pid, Readiness)> {
     let (readiness, ready) = ready::pair()?;
     if let Some(pid) = sys::fork()? {
@@ -47,7 +48,7 @@ pub fn start(service: &Service, facts: &Facts) -> io::Result<(Pid, Readiness)> {
     std::process::exit(code)
 }
 
-/// The agent is this same program.
+/// The agent is the same program.
 pub fn agent(facts: &Facts) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg("run").env_clear().envs(agent_env(&facts.arguments, facts.mac));
@@ -55,7 +56,7 @@ pub fn agent(facts: &Facts) -> Command {
 }
 
 fn execute(mut command: Command) -> Result<Infallible, io::Error> {
-    // The agent logs to /dev/kmsg by itself; this is for what a library or a panic prints.
+    // The agent logs to /dev/kmsg itself. This is for the output of a library or a panic.
     let output = || OpenOptions::new().write(true).open("/dev/kmsg").map_or_else(|_| Stdio::null(), Stdio::from);
     Err(command.stdin(Stdio::null()).stdout(output()).stderr(output()).exec())
 }

@@ -1,4 +1,4 @@
-//! What the screen shows: the parts of the network service and of the agent, and the last failure in the kernel log.
+//! The status for the screen: from the network service, from the agent, and the last failure in the kernel log.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -13,13 +13,13 @@ const WARNING: u8 = 4;
 /// A warning or an error of PID 1, of a service or of the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Since the kernel started.
+    /// The time since the kernel started.
     pub at: Duration,
     pub text: String,
 }
 
 impl Failure {
-    /// By its severity, except what an action writes.
+    /// Recognises a failure by its severity, except in the output of an action.
     pub fn in_record(record: &Record<'_>) -> Option<Self> {
         let line = record.ours().filter(|line| record.severity <= WARNING && !line.starts_with(OUTPUT))?;
         let text = WORDS.iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
@@ -27,7 +27,8 @@ impl Failure {
     }
 }
 
-/// A network that is being waited for says more than what the agent was doing. A failure is over once either got further.
+/// While the machine waits for a network, that is shown instead of the agent's state. A failure ends once either part makes
+/// progress.
 pub fn merge(network: Status, agent: Status, failure: Option<&Failure>) -> Status {
     let further = network.since.max(agent.since).map_or(Duration::ZERO, Duration::from_millis);
     Status {
@@ -70,13 +71,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_known_by_its_severity_and_not_by_its_words() {
+    fn a_failure_is_recognised_by_its_severity_and_not_by_its_text() {
         for (case, record, expected) in [
             ("a warning of PID 1", "12,1,0,-;thimble: warning: no carrier", Some("no carrier")),
             ("an error of the agent", "131,1,0,-;thimble: the agent cannot work", Some("the agent cannot work")),
             ("a fatal one", "11,1,0,-;thimble: FATAL: a: b", Some("FATAL: a: b")),
             ("a notice", "13,1,0,-;thimble: warning: not meant so", None),
-            ("an action's own words", "12,1,0,-;thimble: A| rebooting", None),
+            ("an action's output", "12,1,0,-;thimble: A| rebooting", None),
             ("the kernel's", "3,1,0,-;I/O error, dev sda", None),
         ] {
             assert_eq!(failure(record).as_deref(), expected, "{case}");
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn both_parts_are_shown_and_a_failure_until_one_of_them_got_further() {
+    fn both_parts_are_shown_and_a_failure_until_one_makes_progress() {
         let parse = Status::parse;
         let network = parse("interface=eth0\naddress=10.0.2.15/24\nsince=900\n");
         let agent = parse("agent=a1\nworkflow=d/w\naction=one\nstate=running\npercent=41\nsince=2000\n");

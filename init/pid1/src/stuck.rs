@@ -1,13 +1,13 @@
-//! A service that hangs in the kernel cannot say so, and does not end. PID 1 says it.
+//! Reports a service that hangs in the kernel. Such a process can neither report that nor end.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-/// Between two looks. A process at the same place both times is stuck there.
+/// The time between two checks. A process at the same place both times is stuck there.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bit of `/proc/sys/kernel/tainted`: there has been an oops.
+/// A bit of `/proc/sys/kernel/tainted`: an oops has happened.
 const DIED: u64 = 1 << 7;
 
 pub struct HangCheck {
@@ -17,11 +17,11 @@ pub struct HangCheck {
     is_reported: bool,
 }
 
-/// Where a process sleeps in a way that no signal ends.
+/// The place where a process sleeps so that no signal can end it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     pid: Pid,
-    /// `rtnl_lock`, for instance.
+    /// The kernel's function, such as `rtnl_lock`.
     function: String,
 }
 
@@ -30,7 +30,7 @@ impl HangCheck {
         Self { service, due: now + PATIENCE, seen: None, is_reported: false }
     }
 
-    /// To be called when it is due.
+    /// Call this when the check is due.
     pub fn look(&mut self, pid: Option<Pid>, now: Instant) {
         if let Some(line) = self.judge(pid.and_then(place), had_oops(), now) {
             log::error!("{line}");
@@ -45,7 +45,7 @@ impl HangCheck {
             return None;
         }
         let cause =
-            if had_oops { "a driver has failed, see the kernel's lines at BUG or Oops" } else { "a driver does not come back" };
+            if had_oops { "a driver has failed; see the kernel's lines with BUG or Oops" } else { "a driver does not come back" };
         Some(format!(
             "{} (process {}) hangs in the kernel, in {}: {cause}. Only a restart helps: ctrl-alt-del; after an oops panic=10 \
              restarts by itself, and module_blacklist=NAME leaves a driver out",
@@ -63,7 +63,7 @@ fn place(pid: Pid) -> Option<Place> {
     Some(Place { pid, function: function.unwrap_or_else(|| "a function without a name".to_owned()) })
 }
 
-/// proc(5): the state follows the name, which stands in parentheses and may contain some.
+/// From proc(5): the state follows the name, which is in parentheses and may contain some.
 fn is_uninterruptible(stat: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('D'))
 }
@@ -82,16 +82,16 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_seen_at_one_place_twice_is_stuck_and_that_is_said_once() {
+    fn a_process_at_the_same_place_twice_is_stuck_and_reported_once() {
         let now = Instant::now();
         let mut watch = HangCheck::new("network", now);
         for (case, place, expected) in [
             ("it works", None, false),
             ("it waits for a disk", at(81, "io_schedule"), false),
-            ("it waits for something else", at(81, "rtnl_lock"), false),
-            ("it is another one", at(82, "rtnl_lock"), false),
+            ("it waits at another place", at(81, "rtnl_lock"), false),
+            ("it is another process", at(82, "rtnl_lock"), false),
             ("it does not move", at(82, "rtnl_lock"), true),
-            ("that is known", at(82, "rtnl_lock"), false),
+            ("it was reported already", at(82, "rtnl_lock"), false),
         ] {
             assert_eq!(watch.judge(place, false, now).is_some(), expected, "{case}");
             assert_eq!(watch.due, now + PATIENCE);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_says_where_and_whether_there_was_an_oops() {
+    fn the_line_names_the_place_and_an_oops() {
         let line = |had_oops| {
             let mut watch = HangCheck::new("network", Instant::now());
             watch.judge(at(81, "rtnl_lock"), had_oops, watch.due);

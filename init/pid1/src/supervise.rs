@@ -1,6 +1,6 @@
-//! PID 1's life after the boot: reap everything, keep the services of the table running, obey signals.
+//! PID 1 after the boot: it reaps all children, keeps the services of the table running, and handles signals.
 //!
-//! Signals arrive through a signalfd, so PID 1 has no signal handler. One place calls waitpid.
+//! Signals arrive through a signalfd, so PID 1 has no signal handler. Only one place calls waitpid.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -23,11 +23,11 @@ use crate::services::{self, TABLE};
 use crate::stuck::HangCheck;
 use crate::{PathError, spawn};
 
-/// `SIGINT` is ctrl-alt-del; the others are what BusyBox's init and its `reboot` and `poweroff` agree on.
+/// `SIGINT` is ctrl-alt-del. The others are those of BusyBox's init and its `reboot` and `poweroff`.
 const SIGNALS: [Signal; 6] = [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGPWR];
-/// The signals and one pipe for each service; a fixed number, so that waiting takes no memory.
+/// The signals and one pipe for each service. The number is fixed, so that waiting takes no memory.
 const WATCHED: usize = TABLE.len() + 1;
-/// Without `thimble.countdown=`: long enough to read the line.
+/// The default of `thimble.countdown=`, long enough to read the line.
 const COUNTDOWN: Duration = Duration::from_secs(3);
 
 pub struct Supervisor {
@@ -36,16 +36,16 @@ pub struct Supervisor {
     children: Vec<Child>,
 }
 
-/// A service of the table and the process that runs it.
+/// A service of the table, and the process that runs it.
 struct Child {
     service: &'static Service,
     pid: Option<Pid>,
     history: History,
-    /// When to start it, if it is to run and does not.
+    /// When to start it, if it should run and does not.
     due: Option<Instant>,
-    /// Where the running child says that it is ready.
+    /// The pipe on which the running child reports that it is ready.
     readiness: Option<Readiness>,
-    /// Stays true over a restart: services that wait for this one go on.
+    /// Stays true over a restart, so that services which wait for this one continue.
     ready: bool,
 }
 
@@ -67,7 +67,7 @@ impl Child {
                 self.readiness = self.service.ready.is_some().then_some(readiness);
                 self.ready |= self.service.ready.is_none();
             }
-            // no memory, for instance
+            // for example, no memory
             Err(error) => {
                 if let Next::Restart { after, failures } = restart(&self.history, Instant::now()) {
                     self.retry(facts, after, failures, &format!("cannot be started: {error}"));
@@ -81,7 +81,7 @@ impl Child {
             log::error!("{} {why} and has failed {failures} times in a row: thimble.on_failure ends this", self.service.name);
             power::end(power, countdown(facts))
         }
-        let again = format!("{} {why}; starting it again in {} s", self.service.name, after.as_secs_f32());
+        let again = format!("{} {why}; it starts again in {} s", self.service.name, after.as_secs_f32());
         if is_held(failures) {
             log::error!("{again}, since it has failed {failures} times in a row; ctrl-alt-del restarts the machine");
             self.hold_watchdog(true);
@@ -100,11 +100,11 @@ impl Child {
         if let Err(error) = result
             && error.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("the watchdog does not see whether the agent is held ({}): {error}", files::HELD);
+            log::warn!("the watchdog cannot see whether the agent is held ({}): {error}", files::HELD);
         }
     }
 
-    /// A child may report more than once.
+    /// Reads a message of the child, which may send more than one.
     fn hear(&mut self, facts: &mut Facts) {
         let (Some(readiness), Some(read)) = (&mut self.readiness, self.service.ready) else { return };
         match readiness.hear() {
@@ -114,10 +114,10 @@ impl Child {
         }
     }
 
-    /// The server knows a machine by the worker id that its agent was started with.
+    /// The server identifies a machine by the worker id that its agent was started with.
     fn restart_renamed(&self, old: &str, new: &str) {
         let Some(pid) = self.pid else { return };
-        log::info!("{}: the machine is {new} by now, and was {old}: starting it again", self.service.name);
+        log::info!("{}: the machine was {old} and is now {new}, so it is restarted", self.service.name);
         if let Err(error) = kill(pid, Signal::SIGKILL) {
             log::error!("cannot end {} (process {pid}): {error}", self.service.name);
         }
@@ -128,7 +128,7 @@ fn countdown(facts: &Facts) -> Duration {
     facts.arguments.countdown.map_or(COUNTDOWN, |seconds| Duration::from_secs(seconds.into()))
 }
 
-/// How the machine ends after so many failures of this service, if at all.
+/// How the machine ends after this many failures of the service, if at all.
 fn given_up(service: &str, failures: u32, policy: OnFailure) -> Option<Power> {
     let held = service == services::AGENT && is_held(failures);
     match policy {
@@ -139,7 +139,7 @@ fn given_up(service: &str, failures: u32, policy: OnFailure) -> Option<Power> {
 }
 
 impl Supervisor {
-    /// Blocks the signals for good; from here on they are read from a file descriptor.
+    /// Blocks the signals for good. From here on they are read from a file descriptor.
     pub fn begin(arguments: Arguments) -> Result<Self, PathError> {
         let mask: SigSet = SIGNALS.into_iter().collect();
         mask.thread_block().map_err(PathError::new("cannot block", "signals"))?;
@@ -157,7 +157,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts what is due, waits until something happens, deals with it.
+    /// Starts the services that are due, waits for an event, and handles it.
     fn turn(&mut self, limit: Option<Instant>) {
         self.start_due();
         self.wait(limit);
@@ -181,7 +181,7 @@ impl Supervisor {
         }
     }
 
-    /// Supervises meanwhile. The wait has no limit: the service itself says what it is waiting for.
+    /// Supervises while waiting. The wait has no limit, because the service itself reports what it waits for.
     pub fn wait_for(&mut self, name: &'static str) {
         let mut watch = HangCheck::new(name, Instant::now());
         while !self.is_ready(name) {
@@ -198,7 +198,7 @@ impl Supervisor {
         self.children.iter().any(|child| child.service.name == name && child.ready)
     }
 
-    /// In the order of the table, where a service stands behind the one it waits for.
+    /// Starts services in the order of the table, where each one follows the service that it waits for.
     pub fn start_due(&mut self) {
         for index in 0..self.children.len() {
             let may_start = self.children.get(index).is_some_and(|child| self.may_start(child));
@@ -215,7 +215,7 @@ impl Supervisor {
     fn wait(&self, limit: Option<Instant>) {
         let dues = self.children.iter().filter(|child| self.may_start(child)).filter_map(|child| child.due);
         let timeout = match dues.chain(limit).min() {
-            // One millisecond more than the rounded-down rest, so as not to wake up just before it.
+            // One millisecond is added to the rounded-down rest, so that it does not wake up too early.
             Some(due) => PollTimeout::try_from(due.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
                 .unwrap_or(PollTimeout::MAX),
             None => PollTimeout::NONE,
@@ -225,12 +225,12 @@ impl Supervisor {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
                 log::error!("cannot wait for signals: {error}");
-                std::thread::sleep(Duration::from_secs(1)); // no memory for poll(2): do not spin
+                std::thread::sleep(Duration::from_secs(1)); // without memory poll(2) fails, and this must not spin
             }
         }
     }
 
-    /// A service without a pipe gives its place to the signals, which then stand there twice.
+    /// A service without a pipe uses the descriptor of the signals, which then occurs twice.
     fn watched(&self, index: usize) -> BorrowedFd<'_> {
         let readiness = self.children.get(index).and_then(|child| child.readiness.as_ref());
         readiness.map_or_else(|| self.signals.as_fd(), |readiness| readiness.0.as_fd())
@@ -244,12 +244,12 @@ impl Supervisor {
                 Some(Signal::SIGUSR1 | Signal::SIGUSR2 | Signal::SIGPWR) => Power::Off,
                 _ => continue,
             };
-            log::info!("asked to end by {} from process {}", signal.map_or("?", Signal::as_str), info.ssi_pid);
-            power::end(power, Duration::ZERO) // the operator who asked needs no warning
+            log::info!("ending because of {} from process {}", signal.map_or("?", Signal::as_str), info.ssi_pid);
+            power::end(power, Duration::ZERO) // the operator who sent it needs no warning
         }
     }
 
-    /// All of them: one SIGCHLD may stand for many children. Most are orphans, which only PID 1 waits for.
+    /// Reaps all children, because one SIGCHLD may stand for several. Most are orphans, for which only PID 1 waits.
     fn reap(&mut self) {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -271,7 +271,7 @@ impl Supervisor {
             Next::Stop if child.service.name == services::AGENT => {
                 log::warn!("the agent has stopped for good; ctrl-alt-del or a power cycle restarts the machine");
             }
-            Next::Stop => log::debug!("{} has nothing more to do", child.service.name),
+            Next::Stop => log::debug!("{} has ended as planned", child.service.name),
         }
     }
 }

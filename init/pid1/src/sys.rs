@@ -7,7 +7,7 @@ use std::ptr;
 
 use nix::unistd::{ForkResult, Pid};
 
-/// `None` in the child. The child is a copy of this process and may do anything, provided that there is one thread.
+/// `None` in the child. The child is a copy of this process and may do anything, if this process has one thread.
 pub fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: fork(2) is unsafe in a process with several threads, whose locks the child would inherit in whatever
     // state. PID 1 starts no thread, so no lock is held elsewhere; the service
@@ -26,7 +26,7 @@ pub fn set_console_level(level: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Whether a CD drive has a readable disc. Other ways of asking close the tray or fill the log with errors.
+/// Whether a CD drive has a readable disc. Other queries close the tray or fill the log with errors.
 pub fn has_disc(drive: &std::fs::File) -> bool {
     const CDROM_DRIVE_STATUS: libc::c_ulong = 0x5326;
     const CURRENT_SLOT: libc::c_int = libc::c_int::MAX;
@@ -36,8 +36,8 @@ pub fn has_disc(drive: &std::fs::File) -> bool {
     status == DISC_OK
 }
 
-/// For a process whose threads take and give back megabytes: memory that is given back shall go to the kernel, and
-/// threads shall not each keep some of their own.
+/// For a process whose threads allocate and free megabytes: freed memory should go to the kernel, and threads should not
+/// each keep some of it.
 pub fn keep_little_memory() {
     const LARGE: libc::c_int = 64 << 10;
     // SAFETY: mallopt(3) takes two numbers, and the process has no second thread yet.
@@ -47,13 +47,13 @@ pub fn keep_little_memory() {
     }
 }
 
-/// Gives the kernel what is free at the end of the heap and within it.
+/// Returns free memory at the end of the heap and within it to the kernel.
 pub fn give_memory_back() {
     // SAFETY: malloc_trim(3) takes a number, and locks the heap against other threads itself.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Lets frames to this Ethernet group address pass the NIC's filter, for as long as the packet socket is open.
+/// Lets the NIC accept frames to this Ethernet group address while the packet socket is open.
 pub fn join_ethernet_group(socket: BorrowedFd<'_>, index: u32, group: [u8; 6]) -> io::Result<()> {
     let [a, b, c, d, e, f] = group;
     let request = libc::packet_mreq {
@@ -75,7 +75,7 @@ pub fn send_on_link(socket: BorrowedFd<'_>, index: u32, kind: u16, to: [u8; 6], 
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Lets a classic BPF program decide which packets the socket gets.
+/// Sets a classic BPF program that decides which packets the socket gets.
 pub fn attach_filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
     let request = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(io::Error::other)?,
@@ -84,7 +84,7 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> i
     set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &request)
 }
 
-/// Each packet comes with its checksum's state and the VLAN tag that the network card took off.
+/// Reports with each packet the state of its checksum, and the VLAN tag that the network card removed.
 pub fn report_auxiliary_data(socket: BorrowedFd<'_>) -> io::Result<()> {
     let on: libc::c_int = 1;
     set_option(socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &on)
@@ -98,7 +98,7 @@ fn set_option<T>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, 
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// From now on a packet socket gets the packets of protocol `kind` that come in on one link.
+/// From now on a packet socket gets the packets of protocol `kind` that arrive on one link.
 pub fn bind_to_link(socket: BorrowedFd<'_>, index: u32, kind: u16) -> io::Result<()> {
     let address = link_address(index, kind, [0; 6])?;
     let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;

@@ -1,7 +1,7 @@
-//! Sends the machine's lines to the syslog server: RFC 5424 over UDP, from the first line of the boot on.
+//! Sends the machine's lines to the syslog server, from the first line of the boot on: RFC 5424 over UDP.
 //!
-//! The kernel log keeps them until there is a network. The agent sends its own lines, with the name of the action
-//! as MSGID. Their facility in the kernel log shows that they have been sent.
+//! The kernel log keeps the lines until there is a network. The agent sends its lines itself, with the name of the action
+//! as MSGID. Their facility in the kernel log shows that they were sent.
 
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsFd;
@@ -18,10 +18,10 @@ use crate::ready::Ready;
 use crate::service::Facts;
 use crate::{PathError, StepError};
 
-/// A name may get another address.
+/// The server's name may get another address.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(10);
-/// The kernel's own errors go along: a dying disk or a killed process explains a failed action.
+/// The kernel's errors are sent, too: a dying disk or a killed process explains a failed action.
 const KERNEL_ERROR: u8 = 3;
 
 pub fn run(facts: &Facts, _: Ready) -> Result<(), StepError> {
@@ -54,7 +54,7 @@ struct Server {
 }
 
 impl Server {
-    /// Waits until it is found. The kernel log keeps the lines meanwhile, and shows by a gap if it could not.
+    /// Waits until the server is found. The kernel log keeps the lines meanwhile, and a gap shows if it could not.
     fn find(host: &str, port: u16) -> Self {
         let mut is_reported = false;
         loop {
@@ -83,14 +83,14 @@ impl Server {
 struct Sender {
     server: Server,
     hostname: String,
-    /// Of the last record read.
+    /// The sequence number of the last record that was read.
     sequence: Option<u64>,
-    /// Lines that the ring or the socket could not take since the last one that left.
+    /// Lines that the ring or the socket could not take since the last sent line.
     lost: u64,
 }
 
 impl Sender {
-    /// One record; false when there is none left.
+    /// Sends one record. False if no record is left.
     fn forward(&mut self, log: &mut Reader) -> Result<bool, StepError> {
         match log.read().map_err(PathError::new("cannot read", "/dev/kmsg"))? {
             Next::Nothing => return Ok(false),
@@ -126,7 +126,7 @@ impl Sender {
     }
 }
 
-/// Records that were overwritten before they were read.
+/// How many records were overwritten before they were read.
 fn gap(last: Option<u64>, now: u64) -> u64 {
     now.saturating_sub(last.map_or(now, |last| last.saturating_add(1)))
 }
@@ -150,7 +150,7 @@ fn level(severity: u8) -> Level {
     }
 }
 
-/// By the clock as it is now: it may have been stepped since.
+/// The time of the line by the current clock, which may have been set since.
 fn written_at(since_start: Duration) -> SystemTime {
     let up = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or(since_start);
     let now = SystemTime::now();
@@ -162,10 +162,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_lines_and_the_kernels_errors_leave_the_machine_once() {
+    fn thimbles_lines_and_the_kernels_errors_are_sent_once() {
         for (case, line, expected) in [
             ("PID 1", "13,1,0,-;thimble: init 0.1.0 started", Some("init 0.1.0 started")),
-            ("the agent sends its own", "133,1,0,-;thimble: waiting for work", None),
+            ("the agent sends its lines itself", "133,1,0,-;thimble: waiting for work", None),
             ("kernel chatter", "6,1,0,-;Linux version 6.1", None),
             ("a kernel error", "3,1,0,-;I/O error, dev sda", Some("kernel: I/O error, dev sda")),
             ("another program's error", "11,1,0,-;oops", None),

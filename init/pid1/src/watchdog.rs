@@ -1,7 +1,7 @@
-//! Ends an agent that hangs, and feeds the hardware watchdog while the agent lives: a machine whose agent hangs and does
-//! not end restarts by itself.
+//! Ends an agent that hangs, and feeds the hardware watchdog while the agent lives. A machine whose agent hangs and cannot
+//! be ended restarts by itself.
 //!
-//! The agent touches a file. Before the first time there is nothing to judge, since a machine may wait for its network
+//! The agent touches a file. Before the first time there is nothing to judge, because a machine may wait for its network
 //! for days. At an orderly end the watchdog is closed with the letter that stops it.
 
 use std::fs::{self, File, OpenOptions};
@@ -21,11 +21,11 @@ use crate::service::Facts;
 use crate::{PathError, StepError, cgroups};
 
 const DEVICE: &str = "/dev/watchdog";
-/// Every watchdog gives at least twice as long.
+/// Every watchdog allows at least twice as long.
 const FEED: Duration = Duration::from_secs(5);
-/// An agent that is silent for this long hangs: it touches its file every few seconds. PID 1 starts another one.
+/// An agent that is silent for this long hangs, because it touches its file every few seconds. PID 1 starts another one.
 const HANGS: Duration = Duration::from_secs(90);
-/// The watchdog is not fed any more: the agent could not be ended, or its successor hangs too.
+/// After this time the watchdog is no longer fed: the agent could not be ended, or its successor hangs, too.
 const SILENCE: Duration = Duration::from_secs(120);
 const STOP: &[u8] = b"V";
 
@@ -41,7 +41,7 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
             _ if Path::new(files::HELD).exists() => feed(device.as_mut())?,
             Verdict::Alive => feed(device.as_mut())?,
             Verdict::Hangs => {
-                log::error!("the agent has been silent for {} s: ending it", HANGS.as_secs());
+                log::error!("the agent has been silent for {} s, so it is ended", HANGS.as_secs());
                 if let Err(error) = end_all(Path::new(cgroups::AGENT)) {
                     log::error!("cannot end the agent: {error}");
                 }
@@ -50,7 +50,7 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
             Verdict::JustFellSilent => log::error!(
                 "the agent has been silent for {} s{}",
                 SILENCE.as_secs(),
-                if device.is_some() { ": the watchdog will restart the machine" } else { "" }
+                if device.is_some() { "; the watchdog will restart the machine" } else { "" }
             ),
             Verdict::Silent => {}
         }
@@ -76,7 +76,7 @@ fn is_over(end: &SignalFd) -> Result<bool, StepError> {
     }
 }
 
-/// Opening it starts it. The driver may come late, or never.
+/// Opens the watchdog, which starts it. The driver may load late, or never.
 fn open() -> Result<Option<File>, PathError> {
     match OpenOptions::new().write(true).open(DEVICE) {
         Ok(device) => {
@@ -98,7 +98,7 @@ fn feed(device: Option<&mut File>) -> Result<(), PathError> {
     device.map_or(Ok(()), |device| device.write_all(b"\0").map_err(PathError::new("cannot feed", DEVICE)))
 }
 
-/// The agent and the programs that it has started; its actions are in groups of their own.
+/// Ends the agent and the programs that it has started. Its actions are in other groups.
 fn end_all(group: &Path) -> std::io::Result<()> {
     fs::write(group.join("cgroup.kill"), "1")
 }
@@ -106,13 +106,13 @@ fn end_all(group: &Path) -> std::io::Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Alive,
-    /// Said once.
+    /// The agent hangs. This is reported once.
     Hangs,
     JustFellSilent,
     Silent,
 }
 
-/// The agent's signs of life. A change of the file's time counts, not the time itself: clocks are stepped.
+/// The agent's heartbeat. A change of the file's time counts, and not the time itself, because clocks are set.
 struct Pulse {
     last: Option<SystemTime>,
     changed: Instant,
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agent_is_given_up_only_after_it_was_there_once() {
+    fn an_agent_is_ended_only_after_its_first_heartbeat() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let touched = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
@@ -177,7 +177,7 @@ mod tests {
             ("said once", 3735, touched(1), Verdict::Silent),
             ("back again", 3740, touched(2), Verdict::Alive),
             ("it hangs again", 3830, touched(2), Verdict::Hangs),
-            ("and its successor is well", 3835, touched(3), Verdict::Alive),
+            ("and its successor works", 3835, touched(3), Verdict::Alive),
         ] {
             pulse.look(file, at(now));
             assert_eq!(pulse.judge(at(now)), verdict, "{case}");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_ended_with_all_that_it_has_started() {
+    fn an_agent_is_ended_with_the_programs_it_started() {
         let group = tempfile::tempdir().unwrap();
         end_all(group.path()).unwrap();
         assert_eq!(fs::read_to_string(group.path().join("cgroup.kill")).unwrap(), "1");

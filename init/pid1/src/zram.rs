@@ -17,13 +17,13 @@ use crate::{PathError, StepError};
 const DEVICE: &str = "/dev/zram0";
 const SYSFS: &str = "/sys/block/zram0";
 const RUN: &str = "/run";
-/// Machines with more than this have enough.
+/// Machines with more memory than this do not need it.
 const SMALL: u64 = 512 << 20;
-/// Swapping to RAM costs no seek: prefer it to dropping the page cache, and do not read ahead.
+/// Swapping to memory costs no seek, so prefer it to dropping the page cache, and do not read ahead.
 const SYSCTLS: &[(&str, &str)] = &[("/proc/sys/vm/swappiness", "100"), ("/proc/sys/vm/page-cluster", "0")];
 
-/// Half of the memory, in whole pages. No limit is set on the compressed content: at such a limit the kernel keeps
-/// trying for minutes, while it gives up at once on a full device.
+/// Half of the memory, in whole pages. The compressed content has no limit. At such a limit the kernel keeps trying for
+/// minutes, while it stops at once if the device is full.
 fn size(total: u64, page: u64) -> Option<u64> {
     (total <= SMALL && page > 0).then(|| total / 2 / page * page)
 }
@@ -46,11 +46,11 @@ pub fn run(_: &Facts, _: Ready) -> Result<(), StepError> {
     }
     if let Err(error) = set_up(size) {
         log::warn!("no compressed memory: {}", Chain(&error));
-        return Ok(()); // a second attempt would find the device half set up
+        return Ok(()); // a second attempt would find a partly configured device
     }
     log::info!("compressed memory: {} of swap", mib(size));
     if let Err(error) = enlarge_run(gain(size)) {
-        log::warn!("{}; images have no use for the compressed memory", Chain(&error));
+        log::warn!("{}; images cannot use the compressed memory", Chain(&error));
     }
     Ok(())
 }

@@ -17,13 +17,13 @@ const TABLE: &[(&str, &str)] = &[
     ("mount:ENOMEM", "FATAL: make / a mount .*: cannot bind / to /newroot: .*emory"),
     ("create:EROFS", "FATAL: make / a mount .*: cannot make /newroot: Read-only"),
     ("signalfd:EMFILE", "FATAL: take over signals: cannot open a signalfd: .*open files"),
-    ("fork:ENOMEM", "cannot be started: .*starting it again"),
-    ("pipe:EMFILE", "cannot be started: .*starting it again"),
+    ("fork:ENOMEM", "cannot be started: .*it starts again in"),
+    ("pipe:EMFILE", "cannot be started: .*it starts again in"),
     ("poll:ENOMEM", "cannot wait for signals: .*memory"),
     ("socket:EMFILE", "error: network: .*open files"),
     ("module:ENOMEM", "module virtio.*: the kernel refuses it: .*memory"),
     ("list:ENOMEM", "error: cannot list the devices in /sys/bus: .*emory"),
-    ("limit:EPERM", "set kernel and process limits: went on without: .*permitted"),
+    ("limit:EPERM", "set kernel and process limits: continued without it: .*permitted"),
     ("mknod:EPERM", r"\] thimble: step 9/12"), // by the kernel's log all the same
     ("inotify:EMFILE", "agent .* connected to"),
 ];

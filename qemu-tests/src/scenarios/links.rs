@@ -63,11 +63,11 @@ pub fn left_for_late_cable(scene: &Scene) -> Result<()> {
     let boot = without_argument(without_argument(boot, "hw_addr"), "worker_id");
     let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, nics))?;
     machine.set_link(1, false)?;
-    machine.serial.expect("thimble: .*no link reaches the server .*: going on with eth0 ", BOOTS_WITHIN)?;
+    machine.serial.expect("thimble: .*no link reaches the server .*; using eth0 ", BOOTS_WITHIN)?;
     machine.set_link(1, true)?;
-    machine.serial.expect("thimble: eth1 .* leads to .*: it is used from now on", BOOTS_WITHIN)?;
+    machine.serial.expect("thimble: eth1 .* leads to .* and is used from now on", BOOTS_WITHIN)?;
     works(scene, &provisioner, &mut machine)?;
-    let renamed = format!("the machine is {} by now, and was {}", STATION.mac(), STATION.nic_mac(1));
+    let renamed = format!("the machine was {} and is now {}", STATION.nic_mac(1), STATION.mac());
     ensure!(!machine.serial.all(&renamed)?.is_empty(), "the agent was not started again under its other name");
     Ok(())
 }

@@ -75,7 +75,7 @@ fn has_its_pack(provisioner: &Provisioner, machine: &mut Vm) -> Result<()> {
     machine.serial.expect("thimble: agent .* connected to", BOOTS_WITHIN)?;
     let packs = machine.serial.all("thimble: driver pack ")?;
     ensure!(
-        matches!(packs.as_slice(), [only] if only.text.contains("driver pack storage is there")),
+        matches!(packs.as_slice(), [only] if only.text.contains("driver pack storage is complete")),
         "the machine has not exactly the pack storage: {packs:#?}"
     );
     let reported = provisioner.log_lines(&[&PACKED.mac(), "driver packs: storage"]);

@@ -68,7 +68,7 @@ pub fn agent_hangs_or_fails(scene: &Scene) -> Result<()> {
     failed.serial.expect("agent .* has failed 10 times in a row: thimble.on_failure ends this", RESTARTS_WITHIN)?;
     failed.serial.expect("thimble: rebooting in [0-9] s", BOOTS_WITHIN)?;
     failed.serial.expect("thimble: init .* started", BOOTS_WITHIN)?;
-    hung.serial.expect("the agent has been silent for .*: ending it", RESTARTS_WITHIN)?;
+    hung.serial.expect("the agent has been silent for .* s, so it is ended", RESTARTS_WITHIN)?;
     hung.serial.expect("hang was interrupted", BOOTS_WITHIN)?;
     hung.serial.expect("thimble: init .* started", RESTARTS_WITHIN)?;
     hung.serial.expect(r"A\| BACK AGAIN", BOOTS_WITHIN)?;

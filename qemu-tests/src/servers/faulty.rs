@@ -57,7 +57,7 @@ pub const FAULTS: &[Fault] = &[
         answer.options.set_text(code::DOMAIN_NAME, &format!("corp.example {}.example lab.example", "x".repeat(64)));
         answer.encode()
     }),
-    fault("grants 0 seconds", &[r"its lease time \(option 51\) is 0: 3600 s are taken"], |answer, _| {
+    fault("grants 0 seconds", &[r"its lease time \(option 51\) is 0: 3600 s are used"], |answer, _| {
         let mut answer = answer.clone();
         answer.options.set_u32(code::LEASE_TIME, 0);
         answer.encode()

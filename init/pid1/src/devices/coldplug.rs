@@ -5,12 +5,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-/// Devices that are on no bus and still name a driver: the board, and keys such as the power button.
+/// Devices without a bus that still name a driver: the board, and keys such as the power button.
 const CLASSES: [&str; 2] = ["dmi", "input"];
-/// A device's modalias fits one page; a CPU's is a list of its features.
+/// A device's modalias fits one page. That of a CPU is a list of its features.
 const LONGEST: usize = 4096;
 
-/// Each once.
+/// Each modalias once.
 pub fn modaliases(sysfs: &Path) -> BTreeSet<String> {
     let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     let bus = sysfs.join("bus");
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bus_is_looked_at_and_each_kind_of_device_counts_once() {
+    fn every_bus_is_scanned_and_each_kind_of_device_counts_once() {
         let sysfs = tempfile::tempdir().unwrap();
         for (device, modalias) in [
             ("bus/pci/devices/0000:00:03.0", "pci:a\n"),

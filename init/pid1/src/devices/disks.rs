@@ -1,7 +1,7 @@
-//! `/dev/disk`: names of disks and partitions, made when they come, kept as they change, removed when they go.
+//! `/dev/disk`: names of disks and partitions. They are made, updated and removed with their devices.
 //!
-//! The links stand on devtmpfs, which actions see as well. A disk is looked at again whenever a program that had
-//! it open for writing closes it, as udevd does: the kernel does not report a new file system.
+//! The links are on devtmpfs, which actions see as well. A disk is read again whenever a program that had it open for
+//! writing closes it. udevd does the same, because the kernel does not report a new file system.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,14 +20,14 @@ use super::jobs::{Job, Jobs};
 use crate::PathError;
 
 const DEV: &str = "/dev";
-/// Disks looked at beside each other; one that does not answer keeps its place until the kernel gives up on it.
+/// How many disks are read at once. A disk that does not answer keeps its place until the kernel fails the request.
 const AT_ONCE: usize = 16;
 
 pub struct Disks {
     claims: Claims,
     known: BTreeSet<String>,
     waiting: BTreeSet<String>,
-    /// Being looked at, and whether to look once more after that.
+    /// The disks that are being read, and whether to read them once more after that.
     looking: BTreeMap<String, bool>,
     watches: Option<OwnedFd>,
     watched: BTreeMap<i32, String>,
@@ -38,7 +38,7 @@ impl Disks {
         prune(&Path::new(DEV).join("disk"));
         let watches = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
         let watches = watches
-            .inspect_err(|error| log::warn!("new file systems get their names in /dev/disk only with the next boot: {error}"));
+            .inspect_err(|error| log::warn!("new file systems get their names in /dev/disk only at the next boot: {error}"));
         Self {
             claims: Claims::default(),
             known: BTreeSet::new(),
@@ -49,12 +49,12 @@ impl Disks {
         }
     }
 
-    /// Where to wait for writers to close disks.
+    /// The descriptor to wait on for writers that close disks.
     pub fn watch(&self) -> Option<BorrowedFd<'_>> {
         self.watches.as_ref().map(OwnedFd::as_fd)
     }
 
-    /// Looks at every disk that exists now; a disk that is gone loses its names.
+    /// Reads every disk that exists now. A disk that is gone loses its names.
     pub fn look_at_all(&mut self, sysfs: &Path) {
         let entries = fs::read_dir(sysfs.join("class/block")).into_iter().flatten().flatten();
         let names: BTreeSet<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -64,7 +64,7 @@ impl Disks {
         names.iter().for_each(|name| self.came(name));
     }
 
-    /// The disk has appeared or changed.
+    /// Called when a disk has appeared or changed.
     pub fn came(&mut self, name: &str) {
         if is_named(name) {
             self.known.insert(name.to_owned());
@@ -107,12 +107,12 @@ impl Disks {
         }
     }
 
-    /// Before it is looked at, so that nothing written meanwhile is missed.
+    /// Starts before the disk is read, so that later writes are noticed.
     fn watch_closing(&mut self, name: &str) {
         let Some(watches) = &self.watches else { return };
         match inotify::add_watch(watches, Path::new(DEV).join(name), inotify::WatchFlags::CLOSE_WRITE) {
             Ok(id) => drop(self.watched.insert(id, name.to_owned())),
-            Err(error) => log::debug!("cannot watch {name}: {error}"), // gone again
+            Err(error) => log::debug!("cannot watch {name}: {error}"), // it is gone again
         }
     }
 
@@ -143,7 +143,7 @@ impl Disks {
     }
 }
 
-/// Made beside and moved into place: there is never a moment without the link.
+/// The link is made beside its place and moved there, so that it always exists.
 fn point(link: &Path, device: &str) -> Result<(), PathError> {
     let folder = link.parent().unwrap_or(link);
     fs::create_dir_all(folder).map_err(PathError::new("cannot make", folder))?;
@@ -157,7 +157,7 @@ fn point(link: &Path, device: &str) -> Result<(), PathError> {
     made.and_then(|()| fs::rename(&new, link)).map_err(PathError::new("cannot make", link))
 }
 
-/// Names that an earlier run of this service left for devices that have gone since.
+/// Removes names that an earlier run of this service left for devices that are gone.
 fn prune(root: &Path) {
     let folder = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     for link in folder(root).flat_map(|kind| folder(&kind)).filter(|link| !link.exists()) {
@@ -177,7 +177,7 @@ fn remove(link: &Path) -> Result<(), PathError> {
         _ => {}
     }
     if let Some(folder) = link.parent() {
-        let _ = fs::remove_dir(folder); // only when it was the last one
+        let _ = fs::remove_dir(folder); // this only succeeds for the last one
     }
     Ok(())
 }
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_devices_that_are_gone_are_pruned() {
+    fn only_names_of_missing_devices_are_removed() {
         let dev = tempfile::tempdir().unwrap();
         fs::write(dev.path().join("sda"), "").unwrap();
         for (link, device) in [("disk/by-id/a", "sda"), ("disk/by-uuid/b", "gone")] {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_made_turned_and_removed_with_their_folder() {
+    fn links_are_made_changed_and_removed_with_their_folder() {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("disk/by-id/a");
         point(&link, "sda").unwrap();

@@ -1,4 +1,4 @@
-//! Which drivers are wanted, loading and loaded, and what the log says about them.
+//! Which drivers are needed, loading and loaded, and what the log says about them.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -19,18 +19,18 @@ use super::jobs::{Job, Jobs};
 use super::orphans;
 use crate::modules::{ModuleError, NoTree, Tree};
 
-/// A driver that takes longer to start its devices is named, and no longer counts among those at work.
+/// A driver that takes longer to start its devices is named in the log, and no longer counts as running.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Drivers at work beyond one for each processor: most wait for their hardware.
+/// How many drivers run in addition to one per processor. Most of them wait for their hardware.
 const MORE: usize = 2;
 
 pub struct Drivers {
     tree: Option<Arc<Tree>>,
     policy: Arc<Policy>,
-    /// Modaliases reported since the last search, and names of modules that are asked for.
+    /// Modaliases since the last search, and names of requested modules.
     aliases: Vec<String>,
     names: Vec<String>,
-    /// Hashes of what was searched for already: drivers come and go with their device, their names do not.
+    /// Hashes of what was searched already. Drivers come and go with their device, but their names do not.
     searched: BTreeSet<u64>,
     hasher: RandomState,
     schedule: Schedule,
@@ -74,7 +74,7 @@ impl Drivers {
         }
     }
 
-    /// Takes the modaliases of devices.
+    /// Adds the modaliases of devices.
     pub fn want(&mut self, aliases: impl IntoIterator<Item = String>) {
         let new = aliases.into_iter().filter(|alias| self.searched.insert(self.hasher.hash_one(alias)));
         self.aliases.extend(new);
@@ -99,13 +99,13 @@ impl Drivers {
         let catalogue = Catalogue::new(&lists);
         let found = catalogue.find(&Wanted::new(std::mem::take(&mut self.aliases)), &self.policy);
         for denied in &found.denied {
-            log::info!("module {denied} is not loaded, as the deny list says");
+            log::info!("module {denied} is not loaded, because the deny list names it");
         }
         let mut modules = found.modules;
         for name in std::mem::take(&mut self.names) {
             let named = catalogue.named(&name);
             if named.is_empty() && !catalogue.is_builtin(&name) && is_missed(&name) {
-                log::warn!("module {name} is asked for and not in the ramdisk");
+                log::warn!("module {name} is requested but is not in the ramdisk");
             }
             modules.extend(named);
         }
@@ -117,7 +117,7 @@ impl Drivers {
         self.running.retain(|running| running.name != *name);
         match result {
             Ok(()) => self.loaded += 1,
-            Err(error @ ModuleError::Refused(Errno::NODEV)) => log::debug!("module {name}: {}", Chain(&error)), // it had a look
+            Err(error @ ModuleError::Refused(Errno::NODEV)) => log::debug!("module {name}: {}", Chain(&error)), // it found no hardware of its kind
             Err(error) => {
                 self.failed += 1;
                 log::warn!("module {name}: {}", Chain(&error));
@@ -128,7 +128,7 @@ impl Drivers {
         }
     }
 
-    /// When to look after those at work.
+    /// When to check the running drivers.
     pub fn due(&self) -> Option<Instant> {
         self.running.iter().filter(|running| !running.is_named).map(|running| running.since + PATIENCE).min()
     }
@@ -152,7 +152,7 @@ impl Drivers {
     }
 
     fn summary(&self) {
-        Milestone::Drivers.reached(); // actions that need disks wait for it
+        Milestone::Drivers.reached(); // actions that need disks wait for this
         let Some(tree) = &self.tree else { return };
         let failed = if self.failed > 0 { format!(", {} failed (see above)", self.failed) } else { String::new() };
         log::info!("drivers: {} modules loaded{failed} in {} ms", self.loaded, self.started.elapsed().as_millis());

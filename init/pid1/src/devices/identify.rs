@@ -1,4 +1,4 @@
-//! One disk or partition, read from sysfs and from itself. May take as long as the disk does.
+//! Identifies one disk or partition, from sysfs and from its content. This may take as long as the disk does.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -11,9 +11,9 @@ use rustix::fs::{Advice, OFlags, fadvise};
 use super::SYSFS;
 use crate::sys;
 
-const SECTOR: u64 = 512; // sysfs counts in these whatever the disk does
+const SECTOR: u64 = 512; // sysfs counts in these sectors for every disk
 
-/// Its names below `/dev/disk`; empty if it has gone meanwhile.
+/// The names below `/dev/disk`. Empty if the disk has gone meanwhile.
 pub fn links(name: &str) -> Vec<String> {
     let Ok(path) = fs::canonicalize(Path::new(SYSFS).join("class/block").join(name)) else { return Vec::new() };
     let number = number(&path.join("partition"));
@@ -42,12 +42,12 @@ struct Device {
 
 impl Device {
     fn open(name: &str, path: &Path) -> Option<Self> {
-        let flags = OFlags::NONBLOCK.bits() as i32; // opens a drive without a disc, and leaves its tray alone
+        let flags = OFlags::NONBLOCK.bits() as i32; // opens a drive without a disc, and does not move its tray
         let file = OpenOptions::new().read(true).custom_flags(flags).open(Path::new("/dev").join(name)).ok()?;
         if name.starts_with("sr") && !sys::has_disc(&file) {
             return None;
         }
-        let _ = fadvise(&file, 0, None, Advice::Random); // a few blocks here and there: read no more than those
+        let _ = fadvise(&file, 0, None, Advice::Random); // only a few blocks are read, so the kernel should not read ahead
         let size = number(&path.join("size"))?.checked_mul(SECTOR)?;
         (size > 0).then_some(Self { file, size })
     }
@@ -92,14 +92,14 @@ fn disk(path: &Path) -> Disk {
     }
 }
 
-/// The kernel shows a disk that several controllers may reach as hanging on none. Its name has the number of the first.
+/// A disk that several controllers may reach is below none of them in sysfs. Its name has the number of the first one.
 fn controller_of_many(path: &Path, name: &str) -> Option<PathBuf> {
     let is_virtual = path.components().any(|part| part.as_os_str() == "virtual");
     let (number, _) = name.strip_prefix("nvme")?.split_once('n').filter(|_| is_virtual)?;
     fs::canonicalize(Path::new(SYSFS).join("class/nvme").join(format!("nvme{number}"))).ok()
 }
 
-/// From the root of `/sys/devices` down to the disk itself.
+/// The devices from the root of `/sys/devices` down to the disk itself.
 fn steps(path: &Path) -> Vec<Step> {
     let root = Path::new(SYSFS).join("devices");
     let mut folders: Vec<&Path> = path.ancestors().take_while(|folder| **folder != *root && folder.parent().is_some()).collect();
@@ -125,7 +125,7 @@ fn first_host(host: &Path) -> Option<u32> {
     beside.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("host")?.parse().ok()).min()
 }
 
-/// The folder of an end device stands in its port's, and that in the controller's or an expander's.
+/// The folder of an end device is in that of its port, and the port's folder is in that of the controller or an expander.
 fn sas(end_device: &Path, name: &str) -> Option<SasPlace> {
     let device = end_device.join("sas_device").join(name);
     let port = end_device.parent()?;
@@ -153,7 +153,7 @@ fn scsi(device: &Path) -> Scsi {
     }
 }
 
-/// The first device above that has an id: interfaces have none.
+/// The first device above that has an id. Interfaces have none.
 fn usb(path: &Path) -> Option<Usb> {
     let device = path.ancestors().find(|folder| folder.join("idVendor").exists())?;
     let attribute = |name: &str| text(&device.join(name));

@@ -1,4 +1,4 @@
-//! Work that may block, each piece in a thread of its own. A result wakes the service up.
+//! Work that may block. Each piece runs in a separate thread, and its result wakes the service.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,10 +14,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::identify;
 use crate::modules::{ModuleError, Tree};
 
-/// Threads at work use little of it: what is large lies on the heap.
+/// The threads use little of their stack, because large data is on the heap.
 const STACK: usize = 128 << 10;
 
-/// A weight of a thirtieth against a thread that does not give way.
+/// The weight is a thirtieth of that of a thread with the normal priority.
 const LATER: i32 = 15;
 
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub enum Job {
         policy: Arc<Policy>,
         hurry: bool,
     },
-    /// What is this disk or partition?
+    /// Identify this disk or partition.
     Look {
         name: String,
     },
@@ -58,10 +58,10 @@ impl Job {
     }
 }
 
-/// With one processor, checking one module's signature would take half of another's time: the network goes first.
-/// The kernel counts this for the calling thread alone.
+/// With one processor, checking a module's signature would take half of another thread's time, and the network comes first.
+/// The kernel applies this priority to the calling thread only.
 fn give_way() {
-    let _ = rustix::process::setpriority_process(None, LATER); // at worst it is not as early
+    let _ = rustix::process::setpriority_process(None, LATER); // if this fails, the network is only a little later
 }
 
 pub struct Jobs {
@@ -77,8 +77,8 @@ struct Outcome {
 
 impl Outcome {
     fn report(&self, done: Done) {
-        let _ = self.sender.send(done); // the service is there as long as its threads
-        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes()); // full: it is awake already
+        let _ = self.sender.send(done); // the service exists as long as its threads
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes()); // if it is full, the service is awake already
     }
 }
 
@@ -89,7 +89,7 @@ impl Jobs {
         Ok(Self { outcome: Outcome { sender, wake }, receiver })
     }
 
-    /// Without memory for a thread the work is done at once: slower, but done.
+    /// Without memory for a thread the work is done at once, which is slower.
     pub fn start(&self, job: Job) {
         let (outcome, spare) = (self.outcome.clone(), job.clone());
         let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || outcome.report(job.work()));
@@ -100,7 +100,7 @@ impl Jobs {
     }
 
     pub fn done(&self) -> Vec<Done> {
-        let _ = rustix::io::read(&*self.outcome.wake, &mut [0; 8]); // empty: nothing to forget
+        let _ = rustix::io::read(&*self.outcome.wake, &mut [0; 8]); // if it is empty, there is nothing to clear
         self.receiver.try_iter().collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Missing firmware, read from the kernel's log: it alone has the names that drivers tried.
+//! Missing firmware, read from the kernel's log. Only the log has the names that drivers tried.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,7 @@ use machine::MissingFirmware;
 use machine::files::FIRMWARE_MISSING;
 use rustix::fs::OFlags;
 
-/// One record with its fields (the kernel's CONSOLE_EXT_LOG_MAX).
+/// The largest record with its fields (the kernel's CONSOLE_EXT_LOG_MAX).
 const RECORD_MAX: usize = 8192;
 
 pub struct KernelLog {
@@ -20,7 +20,7 @@ pub struct KernelLog {
 }
 
 impl KernelLog {
-    /// From now on: while built-in drivers start, no file system has firmware anyway.
+    /// Reads from now on. While built-in drivers start, no file system has firmware anyway.
     pub fn open() -> io::Result<Self> {
         let flags = OFlags::NONBLOCK.bits() as i32;
         let mut file = OpenOptions::new().read(true).custom_flags(flags).open("/dev/kmsg")?;
@@ -28,14 +28,14 @@ impl KernelLog {
         Ok(Self { file, told: BTreeSet::new() })
     }
 
-    /// Reports what is new, each file once.
+    /// Reports new lines, each file once.
     pub fn report(&mut self) {
         let mut buffer = [0; RECORD_MAX];
         loop {
             let record = match self.file.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(length) => buffer.get(..length).unwrap_or_default(),
-                // Overwritten before it was read: the next one is available.
+                // The record was overwritten before it was read. The next one is available.
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted) => continue,
                 Err(_) => return,
             };
@@ -49,7 +49,7 @@ impl KernelLog {
     }
 }
 
-/// For the agent, which reports it to the server.
+/// Records it for the agent, which reports it to the server.
 fn keep(missing: &MissingFirmware<'_>) {
     let file = OpenOptions::new().create(true).append(true).open(FIRMWARE_MISSING);
     if let Err(error) = file.and_then(|mut file| file.write_all(missing.render().as_bytes())) {

@@ -1,4 +1,4 @@
-//! Devices an installation would want to use, and that no driver has.
+//! Devices that an installation would use, but that have no driver.
 
 use std::fmt;
 use std::fs;
@@ -10,9 +10,9 @@ use devices::catalogue::Found;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Orphan {
     kind: &'static str,
-    /// `8086:1533`
+    /// The numbers, such as `8086:1533`.
     id: String,
-    /// `0000:00:03.0`
+    /// The slot, such as `0000:00:03.0`.
     slot: String,
     pub modalias: String,
 }
@@ -24,7 +24,7 @@ impl fmt::Display for Orphan {
     }
 }
 
-/// Network and storage controllers: an installation does not need other devices.
+/// Finds network and storage controllers. An installation does not need other devices.
 pub fn find(sysfs: &Path) -> Vec<Orphan> {
     let devices = fs::read_dir(sysfs.join("bus/pci/devices")).into_iter().flatten().flatten();
     let mut orphans: Vec<Orphan> = devices.filter_map(|device| read(&device.path())).collect();
@@ -51,13 +51,13 @@ fn read(device: &Path) -> Option<Orphan> {
     })
 }
 
-/// `None`: its driver is loaded and may still be on its way to it.
+/// `None` if its driver is loaded, which may still need time to start it.
 pub fn reason(found: &Found) -> Option<String> {
     match (found.modules.is_empty(), found.denied.first()) {
         (false, _) => None,
         (true, Some(denied)) => Some(format!("module {denied} is denied")),
         (true, None) => {
-            Some("no module in this ramdisk is for it; build the ramdisk with another profile or add its module".to_owned())
+            Some("this ramdisk has no module for it; build the ramdisk with another profile or add its module".to_owned())
         }
     }
 }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_driver_that_is_not_coming_is_worth_a_line() {
+    fn only_a_device_without_any_driver_is_reported() {
         let igb = ModuleName::new("igb");
         let found = |modules: &[&ModuleName], denied: &[&ModuleName]| Found {
             modules: modules.iter().map(|name| (*name).clone()).collect(),
@@ -98,6 +98,6 @@ mod tests {
         };
         assert_eq!(reason(&found(&[&igb], &[])), None);
         assert_eq!(reason(&found(&[], &[&igb])).as_deref(), Some("module igb is denied"));
-        assert!(reason(&found(&[], &[])).is_some_and(|text| text.starts_with("no module in this ramdisk")));
+        assert!(reason(&found(&[], &[])).is_some_and(|text| text.starts_with("this ramdisk has no module")));
     }
 }

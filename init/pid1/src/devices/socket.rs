@@ -7,9 +7,9 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::RcvBufForce;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, setsockopt, socket};
 
-/// The kernel's buffer for one message has 2 KiB, and the header comes on top.
+/// The kernel's buffer for one message has 2 KiB, and the header is added to that.
 pub const MESSAGE_MAX: usize = 4096;
-/// Room for some thousand messages, taken only while they wait.
+/// Room for some thousand messages. It is only allocated while they wait.
 const QUEUE: usize = 4 << 20;
 const FROM_THE_KERNEL: u32 = 1;
 
@@ -17,7 +17,7 @@ pub struct Uevents(OwnedFd);
 
 pub enum Received {
     Message(usize),
-    /// Messages were lost: only a look at everything helps.
+    /// Messages were lost, so all devices must be scanned.
     Overrun,
     Nothing,
 }
@@ -33,7 +33,7 @@ impl Uevents {
         Ok(Self(socket))
     }
 
-    /// Other programs may send to this group as well; only the kernel's port number is 0.
+    /// Other programs may send to this group, too. Only the kernel has port number 0.
     pub fn receive(&self, buffer: &mut [u8]) -> Received {
         loop {
             match recvfrom::<NetlinkAddr>(self.0.as_raw_fd(), buffer) {

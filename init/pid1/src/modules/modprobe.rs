@@ -1,6 +1,6 @@
 //! `/sbin/modprobe`: the kernel starts it when it needs a module by name, such as `fs-vfat` or `rtnl-link-bond`.
 //!
-//! It starts in the machine's root, even if a container's mount or socket needs the module. Scripts may call it too.
+//! It starts in the machine's root, even if a container's mount or socket needs the module. Scripts may call it, too.
 
 use std::ffi::OsString;
 use std::fs;
@@ -28,7 +28,7 @@ pub fn install() -> Result<(), PathError> {
     fs::write(SETTING, PROGRAM).map_err(PathError::new("cannot write", SETTING))
 }
 
-/// Loads a module, in a process of its own, as the kernel would. The caller checks whether it is loaded.
+/// Loads a module in a separate process, as the kernel would. The caller checks whether it is loaded.
 pub fn ask_for(module: &str) {
     let mut modprobe = Command::new(PROGRAM);
     modprobe.arg(module).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -49,7 +49,8 @@ struct Call {
 }
 
 impl Call {
-    /// Of modprobe's options only those that load; parameters behind a name are left to the kernel's command line.
+    /// Supports only the options of modprobe that load modules. Parameters after a name must be on the kernel's command
+    /// line.
     fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut call, mut all, mut only_names) = (Self::default(), false, false);
         for word in words {
@@ -59,7 +60,9 @@ impl Call {
                     call.quiet |= word.contains('q')
                 }
                 "-a" | "--all" if !only_names => all = true,
-                option if option.starts_with('-') && !only_names => return Err(format!("modprobe: no option {option} here")),
+                option if option.starts_with('-') && !only_names => {
+                    return Err(format!("modprobe: option {option} is not supported"));
+                }
                 name if all || call.names.is_empty() => call.names.push(name.to_owned()),
                 parameter => {
                     return Err(format!(
@@ -68,7 +71,7 @@ impl Call {
                 }
             }
         }
-        if call.names.is_empty() { Err("modprobe: which module?".to_owned()) } else { Ok(call) }
+        if call.names.is_empty() { Err("modprobe: the name of a module is missing".to_owned()) } else { Ok(call) }
     }
 }
 
@@ -90,9 +93,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Why not everything is loaded.
+/// Why a module was not loaded.
 struct Failure {
-    /// The ramdisk does not have the module, as for most of the kernel's requests.
+    /// Whether the ramdisk lacks the module, which is true for most requests of the kernel.
     is_unknown: bool,
     text: String,
 }
@@ -110,7 +113,7 @@ fn load(names: &[String]) -> Vec<Failure> {
     for name in names {
         let modules = catalogue.named(name);
         if modules.is_empty() && !catalogue.is_builtin(name) {
-            failed.push(Failure { is_unknown: true, text: format!("modprobe: {name}: the ramdisk has no such module") });
+            failed.push(Failure { is_unknown: true, text: format!("modprobe: {name}: the ramdisk does not have this module") });
         }
         for module in catalogue.plan(modules).in_order() {
             if let Err(error) = tree.load(&module.name, &module.path, &policy) {
@@ -126,15 +129,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_call_and_a_scripts_are_understood() {
+    fn the_calls_of_the_kernel_and_of_scripts_are_parsed() {
         let call = |quiet, names: &[&str]| Ok(Call { quiet, names: names.iter().map(|name| (*name).to_owned()).collect() });
         for (line, expected) in [
             ("-q -- fs-vfat", call(true, &["fs-vfat"])),
             ("loop", call(false, &["loop"])),
             ("-a loop -q dm-mod", call(true, &["loop", "dm-mod"])),
             ("-- -odd", call(false, &["-odd"])),
-            ("", Err("modprobe: which module?".to_owned())),
-            ("-r loop", Err("modprobe: no option -r here".to_owned())),
+            ("", Err("modprobe: the name of a module is missing".to_owned())),
+            ("-r loop", Err("modprobe: option -r is not supported".to_owned())),
             (
                 "loop max_loop=9",
                 Err("modprobe: max_loop=9: give parameters on the kernel command line, as MODULE.NAME=VALUE".to_owned()),

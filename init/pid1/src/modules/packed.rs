@@ -1,4 +1,4 @@
-//! Compressed modules: unpacked here if this program has the decoder anyway, else by the kernel, if it can.
+//! Compressed modules. They are unpacked here if this program has the decoder anyway, otherwise by the kernel, if it can.
 
 use std::path::Path;
 
@@ -30,9 +30,9 @@ pub mod unpack {
     use std::fs::File;
     use std::io::{self, Read};
 
-    /// The largest module of Debian's kernel has 10 MB; a file larger than this is not a module.
+    /// The largest module of Debian's kernel has 10 MB. A file larger than this is not a module.
     const LARGEST: u64 = 64 << 20;
-    /// `thimble image build` keeps windows at 2^20 and below; a distribution's `zstd -19` has 2^23.
+    /// `thimble image build` uses windows of at most 2^20. A distribution's `zstd -19` uses 2^23.
     const WINDOW_LOG_MAX: u32 = 23;
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ending_says_whether_a_module_is_compressed() {
+    fn the_suffix_says_whether_a_module_is_compressed() {
         for (name, compressed) in [("a.ko", false), ("a.ko.zst", true), ("a.ko.gz", true), ("a.ko.xz", true)] {
             assert_eq!(Packing::of(Path::new(name)) != Packing::None, compressed, "{name}");
         }
@@ -71,7 +71,7 @@ mod tests {
 
     #[cfg(feature = "unpack")]
     #[test]
-    fn what_init_decompresses_comes_back_as_it_was() {
+    fn decompression_restores_the_module() {
         use std::fs::{self, File};
         use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! What a lease says, set on its link and in `/etc`: address, routes, MTU and names.
+//! Applies a lease to its link and to `/etc`: address, routes, MTU and names.
 
 use std::fs;
 use std::io;
@@ -21,8 +21,8 @@ pub struct AddressFailed {
     source: io::Error,
 }
 
-/// Only a missing address is an error: a network without some route or name may still lead to the server.
-/// The routes of a link that is not chosen yet have a higher metric than all others.
+/// Only a missing address is an error: a network without some route or name may still lead to the server. The routes of a
+/// link that is not chosen yet have a higher metric than all others.
 pub fn set(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) -> Result<(), AddressFailed> {
     if lease.by_kernel {
         return Ok(());
@@ -45,7 +45,7 @@ pub fn set(netlink: &mut Netlink, link: &Link, lease: &Lease, chosen: bool) -> R
     Ok(())
 }
 
-/// The MTU of a VLAN cannot exceed that of the link below, which is raised first.
+/// The MTU of a VLAN cannot exceed that of the link below it, which is raised first.
 fn set_mtu(netlink: &mut Netlink, link: &Link, mtu: u16) -> io::Result<()> {
     netlink.set_mtu(link.index, mtu).or_else(|error| {
         netlink.set_mtu(link.parent.ok_or(error)?, mtu)?;
@@ -53,7 +53,7 @@ fn set_mtu(netlink: &mut Netlink, link: &Link, mtu: u16) -> io::Result<()> {
     })
 }
 
-/// For all other programs of the machine.
+/// Sets the names for all other programs of the machine.
 pub fn set_names(link: &Link, lease: &Lease) {
     if let Err(error) = files::replace(Path::new(RESOLV_CONF), lease.resolv_conf(&link.name)) {
         log::warn!("cannot write {RESOLV_CONF}: {error}");
@@ -65,7 +65,7 @@ pub fn set_names(link: &Link, lease: &Lease) {
     }
 }
 
-/// The kernel removes the routes with the address.
+/// Removes the address, and the kernel removes its routes.
 pub fn remove(netlink: &mut Netlink, link: &Link, lease: &Lease) {
     if lease.by_kernel {
         return;
@@ -75,8 +75,8 @@ pub fn remove(netlink: &mut Netlink, link: &Link, lease: &Lease) {
     }
 }
 
-/// Switches IPv6 of a link on or off. Without IPv6 the kernel removes what it made of router advertisements there, default
-/// routes in particular.
+/// Switches IPv6 on a link on or off. Without IPv6 the kernel removes what it made from router advertisements there,
+/// especially default routes.
 pub fn allow_ipv6(link: &Link, allowed: bool) {
     let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", link.name);
     let value = if allowed { "0" } else { "1" };

@@ -1,11 +1,11 @@
-//! Reports to PID 1 that there is a network, and by which link's address the machine is called.
+//! Reports to PID 1 that there is a network, and which link's address names the machine.
 
 use std::io::{PipeWriter, Write};
 
 use cmdline::HwAddr;
 use machine::Chain;
 
-/// Bytes of the message: the address of the link.
+/// The bytes of the message: the address of the link.
 pub const READY_LEN: usize = 6;
 
 pub fn read_ready(message: &[u8]) -> Option<HwAddr> {
@@ -13,7 +13,7 @@ pub fn read_ready(message: &[u8]) -> Option<HwAddr> {
 }
 
 pub struct Announcement {
-    /// Until the link is final.
+    /// The pipe, until the link is final.
     pipe: Option<PipeWriter>,
     called_by: Option<HwAddr>,
 }
@@ -23,8 +23,8 @@ impl Announcement {
         Self { pipe: Some(pipe), called_by: None }
     }
 
-    /// Sends the address, unless it is the one sent last. The machine may use a link before it reaches its server. If
-    /// another link leads there later, the machine is called by that one.
+    /// Sends the address, unless it was the last one sent. The machine may use a link before it reaches its server. If
+    /// another link leads there later, that one names the machine.
     pub fn make(&mut self, mac: HwAddr, is_final: bool) {
         let Some(pipe) = &mut self.pipe else { return };
         if self.called_by.replace(mac) != Some(mac)

@@ -33,7 +33,7 @@ pub struct Asker {
     once: Once,
 }
 
-/// What has become of the link's address.
+/// A change of the link's address.
 pub enum News {
     /// The link has the lease that [`Asker::lease`] returns.
     Got {
@@ -56,7 +56,7 @@ impl Asker {
         asker
     }
 
-    /// The kernel arguments give the address: nothing is asked.
+    /// The kernel arguments give the address, so no server is asked.
     pub fn fixed(netlink: &mut Netlink, link: &Link, lease: Lease) -> Result<Self, AddressFailed> {
         address::set(netlink, link, &lease, true)?;
         Ok(Self { lease: Some(lease), ..Self::default() })
@@ -73,7 +73,7 @@ impl Asker {
         address::allow_ipv6(link, true);
         match Six::open(link, now) {
             Ok(six) => self.six = Some(six),
-            Err(error) => log::debug!("cannot listen to IPv6 routers on {link}: {error}"), // or no IPv6 at all
+            Err(error) => log::debug!("cannot listen to IPv6 routers on {link}: {error}"), // the kernel may not have IPv6
         }
     }
 
@@ -81,7 +81,7 @@ impl Asker {
         self.lease.as_ref()
     }
 
-    /// Why no answer of a DHCP server has led to an address, if answers come.
+    /// Why the answers of DHCP servers have not led to an address, if any came.
     pub fn unusable(&self) -> Option<&str> {
         let (_, client) = self.dhcp.as_ref().filter(|_| self.lease.is_none())?;
         client.unusable()
@@ -93,7 +93,7 @@ impl Asker {
         }
     }
 
-    /// Reads what has come, and does what is due. `is_used`: it is the machine's network.
+    /// Reads what has arrived, and does what is due. `is_used` means that the machine uses this link.
     ///
     /// # Errors
     /// An address cannot be set.
@@ -120,7 +120,9 @@ impl Asker {
         let mut actions = Vec::new();
         let Some((sockets, client)) = &mut self.dhcp else { return actions };
         if let Some(owner) = self.watch.as_mut().and_then(|watch| watch.turn(now)) {
-            log::warn!("{link}: {owner} has the address that DHCP gave us: declined; is a static address in its range?");
+            log::warn!(
+                "{link}: {owner} already has the address that DHCP gave; it is declined; is a static address in the server's range?"
+            );
             actions.extend(client.taken(now));
             self.watch = None;
         }
@@ -150,7 +152,7 @@ impl Asker {
         }
     }
 
-    /// Takes what routers have given the link, unless DHCPv4 has given an address.
+    /// Uses the routers' settings for the link, unless DHCPv4 has given an address.
     fn hear_routers(
         &mut self,
         netlink: &mut Netlink,
@@ -181,8 +183,8 @@ impl Asker {
         Ok(News::Got { before: self.lease.replace(lease) })
     }
 
-    /// The lease does not lead to the server: asks another DHCP server for one, and returns the old one. `None`: there is no
-    /// other DHCP server.
+    /// The lease does not lead to the server: asks another DHCP server for one, and returns the old one. `None` if no other
+    /// DHCP server is known.
     pub fn leave_server(&mut self, netlink: &mut Netlink, link: &Link, now: Instant) -> Option<Lease> {
         let (_, client) = self.dhcp.as_mut()?;
         let lease = client.leave_server(now)?;
@@ -196,7 +198,7 @@ impl Asker {
         }
     }
 
-    /// Leaves the link without any address, also of the kernel's.
+    /// Removes all addresses from the link, including those of the kernel.
     pub fn abandon(&mut self, netlink: &mut Netlink, link: &Link) {
         self.withdraw(netlink, link);
         if self.six.is_some() {

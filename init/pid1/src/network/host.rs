@@ -1,4 +1,4 @@
-//! A host on the network, as arguments and servers name it: by address or by name.
+//! A host on the network, in the form of arguments and servers: an address or a name.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ pub enum Host {
     Name(String),
 }
 
-/// RFC 1035, 2.3.4: of a whole name, and of one label.
+/// From RFC 1035, 2.3.4: the longest name, and the longest label.
 const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
 
 impl Host {
-    /// `None`: neither an address nor a valid name. A name needs no quotes anywhere.
+    /// `None` if the text is neither an address nor a valid name. A valid name never needs quotes.
     pub fn parse(text: &str) -> Option<Self> {
         let address = text.parse().ok().map(Self::Address);
         address.or_else(|| is_name(text).then(|| Self::Name(text.to_owned())))
@@ -27,7 +27,7 @@ impl Host {
         }
     }
 
-    /// Whether an address of that family may lead there.
+    /// Whether an address of that family may lead to this host.
     pub fn may_be(&self, family: fn(&IpAddr) -> bool) -> bool {
         self.address().is_none_or(|address| family(&address))
     }

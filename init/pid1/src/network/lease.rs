@@ -1,4 +1,4 @@
-//! An address and all that came with it: from a DHCPACK, from `ipam=` or `ip=`, from DHCPv6, or from a router.
+//! An address and the settings that came with it: from a DHCPACK, from `ipam=` or `ip=`, from DHCPv6, or from a router.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,11 +11,11 @@ use machine::network::{Route, covers, domain_name_fault, is_plain_name};
 use super::host::Host;
 use super::text::shown;
 
-/// For a server that sends none, although RFC 2131 requires it, or 0.
+/// For a server that sends 0 or none, although RFC 2131 requires a lease time.
 const NO_LEASE_TIME: u32 = 3600;
-/// A lease that ends sooner would be renewed all the time.
+/// A shorter lease would be renewed all the time.
 const SHORTEST: u32 = 10;
-/// Every IPv4 host takes packets of this size (RFC 791). Some servers send 68, the least that a link may have.
+/// Every IPv4 host accepts packets of this size (RFC 791). Some servers send 68, the smallest MTU of a link.
 const SMALLEST_MTU: u16 = 576;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,17 +28,17 @@ pub struct Lease {
     pub search: Vec<String>,
     pub hostname: Option<String>,
     pub mtu: Option<u16>,
-    /// The server to renew with; `None` for a static address.
+    /// The server to renew with, or `None` for a static address.
     pub server: Option<Ipv4Addr>,
-    /// `None`: the lease does not end.
+    /// `None` if the lease does not end.
     pub times: Option<Times>,
-    /// The kernel has set address and routes, from a router advertisement.
+    /// Whether the kernel has set address and routes, from a router advertisement.
     pub by_kernel: bool,
-    /// The kernel has set the routes.
+    /// Whether the kernel has set the routes.
     pub routed_by_kernel: bool,
 }
 
-/// RFC 2131, 4.4.5, counted from the request.
+/// The times of RFC 2131, 4.4.5, counted from the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     pub renew: Duration,
@@ -55,7 +55,7 @@ pub enum Unusable {
 }
 
 impl Lease {
-    /// The lease of an OFFER or an ACK, and what of it is left out or replaced, and why.
+    /// The lease of an OFFER or an ACK, and notes about what was left out or replaced, and why.
     pub fn read(ack: &Packet) -> Result<(Self, Vec<String>), Unusable> {
         let server = ack.server_id().ok_or(Unusable::NoServer)?;
         let address = assignable(ack.yiaddr)?;
@@ -96,7 +96,7 @@ impl Lease {
         }
     }
 
-    /// `None`: `ip=` asks for an address instead of giving one.
+    /// `None` if `ip=` asks for an address instead of giving one.
     pub fn from_ip(ip: &Ip) -> Option<Self> {
         let (address, prefix) = ip.address?;
         Some(Self {
@@ -115,7 +115,7 @@ impl Lease {
         })
     }
 
-    /// DHCPv6 gives an address and no network (RFC 5942): routers announce the prefixes of the link.
+    /// DHCPv6 gives an address without a network (RFC 5942). Routers announce the prefixes of the link.
     pub fn from_dhcpv6(address: Ipv6Addr, times: Option<Times>, gateway: Option<Ipv6Addr>) -> Self {
         Self {
             address: address.into(),
@@ -137,7 +137,7 @@ impl Lease {
         matches!(self.address, IpAddr::V4(address) if address.is_link_local())
     }
 
-    /// Clouds hand out /32 addresses. Their gateway lies outside the subnet, and is reached directly all the same.
+    /// Clouds assign /32 addresses, whose gateway is outside of the subnet and is still reached directly.
     pub fn is_on_link(&self, gateway: IpAddr) -> bool {
         covers(self.address, self.prefix, gateway)
     }
@@ -152,7 +152,7 @@ impl Lease {
         if !self.search.is_empty() {
             text += &format!("search {}\n", self.search.join(" "));
         }
-        // glibc reads three.
+        // glibc reads three servers.
         for server in self.dns.iter().take(3) {
             let scope = if is_link_local(*server) { format!("%{link}") } else { String::new() };
             text += &format!("nameserver {server}{scope}\n");
@@ -161,7 +161,7 @@ impl Lease {
     }
 }
 
-/// `ADDRESS/PREFIX gateway G dns D`, as the console says it.
+/// `ADDRESS/PREFIX gateway G dns D`, the form of the console.
 impl fmt::Display for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gateway = self.routes.iter().find(|route| route.prefix == 0).and_then(|route| route.gateway);
@@ -195,7 +195,7 @@ fn classful(address: Ipv4Addr) -> u8 {
     }
 }
 
-/// RFC 3442: a client that understands option 121 ignores option 3 when both are there.
+/// From RFC 3442: a client that supports option 121 ignores option 3 if both are present.
 fn routes(ack: &Packet) -> Vec<Route> {
     let classless = ack.classless_routes();
     if classless.is_empty() {
@@ -210,11 +210,11 @@ fn routes(ack: &Packet) -> Vec<Route> {
             gateway: (!route.router.is_unspecified()).then_some(route.router.into()),
         })
         .collect();
-    routes.sort_by_key(|route| route.gateway.is_some()); // a gateway may be reached over one of the routes without gateway
+    routes.sort_by_key(|route| route.gateway.is_some()); // a gateway may be reached over a route without gateway
     routes
 }
 
-/// The kernel takes no route whose destination has bits behind its prefix.
+/// The kernel refuses a route whose destination has bits after its prefix.
 fn network(address: Ipv4Addr, prefix: u8) -> Ipv4Addr {
     Ipv4Addr::from_bits(address.to_bits() & !u32::MAX.checked_shr(prefix.into()).unwrap_or(0))
 }
@@ -222,7 +222,7 @@ fn network(address: Ipv4Addr, prefix: u8) -> Ipv4Addr {
 fn prefix(ack: &Packet, address: Ipv4Addr, notes: &mut Vec<String>) -> u8 {
     ack.prefix_len().filter(|prefix| *prefix > 0).unwrap_or_else(|| {
         let prefix = classful(address);
-        notes.push(format!("it has no usable subnet mask (option 1): /{prefix} is taken, from the class of {address}"));
+        notes.push(format!("it has no usable subnet mask (option 1): /{prefix} is used, from the class of {address}"));
         prefix
     })
 }
@@ -241,7 +241,7 @@ fn mtu(ack: &Packet, notes: &mut Vec<String>) -> Option<u16> {
     (mtu >= SMALLEST_MTU).then_some(mtu)
 }
 
-/// Linux takes 64 bytes. Of a longer name the first label counts.
+/// Linux allows 64 bytes. If a name is longer, its first label is used.
 fn hostname(ack: &Packet, notes: &mut Vec<String>) -> Option<String> {
     let name = ack.hostname()?.trim_end_matches('.');
     if is_plain_name(name) {
@@ -249,17 +249,17 @@ fn hostname(ack: &Packet, notes: &mut Vec<String>) -> Option<String> {
     }
     let label = name.split('.').next().filter(|label| is_plain_name(label) && domain_name_fault(name).is_none());
     match label {
-        Some(label) => notes.push(format!("the host name {} (option 12) is too long: {label} is taken", shown(name))),
+        Some(label) => notes.push(format!("the host name {} (option 12) is too long: {label} is used", shown(name))),
         None => notes.push(format!("{} (option 12) is not a host name: left out", shown(name))),
     }
     label.map(str::to_owned)
 }
 
-/// The search list, or else the domain. Servers write several domains into the option for one.
+/// The search list, or else the domain. Servers may write several domains into the option for one.
 fn search(ack: &Packet, notes: &mut Vec<String>) -> Vec<String> {
     let listed = ack.domain_search_with_faults();
     notes.extend(listed.faults.iter().map(|fault| {
-        format!("the search list (option {}) is broken, {fault}: the names that can be read count", code::DOMAIN_SEARCH)
+        format!("the search list (option {}) is broken, {fault}: only its readable names are used", code::DOMAIN_SEARCH)
     }));
     let mut good = |name: &str, option: u8| {
         let name = name.trim_end_matches('.');
@@ -278,18 +278,18 @@ fn search(ack: &Packet, notes: &mut Vec<String>) -> Vec<String> {
     domains.filter_map(|name| good(name, code::DOMAIN_NAME)).collect()
 }
 
-/// T1 and T2 as sent if they are in order, otherwise half and seven eighths of the lease.
+/// T1 and T2 from the server if they are in order, otherwise half and seven eighths of the lease.
 fn times(ack: &Packet, notes: &mut Vec<String>) -> Option<Times> {
     let seconds = match ack.lease_time() {
         Some(u32::MAX) => return None,
         Some(seconds @ 1..SHORTEST) => {
-            notes.push(format!("its lease time (option 51) is {seconds} s: {SHORTEST} s are taken"));
+            notes.push(format!("its lease time (option 51) is {seconds} s: {SHORTEST} s are used"));
             SHORTEST
         }
         Some(seconds @ 1..) => seconds,
         missing => {
             let what = if missing.is_some() { "its lease time (option 51) is 0" } else { "it has no lease time (option 51)" };
-            notes.push(format!("{what}: {NO_LEASE_TIME} s are taken"));
+            notes.push(format!("{what}: {NO_LEASE_TIME} s are used"));
             NO_LEASE_TIME
         }
     };

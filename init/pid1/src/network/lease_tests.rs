@@ -1,4 +1,4 @@
-//! What an answer becomes, and what of it is not believed.
+//! How an answer becomes a lease, and what of it is refused.
 
 use super::*;
 use dhcp::v4::{MessageType, code};
@@ -43,7 +43,7 @@ fn an_answer_without_server_or_address_is_refused() {
 }
 
 #[test]
-fn nonsense_in_an_option_costs_that_option_only() {
+fn an_invalid_option_is_left_out_alone() {
     let lease = with(|ack| {
         ack.options.set_text(code::HOSTNAME, "$(reboot)").set_text(code::DOMAIN_NAME, "a\nnameserver 6.6.6.6");
         ack.options.set_u16(code::INTERFACE_MTU, 68).set(code::SUBNET_MASK, [255, 0, 255, 0]);
@@ -52,7 +52,7 @@ fn nonsense_in_an_option_costs_that_option_only() {
 }
 
 #[test]
-fn renewal_times_are_used_when_they_make_sense() {
+fn renewal_times_are_used_if_they_are_in_order() {
     let seconds = Duration::from_secs;
     for (case, lease, t1, t2, expected) in [
         ("halves and eighths", 800, None, None, Some((400, 700, 800))),
@@ -77,7 +77,7 @@ fn renewal_times_are_used_when_they_make_sense() {
     }
 }
 
-/// What is noted of an answer, and its lease.
+/// The notes about an answer, and its lease.
 fn noted(change: impl Fn(&mut Packet)) -> (Lease, Vec<String>) {
     let mut ack = ack();
     change(&mut ack);
@@ -85,7 +85,7 @@ fn noted(change: impl Fn(&mut Packet)) -> (Lease, Vec<String>) {
 }
 
 #[test]
-fn a_search_list_follows_the_limits_of_dns_and_says_what_it_leaves_out() {
+fn a_search_list_follows_the_limits_of_dns_and_names_what_it_leaves_out() {
     let long = ["abcdefghi"; 9].join(".");
     let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
     let (label, name) = (format!("{}.lab", "a".repeat(64)), format!("{longest}e"));
@@ -106,7 +106,7 @@ fn a_search_list_follows_the_limits_of_dns_and_says_what_it_leaves_out() {
     }
     let (lease, notes) = noted(|ack| _ = ack.options.set(code::DOMAIN_SEARCH, *b"\x03lab\0\x01\xff\0\x01b\0"));
     assert_eq!(lease.search, ["lab", "b"]);
-    assert_eq!(notes, ["the search list (option 119) is broken, a label is not text: the names that can be read count"]);
+    assert_eq!(notes, ["the search list (option 119) is broken, a label is not text: only its readable names are used"]);
     let (lease, notes) = noted(|ack| {
         ack.options.set(code::DOMAIN_SEARCH, *b"\x01*\0").set_text(code::DOMAIN_NAME, "lab.test");
     });
@@ -114,15 +114,15 @@ fn a_search_list_follows_the_limits_of_dns_and_says_what_it_leaves_out() {
 }
 
 #[test]
-fn what_is_replaced_or_left_out_is_noted() {
+fn replaced_and_omitted_parts_are_noted() {
     type Change = fn(&mut Packet);
     let cases: [(Change, &str); 8] = [
-        (|ack| _ = ack.options.set_u32(code::LEASE_TIME, 0), "its lease time (option 51) is 0: 3600 s are taken"),
-        (|ack| drop(ack.options.remove(code::LEASE_TIME)), "it has no lease time (option 51): 3600 s are taken"),
-        (|ack| _ = ack.options.set_u32(code::LEASE_TIME, 3), "its lease time (option 51) is 3 s: 10 s are taken"),
+        (|ack| _ = ack.options.set_u32(code::LEASE_TIME, 0), "its lease time (option 51) is 0: 3600 s are used"),
+        (|ack| drop(ack.options.remove(code::LEASE_TIME)), "it has no lease time (option 51): 3600 s are used"),
+        (|ack| _ = ack.options.set_u32(code::LEASE_TIME, 3), "its lease time (option 51) is 3 s: 10 s are used"),
         (
             |ack| drop(ack.options.remove(code::SUBNET_MASK)),
-            "it has no usable subnet mask (option 1): /8 is taken, from the class of 10.0.0.5",
+            "it has no usable subnet mask (option 1): /8 is used, from the class of 10.0.0.5",
         ),
         (|ack| _ = ack.options.set_u16(code::INTERFACE_MTU, 68), "the MTU 68 (option 26) is less than 576: left out"),
         (|ack| _ = ack.options.set_text(code::HOSTNAME, "a b\x1b"), "a b\\u{1b} (option 12) is not a host name: left out"),
@@ -139,7 +139,7 @@ fn what_is_replaced_or_left_out_is_noted() {
     let name = format!("node1.{}", ["rack"; 13].join("."));
     let (lease, notes) = noted(|ack| _ = ack.options.set_text(code::HOSTNAME, &name));
     assert_eq!(lease.hostname.as_deref(), Some("node1"));
-    assert_eq!(notes, [format!("the host name {name} (option 12) is too long: node1 is taken")]);
+    assert_eq!(notes, [format!("the host name {name} (option 12) is too long: node1 is used")]);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_static_address_needs_no_server() {
 }
 
 #[test]
-fn a_lease_says_where_it_leads() {
+fn a_lease_has_routes_to_its_destinations() {
     let server: IpAddr = "192.168.7.1".parse().unwrap();
     let bare = with(|ack| drop(ack.options.remove(code::ROUTERS)));
     assert!(bare.leads_to(SERVER.into()) && !bare.leads_to(server), "only the link");
@@ -175,7 +175,7 @@ fn a_lease_says_where_it_leads() {
 }
 
 #[test]
-fn a_name_server_on_the_link_carries_the_links_name() {
+fn a_link_local_name_server_has_the_links_name() {
     let ip: Ip = "[fd00::5]::[fe80::1]:64::eth0:none:[fe80::1]:[fd00::1]".parse().unwrap();
     let lease = Lease::from_ip(&ip).unwrap();
     assert_eq!(lease.resolv_conf("eth0"), "# from DHCP or ipam=\nnameserver fe80::1%eth0\nnameserver fd00::1\n");

@@ -1,4 +1,4 @@
-//! The links of the machine: seen in sysfs, brought up, made one by `bond=`, and tagged.
+//! The machine's links: read from sysfs, brought up, bonded for `bond=`, and tagged.
 
 mod bond;
 mod link;
@@ -28,14 +28,14 @@ use starting::Starting;
 const LOOPBACK: u32 = 1;
 
 pub struct Links {
-    /// Shared with those who set addresses and routes.
+    /// Shared with the code that sets addresses and routes.
     pub netlink: Netlink,
     pub starting: Starting,
     pub members: Members,
     events: LinkEvents,
     neighbours: Option<Neighbours>,
     all: Vec<Link>,
-    /// Why the VLAN interface cannot be made. It is reported only while the machine waits: a driver may still come.
+    /// Why the VLAN interface cannot be made. It is reported only while the machine waits, because a driver may still come.
     obstacle: Option<String>,
     once: Once,
 }
@@ -43,13 +43,13 @@ pub struct Links {
 /// A link with carrier.
 pub struct Lit {
     pub link: Link,
-    /// The carrier has come since the last look.
+    /// Whether the carrier has come since the last check.
     pub is_new: bool,
 }
 
 impl Links {
     pub fn open(arguments: &Arguments) -> io::Result<Self> {
-        // Before the first look, so that no event is missed in between.
+        // Opened before the first check, so that no event is missed.
         let (events, starting) = (LinkEvents::open()?, Starting::open());
         let mut netlink = Netlink::open()?;
         if let Err(error) = netlink.set_up(LOOPBACK) {
@@ -68,7 +68,7 @@ impl Links {
         })
     }
 
-    /// Reads the links afresh and sets them up. Returns those with carrier that are not members of a bond.
+    /// Reads the links again and sets them up. Returns those with carrier that are not members of a bond.
     pub fn look(&mut self, arguments: &Arguments, now: Instant) -> Vec<Lit> {
         self.events.drain();
         let mut all = link::scan(Path::new(link::SYSFS), arguments);
@@ -85,7 +85,7 @@ impl Links {
             }
             if !link.up {
                 bring_up(&mut self.netlink, link, &mut self.once);
-                continue; // the kernel reports the change, and the next look finds the link up
+                continue; // the kernel reports the change, and the next check finds the link up
             }
             let had_carrier = before.iter().any(|old| old.index == link.index && old.carrier && old.ups == link.ups);
             if !link.carrier && before.iter().any(|old| old.index == link.index && old.carrier) {
@@ -102,7 +102,7 @@ impl Links {
         lit
     }
 
-    /// The link that carries the machine's packets: `parent` itself, or a VLAN above it. `None`: not yet.
+    /// The link for the machine's packets: `parent` itself, or a VLAN above it. `None` if it does not exist yet.
     pub fn carrying(&mut self, parent: &Link, arguments: &Arguments) -> Option<Link> {
         match self.vlan(parent, arguments) {
             None => Some(parent.clone()),
@@ -117,7 +117,7 @@ impl Links {
         of_ipam.or(arguments.vlan_id).or(of_vlan)
     }
 
-    /// The VLAN interface above `parent`, made if need be. It is returned once it is up, which the kernel reports.
+    /// The VLAN interface above `parent`, which is made if necessary. It is returned once the kernel reports that it is up.
     fn tagged(&mut self, parent: &Link, id: u16) -> Option<Link> {
         let name = link::vlan_name(parent, id);
         let read = || Some(Link::read(Path::new(link::SYSFS), &name)?.above(parent));
@@ -135,7 +135,7 @@ impl Links {
         read().filter(|link| link.up && link.carrier)
     }
 
-    /// Whether `device` of `ip=` or `vlan=` means this link: by its name, or as a member of a bond that was taken apart.
+    /// Whether `device` of `ip=` or `vlan=` means this link: by its name, or as a former member of a bond.
     pub fn is_meant(&self, device: &str, link: &Link) -> bool {
         link.name == device || self.members.is_alone(device, link)
     }
@@ -149,7 +149,7 @@ impl Links {
         self.all.iter().any(|link| link.carrier)
     }
 
-    /// The bond that `base` is, and its members; or `base` alone.
+    /// If `base` is a bond, the bond and its members. Otherwise only `base`.
     pub fn hardware(&self, base: &Link) -> (Option<Bond>, Vec<Nic>) {
         let nic = || vec![Nic { name: base.name.clone(), mac: base.mac }];
         self.members.learned(base).map_or_else(|| (None, nic()), |(bond, nics)| (Some(bond), nics))
@@ -160,17 +160,17 @@ impl Links {
         self.obstacle.clone().unwrap_or_else(|| link::missing(&self.all, arguments))
     }
 
-    /// When a machine without network tries its bond the other way.
+    /// When a machine without network switches between bond and single links.
     pub fn turn_due(&self) -> Option<Instant> {
         self.members.turn_due(&self.all)
     }
 
-    /// Tries the bond the other way. Returns the links that start over.
+    /// Switches between bond and single links. Returns the links that start again.
     pub fn take_turn(&mut self, now: Instant) -> Option<Vec<Link>> {
         self.members.take_turn(&mut self.netlink, &self.all, now)
     }
 
-    /// [`Starting`] is not among these: most of what it hears is about other devices.
+    /// [`Starting`] is not included, because most of its events are about other devices.
     pub fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.neighbours.as_ref().map(AsFd::as_fd).into_iter().chain([self.events.as_fd()])
     }

@@ -1,6 +1,6 @@
-//! Warnings that are logged once: at every turn they would fill the console.
+//! Warnings that are logged only once, because at every turn they would fill the console.
 
-/// Hosts on the network choose some of the texts. More lines than this are not kept and not shown.
+/// Other hosts determine some of the texts, so no more lines than this are kept and shown.
 const MOST: usize = 100;
 
 #[derive(Default)]

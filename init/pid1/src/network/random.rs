@@ -1,5 +1,5 @@
-//! Numbers for transactions and questions. An answer is believed if it repeats the number, so a host that cannot see the
-//! question must not be able to guess it. They come from the kernel's generator.
+//! Numbers for transactions and questions, from the kernel's generator. An answer must repeat the number, so a host that
+//! cannot see the question must not be able to guess it.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use cmdline::HwAddr;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub enum Random {
-    /// The kernel's generator. Until it is ready, numbers that at least differ between machines.
+    /// The kernel's generator. Until it is ready, the numbers at least differ between machines.
     Kernel(HwAddr),
     #[cfg(test)]
     Fixed(u64),
@@ -29,13 +29,13 @@ impl Random {
         }
     }
 
-    /// A quarter more or less, so that the machines of a rack do not all send at once when it is switched on.
+    /// The delay plus or minus a quarter, so that the machines of a rack do not all send at once after power-on.
     pub fn about(&mut self, delay: Duration) -> Duration {
         delay * (750 + self.next() % 501) / 1000
     }
 }
 
-/// A number that no other host can guess, once the kernel's generator is ready. It is never waited for.
+/// A number that other hosts cannot guess, once the kernel's generator is ready. This never waits for it.
 pub fn number(mac: HwAddr) -> u64 {
     kernel(GetRandomFlags::NONBLOCK).unwrap_or_else(|| stopgap(mac))
 }
@@ -46,7 +46,7 @@ fn kernel(flags: GetRandomFlags) -> Option<u64> {
     (length == bytes.len()).then(|| u64::from_ne_bytes(bytes))
 }
 
-/// What the kernel has gathered so far (Linux 5.6), the time, and the link's address.
+/// The randomness that the kernel has so far (Linux 5.6), the time, and the link's address.
 fn stopgap(mac: HwAddr) -> u64 {
     let time = UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
     kernel(GetRandomFlags::INSECURE).unwrap_or_default() ^ of_machine(time, mac)
@@ -57,7 +57,7 @@ fn of_machine(time: u64, mac: HwAddr) -> u64 {
     mixed(time ^ u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
 }
 
-/// SplitMix64.
+/// One step of SplitMix64.
 fn mixed(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_switched_on_together_have_numbers_of_their_own_before_the_generator_is_ready() {
+    fn machines_have_different_numbers_before_the_generator_is_ready() {
         let numbers: BTreeSet<u64> = (0..=255).map(|last| of_machine(1, HwAddr([2, 0, 0, 0, 0, last]))).collect();
         assert_eq!(numbers.len(), 256);
     }

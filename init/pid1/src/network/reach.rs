@@ -1,4 +1,4 @@
-//! Which link leads to the server. Each link with an address tries it, and the best of them is used.
+//! Which link leads to the server. Each link with an address tries it, and the best one is used.
 
 mod choice;
 mod connect;
@@ -17,9 +17,9 @@ pub use lookup::{Found, Lookup, Resolver};
 pub use probe::Target;
 pub use way::{Looked, Way};
 
-/// How often a machine without network reports what it waits for, and looks at its links without an event.
+/// How often a machine without network reports what it waits for, and checks its links without an event.
 const STATUS: Duration = Duration::from_secs(5);
-/// A network that lost its carrier for longer has ended, if another link may be one.
+/// A network without carrier for longer than this has ended, if another link may have one.
 const DARK: Duration = Duration::from_secs(5);
 
 /// The search for the link to use, and its result so far.
@@ -30,12 +30,12 @@ pub struct Search {
     /// When the first link got an address.
     first_lease: Option<Instant>,
     used: Option<u32>,
-    /// The search is over: the used link leads to the server, or no server is known.
+    /// Whether the search is over: the used link leads to the server, or no server is known.
     settled: bool,
     dark_since: Option<Instant>,
 }
 
-/// The link to use from now on, by interface index, and the one used before.
+/// The interface index of the link to use from now on, and of the one used before.
 pub struct Chosen {
     pub index: u32,
     pub before: Option<u32>,
@@ -70,12 +70,12 @@ impl Search {
         self.first_lease.get_or_insert(now);
     }
 
-    /// Whether there is anything to choose from, and still a choice to make.
+    /// Whether there are links to choose from, and the choice is still open.
     pub fn is_open(&self) -> bool {
         !self.settled && self.first_lease.is_some()
     }
 
-    /// Takes the link that is best by now, as long as the used one does not lead to the server.
+    /// Chooses the best link, as long as the used one does not lead to the server.
     pub fn choose(&mut self, asking: &[(u32, Candidate)], now: Instant) -> Option<Chosen> {
         let first = self.first_lease.filter(|_| !self.settled)?;
         let candidates: Vec<Candidate> = asking.iter().map(|(_, candidate)| *candidate).collect();
@@ -89,20 +89,20 @@ impl Search {
         Some(Chosen { index, before: self.used.replace(index) })
     }
 
-    /// The used link is lost. `has_another`: another link has an address.
+    /// The used link is lost. `has_another` says that another link has an address.
     pub fn start_over(&mut self, has_another: bool, now: Instant) {
         (self.used, self.settled, self.dark_since) = (None, false, None);
         self.first_lease = has_another.then_some(now);
         (self.since, self.next_status) = (now, now + STATUS);
     }
 
-    /// Whether the used link has been without carrier for too long. `is_lit`: it has one now.
+    /// Whether the used link has been without carrier for too long. `is_lit` says that it has one now.
     pub fn is_dark(&mut self, is_lit: bool, now: Instant) -> bool {
         self.dark_since = if is_lit { None } else { self.dark_since.or(Some(now)) };
         self.dark_since.is_some_and(|since| now >= since + DARK)
     }
 
-    /// How long the machine has been without network, when that is to be reported.
+    /// How long the machine has been without network, if that must be reported now.
     pub fn waited(&mut self, now: Instant) -> Option<Duration> {
         if now < self.next_status {
             return None;

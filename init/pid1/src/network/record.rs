@@ -1,4 +1,4 @@
-//! What was learned of the network, kept in a file for the system that is installed.
+//! The learned network settings, kept in a file for the system that is installed.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::links::{Link, Links};
 pub struct Record(Option<Learned>);
 
 impl Record {
-    /// Writes it if it has changed.
+    /// Writes the settings if they have changed.
     pub fn keep(&mut self, learned: Learned) {
         if self.0.as_ref() == Some(&learned) {
             return;
@@ -22,11 +22,11 @@ impl Record {
         if let Err(error) = learned.write(Path::new(LEARNED)) {
             log::warn!("cannot write what was learned of the network to {LEARNED}: {}", Chain(&error));
         }
-        self.0 = Some(learned); // also after a failure, which is reported once
+        self.0 = Some(learned); // set after a failure, too, so that it is reported only once
     }
 }
 
-/// `link` has the lease.
+/// The settings that `link` has with its lease.
 pub fn learned(links: &Links, link: &Link, vlan: Option<u16>, lease: Lease) -> Option<Learned> {
     let (bond, nics) = links.below(link).map(|base| links.hardware(base))?;
     Some(Learned {

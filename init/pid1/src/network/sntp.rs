@@ -1,14 +1,14 @@
-//! SNTP packets (RFC 4330, RFC 5905): the question, and which answers are believed.
+//! SNTP packets (RFC 4330, RFC 5905): the question, and the checks of an answer.
 
 use std::time::Duration;
 
 pub const PORT: u16 = 123;
 const LEN: usize = 48;
-/// From 1900, where NTP counts from, to 1970.
+/// Seconds from 1900, where NTP counts from, to 1970.
 const UNIX: u64 = 2_208_988_800;
 const CLIENT_V4: u8 = 0x23;
 const SERVER: u8 = 4;
-/// A time this far after the build of this program is wrong: the server is broken, or counts from another era.
+/// A time this long after the build of this program is wrong: the server is broken, or counts from another era.
 const FARTHEST: u64 = 20 * 365 * 86400;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,11 +21,11 @@ pub enum Rejected {
     Unsynchronized,
     #[error("the server refuses (kiss code {})", .0.escape_ascii())]
     Kiss([u8; 4]),
-    #[error("the time it gives ({0} s since 1970) cannot be")]
+    #[error("the time it gives ({0} s since 1970) is not plausible")]
     Absurd(u64),
 }
 
-/// The answer repeats `cookie`. A random number shows others less than the machine's clock would.
+/// The answer repeats `cookie`. A random number reveals less than the machine's clock.
 pub fn request(cookie: u64) -> [u8; LEN] {
     let mut packet = [0; LEN];
     packet[0] = CLIENT_V4;
@@ -33,7 +33,7 @@ pub fn request(cookie: u64) -> [u8; LEN] {
     packet
 }
 
-/// The time since 1970 when the answer was sent, as the server sees it.
+/// The server's time when the answer was sent, since 1970.
 pub fn read(packet: &[u8], cookie: u64, built: u64) -> Result<Duration, Rejected> {
     let packet = packet.first_chunk::<LEN>().ok_or(Rejected::NotAnAnswer)?;
     let word = |at: usize| packet.get(at..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_be_bytes).unwrap_or(0);
@@ -51,7 +51,7 @@ pub fn read(packet: &[u8], cookie: u64, built: u64) -> Result<Duration, Rejected
     if first >> 6 == 3 || stratum > 15 || (seconds, fraction) == (0, 0) {
         return Err(Rejected::Unsynchronized);
     }
-    // RFC 4330, 3: without the highest bit it is the era that begins in 2036.
+    // From RFC 4330, 3: without the highest bit it is the era that begins in 2036.
     let seconds = if seconds >> 31 == 1 { seconds } else { seconds + (1 << 32) };
     let unix = seconds.saturating_sub(UNIX);
     if unix < built || unix > built + FARTHEST {
@@ -79,14 +79,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sane_answer_is_a_time() {
+    fn a_plausible_answer_gives_the_time() {
         let later = |unix: u64| Ok(Duration::new(unix, 500_000_000));
         assert_eq!(read(&answer(BUILT + 100), COOKIE, BUILT), later(BUILT + 100));
         assert_eq!(read(&answer(2_100_000_000), COOKIE, BUILT), later(2_100_000_000), "beyond 2036");
     }
 
     #[test]
-    fn what_is_wrong_with_an_answer_is_said() {
+    fn a_wrong_answer_is_refused_with_its_mistake() {
         type Change = fn(&mut [u8; LEN]);
         let cases: [(&str, Change, Rejected); 7] = [
             ("a request", |packet| packet[0] = 0x23, Rejected::NotAnAnswer),

@@ -1,9 +1,9 @@
-//! Texts that other hosts have sent, for a line of the log.
+//! Texts from other hosts, prepared for a line of the log.
 
-/// Characters that are shown of one text.
+/// How many characters of one text are shown.
 const MOST: usize = 80;
 
-/// Without control characters, and bounded.
+/// The text without control characters, and cut.
 pub fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(MOST).flat_map(char::escape_default).collect();
     if text.chars().nth(MOST).is_some() {
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_host_sends_is_bounded_and_cannot_move_the_cursor() {
+    fn a_text_from_a_host_is_bounded_and_cannot_move_the_cursor() {
         for (text, expected) in [("no lease", "no lease"), ("a\x1b[2J\nb", "a\\u{1b}[2J\\nb"), ("ä\"", "\\u{e4}\\\"")] {
             assert_eq!(shown(text), expected);
         }

@@ -1,4 +1,4 @@
-//! The machine's clock, set from the network: once before the agent uses TLS, and checked from time to time.
+//! The machine's clock, set from the network: once before the agent uses TLS, and then checked from time to time.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -16,21 +16,21 @@ use super::reach::{Found, Lookup, Resolver};
 use super::{random, sntp};
 use crate::build_date;
 
-/// The agent waits this long for the time, and then starts with the clock as it is.
+/// How long the agent waits for the time. Then it starts with the current clock.
 pub const LIMIT: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(1);
-/// RFC 4330, 10: not more often than this once the time is known. The pause after questions without answers is shorter than
-/// this, and longer than [`AGAIN`].
+/// From RFC 4330, 10: the shortest pause once the time is known. The pause after unanswered questions is shorter than this,
+/// and longer than [`AGAIN`].
 const LATER: Duration = Duration::from_secs(1024);
 const FAILED_LATER: Duration = Duration::from_secs(64);
-/// After so many questions without an answer the pauses are longer.
+/// After this many unanswered questions the pauses are longer.
 const EAGER: u32 = 8;
-/// Servers that are asked, of all that are named.
+/// How many of the named servers are asked.
 const MOST: usize = 6;
 /// Smaller differences are noise of the network. A clock that jumps is worse than one that is slightly wrong.
 const NOISE: Duration = Duration::from_millis(250);
 
-/// `ntp=` first, then what the network or `ipam=` says.
+/// The servers of `ntp=` first, then those of the network or `ipam=`.
 pub fn servers(arguments: &Arguments, lease: &Lease) -> Vec<Host> {
     let named = arguments.ntp.iter().filter_map(|server| {
         let host = Host::parse(server);
@@ -46,7 +46,7 @@ pub fn servers(arguments: &Arguments, lease: &Lease) -> Vec<Host> {
 pub struct TimeSync {
     servers: Vec<Host>,
     resolver: Option<Resolver>,
-    /// For the address of the server whose turn it is.
+    /// The lookup of the current server's address.
     lookup: Option<Lookup>,
     socket: Option<UdpSocket>,
     cookie: u64,
@@ -58,7 +58,7 @@ pub struct TimeSync {
 }
 
 impl TimeSync {
-    /// Starts over if servers or network are new.
+    /// Starts again if the servers or the network are new.
     pub fn begin(&mut self, servers: Vec<Host>, resolver: Resolver, now: Instant) {
         let is_named = servers.iter().any(|server| server.address().is_none());
         if servers == self.servers && (!is_named || self.resolver.as_ref() == Some(&resolver)) {
@@ -85,7 +85,7 @@ impl TimeSync {
         self.socket.as_ref().map(AsFd::as_fd).into_iter().chain(self.lookup.as_ref().and_then(Lookup::fd))
     }
 
-    /// A connection to a name server can be written to.
+    /// A connection to a name server that waits to be writable.
     pub fn writable(&self) -> Option<BorrowedFd<'_>> {
         self.lookup.as_ref().and_then(Lookup::writable)
     }
@@ -109,7 +109,7 @@ impl TimeSync {
         }
     }
 
-    /// Sets how long to wait for the answer, before the next server is asked.
+    /// Sets how long to wait for the answer before the next server is asked.
     fn wait_from(&mut self, now: Instant) {
         self.due = Some(now + if self.asked <= EAGER { AGAIN } else { FAILED_LATER });
     }
@@ -134,7 +134,7 @@ impl TimeSync {
 
     fn ask(&mut self, server: IpAddr) -> io::Result<()> {
         let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?; // a new port each time, so that late answers are not read
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?; // each question has a new port, so that late answers are not read
         socket.set_nonblocking(true)?;
         socket.connect(SocketAddr::new(server, sntp::PORT))?;
         self.cookie = random::number(self.resolver.as_ref().map_or(HwAddr([0; 6]), Resolver::mac));
@@ -165,7 +165,7 @@ impl TimeSync {
     }
 }
 
-/// Half a round trip is ignored: no certificate is that exact.
+/// Half of the round trip is ignored, because certificates are not that exact.
 fn set(time: Duration, server: &str, again: bool) {
     let was = UNIX_EPOCH.elapsed().unwrap_or_default();
     let off = time.abs_diff(was);

@@ -1,4 +1,4 @@
-//! A DHCP server that answers in every way that servers of the field do, and in some that no client may take.
+//! A DHCP server that answers in every way that real servers do, and in some that no client may accept.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
@@ -10,8 +10,8 @@ use super::Scenario;
 use super::peers::{self, Client, Peer};
 
 pub const SCENARIOS: &[Scenario] = &[
-    ("a DHCP answer is heard in whatever way it is addressed", addressed),
-    ("a broken option costs that option and is named", broken_options),
+    ("a DHCP answer is received however it is addressed", addressed),
+    ("a broken option is left out and named", broken_options),
     ("a packet that is broken or for another link is not an answer", broken_packets),
     ("DHCP answers that cannot be used are named while the machine waits", unusable),
 ];
@@ -19,15 +19,15 @@ pub const SCENARIOS: &[Scenario] = &[
 const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 0x61];
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 50);
-/// What no client may take.
+/// An address that no client may accept.
 const WRONG: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
 const EVERYONE: [u8; 6] = [0xff; 6];
 const GOT: &str = "network na 10.0.0.50/24";
 
-/// An answer to one request: the frames in the order in which they leave.
+/// The answer to one request: the frames in the order of sending.
 type Frames = fn(&Packet) -> Vec<Vec<u8>>;
 
-/// By name: what the server sends, and what the client then says.
+/// The name, what the server sends, and what the client then logs.
 type Manner = (&'static str, Frames, &'static [&'static str]);
 
 const ADDRESSED: &[Manner] = &[
@@ -55,7 +55,7 @@ const ADDRESSED: &[Manner] = &[
         &[GOT],
     ),
     (
-        "by a relay with another port",
+        "from a relay with another port",
         |request| {
             let mut frame = frame(CLIENT, ADDRESS, &good(request).encode());
             (frame[34], frame[35]) = (4, 0); // 1024
@@ -87,20 +87,20 @@ const BROKEN_OPTIONS: &[Manner] = &[
         &[GOT, "option 1 (subnet mask) came", "option 51 (lease time) came", "option 59 (rebinding time) came 2 times"],
     ),
     (
-        "broken ones in front of good ones",
+        "broken options before good ones",
         |request| vec![answer(request, &[&[54, 2, 1, 1, 1, 3, 255, 255, 0, 51, 0][..], &[54, 4, 10, 0, 0, 1, 6, 3, 1, 1, 1]])],
         &[GOT, "option 6 (name servers) has 3 bytes, which are not elements of 4"],
     ),
     ("two-domains-in-option-15", |request| vec![answer(request, &[&[15, 24][..], b"corp.example lab.example"])], &[GOT]),
     (
-        "one domain that DNS cannot have",
+        "one domain that is not valid in DNS",
         |request| vec![answer(request, &[&[15, 16][..], b"lab.example a..b"])],
         &[GOT, "DHCP answer from 10.0.0.1: the domain a..b (option 15) has an empty label: left out"],
     ),
     (
         "a lease of 0 s",
         |request| vec![answer(request, &[&[51, 4, 0, 0, 0, 0]])],
-        &[GOT, "its lease time (option 51) is 0: 3600 s are taken"],
+        &[GOT, "its lease time (option 51) is 0: 3600 s are used"],
     ),
 ];
 
@@ -168,7 +168,7 @@ const UNUSABLE: &[Manner] = &[
         "no server identifier",
         |request| vec![without(request, code::SERVER_ID)],
         &[
-            "an offer from 10.0.0.1 has no server identifier (option 54): it cannot be used",
+            "an offer from 10.0.0.1 has no server identifier (option 54), so it cannot be used",
             "waiting for a usable DHCP answer on na (02:00:00:00:00:61): an offer from 10.0.0.1 has no server identifier (option 54) (5 s)",
         ],
     ),
@@ -190,7 +190,7 @@ const UNUSABLE: &[Manner] = &[
     ),
 ];
 
-/// It answers no request for an address that it has not offered, and refuses none.
+/// A server that does not answer a request for an address it has not offered, and does not refuse it either.
 const SILENT: &[Manner] = &[(
     "of another network",
     |request| {
@@ -226,7 +226,7 @@ fn try_all(manners: &[Manner]) {
         let mut server = peer.serves(&["dhcp-server", peer.link(), name], 67);
         let mut client = Client::start("syslog_host=10.0.0.1");
         lines.iter().for_each(|line| client.says(line));
-        assert!(!client.has_said("10.0.0.66"), "{name}: the address that no client may take");
+        assert!(!client.has_said("10.0.0.66"), "{name}: the address that no client may accept");
         if *name == "two-domains-in-option-15" {
             client.file_has("/etc/resolv.conf", "search corp.example lab.example");
         }
@@ -239,7 +239,7 @@ fn try_all(manners: &[Manner]) {
     }
 }
 
-/// The server: this program in the peer's namespace.
+/// The server is this program in the peer's namespace.
 pub fn serve(link: &str, manner: &str) -> ! {
     let all = [ADDRESSED, BROKEN_OPTIONS, BROKEN_PACKETS, UNUSABLE, SILENT].concat();
     let (_, frames, _) = all.into_iter().find(|(name, ..)| *name == manner).unwrap();
@@ -258,7 +258,7 @@ fn host(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, last)
 }
 
-/// An OFFER or an ACK without fault.
+/// A correct OFFER or ACK.
 fn good(request: &Packet) -> Packet {
     let kind = if request.message_type() == Some(MessageType::Discover) { MessageType::Offer } else { MessageType::Ack };
     let mut answer = request.reply(kind);
@@ -268,7 +268,7 @@ fn good(request: &Packet) -> Packet {
     answer
 }
 
-/// A frame with the address that no client may take, for a fault that keeps the client from it.
+/// A frame with the address that no client may accept, for a fault that makes the client refuse it.
 fn wrong(request: &Packet) -> Vec<u8> {
     let mut answer = good(request);
     answer.yiaddr = WRONG;
@@ -281,7 +281,7 @@ fn without(request: &Packet, code: u8) -> Vec<u8> {
     frame(EVERYONE, Ipv4Addr::BROADCAST, &answer.encode())
 }
 
-/// Type, mask and router behind the header, and then these bytes. What they leave out is added in front of them.
+/// Type, mask and router after the header, then these bytes. Options that these bytes lack are added in front.
 fn answer(request: &Packet, options: &[&[u8]]) -> Vec<u8> {
     let mut bytes = good(request).encode();
     let kind = bytes[242];

@@ -1,10 +1,10 @@
 //! The network client against real DHCP servers, routers and time servers, in network namespaces.
 //!
-//! `cargo test -p pid1 --test network [NAME]`. Each scenario is a child of this program below `unshare`; the client is
-//! a child of that. Needs root, `ip`, `unshare`, `setpriv` and `dnsmasq`; without them it reports that and passes.
-//! Scenarios that this host's kernel cannot play are skipped. `machine.sh` runs them below another kernel.
+//! `cargo test -p pid1 --test network [NAME]`. Each scenario is a child of this program below `unshare`, and the client is
+//! a child of the scenario. Needs root, `ip`, `unshare`, `setpriv` and `dnsmasq`. Without them it reports that and passes.
+//! Scenarios that this host's kernel does not support are skipped. `machine.sh` runs them below another kernel.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::zombie_processes)] // each scenario is a PID namespace: what runs in it ends with it
+#![allow(clippy::zombie_processes)] // each scenario is a PID namespace: its processes end with it
 
 mod answers;
 mod bonded;
@@ -40,7 +40,7 @@ const PLAIN: &[Scenario] = &[
     ("DHCPv6 assigns the address", dhcpv6_stateful),
     ("an address that another host has is declined", taken_address),
     ("renewal keeps address and routes", renewal),
-    ("the switch says its name by LLDP", neighbour),
+    ("the switch announces its name by LLDP", neighbour),
 ];
 
 fn main() -> ExitCode {
@@ -98,7 +98,7 @@ fn one_link() {
     let mut client = Client::start(TCP_DNS);
     client.says("network na 10.0.0.50/24 gateway 10.0.0.1 dns 10.0.0.1");
     client.is_ready_as("na");
-    assert!(client.seconds() < 1.8, "nothing to wait for, but {} s", client.seconds());
+    assert!(client.seconds() < 1.8, "the client had to wait for nothing, but took {} s", client.seconds());
     client.file_has("/etc/resolv.conf", "search lab.test\nnameserver 10.0.0.1");
     client.has_learned("networkd/10-na.network", "[Network]\nDHCP=ipv4\n");
     client.has_learned("learned.env", "ADDRESS=\"10.0.0.50\"");
@@ -113,7 +113,7 @@ fn only_one_reaches() {
     let mut client = Client::start(TCP_DNS);
     client.says("network nc 10.0.0.50/24");
     client.is_ready_as("nc");
-    assert!(!client.addresses("na").contains("192.168.1.50"), "the loser gives its address back");
+    assert!(!client.addresses("na").contains("192.168.1.50"), "the link that was not chosen must release its address");
 }
 
 fn boot_nic_preferred() {
@@ -144,7 +144,7 @@ fn server_not_up() {
     assert!(client.seconds() < 1.8, "a refusal is an answer");
 }
 
-const NOBODY_YET: &str = "no link reaches the server 10.0.0.1:53: going on with na (02:00:00:00:00:61), the best there is";
+const NOBODY_YET: &str = "no link reaches the server 10.0.0.1:53; using na (02:00:00:00:00:61), the best one";
 
 fn left_for_another() {
     let lost = Peer::new("na", "192.168.1.1/24");
@@ -157,11 +157,11 @@ fn left_for_another() {
     client.is_ready_as("na");
     client.sees(|| peers::sh("ip route").contains("default via 192.168.1.1"));
     right.ip("link set nb up");
-    client.says("nb (02:00:00:00:00:62) leads to 10.0.0.1:53: it is used from now on");
+    client.says("nb (02:00:00:00:00:62) leads to 10.0.0.1:53 and is used from now on");
     client.says("network nb 10.0.0.50/24 gateway 10.0.0.1");
     client.is_ready_as("nb");
     client.sees(|| peers::sh("ip route").contains("default via 10.0.0.1"));
-    assert!(!client.addresses("na").contains("192.168.1.50"), "the one that is left gives its address back");
+    assert!(!client.addresses("na").contains("192.168.1.50"), "the link that is no longer used must release its address");
     assert!(!peers::sh("ip route").contains("192.168.1.1"));
     client.file_has("/etc/resolv.conf", "nameserver 10.0.0.1");
 }
@@ -174,7 +174,7 @@ fn server_host_comes_last() {
     let mut client = Client::start(TCP_DNS);
     client.says(NOBODY_YET);
     right.ip("link set right up");
-    // Another link may be better only until the used one is found to lead there.
+    // Another link is considered only until the used one is found to lead there.
     client.sees(|| client.has_said("na (02:00:00:00:00:61) leads to 10.0.0.1:53"));
     assert!(client.addresses("na").contains("10.0.0.50"));
 }
@@ -210,10 +210,10 @@ fn time_from_ntp() {
     peer.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=42,10.0.0.1");
     peer.time(40_000_000);
     let mut client = Client::start(TCP_DNS);
-    // It may not touch this host's clock.
+    // The client must not set this host's clock.
     client.says("clock: cannot be set from ntp 10.0.0.1");
     client.is_ready_as("na");
-    assert!(client.seconds() < 1.5, "ready with the answer, without waiting for the limit");
+    assert!(client.seconds() < 1.5, "ready after the answer, without waiting for the limit");
 }
 
 fn ipv6_only() {
@@ -228,14 +228,14 @@ fn ipv6_dead_router() {
     let lost = Peer::new("na", "fd01::1/64");
     lost.dhcp("--dhcp-range=fd01::,ra-only --enable-ra --listen-address=fd01::1");
     let mut client = Client::start(ON_IPV6);
-    client.says("no link reaches the server [fd00::1]:53: going on with na");
+    client.says("no link reaches the server [fd00::1]:53; using na");
     assert!(peers::sh("ip -6 route").contains("dev na"));
     let right = Peer::new("nb", "fd00::1/64");
     right.dhcp("--dhcp-range=fd00::,ra-only --enable-ra --listen-address=fd00::1");
     client.says("network nb fd00::ff:fe00:62/64 gateway fe80::");
     client.is_ready_as("nb");
     client.sees(|| !peers::sh("ip -6 route").contains("dev na"));
-    // And the other way round, when the cable goes.
+    // The same in reverse, when the cable is unplugged.
     right.ip("link set nb down");
     client.says("nb (02:00:00:00:00:62) has had no carrier for too long");
     client.sees(|| peers::sh("ip -6 route").contains("fd01::/64 dev na"));
@@ -271,14 +271,14 @@ fn dhcpv6_stateful() {
     client.is_ready_as("na");
     client.file_has("/etc/resolv.conf", "nameserver fd00::1");
     peer.says("DHCPREPLY(na) fd00::50");
-    assert!(client.seconds() < 8.0, "a link's own address, an answer and the assigned one: {} s", client.seconds());
+    assert!(client.seconds() < 8.0, "link-local address, answer and assigned address took: {} s", client.seconds());
 }
 
 fn taken_address() {
     let [right, _squatter] = Peer::segment("na", [("right", "10.0.0.1/24"), ("squatter", "10.0.0.50/24")]);
     right.dhcp("--dhcp-range=10.0.0.50,10.0.0.51 --dhcp-option=3,10.0.0.1 --dhcp-sequential-ip");
     let mut client = Client::start(TCP_DNS);
-    client.says("has the address that DHCP gave us");
+    client.says("already has the address that DHCP gave");
     right.says("DHCPDECLINE(right) 10.0.0.50");
     client.says("network na 10.0.0.51/24 gateway 10.0.0.1");
     assert!(!client.addresses("na").contains("10.0.0.50"));
@@ -292,7 +292,7 @@ fn renewal() {
     peer.ip("link set na down");
     client.sees(|| !peers::carrier("na"));
     peer.ip("link set na up");
-    peer.says_times("DHCPACK(na) 10.0.0.50", 2); // a cable that came back asks at once
+    peer.says_times("DHCPACK(na) 10.0.0.50", 2); // a returned carrier leads to a question at once
     peer.says_times("DHCPDISCOVER(na)", 1);
     assert!(client.addresses("na").contains("10.0.0.50"));
     client.sees(|| peers::sh("ip route").contains("default via 10.0.0.1"));
@@ -307,5 +307,5 @@ fn neighbour() {
     peer.sends(&frame);
     client.says("lldp: Et/7 of 02:00:00:00:00:07 (sw1) on na");
     client.file_has("/run/thimble/lldp", "na\tEt/7\t02:00:00:00:00:07\tsw1\t-\n");
-    assert!(peers::sh("ip maddress show na").contains("01:80:c2:00:00:0e"), "or the NIC's filter drops it");
+    assert!(peers::sh("ip maddress show na").contains("01:80:c2:00:00:0e"), "without the group the NIC's filter drops the frame");
 }

@@ -7,7 +7,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("a port that moves to a network whose server refuses the address", moved_and_refused),
     ("a port that moves to a network whose server does not know the address", moved_and_offered),
     ("a port that moves within a moment", moved_at_once),
-    ("a port that comes back where no server answers keeps its address", nobody_answers),
+    ("a port that returns where no server answers keeps its address", nobody_answers),
 ];
 
 /// Two networks behind one switch. The client's port is in the first one.
@@ -36,7 +36,7 @@ fn plug(into: &str) {
     peers::sh(&format!("ip -n sw link set na master {into} && ip -n sw link set na up"));
 }
 
-/// The new address is there, and the old one is not.
+/// The new address is set, and the old one is removed.
 fn has_moved(client: &mut Client, since: f64) {
     client.says("network na 192.168.7.50/24 gateway 192.168.7.1");
     let took = client.seconds() - since;
@@ -61,14 +61,14 @@ fn moved_and_refused() {
 
 fn moved_and_offered() {
     let [here, there] = networks();
-    // It refuses nothing, because another server may know more.
+    // It does not refuse the request, because another server may know more.
     there.serves(&["dhcp-server", there.link(), "of another network"], 67);
     let mut client = start(&here);
     unplug();
     client.sees(|| !peers::carrier("na"));
     plug("other");
     let since = client.seconds();
-    client.says("DHCP server 192.168.7.1 of another network offers 192.168.7.50: 10.0.0.50 is given up");
+    client.says("DHCP server 192.168.7.1 of another network offers 192.168.7.50, so 10.0.0.50 is dropped");
     has_moved(&mut client, since);
 }
 
@@ -92,7 +92,7 @@ fn nobody_answers() {
     here.ip("link set na down");
     client.sees(|| !peers::carrier("na"));
     here.ip("link set na up");
-    client.says("no DHCP server has answered since the carrier came back: keeping 10.0.0.50, leased for");
+    client.says("no DHCP server has answered since the carrier returned; keeping 10.0.0.50, leased for");
     assert!(client.addresses("na").contains("10.0.0.50"));
     client.sees(|| peers::sh("ip route").contains("default via 10.0.0.1"));
 }

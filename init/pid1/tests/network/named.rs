@@ -1,4 +1,4 @@
-//! Servers that are known by name: each network has name servers, and each gives its own address for the name.
+//! Servers with a name: each network has name servers, which give different addresses for the name.
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -28,10 +28,10 @@ fn by_name() {
     let right = Peer::new("nc", "10.0.0.1/24");
     right.dhcp(&format!("{RANGE} --cname=tink.lab.test,box.lab.test --host-record=box.lab.test,10.0.0.1"));
     let mut client = Client::start(SERVER);
-    // Whether the others have answered by then is chance.
+    // Whether the others have answered by then is random.
     client.says("network nc 10.0.0.50/24");
     client.is_ready_as("nc");
-    client.sees(|| peers::sh("ip -4 -o addr show scope global").lines().count() == 1); // the others give theirs back
+    client.sees(|| peers::sh("ip -4 -o addr show scope global").lines().count() == 1); // the others release theirs
     assert!(client.addresses("nc").contains("10.0.0.50"));
 }
 
@@ -52,12 +52,12 @@ fn nobody_knows() {
     peer.dhcp(&format!("{RANGE} --local=/lab.test/"));
     let mut client = Client::start(SERVER);
     client.says("na (02:00:00:00:00:61): name server 10.0.0.1 does not know tink.lab.test");
-    client.says("no link reaches the server tink.lab.test:53: going on with na (02:00:00:00:00:61), the best there is");
+    client.says("no link reaches the server tink.lab.test:53; using na (02:00:00:00:00:61), the best one");
     client.is_ready_as("na");
     assert!(client.seconds() < 7.0, "long enough to look for another DHCP server: {} s", client.seconds());
     let right = Peer::new("nb", "192.168.1.1/24");
     right.dhcp(&format!("{ELSEWHERE} --address=/tink.lab.test/192.168.1.1"));
-    client.says("nb (02:00:00:00:00:62) leads to tink.lab.test:53: it is used from now on");
+    client.says("nb (02:00:00:00:00:62) leads to tink.lab.test:53 and is used from now on");
     client.is_ready_as("nb");
 }
 
@@ -67,7 +67,7 @@ fn silent_name_server() {
     let mut client = Client::start(SERVER);
     client.says("network na 10.0.0.50/24");
     client.is_ready_as("na");
-    assert!(!client.has_said("no link reaches"), "the second one knows");
+    assert!(!client.has_said("no link reaches"), "the second server knows the name");
 }
 
 fn no_name_server() {
@@ -85,7 +85,7 @@ fn cut_short() {
     let mut client = Client::start(SERVER);
     client.says("network na 10.0.0.50/24");
     client.is_ready_as("na");
-    assert!(!client.has_said("name server 10.0.0.1"), "the whole answer has the address");
+    assert!(!client.has_said("name server 10.0.0.1"), "the complete answer has the address");
     assert!(client.seconds() < 2.0, "{} s", client.seconds());
 }
 
@@ -95,14 +95,14 @@ pub fn serve() -> ! {
         for mut stream in std::net::TcpListener::bind("0.0.0.0:53").unwrap().incoming().flatten() {
             let mut length = [0; 2];
             if stream.read_exact(&mut length).is_err() {
-                continue; // the client tries whether its server is there
+                continue; // the client checks whether its server is reachable
             }
             let mut question = vec![0; u16::from_be_bytes(length).into()];
             stream.read_exact(&mut question).unwrap();
             let answer = [&answer(&question, 0x84, 1)[..], &[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 10, 0, 0, 1]].concat();
             for piece in [&u16::try_from(answer.len()).unwrap().to_be_bytes()[..], &answer[..20], &answer[20..]] {
                 stream.write_all(piece).unwrap();
-                std::thread::sleep(std::time::Duration::from_millis(20)); // in packets of their own
+                std::thread::sleep(std::time::Duration::from_millis(20)); // in separate packets
             }
         }
     });
@@ -124,8 +124,8 @@ fn time_by_name() {
     peer.dhcp(&format!("{RANGE} --address=/clock.lab.test/10.0.0.1 --local=/lab.test/"));
     peer.time(40_000_000);
     let mut client = Client::start("grpc_authority=10.0.0.1:53 ntp=nobody.lab.test,clock.lab.test");
-    client.says("clock: cannot ask for the time: name server 10.0.0.1 does not know nobody.lab.test");
+    client.says("clock: cannot ask for the time: name server 10.0.0.1 does not know unknown.lab.test");
     client.says("clock: cannot be set from ntp 10.0.0.1");
     client.is_ready_as("na");
-    assert!(client.seconds() < 2.5, "ready with the answer: {} s", client.seconds());
+    assert!(client.seconds() < 2.5, "ready after the answer: {} s", client.seconds());
 }

@@ -1,4 +1,4 @@
-//! Both sides of a scenario: peers with namespaces and daemons of their own, and the client as a child process.
+//! Both sides of a scenario: peers with separate namespaces and daemons, and the client as a child process.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -34,7 +34,7 @@ pub fn missing() -> Option<String> {
     checks.into_iter().find(|check| !works(check)).map(|check| format!("{} does not work here", check.join(" ")))
 }
 
-/// Why this kernel cannot play the scenario, whose name shows what it needs.
+/// Why this kernel cannot run the scenario, whose name shows what it needs.
 pub fn unable(scenario: &str) -> Option<String> {
     let kind = match scenario {
         name if name.starts_with("VLAN") => "link probe1 name probe0 type vlan id 1",
@@ -48,12 +48,12 @@ pub fn unable(scenario: &str) -> Option<String> {
     (!works).then(|| format!("ip link add {kind} does not work below this kernel; see machine.sh"))
 }
 
-/// Folders of the scenario's own.
+/// Folders of this scenario only.
 pub fn prepare() {
     for folder in ["/run", "/etc"] {
         sh(&format!("mount -t tmpfs none {folder}"));
     }
-    sh("mount -t sysfs none /sys"); // that of this namespace
+    sh("mount -t sysfs none /sys"); // the sysfs of this namespace
     sh("mkdir -p /run/netns && ip link set lo up && echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad");
     fs::write("/etc/passwd", "root:x:0:0:root:/:/bin/sh\n").unwrap();
     fs::write("/etc/group", "root:x:0:\ndip:x:1:\n").unwrap();
@@ -79,10 +79,10 @@ pub fn carrier(link: &str) -> bool {
     fs::read_to_string(format!("/sys/class/net/{link}/carrier")).is_ok_and(|text| text.trim() == "1")
 }
 
-/// The host at the other end of the client's link of the same name.
+/// The host at the other end of the client's link with the same name.
 pub struct Peer {
     name: String,
-    /// Where its daemons listen.
+    /// The link on which its daemons listen.
     link: String,
 }
 
@@ -112,7 +112,7 @@ impl Peer {
         })
     }
 
-    /// The same host on another link of its own.
+    /// The same host on another link.
     pub fn on(&self, link: &str) -> Self {
         Self { name: self.name.clone(), link: link.to_owned() }
     }
@@ -142,7 +142,7 @@ impl Peer {
         server
     }
 
-    /// Starts this program on the peer, as a server that the words choose, and waits until it listens on a UDP port.
+    /// Starts this program on the peer, as the server that the words choose, and waits until it listens on a UDP port.
     pub fn serves(&self, words: &[&str], port: u16) -> Child {
         let server = self.inside(std::env::current_exe().unwrap().to_str().unwrap()).args(words).spawn().unwrap();
         let listens = || sh(&format!("ip netns exec {} ss -lun", self.name)).contains(&format!(":{port} "));
@@ -185,7 +185,7 @@ impl Peer {
     }
 }
 
-/// A Perl script that sends one Ethernet frame: Perl is installed everywhere and needs no library for that.
+/// A Perl script that sends one Ethernet frame. Perl is installed everywhere and needs no library for that.
 pub fn sends(link: &str, frame: &[u8]) -> String {
     let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
     let address = "pack('S n i S C C a8', 17, 0, $index, 0, 0, 6, '')";
@@ -202,7 +202,7 @@ pub struct Client {
 
 impl Client {
     pub fn start(line: &str) -> Self {
-        // Without CAP_SYS_TIME, because the clock is shared with this host.
+        // It runs without CAP_SYS_TIME, because the clock is shared with this host.
         let mut command = Command::new("setpriv");
         command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]).arg(std::env::current_exe().unwrap());
         let process = command.args(["client", line]).stderr(File::create(CLIENT_LOG).unwrap()).spawn().unwrap();
@@ -233,7 +233,7 @@ impl Client {
         );
     }
 
-    /// What was learned becomes a configuration file with this text.
+    /// The learned settings become a configuration file that contains this text.
     pub fn has_learned(&self, file: &str, text: &str) {
         let files = || Learned::read(Path::new(files::LEARNED)).map(|learned| netconfig::files(&learned)).unwrap_or_default();
         let is_there = || files().iter().any(|(name, content)| name == file && content.contains(text));
@@ -283,7 +283,7 @@ impl log::Log for Lines {
     fn flush(&self) {}
 }
 
-/// The child that is the network client.
+/// The child process that is the network client.
 pub fn client(line: &str) -> ! {
     log::set_logger(&Lines).unwrap();
     log::set_max_level(log::LevelFilter::Debug);

@@ -9,7 +9,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("VLAN: in dracut's form, on one of two links", of_one_link),
     ("VLAN: a static address of ipam=", static_ipam),
     ("VLAN: a static address of ip=, jumbo frames", static_ip),
-    ("VLAN: the cable comes back", cable_returns),
+    ("VLAN: the cable returns", cable_returns),
 ];
 
 /// A host on VLAN 100 behind the client's link `name`. No host answers untagged frames.
@@ -39,7 +39,7 @@ fn both() {
     peer.dhcp(DHCP);
     let mut client = Client::start(&format!("{TCP_DNS} vlan_id=100"));
     client.says("network na.100 10.0.0.50/24");
-    assert!(!client.addresses("na").contains("192.168.99.50"), "the client does not ask without the tag");
+    assert!(!client.addresses("na").contains("192.168.99.50"), "the client must not ask without the tag");
 }
 
 fn of_one_link() {

@@ -36,12 +36,12 @@ pub fn router(routes: &str, link: &str) -> Option<Ipv6Addr> {
     routes.lines().find_map(|line| gateway(line, link))
 }
 
-/// Whether the link may send by now: the kernel has made its link-local address, and no other host has it.
+/// Whether the link may send: the kernel has made its link-local address, and no other host has it.
 pub fn has_link_local(addresses: &str, index: u32) -> bool {
     addresses.lines().any(|line| usable(line, index).is_some_and(|(_, _, scope)| scope == LINK))
 }
 
-/// Address, index, prefix length, scope, flags, name: all but the last in hexadecimal.
+/// The fields: address, index, prefix length, scope, flags, name. All but the last are hexadecimal.
 fn usable(line: &str, index: u32) -> Option<(Ipv6Addr, u8, u32)> {
     let mut fields = line.split_whitespace();
     let address = u128::from_str_radix(fields.next()?, 16).ok()?;
@@ -51,7 +51,7 @@ fn usable(line: &str, index: u32) -> Option<(Ipv6Addr, u8, u32)> {
     usable.then_some((Ipv6Addr::from_bits(address), u8::try_from(prefix).ok()?, scope))
 }
 
-/// Destination and length, source and length, next hop, metric, references, use, flags, name.
+/// The fields: destination and length, source and length, next hop, metric, references, use, flags, name.
 fn gateway(line: &str, link: &str) -> Option<Ipv6Addr> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let [destination, length, _, _, hop, .., name] = fields[..] else { return None };
@@ -68,14 +68,14 @@ mod tests {
         fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n";
 
     #[test]
-    fn an_address_counts_once_the_kernel_may_use_it() {
+    fn an_address_counts_only_once_the_kernel_may_use_it() {
         let global = "fd000000000000000000000000000005";
         for (case, addresses, expected) in [
             ("usable", format!("{global} 02 40 00 00     eth0\n"), Some("fd00::5/64 gateway fe80::1 dns none")),
             ("tentative", format!("{global} 02 40 00 40     eth0\n"), None),
             ("duplicate", format!("{global} 02 40 00 88     eth0\n"), None),
             ("another link's", format!("{global} 03 40 00 00     eth1\n"), None),
-            ("the link's own", "fe800000000000000000000000000005 02 40 20 80     eth0\n".to_owned(), None),
+            ("link-local", "fe800000000000000000000000000005 02 40 20 80     eth0\n".to_owned(), None),
             ("nonsense", "zz 02\n\n02".to_owned(), None),
         ] {
             let lease = lease(&addresses, ROUTE, 2, "eth0").map(|lease| lease.to_string());
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_may_send_once_its_own_address_is_settled() {
+    fn a_link_may_send_once_its_link_local_address_is_ready() {
         for (flags, expected) in [("80", true), ("c0", false), ("88", false)] {
             let addresses = format!("fe800000000000000000000000000005 02 40 20 {flags}     eth0\n");
             assert_eq!((has_link_local(&addresses, 2), has_link_local(&addresses, 3)), (expected, false), "{flags}");

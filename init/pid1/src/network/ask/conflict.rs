@@ -1,8 +1,8 @@
 //! Whether another host has the address that DHCP offers (RFC 5227, 2.1; RFC 2131, 4.4.1).
 //!
-//! The question goes out with the request, so that a neighbour's answer is there when the acknowledgement comes. Waiting
-//! for the RFC's full seconds would delay every boot for the sake of a few. Instead the client listens for a second while
-//! it uses the address, and declines it if a neighbour has it.
+//! The question goes out with the request, so a neighbour's answer is known when the acknowledgement comes. Waiting for the
+//! RFC's full seconds would delay every boot for the sake of a few. Instead the client listens for a second while it uses
+//! the address, and declines it if a neighbour has it.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -23,7 +23,7 @@ const KIND: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: [u8; 2] = [0, 1];
 const BROADCAST: [u8; 6] = [0xff; 6];
 const PACKET: usize = 28;
-/// Before the second and the third question, and after it.
+/// The pauses before the second and the third question, and after it.
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(700)];
 
 pub struct Detection {
@@ -45,7 +45,7 @@ impl Detection {
         Ok(watch)
     }
 
-    /// The host that has the address. `None` and [`Self::is_over`]: no host has it.
+    /// Returns the host that has the address. `None` with [`Self::is_over`] means that no host has it.
     pub fn turn(&mut self, now: Instant) -> Option<HwAddr> {
         let mut packet = [0; 64];
         while let Ok((length, from)) = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut packet) {
@@ -85,12 +85,12 @@ impl AsFd for Detection {
     }
 }
 
-/// From the address 0.0.0.0, so that no neighbour's cache takes the machine for the owner.
+/// The question comes from the address 0.0.0.0, so that no neighbour's cache takes the machine for the owner.
 fn question(mac: HwAddr, address: Ipv4Addr) -> Vec<u8> {
     [&KIND[..], &REQUEST, &mac.0, &[0; 4], &[0; 6], &address.octets()].concat()
 }
 
-/// The host that sends as the owner of `address`, or is about to take it as well.
+/// The host that sends as the owner of `address`, or is about to use it as well.
 fn owner(packet: &[u8], address: Ipv4Addr, ours: HwAddr) -> Option<HwAddr> {
     let packet: &[u8; PACKET] = packet.first_chunk()?;
     let (kind, rest) = packet.split_first_chunk::<6>()?;
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_answers_announces_or_asks_for_the_address_itself() {
+    fn an_owner_answers_announces_or_probes_the_address() {
         let (nobody, other) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(10, 0, 0, 6));
         for (case, packet, expected) in [
             ("an answer", packet(2, THEIRS, ADDRESS, nobody), Some(THEIRS)),

@@ -1,4 +1,4 @@
-//! UDP in IPv4, as a packet socket receives and sends it (RFC 791, RFC 768). The kernel checks nothing there.
+//! UDP in IPv4, for a packet socket (RFC 791, RFC 768). The kernel does not check these packets.
 
 use std::net::Ipv4Addr;
 
@@ -28,14 +28,14 @@ pub enum Malformed {
     NotForUs,
     #[error("it is a fragment of a longer packet")]
     Fragment,
-    #[error("its length in the {0} header is {1} bytes, and {2} are there")]
+    #[error("its length in the {0} header is {1} bytes, but it has {2}")]
     Length(&'static str, usize, usize),
     #[error("its UDP checksum is wrong")]
     Checksum,
 }
 
-/// `summed`: the sender's kernel has set the checksum. Between virtual machines of one host that is left to a network
-/// card, which is not there.
+/// `summed` means that the sender's kernel has set the checksum. Between virtual machines of one host, it is left to a
+/// network card that does not exist.
 pub fn read(packet: &[u8], summed: bool) -> Result<Datagram<'_>, Malformed> {
     let fixed: &[u8; IP_HEADER] = packet.first_chunk().ok_or(Malformed::CutOff)?;
     let [version, _, total_a, total_b, _, _, fragment_a, fragment_b, _, protocol, _, _, s0, s1, s2, s3, t0, t1, t2, t3] = *fixed;
@@ -54,7 +54,7 @@ pub fn read(packet: &[u8], summed: bool) -> Result<Datagram<'_>, Malformed> {
         return Err(Malformed::Fragment);
     }
     let total = usize::from(u16::from_be_bytes([total_a, total_b]));
-    // Behind it are the bytes with which Ethernet fills a short frame.
+    // After this length come the bytes with which Ethernet pads a short frame.
     let udp = packet.get(length..total).ok_or(Malformed::Length("IP", total, packet.len()))?;
     let ([_, _, port_a, port_b, len_a, len_b, sum_a, sum_b], _) =
         udp.split_first_chunk::<UDP_HEADER>().ok_or(Malformed::Length("IP", total, packet.len()))?;
@@ -72,7 +72,7 @@ pub fn read(packet: &[u8], summed: bool) -> Result<Datagram<'_>, Malformed> {
     Ok(Datagram { source, payload })
 }
 
-/// From the client to any server of the link.
+/// A packet from the client to any server of the link.
 pub fn write(source: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     let target = Ipv4Addr::BROADCAST;
     let length = UDP_HEADER + payload.len();
@@ -80,7 +80,7 @@ pub fn write(source: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     let mut udp = [CLIENT_PORT.to_be_bytes(), SERVER_PORT.to_be_bytes(), udp_length, [0, 0]].concat();
     udp.extend_from_slice(payload);
     let checksum = match !sum(pseudo_header(source, target, length), &udp) {
-        0 => 0xffff, // 0 means that there is none
+        0 => 0xffff, // 0 means no checksum
         checksum => checksum,
     };
     put(&mut udp, 6, checksum);

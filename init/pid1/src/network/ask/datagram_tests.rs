@@ -1,4 +1,4 @@
-//! Packets as servers send them, and what is refused of them.
+//! Packets of servers, and those that are refused.
 
 use super::*;
 
@@ -7,7 +7,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// A packet to a client, with an odd number of bytes.
 fn good() -> Vec<u8> {
     let mut packet = write(SERVER, b"offer");
-    packet[20..24].copy_from_slice(&[0, 67, 0, 68]); // the sum of the ports stays the same
+    packet[20..24].copy_from_slice(&[0, 67, 0, 68]); // the checksum stays the same
     packet
 }
 
@@ -19,8 +19,8 @@ fn summed_again(mut packet: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_written_has_the_checksums_that_others_compute() {
-    // By hand from RFC 1071: 0.0.0.0 to 255.255.255.255, ports 68 and 67, "ab".
+fn written_packets_have_the_right_checksums() {
+    // Computed by hand from RFC 1071: 0.0.0.0 to 255.255.255.255, ports 68 and 67, "ab".
     let packet = write(Ipv4Addr::UNSPECIFIED, b"ab");
     let expected = [
         0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0x7a, 0xd0, 0, 0, 0, 0, 255, 255, 255, 255, 0, 68, 0, 67, 0, 10, 0x9d, 0xf1, b'a',
@@ -54,7 +54,7 @@ fn a_checksum_that_was_left_to_a_network_card_is_not_checked() {
 }
 
 #[test]
-fn what_is_wrong_with_a_packet_is_said() {
+fn a_malformed_packet_is_refused_with_its_mistake() {
     type Change = fn(&mut Vec<u8>);
     let cases: [(&str, Change, Malformed); 10] = [
         ("IPv6", |packet| packet[0] = 0x65, Malformed::Version),

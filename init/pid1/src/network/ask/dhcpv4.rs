@@ -11,7 +11,7 @@ use crate::network::random::Random;
 use crate::network::text::shown;
 
 const VENDOR_CLASS: &str = "thimble";
-const MAX_MESSAGE: u16 = 1472; // what one Ethernet frame carries in UDP
+const MAX_MESSAGE: u16 = 1472; // the UDP payload of one Ethernet frame
 const WANTED: [u8; 11] = [
     code::SUBNET_MASK,
     code::ROUTERS,
@@ -25,25 +25,25 @@ const WANTED: [u8; 11] = [
     code::DOMAIN_SEARCH,
     code::CLASSLESS_ROUTES,
 ];
-/// 1, 2, 4, 8, then every 16 s. The RFC starts with 4 s, but a port of a switch may come up a moment after the first
+/// The pauses are 1, 2, 4, 8, and then 16 s. The RFC starts with 4 s, but a switch port may come up just after the first
 /// question.
 const LONGEST_WAIT: u32 = 16;
 const REQUESTS: u32 = 4;
 /// A server that refuses is not asked again at once.
 const AFTER_NAK: Duration = Duration::from_secs(2);
-/// RFC 2131, 3.1.5.
+/// From RFC 2131, 3.1.5.
 const AFTER_DECLINE: Duration = Duration::from_secs(10);
-/// RFC 2131, 4.4.5: not more often than this while renewing. Leases of a few minutes are renewed more often.
+/// From RFC 2131, 4.4.5: the shortest pause between renewals. Leases of a few minutes are renewed more often.
 const RENEW_PAUSE: Duration = Duration::from_secs(60);
-/// After so many questions without an answer, the client also looks for servers that do not know its lease.
+/// After this many questions without an answer, the client also searches for servers that do not have its lease.
 const VERIFY_ALONE: u32 = 2;
-/// After so many, the console shows it.
+/// After this many, the console shows it.
 const VERIFY_SILENT: u32 = 4;
-/// After so many, in two minutes, the lease is kept. A port of a switch may need a minute before it passes packets.
+/// After this many, in two minutes, the lease is kept. A switch port may need a minute before it forwards packets.
 const VERIFY_TRIES: u32 = 12;
-/// How long the refusal by another server than the lease's own waits for that one's answer.
+/// How long a refusal by another server waits for the answer of the lease's server.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
-/// Faults of one answer that are shown.
+/// How many faults of one answer are shown.
 const NOTES: usize = 12;
 
 pub struct Client {
@@ -54,10 +54,10 @@ pub struct Client {
     xid: u32,
     /// When this exchange began. The field `secs` shows relays which clients get no answer.
     began: Instant,
-    /// Packets sent in this phase.
+    /// How many packets were sent in this phase.
     sent: u32,
     due: Option<Instant>,
-    /// Why the last answer was of no use.
+    /// Why the last answer could not be used.
     unusable: Option<String>,
 }
 
@@ -68,17 +68,17 @@ enum Phase {
         server: Ipv4Addr,
     },
     Bound(Granted),
-    /// Asking to keep the lease: its server until T2, then anyone.
+    /// Asks to keep the lease: its server until T2, then any server.
     Renewing(Granted),
-    /// The link was without carrier. Asks whether the lease holds where it is now (RFC 2131, 3.7 and 4.4.2: INIT-REBOOT).
-    /// `refused`: when it is given up, because a server has refused it.
+    /// The link was without carrier. Asks whether the lease is valid on the current network (RFC 2131, 3.7 and 4.4.2:
+    /// INIT-REBOOT). `refused` is when the lease ends because a server has refused it.
     Verifying {
         granted: Granted,
         refused: Option<Instant>,
     },
 }
 
-/// A packet that came from a server or a relay, and what is wrong with its options.
+/// A packet from a server or a relay, and the faults of its options.
 #[derive(Debug)]
 pub struct Answer {
     pub packet: Packet,
@@ -93,14 +93,14 @@ struct Granted {
     since: Instant,
 }
 
-/// What the caller has to do.
+/// What the caller must do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     Send {
         packet: Box<Packet>,
         to: Ipv4Addr,
     },
-    /// Find out whether another host has this address, and report that with [`Client::taken`].
+    /// Find out whether another host has this address, and report it with [`Client::taken`].
     Probe(Ipv4Addr),
     Configure(Lease),
     /// The lease has ended.
@@ -110,25 +110,25 @@ pub enum Action {
 }
 
 impl Client {
-    /// `target` is the server that the address has to lead to.
+    /// `target` is the server that the address must lead to.
     pub fn new(mac: [u8; 6], target: Option<IpAddr>, mut random: Random, now: Instant) -> Self {
         let xid = random.next();
         let offers = Offers::towards(target);
         Self { mac, random, phase: Phase::Selecting, offers, xid, began: now, sent: 0, due: Some(now), unusable: None }
     }
 
-    /// When to call `tick`; never, once a lease without end is bound.
+    /// When to call `tick`. Never, once a lease without an end is bound.
     pub fn due(&self) -> Option<Instant> {
         let refused = if let Phase::Verifying { refused, .. } = self.phase { refused } else { None };
         self.due.into_iter().chain(self.offers.due()).chain(refused).min()
     }
 
-    /// Why no answer has led to an address, if answers come.
+    /// Why the answers have not led to an address, if any came.
     pub fn unusable(&self) -> Option<&str> {
         self.unusable.as_deref()
     }
 
-    /// The cable came back, perhaps in another network: asks at once whether the lease still holds.
+    /// The carrier returned, perhaps in another network: asks at once whether the lease is still valid.
     pub fn carrier_returned(&mut self, now: Instant) {
         match self.granted() {
             Some(granted) => {
@@ -146,8 +146,8 @@ impl Client {
         }
     }
 
-    /// The lease does not lead to the target: gives it up for one of another server's, and returns it. `None`: there is no
-    /// other server, so the lease stays.
+    /// The lease does not lead to the target: drops it to get one from another server, and returns it. `None` if no other
+    /// server is known, so the lease stays.
     pub fn leave_server(&mut self, now: Instant) -> Option<Lease> {
         let Phase::Bound(granted) = &self.phase else { return None };
         let (lease, server) = (granted.lease.clone(), granted.lease.server?);
@@ -196,8 +196,8 @@ impl Client {
             return Vec::new();
         }
         if packet.xid != self.xid {
-            // Also the second copy of an answer to a question that is over.
-            let why = format!("an answer from {} is to another question (transaction {:08x})", answer.from, packet.xid);
+            // This is also the second copy of an answer to an earlier question.
+            let why = format!("an answer from {} is for another question (transaction {:08x})", answer.from, packet.xid);
             self.unusable.get_or_insert(why);
             return Vec::new();
         }
@@ -209,7 +209,8 @@ impl Client {
             (Phase::Requesting { server, .. }, MessageType::Ack | MessageType::Nak) => {
                 let server = *server;
                 if packet.server_id().is_some_and(|id| id != server) {
-                    self.unusable = Some(format!("the {kind} from {} is not of server {server}, which was asked", answer.from));
+                    self.unusable =
+                        Some(format!("the {kind} from {} does not come from server {server}, which was asked", answer.from));
                     return Vec::new();
                 }
                 if kind == MessageType::Ack { self.bind(answer, now) } else { self.refused_request(answer, now) }
@@ -225,11 +226,11 @@ impl Client {
         self.unusable = Some(line.clone());
         let notes = answer.faults.iter().map(ToString::to_string).collect();
         let mut actions = said(answer.from, notes);
-        actions.push(Action::Say(format!("{line}: it cannot be used")));
+        actions.push(Action::Say(format!("{line}, so it cannot be used")));
         actions
     }
 
-    /// A packet came that is not even one of DHCP.
+    /// A packet arrived that is not DHCP.
     pub fn unreadable(&mut self, why: String) -> Action {
         self.unusable = Some(why.clone());
         Action::Say(why)
@@ -243,7 +244,7 @@ impl Client {
         vec![Action::Say(line)]
     }
 
-    /// The refusal by the lease's own server counts at once. Another one on the link may know less: that one's waits.
+    /// A refusal by the lease's server counts at once. Another server on the link may know less, so its refusal waits.
     fn refused_lease(&mut self, answer: &Answer, now: Instant) -> Vec<Action> {
         let Some(granted) = self.granted() else { return Vec::new() };
         let (address, own) = (granted.address, granted.lease.server);
@@ -258,7 +259,7 @@ impl Client {
         actions
     }
 
-    /// The lease is over. Asks for another one at once.
+    /// The lease has ended. Asks for another one at once.
     fn give_up(&mut self, now: Instant) -> Option<Action> {
         let lease = self.granted()?.lease.clone();
         self.select(now);
@@ -282,7 +283,7 @@ impl Client {
             Ok(read) => read,
             Err(why) => return self.reject(answer, "an offer", &why.to_string()),
         };
-        // In the same network the lease is as good as another one. Its server may only be restarting.
+        // In the same network the lease is as good as a new one, and its server may only be restarting.
         if let Some(granted) = self.granted()
             && !is_elsewhere(&granted.lease, &offered)
         {
@@ -297,7 +298,7 @@ impl Client {
 
     fn accept(&mut self, address: Ipv4Addr, server: Ipv4Addr, now: Instant) -> Vec<Action> {
         let moved = self.granted().map(|granted| {
-            let line = format!("DHCP server {server} of another network offers {address}: {} is given up", granted.address);
+            let line = format!("DHCP server {server} of another network offers {address}, so {} is dropped", granted.address);
             [Action::Say(line), Action::Withdraw(granted.lease.clone())]
         });
         self.offers.forget();
@@ -323,7 +324,7 @@ impl Client {
     }
 
     fn bind(&mut self, answer: &Answer, now: Instant) -> Vec<Action> {
-        // Of an acknowledgement the server is known, because it was asked.
+        // For an acknowledgement the server is known, because it was asked.
         let asked = match &self.phase {
             Phase::Requesting { server, .. } => Some(*server),
             _ => self.granted().and_then(|granted| granted.lease.server),
@@ -339,7 +340,7 @@ impl Client {
         let mut actions = said(answer.from, [answer.faults.iter().map(ToString::to_string).collect(), notes].concat());
         let old = self.granted().map(|granted| granted.lease.clone());
         actions.extend(old.filter(|old| old.address != lease.address).map(Action::Withdraw));
-        // The link may be in another network than before, where another host has the address.
+        // The link may be in another network than before, where another host may have the address.
         let is_new_here = matches!(self.phase, Phase::Verifying { .. });
         actions.extend(is_new_here.then_some(Action::Probe(ack.yiaddr)));
         self.due = lease.times.map(|times| now + times.renew);
@@ -350,7 +351,7 @@ impl Client {
         actions
     }
 
-    /// DISCOVER, or REQUEST for the offer, repeated with growing pauses.
+    /// Sends DISCOVER, or REQUEST for the offer, with growing pauses.
     fn ask(&mut self, now: Instant) -> Action {
         let seconds = 2u32.saturating_pow(self.sent).min(LONGEST_WAIT);
         self.sent = self.sent.saturating_add(1);
@@ -363,12 +364,12 @@ impl Client {
             }
             _ => self.packet(MessageType::Discover, now),
         };
-        // Unicast would be heard as well, but not by a client whose kernel has no packet sockets.
+        // A unicast answer would arrive, too, but not at a client whose kernel has no packet sockets.
         packet.set_wants_broadcast(true);
         Action::Send { packet: Box::new(packet), to: Ipv4Addr::BROADCAST }
     }
 
-    /// Half of the lease is over, or more: asks to keep it, or gives it up.
+    /// Half or more of the lease has passed: asks to keep it, or drops it.
     fn keep(&mut self, granted: Granted, now: Instant) -> Vec<Action> {
         let Some(times) = granted.lease.times else {
             self.due = None;
@@ -389,7 +390,7 @@ impl Client {
         vec![Action::Send { packet: Box::new(packet), to: to.unwrap_or(Ipv4Addr::BROADCAST) }]
     }
 
-    /// Asks every server whether the lease holds here. If none answers, it is kept while it is valid (RFC 2131, 3.7).
+    /// Asks every server whether the lease is valid here. If none answers, it is kept until it ends (RFC 2131, 3.7).
     fn verify(&mut self, granted: Granted, now: Instant) -> Vec<Action> {
         let age = now.saturating_duration_since(granted.since);
         let times = granted.lease.times;
@@ -417,7 +418,7 @@ impl Client {
         if self.sent == VERIFY_SILENT {
             let end = times.map_or("without end".to_owned(), |times| format!("for {} s more", (times.expire - age).as_secs()));
             let address = granted.address;
-            let line = format!("no DHCP server has answered since the carrier came back: keeping {address}, leased {end}");
+            let line = format!("no DHCP server has answered since the carrier returned; keeping {address}, leased {end}");
             actions.push(Action::Say(line));
         }
         let due = now + self.random.about(Duration::from_secs(u64::from(seconds)));
@@ -429,7 +430,7 @@ impl Client {
     fn packet(&self, kind: MessageType, now: Instant) -> Packet {
         let mut packet = Packet::request(kind, self.xid, self.mac);
         packet.secs = u16::try_from(now.saturating_duration_since(self.began).as_secs()).unwrap_or(u16::MAX);
-        // Hardware type and address, as iPXE sends it: the same machine keeps the same lease.
+        // Hardware type and address, the same as from iPXE, so that the machine keeps its lease.
         packet.options.set(code::CLIENT_ID, [&[1][..], &self.mac].concat());
         packet.options.set(code::PARAMETER_LIST, WANTED).set_u16(code::MAX_MESSAGE_SIZE, MAX_MESSAGE);
         packet.options.set_text(code::VENDOR_CLASS, VENDOR_CLASS);
@@ -437,25 +438,25 @@ impl Client {
     }
 }
 
-/// Half of what is left until the next stage, but at least a minute, and never past that stage.
+/// Half of the time until the next stage, but at least a minute, and never beyond that stage.
 fn renew_pause(times: &Times, age: Duration) -> Duration {
     let stage = if age < times.rebind { times.rebind } else { times.expire };
     let left = stage.saturating_sub(age);
     (left / 2).max(RENEW_PAUSE.min(times.expire / 8)).min(left)
 }
 
-/// Whether an offer comes from another network than the lease: neither address is on the other one's link.
+/// Whether an offer comes from another network than the lease: neither address is on the other's link.
 fn is_elsewhere(lease: &Lease, offered: &Lease) -> bool {
     !lease.is_on_link(offered.address) && !offered.is_on_link(lease.address)
 }
 
-/// A server's refusal, with its reason.
+/// The text of a server's refusal, with its reason.
 fn refusal(answer: &Answer, address: Ipv4Addr) -> String {
     let why = answer.packet.message().map(|message| format!(": {}", shown(message))).unwrap_or_default();
     format!("the DHCP server at {} refuses {address}{why}", answer.from)
 }
 
-/// What was left out of an answer, a line for each.
+/// The parts of an answer that were left out, one line each.
 fn said(from: Ipv4Addr, notes: Vec<String>) -> Vec<Action> {
     let more = notes.len().saturating_sub(NOTES);
     let more = (more > 0).then(|| format!("{more} more options are broken"));

@@ -12,7 +12,7 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The only packet among the actions, and where it goes.
+/// The only packet among the actions, and its destination.
 fn sent(mut actions: Vec<Action>) -> (Packet, Ipv4Addr) {
     actions.retain(|action| !matches!(action, Action::Probe(_) | Action::Say(_)));
     match <[Action; 1]>::try_from(actions) {
@@ -105,13 +105,13 @@ fn discover_is_repeated_after_1_2_4_8_and_then_every_16_seconds_more_or_less() {
         assert_eq!(u64::from(packet.secs), (now - start).as_secs(), "secs shows how long no server has answered");
         let pause = (client.due().unwrap() - now).as_secs_f64();
         assert!((nominal * 0.75..=nominal * 1.25).contains(&pause), "{pause} s instead of about {nominal} s");
-        assert_eq!(client.tick(now), [], "nothing is sent before its time");
+        assert_eq!(client.tick(now), [], "no packet is sent before its time");
         now = client.due().unwrap();
     }
 }
 
 #[test]
-fn what_is_not_an_answer_to_us_is_ignored() {
+fn answers_to_other_clients_are_ignored() {
     let now = Instant::now();
     type Change = fn(&mut Packet);
     let cases: [(&str, Change); 6] = [
@@ -154,7 +154,7 @@ fn a_refused_request_starts_over_after_a_pause_with_a_new_transaction() {
 }
 
 #[test]
-fn a_request_without_answer_is_given_up_after_four_times() {
+fn a_request_without_an_answer_ends_after_four_times() {
     let mut now = Instant::now();
     let (mut client, _) = requesting(now);
     let mut kinds = Vec::new();
@@ -167,7 +167,7 @@ fn a_request_without_answer_is_given_up_after_four_times() {
 }
 
 #[test]
-fn a_lease_is_renewed_with_its_server_then_with_anyone_then_given_up() {
+fn a_lease_is_renewed_with_its_server_then_with_any_server_then_dropped() {
     let start = Instant::now();
     let mut client = bound(start);
     let mut seen = Vec::new();
@@ -213,7 +213,7 @@ fn another_address_at_renewal_replaces_the_old_one() {
 }
 
 #[test]
-fn a_refused_renewal_gives_the_address_up_at_once() {
+fn a_refused_renewal_drops_the_address_at_once() {
     let mut client = bound(Instant::now());
     let now = client.due().unwrap();
     let (request, _) = sent(client.tick(now));
@@ -222,7 +222,7 @@ fn a_refused_renewal_gives_the_address_up_at_once() {
     assert_eq!(sent(client.tick(now)).0.message_type(), Some(MessageType::Discover));
 }
 
-/// A client whose carrier came back, and its question.
+/// A client whose carrier returned, and its question.
 fn verifying(now: Instant) -> (Client, Packet) {
     let mut client = bound(now);
     client.carrier_returned(now);
@@ -232,7 +232,7 @@ fn verifying(now: Instant) -> (Client, Packet) {
 }
 
 #[test]
-fn a_returned_carrier_asks_every_server_whether_the_lease_holds_here() {
+fn a_returned_carrier_asks_every_server_whether_the_lease_is_valid_here() {
     let now = Instant::now() + secs(10);
     let (mut client, request) = verifying(now);
     assert_eq!((request.message_type(), request.ciaddr), (Some(MessageType::Request), Ipv4Addr::UNSPECIFIED));
@@ -255,12 +255,12 @@ fn a_lease_that_is_due_for_renewal_is_verified_first() {
             now = client.due().unwrap();
             client.tick(now);
         }
-        assert!(now < start + secs(age + 40), "renewed by then");
+        assert!(now < start + secs(age + 40), "it must be renewed by then");
         assert!(client.tick(now).iter().any(|action| matches!(action, Action::Send { packet, .. } if packet.ciaddr == ADDRESS)));
     }
     let mut client = bound(start);
     client.carrier_returned(start + secs(800));
-    assert!(matches!(&client.tick(start + secs(800))[..], [Action::Withdraw(_)]), "it has ended meanwhile");
+    assert!(matches!(&client.tick(start + secs(800))[..], [Action::Withdraw(_)]), "the lease has ended meanwhile");
 }
 
 #[test]
@@ -276,24 +276,24 @@ fn a_lease_without_end_is_verified_too() {
 }
 
 #[test]
-fn a_lease_that_is_refused_after_a_gap_is_given_up() {
+fn a_lease_that_is_refused_after_a_gap_is_dropped() {
     let now = Instant::now();
     let nak = |request: &Packet, server| heard(&answer(request, MessageType::Nak, server));
     let (mut client, request) = verifying(now);
     let actions = client.receive(&nak(&request, SERVER), now);
-    assert!(matches!(&actions[..], [Action::Say(_), Action::Withdraw(_)]), "its own server: at once");
+    assert!(matches!(&actions[..], [Action::Say(_), Action::Withdraw(_)]), "a refusal by its server counts at once");
     assert_eq!(lines(&actions), ["the DHCP server at 10.0.0.1 refuses 10.0.0.5"]);
     assert_eq!(sent(client.tick(now)).0.message_type(), Some(MessageType::Discover));
 
     let (mut client, request) = verifying(now);
     client.receive(&nak(&request, OTHER), now);
     let actions = client.receive(&heard(&answer(&request, MessageType::Ack, SERVER)), now);
-    assert!(matches!(&actions[..], [Action::Probe(_), Action::Configure(_)]), "its own server knows better");
+    assert!(matches!(&actions[..], [Action::Probe(_), Action::Configure(_)]), "its server's answer wins");
 
     let (mut client, request) = verifying(now);
     client.receive(&nak(&request, OTHER), now);
     assert!(client.due().unwrap() <= now + secs(1));
-    assert!(matches!(&client.tick(now + secs(1))[..], [Action::Withdraw(_)]), "its own server is not here");
+    assert!(matches!(&client.tick(now + secs(1))[..], [Action::Withdraw(_)]), "its server did not answer");
 }
 
 #[test]
@@ -311,16 +311,16 @@ fn an_offer_of_another_network_after_a_gap_replaces_the_lease() {
             break discover;
         }
     };
-    assert!(now - start < secs(5), "within seconds: {:?}", now - start);
+    assert!(now - start < secs(5), "it took {:?}", now - start);
     let same = answer(&discover, MessageType::Offer, OTHER);
-    assert_eq!(client.receive(&heard(&same), now), [], "of the same network: the lease is as good");
+    assert_eq!(client.receive(&heard(&same), now), [], "an offer of the same network is not better");
     let mut other = same;
     other.yiaddr = Ipv4Addr::new(192, 168, 7, 50);
     let actions = client.receive(&heard(&other), now);
     let [Action::Say(line), Action::Withdraw(old), Action::Probe(_), Action::Send { packet, .. }] = &actions[..] else {
         panic!("{actions:?}")
     };
-    assert_eq!(line, "DHCP server 10.0.0.2 of another network offers 192.168.7.50: 10.0.0.5 is given up");
+    assert_eq!(line, "DHCP server 10.0.0.2 of another network offers 192.168.7.50, so 10.0.0.5 is dropped");
     assert_eq!((old.address, packet.server_id(), packet.requested_ip()), (LEASED, Some(OTHER), Some(other.yiaddr)));
 }
 
@@ -338,7 +338,7 @@ fn a_lease_is_kept_while_it_is_valid_if_no_server_answers_after_a_gap() {
     }
     let [line] = &said[..] else { panic!("{said:?}") };
     assert!(
-        line.starts_with("no DHCP server has answered since the carrier came back: keeping 10.0.0.5, leased for 78"),
+        line.starts_with("no DHCP server has answered since the carrier returned; keeping 10.0.0.5, leased for 78"),
         "{line}"
     );
     assert!(last - start > secs(100), "a switch may need a minute: {:?}", last - start);
@@ -376,7 +376,11 @@ fn an_answer_that_cannot_be_used_is_named_with_its_reason() {
             |packet| drop(packet.options.remove(code::MESSAGE_TYPE)),
             "an answer from 10.0.0.1 has no message type (option 53)",
         ),
-        ("another transaction", |packet| packet.xid = 7, "an answer from 10.0.0.1 is to another question (transaction 00000007)"),
+        (
+            "another transaction",
+            |packet| packet.xid = 7,
+            "an answer from 10.0.0.1 is for another question (transaction 00000007)",
+        ),
     ];
     for (case, change, why) in cases {
         let (mut client, discover) = selecting(now);
@@ -408,7 +412,7 @@ fn an_acknowledgement_needs_no_server_identifier() {
 }
 
 #[test]
-fn whatever_is_left_out_of_an_answer_is_named_once() {
+fn every_omitted_part_of_an_answer_is_named_once() {
     let now = Instant::now();
     let (mut client, request) = requesting(now);
     let mut bytes = answer(&request, MessageType::Ack, SERVER).encode();
@@ -427,12 +431,16 @@ fn whatever_is_left_out_of_an_answer_is_named_once() {
 }
 
 #[test]
-fn a_lease_that_leads_nowhere_is_given_up_for_another_servers_but_only_once() {
+fn a_lease_that_does_not_reach_the_server_is_replaced_by_another_servers_only_once() {
     let now = Instant::now();
     let mut client = bound(now);
     assert!(client.leave_server(now).is_some());
     let (discover, _) = sent(client.tick(now));
-    assert_eq!(client.receive(&heard(&answer(&discover, MessageType::Offer, SERVER)), now), [], "not this one again");
+    assert_eq!(
+        client.receive(&heard(&answer(&discover, MessageType::Offer, SERVER)), now),
+        [],
+        "the same offer must not be accepted again"
+    );
     let (request, _) = sent(client.receive(&heard(&answer(&discover, MessageType::Offer, OTHER)), now));
     assert_eq!(request.server_id(), Some(OTHER));
     client.receive(&heard(&answer(&request, MessageType::Ack, OTHER)), now);
@@ -441,5 +449,5 @@ fn a_lease_that_leads_nowhere_is_given_up_for_another_servers_but_only_once() {
     client.receive(&heard(&answer(&discover, MessageType::Offer, OTHER)), now);
     let (request, _) = sent(client.tick(client.due().unwrap().max(now + secs(3))));
     client.receive(&heard(&answer(&request, MessageType::Ack, OTHER)), now);
-    assert_eq!(client.leave_server(now), None, "better than none");
+    assert_eq!(client.leave_server(now), None, "a bad lease is better than none");
 }

@@ -9,13 +9,14 @@ use dhcp::domain_names;
 use dhcp::v6::{self, Association, Message, Options};
 
 const WANTED: [u16; 4] = [v6::DNS_SERVERS, v6::DOMAIN_LIST, v6::SNTP_SERVERS, v6::NTP_SERVER];
-/// The waits are the RFC's: a second, then twice as long each time. Its longest is an hour, too long for an installation.
+/// The pauses are the RFC's: a second, then twice as long each time. Its longest is an hour, which is too long for an
+/// installation.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Offers are collected for the first wait, unless one comes with the highest preference.
+/// Offers are collected during the first pause, unless one has the highest preference.
 const HIGHEST_PREFERENCE: u8 = 255;
 const REQUESTS: u32 = 4;
-/// RFC 8415, 21.23: the shortest pause, and the pause if the server sends none.
+/// From RFC 8415, 21.23: the shortest pause, and the pause if the server sends none.
 const REFRESH_MIN: Duration = Duration::from_secs(600);
 const REFRESH: Duration = Duration::from_secs(86400);
 const FOR_EVER: u32 = u32::MAX;
@@ -27,11 +28,11 @@ pub enum Mode {
     Stateless,
 }
 
-/// What a server has given.
+/// What a server has granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Granted {
     pub address: Option<Ipv6Addr>,
-    /// `None`: the lease does not end.
+    /// `None` if the lease does not end.
     pub times: Option<Times>,
     pub dns: Vec<Ipv6Addr>,
     pub ntp: Vec<Ipv6Addr>,
@@ -71,7 +72,7 @@ impl Client {
         let [_, _, c, d, e, f] = mac;
         let mut client = Self {
             mode,
-            id: [&[0, 3, 0, 1], &mac[..]].concat(), // the link's own address (RFC 8415, 11.4)
+            id: [&[0, 3, 0, 1], &mac[..]].concat(), // the hardware address of the link (RFC 8415, 11.4)
             association: u32::from_be_bytes([c, d, e, f]),
             random,
             phase: Phase::Asking,
@@ -103,7 +104,7 @@ impl Client {
         (self.phase, self.transaction, self.began, self.sent, self.due) = (phase, transaction, now, 0, now);
     }
 
-    /// The message to send now, if any. Afterwards [`Self::granted`] has no lease that ran out.
+    /// The message to send now, if any. After this call [`Self::granted`] has no expired lease.
     pub fn tick(&mut self, now: Instant) -> Option<Vec<u8>> {
         if now < self.due {
             return None;
@@ -145,7 +146,7 @@ impl Client {
         Some(self.message(kind, options, now))
     }
 
-    /// Renewing asks the server that gave the lease, rebinding any.
+    /// Renewing asks the server that gave the lease. Rebinding asks any server.
     fn keep(&mut self, offer: Offer, times: Times, age: Duration, now: Instant) -> Vec<u8> {
         let rebinding = age >= times.rebind;
         let stage = if rebinding { times.expire } else { times.rebind };
@@ -172,7 +173,7 @@ impl Client {
         Message { kind, transaction: self.transaction, options }.encode()
     }
 
-    /// `true`: there is something new in [`Self::granted`].
+    /// Returns true if [`Self::granted`] has changed.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> bool {
         let Some(message) = Message::decode(bytes) else { return false };
         let options = &message.options;
@@ -234,7 +235,8 @@ fn names(options: &Options) -> Granted {
     }
 }
 
-/// T1 and T2 as sent if they are in order, otherwise half and four fifths of the preferred lifetime (RFC 8415, 21.4).
+/// T1 and T2 from the server if they are in order, otherwise half and four fifths of the preferred lifetime (RFC 8415,
+/// 21.4).
 fn times(association: &Association, preferred: u32, valid: u32) -> Option<Times> {
     if valid == FOR_EVER {
         return None;

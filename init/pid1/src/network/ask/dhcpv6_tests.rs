@@ -9,7 +9,7 @@ fn client(mode: Mode, now: Instant) -> Client {
     Client::new(mode, MAC, Random::Fixed(1), now)
 }
 
-/// What the client sends when its time has come.
+/// The message that the client sends when it is due.
 fn sends(client: &mut Client) -> (Message, Instant) {
     let at = client.due();
     (Message::decode(&client.tick(at).unwrap()).unwrap(), at)
@@ -31,14 +31,14 @@ fn answer(to: &Message, kind: u8, preference: u8, addresses: &[(u32, u32)]) -> V
 }
 
 #[test]
-fn an_address_is_solicited_requested_kept_and_given_up() {
+fn an_address_is_solicited_requested_kept_and_dropped() {
     let mut client = client(Mode::Stateful, Instant::now());
     let (solicit, now) = sends(&mut client);
     assert_eq!((solicit.kind, solicit.options.association(7).unwrap().addresses.len()), (v6::SOLICIT, 0));
     for preference in [1, 5, 3] {
         assert!(!client.receive(&answer(&solicit, v6::ADVERTISE, preference, &[(1000, 2000)]), now));
     }
-    assert!(client.tick(now).is_none(), "others may still offer");
+    assert!(client.tick(now).is_none(), "other servers may still offer");
     let (request, now) = sends(&mut client);
     assert_eq!((request.kind, request.options.get(v6::SERVER_ID)), (v6::REQUEST, Some(&[9, 5][..])));
     assert!(client.receive(&answer(&request, v6::REPLY, 5, &[(1000, 2000)]), now));
@@ -56,7 +56,7 @@ fn an_address_is_solicited_requested_kept_and_given_up() {
         assert!(at <= now + Duration::from_secs(2000));
         last = message;
     }
-    assert_eq!(last.kind, v6::SOLICIT, "after rebinding in vain it starts over");
+    assert_eq!(last.kind, v6::SOLICIT, "after a failed rebinding it starts again");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn names_alone_are_asked_for_and_refreshed() {
 }
 
 #[test]
-fn a_server_that_is_silent_is_asked_ever_more_rarely() {
+fn a_silent_server_is_asked_at_growing_intervals() {
     let mut client = client(Mode::Stateful, Instant::now());
     let (_, mut last) = sends(&mut client);
     let mut pauses = Vec::new();
@@ -98,7 +98,7 @@ fn a_server_that_is_silent_is_asked_ever_more_rarely() {
 }
 
 #[test]
-fn what_is_not_an_answer_to_this_client_is_ignored() {
+fn answers_to_other_clients_are_ignored() {
     let now = Instant::now();
     let mut client = client(Mode::Stateful, now);
     let (solicit, _) = sends(&mut client);
@@ -115,7 +115,7 @@ fn what_is_not_an_answer_to_this_client_is_ignored() {
 }
 
 #[test]
-fn times_are_the_servers_if_they_are_in_order() {
+fn the_servers_times_are_used_if_they_are_in_order() {
     let association = |renew, rebind| Association { id: 1, renew, rebind, addresses: Vec::new(), status: 0 };
     for (case, association, preferred, valid, expected) in [
         ("as sent", association(10, 20), 30, 40, Some((10, 20, 40))),

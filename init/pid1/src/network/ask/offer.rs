@@ -1,4 +1,4 @@
-//! Which of several DHCP servers to believe. Another one on the segment often answers before the right one.
+//! Chooses between the offers of several DHCP servers. A wrong server on the segment often answers before the right one.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -9,16 +9,16 @@ use crate::network::lease::Lease;
 
 /// How long a doubtful offer waits for a better one.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same for a server whose lease led nowhere.
+/// The same, after the lease of another server did not lead to the target.
 const PATIENCE_ONCE_BITTEN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
-    /// Its lease was tried and did not lead to the target.
+    /// The server's lease was tried and did not lead to the target.
     LedNowhere,
-    /// It does not say how to reach the target.
+    /// The offer does not say how to reach the target.
     Doubtful,
-    /// It leads to the target, or the target is not known.
+    /// The offer leads to the target, or the target is not known.
     Good,
 }
 
@@ -43,7 +43,7 @@ impl Offers {
         Self { target, ..Self::default() }
     }
 
-    /// Returns address and server if the offer is to be accepted at once. `offered` is what the packet gives.
+    /// Returns address and server if the offer is to be accepted at once. `offered` is the lease in the packet.
     pub fn hear(&mut self, offer: &Packet, offered: &Lease, now: Instant) -> Option<(Ipv4Addr, Ipv4Addr)> {
         let (server, address) = (offered.server?, offer.yiaddr);
         let worth = self.worth(offer, offered, server);
@@ -63,7 +63,7 @@ impl Offers {
         self.best.map(|best| best.until)
     }
 
-    /// The best offer, once no better one has come in time.
+    /// The best offer, once its waiting time has passed.
     pub fn settle(&mut self, now: Instant) -> Option<(Ipv4Addr, Ipv4Addr)> {
         let best = self.best.filter(|best| now >= best.until)?;
         self.best = None;
@@ -74,7 +74,7 @@ impl Offers {
         self.best = None;
     }
 
-    /// `false`: the server is avoided already, so there is no other one.
+    /// Avoids a server. False if it is avoided already, because then no other one is known.
     pub fn avoid(&mut self, server: Ipv4Addr) -> bool {
         let new = !self.avoid.contains(&server);
         if new {
@@ -137,12 +137,12 @@ mod tests {
         assert_eq!(hear(&mut offers, &offer(WRONG, None), now), None);
         assert_eq!(offers.settle(now), None);
         assert_eq!(hear(&mut offers, &offer(RIGHT, Some(RIGHT)), now), Some((ADDRESS, RIGHT)));
-        assert_eq!(offers.settle(now + PATIENCE), Some((ADDRESS, WRONG)), "if the better one comes to nothing");
+        assert_eq!(offers.settle(now + PATIENCE), Some((ADDRESS, WRONG)), "the doubtful offer is taken if the better one fails");
         assert_eq!(offers.due(), None);
     }
 
     #[test]
-    fn a_server_that_led_nowhere_is_the_last_resort() {
+    fn a_server_whose_lease_failed_is_the_last_resort() {
         let now = Instant::now();
         let mut offers = Offers::towards(Some(RIGHT.into()));
         assert!(offers.avoid(WRONG) && !offers.avoid(WRONG));

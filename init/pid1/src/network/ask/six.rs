@@ -1,4 +1,4 @@
-//! IPv6 on one link, as far as the kernel does not do it: names in router advertisements, and DHCPv6.
+//! IPv6 on one link, as far as the kernel does not handle it: names in router advertisements, and DHCPv6.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, UdpSocket};
@@ -20,12 +20,12 @@ use dhcp::router::{self, Advertisement};
 use dhcp::v6;
 use machine::network::domain_name_fault;
 
-/// RFC 4861, 6.3.7. The kernel solicits as well, but not again when this process is restarted.
+/// From RFC 4861, 6.3.7. The kernel solicits, too, but not again after this process was restarted.
 const SOLICITATIONS: u8 = 3;
 const BETWEEN_SOLICITATIONS: Duration = Duration::from_secs(4);
-/// Larger than any frame; messages do not come in fragments.
+/// Larger than any frame, because messages do not come in fragments.
 const BUFFER: usize = 2048;
-/// The link-local address is not usable before the kernel knows that no other host has it.
+/// The link-local address is not usable until the kernel has checked that no other host has it.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 pub struct Six {
@@ -44,7 +44,7 @@ impl Six {
         Ok(Self { routers, heard: None, solicited: 0, next_solicitation: now + TRY_AGAIN, dhcp: None, blocked_until: None })
     }
 
-    /// `true`: the answer of [`Self::complete`] may have changed, or its times count from now.
+    /// Returns true if the result of [`Self::complete`] may have changed, or its times start now.
     pub fn turn(&mut self, link: &Link, now: Instant) -> bool {
         let heard = self.hear_routers();
         self.solicit(link, now);
@@ -101,7 +101,7 @@ impl Six {
         if let Some(message) = client.tick(now)
             && let Err(error) = socket.send_to(&message, SocketAddrV6::new(v6::ALL_SERVERS, v6::SERVER_PORT, 0, link.index))
         {
-            log::debug!("cannot send to DHCPv6 servers on {link}: {error}"); // it is sent again, like a message that was lost
+            log::debug!("cannot send to DHCPv6 servers on {link}: {error}"); // it is sent again, like a lost message
         }
         news || had != client.granted().is_some()
     }
@@ -110,7 +110,7 @@ impl Six {
         self.dhcp.as_ref().and_then(|(_, client)| client.granted())
     }
 
-    /// The kernel's address with the names that go with it, or DHCPv6's address behind the kernel's router.
+    /// The kernel's address with its names, or DHCPv6's address behind the kernel's router.
     pub fn complete(&self, made: Option<Lease>, gateway: Option<Ipv6Addr>) -> Option<Lease> {
         let granted = self.granted();
         let assigned_address = granted.and_then(|granted| granted.address).map(IpAddr::V6);
@@ -140,7 +140,7 @@ impl Six {
     }
 }
 
-/// Where the kernel makes an address itself, an assigned one adds nothing.
+/// If the kernel makes an address itself, an assigned one adds nothing.
 fn mode(heard: &Advertisement) -> Option<Mode> {
     match (heard.managed, heard.autonomous, heard.other) {
         (true, false, _) => Some(Mode::Stateful),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_twice_counts_once() {
+    fn a_name_that_occurs_twice_counts_once() {
         assert_eq!(distinct([1, 2, 1].into_iter()), [1, 2]);
     }
 }

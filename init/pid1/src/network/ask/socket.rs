@@ -1,9 +1,9 @@
 //! The DHCP client's sockets on one link.
 //!
-//! Before the link has an address, the kernel gives an ordinary socket only what is sent to 255.255.255.255. Servers also
-//! answer to the offered address or to the subnet's broadcast address. So the client reads from a packet socket too, as
-//! other clients do. It sends its own broadcasts there: they have to come from 0.0.0.0 although another link, or the link
-//! of a lease that is in doubt, has an address. A renewal goes to its server through the ordinary socket.
+//! Before the link has an address, the kernel gives an ordinary socket only packets to 255.255.255.255. Servers also answer
+//! to the offered address or to the subnet's broadcast address. So the client also reads from a packet socket, as other
+//! clients do. It sends its broadcasts there, too: they must come from 0.0.0.0 even if another link, or a doubtful lease of
+//! this link, has an address. A renewal goes to its server through the ordinary socket.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -22,9 +22,9 @@ use super::dhcpv4::Answer;
 use crate::network::links::Link;
 use crate::sys;
 
-/// Larger than any packet that the client lets a server send.
+/// Larger than any packet that a server may send to the client.
 const BUFFER: usize = 2048;
-/// Packets read at once, so that a flood of them on one link does not hold up the others.
+/// How many packets are read at once, so that a flood on one link does not delay the others.
 const AT_ONCE: usize = 32;
 const IPV4: u16 = 0x0800;
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -32,17 +32,17 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 pub struct Sockets {
     index: u32,
     udp: UdpSocket,
-    /// `None`: this kernel has no packet sockets.
+    /// `None` if this kernel has no packet sockets.
     packets: Option<OwnedFd>,
 }
 
-/// A packet that came, or why it cannot be read.
+/// A packet that arrived, or why it cannot be read.
 pub type Heard = Result<Answer, String>;
 
 impl Sockets {
     pub fn open(link: &Link) -> io::Result<Self> {
         let packets = packet_socket(link).inspect_err(|error| {
-            log::warn!("{link}: no packet socket ({error}): an answer of a DHCP server is heard only if it is broadcast");
+            log::warn!("{link}: no packet socket ({error}); only broadcast answers of a DHCP server are received");
         });
         Ok(Self { index: link.index, udp: udp_socket(link)?, packets: packets.ok() })
     }
@@ -57,7 +57,7 @@ impl Sockets {
         }
     }
 
-    /// What has come. A broadcast comes twice, once through each socket.
+    /// The packets that have arrived. A broadcast arrives twice, once through each socket.
     pub fn receive(&self) -> Vec<Heard> {
         let packets = (0..AT_ONCE).map_while(|_| self.packets.as_ref().and_then(|socket| self.packet(socket)));
         let ordinary = (0..AT_ONCE).map_while(|_| self.datagram());
@@ -73,12 +73,12 @@ impl Sockets {
                     return Some(answer(buffer.get(..length).unwrap_or_default(), *from.ip()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return None, // nothing has come, or an ICMP error, which sending again answers
+                Err(_) => return None, // no packet has arrived, or an ICMP error, after which the question is sent again
             }
         }
     }
 
-    /// `None`: nothing is left. `Some(None)`: a packet that is not for this link.
+    /// `None` if no packet is left. `Some(None)` for a packet that is not for this link.
     fn packet(&self, socket: &OwnedFd) -> Option<Option<Heard>> {
         let (mut buffer, mut control) = ([0; BUFFER], nix::cmsg_space!([u8; AUXILIARY]));
         let mut parts = [IoSliceMut::new(&mut buffer)];
@@ -123,7 +123,7 @@ fn udp_socket(link: &Link) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from(socket))
 }
 
-/// It has no protocol until the filter is in place, so that it never holds a packet that the filter would drop.
+/// The socket has no protocol until the filter is set, so that it never gets a packet that the filter would drop.
 fn packet_socket(link: &Link) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(net::AddressFamily::PACKET, SocketType::DGRAM, flags, None)?;
@@ -137,11 +137,11 @@ const BYTE: u32 = libc::BPF_LD | libc::BPF_B;
 const HALF: u32 = libc::BPF_LD | libc::BPF_H;
 const WORD: u32 = libc::BPF_LD | libc::BPF_W;
 const UDP_HEADER: u32 = 8;
-/// Where the hardware address is in a BOOTP packet.
+/// The offset of the hardware address in a BOOTP packet.
 const CHADDR: u32 = 28;
 
-/// The kernel drops everything but BOOTP replies to this machine, before it wakes the client. In a large rack, all
-/// machines hear the answers to all others. Offsets count from the IP header.
+/// Lets the kernel drop everything but BOOTP replies to this machine, before it wakes the client. In a large rack, all
+/// machines get the answers to all others. Offsets count from the IP header.
 fn answers_to(mac: HwAddr) -> [libc::sock_filter; 13] {
     const UDP: u32 = 17;
     let [load_op, is_reply, load_high, is_high, load_low, is_low, pass, drop] = reply(mac, libc::BPF_IND);
@@ -168,7 +168,7 @@ fn replies_to(mac: HwAddr) -> [libc::sock_filter; 8] {
     reply(mac, libc::BPF_ABS)
 }
 
-/// Passes a reply to `mac`. `mode`: whether X holds where the UDP header is.
+/// Passes a reply to `mac`. `mode` says whether X is the offset of the UDP header.
 fn reply(mac: HwAddr, mode: u32) -> [libc::sock_filter; 8] {
     const REPLY: u32 = 2;
     let HwAddr([a, b, c, d, e, f]) = mac;
@@ -185,14 +185,14 @@ fn reply(mac: HwAddr, mode: u32) -> [libc::sock_filter; 8] {
     ]
 }
 
-/// Goes on with the next line if the values are equal, and otherwise so many lines further.
+/// Continues with the next line if the values are equal, and otherwise skips this many lines.
 const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
 
 fn line(code: u32, otherwise: u8, value: u32) -> libc::sock_filter {
     libc::sock_filter { code: u16::try_from(code).unwrap_or_default(), jt: 0, jf: otherwise, k: value }
 }
 
-/// A link below a VLAN also hears the VLAN's packets, and a bond's member those of the bond.
+/// A link below a VLAN also gets the VLAN's packets, and a bond's member those of the bond.
 fn is_for_link(from: &LinkAddr, index: u32) -> bool {
     let kind = from.pkttype();
     u32::try_from(from.ifindex()) == Ok(index) && kind != libc::PACKET_OTHERHOST && kind != libc::PACKET_OUTGOING
@@ -214,7 +214,7 @@ impl Auxiliary {
         Self { status, vlan }
     }
 
-    /// The network card has taken a tag off, and no interface is there for its VLAN. Tag 0 has a priority only.
+    /// The network card has removed a tag, but no interface exists for its VLAN. Tag 0 only has a priority.
     fn is_tagged(&self) -> bool {
         const VLAN_VALID: u32 = 1 << 4;
         self.status & VLAN_VALID != 0 && self.vlan & 0xfff != 0
@@ -231,7 +231,7 @@ impl Auxiliary {
 mod tests {
     use super::*;
 
-    /// Interprets the few instructions that the filter has.
+    /// Interprets the few instructions that the filter uses.
     fn passes(program: &[libc::sock_filter], packet: &[u8]) -> Option<bool> {
         let (mut accumulator, mut x, mut at) = (0_u32, 0_usize, 0_usize);
         let bytes = |from: usize, count: usize| {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_passes_replies_to_this_machine_and_nothing_else() {
+    fn the_filter_passes_only_replies_to_this_machine() {
         const MAC: [u8; 6] = [2, 0, 0xab, 0xcd, 0xff, 1];
         let offer = Packet::request(dhcp::v4::MessageType::Discover, 1, MAC).reply(dhcp::v4::MessageType::Offer);
         let mut packet = datagram::write(Ipv4Addr::new(10, 0, 0, 1), &offer.encode());
@@ -277,7 +277,7 @@ mod tests {
             other[at] = value;
             assert_eq!(passes(&program, &other), Some(false), "{case}");
         }
-        assert_eq!(passes(&program, &packet[..40]), None, "the kernel drops what is too short");
+        assert_eq!(passes(&program, &packet[..40]), None, "the kernel drops short packets");
         let (ordinary, datagram) = (replies_to(HwAddr(MAC)), &packet[20..]);
         assert_eq!(passes(&ordinary, datagram), Some(true));
         for at in [8, 8 + 28, 8 + 28 + 5] {

@@ -1,7 +1,8 @@
-//! Whether the links of `bond=` are one link or several.
+//! Decides whether the links of `bond=` are used as one link or as several.
 //!
-//! A bond that finds no network is taken apart for a while: the switch may have no such bond, or only one of the ports may
-//! work. The turns are long, because each change costs the links their carrier, and half a minute with spanning tree.
+//! A bond that finds no network is taken apart for a while: the switch may not have the bond, or only one of the ports may
+//! work. The turns are long, because each change costs the links their carrier, which takes half a minute with spanning
+//! tree.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +10,11 @@ use cmdline::{BOND_OPTIONS, Bond};
 
 use super::link::Link;
 
-/// Longer than LACP and 802.1D's listening and learning take one after the other.
+/// Longer than LACP plus 802.1D's listening and learning.
 const TURN: Duration = Duration::from_secs(60);
-/// For a bond without carrier although a member has one: its partner does not answer.
+/// For a bond without carrier although a member has one, because its partner does not answer.
 const DARK_TURN: Duration = Duration::from_secs(15);
-/// The kernel's default is not to look at the carrier at all.
+/// By default the kernel does not check the carrier at all.
 pub const MIIMON: u32 = 100;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +37,14 @@ impl Bonding {
         matches!(self, Self::Apart { .. } | Self::Impossible)
     }
 
-    /// The network is lost: each way gets its whole time again.
+    /// The network is lost, so each way gets its full time again.
     pub fn restart(&mut self, now: Instant) {
         if let Self::Together { since } | Self::Apart { since } = self {
             *since = now;
         }
     }
 
-    /// When a machine that still has no network tries the other way. `carrier`: the bond has one now.
+    /// When a machine that still has no network tries the other way. `carrier` says whether the bond has one now.
     pub fn turns_at(self, carrier: bool) -> Option<Instant> {
         match self {
             Self::Together { since } => Some(since + if carrier { TURN } else { DARK_TURN }),
@@ -53,12 +54,12 @@ impl Bonding {
     }
 }
 
-/// A member is written as its name or as its MAC.
+/// A member is given by its name or its MAC.
 pub fn has_member(bond: &Bond, link: &Link) -> bool {
     bond.members.iter().any(|member| *member == link.name || member.parse() == Ok(link.mac))
 }
 
-/// Number, size and value of each attribute for the kernel. The mode comes first, because it decides about the others.
+/// The number, size and value of each attribute for the kernel. The mode comes first, because the others depend on it.
 pub fn attributes(bond: &Bond) -> Vec<(u16, u8, u32)> {
     let given = |name: &str| bond.options.iter().any(|(given, _)| given == name);
     let miimon = (!given("miimon")).then(|| ("miimon".to_owned(), MIIMON.to_string()));
@@ -72,11 +73,11 @@ pub fn attributes(bond: &Bond) -> Vec<(u16, u8, u32)> {
         })
         .collect();
     attributes.sort_by_key(|(number, ..)| *number);
-    attributes.dedup_by_key(|(number, ..)| *number); // two names of one option
+    attributes.dedup_by_key(|(number, ..)| *number); // one option may have two names
     attributes
 }
 
-/// As asked for, with the mode first and always. Numbers are replaced by the kernel's words.
+/// The requested options, always with the mode, which is first. Numbers become the kernel's words.
 pub fn options(bond: &Bond) -> Vec<(String, String)> {
     let mut options: Vec<(String, String)> = bond.options.iter().map(|(name, value)| (name.clone(), word(name, value))).collect();
     for (name, value) in [("miimon", MIIMON.to_string()), ("mode", "balance-rr".to_owned())] {
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bond_that_was_learned_has_its_mode_and_looks_at_the_carrier() {
+    fn a_recorded_bond_has_its_mode_and_watches_the_carrier() {
         for (asked, expected) in [
             ("bond0:eth0", "mode=balance-rr miimon=100"),
             ("bond0:eth0:miimon=50,mode=active-backup", "mode=active-backup miimon=50"),
@@ -128,7 +129,7 @@ mod tests {
     fn a_bond_without_a_network_takes_turns_with_single_links() {
         let since = Instant::now();
         for (case, bonding, carrier, expected) in [
-            ("nothing there yet", Bonding::Unmade, false, None),
+            ("no member yet", Bonding::Unmade, false, None),
             ("LACP and spanning tree have time", Bonding::Together { since }, true, Some(since + TURN)),
             ("no partner", Bonding::Together { since }, false, Some(since + DARK_TURN)),
             ("single links", Bonding::Apart { since }, true, Some(since + TURN)),

@@ -1,4 +1,4 @@
-//! The machine's network interfaces, as `/sys/class/net` shows them, and in which order to try them.
+//! The machine's network interfaces, from `/sys/class/net`, and the order in which to try them.
 
 use std::fmt;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::network::reach::Rank;
 
 pub const SYSFS: &str = "/sys/class/net";
 const ARPHRD_ETHER: &str = "1";
-/// The drivers of a BMC's private link to the host, which answers DHCP quickly and has no way to the server.
+/// Drivers of a BMC's private link to the host. It answers DHCP quickly and does not reach the server.
 const BMC_DRIVERS: [&str; 5] = ["cdc_ether", "cdc_ncm", "cdc_eem", "cdc_subset", "rndis_host"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,11 @@ pub struct Link {
     pub mac: HwAddr,
     pub up: bool,
     pub carrier: bool,
-    /// How often the carrier has come. It changes even if a cable is out and in again between two looks.
+    /// How often the carrier has come. This also changes if a cable is unplugged and plugged in between two checks.
     pub ups: u32,
     driver: Option<String>,
-    /// The index of the link below a VLAN. `iflink` in sysfs does not show it: for some kinds it is an index of another namespace.
+    /// The index of the link below a VLAN. `iflink` in sysfs does not show it: for some kinds it is an index in another
+    /// namespace.
     pub parent: Option<u32>,
 }
 
@@ -59,7 +60,7 @@ impl Link {
         Self { parent: Some(parent.index), ..self }
     }
 
-    /// Whether this is `parent`, or a VLAN above it.
+    /// Whether this is `parent` or a VLAN above it.
     pub fn is_on(&self, parent: &Link) -> bool {
         self.index == parent.index || self.parent == Some(parent.index)
     }
@@ -69,7 +70,7 @@ impl Link {
     }
 }
 
-/// Every Ethernet link that may be used, in the kernel's order. VLANs are left out: this program makes those it needs.
+/// Every usable Ethernet link, in the kernel's order. VLANs are left out, because this program makes those it needs.
 pub fn scan(sysfs: &Path, arguments: &Arguments) -> Vec<Link> {
     let entries = fs::read_dir(sysfs).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -81,7 +82,7 @@ pub fn scan(sysfs: &Path, arguments: &Arguments) -> Vec<Link> {
     links
 }
 
-/// Also for a link that [`scan`] leaves out, such as a member of a bond.
+/// Also true for a link that [`scan`] leaves out, such as a member of a bond.
 pub fn exists(index: u32) -> bool {
     nix::net::if_::if_indextoname(index).is_ok()
 }
@@ -97,13 +98,13 @@ pub fn rank(link: &Link, arguments: &Arguments) -> Rank {
     }
 }
 
-/// The kernel takes 15 bytes; a parent whose name is too long is known by its number.
+/// The kernel allows 15 bytes. If the parent's name is too long, its index is used.
 pub fn vlan_name(parent: &Link, id: u16) -> String {
     let name = format!("{}.{id}", parent.name);
     if name.len() < 16 { name } else { format!("if{}.{id}", parent.index) }
 }
 
-/// What the machine waits for, as a person in front of it would check it.
+/// What the machine waits for, in a form that an operator can check.
 pub fn missing(links: &[Link], arguments: &Arguments) -> String {
     let with_carrier: Vec<String> = links.iter().filter(|link| link.carrier).map(Link::to_string).collect();
     if let Some(ipam) = &arguments.ipam {
@@ -114,7 +115,7 @@ pub fn missing(links: &[Link], arguments: &Arguments) -> String {
     }
     if links.is_empty() {
         return match arguments.interfaces.join(", ") {
-            names if names.is_empty() => "a network interface: there is none. Is its driver in the ramdisk?".to_owned(),
+            names if names.is_empty() => "a network interface. Is its driver in the ramdisk?".to_owned(),
             names => format!("network interface {names}, the only one that interface= allows"),
         };
     }
@@ -167,12 +168,12 @@ mod tests {
         assert_eq!(scan(sysfs.path(), &bond).len(), 2, "interface= leaves a bond its members");
         symlink("../bond0", sysfs.path().join("eth1/master")).unwrap();
         fs::create_dir(sysfs.path().join("bond0")).unwrap();
-        assert_eq!(scan(sysfs.path(), &bond).len(), 1, "a member that was taken in is not used as a link");
+        assert_eq!(scan(sysfs.path(), &bond).len(), 1, "a member of a bond is not used as a link");
         assert_eq!(scan(&sysfs.path().join("nowhere"), &Arguments::default()), []);
     }
 
     #[test]
-    fn a_vlan_is_on_its_parent_and_on_no_other() {
+    fn a_vlan_is_only_on_its_parent() {
         let parent = link("enp175s0f1np1", true, None);
         let other = Link { index: 3, ..link("eth1", true, None) };
         for (link, name) in [(&parent, "if2.4094"), (&other, "eth1.4094")] {
@@ -192,7 +193,7 @@ mod tests {
             ("another one", link("eth0", true, None), Some(other), Rank::Plain),
             ("any, if hw_addr= is missing", link("eth0", true, None), None, Rank::Plain),
             ("a BMC's private link", link("usb0", true, Some("cdc_ether")), None, Rank::Bmc),
-            ("a bond that was asked for", link("bond0", true, None), Some(other), Rank::Boot),
+            ("a bond of the arguments", link("bond0", true, None), Some(other), Rank::Boot),
             ("a USB adapter that booted", link("usb0", true, Some("cdc_ncm")), Some(MAC), Rank::Boot),
         ] {
             assert_eq!(rank(&link, &Arguments::parse(&line(wanted)).arguments), expected, "{case}");
@@ -205,7 +206,7 @@ mod tests {
         let one = Arguments::parse("interface=eth7").arguments;
         let fixed = Arguments::parse("ipam=02-00-00-00-00-07::10.0.0.5:24:::::").arguments;
         for (links, arguments, expected) in [
-            (vec![], &any, "a network interface: there is none. Is its driver in the ramdisk?"),
+            (vec![], &any, "a network interface. Is its driver in the ramdisk?"),
             (vec![link("eth0", true, None)], &fixed, "carrier on 02:00:00:00:00:07, the interface that ipam= names"),
             (vec![], &one, "network interface eth7, the only one that interface= allows"),
             (vec![link("eth0", false, None)], &any, "carrier on eth0 (02:00:00:00:00:01): no cable, or the switch port is off"),

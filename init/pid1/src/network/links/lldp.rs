@@ -1,5 +1,5 @@
-//! LLDP frames (IEEE 802.1AB): which port of which switch is at the other end. The result is safe to log: control characters
-//! are replaced, and no text is longer than one field of a frame.
+//! LLDP frames (IEEE 802.1AB), which name the switch and the port at the other end. The result is safe to log: control
+//! characters are replaced, and no text is longer than one field of a frame.
 
 use std::fmt::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -20,12 +20,12 @@ pub struct Neighbour {
     pub system: Option<String>,
     /// The VLAN of untagged frames.
     pub vlan: Option<u16>,
-    /// Seconds for which this holds. 0: the neighbour leaves.
+    /// For how many seconds this is valid. 0 means that the neighbour leaves.
     pub ttl: u16,
 }
 
 impl Neighbour {
-    /// Reads what follows the Ethernet header. `None`: the frame is not LLDP, or it is cut off.
+    /// Parses the bytes after the Ethernet header. `None` if the frame is not LLDP, or is cut off.
     pub fn decode(frame: &[u8]) -> Option<Self> {
         let (chassis, rest) = field(frame, CHASSIS)?;
         let (port, rest) = field(rest, PORT)?;
@@ -48,7 +48,7 @@ impl Neighbour {
         Some(neighbour)
     }
 
-    /// For the file that the agent reads.
+    /// The entry for the file that the agent reads.
     pub fn on(&self, link: &str) -> machine::Neighbour {
         machine::Neighbour {
             link: link.to_owned(),
@@ -67,7 +67,7 @@ impl fmt::Display for Neighbour {
     }
 }
 
-/// Type in 7 bits, length in 9.
+/// The type in 7 bits, and the length in 9.
 fn next(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<2>()?;
     let header = u16::from_be_bytes(*header);
@@ -80,7 +80,7 @@ fn field(bytes: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
     next(bytes).filter(|(found, ..)| *found == kind).map(|(_, value, rest)| (value, rest))
 }
 
-/// A subtype, and a MAC, an address or text.
+/// A subtype, then a MAC, an address or text.
 fn identity(value: &[u8], mac: &[u8], network: &[u8]) -> Option<String> {
     let (subtype, id) = value.split_first()?;
     let name = match id {
@@ -103,7 +103,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (index, byte) in bytes.iter().enumerate() {
         let colon = if index > 0 { ":" } else { "" };
-        let _ = write!(text, "{colon}{byte:02x}"); // into a String: cannot fail
+        let _ = write!(text, "{colon}{byte:02x}"); // writing to a String cannot fail
     }
     text
 }

@@ -1,4 +1,4 @@
-//! Frames as switches send them, and broken ones.
+//! Frames of switches, and broken ones.
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn what_a_switch_sends_cannot_forge_a_line() {
 }
 
 #[test]
-fn what_is_no_lldp_is_nothing() {
+fn frames_other_than_lldp_are_ignored() {
     let good = frame(MAC, b"\x05p", &[]);
     assert!(Neighbour::decode(&good).is_some());
     for cut in 0..good.len() - 2 {

@@ -1,4 +1,4 @@
-//! The links of `bond=`: made one link, or taken apart where that finds no network.
+//! The links of `bond=`: combined into one link, or taken apart if that finds no network.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use super::link::{self, Link};
 use super::netlink::Netlink;
 
 const NO_ADDRESS: &str = "00:00:00:00:00:00";
-/// How long LACP takes to agree, or more.
+/// LACP takes at most this long to agree.
 const PARTNER: Duration = Duration::from_secs(5);
 
 pub struct Members {
@@ -22,7 +22,7 @@ pub struct Members {
     /// DHCP servers know the machine by this address.
     known_as: Option<HwAddr>,
     bonding: Bonding,
-    /// Links that the bond does not take.
+    /// Links that cannot join the bond.
     refused: Vec<u32>,
     partner_due: Option<Instant>,
 }
@@ -38,11 +38,11 @@ impl Members {
         }
     }
 
-    /// `false`: the link is not part of a bond, and is used as any other.
+    /// False if the link is not part of a bond, and is used like any other.
     pub fn take(&mut self, netlink: &mut Netlink, link: &Link, now: Instant) -> bool {
         let Some(bond) = self.wish.clone().filter(|_| !self.bonding.is_apart()) else { return false };
         if link.name == bond.name {
-            return self.bonding == Bonding::Unmade; // the kernel may have made one when it loaded the driver
+            return self.bonding == Bonding::Unmade; // the kernel may have made a bond when it loaded the driver
         }
         bond::has_member(&bond, link) && !self.refused.contains(&link.index) && self.take_in(netlink, &bond, link, now)
     }
@@ -79,23 +79,23 @@ impl Members {
         read()
     }
 
-    /// Tries a bond without network as single links, or single links as a bond. Returns the links that start over.
+    /// Tries a bond without network as single links, or single links as a bond. Returns the links that start again.
     pub fn take_turn(&mut self, netlink: &mut Netlink, links: &[Link], now: Instant) -> Option<Vec<Link>> {
         let bond = self.wish.as_ref().filter(|_| self.turn_due(links).is_some_and(|due| now >= due))?;
         match links.iter().find(|link| link.name == bond.name) {
             Some(_) if !slaves(bond).iter().any(|name| has_carrier(name)) => {
-                self.bonding = Bonding::Together { since: now }; // no cable yet: nothing was tried
+                self.bonding = Bonding::Together { since: now }; // no cable yet, so nothing was tried
                 return None;
             }
             Some(link) => {
-                log::warn!("{}: no network{}: trying each of its links alone", bond.name, partner(bond));
+                log::warn!("{}: no network{}; trying each of its links alone", bond.name, partner(bond));
                 self.bonding = Bonding::Apart { since: now };
                 if let Err(error) = netlink.remove_link(link.index) {
                     log::warn!("cannot remove {link}: {}", Chain(&error));
                 }
             }
             None => {
-                log::warn!("none of the links of {} leads to a network alone: trying them together again", bond.name);
+                log::warn!("none of the links of {} leads to a network alone; trying them together again", bond.name);
                 self.bonding = Bonding::Unmade;
             }
         }
@@ -109,18 +109,18 @@ impl Members {
         self.bonding.turns_at(carrier)
     }
 
-    /// There was a network, and it is gone.
+    /// The machine had a network and lost it.
     pub fn restart(&mut self, now: Instant) {
         self.bonding.restart(now);
     }
 
-    /// Whether the link stands alone, taken from the bond `name`.
+    /// Whether the link is used alone, after it was taken from the bond `name`.
     pub fn is_alone(&self, name: &str, link: &Link) -> bool {
         let alone = |bond: &Bond| self.bonding.is_apart() && bond.name == name && bond::has_member(bond, link);
         self.wish.as_ref().is_some_and(alone)
     }
 
-    /// The machine uses a link: LACP's partner is due.
+    /// The machine uses a link, so LACP's partner is due.
     pub fn expect_partner(&mut self, now: Instant) {
         self.partner_due = self.wish.as_ref().map(|_| now + PARTNER);
     }
@@ -129,7 +129,7 @@ impl Members {
         self.partner_due
     }
 
-    /// Reports the partner when LACP had its time: a switch without LACP serves only one of the links.
+    /// Reports the partner after LACP had time to agree. A switch without LACP serves only one of the links.
     pub fn report_partner(&mut self, now: Instant) {
         if self.partner_due.is_none_or(|due| now < due) {
             return;
@@ -141,7 +141,7 @@ impl Members {
         }
     }
 
-    /// The bond and its members as the installed system needs them, if `base` is the bond.
+    /// The bond and its members, in the form that the installed system needs, if `base` is the bond.
     pub fn learned(&self, base: &Link) -> Option<(network::Bond, Vec<Nic>)> {
         let wish = self.wish.as_ref().filter(|bond| bond.name == base.name)?;
         let bond = network::Bond { name: wish.name.clone(), mac: base.mac, options: bond::options(wish), mtu: wish.mtu };
@@ -153,7 +153,7 @@ fn make(netlink: &mut Netlink, bond: &Bond, old: Option<Link>) -> io::Result<()>
     let attributes = bond::attributes(bond);
     if let Err(error) = netlink.set_bond(&bond.name, &attributes) {
         let is_bond = |link: &Link| Path::new(link::SYSFS).join(&link.name).join("bonding").exists();
-        let old = old.filter(is_bond).ok_or(error)?; // one that was brought up cannot change its mode
+        let old = old.filter(is_bond).ok_or(error)?; // a bond that was brought up cannot change its mode
         netlink.remove_link(old.index)?;
         netlink.set_bond(&bond.name, &attributes)?;
     }

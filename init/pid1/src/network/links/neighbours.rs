@@ -1,4 +1,4 @@
-//! The switches that announce themselves by LLDP on any link: logged, and kept in a file for the agent.
+//! The switches that announce themselves by LLDP on any link. They are logged, and kept in a file for the agent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,11 +17,11 @@ use super::lldp::Neighbour;
 use crate::sys;
 
 const LLDP: u16 = 0x88cc;
-/// The group that LLDP is sent to. Bridges do not forward it.
+/// The destination group of LLDP. Bridges do not forward it.
 const GROUP: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0x0e];
 /// A neighbour that changes more often is broken, or there are several behind a hub.
 const LINES: u8 = 8;
-/// Frames read at once, so that a flood of them does not hold up DHCP.
+/// How many frames are read at once, so that a flood does not delay DHCP.
 const AT_ONCE: usize = 16;
 
 pub struct Neighbours {
@@ -44,7 +44,7 @@ impl Neighbours {
         Ok(Self { socket, joined: Vec::new(), known: BTreeMap::new() })
     }
 
-    /// Lets the NICs pass the group's frames. The neighbour of a link that is gone is forgotten.
+    /// Lets the NICs accept the group's frames. The neighbour of a missing link is removed.
     pub fn listen_on(&mut self, links: &[Link], still_there: impl Fn(u32) -> bool) {
         self.joined.retain(|index| still_there(*index));
         self.known.retain(|index, _| still_there(*index));
@@ -72,7 +72,7 @@ impl Neighbours {
         }
     }
 
-    /// Whether this is news.
+    /// Records a neighbour. Returns whether it is new.
     fn hear(&mut self, index: u32, neighbour: Neighbour) -> bool {
         let old = self.known.get(&index);
         if neighbour.ttl == 0 {

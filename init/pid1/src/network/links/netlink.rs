@@ -1,5 +1,5 @@
-//! The handful of rtnetlink messages that bring up a link, in the kernel's own encoding (rtnetlink(7)).
-//! A general library would cost the ramdisk more than this file.
+//! The few rtnetlink messages that bring up a link, in the kernel's encoding (rtnetlink(7)). A general library would
+//! enlarge the ramdisk more than this file.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,7 +15,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 const HEADER_LEN: usize = 16;
 /// Links, IPv6 addresses, IPv6 routes: RTMGRP_LINK, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE.
 const GROUPS: u32 = 1 | 0x100 | 0x400;
-const ERROR: u16 = 2; // NLMSG_ERROR, which is the acknowledgement as well
+const ERROR: u16 = 2; // NLMSG_ERROR, which is also the acknowledgement
 const IFF_UP: u32 = 1;
 const ETHERNET_VLAN: &[u8] = b"vlan";
 const IFLA_VLAN_ID: u16 = 1;
@@ -31,7 +31,7 @@ pub struct Netlink {
     sequence: u32,
 }
 
-/// Readable when any link has changed. What has changed is read from sysfs.
+/// Readable when any link has changed. The change itself is read from sysfs.
 pub struct LinkEvents(OwnedFd);
 
 impl Netlink {
@@ -53,7 +53,7 @@ impl Netlink {
         self.request(vlan(name, parent, id))
     }
 
-    /// Makes the bond. One that exists without members gets the new attributes.
+    /// Makes the bond. An existing bond without members gets the new attributes.
     pub fn set_bond(&mut self, name: &str, attributes: &[(u16, u8, u32)]) -> io::Result<()> {
         self.request(bond(name, attributes))
     }
@@ -109,7 +109,7 @@ impl LinkEvents {
         Ok(Self(socket))
     }
 
-    /// Forgets all pending events. An overrun (ENOBUFS) is an event too: all lead to a fresh look.
+    /// Discards all pending events. An overrun (ENOBUFS) counts as an event, because every event leads to a new check.
     pub fn drain(&self) {
         let mut event = [0; 8192];
         while recv(self.0.as_raw_fd(), &mut event, MsgFlags::empty()).is_ok() {}
@@ -165,7 +165,7 @@ fn new_address(index: u32, address: IpAddr, prefix: u8, lifetime: Option<u32>) -
         Message::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &address_body(index, address, prefix))
             .attribute(libc::IFA_LOCAL, &octets(address))
             .attribute(libc::IFA_ADDRESS, &octets(address));
-    // Preferred and valid lifetime in seconds. The kernel removes the address then, also if this process has ended.
+    // The preferred and the valid lifetime in seconds. The kernel then removes the address, even if this process has ended.
     let seconds = lifetime.unwrap_or(u32::MAX);
     let cache_info = [seconds, seconds, 0, 0].map(u32::to_ne_bytes).concat();
     let message = message.attribute(IFA_CACHEINFO, &cache_info);
@@ -222,7 +222,7 @@ impl Message {
         let mut bytes = vec![0; 4]; // the length, set at the end
         bytes.extend(kind.to_ne_bytes());
         bytes.extend(flags.to_ne_bytes());
-        bytes.resize(HEADER_LEN, 0); // sequence number, and port 0: to the kernel
+        bytes.resize(HEADER_LEN, 0); // sequence number, and port 0, which is the kernel
         bytes.extend(body);
         Self(bytes)
     }
@@ -245,7 +245,7 @@ impl Message {
     }
 }
 
-/// Length, type, value, and padding to four bytes that the length does not count.
+/// The length, type, value, and padding to four bytes. The length does not count the padding.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
     let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
@@ -254,7 +254,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The kernel's verdict on request `sequence`: 0, or a negative errno. `None`: this is about something else.
+/// The kernel's answer to request `sequence`: 0, or a negative errno. `None` if the message is about something else.
 fn acknowledged(answer: &[u8], sequence: u32) -> Option<i32> {
     let kind = u16::from_ne_bytes(*answer.get(4..)?.first_chunk()?);
     let about = u32::from_ne_bytes(*answer.get(8..)?.first_chunk()?);

@@ -1,4 +1,4 @@
-//! Each message as an independent implementation reads it.
+//! Each message, decoded by an independent implementation.
 
 use super::*;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
 
-/// The message as the library reads it.
+/// The message as the library decodes it.
 fn decoded(message: Message) -> RouteNetlinkMessage {
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&message.finish(7)).unwrap();
     assert_eq!(message.header.sequence_number, 7);
@@ -85,7 +85,7 @@ fn routes_go_through_a_gateway_or_stay_on_the_link() {
 }
 
 #[test]
-fn only_the_answer_to_our_request_counts() {
+fn only_the_answer_to_the_request_counts() {
     let answer = |kind: u16, sequence: u32, code: i32| {
         let mut bytes = Message::new(kind, 0, &code.to_ne_bytes()).finish(sequence);
         bytes.extend([0; 16]);

@@ -1,7 +1,7 @@
 //! Links whose driver is still starting them. The kernel shows a link while its driver is still probing, and some drivers
 //! crash if the link is brought up before the end. Linux 6.1's e100 allocates memory after it has shown the link. Without
-//! that memory it crashes and never releases the network lock, which every other driver then waits for. Other systems do not
-//! see this, because udev is slow. The end of probing is the device's `bind` event.
+//! that memory it crashes and never releases the network lock, for which every other driver then waits. Other systems do
+//! not have this problem, because udev is slow. The end of probing is the device's `bind` event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,17 +14,17 @@ use devices::uevent::{Action, Uevent};
 use super::link::Link;
 use crate::devices::socket::{MESSAGE_MAX, Received, Uevents};
 
-/// For drivers that show a link without an event of its device: after this time the link is used all the same.
+/// For drivers that show a link without an event of its device. After this time the link is used anyway.
 const LIMIT: Duration = Duration::from_secs(2);
 
 pub struct Starting {
     events: Option<Uevents>,
     /// Devices that got their driver since this process listens, as paths below `/sys`.
     bound: BTreeSet<String>,
-    /// By interface index.
+    /// The awaited links by interface index.
     awaited: BTreeMap<u32, Awaited>,
     finished: BTreeSet<u32>,
-    /// Links of the first look are older than this process.
+    /// Links of the first check are older than this process.
     is_first: bool,
 }
 
@@ -34,10 +34,10 @@ struct Awaited {
 }
 
 impl Starting {
-    /// To be called before the first look at the links.
+    /// Call this before the first check of the links.
     pub fn open() -> Self {
         let events = Uevents::open().inspect_err(|error| {
-            log::warn!("cannot hear when drivers are ready: {error}; each link is used {} s after it came", LIMIT.as_secs());
+            log::warn!("cannot hear when drivers are ready: {error}; each link is used {} s after it appears", LIMIT.as_secs());
         });
         Self::new(events.ok())
     }
@@ -46,7 +46,7 @@ impl Starting {
         Self { events, bound: BTreeSet::new(), awaited: BTreeMap::new(), finished: BTreeSet::new(), is_first: true }
     }
 
-    /// Whether a link that is awaited may have become ready.
+    /// Whether an awaited link may have become ready.
     pub fn hear(&mut self) -> bool {
         let mut buffer = [0; MESSAGE_MAX];
         let mut news = false;
@@ -56,7 +56,7 @@ impl Starting {
                     let event = buffer.get(..length).and_then(Uevent::parse);
                     news |= event.is_some_and(|event| self.heard(&event));
                 }
-                Received::Overrun => news = true, // the limit makes up for what was lost
+                Received::Overrun => news = true, // the time limit covers lost events
                 Received::Nothing => break,
             }
         }
@@ -77,7 +77,7 @@ impl Starting {
         }
     }
 
-    /// Leaves only the links that may be switched on.
+    /// Removes the links that must not be brought up yet.
     pub fn leave_out(&mut self, sysfs: &Path, links: &mut Vec<Link>, now: Instant) {
         self.hear();
         let there: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
@@ -124,7 +124,7 @@ fn device(sysfs: &Path, link: &str) -> Option<String> {
     path.find("/devices/").and_then(|at| path.get(at..)).map(str::to_owned)
 }
 
-/// A module that starts probes the existing devices.
+/// A module that is starting probes the existing devices.
 fn is_driver_starting(sysfs: &Path, link: &str) -> bool {
     let state = fs::read_to_string(sysfs.join(link).join("device/driver/module/initstate"));
     state.is_ok_and(|state| state.trim() == "coming") // a built-in driver has no state
@@ -190,15 +190,15 @@ mod tests {
     #[test]
     fn a_link_is_left_alone_until_its_driver_has_finished_probing() {
         let mut machine = Simulation::new();
-        assert_eq!(machine.links(0), ["bond0"], "a link without a device waits for no driver");
+        assert_eq!(machine.links(0), ["bond0"], "a link without a device does not wait for a driver");
         machine.add_card("live");
         assert_eq!(machine.links(100), ["bond0"]);
         assert_eq!(machine.starting.due(), Some(machine.now + Duration::from_millis(100) + LIMIT));
-        assert!(!machine.hear(Action::Add) && machine.hear(Action::Bind), "only the end of probing is news");
+        assert!(!machine.hear(Action::Add) && machine.hear(Action::Bind), "only the end of probing counts");
         assert_eq!(machine.links(200), ["eth0", "bond0"]);
         assert_eq!(machine.starting.due(), None);
         machine.hear(Action::Unbind);
-        assert_eq!(machine.links(300), ["eth0", "bond0"], "it is known by now");
+        assert_eq!(machine.links(300), ["eth0", "bond0"], "its driver is ready");
         machine.remove_card();
         assert_eq!(machine.links(400), ["bond0"]);
         machine.add_card("live");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_probing_may_come_before_the_first_look_at_the_link() {
+    fn the_end_of_probing_may_come_before_the_first_check_of_the_link() {
         let mut machine = Simulation::new();
         machine.links(0);
         assert!(!machine.hear(Action::Bind), "no link waits for it yet");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_never_says_that_it_has_finished_is_given_two_seconds() {
+    fn a_driver_that_never_reports_its_end_gets_two_seconds() {
         let mut machine = Simulation::new();
         machine.links(0);
         machine.add_card("live");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn links_of_the_first_look_are_used_at_once_unless_their_module_is_just_starting() {
+    fn links_of_the_first_check_are_used_at_once_unless_their_module_is_just_starting() {
         for (module, expected) in [("live", &["eth0", "bond0"][..]), ("coming", &["bond0"])] {
             let mut machine = Simulation::new();
             machine.add_card(module);

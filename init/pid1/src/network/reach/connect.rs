@@ -1,4 +1,4 @@
-//! The way out from an address that a link has, over that link and no other.
+//! Connections from an address of a link, over that link only.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::BindToDevice;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket};
 
-/// A socket connected from `source` to `target`. It does not wait: a stream may still be connecting afterwards.
+/// A socket connected from `source` to `target`. It does not wait, so a stream may still be connecting.
 pub fn from(link: &str, source: IpAddr, target: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
     if source.is_ipv4() != target.is_ipv4() {
         return Err(io::ErrorKind::AddrNotAvailable.into());

@@ -8,7 +8,7 @@ use domain::base::{Message, MessageBuilder, ParseRecordData, Rtype};
 use domain::rdata::{A, Aaaa};
 
 pub const PORT: u16 = 53;
-/// A question without EDNS gets 512 bytes at most (RFC 1035, 4.2.1). Some servers send more.
+/// The answer to a question without EDNS has at most 512 bytes (RFC 1035, 4.2.1). Some servers send more.
 pub const LONGEST: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Rejected {
     Failed(Rcode),
 }
 
-/// The message as it is sent, and the kind of address it asks for.
+/// The encoded message, and the kind of address it asks for.
 #[derive(Debug)]
 pub struct Question {
     message: Message<Vec<u8>>,
@@ -37,7 +37,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// `None`: `name` is not a valid name.
+    /// `None` if `name` is not a valid name.
     pub fn new(id: u16, name: &str, family: Family) -> Option<Self> {
         let name: Name<Vec<u8>> = name.parse().ok()?;
         let kind = if family == Family::V4 { Rtype::A } else { Rtype::AAAA };
@@ -53,13 +53,13 @@ impl Question {
         self.message.as_slice()
     }
 
-    /// The answer did not fit into its packet. The whole of it comes over TCP (RFC 7766, 5).
+    /// The answer did not fit into its packet. The complete one comes over TCP (RFC 7766, 5).
     pub fn is_cut_short(&self, packet: &[u8]) -> bool {
         let answer = Message::from_octets(packet).ok().filter(|answer| answer.is_answer(&self.message));
         answer.is_some_and(|answer| answer.header().tc() && answer.header().rcode() == Rcode::NOERROR)
     }
 
-    /// The first address of the answer, whichever aliases lead to it.
+    /// The first address of the answer, through any aliases.
     pub fn read(&self, packet: &[u8]) -> Result<IpAddr, Rejected> {
         let answer = Message::from_octets(packet).map_err(|_| Rejected::NotOurs)?;
         let header = answer.header();

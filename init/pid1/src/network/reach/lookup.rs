@@ -1,5 +1,5 @@
-//! The address of a name, asked over one link from the name servers of that network. The libc's resolver would ask over any
-//! link, and would block everything else.
+//! The address of a name, asked over one link from the name servers of that network. The C library's resolver would ask
+//! over any link, and would block everything else.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -17,18 +17,18 @@ use crate::network::lease::Lease;
 use crate::network::links::Link;
 use crate::network::random;
 
-/// For one answer. A name server that has to ask others may take longer the first time, and is asked again.
+/// The limit for one answer. A name server that must ask others may take longer the first time, and is asked again.
 const WAIT: Duration = Duration::from_secs(1);
-/// For an answer over TCP, which takes two round trips.
+/// The limit for an answer over TCP, which takes two round trips.
 const WAIT_FOR_STREAM: Duration = Duration::from_secs(2);
-/// For all of them together.
+/// The limit for all questions together.
 const LIMIT: Duration = Duration::from_secs(6);
-/// At least so many questions are sent, since packets get lost.
+/// At least this many questions are sent, because packets get lost.
 const QUESTIONS: usize = 3;
-/// As many as glibc asks.
+/// As many servers as glibc asks.
 const SERVERS: usize = 3;
 
-/// The name servers of a network, and the link over which they are asked.
+/// The name servers of a network, and the link to ask them over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolver {
     link: String,
@@ -40,7 +40,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Servers of the other family cannot be asked from this address.
+    /// Servers of the other address family cannot be asked from this address.
     pub fn of(link: &Link, lease: &Lease) -> Self {
         let source = lease.address;
         let servers = lease.dns.iter().copied().filter(|server| server.is_ipv4() == source.is_ipv4()).take(SERVERS).collect();
@@ -56,7 +56,7 @@ impl Resolver {
     }
 
     /// # Errors
-    /// The network has no name server, or (`AddrNotAvailable`) the link's address cannot be used yet.
+    /// If the network has no name server, or the link's address cannot be used yet (`AddrNotAvailable`).
     pub fn look_up(&self, name: &str, now: Instant) -> io::Result<Lookup> {
         if self.servers.is_empty() {
             return Err(io::Error::other(format!("the network has no name server to ask for {name}")));
@@ -73,7 +73,7 @@ impl Resolver {
     fn ask(&self, name: &str, server: IpAddr, now: Instant) -> io::Result<Asked> {
         let question = Question::new(random::number(self.mac) as u16, name, self.family());
         let question = question.ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
-        // Another port for each question, so that late answers are not read.
+        // Each question has another port, so that late answers are not read.
         let socket = UdpSocket::from(self.socket(server, SockType::Datagram)?);
         socket.send(question.as_bytes())?;
         Ok(Asked { name: name.to_owned(), server, question, over: Over::Packet(socket), until: now + WAIT })
@@ -81,7 +81,7 @@ impl Resolver {
 
     fn socket(&self, server: IpAddr, kind: SockType) -> io::Result<OwnedFd> {
         let (source, server) = match server {
-            // A server of that kind is reached from the link's own address.
+            // A link-local server is reached from the link-local address.
             IpAddr::V6(server) if server.is_unicast_link_local() => {
                 (Ipv6Addr::UNSPECIFIED.into(), SocketAddrV6::new(server, dns::PORT, 0, self.index).into())
             }
@@ -91,7 +91,7 @@ impl Resolver {
     }
 }
 
-/// A name with a dot is tried first as it is, a name without a dot last (resolv.conf(5), `ndots`).
+/// A name with a dot is tried unchanged first, and a name without a dot last (resolv.conf(5), `ndots`).
 fn candidates(name: &str, search: &[String]) -> Vec<String> {
     if name.ends_with('.') {
         return vec![name.to_owned()];
@@ -113,7 +113,7 @@ struct Asked {
 
 enum Over {
     Packet(UdpSocket),
-    /// `known`: the address that the packet had in spite of all.
+    /// `known` is the address that the truncated packet contained.
     Stream {
         stream: Stream,
         known: Option<IpAddr>,
@@ -125,7 +125,7 @@ pub struct Lookup {
     left: VecDeque<(String, IpAddr)>,
     asked: Option<Asked>,
     end: Instant,
-    /// Why the last question has found no address.
+    /// Why the last question did not give an address.
     failure: String,
 }
 
@@ -133,7 +133,7 @@ pub struct Lookup {
 pub enum Found {
     NothingYet,
     Address(IpAddr),
-    /// No name server has it; the reason is the last one's.
+    /// No name server has the name. The reason is the last one's.
     Nothing(String),
 }
 
@@ -172,12 +172,12 @@ impl Lookup {
                 self.left.clear();
             }
             if let Err(error) = self.ask_next(now) {
-                log::debug!("{}: no question is left: {error}", self.resolver.link);
+                log::debug!("{}: no more questions: {error}", self.resolver.link);
             }
         }
     }
 
-    /// The next question that can be sent. The error is the last one's.
+    /// Asks the next question that can be sent. The error is that of the last one.
     fn ask_next(&mut self, now: Instant) -> io::Result<()> {
         self.asked = None;
         let mut failed = io::Error::from(ErrorKind::NotFound);
@@ -200,7 +200,7 @@ impl Lookup {
         })
     }
 
-    /// A connection to a name server, while the question is not sent.
+    /// A connection to a name server whose question is not sent yet.
     pub fn writable(&self) -> Option<BorrowedFd<'_>> {
         match &self.asked.as_ref()?.over {
             Over::Stream { stream, .. } if stream.wants_to_write() => Some(stream.as_fd()),
@@ -217,7 +217,7 @@ enum Heard {
     NothingYet,
     Address(IpAddr),
     Rejected(Rejected),
-    /// The answer goes on over TCP. It may have an address already.
+    /// The answer continues over TCP. It may contain an address already.
     CutShort(Option<IpAddr>),
     /// The host reports that no program listens, or the network that the host is unreachable.
     Failed(io::Error),
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_tried_as_it_is_and_below_the_networks_domains() {
+    fn a_name_is_tried_unchanged_and_below_the_networks_domains() {
         let search = ["a.lab".to_owned(), "b.lab".to_owned()];
         for (name, search, expected) in [
             ("tink", &search[..], vec!["tink.a.lab", "tink.b.lab", "tink"]),

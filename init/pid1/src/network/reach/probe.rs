@@ -1,4 +1,4 @@
-//! Whether a link leads to the server: a TCP connection from the link's address, over that link only.
+//! Checks whether a link leads to the server: a TCP connection from the link's address, over that link only.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use super::choice::Reach;
 use super::connect;
 use crate::network::host::Host;
 
-/// A second packet is sent after one second, a third after three.
+/// TCP sends a second packet after one second, and a third after three.
 const LIMIT: Duration = Duration::from_millis(3500);
 
 pub struct Probe {
@@ -25,12 +25,12 @@ pub struct Probe {
     pub until: Instant,
 }
 
-/// The server that the machine has to reach.
+/// The server that the machine must reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub host: Host,
     pub port: u16,
-    /// The machine has no work until this answers. Otherwise it is only a host that the right network probably has.
+    /// The machine has no work until this server answers. Otherwise it is only a host that the right network probably has.
     pub is_needed: bool,
 }
 

@@ -1,5 +1,5 @@
-//! One question to a name server over TCP (RFC 7766), for an answer that does not fit into a UDP packet. Each message has
-//! its length in front (RFC 1035, 4.2.2).
+//! One question to a name server over TCP (RFC 7766), for an answer that does not fit into a UDP packet. Each message is
+//! preceded by its length (RFC 1035, 4.2.2).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 const LENGTH: usize = 2;
 
-/// It never blocks: the connection may still be under way.
+/// It never blocks, so the connection may still be in progress.
 pub struct Stream {
     socket: TcpStream,
     unsent: Vec<u8>,
@@ -20,7 +20,7 @@ impl Stream {
         Self { socket, unsent: [&length, question].concat(), received: Vec::new() }
     }
 
-    /// The whole answer. `None`: not yet.
+    /// The complete answer, or `None` if it is not complete yet.
     pub fn turn(&mut self) -> io::Result<Option<&[u8]>> {
         self.send()?;
         while self.missing() > 0 {
@@ -50,7 +50,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Bytes that are needed before there is more to know: of the length, then of the message.
+    /// How many bytes are missing: first of the length, then of the message.
     fn missing(&self) -> usize {
         let length = self.received.first_chunk::<LENGTH>().map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
         (LENGTH + length).saturating_sub(self.received.len())
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_hangs_up_is_an_error() {
+    fn a_closed_connection_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut stream = Stream::new(socket, b"who?");

@@ -1,4 +1,4 @@
-//! The way to the server over one link, tried until it is found.
+//! The way to the server over one link. It is tried until it is found.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use crate::network::host::Host;
 use crate::network::lease::Lease;
 use crate::network::links::Link;
 
-/// A server that was silent or refused is tried again while nothing better is known.
+/// The pause before a silent or refusing server is tried again, while no better link is known.
 const TRY_AGAIN: Duration = Duration::from_secs(3);
 const TENTATIVE: Duration = Duration::from_millis(250);
 
@@ -23,16 +23,16 @@ pub struct Way {
     next_attempt: Option<Instant>,
 }
 
-/// A try that has not ended.
+/// An attempt in progress.
 enum Attempt {
     Name(Box<Lookup>),
     Address(Probe),
 }
 
-/// The news of the way to the server.
+/// A change of the way to the server.
 pub enum Looked {
     NothingNew,
-    /// The server does not answer over this link. With a reason: its name is not known there.
+    /// The server does not answer over this link. The reason, if any, is that its name is not known there.
     Nowhere(Option<String>),
 }
 
@@ -41,7 +41,7 @@ impl Way {
         Self { rank, reach: Reach::NoAddress, attempt: None, next_attempt: None }
     }
 
-    /// The link has a lease. A new address is tried at once, and so are new name servers for a name.
+    /// The link has a lease. A new address is tried at once. So are new name servers, if the server has a name.
     pub fn got(&mut self, before: Option<&Lease>, lease: &Lease, target: Option<&Target>, now: Instant) {
         let is_named = target.is_some_and(|target| target.host.address().is_none());
         let is_known =
@@ -63,7 +63,7 @@ impl Way {
         Candidate { rank: self.rank, reach: self.reach }
     }
 
-    /// Looks the server up, connects to it, and returns what came of that.
+    /// Resolves the server, connects to it, and returns the result.
     pub fn look_for(&mut self, link: &Link, lease: Option<&Lease>, target: Option<&Target>, now: Instant) -> Looked {
         let (Some(lease), Some(target)) = (lease, target) else { return Looked::NothingNew };
         if self.attempt.is_none() && self.next_attempt.is_some_and(|due| now >= due) {
@@ -102,7 +102,7 @@ impl Way {
 
     fn could_not_begin(&mut self, error: &io::Error, link: &Link, lease: &Lease, target: &Target, now: Instant) -> Looked {
         if error.kind() == ErrorKind::AddrNotAvailable && lease.address.is_ipv6() {
-            // The kernel still asks whether another host has it.
+            // The kernel is still checking whether another host has the address.
             (self.attempt, self.next_attempt) = (None, Some(now + TENTATIVE));
             return Looked::NothingNew;
         }
@@ -117,7 +117,7 @@ impl Way {
         if reach == Reach::Silent { Looked::Nowhere(why) } else { Looked::NothingNew }
     }
 
-    /// The search is over: the machine uses this link.
+    /// The search is over, because the machine uses this link.
     pub fn stop_looking(&mut self) {
         (self.attempt, self.next_attempt) = (None, None);
     }
@@ -126,12 +126,12 @@ impl Way {
         self.attempt.as_ref().map_or(self.next_attempt, |attempt| Some(attempt.due()))
     }
 
-    /// An answer of a name server can be read.
+    /// Sockets on which a name server's answer may arrive.
     pub fn readable(&self) -> Option<BorrowedFd<'_>> {
         if let Some(Attempt::Name(lookup)) = &self.attempt { lookup.fd() } else { None }
     }
 
-    /// A connection that is decided can be written to.
+    /// Sockets that become writable when a connection succeeds or fails.
     pub fn writable(&self) -> Option<BorrowedFd<'_>> {
         match self.attempt.as_ref()? {
             Attempt::Name(lookup) => lookup.writable(),
