@@ -1,4 +1,4 @@
-//! What the lab makes once from Debian packages and keeps below `target/lab`: a kernel package and a disk image.
+//! Artifacts that the lab makes once from Debian packages and keeps below `target/lab`: a kernel package and a disk image.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::prepare::Purpose;
 
 const KERNEL: &str = "linux-image-cloud-amd64";
 const METAL_KERNEL: &str = "linux-image-amd64";
-/// Packages whose new version makes a new disk image.
+/// The packages whose new versions require a new disk image.
 const IMAGE_PACKAGES: &[&str] = &[KERNEL, "systemd", "libc6", "e2fsprogs", "grub-pc-bin"];
 const KEY_LENGTH: usize = 16;
 
@@ -23,15 +23,15 @@ const KEY_LENGTH: usize = 16;
 pub struct Artifacts {
     /// Debian's cloud kernel as a package.
     pub kernel_deb: PathBuf,
-    /// Debian's standard kernel as a package, unless only the demo is wanted.
+    /// Debian's standard kernel as a package. The demo does not have it.
     pub metal_deb: Option<PathBuf>,
-    /// The disk that a workflow installs, as it shall lie on the disk.
+    /// The disk that a workflow installs, in its final form.
     pub disk: PathBuf,
-    /// The same, zstd-compressed, as the workflow downloads it.
+    /// The same disk, compressed with zstd, for the workflow's download.
     pub disk_zst: PathBuf,
 }
 
-/// Makes what is missing.
+/// Makes the missing artifacts.
 pub fn build(purpose: Purpose, lab: &Path, board: &Board) -> Result<Artifacts> {
     let download = |metapackage| board.job("Debian kernel", |job| kernel_package(lab, metapackage, job));
     let kernel_deb = download(KERNEL)?;
@@ -40,7 +40,7 @@ pub fn build(purpose: Purpose, lab: &Path, board: &Board) -> Result<Artifacts> {
     Ok(Artifacts { kernel_deb, metal_deb, disk, disk_zst })
 }
 
-/// The package that the metapackage names today.
+/// The package that the metapackage depends on today.
 fn kernel_package(lab: &Path, metapackage: &str, job: &Job) -> Result<PathBuf> {
     let depends = output(Command::new("apt-cache").args(["depends", "--important", metapackage]))?;
     let package = dependency(&depends).with_context(|| format!("{metapackage} is not in apt's lists; run apt-get update"))?;
@@ -66,7 +66,7 @@ fn dependency(depends: &str) -> Option<&str> {
     depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).find(|name| name.starts_with("linux-image-"))
 }
 
-/// The versions apt would install.
+/// The versions that apt would install.
 fn candidates(packages: &[&str]) -> Result<Vec<String>> {
     let policy = output(Command::new("apt-cache").arg("policy").args(packages))?;
     Ok(policy.lines().filter_map(|line| line.trim().strip_prefix("Candidate: ")).map(str::to_owned).collect())
@@ -82,7 +82,7 @@ fn debian(lab: &Path, job: &Job) -> Result<(PathBuf, PathBuf)> {
     }
     let work = lab.join("debian.work");
     if work.exists() {
-        // Without root it may hold files of mapped users, which only their namespace can remove.
+        // Without root it may have files of mapped users, which only their namespace can remove.
         let mut remove = Command::new(if rustix::process::geteuid().is_root() { "env" } else { "unshare" });
         if !rustix::process::geteuid().is_root() {
             remove.args(["--user", "--map-root-user", "--map-auto"]);
@@ -96,7 +96,7 @@ fn debian(lab: &Path, job: &Job) -> Result<(PathBuf, PathBuf)> {
     Ok((raw, compressed))
 }
 
-/// Images of earlier recipes are large, and no run uses them again.
+/// Removes images of earlier recipes, which are large and not used again.
 fn forget_others(lab: &Path, key: &str) -> Result<()> {
     for entry in fs::read_dir(lab).with_context(|| format!("cannot read {}", lab.display()))? {
         let path = entry.with_context(|| format!("cannot read {}", lab.display()))?.path();

@@ -1,6 +1,6 @@
-//! `cargo lab bench`: from kernel start to the first action's output, beside a floor of kernel and busybox alone.
+//! `cargo lab bench`: the time from kernel start to the first action's output, compared with a kernel and busybox alone.
 //!
-//! The machine's clock counts instructions (`-icount shift=0`), so the numbers repeat on any host, however busy: one
+//! The machine's clock counts instructions (`-icount shift=0`), so the numbers are the same on any host, however busy. One
 //! second is 10^9 instructions of one core.
 
 mod agent;
@@ -31,7 +31,7 @@ use crate::setup::Setup;
 
 const NAME: &str = "bench";
 const LIMIT: Duration = Duration::from_secs(180);
-/// The host as QEMU's own network shows it to the machine.
+/// The host's address in QEMU's user network.
 const HOST: &str = "10.0.2.2";
 const SCRIPT: &str = "read up idle < /proc/uptime; echo ACTION_OUTPUT $up
 for process in /proc/[0-9]*; do
@@ -41,7 +41,7 @@ for process in /proc/[0-9]*; do
 done
 while read -r key value unit; do case $key in MemTotal:|MemAvailable:) echo MEMORY $key $value;; esac; done < /proc/meminfo";
 
-/// Marker and the console line that shows it; the time is the kernel's stamp on that line.
+/// A marker, and the console line that shows it. The time is the kernel's stamp on that line.
 const MARKERS: &[(&str, &str)] = &[
     ("/init", r"thimble: init \S+ started"),
     ("network", r"thimble: network \S+ 10\."),
@@ -53,7 +53,7 @@ const FLOOR_MARKERS: &[(&str, &str)] = &[("/init", "floor: INIT"), ("network", "
 
 #[derive(Args, Debug, Clone)]
 pub struct Arguments {
-    /// Another benchmark than that of the boot
+    /// Another benchmark instead of the boot
     what: Option<What>,
     /// How many boots; the median counts
     #[arg(long, default_value_t = 3)]
@@ -61,13 +61,13 @@ pub struct Arguments {
     /// Memory of the machine in MiB
     #[arg(long, default_value_t = 2048)]
     memory: u32,
-    /// Find the smallest memory in which the action's output still comes
+    /// Find the smallest memory in which the action's output still appears
     #[arg(long)]
     smallest: bool,
-    /// Compare with this commit, built now, instead of the one before
+    /// Compare with this commit, which is built now, instead of the previous one
     #[arg(long, value_name = "REV")]
     against: Option<String>,
-    /// Use the programs and images of the last run as they are
+    /// Use the programs and images of the last run unchanged
     #[arg(long)]
     reuse: bool,
     #[arg(long, hide = true)]
@@ -76,13 +76,13 @@ pub struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
-    /// The agent beside crun, runc and containerd, on this host
+    /// The agent compared with crun, runc and containerd, on this host
     Agent,
-    /// The server with a large store and many agents, beside etcd if that is installed
+    /// The server with a large store and many agents, compared with etcd if that is installed
     Server,
 }
 
-/// Seconds of guest time by marker, one entry a run, and kB by name.
+/// Seconds of guest time by marker, one entry per run, and kB by name.
 #[derive(Default)]
 struct Series {
     seconds: BTreeMap<&'static str, Vec<f64>>,
@@ -138,7 +138,7 @@ fn inside(arguments: &Arguments) -> Result<()> {
     report(&scene, arguments, &table, smallest)
 }
 
-/// What one run compares.
+/// The kits that one run compares.
 #[derive(Default)]
 struct Table {
     ours: Series,
@@ -175,7 +175,7 @@ impl<'a> Bench<'a> {
         Vm::power_on(&parts, self.scene.setup.accelerator, folder)
     }
 
-    /// Gives the machine new work, and says what its boot loader would start.
+    /// Gives the machine new work, and returns what its boot loader would start.
     fn work(&self, name: &str, kit: &Kit) -> Result<Boot> {
         let step = Step::image("hello", &format!("{HOST}:5000/hello:1")).host_pid();
         self.provisioner.apply(&workflow(name, &self.station, &[step]))?;
@@ -215,7 +215,7 @@ impl<'a> Bench<'a> {
         series.read(&mut machine.serial, FLOOR_MARKERS)
     }
 
-    /// Bisection in steps of 8 MiB; 40 is known to be too little, 128 is promised.
+    /// Bisection in steps of 8 MiB. 40 is known to be too little, and 128 is promised.
     fn smallest(&self) -> Result<u32> {
         let (mut low, mut high) = (40, 128);
         while high - low > 8 {
@@ -235,7 +235,7 @@ impl Series {
     fn read(&mut self, serial: &mut Serial, markers: &[(&'static str, &str)]) -> Result<()> {
         for (name, pattern) in markers {
             let line = serial.expect(pattern, LIMIT)?;
-            // The action reads the clock itself: that is what the peers' numbers are.
+            // The action reads the clock itself, as the numbers of the other runtimes are taken.
             let own = line.text.split_once("ACTION_OUTPUT ").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
             let seconds = own.or_else(|| line.uptime()).with_context(|| format!("{:?} has no time stamp", line.text))?;
             self.seconds.entry(name).or_default().push(seconds);

@@ -1,4 +1,4 @@
-//! Work that runs side by side: a line when each job ends, and one moving line that says where the others stand.
+//! Jobs that run side by side. Each ended job prints a line, and a moving line shows the state of the others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,14 +11,14 @@ use crate::screen::{PLAIN_EVERY, Screen};
 const REFRESH: Duration = Duration::from_millis(250);
 
 pub struct Board {
-    /// Stands before each line.
+    /// The prefix of each line.
     mark: &'static str,
     start: Instant,
     screen: Mutex<Screen>,
     states: Mutex<Vec<(String, String)>>,
 }
 
-/// One piece of work on the board.
+/// One job on the board.
 pub struct Job<'a> {
     board: &'a Board,
     name: String,
@@ -29,17 +29,17 @@ impl Board {
         Self::every(mark, PLAIN_EVERY)
     }
 
-    /// With another pause between the lines that stand for the moving one.
+    /// A board with another pause between the plain lines that replace the moving one.
     pub fn every(mark: &'static str, pause: Duration) -> Self {
         Self { mark, start: Instant::now(), screen: Mutex::new(Screen::every(pause)), states: Mutex::default() }
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub fn say(&self, text: &str) {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).line(&format!("{}{text}", self.mark));
     }
 
-    /// Runs one job, which stands on the board until it ends.
+    /// Runs one job, which is on the board until it ends.
     pub fn track<T>(&self, name: &str, work: impl FnOnce(&Job) -> T) -> T {
         let job = Job { board: self, name: name.to_owned() };
         job.at("starting");
@@ -48,7 +48,7 @@ impl Board {
         outcome
     }
 
-    /// Runs one job; its end and its duration become a line.
+    /// Runs one job, and prints a line with its end and its duration.
     pub fn job<T>(&self, name: &str, work: impl FnOnce(&Job) -> Result<T>) -> Result<T> {
         let start = Instant::now();
         let outcome = self.track(name, work);
@@ -91,7 +91,7 @@ impl Board {
 }
 
 impl Job<'_> {
-    /// Where it stands now.
+    /// Sets the job's state.
     pub fn at(&self, state: &str) {
         let mut states = self.board.states();
         match states.iter_mut().find(|(name, _)| *name == self.name) {
@@ -100,7 +100,7 @@ impl Job<'_> {
         }
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub fn say(&self, text: &str) {
         self.board.say(&format!("{}: {text}", self.name));
     }

@@ -1,5 +1,5 @@
-//! A ramdisk of busybox, some modules of Debian's cloud kernel, and a script as /init: the benchmark's floor, and the
-//! machines that stand beside the tested one.
+//! A ramdisk of busybox, some modules of Debian's cloud kernel, and a script as /init: for the benchmark's floor, and for
+//! machines that accompany the tested one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use cpio::{Archive, Node};
 use crate::command;
 use crate::setup::Setup;
 
-/// What a network card of QEMU's needs, in the order of loading.
+/// The modules that QEMU's network cards need, in the order of loading.
 pub const VIRTIO_NET: &[&str] = &[
     "virtio_ring",
     "virtio",
@@ -25,14 +25,14 @@ pub const VIRTIO_NET: &[&str] = &[
 ];
 const APPLETS: &[&str] =
     &["sh", "mount", "insmod", "ip", "udhcpc", "true", "poweroff", "dmesg", "echo", "brctl", "vconfig", "grep", "sleep"];
-/// Loads the modules; the script goes on behind it.
+/// Loads the modules. The script follows it.
 const HEAD: &str = "#!/bb/sh
 export PATH=/bb
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 dmesg -n 8
 ";
 
-/// Makes `NAME.cpio.zst` in `folder`. In `script`, MODULES are the modules' names.
+/// Makes `NAME.cpio.zst` in `folder`. In `script`, MODULES stands for the modules' names.
 pub fn ramdisk(setup: &Setup, folder: &Path, name: &str, modules: &[&str], script: &str) -> Result<PathBuf> {
     let place = |end: &str| folder.join(format!("{name}.{end}"));
     let (package, plain, packed) = (place("kernel"), place("cpio"), place("cpio.zst"));

@@ -1,4 +1,4 @@
-//! Cargo, started by the lab: with its own output on the terminal, or as a job on the board.
+//! Cargo, started by the lab: with its output on the terminal, or as a job on the board.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,10 +11,10 @@ use crate::command::{self, Daemon, output, tail};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
 const LOOK: Duration = Duration::from_millis(300);
-/// The longest part of a compiler's complaints that is worth a screen.
+/// The most lines of a compiler's errors that are shown.
 const COMPLAINTS: usize = 60;
 
-/// Cargo with its own output on the terminal.
+/// Runs cargo with its output on the terminal.
 pub fn run(root: &Path, args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     run_within(BUILD_LIMIT, root, args, environment)
 }
@@ -30,16 +30,16 @@ pub fn run_within(limit: Duration, root: &Path, args: &[&str], environment: &[(&
     Ok(())
 }
 
-/// A call of cargo beside other work: its output goes to `log`, and the board shows how far it is.
+/// A call of cargo beside other work. Its output goes to `log`, and the board shows its progress.
 pub struct Call<'a> {
     pub folder: &'a Path,
     pub log: &'a Path,
-    /// Leaves the processor to what else runs.
+    /// Whether to leave the processor to other work.
     pub patient: bool,
     pub args: &'a [&'a str],
 }
 
-/// Runs it to its end. An error has the compiler's complaints, or the end of the output.
+/// Runs it to its end. An error contains the compiler's errors, or the end of the output.
 pub fn run_as_job(job: &Job, call: &Call) -> Result<()> {
     let all = if call.args.first() == Some(&"build") { crates(call.folder, call.args).ok() } else { None };
     let _from_an_earlier_run = std::fs::remove_file(call.log);
@@ -61,7 +61,7 @@ pub fn run_as_job(job: &Job, call: &Call) -> Result<()> {
     }
 }
 
-/// What cargo does, by its own lines.
+/// What cargo is doing, from its output.
 fn state(log: &str, all: Option<usize>) -> String {
     let lines = || log.lines().map(str::trim_start);
     let crates = lines().filter_map(|line| line.strip_prefix("Compiling ").or_else(|| line.strip_prefix("Checking ")));
@@ -94,14 +94,15 @@ fn crates(root: &Path, args: &[&str]) -> Result<usize> {
     Ok(names.len())
 }
 
-/// From the first error on, or else the end.
+/// The output from the first error on, or else its end.
 fn complaints(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let errors: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("error")).take(COMPLAINTS).collect();
     if errors.is_empty() { tail(log, COMPLAINTS) } else { errors.join("\n") }
 }
 
-/// Without the variables that `cargo lab` set for this process: they would make build scripts (ring's) run again.
+/// Cargo without the variables that `cargo lab` set for this process, because they would make build scripts (ring's) run
+/// again.
 fn cargo(program: &str, root: &Path, environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| inherited(&name.to_string_lossy())) {
@@ -111,7 +112,7 @@ fn cargo(program: &str, root: &Path, environment: &[(&str, &str)]) -> Command {
     command
 }
 
-/// A variable that cargo gives to the program it runs, and that a person does not set.
+/// Whether cargo sets this variable for the program it runs, and a person does not.
 fn inherited(name: &str) -> bool {
     name.starts_with("CARGO_PKG_")
         || name.starts_with("CARGO_MANIFEST_")
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_read_from_cargos_own_lines() {
+    fn progress_is_read_from_cargos_lines() {
         let log = "    Updating crates.io index\n   Compiling libc v0.2.191\n    Checking tonic v0.14.9\n";
         assert_eq!(state(log, Some(40)), "crate 2 of 40, tonic");
         assert_eq!(state(log, None), "crate 2, tonic");

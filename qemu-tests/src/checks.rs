@@ -1,5 +1,5 @@
-//! What `cargo lab test` checks without a virtual machine. Each check's output is in `target/lab/checks`; a failure shows
-//! its end.
+//! The checks of `cargo lab test` without a virtual machine. Each check's output is in `target/lab/checks`, and a failure
+//! shows its end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,8 @@ fn log(root: &Path, name: &str) -> Result<PathBuf> {
     Ok(folder.join(format!("{name}.log")))
 }
 
-/// Off by default, because its client needs protoc to be built; so neither lints nor tests above see it. The whole
-/// workspace is named, so that every dependency is the one compiled for them.
+/// This feature is off by default, because its client needs protoc to build. So the lints and tests above do not include
+/// it. The whole workspace is named, so that every dependency is the one compiled for them.
 fn containerd(root: &Path, job: &Job) -> Result<Outcome> {
     if !answers("protoc", "--version") {
         return Ok(Outcome::Skipped("protoc is not installed; `cargo lab prepare` does it".into()));
@@ -57,7 +57,7 @@ fn deny(root: &Path, job: &Job) -> Result<Outcome> {
     passes(root, job, "deny", &["deny", "--offline", "check", "bans", "licenses", "sources"])
 }
 
-/// cargo-deny fetches the database of advisories from GitHub. A host that cannot reach it uses what it fetched before.
+/// cargo-deny fetches the database of advisories from GitHub. A host that cannot reach it uses the copy it fetched before.
 fn advisories(root: &Path, job: &Job) -> Result<Outcome> {
     if !answers("cargo-deny", "--version") {
         return Ok(Outcome::Skipped("cargo-deny is not installed".into()));
@@ -68,14 +68,14 @@ fn advisories(root: &Path, job: &Job) -> Result<Outcome> {
     if let Err(error) = crate::command::run(&mut fetch, &log, FETCHED_WITHIN)
         && !has_database()
     {
-        return Ok(Outcome::Skipped(format!("no database of advisories is here, and none can be fetched: {error:#}")));
+        return Ok(Outcome::Skipped(format!("this host has no database of advisories and cannot fetch one: {error:#}")));
     }
     passes(root, job, "advisories", &["deny", "--offline", "check", "advisories"])
 }
 
 const FETCHED_WITHIN: std::time::Duration = std::time::Duration::from_secs(120);
 
-/// Where cargo-deny keeps it, by its version.
+/// The folder in which cargo-deny keeps it, by its version.
 fn has_database() -> bool {
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo = cargo.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
@@ -90,10 +90,11 @@ fn answers(program: &str, flag: &str) -> bool {
 }
 
 const FUZZ_SECONDS: &str = "-max_total_time=10";
-/// Fuzz targets that run at once; each uses one core.
+/// How many fuzz targets run at once. Each uses one core.
 const FUZZ_AT_ONCE: usize = 2;
 
-/// Coverage-guided on stable Rust; the flags are in the folder's own cargo configuration. Every target of the folder runs.
+/// Coverage-guided fuzzing on stable Rust. The flags are in that folder's cargo configuration. Every target of the folder
+/// runs.
 fn fuzz(root: &Path, job: &Job) -> Result<Outcome> {
     let folder = root.join("fuzz");
     let build = ["build", "--release", "--target", TARGET];

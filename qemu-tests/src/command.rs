@@ -1,4 +1,4 @@
-//! Programs that the lab starts: output goes to a log file, a failure shows its end, and no program outlives its owner.
+//! Programs that the lab starts. Output goes to a log file, a failure shows its end, and no program outlives its owner.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// Runs to the end, at most `limit`; output goes to `log`.
+/// Runs to the end, for at most `limit`. The output goes to `log`.
 pub fn run(command: &mut Command, log: &Path, limit: Duration) -> Result<()> {
     let mut daemon = Daemon::start(command, log)?;
     match daemon.wait(limit)? {
@@ -29,12 +29,12 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a short command only for its effect.
+/// Runs a short command whose output does not matter.
 pub fn effect(command: &mut Command) -> Result<()> {
     output(command).map(drop)
 }
 
-/// The last `count` lines of a text file, for a person to read.
+/// The last `count` lines of a text file.
 pub fn tail(path: &Path, count: usize) -> String {
     let bytes = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
@@ -42,7 +42,7 @@ pub fn tail(path: &Path, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// A child that is ended when its owner goes away.
+/// A child process that ends when its owner is dropped.
 pub struct Daemon {
     name: String,
     log: PathBuf,
@@ -65,12 +65,12 @@ impl Daemon {
         self.child.id()
     }
 
-    /// `None` while it runs.
+    /// The exit status, or `None` while it runs.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("cannot ask for the state of {}", self.name))
     }
 
-    /// Fails, with its last words, when it is no longer running.
+    /// Fails with its last lines if it no longer runs.
     pub fn check(&mut self) -> Result<()> {
         match self.exited()? {
             None => Ok(()),
@@ -78,7 +78,7 @@ impl Daemon {
         }
     }
 
-    /// Waits for its end; `None` when it was ended at the limit.
+    /// Waits for its end. `None` if it was killed at the limit.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let deadline = Instant::now() + limit;
         loop {
@@ -93,7 +93,7 @@ impl Daemon {
         }
     }
 
-    /// SIGKILL, then reaped: the moment this returns it is gone.
+    /// Sends SIGKILL and reaps the process, so it is gone when this returns.
     pub fn kill(&mut self) {
         let _already_gone = self.child.kill();
         let _reaped = self.child.wait();
@@ -106,7 +106,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Waits until `state` answers something; the error says what was waited for.
+/// Waits until `state` returns a value. The error names what it waited for.
 pub fn wait_for<T>(what: &str, limit: Duration, mut state: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {

@@ -19,7 +19,7 @@ impl ConnectProxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let asked = Arc::clone(&shared);
-                // A client may go away at any time.
+                // A client may disconnect at any time.
                 std::thread::spawn(move || drop(tunnel(client, target, &asked)));
             }
         });

@@ -2,9 +2,9 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// What one machine takes at most: its memory, QEMU's, and what the servers beside it use.
+/// The most memory that one machine needs: its own, QEMU's, and that of its servers.
 const MACHINE_BYTES: u64 = 1 << 30;
-/// For a scenario that measures time: no other one runs beside it.
+/// For a scenario that measures time, so no other one runs beside it.
 pub const ALONE: usize = usize::MAX;
 
 pub struct Crowd {
@@ -12,7 +12,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// One machine for each core and one more, because machines also wait; fewer if memory is short.
+    /// One machine for each core and one more, because machines also wait. Fewer if memory is short.
     pub fn of_this_machine() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
@@ -23,8 +23,8 @@ impl Crowd {
         self.machines
     }
 
-    /// Runs all items. `weight` says how many machines one has. What does not fit now lets a smaller one go first; those
-    /// that run alone come last.
+    /// Runs all items. `weight` is the number of machines of an item. If an item does not fit now, a smaller one may run
+    /// first. Items that must run alone come last.
     pub fn run<T: Sync>(&self, items: &[T], weight: impl Fn(&T) -> usize + Sync, work: impl Fn(&T) + Sync) {
         let (alone, together): (Vec<&T>, Vec<&T>) = items.iter().partition(|item| weight(item) == ALONE);
         let weight = |item: &T| weight(item).min(self.machines);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_runs_once_within_the_limit_and_what_runs_alone_is_last() {
+    fn everything_runs_once_within_the_limit_and_items_that_run_alone_are_last() {
         let (running, largest, done) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
         let weights = [ALONE, 1, 3, 2, 1, 9];
         Crowd { machines: 3 }.run(

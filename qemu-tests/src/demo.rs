@@ -1,4 +1,4 @@
-//! `cargo lab demo`: the main job with a live view, and the numbers at its end.
+//! `cargo lab demo`: the main job with a live view, and numbers at the end.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,10 +16,10 @@ use crate::view::View;
 
 const NAME: &str = "demo";
 const BUDGET_MINUTES: u32 = 8;
-/// With the time that each step takes the first time on two cores; later runs only do the last one.
+/// The times are those of the first run on two cores. Later runs only do the last step.
 const PLAN: &[&str] = &[
     "A blank virtual machine network-boots, installs Debian through a workflow, and boots it. The steps:",
-    "1. install missing Debian packages; beside that compile thimble, /init and the actions, and make a Debian disk image (5 min)",
+    "1. install missing Debian packages; meanwhile compile thimble, /init and the actions, and make a Debian disk image (5 min)",
     "2. make kernel and ramdisk (15 s)",
     "3. start registry, `thimble up` and the machine, and follow it from power-on to the login prompt (2 min)",
     "Nothing reaches your network. Later runs begin at step 3.",
@@ -61,7 +61,7 @@ pub fn inside() -> Result<ExitCode> {
     view.line(&format!("least memory available    {}", known(installed.memory_low, "kB, while installing")));
     view.line(&format!("agent, largest resident   {}", known(installed.agent_peak, "kB")));
     view.line(&format!(
-        "disk                      equal to the image in {} bytes; {} blocks changed by writefile, as asked for",
+        "disk                      equal to the image in {} bytes; {} blocks changed by writefile, as the template says",
         installed.verified.bytes, installed.verified.changed_blocks
     ));
     view.line(&format!("announced                 {}", installed.announced));

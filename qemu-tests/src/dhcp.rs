@@ -1,4 +1,4 @@
-//! A DHCP server that replaces boots' and misbehaves: it answers late, twice, or while another server interferes.
+//! A misbehaving DHCP server in place of boots': it answers late, twice, or while another server interferes.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
@@ -10,19 +10,19 @@ use crate::segment;
 
 /// The server that interferes.
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 66);
-/// What it hands out: an address from which nothing is reached.
+/// The address that it gives out, from which nothing can be reached.
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
 const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 const LEASE_SECONDS: u32 = 3600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Ignores so many DISCOVERs.
+    /// Ignores this many DISCOVERs.
     Late(u32),
     Twice,
-    /// Another server refuses, and then grants, what was asked of this one.
+    /// Another server refuses and then grants the request to this one.
     Crossed,
-    /// Another server offers first, and nothing is reached from the address it grants.
+    /// Another server offers first, and nothing can be reached from its address.
     Outrun,
 }
 
@@ -51,7 +51,7 @@ pub fn start(manner: Manner, address: Ipv4Addr) -> Result<()> {
     Ok(())
 }
 
-/// In the order in which they are sent. `discovers` counts this one too.
+/// The answers in the order of sending. `discovers` includes this one.
 fn answers(manner: Manner, discovers: u32, request: &Packet, address: Ipv4Addr) -> Vec<Packet> {
     let ours = |kind| grant(request, kind, segment::HOST, address);
     let others = |kind| grant(request, kind, OTHER, NOWHERE);
@@ -101,7 +101,7 @@ mod tests {
         let (boots, others) = (Some(segment::HOST), Some(OTHER));
         for (case, manner, discovers, kind, expected) in [
             ("not heard", Manner::Late(2), 2, Discover, vec![]),
-            ("heard at last", Manner::Late(2), 3, Discover, vec![(Some(Offer), boots)]),
+            ("answered at last", Manner::Late(2), 3, Discover, vec![(Some(Offer), boots)]),
             ("two offers", Manner::Twice, 1, Discover, vec![(Some(Offer), boots), (Some(Offer), boots)]),
             (
                 "refused by the other server",

@@ -1,4 +1,4 @@
-//! The Debian that the lab's workflow installs: a raw disk that boots under BIOS and UEFI, made from Debian packages
+//! The Debian that the lab's workflow installs: a raw disk that boots with BIOS and UEFI. It is made from Debian packages,
 //! without root and without loop devices.
 
 pub mod layout;
@@ -18,7 +18,7 @@ const ESSENTIAL: &str = include_str!("../images/essential.sh");
 const FILESYSTEM: &str = include_str!("../images/filesystem.sh");
 const GRUB_EARLY: &str = include_str!("../images/grub-early.cfg");
 const INCLUDE: &str = "linux-image-cloud-amd64,systemd-sysv,udev,kmod,e2fsprogs,initramfs-tools,busybox-static,iproute2,netbase";
-/// Documentation, translations and hardware databases: a third of the bytes, no part of the boot.
+/// Documentation, translations and hardware databases. They are a third of the bytes and not needed for the boot.
 const LEFT_OUT: &[&str] = &[
     "/usr/share/doc/*",
     "/usr/share/man/*",
@@ -46,10 +46,10 @@ const GRUB_MODULES: &[&str] = &[
     "boot",
     "minicmd",
 ];
-/// The decoder in a small machine keeps the whole window in memory: 2 MiB.
+/// A small machine's decoder keeps the whole window in memory, so it has only 2 MiB.
 const ZSTD: &[&str] = &["-q", "-f", "-12", "-T0", "--zstd=wlog=21"];
 
-/// Everything that decides what the image holds, for the cache.
+/// Everything that determines the image's content, for the cache.
 pub fn recipe() -> Vec<String> {
     let mut parts: Vec<String> = [CUSTOMIZE, ESSENTIAL, FILESYSTEM, GRUB_EARLY, INCLUDE].map(str::to_owned).to_vec();
     parts.extend(LEFT_OUT.iter().chain(GRUB_MODULES).chain(ZSTD).map(|part| (*part).to_owned()));
@@ -96,7 +96,7 @@ impl Build {
 
     fn debootstrap(&self) -> Result<PathBuf> {
         let tar = self.work.join("debian.tar");
-        // As text, not as files: without root the hooks run as users who cannot look into a private home.
+        // The hooks are texts instead of files. Without root they run as users who cannot read a private home folder.
         let hook = |kind: &str, script: &str| format!("--{kind}-hook={script}");
         let mut mmdebstrap = Command::new("mmdebstrap");
         mmdebstrap.args(["--variant=minbase", "--aptopt=APT::Install-Recommends \"false\"", "--include", INCLUDE]);
@@ -122,7 +122,7 @@ impl Build {
         Ok(image)
     }
 
-    /// GRUB for both kinds of firmware, with everything it needs inside: no module is read from the disk.
+    /// GRUB for both kinds of firmware, with all modules built in, so it reads none from the disk.
     fn boot_loaders(&self) -> Result<(PathBuf, PathBuf)> {
         let early = self.write("grub-early.cfg", GRUB_EARLY)?;
         let make = |format: &str, name: &str, extra: &[&str]| -> Result<PathBuf> {

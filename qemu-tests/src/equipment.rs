@@ -1,5 +1,5 @@
-//! A switch on the segment that a machine's cables go to: a small machine with Debian's own kernel, so that VLANs and
-//! LACP are Linux's, whatever the host's kernel was built with.
+//! A switch on the segment for a machine's cables. It is a small machine with Debian's kernel, so that VLANs and LACP are
+//! Linux's, whatever the host's kernel supports.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,17 +16,17 @@ const MODULES: &[&str] = &["llc", "stp", "bridge", "garp", "mrp", "8021q", "tls"
 const MEMORY_MIB: u32 = 112;
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// eth0 is the cable to the segment, the others are the machine's.
+/// eth0 is the cable to the segment, and the others belong to the machine.
 const HEAD: &str = "for module in MODULES; do insmod /$module.ko; done
 brctl addbr lan; ip link set lan up; ip link set eth0 up; brctl addif lan eth0
 ";
-/// Frames of one VLAN only; whatever has no tag ends here.
+/// Forwards frames of one VLAN only. Frames without a tag end here.
 const TAGGED: &str = "ip link set eth1 up
 vconfig add eth1 VLAN; ip link set eth1.VLAN up; brctl addif lan eth1.VLAN
 echo '<5>equipment: ready' > /dev/kmsg
 while :; do sleep 60; done
 ";
-/// Both ports or none: until the partner has brought up two, nothing passes.
+/// Both ports or none: until the partner has brought up two, no frame passes.
 const LACP: &str = "cd /sys/class/net; echo +agg > bonding_masters; cd agg/bonding
 echo 802.3ad > mode; echo 100 > miimon; echo fast > lacp_rate; echo 2 > min_links
 echo +eth1 > slaves; echo +eth2 > slaves
@@ -44,12 +44,12 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// A port that carries one VLAN, tagged.
+    /// A port that carries one tagged VLAN.
     pub fn tagged(scene: &Scene, vlan: u16) -> Result<Self> {
         Self::start(scene, 1, &TAGGED.replace("VLAN", &vlan.to_string()))
     }
 
-    /// Two ports that are one with LACP.
+    /// Two ports that are bonded with LACP.
     pub fn lacp(scene: &Scene) -> Result<Self> {
         Self::start(scene, 2, LACP)
     }

@@ -1,4 +1,4 @@
-//! The server's event stream, followed in the background: how far the machine's downloads are.
+//! Follows the server's event stream in the background, for the progress of the machine's downloads.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Ends by itself when the server does; without events the view is only less lively.
+    /// Ends by itself with the server. Without events the view only shows less.
     pub fn follow(server: SocketAddr) -> Self {
         let feed = Self::default();
         let writer = feed.clone();
@@ -44,7 +44,7 @@ impl Feed {
     }
 }
 
-/// `Some(None)` when a download has come to its end.
+/// `Some(None)` when a download has ended.
 fn read(line: &str) -> Option<Option<Download>> {
     let What::Machine { milestone, detail, .. } = serde_json::from_str::<Event>(line).ok()?.what else { return None };
     match milestone.as_str() {
@@ -54,7 +54,7 @@ fn read(line: &str) -> Option<Option<Download>> {
     }
 }
 
-/// `PATH SENT/TOTAL bytes`
+/// Parses `PATH SENT/TOTAL bytes`.
 fn parse(detail: &str) -> Option<Download> {
     let (path, numbers) = detail.strip_suffix(" bytes")?.rsplit_once(' ')?;
     let (sent, total) = numbers.split_once('/')?;

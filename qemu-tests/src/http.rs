@@ -1,4 +1,4 @@
-//! Enough HTTP/1.1 for the lab to talk to the server and the registry: one request a connection.
+//! Enough HTTP/1.1 for the lab to call the server and the registry: one request per connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -37,7 +37,7 @@ pub fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)
     Ok(Response { status, headers, body })
 }
 
-/// Opens an endless answer (the event stream) and calls `line` for each line until it returns false or the end.
+/// Opens an endless answer (the event stream) and calls `line` for each line until it returns false or the stream ends.
 pub fn stream(to: SocketAddr, path: &str, mut line: impl FnMut(&str) -> bool) -> Result<()> {
     let mut reader = send(to, "GET", path, &[], &[])?;
     reader.get_ref().set_read_timeout(None).context("cannot wait without limit")?;

@@ -1,5 +1,5 @@
-//! The main job: a blank machine network-boots, its workflow installs Debian, and it boots what was installed. The demo
-//! shows it, the scenarios assert it.
+//! The main job: a blank machine network-boots, its workflow installs Debian, and it boots the installed system. The demo
+//! shows it, and the scenarios check it.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::serial::Line;
 use crate::timeline::Timeline;
 use crate::verify::{self, Verified, Written};
 
-/// Nothing new on the console for so long is a machine that hangs.
+/// A machine without any console output for this long hangs.
 const SILENCE: Duration = Duration::from_secs(180);
 const WHOLE: Duration = Duration::from_secs(30 * 60);
 /// Watches an installation.
@@ -35,27 +35,27 @@ impl Observer for Quiet {
     fn tick(&mut self, _: &Progress) {}
 }
 
-/// Where it stands between milestones.
+/// The progress between milestones.
 #[derive(Debug, Default, Clone)]
 pub struct Progress {
     pub stage: &'static str,
     pub elapsed: Duration,
-    /// Written and total bytes of the running action, by its own word.
+    /// The written and total bytes of the running action, as it reports them.
     pub action: Option<(u64, u64)>,
     pub download: Option<Download>,
     pub disk_written: u64,
     pub last_line: String,
 }
 
-/// What an installation left to look at.
+/// The results of an installation.
 pub struct Installed {
     pub timeline: Timeline,
     pub verified: Verified,
-    /// kB of guest memory touched until the installation's end, as the host sees it.
+    /// kB of guest memory that were touched until the installation's end, as the host sees it.
     pub memory_touched: Option<u64>,
-    /// kB of the agent's largest resident set, by its own word.
+    /// The largest resident set of the agent in kB, as it reports it.
     pub agent_peak: Option<u64>,
-    /// kB that were available when memory was scarcest, by the agent's word.
+    /// The lowest available memory in kB, as the agent reports it.
     pub memory_low: Option<u64>,
     pub announced: String,
     pub machine: Vm,
@@ -78,7 +78,7 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Observer)
     let (mut verified, mut memory_touched) = (None, None);
     while !follow.timeline.is_complete() {
         match follow.next(&mut machine, watch)? {
-            // The agent runs, so firmware is done with its own resets: the next one is the workflow's.
+            // The agent runs, so firmware no longer resets the machine. The next reset is the workflow's.
             Some("agent connected") => machine.hold_at_reset()?,
             Some("reboot") => {
                 machine.wait_held(Duration::from_secs(60))?;
@@ -106,7 +106,7 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Observer)
     })
 }
 
-/// The files that the workflow's `writefile` actions were to write, as the server has them.
+/// The files that the workflow's `writefile` actions should write, according to the server.
 fn asked_for(provisioner: &Provisioner) -> Result<Vec<Written>> {
     let workflow = provisioner.workflow("install")?;
     let file = |action: &str| {
@@ -117,7 +117,7 @@ fn asked_for(provisioner: &Provisioner) -> Result<Vec<Written>> {
     ["set-hostname", "announce-boot"].into_iter().map(file).collect()
 }
 
-/// What the installed system itself has reported to the server.
+/// The installed system's own report to the server.
 fn announcement(provisioner: &Provisioner, station: &Station) -> Result<String> {
     let needle = "installed-by-thimble is up";
     wait_for("the installed system's HTTP call to the server", Duration::from_secs(60), || {
@@ -132,7 +132,7 @@ pub fn largest(lines: &[Line], pattern: &str) -> Result<Option<u64>> {
     Ok(numbers(lines, pattern)?.into_iter().max())
 }
 
-/// The smallest one.
+/// The smallest number that `pattern` finds in the lines.
 pub fn smallest(lines: &[Line], pattern: &str) -> Result<Option<u64>> {
     Ok(numbers(lines, pattern)?.into_iter().min())
 }
@@ -167,7 +167,7 @@ impl Follow {
         })
     }
 
-    /// Takes one line, or a quarter of a second of silence; the milestone reached, if any.
+    /// Takes one line, or a quarter of a second of silence. Returns the milestone that was reached, if any.
     fn next(&mut self, machine: &mut Vm, watch: &mut dyn Observer) -> Result<Option<&'static str>> {
         let line = machine.serial.next_line(Duration::from_millis(250)).or_else(|| self.prompt(machine));
         let mut reached = None;
@@ -193,7 +193,7 @@ impl Follow {
         Ok(reached)
     }
 
-    /// A prompt never ends its line.
+    /// Handles a prompt, which never ends its line.
     fn prompt(&mut self, machine: &Vm) -> Option<Line> {
         let text = machine.serial.partial();
         let is_new = text.contains("login:") && !self.prompt_seen;
@@ -206,7 +206,7 @@ impl Follow {
             let number = |n| found.get(n).and_then(|digits| digits.as_str().parse().ok()).unwrap_or(0);
             self.progress.action = Some((number(1), number(2)));
         }
-        // GRUB draws letter by letter, and such scraps are not shown.
+        // GRUB draws letter by letter, and such fragments are not shown.
         if line.text.trim().len() > 3 {
             self.progress.last_line = line.text.trim().to_owned();
         }

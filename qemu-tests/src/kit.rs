@@ -1,5 +1,5 @@
-//! Kernel and ramdisk of one profile, made by `thimble image build` when their inputs are not those of last time. The
-//! ones before stay, with their commit, so that the benchmark can set its numbers beside them.
+//! Kernel and ramdisk of one profile. `thimble image build` makes them again if their inputs have changed. The previous
+//! ones are kept with their commit, so that the benchmark can compare with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ pub struct Kit {
     pub initrd: PathBuf,
 }
 
-/// What a kit is made from.
+/// The inputs of a kit.
 pub struct Recipe<'a> {
     pub thimble: &'a Path,
     pub init: &'a Path,
     pub kernel_deb: &'a Path,
-    /// Further words for `thimble image build`.
+    /// Further arguments for `thimble image build`.
     pub words: &'a [&'a str],
 }
 
@@ -57,7 +57,7 @@ impl Kit {
         build.args(recipe.words).arg("--output").arg(folder);
         command::run(&mut build, &folder.with_extension("log"), Duration::from_secs(300))?;
         if !kit.is_complete() {
-            bail!("thimble image build succeeded but left not both files in {}", folder.display());
+            bail!("thimble image build succeeded but did not leave both files in {}", folder.display());
         }
         fs::write(folder.join(COMMIT), commit()).with_context(|| format!("cannot write into {}", folder.display()))?;
         fs::write(folder.join(INPUTS), key).with_context(|| format!("cannot write into {}", folder.display()))?;
@@ -66,14 +66,14 @@ impl Kit {
 
     /// The driver packs beside the ramdisk, with their index.
     pub fn packs(&self) -> Result<Vec<PathBuf>> {
-        let folder = self.initrd.parent().context("the ramdisk is in no folder")?;
+        let folder = self.initrd.parent().context("the ramdisk's path has no folder")?;
         let failed = || format!("cannot list {}", folder.display());
         let entries = fs::read_dir(folder).with_context(failed)?.collect::<Result<Vec<_>, _>>().with_context(failed)?;
         let is_pack = |path: &PathBuf| packs::is_of_packs(&path.file_name().unwrap_or_default().to_string_lossy());
         Ok(entries.into_iter().map(|entry| entry.path()).filter(is_pack).collect())
     }
 
-    /// Bytes of the kernel and of the ramdisk.
+    /// The sizes of the kernel and of the ramdisk in bytes.
     pub fn sizes(&self) -> Result<(u64, u64)> {
         let size =
             |path: &Path| fs::metadata(path).map(|data| data.len()).with_context(|| format!("cannot read {}", path.display()));
@@ -93,7 +93,7 @@ fn previous_place(folder: &Path) -> PathBuf {
     folder.with_extension("previous")
 }
 
-/// Moves a kit of another commit aside. One of the same commit is replaced.
+/// Moves a kit of another commit aside. A kit of the same commit is replaced.
 fn keep_previous(folder: &Path) -> Result<()> {
     let made_at = fs::read_to_string(folder.join(COMMIT)).unwrap_or_default();
     let place = previous_place(folder);
@@ -106,7 +106,7 @@ fn keep_previous(folder: &Path) -> Result<()> {
     fs::rename(folder, &place).with_context(|| format!("cannot keep {}", folder.display()))
 }
 
-/// The checkout's commit; work that is not committed makes it another one.
+/// The checkout's commit. With uncommitted changes it counts as another one.
 fn commit() -> String {
     let git = |args: &[&str]| output(Command::new("git").args(args)).map(|text| text.trim().to_owned()).unwrap_or_default();
     let changed = if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() { "" } else { "+" };

@@ -19,14 +19,14 @@ use crate::segment;
 use crate::setup::Setup;
 
 const NAME: &str = "ladder";
-/// What the image holds beside busybox, as an action of ordinary size does.
+/// The padding of the image beside busybox, for the size of an ordinary action.
 const PULLED: usize = 4 << 20;
 const GLANCE: Duration = Duration::from_millis(500);
 
-/// Kernel, rungs in MiB from the top, and the last one that is promised to carry.
+/// The kernel, the rungs in MiB from the top, and the lowest one that must work.
 const LADDERS: &[(&str, &[u32], u32)] = &[("cloud", &[128, 112, 96, 88], 96), ("metal", &[192, 160, 144, 128, 112], 128)];
 
-/// How far a machine comes, by what its console says.
+/// How far a machine gets, according to its console.
 const STAGES: &[(&str, &str)] = &[
     ("the kernel", "Linux version|Command line:"),
     ("/init", r"thimble: init \S+ started"),
@@ -39,19 +39,19 @@ const DEAD: &str = "Kernel panic|thimble: .*FATAL|deadlocked on memory|action ru
 
 #[derive(Args, Debug, Clone)]
 pub struct Arguments {
-    /// Use the programs and images of the last run as they are
+    /// Use the programs and images of the last run unchanged
     #[arg(long)]
     reuse: bool,
     #[arg(long, hide = true)]
     inside: bool,
 }
 
-/// What became of one rung.
+/// The result of one rung.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Rung {
-    /// Least memory that was available, in kB.
+    /// It works. The value is the lowest available memory in kB.
     Works(Option<u64>),
-    /// Where it stopped and what the console said last of it.
+    /// It fails. The text says where, and the console's last line.
     Died(String),
 }
 
@@ -66,14 +66,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The lowest rungs that are promised.
+/// Checks the lowest rungs that must work.
 pub fn promised(scene: &Scene) -> Result<()> {
     let failed = climb(scene, |mib, promised| mib == promised)?;
     ensure!(failed.is_empty(), "{}", failed.join("; "));
     Ok(())
 }
 
-/// Prints a line for each rung that is wanted; promised ones that do not carry come back.
+/// Prints a line for each wanted rung. Returns those that must work and do not.
 fn climb(scene: &Scene, wanted: fn(u32, u32) -> bool) -> Result<Vec<String>> {
     let registry = scene.registry()?;
     Image::busybox("echo hello", PULLED)?.push(registry.address(), NAME, "1")?;
@@ -132,7 +132,7 @@ fn rung(scene: &Scene, provisioner: &Provisioner, registry: &Registry, kit: &Kit
             return Ok(Rung::Died(format!("in {}: {}", reached(&machine)?, line.text.trim())));
         }
         if over {
-            return Ok(Rung::Died(format!("in {}, without a word", reached(&machine)?)));
+            return Ok(Rung::Died(format!("in {}, without a message", reached(&machine)?)));
         }
     }
 }

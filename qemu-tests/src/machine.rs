@@ -1,4 +1,4 @@
-//! A virtual machine: QEMU with a firmware, network cards and disks, its console and its power switch.
+//! A virtual machine: QEMU with firmware, network cards and disks, its console and its power switch.
 
 mod accelerator;
 mod control;
@@ -33,10 +33,10 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Switches a machine on; `folder` takes its sockets and logs.
+    /// Switches a machine on. `folder` gets its sockets and logs.
     pub fn power_on(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        // Not in `folder`: a socket's path has at most 107 bytes, and a checkout may lie deep.
+        // They are not in `folder`, because a socket's path has at most 107 bytes, and a checkout's path may be long.
         let sockets = tempfile::Builder::new().prefix("lab-").tempdir_in("/tmp").context("cannot make a folder in /tmp")?;
         let (console, control) = (sockets.path().join("serial"), sockets.path().join("qmp"));
         let serial = Serial::listen(&console, &folder.join("serial.log"))?;
@@ -49,7 +49,7 @@ impl Vm {
         let qmp = match Qmp::connect(&control) {
             Ok(qmp) => qmp,
             Err(error) => {
-                // QEMU refuses its arguments by ending. Its own words say more than a closed socket.
+                // If QEMU refuses its arguments, it ends, and its message explains more than a closed socket.
                 let _ended_or_not = wait_for("QEMU to end", Duration::from_secs(2), || qemu.exited());
                 qemu.check()?;
                 return Err(error);
@@ -66,22 +66,22 @@ impl Vm {
         })
     }
 
-    /// Power gone and back: nothing the machine had in memory survives.
+    /// Cuts the power and restores it. The machine's memory is lost.
     pub fn power_cycle(&mut self) -> Result<()> {
         self.qmp.execute("system_reset", json!({})).map(drop)
     }
 
-    /// From now on the machine stops when it resets itself, so that its disk can be looked at.
+    /// From now on the machine stops when it resets itself, so that its disk can be examined.
     pub fn hold_at_reset(&mut self) -> Result<()> {
         self.qmp.execute("set-action", json!({"reboot": "shutdown", "shutdown": "pause"})).map(drop)
     }
 
-    /// Waits until the machine has reset itself and stands still.
+    /// Waits until the machine has reset itself and is stopped.
     pub fn wait_held(&mut self, limit: Duration) -> Result<()> {
         self.qmp.wait_event("STOP", limit).context("the machine did not reset itself")
     }
 
-    /// Goes on after `hold_at_reset` with the reset that was held back.
+    /// Continues with the reset that `hold_at_reset` held back.
     pub fn release(&mut self) -> Result<()> {
         self.qmp.execute("set-action", json!({"reboot": "reset", "shutdown": "poweroff"}))?;
         self.qmp.execute("system_reset", json!({}))?;
@@ -92,13 +92,13 @@ impl Vm {
         Ok(self.qemu.exited()?.is_some())
     }
 
-    /// Bytes of the disk's file that have been written.
+    /// How many bytes of the disk's file have been written.
     pub fn disk_written(&self) -> u64 {
         let written = |path: &PathBuf| fs::metadata(path).map_or(0, |data| data.blocks() * 512);
         self.disk.as_ref().map_or(0, written)
     }
 
-    /// How much of its memory the machine has ever touched, in kB, as the host sees it.
+    /// How much of its memory the machine has touched so far in kB, as the host sees it.
     pub fn memory_touched(&self) -> Option<u64> {
         let maps = fs::read_to_string(format!("/proc/{}/smaps", self.qemu.id())).ok()?;
         largest_resident(&maps, u64::from(self.memory_mib) * 1024)
@@ -110,7 +110,7 @@ pub fn blank_disk(path: &Path, bytes: u64) -> Result<()> {
     File::create(path).and_then(|file| file.set_len(bytes)).with_context(|| format!("cannot make the disk {}", path.display()))
 }
 
-/// The resident part of the mapping that is as large as the machine's memory.
+/// The resident part of the mapping that has the size of the machine's memory.
 fn largest_resident(smaps: &str, size_kb: u64) -> Option<u64> {
     let value = |line: &str, key: &str| line.strip_prefix(key)?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok();
     let mut is_memory = false;

@@ -61,23 +61,23 @@ enum Command {
     Demo,
     /// Every test: format, lints, units, fuzz targets and scenarios in virtual machines
     Test {
-        /// Only what has these words in its name
+        /// Only tests with these words in their names
         filter: Option<String>,
         /// Show the names and run nothing
         #[arg(long)]
         list: bool,
-        /// Use the programs and images of the last run as they are
+        /// Use the programs and images of the last run unchanged
         #[arg(long)]
         reuse: bool,
-        /// The scenarios whose feature is under way, instead of the others
+        /// The scenarios whose feature is not finished, instead of the others
         #[arg(long)]
         awaited: bool,
     },
     /// Machines of many parts: firmware, network cards and disks in every pair
     Matrix(many::Arguments),
-    /// Machines that get their network from every DHCP server of the field, and from a faulty one
+    /// Machines that get their network from each common DHCP server, and from a faulty one
     Dhcp(many::Arguments),
-    /// Machines whose power goes at random moments: nothing may be lost, and nothing done twice
+    /// Machines that lose power at random moments: no work may be lost or done twice
     Soak(soak::Arguments),
     /// The same work in less and less memory
     Ladder(ladder::Arguments),
@@ -89,7 +89,7 @@ enum Command {
     Prepare,
     /// Build everything that a run needs, and no more
     Build,
-    /// Run the lab again in a network segment of its own
+    /// Run the lab again in a separate network segment
     #[command(hide = true)]
     Segment { args: Vec<String> },
     #[command(hide = true)]

@@ -1,5 +1,5 @@
-//! A lab command with a table of machines, as `cargo lab matrix` and `cargo lab dhcp` are: its arguments, its start outside
-//! and inside the segment, and the machines side by side.
+//! A lab command with a table of machines, such as `cargo lab matrix` and `cargo lab dhcp`: its arguments, its start
+//! outside and inside the segment, and its machines side by side.
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -16,15 +16,15 @@ use crate::setup::Setup;
 
 #[derive(Args, Debug, Clone)]
 pub struct Arguments {
-    /// Every row instead of the usual ones
+    /// Run every row instead of the usual ones
     #[arg(long)]
     pub full: bool,
-    /// Only rows with these words in their name
+    /// Only rows with these words in their names
     pub filter: Option<String>,
     /// How many machines run at once
     #[arg(long, default_value_t = 2)]
     pub machines: usize,
-    /// Use the programs and images of the last run as they are
+    /// Use the programs and images of the last run unchanged
     #[arg(long)]
     reuse: bool,
     /// Show the rows and run nothing
@@ -34,7 +34,7 @@ pub struct Arguments {
     inside: bool,
 }
 
-/// Runs the command. `names` are its rows; `machines` runs them in the segment and returns those that failed.
+/// Runs the command. `names` are its rows. `machines` runs them in the segment and returns the failed ones.
 pub fn run(
     name: &'static str,
     arguments: &Arguments,
@@ -59,7 +59,7 @@ pub fn run(
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs the rows, some at a time, and prints a line for each. The names of those that failed come back.
+/// Runs the rows, some at a time, and prints a line for each. Returns the names of the failed ones.
 pub fn side_by_side<R: Send>(
     rows: Vec<R>,
     parallel: usize,
@@ -96,7 +96,7 @@ mod tests {
     use anyhow::bail;
 
     #[test]
-    fn every_row_runs_once_and_those_that_fail_come_back() {
+    fn every_row_runs_once_and_the_failed_ones_are_returned() {
         let ran = Mutex::new(Vec::new());
         let failed = side_by_side(
             (0..20).collect(),

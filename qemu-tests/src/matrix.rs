@@ -1,4 +1,4 @@
-//! `cargo lab matrix`: machines of many parts, each with one boot, one pull, and one action that finds its disk by name,
+//! `cargo lab matrix`: machines of many parts. Each does one boot, one pull, and one action that finds its disk by name,
 //! writes to it and reads it back.
 
 mod rows;
@@ -24,12 +24,12 @@ use rows::{Row, Start, rows};
 
 const NAME: &str = "matrix";
 const DISK_BYTES: u64 = 64 << 20;
-/// Where the action writes: behind what a partition table or a label would use.
+/// Where the action writes: after everything that a partition table or a label uses.
 const PLACE: u64 = 8 << 20;
 const PULLED: usize = 2 << 20;
 const CLOUD_MIB: u32 = 128;
 const METAL_MIB: u32 = 256;
-/// OVMF itself needs more than the installation does.
+/// OVMF needs more memory than the installation.
 const UEFI_MIB: u32 = 320;
 
 fn form(arguments: &Arguments) -> Form {
@@ -41,14 +41,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     many::run(NAME, arguments, names, |scene| machines(scene, form(arguments), arguments.filter.as_deref(), arguments.machines))
 }
 
-/// Every part of the matrix in one machine at least.
+/// Every part of the matrix in at least one machine.
 pub fn short(scene: &Scene) -> Result<()> {
     let failed = machines(scene, Form::Short, None, 2)?;
     ensure!(failed.is_empty(), "{} machines failed:\n{}", failed.len(), failed.join("\n"));
     Ok(())
 }
 
-/// Runs the rows of one form and prints a line for each; what failed comes back.
+/// Runs the rows of one form and prints a line for each. Returns the failed ones.
 fn machines(scene: &Scene, form: Form, filter: Option<&str>, parallel: usize) -> Result<Vec<String>> {
     let nics = NicModel::available()?;
     for absent in NicModel::ALL.iter().filter(|model| !nics.contains(model)) {
@@ -57,7 +57,7 @@ fn machines(scene: &Scene, form: Form, filter: Option<&str>, parallel: usize) ->
     let all = rows(form, &nics).into_iter().zip(1_u8..);
     let wanted = all.filter(|(row, _)| filter.is_none_or(|words| row.name().contains(words)));
     let (cloud, metal): (Vec<_>, Vec<_>) = wanted.partition(|(row, _)| row.is_cloud());
-    ensure!(!cloud.is_empty() || !metal.is_empty(), "no row is called like {:?}", filter.unwrap_or_default());
+    ensure!(!cloud.is_empty() || !metal.is_empty(), "no row has {:?} in its name", filter.unwrap_or_default());
     let registry = scene.registry()?;
     Image::busybox("echo hello", PULLED)?.push(registry.address(), NAME, "1")?;
     let start = Instant::now();
@@ -132,7 +132,8 @@ impl Bench<'_> {
     }
 }
 
-/// Waits for the disk's name, since a USB disk comes late; writes, reads back past the cache, and shows all names.
+/// Waits for the disk's name, because a USB disk appears late. Then writes, reads back without the cache, and shows all
+/// names.
 fn script(disk: &Disk, mark: &str) -> String {
     let (name, block) = (disk.model.by_id(&disk.serial), PLACE / 4096);
     format!(
@@ -152,7 +153,7 @@ echo DISK OK"
     )
 }
 
-/// The file behind the disk has what the action wrote.
+/// Checks that the file behind the disk has what the action wrote.
 fn holds(disk: &Path, mark: &str) -> Result<()> {
     let mut found = vec![0; mark.len()];
     let file = File::open(disk).with_context(|| format!("cannot open {}", disk.display()))?;

@@ -1,11 +1,11 @@
-//! The YAML the lab gives to the server: Hardware for its machines, and workflows of a few test actions.
+//! The YAML that the lab sends to the server: Hardware for its machines, and workflows of a few test actions.
 
 use crate::registry::Registry;
 
 const HARDWARE: &str = include_str!("../scenarios/hardware.yaml");
 const INSTALL: &str = include_str!("../scenarios/install.yaml");
 
-/// A machine of the segment by its number: name, MAC and address follow from it.
+/// A machine of the segment by its number, which determines its name, MAC and address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Station {
     pub number: u8,
@@ -20,7 +20,7 @@ impl Station {
         self.nic_mac(0)
     }
 
-    /// The address of one of several network cards; the first one is the machine's.
+    /// The MAC of one of several network cards. The first one is the machine's.
     pub fn nic_mac(&self, index: u8) -> String {
         format!("52:54:00:77:{index:02x}:{:02x}", self.number)
     }
@@ -66,12 +66,12 @@ impl Step {
         Self::image(name, &registry.reference("busybox:1")).shell(script)
     }
 
-    /// Runs `script` instead of the image's own command.
+    /// Runs `script` instead of the image's command.
     pub fn shell(self, script: &str) -> Self {
         Self { command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(), ..self }
     }
 
-    /// Runs an image as it is.
+    /// Runs an image unchanged.
     pub fn image(name: &str, image: &str) -> Self {
         Self {
             name: name.into(),
@@ -126,7 +126,7 @@ impl Step {
     }
 }
 
-/// A Template and a Workflow of this name that runs it on the station.
+/// A Template and a Workflow with this name, for this station.
 pub fn workflow(name: &str, station: &Station, steps: &[Step]) -> String {
     let actions: String = steps.iter().map(Step::yaml).collect();
     let data = format!(

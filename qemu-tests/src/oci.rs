@@ -1,4 +1,4 @@
-//! Small OCI images for tests: busybox and a script, pushed with the registry's own protocol.
+//! Small OCI images for tests: busybox and a script, pushed with the registry's protocol.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::http;
 
-/// Of gzip: the fastest, because nothing travels far.
+/// The level of gzip: the fastest, because the images do not travel far.
 const LEVEL: u32 = 1;
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -22,8 +22,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// Busybox with its applets; `script` is what runs when the template gives no command. `padding` bytes that do not
-    /// compress make the image larger.
+    /// Busybox with its applets. `script` runs if the template has no command. `padding` incompressible bytes make the
+    /// image larger.
     pub fn busybox(script: &str, padding: usize) -> Result<Self> {
         let mut archive = busybox_tar()?;
         if padding > 0 {
@@ -32,7 +32,7 @@ impl Image {
         Self::of(vec![archive.into_inner().context("cannot finish a layer")?], &["/bin/sh", "-c", script])
     }
 
-    /// Busybox beside files of this host, at their own places.
+    /// Busybox and files of this host, at the same paths.
     pub fn busybox_with(files: &[PathBuf]) -> Result<Self> {
         let mut archive = busybox_tar()?;
         for path in files {
@@ -42,7 +42,7 @@ impl Image {
         Self::of(vec![archive.into_inner().context("cannot finish a layer")?], &["/bin/sh"])
     }
 
-    /// A layer for each folder, of so many bytes of its files, by name: what images of programs are made of.
+    /// A layer for each folder with this many bytes of its files, by name. Images of programs look like this.
     pub fn of_folders(folders: &[(&Path, u64)]) -> Result<Self> {
         let layers = folders.iter().map(|(folder, bytes)| tar_of(folder, *bytes)).collect::<Result<_>>()?;
         Self::of(layers, &["/none"])
@@ -58,7 +58,7 @@ impl Image {
         Ok(Self { layers, image })
     }
 
-    /// Compressed bytes of all layers.
+    /// The compressed size of all layers.
     pub fn size(&self) -> usize {
         self.layers.iter().map(|layer| layer.blob.bytes.len()).sum()
     }
@@ -67,7 +67,7 @@ impl Image {
         self.layers.first().map(|layer| layer.blob.digest.to_string()).unwrap_or_default()
     }
 
-    /// Uploads both blobs and the manifest as `name:tag`; the manifest's digest.
+    /// Uploads both blobs and the manifest as `name:tag`. Returns the manifest's digest.
     pub fn push(&self, registry: SocketAddr, name: &str, tag: &str) -> Result<String> {
         for blob in self.layers.iter().map(|layer| &layer.blob).chain([&self.image.config]) {
             push_blob(registry, name, blob).with_context(|| format!("cannot push a blob of {name}:{tag}"))?;
@@ -95,7 +95,7 @@ fn busybox_tar() -> Result<tar::Builder<Vec<u8>>> {
     Ok(archive)
 }
 
-/// Regular files of a folder in the order of their names, until there are so many bytes.
+/// Regular files of a folder in the order of their names, up to this many bytes.
 fn tar_of(folder: &Path, bytes: u64) -> Result<Vec<u8>> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?.flatten().map(|e| e.path()).collect();
@@ -112,7 +112,7 @@ fn tar_of(folder: &Path, bytes: u64) -> Result<Vec<u8>> {
 
 fn push_blob(registry: SocketAddr, name: &str, blob: &Blob) -> Result<()> {
     let start = http::request(registry, "POST", &format!("/v2/{name}/blobs/uploads/"), &[], &[])?;
-    let location = start.header("location").context("the registry names no place to upload to")?;
+    let location = start.header("location").context("the registry gives no location for the upload")?;
     // The registry may answer with a whole URL or with a path.
     let path = location.strip_prefix("http://").and_then(|rest| rest.find('/').map(|at| &rest[at..])).unwrap_or(location);
     let join = if path.contains('?') { '&' } else { '?' };
@@ -139,7 +139,7 @@ fn header(size: u64, mode: u32) -> tar::Header {
     header
 }
 
-/// Bytes that gzip cannot shrink, the same every time: SHA-256 of a counter.
+/// Bytes that gzip cannot compress, the same every time: SHA-256 of a counter.
 fn noise(length: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..length.div_ceil(32)).flat_map(|n| Sha256::digest(n.to_le_bytes())).collect();
     bytes.truncate(length);

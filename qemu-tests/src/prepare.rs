@@ -1,5 +1,5 @@
-//! The Debian packages that the lab needs. What is missing is installed if the lab may; nothing is ever removed, and no
-//! service is started or enabled.
+//! The Debian packages that the lab needs. Missing ones are installed if the lab may do that. Packages are never removed,
+//! and no service is started or enabled.
 
 mod services;
 mod table;
@@ -15,12 +15,12 @@ use crate::command::{self, output};
 use crate::setup::workspace;
 use table::{PACKAGES, Package};
 
-/// What the packages are wanted for.
+/// What the packages are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// One machine that installs Debian: `cargo lab demo` and `shell`
     Demo,
-    /// Every test; `matrix`, `soak` and `ladder` too
+    /// Every test; also `matrix`, `soak` and `ladder`
     Test,
     /// `cargo lab bench`
     Bench,
@@ -29,7 +29,7 @@ pub enum Purpose {
 const INSTALL: &[&str] = &["install", "-y", "-q", "--no-install-recommends", "--no-remove"];
 const APT_LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// Installs packages without building anything, as `cargo lab prepare` does.
+/// Installs packages without building anything, for `cargo lab prepare`.
 pub fn alone(purposes: &[Purpose]) -> Result<()> {
     let (board, lab) = (Board::new("== "), workspace()?.join("target/lab"));
     std::fs::create_dir_all(&lab).with_context(|| format!("cannot make {}", lab.display()))?;
@@ -53,7 +53,7 @@ pub fn run(purposes: &[Purpose], lab: &Path, job: &Job) -> Result<()> {
             names.join(" ")
         );
     };
-    // A fresh machine has no package lists and an old one has stale ones; an update cures both.
+    // A fresh machine has no package lists, and an old one has outdated ones. An update repairs both.
     let removed = simulate(&names).or_else(|_| {
         root.apt(&["update", "-q"])?;
         simulate(&names)
@@ -70,7 +70,7 @@ pub fn run(purposes: &[Purpose], lab: &Path, job: &Job) -> Result<()> {
     fresh_lists(lab)
 }
 
-/// The packages that an installation of `names` would remove.
+/// The packages that installing `names` would remove.
 fn simulate(names: &[&str]) -> Result<Vec<String>> {
     let mut command = Command::new("apt-get");
     command.args(["install", "-s", "-q", "--no-install-recommends"]).args(names).env("LC_ALL", "C");
@@ -95,7 +95,7 @@ fn refuse_removals(names: &[&str], removed: &[String]) -> Result<()> {
     )
 }
 
-/// The kernel and the Debian image come from apt's lists too, and a fresh machine has none.
+/// The kernel and the Debian image also need apt's lists, which a fresh machine does not have.
 fn fresh_lists(lab: &Path) -> Result<()> {
     let policy = output(Command::new("apt-cache").args(["policy", "linux-image-cloud-amd64"]))?;
     if policy.lines().any(|line| line.contains("Candidate: ") && !line.contains("(none)")) {
@@ -125,14 +125,14 @@ fn absent(purposes: &[Purpose], listing: &str) -> Vec<&'static Package> {
     PACKAGES.iter().filter(|package| package.purposes.iter().any(|one| purposes.contains(one))).filter(is_absent).collect()
 }
 
-/// How a command becomes root's, and where its output goes.
+/// How a command gets root's rights, and where its output goes.
 struct Root {
     prefix: &'static [&'static str],
     log: PathBuf,
 }
 
 impl Root {
-    /// Nothing for root, sudo if it asks for no password.
+    /// Nothing for root, and sudo if it needs no password.
     fn find(lab: &Path) -> Option<Self> {
         let log = lab.join("apt.log");
         if rustix::process::geteuid().is_root() {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_demo_needs_nothing_that_conflicts_with_docker_and_docker_itself_serves_the_tests() {
+    fn the_demo_does_not_conflict_with_docker_and_the_tests_accept_docker() {
         let demo = names(&absent(&[Purpose::Demo], ""));
         assert!(demo.contains(&"qemu-system-x86") && !demo.contains(&"containerd") && !demo.contains(&"g++"), "{demo:?}");
         let with_docker = names(&absent(&[Purpose::Test], "containerd.io installed\n"));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_simulation_names_what_would_go_and_that_is_refused() {
+    fn a_simulation_names_the_removed_packages_and_they_are_refused() {
         let simulation = "NOTE: This is only a simulation!\nThe following packages will be REMOVED:\n  containerd.io docker-ce\n\
                           Remv docker-ce [5:28.2.2-1~debian.12~bookworm]\nRemv containerd.io [1.7.27-1]\n\
                           Inst runc (1.1.5+ds1-1+deb12u1 Debian:12.11/stable [amd64])\nConf runc (1.1.5+ds1-1+deb12u1)\n";

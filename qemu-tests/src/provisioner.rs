@@ -1,4 +1,4 @@
-//! `thimble up` on the segment: started, killed, asked, and given objects, as an operator would.
+//! `thimble up` on the segment. The lab starts it, kills it, queries it and sends it objects, like an operator.
 
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -19,21 +19,21 @@ use crate::{http, segment};
 pub const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, ports::HTTP));
 pub const GRPC: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, ports::GRPC));
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
-/// The API takes changes from loopback only.
+/// The API accepts changes from loopback only.
 const API: SocketAddr = SocketAddr::V4(SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, ports::HTTP));
 /// The image's name below `/files/`.
 pub const IMAGE: &str = "debian.raw.zst";
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The address of the workflow service in the agents' arguments, if it is not the server's.
+    /// The address of the workflow service in the agents' arguments, if it differs from the server's.
     pub grpc_authority: Option<String>,
     pub kernel_args: String,
-    /// Another kernel and ramdisk than the cloud kit.
+    /// Another kernel and ramdisk instead of the cloud kit.
     pub kit: Option<Kit>,
-    /// Boots does not answer DHCP on the segment; another server may.
+    /// Whether boots is silent about DHCP on the segment. Another server may answer.
     pub no_dhcp: bool,
-    /// The kit's driver packs are beside its ramdisk.
+    /// Whether the kit's driver packs are beside its ramdisk.
     pub packs: bool,
 }
 
@@ -50,7 +50,7 @@ impl Provisioner {
         fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
         let kit = options.kit.as_ref().unwrap_or(&setup.cloud);
         for (from, name) in [(&kit.kernel, "vmlinuz"), (&kit.initrd, "initramfs.cpio.zst"), (&setup.disk_zst, IMAGE)] {
-            // Hard links, because boots follows no link out of its folder.
+            // They are hard links, because boots does not follow a link out of its folder.
             fs::hard_link(from, files.join(name)).with_context(|| format!("cannot link {}", from.display()))?;
         }
         for pack in if options.packs { kit.packs()? } else { Vec::new() } {
@@ -83,7 +83,7 @@ impl Provisioner {
         Ok(())
     }
 
-    /// SIGKILL: it has no time to say goodbye.
+    /// Sends SIGKILL, so it has no time to shut down.
     pub fn kill(&mut self) {
         self.daemon = None;
     }
@@ -92,7 +92,7 @@ impl Provisioner {
         self.folder.join("thimble.log")
     }
 
-    /// Lines of its log that contain all of `words`.
+    /// The lines of its log that contain all of `words`.
     pub fn log_lines(&self, words: &[&str]) -> Vec<String> {
         let bytes = fs::read(self.log()).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
@@ -106,7 +106,7 @@ impl Provisioner {
         }
     }
 
-    /// Status and text of `POST /v1/apply`.
+    /// The status and the text of `POST /v1/apply`.
     pub fn try_apply(&self, yaml: &str) -> Result<(u16, String)> {
         let answer = http::request(API, "POST", "/v1/apply", &[("Content-Type", "application/yaml")], yaml.as_bytes())?;
         Ok((answer.status, answer.text()))
@@ -120,7 +120,7 @@ impl Provisioner {
         get(&format!("/v1/workflows/default/{name}")).map(Workflow)
     }
 
-    /// What the server knows of a machine.
+    /// The server's data about a machine.
     pub fn machine(&self, mac: &str) -> Result<api::Machine> {
         get(&format!("/v1/machines/{mac}"))
     }
@@ -131,7 +131,7 @@ impl Provisioner {
             let workflow = self.workflow(name)?;
             Ok(["SUCCESS", "FAILED", "TIMEOUT"].contains(&workflow.state()).then_some(workflow))
         })
-        .with_context(|| format!("it stands at: {}", self.workflow(name).map_or_else(|e| e.to_string(), |w| w.status())))
+        .with_context(|| format!("its state is: {}", self.workflow(name).map_or_else(|e| e.to_string(), |w| w.status())))
     }
 
     pub fn wait_action(&self, workflow: &str, action: &str, state: &str, limit: Duration) -> Result<()> {
@@ -141,7 +141,7 @@ impl Provisioner {
         })
     }
 
-    /// The boot script as iPXE would get it.
+    /// The boot script that iPXE would get.
     pub fn script(&self, mac: &str) -> Result<String> {
         let answer = http::get(HTTP, &format!("/ipxe/script/{mac}/auto.ipxe"))?;
         if answer.status != 200 {
@@ -150,14 +150,14 @@ impl Provisioner {
         Ok(answer.text())
     }
 
-    /// The kernel arguments that the boot script gives.
+    /// The kernel arguments in the boot script.
     pub fn kernel_arguments(&self, mac: &str) -> Result<String> {
         let script = self.script(mac)?;
-        kernel_arguments(&script).with_context(|| format!("the boot script of {mac} starts no kernel:\n{script}"))
+        kernel_arguments(&script).with_context(|| format!("the boot script of {mac} does not start a kernel:\n{script}"))
     }
 }
 
-/// What the server says of an action; a sentence when it cannot be asked.
+/// The server's state of an action, or a sentence if the server does not answer.
 pub fn action_state(workflow: &str, action: &str) -> String {
     match get(&format!("/v1/workflows/default/{workflow}")).map(Workflow) {
         Ok(workflow) => workflow.action(action).map_or("nothing", |action| action.state.as_str()).to_owned(),
@@ -190,7 +190,7 @@ impl Workflow {
         self.0.status.state.map_or("", WorkflowState::as_str)
     }
 
-    /// All of its status, as JSON for messages.
+    /// The complete status as JSON, for messages.
     pub fn status(&self) -> String {
         serde_json::to_string(&self.0.status).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! A TCP proxy that can hold back what the server says: the agent's report arrives, its acknowledgement does not.
+//! A TCP proxy that can hold back the server's answers: the agent's report arrives, and its acknowledgement does not.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -39,18 +39,18 @@ impl Proxy {
         self.address
     }
 
-    /// From now on nothing reaches the client.
+    /// From now on no answer reaches the client.
     pub fn hold(&self) {
         self.gate.held.store(true, Ordering::SeqCst);
     }
 
-    /// Connections whose server is gone are cut; new ones pass again.
+    /// Cuts connections whose server is gone. New ones pass again.
     pub fn release(&self) {
         self.gate.held.store(false, Ordering::SeqCst);
         self.gate.changed.notify_all();
     }
 
-    /// How many answers wait behind the gate.
+    /// How many answers are held back.
     pub fn waiting(&self) -> usize {
         *self.gate.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +72,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, gate: Option<&Gate>) {
         if let Some(gate) = gate
             && gate.held.load(Ordering::SeqCst)
         {
-            // What was held back is lost: the connection it belonged to is over.
+            // The answers that were held back are lost, because their connection has ended.
             wait_at(gate);
             break;
         }

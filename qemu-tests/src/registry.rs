@@ -1,4 +1,4 @@
-//! Debian's docker-registry with a configuration and a store of its own.
+//! Debian's docker-registry, with a separate configuration and store.
 
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -53,7 +53,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Where its images are.
+    /// The folder of its images.
     pub fn store(&self) -> PathBuf {
         self.folder.join("store")
     }
@@ -66,19 +66,19 @@ impl Registry {
         self.address
     }
 
-    /// `HOST:PORT/NAME`, as a template names an image.
+    /// `HOST:PORT/NAME`, the form in which a template names an image.
     pub fn reference(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
     }
 
-    /// Whether a client has asked for this blob's bytes.
+    /// Whether a client has requested this blob.
     pub fn served_blob(&self, digest: &str) -> bool {
         let log = fs::read(self.folder.join("registry.log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         log.lines().any(|line| line.contains("\"GET /v2/") && line.contains(&format!("/blobs/{digest} ")))
     }
 
-    /// Changes one byte of a stored blob behind the registry's back.
+    /// Changes one byte of a stored blob without the registry's knowledge.
     pub fn corrupt(&self, digest: &str) -> Result<()> {
         let hex = digest.strip_prefix("sha256:").with_context(|| format!("{digest} is not a sha256 digest"))?;
         let short = hex.get(..2).with_context(|| format!("{digest} is not a sha256 digest"))?;

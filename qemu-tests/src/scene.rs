@@ -1,4 +1,4 @@
-//! One scenario's world inside its segment: registry, provisioner and machines, with their files in one folder.
+//! The environment of one scenario inside its segment: registry, provisioner and machines, with their files in one folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ use crate::setup::Setup;
 pub const MEMORY_MIB: u32 = 128;
 pub const DISK_BYTES: u64 = 4 << 30;
 
-/// TCG on a busy machine: what takes 10 s when it is quiet may take a minute.
+/// With TCG on a busy machine, 10 s of a quiet machine may become a minute.
 pub const BOOTS_WITHIN: Duration = Duration::from_secs(120);
 pub const ACTS_WITHIN: Duration = Duration::from_secs(90);
 
@@ -28,7 +28,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Call inside a segment.
+    /// Call this inside a segment.
     pub fn new(name: &str) -> Result<Self> {
         let setup = Setup::load()?;
         let folder = setup.lab.join("runs").join(name);
@@ -37,7 +37,7 @@ impl Scene {
         Ok(Self { setup, folder })
     }
 
-    /// A folder of this scenario's.
+    /// A folder for this scenario.
     pub fn place(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -51,7 +51,7 @@ impl Scene {
         Ok(registry)
     }
 
-    /// Packs the standard actions and pushes them, with Thimble's own command.
+    /// Packs the standard actions and pushes them, with Thimble's command.
     pub fn push_actions(&self, registry: &Registry) -> Result<()> {
         let mut push = Command::new(&self.setup.thimble);
         push.args(["image", "action", "--binary"]).arg(&self.setup.actions);
@@ -83,12 +83,12 @@ impl Scene {
         Ok(Nic { model, mac: station.nic_mac(index), network: Network::Tap(tap) })
     }
 
-    /// Switches on a machine of these parts.
+    /// Switches on a machine with these parts.
     pub fn start(&self, station: &Station, parts: &Parts) -> Result<Vm> {
         Vm::power_on(parts, self.setup.accelerator, &self.place(&station.name())?)
     }
 
-    /// The quick way into the installation environment: what boots would have iPXE start, started by QEMU.
+    /// The quick way into the installation environment: QEMU starts what iPXE would start.
     pub fn direct(&self, provisioner: &Provisioner, station: &Station) -> Result<Boot> {
         Ok(Boot::Direct {
             firmware: Firmware::SeaBios,
@@ -98,7 +98,7 @@ impl Scene {
         })
     }
 
-    /// Registry, provisioner and a machine that waits for work: where most scenarios begin.
+    /// The start of most scenarios: registry, provisioner, and a machine that waits for work.
     pub fn ready(&self, options: Options) -> Result<Ready> {
         let station = Station { number: 1 };
         let registry = self.registry()?;
@@ -135,7 +135,7 @@ impl Ready {
         Step::busybox(name, &self.registry, script)
     }
 
-    /// The machine still does its work: whatever happened before, nothing is lost.
+    /// Checks that the machine still works, whatever happened before.
     pub fn still_works(&self, name: &str) -> Result<()> {
         let workflow = self.run(name, &[self.shell("hello", "echo still here")])?;
         ensure!(workflow.state() == "SUCCESS", "the machine no longer does its work: {}", workflow.status());
@@ -143,7 +143,7 @@ impl Ready {
     }
 }
 
-/// A copy that shares its blocks where the file system can, and keeps holes.
+/// A copy that shares its blocks if the file system supports that, and keeps holes.
 pub fn copy_disk(from: &Path, to: &Path) -> Result<()> {
     let mut copy = Command::new("cp");
     command::effect(copy.args(["--sparse=always", "--reflink=auto"]).arg(from).arg(to))

@@ -1,4 +1,4 @@
-//! The end of the output: one moving line on a terminal, plain lines elsewhere.
+//! The output of the lab: a moving line on a terminal, and plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ const WIDTH: usize = 110;
 
 pub struct Screen {
     terminal: bool,
-    /// Where nothing can be replaced, the moving line is shown this often.
+    /// How often the moving line is printed if it cannot be replaced.
     pause: Duration,
     shown: Instant,
     moving: bool,
@@ -23,13 +23,13 @@ impl Screen {
         Self { terminal: std::io::stdout().is_terminal(), pause, shown: Instant::now(), moving: false }
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub fn line(&mut self, text: &str) {
         self.wipe();
         println!("{text}");
     }
 
-    /// A line that the next one replaces.
+    /// Prints a line that the next one replaces.
     pub fn moving(&mut self, text: &str) {
         if self.terminal {
             let short: String = text.chars().take(WIDTH).collect();

@@ -1,5 +1,5 @@
-//! A private Ethernet segment: network, mount and PID namespaces with a bridge, in a process of their own.
-//! Without root a user namespace comes first. When the process inside ends, the kernel ends everything it started.
+//! A private Ethernet segment: network, mount and PID namespaces with a bridge, in a separate process. Without root a user
+//! namespace comes first. When the process inside ends, the kernel ends everything it started.
 
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
@@ -22,7 +22,7 @@ pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// The command that runs the lab again, inside a segment of its own.
+/// The command that runs the lab again, inside a separate segment.
 pub fn command(args: &[&str]) -> Result<Command> {
     let lab = std::env::current_exe().context("cannot find the lab's own program")?;
     let mut command = Command::new(lab);
@@ -30,8 +30,8 @@ pub fn command(args: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// First half, `lab segment ARGS`: leaves the host's namespaces and runs `lab ARGS` as PID 1 of the new ones.
-/// Returns the exit code.
+/// The first half, `lab segment ARGS`: leaves the host's namespaces and runs `lab ARGS` as PID 1 of the new ones. Returns
+/// the exit code.
 pub fn enter(args: &[String]) -> Result<i32> {
     die_with_parent()?;
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
@@ -53,14 +53,14 @@ pub fn enter(args: &[String]) -> Result<i32> {
     Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }
 
-/// Second half, as PID 1 inside: brings the bridge up.
+/// The second half, as PID 1 inside: brings up the bridge.
 pub fn bring_up() -> Result<()> {
     if !is_inside() {
-        bail!("the lab's network would be the host's; start it through `lab segment`");
+        bail!("the lab would use the host's network; start it through `lab segment`");
     }
     die_with_parent()?;
     own_proc();
-    // PID 1 ignores signals it has no handler for; the outer process dies of Ctrl-C and takes this one along.
+    // PID 1 ignores signals without a handler. Ctrl-C ends the outer process, which ends this one, too.
     let ip = |line: &str| effect(Command::new("ip").args(line.split(' '))).with_context(|| format!("ip {line}"));
     ip("link set lo up")?;
     ip(&format!("link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"))?;
@@ -76,15 +76,15 @@ pub fn add_tap(name: &str) -> Result<()> {
     ip(&format!("link set {name} master {BRIDGE} up"))
 }
 
-/// A tap without another end: carrier, and silence.
+/// A tap without another end, which has carrier and no answers.
 pub fn add_loose_tap(name: &str) -> Result<()> {
     let ip = |line: &str| effect(Command::new("ip").args(line.split(' '))).with_context(|| format!("ip {line}"));
     ip(&format!("tuntap add dev {name} mode tap"))?;
     ip(&format!("link set {name} up"))
 }
 
-/// A /proc that shows this namespace's processes by the numbers they have here. A container that hides parts of /proc
-/// may refuse it to a user namespace; then only the machine's touched memory cannot be read.
+/// A /proc that shows this namespace's processes with their numbers here. A container that hides parts of /proc may refuse
+/// it to a user namespace. Then only the machine's touched memory cannot be read.
 fn own_proc() {
     let private = mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>);
     let mounted = private.and_then(|()| mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>));

@@ -1,4 +1,4 @@
-//! A machine's serial console: every line with its time, escapes removed, and waiting for text with a limit.
+//! A machine's serial console: every line with its time and without escapes, and waiting for text with a limit.
 
 mod clean;
 
@@ -23,7 +23,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// The guest's own clock, from the kernel's time stamp.
+    /// The guest's clock, from the kernel's time stamp.
     pub fn uptime(&self) -> Option<f64> {
         let (stamp, _) = self.text.trim_start().strip_prefix('[')?.split_once(']')?;
         stamp.trim().parse().ok()
@@ -49,7 +49,7 @@ impl Shared {
     }
 }
 
-/// The reading end. Clones share the transcript; each has its own place in it.
+/// The reading end. Clones share the transcript, and each one has its own position in it.
 #[derive(Clone)]
 pub struct Serial {
     shared: Arc<Shared>,
@@ -58,7 +58,7 @@ pub struct Serial {
 }
 
 impl Serial {
-    /// Listens at `socket` for the machine and copies what it says to `log` as it comes.
+    /// Listens at `socket` for the machine and copies its output to `log` as it arrives.
     pub fn listen(socket: &Path, log: &Path) -> Result<Self> {
         let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
         let copy =
@@ -79,7 +79,7 @@ impl Serial {
         &self.log
     }
 
-    /// The next line that matches, from where the last match ended. Fails at the limit or when the machine ends.
+    /// The next line that matches, after the end of the last match. Fails at the limit or when the machine ends.
     pub fn expect(&mut self, pattern: &str, limit: Duration) -> Result<Line> {
         let regex = Regex::new(pattern).with_context(|| format!("{pattern:?} is not a pattern"))?;
         let deadline = Instant::now() + limit;
@@ -98,7 +98,7 @@ impl Serial {
         }
     }
 
-    /// Waits for the next line, whatever it is; `None` when there is none within the limit.
+    /// Waits for the next line. `None` if no line comes within the limit.
     pub fn next_line(&mut self, limit: Duration) -> Option<Line> {
         let deadline = Instant::now() + limit;
         loop {
@@ -115,7 +115,7 @@ impl Serial {
         }
     }
 
-    /// What is on the line that has no end yet: a prompt.
+    /// The text of the line that has not ended yet, such as a prompt.
     pub fn partial(&self) -> String {
         self.shared.lock().partial.clone()
     }
@@ -126,13 +126,13 @@ impl Serial {
         Ok(self.shared.lock().lines.iter().filter(|line| regex.is_match(&line.text)).cloned().collect())
     }
 
-    /// Forgets what has not been read; the number of the next line.
+    /// Skips all unread lines. Returns the number of the next line.
     pub fn skip_to_end(&mut self) -> usize {
         self.next = self.shared.lock().lines.len();
         self.next
     }
 
-    /// The number of the last line that matches, from line `from` on.
+    /// The number of the last line that matches, starting at line `from`.
     pub fn last_match(&self, pattern: &str, from: usize) -> Result<Option<usize>> {
         let regex = Regex::new(pattern).with_context(|| format!("{pattern:?} is not a pattern"))?;
         let transcript = self.shared.lock();

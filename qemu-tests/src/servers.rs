@@ -1,5 +1,5 @@
-//! `cargo lab dhcp`: machines that get their network from every DHCP server of the field, and from one that is faulty on
-//! purpose. A machine walks: its cable goes from one network to the next, and each time it has to notice.
+//! `cargo lab dhcp`: machines that get their network from each common DHCP server, and from one that is faulty on purpose.
+//! A machine walks: its cable moves from one network to the next, and each time it must notice.
 
 mod daemon;
 mod faulty;
@@ -21,8 +21,8 @@ pub use faulty::serve;
 use rows::{Form, Row, rows};
 
 const NAME: &str = "dhcp";
-/// A machine that is moved has its new address by then. Three questions without an answer come first where the new
-/// server refuses nothing.
+/// A machine that was moved has its new address within this time. If the new server refuses nothing, three unanswered
+/// questions come first.
 const MOVES_WITHIN: Duration = Duration::from_secs(45);
 
 fn form(arguments: &Arguments) -> Form {
@@ -34,21 +34,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     many::run(NAME, arguments, names, |scene| machines(scene, form(arguments), arguments.filter.as_deref(), arguments.machines))
 }
 
-/// The walks: every server once, in one machine after the other's cable.
+/// The walks: every server once, one after the other at a machine's cable.
 pub fn short(scene: &Scene) -> Result<()> {
     let failed = machines(scene, Form::Walks, None, 2)?;
     ensure!(failed.is_empty(), "{} walks failed:\n{}", failed.len(), failed.join("\n"));
     Ok(())
 }
 
-/// Runs the rows side by side and prints a line for each. Those that failed come back.
+/// Runs the rows side by side and prints a line for each. Returns the failed ones.
 fn machines(scene: &Scene, form: Form, filter: Option<&str>, parallel: usize) -> Result<Vec<String>> {
     let wanted: Vec<(Row, u8)> = rows(form).into_iter().zip(1_u8..).collect();
     let wanted: Vec<_> = wanted.into_iter().filter(|(row, _)| filter.is_none_or(|words| row.name().contains(words))).collect();
-    ensure!(!wanted.is_empty(), "no row is called like {:?}", filter.unwrap_or_default());
+    ensure!(!wanted.is_empty(), "no row has {:?} in its name", filter.unwrap_or_default());
     let (total, start) = (wanted.len(), Instant::now());
     let failed = many::side_by_side(wanted, parallel, |(row, _)| row.name(), |(row, number)| walk(scene, row, *number));
-    println!("{} of {total} rows held, in {} s", total - failed.len(), start.elapsed().as_secs());
+    println!("{} of {total} rows passed, in {} s", total - failed.len(), start.elapsed().as_secs());
     Ok(failed)
 }
 
@@ -67,7 +67,7 @@ fn walk(scene: &Scene, row: &Row, number: u8) -> Result<()> {
         firmware: Firmware::SeaBios,
         kernel: scene.setup.cloud.kernel.clone(),
         initrd: scene.setup.cloud.initrd.clone(),
-        // On a busy host the emulated timer is too late for the kernel's look at it, and the kernel panics.
+        // On a busy host the emulated timer is too late for the kernel's check, and the kernel panics.
         arguments: format!(
             "console=ttyS0 panic=-1 no_timer_check worker_id={} grpc_authority={}:{}",
             station.mac(),

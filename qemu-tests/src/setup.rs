@@ -1,5 +1,5 @@
-//! What every run needs, built once: the programs, kernel and ramdisk, and the Debian artifacts. The processes inside
-//! segments read it from a file.
+//! Everything that a run needs, built once: the programs, kernel and ramdisk, and the Debian artifacts. The processes
+//! inside segments read it from a file.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,19 +22,19 @@ use crate::prepare::Purpose;
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// How the programs of a ramdisk are linked.
 const RAMDISK: &str = ".cargo/ramdisk.toml";
-/// The words that make the cloud kit; the packs lie beside it.
+/// The arguments that make the cloud kit. Its packs are beside it.
 const CLOUD: &[&str] = &["--packs"];
-/// The words that make the metal kit.
+/// The arguments that make the metal kit.
 const METAL: &[&str] = &["--profile", "metal"];
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
-    /// `target/lab`.
+    /// The folder `target/lab`.
     pub lab: PathBuf,
     pub thimble: PathBuf,
     pub init: PathBuf,
     pub actions: PathBuf,
-    /// Makes system calls fail. The demo does not build it.
+    /// The program that makes system calls fail. The demo does not build it.
     pub faults: PathBuf,
     /// Debian's cloud kernel as a package.
     pub kernel_deb: PathBuf,
@@ -48,7 +48,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// What the purpose needs, built if it is missing or old; or, to `reuse`, as the last run left it.
+    /// Everything that the purpose needs, built if missing or outdated. With `reuse` it is taken from the last run.
     pub fn obtain(purpose: Purpose, reuse: bool, board: &Board) -> Result<Self> {
         if !reuse {
             return Self::build(purpose, board);
@@ -60,7 +60,7 @@ impl Setup {
         Ok(setup)
     }
 
-    /// Packages, programs and the Debian image side by side; then kernel and ramdisk from them.
+    /// Packages, programs and the Debian image side by side, then kernel and ramdisk from them.
     pub fn build(purpose: Purpose, board: &Board) -> Result<Self> {
         let root = workspace()?;
         let lab = root.join("target/lab");
@@ -97,11 +97,11 @@ impl Setup {
         })
     }
 
-    /// For a process inside a segment: what `build` left.
+    /// For a process inside a segment: reads what `build` has left.
     pub fn load() -> Result<Self> {
         let path = workspace()?.join("target/lab/setup.json");
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is not the lab's", path.display()))
+        serde_json::from_slice(&text).with_context(|| format!("{} was not written by the lab", path.display()))
     }
 
     fn save(&self) -> Result<()> {
@@ -109,7 +109,7 @@ impl Setup {
         fs::write(self.lab.join("setup.json"), text).context("cannot write the setup")
     }
 
-    /// The cloud kit of another commit, built in a worktree of its own; everything is compiled anew the first time.
+    /// The cloud kit of another commit, built in a separate worktree. The first time everything is compiled.
     pub fn build_revision(&self, revision: &str, board: &Board) -> Result<()> {
         let root = workspace()?;
         let (tree, target) = (self.lab.join("against/tree"), self.lab.join("against/target"));
@@ -135,17 +135,17 @@ impl Setup {
         let (thimble, init) = (target.join("debug/thimble"), target.join(TARGET).join(profile()).join("init"));
         let recipe = Recipe { thimble: &thimble, init: &init, kernel_deb: &self.kernel_deb, words: &[] };
         Kit::build(&self.lab.join("against/kit"), &recipe)?;
-        fs::write(self.lab.join("against/commit"), format!("{revision} {commit}")).context("cannot note the commit")
+        fs::write(self.lab.join("against/commit"), format!("{revision} {commit}")).context("cannot record the commit")
     }
 
-    /// What `build_revision` left, and its commit.
+    /// The kit that `build_revision` left, and its commit.
     pub fn revision(&self, revision: &str) -> Result<(Kit, String)> {
         let built = fs::read_to_string(self.lab.join("against/commit")).context("no other commit has been built")?;
-        let commit = built.strip_prefix(revision).with_context(|| format!("{revision} is not what was built: {built}"))?;
+        let commit = built.strip_prefix(revision).with_context(|| format!("the last build was {built}, not {revision}"))?;
         Ok((Kit::at(&self.lab.join("against/kit")), commit.trim().to_owned()))
     }
 
-    /// A new folder for one run's files; an earlier one of this name goes.
+    /// A new folder for one run's files. An earlier one with this name is removed.
     pub fn run_folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.lab.join("runs").join(name);
         if folder.exists() {
@@ -156,8 +156,8 @@ impl Setup {
     }
 }
 
-/// The image profile's link takes one core for a minute, so the other builds run beside it. A suite's checks run beside
-/// them too. The builds are patient then, so that tests with time limits get the processor first.
+/// Linking the image profile takes one core for a minute, so the other builds run meanwhile. A suite's checks run
+/// meanwhile, too. Then the builds have a low priority, so that tests with time limits get the processor first.
 fn programs_and_artifacts(purpose: Purpose, root: &Path, lab: &Path, board: &Board) -> Result<Artifacts> {
     let build = |name: &str, log: &str, patient, args: &[&str]| {
         let args = [&["build"], args].concat();
@@ -182,12 +182,12 @@ fn programs_and_artifacts(purpose: Purpose, root: &Path, lab: &Path, board: &Boa
     })
 }
 
-/// `LAB_PROFILE=quick` builds /init in a tenth of the time, larger and slower in the machine: for trying a change.
+/// `LAB_PROFILE=quick` builds /init in a tenth of the time, larger and slower in the machine. Use it to try a change.
 fn profile() -> &'static str {
     if std::env::var_os("LAB_PROFILE").is_some_and(|name| name == "quick") { "quick" } else { "image" }
 }
 
-/// Two labs in one checkout would build into, and clear, the same folders. The lock ends with this process.
+/// Two labs in one checkout would build into the same folders, and clear them. The lock ends with this process.
 fn alone(lab: &Path, board: &Board) -> Result<()> {
     static LOCK: OnceLock<File> = OnceLock::new();
     if LOCK.get().is_some() {
@@ -203,7 +203,7 @@ fn alone(lab: &Path, board: &Board) -> Result<()> {
     Ok(())
 }
 
-/// The checkout's folder; the lab is always built inside it.
+/// The checkout's folder. The lab is always built inside it.
 pub fn workspace() -> Result<PathBuf> {
     let manifest = output(Command::new("cargo").args(["locate-project", "--workspace", "--message-format", "plain"]))
         .context("the lab runs in a checkout of Thimble")?;

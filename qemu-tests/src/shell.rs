@@ -1,4 +1,4 @@
-//! `cargo lab shell`: registry, `thimble up` and a machine waiting for work, with a shell to try workflows from.
+//! `cargo lab shell`: a registry, `thimble up` and a machine that waits for work, with a shell to try workflows.
 
 use std::process::{Command, ExitCode};
 

@@ -1,5 +1,5 @@
-//! `cargo lab soak`: machines lose their power at random moments, again and again, and nothing may be lost or done twice.
-//! `cargo lab soak actions`: one agent runs short actions, one after the other, and nothing of them may stay.
+//! `cargo lab soak`: machines lose power at random moments, again and again. No work may be lost or done twice.
+//! `cargo lab soak actions`: one agent runs short actions, one after the other, and nothing of them may remain.
 //! `cargo lab soak server`: the server is killed at random moments under load, and nothing may be lost or repeated.
 
 mod actions;
@@ -27,26 +27,27 @@ use witness::Witness;
 
 const NAME: &str = "soak";
 const WITNESS_PORT: u16 = 7090;
-/// The agent may keep a little for what it has seen, such as connections and image names.
+/// How much the agent may keep for things it has seen, such as connections and image names.
 const GROWTH_LIMIT_KB: u64 = 512;
 
 #[derive(Args, Debug, Clone)]
 pub struct Arguments {
-    /// Another soak than that of the power
+    /// Another soak instead of power cuts
     what: Option<What>,
-    /// How many actions the agent runs (with `actions`; 10000), or how often the server is killed (with `server`; 500)
+    /// How many actions the agent runs (with `actions`, default 10000), or how often the server is killed (with `server`,
+    /// default 500)
     #[arg(long)]
     count: Option<u32>,
-    /// How often the power goes, over all machines
+    /// How often the power is cut, over all machines
     #[arg(long, default_value_t = 2000)]
     cycles: u32,
-    /// Repeats the choices of an earlier run
+    /// Repeat the choices of an earlier run
     #[arg(long)]
     seed: Option<u64>,
     /// How many machines run at once
     #[arg(long, default_value_t = 2)]
     machines: u8,
-    /// Use the programs and images of the last run as they are
+    /// Use the programs and images of the last run unchanged
     #[arg(long)]
     reuse: bool,
     #[arg(long, hide = true)]
@@ -110,10 +111,10 @@ fn soak(scene: &Scene, cycles: u32, seed: u64, machines: u8) -> Result<()> {
     }
     let ledger = witness.ledger();
     let (actions, again) = ledger.counts();
-    println!("power went {} times in {} s, by what the machine was doing:", all.cuts(), start.elapsed().as_secs());
+    println!("power was cut {} times in {} s, by what the machine was doing:", all.cuts(), start.elapsed().as_secs());
     all.stages.iter().for_each(|(stage, count)| println!("  {count:>5}  {stage}"));
     println!(
-        "{} workflows with {actions} actions ended well; {again} times an action ran again, because power went before its report",
+        "{} workflows with {actions} actions ended well; {again} times an action ran again, because power was cut before its report",
         all.workflows
     );
     println!("zombies {}; agent memory {} kB when warm, {} kB at the end", ledger.zombies, all.warm_kb, all.end_kb);
@@ -121,7 +122,7 @@ fn soak(scene: &Scene, cycles: u32, seed: u64, machines: u8) -> Result<()> {
     ensure!(ledger.zombies == 0, "seed {seed}: {} dead processes were not reaped", ledger.zombies);
     ensure!(
         all.end_kb <= all.warm_kb + GROWTH_LIMIT_KB,
-        "the agent grew from {} to {} kB in uninterrupted work",
+        "the agent grew from {} to {} kB during uninterrupted work",
         all.warm_kb,
         all.end_kb
     );

@@ -1,5 +1,5 @@
-//! `cargo lab test`: the checks while the lab builds what the scenarios need, then the scenarios, several at once. Each has
-//! one line at its start and one at its end; a summary follows.
+//! `cargo lab test`: the checks while the lab builds what the scenarios need, then the scenarios, several at once. Each
+//! prints a line at its start and at its end, and a summary follows.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::setup::{Setup, workspace};
 
 const SCENARIO_LIMIT: Duration = Duration::from_secs(30 * 60);
 const BUDGET_MINUTES: u32 = 40;
-/// Where the moving line cannot move, it is shown this often.
+/// How often the moving line is printed if it cannot be replaced.
 const PLAIN_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -82,13 +82,13 @@ impl Tally {
     }
 }
 
-/// Everything, or with a filter only what matches it.
+/// Runs everything, or with a filter only the matching tests.
 pub fn run(filter: Option<&str>, reuse: bool, awaited: bool) -> Result<ExitCode> {
     let start = Instant::now();
     let wanted = |name: &str| filter.is_none_or(|words| name.contains(words) || slug(name).contains(words));
     let root = workspace()?;
     if !reuse {
-        prepare::alone(&[Purpose::Test])?; // the checks want its packages no less than the scenarios
+        prepare::alone(&[Purpose::Test])?; // the checks need its packages, too
     }
     let chosen: Vec<&Scenario> =
         if awaited { scenarios::AWAITED } else { scenarios::ALL }.iter().filter(|scenario| wanted(scenario.name)).collect();
@@ -161,14 +161,14 @@ fn remove_large(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Inside the segment.
+/// Runs one scenario inside the segment.
 pub fn inside(name: &str) -> Result<ExitCode> {
     let scenario = scenarios::known().find(|scenario| slug(scenario.name) == name);
-    let scenario = scenario.with_context(|| format!("no scenario has the name {name}"))?;
+    let scenario = scenario.with_context(|| format!("{name} is not the name of a scenario"))?;
     let scene = Scene::new(name)?;
     let outcome = (scenario.run)(&scene);
     if outcome.is_ok() {
-        File::create(scene.folder.join("passed")).context("cannot note the success")?;
+        File::create(scene.folder.join("passed")).context("cannot record the success")?;
     }
     outcome.map(|()| ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! The milestones of one installation, recognised on the serial console, and the table they make.
+//! The milestones of one installation, recognised on the serial console, and their table.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::serial::Line;
 
-/// Name and what the console says then. Later ones never come before earlier ones; some may be missing.
+/// The name, and the console line that shows it. Later milestones never come before earlier ones, and some may be missing.
 const MILESTONES: &[(&str, &str)] = &[
     ("firmware", r"iPXE initialising devices|iPXE 1\.|iPXE \(http|Start PXE over IPv4"),
     ("DHCP", r"net0: 10\.77|Filename: |NBP filename is|Station IP address is"),
@@ -28,7 +28,7 @@ const MILESTONES: &[(&str, &str)] = &[
     ("installed system up", r"installed-by-thimble login:"),
 ];
 
-/// What ends an installation whatever comes next.
+/// Lines that end an installation, whatever follows.
 const FAILURES: &[&str] = &[
     r"thimble: .*FATAL: ",
     r"action \S+: FAILED",
@@ -62,7 +62,7 @@ impl Timeline {
         Ok(Self { start, milestones, failures, next: 0, entries: Vec::new() })
     }
 
-    /// Takes in a line; the milestone it reaches, if any.
+    /// Takes a line. Returns the milestone that it reaches, if any.
     pub fn hear(&mut self, line: &Line) -> Result<Option<&'static str>> {
         if self.failures.iter().any(|failure| failure.is_match(&line.text)) {
             bail!("the console says: {}", line.text.trim());
@@ -76,7 +76,7 @@ impl Timeline {
         Ok(Some(name))
     }
 
-    /// What is being waited for.
+    /// The milestone that is awaited now.
     pub fn stage(&self) -> &'static str {
         self.milestones.get(self.next).map_or("the end", |(name, _)| name)
     }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn milestones_come_in_order_and_may_be_skipped() {
+    fn milestones_come_in_order_and_some_may_be_missing() {
         let start = Instant::now();
         let mut timeline = Timeline::new(start).unwrap();
         let heard = |timeline: &mut Timeline, at, text| timeline.hear(&line(start, at, text)).unwrap();

@@ -1,5 +1,5 @@
-//! Compares the disk with what was asked for. The partition table and every block equal the image, except for what the
-//! workflow's `writefile` actions had to change. Their files hold what the template says, and the file system is clean.
+//! Compares the disk with its expected content. The partition table and every block equal the image, except for what the
+//! workflow's `writefile` actions had to change. Their files have the template's content, and the file system is clean.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::command::output;
 use crate::disk_image::layout;
 
 const BLOCK: usize = 4096;
-/// Blocks per debugfs call: its command line is bounded.
+/// How many blocks one call of debugfs gets, because its command line is limited.
 const ASK: usize = 400;
 const JOURNAL: u64 = 8;
 
@@ -24,19 +24,19 @@ pub struct Written {
     pub mode: String,
 }
 
-/// What was found, for the person watching.
+/// The results for the operator.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verified {
     pub bytes: u64,
     pub changed_blocks: usize,
 }
 
-/// Compares the machine's disk with the image that was to be written.
+/// Compares the machine's disk with the image that was written to it.
 pub fn disk(disk: &Path, image: &Path, files: &[Written]) -> Result<Verified> {
     let (asked, found) = (partitions(image)?, partitions(disk)?);
-    ensure!(asked == found, "the partition table is not the image's:\n{found}\ninstead of\n{asked}");
+    ensure!(asked == found, "the partition table differs from the image's:\n{found}\ninstead of\n{asked}");
     let (a, b) = (open(image)?, open(disk)?);
-    // The table's own sectors may move with the size of the disk, so they are compared by what they say.
+    // The sectors of the table may move with the disk's size, so its content is compared.
     let (start, length) = (layout::BIOS_BOOT.offset(), layout::ROOT.offset() - layout::BIOS_BOOT.offset());
     let loaders = differing(&a, &b, start, length)?;
     ensure!(loaders.is_empty(), "{} blocks of the boot loader partitions differ from the image", loaders.len());
@@ -47,7 +47,7 @@ pub fn disk(disk: &Path, image: &Path, files: &[Written]) -> Result<Verified> {
         if owner == JOURNAL || allowed.contains(&owner) || is_folder(image, owner)? {
             continue;
         }
-        bail!("block {block} of the root file system differs from the image, and inode {owner} was not to be changed");
+        bail!("block {block} of the root file system differs from the image, but inode {owner} must not change");
     }
     for file in files {
         check_file(disk, file)?;
@@ -67,7 +67,7 @@ fn partitions(disk: &Path) -> Result<String> {
     Ok(lines.map(|(node, what)| format!("{} : {what}\n", node.trim().trim_start_matches(&name))).collect())
 }
 
-/// Numbers of the blocks that are not the same, counted from `start`.
+/// The numbers of the blocks that differ, counted from `start`.
 fn differing(a: &File, b: &File, start: u64, length: u64) -> Result<Vec<u64>> {
     let (mut left, mut right) = (vec![0; BLOCK * 256], vec![0; BLOCK * 256]);
     let (mut found, mut done) = (Vec::new(), 0_u64);
@@ -85,7 +85,7 @@ fn differing(a: &File, b: &File, start: u64, length: u64) -> Result<Vec<u64>> {
     Ok(found)
 }
 
-/// debugfs's way to name a file system inside a disk.
+/// debugfs's syntax for a file system inside a disk.
 fn root_of(disk: &Path) -> String {
     format!("{}?offset={}", disk.display(), layout::ROOT.offset())
 }
@@ -99,7 +99,7 @@ fn clean(disk: &Path) -> Result<()> {
     check.map(drop).context("the written file system is not clean")
 }
 
-/// Which inode of the image uses a block; blocks that are free or metadata are left out.
+/// Which inode of the image uses a block. Free blocks and metadata are left out.
 fn owners(image: &Path, blocks: &[u64]) -> Result<Vec<(u64, u64)>> {
     let mut owners = Vec::new();
     for some in blocks.chunks(ASK) {
@@ -128,10 +128,10 @@ fn is_folder(disk: &Path, inode: u64) -> Result<bool> {
 
 fn check_file(disk: &Path, file: &Written) -> Result<()> {
     let contents = debugfs(disk, &format!("cat {}", file.path))?;
-    ensure!(contents == file.contents, "{} holds {contents:?}, asked for was {:?}", file.path, file.contents);
+    ensure!(contents == file.contents, "{} has the content {contents:?} instead of {:?}", file.path, file.contents);
     let status = debugfs(disk, &format!("stat {}", file.path))?;
     for fact in [format!("Mode:  {}", file.mode), "User:     0".to_owned(), "Group:     0".to_owned()] {
-        ensure!(status.contains(&fact), "{}: {fact:?} was asked for, found is:\n{status}", file.path);
+        ensure!(status.contains(&fact), "{}: {fact:?} is missing in:\n{status}", file.path);
     }
     Ok(())
 }

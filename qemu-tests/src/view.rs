@@ -1,4 +1,4 @@
-//! What the person at the terminal sees of an installation.
+//! The view of an installation on the terminal.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ impl View {
         Self { machine: machine.to_owned(), screen: Screen::new() }
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub fn line(&mut self, text: &str) {
         self.screen.line(text);
     }

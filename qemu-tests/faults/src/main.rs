@@ -1,7 +1,7 @@
-//! What the fault scenarios start in place of `/init` (`rdinit=/faults`): from here on the system calls that the
-//! kernel argument `faults=NAME:ERROR` names fail, in PID 1 and in all its children; then it becomes `/init`.
+//! The program that the fault scenarios start instead of `/init` (`rdinit=/faults`). It makes the system calls that the
+//! kernel argument `faults=NAME:ERROR` names fail, in PID 1 and all its children. Then it becomes `/init`.
 //!
-//! The kernel hands arguments that it does not know to its first program as environment variables.
+//! The kernel passes unknown arguments to its first program as environment variables.
 
 use std::error::Error;
 use std::os::unix::process::CommandExt;
@@ -21,15 +21,15 @@ fn main() -> ExitCode {
 fn arm() -> Result<(), Box<dyn Error>> {
     let wish = std::env::var("faults").map_err(|_| "the kernel argument faults= is missing")?;
     let (name, error) = wish.split_once(':').ok_or("expected faults=NAME:ERROR")?;
-    let calls = system_calls(name).ok_or_else(|| format!("no system calls are called {name:?}"))?;
+    let calls = system_calls(name).ok_or_else(|| format!("{name:?} is not a known group of system calls"))?;
     let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
-    let failing = SeccompAction::Errno(number(error).ok_or_else(|| format!("no error is called {error:?}"))?);
+    let failing = SeccompAction::Errno(number(error).ok_or_else(|| format!("{error:?} is not a known error"))?);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, failing, std::env::consts::ARCH.try_into()?)?;
     apply_filter(&BpfProgram::try_from(filter)?)?;
     Ok(())
 }
 
-/// Every system call by which programs ask for the same thing.
+/// All system calls with which programs make the same request.
 fn system_calls(name: &str) -> Option<&'static [libc::c_long]> {
     Some(match name {
         "mount" => &[libc::SYS_mount, libc::SYS_fsopen, libc::SYS_move_mount, libc::SYS_open_tree],

@@ -1,8 +1,8 @@
-//! `cargo lab bench agent`: the agent of the ramdisk beside crun, runc and containerd, all on this host and in one run.
+//! `cargo lab bench agent`: the ramdisk's agent compared with crun, runc and containerd, on this host and in one run.
 //!
-//! Start latency is the time from one action's end to the next one's, journal and log included. Beside it stand `crun run`
-//! and `runc run` of the bundle that the agent wrote for the same image; the files are a plain folder for them. A pull is
-//! measured by the unpacking program's processor time and memory.
+//! Start latency is the time from one action's end to the next one's, including journal and log. It is compared with `crun
+//! run` and `runc run` of the bundle that the agent wrote for the same image, with the files as a plain folder. A pull is
+//! measured by the processor time and memory of the unpacking program.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -31,7 +31,7 @@ const REGISTRY: &str = "127.0.0.1:5077";
 const ACTIONS: usize = 20;
 const TRUE: &[&str] = &["/bin/true"];
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
-/// What a layer is made of, and how many bytes of it: 66 MB in all once compressed, more or less.
+/// The folders that fill a layer, and how many bytes of each: about 66 MB in all when compressed.
 const LAYERS: [(&str, u64); 3] = [("/usr/bin", 60 << 20), ("/usr/lib/x86_64-linux-gnu", 60 << 20), ("/usr/sbin", 30 << 20)];
 /// A mount namespace like the ramdisk's.
 const NAMESPACE: &str =
@@ -77,12 +77,12 @@ pub fn inside(runs: usize) -> Result<()> {
 struct Bench {
     agent: PathBuf,
     registry: Registry,
-    /// By digest, because a tag is looked up again at each start.
+    /// By digest, because a tag would be resolved again at each start.
     image: String,
     bundle: PathBuf,
 }
 
-/// Milliseconds.
+/// Times in milliseconds.
 #[derive(Default)]
 struct Starts {
     agent: Vec<f64>,
@@ -101,13 +101,13 @@ struct Cost {
     user_seconds: f64,
     all_seconds: f64,
     wall_seconds: f64,
-    /// Resident at most, in MiB, and what is kept beside the unpacked files.
+    /// The peak of resident memory in MiB, and what is kept beside the unpacked files.
     resident_mib: f64,
     kept_mib: f64,
 }
 
 impl Bench {
-    /// All three take turns, so that other load on the host slows each of them alike.
+    /// The three take turns, so that other load on the host slows all of them alike.
     fn starts(&self, runs: usize) -> Result<Starts> {
         let mut starts = Starts::default();
         for run in 0..runs {
@@ -127,12 +127,12 @@ impl Bench {
         Ok(starts)
     }
 
-    /// The agent with a workflow of so many actions, and where it keeps its state.
+    /// Starts the agent with a workflow of this many actions. Returns it and the folder of its state.
     fn workflow(&self, image: &str, command: &[&str], actions: usize) -> Result<(Child, PathBuf)> {
         self.workflow_of(&vec![image; actions], command, &[])
     }
 
-    /// One action for each image; `settings` are further variables of the agent.
+    /// One action for each image. `settings` are further variables of the agent.
     fn workflow_of(&self, images: &[&str], command: &[&str], settings: &[(&str, &str)]) -> Result<(Child, PathBuf)> {
         let file = Path::new(FOLDER).join("workflow.json");
         let action = |(number, image)| {
@@ -149,12 +149,12 @@ impl Bench {
         Ok((agent.spawn().context("cannot execute the agent")?, state))
     }
 
-    /// The configuration that the agent writes for the image, with the same files for the peers as a plain folder.
+    /// Writes the agent's configuration for the image, and the same files as a plain folder for the other runtimes.
     fn lay_out_bundle(&self) -> Result<()> {
         let (mut agent, state) = self.workflow(&self.image, &["/bin/sleep", "1000"], 1)?;
         let found = wait_for("the agent's bundle", STARTS_WITHIN, || {
             let bundle = fs::read_dir(state.join("containers")).into_iter().flatten().flatten().next().map(|entry| entry.path());
-            // The state appears once the container is being made, with everything it needs in place.
+            // The state appears once the container is being made, when everything it needs is in place.
             Ok(bundle.filter(|bundle| bundle.join("state").exists()))
         })?;
         let mut copy = Command::new("cp");
@@ -170,7 +170,7 @@ impl Bench {
         fs::write(&file, config.to_string()).context("cannot write config.json")
     }
 
-    /// Runs the image so often; milliseconds from one end to the next, and the peak memory in MiB.
+    /// Runs the image this many times. Returns the milliseconds from one end to the next, and the peak memory in MiB.
     fn actions(&self, image: &str, command: &[&str], count: usize) -> Result<(Vec<f64>, f64)> {
         let (mut child, state) = self.workflow(image, command, count + 1)?;
         let (mut ends, mut peak, mut said) = (Vec::new(), 0.0, String::new());
@@ -190,7 +190,7 @@ impl Bench {
         Ok((between.collect(), peak))
     }
 
-    /// Waiting and in a pull, both over TLS: the agent's own test, of this agent. It fails above the bars.
+    /// While waiting and during a pull, both over TLS: the agent's test, run for this agent. It fails above the limits.
     fn memory(&self) -> Result<()> {
         println!("\nresident over TLS (bars: 8 MiB waiting, 10 MiB in a pull, 12 MiB where zstd's window has 8, in a file)");
         let agent = self.agent.to_str().context("the agent's path is not text")?;
@@ -258,7 +258,7 @@ fn made(folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Seconds of user and of all processor time of this process's children that have ended.
+/// Seconds of user time and of all processor time of this process's ended children.
 fn children() -> Result<(f64, f64)> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("getrusage")?;
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
@@ -266,7 +266,7 @@ fn children() -> Result<(f64, f64)> {
     Ok((user, user + system))
 }
 
-/// The same of a process that runs; hundredths of a second (proc(5)).
+/// The same for a running process, from proc(5) in hundredths of a second.
 fn used(process: &Child) -> Result<(f64, f64)> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).context("cannot read /proc")?;
     let fields: Vec<&str> = stat.rsplit_once(") ").context("not a stat file")?.1.split(' ').collect();
@@ -320,5 +320,5 @@ fn report(starts: &Starts, pulls: &Pulls, bytes: usize) {
         let (ours, theirs) = (of(&pulls.agent, field), of(&pulls.containerd, field));
         println!("{name:14}{ours:>10.2}{theirs:>12.2}{:>10.2}", ours / theirs);
     }
-    println!("(resident: the peak of the process; kept: what stays beside the unpacked files)");
+    println!("(resident: the peak of the process; kept: the files beside the unpacked ones)");
 }

@@ -1,4 +1,4 @@
-//! The floor: the same kernel with busybox and the network's drivers only. What it costs is the kernel's part.
+//! The floor: the same kernel with busybox and only the network's drivers. Its cost is the kernel's part.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `cargo lab bench server`: the server's own benchmark, on this host.
+//! `cargo lab bench server`: runs the server's benchmark on this host.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use crate::setup::workspace;
 
 pub fn run() -> Result<ExitCode> {
     let root = workspace()?;
-    println!("== the server beside 10000 Hardware and 10000 Workflows; with etcd in the PATH also beside that");
+    println!("== the server with 10000 Hardware and 10000 Workflows, compared with etcd if that is in the PATH");
     cargo::run(&root, &["bench", "--package", "server", "--bench", "server"], &[])?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,5 @@
-//! Where things lie on the installed disk: a GPT with GRUB's core image in a BIOS boot partition, an EFI system partition
-//! and the root file system.
+//! The layout of the installed disk: a GPT with GRUB's core image in a BIOS boot partition, an EFI system partition, and
+//! the root file system.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -28,7 +28,7 @@ impl Partition {
     }
 }
 
-// Numbers as in Debian's cloud images: the root is partition 1, although it lies behind the others.
+// The numbers are those of Debian's cloud images: the root is partition 1, although it comes after the others.
 pub const BIOS_BOOT: Partition =
     Partition { number: 14, first: 2048, sectors: 2048, kind: "21686148-6449-6E6F-744E-656564454649" };
 pub const ESP: Partition = Partition { number: 15, first: 4096, sectors: 16384, kind: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B" };
@@ -40,19 +40,19 @@ const DRIVE_CHECK: usize = 0x66;
 const BOOT_CODE_END: usize = 440;
 const FIRST_BLOCK_LIST: usize = 0x1f4;
 
-/// The partition table as sfdisk reads it.
+/// The partition table in sfdisk's format.
 pub fn table() -> String {
     let line = |part: &Partition| format!("{} : start={}, size={}, type={}\n", part.number, part.first, part.sectors, part.kind);
     let head = "label: gpt\nlabel-id: 9A5B8A54-7A43-4E0B-9D2C-54484D424C45\n".to_owned();
     head + &[BIOS_BOOT, ESP, ROOT].iter().map(line).collect::<String>()
 }
 
-/// For the cache key.
+/// The text for the cache key.
 pub fn description() -> String {
     format!("{DISK_BYTES}\n{}", table())
 }
 
-/// What grub-bios-setup does, without needing a block device: boot.img into the MBR, core.img into its partition.
+/// Does the same as grub-bios-setup, without a block device: boot.img goes into the MBR, and core.img into its partition.
 pub fn write_boot_code(disk: &Path, boot: &[u8], core: Vec<u8>) -> Result<()> {
     let mbr = patch_boot(boot.to_vec(), BIOS_BOOT.first).context("GRUB's boot.img is shorter than a sector")?;
     if core.len() as u64 > BIOS_BOOT.bytes() {
@@ -66,9 +66,9 @@ pub fn write_boot_code(disk: &Path, boot: &[u8], core: Vec<u8>) -> Result<()> {
 
 fn patch_boot(mut boot: Vec<u8>, core_at: u64) -> Option<Vec<u8>> {
     boot.get_mut(KERNEL_SECTOR..KERNEL_SECTOR + 8)?.copy_from_slice(&core_at.to_le_bytes());
-    // Two NOPs: take the boot drive that the firmware passes in DL.
+    // Two NOPs, so that it uses the boot drive that the firmware passes in DL.
     boot.get_mut(DRIVE_CHECK..DRIVE_CHECK + 2)?.copy_from_slice(&[0x90, 0x90]);
-    boot.truncate(BOOT_CODE_END); // the rest is the protective MBR's
+    boot.truncate(BOOT_CODE_END); // the rest belongs to the protective MBR
     Some(boot)
 }
 

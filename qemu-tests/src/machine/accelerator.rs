@@ -1,4 +1,4 @@
-//! KVM or TCG: nested virtualisation may offer /dev/kvm and then hang every guest, so only a boot that works counts.
+//! KVM or TCG. Nested virtualisation may offer /dev/kvm and then hang every guest, so only a successful boot counts.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// Boots `kernel` with KVM once and remembers in `lab` what came of it, until the host boots again.
+    /// Boots `kernel` with KVM once, and keeps the result in `lab` until the host boots again.
     pub fn probe(kernel: &Path, lab: &Path) -> Result<Self> {
         if File::options().read(true).write(true).open("/dev/kvm").is_err() {
             return Ok(Self::Tcg);
@@ -44,7 +44,7 @@ impl Accelerator {
     }
 }
 
-/// A kernel without a root file system panics at once where KVM works, and `panic=-1` with `-no-reboot` ends QEMU.
+/// A kernel without a root file system panics at once if KVM works, and `panic=-1` with `-no-reboot` ends QEMU.
 fn boots_with_kvm(kernel: &Path, lab: &Path) -> Result<bool> {
     let log = lab.join("kvm-probe.log");
     let _from_an_earlier_boot = fs::remove_file(&log);

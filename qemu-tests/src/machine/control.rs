@@ -1,4 +1,4 @@
-//! What a person standing at the machine does: the power button, cables, disks pushed in and pulled out.
+//! What an operator at the machine can do: press the power button, move cables, plug in and pull out disks.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use super::Vm;
 use super::parts::{Disk, DiskModel, Network, Nic, NicModel};
 
 impl Vm {
-    /// The ACPI power button.
+    /// Presses the ACPI power button.
     pub fn press_power_button(&mut self) -> Result<()> {
         self.qmp.execute("system_powerdown", json!({})).map(drop)
     }
 
-    /// Control, alt and delete at once, on the keyboard that every such machine has.
+    /// Presses control, alt and delete at once, on the keyboard that every such machine has.
     pub fn press_ctrl_alt_del(&mut self) -> Result<()> {
         let keys: Vec<_> = ["ctrl", "alt", "delete"].into_iter().map(|key| json!({"type": "qcode", "data": key})).collect();
         self.qmp.execute("send-key", json!({"keys": keys})).map(drop)
@@ -25,7 +25,7 @@ impl Vm {
         self.qmp.execute("set_link", json!({"name": format!("nic{nic}"), "up": up})).map(drop)
     }
 
-    /// Pushes a disk into an empty slot, or into a USB port.
+    /// Plugs a disk into an empty slot, or into a USB port.
     pub fn plug_disk(&mut self, slot: u8, disk: &Disk) -> Result<()> {
         let node = format!("plugged{slot}");
         let file = |path: &Path| json!({"driver": "file", "filename": path.display().to_string()});
@@ -41,7 +41,7 @@ impl Vm {
         self.qmp.execute("device_add", device).map(drop)
     }
 
-    /// Pulls out what was pushed into the slot.
+    /// Pulls out the device in the slot.
     pub fn unplug(&mut self, slot: u8) -> Result<()> {
         self.qmp.execute("device_del", json!({"id": format!("hot{slot}")})).map(drop)
     }

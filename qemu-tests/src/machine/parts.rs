@@ -1,4 +1,4 @@
-//! What a machine can be made of: firmware, network cards and disks by the models QEMU has.
+//! The parts of a machine: firmware, network cards and disks, by QEMU's models.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,11 +9,11 @@ use crate::command::output;
 
 #[derive(Debug, Clone)]
 pub enum Boot {
-    /// SeaBIOS and the network card's own iPXE.
+    /// SeaBIOS with the network card's iPXE.
     Bios,
-    /// OVMF with its own PXE client: the network card's ROM is left out.
+    /// OVMF with its PXE client. The network card's ROM is left out.
     Uefi,
-    /// Kernel and ramdisk from the command line; the firmware only hands them over.
+    /// Kernel and ramdisk from QEMU's command line. The firmware only starts them.
     Direct { firmware: Firmware, kernel: PathBuf, initrd: PathBuf, arguments: String },
     /// A medium in the machine's drive.
     Medium { firmware: Firmware, medium: Medium },
@@ -22,7 +22,7 @@ pub enum Boot {
 #[derive(Debug, Clone)]
 pub enum Medium {
     Cd(PathBuf),
-    /// A whole image, as written to a USB stick.
+    /// A whole image, as on a USB stick.
     Stick(PathBuf),
     /// A folder as the files of a FAT disk.
     Folder(PathBuf),
@@ -32,7 +32,7 @@ pub enum Medium {
 pub enum Firmware {
     SeaBios,
     Ovmf,
-    /// Secure Boot is on, and the only key is Debian's for tests.
+    /// Secure Boot is on, and the only trusted key is Debian's test key.
     OvmfSecure,
 }
 
@@ -57,7 +57,7 @@ impl Boot {
         }
     }
 
-    /// Adds kernel arguments behind those that boots gives.
+    /// Adds kernel arguments after those from boots.
     pub fn with_arguments(mut self, more: &str) -> Self {
         if let Self::Direct { arguments, .. } = &mut self
             && !more.is_empty()
@@ -68,18 +68,18 @@ impl Boot {
     }
 }
 
-/// Where a network card's cable ends.
+/// The other end of a network card's cable.
 #[derive(Debug, Clone)]
 pub enum Network {
     /// A tap of the segment.
     Tap(String),
-    /// QEMU's own network: 10.0.2.2 is the host.
+    /// QEMU's user network, in which 10.0.2.2 is the host.
     User,
-    /// Its DHCP server answers, and nothing else does.
+    /// A network in which only the DHCP server answers.
     Nowhere,
-    /// A socket at which the other end, another machine, listens.
+    /// A socket on which the other end, another machine, listens.
     Plug(PathBuf),
-    /// The end that listens.
+    /// The listening end.
     Socket(PathBuf),
 }
 
@@ -97,7 +97,7 @@ pub enum NicModel {
 impl NicModel {
     pub const ALL: [Self; 7] = [Self::Virtio, Self::E1000, Self::E1000e, Self::Igb, Self::Rtl8139, Self::Vmxnet3, Self::UsbNet];
 
-    /// QEMU's name of it.
+    /// QEMU's name of the model.
     pub fn device(self) -> &'static str {
         match self {
             Self::Virtio => "virtio-net-pci",
@@ -110,7 +110,7 @@ impl NicModel {
         }
     }
 
-    /// The ones that this QEMU has.
+    /// The models that this QEMU has.
     pub fn available() -> Result<Vec<Self>> {
         let listing = output(Command::new("qemu-system-x86_64").args(["-device", "help"]))?;
         let known = |model: &Self| listing.contains(&format!("name \"{}\"", model.device()));
@@ -121,7 +121,7 @@ impl NicModel {
         Ok(found)
     }
 
-    /// Debian's cloud kernel has drivers for what clouds offer.
+    /// Whether it is a card of clouds, for which Debian's cloud kernel has drivers.
     pub fn is_cloud(self) -> bool {
         matches!(self, Self::Virtio)
     }
@@ -130,7 +130,7 @@ impl NicModel {
         self == Self::UsbNet
     }
 
-    /// Cards that QEMU has a ROM of iPXE's for.
+    /// Whether QEMU has an iPXE ROM for the card.
     pub fn boots(self) -> bool {
         !self.is_usb() && self != Self::Igb
     }
@@ -150,12 +150,12 @@ pub enum DiskModel {
     Ahci,
     Nvme,
     UsbStorage,
-    /// On an old IDE controller, whose module our ramdisks for clouds leave out.
+    /// On an old IDE controller, whose module the ramdisks for clouds lack.
     Piix,
 }
 
 impl DiskModel {
-    /// Those that our ramdisks for real machines drive.
+    /// Those that the ramdisks for real machines support.
     pub const ALL: [Self; 5] = [Self::VirtioBlk, Self::VirtioScsi, Self::Ahci, Self::Nvme, Self::UsbStorage];
 
     pub fn name(self) -> &'static str {
@@ -173,7 +173,7 @@ impl DiskModel {
         matches!(self, Self::VirtioBlk | Self::VirtioScsi | Self::Nvme)
     }
 
-    /// What udev's rules call such a disk of QEMU's below `/dev/disk/by-id`.
+    /// The name that udev's rules give to such a disk of QEMU below `/dev/disk/by-id`.
     pub fn by_id(self, serial: &str) -> String {
         match self {
             Self::VirtioBlk => format!("virtio-{serial}"),
@@ -201,32 +201,32 @@ impl Disk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
     Host,
-    /// One nanosecond for each instruction: the same times on any machine, however busy.
+    /// One nanosecond per instruction, so the times are the same on any machine, however busy.
     Instructions,
 }
 
-/// What the machine is made of.
+/// The parts of the machine.
 #[derive(Debug, Clone)]
 pub struct Parts {
     pub memory_mib: u32,
-    /// The first one is what the firmware boots from.
+    /// The firmware boots from the first one.
     pub nics: Vec<Nic>,
     pub disks: Vec<Disk>,
     pub boot: Boot,
     pub clock: Clock,
-    /// Empty slots for what is plugged in later.
+    /// Empty slots for devices that are plugged in later.
     pub slots: u8,
-    /// The real-time clock at power-on, when it is not the host's: a flat battery says 1970.
+    /// The real-time clock at power-on, if it differs from the host's. A flat battery means 1970.
     pub rtc: Option<&'static str>,
-    /// In a USB drive, as a BMC's virtual media are; not what the firmware boots from.
+    /// A CD in a USB drive, like a BMC's virtual media. The firmware does not boot from it.
     pub cd: Option<PathBuf>,
-    /// The socket of a TPM's emulator.
+    /// The socket of a TPM emulator.
     pub tpm: Option<PathBuf>,
-    /// The first serial port, in front of the one that the lab reads: a pipe, as QEMU names it, that takes nothing.
+    /// The first serial port, before the one that the lab reads: a pipe that takes no characters.
     pub dead_serial: Option<PathBuf>,
-    /// Properties of devices that the machine has by itself.
+    /// Properties of the machine's built-in devices.
     pub globals: Vec<&'static str>,
-    /// Further devices, as QEMU names them.
+    /// Further devices in QEMU's syntax.
     pub devices: Vec<&'static str>,
 }
 

@@ -1,4 +1,4 @@
-//! QEMU's machine protocol: greeting, commands, events; the few that the lab uses.
+//! QEMU's machine protocol: the greeting, and the few commands and events that the lab uses.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -50,7 +50,7 @@ impl Qmp {
         }
     }
 
-    /// Waits until the event has happened since the last time it was asked for.
+    /// Waits until the event has happened since the last call.
     pub fn wait_event(&mut self, name: &str, limit: Duration) -> Result<()> {
         self.reader.get_ref().set_read_timeout(Some(limit)).context("cannot set a time limit")?;
         let outcome = loop {
@@ -86,7 +86,7 @@ impl Qmp {
 mod tests {
     use super::*;
 
-    /// A QEMU that says the given lines, whatever it is asked.
+    /// A QEMU that sends the given lines, whatever it is asked.
     fn scripted(lines: &'static str) -> UnixStream {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(lines.as_bytes()).unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_command_says_why() {
+    fn a_refused_command_has_a_reason() {
         let mut qmp =
             Qmp::greet(scripted("{\"QMP\":{}}\n{\"return\":{}}\n{\"error\":{\"desc\":\"no such command\"}}\n")).unwrap();
         let error = qmp.execute("fly", json!({})).unwrap_err().to_string();

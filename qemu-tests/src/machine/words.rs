@@ -16,10 +16,10 @@ const SECURE_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
 pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<Vec<String>> {
     let mut words: Vec<String> = Vec::new();
     let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
-    // Without graphics SeaBIOS and iPXE write to the serial console, and wait for it.
+    // Without graphics, SeaBIOS and iPXE write to the serial console and wait for it.
     let graphics = if parts.dead_serial.is_some() { "on" } else { "off" };
     let firmware = parts.boot.firmware();
-    // With Secure Boot, only the firmware's own mode may write its variables.
+    // With Secure Boot, only code in the firmware's mode may write its variables.
     let smm = if firmware == Firmware::OvmfSecure { ",smm=on" } else { "" };
     add("-machine", format!("q35,graphics={graphics}{smm}"));
     let (accel, cpu) = match (parts.clock, accelerator) {
@@ -50,10 +50,10 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     }
     for (index, nic) in parts.nics.iter().enumerate() {
         add("-netdev", netdev(&nic.network, index));
-        // 0 is the kernel's when there is one.
+        // Index 0 belongs to the kernel, if there is one.
         let first = if index == 0 && nic.model.boots() { ",bootindex=1" } else { "" };
         let rom = if nic.model.is_usb() || has_rom(&parts.boot, nic, index) { "" } else { ",romfile=" };
-        // LACP takes no port of unknown speed.
+        // LACP does not accept a port of unknown speed.
         let speed = if nic.model == NicModel::Virtio { ",speed=1000,duplex=full" } else { "" };
         add("-device", format!("{},netdev=net{index},id=nic{index},mac={}{first}{rom}{speed}", nic.model.device(), nic.mac));
     }
@@ -111,7 +111,7 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     Ok(words)
 }
 
-/// SeaBIOS boots through the card's iPXE; OVMF has a driver of its own for virtio only.
+/// SeaBIOS boots through the card's iPXE. OVMF has a driver only for virtio.
 fn has_rom(boot: &Boot, nic: &Nic, index: usize) -> bool {
     match boot {
         Boot::Bios => index == 0,
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_carries_its_serial_number() {
+    fn a_disk_has_its_serial_number() {
         let mut parts = parts(Boot::Bios, NicModel::Virtio);
         for model in DiskModel::ALL {
             parts.disks = vec![Disk { model, file: "d".into(), serial: "S1".into() }];

@@ -1,10 +1,10 @@
-//! Which machines the matrix tries: firmware, network card and disk in combinations that cover every pair.
+//! The machines of the matrix: firmware, network card and disk, in combinations that cover every pair.
 
 use crate::machine::{DiskModel, Firmware, NicModel};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// QEMU hands kernel and ramdisk to the firmware.
+    /// QEMU passes kernel and ramdisk to the firmware.
     Direct,
     /// The firmware boots from the network card.
     Network,
@@ -22,7 +22,7 @@ pub struct Row {
 pub enum Form {
     /// Every part once.
     Short,
-    /// Every pair of parts once, and every card that can as a boot card under both firmwares.
+    /// Every pair of parts once, and every card that can boot as the boot card with both firmwares.
     Pairs,
     /// Every combination.
     Full,

@@ -1,4 +1,4 @@
-//! A package may bring a service. An installation by the lab neither starts nor enables it.
+//! A package may contain a service. The lab's installation neither starts nor enables it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use super::Root;
 
-/// Keeps maintainer scripts from starting services: the first is systemctl's word for "do not talk to systemd", the
-/// second is what `runlevel` then says to `invoke-rc.d`. Both end with apt-get, so there is nothing to undo.
+/// Keeps maintainer scripts from starting services. The first one makes systemctl not talk to systemd, and the second one
+/// is what `runlevel` then reports to `invoke-rc.d`. Both end with apt-get, so nothing has to be undone.
 pub(super) const NOT_STARTED: &[&str] = &["SYSTEMD_OFFLINE=1", "RUNLEVEL=1"];
 
 const SYSTEMD: &[&str] = &["/etc/systemd/system", "/etc/systemd/user"];
@@ -54,7 +54,7 @@ fn links() -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The paths in a folder; none if the system does not have it.
+/// The paths in a folder, or nothing if the system does not have it.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.exists() {
         return Ok(Vec::new());

@@ -18,18 +18,18 @@ use crate::scene::{BOOTS_WITHIN, MEMORY_MIB, Scene};
 
 const STATION: Station = Station { number: 1 };
 
-/// A port that this machine does not have is the last console, and so the one that programs get as theirs.
+/// The last console is a port that this machine does not have, so programs get it as theirs.
 pub fn no_such_console(scene: &Scene) -> Result<()> {
     let ready = scene.ready(Options { kernel_args: "console=ttyS3".into(), ..Options::default() })?;
     ready.still_works("works")
 }
 
-/// The kernel waits 10 ms for each character. What it says before `/init` is its own affair: `quiet` keeps that short.
+/// The kernel waits 10 ms for each character. `quiet` shortens its output before `/init`, which this test does not measure.
 pub fn dead_serial(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let pipe = scene.folder.join("dead");
     let _full = [full_pipe(&pipe.with_extension("out"))?, full_pipe(&pipe.with_extension("in"))?];
-    // Of the kernel's log, since no console has it.
+    // This reads the kernel's log, because no console shows the line.
     let script = "dmesg | grep 'thimble: .*the consoles show nothing' && set -- $(cat /proc/sys/kernel/printk) && [ $1 = 1 ]";
     let registry = scene.registry()?;
     provisioner.apply(&workflow("deaf", &STATION, &[Step::busybox("deaf", &registry, script)]))?;
@@ -41,7 +41,7 @@ pub fn dead_serial(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// With room for nothing, as long as the file is held.
+/// A pipe without room while the file is held.
 fn full_pipe(path: &Path) -> Result<File> {
     mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).with_context(|| format!("cannot make the pipe {}", path.display()))?;
     let flags = OFlags::NONBLOCK.bits().cast_signed();

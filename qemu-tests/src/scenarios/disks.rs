@@ -1,4 +1,4 @@
-//! The disk after a power cut in the middle of the write, and an installed system that stays.
+//! The disk after a power cut during the write, and an installed system that stays.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{provisioner, segment, verify};
 
 const WRITES_WITHIN: Duration = Duration::from_secs(900);
 
-/// Power fails when a tenth is written; the machine comes back through its firmware and starts the write again.
+/// The power fails when a tenth is written. The machine returns through its firmware and starts the write again.
 pub fn power_cut_in_the_image_write(scene: &Scene) -> Result<()> {
     let station = Station { number: 1 };
     let registry = scene.registry()?;
@@ -39,7 +39,7 @@ pub fn power_cut_in_the_image_write(scene: &Scene) -> Result<()> {
     verify::disk(&disk, &scene.setup.disk, &[]).map(drop)
 }
 
-/// The disk holds Debian already; the workflow only reboots. Every later start goes to the disk.
+/// The disk has Debian already, and the workflow only reboots. Every later start boots the disk.
 pub fn finished_workflow_never_runs_twice(scene: &Scene) -> Result<()> {
     let station = Station { number: 1 };
     let registry = scene.registry()?;

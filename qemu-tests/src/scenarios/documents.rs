@@ -1,6 +1,6 @@
-//! The commands on the pages. Every `sh` block of README.md, CONTRIBUTING.md and docs/ runs as it is written, each
-//! page in a folder of its own; a block with the comment `# Not run by the lab: WHY` does not. Where a command would need the
-//! Internet or a long build, a stand-in of the same name does what its script says.
+//! The commands on the pages. Every `sh` block of README.md, CONTRIBUTING.md and docs/ runs unchanged, each page in a
+//! separate folder. A block with the comment `# Not run by the lab: WHY` is skipped. If a command would need the Internet
+//! or a long build, a stand-in with the same name does what its script says.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -19,8 +19,8 @@ use crate::setup::{TARGET, workspace};
 const PAGE_LIMIT: Duration = Duration::from_secs(600);
 const NOT_RUN: &str = "# Not run by the lab:";
 
-/// `cargo lab WORDS` is only parsed, by the lab itself. `cargo ramdisk` and `cargo install` have to name what exists; the
-/// programs are those that the lab has built.
+/// `cargo lab WORDS` is only parsed, by the lab itself. `cargo ramdisk` and `cargo install` must name existing packages.
+/// The lab has built their programs already.
 const CARGO: &str = r#"#!/bin/sh
 case "$1" in
   lab) shift; exec "$LAB" "$@" --help > /dev/null ;;
@@ -28,15 +28,15 @@ case "$1" in
   *) exec grep -q "^$1 = " "$CHECKOUT/.cargo/config.toml" ;;
 esac
 "#;
-/// A download is a kernel package that the lab has; an installation is only simulated.
+/// A download gives a kernel package that the lab has. An installation is only simulated.
 const APT_GET: &str = r#"#!/bin/sh
 case "$1" in
   download) shift; for name; do ln -s "$PACKAGES/$name"_*.deb . || exit 1; done ;;
   *) exec /usr/bin/apt-get -s "$@" > /dev/null ;;
 esac
 "#;
-/// `up` stays in the background once it is healthy, and `--watch` is left after a while. An https registry is not there, so
-/// words that name one are only parsed.
+/// `up` stays in the background once it is healthy, and `--watch` is ended after a while. The lab has no https registry, so
+/// commands that name one are only parsed.
 const THIMBLE: &str = r#"#!/bin/sh
 case "$*" in
   up\ *)
@@ -49,7 +49,7 @@ case "$*" in
 esac
 "#;
 const STAND_INS: &[(&str, &str)] = &[("cargo", CARGO), ("apt-get", APT_GET), ("thimble", THIMBLE)];
-/// Where the pages' commands write outside their folder: that goes to memory here.
+/// Folders outside of the page's folder that the commands write to. Here they are in memory.
 const WRITTEN: &[&str] = &["/usr/local/lib", "/var/lib"];
 
 pub fn commands(scene: &Scene) -> Result<()> {
@@ -91,7 +91,7 @@ fn pages(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(pages)
 }
 
-/// The contents of the page's `sh` blocks, wherever they are indented.
+/// The contents of the page's `sh` blocks, at any indentation.
 fn blocks(page: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = page.lines().map(str::trim);
@@ -132,8 +132,8 @@ fn stand_ins(scene: &Scene) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Memory over the folders that commands write to, this segment's registry under the pages' name, and the address of the
-/// example settings.
+/// Puts memory over the folders that commands write to, gives this segment's registry the pages' name, and sets the address
+/// of the example settings.
 fn own_places(scene: &Scene) -> Result<()> {
     let memory = scene.place("memory")?;
     mount(Some("tmpfs"), &memory, Some("tmpfs"), MsFlags::empty(), None::<&str>).context("cannot mount memory")?;

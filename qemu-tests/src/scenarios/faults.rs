@@ -1,4 +1,4 @@
-//! What the kernel refuses to /init: it never panics, and says what failed.
+//! Calls that the kernel refuses to /init: it never panics, and reports what failed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::objects::Station;
 use crate::provisioner::Options;
 use crate::scene::{MEMORY_MIB, Scene};
 
-/// What is refused, with which error, and what the console says of it.
+/// The refused call, its error, and the line on the console.
 const TABLE: &[(&str, &str)] = &[
     ("mount:ENOMEM", "FATAL: make / a mount .*: cannot bind / to /newroot: .*emory"),
     ("create:EROFS", "FATAL: make / a mount .*: cannot make /newroot: Read-only"),
@@ -24,7 +24,7 @@ const TABLE: &[(&str, &str)] = &[
     ("module:ENOMEM", "module virtio.*: the kernel refuses it: .*memory"),
     ("list:ENOMEM", "error: cannot list the devices in /sys/bus: .*emory"),
     ("limit:EPERM", "set kernel and process limits: continued without it: .*permitted"),
-    ("mknod:EPERM", r"\] thimble: step 9/12"), // by the kernel's log all the same
+    ("mknod:EPERM", r"\] thimble: step 9/12"), // the kernel's log shows it anyway
     ("inotify:EMFILE", "agent .* connected to"),
 ];
 /// From power-on.
@@ -55,7 +55,7 @@ pub fn table(scene: &Scene) -> Result<()> {
         );
         failed.extend(result.err().map(|_| *faults));
     }
-    ensure!(failed.is_empty(), "not as it should be: {}", failed.join(", "));
+    ensure!(failed.is_empty(), "these faults have the wrong result: {}", failed.join(", "));
     Ok(())
 }
 
@@ -66,11 +66,11 @@ fn judge(machine: &mut Vm, said: &str) -> Result<String> {
     Ok(line.text.trim().to_owned())
 }
 
-/// The ramdisk and behind it, as one more segment, the program that sets the faults.
+/// The ramdisk, followed by another segment with the program that sets the faults.
 fn with_faults(scene: &Scene) -> Result<PathBuf> {
     let path = scene.folder.join("faults.cpio");
     let mut bytes = read(&scene.setup.cloud.initrd)?;
-    bytes.resize(bytes.len().next_multiple_of(4), 0); // where the kernel looks for another segment
+    bytes.resize(bytes.len().next_multiple_of(4), 0); // the kernel looks for another segment there
     let mut archive = Archive::new(0);
     archive.add("faults", 0o755, Node::File(read(&scene.setup.faults)?))?;
     bytes.extend(archive.to_bytes()?);

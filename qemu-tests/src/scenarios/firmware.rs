@@ -1,4 +1,4 @@
-//! A driver whose firmware is in no ramdisk: the file's name is shown where it helps.
+//! A driver whose firmware is not in the ramdisk. The file's name is shown where it helps.
 
 use anyhow::{Result, ensure};
 
@@ -10,7 +10,7 @@ use crate::provisioner::Options;
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, Scene};
 
 const STATION: Station = Station { number: 1 };
-/// Its driver asks for microcode when the card is switched on.
+/// Its driver asks for microcode when the card is brought up.
 const CARD: &str = "i82559er";
 const FILE: &str = "e100/d101s_ucode.bin";
 

@@ -1,4 +1,4 @@
-//! Hardware that comes while the machine runs.
+//! Hardware that appears while the machine runs.
 
 use anyhow::{Result, ensure};
 
@@ -11,7 +11,7 @@ use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
 
 const STATION: Station = Station { number: 1 };
 
-/// An action waits for an NVMe disk that is not there yet, then for its name to go away again.
+/// An action waits for an NVMe disk to appear, and then for its name to disappear.
 pub fn disk(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
@@ -36,7 +36,7 @@ echo WAITING; wait '[ -b $disk ]'; echo FOUND; wait '! [ -e $disk ]'; echo GONE"
     Ok(())
 }
 
-/// Like other projects' images, which were made for environments that load every driver before they start an agent.
+/// Other projects' images expect this, because their environments load every driver before they start an agent.
 pub fn disks_before_actions(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let disks = [(DiskModel::UsbStorage, "USB1"), (DiskModel::Ahci, "SATA1")];
@@ -54,12 +54,12 @@ pub fn disks_before_actions(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// The machine starts with no network card at all.
+/// The machine starts without a network card.
 pub fn nic(scene: &Scene) -> Result<()> {
     plugged_nic(scene, &scene.setup.cloud, MEMORY_MIB, NicModel::Virtio)
 }
 
-/// A spare adapter, because the machine's own card has no driver.
+/// A USB adapter, because the machine's own card has no driver.
 pub fn usb_nic(scene: &Scene) -> Result<()> {
     plugged_nic(scene, &scene.setup.metal, METAL_MIB, NicModel::UsbNet)
 }

@@ -1,4 +1,4 @@
-//! The whole way from an empty disk to a login prompt, under both kinds of firmware.
+//! The whole way from an empty disk to a login prompt, with both kinds of firmware.
 
 use anyhow::{Context, Result, ensure};
 
@@ -6,7 +6,7 @@ use crate::install::{self, Quiet};
 use crate::machine::Boot;
 use crate::scene::{MEMORY_MIB, Scene};
 
-/// OVMF itself needs more than the installation does.
+/// OVMF needs more memory than the installation.
 const UEFI_MIB: u32 = 256;
 const RAMDISK_LIMIT: u64 = 4_500_000;
 const AGENT_LIMIT_KB: u64 = 16 * 1024;
@@ -16,7 +16,7 @@ pub fn bios(scene: &Scene) -> Result<()> {
     println!("{}", installed.timeline.table());
     let (_, ramdisk) = scene.setup.cloud.sizes()?;
     ensure!(ramdisk <= RAMDISK_LIMIT, "the ramdisk has {ramdisk} bytes, more than {RAMDISK_LIMIT}");
-    let agent = installed.agent_peak.context("the agent did not say how much memory it used")?;
+    let agent = installed.agent_peak.context("the agent did not report how much memory it used")?;
     ensure!(agent <= AGENT_LIMIT_KB, "the agent used {agent} kB, more than {AGENT_LIMIT_KB}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Cables: several with one useful among them, one plugged in late, tagged ones, and two bonded into one.
+//! Cables: several with one useful among them, one that is plugged in late, tagged ones, and two bonded into one.
 
 use anyhow::{Context, Result, ensure};
 
@@ -24,7 +24,7 @@ pub fn one_useful_of_eight(scene: &Scene) -> Result<()> {
     one_useful_of(scene, 8)
 }
 
-/// The useful card is the last one; half of the others have carrier and a silent network, half have none.
+/// The useful card is the last one. Half of the others have carrier and a silent network, and half have none.
 fn one_useful_of(scene: &Scene, count: u8) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let mut nics = Vec::new();
@@ -34,7 +34,7 @@ fn one_useful_of(scene: &Scene, count: u8) -> Result<()> {
         nics.push(Nic { model: NicModel::Virtio, mac: STATION.nic_mac(index), network: Network::Tap(tap) });
     }
     nics.push(scene.nic(&STATION, 0, NicModel::Virtio)?);
-    // No argument says which card it is.
+    // No argument names the right card.
     let boot = without_argument(boot, "hw_addr");
     let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, nics))?;
     for index in (0..usize::from(count) - 1).filter(|index| index % 2 == 1) {
@@ -43,7 +43,7 @@ fn one_useful_of(scene: &Scene, count: u8) -> Result<()> {
     works(scene, &provisioner, &mut machine)
 }
 
-/// Eth0 has no carrier when the machine starts, and gets it after the machine has said so.
+/// eth0 has no carrier when the machine starts, and gets it after the machine has reported that.
 pub fn late_carrier(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
@@ -55,7 +55,7 @@ pub fn late_carrier(scene: &Scene) -> Result<()> {
     works(scene, &provisioner, &mut machine)
 }
 
-/// The machine has an address and a network by then, just none with its server; and it is called by the other card.
+/// The machine has an address and a network by then, but not one with its server. Later it is named by the other card.
 pub fn left_for_late_cable(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let nowhere = Nic { model: NicModel::Virtio, mac: STATION.nic_mac(1), network: Network::Nowhere };
@@ -68,7 +68,7 @@ pub fn left_for_late_cable(scene: &Scene) -> Result<()> {
     machine.serial.expect("thimble: eth1 .* leads to .* and is used from now on", BOOTS_WITHIN)?;
     works(scene, &provisioner, &mut machine)?;
     let renamed = format!("the machine was {} and is now {}", STATION.nic_mac(1), STATION.mac());
-    ensure!(!machine.serial.all(&renamed)?.is_empty(), "the agent was not started again under its other name");
+    ensure!(!machine.serial.all(&renamed)?.is_empty(), "the agent was not restarted with its new name");
     Ok(())
 }
 
@@ -82,7 +82,7 @@ pub fn tagged_port(scene: &Scene) -> Result<()> {
     has_shown(&machine, &format!("id: {VLAN}"))
 }
 
-/// The partner passes nothing before both links are one.
+/// The partner forwards nothing before both links are bonded.
 pub fn lacp_partner(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let mut switch = Switch::lacp(scene)?;
@@ -129,7 +129,7 @@ fn with_dhcp(scene: &Scene, manner: Manner) -> Result<()> {
     let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, vec![nic]))?;
     works(scene, &provisioner, &mut machine)?;
     let addresses = machine.serial.all("thimble: network .* 10.77.0.101/24")?;
-    ensure!(addresses.len() == 1, "the address was taken {} times", addresses.len());
+    ensure!(addresses.len() == 1, "the address was set {} times", addresses.len());
     Ok(())
 }
 
@@ -145,7 +145,7 @@ fn plugged(switch: &Switch) -> Vec<Nic> {
     switch.cables().zip(0..).map(nic).collect()
 }
 
-/// It connects, pulls, and does an action.
+/// Checks that the machine connects, pulls, and runs an action.
 pub fn works(scene: &Scene, provisioner: &Provisioner, machine: &mut Vm) -> Result<()> {
     machine.serial.expect(CONNECTED, BOOTS_WITHIN)?;
     let registry = scene.registry()?;
@@ -156,14 +156,14 @@ pub fn works(scene: &Scene, provisioner: &Provisioner, machine: &mut Vm) -> Resu
     Ok(())
 }
 
-/// The action was shown what the machine had learned of its network.
+/// Checks that the action saw the machine's network settings.
 fn has_shown(machine: &Vm, setting: &str) -> Result<()> {
     let shown = machine.serial.all(&format!(r"A\| +{setting}"))?;
     ensure!(!shown.is_empty(), "the action did not see {setting:?}");
     Ok(())
 }
 
-/// Virtual machines have no use for bonds, so the cloud kit has no driver for them.
+/// Virtual machines do not use bonds, so the cloud kit has no driver for them.
 pub fn of_kit(boot: Boot, kit: &Kit) -> Boot {
     let Boot::Direct { firmware, arguments, .. } = boot else { return boot };
     Boot::Direct { firmware, kernel: kit.kernel.clone(), initrd: kit.initrd.clone(), arguments }
@@ -176,7 +176,7 @@ fn without_argument(boot: Boot, name: &str) -> Boot {
     Boot::Direct { firmware, kernel, initrd, arguments }
 }
 
-/// The clock a boot starts with is the machine's battery's, and the battery is dead.
+/// At boot the clock comes from the machine's battery, which is dead here.
 pub fn dead_clock(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let boot = without_argument(boot, "thimble.time");
@@ -187,7 +187,7 @@ pub fn dead_clock(scene: &Scene) -> Result<()> {
     works(scene, &provisioner, &mut machine)
 }
 
-/// A time server that does not exist must cost no noticeable time.
+/// A time server that does not exist must not cause a noticeable delay.
 pub fn silent_time_server(scene: &Scene) -> Result<()> {
     const ABSENT: &str = "10.77.0.250";
     const LIMIT: f64 = 20.0;
@@ -204,7 +204,7 @@ pub fn silent_time_server(scene: &Scene) -> Result<()> {
     let connected = machine.serial.expect(CONNECTED, BOOTS_WITHIN)?;
     let uptime = |line: &Line| line.uptime().context("a console line without the kernel's time");
     let between = uptime(&connected)? - uptime(&network)?;
-    ensure!(between < LIMIT, "{between:.1} s passed between the address and the connection");
+    ensure!(between < LIMIT, "the connection came {between:.1} s after the address");
     let _gone = machine.is_off()?;
     Ok(())
 }

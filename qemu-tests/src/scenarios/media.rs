@@ -1,4 +1,4 @@
-//! Without a network boot: the media that `thimble image build` makes, in machines of both firmwares.
+//! Boots without a network boot: the media that `thimble image build` makes, in machines with both firmwares.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
 
 pub(super) const STATION: Station = Station { number: 1 };
 pub(super) const BUILT_WITHIN: Duration = Duration::from_secs(300);
-/// OVMF itself needs more than the installation does.
+/// OVMF needs more memory than the installation.
 const UEFI_MIB: u32 = 320;
 
-/// A CD and a stick, read by BIOS and by UEFI.
+/// A CD and a USB stick, read by BIOS and by UEFI.
 pub fn iso(scene: &Scene) -> Result<()> {
     let bench = Bench::new(scene)?;
     let image = bench.media()?.join("thimble.iso");
@@ -36,13 +36,13 @@ pub fn iso(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// One file, where firmware looks for it on any disk.
+/// One file at the path where firmware looks for it on any disk.
 pub fn uki(scene: &Scene) -> Result<()> {
     let bench = Bench::new(scene)?;
     bench.boots("uki", Firmware::Ovmf, disk_with(scene, "disk", &bench.media()?.join("thimble.efi"))?)
 }
 
-/// A disk with the program under the name that firmware starts by itself.
+/// A disk with the program under the name that firmware starts automatically.
 pub(super) fn disk_with(scene: &Scene, name: &str, program: &Path) -> Result<Medium> {
     let disk = scene.place(name)?;
     let folder = disk.join("EFI/BOOT");
@@ -51,10 +51,10 @@ pub(super) fn disk_with(scene: &Scene, name: &str, program: &Path) -> Result<Med
     Ok(Medium::Folder(disk))
 }
 
-/// Leads to no registry here.
+/// This name leads to no registry here.
 const OFFLINE: &str = "images.invalid/tools/busybox:1";
 
-/// The image comes with the ramdisk.
+/// The image is in the ramdisk.
 pub fn embedded(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let (layout, folder) = (layout(scene)?, scene.place("ramdisk")?);
@@ -66,16 +66,16 @@ pub fn embedded(scene: &Scene) -> Result<()> {
     runs_offline(scene, &provisioner, &parts, OFFLINE)
 }
 
-/// The machine takes images from disks, as far as a digest vouches for them.
+/// The machine accepts images from disks, if a digest identifies them.
 fn with_disks() -> Options {
     Options { kernel_args: "thimble.image_disk=true".to_owned(), ..Options::default() }
 }
 
-/// The image is on a stick with FAT, in `images/`, as a person would copy it there with a file manager.
+/// The image is on a USB stick with FAT, in `images/`, where a person would copy it with a file manager.
 pub fn stick(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, with_disks())?;
     let (layout, file) = (layout(scene)?, scene.folder.join("stick.raw"));
-    let _ = fs::remove_file(&file); // of an earlier run; mkfs.vfat makes none over another
+    let _ = fs::remove_file(&file); // the file of an earlier run, because mkfs.vfat does not overwrite one
     let mut format = Command::new("/sbin/mkfs.vfat");
     format.args(["-n", "THIMBLE", "-C"]).arg(&file).arg("65536");
     command::run(&mut format, &scene.folder.join("mkfs.log"), Duration::from_secs(60))?;
@@ -88,7 +88,7 @@ pub fn stick(scene: &Scene) -> Result<()> {
     runs_offline(scene, &provisioner, &parts, &pinned(&layout)?)
 }
 
-/// The image is on a CD in a USB drive, which is how a BMC shows a file of an administrator's.
+/// The image is on a CD in a USB drive. A BMC presents an administrator's file that way.
 pub fn cd(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, with_disks())?;
     let (layout, file) = (layout(scene)?, scene.folder.join("cd.iso"));
@@ -110,7 +110,7 @@ fn pinned(layout: &Path) -> Result<String> {
     Ok(format!("{name}@{}", digest.context("skopeo's index has no image")?))
 }
 
-/// An OCI image layout with one image under its name.
+/// An OCI image layout that has one image with its name.
 fn layout(scene: &Scene) -> Result<PathBuf> {
     let layout = scene.folder.join("layout");
     if layout.exists() {
@@ -133,7 +133,7 @@ fn runs_offline(scene: &Scene, provisioner: &Provisioner, parts: &Parts, image: 
     Ok(())
 }
 
-/// Another folder, umask, time zone and minute change nothing.
+/// Another folder, umask, time zone and minute do not change the result.
 pub fn reproducible(scene: &Scene) -> Result<()> {
     let build = |name: &str, umask: &str, zone: &str| {
         let folder = scene.place(name)?;
@@ -171,7 +171,7 @@ impl<'a> Bench<'a> {
         Ok(folder)
     }
 
-    /// The build of a UKI with kernel arguments, which nothing else would give it.
+    /// The build of a UKI with kernel arguments, which it cannot get in another way.
     pub(super) fn build(&self, folder: &Path) -> Result<Command> {
         let setup = &self.scene.setup;
         let mut build = Command::new(&setup.thimble);

@@ -1,4 +1,5 @@
-//! Memory is the machine's only disk while it installs: what does not fit is refused, what fills it fails alone.
+//! Memory is the machine's only disk while it installs. Images that do not fit are refused, and an action that fills memory
+//! fails alone.
 
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
@@ -8,13 +9,13 @@ use crate::oci::Image;
 use crate::provisioner::Options;
 use crate::scene::Scene;
 
-/// More than a machine of 128 MiB has in all.
+/// More than the memory of a machine with 128 MiB.
 const TOO_LARGE: usize = 160 << 20;
 
 const CLOUD_LIMIT: u64 = 4_000_000;
 const METAL_LIMIT: u64 = 16_000_000;
 
-/// A ramdisk is memory of every machine that starts it, and old firmware cuts long ones.
+/// A ramdisk takes memory of every machine that starts it, and old firmware truncates long ones.
 pub fn ramdisk_sizes(scene: &Scene) -> Result<()> {
     for (name, kit, limit) in [("cloud", &scene.setup.cloud, CLOUD_LIMIT), ("metal", &scene.setup.metal, METAL_LIMIT)] {
         let (kernel, ramdisk) = kit.sizes()?;
@@ -32,15 +33,15 @@ pub fn image_too_large(scene: &Scene) -> Result<()> {
     let message = workflow.message("large");
     ensure!(workflow.state() == "FAILED" && message.contains("NoSpace"), "ended as {}: {message:?}", workflow.state());
     let numbers = Regex::new(r"needs about (\d+) MiB .* only (\d+) MiB").context("the pattern for both numbers")?;
-    let found = numbers.captures(message).with_context(|| format!("{message:?} does not hold both numbers"))?;
+    let found = numbers.captures(message).with_context(|| format!("{message:?} does not contain both numbers"))?;
     let number = |n: usize| found.get(n).and_then(|digits| digits.as_str().parse::<u64>().ok()).unwrap_or(0);
-    ensure!(number(1) >= 160 && number(2) < 128, "needed {} MiB and free {} MiB cannot be right", number(1), number(2));
+    ensure!(number(1) >= 160 && number(2) < 128, "{} MiB needed and {} MiB free cannot be right", number(1), number(2));
     let pulled = ready.registry.served_blob(&image.layer_digest());
     ensure!(!pulled, "the layer was pulled although it cannot fit");
     ready.still_works("afterwards")
 }
 
-/// More than a machine of 128 MiB has left, on a disk that holds it.
+/// More than the free memory of a machine with 128 MiB, on a disk that has room for it.
 pub fn scratch_disk(scene: &Scene) -> Result<()> {
     const LARGE: usize = 112 << 20;
     let ready = scene.ready(Options::default())?;
@@ -68,7 +69,7 @@ pub fn full_tmpfs(scene: &Scene) -> Result<()> {
     ensure!(workflow.state() == "FAILED", "the workflow ended as {}: {}", workflow.state(), workflow.status());
     let message = workflow.message("fill");
     let said = ["NonZeroExit: exit code 28", "OOMKilled", "NoSpace"].iter().any(|reason| message.contains(reason));
-    ensure!(said, "the server does not know why: {message:?}");
+    ensure!(said, "the server's message has no reason: {message:?}");
     let greedy = ready.run("greedy", &[ready.shell("greedy", "busybox tail /dev/zero")])?;
     let message = greedy.message("greedy");
     ensure!(message.contains("OOMKilled"), "an action that took all memory ended as {}: {message:?}", greedy.state());

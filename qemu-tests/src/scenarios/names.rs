@@ -1,6 +1,6 @@
 //! `/dev/disk/by-*`: Thimble's names and those of Debian's udev, on the same machine at the same time.
 //!
-//! An action looks at the machine's names, hides them below a file system of its own, and lets udevd make them again.
+//! An action lists the machine's names, hides them below another file system, and lets udevd make them again.
 
 use std::fs;
 use std::io::Write;
@@ -24,8 +24,8 @@ const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 const PROGRAMS: [&str; 5] =
     ["/bin/udevadm", "/lib/udev/ata_id", "/lib/udev/scsi_id", "/lib/udev/cdrom_id", "/lib/systemd/systemd-udevd"];
 const RULES: &str = "/lib/udev/rules.d";
-/// A kind of link that came with udev 251, whose names change with every boot.
-const NOT_OURS: &str = "by-diskseq/";
+/// A kind of link that udev 251 introduced. Its names change with every boot.
+const ONLY_UDEVS: &str = "by-diskseq/";
 const SCRIPT: &str = "list() {
   busybox find /dev/disk -type l | while read -r link; do echo \"${link#/dev/disk/} $(busybox readlink \"$link\")\"; done | busybox sort
 }
@@ -37,15 +37,15 @@ for name in NAMES; do
   done
 done
 old=; until now=$(list); [ \"$now\" = \"$old\" ]; do old=$now; sleep 0.5; done
-list > /ours
+list > /thimble
 mount -t tmpfs none /dev/disk && mkdir -p /run/udev || exit 4
 /lib/systemd/systemd-udevd --daemon --resolve-names=never || exit 5
 /bin/udevadm trigger --action=add --subsystem-match=block && /bin/udevadm settle --timeout=60 || exit 6
-list > /theirs
-busybox diff -U 0 /ours /theirs | while read -r line; do
-  case $line in ---*|+++*|@@*) ;; -*) echo \"OURS ALONE ${line#-}\";; +*) echo \"UDEV ALONE ${line#+}\";; esac
+list > /udev
+busybox diff -U 0 /thimble /udev | while read -r line; do
+  case $line in ---*|+++*|@@*) ;; -*) echo \"THIMBLE ALONE ${line#-}\";; +*) echo \"UDEV ALONE ${line#+}\";; esac
 done
-echo COMPARED $(wc -l < /ours) $(wc -l < /theirs)";
+echo COMPARED $(wc -l < /thimble) $(wc -l < /udev)";
 
 pub fn like_udev(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
@@ -67,11 +67,11 @@ pub fn like_udev(scene: &Scene) -> Result<()> {
     let counts: Vec<u32> =
         compared.iter().flat_map(|line| line.text.split(' ').rev().take(2)).filter_map(|word| word.trim().parse().ok()).collect();
     ensure!(counts.len() == 2 && counts.iter().all(|count| *count >= 20), "too few names to compare: {counts:?}");
-    let differences = machine.serial.all(r"A\| (OURS|UDEV) ALONE")?;
+    let differences = machine.serial.all(r"A\| (THIMBLE|UDEV) ALONE")?;
     let real: Vec<&str> = differences
         .iter()
         .map(|line| line.text.trim())
-        .filter(|line| !line.contains(&format!("UDEV ALONE {NOT_OURS}")))
+        .filter(|line| !line.contains(&format!("UDEV ALONE {ONLY_UDEVS}")))
         .collect();
     ensure!(real.is_empty(), "names differ from udev's:\n{}", real.join("\n"));
     Ok(())
@@ -117,7 +117,7 @@ fn partition(disk: &Path, script: &str) -> Result<()> {
     Ok(())
 }
 
-/// Busybox, and Debian's udev as it is installed here.
+/// An image with busybox and this host's udev from Debian.
 fn udev_image() -> Result<Image> {
     let mut files: Vec<PathBuf> = PROGRAMS.iter().map(PathBuf::from).collect();
     for program in PROGRAMS {

@@ -1,4 +1,4 @@
-//! Services that go away for a while.
+//! Services that are unavailable for a while.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::oci::Image;
 use crate::provisioner::Options;
 use crate::scene::{ACTS_WITHIN, Scene};
 
-/// While the registry is down the machine says so once; when it is back, work goes on: the pull itself, or the next workflow.
+/// While the registry is down the machine reports it once. When it is back, work continues: the pull itself, or the next
+/// workflow.
 pub fn registry_down_and_up(scene: &Scene) -> Result<()> {
     let mut ready = scene.ready(Options::default())?;
     Image::busybox("echo never pulled before", 1000)?.push(ready.registry.address(), "fresh", "1")?;
@@ -27,7 +28,7 @@ pub fn registry_down_and_up(scene: &Scene) -> Result<()> {
     }
     let workflow = ready.provisioner.workflow("outage")?;
     let message = workflow.message("pull");
-    ensure!(message.contains("NetLost") || message.contains("ImagePull"), "the server does not know why: {message:?}");
+    ensure!(message.contains("NetLost") || message.contains("ImagePull"), "the server's message has no reason: {message:?}");
     let again = ready.run("again", &[step])?;
     ensure!(again.state() == "SUCCESS", "the pull after the outage ended as {}: {}", again.state(), again.status());
     Ok(())

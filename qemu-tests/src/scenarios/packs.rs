@@ -1,4 +1,4 @@
-//! Driver packs: what a machine's devices need beyond the ramdisk comes with its boot, and nothing else does.
+//! Driver packs: a machine's boot includes the packs that its devices need, and no others.
 
 use std::path::PathBuf;
 
@@ -10,15 +10,15 @@ use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{Options, Provisioner};
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
 
-/// OVMF itself needs more than the rest does.
+/// OVMF needs more memory than the rest.
 const UEFI_MIB: u32 = 256;
-/// The module of this disk's controller is in the pack `storage` only.
+/// Only the pack `storage` has the module for this disk's controller.
 const MODEL: DiskModel = DiskModel::Piix;
 const SERIAL: &str = "PACKED1";
 const PACKED: Station = Station { number: 1 };
 const PLAIN: Station = Station { number: 2 };
 
-/// Both boot for the first time: only they themselves know which devices they have.
+/// Both boot for the first time, so only the machines themselves can list their devices.
 pub fn bios(scene: &Scene) -> Result<()> {
     let (registry, provisioner) = (scene.registry()?, start(scene)?);
     let (mut packed, mut plain) = (power_on(scene, &PACKED, Boot::Bios)?, power_on(scene, &PLAIN, Boot::Bios)?);
@@ -28,16 +28,16 @@ pub fn bios(scene: &Scene) -> Result<()> {
     let asked = provisioner.log_lines(&[&PLAIN.mac(), "is asked for its devices"]);
     let answered = provisioner.log_lines(&[&PLAIN.mac(), "gets its script"]);
     ensure!((asked.len(), answered.len()) == (1, 2), "the second machine was not asked and answered once each: {answered:#?}");
-    ensure!(provisioner.log_lines(&[&PLAIN.mac(), "driver packs: "]).is_empty(), "boots gave it one: {answered:#?}");
+    ensure!(provisioner.log_lines(&[&PLAIN.mac(), "driver packs: "]).is_empty(), "boots gave it a pack: {answered:#?}");
     agents_reported(&provisioner)?;
     let script = format!("[ -b /dev/disk/by-id/{} ] && echo DISK THERE", MODEL.by_id(SERIAL));
     provisioner.apply(&workflow("look", &PACKED, &[Step::busybox("look", &registry, &repeated(&script))]))?;
     let ended = provisioner.wait_ended("look", ACTS_WITHIN)?;
-    ensure!(ended.state() == "SUCCESS", "the disk is not there: {}", ended.status());
+    ensure!(ended.state() == "SUCCESS", "the disk is missing: {}", ended.status());
     Ok(())
 }
 
-/// What the agents report counts for an iPXE that cannot list devices.
+/// The agents' report counts for an iPXE that cannot list devices.
 fn agents_reported(provisioner: &Provisioner) -> Result<()> {
     for (station, expected) in [(PACKED, true), (PLAIN, false)] {
         let reported = wait_for("the agent to report its devices", ACTS_WITHIN, || {
@@ -76,17 +76,17 @@ fn has_its_pack(provisioner: &Provisioner, machine: &mut Vm) -> Result<()> {
     let packs = machine.serial.all("thimble: driver pack ")?;
     ensure!(
         matches!(packs.as_slice(), [only] if only.text.contains("driver pack storage is complete")),
-        "the machine has not exactly the pack storage: {packs:#?}"
+        "the machine does not have exactly the pack storage: {packs:#?}"
     );
     let reported = provisioner.log_lines(&[&PACKED.mac(), "driver packs: storage"]);
     ensure!(
         reported.len() == 1 && reported.iter().all(|line| line.ends_with("storage")),
-        "boots does not say what it gave: {reported:#?}"
+        "boots does not log which packs it gave: {reported:#?}"
     );
     Ok(())
 }
 
-/// A disk has its name a moment after its driver.
+/// Repeats the test, because a disk has its name a moment after its driver.
 fn repeated(script: &str) -> String {
     format!("tries=0; until {script}; do tries=$((tries + 1)); [ $tries -lt 300 ] || exit 3; sleep 0.1; done")
 }

@@ -1,4 +1,4 @@
-//! The end of a session: kexec, and what no plan had: the power button, a panic, and a ramdisk that arrived in part.
+//! The end of a session: kexec, and unplanned events: the power button, a panic, and a ramdisk that arrived in part.
 
 use std::fs;
 use std::time::Duration;
@@ -18,10 +18,10 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Memory for two kernels and two ramdisks at once, one of them Debian's.
 const KEXEC_MIB: u32 = 512;
-/// OVMF itself needs more than the installation does.
+/// OVMF needs more memory than the installation.
 const UEFI_MIB: u32 = 320;
 
-/// The disk holds Debian already; the workflow loads its kernel and never sees firmware again.
+/// The disk has Debian already. The workflow loads its kernel, and the machine does not return to its firmware.
 pub fn kexec(scene: &Scene) -> Result<()> {
     let registry = scene.registry()?;
     scene.push_actions(&registry)?;
@@ -38,7 +38,7 @@ pub fn kexec(scene: &Scene) -> Result<()> {
     machine.serial.expect("thimble: starting the loaded kernel$", BOOTS_WITHIN)?;
     machine.serial.expect("thimble: starting the loaded kernel in [0-9] s", OFF_WITHIN)?;
     machine.serial.expect("debian login:", BOOTS_WITHIN)?;
-    let firmware = machine.serial.all("SeaBIOS|GRUB: booting")?; // the first time is the power-on
+    let firmware = machine.serial.all("SeaBIOS|GRUB: booting")?; // the first one comes from the power-on
     ensure!(
         firmware.len() <= 1,
         "the machine went through its firmware: {}",
@@ -61,12 +61,12 @@ pub fn button(scene: &Scene) -> Result<()> {
     wait_for("the machine to switch itself off", OFF_WITHIN, || Ok(ready.machine.is_off()?.then_some(())))
 }
 
-/// At once, since a person stands there; and after the reboot the action is done from its beginning.
+/// The restart is immediate, because an operator is present. After the reboot the action starts from its beginning.
 pub fn ctrl_alt_del(scene: &Scene) -> Result<()> {
     let mut ready = scene.ready(Options::default())?;
     ready.begin("long", &[ready.shell("long", "echo WORKING; sleep 600")])?;
     ready.machine.serial.expect(r"A\| WORKING", ACTS_WITHIN)?;
-    // An emulated keyboard loses a key now and then; a person would press again, too.
+    // An emulated keyboard sometimes loses a key. A person would press again, too.
     wait_for("the keys to be noticed", ACTS_WITHIN, || {
         ready.machine.press_ctrl_alt_del()?;
         Ok(ready.machine.serial.expect("thimble: rebooting", NOTICED_WITHIN).ok())
@@ -82,7 +82,7 @@ const CRASH_ONCE: &str = "word=$(dd if=/dev/vda bs=512 count=1 2>/dev/null | tr 
 echo crashed > /mark; dd if=/mark of=/dev/vda conv=notrunc,fsync 2>/dev/null
 echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 60";
 
-/// The first run panics the kernel; the disk remembers that. The machine comes back by itself and the action runs again.
+/// The first run panics the kernel, and the disk records that. The machine returns by itself and the action runs again.
 pub fn panic(scene: &Scene) -> Result<()> {
     let options = Options { kernel_args: "panic=2".into(), ..Options::default() };
     let mut ready = scene.ready(options)?;
@@ -95,7 +95,7 @@ pub fn panic(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// UEFI's variables keep the kernel's last words over the reset.
+/// UEFI's variables keep the kernel's last lines over the reset.
 pub fn last_words(scene: &Scene) -> Result<()> {
     let options = Options { kernel_args: "panic=2".into(), ..Options::default() };
     let (provisioner, boot) = begin(scene, options)?;
@@ -113,7 +113,7 @@ pub fn last_words(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Whatever is missing at the end, one of the programs says so: the kernel where it cannot unpack, /init where it can start.
+/// Whatever part is missing at the end, a program reports it: the kernel if it cannot unpack, /init if it can start.
 pub fn truncated_ramdisk(scene: &Scene) -> Result<()> {
     let (_provisioner, boot) = begin(scene, Options::default())?;
     let Boot::Direct { firmware, kernel, initrd, arguments } = boot else { anyhow::bail!("not a direct boot") };
@@ -125,9 +125,9 @@ pub fn truncated_ramdisk(scene: &Scene) -> Result<()> {
         let boot = Boot::Direct { firmware, kernel: kernel.clone(), initrd: cut, arguments: arguments.clone() };
         let mut machine = scene.start(&STATION, &Parts::new(boot, MEMORY_MIB, vec![nic.clone()]))?;
         let line = machine.serial.expect("FATAL.*ramdisk|Kernel panic|agent .* connected", BOOTS_WITHIN)?;
-        ensure!(!line.text.contains("connected"), "{percent} % of a ramdisk went to work as if it were whole");
+        ensure!(!line.text.contains("connected"), "the machine worked with {percent} % of a ramdisk as if it were complete");
         let said = machine.serial.all("(?i)initramfs unpacking failed|ramdisk is incomplete|ramdisk.*(missing|bytes)")?;
-        ensure!(!said.is_empty(), "{percent} %: nothing on the console says why:\n{}", machine.serial.last_lines());
+        ensure!(!said.is_empty(), "{percent} %: the console does not say why:\n{}", machine.serial.last_lines());
     }
     Ok(())
 }

@@ -23,12 +23,13 @@ const STATION: Station = Station { number: 1 };
 const CONNECTED: &str = "thimble: agent .* connected to";
 const SERVER: &str = "server.lab.test";
 const REGISTRY: &str = "registry.lab.test";
-/// The bridge's.
+/// The bridge's address.
 const HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 1);
-/// Of the registry with a certificate, which the segment does not reach.
+/// The registry with a certificate, which the segment cannot reach.
 const BEHIND_PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5443);
 
-/// The server by its name, the registry by the proxy's, and its certificate by an authority that only some ramdisks know.
+/// The server is reached by its name, the registry by the proxy, and its certificate needs an authority that only some
+/// ramdisks have.
 pub fn names_proxy_and_authority(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let _names =
@@ -53,11 +54,11 @@ pub fn names_proxy_and_authority(scene: &Scene) -> Result<()> {
     let stranger = start(&scene.setup.cloud)?;
     provisioner.apply(&workflow("stranger", &STATION, std::slice::from_ref(&step)))?;
     let ended = provisioner.wait_ended("stranger", ACTS_WITHIN)?;
-    ensure!(ended.state() == "FAILED", "an unknown authority was believed: {}", ended.status());
+    ensure!(ended.state() == "FAILED", "an unknown authority was trusted: {}", ended.status());
     let said = ended.message("ask");
     ensure!(said.contains("certificate"), "the failure does not name the certificate: {said}");
     drop(stranger);
-    command::effect(Command::new("ip").args(["link", "del", &STATION.tap(0)]))?; // for the next machine's cable
+    command::effect(Command::new("ip").args(["link", "del", &STATION.tap(0)]))?; // the next machine needs the cable
 
     let mut machine = start(&kit(scene, &authority)?)?;
     provisioner.apply(&workflow("known", &STATION, &[step]))?;
@@ -65,11 +66,8 @@ pub fn names_proxy_and_authority(scene: &Scene) -> Result<()> {
     ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     machine.serial.expect(&format!(r"A\| nameserver {}", segment::HOST), ACTS_WITHIN)?;
     let asked = proxy.asked();
-    ensure!(
-        asked.contains(&format!("{REGISTRY}:{}", BEHIND_PROXY.port())),
-        "the proxy was not asked for the registry: {asked:?}"
-    );
-    ensure!(!asked.iter().any(|host| host.starts_with(SERVER)), "the proxy was asked for the server: {asked:?}");
+    ensure!(asked.contains(&format!("{REGISTRY}:{}", BEHIND_PROXY.port())), "the proxy was not used for the registry: {asked:?}");
+    ensure!(!asked.iter().any(|host| host.starts_with(SERVER)), "the proxy was used for the server: {asked:?}");
     Ok(())
 }
 
@@ -102,7 +100,7 @@ pub fn only_ipv6(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Names, and whatever else the segment's host serves here.
+/// Serves names, and other services of the segment's host in these scenarios.
 fn dnsmasq(scene: &Scene, words: &[&str]) -> Result<Daemon> {
     let mut command = Command::new("/usr/sbin/dnsmasq");
     command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file=", "--user=root"]);
@@ -111,7 +109,7 @@ fn dnsmasq(scene: &Scene, words: &[&str]) -> Result<Daemon> {
     Daemon::start(&mut command, &scene.folder.join("dnsmasq.log"))
 }
 
-/// The folder with `ca.pem`, and with the registry's `server.pem` and `server.key`.
+/// The folder with `ca.pem`, and the registry's `server.pem` and `server.key`.
 fn authority(scene: &Scene) -> Result<PathBuf> {
     let folder = scene.place("authority")?;
     fs::write(folder.join("extensions"), format!("subjectAltName = DNS:{REGISTRY}\nbasicConstraints = critical, CA:false\n"))?;
@@ -127,7 +125,7 @@ fn authority(scene: &Scene) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The scene's images once more, with TLS.
+/// A second registry with the scene's images and TLS.
 fn registry_with_certificate(scene: &Scene, authority: &Path) -> Result<(crate::registry::Registry, Daemon)> {
     let plain = scene.registry()?;
     let folder = scene.place("registry-tls")?;
@@ -148,7 +146,7 @@ fn registry_with_certificate(scene: &Scene, authority: &Path) -> Result<(crate::
     Ok((plain, daemon))
 }
 
-/// A ramdisk that knows the authority beside those of the host.
+/// A ramdisk that trusts the authority in addition to those of the host.
 fn kit(scene: &Scene, authority: &Path) -> Result<Kit> {
     let folder = scene.place("ramdisk")?;
     let mut build = Command::new(&scene.setup.thimble);

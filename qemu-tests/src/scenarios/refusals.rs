@@ -1,4 +1,4 @@
-//! Workflows that cannot end well: each says why in one line, and the same machine does the next one.
+//! Workflows that must fail: each one reports why in one line, and the same machine does the next one.
 
 use anyhow::{Result, ensure};
 
@@ -7,7 +7,7 @@ use crate::oci::Image;
 use crate::provisioner::Options;
 use crate::scene::{Ready, Scene};
 
-/// A workflow that shall fail: its name, its first step, and what must be said on the server and on the console.
+/// A workflow that must fail: its name, its first step, and the texts that the server and the console must show.
 struct Case {
     name: &'static str,
     step: Step,
@@ -66,9 +66,9 @@ fn check(ready: &Ready, case: &Case) -> Result<()> {
     let after = ready.shell("after", "echo THIS MUST NOT RUN");
     let workflow = ready.run(case.name, &[case.step.clone(), after])?;
     let (state, message) = (workflow.state(), workflow.message("bad"));
-    ensure!(state == case.state, "{}: ended as {state}, not {}: {}", case.name, case.state, workflow.status());
+    ensure!(state == case.state, "{}: ended as {state} instead of {}: {}", case.name, case.state, workflow.status());
     for words in case.says {
-        ensure!(message.contains(words), "{}: the server's message has no {words:?}: {message:?}", case.name);
+        ensure!(message.contains(words), "{}: the server's message lacks {words:?}: {message:?}", case.name);
     }
     let pattern = format!("workflow default/{} action bad: {}", case.name, case.state);
     let lines = ready.machine.serial.all(&pattern)?;

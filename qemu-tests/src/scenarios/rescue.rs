@@ -36,8 +36,8 @@ pub fn shell(scene: &Scene) -> Result<()> {
     let mut machine = start(&format!("rescue ssh_key={key}"))?;
     machine.serial.expect("thimble: rescue: ssh root@.*SHA256:", BOOTS_WITHIN)?;
     let said = wait_for("a shell", ACTS_WITHIN, || ssh(&mine, "cat /proc/1/comm; ls /sys/class/net"))?;
-    ensure!(said.contains("init") && said.contains("eth0"), "a shell that is not the machine's: {said:?}");
-    ensure!(ssh(&strange, "true")?.is_none(), "another key was let in");
+    ensure!(said.contains("init") && said.contains("eth0"), "the shell is not on the machine: {said:?}");
+    ensure!(ssh(&strange, "true")?.is_none(), "another key was accepted");
     drop(machine);
 
     let with_key = format!("ssh_key={key}");
@@ -45,7 +45,7 @@ pub fn shell(scene: &Scene) -> Result<()> {
         let mut machine = start(words)?;
         machine.serial.expect(line, BOOTS_WITHIN)?;
         wait_for("a sign of life", ACTS_WITHIN, || Ok((!machine.serial.all(CONNECTED)?.is_empty()).then_some(())))?;
-        ensure!(ssh(&mine, "true")?.is_none(), "{words}: a shell that was not asked for");
+        ensure!(ssh(&mine, "true")?.is_none(), "{words}: a shell runs that was not requested");
     }
     Ok(())
 }
@@ -71,7 +71,7 @@ fn key(scene: &Scene, name: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// What the command printed; `None` if the server refused the key.
+/// The command's output, or `None` if the server refused the key.
 fn ssh(key: &Path, words: &str) -> Result<Option<String>> {
     let mut ssh = Command::new("ssh");
     for option in ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=10"] {

@@ -1,4 +1,4 @@
-//! Programs die in the middle of their work: the agent, repeatedly, and the server before it acknowledges a report.
+//! Programs that die during their work: the agent, repeatedly, and the server before it acknowledges a report.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::provisioner::{GRPC, Options};
 use crate::proxy::Proxy;
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
 
-/// A script that sends it to the agent, whose role is `run`, from an action that sees the machine's processes.
+/// A script that sends the signal to the agent, whose role is `run`, from an action that sees the machine's processes.
 macro_rules! signal_agent {
     ($signal:literal) => {
         concat!(
@@ -28,10 +28,10 @@ done"
     };
 }
 
-/// Ends the agent by SIGKILL, from an action that sees the machine's processes.
+/// Kills the agent with SIGKILL, from an action that sees the machine's processes.
 const KILL_AGENT: &str = concat!(signal_agent!("KILL"), "\nsleep 60\necho the agent was not killed; exit 9");
-/// The agent stops for good, and PID 1 ends it. The second time PID 1's own watch stops too, and the hardware restarts the
-/// machine. The disk remembers how often.
+/// The agent stops for good, and PID 1 ends it. The second time PID 1's watchdog service stops, too, and the hardware
+/// restarts the machine. The disk records how often.
 const HANG_TWICE: &str = concat!(
     "word=$(dd if=/dev/vda bs=4 count=1 2>/dev/null | tr -d '\\0')\n[ \"$word\" = last ] && echo BACK AGAIN && exit 0\n\
      if [ \"$word\" = once ]; then next=last; else next=once; fi\n\
@@ -41,10 +41,11 @@ const HANG_TWICE: &str = concat!(
     signal_agent!("STOP"),
     "\nsleep 600"
 );
-/// The watchdog's patience with the agent and its own, and a slow host.
+/// The time limits of the watchdog service and of the hardware, and reserve for a slow host.
 const RESTARTS_WITHIN: Duration = Duration::from_secs(300);
 
-/// One machine's agent hangs, and PID 1 and then its watchdog end that; another one's fails ten times in a row, and the policy does.
+/// One machine's agent hangs, and PID 1 and then the watchdog end that. Another one's fails ten times in a row, and the
+/// policy ends that.
 pub fn agent_hangs_or_fails(scene: &Scene) -> Result<()> {
     let (provisioner, registry) = (scene.provisioner(Options::default())?, scene.registry()?);
     let (hanging, failing) = (Station { number: 1 }, Station { number: 2 });
@@ -53,7 +54,7 @@ pub fn agent_hangs_or_fails(scene: &Scene) -> Result<()> {
         let boot = of_kit(scene.direct(&provisioner, station)?, kit).with_arguments(more);
         let (nic, disk) = (scene.nic(station, 0, NicModel::Virtio)?, scene.disk(station)?);
         let disks = vec![Disk::virtio(&disk)];
-        // As real chipsets have it: q35 does not let the watchdog restart the machine by itself.
+        // This is the setting of real chipsets. By default q35 does not let the watchdog restart the machine.
         let globals = vec!["ICH9-LPC.noreboot=false"];
         scene.start(station, &Parts { disks, globals, ..Parts::new(boot, mib, vec![nic]) })
     };
@@ -108,11 +109,11 @@ pub fn agent_killed_in_a_loop(scene: &Scene) -> Result<()> {
     let workflow = ready.provisioner.wait_ended("loop", ACTS_WITHIN * 3)?;
     ensure!(workflow.state() == "SUCCESS", "the workflow ended as {}: {}", workflow.state(), workflow.status());
     let connected = ready.machine.serial.all("thimble: agent .* connected to")?.len();
-    ensure!(connected == TIMES + 1, "the agent connected {connected} times, not {}", TIMES + 1);
+    ensure!(connected == TIMES + 1, "the agent connected {connected} times instead of {}", TIMES + 1);
     ready.still_works("afterwards")
 }
 
-/// The report arrives and is stored; its acknowledgement is held back until the server is dead.
+/// The report arrives and is stored. Its acknowledgement is held back until the server is dead.
 pub fn server_killed_before_acknowledging(scene: &Scene) -> Result<()> {
     let listen = SocketAddr::new(GRPC.ip(), 42114);
     let proxy = Proxy::start(listen, GRPC)?;
@@ -128,7 +129,7 @@ pub fn server_killed_before_acknowledging(scene: &Scene) -> Result<()> {
     ready.provisioner.wait_action("lost-ack", "once", "SUCCESS", ACTS_WITHIN)?;
     wait_for("the acknowledgement at the proxy", ACTS_WITHIN, || Ok((proxy.waiting() > 0).then_some(())))?;
     ready.provisioner.kill();
-    proxy.release(); // cuts what was held back: the acknowledgement never arrives
+    proxy.release(); // the held answers are lost, so the acknowledgement never arrives
     ready.machine.serial.expect("cannot report the result", ACTS_WITHIN)?;
     ready.provisioner.up()?;
     let workflow = ready.provisioner.wait_ended("lost-ack", ACTS_WITHIN)?;

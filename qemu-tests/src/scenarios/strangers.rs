@@ -1,4 +1,4 @@
-//! What is not expected: unknown machines, malformed packets, foreign paths, YAML with mistakes, and a ramdisk that was not
+//! Unexpected input: unknown machines, malformed packets, foreign paths, YAML with mistakes, and a ramdisk that was not
 //! made for its machine.
 
 use std::fs;
@@ -33,7 +33,7 @@ pub fn unknown_machine(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// The driver's file gets another name inside the ramdisk; the list that names it stays.
+/// The driver's file gets another name inside the ramdisk, while the list that names it stays.
 pub fn missing_module(scene: &Scene) -> Result<()> {
     let broken = without_module(&scene.setup.cloud.initrd, &scene.folder, "virtio_net.ko")?;
     let station = Station { number: 1 };
@@ -69,7 +69,7 @@ pub fn malformed_input(scene: &Scene) -> Result<()> {
     tftp(&provisioner)?;
     foreign_paths(scene)?;
     wrong_yaml(&provisioner, &station)?;
-    // Nothing lost: the same machine gets the same script but for the second it was written in, and DHCP still answers.
+    // Nothing is lost: the same machine gets the same script except for its timestamp, and DHCP still answers.
     let after = provisioner.script(&station.mac())?;
     let clock = "thimble.time=";
     let lasting =
@@ -80,7 +80,7 @@ pub fn malformed_input(scene: &Scene) -> Result<()> {
     machine.serial.expect("thimble: network .* 10.77.0.101", BOOTS_WITHIN).map(drop)
 }
 
-/// A socket on a cable of its own, so that packets arrive through the bridge as a machine's do.
+/// A socket on a separate cable, so that packets arrive through the bridge like a machine's.
 fn send_malformed_dhcp() -> Result<()> {
     let ip = |line: &str| effect(Command::new("ip").args(line.split(' ')));
     ip("link add cable type veth peer name station")?;
@@ -103,7 +103,7 @@ fn send_malformed_dhcp() -> Result<()> {
     Ok(())
 }
 
-/// Wrong TFTP packets get an error or silence; the next right request is served.
+/// Malformed TFTP packets get an error or silence, and the next valid request is served.
 fn tftp(_provisioner: &Provisioner) -> Result<()> {
     let socket = UdpSocket::bind((segment::HOST, 0)).context("cannot open a TFTP client's socket")?;
     socket.set_read_timeout(Some(SOON)).context("cannot set a time limit")?;
@@ -115,11 +115,11 @@ fn tftp(_provisioner: &Provisioner) -> Result<()> {
     let escape = ask_tftp(&socket, server, "../../../../etc/passwd")?;
     ensure!(escape.starts_with(&[0, 5]), "TFTP answered a path outside its folder with {escape:?}");
     let right = ask_tftp(&socket, server, "undionly.kpxe")?;
-    ensure!(right.starts_with(&[0, 3, 0, 1]), "TFTP no longer serves what it should: {:?}", right.get(..16));
+    ensure!(right.starts_with(&[0, 3, 0, 1]), "TFTP no longer serves the file: {:?}", right.get(..16));
     Ok(())
 }
 
-/// The answer to a read request; answers to earlier packets on the same socket are errors, which are skipped.
+/// The answer to a read request. Answers to earlier packets on the same socket are errors, which are skipped.
 fn ask_tftp(socket: &UdpSocket, server: SocketAddrV4, file: &str) -> Result<Vec<u8>> {
     let fresh = UdpSocket::bind((socket.local_addr()?.ip(), 0)).context("cannot open a TFTP client's socket")?;
     fresh.set_read_timeout(Some(SOON)).context("cannot set a time limit")?;

@@ -1,4 +1,4 @@
-//! Secure Boot and a TPM: the firmware starts only what was signed, and the TPM records what it started.
+//! Secure Boot and a TPM: the firmware starts only signed programs, and the TPM records what it started.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::command::{self, Daemon, wait_for};
 use crate::machine::Firmware;
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, Scene};
 
-/// The key that OVMF's variables of this name trust; its passphrase is public.
+/// The key that OVMF's variables with this name trust. Its passphrase is public.
 const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
 const CERTIFICATE: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
 const PASSPHRASE: &str = "pass:snakeoil";
@@ -32,13 +32,13 @@ pub fn secure_boot(scene: &Scene) -> Result<()> {
     parts.tpm = Some(tpm.socket());
     bench.works("signed", &parts)?;
     let platform = bench.provisioner.machine(&STATION.mac())?.agent.and_then(|agent| agent.attributes?.platform);
-    let platform = platform.context("the server knows nothing of the machine's platform")?;
+    let platform = platform.context("the server has no data about the machine's platform")?;
     let shown = (platform.secure_boot, platform.tpm.as_deref(), platform.pcr11.as_deref());
-    ensure!(shown == (Some(true), Some("2.0"), Some(expected.as_str())), "PCR 11 shall be {expected}: {platform:?}");
+    ensure!(shown == (Some(true), Some("2.0"), Some(expected.as_str())), "PCR 11 should be {expected}: {platform:?}");
     Ok(())
 }
 
-/// What the build says that PCR 11 will be.
+/// The value of PCR 11 that the build predicts.
 fn build_signed(scene: &Scene, bench: &Bench<'_>, folder: &Path) -> Result<String> {
     let key = scene.folder.join("signing.key");
     let mut open = Command::new("openssl");
@@ -49,7 +49,7 @@ fn build_signed(scene: &Scene, bench: &Bench<'_>, folder: &Path) -> Result<Strin
     report["pcr11"].as_str().map(str::to_owned).context("the report does not say what PCR 11 will be")
 }
 
-/// An emulated one, with nothing in it.
+/// An emulated TPM, without content.
 struct Tpm {
     folder: tempfile::TempDir,
     _emulator: Daemon,

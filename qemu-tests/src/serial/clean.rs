@@ -1,4 +1,5 @@
-//! Terminal output to lines: escapes and carriage returns go, a jump of the cursor ends a line as a line feed does.
+//! Converts terminal output to lines: escapes and carriage returns are removed, and a cursor jump ends a line like a line
+//! feed.
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -14,7 +15,7 @@ enum State {
     Escape,
     /// After ESC [.
     Sequence,
-    /// ESC ( and the like take one more byte.
+    /// After ESC ( and similar sequences, which have one more byte.
     Charset,
 }
 
@@ -97,7 +98,7 @@ mod tests {
     #[test]
     fn terminal_output_becomes_lines() {
         for (case, chunks, expected) in [
-            ("carriage returns go", &[b"one\r\ntwo".as_slice()] as &[&[u8]], vec!["one", "two"]),
+            ("carriage returns are removed", &[b"one\r\ntwo".as_slice()] as &[&[u8]], vec!["one", "two"]),
             ("colours go", &[b"\x1b[0m\x1b[37;40mred"], vec!["red"]),
             ("an escape cut in two", &[b"a\x1b[3", b"7mb"], vec!["ab"]),
             ("the cursor jumps", &[b"menu\x1b[2;1Hitem"], vec!["menu", "item"]),

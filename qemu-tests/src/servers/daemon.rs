@@ -1,4 +1,4 @@
-//! A network with one DHCP server, in a network namespace of its own: servers claim port 67 of every address.
+//! A network with one DHCP server, in a separate network namespace, because servers claim port 67 of every address.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::rows::{Manner, Server};
 use crate::command::{Daemon, effect, wait_for};
 
-/// An address that every server's host has besides its own. It stands for the server of the machine's work.
+/// An address that every server's host has in addition. It stands for the workflow server.
 pub const EVERYWHERE: &str = "10.79.0.1";
 /// The server's end of the cable.
 const LAN: &str = "lan";
@@ -40,7 +40,7 @@ impl Lan {
         );
         let mut inside = Command::new("unshare");
         inside.args(["--net", "sh", "-c", &script, "sh"]).args(&words);
-        // Where Kea keeps its lock and its process id.
+        // The folder for Kea's lock and process id.
         inside.envs([("KEA_LOCKFILE_DIR", &place), ("KEA_PIDFILE_DIR", &place)]);
         let mut daemon = Daemon::start(&mut inside, &place.join("server.log"))?;
         wait_for("the server's namespace", Duration::from_secs(20), || {
@@ -56,7 +56,7 @@ impl Lan {
         &self.bridge
     }
 
-    /// The only address that the server has to give.
+    /// The only address that the server can give.
     pub fn address(&self) -> String {
         format!("{}.50", self.network)
     }
@@ -70,7 +70,7 @@ fn ip(line: &str) -> Result<()> {
     effect(Command::new("ip").args(line.split(' '))).with_context(|| format!("ip {line}"))
 }
 
-/// The command that serves `network`, whose configuration goes into `place`.
+/// The command that serves `network`. Its configuration goes into `place`.
 fn words(server: &Server, network: &str, mac: &str, place: &Path) -> Result<Vec<String>> {
     let file = |name: &str, text: String| -> Result<String> {
         let path = place.join(name);

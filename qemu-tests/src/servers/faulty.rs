@@ -1,4 +1,4 @@
-//! A DHCP server with one fault, as they are met in the field.
+//! A DHCP server with one fault of a kind that real servers have.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::Command;
@@ -16,9 +16,9 @@ pub struct Fault {
     pub name: &'static str,
     /// What the console shows besides the address.
     pub says: &'static [&'static str],
-    /// The answer's bytes. `count` is how many requests came before.
+    /// The bytes of the answer. `count` is the number of earlier requests.
     answer: fn(answer: &Packet, count: u32) -> Vec<u8>,
-    /// Where it goes; the address is the one that is offered.
+    /// The destination of the answer. The argument is the offered address.
     to: fn(address: Ipv4Addr) -> Ipv4Addr,
 }
 
@@ -69,7 +69,7 @@ pub const FAULTS: &[Fault] = &[
         }
         answer.encode()
     }),
-    fault("begins with nonsense", &["cannot be read: no DHCP magic cookie"], |answer, count| {
+    fault("begins with an invalid packet", &["cannot be read: no DHCP magic cookie"], |answer, count| {
         let mut bytes = answer.encode();
         if let Some(cookie) = bytes.get_mut(236).filter(|_| count < 1) {
             *cookie = 0;
@@ -95,7 +95,7 @@ fn subnet(address: Ipv4Addr) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, 255)
 }
 
-/// The answer with further bytes behind its last option, and no end.
+/// The answer with further bytes after its last option, and without an end.
 fn behind(answer: &Packet, more: &[u8]) -> Vec<u8> {
     let whole = answer.encode();
     let end = whole.iter().rposition(|byte| *byte == code::END).unwrap_or(whole.len());
@@ -104,7 +104,7 @@ fn behind(answer: &Packet, more: &[u8]) -> Vec<u8> {
 
 /// `lab dhcp-server NETWORK MAC FAULT`, in the namespace of its network. Ends with the lab.
 pub fn serve(network: &str, mac: &str, name: &str) -> Result<()> {
-    let fault = FAULTS.iter().find(|fault| fault.name == name).with_context(|| format!("no fault is called {name:?}"))?;
+    let fault = FAULTS.iter().find(|fault| fault.name == name).with_context(|| format!("{name:?} is not a known fault"))?;
     let [server, address] = [1, 50].map(|host| format!("{network}.{host}").parse::<Ipv4Addr>());
     let (server, address) = (server.context("the network")?, address.context("the network")?);
     // The machine does not answer for the address yet.
@@ -127,7 +127,7 @@ pub fn serve(network: &str, mac: &str, name: &str) -> Result<()> {
         let request = loop {
             let length = socket.recv(&mut buffer).context("cannot receive")?;
             let request = buffer.get(..length).map(Packet::decode).and_then(Result::ok);
-            // It refuses nothing, and knows no lease that it has not given.
+            // It refuses nothing, and only accepts leases that it has given.
             if let Some(request) = request.filter(|request| {
                 request.message_type() == Some(MessageType::Discover) || request.requested_ip() == Some(address)
             }) {

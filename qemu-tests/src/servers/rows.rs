@@ -1,4 +1,4 @@
-//! Which DHCP servers a machine meets, and in which order.
+//! Which DHCP servers a machine gets, and in which order.
 
 use super::faulty::{FAULTS, Fault};
 
@@ -6,19 +6,19 @@ use super::faulty::{FAULTS, Fault};
 pub enum Server {
     Dnsmasq(Manner),
     Kea(Manner),
-    /// ISC's.
+    /// ISC's server.
     Dhcpd(Manner),
-    /// BusyBox's.
+    /// BusyBox's server.
     Udhcpd,
-    /// The lab's own, with one fault.
+    /// The lab's server, with one fault.
     Faulty(&'static Fault),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// It refuses what it does not know.
+    /// It refuses unknown leases.
     Authoritative,
-    /// It is silent about it, because another server may know.
+    /// It ignores unknown leases, because another server may have them.
     Shared,
 }
 
@@ -26,7 +26,7 @@ pub enum Manner {
 pub enum Form {
     /// Two machines that walk through all servers.
     Walks,
-    /// And a machine for each server.
+    /// In addition a machine for each server.
     Full,
 }
 

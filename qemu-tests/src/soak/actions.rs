@@ -1,4 +1,4 @@
-//! The agent's endurance test, long and optimised; on this host, in a mount namespace of its own.
+//! The agent's endurance test, long and optimised, on this host in a separate mount namespace.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -9,7 +9,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// 0 to `sides` - 1.
+    /// A number from 0 to `sides` - 1.
     pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

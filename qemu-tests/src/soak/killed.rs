@@ -1,4 +1,4 @@
-//! The server's test of SIGKILL at random moments, long; on this host.
+//! The server's test of SIGKILL at random moments, long, on this host.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Compares what the actions themselves report with what the server says: the rules that a power cut must not break.
+//! Compares the actions' own reports with the server's states: the rules that a power cut must not break.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ pub struct Place {
     pub action: String,
 }
 
-/// A word of an action, sent while it runs.
+/// A report of an action, sent while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Word {
     Begin(Place),
     End(Place),
-    /// Dead processes that were not reaped.
+    /// How many dead processes were not reaped.
     Zombies(u64),
-    /// kB of the agent's own memory, during a workflow.
+    /// The agent's own memory in kB, during a workflow.
     Memory(String, u64),
 }
 
@@ -45,22 +45,22 @@ struct Runs {
 pub struct Ledger {
     runs: BTreeMap<Place, Runs>,
     pub zombies: u64,
-    /// kB of the agent by workflow.
+    /// The agent's memory in kB by workflow.
     pub memory: BTreeMap<String, u64>,
     pub broken: Vec<String>,
 }
 
 impl Ledger {
-    /// Takes a word; `state` is what the server says of that action at this moment.
+    /// Takes a report. `state` is the server's state of that action at this moment.
     pub fn hear(&mut self, word: Word, state: &str) {
         match word {
             Word::Begin(place) => {
                 let runs = self.runs.entry(place.clone()).or_default();
                 runs.begun += 1;
-                // The machine runs only what the server knows to be running. In any other state it knew
-                // how this action had ended, and let it run again.
+                // The machine may only run an action that the server has as RUNNING. In any other state the server had its
+                // result, and let it run again.
                 if state != "RUNNING" {
-                    self.broken.push(format!("{} of {} began while the server says {state}", place.action, place.workflow));
+                    self.broken.push(format!("{} of {} began while it is {state} at the server", place.action, place.workflow));
                 }
             }
             Word::End(place) => self.runs.entry(place).or_default().ended += 1,
@@ -69,18 +69,18 @@ impl Ledger {
         }
     }
 
-    /// At the end: the server says that the action succeeded, so it must have said so itself.
+    /// At the end: if the server says that the action succeeded, the action itself must have reported its end.
     pub fn check(&mut self, place: &Place, state: &str) {
         let runs = self.runs.get(place).copied().unwrap_or_default();
         if state != "SUCCESS" {
-            self.broken.push(format!("{} of {} is {state} in the end", place.action, place.workflow));
+            self.broken.push(format!("{} of {} is {state} at the end", place.action, place.workflow));
         } else if runs.ended == 0 {
             self.broken
-                .push(format!("{} of {} is said to have succeeded and never came to its end", place.action, place.workflow));
+                .push(format!("{} of {} is SUCCESS at the server but never reached its end", place.action, place.workflow));
         }
     }
 
-    /// How many actions ran, and how often one had to run again because the power went before its report.
+    /// How many actions ran, and how often one ran again because the power was cut before its report.
     pub fn counts(&self) -> (usize, u32) {
         (self.runs.len(), self.runs.values().map(|runs| runs.begun.saturating_sub(1)).sum())
     }
@@ -116,19 +116,19 @@ mod tests {
         ledger.hear(Word::Begin(place()), "RUNNING");
         assert_eq!((ledger.broken.len(), ledger.counts()), (0, (1, 1)), "its report was never sent");
         ledger.hear(Word::Begin(place()), "SUCCESS");
-        assert!(ledger.broken.join(" ").contains("a of w began while the server says SUCCESS"));
+        assert!(ledger.broken.join(" ").contains("a of w began while it is SUCCESS at the server"));
     }
 
     #[test]
     fn the_end_shows_lost_and_invented_reports() {
         let mut ledger = Ledger::default();
         ledger.check(&place(), "SUCCESS");
-        assert!(ledger.broken.join(" ").contains("never came to its end"));
+        assert!(ledger.broken.join(" ").contains("never reached its end"));
         ledger.hear(Word::End(place()), "RUNNING");
         ledger.broken.clear();
         ledger.check(&place(), "SUCCESS");
         assert!(ledger.broken.is_empty());
         ledger.check(&place(), "RUNNING");
-        assert!(ledger.broken.join(" ").contains("RUNNING in the end"));
+        assert!(ledger.broken.join(" ").contains("RUNNING at the end"));
     }
 }

@@ -1,4 +1,4 @@
-//! One machine of the soak: always at work, and its power goes when the dice say so.
+//! One machine of the soak. It always works, and the dice decide when its power is cut.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const WARM: u32 = 4;
 const ACTIONS: [&str; 3] = ["one", "two", "three"];
 const GLANCE: Duration = Duration::from_millis(250);
 
-/// What the console's last words say the machine is doing.
+/// What the machine is doing, according to the console's last line.
 const STAGES: &[(&str, &str)] = &[
     ("boot", r"thimble: init \S+ started"),
     ("asking for work", r"thimble: agent \S+ connected to"),
@@ -34,7 +34,7 @@ const FIRMWARE: &str = "firmware and kernel";
 pub struct Tally {
     pub stages: BTreeMap<&'static str, u32>,
     pub workflows: u32,
-    /// The agent's memory after a few workflows and after many, the larger of all machines.
+    /// The agent's memory after a few workflows and after many. Each is the largest value of all machines.
     pub warm_kb: u64,
     pub end_kb: u64,
 }
@@ -63,11 +63,11 @@ pub struct Rider<'a> {
     pub number: u8,
 }
 
-/// When the power goes, counted from the last time it came.
+/// When the power is cut, counted from the last power-on.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
     At(Duration),
-    /// So long after a stage has begun.
+    /// This long after a stage has begun.
     In(&'static str, Duration),
 }
 
@@ -113,7 +113,7 @@ impl Rider<'_> {
         self.provisioner.apply(&workflow(&name, station, &steps))
     }
 
-    /// The next workflow when this one is done: the machine is never idle.
+    /// Gives the next workflow when this one has ended, so that the machine is never idle.
     fn renew_work(&self, station: &Station, tally: &mut Tally) -> Result<()> {
         let now = self.provisioner.workflow(&self.name(tally.workflows))?;
         if ["", "PENDING", "RUNNING"].contains(&now.state()) {
@@ -132,13 +132,13 @@ impl Rider<'_> {
                 after
             }
         };
-        // The moment itself is the subject here: nothing is being waited for.
+        // The moment itself is what the test is about, so this sleeps instead of waiting for a state.
         std::thread::sleep(rest);
         ensure!(!machine.is_off()?, "the machine has switched itself off:\n{}", machine.serial.last_lines());
         Ok(())
     }
 
-    /// Waits for a stage; a report that was under way when the power went may have ended the work.
+    /// Waits for a stage. A report that was sent before the power cut may have ended the work.
     fn expect(&self, machine: &mut Vm, pattern: &str, station: &Station, tally: &mut Tally) -> Result<()> {
         let deadline = Instant::now() + BOOTS_WITHIN;
         while let Err(error) = machine.serial.expect(pattern, GLANCE) {
@@ -150,7 +150,7 @@ impl Rider<'_> {
         Ok(())
     }
 
-    /// Work without power cuts; one machine is enough to see growth.
+    /// Work without power cuts. One machine is enough to see growth.
     fn steady(&self, station: &Station, tally: &mut Tally) -> Result<()> {
         let mut samples = Vec::new();
         for _ in 0..STEADY {
@@ -176,7 +176,7 @@ impl Rider<'_> {
         Ok(())
     }
 
-    /// Every action of every workflow, as the server and the actions themselves have it.
+    /// Compares every action of every workflow: the server's state, and the action's own reports.
     fn close(&self, tally: &Tally) {
         for number in 0..tally.workflows {
             for action in ACTIONS {
@@ -209,10 +209,10 @@ fn stage(machine: &Vm, from: usize) -> Result<&'static str> {
     Ok(latest.1)
 }
 
-/// Reports its begin and its end. The last one also reports the agent's memory and looks for zombies, twice, since a dead
-/// process may wait a moment before it is reaped.
+/// Reports its start and its end. The last action also reports the agent's memory, and looks for zombies twice, because a
+/// dead process may wait a moment before it is reaped.
 fn script(witness: &str, workflow: &str, action: &str) -> String {
-    let tell = |word: &str| format!("busybox wget -q -O /dev/null {witness}/{word}\n");
+    let send = |word: &str| format!("busybox wget -q -O /dev/null {witness}/{word}\n");
     let look = if action == "three" {
         format!(
             "dead() {{ for file in /proc/[0-9]*/stat; do
@@ -227,11 +227,11 @@ for one in $first; do case \"$second\" in *\" $one \"*) count=$((count + 1)); ca
   esac
 done
 ",
-            tell("zombies/$count"),
-            tell(&format!("memory/{workflow}/$value")).trim()
+            send("zombies/$count"),
+            send(&format!("memory/{workflow}/$value")).trim()
         )
     } else {
         "sleep 0.05\n".to_owned()
     };
-    format!("{}{look}{}", tell(&format!("begin/{workflow}/{action}")), tell(&format!("end/{workflow}/{action}")))
+    format!("{}{look}{}", send(&format!("begin/{workflow}/{action}")), send(&format!("end/{workflow}/{action}")))
 }

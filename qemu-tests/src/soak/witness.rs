@@ -1,4 +1,4 @@
-//! An HTTP server that only listens: actions report to it what they do, and it writes that into the ledger at once.
+//! An HTTP server that receives the actions' reports and writes them into the ledger at once.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -32,7 +32,7 @@ impl Witness {
         Ok(Self { address: listen, ledger })
     }
 
-    /// What an action calls, followed by its word.
+    /// The URL that an action calls, followed by its report.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -42,7 +42,7 @@ impl Witness {
     }
 }
 
-/// A power cut may end a request anywhere; half a request says nothing.
+/// A power cut may end a request anywhere. An incomplete request is ignored.
 fn hear(client: &TcpStream, ledger: &Mutex<Ledger>) {
     let _without_a_limit_it_only_stays_longer = client.set_read_timeout(Some(LIMIT));
     let mut line = String::new();

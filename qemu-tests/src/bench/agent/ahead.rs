@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use super::*;
 
-/// Unpacked, which is about 20 MB in a registry.
+/// The unpacked size, which is about 20 MB in a registry.
 const UNPACKED: u64 = 52 << 20;
 const IMAGES: usize = 5;
-/// A short one ends before the next image is there, a long one does not.
+/// A short action ends before the next image is pulled, a long one does not.
 const ACTIONS: [(&str, &[&str]); 2] = [("`true`", TRUE), ("`sleep 1`", &["/bin/sleep", "1"])];
 
 impl Bench {
