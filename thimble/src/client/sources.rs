@@ -26,7 +26,7 @@ impl Sources {
         let objects = match model::parse_texts(texts.iter().map(|(name, text)| (name, text))) {
             Ok(objects) if objects.is_empty() => {
                 let names = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
-                bail!("there are no objects in {}", names.join(", "));
+                bail!("no objects in {}", names.join(", "));
             }
             Ok(objects) => objects,
             Err(mistakes) => return Ok(Err(mistakes.0)),
