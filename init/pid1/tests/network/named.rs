@@ -123,7 +123,7 @@ fn time_by_name() {
     let peer = Peer::new("na", "10.0.0.1/24");
     peer.dhcp(&format!("{RANGE} --address=/clock.lab.test/10.0.0.1 --local=/lab.test/"));
     peer.time(40_000_000);
-    let mut client = Client::start("grpc_authority=10.0.0.1:53 ntp=nobody.lab.test,clock.lab.test");
+    let mut client = Client::start("grpc_authority=10.0.0.1:53 ntp=unknown.lab.test,clock.lab.test");
     client.says("clock: cannot ask for the time: name server 10.0.0.1 does not know unknown.lab.test");
     client.says("clock: cannot be set from ntp 10.0.0.1");
     client.is_ready_as("na");
