@@ -21,7 +21,8 @@ const OBJECTS: usize = 10_000;
 const ONE_MORE: usize = 300;
 const IDLE: usize = 2000;
 const STARTS: usize = 50;
-const HELD: usize = 4000;
+const HELD: usize = 10_000;
+const IDLE_WATCHED: Duration = Duration::from_secs(20);
 const COMMITS: usize = 300;
 const INVENTED: usize = 20_000;
 const LONG_POLL: Duration = Duration::from_secs(55);
@@ -67,12 +68,14 @@ async fn measured() {
     );
     drop(idle);
 
+    fill_hardware(&few, 600_000, HELD).await;
     let alone = commit_rate(&few, 300_000, COMMITS).await;
-    let strangers = Held::calls(&empty, empty_at, (0..HELD).map(|number| format!("stranger-{number}"))).await;
+    let waiting = Held::calls(&empty, empty_at, (600_000..600_000 + HELD).map(mac)).await;
     let held = commit_rate(&few, 400_000, COMMITS).await;
     println!("changes           {held:8.0} a second with {HELD} held calls, {alone:.0} without: {:.2} times", held / alone);
-    println!("memory            {:8.1} MiB with {HELD} held calls", empty.memory("VmRSS"));
-    drop(strangers);
+    println!("memory            {:8.1} MiB with {HELD} held calls (bar 512)", empty.memory("VmRSS"));
+    println!("idle              {:8.2} % of a core with {HELD} held calls (bar 1)", empty.load(IDLE_WATCHED).await * 100.0);
+    drop(waiting);
 
     full.kill();
     let began = Instant::now();

@@ -99,6 +99,13 @@ impl Process {
         }
     }
 
+    /// The share of one core that it uses in this time.
+    pub async fn load(&self, time: Duration) -> f64 {
+        let before = self.ticks();
+        tokio::time::sleep(time).await;
+        self.ticks().saturating_sub(before) as f64 / 100.0 / time.as_secs_f64()
+    }
+
     /// Processor time in hundredths of a second.
     fn ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
