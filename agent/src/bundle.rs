@@ -35,8 +35,6 @@ pub struct Host {
     /// The image's `/etc/passwd` and `/etc/group`.
     pub passwd: String,
     pub group: String,
-    /// The container's copies of the host's name files, and their paths in the container.
-    pub etc: Vec<(PathBuf, PathBuf)>,
     /// The machine's drivers and firmware that the image lacks, and their paths in the container, read-only.
     pub drivers: Vec<(PathBuf, PathBuf)>,
     /// How many bytes the action may use, including what it writes to tmpfs. `None` if the kernel does not account memory.

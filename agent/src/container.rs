@@ -103,7 +103,9 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
     ];
     let stopped = supervise(&child, notes.clone(), order).await?;
     dissolve(cgroup::of(order.id)).await; // first, because a remaining process would keep the pipes open
-    finish([listener].into_iter().chain(readers)).await;
+    // Nothing follows the result, so the agent does not wait for the child's exit.
+    let listener = if notes.borrow().has_exited() { None } else { Some(listener) };
+    finish(listener.into_iter().chain(readers)).await;
     let tail = output.lock().map(|mut o| o.finish()).unwrap_or_default();
     let heard = notes.borrow().clone();
     // A normal end needs no explanation, and the kernel's counter is slow.
@@ -198,6 +200,10 @@ async fn listen(mut socket: tokio::net::UnixStream, heard: watch::Sender<Heard>)
 }
 
 impl Heard {
+    fn has_exited(&self) -> bool {
+        matches!(self.last, Some(Note::Exited { .. }))
+    }
+
     fn take(&mut self, note: Note) {
         match note {
             Note::Library(text) if self.complaints.len() < COMPLAINTS && !self.complaints.contains(&text) => {
@@ -211,7 +217,7 @@ impl Heard {
     }
 }
 
-/// Waits for the child, or stops it at the limit or on request.
+/// Waits for the child or the action's exit code, or stops it at the limit or on request.
 async fn supervise(child: &Process, mut notes: watch::Receiver<Heard>, order: &Order<'_>) -> io::Result<Stopped> {
     let started = async { notes.wait_for(|h| h.started.is_some() || h.closed).await.ok().and_then(|h| h.started) };
     let group = cgroup::of(order.id);
@@ -222,7 +228,13 @@ async fn supervise(child: &Process, mut notes: watch::Receiver<Heard>, order: &O
     };
     // The descriptor keeps naming this process, even if the kernel reuses its number before the limit.
     let process = pid.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    let reason = match order.stop.unless(Phase::Running, child.wait()).await {
+    let ended = async {
+        tokio::select! {
+            ended = child.wait() => ended,
+            Ok(_) = notes.wait_for(Heard::has_exited) => Ok(()),
+        }
+    };
+    let reason = match order.stop.unless(Phase::Running, ended).await {
         Ok(ended) => return ended.map(|()| Stopped::Not),
         Err(reason) => reason,
     };

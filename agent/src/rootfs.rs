@@ -1,12 +1,12 @@
 //! The container's root: an overlay of the unchanged image and a folder for what this action writes.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RootfsError {
@@ -119,17 +119,20 @@ pub fn folder_to_mount_on(rootfs: &Path, folder: &Path) -> io::Result<PathBuf> {
     path_inside(rootfs, &open_inside(rootfs, folder, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())?)
 }
 
-/// The same for a file.
-pub fn file_to_mount_on(rootfs: &Path, file: &Path) -> io::Result<PathBuf> {
+/// Writes a file of the container, readable by all its users. Links are followed within the image. Any object other than a
+/// file is replaced, unless it is a folder.
+pub fn write_inside(rootfs: &Path, file: &Path, text: &[u8]) -> io::Result<()> {
     create_inside(rootfs, file.parent().unwrap_or(Path::new("/")))?;
-    let place = match open_inside(rootfs, file, OFlags::PATH, ResolveFlags::empty()) {
-        Ok(place) => place,
-        Err(_) => create_file_inside(rootfs, file)?,
+    let kind = |place: &OwnedFd| fstat(place).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    let opened = match open_inside(rootfs, file, OFlags::PATH, ResolveFlags::empty()) {
+        Ok(place) if kind(&place)?.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(place) if kind(&place)?.is_file() => {
+            openat(CWD, own(&place), OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC, Mode::empty())?
+        }
+        _ => create_file_inside(rootfs, file)?,
     };
-    if FileType::from_raw_mode(fstat(&place)?.st_mode).is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    path_inside(rootfs, &place)
+    fchmod(&opened, Mode::from_raw_mode(0o644))?;
+    File::from(opened).write_all(text)
 }
 
 fn path_inside(rootfs: &Path, place: &OwnedFd) -> io::Result<PathBuf> {
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_obstacle_to_a_mount_is_resolved_replaced_or_refused() {
+    fn an_obstacle_in_the_image_is_resolved_replaced_or_refused() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, root.join(name)).unwrap();
@@ -240,14 +243,22 @@ mod tests {
             let place = folder_to_mount_on(root, Path::new(folder)).ok();
             assert_eq!(place.as_deref(), want.map(Path::new), "{folder}");
         }
+        nix::unistd::mkfifo(&root.join("etc/fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         for (file, want) in [
-            ("/etc/resolv.conf", Some("/etc/resolv.conf")),
-            ("/etc/hosts", Some("/etc/real")),
+            ("/etc/resolv.conf", Some("etc/resolv.conf")),
+            ("/etc/hosts", Some("etc/real")),
+            ("/etc/fifo", Some("etc/fifo")),
             ("/etc/hostname", None),
             ("/run/x", None),
-            ("/other/hosts", Some("/other/hosts")),
+            ("/other/hosts", Some("other/hosts")),
         ] {
-            assert_eq!(file_to_mount_on(root, Path::new(file)).ok().as_deref(), want.map(Path::new), "{file}");
+            let written = write_inside(root, Path::new(file), b"text").is_ok();
+            assert_eq!(written, want.is_some(), "{file}");
+            if let Some(want) = want {
+                let place = root.join(want);
+                let mode = std::os::unix::fs::PermissionsExt::mode(&fs::symlink_metadata(&place).unwrap().permissions());
+                assert_eq!((fs::read(&place).unwrap(), mode), (b"text".to_vec(), 0o100_644), "{file}");
+            }
         }
         assert!(!root.join("etc/resolv.conf").is_symlink() && root.join("etc/hosts").is_symlink());
         assert!(is_filled_inside(root, "/etc") && !is_filled_inside(root, "/lib/modules"));

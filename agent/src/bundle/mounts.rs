@@ -145,13 +145,10 @@ pub fn all(volumes: &[Volume], host: &Host, privileged: bool) -> Vec<Value> {
         json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "ro", "rro", "nosuid", "noexec", "nodev"] })
     });
     let bind = |source: &Path, destination: &Path, options: &[&str]| json!({ "destination": destination, "type": "bind", "source": source, "options": options });
-    let taken = |path: &Path| volumes.iter().any(|v| v.destination == path);
     // A volume inside a read-only folder would have no mount point there.
     let needed = |path: &Path| volumes.iter().any(|v| v.destination.starts_with(path));
     let drivers = host.drivers.iter().filter(|(tree, seen)| privileged && !needed(tree) && !needed(seen));
     mounts.extend(drivers.map(|(tree, seen)| bind(tree, seen, &["rbind", "ro", "rro"])));
-    let etc = host.etc.iter().filter(|(_, seen)| !taken(seen));
-    mounts.extend(etc.map(|(copy, seen)| bind(copy, seen, &["rbind", "rw"])));
     mounts.extend(volumes.iter().map(|v| bind(&v.source, &v.destination, v.options())));
     mounts
 }

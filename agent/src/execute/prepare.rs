@@ -52,7 +52,7 @@ fn doing<T>(what: impl Into<String>, result: io::Result<T>) -> Result<T, Failure
     result.map_err(|source| Failure::Io { what: what.into(), source })
 }
 
-/// The machine's files of host names. As with Docker, each container has a copy, which it may change.
+/// The machine's files of host names.
 const ETC: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
 /// The content for a host without `/etc/hosts`.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
@@ -71,7 +71,8 @@ pub fn bundle(place: &Place, action: &Action, wishes: &Wishes, image: &Image) ->
     if action.reach(wishes) == Reach::NothingUnasked {
         log::info!("{}: has no network, because it is unprivileged; THIMBLE_NETWORK=host gives it the machine's", action.title());
     }
-    let host = host(place, action, &rootfs)?;
+    write_etc(action, &rootfs)?;
+    let host = host(place, action, &rootfs);
     let made = bundle::bundle(action, wishes, &image.config, &host)?;
     for source in made.directories.iter().filter(|d| !d.exists()) {
         doing(format!("create the volume {}", source.display()), fs::create_dir_all(source))?;
@@ -96,7 +97,7 @@ fn left_out(action: &Action, what: &str, why: &io::Error) {
     log::warn!("{}: continues without {what}, because the image has something else in its place: {why}", action.title());
 }
 
-fn host(place: &Place, action: &Action, rootfs: &Path) -> Result<Host, Failure> {
+fn host(place: &Place, action: &Action, rootfs: &Path) -> Host {
     let status = crate::proc::read("/proc/self/status").unwrap_or_default();
     write_network(Path::new(files::LEARNED), Path::new(files::NETWORK));
     let shown = SHOWN.iter().filter(|tree| Path::new(tree).is_dir() && !rootfs::is_filled_inside(rootfs, tree));
@@ -104,7 +105,7 @@ fn host(place: &Place, action: &Action, rootfs: &Path) -> Result<Host, Failure> 
         let place = rootfs::folder_to_mount_on(rootfs, Path::new(tree));
         place.inspect_err(|why| left_out(action, tree, why)).ok().map(|place| (PathBuf::from(tree), place))
     };
-    Ok(Host {
+    Host {
         id: place.id.clone(),
         rootfs: rootfs.to_owned(),
         volumes: place.folders.volumes_of(&action.workflow),
@@ -112,12 +113,11 @@ fn host(place: &Place, action: &Action, rootfs: &Path) -> Result<Host, Failure> 
         capabilities: bundle::effective_capabilities(&status),
         passwd: rootfs::read_inside(rootfs, "etc/passwd"),
         group: rootfs::read_inside(rootfs, "etc/group"),
-        etc: etc(action, &place.directory, rootfs)?,
         drivers: shown.filter_map(mount_point).collect(),
         memory: memory::limit(),
         controllers: memory::controllers(),
         swap: Path::new("/proc/swaps").exists(),
-    })
+    }
 }
 
 /// Writes the machine's current network as configuration files. A host without PID 1 has no such data.
@@ -132,24 +132,21 @@ fn write_network(data: &Path, folder: &Path) {
     }
 }
 
-fn etc(action: &Action, directory: &Path, rootfs: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
-    let mut files = Vec::new();
-    let folder = directory.join("etc");
-    doing("create a directory", fs::create_dir_all(&folder))?;
+/// Copies of the machine's files of host names, which the action may change. A copy in the overlay needs no mount.
+fn write_etc(action: &Action, rootfs: &Path) -> Result<(), Failure> {
     for seen in ETC.map(Path::new) {
         let text = match (fs::read(seen), seen.ends_with("hosts")) {
             (Ok(text), _) => text,
             (Err(_), true) => HOSTS.into(),
             (Err(_), false) => continue,
         };
-        let copy = folder.join(seen.file_name().unwrap_or_default());
-        doing(format!("copy {}", seen.display()), fs::write(&copy, text))?;
-        match rootfs::file_to_mount_on(rootfs, seen) {
-            Ok(place) => files.push((copy, place)),
+        match rootfs::write_inside(rootfs, seen, &text) {
+            Err(why) if why.kind() == io::ErrorKind::StorageFull => doing(format!("copy {}", seen.display()), Err(why))?,
             Err(why) => left_out(action, &seen.to_string_lossy(), &why),
+            Ok(()) => {}
         }
     }
-    Ok(files)
+    Ok(())
 }
 
 /// Named volumes are memory. No server reports the end of a workflow, so an action of another workflow ends it.
