@@ -34,6 +34,8 @@ pub fn command(args: &[&str]) -> Result<Command> {
 /// the exit code.
 pub fn enter(args: &[String]) -> Result<i32> {
     die_with_parent()?;
+    // In a chroot the kernel gives another path once the namespaces are left.
+    let lab = std::env::current_exe().context("cannot find the lab's own program")?;
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let mut flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     if !uid.is_root() {
@@ -48,7 +50,6 @@ pub fn enter(args: &[String]) -> Result<i32> {
         map("/proc/self/uid_map", format!("0 {} 1", uid.as_raw()))?;
         map("/proc/self/gid_map", format!("0 {} 1", gid.as_raw()))?;
     }
-    let lab = std::env::current_exe().context("cannot find the lab's own program")?;
     let status = Command::new(lab).args(args).env(INSIDE, "1").status().context("cannot start the lab inside the segment")?;
     Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }
