@@ -178,6 +178,7 @@ fn read(mut socket: impl Read, mut copy: File, shared: &Shared) {
         for piece in cleaner.clean(data) {
             match piece {
                 clean::Piece::Text(text) => transcript.partial.push_str(&text),
+                clean::Piece::Backspace => drop(transcript.partial.pop()),
                 clean::Piece::LineEnd => {
                     let text = std::mem::take(&mut transcript.partial);
                     transcript.lines.push(Line { at: Instant::now(), text });

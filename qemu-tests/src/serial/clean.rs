@@ -1,9 +1,11 @@
-//! Converts terminal output to lines: escapes and carriage returns are removed, and a cursor jump ends a line like a line
-//! feed.
+//! Converts terminal output to lines: escapes and carriage returns are removed, a backspace removes the character before it,
+//! and a cursor jump ends a line like a line feed.
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
     Text(String),
+    /// The last character of the line goes. iPXE overwrites a download's percentage in this way.
+    Backspace,
     LineEnd,
 }
 
@@ -62,7 +64,8 @@ impl Cleaner {
                 self.text.push(byte);
                 self.on_line = true;
             }
-            _ => {} // CR, backspace, bell
+            0x08 if self.text.pop().is_none() => pieces.push(Piece::Backspace),
+            _ => {} // CR, bell, and a backspace that is done
         }
     }
 
@@ -89,6 +92,7 @@ mod tests {
         for piece in chunks.iter().flat_map(|chunk| cleaner.clean(chunk)) {
             match piece {
                 Piece::Text(text) => lines.iter_mut().last().map_or((), |line| line.push_str(&text)),
+                Piece::Backspace => lines.iter_mut().last().map_or((), |line| drop(line.pop())),
                 Piece::LineEnd => lines.push(String::new()),
             }
         }
@@ -103,6 +107,7 @@ mod tests {
             ("an escape cut in two", &[b"a\x1b[3", b"7mb"], vec!["ab"]),
             ("the cursor jumps", &[b"menu\x1b[2;1Hitem"], vec!["menu", "item"]),
             ("clearing an empty screen adds no line", &[b"\x1b[2J\x1b[01;01HBdsDxe"], vec!["BdsDxe"]),
+            ("iPXE's percentage", &[b"vmlinuz... 94%\x08\x08", b"\x08\x08    \x08\x08\x08\x08 ok"], vec!["vmlinuz... ok"]),
             ("character sets", &[b"\x1b(Btext"], vec!["text"]),
         ] {
             assert_eq!(lines(chunks), expected, "{case}");
