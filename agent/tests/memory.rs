@@ -24,7 +24,8 @@ struct Bar {
     own: u64,
 }
 
-const IDLE: Bar = Bar { resident: 8 << 10, own: 6 << 10 };
+/// After a pull, half a MiB of the heap stays now and then, with any build.
+const IDLE: Bar = Bar { resident: 8 << 10, own: 13 << 9 };
 const PULLING: Bar = Bar { resident: 10 << 10, own: 8 << 10 };
 /// 8 MiB of it are in a file, and resident only where the decoder has just been.
 const LARGE_WINDOW: Bar = Bar { resident: 12 << 10, own: 9 << 10 };
