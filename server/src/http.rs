@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use access::is_operator;
 use api::{Applied, Cancelled, List, Problem};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
@@ -23,7 +24,6 @@ use machine::Chain;
 use model::{Kind, Mistake, ObjectName};
 use serde::Deserialize;
 
-use crate::access::is_operator;
 use crate::service::{ApplyError, DeleteError, Server};
 use crate::store::StoreError;
 use crate::work::CancelError;

@@ -4,7 +4,6 @@
 //! (what a workflow does next), `plan` (what applying objects writes), `boot` (what a machine boots) and `template`.
 //! `change` makes a decision durable.
 
-mod access;
 mod agents;
 mod boot;
 #[cfg(test)]

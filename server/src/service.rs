@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
+use access::Network;
 use api::{Agent, Applied, Booted, Machine, What};
 use jiff::Timestamp;
 use log::{error, info, warn};
@@ -13,7 +14,6 @@ use model::{AgentId, Hardware, Kind, Mac, Mistake, Object, ObjectName};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
-use crate::access::Network;
 use crate::agents::Agents;
 use crate::boot::boot_state;
 use crate::change::{Tries, encoded};

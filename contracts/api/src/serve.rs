@@ -1,25 +1,31 @@
 //! Serving an HTTP router until the program stops. A client that is slow on purpose costs a connection for a while, and
 //! nothing else.
 
+mod gate;
+mod listen;
+
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::Extensions;
 use futures_util::stream::{self, Stream, StreamExt};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use log::error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt;
+
+pub use gate::{Client, Gate, PER_CLIENT, Pass, Quiet};
+pub use listen::each;
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -57,48 +63,31 @@ pub async fn patiently(
     listener: TcpListener,
     router: Router,
 ) -> io::Result<()> {
-    let (stop, stopped) = watch::channel(());
-    let accepting = async {
-        loop {
-            match listener.accept().await {
-                Ok((socket, address)) => {
-                    tokio::spawn(connection(patience, socket, address, router.clone(), grace, stopped.clone()));
-                }
-                Err(reason) if of_the_client(&reason) => {}
-                Err(reason) => {
-                    error!("no HTTP connection can be accepted for a second: {reason}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
+    let serve = |socket, address, stopped| {
+        let router = router.clone();
+        async move {
+            let extend = move |extensions: &mut Extensions| {
+                extensions.insert(ConnectInfo(address));
+            };
+            connection(patience, socket, extend, router, grace, stopped).await;
         }
     };
-    tokio::select! {
-        () = accepting => {}
-        () = shutdown => {}
-    }
-    drop((listener, stopped));
-    let _ = stop.send(()); // an error means that no connection is open
-    stop.closed().await;
+    each("HTTP", Gate::default(), shutdown, listener, serve).await;
     Ok(())
 }
 
-fn of_the_client(reason: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(reason.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-async fn connection(
+/// Serves one connection, which may be the inside of TLS. Each request gets what `extend` adds.
+pub async fn connection(
     patience: Patience,
-    socket: TcpStream,
-    address: SocketAddr,
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send,
+    extend: impl Fn(&mut Extensions) + Send + Sync,
     router: Router,
     grace: Duration,
     mut stopped: watch::Receiver<()>,
 ) {
-    let _ = socket.set_nodelay(true); // an error costs a little time only
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(|body| Body::from_stream(in_time(Body::new(body), patience.body)));
-        request.extensions_mut().insert(ConnectInfo(address));
+        extend(request.extensions_mut());
         let router = router.clone();
         async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
     });

@@ -4,3 +4,5 @@
 pub const GRPC: u16 = 42113;
 /// Boots' files and scripts, and the API.
 pub const HTTP: u16 = 7080;
+/// The API by TLS; Kubernetes'.
+pub const API: u16 = 6443;

@@ -21,6 +21,7 @@ const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
 
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
@@ -89,6 +90,8 @@ pub struct Certificate<'a> {
     pub not_after: i64,
     pub self_issued: bool,
     pub common_names: Vec<String>,
+    /// The groups of a client's certificate.
+    pub organizations: Vec<String>,
     /// `None` without a subjectAltName that names a server.
     pub alternative_names: Option<Vec<Name>>,
     /// What the extensions say: `Some(false)` for a certificate that may sign no other.
@@ -119,7 +122,8 @@ impl<'a> Certificate<'a> {
             not_before,
             not_after,
             self_issued: issuer.whole == subject.whole,
-            common_names: common_names(subject.content),
+            common_names: attributes(subject.content, COMMON_NAME),
+            organizations: attributes(subject.content, ORGANIZATION),
             alternative_names: None,
             authority: None,
             key: key.whole,
@@ -223,11 +227,12 @@ fn covers(pattern: &str, name: &str) -> bool {
     suffix.contains('.') && !suffix.contains('*') && suffix.eq_ignore_ascii_case(rest)
 }
 
-fn common_names(subject: &[u8]) -> Vec<String> {
+/// The values of one type in a name.
+fn attributes(subject: &[u8], wanted: &[u8]) -> Vec<String> {
     let parts = Elements(subject).filter(|set| set.tag == SET).flat_map(|set| Elements(set.content));
     let named = parts.filter_map(|part| {
         let mut pair = Elements(part.content);
-        (pair.expect(OID)?.content == COMMON_NAME).then(|| pair.next()).flatten()
+        (pair.expect(OID)?.content == wanted).then(|| pair.next()).flatten()
     });
     named.take(NAMES_MAX).map(|value| string(&value)).collect()
 }

@@ -1,0 +1,106 @@
+//! The API for processes of this host, by a Unix socket. The kernel names the user, so root needs no token.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::serve::{Patience, connection};
+use axum::Router;
+use http::Extensions;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+
+use crate::admission::Peer;
+
+/// Where the client commands look first.
+pub const SOCKET: &str = "/run/thimble/api.sock";
+
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    #[error("cannot {doing} {}", .path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is in use: does another server run on this host? --socket chooses another path", .0.display())]
+    InUse(PathBuf),
+    #[error("{} is not a socket; remove it, or choose another path with --socket", .0.display())]
+    NotASocket(PathBuf),
+}
+
+/// The socket, and its file until it is dropped.
+#[derive(Debug)]
+pub struct Local {
+    listener: UnixListener,
+    path: Arc<PathBuf>,
+}
+
+impl Local {
+    /// Any user may connect, so that one without rights learns what to do.
+    ///
+    /// # Errors
+    /// If another server has it, or it cannot be made.
+    pub fn bind(path: &Path) -> Result<Self, LocalError> {
+        let failed = |doing| move |source| LocalError::Io { doing, path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
+        }
+        match fs::symlink_metadata(path) {
+            Ok(is) if !is.file_type().is_socket() => return Err(LocalError::NotASocket(path.to_owned())),
+            // No server answers at what a crash has left.
+            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => return Err(LocalError::InUse(path.to_owned())),
+            Ok(_) => fs::remove_file(path).map_err(failed("remove the old socket"))?,
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(failed("open to all users"))?;
+        Ok(Self { listener, path: Arc::new(path.to_owned()) })
+    }
+
+    /// Serves the router, which `Access::admit` has made, until `shutdown`.
+    pub async fn serve(self, router: Router, grace: Duration, shutdown: impl Future<Output = ()>) {
+        let (stop, stopped) = watch::channel(());
+        let accepting = async {
+            loop {
+                match self.listener.accept().await {
+                    Ok((socket, _)) => {
+                        let (router, path, stopped) = (router.clone(), Arc::clone(&self.path), stopped.clone());
+                        tokio::spawn(one(socket, path, router, grace, stopped));
+                    }
+                    Err(reason) => {
+                        log::error!("no call can be accepted on {} for a second: {reason}", self.path.display());
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = shutdown => {}
+        }
+        drop(stopped);
+        let _ = stop.send(()); // an error means that no connection is open
+        stop.closed().await;
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.path.as_path()); // the next server replaces what stays
+    }
+}
+
+async fn one(socket: UnixStream, path: Arc<PathBuf>, router: Router, grace: Duration, stopped: watch::Receiver<()>) {
+    // The kernel knows the user of each end.
+    let Ok(credentials) = socket.peer_cred() else { return };
+    let peer = Peer::Local { uid: credentials.uid(), socket: path };
+    let extend = move |extensions: &mut Extensions| {
+        extensions.insert(peer.clone());
+    };
+    connection(Patience::default(), socket, extend, router, grace, stopped).await;
+}
