@@ -8,7 +8,7 @@ use crate::object::{default_namespace, is_name};
 use crate::shapes::{HARDWARE, TEMPLATE, WORKFLOW, WORKFLOW_RULE_SET};
 use crate::template::Written;
 use crate::v1alpha2::{self, Places};
-use crate::yaml::{self, Content, Node, Twice, check};
+use crate::yaml::{self, Content, Node, Shape, Twice, check};
 use crate::{Kind, Mistake, Object};
 
 /// Reads Hardware, Template and Workflow objects. JSON is YAML and is read, too.
@@ -49,10 +49,10 @@ pub(crate) fn flattened(node: &Rc<Node>) -> Vec<Rc<Node>> {
     }
 }
 
-fn object(node: &Node, text: &str, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Object> {
-    let before = mistakes.len();
-    let kind = kind(node, file, mistakes)?;
-    let shape = match kind {
+/// Which fields the objects of a kind have.
+#[must_use]
+pub fn shape(kind: Kind) -> &'static Shape {
+    match kind {
         Kind::Hardware => &HARDWARE,
         Kind::Template => &TEMPLATE,
         Kind::Workflow => &WORKFLOW,
@@ -60,8 +60,13 @@ fn object(node: &Node, text: &str, file: &str, mistakes: &mut Vec<Mistake>) -> O
         Kind::Task => &v1alpha2::TASK,
         Kind::WorkflowV1alpha2 => &v1alpha2::WORKFLOW,
         Kind::Policy => &v1alpha2::POLICY,
-    };
-    let mut value = check(node, shape, "", file, mistakes)?;
+    }
+}
+
+fn object(node: &Node, text: &str, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Object> {
+    let before = mistakes.len();
+    let kind = kind(node, file, mistakes)?;
+    let mut value = check(node, shape(kind), "", file, mistakes)?;
     names(node, file, mistakes);
     match kind {
         Kind::Task => v1alpha2::task_rules(node, file, mistakes),

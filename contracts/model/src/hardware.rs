@@ -43,6 +43,9 @@ pub struct HardwareSpec {
 pub struct HardwareStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// What a BMC controller reports; kept as it comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Value>,
 }
 
 /// Another object, whose content templates see as `.references.NAME` if a Policy allows it.

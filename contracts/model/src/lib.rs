@@ -17,7 +17,7 @@ pub mod v1alpha2;
 mod workflow;
 pub mod yaml;
 
-pub use document::{parse_documents, parse_values};
+pub use document::{parse_documents, parse_values, shape};
 pub use files::{FilesError, Mistakes, parse_texts, read_files, read_texts};
 pub use hardware::{
     Auto, BmcRef, Dhcp, Disk, Hardware, HardwareSpec, HardwareStatus, Interface, Ip, Ipxe, Isoboot, Netboot, Osie, Pxelinux,
@@ -26,9 +26,9 @@ pub use hardware::{
 pub use image_name::is_image;
 pub use mac::{Mac, NotAMac};
 pub use mistake::Mistake;
-pub use object::{API_VERSION, Kind, Metadata, Object, ObjectName, Resource, is_name};
+pub use object::{API_VERSION, Kept, Kind, Metadata, Object, ObjectName, OwnerReference, Resource, is_name};
 pub use rule_set::{RuleSetTemplate, RuleSetWorkflow, WorkflowRuleSet, WorkflowRuleSetSpec};
-pub use selector::{Selector, SelectorError};
+pub use selector::{Selector, SelectorError, check_label};
 pub use template::{
     Action, Document, FailureWord, Namespaces, OnFailure, Task, Template, TemplateSpec, TemplateStatus, Written, condition,
 };

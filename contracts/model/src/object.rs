@@ -39,6 +39,42 @@ pub struct Metadata {
     /// Set by the server when it stores the object first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<jiff::Timestamp>,
+    #[serde(flatten)]
+    pub kept: Kept,
+}
+
+/// The metadata that only the API writes. Files do not carry it, and what a file changes keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Kept {
+    /// How often the spec was written; absent means once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// While there are some, a deleted object stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub finalizers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub owner_references: Vec<OwnerReference>,
+    /// Which client wrote which field, as server-side apply wants it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub managed_fields: Vec<serde_json::Value>,
+    /// When its deletion was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<jiff::Timestamp>,
+}
+
+/// The object that this one belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OwnerReference {
+    pub api_version: String,
+    pub kind: String,
+    pub name: String,
+    pub uid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controller: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_owner_deletion: Option<bool>,
 }
 
 pub(crate) fn default_namespace() -> String {
@@ -188,6 +224,18 @@ impl Object {
             Self::Task(object) => &object.metadata,
             Self::WorkflowV1alpha2(object) => &object.metadata,
             Self::Policy(object) => &object.metadata,
+        }
+    }
+
+    pub const fn metadata_mut(&mut self) -> &mut Metadata {
+        match self {
+            Self::Hardware(object) => &mut object.metadata,
+            Self::Template(object) => &mut object.metadata,
+            Self::Workflow(object) => &mut object.metadata,
+            Self::WorkflowRuleSet(object) => &mut object.metadata,
+            Self::Task(object) => &mut object.metadata,
+            Self::WorkflowV1alpha2(object) => &mut object.metadata,
+            Self::Policy(object) => &mut object.metadata,
         }
     }
 

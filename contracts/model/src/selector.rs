@@ -131,6 +131,18 @@ fn values<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<BTreeSet<Strin
     texts.into_iter().map(value).collect()
 }
 
+/// Why an object cannot have this label.
+///
+/// # Errors
+/// What is not a key, or not a value.
+pub fn check_label(key: &str, value: &str) -> Result<(), SelectorError> {
+    match (is_key(key), value.is_empty() || is_qualified(value)) {
+        (false, _) => Err(SelectorError::NotAKey(key.to_owned())),
+        (true, false) => Err(SelectorError::NotAValue(value.to_owned())),
+        (true, true) => Ok(()),
+    }
+}
+
 fn is_key(text: &str) -> bool {
     match text.split_once('/') {
         Some((prefix, name)) => crate::object::is_name(prefix) && is_qualified(name),

@@ -9,7 +9,8 @@ mod shape;
 
 pub use compose::{Twice, documents};
 pub use scalar::plain_value;
-pub(crate) use shape::{Field, Shape, check};
+pub(crate) use shape::check;
+pub use shape::{Field, Shape};
 
 use std::rc::Rc;
 

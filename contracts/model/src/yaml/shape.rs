@@ -9,7 +9,7 @@ use super::{Content, Node, plain_value};
 use crate::mistake::nearest;
 use crate::{Mac, Mistake};
 
-pub(crate) enum Shape {
+pub enum Shape {
     /// A single value, taken as it was written.
     Text,
     /// The same where an empty text or null is meant as such, not as absent.
@@ -32,18 +32,20 @@ pub(crate) enum Shape {
     Dropped,
 }
 
-pub(crate) struct Field {
+pub struct Field {
     pub key: &'static str,
     pub shape: Shape,
     pub required: bool,
 }
 
 impl Field {
-    pub(crate) const fn new(key: &'static str, shape: Shape) -> Self {
+    #[must_use]
+    pub const fn new(key: &'static str, shape: Shape) -> Self {
         Self { key, shape, required: false }
     }
 
-    pub(crate) const fn required(key: &'static str, shape: Shape) -> Self {
+    #[must_use]
+    pub const fn required(key: &'static str, shape: Shape) -> Self {
         Self { key, shape, required: true }
     }
 }
