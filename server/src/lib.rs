@@ -1,10 +1,11 @@
 //! The server: it hands out actions and records what happened.
 //!
-//! `service` is the server as one value, and `grpc` and `http` are thin edges to it. The decisions are pure: `progress`
+//! `service` is the server as one value; `grpc`, `http` and `apis` are thin edges to it. The decisions are pure: `progress`
 //! (what a workflow does next), `plan` (what applying objects writes), `boot` (what a machine boots) and `template`.
 //! `change` makes a decision durable.
 
 mod agents;
+pub mod apis;
 mod boot;
 #[cfg(test)]
 mod broken;

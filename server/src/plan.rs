@@ -37,6 +37,8 @@ pub struct Rules {
     /// The person who explicitly orders these workflows. Such an order overrides a hold, a rescue and the setting for new
     /// machines.
     pub person: Option<Person>,
+    /// The objects carry all their metadata, and their status. Otherwise what files do not carry stays as it is.
+    pub complete: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -153,14 +155,31 @@ fn mistake(kind: Kind, name: &ObjectName, message: String, hint: Option<&str>) -
     Mistake { file, line: 0, column: 0, path: String::new(), message, hint: hint.map(str::to_owned) }
 }
 
-/// Compares the metadata that a person may change.
+/// Compares the metadata that a client may change.
 fn same_words(one: &Metadata, other: &Metadata) -> bool {
-    (&one.labels, &one.annotations) == (&other.labels, &other.annotations)
+    (&one.labels, &one.annotations, &one.kept) == (&other.labels, &other.annotations, &other.kept)
 }
 
 impl Planner<'_> {
     fn say(&mut self, kind: Kind, name: &ObjectName, change: Change, problem: Option<String>) {
         self.plan.changes.push(Changed { kind, name: name.to_string(), change, problem });
+    }
+
+    /// Gives an object the metadata that the server keeps, and says what the change is. `old` also says whether its spec is
+    /// the same.
+    fn carried(&self, new: &mut Metadata, old: Option<(&Metadata, bool)>) -> Change {
+        let Some((old, same_spec)) = old else {
+            new.creation_timestamp = Some(self.now);
+            return Change::Created;
+        };
+        new.creation_timestamp = old.creation_timestamp;
+        if !self.rules.complete {
+            new.kept.clone_from(&old.kept);
+        }
+        let marked = new.kept.deletion_timestamp.is_some() && old.kept.deletion_timestamp.is_none();
+        let generation = old.kept.generation.unwrap_or(1) + u64::from(!same_spec || marked);
+        new.kept.generation = Some(generation).filter(|generation| *generation > 1);
+        if same_spec && same_words(old, new) { Change::Unchanged } else { Change::Updated }
     }
 
     fn put<T: Serialize>(&mut self, kind: Kind, name: &ObjectName, object: &T, expected: u64) {
@@ -184,18 +203,15 @@ impl Planner<'_> {
 
     fn hardware(&mut self, mut new: Hardware) {
         let name = new.name();
-        let change = match self.view.hardware.get(&name) {
-            Some(old) if old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata) => Change::Unchanged,
-            Some(old) => {
-                new.metadata.creation_timestamp = old.object.metadata.creation_timestamp;
-                new.status.clone_from(&old.object.status);
-                Change::Updated
+        let old = self.view.hardware.get(&name).map(|old| &old.object);
+        let mut change = self.carried(&mut new.metadata, old.map(|old| (&old.metadata, old.spec == new.spec)));
+        if let Some(old) = old {
+            if !self.rules.complete {
+                new.status.clone_from(&old.status);
+            } else if new.status != old.status {
+                change = Change::Updated;
             }
-            None => {
-                new.metadata.creation_timestamp = Some(self.now);
-                Change::Created
-            }
-        };
+        }
         self.say(Kind::Hardware, &name, change, None);
         if change != Change::Unchanged {
             self.touched.insert((Kind::Hardware, name.clone()));
@@ -209,17 +225,14 @@ impl Planner<'_> {
             self.refused.extend(found);
         }
         let old = self.view.templates.get(&name);
-        let change = match old {
-            Some(old) if old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata) => Change::Unchanged,
-            Some(old) => {
-                new.metadata.creation_timestamp = old.object.metadata.creation_timestamp;
-                Change::Updated
+        let mut change = self.carried(&mut new.metadata, old.map(|old| (&old.object.metadata, old.object.spec == new.spec)));
+        if let Some(old) = old {
+            if !self.rules.complete {
+                new.status.clone_from(&old.object.status);
+            } else if new.status != old.object.status {
+                change = Change::Updated;
             }
-            None => {
-                new.metadata.creation_timestamp = Some(self.now);
-                Change::Created
-            }
-        };
+        }
         self.say(Kind::Template, &name, change, None);
         if change != Change::Unchanged {
             self.put(Kind::Template, &name, &new, old.map_or(0, |old| old.modified));
@@ -238,7 +251,7 @@ impl Planner<'_> {
             if !came_finished && self.boot_mode_is_refused(&new) {
                 return;
             }
-            new.metadata.creation_timestamp = Some(self.now);
+            self.carried(&mut new.metadata, None);
             let problem = if came_finished {
                 (new.status.logged, new.status.paused) = (None, None);
                 self.imported(&new)
@@ -268,7 +281,8 @@ impl Planner<'_> {
             return;
         }
         let mut next = Workflow::clone(&old);
-        (next.spec, next.metadata.labels, next.metadata.annotations) = (new.spec, new.metadata.labels, new.metadata.annotations);
+        self.carried(&mut new.metadata, Some((&old.metadata, same)));
+        (next.spec, next.metadata) = (new.spec, new.metadata);
         let stale = !same || next.status.tasks.is_empty() || self.affected.contains(&name);
         let problem = if over || !stale {
             None

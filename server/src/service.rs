@@ -254,11 +254,19 @@ impl Server {
         self.plan_by(objects, None).await
     }
 
-    /// Plans on a separate thread and on a copy of the view, because a template may take long.
     async fn plan_by(&self, objects: Vec<Object>, person: Option<Person>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
-        let view = self.snapshot();
+        self.plan_under(Rules { person, ..self.rules() }, objects).await
+    }
+
+    /// The operator's settings for all machines.
+    pub(crate) fn rules(&self) -> Rules {
         let config = &self.0.config;
-        let rules = Rules { hold_new: config.hold_new_machines, addresses: config.addresses.clone(), person };
+        Rules { hold_new: config.hold_new_machines, addresses: config.addresses.clone(), ..Rules::default() }
+    }
+
+    /// Plans on a separate thread and on a copy of the view, because a template may take long.
+    pub(crate) async fn plan_under(&self, rules: Rules, objects: Vec<Object>) -> Result<Result<Plan, Vec<Mistake>>, StoreError> {
+        let view = self.snapshot();
         let work = move || {
             let mut ids = ulid::Generator::new();
             let mut new_id = || ids.generate().unwrap_or_else(|_| ulid::Ulid::new()).to_string();

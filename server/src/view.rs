@@ -112,7 +112,9 @@ pub fn machine_key(name: &ObjectName) -> String {
 
 const MACHINES: &str = "/machines/";
 
-fn parsed(key: &str) -> Option<(Kind, ObjectName)> {
+/// The kind and name of a key.
+#[must_use]
+pub fn parsed(key: &str) -> Option<(Kind, ObjectName)> {
     let (kind, name) = Kind::ALL.into_iter().find_map(|kind| Some((kind, key.strip_prefix(prefix(kind))?)))?;
     let (namespace, name) = name.split_once('/')?;
     Some((kind, ObjectName::new(namespace, name)))
@@ -134,7 +136,7 @@ impl View {
         let mut view = Self::default();
         for pair in pairs {
             let (key, revision) = (pair.key.clone(), pair.modified);
-            view.update(&Change { revision, key, pair: Some(Arc::new(pair)) });
+            view.update(&Change { revision, key, pair: Some(Arc::new(pair)), previous: None });
         }
         view.revision = revision;
         view

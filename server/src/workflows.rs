@@ -3,7 +3,7 @@
 use api::{WorkflowChange, WorkflowOrdered};
 use jiff::Timestamp;
 use log::info;
-use model::{Object, ObjectName, Workflow, WorkflowState, WorkflowStatus};
+use model::{Kept, Object, ObjectName, Workflow, WorkflowState, WorkflowStatus};
 
 use crate::boot::may_not_netboot;
 use crate::change::Acting;
@@ -187,11 +187,13 @@ pub fn copy(view: &View, workflow: &Workflow) -> Object {
     if let Some(written) = view.v1alpha2.workflows.get(&workflow.name()).filter(|_| runs(workflow)) {
         let mut copy = model::v1alpha2::Workflow::clone(&written.object);
         (copy.metadata.name, copy.metadata.creation_timestamp) = (name, None);
+        copy.metadata.kept = Kept::default();
         return Object::WorkflowV1alpha2(Box::new(copy));
     }
     let mut copy = workflow.clone();
     copy.metadata.name = name;
     copy.metadata.creation_timestamp = None;
+    copy.metadata.kept = Kept::default();
     copy.status = WorkflowStatus::default();
     Object::Workflow(Box::new(copy))
 }

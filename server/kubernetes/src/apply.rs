@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::fields::{Entry, Set, at, leaves, remove, shown};
 use crate::status::Status;
 
-/// Who writes, and when.
+/// The writer of a change, and its time.
 #[derive(Debug, Clone)]
 pub struct Manager<'m> {
     pub name: &'m str,

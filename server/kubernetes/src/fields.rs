@@ -15,7 +15,7 @@ pub type Set = BTreeSet<Path>;
 /// Nothing that a client may send is nested more deeply.
 const MAX_DEPTH: usize = 64;
 
-/// Fields that the server sets, which nobody owns.
+/// Fields that the server sets. They have no owner.
 const SERVERS: [&str; 12] = [
     "name",
     "namespace",

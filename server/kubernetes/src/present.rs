@@ -62,7 +62,7 @@ fn uid(resource: &Resource, metadata: &Map<String, Value>, created: u64) -> Stri
     let seed = [kind.as_str(), text("namespace"), text("name"), text("creationTimestamp"), &created.to_string()].join("\0");
     let hash = Sha256::digest(seed.as_bytes());
     let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    // Version 8 of RFC 9562: what the bits mean is ours to say.
+    // Version 8 of RFC 9562 leaves the meaning of the bits to its maker.
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!("{}-{}-8{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
 }

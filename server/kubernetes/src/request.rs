@@ -359,7 +359,7 @@ fn dry_run(query: &Query) -> Result<bool, Status> {
     }
 }
 
-/// Who writes: the query's word, or the program's name.
+/// The writer: the query's word, or the program's name.
 fn manager(given: Option<&str>, user_agent: &str) -> Option<String> {
     let program = || user_agent.split('/').next().filter(|program| !program.is_empty());
     let name: String = given.or_else(program)?.chars().filter(|letter| !letter.is_control()).take(MAX_MANAGER).collect();

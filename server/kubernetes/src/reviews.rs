@@ -47,13 +47,13 @@ pub fn access(review: Map<String, Value>, allowed: bool, reason: &str) -> Value 
     answered(review, json!({"allowed": allowed, "reason": reason}))
 }
 
-/// Verbs, groups and resources that are allowed.
+/// The verbs that are allowed for a resource of a group.
+pub type Rule = (Vec<&'static str>, &'static str, &'static str);
+
 #[must_use]
-pub fn rules(review: Map<String, Value>, allowed: &[(&[&str], &[&str], &[&str])]) -> Value {
-    let rules: Vec<Value> = allowed
-        .iter()
-        .map(|(verbs, groups, resources)| json!({"verbs": verbs, "apiGroups": groups, "resources": resources}))
-        .collect();
+pub fn rules(review: Map<String, Value>, allowed: &[Rule]) -> Value {
+    let rule = |(verbs, group, resource): &Rule| json!({"verbs": verbs, "apiGroups": [group], "resources": [resource]});
+    let rules: Vec<Value> = allowed.iter().map(rule).collect();
     answered(review, json!({"resourceRules": rules, "nonResourceRules": [], "incomplete": false}))
 }
 

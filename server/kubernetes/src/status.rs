@@ -34,19 +34,19 @@ impl Cause {
         Self { reason, field: field.into(), message: message.into() }
     }
 
-    /// As Kubernetes words it.
-    fn text(&self) -> String {
+    /// As Kubernetes words it, without the field.
+    fn detail(&self) -> String {
         let word = match self.reason {
             REQUIRED => "Required value",
             FORBIDDEN => "Forbidden",
             NOT_SUPPORTED => "Unsupported value",
             _ => "Invalid value",
         };
-        match (self.field.is_empty(), self.message.is_empty()) {
-            (true, _) => format!("{word}: {}", self.message),
-            (false, true) => format!("{}: {word}", self.field),
-            (false, false) => format!("{}: {word}: {}", self.field, self.message),
-        }
+        if self.message.is_empty() { word.to_owned() } else { format!("{word}: {}", self.message) }
+    }
+
+    fn text(&self) -> String {
+        if self.field.is_empty() { self.detail() } else { format!("{}: {}", self.field, self.detail()) }
     }
 }
 
@@ -176,10 +176,7 @@ impl Status {
         let kind = resource.kind;
         let qualified = if resource.group.is_empty() { kind.to_owned() } else { format!("{kind}.{}", resource.group) };
         let mut status = Self::new(422, "Invalid", format!("{qualified} {name:?} is invalid: {text}")).of(resource, kind, name);
-        let causes = causes.iter().map(|cause| {
-            let message = if cause.message.is_empty() { "Required value" } else { &cause.message };
-            json!({"reason": cause.reason, "message": message, "field": cause.field})
-        });
+        let causes = causes.iter().map(|cause| json!({"reason": cause.reason, "message": cause.detail(), "field": cause.field}));
         status.details.insert("causes".to_owned(), causes.collect());
         status
     }

@@ -201,7 +201,7 @@ impl Write<'_> {
         }
     }
 
-    /// Leases and Events change too often, and nobody applies them.
+    /// Leases and Events change often, and no client applies them.
     const fn tracks_fields(&self) -> bool {
         !matches!(self.resource().family, Family::Plain(_, Plain::Event | Plain::NewEvent | Plain::Lease) | Family::Review)
     }

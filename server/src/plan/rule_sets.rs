@@ -5,7 +5,7 @@ use api::Change;
 use model::{Kind, Mistake, WorkflowRuleSet};
 use pattern::Pattern;
 
-use super::{Planner, mistake, same_words};
+use super::{Planner, mistake};
 
 /// The most rules of one set.
 const MAX_RULES: usize = 256;
@@ -15,17 +15,7 @@ impl Planner<'_> {
         let name = new.name();
         self.refused.extend(mistakes(&new));
         let old = self.view.rule_sets.get(&name);
-        let change = match old {
-            Some(old) if old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata) => Change::Unchanged,
-            Some(old) => {
-                new.metadata.creation_timestamp = old.object.metadata.creation_timestamp;
-                Change::Updated
-            }
-            None => {
-                new.metadata.creation_timestamp = Some(self.now);
-                Change::Created
-            }
-        };
+        let change = self.carried(&mut new.metadata, old.map(|old| (&old.object.metadata, old.object.spec == new.spec)));
         self.say(Kind::WorkflowRuleSet, &name, change, None);
         if change != Change::Unchanged {
             self.put(Kind::WorkflowRuleSet, &name, &new, old.map_or(0, |old| old.modified));

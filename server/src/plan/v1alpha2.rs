@@ -6,7 +6,7 @@ use model::v1alpha2::{API_VERSION, Policy, Task, Workflow};
 use model::{Kind, Mistake, ObjectName, Reference};
 use serde_json::Value;
 
-use super::{Change, Planner, allow_netboot, mistake, same_words};
+use super::{Change, Planner, allow_netboot, mistake};
 use crate::progress;
 use crate::references::{self, References, Source};
 use crate::template::hardware_data;
@@ -59,9 +59,7 @@ impl Planner<'_> {
         self.refused.extend(checked(&object, &new.spec, &new.spec.places));
         self.refused.extend(entrypoints(&object, &new));
         let old = self.view.v1alpha2.tasks.get(&name);
-        let same = old.is_some_and(|old| old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata));
-        let change = change(old.is_some(), same);
-        new.metadata.creation_timestamp = old.map_or(Some(self.now), |old| old.object.metadata.creation_timestamp);
+        let change = self.carried(&mut new.metadata, old.map(|old| (&old.object.metadata, old.object.spec == new.spec)));
         self.say(Kind::Task, &name, change, None);
         if change != Change::Unchanged {
             self.put(Kind::Task, &name, &new, old.map_or(0, |old| old.modified));
@@ -74,9 +72,7 @@ impl Planner<'_> {
         let name = new.name();
         self.refused.extend(references::check(&new));
         let old = self.view.v1alpha2.policies.get(&name);
-        let same = old.is_some_and(|old| old.object.spec == new.spec && same_words(&old.object.metadata, &new.metadata));
-        let change = change(old.is_some(), same);
-        new.metadata.creation_timestamp = old.map_or(Some(self.now), |old| old.object.metadata.creation_timestamp);
+        let change = self.carried(&mut new.metadata, old.map(|old| (&old.object.metadata, old.object.spec == new.spec)));
         self.say(Kind::Policy, &name, change, None);
         if change != Change::Unchanged {
             self.put(Kind::Policy, &name, &new, old.map_or(0, |old| old.modified));
@@ -94,9 +90,8 @@ impl Planner<'_> {
         new.status = model::WorkflowStatus::default();
         let old = self.view.v1alpha2.workflows.get(&name);
         let same_spec = old.is_some_and(|old| old.object.spec == new.spec);
-        let same = same_spec && old.is_some_and(|old| same_words(&old.object.metadata, &new.metadata));
-        new.metadata.creation_timestamp = old.map_or(Some(self.now), |old| old.object.metadata.creation_timestamp);
-        if !same {
+        let change = self.carried(&mut new.metadata, old.map(|old| (&old.object.metadata, same_spec)));
+        if change != Change::Unchanged {
             self.put(Kind::WorkflowV1alpha2, &name, &new, old.map_or(0, |old| old.modified));
         }
         if !same_spec {
@@ -215,14 +210,6 @@ impl Planner<'_> {
             Ok(Bound { task, hardware, references: self.references(source, &task.spec.references) })
         };
         workflow.spec.tasks.iter().map(bind).collect()
-    }
-}
-
-const fn change(existed: bool, same: bool) -> Change {
-    match (existed, same) {
-        (true, true) => Change::Unchanged,
-        (true, false) => Change::Updated,
-        (false, _) => Change::Created,
     }
 }
 

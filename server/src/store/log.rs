@@ -1,6 +1,6 @@
 //! The latest changes, kept in memory for watchers. A watcher that asks for older changes must list again.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -15,6 +15,8 @@ pub struct Change {
     pub revision: u64,
     pub key: String,
     pub pair: Option<Arc<KeyValue>>,
+    /// What the key had before.
+    pub previous: Option<Arc<KeyValue>>,
 }
 
 pub(super) struct Log {
@@ -25,23 +27,47 @@ pub(super) struct Log {
 
 struct Recent {
     changes: VecDeque<Change>,
+    /// The newest pair of each key in `changes`, so that the next change of the key shares it.
+    latest: HashMap<String, Arc<KeyValue>>,
     /// Changes up to this revision are no longer kept.
     forgotten: u64,
 }
 
+impl Recent {
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.changes.pop_front() else { return };
+        self.forgotten = oldest.revision;
+        let is_oldest = |pair: &Arc<KeyValue>| oldest.pair.as_ref().is_some_and(|oldest| Arc::ptr_eq(oldest, pair));
+        if self.latest.get(&oldest.key).is_some_and(is_oldest) {
+            self.latest.remove(&oldest.key);
+        }
+    }
+
+    fn add(&mut self, change: &mut Change) {
+        let latest = match &change.pair {
+            Some(pair) => self.latest.insert(change.key.clone(), Arc::clone(pair)),
+            None => self.latest.remove(&change.key),
+        };
+        if latest.is_some() {
+            change.previous = latest;
+        }
+        self.changes.push_back(change.clone());
+    }
+}
+
 impl Log {
     pub(super) fn new(revision: u64) -> Self {
-        let recent = Recent { changes: VecDeque::new(), forgotten: revision };
+        let recent = Recent { changes: VecDeque::new(), latest: HashMap::new(), forgotten: revision };
         Self { recent: Mutex::new(recent), sender: broadcast::channel(KEPT).0 }
     }
 
-    pub(super) fn append(&self, changes: Vec<Change>) {
+    pub(super) fn append(&self, mut changes: Vec<Change>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        for change in &changes {
+        for change in &mut changes {
             if recent.changes.len() == KEPT {
-                recent.forgotten = recent.changes.pop_front().map_or(recent.forgotten, |oldest| oldest.revision);
+                recent.forget_oldest();
             }
-            recent.changes.push_back(change.clone());
+            recent.add(change);
         }
         let _ = self.sender.send(changes.into()); // an error only means that no watcher listens
     }
@@ -80,6 +106,18 @@ impl Watch {
                 Err(RecvError::Lagged(_)) => return Some(Err(StoreError::Compacted { oldest: self.seen + 1 })),
             }
         }
+    }
+
+    /// The revision up to which this watcher has all changes.
+    #[must_use]
+    pub const fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// The changes up to now, for whom later ones do not matter.
+    #[must_use]
+    pub fn into_backlog(self) -> VecDeque<Change> {
+        self.backlog
     }
 
     /// The other changes of the transaction that the latest one is part of.

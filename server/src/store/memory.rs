@@ -49,12 +49,12 @@ impl Data {
             Write::Put { key, value } => {
                 let created = self.pairs.get(&key).map_or(revision, |pair| pair.created);
                 let pair = Arc::new(KeyValue { key: key.clone(), value, created, modified: revision });
-                self.pairs.insert(key.clone(), Arc::clone(&pair));
-                Change { revision, key, pair: Some(pair) }
+                let previous = self.pairs.insert(key.clone(), Arc::clone(&pair));
+                Change { revision, key, pair: Some(pair), previous }
             }
             Write::Delete { key } => {
-                self.pairs.remove(&key);
-                Change { revision, key, pair: None }
+                let previous = self.pairs.remove(&key);
+                Change { revision, key, pair: None, previous }
             }
         }
     }

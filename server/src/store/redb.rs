@@ -263,14 +263,15 @@ fn pair(key: &str, (created, modified, value): (u64, u64, &[u8])) -> KeyValue {
 fn change(table: &mut Table<'_, &str, (u64, u64, &[u8])>, write: Write, revision: u64) -> Result<Change, redb::StorageError> {
     match write {
         Write::Put { key, value } => {
-            let created = table.get(key.as_str())?.map_or(revision, |found| found.value().0);
+            let previous = table.get(key.as_str())?.map(|found| Arc::new(pair(&key, found.value())));
+            let created = previous.as_ref().map_or(revision, |previous| previous.created);
             table.insert(key.as_str(), (created, revision, value.as_slice()))?;
             let pair = Arc::new(KeyValue { key: key.clone(), value, created, modified: revision });
-            Ok(Change { revision, key, pair: Some(pair) })
+            Ok(Change { revision, key, pair: Some(pair), previous })
         }
         Write::Delete { key } => {
-            table.remove(key.as_str())?;
-            Ok(Change { revision, key, pair: None })
+            let previous = table.remove(key.as_str())?.map(|found| Arc::new(pair(&key, found.value())));
+            Ok(Change { revision, key, pair: None, previous })
         }
     }
 }

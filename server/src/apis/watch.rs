@@ -1,0 +1,158 @@
+//! Watches: the objects as they are, if asked, then each change.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
+use std::sync::Weak;
+use std::time::Duration;
+
+use access::Caller;
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use kubernetes::watch::{Event, Lines, error, seen};
+use kubernetes::{Request, Status};
+use serde_json::Value;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::source::{in_namespace, moved};
+use super::{Asked, JSON, failed, masked};
+use crate::service::{Inner, Server};
+use crate::store::{Change, StoreError, Watch};
+
+/// How often a quiet client learns how far the store is.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// For clients that name no limit.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+struct Watching {
+    server: Weak<Inner>,
+    request: Request,
+    caller: Caller,
+    changes: Watch,
+    lines: Lines,
+    /// Lines that are ready.
+    ready: VecDeque<String>,
+    bookmarks: Interval,
+    end: Instant,
+    stopping: tokio::sync::watch::Receiver<bool>,
+    over: bool,
+}
+
+pub(super) async fn watch(server: &Server, asked: &Asked) -> Result<Response, Status> {
+    let Asked { request, caller, .. } = asked;
+    let (resource, options) = (request.resource, &request.options);
+    let mut lines = Lines::new(resource, request.form, options.include);
+    let mut ready = VecDeque::new();
+    let begin = match options.revision {
+        Some(revision) if !options.initial_events => {
+            let current = server.view().revision;
+            if revision > current {
+                return Err(Status::too_new(revision, current));
+            }
+            revision
+        }
+        asked => {
+            let listed = server.objects(resource, request.namespace.as_deref()).await?;
+            if let Some(asked) = asked.filter(|asked| *asked > listed.revision) {
+                return Err(Status::too_new(asked, listed.revision));
+            }
+            let selected = listed.objects.into_values().filter(|object| request.filter.selects(object));
+            ready.extend(selected.map(|object| lines.event(Event::Added, masked(caller, resource, object), Timestamp::now())));
+            if options.initial_events {
+                ready.push_back(lines.bookmark(listed.revision, true));
+            }
+            listed.revision
+        }
+    };
+    let changes = match server.0.store.watch(begin) {
+        Ok(changes) => changes,
+        Err(StoreError::Compacted { oldest }) => return Err(Status::too_old(begin, oldest)),
+        Err(reason) => return Err(failed("watching", &reason)),
+    };
+    let mut bookmarks = interval_at(Instant::now() + BOOKMARKS, BOOKMARKS);
+    bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let length = options.timeout.map_or(LONGEST, Duration::from_secs);
+    let watching = Watching {
+        server: std::sync::Arc::downgrade(&server.0),
+        request: request.clone(),
+        caller: caller.clone(),
+        changes,
+        lines,
+        ready,
+        bookmarks,
+        end: Instant::now() + length.min(LONGEST),
+        stopping: server.stopping(),
+        over: false,
+    };
+    let stream = futures_util::stream::unfold(watching, |mut watching| async move {
+        let line = watching.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(line)), watching))
+    });
+    Ok(([(header::CONTENT_TYPE, JSON)], Body::from_stream(stream)).into_response())
+}
+
+impl Watching {
+    /// The next lines; `None` at the end of the watch.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if !self.ready.is_empty() {
+                return Some(self.ready.drain(..).collect());
+            }
+            if self.over {
+                return None;
+            }
+            let change = tokio::select! {
+                change = self.changes.next() => Some(change?),
+                _ = self.bookmarks.tick(), if self.request.options.bookmarks => None,
+                () = tokio::time::sleep_until(self.end) => return None,
+                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+            };
+            match change {
+                Some(Ok(change)) => self.take(change),
+                Some(Err(StoreError::Compacted { oldest })) => self.fail(&Status::too_old(oldest.saturating_sub(1), oldest)),
+                Some(Err(reason)) => self.fail(&failed("watching", &reason)),
+                // Not the revision of the view: a change that is on its way here may be in it.
+                None => self.ready.push_back(self.lines.bookmark(self.changes.seen(), false)),
+            }
+        }
+    }
+
+    fn fail(&mut self, status: &Status) {
+        self.ready.push_back(error(status));
+        self.over = true;
+    }
+
+    /// A change, with the rest of its transaction: an object that consists of two records changes once.
+    fn take(&mut self, change: Change) {
+        let Some(inner) = self.server.upgrade() else {
+            self.over = true;
+            return;
+        };
+        let changes = std::iter::once(change).chain(self.changes.rest());
+        let view = Server(inner).snapshot();
+        let resource = self.request.resource;
+        let mut order = Vec::new();
+        let mut states: BTreeMap<_, (Option<Value>, Option<Value>)> = BTreeMap::new();
+        let mut known = BTreeSet::new();
+        for change in changes {
+            let Some(moved) = moved(&view, resource, &change) else { continue };
+            if !in_namespace(&moved.name, self.request.namespace.as_deref()) {
+                continue;
+            }
+            if known.insert(moved.name.clone()) {
+                order.push(moved.name.clone());
+                states.insert(moved.name, (moved.old, moved.new));
+            } else if let Some(state) = states.get_mut(&moved.name) {
+                state.0 = state.0.take().or(moved.old);
+                state.1 = moved.new;
+            }
+        }
+        for name in order {
+            let Some((old, new)) = states.remove(&name) else { continue };
+            let Some((event, object)) = seen(old.as_ref(), new.as_ref(), &self.request.filter) else { continue };
+            let object = masked(&self.caller, resource, object.clone());
+            self.ready.push_back(self.lines.event(event, object, Timestamp::now()));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A server that serves the API in Kubernetes' shape on a port of loopback, and kubectl as its client.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use access::{Caller, Grant, Origin, Proof, Role};
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use server::{Config, Server};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+/// Every wait of a test ends.
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub struct Cluster {
+    pub server: Server,
+    pub address: SocketAddr,
+    pub home: tempfile::TempDir,
+    pub kubectl: PathBuf,
+    serving: JoinHandle<()>,
+}
+
+/// The kubectl of this host: the one in `KUBECTL`, or on the PATH.
+fn kubectl() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("KUBECTL") {
+        return Some(named.into());
+    }
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join("kubectl")).find(|file| file.is_file())
+}
+
+fn admin() -> Caller {
+    Caller::new("test", vec![Grant::everywhere(Role::Admin)], Origin::Socket { uid: 0 }, Proof::LocalUser)
+}
+
+impl Cluster {
+    /// None where kubectl is missing; the reason is printed.
+    pub async fn start() -> Option<Self> {
+        Self::start_as(admin()).await
+    }
+
+    pub async fn start_as(caller: Caller) -> Option<Self> {
+        let Some(kubectl) = kubectl() else {
+            eprintln!("skipped: kubectl is not on the PATH");
+            return None;
+        };
+        let server = Server::open(Config::default()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = serve(server.clone(), listener, caller);
+        Some(Self { server, address, home: tempfile::tempdir().unwrap(), kubectl, serving })
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        let home = self.home.path();
+        // A proxy of the developer's is not for loopback.
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+            command.env_remove(name);
+        }
+        command
+            .arg(format!("--server=http://{}", self.address))
+            .arg(format!("--cache-dir={}", home.join("cache").display()))
+            .args(arguments)
+            .env("HOME", home)
+            .env("KUBECONFIG", home.join("none"))
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .current_dir(home)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).output();
+        tokio::time::timeout(LIMIT, output).await.expect("kubectl did not end").unwrap()
+    }
+
+    /// What kubectl prints for a line of words.
+    pub async fn ok(&self, words: &str) -> String {
+        self.ok_with(&words.split(' ').collect::<Vec<_>>()).await
+    }
+
+    pub async fn ok_with(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments).await;
+        let (out, err) = text(&output);
+        assert!(output.status.success(), "kubectl {arguments:?}: {out}{err}");
+        format!("{out}{err}")
+    }
+
+    pub async fn shows(&self, words: &str, expected: &[&str]) {
+        let out = self.ok(words).await;
+        for one in expected {
+            assert!(out.contains(one), "kubectl {words}: no {one:?} in {out}");
+        }
+    }
+
+    pub async fn fails(&self, words: &str, expected: &str) {
+        let output = self.run(&words.split(' ').collect::<Vec<_>>()).await;
+        let (out, err) = text(&output);
+        assert!(!output.status.success() && err.contains(expected), "kubectl {words}: {out}{err}");
+    }
+
+    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// `kubectl WORDS -f -` with this text.
+    pub async fn pipe(&self, words: &str, content: &str) -> Output {
+        let arguments: Vec<&str> = words.split(' ').chain(["-f", "-"]).collect();
+        let mut child =
+            self.command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(content.as_bytes()).await.unwrap();
+        tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("kubectl did not end").unwrap()
+    }
+
+    pub async fn pipe_ok(&self, words: &str, content: &str) -> String {
+        let output = self.pipe(words, content).await;
+        let (out, err) = text(&output);
+        assert!(output.status.success(), "kubectl {words}: {out}{err}");
+        format!("{out}{err}")
+    }
+
+    pub async fn apply(&self, content: &str) -> String {
+        self.pipe_ok("apply", content).await
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+pub fn text(output: &Output) -> (String, String) {
+    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+pub fn serve(server: Server, listener: TcpListener, caller: Caller) -> JoinHandle<()> {
+    let admit = move |mut request: Request, next: Next| {
+        let caller = caller.clone();
+        async move {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    let router = server::apis::router(server).layer(from_fn(admit));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() })
+}
+
+pub type Lines = tokio::io::Lines<BufReader<ChildStdout>>;
+
+pub fn lines(out: ChildStdout) -> Lines {
+    BufReader::new(out).lines()
+}
+
+/// The next line that a program prints.
+pub async fn next(lines: &mut Lines) -> String {
+    tokio::time::timeout(LIMIT, lines.next_line()).await.expect("no line came").unwrap().expect("the program ended")
+}
+
+/// A program that stands in for an editor.
+pub fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
