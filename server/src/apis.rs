@@ -3,6 +3,8 @@
 
 mod change;
 mod collect;
+mod expiry;
+mod orders;
 mod plain;
 mod read;
 mod source;
@@ -38,8 +40,10 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 const MOST_WARNINGS: usize = 16;
 const MAX_WARNING: usize = 400;
 
-/// The routes. The layer before them puts a [`Caller`] into the extensions; a request without one is refused.
+/// The routes. The layer before them puts a [`Caller`] into the extensions; a request without one is refused. Needs a running
+/// executor, because events expire from now on.
 pub fn router(server: Server) -> Router {
+    tokio::spawn(expiry::run(std::sync::Arc::downgrade(&server.0)));
     Router::new()
         .route("/api", any(handle))
         .route("/api/{*rest}", any(handle))

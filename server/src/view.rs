@@ -110,7 +110,7 @@ pub fn machine_key(name: &ObjectName) -> String {
     format!("{MACHINES}{}/{}", name.namespace, name.name)
 }
 
-const MACHINES: &str = "/machines/";
+pub const MACHINES: &str = "/machines/";
 
 /// The kind and name of a key.
 #[must_use]

@@ -3,6 +3,7 @@
 
 mod cluster;
 
+use access::{Caller, Grant, Origin, Proof, Role};
 use cluster::Cluster;
 
 const HARDWARE: &str = "apiVersion: tinkerbell.org/v1alpha1
@@ -33,7 +34,7 @@ spec: {templateRef: t1, hardwareRef: m1, hardwareMap: {device_1: '52:54:00:00:00
 async fn discovery_names_the_kinds_and_get_shows_them() {
     let Some(cluster) = Cluster::start().await else { return };
     let names = cluster.ok("api-resources").await;
-    for line in ["hardware", "templates", "workflows", "workflowrulesets", "secrets", "leases"] {
+    for line in ["hardware", "templates", "workflows", "workflowrulesets", "secrets", "leases", "machinestates", "rollouts"] {
         assert!(names.lines().any(|one| one.starts_with(line)), "{line} in {names}");
     }
     let versions = cluster.ok("api-versions").await;
@@ -215,4 +216,77 @@ async fn server_side_apply_owns_what_it_names() {
     let second = HARDWARE.replace("m1", "m2").replace("00:00:01", "00:00:02").replace("10.0.0.21", "10.0.0.22");
     cluster.apply(&second).await;
     assert!(cluster.pipe_ok("apply --server-side", &second).await.contains("serverside-applied"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn intents_and_rollouts_are_ordered_through_their_specs() {
+    let Some(cluster) = Cluster::start().await else { return };
+    cluster.apply(&format!("{HARDWARE}---\n{TEMPLATE}---\n{WORKFLOW}")).await;
+    cluster.shows("get machinestates", &["INTENT", "m1", "install", "w1"]).await;
+    cluster
+        .ok_with(&["patch", "ms", "m1", "--type=merge", "-p", "{\"spec\":{\"intent\":\"hold\",\"reason\":\"maintenance\"}}"])
+        .await;
+    cluster.shows("get ms m1 -o jsonpath={.spec.intent}{.status.by}{.status.reason}", &["holdtestmaintenance"]).await;
+    cluster.fails("patch ms m1 --type=merge -p {\"spec\":{\"intent\":\"discover\"}}", "cannot be ordered").await;
+    cluster.shows("get ms -l rack=7 -o name", &["machinestate.thimble.dev/m1"]).await;
+    cluster.ok("patch ms m1 --type=merge -p {\"spec\":{\"intent\":\"approve\"}}").await;
+    cluster.shows("get ms m1 -o jsonpath={.spec.intent}", &["install"]).await;
+    cluster.ok("delete wf w1").await;
+    let rollout =
+        "apiVersion: thimble.dev/v1alpha1\nkind: Rollout\nmetadata: {name: r}\nspec: {selector: rack=7, templateRef: t1}\n";
+    assert!(cluster.pipe_ok("create", rollout).await.contains("created"));
+    cluster.shows("get rollouts", &["r", "t1", "running", "1"]).await;
+    cluster.fails("delete rollout r --wait=false", "stop it first").await;
+    cluster.ok("patch rollout r --type=merge -p {\"spec\":{\"state\":\"stopped\"}}").await;
+    cluster.shows("get rollout r -o jsonpath={.status.state}", &["stopped"]).await;
+    cluster.fails("patch rollout r --type=merge -p {\"spec\":{\"atOnce\":5}}", "only state can change").await;
+    cluster.ok("delete rollout r").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_reads_without_secrets_and_writes_nothing() {
+    let viewer = Caller::new("eve", vec![Grant::everywhere(Role::Viewer)], Origin::Socket { uid: 7 }, Proof::LocalUser);
+    let Some(cluster) = Cluster::start_as(viewer).await else { return };
+    let text = HARDWARE.replace("spec:", "spec:\n  userData: hunter2");
+    cluster.server.apply(model::parse_documents(&text, "f").unwrap()).await.unwrap();
+    cluster.shows("get hw m1 -o jsonpath={.spec.userData}", &["(masked)"]).await;
+    cluster.shows("get hw -o yaml", &["(masked)"]).await;
+    cluster.fails("delete hw m1", "User \"eve\" cannot delete resource \"hardware\" in API group \"tinkerbell.org\"").await;
+    cluster.fails("label hw m1 a=b", "forbidden").await;
+    cluster.fails("auth can-i create hardware", "").await;
+    cluster.shows("auth can-i list hardware", &["yes"]).await;
+    cluster.shows("auth whoami", &["eve"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_an_object_goes_with_it() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let job = "apiVersion: bmc.tinkerbell.org/v1alpha1\nkind: Job\nmetadata: {name: j}\nspec: {machineRef: {name: b}}\n";
+    cluster.apply(job).await;
+    let uid = cluster.ok("get jobs.bmc.tinkerbell.org j -o jsonpath={.metadata.uid}").await;
+    let uid = uid.split("Warning").next().unwrap().trim();
+    let task = format!(
+        "apiVersion: bmc.tinkerbell.org/v1alpha1\nkind: Task\nmetadata: {{name: t, ownerReferences: [{{apiVersion: \
+         bmc.tinkerbell.org/v1alpha1, kind: Job, name: j, uid: {uid}, controller: true}}]}}\nspec: {{}}\n"
+    );
+    cluster.apply(&task).await;
+    cluster.shows("get tasks.bmc.tinkerbell.org", &["t"]).await;
+    cluster.ok("delete jobs.bmc.tinkerbell.org j").await;
+    cluster.fails("get tasks.bmc.tinkerbell.org t", "not found").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_version_shows_its_own_objects() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let task = "apiVersion: tinkerbell.org/v1alpha2\nkind: Task\nmetadata: {name: t2}\nspec: {actions: [{name: a, image: i}]}\n";
+    let workflow = "apiVersion: tinkerbell.org/v1alpha2\nkind: Workflow\nmetadata: {name: new}\nspec: {tasks: [{agentID: x, taskRef: {name: t2}}]}\n";
+    cluster.apply(&format!("{task}---\n{workflow}---\n{HARDWARE}---\n{TEMPLATE}---\n{WORKFLOW}")).await;
+    cluster.shows("get workflows.v1alpha2.tinkerbell.org", &["new", "PENDING"]).await;
+    let old = cluster.ok("get workflows -o name").await;
+    assert_eq!(old.trim(), "workflow.tinkerbell.org/w1");
+    cluster.shows("get workflows.v1alpha2.tinkerbell.org new -o jsonpath={.status.state}", &["PENDING"]).await;
+    cluster.ok("label workflows.v1alpha2.tinkerbell.org new a=b").await;
+    cluster.shows("get workflows.v1alpha2.tinkerbell.org -l a=b -o name", &["new"]).await;
+    cluster.ok("delete workflows.v1alpha2.tinkerbell.org new").await;
+    cluster.shows("get workflows", &["w1"]).await;
 }

@@ -79,9 +79,11 @@ const AGE: Column = column("Age", AGE_PATH);
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const READ: &[&str] = &["get", "list", "watch"];
 const CREATE: &[&str] = &["create"];
+const ORDER: &[&str] = &["get", "list", "patch", "update", "watch"];
 
 pub const TINKERBELL: &str = "tinkerbell.org";
 pub const BMC: &str = "bmc.tinkerbell.org";
+pub const THIMBLE: &str = "thimble.dev";
 
 const BASE: Resource = Resource {
     group: TINKERBELL,
@@ -222,6 +224,44 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["t"],
         columns: &[column("Host", ".spec.connection.host"), AGE],
         family: Family::Plain("bmc/tasks/", Plain::Task),
+        ..BASE
+    },
+    Resource {
+        group: THIMBLE,
+        plural: "machinestates",
+        singular: "machinestate",
+        kind: "MachineState",
+        short_names: &["ms"],
+        status: false,
+        verbs: ORDER,
+        columns: &[
+            column("Intent", ".spec.intent"),
+            column("Boot", ".status.boot"),
+            column("By", ".status.by"),
+            column("Workflow", ".status.workflow"),
+            column("Last", ".status.lastStep"),
+            wide("Reason", ".status.reason"),
+            column("Since", ".status.at"),
+        ],
+        family: Family::MachineState,
+        ..BASE
+    },
+    Resource {
+        group: THIMBLE,
+        plural: "rollouts",
+        singular: "rollout",
+        kind: "Rollout",
+        short_names: &["ro"],
+        status: false,
+        verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
+        columns: &[
+            column("Template", ".spec.templateRef"),
+            column("State", ".status.state"),
+            column("Machines", ".status.machines"),
+            wide("Reason", ".status.reason"),
+            column("Age", AGE_PATH),
+        ],
+        family: Family::Rollout,
         ..BASE
     },
     Resource {

@@ -109,7 +109,7 @@ impl Write<'_> {
         self.named(&mut object)?;
         let name = name_of(&object);
         let mut warnings = Vec::new();
-        if !self.request.status && self.resource().status && object.remove("status").is_some() {
+        if !self.request.status && self.has_own_status() && object.remove("status").is_some() {
             warnings.push(format!("the status of {} {name:?} is the server's to say and was dropped", self.resource().kind));
         }
         // What the body lacks, the object may have.
@@ -153,7 +153,7 @@ impl Write<'_> {
         let mut warnings = Vec::new();
         if self.request.status {
             object = self.only_status(current, &object);
-        } else if self.resource().status {
+        } else if self.has_own_status() {
             let (given, live) = (object.get("status").filter(|status| !is_empty(status)), current.get("status"));
             if given.is_some() && given != live {
                 warnings
@@ -203,7 +203,13 @@ impl Write<'_> {
 
     /// Leases and Events change often, and no client applies them.
     const fn tracks_fields(&self) -> bool {
-        !matches!(self.resource().family, Family::Plain(_, Plain::Event | Plain::NewEvent | Plain::Lease) | Family::Review)
+        !matches!(
+            self.resource().family,
+            Family::Plain(_, Plain::Event | Plain::NewEvent | Plain::Lease)
+                | Family::Review
+                | Family::MachineState
+                | Family::Rollout
+        )
     }
 
     fn of_kind(&self, object: &mut Map<String, Value>) -> Result<(), Status> {
@@ -231,13 +237,17 @@ impl Write<'_> {
         metadata::named(self.request, object, self.suffix)
     }
 
+    /// Whether the main path does not write the status.
+    const fn has_own_status(&self) -> bool {
+        self.resource().status || matches!(self.resource().family, Family::MachineState | Family::Rollout)
+    }
+
     fn status_is_dropped(&self, object: &Map<String, Value>) -> bool {
         let Some(status) = object.get("status").filter(|status| !is_empty(status)) else { return false };
         let ended = status.get("state").and_then(Value::as_str).is_some_and(|state| FINAL.contains(&state));
         match self.resource().family {
             Family::Tinkerbell(Kind::Workflow | Kind::WorkflowV1alpha2) => !ended,
-            Family::MachineState | Family::Rollout => true,
-            _ => self.resource().status,
+            _ => self.has_own_status(),
         }
     }
 

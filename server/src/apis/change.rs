@@ -71,6 +71,11 @@ async fn create(server: &Server, asked: &Asked) -> Result<Changed, Status> {
     let body = body::decode(&asked.content_type, &asked.body, resource)?;
     let suffix = suffix();
     let Written { object, warnings } = write(request, &suffix).create(body)?;
+    if resource.family == Family::Rollout {
+        let name = server.begin_rollout(request, &object, &asked.caller.name).await?;
+        let stored = server.object(resource, &name).await?.unwrap_or(object);
+        return Ok((StatusCode::CREATED, stored, warnings));
+    }
     created(server, request, &object, warnings).await
 }
 
@@ -132,7 +137,7 @@ async fn update(server: &Server, asked: &Asked) -> Result<Changed, Status> {
         let suffix = suffix();
         let write = write(request, &suffix);
         let Some(current) = current else {
-            if !applies || request.status {
+            if !applies || request.status || !resource.has("create") || resource.family == Family::Rollout {
                 return Err(Status::not_found(resource, &name.name));
             }
             server.namespace_exists(request.namespace.as_deref()).await?;
@@ -152,6 +157,9 @@ async fn update(server: &Server, asked: &Asked) -> Result<Changed, Status> {
             return Ok((StatusCode::OK, current, warnings));
         }
         steady_status(request, &name, &object, &current)?;
+        if matches!(resource.family, Family::MachineState | Family::Rollout) {
+            return order(server, asked, &object, &current, warnings).await;
+        }
         if is_released(&object) {
             if remove(server, request, &name, before, true, request.options.dry_run).await? {
                 super::collect::dependents(server, &object).await?;
@@ -168,6 +176,19 @@ async fn update(server: &Server, asked: &Asked) -> Result<Changed, Status> {
         }
     }
     Err(overtaken())
+}
+
+/// A changed spec of these kinds is an order.
+async fn order(server: &Server, asked: &Asked, new: &Value, current: &Value, warnings: Vec<String>) -> Result<Changed, Status> {
+    let (request, by) = (&asked.request, asked.caller.name.as_str());
+    if request.resource.family == Family::Rollout {
+        server.order_rollout(request, new, current, by).await?;
+    } else if new.pointer("/spec/intent") != current.pointer("/spec/intent") {
+        server.order_machine(request, new, by).await?;
+    }
+    let name = asked_name(request);
+    let shown = if request.options.dry_run { None } else { server.object(request.resource, &name).await? };
+    Ok((StatusCode::OK, shown.unwrap_or_else(|| new.clone()), warnings))
 }
 
 /// The status of a Workflow follows from what its agents report, and nothing else writes it.
@@ -234,6 +255,7 @@ async fn remove(
     let resource = request.resource;
     match resource.family {
         Family::Tinkerbell(kind) => server.remove_typed(resource, kind, name, seen, force, dry_run).await,
+        Family::Rollout if !dry_run => server.forget_rollout(request, name).await.map(|()| true),
         Family::Plain(prefix, Plain::Namespace) => {
             let key = super::plain::key(prefix, name);
             let stored = server.0.store.get(&key).await.map_err(|reason| super::failed("reading an object", &reason))?;

@@ -8,7 +8,7 @@ use model::{Kind, ObjectName};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{failed, plain};
+use super::{failed, orders, plain};
 use crate::service::Server;
 use crate::store::{Change, KeyValue, StoreError};
 use crate::v1alpha2::runs;
@@ -48,7 +48,9 @@ impl Server {
                 Ok(found.or_else(|| plain::implied(&self.view(), resource, &name.name)))
             }
             Family::Definition => Ok(definitions(resource).remove(name)),
-            Family::Review | Family::MachineState | Family::Rollout => Ok(None),
+            Family::MachineState => Ok(orders::machine_state_named(&self.view(), resource, name)),
+            Family::Rollout => Ok(self.rollout_objects(resource).await?.0.remove(name)),
+            Family::Review => Ok(None),
         }
     }
 
@@ -72,9 +74,18 @@ impl Server {
                 Ok(Listed { objects, revision })
             }
             Family::Definition => Ok(Listed { objects: definitions(resource), revision: self.view().revision }),
-            Family::Review | Family::MachineState | Family::Rollout => {
-                Ok(Listed { objects: BTreeMap::new(), revision: self.view().revision })
+            Family::MachineState => {
+                let view = self.snapshot();
+                let mut objects = orders::machine_states(&view, resource);
+                objects.retain(|name, _| in_namespace(name, namespace));
+                Ok(Listed { objects, revision: view.revision })
             }
+            Family::Rollout => {
+                let (mut objects, revision) = self.rollout_objects(resource).await?;
+                objects.retain(|name, _| in_namespace(name, namespace));
+                Ok(Listed { objects, revision })
+            }
+            Family::Review => Ok(Listed { objects: BTreeMap::new(), revision: self.view().revision }),
         }
     }
 
@@ -180,7 +191,9 @@ pub fn moved(view: &View, resource: &Resource, change: &Change) -> Option<Moved>
             }
             name
         }
-        _ => return None,
+        Family::MachineState => return orders::moved_machine(view, resource, change),
+        Family::Rollout => return orders::moved_rollout(resource, change),
+        Family::Definition | Family::Review => return None,
     };
     let is_own = |value: &Value| {
         resource.family != Family::Tinkerbell(Kind::Workflow)

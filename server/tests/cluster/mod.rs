@@ -35,7 +35,7 @@ fn kubectl() -> Option<PathBuf> {
     std::env::split_paths(&folders).map(|folder| folder.join("kubectl")).find(|file| file.is_file())
 }
 
-fn admin() -> Caller {
+pub fn admin() -> Caller {
     Caller::new("test", vec![Grant::everywhere(Role::Admin)], Origin::Socket { uid: 0 }, Proof::LocalUser)
 }
 
