@@ -290,3 +290,27 @@ async fn each_version_shows_its_own_objects() {
     cluster.ok("delete workflows.v1alpha2.tinkerbell.org new").await;
     cluster.shows("get workflows", &["w1"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kubectl_of_debian_12_works() {
+    let Some(program) = cluster::old_kubectl().await else { return };
+    let cluster = Cluster::start_with(program, cluster::admin()).await;
+    assert!(cluster.apply(&format!("{HARDWARE}---\n{TEMPLATE}---\n{WORKFLOW}")).await.contains("created"));
+    cluster.shows("get workflows", &["TEMPLATE", "w1", "PENDING"]).await;
+    let changed = HARDWARE.replace("/dev/vda", "/dev/sda");
+    let (out, err) = cluster::text(&cluster.pipe("diff", &changed).await);
+    assert!(out.contains("+  - device: /dev/sda"), "{out}{err}");
+    assert!(cluster.pipe_ok("apply --dry-run=server", &changed).await.contains("configured (server dry run)"));
+    assert!(cluster.apply(&changed).await.contains("configured"));
+    assert!(cluster.pipe_ok("apply --server-side --force-conflicts", &changed).await.contains("serverside-applied"));
+    let editor = cluster::script(cluster.home.path(), "editor", "sed -i 's/rack: \"7\"/rack: \"8\"/' \"$1\"");
+    let output = cluster.command(&["edit", "hw", "m1"]).env("KUBE_EDITOR", &editor).output().await.unwrap();
+    assert!(output.status.success(), "{:?}", cluster::text(&output));
+    cluster.shows("get hw -l rack=8 -o name", &["m1"]).await;
+    cluster.shows("describe wf w1", &["Template Ref:", "t1"]).await;
+    cluster.shows("create secret generic s --from-literal=a=b", &["created"]).await;
+    cluster.shows("auth can-i delete hardware", &["yes"]).await;
+    cluster.shows("delete wf w1", &["deleted"]).await;
+    cluster.shows("delete hw m1", &["deleted"]).await;
+    cluster.fails("get hw m1", "not found").await;
+}

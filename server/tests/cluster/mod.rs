@@ -50,11 +50,15 @@ impl Cluster {
             eprintln!("skipped: kubectl is not on the PATH");
             return None;
         };
+        Some(Self::start_with(kubectl, caller).await)
+    }
+
+    pub async fn start_with(kubectl: PathBuf, caller: Caller) -> Self {
         let server = Server::open(Config::default()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = serve(server.clone(), listener, caller);
-        Some(Self { server, address, home: tempfile::tempdir().unwrap(), kubectl, serving })
+        Self { server, address, home: tempfile::tempdir().unwrap(), kubectl, serving }
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -174,4 +178,30 @@ pub fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
     std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
+}
+
+/// Debian's kubectl 1.20, unpacked from its package: it cannot be installed beside a newer one. None where it cannot be had.
+pub async fn old_kubectl() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubectl-1.20");
+    let program = folder.join("usr/bin/kubectl");
+    if program.is_file() {
+        return Some(program);
+    }
+    std::fs::create_dir_all(&folder).unwrap();
+    let fetch = "apt-get download kubernetes-client && dpkg -x kubernetes-client_*.deb . && rm -f ./*.deb";
+    let mut command = Command::new("sh");
+    command.args(["-c", fetch]).current_dir(&folder).stdin(Stdio::null()).kill_on_drop(true);
+    let done = tokio::time::timeout(LIMIT, command.output()).await;
+    let version = Command::new(&program).args(["version", "--client", "--short"]).output().await;
+    match (done, version) {
+        (Ok(Ok(_)), Ok(version)) if text(&version).0.contains("v1.20.") => Some(program),
+        (_, Ok(version)) => {
+            eprintln!("skipped: the package of this host has {}", text(&version).0.trim());
+            None
+        }
+        _ => {
+            eprintln!("skipped: Debian's package kubernetes-client cannot be fetched and unpacked here");
+            None
+        }
+    }
 }
