@@ -22,7 +22,7 @@ pub mod tftp;
 pub use config::Config;
 pub use events::{Event, Events, Milestone};
 pub use machine::{
-    BootInterface, BootState, CustomBoot, FileSource, Ipxe, MachineSource, Osie, RemoteSource, Reservation, SourceError,
+    BootInterface, BootState, CustomBoot, FileSource, Ipxe, Login, MachineSource, Osie, RemoteSource, Reservation, SourceError,
     SourceFuture,
 };
 pub use run::{BindError, Listen, Sockets, run};

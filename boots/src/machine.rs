@@ -14,7 +14,7 @@ use devices::modalias::Device;
 
 pub use api::BootState;
 pub use file::FileSource;
-pub use remote::RemoteSource;
+pub use remote::{Login, RemoteSource};
 
 /// One network interface of a machine, with what DHCP and the boot script need of its Hardware.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +123,16 @@ pub enum SourceError {
         url: String,
         #[source]
         source: serde_json::Error,
+    },
+    #[error(
+        "the token for {url} can be sent over https:// only; is it the line that `thimble token create --role boots` printed?"
+    )]
+    Login { url: String },
+    #[error("cannot prepare TLS with the server at {url}")]
+    Tls {
+        url: String,
+        #[source]
+        source: trust::TrustError,
     },
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

@@ -66,6 +66,7 @@ impl Provisioner {
     pub fn up(&mut self) -> Result<()> {
         let mut command = Command::new(&self.thimble);
         command.arg("up").arg("--data").arg(self.folder.join("data")).arg("--files").arg(self.folder.join("files"));
+        command.arg("--socket").arg(self.folder.join("api.sock")); // other labs of this host have theirs
         let interface = if self.options.no_dhcp { "lo" } else { segment::BRIDGE };
         command.args(["--address", &segment::HOST.to_string(), "--interface", interface, "--router-advertisements"]);
         command.args(["--kernel", "vmlinuz", "--initrd", "initramfs.cpio.zst"]);

@@ -91,7 +91,7 @@ impl Agents {
             let first = if table.strangers.remove(id).is_none() { First::Announce } else { First::No };
             let news = News { first, attributes: attributes.is_some() || modaliases.is_some() };
             let modaliases = modaliases.unwrap_or_default();
-            let agent = Agent { id: id.clone(), last_seen: now, address, attributes, modaliases };
+            let agent = Agent { id: id.clone(), last_seen: now, address, encrypted: None, attributes, modaliases };
             table.known.insert(id.clone(), Known { agent, watches: false });
             return news;
         };
@@ -118,7 +118,7 @@ impl Agents {
         let table = self.table();
         let stranger = || {
             let (address, last_seen) = table.strangers.get(id)?;
-            Some(Agent { id: id.clone(), last_seen, address, attributes: None, modaliases: Vec::new() })
+            Some(Agent { id: id.clone(), last_seen, address, encrypted: None, attributes: None, modaliases: Vec::new() })
         };
         table.known.get(id).map(|known| known.agent.clone()).or_else(stranger)
     }
@@ -138,6 +138,14 @@ impl Agents {
         if let Some(known) = self.table().known.get_mut(id) {
             known.watches = true;
         }
+    }
+
+    /// Its call came with TLS or without. Returns whether it is the first one without.
+    pub fn speaks(&self, id: &AgentId, encrypted: bool) -> bool {
+        let mut table = self.table();
+        let Some(Known { agent, .. }) = table.known.get_mut(id) else { return false };
+        let before = agent.encrypted.replace(encrypted);
+        !encrypted && before != Some(false)
     }
 
     #[must_use]
@@ -192,6 +200,17 @@ mod tests {
         assert_eq!(seen(Some(Attributes { product: Some(long), ..Attributes::default() })), news(First::No, false));
         assert_eq!(seen(cores(2)), news(First::No, true));
         assert_eq!(agents.get(&id).and_then(|agent| agent.attributes), cores(2));
+    }
+
+    #[test]
+    fn an_agent_without_tls_is_news_once() {
+        let agents = Agents::default();
+        let (known, stranger) = (AgentId::from("known"), AgentId::from("stranger"));
+        agents.known(&known, None, None, Timestamp::UNIX_EPOCH, |_| true);
+        assert!(agents.speaks(&known, false) && !agents.speaks(&known, false));
+        assert!(!agents.speaks(&known, true) && agents.get(&known).unwrap().encrypted == Some(true));
+        assert!(agents.speaks(&known, false), "it spoke TLS in between");
+        assert!(!agents.speaks(&stranger, false), "nothing is kept of an unknown agent");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 mod front;
 mod gen1;
+mod plain;
+mod port;
 mod read;
 mod status;
 
@@ -16,8 +18,6 @@ use model::AgentId;
 use proto::next_image;
 use proto::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, ActionStatusResponse};
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -26,6 +26,7 @@ use crate::service::Server;
 use crate::work::{Assignment, NoWork};
 use front::Front;
 pub use gen1::Generations;
+pub use port::{HTTP2, Port};
 
 const MAX_MESSAGE: usize = 1 << 20;
 /// The limit for a call, in addition to the time it is held. A client may be slow, and so may the disk.
@@ -49,7 +50,7 @@ pub fn grpc_service(server: Server) -> Generations {
 /// When the transport fails.
 pub async fn serve(
     server: Server,
-    listener: TcpListener,
+    port: impl Into<Port>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let stopping = server.clone();
@@ -59,14 +60,14 @@ pub async fn serve(
     };
     let overdue = server.overdue();
     let limit = server.0.config.long_poll + SLOW;
-    let router = Routes::new(grpc_service(server)).into_axum_router().layer(from_fn_with_state(Front::default(), front::serve));
+    let front = Front::before(server.clone());
+    let router = Routes::new(grpc_service(server)).into_axum_router().layer(from_fn_with_state(front, front::serve));
     let serving = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .timeout(limit)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown);
+        .serve_with_incoming_shutdown(port.into().incoming(), shutdown);
     tokio::select! {
         served = serving => served,
         () = overdue => Ok(()),
@@ -78,10 +79,12 @@ impl WorkflowService for Grpc {
     async fn get_action(&self, request: Request<ActionRequest>) -> Result<Response<ActionResponse>, Status> {
         let address = request.remote_addr();
         let watched = read::watched(&request)?;
+        let origin = plain::origin(&request);
         let request = request.into_inner();
         let agent = read::agent(request.agent_id)?;
         if let Some(workflow) = watched {
             self.0.agent_called(&agent, address, None);
+            plain::note(&self.0, &agent, origin);
             self.0.agent_watches(&agent, &workflow);
             return Err(match self.0.until_stopped(&agent, &workflow).await.map_err(status::no_work)? {
                 Some(why) => Status::aborted(why),
@@ -89,6 +92,7 @@ impl WorkflowService for Grpc {
             });
         }
         let is_known = self.0.met(&agent, address, request.agent_attributes.as_ref()).await;
+        plain::note(&self.0, &agent, origin);
         let mut assignment = self.next_action(&agent, address, is_known).await.map_err(status::no_work)?;
         let next_image = assignment.next_image.take().filter(|image| image.len() <= next_image::MAX_LENGTH);
         let mut response = Response::new(response(assignment));
@@ -102,9 +106,10 @@ impl WorkflowService for Grpc {
         &self,
         request: Request<ActionStatusRequest>,
     ) -> Result<Response<ActionStatusResponse>, Status> {
-        let address = request.remote_addr();
+        let (address, origin) = (request.remote_addr(), plain::origin(&request));
         let (workflow, report) = read::report(request.into_inner())?;
         self.0.agent_called(&report.agent, address, None);
+        plain::note(&self.0, &report.agent, origin);
         let server = self.0.clone();
         let done = Server::detached(async move { server.report(&workflow, &report).await }).await;
         done.ok_or_else(|| Status::internal("error writing report status"))?.map_err(status::refused_report)?;

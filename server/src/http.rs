@@ -1,6 +1,7 @@
 //! The API under `/v1/`: objects in and out, machines, events. A thin edge that bounds bodies. All calls but `booted` are
 //! only for loopback and the networks that the operator named.
 
+mod callers;
 mod machines;
 mod rollouts;
 pub(crate) mod uploads;
@@ -27,6 +28,7 @@ use serde::Deserialize;
 use crate::service::{ApplyError, DeleteError, Server};
 use crate::store::StoreError;
 use crate::work::CancelError;
+pub use callers::for_callers;
 use uploads::{NotObjects, Upload};
 
 const MAX_APPLY: usize = 8 << 20;
@@ -39,7 +41,12 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The routes. Serve them with `api::serve`, because a call without a known address is refused.
 pub fn router(server: Server) -> Router {
     // Hardware holds password hashes and user data, so other hosts may not even read it.
-    let operators = Router::new()
+    let operators = operators().route_layer(from_fn_with_state(server.clone(), only_allowed));
+    operators.merge(machines::for_machines()).with_state(server)
+}
+
+fn operators() -> Router<Server> {
+    Router::new()
         .route("/v1/apply", post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{namespace}/{name}", get(one).delete(remove))
@@ -48,8 +55,6 @@ pub fn router(server: Server) -> Router {
         .merge(machines::for_operators())
         .merge(rollouts::routes())
         .merge(workflows::routes())
-        .route_layer(from_fn_with_state(server.clone(), only_allowed));
-    operators.merge(machines::for_machines()).with_state(server)
 }
 
 async fn only_allowed(State(server): State<Server>, request: Request, next: Next) -> Response {

@@ -14,6 +14,7 @@ mod clock;
 mod deadlines;
 mod discovery;
 mod enrolment;
+mod entrance;
 mod events;
 pub mod grpc;
 mod history;
@@ -37,6 +38,7 @@ mod work;
 mod workflows;
 
 pub use access::Network;
+pub use entrance::Entrance;
 pub use events::Reader;
 pub use grpc::grpc_service;
 pub use machines::OrderError;

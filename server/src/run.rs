@@ -31,7 +31,7 @@ pub fn allow_many_connections() {
 /// When one of them cannot continue.
 pub async fn run(
     server: Server,
-    grpc: TcpListener,
+    grpc: impl Into<grpc::Port>,
     http: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {

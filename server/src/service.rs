@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
-use access::Network;
+use access::{Network, PlainGrpc};
 use api::{Agent, Applied, Booted, Machine, What};
 use jiff::Timestamp;
 use log::{error, info, warn};
@@ -46,6 +46,8 @@ pub struct Config {
     pub addresses: Vec<IpAddr>,
     /// Networks whose unknown agents become Hardware that waits for approval.
     pub discovery: Vec<Network>,
+    /// Which agents may call without TLS.
+    pub plain_grpc: PlainGrpc,
 }
 
 impl Default for Config {
@@ -57,6 +59,7 @@ impl Default for Config {
             hold_new_machines: false,
             addresses: Vec::new(),
             discovery: Vec::new(),
+            plain_grpc: PlainGrpc::default(),
         }
     }
 }

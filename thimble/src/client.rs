@@ -129,14 +129,14 @@ pub struct OrderArgs {
 impl MachineOrder {
     async fn run(self, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         let (order, args) = match self {
-            Self::List { all, server } => return machine::list(&Connection::to(&server.url)?, all, out).await,
+            Self::List { all, server } => return machine::list(&Connection::to(&server)?, all, out).await,
             Self::Rescue(args) => (api::OrderKind::Rescue, args),
             Self::Hold(args) => (api::OrderKind::Hold, args),
             Self::Local(args) => (api::OrderKind::Local, args),
             Self::Reinstall(args) => (api::OrderKind::Reinstall, args),
             Self::Approve(args) => (api::OrderKind::Approve, args),
         };
-        machine::order(&Connection::to(&args.server.url)?, &args.machine, order, args.reason, out).await
+        machine::order(&Connection::to(&args.server)?, &args.machine, order, args.reason, out).await
     }
 }
 
@@ -204,9 +204,13 @@ pub enum WorkflowCommand {
 
 #[derive(Args, Debug)]
 pub struct ServerArgs {
-    /// URL of the server
-    #[arg(long = "server", env = "THIMBLE_SERVER", value_name = "URL", default_value_t = format!("http://127.0.0.1:{}", ::machine::ports::HTTP))]
-    url: String,
+    /// URL of the server. The default is the socket of this host's server, else http://127.0.0.1:7080. An https:// server
+    /// needs the variable THIMBLE_TOKEN
+    #[arg(long = "server", env = "THIMBLE_SERVER", value_name = "URL")]
+    url: Option<String>,
+    /// Certificate authority of an https:// server
+    #[arg(long, env = "THIMBLE_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -274,46 +278,42 @@ fn pipe_closed(error: &anyhow::Error) -> bool {
 
 async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
-        ClientCommand::Apply { files, yes, server } => {
-            objects::apply(&Connection::to(&server.url)?, &files.files, yes, out).await
-        }
+        ClientCommand::Apply { files, yes, server } => objects::apply(&Connection::to(&server)?, &files.files, yes, out).await,
         ClientCommand::Get { kind, name, output, server } => {
-            objects::get(&Connection::to(&server.url)?, kind.into(), name, output, out).await
+            objects::get(&Connection::to(&server)?, kind.into(), name, output, out).await
         }
         ClientCommand::Delete { kind, names, files, force, server } => {
             let named = kind.into_iter().flat_map(|kind| names.iter().map(move |name| (kind.into(), name.clone())));
-            objects::delete(&Connection::to(&server.url)?, named.collect(), &files, force, out).await
+            objects::delete(&Connection::to(&server)?, named.collect(), &files, force, out).await
         }
         ClientCommand::Cancel(args) => cancel(args, out).await,
         ClientCommand::Workflow(command) => of_workflow(command, out).await,
         ClientCommand::Machine { order: Some(order), .. } => order.run(out).await,
         ClientCommand::Machine { address, output, server, .. } => {
-            machine::run(&Connection::to(&server.url)?, &address.unwrap_or_default(), output, out).await
+            machine::run(&Connection::to(&server)?, &address.unwrap_or_default(), output, out).await
         }
         ClientCommand::Rollout(command) => rollout::run(command, out).await,
-        ClientCommand::Events { since, output, server } => {
-            events::follow(&Connection::to(&server.url)?, since, output, out).await
-        }
+        ClientCommand::Events { since, output, server } => events::follow(&Connection::to(&server)?, since, output, out).await,
     }
 }
 
 async fn cancel(CancelArgs { name, reason, now, server }: CancelArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    objects::cancel(&Connection::to(&server.url)?, &name, reason.as_deref(), now, out).await
+    objects::cancel(&Connection::to(&server)?, &name, reason.as_deref(), now, out).await
 }
 
 async fn of_workflow(command: WorkflowCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let (change, WorkflowArgs { name, reason, server }) = match command {
         WorkflowCommand::Show { name, watch, server } => {
-            return show::run(&Connection::to(&server.url)?, &name, watch, out).await;
+            return show::run(&Connection::to(&server)?, &name, watch, out).await;
         }
-        WorkflowCommand::History { name, server } => return workflow::history(&Connection::to(&server.url)?, &name, out).await,
+        WorkflowCommand::History { name, server } => return workflow::history(&Connection::to(&server)?, &name, out).await,
         WorkflowCommand::Cancel(args) => return cancel(args, out).await,
         WorkflowCommand::Pause(args) => (WorkflowChange::Pause, args),
         WorkflowCommand::Resume(args) => (WorkflowChange::Resume, args),
         WorkflowCommand::Retry { from, args } => (WorkflowChange::Retry { from }, args),
         WorkflowCommand::Rerun(args) => (WorkflowChange::Rerun, args),
     };
-    workflow::change(&Connection::to(&server.url)?, &name, change, reason, out).await
+    workflow::change(&Connection::to(&server)?, &name, change, reason, out).await
 }
 
 /// All objects of all files, or else all their mistakes.

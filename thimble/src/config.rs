@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use access::{Names, PlainGrpc};
 use anyhow::Context;
 use clap::Args;
 use machine::ports;
@@ -49,8 +50,21 @@ pub struct Settings {
     /// Listening address of the workflow service
     #[arg(long, env = "THIMBLE_GRPC", value_name = "IP:PORT")]
     pub grpc: Option<SocketAddr>,
-    /// Networks besides loopback that may use the API, comma separated CIDRs; a separate `thimble boots` needs its host
-    /// listed
+    /// Listening address of the API by TLS, for `kubectl` and other hosts
+    #[arg(long, env = "THIMBLE_API", value_name = "IP:PORT")]
+    pub api: Option<SocketAddr>,
+    /// Unix socket of the API, for root on this host
+    #[arg(long, env = "THIMBLE_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Further names and addresses at which clients reach this host, comma separated; its certificate covers them, too
+    #[arg(long, env = "THIMBLE_TLS_NAME", value_name = "LIST")]
+    pub tls_name: Option<String>,
+    /// Which agents may call without TLS: known (networks of known Hardware), none, or comma separated CIDRs
+    #[arg(long, env = "THIMBLE_PLAIN_GRPC", value_name = "known|none|CIDRS")]
+    #[serde(alias = "plain_grpc")]
+    pub plain_grpc: Option<String>,
+    /// Networks besides loopback that may use the API without TLS, comma separated CIDRs; a separate `thimble boots` needs
+    /// its host listed
     #[arg(long, env = "THIMBLE_API_ALLOW", value_name = "CIDRS")]
     pub api_allow: Option<String>,
     /// Send router advertisements, so that iPXE does not wait for IPv6
@@ -83,6 +97,11 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     pub http: SocketAddr,
     pub grpc: SocketAddr,
+    pub api: SocketAddr,
+    pub socket: PathBuf,
+    /// What the server's certificate is for.
+    pub names: Names,
+    pub plain_grpc: PlainGrpc,
     pub api_allow: Vec<server::Network>,
     pub router_advertisements: bool,
     pub hold_new_machines: bool,
@@ -126,6 +145,10 @@ impl Settings {
             insecure_registries: self.insecure_registries.or(other.insecure_registries),
             http: self.http.or(other.http),
             grpc: self.grpc.or(other.grpc),
+            api: self.api.or(other.api),
+            socket: self.socket.or(other.socket),
+            tls_name: self.tls_name.or(other.tls_name),
+            plain_grpc: self.plain_grpc.or(other.plain_grpc),
             api_allow: self.api_allow.or(other.api_allow),
             router_advertisements: self.router_advertisements.or(other.router_advertisements),
             new_machines: self.new_machines.or(other.new_machines),
@@ -174,6 +197,11 @@ impl Settings {
         };
         let api_allow = networks("api-allow", self.api_allow.as_deref(), &mut mistakes);
         let discovery = networks("discovery", self.discovery.as_deref(), &mut mistakes);
+        let names = names(address, &grpc_authority, self.tls_name.as_deref(), &mut mistakes);
+        let plain_grpc = self.plain_grpc.as_deref().unwrap_or("known").parse().unwrap_or_else(|error| {
+            mistakes.push(format!("plain-grpc: {error}; known and none are the other choices"));
+            PlainGrpc::None
+        });
         let files = self.files.unwrap_or_else(|| data.join("files"));
         if files.exists() && !files.is_dir() {
             mistakes.push(format!("files: {} is not a folder", files.display()));
@@ -191,6 +219,10 @@ impl Settings {
             insecure_registries: list(self.insecure_registries.as_deref()),
             http,
             grpc,
+            api: self.api.unwrap_or_else(|| any_address(ports::API)),
+            socket: self.socket.unwrap_or_else(|| PathBuf::from(machine::files::SERVER_SOCKET)),
+            names,
+            plain_grpc,
             api_allow,
             router_advertisements: self.router_advertisements.unwrap_or(false),
             hold_new_machines,
@@ -203,6 +235,23 @@ impl Settings {
 
 fn any_address(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+}
+
+/// Where machines and clients look for this host, its own name, and what the operator adds.
+fn names(address: Ipv4Addr, authority: &str, more: Option<&str>, mistakes: &mut Vec<String>) -> Names {
+    let mut names = Names::local();
+    let grpc = authority.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    // A host's name can be one that no certificate may have.
+    for own in [Some(address.to_string()), grpc, host].into_iter().flatten() {
+        let _ = names.add(&own);
+    }
+    for text in list(more) {
+        if let Err(error) = names.add(&text) {
+            mistakes.push(format!("tls-name: {error}"));
+        }
+    }
+    names
 }
 
 fn networks(setting: &str, text: Option<&str>, mistakes: &mut Vec<String>) -> Vec<server::Network> {
@@ -230,11 +279,20 @@ mod tests {
         let settings = Settings {
             api_allow: Some("10.0.0.0/8, nonsense".to_owned()),
             discovery: Some("10.0.0.0/8, 10.0.0.1".to_owned()),
+            tls_name: Some("prov.example, https://prov".to_owned()),
+            plain_grpc: Some("everyone".to_owned()),
             grpc_authority: Some("no-port".to_owned()),
             ..Settings::default()
         };
         let text = settings.check().unwrap_err().to_string();
-        for name in ["address:", "api-allow: \"nonsense\"", "discovery: \"10.0.0.1\"", "grpc-authority:"] {
+        for name in [
+            "address:",
+            "api-allow: \"nonsense\"",
+            "discovery: \"10.0.0.1\"",
+            "tls-name: \"https://prov\"",
+            "plain-grpc: \"everyone\"",
+            "grpc-authority:",
+        ] {
             assert!(text.contains(name), "{name} is missing in: {text}");
         }
     }
@@ -248,6 +306,20 @@ mod tests {
             (config.address, config.kernel.as_str(), config.initrd.as_str(), config.grpc_authority.as_str()),
             (Ipv4Addr::new(10, 0, 0, 1), "k", "initramfs.cpio.zst", "10.0.0.1:42113")
         );
+    }
+
+    #[test]
+    fn the_certificate_is_for_every_name_that_leads_here() {
+        let settings = Settings {
+            address: Some(Ipv4Addr::new(10, 0, 0, 1)),
+            grpc_authority: Some("grpc.example:42113".to_owned()),
+            tls_name: Some("prov.example, fd00::1".to_owned()),
+            ..Settings::default()
+        };
+        let names = settings.check().unwrap().names.texts();
+        for name in ["10.0.0.1", "grpc.example", "prov.example", "fd00::1", "localhost", "127.0.0.1", "::1"] {
+            assert!(names.iter().any(|one| one == name), "{name} is not in {names:?}");
+        }
     }
 
     #[test]

@@ -3,9 +3,12 @@
 mod agent;
 mod client;
 mod config;
+mod data_folder;
 mod image;
+mod kubeconfig;
 mod lint;
 mod starting_set;
+mod token;
 mod up;
 mod validate;
 
@@ -16,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use machine::Chain;
+use trust::Fingerprint;
 
 use config::Settings;
 
@@ -41,6 +45,9 @@ enum Command {
         /// Ask this server what each machine boots
         #[arg(long, value_name = "URL", conflicts_with = "hardware", required_unless_present = "hardware")]
         server: Option<String>,
+        /// SHA-256 of the server's certificate authority, for an https:// server, which also needs the variable THIMBLE_TOKEN
+        #[arg(long, value_name = "HEX", requires = "server")]
+        ca_sha256: Option<Fingerprint>,
         /// Read the machines from this YAML file of Hardware objects
         #[arg(long, value_name = "FILE")]
         hardware: Option<PathBuf>,
@@ -56,6 +63,11 @@ enum Command {
     Image(image::ImageCommand),
     #[command(flatten)]
     Client(client::ClientCommand),
+    /// Make, list and delete the tokens with which other people and hosts call this server
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Print a kubeconfig for this server, with a new token or certificate in it
+    Kubeconfig(kubeconfig::Arguments),
     /// Report what Tinkerbell would refuse or silently ignore in YAML files; exits with 1 if it would refuse something
     Lint(lint::Arguments),
     /// Check YAML files without a server: keys, values, templates
@@ -103,10 +115,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Init(arguments) => starting_set::run(&arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Up(daemon) => serve(up::up(daemon.settings()?.check()?)),
         Command::Server(daemon) => serve(up::server(daemon.settings()?.check_server()?)),
-        Command::Boots { daemon, server, hardware } => serve(up::boots(daemon.settings()?.check()?, server, hardware)),
+        Command::Boots { daemon, server, ca_sha256, hardware } => {
+            serve(up::boots(daemon.settings()?.check()?, server, ca_sha256, hardware))
+        }
         Command::Agent { flags } => Ok(agent::main(flags)),
         Command::Image(command) => image::run(command).map(|()| ExitCode::SUCCESS),
         Command::Client(command) => client::run(command),
+        Command::Token(command) => token::run(command, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Command::Kubeconfig(arguments) => kubeconfig::run(&arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Lint(arguments) => lint::run(&arguments, &mut std::io::stdout().lock()),
         Command::Validate { files } => validate::run(&files.files, &mut std::io::stdout().lock()),
     }

@@ -243,6 +243,7 @@ mod tests {
             kernel_args: None,
             insecure_registries: None,
             api_allow: None,
+            tls_name: None,
             discovery: None,
             apply: Vec::new(),
             ..all.clone()

@@ -1,5 +1,6 @@
 //! `thimble up`, `server` and `boots`: open the sockets, connect the parts, and end them in order.
 
+mod entrance;
 mod forward;
 mod source;
 
@@ -10,14 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use boots::{Events, FileSource, Listen, MachineSource, RemoteSource, Sockets};
+use boots::{Events, FileSource, Listen, Login, MachineSource, RemoteSource, Sockets};
 use server::Server;
 use server::store::StoreError;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use trust::Fingerprint;
 
 use crate::config::Config;
+
+/// Below the data folder.
+const STORE: &str = "thimble.redb";
 
 /// Server and boots in one process, on one HTTP port.
 pub async fn up(config: Config) -> anyhow::Result<()> {
@@ -26,6 +31,8 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
     apply(&server, &config.apply).await?;
     let boots = Arc::new(boots_config(&config)?);
     let (http, grpc) = (listen("HTTP", config.http).await?, listen("gRPC", config.grpc).await?);
+    let entrance = entrance::open(&config).await?;
+    let grpc = entrance::grpc(&entrance, grpc)?;
     let sockets = Sockets::bind(&boots, Listen::default()).await?;
     let events = Events::new();
     let source: Arc<dyn MachineSource> = Arc::new(source::InProcess(server.clone()));
@@ -48,6 +55,7 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
         },
         // Downloads in progress are cut. iPXE and the agents try again.
         async { api::serve::until(shutdown.clone().cancelled_owned(), Duration::ZERO, http, router).await.context("HTTP ended") },
+        async { entrance.serve(server.clone()).await.context("the API ended") },
         async {
             shutdown.cancelled().await;
             server.stop();
@@ -63,17 +71,27 @@ pub async fn server(config: Config) -> anyhow::Result<()> {
     let server = open(&config).await?;
     apply(&server, &config.apply).await?;
     let (http, grpc) = (listen("HTTP", config.http).await?, listen("gRPC", config.grpc).await?);
-    Ok(server::run(server, grpc, http, shutdown.cancelled_owned()).await?)
+    let entrance = entrance::open(&config).await?;
+    let grpc = entrance::grpc(&entrance, grpc)?;
+    tokio::try_join!(async { entrance.serve(server.clone()).await.context("the API ended") }, async {
+        Ok(server::run(server.clone(), grpc, http, shutdown.cancelled_owned()).await?)
+    },)
+    .map(drop)
 }
 
 /// Only DHCP, TFTP, HTTP files and syslog.
-pub async fn boots(config: Config, server: Option<String>, hardware: Option<PathBuf>) -> anyhow::Result<()> {
+pub async fn boots(
+    config: Config,
+    server: Option<String>,
+    ca: Option<Fingerprint>,
+    hardware: Option<PathBuf>,
+) -> anyhow::Result<()> {
     if !config.apply.is_empty() {
         bail!("apply: boots keeps no objects; give them to the server, or list Hardware in --hardware FILE");
     }
     let shutdown = until_signalled()?;
     let source: Arc<dyn MachineSource> = match (server, hardware) {
-        (Some(url), _) => Arc::new(RemoteSource::new(&url)?),
+        (Some(url), _) => Arc::new(RemoteSource::with(&url, login(ca)?.as_ref())?),
         (None, Some(path)) => Arc::new(FileSource::open(path)?),
         (None, None) => bail!("give --server URL or --hardware FILE, which describe the machines"),
     };
@@ -84,24 +102,36 @@ pub async fn boots(config: Config, server: Option<String>, hardware: Option<Path
     boots::run(sockets, boots, source, Events::new(), shutdown).await.context("boots ended")
 }
 
+/// What the line of `thimble token create --role boots` has. The token comes by its variable, so that no process list shows it.
+fn login(authority: Option<Fingerprint>) -> anyhow::Result<Option<Login>> {
+    let Some(authority) = authority else { return Ok(None) };
+    let token = std::env::var("THIMBLE_TOKEN").ok().filter(|token| !token.is_empty());
+    let token = token.context("--ca-sha256 wants the variable THIMBLE_TOKEN; `thimble token create --role boots` prints both")?;
+    Ok(Some(Login { token, authority }))
+}
+
 async fn open(config: &Config) -> anyhow::Result<Server> {
     let folder = config.data.display();
-    std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make the data folder {folder} (--data)"))?;
-    let store = config.data.join("thimble.redb");
+    let store = config.data.join(STORE);
+    if access::take_over(&config.data, &[STORE]).with_context(|| format!("cannot use the data folder {folder} (--data)"))? {
+        log::info!("the data folder {folder} is now for its owner only");
+    }
     let api_allow = config.api_allow.clone();
     let settings = server::Config {
         store: Some(store.clone()),
         api_allow,
         hold_new_machines: config.hold_new_machines,
         discovery: config.discovery.clone(),
+        plain_grpc: config.plain_grpc.clone(),
         addresses: own_addresses(config.address),
         ..server::Config::default()
     };
-    let opened = Server::open(settings).await;
-    opened.map_err(|error| match error {
+    let opened = Server::open(settings).await.map_err(|error| match error {
         StoreError::Failed { .. } => anyhow::Error::from(error).context(format!("cannot read the store {}", store.display())),
         other => other.into(), // its text names the file
-    })
+    })?;
+    access::take_over(&config.data, &[STORE])?; // the store may be new
+    Ok(opened)
 }
 
 /// The addresses that no machine may have: the one at which machines find this host, and those of its interfaces.

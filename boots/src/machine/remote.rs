@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use ::machine::Chain;
 use model::Mac;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use trust::Fingerprint;
 
 use super::{BootInterface, MachineSource, SourceError, SourceFuture};
 
@@ -16,6 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// An older answer could send an installed machine into installation again.
 const STALE: Duration = Duration::from_secs(60);
 const KEPT: usize = 4096;
+
+/// How boots shows who it is, and by what it knows the server.
+#[derive(Clone)]
+pub struct Login {
+    pub token: String,
+    pub authority: Fingerprint,
+}
 
 #[derive(Debug)]
 pub struct RemoteSource {
@@ -30,13 +39,27 @@ impl RemoteSource {
     /// # Errors
     /// When no HTTP client can be made, which means a broken TLS set-up.
     pub fn new(base: &str) -> Result<Self, SourceError> {
+        Self::with(base, None)
+    }
+
+    /// The same for a server that wants to know who asks.
+    ///
+    /// # Errors
+    /// As `new`, and if the token would travel without TLS.
+    pub fn with(base: &str, login: Option<&Login>) -> Result<Self, SourceError> {
         let base = base.trim_end_matches('/').to_owned();
         // This has no effect if the program has chosen its provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|source| SourceError::Unreachable { url: base.clone(), source })?;
+        let mut client = reqwest::Client::builder().timeout(PATIENCE);
+        if let Some(Login { token, authority }) = login {
+            let value = HeaderValue::try_from(format!("Bearer {token}")).ok().filter(|_| base.starts_with("https://"));
+            let mut value = value.ok_or_else(|| SourceError::Login { url: base.clone() })?;
+            value.set_sensitive(true);
+            client = client.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
+            let tls = authority.client_config().map_err(|source| SourceError::Tls { url: base.clone(), source })?;
+            client = client.tls_backend_preconfigured(tls);
+        }
+        let client = client.build().map_err(|source| SourceError::Unreachable { url: base.clone(), source })?;
         Ok(Self { base, client, last: Mutex::default() })
     }
 

@@ -93,6 +93,9 @@ pub struct Agent {
     pub id: AgentId,
     pub last_seen: Timestamp,
     pub address: Option<SocketAddr>,
+    /// Whether its latest call came by TLS. `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<bool>,
     #[serde(default)]
     pub attributes: Option<Attributes>,
     /// Those of its PCI devices, with `*` for each part that the agent did not report.

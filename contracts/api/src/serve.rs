@@ -63,13 +63,14 @@ pub async fn patiently(
     listener: TcpListener,
     router: Router,
 ) -> io::Result<()> {
-    let serve = |socket, address, stopped| {
+    let serve = |socket, address, pass, stopped| {
         let router = router.clone();
         async move {
             let extend = move |extensions: &mut Extensions| {
                 extensions.insert(ConnectInfo(address));
             };
             connection(patience, socket, extend, router, grace, stopped).await;
+            drop(pass);
         }
     };
     each("HTTP", Gate::default(), shutdown, listener, serve).await;

@@ -102,6 +102,7 @@ fn a_machine_is_its_hardware_with_what_it_shall_boot() {
         id: AgentId::from("a"),
         last_seen: Timestamp::UNIX_EPOCH,
         address: Some("10.0.0.7:80".parse().unwrap()),
+        encrypted: None,
         attributes: None,
         modaliases: vec!["pci:v1".into()],
     });

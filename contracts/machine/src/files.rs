@@ -36,6 +36,9 @@ pub const JOURNAL: &str = "/run/thimble/journal.json";
 /// The same for actions that come from a file.
 pub const OFFLINE_JOURNAL: &str = "/run/thimble/offline.json";
 
+/// The server of a provisioning host answers its client commands here.
+pub const SERVER_SOCKET: &str = "/run/thimble/api.sock";
+
 /// Requests to reboot or power off: actions write them (HookOS's convention), the agent reads them.
 pub const WORKER: &str = "/worker";
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod pem;
+mod pinned;
 mod problem;
 mod verifier;
 pub mod x509;
@@ -20,6 +21,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+pub use pinned::{Fingerprint, NotAFingerprint};
 pub use problem::{Refusal, may_pass, of_certificate, words};
 pub use rustls;
 pub use verifier::{TrustAnyone, Verifier};

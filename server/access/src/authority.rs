@@ -157,13 +157,6 @@ impl Authority {
         &self.certificate
     }
 
-    /// SHA-256 of the certificate in hexadecimal, for a host that has nothing else yet.
-    #[must_use]
-    pub fn fingerprint(&self) -> String {
-        let sum = ring::digest::digest(&ring::digest::SHA256, &self.certificate);
-        sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     /// # Errors
     /// If the host has no random numbers.
     pub fn server(&self, names: &Names, now: Timestamp) -> Result<ServerIdentity, AuthorityError> {
@@ -267,7 +260,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let made = Authority::open(folder.path(), at(NOW)).unwrap();
         let again = Authority::open(folder.path(), at(NOW + 1)).unwrap();
-        assert_eq!((made.pem(), made.fingerprint()), (again.pem(), again.fingerprint()));
+        assert_eq!((made.pem(), made.certificate()), (again.pem(), again.certificate()));
         let mode = fs::metadata(folder.path().join(KEY)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let own = again.client("a", &Grant::everywhere(Role::Admin), SignedDuration::from_hours(1), at(NOW)).unwrap();

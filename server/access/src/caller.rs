@@ -202,12 +202,11 @@ impl Caller {
         self.proof == Proof::None
     }
 
-    /// Whether one of its roles may see secrets of the namespace. What others get goes through `mask` first.
+    /// Whether one of its roles may see secrets of the namespace. What a viewer gets goes through `mask` first. boots hands
+    /// user data to machines, so it sees them.
     #[must_use]
     pub fn sees_secrets(&self, namespace: Option<&str>) -> bool {
-        self.grants
-            .iter()
-            .any(|grant| matches!(grant.role, Role::Admin | Role::Operator | Role::Server) && grant.covers(namespace))
+        self.grants.iter().any(|grant| grant.role != Role::Viewer && grant.covers(namespace))
     }
 
     /// Its roles for a message.
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_for_those_who_may_write_them() {
+    fn secrets_are_not_for_viewers() {
         let lab = |role| Grant { role, namespaces: Some(BTreeSet::from(["lab".to_owned()])) };
         for (grant, namespace, sees) in [
             (Grant::everywhere(Role::Admin), None, true),
@@ -260,7 +259,7 @@ mod tests {
             (lab(Role::Operator), Some("other"), false),
             (lab(Role::Operator), None, false),
             (Grant::everywhere(Role::Viewer), Some("lab"), false),
-            (Grant::everywhere(Role::Boots), Some("lab"), false),
+            (Grant::everywhere(Role::Boots), Some("lab"), true),
         ] {
             let caller = Caller::new("x", vec![grant.clone()], LOCAL, Proof::LocalUser);
             assert_eq!(caller.sees_secrets(namespace), sees, "{grant} {namespace:?}");

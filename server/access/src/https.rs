@@ -65,7 +65,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AccessError> {
     let acceptor = access.tls(&["http/1.1"], true)?;
-    let serve = |socket: TcpStream, address, stopped| {
+    let serve = |socket: TcpStream, address, pass, stopped| {
         let (acceptor, router) = (acceptor.clone(), router.clone());
         async move {
             let Some(socket) = handshake(&acceptor, socket).await else { return };
@@ -74,6 +74,7 @@ pub async fn serve(
                 extensions.insert(peer.clone());
             };
             connection(Patience::default(), socket, extend, router, grace, stopped).await;
+            drop(pass);
         }
     };
     each("API", gate, shutdown, listener, serve).await;

@@ -15,9 +15,6 @@ use tokio::sync::watch;
 
 use crate::admission::Peer;
 
-/// Where the client commands look first.
-pub const SOCKET: &str = "/run/thimble/api.sock";
-
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     #[error("cannot {doing} {}", .path.display())]

@@ -38,13 +38,10 @@ const SCHEMES: &[&str] =
 /// A scheme, a salt and a hash are not shorter.
 const SHORTEST_HASH: usize = 20;
 
-/// `object` as a caller may see it that may not see secrets. `resource` is its plural.
+/// `object` as a viewer may see it. `resource` is its plural; a list of objects, and objects inside others, work too.
 #[must_use]
 pub fn mask(resource: &str, mut object: Value) -> Value {
     walk(&mut object);
-    if let Some(kept) = object.pointer_mut("/metadata/annotations").and_then(|annotations| annotations.get_mut(LAST_APPLIED)) {
-        *kept = MASKED.into();
-    }
     if resource == "secrets" {
         for (field, masked) in [("data", MASKED_BASE64), ("stringData", MASKED)] {
             if let Some(map) = object.get_mut(field).and_then(Value::as_object_mut) {
@@ -72,7 +69,7 @@ fn fields(map: &mut Map<String, Value>) {
             // An empty field shows that there is nothing.
             Value::String(text) if text.is_empty() => {}
             Value::Null | Value::Bool(_) => {}
-            _ if SECRET_KEYS.contains(&plain.as_str()) => *value = MASKED.into(),
+            _ if key == LAST_APPLIED || SECRET_KEYS.contains(&plain.as_str()) => *value = MASKED.into(),
             other => walk(other),
         }
     }

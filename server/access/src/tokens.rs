@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
@@ -156,18 +157,12 @@ impl Tokens {
     ///
     /// # Errors
     /// If name or namespaces cannot be used, or the file cannot be written.
-    pub fn create(
-        &self,
-        name: &str,
-        grant: Grant,
-        lifetime: Option<SignedDuration>,
-        now: Timestamp,
-    ) -> Result<(String, Token), TokenError> {
-        check(name, &grant)?;
+    pub fn create(&self, name: &str, grant: Grant, lifetime: Lifetime, now: Timestamp) -> Result<(String, Token), TokenError> {
+        check_caller(name, &grant)?;
         let (id, secret) = (random(ID_BYTES)?, random(SECRET_BYTES)?);
         let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let text = format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(secret));
-        let expires = lifetime.and_then(|lifetime| now.checked_add(lifetime).ok());
+        let expires = lifetime.0.and_then(|lifetime| now.checked_add(lifetime).ok());
         let token = Token { id, name: name.to_owned(), grant, sha256: digest(&text), created: now, expires };
         self.change(|tokens| {
             if tokens.len() >= MOST {
@@ -239,7 +234,11 @@ fn random(length: usize) -> Result<Vec<u8>, TokenError> {
     Ok(bytes)
 }
 
-fn check(name: &str, grant: &Grant) -> Result<(), TokenError> {
+/// Whether a token or a certificate can be for this name and role.
+///
+/// # Errors
+/// If not.
+pub fn check_caller(name: &str, grant: &Grant) -> Result<(), TokenError> {
     let may = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'@' | b'-');
     if name.is_empty() || name.len() > 64 || !name.bytes().all(may) {
         return Err(TokenError::Name { name: name.chars().take(80).collect() });
@@ -275,24 +274,39 @@ fn load(path: &Path) -> Result<Vec<Token>, TokenError> {
     Ok(content.tokens)
 }
 
-/// `90d`, `12h` or `never`.
-///
-/// # Errors
-/// If the text is none of them.
-pub fn lifetime(text: &str) -> Result<Option<SignedDuration>, String> {
-    if text == "never" {
-        return Ok(None);
+/// How long a token is valid: `90d`, `12h` or `never`, which has no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime(pub Option<SignedDuration>);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a time such as 90d, 12h or never")]
+pub struct NotALifetime(String);
+
+impl Lifetime {
+    #[must_use]
+    pub const fn days(days: i64) -> Self {
+        Self(Some(SignedDuration::from_hours(24 * days)))
     }
-    let wanted = || format!("{text:?} is not a time such as 90d, 12h or never");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wanted)?;
-    let hours = match unit {
-        "d" => 24,
-        "h" => 1,
-        _ => return Err(wanted()),
-    };
-    // A hundred years are enough, and every sum of them is a date.
-    let number: i64 = number.parse().ok().filter(|number| (1..=876_000 / hours).contains(number)).ok_or_else(wanted)?;
-    Ok(Some(SignedDuration::from_hours(number * hours)))
+}
+
+impl FromStr for Lifetime {
+    type Err = NotALifetime;
+
+    fn from_str(text: &str) -> Result<Self, NotALifetime> {
+        if text == "never" {
+            return Ok(Self(None));
+        }
+        let wanted = || NotALifetime(text.chars().take(40).collect());
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wanted)?;
+        let hours = match unit {
+            "d" => 24,
+            "h" => 1,
+            _ => return Err(wanted()),
+        };
+        // A hundred years are enough, and every sum of them is a date.
+        let number: i64 = number.parse().ok().filter(|number| (1..=876_000 / hours).contains(number)).ok_or_else(wanted)?;
+        Ok(Self(Some(SignedDuration::from_hours(number * hours))))
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Access, Caller, ClientIdentity, Grant, Local, Names, Role};
+use access::{Access, Caller, ClientIdentity, Grant, Lifetime, Local, Names, Role};
 use api::serve::Gate;
 use axum::routing::{any, get};
 use axum::{Extension, Router};
@@ -67,7 +67,7 @@ impl Bench {
     }
 
     fn token(&self, name: &str, grant: Grant, hours: i64) -> String {
-        let lifetime = Some(SignedDuration::from_hours(hours));
+        let lifetime = Lifetime(Some(SignedDuration::from_hours(hours)));
         // Made two hours ago.
         let made = Timestamp::now().checked_sub(SignedDuration::from_hours(2)).unwrap();
         self.access.tokens.create(name, grant, lifetime, made).unwrap().0

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use access::{Caller, Origin};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -15,7 +16,8 @@ use machine::said;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 
-use super::MAX_MESSAGE;
+use super::{MAX_MESSAGE, plain};
+use crate::service::Server;
 
 /// A gRPC message begins with a flag and its length.
 const PREFIX: usize = 5;
@@ -31,13 +33,27 @@ const CALLERS: usize = 1024;
 /// When a caller was last refused with a code.
 type Refused = HashMap<(Option<IpAddr>, i32), Instant>;
 
-#[derive(Debug, Clone, Default)]
-pub struct Front(Arc<Mutex<Refused>>);
+#[derive(Clone)]
+pub struct Front {
+    server: Server,
+    refused: Arc<Mutex<Refused>>,
+}
 
-pub async fn serve(State(front): State<Front>, request: Request, next: Next) -> Response {
-    let address = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+pub async fn serve(State(front): State<Front>, mut request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let address = caller.as_ref().and_then(|caller| match caller.origin {
+        Origin::Network { address, .. } => Some(address),
+        Origin::Socket { .. } => None,
+    });
+    // Where `Request::remote_addr` looks.
+    request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: address });
     let path = request.uri().path().to_owned();
-    let response = match checked(request).await {
+    let allowed = caller.as_ref().map_or(Ok(()), |caller| plain::allowed(&front.server, caller));
+    let checked = match allowed {
+        Ok(()) => checked(request).await,
+        Err(status) => Err(status),
+    };
+    let response = match checked {
         Ok(request) => next.run(request).await,
         Err(status) => status.into_http(),
     };
@@ -112,30 +128,39 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 impl Front {
+    pub fn before(server: Server) -> Self {
+        Self { server, refused: Arc::default() }
+    }
+
     fn note(&self, address: Option<SocketAddr>, path: &str, status: &Status) {
         // Other codes are answers, and the service logs its own failures.
         let refused = matches!(
             status.code(),
-            Code::InvalidArgument | Code::ResourceExhausted | Code::OutOfRange | Code::Unimplemented | Code::Internal
+            Code::InvalidArgument
+                | Code::PermissionDenied
+                | Code::ResourceExhausted
+                | Code::OutOfRange
+                | Code::Unimplemented
+                | Code::Internal
         );
-        if refused && self.is_news(address.map(|address| address.ip()), status.code() as i32, Instant::now()) {
+        if refused && is_news(&self.refused, address.map(|address| address.ip()), status.code() as i32, Instant::now()) {
             let from = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
             let (path, message) = (said(path, 120), said(status.message(), 120));
             warn!("address={from} calls {path} and is refused: {}", reason(&path, status.code(), &message));
         }
     }
+}
 
-    fn is_news(&self, address: Option<IpAddr>, code: i32, now: Instant) -> bool {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.get(&(address, code)).is_some_and(|at| now.duration_since(*at) < QUIET) {
-            return false;
-        }
-        if said.len() >= CALLERS {
-            said.retain(|_, at| now.duration_since(*at) < QUIET);
-        }
-        // During a flood of callers only the first ones are logged.
-        said.len() < CALLERS && said.insert((address, code), now).is_none_or(|_| true)
+fn is_news(refused: &Mutex<Refused>, address: Option<IpAddr>, code: i32, now: Instant) -> bool {
+    let mut said = refused.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.get(&(address, code)).is_some_and(|at| now.duration_since(*at) < QUIET) {
+        return false;
     }
+    if said.len() >= CALLERS {
+        said.retain(|_, at| now.duration_since(*at) < QUIET);
+    }
+    // During a flood of callers only the first ones are logged.
+    said.len() < CALLERS && said.insert((address, code), now).is_none_or(|_| true)
 }
 
 fn reason(path: &str, code: Code, message: &str) -> String {
@@ -159,13 +184,13 @@ mod tests {
 
     #[test]
     fn a_caller_gets_one_line_for_each_reason_in_a_minute() {
-        let (front, now) = (Front::default(), Instant::now());
+        let (front, now) = (Mutex::default(), Instant::now());
         let address = |last| Some(IpAddr::from([10, 0, 0, last]));
-        assert!(front.is_news(address(1), 12, now) && !front.is_news(address(1), 12, now + QUIET / 2));
-        assert!(front.is_news(address(1), 3, now) && front.is_news(address(2), 12, now));
-        assert!(front.is_news(address(1), 12, now + QUIET));
+        assert!(is_news(&front, address(1), 12, now) && !is_news(&front, address(1), 12, now + QUIET / 2));
+        assert!(is_news(&front, address(1), 3, now) && is_news(&front, address(2), 12, now));
+        assert!(is_news(&front, address(1), 12, now + QUIET));
         let many = |n: u32| Some(IpAddr::from(n.to_be_bytes()));
-        assert!((0..5000).filter(|n| front.is_news(many(*n), 12, now + QUIET)).count() <= CALLERS);
+        assert!((0..5000).filter(|n| is_news(&front, many(*n), 12, now + QUIET)).count() <= CALLERS);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc as Call, NamedService, ServerStreamingService, UnaryService};
 use tonic::{Request, Response, Status};
 
-use super::{Grpc, MAX_MESSAGE, read, status};
+use super::{Grpc, MAX_MESSAGE, plain, read, status};
 use crate::progress::Report;
 use crate::service::Server;
 use crate::work::{Assignment, NoWork, ReportError};
@@ -93,9 +93,10 @@ impl ServerStreamingService<WorkflowContextRequest> for Contexts {
     fn call(&mut self, request: Request<WorkflowContextRequest>) -> Self::Future {
         let server = self.0.clone();
         Box::pin(async move {
-            let address = request.remote_addr();
+            let (address, origin) = (request.remote_addr(), plain::origin(&request));
             let worker = read::agent(Some(request.into_inner().worker_id))?;
             server.agent_called(&worker, address, None);
+            plain::note(&server, &worker, origin);
             let context = match server.action_now(&worker).await {
                 Ok(given) => stored(&server, &given.workflow).and_then(|workflow| context(&workflow, &given)),
                 // The stream ends, because nothing is to do now. The worker asks again.
@@ -132,10 +133,11 @@ impl UnaryService<WorkflowActionStatus> for Reports {
     fn call(&mut self, request: Request<WorkflowActionStatus>) -> Self::Future {
         let server = self.0.clone();
         Box::pin(async move {
-            let address = request.remote_addr();
+            let (address, origin) = (request.remote_addr(), plain::origin(&request));
             let status = request.into_inner();
             let (name, worker) = (read::workflow(&status.workflow_id)?, read::agent(Some(status.worker_id.clone()))?);
             server.agent_called(&worker, address, None);
+            plain::note(&server, &worker, origin);
             let missing = || status::refused_report(ReportError::NoWorkflow(name.clone()));
             let workflow = stored(&server, &name).ok_or_else(missing)?;
             let Some(report) = report(&workflow, &status, Timestamp::now())? else { return Ok(Response::new(Empty {})) };

@@ -1,19 +1,49 @@
 //! Calls to the server's API. An error names the server and its answer.
 
+use std::net::IpAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use api::{Event, Problem};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use reqwest::{Client, Method, Response, StatusCode};
+use machine::files::SERVER_SOCKET as SOCKET;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
+use trust::Trust;
+
+use super::ServerArgs;
 
 /// The server sends an empty line every 15 s if it has no event.
 const SILENCE: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(60);
 /// The longest line of events. A server never sends a longer one.
 const MAX_LINE: usize = 1 << 20;
+
+/// Where a command finds its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Socket,
+    Url { url: String, is_loopback: bool },
+}
+
+/// The URL that was given, else this host's socket, else the default port on this host.
+fn place(url: Option<&str>, has_socket: bool) -> anyhow::Result<Place> {
+    let url = match url.filter(|url| !url.is_empty()) {
+        None if has_socket => return Ok(Place::Socket),
+        None => format!("http://127.0.0.1:{}", machine::ports::HTTP),
+        Some(url) => url.trim_end_matches('/').to_owned(),
+    };
+    let parsed = Url::parse(&url).ok().filter(|parsed| matches!(parsed.scheme(), "http" | "https"));
+    let Some(parsed) = parsed else {
+        bail!("{url:?} is not the URL of a server, such as http://127.0.0.1:{}", machine::ports::HTTP)
+    };
+    let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    Ok(Place::Url { url, is_loopback })
+}
 
 pub(super) struct Connection {
     client: Client,
@@ -46,12 +76,34 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> anyhow::Result<T> {
 }
 
 impl Connection {
-    pub(super) fn to(url: &str) -> anyhow::Result<Self> {
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            bail!("{url:?} is not the URL of a server, such as http://127.0.0.1:{}", ::machine::ports::HTTP);
+    pub(super) fn to(server: &ServerArgs) -> anyhow::Result<Self> {
+        let token = std::env::var("THIMBLE_TOKEN").ok().filter(|token| !token.is_empty());
+        let place = place(server.url.as_deref(), Path::new(SOCKET).exists())?;
+        let mut client = Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE);
+        let base = match &place {
+            Place::Socket => {
+                client = client.unix_socket(SOCKET).no_proxy();
+                "http://localhost".to_owned()
+            }
+            Place::Url { url, is_loopback } => {
+                if *is_loopback {
+                    client = client.no_proxy(); // a proxy has a loopback of its own
+                }
+                url.clone()
+            }
+        };
+        if base.starts_with("https://") {
+            let extra = server.ca_file.as_deref().map(trust::certificates).transpose().context("cannot use --ca-file")?;
+            let trust = Trust { extra: extra.unwrap_or_default(), ..Trust::default() };
+            client = client.tls_backend_preconfigured(trust.client_config()?);
         }
-        let client = Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE).build();
-        Ok(Self { client: client.context("cannot prepare HTTP")?, base: url.trim_end_matches('/').to_owned() })
+        // Without TLS everyone on the way could read the token.
+        if let Some(token) = token.filter(|_| base.starts_with("https://") || place == Place::Socket) {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}")).context("THIMBLE_TOKEN is not a token")?;
+            value.set_sensitive(true);
+            client = client.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
+        }
+        Ok(Self { client: client.build().context("cannot prepare HTTP")?, base })
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Response> {
@@ -111,6 +163,31 @@ impl EventStream {
                 Some(Ok(_)) => bail!("the server sent an event of more than {MAX_LINE} bytes"),
                 Some(Err(_)) | None => return Ok(None), // the caller connects again
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_finds_its_server_by_itself() {
+        let url = |url: &str, is_loopback| Some(Place::Url { url: url.to_owned(), is_loopback });
+        for (given, has_socket, expected) in [
+            (None, true, Some(Place::Socket)),
+            (None, false, url("http://127.0.0.1:7080", true)),
+            (Some(""), true, Some(Place::Socket)),
+            (Some("http://10.0.0.1:7080/"), true, url("http://10.0.0.1:7080", false)),
+            (Some("https://prov.example:6443"), true, url("https://prov.example:6443", false)),
+            (Some("http://localhost:1"), true, url("http://localhost:1", true)),
+            (Some("http://[::1]:1"), true, url("http://[::1]:1", true)),
+            (Some("http://[::ffff:127.0.0.1]:1"), true, url("http://[::ffff:127.0.0.1]:1", true)),
+            (Some("http://127.0.0.1.evil.example"), true, url("http://127.0.0.1.evil.example", false)),
+            (Some("10.0.0.1:7080"), true, None),
+            (Some("ftp://x"), true, None),
+        ] {
+            assert_eq!(place(given, has_socket).ok(), expected, "{given:?}");
         }
     }
 }

@@ -117,7 +117,8 @@ fn boots(boot: &BootState) -> String {
 
 fn of_agent(agent: &Agent) -> Vec<(&'static str, String)> {
     let address = agent.address.map(|address| format!(" {address}")).unwrap_or_default();
-    let mut lines = vec![("Agent", agent.id.to_string()), ("Last seen", format!("{}{address}", agent.last_seen))];
+    let plainly = if agent.encrypted == Some(false) { ", without TLS" } else { "" };
+    let mut lines = vec![("Agent", agent.id.to_string()), ("Last seen", format!("{}{address}{plainly}", agent.last_seen))];
     let Some(attributes) = &agent.attributes else { return lines };
     lines.extend(attributes.network_interfaces.iter().filter_map(neighbour).map(|text| ("Neighbour", text)));
     let Some(platform) = &attributes.platform else { return lines };

@@ -95,13 +95,13 @@ pub struct ChangeArgs {
 pub(super) async fn run(command: RolloutCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
         RolloutCommand::Start(args) => start(args, out).await,
-        RolloutCommand::Show { name, server } => show(&Connection::to(&server.url)?, &name, out).await,
-        RolloutCommand::List { server } => list(&Connection::to(&server.url)?, out).await,
+        RolloutCommand::Show { name, server } => show(&Connection::to(&server)?, &name, out).await,
+        RolloutCommand::List { server } => list(&Connection::to(&server)?, out).await,
         RolloutCommand::Pause(args) => change(args, RolloutChange::Pause, out).await,
         RolloutCommand::Resume(args) => change(args, RolloutChange::Resume, out).await,
         RolloutCommand::Stop(args) => change(args, RolloutChange::Stop, out).await,
         RolloutCommand::Delete { name, server } => {
-            let answer = Connection::to(&server.url)?.call(Method::DELETE, &path(&name), String::new()).await?;
+            let answer = Connection::to(&server)?.call(Method::DELETE, &path(&name), String::new()).await?;
             if !answer.code.is_success() {
                 return Err(answer.refusal());
             }
@@ -120,7 +120,7 @@ fn person() -> String {
 }
 
 async fn start(args: StartArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let server = Connection::to(&args.server.url)?;
+    let server = Connection::to(&args.server)?;
     let spec = RolloutSpec {
         selector: args.selector,
         template_ref: args.template,
@@ -182,7 +182,7 @@ async fn list(server: &Connection, out: &mut dyn Write) -> anyhow::Result<ExitCo
 }
 
 async fn change(args: ChangeArgs, order: RolloutChange, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let server = Connection::to(&args.server.url)?;
+    let server = Connection::to(&args.server)?;
     let body = serde_json::to_string(&RolloutOrder { order, by: person(), reason: args.reason.unwrap_or_default() })?;
     let answer = server.call(Method::POST, &format!("{}/change", path(&args.name)), body).await?;
     if !answer.code.is_success() {

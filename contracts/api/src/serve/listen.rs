@@ -8,18 +8,19 @@ use log::{error, warn};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::gate::{Gate, Quiet};
+use super::gate::{Gate, Pass, Quiet};
 
 /// Until connections have closed, and their files with them.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Accepts until `shutdown`, and returns when every task has ended. A task learns of the end by its receiver.
+/// Accepts until `shutdown`, and returns when every task has ended. A task keeps its pass while the connection is
+/// open, and learns of the end by its receiver.
 pub async fn each<F>(
     name: &'static str,
     gate: Gate,
     shutdown: impl Future<Output = ()>,
     listener: TcpListener,
-    serve: impl Fn(TcpStream, SocketAddr, watch::Receiver<()>) -> F,
+    serve: impl Fn(TcpStream, SocketAddr, Pass, watch::Receiver<()>) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -31,11 +32,7 @@ pub async fn each<F>(
                 Ok((socket, address)) => match gate.enter(address.ip()) {
                     Some(pass) => {
                         let _ = socket.set_nodelay(true); // an error costs a little time only
-                        let serving = serve(socket, address, stopped.clone());
-                        tokio::spawn(async move {
-                            serving.await;
-                            drop(pass);
-                        });
+                        tokio::spawn(serve(socket, address, pass, stopped.clone()));
                     }
                     None if quiet.is_news(Some(address.ip()), Instant::now()) => {
                         let most = gate.most();

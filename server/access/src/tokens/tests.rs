@@ -20,9 +20,11 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn hours(number: i64) -> Option<SignedDuration> {
-    Some(SignedDuration::from_hours(number))
+fn hours(number: i64) -> Lifetime {
+    Lifetime(Some(SignedDuration::from_hours(number)))
 }
+
+const NEVER: Lifetime = Lifetime(None);
 
 #[test]
 fn a_token_names_its_caller_until_it_expires_or_is_deleted() {
@@ -44,8 +46,8 @@ fn a_token_names_its_caller_until_it_expires_or_is_deleted() {
 fn a_token_that_was_changed_is_not_accepted() {
     let bench = Bench::new();
     let tokens = bench.tokens();
-    let (text, made) = tokens.create("a", Grant::everywhere(Role::Admin), None, at(0)).unwrap();
-    let (other, _) = tokens.create("b", Grant::everywhere(Role::Viewer), None, at(0)).unwrap();
+    let (text, made) = tokens.create("a", Grant::everywhere(Role::Admin), NEVER, at(0)).unwrap();
+    let (other, _) = tokens.create("b", Grant::everywhere(Role::Viewer), NEVER, at(0)).unwrap();
     let secret = |text: &str| text.rsplit_once('_').map(|_| text.splitn(3, '_').nth(2).unwrap().to_owned()).unwrap();
     let crossed = format!("thimble_{}_{}", made.id, secret(&other));
     assert_eq!(tokens.lookup(&crossed, at(1)), Err(BadToken::Wrong { id: made.id.clone() }), "the secret of another token");
@@ -70,7 +72,7 @@ fn a_token_that_was_changed_is_not_accepted() {
 #[test]
 fn the_file_has_no_token_in_it_and_is_for_its_owner_only() {
     let bench = Bench::new();
-    let (text, _) = bench.tokens().create("a", Grant::everywhere(Role::Admin), None, at(0)).unwrap();
+    let (text, _) = bench.tokens().create("a", Grant::everywhere(Role::Admin), NEVER, at(0)).unwrap();
     let path = bench.0.path().join(FILE);
     let content = fs::read_to_string(&path).unwrap();
     assert!(!content.contains(text.rsplit('_').next().unwrap()), "{content}");
@@ -81,11 +83,11 @@ fn the_file_has_no_token_in_it_and_is_for_its_owner_only() {
 fn a_file_that_cannot_be_read_lets_nobody_in() {
     let bench = Bench::new();
     let tokens = bench.tokens();
-    let (text, _) = tokens.create("a", Grant::everywhere(Role::Admin), None, at(0)).unwrap();
+    let (text, _) = tokens.create("a", Grant::everywhere(Role::Admin), NEVER, at(0)).unwrap();
     assert!(tokens.lookup(&text, at(1)).is_ok());
     fs::write(bench.0.path().join(FILE), "{").unwrap();
     assert_eq!(tokens.lookup(&text, at(1)), Err(BadToken::Unreadable));
-    assert!(matches!(tokens.create("b", Grant::everywhere(Role::Admin), None, at(0)), Err(TokenError::Content { .. })));
+    assert!(matches!(tokens.create("b", Grant::everywhere(Role::Admin), NEVER, at(0)), Err(TokenError::Content { .. })));
     fs::remove_file(bench.0.path().join(FILE)).unwrap();
     assert!(matches!(tokens.lookup(&text, at(1)), Err(BadToken::Unknown { .. })));
 }
@@ -104,11 +106,11 @@ fn what_a_token_is_for_is_checked() {
         ("a", lab(Role::Viewer, "Lab"), "\"Lab\" is not the name of a namespace"),
         ("a", lab(Role::Viewer, ""), "\"\" is not the name of a namespace"),
     ] {
-        let error = tokens.create(name, grant, None, at(0)).unwrap_err().to_string();
+        let error = tokens.create(name, grant, NEVER, at(0)).unwrap_err().to_string();
         assert!(error.contains(mistake), "{name:?}: {error}");
     }
-    tokens.create("twice", lab(Role::Viewer, "lab"), None, at(0)).unwrap();
-    let (_, second) = tokens.create("twice", lab(Role::Viewer, "lab"), None, at(0)).unwrap();
+    tokens.create("twice", lab(Role::Viewer, "lab"), NEVER, at(0)).unwrap();
+    let (_, second) = tokens.create("twice", lab(Role::Viewer, "lab"), NEVER, at(0)).unwrap();
     assert!(matches!(tokens.delete("twice"), Err(TokenError::Ambiguous(_))));
     assert!(matches!(tokens.delete("nobody"), Err(TokenError::NoSuch(_))));
     tokens.delete(&second.id).unwrap();
@@ -120,7 +122,7 @@ fn a_lifetime_is_days_hours_or_never() {
     for (text, expected) in [
         ("90d", Ok(hours(90 * 24))),
         ("12h", Ok(hours(12))),
-        ("never", Ok(None)),
+        ("never", Ok(NEVER)),
         ("", Err(())),
         ("d", Err(())),
         ("0d", Err(())),
@@ -130,6 +132,6 @@ fn a_lifetime_is_days_hours_or_never() {
         ("99999999999d", Err(())),
         ("9\u{e9}", Err(())),
     ] {
-        assert_eq!(lifetime(text).map_err(drop), expected, "{text:?}");
+        assert_eq!(text.parse::<Lifetime>().map_err(drop), expected, "{text:?}");
     }
 }

@@ -1,0 +1,43 @@
+//! The API for callers that show who they are: by TLS, and by the Unix socket of this host.
+
+use std::sync::Arc;
+
+use access::{Access, AccessError, Local, https};
+use api::serve::Gate;
+use tokio::net::TcpListener;
+
+use crate::http::for_callers;
+use crate::service::{GRACE, Server};
+
+/// Both ways in. Without the socket, local commands need a token like those of other hosts.
+pub struct Entrance {
+    pub access: Arc<Access>,
+    pub https: TcpListener,
+    pub local: Option<Local>,
+}
+
+impl Entrance {
+    /// Serves until the server stops, and keeps its certificate fresh.
+    ///
+    /// # Errors
+    /// If the TLS library refuses the certificate authority.
+    pub async fn serve(self, server: Server) -> Result<(), AccessError> {
+        let stopped = || {
+            let mut stopping = server.stopping();
+            async move { drop(stopping.wait_for(|stopping| *stopping).await) }
+        };
+        let router = self.access.admit(for_callers(server.clone()));
+        let local = async {
+            if let Some(local) = self.local {
+                local.serve(router.clone(), GRACE, stopped()).await;
+            }
+            Ok(())
+        };
+        let https = https::serve(&self.access, self.https, Gate::default(), router.clone(), GRACE, stopped());
+        let fresh = Arc::clone(&self.access.certificate).keep_fresh();
+        tokio::select! {
+            served = async { tokio::try_join!(https, local).map(drop) } => served,
+            () = fresh => Ok(()), // never
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `/v1/` for callers that have shown who they are: each path asks for a right, and a viewer gets objects without secrets.
+//! The layer of `access` stands before it.
+
+use access::{Caller, ResourceAttributes, Verb, authorize};
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use log::error;
+use serde_json::json;
+
+use super::{operators, problem};
+use crate::service::Server;
+
+/// All Hardware of ten thousand machines has a tenth of it.
+const LARGEST: usize = 256 << 20;
+/// The release of Kubernetes whose conventions the API follows. Its clients compare it.
+const FOLLOWS: (&str, &str) = ("1", "33");
+
+/// The routes behind `Access::admit`.
+pub fn for_callers(server: Server) -> Router {
+    let open = Router::new().route("/version", get(version));
+    let open = ["/healthz", "/livez", "/readyz"].into_iter().fold(open, |open, path| open.route(path, get(async || "ok")));
+    operators().route_layer(from_fn(with_rights)).with_state(server).merge(open)
+}
+
+async fn version() -> Response {
+    let (major, minor) = FOLLOWS;
+    Json(json!({
+        "major": major, "minor": minor, "gitVersion": format!("v{major}.{minor}.0+thimble.{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "",
+        "platform": "linux/amd64",
+    }))
+    .into_response()
+}
+
+async fn with_rights(request: Request, next: Next) -> Response {
+    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        return problem(StatusCode::FORBIDDEN, "calls are taken from known callers only");
+    };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let Some(asked) = asked(&method, &path) else {
+        return problem(StatusCode::FORBIDDEN, format!("no role permits {method} {path}"));
+    };
+    if let Err(denied) = authorize(&caller, &asked) {
+        return problem(StatusCode::FORBIDDEN, denied.message);
+    }
+    let response = next.run(request).await;
+    if caller.sees_secrets(asked.namespace) { response } else { masked(asked.resource, response).await }
+}
+
+/// The right that a path asks for.
+fn asked<'a>(method: &Method, path: &'a str) -> Option<ResourceAttributes<'a>> {
+    let parts: Vec<&str> = path.strip_prefix("/v1/")?.split('/').collect();
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    let on =
+        |verb, group, resource, namespace, name| ResourceAttributes { verb, group, resource, subresource: "", namespace, name };
+    let (objects, own) = ("tinkerbell.org", "thimble.dev");
+    Some(match parts.as_slice() {
+        // It may have objects of every namespace and kind.
+        ["apply"] => on(Verb::Create, objects, "workflows", None, None),
+        ["events"] => on(Verb::Watch, objects, "workflows", None, None),
+        ["machines"] => on(Verb::List, own, "machinestates", None, None),
+        // A MAC or an address does not say which namespace it leads to.
+        ["machines", name] if reads => on(Verb::Get, own, "machinestates", None, Some(name)),
+        ["machines", name, "intent"] => on(Verb::Update, own, "machinestates", None, Some(name)),
+        ["rollouts"] => on(Verb::List, own, "rollouts", None, None),
+        ["rollouts", namespace, name, rest @ ..] => {
+            let verb = match (method.as_str(), rest) {
+                ("GET" | "HEAD", []) => Verb::Get,
+                ("POST", []) => Verb::Create,
+                ("DELETE", []) => Verb::Delete,
+                _ => Verb::Update,
+            };
+            on(verb, own, "rollouts", Some(namespace), Some(name))
+        }
+        [kind] if reads => on(Verb::List, objects, plural(kind), None, None),
+        [kind, namespace, name, rest @ ..] => {
+            let verb = match (reads, *method == Method::DELETE && rest.is_empty()) {
+                (true, _) => Verb::Get,
+                (false, true) => Verb::Delete,
+                (false, false) => Verb::Update,
+            };
+            on(verb, objects, plural(kind), Some(namespace), Some(name))
+        }
+        _ => return None,
+    })
+}
+
+/// Without the version that `workflows.v1alpha2` names.
+fn plural(kind: &str) -> &str {
+    kind.split('.').next().unwrap_or(kind)
+}
+
+/// The answer without secrets. What is not JSON holds no objects.
+async fn masked(resource: &str, response: Response) -> Response {
+    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if !is_json {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let read = to_bytes(body, LARGEST).await.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let Some(value) = read else {
+        error!("an answer about {resource} could not be masked, and is not sent");
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be masked; the server's log says so");
+    };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(access::mask(resource, value).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_asks_for_a_right() {
+        for (method, path, expected) in [
+            ("POST", "/v1/apply", Some("create workflows of all")),
+            ("GET", "/v1/events", Some("watch workflows of all")),
+            ("GET", "/v1/hardware", Some("list hardware of all")),
+            ("GET", "/v1/hardware/lab/m1", Some("get hardware m1 in lab")),
+            ("DELETE", "/v1/hardware/lab/m1", Some("delete hardware m1 in lab")),
+            ("GET", "/v1/workflows.v1alpha2/lab/w", Some("get workflows w in lab")),
+            ("GET", "/v1/workflows/lab/w/history", Some("get workflows w in lab")),
+            ("POST", "/v1/workflows/lab/w/cancel", Some("update workflows w in lab")),
+            ("POST", "/v1/workflows/lab/w/change", Some("update workflows w in lab")),
+            ("GET", "/v1/machines", Some("list machinestates of all")),
+            ("GET", "/v1/machines/52:54:00:00:00:01", Some("get machinestates 52:54:00:00:00:01 of all")),
+            ("POST", "/v1/machines/m1/intent", Some("update machinestates m1 of all")),
+            ("POST", "/v1/machines/m1", None),
+            ("GET", "/v1/rollouts", Some("list rollouts of all")),
+            ("GET", "/v1/rollouts/lab/r", Some("get rollouts r in lab")),
+            ("POST", "/v1/rollouts/lab/r", Some("create rollouts r in lab")),
+            ("DELETE", "/v1/rollouts/lab/r", Some("delete rollouts r in lab")),
+            ("POST", "/v1/rollouts/lab/r/change", Some("update rollouts r in lab")),
+            ("POST", "/v1/hardware", None),
+            ("GET", "/v2/x", None),
+            ("GET", "/v1/a/b", None),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let words = asked(&method, path).map(|asked| {
+                let name = asked.name.map_or_else(String::new, |name| format!(" {name}"));
+                let place = asked.namespace.map_or_else(|| "of all".to_owned(), |namespace| format!("in {namespace}"));
+                format!("{} {}{name} {place}", asked.verb.word(), asked.resource)
+            });
+            assert_eq!(words.as_deref(), expected, "{method} {path}");
+        }
+    }
+}

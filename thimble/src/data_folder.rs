@@ -1,0 +1,54 @@
+//! The data folder of a server on this host, for commands that work on its files: tokens, and the certificate authority.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use access::FOLDER;
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::config::Settings;
+
+/// Where clients reach the server. The server writes it at each start.
+const URL: &str = "server-url";
+
+#[derive(Args, Debug)]
+pub struct DataFolder {
+    /// Folder of the server's data; the default is that of the settings file, or /var/lib/thimble
+    #[arg(long, env = "THIMBLE_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Settings file of the server
+    #[arg(long, env = "THIMBLE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl DataFolder {
+    /// The folder below it that says who may call.
+    ///
+    /// # Errors
+    /// If no server has run with it, or it is another user's.
+    pub fn access(&self) -> anyhow::Result<PathBuf> {
+        let settings = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        let data = self.data.clone().or(settings.data).unwrap_or_else(|| PathBuf::from("/var/lib/thimble"));
+        let folder = data.join(FOLDER);
+        match std::fs::read_dir(&folder) {
+            Ok(_) => Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                bail!("{} does not exist: start `thimble up` first, or name its data folder with --data", folder.display())
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}; run this as root", folder.display())),
+        }
+    }
+}
+
+pub fn write_url(data: &Path, url: &str) -> io::Result<()> {
+    std::fs::write(data.join(FOLDER).join(URL), format!("{url}\n"))
+}
+
+/// Where clients reach the server of this folder.
+pub fn url(folder: &Path) -> anyhow::Result<String> {
+    let path = folder.join(URL);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}; start `thimble up` once, or give --server URL", path.display()))?;
+    Ok(text.trim().to_owned())
+}

@@ -1,0 +1,191 @@
+//! The daemon as a process: the ways into its API, and the commands that make tokens and kubeconfigs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const HARDWARE: &str = "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {name: node-1}\nspec:\n  userData: secret\n  \
+                        interfaces: [{dhcp: {mac: 52:54:00:12:34:56, ip: {address: 10.0.0.20}}}]\n";
+
+/// `thimble server` with a folder of its own. It ends with the test.
+struct Host {
+    folder: tempfile::TempDir,
+    api: SocketAddr,
+    child: Child,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn thimble() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thimble"));
+    for name in ["THIMBLE_SERVER", "THIMBLE_TOKEN", "THIMBLE_CA_FILE", "KUBECONFIG", "THIMBLE_CONFIG"] {
+        command.env_remove(name);
+    }
+    command.env("HTTP_PROXY", "http://127.0.0.1:1").env("HTTPS_PROXY", "http://127.0.0.1:1");
+    command
+}
+
+impl Host {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (http, grpc, api) = (free(), free(), free());
+        let child = thimble()
+            .args(["server", "--data"])
+            .arg(folder.path().join("data"))
+            .arg("--socket")
+            .arg(folder.path().join("api.sock"))
+            .args(["--http", &http.to_string(), "--grpc", &grpc.to_string(), "--api", &api.to_string(), "--address", "127.0.0.1"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let host = Self { folder, api, child };
+        let begin = Instant::now();
+        while !host.folder.path().join("api.sock").exists() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "the server does not start");
+            std::thread::yield_now();
+        }
+        host
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A command that works on the data folder.
+    fn run(&self, words: &[&str]) -> Output {
+        thimble().args(words).env("THIMBLE_DATA", self.data()).output().unwrap()
+    }
+
+    fn line(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A client command by TLS.
+    fn call(&self, token: &str, words: &[&str]) -> (bool, String) {
+        let mut command = thimble();
+        command.args(words).args(["--server", &format!("https://{}", self.api)]).env("THIMBLE_TOKEN", token);
+        let output = command.env("THIMBLE_CA_FILE", self.data().join("access/ca.crt")).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+}
+
+#[test]
+fn a_token_is_a_way_in_until_it_is_deleted() {
+    let host = Host::start();
+    let hardware = host.folder.path().join("hardware.yaml");
+    std::fs::write(&hardware, HARDWARE).unwrap();
+    let admin = host.line(&["token", "create", "--role", "admin"]);
+    let viewer = host.line(&["token", "create", "--role", "viewer", "--name", "alice", "--expires", "12h"]);
+    let boxed = host.line(&["token", "create", "--role", "operator", "--namespace", "lab", "--name", "bob"]);
+    let apply = ["apply", "-f", hardware.to_str().unwrap()];
+    for (case, token, words, expected) in [
+        ("no token", "", &["get", "hardware"][..], (false, "Unauthorized")),
+        ("a viewer changes", viewer.as_str(), &apply, (false, "\"alice\" cannot create")),
+        ("an operator of one namespace", boxed.as_str(), &apply, (false, "operator in lab")),
+        ("an admin", admin.as_str(), &apply, (true, "node-1")),
+        ("a viewer reads", viewer.as_str(), &["get", "hardware", "node-1", "-o", "json"], (true, "(masked)")),
+        ("an admin reads", admin.as_str(), &["get", "hardware", "node-1", "-o", "json"], (true, "\"secret\"")),
+    ] {
+        let (done, said) = host.call(token, words);
+        assert!(done == expected.0 && said.contains(expected.1), "{case}: {said}");
+    }
+    let list = host.line(&["token", "list"]);
+    assert!(list.contains("alice") && list.contains("operator in lab") && !list.contains(&viewer), "{list}");
+    host.line(&["token", "delete", "alice"]);
+    let (done, said) = host.call(&viewer, &["get", "hardware"]);
+    assert!(!done && said.contains("Unauthorized"), "{said}");
+}
+
+#[test]
+fn kubectl_gets_in_with_the_kubeconfig_that_is_printed() {
+    if Command::new("kubectl").arg("version").arg("--client").output().is_err() {
+        eprintln!("skipped: there is no kubectl on the PATH");
+        return;
+    }
+    let host = Host::start();
+    for (case, words, user) in [
+        ("a token", &["kubeconfig", "--role", "viewer", "--name", "alice"][..], "alice"),
+        ("a certificate", &["kubeconfig", "--role", "viewer", "--certificate", "--name", "carol"], "carol"),
+    ] {
+        let path = host.folder.path().join("kubeconfig");
+        std::fs::write(&path, host.line(words)).unwrap();
+        let kubectl = |path_asked: &str| {
+            let mut command = Command::new("kubectl");
+            command.env("KUBECONFIG", &path).env("HOME", host.folder.path()).env("NO_PROXY", "127.0.0.1");
+            command.args(["get", "--raw", path_asked]).output().unwrap()
+        };
+        let version = kubectl("/version");
+        assert!(
+            String::from_utf8_lossy(&version.stdout).contains("+thimble"),
+            "{case}: {}",
+            String::from_utf8_lossy(&version.stderr)
+        );
+        let hardware = kubectl("/v1/hardware");
+        assert!(hardware.status.success(), "{case}: {}", String::from_utf8_lossy(&hardware.stderr));
+        let refused = kubectl("/v1/nothing-of-this-kind/x");
+        assert!(!refused.status.success(), "{case}");
+        assert!(std::fs::read_to_string(&path).unwrap().contains(&format!("user: \"{user}\"")), "{case}");
+    }
+}
+
+#[test]
+fn the_data_folder_is_for_its_owner_only_and_commands_say_what_they_need() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Host::start();
+    for (path, mode) in [("", 0o700), ("thimble.redb", 0o600), ("access", 0o700), ("access/ca.key", 0o600)] {
+        let is = std::fs::metadata(host.data().join(path)).unwrap().permissions().mode() & 0o777;
+        assert!(is & !mode == 0, "{path} is {is:o}");
+    }
+    let elsewhere = thimble().args(["token", "list", "--data", "/nonexistent"]).output().unwrap();
+    let said = String::from_utf8_lossy(&elsewhere.stderr).into_owned();
+    assert!(said.contains("start `thimble up` first"), "{said}");
+    for (words, expected) in [
+        (&["token", "create", "--role", "king"][..], "\"king\" is not a role"),
+        (&["token", "create", "--role", "admin", "--namespace", "lab"], "leave out --namespace"),
+        (&["token", "create", "--role", "viewer", "--expires", "soon"], "90d, 12h or never"),
+        (&["token", "delete", "nobody"], "`thimble token list` shows them"),
+        (&["kubeconfig", "--role", "viewer", "--server", "http://x"], "is not an https:// URL"),
+        (&["kubeconfig", "--role", "viewer", "--certificate", "--expires", "never"], "has to expire"),
+    ] {
+        let output = host.run(words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(expected), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_second_host_needs_one_line() {
+    let host = Host::start();
+    let line = host.line(&["token", "create", "--role", "boots"]);
+    let words: Vec<&str> = line.split(' ').collect();
+    let (token, rest) = (words[0].strip_prefix("THIMBLE_TOKEN=").unwrap(), &words[1..]);
+    assert_eq!((rest[0], rest[1], rest[2], rest[4]), ("thimble", "boots", "--server", "--ca-sha256"), "{line}");
+    assert_eq!(rest[3], format!("https://{}", host.api));
+    let (executor, ask) = (tokio::runtime::Runtime::new().unwrap(), |login: boots::Login| {
+        let url = rest[3].to_owned();
+        async move {
+            let source = boots::RemoteSource::with(&url, Some(&login)).unwrap();
+            boots::MachineSource::machine(&source, "52:54:00:12:34:56".parse().unwrap()).await
+        }
+    });
+    let login = |token: &str, authority: &str| boots::Login { token: token.to_owned(), authority: authority.parse().unwrap() };
+    assert!(executor.block_on(ask(login(token, rest[5]))).unwrap().is_none(), "no such machine, by the server's word");
+    let refused = executor.block_on(ask(login("thimble_00_x", rest[5]))).unwrap_err();
+    assert!(refused.to_string().contains("401"), "{refused}");
+    let other = executor.block_on(ask(login(token, &"00".repeat(32)))).unwrap_err();
+    assert!(matches!(other, boots::SourceError::Unreachable { .. }), "{other}");
+}
