@@ -117,27 +117,32 @@ fn kubectl_gets_in_with_the_kubeconfig_that_is_printed() {
         return;
     }
     let host = Host::start();
+    let hardware = host.folder.path().join("hardware.yaml");
+    std::fs::write(&hardware, HARDWARE).unwrap();
+    let admin = host.line(&["token", "create", "--role", "admin"]);
+    assert!(host.call(&admin, &["apply", "-f", hardware.to_str().unwrap()]).0);
     for (case, words, user) in [
         ("a token", &["kubeconfig", "--role", "viewer", "--name", "alice"][..], "alice"),
         ("a certificate", &["kubeconfig", "--role", "viewer", "--certificate", "--name", "carol"], "carol"),
     ] {
         let path = host.folder.path().join("kubeconfig");
         std::fs::write(&path, host.line(words)).unwrap();
-        let kubectl = |path_asked: &str| {
+        let kubectl = |words: &[&str]| {
             let mut command = Command::new("kubectl");
             command.env("KUBECONFIG", &path).env("HOME", host.folder.path()).env("NO_PROXY", "127.0.0.1");
-            command.args(["get", "--raw", path_asked]).output().unwrap()
+            let output = command.args(words).output().unwrap();
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
         };
-        let version = kubectl("/version");
-        assert!(
-            String::from_utf8_lossy(&version.stdout).contains("+thimble"),
-            "{case}: {}",
-            String::from_utf8_lossy(&version.stderr)
-        );
-        let hardware = kubectl("/v1/hardware");
-        assert!(hardware.status.success(), "{case}: {}", String::from_utf8_lossy(&hardware.stderr));
-        let refused = kubectl("/v1/nothing-of-this-kind/x");
-        assert!(!refused.status.success(), "{case}");
+        for (words, expected) in [
+            (&["get", "--raw", "/version"][..], "+thimble"),
+            (&["get", "hardware", "node-1", "-o", "yaml"], "userData: (masked)"),
+            (&["delete", "hardware", "node-1"], &format!("User \"{user}\" cannot delete resource \"hardware\"")),
+            (&["auth", "can-i", "list", "hardware"], "yes"),
+            (&["auth", "can-i", "create", "workflows.tinkerbell.org"], "no"),
+        ] {
+            let said = kubectl(words);
+            assert!(said.contains(expected), "{case}: {words:?}: {said}");
+        }
         assert!(std::fs::read_to_string(&path).unwrap().contains(&format!("user: \"{user}\"")), "{case}");
     }
 }

@@ -2,39 +2,24 @@
 //! The layer of `access` stands before it.
 
 use access::{Caller, ResourceAttributes, Verb, authorize};
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::response::Response;
 use log::error;
-use serde_json::json;
 
 use super::{operators, problem};
+use crate::apis;
 use crate::service::Server;
 
 /// All Hardware of ten thousand machines has a tenth of it.
 const LARGEST: usize = 256 << 20;
-/// The release of Kubernetes whose conventions the API follows. Its clients compare it.
-const FOLLOWS: (&str, &str) = ("1", "33");
 
-/// The routes behind `Access::admit`.
+/// The routes behind `Access::admit`, with those of the API in Kubernetes' shape.
 pub fn for_callers(server: Server) -> Router {
-    let open = Router::new().route("/version", get(version));
-    let open = ["/healthz", "/livez", "/readyz"].into_iter().fold(open, |open, path| open.route(path, get(async || "ok")));
-    operators().route_layer(from_fn(with_rights)).with_state(server).merge(open)
-}
-
-async fn version() -> Response {
-    let (major, minor) = FOLLOWS;
-    Json(json!({
-        "major": major, "minor": minor, "gitVersion": format!("v{major}.{minor}.0+thimble.{}", env!("CARGO_PKG_VERSION")),
-        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "",
-        "platform": "linux/amd64",
-    }))
-    .into_response()
+    operators().route_layer(from_fn(with_rights)).with_state(server.clone()).merge(apis::router(server))
 }
 
 async fn with_rights(request: Request, next: Next) -> Response {
