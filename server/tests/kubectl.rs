@@ -172,6 +172,8 @@ async fn core_kinds_come_as_protobuf_and_reviews_are_answered() {
     let Some(cluster) = Cluster::start().await else { return };
     cluster.shows("create ns rack-7", &["namespace/rack-7 created"]).await;
     cluster.shows("get ns", &["default", "rack-7", "Active"]).await;
+    cluster.shows("label ns default a=b", &["labeled"]).await;
+    cluster.shows("get ns -l a=b -o name", &["namespace/default"]).await;
     cluster
         .shows("create secret generic bmc -n rack-7 --from-literal=username=root --from-literal=password=p", &["created"])
         .await;

@@ -33,6 +33,10 @@ pub fn name(resource: &Resource, prefix: &str, key: &str) -> Option<ObjectName> 
     Some(ObjectName::new(namespace, name))
 }
 
+const fn is_namespace(resource: &Resource) -> bool {
+    matches!(resource.family, Family::Plain(_, Plain::Namespace))
+}
+
 /// Namespaces in which checked objects are.
 fn used(view: &View) -> BTreeSet<String> {
     let machines = view.hardware.keys().chain(view.templates.keys()).chain(view.workflows.keys());
@@ -44,13 +48,12 @@ fn used(view: &View) -> BTreeSet<String> {
 /// A Namespace that was never created, but is in use: files that `thimble apply` reads name any.
 #[must_use]
 pub fn implied(view: &View, resource: &Resource, name: &str) -> Option<Value> {
-    let is_namespace = matches!(resource.family, Family::Plain(_, Plain::Namespace));
-    (is_namespace && used(view).contains(name)).then(|| namespace(resource, name))
+    (is_namespace(resource) && used(view).contains(name)).then(|| namespace(resource, name))
 }
 
 #[must_use]
 pub fn all_implied(view: &View, resource: &Resource) -> Vec<(ObjectName, Value)> {
-    if !matches!(resource.family, Family::Plain(_, Plain::Namespace)) {
+    if !is_namespace(resource) {
         return Vec::new();
     }
     used(view).iter().map(|name| (ObjectName::new("", name), namespace(resource, name))).collect()
@@ -92,6 +95,8 @@ impl Server {
             Ok(pair) => pair.map(|pair| pair.created),
             Err(reason) => return Err(failed("reading an object", &reason)),
         };
+        // A Namespace that is shown because it is in use has no record yet.
+        let expected = if created.is_some() || !is_namespace(resource) { expected } else { 0 };
         if dry_run {
             let revisions = Revisions { created: created.unwrap_or(0), modified: expected };
             return Ok(Some(present(resource, kept, revisions)));
