@@ -26,6 +26,8 @@ pub struct Config {
     /// Kernel arguments for every machine: authority, syslog, registries, consoles and the operator's own. The script
     /// adds what belongs to one machine, such as `worker_id` and `hw_addr`.
     pub arguments: Arguments,
+    /// The certificate authority of the workflow service, in PEM. Thimble's ramdisk gets it, and then speaks TLS.
+    pub server_ca: Option<String>,
     /// Sends the NBP also to an iPXE in the machine's ROM, as smee does. If off, an iPXE that speaks HTTP gets its script at
     /// once, without TFTP.
     pub chainload_own_ipxe: bool,
@@ -50,6 +52,7 @@ impl Config {
             kernel: api::names::KERNEL.to_owned(),
             initrd: api::names::RAMDISK.to_owned(),
             arguments: Arguments::default(),
+            server_ca: None,
             chainload_own_ipxe: false,
             default_lease_time: 86_400,
             router_advertisements: false,

@@ -4,4 +4,4 @@ mod nbp;
 mod script;
 
 pub use nbp::{Arch, base_name, file_for, open};
-pub use script::{NoScript, Packs, auto, ramdisk_folder};
+pub use script::{NoScript, Packs, auto, ramdisk, ramdisk_folder};

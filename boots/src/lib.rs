@@ -16,6 +16,7 @@ pub mod packs;
 mod quota;
 pub mod ra;
 mod run;
+mod server_ca;
 pub mod syslog;
 pub mod tftp;
 

@@ -26,7 +26,7 @@ fn script(machine: &BootInterface) -> String {
 fn packs(ask: bool) -> Packs {
     let pack = |name: &str| serde_json::json!({"name": name, "file": format!("pack-{name}.cpio.zst"), "size": 1, "sha256": "", "modaliases": []});
     let index = serde_json::json!({"kernel": "6.1", "packs": [pack("san"), pack("storage")]}).to_string();
-    Packs { wanted: Index::parse(index.as_bytes()).unwrap().packs, ask }
+    Packs { wanted: Index::parse(index.as_bytes()).unwrap().packs, ask, takes_server_ca: false }
 }
 
 /// The words behind the kernel's URL.
@@ -54,6 +54,35 @@ fn a_machine_with_work_loads_kernel_and_ramdisk() {
     assert_eq!((arguments.facility.as_deref(), arguments.vlan_id, arguments.time), (Some("lab1"), Some(7), Some(1_700_000_000)));
     assert_eq!(arguments.consoles, ["tty0", "ttyS0,115200"]);
     assert_eq!(arguments.other, [Word::new("initrd", "initrd")], "EFI finds its ramdisk by name");
+}
+
+#[test]
+fn thimbles_ramdisk_gets_the_authority_of_its_server_and_speaks_tls() {
+    let with = |takes_server_ca, server_ca: Option<&str>, arguments: &str, params: &[&str]| {
+        let mut config = Config { server_ca: server_ca.map(str::to_owned), ..lab() };
+        config.arguments.extend(arguments);
+        let mut machine = machine(KNOWN);
+        machine.osie.kernel_params = params.iter().map(|word| (*word).to_owned()).collect();
+        auto(&config, &machine, &Packs { takes_server_ca, ..Packs::default() }, 0).unwrap().0
+    };
+    for (case, takes, ca, arguments, params, segment, tls) in [
+        ("Thimble's ramdisk", true, Some("pem"), "", &[][..], true, Some(true)),
+        ("HookOS, or an older ramdisk", false, Some("pem"), "", &[], false, None),
+        ("a server without an authority", true, None, "", &[], false, None),
+        ("an operator who wants none", true, Some("pem"), "tinkerbell_tls=false", &[], true, Some(false)),
+        ("a machine of another server", true, Some("pem"), "", &["grpc_authority=10.9.9.9:42113"], true, None),
+        ("another server with TLS", true, Some("pem"), "", &["grpc_authority=a:1", "tinkerbell_tls=true"], true, Some(true)),
+    ] {
+        let script = with(takes, ca, arguments, params);
+        let (_, arguments) = kernel_line(&script);
+        assert_eq!(
+            script.contains("initrd http://10.0.0.1:7080/ipxe/server-ca.cpio && goto have_authority ||"),
+            segment,
+            "{case}"
+        );
+        assert_eq!(arguments.tinkerbell_tls, tls, "{case}: {script}");
+        assert_eq!(arguments.other.contains(&Word::new("initrd", "server-ca.cpio")), segment, "{case}");
+    }
 }
 
 #[test]

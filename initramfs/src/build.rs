@@ -16,7 +16,7 @@ use crate::rescue;
 use crate::sbom;
 use crate::source::{Form, KernelSource};
 use crate::uki;
-use api::{names, packs};
+use api::{names, packs, ramdisk};
 use cpio::Archive;
 use serde::Serialize;
 use std::fs;
@@ -149,6 +149,8 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
     let mut output = Output::new(&request.output);
     let kernel_file = output.add(names::KERNEL, kernel.image);
     let initramfs = output.add(names::RAMDISK, ramdisk);
+    let about = ramdisk::About { file: names::RAMDISK.to_owned(), server_ca: true };
+    output.add_json(ramdisk::ABOUT, &about).map_err(BuildError::Compress)?;
     if request.selection.packs && !of_base.is_empty() {
         packs.push(Pack {
             name: FIRMWARE,

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use api::ramdisk;
 use machine::ports;
 use model::{Hardware, WorkflowAction, WorkflowState};
 use serde::de::DeserializeOwned;
@@ -35,6 +36,8 @@ pub struct Options {
     pub no_dhcp: bool,
     /// Whether the kit's driver packs are beside its ramdisk.
     pub packs: bool,
+    /// boots knows that the ramdisk is Thimble's, so its machines speak TLS.
+    pub tls: bool,
 }
 
 pub struct Provisioner {
@@ -52,6 +55,10 @@ impl Provisioner {
         for (from, name) in [(&kit.kernel, "vmlinuz"), (&kit.initrd, "initramfs.cpio.zst"), (&setup.disk_zst, IMAGE)] {
             // They are hard links, because boots does not follow a link out of its folder.
             fs::hard_link(from, files.join(name)).with_context(|| format!("cannot link {}", from.display()))?;
+        }
+        if options.tls {
+            let about = kit.initrd.with_file_name(ramdisk::ABOUT);
+            fs::hard_link(&about, files.join(ramdisk::ABOUT)).with_context(|| format!("cannot link {}", about.display()))?;
         }
         for pack in if options.packs { kit.packs()? } else { Vec::new() } {
             let name = pack.file_name().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Every scenario that needs a virtual machine, each with its sentence.
 
+mod access;
 mod consoles;
 mod disks;
 mod faults;
@@ -88,6 +89,8 @@ pub const ALL: &[Scenario] = &[
     one("a network card that is plugged in later is used", hotplug::nic),
     many(2, "a machine gets the driver packs of its devices at its first boot", packs::bios),
     one("a UEFI machine gets its driver pack, too", packs::uefi),
+    one("a machine gets the authority of its server and speaks TLS", access::bios),
+    one("a UEFI machine speaks TLS, too", access::uefi),
     one("a USB network card that is plugged in later is used", hotplug::usb_nic),
     one("missing firmware is named on the console and at the server", firmware::missing),
     one("kexec starts the installed system without firmware", power::kexec),

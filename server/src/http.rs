@@ -11,12 +11,12 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use access::is_operator;
+use access::{is_operator, page};
 use api::{Applied, Cancelled, List, Problem};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -42,7 +42,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub fn router(server: Server) -> Router {
     // Hardware holds password hashes and user data, so other hosts may not even read it.
     let operators = operators().route_layer(from_fn_with_state(server.clone(), only_allowed));
-    operators.merge(machines::for_machines()).with_state(server)
+    let machines = machines::for_machines().route_layer(from_fn(not_of_a_page));
+    operators.merge(machines).with_state(server)
 }
 
 fn operators() -> Router<Server> {
@@ -59,8 +60,8 @@ fn operators() -> Router<Server> {
 
 async fn only_allowed(State(server): State<Server>, request: Request, next: Next) -> Response {
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    if request.headers().contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "web pages may not use the API");
+    if let Err(refused) = page::check(request.headers(), &server.0.config.names) {
+        return problem(StatusCode::FORBIDDEN, refused.to_string());
     }
     match from {
         Some(address) if is_operator(address, &server.0.config.api_allow) => next.run(request).await,
@@ -68,6 +69,14 @@ async fn only_allowed(State(server): State<Server>, request: Request, next: Next
             problem(StatusCode::FORBIDDEN, format!("{address} may not use the API; --api-allow names networks that may"))
         }
         None => problem(StatusCode::FORBIDDEN, "the address of the caller is not known, so it may not use the API"),
+    }
+}
+
+/// A machine may know this host by any name. A page shows itself by its origin.
+async fn not_of_a_page(request: Request, next: Next) -> Response {
+    match page::origin(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => problem(StatusCode::FORBIDDEN, refused.to_string()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
-use access::{Network, PlainGrpc};
+use access::{Names, Network, PlainGrpc};
 use api::{Agent, Applied, Booted, Machine, What};
 use jiff::Timestamp;
 use log::{error, info, warn};
@@ -46,6 +46,8 @@ pub struct Config {
     pub addresses: Vec<IpAddr>,
     /// Networks whose unknown agents become Hardware that waits for approval.
     pub discovery: Vec<Network>,
+    /// Under which clients reach this host; a call for another name is one of a web page.
+    pub names: Names,
     /// Which agents may call without TLS.
     pub plain_grpc: PlainGrpc,
 }
@@ -59,6 +61,7 @@ impl Default for Config {
             hold_new_machines: false,
             addresses: Vec::new(),
             discovery: Vec::new(),
+            names: Names::local(),
             plain_grpc: PlainGrpc::default(),
         }
     }

@@ -306,8 +306,22 @@ async fn events_arrive_line_by_line_and_continue_where_a_reader_stopped() {
 async fn a_web_page_changes_nothing() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
-    let request = api.client.post(format!("{}/v1/apply", api.base)).header("origin", "http://evil.example").body(everything());
-    assert_eq!(request.send().await.unwrap().status().as_u16(), 403);
+    api.apply(&everything()).await;
+    let booted = format!("/v1/machines/{MAC}/booted");
+    for (case, method, path, header, code) in [
+        ("a foreign origin", "POST", "/v1/apply", ("origin", "http://evil.example"), 403),
+        ("a foreign origin that announces a system", "POST", booted.as_str(), ("origin", "http://evil.example"), 403),
+        ("a form of another site", "POST", &booted, ("sec-fetch-site", "cross-site"), 403),
+        ("a name that was made to lead here", "GET", "/v1/hardware", ("host", "evil.example:7080"), 403),
+        ("the same for events", "GET", "/v1/events", ("host", "evil.example"), 403),
+        ("an image of a page", "GET", "/v1/hardware", ("sec-fetch-site", "same-site"), 403),
+        ("the address", "GET", "/v1/hardware", ("host", "10.0.0.1:7080"), 200),
+        ("loopback by name", "GET", "/v1/hardware", ("host", "localhost"), 200),
+        ("a machine that knows this host by another name", "POST", &booted, ("host", "prov.example:7080"), 204),
+    ] {
+        let request = api.client.request(method.parse().unwrap(), format!("{}{path}", api.base)).header(header.0, header.1);
+        assert_eq!(request.send().await.unwrap().status().as_u16(), code, "{case}");
+    }
     lab.stop().await;
 }
 

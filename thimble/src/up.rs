@@ -29,9 +29,10 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
     let shutdown = until_signalled()?;
     let server = open(&config).await?;
     apply(&server, &config.apply).await?;
-    let boots = Arc::new(boots_config(&config)?);
     let (http, grpc) = (listen("HTTP", config.http).await?, listen("gRPC", config.grpc).await?);
     let entrance = entrance::open(&config).await?;
+    let server_ca = Some(entrance.access.authority.pem().to_owned());
+    let boots = Arc::new(boots::Config { server_ca, ..boots_config(&config)? });
     let grpc = entrance::grpc(&entrance, grpc)?;
     let sockets = Sockets::bind(&boots, Listen::default()).await?;
     let events = Events::new();
@@ -122,6 +123,7 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
         api_allow,
         hold_new_machines: config.hold_new_machines,
         discovery: config.discovery.clone(),
+        names: config.names.clone(),
         plain_grpc: config.plain_grpc.clone(),
         addresses: own_addresses(config.address),
         ..server::Config::default()

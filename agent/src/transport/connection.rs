@@ -1,5 +1,6 @@
 //! The connection to the workflow service. It is made early, kept, and made again after a failure.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::gen1::{self, Dialect};
 use crate::outcome::Reason;
 use crate::settings::{Settings, Tls};
 use crate::status;
-use machine::Milestone;
+use machine::{Milestone, files};
 use trust::{TrustAnyone, Verifier};
 
 /// Without work, the server holds the call for about 60 s. Tinkerbell's server holds every failing report as long.
@@ -49,7 +50,8 @@ impl Connection {
             Tls::Off => endpoint,
             Tls::Unverified => endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(TrustAnyone::default()))?,
             Tls::Verified => {
-                let extra = trust::certificates_if_there(settings.registries.ca_file.as_deref())?;
+                let mut extra = trust::certificates_if_there(settings.registries.ca_file.as_deref())?;
+                extra.extend(trust::certificates_if_there(Some(Path::new(files::SERVER_CA)))?);
                 endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(Verifier::new(&extra)))?
             }
         };

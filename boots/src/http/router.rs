@@ -23,6 +23,7 @@ use crate::beneath::{self, OpenError};
 use crate::ipxe::Packs;
 use crate::machine::mac_at;
 use crate::packs::{self, Shelf, scan};
+use crate::server_ca;
 use crate::{BootInterface, Config, Events, MachineSource, Milestone, ipxe};
 
 #[derive(Clone)]
@@ -39,6 +40,7 @@ pub fn router(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Event
         .route("/healthz", get(async || "ok"))
         .route("/ipxe/script/{*path}", get(script))
         .route("/ipxe/binary/{*path}", get(binary))
+        .route("/ipxe/server-ca.cpio", get(authority))
         .route("/files/{*path}", get(file))
         .with_state(Boots { config, source, events, packs })
 }
@@ -81,6 +83,18 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
     }
 }
 
+/// Nothing in it is secret.
+async fn authority(State(boots): State<Boots>) -> Response {
+    match boots.config.server_ca.as_deref().map(server_ca::segment) {
+        Some(Ok(segment)) => ([(header::CONTENT_TYPE, "application/octet-stream")], segment).into_response(),
+        Some(Err(error)) => {
+            log::error!("HTTP: no segment with the server's certificate authority: {error}");
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "the certificate authority cannot be sent")
+        }
+        None => refuse(StatusCode::NOT_FOUND, "this host has no certificate authority"),
+    }
+}
+
 impl Boots {
     /// An unknown machine on a network where machines are discovered: it gets the ramdisk, whose agent makes it known.
     fn discovered(&self, mac: Option<Mac>, peer: Option<IpAddr>) -> Option<BootInterface> {
@@ -93,21 +107,24 @@ impl Boots {
     async fn packs(&self, machine: &BootInterface, reported: Option<Vec<Device>>) -> Packs {
         let Some(folder) = ipxe::ramdisk_folder(&self.config, machine) else { return Packs::default() };
         let (shelf, named, ask) = (Arc::clone(&self.packs), machine.packs.clone(), reported.is_none());
+        let (config, ramdisk) = (Arc::clone(&self.config), ipxe::ramdisk(&self.config, machine).to_owned());
         let devices = reported.unwrap_or_else(|| machine.devices.clone());
         // This reads files, and compares hundreds of devices with thousands of patterns.
         let found = tokio::task::spawn_blocking(move || {
-            let index = shelf.index(&folder).filter(|index| !index.packs.is_empty())?;
+            let takes_server_ca = config.server_ca.is_some() && server_ca::is_understood(&config.files, &ramdisk);
+            let Some(index) = shelf.index(&folder).filter(|index| !index.packs.is_empty()) else {
+                return (Packs { takes_server_ca, ..Packs::default() }, Vec::new());
+            };
             let unknown: Vec<String> = packs::unknown(&index, &named).into_iter().map(str::to_owned).collect();
-            Some((Packs { wanted: packs::wanted(&index, &devices, &named), ask }, unknown))
+            (Packs { wanted: packs::wanted(&index, &devices, &named), ask, takes_server_ca }, unknown)
         });
         match found.await {
-            Ok(Some((packs, unknown))) => {
+            Ok((packs, unknown)) => {
                 for name in unknown {
                     log::warn!("{} ({}): thimble/packs: {name:?} is not a usable driver pack", machine.mac, machine.name);
                 }
                 packs
             }
-            Ok(None) => Packs::default(),
             Err(error) => {
                 log::error!("HTTP: {} boots without driver packs: {}", machine.mac, Chain(&error));
                 Packs::default()

@@ -4,6 +4,7 @@ use api::packs::Pack;
 use cmdline::{Arguments, HwAddr, Word};
 
 use crate::packs::scan;
+use crate::server_ca;
 use crate::{BootInterface, BootState, Config};
 
 /// How often a download is tried, two seconds apart. Then the machine restarts.
@@ -16,6 +17,8 @@ pub struct Packs {
     pub wanted: Vec<Pack>,
     /// iPXE reports the machine's devices first. If it cannot, the machine gets `wanted`.
     pub ask: bool,
+    /// The ramdisk reads the authority of its server from a segment.
+    pub takes_server_ca: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,8 +35,14 @@ pub fn ramdisk_folder(config: &Config, machine: &BootInterface) -> Option<String
     if elsewhere || !machine.netboot_allowed || nothing {
         return None;
     }
-    let initrd = file_name(&machine.osie.initrd, &config.initrd);
+    let initrd = ramdisk(config, machine);
     Some(initrd.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned()))
+}
+
+/// This machine's ramdisk, below the files.
+#[must_use]
+pub fn ramdisk<'a>(config: &'a Config, machine: &'a BootInterface) -> &'a str {
+    file_name(&machine.osie.initrd, &config.initrd)
 }
 
 fn file_name<'a>(own: &'a Option<String>, default: &'a str) -> &'a str {
@@ -99,8 +108,10 @@ fn environment(config: &Config, machine: &BootInterface, packs: &Packs, now: u64
     let kernel = file_name(&machine.osie.kernel, &config.kernel);
     let initrd = file_name(&machine.osie.initrd, &config.initrd);
     let (folder, ramdisk) = initrd.rsplit_once('/').map_or(("", initrd), |(folder, name)| (folder, name));
-    let segments: Vec<&str> = std::iter::once(ramdisk).chain(packs.wanted.iter().map(|pack| pack.file.as_str())).collect();
-    let (arguments, notes) = arguments(config, machine, &segments, now);
+    let authority = (packs.takes_server_ca && config.server_ca.is_some()).then_some(server_ca::FILE);
+    let files = packs.wanted.iter().map(|pack| pack.file.as_str());
+    let segments: Vec<&str> = std::iter::once(ramdisk).chain(authority).chain(files).collect();
+    let (arguments, notes) = arguments(config, machine, &segments, authority.is_some(), now);
     let download = |label: &str, what: &str, command: String, then: &str| {
         format!(
             "set attempt:int32 0\n:{label}\n{command} && goto {then} ||\ninc attempt\n\
@@ -127,6 +138,13 @@ fn environment(config: &Config, machine: &BootInterface, packs: &Packs, now: u64
         ":have_kernel\n".to_owned(),
         download("initrd", "ramdisk", format!("initrd {base}/{initrd}"), "have_initrd"),
         ":have_initrd\n".to_owned(),
+        if authority.is_some() {
+            let url = config.http_url(server_ca::PATH);
+            download("authority", "server's certificate authority", format!("initrd {url}"), "have_authority")
+                + ":have_authority\n"
+        } else {
+            String::new()
+        },
         further,
         "boot || goto failed\n".to_owned(),
         failed("the installation environment"),
@@ -140,18 +158,27 @@ fn failed(what: &str) -> String {
 }
 
 /// The kernel arguments: those of all machines, of this machine, then of its Hardware. The last one wins.
-fn arguments(config: &Config, machine: &BootInterface, segments: &[&str], now: u64) -> (String, Vec<String>) {
+///
+/// `speaks_tls` is for the server that boots belongs to. An operator who names another one has the last word.
+fn arguments(config: &Config, machine: &BootInterface, segments: &[&str], speaks_tls: bool, now: u64) -> (String, Vec<String>) {
     let mut arguments = Arguments {
         worker_id: Some(machine.agent_id.clone()),
         hw_addr: Some(HwAddr(machine.mac.bytes())),
         vlan_id: machine.vlan_id.filter(|id| (1..=4094).contains(id)),
         facility: machine.facility.clone().or_else(|| config.arguments.facility.clone()),
         time: Some(now),
+        tinkerbell_tls: config.arguments.tinkerbell_tls.or(speaks_tls.then_some(true)),
         rescue: config.arguments.rescue || matches!(machine.boot, BootState::Rescue { .. }),
         ..config.arguments.clone()
     };
     let mut notes: Vec<String> =
         arguments.extend(&machine.osie.kernel_params.join(" ")).iter().map(|note| format!("{note}")).collect();
+    if arguments.grpc_authority != config.arguments.grpc_authority
+        && config.arguments.tinkerbell_tls.is_none()
+        && !machine.osie.kernel_params.iter().any(|word| word.contains("tinkerbell_tls"))
+    {
+        arguments.tinkerbell_tls = None;
+    }
     // EFI stubs find the parts of the ramdisk by these names, and load them in this order.
     arguments.other.extend(segments.iter().map(|name| Word::new("initrd", *name)));
     notes.extend(arguments.check().iter().map(|note| format!("{note}")));

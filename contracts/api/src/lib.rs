@@ -16,6 +16,7 @@ pub mod names;
 #[cfg(feature = "http")]
 mod objects;
 pub mod packs;
+pub mod ramdisk;
 #[cfg(feature = "http")]
 mod rollout;
 #[cfg(feature = "serve")]

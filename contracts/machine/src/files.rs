@@ -46,6 +46,9 @@ pub const WORKER: &str = "/worker";
 pub const MANIFEST: &str = "/etc/thimble/manifest";
 /// A folder with one such manifest for each driver pack.
 pub const PACK_MANIFESTS: &str = "/etc/thimble/manifest.d";
+/// The certificate authority of the machine's server, which boots adds to the ramdisk. The agent believes it for the workflow
+/// service, and for nothing else.
+pub const SERVER_CA: &str = "/etc/thimble/server-ca.pem";
 /// Kernel arguments of the image, which stand before those of `/proc/cmdline`. `thimble image build` writes it; PID 1 reads it.
 pub const CMDLINE: &str = "/etc/thimble/cmdline";
 /// The certificate authorities that the ramdisk brings. `thimble image build` writes it; the agent reads it.

@@ -1,5 +1,5 @@
-//! Requests that a web page makes a browser send. No call is taken from a page: neither by a name that was made to lead here
-//! (DNS rebinding), nor from another origin.
+//! Requests that a web page makes a browser send. All are refused: those to a name that was made to point here
+//! (DNS rebinding), and those of any origin.
 
 use http::{HeaderMap, header};
 
@@ -9,7 +9,7 @@ use crate::names::Names;
 pub enum OfAPage {
     #[error("{0:?} is not a name of this host; use its address, or add the name with --tls-name")]
     Host(String),
-    #[error("calls are not taken from web pages")]
+    #[error("web pages may not use the API")]
     Page,
 }
 
@@ -23,6 +23,14 @@ pub fn check(headers: &HeaderMap, names: &Names) -> Result<(), OfAPage> {
             return Err(OfAPage::Host(machine::said(host, 80)));
         }
     }
+    origin(headers)
+}
+
+/// The same without a look at the host, for callers that may know this one by any name.
+///
+/// # Errors
+/// If the request comes from a page.
+pub fn origin(headers: &HeaderMap) -> Result<(), OfAPage> {
     // `none` is a person who typed the address.
     let typed = headers.get_all("sec-fetch-site").iter().all(|site| site == "none");
     if headers.contains_key(header::ORIGIN) || !typed { Err(OfAPage::Page) } else { Ok(()) }
