@@ -92,6 +92,16 @@ async fn lists_are_paged_at_one_revision_and_read_at_an_earlier_one() {
     );
     let (_, now) = api.get(HARDWARE).await;
     assert_eq!((names(&now), &now["items"][0]["spec"]["userData"]), (vec!["a".into(), "b".into(), "d".into()], &json!("new")));
+    let (mut found, mut query) = (Vec::new(), "limit=1".to_owned());
+    loop {
+        let (_, page) = api.get(&format!("{HARDWARE}?{query}")).await;
+        found.extend(names(&page));
+        assert_eq!(version(&page), version(&now));
+        let Some(token) = page["metadata"]["continue"].as_str() else { break };
+        assert_eq!(page["metadata"]["remainingItemCount"], 3 - found.len());
+        query = format!("limit=1&continue={token}");
+    }
+    assert_eq!(found, ["a", "b", "d"], "nothing changes between these pages");
     for (query, code) in [
         (format!("resourceVersion={}", version(&now) + 100), 504),
         ("resourceVersion=0&resourceVersionMatch=NotOlderThan".to_owned(), 200),

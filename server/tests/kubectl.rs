@@ -50,6 +50,8 @@ async fn discovery_names_the_kinds_and_get_shows_them() {
     cluster.shows("get hw -l rack=8 -o name", &[]).await;
     cluster.fails("get hw m2", "hardware.tinkerbell.org \"m2\" not found").await;
     cluster.shows("get --raw /readyz", &["ok"]).await;
+    cluster.shows("cluster-info", &["is running at"]).await;
+    cluster.shows("get services -A", &["No resources found"]).await;
     cluster.shows("version", &["Server Version: v1.33.0+thimble"]).await;
 }
 

@@ -36,6 +36,8 @@ pub enum Family {
     Definition,
     /// Answered at once, not stored.
     Review,
+    /// There are none: `kubectl cluster-info` asks for them.
+    Nothing,
     MachineState,
     Rollout,
 }
@@ -272,6 +274,15 @@ pub static RESOURCES: &[Resource] = &[
         namespaced: false,
         columns: &[column("Status", ".status.phase"), AGE],
         family: Family::Plain("core/namespaces/", Plain::Namespace),
+        ..CORE
+    },
+    Resource {
+        plural: "services",
+        singular: "service",
+        kind: "Service",
+        short_names: &["svc"],
+        verbs: &["get", "list"],
+        family: Family::Nothing,
         ..CORE
     },
     Resource {

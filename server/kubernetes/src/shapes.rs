@@ -245,7 +245,7 @@ pub fn of(family: Family) -> &'static Shape {
             Plain::Machine | Plain::Job | Plain::Task => &FREE,
         },
         Family::Definition => &DEFINITION,
-        Family::Review => &REVIEW,
+        Family::Review | Family::Nothing => &REVIEW,
         Family::MachineState => &MACHINE_STATE,
         Family::Rollout => &ROLLOUT,
     }

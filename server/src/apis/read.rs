@@ -4,10 +4,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
 use kubernetes::request::Continue;
-use kubernetes::{Status, Verb, table};
+use kubernetes::{Family, Request, Status, Verb, table};
+use model::ObjectName;
 use serde_json::{Value, json};
 
-use super::source::{Listed, asked_name};
+use super::source::{Listed, asked_name, in_namespace, is_of, of_view};
 use super::{Asked, answered, masked, notes};
 use crate::service::Server;
 
@@ -29,6 +30,9 @@ pub(super) async fn answer(server: &Server, asked: &Asked) -> Result<Response, S
 async fn list(server: &Server, asked: &Asked) -> Result<(Vec<Value>, Value), Status> {
     let request = &asked.request;
     let (resource, options, namespace) = (request.resource, &request.options, request.namespace.as_deref());
+    if let Some(page) = page(server, asked) {
+        return Ok(page);
+    }
     let listed = match (&options.continues, options.revision) {
         (Some(from), _) => server.objects_at(resource, namespace, from.revision).await?,
         (None, Some(revision)) if options.exact => server.objects_at(resource, namespace, revision).await?,
@@ -52,15 +56,53 @@ async fn list(server: &Server, asked: &Asked) -> Result<(Vec<Value>, Value), Sta
         last = Some(name);
     }
     let rest = selected.count();
+    Ok((items, metadata(request, revision, last.filter(|_| rest > 0), rest)))
+}
+
+/// A page of a checked kind, of which only the page is looked at. None where the whole list is needed.
+fn page(server: &Server, asked: &Asked) -> Option<(Vec<Value>, Value)> {
+    let request = &asked.request;
+    let (resource, options, namespace) = (request.resource, &request.options, request.namespace.as_deref());
+    let Family::Tinkerbell(kind) = resource.family else { return None };
+    let most = options.limit?;
+    let from = options.continues.as_ref();
+    if from.is_none() && options.revision.is_some() {
+        return None;
+    }
+    let (view, names) = server.unchanged_since(resource, from.map(|from| from.revision))?;
+    let after = from.map(|from| (from.namespace.as_str(), from.name.as_str()));
+    let mut names = names
+        .into_iter()
+        .filter(|name| in_namespace(name, namespace))
+        .filter(|name| after.is_none_or(|after| (name.namespace.as_str(), name.name.as_str()) > after));
+    let mut objects = names.by_ref().filter_map(|name| {
+        let object = of_view(&view, resource, kind, &name).filter(|object| request.filter.selects(object))?;
+        Some((name, object))
+    });
+    let mut items = Vec::new();
+    let mut last = None;
+    for (name, object) in objects.by_ref().take(most) {
+        items.push(masked(&asked.caller, resource, object));
+        last = Some(name);
+    }
+    // Whether there are more; how many counts only where all of them are selected.
+    let more = usize::from(objects.next().is_some());
+    let rest =
+        more + if more > 0 && request.filter.is_empty() { names.filter(|name| is_of(&view, kind, name)).count() } else { 0 };
+    let revision = from.map_or(view.revision, |from| from.revision);
+    Some((items, metadata(request, revision, last.filter(|_| rest > 0), rest)))
+}
+
+fn metadata(request: &Request, revision: u64, last: Option<ObjectName>, rest: usize) -> Value {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
-    if let (Some(last), Some(fields)) = (last.filter(|_| rest > 0), metadata.as_object_mut()) {
+    if let (Some(last), Some(fields)) = (last, metadata.as_object_mut()) {
         let token = Continue { revision, namespace: last.namespace, name: last.name }.token();
         fields.insert("continue".to_owned(), json!(token));
         if request.filter.is_empty() {
             fields.insert("remainingItemCount".to_owned(), json!(rest));
         }
     }
-    Ok((items, metadata))
+    metadata
 }
 
 fn not_newer(asked: Option<u64>, listed: &Listed) -> Result<(), Status> {

@@ -50,7 +50,7 @@ impl Server {
             Family::Definition => Ok(definitions(resource).remove(name)),
             Family::MachineState => Ok(orders::machine_state_named(&self.view(), resource, name)),
             Family::Rollout => Ok(self.rollout_objects(resource).await?.0.remove(name)),
-            Family::Review => Ok(None),
+            Family::Review | Family::Nothing => Ok(None),
         }
     }
 
@@ -85,7 +85,7 @@ impl Server {
                 objects.retain(|name, _| in_namespace(name, namespace));
                 Ok(Listed { objects, revision })
             }
-            Family::Review => Ok(Listed { objects: BTreeMap::new(), revision: self.view().revision }),
+            Family::Review | Family::Nothing => Ok(Listed { objects: BTreeMap::new(), revision: self.view().revision }),
         }
     }
 
@@ -111,6 +111,20 @@ impl Server {
             }
         }
         Ok(Listed { revision: asked, ..listed })
+    }
+
+    /// The names of a checked kind's objects, if they are now as they were at the revision. Then a page need not look at all.
+    pub(super) fn unchanged_since(&self, resource: &Resource, revision: Option<u64>) -> Option<(View, Vec<ObjectName>)> {
+        let Family::Tinkerbell(kind) = resource.family else { return None };
+        let view = self.snapshot();
+        if let Some(revision) = revision.filter(|revision| *revision != view.revision) {
+            let changes = self.0.store.watch(revision).ok()?.into_backlog();
+            if revision > view.revision || changes.iter().any(|change| moved(&view, resource, change).is_some()) {
+                return None;
+            }
+        }
+        let names = names(&view, kind);
+        Some((view, names))
     }
 
     async fn list_pairs(&self, prefix: &str) -> Result<(Vec<KeyValue>, u64), Status> {
@@ -165,6 +179,11 @@ pub fn joined(resource: &Resource, mut written: Value, status: Option<Value>, re
     present(resource, written, revisions)
 }
 
+/// Workflows of both versions share their names, but each version shows its own.
+pub fn is_of(view: &View, kind: Kind, name: &ObjectName) -> bool {
+    kind != Kind::Workflow || view.workflows.get(name).is_some_and(|stored| !runs(&stored.object))
+}
+
 fn names(view: &View, kind: Kind) -> Vec<ObjectName> {
     match kind {
         Kind::Hardware => view.hardware.keys().cloned().collect(),
@@ -193,7 +212,7 @@ pub fn moved(view: &View, resource: &Resource, change: &Change) -> Option<Moved>
         }
         Family::MachineState => return orders::moved_machine(view, resource, change),
         Family::Rollout => return orders::moved_rollout(resource, change),
-        Family::Definition | Family::Review => return None,
+        Family::Definition | Family::Review | Family::Nothing => return None,
     };
     let is_own = |value: &Value| {
         resource.family != Family::Tinkerbell(Kind::Workflow)
