@@ -44,8 +44,10 @@ impl Local {
     /// If another server has it, or it cannot be made.
     pub fn bind(path: &Path) -> Result<Self, LocalError> {
         let failed = |doing| move |source| LocalError::Io { doing, path: path.to_owned(), source };
-        if let Some(folder) = path.parent() {
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
             fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
+            // A strict umask would keep other users from the line that says what to do.
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(failed("open the folder of"))?;
         }
         match fs::symlink_metadata(path) {
             Ok(is) if !is.file_type().is_socket() => return Err(LocalError::NotASocket(path.to_owned())),

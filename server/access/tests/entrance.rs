@@ -325,6 +325,9 @@ async fn the_socket_is_replaced_after_a_crash_and_not_taken_from_a_server_that_r
     let bench = Bench::start(Gate::default()).await;
     let error = Local::bind(&bench.socket).unwrap_err().to_string();
     assert!(error.contains("does another server run"), "{error}");
+    let mode =
+        |path: &std::path::Path| std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777;
+    assert_eq!((mode(bench.socket.parent().unwrap()), mode(&bench.socket)), (0o755, 0o666), "every user reaches it");
     let left = bench.folder.path().join("left.sock");
     drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
     assert!(Local::bind(&left).is_ok());
