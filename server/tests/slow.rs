@@ -48,7 +48,7 @@ async fn a_body_that_comes_a_byte_at_a_time_is_refused_after_a_while_and_others_
     for _ in 0..32 {
         let socket = TcpStream::connect(address).await.unwrap();
         let (reader, mut writer) = socket.into_split();
-        writer.write_all(b"POST /v1/apply HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
+        writer.write_all(b"POST /v1/apply HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
         tokio::spawn(async move {
             while writer.write_all(b"x").await.is_ok() {
                 sleep(Duration::from_millis(20)).await;
