@@ -18,6 +18,8 @@ pub struct Config {
     pub interface: Option<String>,
     /// What `/files/` serves.
     pub files: PathBuf,
+    /// The folder with OCI image layouts that `/v2/` serves. `None` serves none.
+    pub images: Option<PathBuf>,
     /// Where the network boot programs are, such as `/usr/lib/ipxe`.
     pub nbp: PathBuf,
     /// Kernel and ramdisk as paths below `files`.
@@ -48,6 +50,7 @@ impl Config {
             tftp_port: 69,
             interface: None,
             files,
+            images: None,
             nbp,
             kernel: api::names::KERNEL.to_owned(),
             initrd: api::names::RAMDISK.to_owned(),

@@ -2,6 +2,7 @@
 
 mod body;
 mod files;
+mod images;
 mod range;
 mod router;
 

@@ -10,6 +10,7 @@ mod config;
 pub mod dhcp;
 pub mod events;
 pub mod http;
+pub mod images;
 pub mod ipxe;
 mod machine;
 pub mod packs;

@@ -99,7 +99,7 @@ impl FromStr for Reference {
         if !is_registry(&registry) {
             return Err(bad(&registry, "registry"));
         }
-        if repository.len() > 255 || !repository.split('/').all(is_component) {
+        if !is_repository(&repository) {
             return Err(bad(&repository, "repository name"));
         }
         let version = match digest {
@@ -137,13 +137,18 @@ fn is_registry(text: &str) -> bool {
     host_ok && port.is_none_or(|p| p.parse::<u16>().is_ok())
 }
 
+/// Whether it is a valid repository: names with slashes between them. It cannot climb, because no name begins with a dot.
+pub fn is_repository(text: &str) -> bool {
+    text.len() <= 255 && text.split('/').all(is_component)
+}
+
 fn is_component(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let (Some(first), Some(last)) = (text.bytes().next(), text.bytes().last()) else { return false };
     inner(first) && inner(last) && text.bytes().all(|b| inner(b) || matches!(b, b'.' | b'_' | b'-'))
 }
 
-fn is_tag(text: &str) -> bool {
+pub fn is_tag(text: &str) -> bool {
     let first_ok = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
     first_ok && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }

@@ -89,6 +89,8 @@ pub struct Config {
     pub interface: Option<String>,
     pub data: PathBuf,
     pub files: PathBuf,
+    /// What `/v2/` serves.
+    pub images: PathBuf,
     pub nbp: PathBuf,
     pub kernel: String,
     pub initrd: String,
@@ -210,6 +212,7 @@ impl Settings {
             address,
             interface: self.interface,
             files,
+            images: data.join("images"),
             data,
             nbp: self.nbp.unwrap_or_else(|| PathBuf::from("/usr/lib/ipxe")),
             kernel: self.kernel.unwrap_or_else(|| api::names::KERNEL.to_owned()),

@@ -1,6 +1,7 @@
 //! `thimble image`: makes kernel and ramdisk from a kernel package, and the standard actions as OCI images.
 
 mod action;
+mod defaults;
 mod embed;
 mod hardware;
 mod push;
@@ -30,9 +31,9 @@ pub struct BuildArguments {
     /// Folder with such a package unpacked (boot/vmlinuz-VERSION, lib/modules/VERSION)
     #[arg(long, value_name = "DIR")]
     pub kernel_dir: Option<PathBuf>,
-    /// The static program that becomes /init
+    /// The static program that becomes /init; the package's one if not given
     #[arg(long, value_name = "PATH")]
-    pub init: PathBuf,
+    pub init: Option<PathBuf>,
     /// Folder for the files; boots serves it
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
@@ -117,11 +118,15 @@ pub enum Profile {
 
 #[derive(Debug, Args)]
 pub struct ActionArguments {
-    /// The static `actions` program
+    /// The static `actions` program; the package's one if not given
     #[arg(long, value_name = "PATH")]
-    pub binary: PathBuf,
+    pub binary: Option<PathBuf>,
+    /// Put the images where `thimble up` serves them: DATA/images, such as /var/lib/thimble/images. Templates then name
+    /// ADDRESS:7080/image2disk:v1, with the address of this host
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["push", "output"])]
+    pub into: Option<PathBuf>,
     /// Write an OCI image layout into this folder
-    #[arg(long, value_name = "DIR", required_unless_present = "push")]
+    #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Push to this registry, `http://` or `https://`, with Docker's login; a path is put before each image's name
     #[arg(long, value_name = "URL[/PREFIX][:TAG]")]

@@ -37,8 +37,8 @@ pub struct InitArguments {
     /// Disk to install to
     #[arg(long, value_name = "PATH")]
     disk: Option<String>,
-    /// Registry with the action images
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Registry with the action images, if this host does not serve them itself
+    #[arg(long, value_name = "HOST:PORT[/PATH]")]
     registry: Option<String>,
     /// Public key that may log in to the installed system
     #[arg(long, value_name = "KEY")]
@@ -51,21 +51,27 @@ pub struct InitArguments {
 /// A text in the examples that is replaced by a value of the site.
 struct Placeholder {
     text: &'static str,
-    flag: &'static str,
+    /// `None` if the example's value is right for most sites.
+    flag: Option<&'static str>,
     value: Option<String>,
 }
 
 impl InitArguments {
-    fn placeholders(&self) -> [Placeholder; 8] {
+    fn placeholders(&self) -> [Placeholder; 9] {
         let address = |address: Option<Ipv4Addr>| address.map(|address| address.to_string());
-        let placeholder = |text, flag, value| Placeholder { text, flag, value };
+        let placeholder = |text, flag, value| Placeholder { text, flag: Some(flag), value };
+        let optional = |text, value| Placeholder { text, flag: None, value };
+        let host = self.registry.as_deref().and_then(|registry| registry.split('/').next());
+        let insecure = host.map(|host| format!("insecure-registries: {host}"));
         [
+            // Before the address, which is a part of it.
+            optional("192.0.2.1:7080", self.registry.clone()),
+            optional("#insecure-registries: registry.example:5000", insecure),
             placeholder("192.0.2.1", "--address", address(self.address)),
             placeholder("02:00:00:00:00:01", "--mac", self.mac.map(|mac| mac.to_string())),
             placeholder("192.0.2.51", "--machine-address", address(self.machine_address)),
             placeholder("192.0.2.254", "--gateway", address(self.gateway)),
             placeholder("/dev/sda", "--disk", self.disk.clone()),
-            placeholder("registry.example:5000", "--registry", self.registry.clone()),
             placeholder("ssh-ed25519 REPLACE-WITH-YOUR-PUBLIC-KEY", "--ssh-key", self.ssh_key.clone()),
             placeholder("REPLACE-WITH-THE-SHA-256-OF-THE-IMAGE", "--image-sha256", self.image_sha256.clone()),
         ]
@@ -89,9 +95,12 @@ pub fn run(arguments: &InitArguments, out: &mut dyn Write) -> anyhow::Result<()>
         let path = folder.join(name);
         let mut text = example.to_owned();
         for placeholder in &placeholders {
-            match &placeholder.value {
-                Some(value) => text = text.replace(placeholder.text, value),
-                None => open.extend(lines_with(example, placeholder.text).map(|line| (path.clone(), line, placeholder))),
+            match (&placeholder.value, placeholder.flag) {
+                (Some(value), _) => text = text.replace(placeholder.text, value),
+                (None, Some(flag)) => {
+                    open.extend(lines_with(example, placeholder.text).map(|line| (path.clone(), line, placeholder.text, flag)));
+                }
+                (None, None) => {}
             }
         }
         let parent = path.parent().unwrap_or(folder);
@@ -104,7 +113,7 @@ pub fn run(arguments: &InitArguments, out: &mut dyn Write) -> anyhow::Result<()>
     if !open.is_empty() {
         writeln!(out, "\nThese lines have example values. Replace them, or start again in an empty folder with the flags:")?;
     }
-    for (path, line, Placeholder { text, flag, .. }) in open {
+    for (path, line, text, flag) in open {
         writeln!(out, "  {}:{line}: {text} ({flag})", path.display())?;
     }
     let folder = folder.display();
@@ -178,6 +187,7 @@ mod tests {
         );
         let config = Settings::read(&folder.join("settings/thimble.yaml")).unwrap().check().unwrap();
         assert_eq!(config.address, Ipv4Addr::new(192, 0, 2, 1));
+        assert!(!printed.contains("192.0.2.1:7080"), "{printed}");
         for line in ["hardware.yaml", "thimble apply -f ", "REPLACE-WITH-THE-SHA-256-OF-THE-IMAGE (--image-sha256)"] {
             assert!(printed.contains(line), "{line} is missing in: {printed}");
         }

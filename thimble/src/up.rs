@@ -162,6 +162,8 @@ async fn apply(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
 fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
     let folder = config.files.display();
     std::fs::create_dir_all(&config.files).with_context(|| format!("cannot make the files folder {folder} (--files)"))?;
+    let folder = config.images.display();
+    std::fs::create_dir_all(&config.images).with_context(|| format!("cannot make the images folder {folder}"))?;
     if !is_ours(config.address) {
         let address = config.address;
         log::warn!("address: no interface of this host has {address}, at which machines will look for it: is --address right?");
@@ -179,6 +181,7 @@ fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
     }
     Ok(boots::Config {
         http_port: config.http.port(),
+        images: Some(config.images.clone()),
         interface: config.interface.clone(),
         kernel: config.kernel.clone(),
         initrd: config.initrd.clone(),
@@ -199,6 +202,11 @@ fn arguments(config: &Config) -> cmdline::Arguments {
     };
     for note in arguments.extend(&config.kernel_args) {
         log::warn!("kernel-args: {note}");
+    }
+    // The images of this host come by plain HTTP. No other registry becomes insecure by that.
+    let own = format!("{}:{}", config.address, config.http.port());
+    if !arguments.insecure_registries.contains(&own) {
+        arguments.insecure_registries.push(own);
     }
     arguments
 }
@@ -268,6 +276,24 @@ mod tests {
             IpAddr::V4(address) => address,
             IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
         }
+    }
+
+    #[test]
+    fn the_images_of_this_host_need_no_certificate_and_nothing_else_changes() {
+        let listed = |insecure: Option<&str>, kernel_args: Option<&str>| {
+            let settings = crate::config::Settings {
+                address: Some(Ipv4Addr::new(192, 0, 2, 1)),
+                http: Some("0.0.0.0:8080".parse().unwrap()),
+                insecure_registries: insecure.map(str::to_owned),
+                kernel_args: kernel_args.map(str::to_owned),
+                ..crate::config::Settings::default()
+            };
+            arguments(&settings.check().unwrap()).insecure_registries
+        };
+        assert_eq!(listed(None, None), ["192.0.2.1:8080"]);
+        assert_eq!(listed(Some("registry.example:5000"), None), ["registry.example:5000", "192.0.2.1:8080"]);
+        assert_eq!(listed(Some("192.0.2.1:8080"), None), ["192.0.2.1:8080"]);
+        assert_eq!(listed(Some("a:1"), Some("insecure_registries=b:2")), ["b:2", "192.0.2.1:8080"], "the operator's words win");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ::machine::network::covers;
 use axum::Router;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use devices::modalias::Device;
 use http::request::Parts;
 use http::{StatusCode, header};
@@ -18,8 +18,9 @@ use jiff::Timestamp;
 use model::Mac;
 
 use super::body::Download;
-use super::files;
+use super::{files, images};
 use crate::beneath::{self, OpenError};
+use crate::images::Images;
 use crate::ipxe::Packs;
 use crate::machine::mac_at;
 use crate::packs::{self, Shelf, scan};
@@ -27,22 +28,27 @@ use crate::server_ca;
 use crate::{BootInterface, Config, Events, MachineSource, Milestone, ipxe};
 
 #[derive(Clone)]
-struct Boots {
+pub(super) struct Boots {
     config: Arc<Config>,
     source: Arc<dyn MachineSource>,
     events: Events,
     packs: Arc<Shelf>,
+    pub(super) images: Option<Arc<Images>>,
 }
 
 pub fn router(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Events) -> Router {
     let packs = Arc::new(Shelf::new(config.files.clone()));
+    let images = config.images.clone().map(|folder| Arc::new(Images::new(folder)));
     Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/ipxe/script/{*path}", get(script))
         .route("/ipxe/binary/{*path}", get(binary))
         .route("/ipxe/server-ca.cpio", get(authority))
         .route("/files/{*path}", get(file))
-        .with_state(Boots { config, source, events, packs })
+        .route("/v2", any(images::v2))
+        .route("/v2/", any(images::v2))
+        .route("/v2/{*path}", any(images::v2))
+        .with_state(Boots { config, source, events, packs, images })
 }
 
 /// iPXE shows the status only; `curl` shows the reason.
@@ -50,7 +56,7 @@ fn refuse(status: StatusCode, reason: impl Into<String>) -> Response {
     (status, format!("{}\n", reason.into())).into_response()
 }
 
-fn peer(parts: &Parts) -> Option<IpAddr> {
+pub(super) fn peer(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical())
 }
 
@@ -158,7 +164,7 @@ impl Boots {
     }
 
     /// The address, which the reservation gave, says which machine downloads.
-    async fn download(&self, path: String, peer: Option<IpAddr>) -> Download {
+    pub(super) async fn download(&self, path: String, peer: Option<IpAddr>) -> Download {
         let mac = match peer {
             Some(peer) => mac_at(&*self.source, peer).await,
             None => None,

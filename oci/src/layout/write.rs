@@ -1,10 +1,12 @@
 //! Writes an OCI image layout.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use oci_spec::image::{Descriptor, ImageIndexBuilder, MediaType};
+use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
 
 use super::{INDEX, MARKER, REFERENCE, blob_path};
 use crate::build::{self, BuildError};
@@ -44,7 +46,11 @@ impl Folder {
     /// # Errors
     /// If the file system fails.
     pub fn create(path: &Path) -> Result<Self, BuildError> {
-        fs::create_dir_all(path.join(super::BLOBS).join("sha256"))?;
+        let blobs = path.join(super::BLOBS);
+        fs::create_dir_all(blobs.join("sha256"))?;
+        for folder in [path, &blobs, &blobs.join("sha256")] {
+            fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+        }
         Ok(Self(path.to_owned()))
     }
 
@@ -53,12 +59,12 @@ impl Folder {
         self.0.join(blob_path(digest))
     }
 
-    /// Writes a blob under its digest.
+    /// Writes a blob under its digest. A reader never sees a part of it.
     ///
     /// # Errors
     /// If the file system fails.
     pub fn put(&self, bytes: &[u8]) -> Result<(), BuildError> {
-        Ok(fs::write(self.blob(&Digest::of(bytes)), bytes)?)
+        Ok(replace(&self.blob(&Digest::of(bytes)), bytes)?)
     }
 
     /// Writes the index, replacing an earlier one.
@@ -66,7 +72,37 @@ impl Folder {
     /// # Errors
     /// If the file system fails.
     pub fn finish(self, entries: Vec<NamedDescriptor>) -> Result<(), BuildError> {
-        fs::write(self.0.join(MARKER.0), MARKER.1)?;
-        Ok(fs::write(self.0.join(INDEX), index(entries)?)?)
+        replace(&self.0.join(MARKER.0), MARKER.1.as_bytes())?;
+        Ok(replace(&self.0.join(INDEX), index(entries)?.as_bytes())?)
     }
+
+    /// Writes the index with the images of an earlier one, except for those whose names are in `entries`.
+    ///
+    /// # Errors
+    /// If the file system fails, or the earlier index cannot be read.
+    pub fn finish_more(self, entries: Vec<NamedDescriptor>) -> Result<(), BuildError> {
+        let earlier = match fs::read(self.0.join(INDEX)) {
+            Ok(text) => ImageIndex::from_reader(text.as_slice())?.manifests().clone(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let is_new = |entry: &Descriptor| entries.iter().any(|new| name(&new.0) == name(entry));
+        let kept: Vec<_> = earlier.into_iter().filter(|entry| !is_new(entry)).map(NamedDescriptor).collect();
+        self.finish(kept.into_iter().chain(entries).collect())
+    }
+}
+
+fn name(entry: &Descriptor) -> Option<&String> {
+    entry.annotations().as_ref()?.get(REFERENCE)
+}
+
+/// Writes a file that everyone may read, in one step for its readers.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let mut file = fs::File::create(&beside)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
 }

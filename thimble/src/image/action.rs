@@ -1,16 +1,21 @@
 //! `thimble image action`: one static program becomes one layer, and every action becomes an image with that layer.
 
-use super::{ActionArguments, push};
+use super::{ActionArguments, defaults, push};
 use anyhow::Context;
 use api::names::ACTIONS;
 use initramfs::elf;
 use oci::build::{BuildError, ConfigBuilder, ConfigurationBuilder, HistoryBuilder, Image, Layer};
 use oci::layout::write::{Folder, NamedDescriptor};
 use serde::Serialize;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The image that takes the action's name as its command. There is also one image per action.
 const ANY: &str = "actions";
+
+/// The layout's folder below `--into`.
+const LAYOUT: &str = "actions";
 
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 /// The level of gzip: the best one, because every byte travels to every machine.
@@ -24,12 +29,17 @@ pub struct Images {
 }
 
 pub fn run(arguments: &ActionArguments) -> anyhow::Result<()> {
-    let path = &arguments.binary;
+    let path = &defaults::program(arguments.binary.as_deref(), "--binary", "actions")?;
     let binary = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let images = pack(&binary).with_context(|| format!("cannot pack {}", path.display()))?;
     if let Some(folder) = &arguments.output {
         let written = write(&images, &arguments.tag, folder);
         written.with_context(|| format!("cannot write the image layout {}", folder.display()))?;
+    }
+    if let Some(served) = &arguments.into {
+        let folder = served.join(LAYOUT);
+        let written = readable(served).map_err(BuildError::from).and_then(|()| put(&images, &arguments.tag, &folder));
+        written.with_context(|| format!("cannot put the images into {}", folder.display()))?;
     }
     let mut names: Vec<String> = images.images.iter().map(|(name, _)| format!("{name}:{}", arguments.tag)).collect();
     if let Some(url) = &arguments.push {
@@ -89,6 +99,27 @@ fn image(name: &str, architecture: &str, layer: &Layer) -> Result<Image, BuildEr
 
 /// Writes the images as an OCI image layout, a folder that skopeo and other tools read.
 fn write(images: &Images, tag: &str, folder: &Path) -> Result<(), BuildError> {
+    let (layout, entries) = fill(images, tag, folder)?;
+    layout.finish(entries)
+}
+
+/// The same in a layout that `thimble up` serves: images with other tags stay there, and a pull sees the old image or the new
+/// one.
+fn put(images: &Images, tag: &str, folder: &Path) -> Result<(), BuildError> {
+    let (layout, entries) = fill(images, tag, folder)?;
+    layout.finish_more(entries)
+}
+
+/// Makes the served folder. The daemons have another user, whatever the umask of this one.
+fn readable(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)?;
+    std::fs::set_permissions(folder, Permissions::from_mode(0o755))
+}
+
+fn fill(images: &Images, tag: &str, folder: &Path) -> Result<(Folder, Vec<NamedDescriptor>), BuildError> {
     let layout = Folder::create(folder)?;
     layout.put(&images.layer.blob.bytes)?;
     let mut entries = Vec::new();
@@ -97,7 +128,7 @@ fn write(images: &Images, tag: &str, folder: &Path) -> Result<(), BuildError> {
         layout.put(&image.manifest.bytes)?;
         entries.push(NamedDescriptor::new(&format!("{name}:{tag}"), &image.manifest.bytes)?);
     }
-    layout.finish(entries)
+    Ok((layout, entries))
 }
 
 #[cfg(test)]

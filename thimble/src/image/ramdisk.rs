@@ -1,6 +1,6 @@
 //! `thimble image build`: converts the arguments to a request, and the report to text or JSON.
 
-use super::{BuildArguments, Profile, embed, hardware, settings};
+use super::{BuildArguments, Profile, defaults, embed, hardware, settings};
 use anyhow::Context;
 use initramfs::{CaBundle, KernelSource, Listing, Media, Report, Request, Selection, Signer};
 use std::fmt::Write;
@@ -35,7 +35,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
     let (ca, extra_ca) = certificates(&arguments.ca);
     Ok(Request {
         kernel,
-        init: arguments.init.clone(),
+        init: defaults::program(arguments.init.as_deref(), "--init", "init")?,
         selection: selection(arguments)?,
         ca,
         extra_ca,

@@ -83,6 +83,43 @@ fn skopeo_reads_the_layout() {
 }
 
 #[test]
+fn images_put_into_a_served_layout_join_those_with_other_tags() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("actions");
+    let other = [&program()[..], b"changed"].concat();
+    for (program, tag) in [(&program(), "v1"), (&other, "v2"), (&other, "v1")] {
+        put(&pack(program).unwrap(), tag, &layout).unwrap();
+    }
+    let index = std::fs::read(layout.join("index.json")).unwrap();
+    let index = oci::layout::Index::parse(&index).unwrap();
+    assert_eq!(index.manifests.len(), 2 * (ACTIONS.len() + 1), "one entry for each name and tag");
+    let (_, image) = &pack(&other).unwrap().images[0];
+    let digest = |name: &str| index.digest_of(&name.parse().unwrap()).unwrap();
+    assert_eq!((digest("actions:v1"), digest("actions:v2")), (&image.manifest.digest, &image.manifest.digest));
+    let (_, first) = &pack(&program()).unwrap().images[0];
+    assert!(layout.join(oci::layout::blob_path(&first.manifest.digest)).exists(), "a pull under way still finds its parts");
+    let left: Vec<_> = std::fs::read_dir(layout.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.iter().all(|path| path.extension().is_none()), "{left:?}");
+}
+
+#[test]
+fn the_daemons_user_can_read_images_that_root_has_put_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = folder.path().join("data/images");
+    readable(&served).unwrap();
+    put(&pack(&program()).unwrap(), "v1", &served.join("actions")).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let blobs = served.join("actions/blobs/sha256");
+    for place in [&served, &served.join("actions"), &served.join("actions/blobs"), &blobs] {
+        assert_eq!(mode(place), 0o755, "{}", place.display());
+    }
+    for entry in std::fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().path()) {
+        assert_eq!(mode(&entry), 0o644, "{}", entry.display());
+    }
+    assert_eq!(mode(&served.join("actions/index.json")), 0o644);
+}
+
+#[test]
 fn a_registry_takes_the_images_twice() {
     let registry = Registry::start();
     let images = pack(&program()).unwrap();
