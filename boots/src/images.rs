@@ -83,7 +83,8 @@ impl Images {
     /// A manifest of the repository, after a check of its digest.
     pub async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<Vec<u8>, Unserved> {
         let file = self.blob(repository, digest).await?;
-        let read = tokio::task::spawn_blocking(move || read_small(file)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let read =
+            tokio::task::spawn_blocking(move || read_small(file)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
         read.map_err(|error| match error.kind() {
             io::ErrorKind::FileTooLarge => Unserved::Missing, // a layer, for example
             _ => self.noted(unreadable(&digest.to_string(), &error)),

@@ -231,7 +231,9 @@ async fn nothing_outside_of_the_folder_is_served() {
     symlink(site.folder.path().join("secret").join(oci::layout::blob_path(&outside.layer)), &blob).unwrap();
     let twin = site.place("tool").join(oci::layout::blob_path(&Digest::of(b"twin")));
     symlink(inside.layer.hex(), twin).unwrap();
-    for path in ["/v2/secret/manifests/1".to_owned(), "/v2/link/manifests/1".to_owned(), format!("/v2/tool/blobs/{}", outside.layer)] {
+    for path in
+        ["/v2/secret/manifests/1".to_owned(), "/v2/link/manifests/1".to_owned(), format!("/v2/tool/blobs/{}", outside.layer)]
+    {
         assert_eq!(site.get(&path).await.status, 404, "{path}");
     }
     assert_eq!(site.get(&format!("/v2/tool/blobs/{}", Digest::of(b"twin"))).await.status, 404, "the name is not the digest");
@@ -279,7 +281,9 @@ async fn the_agent_pulls_by_address_and_through_a_mirror() {
     let store = oci::store::Store::open(&folder.path().join("store")).unwrap();
     let client = Client::new(&settings, Limits::default()).unwrap();
     let puller = oci::Puller::new(client, store, Patience::default(), |_| oci::Free::of_memory(u64::MAX));
-    for (number, name) in [&format!("{address}/image2disk:v1"), "image2disk:v1", "registry.example:5000/image2disk:v1"].iter().enumerate() {
+    for (number, name) in
+        [&format!("{address}/image2disk:v1"), "image2disk:v1", "registry.example:5000/image2disk:v1"].iter().enumerate()
+    {
         let into = folder.path().join(number.to_string());
         puller.save(name, &into).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         let layer = std::fs::read(into.join(oci::layout::blob_path(&image.layer))).unwrap();
@@ -289,7 +293,8 @@ async fn the_agent_pulls_by_address_and_through_a_mirror() {
 }
 
 fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output().unwrap_or_else(|_| panic!("the tests need Debian's package {program}"));
+    let output =
+        Command::new(program).args(args).output().unwrap_or_else(|_| panic!("the tests need Debian's package {program}"));
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -299,14 +304,14 @@ async fn skopeo_copies_from_it_and_into_its_folder() {
     let site = Site::start().await;
     let image = layout(&site.place("actions"), &["image2disk:v1"], &pattern(100_000));
     let (address, folder) = (site.host.http.to_string(), site.folder.path().display().to_string());
-    let (from, into) = (format!("docker://{address}/image2disk:v1"), format!("oci:{folder}/images/quay.io/lab/copied:v2"));
+    let (from, into) = (format!("docker://{address}/image2disk:v1"), format!("oci:{folder}/images/copied:v2"));
     let copied = tokio::task::spawn_blocking(move || {
         run("skopeo", &["copy", "-q", "--src-tls-verify=false", &from, &into]);
     });
     copied.await.unwrap();
-    let answer = site.until_served("/v2/quay.io/lab/copied/manifests/v2").await;
+    let answer = site.until_served("/v2/copied/manifests/v2").await;
     assert_eq!(answer.header("docker-content-digest"), Some(image.manifest.to_string().as_str()));
-    let name = format!("docker://{address}/quay.io/lab/copied");
+    let name = format!("docker://{address}/copied");
     let tags = tokio::task::spawn_blocking(move || run("skopeo", &["list-tags", "--tls-verify=false", &name])).await.unwrap();
     assert!(tags.contains("\"v2\""), "{tags}");
     site.host.stop().await;

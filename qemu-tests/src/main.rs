@@ -23,6 +23,7 @@ mod many;
 mod matrix;
 mod objects;
 mod oci;
+mod package;
 mod prepare;
 mod provisioner;
 mod proxy;
@@ -89,6 +90,8 @@ enum Command {
     Prepare,
     /// Build everything that a run needs, and no more
     Build,
+    /// Build the Debian package of Thimble
+    Package(package::Arguments),
     /// Run the lab again in a separate network segment
     #[command(hide = true)]
     Segment { args: Vec<String> },
@@ -128,6 +131,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Shell => shell::outside(),
         Command::Prepare => prepare::alone(&[Purpose::Demo, Purpose::Test, Purpose::Bench]).map(|()| ExitCode::SUCCESS),
         Command::Build => setup::Setup::build(Purpose::Test, &board::Board::new("== ")).map(|_| ExitCode::SUCCESS),
+        Command::Package(arguments) => package::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Segment { args } => segment::enter(&args).map(|code| ExitCode::from(u8::try_from(code).unwrap_or(1))),
         Command::DemoInside => demo::inside(),
         Command::ShellInside => shell::inside(),

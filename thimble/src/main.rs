@@ -7,6 +7,7 @@ mod data_folder;
 mod image;
 mod kubeconfig;
 mod lint;
+mod manual;
 mod starting_set;
 mod token;
 mod up;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use machine::Chain;
 use trust::Fingerprint;
 
@@ -75,6 +76,11 @@ enum Command {
         #[command(flatten)]
         files: client::Files,
     },
+    /// Print the completion script of a shell
+    Completion(manual::CompletionArguments),
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(manual::ManArguments),
 }
 
 #[derive(Args)]
@@ -125,6 +131,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Kubeconfig(arguments) => kubeconfig::run(&arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Lint(arguments) => lint::run(&arguments, &mut std::io::stdout().lock()),
         Command::Validate { files } => validate::run(&files.files, &mut std::io::stdout().lock()),
+        Command::Completion(arguments) => {
+            manual::completion(Cli::command(), &arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Man(arguments) => manual::man(Cli::command(), &arguments).map(|()| ExitCode::SUCCESS),
     }
 }
 

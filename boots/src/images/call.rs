@@ -151,7 +151,7 @@ mod tests {
             ("a/blobs/sha256:00", 400, "DIGEST_INVALID"),
             ("a/blobs/md5:00", 400, "DIGEST_INVALID"),
             ("a/blobs/..", 400, "DIGEST_INVALID"),
-            ("a/manifests/sha256:../../x", 400, "NAME_INVALID"),
+            ("a/manifests/sha256:../../x", 404, "UNSUPPORTED"),
             ("a/manifests/sha256:zz", 400, "DIGEST_INVALID"),
             ("a/manifests/.INVALID_MANIFEST_NAME", 404, "MANIFEST_UNKNOWN"),
             ("a/manifests/", 404, "MANIFEST_UNKNOWN"),

@@ -118,7 +118,7 @@ impl Scan {
                     self.problem(format!("{path:?} lies deeper than {DEPTH_MAX} folders and is not looked at"));
                 }
                 Ok(kind) if kind.is_dir() => found.push(path),
-                Ok(kind) if kind.is_symlink() => {
+                Ok(kind) if kind.is_symlink() && folder.join(&path).is_dir() => {
                     self.problem(format!("{path:?} is a symbolic link and is not followed; move the folder there, or mount it"));
                 }
                 _ => {}

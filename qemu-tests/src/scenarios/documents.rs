@@ -28,10 +28,12 @@ case "$1" in
   *) exec grep -q "^$1 = " "$CHECKOUT/.cargo/config.toml" ;;
 esac
 "#;
-/// A download gives a kernel package that the lab has. An installation is only simulated.
+/// A download gives a kernel package that the lab has. Thimble's own package brings the programs that the lab has built. Any
+/// other installation is only simulated.
 const APT_GET: &str = r#"#!/bin/sh
-case "$1" in
-  download) shift; for name; do ln -s "$PACKAGES/$name"_*.deb . || exit 1; done ;;
+case "$*" in
+  install\ ./*) exec install -D -t /usr/local/lib/thimble target/*/image/init target/*/image/actions ;;
+  download\ *) shift; for name; do ln -s "$PACKAGES/$name"_*.deb . || exit 1; done ;;
   *) exec /usr/bin/apt-get -s "$@" > /dev/null ;;
 esac
 "#;
@@ -48,9 +50,16 @@ case "$*" in
   *) exec "$THIMBLE" "$@" ;;
 esac
 "#;
-const STAND_INS: &[(&str, &str)] = &[("cargo", CARGO), ("apt-get", APT_GET), ("thimble", THIMBLE)];
+/// No systemd runs here. Its unit starts the daemons with the settings of the host.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+case "$*" in
+  'enable --now thimble') exec thimble up --config /etc/thimble/thimble.yaml ;;
+  *) echo "systemctl $*: not known to the lab"; exit 1 ;;
+esac
+"#;
+const STAND_INS: &[(&str, &str)] = &[("cargo", CARGO), ("apt-get", APT_GET), ("systemctl", SYSTEMCTL), ("thimble", THIMBLE)];
 /// Folders outside of the page's folder that the commands write to. Here they are in memory.
-const WRITTEN: &[&str] = &["/usr/local/lib", "/var/lib"];
+const WRITTEN: &[&str] = &["/usr/local/lib", "/var/lib", "/etc"];
 
 pub fn commands(scene: &Scene) -> Result<()> {
     let root = workspace()?;
@@ -144,6 +153,7 @@ fn own_places(scene: &Scene) -> Result<()> {
         mount(Some("overlay"), *folder, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
             .with_context(|| format!("cannot lay memory over {folder}"))?;
     }
+    fs::create_dir_all("/etc/thimble").context("cannot make the package's folder of settings")?;
     let hosts = memory.join("hosts");
     fs::write(&hosts, format!("127.0.0.1 localhost\n{} registry.example\n", segment::HOST)).context("cannot write hosts")?;
     mount(Some(&hosts), "/etc/hosts", None::<&str>, MsFlags::MS_BIND, None::<&str>).context("cannot replace /etc/hosts")?;
