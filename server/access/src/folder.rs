@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,8 @@ fn restrict(path: &Path, mode: u32) -> Result<bool, FolderError> {
     Ok(true)
 }
 
-/// Replaces a file in one piece. The content is on the disk before the name is.
+/// Replaces a file in one piece. The content is on the disk before the name is. If root does it, the owner of the folder
+/// owns the file, because the server may run as that user.
 ///
 /// # Errors
 /// When the folder cannot be written.
@@ -64,10 +65,14 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let new = path.with_extension("new");
     let _ = fs::remove_file(&new); // what a crash has left may have other permissions
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if rustix::process::geteuid().is_root() {
+        let owner = fs::metadata(folder)?;
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
@@ -108,6 +113,19 @@ mod tests {
         let error = take_over(place.path(), &[]).unwrap_err();
         assert!(matches!(error, FolderError::Shared(_)) && error.to_string().contains("--data"), "{error}");
         assert_eq!(mode(place.path()), 0o1777);
+    }
+
+    #[test]
+    fn a_file_that_root_replaces_belongs_to_the_user_of_the_server() {
+        let place = tempfile::tempdir().unwrap();
+        if std::os::unix::fs::chown(place.path(), Some(12345), Some(12346)).is_err() {
+            eprintln!("skipped: only root, with all users, can give a folder to another user");
+            return;
+        }
+        let path = place.path().join("tokens.json");
+        replace(&path, b"{}", 0o600).unwrap();
+        let is = fs::metadata(&path).unwrap();
+        assert_eq!((is.uid(), is.gid(), mode(&path)), (12345, 12346, 0o600));
     }
 
     #[test]
