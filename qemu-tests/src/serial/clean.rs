@@ -92,7 +92,7 @@ mod tests {
         for piece in chunks.iter().flat_map(|chunk| cleaner.clean(chunk)) {
             match piece {
                 Piece::Text(text) => lines.iter_mut().last().map_or((), |line| line.push_str(&text)),
-                Piece::Backspace => lines.iter_mut().last().map_or((), |line| drop(line.pop())),
+                Piece::Backspace => lines.iter_mut().last().map_or((), |line| _ = line.pop()),
                 Piece::LineEnd => lines.push(String::new()),
             }
         }
