@@ -6,6 +6,7 @@ mod board;
 mod busybox;
 mod cargo;
 mod checks;
+mod clean_host;
 mod command;
 mod connect_proxy;
 mod crowd;
