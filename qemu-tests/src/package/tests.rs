@@ -100,7 +100,7 @@ fn the_units_are_those_of_this_checkout_and_systemd_takes_them() {
 fn calls_of(script: &str, arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    for name in ["systemctl", "adduser", "deluser", "getent", "install"] {
+    for name in ["systemctl", "deb-systemd-invoke", "adduser", "deluser", "getent", "install"] {
         let path = folder.path().join(name);
         fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\" >> {}\n[ {name} != getent ]\n", log.display())).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -120,7 +120,10 @@ fn no_script_starts_or_enables_a_daemon_and_data_stays() {
     assert!(first.contains("adduser --quiet --system --group") && first.contains("install -d -m 0700 -o thimble"), "{first}");
     assert!(!first.contains("restart"), "{first}");
     let upgrade = calls_of("postinst", &["configure", "0.0.9"]);
-    assert!(upgrade.contains("systemctl try-restart thimble.service"), "a running daemon takes the new program: {upgrade}");
+    assert!(
+        upgrade.contains("deb-systemd-invoke try-restart thimble.service"),
+        "a running daemon takes the new program: {upgrade}"
+    );
     assert_eq!(calls_of("prerm", &["upgrade", "0.2.0"]), "", "an upgrade does not stop the daemon");
     let removed = calls_of("prerm", &["remove"]);
     assert!(removed.contains("disable --now thimble.service"), "{removed}");
