@@ -17,7 +17,7 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// Serves until the server stops, and keeps its certificate fresh.
+    /// Serves until the server stops. Keeps its certificate fresh, and ends the watches of deleted tokens.
     ///
     /// # Errors
     /// If the TLS library refuses the certificate authority.
@@ -35,9 +35,11 @@ impl Entrance {
         };
         let https = https::serve(&self.access, self.https, Gate::default(), router.clone(), GRACE, stopped());
         let fresh = Arc::clone(&self.access.certificate).keep_fresh();
+        let follow = Arc::clone(&self.access).follow_tokens();
         tokio::select! {
             served = async { tokio::try_join!(https, local).map(drop) } => served,
             () = fresh => Ok(()), // never
+            never = follow => match never {},
         }
     }
 }

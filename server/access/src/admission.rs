@@ -13,12 +13,14 @@ use axum::response::Response;
 use http::header::{AUTHORIZATION, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::audit::{Audit, Change};
 use crate::authority::{Authority, AuthorityError};
 use crate::caller::{Caller, Origin};
 use crate::certificate::ServerCertificate;
 use crate::folder::{FolderError, take_over};
+use crate::held::{Right, bounded};
 use crate::names::Names;
 use crate::tokens::{BadToken, Tokens};
 use crate::{page, status};
@@ -46,6 +48,7 @@ pub struct Access {
     pub tokens: Tokens,
     pub audit: Audit,
     pub names: Names,
+    pub(crate) tokens_changed: watch::Sender<()>,
     quiet: Quiet<(Option<SocketAddr>, u16)>,
 }
 
@@ -92,7 +95,8 @@ impl Access {
         let authority = Arc::new(Authority::open(&folder, now)?);
         let certificate = Arc::new(ServerCertificate::new(Arc::clone(&authority), names.clone(), now)?);
         let (tokens, audit) = (Tokens::below(&folder), Audit::below(&data.join(AUDIT_FOLDER)));
-        Ok(Arc::new(Self { authority, certificate, tokens, audit, names, quiet: Quiet::default() }))
+        let (tokens_changed, _) = watch::channel(());
+        Ok(Arc::new(Self { authority, certificate, tokens, audit, names, tokens_changed, quiet: Quiet::default() }))
     }
 
     /// The router behind this layer. Its handlers find a [`Caller`] in the extensions.
@@ -186,7 +190,8 @@ async fn admit(State(access): State<Arc<Access>>, mut request: Request, next: Ne
     request.extensions_mut().insert(caller.clone());
     let method = request.method().clone();
     let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned();
-    let response = next.run(request).await;
+    let right = Right::of(&caller, &peer);
+    let response = bounded(&access, right, next.run(request).await);
     if !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
         let code = response.status().as_u16();
         access.audit.note(&Change { at: now, caller: &caller, method: method.as_str(), path: &path, code, agent: &agent });

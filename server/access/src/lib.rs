@@ -1,7 +1,8 @@
 //! Callers of the server: certificates, tokens, roles, and the listeners that ask for them.
 //!
 //! `caller` is one type for every caller. `authorize` and `mask` are pure: what a role may do, and what a viewer gets to see.
-//! `authority`, `certificate` and `tokens` keep what callers prove themselves with. `admission` is the layer before the API.
+//! `authority`, `certificate` and `tokens` keep what callers prove themselves with. `admission` is the layer before the API, and `held`
+//! ends the answers of callers that may no longer call.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +13,7 @@ mod authorize;
 mod caller;
 mod certificate;
 mod folder;
+mod held;
 pub mod https;
 mod local;
 mod mask;

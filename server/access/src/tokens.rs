@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -101,7 +101,7 @@ pub enum TokenError {
 }
 
 /// Differs between two contents of the file.
-type Version = Option<(u64, u64, i64, i64)>;
+pub(crate) type Version = Option<(u64, u64, i64, i64)>;
 
 #[derive(Debug)]
 pub struct Tokens {
@@ -122,15 +122,7 @@ impl Tokens {
     /// If it is not a token of this server, or is no longer one.
     pub fn lookup(&self, presented: &str, now: Timestamp) -> Result<Token, BadToken> {
         let id = id_of(presented).ok_or(BadToken::Malformed)?;
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = version(&self.path);
-        if read.0 != version || (version.is_none() && !read.1.is_empty()) {
-            let tokens = load(&self.path).map_err(|error| {
-                log::error!("no token is accepted: {}", machine::Chain(&error));
-                BadToken::Unreadable
-            });
-            *read = (version, tokens?);
-        }
+        let read = self.current().ok_or(BadToken::Unreadable)?;
         // An unknown id costs the same comparison.
         let found = read.1.iter().find(|token| token.id == id);
         let expected = found.map_or_else(String::new, |token| token.sha256.clone());
@@ -143,6 +135,30 @@ impl Tokens {
             Some(at) => Err(BadToken::Expired { id: id.to_owned(), name: token.name.clone(), at }),
             None => Ok(token.clone()),
         }
+    }
+
+    /// Whether the token with this id still exists, and its time has not ended.
+    #[must_use]
+    pub fn is_valid(&self, id: &str, now: Timestamp) -> bool {
+        let still = |token: &Token| token.id == id && token.expires.is_none_or(|at| at > now);
+        self.current().is_some_and(|read| read.1.iter().any(still))
+    }
+
+    /// What the file holds now. `None` if it cannot be read.
+    fn current(&self) -> Option<MutexGuard<'_, (Version, Vec<Token>)>> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.version();
+        if read.0 != version || (version.is_none() && !read.1.is_empty()) {
+            let tokens = load(&self.path).inspect_err(|error| log::error!("no token is accepted: {}", machine::Chain(error)));
+            *read = (version, tokens.ok()?);
+        }
+        Some(read)
+    }
+
+    /// Differs after a change of the file.
+    pub(crate) fn version(&self) -> Version {
+        let is = fs::metadata(&self.path).ok()?;
+        Some((is.ino(), is.len(), is.mtime(), is.mtime_nsec()))
     }
 
     /// All tokens, by their time.
@@ -255,11 +271,6 @@ pub fn check_caller(name: &str, grant: &Grant) -> Result<(), TokenError> {
         Some(namespace) => Err(TokenError::Namespace { namespace: namespace.chars().take(80).collect() }),
         None => Ok(()),
     }
-}
-
-fn version(path: &Path) -> Version {
-    let is = fs::metadata(path).ok()?;
-    Some((is.ino(), is.len(), is.mtime(), is.mtime_nsec()))
 }
 
 /// A missing file has no tokens.

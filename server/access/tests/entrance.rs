@@ -3,17 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Access, Caller, ClientIdentity, Grant, Lifetime, Local, Names, Role};
+use access::{Access, Caller, ClientIdentity, Grant, Lifetime, Local, Names, Peer, Role, Subject};
 use api::serve::Gate;
+use axum::body::Body;
 use axum::routing::{any, get};
 use axum::{Extension, Router};
+use futures_util::{FutureExt, StreamExt, stream};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
@@ -24,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
+use tower::ServiceExt;
 
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -45,7 +49,9 @@ fn router() -> Router {
         let leaked = if headers.contains_key("authorization") { " with its token" } else { "" };
         format!("{}: {} from {}{leaked}", caller.name, caller.roles(), caller.origin.to_string().split(':').next().unwrap())
     };
-    Router::new().route("/who", any(who)).route("/version", get(async || "v1"))
+    // Two parts, and no end.
+    let endless = async || Body::from_stream(stream::iter([Ok::<_, Infallible>("one"), Ok("two")]).chain(stream::pending()));
+    Router::new().route("/who", any(who)).route("/version", get(async || "v1")).route("/watch", get(endless))
 }
 
 impl Bench {
@@ -61,6 +67,7 @@ impl Bench {
         };
         let (local, router) = (Local::bind(&socket).unwrap(), access.admit(router()));
         tokio::spawn(local.serve(router.clone(), GRACE, stopped(&stop)));
+        tokio::spawn(Arc::clone(&access).follow_tokens());
         let (serving, stopped) = (Arc::clone(&access), stopped(&stop));
         tokio::spawn(async move { access::https::serve(&serving, listener, gate, router, GRACE, stopped).await.unwrap() });
         Self { folder, access, https, socket, stop }
@@ -254,6 +261,60 @@ async fn changes_are_recorded_and_questions_are_not() {
     );
     assert_eq!((&audited[0]["agent"], &audited[2]["from"]), (&"kubectl/v1.33".into(), &"the socket, uid 0".into()));
     assert!(!serde_json::to_string(&audited).unwrap().contains(&token));
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_on_an_open_connection_is_refused_and_so_is_a_request_from_nowhere() {
+    let bench = Bench::start(Gate::default()).await;
+    let router = bench.access.admit(router());
+    let peer = |not_after| {
+        let subject = Subject { name: "erin".to_owned(), organizations: vec!["thimble:admin".to_owned()], not_after };
+        Peer::Network { address: "10.0.0.9:1".parse().unwrap(), certificate: Some(Arc::new(subject)) }
+    };
+    for (case, peer, code) in [
+        ("a certificate that is valid", Some(peer(Timestamp::now().as_second() + 60)), 200),
+        ("a certificate that has expired", Some(peer(Timestamp::now().as_second())), 401),
+        ("no connection", None, 403),
+    ] {
+        let mut request = Request::builder().uri("/who").body(Body::empty()).unwrap();
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        assert_eq!(router.clone().oneshot(request).await.unwrap().status().as_u16(), code, "{case}");
+    }
+}
+
+/// The answer to a watch, of which the first part has come.
+async fn watching(bench: &Bench, authorization: &str) -> Incoming {
+    let socket = UnixStream::connect(&bench.socket).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = Request::builder().uri("/watch").header("host", "127.0.0.1");
+    if !authorization.is_empty() {
+        request = request.header("authorization", authorization);
+    }
+    let response = soon(sender.send_request(request.body(Empty::<Bytes>::new()).unwrap())).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body();
+    let mut text = Vec::new();
+    while text != b"onetwo" {
+        text.extend(soon(body.frame()).await.unwrap().unwrap().into_data().unwrap());
+    }
+    body
+}
+
+#[tokio::test]
+async fn the_watches_of_a_token_end_when_it_is_deleted_and_others_go_on() {
+    let bench = Bench::start(Gate::default()).await;
+    let deleted = format!("Bearer {}", bench.token("alice", lab(Role::Viewer), 24));
+    let kept = format!("Bearer {}", bench.token("bob", lab(Role::Viewer), 24));
+    let (mut ends, mut goes_on, mut of_root) =
+        (watching(&bench, &deleted).await, watching(&bench, &kept).await, watching(&bench, "").await);
+    bench.access.tokens.delete("alice").unwrap();
+    assert!(soon(ends.frame()).await.unwrap().is_err(), "cut, because a regular end would look complete");
+    for other in [&mut goes_on, &mut of_root] {
+        assert!(other.frame().now_or_never().is_none());
+    }
 }
 
 #[tokio::test]
