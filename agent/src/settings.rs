@@ -28,6 +28,8 @@ pub struct Settings {
     /// The folder of images and containers.
     pub state: PathBuf,
     pub tls: Tls,
+    /// The Unix time at which the boot server wrote the kernel arguments.
+    pub boot_time: Option<u64>,
     pub registries: registry::Settings,
     /// The registry of the login, as it was given. For servers of the first generation it is put before every image.
     pub registry_prefix: String,
@@ -118,6 +120,7 @@ impl Settings {
         let embedded = choice::embedded(raw("embedded").as_deref());
         let embedded = embedded.map_err(|mistake| wrong.push(mistake)).unwrap_or_default();
         let backoff_max = duration(raw("backoff-max-interval"), &mut wrong);
+        let boot_time = unix_time(raw("time"), &mut wrong);
         let syslog_port = port("SYSLOG_PORT", raw("syslog-port"), machine::syslog::PORT, &mut wrong);
         if !wrong.is_empty() {
             return Err(Mistakes(wrong));
@@ -129,6 +132,7 @@ impl Settings {
             runtime,
             state: raw("state-dir").map_or_else(|| PathBuf::from(files::RUN), PathBuf::from),
             tls,
+            boot_time,
             registry_prefix: prefix_of(&raw("registry-name").unwrap_or_default()),
             registries: registry::Settings {
                 file: raw("registries")
@@ -213,6 +217,15 @@ fn port(name: &str, text: Option<String>, default: u16, wrong: &mut Vec<String>)
         wrong.push(format!("{name} is {text:?}: use a number from 1 to 65535"));
         default
     })
+}
+
+fn unix_time(text: Option<String>, wrong: &mut Vec<String>) -> Option<u64> {
+    let text = text?;
+    let time = text.parse().ok();
+    if time.is_none() {
+        wrong.push(format!("THIMBLE_TIME is {text:?}: use a Unix time in seconds, such as 1700000000"));
+    }
+    time
 }
 
 /// Whole seconds, or a duration in Go's syntax: `500ms`, `1m30s`, `1.5h`.

@@ -1,5 +1,6 @@
 //! The source of actions and the destination of reports: a workflow service or a workflow file.
 
+mod clock;
 mod connection;
 pub mod decide;
 mod watch;

@@ -11,6 +11,8 @@ mod server;
 #[path = "../../oci/tests/support/tls.rs"]
 mod tls;
 
+use std::path::Path;
+
 use proto::action_status_request::StateType::Success;
 
 use lab::Lab;
@@ -69,4 +71,47 @@ async fn an_unknown_certificate_is_refused_with_a_clear_message() {
         secure.server.address
     );
     secure.lab.until("the refusal", || secure.lab.text().contains(&words)).await;
+}
+
+/// The certificate of a server that was valid in September 2001.
+fn of_2001(folder: &Path) -> Authority {
+    let first_of = |month| rcgen::date_time_ymd(2001, month, 1);
+    let params = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        (params.not_before, params.not_after) = (first_of(9), first_of(10));
+        params
+    };
+    let (key, own) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+    let mut authority = params(&[]);
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    std::fs::write(folder.join("ca.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();
+    let server = params(&["127.0.0.1"]).signed_by(&own, &rcgen::Issuer::new(authority, key)).unwrap();
+    std::fs::write(folder.join("server.pem"), server.pem()).unwrap();
+    std::fs::write(folder.join("server.key"), own.serialize_pem()).unwrap();
+    Authority::of_files(folder)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_certificate_is_valid_at_the_boot_servers_time_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = of_2001(folder.path());
+    let agent = |secure: &Secure, boot_time: &str| {
+        secure.lab.agent_with(&[
+            ("TINKERBELL_TLS", "true"),
+            ("TINKERBELL_GRPC_AUTHORITY", &secure.server.address.to_string()),
+            ("SSL_CERT_FILE", authority.certificate().to_str().unwrap()),
+            ("THIMBLE_TIME", boot_time),
+        ])
+    };
+    let secure = Secure::new(&authority).await;
+    let refused = agent(&secure, "");
+    secure.lab.until("the refusal", || secure.lab.text().contains("it has expired on 2001-10-01")).await;
+    drop(refused);
+    let secure = Secure::new(&authority).await;
+    let _agent = agent(&secure, "1000000000"); // 2001-09-09
+    let mut work = action("a", &secure.lab.image);
+    work.command = ["/bin/sh", "-c", "exit 0"].map(str::to_owned).into();
+    let report = secure.lab.run(work).await;
+    assert_eq!(report.action_state(), Success, "{}", secure.lab.text());
 }

@@ -151,6 +151,18 @@ fn the_syslog_port_is_the_one_given_or_514() {
 }
 
 #[test]
+fn the_time_of_the_boot_server_is_a_number() {
+    let env = |time: &'static str| [("WORKER_ID", "a"), ("TINKERBELL_GRPC_AUTHORITY", "s"), ("THIMBLE_TIME", time)];
+    for (given, want) in [("", None), ("1700000000", Some(1_700_000_000))] {
+        assert_eq!(read("", &env(given)).unwrap().boot_time, want);
+    }
+    for wrong in ["soon", "-1"] {
+        let error = read("", &env(wrong)).unwrap_err().to_string();
+        assert!(error.contains(&format!("THIMBLE_TIME is {wrong:?}")), "{error}");
+    }
+}
+
+#[test]
 fn a_login_for_docker_hub_has_many_names() {
     let names = ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io", "Docker.io"];
     for name in names {

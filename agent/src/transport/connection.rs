@@ -9,6 +9,7 @@ use proto::{ActionRequest, ActionResponse, ActionStatusRequest, next_image};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
+use super::clock::BootServerClock;
 use super::decide::{self, Answer};
 use super::watch::HeldCall;
 use crate::action::Action;
@@ -52,7 +53,12 @@ impl Connection {
             Tls::Verified => {
                 let mut extra = trust::certificates_if_there(settings.registries.ca_file.as_deref())?;
                 extra.extend(trust::certificates_if_there(Some(Path::new(files::SERVER_CA)))?);
-                endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(Verifier::new(&extra)))?
+                let verifier = Verifier::new(&extra);
+                let verifier = match settings.boot_time {
+                    Some(time) => verifier.with_clock(Arc::new(BootServerClock(time))),
+                    None => verifier,
+                };
+                endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(verifier))?
             }
         };
         Ok(Self {

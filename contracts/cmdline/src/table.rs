@@ -177,7 +177,8 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::new("panic", "30", one!(panic, |v| number(v, i32::MIN, i32::MAX)))
         .means("Seconds until a machine that cannot go on reboots. 0: never. Negative: at once."),
     Argument::new("thimble.time", "1700000000", one!(time, |v| number(v, 0, i64::MAX).map(i64::unsigned_abs)))
-        .means("The Unix time at which boots wrote the line. The machine's clock is never set earlier."),
+        .means("The boot server's Unix time. The clock is never set earlier. The server's certificate may be valid by it.")
+        .agent("time", &[], &["THIMBLE_TIME"]),
     Argument::new("thimble.run", "50", one!(run_percent, |v| number(v, 1, 95)))
         .means("Percent of memory that `/run`, and so the images, may take. Default: 70."),
     Argument::new(

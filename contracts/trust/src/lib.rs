@@ -16,10 +16,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::ClientConfig;
+use rustls::client::WantsClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder};
 
 pub use pinned::{Fingerprint, NotAFingerprint};
 pub use problem::{Refusal, may_pass, of_certificate, words};
@@ -98,14 +99,29 @@ impl Trust {
     /// # Errors
     /// If the client's own certificate cannot be read, or does not fit its key.
     pub fn client_config(&self) -> Result<ClientConfig, TrustError> {
+        let Some((chain, key)) = &self.identity else { return Ok(self.builder()?.with_no_client_auth()) };
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|source| TrustError::Key { path: key.clone(), source })?;
+        self.client_config_as(certificates(chain)?, private)
+    }
+
+    /// For a client whose own certificate is not in files. It shows this one.
+    ///
+    /// # Errors
+    /// If the certificate does not fit its key.
+    pub fn client_config_as(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<ClientConfig, TrustError> {
+        Ok(self.builder()?.with_client_auth_cert(chain, key)?)
+    }
+
+    fn builder(&self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TrustError> {
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?.dangerous();
-        let builder = match self.unverified {
+        Ok(match self.unverified {
             true => builder.with_custom_certificate_verifier(Arc::new(TrustAnyone::default())),
             false => builder.with_custom_certificate_verifier(Arc::new(Verifier::new(&self.extra))),
-        };
-        let Some((chain, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|source| TrustError::Key { path: key.clone(), source })?;
-        Ok(builder.with_client_auth_cert(certificates(chain)?, private)?)
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use trust::{Trust, Verifier, of_certificate, words};
 
@@ -251,6 +252,42 @@ fn dates_count_for_a_configured_certificate_too() {
             assert_eq!(said.is_some(), want.is_some(), "{name} in {days} days: {said:?}");
             assert!(said.unwrap_or_default().starts_with(want.unwrap_or_default()), "{name} in {days} days");
         }
+    }
+}
+
+/// A clock that was told the time.
+#[derive(Debug)]
+struct Fixed(Option<u64>);
+
+impl TimeProvider for Fixed {
+    fn current_time(&self) -> Option<UnixTime> {
+        self.0.map(|seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+#[test]
+fn a_certificate_that_is_valid_by_another_clock_is_accepted() {
+    let desk = Desk::new();
+    desk.self_signed("authority", "-subj /CN=authority");
+    desk.issued("leaf", "authority", &format!("{NAMES}|basicConstraints=CA:FALSE"));
+    let server = ServerName::try_from("registry.example").unwrap();
+    let (leaf, now) = (desk.chain(&["leaf"]).remove(0), UnixTime::now());
+    let day = |days: i64| now.as_secs().saturating_add_signed(days * 86_400);
+    for (case, machine, other, expected) in [
+        ("a machine years ahead", 4000, Some(day(0)), None),
+        ("a machine in 1970", -18_000, Some(day(0)), None),
+        ("an old announcement", 0, Some(day(-2)), None),
+        ("a server with a wrong clock", 0, Some(day(4000)), None),
+        ("both after the end", 20, Some(day(10)), Some("it has expired on ")),
+        ("both before the beginning", -20, Some(day(-2)), Some("it is not valid before ")),
+        ("the other clock shows no time", 10, None, Some("it has expired on ")),
+    ] {
+        let verifier = Verifier::new(&desk.chain(&["authority"])).with_clock(Arc::new(Fixed(other)));
+        let machine = UnixTime::since_unix_epoch(Duration::from_secs(day(machine)));
+        let verdict = verifier.verify_server_cert(&leaf, &[], &server, &[], machine);
+        let said = verdict.err().map(|error| words(&of_certificate(&error).unwrap()));
+        assert_eq!(said.is_some(), expected.is_some(), "{case}: {said:?}");
+        assert!(said.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{case}");
     }
 }
 

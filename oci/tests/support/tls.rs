@@ -52,6 +52,11 @@ impl Authority {
         authority
     }
 
+    /// For `ca.pem`, `server.pem` and `server.key` in this folder.
+    pub fn of_files(folder: &Path) -> Self {
+        Self::in_folder(folder, "ca.pem")
+    }
+
     fn in_folder(folder: &Path, trusted: &'static str) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         Self { folder: folder.to_owned(), trusted }
