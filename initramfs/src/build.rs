@@ -73,6 +73,8 @@ pub struct Report {
     pub parts: Vec<Part>,
     /// Policy, registries and what these name, by their paths in the ramdisk.
     pub settings: Vec<Artifact>,
+    /// The authority of the server, by its path in the ramdisk of UKI and ISO. The ramdisk alone gets it from boots.
+    pub server_ca: Option<Artifact>,
     pub packs: Vec<PackReport>,
     /// `FILE (MODULE)`: drivers ask for it, and no source of firmware has it.
     pub missing_firmware: Vec<String>,
@@ -184,6 +186,7 @@ pub fn build(request: &Request) -> Result<Report, BuildError> {
         modules: ingredients.modules.len(),
         parts,
         settings,
+        server_ca: made.server_ca,
         packs,
         missing_firmware,
         media,

@@ -72,7 +72,7 @@ impl Provisioner {
     /// Starts it (again) with the same data and waits until it is healthy.
     pub fn up(&mut self) -> Result<()> {
         let mut command = Command::new(&self.thimble);
-        command.arg("up").arg("--data").arg(self.folder.join("data")).arg("--files").arg(self.folder.join("files"));
+        command.arg("up").arg("--data").arg(self.data()).arg("--files").arg(self.folder.join("files"));
         command.arg("--socket").arg(self.folder.join("api.sock")); // other labs of this host have theirs
         let interface = if self.options.no_dhcp { "lo" } else { segment::BRIDGE };
         command.args(["--address", &segment::HOST.to_string(), "--interface", interface, "--router-advertisements"]);
@@ -94,6 +94,11 @@ impl Provisioner {
     /// Sends SIGKILL, so it has no time to shut down.
     pub fn kill(&mut self) {
         self.daemon = None;
+    }
+
+    /// The folder of the server's data, with its certificate authority.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     pub fn log(&self) -> PathBuf {

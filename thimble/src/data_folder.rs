@@ -28,9 +28,7 @@ impl DataFolder {
     /// # Errors
     /// If no server has run with it, or it is another user's.
     pub fn access(&self) -> anyhow::Result<PathBuf> {
-        let settings = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-        let data = self.data.clone().or(settings.data).unwrap_or_else(|| PathBuf::from("/var/lib/thimble"));
-        let folder = data.join(FOLDER);
+        let folder = self.path()?.join(FOLDER);
         match std::fs::read_dir(&folder) {
             Ok(_) => Ok(folder),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -38,6 +36,19 @@ impl DataFolder {
             }
             Err(error) => Err(error).with_context(|| format!("cannot read {}; run this as root", folder.display())),
         }
+    }
+
+    /// The certificate authority of this host's server, or where it would be.
+    ///
+    /// # Errors
+    /// If the settings file cannot be read.
+    pub fn authority(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.path()?.join(FOLDER).join(access::CERTIFICATE))
+    }
+
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        let settings = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        Ok(self.data.clone().or(settings.data).unwrap_or_else(|| PathBuf::from("/var/lib/thimble")))
     }
 }
 

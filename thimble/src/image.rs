@@ -13,6 +13,8 @@ use clap::{Args, Subcommand};
 use oci::registry::Settings;
 use std::path::{Path, PathBuf};
 
+use crate::data_folder::DataFolder;
+
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Make `kernel` and `initramfs.cpio.zst` from a kernel package and a static /init
@@ -100,6 +102,12 @@ pub struct BuildArguments {
     /// The EFI stub to use instead of Debian's
     #[arg(long, value_name = "PATH")]
     pub stub: Option<PathBuf>,
+    /// The certificate authority of the server, for UKI and ISO: a PEM file, or `none`. The default is that of this host's
+    /// server. With it the machine speaks TLS, unless --cmdline has `tinkerbell_tls=false`
+    #[arg(long, value_name = "FILE|none", requires = "media")]
+    pub server_ca: Option<String>,
+    #[command(flatten)]
+    pub data: DataFolder,
     /// The time of every file in the ramdisk, in seconds since 1970
     #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS", default_value_t = 0)]
     pub source_date_epoch: u32,

@@ -107,6 +107,36 @@ fn the_policy_is_in_ramdisk_manifest_report_and_sbom() {
 }
 
 #[test]
+fn the_authority_of_the_server_is_in_the_media_and_not_in_the_ramdisk_alone() {
+    let mut lab = lab(&kernel_files());
+    let at = |name: &str| lab.folder.path().join(name);
+    fs::write(at("stub"), crate::uki::tests::stub()).unwrap();
+    let pem = "-----BEGIN CERTIFICATE-----\nauthority\n-----END CERTIFICATE-----\n";
+    fs::write(at("ca.crt"), pem).unwrap();
+    fs::write(at("text"), "text").unwrap();
+    let (ca, text, gone) = (at("ca.crt"), at("text"), at("gone"));
+    lab.request.cmdline = Some("grpc_authority=10.0.0.1:42113".into());
+    lab.request.media = Media { uki: true, stub: Some(at("stub")), server_ca: Some(ca), ..Media::default() };
+    let report = build(&lab.request).unwrap();
+    let (uki, mut ramdisk) = (fs::read(&report.media[0].path).unwrap(), fs::read(&report.initramfs.path).unwrap());
+    assert!(!String::from_utf8_lossy(&zstd::decode_all(&ramdisk[..]).unwrap()).contains("authority\n-----END"));
+    ramdisk.resize(ramdisk.len().next_multiple_of(4), 0);
+    let begin = uki.windows(ramdisk.len()).position(|window| window == ramdisk).expect("the same ramdisk");
+    let segment = &uki[begin + ramdisk.len()..];
+    assert!(segment.starts_with(b"070701"), "a segment follows the ramdisk");
+    assert!(String::from_utf8_lossy(&segment[..1024]).contains(pem));
+    let arguments = b"tinkerbell_tls=true grpc_authority=10.0.0.1:42113";
+    assert!(uki.windows(arguments.len()).any(|window| window == arguments), "the operator's words come later and win");
+    let found = report.server_ca.unwrap();
+    assert_eq!((found.path.to_str(), found.sha256), (Some(machine::files::SERVER_CA), sha256(pem.as_bytes())));
+    for (path, expected) in [(text, "text is not a certificate in PEM form"), (gone, "gone")] {
+        lab.request.media.server_ca = Some(path);
+        let error = chain(&build(&lab.request).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn modules_that_the_kernel_unpacks_itself_stay_as_they_are() {
     let unpacks = "CONFIG_MODULE_COMPRESS_XZ=y\nCONFIG_MODULE_DECOMPRESS=y\n";
     let xz = |dictionary: u32| {

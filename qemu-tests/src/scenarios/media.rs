@@ -139,7 +139,9 @@ pub fn reproducible(scene: &Scene) -> Result<()> {
         let folder = scene.place(name)?;
         let mut build = Command::new("sh");
         build.env("TZ", zone).args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]).arg(&scene.setup.thimble);
-        build.args(["image", "build", "--uki", "--iso", "--packs", "--kernel"]).arg(&scene.setup.kernel_deb);
+        build
+            .args(["image", "build", "--uki", "--iso", "--server-ca", "none", "--packs", "--kernel"])
+            .arg(&scene.setup.kernel_deb);
         build.arg("--init").arg(&scene.setup.init).arg("--output").arg(&folder);
         command::run(&mut build, &scene.folder.join(format!("{name}.log")), Duration::from_secs(300))?;
         fs::read_to_string(folder.join("SHA256SUMS")).context("cannot read SHA256SUMS")
@@ -175,7 +177,7 @@ impl<'a> Bench<'a> {
     pub(super) fn build(&self, folder: &Path) -> Result<Command> {
         let setup = &self.scene.setup;
         let mut build = Command::new(&setup.thimble);
-        build.args(["image", "build", "--uki", "--kernel"]).arg(&setup.kernel_deb);
+        build.args(["image", "build", "--uki", "--kernel"]).arg(&setup.kernel_deb).arg("--data").arg(self.provisioner.data());
         build.arg("--init").arg(&setup.init).arg("--output").arg(folder);
         build.args(["--cmdline", &self.provisioner.kernel_arguments(&STATION.mac())?]);
         Ok(build)
@@ -197,6 +199,9 @@ impl<'a> Bench<'a> {
         self.provisioner.apply(&workflow(name, &STATION, &[step]))?;
         let ended = self.provisioner.wait_ended(name, ACTS_WITHIN)?;
         ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
+        // The medium has the authority of the server.
+        let agent = self.provisioner.machine(&STATION.mac())?.agent;
+        ensure!(agent.as_ref().is_some_and(|agent| agent.encrypted == Some(true)), "the agent did not speak TLS: {agent:?}");
         Ok(())
     }
 }

@@ -53,6 +53,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
                 .clone()
                 .zip(arguments.sign_cert.clone())
                 .map(|(key, certificate)| Signer { key, certificate }),
+            server_ca: server_ca(arguments)?,
         },
         mtime: arguments.source_date_epoch,
         output: arguments.output.clone(),
@@ -95,6 +96,27 @@ fn certificates(words: &[String]) -> (CaBundle, Vec<PathBuf>) {
     (bundle, files)
 }
 
+/// The file that was named, else that of this host's server. The ramdisk alone needs none: it gets it from boots.
+fn server_ca(arguments: &BuildArguments) -> anyhow::Result<Option<PathBuf>> {
+    match arguments.server_ca.as_deref() {
+        Some("none") => return Ok(None),
+        Some(path) => return Ok(Some(path.into())),
+        None if !arguments.uki && !arguments.iso => return Ok(None),
+        None => {}
+    }
+    let path = arguments.data.authority()?;
+    match path.try_exists() {
+        Ok(exists) => Ok(exists.then_some(path)),
+        Err(error) => {
+            let path = path.display();
+            eprintln!(
+                "warning: the media do not get the certificate authority {path}: {error}; run this as root, or name it with --server-ca"
+            );
+            Ok(None)
+        }
+    }
+}
+
 fn table(report: &Report) -> String {
     let mut text = format!("kernel {} with the drivers of profile {}\n\n", report.kernel_version, report.profile);
     let _ = writeln!(text, "{:>10} {:>10}  file (compressed alone)", "bytes", "compressed");
@@ -124,6 +146,9 @@ fn table(report: &Report) -> String {
     for file in &report.settings {
         let _ = writeln!(text, "{}  {} in the ramdisk", file.sha256, file.path.display());
     }
+    if let Some(file) = &report.server_ca {
+        let _ = writeln!(text, "{}  {} in UKI and ISO", file.sha256, file.path.display());
+    }
     for artifact in [&report.kernel, ramdisk].into_iter().chain(report.packs.iter().map(|pack| &pack.file)).chain(&report.media) {
         let _ = writeln!(text, "{}  {}  {} bytes", artifact.sha256, artifact.path.display(), artifact.size);
     }
@@ -137,4 +162,39 @@ fn table(report: &Report) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: BuildArguments,
+    }
+
+    #[test]
+    fn media_get_the_authority_of_this_hosts_server() {
+        let (with, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let authority = with.path().join("access/ca.crt");
+        std::fs::create_dir(with.path().join("access")).unwrap();
+        std::fs::write(&authority, "certificate").unwrap();
+        for (case, data, words, expected) in [
+            ("a UKI", &with, "--uki", Some(authority.clone())),
+            ("an ISO image", &with, "--iso", Some(authority.clone())),
+            ("the ramdisk alone", &with, "", None),
+            ("no server on this host", &without, "--uki --iso", None),
+            ("another server", &with, "--uki --server-ca other.pem", Some("other.pem".into())),
+            ("none", &with, "--iso --server-ca none", None),
+        ] {
+            let data = data.path().to_str().unwrap();
+            let line = ["build", "--kernel", "k.deb", "--init", "i", "--output", "o", "--data", data];
+            let arguments = Line::try_parse_from(line.into_iter().chain(words.split_whitespace())).unwrap().arguments;
+            assert_eq!(server_ca(&arguments).unwrap(), expected, "{case}");
+        }
+        let alone = ["build", "--kernel", "k.deb", "--init", "i", "--output", "o", "--server-ca", "c.pem"];
+        assert!(Line::try_parse_from(alone).is_err(), "the ramdisk alone gets it from boots");
+    }
 }
