@@ -22,7 +22,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use log::error;
 use machine::Chain;
-use model::{Kind, Mistake, ObjectName};
+use model::{Kind, Mistake, Object, ObjectName};
 use serde::Deserialize;
 
 use crate::service::{ApplyError, DeleteError, Server};
@@ -118,7 +118,18 @@ struct ApplyQuery {
 }
 
 async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, upload: Upload) -> Response {
-    let file = query.file.unwrap_or_else(|| "request".to_owned());
+    applied(server, query.file, query.dry_run, upload, |_| Ok(())).await
+}
+
+/// Applies the objects of an upload: all of them, or none. `may` refuses objects that the caller may not write.
+async fn applied(
+    server: Server,
+    file: Option<String>,
+    dry_run: bool,
+    upload: Upload,
+    may: impl FnOnce(&[Object]) -> Result<(), Box<Response>>,
+) -> Response {
+    let file = file.unwrap_or_else(|| "request".to_owned());
     let refused = |mistakes: Vec<Mistake>| {
         let error = Some(format!("nothing was changed: {} mistakes", mistakes.len()));
         (StatusCode::UNPROCESSABLE_ENTITY, Json(Applied { error, mistakes, ..Applied::default() })).into_response()
@@ -129,10 +140,11 @@ async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, up
         Err(NotObjects::NotText) => return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("{file} is not UTF-8 text")),
         Err(NotObjects::Ended) => return see_log("apply"),
     };
+    if let Err(refused) = may(&objects) {
+        return *refused;
+    }
     let applied =
-        Server::detached(
-            async move { if query.dry_run { server.try_apply(objects).await } else { server.apply(objects).await } },
-        );
+        Server::detached(async move { if dry_run { server.try_apply(objects).await } else { server.apply(objects).await } });
     match applied.await {
         Some(Ok(applied)) => Json(applied).into_response(),
         Some(Err(ApplyError::Refused(mistakes))) => refused(mistakes),

@@ -108,7 +108,10 @@ impl Server {
         loop {
             changes.look(); // before reading the state, so that later changes are seen below
             let why = match self.view().workflows.get(name) {
-                Some(stored) if !progress::is_agent_of(&stored.object, agent) => return Err(NoWork::NotItsWorkflow),
+                Some(stored) if !progress::is_agent_of(&stored.object, agent) => {
+                    warn!("workflow={name} agent={agent} watches it and is refused: no task of the workflow is for this agent");
+                    return Err(NoWork::NotItsWorkflow);
+                }
                 Some(stored) => progress::why_stop(&stored.object, agent),
                 None => Some(format!("workflow {name} was deleted")),
             };

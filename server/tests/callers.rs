@@ -28,10 +28,14 @@ async fn server() -> Server {
 }
 
 async fn call(router: &Router, role: Role, namespace: Option<&str>, method: &str, path: &str) -> (u16, String) {
+    send(router, role, namespace, method, path, "{}").await
+}
+
+async fn send(router: &Router, role: Role, namespace: Option<&str>, method: &str, path: &str, body: &str) -> (u16, String) {
     let namespaces = namespace.map(|namespace| BTreeSet::from([namespace.to_owned()]));
     let origin = Origin::Network { address: "10.0.0.9:1".parse().unwrap(), encrypted: true };
     let caller = Caller::new("alice", vec![Grant { role, namespaces }], origin, Proof::Certificate);
-    let request = Request::builder().method(method).uri(path).extension(caller).body(Body::from("{}")).unwrap();
+    let request = Request::builder().method(method).uri(path).extension(caller).body(Body::from(body.to_owned())).unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
     let code = response.status().as_u16();
     (code, String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap())
@@ -90,4 +94,41 @@ async fn a_call_without_a_caller_is_refused() {
     let router = server::http::for_callers(server().await);
     let request = Request::builder().uri("/v1/hardware").body(Body::empty()).unwrap();
     assert_eq!(router.oneshot(request).await.unwrap().status(), 403);
+}
+
+fn template(namespace: &str, name: &str) -> String {
+    format!(
+        "apiVersion: tinkerbell.org/v1alpha1\nkind: Template\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  data: |\n    \
+         name: t\n    tasks: [{{name: t, worker: a, actions: [{{name: a0, image: 'i:1', timeout: 60}}]}}]\n"
+    )
+}
+
+#[tokio::test]
+async fn documents_are_applied_together_by_those_who_may_write_each_of_them() {
+    let router = server::http::for_callers(server().await);
+    use Role::{Admin, Boots, Operator, Viewer};
+    let (lab, both) = (template("lab", "one"), format!("{}---\n{}", template("lab", "two"), template("default", "two")));
+    for (role, namespace, query, body, expected) in [
+        (Viewer, None, "", &lab, 403),
+        (Viewer, Some("lab"), "", &lab, 403),
+        (Boots, None, "", &lab, 403),
+        (Operator, Some("lab"), "", &both, 403),
+        (Admin, None, "?dryRun=All", &both, 200),
+        (Admin, None, "?dryRun=Some", &both, 400),
+        (Admin, None, "", &format!("{lab}---\nkind: [\n"), 422),
+        (Operator, Some("lab"), "", &lab, 200),
+    ] {
+        let path = format!("{}{query}", api::names::APPLY);
+        let (code, answer) = send(&router, role, namespace, "POST", &path, body).await;
+        assert_eq!(code, expected, "{role} {namespace:?} {query}: {answer}");
+        let stored = call(&router, Admin, None, "GET", "/v1/templates").await.1;
+        assert_eq!(
+            stored.contains("\"one\""),
+            (role, namespace, code) == (Operator, Some("lab"), 200),
+            "{role} {namespace:?} {query}"
+        );
+        assert!(!stored.contains("\"two\""), "all or none: {role} {namespace:?} {query}");
+    }
+    let request = Request::builder().method("POST").uri(api::names::APPLY).body(Body::from(lab)).unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), 403, "without a caller");
 }

@@ -4,6 +4,7 @@
 mod lab;
 
 use api::What;
+use lab::lines::{lines_with, listen};
 use lab::{Agent, Lab, MAC, apply, everything, hardware, soon, template, workflow};
 use model::{Kind, ObjectName};
 use proto::action_status_request::StateType;
@@ -218,7 +219,7 @@ async fn connections_that_stay_open_do_not_delay_the_end() {
     silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     silent.write_all(&settings_and_headers).await.unwrap();
     let mut stranger = tokio::net::TcpStream::connect(lab.http).await.unwrap();
-    stranger.write_all(b"POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+    stranger.write_all(b"POST /v1/apply HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n").await.unwrap();
     soon(silent.read_u8()).await.unwrap(); // the server's settings show that it has accepted the connection
     lab.stop().await;
 }
@@ -247,6 +248,17 @@ async fn told_of(agent: &Agent, workflow: &'static [u8]) -> tonic::Status {
     let mut request = tonic::Request::new(proto::ActionRequest { agent_id: Some(agent.id.clone()), agent_attributes: None });
     request.metadata_mut().insert_bin(proto::watch::WORKFLOW, tonic::metadata::MetadataValue::from_bytes(workflow));
     soon(agent.client.clone().get_action(request)).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn an_agent_cannot_watch_the_workflow_of_another_one() {
+    let lab = Lab::start(Config::default()).await;
+    apply(&lab.server, &everything()).await;
+    listen();
+    let refused = stop_reason(&lab.agent("02:00:00:00:00:99").await).await;
+    assert_eq!((refused.code(), refused.message()), (Code::NotFound, "Task not assigned to Agent"));
+    assert_eq!(lines_with("agent=02:00:00:00:00:99 watches it and is refused").len(), 1);
+    lab.stop().await;
 }
 
 #[tokio::test]

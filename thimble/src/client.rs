@@ -2,6 +2,7 @@
 
 mod connection;
 mod events;
+mod login;
 mod machine;
 mod objects;
 mod rollout;
@@ -211,6 +212,9 @@ pub struct ServerArgs {
     /// Certificate authority of an https:// server
     #[arg(long, env = "THIMBLE_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// A kubeconfig, as `thimble kubeconfig` writes it, in place of URL, token and authority
+    #[arg(long, env = "THIMBLE_KUBECONFIG", value_name = "FILE", conflicts_with_all = ["url", "ca_file"])]
+    kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -111,6 +111,29 @@ fn a_token_is_a_way_in_until_it_is_deleted() {
 }
 
 #[test]
+fn a_kubeconfig_is_all_that_a_command_needs() {
+    let host = Host::start();
+    let (hardware, path) = (host.folder.path().join("hardware.yaml"), host.folder.path().join("kubeconfig"));
+    std::fs::write(&hardware, HARDWARE).unwrap();
+    for words in [
+        &["kubeconfig", "--role", "operator", "--name", "alice"][..],
+        &["kubeconfig", "--role", "operator", "--certificate", "--name", "carol"],
+    ] {
+        std::fs::write(&path, host.line(words)).unwrap();
+        for (command, expected) in [
+            (&["apply", "-f", hardware.to_str().unwrap()][..], "Hardware default/node-1"),
+            (&["get", "hardware", "node-1"], "node-1"),
+        ] {
+            let output = thimble().args(command).arg("--kubeconfig").arg(&path).output().unwrap();
+            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(output.status.success() && said.contains(expected), "{words:?} {command:?}: {said}");
+        }
+    }
+    let line = thimble().args(["get", "hardware", "--server", "https://x", "--kubeconfig"]).arg(&path).output().unwrap();
+    assert!(!line.status.success(), "a kubeconfig names its server itself");
+}
+
+#[test]
 fn kubectl_gets_in_with_the_kubeconfig_that_is_printed() {
     if Command::new("kubectl").arg("version").arg("--client").output().is_err() {
         eprintln!("skipped: there is no kubectl on the PATH");

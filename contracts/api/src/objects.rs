@@ -12,7 +12,7 @@ pub struct Problem {
     pub error: String,
 }
 
-/// The answer to `POST /v1/apply`. With mistakes nothing was stored.
+/// The answer to a call that applies objects ([`crate::names::APPLY`]). With mistakes nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Applied {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,16 +1,21 @@
-//! `/v1/` for callers that have shown who they are: each path asks for a right, and a viewer gets objects without secrets.
-//! The layer of `access` stands before it.
+//! `/v1/` and the call that applies many documents, for callers that have shown who they are. Each path asks for a right, and
+//! a viewer gets objects without secrets. The layer of `access` stands before it.
 
-use access::{Caller, ResourceAttributes, Verb, authorize};
-use axum::Router;
+use access::{Caller, Denied, ResourceAttributes, Verb, authorize};
+use api::names::APPLY;
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Extension, Json, Router};
 use log::error;
+use model::Object;
+use serde::Deserialize;
 
-use super::{operators, problem};
+use super::uploads::Upload;
+use super::{MAX_APPLY, applied, operators, problem};
 use crate::apis;
 use crate::service::Server;
 
@@ -19,7 +24,66 @@ const LARGEST: usize = 256 << 20;
 
 /// The routes behind `Access::admit`, with those of the API in Kubernetes' shape.
 pub fn for_callers(server: Server) -> Router {
-    operators().route_layer(from_fn(with_rights)).with_state(server.clone()).merge(apis::router(server))
+    let apply = post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)).layer(from_fn(writers));
+    operators().route_layer(from_fn(with_rights)).route(APPLY, apply).with_state(server.clone()).merge(apis::router(server))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ApplyQuery {
+    /// The name of the file, for its mistakes.
+    file: Option<String>,
+    /// `All` only returns what would be done.
+    dry_run: Option<String>,
+}
+
+async fn apply(
+    State(server): State<Server>,
+    Query(query): Query<ApplyQuery>,
+    Extension(caller): Extension<Caller>,
+    upload: Upload,
+) -> Response {
+    let dry_run = match query.dry_run.as_deref() {
+        None => false,
+        Some("All") => true,
+        Some(_) => return problem(StatusCode::BAD_REQUEST, "dryRun can only be All"),
+    };
+    applied(server, query.file, dry_run, upload, |objects| may_write(&caller, objects)).await
+}
+
+/// Refuses a caller that can write no object at all, before its upload takes a turn.
+async fn writers(request: Request, next: Next) -> Response {
+    let Some(caller) = request.extensions().get::<Caller>() else {
+        return problem(StatusCode::FORBIDDEN, "calls are taken from known callers only");
+    };
+    let one = |grant: &access::Grant| grant.namespaces.as_ref().and_then(|namespaces| namespaces.first().cloned());
+    let places = caller.grants.iter().map(one).chain([None]);
+    let found: Vec<_> =
+        places.map(|place| authorize(caller, &write(Verb::Create, "workflows", place.as_deref(), None))).collect();
+    match found.into_iter().reduce(Result::or) {
+        Some(Err(denied)) => denied_with(&denied),
+        _ => next.run(request).await,
+    }
+}
+
+/// Applying creates objects and changes them, so both rights are needed, for each object.
+fn may_write(caller: &Caller, objects: &[Object]) -> Result<(), Box<Response>> {
+    for object in objects {
+        let (name, resource) = (object.name(), plural(object.kind().plural()));
+        for verb in [Verb::Create, Verb::Update] {
+            authorize(caller, &write(verb, resource, Some(&name.namespace), Some(&name.name)))
+                .map_err(|denied| Box::new(denied_with(&denied)))?;
+        }
+    }
+    Ok(())
+}
+
+const fn write<'a>(verb: Verb, resource: &'a str, namespace: Option<&'a str>, name: Option<&'a str>) -> ResourceAttributes<'a> {
+    ResourceAttributes { verb, group: "tinkerbell.org", resource, subresource: "", namespace, name }
+}
+
+fn denied_with(denied: &Denied) -> Response {
+    (StatusCode::FORBIDDEN, Json(denied.status())).into_response()
 }
 
 async fn with_rights(request: Request, next: Next) -> Response {

@@ -10,11 +10,13 @@ use api::{Event, Problem};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use machine::files::SERVER_SOCKET as SOCKET;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, Url};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use trust::Trust;
 
 use super::ServerArgs;
+use super::login::{Login, Proof};
 
 /// The server sends an empty line every 15 s if it has no event.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -45,9 +47,16 @@ fn place(url: Option<&str>, has_socket: bool) -> anyhow::Result<Place> {
     Ok(Place::Url { url, is_loopback })
 }
 
+/// How the API in Kubernetes' shape refuses.
+#[derive(Deserialize)]
+struct Status {
+    message: String,
+}
+
 pub(super) struct Connection {
     client: Client,
     base: String,
+    is_plain: bool,
 }
 
 /// An answer with any code.
@@ -64,8 +73,9 @@ impl Answer {
 
     /// The error of an answer that is not a success, with the server's text.
     pub(super) fn refusal(&self) -> anyhow::Error {
-        match serde_json::from_slice::<Problem>(&self.body) {
-            Ok(problem) => anyhow!("{}", problem.error),
+        let said = serde_json::from_slice::<Problem>(&self.body).map(|problem| problem.error);
+        match said.or_else(|_| serde_json::from_slice::<Status>(&self.body).map(|status| status.message)) {
+            Ok(text) => anyhow!("{text}"),
             Err(_) => anyhow!("{} answered {}", self.base, self.code),
         }
     }
@@ -75,11 +85,24 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> anyhow::Result<T> {
     serde_json::from_slice(json).context("this client cannot read it; do client and server have the same version?")
 }
 
+fn client() -> ClientBuilder {
+    Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE)
+}
+
+fn bearer(token: &str) -> anyhow::Result<HeaderMap> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+}
+
 impl Connection {
     pub(super) fn to(server: &ServerArgs) -> anyhow::Result<Self> {
+        if let Some(path) = &server.kubeconfig {
+            return Self::with(Login::read(path)?);
+        }
         let token = std::env::var("THIMBLE_TOKEN").ok().filter(|token| !token.is_empty());
         let place = place(server.url.as_deref(), Path::new(SOCKET).exists())?;
-        let mut client = Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE);
+        let mut client = client();
         let base = match &place {
             Place::Socket => {
                 client = client.unix_socket(SOCKET).no_proxy();
@@ -98,12 +121,33 @@ impl Connection {
             client = client.tls_backend_preconfigured(trust.client_config()?);
         }
         // Without TLS everyone on the way could read the token.
-        if let Some(token) = token.filter(|_| base.starts_with("https://") || place == Place::Socket) {
-            let mut value = HeaderValue::try_from(format!("Bearer {token}")).context("THIMBLE_TOKEN is not a token")?;
-            value.set_sensitive(true);
-            client = client.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
+        let is_plain = !base.starts_with("https://") && place != Place::Socket;
+        if let Some(token) = token.filter(|_| !is_plain) {
+            client = client.default_headers(bearer(&token).context("THIMBLE_TOKEN is not a token")?);
         }
-        Ok(Self { client: client.build().context("cannot prepare HTTP")?, base })
+        Ok(Self { client: client.build().context("cannot prepare HTTP")?, base, is_plain })
+    }
+
+    fn with(login: Login) -> anyhow::Result<Self> {
+        let Login { url, authority, proof } = login;
+        let trust = Trust { extra: authority, ..Trust::default() };
+        let mut client = client();
+        if matches!(place(Some(&url), false)?, Place::Url { is_loopback: true, .. }) {
+            client = client.no_proxy();
+        }
+        client = match proof {
+            Proof::Token(token) => {
+                let headers = bearer(&token).context("the token of the kubeconfig is not a token")?;
+                client.default_headers(headers).tls_backend_preconfigured(trust.client_config()?)
+            }
+            Proof::Certificate { chain, key } => client.tls_backend_preconfigured(trust.client_config_as(chain, key)?),
+        };
+        Ok(Self { client: client.build().context("cannot prepare HTTP")?, base: url, is_plain: false })
+    }
+
+    /// Whether this is port 7080, which knows no callers.
+    pub(super) const fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Response> {

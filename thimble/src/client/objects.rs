@@ -24,12 +24,13 @@ pub(super) async fn apply(server: &Connection, files: &[PathBuf], yes: bool, out
         Err(mistakes) => return print_mistakes(out, &mistakes),
     };
     if !yes {
-        let planned = post(server, &Sources::path(true), sources.text()).await?;
+        let planned = post(server, &Sources::path(server.is_plain(), true), sources.text()).await?;
         if planned.installs.len() > 1 && !confirmed(&planned.installs)? {
             bail!("nothing was changed; --yes installs without a question");
         }
     }
-    let Applied { changes, mistakes, installs, .. } = post(server, &Sources::path(false), sources.text()).await?;
+    let Applied { changes, mistakes, installs, .. } =
+        post(server, &Sources::path(server.is_plain(), false), sources.text()).await?;
     for Changed { kind, name, change, problem } in &changes {
         let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
         writeln!(out, "{kind} {name} {change}{problem}")?;
