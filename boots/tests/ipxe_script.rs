@@ -76,12 +76,12 @@ fn thimbles_ramdisk_gets_the_authority_of_its_server_and_speaks_tls() {
         let script = with(takes, ca, arguments, params);
         let (_, arguments) = kernel_line(&script);
         assert_eq!(
-            script.contains("initrd http://10.0.0.1:7080/ipxe/server-ca.cpio && goto have_authority ||"),
+            script.contains("initrd http://10.0.0.1:7080/ipxe/server-ca.cpio.zst && goto have_authority ||"),
             segment,
             "{case}"
         );
         assert_eq!(arguments.tinkerbell_tls, tls, "{case}: {script}");
-        assert_eq!(arguments.other.contains(&Word::new("initrd", "server-ca.cpio")), segment, "{case}");
+        assert_eq!(arguments.other.contains(&Word::new("initrd", "server-ca.cpio.zst")), segment, "{case}");
     }
 }
 

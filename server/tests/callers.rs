@@ -107,7 +107,7 @@ fn template(namespace: &str, name: &str) -> String {
 async fn documents_are_applied_together_by_those_who_may_write_each_of_them() {
     let router = server::http::for_callers(server().await);
     use Role::{Admin, Boots, Operator, Viewer};
-    let (lab, both) = (template("lab", "one"), format!("{}---\n{}", template("lab", "two"), template("default", "two")));
+    let (lab, both) = (template("lab", "one"), format!("{}---\n{}", template("lab", "pair"), template("default", "pair")));
     for (role, namespace, query, body, expected) in [
         (Viewer, None, "", &lab, 403),
         (Viewer, Some("lab"), "", &lab, 403),
@@ -127,7 +127,7 @@ async fn documents_are_applied_together_by_those_who_may_write_each_of_them() {
             (role, namespace, code) == (Operator, Some("lab"), 200),
             "{role} {namespace:?} {query}"
         );
-        assert!(!stored.contains("\"two\""), "all or none: {role} {namespace:?} {query}");
+        assert!(!stored.contains("\"pair\""), "all or none: {role} {namespace:?} {query}");
     }
     let request = Request::builder().method("POST").uri(api::names::APPLY).body(Body::from(lab)).unwrap();
     assert_eq!(router.oneshot(request).await.unwrap().status(), 403, "without a caller");

@@ -43,7 +43,7 @@ pub fn router(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Event
         .route("/healthz", get(async || "ok"))
         .route("/ipxe/script/{*path}", get(script))
         .route("/ipxe/binary/{*path}", get(binary))
-        .route("/ipxe/server-ca.cpio", get(authority))
+        .route("/ipxe/server-ca.cpio.zst", get(authority))
         .route("/files/{*path}", get(file))
         .route("/v2", any(images::v2))
         .route("/v2/", any(images::v2))
