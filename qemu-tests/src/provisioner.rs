@@ -73,7 +73,8 @@ impl Provisioner {
     pub fn up(&mut self) -> Result<()> {
         let mut command = Command::new(&self.thimble);
         command.arg("up").arg("--data").arg(self.data()).arg("--files").arg(self.folder.join("files"));
-        command.arg("--socket").arg(self.folder.join("api.sock")); // other labs of this host have theirs
+        // Other labs of this host have theirs. Its whole path may be longer than that of a socket can be.
+        command.current_dir(&self.folder).args(["--socket", "./api.sock"]);
         let interface = if self.options.no_dhcp { "lo" } else { segment::BRIDGE };
         command.args(["--address", &segment::HOST.to_string(), "--interface", interface, "--router-advertisements"]);
         command.args(["--kernel", "vmlinuz", "--initrd", "initramfs.cpio.zst"]);
