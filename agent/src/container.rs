@@ -52,7 +52,10 @@ pub struct Order<'a> {
     pub signal: Signal,
     /// The user and the group of the program, which own the pipes of its output.
     pub owner: (u32, u32),
+    /// Takes as many lines as a console can show.
     pub lines: TakeLine,
+    /// Takes every line.
+    pub every: TakeLine,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -96,7 +99,7 @@ pub async fn run(launcher: &Launcher, order: &Order<'_>) -> io::Result<Ended> {
     let killed_before = memory::oom_kills();
     let (heard, notes) = watch::channel(Heard::default());
     let listener = tokio::spawn(listen(tokio::net::UnixStream::from_std(ours)?, heard));
-    let output = shared_output(order.lines.clone());
+    let output = shared_output(order);
     let readers = [
         tokio::spawn(read(STDOUT, Receiver::from_owned_fd(stdout.into())?, output.clone())),
         tokio::spawn(read(STDERR, Receiver::from_owned_fd(stderr.into())?, output.clone())),
@@ -290,8 +293,8 @@ pub async fn finish(tasks: impl Iterator<Item = JoinHandle<()>>) {
 
 pub type Shared = Arc<Mutex<Output>>;
 
-pub fn shared_output(lines: TakeLine) -> Shared {
-    Arc::new(Mutex::new(Output { rate: Rate::new(Instant::now()), tail: Tail::default(), held: Held::default(), lines }))
+pub fn shared_output(order: &Order<'_>) -> Shared {
+    Arc::new(Mutex::new(Output::new(order.lines.clone(), order.every.clone())))
 }
 
 /// The two streams of one action, for the log and the report.
@@ -300,6 +303,7 @@ pub struct Output {
     tail: Tail,
     held: Held,
     lines: TakeLine,
+    every: TakeLine,
 }
 
 /// Those of the omitted lines that most likely say what went wrong.
@@ -322,8 +326,13 @@ const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
 
 impl Output {
+    fn new(lines: TakeLine, every: TakeLine) -> Self {
+        Self { rate: Rate::new(Instant::now()), tail: Tail::default(), held: Held::default(), lines, every }
+    }
+
     fn line(&mut self, stream: &str, text: &str) {
         self.tail.push(text);
+        (self.every)(stream, text);
         match self.rate.pass(Instant::now()) {
             Pass::Yes => (self.lines)(stream, text),
             Pass::After(count) => {
@@ -403,13 +412,20 @@ mod tests {
     fn the_last_error_of_a_flood_is_shown_and_so_is_its_last_line() {
         let shown: Arc<Mutex<Vec<String>>> = Arc::default();
         let take = shown.clone();
-        let output = shared_output(Arc::new(move |stream, text| take.lock().unwrap().push(format!("{stream} {text}"))));
-        let mut output = output.lock().unwrap();
+        let all = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = all.clone();
+        let mut output = Output::new(
+            Arc::new(move |stream, text| take.lock().unwrap().push(format!("{stream} {text}"))),
+            Arc::new(move |_, _| {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }),
+        );
         for number in 0..1000 {
             let (stream, text) = if number == 500 { (STDERR, "disk is full") } else { (STDOUT, "progress") };
             output.line(stream, &format!("{text} {number}"));
         }
         assert_eq!(output.finish().len(), 20);
+        assert_eq!(all.load(std::sync::atomic::Ordering::Relaxed), 1000, "the server's log gets every line");
         let shown = shown.lock().unwrap();
         let end: Vec<&str> = shown.iter().rev().take(3).map(String::as_str).collect();
         assert!(end[2].contains(" lines left out, because they came too fast)"), "{end:?}");
@@ -427,9 +443,9 @@ mod tests {
         let limit = Duration::from_millis(300);
         for _ in 0..2 {
             let stop = Stop::new(Some(limit), &crate::cancel::Cancel::never());
-            let lines: TakeLine = Arc::new(|_, _| ());
+            let (lines, every): (TakeLine, TakeLine) = (Arc::new(|_, _| ()), Arc::new(|_, _| ()));
             let (bundle, id, signal) = (folder.path(), "x", Signal::TERM);
-            let ended = run(&launcher, &Order { bundle, id, stop: &stop, signal, owner: (0, 0), lines }).await.unwrap();
+            let ended = run(&launcher, &Order { bundle, id, stop: &stop, signal, owner: (0, 0), lines, every }).await.unwrap();
             assert_eq!(ended.end, End::Stopped(Reason::Timeout { limit, phase: Phase::Starting }));
         }
     }

@@ -18,6 +18,7 @@ use crate::cancel::{Cancel, Stop};
 use crate::container::{End, Ended, Order};
 use crate::docker_socket::{self, Deferred};
 use crate::memory;
+use crate::outbox::Outbox;
 use crate::outcome::{Outcome, Phase, Reason};
 use crate::policy::Policy;
 use crate::probed::ProbedDevices;
@@ -72,6 +73,7 @@ pub struct Runner {
     /// Shared with the pull of the next image.
     pub puller: Arc<Mutex<Puller>>,
     pub pulls_ahead: bool,
+    pub outbox: Arc<Outbox>,
     pub ahead: Option<Ahead>,
     pub folders: Folders,
     pub policy: Policy,
@@ -118,6 +120,7 @@ impl Execute for Runner {
         Self {
             puller: Arc::clone(&self.puller),
             pulls_ahead: false,
+            outbox: Arc::clone(&self.outbox),
             ahead: None,
             folders: self.folders.clone(),
             policy: self.policy.clone(),
@@ -280,6 +283,7 @@ impl Runner {
             signal: bundle::stop_signal(&image.config),
             owner: prepared.owner,
             lines: Arc::new(lines),
+            every: Arc::new(self.outbox.of(action)),
         };
         let is_first = Milestone::Action.reached();
         let ended = self.runtime.run(&order).await;

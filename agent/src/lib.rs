@@ -20,6 +20,7 @@ mod journal;
 mod leftovers;
 mod memory;
 pub mod offline;
+mod outbox;
 mod outcome;
 mod policy;
 mod power;
@@ -207,7 +208,9 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
             .then(|| embedded::Disk { link: embedded::disk::BY_LABEL.into(), mount_point: settings.state.join("embedded") }),
     };
     let puller = Puller::new(client, store, Patience::default(), space::free).trusting(policy.keys()?).with(embedded);
-    let (connection, journal) = endpoints(settings, script)?;
+    let outbox = Arc::new(outbox::Outbox::default());
+    let (connection, journal) = endpoints(settings, script, &outbox)?;
+    let output = connection.output(&settings.id);
     let worker = Worker {
         agent: settings.id.clone(),
         connection,
@@ -218,6 +221,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
         execute: Runner {
             puller: Arc::new(Mutex::new(puller)),
             pulls_ahead: settings.pull_ahead,
+            outbox,
             ahead: None,
             folders: folders.clone(),
             policy,
@@ -228,6 +232,9 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
     };
     let code = runtime.block_on(async {
         tokio::spawn(heartbeat::beat());
+        if let Some(output) = output {
+            tokio::spawn(output);
+        }
         tokio::select! {
             code = worker.run() => Some(code),
             () = asked_to_end() => None,
@@ -260,13 +267,18 @@ async fn asked_to_end() {
 
 /// The journal must not survive a reboot. Otherwise a reboot that an action asked for would happen twice. A workflow file
 /// starts from the beginning each time, so its journal is removed.
-fn endpoints(settings: &Settings, script: Option<offline::Script>) -> Result<(Transport, Journal), CannotWork> {
+fn endpoints(
+    settings: &Settings,
+    script: Option<offline::Script>,
+    outbox: &Arc<outbox::Outbox>,
+) -> Result<(Transport, Journal), CannotWork> {
     if let Some(script) = script {
         let path = Path::new(files::OFFLINE_JOURNAL);
         let _ = std::fs::remove_file(path); // usually it does not exist, and a remaining file is overwritten
         return Ok((Transport::File(script), Journal::open(path)));
     }
-    let connection = doing(format!("cannot use the server {}", settings.authority), Connection::new(settings))?;
+    let connection =
+        doing(format!("cannot use the server {}", settings.authority), Connection::new(settings))?.with_output(outbox);
     Ok((connection.into(), Journal::open(Path::new(files::JOURNAL))))
 }
 

@@ -3,7 +3,10 @@
 mod clock;
 mod connection;
 pub mod decide;
+mod logs;
 mod watch;
+
+use std::time::Duration;
 
 use proto::{ActionRequest, ActionStatusRequest};
 use tonic::Status;
@@ -15,6 +18,9 @@ use crate::outcome::Reason;
 pub use connection::Connection;
 use decide::Answer;
 use watch::HeldCall;
+
+/// How long the report of a result may wait for the last lines of the action. They are sent at the same time.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 pub enum Transport {
     Server(Box<Connection>),
@@ -50,6 +56,27 @@ impl Transport {
         match self {
             Self::Server(connection) => connection.watch(action),
             Self::File(_) => None,
+        }
+    }
+
+    /// Sends the output of actions, if a server may take it.
+    pub fn output(&self, agent: &str) -> Option<impl Future<Output = ()> + Send + use<>> {
+        match self {
+            Self::Server(connection) => Some(connection.output(agent)),
+            Self::File(_) => None,
+        }
+    }
+
+    /// Waits for a moment until the server has the output so far.
+    pub fn output_sent(&self) -> impl Future<Output = ()> + use<> {
+        let outbox = match self {
+            Self::Server(connection) => Some(connection.outbox()),
+            Self::File(_) => None,
+        };
+        async move {
+            if let Some(outbox) = outbox {
+                outbox.empty(LAST_LINES).await;
+            }
         }
     }
 

@@ -254,7 +254,9 @@ impl<E: Execute> Worker<E> {
 
     /// Reports the outcome until the server has it, then checks for a power request.
     async fn conclude(&mut self, action: &Action, outcome: &Outcome) -> Option<Power> {
-        let acknowledged = self.report_until_accepted(action, report::finished(&self.agent, action, outcome)).await;
+        let last_lines = self.connection.output_sent();
+        let report = self.report_until_accepted(action, report::finished(&self.agent, action, outcome));
+        let (acknowledged, ()) = tokio::join!(report, last_lines);
         let success = acknowledged && outcome.failure.is_none();
         self.journal.write(JournalEntry::Acknowledged { action: action.clone(), success });
         if success { self.earned(action).await } else { None }

@@ -11,6 +11,8 @@ use model::Mac;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use crate::syslog::Message;
+
 /// The shortest time between two progress events of a download.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 const BUFFERED: usize = 1024;
@@ -82,16 +84,22 @@ impl Milestone {
     }
 }
 
+/// Takes every line that comes by syslog, to keep it. It must not wait.
+pub trait LogSink: std::fmt::Debug + Send + Sync + 'static {
+    fn take(&self, mac: Option<Mac>, address: IpAddr, message: &Message);
+}
+
 /// The publishing end; clones share one stream.
 #[derive(Debug, Clone)]
 pub struct Events {
     sender: broadcast::Sender<Event>,
+    sink: Option<Arc<dyn LogSink>>,
     kept: Arc<Mutex<HashMap<Mac, VecDeque<Event>>>>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::Sender::new(BUFFERED), kept: Arc::default() }
+        Self { sender: broadcast::Sender::new(BUFFERED), sink: None, kept: Arc::default() }
     }
 }
 
@@ -99,6 +107,19 @@ impl Events {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, and lines of syslog also go to the sink. A reader of the stream may miss some.
+    #[must_use]
+    pub fn with_sink(self, sink: Arc<dyn LogSink>) -> Self {
+        Self { sink: Some(sink), ..self }
+    }
+
+    /// A line came by syslog.
+    pub(crate) fn keep_line(&self, mac: Option<Mac>, address: IpAddr, message: &Message) {
+        if let Some(sink) = &self.sink {
+            sink.take(mac, address, message);
+        }
     }
 
     pub fn publish(&self, mac: Option<Mac>, address: Option<IpAddr>, milestone: Milestone) {

@@ -22,7 +22,7 @@ pub mod syslog;
 pub mod tftp;
 
 pub use config::Config;
-pub use events::{Event, Events, Milestone};
+pub use events::{Event, Events, LogSink, Milestone};
 pub use machine::{
     BootInterface, BootState, CustomBoot, FileSource, Ipxe, Login, MachineSource, Osie, RemoteSource, Reservation, SourceError,
     SourceFuture,

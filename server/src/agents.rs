@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use api::{Agent, Attributes};
+use api::{Agent, Attributes, Progress};
 use jiff::{SignedDuration, Timestamp};
 use model::AgentId;
 use proto::AgentAttributes;
@@ -57,6 +57,8 @@ struct Known {
     agent: Agent,
     /// The agent calls while its action runs, so its silence means that something is wrong.
     watches: bool,
+    /// It sends what its actions say, so the same lines by syslog are not needed.
+    sends_output: bool,
 }
 
 /// What a call reported that the server did not know.
@@ -91,8 +93,9 @@ impl Agents {
             let first = if table.strangers.remove(id).is_none() { First::Announce } else { First::No };
             let news = News { first, attributes: attributes.is_some() || modaliases.is_some() };
             let modaliases = modaliases.unwrap_or_default();
-            let agent = Agent { id: id.clone(), last_seen: now, address, encrypted: None, attributes, modaliases };
-            table.known.insert(id.clone(), Known { agent, watches: false });
+            let agent =
+                Agent { id: id.clone(), last_seen: now, address, encrypted: None, attributes, modaliases, progress: None };
+            table.known.insert(id.clone(), Known { agent, watches: false, sends_output: false });
             return news;
         };
         agent.last_seen = now;
@@ -118,7 +121,8 @@ impl Agents {
         let table = self.table();
         let stranger = || {
             let (address, last_seen) = table.strangers.get(id)?;
-            Some(Agent { id: id.clone(), last_seen, address, encrypted: None, attributes: None, modaliases: Vec::new() })
+            let (attributes, modaliases) = (None, Vec::new());
+            Some(Agent { id: id.clone(), last_seen, address, encrypted: None, attributes, modaliases, progress: None })
         };
         table.known.get(id).map(|known| known.agent.clone()).or_else(stranger)
     }
@@ -148,6 +152,25 @@ impl Agents {
         !encrypted && before != Some(false)
     }
 
+    /// Records how far the agent's action is. `None` when another one begins.
+    pub fn progressed(&self, id: &AgentId, progress: Option<Progress>) {
+        if let Some(known) = self.table().known.get_mut(id) {
+            known.agent.progress = progress;
+        }
+    }
+
+    /// Records whether the agent sends what its actions say.
+    pub fn sends_output(&self, id: &AgentId, sends: bool) {
+        if let Some(known) = self.table().known.get_mut(id) {
+            known.sends_output = sends;
+        }
+    }
+
+    #[must_use]
+    pub fn does_send_output(&self, id: &AgentId) -> bool {
+        self.table().known.get(id).is_some_and(|known| known.sends_output)
+    }
+
     #[must_use]
     pub fn heard(&self, id: &AgentId, since: Timestamp) -> Heard {
         let table = self.table();
@@ -164,7 +187,7 @@ impl Agents {
 
     /// Takes over an agent from the record of an earlier process.
     pub fn restore(&self, agent: Agent) {
-        let known = |agent| Known { agent, watches: false };
+        let known = |agent| Known { agent, watches: false, sends_output: false };
         self.table().known.entry(agent.id.clone()).or_insert_with(|| known(agent));
     }
 }

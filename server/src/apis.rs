@@ -16,8 +16,8 @@ use std::time::Duration;
 use access::{Caller, ResourceAttributes};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request as HttpRequest, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::extract::{Query, Request as HttpRequest, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use kubernetes::request::{Head, parse};
@@ -29,6 +29,7 @@ use log::error;
 use machine::Chain;
 use serde_json::{Value, json};
 
+use crate::http::logs::{LogQuery, machine_log, workflow_log};
 use crate::service::Server;
 use crate::store::StoreError;
 
@@ -90,6 +91,9 @@ async fn answer(server: Server, http: HttpRequest) -> Result<Response, Status> {
         document => return Ok(self::document(&document, &accept)),
     };
     permitted(&caller, &request)?;
+    if request.log {
+        return log(server, &request, &parts.uri);
+    }
     let body = if parts.method == Method::GET { Bytes::new() } else { whole(body).await? };
     let asked = Asked { request, caller, content_type, body };
     match asked.request.verb {
@@ -101,6 +105,17 @@ async fn answer(server: Server, http: HttpRequest) -> Result<Response, Status> {
             .await
             .unwrap_or_else(|| Err(Status::internal("the request ended early; the server's log says why"))),
     }
+}
+
+/// What a workflow's actions said, or a machine.
+fn log(server: Server, request: &Request, uri: &Uri) -> Result<Response, Status> {
+    let Query(query) = Query::<LogQuery>::try_from_uri(uri).map_err(|refused| Status::bad_request(refused.body_text()))?;
+    let name = source::asked_name(request);
+    let found = match request.resource.family {
+        Family::MachineState => machine_log(server, &name, query),
+        _ => workflow_log(server, &name, query),
+    };
+    found.ok_or_else(|| Status::not_found(request.resource, &name.name))
 }
 
 fn text_of(headers: &HeaderMap, name: &header::HeaderName) -> String {
@@ -122,7 +137,11 @@ fn permitted(caller: &Caller, request: &Request) -> Result<(), Status> {
         verb,
         group: request.resource.group,
         resource: request.resource.plural,
-        subresource: if request.status { "status" } else { "" },
+        subresource: match (request.status, request.log) {
+            (true, _) => "status",
+            (_, true) => "log",
+            _ => "",
+        },
         namespace: request.namespace.as_deref(),
         name: request.name.as_deref(),
     };

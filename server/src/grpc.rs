@@ -5,6 +5,7 @@
 
 mod front;
 mod gen1;
+mod logs;
 mod plain;
 mod port;
 mod read;
@@ -61,7 +62,8 @@ pub async fn serve(
     let overdue = server.overdue();
     let limit = server.0.config.long_poll + SLOW;
     let front = Front::before(server.clone());
-    let router = Routes::new(grpc_service(server)).into_axum_router().layer(from_fn_with_state(front, front::serve));
+    let services = Routes::new(grpc_service(server.clone())).add_service(logs::service(server));
+    let router = services.into_axum_router().layer(from_fn_with_state(front, front::serve));
     let serving = tonic::transport::Server::builder()
         .timeout(limit)
         .http2_keepalive_interval(Some(KEEPALIVE))
@@ -96,6 +98,7 @@ impl WorkflowService for Grpc {
         let mut assignment = self.next_action(&agent, address, is_known).await.map_err(status::no_work)?;
         let next_image = assignment.next_image.take().filter(|image| image.len() <= next_image::MAX_LENGTH);
         let mut response = Response::new(response(assignment));
+        self.offer_logs(&mut response);
         if let Some(image) = next_image {
             response.metadata_mut().insert_bin(next_image::NEXT_IMAGE, MetadataValue::from_bytes(image.as_bytes()));
         }
@@ -107,19 +110,29 @@ impl WorkflowService for Grpc {
         request: Request<ActionStatusRequest>,
     ) -> Result<Response<ActionStatusResponse>, Status> {
         let (address, origin) = (request.remote_addr(), plain::origin(&request));
+        let sends_output = request.metadata().contains_key(proto::logs::OFFER);
         let (workflow, report) = read::report(request.into_inner())?;
         self.0.agent_called(&report.agent, address, None);
         plain::note(&self.0, &report.agent, origin);
+        self.0.0.agents.sends_output(&report.agent, sends_output);
+        self.0.0.agents.progressed(&report.agent, None);
         let server = self.0.clone();
         let done = Server::detached(async move { server.report(&workflow, &report).await }).await;
         done.ok_or_else(|| Status::internal("error writing report status"))?.map_err(status::refused_report)?;
         let mut response = Response::new(ActionStatusResponse {});
         response.metadata_mut().insert(proto::watch::OFFER, MetadataValue::from_static("yes"));
+        self.offer_logs(&mut response);
         Ok(response)
     }
 }
 
 impl Grpc {
+    fn offer_logs<T>(&self, response: &mut Response<T>) {
+        if self.0.keeps_logs() {
+            response.metadata_mut().insert(proto::logs::OFFER, MetadataValue::from_static("yes"));
+        }
+    }
+
     /// Calls of unknown agents are held while there are places for them.
     async fn next_action(&self, agent: &AgentId, address: Option<SocketAddr>, is_known: bool) -> Result<Assignment, NoWork> {
         let next = self.0.next_action(agent);

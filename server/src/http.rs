@@ -2,6 +2,7 @@
 //! only for loopback and the networks that the operator named.
 
 mod callers;
+pub(crate) mod logs;
 mod machines;
 mod rollouts;
 pub(crate) mod uploads;
@@ -53,6 +54,7 @@ fn operators() -> Router<Server> {
         .route("/v1/{kind}/{namespace}/{name}", get(one).delete(remove))
         .route("/v1/workflows/{namespace}/{name}/cancel", post(cancel))
         .route("/v1/events", get(events))
+        .merge(logs::routes())
         .merge(machines::for_operators())
         .merge(rollouts::routes())
         .merge(workflows::routes())

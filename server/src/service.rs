@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
+use ::logs::Logs;
 use access::{Names, Network, PlainGrpc};
 use api::{Agent, Applied, Booted, Machine, What};
 use jiff::Timestamp;
@@ -50,6 +51,8 @@ pub struct Config {
     pub names: Names,
     /// Which agents may call without TLS.
     pub plain_grpc: PlainGrpc,
+    /// Where the logs of machines are kept, and how much of them. Without it they are not kept.
+    pub logs: Option<(PathBuf, ::logs::Limits)>,
 }
 
 impl Default for Config {
@@ -63,6 +66,7 @@ impl Default for Config {
             discovery: Vec::new(),
             names: Names::local(),
             plain_grpc: PlainGrpc::default(),
+            logs: None,
         }
     }
 }
@@ -81,6 +85,7 @@ pub(crate) struct Inner {
     pub events: Hub,
     pub agents: Agents,
     pub discovery: Discovery,
+    pub logs: Option<Logs>,
     /// Wakes the task that runs rollouts.
     pub rollouts: Arc<Notify>,
     pub config: Config,
@@ -142,6 +147,7 @@ impl Server {
             }
         }
         let view = View::load(pairs, revision);
+        let logs = open_logs(config.logs.clone()).await;
         info!(
             "{} hardware, {} templates, {} workflows in the store",
             view.hardware.len(),
@@ -158,6 +164,7 @@ impl Server {
             events: Hub::new(Timestamp::now()),
             agents,
             discovery: Discovery::default(),
+            logs,
             rollouts: Arc::default(),
             config,
             started: Mutex::new(Timestamp::now()),
@@ -419,6 +426,19 @@ impl Server {
     pub async fn last_booted(&self, mac: Mac) -> Result<Option<Booted>, StoreError> {
         let pair = self.0.store.get(&format!("/booted/{mac}")).await?;
         Ok(pair.and_then(|pair| serde_json::from_slice(&pair.value).ok()))
+    }
+}
+
+/// Without its logs a server still does its work.
+async fn open_logs(settings: Option<(PathBuf, ::logs::Limits)>) -> Option<Logs> {
+    let (folder, limits) = settings?;
+    match tokio::task::spawn_blocking(move || Logs::open(&folder, limits)).await {
+        Ok(Ok(logs)) => Some(logs),
+        Ok(Err(reason)) => {
+            error!("{}; what machines say is not kept until the server starts again", Chain(&reason));
+            None
+        }
+        Err(_) => None, // it panicked, which is reported already
     }
 }
 

@@ -1,8 +1,9 @@
-//! The operator's commands to a running server: apply, get, delete, cancel, workflow, machine, rollout, events.
+//! The operator's commands to a running server: apply, get, delete, cancel, workflow, machine, rollout, events, logs.
 
 mod connection;
 mod events;
 mod login;
+mod logs;
 mod machine;
 mod objects;
 mod rollout;
@@ -82,6 +83,27 @@ pub enum ClientCommand {
     /// One order for many machines, in waves
     #[command(subcommand)]
     Rollout(rollout::RolloutCommand),
+    /// Print what the actions of a workflow said, or what a machine said outside of workflows
+    Logs {
+        /// NAME or NAMESPACE/NAME of a Workflow; with --machine of a Hardware
+        name: ObjectName,
+        /// Only the lines of this action
+        #[arg(conflicts_with = "machine")]
+        action: Option<String>,
+        /// NAME is that of a Hardware
+        #[arg(long)]
+        machine: bool,
+        /// Continue with new lines until the workflow is over
+        #[arg(short, long)]
+        follow: bool,
+        /// Only lines since a time span ago (90s, 10m, 2h, 3d), or since a time (2026-11-29T11:00:00Z)
+        #[arg(long, value_name = "TIME")]
+        since: Option<logs::Since>,
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Follow the events
     Events {
         /// Start after this event's number; without it, print only new events
@@ -297,6 +319,10 @@ async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<
             machine::run(&Connection::to(&server)?, &address.unwrap_or_default(), output, out).await
         }
         ClientCommand::Rollout(command) => rollout::run(command, out).await,
+        ClientCommand::Logs { name, action, machine, follow, since, output, server } => {
+            let asked = logs::Asked { name, machine, action, follow, since, output };
+            logs::run(&Connection::to(&server)?, &asked, out).await
+        }
         ClientCommand::Events { since, output, server } => events::follow(&Connection::to(&server)?, since, output, out).await,
     }
 }

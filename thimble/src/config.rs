@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use access::{Names, PlainGrpc};
 use anyhow::Context;
@@ -77,6 +78,14 @@ pub struct Settings {
     /// Networks whose unknown machines boot the ramdisk and wait for approval as Hardware, comma separated CIDRs
     #[arg(long, env = "THIMBLE_DISCOVERY", value_name = "CIDRS")]
     pub discovery: Option<String>,
+    /// The most that the logs of machines and workflows take below the data folder, such as 500MiB or 1GiB
+    #[arg(long, env = "THIMBLE_LOG_SIZE", value_name = "SIZE")]
+    #[serde(alias = "log_size")]
+    pub log_size: Option<String>,
+    /// How many days they are kept
+    #[arg(long, env = "THIMBLE_LOG_DAYS", value_name = "DAYS")]
+    #[serde(alias = "log_days")]
+    pub log_days: Option<u32>,
     /// YAML files with Hardware, Template and Workflow objects to apply at start
     #[arg(long, value_name = "FILE")]
     pub apply: Vec<PathBuf>,
@@ -108,8 +117,12 @@ pub struct Config {
     pub router_advertisements: bool,
     pub hold_new_machines: bool,
     pub discovery: Vec<server::Network>,
+    pub logs: server::LogLimits,
     pub apply: Vec<PathBuf>,
 }
+
+/// Less would hold only a few lines of each machine.
+const LEAST_LOGS: u64 = 16 << 20;
 
 /// All mistakes in the settings. Each one names its setting.
 #[derive(Debug)]
@@ -155,6 +168,8 @@ impl Settings {
             router_advertisements: self.router_advertisements.or(other.router_advertisements),
             new_machines: self.new_machines.or(other.new_machines),
             discovery: self.discovery.or(other.discovery),
+            log_size: self.log_size.or(other.log_size),
+            log_days: self.log_days.or(other.log_days),
             apply: if self.apply.is_empty() { other.apply } else { self.apply },
         }
     }
@@ -204,6 +219,7 @@ impl Settings {
             mistakes.push(format!("plain-grpc: {error}; known and none are the other choices"));
             PlainGrpc::None
         });
+        let logs = log_limits(self.log_size.as_deref(), self.log_days, &mut mistakes);
         let files = self.files.unwrap_or_else(|| data.join("files"));
         if files.exists() && !files.is_dir() {
             mistakes.push(format!("files: {} is not a folder", files.display()));
@@ -230,6 +246,7 @@ impl Settings {
             router_advertisements: self.router_advertisements.unwrap_or(false),
             hold_new_machines,
             discovery,
+            logs,
             apply: self.apply,
         };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
@@ -255,6 +272,27 @@ fn names(address: Ipv4Addr, authority: &str, more: Option<&str>, mistakes: &mut 
         }
     }
     names
+}
+
+fn log_limits(size: Option<&str>, days: Option<u32>, mistakes: &mut Vec<String>) -> server::LogLimits {
+    let total = size.map_or(Some(1 << 30), bytes).filter(|total| *total >= LEAST_LOGS).unwrap_or_else(|| {
+        let size = size.unwrap_or_default();
+        mistakes.push(format!("log-size: {size:?} is not a size of at least 16MiB, such as 500MiB or 1GiB"));
+        LEAST_LOGS
+    });
+    let days = days.unwrap_or(30);
+    if days == 0 {
+        mistakes.push("log-days: the logs are kept for at least 1 day".to_owned());
+    }
+    server::LogLimits::of(total, Duration::from_secs(u64::from(days) * 86_400))
+}
+
+/// A number with MiB, GiB or TiB.
+fn bytes(text: &str) -> Option<u64> {
+    let (number, shift) = [("MiB", 20), ("GiB", 30), ("TiB", 40)]
+        .into_iter()
+        .find_map(|(unit, shift)| Some((text.trim().strip_suffix(unit)?, shift)))?;
+    number.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 fn networks(setting: &str, text: Option<&str>, mistakes: &mut Vec<String>) -> Vec<server::Network> {
@@ -285,6 +323,8 @@ mod tests {
             tls_name: Some("prov.example, https://prov".to_owned()),
             plain_grpc: Some("everyone".to_owned()),
             grpc_authority: Some("no-port".to_owned()),
+            log_size: Some("1GB".to_owned()),
+            log_days: Some(0),
             ..Settings::default()
         };
         let text = settings.check().unwrap_err().to_string();
@@ -295,6 +335,8 @@ mod tests {
             "tls-name: \"https://prov\"",
             "plain-grpc: \"everyone\"",
             "grpc-authority:",
+            "log-size: \"1GB\"",
+            "log-days:",
         ] {
             assert!(text.contains(name), "{name} is missing in: {text}");
         }
@@ -332,6 +374,24 @@ mod tests {
         std::fs::write(&path, "address: 10.0.0.1\nadress: 10.0.0.2\n").unwrap();
         let text = format!("{:#}", Settings::read(&path).unwrap_err());
         assert!(text.contains("adress") && text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn the_size_of_the_logs_has_a_unit() {
+        for (text, expected) in [
+            (None, Some(1 << 30)),
+            (Some("500MiB"), Some(500 << 20)),
+            (Some("2 GiB"), Some(2 << 30)),
+            (Some("16MiB"), Some(16 << 20)),
+            (Some("15MiB"), None),
+            (Some("1000000000"), None),
+            (Some("99999999999TiB"), None),
+            (Some("-1GiB"), None),
+        ] {
+            let mut mistakes = Vec::new();
+            let limits = log_limits(text, None, &mut mistakes);
+            assert_eq!(mistakes.is_empty().then_some(limits.total), expected, "{text:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod entrance;
 mod forward;
+mod keep;
 mod source;
 
 use std::io;
@@ -35,7 +36,7 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
     let boots = Arc::new(boots::Config { server_ca, ..boots_config(&config)? });
     let grpc = entrance::grpc(&entrance, grpc)?;
     let sockets = Sockets::bind(&boots, Listen::default()).await?;
-    let events = Events::new();
+    let events = Events::new().with_sink(Arc::new(keep::IntoLogs(server.clone())));
     let source: Arc<dyn MachineSource> = Arc::new(source::InProcess(server.clone()));
     let router =
         boots::http::router(Arc::clone(&boots), Arc::clone(&source), events.clone()).merge(server::http::router(server.clone()));
@@ -91,8 +92,15 @@ pub async fn boots(
         bail!("apply: boots keeps no objects; give them to the server, or list Hardware in --hardware FILE");
     }
     let shutdown = until_signalled()?;
+    let mut events = Events::new();
     let source: Arc<dyn MachineSource> = match (server, hardware) {
-        (Some(url), _) => Arc::new(RemoteSource::with(&url, login(ca)?.as_ref())?),
+        (Some(url), _) => {
+            let source = RemoteSource::with(&url, login(ca)?.as_ref())?;
+            let (sink, sending) = source.sink();
+            tokio::spawn(sending);
+            events = events.with_sink(Arc::new(sink));
+            Arc::new(source)
+        }
         (None, Some(path)) => Arc::new(FileSource::open(path)?),
         (None, None) => bail!("give --server URL or --hardware FILE, which describe the machines"),
     };
@@ -100,7 +108,7 @@ pub async fn boots(
     let mut sockets = Sockets::bind(&boots, Listen::default()).await?;
     sockets.http = Some(listen("HTTP", config.http).await?);
     log::info!("thimble boots {} answers machines as {}", env!("CARGO_PKG_VERSION"), config.address);
-    boots::run(sockets, boots, source, Events::new(), shutdown).await.context("boots ended")
+    boots::run(sockets, boots, source, events, shutdown).await.context("boots ended")
 }
 
 /// What the line of `thimble token create --role boots` has. The token comes by its variable, so that no process list shows it.
@@ -126,6 +134,7 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
         names: config.names.clone(),
         plain_grpc: config.plain_grpc.clone(),
         addresses: own_addresses(config.address),
+        logs: Some((config.data.join("log"), config.logs.clone())),
         ..server::Config::default()
     };
     let opened = Server::open(settings).await.map_err(|error| match error {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use model::{ActionState, AgentId, Kind};
 use server::progress::Report;
-use server::{Config, Server};
+use server::{Config, LogLimits, Server, SyslogLine};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -41,11 +41,13 @@ struct Desk {
 
 impl Desk {
     async fn new() -> Self {
-        let server = Server::open(Config::default()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let logs = Some((folder.path().join("log"), LogLimits { keep_free: 0, ..LogLimits::default() }));
+        let server = Server::open(Config { logs, ..Config::default() }).await.unwrap();
         let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let url = format!("http://{}", http.local_addr().unwrap());
         tokio::spawn(server::run(server.clone(), grpc, http, std::future::pending()));
-        Self { server, url, folder: tempfile::tempdir().unwrap() }
+        Self { server, url, folder }
     }
 
     fn file(&self, name: &str, text: &str) -> String {
@@ -323,4 +325,55 @@ async fn a_workflow_is_cancelled_with_a_reason() {
     assert!(text.contains("FAILED") && text.contains("cancelled: wrong-machine"), "the first reason must stay: {text}");
     assert_eq!(desk.error("cancel w").await, "Workflow default/w is FAILED already");
     assert_eq!(desk.error("cancel x").await, "Workflow default/x does not exist");
+}
+
+#[tokio::test]
+async fn the_log_of_a_workflow_is_printed_without_effects_and_followed_to_its_end() {
+    let desk = Desk::new().await;
+    desk.run(&format!("apply -f {}", desk.file("all.yaml", OBJECTS))).await;
+    let agent = AgentId::from("52:54:00:12:34:56");
+    let work = desk.server.next_action(&agent).await.unwrap();
+    let report = |state| Report {
+        agent: agent.clone(),
+        task_id: work.task.id.clone(),
+        action_id: work.action.id.clone(),
+        state,
+        ..Report::default()
+    };
+    let say = |text: &str| {
+        let line = SyslogLine { mac: agent.0.parse().ok(), address: None, tag: "hook", text };
+        desk.server.keep_syslog(line, jiff::Timestamp::now());
+    };
+    say("the machine boots");
+    desk.server.report(&work.workflow, &report(ActionState::Running)).await.unwrap();
+    say("\u{1b}[2J one\ntwo\u{7}");
+    let shown = async |words: &str, text: &str| {
+        for _ in 0..200 {
+            let (out, fine) = desk.run(words).await;
+            if fine && out.contains(text) {
+                return out;
+            }
+        }
+        panic!("{words} does not show {text}");
+    };
+    let out = shown("logs w", "two").await;
+    assert!(out.ends_with("  stream/syslog  hook: \\u{1b}[2J one\\ntwo\\u{7}\n") && !out.contains("boots"), "{out:?}");
+    assert_eq!(desk.run("logs w stream --since 1h").await.0, out);
+    assert_eq!(desk.run("logs w other").await, (String::new(), true));
+    assert!(desk.run("logs w -o json").await.0.starts_with("{\"time\":\""));
+    assert!(shown("logs --machine node-1", "boots").await.ends_with("  syslog  hook: the machine boots\n"));
+    assert_eq!(desk.error("logs x").await, "Workflow default/x does not exist and has no log");
+    assert!(
+        String::from_utf8(command("logs w --since soon", &desk.url).await.stderr)
+            .unwrap()
+            .contains("neither a time span such as")
+    );
+
+    let follow = desk.run("logs w -f");
+    let rest = async {
+        say("later");
+        desk.server.report(&work.workflow, &report(ActionState::Success)).await.unwrap();
+    };
+    let ((out, fine), ()) = tokio::join!(follow, rest);
+    assert!(fine && out.contains("two") && out.ends_with("hook: later\n"), "{out}");
 }

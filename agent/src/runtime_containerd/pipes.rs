@@ -20,7 +20,7 @@ pub struct Pipes {
 impl Pipes {
     /// Makes the pipes and starts reading, because the shim waits for a reader.
     pub fn open(order: &Order<'_>) -> io::Result<Self> {
-        let output = container::shared_output(order.lines.clone());
+        let output = container::shared_output(order);
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| order.bundle.join(name));
         let mut readers = Vec::new();
         for (stream, path) in [("stdout", &stdout), ("stderr", &stderr)] {

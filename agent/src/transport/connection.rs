@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use proto::workflow_service_client::WorkflowServiceClient;
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, next_image};
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use super::clock::BootServerClock;
 use super::decide::{self, Answer};
+use super::logs;
 use super::watch::HeldCall;
 use crate::action::Action;
 use crate::gen1::{self, Dialect};
+use crate::outbox::Outbox;
 use crate::outcome::Reason;
 use crate::settings::{Settings, Tls};
 use crate::status;
@@ -34,6 +37,7 @@ pub struct Connection {
     speaks_old: bool,
     /// Whether the server can stop a running action.
     offers_watch: bool,
+    outbox: Arc<Outbox>,
 }
 
 impl Connection {
@@ -69,14 +73,33 @@ impl Connection {
             old: Dialect::new(&settings.registry_prefix),
             speaks_old: false,
             offers_watch: false,
+            outbox: Arc::default(),
         })
+    }
+
+    /// Opens the outbox while the server takes the output of actions.
+    pub fn with_output(self, outbox: &Arc<Outbox>) -> Self {
+        Self { outbox: Arc::clone(outbox), ..self }
+    }
+
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
+    }
+
+    /// Sends what is in the outbox. Never ends.
+    pub fn output(&self, agent: &str) -> impl Future<Output = ()> + Send + use<> {
+        logs::send(self.outbox(), agent.to_owned())
     }
 
     pub async fn get_action(&mut self, request: ActionRequest) -> Result<Answer, Status> {
         let channel = self.channel().await?;
         if !self.speaks_old {
             let mut client = WorkflowServiceClient::new(channel.clone());
-            let answer = within(DEADLINE, client.get_action(request.clone())).await.map(with_next_image);
+            let answer = within(DEADLINE, client.get_action(request.clone())).await;
+            if let Ok(answer) = &answer {
+                self.note_logs(answer.metadata(), &channel);
+            }
+            let answer = answer.map(with_next_image);
             if !answer.as_ref().is_err_and(gen1::is_old) {
                 return self.judge(answer);
             }
@@ -91,13 +114,23 @@ impl Connection {
         let answer = if gen1::is_old_report(&request) {
             within(DEADLINE, self.old.report(channel, &request)).await
         } else {
-            let answer = within(DEADLINE, WorkflowServiceClient::new(channel).report_action_status(request)).await;
+            let mut request = Request::new(request);
+            if self.outbox.way().is_some() {
+                request.metadata_mut().insert(proto::logs::OFFER, MetadataValue::from_static("yes"));
+            }
+            let answer = within(DEADLINE, WorkflowServiceClient::new(channel.clone()).report_action_status(request)).await;
             if let Ok(answer) = &answer {
                 self.offers_watch = answer.metadata().contains_key(proto::watch::OFFER);
+                self.note_logs(answer.metadata(), &channel);
             }
             answer.map(drop)
         };
         self.judge(answer)
+    }
+
+    /// Output of actions goes where the server of this answer takes it.
+    fn note_logs(&self, answer: &MetadataMap, channel: &Channel) {
+        self.outbox.open(answer.contains_key(proto::logs::OFFER).then(|| channel.clone()));
     }
 
     /// The call that is open while an action runs.

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::action_status_request::StateType;
+use proto::logs::logs_server::{Logs, LogsServer};
+use proto::logs::{AppendRequest, AppendResponse};
 use proto::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, ActionStatusResponse};
 use tokio::net::TcpListener;
@@ -32,6 +34,14 @@ pub struct Script {
     pub next_image: Option<String>,
     /// Accept the next final report, but never answer.
     pub die_before_ack: bool,
+    /// Whether the server offers to take the output of actions, as Thimble's does.
+    pub offers_logs: bool,
+    /// The answers to output, in order. Further output is taken.
+    pub log_answers: VecDeque<Status>,
+    /// All output that arrived, refused or not.
+    pub output: Vec<AppendRequest>,
+    /// The reports whose agent says that it sends output.
+    pub senders: usize,
 }
 
 #[derive(Clone, Default)]
@@ -63,11 +73,17 @@ impl Server {
     pub fn on(listener: TcpListener, shared: Shared) -> Self {
         let address = listener.local_addr().unwrap();
         let service = WorkflowServiceServer::new(shared.clone());
+        let logs = LogsServer::new(shared.clone());
         let listener = listener.into_std().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let incoming = tokio_stream::wrappers::TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
-            tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .add_service(logs)
+                .serve_with_incoming(incoming)
+                .await
+                .unwrap();
         });
         Self { address, shared, runtime: Some(runtime) }
     }
@@ -100,23 +116,25 @@ impl Shared {
     }
 
     pub async fn until(&self, what: &str, done: impl Fn(&[ActionStatusRequest]) -> bool) -> Vec<ActionStatusRequest> {
+        self.until_script(what, |script| done(&script.reports)).await;
+        self.script.lock().unwrap().reports.clone()
+    }
+
+    /// Waits until `done` is true for everything that happened.
+    pub async fn until_script(&self, what: &str, done: impl Fn(&Script) -> bool) {
         let wait = async {
             loop {
                 let changed = self.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                {
-                    let script = self.script.lock().unwrap();
-                    if done(&script.reports) {
-                        return script.reports.clone();
-                    }
+                if done(&self.script.lock().unwrap()) {
+                    return;
                 }
                 changed.await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(60), wait).await {
-            Ok(reports) => reports,
-            Err(_) => panic!("waited 60 s for {what}; states so far: {:?}", self.states()),
+        if tokio::time::timeout(Duration::from_secs(60), wait).await.is_err() {
+            panic!("waited 60 s for {what}; states so far: {:?}", self.states());
         }
     }
 }
@@ -147,6 +165,9 @@ impl WorkflowService for Shared {
             };
             if let Some(action) = action {
                 let mut answer = action.map(Response::new)?;
+                if self.script.lock().unwrap().offers_logs {
+                    answer.metadata_mut().insert("thimble-logs", "yes".parse().unwrap());
+                }
                 if let Some(image) = next {
                     let image = tonic::metadata::MetadataValue::from_bytes(image.as_bytes());
                     answer.metadata_mut().insert_bin("thimble-next-image-bin", image);
@@ -163,6 +184,7 @@ impl WorkflowService for Shared {
     ) -> Result<Response<ActionStatusResponse>, Status> {
         let (answer, hang) = {
             let mut script = self.script.lock().unwrap();
+            script.senders += usize::from(request.metadata().contains_key("thimble-logs"));
             let report = request.into_inner();
             let last = report.action_state() != StateType::Running;
             script.reports.push(report);
@@ -177,8 +199,24 @@ impl WorkflowService for Shared {
             if self.script.lock().unwrap().offers_watch {
                 response.metadata_mut().insert("thimble-watch", "yes".parse().unwrap());
             }
+            if self.script.lock().unwrap().offers_logs {
+                response.metadata_mut().insert("thimble-logs", "yes".parse().unwrap());
+            }
             response
         })
+    }
+}
+
+#[tonic::async_trait]
+impl Logs for Shared {
+    async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
+        let answer = {
+            let mut script = self.script.lock().unwrap();
+            script.output.push(request.into_inner());
+            script.log_answers.pop_front()
+        };
+        self.changed.notify_waiters();
+        answer.map_or(Ok(Response::new(AppendResponse {})), Err)
     }
 }
 

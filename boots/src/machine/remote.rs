@@ -12,6 +12,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use trust::Fingerprint;
 
 use super::{BootInterface, MachineSource, SourceError, SourceFuture};
+use crate::syslog::{RemoteSink, sink};
 
 /// A client repeats its DISCOVER after 1 to 4 seconds; a later answer is of no use.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -61,6 +62,11 @@ impl RemoteSource {
         }
         let client = client.build().map_err(|source| SourceError::Unreachable { url: base.clone(), source })?;
         Ok(Self { base, client, last: Mutex::default() })
+    }
+
+    /// A sink for lines of machines, which the server keeps. The future sends them, until the sink is dropped.
+    pub fn sink(&self) -> (RemoteSink, impl Future<Output = ()> + Send + use<>) {
+        sink(self.client.clone(), &self.base)
     }
 
     async fn ask(&self, key: String) -> Result<Option<BootInterface>, SourceError> {

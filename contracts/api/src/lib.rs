@@ -11,6 +11,8 @@ mod event;
 #[cfg(feature = "http")]
 mod intent;
 #[cfg(feature = "http")]
+mod log_line;
+#[cfg(feature = "http")]
 mod machine;
 pub mod names;
 #[cfg(feature = "http")]
@@ -32,7 +34,9 @@ pub use event::{Event, What};
 #[cfg(feature = "http")]
 pub use intent::{Decision, Intent, MachineState, Order, OrderKind};
 #[cfg(feature = "http")]
-pub use machine::{Agent, BootState, Booted, Machine, MachineLine};
+pub use log_line::{LogLine, LogStream, SyslogLine};
+#[cfg(feature = "http")]
+pub use machine::{Agent, BootState, Booted, Machine, MachineLine, Progress};
 #[cfg(feature = "http")]
 pub use objects::{
     Applied, Cancelled, Change, Changed, HistoryEntry, List, Problem, Queued, RunningAction, WaitPhase, Waiting, WorkflowChange,

@@ -101,6 +101,17 @@ pub struct Agent {
     /// Those of its PCI devices, with `*` for each part that the agent did not report.
     #[serde(default)]
     pub modaliases: Vec<String>,
+    /// Of the action that it runs, if that says how far it is. It is not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// How far an action is, by its own words: a line `progress 45% ...`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub workflow: String,
+    pub action: String,
+    pub percent: u8,
 }
 
 /// The latest announcement of the installed system.

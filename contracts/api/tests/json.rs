@@ -105,6 +105,7 @@ fn a_machine_is_its_hardware_with_what_it_shall_boot() {
         encrypted: None,
         attributes: None,
         modaliases: vec!["pci:v1".into()],
+        progress: Some(Progress { workflow: "default/w".into(), action: "stream".into(), percent: 45 }),
     });
     travels(
         &all,
@@ -112,7 +113,8 @@ fn a_machine_is_its_hardware_with_what_it_shall_boot() {
             r#"{{"mac":null,"hardware":{bare},"boot":"local","reason":"done",
                 "booted":{{"time":"1970-01-01T00:00:00Z","text":"up"}},
                 "agent":{{"id":"a","lastSeen":"1970-01-01T00:00:00Z","address":"10.0.0.7:80","attributes":null,
-                          "modaliases":["pci:v1"]}}}}"#
+                          "modaliases":["pci:v1"],
+                          "progress":{{"workflow":"default/w","action":"stream","percent":45}}}}}}"#
         ),
     );
 }

@@ -2,6 +2,7 @@
 
 pub mod detail;
 pub mod gen1;
+pub mod logs;
 pub mod next_image;
 pub mod watch;
 

@@ -95,10 +95,13 @@ fn permits(role: Role, class: Class, asked: &ResourceAttributes<'_>) -> bool {
         (Role::Operator | Role::Server, Class::Object | Class::Core) | (Role::Operator, Class::Secret | Class::Namespace) => true,
         (Role::Viewer, Class::Object | Class::Core | Class::Secret | Class::Namespace) => reads,
         (Role::Server, Class::Secret | Class::Namespace) | (Role::Boots, Class::Namespace) => reads,
-        (Role::Boots, Class::Object) => match (asked.group, asked.resource) {
-            ("tinkerbell.org", "hardware" | "workflows") => reads,
+        (Role::Boots, Class::Object) => match (asked.group, asked.resource, asked.subresource) {
+            // What machines say reaches the server through it. It does not read it.
+            ("thimble.dev", "machinestates", "log") => asked.verb == Verb::Create,
+            (_, _, "log") => false,
+            ("tinkerbell.org", "hardware" | "workflows", _) => reads,
             // Which step of a boot a machine has reached.
-            ("thimble.dev", "machinestates") => reads || (asked.subresource == "status" && asked.verb == Verb::Patch),
+            ("thimble.dev", "machinestates", part) => reads || (part == "status" && asked.verb == Verb::Patch),
             _ => false,
         },
         (Role::Boots, Class::Core) => asked.resource == "events" && matches!(asked.verb, Verb::Create | Verb::Patch),

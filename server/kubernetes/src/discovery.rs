@@ -53,7 +53,7 @@ pub fn group(name: &str) -> Value {
 #[must_use]
 pub fn resources(group: &str, version: &str) -> Value {
     let listed: Vec<Value> =
-        in_version(group, version).flat_map(|one| std::iter::once(resource(one)).chain(status_of(one))).collect();
+        in_version(group, version).flat_map(|one| std::iter::once(resource(one)).chain(parts_of(one))).collect();
     let group_version = in_version(group, version).next().map(Resource::api_version).unwrap_or_default();
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": listed})
 }
@@ -86,10 +86,19 @@ fn resource(one: &Resource) -> Value {
 
 const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
 
-fn status_of(one: &Resource) -> Option<Value> {
-    one.status.then(|| {
-        let name = format!("{}/status", one.plural);
-        json!({"name": name, "singularName": "", "namespaced": one.namespaced, "kind": one.kind, "verbs": STATUS_VERBS})
+/// The subresources, with their verbs.
+fn subresources(one: &Resource) -> impl Iterator<Item = (&'static str, &'static [&'static str])> + use<> {
+    let (status, log) = (one.status, one.log);
+    [(status, "status", &STATUS_VERBS[..]), (log, "log", &["get"])]
+        .into_iter()
+        .filter(|(has, ..)| *has)
+        .map(|(_, name, verbs)| (name, verbs))
+}
+
+fn parts_of(one: &Resource) -> impl Iterator<Item = Value> + '_ {
+    subresources(one).map(|(part, verbs)| {
+        let name = format!("{}/{part}", one.plural);
+        json!({"name": name, "singularName": "", "namespaced": one.namespaced, "kind": one.kind, "verbs": verbs})
     })
 }
 
@@ -139,8 +148,10 @@ fn discovered(one: &'static Resource) -> Value {
             fields.insert(key.to_owned(), json!(words));
         }
     }
-    if one.status {
-        fields.insert("subresources".to_owned(), json!([{"subresource": "status", "responseKind": kind, "verbs": STATUS_VERBS}]));
+    let parts: Vec<Value> =
+        subresources(one).map(|(part, verbs)| json!({"subresource": part, "responseKind": kind, "verbs": verbs})).collect();
+    if !parts.is_empty() {
+        fields.insert("subresources".to_owned(), Value::Array(parts));
     }
     found
 }

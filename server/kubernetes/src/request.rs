@@ -38,6 +38,8 @@ pub struct Request {
     pub name: Option<String>,
     /// The path ends with `/status`.
     pub status: bool,
+    /// The path ends with `/log`.
+    pub log: bool,
     pub verb: Verb,
     pub filter: Filter,
     pub options: Options,
@@ -47,7 +49,8 @@ pub struct Request {
 impl PartialEq for Request {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.resource, other.resource)
-            && (&self.namespace, &self.name, self.status, self.verb) == (&other.namespace, &other.name, other.status, other.verb)
+            && (&self.namespace, &self.name, self.status, self.log, self.verb)
+                == (&other.namespace, &other.name, other.status, other.log, other.verb)
             && (&self.filter, &self.options, self.form) == (&other.filter, &other.options, other.form)
     }
 }
@@ -218,21 +221,31 @@ fn objects(head: &Head<'_>, group: &str, version: &str, rest: &[&str]) -> Result
         [plural, rest @ ..] => (None, known(plural)?, rest),
         [] => return Err(Status::no_such_path()),
     };
-    let (name, status) = match rest {
-        [] => (None, false),
-        [name] => (Some((*name).to_owned()), false),
-        [name, "status"] if resource.status => (Some((*name).to_owned()), true),
+    let (name, part) = match rest {
+        [] => (None, Part::Object),
+        [name] => (Some((*name).to_owned()), Part::Object),
+        [name, "status"] if resource.status => (Some((*name).to_owned()), Part::Status),
+        [name, "log"] if resource.log => (Some((*name).to_owned()), Part::Log),
         _ => return Err(Status::no_such_path()),
     };
     if resource.namespaced && namespace.is_none() && name.is_some() {
         return Err(Status::no_such_path());
     }
     let query = Query::parse(head.query);
-    let verb = verb(head, resource, &query, namespace.is_some(), name.is_some(), status)?;
+    let verb = verb(head, resource, &query, namespace.is_some(), name.is_some(), part)?;
     let filter = Filter::parse(resource, query.get("labelSelector"), query.get("fieldSelector"))?;
     let options = options(head, resource, verb, &query)?;
     let form = form(head.accept);
-    Ok(Call::Objects(Box::new(Request { resource, namespace, name, status, verb, filter, options, form })))
+    let (status, log) = (part == Part::Status, part == Part::Log);
+    Ok(Call::Objects(Box::new(Request { resource, namespace, name, status, log, verb, filter, options, form })))
+}
+
+/// What of an object a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Object,
+    Status,
+    Log,
 }
 
 fn verb(
@@ -241,7 +254,7 @@ fn verb(
     query: &Query,
     in_namespace: bool,
     named: bool,
-    status: bool,
+    part: Part,
 ) -> Result<Verb, Status> {
     let verb = match (head.method, named) {
         ("GET" | "HEAD", true) => Verb::Get,
@@ -255,8 +268,12 @@ fn verb(
         _ => return Err(Status::method_not_allowed()),
     };
     let needs_namespace = resource.namespaced && matches!(verb, Verb::Create | Verb::DeleteCollection);
-    let of_status = !status || matches!(verb, Verb::Get | Verb::Update | Verb::Patch(_));
-    if resource.has(verb.word()) && of_status && (in_namespace || !needs_namespace) {
+    let of_part = match part {
+        Part::Object => true,
+        Part::Status => matches!(verb, Verb::Get | Verb::Update | Verb::Patch(_)),
+        Part::Log => verb == Verb::Get,
+    };
+    if resource.has(verb.word()) && of_part && (in_namespace || !needs_namespace) {
         Ok(verb)
     } else {
         Err(Status::method_not_allowed())

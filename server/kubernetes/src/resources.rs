@@ -16,6 +16,8 @@ pub struct Resource {
     pub namespaced: bool,
     /// Whether it has the subresource `status`.
     pub status: bool,
+    /// Whether it has the subresource `log`: lines of plain text, which are only read.
+    pub log: bool,
     pub verbs: &'static [&'static str],
     pub columns: &'static [Column],
     /// Field selectors besides `metadata.name` and `metadata.namespace`: the label and where its value is.
@@ -97,6 +99,7 @@ const BASE: Resource = Resource {
     categories: &["tinkerbell"],
     namespaced: true,
     status: true,
+    log: false,
     verbs: ALL,
     columns: &[AGE],
     fields: &[],
@@ -140,6 +143,7 @@ pub static RESOURCES: &[Resource] = &[
         plural: "workflows",
         singular: "workflow",
         kind: "Workflow",
+        log: true,
         short_names: &["wf"],
         columns: &[
             column("Template", ".spec.templateRef"),
@@ -178,6 +182,7 @@ pub static RESOURCES: &[Resource] = &[
         plural: "workflows",
         singular: "workflow",
         kind: "Workflow",
+        log: true,
         short_names: &["wf"],
         columns: &[
             column("State", ".status.state"),
@@ -233,6 +238,7 @@ pub static RESOURCES: &[Resource] = &[
         plural: "machinestates",
         singular: "machinestate",
         kind: "MachineState",
+        log: true,
         short_names: &["ms"],
         status: false,
         verbs: ORDER,

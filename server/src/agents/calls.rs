@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use api::{Attributes, What};
+use api::{Agent, Attributes, What};
 use jiff::Timestamp;
 use log::{info, warn};
 use machine::Chain;
@@ -65,6 +65,7 @@ impl Server {
 
     async fn store_agent(&self, id: &AgentId) -> Result<(), StoreError> {
         let Some(agent) = self.0.agents.get(id) else { return Ok(()) };
+        let agent = Agent { progress: None, ..agent };
         self.replace(&format!("/agents/{id}"), Some(&encoded(&agent)?)).await.map(drop)
     }
 }

@@ -20,6 +20,7 @@ fn request(resource: &'static Resource, like: Option<&Request>) -> Request {
         namespace: None,
         name: None,
         status: false,
+        log: false,
         verb: kubernetes::Verb::Delete,
         filter: kubernetes::selector::Filter::default(),
         options: like.map(|like| like.options.clone()).unwrap_or_default(),

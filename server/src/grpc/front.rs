@@ -66,7 +66,11 @@ pub async fn serve(State(front): State<Front>, mut request: Request, next: Next)
 async fn checked(request: Request) -> Result<Request, Status> {
     let (parts, body) = request.into_parts();
     // A report has no lists, and an agent repeats a refused report for ever. So only its size is checked.
-    let most = if parts.uri.path().ends_with("/GetAction") { MAX_QUESTION } else { MAX_MESSAGE };
+    let most = match parts.uri.path() {
+        path if path.ends_with("/GetAction") => MAX_QUESTION,
+        path if path.starts_with("/thimble.v1.Logs/") => proto::logs::MAX_MESSAGE,
+        _ => MAX_MESSAGE,
+    };
     let too_long = |_| Status::resource_exhausted(format!("a message has at most {most} bytes"));
     let bytes = to_bytes(body, PREFIX + most).await.map_err(too_long)?;
     if records(&bytes) > MAX_RECORDS {

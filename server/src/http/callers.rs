@@ -110,6 +110,13 @@ fn asked<'a>(method: &Method, path: &'a str) -> Option<ResourceAttributes<'a>> {
     let (objects, own) = ("tinkerbell.org", "thimble.dev");
     Some(match parts.as_slice() {
         // It may have objects of every namespace and kind.
+        ["syslog"] => ResourceAttributes { subresource: "log", ..on(Verb::Create, own, "machinestates", None, None) },
+        ["hardware", namespace, name, "log"] => {
+            ResourceAttributes { subresource: "log", ..on(Verb::Get, own, "machinestates", Some(namespace), Some(name)) }
+        }
+        ["workflows", namespace, name, "log"] => {
+            ResourceAttributes { subresource: "log", ..on(Verb::Get, objects, "workflows", Some(namespace), Some(name)) }
+        }
         ["apply"] => on(Verb::Create, objects, "workflows", None, None),
         ["events"] => on(Verb::Watch, objects, "workflows", None, None),
         ["machines"] => on(Verb::List, own, "machinestates", None, None),
@@ -169,6 +176,9 @@ mod tests {
         for (method, path, expected) in [
             ("POST", "/v1/apply", Some("create workflows of all")),
             ("GET", "/v1/events", Some("watch workflows of all")),
+            ("GET", "/v1/workflows/lab/w/log", Some("get workflows/log w in lab")),
+            ("GET", "/v1/hardware/lab/m1/log", Some("get machinestates/log m1 in lab")),
+            ("POST", "/v1/syslog", Some("create machinestates/log of all")),
             ("GET", "/v1/hardware", Some("list hardware of all")),
             ("GET", "/v1/hardware/lab/m1", Some("get hardware m1 in lab")),
             ("DELETE", "/v1/hardware/lab/m1", Some("delete hardware m1 in lab")),
@@ -193,7 +203,8 @@ mod tests {
             let words = asked(&method, path).map(|asked| {
                 let name = asked.name.map_or_else(String::new, |name| format!(" {name}"));
                 let place = asked.namespace.map_or_else(|| "of all".to_owned(), |namespace| format!("in {namespace}"));
-                format!("{} {}{name} {place}", asked.verb.word(), asked.resource)
+                let part = if asked.subresource.is_empty() { String::new() } else { format!("/{}", asked.subresource) };
+                format!("{} {}{part}{name} {place}", asked.verb.word(), asked.resource)
             });
             assert_eq!(words.as_deref(), expected, "{method} {path}");
         }

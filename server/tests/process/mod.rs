@@ -26,7 +26,9 @@ pub fn serve_if_asked() -> bool {
     server::allow_many_connections();
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     executor.block_on(async {
-        let server = Server::open(Config { store: Some(store.into()), long_poll, ..Config::default() }).await.unwrap();
+        let store = std::path::PathBuf::from(store);
+        let logs = Some((store.with_file_name("log"), server::LogLimits::default()));
+        let server = Server::open(Config { store: Some(store), logs, long_poll, ..Config::default() }).await.unwrap();
         let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         println!("{READY}{} {}", grpc.local_addr().unwrap(), http.local_addr().unwrap());
         std::io::stdout().flush().unwrap();

@@ -1,5 +1,6 @@
 //! Calls to the server's API. An error names the server and its answer.
 
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use super::login::{Login, Proof};
 /// The server sends an empty line every 15 s if it has no event.
 const SILENCE: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(60);
-/// The longest line of events. A server never sends a longer one.
+/// The longest line of an answer. A server never sends a longer one.
 const MAX_LINE: usize = 1 << 20;
 
 /// Where a command finds its server.
@@ -171,7 +172,7 @@ impl Connection {
     }
 
     /// A stream of events. It ends with the connection.
-    pub(super) async fn events(&self, since: Option<u64>) -> anyhow::Result<EventStream> {
+    pub(super) async fn events(&self, since: Option<u64>) -> anyhow::Result<Lines<Event>> {
         let since = since.map(|revision| format!("?since={revision}")).unwrap_or_default();
         let response = self.send(self.client.get(format!("{}/v1/events{since}", self.base))).await?;
         let code = response.status();
@@ -179,32 +180,45 @@ impl Connection {
             bail!("{} answered {code} to the request for events", self.base);
         }
         let chunks = response.bytes_stream().map_ok(Vec::from);
-        Ok(EventStream { chunks: Box::pin(chunks), pending: Vec::new() })
+        Ok(Lines { chunks: Box::pin(chunks), pending: Vec::new(), of: PhantomData })
+    }
+
+    /// An answer that has one JSON object a line.
+    pub(super) async fn lines<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Lines<T>> {
+        let response = self.send(self.client.get(format!("{}{path}", self.base))).await?;
+        let code = response.status();
+        if !code.is_success() {
+            let body = response.bytes().await.unwrap_or_default().into();
+            return Err(Answer { code, base: self.base.clone(), body }.refusal());
+        }
+        let chunks = response.bytes_stream().map_ok(Vec::from);
+        Ok(Lines { chunks: Box::pin(chunks), pending: Vec::new(), of: PhantomData })
     }
 }
 
-pub(super) struct EventStream {
+pub(super) struct Lines<T> {
     chunks: Pin<Box<dyn Stream<Item = reqwest::Result<Vec<u8>>> + Send>>,
     pending: Vec<u8>,
+    of: PhantomData<T>,
 }
 
-impl EventStream {
-    /// The next event, or `None` when the connection has ended.
+impl<T: DeserializeOwned> Lines<T> {
+    /// The next object, or `None` when the connection has ended.
     ///
     /// # Errors
-    /// When the line is not an event.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Event>> {
+    /// When the line is not such an object.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<T>> {
         loop {
             while let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.pending.drain(..=end).collect();
                 let line = line.trim_ascii();
                 if !line.is_empty() {
-                    return read(line).map(Some).context("cannot read an event of the server");
+                    return read(line).map(Some).context("cannot read a line of the server");
                 }
             }
             match self.chunks.next().await {
                 Some(Ok(chunk)) if self.pending.len() + chunk.len() <= MAX_LINE => self.pending.extend(chunk),
-                Some(Ok(_)) => bail!("the server sent an event of more than {MAX_LINE} bytes"),
+                Some(Ok(_)) => bail!("the server sent a line of more than {MAX_LINE} bytes"),
                 Some(Err(_)) | None => return Ok(None), // the caller connects again
             }
         }

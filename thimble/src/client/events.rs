@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use model::WorkflowState;
 
 use super::Output;
-use super::connection::{Connection, EventStream};
+use super::connection::{Connection, Lines};
 use super::table::clean;
 
 /// Follows events, even over restarts of the server. It only ends with an error or a closed pipe.
@@ -35,7 +35,7 @@ pub(super) async fn follow(
 }
 
 /// Tries until the server answers again.
-pub(super) async fn reconnected(server: &Connection, since: Option<u64>) -> EventStream {
+pub(super) async fn reconnected(server: &Connection, since: Option<u64>) -> Lines<Event> {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         if let Ok(stream) = server.events(since).await {

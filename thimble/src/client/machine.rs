@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use api::{
     Agent, BootState, Decision, Intent, Link, Machine, MachineLine, MachineState, Milestone, MissingFirmware, Order, OrderKind,
-    Platform,
+    Platform, Progress,
 };
 use jiff::Timestamp;
 use model::WorkflowState;
@@ -119,6 +119,8 @@ fn of_agent(agent: &Agent) -> Vec<(&'static str, String)> {
     let address = agent.address.map(|address| format!(" {address}")).unwrap_or_default();
     let plainly = if agent.encrypted == Some(false) { ", without TLS" } else { "" };
     let mut lines = vec![("Agent", agent.id.to_string()), ("Last seen", format!("{}{address}{plainly}", agent.last_seen))];
+    let progress = |progress: &Progress| format!("{} {} {} %", progress.workflow, progress.action, progress.percent);
+    lines.extend(agent.progress.as_ref().map(|found| ("Progress", progress(found))));
     let Some(attributes) = &agent.attributes else { return lines };
     lines.extend(attributes.network_interfaces.iter().filter_map(neighbour).map(|text| ("Neighbour", text)));
     let Some(platform) = &attributes.platform else { return lines };
