@@ -5,9 +5,9 @@ use std::fmt::Debug;
 
 use api::{
     Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Decision, Event, HistoryEntry, Intent, Link, List,
-    Machine, MachineLine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Queued,
-    Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, WaitPhase, Waiting, What,
-    WorkflowChange, WorkflowOrder, WorkflowOrdered,
+    Machine, MachineLine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Progress,
+    Queued, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, WaitPhase, Waiting,
+    What, WorkflowChange, WorkflowOrder, WorkflowOrdered,
 };
 use jiff::Timestamp;
 use model::{ActionState, AgentId, Hardware, Kind, Mistake, WorkflowState};
