@@ -3,6 +3,7 @@
 mod access;
 mod consoles;
 mod disks;
+mod documents;
 mod faults;
 mod firmware;
 mod hotplug;
@@ -58,6 +59,7 @@ pub const ALL: &[Scenario] = &[
     one("a power cut in the middle of the image write starts the write again", disks::power_cut_in_the_image_write),
     one("a server killed before its acknowledgement loses no report", restarts::server_killed_before_acknowledging),
     one("bad images and failing actions each say why and the machine continues", refusals::bad_actions),
+    one("the examples are valid and every command of the pages runs", documents::commands),
     one("the ramdisks are as small as promised", memory::ramdisk_sizes),
     one("an image larger than the free memory is refused before the pull", memory::image_too_large),
     one("a lent disk holds what the memory does not", memory::scratch_disk),
