@@ -53,8 +53,11 @@ impl fmt::Display for Source {
     }
 }
 
-/// Letters, digits, `-` and inner dots stay, `/` becomes `_`, and other bytes become `%XX`.
+/// Letters, digits, `-` and inner dots stay, `/` becomes `_`, and other bytes become `%XX`. Without a name it is `~`.
 fn encoded(name: &str) -> String {
+    if name.is_empty() {
+        return "~".to_owned();
+    }
     let mut out = String::with_capacity(name.len());
     for (at, byte) in name.bytes().enumerate() {
         match byte {
@@ -114,7 +117,8 @@ mod tests {
             assert_eq!(Source::of("workflows", folder), Some(source));
         }
         assert_eq!(Source::of("machines", "unknown"), Some(Source::Unknown));
-        for folder in ["a/b", "%zz", "%2", "lost+found", "a b"] {
+        assert_eq!(Source::Workflow(String::new()).path().components().count(), 2, "a folder of its own, too");
+        for folder in ["~", "a/b", "%zz", "%2", "lost+found", "a b"] {
             assert_eq!(Source::of("workflows", folder), None, "{folder}");
         }
     }
