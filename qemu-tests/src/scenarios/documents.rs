@@ -138,6 +138,7 @@ fn run_page(scene: &Scene, root: &Path, tools: &Path, name: &str, script: &str) 
     for program in [&scene.setup.init, &scene.setup.actions] {
         symlink(program, statics.join(program.file_name().unwrap_or_default())).context("cannot link a program")?;
     }
+    symlink(root.join("examples"), folder.join("examples")).context("cannot link the examples")?;
     let mut shell = Command::new("sh");
     shell.args(["-eux", "-c", script]).current_dir(&folder);
     shell.env("PATH", format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default()));
