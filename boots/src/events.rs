@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use metrics::{Counters, Family, Text};
 use model::Mac;
 use serde::Serialize;
 use tokio::sync::broadcast;
@@ -77,7 +78,43 @@ pub enum Milestone {
     },
 }
 
+/// What boots counts. `docs/metrics.md` has it.
+pub static MILESTONES: Family = Family::counter(
+    "thimble_boots_milestones_total",
+    "Answers by DHCP, TFTP and HTTP, downloads, and syslog lines, as `thimble events` names them.",
+    &["milestone"],
+);
+const WORDS: &[&str] = &[
+    "unknown",
+    "discover",
+    "offered",
+    "acknowledged",
+    "nbp_sent",
+    "script_sent",
+    "download",
+    "downloaded",
+    "interrupted",
+    "syslog",
+];
+
 impl Milestone {
+    /// The word for programs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Discover { .. } => "discover",
+            Self::Offered { .. } => "offered",
+            Self::Acknowledged { .. } => "acknowledged",
+            Self::NbpSent { .. } => "nbp_sent",
+            Self::ScriptSent { .. } => "script_sent",
+            Self::Download { .. } => "download",
+            Self::Downloaded { .. } => "downloaded",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Syslog { .. } => "syslog",
+        }
+    }
+
     /// All but progress and log lines.
     const fn is_kept(&self) -> bool {
         !matches!(self, Self::Download { .. } | Self::Syslog { .. })
@@ -95,11 +132,17 @@ pub struct Events {
     sender: broadcast::Sender<Event>,
     sink: Option<Arc<dyn LogSink>>,
     kept: Arc<Mutex<HashMap<Mac, VecDeque<Event>>>>,
+    counted: Arc<Counters>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::Sender::new(BUFFERED), sink: None, kept: Arc::default() }
+        Self {
+            sender: broadcast::Sender::new(BUFFERED),
+            sink: None,
+            kept: Arc::default(),
+            counted: Arc::new(Counters::by(WORDS)),
+        }
     }
 }
 
@@ -123,12 +166,18 @@ impl Events {
     }
 
     pub fn publish(&self, mac: Option<Mac>, address: Option<IpAddr>, milestone: Milestone) {
+        self.counted.add(milestone.word(), "");
         let event = Event { at: Timestamp::now(), mac, address, milestone };
         if let Some(mac) = mac.filter(|_| event.milestone.is_kept()) {
             self.keep(mac, event.clone());
         }
         // This fails only without a subscriber.
         let _ = self.sender.send(event);
+    }
+
+    /// What has happened since the start, in Prometheus' text format.
+    pub fn write_metrics(&self, text: &mut Text) {
+        self.counted.write(text, &MILESTONES);
     }
 
     /// Everything published from now on. A slow reader loses the oldest events first.
@@ -196,6 +245,27 @@ mod tests {
             (&json["mac"], &json["milestone"], &json["bytes"]),
             (&"02:00:00:00:00:01".into(), &"nbp_sent".into(), &7.into())
         );
+    }
+
+    #[test]
+    fn every_milestone_is_counted_by_its_word() {
+        let events = Events::new();
+        for milestone in [
+            Milestone::Unknown,
+            Milestone::Interrupted { path: "}\n".to_owned(), sent: 1, total: 2 },
+            Milestone::Syslog { severity: 6, tag: "t".to_owned(), text: "x".to_owned() },
+        ] {
+            let word = milestone.word();
+            assert_eq!(serde_json::to_value(&milestone).unwrap()["milestone"], word, "the word of the events");
+            events.publish(None, None, milestone);
+        }
+        let mut text = Text::default();
+        events.write_metrics(&mut text);
+        let text = text.into_string();
+        for line in ["{milestone=\"unknown\"} 1", "{milestone=\"interrupted\"} 1", "{milestone=\"offered\"} 0"] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        assert_eq!(text.lines().count(), 2 + WORDS.len(), "no series of a machine's making");
     }
 
     #[test]

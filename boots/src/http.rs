@@ -6,4 +6,4 @@ mod images;
 mod range;
 mod router;
 
-pub use router::router;
+pub use router::{alone, router};

@@ -112,7 +112,7 @@ pub async fn run(
     if let Some(socket) = router_advertisements {
         tasks.spawn(ra::serve(socket, shutdown.clone()));
     }
-    let router = http.is_some().then(|| crate::http::router(config, source, events));
+    let router = http.is_some().then(|| crate::http::alone(config, source, events));
     match http.zip(router) {
         // Downloads under way are cut: iPXE and the agent try again by themselves.
         Some((listener, router)) => api::serve::until(shutdown.cancelled_owned(), Duration::ZERO, listener, router).await?,

@@ -171,6 +171,12 @@ impl Agents {
         self.table().known.get(id).is_some_and(|known| known.sends_output)
     }
 
+    /// Known agents that called after this time.
+    #[must_use]
+    pub fn heard_since(&self, time: Timestamp) -> u64 {
+        self.table().known.values().filter(|known| known.agent.last_seen >= time).count() as u64
+    }
+
     #[must_use]
     pub fn heard(&self, id: &AgentId, since: Timestamp) -> Heard {
         let table = self.table();

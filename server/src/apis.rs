@@ -19,7 +19,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Query, Request as HttpRequest, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::any;
 use kubernetes::request::{Head, parse};
 use kubernetes::resources::{BMC, Family};
 use kubernetes::reviews::{self, Question};
@@ -52,9 +52,6 @@ pub fn router(server: Server) -> Router {
         .route("/apis/{*rest}", any(handle))
         .route("/openapi/{*rest}", any(handle))
         .route("/version", any(handle))
-        .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(|| async { "ok" }))
-        .route("/healthz", get(|| async { "ok" }))
         .with_state(server)
 }
 

@@ -81,6 +81,10 @@ impl Store for Broken {
         }
     }
 
+    fn probe(&self) -> Answer<'_, ()> {
+        self.inner.probe()
+    }
+
     fn watch(&self, after: u64) -> Result<Watch, StoreError> {
         self.inner.watch(after)
     }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use access::{Access, AccessError, Local, https};
 use api::serve::Gate;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use tokio::net::TcpListener;
 
 use crate::http::for_callers;
@@ -26,7 +29,8 @@ impl Entrance {
             let mut stopping = server.stopping();
             async move { drop(stopping.wait_for(|stopping| *stopping).await) }
         };
-        let router = self.access.admit(for_callers(server.clone()));
+        let _served = server.serving("the API");
+        let router = self.access.admit(for_callers(server.clone())).layer(from_fn_with_state(server.clone(), counted));
         let local = async {
             if let Some(local) = self.local {
                 local.serve(router.clone(), GRACE, stopped()).await;
@@ -42,4 +46,12 @@ impl Entrance {
             never = follow => match never {},
         }
     }
+}
+
+/// Also those that are not let in.
+async fn counted(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    server.0.metrics.api(method.as_str(), response.status().as_u16());
+    response
 }

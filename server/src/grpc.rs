@@ -61,6 +61,7 @@ pub async fn serve(
     };
     let overdue = server.overdue();
     let limit = server.0.config.long_poll + SLOW;
+    let _served = server.serving("gRPC");
     let front = Front::before(server.clone());
     let services = Routes::new(grpc_service(server.clone())).add_service(logs::service(server));
     let router = services.into_axum_router().layer(from_fn_with_state(front, front::serve));

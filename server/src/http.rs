@@ -1,9 +1,12 @@
 //! The API under `/v1/`: objects in and out, machines, events. A thin edge that bounds bodies. All calls but `booted` are
 //! only for loopback and the networks that the operator named.
 
+mod backup;
 mod callers;
+mod import;
 pub(crate) mod logs;
 mod machines;
+mod probes;
 mod rollouts;
 pub(crate) mod uploads;
 mod workflows;
@@ -42,9 +45,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The routes. Serve them with `api::serve`, because a call without a known address is refused.
 pub fn router(server: Server) -> Router {
     // Hardware holds password hashes and user data, so other hosts may not even read it.
-    let operators = operators().route_layer(from_fn_with_state(server.clone(), only_allowed));
+    let operators = operators().merge(probes::metrics()).route_layer(from_fn_with_state(server.clone(), only_allowed));
     let machines = machines::for_machines().route_layer(from_fn(not_of_a_page));
-    operators.merge(machines).with_state(server)
+    operators.merge(machines).merge(probes::probes()).with_state(server)
 }
 
 fn operators() -> Router<Server> {

@@ -11,6 +11,7 @@ pub const BY_APPLY: &str = "apply";
 pub const BY_SUCCESS: &str = "success";
 pub const BY_NEW_MACHINES: &str = "new_machines";
 pub const BY_DISCOVERY: &str = "discovery";
+pub const BY_IMPORT: &str = "import";
 const BY_BREAKER: &str = "reboot-loop breaker";
 
 /// A machine that fetches the ramdisk for its orders more often than this, without progress, is held.
@@ -43,6 +44,12 @@ const fn decided(decision: Decision) -> MachineState {
 pub fn discovered(from: &str, now: Timestamp) -> MachineState {
     let reason = format!("its agent called from {from}; it waits for approval");
     decided(Decision { intent: Intent::Discover, by: BY_DISCOVERY.to_owned(), at: now, reason })
+}
+
+/// What a file says of a machine that this server has not seen.
+#[must_use]
+pub fn imported(decision: Decision, orders: Vec<String>, finished: bool) -> MachineState {
+    MachineState { orders, finished, ..decided(decision) }
 }
 
 /// A rule set approves a discovered machine, for which its workflow is ordered.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod deletion;
+mod imported;
 mod orders;
 mod rule_sets;
 mod v1alpha2;
@@ -25,6 +26,7 @@ use crate::view::{Stored, View, key};
 use crate::{history, progress, template};
 
 pub use deletion::{Kept, deletion};
+pub use imported::with_intents;
 use v1alpha2::not_ready;
 
 /// The operator's settings for all machines.

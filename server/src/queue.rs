@@ -37,7 +37,7 @@ impl Server {
         queue(view, &state.object).into_iter().map(queued).collect()
     }
 
-    fn waiting_in(&self, view: &View, workflow: &Workflow, now: Timestamp) -> Option<Waiting> {
+    pub(crate) fn waiting_in(&self, view: &View, workflow: &Workflow, now: Timestamp) -> Option<Waiting> {
         let agent = turn_agent(workflow);
         let hardware = agent.and_then(|agent| view.machine_of(agent)).map(|stored| &stored.object);
         let since = hardware.and_then(|hardware| hardware.metadata.creation_timestamp).unwrap_or(now);

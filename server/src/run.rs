@@ -1,6 +1,5 @@
 //! `thimble server`: the workflow service and the API, each on its socket.
 
-use axum::routing::get;
 use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -35,7 +34,9 @@ pub async fn run(
     http: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let router = http::router(server.clone()).route("/healthz", get(|| async { "ok" }));
+    server.expect(&["gRPC", "HTTP"]);
+    let router = http::router(server.clone());
+    let _served = server.serving("HTTP");
     let mut stopping = server.stopping();
     let stopped = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
     let http = async { api::serve::until(stopped, GRACE, http, router).await.map_err(RunError::from) };

@@ -21,14 +21,16 @@ use crate::change::{Tries, encoded};
 use crate::deadlines::{expire, host_clock};
 use crate::discovery::{Discovery, inventory};
 use crate::events::{Hub, Reader};
+use crate::health::Health;
 use crate::http::uploads::Turns;
 use crate::machines::find;
+use crate::metrics::{Commits, Metrics};
 use crate::plan::{Kept, Person, Plan, Rules, deletion, plan};
 use crate::rollout;
-use crate::store::{Memory, Redb, Store, StoreError, Transaction, Watch};
+use crate::store::{Measured, Memory, Redb, Store, StoreError, Transaction, Watch};
 use crate::v1alpha2;
 use crate::view::{News, View};
-use crate::wake::{Calls, Subject, Waiting};
+use crate::wake::{Calls, Held, Subject, Waiting};
 
 /// The time for answers to reach their clients when the server stops.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
@@ -86,6 +88,9 @@ pub(crate) struct Inner {
     pub agents: Agents,
     pub discovery: Discovery,
     pub logs: Option<Logs>,
+    pub metrics: Metrics,
+    pub commits: Arc<Commits>,
+    pub health: Health,
     /// Wakes the task that runs rollouts.
     pub rollouts: Arc<Notify>,
     pub config: Config,
@@ -137,6 +142,8 @@ impl Server {
 
     /// Builds the server on an open store. Without background tasks, so nothing ends by itself.
     pub(crate) async fn on(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
+        let commits = Arc::new(Commits::default());
+        let store: Arc<dyn Store> = Arc::new(Measured { inner: store, commits: Arc::clone(&commits) });
         let (pairs, revision) = store.list("/").await?;
         let watch = store.watch(revision)?;
         let agents = Agents::default();
@@ -165,6 +172,9 @@ impl Server {
             agents,
             discovery: Discovery::default(),
             logs,
+            metrics: Metrics::default(),
+            commits,
+            health: Health::default(),
             rollouts: Arc::default(),
             config,
             started: Mutex::new(Timestamp::now()),
@@ -196,6 +206,10 @@ impl Server {
     /// Wakes with every change that concerns the subject.
     pub(crate) fn wait_for(&self, subject: Subject) -> Waiting {
         self.0.calls.wait_for(subject)
+    }
+
+    pub(crate) fn held_calls(&self) -> Held {
+        self.0.calls.held()
     }
 
     pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
@@ -442,7 +456,7 @@ async fn open_logs(settings: Option<(PathBuf, ::logs::Limits)>) -> Option<Logs> 
     }
 }
 
-fn answer(plan: Plan) -> (Transaction, Applied) {
+pub(crate) fn answer(plan: Plan) -> (Transaction, Applied) {
     let installs = plan.installs.iter().map(ToString::to_string).collect();
     (plan.transaction, Applied { error: None, changes: plan.changes, installs, mistakes: Vec::new() })
 }
@@ -461,7 +475,10 @@ async fn follow(server: Weak<Inner>, mut watch: Watch) {
                     let mut view = inner.view.write().unwrap_or_else(PoisonError::into_inner);
                     changes.iter().for_each(|change| news.add(view.update(change)));
                 }
-                news.events.into_iter().for_each(|what| inner.events.publish(what));
+                for what in news.events {
+                    inner.metrics.happened(&what);
+                    inner.events.publish(what);
+                }
                 inner.revision.send_replace(revision);
                 inner.calls.wake(news.subjects);
             }

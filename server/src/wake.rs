@@ -49,10 +49,34 @@ impl Calls {
         self.senders().values().for_each(|sender| sender.send_replace(()));
     }
 
+    /// How many calls are held now, and for how many agents.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let mut held = Held::default();
+        for (subject, sender) in self.senders().iter() {
+            let count = sender.receiver_count() as u64;
+            match subject {
+                Subject::Agent(_) => (held.agents, held.actions) = (held.agents + 1, held.actions + count),
+                Subject::Workflow(_) => held.workflows += count,
+            }
+        }
+        held
+    }
+
     #[cfg(test)]
     pub fn subjects(&self) -> usize {
         self.senders().len()
     }
+}
+
+/// Calls that wait now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    pub agents: u64,
+    /// For an action.
+    pub actions: u64,
+    /// For the end of a running one.
+    pub workflows: u64,
 }
 
 /// A waiting call. Dropping it ends the wait.
@@ -114,6 +138,7 @@ mod tests {
     fn a_subject_without_a_waiting_call_is_removed() {
         let calls = Calls::default();
         let [one, two] = ["a", "a"].map(|id| calls.wait_for(agent(id)));
+        assert_eq!(calls.held(), Held { agents: 1, actions: 2, workflows: 0 });
         drop(one);
         assert_eq!(calls.subjects(), 1);
         drop(two);

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use lab::{apply, everything, hardware};
+use serde_json::json;
 use server::{Config, Server};
 use tower::ServiceExt;
 
@@ -67,6 +68,12 @@ async fn each_role_gets_what_is_its_own() {
         (Boots, None, "GET", "/v1/templates", 403),
         (Boots, None, "POST", "/v1/apply", 403),
         (Boots, None, "POST", "/v1/machines/node-1/intent", 403),
+        (Admin, None, "GET", "/v1/backup", 200),
+        (Operator, None, "GET", "/v1/backup", 403),
+        (Viewer, None, "GET", "/v1/backup", 403),
+        (Boots, None, "GET", "/v1/backup", 403),
+        (Viewer, None, "GET", "/metrics", 200),
+        (Viewer, Some("lab"), "GET", "/metrics", 403),
         (Viewer, None, "GET", "/version", 200),
         (Operator, Some("lab"), "DELETE", "/v1/hardware/lab/other", 204),
     ] {
@@ -130,5 +137,36 @@ async fn documents_are_applied_together_by_those_who_may_write_each_of_them() {
         assert!(!stored.contains("\"pair\""), "all or none: {role} {namespace:?} {query}");
     }
     let request = Request::builder().method("POST").uri(api::names::APPLY).body(Body::from(lab)).unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), 403, "without a caller");
+}
+
+#[tokio::test]
+async fn an_import_is_taken_from_those_who_may_write_each_object_and_machine_of_it() {
+    let router = server::http::for_callers(server().await);
+    use Role::{Admin, Boots, Operator, Viewer};
+    let body = |objects: &[String], machines: &[&str]| {
+        let machine = |namespace| json!({"namespace": namespace, "name": "other", "intent": "local", "by": "ada"});
+        json!({"objects": objects.join("---\n"), "machines": machines.iter().map(machine).collect::<Vec<_>>()}).to_string()
+    };
+    let lab = body(&[template("lab", "one")], &["lab"]);
+    let both = body(&[template("lab", "pair"), template("default", "pair")], &[]);
+    let elsewhere = body(&[template("lab", "pair")], &["default"]);
+    for (role, namespace, body, expected) in [
+        (Viewer, None, &lab, 403),
+        (Viewer, Some("lab"), &lab, 403),
+        (Boots, None, &lab, 403),
+        (Operator, Some("lab"), &both, 403),
+        (Operator, Some("lab"), &elsewhere, 403),
+        (Admin, None, &"{}".to_owned(), 400),
+        (Operator, Some("lab"), &lab, 200),
+        (Operator, None, &lab, 200),
+    ] {
+        let (code, answer) = send(&router, role, namespace, "POST", "/v1/import", body).await;
+        assert_eq!(code, expected, "{role} {namespace:?} {body}: {answer}");
+        let stored = call(&router, Admin, None, "GET", "/v1/templates").await.1;
+        assert_eq!(stored.contains("\"one\""), code == 200, "{role} {namespace:?} {body}");
+        assert!(!stored.contains("\"pair\""), "all or none: {role} {namespace:?} {body}");
+    }
+    let request = Request::builder().method("POST").uri("/v1/import").body(Body::from(lab)).unwrap();
     assert_eq!(router.oneshot(request).await.unwrap().status(), 403, "without a caller");
 }

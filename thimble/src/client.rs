@@ -1,7 +1,10 @@
 //! The operator's commands to a running server: apply, get, delete, cancel, workflow, machine, rollout, events, logs.
 
+mod backup;
 mod connection;
 mod events;
+mod export;
+mod import;
 mod login;
 mod logs;
 mod machine;
@@ -10,6 +13,7 @@ mod rollout;
 mod show;
 mod sources;
 mod table;
+mod transfer;
 mod workflow;
 
 use std::io::{self, Write};
@@ -101,6 +105,36 @@ pub enum ClientCommand {
         since: Option<logs::Since>,
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Write the whole store of the running server to a file, from which `thimble restore` makes it again
+    Backup {
+        /// It is readable by its owner only: the secrets of the server are in it
+        file: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Print objects as YAML that `thimble import` and `kubectl apply` take, without what belongs to this server
+    Export {
+        /// hardware, templates, workflows, secrets, machinestates, ...; without one all kinds
+        kinds: Vec<String>,
+        /// Only of this namespace
+        #[arg(short, long)]
+        namespace: Option<String>,
+        /// Only objects with these labels, as in `rack=7,disk!=old`
+        #[arg(short = 'l', long)]
+        selector: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Store objects of another server, of `kubectl get -o yaml` too; finished Workflows stay finished, and nothing is ordered
+    Import {
+        #[command(flatten)]
+        files: Files,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -318,6 +352,11 @@ async fn execute(command: ClientCommand, out: &mut dyn Write) -> anyhow::Result<
         ClientCommand::Machine { address, output, server, .. } => {
             machine::run(&Connection::to(&server)?, &address.unwrap_or_default(), output, out).await
         }
+        ClientCommand::Backup { file, force, server } => backup::run(&Connection::to(&server)?, &file, force, out).await,
+        ClientCommand::Export { kinds, namespace, selector, server } => {
+            export::run(&Connection::to(&server)?, &export::Selection { kinds, namespace, selector }, out).await
+        }
+        ClientCommand::Import { files, server } => import::run(&Connection::to(&server)?, &files.files, out).await,
         ClientCommand::Rollout(command) => rollout::run(command, out).await,
         ClientCommand::Logs { name, action, machine, follow, since, output, server } => {
             let asked = logs::Asked { name, machine, action, follow, since, output };

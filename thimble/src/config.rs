@@ -11,6 +11,8 @@ use clap::Args;
 use machine::ports;
 use serde::Deserialize;
 
+use crate::log_format::LogFormat;
+
 /// The settings as a person wrote them. Each one is optional in every place.
 #[derive(Args, Deserialize, Debug, Default, Clone)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -86,6 +88,10 @@ pub struct Settings {
     #[arg(long, env = "THIMBLE_LOG_DAYS", value_name = "DAYS")]
     #[serde(alias = "log_days")]
     pub log_days: Option<u32>,
+    /// How log lines look: text, or json with one object a line
+    #[arg(long, env = "THIMBLE_LOG_FORMAT", value_name = "text|json")]
+    #[serde(alias = "log_format")]
+    pub log_format: Option<String>,
     /// YAML files with Hardware, Template and Workflow objects to apply at start
     #[arg(long, value_name = "FILE")]
     pub apply: Vec<PathBuf>,
@@ -118,6 +124,7 @@ pub struct Config {
     pub hold_new_machines: bool,
     pub discovery: Vec<server::Network>,
     pub logs: server::LogLimits,
+    pub log_format: LogFormat,
     pub apply: Vec<PathBuf>,
 }
 
@@ -170,6 +177,7 @@ impl Settings {
             discovery: self.discovery.or(other.discovery),
             log_size: self.log_size.or(other.log_size),
             log_days: self.log_days.or(other.log_days),
+            log_format: self.log_format.or(other.log_format),
             apply: if self.apply.is_empty() { other.apply } else { self.apply },
         }
     }
@@ -212,6 +220,10 @@ impl Settings {
                 false
             }
         };
+        let log_format = self.log_format.as_deref().unwrap_or("text").parse().unwrap_or_else(|error| {
+            mistakes.push(format!("log-format: {error}"));
+            LogFormat::Text
+        });
         let api_allow = networks("api-allow", self.api_allow.as_deref(), &mut mistakes);
         let discovery = networks("discovery", self.discovery.as_deref(), &mut mistakes);
         let names = names(address, &grpc_authority, self.tls_name.as_deref(), &mut mistakes);
@@ -247,6 +259,7 @@ impl Settings {
             hold_new_machines,
             discovery,
             logs,
+            log_format,
             apply: self.apply,
         };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
@@ -322,6 +335,7 @@ mod tests {
             discovery: Some("10.0.0.0/8, 10.0.0.1".to_owned()),
             tls_name: Some("prov.example, https://prov".to_owned()),
             plain_grpc: Some("everyone".to_owned()),
+            log_format: Some("xml".to_owned()),
             grpc_authority: Some("no-port".to_owned()),
             log_size: Some("1GB".to_owned()),
             log_days: Some(0),
@@ -334,6 +348,7 @@ mod tests {
             "discovery: \"10.0.0.1\"",
             "tls-name: \"https://prov\"",
             "plain-grpc: \"everyone\"",
+            "log-format: \"xml\"",
             "grpc-authority:",
             "log-size: \"1GB\"",
             "log-days:",

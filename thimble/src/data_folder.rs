@@ -23,6 +23,15 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
+    /// Where it is, which need not exist.
+    ///
+    /// # Errors
+    /// If the settings file cannot be read.
+    pub fn path(&self) -> anyhow::Result<PathBuf> {
+        let settings = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        Ok(self.data.clone().or(settings.data).unwrap_or_else(|| PathBuf::from("/var/lib/thimble")))
+    }
+
     /// The folder below it that says who may call.
     ///
     /// # Errors
@@ -44,11 +53,6 @@ impl DataFolder {
     /// If the settings file cannot be read.
     pub fn authority(&self) -> anyhow::Result<PathBuf> {
         Ok(self.path()?.join(FOLDER).join(access::CERTIFICATE))
-    }
-
-    fn path(&self) -> anyhow::Result<PathBuf> {
-        let settings = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-        Ok(self.data.clone().or(settings.data).unwrap_or_else(|| PathBuf::from("/var/lib/thimble")))
     }
 }
 

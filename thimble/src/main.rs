@@ -7,7 +7,9 @@ mod data_folder;
 mod image;
 mod kubeconfig;
 mod lint;
+mod log_format;
 mod manual;
+mod restore;
 mod starting_set;
 mod token;
 mod up;
@@ -23,6 +25,7 @@ use machine::Chain;
 use trust::Fingerprint;
 
 use config::Settings;
+use log_format::LogFormat;
 
 #[derive(Parser)]
 #[command(name = "thimble", version, about = "Installs operating systems on machines that have nothing yet")]
@@ -64,6 +67,8 @@ enum Command {
     Image(image::ImageCommand),
     #[command(flatten)]
     Client(client::ClientCommand),
+    /// Make a backup the store of this host's server, which must be stopped
+    Restore(restore::RestoreArguments),
     /// Make, list and delete the tokens with which other people and hosts call this server
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -119,14 +124,22 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(arguments) => starting_set::run(&arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
-        Command::Up(daemon) => serve(up::up(daemon.settings()?.check()?)),
-        Command::Server(daemon) => serve(up::server(daemon.settings()?.check_server()?)),
+        Command::Up(daemon) => {
+            let config = daemon.settings()?.check()?;
+            serve(config.log_format, up::up(config))
+        }
+        Command::Server(daemon) => {
+            let config = daemon.settings()?.check_server()?;
+            serve(config.log_format, up::server(config))
+        }
         Command::Boots { daemon, server, ca_sha256, hardware } => {
-            serve(up::boots(daemon.settings()?.check()?, server, ca_sha256, hardware))
+            let config = daemon.settings()?.check()?;
+            serve(config.log_format, up::boots(config, server, ca_sha256, hardware))
         }
         Command::Agent { flags } => Ok(agent::main(flags)),
         Command::Image(command) => image::run(command).map(|()| ExitCode::SUCCESS),
         Command::Client(command) => client::run(command),
+        Command::Restore(arguments) => restore::run(&arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Token(command) => token::run(command, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Kubeconfig(arguments) => kubeconfig::run(&arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Lint(arguments) => lint::run(&arguments, &mut std::io::stdout().lock()),
@@ -138,10 +151,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn serve(daemon: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
+fn serve(format: LogFormat, daemon: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    log_format::start(format);
     server::allow_many_connections();
     let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
-    executor.block_on(daemon)?;
-    Ok(ExitCode::SUCCESS)
+    match executor.block_on(daemon) {
+        Err(error) if format == LogFormat::Json => {
+            log::error!("{}", Chain(error.as_ref()));
+            Ok(ExitCode::FAILURE)
+        }
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    }
 }

@@ -23,7 +23,7 @@ use trust::Fingerprint;
 use crate::config::Config;
 
 /// Below the data folder.
-const STORE: &str = "thimble.redb";
+pub const STORE: &str = "thimble.redb";
 
 /// Server and boots in one process, on one HTTP port.
 pub async fn up(config: Config) -> anyhow::Result<()> {
@@ -46,10 +46,16 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
         config.address,
         config.files.display()
     );
+    server.expect(&["gRPC", "the API", "boots"]);
+    let counted = events.clone();
+    server.with_metrics(Box::new(move |text| counted.write_metrics(text)));
     tokio::spawn(forward::run(events.subscribe(), server.clone()));
     let stopped = shutdown.clone();
     let ended = tokio::try_join!(
-        async { boots::run(sockets, boots, source, events, shutdown.clone()).await.context("boots ended") },
+        async {
+            let _served = server.serving("boots");
+            boots::run(sockets, boots, source, events, shutdown.clone()).await.context("boots ended")
+        },
         async {
             server::grpc::serve(server.clone(), grpc, stopped.clone().cancelled_owned())
                 .await
@@ -75,6 +81,7 @@ pub async fn server(config: Config) -> anyhow::Result<()> {
     let (http, grpc) = (listen("HTTP", config.http).await?, listen("gRPC", config.grpc).await?);
     let entrance = entrance::open(&config).await?;
     let grpc = entrance::grpc(&entrance, grpc)?;
+    server.expect(&["the API"]);
     tokio::try_join!(async { entrance.serve(server.clone()).await.context("the API ended") }, async {
         Ok(server::run(server.clone(), grpc, http, shutdown.cancelled_owned()).await?)
     },)

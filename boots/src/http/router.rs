@@ -40,7 +40,6 @@ pub fn router(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Event
     let packs = Arc::new(Shelf::new(config.files.clone()));
     let images = config.images.clone().map(|folder| Arc::new(Images::new(folder)));
     Router::new()
-        .route("/healthz", get(async || "ok"))
         .route("/ipxe/script/{*path}", get(script))
         .route("/ipxe/binary/{*path}", get(binary))
         .route("/ipxe/server-ca.cpio.zst", get(authority))
@@ -49,6 +48,19 @@ pub fn router(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Event
         .route("/v2/", any(images::v2))
         .route("/v2/{*path}", any(images::v2))
         .with_state(Boots { config, source, events, packs, images })
+}
+
+/// The same for boots alone, with its own probes and metrics.
+pub fn alone(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Events) -> Router {
+    let counted = events.clone();
+    let scrape = move || {
+        let mut text = metrics::Text::default();
+        counted.write_metrics(&mut text);
+        std::future::ready(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text.into_string()))
+    };
+    // Its sockets are open before it serves.
+    let probe = || get(async || "ok");
+    router(config, source, events).route("/healthz", probe()).route("/readyz", probe()).route("/metrics", get(scrape))
 }
 
 /// iPXE shows the status only; `curl` shows the reason.

@@ -6,8 +6,12 @@
 
 #[cfg(feature = "http")]
 mod attributes;
+#[cfg(feature = "backup")]
+pub mod backup;
 #[cfg(feature = "http")]
 mod event;
+#[cfg(feature = "http")]
+mod import;
 #[cfg(feature = "http")]
 mod intent;
 #[cfg(feature = "http")]
@@ -31,6 +35,8 @@ pub use attributes::{
 };
 #[cfg(feature = "http")]
 pub use event::{Event, What};
+#[cfg(feature = "http")]
+pub use import::{Import, ImportedMachine};
 #[cfg(feature = "http")]
 pub use intent::{Decision, Intent, MachineState, Order, OrderKind};
 #[cfg(feature = "http")]

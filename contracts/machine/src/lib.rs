@@ -20,7 +20,7 @@ pub mod swap;
 mod sys;
 pub mod syslog;
 
-pub use chain::Chain;
+pub use chain::{Chain, chains_in};
 pub use milestones::Milestone;
 pub use missing_firmware::MissingFirmware;
 pub use neighbour::Neighbour;

@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("server", &["boots", "agent", "pid1"], "the server does not depend on its clients"),
     (
         "init",
-        &["containerd-client", "clap", "gotemplate", "serde-saphyr", "env_logger", "openssl-sys", "aws-lc-rs"],
+        &["containerd-client", "clap", "gotemplate", "metrics", "serde-saphyr", "env_logger", "openssl-sys", "aws-lc-rs"],
         "the ramdisk has nothing that only hosts need, because every byte is memory of the machine",
     ),
 ];

@@ -27,6 +27,29 @@ pub fn parse_documents(text: &str, file_name: &str) -> Result<Vec<Object>, Vec<M
     Err(mistakes)
 }
 
+/// The same for files that have other kinds, too. Objects of other groups are returned as they are.
+///
+/// # Errors
+/// As `parse_documents`.
+pub fn parse_mixed(text: &str, file_name: &str) -> Result<(Vec<Object>, Vec<Value>), Vec<Mistake>> {
+    let (documents, mut mistakes) = yaml::documents(text, file_name, Twice::Mistake);
+    let nodes = documents.iter().flat_map(flattened);
+    let (foreign, own): (Vec<_>, Vec<_>) = nodes.partition(|node| is_foreign(node));
+    let objects: Vec<Object> = own.iter().filter_map(|node| object(node, text, file_name, &mut mistakes)).collect();
+    twice(&objects, file_name, &mut mistakes);
+    if mistakes.is_empty() {
+        return Ok((objects, foreign.iter().map(|node| yaml::plain_value(node)).collect()));
+    }
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    Err(mistakes)
+}
+
+fn is_foreign(node: &Node) -> bool {
+    let text = |key: &str| node.get(key).and_then(|value| value.text());
+    let group = text("apiVersion").map(|version| version.split_once('/').map_or("", |(group, _)| group));
+    text("kind").is_some() && group.is_some_and(|group| group != "tinkerbell.org")
+}
+
 /// Any YAML as JSON, scalars resolved as Go does: for `fromYaml`.
 ///
 /// # Errors

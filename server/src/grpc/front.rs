@@ -57,7 +57,9 @@ pub async fn serve(State(front): State<Front>, mut request: Request, next: Next)
         Ok(request) => next.run(request).await,
         Err(status) => status.into_http(),
     };
-    if let Some(status) = Status::from_header_map(response.headers()) {
+    let status = Status::from_header_map(response.headers());
+    front.server.0.metrics.answered(&path, status.as_ref().map_or(Code::Ok, Status::code));
+    if let Some(status) = status {
         front.note(address, &path, &status);
     }
     response
@@ -147,6 +149,9 @@ impl Front {
                 | Code::Unimplemented
                 | Code::Internal
         );
+        if refused {
+            self.server.0.metrics.refused(status.code());
+        }
         if refused && is_news(&self.refused, address.map(|address| address.ip()), status.code() as i32, Instant::now()) {
             let from = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
             let (path, message) = (said(path, 120), said(status.message(), 120));

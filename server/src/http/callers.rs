@@ -1,7 +1,8 @@
-//! `/v1/` and the call that applies many documents, for callers that have shown who they are. Each path asks for a right, and
+//! `/v1/` and the calls that take many documents, for callers that have shown who they are. Each path asks for a right, and
 //! a viewer gets objects without secrets. The layer of `access` stands before it.
 
 use access::{Caller, Denied, ResourceAttributes, Verb, authorize};
+use api::ImportedMachine;
 use api::names::APPLY;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
@@ -15,17 +16,22 @@ use model::Object;
 use serde::Deserialize;
 
 use super::uploads::Upload;
-use super::{MAX_APPLY, applied, operators, problem};
+use super::{MAX_APPLY, applied, backup, import, operators, probes, problem};
 use crate::apis;
 use crate::service::Server;
 
 /// All Hardware of ten thousand machines has a tenth of it.
 const LARGEST: usize = 256 << 20;
+/// The API groups of the objects.
+const OBJECTS: &str = "tinkerbell.org";
+const OWN: &str = "thimble.dev";
 
 /// The routes behind `Access::admit`, with those of the API in Kubernetes' shape.
 pub fn for_callers(server: Server) -> Router {
-    let apply = post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)).layer(from_fn(writers));
-    operators().route_layer(from_fn(with_rights)).route(APPLY, apply).with_state(server.clone()).merge(apis::router(server))
+    let apply = Router::new().route(APPLY, post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)));
+    let documents = apply.merge(import::routes()).route_layer(from_fn(writers));
+    let operators = operators().merge(probes::metrics()).merge(backup::routes()).route_layer(from_fn(with_rights));
+    operators.merge(documents).merge(probes::probes()).with_state(server.clone()).merge(apis::router(server))
 }
 
 #[derive(Deserialize)]
@@ -59,7 +65,7 @@ async fn writers(request: Request, next: Next) -> Response {
     let one = |grant: &access::Grant| grant.namespaces.as_ref().and_then(|namespaces| namespaces.first().cloned());
     let places = caller.grants.iter().map(one).chain([None]);
     let found: Vec<_> =
-        places.map(|place| authorize(caller, &write(Verb::Create, "workflows", place.as_deref(), None))).collect();
+        places.map(|place| authorize(caller, &write(Verb::Create, OBJECTS, "workflows", place.as_deref(), None))).collect();
     match found.into_iter().reduce(Result::or) {
         Some(Err(denied)) => denied_with(&denied),
         _ => next.run(request).await,
@@ -68,18 +74,33 @@ async fn writers(request: Request, next: Next) -> Response {
 
 /// Applying creates objects and changes them, so both rights are needed, for each object.
 fn may_write(caller: &Caller, objects: &[Object]) -> Result<(), Box<Response>> {
-    for object in objects {
-        let (name, resource) = (object.name(), plural(object.kind().plural()));
-        for verb in [Verb::Create, Verb::Update] {
-            authorize(caller, &write(verb, resource, Some(&name.namespace), Some(&name.name)))
-                .map_err(|denied| Box::new(denied_with(&denied)))?;
-        }
-    }
-    Ok(())
+    objects.iter().try_for_each(|object| {
+        let name = object.name();
+        writes(caller, OBJECTS, plural(object.kind().plural()), &name.namespace, &name.name)
+    })
 }
 
-const fn write<'a>(verb: Verb, resource: &'a str, namespace: Option<&'a str>, name: Option<&'a str>) -> ResourceAttributes<'a> {
-    ResourceAttributes { verb, group: "tinkerbell.org", resource, subresource: "", namespace, name }
+/// An import also sets what machines boot.
+pub(super) fn may_import(caller: &Caller, objects: &[Object], machines: &[ImportedMachine]) -> Result<(), Box<Response>> {
+    may_write(caller, objects)?;
+    machines.iter().try_for_each(|machine| writes(caller, OWN, "machinestates", &machine.namespace, &machine.name))
+}
+
+fn writes(caller: &Caller, group: &str, resource: &str, namespace: &str, name: &str) -> Result<(), Box<Response>> {
+    [Verb::Create, Verb::Update].into_iter().try_for_each(|verb| {
+        let asked = write(verb, group, resource, Some(namespace), Some(name));
+        authorize(caller, &asked).map_err(|denied| Box::new(denied_with(&denied)))
+    })
+}
+
+const fn write<'a>(
+    verb: Verb,
+    group: &'a str,
+    resource: &'a str,
+    namespace: Option<&'a str>,
+    name: Option<&'a str>,
+) -> ResourceAttributes<'a> {
+    ResourceAttributes { verb, group, resource, subresource: "", namespace, name }
 }
 
 fn denied_with(denied: &Denied) -> Response {
@@ -103,11 +124,11 @@ async fn with_rights(request: Request, next: Next) -> Response {
 
 /// The right that a path asks for.
 fn asked<'a>(method: &Method, path: &'a str) -> Option<ResourceAttributes<'a>> {
-    let parts: Vec<&str> = path.strip_prefix("/v1/")?.split('/').collect();
+    let parts: Vec<&str> = if path == "/metrics" { vec!["metrics"] } else { path.strip_prefix("/v1/")?.split('/').collect() };
     let reads = *method == Method::GET || *method == Method::HEAD;
     let on =
         |verb, group, resource, namespace, name| ResourceAttributes { verb, group, resource, subresource: "", namespace, name };
-    let (objects, own) = ("tinkerbell.org", "thimble.dev");
+    let (objects, own) = (OBJECTS, OWN);
     Some(match parts.as_slice() {
         // It may have objects of every namespace and kind.
         ["syslog"] => ResourceAttributes { subresource: "log", ..on(Verb::Create, own, "machinestates", None, None) },
@@ -118,6 +139,10 @@ fn asked<'a>(method: &Method, path: &'a str) -> Option<ResourceAttributes<'a>> {
             ResourceAttributes { subresource: "log", ..on(Verb::Get, objects, "workflows", Some(namespace), Some(name)) }
         }
         ["apply"] => on(Verb::Create, objects, "workflows", None, None),
+        // No other role knows this resource: it has every secret.
+        ["backup"] if reads => on(Verb::Get, "", "backups", None, None),
+        // It counts what is in all namespaces.
+        ["metrics"] if reads => on(Verb::List, objects, "workflows", None, None),
         ["events"] => on(Verb::Watch, objects, "workflows", None, None),
         ["machines"] => on(Verb::List, own, "machinestates", None, None),
         // A MAC or an address does not say which namespace it leads to.
@@ -179,6 +204,10 @@ mod tests {
             ("GET", "/v1/workflows/lab/w/log", Some("get workflows/log w in lab")),
             ("GET", "/v1/hardware/lab/m1/log", Some("get machinestates/log m1 in lab")),
             ("POST", "/v1/syslog", Some("create machinestates/log of all")),
+            ("GET", "/metrics", Some("list workflows of all")),
+            ("POST", "/metrics", None),
+            ("GET", "/v1/backup", Some("get backups of all")),
+            ("POST", "/v1/backup", None),
             ("GET", "/v1/hardware", Some("list hardware of all")),
             ("GET", "/v1/hardware/lab/m1", Some("get hardware m1 in lab")),
             ("DELETE", "/v1/hardware/lab/m1", Some("delete hardware m1 in lab")),

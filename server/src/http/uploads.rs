@@ -63,6 +63,10 @@ impl FromRequest<Server> for Upload {
 }
 
 impl Upload {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Parses on a separate thread, because a large text takes long.
     pub async fn objects(&self, file: String) -> Result<Vec<Object>, NotObjects> {
         let bytes = self.bytes.clone();

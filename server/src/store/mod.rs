@@ -6,17 +6,22 @@
 #[cfg(test)]
 mod conformance;
 mod log;
+mod measured;
 mod memory;
 mod migration;
 mod redb;
+mod restore;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 
 pub use self::log::{Change, Watch};
+pub(crate) use self::measured::Measured;
 pub use self::memory::Memory;
+pub(crate) use self::migration::FORMAT;
 pub use self::redb::Redb;
+pub use self::restore::{RestoreError, Restored, restore};
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -111,8 +116,18 @@ pub enum StoreError {
         "the store {path} has format {found}, and this version knows formats up to {known}; use the version that wrote it, or a later one"
     )]
     Newer { path: PathBuf, found: u64, known: u64 },
-    #[error("cannot open the store {path}")]
+    #[error("cannot open the store {path}{advice}")]
     Open {
+        path: PathBuf,
+        /// What to do, after a semicolon; empty if the cause says all.
+        advice: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "the store {path} is damaged, and nothing in it was changed: `thimble restore FILE --force` puts a backup in its place and keeps it"
+    )]
+    Damaged {
         path: PathBuf,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -133,6 +148,9 @@ pub trait Store: Send + Sync {
 
     /// Commits and returns the new revision. The commit happens or fails as a whole, even if the caller stops waiting.
     fn commit(&self, transaction: Transaction) -> Answer<'_, u64>;
+
+    /// Writes something to the disk that no caller sees, to show that the store takes writes.
+    fn probe(&self) -> Answer<'_, ()>;
 
     /// Every change after a revision, in order.
     fn watch(&self, after: u64) -> Result<Watch, StoreError>;

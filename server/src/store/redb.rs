@@ -3,7 +3,7 @@
 //! Commits that wait for the disk are written together. After an error of the disk, such as a full one, redb refuses all
 //! calls. The file is then opened again, so the store works as soon as the disk does.
 
-mod opening;
+pub(super) mod opening;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -19,9 +19,11 @@ use super::{Answer, Change, KeyValue, Store, StoreError, Transaction, Watch, Wri
 use opening::{Cause, opened};
 
 /// Maps a key to (created, modified, value).
-const ENTRIES: TableDefinition<&str, (u64, u64, &[u8])> = TableDefinition::new("entries");
-const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
-const REVISION: &str = "revision";
+pub(super) const ENTRIES: TableDefinition<&str, (u64, u64, &[u8])> = TableDefinition::new("entries");
+pub(super) const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
+pub(super) const REVISION: &str = "revision";
+/// When the disk was last tried.
+const PROBED: &str = "probed";
 /// Objects are few and small. The default of 1 GiB would only enlarge the process.
 const CACHE_BYTES: usize = 16 << 20;
 /// The most transactions that share one write to the disk.
@@ -166,10 +168,7 @@ impl Inner {
                     StoreError::Failed { doing, source } => (*doing, Chain(source.as_ref()).to_string()),
                     other => ("commit", Chain(other).to_string()),
                 };
-                match self.open_again(&mut writer) {
-                    Ok(()) => info!("the store is open again after an error of the disk"),
-                    Err(reason) => warn!("the store cannot be opened again yet: {}", Chain(reason.as_ref())),
-                }
+                self.recover(&mut writer, &text);
                 let failure = |_: &Transaction| Err(failed(doing)(text.clone()));
                 requests.iter().map(failure).collect()
             }
@@ -199,6 +198,34 @@ impl Inner {
         Ok(decided)
     }
 
+    /// After an error of the disk. What was acknowledged is in the file.
+    fn recover(&self, writer: &mut Writer, reason: &str) {
+        if let Some(advice) = advice(reason) {
+            warn!("{advice}");
+        }
+        match self.open_again(writer) {
+            Ok(()) => info!("the store is open again after an error of the disk; nothing that was acknowledged is lost"),
+            Err(reason) => warn!("the store cannot be opened again yet: {}", Chain(reason.as_ref())),
+        }
+    }
+
+    /// Writes a number that nothing reads. The revision stays.
+    fn probe(&self) -> Result<(), StoreError> {
+        let mut writer = held(&self.writer);
+        self.try_probe(&mut writer).inspect_err(|reason| self.recover(&mut writer, &reason.to_string())).map_err(failed("write"))
+    }
+
+    fn try_probe(&self, writer: &mut Writer) -> Result<(), Cause> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.open_again(writer)?;
+        }
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let transaction = database.as_ref().ok_or("it is closed")?.begin_write()?;
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+        transaction.open_table(NUMBERS)?.insert(PROBED, now)?;
+        Ok(transaction.commit()?)
+    }
+
     /// Opens the file again. Watchers get what it has of a failed commit, so that the view shows what is stored.
     fn open_again(&self, writer: &mut Writer) -> Result<(), Cause> {
         let mut place = self.database.write().unwrap_or_else(PoisonError::into_inner);
@@ -219,6 +246,16 @@ impl Inner {
         }
         *place = Some(database);
         Ok(())
+    }
+}
+
+/// What to do about an error of the disk, by the number that its text ends with.
+fn advice(reason: &str) -> Option<&'static str> {
+    match reason.rsplit_once("(os error ")?.1 {
+        "28)" | "122)" => Some("the disk of the store is full: make room on it; until then nothing new is stored"),
+        "30)" => Some("the file system of the store is read-only: mount it writable; until then nothing new is stored"),
+        "5)" => Some("the disk of the store fails: look at the kernel's log, and take a backup with `thimble backup`"),
+        _ => None,
     }
 }
 
@@ -309,6 +346,11 @@ impl Store for Redb {
             }
             answer.await.map_err(failed("finish its work"))?
         })
+    }
+
+    fn probe(&self) -> Answer<'_, ()> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(blocking(move || inner.probe()))
     }
 
     fn watch(&self, after: u64) -> Result<Watch, StoreError> {

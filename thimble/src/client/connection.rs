@@ -1,5 +1,6 @@
 //! Calls to the server's API. An error names the server and its answer.
 
+use std::io::Write;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::path::Path;
@@ -159,16 +160,40 @@ impl Connection {
 
     pub(super) async fn call(&self, method: Method, path: &str, body: String) -> anyhow::Result<Answer> {
         let request = self.client.request(method, format!("{}{path}", self.base)).timeout(ANSWER).body(body);
-        let response = self.send(request).await?;
+        self.answer(self.send(request).await?).await
+    }
+
+    async fn answer(&self, response: Response) -> anyhow::Result<Answer> {
         let code = response.status();
         let body = response.bytes().await.with_context(|| format!("the answer of {} was cut off", self.base))?;
         Ok(Answer { code, base: self.base.clone(), body: body.into() })
+    }
+
+    /// A call with an object.
+    pub(super) async fn json(&self, method: Method, path: &str, object: &serde_json::Value) -> anyhow::Result<Answer> {
+        let request = self.client.request(method, format!("{}{path}", self.base)).timeout(ANSWER).json(object);
+        self.answer(self.send(request).await?).await
     }
 
     /// The answer of a successful call. Any other answer is an error.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let answer = self.call(Method::GET, path, String::new()).await?;
         if answer.code.is_success() { answer.read() } else { Err(answer.refusal()) }
+    }
+
+    /// Writes the body of an answer to a file, as it comes.
+    pub(super) async fn download(&self, path: &str, to: &mut std::fs::File) -> anyhow::Result<()> {
+        let response = self.send(self.client.get(format!("{}{path}", self.base))).await?;
+        let (code, cut) = (response.status(), || format!("the answer of {} was cut off", self.base));
+        if !code.is_success() {
+            let body = response.bytes().await.with_context(cut)?.into();
+            return Err(Answer { code, base: self.base.clone(), body }.refusal());
+        }
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            to.write_all(&chunk.with_context(cut)?).context("cannot write the file")?;
+        }
+        Ok(())
     }
 
     /// A stream of events. It ends with the connection.

@@ -31,22 +31,24 @@ fn what(event: Event) -> Option<What> {
         return Some(What::Log { source: source.trim().to_owned(), text });
     }
     let mac = event.mac?;
-    let (milestone, detail) = words(event.milestone);
-    Some(What::Machine { mac, milestone: milestone.to_owned(), detail })
+    let milestone = event.milestone.word().to_owned();
+    Some(What::Machine { mac, milestone, detail: detail(event.milestone) })
 }
 
-fn words(milestone: Milestone) -> (&'static str, String) {
+fn detail(milestone: Milestone) -> String {
     match milestone {
-        Milestone::Unknown => ("unknown", String::new()),
-        Milestone::Discover { client } => ("discover", client),
-        Milestone::Offered { address, boot_file } => ("offered", format!("{address} {boot_file}").trim().to_owned()),
-        Milestone::Acknowledged { address, boot_file } => ("acknowledged", format!("{address} {boot_file}").trim().to_owned()),
-        Milestone::NbpSent { file, bytes } => ("nbp_sent", format!("{file} {bytes} bytes")),
-        Milestone::ScriptSent { boot, reason } => ("script_sent", format!("{boot}: {reason}")),
-        Milestone::Download { path, sent, total } => ("download", format!("{path} {sent}/{total} bytes")),
-        Milestone::Downloaded { path, bytes } => ("downloaded", format!("{path} {bytes} bytes")),
-        Milestone::Interrupted { path, sent, total } => ("interrupted", format!("{path} {sent}/{total} bytes")),
-        Milestone::Syslog { tag, text, .. } => ("syslog", format!("{tag} {text}")),
+        Milestone::Unknown => String::new(),
+        Milestone::Discover { client } => client,
+        Milestone::Offered { address, boot_file } | Milestone::Acknowledged { address, boot_file } => {
+            format!("{address} {boot_file}").trim().to_owned()
+        }
+        Milestone::NbpSent { file, bytes } => format!("{file} {bytes} bytes"),
+        Milestone::ScriptSent { boot, reason } => format!("{boot}: {reason}"),
+        Milestone::Download { path, sent, total } | Milestone::Interrupted { path, sent, total } => {
+            format!("{path} {sent}/{total} bytes")
+        }
+        Milestone::Downloaded { path, bytes } => format!("{path} {bytes} bytes"),
+        Milestone::Syslog { tag, text, .. } => format!("{tag} {text}"),
     }
 }
 
