@@ -56,8 +56,13 @@ impl DataFolder {
     }
 }
 
+/// Writes only what is new, so a full disk does not keep a server from starting.
 pub fn write_url(data: &Path, url: &str) -> io::Result<()> {
-    std::fs::write(data.join(FOLDER).join(URL), format!("{url}\n"))
+    let (path, line) = (data.join(FOLDER).join(URL), format!("{url}\n"));
+    match std::fs::read_to_string(&path) {
+        Ok(written) if written == line => Ok(()),
+        _ => access::replace(&path, line.as_bytes(), 0o644),
+    }
 }
 
 /// Where clients reach the server of this folder.

@@ -29,7 +29,7 @@ pub use authority::{Authority, AuthorityError, CERTIFICATE, ClientIdentity, Serv
 pub use authorize::{Denied, ResourceAttributes, Verb, authorize};
 pub use caller::{ANONYMOUS, AUTHENTICATED, Caller, Grant, NotARole, Origin, Proof, Role};
 pub use certificate::ServerCertificate;
-pub use folder::{FolderError, take_over};
+pub use folder::{FolderError, replace, take_over};
 pub use local::{Local, LocalError};
 pub use mask::{MASKED, mask};
 pub use names::{Names, NotAName};

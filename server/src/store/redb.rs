@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::log::Log;
 use super::{Answer, Change, KeyValue, Store, StoreError, Transaction, Watch, Write};
-use opening::{Cause, opened};
+use opening::{Cause, opened, os_error};
 
 /// Maps a key to (created, modified, value).
 pub(super) const ENTRIES: TableDefinition<&str, (u64, u64, &[u8])> = TableDefinition::new("entries");
@@ -249,12 +249,12 @@ impl Inner {
     }
 }
 
-/// What to do about an error of the disk, by the number that its text ends with.
+/// What to do about an error of the disk while the server runs.
 fn advice(reason: &str) -> Option<&'static str> {
-    match reason.rsplit_once("(os error ")?.1 {
-        "28)" | "122)" => Some("the disk of the store is full: make room on it; until then nothing new is stored"),
-        "30)" => Some("the file system of the store is read-only: mount it writable; until then nothing new is stored"),
-        "5)" => Some("the disk of the store fails: look at the kernel's log, and take a backup with `thimble backup`"),
+    match os_error(reason)? {
+        28 | 122 => Some("the disk of the store is full: make room on it; until then nothing new is stored"),
+        30 => Some("the file system of the store is read-only: mount it writable; until then nothing new is stored"),
+        5 => Some("the disk of the store fails: look at the kernel's log, and take a backup with `thimble backup`"),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use log::{info, warn};
+use machine::Chain;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError};
 
 use super::super::StoreError;
@@ -110,11 +111,14 @@ enum Head {
 fn head(path: &Path) -> io::Result<Head> {
     const FLAGS: usize = 9;
     const RECOVERY_REQUIRED: u8 = 2;
-    let mut start = Vec::new();
-    match File::open(path) {
+    match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Head::Missing),
-        opened => opened?.take(64).read_to_end(&mut start)?,
-    };
+        Err(error) => return Err(error),
+        Ok(found) if !found.is_file() => return Err(io::Error::other("it is not a file")), // a pipe would block
+        Ok(_) => {}
+    }
+    let mut start = Vec::new();
+    File::open(path)?.take(64).read_to_end(&mut start)?;
     Ok(match start.get(FLAGS) {
         _ if start.is_empty() => Head::Empty,
         Some(flags) if flags & RECOVERY_REQUIRED != 0 => Head::Crashed,
@@ -140,13 +144,24 @@ const fn is_damage(kind: io::ErrorKind) -> bool {
 }
 
 fn unusable(path: &Path, source: Cause) -> StoreError {
-    let advice = match source.downcast_ref::<io::Error>().map(io::Error::kind) {
-        Some(io::ErrorKind::PermissionDenied) => "; it has to belong to the user of this process",
-        Some(io::ErrorKind::ReadOnlyFilesystem) => "; mount its file system writable, or choose another folder with --data",
-        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => "; its disk is full: make room on it",
+    StoreError::Open { path: path.to_owned(), advice: remedy(&Chain(source.as_ref()).to_string()), source }
+}
+
+/// What to do about an error of the disk, after a semicolon. Empty if its text says all.
+#[must_use]
+pub fn remedy(reason: &str) -> &'static str {
+    match os_error(reason) {
+        Some(1 | 13) => "; it has to belong to the user of this process",
+        Some(5) => "; its disk fails: look at the kernel's log",
+        Some(28 | 122) => "; its disk is full: make room on it",
+        Some(30) => "; mount its file system writable, or choose another folder with --data",
         _ => "",
-    };
-    StoreError::Open { path: path.to_owned(), advice, source }
+    }
+}
+
+/// The number in the text of an error. Many errors of redb have only the text of their cause.
+pub fn os_error(reason: &str) -> Option<u32> {
+    reason.rsplit_once("(os error ")?.1.split_once(')')?.0.parse().ok()
 }
 
 /// The format of the content. An empty file has this version's format.
@@ -187,6 +202,10 @@ pub fn free_name(path: &Path, suffix: &str) -> io::Result<PathBuf> {
 
 /// Makes sure that both tables exist, migrates an earlier format, and returns the revision.
 pub fn prepare(database: &Database, found: u64) -> Result<u64, Cause> {
+    // A full disk does not matter to a store that needs no change.
+    if let Some(revision) = prepared(database)? {
+        return Ok(revision);
+    }
     let transaction = database.begin_write()?;
     let revision = {
         let mut entries = transaction.open_table(ENTRIES)?;
@@ -209,6 +228,18 @@ pub fn prepare(database: &Database, found: u64) -> Result<u64, Cause> {
     };
     transaction.commit()?;
     Ok(revision)
+}
+
+/// The revision of a store that has both tables and this version's format.
+fn prepared(database: &Database) -> Result<Option<u64>, Cause> {
+    let transaction = database.begin_read()?;
+    let numbers = match (transaction.open_table(ENTRIES), transaction.open_table(NUMBERS)) {
+        (Err(TableError::TableDoesNotExist(_)), _) | (_, Err(TableError::TableDoesNotExist(_))) => return Ok(None),
+        (entries, numbers) => entries.and(numbers)?,
+    };
+    let is_current = numbers.get(FORMAT_KEY)?.is_some_and(|number| number.value() == FORMAT);
+    let revision = numbers.get(REVISION)?.map_or(0, |number| number.value());
+    Ok(is_current.then_some(revision))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl Host {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = server::http::for_callers(server.clone()).layer(Extension(Caller::root(0)));
         tokio::spawn(api::serve::until(std::future::pending(), Duration::ZERO, listener, router));
-        let connection = Connection::to(&ServerArgs { url: Some(url), ca_file: None }).unwrap();
+        let connection = Connection::to(&ServerArgs { url: Some(url), ca_file: None, kubeconfig: None }).unwrap();
         Self { server, connection, folder: tempfile::tempdir().unwrap() }
     }
 

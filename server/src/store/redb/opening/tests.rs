@@ -68,12 +68,43 @@ async fn a_file_cut_anywhere_is_refused() {
 
 #[test]
 fn the_cause_decides_what_to_do() {
-    let open = |kind: io::ErrorKind| unusable(Path::new("/data/thimble.redb"), io::Error::from(kind).into()).to_string();
-    for (kind, advice) in [
-        (io::ErrorKind::ReadOnlyFilesystem, "cannot open the store /data/thimble.redb; mount its file system writable"),
-        (io::ErrorKind::StorageFull, "; its disk is full"),
-        (io::ErrorKind::PermissionDenied, "; it has to belong to the user of this process"),
+    for (case, source, expected) in [
+        ("read-only", io::Error::from_raw_os_error(30).into(), "store /d/thimble.redb; mount its file system writable, or"),
+        ("no room", io::Error::from_raw_os_error(28).into(), "store /d/thimble.redb; its disk is full: make room on it"),
+        ("no quota", io::Error::from_raw_os_error(122).into(), "; its disk is full"),
+        (
+            "no room, from redb",
+            redb::Error::from(StorageError::from(io::Error::from_raw_os_error(28))).into(),
+            "; its disk is full",
+        ),
+        ("another user's", io::Error::from_raw_os_error(13).into(), "; it has to belong to the user of this process"),
+        ("a bad disk", io::Error::from_raw_os_error(5).into(), "; its disk fails: look at the kernel's log"),
+        ("another cause", io::Error::other("it is not a file").into(), "cannot open the store /d/thimble.redb"),
     ] {
-        assert!(open(kind).contains(advice), "{}", open(kind));
+        let line = unusable(Path::new("/d/thimble.redb"), source).to_string();
+        assert!(line.contains(expected), "{case}: {line}");
     }
+}
+
+#[test]
+fn a_pipe_or_a_folder_in_the_place_of_the_store_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("thimble.redb");
+    let at = rustix::fs::CWD;
+    rustix::fs::mknodat(at, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600), 0).unwrap();
+    assert!(matches!(Redb::open(&path), Err(StoreError::Open { .. })));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(Redb::open(&path), Err(StoreError::Open { .. })));
+}
+
+#[tokio::test]
+async fn a_start_writes_nothing_into_a_store_that_needs_no_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("thimble.redb");
+    stored(&path).await;
+    let (database, _) = opened(&path).unwrap();
+    assert_eq!(prepared(&database).unwrap(), Some(40));
+    let fresh = Database::builder().create(folder.path().join("fresh")).unwrap();
+    assert_eq!(prepared(&fresh).unwrap(), None, "it has no tables yet");
 }
