@@ -30,6 +30,7 @@ use machine::Chain;
 use serde_json::{Value, json};
 
 use crate::http::logs::{LogQuery, machine_log, workflow_log};
+use crate::http::probes::probes;
 use crate::service::Server;
 use crate::store::StoreError;
 
@@ -52,6 +53,7 @@ pub fn router(server: Server) -> Router {
         .route("/apis/{*rest}", any(handle))
         .route("/openapi/{*rest}", any(handle))
         .route("/version", any(handle))
+        .merge(probes())
         .with_state(server)
 }
 

@@ -6,7 +6,7 @@ mod callers;
 mod import;
 pub(crate) mod logs;
 mod machines;
-mod probes;
+pub(crate) mod probes;
 mod rollouts;
 pub(crate) mod uploads;
 mod workflows;

@@ -9,6 +9,7 @@ use lab::{Lab, apply, everything};
 use server::Config;
 
 async fn get(lab: &Lab, path: &str) -> (u16, String) {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // an error only means that another test did it
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = client.get(format!("http://{}{path}", lab.http)).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())

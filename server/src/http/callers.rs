@@ -31,7 +31,7 @@ pub fn for_callers(server: Server) -> Router {
     let apply = Router::new().route(APPLY, post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)));
     let documents = apply.merge(import::routes()).route_layer(from_fn(writers));
     let operators = operators().merge(probes::metrics()).merge(backup::routes()).route_layer(from_fn(with_rights));
-    operators.merge(documents).merge(probes::probes()).with_state(server.clone()).merge(apis::router(server))
+    operators.merge(documents).with_state(server.clone()).merge(apis::router(server))
 }
 
 #[derive(Deserialize)]
