@@ -111,6 +111,35 @@ fn a_token_is_a_way_in_until_it_is_deleted() {
 }
 
 #[test]
+fn an_operator_of_one_namespace_imports_into_it_and_no_other() {
+    let host = Host::start();
+    let file = host.folder.path().join("site.yaml");
+    let [admin, boxed] = [&["--role", "admin"][..], &["--role", "operator", "--namespace", "lab", "--name", "bob"]]
+        .map(|role| host.line(&[&["token", "create"], role].concat()));
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: key, namespace: lab}\nstringData: {a: b}\n";
+    let lab = HARDWARE.replace("name: node-1", "name: node-1, namespace: lab");
+    let elsewhere = lab.replace("node-1", "node-2").replace(":56", ":57").replace("lab", "default");
+    let import = ["import", "-f", file.to_str().unwrap()];
+    for (case, token, text, expected) in [
+        ("its Namespace is missing", &boxed, secret.to_owned(), (false, "cannot create resource \"namespaces\"")),
+        (
+            "an admin makes it",
+            &admin,
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: lab}\n".to_owned(),
+            (true, "Namespace lab"),
+        ),
+        ("the operator's own", &boxed, format!("{secret}---\n{lab}"), (true, "Hardware lab/node-1 created")),
+        ("one of another namespace among them", &boxed, format!("{lab}---\n{elsewhere}"), (false, "operator in lab")),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (done, said) = host.call(token, &import);
+        assert!(done == expected.0 && said.contains(expected.1), "{case}: {said}");
+    }
+    let (_, said) = host.call(&admin, &["get", "hardware"]);
+    assert!(said.contains("node-1") && !said.contains("node-2"), "all or none: {said}");
+}
+
+#[test]
 fn a_kubeconfig_is_all_that_a_command_needs() {
     let host = Host::start();
     let (hardware, path) = (host.folder.path().join("hardware.yaml"), host.folder.path().join("kubeconfig"));

@@ -62,7 +62,7 @@ pub(super) async fn run(server: &Connection, files: &[PathBuf], out: &mut dyn Wr
     }
     let installs = applied.installs.len();
     if installs > 0 {
-        writeln!(io::stderr(), "{installs} machines are being installed there, and are installed here when they boot")?;
+        writeln!(io::stderr(), "machines being installed there, which are installed here when they boot: {installs}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -132,10 +132,12 @@ async fn plain(server: &Connection, kind: &Kind, object: &Value, out: &mut dyn W
     let path = kind.path(Some(namespace));
     let mut answer = server.json(Method::POST, &path, object).await?;
     let mut done = "created";
+    // An operator of one Namespace may read it, and not make it.
+    let may_exist = !kind.namespaced && matches!(answer.code, StatusCode::CONFLICT | StatusCode::FORBIDDEN);
+    if may_exist && server.call(Method::GET, &format!("{path}/{name}"), String::new()).await?.code.is_success() {
+        return Ok(()); // it has nothing in it that matters
+    }
     if answer.code == StatusCode::CONFLICT {
-        if !kind.namespaced {
-            return Ok(()); // it exists, and has nothing in it that matters
-        }
         answer = server.json(Method::PUT, &format!("{path}/{name}"), object).await?;
         done = "updated";
     }
