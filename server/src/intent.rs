@@ -12,6 +12,7 @@ pub const BY_SUCCESS: &str = "success";
 pub const BY_NEW_MACHINES: &str = "new_machines";
 pub const BY_DISCOVERY: &str = "discovery";
 pub const BY_IMPORT: &str = "import";
+pub const BY_RESTORE: &str = "restore";
 const BY_BREAKER: &str = "reboot-loop breaker";
 
 /// A machine that fetches the ramdisk for its orders more often than this, without progress, is held.

@@ -29,6 +29,7 @@ mod plan;
 pub mod progress;
 mod queue;
 mod references;
+mod restored;
 mod rollout;
 mod run;
 mod service;

@@ -24,7 +24,7 @@ use crate::store::{StoreError, Transaction};
 use crate::view::View;
 use step::Seen;
 
-const ROLLOUTS: &str = "/rollouts/";
+pub(crate) const ROLLOUTS: &str = "/rollouts/";
 const MEMBERS: &str = "/rollout-members/";
 /// The label of the Workflows that a rollout makes.
 const LABEL: &str = "thimble.dev/rollout";

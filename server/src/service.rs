@@ -26,6 +26,7 @@ use crate::http::uploads::Turns;
 use crate::machines::find;
 use crate::metrics::{Commits, Metrics};
 use crate::plan::{Kept, Person, Plan, Rules, deletion, plan};
+use crate::restored;
 use crate::rollout;
 use crate::store::{Measured, Memory, Redb, Store, StoreError, Transaction, Watch};
 use crate::v1alpha2;
@@ -144,6 +145,7 @@ impl Server {
     pub(crate) async fn on(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
         let commits = Arc::new(Commits::default());
         let store: Arc<dyn Store> = Arc::new(Measured { inner: store, commits: Arc::clone(&commits) });
+        restored::hold(&*store, Timestamp::now()).await?;
         let (pairs, revision) = store.list("/").await?;
         let watch = store.watch(revision)?;
         let agents = Agents::default();

@@ -36,9 +36,6 @@ pub fn run(arguments: &RestoreArguments, out: &mut dyn Write) -> anyhow::Result<
     if let Some(kept) = kept {
         writeln!(out, "the earlier store is {}", kept.display())?;
     }
-    writeln!(
-        out,
-        "machines that were being installed then are installed again; look at `thimble machine list --all` before they boot"
-    )?;
+    writeln!(out, "machines that had an order then are held at the next start; `thimble machine list --all` shows them")?;
     Ok(())
 }

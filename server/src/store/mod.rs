@@ -22,6 +22,7 @@ pub use self::memory::Memory;
 pub(crate) use self::migration::FORMAT;
 pub use self::redb::Redb;
 pub use self::redb::opening::remedy;
+pub(crate) use self::restore::RESTORED;
 pub use self::restore::{RestoreError, Restored, restore};
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

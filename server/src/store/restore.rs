@@ -12,6 +12,8 @@ use super::migration::FORMAT;
 use super::redb::opening::{FORMAT_KEY, free_name};
 use super::redb::{ENTRIES, NUMBERS, REVISION};
 
+/// The key that says when the backup of this store was taken. The server removes it at its first start.
+pub const RESTORED: &str = "restored";
 /// The name of the old file ends with it.
 const KEPT: &str = "before-restore";
 
@@ -130,8 +132,11 @@ fn write(new: &Path, reader: &mut Reader<impl BufRead>) -> Result<(), Failed> {
             let value = (entry.created, entry.modified, entry.value.as_slice());
             entries.insert(entry.key.as_str(), value).map_err(failed)?;
         }
+        let Head { revision, taken, .. } = reader.head();
+        let taken = format!("{taken:.0}");
+        entries.insert(RESTORED, (*revision, *revision, taken.as_bytes())).map_err(failed)?;
         let mut numbers = transaction.open_table(NUMBERS).map_err(failed)?;
-        numbers.insert(REVISION, reader.head().revision).map_err(failed)?;
+        numbers.insert(REVISION, revision).map_err(failed)?;
         numbers.insert(FORMAT_KEY, reader.head().format).map_err(failed)?;
     }
     transaction.commit().map_err(failed)
