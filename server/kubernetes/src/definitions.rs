@@ -48,9 +48,10 @@ fn version(resource: &Resource) -> Value {
         .iter()
         .map(|column| json!({"name": column.name, "type": "string", "jsonPath": column.path, "priority": i32::from(column.wide)}))
         .collect();
+    let selectable: Vec<Value> = resource.fields.iter().map(|(_, path)| json!({"jsonPath": path})).collect();
     json!({
         "name": resource.version, "served": true, "storage": resource.version == "v1alpha1", "subresources": subresources,
-        "additionalPrinterColumns": columns, "schema": {"openAPIV3Schema": structural(resource)},
+        "additionalPrinterColumns": columns, "selectableFields": selectable, "schema": {"openAPIV3Schema": structural(resource)},
     })
 }
 

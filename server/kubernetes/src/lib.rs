@@ -7,6 +7,7 @@ mod check;
 pub mod definitions;
 pub mod delete;
 pub mod discovery;
+mod explain;
 mod fields;
 pub mod openapi;
 mod patch;

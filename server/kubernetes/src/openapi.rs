@@ -5,6 +5,7 @@ use model::yaml::Shape;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::explain;
 use crate::protobuf::Writer;
 use crate::resources::{Resource, groups, in_version};
 use crate::shapes::{OBJECT_META, top};
@@ -31,7 +32,7 @@ pub fn index() -> Value {
 pub fn document(group: &str, version: &str) -> Value {
     let mut paths = Map::new();
     let mut schemas = Map::new();
-    schemas.insert(META.to_owned(), schema(&OBJECT_META));
+    schemas.insert(META.to_owned(), schema(&OBJECT_META, &Place::ROOT));
     for resource in in_version(group, version) {
         let (collection, object) = paths_of(resource);
         if resource.has("patch") {
@@ -97,38 +98,54 @@ pub fn schema_of(resource: &Resource) -> Value {
 #[must_use]
 pub fn structural(resource: &Resource) -> Value {
     let mut properties = Map::from_iter([
-        ("apiVersion".to_owned(), json!({"type": "string", "description": "The version of the object's fields."})),
-        ("kind".to_owned(), json!({"type": "string", "description": "What the object is."})),
+        ("apiVersion".to_owned(), json!({"type": "string", "description": explain::field(resource.kind, "apiVersion")})),
+        ("kind".to_owned(), json!({"type": "string", "description": explain::field(resource.kind, "kind")})),
         ("metadata".to_owned(), json!({"type": "object"})),
     ]);
     let mut required = Vec::new();
     for field in top(resource.family).into_iter().filter(|field| field.key != "metadata") {
-        properties.insert(field.key.to_owned(), schema(field.shape));
+        properties.insert(field.key.to_owned(), described(field.shape, &Place::of(resource).below(field.key)));
         if field.required {
             required.push(json!(field.key));
         }
     }
-    let mut whole = json!({"type": "object", "description": description(resource.kind), "properties": properties});
+    let mut whole = json!({"type": "object", "description": explain::kind(resource), "properties": properties});
     if let (false, Some(fields)) = (required.is_empty(), whole.as_object_mut()) {
         fields.insert("required".to_owned(), Value::Array(required));
     }
     whole
 }
 
-fn description(kind: &str) -> &'static str {
-    match kind {
-        "Hardware" => "What is known of a machine before its first boot.",
-        "Template" => "The tasks and actions of a workflow, as a Go template.",
-        "Workflow" => "A template meant for a machine, and what has happened to it.",
-        "WorkflowRuleSet" => "Which agents get a workflow by themselves.",
-        "MachineState" => "What a machine boots. Setting spec.intent is an order.",
-        "Rollout" => "One order for many machines.",
-        "Policy" => "Which objects may refer to which.",
-        _ => "",
+/// Where a field is, to find its description.
+struct Place {
+    kind: &'static str,
+    path: String,
+}
+
+impl Place {
+    const ROOT: Self = Self { kind: "", path: String::new() };
+
+    const fn of(resource: &Resource) -> Self {
+        Self { kind: resource.kind, path: String::new() }
+    }
+
+    fn below(&self, key: &str) -> Self {
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        Self { kind: self.kind, path }
     }
 }
 
-fn schema(shape: &Shape) -> Value {
+/// The schema of a field.
+fn described(shape: &Shape, place: &Place) -> Value {
+    let mut schema = schema(shape, place);
+    let text = explain::field(place.kind, &place.path);
+    if let (false, Some(fields)) = (text.is_empty(), schema.as_object_mut()) {
+        fields.insert("description".to_owned(), json!(text));
+    }
+    schema
+}
+
+fn schema(shape: &Shape, place: &Place) -> Value {
     match shape {
         Shape::Text | Shape::Raw => json!({"type": "string"}),
         Shape::Bool => json!({"type": "boolean"}),
@@ -149,12 +166,12 @@ fn schema(shape: &Shape) -> Value {
         Shape::Cidr => json!({"type": "string", "description": "A network such as 10.0.0.0/8."}),
         Shape::Choice(words) => json!({"type": "string", "enum": words}),
         Shape::List(of) | Shape::ListOr(of, _) => {
-            json!({"type": "array", "items": schema(of), "x-kubernetes-list-type": "atomic"})
+            json!({"type": "array", "items": schema(of, place), "x-kubernetes-list-type": "atomic"})
         }
-        Shape::Map(of) => json!({"type": "object", "additionalProperties": schema(of)}),
+        Shape::Map(of) => json!({"type": "object", "additionalProperties": schema(of, place)}),
         Shape::Record(fields) => {
             let properties: Map<String, Value> =
-                fields.iter().map(|field| (field.key.to_owned(), schema(&field.shape))).collect();
+                fields.iter().map(|field| (field.key.to_owned(), described(&field.shape, &place.below(field.key)))).collect();
             let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.key).collect();
             let mut record = json!({"type": "object", "properties": properties});
             if let (false, Some(record)) = (required.is_empty(), record.as_object_mut()) {

@@ -126,7 +126,13 @@ pub static RESOURCES: &[Resource] = &[
         singular: "hardware",
         kind: "Hardware",
         short_names: &["hw"],
-        columns: &[column("State", ".status.state"), AGE],
+        columns: &[
+            column("State", ".status.state"),
+            wide("MAC", ".spec.interfaces[0].dhcp.mac"),
+            wide("Address", ".spec.interfaces[0].dhcp.ip.address"),
+            wide("Hostname", ".spec.interfaces[0].dhcp.hostname"),
+            AGE,
+        ],
         family: Family::Tinkerbell(Kind::Hardware),
         ..BASE
     },
@@ -155,6 +161,12 @@ pub static RESOURCES: &[Resource] = &[
             wide("Template-Rendering", ".status.templateRendering"),
             wide("Message", ".status.message"),
             AGE,
+        ],
+        fields: &[
+            ("spec.hardwareRef", ".spec.hardwareRef"),
+            ("spec.templateRef", ".spec.templateRef"),
+            ("status.agentID", ".status.agentID"),
+            ("status.state", ".status.state"),
         ],
         family: Family::Tinkerbell(Kind::Workflow),
         ..BASE
@@ -192,6 +204,7 @@ pub static RESOURCES: &[Resource] = &[
             wide("Message", ".status.message"),
             AGE,
         ],
+        fields: &[("status.agentID", ".status.agentID"), ("status.state", ".status.state")],
         family: Family::Tinkerbell(Kind::WorkflowV1alpha2),
         ..BASE
     },
@@ -251,6 +264,7 @@ pub static RESOURCES: &[Resource] = &[
             wide("Reason", ".status.reason"),
             column("Since", ".status.at"),
         ],
+        fields: &[("spec.intent", ".spec.intent"), ("status.boot", ".status.boot"), ("status.workflow", ".status.workflow")],
         family: Family::MachineState,
         ..BASE
     },
@@ -269,6 +283,7 @@ pub static RESOURCES: &[Resource] = &[
             wide("Reason", ".status.reason"),
             column("Age", AGE_PATH),
         ],
+        fields: &[("status.state", ".status.state")],
         family: Family::Rollout,
         ..BASE
     },

@@ -58,10 +58,13 @@ fn labels_of(object: &Value) -> BTreeMap<String, String> {
     labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
-/// The value at a path such as `.spec.templateRef`.
+/// The value at a path such as `.spec.templateRef` or `.spec.interfaces[0].dhcp.mac`.
 #[must_use]
 pub fn at<'o>(object: &'o Value, path: &str) -> Option<&'o Value> {
-    path.split('.').skip(1).try_fold(object, |value, key| value.get(key))
+    path.split('.').skip(1).try_fold(object, |value, key| match key.split_once('[') {
+        Some((key, index)) => value.get(key)?.get(index.trim_end_matches(']').parse::<usize>().ok()?),
+        None => value.get(key),
+    })
 }
 
 #[must_use]
@@ -136,6 +139,29 @@ mod tests {
         }
         let filter = Filter::parse(hardware, None, Some("metadata.name=m1")).unwrap();
         assert_eq!((filter.name(), Filter::default().name()), (Some("m1"), None));
+    }
+
+    #[test]
+    fn workflows_are_selected_by_what_they_do() {
+        let workflows = find("tinkerbell.org", "v1alpha1", "workflows").unwrap();
+        let object = json!({"metadata": {"name": "w"}, "spec": {"hardwareRef": "m1"}, "status": {"state": "FAILED"}});
+        for (fields, expected) in [
+            ("status.state=FAILED", true),
+            ("status.state!=SUCCESS,spec.hardwareRef=m1", true),
+            ("status.state=", false),
+            ("status.agentID=", true),
+        ] {
+            assert_eq!(Filter::parse(workflows, None, Some(fields)).unwrap().selects(&object), expected, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_path_finds_an_item_of_a_list() {
+        let object = json!({"a": [{"b": 1}, {"b": 2}]});
+        for (path, expected) in [(".a[1].b", Some(2)), (".a[2].b", None), (".a[x].b", None), (".a[].b", None), (".c[0].b", None)]
+        {
+            assert_eq!(at(&object, path).and_then(Value::as_u64), expected, "{path}");
+        }
     }
 
     #[test]
