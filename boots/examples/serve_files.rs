@@ -1,6 +1,6 @@
 //! Serves a folder at `/files/` on loopback, for measuring: `serve_files FOLDER PORT`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,6 +28,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::new(Ipv4Addr::LOCALHOST, folder.clone(), folder);
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port.parse()?)).await?;
     let router = boots::http::router(Arc::new(config), Arc::new(NoMachines), Events::new());
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await?;
+    boots::http::serve(std::future::pending(), listener, router).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,19 @@ pub fn plain(path: &str) -> Option<PathBuf> {
         .filter(|path| !path.as_os_str().is_empty())
 }
 
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// NONBLOCK: a FIFO in the folder must not block the thread.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+/// `open`, if the kernel has the path in memory. `None` if it would have to ask the file system, or cannot say.
+pub fn open_cached(folder: &Path, path: &str) -> Option<Result<File, OpenError>> {
+    let Some(relative) = plain(path) else { return Some(open(folder, path)) }; // it is refused without a look
+    let root = openat2(CWD, folder, FOLDER, Mode::empty(), ResolveFlags::CACHED).ok()?;
+    let file = File::from(openat2(&root, &relative, FILE, Mode::empty(), INSIDE | ResolveFlags::CACHED).ok()?);
+    file.metadata().ok()?.is_file().then_some(Ok(file))
+}
+
 /// Opens a regular file for reading. It blocks as long as the file system does.
 pub fn open(folder: &Path, path: &str) -> Result<File, OpenError> {
     let name = || path.chars().take(200).collect::<String>();
@@ -47,11 +60,8 @@ pub fn open(folder: &Path, path: &str) -> Result<File, OpenError> {
         Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => OpenError::Missing(name()),
         errno => OpenError::Io { path: name(), source: errno.into() },
     };
-    let root = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-    // NONBLOCK: a FIFO in the folder must not block the thread.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let file = match rustix::fs::openat2(&root, &relative, flags, Mode::empty(), resolve) {
+    let root = rustix::fs::open(folder, FOLDER, Mode::empty()).map_err(failed)?;
+    let file = match openat2(&root, &relative, FILE, Mode::empty(), INSIDE) {
         Ok(file) => File::from(file),
         // Kernels before 5.6 and some sandboxes do not have the call.
         Err(Errno::NOSYS | Errno::PERM) => open_canonical(folder, &relative).map_err(|error| {
@@ -123,6 +133,8 @@ mod tests {
             (".", "outside"),
         ] {
             assert_eq!(looks(path), result, "{path:?}");
+            let cached = open_cached(&folder, path); // now that the kernel has looked
+            assert!(cached.is_none_or(|cached| cached.is_ok() == (result == "opened")), "{path:?}");
         }
         assert!(matches!(open_canonical(&folder, Path::new("outside")), Err(None)), "without openat2");
         assert!(open_canonical(&folder, Path::new("inside")).is_ok());

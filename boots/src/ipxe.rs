@@ -3,5 +3,5 @@
 mod nbp;
 mod script;
 
-pub use nbp::{Arch, base_name, file_for, open};
+pub use nbp::{Arch, base_name, file_for, open_asked};
 pub use script::{NoScript, Packs, auto, ramdisk, ramdisk_folder};

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
@@ -114,8 +113,7 @@ pub async fn run(
     }
     let router = http.is_some().then(|| crate::http::alone(config, source, events));
     match http.zip(router) {
-        // Downloads under way are cut: iPXE and the agent try again by themselves.
-        Some((listener, router)) => api::serve::until(shutdown.cancelled_owned(), Duration::ZERO, listener, router).await?,
+        Some((listener, router)) => crate::http::serve(shutdown.cancelled_owned(), listener, router).await?,
         None => shutdown.cancelled().await,
     }
     while tasks.join_next().await.is_some() {}

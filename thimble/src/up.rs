@@ -9,7 +9,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use boots::{Events, FileSource, Listen, Login, MachineSource, RemoteSource, Sockets};
@@ -61,8 +60,7 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
                 .await
                 .context("the workflow service ended")
         },
-        // Downloads in progress are cut. iPXE and the agents try again.
-        async { api::serve::until(shutdown.clone().cancelled_owned(), Duration::ZERO, http, router).await.context("HTTP ended") },
+        async { boots::http::serve(shutdown.clone().cancelled_owned(), http, router).await.context("HTTP ended") },
         async { entrance.serve(server.clone()).await.context("the API ended") },
         async {
             shutdown.cancelled().await;

@@ -1,11 +1,10 @@
-//! Part of a file as a response body. One large chunk is read ahead, and progress is published.
+//! Part of a file as a response body, for a connection that hyper serves. One chunk is read ahead.
 
 use std::fs::File;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use ::machine::Chain;
 use axum::body::Body;
@@ -15,39 +14,17 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use tokio::task::JoinHandle;
 
-use crate::events::Progress;
-use crate::{Events, Milestone};
+use super::download::Tally;
+use super::send::Part;
 
-/// A download holds two chunks. Switching threads costs little at this size, and a hundred downloads fit into memory.
-const CHUNK: usize = 256 * 1024;
+/// A download holds two chunks. Few downloads come this way: those on a connection that asked for something else first.
+const CHUNK: usize = 64 * 1024;
 
-/// A download as the events show it.
-pub struct Download {
-    pub events: Events,
-    pub mac: Option<model::Mac>,
-    pub address: Option<std::net::IpAddr>,
-    pub path: String,
-}
-
-impl Download {
-    fn publish(&self, milestone: Milestone) {
-        self.events.publish(self.mac, self.address, milestone);
-    }
-}
-
-/// `length` bytes from `start`. If the file shrinks meanwhile, the connection breaks, and the client notices.
-pub fn stretch(file: File, start: u64, length: u64, download: Download) -> Body {
-    let mut stretch = Stretch {
-        file: Arc::new(file),
-        next: start,
-        end: start + length,
-        ahead: None,
-        sent: 0,
-        total: length,
-        progress: Progress::starting(Instant::now()),
-        download,
-        over: false,
-    };
+/// If the file shrinks meanwhile, the connection breaks, and the client notices.
+pub fn stretch(part: Part) -> Body {
+    let Part { file, start, length, download } = part;
+    let tally = Tally::of(download, length);
+    let mut stretch = Stretch { file, next: start, end: start + length, ahead: None, tally };
     stretch.read_ahead();
     Body::from_stream(stretch)
 }
@@ -57,11 +34,7 @@ struct Stretch {
     next: u64,
     end: u64,
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
-    sent: u64,
-    total: u64,
-    progress: Progress,
-    download: Download,
-    over: bool,
+    tally: Tally,
 }
 
 impl Stretch {
@@ -74,16 +47,6 @@ impl Stretch {
         let (file, at) = (Arc::clone(&self.file), self.next);
         self.next += length as u64;
         self.ahead = Some(tokio::task::spawn_blocking(move || read(&file, at, length)));
-    }
-
-    fn publish_progress(&mut self) {
-        let path = || self.download.path.clone();
-        if self.sent == self.total {
-            self.over = true;
-            self.download.publish(Milestone::Downloaded { path: path(), bytes: self.total });
-        } else if self.progress.is_due(Instant::now()) {
-            self.download.publish(Milestone::Download { path: path(), sent: self.sent, total: self.total });
-        }
     }
 }
 
@@ -111,25 +74,15 @@ impl Stream for Stretch {
         match chunk {
             Ok(chunk) => {
                 self.read_ahead();
-                self.sent += chunk.len() as u64;
-                self.publish_progress();
+                self.tally.add(chunk.len() as u64);
                 Poll::Ready(Some(Ok(chunk)))
             }
             Err(error) => {
-                let (path, cause) = (&self.download.path, Chain(&error));
+                let (path, cause) = (&self.tally.download.path, Chain(&error));
                 log::error!("HTTP: reading {path} failed in the middle: {cause}; the download is broken off");
                 self.ahead = None;
                 Poll::Ready(Some(Err(error)))
             }
-        }
-    }
-}
-
-impl Drop for Stretch {
-    fn drop(&mut self) {
-        if !self.over && self.total > 0 {
-            let Download { path, .. } = &self.download;
-            self.download.publish(Milestone::Interrupted { path: path.clone(), sent: self.sent, total: self.total });
         }
     }
 }

@@ -2,18 +2,23 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use ::machine::Chain;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 
-use super::body::{Download, stretch};
+use super::body::stretch;
+use super::download::Download;
+use super::front::Caller;
 use super::range::{Version, Wanted, date, wanted};
+use super::send::Part;
 
-/// Answers GET and HEAD for an open file.
-pub fn respond(method: &Method, headers: &HeaderMap, file: File, download: Download) -> Response {
+/// Answers GET and HEAD for an open file. To a [`Caller`] the part of the file goes as an extension, without a body.
+pub fn respond(parts: &Parts, file: File, download: Download) -> Response {
     let metadata = match file.metadata() {
         Ok(metadata) => metadata,
         Err(error) => {
@@ -23,14 +28,20 @@ pub fn respond(method: &Method, headers: &HeaderMap, file: File, download: Downl
     };
     let size = metadata.len();
     let version = version(&metadata);
-    let (status, start, length) = match wanted(headers, &version, size) {
+    let (status, start, length) = match wanted(&parts.headers, &version, size) {
         Wanted::Whole => (StatusCode::OK, 0, size),
         Wanted::Part { start, end } => (StatusCode::PARTIAL_CONTENT, start, end - start + 1),
         Wanted::NotModified => (StatusCode::NOT_MODIFIED, 0, 0),
         Wanted::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, 0, 0),
     };
-    let sends = *method == Method::GET && length > 0;
-    let mut response = Response::new(if sends { stretch(file, start, length, download) } else { Body::empty() });
+    let mut response = Response::new(Body::empty());
+    if parts.method == Method::GET && length > 0 {
+        let part = Part { file: Arc::new(file), start, length, download };
+        match parts.extensions.get::<Caller>() {
+            Some(_) => drop(response.extensions_mut().insert(Arc::new(part))),
+            None => *response.body_mut() = stretch(part),
+        }
+    }
     *response.status_mut() = status;
     let mut set = |name, value: String| {
         HeaderValue::try_from(value).ok().map(|value| response.headers_mut().insert(name, value));

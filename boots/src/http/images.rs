@@ -119,8 +119,8 @@ impl Wanted<'_> {
         let repository = self.repository(name).ok_or_else(|| self.missing("BLOB_UNKNOWN", &image))?;
         let opened = self.images.blob(repository, digest).await;
         let file = opened.map_err(|unserved| self.unserved(unserved, "BLOB_UNKNOWN", &image))?;
-        let download = self.boots.download(format!("v2/{name}/blobs/{digest}"), peer(self.parts)).await;
-        let mut response = files::respond(&self.parts.method, &self.parts.headers, file, download);
+        let download = self.boots.download(format!("v2/{name}/blobs/{digest}"), self.parts).await;
+        let mut response = files::respond(self.parts, file, download);
         HeaderValue::try_from(digest.to_string()).ok().map(|digest| response.headers_mut().insert(DIGEST, digest));
         Ok(response)
     }

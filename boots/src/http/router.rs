@@ -1,8 +1,9 @@
-//! The paths of boots. Serve the router with `into_make_service_with_connect_info::<SocketAddr>()`. If a path does not
-//! name the machine, the address of the peer does.
+//! The paths of boots. [`serve`](super::serve) adds the peer's address as `ConnectInfo<SocketAddr>`. If a path does not name
+//! the machine, that address does.
 
+use std::fs::File;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path as FsPath;
 use std::sync::Arc;
 
 use ::machine::Chain;
@@ -17,7 +18,8 @@ use http::{StatusCode, header};
 use jiff::Timestamp;
 use model::Mac;
 
-use super::body::Download;
+use super::download::Download;
+use super::front::Caller;
 use super::{files, images};
 use crate::beneath::{self, OpenError};
 use crate::images::Images;
@@ -176,56 +178,66 @@ impl Boots {
     }
 
     /// The address, which the reservation gave, says which machine downloads.
-    pub(super) async fn download(&self, path: String, peer: Option<IpAddr>) -> Download {
-        let mac = match peer {
-            Some(peer) => mac_at(&*self.source, peer).await,
-            None => None,
+    pub(super) async fn download(&self, path: String, parts: &Parts) -> Download {
+        let address = peer(parts);
+        let ask = || async {
+            match address {
+                Some(peer) => mac_at(&*self.source, peer).await,
+                None => None,
+            }
         };
-        Download { events: self.events.clone(), mac, address: peer, path }
+        let mac = match parts.extensions.get::<Caller>() {
+            Some(caller) => *caller.0.get_or_init(ask).await,
+            None => ask().await,
+        };
+        Download { events: self.events.clone(), mac, address, path }
     }
 
-    async fn serve(
-        &self,
-        path: String,
-        parts: &Parts,
-        open: impl FnOnce() -> Result<std::fs::File, OpenError> + Send + 'static,
-    ) -> Response {
-        let peer = peer(parts);
-        let who = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        match tokio::task::spawn_blocking(open).await {
-            Ok(Ok(file)) => files::respond(&parts.method, &parts.headers, file, self.download(path, peer).await),
-            Ok(Err(error @ OpenError::Missing(_))) => {
-                log::warn!("HTTP {who}: {error}");
+    async fn serve(&self, path: String, parts: &Parts, opened: Result<File, OpenError>) -> Response {
+        let who = || peer(parts).map(|peer| peer.to_string()).unwrap_or_default();
+        match opened {
+            Ok(file) => files::respond(parts, file, self.download(path, parts).await),
+            Err(error @ OpenError::Missing(_)) => {
+                log::warn!("HTTP {}: {error}", who());
                 refuse(StatusCode::NOT_FOUND, error.to_string())
             }
-            Ok(Err(error @ OpenError::Outside(_))) => {
-                log::warn!("HTTP {who}: refused: {error}");
+            Err(error @ OpenError::Outside(_)) => {
+                log::warn!("HTTP {}: refused: {error}", who());
                 refuse(StatusCode::FORBIDDEN, error.to_string())
             }
-            Ok(Err(error @ OpenError::Io { .. })) => {
-                log::error!("HTTP {who}: {}", Chain(&error));
+            Err(error @ OpenError::Io { .. }) => {
+                log::error!("HTTP {}: {}", who(), Chain(&error));
                 refuse(StatusCode::INTERNAL_SERVER_ERROR, "cannot open the file; the log of boots says why")
-            }
-            Err(error) => {
-                log::error!("HTTP {who}: {}", Chain(&error));
-                refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
             }
         }
     }
 }
 
 async fn binary(State(boots): State<Boots>, Path(path): Path<String>, parts: Parts) -> Response {
-    let Some(name) = ipxe::base_name(&path).map(str::to_owned) else {
-        log::warn!("HTTP: refused: {path:?} leads outside the served folder");
-        return refuse(StatusCode::FORBIDDEN, "the path leads outside the served folder");
-    };
-    let config = Arc::clone(&boots.config);
-    let opened = name.clone();
-    boots.serve(name, &parts, move || ipxe::open(&config.nbp, &opened)).await
+    let (config, asked) = (Arc::clone(&boots.config), path.clone());
+    let open = move || ipxe::open_asked(&config.nbp, &asked).map(|(name, file)| (name.to_owned(), file));
+    match elsewhere(&path, open).await {
+        Ok((name, file)) => boots.serve(name, &parts, Ok(file)).await,
+        Err(error) => boots.serve(path, &parts, Err(error)).await,
+    }
+}
+
+/// Opens a file on a thread that may wait for a disk.
+async fn elsewhere<T: Send + 'static>(
+    path: &str,
+    open: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    let failed = |error| OpenError::Io { path: path.to_owned(), source: io::Error::other(error) };
+    tokio::task::spawn_blocking(open).await.map_err(failed)?
 }
 
 async fn file(State(boots): State<Boots>, Path(path): Path<String>, parts: Parts) -> Response {
-    let config = Arc::clone(&boots.config);
-    let opened = path.clone();
-    boots.serve(path, &parts, move || beneath::open(FsPath::new(&config.files), &opened)).await
+    let opened = match beneath::open_cached(&boots.config.files, &path) {
+        Some(opened) => opened,
+        None => {
+            let (config, asked) = (Arc::clone(&boots.config), path.clone());
+            elsewhere(&path, move || beneath::open(&config.files, &asked)).await
+        }
+    };
+    boots.serve(path, &parts, opened).await
 }

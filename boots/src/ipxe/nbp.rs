@@ -57,6 +57,18 @@ pub fn open(folder: &Path, name: &str) -> Result<File, OpenError> {
     stand_ins(name).iter().find_map(|other| beneath::open(folder, other).ok()).map_or(asked, Ok)
 }
 
+/// Opens what firmware asks for: the path as asked, else the program by its name alone. Returns the name that was found.
+pub fn open_asked<'a>(folder: &Path, path: &'a str) -> Result<(&'a str, File), OpenError> {
+    let name = base_name(path).ok_or_else(|| OpenError::Outside(path.chars().take(200).collect()))?;
+    let asked = path.trim_start_matches('/');
+    if asked != name
+        && let Ok(file) = beneath::open(folder, asked)
+    {
+        return Ok((asked, file));
+    }
+    open(folder, name).map(|file| (name, file))
+}
+
 /// The file's name in a path of firmware. Folders before it are dropped, and so is a W3C traceparent behind it, which smee
 /// appends. `None` if the path climbs.
 #[must_use]

@@ -1,0 +1,58 @@
+//! A download as the events show it: its progress, its end, or that it broke off.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use model::Mac;
+
+use crate::events::Progress;
+use crate::{Events, Milestone};
+
+/// Which machine downloads what.
+#[derive(Debug, Clone)]
+pub struct Download {
+    pub events: Events,
+    pub mac: Option<Mac>,
+    pub address: Option<IpAddr>,
+    pub path: String,
+}
+
+impl Download {
+    fn publish(&self, milestone: Milestone) {
+        self.events.publish(self.mac, self.address, milestone);
+    }
+}
+
+/// Counts what was sent, and publishes it. Dropped before the end, the download has broken off.
+#[derive(Debug)]
+pub struct Tally {
+    pub download: Download,
+    sent: u64,
+    total: u64,
+    progress: Progress,
+}
+
+impl Tally {
+    #[must_use]
+    pub fn of(download: Download, total: u64) -> Self {
+        Self { download, sent: 0, total, progress: Progress::starting(Instant::now()) }
+    }
+
+    pub fn add(&mut self, bytes: u64) {
+        self.sent += bytes;
+        if self.sent < self.total && self.progress.is_due(Instant::now()) {
+            let path = self.download.path.clone();
+            self.download.publish(Milestone::Download { path, sent: self.sent, total: self.total });
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let (path, sent, total) = (std::mem::take(&mut self.download.path), self.sent, self.total);
+        self.download.publish(match sent == total {
+            true => Milestone::Downloaded { path, bytes: total },
+            false => Milestone::Interrupted { path, sent, total },
+        });
+    }
+}
