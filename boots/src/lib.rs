@@ -7,6 +7,7 @@
 
 mod beneath;
 mod config;
+mod datagram;
 pub mod dhcp;
 pub mod events;
 pub mod http;

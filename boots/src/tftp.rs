@@ -1,7 +1,9 @@
 //! TFTP for reading boot programs: RFC 1350 with options (RFC 2347, 2348, 2349) and windows (RFC 7440).
 
+mod pace;
 pub mod packet;
 mod request;
+mod sender;
 mod socket;
 mod transfer;
 

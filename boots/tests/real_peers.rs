@@ -164,6 +164,82 @@ async fn udhcpc_gets_its_lease() {
     segment.shutdown.cancel();
 }
 
+/// A network namespace with the other end of the cable.
+struct Peer(std::process::Child);
+
+impl Peer {
+    /// At 10.77.0.9. It has an end of the cable of its own, so packets do not take the loopback interface.
+    async fn start() -> Self {
+        let peer = Self(Command::new("unshare").args(["--net", "sleep", "100"]).spawn().unwrap());
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::fs::read_link(peer.namespace()).is_ok_and(|namespace| namespace == own) {
+            assert!(Instant::now() < deadline, "no namespace in time");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        ip(&format!("link set peer0 netns {}", peer.0.id()));
+        peer.run("ip", &["addr", "add", "10.77.0.9/24", "dev", "peer0"]).await;
+        peer.run("ip", &["link", "set", "peer0", "up"]).await;
+        peer
+    }
+
+    fn namespace(&self) -> String {
+        format!("/proc/{}/ns/net", self.0.id())
+    }
+
+    async fn run(&self, program: &str, args: &[&str]) -> String {
+        let namespace = format!("--net={}", self.namespace());
+        run("nsenter", &[&[namespace.as_str(), "--", program], args].concat()).await
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A counter of IPv4 in this namespace.
+fn counted(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/net/snmp").unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("Ip: ")).map(|line| line.split(' '));
+    let mut pairs = lines.next().unwrap().zip(lines.next().unwrap());
+    pairs.find(|(found, _)| *found == name).unwrap().1.parse().unwrap()
+}
+
+/// Firmware and tftp-hpa drop data from another address than the one they asked. What they drop looks like a firewall.
+#[tokio::test]
+async fn each_address_of_the_host_answers_by_tftp_in_whole_packets() {
+    if ["tftp", "curl", "nsenter"].iter().any(|command| !installed(command))
+        || !inside("each_address_of_the_host_answers_by_tftp_in_whole_packets")
+    {
+        return;
+    }
+    let segment = Segment::cable().await;
+    ip("addr add 10.77.0.2/24 dev lan0");
+    ip("link set lan0 mtu 1450");
+    let peer = Peer::start().await;
+    let (content, target) = (support::pattern(300_000), segment.folder.path().join("got"));
+    std::fs::write(segment.folder.path().join("ipxe.efi"), &content).unwrap();
+    let to = target.to_str().unwrap();
+    for address in ["10.77.0.1", "10.77.0.2"] {
+        let url = format!("tftp://{address}/ipxe.efi");
+        for (program, args) in [
+            ("tftp", &[address, "-m", "binary", "-c", "get", "ipxe.efi", to][..]),
+            ("curl", &["--silent", "--show-error", "--tftp-blksize", "1468", "--output", to, &url]),
+        ] {
+            let _ = std::fs::remove_file(&target);
+            let output = peer.run(program, args).await;
+            assert!(std::fs::read(&target).is_ok_and(|got| got == content), "{program} from {address}: {output}");
+        }
+        let missing = peer.run("tftp", &[address, "-m", "binary", "-c", "get", "nothing", to]).await;
+        assert!(missing.contains("does not exist"), "an error from {address}: {missing}");
+    }
+    assert_eq!(counted("FragCreates"), 0, "packets that left in fragments");
+    segment.shutdown.cancel();
+}
+
 /// The ROM gets its script at once, which sends it to the disk. With router advertisements it does not
 /// wait 16 seconds for IPv6 first.
 #[tokio::test]

@@ -107,6 +107,7 @@ async fn files_arrive_whole_with_any_options() {
         ("large blocks", &[("blksize", "1468"), ("tsize", "0")], 1468, 1, 100_000),
         ("windows", &[("blksize", "1024"), ("windowsize", "8")], 1024, 8, 100_001),
         ("numbers that wrap", &[("blksize", "8"), ("windowsize", "16")], 8, 16, 600_000),
+        ("the largest windows", &[("blksize", "1468"), ("windowsize", "64")], 1468, 64, 1_000_003),
     ] {
         host.nbp("ipxe.efi", &pattern(size));
         let mut client = Client::ask(&host, &request("02:00:00:00:00:01/ipxe.efi", options)).await;
@@ -167,16 +168,83 @@ async fn one_client_cannot_take_all_places() {
     let host = Host::start().await;
     host.nbp("ipxe.efi", &pattern(2000));
     let mut clients = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..64 {
         let mut client = Client::ask(&host, &request("ipxe.efi", &[])).await;
         assert_eq!(client.receive().await[..4], [0, 3, 0, 1]);
+        client.ack(1).await;
+        assert_eq!(client.receive().await[..4], [0, 3, 0, 2]);
         clients.push(client);
     }
     let refused = Client::ask(&host, &request("ipxe.efi", &[])).await.receive().await;
-    assert_eq!(refused[..4], [0, 5, 0, 0], "the fifth");
+    assert_eq!(refused[..4], [0, 5, 0, 0], "one more");
     let again = clients.last_mut().unwrap();
     again.socket.send_to(&request("ipxe.efi", &[]), host.tftp).await.unwrap();
     assert_eq!(again.receive().await[..4], [0, 3, 0, 1], "starting over needs no new place");
+    host.stop().await;
+}
+
+/// A ROM asks for the size and never comes back. Twenty machines behind one address do it four times each.
+#[tokio::test]
+async fn a_forgotten_probe_gives_its_place_to_the_next_request() {
+    let host = Host::start().await;
+    host.nbp("ipxe.efi", &pattern(2000));
+    let mut probes = Vec::new();
+    for _ in 0..64 {
+        let mut probe = Client::ask(&host, &request("ipxe.efi", &[("tsize", "0")])).await;
+        assert_eq!(probe.receive().await[..2], [0, 6]);
+        probes.push(probe);
+    }
+    let served = async {
+        loop {
+            let mut client = Client::ask(&host, &request("ipxe.efi", &[])).await;
+            if client.receive().await[..4] == [0, 3, 0, 1] {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, served).await.expect("no place in time");
+    host.stop().await;
+}
+
+/// Firmware that boots GRUB or shim asks for `grub/grubx64.efi`, and another file may have the same name elsewhere.
+#[tokio::test]
+async fn a_path_is_looked_for_as_asked_and_then_by_its_name() {
+    let host = Host::start().await;
+    std::fs::create_dir(host.folder.path().join("nbp/grub")).unwrap();
+    host.nbp("grub/grubx64.efi", b"in the folder");
+    host.nbp("grubx64.efi", b"beside it");
+    for (path, content) in [
+        ("grub/grubx64.efi", &b"in the folder"[..]),
+        ("/grub/grubx64.efi", b"in the folder"),
+        ("grubx64.efi", b"beside it"),
+        ("02:00:00:00:00:01/grubx64.efi", b"beside it"),
+    ] {
+        let mut client = Client::ask(&host, &request(path, &[])).await;
+        assert_eq!(client.fetch(512, 1, |_| false).await, content, "{path}");
+        let answer = reqwest_get(&format!("http://{}/ipxe/binary/{}", host.http, path.trim_start_matches('/'))).await;
+        assert_eq!(answer, content, "{path} by HTTP");
+    }
+    host.stop().await;
+}
+
+async fn reqwest_get(url: &str) -> Vec<u8> {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // reqwest wants one, also without TLS
+    reqwest::get(url).await.unwrap().bytes().await.unwrap().to_vec()
+}
+
+/// Of every twenty packets one gets lost, in both directions by turns.
+#[tokio::test]
+async fn lost_packets_cost_milliseconds_each() {
+    let host = Host::start().await;
+    let content = pattern(1_400_000);
+    host.nbp("ipxe.efi", &content);
+    for (options, window) in [(&[("blksize", "1400")][..], 1), (&[("blksize", "1400"), ("windowsize", "64")], 64)] {
+        let started = std::time::Instant::now();
+        let mut client = Client::ask(&host, &request("ipxe.efi", options)).await;
+        assert!(client.fetch(1400, window, |count| count % 20 == 7).await == content);
+        let (took, lost) = (started.elapsed(), 1000 / 20);
+        assert!(took < std::time::Duration::from_millis(200) * lost, "{took:?} with windows of {window}");
+    }
     host.stop().await;
 }
 

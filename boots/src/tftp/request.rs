@@ -4,14 +4,14 @@ use std::io;
 use std::time::Duration;
 
 use super::packet::ErrorCode;
-use crate::ipxe;
+use crate::beneath::OpenError;
 
 /// Without `blksize` (RFC 1350).
 const DEFAULT_BLOCK: u16 = 512;
 /// Ethernet fragments larger blocks, and firmware often cannot reassemble them.
 const MAX_BLOCK: u16 = 1468;
-/// Switches and ROMs do not drop a burst of this size. RFC 7440 gains little beyond it.
-const MAX_WINDOW: u16 = 16;
+/// Beyond it RFC 7440 gains nothing, and a lost packet costs more.
+const MAX_WINDOW: u16 = 64;
 /// iDRACs and slow ROMs need a short window.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -37,6 +37,8 @@ pub enum Refused {
     NotFound(String),
     #[error("too many transfers, try again")]
     Busy,
+    #[error("no socket for the transfer, try again")]
+    NoSocket(#[source] io::Error),
     #[error("cannot read {name:?}")]
     Unreadable {
         name: String,
@@ -51,25 +53,32 @@ impl Refused {
         match self {
             Self::Write | Self::Outside(_) => ErrorCode::AccessViolation,
             Self::NotFound(_) => ErrorCode::NotFound,
-            Self::Busy | Self::Unreadable { .. } => ErrorCode::Undefined,
+            Self::Busy | Self::NoSocket(_) | Self::Unreadable { .. } => ErrorCode::Undefined,
         }
     }
 }
 
-/// The file's name: the last part of the path. Firmware and smee's URLs put folders before it.
-pub fn file_name(path: &str) -> Result<&str, Refused> {
-    ipxe::base_name(path).ok_or_else(|| Refused::Outside(path.chars().take(200).collect()))
+impl From<OpenError> for Refused {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Outside(path) => Self::Outside(path),
+            OpenError::Missing(path) => Self::NotFound(path),
+            OpenError::Io { path: name, source } => Self::Unreadable { name, source },
+        }
+    }
 }
 
-/// Known options with a usable value are granted, perhaps with a smaller value. Others are ignored.
+/// Known options with a usable value are granted, perhaps with a smaller value. Others are ignored. `largest` is the
+/// largest block that leaves in one packet.
 #[must_use]
-pub fn agree(options: &[(&str, &str)], size: u64) -> Agreed {
+pub fn agree(options: &[(&str, &str)], size: u64, largest: usize) -> Agreed {
+    let largest = u16::try_from(largest).unwrap_or(MAX_BLOCK).clamp(DEFAULT_BLOCK, MAX_BLOCK);
     let mut agreed = Agreed { block: DEFAULT_BLOCK, window: 1, timeout: DEFAULT_TIMEOUT, acknowledged: Vec::new() };
     for (name, value) in options {
         let Ok(value) = value.parse::<u64>() else { continue };
         let granted = match (name.to_ascii_lowercase().as_str(), value) {
             ("blksize", 8..=65464) => {
-                agreed.block = u16::try_from(value).unwrap_or(MAX_BLOCK).min(MAX_BLOCK);
+                agreed.block = u16::try_from(value).unwrap_or(largest).min(largest);
                 ("blksize", u64::from(agreed.block))
             }
             ("tsize", _) => ("tsize", size),
@@ -100,7 +109,8 @@ mod tests {
             ("none", vec![], vec![]),
             ("a PXE ROM's probe", vec![("tsize", "0"), ("blksize", "1456")], vec![("tsize", 9000), ("blksize", 1456)]),
             ("more than Ethernet carries", vec![("BLKSIZE", "65464")], vec![("blksize", 1468)]),
-            ("a window", vec![("windowsize", "64")], vec![("windowsize", 16)]),
+            ("a window", vec![("windowsize", "64")], vec![("windowsize", 64)]),
+            ("a larger window", vec![("windowsize", "65535")], vec![("windowsize", 64)]),
             ("a timeout", vec![("timeout", "5")], vec![("timeout", 5)]),
             ("a timeout that would hold a place for half an hour", vec![("timeout", "255")], vec![]),
             (
@@ -110,14 +120,21 @@ mod tests {
             ),
             ("the same twice", vec![("tsize", "0"), ("tsize", "0")], vec![("tsize", 9000)]),
         ] {
-            assert_eq!(agree(&options, 9000).acknowledged, acknowledged, "{case}");
+            assert_eq!(agree(&options, 9000, 8968).acknowledged, acknowledged, "{case}");
         }
-        assert_eq!(agree(&[], 0), Agreed { block: 512, window: 1, timeout: DEFAULT_TIMEOUT, acknowledged: vec![] });
+        assert_eq!(agree(&[], 0, 1468), Agreed { block: 512, window: 1, timeout: DEFAULT_TIMEOUT, acknowledged: vec![] });
     }
 
     #[test]
-    fn climbing_paths_are_access_violations() {
-        assert_eq!(file_name("02:00:00:00:00:01/ipxe.efi").unwrap(), "ipxe.efi");
-        assert_eq!(file_name("../../etc/passwd").map_err(|refused| refused.code()), Err(ErrorCode::AccessViolation));
+    fn blocks_fit_into_the_packets_of_the_network() {
+        for (case, asked, largest, block) in [
+            ("Ethernet", "1468", 1468, 1468),
+            ("a tunnel", "1468", 1418, 1418),
+            ("less than the tunnel carries", "1024", 1418, 1024),
+            ("jumbo frames, which the client may not have", "8000", 8968, 1468),
+            ("less than every link carries", "1468", 0, 512),
+        ] {
+            assert_eq!(agree(&[("blksize", asked)], 0, largest).block, block, "{case}");
+        }
     }
 }

@@ -4,25 +4,29 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::machine::Chain;
 use model::Mac;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use super::packet::{self, ErrorCode, Packet};
 use super::request::{self, Agreed, Refused};
+use super::sender::{Sender, local_address};
 use super::transfer::{Step, Transfer};
-use crate::beneath::OpenError;
+use crate::datagram::{self, Arrival};
 use crate::machine::mac_at;
 use crate::quota::{Quota, Seldom, Ticket};
 use crate::{Config, Events, MachineSource, Milestone, ipxe};
 
-const SLOWEST: Duration = Duration::from_secs(5);
+/// A transfer whose client has not answered for so long gives its place to another one.
+const FORGOTTEN: Duration = Duration::from_secs(1);
 const SAME_LINE_EVERY: Duration = Duration::from_secs(60);
 
 /// How many transfers run at once.
@@ -34,7 +38,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { per_client: 4, in_all: 256 }
+        Self { per_client: 64, in_all: 256 }
     }
 }
 
@@ -60,6 +64,7 @@ fn bind(address: SocketAddr, interface: Option<&str>) -> io::Result<UdpSocket> {
     if let Some(interface) = interface {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
+    datagram::track(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket.into())
@@ -93,10 +98,10 @@ pub async fn serve(
     loop {
         let received = tokio::select! {
             () = shutdown.cancelled() => break,
-            received = server.socket.recv_from(&mut buffer) => received,
+            received = server.socket.async_io(Interest::READABLE, || datagram::receive(&server.socket, &mut buffer)) => received,
         };
         match received {
-            Ok((length, peer)) => server.on_packet(buffer.get(..length).unwrap_or_default(), peer).await,
+            Ok((length, arrival)) => server.on_packet(buffer.get(..length).unwrap_or_default(), arrival).await,
             Err(error) => {
                 log::warn!("TFTP: cannot receive: {}", Chain(&error));
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -109,6 +114,8 @@ pub async fn serve(
 /// A transfer under way. Dropping it frees its place.
 struct Running {
     transfer: AbortHandle,
+    started: Instant,
+    is_answered: Arc<AtomicBool>,
     _place: Ticket<IpAddr>,
 }
 
@@ -119,12 +126,17 @@ struct Granted {
     file: File,
     size: u64,
     agreed: Agreed,
+    sender: Sender,
 }
 
 impl Server {
-    async fn on_packet(self: &Arc<Self>, bytes: &[u8], peer: SocketAddr) {
+    async fn on_packet(self: &Arc<Self>, bytes: &[u8], arrival: Arrival) {
+        let peer = arrival.peer;
         let granted = match Packet::decode(bytes) {
-            Ok(Packet::Read { path, options }) => self.grant(path, &options),
+            Ok(Packet::Read { path, options }) => {
+                self.forget(peer); // the same port again: the client has started again
+                self.grant(path, &options, arrival)
+            }
             Ok(Packet::Write { path }) => {
                 self.warn_seldom(peer, "write", || format!("a write of {path:?}"));
                 Err(Refused::Write)
@@ -133,25 +145,26 @@ impl Server {
             Ok(Packet::Ack { .. } | Packet::Error { .. }) => return,
             Err(malformed) => {
                 self.warn_seldom(peer, "malformed", || format!("malformed packet of {} bytes: {malformed}", bytes.len()));
-                return self.refuse(peer, ErrorCode::IllegalOperation, &malformed.to_string()).await;
+                return self.refuse(arrival, ErrorCode::IllegalOperation, &malformed.to_string()).await;
             }
         };
-        self.forget(peer); // the same port again: the client has started again
-        let granted = granted.and_then(|granted| Ok((granted, self.quota.take(peer.ip()).ok_or(Refused::Busy)?)));
+        let granted = granted.and_then(|granted| Ok((granted, self.place(peer.ip()).ok_or(Refused::Busy)?)));
         let (granted, place) = match granted {
             Ok(granted) => granted,
             Err(refused) => {
                 self.warn_seldom(peer, &refused.to_string(), || Chain(&refused).to_string());
-                return self.refuse(peer, refused.code(), &refused.to_string()).await;
+                return self.refuse(arrival, refused.code(), &refused.to_string()).await;
             }
         };
-        let server = Arc::clone(self);
+        let (server, is_answered) = (Arc::clone(self), Arc::new(AtomicBool::new(false)));
+        let answered = Arc::clone(&is_answered);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let transfer = tokio::spawn(async move {
-            server.run(granted, peer).await;
+            server.run(granted, peer, &answered).await;
             server.ended(peer);
         });
-        running.insert(peer, Running { transfer: transfer.abort_handle(), _place: place });
+        let started = Instant::now();
+        running.insert(peer, Running { transfer: transfer.abort_handle(), started, is_answered, _place: place });
     }
 
     fn ended(&self, peer: SocketAddr) {
@@ -162,17 +175,35 @@ impl Server {
         }
     }
 
-    fn grant(&self, path: &str, options: &[(&str, &str)]) -> Result<Granted, Refused> {
-        let name = request::file_name(path)?;
-        let unreadable = |source| Refused::Unreadable { name: name.to_owned(), source };
-        let file = ipxe::open(&self.config.nbp, name).map_err(|error| match error {
-            OpenError::Outside(path) => Refused::Outside(path),
-            OpenError::Missing(_) => Refused::NotFound(path.chars().take(200).collect()),
-            OpenError::Io { source, .. } => unreadable(source),
-        })?;
-        let size = file.metadata().map_err(unreadable)?.len();
+    /// A place for another transfer. If all are taken, one that its client has forgotten is ended, first of this client.
+    fn place(&self, client: IpAddr) -> Option<Ticket<IpAddr>> {
+        let free = || self.quota.take(client);
+        free().or_else(|| {
+            self.end_forgotten(|peer| peer.ip() == client);
+            free().or_else(|| {
+                self.end_forgotten(|_| true);
+                free()
+            })
+        })
+    }
+
+    fn end_forgotten(&self, is_meant: impl Fn(&SocketAddr) -> bool) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = running.iter().filter(|(peer, running)| {
+            is_meant(peer) && !running.is_answered.load(Ordering::Relaxed) && running.started.elapsed() >= FORGOTTEN
+        });
+        let oldest = forgotten.min_by_key(|(_, running)| running.started).map(|(peer, _)| *peer);
+        oldest.and_then(|peer| running.remove(&peer)).inspect(|running| running.transfer.abort());
+    }
+
+    fn grant(&self, path: &str, options: &[(&str, &str)], arrival: Arrival) -> Result<Granted, Refused> {
+        let (name, file) = ipxe::open_asked(&self.config.nbp, path)?;
+        let size = file.metadata().map_err(|source| Refused::Unreadable { name: name.to_owned(), source })?.len();
         let mac = path.rsplit('/').nth(1).and_then(|folder| folder.parse().ok());
-        Ok(Granted { name: name.to_owned(), mac, file, size, agreed: request::agree(options, size) })
+        let open = |listening| Sender::open(local_address(listening, arrival.local), self.interface.as_deref(), arrival.peer);
+        let sender = self.socket.local_addr().and_then(open).map_err(Refused::NoSocket)?;
+        let agreed = request::agree(options, size, sender.largest_block());
+        Ok(Granted { name: name.to_owned(), mac, file, size, agreed, sender })
     }
 
     fn forget(&self, peer: SocketAddr) {
@@ -180,9 +211,11 @@ impl Server {
         before.inspect(|running| running.transfer.abort());
     }
 
-    async fn refuse(&self, peer: SocketAddr, code: ErrorCode, message: &str) {
-        if let Err(error) = self.socket.send_to(&packet::error(code, message), peer).await {
-            log::debug!("TFTP {peer}: cannot send: {}", Chain(&error));
+    async fn refuse(&self, to: Arrival, code: ErrorCode, message: &str) {
+        let packet = packet::error(code, message);
+        let send = || datagram::send(&self.socket, &packet, to.peer, to.local, 0);
+        if let Err(error) = self.socket.async_io(Interest::WRITABLE, send).await {
+            log::debug!("TFTP {}: cannot send: {}", to.peer, Chain(&error));
         }
     }
 
@@ -193,10 +226,10 @@ impl Server {
         }
     }
 
-    async fn run(&self, granted: Granted, peer: SocketAddr) {
+    async fn run(&self, granted: Granted, peer: SocketAddr, answered: &AtomicBool) {
         let (name, size, mac) = (granted.name.clone(), granted.size, granted.mac);
         let started = Instant::now();
-        match self.transfer(granted, peer).await {
+        match transfer(granted, answered).await {
             Ok(End::Sent) => {
                 let mac = match mac {
                     Some(mac) => Some(mac),
@@ -211,42 +244,45 @@ impl Server {
             Err(error) => log::warn!("TFTP {peer}: {name}: {}", Chain(&error)),
         }
     }
+}
 
-    async fn transfer(&self, granted: Granted, peer: SocketAddr) -> io::Result<End> {
-        let mut local = self.socket.local_addr()?;
-        local.set_port(0);
-        let socket = bind(local, self.interface.as_deref())?;
-        socket.connect(peer).await?; // from here on the kernel drops packets of other hosts
-        let Granted { file, size, agreed, .. } = granted;
-        let mut transfer = Transfer::new(&agreed, size);
-        let mut step = transfer.start();
-        let mut buffer = [0; 516];
-        let mut deadline = tokio::time::Instant::now();
-        loop {
-            match step.clone() {
-                Step::SendOptions => send(&socket, &packet::option_ack(&agreed.acknowledged)).await?,
-                Step::Send(blocks) => send_blocks(&socket, &file, &transfer, blocks).await?,
-                Step::Wait => {}
-                Step::Done => return Ok(End::Sent),
-                Step::GiveUp => return Ok(End::Silent),
-            }
-            let patience = agreed.timeout.saturating_mul(transfer.timeouts() + 1).min(SLOWEST.max(agreed.timeout));
-            if step != Step::Wait {
-                deadline = tokio::time::Instant::now() + patience; // stray packets do not extend it
-            }
-            step = match tokio::time::timeout_at(deadline, socket.recv(&mut buffer)).await {
-                Err(_) => transfer.on_timeout(),
-                Ok(Ok(length)) => match Packet::decode(buffer.get(..length).unwrap_or_default()) {
-                    Ok(Packet::Ack { block }) => transfer.on_ack(block),
-                    Ok(Packet::Error { message, .. }) => return Ok(End::Aborted(message)),
-                    _ => Step::Wait,
-                },
-                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    return Ok(End::Aborted("port closed".to_owned()));
-                }
-                Ok(Err(error)) => return Err(error),
-            };
+async fn transfer(granted: Granted, answered: &AtomicBool) -> io::Result<End> {
+    let Granted { file, size, agreed, mut sender, .. } = granted;
+    let mut transfer = Transfer::new(&agreed, size, Instant::now());
+    let mut step = transfer.start();
+    let mut buffer = [0; 516];
+    loop {
+        match step {
+            Step::SendOptions => sender.send(&packet::option_ack(&agreed.acknowledged)).await?,
+            Step::Send(blocks) => sender.send_blocks(&file, &transfer, blocks).await?,
+            Step::Wait => {}
+            Step::Done => return Ok(End::Sent),
+            Step::GiveUp => return Ok(End::Silent),
         }
+        // A packet that changes nothing does not move the deadline.
+        step = match timeout_at(transfer.deadline().into(), sender.receive(&mut buffer)).await {
+            Err(_) => {
+                if transfer.is_at_start() {
+                    sender.without_segments();
+                }
+                transfer.on_timeout(Instant::now())
+            }
+            Ok(Ok(length)) => match Packet::decode(buffer.get(..length).unwrap_or_default()) {
+                Ok(Packet::Ack { block }) => {
+                    let step = transfer.on_ack(block, Instant::now());
+                    if transfer.is_answered() {
+                        answered.store(true, Ordering::Relaxed);
+                    }
+                    step
+                }
+                Ok(Packet::Error { message, .. }) => return Ok(End::Aborted(message)),
+                _ => Step::Wait,
+            },
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return Ok(End::Aborted("port closed".to_owned()));
+            }
+            Ok(Err(error)) => return Err(error),
+        };
     }
 }
 
@@ -254,29 +290,4 @@ enum End {
     Sent,
     Aborted(String),
     Silent,
-}
-
-/// Reading blocks this task for a short time: boot programs are small and in the page cache.
-async fn send_blocks(socket: &UdpSocket, file: &File, transfer: &Transfer, blocks: std::ops::Range<u64>) -> io::Result<()> {
-    for block in blocks {
-        let bytes = transfer.bytes_of(block);
-        let length = usize::try_from(bytes.end - bytes.start).unwrap_or(0);
-        let mut data = packet::data_header(block as u16).to_vec(); // as: numbers wrap
-        data.resize(4 + length, 0);
-        file.read_exact_at(data.get_mut(4..).unwrap_or_default(), bytes.start)?;
-        send(socket, &data).await?;
-    }
-    Ok(())
-}
-
-/// A full queue or an unreachable peer counts as a lost packet, which is sent again.
-async fn send(socket: &UdpSocket, bytes: &[u8]) -> io::Result<()> {
-    match socket.send(bytes).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(error),
-        Err(error) => {
-            log::debug!("TFTP: cannot send: {}", Chain(&error));
-            Ok(())
-        }
-        Ok(_) => Ok(()),
-    }
 }
