@@ -107,7 +107,7 @@ async fn machines(Path(key): Path<String>) -> Response {
 
 async fn server() -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let router = axum::Router::new().route("/v1/machines/{key}", get(machines));
+    let router = axum::Router::new().route(&format!("{}/{{key}}", api::paths::MACHINES), get(machines));
     (listener.local_addr().unwrap(), tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
 }
 

@@ -1,6 +1,6 @@
 //! Follows the server's event stream in the background, for the progress of the machine's downloads.
 
-use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{Event, What};
@@ -22,9 +22,9 @@ pub struct Feed {
 
 impl Feed {
     /// Ends by itself with the server. Without events the view only shows less.
-    pub fn follow(server: SocketAddr) -> Self {
+    pub fn follow(server: &Path) -> Self {
         let feed = Self::default();
-        let writer = feed.clone();
+        let (writer, server) = (feed.clone(), server.to_owned());
         std::thread::spawn(move || {
             let hear = |line: &str| {
                 if let Some(heard) = read(line) {
@@ -32,7 +32,7 @@ impl Feed {
                 }
                 true
             };
-            if let Err(error) = http::stream(server, "/v1/events", hear) {
+            if let Err(error) = http::stream(server.as_path(), api::paths::EVENTS, hear) {
                 eprintln!("events: {error:#}");
             }
         });

@@ -1,7 +1,12 @@
 //! Enough HTTP/1.1 for the lab to call the server and the registry: one request per connection.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -24,26 +29,90 @@ impl Response {
     }
 }
 
-pub fn get(to: SocketAddr, path: &str) -> Result<Response> {
+/// Where a server listens.
+#[derive(Debug, Clone)]
+pub enum Place {
+    Port(SocketAddr),
+    Socket(PathBuf),
+}
+
+impl From<SocketAddr> for Place {
+    fn from(address: SocketAddr) -> Self {
+        Self::Port(address)
+    }
+}
+
+impl From<&Path> for Place {
+    fn from(path: &Path) -> Self {
+        Self::Socket(path.to_owned())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(address) => write!(out, "http://{address}"),
+            Self::Socket(path) => write!(out, "{}", path.display()),
+        }
+    }
+}
+
+trait Connection: Read + Write {
+    /// For the next bytes. `None` waits for ever.
+    fn patience(&self, limit: Option<Duration>) -> io::Result<()>;
+}
+
+impl Connection for TcpStream {
+    fn patience(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(limit)
+    }
+}
+
+impl Connection for UnixStream {
+    fn patience(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(limit)
+    }
+}
+
+impl Place {
+    fn connect(&self) -> Result<Box<dyn Connection>> {
+        let connected: io::Result<Box<dyn Connection>> = match self {
+            Self::Port(address) => TcpStream::connect_timeout(address, LIMIT).map(|socket| Box::new(socket) as _),
+            Self::Socket(path) => connect(path).map(|socket| Box::new(socket) as _),
+        };
+        connected.with_context(|| format!("cannot connect to {self}"))
+    }
+}
+
+/// The path may be longer than the address of a socket, so it begins at its folder.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let folder = File::open(path.parent().unwrap_or(Path::new("/")))?;
+    let name = path.file_name().unwrap_or_default();
+    UnixStream::connect(Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
+}
+
+pub fn get(to: impl Into<Place>, path: &str) -> Result<Response> {
     request(to, "GET", path, &[], &[])
 }
 
 /// Sends one request and reads the whole answer.
-pub fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response> {
-    let what = || format!("{method} http://{to}{path}");
-    let mut reader = send(to, method, path, headers, body).with_context(what)?;
+pub fn request(to: impl Into<Place>, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response> {
+    let to = to.into();
+    let what = || format!("{method} {path} at {to}");
+    let mut reader = send(&to, method, path, headers, body).with_context(what)?;
     let (status, headers) = read_head(&mut reader).with_context(what)?;
     let body = read_body(&mut reader, method, status, &headers).with_context(what)?;
     Ok(Response { status, headers, body })
 }
 
 /// Opens an endless answer (the event stream) and calls `line` for each line until it returns false or the stream ends.
-pub fn stream(to: SocketAddr, path: &str, mut line: impl FnMut(&str) -> bool) -> Result<()> {
-    let mut reader = send(to, "GET", path, &[], &[])?;
-    reader.get_ref().set_read_timeout(None).context("cannot wait without limit")?;
+pub fn stream(to: impl Into<Place>, path: &str, mut line: impl FnMut(&str) -> bool) -> Result<()> {
+    let to = to.into();
+    let mut reader = send(&to, "GET", path, &[], &[])?;
+    reader.get_ref().patience(None).context("cannot wait without limit")?;
     let (status, headers) = read_head(&mut reader)?;
     if status != 200 {
-        bail!("GET http://{to}{path} answered {status}");
+        bail!("GET {path} at {to} answered {status}");
     }
     let chunked = is_chunked(&headers);
     let mut pending = Vec::new();
@@ -65,10 +134,14 @@ pub fn stream(to: SocketAddr, path: &str, mut line: impl FnMut(&str) -> bool) ->
     }
 }
 
-fn send(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<BufReader<TcpStream>> {
-    let mut socket = TcpStream::connect_timeout(&to, LIMIT).with_context(|| format!("cannot connect to {to}"))?;
-    socket.set_read_timeout(Some(LIMIT)).context("cannot set a time limit")?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+fn send(to: &Place, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<BufReader<Box<dyn Connection>>> {
+    let mut socket = to.connect()?;
+    socket.patience(Some(LIMIT)).context("cannot set a time limit")?;
+    let host = match to {
+        Place::Port(address) => address.to_string(),
+        Place::Socket(_) => "localhost".to_owned(),
+    };
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -158,6 +231,20 @@ mod tests {
         ] {
             assert_eq!(parse(text), (200, b"hello".to_vec()), "{case}");
         }
+    }
+
+    #[test]
+    fn a_socket_with_a_long_path_is_reached() {
+        let folder = std::env::temp_dir().join(format!("thimble-lab-{}-{}", std::process::id(), "x".repeat(120)));
+        std::fs::create_dir_all(&folder).unwrap();
+        let opened = File::open(&folder).unwrap();
+        let short = Path::new("/proc/self/fd").join(opened.as_raw_fd().to_string()).join("api.sock");
+        let listener = std::os::unix::net::UnixListener::bind(short).unwrap();
+        let path = folder.join("api.sock");
+        assert!(UnixStream::connect(&path).is_err(), "the path is too long");
+        connect(&path).unwrap();
+        listener.accept().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

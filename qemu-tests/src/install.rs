@@ -10,7 +10,7 @@ use crate::command::wait_for;
 use crate::feed::{Download, Feed};
 use crate::machine::{Boot, Vm};
 use crate::objects::Station;
-use crate::provisioner::{HTTP, Options, Provisioner};
+use crate::provisioner::{Options, Provisioner};
 use crate::scene::Scene;
 use crate::serial::Line;
 use crate::timeline::Timeline;
@@ -74,7 +74,7 @@ pub fn run(scene: &Scene, boot: Boot, memory_mib: u32, watch: &mut dyn Observer)
     let disk = scene.disk(&station)?;
     watch.stage(&format!("switching on {} with {memory_mib} MiB and an empty disk", station.name()));
     let mut machine = scene.power_on(&station, boot, memory_mib, Some(disk.clone()))?;
-    let mut follow = Follow::new(&machine, Feed::follow(HTTP))?;
+    let mut follow = Follow::new(&machine, Feed::follow(&provisioner.socket()))?;
     let (mut verified, mut memory_touched) = (None, None);
     while !follow.timeline.is_complete() {
         match follow.next(&mut machine, watch)? {

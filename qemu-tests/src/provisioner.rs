@@ -7,9 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use api::ramdisk;
+use api::paths::{APPLY, object};
+use api::{paths, ramdisk};
 use machine::ports;
-use model::{Hardware, WorkflowAction, WorkflowState};
+use model::{Hardware, Kind, ObjectName, WorkflowAction, WorkflowState};
 use serde::de::DeserializeOwned;
 
 use crate::command::{Daemon, wait_for};
@@ -20,8 +21,8 @@ use crate::{http, segment};
 pub const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, ports::HTTP));
 pub const GRPC: SocketAddr = SocketAddr::V4(SocketAddrV4::new(segment::HOST, ports::GRPC));
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
-/// The API accepts changes from loopback only.
-const API: SocketAddr = SocketAddr::V4(SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, ports::HTTP));
+/// Of the API, below the provisioner's folder.
+const SOCKET: &str = "api.sock";
 /// The image's name below `/files/`.
 pub const IMAGE: &str = "debian.raw.zst";
 
@@ -74,7 +75,7 @@ impl Provisioner {
         let mut command = Command::new(&self.thimble);
         command.arg("up").arg("--data").arg(self.data()).arg("--files").arg(self.folder.join("files"));
         // Other labs of this host have theirs. Its whole path may be longer than that of a socket can be.
-        command.current_dir(&self.folder).args(["--socket", "./api.sock"]);
+        command.current_dir(&self.folder).arg("--socket").arg(Path::new(".").join(SOCKET));
         let interface = if self.options.no_dhcp { "lo" } else { segment::BRIDGE };
         command.args(["--address", &segment::HOST.to_string(), "--interface", interface, "--router-advertisements"]);
         command.args(["--kernel", "vmlinuz", "--initrd", "initramfs.cpio.zst"]);
@@ -86,7 +87,7 @@ impl Provisioner {
         let mut daemon = Daemon::start(&mut command, &self.log())?;
         wait_for("thimble up to be healthy", STARTS_WITHIN, || {
             daemon.check()?;
-            Ok(http::get(API, "/healthz").ok().filter(|response| response.status == 200))
+            Ok(http::get(HTTP, "/healthz").ok().filter(|response| response.status == 200))
         })?;
         self.daemon = Some(daemon);
         Ok(())
@@ -100,6 +101,11 @@ impl Provisioner {
     /// The folder of the server's data, with its certificate authority.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// The API's, for root.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(SOCKET)
     }
 
     pub fn log(&self) -> PathBuf {
@@ -120,23 +126,24 @@ impl Provisioner {
         }
     }
 
-    /// The status and the text of `POST /v1/apply`.
+    /// The status and the text of the answer to an apply.
     pub fn try_apply(&self, yaml: &str) -> Result<(u16, String)> {
-        let answer = http::request(API, "POST", "/v1/apply", &[("Content-Type", "application/yaml")], yaml.as_bytes())?;
+        let headers = [("Content-Type", "application/yaml")];
+        let answer = http::request(self.socket().as_path(), "POST", APPLY, &headers, yaml.as_bytes())?;
         Ok((answer.status, answer.text()))
     }
 
     pub fn hardware(&self, name: &str) -> Result<Hardware> {
-        get(&format!("/v1/hardware/default/{name}"))
+        get(&self.socket(), &object(Kind::Hardware, &ObjectName::new("default", name)))
     }
 
     pub fn workflow(&self, name: &str) -> Result<Workflow> {
-        get(&format!("/v1/workflows/default/{name}")).map(Workflow)
+        workflow(&self.socket(), name)
     }
 
     /// The server's data about a machine.
     pub fn machine(&self, mac: &str) -> Result<api::Machine> {
-        get(&format!("/v1/machines/{mac}"))
+        get(&self.socket(), &paths::machine(mac))
     }
 
     /// Waits until the workflow has ended.
@@ -171,16 +178,20 @@ impl Provisioner {
     }
 }
 
-/// The server's state of an action, or a sentence if the server does not answer.
-pub fn action_state(workflow: &str, action: &str) -> String {
-    match get(&format!("/v1/workflows/default/{workflow}")).map(Workflow) {
+/// The state of an action in the server with this socket, or a sentence if the server does not answer.
+pub fn action_state(socket: &Path, workflow: &str, action: &str) -> String {
+    match self::workflow(socket, workflow) {
         Ok(workflow) => workflow.action(action).map_or("nothing", |action| action.state.as_str()).to_owned(),
         Err(error) => format!("nothing: {error:#}"),
     }
 }
 
-fn get<T: DeserializeOwned>(path: &str) -> Result<T> {
-    let answer = http::get(API, path)?;
+fn workflow(socket: &Path, name: &str) -> Result<Workflow> {
+    get(socket, &object(Kind::Workflow, &ObjectName::new("default", name))).map(Workflow)
+}
+
+fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    let answer = http::get(socket, path)?;
     if answer.status != 200 {
         bail!("GET {path} answered {}: {}", answer.status, answer.text());
     }

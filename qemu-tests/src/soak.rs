@@ -94,7 +94,7 @@ fn soak(scene: &Scene, cycles: u32, seed: u64, machines: u8) -> Result<()> {
     let start = Instant::now();
     let registry = scene.registry()?;
     let provisioner = scene.provisioner(Options::default())?;
-    let witness = Witness::start(SocketAddr::new(segment::HOST.into(), WITNESS_PORT))?;
+    let witness = Witness::start(SocketAddr::new(segment::HOST.into(), WITNESS_PORT), provisioner.socket())?;
     let share = |number: u8| (cycles + u32::from(machines - number)) / u32::from(machines.max(1));
     let rider = |number: u8| Rider { scene, registry: &registry, provisioner: &provisioner, witness: &witness, number };
     let tallies: Vec<Result<Tally>> = std::thread::scope(|scope| {

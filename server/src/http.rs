@@ -1,37 +1,35 @@
-//! The API under `/v1/`: objects in and out, machines, events. A thin edge that bounds bodies. All calls but `booted` are
-//! only for loopback and the networks that the operator named.
+//! HTTP beside the API in Kubernetes' shape: what machines and probes may ask on the plain port, and Thimble's own calls, which
+//! are for known callers only. A thin edge that bounds bodies.
 
 mod backup;
 mod callers;
+mod events;
 mod import;
 pub(crate) mod logs;
 mod machines;
+mod moved;
 pub(crate) mod probes;
 mod rollouts;
 pub(crate) mod uploads;
 mod workflows;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use access::{is_operator, page};
-use api::{Applied, Cancelled, List, Problem};
-use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use api::paths::object;
+use api::{Applied, Problem};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use log::error;
 use machine::Chain;
 use model::{Kind, Mistake, Object, ObjectName};
-use serde::Deserialize;
 
-use crate::service::{ApplyError, DeleteError, Server};
+use crate::service::{ApplyError, Server};
 use crate::store::StoreError;
-use crate::work::CancelError;
 pub use callers::for_callers;
 use uploads::{NotObjects, Upload};
 
@@ -42,25 +40,29 @@ const MAX_REASON: usize = 500;
 /// The pause between empty lines. By these lines each side notices that the other one is gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The routes. Serve them with `api::serve`, because a call without a known address is refused.
+/// The routes of the plain port, which serves no object. Serve them with `api::serve`, because metrics are refused to a caller
+/// without a known address.
 pub fn router(server: Server) -> Router {
-    // Hardware holds password hashes and user data, so other hosts may not even read it.
-    let operators = operators().merge(probes::metrics()).route_layer(from_fn_with_state(server.clone(), only_allowed));
-    let machines = machines::for_machines().route_layer(from_fn(not_of_a_page));
-    operators.merge(machines).merge(probes::probes()).with_state(server)
+    let metrics = probes::metrics().route_layer(from_fn_with_state(server.clone(), only_allowed));
+    let machines = machines::for_machines().merge(moved::routes()).route_layer(from_fn(not_of_a_page));
+    metrics.merge(machines).merge(probes::probes()).with_state(server)
 }
 
-fn operators() -> Router<Server> {
+/// Thimble's own calls that concern no document. `callers` puts the rights before them.
+fn own() -> Router<Server> {
     Router::new()
-        .route("/v1/apply", post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)))
-        .route("/v1/{kind}", get(list))
-        .route("/v1/{kind}/{namespace}/{name}", get(one).delete(remove))
-        .route("/v1/workflows/{namespace}/{name}/cancel", post(cancel))
-        .route("/v1/events", get(events))
+        .merge(backup::routes())
+        .merge(events::routes())
         .merge(logs::routes())
         .merge(machines::for_operators())
         .merge(rollouts::routes())
         .merge(workflows::routes())
+}
+
+/// The route of a part of each Workflow, in both versions.
+fn of_workflows(part: &str) -> [String; 2] {
+    let any = ObjectName::new("{namespace}", "{name}");
+    [Kind::Workflow, Kind::WorkflowV1alpha2].map(|kind| format!("{}/{part}", object(kind, &any)))
 }
 
 async fn only_allowed(State(server): State<Server>, request: Request, next: Next) -> Response {
@@ -70,10 +72,11 @@ async fn only_allowed(State(server): State<Server>, request: Request, next: Next
     }
     match from {
         Some(address) if is_operator(address, &server.0.config.api_allow) => next.run(request).await,
-        Some(address) => {
-            problem(StatusCode::FORBIDDEN, format!("{address} may not use the API; --api-allow names networks that may"))
-        }
-        None => problem(StatusCode::FORBIDDEN, "the address of the caller is not known, so it may not use the API"),
+        Some(address) => problem(
+            StatusCode::FORBIDDEN,
+            format!("{address} may not read metrics here; it may by HTTPS with a token, or --api-allow names its network"),
+        ),
+        None => problem(StatusCode::FORBIDDEN, "the address of the caller is not known, so it may not read metrics"),
     }
 }
 
@@ -100,6 +103,15 @@ fn someone(by: &str) -> String {
     if by.is_empty() { "an operator".to_owned() } else { by }
 }
 
+/// Whether the query's `dryRun` asks for the answer alone.
+fn only_tries(dry_run: Option<&str>) -> Result<bool, Box<Response>> {
+    match dry_run {
+        None => Ok(false),
+        Some("All") => Ok(true),
+        Some(_) => Err(Box::new(problem(StatusCode::BAD_REQUEST, "dryRun can only be All"))),
+    }
+}
+
 /// The answer when the store fails.
 fn failed(doing: &str, reason: &StoreError) -> Response {
     if matches!(reason, StoreError::Conflict { .. }) {
@@ -111,19 +123,6 @@ fn failed(doing: &str, reason: &StoreError) -> Response {
 
 fn see_log(doing: &str) -> Response {
     problem(StatusCode::INTERNAL_SERVER_ERROR, format!("{doing} failed; the server's log says why"))
-}
-
-#[derive(Deserialize)]
-struct ApplyQuery {
-    /// The name of the file, for its mistakes.
-    file: Option<String>,
-    /// Only returns what would be done.
-    #[serde(default)]
-    dry_run: bool,
-}
-
-async fn apply(State(server): State<Server>, Query(query): Query<ApplyQuery>, upload: Upload) -> Response {
-    applied(server, query.file, query.dry_run, upload, |_| Ok(())).await
 }
 
 /// Applies the objects of an upload: all of them, or none. `may` refuses objects that the caller may not write.
@@ -156,107 +155,4 @@ async fn applied(
         Some(Err(ApplyError::Store(reason))) => failed("apply", &reason),
         None => see_log("apply"),
     }
-}
-
-fn known(plural: &str) -> Result<Kind, Box<Response>> {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural);
-    kind.ok_or_else(|| {
-        let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::plural).collect();
-        Box::new(problem(StatusCode::NOT_FOUND, format!("{plural} is not a kind of objects; the kinds are {}", known.join(", "))))
-    })
-}
-
-async fn list(State(server): State<Server>, Path(plural): Path<String>) -> Response {
-    match known(&plural) {
-        Ok(kind) => Json(List::of(kind, server.list(kind))).into_response(),
-        Err(response) => *response,
-    }
-}
-
-async fn one(State(server): State<Server>, Path((plural, namespace, name)): Path<(String, String, String)>) -> Response {
-    let name = ObjectName::new(namespace, name);
-    match known(&plural).map(|kind| (kind, server.get(kind, &name))) {
-        Ok((_, Some(object))) => Json(object).into_response(),
-        Ok((kind, None)) => problem(StatusCode::NOT_FOUND, format!("{kind} {name} does not exist")),
-        Err(response) => *response,
-    }
-}
-
-#[derive(Deserialize)]
-struct DeleteQuery {
-    /// Also deletes an object that an unfinished workflow uses.
-    #[serde(default)]
-    force: bool,
-}
-
-async fn remove(
-    State(server): State<Server>,
-    Path((plural, namespace, name)): Path<(String, String, String)>,
-    Query(query): Query<DeleteQuery>,
-) -> Response {
-    let name = ObjectName::new(namespace, name);
-    let kind = match known(&plural) {
-        Ok(kind) => kind,
-        Err(response) => return *response,
-    };
-    match Server::detached(async move { server.delete(kind, &name, query.force).await }).await {
-        Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
-        Some(Err(missing @ DeleteError::NotFound { .. })) => problem(StatusCode::NOT_FOUND, missing.to_string()),
-        Some(Err(used @ DeleteError::InUse { .. })) => problem(StatusCode::CONFLICT, used.to_string()),
-        Some(Err(DeleteError::Store(reason))) => failed("delete", &reason),
-        None => see_log("delete"),
-    }
-}
-
-#[derive(Deserialize)]
-struct CancelQuery {
-    /// Does not wait for the agent.
-    #[serde(default)]
-    now: bool,
-}
-
-async fn cancel(
-    State(server): State<Server>,
-    Path((namespace, name)): Path<(String, String)>,
-    Query(query): Query<CancelQuery>,
-    body: Bytes,
-) -> Response {
-    let name = ObjectName::new(namespace, name);
-    let reason = String::from_utf8_lossy(&body);
-    let reason = if reason.trim().is_empty() { "by an operator".to_owned() } else { line(&reason, MAX_REASON) };
-    match Server::detached(async move { server.cancel(&name, &reason, query.now).await }).await {
-        Some(Ok(running)) => Json(Cancelled { ended: running.is_none(), running }).into_response(),
-        Some(Err(missing @ CancelError::NoWorkflow(_))) => problem(StatusCode::NOT_FOUND, missing.to_string()),
-        Some(Err(over @ (CancelError::Over { .. } | CancelError::Refused { .. }))) => {
-            problem(StatusCode::CONFLICT, over.to_string())
-        }
-        Some(Err(CancelError::Store(reason))) => failed("cancel", &reason),
-        None => see_log("cancel"),
-    }
-}
-
-#[derive(Deserialize)]
-struct EventsQuery {
-    since: Option<u64>,
-}
-
-async fn events(State(server): State<Server>, Query(query): Query<EventsQuery>) -> Response {
-    let reader = server.events(query.since);
-    let stopping = server.stopping();
-    drop(server); // a connected reader must not keep the store open
-    let lines = futures_util::stream::unfold((reader, stopping), |(mut reader, mut stopping)| async move {
-        let line = tokio::select! {
-            event = reader.next() => json_line(&*event?),
-            () = tokio::time::sleep(HEARTBEAT) => Bytes::from_static(b"\n"),
-            _ = stopping.wait_for(|stopping| *stopping) => return None,
-        };
-        Some((Ok::<_, Infallible>(line), (reader, stopping)))
-    });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
-}
-
-fn json_line(event: &api::Event) -> Bytes {
-    let mut line = serde_json::to_vec(event).unwrap_or_default();
-    line.push(b'\n');
-    Bytes::from(line)
 }

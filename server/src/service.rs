@@ -40,7 +40,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(1);
 pub struct Config {
     /// The path of the store. Without it nothing survives the process.
     pub store: Option<PathBuf>,
-    /// Networks that may use the API besides loopback.
+    /// Networks that may read metrics on the plain port besides loopback.
     pub api_allow: Vec<Network>,
     /// How long a call for work is held open. Tinkerbell's agents expect about a minute.
     pub long_poll: Duration,

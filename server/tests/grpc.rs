@@ -218,8 +218,9 @@ async fn connections_that_stay_open_do_not_delay_the_end() {
     let settings_and_headers = [&[0, 0, 0, 4, 0, 0, 0, 0, 0][..], &get_action_headers()].concat();
     silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     silent.write_all(&settings_and_headers).await.unwrap();
-    let mut stranger = tokio::net::TcpStream::connect(lab.http).await.unwrap();
-    stranger.write_all(b"POST /v1/apply HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+    let mut stranger = tokio::net::TcpStream::connect(lab.api).await.unwrap();
+    let head = format!("POST {} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n", api::paths::APPLY);
+    stranger.write_all(head.as_bytes()).await.unwrap();
     soon(silent.read_u8()).await.unwrap(); // the server's settings show that it has accepted the connection
     lab.stop().await;
 }

@@ -5,11 +5,13 @@ mod lab;
 
 use std::net::SocketAddr;
 
+use api::paths::{APPLY, EVENTS, machine, machine_intent, object};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
 use futures_util::StreamExt;
 use lab::{Lab, MAC, apply, everything, hardware, soon, template, workflow};
+use model::Kind;
 use proto::action_status_request::StateType;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -23,7 +25,7 @@ struct Api {
 impl Api {
     fn of(lab: &Lab) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default(); // an error only means that another test did it
-        Self { client: Client::new(), base: format!("http://{}", lab.http) }
+        Self { client: Client::new(), base: format!("http://{}", lab.api) }
     }
 
     async fn call(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
@@ -38,7 +40,7 @@ impl Api {
     }
 
     async fn apply(&self, text: &str) -> (u16, Value) {
-        self.call(Method::POST, "/v1/apply?file=lab.yaml", text).await
+        self.call(Method::POST, &format!("{APPLY}?file=lab.yaml"), text).await
     }
 }
 
@@ -79,16 +81,20 @@ async fn objects_are_stored_listed_and_deleted() {
     );
     let (code, body) = api.apply(&everything()).await;
     assert_eq!((code, changes(&body)[2].as_str()), (200, "Workflow default/w unchanged"));
-    let (code, list) = api.get("/v1/workflows").await;
+    let (code, list) = api.get("/apis/tinkerbell.org/v1alpha1/workflows").await;
     assert_eq!((code, list["kind"].as_str(), list["items"].as_array().unwrap().len()), (200, Some("WorkflowList"), 1));
-    let (code, one) = api.get("/v1/hardware/default/node-1").await;
+    let (code, one) = api.get("/apis/tinkerbell.org/v1alpha1/namespaces/default/hardware/node-1").await;
     assert_eq!((code, &one["spec"]["interfaces"][0]["dhcp"]["mac"]), (200, &json!(MAC)));
-    assert_eq!(api.call(Method::DELETE, "/v1/workflows/default/w", "").await.0, 204);
-    assert_eq!(api.call(Method::DELETE, "/v1/workflows/default/w", "").await.0, 404);
-    for path in ["/v1/workflows/default/w", "/v1/pods", "/v1/pods/a/b", "/v1/machines/52:54:00:00:00:99", "/v1/machines/nonsense"]
-    {
+    assert_eq!(api.call(Method::DELETE, "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w", "").await.0, 200);
+    assert_eq!(api.call(Method::DELETE, "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w", "").await.0, 404);
+    for path in [
+        "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w",
+        "/apis/tinkerbell.org/v1alpha1/pods",
+        "/apis/thimble.dev/v1alpha1/machines/52:54:00:00:00:99",
+        "/apis/thimble.dev/v1alpha1/machines/nonsense",
+    ] {
         let (code, body) = api.get(path).await;
-        assert_eq!((code, body["error"].is_string()), (404, true), "{path}");
+        assert_eq!((code, body["error"].is_string() || body["message"].is_string()), (404, true), "{path}");
     }
     assert_eq!(api.get("/healthz").await.0, 200);
 }
@@ -118,7 +124,7 @@ async fn mistakes_are_all_reported_and_change_nothing() {
             .any(|one| one.starts_with("lab.yaml:13:8: spec: unknown key \"templateref\" (did you mean \"templateRef\"?)")),
         "{found:#?}"
     );
-    assert_eq!(api.get("/v1/hardware").await.1["items"], json!([]));
+    assert_eq!(api.get("/apis/tinkerbell.org/v1alpha1/hardware").await.1["items"], json!([]));
     let (code, body) = api.apply(&(hardware("node-1", MAC) + &hardware("node-2", MAC))).await;
     assert_eq!(
         (code, mistakes(&body)),
@@ -141,8 +147,12 @@ async fn a_workflow_waits_for_the_objects_it_names_and_reports_mistakes_in_them(
     assert_eq!(code, 422);
     let mistake = mistakes(&body).remove(0);
     assert!(mistake.starts_with("lab.yaml:") && mistake.contains("map has no entry for key \"device_2\""), "{body}");
-    assert_eq!(api.get("/v1/templates/default/two").await.0, 404, "nothing is stored when anything is wrong");
-    let stored = api.get("/v1/workflows/default/w").await.1;
+    assert_eq!(
+        api.get("/apis/tinkerbell.org/v1alpha1/namespaces/default/templates/two").await.0,
+        404,
+        "nothing is stored when anything is wrong"
+    );
+    let stored = api.get("/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w").await.1;
     assert_eq!(stored["status"]["message"], "waits for Template default/two, which does not exist");
     let (code, body) = api.apply(&template("two", 2)).await;
     assert_eq!((code, changes(&body)), (200, vec!["Template default/two created".into(), "Workflow default/w updated".into()]));
@@ -179,7 +189,7 @@ async fn its_workflows_decide_what_a_machine_boots() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
     let boot = async |expected: &str| {
-        let (_, body) = api.get("/v1/machines/52-54-00-12-34-56").await;
+        let (_, body) = api.get("/apis/thimble.dev/v1alpha1/machines/52-54-00-12-34-56").await;
         let reason = body["workflow"].as_str().or(body["reason"].as_str()).unwrap();
         assert_eq!(format!("{} {reason}", body["boot"].as_str().unwrap()), expected);
     };
@@ -206,7 +216,7 @@ async fn its_workflows_decide_what_a_machine_boots() {
     boot("wait workflow default/second is TIMEOUT: action a0 ended TIMEOUT").await;
     api.apply(&hardware("node-1", MAC).replace("allowPXE: true", "allowPXE: false")).await;
     boot("local netboot.allowPXE is not true in Hardware default/node-1").await;
-    assert_eq!(api.get("/v1/machines/10.0.0.20").await.1["mac"], MAC);
+    assert_eq!(api.get("/apis/thimble.dev/v1alpha1/machines/10.0.0.20").await.1["mac"], MAC);
 }
 
 #[tokio::test]
@@ -217,15 +227,15 @@ async fn an_operator_decides_what_a_machine_boots() {
     lab.agent(MAC).await.work().await;
     let order = async |machine: &str, order: &str| {
         let body = json!({"order": order, "by": "ada\x1b[31m", "reason": "new disk\n"}).to_string();
-        api.call(Method::POST, &format!("/v1/machines/{machine}/intent"), &body).await
+        api.call(Method::POST, &machine_intent(machine), &body).await
     };
     let (code, state) = order("node-1", "hold").await;
     assert_eq!(
         (code, &state["intent"], &state["by"], &state["reason"]),
         (200, &json!("hold"), &json!("ada [31m"), &json!("new disk"))
     );
-    for machine in [MAC, "10.0.0.20", "node-1", "default%2Fnode-1"] {
-        let (code, body) = api.get(&format!("/v1/machines/{machine}")).await;
+    for machine in [MAC, "10.0.0.20", "node-1", "default/node-1"] {
+        let (code, body) = api.get(&api::paths::machine(machine)).await;
         assert_eq!((code, &body["boot"], &body["reason"]), (200, &json!("hold"), &json!("new disk")), "{machine}");
         assert_eq!(body["state"]["orders"], json!(["default/w"]));
     }
@@ -253,14 +263,13 @@ async fn toggle_allow_netboot_sets_and_resets_the_hardware() {
     let closed = hardware("node-1", MAC).replace("allowPXE: true", "allowPXE: false");
     let toggling = workflow("w", "one", "node-1", MAC).replace("spec: {", "spec: {bootOptions: {toggleAllowNetboot: true}, ");
     api.apply(&(closed + &template("one", 1) + &toggling)).await;
-    let allowed = async || api.get("/v1/hardware/default/node-1").await.1["spec"]["interfaces"][0]["netboot"]["allowPXE"].clone();
-    assert_eq!(
-        (allowed().await, api.get(&format!("/v1/machines/{MAC}")).await.1["boot"].as_str()),
-        (json!(true), Some("install"))
-    );
+    let allowed = async || {
+        api.get("/apis/tinkerbell.org/v1alpha1/namespaces/default/hardware/node-1").await.1["spec"]["interfaces"][0]["netboot"]["allowPXE"].clone()
+    };
+    assert_eq!((allowed().await, api.get(&machine(MAC)).await.1["boot"].as_str()), (json!(true), Some("install")));
     lab.agent(MAC).await.work().await;
     assert_eq!(allowed().await, json!(false));
-    let status = api.get("/v1/workflows/default/w").await.1["status"].clone();
+    let status = api.get("/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w").await.1["status"].clone();
     assert_eq!(status["bootOptions"]["allowNetboot"], json!({"toggledTrue": true, "toggledFalse": true}));
     let (code, body) =
         api.apply(&workflow("x", "one", "node-1", MAC).replace("spec: {", "spec: {bootOptions: {bootMode: iso}, ")).await;
@@ -273,17 +282,18 @@ async fn an_installed_system_announces_itself() {
     let api = Api::of(&lab);
     api.apply(&everything()).await;
     let path = format!("/v1/machines/{MAC}/booted");
-    assert_eq!(api.call(Method::POST, &path, "Debian 12\x1b[31m up\n").await.0, 204);
-    assert_eq!(api.get(&format!("/v1/machines/{MAC}")).await.1["booted"]["text"], "Debian 12 [31m up");
-    assert_eq!(api.call(Method::POST, "/v1/machines/52:54:00:00:00:99/booted", "x").await.0, 404);
-    assert_eq!(api.call(Method::POST, &path, &"x".repeat(5000)).await.0, 413);
+    let port = Api { client: Client::new(), base: format!("http://{}", lab.http) };
+    assert_eq!(port.call(Method::POST, &path, "Debian 12\x1b[31m up\n").await.0, 204);
+    assert_eq!(api.get(&machine(MAC)).await.1["booted"]["text"], "Debian 12 [31m up");
+    assert_eq!(port.call(Method::POST, "/v1/machines/52:54:00:00:00:99/booted", "x").await.0, 404);
+    assert_eq!(port.call(Method::POST, &path, &"x".repeat(5000)).await.0, 413);
 }
 
 #[tokio::test]
 async fn events_arrive_line_by_line_and_continue_where_a_reader_stopped() {
     let lab = Lab::hasty().await;
     let api = Api::of(&lab);
-    let response = api.client.get(format!("{}/v1/events?since=0", api.base)).send().await.unwrap();
+    let response = api.client.get(format!("{}{EVENTS}?since=0", api.base)).send().await.unwrap();
     let mut lines = Box::pin(response.bytes_stream());
     let mut next = async || loop {
         let chunk = soon(lines.next()).await.unwrap().unwrap();
@@ -297,7 +307,7 @@ async fn events_arrive_line_by_line_and_continue_where_a_reader_stopped() {
     assert_eq!((&first["type"], &first["change"]), (&json!("object"), &json!("created")));
     lab.server.publish(api::What::Machine { mac: MAC.parse().unwrap(), milestone: "offered".into(), detail: "10.0.0.20".into() });
     assert_eq!(next().await["milestone"], "offered");
-    let again = api.client.get(format!("{}/v1/events?since={}", api.base, first["revision"])).send().await.unwrap();
+    let again = api.client.get(format!("{}{EVENTS}?since={}", api.base, first["revision"])).send().await.unwrap();
     let chunk = soon(Box::pin(again.bytes_stream()).next()).await.unwrap().unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&chunk).unwrap()["milestone"], "offered");
 }
@@ -305,46 +315,68 @@ async fn events_arrive_line_by_line_and_continue_where_a_reader_stopped() {
 #[tokio::test]
 async fn a_web_page_changes_nothing() {
     let lab = Lab::hasty().await;
-    let api = Api::of(&lab);
-    api.apply(&everything()).await;
+    apply(&lab.server, &everything()).await;
+    let client = Client::new();
     let booted = format!("/v1/machines/{MAC}/booted");
     for (case, method, path, header, code) in [
         ("a foreign origin", "POST", "/v1/apply", ("origin", "http://evil.example"), 403),
         ("a foreign origin that announces a system", "POST", booted.as_str(), ("origin", "http://evil.example"), 403),
         ("a form of another site", "POST", &booted, ("sec-fetch-site", "cross-site"), 403),
-        ("a name that was made to lead here", "GET", "/v1/hardware", ("host", "evil.example:7080"), 403),
-        ("the same for events", "GET", "/v1/events", ("host", "evil.example"), 403),
-        ("an image of a page", "GET", "/v1/hardware", ("sec-fetch-site", "same-site"), 403),
-        ("the address", "GET", "/v1/hardware", ("host", "10.0.0.1:7080"), 200),
-        ("loopback by name", "GET", "/v1/hardware", ("host", "localhost"), 200),
+        ("a name that was made to lead here", "GET", "/metrics", ("host", "evil.example:7080"), 403),
+        ("an image of a page", "GET", "/metrics", ("sec-fetch-site", "same-site"), 403),
+        ("the address", "GET", "/metrics", ("host", "10.0.0.1:7080"), 200),
+        ("loopback by name", "GET", "/metrics", ("host", "localhost"), 200),
         ("a machine that knows this host by another name", "POST", &booted, ("host", "prov.example:7080"), 204),
     ] {
-        let request = api.client.request(method.parse().unwrap(), format!("{}{path}", api.base)).header(header.0, header.1);
+        let request = client.request(method.parse().unwrap(), format!("http://{}{path}", lab.http)).header(header.0, header.1);
         assert_eq!(request.send().await.unwrap().status().as_u16(), code, "{case}");
     }
     lab.stop().await;
 }
 
 #[tokio::test]
-async fn an_unknown_host_reads_nothing_and_may_only_report_that_it_booted() {
+async fn the_plain_port_serves_no_object_to_anyone() {
     let lab = Lab::hasty().await;
-    let api = Api::of(&lab);
-    api.apply(&everything()).await;
+    apply(&lab.server, &everything()).await;
     let booted = format!("/v1/machines/{MAC}/booted");
+    let (here, machine) = ([127, 0, 0, 1], [10, 0, 0, 7]);
     for (method, path, from, code) in [
-        ("GET", "/v1/hardware", [10, 0, 0, 7], 403),
-        ("GET", "/v1/hardware/default/node-1", [10, 0, 0, 7], 403),
-        ("GET", "/v1/events", [10, 0, 0, 7], 403),
-        ("GET", &format!("/v1/machines/{MAC}"), [10, 0, 0, 7], 403),
-        ("DELETE", "/v1/hardware/default/node-1", [10, 0, 0, 7], 403),
-        ("POST", "/v1/machines/node-1/intent", [10, 0, 0, 7], 403),
-        ("POST", booted.as_str(), [10, 0, 0, 7], 204),
-        ("GET", "/v1/hardware", [127, 0, 0, 1], 200),
+        ("GET", "/apis/tinkerbell.org/v1alpha1/hardware", here, 404),
+        ("GET", "/api/v1/secrets", here, 404),
+        ("GET", EVENTS, here, 404),
+        ("POST", APPLY, here, 404),
+        ("GET", "/v1/hardware", here, 410),
+        ("GET", "/v1/hardware/default/node-1", machine, 410),
+        ("DELETE", "/v1/hardware/default/node-1", here, 410),
+        ("GET", "/v1/events", machine, 410),
+        ("GET", "/v1/pods", machine, 404),
+        ("GET", "/metrics", machine, 403),
+        ("GET", "/metrics", here, 200),
+        ("GET", "/healthz", machine, 200),
+        ("POST", booted.as_str(), machine, 204),
     ] {
         let mut request = Request::builder().method(method).uri(path).body(Body::from("up")).unwrap();
         request.extensions_mut().insert(ConnectInfo(SocketAddr::from((from, 4000))));
         let answer = server::http::router(lab.server.clone()).oneshot(request).await.unwrap();
         assert_eq!(answer.status().as_u16(), code, "{method} {path} from {from:?}");
+    }
+    lab.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_of_earlier_versions_names_the_one_that_took_its_place() {
+    let lab = Lab::hasty().await;
+    for base in [lab.http, lab.api] {
+        let port = Api { client: Client::new(), base: format!("http://{base}") };
+        for (method, old, new) in [
+            (Method::POST, "/v1/apply?file=x".to_owned(), APPLY.to_owned()),
+            (Method::GET, "/v1/workflows/default/w".to_owned(), object(Kind::Workflow, &"w".parse().unwrap())),
+            (Method::GET, format!("/v1/machines/{MAC}"), machine(MAC)),
+        ] {
+            let (code, body) = port.call(method, &old, "").await;
+            let said = body["error"].as_str().unwrap();
+            assert!(code == 410 && said.contains(&format!("moved to {new},")) && said.contains("6443"), "{old}: {said}");
+        }
     }
     lab.stop().await;
 }

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use api::paths::object;
+use model::{Kind, ObjectName};
 use process::{Addresses, Api, Dice, Process};
 use proto::action_status_request::StateType;
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest};
@@ -139,8 +141,10 @@ async fn write(api: Api, ledger: Shared, writer: usize, mut dice: Dice) -> Resul
         };
         if known.succeeded.len() == 2 && dice.below(2) == 0 {
             of(&ledger).workflows.get_mut(name).unwrap().delete_sent = true;
-            let (status, answer) = api.call(Method::DELETE, &format!("/v1/workflows/default/{name}"), String::new()).await?;
-            assert!(status == 204 || status == 404, "{status} {answer}");
+            let (status, answer) = api
+                .call(Method::DELETE, &object(Kind::Workflow, &ObjectName::new("default", name.as_str())), String::new())
+                .await?;
+            assert!(status == 200 || status == 404, "{status} {answer}");
             of(&ledger).known(name).deleted = true;
         } else if known.created {
             let (machine, number) = (name.split(['m', '-']).nth(2).unwrap().parse().unwrap(), known.label.1 + 1);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use access::{Caller, Grant, Origin, Proof, Role};
 use api::LogLine;
+use api::paths::SYSLOG;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -25,6 +26,9 @@ use tokio::net::TcpStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tower::ServiceExt;
+
+const LOG: &str = "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w/log";
+const MACHINE_LOG: &str = "/apis/thimble.dev/v1alpha1/namespaces/default/machinestates/node-1/log";
 
 fn config(folder: &Path) -> Config {
     let limits = LogLimits { keep_free: 0, ..LogLimits::default() };
@@ -115,21 +119,27 @@ async fn output_is_stored_escaped_and_read_by_workflow_action_and_time() {
     let (_, next) = running(&lab, MAC).await;
     logs.append(said(&next, MAC, &["of the second action"])).await.unwrap();
 
-    let path = "/v1/workflows/default/w/log";
-    let text = shown(lab.http, path, "of the second action").await;
+    let path = LOG;
+    let text = shown(lab.api, path, "of the second action").await;
     assert!(text.contains(" a0 stdout   plain\n") && text.contains(" a0 stderr \\u{1b}[2J\\u{1b}]0;pwned\\u{7}\n"), "{text}");
     assert!(text.contains(" a0 stdout two\\nlines\\r\\u{0}\n") && text.contains(" a1 stdout of the second"), "{text}");
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}') && !text.contains('\0'), "{text:?}");
-    shown(lab.http, path, "(7 lines were dropped before this").await;
-    let only = Answer::of(lab.http, &format!("{path}?action=a1&format=json")).await.end().await;
+    shown(lab.api, path, "(7 lines were dropped before this").await;
+    let only = Answer::of(lab.api, &format!("{path}?action=a1&format=json")).await.end().await;
     let json = only.lines().find(|line| line.starts_with('{')).unwrap();
     let line: LogLine = serde_json::from_str(json).unwrap();
     assert!((line.action.as_str(), line.from.as_str()) == ("a1", MAC) && !only.contains("plain"), "{only}");
-    let recent = Answer::of(lab.http, &format!("{path}?sinceSeconds=60")).await.end().await;
+    let recent = Answer::of(lab.api, &format!("{path}?sinceSeconds=60")).await.end().await;
     assert!(!recent.contains("stdout   plain") && recent.contains("pwned"), "{recent}");
     let file = std::fs::read_to_string(folder.path().join("log/workflows/default_w/00000001.jsonl")).unwrap();
     assert!(!file.contains('\u{1b}') && file.lines().count() >= 4, "{file}");
-    assert!(Answer::of(lab.http, "/v1/workflows/default/other/log").await.end().await.starts_with("HTTP/1.1 404"));
+    assert!(
+        Answer::of(lab.api, "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/other/log")
+            .await
+            .end()
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
     lab.stop().await;
 }
 
@@ -161,7 +171,7 @@ async fn an_agent_may_not_write_in_the_log_of_another() {
     ] {
         assert_eq!(refused(logs.append(request).await), code, "{case}");
     }
-    let text = shown(lab.http, "/v1/workflows/default/w/log", "mine").await;
+    let text = shown(lab.api, LOG, "mine").await;
     assert!(!text.contains("forged") && !text.contains("not begun"), "{text}");
     lab.stop().await;
 }
@@ -192,7 +202,7 @@ async fn a_follower_sees_each_line_within_100_milliseconds_and_the_end_of_the_wo
     apply(&lab.server, &(hardware("node-1", MAC) + &template("one", 1) + &workflow("w", "one", "node-1", MAC))).await;
     let (mut agent, action) = running(&lab, MAC).await;
     let mut logs = logs(lab.grpc).await;
-    let mut follower = Answer::of(lab.http, "/v1/workflows/default/w/log?follow=true").await;
+    let mut follower = Answer::of(lab.api, &format!("{LOG}?follow=true")).await;
     follower.until("\r\n\r\n").await;
     let mut took = Vec::new();
     for n in 0..20 {
@@ -226,10 +236,10 @@ async fn lines_by_syslog_are_those_of_the_running_action_or_of_the_machine() {
     say("thimble", "A| by an agent that does not send its output");
     logs(lab.grpc).await.append(said(&action, MAC, &["by gRPC"])).await.unwrap();
     say("thimble", "A| by gRPC");
-    let text = shown(lab.http, "/v1/workflows/default/w/log", "stdout by gRPC").await;
+    let text = shown(lab.api, LOG, "stdout by gRPC").await;
     assert!(text.contains(" a0 syslog hook: while it runs") && text.contains(" a0 syslog A| by an agent"), "{text}");
     assert!(!text.contains("syslog A| by gRPC") && !text.contains("before any work"), "{text}");
-    shown(lab.http, "/v1/hardware/default/node-1/log", " - syslog kernel: before any work").await;
+    shown(lab.api, MACHINE_LOG, " - syslog kernel: before any work").await;
     lab.stop().await;
 }
 
@@ -239,12 +249,12 @@ async fn boots_on_another_host_hands_its_lines_over_and_progress_is_shown_with_t
     let lab = Lab::start(config(folder.path())).await;
     apply(&lab.server, &everything()).await;
     let (mut agent, action) = running(&lab, MAC).await;
-    let api = process::Api::of(process::Addresses { grpc: lab.grpc, http: lab.http });
+    let api = process::Api::of(process::Addresses { grpc: lab.grpc, http: lab.http, api: lab.api });
     let lines = serde_json::json!([{"mac": MAC, "tag": "thimble", "text": "A| progress 12.5%"}, {"address": "10.9.9.9", "text": "who am I"}]);
-    assert_eq!(api.call(reqwest::Method::POST, "/v1/syslog", lines.to_string()).await.unwrap().0, 204);
-    assert_eq!(api.call(reqwest::Method::POST, "/v1/syslog", "{}".to_owned()).await.unwrap().0, 422);
-    shown(lab.http, "/v1/workflows/default/w/log", "progress 12.5%").await;
-    let machine = format!("/v1/machines/{MAC}");
+    assert_eq!(api.call(reqwest::Method::POST, SYSLOG, lines.to_string()).await.unwrap().0, 204);
+    assert_eq!(api.call(reqwest::Method::POST, SYSLOG, "{}".to_owned()).await.unwrap().0, 422);
+    shown(lab.api, LOG, "progress 12.5%").await;
+    let machine = api::paths::machine(MAC);
     let get = async || api.call(reqwest::Method::GET, &machine, String::new()).await.unwrap().1["agent"]["progress"].clone();
     assert_eq!(get().await, serde_json::json!({"workflow": "default/w", "action": "a0", "percent": 12}));
     logs(lab.grpc).await.append(said(&action, MAC, &["progress 45%", "still at it"])).await.unwrap();
@@ -281,7 +291,7 @@ async fn lines_survive_a_kill_and_the_log_goes_on() {
         for n in 0..50 {
             logs.append(said(action.as_ref().unwrap(), MAC, &[&format!("round {round} line {n}.")])).await.unwrap();
         }
-        let text = shown(addresses.http, "/v1/workflows/default/w/log", &format!("round {round} line 49.")).await;
+        let text = shown(addresses.api, LOG, &format!("round {round} line 49.")).await;
         for earlier in 0..=round {
             assert!(text.contains(&format!("round {earlier} line 0.")) && text.contains(&format!("round {earlier} line 49.")));
         }
@@ -377,18 +387,15 @@ async fn call(router: &Router, role: Role, namespace: Option<&str>, method: &str
 }
 
 #[tokio::test]
-async fn each_role_reads_the_logs_of_its_namespaces_in_both_shapes_of_the_api() {
+async fn each_role_reads_the_logs_of_its_namespaces() {
     let folder = tempfile::tempdir().unwrap();
     let lab = Lab::start(config(folder.path())).await;
     apply(&lab.server, &everything()).await;
     let (_agent, action) = running(&lab, MAC).await;
     logs(lab.grpc).await.append(said(&action, MAC, &["\u{1b}[2J the secret of my action"])).await.unwrap();
-    shown(lab.http, "/v1/workflows/default/w/log", "the secret").await;
+    shown(lab.api, LOG, "the secret").await;
     let router = server::http::for_callers(lab.server.clone());
-    let (of_workflow, of_machine) = (
-        "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w/log",
-        "/apis/thimble.dev/v1alpha1/namespaces/default/machinestates/node-1/log",
-    );
+    let (of_workflow, of_machine) = (LOG, MACHINE_LOG);
     use Role::{Admin, Boots, Operator, Viewer};
     for (role, namespace, method, path, expected) in [
         (Admin, None, "GET", of_workflow, 200),
@@ -397,13 +404,9 @@ async fn each_role_reads_the_logs_of_its_namespaces_in_both_shapes_of_the_api() 
         (Viewer, Some("default"), "GET", of_machine, 200),
         (Viewer, Some("lab"), "GET", of_workflow, 403),
         (Viewer, Some("lab"), "GET", of_machine, 403),
-        (Viewer, Some("default"), "GET", "/v1/workflows/default/w/log", 200),
-        (Viewer, Some("lab"), "GET", "/v1/workflows/default/w/log", 403),
-        (Viewer, Some("lab"), "GET", "/v1/hardware/default/node-1/log", 403),
-        (Viewer, None, "POST", "/v1/syslog", 403),
-        (Boots, None, "POST", "/v1/syslog", 204),
+        (Viewer, None, "POST", SYSLOG, 403),
+        (Boots, None, "POST", SYSLOG, 204),
         (Boots, None, "GET", of_workflow, 403),
-        (Boots, None, "GET", "/v1/workflows/default/w/log", 403),
         (Admin, None, "DELETE", of_workflow, 405),
         (Admin, None, "GET", "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/other/log", 404),
         (Admin, None, "GET", "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w/log?sinceSeconds=soon", 400),

@@ -7,7 +7,10 @@ mod process;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use access::Caller;
+use api::paths::APPLY;
 use api::serve::{Patience, patiently};
+use axum::Extension;
 use process::{Api, Process};
 use server::{Config, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +27,7 @@ async fn serve() -> SocketAddr {
     let server = Server::open(Config::default()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = server::http::router(server);
+    let router = server::http::for_callers(server).layer(Extension(Caller::root(0)));
     tokio::spawn(patiently(PATIENCE, std::future::pending(), Duration::ZERO, listener, router));
     address
 }
@@ -37,7 +40,7 @@ async fn rest(socket: &mut (impl AsyncReadExt + Unpin)) -> String {
 }
 
 async fn others_are_served(address: SocketAddr) {
-    let api = Api::of(process::Addresses { grpc: address, http: address });
+    let api = Api::of(process::Addresses { grpc: address, http: address, api: address });
     assert_eq!(soon(api.list("hardware")).await.len(), 0);
 }
 
@@ -48,7 +51,8 @@ async fn a_body_that_comes_a_byte_at_a_time_is_refused_after_a_while_and_others_
     for _ in 0..32 {
         let socket = TcpStream::connect(address).await.unwrap();
         let (reader, mut writer) = socket.into_split();
-        writer.write_all(b"POST /v1/apply HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
+        let head = format!("POST {APPLY} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100000\r\n\r\n");
+        writer.write_all(head.as_bytes()).await.unwrap();
         tokio::spawn(async move {
             while writer.write_all(b"x").await.is_ok() {
                 sleep(Duration::from_millis(20)).await;
@@ -57,7 +61,7 @@ async fn a_body_that_comes_a_byte_at_a_time_is_refused_after_a_while_and_others_
         slow.push(reader);
     }
     others_are_served(address).await;
-    let api = Api::of(process::Addresses { grpc: address, http: address });
+    let api = Api::of(process::Addresses { grpc: address, http: address, api: address });
     assert_eq!(soon(api.apply(process_template("later", 10))).await.unwrap().0, 200, "an upload after them has its turn");
     for mut reader in slow {
         let answer = rest(&mut reader).await;
@@ -70,7 +74,7 @@ async fn a_connection_without_a_whole_request_is_closed_after_a_while() {
     let address = serve().await;
     let mut silent = TcpStream::connect(address).await.unwrap();
     let mut begun = TcpStream::connect(address).await.unwrap();
-    begun.write_all(b"GET /v1/hardware HTTP/1.1\r\nx-").await.unwrap();
+    begun.write_all(b"GET /version HTTP/1.1\r\nx-").await.unwrap();
     others_are_served(address).await;
     for socket in [&mut silent, &mut begun] {
         let answer = rest(socket).await;

@@ -261,8 +261,8 @@ pub enum WorkflowCommand {
 
 #[derive(Args, Debug)]
 pub struct ServerArgs {
-    /// URL of the server. The default is the socket of this host's server, else http://127.0.0.1:7080. An https:// server
-    /// needs the variable THIMBLE_TOKEN
+    /// URL of the server: https://HOST:6443, which needs the variable THIMBLE_TOKEN, or unix:PATH. The default is the socket
+    /// of this host's server, /run/thimble/api.sock, which is for root
     #[arg(long = "server", env = "THIMBLE_SERVER", value_name = "URL")]
     url: Option<String>,
     /// Certificate authority of an https:// server

@@ -47,7 +47,7 @@ pub struct Settings {
     /// Registries and networks whose certificates the agents do not check, comma separated
     #[arg(long, env = "THIMBLE_INSECURE_REGISTRIES", value_name = "LIST")]
     pub insecure_registries: Option<String>,
-    /// Listening address of HTTP (files, scripts, API)
+    /// Listening address of HTTP (files, scripts, images)
     #[arg(long, env = "THIMBLE_HTTP", value_name = "IP:PORT")]
     pub http: Option<SocketAddr>,
     /// Listening address of the workflow service
@@ -66,8 +66,7 @@ pub struct Settings {
     #[arg(long, env = "THIMBLE_PLAIN_GRPC", value_name = "known|none|CIDRS")]
     #[serde(alias = "plain_grpc")]
     pub plain_grpc: Option<String>,
-    /// Networks besides loopback that may use the API without TLS, comma separated CIDRs; a separate `thimble boots` needs
-    /// its host listed
+    /// Networks besides loopback that may read /metrics on the HTTP port, comma separated CIDRs; for the API use a token
     #[arg(long, env = "THIMBLE_API_ALLOW", value_name = "CIDRS")]
     pub api_allow: Option<String>,
     /// Send router advertisements, so that iPXE does not wait for IPv6

@@ -100,7 +100,7 @@ pub async fn boots(
     let mut events = Events::new();
     let source: Arc<dyn MachineSource> = match (server, hardware) {
         (Some(url), _) => {
-            let source = RemoteSource::with(&url, login(ca)?.as_ref())?;
+            let source = RemoteSource::with(&url, Some(&login(ca)?))?;
             let (sink, sending) = source.sink();
             tokio::spawn(sending);
             events = events.with_sink(Arc::new(sink));
@@ -117,11 +117,14 @@ pub async fn boots(
 }
 
 /// What the line of `thimble token create --role boots` has. The token comes by its variable, so that no process list shows it.
-fn login(authority: Option<Fingerprint>) -> anyhow::Result<Option<Login>> {
-    let Some(authority) = authority else { return Ok(None) };
+fn login(authority: Option<Fingerprint>) -> anyhow::Result<Login> {
+    let authority = authority.context(
+        "--server wants --ca-sha256 and the variable THIMBLE_TOKEN, because a server tells known callers only what machines \
+         boot; `thimble token create --role boots` on its host prints the whole line",
+    )?;
     let token = std::env::var("THIMBLE_TOKEN").ok().filter(|token| !token.is_empty());
     let token = token.context("--ca-sha256 wants the variable THIMBLE_TOKEN; `thimble token create --role boots` prints both")?;
-    Ok(Some(Login { token, authority }))
+    Ok(Login { token, authority })
 }
 
 async fn open(config: &Config) -> anyhow::Result<Server> {
@@ -131,6 +134,12 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
         log::info!("the data folder {folder} is now for its owner only");
     }
     let api_allow = config.api_allow.clone();
+    if !api_allow.is_empty() {
+        log::warn!(
+            "api-allow: these networks may read /metrics on the HTTP port, and nothing else: it serves no object any more. Callers \
+             on other hosts use HTTPS with a token (`thimble kubeconfig`, `thimble token create`)"
+        );
+    }
     let settings = server::Config {
         store: Some(store.clone()),
         api_allow,

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::time::Duration;
 
+use access::{Access, Local, Names};
+use jiff::Timestamp;
 use model::{ActionState, AgentId, Kind};
 use server::progress::Report;
 use server::{Config, LogLimits, Server, SyslogLine};
-use tokio::net::TcpListener;
 use tokio::process::Command;
 
 const OBJECTS: &str = "apiVersion: tinkerbell.org/v1alpha1
@@ -44,10 +46,11 @@ impl Desk {
         let folder = tempfile::tempdir().unwrap();
         let logs = Some((folder.path().join("log"), LogLimits { keep_free: 0, ..LogLimits::default() }));
         let server = Server::open(Config { logs, ..Config::default() }).await.unwrap();
-        let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
-        let url = format!("http://{}", http.local_addr().unwrap());
-        tokio::spawn(server::run(server.clone(), grpc, http, std::future::pending()));
-        Self { server, url, folder }
+        let socket = folder.path().join("api.sock");
+        let access = Access::open(&folder.path().join("data"), Names::local(), Timestamp::now()).unwrap();
+        let router = access.admit(server::http::for_callers(server.clone()));
+        tokio::spawn(Local::bind(&socket).unwrap().serve(router, Duration::ZERO, std::future::pending()));
+        Self { server, url: format!("unix:{}", socket.display()), folder }
     }
 
     fn file(&self, name: &str, text: &str) -> String {
@@ -119,9 +122,13 @@ async fn an_operators_day() {
     assert_eq!((shown[4], shown.len()), ("Orders    default/w", 6));
     assert!(shown[5].starts_with("Queue     1. default/w PENDING, waits for boot since "), "{text}");
     assert_eq!(desk.run("machine node-1").await.0, text);
-    assert!(desk.error("delete template one").await.contains("is used by Workflow default/w; delete them first, or use --force"));
+    assert!(
+        desk.error("delete template one")
+            .await
+            .contains("is used by Workflow default/w; delete them first, or set gracePeriodSeconds to 0 (thimble: --force")
+    );
     assert_eq!(desk.run("delete workflow w").await.0, "Workflow default/w deleted\n");
-    assert_eq!(desk.error("workflow show w").await, "Workflow default/w does not exist");
+    assert_eq!(desk.error("workflow show w").await, "workflows.tinkerbell.org \"w\" not found");
 }
 
 #[tokio::test]
@@ -300,11 +307,13 @@ async fn validate_renders_what_is_in_the_files() {
 #[tokio::test]
 async fn an_unreachable_server_is_named() {
     let desk = Desk::new().await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let refused = error("get hardware", &format!("http://{closed}")).await;
-    assert!(refused.starts_with(&format!("cannot reach the server at http://{closed}")), "{refused}");
-    assert!(refused.contains("Connection refused"), "the cause is missing: {refused}");
-    assert!(desk.error("get workflows nothing/here").await.contains("does not exist"));
+    let gone = desk.folder.path().join("gone.sock").display().to_string();
+    let refused = error("get hardware", &format!("unix:{gone}")).await;
+    assert!(refused.starts_with(&format!("cannot reach the server at {gone}")), "{refused}");
+    assert!(refused.contains("No such file"), "the cause is missing: {refused}");
+    let plain = error("get hardware", "http://127.0.0.1:7080").await;
+    assert!(plain.contains("serves no object") && plain.contains("thimble kubeconfig"), "{plain}");
+    assert!(desk.error("get workflows nothing/here").await.contains("not found"));
 }
 
 #[tokio::test]
@@ -362,7 +371,7 @@ async fn the_log_of_a_workflow_is_printed_without_effects_and_followed_to_its_en
     assert_eq!(desk.run("logs w other").await, (String::new(), true));
     assert!(desk.run("logs w -o json").await.0.starts_with("{\"time\":\""));
     assert!(shown("logs --machine node-1", "boots").await.ends_with("  syslog  hook: the machine boots\n"));
-    assert_eq!(desk.error("logs x").await, "Workflow default/x does not exist and has no log");
+    assert_eq!(desk.error("logs x").await, "workflows.tinkerbell.org \"x\" not found");
     assert!(
         String::from_utf8(command("logs w --since soon", &desk.url).await.stderr)
             .unwrap()

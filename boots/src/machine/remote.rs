@@ -1,5 +1,5 @@
-//! The server as source: `GET /v1/machines/MAC`. While it does not answer, its last answer is used. So a booting machine
-//! keeps its address while the server restarts.
+//! The server as source of machines. While it does not answer, its last answer is used. So a booting machine keeps its address
+//! while the server restarts.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ pub struct RemoteSource {
 }
 
 impl RemoteSource {
-    /// `base` is the server's URL, such as `http://10.0.0.1:7080`.
+    /// `base` is the server's URL, such as `https://10.0.0.1:6443`.
     ///
     /// # Errors
     /// When no HTTP client can be made, which means a broken TLS set-up.
@@ -98,7 +98,7 @@ impl RemoteSource {
     }
 
     async fn fetch(&self, key: &str) -> Result<Option<BootInterface>, SourceError> {
-        let url = format!("{}/v1/machines/{key}", self.base);
+        let url = format!("{}{}", self.base, api::paths::machine(key));
         let unreachable = |source| SourceError::Unreachable { url: url.clone(), source };
         let response = self.client.get(&url).send().await.map_err(unreachable)?;
         let status = response.status();

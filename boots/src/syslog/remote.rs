@@ -1,4 +1,4 @@
-//! Lines for a server on another host: `POST /v1/syslog`, in batches.
+//! Lines for a server on another host, in batches.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ impl LogSink for RemoteSink {
 pub fn sink(client: reqwest::Client, base: &str) -> (RemoteSink, impl Future<Output = ()> + Send + use<>) {
     let (lines, waiting) = channel(WAITING);
     let dropped = std::sync::Arc::new(AtomicU64::new(0));
-    let sending = send(client, format!("{base}/v1/syslog"), waiting, std::sync::Arc::clone(&dropped));
+    let sending = send(client, format!("{base}{}", api::paths::SYSLOG), waiting, std::sync::Arc::clone(&dropped));
     (RemoteSink { lines, dropped }, sending)
 }
 

@@ -1,4 +1,4 @@
-//! What `/v1/events` sends: one JSON object a line.
+//! What [`crate::paths::EVENTS`] sends: one JSON object a line.
 
 use jiff::Timestamp;
 use model::{ActionState, AgentId, Kind, Mac, WorkflowState};

@@ -1,4 +1,4 @@
-//! The body of `POST /v1/import`.
+//! The body of a call to [`crate::paths::IMPORT`].
 
 use serde::{Deserialize, Serialize};
 

@@ -79,7 +79,7 @@ pub struct MachineState {
     pub former: Vec<model::AgentId>,
 }
 
-/// The body of `POST /v1/machines/MACHINE/intent`.
+/// The body of a call to [`crate::paths::machine_intent`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     pub order: OrderKind,

@@ -22,6 +22,8 @@ pub mod names;
 #[cfg(feature = "http")]
 mod objects;
 pub mod packs;
+#[cfg(feature = "http")]
+pub mod paths;
 pub mod ramdisk;
 #[cfg(feature = "http")]
 mod rollout;

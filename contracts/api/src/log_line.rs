@@ -42,7 +42,7 @@ impl LogStream {
     }
 }
 
-/// A line that a boots on another host got by syslog: `POST /v1/syslog` takes an array of these.
+/// A line that a boots on another host got by syslog: [`crate::paths::SYSLOG`] takes an array of these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyslogLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! The answer of `GET /v1/machines/MAC`.
+//! The answer of [`crate::paths::machine`].
 
 use std::net::SocketAddr;
 
@@ -69,7 +69,7 @@ impl BootState {
     }
 }
 
-/// A line of `GET /v1/machines`: a machine that has an intent.
+/// A line of [`crate::paths::MACHINES`]: a machine that has an intent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineLine {

@@ -1,7 +1,5 @@
 //! Names that one program writes and another one looks for.
 
-/// The path of the call that applies many documents at once: all of them, or none.
-pub const APPLY: &str = "/apis/thimble.dev/v1alpha1/apply";
 /// The kernel that `thimble image build` makes, and boots serves unless the settings name another one.
 pub const KERNEL: &str = "kernel";
 /// The ramdisk beside it.

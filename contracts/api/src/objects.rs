@@ -12,7 +12,7 @@ pub struct Problem {
     pub error: String,
 }
 
-/// The answer to a call that applies objects ([`crate::names::APPLY`]). With mistakes nothing was stored.
+/// The answer to a call that applies objects ([`crate::paths::APPLY`]). With mistakes nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Applied {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,7 +151,7 @@ pub struct HistoryEntry {
     pub text: String,
 }
 
-/// The body of `POST /v1/workflows/NAMESPACE/NAME/change`.
+/// The body of a call to `change` of a Workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowOrder {
     #[serde(flatten)]

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What is ordered: the body of `POST /v1/rollouts/NAMESPACE/NAME`.
+/// What is ordered: the body of a call to `start` of a Rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutSpec {
@@ -120,7 +120,7 @@ pub struct Member {
     pub message: String,
 }
 
-/// The answer to `GET /v1/rollouts/NAMESPACE/NAME`.
+/// The answer of `progress` of a Rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutProgress {
     #[serde(flatten)]
@@ -128,7 +128,7 @@ pub struct RolloutProgress {
     pub members: Vec<Member>,
 }
 
-/// The body of `POST /v1/rollouts/NAMESPACE/NAME/change`.
+/// The body of a call to `change` of a Rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutOrder {
     pub order: RolloutChange,

@@ -49,9 +49,10 @@ pub fn installs(scene: &Scene) -> Result<()> {
     let disk = scene.disk(&STATION)?;
     let mut machine = scene.power_on(&STATION, Boot::Bios, MEMORY_MIB, Some(disk.clone()))?;
     machine.serial.expect("thimble: agent .* connected to", FIRMWARE_AND_BOOT)?;
+    let socket = host.path(Path::new(machine::files::SERVER_SOCKET));
     wait_for("the machine to be installed", ACTS_WITHIN, || {
         daemon.check()?;
-        let state = action_state("install", "write-image");
+        let state = action_state(&socket, "install", "write-image");
         ensure!(
             state != "FAILED" && state != "TIMEOUT",
             "the installation ended as {state}; see {}",

@@ -181,7 +181,7 @@ impl Rider<'_> {
         for number in 0..tally.workflows {
             for action in ACTIONS {
                 let place = Place { workflow: self.name(number), action: action.to_owned() };
-                let state = crate::provisioner::action_state(&place.workflow, action);
+                let state = crate::provisioner::action_state(&self.provisioner.socket(), &place.workflow, action);
                 self.witness.ledger().check(&place, &state);
             }
         }

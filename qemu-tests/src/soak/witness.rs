@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,14 +20,15 @@ pub struct Witness {
 }
 
 impl Witness {
-    pub fn start(listen: SocketAddr) -> Result<Self> {
+    /// `api` is the socket of the server that it asks for the states of actions.
+    pub fn start(listen: SocketAddr, api: PathBuf) -> Result<Self> {
         let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen at {listen}"))?;
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         let shared = Arc::clone(&ledger);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let ledger = Arc::clone(&shared);
-                std::thread::spawn(move || hear(&client, &ledger));
+                let (ledger, api) = (Arc::clone(&shared), api.clone());
+                std::thread::spawn(move || hear(&client, &ledger, &api));
             }
         });
         Ok(Self { address: listen, ledger })
@@ -43,7 +45,7 @@ impl Witness {
 }
 
 /// A power cut may end a request anywhere. An incomplete request is ignored.
-fn hear(client: &TcpStream, ledger: &Mutex<Ledger>) {
+fn hear(client: &TcpStream, ledger: &Mutex<Ledger>, api: &Path) {
     let _without_a_limit_it_only_stays_longer = client.set_read_timeout(Some(LIMIT));
     let mut line = String::new();
     if BufReader::new(client).read_line(&mut line).is_err() {
@@ -52,7 +54,7 @@ fn hear(client: &TcpStream, ledger: &Mutex<Ledger>) {
     let word = line.strip_prefix("GET ").and_then(|rest| Word::parse(rest.split(' ').next()?));
     if let Some(word) = word {
         let state = match &word {
-            Word::Begin(place) => provisioner::action_state(&place.workflow, &place.action),
+            Word::Begin(place) => provisioner::action_state(api, &place.workflow, &place.action),
             Word::End(_) | Word::Zombies(_) | Word::Memory(..) => String::new(),
         };
         ledger.lock().unwrap_or_else(PoisonError::into_inner).hear(word, &state);

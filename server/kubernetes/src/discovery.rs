@@ -88,11 +88,9 @@ const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 /// The subresources, with their verbs.
 fn subresources(one: &Resource) -> impl Iterator<Item = (&'static str, &'static [&'static str])> + use<> {
-    let (status, log) = (one.status, one.log);
-    [(status, "status", &STATUS_VERBS[..]), (log, "log", &["get"])]
-        .into_iter()
-        .filter(|(has, ..)| *has)
-        .map(|(_, name, verbs)| (name, verbs))
+    let (status, log, calls) = (one.status, one.log, one.calls);
+    let usual = [(status, "status", &STATUS_VERBS[..]), (log, "log", &["get"])];
+    usual.into_iter().filter(|(has, ..)| *has).map(|(_, name, verbs)| (name, verbs)).chain(calls.iter().copied())
 }
 
 fn parts_of(one: &Resource) -> impl Iterator<Item = Value> + '_ {

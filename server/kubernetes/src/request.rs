@@ -175,10 +175,16 @@ pub struct Head<'h> {
     pub user_agent: &'h str,
 }
 
+/// The parts of a path, decoded.
+#[must_use]
+pub fn segments(path: &str) -> Vec<String> {
+    path.split('/').filter(|part| !part.is_empty()).map(|part| decoded(part, false)).collect()
+}
+
 /// # Errors
 /// What the client gets instead.
 pub fn parse(head: &Head<'_>) -> Result<Call, Status> {
-    let segments: Vec<String> = head.path.split('/').filter(|part| !part.is_empty()).map(|part| decoded(part, false)).collect();
+    let segments = segments(head.path);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let document = match segments.as_slice() {
         ["version"] => Call::Version,

@@ -18,6 +18,8 @@ pub struct Resource {
     pub status: bool,
     /// Whether it has the subresource `log`: lines of plain text, which are only read.
     pub log: bool,
+    /// Its further subresources, with their verbs. They follow conventions of the server's own.
+    pub calls: &'static [(&'static str, &'static [&'static str])],
     pub verbs: &'static [&'static str],
     pub columns: &'static [Column],
     /// Field selectors besides `metadata.name` and `metadata.namespace`: the label and where its value is.
@@ -83,7 +85,11 @@ const AGE: Column = column("Age", AGE_PATH);
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const READ: &[&str] = &["get", "list", "watch"];
 const CREATE: &[&str] = &["create"];
+const GET: &[&str] = &["get"];
 const ORDER: &[&str] = &["get", "list", "patch", "update", "watch"];
+
+const OF_WORKFLOWS: &[(&str, &[&str])] = &[("cancel", CREATE), ("change", CREATE), ("history", GET), ("waiting", GET)];
+const OF_ROLLOUTS: &[(&str, &[&str])] = &[("change", CREATE), ("progress", GET), ("start", CREATE)];
 
 pub const TINKERBELL: &str = "tinkerbell.org";
 pub const BMC: &str = "bmc.tinkerbell.org";
@@ -100,6 +106,7 @@ const BASE: Resource = Resource {
     namespaced: true,
     status: true,
     log: false,
+    calls: &[],
     verbs: ALL,
     columns: &[AGE],
     fields: &[],
@@ -150,6 +157,7 @@ pub static RESOURCES: &[Resource] = &[
         singular: "workflow",
         kind: "Workflow",
         log: true,
+        calls: OF_WORKFLOWS,
         short_names: &["wf"],
         columns: &[
             column("Template", ".spec.templateRef"),
@@ -195,6 +203,7 @@ pub static RESOURCES: &[Resource] = &[
         singular: "workflow",
         kind: "Workflow",
         log: true,
+        calls: OF_WORKFLOWS,
         short_names: &["wf"],
         columns: &[
             column("State", ".status.state"),
@@ -273,6 +282,7 @@ pub static RESOURCES: &[Resource] = &[
         plural: "rollouts",
         singular: "rollout",
         kind: "Rollout",
+        calls: OF_ROLLOUTS,
         short_names: &["ro"],
         status: false,
         verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],

@@ -128,7 +128,7 @@ impl Server {
                 let more = users.len().saturating_sub(listed.len());
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 let why = format!(
-                    "it is used by {}{more}; delete them first, or set gracePeriodSeconds to 0 (kubectl: --grace-period=0 --force)",
+                    "it is used by {}{more}; delete them first, or set gracePeriodSeconds to 0 (thimble: --force, kubectl: --grace-period=0 --force)",
                     listed.join(", ")
                 );
                 Status::conflict(resource, &name.name, &why)

@@ -1,8 +1,9 @@
-//! `GET /v1/backup`: the whole store as it is at one revision, while writers go on.
+//! The whole store as it is at one revision, while writers go on.
 
 use std::convert::Infallible;
 
 use api::backup::{Entry, Head, LAYOUT, Writer};
+use api::paths::BACKUP;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -22,7 +23,7 @@ const CHUNK: usize = 64 << 10;
 
 /// For admins: it has every secret.
 pub(super) fn routes() -> Router<Server> {
-    Router::new().route("/v1/backup", get(backup))
+    Router::new().route(BACKUP, get(backup))
 }
 
 async fn backup(State(server): State<Server>) -> Response {

@@ -1,37 +1,37 @@
-//! `/v1/` and the calls that take many documents, for callers that have shown who they are. Each path asks for a right, and
-//! a viewer gets objects without secrets. The layer of `access` stands before it.
+//! Thimble's own calls, for callers that have shown who they are. Each path asks for a right, and a viewer gets objects without
+//! secrets. The layer of `access` stands before it.
 
 use access::{Caller, Denied, ResourceAttributes, Verb, authorize};
 use api::ImportedMachine;
-use api::names::APPLY;
+use api::paths::APPLY;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
+use kubernetes::request::segments;
+use kubernetes::resources::{THIMBLE as OWN, TINKERBELL as OBJECTS, of_kind};
 use log::error;
 use model::Object;
 use serde::Deserialize;
 
 use super::uploads::Upload;
-use super::{MAX_APPLY, applied, backup, import, operators, probes, problem};
+use super::{MAX_APPLY, applied, import, moved, only_tries, own, probes, problem};
 use crate::apis;
+use crate::machines::find;
 use crate::service::Server;
 
 /// All Hardware of ten thousand machines has a tenth of it.
 const LARGEST: usize = 256 << 20;
-/// The API groups of the objects.
-const OBJECTS: &str = "tinkerbell.org";
-const OWN: &str = "thimble.dev";
 
 /// The routes behind `Access::admit`, with those of the API in Kubernetes' shape.
 pub fn for_callers(server: Server) -> Router {
     let apply = Router::new().route(APPLY, post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)));
     let documents = apply.merge(import::routes()).route_layer(from_fn(writers));
-    let operators = operators().merge(probes::metrics()).merge(backup::routes()).route_layer(from_fn(with_rights));
-    operators.merge(documents).with_state(server.clone()).merge(apis::router(server))
+    let own = own().merge(probes::metrics()).route_layer(from_fn_with_state(server.clone(), with_rights));
+    own.merge(documents).merge(moved::routes()).with_state(server.clone()).merge(apis::router(server))
 }
 
 #[derive(Deserialize)]
@@ -49,10 +49,9 @@ async fn apply(
     Extension(caller): Extension<Caller>,
     upload: Upload,
 ) -> Response {
-    let dry_run = match query.dry_run.as_deref() {
-        None => false,
-        Some("All") => true,
-        Some(_) => return problem(StatusCode::BAD_REQUEST, "dryRun can only be All"),
+    let dry_run = match only_tries(query.dry_run.as_deref()) {
+        Ok(dry_run) => dry_run,
+        Err(refused) => return *refused,
     };
     applied(server, query.file, dry_run, upload, |objects| may_write(&caller, objects)).await
 }
@@ -76,7 +75,7 @@ async fn writers(request: Request, next: Next) -> Response {
 fn may_write(caller: &Caller, objects: &[Object]) -> Result<(), Box<Response>> {
     objects.iter().try_for_each(|object| {
         let name = object.name();
-        writes(caller, OBJECTS, plural(object.kind().plural()), &name.namespace, &name.name)
+        writes(caller, OBJECTS, of_kind(object.kind()).map_or("", |resource| resource.plural), &name.namespace, &name.name)
     })
 }
 
@@ -107,14 +106,19 @@ fn denied_with(denied: &Denied) -> Response {
     (StatusCode::FORBIDDEN, Json(denied.status())).into_response()
 }
 
-async fn with_rights(request: Request, next: Next) -> Response {
+async fn with_rights(State(server): State<Server>, request: Request, next: Next) -> Response {
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return problem(StatusCode::FORBIDDEN, "calls are taken from known callers only");
     };
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let Some(asked) = asked(&method, &path) else {
-        return problem(StatusCode::FORBIDDEN, format!("no role permits {method} {path}"));
+    let (method, parts) = (request.method().clone(), segments(request.uri().path()));
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let Some(asked) = asked(&method, &parts) else {
+        return problem(StatusCode::FORBIDDEN, format!("no role permits {method} {}", request.uri().path()));
     };
+    // The namespace of a machine is that of its Hardware. A caller of one namespace learns nothing of the others.
+    let found = asked.name.filter(|_| asked.resource == MACHINE && asked.namespace.is_none());
+    let found = found.and_then(|name| Some(find(&server.view(), name)?.metadata.namespace.clone()));
+    let asked = ResourceAttributes { namespace: asked.namespace.or(found.as_deref()), ..asked };
     if let Err(denied) = authorize(&caller, &asked) {
         return problem(StatusCode::FORBIDDEN, denied.message);
     }
@@ -122,58 +126,42 @@ async fn with_rights(request: Request, next: Next) -> Response {
     if caller.sees_secrets(asked.namespace) { response } else { masked(asked.resource, response).await }
 }
 
-/// The right that a path asks for.
-fn asked<'a>(method: &Method, path: &'a str) -> Option<ResourceAttributes<'a>> {
-    let parts: Vec<&str> = if path == "/metrics" { vec!["metrics"] } else { path.strip_prefix("/v1/")?.split('/').collect() };
-    let reads = *method == Method::GET || *method == Method::HEAD;
-    let on =
-        |verb, group, resource, namespace, name| ResourceAttributes { verb, group, resource, subresource: "", namespace, name };
-    let (objects, own) = (OBJECTS, OWN);
-    Some(match parts.as_slice() {
-        // It may have objects of every namespace and kind.
-        ["syslog"] => ResourceAttributes { subresource: "log", ..on(Verb::Create, own, "machinestates", None, None) },
-        ["hardware", namespace, name, "log"] => {
-            ResourceAttributes { subresource: "log", ..on(Verb::Get, own, "machinestates", Some(namespace), Some(name)) }
-        }
-        ["workflows", namespace, name, "log"] => {
-            ResourceAttributes { subresource: "log", ..on(Verb::Get, objects, "workflows", Some(namespace), Some(name)) }
-        }
-        ["apply"] => on(Verb::Create, objects, "workflows", None, None),
-        // No other role knows this resource: it has every secret.
-        ["backup"] if reads => on(Verb::Get, "", "backups", None, None),
-        // It counts what is in all namespaces.
-        ["metrics"] if reads => on(Verb::List, objects, "workflows", None, None),
-        ["events"] => on(Verb::Watch, objects, "workflows", None, None),
-        ["machines"] => on(Verb::List, own, "machinestates", None, None),
-        // A MAC or an address does not say which namespace it leads to.
-        ["machines", name] if reads => on(Verb::Get, own, "machinestates", None, Some(name)),
-        ["machines", name, "intent"] => on(Verb::Update, own, "machinestates", None, Some(name)),
-        ["rollouts"] => on(Verb::List, own, "rollouts", None, None),
-        ["rollouts", namespace, name, rest @ ..] => {
-            let verb = match (method.as_str(), rest) {
-                ("GET" | "HEAD", []) => Verb::Get,
-                ("POST", []) => Verb::Create,
-                ("DELETE", []) => Verb::Delete,
-                _ => Verb::Update,
-            };
-            on(verb, own, "rollouts", Some(namespace), Some(name))
-        }
-        [kind] if reads => on(Verb::List, objects, plural(kind), None, None),
-        [kind, namespace, name, rest @ ..] => {
-            let verb = match (reads, *method == Method::DELETE && rest.is_empty()) {
-                (true, _) => Verb::Get,
-                (false, true) => Verb::Delete,
-                (false, false) => Verb::Update,
-            };
-            on(verb, objects, plural(kind), Some(namespace), Some(name))
-        }
-        _ => return None,
-    })
-}
+const MACHINE: &str = "machinestates";
+/// The versions of Workflows, which share their names.
+const VERSIONS: [&str; 2] = ["v1alpha1", "v1alpha2"];
 
-/// Without the version that `workflows.v1alpha2` names.
-fn plural(kind: &str) -> &str {
-    kind.split('.').next().unwrap_or(kind)
+/// The right that a call asks for. Parts of objects are the subresources that discovery lists.
+fn asked<'a>(method: &Method, parts: &[&'a str]) -> Option<ResourceAttributes<'a>> {
+    let verb = match *method {
+        Method::GET | Method::HEAD => Verb::Get,
+        Method::POST => Verb::Create,
+        _ => return None,
+    };
+    let on = |verb, group, resource, subresource, namespace, name| {
+        Some(ResourceAttributes { verb, group, resource, subresource, namespace, name })
+    };
+    match (verb, parts) {
+        // It counts what is in all namespaces.
+        (Verb::Get, ["metrics"]) => on(Verb::List, OBJECTS, "workflows", "", None, None),
+        (_, ["apis", OBJECTS, version, "namespaces", namespace, "workflows", name, part]) if VERSIONS.contains(version) => {
+            on(verb, OBJECTS, "workflows", part, Some(namespace), Some(name))
+        }
+        (_, ["apis", OWN, "v1alpha1", "namespaces", namespace, "rollouts", name, part]) => {
+            on(verb, OWN, "rollouts", part, Some(namespace), Some(name))
+        }
+        (_, ["apis", OWN, "v1alpha1", rest @ ..]) => match (verb, rest) {
+            // No other role knows this resource: it has every secret.
+            (Verb::Get, ["backup"]) => on(Verb::Get, "", "backups", "", None, None),
+            // They may be of every namespace.
+            (Verb::Get, ["events"]) => on(Verb::Watch, OBJECTS, "workflows", "", None, None),
+            (Verb::Create, ["syslog"]) => on(Verb::Create, OWN, MACHINE, "log", None, None),
+            (Verb::Get, ["machines"]) => on(Verb::List, OWN, MACHINE, "", None, None),
+            (Verb::Get, ["machines", name]) => on(Verb::Get, OWN, MACHINE, "", None, Some(name)),
+            (Verb::Create, ["machines", name, "intent"]) => on(Verb::Update, OWN, MACHINE, "", None, Some(name)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// The answer without secrets. What is not JSON holds no objects.
@@ -198,38 +186,36 @@ mod tests {
 
     #[test]
     fn each_path_asks_for_a_right() {
+        let own = |rest: &str| format!("/apis/thimble.dev/v1alpha1/{rest}");
+        let workflow = |rest: &str| format!("/apis/tinkerbell.org/v1alpha1/namespaces/lab/workflows/w/{rest}");
         for (method, path, expected) in [
-            ("POST", "/v1/apply", Some("create workflows of all")),
-            ("GET", "/v1/events", Some("watch workflows of all")),
-            ("GET", "/v1/workflows/lab/w/log", Some("get workflows/log w in lab")),
-            ("GET", "/v1/hardware/lab/m1/log", Some("get machinestates/log m1 in lab")),
-            ("POST", "/v1/syslog", Some("create machinestates/log of all")),
-            ("GET", "/metrics", Some("list workflows of all")),
-            ("POST", "/metrics", None),
-            ("GET", "/v1/backup", Some("get backups of all")),
-            ("POST", "/v1/backup", None),
-            ("GET", "/v1/hardware", Some("list hardware of all")),
-            ("GET", "/v1/hardware/lab/m1", Some("get hardware m1 in lab")),
-            ("DELETE", "/v1/hardware/lab/m1", Some("delete hardware m1 in lab")),
-            ("GET", "/v1/workflows.v1alpha2/lab/w", Some("get workflows w in lab")),
-            ("GET", "/v1/workflows/lab/w/history", Some("get workflows w in lab")),
-            ("POST", "/v1/workflows/lab/w/cancel", Some("update workflows w in lab")),
-            ("POST", "/v1/workflows/lab/w/change", Some("update workflows w in lab")),
-            ("GET", "/v1/machines", Some("list machinestates of all")),
-            ("GET", "/v1/machines/52:54:00:00:00:01", Some("get machinestates 52:54:00:00:00:01 of all")),
-            ("POST", "/v1/machines/m1/intent", Some("update machinestates m1 of all")),
-            ("POST", "/v1/machines/m1", None),
-            ("GET", "/v1/rollouts", Some("list rollouts of all")),
-            ("GET", "/v1/rollouts/lab/r", Some("get rollouts r in lab")),
-            ("POST", "/v1/rollouts/lab/r", Some("create rollouts r in lab")),
-            ("DELETE", "/v1/rollouts/lab/r", Some("delete rollouts r in lab")),
-            ("POST", "/v1/rollouts/lab/r/change", Some("update rollouts r in lab")),
-            ("POST", "/v1/hardware", None),
-            ("GET", "/v2/x", None),
-            ("GET", "/v1/a/b", None),
+            ("GET", own("events"), Some("watch workflows of all")),
+            ("POST", own("syslog"), Some("create machinestates/log of all")),
+            ("GET", own("syslog"), None),
+            ("GET", "/metrics".to_owned(), Some("list workflows of all")),
+            ("POST", "/metrics".to_owned(), None),
+            ("GET", own("backup"), Some("get backups of all")),
+            ("POST", own("backup"), None),
+            ("GET", workflow("history"), Some("get workflows/history w in lab")),
+            ("GET", workflow("history").replace("v1alpha1", "v1alpha2"), Some("get workflows/history w in lab")),
+            ("GET", workflow("history").replace("v1alpha1", "v1alpha3"), None),
+            ("POST", workflow("cancel"), Some("create workflows/cancel w in lab")),
+            ("POST", workflow("change").replace("/lab/", "/l%61b/"), Some("create workflows/change w in lab")),
+            ("DELETE", workflow("cancel"), None),
+            ("GET", own("machines"), Some("list machinestates of all")),
+            ("GET", own("machines/52:54:00:00:00:01"), Some("get machinestates 52:54:00:00:00:01 of all")),
+            ("POST", own("machines/lab%2Fm1/intent"), Some("update machinestates lab/m1 of all")),
+            ("POST", own("machines/m1"), None),
+            ("GET", own("namespaces/lab/rollouts/r/progress"), Some("get rollouts/progress r in lab")),
+            ("POST", own("namespaces/lab/rollouts/r/start"), Some("create rollouts/start r in lab")),
+            ("POST", own("namespaces/lab/rollouts/r/change"), Some("create rollouts/change r in lab")),
+            ("GET", own("other"), None),
+            ("GET", "/v2/x".to_owned(), None),
         ] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            let words = asked(&method, path).map(|asked| {
+            let parts = segments(&path);
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            let words = asked(&method, &parts).map(|asked| {
                 let name = asked.name.map_or_else(String::new, |name| format!(" {name}"));
                 let place = asked.namespace.map_or_else(|| "of all".to_owned(), |namespace| format!("in {namespace}"));
                 let part = if asked.subresource.is_empty() { String::new() } else { format!("/{}", asked.subresource) };

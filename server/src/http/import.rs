@@ -1,6 +1,7 @@
-//! `POST /v1/import`, for callers that may write each object and machine of it.
+//! An export comes back, from callers that may write each object and machine of it.
 
 use access::Caller;
+use api::paths::IMPORT;
 use api::{Applied, Import};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -18,7 +19,7 @@ use crate::service::{ApplyError, Server};
 const MAX_IMPORT: usize = 256 << 20;
 
 pub(super) fn routes() -> Router<Server> {
-    Router::new().route("/v1/import", post(import).layer(DefaultBodyLimit::max(MAX_IMPORT)))
+    Router::new().route(IMPORT, post(import).layer(DefaultBodyLimit::max(MAX_IMPORT)))
 }
 
 async fn import(State(server): State<Server>, Extension(caller): Extension<Caller>, upload: Upload) -> Response {

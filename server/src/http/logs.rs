@@ -6,13 +6,14 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use ::logs::{Reader, Source};
+use api::paths::SYSLOG;
 use api::{LogLine, SyslogLine};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use jiff::{SignedDuration, Timestamp};
 use log::error;
 use machine::Chain;
@@ -32,10 +33,7 @@ const MAX_SYSLOG: usize = 4 << 20;
 const LATE: Duration = Duration::from_secs(2);
 
 pub(super) fn routes() -> Router<Server> {
-    Router::new()
-        .route("/v1/workflows/{namespace}/{name}/log", get(of_workflow))
-        .route("/v1/hardware/{namespace}/{name}/log", get(of_machine))
-        .route("/v1/syslog", post(syslog).layer(DefaultBodyLimit::max(MAX_SYSLOG)))
+    Router::new().route(SYSLOG, post(syslog).layer(DefaultBodyLimit::max(MAX_SYSLOG)))
 }
 
 /// Lines that boots got on another host.
@@ -77,26 +75,6 @@ impl LogQuery {
         let ago = |seconds: i64| now.checked_sub(SignedDuration::from_secs(seconds.max(0))).unwrap_or(Timestamp::MIN);
         self.since_time.or_else(|| self.since_seconds.map(ago))
     }
-}
-
-async fn of_workflow(
-    State(server): State<Server>,
-    Path((namespace, name)): Path<(String, String)>,
-    Query(query): Query<LogQuery>,
-) -> Response {
-    let name = ObjectName::new(namespace, name);
-    workflow_log(server, &name, query)
-        .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, format!("Workflow {name} does not exist and has no log")))
-}
-
-async fn of_machine(
-    State(server): State<Server>,
-    Path((namespace, name)): Path<(String, String)>,
-    Query(query): Query<LogQuery>,
-) -> Response {
-    let name = ObjectName::new(namespace, name);
-    machine_log(server, &name, query)
-        .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, format!("Hardware {name} does not exist and has no log")))
 }
 
 /// What a workflow's actions said. `None` if there is nothing of that name.

@@ -1,6 +1,7 @@
-//! `/v1/machines/MAC`: the server's data about a machine, and the announcement of its installed system.
+//! The server's data about a machine, orders for it, and the announcement of its installed system.
 
 use api::Order;
+use api::paths::{BOOTED, MACHINES};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
@@ -18,13 +19,13 @@ const MAX_ORDER: usize = 4 << 10;
 
 pub(super) fn for_operators() -> Router<Server> {
     Router::new()
-        .route("/v1/machines", get(machines))
-        .route("/v1/machines/{machine}", get(machine))
-        .route("/v1/machines/{machine}/intent", post(order).layer(DefaultBodyLimit::max(MAX_ORDER)))
+        .route(MACHINES, get(machines))
+        .route(&format!("{MACHINES}/{{machine}}"), get(machine))
+        .route(&format!("{MACHINES}/{{machine}}/intent"), post(order).layer(DefaultBodyLimit::max(MAX_ORDER)))
 }
 
 pub(super) fn for_machines() -> Router<Server> {
-    Router::new().route("/v1/machines/{machine}/booted", post(booted).layer(DefaultBodyLimit::max(MAX_BOOTED)))
+    Router::new().route(BOOTED, post(booted).layer(DefaultBodyLimit::max(MAX_BOOTED)))
 }
 
 fn unknown(text: &str) -> Response {

@@ -1,5 +1,6 @@
-//! `/v1/rollouts`: one order for many machines.
+//! Parts of a Rollout, which is one order for many machines: its start, changes, and how far each machine is.
 
+use api::paths::of_rollout;
 use api::{RolloutOrder, RolloutSpec};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -10,17 +11,18 @@ use axum::{Json, Router};
 use model::ObjectName;
 use serde::Deserialize;
 
-use super::{MAX_REASON, failed, line, problem, see_log, someone};
+use super::{MAX_REASON, failed, line, only_tries, problem, see_log, someone};
 use crate::rollout::RolloutError;
 use crate::service::Server;
 
 const MAX_BODY: usize = 64 << 10;
 
 pub(super) fn routes() -> Router<Server> {
+    let any = ObjectName::new("{namespace}", "{name}");
     Router::new()
-        .route("/v1/rollouts", get(list))
-        .route("/v1/rollouts/{namespace}/{name}", get(one).post(start).delete(remove))
-        .route("/v1/rollouts/{namespace}/{name}/change", post(change))
+        .route(&of_rollout(&any, "start"), post(start))
+        .route(&of_rollout(&any, "change"), post(change))
+        .route(&of_rollout(&any, "progress"), get(progress))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
@@ -32,14 +34,7 @@ fn refusal(doing: &str, error: &RolloutError) -> Response {
     }
 }
 
-async fn list(State(server): State<Server>) -> Response {
-    match server.rollouts().await {
-        Ok(rollouts) => Json(rollouts).into_response(),
-        Err(reason) => failed("listing rollouts", &reason),
-    }
-}
-
-async fn one(State(server): State<Server>, Path((namespace, name)): Path<(String, String)>) -> Response {
+async fn progress(State(server): State<Server>, Path((namespace, name)): Path<(String, String)>) -> Response {
     match server.rollout(&ObjectName::new(namespace, name)).await {
         Ok(progress) => Json(progress).into_response(),
         Err(error) => refusal("reading a rollout", &error),
@@ -47,12 +42,12 @@ async fn one(State(server): State<Server>, Path((namespace, name)): Path<(String
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct StartQuery {
     #[serde(default)]
     by: String,
-    /// Only returns what would be selected.
-    #[serde(default)]
-    dry_run: bool,
+    /// `All` only returns what would be selected.
+    dry_run: Option<String>,
 }
 
 async fn start(
@@ -65,8 +60,12 @@ async fn start(
         Ok(spec) => spec,
         Err(reason) => return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("the body is not a rollout: {reason}")),
     };
+    let dry_run = match only_tries(query.dry_run.as_deref()) {
+        Ok(dry_run) => dry_run,
+        Err(refused) => return *refused,
+    };
     let (name, by) = (ObjectName::new(namespace, name), someone(&query.by));
-    match Server::detached(async move { server.start_rollout(&name, spec, &by, query.dry_run).await }).await {
+    match Server::detached(async move { server.start_rollout(&name, spec, &by, dry_run).await }).await {
         Some(Ok(rollout)) => Json(rollout).into_response(),
         Some(Err(error)) => refusal("starting a rollout", &error),
         None => see_log("starting a rollout"),
@@ -83,14 +82,5 @@ async fn change(State(server): State<Server>, Path((namespace, name)): Path<(Str
         Some(Ok(rollout)) => Json(rollout).into_response(),
         Some(Err(error)) => refusal("changing a rollout", &error),
         None => see_log("changing a rollout"),
-    }
-}
-
-async fn remove(State(server): State<Server>, Path((namespace, name)): Path<(String, String)>) -> Response {
-    let name = ObjectName::new(namespace, name);
-    match Server::detached(async move { server.delete_rollout(&name).await }).await {
-        Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
-        Some(Err(error)) => refusal("deleting a rollout", &error),
-        None => see_log("deleting a rollout"),
     }
 }

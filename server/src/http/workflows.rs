@@ -1,27 +1,60 @@
-//! `/v1/workflows/NAMESPACE/NAME/...`: orders for one workflow, and its event log.
+//! Parts of a Workflow: orders for it, its event log, and what it waits for.
 
-use api::WorkflowOrder;
+use api::{Cancelled, WorkflowOrder};
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use model::ObjectName;
+use serde::Deserialize;
 
-use super::{MAX_REASON, failed, line, problem, see_log, someone};
+use super::{MAX_REASON, failed, line, of_workflows, problem, see_log, someone};
 use crate::machines::OrderError;
 use crate::service::Server;
+use crate::work::CancelError;
 use crate::workflows::WorkflowError;
 
 const MAX_BODY: usize = 4 << 10;
 
 pub(super) fn routes() -> Router<Server> {
-    Router::new()
-        .route("/v1/workflows/{namespace}/{name}/change", post(change).layer(DefaultBodyLimit::max(MAX_BODY)))
-        .route("/v1/workflows/{namespace}/{name}/history", get(history))
-        .route("/v1/workflows/{namespace}/{name}/waiting", get(waiting))
+    let parts: [(&str, MethodRouter<Server>); 4] = [
+        ("cancel", post(cancel)),
+        ("change", post(change).layer(DefaultBodyLimit::max(MAX_BODY))),
+        ("history", get(history)),
+        ("waiting", get(waiting)),
+    ];
+    let routes = parts.into_iter().flat_map(|(part, does)| of_workflows(part).map(|path| (path, does.clone())));
+    routes.fold(Router::new(), |router, (path, does)| router.route(&path, does))
+}
+
+#[derive(Deserialize)]
+struct CancelQuery {
+    /// Does not wait for the agent.
+    #[serde(default)]
+    now: bool,
+}
+
+async fn cancel(
+    State(server): State<Server>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<CancelQuery>,
+    body: Bytes,
+) -> Response {
+    let name = ObjectName::new(namespace, name);
+    let reason = String::from_utf8_lossy(&body);
+    let reason = if reason.trim().is_empty() { "by an operator".to_owned() } else { line(&reason, MAX_REASON) };
+    match Server::detached(async move { server.cancel(&name, &reason, query.now).await }).await {
+        Some(Ok(running)) => Json(Cancelled { ended: running.is_none(), running }).into_response(),
+        Some(Err(missing @ CancelError::NoWorkflow(_))) => problem(StatusCode::NOT_FOUND, missing.to_string()),
+        Some(Err(over @ (CancelError::Over { .. } | CancelError::Refused { .. }))) => {
+            problem(StatusCode::CONFLICT, over.to_string())
+        }
+        Some(Err(CancelError::Store(reason))) => failed("cancel", &reason),
+        None => see_log("cancel"),
+    }
 }
 
 async fn change(State(server): State<Server>, Path((namespace, name)): Path<(String, String)>, body: Bytes) -> Response {

@@ -6,14 +6,16 @@ pub mod lines;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use access::Caller;
 use api::Applied;
+use axum::Extension;
 use model::parse_documents;
 use proto::action_status_request::StateType;
 use proto::workflow_service_client::WorkflowServiceClient;
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, Timestamp};
 use server::{Config, Server};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -62,7 +64,9 @@ pub struct Lab {
     pub server: Server,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
-    stop: oneshot::Sender<()>,
+    /// The API, as root of this host has it.
+    pub api: SocketAddr,
+    stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<Result<(), server::RunError>>,
 }
 
@@ -79,11 +83,23 @@ async fn opened(config: Config) -> Server {
 impl Lab {
     pub async fn start(config: Config) -> Self {
         let server = soon(opened(config)).await;
-        let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
-        let (grpc_address, http_address) = (grpc.local_addr().unwrap(), http.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(server::run(server.clone(), grpc, http, async move { drop(stopped.await) }));
-        Self { server, grpc: grpc_address, http: http_address, stop, running }
+        let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (grpc, http, api) = (listener().await, listener().await, listener().await);
+        let [grpc_address, http_address, api_address] = [&grpc, &http, &api].map(|one| one.local_addr().unwrap());
+        let stop = watch::Sender::new(false);
+        let stopped = || {
+            let mut stopping = stop.subscribe();
+            async move { drop(stopping.wait_for(|stopping| *stopping).await) }
+        };
+        let router = server::http::for_callers(server.clone()).layer(Extension(Caller::root(0)));
+        let api = api::serve::until(stopped(), Duration::ZERO, api, router);
+        let run = server::run(server.clone(), grpc, http, stopped());
+        let running = tokio::spawn(async move {
+            let (ran, served) = tokio::join!(run, api);
+            served.unwrap();
+            ran
+        });
+        Self { server, grpc: grpc_address, http: http_address, api: api_address, stop, running }
     }
 
     /// A server with a store in memory that holds calls only for a moment.
@@ -97,7 +113,7 @@ impl Lab {
 
     pub async fn stop(self) {
         drop(self.server);
-        self.stop.send(()).unwrap();
+        self.stop.send_replace(true);
         soon(self.running).await.unwrap().unwrap();
     }
 

@@ -7,6 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use access::Caller;
+use api::paths::APPLY;
+use axum::Extension;
 use proto::workflow_service_client::WorkflowServiceClient;
 use reqwest::{Client, Method};
 use serde_json::Value;
@@ -29,9 +32,13 @@ pub fn serve_if_asked() -> bool {
         let store = std::path::PathBuf::from(store);
         let logs = Some((store.with_file_name("log"), server::LogLimits::default()));
         let server = Server::open(Config { store: Some(store), logs, long_poll, ..Config::default() }).await.unwrap();
-        let (grpc, http) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
-        println!("{READY}{} {}", grpc.local_addr().unwrap(), http.local_addr().unwrap());
+        let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (grpc, http, api) = (listener().await, listener().await, listener().await);
+        let [at_grpc, at_http, at_api] = [&grpc, &http, &api].map(|one| one.local_addr().unwrap());
+        println!("{READY}{at_grpc} {at_http} {at_api}");
         std::io::stdout().flush().unwrap();
+        let router = server::http::for_callers(server.clone()).layer(Extension(Caller::root(0)));
+        tokio::spawn(api::serve::until(std::future::pending(), Duration::ZERO, api, router));
         server::run(server, grpc, http, std::future::pending()).await.unwrap();
     });
     true
@@ -51,6 +58,8 @@ pub struct Process {
 pub struct Addresses {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
+    /// The API, as root of this host has it.
+    pub api: SocketAddr,
 }
 
 impl Process {
@@ -68,8 +77,8 @@ impl Process {
         let read = move || {
             let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
             lines.find_map(|line| {
-                let (grpc, http) = line.split(READY).nth(1)?.trim().split_once(' ')?;
-                Some(Addresses { grpc: grpc.parse().ok()?, http: http.parse().ok()? })
+                let mut addresses = line.split(READY).nth(1)?.trim().split(' ').map_while(|address| address.parse().ok());
+                Some(Addresses { grpc: addresses.next()?, http: addresses.next()?, api: addresses.next()? })
             })
         };
         Self { child, addresses: Some(tokio::task::spawn_blocking(read)) }
@@ -136,7 +145,7 @@ impl Addresses {
     }
 }
 
-/// The HTTP API from a client's side. An error means that the server is gone.
+/// The API from a client's side. An error means that the server is gone.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
@@ -146,7 +155,7 @@ pub struct Api {
 impl Api {
     pub fn of(addresses: Addresses) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default(); // an error only means that another test did it
-        Self { client: Client::new(), base: format!("http://{}", addresses.http) }
+        Self { client: Client::new(), base: format!("http://{}", addresses.api) }
     }
 
     pub async fn call(&self, method: Method, path: &str, body: String) -> Result<(u16, Value), reqwest::Error> {
@@ -157,11 +166,13 @@ impl Api {
     }
 
     pub async fn apply(&self, text: String) -> Result<(u16, Value), reqwest::Error> {
-        self.call(Method::POST, "/v1/apply", text).await
+        self.call(Method::POST, APPLY, text).await
     }
 
+    /// All objects of a kind of v1alpha1.
     pub async fn list(&self, kind: &str) -> Vec<Value> {
-        let (_, mut list) = self.call(Method::GET, &format!("/v1/{kind}"), String::new()).await.unwrap();
+        let path = format!("/apis/tinkerbell.org/v1alpha1/{kind}");
+        let (_, mut list) = self.call(Method::GET, &path, String::new()).await.unwrap();
         match list["items"].take() {
             Value::Array(items) => items,
             other => panic!("no list of {kind}: {other}"),

@@ -36,7 +36,7 @@ async fn take(server: &Connection, partial: &Path) -> anyhow::Result<Head> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600); // every secret of the server is in it
     let mut file = options.open(partial).with_context(|| format!("cannot make {shown}"))?;
-    server.download("/v1/backup", &mut file).await?;
+    server.download(api::paths::BACKUP, &mut file).await?;
     file.sync_all().with_context(|| format!("cannot write {shown}"))?;
     drop(file);
     let read = || {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::marker::PhantomData;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -29,22 +29,31 @@ const MAX_LINE: usize = 1 << 20;
 /// Where a command finds its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    Socket,
+    Socket(PathBuf),
     Url { url: String, is_loopback: bool },
 }
 
-/// The URL that was given, else this host's socket, else the default port on this host.
-fn place(url: Option<&str>, has_socket: bool) -> anyhow::Result<Place> {
-    let url = match url.filter(|url| !url.is_empty()) {
-        None if has_socket => return Ok(Place::Socket),
-        None => format!("http://127.0.0.1:{}", machine::ports::HTTP),
-        Some(url) => url.trim_end_matches('/').to_owned(),
-    };
+/// The URL that was given, else this host's socket.
+fn place(url: Option<&str>) -> anyhow::Result<Place> {
+    let Some(url) = url.filter(|url| !url.is_empty()) else { return Ok(Place::Socket(SOCKET.into())) };
+    if let Some(path) = url.strip_prefix("unix:") {
+        // Both unix:/PATH and unix:///PATH are common.
+        return Ok(Place::Socket(path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path).into()));
+    }
+    let url = url.trim_end_matches('/').to_owned();
     let parsed = Url::parse(&url).ok().filter(|parsed| matches!(parsed.scheme(), "http" | "https"));
     let Some(parsed) = parsed else {
-        bail!("{url:?} is not the URL of a server, such as http://127.0.0.1:{}", machine::ports::HTTP)
+        bail!("{url:?} is not the URL of a server, such as https://192.0.2.1:{} or unix:{SOCKET}", machine::ports::API)
     };
     let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    if parsed.scheme() == "http" {
+        bail!(
+            "{url} is without TLS, and serves no object. Leave it out to use {SOCKET} as root of the server's host; or run \
+             `thimble kubeconfig > kubeconfig` there, and give the file with --kubeconfig here; or use https://{host}:{} with \
+             THIMBLE_TOKEN",
+            machine::ports::API
+        )
+    }
     let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
     Ok(Place::Url { url, is_loopback })
 }
@@ -58,7 +67,8 @@ struct Status {
 pub(super) struct Connection {
     client: Client,
     base: String,
-    is_plain: bool,
+    /// What a person calls it.
+    shown: String,
 }
 
 /// An answer with any code.
@@ -103,38 +113,34 @@ impl Connection {
             return Self::with(Login::read(path)?);
         }
         let token = std::env::var("THIMBLE_TOKEN").ok().filter(|token| !token.is_empty());
-        let place = place(server.url.as_deref(), Path::new(SOCKET).exists())?;
         let mut client = client();
-        let base = match &place {
-            Place::Socket => {
-                client = client.unix_socket(SOCKET).no_proxy();
-                "http://localhost".to_owned()
+        let (base, shown) = match place(server.url.as_deref())? {
+            Place::Socket(path) => {
+                let shown = path.display().to_string();
+                client = client.unix_socket(path).no_proxy();
+                ("http://localhost".to_owned(), shown)
             }
             Place::Url { url, is_loopback } => {
-                if *is_loopback {
+                if is_loopback {
                     client = client.no_proxy(); // a proxy has a loopback of its own
                 }
-                url.clone()
+                let extra = server.ca_file.as_deref().map(trust::certificates).transpose().context("cannot use --ca-file")?;
+                let trust = Trust { extra: extra.unwrap_or_default(), ..Trust::default() };
+                client = client.tls_backend_preconfigured(trust.client_config()?);
+                (url.clone(), url)
             }
         };
-        if base.starts_with("https://") {
-            let extra = server.ca_file.as_deref().map(trust::certificates).transpose().context("cannot use --ca-file")?;
-            let trust = Trust { extra: extra.unwrap_or_default(), ..Trust::default() };
-            client = client.tls_backend_preconfigured(trust.client_config()?);
-        }
-        // Without TLS everyone on the way could read the token.
-        let is_plain = !base.starts_with("https://") && place != Place::Socket;
-        if let Some(token) = token.filter(|_| !is_plain) {
+        if let Some(token) = token {
             client = client.default_headers(bearer(&token).context("THIMBLE_TOKEN is not a token")?);
         }
-        Ok(Self { client: client.build().context("cannot prepare HTTP")?, base, is_plain })
+        Ok(Self { client: client.build().context("cannot prepare HTTP")?, base, shown })
     }
 
     fn with(login: Login) -> anyhow::Result<Self> {
         let Login { url, authority, proof } = login;
         let trust = Trust { extra: authority, ..Trust::default() };
         let mut client = client();
-        if matches!(place(Some(&url), false)?, Place::Url { is_loopback: true, .. }) {
+        if matches!(place(Some(&url))?, Place::Url { is_loopback: true, .. }) {
             client = client.no_proxy();
         }
         client = match proof {
@@ -144,17 +150,12 @@ impl Connection {
             }
             Proof::Certificate { chain, key } => client.tls_backend_preconfigured(trust.client_config_as(chain, key)?),
         };
-        Ok(Self { client: client.build().context("cannot prepare HTTP")?, base: url, is_plain: false })
-    }
-
-    /// Whether this is port 7080, which knows no callers.
-    pub(super) const fn is_plain(&self) -> bool {
-        self.is_plain
+        Ok(Self { client: client.build().context("cannot prepare HTTP")?, shown: url.clone(), base: url })
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Response> {
         request.send().await.with_context(|| {
-            format!("cannot reach the server at {}; does `thimble up` run there? --server chooses another one", self.base)
+            format!("cannot reach the server at {}; does `thimble up` run there? --server chooses another one", self.shown)
         })
     }
 
@@ -165,8 +166,8 @@ impl Connection {
 
     async fn answer(&self, response: Response) -> anyhow::Result<Answer> {
         let code = response.status();
-        let body = response.bytes().await.with_context(|| format!("the answer of {} was cut off", self.base))?;
-        Ok(Answer { code, base: self.base.clone(), body: body.into() })
+        let body = response.bytes().await.with_context(|| format!("the answer of {} was cut off", self.shown))?;
+        Ok(Answer { code, base: self.shown.clone(), body: body.into() })
     }
 
     /// A call with an object.
@@ -184,10 +185,10 @@ impl Connection {
     /// Writes the body of an answer to a file, as it comes.
     pub(super) async fn download(&self, path: &str, to: &mut std::fs::File) -> anyhow::Result<()> {
         let response = self.send(self.client.get(format!("{}{path}", self.base))).await?;
-        let (code, cut) = (response.status(), || format!("the answer of {} was cut off", self.base));
+        let (code, cut) = (response.status(), || format!("the answer of {} was cut off", self.shown));
         if !code.is_success() {
             let body = response.bytes().await.with_context(cut)?.into();
-            return Err(Answer { code, base: self.base.clone(), body }.refusal());
+            return Err(Answer { code, base: self.shown.clone(), body }.refusal());
         }
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
@@ -199,10 +200,10 @@ impl Connection {
     /// A stream of events. It ends with the connection.
     pub(super) async fn events(&self, since: Option<u64>) -> anyhow::Result<Lines<Event>> {
         let since = since.map(|revision| format!("?since={revision}")).unwrap_or_default();
-        let response = self.send(self.client.get(format!("{}/v1/events{since}", self.base))).await?;
+        let response = self.send(self.client.get(format!("{}{}{since}", self.base, api::paths::EVENTS))).await?;
         let code = response.status();
         if !code.is_success() {
-            bail!("{} answered {code} to the request for events", self.base);
+            bail!("{} answered {code} to the request for events", self.shown);
         }
         let chunks = response.bytes_stream().map_ok(Vec::from);
         Ok(Lines { chunks: Box::pin(chunks), pending: Vec::new(), of: PhantomData })
@@ -214,7 +215,7 @@ impl Connection {
         let code = response.status();
         if !code.is_success() {
             let body = response.bytes().await.unwrap_or_default().into();
-            return Err(Answer { code, base: self.base.clone(), body }.refusal());
+            return Err(Answer { code, base: self.shown.clone(), body }.refusal());
         }
         let chunks = response.bytes_stream().map_ok(Vec::from);
         Ok(Lines { chunks: Box::pin(chunks), pending: Vec::new(), of: PhantomData })
@@ -257,20 +258,24 @@ mod tests {
     #[test]
     fn a_command_finds_its_server_by_itself() {
         let url = |url: &str, is_loopback| Some(Place::Url { url: url.to_owned(), is_loopback });
-        for (given, has_socket, expected) in [
-            (None, true, Some(Place::Socket)),
-            (None, false, url("http://127.0.0.1:7080", true)),
-            (Some(""), true, Some(Place::Socket)),
-            (Some("http://10.0.0.1:7080/"), true, url("http://10.0.0.1:7080", false)),
-            (Some("https://prov.example:6443"), true, url("https://prov.example:6443", false)),
-            (Some("http://localhost:1"), true, url("http://localhost:1", true)),
-            (Some("http://[::1]:1"), true, url("http://[::1]:1", true)),
-            (Some("http://[::ffff:127.0.0.1]:1"), true, url("http://[::ffff:127.0.0.1]:1", true)),
-            (Some("http://127.0.0.1.evil.example"), true, url("http://127.0.0.1.evil.example", false)),
-            (Some("10.0.0.1:7080"), true, None),
-            (Some("ftp://x"), true, None),
+        let socket = |path: &str| Some(Place::Socket(path.into()));
+        for (given, expected) in [
+            (None, socket(SOCKET)),
+            (Some(""), socket(SOCKET)),
+            (Some("unix:/tmp/api.sock"), socket("/tmp/api.sock")),
+            (Some("unix:///tmp/api.sock"), socket("/tmp/api.sock")),
+            (Some("unix:api.sock"), socket("api.sock")),
+            (Some("https://prov.example:6443/"), url("https://prov.example:6443", false)),
+            (Some("https://localhost:1"), url("https://localhost:1", true)),
+            (Some("https://[::1]:1"), url("https://[::1]:1", true)),
+            (Some("https://[::ffff:127.0.0.1]:1"), url("https://[::ffff:127.0.0.1]:1", true)),
+            (Some("https://127.0.0.1.evil.example"), url("https://127.0.0.1.evil.example", false)),
+            (Some("10.0.0.1:7080"), None),
+            (Some("ftp://x"), None),
         ] {
-            assert_eq!(place(given, has_socket).ok(), expected, "{given:?}");
+            assert_eq!(place(given).ok(), expected, "{given:?}");
         }
+        let refused = place(Some("http://10.0.0.1:7080")).unwrap_err().to_string();
+        assert!(refused.contains("--kubeconfig") && refused.contains("https://10.0.0.1:6443"), "{refused}");
     }
 }

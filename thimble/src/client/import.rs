@@ -41,7 +41,7 @@ pub(super) async fn run(server: &Connection, files: &[PathBuf], out: &mut dyn Wr
     }
     let texts = found.objects.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     let body = serde_json::to_string(&Import { objects: texts.join("\n---\n"), machines: found.machines })?;
-    let answer = server.call(Method::POST, "/v1/import", body).await?;
+    let answer = server.call(Method::POST, api::paths::IMPORT, body).await?;
     let applied: Applied = match answer.read() {
         Ok(applied) => applied,
         Err(error) if answer.code.is_success() => return Err(error),

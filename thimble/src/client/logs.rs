@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+use api::paths::{machine_log, object, of_workflow};
 use api::{LogLine, LogStream};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +15,6 @@ use reqwest::{Method, StatusCode};
 
 use super::Output;
 use super::connection::Connection;
-use super::objects::object_path;
 use super::table::clean;
 
 /// The pause before the server is asked again.
@@ -92,11 +92,11 @@ pub(super) async fn run(server: &Connection, asked: &Asked, out: &mut dyn Write)
 }
 
 fn path(asked: &Asked, since: Option<&str>) -> String {
-    let kind = if asked.machine { Kind::Hardware } else { Kind::Workflow };
+    let log = if asked.machine { machine_log(&asked.name) } else { of_workflow(&asked.name, "log") };
     let action = asked.action.as_ref().map(|action| format!("&action={}", encoded(action)));
     let follow = if asked.follow { "&follow=true" } else { "" };
     let (action, since) = (action.unwrap_or_default(), since.unwrap_or_default());
-    format!("{}/log?format=json{follow}{action}{since}", object_path(kind, &asked.name))
+    format!("{log}?format=json{follow}{action}{since}")
 }
 
 fn query(since: Since) -> String {
@@ -124,7 +124,7 @@ async fn is_over(server: &Connection, asked: &Asked) -> bool {
     loop {
         let mut missing = 0;
         for kind in kinds {
-            match server.call(Method::GET, &object_path(*kind, &asked.name), String::new()).await {
+            match server.call(Method::GET, &object(*kind, &asked.name), String::new()).await {
                 Ok(answer) if answer.code == StatusCode::NOT_FOUND => missing += 1,
                 Ok(answer) if answer.code.is_success() && !asked.machine => {
                     let state = answer.read::<Workflow>().ok().and_then(|workflow| workflow.status.state);

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use api::paths::{MACHINES, machine as path, machine_intent};
 use api::{
     Agent, BootState, Decision, Intent, Link, Machine, MachineLine, MachineState, Milestone, MissingFirmware, Order, OrderKind,
     Platform, Progress,
@@ -35,7 +36,7 @@ pub(super) async fn run(server: &Connection, address: &str, output: Output, out:
 /// Lists the machines that wait for a person, or all.
 pub(super) async fn list(server: &Connection, all: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
-    let machines: Vec<MachineLine> = server.get("/v1/machines").await?;
+    let machines: Vec<MachineLine> = server.get(MACHINES).await?;
     let waits = |machine: &&MachineLine| all || matches!(machine.decision.intent, Intent::Discover | Intent::Hold);
     let rows: Vec<[String; 6]> = machines.iter().filter(waits).map(|machine| row(machine, now)).collect();
     print(out, ["HARDWARE", "INTENT", "SINCE", "ADDRESS", "SEEN", "REASON"], &rows)?;
@@ -93,18 +94,13 @@ pub(super) async fn order(
 ) -> anyhow::Result<ExitCode> {
     let by = std::env::var("USER").unwrap_or_default();
     let body = serde_json::to_string(&Order { order, by, reason: reason.unwrap_or_default() })?;
-    let answer = server.call(Method::POST, &format!("{}/intent", path(machine)), body).await?;
+    let answer = server.call(Method::POST, &machine_intent(machine), body).await?;
     if !answer.code.is_success() {
         return Err(answer.refusal());
     }
     let state: MachineState = answer.read()?;
     writeln!(out, "{}", clean(&format!("{machine}: {}", intent(&state))))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A name may have a namespace. Its slash does not separate parts of the path.
-fn path(machine: &str) -> String {
-    format!("/v1/machines/{}", machine.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23"))
 }
 
 fn boots(boot: &BootState) -> String {

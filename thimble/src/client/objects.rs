@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use api::paths::{object, objects, of_workflow};
 use api::{Applied, Cancelled, Changed, List};
 use jiff::Timestamp;
 use model::v1alpha2::{Policy, Task};
 use model::{ActionState, Hardware, Kind, ObjectName, Template, Workflow, WorkflowRuleSet, WorkflowState};
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -24,13 +25,12 @@ pub(super) async fn apply(server: &Connection, files: &[PathBuf], yes: bool, out
         Err(mistakes) => return print_mistakes(out, &mistakes),
     };
     if !yes {
-        let planned = post(server, &Sources::path(server.is_plain(), true), sources.text()).await?;
+        let planned = post(server, &Sources::path(true), sources.text()).await?;
         if planned.installs.len() > 1 && !confirmed(&planned.installs)? {
             bail!("nothing was changed; --yes installs without a question");
         }
     }
-    let Applied { changes, mistakes, installs, .. } =
-        post(server, &Sources::path(server.is_plain(), false), sources.text()).await?;
+    let Applied { changes, mistakes, installs, .. } = post(server, &Sources::path(false), sources.text()).await?;
     for Changed { kind, name, change, problem } in &changes {
         let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
         writeln!(out, "{kind} {name} {change}{problem}")?;
@@ -76,7 +76,7 @@ pub(super) async fn get(
     output: Output,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
-    let path = name.as_ref().map_or_else(|| format!("/v1/{}", kind.plural()), |name| object_path(kind, name));
+    let path = name.as_ref().map_or_else(|| objects(kind), |name| object(kind, name));
     match output {
         Output::Json | Output::Yaml => print_value(&server.get(&path).await?, output, out)?,
         Output::Table => table(server, kind, &path, name.is_some(), out).await?,
@@ -91,10 +91,6 @@ pub(super) fn print_value(value: &Value, output: Output, out: &mut dyn Write) ->
         Output::Json | Output::Table => writeln!(out, "{}", serde_json::to_string_pretty(value)?)?,
     }
     Ok(())
-}
-
-pub(super) fn object_path(kind: Kind, name: &ObjectName) -> String {
-    format!("/v1/{}/{}/{}", kind.plural(), name.namespace, name.name)
 }
 
 /// Deletes Workflows first, because the objects they use can be deleted after them.
@@ -114,9 +110,9 @@ pub(super) async fn delete(
     named.sort_by_key(|(kind, _)| !matches!(kind, Kind::Workflow | Kind::WorkflowV1alpha2));
     let mut code = ExitCode::SUCCESS;
     for (kind, name) in &named {
-        let path = format!("{}?force={force}", object_path(*kind, name));
+        let path = format!("{}{}", object(*kind, name), if force { "?gracePeriodSeconds=0" } else { "" });
         let answer = server.call(Method::DELETE, &path, String::new()).await?;
-        if answer.code == StatusCode::NO_CONTENT {
+        if answer.code.is_success() {
             writeln!(out, "{kind} {name} deleted")?;
         } else if named.len() == 1 {
             return Err(answer.refusal());
@@ -136,7 +132,7 @@ pub(super) async fn cancel(
     now: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
-    let path = format!("{}/cancel?now={now}", object_path(Kind::Workflow, name));
+    let path = format!("{}?now={now}", of_workflow(name, "cancel"));
     let answer = server.call(Method::POST, &path, reason.unwrap_or_default().to_owned()).await?;
     if !answer.code.is_success() {
         return Err(answer.refusal());

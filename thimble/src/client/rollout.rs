@@ -4,11 +4,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use api::{MemberState, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState};
+use api::paths::{ROLLOUTS, of_rollout, rollout};
+use api::{List, MemberState, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use model::ObjectName;
+use model::{Metadata, ObjectName};
 use reqwest::Method;
+use serde::Deserialize;
 
 use super::ServerArgs;
 use super::connection::Connection;
@@ -101,7 +103,7 @@ pub(super) async fn run(command: RolloutCommand, out: &mut dyn Write) -> anyhow:
         RolloutCommand::Resume(args) => change(args, RolloutChange::Resume, out).await,
         RolloutCommand::Stop(args) => change(args, RolloutChange::Stop, out).await,
         RolloutCommand::Delete { name, server } => {
-            let answer = Connection::to(&server)?.call(Method::DELETE, &path(&name), String::new()).await?;
+            let answer = Connection::to(&server)?.call(Method::DELETE, &rollout(&name), String::new()).await?;
             if !answer.code.is_success() {
                 return Err(answer.refusal());
             }
@@ -111,8 +113,19 @@ pub(super) async fn run(command: RolloutCommand, out: &mut dyn Write) -> anyhow:
     }
 }
 
-fn path(name: &ObjectName) -> String {
-    format!("/v1/rollouts/{}/{}", name.namespace, name.name)
+/// A Rollout as the API lists it.
+#[derive(Deserialize)]
+struct Listed {
+    metadata: Metadata,
+    spec: RolloutSpec,
+    status: Summary,
+}
+
+#[derive(Deserialize)]
+struct Summary {
+    state: RolloutState,
+    reason: String,
+    machines: usize,
 }
 
 fn person() -> String {
@@ -134,7 +147,8 @@ async fn start(args: StartArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode>
     let post = async |dry_run: bool| {
         // The user's name must not add parts to the path.
         let by: String = person().chars().filter(char::is_ascii_alphanumeric).collect();
-        let answer = server.call(Method::POST, &format!("{}?by={by}&dry_run={dry_run}", path(&args.name)), body.clone()).await?;
+        let path = format!("{}?by={by}{}", of_rollout(&args.name, "start"), if dry_run { "&dryRun=All" } else { "" });
+        let answer = server.call(Method::POST, &path, body.clone()).await?;
         if answer.code.is_success() { answer.read::<Rollout>() } else { Err(answer.refusal()) }
     };
     let planned = post(true).await?;
@@ -155,7 +169,7 @@ async fn start(args: StartArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode>
 }
 
 async fn show(server: &Connection, name: &ObjectName, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let RolloutProgress { rollout, members } = server.get(&path(name)).await?;
+    let RolloutProgress { rollout, members } = server.get(&of_rollout(name, "progress")).await?;
     let count = |state: MemberState| members.iter().filter(|member| member.state == state).count();
     let states =
         [MemberState::Waiting, MemberState::Ordered, MemberState::Succeeded, MemberState::Failed, MemberState::Withdrawn];
@@ -170,12 +184,12 @@ async fn show(server: &Connection, name: &ObjectName, out: &mut dyn Write) -> an
 }
 
 async fn list(server: &Connection, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let rollouts: Vec<Rollout> = server.get("/v1/rollouts").await?;
+    let rollouts: List<Listed> = server.get(ROLLOUTS).await?;
     let now = Timestamp::now();
-    let rows = rollouts.into_iter().map(|rollout| {
-        let machines = rollout.waves.iter().map(Vec::len).sum::<usize>().to_string();
-        let name = format!("{}/{}", rollout.namespace, rollout.name);
-        [name, rollout.state.to_string(), machines, rollout.spec.selector, age(Some(rollout.at), now), rollout.reason]
+    let rows = rollouts.items.into_iter().map(|Listed { metadata, spec, status }| {
+        let name = format!("{}/{}", metadata.namespace, metadata.name);
+        let age = age(metadata.creation_timestamp, now);
+        [name, status.state.to_string(), status.machines.to_string(), spec.selector, age, status.reason]
     });
     print(out, ["NAME", "STATE", "MACHINES", "SELECTOR", "AGE", "REASON"], &rows.collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
@@ -184,7 +198,7 @@ async fn list(server: &Connection, out: &mut dyn Write) -> anyhow::Result<ExitCo
 async fn change(args: ChangeArgs, order: RolloutChange, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let server = Connection::to(&args.server)?;
     let body = serde_json::to_string(&RolloutOrder { order, by: person(), reason: args.reason.unwrap_or_default() })?;
-    let answer = server.call(Method::POST, &format!("{}/change", path(&args.name)), body).await?;
+    let answer = server.call(Method::POST, &of_rollout(&args.name, "change"), body).await?;
     if !answer.code.is_success() {
         return Err(answer.refusal());
     }

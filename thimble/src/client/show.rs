@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use api::paths::{object, of_workflow};
 use api::{Waiting, What};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -11,13 +12,12 @@ use reqwest::Method;
 
 use super::connection::Connection;
 use super::events::{line, reconnected};
-use super::objects::object_path;
 use super::table::{age, clean, print};
 
 pub(super) async fn run(server: &Connection, name: &ObjectName, watch: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let mut stream = if watch { Some(server.events(None).await?) } else { None }; // opened first, so that no event is missed
     let mut workflow = fetch(server, name).await?;
-    let waiting: Option<Waiting> = server.get(&format!("{}/waiting", object_path(Kind::Workflow, name))).await?;
+    let waiting: Option<Waiting> = server.get(&of_workflow(name, "waiting")).await?;
     print_workflow(&workflow, waiting.as_ref(), Timestamp::now(), out)?;
     let Some(stream) = &mut stream else { return Ok(ExitCode::SUCCESS) };
     let mut since = None;
@@ -45,12 +45,12 @@ pub(super) async fn run(server: &Connection, name: &ObjectName, watch: bool, out
 }
 
 async fn fetch(server: &Connection, name: &ObjectName) -> anyhow::Result<Workflow> {
-    let answer = server.call(Method::GET, &object_path(Kind::Workflow, name), String::new()).await?;
+    let answer = server.call(Method::GET, &object(Kind::Workflow, name), String::new()).await?;
     if answer.code.is_success() {
         return answer.read();
     }
     // A Workflow of v1alpha2 has the same status.
-    let other = server.call(Method::GET, &object_path(Kind::WorkflowV1alpha2, name), String::new()).await?;
+    let other = server.call(Method::GET, &object(Kind::WorkflowV1alpha2, name), String::new()).await?;
     if other.code.is_success() { other.read() } else { Err(answer.refusal()) }
 }
 

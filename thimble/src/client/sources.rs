@@ -60,10 +60,9 @@ impl Sources {
         self.text.clone()
     }
 
-    /// The path of the call, with the name that the server gives the text. Port 7080 only has the call of earlier versions.
-    pub(super) fn path(is_plain: bool, dry_run: bool) -> String {
-        let (path, only_try) = if is_plain { ("/v1/apply", "&dry_run=true") } else { (api::names::APPLY, "&dryRun=All") };
-        format!("{path}?file={}{}", TEXT.replace(' ', "%20"), if dry_run { only_try } else { "" })
+    /// The path of the call, with the name that the server gives the text.
+    pub(super) fn path(dry_run: bool) -> String {
+        format!("{}?file={}{}", api::paths::APPLY, TEXT.replace(' ', "%20"), if dry_run { "&dryRun=All" } else { "" })
     }
 
     /// Names the file and its line where the server names a line of the text.

@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use api::paths::of_workflow;
 use api::{HistoryEntry, WorkflowChange, WorkflowOrder, WorkflowOrdered};
 use jiff::tz::TimeZone;
-use model::{Kind, ObjectName};
+use model::ObjectName;
 use reqwest::Method;
 
 use super::connection::Connection;
-use super::objects::object_path;
 use super::table::{clean, print};
 
 /// Gives an order for a workflow, and prints its result.
@@ -22,7 +22,7 @@ pub(super) async fn change(
 ) -> anyhow::Result<ExitCode> {
     let by = std::env::var("USER").unwrap_or_default();
     let body = serde_json::to_string(&WorkflowOrder { change, by, reason: reason.unwrap_or_default() })?;
-    let answer = server.call(Method::POST, &format!("{}/change", object_path(Kind::Workflow, name)), body).await?;
+    let answer = server.call(Method::POST, &of_workflow(name, "change"), body).await?;
     if !answer.code.is_success() {
         return Err(answer.refusal());
     }
@@ -33,7 +33,7 @@ pub(super) async fn change(
 
 /// Prints the event log, oldest entry first.
 pub(super) async fn history(server: &Connection, name: &ObjectName, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let entries: Vec<HistoryEntry> = server.get(&format!("{}/history", object_path(Kind::Workflow, name))).await?;
+    let entries: Vec<HistoryEntry> = server.get(&of_workflow(name, "history")).await?;
     let row = |entry: &HistoryEntry| {
         let time = entry.time.to_zoned(TimeZone::system()).strftime("%F %T%.3f").to_string();
         [entry.number.to_string(), time, entry.event.clone(), entry.text.clone()]

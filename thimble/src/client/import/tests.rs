@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use access::Caller;
+use access::{Access, Local, Names};
 use api::{MachineLine, OrderKind};
-use axum::Extension;
 use model::{ActionState, AgentId, ObjectName, parse_documents};
 use proptest::prelude::*;
 use server::progress::Report;
 use server::{Config, Server};
-use tokio::net::TcpListener;
 
 use super::super::export::{self, Selection};
 use super::super::{Connection, ServerArgs};
@@ -26,12 +24,14 @@ impl Host {
         let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have done it
         let config = Config { long_poll: Duration::from_millis(1), ..Config::default() };
         let server = Server::open(config).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = server::http::for_callers(server.clone()).layer(Extension(Caller::root(0)));
-        tokio::spawn(api::serve::until(std::future::pending(), Duration::ZERO, listener, router));
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("api.sock");
+        let access = Access::open(&folder.path().join("data"), Names::local(), jiff::Timestamp::now()).unwrap();
+        let router = access.admit(server::http::for_callers(server.clone()));
+        tokio::spawn(Local::bind(&socket).unwrap().serve(router, Duration::ZERO, std::future::pending()));
+        let url = format!("unix:{}", socket.display());
         let connection = Connection::to(&ServerArgs { url: Some(url), ca_file: None, kubeconfig: None }).unwrap();
-        Self { server, connection, folder: tempfile::tempdir().unwrap() }
+        Self { server, connection, folder }
     }
 
     async fn apply(&self, text: &str) {
