@@ -57,6 +57,16 @@ struct Writer {
     announced: u64,
     /// What a failed commit wrote. Once the file is open again, it shows whether the write is there.
     unsure: Vec<Vec<Change>>,
+    /// Whether the disk refused the latest write.
+    fails: bool,
+}
+
+impl Writer {
+    fn succeeded(&mut self) {
+        if std::mem::take(&mut self.fails) {
+            info!("the store takes writes again; nothing that was acknowledged is lost");
+        }
+    }
 }
 
 /// A transaction's revision and changes, or the key that another writer changed.
@@ -80,7 +90,10 @@ impl Redb {
         let (database, revision) = opened(path)?;
         let path = path.to_owned();
         // This does not create the file. If its folder is gone, such as that of another disk, the store is not empty.
-        let reopen = move || Database::builder().set_cache_size(CACHE_BYTES).open(&path).map_err(Cause::from);
+        let reopen = move || {
+            opening::forget_cached(&path)?;
+            Database::builder().set_cache_size(CACHE_BYTES).open(&path).map_err(Cause::from)
+        };
         Ok(Self::of(database, revision, Box::new(reopen)))
     }
 
@@ -90,7 +103,7 @@ impl Redb {
             reopen,
             log: Log::new(revision),
             queue: Mutex::default(),
-            writer: Mutex::new(Writer { announced: revision, unsure: Vec::new() }),
+            writer: Mutex::new(Writer { announced: revision, unsure: Vec::new(), fails: false }),
         }))
     }
 }
@@ -156,6 +169,7 @@ impl Inner {
                 .into_iter()
                 .map(|one| match one {
                     Ok((revision, changes)) => {
+                        writer.succeeded();
                         writer.announced = revision;
                         self.log.append(changes);
                         Ok(revision)
@@ -198,21 +212,26 @@ impl Inner {
         Ok(decided)
     }
 
-    /// After an error of the disk. What was acknowledged is in the file.
+    /// After an error of the disk. What was acknowledged is in the file. One line begins the outage, and one ends it.
     fn recover(&self, writer: &mut Writer, reason: &str) {
-        if let Some(advice) = advice(reason) {
-            warn!("{advice}");
-        }
-        match self.open_again(writer) {
-            Ok(()) => info!("the store is open again after an error of the disk; nothing that was acknowledged is lost"),
-            Err(reason) => warn!("the store cannot be opened again yet: {}", Chain(reason.as_ref())),
+        let begins = !std::mem::replace(&mut writer.fails, true);
+        let opened = self.open_again(writer);
+        if begins {
+            match (advice(reason), opened) {
+                (Some(advice), _) => warn!("{advice}"),
+                (None, Ok(())) => warn!("the disk of the store has refused a write: {reason}"),
+                (None, Err(error)) => warn!("the store cannot be opened again: {}", Chain(error.as_ref())),
+            }
         }
     }
 
     /// Writes a number that nothing reads. The revision stays.
     fn probe(&self) -> Result<(), StoreError> {
         let mut writer = held(&self.writer);
-        self.try_probe(&mut writer).inspect_err(|reason| self.recover(&mut writer, &reason.to_string())).map_err(failed("write"))
+        let tried = self.try_probe(&mut writer).inspect_err(|reason| {
+            self.recover(&mut writer, &Chain(reason.as_ref()).to_string());
+        });
+        tried.inspect(|()| writer.succeeded()).map_err(failed("write"))
     }
 
     fn try_probe(&self, writer: &mut Writer) -> Result<(), Cause> {

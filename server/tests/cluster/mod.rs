@@ -4,11 +4,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use access::{Caller, Grant, Origin, Proof, Role};
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
+use server::store::StoreError;
 use server::{Config, Server};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -16,7 +19,7 @@ use tokio::process::{ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 /// Every wait of a test ends.
-const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 pub struct Cluster {
     pub server: Server,
@@ -24,10 +27,14 @@ pub struct Cluster {
     pub home: tempfile::TempDir,
     pub kubectl: PathBuf,
     serving: JoinHandle<()>,
+    /// It listens while the server restarts, so clients wait instead of failing.
+    listener: std::net::TcpListener,
+    /// How many watches were begun.
+    watches: Arc<AtomicUsize>,
 }
 
 /// The kubectl of this host: the one in `KUBECTL`, or on the PATH.
-fn kubectl() -> Option<PathBuf> {
+pub fn kubectl() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("KUBECTL") {
         return Some(named.into());
     }
@@ -54,11 +61,43 @@ impl Cluster {
     }
 
     pub async fn start_with(kubectl: PathBuf, caller: Caller) -> Self {
-        let server = Server::open(Config::default()).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::of(kubectl, caller, |_| Config::default()).await
+    }
+
+    /// With a store that outlives a restart.
+    pub async fn lasting(kubectl: PathBuf) -> Self {
+        Self::of(kubectl, admin(), lasting).await
+    }
+
+    async fn of(kubectl: PathBuf, caller: Caller, config: impl FnOnce(&Path) -> Config) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("none"), "").unwrap(); // kubectl warns about a missing file
+        let server = opened(&config(home.path())).await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = serve(server.clone(), listener, caller);
-        Self { server, address, home: tempfile::tempdir().unwrap(), kubectl, serving }
+        let watches = Arc::default();
+        let serving = serve_and_count(server.clone(), tokio_listener(&listener), caller, Arc::clone(&watches));
+        Self { server, address, home, kubectl, serving, listener, watches }
+    }
+
+    /// Stops the server of `lasting`, and starts another one on its store and at its address.
+    pub async fn restart(&mut self) {
+        self.server.stop();
+        self.serving.abort();
+        self.server = Server::open(Config::default()).await.unwrap(); // in place of the one that has to go
+        self.server = opened(&lasting(self.home.path())).await;
+        let (listener, watches) = (tokio_listener(&self.listener), Arc::clone(&self.watches));
+        self.serving = serve_and_count(self.server.clone(), listener, admin(), watches);
+    }
+
+    /// Waits until this many watches were begun.
+    pub async fn watched(&self, count: usize) {
+        let limit = Instant::now() + LIMIT;
+        while self.watches.load(Ordering::SeqCst) < count {
+            assert!(Instant::now() < limit, "{} watches", self.watches.load(Ordering::SeqCst));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -148,12 +187,40 @@ pub fn text(output: &Output) -> (String, String) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+fn lasting(home: &Path) -> Config {
+    Config { store: Some(home.join("thimble.redb")), ..Config::default() }
+}
+
+fn tokio_listener(listener: &std::net::TcpListener) -> TcpListener {
+    TcpListener::from_std(listener.try_clone().unwrap()).unwrap()
+}
+
+/// The store of a server that was stopped a moment ago may still be open.
+pub async fn opened(config: &Config) -> Server {
+    let limit = Instant::now() + LIMIT;
+    loop {
+        match Server::open(config.clone()).await {
+            Err(StoreError::InUse { .. }) if Instant::now() < limit => tokio::time::sleep(Duration::from_millis(5)).await,
+            other => return other.unwrap(),
+        }
+    }
+}
+
 pub fn serve(server: Server, listener: TcpListener, caller: Caller) -> JoinHandle<()> {
+    serve_and_count(server, listener, caller, Arc::default())
+}
+
+fn serve_and_count(server: Server, listener: TcpListener, caller: Caller, watches: Arc<AtomicUsize>) -> JoinHandle<()> {
     let admit = move |mut request: Request, next: Next| {
-        let caller = caller.clone();
+        let (caller, watches) = (caller.clone(), Arc::clone(&watches));
         async move {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch="));
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            let answer = next.run(request).await;
+            if is_watch {
+                watches.fetch_add(1, Ordering::SeqCst);
+            }
+            answer
         }
     };
     let router = server::apis::router(server).layer(from_fn(admit));

@@ -164,6 +164,11 @@ pub fn os_error(reason: &str) -> Option<u32> {
     reason.rsplit_once("(os error ")?.1.split_once(')')?.0.parse().ok()
 }
 
+/// Makes the next reads come from the disk. After a failed write the kernel's cache shows what the disk does not have.
+pub fn forget_cached(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::fadvise(File::open(path)?, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
 /// The format of the content. An empty file has this version's format.
 fn format(database: &Database) -> Result<u64, Cause> {
     let transaction = database.begin_read()?;
