@@ -7,6 +7,7 @@ mod expiry;
 mod orders;
 mod plain;
 mod read;
+mod recorder;
 mod source;
 mod typed;
 mod watch;
@@ -43,8 +44,9 @@ const MOST_WARNINGS: usize = 16;
 const MAX_WARNING: usize = 400;
 
 /// The routes. The layer before them puts a [`Caller`] into the extensions; a request without one is refused. Needs a running
-/// executor, because events expire from now on.
+/// executor, because events are written and expire from now on.
 pub fn router(server: Server) -> Router {
+    tokio::spawn(recorder::run(std::sync::Arc::downgrade(&server.0), server.events(None)));
     tokio::spawn(expiry::run(std::sync::Arc::downgrade(&server.0)));
     Router::new()
         .route("/api", any(handle))

@@ -203,3 +203,29 @@ async fn a_file_keeps_the_metadata_that_only_the_api_writes() {
     );
     assert_eq!(now["spec"]["userData"], "file");
 }
+
+/// `kubectl describe` asks for events by the name, kind and uid of the object.
+#[tokio::test]
+async fn what_happens_to_a_workflow_is_an_event_of_it() {
+    let (api, server) = Api::start().await;
+    let text = "apiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec: {templateRef: missing}\n";
+    server.apply(model::parse_documents(text, "f").unwrap()).await.unwrap();
+    let (_, workflow) = api.get("/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w").await;
+    let uid = workflow["metadata"]["uid"].as_str().unwrap();
+    let selector = format!("involvedObject.kind=Workflow,involvedObject.name=w,involvedObject.uid={uid}");
+    let path = format!("/api/v1/namespaces/default/events?fieldSelector={selector}");
+    let limit = Instant::now() + Duration::from_secs(20);
+    let event = loop {
+        let (_, list) = api.get(&path).await;
+        if let Some(event) = list["items"].get(0) {
+            break event.clone();
+        }
+        assert!(Instant::now() < limit, "no event: {list}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(
+        (&event["type"], &event["source"]["component"], &event["count"]),
+        (&json!("Warning"), &json!("thimble"), &json!(1))
+    );
+    assert!(event["message"].as_str().unwrap().contains("missing"), "{event}");
+}
