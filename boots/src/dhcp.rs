@@ -4,9 +4,11 @@
 mod client;
 mod respond;
 mod route;
+mod serve;
 mod socket;
 
 pub use client::Client;
 pub use respond::{Ignored, respond};
 pub use route::destination;
-pub use socket::{Socket, serve};
+pub use serve::serve;
+pub use socket::Socket;

@@ -12,6 +12,7 @@ pub mod dhcp;
 pub mod events;
 pub mod http;
 pub mod images;
+mod interface;
 pub mod ipxe;
 mod machine;
 pub mod packs;

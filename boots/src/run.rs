@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Events, MachineSource, dhcp, ra, syslog, tftp};
+use crate::{Config, Events, MachineSource, dhcp, interface, ra, syslog, tftp};
 
 /// What to listen on; `None` leaves a protocol out.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +98,11 @@ pub async fn run(
 ) -> io::Result<()> {
     let mut tasks = JoinSet::new();
     let Sockets { dhcp, tftp, syslog, router_advertisements, http } = sockets;
+    if let Some(name) = config.interface.clone() {
+        let bound = [dhcp.as_ref().map(dhcp::Socket::shared), tftp.as_ref().map(tftp::Socket::shared)];
+        let (followed, stop) = (interface::follow(name, bound.into_iter().flatten().collect()), shutdown.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(followed).await.unwrap_or(()) });
+    }
     if let Some(socket) = dhcp {
         tasks.spawn(dhcp::serve(socket, Arc::clone(&config), Arc::clone(&source), events.clone(), shutdown.clone()));
     }

@@ -240,6 +240,29 @@ async fn each_address_of_the_host_answers_by_tftp_in_whole_packets() {
     segment.shutdown.cancel();
 }
 
+/// A virtual machine's bridge or a driver that is loaded again: the interface has its old name and another index.
+#[tokio::test]
+async fn an_interface_that_is_made_again_is_served_again() {
+    if !installed("busybox") || !inside("an_interface_that_is_made_again_is_served_again") {
+        return;
+    }
+    let segment = Segment::cable().await;
+    std::fs::write(segment.folder.path().join("ipxe.efi"), support::pattern(70_000)).unwrap();
+    let script = show_environment(segment.folder.path());
+    ip("link del lan0");
+    ip("link add lan0 type veth peer name peer0");
+    ip(&format!("link set peer0 address {KNOWN} up"));
+    ip(&format!("addr add {SERVER}/24 dev lan0"));
+    ip("link set lan0 up");
+    let output = run("busybox", &["udhcpc", "-i", "peer0", "-n", "-q", "-f", "-t", "10", "-T", "1", "-s", &script]).await;
+    assert!(output.contains("ip=10.77.0.9"), "{output}");
+    let (peer, target) = (Peer::start().await, segment.folder.path().join("got"));
+    let to = target.to_str().unwrap();
+    let output = peer.run("busybox", &["tftp", "-g", "-r", "ipxe.efi", "-l", to, "10.77.0.1"]).await;
+    assert!(std::fs::read(&target).is_ok_and(|got| got.len() == 70_000), "{output}");
+    segment.shutdown.cancel();
+}
+
 /// The ROM gets its script at once, which sends it to the disk. With router advertisements it does not
 /// wait 16 seconds for IPv6 first.
 #[tokio::test]

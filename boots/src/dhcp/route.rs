@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use dhcp::v4::{MessageType, Packet, SERVER_PORT};
+use dhcp::v4::{CLIENT_PORT, MessageType, Packet, SERVER_PORT};
 
 /// `peer` is the sender of the request. A client without an address gets a broadcast: it cannot answer ARP for an
 /// address that it does not have yet.
@@ -13,8 +13,10 @@ pub fn destination(reply: &Packet, peer: SocketAddrV4) -> SocketAddrV4 {
     }
     // The client must not use the address that the NAK denies, so this is a broadcast.
     let nak = reply.message_type() == Some(MessageType::Nak);
-    let address = if peer.ip().is_unspecified() || nak { Ipv4Addr::BROADCAST } else { *peer.ip() };
-    SocketAddrV4::new(address, peer.port())
+    if peer.ip().is_unspecified() || nak {
+        return SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT); // some firmware sends from another port
+    }
+    peer
 }
 
 #[cfg(test)]
@@ -24,9 +26,10 @@ mod tests {
     #[test]
     fn replies_find_their_way() {
         let (fresh, bound) = (SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 68));
-        let relay = Ipv4Addr::new(10, 1, 0, 1);
+        let (relay, odd) = (Ipv4Addr::new(10, 1, 0, 1), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 1024));
         for (case, kind, giaddr, peer, to) in [
             ("a client without address", MessageType::Offer, Ipv4Addr::UNSPECIFIED, fresh, "255.255.255.255:68"),
+            ("firmware that sends from another port", MessageType::Offer, Ipv4Addr::UNSPECIFIED, odd, "255.255.255.255:68"),
             ("a renewing client", MessageType::Ack, Ipv4Addr::UNSPECIFIED, bound, "10.0.0.9:68"),
             ("a NAK", MessageType::Nak, Ipv4Addr::UNSPECIFIED, bound, "255.255.255.255:68"),
             ("a relay", MessageType::Offer, relay, SocketAddrV4::new(relay, 67), "10.1.0.1:67"),

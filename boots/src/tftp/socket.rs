@@ -44,18 +44,23 @@ impl Default for Limits {
 
 #[derive(Debug)]
 pub struct Socket {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     interface: Option<String>,
 }
 
 impl Socket {
     /// Needs a tokio runtime.
     pub fn bind(address: SocketAddr, interface: Option<&str>) -> io::Result<Self> {
-        Ok(Self { socket: bind(address, interface)?, interface: interface.map(str::to_owned) })
+        Ok(Self { socket: Arc::new(bind(address, interface)?), interface: interface.map(str::to_owned) })
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// The socket itself, to bind it to its interface again.
+    pub(crate) fn shared(&self) -> Arc<UdpSocket> {
+        Arc::clone(&self.socket)
     }
 }
 
@@ -71,7 +76,7 @@ fn bind(address: SocketAddr, interface: Option<&str>) -> io::Result<UdpSocket> {
 }
 
 struct Server {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     interface: Option<String>,
     config: Arc<Config>,
     source: Arc<dyn MachineSource>,
