@@ -4,6 +4,7 @@
 //! second is 10^9 instructions of one core.
 
 mod agent;
+mod boots;
 mod floor;
 mod server;
 
@@ -78,6 +79,8 @@ pub struct Arguments {
 enum What {
     /// The agent compared with crun, runc and containerd, on this host
     Agent,
+    /// boots compared with nginx, atftpd and Kea
+    Boots,
     /// The server with a large store and many agents, compared with etcd if that is installed
     Server,
 }
@@ -92,6 +95,10 @@ struct Series {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.what == Some(What::Server) {
         return server::run();
+    }
+    if arguments.what == Some(What::Boots) {
+        let (runs, inside) = (arguments.runs, arguments.inside);
+        return if inside { boots::inside(runs).map(|()| ExitCode::SUCCESS) } else { boots::outside(runs) };
     }
     if arguments.what == Some(What::Agent) {
         let (runs, inside) = (arguments.runs, arguments.inside);

@@ -24,6 +24,8 @@ pub enum Purpose {
     Test,
     /// `cargo lab bench`
     Bench,
+    /// `cargo lab bench boots`
+    Peers,
 }
 
 const INSTALL: &[&str] = &["install", "-y", "-q", "--no-install-recommends", "--no-remove"];

@@ -1,6 +1,6 @@
 //! Every package with its purposes and the reason for it.
 
-use super::Purpose::{self, Bench, Demo, Test};
+use super::Purpose::{self, Bench, Demo, Peers, Test};
 
 pub struct Package {
     pub name: &'static str,
@@ -13,6 +13,7 @@ pub struct Package {
 const ALL: &[Purpose] = &[Demo, Test, Bench];
 const TESTS: &[Purpose] = &[Test];
 const PEERS: &[Purpose] = &[Test, Bench];
+const OF_BOOTS: &[Purpose] = &[Peers];
 
 const fn package(purposes: &'static [Purpose], name: &'static str, why: &'static str) -> Package {
     Package { name, or: None, purposes, why }
@@ -59,7 +60,12 @@ pub const PACKAGES: &[Package] = &[
     package(TESTS, "udev", "disk names to compare Thimble's with"),
     package(TESTS, "tftp-hpa", "a TFTP client"),
     package(TESTS, "dnsmasq-base", "DHCP servers and routers for the network client"),
-    package(TESTS, "kea-dhcp4-server", "a DHCP server for the machines"),
+    package(&[Test, Peers], "kea-dhcp4-server", "a DHCP server for the machines, and a peer of boots"),
+    package(OF_BOOTS, "kea-admin", "perfdhcp, which counts DHCP exchanges"),
+    package(OF_BOOTS, "nginx-light", "a peer of boots"),
+    package(OF_BOOTS, "atftpd", "a peer of boots"),
+    package(OF_BOOTS, "wrk", "counts HTTP requests"),
+    package(OF_BOOTS, "curl", "fetches files"),
     package(TESTS, "isc-dhcp-server", "a DHCP server for the machines"),
     package(TESTS, "udhcpd", "a DHCP server for the machines"),
     package(TESTS, "netplan.io", "reads the network settings of the installed system"),
