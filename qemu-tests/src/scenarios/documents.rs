@@ -43,6 +43,7 @@ const THIMBLE: &str = r#"#!/bin/sh
 case "$*" in
   up\ *)
     "$THIMBLE" "$@" > up.log 2>&1 &
+    echo $! > "$0.pid"
     for try in $(seq 100); do "$THIMBLE" get workflows > /dev/null 2>&1 && exit 0; sleep 0.2; done
     cat up.log; exit 1 ;;
   *--watch*) timeout 3 "$THIMBLE" "$@"; code=$?; [ $code = 124 ] || exit $code ;;
@@ -53,7 +54,10 @@ esac
 /// No systemd runs here. Its unit starts the daemons with the settings of the host.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 case "$*" in
-  'enable --now thimble') exec thimble up --config /etc/thimble/thimble.yaml ;;
+  'enable --now thimble' | 'start thimble') exec thimble up --config /etc/thimble/thimble.yaml ;;
+  'stop thimble')
+    pid=$(cat "$(dirname "$0")/thimble.pid") && kill "$pid"
+    while kill -0 "$pid" 2> /dev/null; do sleep 0.1; done ;;
   *) echo "systemctl $*: not known to the lab"; exit 1 ;;
 esac
 "#;
@@ -72,8 +76,15 @@ const STAND_INS: &[(&str, &str)] = &[
     ("systemctl", SYSTEMCTL),
     ("thimble", THIMBLE),
 ];
+/// What a page takes for granted.
+const BEFORE: &[(&str, &str)] = &[(
+    "backup",
+    "thimble init host; cp host/settings/thimble.yaml /etc/thimble/; systemctl enable --now thimble; thimble apply -f host",
+)];
 /// Folders outside of the page's folder that the commands write to. Here they are in memory.
-const WRITTEN: &[&str] = &["/usr/local/lib", "/var/lib", "/etc"];
+const WRITTEN: &[&str] = &["/usr/local/lib", "/var/lib", "/var/backups", "/etc"];
+/// Folders that packages bring, ours and Prometheus'.
+const OF_PACKAGES: &[&str] = &["/etc/thimble", "/etc/prometheus"];
 
 pub fn commands(scene: &Scene) -> Result<()> {
     let root = workspace()?;
@@ -140,7 +151,8 @@ fn run_page(scene: &Scene, root: &Path, tools: &Path, name: &str, script: &str) 
     }
     symlink(root.join("examples"), folder.join("examples")).context("cannot link the examples")?;
     let mut shell = Command::new("sh");
-    shell.args(["-eux", "-c", script]).current_dir(&folder);
+    let before = BEFORE.iter().find(|(page, _)| *page == name).map_or("", |(_, before)| before);
+    shell.args(["-eux", "-c", &format!("{before}\n{script}")]).current_dir(&folder);
     shell.env("PATH", format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default()));
     shell.env("LAB", std::env::current_exe().context("cannot find the lab's own program")?);
     shell.env("CHECKOUT", root).env("PACKAGES", &scene.setup.lab).env("THIMBLE", &scene.setup.thimble);
@@ -171,7 +183,7 @@ fn own_places(scene: &Scene) -> Result<()> {
         mount(Some("overlay"), *folder, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
             .with_context(|| format!("cannot lay memory over {folder}"))?;
     }
-    fs::create_dir_all("/etc/thimble").context("cannot make the package's folder of settings")?;
+    OF_PACKAGES.iter().try_for_each(fs::create_dir_all).context("cannot make the folders of packages")?;
     let hosts = memory.join("hosts");
     fs::write(&hosts, format!("127.0.0.1 localhost\n{} registry.example\n", segment::HOST)).context("cannot write hosts")?;
     mount(Some(&hosts), "/etc/hosts", None::<&str>, MsFlags::MS_BIND, None::<&str>).context("cannot replace /etc/hosts")?;
