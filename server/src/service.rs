@@ -81,7 +81,7 @@ pub struct Server(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub store: Arc<dyn Store>,
     view: RwLock<View>,
-    revision: watch::Sender<u64>,
+    pub revision: watch::Sender<u64>,
     calls: Calls,
     stopping: watch::Sender<bool>,
     pub uploads: Turns,

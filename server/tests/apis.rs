@@ -229,3 +229,23 @@ async fn what_happens_to_a_workflow_is_an_event_of_it() {
     );
     assert!(event["message"].as_str().unwrap().contains("missing"), "{event}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_is_at_least_as_new_as_the_event_that_announced_it() {
+    let (api, _server) = Api::start().await;
+    let created = api.create("m1", "7").await;
+    let path = format!("{HARDWARE}?watch=1&resourceVersion={}", version(&created));
+    let mut stream = api.send("GET", &path, "", Vec::new()).await.into_body().into_data_stream();
+    let object = format!("{HARDWARE}/m1");
+    for round in 0..200 {
+        let patch = json!({"metadata": {"labels": {"round": round.to_string()}}});
+        let (patched, event) = tokio::join!(api.call("PATCH", &object, &patch), async {
+            let line = stream.next().await.unwrap().unwrap();
+            let event: Value = serde_json::from_slice(&line).unwrap();
+            let (_, found) = api.get(&object).await;
+            assert!(version(&found) >= version(&event["object"]), "round {round}: {found} is older than {event}");
+            event
+        });
+        assert_eq!((patched.0, event["type"].as_str()), (200, Some("MODIFIED")), "{patched:?}");
+    }
+}

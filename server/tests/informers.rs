@@ -1,21 +1,22 @@
-//! A client-go program against the API: what controllers do, with the server restarted in the middle.
+//! A program of client-go and controller-runtime against the API, with the server restarted in the middle.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod cluster;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use cluster::{admin, lines, next, serve};
-use server::store::StoreError;
+use cluster::{admin, lines, next, opened, serve};
 use server::{Config, Server};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 
-/// Go compiles client-go once for all tests, which takes minutes where nothing is in its cache.
+/// Go compiles the program once for all tests, which takes minutes where nothing is in its cache.
 const BUILD_LIMIT: Duration = Duration::from_secs(900);
 
 static PROGRAM: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
@@ -58,60 +59,97 @@ fn machine(name: &str, mac: &str) -> String {
     )
 }
 
-/// The store of a server that was stopped a moment ago may still be open.
-async fn opened(config: &Config) -> Server {
-    loop {
-        match Server::open(config.clone()).await {
-            Err(StoreError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-            other => return other.unwrap(),
+/// The Go program beside a server. The server can be stopped and started again.
+struct Beside {
+    child: Child,
+    said: cluster::Lines,
+    config: Config,
+    address: SocketAddr,
+    serving: Option<(Server, JoinHandle<()>)>,
+    _folder: tempfile::TempDir,
+}
+
+impl Beside {
+    /// None where the program cannot be built.
+    async fn start(arguments: &[&str], watch_lists: &str) -> Option<Self> {
+        let program = program().await?;
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { store: Some(folder.path().join("thimble.redb")), ..Config::default() };
+        let server = opened(&config).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = serve(server.clone(), listener, admin());
+        let mut child = Command::new(program)
+            .arg(format!("http://{address}"))
+            .args(arguments)
+            .env("KUBE_FEATURE_WatchListClient", watch_lists)
+            .env_remove("http_proxy")
+            .env_remove("HTTP_PROXY")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let said = lines(child.stdout.take().unwrap());
+        Some(Self { child, said, config, address, serving: Some((server, serving)), _folder: folder })
+    }
+
+    async fn says(&mut self, steps: &[&str]) {
+        for step in steps {
+            assert_eq!(next(&mut self.said).await, *step);
+        }
+    }
+
+    /// While the clients cannot see it, b goes and c comes.
+    async fn restart(&mut self) {
+        let (server, serving) = self.serving.take().unwrap();
+        server.stop();
+        serving.abort();
+        let _ = serving.await; // it was aborted
+        drop(server);
+        let server = opened(&self.config).await;
+        let b = "default/b".parse().unwrap();
+        if server.get(model::Kind::Hardware, &b).is_some() {
+            server.delete(model::Kind::Hardware, &b, false).await.unwrap();
+        }
+        let objects = model::parse_documents(&machine("c", "52:54:00:00:00:03"), "c.yaml").unwrap();
+        server.apply(objects).await.unwrap();
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.serving = Some((server.clone(), serve(server, listener, admin())));
+        self.child.stdin.as_mut().unwrap().write_all(b"restarted\n").await.unwrap();
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if let Some((_, serving)) = &self.serving {
+            serving.abort();
         }
     }
 }
 
-async fn controller(watch_lists: &str) {
-    let Some(program) = program().await else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let config = Config { store: Some(folder.path().join("thimble.redb")), ..Config::default() };
-    let server = opened(&config).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving = serve(server.clone(), listener, admin());
-    let mut child = Command::new(program)
-        .arg(format!("http://{address}"))
-        .env("KUBE_FEATURE_WatchListClient", watch_lists)
-        .env_remove("http_proxy")
-        .env_remove("HTTP_PROXY")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut said = lines(child.stdout.take().unwrap());
-    assert_eq!(next(&mut said).await, "conflicts");
-    assert_eq!(next(&mut said).await, "restart");
-    server.stop();
-    serving.abort();
-    let _ = serving.await; // it was aborted
-    drop(server);
-    let server = opened(&config).await;
-    server.delete(model::Kind::Hardware, &"default/b".parse().unwrap(), false).await.unwrap();
-    let objects = model::parse_documents(&machine("c", "52:54:00:00:00:03"), "c.yaml").unwrap();
-    server.apply(objects).await.unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
-    let serving = serve(server, listener, admin());
-    child.stdin.take().unwrap().write_all(b"restarted\n").await.unwrap();
-    for step in ["informers", "expired", "protobuf", "election", "done"] {
-        assert_eq!(next(&mut said).await, step);
-    }
-    serving.abort();
+async fn informers(watch_lists: &str) {
+    let Some(mut beside) = Beside::start(&[], watch_lists).await else { return };
+    beside.says(&["conflicts", "restart"]).await;
+    beside.restart().await;
+    beside.says(&["informers", "expired", "protobuf", "election", "done"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn controllers_that_list_and_watch_work() {
-    controller("false").await;
+async fn informers_that_list_and_watch_work() {
+    informers("false").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn controllers_that_watch_the_list_work() {
-    controller("true").await;
+async fn informers_that_watch_the_list_work() {
+    informers("true").await;
+}
+
+/// A controller-runtime manager: it reconciles, patches the status, owns objects, and hands its lease to the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn controllers_of_controller_runtime_work() {
+    let Some(mut beside) = Beside::start(&["controller"], "true").await else { return };
+    beside.says(&["reconciled", "restart"]).await;
+    beside.restart().await;
+    beside.says(&["continued", "elected", "released", "done"]).await;
 }

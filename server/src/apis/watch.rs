@@ -36,6 +36,8 @@ struct Watching {
     bookmarks: Interval,
     end: Instant,
     stopping: tokio::sync::watch::Receiver<bool>,
+    /// How far the view is.
+    viewed: tokio::sync::watch::Receiver<u64>,
     over: bool,
 }
 
@@ -83,6 +85,7 @@ pub(super) async fn watch(server: &Server, asked: &Asked) -> Result<Response, St
         bookmarks,
         end: Instant::now() + length.min(LONGEST),
         stopping: server.stopping(),
+        viewed: server.0.revision.subscribe(),
         over: false,
     };
     let stream = futures_util::stream::unfold(watching, |mut watching| async move {
@@ -109,7 +112,11 @@ impl Watching {
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             };
             match change {
-                Some(Ok(change)) => self.take(change),
+                Some(Ok(change)) => {
+                    // A client that reads the object now must not get an older one: it would take the event for handled.
+                    let _ended = self.viewed.wait_for(|revision| *revision >= change.revision).await.is_err();
+                    self.take(change);
+                }
                 Some(Err(StoreError::Compacted { oldest })) => self.fail(&Status::too_old(oldest.saturating_sub(1), oldest)),
                 Some(Err(reason)) => self.fail(&failed("watching", &reason)),
                 // Not the revision of the view: a change that is on its way here may be in it.

@@ -58,6 +58,11 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
 	commands := bufio.NewScanner(os.Stdin)
+	if len(os.Args) > 2 {
+		controllers(ctx, config, commands)
+		fmt.Println("done")
+		return
+	}
 
 	conflicts(ctx, client.Resource(hardware).Namespace("default"))
 	informers(ctx, client, commands)
