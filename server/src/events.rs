@@ -70,6 +70,13 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// The next event of those that were there when it began.
+    pub fn past(&mut self) -> Option<Arc<Event>> {
+        let event = self.backlog.pop_front()?;
+        self.revision = event.revision;
+        Some(event)
+    }
+
     /// The next event, or `None` once the server is dropped.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         let event = match self.backlog.pop_front() {

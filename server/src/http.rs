@@ -1,6 +1,7 @@
 //! HTTP beside the API in Kubernetes' shape: what machines and probes may ask on the plain port, and Thimble's own calls, which
 //! are for known callers only. A thin edge that bounds bodies.
 
+mod audit;
 mod backup;
 mod callers;
 mod events;
@@ -51,6 +52,7 @@ pub fn router(server: Server) -> Router {
 /// Thimble's own calls that concern no document. `callers` puts the rights before them.
 fn own() -> Router<Server> {
     Router::new()
+        .merge(audit::routes())
         .merge(backup::routes())
         .merge(events::routes())
         .merge(logs::routes())

@@ -51,7 +51,7 @@ pub use health::Serving;
 pub use logs::SyslogLine;
 pub use machines::OrderError;
 pub use metrics::{FAMILIES, Part};
-pub use plan::validate;
+pub use plan::{rendered, validate};
 pub use rollout::RolloutError;
 pub use run::{RunError, allow_many_connections, run};
 pub use service::{ApplyError, Config, DeleteError, Server};

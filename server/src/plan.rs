@@ -20,9 +20,9 @@ use serde::Serialize;
 
 use crate::boot::is_open;
 use crate::references::Source;
-use crate::store::Transaction;
+use crate::store::{Transaction, Write};
 use crate::v1alpha2::{kind_of, runs, toggled};
-use crate::view::{Stored, View, key};
+use crate::view::{Stored, View, key, parsed};
 use crate::{history, progress, template};
 
 pub use deletion::{Kept, deletion};
@@ -118,12 +118,29 @@ pub fn plan(
 /// # Errors
 /// Everything that it would refuse, or could not render.
 pub fn validate(objects: Vec<Object>) -> Result<Vec<Changed>, Vec<Mistake>> {
+    alone(objects).map(|plan| plan.changes)
+}
+
+/// The Workflows as a server without other objects would store them: with their actions, if it could render them.
+///
+/// # Errors
+/// As `validate`.
+pub fn rendered(objects: Vec<Object>) -> Result<Vec<Workflow>, Vec<Mistake>> {
+    let plan = alone(objects)?;
+    let workflow = |write: &Write| match write {
+        Write::Put { key, value } if parsed(key)?.0 == Kind::Workflow => serde_json::from_slice(value).ok(),
+        _ => None,
+    };
+    Ok(plan.transaction.writes.iter().filter_map(workflow).collect())
+}
+
+fn alone(objects: Vec<Object>) -> Result<Plan, Vec<Mistake>> {
     let mut number = 0_u32;
     let mut new_id = || {
         number += 1;
         number.to_string()
     };
-    plan(&View::default(), objects, &Rules::default(), Timestamp::now(), &mut new_id).map(|plan| plan.changes)
+    plan(&View::default(), objects, &Rules::default(), Timestamp::now(), &mut new_id)
 }
 
 struct Planner<'p> {

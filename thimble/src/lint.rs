@@ -7,11 +7,16 @@ use std::process::ExitCode;
 use clap::Args;
 use model::{Mistake, Object};
 
+use crate::client::Files;
+
 #[derive(Args)]
 pub struct Arguments {
     /// Check for Tinkerbell; without this flag the files are checked for this server only
     #[arg(long)]
     upstream: bool,
+    /// Skip kinds that are not Tinkerbell's, with a line each; otherwise they are mistakes
+    #[arg(long, conflicts_with = "upstream")]
+    skip_foreign: bool,
     /// Files, folders of *.yaml files, or - for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -19,7 +24,8 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     if !arguments.upstream {
-        return crate::validate::run(&arguments.files, out);
+        let files = Files { files: arguments.files.clone(), skip_foreign: arguments.skip_foreign };
+        return crate::validate::run(&files, out);
     }
     let (mut refused, mut ignored) = (Vec::new(), Vec::new());
     for (name, text) in model::read_texts(&arguments.files)? {
@@ -58,7 +64,7 @@ mod tests {
         let file = folder.path().join("t.yaml");
         fs::write(&file, text).unwrap();
         let mut out = Vec::new();
-        let code = run(&Arguments { upstream: true, files: vec![file] }, &mut out).unwrap();
+        let code = run(&Arguments { upstream: true, skip_foreign: false, files: vec![file] }, &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         (code, out.replace(&format!("{}/", folder.path().display()), ""))
     }

@@ -9,6 +9,7 @@ mod kubeconfig;
 mod lint;
 mod log_format;
 mod manual;
+mod render;
 mod restore;
 mod starting_set;
 mod token;
@@ -81,6 +82,8 @@ enum Command {
         #[command(flatten)]
         files: client::Files,
     },
+    /// Show the actions of workflows as they are rendered, from files or from the server
+    Render(render::Arguments),
     /// Print the completion script of a shell
     Completion(manual::CompletionArguments),
     /// Write the man pages
@@ -104,6 +107,9 @@ impl Daemon {
     }
 }
 
+/// The exit code of a command line that means nothing, as clap has it.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
     // This fails only if a provider is installed already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -114,9 +120,11 @@ fn main() -> ExitCode {
     }
     match run(Cli::parse().command) {
         Ok(code) => code,
+        Err(error) if client::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("thimble: {}", Chain(error.as_ref()));
-            ExitCode::FAILURE
+            // The text may have words of a machine in it.
+            eprintln!("thimble: {}", client::clean_lines(&Chain(error.as_ref()).to_string()));
+            if error.is::<client::Usage>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -143,7 +151,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(command) => token::run(command, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Kubeconfig(arguments) => kubeconfig::run(&arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Lint(arguments) => lint::run(&arguments, &mut std::io::stdout().lock()),
-        Command::Validate { files } => validate::run(&files.files, &mut std::io::stdout().lock()),
+        Command::Validate { files } => validate::run(&files, &mut std::io::stdout().lock()),
+        Command::Render(arguments) => render::run(&arguments, &mut std::io::stdout().lock()),
         Command::Completion(arguments) => {
             manual::completion(Cli::command(), &arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
         }

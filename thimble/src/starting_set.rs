@@ -140,6 +140,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
+    use crate::client::Files;
     use crate::config::Settings;
     use crate::validate;
 
@@ -165,7 +166,8 @@ mod tests {
     /// What `thimble validate` prints of these files, which have no mistakes.
     fn validated(files: &[PathBuf]) -> String {
         let mut out = Vec::new();
-        let code = validate::run(files, &mut out).unwrap();
+        let files = Files { files: files.to_vec(), skip_foreign: false };
+        let code = validate::run(&files, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(code, ExitCode::SUCCESS, "{text}");
         assert!(text.lines().all(|line| line.ends_with(" ok")), "{text}");

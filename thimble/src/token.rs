@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
-use access::{Grant, Lifetime, Role, Tokens};
+use access::{Grant, Lifetime, Role, Token, Tokens};
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use serde_json::json;
 
+use crate::client::{self, Format};
 use crate::data_folder::{self, DataFolder};
 
 /// Tokens of people. Those of other hosts last until they are deleted: no person looks at them for years.
@@ -20,11 +22,15 @@ pub enum TokenCommand {
     Create {
         #[command(flatten)]
         caller: CallerArgs,
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
         #[command(flatten)]
         data: DataFolder,
     },
     /// List the tokens, without their secrets
     List {
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
         #[command(flatten)]
         data: DataFolder,
     },
@@ -75,10 +81,17 @@ impl CallerArgs {
 
 pub fn run(command: TokenCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
-        TokenCommand::Create { caller, data } => {
+        TokenCommand::Create { caller, output, data } => {
             let folder = data.access()?;
             let (text, token) =
                 Tokens::below(&folder).create(caller.name(), caller.grant(), caller.lifetime(), Timestamp::now())?;
+            if output != Format::Text {
+                let mut shown = described(&token);
+                if let Some(fields) = shown.as_object_mut() {
+                    fields.insert("token".to_owned(), json!(text));
+                }
+                return client::print_value(&shown, output == Format::Yaml, out);
+            }
             let until = token.expires.map_or_else(|| "until it is deleted".to_owned(), |at| format!("until {at:.0}"));
             eprintln!("token {} of {}: {}, {until}. It cannot be shown again:", token.id, token.name, token.grant);
             match caller.role {
@@ -86,14 +99,18 @@ pub fn run(command: TokenCommand, out: &mut dyn Write) -> anyhow::Result<()> {
                 _ => writeln!(out, "{text}")?,
             }
         }
-        TokenCommand::List { data } => {
+        TokenCommand::List { output, data } => {
             let tokens = Tokens::below(&data.access()?).list()?;
-            writeln!(out, "{:<12}  {:<20}  {:<30}  {:<20}  EXPIRES", "ID", "NAME", "ROLE", "CREATED")?;
-            for token in tokens {
-                let expires = token.expires.map_or_else(|| "never".to_owned(), |at| format!("{at:.0}"));
-                let grant = token.grant.to_string();
-                writeln!(out, "{:<12}  {:<20}  {grant:<30}  {:<20.0}  {expires}", token.id, token.name, token.created)?;
+            if output != Format::Text {
+                let shown = serde_json::Value::Array(tokens.iter().map(described).collect());
+                return client::print_value(&shown, output == Format::Yaml, out);
             }
+            let row = |token: &Token| {
+                let expires = token.expires.map_or_else(|| "never".to_owned(), client::local);
+                [token.id.clone(), token.name.clone(), token.grant.to_string(), client::local(token.created), expires]
+            };
+            let rows: Vec<_> = tokens.iter().map(row).collect();
+            client::print_table(out, ["ID", "NAME", "ROLE", "CREATED", "EXPIRES"], &rows)?;
         }
         TokenCommand::Delete { token, data } => {
             let token = Tokens::below(&data.access()?).delete(&token)?;
@@ -101,6 +118,15 @@ pub fn run(command: TokenCommand, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A token without its secret.
+fn described(token: &Token) -> serde_json::Value {
+    let (role, namespaces) = (token.grant.role.word(), &token.grant.namespaces);
+    json!({
+        "id": token.id, "name": token.name, "role": role, "namespaces": namespaces, "created": token.created,
+        "expires": token.expires,
+    })
 }
 
 /// All that a second host needs: where the server is, who the host is, and by what it knows the server.

@@ -1,13 +1,12 @@
 //! `thimble validate`: runs the server's checks of objects without a server.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::client::{print_mistakes, read};
+use crate::client::{Files, print_mistakes, read};
 
 /// Also renders every workflow whose template and hardware are in the files.
-pub fn run(files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub fn run(files: &Files, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let changes = match read(files)?.and_then(server::validate) {
         Ok(changes) => changes,
         Err(mistakes) => return print_mistakes(out, &mistakes),

@@ -135,7 +135,7 @@ fn an_operator_of_one_namespace_imports_into_it_and_no_other() {
         let (done, said) = host.call(token, &import);
         assert!(done == expected.0 && said.contains(expected.1), "{case}: {said}");
     }
-    let (_, said) = host.call(&admin, &["get", "hardware"]);
+    let (_, said) = host.call(&admin, &["get", "hardware", "-A"]);
     assert!(said.contains("node-1") && !said.contains("node-2"), "all or none: {said}");
 }
 
@@ -245,4 +245,28 @@ fn a_second_host_needs_one_line() {
     assert!(refused.to_string().contains("401"), "{refused}");
     let other = executor.block_on(ask(login(token, &"00".repeat(32)))).unwrap_err();
     assert!(matches!(other, boots::SourceError::Unreachable { .. }), "{other}");
+}
+
+#[test]
+fn an_admin_reads_who_changed_what() {
+    let host = Host::start();
+    let hardware = host.folder.path().join("hardware.yaml");
+    std::fs::write(&hardware, HARDWARE).unwrap();
+    let admin = host.line(&["token", "create", "--role", "admin", "--name", "carol", "-o", "json"]);
+    let admin = serde_json::from_str::<serde_json::Value>(&admin).unwrap()["token"].as_str().unwrap().to_owned();
+    let operator = host.line(&["token", "create", "--role", "operator", "--name", "alice"]);
+    assert!(host.call(&operator, &["apply", "-f", hardware.to_str().unwrap()]).0);
+    let (done, said) = host.call(&admin, &["logs", "--audit"]);
+    assert!(
+        done && said.contains("  alice (operator)  127.0.0.1:") && said.contains("POST /apis/thimble.dev/v1alpha1/apply"),
+        "{said}"
+    );
+    let (done, said) = host.call(&admin, &["logs", "--audit", "--since", "1h", "-o", "json"]);
+    let first: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert!(done && first["user"] == "alice" && first["code"] == 200, "{said}");
+    assert_eq!(host.call(&admin, &["logs", "--audit", "--since", "2999-01-01T00:00:00Z"]), (true, String::new()));
+    let (done, said) = host.call(&operator, &["logs", "--audit"]);
+    assert!(!done && said.contains("cannot get resource \"audits\""), "{said}");
+    let list = host.line(&["token", "list", "-o", "json"]);
+    assert!(list.contains("\"carol\"") && !list.contains(&admin), "{list}");
 }

@@ -1,92 +1,14 @@
 //! The client's commands against a server on a real socket.
 #![allow(clippy::unwrap_used)]
 
+mod desk;
+
 use std::path::Path;
-use std::time::Duration;
 
-use access::{Access, Local, Names};
-use jiff::Timestamp;
+use desk::{Desk, OBJECTS, command, error, lines};
 use model::{ActionState, AgentId, Kind};
+use server::SyslogLine;
 use server::progress::Report;
-use server::{Config, LogLimits, Server, SyslogLine};
-use tokio::process::Command;
-
-const OBJECTS: &str = "apiVersion: tinkerbell.org/v1alpha1
-kind: Hardware
-metadata: {name: node-1}
-spec:
-  disks: [{device: /dev/vda}]
-  interfaces: [{dhcp: {mac: 52:54:00:12:34:56, ip: {address: 10.0.0.20}}, netboot: {allowPXE: true}}]
----
-apiVersion: tinkerbell.org/v1alpha1
-kind: Template
-metadata: {name: one}
-spec:
-  data: |
-    name: one
-    tasks:
-      - name: install
-        worker: \"{{.device_1}}\"
-        actions: [{name: stream, image: actions, timeout: 60}]
----
-apiVersion: tinkerbell.org/v1alpha1
-kind: Workflow
-metadata: {name: w}
-spec: {templateRef: one, hardwareRef: node-1, hardwareMap: {device_1: 52:54:00:12:34:56}}
-";
-
-struct Desk {
-    server: Server,
-    url: String,
-    folder: tempfile::TempDir,
-}
-
-impl Desk {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let logs = Some((folder.path().join("log"), LogLimits { keep_free: 0, ..LogLimits::default() }));
-        let server = Server::open(Config { logs, ..Config::default() }).await.unwrap();
-        let socket = folder.path().join("api.sock");
-        let access = Access::open(&folder.path().join("data"), Names::local(), Timestamp::now()).unwrap();
-        let router = access.admit(server::http::for_callers(server.clone()));
-        tokio::spawn(Local::bind(&socket).unwrap().serve(router, Duration::ZERO, std::future::pending()));
-        Self { server, url: format!("unix:{}", socket.display()), folder }
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    }
-
-    /// The output of the command with shortened paths, and whether it succeeded.
-    async fn run(&self, words: &str) -> (String, bool) {
-        let output = command(words, &self.url).await;
-        let folder = format!("{}/", self.folder.path().display());
-        (String::from_utf8(output.stdout).unwrap().replace(&folder, ""), output.status.success())
-    }
-
-    /// The error of a failing command.
-    async fn error(&self, words: &str) -> String {
-        error(words, &self.url).await
-    }
-}
-
-async fn command(words: &str, url: &str) -> std::process::Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thimble"));
-    command.args(words.split(' ')).env("THIMBLE_SERVER", url).kill_on_drop(true).output().await.unwrap()
-}
-
-async fn error(words: &str, url: &str) -> String {
-    let output = command(words, url).await;
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success(), "{words}: {text}");
-    text.strip_prefix("thimble: ").unwrap().trim_end().to_owned()
-}
-
-fn lines(text: &str) -> Vec<&str> {
-    text.lines().collect()
-}
 
 #[tokio::test]
 async fn an_operators_day() {
@@ -100,12 +22,12 @@ async fn an_operators_day() {
     let (text, _) = desk.run("get hardware").await;
     assert_eq!(
         lines(&text)[1].split_whitespace().take(5).collect::<Vec<_>>(),
-        ["default/node-1", "52:54:00:12:34:56", "10.0.0.20", "yes", "/dev/vda"]
+        ["node-1", "52:54:00:12:34:56", "10.0.0.20", "yes", "/dev/vda"]
     );
     let (text, _) = desk.run("get wf").await;
     assert_eq!(
         lines(&text)[1].split_whitespace().take(5).collect::<Vec<_>>(),
-        ["default/w", "PENDING", "0/1", "stream", "52:54:00:12:34:56"]
+        ["w", "PENDING", "0/1", "stream", "52:54:00:12:34:56"]
     );
     let (text, _) = desk.run("get workflows w -o json").await;
     assert!(text.contains("\"templateRef\": \"one\""), "{text}");
@@ -122,13 +44,9 @@ async fn an_operators_day() {
     assert_eq!((shown[4], shown.len()), ("Orders    default/w", 6));
     assert!(shown[5].starts_with("Queue     1. default/w PENDING, waits for boot since "), "{text}");
     assert_eq!(desk.run("machine node-1").await.0, text);
-    assert!(
-        desk.error("delete template one")
-            .await
-            .contains("is used by Workflow default/w; delete them first, or set gracePeriodSeconds to 0 (thimble: --force")
-    );
+    assert!(desk.error("delete template one").await.contains("is used by Workflow default/w; delete them first, or use --force"));
     assert_eq!(desk.run("delete workflow w").await.0, "Workflow default/w deleted\n");
-    assert_eq!(desk.error("workflow show w").await, "workflows.tinkerbell.org \"w\" not found");
+    assert_eq!(desk.error("workflow show w").await, "Workflow default/w does not exist");
 }
 
 #[tokio::test]
@@ -313,7 +231,7 @@ async fn an_unreachable_server_is_named() {
     assert!(refused.contains("No such file"), "the cause is missing: {refused}");
     let plain = error("get hardware", "http://127.0.0.1:7080").await;
     assert!(plain.contains("serves no object") && plain.contains("thimble kubeconfig"), "{plain}");
-    assert!(desk.error("get workflows nothing/here").await.contains("not found"));
+    assert!(desk.error("get workflows nothing/here").await.contains("Workflow nothing/here does not exist"));
 }
 
 #[tokio::test]
@@ -371,7 +289,7 @@ async fn the_log_of_a_workflow_is_printed_without_effects_and_followed_to_its_en
     assert_eq!(desk.run("logs w other").await, (String::new(), true));
     assert!(desk.run("logs w -o json").await.0.starts_with("{\"time\":\""));
     assert!(shown("logs --machine node-1", "boots").await.ends_with("  syslog  hook: the machine boots\n"));
-    assert_eq!(desk.error("logs x").await, "workflows.tinkerbell.org \"x\" not found");
+    assert_eq!(desk.error("logs x").await, "Workflow default/x does not exist and has no log");
     assert!(
         String::from_utf8(command("logs w --since soon", &desk.url).await.stderr)
             .unwrap()

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "http")]
 mod attributes;
+#[cfg(feature = "http")]
+mod audit_line;
 #[cfg(feature = "backup")]
 pub mod backup;
 #[cfg(feature = "http")]
@@ -35,6 +37,8 @@ pub use attributes::{
     Attributes, Baseboard, Bios, Block, Chassis, Cpu, Link, Memory, Milestone, MissingFirmware, Neighbour, PciDevice, Platform,
     Processor, Product,
 };
+#[cfg(feature = "http")]
+pub use audit_line::AuditLine;
 #[cfg(feature = "http")]
 pub use event::{Event, What};
 #[cfg(feature = "http")]

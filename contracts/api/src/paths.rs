@@ -12,6 +12,8 @@ pub const BACKUP: &str = "/apis/thimble.dev/v1alpha1/backup";
 pub const EVENTS: &str = "/apis/thimble.dev/v1alpha1/events";
 /// Takes lines that machines sent by syslog to a boots on another host: an array of [`crate::SyslogLine`].
 pub const SYSLOG: &str = "/apis/thimble.dev/v1alpha1/syslog";
+/// Who changed what, one JSON object a line: [`crate::AuditLine`].
+pub const AUDIT: &str = "/apis/thimble.dev/v1alpha1/audit";
 /// The machines that have an intent: an array of [`crate::MachineLine`].
 pub const MACHINES: &str = "/apis/thimble.dev/v1alpha1/machines";
 /// The announcement of an installed system is taken from everyone, below this path.

@@ -152,6 +152,7 @@ fn asked<'a>(method: &Method, parts: &[&'a str]) -> Option<ResourceAttributes<'a
         (_, ["apis", OWN, "v1alpha1", rest @ ..]) => match (verb, rest) {
             // No other role knows this resource: it has every secret.
             (Verb::Get, ["backup"]) => on(Verb::Get, "", "backups", "", None, None),
+            (Verb::Get, ["audit"]) => on(Verb::Get, "", "audits", "", None, None),
             // They may be of every namespace.
             (Verb::Get, ["events"]) => on(Verb::Watch, OBJECTS, "workflows", "", None, None),
             (Verb::Create, ["syslog"]) => on(Verb::Create, OWN, MACHINE, "log", None, None),
@@ -196,6 +197,7 @@ mod tests {
             ("POST", "/metrics".to_owned(), None),
             ("GET", own("backup"), Some("get backups of all")),
             ("POST", own("backup"), None),
+            ("GET", own("audit"), Some("get audits of all")),
             ("GET", workflow("history"), Some("get workflows/history w in lab")),
             ("GET", workflow("history").replace("v1alpha1", "v1alpha2"), Some("get workflows/history w in lab")),
             ("GET", workflow("history").replace("v1alpha1", "v1alpha3"), None),

@@ -14,6 +14,8 @@ use serde::Deserialize;
 use super::HEARTBEAT;
 use crate::service::Server;
 
+const NDJSON: &str = "application/x-ndjson";
+
 pub(super) fn routes() -> Router<Server> {
     Router::new().route(EVENTS, get(events))
 }
@@ -21,10 +23,16 @@ pub(super) fn routes() -> Router<Server> {
 #[derive(Deserialize)]
 struct EventsQuery {
     since: Option<u64>,
+    /// With `false` the answer ends with the latest event.
+    follow: Option<bool>,
 }
 
 async fn events(State(server): State<Server>, Query(query): Query<EventsQuery>) -> Response {
-    let reader = server.events(query.since);
+    let mut reader = server.events(query.since);
+    if query.follow == Some(false) {
+        let lines: Vec<u8> = std::iter::from_fn(|| reader.past()).flat_map(|event| json_line(&event)).collect();
+        return ([(header::CONTENT_TYPE, NDJSON)], lines).into_response();
+    }
     let stopping = server.stopping();
     drop(server); // a connected reader must not keep the store open
     let lines = futures_util::stream::unfold((reader, stopping), |(mut reader, mut stopping)| async move {
@@ -35,7 +43,7 @@ async fn events(State(server): State<Server>, Query(query): Query<EventsQuery>) 
         };
         Some((Ok::<_, Infallible>(line), (reader, stopping)))
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+    ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
 }
 
 fn json_line(event: &api::Event) -> Bytes {

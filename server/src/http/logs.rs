@@ -71,7 +71,7 @@ pub enum Format {
 }
 
 impl LogQuery {
-    fn since(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn since(&self, now: Timestamp) -> Option<Timestamp> {
         let ago = |seconds: i64| now.checked_sub(SignedDuration::from_secs(seconds.max(0))).unwrap_or(Timestamp::MIN);
         self.since_time.or_else(|| self.since_seconds.map(ago))
     }

@@ -24,7 +24,7 @@ use super::login::{Login, Proof};
 const SILENCE: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(60);
 /// The longest line of an answer. A server never sends a longer one.
-const MAX_LINE: usize = 1 << 20;
+const MAX_LINE: usize = 8 << 20;
 
 /// Where a command finds its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +64,19 @@ struct Status {
     message: String,
 }
 
-pub(super) struct Connection {
+pub struct Connection {
     client: Client,
     base: String,
     /// What a person calls it.
     shown: String,
+    /// That of the kubeconfig.
+    namespace: Option<String>,
+}
+
+/// The answer to a request for lines.
+pub(super) enum Opened<T> {
+    Lines(Lines<T>),
+    Refused(Answer),
 }
 
 /// An answer with any code.
@@ -108,7 +116,7 @@ fn bearer(token: &str) -> anyhow::Result<HeaderMap> {
 }
 
 impl Connection {
-    pub(super) fn to(server: &ServerArgs) -> anyhow::Result<Self> {
+    pub fn to(server: &ServerArgs) -> anyhow::Result<Self> {
         if let Some(path) = &server.kubeconfig {
             return Self::with(Login::read(path)?);
         }
@@ -133,11 +141,11 @@ impl Connection {
         if let Some(token) = token {
             client = client.default_headers(bearer(&token).context("THIMBLE_TOKEN is not a token")?);
         }
-        Ok(Self { client: client.build().context("cannot prepare HTTP")?, base, shown })
+        Ok(Self { client: client.build().context("cannot prepare HTTP")?, base, shown, namespace: None })
     }
 
     fn with(login: Login) -> anyhow::Result<Self> {
-        let Login { url, authority, proof } = login;
+        let Login { url, authority, proof, namespace } = login;
         let trust = Trust { extra: authority, ..Trust::default() };
         let mut client = client();
         if matches!(place(Some(&url))?, Place::Url { is_loopback: true, .. }) {
@@ -150,7 +158,12 @@ impl Connection {
             }
             Proof::Certificate { chain, key } => client.tls_backend_preconfigured(trust.client_config_as(chain, key)?),
         };
-        Ok(Self { client: client.build().context("cannot prepare HTTP")?, shown: url.clone(), base: url })
+        Ok(Self { client: client.build().context("cannot prepare HTTP")?, shown: url.clone(), base: url, namespace })
+    }
+
+    /// The namespace that the login is for.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Response> {
@@ -199,26 +212,33 @@ impl Connection {
 
     /// A stream of events. It ends with the connection.
     pub(super) async fn events(&self, since: Option<u64>) -> anyhow::Result<Lines<Event>> {
-        let since = since.map(|revision| format!("?since={revision}")).unwrap_or_default();
-        let response = self.send(self.client.get(format!("{}{}{since}", self.base, api::paths::EVENTS))).await?;
-        let code = response.status();
-        if !code.is_success() {
-            bail!("{} answered {code} to the request for events", self.shown);
-        }
-        let chunks = response.bytes_stream().map_ok(Vec::from);
-        Ok(Lines { chunks: Box::pin(chunks), pending: Vec::new(), of: PhantomData })
+        self.events_since(since, true).await
+    }
+
+    /// Those that the server remembers and, if it should follow them, those that come.
+    pub(super) async fn events_since(&self, since: Option<u64>, follow: bool) -> anyhow::Result<Lines<Event>> {
+        let since = since.map(|revision| format!("&since={revision}")).unwrap_or_default();
+        self.lines(&format!("{}?follow={follow}{since}", api::paths::EVENTS)).await
     }
 
     /// An answer that has one JSON object a line.
     pub(super) async fn lines<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Lines<T>> {
+        match self.open(path).await? {
+            Opened::Lines(lines) => Ok(lines),
+            Opened::Refused(answer) => Err(answer.refusal()),
+        }
+    }
+
+    /// The same, with the answer of a server that refuses.
+    pub(super) async fn open<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Opened<T>> {
         let response = self.send(self.client.get(format!("{}{path}", self.base))).await?;
         let code = response.status();
         if !code.is_success() {
             let body = response.bytes().await.unwrap_or_default().into();
-            return Err(Answer { code, base: self.shown.clone(), body }.refusal());
+            return Ok(Opened::Refused(Answer { code, base: self.shown.clone(), body }));
         }
         let chunks = response.bytes_stream().map_ok(Vec::from);
-        Ok(Lines { chunks: Box::pin(chunks), pending: Vec::new(), of: PhantomData })
+        Ok(Opened::Lines(Lines { chunks: Box::pin(chunks), pending: Vec::new(), of: PhantomData }))
     }
 }
 

@@ -4,11 +4,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
+use clap::ValueEnum;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json as value};
 
 use super::connection::Connection;
-use super::transfer::{KINDS, Kind, portable, text};
+use super::escape::{json, yaml};
+use super::resources::{KINDS, Kind, Way, encoded, text};
+use super::transfer::portable;
 
 /// What to export; without kinds all of them.
 pub(super) struct Selection {
@@ -17,9 +20,22 @@ pub(super) struct Selection {
     pub selector: Option<String>,
 }
 
-pub(super) async fn run(server: &Connection, selection: &Selection, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    for object in objects(server, selection).await? {
-        write!(out, "---\n{}", serde_saphyr::to_string(&object).context("cannot write YAML")?)?;
+/// How the objects are written: as documents, or as one list.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Yaml,
+    Json,
+}
+
+pub(super) async fn run(server: &Connection, selection: &Selection, form: Form, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let objects = objects(server, selection).await?;
+    match form {
+        Form::Json => writeln!(out, "{}", json(&value!({"apiVersion": "v1", "kind": "List", "items": objects}), false)?)?,
+        Form::Yaml => {
+            for object in &objects {
+                write!(out, "---\n{}", yaml(object)?)?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -27,15 +43,15 @@ pub(super) async fn run(server: &Connection, selection: &Selection, out: &mut dy
 async fn objects(server: &Connection, selection: &Selection) -> anyhow::Result<Vec<Value>> {
     let mut kinds: Vec<&'static Kind> = Vec::new();
     for word in &selection.kinds {
-        let found = Kind::named(word);
+        let found = Kind::named(word).filter(|kind| kind.way != Way::Stays);
         kinds.push(found.with_context(|| {
-            let known: Vec<&str> = KINDS.iter().map(|kind| kind.plural).collect();
+            let known: Vec<&str> = KINDS.iter().filter(|kind| kind.way != Way::Stays).map(|kind| kind.plural).collect();
             format!("there are no objects of kind {word:?} to export; there are {}", known.join(", "))
         })?);
     }
     let all = kinds.is_empty();
     let mut found = Vec::new();
-    for kind in KINDS.iter().filter(|kind| all || kinds.contains(kind)) {
+    for kind in KINDS.iter().filter(|kind| kind.way != Way::Stays && (all || kinds.contains(kind))) {
         found.extend(listed(server, kind, selection).await?.into_iter().map(portable));
     }
     if found.iter().any(is_masked) {
@@ -47,8 +63,7 @@ async fn objects(server: &Connection, selection: &Selection) -> anyhow::Result<V
 async fn listed(server: &Connection, kind: &Kind, selection: &Selection) -> anyhow::Result<Vec<Value>> {
     let mut path = kind.path(selection.namespace.as_deref());
     if let Some(selector) = &selection.selector {
-        let escaped: String = selector.bytes().map(escaped).collect();
-        path = format!("{path}?labelSelector={escaped}");
+        path = format!("{path}?labelSelector={}", encoded(selector));
     }
     let answer = server.call(Method::GET, &path, String::new()).await?;
     if !answer.code.is_success() {
@@ -72,11 +87,6 @@ async fn listed(server: &Connection, kind: &Kind, selection: &Selection) -> anyh
         item
     };
     Ok(items.into_iter().filter(named).map(whole).collect())
-}
-
-/// A byte of a query.
-fn escaped(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
 }
 
 /// What a viewer gets in place of a secret.

@@ -6,14 +6,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
-use api::{Applied, Changed, Import, ImportedMachine};
+use api::{Applied, Import, ImportedMachine};
 use model::{Mistake, Object, parse_mixed, read_texts};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::apply::changed;
 use super::connection::Connection;
+use super::escape::clean;
+use super::output::{Done, Output, Results};
 use super::print_mistakes;
-use super::transfer::{Kind, Way, portable, text};
+use super::resources::{Kind, Way, text};
+use super::transfer::portable;
 
 /// What the files have, by how it is imported.
 #[derive(Default)]
@@ -25,19 +29,20 @@ struct Found {
     left_out: Vec<String>,
 }
 
-pub(super) async fn run(server: &Connection, files: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(server: &Connection, files: &[PathBuf], output: Output, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let found = match read(files)? {
         Ok(found) => found,
         Err(mistakes) => return print_mistakes(out, &mistakes),
     };
     for line in &found.left_out {
-        writeln!(io::stderr(), "{line}")?;
+        writeln!(io::stderr(), "{}", clean(line))?;
     }
+    let mut done = Vec::new();
     for (kind, object) in namespaces_first(&found) {
-        plain(server, kind, &object, out).await?;
+        done.extend(plain(server, kind, &object).await?);
     }
     if found.objects.is_empty() && found.machines.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+        return print_done(done, output, out);
     }
     let texts = found.objects.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     let body = serde_json::to_string(&Import { objects: texts.join("\n---\n"), machines: found.machines })?;
@@ -50,16 +55,12 @@ pub(super) async fn run(server: &Connection, files: &[PathBuf], out: &mut dyn Wr
         }
         Err(_) => return Err(answer.refusal()),
     };
-    for Changed { kind, name, change, problem } in &applied.changes {
-        let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
-        writeln!(out, "{kind} {name} {change}{problem}")?;
+    if !applied.mistakes.is_empty() || !answer.code.is_success() {
+        print_done(done, output, out)?; // what is stored already
+        return if applied.mistakes.is_empty() { Err(answer.refusal()) } else { print_mistakes(out, &applied.mistakes) };
     }
-    if !applied.mistakes.is_empty() {
-        return print_mistakes(out, &applied.mistakes);
-    }
-    if !answer.code.is_success() {
-        return Err(answer.refusal());
-    }
+    done.extend(applied.changes.iter().map(changed));
+    print_done(done, output, out)?;
     let installs = applied.installs.len();
     if installs > 0 {
         writeln!(io::stderr(), "machines being installed there, which are installed here when they boot: {installs}")?;
@@ -126,7 +127,16 @@ fn namespaces_first(found: &Found) -> Vec<(&'static Kind, Value)> {
     sorted
 }
 
-async fn plain(server: &Connection, kind: &Kind, object: &Value, out: &mut dyn Write) -> anyhow::Result<()> {
+fn print_done(done: Vec<(Done, String)>, output: Output, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let mut results = Results::new(output, out);
+    for (done, line) in done {
+        results.done(done, &line)?;
+    }
+    results.end()
+}
+
+/// Stores an object as it is. `None` if it was there, and nothing in it matters.
+async fn plain(server: &Connection, kind: &Kind, object: &Value) -> anyhow::Result<Option<(Done, String)>> {
     let (name, namespace) = (text(object, "/metadata/name"), text(object, "/metadata/namespace"));
     let namespace = if namespace.is_empty() { "default" } else { namespace };
     let path = kind.path(Some(namespace));
@@ -135,19 +145,21 @@ async fn plain(server: &Connection, kind: &Kind, object: &Value, out: &mut dyn W
     // An operator of one Namespace may read it, and not make it.
     let may_exist = !kind.namespaced && matches!(answer.code, StatusCode::CONFLICT | StatusCode::FORBIDDEN);
     if may_exist && server.call(Method::GET, &format!("{path}/{name}"), String::new()).await?.code.is_success() {
-        return Ok(()); // it has nothing in it that matters
+        return Ok(None);
     }
     if answer.code == StatusCode::CONFLICT {
         answer = server.json(Method::PUT, &format!("{path}/{name}"), object).await?;
         done = "updated";
     }
-    let shown = if kind.namespaced { format!("{} {namespace}/{name}", kind.kind) } else { format!("{} {name}", kind.kind) };
+    let full = if kind.namespaced { format!("{namespace}/{name}") } else { name.to_owned() };
+    let shown = format!("{} {full}", kind.kind);
     if !answer.code.is_success() {
         let status: Value = answer.read().unwrap_or_default();
         return Err(anyhow!("{shown} cannot be imported: {} {}", answer.code, text(&status, "/message")));
     }
-    writeln!(out, "{shown} {done}")?;
-    Ok(())
+    let line = format!("{shown} {done}");
+    let (reference, change) = (kind.reference(name), done.to_owned());
+    Ok(Some((Done { reference, kind: kind.kind.to_owned(), name: full, change, message: String::new() }, line)))
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub(super) struct Login {
     /// The authority of the server.
     pub authority: Vec<CertificateDer<'static>>,
     pub proof: Proof,
+    /// Of the context; what a person with rights in one namespace means.
+    pub namespace: Option<String>,
 }
 
 /// What the caller shows to the server.
@@ -70,7 +72,9 @@ impl Login {
                 bail!("its user has neither a token nor a client-certificate; `thimble kubeconfig` makes a file that has")
             }
         };
-        Ok(Self { url: url.to_owned(), authority: authority.context("cannot read its certificate-authority")?, proof })
+        let authority = authority.context("cannot read its certificate-authority")?;
+        let namespace = text(context, "namespace").map(str::to_owned);
+        Ok(Self { url: url.to_owned(), authority, proof, namespace })
     }
 }
 

@@ -13,8 +13,8 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::ServerArgs;
+use super::apply::confirmed;
 use super::connection::Connection;
-use super::objects::confirmed;
 use super::table::{age, clean, print};
 
 #[derive(Subcommand, Debug)]

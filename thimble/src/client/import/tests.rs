@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use server::progress::Report;
 use server::{Config, Server};
 
-use super::super::export::{self, Selection};
+use super::super::export::{self, Form, Selection};
 use super::super::{Connection, ServerArgs};
 use super::*;
 
@@ -42,7 +42,7 @@ impl Host {
         let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
         let mut out = Vec::new();
         let selection = Selection { kinds, namespace: None, selector: None };
-        export::run(&self.connection, &selection, &mut out).await.unwrap();
+        export::run(&self.connection, &selection, Form::Yaml, &mut out).await.unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -50,7 +50,7 @@ impl Host {
         let file = self.folder.path().join("export.yaml");
         std::fs::write(&file, text).unwrap();
         let mut out = Vec::new();
-        let code = run(&self.connection, &[file], &mut out).await.unwrap();
+        let code = run(&self.connection, &[file], Output::Table, &mut out).await.unwrap();
         let out = String::from_utf8(out).unwrap();
         assert_eq!(code, ExitCode::SUCCESS, "{out}\n{text}");
         out
@@ -229,12 +229,12 @@ async fn an_export_can_be_narrowed() {
         ("another kind", select(&["templates"], None, None), &[]),
     ] {
         let mut out = Vec::new();
-        export::run(&host.connection, &selection, &mut out).await.unwrap();
+        export::run(&host.connection, &selection, Form::Yaml, &mut out).await.unwrap();
         let text = String::from_utf8(out).unwrap();
         let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  name: ")).collect();
         assert_eq!(names, expected, "{case}: {text}");
     }
-    let unknown = export::run(&host.connection, &select(&["pods"], None, None), &mut Vec::new()).await.unwrap_err();
+    let unknown = export::run(&host.connection, &select(&["pods"], None, None), Form::Yaml, &mut Vec::new()).await.unwrap_err();
     assert!(unknown.to_string().contains("there are namespaces, configmaps, secrets"), "{unknown}");
 }
 
@@ -251,7 +251,7 @@ async fn a_mistake_is_named_with_its_line_and_nothing_is_imported() {
     )
     .unwrap();
     let mut out = Vec::new();
-    assert_eq!(run(&host.connection, &[file], &mut out).await.unwrap(), ExitCode::FAILURE);
+    assert_eq!(run(&host.connection, &[file], Output::Table, &mut out).await.unwrap(), ExitCode::FAILURE);
     let out = String::from_utf8(out).unwrap();
     assert!(out.contains("wrong.yaml:10:") && out.contains("disk"), "{out}");
     assert!(host.intents().is_empty() && host.export(&["hw"]).await.is_empty());
