@@ -36,6 +36,10 @@ pub struct Event {
 pub enum Milestone {
     /// A machine without Hardware asked.
     Unknown,
+    /// A known machine asked, and got no answer.
+    Silent {
+        reason: String,
+    },
     Discover {
         client: String,
     },
@@ -86,6 +90,7 @@ pub static MILESTONES: Family = Family::counter(
 );
 const WORDS: &[&str] = &[
     "unknown",
+    "silent",
     "discover",
     "offered",
     "acknowledged",
@@ -103,6 +108,7 @@ impl Milestone {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
+            Self::Silent { .. } => "silent",
             Self::Discover { .. } => "discover",
             Self::Offered { .. } => "offered",
             Self::Acknowledged { .. } => "acknowledged",

@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boots::Milestone;
+use boots::{BootInterface, Milestone};
 use dhcp::v4::{MessageType, Packet, code};
-use support::{Broken, Host, KNOWN, LIMIT, STRANGER};
+use support::{Broken, FORBIDDEN, Fixed, Host, KNOWN, LIMIT, STRANGER, assert_logged, keep_log, machine};
 use tokio::net::UdpSocket;
 
 struct Client {
@@ -75,6 +75,41 @@ async fn unknown_machines_and_broken_packets_get_no_answer() {
     assert_eq!(event.mac, Some(STRANGER));
     let none = tokio::time::timeout(Duration::from_millis(200), client.socket.recv(&mut [0; 1500])).await;
     assert!(none.is_err(), "nothing else is answered");
+    host.stop().await;
+}
+
+/// Without a line it looks like a fault of the network.
+#[tokio::test]
+async fn silence_towards_a_known_machine_has_a_line_and_an_event() {
+    keep_log();
+    let disabled = BootInterface { reservation: None, ..machine(FORBIDDEN) };
+    let mut host = Host::with(Arc::new(Fixed(vec![machine(KNOWN), disabled]))).await;
+    let client = Client::of(&host).await;
+    let mut elsewhere = Packet::request(MessageType::Request, 1, KNOWN.bytes());
+    elsewhere.options.set_ip(code::SERVER_ID, Ipv4Addr::new(10, 0, 0, 5)).set_ip(code::REQUESTED_IP, Ipv4Addr::new(10, 0, 0, 77));
+    let mut infiniband = Packet::request(MessageType::Discover, 1, KNOWN.bytes());
+    infiniband.htype = 32;
+    let bootp = Packet { options: Default::default(), ..Packet::request(MessageType::Discover, 1, KNOWN.bytes()) };
+    for packet in [elsewhere, Packet::request(MessageType::Discover, 1, FORBIDDEN.bytes()), infiniband, bootp] {
+        client.send(&packet.encode()).await;
+        client.send(&packet.encode()).await;
+    }
+    for (mac, reason) in
+        [(KNOWN, "it chose another server, 10.0.0.5"), (FORBIDDEN, "its Hardware has no IPv4 address here, or disables DHCP")]
+    {
+        let event = host.milestone(Milestone::Silent { reason: reason.to_owned() }).await;
+        assert_eq!(event.mac, Some(mac));
+    }
+    client.send(&Packet::request(MessageType::Discover, 2, KNOWN.bytes()).encode()).await;
+    assert_eq!(client.receive().await.xid, 2, "all before it were handled");
+    for words in [
+        &["DHCP 02:00:00:00:00:01 (m1): it chose another server, 10.0.0.5; no answer. ", "find that DHCP server"][..],
+        &["DHCP 02:00:00:00:00:02 (m2): no answer: its Hardware has no IPv4 address"],
+        &["no answer: it carries no Ethernet address"],
+        &["DHCP 02:00:00:00:00:01: no answer: it has no message type: plain BOOTP"],
+    ] {
+        assert_logged(words);
+    }
     host.stop().await;
 }
 

@@ -161,7 +161,7 @@ impl Server {
         let reply = match respond(&self.config, &machine, packet) {
             Ok(reply) => reply,
             Err(ignored) => {
-                self.log_ignored(packet, &ignored);
+                self.silent(&machine, &ignored);
                 return None;
             }
         };
@@ -213,12 +213,31 @@ impl Server {
         }
     }
 
+    /// Silence towards a known machine has a line, because without one it looks like a fault of the network.
+    fn silent(&self, machine: &BootInterface, ignored: &Ignored) {
+        let BootInterface { mac, name, .. } = machine;
+        if !self.allows_line(&format!("silent {mac} {ignored}")) {
+            return;
+        }
+        match ignored {
+            Ignored::OtherServer(_) => log::warn!(
+                "DHCP {mac} ({name}): {ignored}; no answer. If boots shall boot it, find that DHCP server on this network and stop it"
+            ),
+            _ => log::info!("DHCP {mac} ({name}): no answer: {ignored}"),
+        }
+        self.events.publish(Some(*mac), None, Milestone::Silent { reason: ignored.to_string() });
+    }
+
     fn log_ignored(&self, request: &Packet, ignored: &Ignored) {
         let mac = request.mac().map_or_else(|| "?".to_owned(), |mac| Mac::new(mac).to_string());
         match ignored {
             // Any host can send this at any rate.
             Ignored::Declined { .. } if self.allows_line(&format!("declined {mac}")) => {
                 log::error!("DHCP {mac}: {ignored}; remove that host or change the Hardware");
+            }
+            // Old firmware and InfiniBand: whether boots knows the machine cannot be seen, or does not matter.
+            Ignored::Bootp | Ignored::NoMac if self.allows_line(&format!("{ignored} {mac}")) => {
+                log::info!("DHCP {mac}: no answer: {ignored}");
             }
             _ => log::debug!("DHCP {mac}: no answer: {ignored}"),
         }

@@ -79,7 +79,19 @@ impl Socket {
 
     /// Waits for packets, and takes those that are there.
     pub(super) async fn receive(&self, inbox: &mut Inbox) -> io::Result<()> {
-        self.0.async_io(Interest::READABLE, || receive(&self.0, inbox)).await
+        loop {
+            self.0.readable().await?;
+            let taken = self.0.try_io(Interest::READABLE, || {
+                receive(&self.0, inbox)?;
+                // Fewer than asked for: the queue is empty, and another call would only find that out.
+                if inbox.arrived.len() < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match taken {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ if !inbox.arrived.is_empty() => return Ok(()),
+                _ => {}
+            }
+        }
     }
 
     pub(super) async fn send(&self, packet: &Outgoing) -> io::Result<()> {

@@ -38,6 +38,7 @@ fn what(event: Event) -> Option<What> {
 fn detail(milestone: Milestone) -> String {
     match milestone {
         Milestone::Unknown => String::new(),
+        Milestone::Silent { reason } => reason,
         Milestone::Discover { client } => client,
         Milestone::Offered { address, boot_file } | Milestone::Acknowledged { address, boot_file } => {
             format!("{address} {boot_file}").trim().to_owned()
