@@ -43,7 +43,8 @@ const THIMBLE: &str = r#"#!/bin/sh
 case "$*" in
   up\ *)
     "$THIMBLE" "$@" > up.log 2>&1 &
-    echo $! > "$0.pid"
+    # The daemon of an earlier page still runs, and the store is in use.
+    kill -0 "$(cat "$0.pid")" 2> /dev/null || echo $! > "$0.pid"
     for try in $(seq 100); do "$THIMBLE" get workflows > /dev/null 2>&1 && exit 0; sleep 0.2; done
     cat up.log; exit 1 ;;
   *--watch*) timeout 3 "$THIMBLE" "$@"; code=$?; [ $code = 124 ] || exit $code ;;
