@@ -4,10 +4,10 @@
 use std::fmt::Debug;
 
 use api::{
-    Agent, Applied, Attributes, BootState, Booted, Cancelled, Change, Changed, Decision, Event, HistoryEntry, Intent, Link, List,
-    Machine, MachineLine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform, Problem, Progress,
-    Queued, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, WaitPhase, Waiting,
-    What, WorkflowChange, WorkflowOrder, WorkflowOrdered,
+    Agent, Applied, Attributes, AuditLine, BootState, Booted, Cancelled, Change, Changed, Decision, Event, HistoryEntry, Intent,
+    Link, List, Machine, MachineLine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform,
+    Problem, Progress, Queued, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction,
+    WaitPhase, Waiting, What, WorkflowChange, WorkflowOrder, WorkflowOrdered,
 };
 use jiff::Timestamp;
 use model::{ActionState, AgentId, Hardware, Kind, Mistake, WorkflowState};
@@ -262,4 +262,24 @@ fn orders_for_a_workflow_and_its_log_travel() {
     );
     let entry = HistoryEntry { number: 1, time: Timestamp::UNIX_EPOCH, event: "paused".into(), text: "paused by ada".into() };
     travels(&entry, r#"{"number":1,"time":"1970-01-01T00:00:00Z","event":"paused","text":"paused by ada"}"#);
+}
+
+#[test]
+fn a_line_of_the_audit_log_is_what_the_files_have() {
+    let line = AuditLine {
+        time: Timestamp::UNIX_EPOCH,
+        user: "alice".to_owned(),
+        roles: "operator".to_owned(),
+        token: Some("00ff".to_owned()),
+        from: "10.0.0.7:4000".to_owned(),
+        method: "DELETE".to_owned(),
+        path: "/x".to_owned(),
+        code: 204,
+        agent: String::new(),
+    };
+    travels(
+        &line,
+        r#"{"time":"1970-01-01T00:00:00Z","user":"alice","roles":"operator","token":"00ff","from":"10.0.0.7:4000","method":"DELETE",
+            "path":"/x","code":204}"#,
+    );
 }

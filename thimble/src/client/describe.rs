@@ -85,11 +85,11 @@ async fn describe(server: &Connection, kind: &'static Kind, item: &Value, out: &
         }
     }
     kubernetes_events(server, kind, &name, out).await?;
-    if matches!(kind.kind, "Hardware" | "MachineState" | "Template" | "Workflow") {
-        // Not everyone may read the events of all namespaces.
+    if matches!(kind.kind, "Hardware" | "MachineState") {
+        // How its boot goes. Not everyone may read the events of all namespaces.
         let lines = events::recent(server, kind, &name, LATEST).await.unwrap_or_default();
         if !lines.is_empty() {
-            writeln!(out, "\nLatest events:")?;
+            writeln!(out, "\nLast steps:")?;
             lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
         }
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use api::paths::{ROLLOUTS, of_rollout, rollout};
 use api::{List, MemberState, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState};
 use clap::{Args, Subcommand};
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::ServerArgs;
 use super::apply::confirmed;
 use super::connection::Connection;
+use super::output::{Format, print_value};
 use super::table::{age, clean, print};
 
 #[derive(Subcommand, Debug)]
@@ -25,11 +26,15 @@ pub enum RolloutCommand {
     Show {
         /// NAME or NAMESPACE/NAME
         name: ObjectName,
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
         #[command(flatten)]
         server: ServerArgs,
     },
     /// List rollouts
     List {
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -97,8 +102,8 @@ pub struct ChangeArgs {
 pub(super) async fn run(command: RolloutCommand, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
         RolloutCommand::Start(args) => start(args, out).await,
-        RolloutCommand::Show { name, server } => show(&Connection::to(&server)?, &name, out).await,
-        RolloutCommand::List { server } => list(&Connection::to(&server)?, out).await,
+        RolloutCommand::Show { name, output, server } => show(&Connection::to(&server)?, &name, output, out).await,
+        RolloutCommand::List { output, server } => list(&Connection::to(&server)?, output, out).await,
         RolloutCommand::Pause(args) => change(args, RolloutChange::Pause, out).await,
         RolloutCommand::Resume(args) => change(args, RolloutChange::Resume, out).await,
         RolloutCommand::Stop(args) => change(args, RolloutChange::Stop, out).await,
@@ -168,8 +173,14 @@ async fn start(args: StartArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(server: &Connection, name: &ObjectName, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let RolloutProgress { rollout, members } = server.get(&of_rollout(name, "progress")).await?;
+async fn show(server: &Connection, name: &ObjectName, output: Format, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let progress: RolloutProgress = server.get(&of_rollout(name, "progress")).await?;
+    let code = if progress.rollout.state == RolloutState::Stopped { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    if output != Format::Text {
+        print_value(&serde_json::to_value(&progress)?, output == Format::Yaml, out)?;
+        return Ok(code);
+    }
+    let RolloutProgress { rollout, members } = progress;
     let count = |state: MemberState| members.iter().filter(|member| member.state == state).count();
     let states =
         [MemberState::Waiting, MemberState::Ordered, MemberState::Succeeded, MemberState::Failed, MemberState::Withdrawn];
@@ -180,11 +191,17 @@ async fn show(server: &Connection, name: &ObjectName, out: &mut dyn Write) -> an
         .into_iter()
         .map(|member| [member.wave.to_string(), member.hardware, member.state.to_string(), member.workflow, member.message]);
     print(out, ["WAVE", "HARDWARE", "STATE", "WORKFLOW", "MESSAGE"], &rows.collect::<Vec<_>>())?;
-    Ok(if rollout.state == RolloutState::Stopped { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(code)
 }
 
-async fn list(server: &Connection, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let rollouts: List<Listed> = server.get(ROLLOUTS).await?;
+async fn list(server: &Connection, output: Format, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let rollouts: serde_json::Value = server.get(ROLLOUTS).await?;
+    if output != Format::Text {
+        print_value(&rollouts, output == Format::Yaml, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rollouts: List<Listed> =
+        serde_json::from_value(rollouts).context("cannot read the rollouts in the answer of the server")?;
     let now = Timestamp::now();
     let rows = rollouts.items.into_iter().map(|Listed { metadata, spec, status }| {
         let name = format!("{}/{}", metadata.namespace, metadata.name);
