@@ -4,6 +4,8 @@ mod entrance;
 mod forward;
 mod keep;
 mod source;
+#[cfg(feature = "otel")]
+mod traced;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -156,6 +158,8 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
         other => other.into(), // its text names the file
     })?;
     access::take_over(&config.data, &[STORE])?; // the store may be new
+    #[cfg(feature = "otel")]
+    traced::begin(&opened)?;
     Ok(opened)
 }
 
