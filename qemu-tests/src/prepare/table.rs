@@ -57,6 +57,8 @@ pub const PACKAGES: &[Package] = &[
     package(TESTS, "dropbear-bin", "the SSH server of a ramdisk with a rescue shell"),
     package(TESTS, "openssh-client", "logs in to that server"),
     package(TESTS, "adduser", "the user of the Debian package"),
+    package(TESTS, "binutils", "strips the program of the Debian package"),
+    package(TESTS, "systemd", "checks the units of the Debian package"),
     package(TESTS, "udev", "disk names to compare Thimble's with"),
     package(TESTS, "tftp-hpa", "a TFTP client"),
     package(TESTS, "dnsmasq-base", "DHCP servers and routers for the network client"),
