@@ -9,6 +9,7 @@ mod logs;
 mod plain;
 mod port;
 mod read;
+mod share;
 mod status;
 
 use std::net::SocketAddr;
@@ -32,8 +33,13 @@ pub use port::{HTTP2, Port};
 const MAX_MESSAGE: usize = 1 << 20;
 /// The limit for a call, in addition to the time it is held. A client may be slow, and so may the disk.
 const SLOW: Duration = Duration::from_secs(60);
-/// A machine that loses power does not close its connections.
-const KEEPALIVE: Duration = Duration::from_secs(20);
+/// The kernel notices a machine that has lost power. These pings are for an agent that hangs: each one wakes the server for
+/// each agent.
+const PING: Duration = Duration::from_secs(300);
+const PONG: Duration = Duration::from_secs(20);
+/// What a client may send before anything of it is read: of one call, and of all calls of a connection.
+const WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
 
 pub struct Grpc(Server);
 
@@ -67,8 +73,10 @@ pub async fn serve(
     let router = services.into_axum_router().layer(from_fn_with_state(front, front::serve));
     let serving = tonic::transport::Server::builder()
         .timeout(limit)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PONG))
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .add_routes(Routes::from(router))
         .serve_with_incoming_shutdown(port.into().incoming(), shutdown);
     tokio::select! {

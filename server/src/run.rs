@@ -15,11 +15,19 @@ pub enum RunError {
     Http(#[from] std::io::Error),
 }
 
-/// Raises this process's limit of connections to the host's limit. Each waiting agent has one connection, and the usual
-/// limit is 1024.
+/// What a host with ten thousand machines needs, with room for those that mean harm.
+const WANTED: u64 = 1 << 17;
+
+/// Raises this process's limit of open files to the host's limit, and that one if the process may. Each waiting agent has
+/// one connection, and the usual limit is 1024.
 pub fn allow_many_connections() {
     let most = getrlimit(Resource::Nofile).maximum;
-    if let Err(reason) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+    let set = |limit| setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit });
+    let more = most.filter(|most| *most < WANTED).is_some_and(|_| set(Some(WANTED)).is_ok());
+    if more {
+        return;
+    }
+    if let Err(reason) = set(most) {
         warn!("the limit of open files cannot be raised, so only few agents can wait at once: {reason}");
     }
 }

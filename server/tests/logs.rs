@@ -6,6 +6,8 @@ mod process;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use access::{Caller, Grant, Origin, Proof, Role};
@@ -249,7 +251,7 @@ async fn boots_on_another_host_hands_its_lines_over_and_progress_is_shown_with_t
     let lab = Lab::start(config(folder.path())).await;
     apply(&lab.server, &everything()).await;
     let (mut agent, action) = running(&lab, MAC).await;
-    let api = process::Api::of(process::Addresses { grpc: lab.grpc, http: lab.http, api: lab.api });
+    let api = process::Api::of(process::Addresses { grpc: lab.grpc, http: lab.http, api: lab.api, https: lab.api });
     let lines = serde_json::json!([{"mac": MAC, "tag": "thimble", "text": "A| progress 12.5%"}, {"address": "10.9.9.9", "text": "who am I"}]);
     assert_eq!(api.call(reqwest::Method::POST, SYSLOG, lines.to_string()).await.unwrap().0, 204);
     assert_eq!(api.call(reqwest::Method::POST, SYSLOG, "{}".to_owned()).await.unwrap().0, 422);
@@ -336,20 +338,16 @@ async fn a_flood_of_one_agent_neither_fills_the_disk_nor_delays_the_reports_of_o
 
     let (_flooding, action) = running(&lab, &macs[0]).await;
     let (request, address) = (said(&action, &macs[0], &["x".repeat(1000).as_str(); 50]), lab.grpc);
+    let taken = Arc::new(AtomicU64::new(0));
+    let (taking, began) = (Arc::clone(&taken), Instant::now());
     let flood = tokio::spawn(async move {
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..4 {
-            let (mut logs, request) = (logs(address).await, request.clone());
+            let (mut logs, request, taking) = (logs(address).await, request.clone(), Arc::clone(&taking));
             calls.spawn(async move {
-                let mut sent = 0_u64;
                 while logs.append(request.clone()).await.is_ok() {
-                    sent += 50_000;
-                    tokio::task::yield_now().await;
-                    if sent > 1 << 40 {
-                        break;
-                    }
+                    taking.fetch_add(50_000, Ordering::Relaxed);
                 }
-                sent
             });
         }
         std::future::pending::<()>().await;
@@ -368,6 +366,9 @@ async fn a_flood_of_one_agent_neither_fills_the_disk_nor_delays_the_reports_of_o
         loud[59]
     );
     assert!(at(&loud, 95) < at(&quiet, 95) * 10 + Duration::from_millis(50), "reports wait for the flood");
+    let (taken, seconds) = (taken.load(Ordering::Relaxed), began.elapsed().as_secs() + 1);
+    println!("{taken} bytes were read in {seconds} s");
+    assert!(taken < (seconds + 2) * (2 << 20) + 200_000, "the rest waits with the sender: {taken} bytes in {seconds} s");
     let files = std::fs::read_dir(folder.path().join("log/workflows/default_w0")).unwrap();
     let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     let allowed = 6 * (1 << 20) * (elapsed.as_secs() + 6);

@@ -15,7 +15,7 @@ use proto::workflow_service_client::WorkflowServiceClient;
 use rustls::pki_types::CertificateDer;
 use server::grpc::{HTTP2, Port};
 use server::{Config, Server};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
@@ -111,4 +111,17 @@ async fn silent_and_slow_connections_stop_no_agent() {
     assert!(soon(bench.plain().await.get_action(question())).await.is_ok());
     let mut encrypted = bench.tls(&[bench.access.authority.certificate().clone()]).await.unwrap();
     assert!(soon(encrypted.get_action(question())).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_does_not_begin_is_closed() {
+    let bench = Bench::start(PlainGrpc::Known).await;
+    for (case, begin) in [("nothing", &b""[..]), ("a handshake", &[0x16, 3, 1, 2]), ("HTTP/2", b"PRI * HTTP/2.0\r\n")] {
+        let mut socket = TcpStream::connect(bench.address).await.unwrap();
+        socket.write_all(begin).await.unwrap();
+        let mut answer = Vec::new();
+        // The clock moves on while nothing else happens.
+        let _ = soon(socket.read_to_end(&mut answer)).await; // a reset closes it, too
+        assert!(answer.len() < 64, "{case}: {} bytes before the end", answer.len()); // the settings of the server
+    }
 }

@@ -40,7 +40,7 @@ async fn rest(socket: &mut (impl AsyncReadExt + Unpin)) -> String {
 }
 
 async fn others_are_served(address: SocketAddr) {
-    let api = Api::of(process::Addresses { grpc: address, http: address, api: address });
+    let api = Api::of(process::Addresses { grpc: address, http: address, api: address, https: address });
     assert_eq!(soon(api.list("hardware")).await.len(), 0);
 }
 
@@ -61,7 +61,7 @@ async fn a_body_that_comes_a_byte_at_a_time_is_refused_after_a_while_and_others_
         slow.push(reader);
     }
     others_are_served(address).await;
-    let api = Api::of(process::Addresses { grpc: address, http: address, api: address });
+    let api = Api::of(process::Addresses { grpc: address, http: address, api: address, https: address });
     assert_eq!(soon(api.apply(process_template("later", 10))).await.unwrap().0, 200, "an upload after them has its turn");
     for mut reader in slow {
         let answer = rest(&mut reader).await;

@@ -24,8 +24,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt;
 
-pub use gate::{Client, Gate, PER_CLIENT, Pass, Quiet};
-pub use listen::each;
+pub use gate::{Client, Gate, PER_CLIENT, Pass, Quiet, Reason, Refused};
+pub use listen::{Complaints, each};
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]

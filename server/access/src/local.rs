@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::serve::{Patience, connection};
+use api::serve::{Client, Complaints, Gate, Patience, connection};
 use axum::Router;
 use http::Extensions;
 use tokio::net::{UnixListener, UnixStream};
@@ -35,6 +35,7 @@ pub enum LocalError {
 pub struct Local {
     listener: UnixListener,
     path: Arc<PathBuf>,
+    gate: Gate,
 }
 
 impl Local {
@@ -58,24 +59,36 @@ impl Local {
         }
         let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(failed("open to all users"))?;
-        Ok(Self { listener, path: Arc::new(path.to_owned()) })
+        Ok(Self { listener, path: Arc::new(path.to_owned()), gate: Gate::default() })
+    }
+
+    /// With another gate than that of the process.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Gate) -> Self {
+        self.gate = gate;
+        self
     }
 
     /// Serves the router, which `Access::admit` has made, until `shutdown`.
     pub async fn serve(self, router: Router, grace: Duration, shutdown: impl Future<Output = ()>) {
         let (stop, stopped) = watch::channel(());
+        let (name, complaints) = (self.path.display().to_string(), Complaints::default());
         let accepting = async {
             loop {
-                match self.listener.accept().await {
-                    Ok((socket, _)) => {
-                        let (router, path, stopped) = (router.clone(), Arc::clone(&self.path), stopped.clone());
-                        tokio::spawn(one(socket, path, router, grace, stopped));
-                    }
+                let (socket, uid) = match self.listener.accept().await.and_then(|(socket, _)| of_user(socket)) {
+                    Ok(accepted) => accepted,
                     Err(reason) => {
-                        log::error!("no call can be accepted on {} for a second: {reason}", self.path.display());
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        complaints.wait(&name, &self.gate, &reason).await;
+                        continue;
                     }
-                }
+                };
+                let Some(pass) = complaints.enter(&name, &self.gate, Client::User(uid)) else { continue };
+                let (peer, router) = (Peer::Local { uid, socket: Arc::clone(&self.path) }, router.clone());
+                let stopped = stopped.clone();
+                tokio::spawn(async move {
+                    one(socket, peer, router, grace, stopped).await;
+                    drop(pass);
+                });
             }
         };
         tokio::select! {
@@ -94,10 +107,13 @@ impl Drop for Local {
     }
 }
 
-async fn one(socket: UnixStream, path: Arc<PathBuf>, router: Router, grace: Duration, stopped: watch::Receiver<()>) {
-    // The kernel knows the user of each end.
-    let Ok(credentials) = socket.peer_cred() else { return };
-    let peer = Peer::Local { uid: credentials.uid(), socket: path };
+/// The kernel knows the user of each end.
+fn of_user(socket: UnixStream) -> io::Result<(UnixStream, u32)> {
+    let uid = socket.peer_cred()?.uid();
+    Ok((socket, uid))
+}
+
+async fn one(socket: UnixStream, peer: Peer, router: Router, grace: Duration, stopped: watch::Receiver<()>) {
     let extend = move |extensions: &mut Extensions| {
         extensions.insert(peer.clone());
     };

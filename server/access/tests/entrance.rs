@@ -65,7 +65,7 @@ impl Bench {
             let mut stop = stop.subscribe();
             async move { drop(stop.wait_for(|stop| *stop).await) }
         };
-        let (local, router) = (Local::bind(&socket).unwrap(), access.admit(router()));
+        let (local, router) = (Local::bind(&socket).unwrap().with_gate(gate.clone()), access.admit(router()));
         tokio::spawn(local.serve(router.clone(), GRACE, stopped(&stop)));
         tokio::spawn(Arc::clone(&access).follow_tokens());
         let (serving, stopped) = (Arc::clone(&access), stopped(&stop));
@@ -171,6 +171,9 @@ async fn who_gets_in_by_which_way() {
     };
     let own = identity(&bench, &Grant::everywhere(Role::Operator), "erin");
     let strange = identity(&other, &Grant::everywhere(Role::Admin), "mallory");
+    let yesterday = Timestamp::now().checked_sub(SignedDuration::from_hours(24)).unwrap();
+    let (operator, hour) = (Grant::everywhere(Role::Operator), SignedDuration::from_hours(1));
+    let old = bench.access.authority.client("erin", &operator, hour, yesterday).unwrap();
     let unauthorized = "\"message\":\"Unauthorized\"";
     for (case, certificate, authorization, expected) in [
         ("nothing", None, None, (401, unauthorized)),
@@ -183,6 +186,7 @@ async fn who_gets_in_by_which_way() {
         ("a password", None, Some("Basic cm9vdDpyb290".to_owned()), (401, unauthorized)),
         ("a certificate", Some(&own), None, (200, "erin: operator from 127.0.0.1")),
         ("a certificate of another authority", Some(&strange), None, (0, "")),
+        ("an expired certificate", Some(&old), None, (0, "")),
     ] {
         let headers: Vec<(&str, &str)> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
         let (code, body) = bench.by_tls(certificate, "GET", "/who", &headers).await;
@@ -354,6 +358,25 @@ async fn a_client_with_too_many_connections_is_cut_and_others_are_not() {
     drop(held);
     soon(async {
         while bench.by_tls(None, "GET", "/version", &[]).await.0 != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_with_too_many_connections_to_the_socket_is_cut_and_others_are_not() {
+    let bench = Bench::start(Gate::of(20)).await;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(UnixStream::connect(&bench.socket).await.unwrap());
+    }
+    let mut surplus = UnixStream::connect(&bench.socket).await.unwrap();
+    assert_eq!(soon(surplus.read(&mut [0; 1])).await.unwrap_or(0), 0, "the server closes it");
+    assert_eq!(bench.by_tls(None, "GET", "/version", &[]).await.0, 200, "another way in");
+    drop(held);
+    soon(async {
+        while bench.by_socket("GET", "/version", &[]).await.0 != 200 {
             tokio::task::yield_now().await;
         }
     })

@@ -4,21 +4,26 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use access::{Caller, Origin};
-use axum::body::{Body, to_bytes};
+use access::{Caller, Origin, page};
+use api::serve::Client;
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use log::warn;
 use machine::said;
+use tokio::time::{Instant, sleep_until};
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 
+use super::share::Shares;
 use super::{MAX_MESSAGE, plain};
 use crate::service::Server;
 
+/// The calls that carry output of actions.
+const LOGS: &str = "/thimble.v1.Logs/";
 /// A gRPC message begins with a flag and its length.
 const PREFIX: usize = 5;
 /// The attributes of a large machine take a tenth of this.
@@ -37,6 +42,7 @@ type Refused = HashMap<(Option<IpAddr>, i32), Instant>;
 pub struct Front {
     server: Server,
     refused: Arc<Mutex<Refused>>,
+    output: Arc<Shares>,
 }
 
 pub async fn serve(State(front): State<Front>, mut request: Request, next: Next) -> Response {
@@ -48,11 +54,18 @@ pub async fn serve(State(front): State<Front>, mut request: Request, next: Next)
     // Where `Request::remote_addr` looks.
     request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: address });
     let path = request.uri().path().to_owned();
-    let allowed = caller.as_ref().map_or(Ok(()), |caller| plain::allowed(&front.server, caller));
-    let checked = match allowed {
-        Ok(()) => checked(request).await,
-        Err(status) => Err(status),
+    let checked = async {
+        if let Some(caller) = &caller {
+            plain::allowed(&front.server, caller)?;
+        }
+        // An agent may know this host by any name, so its `Host` says nothing.
+        page::origin(request.headers()).map_err(|_| Status::permission_denied("web pages may not use the workflow service"))?;
+        match address {
+            Some(address) if path.starts_with(LOGS) => front.output(address, request).await,
+            _ => whole(request).await,
+        }
     };
+    let checked = checked.await;
     let response = match checked {
         Ok(request) => next.run(request).await,
         Err(status) => status.into_http(),
@@ -65,17 +78,19 @@ pub async fn serve(State(front): State<Front>, mut request: Request, next: Next)
     response
 }
 
-async fn checked(request: Request) -> Result<Request, Status> {
+/// The request with its body.
+async fn whole(request: Request) -> Result<Request, Status> {
     let (parts, body) = request.into_parts();
     // A report has no lists, and an agent repeats a refused report for ever. So only its size is checked.
-    let most = match parts.uri.path() {
+    let path = parts.uri.path();
+    let most = match path {
         path if path.ends_with("/GetAction") => MAX_QUESTION,
-        path if path.starts_with("/thimble.v1.Logs/") => proto::logs::MAX_MESSAGE,
+        path if path.starts_with(LOGS) => proto::logs::MAX_MESSAGE,
         _ => MAX_MESSAGE,
     };
     let too_long = |_| Status::resource_exhausted(format!("a message has at most {most} bytes"));
     let bytes = to_bytes(body, PREFIX + most).await.map_err(too_long)?;
-    if records(&bytes) > MAX_RECORDS {
+    if path.ends_with("/GetAction") && records(&bytes) > MAX_RECORDS {
         return Err(Status::invalid_argument(format!("attributes have at most {MAX_RECORDS} entries in their lists")));
     }
     Ok(Request::from_parts(parts, Body::from(bytes)))
@@ -135,7 +150,21 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 impl Front {
     pub fn before(server: Server) -> Self {
-        Self { server, refused: Arc::default() }
+        Self { server, refused: Arc::default(), output: Arc::default() }
+    }
+
+    /// Reads a message of output when the client's share allows it. Until then the message stays with the sender.
+    async fn output(&self, address: SocketAddr, request: Request) -> Result<Request, Status> {
+        let client = Client::from(address.ip());
+        let taken = PREFIX + proto::logs::MAX_MESSAGE;
+        let Some(begin) = self.output.take(client, taken, Instant::now()) else {
+            return Err(Status::resource_exhausted("too much output comes from this address; what does not fit is lost"));
+        };
+        sleep_until(begin).await;
+        let read = whole(request).await;
+        let bytes = read.as_ref().map_or(0, |request| request.body().size_hint().exact().unwrap_or(0));
+        self.output.give_back(client, taken.saturating_sub(usize::try_from(bytes).unwrap_or(0)));
+        read
     }
 
     fn note(&self, address: Option<SocketAddr>, path: &str, status: &Status) {

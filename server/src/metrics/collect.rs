@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use api::serve::Gate;
 use api::{Intent, WaitPhase};
 use jiff::{SignedDuration, Timestamp};
 use metrics::{Family, Text};
 use model::{Kind, ObjectName, WorkflowState};
 
 use super::families::{
-    ACTIONS, AGENTS, API, BUILD, COMMIT_FAILURES, COMMITS, GRPC, HELD, MACHINES, OBJECTS, OVERDUE, REFUSED, REVISION, SIZE,
-    STARTED, WAITING, WORKFLOWS,
+    ACTIONS, AGENTS, API, BUILD, COMMIT_FAILURES, COMMITS, CONNECTIONS, GRPC, HELD, MACHINES, OBJECTS, OVERDUE, REFUSED,
+    REFUSED_CONNECTIONS, REVISION, SIZE, STARTED, WAITING, WORKFLOWS,
 };
 use super::process;
 use crate::service::Server;
@@ -43,6 +44,11 @@ impl Server {
         self.0.metrics.grpc.write(&mut text, &GRPC);
         self.0.metrics.api.write(&mut text, &API);
         self.0.metrics.refused.write(&mut text, &REFUSED);
+        let gate = Gate::default();
+        text.family(&CONNECTIONS);
+        text.sample(&[], gate.open() as u64);
+        text.family(&REFUSED_CONNECTIONS);
+        gate.refused().iter().for_each(|(reason, count)| text.sample(&[reason.word()], *count));
         process::write(&mut text);
         text.family(&STARTED);
         text.sample(&[], u64::try_from(self.started().as_second()).unwrap_or(0));

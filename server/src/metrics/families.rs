@@ -40,6 +40,13 @@ pub static REFUSED: Family = Family::counter(
     "Refused callers: codes of gRPC, and of the API `unauthenticated` and `forbidden`.",
     &["reason"],
 );
+pub static CONNECTIONS: Family =
+    Family::gauge("thimble_connections", "Open connections of clients, by all ports and the socket.", &[]);
+pub static REFUSED_CONNECTIONS: Family = Family::counter(
+    "thimble_refused_connections_total",
+    "Connections closed at once: `share` of clients that have too many, `full` when no place is left, `files` when the process cannot open another file.",
+    &["reason"],
+);
 pub static MEMORY: Family = Family::gauge("process_resident_memory_bytes", "Memory of the process.", &[]);
 pub static CPU: Family = Family::counter("process_cpu_seconds_total", "CPU time of the process.", &[]);
 pub static OPEN_FILES: Family = Family::gauge("process_open_fds", "Open file descriptors.", &[]);
@@ -47,7 +54,7 @@ pub static MOST_FILES: Family = Family::gauge("process_max_fds", "How many file 
 pub static STARTED: Family = Family::gauge("process_start_time_seconds", "Start of the server, in Unix time.", &[]);
 
 /// In the order of the page.
-pub static FAMILIES: [&Family; 21] = [
+pub static FAMILIES: [&Family; 23] = [
     &BUILD,
     &OBJECTS,
     &WORKFLOWS,
@@ -64,6 +71,8 @@ pub static FAMILIES: [&Family; 21] = [
     &GRPC,
     &API,
     &REFUSED,
+    &CONNECTIONS,
+    &REFUSED_CONNECTIONS,
     &MEMORY,
     &CPU,
     &OPEN_FILES,

@@ -12,7 +12,7 @@ impl log::Log for Lines {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if record.target().starts_with("server") {
+        if record.target().starts_with("server") || record.target().starts_with("api::serve") {
             LINES.lock().unwrap_or_else(PoisonError::into_inner).push(record.args().to_string());
         }
     }

@@ -2,25 +2,43 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use access::Caller;
+use access::{Access, Caller, Local, Names};
 use api::paths::APPLY;
 use axum::Extension;
 use proto::workflow_service_client::WorkflowServiceClient;
 use reqwest::{Client, Method};
 use serde_json::Value;
-use server::{Config, Server};
+use server::grpc::{HTTP2, Port};
+use server::{Config, Entrance, Server};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 const STORE: &str = "THIMBLE_TEST_SERVER_STORE";
 const LONG_POLL: &str = "THIMBLE_TEST_SERVER_LONG_POLL";
 const READY: &str = "listening ";
+
+/// Where the server of a store keeps its tokens and certificates.
+pub fn data_folder(store: &Path) -> PathBuf {
+    store.with_extension("data")
+}
+
+/// Who may call a server with this store. It can be opened beside the server's.
+pub fn access(store: &Path) -> Arc<Access> {
+    Access::open(&data_folder(store), Names::local(), jiff::Timestamp::now()).unwrap()
+}
+
+async fn entrance(store: &Path) -> Entrance {
+    std::fs::create_dir_all(data_folder(store)).unwrap();
+    let https = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Entrance { access: access(store), https, local: Some(Local::bind(&data_folder(store).join("api.sock")).unwrap()) }
+}
 
 /// Serves if this is the started process. Returns false in the process that starts it.
 pub fn serve_if_asked() -> bool {
@@ -29,16 +47,20 @@ pub fn serve_if_asked() -> bool {
     server::allow_many_connections();
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     executor.block_on(async {
-        let store = std::path::PathBuf::from(store);
+        let store = PathBuf::from(store);
+        let entrance = entrance(&store).await;
         let logs = Some((store.with_file_name("log"), server::LogLimits::default()));
         let server = Server::open(Config { store: Some(store), logs, long_poll, ..Config::default() }).await.unwrap();
         let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (grpc, http, api) = (listener().await, listener().await, listener().await);
         let [at_grpc, at_http, at_api] = [&grpc, &http, &api].map(|one| one.local_addr().unwrap());
-        println!("{READY}{at_grpc} {at_http} {at_api}");
+        let at_https = entrance.https.local_addr().unwrap();
+        println!("{READY}{at_grpc} {at_http} {at_api} {at_https}");
         std::io::stdout().flush().unwrap();
         let router = server::http::for_callers(server.clone()).layer(Extension(Caller::root(0)));
         tokio::spawn(api::serve::until(std::future::pending(), Duration::ZERO, api, router));
+        let grpc = Port::with_tls(grpc, entrance.access.tls(&[HTTP2], false).unwrap());
+        tokio::spawn(entrance.serve(server.clone()));
         server::run(server, grpc, http, std::future::pending()).await.unwrap();
     });
     true
@@ -60,6 +82,7 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// The API, as root of this host has it.
     pub api: SocketAddr,
+    pub https: SocketAddr,
 }
 
 impl Process {
@@ -78,7 +101,8 @@ impl Process {
             let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
             lines.find_map(|line| {
                 let mut addresses = line.split(READY).nth(1)?.trim().split(' ').map_while(|address| address.parse().ok());
-                Some(Addresses { grpc: addresses.next()?, http: addresses.next()?, api: addresses.next()? })
+                let mut next = || addresses.next();
+                Some(Addresses { grpc: next()?, http: next()?, api: next()?, https: next()? })
             })
         };
         Self { child, addresses: Some(tokio::task::spawn_blocking(read)) }
@@ -118,7 +142,7 @@ impl Process {
     }
 
     /// Processor time in hundredths of a second.
-    fn ticks(&self) -> u64 {
+    pub fn ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
         fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
@@ -141,8 +165,29 @@ impl Drop for Process {
 impl Addresses {
     /// A separate connection, which is made by the first call.
     pub fn agent(&self) -> WorkflowServiceClient<Channel> {
-        WorkflowServiceClient::new(Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap().connect_lazy())
+        WorkflowServiceClient::new(self.endpoint("http").connect_lazy())
     }
+
+    /// The same from an address of its own, as one of several hosts: one client does not get all connections.
+    pub fn agent_from(&self, number: usize) -> WorkflowServiceClient<Channel> {
+        WorkflowServiceClient::new(self.endpoint("http").local_address(Some(host(number))).connect_lazy())
+    }
+
+    /// The same by TLS, for an agent that believes this certificate.
+    pub fn agent_by_tls(&self, number: usize, verifier: &Arc<trust::Verifier>) -> WorkflowServiceClient<Channel> {
+        let endpoint = self.endpoint("https").local_address(Some(host(number)));
+        let endpoint = endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::clone(verifier) as _).unwrap();
+        WorkflowServiceClient::new(endpoint.connect_lazy())
+    }
+
+    pub fn endpoint(&self, scheme: &str) -> Endpoint {
+        Endpoint::from_shared(format!("{scheme}://{}", self.grpc)).unwrap()
+    }
+}
+
+/// One of forty addresses of loopback.
+fn host(number: usize) -> IpAddr {
+    IpAddr::from([127, 0, 7, u8::try_from(number % 40 + 1).unwrap()])
 }
 
 /// The API from a client's side. An error means that the server is gone.
@@ -163,6 +208,11 @@ impl Api {
         let status = response.status().as_u16();
         let body = response.bytes().await?;
         Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    /// A page as it is.
+    pub async fn text(&self, path: &str) -> Result<String, reqwest::Error> {
+        self.client.get(format!("{}{path}", self.base)).send().await?.text().await
     }
 
     pub async fn apply(&self, text: String) -> Result<(u16, Value), reqwest::Error> {

@@ -1,37 +1,71 @@
-//! How many connections one client may have. A client that opens thousands stops no other one.
+//! How many connections each client may have. A client that opens thousands stops no other one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit};
 
 /// Of one client. A site behind NAT is one, and so are agents on this host.
 pub const PER_CLIENT: usize = 16_384;
+/// The most files of the process that are not connections of clients: the store, logs, downloads.
+const RESERVED: usize = 1024;
 /// A client that is refused gets one line in this time.
 const QUIET: Duration = Duration::from_secs(60);
 /// Clients that are remembered for that.
 const REMEMBERED: usize = 1024;
 
-/// An address, or an IPv6 network of 64 bits, because one host can have all its addresses.
+/// The owner of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Client(IpAddr);
+pub enum Client {
+    /// An address, or an IPv6 network of 64 bits, because one host can have all its addresses.
+    Address(IpAddr),
+    /// A user of this host, by a Unix socket.
+    User(u32),
+}
 
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
+        Self::Address(match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
             address @ IpAddr::V4(_) => address,
         })
     }
 }
 
+impl fmt::Display for Client {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(IpAddr::V6(network)) => write!(out, "address={network}/64"),
+            Self::Address(address) => write!(out, "address={address}"),
+            Self::User(uid) => write!(out, "uid={uid}"),
+        }
+    }
+}
+
 /// Counts connections. Clones are the same gate.
 #[derive(Debug, Clone)]
-pub struct Gate {
-    open: Arc<Mutex<HashMap<Client, usize>>>,
-    most: usize,
+pub struct Gate(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    open: Mutex<Open>,
+    /// The most connections of one client.
+    each: usize,
+    /// The most of all clients together.
+    all: usize,
+    refused: [AtomicU64; 3],
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    clients: HashMap<Client, usize>,
+    total: usize,
 }
 
 /// A connection's place. It is free again when this is dropped.
@@ -41,9 +75,69 @@ pub struct Pass {
     client: Client,
 }
 
+/// Why a connection is closed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The client has its share.
+    Share,
+    /// No place is left.
+    Full,
+    /// The process cannot open another file.
+    Files,
+}
+
+impl Reason {
+    pub const ALL: [Self; 3] = [Self::Share, Self::Full, Self::Files];
+
+    /// The word of the metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Share => "share",
+            Self::Full => "full",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// A refused connection, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    pub client: Client,
+    pub reason: Reason,
+    own: usize,
+    total: usize,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, own, total, .. } = self;
+        match self.reason {
+            Reason::Share => write!(out, "{client} has {own} of {total} open connections; its further ones are closed"),
+            Reason::Full | Reason::Files => {
+                write!(out, "{client} is closed, because {total} connections are open; LimitNOFILE= of the service allows more")
+            }
+        }
+    }
+}
+
+/// How many connections one client may have while this many places are free. It is at most half of what is free, so a new
+/// client finds a place.
+fn share(each: usize, free: usize) -> usize {
+    each.min(free / 2)
+}
+
+/// The connections of a process that may open this many files.
+fn places(files: usize) -> usize {
+    files.saturating_sub((files / 8).min(RESERVED)).max(1)
+}
+
+/// The gate of this process: all its listeners share the limit of open files. The limit is read at the first use.
 impl Default for Gate {
     fn default() -> Self {
-        Self::of(PER_CLIENT)
+        static OF_PROCESS: OnceLock<Gate> = OnceLock::new();
+        let limit = || getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        OF_PROCESS.get_or_init(|| Self::with(PER_CLIENT, places(limit()))).clone()
     }
 }
 
@@ -51,33 +145,61 @@ impl Gate {
     /// With this many places for each client.
     #[must_use]
     pub fn of(most: usize) -> Self {
-        Self { open: Arc::default(), most }
+        Self::with(most, usize::MAX)
+    }
+
+    fn with(each: usize, all: usize) -> Self {
+        Self(Arc::new(Places { open: Mutex::default(), each, all, refused: Default::default() }))
     }
 
     /// A place, if the client has one left.
-    #[must_use]
-    pub fn enter(&self, address: IpAddr) -> Option<Pass> {
-        let client = Client::from(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = open.entry(client).or_default();
-        if *own >= self.most {
-            return None;
+    ///
+    /// # Errors
+    /// If not. The refusal is counted.
+    pub fn enter(&self, client: impl Into<Client>) -> Result<Pass, Refused> {
+        let client = client.into();
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.clients.get(&client).copied().unwrap_or(0);
+        if own >= share(self.0.each, self.0.all.saturating_sub(open.total)) {
+            let reason = if own == 0 { Reason::Full } else { Reason::Share };
+            self.count(reason);
+            return Err(Refused { client, reason, own, total: open.total });
         }
-        *own += 1;
-        Some(Pass { gate: self.clone(), client })
+        open.clients.insert(client, own + 1);
+        open.total += 1;
+        Ok(Pass { gate: self.clone(), client })
     }
 
-    /// How many connections each client may have.
+    /// Counts a refusal.
+    pub(super) fn count(&self, reason: Reason) {
+        let [share, full, files] = &self.0.refused;
+        let counter = match reason {
+            Reason::Share => share,
+            Reason::Full => full,
+            Reason::Files => files,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many connections were refused, by reason.
     #[must_use]
-    pub const fn most(&self) -> usize {
-        self.most
+    pub fn refused(&self) -> [(Reason, u64); 3] {
+        let [share, full, files] = self.0.refused.each_ref().map(|counter| counter.load(Ordering::Relaxed));
+        [(Reason::Share, share), (Reason::Full, full), (Reason::Files, files)]
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let mut open = self.gate.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut own) = open.entry(self.client) {
+        let mut open = self.gate.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.total -= 1;
+        if let Entry::Occupied(mut own) = open.clients.entry(self.client) {
             *own.get_mut() -= 1;
             if *own.get() == 0 {
                 own.remove();
@@ -123,19 +245,45 @@ mod tests {
         let gate = Gate::of(2);
         let first = gate.enter(ip("10.0.0.1"));
         let second = gate.enter(ip("::ffff:10.0.0.1"));
-        assert!(first.is_some() && second.is_some() && gate.enter(ip("10.0.0.1")).is_none());
-        assert!(gate.enter(ip("10.0.0.2")).is_some(), "another client");
+        assert!(first.is_ok() && second.is_ok());
+        let refused = gate.enter(ip("10.0.0.1")).unwrap_err();
+        assert_eq!(refused.to_string(), "address=10.0.0.1 has 2 of 2 open connections; its further ones are closed");
+        assert!(gate.enter(ip("10.0.0.2")).is_ok(), "another client");
         drop(first);
-        assert!(gate.enter(ip("10.0.0.1")).is_some(), "a place is free again");
+        assert!(gate.enter(ip("10.0.0.1")).is_ok(), "a place is free again");
         drop(second);
-        assert!(gate.open.lock().unwrap().is_empty(), "nothing is kept of clients that have gone");
+        assert_eq!(gate.open(), 0);
+        assert!(gate.0.open.lock().unwrap().clients.is_empty(), "nothing is kept of clients that have gone");
+        assert_eq!(gate.refused(), [(Reason::Share, 1), (Reason::Full, 0), (Reason::Files, 0)]);
     }
 
     #[test]
-    fn the_addresses_of_an_ipv6_host_are_one_client() {
+    fn the_addresses_of_an_ipv6_host_are_one_client_and_so_are_the_processes_of_a_user() {
         let gate = Gate::of(1);
         let one = gate.enter(ip("2001:db8::1"));
-        assert!(one.is_some() && gate.enter(ip("2001:db8::2")).is_none() && gate.enter(ip("2001:db8:0:1::1")).is_some());
+        assert!(one.is_ok() && gate.enter(ip("2001:db8::2")).is_err() && gate.enter(ip("2001:db8:0:1::1")).is_ok());
+        let user = gate.enter(Client::User(1000));
+        assert!(user.is_ok() && gate.enter(Client::User(1000)).is_err() && gate.enter(Client::User(0)).is_ok());
+    }
+
+    #[test]
+    fn however_many_connections_some_clients_open_a_new_client_finds_a_place() {
+        for (files, clients) in [(1024, 1), (1024, 5), (20_000, 1), (20_000, 12), (1 << 20, 60)] {
+            let gate = Gate::with(PER_CLIENT, places(files));
+            let mut passes = Vec::new();
+            for client in 0..clients {
+                let flood = IpAddr::from([10, 0, 1, client]);
+                while let Ok(pass) = gate.enter(flood) {
+                    passes.push(pass);
+                }
+            }
+            let few: Vec<_> = (0..5).map(|client| gate.enter(IpAddr::from([10, 0, 2, client]))).collect();
+            assert!(few.iter().all(Result::is_ok), "{files} files, {clients} clients, {} connections", gate.open());
+            assert!(gate.open() < files, "{files} files: {} connections", gate.open());
+        }
+        let full = Gate::with(PER_CLIENT, 1);
+        let refused = full.enter(ip("10.0.0.1")).unwrap_err();
+        assert!(refused.reason == Reason::Full && refused.to_string().contains("LimitNOFILE="), "{refused}");
     }
 
     #[test]

@@ -5,13 +5,18 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use log::{error, warn};
+use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::gate::{Gate, Pass, Quiet};
+use super::gate::{Client, Gate, Pass, Quiet, Reason};
 
 /// Until connections have closed, and their files with them.
 const PAUSE: Duration = Duration::from_millis(200);
+/// A machine that loses power does not close its connections. The kernel asks after this time, and then so often.
+const IDLE: Duration = Duration::from_secs(20);
+const AGAIN: Duration = Duration::from_secs(5);
+const PROBES: u32 = 4;
 
 /// Accepts until `shutdown`, and returns when every task has ended. A task keeps its pass while the connection is
 /// open, and learns of the end by its receiver.
@@ -25,28 +30,17 @@ pub async fn each<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let (stop, stopped) = watch::channel(());
-    let quiet = Quiet::default();
+    let complaints = Complaints::default();
     let accepting = async {
         loop {
             match listener.accept().await {
-                Ok((socket, address)) => match gate.enter(address.ip()) {
-                    Some(pass) => {
-                        let _ = socket.set_nodelay(true); // an error costs a little time only
+                Ok((socket, address)) => {
+                    if let Some(pass) = complaints.enter(name, &gate, address.ip()) {
+                        prepare(&socket);
                         tokio::spawn(serve(socket, address, pass, stopped.clone()));
                     }
-                    None if quiet.is_news(Some(address.ip()), Instant::now()) => {
-                        let most = gate.most();
-                        warn!("{name}: address={} has {most} connections; its further ones are closed", address.ip());
-                    }
-                    None => {}
-                },
-                Err(reason) if of_the_client(&reason) => {}
-                Err(reason) => {
-                    if quiet.is_news(None, Instant::now()) {
-                        error!("{name}: no connection can be accepted: {reason}{}", hint(&reason));
-                    }
-                    tokio::time::sleep(PAUSE).await;
                 }
+                Err(reason) => complaints.wait(name, &gate, &reason).await,
             }
         }
     };
@@ -57,6 +51,48 @@ pub async fn each<F>(
     drop((listener, stopped));
     let _ = stop.send(()); // an error means that no connection is open
     stop.closed().await;
+}
+
+/// Answers leave at once, and the kernel notices a client that has gone. Neither wakes this process.
+fn prepare(socket: &TcpStream) {
+    // An error costs a little time only.
+    let _ = socket.set_nodelay(true);
+    let _ = set_tcp_keepidle(socket, IDLE);
+    let _ = set_tcp_keepintvl(socket, AGAIN);
+    let _ = set_tcp_keepcnt(socket, PROBES);
+    let _ = set_socket_keepalive(socket, true);
+}
+
+/// The lines about connections that are not taken: once a minute for each client.
+#[derive(Debug, Default)]
+pub struct Complaints(Quiet<Option<Client>>);
+
+impl Complaints {
+    /// A place at the gate. `None` if there is none for the client.
+    pub fn enter(&self, name: &str, gate: &Gate, client: impl Into<Client>) -> Option<Pass> {
+        let refused = match gate.enter(client) {
+            Ok(pass) => return Some(pass),
+            Err(refused) => refused,
+        };
+        // Of all clients that find no place one is named.
+        let about = (refused.reason == Reason::Share).then_some(refused.client);
+        if self.0.is_news(about, Instant::now()) {
+            warn!("{name}: {refused}");
+        }
+        None
+    }
+
+    /// Waits after a failed accept, if it is not the client's.
+    pub async fn wait(&self, name: &str, gate: &Gate, reason: &io::Error) {
+        if of_the_client(reason) {
+            return;
+        }
+        gate.count(Reason::Files);
+        if self.0.is_news(None, Instant::now()) {
+            error!("{name}: no connection can be accepted: {reason}{}", hint(reason));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// EMFILE and ENFILE.
