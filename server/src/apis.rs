@@ -4,6 +4,7 @@
 mod change;
 mod collect;
 mod expiry;
+mod items;
 mod orders;
 mod plain;
 mod read;
@@ -174,7 +175,12 @@ fn document(call: &Call, accept: &str) -> Response {
 const JSON: &str = "application/json";
 
 fn answered(code: StatusCode, value: &Value, warnings: &[String]) -> Response {
-    let mut response = (code, [(header::CONTENT_TYPE, JSON)], value.to_string()).into_response();
+    sent(code, value.to_string().into(), warnings)
+}
+
+/// An answer whose JSON is ready, or is made while it is sent.
+fn sent(code: StatusCode, json: Body, warnings: &[String]) -> Response {
+    let mut response = (code, [(header::CONTENT_TYPE, JSON)], json).into_response();
     for warning in warnings.iter().take(MOST_WARNINGS) {
         response.headers_mut().extend(warning_header(warning).map(|value| (header::WARNING, value)));
     }

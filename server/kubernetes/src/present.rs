@@ -23,28 +23,33 @@ pub fn present(resource: &Resource, stored: Value, revisions: Revisions) -> Valu
     let Some(object) = stored.as_object_mut() else { return stored };
     object.insert("apiVersion".to_owned(), json!(resource.api_version()));
     object.insert("kind".to_owned(), json!(resource.kind));
-    let metadata = object.entry("metadata").or_insert_with(|| json!({}));
-    if let Some(metadata) = metadata.as_object_mut() {
-        metadata.insert("uid".to_owned(), json!(uid(resource, metadata, revisions.created)));
-        if !resource.namespaced {
-            metadata.remove("namespace");
-        }
-        for key in ["creationTimestamp", "deletionTimestamp"] {
-            if let Some(time) = metadata.get(key).and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok()) {
-                metadata.insert(key.to_owned(), json!(seconds(time)));
-            }
-        }
-        if metadata.contains_key("deletionTimestamp") {
-            metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(0));
-        }
-        if revisions.modified > 0 {
-            metadata.insert("resourceVersion".to_owned(), json!(revisions.modified.to_string()));
-        }
-        if resource.counts_generations() {
-            metadata.entry("generation").or_insert_with(|| json!(1));
-        }
+    let fields = object.entry("metadata").or_insert_with(|| json!({}));
+    if let Some(fields) = fields.as_object_mut() {
+        metadata(resource, fields, revisions);
     }
     stored
+}
+
+/// The metadata of an object as clients see it.
+pub fn metadata(resource: &Resource, metadata: &mut Map<String, Value>, revisions: Revisions) {
+    metadata.insert("uid".to_owned(), uid(resource, metadata, revisions.created).into());
+    if !resource.namespaced {
+        metadata.remove("namespace");
+    }
+    for key in ["creationTimestamp", "deletionTimestamp"] {
+        if let Some(time) = metadata.get(key).and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok()) {
+            metadata.insert(key.to_owned(), seconds(time).into());
+        }
+    }
+    if metadata.contains_key("deletionTimestamp") {
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(0));
+    }
+    if revisions.modified > 0 {
+        metadata.insert("resourceVersion".to_owned(), revisions.modified.to_string().into());
+    }
+    if resource.counts_generations() {
+        metadata.entry("generation").or_insert_with(|| json!(1));
+    }
 }
 
 /// As Kubernetes writes times.
@@ -61,7 +66,8 @@ fn uid(resource: &Resource, metadata: &Map<String, Value>, created: u64) -> Stri
     let kind = if resource.kind == "Event" { "Event".to_owned() } else { resource.qualified() };
     let seed = [kind.as_str(), text("namespace"), text("name"), text("creationTimestamp"), &created.to_string()].join("\0");
     let hash = Sha256::digest(seed.as_bytes());
-    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digit = |half: u8| char::from(*b"0123456789abcdef".get(usize::from(half)).unwrap_or(&b'0'));
+    let hex: String = hash.iter().take(16).flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
     // Version 8 of RFC 9562 leaves the meaning of the bits to its maker.
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!("{}-{}-8{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))

@@ -39,6 +39,12 @@ impl Filter {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
+    /// Whether the metadata of an object says all that counts.
+    #[must_use]
+    pub fn is_of_metadata(&self) -> bool {
+        self.fields.iter().all(|one| one.path.starts_with(".metadata."))
+    }
+
     /// The only name that can match, if there is one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
@@ -139,6 +145,11 @@ mod tests {
         }
         let filter = Filter::parse(hardware, None, Some("metadata.name=m1")).unwrap();
         assert_eq!((filter.name(), Filter::default().name()), (Some("m1"), None));
+        let workflows = find("tinkerbell.org", "v1alpha1", "workflows").unwrap();
+        for (fields, expected) in [("", true), ("metadata.name=m1", true), ("metadata.name=m1,status.state=FAILED", false)] {
+            let filter = Filter::parse(workflows, Some("rack=7"), Some(fields)).unwrap();
+            assert_eq!(filter.is_of_metadata(), expected, "{fields}");
+        }
     }
 
     #[test]

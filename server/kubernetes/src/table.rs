@@ -1,28 +1,48 @@
 //! Objects as clients ask to see them: whole, as rows of a Table, or their metadata only.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::request::{Form, Include};
 use crate::resources::{AGE_PATH, Column, Resource};
 use crate::selector::at;
 
-/// A list, in its form.
+/// What stands before the items of a list, and after them. Commas separate the items.
 #[must_use]
-pub fn list(resource: &Resource, items: Vec<Value>, metadata: &Value, form: Form, include: Include, now: Timestamp) -> Value {
-    match form {
-        Form::Whole => json!({
-            "apiVersion": resource.api_version(), "kind": format!("{}List", resource.kind), "metadata": metadata, "items": items,
-        }),
-        Form::Metadata => {
-            let items: Vec<Value> = items.iter().map(partial).collect();
-            json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": metadata, "items": items})
-        }
+pub fn frame(resource: &Resource, metadata: &Value, form: Form) -> (String, &'static str) {
+    let (head, items) = match form {
+        Form::Whole => (json!({"apiVersion": resource.api_version(), "kind": format!("{}List", resource.kind)}), "items"),
+        Form::Metadata => (json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList"}), "items"),
         Form::Table(version) => {
-            let rows = items.into_iter().map(|item| row(resource, item, include, now)).collect();
-            table(version, metadata, definitions(resource), rows)
+            (json!({"apiVersion": version, "kind": "Table", "columnDefinitions": definitions(resource)}), "rows")
         }
+    };
+    let head = head.to_string();
+    let open = head.strip_suffix('}').unwrap_or(&head);
+    (format!("{open},\"metadata\":{metadata},\"{items}\":["), "]}")
+}
+
+/// One item of a list, in its form.
+#[must_use]
+pub fn item(resource: &Resource, object: Value, form: Form, include: Include, now: Timestamp) -> Value {
+    match form {
+        Form::Whole => object,
+        Form::Metadata => partial(object),
+        Form::Table(_) => row(resource, object, include, now),
     }
+}
+
+/// A list as text, in its form.
+#[must_use]
+pub fn list(resource: &Resource, items: Vec<Value>, metadata: &Value, form: Form, include: Include, now: Timestamp) -> String {
+    let (mut text, end) = frame(resource, metadata, form);
+    for (place, object) in items.into_iter().enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        text.push_str(&item(resource, object, form, include, now).to_string());
+    }
+    text + end
 }
 
 /// One object, in its form. `first` says whether a Table names its columns; those of a watch do so once.
@@ -30,11 +50,11 @@ pub fn list(resource: &Resource, items: Vec<Value>, metadata: &Value, form: Form
 pub fn one(resource: &Resource, object: Value, form: Form, include: Include, first: bool, now: Timestamp) -> Value {
     match form {
         Form::Whole => object,
-        Form::Metadata => partial(&object),
+        Form::Metadata => partial(object),
         Form::Table(version) => {
             let metadata = json!({"resourceVersion": at(&object, ".metadata.resourceVersion")});
             let columns = if first { definitions(resource) } else { Value::Null };
-            table(version, &metadata, columns, vec![row(resource, object, include, now)])
+            table(version, metadata, columns, vec![row(resource, object, include, now)])
         }
     }
 }
@@ -49,16 +69,28 @@ pub fn bookmark(resource: &Resource, revision: u64, ends_initial_events: bool, f
     match form {
         Form::Whole => json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata}),
         Form::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
-        Form::Table(version) => table(version, &metadata, Value::Null, Vec::new()),
+        Form::Table(version) => table(version, metadata, Value::Null, Vec::new()),
     }
 }
 
-fn table(version: &str, metadata: &Value, columns: Value, rows: Vec<Value>) -> Value {
-    json!({"kind": "Table", "apiVersion": version, "metadata": metadata, "columnDefinitions": columns, "rows": rows})
+/// Takes the values as they are: `json!` copies them.
+fn fields<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
 }
 
-fn partial(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.get("metadata")})
+fn table(version: &str, metadata: Value, columns: Value, rows: Vec<Value>) -> Value {
+    fields([
+        ("kind", "Table".into()),
+        ("apiVersion", version.into()),
+        ("metadata", metadata),
+        ("columnDefinitions", columns),
+        ("rows", rows.into()),
+    ])
+}
+
+fn partial(mut object: Value) -> Value {
+    let metadata = object.get_mut("metadata").map(Value::take).unwrap_or_default();
+    fields([("kind", "PartialObjectMetadata".into()), ("apiVersion", "meta.k8s.io/v1".into()), ("metadata", metadata)])
 }
 
 fn definitions(resource: &Resource) -> Value {
@@ -75,9 +107,9 @@ fn row(resource: &Resource, object: Value, include: Include, now: Timestamp) -> 
     let cells: Vec<Value> =
         std::iter::once(name).chain(resource.columns.iter().map(|column| cell(&object, column, now))).collect();
     match include {
-        Include::Metadata => json!({"cells": cells, "object": partial(&object)}),
-        Include::Object => json!({"cells": cells, "object": object}),
-        Include::None => json!({"cells": cells}),
+        Include::Metadata => fields([("cells", cells.into()), ("object", partial(object))]),
+        Include::Object => fields([("cells", cells.into()), ("object", object)]),
+        Include::None => fields([("cells", cells.into())]),
     }
 }
 
@@ -159,6 +191,32 @@ mod tests {
         assert!(later["columnDefinitions"].is_null() && later["rows"][0].get("object").is_none());
         let mark = bookmark(workflows, 9, true, Form::Table("meta.k8s.io/v1"));
         assert_eq!((mark["metadata"]["resourceVersion"].as_str(), mark["rows"].as_array().unwrap().len()), (Some("9"), 0));
+    }
+
+    #[test]
+    fn a_list_is_its_items_in_each_form() {
+        let hardware = find("tinkerbell.org", "v1alpha1", "hardware").unwrap();
+        let items = || ["a", "b"].map(|name| json!({"metadata": {"name": name}, "spec": {}})).to_vec();
+        let metadata = json!({"resourceVersion": "7"});
+        for (form, kind, items_are, first) in [
+            (Form::Whole, "HardwareList", "items", items()[0].clone()),
+            (
+                Form::Metadata,
+                "PartialObjectMetadataList",
+                "items",
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "a"}}),
+            ),
+            (Form::Table("meta.k8s.io/v1"), "Table", "rows", json!({"cells": ["a", null, "<unknown>"]})),
+        ] {
+            for items in [items(), vec![]] {
+                let text = list(hardware, items.clone(), &metadata, form, Include::None, Timestamp::UNIX_EPOCH);
+                let found: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!((found["kind"].as_str(), &found["metadata"]), (Some(kind), &metadata), "{text}");
+                assert_eq!(found[items_are].as_array().map(Vec::len), Some(items.len()), "{text}");
+                assert!(items.is_empty() || found[items_are][0] == first, "{text}");
+                assert_eq!(found["columnDefinitions"].is_array(), kind == "Table", "{text}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Events of a watch: what a change means to a client that sees only what its selectors select.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::request::{Form, Include};
 use crate::resources::Resource;
@@ -73,14 +74,23 @@ pub fn error(status: &Status) -> String {
     line("ERROR", &status.body())
 }
 
+#[derive(Serialize)]
+struct Line<'a> {
+    object: &'a Value,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
 fn line(kind: &str, object: &Value) -> String {
-    let mut line = json!({"type": kind, "object": object}).to_string();
+    let mut line = serde_json::to_string(&Line { object, kind }).unwrap_or_default();
     line.push('\n');
     line
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::resources::find;
 

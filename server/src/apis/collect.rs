@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::change::one;
 use super::plain::in_namespaces;
-use super::{Asked, answered, masked};
+use super::{Asked, masked, sent};
 use crate::service::Server;
 
 /// A request to delete an object of a resource, for a deletion that follows.
@@ -44,7 +44,7 @@ pub(super) async fn delete_collection(server: &Server, asked: &Asked) -> Result<
     }
     let metadata = json!({"resourceVersion": server.view().revision.to_string()});
     let shown = table::list(resource, gone, &metadata, listing.form, listing.options.include, Timestamp::now());
-    Ok(answered(StatusCode::OK, &shown, &[]))
+    Ok(sent(StatusCode::OK, shown.into(), &[]))
 }
 
 /// Objects of a namespace, with their resource.

@@ -5,11 +5,12 @@ use axum::response::Response;
 use jiff::Timestamp;
 use kubernetes::request::Continue;
 use kubernetes::{Family, Request, Status, Verb, table};
-use model::ObjectName;
+use model::{Kind, ObjectName};
 use serde_json::{Value, json};
 
-use super::source::{Listed, asked_name, in_namespace, is_of, of_view};
-use super::{Asked, answered, masked, notes};
+use super::items::{self, Names, seen};
+use super::source::{Listed, asked_name, is_of};
+use super::{Asked, answered, masked, notes, sent};
 use crate::service::Server;
 
 pub(super) async fn answer(server: &Server, asked: &Asked) -> Result<Response, Status> {
@@ -21,9 +22,24 @@ pub(super) async fn answer(server: &Server, asked: &Asked) -> Result<Response, S
         let shown = table::one(resource, masked(&asked.caller, resource, found), form, include, true, Timestamp::now());
         return Ok(answered(StatusCode::OK, &shown, &notes(resource)));
     }
+    if let Some(kind) = whole_list(request) {
+        let view = server.snapshot();
+        not_newer(request.options.revision, view.revision)?;
+        return Ok(sent(StatusCode::OK, items::body(view, request, &asked.caller, kind), &notes(resource)));
+    }
     let (items, metadata) = list(server, asked).await?;
     let shown = table::list(resource, items, &metadata, form, include, Timestamp::now());
-    Ok(answered(StatusCode::OK, &shown, &notes(resource)))
+    Ok(sent(StatusCode::OK, shown.into(), &notes(resource)))
+}
+
+/// The kind, if all its objects are asked for as they are now.
+fn whole_list(request: &Request) -> Option<Kind> {
+    let options = &request.options;
+    let now = options.limit.is_none() && options.continues.is_none() && !(options.exact && options.revision.is_some());
+    match request.resource.family {
+        Family::Tinkerbell(kind) if now => Some(kind),
+        _ => None,
+    }
 }
 
 /// The selected objects of a page, and the metadata of the list.
@@ -38,7 +54,7 @@ async fn list(server: &Server, asked: &Asked) -> Result<(Vec<Value>, Value), Sta
         (None, Some(revision)) if options.exact => server.objects_at(resource, namespace, revision).await?,
         (None, revision) => {
             let listed = server.objects(resource, namespace).await?;
-            not_newer(revision, &listed)?;
+            not_newer(revision, listed.revision)?;
             listed
         }
     };
@@ -69,20 +85,17 @@ fn page(server: &Server, asked: &Asked) -> Option<(Vec<Value>, Value)> {
     if from.is_none() && options.revision.is_some() {
         return None;
     }
-    let (view, names) = server.unchanged_since(resource, from.map(|from| from.revision))?;
-    let after = from.map(|from| (from.namespace.as_str(), from.name.as_str()));
-    let mut names = names
-        .into_iter()
-        .filter(|name| in_namespace(name, namespace))
-        .filter(|name| after.is_none_or(|after| (name.namespace.as_str(), name.name.as_str()) > after));
+    let view = server.unchanged_since(resource, from.map(|from| from.revision))?;
+    let after = from.map(|from| ObjectName::new(from.namespace.clone(), from.name.clone()));
+    let mut names = Names::of(view.clone(), kind, namespace, after);
     let mut objects = names.by_ref().filter_map(|name| {
-        let object = of_view(&view, resource, kind, &name).filter(|object| request.filter.selects(object))?;
+        let object = seen(&view, request, &asked.caller, kind, &name)?;
         Some((name, object))
     });
     let mut items = Vec::new();
     let mut last = None;
     for (name, object) in objects.by_ref().take(most) {
-        items.push(masked(&asked.caller, resource, object));
+        items.push(object);
         last = Some(name);
     }
     // Whether there are more; how many counts only where all of them are selected.
@@ -105,9 +118,9 @@ fn metadata(request: &Request, revision: u64, last: Option<ObjectName>, rest: us
     metadata
 }
 
-fn not_newer(asked: Option<u64>, listed: &Listed) -> Result<(), Status> {
+fn not_newer(asked: Option<u64>, revision: u64) -> Result<(), Status> {
     match asked {
-        Some(asked) if asked > listed.revision => Err(Status::too_new(asked, listed.revision)),
+        Some(asked) if asked > revision => Err(Status::too_new(asked, revision)),
         _ => Ok(()),
     }
 }

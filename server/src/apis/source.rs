@@ -8,6 +8,7 @@ use model::{Kind, ObjectName};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::items::Names;
 use super::{failed, orders, plain};
 use crate::service::Server;
 use crate::store::{Change, KeyValue, StoreError};
@@ -59,7 +60,7 @@ impl Server {
         match resource.family {
             Family::Tinkerbell(kind) => {
                 let view = self.snapshot();
-                let names = names(&view, kind).into_iter().filter(|name| in_namespace(name, namespace));
+                let names = Names::of(view.clone(), kind, namespace, None);
                 let objects = names.filter_map(|name| Some((name.clone(), of_view(&view, resource, kind, &name)?))).collect();
                 Ok(Listed { objects, revision: view.revision })
             }
@@ -113,9 +114,9 @@ impl Server {
         Ok(Listed { revision: asked, ..listed })
     }
 
-    /// The names of a checked kind's objects, if they are now as they were at the revision. Then a page need not look at all.
-    pub(super) fn unchanged_since(&self, resource: &Resource, revision: Option<u64>) -> Option<(View, Vec<ObjectName>)> {
-        let Family::Tinkerbell(kind) = resource.family else { return None };
+    /// The view, if the objects of a checked kind are now as they were at the revision. Then a page need not look at all.
+    pub(super) fn unchanged_since(&self, resource: &Resource, revision: Option<u64>) -> Option<View> {
+        let Family::Tinkerbell(_) = resource.family else { return None };
         let view = self.snapshot();
         if let Some(revision) = revision.filter(|revision| *revision != view.revision) {
             let changes = self.0.store.watch(revision).ok()?.into_backlog();
@@ -123,8 +124,7 @@ impl Server {
                 return None;
             }
         }
-        let names = names(&view, kind);
-        Some((view, names))
+        Some(view)
     }
 
     async fn list_pairs(&self, prefix: &str) -> Result<(Vec<KeyValue>, u64), Status> {
@@ -182,18 +182,6 @@ pub fn joined(resource: &Resource, mut written: Value, status: Option<Value>, re
 /// Workflows of both versions share their names, but each version shows its own.
 pub fn is_of(view: &View, kind: Kind, name: &ObjectName) -> bool {
     kind != Kind::Workflow || view.workflows.get(name).is_some_and(|stored| !runs(&stored.object))
-}
-
-fn names(view: &View, kind: Kind) -> Vec<ObjectName> {
-    match kind {
-        Kind::Hardware => view.hardware.keys().cloned().collect(),
-        Kind::Template => view.templates.keys().cloned().collect(),
-        Kind::Workflow => view.workflows.keys().cloned().collect(),
-        Kind::WorkflowRuleSet => view.rule_sets.keys().cloned().collect(),
-        Kind::Task => view.v1alpha2.tasks.keys().cloned().collect(),
-        Kind::Policy => view.v1alpha2.policies.keys().cloned().collect(),
-        Kind::WorkflowV1alpha2 => view.v1alpha2.workflows.keys().cloned().collect(),
-    }
 }
 
 /// What a change of the store is to a resource; nothing if it concerns another one.

@@ -11,14 +11,17 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use kubernetes::watch::{Event, Lines, error, seen};
-use kubernetes::{Request, Status};
+use kubernetes::{Family, Request, Status};
+use model::Kind;
 use serde_json::Value;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
+use super::items::{AT_ONCE, Names, seen as seen_by};
 use super::source::{in_namespace, moved};
 use super::{Asked, JSON, failed, masked};
 use crate::service::{Inner, Server};
 use crate::store::{Change, StoreError, Watch};
+use crate::view::View;
 
 /// How often a quiet client learns how far the store is.
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -31,6 +34,8 @@ struct Watching {
     caller: Caller,
     changes: Watch,
     lines: Lines,
+    /// Objects whose first lines are still to be made, a few at a time.
+    initial: Option<Initial>,
     /// Lines that are ready.
     ready: VecDeque<String>,
     bookmarks: Interval,
@@ -41,11 +46,20 @@ struct Watching {
     over: bool,
 }
 
+/// The objects of a checked kind at the beginning of a watch.
+struct Initial {
+    view: View,
+    kind: Kind,
+    names: Names,
+    /// A bookmark follows them.
+    ends_with_bookmark: bool,
+}
+
 pub(super) async fn watch(server: &Server, asked: &Asked) -> Result<Response, Status> {
     let Asked { request, caller, .. } = asked;
     let (resource, options) = (request.resource, &request.options);
     let mut lines = Lines::new(resource, request.form, options.include);
-    let mut ready = VecDeque::new();
+    let (mut initial, mut ready) = (None, VecDeque::new());
     let begin = match options.revision {
         Some(revision) if !options.initial_events => {
             let current = server.view().revision;
@@ -54,18 +68,27 @@ pub(super) async fn watch(server: &Server, asked: &Asked) -> Result<Response, St
             }
             revision
         }
-        asked => {
-            let listed = server.objects(resource, request.namespace.as_deref()).await?;
-            if let Some(asked) = asked.filter(|asked| *asked > listed.revision) {
-                return Err(Status::too_new(asked, listed.revision));
+        asked => match resource.family {
+            Family::Tinkerbell(kind) => {
+                let view = server.snapshot();
+                let (revision, namespace) = (view.revision, request.namespace.as_deref());
+                not_too_new(asked, revision)?;
+                let names = Names::of(view.clone(), kind, namespace, None);
+                initial = Some(Initial { view, kind, names, ends_with_bookmark: options.initial_events });
+                revision
             }
-            let selected = listed.objects.into_values().filter(|object| request.filter.selects(object));
-            ready.extend(selected.map(|object| lines.event(Event::Added, masked(caller, resource, object), Timestamp::now())));
-            if options.initial_events {
-                ready.push_back(lines.bookmark(listed.revision, true));
+            _ => {
+                let listed = server.objects(resource, request.namespace.as_deref()).await?;
+                not_too_new(asked, listed.revision)?;
+                let selected = listed.objects.into_values().filter(|object| request.filter.selects(object));
+                let now = Timestamp::now();
+                ready.extend(selected.map(|object| lines.event(Event::Added, masked(caller, resource, object), now)));
+                if options.initial_events {
+                    ready.push_back(lines.bookmark(listed.revision, true));
+                }
+                listed.revision
             }
-            listed.revision
-        }
+        },
     };
     let changes = match server.0.store.watch(begin) {
         Ok(changes) => changes,
@@ -81,6 +104,7 @@ pub(super) async fn watch(server: &Server, asked: &Asked) -> Result<Response, St
         caller: caller.clone(),
         changes,
         lines,
+        initial,
         ready,
         bookmarks,
         end: Instant::now() + length.min(LONGEST),
@@ -95,6 +119,13 @@ pub(super) async fn watch(server: &Server, asked: &Asked) -> Result<Response, St
     Ok(([(header::CONTENT_TYPE, JSON)], Body::from_stream(stream)).into_response())
 }
 
+fn not_too_new(asked: Option<u64>, revision: u64) -> Result<(), Status> {
+    match asked.filter(|asked| *asked > revision) {
+        Some(asked) => Err(Status::too_new(asked, revision)),
+        None => Ok(()),
+    }
+}
+
 impl Watching {
     /// The next lines; `None` at the end of the watch.
     async fn next(&mut self) -> Option<String> {
@@ -104,6 +135,11 @@ impl Watching {
             }
             if self.over {
                 return None;
+            }
+            if self.initial.is_some() {
+                tokio::task::yield_now().await; // other calls come between the parts
+                self.begin();
+                continue;
             }
             let change = tokio::select! {
                 change = self.changes.next() => Some(change?),
@@ -123,6 +159,23 @@ impl Watching {
                 None => self.ready.push_back(self.lines.bookmark(self.changes.seen(), false)),
             }
         }
+    }
+
+    /// Makes the next lines of the objects that were there at the beginning.
+    fn begin(&mut self) {
+        let Some(mut initial) = self.initial.take() else { return };
+        let mut names = initial.names.by_ref().take(AT_ONCE).peekable();
+        if names.peek().is_none() {
+            let bookmark = initial.ends_with_bookmark.then(|| self.lines.bookmark(initial.view.revision, true));
+            self.ready.extend(bookmark);
+            return;
+        }
+        for name in names {
+            if let Some(object) = seen_by(&initial.view, &self.request, &self.caller, initial.kind, &name) {
+                self.ready.push_back(self.lines.event(Event::Added, object, Timestamp::now()));
+            }
+        }
+        self.initial = Some(initial);
     }
 
     fn fail(&mut self, status: &Status) {
