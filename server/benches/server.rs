@@ -4,17 +4,23 @@
 //! in the same run, in turns.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "server/flood.rs"]
+mod flood;
 #[path = "../tests/measure/mod.rs"]
 mod measure;
 #[path = "../tests/process/mod.rs"]
 mod process;
+#[path = "server/reading.rs"]
+mod reading;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use measure::{Held, commit_rate, fill, fill_hardware, hardware, invent, mac, median, milliseconds, one_more};
-use process::{Api, Process};
+use process::{Addresses, Api, Process, access};
+use reading::Reader;
 use reqwest::Client;
 
 const OBJECTS: usize = 10_000;
@@ -22,7 +28,8 @@ const ONE_MORE: usize = 300;
 const IDLE: usize = 2000;
 const STARTS: usize = 50;
 const HELD: usize = 10_000;
-const IDLE_WATCHED: Duration = Duration::from_secs(20);
+/// Longer than a call is held, so each of them ends and begins again once.
+const IDLE_WATCHED: Duration = Duration::from_secs(60);
 const COMMITS: usize = 300;
 const INVENTED: usize = 20_000;
 const LONG_POLL: Duration = Duration::from_secs(55);
@@ -56,6 +63,10 @@ async fn measured() {
         full.memory("VmHWM")
     );
 
+    let reader = Reader::of(&at_full, full_at);
+    reader.lists(&full, OBJECTS).await;
+    reader.events().await;
+
     let [small, large] = one_more([&few, &many], 100_000, ONE_MORE).await.map(|times| median(&times));
     println!("one more object   {large:8.2} ms, {small:.2} ms in an empty store: {:.2} times (bar 1.5)", large / small);
 
@@ -73,15 +84,18 @@ async fn measured() {
     let waiting = Held::calls(&empty, empty_at, (600_000..600_000 + HELD).map(mac)).await;
     let held = commit_rate(&few, 400_000, COMMITS).await;
     println!("changes           {held:8.0} a second with {HELD} held calls, {alone:.0} without: {:.2} times", held / alone);
-    println!("memory            {:8.1} MiB with {HELD} held calls (bar 512)", empty.memory("VmRSS"));
-    println!("idle              {:8.2} % of a core with {HELD} held calls (bar 1)", empty.load(IDLE_WATCHED).await * 100.0);
+    shown(&empty, "held calls", 512).await;
     drop(waiting);
+    by_tls(folder.path()).await;
 
     full.kill();
     let began = Instant::now();
     let mut again = Process::start(&[], &at_full, LONG_POLL);
-    again.addresses().await.unwrap();
+    let again_at = again.addresses().await.unwrap();
     println!("restart           {:8.0} ms after SIGKILL, with everything in the store", milliseconds(began));
+
+    flood::measured(&again, again_at).await;
+    drop(again);
 
     let mut strange = Process::start(&[], &folder.path().join("strange.redb"), SHORT_POLL);
     let addresses = strange.addresses().await.unwrap();
@@ -90,6 +104,29 @@ async fn measured() {
     invent(addresses, INVENTED).await;
     println!("invented agents   {:8.1} MiB more for {INVENTED} (bar 32)", strange.memory("VmRSS") - before);
     etcd(folder.path(), &few).await;
+}
+
+/// What held calls cost while nothing happens.
+async fn shown(server: &Process, calls: &str, bar: usize) {
+    println!("memory            {:8.1} MiB with {HELD} {calls} (bar {bar})", server.memory("VmRSS"));
+    let load = server.load(IDLE_WATCHED).await * 100.0;
+    println!(
+        "idle              {load:8.2} % of a core with {HELD} {calls} that begin again each {} s (bar 1)",
+        LONG_POLL.as_secs()
+    );
+}
+
+/// The same with agents that all use TLS.
+async fn by_tls(folder: &Path) {
+    let store = folder.join("tls.redb");
+    let mut server = Process::start(&[], &store, LONG_POLL);
+    let addresses: Addresses = server.addresses().await.unwrap();
+    fill_hardware(&Api::of(addresses), 600_000, HELD).await;
+    let verifier = Arc::new(trust::Verifier::new(&[access(&store).authority.certificate().clone()]));
+    let agents = (600_000..600_000 + HELD).map(mac);
+    let waiting = Held::by(&server, agents, |number| addresses.agent_by_tls(number, &verifier)).await;
+    shown(&server, "held calls by TLS", 1024).await;
+    drop(waiting);
 }
 
 /// A durable put in etcd beside a durable change here, in turns.

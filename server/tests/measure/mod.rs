@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use proto::ActionRequest;
+use proto::workflow_service_client::WorkflowServiceClient;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tonic::transport::Channel;
 
 use crate::process::{Addresses, Api, Process};
 
@@ -97,9 +99,18 @@ pub struct Held {
 
 impl Held {
     pub async fn calls(server: &Process, addresses: Addresses, agents: impl Iterator<Item = String>) -> Self {
+        Self::by(server, agents, |number| addresses.agent_from(number)).await
+    }
+
+    /// With connections that `connect` makes.
+    pub async fn by(
+        server: &Process,
+        agents: impl Iterator<Item = String>,
+        connect: impl Fn(usize) -> WorkflowServiceClient<Channel>,
+    ) -> Self {
         let (mut tasks, given) = (JoinSet::new(), Arc::<Mutex<Vec<_>>>::default());
-        for id in agents {
-            let (mut client, given) = (addresses.agent(), Arc::clone(&given));
+        for (number, id) in agents.enumerate() {
+            let (mut client, given) = (connect(number), Arc::clone(&given));
             tasks.spawn(async move {
                 loop {
                     let request = ActionRequest { agent_id: Some(id.clone()), agent_attributes: None };
