@@ -1,6 +1,5 @@
 //! Exchanges of DHCP, beside Kea with its leases in memory.
 
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
@@ -10,11 +9,12 @@ use serde_json::json;
 use super::server::Server;
 use super::{Bench, Promise, SERVER, Table};
 
+/// The first machine's, as in `boots_alone`.
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
 const SECONDS: u32 = 4;
 /// Exchanges a second between which the highest rate is searched, and steps of the search.
-const RANGE: (f64, f64) = (2000.0, 30_000.0);
-const STEPS: usize = 5;
+const RANGE: (f64, f64) = (500.0, 30_000.0);
+const STEPS: usize = 6;
 /// A rate at which both are at ease.
 const COMMON: f64 = 1000.0;
 /// Of exchanges, in percent.
@@ -23,9 +23,7 @@ const TOLERATED: f64 = 0.1;
 pub(super) fn measure(bench: &Bench, machines: u32, table: &mut Table) -> Result<()> {
     let (served, address) = (bench.served().display().to_string(), SERVER.to_string());
     let ours = bench.programs.join("boots_alone").display().to_string();
-    let hardware = bench.folder.join("hardware.yaml");
-    std::fs::write(&hardware, hardware_file(machines)?).context("cannot write the Hardware")?;
-    let command = [ours.as_str(), &address, &served, &hardware.display().to_string()];
+    let command = [ours.as_str(), &address, &served, &machines.to_string()];
     let server = Server::start(&command, &[], 67, &bench.folder.join("boots.log"))?;
     cells(bench, &server, machines, true, table)?;
     drop(server);
@@ -99,20 +97,6 @@ fn parse(text: &str) -> Report {
 fn machine(number: u32) -> (String, Ipv4Addr) {
     let [_, a, b, c] = number.to_be_bytes();
     (format!("02:00:00:{a:02x}:{b:02x}:{c:02x}"), Ipv4Addr::from(u32::from(FIRST) + number))
-}
-
-fn hardware_file(machines: u32) -> Result<String> {
-    let mut text = String::new();
-    for (mac, address) in (0..machines).map(machine) {
-        let name = mac.replace(':', "-");
-        write!(
-            text,
-            "---\napiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: m-{name}}}\nspec:\n  interfaces:\n    \
-             - dhcp: {{mac: \"{mac}\", lease_time: 3600, ip: {{address: {address}, netmask: 255.0.0.0, gateway: {SERVER}}}}}\n      \
-             netboot: {{allowPXE: true}}\n"
-        )?;
-    }
-    Ok(text)
 }
 
 fn kea(machines: u32) -> serde_json::Value {
