@@ -97,6 +97,11 @@ fn refusal(kind: &Kind, name: &ObjectName, answer: &Answer) -> anyhow::Error {
     }
     let said = answer.refusal().to_string();
     let said = said.split_once("set gracePeriodSeconds to 0").map_or(said.clone(), |(before, _)| format!("{before}use --force"));
+    // Its words for a conflict name the object once more.
+    let said = said
+        .split_once("Operation cannot be fulfilled on")
+        .and_then(|(_, rest)| rest.split_once("\": "))
+        .map_or(said.as_str(), |(_, why)| why);
     anyhow::anyhow!("{} {} is not deleted: {said}", kind.shown(), kind.full_name(name))
 }
 

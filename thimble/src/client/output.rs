@@ -98,7 +98,9 @@ impl<'o> Results<'o> {
         let refused = Refused { kind: kind.to_owned(), name: name.to_owned(), error: format!("{error:#}") };
         if !matches!(self.output, Output::Json | Output::Yaml) {
             self.out.flush()?;
-            writeln!(io::stderr(), "{}", clean(&format!("{kind} {name}: {}", refused.error)))?;
+            let begins = refused.error.starts_with(&format!("{kind} {name}"));
+            let line = if begins { refused.error.clone() } else { format!("{kind} {name}: {}", refused.error) };
+            writeln!(io::stderr(), "{}", clean(&line))?;
         }
         self.refused.push(refused);
         Ok(())
