@@ -460,7 +460,7 @@ async fn open_logs(settings: Option<(PathBuf, ::logs::Limits)>) -> Option<Logs> 
 
 pub(crate) fn answer(plan: Plan) -> (Transaction, Applied) {
     let installs = plan.installs.iter().map(ToString::to_string).collect();
-    (plan.transaction, Applied { error: None, changes: plan.changes, installs, mistakes: Vec::new() })
+    (plan.transaction, Applied { changes: plan.changes, installs, ..Applied::default() })
 }
 
 /// Keeps the view in step with the store until the server is dropped. A transaction appears as a whole: once its revision
@@ -470,7 +470,7 @@ async fn follow(server: Weak<Inner>, mut watch: Watch) {
         match change {
             Ok(change) => {
                 let Some(inner) = server.upgrade() else { return };
-                let revision = change.revision;
+                let revision = change.whole;
                 let changes: Vec<_> = std::iter::once(change).chain(watch.rest()).collect();
                 let mut news = News::default();
                 {

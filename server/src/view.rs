@@ -136,7 +136,7 @@ impl View {
         let mut view = Self::default();
         for pair in pairs {
             let (key, revision) = (pair.key.clone(), pair.modified);
-            view.update(&Change { revision, key, pair: Some(Arc::new(pair)), previous: None });
+            view.update(&Change { revision, whole: revision, key, pair: Some(Arc::new(pair)), previous: None });
         }
         view.revision = revision;
         view

@@ -89,9 +89,11 @@ impl Server {
             return Ok(Outcome::Done(show(seen.created, seen.modified), warnings));
         }
         let transaction = plan.transaction.when(key(kind, name), seen.modified);
+        let (own, run) = (transaction.after(&key(kind, name)).unwrap_or(0), transaction.after(&key(Kind::Workflow, name)));
         match self.commit(transaction).await {
-            Ok(modified) => {
-                let created = if seen.modified == 0 { modified } else { seen.created };
+            Ok(last) => {
+                let created = if seen.modified == 0 { last - own } else { seen.created };
+                let modified = last - run.map_or(own, |run| run.min(own));
                 Ok(Outcome::Done(show(created, modified), warnings))
             }
             Err(StoreError::Conflict { .. }) => Ok(Outcome::Overtaken),

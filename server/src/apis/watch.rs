@@ -1,6 +1,6 @@
 //! Watches: the objects as they are, if asked, then each change.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Weak;
 use std::time::Duration;
@@ -192,26 +192,26 @@ impl Watching {
         let changes = std::iter::once(change).chain(self.changes.rest());
         let view = Server(inner).snapshot();
         let resource = self.request.resource;
-        let mut order = Vec::new();
-        let mut states: BTreeMap<_, (Option<Value>, Option<Value>)> = BTreeMap::new();
-        let mut known = BTreeSet::new();
+        let mut states: BTreeMap<_, (u64, Option<Value>, Option<Value>)> = BTreeMap::new();
         for change in changes {
             let Some(moved) = moved(&view, resource, &change) else { continue };
             if !in_namespace(&moved.name, self.request.namespace.as_deref()) {
                 continue;
             }
-            if known.insert(moved.name.clone()) {
-                order.push(moved.name.clone());
-                states.insert(moved.name, (moved.old, moved.new));
-            } else if let Some(state) = states.get_mut(&moved.name) {
-                state.0 = state.0.take().or(moved.old);
-                state.1 = moved.new;
+            match states.get_mut(&moved.name) {
+                Some(state) => *state = (change.revision, state.1.take().or(moved.old), moved.new),
+                None => drop(states.insert(moved.name, (change.revision, moved.old, moved.new))),
             }
         }
-        for name in order {
-            let Some((old, new)) = states.remove(&name) else { continue };
+        // A client that is cut off goes on after the revision of the latest event that it got.
+        let mut states: Vec<_> = states.into_values().collect();
+        states.sort_unstable_by_key(|(revision, ..)| *revision);
+        for (revision, old, new) in states {
             let Some((event, object)) = seen(old.as_ref(), new.as_ref(), &self.request.filter) else { continue };
-            let object = masked(&self.caller, resource, object.clone());
+            let mut object = masked(&self.caller, resource, object.clone());
+            if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
+            }
             self.ready.push_back(self.lines.event(event, object, Timestamp::now()));
         }
     }

@@ -47,9 +47,9 @@ async fn a_transaction_happens_as_a_whole_or_not_at_all() {
         let first = store.commit(put("/a", 0, "1").put("/b", 0, b"1".to_vec())).await.unwrap();
         assert!(store.commit(put("/c", 0, "1").put("/a", 0, b"2".to_vec())).await.is_err());
         assert_eq!(store.get("/c").await.unwrap(), None);
-        let second = store.commit(put("/a", first, "2").delete("/b", first)).await.unwrap();
+        let second = store.commit(put("/a", first - 1, "2").delete("/b", first)).await.unwrap();
         let (pairs, revision) = store.list("/").await.unwrap();
-        assert_eq!(pairs.iter().map(|pair| (pair.key.as_str(), pair.modified)).collect::<Vec<_>>(), [("/a", second)]);
+        assert_eq!(pairs.iter().map(|pair| (pair.key.as_str(), pair.modified)).collect::<Vec<_>>(), [("/a", second - 1)]);
         assert_eq!(revision, second);
     })
     .await;
@@ -114,6 +114,28 @@ async fn a_watch_gets_a_transaction_whole() {
                 let seen: Vec<_> = changes.iter().filter_map(|change| change.key.rsplit('/').next()).collect();
                 assert_eq!(seen, keys);
             }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_write_of_a_transaction_has_a_revision_of_its_own_and_a_watch_can_begin_between_them() {
+    each(|store| async move {
+        let all = put("/a", 0, "1").put("/b", 0, b"1".to_vec()).put("/c", 0, b"1".to_vec());
+        let after = ["/a", "/b", "/c", "/d"].map(|key| all.after(key));
+        let last = store.commit(all).await.unwrap();
+        assert_eq!(after, [Some(2), Some(1), Some(0), None]);
+        for (key, after) in ["/a", "/b", "/c"].into_iter().zip(after) {
+            assert_eq!(Some(store.get(key).await.unwrap().unwrap().modified), after.map(|after| last - after), "{key}");
+        }
+        assert_eq!(store.list("/").await.unwrap().1, last);
+        for (from, expected) in [(last - 3, 3), (last - 2, 2), (last - 1, 1)] {
+            let mut watch = store.watch(from).unwrap();
+            let mut seen = vec![watch.next().await.unwrap().unwrap()];
+            seen.extend(watch.rest());
+            assert_eq!((seen.len(), watch.seen()), (expected, last), "what is left of the transaction, whole");
+            assert!(seen.iter().all(|change| change.whole == last));
         }
     })
     .await;

@@ -13,6 +13,8 @@ const KEPT: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub revision: u64,
+    /// The revision of the last write of its transaction.
+    pub whole: u64,
     pub key: String,
     pub pair: Option<Arc<KeyValue>>,
     /// What the key had before.
@@ -78,7 +80,7 @@ impl Log {
             return Err(StoreError::Compacted { oldest: recent.forgotten + 1 });
         }
         let backlog = recent.changes.iter().filter(|change| change.revision > after).cloned().collect();
-        Ok(Watch { backlog, receiver: self.sender.subscribe(), seen: after })
+        Ok(Watch { backlog, receiver: self.sender.subscribe(), seen: after, whole: after })
     }
 }
 
@@ -87,6 +89,8 @@ pub struct Watch {
     backlog: VecDeque<Change>,
     receiver: broadcast::Receiver<Arc<[Change]>>,
     seen: u64,
+    /// The end of the transaction of the latest change.
+    whole: u64,
 }
 
 impl Watch {
@@ -97,7 +101,7 @@ impl Watch {
     pub async fn next(&mut self) -> Option<Result<Change, StoreError>> {
         loop {
             if let Some(change) = self.backlog.pop_front() {
-                self.seen = change.revision;
+                (self.seen, self.whole) = (change.revision, change.whole);
                 return Some(Ok(change));
             }
             match self.receiver.recv().await {
@@ -122,7 +126,9 @@ impl Watch {
 
     /// The other changes of the transaction that the latest one is part of.
     pub fn rest(&mut self) -> Vec<Change> {
-        let same = self.backlog.iter().take_while(|change| change.revision == self.seen).count();
-        self.backlog.drain(..same).collect()
+        let same = self.backlog.iter().take_while(|change| change.whole == self.whole).count();
+        let rest: Vec<Change> = self.backlog.drain(..same).collect();
+        self.seen = rest.last().map_or(self.seen, |change| change.revision);
+        rest
     }
 }

@@ -35,26 +35,26 @@ impl Memory {
                 return Err(StoreError::Conflict { key });
             }
         }
-        data.revision += 1;
-        let revision = data.revision;
-        let changes = transaction.writes.into_iter().map(|write| data.write(write, revision)).collect();
+        let (first, whole) = (data.revision + 1, data.revision + transaction.writes.len() as u64);
+        data.revision = whole;
+        let changes = (first..).zip(transaction.writes).map(|(revision, write)| data.write(write, revision, whole)).collect();
         self.log.append(changes); // under the lock, so that watchers see revisions in order
-        Ok(revision)
+        Ok(whole)
     }
 }
 
 impl Data {
-    fn write(&mut self, write: Write, revision: u64) -> Change {
+    fn write(&mut self, write: Write, revision: u64, whole: u64) -> Change {
         match write {
             Write::Put { key, value } => {
                 let created = self.pairs.get(&key).map_or(revision, |pair| pair.created);
                 let pair = Arc::new(KeyValue { key: key.clone(), value, created, modified: revision });
                 let previous = self.pairs.insert(key.clone(), Arc::clone(&pair));
-                Change { revision, key, pair: Some(pair), previous }
+                Change { revision, whole, key, pair: Some(pair), previous }
             }
             Write::Delete { key } => {
                 let previous = self.pairs.remove(&key);
-                Change { revision, key, pair: None, previous }
+                Change { revision, whole, key, pair: None, previous }
             }
         }
     }

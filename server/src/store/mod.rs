@@ -1,6 +1,6 @@
 //! The server's store: a revisioned key-value store with watch. Every engine has the same contract.
 //!
-//! Every commit gets the next revision. A write names the revision it was computed from, so a writer never overwrites
+//! Every write gets the next revision, those of one transaction in their order. A write names the revision it was computed from, so a writer never overwrites
 //! another one's change unseen. An acknowledged commit is durable.
 
 #[cfg(test)]
@@ -89,6 +89,12 @@ impl Transaction {
         self
     }
 
+    /// How many writes come after the one of a key: by so much its revision is before that of the commit.
+    #[must_use]
+    pub fn after(&self, key: &str) -> Option<u64> {
+        self.writes.iter().rev().position(|write| write.key() == key).map(|after| after as u64)
+    }
+
     /// Joins two transactions into one.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
@@ -148,7 +154,8 @@ pub trait Store: Send + Sync {
     /// All pairs whose key starts with the prefix, by key, and the revision up to which they are complete.
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<KeyValue>, u64)>;
 
-    /// Commits and returns the new revision. The commit happens or fails as a whole, even if the caller stops waiting.
+    /// Commits and returns the revision of its last write. The commit happens or fails as a whole, even if the caller stops
+    /// waiting.
     fn commit(&self, transaction: Transaction) -> Answer<'_, u64>;
 
     /// Writes something to the disk that no caller sees, to show that the store takes writes.

@@ -252,7 +252,7 @@ impl Inner {
         let database = (self.reopen)()?;
         let revision = database.begin_read()?.open_table(NUMBERS)?.get(REVISION)?.map_or(0, |number| number.value());
         let unsure = std::mem::take(&mut writer.unsure);
-        let last = unsure.last().and_then(|changes| changes.first()).map(|change| change.revision);
+        let last = unsure.last().and_then(|changes| changes.last()).map(|change| change.whole);
         if last == Some(revision) {
             unsure.into_iter().for_each(|changes| self.log.append(changes));
             writer.announced = revision;
@@ -303,9 +303,11 @@ fn decide(
             return Ok(Err(key.clone()));
         }
     }
-    *revision += 1;
-    let changes = request.writes.iter().map(|write| change(table, write.clone(), *revision)).collect::<Result<_, _>>()?;
-    Ok(Ok((*revision, changes)))
+    let (first, whole) = (*revision + 1, *revision + request.writes.len() as u64);
+    *revision = whole;
+    let writes = (first..).zip(&request.writes);
+    let changes = writes.map(|(revision, write)| change(table, write.clone(), revision, whole)).collect::<Result<_, _>>()?;
+    Ok(Ok((whole, changes)))
 }
 
 fn written(decided: &[Decided]) -> Vec<Vec<Change>> {
@@ -316,18 +318,23 @@ fn pair(key: &str, (created, modified, value): (u64, u64, &[u8])) -> KeyValue {
     KeyValue { key: key.to_owned(), value: value.to_vec(), created, modified }
 }
 
-fn change(table: &mut Table<'_, &str, (u64, u64, &[u8])>, write: Write, revision: u64) -> Result<Change, redb::StorageError> {
+fn change(
+    table: &mut Table<'_, &str, (u64, u64, &[u8])>,
+    write: Write,
+    revision: u64,
+    whole: u64,
+) -> Result<Change, redb::StorageError> {
     match write {
         Write::Put { key, value } => {
             let previous = table.get(key.as_str())?.map(|found| Arc::new(pair(&key, found.value())));
             let created = previous.as_ref().map_or(revision, |previous| previous.created);
             table.insert(key.as_str(), (created, revision, value.as_slice()))?;
             let pair = Arc::new(KeyValue { key: key.clone(), value, created, modified: revision });
-            Ok(Change { revision, key, pair: Some(pair), previous })
+            Ok(Change { revision, whole, key, pair: Some(pair), previous })
         }
         Write::Delete { key } => {
             let previous = table.remove(key.as_str())?.map(|found| Arc::new(pair(&key, found.value())));
-            Ok(Change { revision, key, pair: None, previous })
+            Ok(Change { revision, whole, key, pair: None, previous })
         }
     }
 }

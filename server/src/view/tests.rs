@@ -12,7 +12,7 @@ fn change(revision: u64, text: &str) -> Change {
         other => serde_json::to_vec(other),
     };
     let pair = KeyValue { key: key.clone(), value: value.unwrap(), created: revision, modified: revision };
-    Change { revision, key, pair: Some(Arc::new(pair)), previous: None }
+    Change { revision, whole: revision, key, pair: Some(Arc::new(pair)), previous: None }
 }
 
 fn hardware(name: &str, mac: &str) -> String {
@@ -30,7 +30,7 @@ fn a_mac_follows_its_hardware() {
     view.update(&change(2, &hardware("a", "52:54:00:00:00:02")));
     assert_eq!((owner(&view, one), owner(&view, two)), (None, Some("a".into())));
     view.update(&change(3, &hardware("b", "52:54:00:00:00:01")));
-    view.update(&Change { revision: 4, key: "/hardware/default/a".into(), pair: None, previous: None });
+    view.update(&Change { revision: 4, whole: 4, key: "/hardware/default/a".into(), pair: None, previous: None });
     assert_eq!((owner(&view, one), owner(&view, two)), (Some("b".into()), None));
 }
 
@@ -57,8 +57,9 @@ fn a_change_concerns_the_agents_that_were_named_and_those_that_are() {
         assert_eq!(names.collect::<Vec<_>>(), expected, "revision {revision}");
     }
     let state = KeyValue { key: "/machines/default/a".into(), value: b"{".to_vec(), created: 5, modified: 5 };
-    let subjects =
-        view.update(&Change { revision: 5, key: state.key.clone(), pair: Some(Arc::new(state)), previous: None }).subjects;
+    let subjects = view
+        .update(&Change { revision: 5, whole: 5, key: state.key.clone(), pair: Some(Arc::new(state)), previous: None })
+        .subjects;
     assert_eq!(subjects, BTreeSet::from([Subject::Agent("52:54:00:00:00:02".into())]), "of the machine whose state it is");
 }
 
@@ -67,8 +68,10 @@ fn what_cannot_be_read_is_left_out_and_does_no_harm() {
     let mut view = View::default();
     view.update(&change(1, &hardware("a", "52:54:00:00:00:01")));
     let pair = KeyValue { key: "/hardware/default/a".into(), value: b"{".to_vec(), created: 1, modified: 2 };
-    view.update(&Change { revision: 2, key: pair.key.clone(), pair: Some(Arc::new(pair)), previous: None });
+    view.update(&Change { revision: 2, whole: 2, key: pair.key.clone(), pair: Some(Arc::new(pair)), previous: None });
     assert!(view.hardware.is_empty());
-    assert!(view.update(&Change { revision: 3, key: "/elsewhere".into(), pair: None, previous: None }).events.is_empty());
+    assert!(
+        view.update(&Change { revision: 3, whole: 3, key: "/elsewhere".into(), pair: None, previous: None }).events.is_empty()
+    );
     assert_eq!(view.revision, 3);
 }

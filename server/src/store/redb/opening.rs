@@ -224,7 +224,7 @@ pub fn prepare(database: &Database, found: u64) -> Result<u64, Cause> {
             }
             revision += 1;
             for write in migration::from_format_1(content, revision, Timestamp::now())? {
-                change(&mut entries, write, revision)?;
+                change(&mut entries, write, revision, revision)?;
             }
             numbers.insert(REVISION, revision)?;
         }
