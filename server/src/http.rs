@@ -27,7 +27,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use log::error;
 use machine::Chain;
-use model::{Kind, Mistake, Object, ObjectName};
+use model::{Kind, Mistake, Noted, Object, ObjectName};
 
 use crate::service::{ApplyError, Server};
 use crate::store::StoreError;
@@ -140,8 +140,8 @@ async fn applied(
         let error = Some(format!("nothing was changed: {} mistakes", mistakes.len()));
         (StatusCode::UNPROCESSABLE_ENTITY, Json(Applied { error, mistakes, ..Applied::default() })).into_response()
     };
-    let objects = match upload.objects(file.clone()).await {
-        Ok(objects) => objects,
+    let Noted { objects, note } = match upload.objects(file.clone()).await {
+        Ok(noted) => noted,
         Err(NotObjects::Mistakes(mistakes)) => return refused(mistakes),
         Err(NotObjects::NotText) => return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("{file} is not UTF-8 text")),
         Err(NotObjects::Ended) => return see_log("apply"),
@@ -152,7 +152,7 @@ async fn applied(
     let applied =
         Server::detached(async move { if dry_run { server.try_apply(objects).await } else { server.apply(objects).await } });
     match applied.await {
-        Some(Ok(applied)) => Json(applied).into_response(),
+        Some(Ok(applied)) => Json(Applied { warnings: note.into_iter().collect(), ..applied }).into_response(),
         Some(Err(ApplyError::Refused(mistakes))) => refused(mistakes),
         Some(Err(ApplyError::Store(reason))) => failed("apply", &reason),
         None => see_log("apply"),

@@ -24,6 +24,9 @@ pub struct Applied {
     pub installs: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mistakes: Vec<Mistake>,
+    /// What a person should know although nothing is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What applying did to one object.

@@ -16,15 +16,25 @@ use crate::{Kind, Mistake, Object};
 /// # Errors
 /// Every mistake in the text, each with line and column.
 pub fn parse_documents(text: &str, file_name: &str) -> Result<Vec<Object>, Vec<Mistake>> {
+    parse_noting(text, file_name).map(|noted| noted.objects)
+}
+
+/// Objects, and what a person should know about them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Noted {
+    pub objects: Vec<Object>,
+    /// One line, if something was left out.
+    pub note: Option<String>,
+}
+
+/// `parse_documents` with a note.
+///
+/// # Errors
+/// As `parse_documents`.
+pub fn parse_noting(text: &str, file_name: &str) -> Result<Noted, Vec<Mistake>> {
     let (documents, mut mistakes) = yaml::documents(text, file_name, Twice::Mistake);
-    let objects: Vec<Object> =
-        documents.iter().flat_map(flattened).filter_map(|node| object(&node, text, file_name, &mut mistakes)).collect();
-    twice(&objects, file_name, &mut mistakes);
-    if mistakes.is_empty() {
-        return Ok(objects);
-    }
-    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    Err(mistakes)
+    let nodes: Vec<Rc<Node>> = documents.iter().flat_map(flattened).collect();
+    checked(&nodes, text, file_name, &mut mistakes).ok_or_else(|| sorted(mistakes))
 }
 
 /// The same for files that have other kinds, too. Objects of other groups are returned as they are.
@@ -32,16 +42,51 @@ pub fn parse_documents(text: &str, file_name: &str) -> Result<Vec<Object>, Vec<M
 /// # Errors
 /// As `parse_documents`.
 pub fn parse_mixed(text: &str, file_name: &str) -> Result<(Vec<Object>, Vec<Value>), Vec<Mistake>> {
+    parse_mixed_noting(text, file_name).map(|(noted, foreign)| (noted.objects, foreign))
+}
+
+/// `parse_mixed` with a note.
+///
+/// # Errors
+/// As `parse_documents`.
+pub fn parse_mixed_noting(text: &str, file_name: &str) -> Result<(Noted, Vec<Value>), Vec<Mistake>> {
     let (documents, mut mistakes) = yaml::documents(text, file_name, Twice::Mistake);
     let nodes = documents.iter().flat_map(flattened);
     let (foreign, own): (Vec<_>, Vec<_>) = nodes.partition(|node| is_foreign(node));
-    let objects: Vec<Object> = own.iter().filter_map(|node| object(node, text, file_name, &mut mistakes)).collect();
-    twice(&objects, file_name, &mut mistakes);
-    if mistakes.is_empty() {
-        return Ok((objects, foreign.iter().map(|node| yaml::plain_value(node)).collect()));
+    let noted = checked(&own, text, file_name, &mut mistakes).ok_or_else(|| sorted(mistakes))?;
+    Ok((noted, foreign.iter().map(|node| yaml::plain_value(node)).collect()))
+}
+
+/// `None` if there are mistakes.
+fn checked(nodes: &[Rc<Node>], text: &str, file: &str, mistakes: &mut Vec<Mistake>) -> Option<Noted> {
+    let objects: Vec<Object> = nodes.iter().filter_map(|node| object(node, text, file, mistakes)).collect();
+    twice(&objects, file, mistakes);
+    if !mistakes.is_empty() {
+        return None;
     }
+    let dropped = nodes.iter().zip(&objects).filter(|(node, object)| drops_status(node, object.kind()));
+    let dropped: Vec<String> = dropped.map(|(_, object)| format!("{} {}", object.kind(), object.name())).collect();
+    Some(Noted { note: note(&dropped), objects })
+}
+
+fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    Err(mistakes)
+    mistakes
+}
+
+/// Whether an object says how it is, and that is not kept.
+fn drops_status(node: &Node, kind: Kind) -> bool {
+    let said = node.get("status").map(|status| yaml::plain_value(status));
+    let is_said = said.is_some_and(|said| !said.is_null() && said != json!({}));
+    is_said && !(matches!(kind, Kind::Workflow | Kind::WorkflowV1alpha2) && final_status(node).is_some())
+}
+
+fn note(dropped: &[String]) -> Option<String> {
+    const SHOWN: usize = 3;
+    let more = dropped.len().saturating_sub(SHOWN);
+    let names = dropped.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!dropped.is_empty()).then(|| format!("the status of {names}{more} is the server's to say and was dropped"))
 }
 
 fn is_foreign(node: &Node) -> bool {
@@ -127,16 +172,23 @@ fn object(node: &Node, text: &str, file: &str, mistakes: &mut Vec<Mistake>) -> O
 /// elsewhere must not run again. What else the status has is kept if it can be read.
 fn final_status(node: &Node) -> Option<Value> {
     let mut status = yaml::plain_value(node.get("status")?);
-    let said = status.get("state")?.as_str()?.trim().to_ascii_uppercase();
-    let state = said.strip_prefix("STATE_").unwrap_or(&said).to_owned(); // as Tinkerbell wrote it until v0.17
-    let state = match state.as_str() {
-        "SUCCESS" | "FAILED" | "TIMEOUT" => state,
-        "POST" => "SUCCESS".to_owned(), // all its actions have succeeded, and Tinkerbell's work after them is not done
-        _ => return None,
-    };
+    let state = final_state(status.get("state")?.as_str()?)?;
     *status.get_mut("state")? = json!(state);
     let readable = serde_json::from_value::<crate::WorkflowStatus>(status.clone()).is_ok();
     Some(if readable { status } else { json!({"state": state}) })
+}
+
+/// The state in which a Workflow with this `status.state` stays, wherever it comes from. `None` if it would go on.
+#[must_use]
+pub fn final_state(said: &str) -> Option<&'static str> {
+    let said = said.trim().to_ascii_uppercase();
+    match said.strip_prefix("STATE_").unwrap_or(&said) {
+        // All actions of POST have succeeded, and Tinkerbell's work after them is not done. STATE_ was until its v0.17.
+        "SUCCESS" | "POST" => Some("SUCCESS"),
+        "FAILED" => Some("FAILED"),
+        "TIMEOUT" => Some("TIMEOUT"),
+        _ => None,
+    }
 }
 
 fn typed(kind: Kind, value: Value) -> Result<Object, serde_json::Error> {

@@ -17,7 +17,7 @@ pub mod v1alpha2;
 mod workflow;
 pub mod yaml;
 
-pub use document::{parse_documents, parse_mixed, parse_values, shape};
+pub use document::{Noted, final_state, parse_documents, parse_mixed, parse_mixed_noting, parse_noting, parse_values, shape};
 pub use files::{FilesError, Mistakes, parse_texts, read_files, read_texts};
 pub use hardware::{
     Auto, BmcRef, Dhcp, Disk, Hardware, HardwareSpec, HardwareStatus, Interface, Ip, Ipxe, Isoboot, Netboot, Osie, Pxelinux,

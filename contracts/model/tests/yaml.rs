@@ -1,7 +1,7 @@
 //! Objects from YAML: what is read, what is refused and where the mistake is said to be.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use model::{Document, Kind, Mac, Object, parse_documents};
+use model::{Document, Kind, Mac, Object, parse_documents, parse_noting};
 use proptest::prelude::*;
 
 const MACHINE: &str = r#"apiVersion: tinkerbell.org/v1alpha1
@@ -279,4 +279,27 @@ proptest! {
             prop_assert!(found.iter().all(|mistake| mistake.line > 0), "{found:#?}");
         }
     }
+}
+
+#[test]
+fn a_status_that_is_not_kept_is_named() {
+    let object = |kind: &str, name: &str, status: &str| {
+        let spec = if kind == "Hardware" { "{}" } else { "{templateRef: t}" };
+        format!("---\napiVersion: tinkerbell.org/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n{status}\n")
+    };
+    let note = |text: &str| parse_noting(text, "f").unwrap().note;
+    for (case, text, expected) in [
+        ("none", object("Hardware", "a", ""), None),
+        ("an empty one", object("Hardware", "a", "status: {}"), None),
+        ("a final state", object("Workflow", "w", "status: {state: STATE_SUCCESS}"), None),
+        ("another state", object("Workflow", "w", "status: {state: RUNNING}"), Some("Workflow default/w is")),
+        ("of Hardware", object("Hardware", "a", "status: {state: SUCCESS}"), Some("Hardware default/a is")),
+    ] {
+        let found = note(&text);
+        assert_eq!(found.is_some(), expected.is_some(), "{case}: {found:?}");
+        assert!(expected.is_none_or(|expected| found.unwrap().contains(expected)), "{case}");
+    }
+    let many: String = (0..5).map(|number| object("Hardware", &format!("m{number}"), "status: {state: x}")).collect();
+    let expected = "the status of Hardware default/m0, Hardware default/m1, Hardware default/m2 and 2 more is the server's to say and was dropped";
+    assert_eq!(note(&many).as_deref(), Some(expected));
 }

@@ -1,14 +1,15 @@
-//! OpenAPI: version 3 in full, for validation by the server and `kubectl explain`; of version 2 the paths, which old clients
-//! read to learn that the server knows dry runs.
+//! OpenAPI, for validation and `kubectl explain`: version 3 here, version 2 for old clients made from it.
+
+mod v2;
 
 use model::yaml::Shape;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::explain;
-use crate::protobuf::Writer;
 use crate::resources::{Resource, groups, in_version};
 use crate::shapes::{OBJECT_META, top};
+pub use v2::{v2, v2_protobuf};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
@@ -183,42 +184,6 @@ fn schema(shape: &Shape, place: &Place) -> Value {
     }
 }
 
-/// `/openapi/v2` as JSON, without definitions: half a definition is worse than none.
-#[must_use]
-pub fn v2() -> Value {
-    let mut paths = Map::new();
-    for resource in crate::resources::RESOURCES.iter().filter(|resource| resource.has("patch")) {
-        let dry_run = json!({"in": "query", "name": "dryRun", "type": "string"});
-        let operation = json!({
-            "parameters": [dry_run], "responses": {"200": {"description": "OK"}},
-            "x-kubernetes-group-version-kind": group_version_kind(resource),
-        });
-        paths.insert(paths_of(resource).1, json!({"patch": operation}));
-    }
-    json!({"swagger": "2.0", "info": {"title": "Thimble", "version": env!("CARGO_PKG_VERSION")}, "paths": paths, "definitions": {}})
-}
-
-/// The same as protobuf: old kubectl asks for nothing else.
-#[must_use]
-pub fn v2_protobuf() -> Vec<u8> {
-    let message = Writer::default;
-    let mut paths = message();
-    for resource in crate::resources::RESOURCES.iter().filter(|resource| resource.has("patch")) {
-        let query = message().text(2, "query").text(4, "dryRun").text(6, "string");
-        let parameter = message().message(2, message().message(3, query));
-        let parameters = message().message(1, parameter);
-        let Resource { group, version, kind, .. } = resource;
-        let yaml = format!("group: {group:?}\nversion: {version}\nkind: {kind}\n");
-        let extension = message().text(1, "x-kubernetes-group-version-kind").message(2, message().text(2, &yaml));
-        let operation = message().message(8, parameters).message(13, extension);
-        let item = message().message(8, operation);
-        let path = message().text(1, &paths_of(resource).1).message(2, item);
-        paths = paths.message(2, path);
-    }
-    let info = message().text(1, "Thimble").text(2, env!("CARGO_PKG_VERSION"));
-    message().text(1, "2.0").message(2, info).message(8, paths).0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,13 +212,5 @@ mod tests {
         let url = index["paths"]["apis/tinkerbell.org/v1alpha1"]["serverRelativeURL"].as_str().unwrap();
         assert!(url.starts_with("/openapi/v3/apis/tinkerbell.org/v1alpha1?hash="), "{url}");
         assert!(index["paths"]["api/v1"].is_object());
-    }
-
-    #[test]
-    fn version_two_has_the_same_paths_in_both_encodings() {
-        let bytes = v2_protobuf();
-        for path in v2()["paths"].as_object().unwrap().keys() {
-            assert!(bytes.windows(path.len()).any(|part| part == path.as_bytes()), "{path}");
-        }
     }
 }

@@ -34,9 +34,6 @@ pub struct Written {
     pub warnings: Vec<String>,
 }
 
-/// Workflows that end so never run again, wherever they come from.
-const FINAL: [&str; 6] = ["SUCCESS", "FAILED", "TIMEOUT", "STATE_SUCCESS", "STATE_FAILED", "STATE_TIMEOUT"];
-
 impl Write<'_> {
     const fn resource(&self) -> &'static Resource {
         self.request.resource
@@ -109,7 +106,10 @@ impl Write<'_> {
         self.named(&mut object)?;
         let name = name_of(&object);
         let mut warnings = Vec::new();
-        if !self.request.status && self.has_own_status() && object.remove("status").is_some() {
+        // No manager owns it, so a later apply without it takes nothing away.
+        let finished = current.is_none() && !self.status_is_dropped(&object);
+        let status = if self.request.status || !self.has_own_status() { None } else { object.remove("status") };
+        if status.as_ref().is_some_and(|status| !finished && !is_empty(status)) {
             warnings.push(format!("the status of {} {name:?} is the server's to say and was dropped", self.resource().kind));
         }
         // What the body lacks, the object may have.
@@ -125,6 +125,7 @@ impl Write<'_> {
         let base = current.cloned().unwrap_or_else(|| self.empty(&object));
         let applied = apply::apply(&base, &Value::Object(object), &self.manager(&time))?;
         let Value::Object(mut applied) = applied else { return Err(Status::internal("an apply lost its object")) };
+        applied.extend(status.filter(|_| finished).map(|status| ("status".to_owned(), status)));
         let findings = check(self.resource(), &mut applied);
         self.refuse_wrong(&name, findings.wrong)?;
         metadata::check(self.resource(), &applied, current)?;
@@ -244,7 +245,7 @@ impl Write<'_> {
 
     fn status_is_dropped(&self, object: &Map<String, Value>) -> bool {
         let Some(status) = object.get("status").filter(|status| !is_empty(status)) else { return false };
-        let ended = status.get("state").and_then(Value::as_str).is_some_and(|state| FINAL.contains(&state));
+        let ended = status.get("state").and_then(Value::as_str).is_some_and(|state| model::final_state(state).is_some());
         match self.resource().family {
             Family::Tinkerbell(Kind::Workflow | Kind::WorkflowV1alpha2) => !ended,
             _ => self.has_own_status(),

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
-use model::{Mistake, parse_documents};
+use model::{Mistake, Noted, parse_noting};
 
 use super::callers::may_import;
 use super::uploads::Upload;
@@ -32,10 +32,10 @@ async fn import(State(server): State<Server>, Extension(caller): Extension<Calle
         for machine in &mut machines {
             (machine.by, machine.reason) = (line(&machine.by, MAX_REASON), line(&machine.reason, MAX_REASON));
         }
-        Ok::<_, serde_json::Error>((parse_documents(&objects, "import"), machines, upload)) // it keeps its turn
+        Ok::<_, serde_json::Error>((parse_noting(&objects, "import"), machines, upload)) // it keeps its turn
     };
-    let (objects, machines, turn) = match tokio::task::spawn_blocking(parse).await {
-        Ok(Ok((Ok(objects), machines, turn))) => (objects, machines, turn),
+    let (Noted { objects, note }, machines, turn) = match tokio::task::spawn_blocking(parse).await {
+        Ok(Ok((Ok(noted), machines, turn))) => (noted, machines, turn),
         Ok(Ok((Err(mistakes), ..))) => return refused(mistakes),
         Ok(Err(error)) => return problem(StatusCode::BAD_REQUEST, format!("this is not an import: {error}")),
         Err(_) => return see_log("import"),
@@ -46,7 +46,7 @@ async fn import(State(server): State<Server>, Extension(caller): Extension<Calle
     let imported = Server::detached(async move { server.import(objects, machines).await }).await;
     drop(turn);
     match imported {
-        Some(Ok(applied)) => Json(applied).into_response(),
+        Some(Ok(applied)) => Json(Applied { warnings: note.into_iter().collect(), ..applied }).into_response(),
         Some(Err(ApplyError::Refused(mistakes))) => refused(mistakes),
         Some(Err(ApplyError::Store(reason))) => failed("import", &reason),
         None => see_log("import"),

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use log::error;
-use model::{Mistake, Object, parse_documents};
+use model::{Mistake, Noted, parse_noting};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::service::Server;
@@ -68,11 +68,11 @@ impl Upload {
     }
 
     /// Parses on a separate thread, because a large text takes long.
-    pub async fn objects(&self, file: String) -> Result<Vec<Object>, NotObjects> {
+    pub async fn objects(&self, file: String) -> Result<Noted, NotObjects> {
         let bytes = self.bytes.clone();
         let parse = move || {
             let text = str::from_utf8(&bytes).map_err(|_| NotObjects::NotText)?;
-            parse_documents(text, &file).map_err(NotObjects::Mistakes)
+            parse_noting(text, &file).map_err(NotObjects::Mistakes)
         };
         tokio::task::spawn_blocking(parse).await.unwrap_or_else(|failure| {
             error!("reading an upload ended early: {failure}");

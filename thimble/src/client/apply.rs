@@ -10,6 +10,7 @@ use model::ObjectName;
 use reqwest::Method;
 
 use super::connection::Connection;
+use super::escape::clean;
 use super::output::{Done, Output, Results, print_value};
 use super::resources::Kind;
 use super::sources::Sources;
@@ -46,6 +47,9 @@ pub(super) async fn run(args: ApplyArgs, out: &mut dyn Write) -> anyhow::Result<
     let applied = post(&server, &Sources::path(args.dry_run), sources.text()).await?;
     if !applied.mistakes.is_empty() {
         return print_mistakes(out, &sources.placed(applied.mistakes));
+    }
+    for warning in &applied.warnings {
+        writeln!(io::stderr(), "Warning: {}", clean(warning))?;
     }
     if matches!(args.output, Output::Json | Output::Yaml) {
         print_value(&serde_json::to_value(&applied)?, args.output == Output::Yaml, out)?;

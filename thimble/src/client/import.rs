@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
 use api::{Applied, Import, ImportedMachine};
-use model::{Mistake, Object, parse_mixed, read_texts};
+use model::{Mistake, Object, parse_mixed_noting, read_texts};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -71,9 +71,10 @@ pub(super) async fn run(server: &Connection, files: &[PathBuf], output: Output, 
 fn read(files: &[PathBuf]) -> anyhow::Result<Result<Found, Vec<Mistake>>> {
     let (mut found, mut mistakes) = (Found::default(), Vec::new());
     for (file, text) in read_texts(files)? {
-        match parse_mixed(&text, &file) {
-            Ok((objects, others)) => {
-                found.objects.extend(objects);
+        match parse_mixed_noting(&text, &file) {
+            Ok((noted, others)) => {
+                found.objects.extend(noted.objects);
+                found.left_out.extend(noted.note.map(|note| format!("Warning: {file}: {note}")));
                 for other in others {
                     found.sort(&file, other)?;
                 }

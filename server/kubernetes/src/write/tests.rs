@@ -83,7 +83,7 @@ fn unknown_fields_are_handled_as_the_client_asks() {
 
 #[test]
 fn a_finished_workflow_stays_finished_and_any_other_status_is_dropped() {
-    for (state, kept) in [("SUCCESS", true), ("STATE_FAILED", true), ("RUNNING", false), ("", false)] {
+    for (state, kept) in [("SUCCESS", true), ("STATE_FAILED", true), ("POST", true), ("RUNNING", false), ("", false)] {
         let object = json!({"metadata": {"name": "w"}, "spec": {"templateRef": "t"}, "status": {"state": state}});
         let written = create(WORKFLOWS, "", object).unwrap();
         assert_eq!((written.object.get("status").is_some(), written.warnings.is_empty()), (kept, kept), "{state}");
