@@ -159,6 +159,11 @@ impl Agents {
         }
     }
 
+    #[must_use]
+    pub fn progress_of(&self, id: &AgentId) -> Option<Progress> {
+        self.table().known.get(id)?.agent.progress.clone()
+    }
+
     /// Records whether the agent sends what its actions say.
     pub fn sends_output(&self, id: &AgentId, sends: bool) {
         if let Some(known) = self.table().known.get_mut(id) {

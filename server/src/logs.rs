@@ -11,7 +11,7 @@ use model::{ActionState, AgentId, Hardware, Mac, ObjectName, Workflow, WorkflowA
 
 use crate::progress::{running_action, runs_on};
 use crate::service::Server;
-use crate::view::View;
+use crate::view::{Stored, View};
 
 /// How long an agent may send what is left of an action after its workflow has ended.
 const AFTERWARDS: SignedDuration = SignedDuration::from_secs(60);
@@ -79,30 +79,30 @@ impl Place {
             let from = line.mac.map(|mac| mac.to_string()).or(address).unwrap_or_default();
             return Some(Self { source: Source::Unknown, from, action: String::new() });
         };
-        if let Some((workflow, agent)) = running(view, hardware) {
+        if let Some((workflow, created, agent)) = running(view, hardware) {
             if line.tag == RAMDISK && line.text.starts_with(OUTPUT) && sends_output(agent) {
                 return None;
             }
             let action = running_action(workflow).map(|running| running.action).unwrap_or_default();
-            return Some(Self { source: Source::Workflow(workflow.name().to_string()), from: agent.to_string(), action });
+            return Some(Self { source: of_workflow(&workflow.name(), created), from: agent.to_string(), action });
         }
         let from = line.mac.or_else(|| hardware.spec.macs().next()).map(|mac| mac.to_string()).unwrap_or_default();
         Some(Self { source: Source::Machine(hardware.name().to_string()), from, action: String::new() })
     }
 }
 
-/// The workflow that has a running action on this machine, and the agent that runs it.
-fn running<'v>(view: &'v View, hardware: &Hardware) -> Option<(&'v Workflow, &'v AgentId)> {
+/// The log of a Workflow. The revision of its first write tells it from others of its name.
+fn of_workflow(name: &ObjectName, created: u64) -> Source {
+    Source::Workflow(format!("{name}@{created}"))
+}
+
+/// The workflow that has a running action on this machine, the revision of its first write, and the agent that runs it.
+fn running<'v>(view: &'v View, hardware: &Hardware) -> Option<(&'v Workflow, u64, &'v AgentId)> {
     view.workflows_for(hardware).into_iter().find_map(|stored| {
         let agent = runs_on(&stored.object)?;
         let is_here = view.machine_of(agent).is_some_and(|machine| machine.object.name() == hardware.name());
-        is_here.then_some((&*stored.object, agent))
+        is_here.then_some((&*stored.object, stored.created, agent))
     })
-}
-
-fn named(text: &str) -> Option<ObjectName> {
-    let (namespace, name) = text.split_once('/')?;
-    Some(ObjectName::new(namespace, name))
 }
 
 impl Server {
@@ -121,17 +121,20 @@ impl Server {
     pub(crate) fn keep_output(&self, output: Output, now: Timestamp) -> Result<(), NotKept> {
         let logs = self.logs().ok_or(NotKept::NoLogs)?;
         let Output { agent, workflow, action_id, lines, dropped } = output;
-        let name = {
+        let found = {
             let view = self.view();
-            let stored = view.workflows.get(&workflow);
-            stored.and_then(|stored| own_action(&stored.object, &agent, &action_id, now)).map(|action| action.name.clone())
+            let action = |stored: &Stored<Workflow>| {
+                let action = own_action(&stored.object, &agent, &action_id, now)?;
+                Some((action.name.clone(), stored.created))
+            };
+            view.workflows.get(&workflow).and_then(action)
         };
-        let Some(action) = name else { return Err(NotKept::NotItsOwn { agent, workflow }) };
+        let Some((action, created)) = found else { return Err(NotKept::NotItsOwn { agent, workflow }) };
         self.0.agents.sends_output(&agent, true);
         if let Some(percent) = lines.iter().rev().find_map(|line| percent(&line.text)) {
             self.progressed(&agent, &workflow, &action, percent);
         }
-        let source = Source::Workflow(workflow.to_string());
+        let source = of_workflow(&workflow, created);
         logs.lost(&source, dropped);
         let from = agent.0;
         logs.append(
@@ -160,7 +163,8 @@ impl Server {
         if let (Source::Workflow(workflow), Some(percent)) =
             (&source, percent(line.text.strip_prefix(OUTPUT).unwrap_or(line.text)))
         {
-            self.progressed(&AgentId(from.clone()), workflow, &action, percent);
+            let workflow = workflow.rsplit_once('@').map_or(workflow.as_str(), |(name, _)| name);
+            self.progressed(&AgentId(from.clone()), &workflow, &action, percent);
         }
         let text = match line.tag {
             "" | RAMDISK => line.text.to_owned(),
@@ -169,15 +173,19 @@ impl Server {
         logs.append(&source, [LogLine { time: now, from, action, stream: LogStream::Syslog, text }]);
     }
 
-    /// The log of a workflow or of a machine. `None` if there is nothing of that name.
-    pub(crate) fn read_log(&self, source: Source, since: Option<Timestamp>) -> Option<Reader> {
+    /// What the Workflow of this name said, or the latest one that had it. `None` if there was none.
+    pub(crate) fn workflow_log(&self, name: &ObjectName, since: Option<Timestamp>) -> Option<Reader> {
         let logs = self.logs()?;
-        let exists = match &source {
-            Source::Workflow(name) => named(name).is_some_and(|name| self.view().workflows.contains_key(&name)),
-            Source::Machine(name) => named(name).is_some_and(|name| self.view().hardware.contains_key(&name)),
-            Source::Unknown => true,
-        };
-        (exists || logs.has(&source)).then(|| logs.read(source, since))
+        let created = self.view().workflows.get(name).map(|stored| stored.created);
+        let source = created.map(|created| of_workflow(name, created)).or_else(|| logs.latest_of(&name.to_string()))?;
+        Some(logs.read(source, since))
+    }
+
+    /// What a machine said outside of workflows. `None` if there is nothing of that name.
+    pub(crate) fn machine_log(&self, name: &ObjectName, since: Option<Timestamp>) -> Option<Reader> {
+        let (logs, source) = (self.logs()?, Source::Machine(name.to_string()));
+        let exists = self.view().hardware.contains_key(name) || logs.has(&source);
+        exists.then(|| logs.read(source, since))
     }
 }
 

@@ -154,6 +154,124 @@ async fn a_watch_shows_what_enters_and_leaves_its_selection() {
     assert_eq!(all[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
 }
 
+/// An apply, an import, or a success writes several objects in one transaction.
+#[tokio::test]
+async fn a_watch_goes_on_after_any_event_of_objects_that_were_written_together() {
+    let (api, server) = Api::start().await;
+    let object = |name: usize| {
+        format!("---\napiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: m{name}}}\nspec: {{}}\n")
+    };
+    let all: String = (0..5).map(object).collect();
+    server.apply(model::parse_documents(&object(9), "f").unwrap()).await.unwrap();
+    let before = version(&api.get(HARDWARE).await.1);
+    server.apply(model::parse_documents(&all, "f").unwrap()).await.unwrap();
+    let watch = async |from: u64, count: usize| {
+        let watch = api.send("GET", &format!("{HARDWARE}?watch=1&resourceVersion={from}"), "", Vec::new()).await;
+        events(watch, count).await
+    };
+    let seen = watch(before, 5).await;
+    let versions: Vec<u64> = seen.iter().map(|event| version(&event["object"])).collect();
+    assert!(versions.is_sorted_by(|one, next| one < next), "each has its own: {versions:?}");
+    for (at, from) in versions.iter().enumerate().take(4) {
+        assert_eq!(words(&watch(*from, 4 - at).await), words(&seen)[at + 1..], "what a client that was cut off after {at} lacks");
+    }
+    let (_, list) = api.get(HARDWARE).await;
+    assert_eq!(version(&list), versions[4], "nothing comes twice after a list");
+    for event in &seen {
+        let name = event["object"]["metadata"]["name"].as_str().unwrap();
+        assert_eq!(version(&api.get(&format!("{HARDWARE}/{name}")).await.1), version(&event["object"]), "{name}");
+    }
+}
+
+/// 409 names the users, whichever way an object is deleted, and `gracePeriodSeconds=0` overrides it in each of them.
+#[tokio::test]
+async fn what_is_in_use_is_deleted_by_an_explicit_word_only() {
+    const SITE: &str = "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {name: m1, labels: {a: b}}\nspec: {interfaces: [{dhcp: \
+                        {mac: '52:54:00:00:00:01'}, netboot: {allowPXE: true}}]}\n---\napiVersion: tinkerbell.org/v1alpha1\nkind: Template\n\
+                        metadata: {name: t}\nspec:\n  data: |\n    name: t\n    tasks: [{name: t, worker: '{{ .d }}', actions: \
+                        [{name: a, image: i, timeout: 9}]}]\n---\napiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\n\
+                        metadata: {name: w}\nspec: {templateRef: t, hardwareRef: m1, hardwareMap: {d: '52:54:00:00:00:01'}}\n";
+    let one = format!("{HARDWARE}/m1");
+    for (case, path, options, expected) in [
+        ("plainly", one.clone(), Value::Null, 409),
+        ("with a period", format!("{one}?gracePeriodSeconds=30"), Value::Null, 409),
+        ("with options", one.clone(), json!({"propagationPolicy": "Background"}), 409),
+        ("as a dry run", format!("{one}?dryRun=All"), Value::Null, 409),
+        ("with all others", HARDWARE.to_owned(), Value::Null, 409),
+        ("with what is selected", format!("{HARDWARE}?labelSelector=a%3Db"), Value::Null, 409),
+        ("a Template", HARDWARE.replace("hardware", "templates/t"), Value::Null, 409),
+        ("now, by the query", format!("{one}?gracePeriodSeconds=0"), Value::Null, 200),
+        ("now, by options", one.clone(), json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}), 200),
+        ("all others now", format!("{HARDWARE}?gracePeriodSeconds=0"), Value::Null, 200),
+        ("all others now, by options", HARDWARE.to_owned(), json!({"gracePeriodSeconds": 0}), 200),
+        ("now, as a dry run", format!("{one}?gracePeriodSeconds=0&dryRun=All"), Value::Null, 200),
+    ] {
+        let (api, server) = Api::start().await;
+        server.apply(model::parse_documents(SITE, "f").unwrap()).await.unwrap();
+        let (code, answer) = api.call("DELETE", &path, &options).await;
+        assert_eq!(code, expected, "{case}: {answer}");
+        let is_there = api.get(&one).await.0 == 200;
+        assert_eq!(is_there, expected == 409 || case.contains("dry run"), "{case}");
+        assert!(code == 200 || answer["message"].as_str().unwrap().contains("Workflow default/w"), "{case}: {answer}");
+        assert!(code == 200 || answer["reason"] == "Conflict", "{case}: {answer}");
+    }
+}
+
+/// A finished workflow that comes from elsewhere never runs, whichever way it comes.
+#[tokio::test]
+async fn a_final_state_is_kept_and_any_other_status_is_dropped_with_a_warning() {
+    let path = "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows";
+    for (state, kept) in
+        [("SUCCESS", Some("SUCCESS")), ("STATE_TIMEOUT", Some("TIMEOUT")), ("POST", Some("SUCCESS")), ("RUNNING", None)]
+    {
+        let object = json!({
+            "apiVersion": "tinkerbell.org/v1alpha1", "kind": "Workflow", "metadata": {"name": "w", "namespace": "default"},
+            "spec": {"templateRef": "t"}, "status": {"state": state},
+        });
+        for way in ["create", "server-side apply", "apply", "import"] {
+            let (api, server) = Api::start().await;
+            let router = server::http::for_callers(server.clone());
+            let send = async |method: &str, path: &str, content_type: &str, body: String| {
+                let mut request = Request::builder()
+                    .method(method)
+                    .uri(path)
+                    .header("content-type", content_type)
+                    .body(Body::from(body))
+                    .unwrap();
+                request.extensions_mut().insert(admin());
+                router.clone().oneshot(request).await.unwrap()
+            };
+            let text = object.to_string();
+            let response = match way {
+                "create" => send("POST", path, "application/json", text).await,
+                "server-side apply" => {
+                    send("PATCH", &format!("{path}/w?fieldManager=x"), "application/apply-patch+yaml", text).await
+                }
+                "apply" => send("POST", api::paths::APPLY, "application/yaml", text).await,
+                _ => send("POST", api::paths::IMPORT, "application/json", json!({"objects": text}).to_string()).await,
+            };
+            assert!(response.status().is_success(), "{way} {state}: {}", response.status());
+            let header = response.headers().get("warning").map(|warning| warning.to_str().unwrap().to_owned());
+            let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            let warned = header.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned()).contains("was dropped");
+            assert_eq!(warned, kept.is_none(), "{way} {state}: {}", String::from_utf8_lossy(&body));
+            let (_, stored) = api.get(&format!("{path}/w")).await;
+            let state_now = stored["status"]["state"].as_str();
+            assert_eq!(
+                state_now.filter(|state| ["SUCCESS", "FAILED", "TIMEOUT"].contains(state)),
+                kept,
+                "{way} {state}: {stored}"
+            );
+            if way == "server-side apply" && kept.is_some() {
+                let again =
+                    send("PATCH", &format!("{path}/w?fieldManager=x"), "application/apply-patch+yaml", object.to_string()).await;
+                assert!(again.status().is_success());
+                assert_eq!(api.get(&format!("{path}/w")).await.1["status"]["state"].as_str(), kept, "applied once more");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_event_comes_soon_after_its_commit() {
     let (api, server) = Api::start().await;

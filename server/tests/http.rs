@@ -316,7 +316,7 @@ async fn events_arrive_line_by_line_and_continue_where_a_reader_stopped() {
 async fn a_web_page_changes_nothing() {
     let lab = Lab::hasty().await;
     apply(&lab.server, &everything()).await;
-    let client = Client::new();
+    let client = Api::of(&lab).client;
     let booted = format!("/v1/machines/{MAC}/booted");
     for (case, method, path, header, code) in [
         ("a foreign origin", "POST", "/v1/apply", ("origin", "http://evil.example"), 403),
@@ -366,6 +366,7 @@ async fn the_plain_port_serves_no_object_to_anyone() {
 #[tokio::test]
 async fn a_path_of_earlier_versions_names_the_one_that_took_its_place() {
     let lab = Lab::hasty().await;
+    let _ = rustls::crypto::ring::default_provider().install_default(); // an error only means that another test did it
     for base in [lab.http, lab.api] {
         let port = Api { client: Client::new(), base: format!("http://{base}") };
         for (method, old, new) in [

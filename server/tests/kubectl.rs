@@ -145,7 +145,7 @@ async fn a_workflow_that_waits_says_so_and_a_finished_one_stays_finished() {
 async fn watches_waits_and_explanations_work() {
     let Some(cluster) = Cluster::start().await else { return };
     cluster.apply(&format!("{HARDWARE}---\n{TEMPLATE}---\n{WORKFLOW}")).await;
-    cluster.shows("explain hardware.spec.interfaces.dhcp.mac", &["A MAC address."]).await;
+    cluster.shows("explain hardware.spec.interfaces.dhcp.mac", &["The MAC address of the interface."]).await;
     cluster.shows("explain workflow.status.tasks.actions", &["executionDuration"]).await;
     cluster.shows("describe wf w1", &["Template Ref:", "t1", "Events:"]).await;
     cluster.shows("wait wf/w1 --for=jsonpath={.status.state}=PENDING --timeout=20s", &["condition met"]).await;
@@ -313,6 +313,15 @@ async fn the_kubectl_of_debian_12_works() {
     cluster.shows("get hw -l rack=8 -o name", &["m1"]).await;
     cluster.shows("describe wf w1", &["Template Ref:", "t1"]).await;
     cluster.shows("create secret generic s --from-literal=a=b", &["created"]).await;
+    cluster.shows("create configmap c --from-literal=a=b", &["created"]).await;
+    cluster.shows("create namespace lab", &["created"]).await;
+    cluster.shows("explain hardware.spec.interfaces.dhcp.mac", &["KIND:     Hardware", "<string>"]).await;
+    cluster.shows("explain workflow.spec --recursive", &["templateRef", "hardwareMap"]).await;
+    let wrong = cluster.pipe("create", &HARDWARE.replace("disks:", "disk:").replace("m1", "m9")).await;
+    assert!(!wrong.status.success() && cluster::text(&wrong).1.contains("unknown field \"disk\""), "{:?}", cluster::text(&wrong));
+    let event = "apiVersion: v1\nkind: Event\nmetadata: {name: e, namespace: default}\ninvolvedObject: {kind: Hardware, name: m1, \
+                 namespace: default, fieldPath: spec}\nreason: R\nmessage: m\ntype: Normal\ncount: 1\nsource: {component: c, host: h}\n";
+    assert!(cluster.pipe_ok("create", event).await.contains("created"));
     cluster.shows("auth can-i delete hardware", &["yes"]).await;
     cluster.shows("delete wf w1", &["deleted"]).await;
     cluster.shows("delete hw m1", &["deleted"]).await;

@@ -37,6 +37,12 @@ fn config(folder: &Path) -> Config {
     Config { long_poll: Duration::from_millis(50), logs: Some((folder.join("log"), limits)), ..Config::default() }
 }
 
+/// The folder of the workflow's log, whose name ends with a revision.
+fn of_workflow(folder: &Path, begin: &str) -> std::path::PathBuf {
+    let mut found = std::fs::read_dir(folder.join("log/workflows")).unwrap().map(|entry| entry.unwrap());
+    found.find(|entry| entry.file_name().to_string_lossy().starts_with(begin)).unwrap().path()
+}
+
 fn said(action: &ActionResponse, agent: &str, texts: &[&str]) -> AppendRequest {
     AppendRequest {
         agent_id: agent.to_owned(),
@@ -133,7 +139,7 @@ async fn output_is_stored_escaped_and_read_by_workflow_action_and_time() {
     assert!((line.action.as_str(), line.from.as_str()) == ("a1", MAC) && !only.contains("plain"), "{only}");
     let recent = Answer::of(lab.api, &format!("{path}?sinceSeconds=60")).await.end().await;
     assert!(!recent.contains("stdout   plain") && recent.contains("pwned"), "{recent}");
-    let file = std::fs::read_to_string(folder.path().join("log/workflows/default_w/00000001.jsonl")).unwrap();
+    let file = std::fs::read_to_string(of_workflow(folder.path(), "default_w@").join("00000001.jsonl")).unwrap();
     assert!(!file.contains('\u{1b}') && file.lines().count() >= 4, "{file}");
     assert!(
         Answer::of(lab.api, "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/other/log")
@@ -224,6 +230,27 @@ async fn a_follower_sees_each_line_within_100_milliseconds_and_the_end_of_the_wo
 }
 
 #[tokio::test]
+async fn a_workflow_with_the_name_of_an_earlier_one_has_a_log_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = Lab::start(config(folder.path())).await;
+    apply(&lab.server, &everything()).await;
+    let (_agent, action) = running(&lab, MAC).await;
+    let mut logs = logs(lab.grpc).await;
+    logs.append(said(&action, MAC, &["of the first"])).await.unwrap();
+    shown(lab.api, LOG, "of the first").await;
+    lab.server.delete(model::Kind::Workflow, &"w".parse().unwrap(), true).await.unwrap();
+    assert!(Answer::of(lab.api, LOG).await.end().await.contains("of the first"), "what is gone can be read");
+    apply(&lab.server, &everything()).await;
+    let (_agent, action) = running(&lab, MAC).await;
+    logs.append(said(&action, MAC, &["of the second"])).await.unwrap();
+    let text = shown(lab.api, LOG, "of the second").await;
+    assert!(!text.contains("of the first"), "{text}");
+    let since = shown(lab.api, &format!("{LOG}?sinceSeconds=3600"), "of the second").await;
+    assert!(!since.contains("of the first"), "{since}");
+    lab.stop().await;
+}
+
+#[tokio::test]
 async fn lines_by_syslog_are_those_of_the_running_action_or_of_the_machine() {
     let folder = tempfile::tempdir().unwrap();
     let lab = Lab::start(config(folder.path())).await;
@@ -261,6 +288,19 @@ async fn boots_on_another_host_hands_its_lines_over_and_progress_is_shown_with_t
     assert_eq!(get().await, serde_json::json!({"workflow": "default/w", "action": "a0", "percent": 12}));
     logs(lab.grpc).await.append(said(&action, MAC, &["progress 45%", "still at it"])).await.unwrap();
     assert_eq!(get().await["percent"], 45);
+    let state = "/apis/thimble.dev/v1alpha1/namespaces/default/machinestates/node-1";
+    let workflow = "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w";
+    for path in [state, workflow] {
+        let status = api.call(reqwest::Method::GET, path, String::new()).await.unwrap().1["status"].clone();
+        assert_eq!(
+            (&status["progress"]["action"], &status["progress"]["percent"]),
+            (&"a0".into(), &45.into()),
+            "{path}: {status}"
+        );
+    }
+    let status = api.call(reqwest::Method::GET, state, String::new()).await.unwrap().1["status"].clone();
+    assert_eq!((&status["intent"], &status["lastStep"]), (&"install".into(), &"t/a0 RUNNING".into()), "{status}");
+    assert_eq!((&status["log"], &status["workflowLog"]), (&MACHINE_LOG.into(), &LOG.into()));
     agent.say(&action, StateType::Success).await.unwrap();
     assert_eq!(get().await, serde_json::Value::Null);
     lab.stop().await;
@@ -369,7 +409,7 @@ async fn a_flood_of_one_agent_neither_fills_the_disk_nor_delays_the_reports_of_o
     let (taken, seconds) = (taken.load(Ordering::Relaxed), began.elapsed().as_secs() + 1);
     println!("{taken} bytes were read in {seconds} s");
     assert!(taken < (seconds + 2) * (2 << 20) + 200_000, "the rest waits with the sender: {taken} bytes in {seconds} s");
-    let files = std::fs::read_dir(folder.path().join("log/workflows/default_w0")).unwrap();
+    let files = std::fs::read_dir(of_workflow(folder.path(), "default_w0@")).unwrap();
     let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     let allowed = 6 * (1 << 20) * (elapsed.as_secs() + 6);
     println!("{bytes} bytes were written in {elapsed:?}");

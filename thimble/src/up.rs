@@ -250,6 +250,10 @@ async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
     let setting = what.to_ascii_lowercase();
     TcpListener::bind(address).await.map_err(|error| {
         let hint = match error.kind() {
+            io::ErrorKind::AddrInUse if setting == "api" => {
+                "; is another server running there? A second server on this host has its own --api, --socket and --data"
+                    .to_owned()
+            }
             io::ErrorKind::AddrInUse => format!("; is another server running there? --{setting} chooses another port"),
             io::ErrorKind::AddrNotAvailable => format!("; this host does not have that address: is --{setting} right?"),
             io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE".to_owned(),
@@ -282,6 +286,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         for (what, address, hint) in [
             ("HTTP", taken.local_addr().unwrap(), "--http chooses another port: "),
+            ("API", taken.local_addr().unwrap(), "has its own --api, --socket and --data: "),
             ("gRPC", "192.0.2.1:1".parse().unwrap(), "this host does not have that address: is --grpc right?: "),
         ] {
             let error = format!("{:#}", listen(what, address).await.unwrap_err());

@@ -24,7 +24,7 @@ pub enum LocalError {
         #[source]
         source: io::Error,
     },
-    #[error("{} is in use: does another server run on this host? --socket chooses another path", .0.display())]
+    #[error("{} is in use: does another server run on this host? A second one has its own --socket and --api", .0.display())]
     InUse(PathBuf),
     #[error("{} is not a socket; remove it, or choose another path with --socket", .0.display())]
     NotASocket(PathBuf),

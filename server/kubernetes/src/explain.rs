@@ -266,6 +266,7 @@ const PROGRESS: Table = &[
     ("status.message", "Why the workflow is in this state."),
     ("status.ordered", "When its machine got the order."),
     ("status.paused", "Who has paused the workflow, when and why."),
+    ("status.progress", "How far the running action is, by its own words."),
     ("status.retryAt", "When a failed action is tried again."),
     ("status.state", "PENDING, RUNNING, POST, SUCCESS, FAILED or TIMEOUT."),
     ("status.taskStop", "When the current task must have ended."),

@@ -186,6 +186,7 @@ static WORKFLOW_STATUS: Shape = Shape::Record(&[
     f("message", TEXT),
     f("ordered", TIME),
     f("paused", Shape::Record(&[f("by", TEXT), f("reason", TEXT), f("since", TIME)])),
+    f("progress", Shape::Record(&[f("action", TEXT), f("percent", INT), f("workflow", TEXT)])),
     f("retryAt", TIME),
     f("state", TEXT),
     f("taskStop", TIME),
@@ -300,6 +301,7 @@ mod tests {
         let mut value = filled(&WORKFLOW_STATUS);
         let time = Value::from("2026-01-02T03:04:05Z");
         fix(&mut value, &time);
+        assert!(value.as_object_mut().unwrap().remove("progress").is_some(), "it is not stored");
         let typed: model::WorkflowStatus = serde_json::from_value(value.clone()).unwrap();
         assert_eq!(serde_json::to_value(typed).unwrap(), value);
     }

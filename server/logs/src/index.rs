@@ -79,6 +79,13 @@ impl Index {
         self.sources.get(source).into_iter().flat_map(|kept| kept.segments.iter().copied())
     }
 
+    /// The sources of workflows whose name begins so.
+    pub fn workflows<'i>(&'i self, begin: &'i str) -> impl Iterator<Item = &'i Source> + 'i {
+        let from = Source::Workflow(begin.to_owned());
+        let is_one = move |source: &&Source| matches!(source, Source::Workflow(name) if name.starts_with(begin));
+        self.sources.range(from..).map(|(source, _)| source).take_while(is_one)
+    }
+
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -116,6 +116,19 @@ impl Logs {
         self.shared.index().segments(source).next().is_some() || self.shared.queue().has(source)
     }
 
+    /// The log of the latest Workflow of this name that said something.
+    #[must_use]
+    pub fn latest_of(&self, name: &str) -> Option<Source> {
+        let begin = format!("{name}@");
+        let revision = |source: &Source| match source {
+            Source::Workflow(name) => name.strip_prefix(&begin).and_then(|revision| revision.parse::<u64>().ok()),
+            Source::Machine(_) | Source::Unknown => None,
+        };
+        let index = self.shared.index();
+        let found = index.workflows(&begin).filter_map(|source| Some((revision(source)?, source)));
+        found.max_by_key(|(revision, _)| *revision).map(|(_, source)| source.clone())
+    }
+
     /// Reads from the first kept line, or from the first one at or after `since`.
     #[must_use]
     pub fn read(&self, source: Source, since: Option<Timestamp>) -> Reader {

@@ -8,7 +8,7 @@ const LONGEST: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
-    /// `NAMESPACE/NAME`
+    /// `NAMESPACE/NAME@REVISION`: each Workflow of a name has a log of its own.
     Workflow(String),
     /// What a machine says outside of workflows: `NAMESPACE/NAME` of its Hardware.
     Machine(String),
@@ -53,7 +53,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Letters, digits, `-` and inner dots stay, `/` becomes `_`, and other bytes become `%XX`. Without a name it is `~`.
+/// Letters, digits, `-`, `@` and inner dots stay, `/` becomes `_`, and other bytes become `%XX`. Without a name it is `~`.
 fn encoded(name: &str) -> String {
     if name.is_empty() {
         return "~".to_owned();
@@ -63,7 +63,7 @@ fn encoded(name: &str) -> String {
         match byte {
             b'/' => out.push('_'),
             b'.' if at > 0 => out.push('.'),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'@' => out.push(char::from(byte)),
             other => out.push_str(&format!("%{other:02X}")),
         }
     }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_name_is_one_folder_below_its_kind_and_comes_back() {
         for (name, folder) in [
-            ("default/install", "default_install"),
+            ("default/install@7", "default_install@7"),
             ("lab/node-1.example", "lab_node-1.example"),
             ("../../etc/passwd", "%2E._.._etc_passwd"),
             (".", "%2E"),

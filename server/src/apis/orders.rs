@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use api::paths::{machine_log, of_workflow};
 use api::{MachineState, OrderKind, Rollout, RolloutChange, RolloutSpec, RolloutState};
 use kubernetes::present::{Revisions, present};
-use kubernetes::{Request, Resource, Status, status};
-use model::{Hardware, Kind, ObjectName, Workflow};
+use kubernetes::{Family, Request, Resource, Status, status};
+use model::{AgentId, Hardware, Kind, ObjectName, Workflow};
 use serde_json::{Map, Value, json};
 
 use super::source::Moved;
@@ -38,7 +39,7 @@ pub fn machine_state_named(view: &View, resource: &Resource, name: &ObjectName) 
 fn machine_state(view: &View, resource: &Resource, hardware: &Hardware, mut revisions: Revisions) -> Value {
     let name = hardware.name();
     let boot = boot_state(view, hardware, None);
-    let mut shown = json!({"boot": boot.word()});
+    let mut shown = json!({"boot": boot.word(), "log": machine_log(&name)});
     let mut intent = json!("inventory");
     if let (Some(stored), Some(fields)) = (view.machines.get(&name), shown.as_object_mut()) {
         let state: &MachineState = &stored.object;
@@ -57,6 +58,7 @@ fn machine_state(view: &View, resource: &Resource, hardware: &Hardware, mut revi
     if let (Some(stored), Some(fields)) = (view.workflows_for(hardware).first(), shown.as_object_mut()) {
         revisions.modified = revisions.modified.max(stored.modified);
         fields.insert("workflow".to_owned(), json!(stored.object.metadata.name));
+        fields.insert("workflowLog".to_owned(), json!(of_workflow(&stored.object.name(), "log")));
         fields.extend(last_step(&stored.object).map(|step| ("lastStep".to_owned(), json!(step))));
     }
     let metadata = json!({
@@ -140,6 +142,26 @@ fn text<'o>(object: &'o Value, pointer: &str) -> &'o str {
 }
 
 impl Server {
+    /// Adds how far the running action is. Its agent says so; the store does not keep it.
+    pub(super) fn add_progress(&self, resource: &Resource, name: &ObjectName, object: &mut Value) {
+        let agents: Vec<AgentId> = match resource.family {
+            Family::MachineState => {
+                let view = self.view();
+                let spec = view.hardware.get(name).map(|stored| &stored.object.spec);
+                let macs = spec.into_iter().flat_map(|spec| spec.macs()).map(|mac| mac.to_string());
+                spec.and_then(|spec| spec.agent_id.clone()).into_iter().chain(macs).map(AgentId).collect()
+            }
+            Family::Tinkerbell(Kind::Workflow | Kind::WorkflowV1alpha2) => vec![AgentId::from(text(object, "/status/agentID"))],
+            _ => return,
+        };
+        let found = agents.iter().find_map(|agent| self.0.agents.progress_of(agent));
+        let own = |workflow: &str| resource.family == Family::MachineState || workflow == name.to_string();
+        let Some(progress) = found.filter(|progress| own(&progress.workflow)) else { return };
+        if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+            status.insert("progress".to_owned(), json!(progress));
+        }
+    }
+
     pub(super) async fn rollout_objects(&self, resource: &Resource) -> Result<(BTreeMap<ObjectName, Value>, u64), Status> {
         let listed = self.0.store.list(ROLLOUTS).await;
         let (pairs, revision) = listed.map_err(|reason| failed("listing rollouts", &reason))?;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Weak;
 use std::time::Duration;
 
-use ::logs::{Reader, Source};
+use ::logs::Reader;
 use api::paths::SYSLOG;
 use api::{LogLine, SyslogLine};
 use axum::Router;
@@ -77,15 +77,15 @@ impl LogQuery {
     }
 }
 
-/// What a workflow's actions said. `None` if there is nothing of that name.
+/// What a workflow's actions said. `None` if there is nothing of that name. An earlier workflow of the name has no part in it.
 pub(crate) fn workflow_log(server: Server, name: &ObjectName, query: LogQuery) -> Option<Response> {
-    let reader = server.read_log(Source::Workflow(name.to_string()), query.since(Timestamp::now()))?;
+    let reader = server.workflow_log(name, query.since(Timestamp::now()))?;
     Some(answer(server, reader.of_action(query.action), query.follow, query.format, Some(name.clone())))
 }
 
 /// What a machine said outside of workflows.
 pub(crate) fn machine_log(server: Server, name: &ObjectName, query: LogQuery) -> Option<Response> {
-    let reader = server.read_log(Source::Machine(name.to_string()), query.since(Timestamp::now()))?;
+    let reader = server.machine_log(name, query.since(Timestamp::now()))?;
     Some(answer(server, reader, query.follow, query.format, None))
 }
 

@@ -51,7 +51,7 @@ fn view(workflow: Option<&Workflow>) -> View {
     ];
     for (revision, (key, value)) in (1..).zip(pairs.into_iter().flatten()) {
         let pair = KeyValue { key: key.clone(), value, created: revision, modified: revision };
-        view.update(&Change { revision, key, pair: Some(std::sync::Arc::new(pair)), previous: None });
+        view.update(&Change { revision, whole: revision, key, pair: Some(std::sync::Arc::new(pair)), previous: None });
     }
     view
 }
@@ -61,7 +61,7 @@ fn a_line_of_syslog_belongs_to_what_its_machine_runs() {
     let (mac, address) = ("52:54:00:00:00:01".parse().ok(), "10.0.0.20".parse().ok());
     let stranger = "10.0.0.99".parse().ok();
     let (running, over) = (workflow("RUNNING", "RUNNING"), workflow("SUCCESS", "SUCCESS"));
-    let of_workflow = || Source::Workflow("default/w".to_owned());
+    let of_workflow = || Source::Workflow("default/w@2".to_owned());
     let of_machine = || Source::Machine("default/node".to_owned());
     for (case, workflow, mac, address, tag, text, sends, expected) in [
         ("by MAC, while an action runs", Some(&running), mac, None, "hook", "x", false, Some((of_workflow(), "a", "one"))),
