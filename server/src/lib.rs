@@ -22,6 +22,7 @@ mod history;
 pub mod http;
 mod import;
 mod intent;
+mod known;
 mod logs;
 mod machines;
 mod metrics;

@@ -1,36 +1,37 @@
-//! The server as one value. It opens the store, keeps the view in step with it, and answers agents, boots and operators.
+//! The server as one value. It opens the store, and plans and commits what agents, boots and operators ask.
+
+mod follow;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use ::logs::Logs;
 use access::{Names, Network, PlainGrpc};
-use api::{Agent, Applied, Booted, Machine, What};
+use api::{Agent, Applied, What};
 use jiff::Timestamp;
-use log::{error, info, warn};
+use log::{error, info};
 use machine::Chain;
-use model::{AgentId, Hardware, Kind, Mac, Mistake, Object, ObjectName};
+use model::{AgentId, Kind, Mistake, Object, ObjectName};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
+use self::follow::follow;
 use crate::agents::Agents;
-use crate::boot::boot_state;
-use crate::change::{Tries, encoded};
+use crate::change::Tries;
 use crate::deadlines::{expire, host_clock};
-use crate::discovery::{Discovery, inventory};
+use crate::discovery::Discovery;
 use crate::events::{Hub, Reader};
 use crate::health::Health;
 use crate::http::uploads::Turns;
-use crate::machines::find;
 use crate::metrics::{Commits, Metrics};
 use crate::plan::{Kept, Person, Plan, Rules, deletion, plan};
 use crate::restored;
 use crate::rollout;
-use crate::store::{Measured, Memory, Redb, Store, StoreError, Transaction, Watch};
+use crate::store::{Measured, Memory, Redb, Store, StoreError, Transaction};
 use crate::v1alpha2;
-use crate::view::{News, View};
+use crate::view::View;
 use crate::wake::{Calls, Held, Subject, Waiting};
 
 /// The time for answers to reach their clients when the server stops.
@@ -357,59 +358,6 @@ impl Server {
         }
     }
 
-    /// The machine with this MAC, and what it should boot now. The last announcement of its system is left out.
-    #[must_use]
-    pub fn machine(&self, mac: Mac) -> Option<Machine> {
-        let view = self.view();
-        Some(self.known(&view, &view.by_mac(mac)?.object, Some(mac)))
-    }
-
-    /// Like `machine`, by the address in its Hardware, for requests that do not contain a MAC.
-    #[must_use]
-    pub fn machine_by_address(&self, address: IpAddr) -> Option<Machine> {
-        let view = self.view();
-        let hardware = &view.by_address(address)?.object;
-        let mac = hardware.spec.interfaces.iter().filter_map(|interface| interface.dhcp.as_ref());
-        let mac = mac.filter(|dhcp| dhcp.ip.as_ref().and_then(|ip| ip.address) == Some(address)).find_map(|dhcp| dhcp.mac);
-        Some(self.known(&view, hardware, mac))
-    }
-
-    /// Like `machine`, by MAC, IP address or the name of its Hardware.
-    #[must_use]
-    pub fn machine_named(&self, text: &str) -> Option<Machine> {
-        if let Ok(mac) = text.parse() {
-            return self.machine(mac);
-        }
-        if let Ok(address) = text.parse() {
-            return self.machine_by_address(address);
-        }
-        let view = self.view();
-        let hardware = find(&view, text)?;
-        let mac = hardware.spec.macs().next();
-        Some(self.known(&view, hardware, mac))
-    }
-
-    /// The agent that called from this machine.
-    pub(crate) fn agent_of(&self, hardware: &Hardware) -> Option<Agent> {
-        let spec = &hardware.spec;
-        let mut ids = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
-        let mut agent = ids.find_map(|id| self.0.agents.get(&id))?;
-        agent.attributes = agent.attributes.or_else(|| inventory(hardware));
-        Some(agent)
-    }
-
-    fn known(&self, view: &View, hardware: &Hardware, mac: Option<Mac>) -> Machine {
-        Machine {
-            mac,
-            boot: boot_state(view, hardware, mac),
-            state: view.machines.get(&hardware.name()).map(|stored| api::MachineState::clone(&stored.object)),
-            queue: self.queue_of(view, &hardware.name(), Timestamp::now()),
-            agent: self.agent_of(hardware),
-            hardware: hardware.clone(),
-            booted: None,
-        }
-    }
-
     /// Sends this to the readers of events.
     pub fn publish(&self, what: What) {
         self.0.events.publish(what);
@@ -418,30 +366,6 @@ impl Server {
     #[must_use]
     pub fn events(&self, since: Option<u64>) -> Reader {
         self.0.events.read(since)
-    }
-
-    /// The installed system of a machine announced itself.
-    ///
-    /// # Errors
-    /// `Ok(false)` if the machine is not known, and an error when the store fails.
-    pub async fn booted(&self, mac: Mac, text: String) -> Result<bool, StoreError> {
-        if self.machine(mac).is_none() {
-            return Ok(false);
-        }
-        info!("mac={mac} the installed system is up: {text}");
-        let booted = Booted { time: Timestamp::now(), text: text.clone() };
-        self.replace(&format!("/booted/{mac}"), Some(&encoded(&booted)?)).await?;
-        self.publish(What::Booted { mac, text });
-        Ok(true)
-    }
-
-    /// When and how the installed system last announced itself.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn last_booted(&self, mac: Mac) -> Result<Option<Booted>, StoreError> {
-        let pair = self.0.store.get(&format!("/booted/{mac}")).await?;
-        Ok(pair.and_then(|pair| serde_json::from_slice(&pair.value).ok()))
     }
 }
 
@@ -461,59 +385,4 @@ async fn open_logs(settings: Option<(PathBuf, ::logs::Limits)>) -> Option<Logs> 
 pub(crate) fn answer(plan: Plan) -> (Transaction, Applied) {
     let installs = plan.installs.iter().map(ToString::to_string).collect();
     (plan.transaction, Applied { changes: plan.changes, installs, ..Applied::default() })
-}
-
-/// Keeps the view in step with the store until the server is dropped. A transaction appears as a whole: once its revision
-/// is announced, all of it is visible.
-async fn follow(server: Weak<Inner>, mut watch: Watch) {
-    while let Some(change) = watch.next().await {
-        match change {
-            Ok(change) => {
-                let Some(inner) = server.upgrade() else { return };
-                let revision = change.whole;
-                let changes: Vec<_> = std::iter::once(change).chain(watch.rest()).collect();
-                let mut news = News::default();
-                {
-                    let mut view = inner.view.write().unwrap_or_else(PoisonError::into_inner);
-                    changes.iter().for_each(|change| news.add(view.update(change)));
-                }
-                for what in news.events {
-                    inner.metrics.happened(&what);
-                    inner.events.publish(what);
-                }
-                inner.revision.send_replace(revision);
-                inner.calls.wake(news.subjects);
-            }
-            Err(reason) => {
-                warn!("the view fell behind the store and is read again: {}", Chain(&reason));
-                let Some(new) = resumed(&server).await else { return };
-                watch = new;
-            }
-        }
-    }
-}
-
-/// Tries until it succeeds, because the missed changes are not sent again.
-async fn resumed(server: &Weak<Inner>) -> Option<Watch> {
-    loop {
-        let inner = server.upgrade()?;
-        match read_again(&inner).await {
-            Ok(watch) => {
-                inner.events.publish(What::Missed { count: None });
-                return Some(watch);
-            }
-            Err(reason) => error!("the store cannot be read: {}", Chain(&reason)),
-        }
-        drop(inner);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-async fn read_again(inner: &Inner) -> Result<Watch, StoreError> {
-    let (pairs, revision) = inner.store.list("/").await?;
-    let watch = inner.store.watch(revision)?;
-    *inner.view.write().unwrap_or_else(PoisonError::into_inner) = View::load(pairs, revision);
-    inner.revision.send_replace(revision);
-    inner.calls.wake_all();
-    Ok(watch)
 }

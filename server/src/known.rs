@@ -1,0 +1,95 @@
+//! What is known of a machine, by any of its names.
+
+use std::net::IpAddr;
+
+use api::{Agent, Booted, Machine, What};
+use jiff::Timestamp;
+use log::info;
+use model::{AgentId, Hardware, Mac};
+
+use crate::boot::boot_state;
+use crate::change::encoded;
+use crate::discovery::inventory;
+use crate::machines::find;
+use crate::service::Server;
+use crate::store::StoreError;
+use crate::view::View;
+
+impl Server {
+    /// The machine with this MAC, and what it should boot now. The last announcement of its system is left out.
+    #[must_use]
+    pub fn machine(&self, mac: Mac) -> Option<Machine> {
+        let view = self.view();
+        Some(self.known(&view, &view.by_mac(mac)?.object, Some(mac)))
+    }
+
+    /// Like `machine`, by the address in its Hardware, for requests that do not contain a MAC.
+    #[must_use]
+    pub fn machine_by_address(&self, address: IpAddr) -> Option<Machine> {
+        let view = self.view();
+        let hardware = &view.by_address(address)?.object;
+        let mac = hardware.spec.interfaces.iter().filter_map(|interface| interface.dhcp.as_ref());
+        let mac = mac.filter(|dhcp| dhcp.ip.as_ref().and_then(|ip| ip.address) == Some(address)).find_map(|dhcp| dhcp.mac);
+        Some(self.known(&view, hardware, mac))
+    }
+
+    /// Like `machine`, by MAC, IP address or the name of its Hardware.
+    #[must_use]
+    pub fn machine_named(&self, text: &str) -> Option<Machine> {
+        if let Ok(mac) = text.parse() {
+            return self.machine(mac);
+        }
+        if let Ok(address) = text.parse() {
+            return self.machine_by_address(address);
+        }
+        let view = self.view();
+        let hardware = find(&view, text)?;
+        let mac = hardware.spec.macs().next();
+        Some(self.known(&view, hardware, mac))
+    }
+
+    /// The agent that called from this machine.
+    pub(crate) fn agent_of(&self, hardware: &Hardware) -> Option<Agent> {
+        let spec = &hardware.spec;
+        let mut ids = spec.agent_id.iter().cloned().chain(spec.macs().map(|mac| mac.to_string())).map(AgentId);
+        let mut agent = ids.find_map(|id| self.0.agents.get(&id))?;
+        agent.attributes = agent.attributes.or_else(|| inventory(hardware));
+        Some(agent)
+    }
+
+    fn known(&self, view: &View, hardware: &Hardware, mac: Option<Mac>) -> Machine {
+        Machine {
+            mac,
+            boot: boot_state(view, hardware, mac),
+            state: view.machines.get(&hardware.name()).map(|stored| api::MachineState::clone(&stored.object)),
+            queue: self.queue_of(view, &hardware.name(), Timestamp::now()),
+            agent: self.agent_of(hardware),
+            hardware: hardware.clone(),
+            booted: None,
+        }
+    }
+
+    /// The installed system of a machine announced itself.
+    ///
+    /// # Errors
+    /// `Ok(false)` if the machine is not known, and an error when the store fails.
+    pub async fn booted(&self, mac: Mac, text: String) -> Result<bool, StoreError> {
+        if self.machine(mac).is_none() {
+            return Ok(false);
+        }
+        info!("mac={mac} the installed system is up: {text}");
+        let booted = Booted { time: Timestamp::now(), text: text.clone() };
+        self.replace(&format!("/booted/{mac}"), Some(&encoded(&booted)?)).await?;
+        self.publish(What::Booted { mac, text });
+        Ok(true)
+    }
+
+    /// When and how the installed system last announced itself.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn last_booted(&self, mac: Mac) -> Result<Option<Booted>, StoreError> {
+        let pair = self.0.store.get(&format!("/booted/{mac}")).await?;
+        Ok(pair.and_then(|pair| serde_json::from_slice(&pair.value).ok()))
+    }
+}
