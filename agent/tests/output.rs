@@ -52,8 +52,12 @@ async fn the_servers_log_has_every_line_though_the_console_shows_few_of_them() {
     tokio::spawn(::server::run(server.clone(), grpc, http, std::future::pending()));
     server.apply(parse_documents(&objects(&lab.image), "test.yaml").unwrap()).await.unwrap();
     let _agent = lab.agent_with(&[("TINKERBELL_GRPC_AUTHORITY", &authority)]);
-    let file = folder.path().join("workflows/default_w/00000001.jsonl");
-    let text = || std::fs::read_to_string(&file).unwrap_or_default();
+    // A log is below the name of its workflow and the revision of its first write.
+    let text = || {
+        let mut logs = std::fs::read_dir(folder.path().join("workflows")).into_iter().flatten().flatten();
+        let log = logs.find(|log| log.file_name().to_string_lossy().starts_with("default_w@"));
+        log.and_then(|log| std::fs::read_to_string(log.path().join("00000001.jsonl")).ok()).unwrap_or_default()
+    };
     lab.until("the last line", || text().contains("no line end")).await;
     let text = text();
     let of = |words: &str| text.lines().filter(|line| line.contains(words)).count();
