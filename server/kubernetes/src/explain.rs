@@ -29,13 +29,13 @@ pub fn field(kind: &str, path: &str) -> &'static str {
 
 fn tables(kind: &str) -> &'static [&'static [(&'static str, &'static str)]] {
     match kind {
-        "Hardware" => &[MACHINE, INTERFACE, INSTANCE, STORAGE],
+        "Hardware" => &[MACHINE, REFERENCES, INTERFACE, INSTANCE, STORAGE],
         "Template" => &[TEMPLATE],
-        "Workflow" => &[WORKFLOW, TASKS, PROGRESS],
+        "Workflow" => &[WORKFLOW, TASKS, REFERENCES, PROGRESS],
         "WorkflowRuleSet" => &[RULE_SET],
         "MachineState" => &[STATE],
         "Rollout" => &[ROLLOUT],
-        "Task" => &[TASK],
+        "Task" => &[TASK, REFERENCES],
         "Policy" => &[POLICY],
         _ => &[],
     }
@@ -64,17 +64,20 @@ const MACHINE: Table = &[
     ("spec.disks.device", "A device file, such as /dev/sda or /dev/disk/by-id/..."),
     ("spec.interfaces", "Network interfaces. DHCP finds the machine by their MAC addresses."),
     ("spec.metadata", "What the installed system finds at the metadata service, and templates use."),
+    ("spec.resources", "Quantities for schedulers, such as cpu and memory. Nothing here reads them."),
+    ("spec.tinkVersion", "Nothing reads it."),
+    ("spec.userData", "The user-data of the metadata service, for cloud-init."),
+    ("spec.vendorData", "The vendor-data of the metadata service, for cloud-init."),
+    ("status.attributes", "What the machine's agent found: processors, memory, disks, network cards."),
+];
+
+const REFERENCES: Table = &[
     ("spec.references", "Further objects for templates, by the name under which a template sees them."),
     ("spec.references.group", "The API group, such as tinkerbell.org."),
     ("spec.references.name", "The object's name."),
     ("spec.references.namespace", "The object's namespace."),
     ("spec.references.resource", "The plural name of the kind, such as hardware."),
     ("spec.references.version", "The API version, such as v1alpha1."),
-    ("spec.resources", "Quantities for schedulers, such as cpu and memory. Nothing here reads them."),
-    ("spec.tinkVersion", "Nothing reads it."),
-    ("spec.userData", "The user-data of the metadata service, for cloud-init."),
-    ("spec.vendorData", "The vendor-data of the metadata service, for cloud-init."),
-    ("status.attributes", "What the machine's agent found: processors, memory, disks, network cards."),
 ];
 
 const INTERFACE: Table = &[
@@ -222,12 +225,6 @@ const TASKS: Table = &[
     ("spec.globals.env", "Environment variables."),
     ("spec.globals.templateMap", "Values for templates."),
     ("spec.globals.volumes", "Folders of the machine for the actions, as SOURCE:DESTINATION."),
-    ("spec.references", "Further objects for templates, by the name under which a template sees them."),
-    ("spec.references.group", "The API group, such as tinkerbell.org."),
-    ("spec.references.name", "The object's name."),
-    ("spec.references.namespace", "The object's namespace."),
-    ("spec.references.resource", "The plural name of the kind, such as hardware."),
-    ("spec.references.version", "The API version, such as v1alpha1."),
     ("spec.tasks", "What runs where, one after the other."),
     ("spec.tasks.agentID", "The agent that runs the task."),
     ("spec.tasks.extra", "What this task gets besides the globals."),
@@ -318,12 +315,6 @@ const TASK: Table = &[
     ("spec.actions.timeoutSeconds", "For one try."),
     ("spec.actions.volumes", "Folders of the machine for the action, as SOURCE:DESTINATION."),
     ("spec.env", "Environment variables of all actions."),
-    ("spec.references", "Further objects for templates, by the name under which a template sees them."),
-    ("spec.references.group", "The API group, such as tinkerbell.org."),
-    ("spec.references.name", "The object's name."),
-    ("spec.references.namespace", "The object's namespace."),
-    ("spec.references.resource", "The plural name of the kind, such as hardware."),
-    ("spec.references.version", "The API version, such as v1alpha1."),
     ("spec.vars", "Values for templates."),
     ("spec.volumes", "Folders of the machine for all actions, as SOURCE:DESTINATION."),
 ];
