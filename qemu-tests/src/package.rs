@@ -1,6 +1,7 @@
 //! `cargo lab package`: the Debian package of Thimble, made with dpkg-deb. The same programs give the same bytes.
 
 mod control;
+mod guest;
 mod tree;
 
 use std::fs;
@@ -42,6 +43,15 @@ pub struct Arguments {
     /// Take the programs `thimble`, `init` and `actions` from this folder, and build nothing
     #[arg(long, value_name = "DIR")]
     pub programs: Option<PathBuf>,
+    /// Then install the package in a virtual machine with systemd and without cargo, which makes a ramdisk and installs a
+    /// second machine
+    #[arg(long = "try")]
+    pub try_it: bool,
+    /// With --try: use the lab's kernel package and Debian image of the last run
+    #[arg(long, requires = "try_it")]
+    pub reuse: bool,
+    #[arg(long, hide = true, value_name = "DEB")]
+    inside: Option<PathBuf>,
 }
 
 /// The programs of the package.
@@ -64,6 +74,9 @@ pub struct Order<'a> {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(package) = &arguments.inside {
+        return guest::inside(package);
+    }
     let root = workspace()?;
     let programs = match &arguments.programs {
         Some(folder) => Programs { thimble: folder.join("thimble"), init: folder.join("init"), actions: folder.join("actions") },
@@ -81,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let order = Order { programs: &programs, work: &work, version: &version, epoch, compression: &["-Zxz"] };
     let package = pack(&root, &order, &arguments.output)?;
     println!("{}", output(Command::new("sha256sum").arg(&package))?.trim());
-    Ok(())
+    if arguments.try_it { guest::outside(&package, arguments.reuse) } else { Ok(()) }
 }
 
 /// Builds the programs as they are shipped. No path of this machine is in them.
