@@ -44,7 +44,7 @@ case "$*" in
   up\ *)
     "$THIMBLE" "$@" > up.log 2>&1 &
     # The daemon of an earlier page still runs, and the store is in use.
-    grep -q . "/proc/$(cat "$0.pid")/cmdline" 2> /dev/null || echo $! > "$0.pid"
+    grep -q . "/proc/$(cat "$0.pid" || echo none)/cmdline" 2> /dev/null || echo $! > "$0.pid"
     for try in $(seq 100); do "$THIMBLE" get workflows > /dev/null 2>&1 && exit 0; sleep 0.2; done
     cat up.log; exit 1 ;;
   *--watch*) timeout 3 "$THIMBLE" "$@"; code=$?; [ $code = 124 ] || exit $code ;;
@@ -57,7 +57,7 @@ const SYSTEMCTL: &str = r#"#!/bin/sh
 case "$*" in
   'enable --now thimble' | 'start thimble') exec thimble up --config /etc/thimble/thimble.yaml ;;
   'stop thimble')
-    pid=$(cat "$(dirname "$0")/thimble.pid") && kill "$pid"
+    pid=$(cat "$(dirname "$0")/thimble.pid") && kill "$pid" || exit 1
     # Nobody waits for it here, and a process that has ended has no command line.
     while grep -q . "/proc/$pid/cmdline" 2> /dev/null; do sleep 0.1; done ;;
   *) echo "systemctl $*: not known to the lab"; exit 1 ;;
