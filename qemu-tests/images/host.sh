@@ -58,8 +58,12 @@ interface: $interface
 router-advertisements: true
 kernel-args: console=ttyS0
 SETTINGS
-systemctl enable -q --now thimble
-until_so 120 sh -c 'thimble get hardware > /dev/null 2>&1'
+systemctl enable -q thimble
+echo "lab: enabled $?"
+timeout 60 systemctl start thimble || { systemctl list-jobs --no-pager; systemctl status --no-pager thimble; }
+step 'ask it'
+timeout 20 thimble get hardware || { echo "lab: code $?"; ls -la /run/thimble; systemctl list-jobs --no-pager; }
+until_so 120 sh -c 'timeout 20 thimble get hardware > /dev/null 2>&1'
 must systemctl is-active -q thimble
 process=$(systemctl show -P MainPID thimble)
 must test "$(stat -c %U "/proc/$process")" = thimble
