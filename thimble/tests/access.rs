@@ -270,3 +270,18 @@ fn an_admin_reads_who_changed_what() {
     let list = host.line(&["token", "list", "-o", "json"]);
     assert!(list.contains("\"carol\"") && !list.contains(&admin), "{list}");
 }
+
+/// A Debian without the package ca-certificates.
+#[test]
+fn a_host_without_certificate_authorities_reaches_its_own_server() {
+    let host = Host::start();
+    let socket = format!("unix:{}", host.folder.path().join("api.sock").display());
+    let kubeconfig = host.folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, host.line(&["kubeconfig", "--role", "viewer"])).unwrap();
+    for way in [["--server", &socket], ["--kubeconfig", kubeconfig.to_str().unwrap()]] {
+        let mut command = thimble();
+        command.args(["get", "hardware"]).args(way).env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{way:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
