@@ -95,7 +95,7 @@ fn problem(code: StatusCode, text: impl Into<String>) -> Response {
 }
 
 /// Makes the text one line of bounded length.
-fn line(text: &str, most: usize) -> String {
+pub(crate) fn line(text: &str, most: usize) -> String {
     text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(most).collect()
 }
 

@@ -6,6 +6,8 @@ use api::{Event, Intent, What};
 use jiff::Timestamp;
 use model::{ActionState, ObjectName, WorkflowState};
 
+use crate::http::line;
+
 /// Letters of a message, as Kubernetes has it.
 const LONGEST: usize = 1024;
 
@@ -52,7 +54,7 @@ impl Note {
 pub fn notes(event: &Event) -> Vec<Note> {
     let note = |about: About, name: &str, (reason, warns): (&'static str, bool), message: &str| {
         let (namespace, name) = name.split_once('/')?;
-        let message = shown(message);
+        let message = line(message, LONGEST); // agents write messages
         Some(Note {
             about,
             name: ObjectName::new(namespace, name),
@@ -110,10 +112,4 @@ const fn of_intent(intent: Intent) -> (&'static str, bool) {
         Intent::Hold => ("Hold", true),
         Intent::Discover => ("Discovered", false),
     }
-}
-
-/// Agents write messages, so they have no control characters and an end.
-fn shown(message: &str) -> String {
-    let letters = message.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    letters.take(LONGEST).collect()
 }
