@@ -69,6 +69,7 @@ fn check(bytes: &[u8]) {
     let _ = (packet.domain_search(), packet.classless_routes(), packet.client_id(), packet.message());
     let _ = (packet.client_archs(), packet.client_uuid(), packet.ipxe(19), packet.boot_file(), packet.parameter_list());
     let _ = (Client::of(&packet).to_string(), Ignored::check(&packet));
+    let _ = (packet.remote_link(), packet.server_id_override(), packet.relay_option(1));
     if let Ok((lease, notes)) = Lease::read(&packet) {
         let file = lease.resolv_conf("eth0");
         assert!(file.lines().all(|line| ["# from", "search ", "nameserver "].iter().any(|begin| line.starts_with(begin))));

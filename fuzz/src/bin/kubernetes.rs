@@ -35,7 +35,8 @@ fn request_line(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (target, accept) = text.split_once('\n').unwrap_or((text, ""));
     let (path, query) = target.split_once('?').unwrap_or((target, target));
-    for (path, method) in [(path, "GET"), (path, "PATCH"), ("/api/v1/events", "GET"), ("/api/v1/namespaces/a/secrets", "DELETE")] {
+    for (path, method) in [(path, "GET"), (path, "PATCH"), ("/api/v1/events", "GET"), ("/api/v1/namespaces/a/secrets", "DELETE")]
+    {
         let head = Head { method, path, query, accept, content_type: accept, user_agent: text };
         let Err(status) = parse(&head) else { continue };
         assert!((400..600).contains(&status.code), "{status:?}");
