@@ -26,6 +26,8 @@ pub struct Host {
     pub id: String,
     /// The mounted root file system of the container.
     pub rootfs: PathBuf,
+    /// Variables of the machine, such as its proxies, for an action that has its network.
+    pub environment: Vec<String>,
     /// The folder of the named volumes of this workflow.
     pub volumes: PathBuf,
     /// The folder of anonymous volumes, which are removed with the container.
@@ -105,6 +107,7 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
     let capabilities = capability_names(allowed);
     let memory = host.memory.into_iter().chain(wishes.memory).min();
     let cwd = Some(&process.working_dir).filter(|d| d.starts_with('/')).map_or("/", |d| d.as_str());
+    let machine = if action.reach(wishes) == Reach::Machine { &host.environment[..] } else { &[] };
     let spec = json!({
         "ociVersion": "1.0.2",
         "root": { "path": host.rootfs, "readonly": wishes.read_only },
@@ -112,7 +115,7 @@ pub fn bundle(action: &Action, wishes: &Wishes, image: &ImageConfig, host: &Host
             "terminal": false,
             "user": { "uid": account.uid, "gid": account.gid, "additionalGids": account.groups },
             "args": arguments(action, image)?,
-            "env": environment(&process.env, action.environment.entries(), &account),
+            "env": environment(machine, &process.env, action.environment.entries(), &account),
             "cwd": cwd,
             // Neither inheritable nor ambient: as with Docker, a program of a user other than root starts without
             // capabilities. Until then they are effective, because mounting the devices needs them (see
@@ -211,11 +214,14 @@ fn arguments<'a>(action: &'a Action, image: &'a ImageConfig) -> Result<Vec<&'a s
     if args.first().is_none_or(|first| first.is_empty()) { Err(BundleError::NothingToRun) } else { Ok(args) }
 }
 
-/// The last value of a name wins. The order is: default PATH and HOME, the image's variables, the action's variables.
-fn environment(image: &[String], given: &[String], account: &Account) -> Vec<String> {
-    let defaults = [PATH.to_owned(), format!("HOME={}", account.home)];
-    let entries = || defaults.iter().chain(image).chain(given).filter(|entry| !action::is_wish(entry));
+/// The last value of a name wins. The order is: default PATH and HOME, the image's variables, the action's variables. The machine's
+/// variables have no effect if one of these has the name in any spelling, because programs prefer either `http_proxy` or `HTTP_PROXY`.
+fn environment(machine: &[String], image: &[String], given: &[String], account: &Account) -> Vec<String> {
     let name = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();
+    let has = |entry: &str| image.iter().chain(given).any(|other| name(other).eq_ignore_ascii_case(&name(entry)));
+    let machine: Vec<String> = machine.iter().filter(|entry| !has(entry)).cloned().collect();
+    let defaults = [PATH.to_owned(), format!("HOME={}", account.home)];
+    let entries = || defaults.iter().chain(&machine).chain(image).chain(given).filter(|entry| !action::is_wish(entry));
     let last: HashMap<String, usize> = entries().enumerate().map(|(at, entry)| (name(entry), at)).collect();
     let kept = entries().enumerate().filter(|(at, entry)| last.get(&name(entry)) == Some(at));
     kept.map(|(_, entry)| entry).filter(|entry| entry.find('=').is_some_and(|at| at > 0)).cloned().collect()

@@ -76,6 +76,8 @@ pub struct Runner {
     pub outbox: Arc<Outbox>,
     pub ahead: Option<Ahead>,
     pub folders: Folders,
+    /// Variables of the machine for its actions.
+    pub given: Arc<[String]>,
     pub policy: Policy,
     pub runtime: Arc<Runtime>,
     /// A disk that lends memory takes all images with it in the end, so no action may be in the background meanwhile.
@@ -123,6 +125,7 @@ impl Execute for Runner {
             outbox: Arc::clone(&self.outbox),
             ahead: None,
             folders: self.folders.clone(),
+            given: Arc::clone(&self.given),
             policy: self.policy.clone(),
             runtime: Arc::clone(&self.runtime),
             alone: Arc::clone(&self.alone),
@@ -232,7 +235,7 @@ impl Runner {
         self.pull_ahead(action, wishes);
         let id = unique(&action.id);
         let directory = self.folders.containers().join(&id);
-        let place = Place { folders: self.folders.clone(), id, directory };
+        let place = Place { folders: self.folders.clone(), id, directory, given: self.given.clone() };
         let result = match self.prepare(&place, action, wishes, &image, stop).await {
             Ok(prepared) => self.contain(action, &image, &place, prepared, stop).await,
             Err(reason) => Err(reason),

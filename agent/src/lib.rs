@@ -224,6 +224,7 @@ fn serve(settings: &Settings, script: Option<offline::Script>) -> Result<u8, Can
             outbox,
             ahead: None,
             folders: folders.clone(),
+            given: settings::given(&settings.registries).into(),
             policy,
             runtime: Arc::new(made_by),
             alone: Arc::default(),

@@ -2,7 +2,10 @@
 //! wins over its flag.
 
 mod choice;
+mod given;
 mod names;
+
+pub use given::given;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-const SECTOR: usize = 2048;
+/// The sector of a CD, in bytes.
+pub const SECTOR: usize = 2048;
 const DESCRIPTORS: usize = 16;
 const CATALOG: usize = DESCRIPTORS + 3;
 const PATH_TABLES: usize = CATALOG + 1;
@@ -21,6 +22,8 @@ pub struct Boot<'a> {
     /// The program for the MBR of a USB stick.
     pub mbr: Option<&'a [u8]>,
     pub efi: Option<&'a [u8]>,
+    /// Parts of the EFI image that are files of the image, too: name, offset and length. An offset is a multiple of a sector.
+    pub shared: &'a [(&'static str, usize, usize)],
 }
 
 const ISOLINUX: &str = "ISOLINUX.BIN";
@@ -58,8 +61,8 @@ pub fn image(boot: &Boot<'_>, files: Vec<File>, seconds: u32) -> Vec<u8> {
     out.extend(sector(&[&[1, 0], &(ROOT as u32).to_be_bytes()[..], &[0, 1, 0, 0]].concat()));
     let mut root = record(b"\0", ROOT, SECTOR, true, &date);
     root.extend(record(b"\x01", ROOT, SECTOR, true, &date));
-    for (name, data) in &files {
-        root.extend(record(format!("{name};1").as_bytes(), at(name).unwrap_or(FILES), data.len(), false, &date));
+    for (name, (at, length)) in records(&files, &places, boot.shared) {
+        root.extend(record(format!("{name};1").as_bytes(), at, length, false, &date));
     }
     out.extend(sector(&root));
     for data in files.values() {
@@ -68,6 +71,19 @@ pub fn image(boot: &Boot<'_>, files: Vec<File>, seconds: u32) -> Vec<u8> {
     }
     out.resize(next * SECTOR, 0);
     out
+}
+
+/// Every file of the root folder by name, with its first sector and its length.
+fn records<'a>(
+    files: &BTreeMap<&'a str, Vec<u8>>,
+    places: &BTreeMap<&'a str, usize>,
+    shared: &[(&'static str, usize, usize)],
+) -> BTreeMap<&'a str, (usize, usize)> {
+    let place = |name: &str| places.get(name).copied().unwrap_or(FILES);
+    let mut records: BTreeMap<&str, (usize, usize)> =
+        files.iter().map(|(name, data)| (*name, (place(name), data.len()))).collect();
+    records.extend(shared.iter().map(|(name, at, length)| (*name, (place(EFI_IMAGE) + at / SECTOR, *length))));
+    records
 }
 
 /// isolinux learns from this table where it lies.
@@ -268,14 +284,18 @@ mod tests {
     #[test]
     fn both_firmwares_find_their_entry() {
         let isolinux = vec![1; 4096];
-        let boot = Boot { isolinux: Some(&isolinux), mbr: None, efi: Some(&[2; 2048]) };
-        let image = image(&boot, vec![("KERNEL.IMG", b"kernel".to_vec())], 0);
+        let boot = Boot { isolinux: Some(&isolinux), mbr: None, efi: Some(&[2; 4096]), shared: &[("KERNEL.IMG", 2048, 5)] };
+        let image = image(&boot, Vec::new(), 0);
         let catalog = &image[CATALOG * SECTOR..][..SECTOR];
         let words = catalog[..32].chunks(2).fold(0u16, |sum, word| sum.wrapping_add(u16::from_le_bytes([word[0], word[1]])));
         assert_eq!(words, 0, "the checksum of the validation entry");
         let place = |entry: usize| u32::from_le_bytes(catalog[entry + 8..entry + 12].try_into().unwrap()) as usize * SECTOR;
         assert_eq!((catalog[32], catalog[64], catalog[65], catalog[96]), (0x88, 0x91, 0xef, 0x88));
-        assert_eq!(image[place(96)..][..2048], [2; 2048]);
+        assert_eq!(image[place(96)..][..4096], [2; 4096]);
+        let root = &image[ROOT * SECTOR..][..SECTOR];
+        let name = root.windows(12).position(|window| window == b"KERNEL.IMG;1").unwrap();
+        let word = |at: usize| u32::from_le_bytes(root[at..at + 4].try_into().unwrap()) as usize;
+        assert_eq!((word(name - 31) * SECTOR, word(name - 23)), (place(96) + 2048, 5), "a part of the EFI image");
         assert_eq!(u32::from_le_bytes(image[place(32) + 12..][..4].try_into().unwrap()) as usize * SECTOR, place(32));
     }
 }

@@ -133,6 +133,17 @@ pub fn stored_path(path: &str, storing: Storing) -> String {
     }
 }
 
+/// The version that a kernel for x86 says of itself: Linux' Documentation/x86/boot.rst, field `kernel_version`.
+pub fn version_in(image: &[u8]) -> Option<String> {
+    const SECTOR: usize = 512;
+    if image.get(0x202..0x206)? != b"HdrS" {
+        return None;
+    }
+    let at = u16::from_le_bytes(image.get(0x20e..0x210)?.try_into().ok()?);
+    let text = image.get(usize::from(at) + SECTOR..)?.split(|byte| !byte.is_ascii_graphic()).next()?;
+    (at > 0 && !text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
 /// A package without a config, as of a kernel built by hand, is not checked.
 fn missing_option(config: &str) -> Option<&'static str> {
     let has = |option: &str| config.lines().any(|line| line.strip_prefix(option) == Some("=y"));
@@ -142,4 +153,21 @@ fn missing_option(config: &str) -> Option<&'static str> {
 /// `CONFIG_MODULE_DECOMPRESS` is only for the format that modules were installed in.
 fn unpacks_xz(config: &str) -> bool {
     ["CONFIG_MODULE_DECOMPRESS=y", "CONFIG_MODULE_COMPRESS_XZ=y"].iter().all(|wanted| config.lines().any(|line| line == *wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_says_its_version() {
+        let mut image = vec![0; 0x400];
+        assert_eq!(version_in(&image), None);
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x20e..0x210].copy_from_slice(&0x120u16.to_le_bytes());
+        image[0x320..0x32c].copy_from_slice(b"6.1.0-1 (a@b");
+        assert_eq!(version_in(&image).as_deref(), Some("6.1.0-1"));
+        image[0x20e..0x210].copy_from_slice(&0xffffu16.to_le_bytes());
+        assert_eq!(version_in(&image), None);
+    }
 }

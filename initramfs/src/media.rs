@@ -1,15 +1,18 @@
 //! What starts without a network: a UKI, and an ISO image for BIOS and UEFI. The ISO image also works on a USB stick.
 
 use crate::architecture::Architecture;
+use crate::compress::zstd_for_kernel;
 use crate::error::BuildError;
 use crate::fat;
 use crate::iso;
 use crate::output::{Artifact, sha256};
-use crate::recipe::{RecipeError, is_pem};
+use crate::recipe::is_pem;
 use crate::sign::Signer;
 use crate::uki;
+use cmdline::PLACEHOLDER;
 use cpio::{Archive, Node};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where Debian's packages isolinux and syslinux-common keep the boot loader for BIOS.
@@ -22,6 +25,10 @@ const SPEAKS_TLS: &str = "tinkerbell_tls=true";
 /// Where a segment of the ramdisk may begin.
 const ALIGNMENT: usize = 4;
 
+/// Their names in an ISO image.
+const KERNEL: &str = "KERNEL.IMG";
+const INITRD: &str = "INITRD.IMG";
+
 pub const UKI_FILE: &str = "thimble.efi";
 pub const ISO_FILE: &str = "thimble.iso";
 
@@ -30,6 +37,8 @@ pub const ISO_FILE: &str = "thimble.iso";
 pub struct Media {
     pub uki: bool,
     pub iso: bool,
+    /// The ISO image has room for the kernel arguments of one machine, which boots fills as it sends the image.
+    pub placeholder: bool,
     /// A stub in place of Debian's EFI stub.
     pub stub: Option<PathBuf>,
     /// Signs the UKI for Secure Boot, and so the ISO's UEFI half. A signature carries its time, so these files differ each
@@ -37,6 +46,8 @@ pub struct Media {
     pub signer: Option<Signer>,
     /// The certificate authority of the server in PEM form. boots gives it to the machines that boot from the network.
     pub server_ca: Option<PathBuf>,
+    /// The table of a site's machines ([`machine::site`]).
+    pub site: Option<Vec<u8>>,
 }
 
 /// The files that were asked for. The ISO's UEFI half is the UKI.
@@ -53,27 +64,41 @@ pub fn make(media: &Media, parts: &uki::Parts<'_>, seconds: u32) -> Result<Made,
     if !media.uki && !media.iso {
         return Ok(Made { uki: None, iso: None, pcr11: None, server_ca: None });
     }
-    let Some(path) = &media.server_ca else { return made(media, parts, seconds) };
-    let pem = fs::read(path).map_err(|source| BuildError::Read { path: path.clone(), source })?;
-    if !is_pem(&pem) {
-        return Err(BuildError::NoCertificate { path: path.clone() });
+    let cmdline = if media.placeholder { format!("{} {PLACEHOLDER}", parts.cmdline) } else { parts.cmdline.to_owned() };
+    let parts = &uki::Parts { cmdline: cmdline.trim_start(), ..*parts };
+    let authority = media.server_ca.as_deref().map(read_authority).transpose()?;
+    if authority.is_none() && media.site.is_none() {
+        return made(media, parts, seconds);
     }
-    let artifact = Artifact { path: Path::new(machine::files::SERVER_CA).to_owned(), size: pem.len(), sha256: sha256(&pem) };
-    let segment = segment(pem, seconds).map_err(|source| BuildError::Recipe { path: path.clone(), source })?;
+    let artifact = authority.as_ref().map(|pem| Artifact {
+        path: Path::new(machine::files::SERVER_CA).to_owned(),
+        size: pem.len(),
+        sha256: sha256(pem),
+    });
+    let cmdline = if authority.is_some() { format!("{SPEAKS_TLS} {}", parts.cmdline) } else { parts.cmdline.to_owned() };
+    let files = [(machine::files::SERVER_CA, authority), (machine::files::SITE, media.site.clone())];
+    let segment = segment(files, seconds).map_err(BuildError::Compress)?;
     let mut ramdisk = parts.ramdisk.to_vec();
     ramdisk.resize(ramdisk.len().next_multiple_of(ALIGNMENT), 0);
     ramdisk.extend(segment);
-    let cmdline = format!("{SPEAKS_TLS} {}", parts.cmdline);
-    let cmdline = cmdline.trim_end();
-    let parts = uki::Parts { kernel: parts.kernel, ramdisk: &ramdisk, cmdline, kernel_version: parts.kernel_version };
-    Ok(Made { server_ca: Some(artifact), ..made(media, &parts, seconds)? })
+    let parts = uki::Parts { ramdisk: &ramdisk, cmdline: cmdline.trim_end(), ..*parts };
+    Ok(Made { server_ca: artifact, ..made(media, &parts, seconds)? })
 }
 
-/// One more segment of the ramdisk, as boots serves it.
-fn segment(pem: Vec<u8>, seconds: u32) -> Result<Vec<u8>, RecipeError> {
+fn read_authority(path: &Path) -> Result<Vec<u8>, BuildError> {
+    let pem = fs::read(path).map_err(|source| BuildError::Read { path: path.to_owned(), source })?;
+    if is_pem(&pem) { Ok(pem) } else { Err(BuildError::NoCertificate { path: path.to_owned() }) }
+}
+
+/// One more segment of the ramdisk. The kernel unpacks one after the other.
+fn segment(files: [(&str, Option<Vec<u8>>); 2], seconds: u32) -> io::Result<Vec<u8>> {
     let mut archive = Archive::new(seconds);
-    archive.add(machine::files::SERVER_CA, 0o644, Node::File(pem))?;
-    Ok(archive.to_bytes()?)
+    for (path, content) in files {
+        if let Some(content) = content {
+            archive.add(path, 0o644, Node::File(content)).map_err(io::Error::other)?;
+        }
+    }
+    zstd_for_kernel(&archive.to_bytes().map_err(io::Error::other)?)
 }
 
 fn made(media: &Media, parts: &uki::Parts<'_>, seconds: u32) -> Result<Made, BuildError> {
@@ -91,23 +116,40 @@ fn signed(uki: Vec<u8>, signer: Option<&Signer>) -> Result<Vec<u8>, BuildError> 
     Ok(signer.sign(&uki, scratch.path())?)
 }
 
-/// Only PCs have firmware other than UEFI.
+/// Only PCs have firmware other than UEFI. For it kernel and ramdisk are files, which lie inside of the UKI.
 fn iso_image(uki: &[u8], architecture: Architecture, parts: &uki::Parts<'_>, seconds: u32) -> Result<Vec<u8>, BuildError> {
-    let efi = fat::image(uki, architecture)?;
+    let fat::Image { bytes: efi, program_at } = fat::image(uki, architecture)?;
+    let image = |loaders: &Loaders, files, shared: &[_]| {
+        let (isolinux, mbr) = (loaders.isolinux.as_deref(), loaders.mbr.as_deref());
+        iso::image(&iso::Boot { isolinux, mbr, efi: Some(&efi), shared }, files, seconds)
+    };
     if architecture != Architecture::Amd64 {
-        return Ok(iso::image(&iso::Boot { isolinux: None, mbr: None, efi: Some(&efi) }, Vec::new(), seconds));
+        return Ok(image(&Loaders::default(), Vec::new(), &[]));
     }
     let read = |path: &str| fs::read(path).map_err(|source| BuildError::BootLoader { path: path.into(), source });
-    let (isolinux, mbr, ldlinux) = (read(ISOLINUX)?, read(MBR)?, read(LDLINUX)?);
+    let loaders = Loaders { isolinux: Some(read(ISOLINUX)?), mbr: Some(read(MBR)?) };
     let config = format!(
-        "DEFAULT thimble\nPROMPT 0\nTIMEOUT 1\nLABEL thimble\n KERNEL /KERNEL.IMG\n INITRD /INITRD.IMG\n APPEND {}\n",
+        "DEFAULT thimble\nPROMPT 0\nTIMEOUT 1\nLABEL thimble\n KERNEL /{KERNEL}\n INITRD /{INITRD}\n APPEND {}\n",
         parts.cmdline
     );
-    let files = vec![
-        ("ISOLINUX.CFG", config.into_bytes()),
-        ("LDLINUX.C32", ldlinux),
-        ("KERNEL.IMG", parts.kernel.to_vec()),
-        ("INITRD.IMG", parts.ramdisk.to_vec()),
-    ];
-    Ok(iso::image(&iso::Boot { isolinux: Some(&isolinux), mbr: Some(&mbr), efi: Some(&efi) }, files, seconds))
+    let mut files = vec![("ISOLINUX.CFG", config.into_bytes()), ("LDLINUX.C32", read(LDLINUX)?)];
+    let [kernel, ramdisk] = uki::places(uki)?;
+    let mut shared = Vec::new();
+    for (name, data, place) in [(KERNEL, parts.kernel, kernel), (INITRD, parts.ramdisk, ramdisk)] {
+        let at = program_at + place.start;
+        // A stub with an alignment of its own may make a second copy necessary.
+        if at.is_multiple_of(iso::SECTOR) && uki.get(place) == Some(data) {
+            shared.push((name, at, data.len()));
+        } else {
+            files.push((name, data.to_vec()));
+        }
+    }
+    Ok(image(&loaders, files, &shared))
+}
+
+/// The boot loader for BIOS.
+#[derive(Default)]
+struct Loaders {
+    isolinux: Option<Vec<u8>>,
+    mbr: Option<Vec<u8>>,
 }

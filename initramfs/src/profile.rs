@@ -120,6 +120,8 @@ const FAMILIES: &[Family] = &[
         &[
             Named(&["md_mod", "linear", "raid0", "raid1", "raid10", "raid456"]),
             Named(&["dm_mod", "dm_crypt", "dm_mirror", "dm_multipath", "dm_raid", "dm_snapshot", "dm_thin_pool"]),
+            // dm_crypt asks the kernel for these by the names of its ciphers.
+            Named(&["xts", "ecb", "cbc", "essiv", "algif_skcipher", "aesni_intel", "aes_ce_blk"]),
             Folder(&["drivers/scsi/device_handler"]),
         ],
     ),

@@ -3,13 +3,18 @@
 use crate::architecture::Architecture;
 use sha2::{Digest, Sha256};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Where Debian's package systemd-boot-efi keeps the stubs.
 const STUBS: &str = "/usr/lib/systemd/boot/efi";
 
+/// The sections end at multiples of a CD's sector. So an ISO image that has the program also has kernel and ramdisk as files.
+const ALIGNMENT: usize = 2048;
 const READABLE_DATA: u32 = 0x4000_0040; // IMAGE_SCN_MEM_READ | IMAGE_SCN_CNT_INITIALIZED_DATA
 const SECTION_HEADER: usize = 40;
+const KERNEL: &str = ".linux";
+const RAMDISK: &str = ".initrd";
 
 #[derive(Debug, thiserror::Error)]
 pub enum UkiError {
@@ -55,8 +60,8 @@ pub fn image(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
         (".osrel", release.as_bytes()),
         (".cmdline", parts.cmdline.as_bytes()),
         (".uname", parts.kernel_version.as_bytes()),
-        (".linux", parts.kernel),
-        (".initrd", parts.ramdisk),
+        (KERNEL, parts.kernel),
+        (RAMDISK, parts.ramdisk),
     ];
     let mut image = Image::parse(stub)?;
     image.drop_symbols()?;
@@ -67,6 +72,17 @@ pub fn image(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
         image.append(name, data)?;
     }
     Ok(image.bytes)
+}
+
+/// Where kernel and ramdisk lie in a unified kernel image. A signature does not move them.
+pub fn places(image: &[u8]) -> Result<[Range<usize>; 2], UkiError> {
+    let image = Image::parse(image)?;
+    let place = |name| {
+        let header = image.section(name)?.ok_or(UkiError::NotPe)?;
+        let (size, offset) = (image.field(header + 8)?, image.field(header + 20)?);
+        Ok(offset..offset + size)
+    };
+    Ok([place(KERNEL)?, place(RAMDISK)?])
 }
 
 /// The section that shim reads to refuse a generation of a program by its name: CSV, as shim's SBAT.md describes it.
@@ -98,10 +114,10 @@ pub fn pcr11(stub: &[u8], parts: &Parts<'_>) -> Option<String> {
     }
     let release = release();
     let measured: [(&str, &[u8]); 4] = [
-        (".linux", parts.kernel),
+        (KERNEL, parts.kernel),
         (".osrel", release.as_bytes()),
         (".cmdline", parts.cmdline.as_bytes()),
-        (".initrd", parts.ramdisk),
+        (RAMDISK, parts.ramdisk),
     ];
     let mut register = [0; 32];
     for (name, data) in measured.into_iter().filter(|(_, data)| !data.is_empty()) {
@@ -222,7 +238,8 @@ impl Image {
         let large = || UkiError::TooLarge(name);
         let address = self.next_address.next_multiple_of(self.section_alignment);
         let offset = self.bytes.len().next_multiple_of(self.file_alignment);
-        let stored = data.len().next_multiple_of(self.file_alignment);
+        // Without a gap between the sections, in which Authenticode's readers differ.
+        let stored = (offset + data.len()).next_multiple_of(self.file_alignment.max(ALIGNMENT)) - offset;
         let word = |value: usize| u32::try_from(value).map(u32::to_le_bytes).map_err(|_| large());
 
         let mut header = [0; SECTION_HEADER];
@@ -300,6 +317,9 @@ pub mod tests {
         assert_eq!((word(ramdisk, 8), word(ramdisk, 12)), (0x1800, 0x7000), "size and address");
         let offset = word(ramdisk, 20);
         assert_eq!(image[offset..offset + 0x1800], [7; 0x1800]);
+        let [kernel, ramdisk] = places(&image).unwrap();
+        assert_eq!((&image[kernel.clone()], ramdisk.clone()), (&b"kernel"[..], offset..offset + 0x1800));
+        assert_eq!((kernel.start % ALIGNMENT, ramdisk.start % ALIGNMENT), (0, 0), "both can be files of a CD");
         assert_eq!(word(&image, 0x58 + 56), 0x9000, "size of the image in memory");
     }
 

@@ -94,6 +94,28 @@ pub fn unpack(stream: impl Read, layer: &Descriptor, root: &Path, budget: &mut i
     unpacked
 }
 
+/// Unpacks a tar archive that is not a layer: names such as `.wh.x` are files like all others. Content after the archive's end
+/// stays unread in `stream`.
+///
+/// # Errors
+/// If it is not an archive, or does not fit.
+pub fn unpack_plain(stream: impl Read, root: &Path, budget: &mut impl Budget) -> Result<Count, LayerError> {
+    let mut archive = Archive::new(stream);
+    let mut unpacker = Unpacker::new(root, budget)?;
+    unpacker.layered = false;
+    while let Some(entry) = archive.next_entry().map_err(archive_error)? {
+        unpacker.entry(&entry, &mut archive)?;
+    }
+    Ok(Count { entries: unpacker.taken.inodes, bytes: unpacker.taken.disk })
+}
+
+/// What an archive has become: entries, and bytes of content and names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    pub entries: u64,
+    pub bytes: u64,
+}
+
 struct Hashing<R> {
     inner: R,
     hash: Hasher,
@@ -138,6 +160,8 @@ struct Unpacker<'a, B> {
     /// Hashes of the directories from which everything of the layers below was removed.
     cleared: HashSet<u64>,
     hasher: RandomState,
+    /// Whiteouts hide files of the layers below.
+    layered: bool,
     /// How many more bytes of zeros may come.
     holes: u64,
     /// It has entries in folders of aufs' own.
@@ -157,7 +181,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
         let (own, cleared, hasher) = (HashSet::new(), HashSet::new(), RandomState::new());
         let (holes, buffer) = (HOLES_MAX, vec![0; BUFFER]);
         let (until_asked, taken, has_bookkeeping) = (ASK_EVERY, Free::NONE, false);
-        Ok(Self { tree, budget, room, until_asked, taken, own, cleared, hasher, holes, has_bookkeeping, buffer })
+        Ok(Self { tree, budget, room, until_asked, taken, own, cleared, hasher, layered: true, holes, has_bookkeeping, buffer })
     }
 
     fn forget_bookkeeping(&mut self) -> Result<(), LayerError> {
@@ -178,7 +202,7 @@ impl<'a, B: Budget> Unpacker<'a, B> {
             return adorned.map_err(|error| self.failed(Path::new("/"), error));
         };
         self.spend(INODE, 1)?;
-        if let Some(hidden) = name.as_encoded_bytes().strip_prefix(b".wh.") {
+        if let Some(hidden) = name.as_encoded_bytes().strip_prefix(b".wh.").filter(|_| self.layered) {
             return self.whiteout(&path, hidden).map_err(|error| self.failed(&path, error));
         }
         self.has_bookkeeping |= path.as_os_str().as_bytes().starts_with(BOOKKEEPING);
@@ -201,6 +225,9 @@ impl<'a, B: Budget> Unpacker<'a, B> {
 
     /// Archives may leave parent directories out. They still belong to this layer.
     fn own(&mut self, name: &OsStr) {
+        if !self.layered {
+            return; // only whiteouts ask
+        }
         for owned in self.tree.directory_of_last().join(name).ancestors() {
             let hash = self.hash(owned);
             if !self.own.insert(hash) {

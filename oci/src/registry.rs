@@ -2,7 +2,6 @@
 
 pub mod auth;
 mod client;
-mod insecure;
 mod pace;
 mod proxy;
 #[cfg(feature = "push")]
@@ -16,7 +15,7 @@ mod ways;
 
 pub use client::Client;
 pub use pace::Limits;
-pub use proxy::Proxies;
+pub use proxy::{LOCAL, Proxies};
 #[cfg(feature = "push")]
 pub use push::Push;
 pub use registries::{Login, RegistriesError, Settings, check};

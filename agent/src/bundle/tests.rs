@@ -61,6 +61,29 @@ fn the_actions_command_replaces_the_images_but_keeps_its_entrypoint() {
 }
 
 #[test]
+fn the_machines_proxies_are_for_actions_with_its_network_that_have_no_others() {
+    let machine = words("http_proxy=m HTTP_PROXY=m no_proxy=x");
+    for (case, network, variables, expected) in [
+        ("none given", "", vec![], "http_proxy=m HTTP_PROXY=m no_proxy=x"),
+        ("another one in capitals", "", vec!["HTTP_PROXY=own".to_owned()], "no_proxy=x HTTP_PROXY=own"),
+        ("switched off", "", vec!["http_proxy=".to_owned()], "no_proxy=x http_proxy="),
+        ("no network", "none", vec![], ""),
+    ] {
+        let action = Action { environment: variables.into(), network: network.into(), ..action() };
+        let host = Host { environment: machine.clone(), ..host() };
+        let image = ImageConfig { config: Process { env: Vec::new(), ..image().config } };
+        let made = read(bundle(&action, action.environment.wishes().unwrap(), &image, &host).unwrap());
+        let env = made.process().as_ref().unwrap().env().clone().unwrap();
+        let expected: Vec<String> = expected.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(env[2..], expected, "{case}");
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
 fn the_actions_environment_wins_over_the_images_and_path_is_always_there() {
     let action = Action { environment: vec!["B=action".into(), "NOVALUE".into(), "C=x=y".into()].into(), ..action() };
     let env = spec(&action).process().as_ref().unwrap().env().clone().unwrap();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Folders, failure_files};
 use crate::action::{Action, Reach, Wishes};
@@ -21,6 +22,8 @@ pub struct Place {
     pub folders: Folders,
     pub id: String,
     pub directory: PathBuf,
+    /// Variables of the machine, for an action that has its network.
+    pub given: Arc<[String]>,
 }
 
 /// A container that is ready to start.
@@ -108,6 +111,7 @@ fn host(place: &Place, action: &Action, rootfs: &Path) -> Host {
     Host {
         id: place.id.clone(),
         rootfs: rootfs.to_owned(),
+        environment: place.given.to_vec(),
         volumes: place.folders.volumes_of(&action.workflow),
         anonymous: place.directory.join("volumes"),
         capabilities: bundle::effective_capabilities(&status),

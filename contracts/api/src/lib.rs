@@ -11,6 +11,8 @@ mod audit_line;
 #[cfg(feature = "backup")]
 pub mod backup;
 #[cfg(feature = "http")]
+mod boot_step;
+#[cfg(feature = "http")]
 mod event;
 #[cfg(feature = "http")]
 mod import;
@@ -40,6 +42,8 @@ pub use attributes::{
 #[cfg(feature = "http")]
 pub use audit_line::AuditLine;
 #[cfg(feature = "http")]
+pub use boot_step::{BootHistory, BootStep, Diagnosis, LastStep, MachineStep, READ, StepKind, Verdict};
+#[cfg(feature = "http")]
 pub use event::{Event, What};
 #[cfg(feature = "http")]
 pub use import::{Import, ImportedMachine};
@@ -48,7 +52,7 @@ pub use intent::{Decision, Intent, MachineState, Order, OrderKind};
 #[cfg(feature = "http")]
 pub use log_line::{LogLine, LogStream, SyslogLine};
 #[cfg(feature = "http")]
-pub use machine::{Agent, BootState, Booted, Machine, MachineLine, Progress};
+pub use machine::{Agent, BootState, Booted, Machine, MachineLine};
 #[cfg(feature = "http")]
 pub use objects::{
     Applied, Cancelled, Change, Changed, HistoryEntry, List, Problem, Queued, RunningAction, WaitPhase, Waiting, WorkflowChange,

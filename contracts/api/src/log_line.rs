@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use model::Mac;
 use serde::{Deserialize, Serialize};
 
+use crate::BootStep;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     pub time: Timestamp,
@@ -53,6 +55,9 @@ pub struct SyslogLine {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tag: String,
     pub text: String,
+    /// A step of the machine's boot in place of a line. Its text is for servers that do not know steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<BootStep>,
 }
 
 impl fmt::Display for LogStream {

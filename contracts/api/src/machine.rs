@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
-use model::{AgentId, Hardware, Mac};
+use model::{AgentId, Hardware, Mac, Progress};
 use serde::{Deserialize, Serialize};
 
-use crate::{Attributes, Decision, MachineState, Queued};
+use crate::{Attributes, Decision, LastStep, MachineState, Queued};
 
 /// A known machine and what it shall boot now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,12 @@ pub struct Machine {
     pub agent: Option<Agent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub booted: Option<Booted>,
+    /// Other Hardware with the address by which it was asked for, in a store of an earlier version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same_address: Vec<String>,
+    /// What it asked last while it booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_step: Option<LastStep>,
 }
 
 /// What a machine shall boot now.
@@ -101,17 +107,9 @@ pub struct Agent {
     /// Those of its PCI devices, with `*` for each part that the agent did not report.
     #[serde(default)]
     pub modaliases: Vec<String>,
-    /// Of the action that it runs, if that says how far it is. It is not stored.
+    /// Of the action that it runs, if that says how far it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-}
-
-/// How far an action is, by its own words: a line `progress 45% ...`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    pub workflow: String,
-    pub action: String,
-    pub percent: u8,
 }
 
 /// The latest announcement of the installed system.

@@ -31,6 +31,18 @@ pub fn machine_intent(machine: &str) -> String {
     format!("{}/intent", self::machine(machine))
 }
 
+/// What a machine asked while it booted ([`crate::BootHistory`]), by MAC, address, or the name of its Hardware.
+#[must_use]
+pub fn machine_boots(machine: &str) -> String {
+    format!("{}/boots", self::machine(machine))
+}
+
+/// Takes the announcement of an installed system from a boots on another host.
+#[must_use]
+pub fn machine_booted(machine: &str) -> String {
+    format!("{}/booted", self::machine(machine))
+}
+
 /// All objects of a kind.
 #[must_use]
 pub fn objects(kind: Kind) -> String {

@@ -13,6 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::Extensions;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream, StreamExt};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -48,17 +49,43 @@ impl Default for Patience {
 ///
 /// # Errors
 /// When the listening socket fails.
-pub async fn until(shutdown: impl Future<Output = ()>, grace: Duration, listener: TcpListener, router: Router) -> io::Result<()> {
-    patiently(Patience::default(), shutdown, grace, listener, router).await
+pub fn until(
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    grace: Duration,
+    listener: TcpListener,
+    router: Router,
+) -> BoxFuture<'static, io::Result<()>> {
+    patiently(Patience::default(), shutdown, grace, listener, router)
 }
 
 /// `until` with other limits.
 ///
 /// # Errors
 /// As `until`.
-pub async fn patiently(
+pub fn patiently(
     patience: Patience,
-    shutdown: impl Future<Output = ()>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    grace: Duration,
+    listener: TcpListener,
+    router: Router,
+) -> BoxFuture<'static, io::Result<()>> {
+    boxed(patience, Box::pin(shutdown), grace, listener, router)
+}
+
+/// Boxed here, so that a program that serves does not compile all of it again.
+fn boxed(
+    patience: Patience,
+    shutdown: BoxFuture<'static, ()>,
+    grace: Duration,
+    listener: TcpListener,
+    router: Router,
+) -> BoxFuture<'static, io::Result<()>> {
+    Box::pin(serving(patience, shutdown, grace, listener, router))
+}
+
+async fn serving(
+    patience: Patience,
+    shutdown: BoxFuture<'static, ()>,
     grace: Duration,
     listener: TcpListener,
     router: Router,

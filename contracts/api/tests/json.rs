@@ -6,11 +6,11 @@ use std::fmt::Debug;
 use api::{
     Agent, Applied, Attributes, AuditLine, BootState, Booted, Cancelled, Change, Changed, Decision, Event, HistoryEntry, Intent,
     Link, List, Machine, MachineLine, MachineState, Member, MemberState, Milestone, Neighbour, Order, OrderKind, Platform,
-    Problem, Progress, Queued, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction,
-    WaitPhase, Waiting, What, WorkflowChange, WorkflowOrder, WorkflowOrdered,
+    Problem, Queued, Rollout, RolloutChange, RolloutOrder, RolloutProgress, RolloutSpec, RolloutState, RunningAction, WaitPhase,
+    Waiting, What, WorkflowChange, WorkflowOrder, WorkflowOrdered,
 };
 use jiff::Timestamp;
-use model::{ActionState, AgentId, Hardware, Kind, Mistake, WorkflowState};
+use model::{ActionState, AgentId, Hardware, Kind, Mistake, Progress, WorkflowState};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -87,6 +87,8 @@ fn a_machine_is_its_hardware_with_what_it_shall_boot() {
         queue: Vec::new(),
         agent: None,
         booted: None,
+        same_address: Vec::new(),
+        last_step: None,
     };
     travels(
         &known(Some("52:54:00:00:00:01"), BootState::Install { workflow: Some("default/w".into()) }),

@@ -12,6 +12,7 @@ The names are Tinkerbell's, so a machine that smee boots is understood as well. 
 | the words come from, first to last | written by |
 |---|---|
 | `/etc/thimble/cmdline` in the ramdisk | `thimble image build --cmdline` |
+| `/etc/thimble/site`, the table of machines in the ISO image of a site | `thimble image iso`, from the settings and each Hardware |
 | boots | itself: the server, the syslog host, the machine's MAC address and agent, the time |
 | `--kernel-args` of `thimble up` | you, for every machine |
 | `osie.kernelParams` of the Hardware | you, for one machine |

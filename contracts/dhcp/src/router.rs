@@ -19,9 +19,12 @@ const MANAGED: u8 = 0x80;
 const OTHER: u8 = 0x40;
 const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
 const PREFIX: u8 = 3;
+const ON_LINK: u8 = 0x80;
 const AUTONOMOUS: u8 = 0x40;
 const RDNSS: u8 = 25;
 const DNSSL: u8 = 31;
+/// How many servers and names are announced, so that the packet is never cut.
+const MOST: usize = 4;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Advertisement {
@@ -73,17 +76,67 @@ impl Advertisement {
     }
 }
 
-/// The advertisement of a host that is not a router: a lifetime of 0, no prefix, and no word on DHCPv6. The kernel adds
-/// the checksum.
-#[must_use]
-pub fn no_router(mac: Option<[u8; 6]>) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER];
-    bytes[0] = ADVERTISEMENT;
-    if let Some(mac) = mac {
-        bytes.extend([SOURCE_LINK_LAYER_ADDRESS, 1]); // length in units of 8 bytes
-        bytes.extend(mac);
+/// What a host announces. The default is that of a host that is not a router: a lifetime of 0, no prefix, and no word on DHCPv6.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announcement {
+    /// The sender's, so that its hosts need not ask for it.
+    pub mac: Option<[u8; 6]>,
+    /// DHCPv6 gives addresses, or everything else.
+    pub managed: bool,
+    pub other: bool,
+    /// Seconds for which hosts use the sender as their router.
+    pub router_lifetime: u16,
+    pub prefixes: Vec<Prefix>,
+    pub dns: Vec<Ipv6Addr>,
+    pub search: Vec<String>,
+}
+
+/// A network whose hosts reach each other without a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    pub address: Ipv6Addr,
+    pub length: u8,
+    /// Whether hosts make themselves addresses from it. It has 64 bits then.
+    pub autonomous: bool,
+}
+
+/// Seconds for which prefixes and names hold. They are announced again long before.
+const HOLDS: u32 = 3600;
+
+impl Announcement {
+    /// The kernel adds the checksum.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER];
+        bytes[0] = ADVERTISEMENT;
+        bytes[5] = if self.managed { MANAGED } else { 0 } | if self.other { OTHER } else { 0 };
+        bytes[6..8].copy_from_slice(&self.router_lifetime.to_be_bytes());
+        if let Some(mac) = self.mac {
+            bytes.extend([SOURCE_LINK_LAYER_ADDRESS, 1]); // length in units of 8 bytes
+            bytes.extend(mac);
+        }
+        for prefix in &self.prefixes {
+            let flags = ON_LINK | if prefix.autonomous { AUTONOMOUS } else { 0 };
+            bytes.extend([PREFIX, 4, prefix.length, flags]);
+            bytes.extend([HOLDS.to_be_bytes(), HOLDS.to_be_bytes(), [0; 4]].concat());
+            bytes.extend(prefix.address.octets());
+        }
+        let dns: Vec<u8> = self.dns.iter().take(MOST).flat_map(Ipv6Addr::octets).collect();
+        push_names(&mut bytes, RDNSS, dns);
+        let search = crate::name::encode(self.search.get(..MOST.min(self.search.len())).unwrap_or_default());
+        push_names(&mut bytes, DNSSL, search);
+        bytes
     }
-    bytes
+}
+
+/// With its length in units of 8 bytes, filled up with zeros. Nothing if there are no names.
+fn push_names(bytes: &mut Vec<u8>, kind: u8, mut names: Vec<u8>) {
+    names.resize(names.len().next_multiple_of(8), 0);
+    if let Some(length) = u8::try_from(names.len() / 8 + 1).ok().filter(|length| *length > 1) {
+        bytes.extend([kind, length, 0, 0]);
+        bytes.extend(HOLDS.to_be_bytes());
+        bytes.extend(names);
+    }
 }
 
 /// Whether these bytes are a whole solicitation; its options do not matter.
@@ -147,12 +200,35 @@ mod tests {
 
     #[test]
     fn a_host_that_is_no_router_offers_nothing() {
-        let bytes = no_router(Some([2, 0, 0, 0, 0, 1]));
+        let bytes = Announcement { mac: Some([2, 0, 0, 0, 0, 1]), ..Announcement::default() }.encode();
         assert_eq!(bytes.len(), 24);
         assert_eq!(bytes.get(6..8), Some(&[0, 0][..]), "router lifetime");
         assert_eq!(bytes.get(16..), Some(&[1, 1, 2, 0, 0, 0, 0, 1][..]));
         assert_eq!(Advertisement::decode(&bytes), Some(Advertisement::default()));
-        assert_eq!(no_router(None).len(), HEADER);
+        assert_eq!(Announcement::default().encode().len(), HEADER);
+    }
+
+    #[test]
+    fn an_announcement_is_read_as_it_was_written() {
+        let prefix = Prefix { address: Ipv6Addr::from(SERVER), length: 64, autonomous: true };
+        let announced = Announcement {
+            managed: true,
+            router_lifetime: 1800,
+            prefixes: vec![prefix, Prefix { autonomous: false, ..prefix }],
+            dns: vec![Ipv6Addr::from(SERVER); 9],
+            search: vec!["lab.test".to_owned()],
+            ..Announcement::default()
+        };
+        let bytes = announced.encode();
+        assert_eq!(bytes.get(6..8), Some(&[7, 8][..]), "router lifetime");
+        let expected = Advertisement {
+            managed: true,
+            other: false,
+            autonomous: true,
+            dns: vec![Ipv6Addr::from(SERVER); 4],
+            search: vec!["lab.test".to_owned()],
+        };
+        assert_eq!(Advertisement::decode(&bytes), Some(expected));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! DHCPv4 packets: bytes to types and back (RFC 2131, 2132, 3004, 3046, 3396, 3397, 3442, 4578). No I/O, no clock.
+//! DHCPv4 packets: bytes to types and back (RFC 2131, 2132, 3004, 3011, 3046, 3396, 3397, 3442, 3527, 4388, 4578, 5107). No I/O, no clock.
 //! The server (`boots`) and the client (`pid1`) share it. [`Packet::decode`] survives any bytes.
 
 mod forms;
@@ -17,3 +17,5 @@ pub use typed::Route;
 pub const SERVER_PORT: u16 = 67;
 /// UDP port a client receives replies on.
 pub const CLIENT_PORT: u16 = 68;
+/// UDP port where a boot server answers clients that have an address (PXE 2.1).
+pub const PXE_PORT: u16 = 4011;

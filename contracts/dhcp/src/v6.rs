@@ -1,18 +1,34 @@
-//! DHCPv6 messages (RFC 8415, 8), as a client sends and reads them.
+//! DHCPv6 messages (RFC 8415, 8), as clients, relays and servers send and read them.
+
+mod identity;
+mod relay;
+mod request;
 
 use std::net::Ipv6Addr;
 
+pub use identity::{duid_mac, eui64, eui64_mac};
+pub use relay::{HOP_LIMIT, Relay, unwrap, wrap};
+pub use request::Wanted;
+
+/// Servers and relays of a link.
 pub const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+/// Servers of a site, for relays.
+pub const ALL_SERVERS_OF_SITE: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3);
 pub const CLIENT_PORT: u16 = 546;
 pub const SERVER_PORT: u16 = 547;
 
 pub const SOLICIT: u8 = 1;
 pub const ADVERTISE: u8 = 2;
 pub const REQUEST: u8 = 3;
+pub const CONFIRM: u8 = 4;
 pub const RENEW: u8 = 5;
 pub const REBIND: u8 = 6;
 pub const REPLY: u8 = 7;
+pub const RELEASE: u8 = 8;
+pub const DECLINE: u8 = 9;
 pub const INFORMATION_REQUEST: u8 = 11;
+pub const RELAY_FORWARD: u8 = 12;
+pub const RELAY_REPLY: u8 = 13;
 
 pub const CLIENT_ID: u16 = 1;
 pub const SERVER_ID: u16 = 2;
@@ -21,8 +37,12 @@ pub const IA_ADDRESS: u16 = 5;
 pub const OPTION_REQUEST: u16 = 6;
 pub const PREFERENCE: u16 = 7;
 pub const ELAPSED_TIME: u16 = 8;
+pub const RELAY_MESSAGE: u16 = 9;
 pub const STATUS_CODE: u16 = 13;
 pub const RAPID_COMMIT: u16 = 14;
+pub const USER_CLASS: u16 = 15;
+pub const VENDOR_CLASS: u16 = 16;
+pub const INTERFACE_ID: u16 = 18;
 pub const DNS_SERVERS: u16 = 23;
 pub const DOMAIN_LIST: u16 = 24;
 /// RFC 4075
@@ -31,6 +51,19 @@ pub const INFORMATION_REFRESH: u16 = 32;
 /// RFC 5908, whose suboption 1 is an address.
 pub const NTP_SERVER: u16 = 56;
 const NTP_ADDRESS: u16 = 1;
+/// RFC 5970, with the next two.
+pub const BOOT_FILE_URL: u16 = 59;
+pub const CLIENT_ARCH: u16 = 61;
+pub const NETWORK_INTERFACE: u16 = 62;
+/// RFC 6939, which a relay adds.
+pub const CLIENT_LINK_LAYER: u16 = 79;
+/// RFC 8357: the relay listens on the port that it sends from.
+pub const RELAY_SOURCE_PORT: u16 = 135;
+
+/// Codes of `STATUS_CODE` (RFC 8415, 21.13).
+pub const NO_ADDRESSES: u16 = 2;
+pub const NO_BINDING: u16 = 3;
+pub const NOT_ON_LINK: u16 = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -113,6 +146,31 @@ impl Options {
         self.get(STATUS_CODE).and_then(|value| value.first_chunk()).map_or(0, |code| u16::from_be_bytes(*code))
     }
 
+    /// A status with its text.
+    pub fn with_status(self, code: u16, text: &str) -> Self {
+        self.with(STATUS_CODE, [&code.to_be_bytes()[..], text.as_bytes()].concat())
+    }
+
+    pub fn with_addresses(self, kind: u16, addresses: &[Ipv6Addr]) -> Self {
+        if addresses.is_empty() {
+            return self;
+        }
+        self.with(kind, addresses.iter().flat_map(Ipv6Addr::octets).collect::<Vec<u8>>())
+    }
+
+    /// Time servers, each in an option of its own (RFC 5908, 4).
+    pub fn with_time_servers(self, servers: &[Ipv6Addr]) -> Self {
+        servers
+            .iter()
+            .fold(self, |options, server| options.with(NTP_SERVER, Self::default().with(NTP_ADDRESS, server.octets()).encode()))
+    }
+
+    /// Names that DNS cannot carry are left out.
+    pub fn with_domains(self, kind: u16, names: &[impl AsRef<str>]) -> Self {
+        let bytes = crate::name::encode(names);
+        if bytes.is_empty() { self } else { self.with(kind, bytes) }
+    }
+
     pub fn seconds(&self, kind: u16) -> Option<u32> {
         self.get(kind)?.first_chunk().map(|seconds| u32::from_be_bytes(*seconds))
     }
@@ -154,8 +212,9 @@ impl Association {
             let value = [&address.address.octets()[..], &address.preferred.to_be_bytes(), &address.valid.to_be_bytes()].concat();
             options.with(IA_ADDRESS, value)
         });
+        let options = if self.status == 0 { addresses } else { addresses.with_status(self.status, "") };
         let head = [self.id, self.renew, self.rebind].map(u32::to_be_bytes).concat();
-        [head, addresses.encode()].concat()
+        [head, options.encode()].concat()
     }
 }
 

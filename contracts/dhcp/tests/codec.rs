@@ -167,6 +167,7 @@ fn a_reply_is_padded_and_ends_with_the_relays_option() {
     let mut request = Packet::request(MessageType::Discover, 7, MAC);
     request.giaddr = Ipv4Addr::new(10, 1, 0, 1);
     request.options.set(code::RELAY_AGENT, [1, 2, 9, 9]).set(code::CLIENT_ID, [1, 2, 0, 0, 0, 0, 1]);
+    request.options.set_ip(code::SUBNET_SELECTION, Ipv4Addr::new(10, 2, 0, 0));
     let mut reply = request.reply(MessageType::Offer);
     reply.options.set(code::IPXE, [1, 1, 1]).set_u32(code::LEASE_TIME, 60);
     let wire = reply.encode();
@@ -177,6 +178,7 @@ fn a_reply_is_padded_and_ends_with_the_relays_option() {
     let read = Packet::decode(&wire).unwrap();
     assert_eq!((read.op, read.xid, read.giaddr, read.mac()), (Op::Reply, 7, request.giaddr, Some(MAC)));
     assert_eq!(read.client_id(), request.client_id());
+    assert_eq!(read.options.ip(code::SUBNET_SELECTION), Some(Ipv4Addr::new(10, 2, 0, 0)), "RFC 3011");
     assert!(read.answers(&request));
     assert!(!read.answers(&Packet::request(MessageType::Discover, 8, MAC)));
 }
@@ -295,4 +297,21 @@ fn a_small_receiver_gets_options_in_empty_header_fields() {
     packet.file = Text::new("undionly.kpxe").unwrap();
     packet.sname = Text::new("boots").unwrap();
     assert_eq!(packet.encode_within(530).unwrap_err().max, 530);
+}
+
+#[test]
+fn a_relay_names_the_network_and_the_server() {
+    let relayed = |area: &[u8], giaddr: [u8; 4]| Packet { giaddr: giaddr.into(), ..with(area) };
+    for (case, packet, link, server) in [
+        ("no relay", relayed(&[53, 1, 1], [0; 4]), None, None),
+        ("its own address", relayed(&[53, 1, 1], [10, 1, 0, 1]), Some([10, 1, 0, 1]), None),
+        ("link selection", relayed(&[82, 9, 1, 1, 7, 5, 4, 10, 2, 0, 0], [10, 1, 0, 1]), Some([10, 2, 0, 0]), None),
+        ("server override", relayed(&[82, 6, 11, 4, 10, 1, 0, 254], [10, 1, 0, 1]), Some([10, 1, 0, 1]), Some([10, 1, 0, 254])),
+        ("subnet selection by the client", relayed(&[118, 4, 10, 3, 0, 0], [0; 4]), Some([10, 3, 0, 0]), None),
+        ("a sub-option that is cut off", relayed(&[82, 4, 5, 4, 10, 2], [10, 1, 0, 1]), Some([10, 1, 0, 1]), None),
+        ("a sub-option of another length", relayed(&[82, 4, 5, 2, 10, 2], [10, 1, 0, 1]), Some([10, 1, 0, 1]), None),
+    ] {
+        assert_eq!(packet.remote_link(), link.map(Ipv4Addr::from), "{case}");
+        assert_eq!(packet.server_id_override(), server.map(Ipv4Addr::from), "{case}");
+    }
 }

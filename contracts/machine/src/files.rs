@@ -51,6 +51,8 @@ pub const PACK_MANIFESTS: &str = "/etc/thimble/manifest.d";
 pub const SERVER_CA: &str = "/etc/thimble/server-ca.pem";
 /// Kernel arguments of the image, which stand before those of `/proc/cmdline`. `thimble image build` writes it; PID 1 reads it.
 pub const CMDLINE: &str = "/etc/thimble/cmdline";
+/// The machines of a site with their kernel arguments ([`crate::site`]). `thimble image iso` writes it; PID 1 reads it.
+pub const SITE: &str = "/etc/thimble/site";
 /// The certificate authorities that the ramdisk brings. `thimble image build` writes it; the agent reads it.
 pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// What the machine allows actions to do. `thimble image build --policy` writes it; the agent reads it. No argument names

@@ -15,6 +15,7 @@ pub mod network;
 pub mod ports;
 mod power;
 mod said;
+pub mod site;
 pub mod status;
 pub mod swap;
 mod sys;

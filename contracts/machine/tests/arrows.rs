@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("boots", &["server", "pid1", "agent", "init"], "boots does not depend on the server or on what runs on the machine"),
     ("oci", &["agent", "server", "boots", "pid1"], "images are used by the programs and know none of them"),
     ("netconfig", &["agent", "server", "boots", "pid1"], "network files are made from data, not from a program's state"),
+    ("metadata", &["agent", "server", "boots", "pid1"], "metadata is made from Hardware, not from a program's state"),
     ("actions", &["agent", "server", "boots", "pid1"], "an action depends on no daemon"),
     ("initramfs", &["agent", "server", "boots", "pid1"], "a ramdisk is made without the programs that use it"),
     ("server", &["boots", "agent", "pid1"], "the server does not depend on its clients"),

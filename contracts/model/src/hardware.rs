@@ -233,8 +233,16 @@ impl HardwareSpec {
         self.interfaces.iter().find(|interface| interface.dhcp.as_ref().is_some_and(|dhcp| dhcp.mac == Some(mac)))
     }
 
+    /// Its entries: one, or one with an IPv4 address and one with an IPv6 address.
+    pub fn entries(&self, mac: Mac) -> impl Iterator<Item = &Interface> {
+        self.interfaces.iter().filter(move |interface| interface.mac() == Some(mac))
+    }
+
+    /// Each MAC once.
     pub fn macs(&self) -> impl Iterator<Item = Mac> + '_ {
-        self.interfaces.iter().filter_map(|interface| interface.dhcp.as_ref()?.mac)
+        let earlier = |at: usize, mac: Mac| self.interfaces.iter().take(at).any(|interface| interface.mac() == Some(mac));
+        let all = self.interfaces.iter().enumerate().filter_map(|(at, interface)| Some((at, interface.mac()?)));
+        all.filter(move |(at, mac)| !earlier(*at, *mac)).map(|(_, mac)| mac)
     }
 
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
@@ -243,6 +251,16 @@ impl HardwareSpec {
 }
 
 impl Interface {
+    #[must_use]
+    pub fn mac(&self) -> Option<Mac> {
+        self.dhcp.as_ref()?.mac
+    }
+
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        self.dhcp.as_ref().and_then(|dhcp| dhcp.ip.as_ref()?.address).is_some_and(|address| address.is_ipv6())
+    }
+
     /// Whether this interface may boot from the network; without a `netboot` part it may not.
     #[must_use]
     pub fn may_netboot(&self) -> bool {

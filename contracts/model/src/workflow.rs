@@ -98,11 +98,22 @@ pub struct WorkflowStatus {
     /// While this is set, no further action is handed out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
+    /// How far the running action is. It is not part of the event log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// How far its event log goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logged: Option<Logged>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<WorkflowTask>,
+}
+
+/// How far an action is, by its own words: a line `progress 45% ...`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub workflow: String,
+    pub action: String,
+    pub percent: u8,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

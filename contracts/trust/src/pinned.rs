@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -34,7 +34,15 @@ impl Fingerprint {
     /// # Errors
     /// If the TLS library refuses its own defaults.
     pub fn client_config(self) -> Result<ClientConfig, TrustError> {
-        let verifier = Pinned { authority: self, algorithms: provider().signature_verification_algorithms };
+        self.client_config_with(Arc::default())
+    }
+
+    /// The same, and the authority's certificate is put into `seen` as soon as a server has shown it.
+    ///
+    /// # Errors
+    /// As `client_config`.
+    pub fn client_config_with(self, seen: Arc<OnceLock<CertificateDer<'static>>>) -> Result<ClientConfig, TrustError> {
+        let verifier = Pinned { authority: self, seen, algorithms: provider().signature_verification_algorithms };
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
     }
@@ -71,6 +79,7 @@ impl FromStr for Fingerprint {
 #[derive(Debug)]
 struct Pinned {
     authority: Fingerprint,
+    seen: Arc<OnceLock<CertificateDer<'static>>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -90,6 +99,7 @@ impl ServerCertVerifier for Pinned {
         let parsed = ParsedCertificate::try_from(end_entity)?;
         verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, self.algorithms.all)?;
         verify_server_name(&parsed, server_name)?;
+        self.seen.get_or_init(|| authority.clone().into_owned());
         Ok(ServerCertVerified::assertion())
     }
 

@@ -13,6 +13,8 @@ use crate::{StepError, console, fatal, services};
 #[derive(Default)]
 pub struct Boot {
     pub arguments: Arguments,
+    /// Whether a MAC address may still find the machine in the table of its site.
+    pub is_unplaced: bool,
     supervisor: Option<Supervisor>,
     /// When PID 1 started, counted from the start of the kernel.
     pub began: Duration,
@@ -30,7 +32,7 @@ impl Boot {
 }
 
 pub fn take_over_signals(boot: &mut Boot) -> Result<(), StepError> {
-    boot.supervisor = Some(Supervisor::begin(boot.arguments.clone())?);
+    boot.supervisor = Some(Supervisor::begin(boot.arguments.clone(), boot.is_unplaced)?);
     Ok(())
 }
 

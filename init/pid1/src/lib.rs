@@ -32,6 +32,7 @@ pub mod screen;
 pub mod service;
 pub mod services;
 pub mod settings;
+pub mod site;
 mod spare_drivers;
 mod spawn;
 pub mod status;

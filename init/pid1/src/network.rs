@@ -24,16 +24,18 @@ mod time;
 use std::collections::BTreeMap;
 use std::io::PipeWriter;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cmdline::Arguments;
+use cmdline::{Arguments, HwAddr};
 use machine::{Chain, Milestone, files, status};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::StepError;
+use crate::service::Facts;
+use crate::{StepError, settings, site};
 use address::AddressFailed;
 use announce::Announcement;
-pub use announce::{READY_LEN, read_ready};
+pub use announce::{NetworkReady, READY_LEN, read_ready};
 pub use ask::datagram;
 use ask::{Asker, News};
 pub use lease::Lease;
@@ -46,8 +48,8 @@ use record::Record;
 use time::TimeSync;
 
 /// Runs in the child and ends only with an error. PID 1 then starts it again.
-pub fn run(arguments: &Arguments, ready: PipeWriter) -> ! {
-    let error = match Network::open(arguments.clone(), ready) {
+pub fn run(facts: &Facts, ready: PipeWriter) -> ! {
+    let error = match Network::open(facts, ready) {
         Ok(mut network) => loop {
             if let Err(error) = network.turn() {
                 break error;
@@ -61,6 +63,8 @@ pub fn run(arguments: &Arguments, ready: PipeWriter) -> ! {
 
 struct Network {
     arguments: Arguments,
+    /// While a MAC address may still find the machine in the table of its site.
+    site: Option<site::Search>,
     links: Links,
     /// The ports by interface index.
     ports: BTreeMap<u32, Port>,
@@ -79,12 +83,13 @@ struct Port {
 }
 
 impl Network {
-    fn open(arguments: Arguments, ready: PipeWriter) -> Result<Self, StepError> {
-        let now = Instant::now();
+    fn open(facts: &Facts, ready: PipeWriter) -> Result<Self, StepError> {
+        let (now, arguments) = (Instant::now(), facts.arguments.clone());
         let mut network = Self {
             links: Links::open(&arguments)?,
             search: Search::new(&arguments, now),
             arguments,
+            site: (facts.is_unplaced && facts.mac.is_none()).then(site::Search::default),
             ports: BTreeMap::new(),
             time: TimeSync::default(),
             announcement: Announcement::new(ready),
@@ -130,6 +135,9 @@ impl Network {
 
     /// Lets links with carrier ask for an address, and forgets those without carrier.
     fn look(&mut self, now: Instant) -> Result<(), AddressFailed> {
+        if self.must_wait_for_place(now) {
+            return Ok(());
+        }
         for lit in self.links.look(&self.arguments, now) {
             if lit.is_new {
                 let ports = self.ports.values_mut().filter(|port| port.link.is_on(&lit.link));
@@ -144,6 +152,36 @@ impl Network {
         }
         self.forget_gone(now);
         Ok(())
+    }
+
+    /// Looks for the machine in the table of its site. Until that was done once, no link asks for an address.
+    fn must_wait_for_place(&mut self, now: Instant) -> bool {
+        if self.announcement.has_begun() {
+            self.site = None; // the agent runs already, under another name
+        }
+        let Some(search) = &mut self.site else { return false };
+        let (mac, words) = match search.turn(Path::new("/"), self.links.addresses(), now) {
+            site::Next::Wait => return true,
+            site::Next::AskByDhcp => return false,
+            site::Next::Use(mac, words) => (mac, words),
+        };
+        self.site = None;
+        match settings::parse(&words) {
+            Ok(parsed) => self.obey(parsed.arguments, mac, now),
+            Err(error) => self.once.warn(format!("the arguments of this machine's row are not used: {}", Chain(&error))),
+        }
+        false
+    }
+
+    fn obey(&mut self, arguments: Arguments, placed_by: HwAddr, now: Instant) {
+        for port in self.ports.values_mut() {
+            port.asker.withdraw(&mut self.links.netlink, &port.link);
+        }
+        self.ports.clear();
+        self.links.obey(&arguments);
+        self.search = Search::new(&arguments, now);
+        self.arguments = arguments;
+        self.announcement.placed_by = Some(placed_by);
     }
 
     fn start(&mut self, parent: &Link, now: Instant) -> Result<(), AddressFailed> {
@@ -368,6 +406,7 @@ impl Network {
         let bond = self.links.turn_due().filter(|_| self.search.used().is_none());
         let dues = self.ports.values().filter_map(Port::due).chain(bond).chain(self.links.members.partner_due());
         let dues = dues.chain(self.links.starting.due()).chain(self.search.due(now)).chain(self.time.due());
+        let dues = dues.chain(self.site.as_ref().and_then(site::Search::due));
         let timeout = dues.min().map_or(PollTimeout::NONE, |due| {
             let left = due.saturating_duration_since(now) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)

@@ -4,8 +4,8 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 
 use rustix::io::ioctl_fionbio;
 
-/// The longest message. A pipe accepts more than this in one atomic write.
-const MESSAGE_MAX: usize = 64;
+/// What one read takes: the longest message, or five of the network's. A pipe accepts more than this in one atomic write.
+const MESSAGE_MAX: usize = 60;
 
 /// The child's end. A child that drops it without a message never becomes ready.
 pub struct Ready(PipeWriter);

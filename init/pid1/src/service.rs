@@ -2,16 +2,17 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cmdline::{Arguments, HwAddr};
-use machine::Power;
+use cmdline::{Arguments, HwAddr, Parsed};
+use machine::{Chain, Power};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
-use crate::StepError;
 use crate::ready::Ready;
+use crate::{StepError, settings, site};
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
@@ -62,8 +63,31 @@ pub enum Restart {
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     pub arguments: Arguments,
+    /// Whether a MAC address may still find the machine in the table of its site.
+    pub is_unplaced: bool,
     /// The address of the NIC with the network.
     pub mac: Option<HwAddr>,
+}
+
+impl Facts {
+    /// The network client has found the machine in the table of its site. Services that start later get these arguments.
+    pub fn place(&mut self, by: HwAddr) {
+        if !self.is_unplaced {
+            return;
+        }
+        let root = Path::new("/");
+        let Some(words) = site::words_by_mac(root, by) else {
+            return log::error!("the network client has found {by} in the table of machines, and it is not there");
+        };
+        match settings::parse(&words) {
+            Ok(Parsed { arguments, notes }) => {
+                notes.iter().for_each(|note| log::warn!("{note}; it is ignored"));
+                (self.arguments, self.is_unplaced) = (arguments, false);
+                site::forget(root);
+            }
+            Err(error) => log::error!("the arguments of this machine's row are not used: {}", Chain(&error)),
+        }
+    }
 }
 
 /// The record of a child's earlier runs.

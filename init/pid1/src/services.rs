@@ -32,12 +32,17 @@ pub const TABLE: &[Service] = &[
     Service {
         name: NETWORK,
         process: c"network",
-        start: Start::Forked(|facts, ready| network::run(&facts.arguments, ready.into_pipe())),
+        start: Start::Forked(|facts, ready| network::run(facts, ready.into_pipe())),
         restart: Restart::Always,
         cgroup: None,
         after: None, // it waits for NICs while the drivers load
         ready: Some(|facts, message| {
-            facts.mac = network::read_ready(message).or(facts.mac);
+            if let Some(ready) = network::read_ready(message) {
+                if facts.mac.is_none() {
+                    ready.placed_by.into_iter().for_each(|mac| facts.place(mac));
+                }
+                facts.mac = Some(ready.mac);
+            }
             facts.mac.is_some()
         }),
     },

@@ -1,22 +1,25 @@
 //! Reads the kernel command line once `/proc` is mounted, and applies what must be set at once.
 
 use std::fs;
+use std::path::Path;
 
 use cmdline::{Arguments, Parsed};
 use machine::{Milestone, files};
 
 use crate::boot::Boot;
-use crate::{PathError, StepError, console, fatal, mounts};
+use crate::{PathError, StepError, console, fatal, mounts, site};
 
 const CMDLINE: &str = "/proc/cmdline";
 /// How many percent of the memory `/run` gets. The rest is for the kernel, the ramdisk and the agent.
 const RUN_PERCENT: u8 = 70;
 
 pub fn read(boot: &mut Boot) -> Result<(), StepError> {
-    let line = fs::read(CMDLINE).map_err(PathError::new("cannot read", CMDLINE))?;
-    let defaults = fs::read(files::CMDLINE).unwrap_or_default(); // most images have none; those of the boot loader come later, so they win
-    let line = format!("{} {}", String::from_utf8_lossy(&defaults).trim(), String::from_utf8_lossy(&line));
-    let Parsed { arguments, notes } = Arguments::parse(&line);
+    let looked = site::look_by_firmware(Path::new("/"));
+    let Parsed { arguments, notes } = parse(&looked.words)?;
+    boot.is_unplaced = looked.is_open;
+    if !looked.is_open {
+        site::forget(Path::new("/"));
+    }
     fatal::obey(arguments.panic);
     for note in notes {
         log::warn!("{note}; it is ignored");
@@ -33,6 +36,13 @@ pub fn read(boot: &mut Boot) -> Result<(), StepError> {
     }
     boot.arguments = arguments;
     Ok(())
+}
+
+/// The arguments of the ramdisk, those of the site's table, and those of the boot loader, which win.
+pub fn parse(of_site: &str) -> Result<Parsed, PathError> {
+    let line = fs::read(CMDLINE).map_err(PathError::new("cannot read", CMDLINE))?;
+    let defaults = fs::read(files::CMDLINE).unwrap_or_default(); // most images have none
+    Ok(Arguments::parse(&format!("{} {of_site} {}", String::from_utf8_lossy(&defaults).trim(), String::from_utf8_lossy(&line))))
 }
 
 /// An operator may ask the kernel for more than notices.

@@ -140,7 +140,7 @@ fn given_up(service: &str, failures: u32, policy: OnFailure) -> Option<Power> {
 
 impl Supervisor {
     /// Blocks the signals for good. From here on they are read from a file descriptor.
-    pub fn begin(arguments: Arguments) -> Result<Self, PathError> {
+    pub fn begin(arguments: Arguments, is_unplaced: bool) -> Result<Self, PathError> {
         let mask: SigSet = SIGNALS.into_iter().collect();
         mask.thread_block().map_err(PathError::new("cannot block", "signals"))?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
@@ -148,7 +148,8 @@ impl Supervisor {
         if let Err(error) = reboot(RebootCommand::CadOff) {
             log::warn!("ctrl-alt-del will restart the machine without an orderly end: {error}");
         }
-        Ok(Self { facts: Facts { arguments, mac: None }, signals, children: TABLE.iter().map(Child::new).collect() })
+        let facts = Facts { arguments, is_unplaced, mac: None };
+        Ok(Self { facts, signals, children: TABLE.iter().map(Child::new).collect() })
     }
 
     pub fn forever(mut self) -> ! {

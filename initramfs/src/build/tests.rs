@@ -107,7 +107,7 @@ fn the_policy_is_in_ramdisk_manifest_report_and_sbom() {
 }
 
 #[test]
-fn the_authority_of_the_server_is_in_the_media_and_not_in_the_ramdisk_alone() {
+fn the_authority_of_the_server_and_the_table_of_the_site_are_in_the_media_alone() {
     let mut lab = lab(&kernel_files());
     let at = |name: &str| lab.folder.path().join(name);
     fs::write(at("stub"), crate::uki::tests::stub()).unwrap();
@@ -117,14 +117,17 @@ fn the_authority_of_the_server_is_in_the_media_and_not_in_the_ramdisk_alone() {
     let (ca, text, gone) = (at("ca.crt"), at("text"), at("gone"));
     lab.request.cmdline = Some("grpc_authority=10.0.0.1:42113".into());
     lab.request.media = Media { uki: true, stub: Some(at("stub")), server_ca: Some(ca), ..Media::default() };
+    lab.request.media.site = Some(b"thimble-site 1\t\nm1\t-\tS1\t-\t-\n".to_vec());
     let report = build(&lab.request).unwrap();
     let (uki, mut ramdisk) = (fs::read(&report.media[0].path).unwrap(), fs::read(&report.initramfs.path).unwrap());
     assert!(!String::from_utf8_lossy(&zstd::decode_all(&ramdisk[..]).unwrap()).contains("authority\n-----END"));
     ramdisk.resize(ramdisk.len().next_multiple_of(4), 0);
     let begin = uki.windows(ramdisk.len()).position(|window| window == ramdisk).expect("the same ramdisk");
-    let segment = &uki[begin + ramdisk.len()..];
-    assert!(segment.starts_with(b"070701"), "a segment follows the ramdisk");
-    assert!(String::from_utf8_lossy(&segment[..1024]).contains(pem));
+    let [_, place] = crate::uki::places(&uki).unwrap();
+    let segment = zstd::decode_all(&uki[begin + ramdisk.len()..place.end]).expect("a segment follows the ramdisk");
+    let segment = String::from_utf8_lossy(&segment);
+    assert!(segment.contains(pem) && segment.contains("etc/thimble/site\0"));
+    assert!(segment.contains("\nm1\t-\tS1\t-\t-\n"));
     let arguments = b"tinkerbell_tls=true grpc_authority=10.0.0.1:42113";
     assert!(uki.windows(arguments.len()).any(|window| window == arguments), "the operator's words come later and win");
     let found = report.server_ca.unwrap();
@@ -133,6 +136,21 @@ fn the_authority_of_the_server_is_in_the_media_and_not_in_the_ramdisk_alone() {
         lab.request.media.server_ca = Some(path);
         let error = chain(&build(&lab.request).unwrap_err());
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn media_have_room_for_the_arguments_of_a_machine_if_that_is_wanted() {
+    let mut lab = lab(&kernel_files());
+    let stub = lab.folder.path().join("stub");
+    fs::write(&stub, crate::uki::tests::stub()).unwrap();
+    lab.request.cmdline = Some("console=ttyS0".into());
+    for placeholder in [false, true] {
+        lab.request.media = Media { uki: true, placeholder, stub: Some(stub.clone()), ..Media::default() };
+        let report = build(&lab.request).unwrap();
+        let uki = fs::read(&report.media[0].path).unwrap();
+        let wanted = format!("console=ttyS0 {}", cmdline::PLACEHOLDER);
+        assert_eq!(uki.windows(wanted.len()).any(|window| window == wanted.as_bytes()), placeholder);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// As in Go's programs, services on the machine itself are not reached through a proxy.
-const LOCAL: &str = "localhost,127.0.0.0/8,::1";
+pub const LOCAL: &str = "localhost,127.0.0.0/8,::1";
 
 #[derive(Clone, Default)]
 pub struct Proxies {

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::insecure::{Insecure, is_loopback};
 use super::proxy::Proxies;
+use crate::insecure::{Insecure, is_loopback};
 use crate::reference::{Reference, canonical};
 
 /// The host's settings for registries.

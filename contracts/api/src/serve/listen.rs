@@ -1,7 +1,7 @@
 //! Accepting connections: each becomes a task with a place at the gate. What cannot be accepted is logged once a minute.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use log::{error, warn};
@@ -35,6 +35,7 @@ pub async fn each<F>(
         loop {
             match listener.accept().await {
                 Ok((socket, address)) => {
+                    let address = canonical(address);
                     if let Some(pass) = complaints.enter(name, &gate, address.ip()) {
                         prepare(&socket);
                         tokio::spawn(serve(socket, address, pass, stopped.clone()));
@@ -51,6 +52,14 @@ pub async fn each<F>(
     drop((listener, stopped));
     let _ = stop.send(()); // an error means that no connection is open
     stop.closed().await;
+}
+
+/// On a socket of IPv6 a client of IPv4 has a mapped address, which no one wants to read.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => (ip, address.port()).into(),
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// Answers leave at once, and the kernel notices a client that has gone. Neither wakes this process.

@@ -12,11 +12,28 @@ pub enum MessageType {
     Nak,
     Release,
     Inform,
+    /// RFC 4388: a relay asks who has an address. The next three are its answers.
+    LeaseQuery,
+    LeaseUnassigned,
+    LeaseUnknown,
+    LeaseActive,
 }
 
 impl MessageType {
-    pub const ALL: [Self; 8] =
-        [Self::Discover, Self::Offer, Self::Request, Self::Decline, Self::Ack, Self::Nak, Self::Release, Self::Inform];
+    pub const ALL: [Self; 12] = [
+        Self::Discover,
+        Self::Offer,
+        Self::Request,
+        Self::Decline,
+        Self::Ack,
+        Self::Nak,
+        Self::Release,
+        Self::Inform,
+        Self::LeaseQuery,
+        Self::LeaseUnassigned,
+        Self::LeaseUnknown,
+        Self::LeaseActive,
+    ];
 
     pub fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.byte() == byte)
@@ -32,6 +49,10 @@ impl MessageType {
             Self::Nak => 6,
             Self::Release => 7,
             Self::Inform => 8,
+            Self::LeaseQuery => 10,
+            Self::LeaseUnassigned => 11,
+            Self::LeaseUnknown => 12,
+            Self::LeaseActive => 13,
         }
     }
 }
@@ -47,6 +68,10 @@ impl fmt::Display for MessageType {
             Self::Nak => "NAK",
             Self::Release => "RELEASE",
             Self::Inform => "INFORM",
+            Self::LeaseQuery => "LEASEQUERY",
+            Self::LeaseUnassigned => "LEASEUNASSIGNED",
+            Self::LeaseUnknown => "LEASEUNKNOWN",
+            Self::LeaseActive => "LEASEACTIVE",
         })
     }
 }

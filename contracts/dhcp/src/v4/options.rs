@@ -36,9 +36,15 @@ pub mod code {
     pub const BOOT_FILE_NAME: u8 = 67;
     pub const USER_CLASS: u8 = 77;
     pub const RELAY_AGENT: u8 = 82;
+    /// RFC 4388: seconds since the client's last packet.
+    pub const LAST_TRANSACTION: u8 = 91;
+    /// RFC 4388: all addresses of one client.
+    pub const ASSOCIATED_IP: u8 = 92;
     pub const CLIENT_ARCH: u8 = 93;
     pub const CLIENT_NDI: u8 = 94;
     pub const CLIENT_UUID: u8 = 97;
+    /// RFC 3011: the network to choose an address from.
+    pub const SUBNET_SELECTION: u8 = 118;
     pub const DOMAIN_SEARCH: u8 = 119;
     pub const CLASSLESS_ROUTES: u8 = 121;
     /// Etherboot's encapsulated options: the mark of an iPXE.

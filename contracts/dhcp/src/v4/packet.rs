@@ -142,7 +142,8 @@ impl Packet {
         packet
     }
 
-    /// A server's answer. It copies what RFC 2131 table 3 says, and returns options 61 (RFC 6842) and 82 (RFC 3046).
+    /// A server's answer. It copies what RFC 2131 table 3 says, and returns options 61
+    /// (RFC 6842), 118 (RFC 3011) and 82 (RFC 3046).
     pub fn reply(&self, kind: MessageType) -> Self {
         let mut reply = Self {
             op: Op::Reply,
@@ -158,7 +159,7 @@ impl Packet {
             reply.ciaddr = self.ciaddr;
         }
         reply.options.set_u8(code::MESSAGE_TYPE, kind.byte());
-        for echoed in [code::CLIENT_ID, code::RELAY_AGENT] {
+        for echoed in [code::CLIENT_ID, code::SUBNET_SELECTION, code::RELAY_AGENT] {
             if let Some(value) = self.options.get(echoed) {
                 reply.options.set(echoed, value);
             }

@@ -16,6 +16,14 @@ pub struct Route {
     pub router: Ipv4Addr,
 }
 
+/// Sub-options of option 82.
+const LINK_SELECTION: u8 = 5;
+const SERVER_ID_OVERRIDE: u8 = 11;
+
+fn address(value: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
+}
+
 impl Options {
     pub fn u16(&self, code: u8) -> Option<u16> {
         self.get(code)?.try_into().ok().map(u16::from_be_bytes)
@@ -195,6 +203,33 @@ impl Packet {
     pub fn client_archs(&self) -> Vec<u16> {
         let (archs, _) = self.options.get(code::CLIENT_ARCH).unwrap_or_default().as_chunks::<2>();
         archs.iter().copied().map(u16::from_be_bytes).collect()
+    }
+
+    /// A sub-option of option 82, which a relay adds (RFC 3046).
+    pub fn relay_option(&self, number: u8) -> Option<&[u8]> {
+        let mut rest = self.options.get(code::RELAY_AGENT)?;
+        while let [tag, len, after @ ..] = rest {
+            let (value, after) = after.split_at_checked(usize::from(*len))?;
+            if *tag == number {
+                return Some(value);
+            }
+            rest = after;
+        }
+        None
+    }
+
+    /// An address on the client's network, if the packet came through a relay or names a network: the relay's link selection
+    /// (RFC 3527), the client's subnet selection (RFC 3011), else the relay's own address.
+    pub fn remote_link(&self) -> Option<Ipv4Addr> {
+        let selected = self.relay_option(LINK_SELECTION).and_then(address);
+        let asked = || self.options.ip(code::SUBNET_SELECTION);
+        let relay = || Some(self.giaddr);
+        selected.or_else(asked).or_else(relay).filter(|link| !link.is_unspecified())
+    }
+
+    /// The address that the relay wants to be the server's for its clients (RFC 5107).
+    pub fn server_id_override(&self) -> Option<Ipv4Addr> {
+        self.relay_option(SERVER_ID_OVERRIDE).and_then(address).filter(|server| !server.is_unspecified())
     }
 
     /// Option 97 of type 0: the machine's UUID as its firmware has it.

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Instant;
 
-use cmdline::{Arguments, Vlan};
+use cmdline::{Arguments, HwAddr, Vlan};
 use machine::network::{Bond, Nic};
 use machine::{Chain, Milestone};
 
@@ -66,6 +66,17 @@ impl Links {
             obstacle: None,
             once: Once::default(),
         })
+    }
+
+    /// The addresses of all links, which stay as they are.
+    pub fn addresses(&mut self) -> impl Iterator<Item = HwAddr> + use<> {
+        self.events.drain();
+        link::scan(Path::new(link::SYSFS), &Arguments::default()).into_iter().map(|link| link.mac)
+    }
+
+    /// Later checks use these arguments.
+    pub fn obey(&mut self, arguments: &Arguments) {
+        self.members = Members::of(arguments);
     }
 
     /// Reads the links again and sets them up. Returns those with carrier that are not members of a bond.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use machine::files;
 use machine::network::Learned;
+use pid1::service::Facts;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const CLIENT_LOG: &str = "/run/client.log";
@@ -293,10 +294,10 @@ pub fn client(line: &str) -> ! {
     std::thread::spawn(move || {
         let mut message = [0; pid1::network::READY_LEN];
         while reader.read_exact(&mut message).is_ok() {
-            let _ = writeln!(std::io::stderr(), "READY {}", pid1::network::read_ready(&message).unwrap());
+            let _ = writeln!(std::io::stderr(), "READY {}", pid1::network::read_ready(&message).unwrap().mac);
         }
     });
-    pid1::network::run(&parsed.arguments, writer)
+    pid1::network::run(&Facts { arguments: parsed.arguments, ..Facts::default() }, writer)
 }
 
 /// An NTP server (RFC 4330) whose clock is ahead.
