@@ -1,19 +1,32 @@
 //! `cexec`: runs a command with a file system of the disk mounted, or inside of it by chroot.
+//!
+//! A second process is PID 1 of a namespace of its own, and the mounts are its own, too ([`target`]). Whatever a command leaves
+//! behind ends with it, also if the action is killed, and the disk is free again.
 
-use crate::device::{self, DeviceError};
-use crate::mount::{MountError, Mounted};
+mod commands;
+mod sys;
+mod target;
+
+use crate::device::{self, DeviceError, Named};
+use crate::mount::MountError;
 use crate::say;
 use crate::variables::{VariableError, Variables};
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind_recursive, mount_change, unmount};
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::chroot;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use machine::Chain;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-/// Folders of the action that a command in the chroot expects.
-const BOUND: &[&str] = &["dev", "proc", "sys"];
+/// Where upstream's action mounts the file system. Commands without CHROOT find it there.
+const PLACE: &str = "/mountAction";
+/// How long the disk may be busy after the last process has ended.
+const RELEASE: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(50);
+const REPORT_MAX: u64 = 64 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CexecError {
@@ -23,180 +36,215 @@ pub enum CexecError {
     Device(#[from] DeviceError),
     #[error("BLOCK_DEVICE")]
     Mount(#[from] MountError),
+    #[error("the file system has several systems. Choose one of {}", .0.join(", "))]
+    Subvolumes(Vec<String>),
     #[error("cannot {what}")]
     Enter {
         what: String,
         #[source]
         source: io::Error,
     },
-    #[error("CMD_LINE: cannot start {program}")]
+    #[error("CMD_LINE: cannot start {program}{hint}")]
     Start {
         program: String,
+        hint: String,
         #[source]
         source: io::Error,
     },
-    #[error("CMD_LINE: {program} ended with {}", ending(.status))]
-    Failed { program: String, status: ExitStatus },
-}
-
-fn ending(status: &ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "an unknown state".into(),
-    }
+    #[error("CMD_LINE: {program} ended with {ending}")]
+    Failed { program: String, ending: String },
+    #[error("the action was asked to end, and has ended the command")]
+    Ended,
+    #[error("the command asked for {0}, which does not reach the machine from here: use the action of that name")]
+    Power(&'static str),
+    #[error("the command's part of the action ended with {0}")]
+    Lost(String),
+    /// What the second process reports.
+    #[error("{0}")]
+    Inside(String),
 }
 
 impl CexecError {
-    /// Tinkerbell's cexec uses 10 for settings and mounts, 20 for chroot, and 30 for the command.
+    /// Upstream's: 20 for a variable that is missing, 10 for one that is wrong, and 30 for all else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Variable(_) => 1,
-            Self::Device(_) | Self::Mount(_) => 10,
-            Self::Enter { .. } => 20,
-            Self::Start { .. } | Self::Failed { .. } => 30,
+            Self::Variable(VariableError::Missing(_)) => 20,
+            Self::Variable(_) => 10,
+            _ => 30,
         }
+    }
+}
+
+/// How the action's own lines look.
+#[derive(Debug, Clone, Copy)]
+struct Lines {
+    json: bool,
+}
+
+impl Lines {
+    fn say(self, text: &str) {
+        if self.json { say(&format!("{{\"level\":\"INFO\",\"msg\":{}}}", crate::json::quoted(text))) } else { say(text) }
     }
 }
 
 struct Settings {
-    device: PathBuf,
+    device: Named,
     fs: String,
+    options: String,
     commands: Vec<Vec<String>>,
     chroot: bool,
     resolv_conf: bool,
+    lines: Lines,
 }
 
 impl Settings {
     fn read(variables: &Variables) -> Result<Self, VariableError> {
+        let optional = |name| variables.optional(name).map(|_| variables.text(name)).transpose();
+        // The second spelling is that of upstream's code.
+        let json = variables.flag("JSON_OUTPUT")?.or(variables.flag("JSON_OUTOUT")?);
+        let device = Named::read(variables, "BLOCK_DEVICE")?;
+        let fs = variables.text("FS_TYPE")?;
         let line = variables.text("CMD_LINE")?;
-        let interpreter = match variables.optional("DEFAULT_INTERPRETER") {
-            Some(_) => Some(variables.text("DEFAULT_INTERPRETER")?),
-            None => None,
-        };
         Ok(Self {
-            device: variables.absolute_path("BLOCK_DEVICE")?,
-            fs: variables.text("FS_TYPE")?,
-            commands: commands(&line, interpreter.as_deref()),
+            device,
+            fs,
+            options: optional("MOUNT_OPTIONS")?.unwrap_or_default(),
+            commands: commands::commands(&line, optional("DEFAULT_INTERPRETER")?.as_deref()),
             chroot: variables.optional("CHROOT").is_some(),
             resolv_conf: variables.flag("UPDATE_RESOLV_CONF")?.unwrap_or(false),
+            lines: Lines { json: json.unwrap_or(false) },
         })
-    }
-}
-
-/// An interpreter gets the whole line. Without one, `;` and spaces split it, and quotes mean nothing.
-fn commands(line: &str, interpreter: Option<&str>) -> Vec<Vec<String>> {
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    match interpreter {
-        Some(interpreter) => {
-            let mut command = words(interpreter);
-            command.push(line.to_owned());
-            vec![command]
-        }
-        None => line.split(';').map(words).filter(|command| !command.is_empty()).collect(),
     }
 }
 
 pub fn run(variables: &Variables) -> Result<(), CexecError> {
     let settings = Settings::read(variables)?;
-    device::wait_for(&settings.device, device::APPEARS_WITHIN)?;
-    let mounted = Mounted::new(&settings.device, &settings.fs)?;
-    let result = if settings.chroot { run_inside(&settings, mounted.path()) } else { run_all(&settings.commands) };
-    // The command's failure is the one to report. What it wrote is kept in any case.
-    let closed = mounted.close();
-    result?;
-    Ok(closed?)
-}
-
-fn run_inside(settings: &Settings, root: &Path) -> Result<(), CexecError> {
-    let mut bound = Vec::new();
-    let result = bind(root, &mut bound).and_then(|()| {
-        if settings.resolv_conf {
-            let copied = std::fs::read("/etc/resolv.conf").and_then(|text| std::fs::write(root.join("etc/resolv.conf"), text));
-            copied.map_err(|source| CexecError::Enter { what: "copy resolv.conf".into(), source })?;
+    let device = settings.device.appear(device::APPEARS_WITHIN)?;
+    let was_free = is_free(&device);
+    let place = Path::new(PLACE);
+    let held = hold_place(place).map_err(|source| CexecError::Enter { what: format!("make the folder {PLACE}"), source })?;
+    let result = run_apart(&settings, &device, place);
+    // Without a place in its own namespace, another cexec would lose its mounts.
+    if flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let _ = std::fs::remove_dir(place); // not empty: it was there before
+    }
+    let start = Instant::now();
+    while was_free && !is_free(&device) {
+        if start.elapsed() >= RELEASE {
+            settings.lines.say(&format!(
+                "warning: {} is still in use, by swap, a loop device or a volume that the command has set up on it",
+                device.display()
+            ));
+            break;
         }
-        let back = enter(root).map_err(|source| CexecError::Enter { what: format!("chroot to {}", root.display()), source })?;
-        let result = run_all(&settings.commands);
-        let left = leave(&back).map_err(|source| CexecError::Enter { what: "leave the chroot".into(), source });
-        result.and(left)
-    });
-    for place in bound.iter().rev() {
-        let _ = unmount(place, UnmountFlags::DETACH); // if it stays busy, unmounting the file system fails and says so
+        sleep(POLL);
     }
     result
 }
 
-fn bind(root: &Path, bound: &mut Vec<PathBuf>) -> Result<(), CexecError> {
-    for name in BOUND {
-        let (from, to) = (Path::new("/").join(name), root.join(name));
-        let done = std::fs::create_dir_all(&to).and_then(|()| {
-            mount_bind_recursive(&from, &to)?;
-            bound.push(to.clone());
-            // Unmounting it later must not unmount the original.
-            Ok(mount_change(&to, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
-        });
-        done.map_err(|source| CexecError::Enter { what: format!("bind {} into the target", from.display()), source })?;
+/// Says what `run` would do. The file system is not mounted, because that may write to its journal.
+pub fn dry_run(variables: &Variables) -> Result<(), CexecError> {
+    let settings = Settings::read(variables)?;
+    let device = settings.device.appear(device::APPEARS_WITHIN)?;
+    let inside = if settings.chroot { "inside of it" } else { "beside it" };
+    let names = if settings.chroot && settings.resolv_conf { ", with the action's resolv.conf" } else { "" };
+    say(&format!("would mount {} as {} and run {inside}{names}:", device.display(), settings.fs));
+    for command in &settings.commands {
+        say(&format!("  {}", command.join(" ")));
     }
+    say("nothing was run");
     Ok(())
 }
 
-/// Returns an open folder outside, which is the way back.
-fn enter(root: &Path) -> io::Result<File> {
-    let outside = File::open("/")?;
-    chroot(root)?;
-    std::env::set_current_dir("/")?;
-    Ok(outside)
-}
-
-fn leave(outside: &File) -> io::Result<()> {
-    rustix::process::fchdir(outside)?;
-    chroot(".")
-}
-
-fn run_all(commands: &[Vec<String>]) -> Result<(), CexecError> {
-    for command in commands {
-        let Some((program, arguments)) = command.split_first() else { continue };
-        say(&format!("running {}", command.join(" ")));
-        let status = Command::new(program)
-            .args(arguments)
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .status()
-            .map_err(|source| CexecError::Start { program: program.clone(), source })?;
-        if !status.success() {
-            return Err(CexecError::Failed { program: program.clone(), status });
+/// The folder, which no other cexec removes while it is held.
+fn hold_place(place: &Path) -> io::Result<OwnedFd> {
+    for _ in 0..100 {
+        std::fs::create_dir_all(place)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(held) = rustix::fs::open(place, flags, Mode::empty()) else { continue };
+        flock(&held, FlockOperation::LockShared)?;
+        let (open, named) = (rustix::fs::fstat(&held)?, rustix::fs::stat(place));
+        if named.is_ok_and(|named| named.st_ino == open.st_ino) {
+            return Ok(held);
         }
     }
-    Ok(())
+    Err(io::ErrorKind::ResourceBusy.into())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Nothing mounts it or holds it.
+fn is_free(device: &Path) -> bool {
+    rustix::fs::open(device, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()).is_ok()
+}
 
-    #[test]
-    fn a_line_is_split_only_without_an_interpreter() {
-        for (line, interpreter, expected) in [
-            ("a 1;  b 'x y' ;", None, vec![vec!["a", "1"], vec!["b", "'x", "y'"]]),
-            ("a; b", Some("/bin/sh -c"), vec![vec!["/bin/sh", "-c", "a; b"]]),
-        ] {
-            assert_eq!(commands(line, interpreter), expected, "{line}");
+/// Starts the second process, and waits for it. Whoever asks this one to end, asks that one.
+fn run_apart(settings: &Settings, device: &Path, place: &Path) -> Result<(), CexecError> {
+    let failed = |what: &str, source: io::Error| CexecError::Enter { what: what.to_owned(), source };
+    let (mut reader, writer) = io::pipe().map_err(|source| failed("make a pipe", source))?;
+    sys::hold_signals().map_err(|source| failed("hold signals", source))?;
+    sys::new_pid_namespace().map_err(|source| failed("make a PID namespace; the action needs privileges", source))?;
+    let child = match sys::fork().map_err(|source| failed("start a process for the command", source))? {
+        sys::Side::Parent(child) => child,
+        sys::Side::Child => {
+            drop(reader);
+            std::process::exit(inside(settings, device, place, writer))
+        }
+    };
+    drop(writer);
+    let status = loop {
+        match waitpid(Some(child), WaitOptions::NOHANG) {
+            Ok(Some((_, status))) => break status,
+            Ok(None) => {}
+            Err(errno) => return Err(failed("wait for the command", errno.into())),
+        }
+        if sys::next_signal(Duration::from_secs(60)).is_some_and(|signal| sys::ENDING.contains(&signal)) {
+            let _ = kill_process(child, Signal::TERM); // it may have ended
+        }
+    };
+    let mut report = String::new();
+    let _ = reader.by_ref().take(REPORT_MAX).read_to_string(&mut report); // without a report the status says enough
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(0), _) => Ok(()),
+        (Some(_), _) if !report.is_empty() => Err(CexecError::Inside(report)),
+        // reboot(2) in a PID namespace ends its PID 1 with one of these (pid_namespaces(7)).
+        (None, Some(libc::SIGHUP)) => Err(CexecError::Power("reboot")),
+        (None, Some(libc::SIGINT)) => Err(CexecError::Power("poweroff")),
+        (Some(code), _) => Err(CexecError::Lost(format!("exit code {code}"))),
+        (None, signal) => Err(CexecError::Lost(format!("signal {}", signal.unwrap_or_default()))),
+    }
+}
+
+/// The second process, which gives its exit code.
+fn inside(settings: &Settings, device: &Path, place: &Path, mut report: io::PipeWriter) -> i32 {
+    if rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
+        return 1;
+    }
+    // The parent may have ended before.
+    let mut pipe = [PollFd::new(&report, PollFlags::empty())];
+    let gone = poll(&mut pipe, Some(&rustix::event::Timespec::default()));
+    if gone.is_ok() && pipe.iter().any(|pipe| pipe.revents().contains(PollFlags::ERR)) {
+        return 1;
+    }
+    match run_mounted(settings, device, place) {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = report.write_all(Chain(&error).to_string().as_bytes()); // the exit code is read in any case
+            30
         }
     }
+}
 
-    #[test]
-    fn the_first_failing_command_ends_the_list() {
-        let folder = tempfile::tempdir().unwrap();
-        let touched = folder.path().join("touched");
-        let line = format!("true; false; touch {}", touched.display());
-        let error = run_all(&commands(&line, None)).unwrap_err();
-        assert_eq!(error.to_string(), "CMD_LINE: false ended with exit code 1");
-        assert_eq!(error.exit_code(), 30);
-        assert!(!touched.exists());
-    }
-
-    #[test]
-    fn a_command_that_is_not_there_is_named() {
-        let error = run_all(&commands("/no/such/program", None)).unwrap_err();
-        assert_eq!(error.to_string(), "CMD_LINE: cannot start /no/such/program");
-    }
+fn run_mounted(settings: &Settings, device: &Path, place: &Path) -> Result<(), CexecError> {
+    let mut target = target::mount_device(settings, device, place)?;
+    let mut outside = None;
+    let result = (|| {
+        if settings.chroot {
+            target.furnish(settings.resolv_conf)?;
+            outside = Some(target.enter()?);
+        }
+        commands::run_all(&settings.commands, settings.lines)
+    })();
+    commands::end_the_rest(settings.lines, !matches!(result, Err(CexecError::Ended)));
+    // The command's failure is the one to report. What it wrote is kept in any case.
+    let left = target.leave(outside, place);
+    result.and(left)
 }

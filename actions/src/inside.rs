@@ -1,6 +1,6 @@
 //! Files inside another system's root. Symlinks resolve as in that system, and never lead out of it.
 
-use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, mkdirat, openat2};
+use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, mkdirat, openat2, symlinkat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
@@ -47,6 +47,25 @@ impl Root {
         Ok(File::from(opened.map_err(|errno| failed("open", path, errno))?))
     }
 
+    /// Whether the target has a file or folder there, symlinks followed as in that system.
+    pub fn has(&self, path: &str) -> bool {
+        self.resolve(Path::new(path.trim_start_matches('/')), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).is_ok()
+    }
+
+    /// Makes a symlink, and first the folders above it. One that exists stays as it is.
+    pub fn link(&self, to: &str, path: &Path, owner: Ownership) -> Result<(), InsideError> {
+        let names = names(path)?;
+        let (name, folders) = names.split_last().ok_or_else(|| InsideError::BadPath(path.to_owned()))?;
+        self.create_folders(folders, owner, 0o755)?;
+        let folder = if folders.is_empty() { PathBuf::from(".") } else { folders.iter().collect() };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = self.resolve(&folder, flags, Mode::empty()).map_err(|errno| failed("open the folder of", path, errno))?;
+        match symlinkat(to, &folder, *name) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(failed("make the link", path, errno)),
+        }
+    }
+
     /// Writes a file, and first the folders above it. Existing folders keep their owner and permissions.
     pub fn write(
         &self,
@@ -69,6 +88,18 @@ impl Root {
         file.write_all(contents).map_err(|source| InsideError::Failed { what: "write", path: path.to_owned(), source })?;
         set_owner(&file, owner, permissions, path)?;
         file.sync_all().map_err(|source| InsideError::Failed { what: "sync", path: path.to_owned(), source })
+    }
+
+    /// Opens a folder for reading, after making it and those above it if they are missing.
+    ///
+    /// # Errors
+    /// A path with `..`, a file in the way, or what the file system says.
+    pub fn folder(&self, path: &Path) -> Result<File, InsideError> {
+        let names = steps(path)?;
+        self.create_folders(&names, Ownership { uid: 0, gid: 0 }, 0o755)?;
+        let inside: PathBuf = [Path::new(".")].iter().chain(&names).collect();
+        let opened = self.resolve(&inside, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        Ok(File::from(opened.map_err(|errno| failed("open the folder", path, errno))?))
     }
 
     fn create_folders(&self, names: &[&Path], owner: Ownership, permissions: u32) -> Result<(), InsideError> {
@@ -119,8 +150,15 @@ fn failed(what: &'static str, path: &Path, errno: Errno) -> InsideError {
 }
 
 fn names(path: &Path) -> Result<Vec<&Path>, InsideError> {
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(InsideError::BadPath(path.to_owned()));
+    }
+    steps(path)
+}
+
+fn steps(path: &Path) -> Result<Vec<&Path>, InsideError> {
     let bad = || InsideError::BadPath(path.to_owned());
-    if !path.is_absolute() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+    if !path.is_absolute() {
         return Err(bad());
     }
     let names = path.components().filter_map(|component| match component {

@@ -2,7 +2,7 @@
 
 use machine::Power;
 
-use crate::device::{self, DeviceError};
+use crate::device::{self, DeviceError, Named};
 use crate::grub_menu;
 use crate::inside::{InsideError, Root};
 use crate::mount::{MountError, Mounted};
@@ -87,9 +87,9 @@ fn absolute(folder: &str, path: &str) -> PathBuf {
 }
 
 pub fn run(variables: &Variables) -> Result<(), KexecError> {
-    let device = variables.absolute_path("BLOCK_DEVICE")?;
+    let device = Named::read(variables, "BLOCK_DEVICE")?;
     let fs = variables.text("FS_TYPE")?;
-    device::wait_for(&device, device::APPEARS_WITHIN)?;
+    let device = device.appear(device::APPEARS_WITHIN)?;
     let mounted = Mounted::new(&device, &fs)?;
     let root = Root::open(mounted.path())?;
     let choice = choose(&root, variables)?;
@@ -102,6 +102,21 @@ pub fn run(variables: &Variables) -> Result<(), KexecError> {
         Err(PowerError::NotBound(_)) => Ok(()),
         result => Ok(result?),
     }
+}
+
+/// Says what `run` would load. The file system is not mounted, because that may write to its journal.
+pub fn dry_run(variables: &Variables) -> Result<(), KexecError> {
+    let device = Named::read(variables, "BLOCK_DEVICE")?;
+    let fs = variables.text("FS_TYPE")?;
+    let arguments = command_line(variables)?;
+    let kernel = match variables.optional("KERNEL_PATH") {
+        Some(_) => Choice::by_variables(variables.absolute_path("KERNEL_PATH")?, variables)?.kernel.display().to_string(),
+        None => "the kernel that GRUB would start".to_owned(),
+    };
+    let device = device.appear(device::APPEARS_WITHIN)?;
+    let arguments = arguments.map_or_else(String::new, |arguments| format!(" with arguments {arguments:?}"));
+    say(&format!("would load {kernel}{arguments} from the {fs} file system on {}; nothing was loaded", device.display()));
+    Ok(())
 }
 
 fn choose(root: &Root, variables: &Variables) -> Result<Choice, KexecError> {

@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,16 +43,20 @@ pub struct Mounted {
 
 impl Mounted {
     pub fn new(device: &Path, fs: &str) -> Result<Self, MountError> {
-        let place = place()?;
         // The setuid bits of the installed system have no effect here.
-        if let Err(errno) = mount(device, &place, fs, MountFlags::NOSUID, None) {
+        Self::with_options(device, fs, "nosuid")
+    }
+
+    /// To look at it. Not a byte of the device changes, so a journal that is not empty stays as it is.
+    pub fn to_read(device: &Path, fs: &str) -> Result<Self, MountError> {
+        Self::with_options(device, fs, to_read(fs))
+    }
+
+    fn with_options(device: &Path, fs: &str, options: &str) -> Result<Self, MountError> {
+        let place = place()?;
+        if let Err(error) = attach(device, &place, fs, options) {
             let _ = fs::remove_dir(&place); // the mount's error is the one to report
-            let (fs, device) = (fs.to_owned(), device.to_owned());
-            return Err(match errno {
-                Errno::NODEV => MountError::NoDriver { fs, device },
-                Errno::INVAL => MountError::NotThisFileSystem { fs, device },
-                source => MountError::Mount { fs, device, source: source.into() },
-            });
+            return Err(error);
         }
         Ok(Self { device: device.to_owned(), place, open: true })
     }
@@ -79,6 +84,57 @@ impl Drop for Mounted {
     }
 }
 
+/// Mounts a file system with options as `mount -o` takes them. One that cannot be written, such as squashfs, is mounted
+/// read-only.
+pub fn attach(device: &Path, place: &Path, fs: &str, options: &str) -> Result<(), MountError> {
+    let (flags, data) = split(options);
+    let data = CString::new(data).unwrap_or_default();
+    let data = Some(data.as_c_str()).filter(|data| !data.is_empty());
+    let mounted = match mount(device, place, fs, flags, data) {
+        Err(Errno::ACCESS | Errno::ROFS) => mount(device, place, fs, flags | MountFlags::RDONLY, data),
+        mounted => mounted,
+    };
+    mounted.map_err(|errno| {
+        let (fs, device) = (fs.to_owned(), device.to_owned());
+        match errno {
+            Errno::NODEV => MountError::NoDriver { fs, device },
+            Errno::INVAL => MountError::NotThisFileSystem { fs, device },
+            source => MountError::Mount { fs, device, source: source.into() },
+        }
+    })
+}
+
+/// Also a mount that is read-only replays the journal, unless the file system is asked not to.
+fn to_read(fs: &str) -> &'static str {
+    match fs {
+        "ext3" | "ext4" => "ro,nosuid,noload",
+        "xfs" | "f2fs" | "nilfs2" => "ro,nosuid,norecovery",
+        "btrfs" => "ro,nosuid,rescue=nologreplay",
+        _ => "ro,nosuid",
+    }
+}
+
+/// The flags of mount(2), and the options that the file system itself reads.
+fn split(options: &str) -> (MountFlags, String) {
+    let mut flags = MountFlags::empty();
+    let mut data: Vec<&str> = Vec::new();
+    for option in options.split(',').map(str::trim).filter(|option| !option.is_empty()) {
+        match option {
+            "ro" => flags |= MountFlags::RDONLY,
+            "nosuid" => flags |= MountFlags::NOSUID,
+            "nodev" => flags |= MountFlags::NODEV,
+            "noexec" => flags |= MountFlags::NOEXEC,
+            "noatime" => flags |= MountFlags::NOATIME,
+            "nodiratime" => flags |= MountFlags::NODIRATIME,
+            "relatime" => flags |= MountFlags::RELATIME,
+            "sync" => flags |= MountFlags::SYNCHRONOUS,
+            "defaults" | "rw" | "suid" | "dev" | "exec" | "atime" => {}
+            other => data.push(other),
+        }
+    }
+    (flags, data.join(","))
+}
+
 /// The action's image is one file and has no /tmp.
 fn place() -> Result<PathBuf, MountError> {
     let parent = std::env::temp_dir();
@@ -93,4 +149,20 @@ fn place() -> Result<PathBuf, MountError> {
         }
     }
     Err(failed(io::ErrorKind::AlreadyExists.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_the_kernel_are_flags_and_others_go_to_the_file_system() {
+        for (options, flags, data) in [
+            ("", MountFlags::empty(), ""),
+            ("defaults,noatime", MountFlags::NOATIME, ""),
+            ("subvol=@, ro,compress=zstd", MountFlags::RDONLY, "subvol=@,compress=zstd"),
+        ] {
+            assert_eq!(split(options), (flags, data.to_owned()), "{options}");
+        }
+    }
 }

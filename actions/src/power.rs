@@ -22,6 +22,14 @@ pub fn run(power: Power) -> Result<(), PowerError> {
     leave(Path::new(files::WORKER), power)
 }
 
+pub fn dry_run(power: Power) -> Result<(), PowerError> {
+    if !Path::new(files::WORKER).is_dir() {
+        return Err(PowerError::NotBound(files::WORKER.into()));
+    }
+    crate::say(&format!("would ask for {}; nothing was asked for", power.file()));
+    Ok(())
+}
+
 fn leave(worker: &Path, power: Power) -> Result<(), PowerError> {
     if !worker.is_dir() {
         return Err(PowerError::NotBound(worker.to_owned()));

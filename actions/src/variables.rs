@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Default)]
 pub struct Variables {
     values: BTreeMap<OsString, OsString>,
+    words: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -16,15 +18,36 @@ pub enum VariableError {
     Missing(&'static str),
     #[error("{name}=\"{value}\" is not usable: wanted {wanted}")]
     Invalid { name: &'static str, value: String, wanted: &'static str },
+    #[error("{name}=\"{value}\" is not usable: {reason}")]
+    Unusable { name: &'static str, value: String, reason: String },
 }
 
 impl Variables {
     pub fn of_process() -> Self {
-        Self { values: std::env::vars_os().collect() }
+        Self { values: std::env::vars_os().collect(), words: Vec::new() }
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.values.insert(name.into(), value.into());
     }
 
     pub fn of<const N: usize>(values: [(&str, &str); N]) -> Self {
-        Self { values: values.iter().map(|(name, value)| (name.into(), value.into())).collect() }
+        Self { values: values.iter().map(|(name, value)| (name.into(), value.into())).collect(), words: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub fn of_all<'v>(values: impl IntoIterator<Item = (&'v str, &'v str)>) -> Self {
+        Self { values: values.into_iter().map(|(name, value)| (name.into(), value.into())).collect(), words: Vec::new() }
+    }
+
+    /// With the words after the action's name, which only rootio reads.
+    #[must_use]
+    pub fn with_words(self, words: Vec<String>) -> Self {
+        Self { words, ..self }
+    }
+
+    pub fn words(&self) -> &[String] {
+        &self.words
     }
 
     /// An empty value counts as absent: templates render absent fields to "".
@@ -86,6 +109,24 @@ impl Variables {
         Ok(bits)
     }
 
+    /// A number within `range`, or the default.
+    pub fn count(&self, name: &'static str, default: u32, range: RangeInclusive<u32>) -> Result<u32, VariableError> {
+        let number = self.number(name, 10, "a number")?.unwrap_or(default);
+        if range.contains(&number) {
+            return Ok(number);
+        }
+        let reason = format!("wanted a number from {} to {}", range.start(), range.end());
+        Err(unusable_because(name, &number.to_string(), &reason))
+    }
+
+    /// A number of bytes.
+    pub fn bytes(&self, name: &'static str) -> Result<Option<u64>, VariableError> {
+        let Some(value) = self.optional(name) else { return Ok(None) };
+        let text = value.to_str().map(str::trim).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = text.and_then(|text| text.parse().ok());
+        number.map(Some).ok_or_else(|| invalid(name, value, "a number of bytes"))
+    }
+
     fn number(&self, name: &'static str, radix: u32, wanted: &'static str) -> Result<Option<u32>, VariableError> {
         let Some(value) = self.optional(name) else { return Ok(None) };
         let text = value.to_str().unwrap_or_default().trim();
@@ -103,6 +144,11 @@ fn invalid(name: &'static str, value: &OsStr, wanted: &'static str) -> VariableE
 /// For a check of one action.
 pub(crate) fn unusable(name: &'static str, value: &str, wanted: &'static str) -> VariableError {
     VariableError::Invalid { name, value: value.to_owned(), wanted }
+}
+
+/// For a value with a grammar of its own.
+pub(crate) fn unusable_because(name: &'static str, value: &str, reason: &impl std::fmt::Display) -> VariableError {
+    VariableError::Unusable { name, value: value.to_owned(), reason: reason.to_string() }
 }
 
 #[cfg(test)]

@@ -1,17 +1,25 @@
-//! `wipe`: makes a disk look empty. Nothing on it boots or is recognised afterwards.
+//! `wipe`: makes a disk look empty, or erases it. Nothing on it boots or is recognised afterwards.
 //!
-//! Partition tables, boot code and most signatures are in the first and last MiB, which are overwritten. The rest is
-//! discarded if the disk supports that. This does not guarantee that the data is gone.
+//! - Partition tables, boot code and signatures are in the first and last MiB of the disk and of its partitions. They are
+//!   overwritten first, so that an interrupted action leaves nothing that boots.
+//! - What happens to the data between them is the variable `METHOD`: nothing, discard, zeros, or a command by which the disk
+//!   erases itself. The plan is printed, and everything that can be known is refused before anything is erased.
 
-use crate::device::{self, DeviceError, Opened};
+pub(crate) mod ata;
+mod erase;
+mod facts;
+pub(crate) mod nvme;
+mod plan;
+pub(crate) mod signatures;
+
+use crate::device::{self, DeviceError, Named};
 use crate::say;
-use crate::sys;
-use crate::variables::{VariableError, Variables};
+use crate::variables::{VariableError, Variables, unusable};
+pub use plan::Refused;
+use plan::{METHODS, Method, Way};
+use std::fmt;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-
-const EDGE: u64 = 1 << 20;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum WipeError {
@@ -19,55 +27,123 @@ pub enum WipeError {
     Variable(#[from] VariableError),
     #[error("DEST_DISK")]
     Device(#[from] DeviceError),
+    #[error("DEST_DISK: {0}")]
+    Refused(#[from] Refused),
+    #[error("cannot read DEST_DISK {disk}")]
+    Read {
+        disk: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot write DEST_DISK {disk}")]
     Write {
         disk: PathBuf,
         #[source]
         source: io::Error,
     },
+    #[error("DEST_DISK {disk}: {what} has failed. Its edges are erased, its data is not")]
+    Command {
+        disk: PathBuf,
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "DEST_DISK {disk}: ATA secure erase has failed. Its edges are erased, its data is not. If it is locked by a password now: \
+         {unlocking}"
+    )]
+    Ata {
+        disk: PathBuf,
+        unlocking: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How a disk erases itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErasedBy {
+    /// The key of its encryption is destroyed.
+    Key,
+    Blocks,
+    Overwriting,
+}
+
+impl fmt::Display for ErasedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key => "destroying the key of its data",
+            Self::Blocks => "erasing its blocks",
+            Self::Overwriting => "overwriting",
+        })
+    }
+}
+
+struct Settings {
+    named: Named,
+    method: Method,
+    serial: Option<String>,
+}
+
+impl Settings {
+    fn read(variables: &Variables) -> Result<Self, VariableError> {
+        const METHOD: &str = "METHOD";
+        const SERIAL: &str = "EXPECTED_SERIAL";
+        let text = |name| variables.optional(name).map(|_| variables.text(name)).transpose();
+        let named = Named::read(variables, "DEST_DISK")?;
+        let word = text(METHOD)?.unwrap_or_else(|| "auto".to_owned());
+        let method = METHODS.iter().find(|(name, _)| *name == word).map(|(_, method)| *method);
+        let wanted = "auto, signatures, discard, secure-discard, zero, nvme-format, nvme-sanitize or ata-secure-erase";
+        Ok(Self { named, method: method.ok_or_else(|| unusable(METHOD, &word, wanted))?, serial: text(SERIAL)? })
+    }
 }
 
 pub fn run(variables: &Variables) -> Result<(), WipeError> {
-    let disk = variables.absolute_path("DEST_DISK")?;
-    device::wait_for(&disk, device::APPEARS_WITHIN)?;
+    let settings = Settings::read(variables)?;
+    let disk = settings.named.appear(device::APPEARS_WITHIN)?;
+    let facts = facts::gather(&disk, settings.method)?;
+    let way = plan::plan(&facts, settings.method, settings.serial.as_deref())?;
+    plan::lines(&facts, way).iter().for_each(|line| say(line));
     let opened = device::open(&disk)?;
-    let discarded = opened.is_block_device && sys::discard(&opened.file, 0, opened.size).is_ok();
-    erase_edges(&opened).map_err(|source| WipeError::Write { disk: disk.clone(), source })?;
+    erase::erase(&disk, &opened, &facts, way)?;
     if opened.is_block_device {
         device::reread_partitions(&disk, &opened.file)?;
     }
-    let rest = if discarded { "discarded" } else { "left: the disk does not support discard" };
-    say(&format!("erased the first and last MiB of {}; the rest is {rest}", disk.display()));
+    say(&format!("{} looks empty now", disk.display()));
     Ok(())
 }
 
-fn erase_edges(opened: &Opened) -> io::Result<()> {
-    // Two MiB through the page cache need no aligned memory.
-    let flags = rustix::fs::fcntl_getfl(&opened.file)?.difference(rustix::fs::OFlags::DIRECT);
-    rustix::fs::fcntl_setfl(&opened.file, flags)?;
-    let edge = opened.size.min(EDGE);
-    let zeros = vec![0; edge as usize];
-    opened.file.write_all_at(&zeros, 0)?;
-    opened.file.write_all_at(&zeros, opened.size - edge)?;
-    opened.file.sync_all()
+/// Says which disk `run` would wipe, and how. It fails as `run` would.
+pub fn dry_run(variables: &Variables) -> Result<(), WipeError> {
+    let settings = Settings::read(variables)?;
+    let disk = settings.named.appear(device::APPEARS_WITHIN)?;
+    let facts = facts::gather(&disk, settings.method)?;
+    let way = plan::plan(&facts, settings.method, settings.serial.as_deref())?;
+    device::open(&disk)?;
+    plan::lines(&facts, way).iter().for_each(|line| say(line));
+    say("nothing was written");
+    Ok(())
+}
+
+/// What is on a disk or partition, for an action that wants to use it. It is empty only if both ends are all zeros: no table of
+/// signatures is complete.
+pub fn found(path: &Path) -> Result<Vec<&'static str>, WipeError> {
+    let facts = facts::gather(path, Method::Signatures)?;
+    plan::plan(&facts, Method::Signatures, None)?;
+    let mut found: Vec<&'static str> = facts.regions.iter().flat_map(|region| region.found.iter().copied()).collect();
+    if found.is_empty() && facts.regions.iter().any(|region| !region.blank) {
+        found.push("data that is not known");
+    }
+    Ok(found)
+}
+
+/// Erases what a disk or partition is recognised by.
+pub fn signatures_of(path: &Path) -> Result<(), WipeError> {
+    let facts = facts::gather(path, Method::Signatures)?;
+    let opened = device::open(path)?;
+    erase::erase(path, &opened, &facts, Way::Left)?;
+    if opened.is_block_device { Ok(device::reread_partitions(path, &opened.file)?) } else { Ok(()) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_edges_are_erased() {
-        let folder = tempfile::tempdir().unwrap();
-        for size in [4096, 1 << 20, 3 << 20] {
-            let path = folder.path().join(size.to_string());
-            std::fs::write(&path, vec![7u8; size]).unwrap();
-            run(&Variables::of([("DEST_DISK", path.to_str().unwrap())])).unwrap();
-            let data = std::fs::read(&path).unwrap();
-            let edge = size.min(1 << 20);
-            assert_eq!(data.len(), size);
-            assert!(data[..edge].iter().chain(&data[size - edge..]).all(|byte| *byte == 0), "{size}");
-            assert_eq!(data.iter().filter(|byte| **byte == 7).count(), size.saturating_sub(2 * edge));
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! `writefile`: one file into a file system on the disk, with its folders, owner and permissions.
 
-use crate::device::{self, DeviceError};
+use crate::device::{self, DeviceError, Named};
 use crate::inside::{InsideError, Ownership, Root};
 use crate::mount::{MountError, Mounted};
 use crate::say;
@@ -21,7 +21,7 @@ pub enum WriteFileError {
 }
 
 struct Settings {
-    disk: PathBuf,
+    disk: Named,
     fs: String,
     path: PathBuf,
     contents: Vec<u8>,
@@ -33,7 +33,7 @@ struct Settings {
 impl Settings {
     fn read(variables: &Variables) -> Result<Self, VariableError> {
         Ok(Self {
-            disk: variables.absolute_path("DEST_DISK")?,
+            disk: Named::read(variables, "DEST_DISK")?,
             fs: variables.text("FS_TYPE")?,
             path: variables.absolute_path("DEST_PATH")?,
             contents: variables.raw("CONTENTS").ok_or(VariableError::Missing("CONTENTS"))?.as_bytes().to_vec(),
@@ -46,14 +46,31 @@ impl Settings {
 
 pub fn run(variables: &Variables) -> Result<(), WriteFileError> {
     let settings = Settings::read(variables)?;
-    device::wait_for(&settings.disk, device::APPEARS_WITHIN)?;
-    let mounted = Mounted::new(&settings.disk, &settings.fs)?;
+    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
+    let mounted = Mounted::new(&disk, &settings.fs)?;
     let root = Root::open(mounted.path())?;
     let Settings { path, contents, owner, permissions, folder_permissions, .. } = &settings;
     root.write(path, contents, *owner, *permissions, *folder_permissions)?;
     drop(root); // an open folder would keep the file system busy
     mounted.close()?;
-    say(&format!("wrote {} bytes to {} on {}", contents.len(), path.display(), settings.disk.display()));
+    say(&format!("wrote {} bytes to {} on {}", contents.len(), path.display(), disk.display()));
+    Ok(())
+}
+
+/// Says what `run` would do. The file system is not mounted, because that may write to its journal.
+pub fn dry_run(variables: &Variables) -> Result<(), WriteFileError> {
+    let settings = Settings::read(variables)?;
+    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
+    let Settings { fs, path, contents, owner, permissions, .. } = &settings;
+    say(&format!(
+        "would write {} bytes to {} in the {fs} file system on {}, for user {} and group {} with mode {permissions:04o}; \
+         nothing was written",
+        contents.len(),
+        path.display(),
+        disk.display(),
+        owner.uid,
+        owner.gid
+    ));
     Ok(())
 }
 

@@ -1,208 +1,11 @@
 //! image2disk onto a regular file, from a web server that drops and cuts connections, changes the file, or refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use actions::image2disk::run;
-use actions::variables::Variables;
-use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, Response, StatusCode, header};
-use bytes::Bytes;
-use futures_util::stream;
-use sha2::{Digest, Sha256};
-use std::error::Error;
-use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+mod images;
 
-/// What the server does with one request; the last one is repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Whole,
-    /// Sends the requested part, as a file server does.
-    Part,
-    /// Breaks the connection after this many bytes of the answer.
-    Drop(usize),
-    /// Like `Drop`, but without a length, so that the client cannot know.
-    DropUnsized(usize),
-    Unsized,
-    /// Ends properly after this many bytes, as a file that was cut.
-    Short(usize),
-    Changed,
-    Status(u16),
-}
-
-#[derive(Clone)]
-struct Server {
-    address: SocketAddr,
-    file: Bytes,
-    script: Arc<Mutex<Vec<Answer>>>,
-    ranges: Arc<Mutex<Vec<Option<String>>>>,
-}
-
-impl Server {
-    fn start(file: Vec<u8>, script: &[Answer]) -> Self {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let server = Self {
-            address: listener.local_addr().unwrap(),
-            file: file.into(),
-            script: Arc::new(Mutex::new(script.to_vec())),
-            ranges: Arc::default(),
-        };
-        let router = Router::new().fallback(answer).with_state(server.clone());
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), router).await })
-        });
-        server
-    }
-
-    fn url(&self, name: &str) -> String {
-        format!("http://{}/{name}", self.address)
-    }
-
-    fn requests(&self) -> Vec<Option<String>> {
-        self.ranges.lock().unwrap().clone()
-    }
-}
-
-async fn answer(State(server): State<Server>, headers: HeaderMap) -> Response<Body> {
-    let range = headers.get(header::RANGE).map(|value| value.to_str().unwrap().to_owned());
-    server.ranges.lock().unwrap().push(range.clone());
-    let next = {
-        let mut script = server.script.lock().unwrap();
-        if script.len() > 1 { script.remove(0) } else { script[0] }
-    };
-    let start: usize = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()).unwrap_or(0);
-    let response = Response::builder().header(header::ETAG, if next == Answer::Changed { "\"2\"" } else { "\"1\"" });
-    let total = server.file.len();
-    let part = |start: usize| {
-        if start == 0 {
-            return response_of(StatusCode::OK, None);
-        }
-        response_of(StatusCode::PARTIAL_CONTENT, Some(format!("bytes {start}-{}/{total}", total - 1)))
-    };
-    fn response_of(status: StatusCode, range: Option<String>) -> (StatusCode, Option<String>) {
-        (status, range)
-    }
-    let (status, content_range, body, length) = match next {
-        Answer::Whole => (StatusCode::OK, None, Body::from(server.file.clone()), Some(total)),
-        Answer::Unsized => (StatusCode::OK, None, pieces(server.file.clone(), false), None),
-        Answer::Part | Answer::Changed => {
-            let (status, range) = part(start);
-            (status, range, Body::from(server.file.slice(start..)), Some(total - start))
-        }
-        Answer::Drop(after) => {
-            let (status, range) = part(start);
-            (status, range, pieces(server.file.slice(start..start + after), true), Some(total - start))
-        }
-        Answer::DropUnsized(after) => (StatusCode::OK, None, pieces(server.file.slice(..after), true), None),
-        Answer::Short(length) => (StatusCode::OK, None, Body::from(server.file.slice(..length)), Some(length)),
-        Answer::Status(code) => (StatusCode::from_u16(code).unwrap(), None, Body::from("sorry"), None),
-    };
-    let mut response = response.status(status);
-    if let Some(range) = content_range {
-        response = response.header(header::CONTENT_RANGE, range);
-    }
-    if let Some(length) = length {
-        response = response.header(header::CONTENT_LENGTH, length);
-    }
-    response.body(body).unwrap()
-}
-
-/// The data in pieces, and then the end or a broken connection.
-fn pieces(data: Bytes, broken: bool) -> Body {
-    let mut items: Vec<io::Result<Bytes>> = data.chunks(8192).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    if broken {
-        items.push(Err(io::ErrorKind::ConnectionReset.into()));
-    }
-    Body::from_stream(stream::iter(items))
-}
-
-/// Data that does not compress away, with two long runs of zeros, and an end inside of a sector.
-fn image() -> Vec<u8> {
-    let mut state = 1u64;
-    let mut image: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    })
-    .take(2_900_001)
-    .collect();
-    image[1_200_000..1_900_000].fill(0);
-    image[2_300_000..2_600_000].fill(0);
-    image
-}
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn bzip2(data: &[u8]) -> Vec<u8> {
-    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn xz(data: &[u8]) -> Vec<u8> {
-    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(0)).unwrap();
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zstd(data: &[u8]) -> Vec<u8> {
-    zstd::encode_all(data, 1).unwrap()
-}
-
-struct Disk {
-    _folder: tempfile::TempDir,
-    path: PathBuf,
-}
-
-const DISK: usize = 4 << 20;
-const OLD: u8 = 0xee;
-
-impl Disk {
-    fn of(size: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
-        std::fs::write(&path, vec![OLD; size]).unwrap();
-        Self { _folder: folder, path }
-    }
-
-    fn write(&self, url: &str, more: &[(&str, &str)]) -> Result<(), String> {
-        let path = self.path.to_str().unwrap();
-        let mut values = vec![("IMG_URL", url), ("DEST_DISK", path), ("PROGRESS_INTERVAL_SECONDS", "0")];
-        values.extend(more);
-        let values: [(&str, &str); 6] = std::array::from_fn(|at| values.get(at).copied().unwrap_or(("UNUSED", "")));
-        run(&Variables::of(values)).map_err(|error| {
-            let causes = std::iter::successors(error.source(), |error| (*error).source());
-            causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-        })
-    }
-
-    fn must_hold(&self, image: &[u8], case: &str) {
-        let data = std::fs::read(&self.path).unwrap();
-        assert!(data.starts_with(image), "{case}: the disk does not hold the image");
-        assert!(data[image.len()..].iter().all(|byte| *byte == OLD), "{case}: what lies behind the image was changed");
-    }
-
-    /// Nothing was erased.
-    fn must_be_untouched(&self, case: &str) {
-        assert!(std::fs::read(&self.path).unwrap().iter().all(|byte| *byte == OLD), "{case}");
-    }
-
-    /// Neither the old system nor the new one boots.
-    fn must_not_boot(&self, case: &str) {
-        let data = std::fs::read(&self.path).unwrap();
-        assert!(data[..1 << 20].iter().all(|byte| *byte == 0), "{case}: the first MiB is not erased");
-    }
-}
-
-const NO_RETRY: (&str, &str) = ("RETRY_ENABLED", "false");
+use images::{Answer, DISK, Disk, NO_RETRY, Server, bzip2, gzip, image, lz4, lzma, xz, zstd};
+use sha2::{Digest, Sha256, Sha512};
+use std::process::Command;
 
 #[test]
 fn every_format_arrives_as_the_image_it_was() {
@@ -212,6 +15,8 @@ fn every_format_arrives_as_the_image_it_was() {
         ("disk.img.bz2", bzip2(&image())),
         ("disk.img.xz", xz(&image())),
         ("disk.img.zst?token=x", zstd(&image())),
+        ("disk.img.lz4", lz4(&image())),
+        ("disk.img.lzma", lzma(&image())),
         ("without-suffix", zstd(&image())),
     ] {
         for answer in [Answer::Whole, Answer::Unsized] {
@@ -225,11 +30,27 @@ fn every_format_arrives_as_the_image_it_was() {
 #[test]
 fn members_and_frames_in_a_row_are_one_image() {
     let (one, two) = (image()[..1_500_000].to_vec(), image()[1_500_000..].to_vec());
-    for (name, pack) in [("gz", gzip as fn(&[u8]) -> Vec<u8>), ("bz2", bzip2), ("xz", xz), ("zst", zstd)] {
+    for (name, pack) in [("gz", gzip as fn(&[u8]) -> Vec<u8>), ("bz2", bzip2), ("xz", xz), ("zst", zstd), ("lz4", lz4)] {
         let packed = [pack(&one), pack(&two)].concat();
         let (server, disk) = (Server::start(packed, &[Answer::Whole]), Disk::of(DISK));
         disk.write(&server.url(name), &[NO_RETRY]).unwrap_or_else(|error| panic!("{name}: {error}"));
         disk.must_hold(&image(), name);
+    }
+    // Each of these frames announces its size.
+    let packed = [zstd::bulk::compress(&one, 1).unwrap(), zstd::bulk::compress(&two, 1).unwrap()].concat();
+    let (server, disk) = (Server::start(packed, &[Answer::Whole]), Disk::of(DISK));
+    disk.write(&server.url("zst"), &[NO_RETRY]).unwrap();
+    disk.must_hold(&image(), "zstd with sizes");
+}
+
+#[test]
+fn a_failure_at_the_start_erases_nothing() {
+    // More than is looked at, and less than the first buffer.
+    let (server, disk) = (Server::start(gzip(&image()), &[Answer::Short(300_000)]), Disk::of(DISK));
+    for error in [disk.write(&server.url("d.gz"), &[NO_RETRY]), disk.dry_run(&server.url("d.gz"), &[NO_RETRY])] {
+        let error = error.unwrap_err();
+        assert!(error.contains("is damaged or cut off"), "{error}");
+        disk.must_be_untouched("cut at its start");
     }
 }
 
@@ -274,12 +95,16 @@ fn without_ranges_or_with_another_file_the_write_starts_again() {
 #[test]
 fn a_download_that_ends_early_is_a_failure_and_does_not_boot() {
     for (case, name, packed, answer, expected) in [
-        ("a dropped raw image", "d.img", image(), Answer::Drop(1_900_000), "of 2900001"),
+        ("a dropped raw image", "d.img", image(), Answer::Drop(1_900_000), "of 2900480"),
         ("a dropped image of unknown length", "d.img", image(), Answer::DropUnsized(1_900_000), "ended after"),
         ("a cut zstd file", "d.zst", zstd(&image()), Answer::Short(1_500_000), "does not decode"),
         ("a cut gzip file", "d.gz", gzip(&image()), Answer::Short(1_500_000), "does not decode"),
         ("a cut bzip2 file", "d.bz2", bzip2(&image()), Answer::Short(1_500_000), "does not decode"),
         ("a cut xz file", "d.xz", xz(&image()), Answer::Short(1_500_000), "does not decode"),
+        ("a cut lz4 file", "d.lz4", lz4(&image()), Answer::Short(1_500_000), "does not decode"),
+        ("an lz4 file cut between two blocks", "d.lz4", lz4_cut(&image()), Answer::Whole, "does not decode"),
+        ("a cut lzma file", "d.lzma", lzma(&image()), Answer::Short(1_500_000), "does not decode"),
+        ("an image that ends in a sector", "d.gz", gzip(&image()[..2_900_000]), Answer::Whole, "not whole sectors"),
     ] {
         let (server, disk) = (Server::start(packed, &[answer]), Disk::of(DISK));
         let error = disk.write(&server.url(name), &[NO_RETRY]).expect_err(case);
@@ -295,15 +120,85 @@ fn the_disks_old_content_survives_an_image_that_cannot_be_had() {
         ("server error", Answer::Status(500), "d.img", "answers 500"),
         ("an error page", Answer::Short(20), "d.img.zst", "its name says zstd, but its first bytes do not"),
         ("an empty file", Answer::Short(0), "d.img", "is empty"),
+        ("a size that is not of sectors", Answer::Short(2_900_000), "d.img", "not whole sectors"),
     ] {
-        let file = if case == "an empty file" { Vec::new() } else { vec![b'<'; 100] };
+        let file = match case {
+            "an empty file" => Vec::new(),
+            "a size that is not of sectors" => image(),
+            _ => vec![b'<'; 100],
+        };
         let (server, disk) = (Server::start(file, &[answer]), Disk::of(DISK));
         let error = disk.write(&server.url(name), &[NO_RETRY]).expect_err(case);
         assert!(error.contains(expected), "{case}: {error}");
-        if answer != Answer::Short(0) {
+        disk.must_be_untouched(case);
+    }
+}
+
+/// What a web server or a mistake gives in place of a disk image. Each also comes packed.
+#[test]
+fn what_is_not_a_disk_image_is_refused_by_name_and_nothing_is_erased() {
+    let mut tar = tar_of("disk.img");
+    tar.resize(10 << 10, 0);
+    for (case, content, expected) in [
+        ("a login page", b"<!DOCTYPE html><form>password</form>".to_vec(), "is an HTML page"),
+        ("a JSON answer", b"{\"error\":\"denied\"}".to_vec(), "is a JSON document"),
+        ("one byte", vec![0], "is shorter than a sector"),
+        ("a tar archive", tar, "is a tar archive. give the URL of the disk image in it"),
+        ("a VMDK", [&b"KDMV"[..], &[0; 1020]].concat(), "is a VMDK image. convert it: qemu-img convert"),
+        ("gzip in it", gzip(&image()), "is gzip data. its content is compressed once more"),
+        ("zeros", vec![0; 1 << 20], "is zeros at the start"),
+        ("noise", image()[1024..1 << 20].to_vec(), "is without a partition table"),
+    ] {
+        for (packing, name, packed) in [
+            ("raw", "d", content.clone()),
+            ("zstd", "d.zst", zstd(&content)),
+            ("xz", "d.xz", xz(&content)),
+            ("lz4", "d", lz4(&content)),
+        ] {
+            if case == "gzip in it" && packing == "raw" {
+                continue; // then it is a packed image
+            }
+            let (server, disk) = (Server::start(packed, &[Answer::Whole]), Disk::of(DISK));
+            let error = disk.write(&server.url(name), &[NO_RETRY]).expect_err(case);
+            assert!(error.contains(expected) && error.contains("Nothing was erased"), "{case}, {packing}: {error}");
+            assert!(packing == "raw" || error.contains(&format!("after unpacking {packing}")), "{case}, {packing}: {error}");
             disk.must_be_untouched(case);
         }
     }
+}
+
+fn tar_of(name: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), "x").unwrap();
+    let output = Command::new("tar").args(["-cf", "-", name]).current_dir(folder.path()).output().unwrap();
+    output.stdout
+}
+
+#[test]
+fn the_operator_can_have_anything_written_as_it_is() {
+    let noise = image()[1024..1_000_001].to_vec();
+    for (case, name, content, expected, compressed) in [
+        ("noise", "d", noise.clone(), noise.clone(), ""),
+        ("packed noise", "d.zst", zstd(&noise), noise.clone(), ""),
+        ("packed data that stays packed", "d.gz", gzip(&noise), gzip(&noise), "false"),
+    ] {
+        let (server, disk) = (Server::start(content, &[Answer::Whole]), Disk::of(DISK));
+        disk.write(&server.url(name), &[("IMG_FORMAT", "raw"), ("COMPRESSED", compressed)]).unwrap();
+        disk.must_hold(&expected, case);
+    }
+    let (server, disk) = (Server::start(gzip(&image()), &[Answer::Whole]), Disk::of(DISK));
+    let error = disk.write(&server.url("d.gz"), &[("COMPRESSED", "false")]).unwrap_err();
+    assert!(error.contains("It is gzip data"), "{error}");
+    disk.must_be_untouched("COMPRESSED=false");
+}
+
+#[test]
+fn a_download_that_begins_again_and_is_refused_does_not_say_that_nothing_was_erased() {
+    let script = [Answer::Drop(1_900_000), Answer::Whole, Answer::Short(0)];
+    let (server, disk) = (Server::start(image(), &script), Disk::of(DISK));
+    let error = disk.write(&server.url("d.img"), &[]).unwrap_err();
+    assert!(error.contains("is empty. The disk was left without its first MiB"), "{error}");
+    disk.must_not_boot("empty at the second time");
 }
 
 #[test]
@@ -320,10 +215,21 @@ fn an_image_larger_than_the_disk_is_refused_with_both_numbers() {
             assert!(error.contains("at least"), "{case}: {error}");
             disk.must_not_boot(case);
         } else {
-            assert!(error.contains("2900001"), "{case}: {error}");
+            assert!(error.contains("2900480"), "{case}: {error}");
             disk.must_be_untouched(case);
         }
     }
+}
+
+/// The frame ends after a whole block, without its end mark.
+fn lz4_cut(data: &[u8]) -> Vec<u8> {
+    let frame = lz4(data);
+    let mut at = 7;
+    while at < 1_500_000 {
+        let length = u32::from_le_bytes(frame[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
+        at += 4 + length as usize;
+    }
+    frame[..at].to_vec()
 }
 
 fn zstd_sized(data: &[u8]) -> Vec<u8> {
@@ -344,6 +250,57 @@ fn a_checksum_is_over_what_was_downloaded() {
     let error = disk.write(&server.url("d.zst"), &[("IMG_SHA256", &wrong)]).unwrap_err();
     assert!(error.contains(&wrong) && error.contains(&right), "{error}");
     disk.must_not_boot("wrong");
+
+    let list = Server::start(format!("{right}  d.zst\n").into_bytes(), &[Answer::Whole]);
+    for (case, name, expected) in
+        [("in a list", "d.zst", None), ("not in the list", "e.zst", Some("has no SHA-256 or SHA-512 of e.zst"))]
+    {
+        let (server, disk) = (Server::start(zstd(&image()), &[Answer::Whole]), Disk::of(DISK));
+        match (disk.write(&server.url(name), &[("IMG_CHECKSUM", &list.url("SHA256SUMS"))]), expected) {
+            (Ok(()), None) => disk.must_hold(&image(), case),
+            (Err(error), Some(words)) if error.contains(words) => disk.must_be_untouched(case),
+            (result, _) => panic!("{case}: {result:?}"),
+        }
+    }
+
+    let long = format!("sha512:{}", hex::encode(Sha512::digest(image())));
+    let (server, disk) = (Server::start(image(), &[Answer::Whole]), Disk::of(DISK));
+    disk.write(&server.url("d"), &[("IMG_CHECKSUM", &long)]).unwrap();
+    disk.must_hold(&image(), "sha512");
+}
+
+#[test]
+fn a_list_of_checksums_must_be_signed_by_the_operators_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &str| {
+        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let text = format!("{}  d.zst\n", hex::encode(Sha256::digest(zstd(&image()))));
+    std::fs::write(folder.path().join("list"), &text).unwrap();
+    openssl("genpkey -algorithm ed25519 -out key");
+    openssl("pkey -in key -pubout -out pub");
+    openssl("pkeyutl -sign -rawin -inkey key -in list -out sig");
+    let signature = std::fs::read(folder.path().join("sig")).unwrap();
+    let key = std::fs::read_to_string(folder.path().join("pub")).unwrap();
+    let list = Server::start(text.into_bytes(), &[Answer::Whole]).url("SHA256SUMS");
+    for (case, signature, right) in [("right", signature.clone(), true), ("of nothing", vec![7; 64], false)] {
+        let (server, disk) = (Server::start(zstd(&image()), &[Answer::Whole]), Disk::of(DISK));
+        let beside = Server::start(signature, &[Answer::Whole]).url("x.sig");
+        let signed = [("IMG_CHECKSUM", list.as_str()), ("IMG_CHECKSUM_KEY", &key), ("IMG_CHECKSUM_SIGNATURE", &beside)];
+        let result = disk.write(&server.url("d.zst"), &signed);
+        if right {
+            result.unwrap();
+            disk.must_hold(&image(), case);
+        } else {
+            let error = result.unwrap_err();
+            assert!(error.contains("has not signed the list") && error.contains(&beside), "{error}");
+            disk.must_be_untouched(case);
+        }
+    }
+    let disk = Disk::of(DISK);
+    let error = disk.write("/d", &[("IMG_CHECKSUM_KEY", &key)]).unwrap_err();
+    assert!(error.contains("with the URL of the list that the key has signed"), "{error}");
 }
 
 #[test]
@@ -353,4 +310,21 @@ fn a_server_that_is_down_is_named() {
     let error = disk.write(&format!("http://127.0.0.1:{port}/d.img"), &[NO_RETRY]).unwrap_err();
     assert!(error.contains(&format!("cannot reach http://127.0.0.1:{port}/d.img")), "{error}");
     disk.must_be_untouched("down");
+}
+
+#[test]
+fn a_dry_run_finds_what_a_run_would_refuse_and_writes_nothing() {
+    for (case, content, size, expected) in [
+        ("an image", zstd(&image()), DISK, None),
+        ("a page", b"<html>".to_vec(), DISK, Some("is an HTML page")),
+        ("too large", image(), 2 << 20, Some("the image has 2900480 bytes")),
+    ] {
+        let (server, disk) = (Server::start(content, &[Answer::Whole]), Disk::of(size));
+        let result = disk.dry_run(&server.url("d"), &[NO_RETRY]);
+        match expected {
+            None => assert_eq!(result, Ok(()), "{case}"),
+            Some(words) => assert!(result.as_ref().is_err_and(|error| error.contains(words)), "{case}: {result:?}"),
+        }
+        disk.must_be_untouched(case);
+    }
 }

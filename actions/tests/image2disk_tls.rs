@@ -14,7 +14,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const IMAGE: &[u8] = &[7; 70_000];
+const IMAGE: &[u8] = &boot_sector();
+
+const fn boot_sector() -> [u8; 69_632] {
+    let mut image = [7; 69_632];
+    (image[0], image[510], image[511]) = (0xeb, 0x55, 0xaa);
+    image
+}
 
 struct Server {
     address: SocketAddr,

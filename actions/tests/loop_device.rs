@@ -1,59 +1,13 @@
 //! The actions on real block devices: loop devices over files, if this machine allows them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use actions::variables::Variables;
-use actions::{image2disk, wipe, writefile};
+use actions::{grub2disk, image2disk, wipe, writefile};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-struct Loop {
-    device: PathBuf,
-    file: PathBuf,
-    _folder: Option<tempfile::TempDir>,
-}
-
-impl Loop {
-    /// `None`, with the reason on standard error, if the test may not use loop devices.
-    fn of_size(size: u64) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("disk");
-        std::fs::File::create(&file).unwrap().set_len(size).unwrap();
-        let mut disk = Self::over(file)?;
-        disk._folder = Some(folder);
-        Some(disk)
-    }
-
-    fn over(file: PathBuf) -> Option<Self> {
-        let output = Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(&file).output().unwrap();
-        if !output.status.success() {
-            eprintln!("SKIPPED: no loop device: {}", String::from_utf8_lossy(&output.stderr).trim());
-            return None;
-        }
-        let device = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-        Some(Self { device, file, _folder: None })
-    }
-
-    fn with_ext4() -> Option<Self> {
-        let disk = Self::of_size(16 << 20)?;
-        assert!(Command::new("mkfs.ext4").arg("-q").arg(&disk.device).status().unwrap().success());
-        Some(disk)
-    }
-
-    fn has_a_partition(&self) -> bool {
-        let name = self.device.file_name().unwrap().to_str().unwrap();
-        Path::new("/sys/block").join(name).join(format!("{name}p1")).exists()
-    }
-
-    fn name(&self) -> &str {
-        self.device.to_str().unwrap()
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("--detach").arg(&self.device).status();
-    }
-}
+use support::Loop;
 
 /// What e2fsprogs reads from the file system, independent of the actions' code.
 fn debugfs(disk: &Path, request: &str) -> String {
@@ -79,6 +33,25 @@ fn writefile_puts_a_file_into_an_ext4_file_system() {
     let stat = debugfs(&disk.device, "stat /etc/deep/hostname");
     assert!(stat.contains("Mode:  0640") && stat.contains("User:     7   Group:     8"), "{stat}");
     assert!(debugfs(&disk.device, "stat /etc/deep").contains("Mode:  0711"));
+}
+
+#[test]
+fn a_dry_run_of_grub2disk_changes_no_byte_of_the_disk() {
+    let Some(disk) = Loop::with_ext4() else { return };
+    disk.fill(|root| {
+        std::fs::create_dir_all(root.join("usr/sbin")).unwrap();
+        std::fs::write(root.join("usr/sbin/grub-install"), "").unwrap();
+    });
+    // A journal that is to be replayed, as after a loss of power.
+    let dirty = Command::new("debugfs").args(["-w", "-R", "feature needs_recovery"]).arg(&disk.device).output().unwrap();
+    assert!(dirty.status.success());
+    let before = std::fs::read(&disk.file).unwrap();
+    let place = disk.name();
+    let variables = Variables::of([("GRUB_INSTALL_PATH", place), ("GRUB_DISK", place), ("FS_TYPE", "ext4")]);
+    let result = grub2disk::dry_run(&variables);
+    disk.wait_until_free();
+    assert!(std::fs::read(&disk.file).unwrap() == before, "the disk has changed: {result:?}");
+    result.unwrap();
 }
 
 #[test]
@@ -128,6 +101,127 @@ fn an_image_with_partitions_makes_them_appear() {
     assert!(std::fs::read(&disk.file).unwrap()[..1 << 20].iter().all(|byte| *byte == 0));
 }
 
+fn of_large_sectors(file: PathBuf) -> Option<Loop> {
+    let arguments = ["--find", "--show", "--partscan", "--sector-size", "4096"];
+    let output = Command::new("losetup").args(arguments).arg(&file).output().unwrap();
+    if !output.status.success() {
+        eprintln!("SKIPPED: no loop device with large sectors: {}", String::from_utf8_lossy(&output.stderr).trim());
+        return None;
+    }
+    let device = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    Some(Loop { device, file, folder: None })
+}
+
+fn partitioned(image: &Path, size: u64, script: &str) {
+    std::fs::File::create(image).unwrap().set_len(size).unwrap();
+    let status = Command::new("sh").arg("-c").arg(format!("printf '{script}' | sfdisk -q -X gpt $0")).arg(image).status();
+    assert!(status.unwrap().success());
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[test]
+fn an_image_for_small_sectors_is_converted_for_a_disk_with_large_ones_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, image) = (folder.path().join("disk"), folder.path().join("image"));
+    std::fs::write(&file, vec![0xee; 64 << 20]).unwrap();
+    let Some(disk) = of_large_sectors(file.clone()) else { return };
+    let write = |more: (&str, &str)| {
+        let variables = Variables::of([("IMG_URL", image.to_str().unwrap()), ("DEST_DISK", disk.name()), more]);
+        image2disk::run(&variables).map_err(|error| chain(&error))
+    };
+    partitioned(&image, 4 << 20, "start=2048,size=2047");
+    let error = write(("X", "")).unwrap_err();
+    assert!(error.contains("It cannot be converted: partition 1 does not begin and end at a multiple of 4096"), "{error}");
+    assert!(std::fs::read(&file).unwrap().iter().all(|byte| *byte == 0xee), "nothing was erased");
+    write(("IMG_FORMAT", "raw")).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap()[512..520], *b"EFI PART");
+
+    // A FAT whose clusters are large enough, and an ext4.
+    partitioned(&image, 48 << 20, "start=2048,size=65536\\nstart=67584,size=24576");
+    let fat = ["-F", "16", "-s", "8", "-R", "8", "-r", "1024", "--offset", "2048"];
+    assert!(Command::new("mkfs.fat").args(fat).arg(&image).arg("32768").output().unwrap().status.success());
+    let ext = ["-q", "-b", "4096", "-E", "offset=34603008"];
+    assert!(Command::new("mkfs.ext4").args(ext).arg(&image).arg("12288k").status().unwrap().success());
+    write(("GROW", "last")).unwrap();
+    let text = Command::new("sfdisk").args(["--verify", disk.name()]).output().unwrap();
+    assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
+    if disk.has_a_partition() {
+        can_be_mounted(&disk);
+    } else {
+        eprintln!("SKIPPED: the partitions: this kernel reads no partition tables");
+    }
+
+    // A FAT with small clusters has no place on such a disk.
+    let fat = ["-F", "16", "-s", "1", "--offset", "2048"];
+    assert!(Command::new("mkfs.fat").args(fat).arg(&image).arg("16384").output().unwrap().status.success());
+    let error = write(("X", "")).unwrap_err();
+    assert!(
+        error.contains("partition 1 of the image has FAT with sectors of 512 bytes, and its clusters are smaller"),
+        "{error}"
+    );
+    assert!(std::fs::read(&file).unwrap()[..1 << 20].iter().all(|byte| *byte == 0), "it does not boot");
+}
+
+fn can_be_mounted(disk: &Loop) {
+    let place = tempfile::tempdir().unwrap();
+    for (number, fs) in [(1, "vfat"), (2, "ext4")] {
+        let partition = format!("{}p{number}", disk.name());
+        let mounted = Command::new("mount").args(["-t", fs, &partition]).arg(place.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&mounted.stderr).into_owned();
+        if text.contains("unknown filesystem") {
+            eprintln!("SKIPPED: mounting {fs}: {text}");
+            continue;
+        }
+        assert!(mounted.status.success(), "{fs}: {text}");
+        assert!(Command::new("umount").arg(place.path()).status().unwrap().success());
+    }
+}
+
+fn has_sys_resource() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+    u64::from_str_radix(capabilities, 16).unwrap() >> 24 & 1 == 1
+}
+
+#[test]
+fn the_kernel_grows_a_file_system_over_its_device() {
+    for (fs, arguments, size) in
+        [("ext4", &["-q"][..], Some("24M")), ("xfs", &["-q", "-d", "size=320m"], None), ("btrfs", &["-q", "-b", "128M"], None)]
+    {
+        let Some(disk) = Loop::of_size(520 << 20) else { return };
+        let mut make = Command::new(format!("mkfs.{fs}"));
+        if !make.args(arguments).arg(&disk.device).args(size).output().is_ok_and(|output| output.status.success()) {
+            eprintln!("SKIPPED: {fs}: apt-get install xfsprogs btrfs-progs");
+            continue;
+        }
+        match image2disk::grow::grow(&disk.device).map_err(|error| chain(&error)) {
+            Err(error) if error.contains("does not have a driver") => {
+                eprintln!("SKIPPED: {fs}: {error}");
+                continue;
+            }
+            // ext4 asks for more than to be root.
+            Err(error) if error.contains("Operation not permitted") && !has_sys_resource() => {
+                eprintln!("SKIPPED: {fs}: this environment has no CAP_SYS_RESOURCE");
+                continue;
+            }
+            result => result.unwrap_or_else(|error| panic!("{fs}: {error}")),
+        }
+        let place = tempfile::tempdir().unwrap();
+        assert!(Command::new("mount").args(["-t", fs]).arg(&disk.device).arg(place.path()).status().unwrap().success(), "{fs}");
+        let state = rustix::fs::statvfs(place.path()).unwrap();
+        assert!(Command::new("umount").arg(place.path()).status().unwrap().success());
+        let grown = (state.f_frsize * state.f_blocks) >> 20;
+        assert!(grown >= 400, "{fs}: {grown} MiB");
+    }
+    let Some(empty) = Loop::of_size(16 << 20) else { return };
+    let error = image2disk::grow::grow(&empty.device).unwrap_err().to_string();
+    assert!(error.contains("has no file system that is known, which is not grown here"), "{error}");
+}
+
 #[test]
 fn a_mounted_disk_is_not_overwritten() {
     let Some(disk) = Loop::with_ext4() else { return };
@@ -137,30 +231,4 @@ fn a_mounted_disk_is_not_overwritten() {
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(Command::new("umount").arg(place.path()).status().unwrap().success());
     assert!(cause.contains("is in use"), "{cause}");
-}
-
-#[test]
-fn cexec_runs_inside_the_file_system() {
-    let Some(disk) = Loop::with_ext4() else { return };
-    let place = tempfile::tempdir().unwrap();
-    assert!(Command::new("mount").arg(&disk.device).arg(place.path()).status().unwrap().success());
-    std::fs::create_dir(place.path().join("bin")).unwrap();
-    std::fs::copy("/bin/busybox", place.path().join("bin/busybox")).expect("the tests need Debian's package busybox-static");
-    assert!(Command::new("umount").arg(place.path()).status().unwrap().success());
-    // This runs in another process, because chroot is for the whole process, and other tests run beside this one.
-    let cexec = |line: &str| {
-        Command::new(env!("CARGO_BIN_EXE_actions"))
-            .arg("cexec")
-            .envs([("BLOCK_DEVICE", disk.name()), ("FS_TYPE", "ext4"), ("CHROOT", "y"), ("CMD_LINE", line)])
-            .env("DEFAULT_INTERPRETER", "/bin/busybox sh -c")
-            .output()
-            .unwrap()
-    };
-    let output = cexec("/bin/busybox test -c /dev/null && echo inside > /proof");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(debugfs(&disk.device, "cat /proof"), "inside\n");
-    let output = cexec("exit 4");
-    assert_eq!(output.status.code(), Some(30));
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(text.trim(), "cexec: CMD_LINE: /bin/busybox ended with exit code 4");
 }

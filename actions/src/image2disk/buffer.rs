@@ -33,12 +33,11 @@ impl Buffer {
         self.len = len.min(self.capacity);
     }
 
-    /// Takes as much of `data` as fits and says how much that was.
-    pub fn append(&mut self, data: &[u8]) -> usize {
-        let taken = data.len().min(self.capacity - self.len);
-        let at = self.start + self.len;
-        self.memory[at..at + taken].copy_from_slice(&data[..taken]);
-        self.len += taken;
+    /// Copies as much of `data` to `at` as fits before the end, and says how much that was.
+    pub fn put(&mut self, at: usize, data: &[u8]) -> usize {
+        let at = at.min(self.len);
+        let taken = data.len().min(self.len - at);
+        self.memory[self.start + at..self.start + at + taken].copy_from_slice(&data[..taken]);
         taken
     }
 }
@@ -57,10 +56,11 @@ mod tests {
     }
 
     #[test]
-    fn appending_stops_at_the_capacity() {
-        let mut buffer = Buffer::new(4);
-        assert_eq!(buffer.append(b"abc"), 3);
-        assert_eq!(buffer.append(b"def"), 1);
-        assert_eq!(buffer.data(), b"abcd");
+    fn data_beyond_the_end_is_not_taken() {
+        let mut buffer = Buffer::new(8);
+        buffer.set_len(4);
+        assert_eq!(buffer.put(1, b"abcd"), 3);
+        assert_eq!(buffer.put(9, b"x"), 0);
+        assert_eq!(buffer.data(), b"\0abc");
     }
 }

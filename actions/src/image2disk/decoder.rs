@@ -2,10 +2,12 @@
 
 use super::ImageError;
 use super::format::{Format, ZstdHeader};
+use super::frames::{self, Frames};
 use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
-use lzma_rust2::XzReader;
-use std::io::{self, BufReader, Read};
+use lz4_flex::frame::FrameDecoder;
+use lzma_rust2::{LzmaReader, XzReader};
+use std::io::{self, BufRead, BufReader, Read};
 
 /// Enough of an image's start for its magic bytes and its zstd header.
 pub const PEEK: usize = 64;
@@ -19,6 +21,15 @@ pub enum Decoder<R: Read> {
     Bzip2(Box<MultiBzDecoder<R>>),
     Xz(Box<XzReader<BufReader<R>>>),
     Zstd(Box<zstd::Decoder<'static, BufReader<R>>>),
+    Frames(Box<Frames<R>>),
+    Lz4(Box<FrameDecoder<BufReader<Endless<R>>>>),
+    Lzma(Lzma<R>),
+}
+
+/// The decoder reads its header when it is made, which may fail for the input's reasons. So it is made by the first read.
+pub enum Lzma<R: Read> {
+    Start { input: Option<R>, limit: u32 },
+    Running(Box<LzmaReader<BufReader<R>>>),
 }
 
 impl<R: Read> Decoder<R> {
@@ -30,18 +41,21 @@ impl<R: Read> Decoder<R> {
             Format::Raw => Self::Raw(input),
             Format::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(input)))),
             Format::Bzip2 => Self::Bzip2(Box::new(MultiBzDecoder::new(input))),
-            Format::Xz => {
-                let kib = u32::try_from(limit / 1024).unwrap_or(u32::MAX - 1);
-                Self::Xz(Box::new(XzReader::new_mem_limit(BufReader::new(input), true, kib)))
-            }
+            Format::Xz => Self::Xz(Box::new(XzReader::new_mem_limit(BufReader::new(input), true, kib(limit)))),
+            Format::Lz4 => Self::Lz4(Box::new(FrameDecoder::new(BufReader::new(Endless { input, ended: false })))),
+            Format::Lzma => Self::Lzma(Lzma::Start { input: Some(input), limit: kib(limit) }),
             Format::Zstd => {
                 if let Some(ZstdHeader { window, .. }) = ZstdHeader::parse(first)
                     && window > limit
                 {
                     return Err(ImageError::Window { format, needed: Some(window), limit });
                 }
+                let (window_log, workers) = (limit.max(1024).ilog2().min(31), frames::workers());
+                if workers > 1 && frames::is_of_frames(first) {
+                    return Ok(Self::Frames(Box::new(Frames::new(input, workers, window_log))));
+                }
                 let mut decoder = zstd::Decoder::new(input).map_err(no_memory)?;
-                decoder.window_log_max(limit.max(1024).ilog2().min(31)).map_err(no_memory)?;
+                decoder.window_log_max(window_log).map_err(no_memory)?;
                 Self::Zstd(Box::new(decoder))
             }
         })
@@ -56,8 +70,56 @@ impl<R: Read> Read for Decoder<R> {
             Self::Bzip2(input) => input.read(buffer),
             Self::Xz(input) => input.read(buffer),
             Self::Zstd(input) => input.read(buffer),
+            Self::Frames(input) => input.read(buffer),
+            Self::Lz4(frames) if frames.get_ref().get_ref().ended => Ok(0),
+            Self::Lz4(frames) => loop {
+                let got = frames.read(buffer)?;
+                if got > 0 || buffer.is_empty() {
+                    return Ok(got);
+                }
+                // A frame has ended, and another one may follow.
+                if let Err(error) = frames.get_mut().fill_buf() {
+                    return if frames.get_ref().get_ref().ended { Ok(0) } else { Err(error) };
+                }
+            },
+            Self::Lzma(lzma) => lzma.read(buffer),
         }
     }
+}
+
+impl<R: Read> Lzma<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self {
+                Self::Running(reader) => return reader.read(buffer),
+                Self::Start { input, limit } => {
+                    let Some(input) = input.take() else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+                    *self = Self::Running(Box::new(LzmaReader::new_mem_limit(BufReader::new(input), *limit, None)?));
+                }
+            }
+        }
+    }
+}
+
+/// Its end is an error. The decoder of lz4 takes an end between two blocks for the end of the frame.
+pub struct Endless<R> {
+    input: R,
+    ended: bool,
+}
+
+impl<R: Read> Read for Endless<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.input.read(buffer)?;
+        if got == 0 && !buffer.is_empty() {
+            self.ended = true;
+            return Err(io::Error::other("the data ends inside of a frame"));
+        }
+        Ok(got)
+    }
+}
+
+fn kib(limit: u64) -> u32 {
+    u32::try_from(limit / 1024).unwrap_or(u32::MAX - 1)
 }
 
 /// xz names its dictionary size in the middle of the data, and so does zstd for later frames.

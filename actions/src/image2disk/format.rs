@@ -1,5 +1,6 @@
 //! How an image is packed. Its first bytes, its name and the variable COMPRESSED say so.
 
+use super::sniff;
 use std::fmt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,13 +10,15 @@ pub enum Format {
     Bzip2,
     Xz,
     Zstd,
+    Lz4,
+    Lzma,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FormatError {
     #[error("its name says {0}, but its first bytes do not: is it an error page, or raw (then set COMPRESSED to false)?")]
     NotWhatTheNameSays(Format),
-    #[error("COMPRESSED is true, but its first bytes are neither gzip, bzip2, xz nor zstd")]
+    #[error("COMPRESSED is true, but its first bytes are not those of gzip, bzip2, xz, zstd, lz4 or lzma")]
     NotCompressed,
 }
 
@@ -27,12 +30,14 @@ impl fmt::Display for Format {
             Self::Bzip2 => "bzip2",
             Self::Xz => "xz",
             Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::Lzma => "lzma",
         })
     }
 }
 
 impl Format {
-    /// COMPRESSED=false always means raw. Otherwise the bytes decide. If the name promises compression and the bytes
+    /// COMPRESSED=false always means that nothing is unpacked. Otherwise the bytes decide. If the name promises compression and the bytes
     /// differ, that is an error: the data may be an error page.
     pub fn decide(compressed: Option<bool>, url: &str, first: &[u8]) -> Result<Self, FormatError> {
         if compressed == Some(false) {
@@ -49,11 +54,13 @@ impl Format {
     fn of_bytes(first: &[u8]) -> Option<Self> {
         Some(match first {
             [0x1f, 0x8b, 0x08, ..] => Self::Gzip,
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
+            start if sniff::is_bzip2(start) => Self::Bzip2,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
             // skippable frames, which pzstd writes in front
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0x04, 0x22, 0x4d, 0x18, ..] => Self::Lz4,
+            start if sniff::is_lzma(start) => Self::Lzma,
             _ => return None,
         })
     }
@@ -66,6 +73,8 @@ impl Format {
             "bz2" | "bzip2" => Self::Bzip2,
             "xz" => Self::Xz,
             "zst" | "zs" => Self::Zstd,
+            "lz4" => Self::Lz4,
+            "lzma" => Self::Lzma,
             _ => return None,
         })
     }
@@ -116,13 +125,15 @@ mod tests {
 
     #[test]
     fn bytes_name_and_variable_decide_together() {
-        use Format::{Bzip2, Gzip, Raw, Xz, Zstd};
+        use Format::{Bzip2, Gzip, Lz4, Lzma, Raw, Xz, Zstd};
         for (case, compressed, url, first, expected) in [
             ("a raw image", None, "http://a/d.img", DISK, Ok(Raw)),
             ("bytes without a suffix", None, "http://a/d", GZIP, Ok(Gzip)),
             ("bytes win over the name", None, "http://a/d.gz", ZSTD, Ok(Zstd)),
             ("COMPRESSED=false", Some(false), "http://a/d.gz", GZIP, Ok(Raw)),
-            ("COMPRESSED=true", Some(true), "http://a/d", b"BZh91AY", Ok(Bzip2)),
+            ("COMPRESSED=true", Some(true), "http://a/d", b"BZh91AY&SY", Ok(Bzip2)),
+            ("lz4", None, "/d.lz4", &[4, 0x22, 0x4d, 0x18], Ok(Lz4)),
+            ("lzma", None, "/d", &[0x5d, 0, 0, 0x80, 0, 255, 255, 255, 255, 255, 255, 255, 255], Ok(Lzma)),
             ("xz", None, "/d.xz", b"\xfd7zXZ\0", Ok(Xz)),
             ("an error page", None, "http://a/d.zst?x=1.raw", b"<html>", Err(FormatError::NotWhatTheNameSays(Zstd))),
             ("COMPRESSED=true, but raw", Some(true), "http://a/d", DISK, Err(FormatError::NotCompressed)),

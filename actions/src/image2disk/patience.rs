@@ -19,10 +19,10 @@ impl Patience {
         Self { limit, furthest: 0, since: now, pause: FIRST_PAUSE }
     }
 
-    /// Bytes up to `offset` have arrived. Only new ones count as progress.
-    pub fn reached(&mut self, offset: u64, now: Instant) {
-        if offset > self.furthest {
-            self.furthest = offset;
+    /// So many bytes have arrived since the image's start. Only more than ever before are progress.
+    pub fn reached(&mut self, delivered: u64, now: Instant) {
+        if delivered > self.furthest {
+            self.furthest = delivered;
             self.since = now;
             self.pause = FIRST_PAUSE;
         }

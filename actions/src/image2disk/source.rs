@@ -1,21 +1,35 @@
 //! The image's bytes as stored, from a file or by HTTP, counted and hashed.
 
-use super::http::Download;
+use super::checksum::{Checksum, Hasher};
+use super::http::{Download, Web};
+use super::oci::{self, Artifact};
 use super::patience::Patience;
 use super::source_error::SourceError;
-use crate::variables::{VariableError, unusable};
-use rustls::ClientConfig;
-use sha2::{Digest, Sha256};
+use crate::variables::{VariableError, unusable, unusable_because};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// An http, https or file URL, or an absolute path.
-pub fn checked(url: String) -> Result<String, VariableError> {
-    let known = ["http://", "https://", "file:///", "/"].iter().any(|start| url.starts_with(start));
-    if known { Ok(url) } else { Err(unusable("IMG_URL", &url, "http://, https:// or an absolute path")) }
+/// An http, https, oci or file URL, or an absolute path. Several web URLs, with spaces between them, are mirrors of one file.
+pub fn checked(name: &'static str, text: &str) -> Result<Vec<String>, VariableError> {
+    const WANTED: &str = "http://, https://, oci:// or an absolute path";
+    let wanted = |wanted| Err(unusable(name, text, wanted));
+    let urls: Vec<String> = text.split_ascii_whitespace().map(str::to_owned).collect();
+    let is_web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+    match urls.as_slice() {
+        // A path may have spaces.
+        _ if text.starts_with('/') || text.starts_with("file:///") => Ok(vec![text.to_owned()]),
+        [] => wanted(WANTED),
+        all if all.iter().all(is_web) => Ok(urls),
+        [url] if url.starts_with(oci::PREFIX) => match Artifact::parse(url.trim_start_matches(oci::PREFIX)) {
+            Ok(_) => Ok(urls),
+            Err(error) => Err(unusable_because(name, text, &error)),
+        },
+        [_] => wanted(WANTED),
+        _ => wanted("mirrors that begin with http:// or https://"),
+    }
 }
 
 /// What the writing thread sees of the reading one.
@@ -28,25 +42,26 @@ pub struct Tally {
 
 enum Origin {
     Http(Box<Download>),
-    File { file: File, path: PathBuf, size: u64 },
+    File { file: File, path: PathBuf, size: u64, at: u64 },
 }
 
 pub struct Source {
     origin: Origin,
     tally: Arc<Tally>,
-    hash: Option<Sha256>,
+    hash: Option<Hasher>,
 }
 
 impl Source {
     pub fn open(
-        url: &str,
-        tls: &Arc<ClientConfig>,
+        urls: &[String],
+        web: &Web,
         patience: Patience,
-        hash: bool,
+        checksum: Option<&Checksum>,
         tally: Arc<Tally>,
     ) -> Result<Self, SourceError> {
+        let url = urls.first().ok_or(SourceError::NoUrl)?;
         let origin = if url.starts_with("http") {
-            Origin::Http(Box::new(Download::start(url, tls, patience)?))
+            Origin::Http(Box::new(Download::start(urls, web, checksum.is_some(), patience)?))
         } else {
             let path = PathBuf::from(url.strip_prefix("file://").unwrap_or(url));
             let failed = |source| SourceError::File { path: path.clone(), source };
@@ -55,9 +70,9 @@ impl Source {
             if metadata.is_dir() {
                 return Err(failed(io::ErrorKind::IsADirectory.into()));
             }
-            Origin::File { file, size: metadata.len(), path }
+            Origin::File { file, size: metadata.len(), path, at: 0 }
         };
-        let source = Self { origin, tally, hash: hash.then(Sha256::new) };
+        let source = Self { origin, tally, hash: checksum.map(Checksum::hasher) };
         source.tally.read.store(0, Ordering::Relaxed);
         source.tally.total.store(source.total().unwrap_or(0), Ordering::Relaxed);
         Ok(source)
@@ -78,20 +93,36 @@ impl Source {
         }
     }
 
-    /// The SHA-256 of everything read, if requested.
+    pub fn is_hashed(&self) -> bool {
+        self.hash.is_some()
+    }
+
+    /// Goes on at this byte of the file. Not for a source that is hashed.
+    pub fn seek(&mut self, to: u64) -> Result<(), SourceError> {
+        match &mut self.origin {
+            Origin::Http(download) => download.seek(to),
+            Origin::File { file, path, at, .. } => {
+                file.seek(SeekFrom::Start(to)).map_err(|source| SourceError::File { path: path.clone(), source })?;
+                *at = to;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hash of everything read, if requested.
     pub fn digest(&mut self) -> Option<String> {
-        self.hash.take().map(|hash| hex::encode(hash.finalize()))
+        self.hash.take().map(Hasher::finish)
     }
 
     fn read_origin(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError> {
         match &mut self.origin {
             Origin::Http(download) => download.read(buffer),
-            Origin::File { file, path, size } => {
+            Origin::File { file, path, size, at } => {
                 let got = file.read(buffer).map_err(|source| SourceError::File { path: path.clone(), source })?;
-                let before = self.tally.read.load(Ordering::Relaxed);
-                if got == 0 && before < *size && !buffer.is_empty() {
-                    return Err(SourceError::FileCut { path: path.clone(), expected: *size, got: before });
+                if got == 0 && *at < *size && !buffer.is_empty() {
+                    return Err(SourceError::FileCut { path: path.clone(), expected: *size, got: *at });
                 }
+                *at += got as u64;
                 Ok(got)
             }
         }

@@ -22,6 +22,17 @@ pub enum SourceError {
     Lost { url: String, got: u64, total: Option<u64>, reason: String },
     #[error("{url} cannot be continued at byte {at}: {reason}")]
     CannotContinue { url: String, at: u64, reason: &'static str },
+    #[error(
+        "the parts of the qcow2 image {url} are not in order, so it is read by ranges, and the server does not serve ranges. Put \
+         them in order: qemu-img convert -O qcow2 IMAGE new.qcow2"
+    )]
+    NoRanges { url: String },
+    #[error("{reference}: {problem}")]
+    Artifact { reference: String, problem: String },
+    #[error("the certificates for the registry")]
+    Trust(#[from] trust::TrustError),
+    #[error("no URL")]
+    NoUrl,
     #[error("cannot read {path}")]
     File {
         path: PathBuf,

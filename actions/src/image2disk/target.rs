@@ -2,7 +2,9 @@
 
 use super::ImageError;
 use super::buffer::ALIGNMENT;
+use super::table::Disk;
 use crate::device::Opened;
+use crate::sys;
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -15,12 +17,19 @@ use std::path::PathBuf;
 const CACHED_LIMIT: u64 = 4 << 20;
 
 pub trait Target {
-    fn size(&self) -> u64;
+    fn disk(&self) -> Disk;
+    fn size(&self) -> u64 {
+        self.disk().size
+    }
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Makes an aligned range read as zeros without writing them. `false` if the disk cannot do that.
     fn zero(&mut self, offset: u64, length: u64) -> io::Result<bool>;
-    fn read_at(&mut self, data: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Marks a range as unused. `false` if the disk cannot do that.
+    fn discard(&mut self, offset: u64, length: u64) -> io::Result<bool>;
+    /// Fills an aligned buffer.
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     fn sync(&mut self) -> io::Result<()>;
+    fn unfit(&self, number: u32, problem: String) -> ImageError;
     fn too_large(&self, image: u64, exact: bool) -> ImageError;
     fn write_failed(&self, offset: u64, source: io::Error) -> ImageError;
 }
@@ -67,23 +76,24 @@ impl DiskTarget {
 }
 
 impl Target for DiskTarget {
-    fn size(&self) -> u64 {
-        self.opened.size
+    fn disk(&self) -> Disk {
+        Disk { size: self.opened.size, sector: self.opened.sector }
     }
 
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
         if !self.opened.direct {
             return self.write_cached(data, offset);
         }
-        let aligned = data.len() - data.len() % ALIGNMENT;
+        let fits = offset.is_multiple_of(ALIGNMENT as u64) && data.as_ptr().align_offset(ALIGNMENT) == 0;
+        let aligned = if fits { data.len() - data.len() % ALIGNMENT } else { 0 };
         let (body, tail) = data.split_at(aligned);
         self.opened.file.write_all_at(body, offset)?;
         if tail.is_empty() {
             return Ok(());
         }
-        // An image may end anywhere. The page cache completes the last block from the disk.
+        // An image may end anywhere, and a cluster of qcow2 may be small. The page cache completes a block from the disk.
         self.set_direct(false)?;
-        let written = self.write_cached(tail, offset + aligned as u64).and_then(|()| self.flush_cache());
+        let written = self.write_cached(tail, offset + aligned as u64);
         self.set_direct(true)?;
         written
     }
@@ -97,16 +107,27 @@ impl Target for DiskTarget {
         }
     }
 
-    fn read_at(&mut self, data: &mut [u8], offset: u64) -> io::Result<()> {
-        self.set_direct(false)?;
-        let read = self.opened.file.read_exact_at(data, offset);
-        self.flush_cache()?;
-        self.set_direct(self.opened.direct)?;
-        read
+    fn discard(&mut self, offset: u64, length: u64) -> io::Result<bool> {
+        if !self.opened.is_block_device {
+            return self.zero(offset, length);
+        }
+        match sys::discard(&self.opened.file, offset, length) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.opened.file.read_exact_at(buffer, offset)
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.flush_cache()
+    }
+
+    fn unfit(&self, number: u32, problem: String) -> ImageError {
+        ImageError::Unfit { number, problem, disk: self.path.clone(), sector: self.opened.sector }
     }
 
     fn too_large(&self, image: u64, exact: bool) -> ImageError {

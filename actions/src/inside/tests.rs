@@ -79,3 +79,18 @@ fn what_cannot_be_written_is_named() {
         assert!(error.contains(expected), "{path}: {error}");
     }
 }
+
+#[test]
+fn what_is_there_is_seen_through_links_inside_and_links_are_made_once() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("usr/sbin")).unwrap();
+    fs::write(root.path().join("usr/sbin/tool"), "").unwrap();
+    symlink("/usr/sbin", root.path().join("sbin")).unwrap();
+    symlink("/proc/self", root.path().join("outside")).unwrap();
+    let inside = Root::open(root.path()).unwrap();
+    assert!(inside.has("/sbin/tool") && inside.has("/sbin") && !inside.has("/sbin/other") && !inside.has("/outside"));
+    for _ in 0..2 {
+        inside.link("/usr/sbin/tool", Path::new("/etc/wants/tool"), me()).unwrap();
+    }
+    assert_eq!(fs::read_link(root.path().join("etc/wants/tool")).unwrap(), Path::new("/usr/sbin/tool"));
+}
