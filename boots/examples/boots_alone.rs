@@ -32,7 +32,6 @@ fn machine(number: u32, gateway: Ipv4Addr) -> BootInterface {
         name_servers: Vec::new(),
         time_servers: Vec::new(),
         routes: Vec::new(),
-        custom_boot: None,
     };
     let boot = BootState::Install { workflow: None };
     BootInterface { name: format!("m-{number}"), reservation: Some(reservation), boot, ..BootInterface::unknown(mac) }

@@ -40,7 +40,7 @@ pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Arri
 }
 
 /// Sends from an address of this host, and by an interface. Without them the kernel chooses.
-pub fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>, interface: u32) -> io::Result<()> {
+pub fn send(socket: &impl AsRawFd, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>, interface: u32) -> io::Result<()> {
     let (v4, v6);
     let control = match to {
         SocketAddr::V4(_) => {

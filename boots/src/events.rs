@@ -1,24 +1,26 @@
-//! What happened to which machine, as values for the event stream, the live view and tests. The last milestones of each
-//! machine are kept, so an operator can see later where it stopped.
+//! What happened to which machine, as values for the event stream, the live view and tests. Steps of a machine's boot also go
+//! to the sink, which keeps them.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use api::{BootStep, StepKind};
 use jiff::Timestamp;
 use metrics::{Counters, Family, Text};
 use model::Mac;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use crate::steps;
 use crate::syslog::Message;
 
 /// The shortest time between two progress events of a download.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 const BUFFERED: usize = 1024;
-const KEPT_PER_MACHINE: usize = 32;
-const KEPT_MACHINES: usize = 1024;
+/// More interfaces than any host has.
+const INTERFACES: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
@@ -40,15 +42,20 @@ pub enum Milestone {
     Silent {
         reason: String,
     },
+    /// Another DHCP server answers a known machine.
+    OtherServer {
+        server: IpAddr,
+        detail: String,
+    },
     Discover {
         client: String,
     },
     Offered {
-        address: Ipv4Addr,
+        address: IpAddr,
         boot_file: String,
     },
     Acknowledged {
-        address: Ipv4Addr,
+        address: IpAddr,
         boot_file: String,
     },
     NbpSent {
@@ -91,6 +98,7 @@ pub static MILESTONES: Family = Family::counter(
 const WORDS: &[&str] = &[
     "unknown",
     "silent",
+    "other_server",
     "discover",
     "offered",
     "acknowledged",
@@ -109,6 +117,7 @@ impl Milestone {
         match self {
             Self::Unknown => "unknown",
             Self::Silent { .. } => "silent",
+            Self::OtherServer { .. } => "other_server",
             Self::Discover { .. } => "discover",
             Self::Offered { .. } => "offered",
             Self::Acknowledged { .. } => "acknowledged",
@@ -120,16 +129,13 @@ impl Milestone {
             Self::Syslog { .. } => "syslog",
         }
     }
-
-    /// All but progress and log lines.
-    const fn is_kept(&self) -> bool {
-        !matches!(self, Self::Download { .. } | Self::Syslog { .. })
-    }
 }
 
-/// Takes every line that comes by syslog, to keep it. It must not wait.
+/// Takes every line that comes by syslog and every step of a machine's boot, to keep them. It must not wait.
 pub trait LogSink: std::fmt::Debug + Send + Sync + 'static {
     fn take(&self, mac: Option<Mac>, address: IpAddr, message: &Message);
+
+    fn step(&self, mac: Mac, step: BootStep);
 }
 
 /// The publishing end; clones share one stream.
@@ -137,7 +143,8 @@ pub trait LogSink: std::fmt::Debug + Send + Sync + 'static {
 pub struct Events {
     sender: broadcast::Sender<Event>,
     sink: Option<Arc<dyn LogSink>>,
-    kept: Arc<Mutex<HashMap<Mac, VecDeque<Event>>>>,
+    /// The names of interfaces by their index, because each packet asks for one.
+    interfaces: Arc<Mutex<HashMap<u32, Arc<str>>>>,
     counted: Arc<Counters>,
 }
 
@@ -146,7 +153,7 @@ impl Default for Events {
         Self {
             sender: broadcast::Sender::new(BUFFERED),
             sink: None,
-            kept: Arc::default(),
+            interfaces: Arc::default(),
             counted: Arc::new(Counters::by(WORDS)),
         }
     }
@@ -158,7 +165,7 @@ impl Events {
         Self::default()
     }
 
-    /// The same, and lines of syslog also go to the sink. A reader of the stream may miss some.
+    /// The same, and lines of syslog and steps also go to the sink. A reader of the stream may miss some.
     #[must_use]
     pub fn with_sink(self, sink: Arc<dyn LogSink>) -> Self {
         Self { sink: Some(sink), ..self }
@@ -172,10 +179,17 @@ impl Events {
     }
 
     pub fn publish(&self, mac: Option<Mac>, address: Option<IpAddr>, milestone: Milestone) {
+        self.publish_file(mac, address, milestone, StepKind::File);
+    }
+
+    /// The same of a file, which is of this kind to its machine.
+    pub(crate) fn publish_file(&self, mac: Option<Mac>, address: Option<IpAddr>, milestone: Milestone, kind: StepKind) {
         self.counted.add(milestone.word(), "");
         let event = Event { at: Timestamp::now(), mac, address, milestone };
-        if let Some(mac) = mac.filter(|_| event.milestone.is_kept()) {
-            self.keep(mac, event.clone());
+        if let (Some(mac), Some(sink)) = (mac, &self.sink)
+            && let Some(step) = steps::of_milestone(&event.milestone, kind, event.at)
+        {
+            sink.step(mac, step);
         }
         // This fails only without a subscriber.
         let _ = self.sender.send(event);
@@ -192,29 +206,24 @@ impl Events {
         self.sender.subscribe()
     }
 
-    /// The last milestones of a machine, oldest first.
-    #[must_use]
-    pub fn history(&self, mac: Mac) -> Vec<Event> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&mac).into_iter().flatten().cloned().collect()
+    /// A step of a machine's boot that no milestone has.
+    pub(crate) fn step(&self, mac: Mac, step: BootStep) {
+        if let Some(sink) = &self.sink {
+            sink.step(mac, step);
+        }
     }
 
-    fn keep(&self, mac: Mac, event: Event) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // A flood of invented addresses must not push out the machines that boot now, or grow without limit.
-        if kept.len() >= KEPT_MACHINES && !kept.contains_key(&mac) {
-            // The most idle eighth at once, because a search for each new machine would cost more than its answer.
-            let mut idle: Vec<_> = kept.iter().map(|(mac, events)| (events.back().map(|event| event.at), *mac)).collect();
-            let (eighth, ..) = idle.select_nth_unstable(KEPT_MACHINES / 8);
-            for (_, mac) in eighth {
-                kept.remove(mac);
-            }
+    /// The name of an interface; empty if it has gone, or the index is 0.
+    pub(crate) fn interface(&self, index: u32) -> Arc<str> {
+        if index == 0 {
+            return Arc::from("");
         }
-        let events = kept.entry(mac).or_default();
-        if events.len() >= KEPT_PER_MACHINE {
-            events.pop_front();
+        let mut known = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= INTERFACES {
+            known.clear(); // a host that makes and deletes interfaces for years
         }
-        events.push_back(event);
+        let name = || nix::net::if_::if_indextoname(index).ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+        Arc::clone(known.entry(index).or_insert_with(|| Arc::from(name())))
     }
 }
 
@@ -276,30 +285,6 @@ mod tests {
             assert!(text.contains(line), "{line} is not in {text}");
         }
         assert_eq!(text.lines().count(), 2 + WORDS.len(), "no series of a machine's making");
-    }
-
-    #[test]
-    fn history_keeps_the_last_milestones_and_not_the_progress() {
-        let events = Events::new();
-        for sent in 0..100 {
-            events.publish(Some(MAC), None, Milestone::Download { path: "vmlinuz".to_owned(), sent, total: 100 });
-            events.publish(Some(MAC), None, Milestone::Downloaded { path: "vmlinuz".to_owned(), bytes: sent });
-        }
-        let history = events.history(MAC);
-        assert_eq!(history.len(), KEPT_PER_MACHINE);
-        assert_eq!(history.last().unwrap().milestone, Milestone::Downloaded { path: "vmlinuz".to_owned(), bytes: 99 });
-    }
-
-    #[test]
-    fn a_flood_of_addresses_is_bounded() {
-        let events = Events::new();
-        for n in 0..5000_u16 {
-            let [a, b] = n.to_be_bytes();
-            events.publish(Some(Mac::new([2, 0, 0, 0, a, b])), None, Milestone::Unknown);
-        }
-        let kept = events.kept.lock().unwrap();
-        assert!(kept.len() <= KEPT_MACHINES && kept.len() >= KEPT_MACHINES * 7 / 8, "{}", kept.len());
-        assert!(kept.contains_key(&Mac::new([2, 0, 0, 0, 0x13, 0x87])), "the newest");
     }
 
     #[test]

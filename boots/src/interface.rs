@@ -2,25 +2,27 @@
 //! They are bound again as soon as the name exists.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::machine::Chain;
 use nix::libc::ENODEV;
 use socket2::SockRef;
-use tokio::net::UdpSocket;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+pub(crate) type Watched = Arc<dyn AsFd + Send + Sync>;
+
 /// Never ends. It needs CAP_NET_RAW as long as it runs.
-pub(crate) async fn follow(name: String, sockets: Vec<Arc<UdpSocket>>) {
+pub(crate) async fn follow(name: String, sockets: Vec<Watched>) {
     let (mut look, mut is_gone) = (tokio::time::interval(LOOK_EVERY), false);
     loop {
         look.tick().await;
         if sockets.iter().all(|socket| is_bound(socket, &name)) {
             continue;
         }
-        match sockets.iter().try_for_each(|socket| SockRef::from(&**socket).bind_device(Some(name.as_bytes()))) {
+        match sockets.iter().try_for_each(|socket| SockRef::from(socket).bind_device(Some(name.as_bytes()))) {
             Ok(()) => log::info!("interface {name} has come back; DHCP and TFTP serve it again"),
             Err(_) if is_gone => continue,
             Err(error) if error.raw_os_error() == Some(ENODEV) => {
@@ -33,7 +35,7 @@ pub(crate) async fn follow(name: String, sockets: Vec<Arc<UdpSocket>>) {
 }
 
 /// The kernel names the interface of the socket's index, or reports that none has it.
-fn is_bound(socket: &UdpSocket, name: &str) -> bool {
+fn is_bound(socket: &Watched, name: &str) -> bool {
     let device: io::Result<Option<Vec<u8>>> = SockRef::from(socket).device();
     device.is_ok_and(|device| device.is_some_and(|device| device == name.as_bytes()))
 }

@@ -2,6 +2,8 @@
 
 mod nbp;
 mod script;
+mod text;
 
-pub use nbp::{Arch, base_name, file_for, open_asked};
-pub use script::{NoScript, Packs, auto, ramdisk, ramdisk_folder};
+pub use nbp::{Arch, base_name, disk_loader, disk_loaders, more_folders, open_asked};
+pub use script::{NoScript, Packs, UNKNOWN, auto, https_in, https_query, is_https, ramdisk_folder, unknown};
+pub use text::plain;

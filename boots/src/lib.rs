@@ -6,27 +6,39 @@
 #![forbid(unsafe_code)]
 
 mod beneath;
+mod boot_files;
 mod config;
 mod datagram;
 pub mod dhcp;
+pub mod dhcp6;
+pub mod doctor;
+mod environment;
 pub mod events;
+pub mod foreign;
 pub mod http;
 pub mod images;
 mod interface;
 pub mod ipxe;
+pub mod iso;
+pub mod kernels;
+pub mod loaders;
 mod machine;
+pub mod neighbours;
 pub mod packs;
+mod places;
 mod quota;
 pub mod ra;
 mod run;
 mod server_ca;
+mod steps;
 pub mod syslog;
 pub mod tftp;
+mod vrf;
 
-pub use config::Config;
+pub use config::{Config, Current, Metadata, Proof};
 pub use events::{Event, Events, LogSink, Milestone};
 pub use machine::{
-    BootInterface, BootState, CustomBoot, FileSource, Ipxe, Login, MachineSource, Osie, RemoteSource, Reservation, SourceError,
-    SourceFuture,
+    BootInterface, BootState, CustomBoot, FileSource, Git, HardwareFuture, Ipxe, Login, MachineSource, Osie, Place, PlaceError,
+    RaspberryPi, RemoteSource, Reservation, Reservation6, SourceError, SourceFuture,
 };
 pub use run::{BindError, Listen, Sockets, run};

@@ -2,8 +2,10 @@
 //! which devices those are.
 
 mod choice;
+mod gather;
 pub mod scan;
 mod shelf;
 
 pub use choice::{unknown, wanted};
+pub use gather::gather;
 pub use shelf::Shelf;

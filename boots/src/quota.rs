@@ -32,6 +32,54 @@ impl<K: Eq + Hash> Seldom<K> {
     }
 }
 
+/// Allows so many events a second on average, and as many at once.
+#[derive(Debug)]
+pub struct Rate {
+    each_second: u32,
+    left: f64,
+    last: Instant,
+}
+
+impl Rate {
+    pub fn new(each_second: u32, now: Instant) -> Self {
+        Self { each_second, left: f64::from(each_second), last: now }
+    }
+
+    pub fn allows(&mut self, now: Instant) -> bool {
+        let passed = now.duration_since(self.last).as_secs_f64() * f64::from(self.each_second);
+        (self.left, self.last) = ((self.left + passed).min(f64::from(self.each_second)), now);
+        let allowed = self.left >= 1.0;
+        if allowed {
+            self.left -= 1.0;
+        }
+        allowed
+    }
+}
+
+/// The same for each key. Of more keys than there is room for, the new ones are allowed nothing.
+#[derive(Debug)]
+pub struct Rates<K> {
+    each_second: u32,
+    rates: HashMap<K, Rate>,
+}
+
+impl<K: Eq + Hash> Rates<K> {
+    pub fn new(each_second: u32) -> Self {
+        Self { each_second, rates: HashMap::new() }
+    }
+
+    pub fn allows(&mut self, key: K, now: Instant) -> bool {
+        if self.rates.len() >= KEYS && !self.rates.contains_key(&key) {
+            // After a second a rate is as a new one.
+            self.rates.retain(|_, rate| now.duration_since(rate.last) < Duration::from_secs(1));
+            if self.rates.len() >= KEYS {
+                return false;
+            }
+        }
+        self.rates.entry(key).or_insert_with(|| Rate::new(self.each_second, now)).allows(now)
+    }
+}
+
 /// Counts what runs per key; a [`Ticket`] is one of them until it is dropped.
 #[derive(Debug)]
 pub struct Quota<K: Eq + Hash> {
@@ -94,6 +142,24 @@ mod tests {
         let (start, mut seldom) = (Instant::now(), Seldom::new(Duration::from_secs(60)));
         assert_eq!((0..5000).filter(|&key| seldom.allows(key, start)).count(), KEYS);
         assert!(seldom.allows(9999, start + Duration::from_secs(61)));
+    }
+
+    #[test]
+    fn a_rate_allows_a_burst_and_then_so_many_a_second() {
+        let (start, mut rate) = (Instant::now(), Rate::new(10, Instant::now()));
+        let allowed = |rate: &mut Rate, at: u64| (0..100).filter(|_| rate.allows(start + Duration::from_millis(at))).count();
+        assert_eq!([allowed(&mut rate, 1), allowed(&mut rate, 501), allowed(&mut rate, 60_000)], [10, 5, 10]);
+    }
+
+    #[test]
+    fn each_key_has_its_rate_and_a_flood_of_keys_is_bounded() {
+        let (start, mut rates) = (Instant::now(), Rates::new(4));
+        assert_eq!((0..100).filter(|_| rates.allows(0, start)).count(), 4);
+        assert!(rates.allows(1, start), "another one's rate is its own");
+        let allowed = (2..5000).filter(|key| rates.allows(*key, start)).count();
+        assert!(allowed < KEYS, "{allowed}");
+        assert!(rates.rates.len() <= KEYS, "{}", rates.rates.len());
+        assert!(!rates.allows(9999, start) && rates.allows(9999, start + Duration::from_secs(2)));
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn boot_file_follows_the_kind_of_client() {
             with(pxe(0), code::IPXE, &[0x15, 1, 1]),
             Some("tftp://10.0.0.1/02:00:00:00:00:01/undionly.kpxe"),
         ),
-        ("an architecture without iPXE", pxe(27), Some("/netboot-not-allowed")),
+        ("an architecture without iPXE", pxe(33), None),
         ("plain DHCP client gets an address only", ask(MessageType::Discover), None),
     ] {
         let reply = respond(&config(), &machine(KNOWN), &request).unwrap();
@@ -126,13 +126,12 @@ fn a_hardware_names_another_program_or_another_server() {
     let mut machine = machine(KNOWN);
     machine.ipxe.binary = Some("custom.efi".to_owned());
     assert_eq!(respond(&config(), &machine, &pxe(7)).unwrap().boot_file(), Some("custom.efi"));
-    let reservation = machine.reservation.as_mut().unwrap();
-    reservation.custom_boot =
+    machine.custom_boot =
         Some(boots::CustomBoot { tftp_server_name: "10.0.0.77".to_owned(), boot_file_name: "onie.bin".to_owned() });
     let reply = respond(&config(), &machine, &ask(MessageType::Discover)).unwrap();
     assert_eq!((reply.siaddr, reply.boot_file()), (Ipv4Addr::new(10, 0, 0, 77), Some("onie.bin")));
     assert_eq!(reply.options.text(code::TFTP_SERVER_NAME), Some("10.0.0.77"));
-    assert_eq!(reply.options.text(code::BOOT_FILE_NAME), Some("onie.bin"));
+    assert_eq!(reply.options.get(code::BOOT_FILE_NAME), Some(&b"onie.bin\0"[..]), "old ROMs read on to the next NUL");
 }
 
 #[test]
@@ -148,7 +147,9 @@ fn the_reservation_comes_with_all_it_has() {
         (reply.domain_search(), reply.ntp_servers()),
         (vec!["example.org".to_owned()], vec![Ipv4Addr::new(10, 0, 0, 123)])
     );
-    assert_eq!(reply.classless_routes().len(), 1);
+    let routes: Vec<_> = reply.classless_routes().iter().map(|route| (route.prefix, route.router)).collect();
+    let default = Ipv4Addr::new(10, 0, 0, 254);
+    assert_eq!(routes, [(16, Ipv4Addr::new(10, 0, 0, 2)), (0, default)], "a client with these ignores the routers (RFC 3442)");
     assert_eq!(reply.options.get(code::VENDOR_SPECIFIC), Some(&[6, 1, 8, 255][..]), "skip boot server discovery");
     let plain = respond(&config(), &machine(FORBIDDEN), &ask(MessageType::Discover)).unwrap();
     assert_eq!(plain.lease_time(), Some(86_400), "never a lease of no time");
@@ -175,7 +176,12 @@ fn requests_are_acknowledged_denied_or_left_to_others() {
         ("it renews a wrong address", Packet { ciaddr: other, ..ask(MessageType::Request) }, Ok(MessageType::Nak)),
         ("it names no address", ask(MessageType::Request), Ok(MessageType::Ack)),
         ("it gives its address back", ask(MessageType::Release), Err(Ignored::Kind(MessageType::Release))),
-        ("it asks for settings only", ask(MessageType::Inform), Err(Ignored::Kind(MessageType::Inform))),
+        ("it asks for settings only", Packet { ciaddr: OWN, ..ask(MessageType::Inform) }, Ok(MessageType::Ack)),
+        (
+            "it asks for settings of another network",
+            Packet { ciaddr: other, ..ask(MessageType::Inform) },
+            Err(Ignored::Elsewhere(other)),
+        ),
         (
             "its address is taken",
             with(ask(MessageType::Decline), code::REQUESTED_IP, &OWN.octets()),
@@ -196,6 +202,29 @@ fn requests_are_acknowledged_denied_or_left_to_others() {
             );
         }
     }
+}
+
+/// RFC 2131 section 4.3.5.
+#[test]
+fn a_client_that_asks_for_settings_gets_no_lease() {
+    let reply = respond(&config(), &machine(KNOWN), &Packet { ciaddr: OWN, ..ask(MessageType::Inform) }).unwrap();
+    assert_eq!((reply.ciaddr, reply.yiaddr, reply.lease_time()), (OWN, Ipv4Addr::UNSPECIFIED, None));
+    assert_eq!((reply.dns_servers(), reply.server_id()), (vec![Ipv4Addr::new(10, 0, 0, 53)], Some(config().address)));
+}
+
+/// RFC 5107: a relay that stands for the server hears renewals, too.
+#[test]
+fn a_relay_may_choose_the_address_of_the_server() {
+    let (relay, chosen) = (Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 1, 0, 254));
+    let by_relay = |packet: Packet| with(Packet { giaddr: relay, ..packet }, code::RELAY_AGENT, &[1, 1, 9, 11, 4, 10, 1, 0, 254]);
+    let offer = respond(&config(), &machine(KNOWN), &by_relay(pxe(7))).unwrap();
+    assert_eq!((offer.server_id(), offer.siaddr), (Some(chosen), config().address), "files come from here");
+    let request = by_relay(with(ask(MessageType::Request), code::SERVER_ID, &chosen.octets()));
+    let ack = respond(&config(), &machine(KNOWN), &request).unwrap();
+    assert_eq!((ack.message_type(), ack.server_id()), (Some(MessageType::Ack), Some(chosen)));
+    let direct = with(ask(MessageType::Discover), code::RELAY_AGENT, &[11, 4, 10, 1, 0, 254]);
+    let reply = respond(&config(), &machine(KNOWN), &direct).unwrap();
+    assert_eq!(reply.server_id(), Some(config().address), "the choice is for a relay only");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::StepKind::{ChoseOther, Offered, Silent};
 use boots::{BootInterface, Milestone};
 use dhcp::v4::{MessageType, Packet, code};
 use support::{Broken, FORBIDDEN, Fixed, Host, KNOWN, LIMIT, STRANGER, assert_logged, keep_log, machine};
@@ -48,10 +49,13 @@ async fn a_known_machine_gets_its_lease() {
     assert_eq!((ack.message_type(), ack.yiaddr), (Some(MessageType::Ack), offer.yiaddr));
     assert!(ack.answers(&request));
     host.milestone(Milestone::Discover { client: "DHCP client".to_owned() }).await;
-    host.milestone(Milestone::Offered { address: offer.yiaddr, boot_file: String::new() }).await;
-    let event = host.milestone(Milestone::Acknowledged { address: offer.yiaddr, boot_file: String::new() }).await;
+    host.milestone(Milestone::Offered { address: offer.yiaddr.into(), boot_file: String::new() }).await;
+    let event = host.milestone(Milestone::Acknowledged { address: offer.yiaddr.into(), boot_file: String::new() }).await;
     assert_eq!(event.mac, Some(KNOWN));
-    assert_eq!(host.all_events.history(KNOWN).len(), 3);
+    let steps: Vec<String> = host.steps.of(KNOWN).iter().map(ToString::to_string).collect();
+    let answers = [format!("-> OFFER {}", offer.yiaddr), format!("-> ACK {}", offer.yiaddr)];
+    assert!(steps.len() == 2 && steps.iter().zip(&answers).all(|(step, answer)| step.ends_with(answer)), "{steps:?}");
+    assert!(steps[0].starts_with("DHCP: DISCOVER of DHCP client on lo ->"), "{steps:?}");
     host.stop().await;
 }
 
@@ -94,14 +98,18 @@ async fn silence_towards_a_known_machine_has_a_line_and_an_event() {
         client.send(&packet.encode()).await;
         client.send(&packet.encode()).await;
     }
-    for (mac, reason) in
-        [(KNOWN, "it chose another server, 10.0.0.5"), (FORBIDDEN, "its Hardware has no IPv4 address here, or disables DHCP")]
-    {
-        let event = host.milestone(Milestone::Silent { reason: reason.to_owned() }).await;
-        assert_eq!(event.mac, Some(mac));
+    let other = Ipv4Addr::new(10, 0, 0, 5);
+    let took = Milestone::OtherServer { server: other.into(), detail: "the machine took its offer".to_owned() };
+    let reason = "its Hardware has no IPv4 address here, or disables DHCP".to_owned();
+    for (mac, milestone) in [(KNOWN, took), (FORBIDDEN, Milestone::Silent { reason })] {
+        assert_eq!(host.milestone(milestone).await.mac, Some(mac));
     }
     client.send(&Packet::request(MessageType::Discover, 2, KNOWN.bytes()).encode()).await;
     assert_eq!(client.receive().await.xid, 2, "all before it were handled");
+    let kinds = |mac| host.steps.of(mac).iter().map(|step| step.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(KNOWN), [ChoseOther, ChoseOther, Silent, Offered], "BOOTP is a step, too");
+    assert_eq!(host.steps.of(KNOWN)[0].server, Some(other.into()));
+    assert_eq!(kinds(FORBIDDEN), [Silent, Silent]);
     for words in [
         &["DHCP 02:00:00:00:00:01 (m1): it chose another server, 10.0.0.5; no answer. ", "find that DHCP server"][..],
         &["DHCP 02:00:00:00:00:02 (m2): no answer: its Hardware has no IPv4 address"],

@@ -3,13 +3,18 @@
 
 mod support;
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
 use boots::http::Limits;
 use boots::{Config, Events, Milestone};
+use bytes::Bytes;
+use futures_util::StreamExt;
 use support::{Fixed, Host, LIMIT, pattern};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -128,6 +133,29 @@ async fn a_client_that_sends_nothing_or_takes_nothing_is_cut() {
     };
     let (sent, total) = tokio::time::timeout(LIMIT, cut).await.expect("the transfer stays open");
     assert!(sent < total, "{sent} of {total}");
+    drop(stream);
+}
+
+/// An image on its way to a BMC is such an answer.
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_an_answer_without_a_file_is_cut() {
+    let (guard, dropped) = tokio::sync::oneshot::channel::<()>();
+    let guard = Arc::new(Mutex::new(Some(guard)));
+    let body = move || {
+        let guard = guard.lock().unwrap().take();
+        let chunks = futures_util::stream::repeat(Bytes::from_static(&[7; 1 << 16])).map(move |chunk| {
+            let _kept = &guard;
+            Ok::<_, Infallible>(chunk)
+        });
+        std::future::ready(Body::from_stream(chunks))
+    };
+    let router = Router::new().route("/iso/endless", axum::routing::get(body));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits { head: LIMIT, stalled: Duration::from_millis(200) };
+    tokio::spawn(boots::http::within(limits, std::future::pending(), listener, router));
+    let stream = connect(address, "GET /iso/endless HTTP/1.1\r\nHost: boots\r\n\r\n").await;
+    assert!(tokio::time::timeout(LIMIT, dropped).await.expect("the body stays open").is_err());
     drop(stream);
 }
 

@@ -6,7 +6,9 @@ mod support;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use api::StepKind;
 use boots::{Config, Milestone};
+use model::Mac;
 use support::{Broken, FORBIDDEN, Fixed, Host, KNOWN, LIMIT, machine, pattern};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -133,7 +135,9 @@ async fn scripts_go_to_the_machine_the_path_or_the_address_names() {
     host.stop().await;
     let host = Host::with(Arc::new(Broken)).await;
     let answer = get(&host, "/ipxe/script/02:00:00:00:00:01/auto.ipxe").await;
-    assert_eq!(answer.status, 503, "a failed lookup is not an unknown machine");
+    assert_eq!(answer.status, 200, "a failed lookup is not an unknown machine");
+    let script = String::from_utf8(answer.body).unwrap();
+    assert!(script.contains("auto.ipxe?unknown=1 ||"), "{script}");
     host.stop().await;
 }
 
@@ -184,4 +188,79 @@ async fn an_unknown_machine_boots_the_ramdisk_where_machines_are_discovered() {
         assert!(answer.text().contains(text), "{case}: {}", answer.text());
         host.stop().await;
     }
+}
+
+#[tokio::test]
+async fn an_installed_system_announces_itself_to_a_boots_without_its_server() {
+    let broken = Host::with(Arc::new(Broken)).await;
+    let host = Host::start().await;
+    for (host, path, status) in [
+        (&host, "/v1/machines/02:00:00:00:00:01/booted", 204),
+        (&host, "/v1/machines/02:00:00:00:00:99/booted", 404),
+        (&host, "/v1/machines/nonsense/booted", 404),
+        (&broken, "/v1/machines/02:00:00:00:00:01/booted", 503),
+    ] {
+        let answer = send(host, "POST", path, &[("Content-Length", "0")]).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+    }
+    host.stop().await;
+    broken.stop().await;
+}
+
+#[tokio::test]
+async fn a_download_is_a_step_of_the_boot_only_by_the_names_that_the_boot_has() {
+    let host = Host::start().await;
+    for (path, kind) in [
+        ("packages/linux-image-6.1.0_amd64.deb", StepKind::File),
+        ("kernel", StepKind::Kernel),
+        ("initramfs.cpio.zst", StepKind::Ramdisk),
+        ("pack-raid.cpio.zst", StepKind::Pack),
+    ] {
+        host.file(path, b"content");
+        assert_eq!(get(&host, &format!("/files/{path}")).await.status, 200);
+        assert_eq!(host.steps.until(KNOWN, kind).await.file, path);
+    }
+    host.nbp("snponly.efi", b"program");
+    assert_eq!(get(&host, "/ipxe/binary/snponly.efi").await.status, 200);
+    assert_eq!(host.steps.until(KNOWN, StepKind::Nbp).await.file, "snponly.efi");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_asks_for_scripts_is_one_step_a_minute_and_a_flood_of_strangers_is_bounded() {
+    let host = Host::start().await;
+    let (start, script) = (std::time::Instant::now(), |mac: Mac| format!("/ipxe/script/{mac}/auto.ipxe"));
+    let stranger = Mac::new([2, 9, 9, 9, 9, 9]);
+    for _ in 0..20 {
+        assert_eq!(get(&host, &script(stranger)).await.status, 404);
+        assert_eq!(get(&host, &script(FORBIDDEN)).await.status, 404);
+    }
+    assert_eq!(host.steps.of(stranger).len(), 1);
+    let most = start.elapsed().as_secs() as usize + 1;
+    assert!((1..=most).contains(&host.steps.of(FORBIDDEN).len()), "a known one has a step a second at most");
+    let mut steps = 0;
+    for number in 0..1500_u16 {
+        let [high, low] = number.to_be_bytes();
+        let mac = Mac::new([2, 8, 8, 8, high, low]);
+        assert_eq!(get(&host, &script(mac)).await.status, 404);
+        steps += host.steps.of(mac).len();
+    }
+    assert!((500..1024).contains(&steps), "{steps}");
+    host.stop().await;
+}
+
+/// The client of a mirror asks for thousands of files that are not there.
+#[tokio::test]
+async fn files_that_are_not_there_are_a_bounded_number_of_lines_and_steps() {
+    support::keep_log();
+    let host = Host::start().await;
+    let began = std::time::Instant::now();
+    for number in 0..300 {
+        assert_eq!(get(&host, &format!("/files/pool/none-{number}.deb")).await.status, 404);
+    }
+    let most = 4 * (began.elapsed().as_secs() + 2);
+    let refused = host.steps.of(KNOWN).iter().filter(|step| step.kind == StepKind::FileRefused).count() as u64;
+    let lines = support::count_logged("pool/none-") as u64;
+    assert!((1..=most).contains(&refused) && (1..=most).contains(&lines), "{refused} steps, {lines} lines, of {most}");
+    host.stop().await;
 }

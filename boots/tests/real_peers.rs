@@ -1,74 +1,24 @@
 //! Real clients in a network namespace of their own: busybox's DHCP client and QEMU's iPXE ROM.
 //!
-//! Each test runs itself again inside `unshare --net`; what the host lacks is named and skipped.
+//! Each test runs itself again inside `unshare --net`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use boots::{BootInterface, BootState, Config, Events, Listen, Milestone, Sockets};
+use support::namespace::{Namespace, inside, installed, ip, run, show_environment};
 use support::{Fixed, KNOWN, STRANGER, machine};
 use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 
-const INSIDE: &str = "BOOTS_TEST_NAMESPACE";
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
-
-/// Whether we are inside; if not, runs the test `name` inside and takes its outcome over.
-fn inside(name: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    if !installed("unshare") || !installed("ip") {
-        return false;
-    }
-    let test = std::env::current_exe().unwrap();
-    let run = |user: &[&str]| {
-        let command = ["--net", "--mount", "--fork", "--kill-child"];
-        Command::new("timeout")
-            .args(["100", "unshare"])
-            .args(command)
-            .args(user)
-            .arg(&test)
-            .args([name, "--exact", "--nocapture"])
-            .env(INSIDE, "1")
-            .output()
-    };
-    let is_root = nix::unistd::geteuid().is_root();
-    let output = run(if is_root { &[] } else { &["--user", "--map-root-user"] }).unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    if text.contains("unshare failed") || text.contains("Operation not permitted") && !text.contains("running 1 test") {
-        eprintln!("skipped: this host allows no network namespaces");
-    } else {
-        assert!(output.status.success(), "{text}");
-    }
-    false
-}
-
-fn installed(command: &str) -> bool {
-    let found = Command::new("sh")
-        .args(["-c", &format!("PATH=$PATH:/sbin:/usr/sbin command -v {command}")])
-        .output()
-        .unwrap()
-        .status
-        .success();
-    if !found {
-        eprintln!("skipped: no {command} command");
-    }
-    found
-}
-
-fn ip(words: &str) {
-    let output = Command::new("ip").args(words.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {words}: {output:?}");
-}
 
 /// boots on the interface `lan0`, with the machine KNOWN in the given state.
 struct Segment {
@@ -116,21 +66,6 @@ impl Segment {
     }
 }
 
-async fn run(program: &str, args: &[&str]) -> String {
-    let mut command = Command::new("timeout");
-    command.args(["20", program]).args(args).stdin(Stdio::null());
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// A script that prints what the DHCP client learnt.
-fn show_environment(folder: &Path) -> String {
-    let path = folder.join("show");
-    std::fs::write(&path, "#!/bin/sh\nenv\n").unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
 #[tokio::test]
 async fn udhcpc_gets_its_lease() {
     if !installed("busybox") || !inside("udhcpc_gets_its_lease") {
@@ -152,11 +87,13 @@ async fn udhcpc_gets_its_lease() {
         "lease=7200",
         "serverid=10.77.0.1",
         "search=example.org",
-        "staticroutes=10.9.0.0/16 10.0.0.2",
+        "staticroutes=10.9.0.0/16 10.0.0.2 0.0.0.0/0 10.0.0.254",
     ] {
         assert!(output.lines().any(|found| found == line), "{line} in\n{output}");
     }
-    segment.event(|milestone| matches!(milestone, Milestone::Acknowledged { address: CLIENT, .. }).then_some(())).await;
+    segment
+        .event(|milestone| matches!(milestone, Milestone::Acknowledged { address, .. } if *address == CLIENT).then_some(()))
+        .await;
     ip(&format!("link set peer0 address {STRANGER}"));
     let output = run("busybox", &["udhcpc", "-i", "peer0", "-n", "-q", "-f", "-t", "2", "-T", "1", "-s", &script]).await;
     assert!(output.contains("no lease"), "{output}");
@@ -164,40 +101,12 @@ async fn udhcpc_gets_its_lease() {
     segment.shutdown.cancel();
 }
 
-/// A network namespace with the other end of the cable.
-struct Peer(std::process::Child);
-
-impl Peer {
-    /// At 10.77.0.9. It has an end of the cable of its own, so packets do not take the loopback interface.
-    async fn start() -> Self {
-        let peer = Self(Command::new("unshare").args(["--net", "sleep", "100"]).spawn().unwrap());
-        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::fs::read_link(peer.namespace()).is_ok_and(|namespace| namespace == own) {
-            assert!(Instant::now() < deadline, "no namespace in time");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        ip(&format!("link set peer0 netns {}", peer.0.id()));
-        peer.run("ip", &["addr", "add", "10.77.0.9/24", "dev", "peer0"]).await;
-        peer.run("ip", &["link", "set", "peer0", "up"]).await;
-        peer
-    }
-
-    fn namespace(&self) -> String {
-        format!("/proc/{}/ns/net", self.0.id())
-    }
-
-    async fn run(&self, program: &str, args: &[&str]) -> String {
-        let namespace = format!("--net={}", self.namespace());
-        run("nsenter", &[&[namespace.as_str(), "--", program], args].concat()).await
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// At 10.77.0.9. It has an end of the cable of its own, so packets do not take the loopback interface.
+async fn peer() -> Namespace {
+    let peer = Namespace::new().await;
+    peer.take("peer0").await;
+    peer.run("ip", &["addr", "add", "10.77.0.9/24", "dev", "peer0"]).await;
+    peer
 }
 
 /// A counter of IPv4 in this namespace.
@@ -219,7 +128,7 @@ async fn each_address_of_the_host_answers_by_tftp_in_whole_packets() {
     let segment = Segment::cable().await;
     ip("addr add 10.77.0.2/24 dev lan0");
     ip("link set lan0 mtu 1450");
-    let peer = Peer::start().await;
+    let peer = peer().await;
     let (content, target) = (support::pattern(300_000), segment.folder.path().join("got"));
     std::fs::write(segment.folder.path().join("ipxe.efi"), &content).unwrap();
     let to = target.to_str().unwrap();
@@ -256,7 +165,7 @@ async fn an_interface_that_is_made_again_is_served_again() {
     ip("link set lan0 up");
     let output = run("busybox", &["udhcpc", "-i", "peer0", "-n", "-q", "-f", "-t", "10", "-T", "1", "-s", &script]).await;
     assert!(output.contains("ip=10.77.0.9"), "{output}");
-    let (peer, target) = (Peer::start().await, segment.folder.path().join("got"));
+    let (peer, target) = (peer().await, segment.folder.path().join("got"));
     let to = target.to_str().unwrap();
     let output = peer.run("busybox", &["tftp", "-g", "-r", "ipxe.efi", "-l", to, "10.77.0.1"]).await;
     assert!(std::fs::read(&target).is_ok_and(|got| got.len() == 70_000), "{output}");

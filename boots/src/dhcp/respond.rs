@@ -2,16 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use dhcp::v4::{MessageType, Op, Packet, Text, code};
+use dhcp::v4::{MessageType, Op, Packet, Route, code};
 
-use super::client::{Client, IpxeBuild};
-use crate::machine::{CustomBoot, Reservation};
-use crate::{BootInterface, BootState, Config, ipxe};
-
-/// PXE "skip discovery" (sub-option 6 = 8) and the end of the list. ROMs then do not look for a boot server.
-const PXE_BOOT_DIRECTLY: [u8; 4] = [6, 1, 8, 255];
-/// smee's boot file for a machine that must not boot from the network. No server has this file.
-const NOT_ALLOWED: &str = "/netboot-not-allowed";
+use super::network::Subnet;
+use super::{Boot, Client};
+use crate::machine::Reservation;
+use crate::{BootInterface, Config};
 
 /// Why a packet gets no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +26,22 @@ pub enum Ignored {
     OtherServer(Ipv4Addr),
     #[error("its Hardware has no IPv4 address here, or disables DHCP")]
     NoReservation,
+    #[error("another DHCP server answers a {0} here, because the mode is proxy")]
+    AddressServer(MessageType),
+    #[error("it wants an address and no boot, and another DHCP server gives those here")]
+    WantsAddress,
+    #[error("no boot program is known for its architecture, and another DHCP server may know one")]
+    NoProgram,
+    #[error("it says that it has {0}, which is not of its network")]
+    Elsewhere(Ipv4Addr),
+}
+
+impl Ignored {
+    /// Silence that is right for a known machine: another server has its turn, or the packet wants no answer.
+    #[must_use]
+    pub const fn is_usual(&self) -> bool {
+        matches!(self, Self::AddressServer(_) | Self::WantsAddress | Self::Reply | Self::Kind(_))
+    }
 }
 
 impl Ignored {
@@ -40,7 +52,7 @@ impl Ignored {
         }
         request.mac().ok_or(Self::NoMac)?;
         match request.message_type().ok_or(Self::Bootp)? {
-            kind @ (MessageType::Discover | MessageType::Request) => Ok(kind),
+            kind @ (MessageType::Discover | MessageType::Request | MessageType::Inform) => Ok(kind),
             MessageType::Decline => Err(Self::Declined { address: request.requested_ip().unwrap_or(Ipv4Addr::UNSPECIFIED) }),
             kind => Err(Self::Kind(kind)),
         }
@@ -57,25 +69,49 @@ pub fn respond(config: &Config, machine: &BootInterface, request: &Packet) -> Re
     if kind == MessageType::Discover {
         return Ok(lease(config, machine, reservation, request, MessageType::Offer));
     }
-    // Some relays write their own address as server into the request.
-    let is_us = |server: Ipv4Addr| server == config.address || server == request.giaddr;
-    if let Some(server) = request.server_id().filter(|&server| !is_us(server)) {
+    if kind == MessageType::Inform {
+        return informed(config, machine, reservation, request);
+    }
+    if let Some(server) = request.server_id().filter(|_| !is_for_us(config, request)) {
         return Err(Ignored::OtherServer(server));
     }
     let wanted = request.requested_ip().unwrap_or(request.ciaddr);
     if !wanted.is_unspecified() && wanted != reservation.address {
-        return Ok(nak(config, request, wanted, reservation.address));
+        return Ok(nak(config, request, &format!("{wanted} is not yours, {} is", reservation.address)));
     }
     Ok(lease(config, machine, reservation, request, MessageType::Ack))
 }
 
-fn nak(config: &Config, request: &Packet, wanted: Ipv4Addr, own: Ipv4Addr) -> Packet {
+/// Settings for a client that has its address (RFC 2131 section 4.3.5): no lease, and no address.
+fn informed(config: &Config, machine: &BootInterface, reservation: &Reservation, request: &Packet) -> Result<Packet, Ignored> {
+    if !Subnet::with_mask(reservation.address, reservation.netmask).contains(request.ciaddr) {
+        return Err(Ignored::Elsewhere(request.ciaddr));
+    }
+    let mut reply = lease(config, machine, reservation, request, MessageType::Ack);
+    reply.yiaddr = Ipv4Addr::UNSPECIFIED;
+    reply.options.remove(code::LEASE_TIME);
+    Ok(reply)
+}
+
+/// Where the client finds this server, as its relay sees it.
+fn server_id(config: &Config, request: &Packet) -> Ipv4Addr {
+    request.server_id_override().filter(|_| !request.giaddr.is_unspecified()).unwrap_or(config.address)
+}
+
+/// Whether the client chose this server, or no server. Some relays write their own address as server into the request, or an
+/// address that they chose (RFC 5107).
+pub(super) fn is_for_us(config: &Config, request: &Packet) -> bool {
+    let is_us = |server: Ipv4Addr| server == config.address || server == request.giaddr || server == server_id(config, request);
+    request.server_id().is_none_or(is_us)
+}
+
+pub(super) fn nak(config: &Config, request: &Packet, why: &str) -> Packet {
     let mut reply = request.reply(MessageType::Nak);
     if !request.giaddr.is_unspecified() {
         reply.set_wants_broadcast(true); // by the relay, whose client may not use its address (RFC 2131 section 4.3.2)
     }
-    reply.options.set_ip(code::SERVER_ID, config.address);
-    reply.options.set_text(code::MESSAGE, &format!("{wanted} is not yours, {own} is"));
+    reply.options.set_ip(code::SERVER_ID, server_id(config, request));
+    reply.options.set_text(code::MESSAGE, why);
     reply
 }
 
@@ -84,11 +120,18 @@ fn lease(config: &Config, machine: &BootInterface, reservation: &Reservation, re
     reply.yiaddr = reservation.address;
     reply.siaddr = config.address;
     set_address_options(&mut reply, config, reservation);
-    match &reservation.custom_boot {
-        Some(custom) => set_custom_boot(&mut reply, custom),
-        None => set_netboot(&mut reply, config, machine, &Client::of(request)),
+    reply.options.set_ip(code::SERVER_ID, server_id(config, request));
+    if let Some(boot) = Boot::of(config, machine, &Client::of(request), request) {
+        boot.write(&mut reply);
     }
     reply
+}
+
+/// A client that gets option 121 ignores the routers of option 3, so the default route is in both (RFC 3442).
+fn with_default(routes: &[Route], gateway: Option<Ipv4Addr>) -> Vec<Route> {
+    let default = gateway.filter(|_| !routes.is_empty() && routes.iter().all(|route| route.prefix != 0));
+    let default = default.map(|router| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, router });
+    routes.iter().copied().chain(default).collect()
 }
 
 fn set_address_options(reply: &mut Packet, config: &Config, reservation: &Reservation) {
@@ -96,7 +139,6 @@ fn set_address_options(reply: &mut Packet, config: &Config, reservation: &Reserv
     let netmask = reservation.netmask;
     let gateway: Vec<Ipv4Addr> = reservation.gateway.into_iter().collect();
     options
-        .set_ip(code::SERVER_ID, config.address)
         .set_u32(code::LEASE_TIME, reservation.lease_time.unwrap_or(config.default_lease_time))
         .set_ip(code::SUBNET_MASK, netmask)
         .set_ip(code::BROADCAST_ADDRESS, reservation.address | !netmask)
@@ -104,70 +146,11 @@ fn set_address_options(reply: &mut Packet, config: &Config, reservation: &Reserv
         .set_ips(code::DNS_SERVERS, &reservation.name_servers)
         .set_ips(code::NTP_SERVERS, &reservation.time_servers)
         .set_ip(code::LOG_SERVERS, config.address)
-        .set_classless_routes(&reservation.routes);
+        .set_classless_routes(&with_default(&reservation.routes, reservation.gateway));
     if let Some(hostname) = reservation.hostname.as_deref().filter(|name| !name.is_empty()) {
         options.set_text(code::HOSTNAME, hostname);
     }
     if let Some(domain) = reservation.domain_name.as_deref().filter(|name| !name.is_empty()) {
         options.set_text(code::DOMAIN_NAME, domain).set_domain_search(&[domain]);
-    }
-}
-
-fn set_custom_boot(reply: &mut Packet, custom: &CustomBoot) {
-    reply.options.set_text(code::TFTP_SERVER_NAME, &custom.tftp_server_name);
-    reply.options.set_text(code::BOOT_FILE_NAME, &custom.boot_file_name);
-    if let Ok(server) = custom.tftp_server_name.parse() {
-        reply.siaddr = server;
-    }
-    if let Ok(file) = Text::new(&custom.boot_file_name) {
-        reply.file = file;
-    }
-}
-
-fn set_netboot(reply: &mut Packet, config: &Config, machine: &BootInterface, client: &Client) {
-    if *client == Client::Plain {
-        return;
-    }
-    let nbp = || nbp(machine, client);
-    let file = match client {
-        _ if !machine.netboot_allowed => None,
-        Client::Plain => None,
-        Client::Ipxe { build: IpxeBuild::Tinkerbell, .. } => Some(script_url(config, machine)),
-        Client::Ipxe { build: IpxeBuild::Stock, .. } if !config.chainload_own_ipxe => Some(script_url(config, machine)),
-        Client::Ipxe { .. } => nbp().map(|file| config.tftp_url(machine.mac, file)),
-        Client::Http { .. } => nbp().map(|file| config.http_url(&format!("ipxe/binary/{}/{file}", machine.mac))),
-        Client::Pxe { .. } => nbp().map(str::to_owned),
-    };
-    let Some(file) = file else {
-        reply.siaddr = Ipv4Addr::UNSPECIFIED;
-        set_boot_file(reply, NOT_ALLOWED);
-        return;
-    };
-    set_boot_file(reply, &file);
-    match client {
-        Client::Http { .. } => reply.options.set_text(code::VENDOR_CLASS, "HTTPClient"), // EDK2 ignores an offer without it
-        _ => reply.options.set(code::VENDOR_SPECIFIC, PXE_BOOT_DIRECTLY),
-    };
-}
-
-fn nbp<'a>(machine: &'a BootInterface, client: &Client) -> Option<&'a str> {
-    machine.ipxe.binary.as_deref().or_else(|| ipxe::file_for(machine.mac.bytes(), client.archs()))
-}
-
-/// The script URL of the Hardware goes out directly. If the machine shall boot from its disk, boots' script says so.
-fn script_url(config: &Config, machine: &BootInterface) -> String {
-    match (&machine.ipxe.url, &machine.boot) {
-        (Some(url), BootState::Install { .. } | BootState::Wait { .. }) => url.clone(),
-        _ => config.script_url(machine.mac),
-    }
-}
-
-/// In the header, where all firmware looks. A URL that does not fit goes into option 67.
-fn set_boot_file(reply: &mut Packet, file: &str) {
-    match Text::new(file) {
-        Ok(text) => reply.file = text,
-        Err(_) => {
-            reply.options.set_text(code::BOOT_FILE_NAME, file);
-        }
     }
 }

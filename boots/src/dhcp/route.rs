@@ -19,6 +19,29 @@ pub fn destination(reply: &Packet, peer: SocketAddrV4) -> SocketAddrV4 {
     peer
 }
 
+/// The hardware type of Ethernet (RFC 1700).
+const ETHERNET: u8 = 1;
+
+/// Whether a reply goes to the client's hardware address and to `yiaddr`: the client has no address, there is no relay, and the
+/// client did not ask for a broadcast.
+#[must_use]
+pub fn is_direct(reply: &Packet, peer: SocketAddrV4) -> bool {
+    let gives_address =
+        matches!(reply.message_type(), Some(MessageType::Offer | MessageType::Ack)) && !reply.yiaddr.is_unspecified();
+    let has_none = peer.ip().is_unspecified() && reply.ciaddr.is_unspecified() && reply.giaddr.is_unspecified();
+    gives_address && has_none && !reply.wants_broadcast() && reply.htype == ETHERNET
+}
+
+/// Where an answer of port 4011 goes: to the port that asked, because EDK2 asks from 4011 and iPXE from 68.
+#[must_use]
+pub fn pxe_destination(reply: &Packet, peer: SocketAddrV4) -> SocketAddrV4 {
+    match (peer.ip().is_unspecified(), reply.ciaddr.is_unspecified()) {
+        (false, _) => peer,
+        (true, false) => SocketAddrV4::new(reply.ciaddr, peer.port()),
+        (true, true) => SocketAddrV4::new(Ipv4Addr::BROADCAST, peer.port()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +60,29 @@ mod tests {
         ] {
             let request = Packet { giaddr, ..Packet::default() };
             assert_eq!(destination(&request.reply(kind), peer).to_string(), to, "{case}");
+        }
+    }
+
+    #[test]
+    fn only_a_client_that_allows_it_gets_its_address_by_unicast() {
+        let (none, some) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(10, 0, 0, 9));
+        let ask = |edit: fn(&mut Packet)| {
+            let mut request = Packet::request(MessageType::Discover, 1, [2, 0, 0, 0, 0, 9]);
+            edit(&mut request);
+            request
+        };
+        for (case, request, kind, yiaddr, peer, expected) in [
+            ("an offer", ask(|_| {}), MessageType::Offer, some, none, true),
+            ("a lease", ask(|_| {}), MessageType::Ack, some, none, true),
+            ("it wants a broadcast", ask(|asked| asked.set_wants_broadcast(true)), MessageType::Offer, some, none, false),
+            ("a proxy's offer", ask(|_| {}), MessageType::Offer, none, none, false),
+            ("a NAK", ask(|_| {}), MessageType::Nak, some, none, false),
+            ("it has an address", ask(|_| {}), MessageType::Ack, some, some, false),
+            ("a relay", ask(|asked| asked.giaddr = Ipv4Addr::new(10, 1, 0, 1)), MessageType::Offer, some, none, false),
+            ("another kind of link", ask(|asked| asked.htype = 32), MessageType::Offer, some, none, false),
+        ] {
+            let reply = Packet { yiaddr, ..request.reply(kind) };
+            assert_eq!(is_direct(&reply, SocketAddrV4::new(peer, 68)), expected, "{case}");
         }
     }
 }

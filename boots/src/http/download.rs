@@ -3,10 +3,32 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use api::StepKind;
 use model::Mac;
 
+use crate::boot_files::BootFiles;
 use crate::events::Progress;
-use crate::{Events, Milestone};
+use crate::{BootInterface, Config, Events, Milestone};
+
+/// The machine behind a connection.
+#[derive(Debug)]
+pub struct Known {
+    pub mac: Mac,
+    files: BootFiles,
+}
+
+impl Known {
+    #[must_use]
+    pub fn of(config: &Config, machine: &BootInterface) -> Self {
+        Self { mac: machine.mac, files: BootFiles::of(config, machine) }
+    }
+
+    /// What a file is to it. Programs have a path of their own in URLs.
+    #[must_use]
+    pub fn kind_of(&self, url_path: &str, path: &str) -> StepKind {
+        if url_path.starts_with("/ipxe/binary/") { StepKind::Nbp } else { self.files.kind_of(path) }
+    }
+}
 
 /// Which machine downloads what.
 #[derive(Debug, Clone)]
@@ -15,11 +37,13 @@ pub struct Download {
     pub mac: Option<Mac>,
     pub address: Option<IpAddr>,
     pub path: String,
+    /// What the file is to the machine.
+    pub kind: StepKind,
 }
 
 impl Download {
     fn publish(&self, milestone: Milestone) {
-        self.events.publish(self.mac, self.address, milestone);
+        self.events.publish_file(self.mac, self.address, milestone, self.kind);
     }
 }
 

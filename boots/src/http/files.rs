@@ -61,7 +61,7 @@ pub fn respond(parts: &Parts, file: File, download: Download) -> Response {
 }
 
 /// A file that is written again has another inode or time. The size helps if the clock stands still.
-fn version(metadata: &std::fs::Metadata) -> Version {
+pub(super) fn version(metadata: &std::fs::Metadata) -> Version {
     let etag = format!("\"{:x}-{:x}-{:x}.{:x}\"", metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     Version { etag, modified: Timestamp::from_second(metadata.mtime()).unwrap_or(Timestamp::UNIX_EPOCH) }
 }

@@ -2,7 +2,7 @@
 //! connection with another request goes to hyper, and stays there.
 
 use std::io::{self, Cursor};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use axum::response::Response;
 use bytes::{Buf, BytesMut};
 use http::Version;
 use jiff::Timestamp;
-use model::Mac;
 use rustix::net::SendFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +21,9 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::download::Known;
 use super::head::{self, Head, LONGEST, Malformed};
+use super::impatient::Impatient;
 use super::range;
 use super::send::{self, Part};
 
@@ -34,7 +35,17 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// In a request: the answer may be a [`Part`] in the extensions instead of a body. It also keeps which machine it is.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Caller(pub Arc<OnceCell<Option<Mac>>>);
+pub(super) struct Caller(pub Arc<OnceCell<Option<Known>>>);
+
+/// In a request: the address of this host at which the client asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Local(pub IpAddr);
+
+impl Local {
+    pub fn of(socket: &TcpStream) -> Option<Self> {
+        socket.local_addr().ok().map(|local| Self(local.ip()))
+    }
+}
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +79,7 @@ pub async fn within(limits: Limits, shutdown: impl Future<Output = ()>, listener
     let serve = |socket, peer, pass, mut stopped: watch::Receiver<()>| {
         let handed = stopped.clone();
         let connection = Connection {
+            local: Local::of(&socket),
             socket,
             peer,
             received: BytesMut::with_capacity(FIRST),
@@ -89,6 +101,7 @@ pub async fn within(limits: Limits, shutdown: impl Future<Output = ()>, listener
 }
 
 struct Connection {
+    local: Option<Local>,
     socket: TcpStream,
     peer: SocketAddr,
     received: BytesMut,
@@ -140,6 +153,9 @@ impl Connection {
         let version = request.version();
         request.extensions_mut().insert(ConnectInfo(self.peer));
         request.extensions_mut().insert(self.caller.clone());
+        if let Some(local) = self.local {
+            request.extensions_mut().insert(local);
+        }
         let response: Response = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         let (mut parts, body) = response.into_parts();
         let part = parts.extensions.remove::<Arc<Part>>();
@@ -180,10 +196,12 @@ impl Connection {
 
     async fn hand_over(self, stopped: watch::Receiver<()>) {
         let (read, write) = self.socket.into_split();
+        let write = Impatient::new(write, self.limits.stalled);
         let socket = tokio::io::join(AsyncReadExt::chain(Cursor::new(self.received), read), write);
-        let peer = self.peer;
+        let (peer, local) = (self.peer, self.local);
         let extend = move |extensions: &mut http::Extensions| {
             extensions.insert(ConnectInfo(peer));
+            local.map(|local| extensions.insert(local));
         };
         let patience = Patience { head: self.limits.head, ..Patience::default() };
         api::serve::connection(patience, socket, extend, self.router, Duration::ZERO, stopped).await;

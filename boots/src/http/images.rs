@@ -138,7 +138,8 @@ impl Wanted<'_> {
 
     /// A mirror is asked for many images that it does not have.
     fn missing(&self, code: &'static str, image: &str) -> Refused {
-        let level = if self.query.contains_key("ns") { log::Level::Debug } else { log::Level::Warn };
+        let is_news = !self.query.contains_key("ns") && self.boots.is_news(peer(self.parts));
+        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
         log::log!(level, "HTTP {}: no image layout has {image}", self.who());
         Refused::new(StatusCode::NOT_FOUND, code, format!("no image layout in DATA/images of this host has {image}"))
     }

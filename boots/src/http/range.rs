@@ -77,7 +77,7 @@ pub fn date(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime(DATE).to_string()
 }
 
-fn parse_date(text: &str) -> Option<Timestamp> {
+pub fn parse_date(text: &str) -> Option<Timestamp> {
     let civil = jiff::civil::DateTime::strptime(DATE, text.trim()).ok()?;
     civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }

@@ -2,58 +2,95 @@
 //! the machine, that address does.
 
 use std::fs::File;
+use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use ::machine::Chain;
-use ::machine::network::covers;
+use ::machine::{Chain, said};
+use api::StepKind;
 use axum::Router;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use devices::modalias::Device;
 use http::request::Parts;
 use http::{StatusCode, header};
 use jiff::Timestamp;
 use model::Mac;
 
-use super::download::Download;
-use super::front::Caller;
-use super::{files, images};
+use super::download::{Download, Known};
+use super::front::{Caller, Local};
+use super::tls::Secure;
+use super::{files, images, iso, loaders, metadata};
 use crate::beneath::{self, OpenError};
+use crate::config::Current;
 use crate::images::Images;
 use crate::ipxe::Packs;
-use crate::machine::mac_at;
+use crate::machine::known_at;
 use crate::packs::{self, Shelf, scan};
+use crate::quota::{Rates, Seldom};
 use crate::server_ca;
-use crate::{BootInterface, Config, Events, MachineSource, Milestone, ipxe};
+use crate::{BootInterface, Config, Events, MachineSource, Milestone, ipxe, steps};
 
 #[derive(Clone)]
 pub(super) struct Boots {
-    config: Arc<Config>,
-    source: Arc<dyn MachineSource>,
-    events: Events,
-    packs: Arc<Shelf>,
+    pub(super) config: Current,
+    pub(super) source: Arc<dyn MachineSource>,
+    pub(super) events: Events,
+    pub(super) packs: Arc<Shelf>,
     pub(super) images: Option<Arc<Images>>,
+    /// Anybody can ask for the script of any MAC, at any rate.
+    strangers: Arc<Mutex<Seldom<String>>>,
+    /// The same for machines with Hardware, so a flood of invented ones does not hide them.
+    known: Arc<Mutex<Seldom<Mac>>>,
+    /// The client of a mirror asks for thousands of files that are not there.
+    files: Arc<Mutex<Rates<Option<IpAddr>>>>,
 }
 
-pub fn router(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Events) -> Router {
-    let packs = Arc::new(Shelf::new(config.files.clone()));
-    let images = config.images.clone().map(|folder| Arc::new(Images::new(folder)));
+/// How often a machine without Hardware has a line and a step, as with DHCP, and how often one with Hardware.
+const STRANGER_EVERY: Duration = Duration::from_secs(60);
+const KNOWN_EVERY: Duration = Duration::from_secs(1);
+/// How many files that a client does not get have a line and a step, each second.
+const REFUSED_FILES: u32 = 4;
+
+pub fn router(config: impl Into<Current>, source: Arc<dyn MachineSource>, events: Events) -> Router {
+    let config = config.into();
+    let now = config.now();
+    let packs = Arc::new(Shelf::new(now.files.clone()));
+    let images = now.images.clone().map(|folder| Arc::new(Images::new(folder)));
+    let (metadata, iso) = (metadata::router(&config, &source), iso::router(&config, &source));
+    let (strangers, known) = (limited(STRANGER_EVERY), limited(KNOWN_EVERY));
+    let files = Arc::new(Mutex::new(Rates::new(REFUSED_FILES)));
+    let boots = Boots { config, source, events, packs, images, strangers, known, files };
     Router::new()
         .route("/ipxe/script/{*path}", get(script))
         .route("/ipxe/binary/{*path}", get(binary))
         .route("/ipxe/server-ca.cpio.zst", get(authority))
         .route("/files/{*path}", get(file))
+        .route("/pxelinux.cfg/{name}", get(loaders::configuration))
+        .route("/grub/{*path}", get(loaders::configuration))
+        .route("/onie-installer", get(loaders::onie))
         .route("/v2", any(images::v2))
         .route("/v2/", any(images::v2))
         .route("/v2/{*path}", any(images::v2))
-        .with_state(Boots { config, source, events, packs, images })
+        .with_state(boots)
+        .merge(metadata)
+        .merge(iso)
+}
+
+fn limited<K: Eq + Hash>(every: Duration) -> Arc<Mutex<Seldom<K>>> {
+    Arc::new(Mutex::new(Seldom::new(every)))
+}
+
+fn allows<K: Eq + Hash>(seldom: &Mutex<Seldom<K>>, key: K) -> bool {
+    seldom.lock().unwrap_or_else(PoisonError::into_inner).allows(key, Instant::now())
 }
 
 /// The same for boots alone, with its own probes and metrics.
-pub fn alone(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Events) -> Router {
+pub fn alone(config: impl Into<Current>, source: Arc<dyn MachineSource>, events: Events) -> Router {
     let counted = events.clone();
     let scrape = move || {
         let mut text = metrics::Text::default();
@@ -62,11 +99,33 @@ pub fn alone(config: Arc<Config>, source: Arc<dyn MachineSource>, events: Events
     };
     // Its sockets are open before it serves.
     let probe = || get(async || "ok");
-    router(config, source, events).route("/healthz", probe()).route("/readyz", probe()).route("/metrics", get(scrape))
+    let announced = post(booted).layer(DefaultBodyLimit::max(MAX_BOOTED)).with_state(Arc::clone(&source));
+    router(config, source, events)
+        .route(api::paths::BOOTED, announced)
+        .route("/healthz", probe())
+        .route("/readyz", probe())
+        .route("/metrics", get(scrape))
+}
+
+/// What an installed system says about itself.
+const MAX_BOOTED: usize = 4 << 10;
+
+async fn booted(State(source): State<Arc<dyn MachineSource>>, Path(text): Path<String>, body: Bytes) -> Response {
+    let Ok(mac) = text.parse::<Mac>() else {
+        return refuse(StatusCode::NOT_FOUND, "the path names a machine by the MAC of an interface");
+    };
+    match source.booted(mac, said(&String::from_utf8_lossy(&body), MAX_BOOTED)).await {
+        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        Ok(false) => refuse(StatusCode::NOT_FOUND, format!("no Hardware has the interface {mac}")),
+        Err(error) => {
+            log::error!("HTTP: {mac} has booted its installed system, and the server does not know it yet: {}", Chain(&error));
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "the server cannot be told now; try again")
+        }
+    }
 }
 
 /// iPXE shows the status only; `curl` shows the reason.
-fn refuse(status: StatusCode, reason: impl Into<String>) -> Response {
+pub(super) fn refuse(status: StatusCode, reason: impl Into<String>) -> Response {
     (status, format!("{}\n", reason.into())).into_response()
 }
 
@@ -88,24 +147,42 @@ async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
         (None, None) => Ok(None),
     };
     match machine {
-        Ok(Some(machine)) => boots.script(&machine, peer, scan::reported(parts.uri.query().unwrap_or_default())).await,
+        Ok(Some(machine)) => boots.script(&machine, peer, &parts).await,
         Ok(None) => {
             if let Some(machine) = boots.discovered(mac, peer) {
-                return boots.script(&machine, peer, scan::reported(parts.uri.query().unwrap_or_default())).await;
+                return boots.script(&machine, peer, &parts).await;
             }
-            log::warn!("HTTP: no script for {who}: unknown machine");
+            if allows(&boots.strangers, who.clone()) {
+                log::warn!("HTTP: no script for {who}: unknown machine");
+                boots.refused(mac, StepKind::ScriptRefused, "auto.ipxe", StatusCode::NOT_FOUND, "no Hardware has this MAC");
+            }
             refuse(StatusCode::NOT_FOUND, format!("{who} is an unknown machine; apply a Hardware with its MAC"))
         }
         Err(error) => {
-            log::error!("HTTP: no script for {who}: {}", Chain(&error));
-            refuse(StatusCode::SERVICE_UNAVAILABLE, format!("cannot find out which machine {who} is; try again"))
+            let Some(mac) = mac else {
+                log::error!("HTTP: no script for {who}: {}", Chain(&error));
+                return refuse(StatusCode::SERVICE_UNAVAILABLE, format!("cannot find out which machine {who} is; try again"));
+            };
+            let query = parts.uri.query().unwrap_or_default();
+            let tries = query.split('&').find_map(|part| part.strip_prefix(ipxe::UNKNOWN)?.parse().ok()).unwrap_or(0);
+            // Whether it has Hardware is not known.
+            if allows(&boots.known, mac) {
+                log::error!("HTTP: no script for {who}: {}; it asks again, and at last boots its disk", Chain(&error));
+                let why = "boots could not find out what it boots";
+                boots.refused(Some(mac), StepKind::ScriptRefused, "auto.ipxe", StatusCode::SERVICE_UNAVAILABLE, why);
+            }
+            sent(ipxe::unknown(&boots.config_for(&parts), mac, tries, speaks_https(&parts)))
         }
     }
 }
 
+pub(super) fn sent(script: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()
+}
+
 /// Nothing in it is secret.
 async fn authority(State(boots): State<Boots>) -> Response {
-    match boots.config.server_ca.as_deref().map(server_ca::segment) {
+    match boots.config.now().server_ca.as_deref().map(server_ca::segment) {
         Some(Ok(segment)) => ([(header::CONTENT_TYPE, "application/octet-stream")], segment).into_response(),
         Some(Err(error)) => {
             log::error!("HTTP: no segment with the server's certificate authority: {error}");
@@ -115,30 +192,34 @@ async fn authority(State(boots): State<Boots>) -> Response {
     }
 }
 
+/// The settings as the client sees them: it has found this host at an address, and what was fetched by HTTPS names HTTPS.
+pub(super) fn config_for(current: &Current, parts: &Parts) -> Arc<Config> {
+    let local = parts.extensions.get::<Local>().map(|Local(local)| *local);
+    let seen = current.seen_by(peer(parts), local);
+    if parts.extensions.get::<Secure>().is_some() { Arc::new(seen.over_https()) } else { seen }
+}
+
+/// Whether the iPXE that asks has HTTPS: it uses it, or the URL that it got by DHCP says so.
+fn speaks_https(parts: &Parts) -> Option<bool> {
+    let uses_it = parts.extensions.get::<Secure>().map(|_| true);
+    uses_it.or_else(|| ipxe::https_in(parts.uri.query().unwrap_or_default()))
+}
+
 impl Boots {
+    pub(super) fn config_for(&self, parts: &Parts) -> Arc<Config> {
+        config_for(&self.config, parts)
+    }
+
     /// An unknown machine on a network where machines are discovered: it gets the ramdisk, whose agent makes it known.
     fn discovered(&self, mac: Option<Mac>, peer: Option<IpAddr>) -> Option<BootInterface> {
-        let peer = peer?;
-        let is_on = |(network, length): &(IpAddr, u8)| covers(*network, *length, peer);
-        self.config.discovery.iter().any(is_on).then(|| mac.map(BootInterface::unknown)).flatten()
+        self.config.now().discovers(peer?).then(|| mac.map(BootInterface::unknown)).flatten()
     }
 
     /// The driver packs for the machine's devices. iPXE has just named them, or the agent did at an earlier boot.
     async fn packs(&self, machine: &BootInterface, reported: Option<Vec<Device>>) -> Packs {
-        let Some(folder) = ipxe::ramdisk_folder(&self.config, machine) else { return Packs::default() };
-        let (shelf, named, ask) = (Arc::clone(&self.packs), machine.packs.clone(), reported.is_none());
-        let (config, ramdisk) = (Arc::clone(&self.config), ipxe::ramdisk(&self.config, machine).to_owned());
-        let devices = reported.unwrap_or_else(|| machine.devices.clone());
+        let (config, shelf, asked) = (self.config.now(), Arc::clone(&self.packs), machine.clone());
         // This reads files, and compares hundreds of devices with thousands of patterns.
-        let found = tokio::task::spawn_blocking(move || {
-            let takes_server_ca = config.server_ca.is_some() && server_ca::is_understood(&config.files, &ramdisk);
-            let Some(index) = shelf.index(&folder).filter(|index| !index.packs.is_empty()) else {
-                return (Packs { takes_server_ca, ..Packs::default() }, Vec::new());
-            };
-            let unknown: Vec<String> = packs::unknown(&index, &named).into_iter().map(str::to_owned).collect();
-            (Packs { wanted: packs::wanted(&index, &devices, &named), ask, takes_server_ca }, unknown)
-        });
-        match found.await {
+        match tokio::task::spawn_blocking(move || packs::gather(&config, &shelf, &asked, reported.as_deref())).await {
             Ok((packs, unknown)) => {
                 for name in unknown {
                     log::warn!("{} ({}): thimble/packs: {name:?} is not a usable driver pack", machine.mac, machine.name);
@@ -152,13 +233,18 @@ impl Boots {
         }
     }
 
-    async fn script(&self, machine: &BootInterface, peer: Option<IpAddr>, reported: Option<Vec<Device>>) -> Response {
-        let packs = self.packs(machine, reported).await;
+    async fn script(&self, machine: &BootInterface, peer: Option<IpAddr>, parts: &Parts) -> Response {
+        let reported = scan::reported(parts.uri.query().unwrap_or_default());
+        let packs = Packs { speaks_https: speaks_https(parts), ..self.packs(machine, reported).await };
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-        let (script, notes) = match ipxe::auto(&self.config, machine, &packs, now) {
+        let (script, notes) = match ipxe::auto(&self.config_for(parts), machine, &packs, now) {
             Ok(script) => script,
             Err(error) => {
-                log::warn!("HTTP: no script for {}: {error}", machine.mac);
+                if allows(&self.known, machine.mac) {
+                    log::warn!("HTTP: no script for {}: {error}", machine.mac);
+                    let (mac, why) = (Some(machine.mac), error.to_string());
+                    self.refused(mac, StepKind::ScriptRefused, "auto.ipxe", StatusCode::NOT_FOUND, &why);
+                }
                 return refuse(StatusCode::NOT_FOUND, error.to_string());
             }
         };
@@ -174,48 +260,64 @@ impl Boots {
         };
         log::info!("HTTP: {} ({}) gets its script: {boot}: {reason}{with}", machine.mac, machine.name);
         self.events.publish(Some(machine.mac), peer, Milestone::ScriptSent { boot, reason });
-        ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], script).into_response()
+        sent(script)
     }
 
     /// The address, which the reservation gave, says which machine downloads.
     pub(super) async fn download(&self, path: String, parts: &Parts) -> Download {
         let address = peer(parts);
         let ask = || async {
-            match address {
-                Some(peer) => mac_at(&*self.source, peer).await,
-                None => None,
-            }
+            let machine = known_at(&*self.source, address?).await?;
+            Some(Known::of(&self.config.now(), &machine))
         };
-        let mac = match parts.extensions.get::<Caller>() {
-            Some(caller) => *caller.0.get_or_init(ask).await,
-            None => ask().await,
+        let said = |known: &Known| (known.mac, known.kind_of(parts.uri.path(), &path));
+        let known = match parts.extensions.get::<Caller>() {
+            Some(caller) => caller.0.get_or_init(ask).await.as_ref().map(said),
+            None => ask().await.as_ref().map(said),
         };
-        Download { events: self.events.clone(), mac, address, path }
+        let (mac, kind) = known.map_or((None, StepKind::File), |(mac, kind)| (Some(mac), kind));
+        Download { events: self.events.clone(), mac, address, path, kind }
     }
 
-    async fn serve(&self, path: String, parts: &Parts, opened: Result<File, OpenError>) -> Response {
-        let who = || peer(parts).map(|peer| peer.to_string()).unwrap_or_default();
-        match opened {
-            Ok(file) => files::respond(parts, file, self.download(path, parts).await),
-            Err(error @ OpenError::Missing(_)) => {
-                log::warn!("HTTP {}: {error}", who());
-                refuse(StatusCode::NOT_FOUND, error.to_string())
-            }
-            Err(error @ OpenError::Outside(_)) => {
-                log::warn!("HTTP {}: refused: {error}", who());
-                refuse(StatusCode::FORBIDDEN, error.to_string())
-            }
-            Err(error @ OpenError::Io { .. }) => {
-                log::error!("HTTP {}: {}", who(), Chain(&error));
-                refuse(StatusCode::INTERNAL_SERVER_ERROR, "cannot open the file; the log of boots says why")
-            }
+    /// A step of a machine that did not get what it asked for.
+    pub(super) fn refused(&self, mac: Option<Mac>, kind: StepKind, path: &str, status: StatusCode, why: &str) {
+        if let Some(mac) = mac {
+            self.events.step(mac, steps::of_refusal(kind, path, status.as_u16(), why, Timestamp::now()));
         }
+    }
+
+    /// Whether another file that this client does not get has a line.
+    pub(super) fn is_news(&self, client: Option<IpAddr>) -> bool {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).allows(client, Instant::now())
+    }
+
+    pub(super) async fn serve(&self, path: String, parts: &Parts, opened: Result<File, OpenError>) -> Response {
+        let download = self.download(path, parts).await;
+        let error = match opened {
+            Ok(file) => return files::respond(parts, file, download),
+            Err(error) => error,
+        };
+        let (status, level, said) = match &error {
+            OpenError::Missing(_) => (StatusCode::NOT_FOUND, log::Level::Warn, error.to_string()),
+            OpenError::Outside(_) => (StatusCode::FORBIDDEN, log::Level::Warn, error.to_string()),
+            OpenError::Io { .. } => {
+                let said = "cannot open the file; the log of boots says why".to_owned();
+                (StatusCode::INTERNAL_SERVER_ERROR, log::Level::Error, said)
+            }
+        };
+        let is_news = self.is_news(download.address);
+        let who = download.address.map(|peer| peer.to_string()).unwrap_or_default();
+        log::log!(if is_news { level } else { log::Level::Debug }, "HTTP {who}: {}", Chain(&error));
+        if is_news {
+            self.refused(download.mac, StepKind::FileRefused, &download.path, status, &said);
+        }
+        refuse(status, said)
     }
 }
 
 async fn binary(State(boots): State<Boots>, Path(path): Path<String>, parts: Parts) -> Response {
-    let (config, asked) = (Arc::clone(&boots.config), path.clone());
-    let open = move || ipxe::open_asked(&config.nbp, &asked).map(|(name, file)| (name.to_owned(), file));
+    let (config, asked) = (boots.config.now(), path.clone());
+    let open = move || ipxe::open_asked(&config, &asked).map(|(name, file)| (name.to_owned(), file));
     match elsewhere(&path, open).await {
         Ok((name, file)) => boots.serve(name, &parts, Ok(file)).await,
         Err(error) => boots.serve(path, &parts, Err(error)).await,
@@ -223,7 +325,7 @@ async fn binary(State(boots): State<Boots>, Path(path): Path<String>, parts: Par
 }
 
 /// Opens a file on a thread that may wait for a disk.
-async fn elsewhere<T: Send + 'static>(
+pub(super) async fn elsewhere<T: Send + 'static>(
     path: &str,
     open: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
 ) -> Result<T, OpenError> {
@@ -232,10 +334,10 @@ async fn elsewhere<T: Send + 'static>(
 }
 
 async fn file(State(boots): State<Boots>, Path(path): Path<String>, parts: Parts) -> Response {
-    let opened = match beneath::open_cached(&boots.config.files, &path) {
+    let opened = match beneath::open_cached(&boots.config.now().files, &path) {
         Some(opened) => opened,
         None => {
-            let (config, asked) = (Arc::clone(&boots.config), path.clone());
+            let (config, asked) = (boots.config.now(), path.clone());
             elsewhere(&path, move || beneath::open(&config.files, &asked)).await
         }
     };

@@ -1,19 +1,20 @@
 //! From a Hardware object to the machine behind one of its interfaces.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dhcp::v4::Route;
 use model::{Dhcp, Hardware, Interface, Mac};
 
-use super::{BootInterface, BootState, CustomBoot, Ipxe, Osie, Reservation};
+use super::{BootInterface, BootState, CustomBoot, Ipxe, Osie, RaspberryPi, Reservation, Reservation6};
 
 impl BootInterface {
     /// The machine behind the interface `mac` of a Hardware. `None` if it does not have that interface.
     #[must_use]
     pub fn from_hardware(hardware: &Hardware, mac: Mac, boot: BootState) -> Option<Self> {
-        let interface = hardware.spec.interface(mac)?;
+        // One with an IPv6 address comes second, and boots as the first one says.
+        let interface = hardware.spec.entries(mac).min_by_key(|entry| entry.has_ipv6())?;
         let dhcp = interface.dhcp.as_ref()?;
-        let netboot = interface.netboot.clone().unwrap_or_default();
+        let netboot = hardware.spec.entries(mac).find_map(|entry| entry.netboot.clone()).unwrap_or_default();
         let (ipxe, osie) = (netboot.ipxe.unwrap_or_default(), netboot.osie.unwrap_or_default());
         let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         Some(Self {
@@ -21,10 +22,14 @@ impl BootInterface {
             name: hardware.metadata.name.clone(),
             agent_id: text(&hardware.spec.agent_id).unwrap_or_else(|| mac.to_string()),
             reservation: reservation(interface, dhcp),
-            netboot_allowed: interface.may_netboot(),
+            reservation6: hardware.spec.entries(mac).find_map(reservation6),
+            dhcp_disabled: interface.disable_dhcp == Some(true),
+            netboot_allowed: netboot.allow_pxe == Some(true),
+            custom_boot: custom_boot(dhcp),
             boot,
             facility: facility(hardware),
             vlan_id: dhcp.vlan_id.as_deref().and_then(|id| id.parse().ok()),
+            arch: text(&dhcp.arch),
             ipxe: Ipxe { url: text(&ipxe.url), contents: text(&ipxe.contents), binary: text(&ipxe.binary) },
             osie: Osie {
                 base_url: text(&osie.base_url),
@@ -32,6 +37,12 @@ impl BootInterface {
                 initrd: text(&osie.initrd),
                 kernel_params: osie.kernel_params,
             },
+            pxelinux: netboot.pxelinux.map(|pxelinux| pxelinux.config).filter(|config| !config.is_empty()),
+            rpi: netboot.rpi.map(|rpi| RaspberryPi {
+                serial: rpi.serial_num.to_ascii_lowercase(),
+                config_txt: text(&rpi.config_txt),
+                firmware_path: text(&rpi.firmware_path),
+            }),
             devices: Vec::new(),
             packs: packs(hardware),
         })
@@ -64,12 +75,6 @@ fn reservation(interface: &Interface, dhcp: &Dhcp) -> Option<Reservation> {
         return None;
     }
     let ip = dhcp.ip.as_ref()?;
-    let custom_boot = match (&dhcp.tftp_server_name, &dhcp.boot_file_name) {
-        (Some(server), Some(file)) if !server.is_empty() && !file.is_empty() => {
-            Some(CustomBoot { tftp_server_name: server.clone(), boot_file_name: file.clone() })
-        }
-        _ => None,
-    };
     Some(Reservation {
         address: ip.address.and_then(v4)?,
         netmask: ip.netmask.and_then(v4).unwrap_or(Ipv4Addr::new(255, 255, 255, 0)),
@@ -80,13 +85,39 @@ fn reservation(interface: &Interface, dhcp: &Dhcp) -> Option<Reservation> {
         name_servers: dhcp.name_servers.iter().copied().filter_map(v4).collect(),
         time_servers: dhcp.time_servers.iter().copied().filter_map(v4).collect(),
         routes: dhcp.classless_static_routes.iter().filter_map(route).collect(),
-        custom_boot,
     })
+}
+
+fn reservation6(entry: &Interface) -> Option<Reservation6> {
+    let dhcp = entry.dhcp.as_ref().filter(|_| entry.disable_dhcp != Some(true))?;
+    Some(Reservation6 {
+        address: dhcp.ip.as_ref()?.address.and_then(v6)?,
+        lease_time: dhcp.lease_time.filter(|&seconds| seconds > 0),
+        domain_name: dhcp.domain_name.clone().filter(|name| !name.is_empty()),
+        name_servers: dhcp.name_servers.iter().copied().filter_map(v6).collect(),
+        time_servers: dhcp.time_servers.iter().copied().filter_map(v6).collect(),
+    })
+}
+
+fn custom_boot(dhcp: &Dhcp) -> Option<CustomBoot> {
+    match (&dhcp.tftp_server_name, &dhcp.boot_file_name) {
+        (Some(server), Some(file)) if !server.is_empty() && !file.is_empty() => {
+            Some(CustomBoot { tftp_server_name: server.clone(), boot_file_name: file.clone() })
+        }
+        _ => None,
+    }
 }
 
 fn v4(address: IpAddr) -> Option<Ipv4Addr> {
     match address {
         IpAddr::V4(address) if !address.is_unspecified() => Some(address),
+        _ => None,
+    }
+}
+
+fn v6(address: IpAddr) -> Option<Ipv6Addr> {
+    match address {
+        IpAddr::V6(address) if !address.is_unspecified() => Some(address),
         _ => None,
     }
 }

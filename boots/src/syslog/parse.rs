@@ -93,9 +93,12 @@ fn after_timestamp(text: &str) -> Option<&str> {
     if MONTHS.contains(&month) && is_time { text.get(16..) } else { None }
 }
 
-/// Control characters would let a machine write to an operator's terminal.
+/// Control characters would let a machine write to an operator's terminal. The limit is of bytes: a byte that is not text becomes
+/// a character of three.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).take(MAX_TEXT).collect::<String>().trim().to_owned()
+    let end = text.floor_char_boundary(MAX_TEXT);
+    let text = text.get(..end).unwrap_or_default();
+    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -140,5 +143,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut() {
         assert_eq!(parse(&[b'x'; 32 * 1024]).text.len(), MAX_TEXT);
+        let text = parse(&[0xff; 32 * 1024]).text;
+        assert!(text.len() <= MAX_TEXT && text.len() > MAX_TEXT - 3, "{} bytes", text.len());
     }
 }

@@ -85,7 +85,7 @@ impl<'a> Packet<'a> {
 type Request<'a> = (&'a str, Vec<(&'a str, &'a str)>);
 
 fn request(bytes: &[u8]) -> Result<Request<'_>, Malformed> {
-    let (path, rest) = text(bytes).ok_or(Malformed::Text("file name"))?;
+    let (path, rest) = file_name(bytes).ok_or(Malformed::Text("file name"))?;
     let (mode, mut rest) = text(rest).ok_or(Malformed::Text("mode"))?;
     // Firmware that says netascii wants the bytes as they are.
     if !["octet", "netascii"].iter().any(|known| mode.eq_ignore_ascii_case(known)) {
@@ -103,6 +103,14 @@ fn request(bytes: &[u8]) -> Result<Request<'_>, Malformed> {
         rest = after;
     }
     Ok((path, options))
+}
+
+/// ROMs that take option 67 for text with a NUL read on to the end of the options, and append its 0xff.
+fn file_name(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().position(|&byte| byte == 0)?;
+    let (name, rest) = bytes.split_at_checked(end)?;
+    let length = name.iter().rposition(|&byte| byte != 0xff)? + 1;
+    Some((str::from_utf8(name.get(..length)?).ok()?, rest.get(1..)?))
 }
 
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {

@@ -35,6 +35,8 @@ pub enum Refused {
     Outside(String),
     #[error("{0:?} does not exist")]
     NotFound(String),
+    #[error("no {path:?} for this machine: {why}")]
+    NotMade { path: String, why: String },
     #[error("too many transfers, try again")]
     Busy,
     #[error("no socket for the transfer, try again")]
@@ -52,7 +54,7 @@ impl Refused {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Write | Self::Outside(_) => ErrorCode::AccessViolation,
-            Self::NotFound(_) => ErrorCode::NotFound,
+            Self::NotFound(_) | Self::NotMade { .. } => ErrorCode::NotFound,
             Self::Busy | Self::NoSocket(_) | Self::Unreadable { .. } => ErrorCode::Undefined,
         }
     }

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use ::machine::Chain;
+use nix::net::if_::if_indextoname;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, getsockopt, sendmsg, sockopt};
 use rustix::io::Errno;
 use tokio::io::Interest;
@@ -38,7 +39,17 @@ pub struct Sender {
 
 impl Sender {
     /// Sends from the address that the client asked, so that no firewall and no firmware takes it for another host.
-    pub fn open(local: SocketAddr, interface: Option<&str>, peer: SocketAddr) -> io::Result<Self> {
+    /// An address in a VRF can be had only by one of its interfaces, so that one is tried if there is no such address.
+    pub fn open(local: SocketAddr, interface: Option<&str>, (peer, by): (SocketAddr, u32)) -> io::Result<Self> {
+        match (Self::opened(local, interface, peer), interface, if_indextoname(by)) {
+            (Err(error), None, Ok(name)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                Self::opened(local, name.to_str().ok(), peer)
+            }
+            (opened, _, _) => opened,
+        }
+    }
+
+    fn opened(local: SocketAddr, interface: Option<&str>, peer: SocketAddr) -> io::Result<Self> {
         let socket =
             socket2::Socket::new(socket2::Domain::for_address(local), socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
         if let Some(interface) = interface {

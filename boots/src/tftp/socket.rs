@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::machine::Chain;
+use api::StepKind;
+use jiff::Timestamp;
 use model::Mac;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -16,14 +18,19 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
+use super::found::{self, Found};
 use super::packet::{self, ErrorCode, Packet};
 use super::request::{self, Agreed, Refused};
 use super::sender::{Sender, local_address};
 use super::transfer::{Step, Transfer};
+use crate::boot_files::BootFiles;
+use crate::config::Current;
 use crate::datagram::{self, Arrival};
-use crate::machine::mac_at;
+use crate::loaders::{Asked, By};
+use crate::machine::{known_at, mac_at};
+use crate::packs::Shelf;
 use crate::quota::{Quota, Seldom, Ticket};
-use crate::{Config, Events, MachineSource, Milestone, ipxe};
+use crate::{Events, MachineSource, Milestone, steps};
 
 /// A transfer whose client has not answered for so long gives its place to another one.
 const FORGOTTEN: Duration = Duration::from_secs(1);
@@ -69,18 +76,22 @@ fn bind(address: SocketAddr, interface: Option<&str>) -> io::Result<UdpSocket> {
     if let Some(interface) = interface {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?; // IPv4 has a socket of its own
+    }
     datagram::track(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket.into())
 }
 
-struct Server {
+pub(super) struct Server {
     socket: Arc<UdpSocket>,
     interface: Option<String>,
-    config: Arc<Config>,
-    source: Arc<dyn MachineSource>,
-    events: Events,
+    pub(super) config: Current,
+    pub(super) source: Arc<dyn MachineSource>,
+    pub(super) events: Events,
+    pub(super) packs: Arc<Shelf>,
     quota: Quota<IpAddr>,
     seldom: Mutex<Seldom<String>>,
     running: Mutex<HashMap<SocketAddr, Running>>,
@@ -89,16 +100,17 @@ struct Server {
 /// Serves until `shutdown`, which ends transfers under way.
 pub async fn serve(
     socket: Socket,
-    config: Arc<Config>,
+    config: impl Into<Current>,
     source: Arc<dyn MachineSource>,
     events: Events,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    let Socket { socket, interface } = socket;
+    let (Socket { socket, interface }, config) = (socket, config.into());
     let quota = Quota::new(limits.per_client, limits.in_all);
     let seldom = Mutex::new(Seldom::new(SAME_LINE_EVERY));
-    let server = Arc::new(Server { socket, interface, config, source, events, quota, seldom, running: Mutex::default() });
+    let packs = Arc::new(Shelf::new(config.now().files.clone()));
+    let server = Arc::new(Server { socket, interface, config, source, events, packs, quota, seldom, running: Mutex::default() });
     let mut buffer = vec![0; 2048];
     loop {
         let received = tokio::select! {
@@ -121,6 +133,8 @@ struct Running {
     transfer: AbortHandle,
     started: Instant,
     is_answered: Arc<AtomicBool>,
+    /// The request, while its file is being made.
+    preparing: Option<Vec<u8>>,
     _place: Ticket<IpAddr>,
 }
 
@@ -139,8 +153,14 @@ impl Server {
         let peer = arrival.peer;
         let granted = match Packet::decode(bytes) {
             Ok(Packet::Read { path, options }) => {
+                if self.prepares(peer, bytes) {
+                    return; // GRUB asks again after 0.4 s already, and a lookup may take longer
+                }
                 self.forget(peer); // the same port again: the client has started again
-                self.grant(path, &options, arrival)
+                match found::open(&self.config.now(), path) {
+                    Ok(found) => found.and_then(|found| self.grant(path, found, &options, arrival)),
+                    Err(made) => return self.make_and_run(bytes, path, &options, made, arrival).await,
+                }
             }
             Ok(Packet::Write { path }) => {
                 self.warn_seldom(peer, "write", || format!("a write of {path:?}"));
@@ -157,19 +177,83 @@ impl Server {
         let (granted, place) = match granted {
             Ok(granted) => granted,
             Err(refused) => {
-                self.warn_seldom(peer, &refused.to_string(), || Chain(&refused).to_string());
-                return self.refuse(arrival, refused.code(), &refused.to_string()).await;
+                let path = if let Ok(Packet::Read { path, .. }) = Packet::decode(bytes) { path } else { "" };
+                return self.say_refused(path, arrival, &refused).await;
             }
         };
+        let server = Arc::clone(self);
+        self.begin(peer, place, None, async move |answered| server.run(granted, peer, &answered).await);
+    }
+
+    /// The lookup of the machine may wait, so it is part of the task.
+    async fn make_and_run(
+        self: &Arc<Self>,
+        request: &[u8],
+        path: &str,
+        options: &[(&str, &str)],
+        (asked, by): (Asked, By),
+        arrival: Arrival,
+    ) {
+        let peer = arrival.peer;
+        let Some(place) = self.place(peer.ip()) else {
+            // An error would send the loader to the next name. Without an answer it asks for this one again.
+            let busy = Refused::Busy.to_string();
+            self.warn_seldom(peer, &busy, || busy.clone());
+            return;
+        };
+        let options: Vec<(String, String)> = options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let (server, path) = (Arc::clone(self), path.to_owned());
+        self.begin(peer, place, Some(request.to_vec()), async move |answered| {
+            let found = server.make(&path, asked, by, (peer.ip().to_canonical(), arrival.local)).await;
+            server.prepared(peer);
+            let options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            match found.and_then(|found| server.grant(&path, found, &options, arrival)) {
+                Ok(granted) => server.run(granted, peer, &answered).await,
+                Err(refused) => server.say_refused(&path, arrival, &refused).await,
+            }
+        });
+    }
+
+    fn begin<W>(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        place: Ticket<IpAddr>,
+        preparing: Option<Vec<u8>>,
+        work: impl FnOnce(Arc<AtomicBool>) -> W,
+    ) where
+        W: Future<Output = ()> + Send + 'static,
+    {
         let (server, is_answered) = (Arc::clone(self), Arc::new(AtomicBool::new(false)));
-        let answered = Arc::clone(&is_answered);
+        let work = work(Arc::clone(&is_answered));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let transfer = tokio::spawn(async move {
-            server.run(granted, peer, &answered).await;
+            work.await;
             server.ended(peer);
         });
         let started = Instant::now();
-        running.insert(peer, Running { transfer: transfer.abort_handle(), started, is_answered, _place: place });
+        running.insert(peer, Running { transfer: transfer.abort_handle(), started, is_answered, preparing, _place: place });
+    }
+
+    async fn say_refused(self: &Arc<Self>, path: &str, arrival: Arrival, refused: &Refused) {
+        if matches!(refused, Refused::NotFound(_)) && found::is_usual_miss(path) {
+            log::debug!("TFTP {}: {path:?} does not exist, as usual", arrival.peer);
+        } else if self.warn_seldom(arrival.peer, &refused.to_string(), || Chain(refused).to_string()) && !path.is_empty() {
+            self.note_refused(path, arrival.peer, refused);
+        }
+        self.refuse(arrival, refused.code(), &refused.to_string()).await;
+    }
+
+    /// Whether the very request of this client waits for its file.
+    fn prepares(&self, peer: SocketAddr, request: &[u8]) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(&peer).is_some_and(|running| running.preparing.as_deref() == Some(request))
+    }
+
+    fn prepared(&self, peer: SocketAddr) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = running.get_mut(&peer).filter(|running| running.transfer.id() == tokio::task::id()) {
+            running.preparing = None;
+        }
     }
 
     fn ended(&self, peer: SocketAddr) {
@@ -201,14 +285,15 @@ impl Server {
         oldest.and_then(|peer| running.remove(&peer)).inspect(|running| running.transfer.abort());
     }
 
-    fn grant(&self, path: &str, options: &[(&str, &str)], arrival: Arrival) -> Result<Granted, Refused> {
-        let (name, file) = ipxe::open_asked(&self.config.nbp, path)?;
-        let size = file.metadata().map_err(|source| Refused::Unreadable { name: name.to_owned(), source })?.len();
-        let mac = path.rsplit('/').nth(1).and_then(|folder| folder.parse().ok());
-        let open = |listening| Sender::open(local_address(listening, arrival.local), self.interface.as_deref(), arrival.peer);
+    fn grant(&self, path: &str, found: Found, options: &[(&str, &str)], arrival: Arrival) -> Result<Granted, Refused> {
+        let (name, file) = found;
+        let size = file.metadata().map_err(|source| Refused::Unreadable { name: name.clone(), source })?.len();
+        let mac = mac_in(path);
+        let by = (arrival.peer, arrival.interface);
+        let open = |listening| Sender::open(local_address(listening, arrival.local), self.interface.as_deref(), by);
         let sender = self.socket.local_addr().and_then(open).map_err(Refused::NoSocket)?;
-        let agreed = request::agree(options, size, sender.largest_block());
-        Ok(Granted { name: name.to_owned(), mac, file, size, agreed, sender })
+        let agreed = request::agree(options, size, sender.largest_block().min(self.config.now().tftp_block.into()));
+        Ok(Granted { name, mac, file, size, agreed, sender })
     }
 
     fn forget(&self, peer: SocketAddr) {
@@ -224,31 +309,79 @@ impl Server {
         }
     }
 
-    fn warn_seldom(&self, peer: SocketAddr, kind: &str, what: impl FnOnce() -> String) {
-        let mut seldom = self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
-        if seldom.allows(format!("{} {kind}", peer.ip()), Instant::now()) {
+    fn warn_seldom(&self, peer: SocketAddr, kind: &str, what: impl FnOnce() -> String) -> bool {
+        let allowed = {
+            let mut seldom = self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
+            seldom.allows(format!("{} {kind}", peer.ip()), Instant::now())
+        };
+        if allowed {
             log::warn!("TFTP {peer}: refused: {}", what());
+        }
+        allowed
+    }
+
+    /// A step of the machine that asked. Finding the machine may take a while, and the next request does not wait for it.
+    fn note_refused(self: &Arc<Self>, path: &str, peer: SocketAddr, refused: &Refused) {
+        let step = steps::of_tftp(StepKind::NbpRefused, path, &refused.to_string(), Timestamp::now());
+        let (server, named) = (Arc::clone(self), mac_in(path));
+        tokio::spawn(async move {
+            if let Some(mac) = server.mac_of(named, peer).await {
+                server.events.step(mac, step);
+            }
+        });
+    }
+
+    /// The machine that has read a file, and what the file is to it. A path with a MAC is that of a boot program.
+    async fn taken_by(&self, named: Option<Mac>, peer: SocketAddr, file: &str) -> (Option<Mac>, StepKind) {
+        if named.is_some() {
+            return (named, StepKind::Nbp);
+        }
+        let machine = known_at(&*self.source, peer.ip()).await;
+        machine.map_or((None, StepKind::Nbp), |machine| {
+            (Some(machine.mac), BootFiles::of(&self.config.now(), &machine).kind_of(file))
+        })
+    }
+
+    /// The machine of a transfer: the path names it, or the address.
+    async fn mac_of(&self, named: Option<Mac>, peer: SocketAddr) -> Option<Mac> {
+        match named {
+            Some(mac) => Some(mac),
+            None => mac_at(&*self.source, peer.ip()).await,
         }
     }
 
     async fn run(&self, granted: Granted, peer: SocketAddr, answered: &AtomicBool) {
         let (name, size, mac) = (granted.name.clone(), granted.size, granted.mac);
         let started = Instant::now();
-        match transfer(granted, answered).await {
+        let (kind, why) = match transfer(granted, answered).await {
             Ok(End::Sent) => {
-                let mac = match mac {
-                    Some(mac) => Some(mac),
-                    None => mac_at(&*self.source, peer.ip()).await,
-                };
+                let (mac, kind) = self.taken_by(mac, peer, &name).await;
                 log::info!("TFTP {peer}: sent {name} ({size} bytes in {} ms)", started.elapsed().as_millis());
-                self.events.publish(mac, Some(peer.ip()), Milestone::NbpSent { file: name, bytes: size });
+                return self.events.publish_file(mac, Some(peer.ip()), Milestone::NbpSent { file: name, bytes: size }, kind);
             }
             // PXE ROMs ask for the size, abort, and ask again.
-            Ok(End::Aborted(message)) => log::debug!("TFTP {peer}: {name}: the client ended it: {message}"),
-            Ok(End::Silent) => log::warn!("TFTP {peer}: {name}: the client fell silent; gave up"),
-            Err(error) => log::warn!("TFTP {peer}: {name}: {}", Chain(&error)),
+            Ok(End::Aborted(message)) => {
+                log::debug!("TFTP {peer}: {name}: the client ended it: {message}");
+                (StepKind::NbpEnded, format!("the client ended it: {message}"))
+            }
+            Ok(End::Silent) => {
+                log::warn!("TFTP {peer}: {name}: the client fell silent; gave up");
+                (StepKind::NbpStalled, "the client fell silent".to_owned())
+            }
+            Err(error) => {
+                log::warn!("TFTP {peer}: {name}: {}", Chain(&error));
+                (StepKind::NbpStalled, Chain(&error).to_string())
+            }
+        };
+        if let Some(mac) = self.mac_of(mac, peer).await {
+            self.events.step(mac, steps::of_tftp(kind, &name, &why, Timestamp::now()));
         }
     }
+}
+
+/// The machine that the folder of a path names.
+fn mac_in(path: &str) -> Option<Mac> {
+    path.rsplit('/').nth(1).and_then(|folder| folder.parse().ok())
 }
 
 async fn transfer(granted: Granted, answered: &AtomicBool) -> io::Result<End> {

@@ -1,16 +1,22 @@
 //! A small provisioning host on loopback: two machines in a fixed source, folders of their own, ports of the kernel's.
 #![allow(dead_code)]
 
+pub mod files;
+pub mod namespace;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use api::{BootStep, StepKind};
 use boots::{
-    BootInterface, BootState, Config, Event, Events, Listen, MachineSource, Milestone, Sockets, SourceError, SourceFuture,
+    BootInterface, BootState, Config, Current, Event, Events, Listen, LogSink, MachineSource, Milestone, Sockets, SourceError,
+    SourceFuture,
 };
 use model::{Mac, Object};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub const KNOWN: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
@@ -75,8 +81,10 @@ impl MachineSource for Fixed {
     }
 
     fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
-        let has =
-            |machine: &&BootInterface| machine.reservation.as_ref().is_some_and(|reservation| reservation.address == address);
+        let has = |machine: &&BootInterface| {
+            let four = machine.reservation.as_ref().is_some_and(|reservation| reservation.address == address);
+            four || machine.reservation6.as_ref().is_some_and(|reservation| reservation.address == address)
+        };
         let found = self.0.iter().find(has).cloned();
         Box::pin(async { Ok(found) })
     }
@@ -99,15 +107,50 @@ pub fn config() -> Config {
     Config::new(Ipv4Addr::new(10, 0, 0, 1), PathBuf::from("/nonexistent"), PathBuf::from("/nonexistent"))
 }
 
+/// The steps of machines.
+#[derive(Debug, Default)]
+pub struct Kept(Mutex<Vec<(Mac, BootStep)>>);
+
+impl LogSink for Kept {
+    fn take(&self, _: Option<Mac>, _: IpAddr, _: &boots::syslog::Message) {}
+
+    fn step(&self, mac: Mac, step: BootStep) {
+        self.0.lock().unwrap().push((mac, step));
+    }
+}
+
+impl Kept {
+    pub fn of(&self, mac: Mac) -> Vec<BootStep> {
+        self.0.lock().unwrap().iter().filter(|(other, _)| *other == mac).map(|(_, step)| step.clone()).collect()
+    }
+
+    /// Waits for a step of this kind.
+    pub async fn until(&self, mac: Mac, kind: StepKind) -> BootStep {
+        let wait = async {
+            loop {
+                if let Some(step) = self.of(mac).into_iter().find(|step| step.kind == kind) {
+                    return step;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, wait).await.expect("no such step in time")
+    }
+}
+
 /// boots in full, on loopback.
 pub struct Host {
     pub folder: tempfile::TempDir,
     pub dhcp: SocketAddr,
+    /// Port 4011 of a proxy.
+    pub pxe: SocketAddr,
     pub tftp: SocketAddr,
     pub syslog: SocketAddr,
     pub http: SocketAddr,
     pub events: Receiver<Event>,
-    pub all_events: Events,
+    pub steps: Arc<Kept>,
+    /// What is sent here are the settings from then on.
+    pub settings: watch::Sender<Arc<Config>>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -128,21 +171,24 @@ impl Host {
         std::fs::create_dir_all(&nbp).unwrap();
         let config = edit(Config { address: Ipv4Addr::LOCALHOST, ..Config::new(Ipv4Addr::LOCALHOST, files, nbp) });
         let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
-        let listen = Listen { dhcp: Some(any), tftp: Some(any.into()), syslog: Some(any.into()) };
+        let listen = Listen { dhcp: Some(any), pxe: Some(any), tftp: Some(any.into()), syslog: Some(any.into()), dhcp6: None };
         let mut sockets = Sockets::bind(&config, listen).await.unwrap();
         let http = tokio::net::TcpListener::bind(any).await.unwrap();
         let addresses = (
-            sockets.dhcp.as_ref().unwrap().local_addr().unwrap(),
+            sockets.dhcp.as_ref().map_or(any.into(), |socket| socket.local_addr().unwrap()),
+            sockets.pxe.as_ref().map_or(any.into(), |socket| socket.local_addr().unwrap()),
             sockets.tftp.as_ref().unwrap().local_addr().unwrap(),
             sockets.syslog.as_ref().unwrap().local_addr().unwrap(),
             http.local_addr().unwrap(),
         );
         sockets.http = Some(http);
-        let (all_events, shutdown) = (Events::new(), CancellationToken::new());
+        let (steps, shutdown) = (Arc::new(Kept::default()), CancellationToken::new());
+        let all_events = Events::new().with_sink(Arc::clone(&steps) as Arc<dyn LogSink>);
         let events = all_events.subscribe();
-        let task = tokio::spawn(boots::run(sockets, Arc::new(config), source, all_events.clone(), shutdown.clone()));
-        let (dhcp, tftp, syslog, http) = addresses;
-        Self { folder, dhcp, tftp, syslog, http, events, all_events, shutdown, task }
+        let (settings, current) = Current::of(config);
+        let task = tokio::spawn(boots::run(sockets, current, source, all_events, shutdown.clone()));
+        let (dhcp, pxe, tftp, syslog, http) = addresses;
+        Self { folder, dhcp, pxe, tftp, syslog, http, events, steps, settings, shutdown, task }
     }
 
     pub fn nbp(&self, name: &str, content: &[u8]) {
@@ -208,6 +254,15 @@ pub fn assert_logged(words: &[&str]) {
         words.iter().all(|word| rest.split_once(word).map(|(_, after)| rest = after).is_some())
     };
     assert!(lines.iter().any(has_all), "{words:?} in {lines:#?}");
+}
+
+/// All lines so far.
+pub fn logged() -> Vec<String> {
+    LINES.0.lock().unwrap().clone()
+}
+
+pub fn count_logged(words: &str) -> usize {
+    LINES.0.lock().unwrap().iter().filter(|line| line.contains(words)).count()
 }
 
 /// Bytes that are different wherever a mix-up could happen.
