@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use api::{Agent, Attributes, Progress};
+use api::{Agent, Attributes};
 use jiff::{SignedDuration, Timestamp};
 use model::AgentId;
 use proto::AgentAttributes;
@@ -150,18 +150,6 @@ impl Agents {
         let Some(Known { agent, .. }) = table.known.get_mut(id) else { return false };
         let before = agent.encrypted.replace(encrypted);
         !encrypted && before != Some(false)
-    }
-
-    /// Records how far the agent's action is. `None` when another one begins.
-    pub fn progressed(&self, id: &AgentId, progress: Option<Progress>) {
-        if let Some(known) = self.table().known.get_mut(id) {
-            known.agent.progress = progress;
-        }
-    }
-
-    #[must_use]
-    pub fn progress_of(&self, id: &AgentId) -> Option<Progress> {
-        self.table().known.get(id)?.agent.progress.clone()
     }
 
     /// Records whether the agent sends what its actions say.

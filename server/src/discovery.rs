@@ -60,7 +60,7 @@ impl Server {
 
     /// Whether machines at this address may be discovered.
     pub(crate) fn is_discovered(&self, address: Option<SocketAddr>) -> bool {
-        address.is_some_and(|address| self.0.config.discovery.iter().any(|network| network.contains(address.ip())))
+        address.is_some_and(|address| self.0.config().discovery.iter().any(|network| network.contains(address.ip())))
     }
 
     async fn discover(

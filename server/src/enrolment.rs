@@ -73,7 +73,7 @@ impl Server {
         loop {
             let Some(stored) = self.view().machines.get(hardware).cloned() else { return Ok(()) };
             let mut state = MachineState::clone(&stored.object);
-            intent::enrolled(&mut state, workflow, rule_set, self.0.config.hold_new_machines, Timestamp::now());
+            intent::enrolled(&mut state, workflow, rule_set, self.0.config().hold_new_machines, Timestamp::now());
             if state == *stored.object {
                 return Ok(());
             }

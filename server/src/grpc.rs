@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
+use futures_util::future::BoxFuture;
 use model::AgentId;
 use proto::next_image;
 use proto::workflow_service_server::{WorkflowService, WorkflowServiceServer};
@@ -55,18 +56,31 @@ pub fn grpc_service(server: Server) -> Generations {
 ///
 /// # Errors
 /// When the transport fails.
-pub async fn serve(
+pub fn serve(
     server: Server,
     port: impl Into<Port>,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error> {
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, Result<(), tonic::transport::Error>> {
+    boxed(server, port.into(), Box::pin(shutdown))
+}
+
+/// Boxed here, so that a program that serves does not compile all of it again.
+fn boxed(
+    server: Server,
+    port: Port,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, Result<(), tonic::transport::Error>> {
+    Box::pin(serving(server, port, shutdown))
+}
+
+async fn serving(server: Server, port: Port, shutdown: BoxFuture<'static, ()>) -> Result<(), tonic::transport::Error> {
     let stopping = server.clone();
     let shutdown = async move {
         shutdown.await;
         stopping.stop();
     };
     let overdue = server.overdue();
-    let limit = server.0.config.long_poll + SLOW;
+    let limit = server.0.config().long_poll + SLOW;
     let _served = server.serving("gRPC");
     let front = Front::before(server.clone());
     let services = Routes::new(grpc_service(server.clone())).add_service(logs::service(server));
@@ -78,7 +92,7 @@ pub async fn serve(
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(port.into().incoming(), shutdown);
+        .serve_with_incoming_shutdown(port.incoming(), shutdown);
     tokio::select! {
         served = serving => served,
         () = overdue => Ok(()),
@@ -124,7 +138,6 @@ impl WorkflowService for Grpc {
         self.0.agent_called(&report.agent, address, None);
         plain::note(&self.0, &report.agent, origin);
         self.0.0.agents.sends_output(&report.agent, sends_output);
-        self.0.0.agents.progressed(&report.agent, None);
         let server = self.0.clone();
         let done = Server::detached(async move { server.report(&workflow, &report).await }).await;
         done.ok_or_else(|| Status::internal("error writing report status"))?.map_err(status::refused_report)?;

@@ -69,11 +69,11 @@ fn of_workflows(part: &str) -> [String; 2] {
 
 async fn only_allowed(State(server): State<Server>, request: Request, next: Next) -> Response {
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    if let Err(refused) = page::check(request.headers(), &server.0.config.names) {
+    if let Err(refused) = page::check(request.headers(), &server.0.config().names) {
         return problem(StatusCode::FORBIDDEN, refused.to_string());
     }
     match from {
-        Some(address) if is_operator(address, &server.0.config.api_allow) => next.run(request).await,
+        Some(address) if is_operator(address, &server.0.config().api_allow) => next.run(request).await,
         Some(address) => problem(
             StatusCode::FORBIDDEN,
             format!("{address} may not read metrics here; it may by HTTPS with a token, or --api-allow names its network"),

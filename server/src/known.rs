@@ -1,15 +1,17 @@
 //! What is known of a machine, by any of its names.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use api::{Agent, Booted, Machine, What};
 use jiff::Timestamp;
 use log::info;
-use model::{AgentId, Hardware, Mac};
+use model::{AgentId, Hardware, Mac, ObjectName};
 
 use crate::boot::boot_state;
 use crate::change::encoded;
 use crate::discovery::inventory;
+use crate::logs::running;
 use crate::machines::find;
 use crate::service::Server;
 use crate::store::StoreError;
@@ -30,7 +32,9 @@ impl Server {
         let hardware = &view.by_address(address)?.object;
         let mac = hardware.spec.interfaces.iter().filter_map(|interface| interface.dhcp.as_ref());
         let mac = mac.filter(|dhcp| dhcp.ip.as_ref().and_then(|ip| ip.address) == Some(address)).find_map(|dhcp| dhcp.mac);
-        Some(self.known(&view, hardware, mac))
+        let same_address =
+            view.address_owners(address).filter(|name| **name != hardware.name()).map(ToString::to_string).collect();
+        Some(Machine { same_address, ..self.known(&view, hardware, mac) })
     }
 
     /// Like `machine`, by MAC, IP address or the name of its Hardware.
@@ -48,6 +52,30 @@ impl Server {
         Some(self.known(&view, hardware, mac))
     }
 
+    /// The Hardware of the only machine with this address.
+    ///
+    /// # Errors
+    /// The names of all Hardware that have it, if there are several. Only a store of an earlier version can have them.
+    pub fn only_hardware_at(&self, address: IpAddr) -> Result<Option<Arc<Hardware>>, Vec<ObjectName>> {
+        let view = self.view();
+        let names: Vec<ObjectName> = view.address_owners(address).cloned().collect();
+        match names.as_slice() {
+            [] => Ok(None),
+            [only] => Ok(view.hardware.get(only).map(|stored| Arc::clone(&stored.object))),
+            _ => Err(names),
+        }
+    }
+
+    #[must_use]
+    pub fn hardware_with(&self, mac: Mac) -> Option<Arc<Hardware>> {
+        self.view().by_mac(mac).map(|stored| Arc::clone(&stored.object))
+    }
+
+    #[must_use]
+    pub fn hardware_named(&self, name: &ObjectName) -> Option<Arc<Hardware>> {
+        self.view().hardware.get(name).map(|stored| Arc::clone(&stored.object))
+    }
+
     /// The agent that called from this machine.
     pub(crate) fn agent_of(&self, hardware: &Hardware) -> Option<Agent> {
         let spec = &hardware.spec;
@@ -58,14 +86,17 @@ impl Server {
     }
 
     fn known(&self, view: &View, hardware: &Hardware, mac: Option<Mac>) -> Machine {
+        let progress = running(view, hardware).and_then(|(workflow, ..)| workflow.status.progress.clone());
         Machine {
             mac,
             boot: boot_state(view, hardware, mac),
             state: view.machines.get(&hardware.name()).map(|stored| api::MachineState::clone(&stored.object)),
             queue: self.queue_of(view, &hardware.name(), Timestamp::now()),
-            agent: self.agent_of(hardware),
+            agent: self.agent_of(hardware).map(|agent| Agent { progress, ..agent }),
             hardware: hardware.clone(),
             booted: None,
+            same_address: Vec::new(),
+            last_step: self.last_step(hardware),
         }
     }
 

@@ -7,6 +7,7 @@
 mod agents;
 pub mod apis;
 mod boot;
+mod boots;
 #[cfg(test)]
 mod broken;
 mod change;
@@ -23,9 +24,11 @@ pub mod http;
 mod import;
 mod intent;
 mod known;
+mod last_steps;
 mod logs;
 mod machines;
 mod metrics;
+mod percents;
 mod plan;
 pub mod progress;
 mod queue;
@@ -37,6 +40,7 @@ mod service;
 pub mod store;
 pub mod template;
 mod turns;
+mod unused;
 mod v1alpha2;
 mod view;
 mod wake;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ::logs::{Logs, Reader, Source};
-use api::{LogLine, LogStream, Progress};
+use api::{LogLine, LogStream};
 use jiff::{SignedDuration, Timestamp};
 use machine::kernel_log::OUTPUT;
 use machine::status::percent;
@@ -68,6 +68,8 @@ struct Place {
     source: Source,
     from: String,
     action: String,
+    /// `None` for the log of a machine.
+    workflow: Option<ObjectName>,
 }
 
 impl Place {
@@ -77,17 +79,18 @@ impl Place {
         let Some(hardware) = line.mac.and_then(|mac| view.by_mac(mac)).or_else(by_address).map(|stored| &stored.object) else {
             let address = line.address.map(|address| address.to_string());
             let from = line.mac.map(|mac| mac.to_string()).or(address).unwrap_or_default();
-            return Some(Self { source: Source::Unknown, from, action: String::new() });
+            return Some(Self { source: Source::Unknown, from, action: String::new(), workflow: None });
         };
         if let Some((workflow, created, agent)) = running(view, hardware) {
             if line.tag == RAMDISK && line.text.starts_with(OUTPUT) && sends_output(agent) {
                 return None;
             }
             let action = running_action(workflow).map(|running| running.action).unwrap_or_default();
-            return Some(Self { source: of_workflow(&workflow.name(), created), from: agent.to_string(), action });
+            let (name, from) = (workflow.name(), agent.to_string());
+            return Some(Self { source: of_workflow(&name, created), from, action, workflow: Some(name) });
         }
         let from = line.mac.or_else(|| hardware.spec.macs().next()).map(|mac| mac.to_string()).unwrap_or_default();
-        Some(Self { source: Source::Machine(hardware.name().to_string()), from, action: String::new() })
+        Some(Self { source: Source::Machine(hardware.name().to_string()), from, action: String::new(), workflow: None })
     }
 }
 
@@ -97,7 +100,7 @@ fn of_workflow(name: &ObjectName, created: u64) -> Source {
 }
 
 /// The workflow that has a running action on this machine, the revision of its first write, and the agent that runs it.
-fn running<'v>(view: &'v View, hardware: &Hardware) -> Option<(&'v Workflow, u64, &'v AgentId)> {
+pub(crate) fn running<'v>(view: &'v View, hardware: &Hardware) -> Option<(&'v Workflow, u64, &'v AgentId)> {
     view.workflows_for(hardware).into_iter().find_map(|stored| {
         let agent = runs_on(&stored.object)?;
         let is_here = view.machine_of(agent).is_some_and(|machine| machine.object.name() == hardware.name());
@@ -132,7 +135,7 @@ impl Server {
         let Some((action, created)) = found else { return Err(NotKept::NotItsOwn { agent, workflow }) };
         self.0.agents.sends_output(&agent, true);
         if let Some(percent) = lines.iter().rev().find_map(|line| percent(&line.text)) {
-            self.progressed(&agent, &workflow, &action, percent);
+            self.said_percent(workflow.clone(), &action, percent);
         }
         let source = of_workflow(&workflow, created);
         logs.lost(&source, dropped);
@@ -150,21 +153,13 @@ impl Server {
         Ok(())
     }
 
-    fn progressed(&self, agent: &AgentId, workflow: &impl ToString, action: &str, percent: u8) {
-        let progress = Progress { workflow: workflow.to_string(), action: action.to_owned(), percent };
-        self.0.agents.progressed(agent, Some(progress));
-    }
-
     /// Queues a line that came by syslog: for the running workflow of its machine, or else for the machine.
     pub fn keep_syslog(&self, line: SyslogLine<'_>, now: Timestamp) {
         let Some(logs) = self.logs() else { return };
         let place = Place::of(&self.view(), &line, |agent| self.0.agents.does_send_output(agent));
-        let Some(Place { source, from, action }) = place else { return };
-        if let (Source::Workflow(workflow), Some(percent)) =
-            (&source, percent(line.text.strip_prefix(OUTPUT).unwrap_or(line.text)))
-        {
-            let workflow = workflow.rsplit_once('@').map_or(workflow.as_str(), |(name, _)| name);
-            self.progressed(&AgentId(from.clone()), &workflow, &action, percent);
+        let Some(Place { source, from, action, workflow }) = place else { return };
+        if let (Some(workflow), Some(percent)) = (workflow, percent(line.text.strip_prefix(OUTPUT).unwrap_or(line.text))) {
+            self.said_percent(workflow, &action, percent);
         }
         let text = match line.tag {
             "" | RAMDISK => line.text.to_owned(),

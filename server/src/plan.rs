@@ -231,7 +231,8 @@ impl Planner<'_> {
                 change = Change::Updated;
             }
         }
-        self.say(Kind::Hardware, &name, change, None);
+        let unused = (change != Change::Unchanged).then(|| crate::unused::unused(&new.spec)).flatten();
+        self.say(Kind::Hardware, &name, change, unused);
         if change != Change::Unchanged {
             self.touched.insert((Kind::Hardware, name.clone()));
             self.hardware.insert(name, new);

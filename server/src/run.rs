@@ -1,5 +1,6 @@
 //! `thimble server`: the workflow service and the API, each on its socket.
 
+use futures_util::future::BoxFuture;
 use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -36,12 +37,26 @@ pub fn allow_many_connections() {
 ///
 /// # Errors
 /// When one of them cannot continue.
-pub async fn run(
+pub fn run(
     server: Server,
     grpc: impl Into<grpc::Port>,
     http: TcpListener,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), RunError> {
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, Result<(), RunError>> {
+    boxed(server, grpc.into(), http, Box::pin(shutdown))
+}
+
+/// Boxed here, so that a program that serves does not compile all of it again.
+fn boxed(
+    server: Server,
+    grpc: grpc::Port,
+    http: TcpListener,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, Result<(), RunError>> {
+    Box::pin(both(server, grpc, http, shutdown))
+}
+
+async fn both(server: Server, grpc: grpc::Port, http: TcpListener, shutdown: BoxFuture<'static, ()>) -> Result<(), RunError> {
     server.expect(&["gRPC", "HTTP"]);
     let router = http::router(server.clone());
     let _served = server.serving("HTTP");

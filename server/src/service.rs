@@ -10,11 +10,13 @@ use std::time::Duration;
 use ::logs::Logs;
 use access::{Names, Network, PlainGrpc};
 use api::{Agent, Applied, What};
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use log::{error, info};
 use machine::Chain;
 use model::{AgentId, Kind, Mistake, Object, ObjectName};
 use serde_json::Value;
+use steps::Steps;
 use tokio::sync::{Notify, watch};
 
 use self::follow::follow;
@@ -25,7 +27,9 @@ use crate::discovery::Discovery;
 use crate::events::{Hub, Reader};
 use crate::health::Health;
 use crate::http::uploads::Turns;
+use crate::last_steps::{self, LastSteps};
 use crate::metrics::{Commits, Metrics};
+use crate::percents::{self, Percents};
 use crate::plan::{Kept, Person, Plan, Rules, deletion, plan};
 use crate::restored;
 use crate::rollout;
@@ -90,12 +94,15 @@ pub(crate) struct Inner {
     pub agents: Agents,
     pub discovery: Discovery,
     pub logs: Option<Logs>,
+    pub steps: Steps,
     pub metrics: Metrics,
     pub commits: Arc<Commits>,
     pub health: Health,
+    pub percents: Percents,
+    pub last_steps: LastSteps,
     /// Wakes the task that runs rollouts.
     pub rollouts: Arc<Notify>,
-    pub config: Config,
+    config: RwLock<Arc<Config>>,
     /// When the server started. Earlier calls of agents are not known.
     pub started: Mutex<Timestamp>,
 }
@@ -124,12 +131,35 @@ fn list(users: &[ObjectName]) -> String {
     if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
 }
 
+impl Inner {
+    /// The settings as they are now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl Server {
+    /// Follows new settings, as far as a running server can. The others need a restart.
+    pub fn reconfigure(&self, new: &Config) {
+        let mut config = self.0.config.write().unwrap_or_else(PoisonError::into_inner);
+        *config = Arc::new(Config {
+            api_allow: new.api_allow.clone(),
+            hold_new_machines: new.hold_new_machines,
+            discovery: new.discovery.clone(),
+            plain_grpc: new.plain_grpc.clone(),
+            ..Config::clone(&config)
+        });
+    }
+
     /// Opens the store and reads it. It must be called inside a running executor.
     ///
     /// # Errors
     /// When the store cannot be opened or read.
-    pub async fn open(config: Config) -> Result<Self, StoreError> {
+    pub fn open(config: Config) -> BoxFuture<'static, Result<Self, StoreError>> {
+        Box::pin(Self::opened(config))
+    }
+
+    async fn opened(config: Config) -> Result<Self, StoreError> {
         let store: Arc<dyn Store> = match config.store.clone() {
             None => Arc::new(Memory::default()),
             Some(path) => {
@@ -139,13 +169,18 @@ impl Server {
         };
         let server = Self::on(store, config).await?;
         tokio::spawn(expire(Arc::downgrade(&server.0), host_clock));
+        tokio::spawn(percents::write(Arc::downgrade(&server.0), server.percents_to_write()));
+        tokio::spawn(last_steps::write(Arc::downgrade(&server.0), server.last_steps_to_write()));
         Ok(server)
     }
 
     /// Builds the server on an open store. Without background tasks, so nothing ends by itself.
-    pub(crate) async fn on(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn on(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
         let commits = Arc::new(Commits::default());
-        let store: Arc<dyn Store> = Arc::new(Measured { inner: store, commits: Arc::clone(&commits) });
+        let store: Arc<dyn Store> = Arc::new(Measured::new(store, Arc::clone(&commits)));
         restored::hold(&*store, Timestamp::now()).await?;
         let (pairs, revision) = store.list("/").await?;
         let watch = store.watch(revision)?;
@@ -158,6 +193,7 @@ impl Server {
         }
         let view = View::load(pairs, revision);
         let logs = open_logs(config.logs.clone()).await;
+        let steps = open_steps(config.logs.as_ref().map(|(folder, _)| folder.clone())).await;
         info!(
             "{} hardware, {} templates, {} workflows in the store",
             view.hardware.len(),
@@ -175,11 +211,14 @@ impl Server {
             agents,
             discovery: Discovery::default(),
             logs,
+            steps,
             metrics: Metrics::default(),
             commits,
             health: Health::default(),
+            percents: Percents::default(),
+            last_steps: LastSteps::default(),
             rollouts: Arc::default(),
-            config,
+            config: RwLock::new(Arc::new(config)),
             started: Mutex::new(Timestamp::now()),
         }));
         tokio::spawn(follow(Arc::downgrade(&server.0), watch));
@@ -290,7 +329,7 @@ impl Server {
 
     /// The operator's settings for all machines.
     pub(crate) fn rules(&self) -> Rules {
-        let config = &self.0.config;
+        let config = self.0.config();
         Rules { hold_new: config.hold_new_machines, addresses: config.addresses.clone(), ..Rules::default() }
     }
 
@@ -380,6 +419,12 @@ async fn open_logs(settings: Option<(PathBuf, ::logs::Limits)>) -> Option<Logs> 
         }
         Err(_) => None, // it panicked, which is reported already
     }
+}
+
+/// How machines boot is kept beside the logs.
+async fn open_steps(folder: Option<PathBuf>) -> Steps {
+    let Some(folder) = folder else { return Steps::default() };
+    tokio::task::spawn_blocking(move || Steps::open(&folder)).await.unwrap_or_default() // it panicked, which is reported already
 }
 
 pub(crate) fn answer(plan: Plan) -> (Transaction, Applied) {

@@ -16,6 +16,7 @@ use log::error;
 use model::{AgentId, Hardware, Kind, Mac, ObjectName, Template, Workflow, WorkflowRuleSet};
 use serde::de::DeserializeOwned;
 
+use crate::last_steps::{LAST_STEPS, ShownStep};
 use crate::progress::{deadline, runs_on};
 use crate::store::{Change, KeyValue};
 use crate::v1alpha2;
@@ -63,6 +64,8 @@ pub struct View {
     /// What machines should boot, by the name of their Hardware. This outlives the Hardware, so a machine is not installed
     /// again when its Hardware is deleted and created anew.
     pub machines: OrdMap<ObjectName, Stored<MachineState>>,
+    /// The latest step of each machine's boot, by the name of its Hardware.
+    pub last_steps: OrdMap<ObjectName, Stored<ShownStep>>,
     pub v1alpha2: v1alpha2::Objects,
     pub revision: u64,
     /// If several Hardware have the same MAC, the oldest one owns it.
@@ -149,6 +152,10 @@ impl View {
         let pair = change.pair.as_deref();
         if let Some((namespace, name)) = change.key.strip_prefix(MACHINES).and_then(|name| name.split_once('/')) {
             self.put_machine(ObjectName::new(namespace, name), pair.and_then(decoded), &mut news);
+            return news;
+        }
+        if let Some((namespace, name)) = change.key.strip_prefix(LAST_STEPS).and_then(|name| name.split_once('/')) {
+            put(&mut self.last_steps, ObjectName::new(namespace, name), pair.and_then(decoded));
             return news;
         }
         let Some((kind, name)) = parsed(&change.key) else { return news };

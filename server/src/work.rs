@@ -68,7 +68,7 @@ impl Server {
     /// # Errors
     /// When nothing was to do until that limit.
     pub async fn next_action(&self, agent: &AgentId) -> Result<Assignment, NoWork> {
-        let deadline = Instant::now() + self.0.config.long_poll;
+        let deadline = Instant::now() + self.0.config().long_poll;
         let (mut changes, mut stopping) = (self.wait_for(Subject::agent(agent)), self.stopping());
         self.end_left_by(agent).await?;
         loop {
@@ -103,7 +103,7 @@ impl Server {
     /// # Errors
     /// When the workflow has no task for the agent, or the server stops.
     pub async fn until_stopped(&self, agent: &AgentId, name: &ObjectName) -> Result<Option<String>, NoWork> {
-        let deadline = Instant::now() + self.0.config.long_poll;
+        let deadline = Instant::now() + self.0.config().long_poll;
         let (mut changes, mut stopping) = (self.wait_for(Subject::Workflow(name.clone())), self.stopping());
         loop {
             changes.look(); // before reading the state, so that later changes are seen below

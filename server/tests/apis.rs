@@ -5,6 +5,7 @@ mod cluster;
 
 use std::time::{Duration, Instant};
 
+use api::{BootStep, StepKind};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -287,6 +288,32 @@ async fn an_event_comes_soon_after_its_commit() {
     }
     eprintln!("the slowest of 20 events came {slowest:?} after its commit");
     assert!(slowest < Duration::from_secs(2), "{slowest:?}"); // the host may be busy; alone it is far below 10 ms
+}
+
+/// The history of a boot is outside the store, and its last step is not.
+#[tokio::test]
+async fn a_watch_of_machine_states_sees_a_boot_go_on() {
+    let (api, server) = Api::start().await;
+    let mac = "02:00:00:00:00:07".parse().unwrap();
+    let text = "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {name: m7}\nspec: {interfaces: [{dhcp: {mac: \
+                '02:00:00:00:00:07'}}]}\n";
+    server.apply(model::parse_documents(text, "f").unwrap()).await.unwrap();
+    let path = "/apis/thimble.dev/v1alpha1/namespaces/default/machinestates";
+    let (_, state) = api.get(&format!("{path}/m7")).await;
+    let watch = api.send("GET", &format!("{path}?watch=1&resourceVersion={}", version(&state)), "", Vec::new()).await;
+    for (kind, asked) in [(StepKind::Offered, "DISCOVER of iPXE"), (StepKind::Script, "GET auto.ipxe")] {
+        server.keep_step(mac, BootStep::new(jiff::Timestamp::now(), kind, asked, "an answer"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let seen = events(watch, 2).await;
+    let steps: Vec<&str> = seen.iter().filter_map(|event| event["object"]["status"]["bootStep"].as_str()).collect();
+    assert_eq!(steps, ["DHCP: DISCOVER of iPXE -> an answer", "HTTP: GET auto.ipxe -> an answer"], "{seen:?}");
+    let (_, now) = api.get(&format!("{path}/m7")).await;
+    assert_eq!(
+        now["metadata"]["resourceVersion"], seen[1]["object"]["metadata"]["resourceVersion"],
+        "a client may go on from it"
+    );
+    assert_eq!(now["status"]["bootStep"], "HTTP: GET auto.ipxe -> an answer");
 }
 
 #[tokio::test]

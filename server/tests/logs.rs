@@ -285,9 +285,18 @@ async fn boots_on_another_host_hands_its_lines_over_and_progress_is_shown_with_t
     shown(lab.api, LOG, "progress 12.5%").await;
     let machine = api::paths::machine(MAC);
     let get = async || api.call(reqwest::Method::GET, &machine, String::new()).await.unwrap().1["agent"]["progress"].clone();
-    assert_eq!(get().await, serde_json::json!({"workflow": "default/w", "action": "a0", "percent": 12}));
+    let becomes = async |percent: u8| {
+        let wanted = serde_json::json!({"workflow": "default/w", "action": "a0", "percent": percent});
+        let there = async || {
+            while get().await != wanted {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), there()).await.expect("it is stored within seconds");
+    };
+    becomes(12).await;
     logs(lab.grpc).await.append(said(&action, MAC, &["progress 45%", "still at it"])).await.unwrap();
-    assert_eq!(get().await["percent"], 45);
+    becomes(45).await;
     let state = "/apis/thimble.dev/v1alpha1/namespaces/default/machinestates/node-1";
     let workflow = "/apis/tinkerbell.org/v1alpha1/namespaces/default/workflows/w";
     for path in [state, workflow] {

@@ -81,6 +81,25 @@ async fn an_old_worker_works_through_its_list_beside_current_agents() {
 }
 
 #[tokio::test]
+async fn only_a_worker_of_the_workflow_reads_its_actions() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &everything()).await;
+    let grpc = lab.grpc;
+    let from = async |address: [u8; 4]| {
+        let endpoint = Endpoint::from_shared(format!("http://{}", grpc)).unwrap();
+        Client::new(endpoint.local_address(Some(address.into())).connect().await.unwrap())
+    };
+    let (mut worker, mut other) = (from([127, 0, 0, 1]).await, from([127, 0, 0, 2]).await);
+    let refused = actions(&mut worker, "default/w").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "no worker has called yet: {refused}");
+    contexts(&mut worker, MAC).await.unwrap();
+    assert_eq!(actions(&mut worker, "default/w").await.unwrap().len(), 2);
+    assert!(contexts(&mut other, "another").await.unwrap().is_empty());
+    let refused = actions(&mut other, "default/w").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "it is not one of the workflow's: {refused}");
+}
+
+#[tokio::test]
 async fn both_generations_report_on_one_path() {
     let lab = Lab::hasty().await;
     apply(&lab.server, &everything()).await;

@@ -28,6 +28,7 @@
 //! | calls of agents without TLS from networks that are not known | `src/grpc/plain.rs` | `networks_of_hardware_of_discovery_and_of_this_host_are_known` |
 //! | the same over a socket, with what to do | `tests/ports.rs` | `plain_calls_are_refused_with_what_to_do` |
 //! | a report for the workflow of another agent | `tests/refusals.rs` | `a_report_for_the_workflow_of_another_agent_is_refused_and_logged` |
+//! | the actions of a workflow for a worker of another one | `tests/old_worker.rs` | `only_a_worker_of_the_workflow_reads_its_actions` |
 //! | a watch of the workflow of another agent | `tests/grpc.rs` | `an_agent_cannot_watch_the_workflow_of_another_one` |
 //! | output for the log of another agent | `tests/logs.rs` | `an_agent_may_not_write_in_the_log_of_another` |
 //! | output that comes faster than it is taken | `src/grpc/share.rs` | `calls_at_once_wait_in_turn_and_too_many_are_refused` |

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 const PATIENCE: Patience = Patience { head: Duration::from_millis(300), body: Duration::from_millis(300) };
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), what).await.expect("nothing happened within 20 s")
+    timeout(Duration::from_secs(60), what).await.expect("nothing happened within 60 s")
 }
 
 async fn serve() -> SocketAddr {

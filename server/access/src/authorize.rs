@@ -97,7 +97,7 @@ fn permits(role: Role, class: Class, asked: &ResourceAttributes<'_>) -> bool {
         (Role::Server, Class::Secret | Class::Namespace) | (Role::Boots, Class::Namespace) => reads,
         (Role::Boots, Class::Object) => match (asked.group, asked.resource, asked.subresource) {
             // What machines say reaches the server through it. It does not read it.
-            ("thimble.dev", "machinestates", "log") => asked.verb == Verb::Create,
+            ("thimble.dev", "machinestates", "log" | "booted") => asked.verb == Verb::Create,
             (_, _, "log") => false,
             ("tinkerbell.org", "hardware" | "workflows", _) => reads,
             // Which step of a boot a machine has reached.

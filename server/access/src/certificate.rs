@@ -16,13 +16,17 @@ const LOOK: Duration = Duration::from_secs(600);
 
 pub struct ServerCertificate {
     authority: Arc<Authority>,
+    current: RwLock<Shown>,
+}
+
+struct Shown {
     names: Names,
-    current: RwLock<ServerIdentity>,
+    identity: ServerIdentity,
 }
 
 impl std::fmt::Debug for ServerCertificate {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("ServerCertificate").field("names", &self.names).finish_non_exhaustive()
+        out.debug_struct("ServerCertificate").finish_non_exhaustive()
     }
 }
 
@@ -30,8 +34,8 @@ impl ServerCertificate {
     /// # Errors
     /// If no certificate can be made.
     pub fn new(authority: Arc<Authority>, names: Names, now: Timestamp) -> Result<Self, AuthorityError> {
-        let current = RwLock::new(authority.server(&names, now)?);
-        Ok(Self { authority, names, current })
+        let identity = authority.server(&names, now)?;
+        Ok(Self { authority, current: RwLock::new(Shown { names, identity }) })
     }
 
     /// Renews the certificate if it is time, and returns whether it was. Open connections keep the old one.
@@ -39,16 +43,31 @@ impl ServerCertificate {
     /// # Errors
     /// If no certificate can be made. The old one stays.
     pub fn renew_if_due(&self, now: Timestamp) -> Result<bool, AuthorityError> {
-        let (begin, end) = {
-            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-            (current.not_before, current.not_after)
+        let names = {
+            let Shown { names, identity } = &*self.current.read().unwrap_or_else(PoisonError::into_inner);
+            if !is_due(identity.not_before, identity.not_after, now) {
+                return Ok(false);
+            }
+            names.clone()
         };
-        if !is_due(begin, end, now) {
+        self.show(names, now).map(|()| true)
+    }
+
+    /// Makes one for these names, if the current one is for others, and returns whether it was. Open connections keep the old one.
+    ///
+    /// # Errors
+    /// If no certificate can be made. The old one stays.
+    pub fn cover(&self, names: &Names, now: Timestamp) -> Result<bool, AuthorityError> {
+        if self.current.read().unwrap_or_else(PoisonError::into_inner).names == *names {
             return Ok(false);
         }
-        let renewed = self.authority.server(&self.names, now)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = renewed;
-        Ok(true)
+        self.show(names.clone(), now).map(|()| true)
+    }
+
+    fn show(&self, names: Names, now: Timestamp) -> Result<(), AuthorityError> {
+        let identity = self.authority.server(&names, now)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Shown { names, identity };
+        Ok(())
     }
 
     /// Keeps it fresh, for as long as the program runs.
@@ -72,7 +91,7 @@ fn is_due(begin: Timestamp, end: Timestamp, now: Timestamp) -> bool {
 
 impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).key))
+        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).identity.key))
     }
 }
 
@@ -105,7 +124,7 @@ mod tests {
     fn it_is_renewed_while_the_server_runs() {
         let authority = Arc::new(Authority::make(at(0)).unwrap());
         let certificate = ServerCertificate::new(authority, Names::local(), at(0)).unwrap();
-        let shown = || certificate.current.read().unwrap().key.cert.first().unwrap().to_vec();
+        let shown = || certificate.current.read().unwrap().identity.key.cert.first().unwrap().to_vec();
         let first = shown();
         assert!(!certificate.renew_if_due(at(30 * DAY)).unwrap());
         assert_eq!(shown(), first);
@@ -114,5 +133,19 @@ mod tests {
         assert!(second != first && !certificate.renew_if_due(at(51 * DAY)).unwrap());
         assert!(certificate.renew_if_due(at(-400 * DAY)).unwrap(), "the clock was far ahead before");
         assert_ne!(shown(), second);
+    }
+
+    #[test]
+    fn new_names_of_the_host_come_into_it() {
+        let authority = Arc::new(Authority::make(at(0)).unwrap());
+        let certificate = ServerCertificate::new(authority, Names::local(), at(0)).unwrap();
+        let mut names = Names::local();
+        assert!(!certificate.cover(&names, at(1)).unwrap(), "the same names");
+        names.add("192.0.2.7").unwrap();
+        assert!(certificate.cover(&names, at(1)).unwrap());
+        let shown = certificate.current.read().unwrap().identity.key.cert.first().unwrap().to_vec();
+        let read = trust::x509::Certificate::parse(&shown).unwrap();
+        assert!(read.names().contains(&"IP:192.0.2.7".to_owned()), "{:?}", read.names());
+        assert!(certificate.renew_if_due(at(80 * DAY)).unwrap() && !certificate.cover(&names, at(81 * DAY)).unwrap());
     }
 }

@@ -301,7 +301,6 @@ mod tests {
         let mut value = filled(&WORKFLOW_STATUS);
         let time = Value::from("2026-01-02T03:04:05Z");
         fix(&mut value, &time);
-        assert!(value.as_object_mut().unwrap().remove("progress").is_some(), "it is not stored");
         let typed: model::WorkflowStatus = serde_json::from_value(value.clone()).unwrap();
         assert_eq!(serde_json::to_value(typed).unwrap(), value);
     }

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use api::{Agent, Attributes, What};
+use api::{Attributes, What};
 use jiff::Timestamp;
 use log::{info, warn};
 use machine::Chain;
-use model::AgentId;
+use model::{AgentId, Mac};
 use proto::AgentAttributes;
 
 use super::{Facts, First, Source};
@@ -15,6 +15,13 @@ use crate::service::Server;
 use crate::store::StoreError;
 
 impl Server {
+    /// Where the latest call of this agent came from, in either notation of its name.
+    pub(crate) fn called_from(&self, id: &AgentId) -> Option<SocketAddr> {
+        let canonical = || id.0.parse::<Mac>().ok().map(|mac| AgentId(mac.to_string()));
+        let agent = self.0.agents.get(id).or_else(|| self.0.agents.get(&canonical()?));
+        agent?.address
+    }
+
     /// An agent called. The call is recorded, and stored in the background if an object names the agent. True if one does.
     pub(crate) fn agent_called(&self, id: &AgentId, address: Option<SocketAddr>, reported: Option<&AgentAttributes>) -> bool {
         let (view, now) = (self.snapshot(), Timestamp::now());
@@ -28,6 +35,7 @@ impl Server {
         let facts = reported.filter(|_| !waits).map(Facts::from);
         let news = self.0.agents.known(id, address, facts, now, |id| view.knows_agent(id));
         self.announce(id, address, news.first);
+        self.keep_call(&view, id, now);
         if news.attributes {
             let (server, id) = (self.clone(), id.clone());
             tokio::spawn(async move {
@@ -65,7 +73,6 @@ impl Server {
 
     async fn store_agent(&self, id: &AgentId) -> Result<(), StoreError> {
         let Some(agent) = self.0.agents.get(id) else { return Ok(()) };
-        let agent = Agent { progress: None, ..agent };
         self.replace(&format!("/agents/{id}"), Some(&encoded(&agent)?)).await.map(drop)
     }
 }

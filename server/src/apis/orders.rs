@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use api::paths::{machine_log, of_workflow};
 use api::{MachineState, OrderKind, Rollout, RolloutChange, RolloutSpec, RolloutState};
 use kubernetes::present::{Revisions, present};
-use kubernetes::{Family, Request, Resource, Status, status};
-use model::{AgentId, Hardware, Kind, ObjectName, Workflow};
+use kubernetes::{Request, Resource, Status, status};
+use model::{Hardware, Kind, ObjectName, Workflow};
 use serde_json::{Map, Value, json};
 
 use super::source::Moved;
 use super::{causes, failed};
 use crate::boot::boot_state;
+use crate::last_steps::LAST_STEPS;
+use crate::logs::running;
 use crate::machines::OrderError;
 use crate::rollout::RolloutError;
 use crate::service::Server;
@@ -61,6 +63,17 @@ fn machine_state(view: &View, resource: &Resource, hardware: &Hardware, mut revi
         fields.insert("workflowLog".to_owned(), json!(of_workflow(&stored.object.name(), "log")));
         fields.extend(last_step(&stored.object).map(|step| ("lastStep".to_owned(), json!(step))));
     }
+    let progress = running(view, hardware).and_then(|(workflow, ..)| workflow.status.progress.as_ref());
+    if let (Some(progress), Some(fields)) = (progress, shown.as_object_mut()) {
+        fields.insert("progress".to_owned(), json!(progress));
+    }
+    if let (Some(stored), Some(fields)) = (view.last_steps.get(&name), shown.as_object_mut()) {
+        let last = &stored.object;
+        revisions.modified = revisions.modified.max(stored.modified);
+        fields.insert("bootStep".to_owned(), json!(last.step));
+        fields.insert("bootStepAt".to_owned(), json!(last.at));
+        fields.extend(last.other_server.map(|server| ("otherDHCPServer".to_owned(), json!(server))));
+    }
     let metadata = json!({
         "name": name.name, "namespace": name.namespace, "labels": hardware.metadata.labels,
         "creationTimestamp": hardware.metadata.creation_timestamp,
@@ -73,7 +86,7 @@ fn last_step(workflow: &Workflow) -> Option<String> {
     Some(format!("{}/{} {}", current.task_name, current.action_name, current.state))
 }
 
-/// A MachineState changes with its Hardware, its intent, and the Workflows that name the Hardware.
+/// A MachineState changes with its Hardware, its intent, the steps of its boot, and the Workflows that name the Hardware.
 pub fn moved_machine(view: &View, resource: &Resource, change: &Change) -> Option<Moved> {
     let known = |name: ObjectName| {
         let stored = view.hardware.get(&name)?;
@@ -81,7 +94,8 @@ pub fn moved_machine(view: &View, resource: &Resource, change: &Change) -> Optio
         let state = machine_state(view, resource, &stored.object, revisions);
         Some(Moved { name, old: Some(state.clone()), new: Some(state) })
     };
-    if let Some((namespace, name)) = change.key.strip_prefix(MACHINES).and_then(|name| name.split_once('/')) {
+    let of_machine = change.key.strip_prefix(MACHINES).or_else(|| change.key.strip_prefix(LAST_STEPS));
+    if let Some((namespace, name)) = of_machine.and_then(|name| name.split_once('/')) {
         return known(ObjectName::new(namespace, name));
     }
     let (kind, name) = parsed(&change.key)?;
@@ -142,26 +156,6 @@ fn text<'o>(object: &'o Value, pointer: &str) -> &'o str {
 }
 
 impl Server {
-    /// Adds how far the running action is. Its agent says so; the store does not keep it.
-    pub(super) fn add_progress(&self, resource: &Resource, name: &ObjectName, object: &mut Value) {
-        let agents: Vec<AgentId> = match resource.family {
-            Family::MachineState => {
-                let view = self.view();
-                let spec = view.hardware.get(name).map(|stored| &stored.object.spec);
-                let macs = spec.into_iter().flat_map(|spec| spec.macs()).map(|mac| mac.to_string());
-                spec.and_then(|spec| spec.agent_id.clone()).into_iter().chain(macs).map(AgentId).collect()
-            }
-            Family::Tinkerbell(Kind::Workflow | Kind::WorkflowV1alpha2) => vec![AgentId::from(text(object, "/status/agentID"))],
-            _ => return,
-        };
-        let found = agents.iter().find_map(|agent| self.0.agents.progress_of(agent));
-        let own = |workflow: &str| resource.family == Family::MachineState || workflow == name.to_string();
-        let Some(progress) = found.filter(|progress| own(&progress.workflow)) else { return };
-        if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
-            status.insert("progress".to_owned(), json!(progress));
-        }
-    }
-
     pub(super) async fn rollout_objects(&self, resource: &Resource) -> Result<(BTreeMap<ObjectName, Value>, u64), Status> {
         let listed = self.0.store.list(ROLLOUTS).await;
         let (pairs, revision) = listed.map_err(|reason| failed("listing rollouts", &reason))?;

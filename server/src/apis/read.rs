@@ -18,8 +18,7 @@ pub(super) async fn answer(server: &Server, asked: &Asked) -> Result<Response, S
     let (resource, form, include) = (request.resource, request.form, request.options.include);
     if request.verb == Verb::Get {
         let name = asked_name(request);
-        let mut found = server.object(resource, &name).await?.ok_or_else(|| Status::not_found(resource, &name.name))?;
-        server.add_progress(resource, &name, &mut found);
+        let found = server.object(resource, &name).await?.ok_or_else(|| Status::not_found(resource, &name.name))?;
         let shown = table::one(resource, masked(&asked.caller, resource, found), form, include, true, Timestamp::now());
         return Ok(answered(StatusCode::OK, &shown, &notes(resource)));
     }

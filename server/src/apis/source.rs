@@ -79,7 +79,6 @@ impl Server {
                 let view = self.snapshot();
                 let mut objects = orders::machine_states(&view, resource);
                 objects.retain(|name, _| in_namespace(name, namespace));
-                objects.iter_mut().for_each(|(name, object)| self.add_progress(resource, name, object));
                 Ok(Listed { objects, revision: view.revision })
             }
             Family::Rollout => {

@@ -4,12 +4,14 @@
 //! generations report on one path, so each report is inspected before it is decoded.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use axum::body::to_bytes;
 use jiff::{SignedDuration, Timestamp};
+use log::warn;
 use machine::said;
-use model::{ActionState, ObjectName, Workflow, WorkflowTask};
+use model::{ActionState, AgentId, ObjectName, Workflow, WorkflowTask};
 use proto::gen1::{
     Empty, ProstCodec, State, WorkflowAction, WorkflowActionList, WorkflowActionStatus, WorkflowActionsRequest, WorkflowContext,
     WorkflowContextRequest, is_report,
@@ -117,11 +119,27 @@ impl UnaryService<WorkflowActionsRequest> for Actions {
     fn call(&mut self, request: Request<WorkflowActionsRequest>) -> Self::Future {
         let server = self.0.clone();
         Box::pin(async move {
-            let workflow = stored(&server, &read::workflow(&request.into_inner().workflow_id)?);
-            let workflow = workflow.ok_or_else(|| Status::not_found("workflow not found"))?;
+            let address = request.remote_addr();
+            let name = read::workflow(&request.into_inner().workflow_id)?;
+            let workflow = stored(&server, &name).ok_or_else(|| Status::not_found("workflow not found"))?;
+            if !asks_for_its_own(&workflow, address, |agent| server.called_from(agent)) {
+                let from = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
+                warn!("workflow={name} its actions are not told to {from}: no worker of the workflow has called from there");
+                return Err(Status::permission_denied(
+                    "no worker of this workflow calls from your address; ask for its context first",
+                ));
+            }
             Ok(Response::new(WorkflowActionList { action_list: actions(&workflow) }))
         })
     }
+}
+
+/// The request names no worker, and the actions may contain secrets. But each worker asks for its contexts first, and the
+/// server knows from where.
+fn asks_for_its_own(workflow: &Workflow, from: Option<SocketAddr>, address_of: impl Fn(&AgentId) -> Option<SocketAddr>) -> bool {
+    let Some(from) = from.map(|from| from.ip().to_canonical()) else { return false };
+    let mut workers = workflow.status.tasks.iter().filter_map(|task| address_of(&task.agent_id));
+    workers.any(|address| address.ip().to_canonical() == from)
 }
 
 struct Reports(Server);

@@ -16,7 +16,7 @@ use crate::view::View;
 pub fn allowed(server: &Server, caller: &Caller) -> Result<(), Status> {
     let Origin::Network { address, encrypted: false } = caller.origin else { return Ok(()) };
     let address = address.ip().to_canonical();
-    let config = &server.0.config;
+    let config = server.0.config();
     let is_known = || {
         config.addresses.contains(&address)
             || config.discovery.iter().any(|network| network.contains(address))

@@ -25,7 +25,7 @@ pub(super) fn routes() -> Router<Server> {
 }
 
 async fn audit(State(server): State<Server>, Query(query): Query<LogQuery>) -> Response {
-    let Some((logs, _)) = &server.0.config.logs else {
+    let Some((logs, _)) = &server.0.config().logs else {
         return problem(StatusCode::NOT_FOUND, "this server keeps no log");
     };
     let (folder, since) = (logs.join("audit"), query.since(Timestamp::now()));

@@ -43,8 +43,11 @@ async fn syslog(State(server): State<Server>, body: Bytes) -> Response {
         Err(error) => return problem(StatusCode::UNPROCESSABLE_ENTITY, format!("the body must be an array of lines: {error}")),
     };
     let now = Timestamp::now();
-    for SyslogLine { mac, address, tag, text } in &lines {
-        server.keep_syslog(crate::SyslogLine { mac: *mac, address: *address, tag, text }, now);
+    for SyslogLine { mac, address, tag, text, step } in lines {
+        match (mac, step) {
+            (Some(mac), Some(step)) => server.step_elsewhere(mac, step, now).await,
+            _ => server.keep_syslog(crate::SyslogLine { mac, address, tag: &tag, text: &text }, now),
+        }
     }
     StatusCode::NO_CONTENT.into_response()
 }

@@ -6,8 +6,9 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
+use jiff::Timestamp;
 use model::Mac;
 
 use super::{MAX_REASON, failed, line, problem, see_log, someone};
@@ -21,11 +22,17 @@ pub(super) fn for_operators() -> Router<Server> {
     Router::new()
         .route(MACHINES, get(machines))
         .route(&format!("{MACHINES}/{{machine}}"), get(machine))
+        .route(&format!("{MACHINES}/{{machine}}/boots"), get(boots))
+        .route(&format!("{MACHINES}/{{machine}}/booted"), announced())
         .route(&format!("{MACHINES}/{{machine}}/intent"), post(order).layer(DefaultBodyLimit::max(MAX_ORDER)))
 }
 
 pub(super) fn for_machines() -> Router<Server> {
-    Router::new().route(BOOTED, post(booted).layer(DefaultBodyLimit::max(MAX_BOOTED)))
+    Router::new().route(BOOTED, announced())
+}
+
+fn announced() -> MethodRouter<Server> {
+    post(booted).layer(DefaultBodyLimit::max(MAX_BOOTED))
 }
 
 fn unknown(text: &str) -> Response {
@@ -45,6 +52,14 @@ async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Resp
         }
     }
     Json(machine).into_response()
+}
+
+/// A MAC that no Hardware has may have asked, too.
+async fn boots(State(server): State<Server>, Path(text): Path<String>) -> Response {
+    match server.boots_of(&text, Timestamp::now()) {
+        Some(history) => Json(history).into_response(),
+        None => problem(StatusCode::NOT_FOUND, format!("{text:?} is neither a MAC nor the name or address of a Hardware")),
+    }
 }
 
 async fn order(State(server): State<Server>, Path(text): Path<String>, body: Bytes) -> Response {

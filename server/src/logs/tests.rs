@@ -93,7 +93,10 @@ fn a_line_of_syslog_belongs_to_what_its_machine_runs() {
     ] {
         let line = SyslogLine { mac, address, tag, text };
         let place = Place::of(&view(workflow), &line, |_| sends);
-        let expected = expected.map(|(source, from, action)| Place { source, from: from.to_owned(), action: action.to_owned() });
+        let expected = expected.map(|(source, from, action)| {
+            let workflow = (!action.is_empty()).then(|| ObjectName::new("default", "w"));
+            Place { source, from: from.to_owned(), action: action.to_owned(), workflow }
+        });
         assert_eq!(place, expected, "{case}");
     }
 }

@@ -94,7 +94,7 @@ impl Server {
     fn store_numbers(&self, view: &View, text: &mut Text) {
         text.family(&REVISION);
         text.sample(&[], view.revision);
-        let file = self.0.config.store.as_ref().and_then(|path| std::fs::metadata(path).ok());
+        let file = self.0.config().store.as_ref().and_then(|path| std::fs::metadata(path).ok());
         text.family(&SIZE);
         text.sample(&[], file.map_or(0, |file| file.len()));
         self.commits().took.write(text, &COMMITS);

@@ -16,10 +16,13 @@ impl Planner<'_> {
         for (name, hardware) in &self.hardware {
             let mut twins = BTreeSet::new();
             for mac in hardware.spec.macs() {
+                if !is_one_interface(hardware, mac) {
+                    let hint = "an interface may have two entries, one with an IPv4 and one with an IPv6 address";
+                    found.push(mistake(Kind::Hardware, name, format!("has {mac} on two interfaces"), Some(hint)));
+                    twins.insert(name.clone());
+                }
                 let Some(owner) = macs.insert(mac, name.clone()).or_else(|| self.stored_owner(name, mac)) else { continue };
-                let other = format!("has {mac}, which is Hardware {owner}'s");
-                let message = if owner == *name { format!("has {mac} on two interfaces") } else { other };
-                found.push(mistake(Kind::Hardware, name, message, None));
+                found.push(mistake(Kind::Hardware, name, format!("has {mac}, which is Hardware {owner}'s"), None));
                 twins.insert(owner);
             }
             for address in hardware.spec.addresses().filter(|address| !address.is_unspecified()) {
@@ -85,6 +88,12 @@ impl Planner<'_> {
     ) -> Option<ObjectName> {
         owners.find(|owner| *owner != name && self.hardware.get(owner).is_none_or(&still)).cloned()
     }
+}
+
+/// Whether the entries of this MAC are those of one interface: one of each family at most.
+fn is_one_interface(hardware: &Hardware, mac: Mac) -> bool {
+    let six = |is_six: bool| hardware.spec.entries(mac).filter(|entry| entry.has_ipv6() == is_six).count();
+    six(true) <= 1 && six(false) <= 1
 }
 
 /// A MAC in one notation.

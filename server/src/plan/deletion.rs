@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use model::{AgentId, Kind, ObjectName, Workflow, WorkflowState};
 
 use super::{Plan, Planner, Rules};
+use crate::last_steps::last_step_key;
 use crate::progress::{has_begun, order_has_begun};
 use crate::v1alpha2::runs;
 use crate::view::{View, agents_of, key, machine_key};
@@ -73,6 +74,9 @@ pub fn deletion(view: &View, kind: Kind, name: &ObjectName, force: bool, now: Ti
         planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(machine_key(name), state.modified);
     } else if let Some(hardware) = view.hardware.get(name).filter(|_| kind == Kind::Hardware) {
         planner.bind(name, agents_of(&hardware.object));
+    }
+    if let Some(last) = view.last_steps.get(name).filter(|_| kind == Kind::Hardware) {
+        planner.plan.transaction = std::mem::take(&mut planner.plan.transaction).delete(last_step_key(name), last.modified);
     }
     planner.waiting(&BTreeSet::new());
     planner.write_machines();

@@ -65,9 +65,25 @@ pub fn evolve(workflow: &mut Workflow, Happened { at, fact }: &Happened) {
         }
     }
     let status = &mut workflow.status;
+    if !says_nothing_of_actions(fact) {
+        status.progress = None;
+    }
     if status.state.is_some_and(WorkflowState::is_final) {
         (status.retry_at, status.task_stop) = (None, None);
     }
+}
+
+/// The running action goes on as if this had not happened.
+const fn says_nothing_of_actions(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::AgentLost { .. }
+            | Fact::AgentHeard
+            | Fact::ClockMoved { .. }
+            | Fact::Paused { .. }
+            | Fact::Resumed { .. }
+            | Fact::CancelAsked { .. }
+    )
 }
 
 fn hand_out(status: &mut WorkflowStatus, which: &Which, again: bool, now: Timestamp) {

@@ -23,7 +23,7 @@ pub const MAC: &str = "52:54:00:12:34:56";
 
 /// Limits every wait of a test.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), what).await.expect("nothing happened within 20 s")
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("nothing happened within 60 s")
 }
 
 pub fn hardware(name: &str, mac: &str) -> String {

@@ -43,6 +43,7 @@ fn each_role_has_these_verbs_in_the_namespaces_that_it_covers() {
         ("thimble.dev/machinestates",                 [ALL, ALL,     READ,  READ,       ALL]),
         ("thimble.dev/machinestates/status",          [ALL, ALL,     READ,  "glw--p--", ALL]),
         ("thimble.dev/machinestates/log",             [ALL, ALL,     READ,  "---c----", ALL]),
+        ("thimble.dev/machinestates/booted",          [ALL, ALL,     READ,  "---c----", ALL]),
         ("thimble.dev/rollouts",                      [ALL, ALL,     READ,  NONE,       ALL]),
         ("/secrets",                                  [ALL, ALL,     READ,  NONE,       READ]),
         ("/configmaps",                               [ALL, ALL,     READ,  NONE,       ALL]),

@@ -205,6 +205,7 @@ pub static RESOURCES: &[Resource] = &[
             column("Workflow", ".status.workflow"),
             column("Last", ".status.lastStep"),
             wide("Reason", ".status.reason"),
+            wide("Boot step", ".status.bootStep"),
             column("Since", ".status.at"),
         ],
         fields: &[("spec.intent", ".spec.intent"), ("status.boot", ".status.boot"), ("status.workflow", ".status.workflow")],
