@@ -11,6 +11,7 @@ mod describe;
 mod diff;
 mod escape;
 mod events;
+mod explain;
 mod export;
 mod get;
 mod import;
@@ -40,6 +41,8 @@ use model::{Mistake, Object};
 
 pub use connection::Connection;
 pub use escape::clean_lines;
+pub use explain::{ExplainArgs, explain, show_boots};
+pub use get::all_hardware;
 pub use output::{Format, Output, print_value};
 pub use scope::Usage;
 pub use table::{local, print as print_table};

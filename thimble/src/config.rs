@@ -1,9 +1,8 @@
 //! The settings of the daemons: flag, environment, file, default, in that order, checked before any socket opens.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use access::{Names, PlainGrpc};
 use anyhow::Context;
@@ -12,6 +11,17 @@ use machine::ports;
 use serde::Deserialize;
 
 use crate::log_format::LogFormat;
+use crate::sandbox::Folders;
+
+pub use https::Https;
+pub use metadata::Metadata;
+
+mod dhcp;
+mod dhcp6;
+mod https;
+mod logs;
+mod metadata;
+mod names;
 
 /// The settings as a person wrote them. Each one is optional in every place.
 #[derive(Args, Deserialize, Debug, Default, Clone)]
@@ -20,6 +30,10 @@ pub struct Settings {
     /// Address of this host on the provisioning network, where machines find it
     #[arg(long, env = "THIMBLE_ADDRESS", value_name = "IP")]
     pub address: Option<Ipv4Addr>,
+    /// IPv6 address of this host for machines; without it each machine gets the one of its own network. On a host with IPv6 only,
+    /// it stands in place of `address`
+    #[arg(long, env = "THIMBLE_ADDRESS6", value_name = "IPV6")]
+    pub address6: Option<Ipv6Addr>,
     /// Network interface to answer DHCP on; without it all interfaces
     #[arg(long, env = "THIMBLE_INTERFACE", value_name = "NAME")]
     pub interface: Option<String>,
@@ -50,6 +64,32 @@ pub struct Settings {
     /// Listening address of HTTP (files, scripts, images)
     #[arg(long, env = "THIMBLE_HTTP", value_name = "IP:PORT")]
     pub http: Option<SocketAddr>,
+    /// Listening address of HTTPS for the same, which needs a certificate
+    #[arg(long, env = "THIMBLE_HTTPS", value_name = "IP:PORT")]
+    pub https: Option<SocketAddr>,
+    /// Certificate for HTTPS in PEM, with those of its issuers; without it HTTPS is off
+    #[arg(long, env = "THIMBLE_HTTPS_CERTIFICATE", value_name = "FILE")]
+    #[serde(alias = "https_certificate")]
+    pub https_certificate: Option<PathBuf>,
+    /// Its key in PEM; without it the certificate's file has the key, too
+    #[arg(long, env = "THIMBLE_HTTPS_KEY", value_name = "FILE")]
+    #[serde(alias = "https_key")]
+    pub https_key: Option<PathBuf>,
+    /// ISO image that machines get at /iso/MAC/NAME.iso with their own kernel arguments, if no file has the name
+    #[arg(long, env = "THIMBLE_ISO_SOURCE", value_name = "URL")]
+    #[serde(alias = "iso_source")]
+    pub iso_source: Option<String>,
+    /// Listening addresses of metadata beside the port of HTTP, comma separated; none serves no metadata at all
+    #[arg(long, env = "THIMBLE_METADATA", value_name = "IP:PORT,...|none")]
+    pub metadata: Option<String>,
+    /// How an installed machine shows which one it is: address, token (IMDSv2), or secret (in the path, which always counts)
+    #[arg(long, env = "THIMBLE_METADATA_PROOF", value_name = "address|token|secret")]
+    #[serde(alias = "metadata_proof")]
+    pub metadata_proof: Option<String>,
+    /// Networks of proxies whose X-Forwarded-For says which machine asks for metadata, comma separated CIDRs
+    #[arg(long, env = "THIMBLE_TRUSTED_PROXIES", value_name = "CIDRS")]
+    #[serde(alias = "trusted_proxies")]
+    pub trusted_proxies: Option<String>,
     /// Listening address of the workflow service
     #[arg(long, env = "THIMBLE_GRPC", value_name = "IP:PORT")]
     pub grpc: Option<SocketAddr>,
@@ -72,6 +112,10 @@ pub struct Settings {
     /// Send router advertisements, so that iPXE does not wait for IPv6
     #[arg(long, env = "THIMBLE_ROUTER_ADVERTISEMENTS", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub router_advertisements: Option<bool>,
+    /// The largest block of TFTP, 512 to 1468 bytes; less for firmware or tunnels that lose large packets
+    #[arg(long, env = "THIMBLE_TFTP_BLOCK", value_name = "BYTES")]
+    #[serde(alias = "tftp_block")]
+    pub tftp_block: Option<u16>,
     /// What to do with a machine's first order: install, or hold until it is approved
     #[arg(long, env = "THIMBLE_NEW_MACHINES", value_name = "install|hold")]
     #[serde(alias = "new_machines")]
@@ -79,6 +123,18 @@ pub struct Settings {
     /// Networks whose unknown machines boot the ramdisk and wait for approval as Hardware, comma separated CIDRs
     #[arg(long, env = "THIMBLE_DISCOVERY", value_name = "CIDRS")]
     pub discovery: Option<String>,
+    /// What DHCP does: reservation, proxy, auto-proxy or off; the list `dhcp` of the settings file has it by network, with pools
+    #[arg(long, env = "THIMBLE_DHCP_MODE", value_name = "MODE")]
+    #[serde(alias = "dhcp_mode")]
+    pub dhcp_mode: Option<String>,
+    #[arg(skip)]
+    pub dhcp: Vec<dhcp::Entry>,
+    /// What DHCPv6 does on networks that the list `dhcp6` of the settings file does not have: reservation or off
+    #[arg(long, env = "THIMBLE_DHCP6_MODE", value_name = "MODE")]
+    #[serde(alias = "dhcp6_mode")]
+    pub dhcp6_mode: Option<String>,
+    #[arg(skip)]
+    pub dhcp6: Vec<dhcp6::Entry>,
     /// The most that the logs of machines and workflows take below the data folder, such as 500MiB or 1GiB
     #[arg(long, env = "THIMBLE_LOG_SIZE", value_name = "SIZE")]
     #[serde(alias = "log_size")]
@@ -99,7 +155,9 @@ pub struct Settings {
 /// Checked settings.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Unspecified on a host with IPv6 only.
     pub address: Ipv4Addr,
+    pub address6: Option<Ipv6Addr>,
     pub interface: Option<String>,
     pub data: PathBuf,
     pub files: PathBuf,
@@ -112,6 +170,11 @@ pub struct Config {
     pub grpc_authority: String,
     pub insecure_registries: Vec<String>,
     pub http: SocketAddr,
+    /// `None` without a certificate.
+    pub https: Option<Https>,
+    pub iso_source: Option<String>,
+    /// `None` if metadata is switched off.
+    pub metadata: Option<Metadata>,
     pub grpc: SocketAddr,
     pub api: SocketAddr,
     pub socket: PathBuf,
@@ -120,15 +183,15 @@ pub struct Config {
     pub plain_grpc: PlainGrpc,
     pub api_allow: Vec<server::Network>,
     pub router_advertisements: bool,
+    pub tftp_block: u16,
     pub hold_new_machines: bool,
     pub discovery: Vec<server::Network>,
+    pub dhcp: boots::dhcp::Modes,
+    pub dhcp6: boots::dhcp6::Networks,
     pub logs: server::LogLimits,
     pub log_format: LogFormat,
     pub apply: Vec<PathBuf>,
 }
-
-/// Less would hold only a few lines of each machine.
-const LEAST_LOGS: u64 = 16 << 20;
 
 /// All mistakes in the settings. Each one names its setting.
 #[derive(Debug)]
@@ -155,6 +218,7 @@ impl Settings {
     pub fn or(self, other: Self) -> Self {
         Self {
             address: self.address.or(other.address),
+            address6: self.address6.or(other.address6),
             interface: self.interface.or(other.interface),
             data: self.data.or(other.data),
             files: self.files.or(other.files),
@@ -165,6 +229,13 @@ impl Settings {
             grpc_authority: self.grpc_authority.or(other.grpc_authority),
             insecure_registries: self.insecure_registries.or(other.insecure_registries),
             http: self.http.or(other.http),
+            https: self.https.or(other.https),
+            https_certificate: self.https_certificate.or(other.https_certificate),
+            https_key: self.https_key.or(other.https_key),
+            iso_source: self.iso_source.or(other.iso_source),
+            metadata: self.metadata.or(other.metadata),
+            metadata_proof: self.metadata_proof.or(other.metadata_proof),
+            trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
             grpc: self.grpc.or(other.grpc),
             api: self.api.or(other.api),
             socket: self.socket.or(other.socket),
@@ -172,13 +243,28 @@ impl Settings {
             plain_grpc: self.plain_grpc.or(other.plain_grpc),
             api_allow: self.api_allow.or(other.api_allow),
             router_advertisements: self.router_advertisements.or(other.router_advertisements),
+            tftp_block: self.tftp_block.or(other.tftp_block),
             new_machines: self.new_machines.or(other.new_machines),
             discovery: self.discovery.or(other.discovery),
+            dhcp_mode: self.dhcp_mode.or(other.dhcp_mode),
+            dhcp: if self.dhcp.is_empty() { other.dhcp } else { self.dhcp },
+            dhcp6_mode: self.dhcp6_mode.or(other.dhcp6_mode),
+            dhcp6: if self.dhcp6.is_empty() { other.dhcp6 } else { self.dhcp6 },
             log_size: self.log_size.or(other.log_size),
             log_days: self.log_days.or(other.log_days),
             log_format: self.log_format.or(other.log_format),
             apply: if self.apply.is_empty() { other.apply } else { self.apply },
         }
+    }
+
+    /// What a boots on another host knows by the URL of its server: agents find the workflow service there.
+    #[must_use]
+    pub fn of_server(url: &str) -> Self {
+        let url = reqwest::Url::parse(url).ok();
+        let host = url.as_ref().and_then(reqwest::Url::host_str);
+        let is_here = |host: &&str| *host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let grpc_authority = host.filter(|host| !is_here(host)).map(|host| format!("{host}:{}", ports::GRPC));
+        Self { grpc_authority, ..Self::default() }
     }
 
     /// The settings for a server alone. It needs no address for machines, and leaves the usual HTTP port to boots.
@@ -196,18 +282,16 @@ impl Settings {
     /// All mistakes at once.
     pub fn check(self) -> Result<Config, Mistakes> {
         let mut mistakes = Vec::new();
-        let address = self.address.unwrap_or_else(|| {
-            mistakes
-                .push("address: not set; give the address of this host on the provisioning network (--address IP)".to_owned());
-            Ipv4Addr::UNSPECIFIED
-        });
-        if self.address.is_some_and(|ip| ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()) {
-            mistakes.push(format!("address: {address} is not the address of a host"));
-        }
+        let address = self.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        check_addresses(self.address, self.address6, &mut mistakes);
         let data = self.data.unwrap_or_else(|| PathBuf::from("/var/lib/thimble"));
         let http = self.http.unwrap_or_else(|| any_address(ports::HTTP));
         let grpc = self.grpc.unwrap_or_else(|| any_address(ports::GRPC));
-        let grpc_authority = self.grpc_authority.unwrap_or_else(|| format!("{address}:{}", grpc.port()));
+        let host = match self.address6 {
+            Some(address6) if self.address.is_none() => format!("[{address6}]"),
+            _ => address.to_string(),
+        };
+        let grpc_authority = self.grpc_authority.unwrap_or_else(|| format!("{host}:{}", grpc.port()));
         if !grpc_authority.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
             mistakes.push(format!("grpc-authority: {grpc_authority:?} is not HOST:PORT"));
         }
@@ -225,18 +309,39 @@ impl Settings {
         });
         let api_allow = networks("api-allow", self.api_allow.as_deref(), &mut mistakes);
         let discovery = networks("discovery", self.discovery.as_deref(), &mut mistakes);
-        let names = names(address, &grpc_authority, self.tls_name.as_deref(), &mut mistakes);
+        let around = dhcp::Around { address, interface: self.interface.as_deref(), discovers: !discovery.is_empty() };
+        // Without an IPv4 address there is none to answer with.
+        let mode = self.dhcp_mode.as_deref().or(self.address.is_none().then_some("off"));
+        let dhcp = dhcp::check(mode, &self.dhcp, &around, &mut mistakes);
+        if self.address.is_none() && self.address6.is_some() && dhcp::wants_address(&dhcp) {
+            let remedy = "set it, or switch these modes off";
+            mistakes.push(format!("address: not set, and DHCPv4 answers with it (dhcp-mode, dhcp); {remedy}"));
+        }
+        let dhcp6 = dhcp6::check(self.dhcp6_mode.as_deref(), &self.dhcp6, &mut mistakes);
+        let names =
+            names::of(address, names::addresses6(self.address6), &grpc_authority, self.tls_name.as_deref(), &mut mistakes);
         let plain_grpc = self.plain_grpc.as_deref().unwrap_or("known").parse().unwrap_or_else(|error| {
             mistakes.push(format!("plain-grpc: {error}; known and none are the other choices"));
             PlainGrpc::None
         });
-        let logs = log_limits(self.log_size.as_deref(), self.log_days, &mut mistakes);
+        if let Some(url) = self.iso_source.as_ref().filter(|url| !metadata::is_web(url)) {
+            mistakes.push(format!("iso-source: {url:?} is not a URL of http or https"));
+        }
+        let https = https::checked(self.https, self.https_certificate, self.https_key, &mut mistakes);
+        let proxies = networks("trusted-proxies", self.trusted_proxies.as_deref(), &mut mistakes);
+        let metadata = metadata::checked(self.metadata.as_deref(), self.metadata_proof.as_deref(), proxies, &mut mistakes);
+        let logs = logs::limits(self.log_size.as_deref(), self.log_days, &mut mistakes);
+        let tftp_block = self.tftp_block.unwrap_or(1468);
+        if !(512..=1468).contains(&tftp_block) {
+            mistakes.push(format!("tftp-block: {tftp_block} is not a size from 512 to 1468 bytes"));
+        }
         let files = self.files.unwrap_or_else(|| data.join("files"));
         if files.exists() && !files.is_dir() {
             mistakes.push(format!("files: {} is not a folder", files.display()));
         }
         let config = Config {
             address,
+            address6: self.address6,
             interface: self.interface,
             files,
             images: data.join("images"),
@@ -248,6 +353,9 @@ impl Settings {
             grpc_authority,
             insecure_registries: list(self.insecure_registries.as_deref()),
             http,
+            https,
+            iso_source: self.iso_source,
+            metadata,
             grpc,
             api: self.api.unwrap_or_else(|| any_address(ports::API)),
             socket: self.socket.unwrap_or_else(|| PathBuf::from(machine::files::SERVER_SOCKET)),
@@ -255,8 +363,11 @@ impl Settings {
             plain_grpc,
             api_allow,
             router_advertisements: self.router_advertisements.unwrap_or(false),
+            tftp_block,
             hold_new_machines,
             discovery,
+            dhcp,
+            dhcp6,
             logs,
             log_format,
             apply: self.apply,
@@ -265,46 +376,54 @@ impl Settings {
     }
 }
 
-fn any_address(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
-}
-
-/// Where machines and clients look for this host, its own name, and what the operator adds.
-fn names(address: Ipv4Addr, authority: &str, more: Option<&str>, mistakes: &mut Vec<String>) -> Names {
-    let mut names = Names::local();
-    let grpc = authority.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
-    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    // A host's name can be one that no certificate may have.
-    for own in [Some(address.to_string()), grpc, host].into_iter().flatten() {
-        let _ = names.add(&own);
-    }
-    for text in list(more) {
-        if let Err(error) = names.add(&text) {
-            mistakes.push(format!("tls-name: {error}"));
+impl Config {
+    /// This host in URLs and before ports.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match self.address6 {
+            Some(address) if self.address.is_unspecified() => format!("[{address}]"),
+            _ => self.address.to_string(),
         }
     }
-    names
-}
 
-fn log_limits(size: Option<&str>, days: Option<u32>, mistakes: &mut Vec<String>) -> server::LogLimits {
-    let total = size.map_or(Some(1 << 30), bytes).filter(|total| *total >= LEAST_LOGS).unwrap_or_else(|| {
-        let size = size.unwrap_or_default();
-        mistakes.push(format!("log-size: {size:?} is not a size of at least 16MiB, such as 500MiB or 1GiB"));
-        LEAST_LOGS
-    });
-    let days = days.unwrap_or(30);
-    if days == 0 {
-        mistakes.push("log-days: the logs are kept for at least 1 day".to_owned());
+    /// What a daemon reads and writes.
+    #[must_use]
+    pub fn folders(&self) -> Folders {
+        let mut read = vec![self.files.clone(), self.images.clone(), self.nbp.clone()];
+        read.extend(self.apply.iter().cloned());
+        read.extend(self.https.iter().flat_map(|https| [https.files.certificate.clone(), https.files.key.clone()]));
+        Folders { read, write: vec![self.data.clone()] }
     }
-    server::LogLimits::of(total, Duration::from_secs(u64::from(days) * 86_400))
+
+    /// Whether machines reach files and workflow service at each address of this host.
+    #[must_use]
+    pub fn listens_everywhere(&self) -> bool {
+        let https = self.https.as_ref().is_none_or(|https| https.listen.ip().is_unspecified());
+        https && self.http.ip().is_unspecified() && self.grpc.ip().is_unspecified()
+    }
+
+    /// The networks of the setting `discovery`, and those of the mode `auto-proxy`.
+    #[must_use]
+    pub fn discovered(&self) -> Vec<server::Network> {
+        let proxied = dhcp::discovered(&self.dhcp).filter_map(|subnet| subnet.to_string().parse().ok());
+        self.discovery.iter().cloned().chain(proxied).collect()
+    }
 }
 
-/// A number with MiB, GiB or TiB.
-fn bytes(text: &str) -> Option<u64> {
-    let (number, shift) = [("MiB", 20), ("GiB", 30), ("TiB", 40)]
-        .into_iter()
-        .find_map(|(unit, shift)| Some((text.trim().strip_suffix(unit)?, shift)))?;
-    number.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+fn check_addresses(address: Option<Ipv4Addr>, address6: Option<Ipv6Addr>, mistakes: &mut Vec<String>) {
+    if address.is_none() && address6.is_none() {
+        mistakes.push("address: not set; give the address of this host on the provisioning network (--address IP)".to_owned());
+    }
+    if let Some(address6) = address6.filter(|address| !boots::dhcp6::is_reachable(*address)) {
+        mistakes.push(format!("address6: {address6} is not an address that machines can reach by a URL"));
+    }
+    if let Some(address) = address.filter(|ip| ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()) {
+        mistakes.push(format!("address: {address} is not the address of a host"));
+    }
+}
+
+fn any_address(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)) // and all of IPv4
 }
 
 fn networks(setting: &str, text: Option<&str>, mistakes: &mut Vec<String>) -> Vec<server::Network> {
@@ -323,93 +442,4 @@ fn list(text: Option<&str>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-
-    use super::*;
-
-    #[test]
-    fn all_mistakes_are_shown_at_once_and_each_names_its_setting() {
-        let settings = Settings {
-            api_allow: Some("10.0.0.0/8, nonsense".to_owned()),
-            discovery: Some("10.0.0.0/8, 10.0.0.1".to_owned()),
-            tls_name: Some("prov.example, https://prov".to_owned()),
-            plain_grpc: Some("everyone".to_owned()),
-            log_format: Some("xml".to_owned()),
-            grpc_authority: Some("no-port".to_owned()),
-            log_size: Some("1GB".to_owned()),
-            log_days: Some(0),
-            ..Settings::default()
-        };
-        let text = settings.check().unwrap_err().to_string();
-        for name in [
-            "address:",
-            "api-allow: \"nonsense\"",
-            "discovery: \"10.0.0.1\"",
-            "tls-name: \"https://prov\"",
-            "plain-grpc: \"everyone\"",
-            "log-format: \"xml\"",
-            "grpc-authority:",
-            "log-size: \"1GB\"",
-            "log-days:",
-        ] {
-            assert!(text.contains(name), "{name} is missing in: {text}");
-        }
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_the_default() {
-        let flags = Settings { address: Some(Ipv4Addr::new(10, 0, 0, 1)), ..Settings::default() };
-        let file = Settings { address: Some(Ipv4Addr::new(10, 0, 0, 2)), kernel: Some("k".to_owned()), ..Settings::default() };
-        let config = flags.or(file).check().unwrap();
-        assert_eq!(
-            (config.address, config.kernel.as_str(), config.initrd.as_str(), config.grpc_authority.as_str()),
-            (Ipv4Addr::new(10, 0, 0, 1), "k", "initramfs.cpio.zst", "10.0.0.1:42113")
-        );
-    }
-
-    #[test]
-    fn the_certificate_is_for_every_name_that_leads_here() {
-        let settings = Settings {
-            address: Some(Ipv4Addr::new(10, 0, 0, 1)),
-            grpc_authority: Some("grpc.example:42113".to_owned()),
-            tls_name: Some("prov.example, fd00::1".to_owned()),
-            ..Settings::default()
-        };
-        let names = settings.check().unwrap().names.texts();
-        for name in ["10.0.0.1", "grpc.example", "prov.example", "fd00::1", "localhost", "127.0.0.1", "::1"] {
-            assert!(names.iter().any(|one| one == name), "{name} is not in {names:?}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_key_in_the_settings_file_is_refused_with_its_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("thimble.yaml");
-        std::fs::write(&path, "address: 10.0.0.1\nadress: 10.0.0.2\n").unwrap();
-        let text = format!("{:#}", Settings::read(&path).unwrap_err());
-        assert!(text.contains("adress") && text.contains("line 2"), "{text}");
-    }
-
-    #[test]
-    fn the_size_of_the_logs_has_a_unit() {
-        for (text, expected) in [
-            (None, Some(1 << 30)),
-            (Some("500MiB"), Some(500 << 20)),
-            (Some("2 GiB"), Some(2 << 30)),
-            (Some("16MiB"), Some(16 << 20)),
-            (Some("15MiB"), None),
-            (Some("1000000000"), None),
-            (Some("99999999999TiB"), None),
-            (Some("-1GiB"), None),
-        ] {
-            let mut mistakes = Vec::new();
-            let limits = log_limits(text, None, &mut mistakes);
-            assert_eq!(mistakes.is_empty().then_some(limits.total), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn the_server_alone_needs_no_address() {
-        assert_eq!(Settings::default().check_server().unwrap().http.port(), 7081);
-    }
-}
+mod tests;

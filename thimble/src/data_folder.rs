@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use access::FOLDER;
 use anyhow::{Context, bail};
 use clap::Args;
+use machine::ports;
 
 use crate::config::Settings;
 
@@ -45,6 +46,21 @@ impl DataFolder {
             }
             Err(error) => Err(error).with_context(|| format!("cannot read {}; run this as root", folder.display())),
         }
+    }
+
+    /// Where machines reach this host by HTTP: as its settings file says, else as its server has written.
+    ///
+    /// # Errors
+    /// If neither says it.
+    pub fn http(&self) -> anyhow::Result<String> {
+        let settings = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        let port = settings.http.map_or(ports::HTTP, |http| http.port());
+        if let Some(address) = settings.address {
+            return Ok(format!("http://{address}:{port}"));
+        }
+        let url = url(&self.path()?.join(FOLDER)).context("give the settings file with --config")?;
+        let host = url.strip_prefix("https://").and_then(|rest| Some(rest.rsplit_once(':')?.0));
+        Ok(format!("http://{}:{port}", host.with_context(|| format!("{url} is not the URL of a server"))?))
     }
 
     /// The certificate authority of this host's server, or where it would be.

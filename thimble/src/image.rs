@@ -4,6 +4,7 @@ mod action;
 mod defaults;
 mod embed;
 mod hardware;
+mod iso;
 mod push;
 mod ramdisk;
 mod settings;
@@ -19,6 +20,9 @@ use crate::data_folder::DataFolder;
 pub enum ImageCommand {
     /// Make `kernel` and `initramfs.cpio.zst` from a kernel package and a static /init
     Build(Box<BuildArguments>),
+    /// Make one ISO image for all machines of a site, from kernel and ramdisk. Each machine finds its address and its other
+    /// kernel arguments in it by UUID, serial number or MAC, so it needs neither DHCP nor PXE
+    Iso(Box<iso::IsoArguments>),
     /// Pack the standard actions as OCI images, one name each, all sharing one layer
     Action(ActionArguments),
 }
@@ -93,6 +97,9 @@ pub struct BuildArguments {
     /// Also make an ISO image for BIOS and UEFI, thimble.iso (needs isolinux, syslinux-common and systemd-boot-efi)
     #[arg(long)]
     pub iso: bool,
+    /// Leave room in the ISO image for the kernel arguments of one machine, which boots writes into it at /iso/MAC/thimble.iso
+    #[arg(long, requires = "iso", conflicts_with_all = ["uki", "sign_key"])]
+    pub placeholder: bool,
     /// Sign the EFI programs for Secure Boot with this key, PEM without passphrase (needs Debian's package sbsigntool)
     #[arg(long, value_name = "FILE", requires_all = ["sign_cert", "media"])]
     pub sign_key: Option<PathBuf>,
@@ -139,12 +146,23 @@ pub struct ActionArguments {
     /// Push to this registry, `http://` or `https://`, with Docker's login; a path is put before each image's name
     #[arg(long, value_name = "URL[/PREFIX][:TAG]")]
     pub push: Option<String>,
-    /// The images' tag
-    #[arg(long, default_value = "v1")]
-    pub tag: String,
+    /// Debian packages, or folders of them (repeatable). Each image then has their programs, which rootio, grub2disk and
+    /// syslinux run: e2fsprogs, dosfstools, xfsprogs, btrfs-progs, lvm2, grub2-common, grub-pc-bin, syslinux, and what these
+    /// depend on
+    #[arg(long, value_name = "DEB|DIR")]
+    pub tools: Vec<PathBuf>,
+    /// The images' tag: v1, or v1-tools with --tools
+    #[arg(long)]
+    pub tag: Option<String>,
     /// Print names and digests as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl ActionArguments {
+    fn tag(&self) -> &str {
+        self.tag.as_deref().unwrap_or(if self.tools.is_empty() { "v1" } else { "v1-tools" })
+    }
 }
 
 /// The certificates that a host trusts, by distribution. A host without certificates can still speak plain HTTP.
@@ -162,6 +180,7 @@ fn registries() -> anyhow::Result<Settings> {
 pub fn run(command: ImageCommand) -> anyhow::Result<()> {
     match command {
         ImageCommand::Build(arguments) => ramdisk::run(&arguments),
+        ImageCommand::Iso(arguments) => iso::run(&arguments),
         ImageCommand::Action(arguments) => action::run(&arguments),
     }
 }

@@ -31,7 +31,10 @@ impl FromStr for LogFormat {
 pub fn start(format: LogFormat) {
     let mut builder = Builder::from_env(Env::default().default_filter_or("info"));
     match format {
-        LogFormat::Text => builder.format_target(false),
+        LogFormat::Text => builder.format(|out, record| {
+            let (time, level) = (out.timestamp(), record.level());
+            writeln!(out, "[{time} {level:<5}] {}", plain(&record.args().to_string()))
+        }),
         LogFormat::Json => builder.format(|out, record| writeln!(out, "{}", line(record, Timestamp::now()))),
     };
     builder.init();
@@ -55,6 +58,19 @@ const fn word(level: Level) -> &'static str {
         Level::Debug => "debug",
         Level::Trace => "trace",
     }
+}
+
+/// Reasons, reports and names come from machines and from operators. A line stays one line, and acts on no terminal.
+fn plain(text: &str) -> String {
+    if is_harmless(text) {
+        return text.to_owned();
+    }
+    let letter = |letter: char| {
+        let mut own = [0; 4];
+        let own: &str = letter.encode_utf8(&mut own);
+        if letter == '\t' || is_harmless(own) { own.to_owned() } else { letter.escape_default().to_string() }
+    };
+    text.chars().map(letter).collect()
 }
 
 /// JSON permits letters that act on a terminal or turn the direction of text. They occur in strings only.
@@ -91,6 +107,17 @@ mod tests {
             "message": "mac=x cannot ask the server: no route", "errors": ["cannot ask the server", "no route"],
         });
         assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn what_machines_say_stays_in_its_line() {
+        for (said, expected) in [
+            ("a\r\nERROR all is lost", "a\\r\\nERROR all is lost"),
+            ("\u{1b}[2J\u{9b}31m\u{202e}", "\\u{1b}[2J\\u{9b}31m\\u{202e}"),
+            ("Größe 😀, a\tb", "Größe 😀, a\tb"),
+        ] {
+            assert_eq!(plain(said), expected);
+        }
     }
 
     #[test]

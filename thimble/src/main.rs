@@ -1,16 +1,20 @@
 //! The one program a person installs: the daemons, the image builder and the client of the API.
 
 mod agent;
+mod boots_command;
 mod client;
 mod config;
 mod data_folder;
+mod doctor;
 mod image;
 mod kubeconfig;
 mod lint;
 mod log_format;
 mod manual;
+mod reload;
 mod render;
 mod restore;
+mod sandbox;
 mod starting_set;
 mod token;
 mod up;
@@ -23,10 +27,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use machine::Chain;
-use trust::Fingerprint;
 
-use config::Settings;
+use config::{Config, Mistakes, Settings};
 use log_format::LogFormat;
+use reload::Sources;
 
 #[derive(Parser)]
 #[command(name = "thimble", version, about = "Installs operating systems on machines that have nothing yet")]
@@ -43,20 +47,8 @@ enum Command {
     Up(Daemon),
     /// Only the workflow service and the API
     Server(Daemon),
-    /// Only DHCP, TFTP, HTTP files and syslog
-    Boots {
-        #[command(flatten)]
-        daemon: Daemon,
-        /// Ask this server what each machine boots
-        #[arg(long, value_name = "URL", conflicts_with = "hardware", required_unless_present = "hardware")]
-        server: Option<String>,
-        /// SHA-256 of the server's certificate authority, for an https:// server, which also needs the variable THIMBLE_TOKEN
-        #[arg(long, value_name = "HEX", requires = "server")]
-        ca_sha256: Option<Fingerprint>,
-        /// Read the machines from this YAML file of Hardware objects
-        #[arg(long, value_name = "FILE")]
-        hardware: Option<PathBuf>,
-    },
+    /// Only DHCP, TFTP, HTTP files and syslog; or why a machine does not boot
+    Boots(Box<boots_command::BootsArguments>),
     /// Run workflow actions on this host, for a server or from a file; `thimble agent --help` lists its flags
     #[command(disable_help_flag = true)]
     Agent {
@@ -101,9 +93,8 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn settings(self) -> anyhow::Result<Settings> {
-        let file = self.config.as_deref().map(Settings::read).transpose()?;
-        Ok(self.settings.or(file.unwrap_or_default()))
+    fn sources(self, check: fn(Settings) -> Result<Config, Mistakes>) -> Sources {
+        Sources { given: self.settings, file: self.config, otherwise: Settings::default(), check }
     }
 }
 
@@ -133,17 +124,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(arguments) => starting_set::run(&arguments, &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Up(daemon) => {
-            let config = daemon.settings()?.check()?;
-            serve(config.log_format, up::up(config))
+            let sources = daemon.sources(Settings::check);
+            let config = sources.read()?;
+            serve(config.log_format, || sandbox::drop_rights(&config.folders()), up::up(config.clone(), sources))
         }
         Command::Server(daemon) => {
-            let config = daemon.settings()?.check_server()?;
-            serve(config.log_format, up::server(config))
+            let sources = daemon.sources(Settings::check_server);
+            let config = sources.read()?;
+            serve(config.log_format, || sandbox::drop_rights(&config.folders()), up::server(config.clone(), sources))
         }
-        Command::Boots { daemon, server, ca_sha256, hardware } => {
-            let config = daemon.settings()?.check()?;
-            serve(config.log_format, up::boots(config, server, ca_sha256, hardware))
-        }
+        Command::Boots(arguments) => boots_command::run(*arguments),
         Command::Agent { flags } => Ok(agent::main(flags)),
         Command::Image(command) => image::run(command).map(|()| ExitCode::SUCCESS),
         Command::Client(command) => client::run(command),
@@ -160,9 +150,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn serve(format: LogFormat, daemon: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+/// The threads of the executor have what this thread keeps.
+fn serve(
+    format: LogFormat,
+    confine: impl FnOnce() -> anyhow::Result<()>,
+    daemon: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<ExitCode> {
     log_format::start(format);
     server::allow_many_connections();
+    confine()?;
     let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     match executor.block_on(daemon) {
         Err(error) if format == LogFormat::Json => {

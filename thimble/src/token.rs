@@ -5,13 +5,15 @@ use std::io::Write;
 use std::path::Path;
 
 use access::{Grant, Lifetime, Role, Token, Tokens};
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use model::{ObjectName, is_name};
 use serde_json::json;
 
 use crate::client::{self, Format};
 use crate::data_folder::{self, DataFolder};
+use crate::up;
 
 /// Tokens of people. Those of other hosts last until they are deleted: no person looks at them for years.
 const DAYS: i64 = 365;
@@ -24,6 +26,13 @@ pub enum TokenCommand {
         caller: CallerArgs,
         #[arg(short, long, value_enum, default_value_t = Format::Text)]
         output: Format,
+        #[command(flatten)]
+        data: DataFolder,
+    },
+    /// Print the URL that shows one machine its metadata at any address, for machines behind NAT or without reservation
+    Metadata {
+        /// NAME or NAMESPACE/NAME of its Hardware
+        machine: ObjectName,
         #[command(flatten)]
         data: DataFolder,
     },
@@ -98,6 +107,12 @@ pub fn run(command: TokenCommand, out: &mut dyn Write) -> anyhow::Result<()> {
                 Role::Boots => writeln!(out, "{}", line_for_boots(&folder, &text)?)?,
                 _ => writeln!(out, "{text}")?,
             }
+        }
+        TokenCommand::Metadata { machine, data } => {
+            ensure!(is_name(&machine.namespace) && is_name(&machine.name), "{machine} is not the name of a Hardware");
+            let secret = up::metadata::key(&data.path()?)?.secret(&machine);
+            let (namespace, name) = (&machine.namespace, &machine.name);
+            writeln!(out, "{}/instance/{namespace}/{name}/{secret}/", data.http()?)?;
         }
         TokenCommand::List { output, data } => {
             let tokens = Tokens::below(&data.access()?).list()?;

@@ -1,13 +1,19 @@
 //! The daemon as a process: the ways into its API, and the commands that make tokens and kubeconfigs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::{SocketAddr, TcpListener};
+mod ports;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
+
+use ports::free;
 
 const HARDWARE: &str = "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {name: node-1}\nspec:\n  userData: secret\n  \
                         interfaces: [{dhcp: {mac: 52:54:00:12:34:56, ip: {address: 10.0.0.20}}}]\n";
+
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// `thimble server` with a folder of its own. It ends with the test.
 struct Host {
@@ -21,10 +27,6 @@ impl Drop for Host {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn thimble() -> Command {
@@ -46,14 +48,15 @@ impl Host {
             .arg("--socket")
             .arg(folder.path().join("api.sock"))
             .args(["--http", &http.to_string(), "--grpc", &grpc.to_string(), "--api", &api.to_string(), "--address", "127.0.0.1"])
-            .stderr(Stdio::piped())
+            .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let host = Self { folder, api, child };
         let begin = Instant::now();
         while !host.folder.path().join("api.sock").exists() {
-            assert!(begin.elapsed() < Duration::from_secs(20), "the server does not start");
-            std::thread::yield_now();
+            let log = std::fs::read_to_string(host.folder.path().join("log")).unwrap();
+            assert!(begin.elapsed() < LIMIT && !log.contains("thimble: "), "the server does not start: {log}");
+            std::thread::sleep(Duration::from_millis(10));
         }
         host
     }

@@ -375,3 +375,45 @@ async fn people_read_their_own_time_and_programs_utc() {
     assert_ne!(shown("UTC0", "workflow history w").await, shown("XYZ5", "workflow history w").await);
     assert_eq!(shown("UTC0", "workflow history w -o json").await, shown("XYZ5", "workflow history w -o json").await);
 }
+
+#[tokio::test]
+async fn a_machine_that_does_not_boot_is_explained() {
+    let desk = Desk::new().await;
+    desk.run(&format!("apply -f {}", desk.file("all.yaml", OBJECTS))).await;
+    for words in ["boots explain node-1", "boots explain 52:54:00:12:34:56", "boots explain default/node-1"] {
+        let (text, fine) = desk.run(words).await;
+        assert!(!fine && text.contains("Hardware  default/node-1\n"), "{words}: {text}");
+        assert!(text.contains("Stuck: nothing at all was heard from this MAC\n  1. "), "{words}: {text}");
+    }
+    let json: Value = serde_json::from_str(&desk.run("boots explain node-1 -o json").await.0).unwrap();
+    assert_eq!((&json["diagnosis"]["verdict"], &json["boots"]["boot"]), (&"stuck".into(), &"install".into()));
+    assert!(desk.error("boots explain nothing").await.contains("is neither a MAC nor the name or address of a Hardware"));
+    let file = desk.file("boots.jsonl", "");
+    let (text, _) = desk.run(&format!("boots explain 52:54:00:12:34:56 --file {file}")).await;
+    assert!(text.contains("Hardware  none\n"), "{text}");
+    let daemon = command("boots --address 10.0.0.1", &desk.url).await;
+    assert_eq!(daemon.status.code(), Some(2), "without a subcommand it is the daemon, which wants machines");
+}
+
+#[tokio::test]
+async fn doctor_looks_as_root_and_says_what_to_run_otherwise() {
+    let doctor = async |namespace: &str| {
+        let words = ["boots", "doctor", "--address", "192.0.2.1", "-o", "json"];
+        let mut command = Command::new("unshare");
+        command.arg(namespace).arg(env!("CARGO_BIN_EXE_thimble")).args(words).output().await.unwrap()
+    };
+    let nobody = doctor("--user").await;
+    let text = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    if text.contains("unshare failed") {
+        return eprintln!("skipped: this host allows no namespaces");
+    }
+    assert_eq!((nobody.status.code(), text.contains("Run: sudo thimble boots doctor")), (Some(3), true), "{text}");
+    let root = doctor("--net").await;
+    if String::from_utf8_lossy(&root.stderr).contains("unshare failed") {
+        return eprintln!("skipped: it is not root");
+    }
+    assert_eq!(root.status.code(), Some(1), "{}", String::from_utf8_lossy(&root.stderr));
+    let found: Value = serde_json::from_slice(&root.stdout).unwrap();
+    let address = found.as_array().unwrap().iter().find(|one| one["check"] == "address").unwrap();
+    assert_eq!((&address["level"], address["remedy"].as_str().unwrap().is_empty()), (&"error".into(), false));
+}

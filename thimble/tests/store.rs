@@ -1,18 +1,18 @@
 //! The store of a daemon: backups while it runs, and disks that do not work. Where it mounts, it needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod ports;
+
 use std::io::{Read, Seek};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(60);
+use ports::free;
 
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn thimble() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thimble"));

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use access::{Access, Grant, Lifetime, Names, Role};
-use boots::syslog::Message;
+use api::{BootStep, StepKind};
+use boots::syslog::{Intake, Message};
 use boots::{Events, LogSink, Login, MachineSource, RemoteSource};
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use server::{Config, Entrance, LogLimits, Server, SyslogLine};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+const STEPS_OF: Mac = Mac::new([2, 0, 0, 0, 0, 7]);
 const SECOND: Duration = Duration::from_secs(1);
 /// A datagram of the flood, and how much a second: 100 MB.
 const LINE: usize = 1000;
@@ -36,7 +38,8 @@ async fn server(folder: &Path) -> Server {
 async fn syslog(source: Arc<dyn MachineSource>, sink: Arc<dyn LogSink>, shutdown: &CancellationToken) -> SocketAddr {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    tokio::spawn(boots::syslog::serve(socket, source, Events::new().with_sink(sink), shutdown.clone()));
+    let intake = Arc::new(Intake::new(source, Events::new().with_sink(sink)));
+    tokio::spawn(boots::syslog::serve(socket, intake, shutdown.clone()));
     address
 }
 
@@ -55,24 +58,34 @@ fn kept(folder: &Path) -> String {
     files.map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect()
 }
 
+/// The server by HTTPS: its URL, and who may call.
+async fn entrance(server: &Server, folder: &Path) -> (String, Arc<Access>) {
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    let access = Access::open(&folder.join("data"), Names::local(), Timestamp::now()).unwrap();
+    let https = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", https.local_addr().unwrap());
+    tokio::spawn(Entrance { access: Arc::clone(&access), https, local: None }.serve(server.clone()));
+    (url, access)
+}
+
+fn token(access: &Access, role: Role) -> String {
+    access.tokens.create("host", Grant::everywhere(role), Lifetime::days(1), Timestamp::now()).unwrap().0
+}
+
 #[tokio::test]
 async fn boots_on_another_host_hands_the_lines_of_machines_over_with_its_token() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(folder.path()).await;
-    std::fs::create_dir_all(folder.path().join("data")).unwrap();
-    let access = Access::open(&folder.path().join("data"), Names::local(), Timestamp::now()).unwrap();
-    let https = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", https.local_addr().unwrap());
-    let token = |role| access.tokens.create("host", Grant::everywhere(role), Lifetime::days(1), Timestamp::now()).unwrap().0;
+    let (url, access) = entrance(&server, folder.path()).await;
     let authority = trust::Fingerprint::of(access.authority.certificate());
-    let (of_boots, of_viewer) = (token(Role::Boots), token(Role::Viewer));
-    tokio::spawn(Entrance { access: Arc::clone(&access), https, local: None }.serve(server.clone()));
+    let (of_boots, of_viewer) = (token(&access, Role::Boots), token(&access, Role::Viewer));
 
     let shutdown = CancellationToken::new();
     for (token, text) in [(of_viewer, "of a viewer"), (of_boots, "of boots: \u{1b}[2J and more")] {
         let source = RemoteSource::with(&url, Some(&Login { token, authority })).unwrap();
         let (sink, sending) = source.sink();
         tokio::spawn(sending);
+        sink.step(STEPS_OF, BootStep::new(Timestamp::now(), StepKind::Offered, text, "OFFER"));
         let address = syslog(Arc::new(source), Arc::new(sink), &shutdown).await;
         machine(1).send_to(format!("<30>1 - m1 thimble - - - {text}").as_bytes(), address).unwrap();
     }
@@ -85,7 +98,35 @@ async fn boots_on_another_host_hands_the_lines_of_machines_over_with_its_token()
     let kept = kept(folder.path());
     assert!(kept.contains("127.0.5.1") && !kept.contains('\u{1b}'), "{kept}");
     assert!(!kept.contains("of a viewer"), "a viewer may not write there: {kept}");
+    let steps = server.boots_of(&STEPS_OF.to_string(), Timestamp::now()).unwrap().steps;
+    let asked: Vec<&str> = steps.iter().map(|one| one.step.asked.as_str()).collect();
+    assert_eq!(asked, ["of boots: \\u{1b}[2J and more"], "steps go the same way");
     shutdown.cancel();
+}
+
+#[tokio::test]
+async fn boots_on_another_host_hands_announcements_and_the_authority_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(folder.path()).await;
+    let hardware = "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {name: m}\nspec: {interfaces: [{dhcp: {mac: 52:54:00:00:00:01}}]}\n";
+    server.apply(model::parse_documents(hardware, "f").unwrap()).await.unwrap();
+    let (url, access) = entrance(&server, folder.path()).await;
+    let authority = trust::Fingerprint::of(access.authority.certificate());
+    let (of_boots, of_viewer) = (token(&access, Role::Boots), token(&access, Role::Viewer));
+    let pem = access.authority.pem().to_owned();
+
+    let source = |token| RemoteSource::with(&url, Some(&Login { token, authority })).unwrap();
+    let (known, unknown): (Mac, Mac) = (Mac::new([0x52, 0x54, 0, 0, 0, 1]), Mac::new([2; 6]));
+    let boots = source(of_boots);
+    let shown = boots.greet().await.unwrap().expect("it is called by TLS");
+    assert_eq!(shown.replace('\n', ""), pem.replace(['\n', '\r'], ""));
+    assert!(boots.booted(known, "Debian 12".to_owned()).await.unwrap());
+    assert!(!boots.booted(unknown, "Debian 12".to_owned()).await.unwrap());
+    assert_eq!(server.last_booted(known).await.unwrap().unwrap().text, "Debian 12");
+    let refused = source(of_viewer).booted(known, "a lie".to_owned()).await.unwrap_err().to_string();
+    assert!(refused.contains("403"), "{refused}");
+    let refused = source("nonsense".to_owned()).greet().await.unwrap_err().to_string();
+    assert!(refused.contains("401"), "{refused}");
 }
 
 #[derive(Debug)]
@@ -114,6 +155,10 @@ impl LogSink for IntoLogs {
     fn take(&self, mac: Option<Mac>, address: IpAddr, message: &Message) {
         let line = SyslogLine { mac, address: Some(address), tag: &message.tag, text: &message.text };
         self.0.keep_syslog(line, Timestamp::now());
+    }
+
+    fn step(&self, mac: Mac, step: BootStep) {
+        self.0.keep_step(mac, step);
     }
 }
 

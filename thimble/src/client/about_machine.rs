@@ -1,6 +1,7 @@
 //! What `thimble machine` shows of one machine: the server's data, and its agent's description.
 
-use api::{Agent, Attributes, BootState, Link, Machine, Milestone, MissingFirmware, Platform, Progress};
+use api::{Agent, Attributes, BootState, Link, Machine, Milestone, MissingFirmware, Platform};
+use model::Progress;
 use model::WorkflowState;
 
 use super::machine::intent;
@@ -22,6 +23,11 @@ pub(super) fn lines(machine: &Machine) -> Vec<(&'static str, String)> {
         let waiting = queued.waiting.as_ref().map_or_else(String::new, |waiting| format!(", waits for {}", waits(waiting)));
         let state = queued.state.map_or("not ready", WorkflowState::as_str);
         lines.push(("Queue", format!("{}. {} {state}{waiting}", number + 1, queued.workflow)));
+    }
+    if let Some(last) = &machine.last_step {
+        lines.push(("Last step", format!("{} {}", local(last.step.step.latest()), last.step.step)));
+        let beware = |server| format!("DHCP server {server} answers this machine, too; `thimble boots explain` says more");
+        lines.extend(last.other_server.map(|server| ("Beware", beware(server))));
     }
     if let Some(agent) = &machine.agent {
         lines.extend(of_agent(agent));
@@ -126,6 +132,18 @@ mod tests {
         let expected = [("Hardware", "node-1"), ("Boots", "hold repair"), ("Intent", intent.as_str()), ("Orders", "default/w")];
         let shown = lines(&serde_json::from_value(machine).unwrap());
         assert_eq!(shown, expected.map(|(label, text)| (label, text.to_owned())));
+    }
+
+    #[test]
+    fn the_last_step_of_the_boot_is_shown_and_another_dhcp_server() {
+        let hardware = json!({"apiVersion": "a", "kind": "Hardware", "metadata": {"name": "node-1"}, "spec": {}});
+        let step = json!({"mac": "52:54:00:12:34:56", "at": "2026-01-02T03:04:05Z", "kind": "chose_other", "asked": "REQUEST of iPXE",
+            "why": "it chose another server, 10.0.0.9", "server": "10.0.0.9", "otherServer": "10.0.0.9"});
+        let machine = json!({"mac": null, "hardware": hardware, "boot": "hold", "reason": "r", "last_step": step});
+        let shown = lines(&serde_json::from_value(machine).unwrap());
+        let last = format!("{} DHCP: REQUEST of iPXE -> no answer (it chose another server, 10.0.0.9)", at());
+        assert_eq!(shown[2], ("Last step", last));
+        assert!(shown[3].0 == "Beware" && shown[3].1.contains("10.0.0.9"), "{shown:?}");
     }
 
     #[test]

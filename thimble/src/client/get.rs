@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::{Context, anyhow};
 use clap::Args;
 use jiff::Timestamp;
+use model::{Hardware, Object};
 use serde_json::{Value, json};
 
 use super::columns::{self, Column};
@@ -65,6 +67,20 @@ pub(super) async fn run(args: GetArgs, out: &mut dyn Write) -> anyhow::Result<Ex
     let is_one = matches!(targets.as_slice(), [Target { which: Which::Named(_), .. }]);
     print(&args, found, is_one, out)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The Hardware of all namespaces.
+pub async fn all_hardware(server: &ServerArgs) -> anyhow::Result<Vec<Hardware>> {
+    let server = Connection::to(server)?;
+    let kind = Kind::named("hardware").context("there is no kind hardware")?;
+    let items = list(&server, kind, None, &Scope::default()).await?.items;
+    let objects = items.iter().map(|item| model::parse_documents(&item.to_string(), "the server's Hardware"));
+    let objects = objects.collect::<Result<Vec<_>, _>>().map_err(|mistakes| match mistakes.first() {
+        Some(mistake) => anyhow!("{mistake}"),
+        None => anyhow!("the server's Hardware cannot be read"),
+    })?;
+    let hardware = |object| if let Object::Hardware(hardware) = object { Some(*hardware) } else { None };
+    Ok(objects.into_iter().flatten().filter_map(hardware).collect())
 }
 
 fn print(args: &GetArgs, found: Vec<(&'static Kind, Vec<Value>)>, is_one: bool, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -1,4 +1,7 @@
-//! `thimble image action`: one static program becomes one layer, and every action becomes an image with that layer.
+//! `thimble image action`: one static program becomes one layer, and every action becomes an image with that layer. With
+//! `--tools` each image has a second one, of Debian packages.
+
+mod tools;
 
 use super::{ActionArguments, defaults, push};
 use anyhow::Context;
@@ -9,7 +12,7 @@ use oci::layout::write::{Folder, NamedDescriptor};
 use serde::Serialize;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The image that takes the action's name as its command. There is also one image per action.
 const ANY: &str = "actions";
@@ -17,33 +20,37 @@ const ANY: &str = "actions";
 /// The layout's folder below `--into`.
 const LAYOUT: &str = "actions";
 
+/// Debian's, and where the links of the actions are.
+const WITH_TOOLS: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/";
+
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 /// The level of gzip: the best one, because every byte travels to every machine.
 const LEVEL: u32 = 9;
 
-/// All images by their names, and their shared layer.
+/// All images by their names, and the layers that they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
-    pub layer: Layer,
+    pub layers: Vec<Layer>,
     pub images: Vec<(String, Image)>,
 }
 
 pub fn run(arguments: &ActionArguments) -> anyhow::Result<()> {
     let path = &defaults::program(arguments.binary.as_deref(), "--binary", "actions")?;
     let binary = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let images = pack(&binary).with_context(|| format!("cannot pack {}", path.display()))?;
+    let images = pack(&binary, &arguments.tools).with_context(|| format!("cannot pack {}", path.display()))?;
+    let tag = arguments.tag();
     if let Some(folder) = &arguments.output {
-        let written = write(&images, &arguments.tag, folder);
+        let written = write(&images, tag, folder);
         written.with_context(|| format!("cannot write the image layout {}", folder.display()))?;
     }
     if let Some(served) = &arguments.into {
         let folder = served.join(LAYOUT);
-        let written = readable(served).map_err(BuildError::from).and_then(|()| put(&images, &arguments.tag, &folder));
+        let written = readable(served).map_err(BuildError::from).and_then(|()| put(&images, tag, &folder));
         written.with_context(|| format!("cannot put the images into {}", folder.display()))?;
     }
-    let mut names: Vec<String> = images.images.iter().map(|(name, _)| format!("{name}:{}", arguments.tag)).collect();
+    let mut names: Vec<String> = images.images.iter().map(|(name, _)| format!("{name}:{tag}")).collect();
     if let Some(url) = &arguments.push {
-        names = push::run(&images, &push::Target::parse(url, &arguments.tag)?, &push::settings()?)?;
+        names = push::run(&images, &push::Target::parse(url, tag)?, &push::settings()?)?;
     }
     print(&images, &names, arguments.json)
 }
@@ -60,20 +67,25 @@ fn print(images: &Images, names: &[String], json: bool) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(&lines)?);
         return Ok(());
     }
-    println!("layer {} of {} bytes", images.layer.blob.digest, images.layer.blob.bytes.len());
+    for layer in &images.layers {
+        println!("layer {} of {} bytes", layer.blob.digest, layer.blob.bytes.len());
+    }
     for line in lines {
         println!("{}  {}", line.digest, line.image);
     }
     Ok(())
 }
 
-/// Pure: the same program gives the same digests.
-pub fn pack(binary: &[u8]) -> anyhow::Result<Images> {
-    let architecture = elf::static_program(binary)?.context("its architecture is neither amd64 nor arm64")?.name();
-    let layer = Layer::gzip(&tar(binary)?, LEVEL)?;
-    let image = |name: &str| Ok((name.to_owned(), image(name, architecture, &layer)?));
+/// The same program and packages give the same digests.
+pub fn pack(binary: &[u8], packages: &[PathBuf]) -> anyhow::Result<Images> {
+    let architecture = elf::static_program(binary)?.context("its architecture is neither amd64 nor arm64")?;
+    let mut layers = vec![Layer::gzip(&tar(binary)?, LEVEL)?];
+    if !packages.is_empty() {
+        layers.push(tools::layer(packages, architecture)?);
+    }
+    let image = |name: &str| Ok((name.to_owned(), image(name, architecture.name(), &layers)?));
     let images = std::iter::once(&ANY).chain(&ACTIONS).map(|name| image(name)).collect::<Result<_, BuildError>>()?;
-    Ok(Images { layer, images })
+    Ok(Images { layers, images })
 }
 
 fn tar(binary: &[u8]) -> anyhow::Result<Vec<u8>> {
@@ -88,13 +100,14 @@ fn tar(binary: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(tar.into_inner()?)
 }
 
-fn image(name: &str, architecture: &str, layer: &Layer) -> Result<Image, BuildError> {
+fn image(name: &str, architecture: &str, layers: &[Layer]) -> Result<Image, BuildError> {
     let entrypoint: Vec<_> = std::iter::once("/actions").chain((name != ANY).then_some(name)).map(str::to_owned).collect();
     // Runtimes search the program in PATH and refuse to start without that variable.
-    let config = ConfigBuilder::default().env(["PATH=/".to_owned()]).entrypoint(entrypoint).working_dir("/").build()?;
+    let path = if layers.len() > 1 { WITH_TOOLS } else { "PATH=/" };
+    let config = ConfigBuilder::default().env([path.to_owned()]).entrypoint(entrypoint).working_dir("/").build()?;
     let history = HistoryBuilder::default().created(EPOCH).created_by("thimble image action").build()?;
     let configuration = ConfigurationBuilder::default().created(EPOCH).architecture(architecture).os("linux");
-    Image::new(std::iter::once(layer), configuration.config(config).history([history]))
+    Image::new(layers.iter(), configuration.config(config).history(vec![history; layers.len()]))
 }
 
 /// Writes the images as an OCI image layout, a folder that skopeo and other tools read.
@@ -121,7 +134,9 @@ fn readable(folder: &Path) -> std::io::Result<()> {
 
 fn fill(images: &Images, tag: &str, folder: &Path) -> Result<(Folder, Vec<NamedDescriptor>), BuildError> {
     let layout = Folder::create(folder)?;
-    layout.put(&images.layer.blob.bytes)?;
+    for layer in &images.layers {
+        layout.put(&layer.blob.bytes)?;
+    }
     let mut entries = Vec::new();
     for (name, image) in &images.images {
         layout.put(&image.config.bytes)?;

@@ -72,7 +72,9 @@ async fn push(images: &Images, target: &Target, settings: &Settings) -> anyhow::
     for (name, image) in &images.images {
         let repository = target.repository(name);
         let pushed = async {
-            registry.blob(&repository, &images.layer.blob, lender.as_deref()).await?;
+            for layer in &images.layers {
+                registry.blob(&repository, &layer.blob, lender.as_deref()).await?;
+            }
             registry.blob(&repository, &image.config, None).await?;
             registry.manifest(&repository, &target.tag, &image.manifest).await
         };

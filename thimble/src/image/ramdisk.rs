@@ -47,6 +47,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
         media: Media {
             uki: arguments.uki,
             iso: arguments.iso,
+            placeholder: arguments.placeholder,
             stub: arguments.stub.clone(),
             signer: arguments
                 .sign_key
@@ -54,6 +55,7 @@ fn request(arguments: &BuildArguments) -> anyhow::Result<Request> {
                 .zip(arguments.sign_cert.clone())
                 .map(|(key, certificate)| Signer { key, certificate }),
             server_ca: server_ca(arguments)?,
+            site: None,
         },
         mtime: arguments.source_date_epoch,
         output: arguments.output.clone(),

@@ -39,6 +39,7 @@ fn detail(milestone: Milestone) -> String {
     match milestone {
         Milestone::Unknown => String::new(),
         Milestone::Silent { reason } => reason,
+        Milestone::OtherServer { server, detail } => format!("{server}: {detail}"),
         Milestone::Discover { client } => client,
         Milestone::Offered { address, boot_file } | Milestone::Acknowledged { address, boot_file } => {
             format!("{address} {boot_file}").trim().to_owned()

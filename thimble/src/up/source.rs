@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use boots::{BootInterface, MachineSource, SourceFuture};
-use model::Mac;
+use boots::{BootInterface, HardwareFuture, MachineSource, SourceError, SourceFuture};
+use model::{Mac, ObjectName};
 use server::Server;
 
 pub struct InProcess(pub Server);
@@ -17,5 +17,20 @@ impl MachineSource for InProcess {
     fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
         let machine = self.0.machine_by_address(address).and_then(|known| BootInterface::known(&known, Some(address)));
         Box::pin(async { Ok(machine) })
+    }
+
+    fn hardware_at(&self, address: IpAddr) -> HardwareFuture<'_> {
+        let found = self.0.only_hardware_at(address).map_err(|names| SourceError::Ambiguous { address, names });
+        Box::pin(async { found })
+    }
+
+    fn hardware_with(&self, mac: Mac) -> HardwareFuture<'_> {
+        let found = self.0.hardware_with(mac);
+        Box::pin(async { Ok(found) })
+    }
+
+    fn hardware_named(&self, name: &ObjectName) -> HardwareFuture<'_> {
+        let found = self.0.hardware_named(name);
+        Box::pin(async { Ok(found) })
     }
 }
