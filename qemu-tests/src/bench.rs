@@ -3,6 +3,7 @@
 //! The machine's clock counts instructions (`-icount shift=0`), so the numbers are the same on any host, however busy. One
 //! second is 10^9 instructions of one core.
 
+mod actions;
 mod agent;
 mod boots;
 mod floor;
@@ -77,6 +78,8 @@ pub struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
+    /// image2disk compared with zstd, dd and qemu-img, onto a RAM disk of this host
+    Actions,
     /// The agent compared with crun, runc and containerd, on this host
     Agent,
     /// boots compared with nginx, atftpd and Kea
@@ -93,6 +96,9 @@ struct Series {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.what == Some(What::Actions) {
+        return actions::run(arguments.runs);
+    }
     if arguments.what == Some(What::Server) {
         return server::run();
     }

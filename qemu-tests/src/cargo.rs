@@ -94,11 +94,34 @@ fn crates(root: &Path, args: &[&str]) -> Result<usize> {
     Ok(names.len())
 }
 
-/// The output from the first error on, or else its end.
+/// What failed, from cargo's output: the failed tests' own words, or what follows the first error, or the end.
 fn complaints(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+    let failures = failures(&text);
+    if !failures.is_empty() {
+        return failures.join("\n");
+    }
     let errors: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("error")).take(COMPLAINTS).collect();
     if errors.is_empty() { tail(log, COMPLAINTS) } else { errors.join("\n") }
+}
+
+/// What the test harness prints of each failed test, below the name of its program.
+fn failures(text: &str) -> Vec<&str> {
+    let (mut program, mut inside, mut found) = ("", false, Vec::new());
+    for line in text.lines() {
+        if let Some(running) = line.trim_start().strip_prefix("Running ") {
+            program = running;
+        } else if line == "failures:" && !inside {
+            inside = true;
+            found.push(program);
+        } else if line.starts_with("test result: ") {
+            inside = false;
+        } else if inside && !line.is_empty() && line != "failures:" {
+            found.push(line);
+        }
+    }
+    found.truncate(COMPLAINTS);
+    found
 }
 
 /// Cargo without the variables that `cargo lab` set for this process, because they would make build scripts (ring's) run
@@ -134,5 +157,25 @@ mod tests {
             "running unittests src/lib.rs"
         );
         assert_eq!(state("", None), "starting");
+    }
+
+    #[test]
+    fn a_failed_test_is_shown_with_its_own_words() {
+        let log = "     Running tests/access.rs (target/debug/deps/access-1)\n\nrunning 2 tests\ntest one ... ok\ntest two ... FAILED\n\nfailures:\n\n\
+                   ---- two stdout ----\nthread 'two' panicked at tests/access.rs:1:2:\nno token\n\n\nfailures:\n    two\n\ntest result: FAILED. 1 \
+                   passed; 1 failed\n\nerror: test failed, to rerun pass `-p thimble --test access`\n     Running tests/agent.rs (x)\n\
+                   test result: ok. 1 passed\nerror: 1 target failed:\n    `-p thimble --test access`\n";
+        let shown = failures(log);
+        assert_eq!(
+            shown,
+            [
+                "tests/access.rs (target/debug/deps/access-1)",
+                "---- two stdout ----",
+                "thread 'two' panicked at tests/access.rs:1:2:",
+                "no token",
+                "    two"
+            ]
+        );
+        assert!(failures("   Compiling a v0.1.0\nerror[E0425]: cannot find value\n").is_empty());
     }
 }

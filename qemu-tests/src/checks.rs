@@ -5,34 +5,45 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::board::Job;
 use crate::cargo::{self, Call};
-use crate::setup::TARGET;
 
 pub enum Outcome {
     Passed,
     Skipped(String),
 }
 
-type Check = fn(&Path, &Job) -> Result<Outcome>;
+pub type Check = fn(&Path, &Job) -> Result<Outcome>;
 
 pub const CHECKS: &[(&str, Check)] = &[
     ("formatting", |root, job| passes(root, job, "formatting", &["fmt", "--all", "--check"])),
     ("lints", lints),
     ("supply chain: bans, licences, sources", deny),
     ("supply chain: advisories", advisories),
-    ("unit and component tests", |root, job| passes(root, job, "tests", &["test", "--workspace"])),
+    ("Debian's packages of cloud-init", cloud_init),
+    ("unit and component tests", |root, job| passes(root, job, "tests", &["test", "--workspace", "--no-fail-fast"])),
     ("the agent on a real containerd", containerd),
-    ("fuzz targets, briefly", fuzz),
 ];
+
+/// These have a build folder of their own. They begin when the programs of the scenarios are built, and leave the processor
+/// to the checks above, which often wait.
+pub const BESIDE: &[(&str, Check)] = &[("fuzz targets, briefly", fuzz)];
 
 /// The second time with the feature that the default build leaves out. Only what it changes is compiled again.
 fn lints(root: &Path, job: &Job) -> Result<Outcome> {
     passes(root, job, "lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     let with = ["clippy", "--workspace", "--features", "thimble/otel", "--all-targets", "--", "-D", "warnings"];
     passes(root, job, "lints-otel", &with)
+}
+
+/// For a test of boots, which is skipped without them.
+fn cloud_init(root: &Path, _job: &Job) -> Result<Outcome> {
+    match crate::cloud_init::packages(&root.join("target/lab")) {
+        Ok(()) => Ok(Outcome::Passed),
+        Err(error) => Ok(Outcome::Skipped(format!("apt-get gives no packages of cloud-init: {error:#}"))),
+    }
 }
 
 fn passes(root: &Path, job: &Job, name: &str, args: &[&str]) -> Result<Outcome> {
@@ -96,48 +107,6 @@ fn answers(program: &str, flag: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-const FUZZ_SECONDS: &str = "-max_total_time=10";
-/// How many fuzz targets run at once. Each uses one core.
-const FUZZ_AT_ONCE: usize = 2;
-
-/// Coverage-guided fuzzing on stable Rust. The flags are in that folder's cargo configuration. Every target of the folder
-/// runs.
 fn fuzz(root: &Path, job: &Job) -> Result<Outcome> {
-    let folder = root.join("fuzz");
-    let build = ["build", "--release", "--target", TARGET];
-    cargo::run_as_job(job, &Call { folder: &folder, log: &log(root, "fuzz")?, patient: false, args: &build })?;
-    let targets = fuzz_targets(&folder)?;
-    let built = folder.join("target").join(TARGET).join("release");
-    for (index, some) in targets.chunks(FUZZ_AT_ONCE).enumerate() {
-        job.at(&format!("target {} of {}", index * FUZZ_AT_ONCE + 1, targets.len()));
-        let run = |name: &String| fuzz_one(root, &folder, &built, name);
-        std::thread::scope(|scope| {
-            let running: Vec<_> = some.iter().map(|name| scope.spawn(move || run(name))).collect();
-            running.into_iter().try_for_each(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })?;
-    }
-    Ok(Outcome::Passed)
-}
-
-fn fuzz_one(root: &Path, folder: &Path, built: &Path, name: &str) -> Result<()> {
-    let log = log(root, &format!("fuzz-{name}"))?;
-    let _from_an_earlier_run = fs::remove_file(&log);
-    let mut command = Command::new(built.join(name));
-    command.args([FUZZ_SECONDS, "-verbosity=0"]).current_dir(folder);
-    crate::command::run(&mut command, &log, std::time::Duration::from_secs(120))
-        .with_context(|| format!("fuzz target {name}; the input that broke it is in {}", folder.display()))
-}
-
-fn fuzz_targets(folder: &Path) -> Result<Vec<String>> {
-    let failed = || format!("cannot list the fuzz targets of {}", folder.display());
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder.join("src/bin")).with_context(failed)? {
-        let path = entry.with_context(failed)?.path();
-        if path.extension().is_some_and(|end| end == "rs") {
-            names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
-        }
-    }
-    ensure!(!names.is_empty(), "{} has no fuzz targets", folder.display());
-    names.sort();
-    Ok(names)
+    crate::fuzz::briefly(root, &log(root, "fuzz")?, job).map(|()| Outcome::Passed)
 }

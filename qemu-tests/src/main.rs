@@ -7,6 +7,7 @@ mod busybox;
 mod cargo;
 mod checks;
 mod clean_host;
+mod cloud_init;
 mod command;
 mod connect_proxy;
 mod crowd;
@@ -15,6 +16,7 @@ mod dhcp;
 mod disk_image;
 mod equipment;
 mod feed;
+mod fuzz;
 mod http;
 mod install;
 mod kit;
@@ -25,6 +27,7 @@ mod matrix;
 mod objects;
 mod oci;
 mod package;
+mod peers;
 mod prepare;
 mod provisioner;
 mod proxy;
@@ -77,6 +80,8 @@ enum Command {
     },
     /// Machines of many parts: firmware, network cards and disks in every pair
     Matrix(many::Arguments),
+    /// boots with firmware, DHCP clients and relays of the field, in every mode, alone and beside dnsmasq and Kea
+    Peers(peers::Arguments),
     /// Machines that get their network from each common DHCP server, and from a faulty one
     Dhcp(many::Arguments),
     /// Machines that lose power at random moments: no work may be lost or done twice
@@ -85,6 +90,8 @@ enum Command {
     Ladder(ladder::Arguments),
     /// Boot time and memory, as a table and as JSON
     Bench(bench::Arguments),
+    /// Each fuzz target for a number of inputs, with a table of executions, rate and crashes
+    Fuzz(fuzz::Arguments),
     /// A machine that waits for work, and a shell on its segment
     Shell,
     /// Install the Debian packages that the lab needs, for demo, tests and benchmarks
@@ -125,10 +132,12 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Test { filter, reuse, awaited, .. } => suite::run(filter.as_deref(), reuse, awaited),
         Command::Matrix(arguments) => matrix::run(&arguments),
+        Command::Peers(arguments) => peers::run(&arguments),
         Command::Dhcp(arguments) => servers::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Shell => shell::outside(),
         Command::Prepare => prepare::alone(&[Purpose::Demo, Purpose::Test, Purpose::Bench]).map(|()| ExitCode::SUCCESS),
         Command::Build => setup::Setup::build(Purpose::Test, &board::Board::new("== ")).map(|_| ExitCode::SUCCESS),

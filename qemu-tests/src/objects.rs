@@ -54,7 +54,7 @@ pub struct Step {
     name: String,
     image: String,
     command: Vec<String>,
-    timeout: u32,
+    timeout: u64,
     host_pid: bool,
     volumes: Vec<String>,
     environment: Vec<(String, String)>,
@@ -88,7 +88,7 @@ impl Step {
         Self { command: vec![program.to_owned()], ..self }
     }
 
-    pub fn timeout(self, seconds: u32) -> Self {
+    pub fn timeout(self, seconds: u64) -> Self {
         Self { timeout: seconds, ..self }
     }
 
@@ -107,7 +107,7 @@ impl Step {
     }
 
     fn yaml(&self) -> String {
-        let mut text = format!("- name: {}\n  image: {}\n  timeout: {}\n", self.name, self.image, self.timeout);
+        let mut text = format!("- name: {}\n  image: {:?}\n  timeout: {}\n", self.name, self.image, self.timeout);
         if !self.command.is_empty() {
             // A JSON list is a YAML list.
             text += &format!("  command: {}\n", serde_json::json!(self.command));
@@ -156,7 +156,7 @@ mod tests {
         let step = Step::image("x", "r/x:1").command("echo \"a\"\nexit 7").volume("/worker:/worker").host_pid();
         assert_eq!(
             step.yaml(),
-            "- name: x\n  image: r/x:1\n  timeout: 120\n  command: [\"echo \\\"a\\\"\\nexit 7\"]\n  pid: host\n  volumes: [/worker:/worker]\n"
+            "- name: x\n  image: \"r/x:1\"\n  timeout: 120\n  command: [\"echo \\\"a\\\"\\nexit 7\"]\n  pid: host\n  volumes: [/worker:/worker]\n"
         );
     }
 

@@ -26,6 +26,8 @@ pub enum Purpose {
     Bench,
     /// `cargo lab bench boots`
     Peers,
+    /// `cargo lab peers`
+    Firmware,
 }
 
 const INSTALL: &[&str] = &["install", "-y", "-q", "--no-install-recommends", "--no-remove"];

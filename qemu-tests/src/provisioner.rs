@@ -39,6 +39,8 @@ pub struct Options {
     pub packs: bool,
     /// boots knows that the ramdisk is Thimble's, so its machines speak TLS.
     pub tls: bool,
+    /// The settings file of a host that serves machines by IPv6 alone, at the segment's IPv6 address.
+    pub only_ipv6: Option<&'static str>,
 }
 
 pub struct Provisioner {
@@ -77,7 +79,16 @@ impl Provisioner {
         // Other labs of this host have theirs. Its whole path may be longer than that of a socket can be.
         command.current_dir(&self.folder).arg("--socket").arg(Path::new(".").join(SOCKET));
         let interface = if self.options.no_dhcp { "lo" } else { segment::BRIDGE };
-        command.args(["--address", &segment::HOST.to_string(), "--interface", interface, "--router-advertisements"]);
+        match self.options.only_ipv6 {
+            Some(settings) => {
+                let file = self.folder.join("thimble.yaml");
+                fs::write(&file, settings).with_context(|| format!("cannot write {}", file.display()))?;
+                command.args(["--address6", &segment::HOST6.to_string(), "--interface", interface, "--config"]).arg(file);
+            }
+            None => {
+                _ = command.args(["--address", &segment::HOST.to_string(), "--interface", interface, "--router-advertisements"])
+            }
+        }
         command.args(["--kernel", "vmlinuz", "--initrd", "initramfs.cpio.zst"]);
         command.args(["--insecure-registries", &format!("{}:5000,10.0.2.2:5000", segment::HOST)]);
         command.arg("--kernel-args").arg(format!("console=ttyS0 {}", self.options.kernel_args));
@@ -144,6 +155,12 @@ impl Provisioner {
     /// The server's data about a machine.
     pub fn machine(&self, mac: &str) -> Result<api::Machine> {
         get(&self.socket(), &paths::machine(mac))
+    }
+
+    /// What the machine asked while it booted, a line each.
+    pub fn explained(&self, mac: &str) -> Result<String> {
+        let history: api::BootHistory = get(&self.socket(), &paths::machine_boots(mac))?;
+        Ok(history.steps.iter().map(|step| format!("{}\n", step.step)).collect())
     }
 
     /// Waits until the workflow has ended.

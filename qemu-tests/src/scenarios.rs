@@ -20,8 +20,11 @@ mod reach;
 mod refusals;
 mod rescue;
 mod restarts;
+mod site;
+mod six;
 mod strangers;
 mod trust;
+mod vrf;
 
 use anyhow::Result;
 
@@ -49,6 +52,7 @@ pub const ALL: &[Scenario] = &[
     many(2, "a machine whose agent hangs or keeps failing starts again", restarts::agent_hangs_or_fails),
     many(2, "every part of the matrix works in a machine", crate::matrix::short),
     many(2, "every common DHCP server gives a machine its network, and a faulty one does, too", crate::servers::short),
+    one("boots works with the DHCP clients, relays and fetching programs of the field, in every mode", crate::peers::short),
     many(2, "no power cut at a random moment loses a report", crate::soak::short),
     one("a blank BIOS machine with 128 MiB installs Debian and boots it", installs::bios),
     one("a blank UEFI machine installs Debian through TFTP and boots it", installs::uefi),
@@ -78,9 +82,11 @@ pub const ALL: &[Scenario] = &[
     many(2, "two links to an LACP partner become one", links::lacp_partner),
     one("names, a proxy and a private CA lead to server and registry", reach::names_proxy_and_authority),
     one("a network with IPv6 only is enough", reach::only_ipv6),
+    one("a network with IPv6 only installs a machine from nothing", six::installs),
     one("a dead real-time clock does not stop the work", links::dead_clock),
     one("a time server that never answers causes no delay", links::silent_time_server),
     one("the ISO image boots from a CD and a stick, by BIOS and UEFI", media::iso),
+    many(2, "one ISO image serves machines by serial number, UUID and MAC without DHCP", site::iso),
     one("the unified kernel image boots by itself", media::uki),
     one("Secure Boot starts only signed programs and the TPM records them", trust::secure_boot),
     one("a machine without a registry runs an image that came with it", media::embedded),
@@ -114,7 +120,7 @@ pub const ALL: &[Scenario] = &[
 ];
 
 /// Scenarios whose feature is not finished: `cargo lab test --awaited`.
-pub const AWAITED: &[Scenario] = &[];
+pub const AWAITED: &[Scenario] = &[one("machines behind an interface in a VRF are answered", vrf::answers)];
 
 /// All scenarios.
 pub fn known() -> impl Iterator<Item = &'static Scenario> {

@@ -1,7 +1,7 @@
 //! A private Ethernet segment: network, mount and PID namespaces with a bridge, in a separate process. Without root a user
 //! namespace comes first. When the process inside ends, the kernel ends everything it started.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
@@ -14,6 +14,7 @@ use crate::command::effect;
 
 /// The provisioning host's address on the segment.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub const HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 1);
 pub const BRIDGE: &str = "br0";
 const INSIDE: &str = "LAB_INSIDE_SEGMENT";
 
@@ -66,7 +67,7 @@ pub fn bring_up() -> Result<()> {
     ip("link set lo up")?;
     ip(&format!("link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"))?;
     ip(&format!("addr add {HOST}/24 dev {BRIDGE}"))?;
-    ip(&format!("addr add fd00:77::1/64 dev {BRIDGE} nodad"))?;
+    ip(&format!("addr add {HOST6}/64 dev {BRIDGE} nodad"))?;
     ip(&format!("link set {BRIDGE} up"))
 }
 

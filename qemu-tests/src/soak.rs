@@ -86,7 +86,7 @@ fn fresh_seed() -> u64 {
 
 /// A few cycles, for every run of the tests.
 pub fn short(scene: &Scene) -> Result<()> {
-    soak(scene, 20, fresh_seed(), 2)
+    soak(scene, 12, fresh_seed(), 2)
 }
 
 fn soak(scene: &Scene, cycles: u32, seed: u64, machines: u8) -> Result<()> {

@@ -23,7 +23,8 @@ const MILESTONES: &[(&str, &str)] = &[
     ("action announce-boot", r"action announce-boot: SUCCESS"),
     ("action reboot", r"action reboot: SUCCESS"),
     ("reboot", r"thimble: rebooting"),
-    ("local disk chosen", r"booting from the local disk"),
+    // boots says so in a script, or in the PXE menu of firmware that must not load one.
+    ("local disk chosen", r"booting from the local disk|PXE-E21: Remote boot cancelled"),
     ("boot loader", r"GRUB: booting Debian"),
     ("installed system up", r"installed-by-thimble login:"),
 ];

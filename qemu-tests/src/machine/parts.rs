@@ -224,10 +224,14 @@ pub struct Parts {
     pub tpm: Option<PathBuf>,
     /// The first serial port, before the one that the lab reads: a pipe that takes no characters.
     pub dead_serial: Option<PathBuf>,
+    /// UUID and serial number, as the firmware reports them.
+    pub identity: Option<(&'static str, &'static str)>,
     /// Properties of the machine's built-in devices.
     pub globals: Vec<&'static str>,
     /// Further devices in QEMU's syntax.
     pub devices: Vec<&'static str>,
+    /// Settings of OVMF, such as `IPv4PXESupport,string=no`.
+    pub ovmf: Vec<&'static str>,
 }
 
 impl Parts {
@@ -243,8 +247,10 @@ impl Parts {
             cd: None,
             tpm: None,
             dead_serial: None,
+            identity: None,
             globals: Vec::new(),
             devices: Vec::new(),
+            ovmf: Vec::new(),
         }
     }
 }

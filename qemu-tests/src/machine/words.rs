@@ -69,8 +69,10 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
         add("-chardev", format!("pipe,id=dead,path={}", pipe.display()));
         add("-serial", "chardev:dead".into());
     }
+    parts.identity.iter().for_each(|(uuid, serial)| add("-smbios", format!("type=1,uuid={uuid},serial={serial}")));
     parts.globals.iter().for_each(|property| add("-global", (*property).to_owned()));
     parts.devices.iter().for_each(|device| add("-device", (*device).to_owned()));
+    parts.ovmf.iter().for_each(|setting| add("-fw_cfg", format!("name=opt/org.tianocore/{setting}")));
     if let Some(socket) = &parts.tpm {
         add("-chardev", format!("socket,id=tpm,path={}", socket.display()));
         add("-tpmdev", "emulator,id=tpm,chardev=tpm".into());

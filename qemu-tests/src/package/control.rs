@@ -19,7 +19,7 @@ impl Control {
         format!(
             "Package: thimble\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: {MAINTAINER}\n\
              Installed-Size: {installed_kib}\nDepends: {libraries}adduser\nRecommends: ca-certificates, ipxe\n\
-             Suggests: busybox-static, dropbear-bin, isolinux, skopeo, systemd-boot-efi\nSection: admin\nPriority: optional\n\
+             Suggests: busybox-static, dropbear-bin, grub-efi-amd64-signed, isolinux, skopeo, systemd-boot-efi\nSection: admin\nPriority: optional\n\
              Description: installs operating systems on machines with an empty disk\n \
              Machines boot from the network into a ramdisk of a few megabytes and run the\n \
              steps of a workflow as OCI images. This package has the daemons of the\n \

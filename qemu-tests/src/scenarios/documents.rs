@@ -79,10 +79,13 @@ const STAND_INS: &[(&str, &str)] = &[
     ("thimble", THIMBLE),
 ];
 /// What a page takes for granted.
-const BEFORE: &[(&str, &str)] = &[(
-    "backup",
-    "thimble init host; cp host/settings/thimble.yaml /etc/thimble/; systemctl enable --now thimble; thimble apply -f host",
-)];
+const BEFORE: &[(&str, &str)] = &[
+    (
+        "backup",
+        "thimble init host; cp host/settings/thimble.yaml /etc/thimble/; systemctl enable --now thimble; thimble apply -f host",
+    ),
+    ("media", "apt-get download $(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ {print $2}')"),
+];
 /// Folders outside of the page's folder that the commands write to. Here they are in memory.
 const WRITTEN: &[&str] = &["/usr/local/lib", "/var/lib", "/var/backups", "/etc"];
 /// Folders that packages bring, ours and Prometheus'.

@@ -1,6 +1,8 @@
 //! Memory is the machine's only disk while it installs. Images that do not fit are refused, and an action that fills memory
 //! fails alone.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
 
@@ -41,13 +43,17 @@ pub fn image_too_large(scene: &Scene) -> Result<()> {
     ready.still_works("afterwards")
 }
 
+/// The image goes to an emulated disk and comes back, a page at a time, while other machines have the processor.
+const SWAPPED_WITHIN: Duration = Duration::from_secs(300);
+
 /// More than the free memory of a machine with 128 MiB, on a disk that has room for it.
 pub fn scratch_disk(scene: &Scene) -> Result<()> {
     const LARGE: usize = 112 << 20;
     let ready = scene.ready(Options::default())?;
     Image::busybox("wc -c /padding; cat /proc/swaps", LARGE)?.push(ready.registry.address(), "large", "1")?;
     let lent = Step::image("large", &ready.registry.reference("large:1")).environment("THIMBLE_SCRATCH", "/dev/vda");
-    let workflow = ready.run("large", &[lent])?;
+    ready.begin("large", &[lent.timeout(SWAPPED_WITHIN.as_secs())])?;
+    let workflow = ready.provisioner.wait_ended("large", SWAPPED_WITHIN)?;
     ensure!(workflow.state() == "SUCCESS", "ended as {}: {:?}", workflow.state(), workflow.message("large"));
     let serial = &ready.machine.serial;
     for line in [format!(r"A\| {LARGE} /padding"), r"/dev/vda: \d+ MiB lent as memory".into(), "/dev/vda: given back".into()] {

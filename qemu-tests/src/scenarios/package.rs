@@ -39,7 +39,7 @@ pub fn installs(scene: &Scene) -> Result<()> {
     let build = ["thimble", "image", "build", "--kernel", "/tmp/linux-image.deb", "--output", files];
     host.run(&build, BUILT_WITHIN)?;
     host.run(&["thimble", "image", "action", "--into", "/var/lib/thimble/images"], QUICK)?;
-    let system = pattern(SYSTEM_BYTES);
+    let system = system();
     fs::write(host.path(Path::new(SYSTEM)), &system).context("cannot write the system to install")?;
 
     let mut daemon = up(&host, scene)?;
@@ -114,6 +114,12 @@ fn removed(host: &CleanHost) -> Result<()> {
     Ok(())
 }
 
-fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+/// A table with one Linux partition from 1 MiB to 3 MiB, and bytes that are easily told from others.
+fn system() -> Vec<u8> {
+    let mut system: Vec<u8> = (0..SYSTEM_BYTES).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
+    let mut table = [0; 512];
+    table[446..462].copy_from_slice(&[0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0]);
+    table[510..].copy_from_slice(&[0x55, 0xaa]);
+    system.splice(..512, table);
+    system
 }

@@ -1,7 +1,7 @@
 //! Ways to the server and the registry other than a plain address: names, a private CA, a proxy, IPv6.
 
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -17,14 +17,12 @@ use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{GRPC, Options};
 use crate::proxy::Proxy;
 use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, MEMORY_MIB, Scene};
-use crate::segment;
+use crate::segment::{self, HOST6};
 
 const STATION: Station = Station { number: 1 };
 const CONNECTED: &str = "thimble: agent .* connected to";
 const SERVER: &str = "server.lab.test";
 const REGISTRY: &str = "registry.lab.test";
-/// The bridge's address.
-const HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 1);
 /// The registry with a certificate, which the segment cannot reach.
 const BEHIND_PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5443);
 

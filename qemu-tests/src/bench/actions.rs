@@ -1,0 +1,154 @@
+//! `cargo lab bench actions`: image2disk onto a RAM disk beside the programs that people write disks with, in the same run.
+//!
+//! The RAM disk is a loop device over a file on tmpfs, and the image is there, too. So what counts is decoding and writing. The
+//! programs take turns, so that other work on the host slows all of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::median;
+use crate::cargo;
+use crate::command::{effect, output};
+use crate::setup::workspace;
+
+const FOLDER: &str = "/dev/shm/thimble-bench-actions";
+const RAMDISK: &str = ".cargo/ramdisk.toml";
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const MIB: u64 = 1 << 20;
+const SIZE: u64 = 512 * MIB;
+const LOOK: Duration = Duration::from_millis(5);
+
+pub fn run(runs: usize) -> Result<ExitCode> {
+    let root = workspace()?;
+    println!("== building the actions as they are in their image");
+    cargo::run(&root, &["build", "--config", RAMDISK, "--profile", "image", "--target", TARGET, "--package", "actions"], &[])?;
+    let bench = Bench::start(root.join("target").join(TARGET).join("image/actions"))?;
+    let mut table = BTreeMap::<usize, Vec<Measured>>::new();
+    for run in 1..=runs {
+        println!("== run {run} of {runs}");
+        for (number, row) in bench.rows().iter().enumerate() {
+            table.entry(number).or_default().push(measure(&row.command).with_context(|| row.name.to_owned())?);
+        }
+    }
+    print(&bench, &table);
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Measured {
+    seconds: f64,
+    /// Of the process that is started itself, in KiB.
+    memory: u64,
+}
+
+struct Row {
+    name: &'static str,
+    /// The row that it is compared with.
+    floor: Option<usize>,
+    command: Vec<String>,
+}
+
+struct Bench {
+    actions: PathBuf,
+    disk: String,
+}
+
+impl Bench {
+    fn start(actions: PathBuf) -> Result<Self> {
+        let folder = Path::new(FOLDER);
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {FOLDER}"))?;
+        let shell =
+            |script: &str| effect(Command::new("sh").args(["-ec", script]).current_dir(folder)).context(script.to_owned());
+        println!("== an image of {} MiB of this host's /usr", SIZE / MIB);
+        shell(&format!("(tar -C / -cf - usr 2>/dev/null || true) | head -c {SIZE} > raw; truncate -s {SIZE} raw"))?;
+        // One Linux partition, so that it is a disk and not an archive.
+        shell(&format!(
+            "dd if=/dev/zero of=raw bs=1M count=1 conv=notrunc status=none; echo 'start=2048, type=83' | sfdisk -q raw; truncate -s {} disk",
+            SIZE + 8 * MIB
+        ))?;
+        shell("zstd -q -f -3 raw -o one.zst; split -b 2M --filter='zstd -q -3 -c --stream-size=2097152' raw > many.zst")?;
+        shell(
+            "gzip -1 -c raw > raw.gz; qemu-img convert -O qcow2 raw plain.qcow2; qemu-img convert -c -O qcow2 raw packed.qcow2",
+        )?;
+        let disk = output(Command::new("losetup").args(["--find", "--show", "disk"]).current_dir(folder))?.trim().to_owned();
+        Ok(Self { actions, disk })
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let shell = |name, floor, script: String| Row { name, floor, command: ["sh", "-c", &script].map(str::to_owned).to_vec() };
+        let action = |name, floor, file: &str| {
+            let words = ["env".to_owned(), format!("IMG_URL={FOLDER}/{file}"), format!("DEST_DISK={}", self.disk)];
+            let program = [self.actions.display().to_string(), "image2disk".to_owned()];
+            Row { name, floor, command: words.into_iter().chain(program).collect() }
+        };
+        let pipe = |unpack: &str, file: &str| {
+            format!(
+                "curl -s file://{FOLDER}/{file} | {unpack} | dd of={} bs=1M oflag=direct iflag=fullblock status=none",
+                self.disk
+            )
+        };
+        let qemu = |file: &str| format!("exec qemu-img convert -n -O raw {FOLDER}/{file} {}", self.disk);
+        vec![
+            shell("zstd -dc > /dev/null", None, format!("exec zstd -dc {FOLDER}/one.zst > /dev/null")),
+            action("image2disk, zstd", Some(0), "one.zst"),
+            action("image2disk, zstd of many frames", Some(0), "many.zst"),
+            shell("curl | zstd -dc | dd", Some(0), pipe("zstd -dc", "one.zst")),
+            shell("gzip -dc > /dev/null", None, format!("exec gzip -dc {FOLDER}/raw.gz > /dev/null")),
+            action("image2disk, gzip", Some(4), "raw.gz"),
+            shell("curl | gzip -dc | dd", Some(4), pipe("gzip -dc", "raw.gz")),
+            action("image2disk, raw", None, "raw"),
+            shell("curl | dd", Some(7), pipe("cat", "raw")),
+            shell("qemu-img convert, qcow2", None, qemu("plain.qcow2")),
+            action("image2disk, qcow2", Some(9), "plain.qcow2"),
+            shell("qemu-img convert, compressed qcow2", None, qemu("packed.qcow2")),
+            action("image2disk, compressed qcow2", Some(11), "packed.qcow2"),
+        ]
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _gone = Command::new("losetup").args(["--detach", &self.disk]).status();
+        let _gone = fs::remove_dir_all(FOLDER);
+    }
+}
+
+fn measure(command: &[String]) -> Result<Measured> {
+    let (program, arguments) = command.split_first().context("an empty command")?;
+    let start = Instant::now();
+    let mut child = Command::new(program).args(arguments).stdout(Stdio::null()).spawn().context("cannot start it")?;
+    let mut memory = 0;
+    let status = loop {
+        memory = memory.max(high_water(&child));
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        sleep(LOOK);
+    };
+    ensure!(status.success(), "{program} ended with {status}");
+    Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory })
+}
+
+fn high_water(child: &Child) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+fn print(bench: &Bench, table: &BTreeMap<usize, Vec<Measured>>) {
+    let seconds = |number: usize| {
+        median(&table.get(&number).into_iter().flatten().map(|measured| measured.seconds).collect::<Vec<_>>()).unwrap_or(f64::NAN)
+    };
+    println!("\n{:36} {:>8} {:>9} {:>10} {:>10}", "", "seconds", "MB/s", "of floor", "memory MiB");
+    for (number, Row { name, floor, .. }) in bench.rows().iter().enumerate() {
+        let own = seconds(number);
+        let ratio = floor.map_or("-".to_owned(), |floor| format!("{:.2}", own / seconds(floor)));
+        let memory = table.get(&number).into_iter().flatten().map(|measured| measured.memory).max().unwrap_or(0);
+        println!("{name:36} {own:>8.2} {:>9.0} {ratio:>10} {:>10.1}", SIZE as f64 / 1e6 / own, memory as f64 / 1024.0);
+    }
+}

@@ -1,0 +1,113 @@
+//! Other hosts of the segment: network namespaces with a cable to the bridge.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::rows::Server;
+use crate::command::{Daemon, effect, wait_for};
+use crate::segment::BRIDGE;
+
+/// Where the other DHCP server is.
+pub const OTHER: &str = "10.77.0.3";
+/// The card of each host.
+pub const CARD: &str = "lan";
+const LIMIT: Duration = Duration::from_secs(20);
+
+pub struct Host {
+    name: String,
+    folder: PathBuf,
+    namespace: Daemon,
+    running: Vec<Daemon>,
+}
+
+pub fn ip(line: &str) -> Result<()> {
+    effect(Command::new("ip").args(line.split(' '))).with_context(|| format!("ip {line}"))
+}
+
+impl Host {
+    /// A host without an address, if that is empty.
+    pub fn start(folder: &Path, name: &str, address: &str) -> Result<Self> {
+        let mut sleep = Command::new("unshare");
+        sleep.args(["--net", "sleep", "infinity"]);
+        let namespace = Daemon::start(&mut sleep, &folder.join(format!("{name}.log")))?;
+        let host = Self { name: name.to_owned(), folder: folder.to_owned(), namespace, running: Vec::new() };
+        let own = std::fs::read_link("/proc/self/ns/net").context("cannot read this namespace")?;
+        wait_for("the namespace of a host", LIMIT, || {
+            Ok(std::fs::read_link(host.path()).is_ok_and(|namespace| namespace != own).then_some(()))
+        })?;
+        host.plug(CARD, BRIDGE)?;
+        host.run("ip", "link set lo up")?;
+        if !address.is_empty() {
+            host.run("ip", &format!("address add {address}/24 dev {CARD}"))?;
+        }
+        Ok(host)
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/ns/net", self.namespace.id())
+    }
+
+    /// A card with its cable in a bridge.
+    pub fn plug(&self, card: &str, bridge: &str) -> Result<()> {
+        let port = format!("{}-{card}", self.name);
+        ip(&format!("link add {port} type veth peer name {card} netns {}", self.namespace.id()))?;
+        ip(&format!("link set {port} master {bridge} up"))?;
+        self.run("ip", &format!("link set {card} up"))?;
+        Ok(())
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args([&format!("--net={}", self.path()), "timeout", "60", program]);
+        command.env("KEA_LOCKFILE_DIR", &self.folder).env("KEA_PIDFILE_DIR", &self.folder);
+        command
+    }
+
+    /// Runs a program there, and returns what it printed on both outputs, whatever its exit code.
+    pub fn run(&self, program: &str, words: &str) -> Result<String> {
+        let output =
+            self.command(program).args(words.split_whitespace()).output().with_context(|| format!("cannot start {program}"))?;
+        Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Starts a program there, which ends with the host.
+    pub fn start_program(&mut self, program: &str, words: &str) -> Result<()> {
+        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+        let log = self.folder.join(format!("{}-{name}.log", self.name));
+        let daemon = Daemon::start(self.command(program).args(words.split_whitespace()), &log)?;
+        self.running.push(daemon);
+        Ok(())
+    }
+
+    /// The same host with a DHCP server that knows nothing of boots.
+    pub fn serving(mut self, server: Server) -> Result<Self> {
+        let (first, last) = server.range().into_inner();
+        let folder = self.folder.display().to_string();
+        match server {
+            Server::Dnsmasq => {
+                let range = format!("--dhcp-range=10.77.0.{first},10.77.0.{last},1h --dhcp-leasefile={folder}/dnsmasq.leases");
+                let fixed = "--keep-in-foreground --conf-file=/dev/null --port=0 --user=root --no-ping --pid-file= --log-dhcp \
+                             --log-facility=-";
+                self.start_program("dnsmasq", &format!("{fixed} --interface={CARD} {range}"))?;
+            }
+            Server::Kea => {
+                let config = json!({"Dhcp4": {
+                    "interfaces-config": {"interfaces": [CARD]},
+                    "lease-database": {"type": "memfile", "persist": false},
+                    "subnet4": [{"subnet": "10.77.0.0/24", "pools": [{"pool": format!("10.77.0.{first} - 10.77.0.{last}")}]}],
+                    "loggers": [{"name": "kea-dhcp4", "output_options": [{"output": "stdout"}], "severity": "INFO"}],
+                }});
+                let path = self.folder.join("kea.json");
+                std::fs::write(&path, config.to_string()).context("cannot write Kea's configuration")?;
+                self.start_program("kea-dhcp4", &format!("-c {}", path.display()))?;
+            }
+        }
+        let sockets = || self.run("ss", "-lnu").map(|listed| (listed.contains(":67")).then_some(()));
+        wait_for("the other DHCP server", LIMIT, sockets)?;
+        Ok(self)
+    }
+}
