@@ -63,9 +63,22 @@ fn asked(client: Client, host: &mut Host, folder: &Path) -> Result<String> {
             let files = format!("-cf /dev/null -sf {} -lf {place}/dhclient.leases -pf {place}/dhclient.pid", script(folder)?);
             host.run("dhclient", &format!("-4 -1 -v {files} {CARD}"))
         }
-        Client::Dhcpcd => host.run("dhcpcd", &format!("-4 -1 -B -d --noarp -t 20 -f /dev/null -c {} {CARD}", script(folder)?)),
+        Client::Dhcpcd => {
+            alone_with_dhcpcd()?;
+            host.run("dhcpcd", &format!("-4 -1 -B -d --noarp -t 20 -f /dev/null -c {} {CARD}", script(folder)?))
+        }
         Client::Networkd => networkd(host, "DHCP=ipv4\nLinkLocalAddressing=no", "-4 address show", "inet "),
     }
+}
+
+/// It would only confirm a lease of an earlier run, and would send its words to a dhcpcd of another row that has the socket
+/// below /run. Both folders are this segment's own.
+fn alone_with_dhcpcd() -> Result<()> {
+    for folder in ["/var/lib/dhcpcd", "/run"] {
+        effect(Command::new("mount").args(["-t", "tmpfs", "none", folder]))
+            .with_context(|| format!("mount {folder} for dhcpcd"))?;
+    }
+    Ok(())
 }
 
 /// The same by IPv6: the address of the Hardware, or the one that boots makes from the MAC.
@@ -92,8 +105,8 @@ pub fn gets_its_address6(row: &Row, client: Client6, folder: &Path) -> Result<()
             said
         }
         Client6::Dhcpcd => {
-            // It would only confirm a lease of an earlier run. It asks because the advertisement says so.
-            effect(Command::new("mount").args(["-t", "tmpfs", "none", "/var/lib/dhcpcd"])).context("mount for dhcpcd")?;
+            alone_with_dhcpcd()?;
+            // It asks because the advertisement says so.
             host.run("dhcpcd", &format!("-6 -1 -B -d -t 20 -f /dev/null -c {} {CARD}", script(folder)?))?
         }
         Client6::Networkd => {
