@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::board::{Board, Job};
 use crate::command::{self, effect, output};
-use crate::disk_image;
+use crate::disk_image::{self, Forms};
+use crate::installations::tools;
 use crate::prepare::Purpose;
 
 const KERNEL: &str = "linux-image-cloud-amd64";
@@ -25,10 +26,8 @@ pub struct Artifacts {
     pub kernel_deb: PathBuf,
     /// Debian's standard kernel as a package. The demo does not have it.
     pub metal_deb: Option<PathBuf>,
-    /// The disk that a workflow installs, in its final form.
-    pub disk: PathBuf,
-    /// The same disk, compressed with zstd, for the workflow's download.
-    pub disk_zst: PathBuf,
+    /// The system that workflows install.
+    pub debian: Forms,
 }
 
 /// Makes the missing artifacts.
@@ -36,8 +35,11 @@ pub fn build(purpose: Purpose, lab: &Path, board: &Board) -> Result<Artifacts> {
     let download = |metapackage| board.job("Debian kernel", |job| kernel_package(lab, metapackage, job));
     let kernel_deb = download(KERNEL)?;
     let metal_deb = if purpose == Purpose::Demo { None } else { Some(download(METAL_KERNEL)?) };
-    let (disk, disk_zst) = board.job("Debian disk image", |job| debian(lab, job))?;
-    Ok(Artifacts { kernel_deb, metal_deb, disk, disk_zst })
+    let debian = board.job("Debian disk image", |job| debian(lab, job))?;
+    if purpose == Purpose::Test {
+        board.job("packages of tools", |job| tools::download(lab, job))?;
+    }
+    Ok(Artifacts { kernel_deb, metal_deb, debian })
 }
 
 /// The package that the metapackage depends on today.
@@ -72,13 +74,14 @@ fn candidates(packages: &[&str]) -> Result<Vec<String>> {
     Ok(policy.lines().filter_map(|line| line.trim().strip_prefix("Candidate: ")).map(str::to_owned).collect())
 }
 
-fn debian(lab: &Path, job: &Job) -> Result<(PathBuf, PathBuf)> {
+fn debian(lab: &Path, job: &Job) -> Result<Forms> {
     let mut parts = disk_image::recipe();
     parts.extend(candidates(IMAGE_PACKAGES)?);
     let key: String = hex::encode(Sha256::digest(parts.join("\n"))).chars().take(KEY_LENGTH).collect();
-    let (raw, compressed) = (lab.join(format!("debian-{key}.raw")), lab.join(format!("debian-{key}.raw.zst")));
-    if raw.exists() && compressed.exists() {
-        return Ok((raw, compressed));
+    let file = |suffix: &str| lab.join(format!("debian-{key}.{suffix}"));
+    let forms = Forms { raw: file("raw"), compressed: file("raw.zst"), archive: file("tar.zst") };
+    if forms.exist() {
+        return Ok(forms);
     }
     let work = lab.join("debian.work");
     if work.exists() {
@@ -90,10 +93,10 @@ fn debian(lab: &Path, job: &Job) -> Result<(PathBuf, PathBuf)> {
         effect(remove.args(["rm", "-rf"]).arg(&work))?;
     }
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
-    disk_image::build(&work, &raw, &compressed, job)?;
+    disk_image::build(&work, &forms, job)?;
     fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
     forget_others(lab, &key)?;
-    Ok((raw, compressed))
+    Ok(forms)
 }
 
 /// Removes images of earlier recipes, which are large and not used again.
@@ -101,7 +104,8 @@ fn forget_others(lab: &Path, key: &str) -> Result<()> {
     for entry in fs::read_dir(lab).with_context(|| format!("cannot read {}", lab.display()))? {
         let path = entry.with_context(|| format!("cannot read {}", lab.display()))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("debian-") && name.contains(".raw") && !name.contains(key) {
+        let is_form = [".raw", ".raw.zst", ".tar.zst"].iter().any(|suffix| name.ends_with(suffix));
+        if name.starts_with("debian-") && is_form && !name.contains(key) {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }

@@ -48,17 +48,36 @@ const GRUB_MODULES: &[&str] = &[
 ];
 /// A small machine's decoder keeps the whole window in memory, so it has only 2 MiB.
 const ZSTD: &[&str] = &["-q", "-f", "-12", "-T0", "--zstd=wlog=21"];
+/// The archive is for tests only, so it need not be small.
+const ARCHIVE_ZSTD: &[&str] = &["-q", "-f", "-3", "-T0", "--zstd=wlog=21"];
 
 /// Everything that determines the image's content, for the cache.
 pub fn recipe() -> Vec<String> {
     let mut parts: Vec<String> = [CUSTOMIZE, ESSENTIAL, FILESYSTEM, GRUB_EARLY, INCLUDE].map(str::to_owned).to_vec();
-    parts.extend(LEFT_OUT.iter().chain(GRUB_MODULES).chain(ZSTD).map(|part| (*part).to_owned()));
+    parts.extend(LEFT_OUT.iter().chain(GRUB_MODULES).chain(ZSTD).chain(ARCHIVE_ZSTD).map(|part| (*part).to_owned()));
     parts.push(layout::description());
     parts
 }
 
-/// Builds `raw` and `compressed`, with scratch files in `work`.
-pub fn build(work: &Path, raw: &Path, compressed: &Path, job: &Job) -> Result<()> {
+/// The same system in three forms.
+#[derive(Debug, Clone)]
+pub struct Forms {
+    /// The disk.
+    pub raw: PathBuf,
+    /// The disk, compressed with zstd.
+    pub compressed: PathBuf,
+    /// Its files as a tar archive, compressed with zstd.
+    pub archive: PathBuf,
+}
+
+impl Forms {
+    pub fn exist(&self) -> bool {
+        [&self.raw, &self.compressed, &self.archive].into_iter().all(|path| path.exists())
+    }
+}
+
+/// Builds all forms, with scratch files in `work`.
+pub fn build(work: &Path, forms: &Forms, job: &Job) -> Result<()> {
     let build = Build { work: work.to_owned(), log: work.join("build.log") };
     job.at("installing the packages");
     let tar = build.debootstrap()?;
@@ -68,10 +87,12 @@ pub fn build(work: &Path, raw: &Path, compressed: &Path, job: &Job) -> Result<()
     let esp = build.esp(&efi)?;
     let disk = build.disk(&root, &esp, &core)?;
     job.at("compressing");
-    let packed = work.join("disk.raw.zst");
+    let (packed, archive) = (work.join("disk.raw.zst"), work.join("debian.tar.zst"));
     build.run(Command::new("zstd").args(ZSTD).arg(&disk).arg("-o").arg(&packed), 300)?;
-    fs::rename(&disk, raw).with_context(|| format!("cannot write {}", raw.display()))?;
-    fs::rename(&packed, compressed).with_context(|| format!("cannot write {}", compressed.display()))?;
+    build.run(Command::new("zstd").args(ARCHIVE_ZSTD).arg(&tar).arg("-o").arg(&archive), 300)?;
+    for (made, kept) in [(&archive, &forms.archive), (&disk, &forms.raw), (&packed, &forms.compressed)] {
+        fs::rename(made, kept).with_context(|| format!("cannot write {}", kept.display()))?;
+    }
     for scratch in [tar, root, esp, core, efi] {
         fs::remove_file(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
     }

@@ -19,6 +19,7 @@ mod feed;
 mod fuzz;
 mod http;
 mod install;
+mod installations;
 mod kit;
 mod ladder;
 mod machine;
@@ -78,7 +79,7 @@ enum Command {
         #[arg(long)]
         awaited: bool,
     },
-    /// Machines of many parts: firmware, network cards and disks in every pair
+    /// Machines of many parts, firmware, network cards and disks in every pair; then whole installations of every kind
     Matrix(many::Arguments),
     /// boots with firmware, DHCP clients and relays of the field, in every mode, alone and beside dnsmasq and Kea
     Peers(peers::Arguments),

@@ -1,5 +1,5 @@
 //! `cargo lab matrix`: machines of many parts. Each does one boot, one pull, and one action that finds its disk by name,
-//! writes to it and reads it back.
+//! writes to it and reads it back. Then come whole installations.
 
 mod rows;
 
@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 
+use crate::installations;
 use crate::kit::Kit;
 use crate::machine::{Boot, Disk, Firmware, NicModel, Parts, blank_disk};
 use crate::many::{self, Arguments};
@@ -37,19 +38,36 @@ fn form(arguments: &Arguments) -> Form {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let names = || Ok(rows(form(arguments), &NicModel::available()?).iter().map(Row::name).collect());
-    many::run(NAME, arguments, names, |scene| machines(scene, form(arguments), arguments.filter.as_deref(), arguments.machines))
+    let machines = || Ok::<Vec<_>, Error>(rows(form(arguments), &NicModel::available()?).iter().map(Row::name).collect());
+    let names = || Ok([machines()?, installations::names()].concat());
+    many::run(NAME, arguments, names, |scene| everything(scene, arguments))
+}
+
+fn everything(scene: &Scene, arguments: &Arguments) -> Result<Vec<String>> {
+    let (filter, parallel) = (arguments.filter.as_deref(), arguments.machines);
+    let registry = scene.registry()?;
+    let (mut failed, machines) = machines(scene, &registry, form(arguments), filter, parallel)?;
+    let (more, installed) = installations::machines(scene, &registry, filter, parallel)?;
+    ensure!(machines + installed > 0, "no row has {:?} in its name", filter.unwrap_or_default());
+    failed.extend(more);
+    Ok(failed)
 }
 
 /// Every part of the matrix in at least one machine.
 pub fn short(scene: &Scene) -> Result<()> {
-    let failed = machines(scene, Form::Short, None, 2)?;
+    let (failed, _) = machines(scene, &scene.registry()?, Form::Short, None, 2)?;
     ensure!(failed.is_empty(), "{} machines failed:\n{}", failed.len(), failed.join("\n"));
     Ok(())
 }
 
-/// Runs the rows of one form and prints a line for each. Returns the failed ones.
-fn machines(scene: &Scene, form: Form, filter: Option<&str>, parallel: usize) -> Result<Vec<String>> {
+/// Runs the rows of one form and prints a line for each. Returns the failed ones and how many ran.
+fn machines(
+    scene: &Scene,
+    registry: &Registry,
+    form: Form,
+    filter: Option<&str>,
+    parallel: usize,
+) -> Result<(Vec<String>, usize)> {
     let nics = NicModel::available()?;
     for absent in NicModel::ALL.iter().filter(|model| !nics.contains(model)) {
         println!("SKIP {}: this QEMU does not have it", absent.device());
@@ -57,11 +75,12 @@ fn machines(scene: &Scene, form: Form, filter: Option<&str>, parallel: usize) ->
     let all = rows(form, &nics).into_iter().zip(1_u8..);
     let wanted = all.filter(|(row, _)| filter.is_none_or(|words| row.name().contains(words)));
     let (cloud, metal): (Vec<_>, Vec<_>) = wanted.partition(|(row, _)| row.is_cloud());
-    ensure!(!cloud.is_empty() || !metal.is_empty(), "no row has {:?} in its name", filter.unwrap_or_default());
-    let registry = scene.registry()?;
+    let total = cloud.len() + metal.len();
+    if total == 0 {
+        return Ok((Vec::new(), 0));
+    }
     Image::busybox("echo hello", PULLED)?.push(registry.address(), NAME, "1")?;
     let start = Instant::now();
-    let total = cloud.len() + metal.len();
     let mut failed = Vec::new();
     for (rows, name, kit) in [(cloud, "cloud", &scene.setup.cloud), (metal, "metal", &scene.setup.metal)] {
         if rows.is_empty() {
@@ -69,13 +88,13 @@ fn machines(scene: &Scene, form: Form, filter: Option<&str>, parallel: usize) ->
         }
         let options = Options { kit: Some(kit.clone()), ..Options::default() };
         let provisioner = Provisioner::start(&scene.setup, &scene.place(name)?, options)?;
-        let bench = Bench { scene, registry: &registry, provisioner: &provisioner, kit };
+        let bench = Bench { scene, registry, provisioner: &provisioner, kit };
         let title = |(row, _): &(Row, u8)| format!("{} ({name})", row.name());
         failed.extend(many::side_by_side(rows, parallel, title, |(row, number)| bench.run_one(row, *number)));
     }
     let took = start.elapsed().as_secs();
     println!("{} of {total} machines did their work, in {took} s", total - failed.len());
-    Ok(failed)
+    Ok((failed, total))
 }
 
 struct Bench<'a> {
@@ -90,7 +109,7 @@ impl Bench<'_> {
         let station = Station { number };
         let name = station.name();
         let serial = format!("TMB{number:03}");
-        let disk = Disk { model: row.disk, file: self.scene.place(&name)?.join("disk.raw"), serial };
+        let disk = Disk::new(row.disk, self.scene.place(&name)?.join("disk.raw"), &serial);
         blank_disk(&disk.file, DISK_BYTES)?;
         self.provisioner.apply(&station.hardware())?;
         let mark = format!("written by {}", station.mac());

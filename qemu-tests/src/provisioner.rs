@@ -1,6 +1,7 @@
 //! `thimble up` on the segment. The lab starts it, kills it, queries it and sends it objects, like an operator.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,7 +76,7 @@ impl Provisioner {
     /// Starts it (again) with the same data and waits until it is healthy.
     pub fn up(&mut self) -> Result<()> {
         let mut command = Command::new(&self.thimble);
-        command.arg("up").arg("--data").arg(self.data()).arg("--files").arg(self.folder.join("files"));
+        command.arg("up").arg("--data").arg(self.data()).arg("--files").arg(self.files());
         // Other labs of this host have theirs. Its whole path may be longer than that of a socket can be.
         command.current_dir(&self.folder).arg("--socket").arg(Path::new(".").join(SOCKET));
         let interface = if self.options.no_dhcp { "lo" } else { segment::BRIDGE };
@@ -107,6 +108,26 @@ impl Provisioner {
     /// Sends SIGKILL, so it has no time to shut down.
     pub fn kill(&mut self) {
         self.daemon = None;
+    }
+
+    /// Serves a file as `/files/NAME`, by a hard link, and returns its URL.
+    pub fn serve(&self, file: &Path, name: &str) -> Result<String> {
+        match fs::hard_link(file, self.files().join(name)) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("cannot link {}", file.display()))
+            }
+            _ => Ok(self.url(name)),
+        }
+    }
+
+    /// The URL of a served file.
+    pub fn url(&self, name: &str) -> String {
+        format!("http://{HTTP}/files/{name}")
+    }
+
+    /// The folder that boots serves.
+    pub fn files(&self) -> PathBuf {
+        self.folder.join("files")
     }
 
     /// The folder of the server's data, with its certificate authority.
@@ -238,7 +259,23 @@ impl Workflow {
     }
 
     pub fn action(&self, name: &str) -> Option<&WorkflowAction> {
-        self.0.status.tasks.iter().flat_map(|task| &task.actions).find(|action| action.name == name)
+        self.actions().find(|action| action.name == name)
+    }
+
+    /// The action that did not succeed, with its message.
+    pub fn failure(&self) -> String {
+        let ended = self.actions().find(|action| ["FAILED", "TIMEOUT"].contains(&action.state.as_str()));
+        ended.map_or_else(|| self.status(), |action| format!("action {}: {}", action.name, action.message))
+    }
+
+    /// How long each action took, as the server has it.
+    pub fn durations(&self) -> String {
+        let each = self.actions().map(|action| format!("{} {}", action.name, action.execution_duration));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
+    fn actions(&self) -> impl Iterator<Item = &WorkflowAction> {
+        self.0.status.tasks.iter().flat_map(|task| &task.actions)
     }
 
     pub fn message(&self, action: &str) -> &str {

@@ -57,6 +57,10 @@ pub const ALL: &[Scenario] = &[
     one("a blank BIOS machine with 128 MiB installs Debian and boots it", installs::bios),
     one("a blank UEFI machine installs Debian through TFTP and boots it", installs::uefi),
     one("a host with the package and without cargo installs a machine, and needs no registry", package::installs),
+    one(
+        "a machine is installed from an archive by rootio, archive2disk, grub2disk and cexec, and boots",
+        crate::installations::short,
+    ),
     one("a finished workflow never runs twice", disks::finished_workflow_never_runs_twice),
     one("an action whose agent is killed runs again and ends well", restarts::agent_killed_in_an_action),
     one("an agent killed again and again comes back each time", restarts::agent_killed_in_a_loop),

@@ -44,6 +44,9 @@ pub struct Setup {
     pub metal: Kit,
     pub disk: PathBuf,
     pub disk_zst: PathBuf,
+    /// The files of that disk's system as a tar archive.
+    #[serde(default)]
+    pub archive: PathBuf,
     pub accelerator: Accelerator,
 }
 
@@ -83,8 +86,9 @@ impl Setup {
                 actions: statics.join("actions"),
                 faults: statics.join("faults"),
                 kernel_deb: made.kernel_deb,
-                disk: made.disk,
-                disk_zst: made.disk_zst,
+                disk: made.debian.raw,
+                disk_zst: made.debian.compressed,
+                archive: made.debian.archive,
                 accelerator: Accelerator::probe(&cloud.kernel, &lab)?,
                 thimble: thimble.clone(),
                 init: init.clone(),

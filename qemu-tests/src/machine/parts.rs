@@ -7,6 +7,9 @@ use anyhow::{Result, bail};
 
 use crate::command::output;
 
+/// What disks have unless they have another.
+pub const SECTOR: u32 = 512;
+
 #[derive(Debug, Clone)]
 pub enum Boot {
     /// SeaBIOS with the network card's iPXE.
@@ -15,6 +18,8 @@ pub enum Boot {
     Uefi,
     /// Kernel and ramdisk from QEMU's command line. The firmware only starts them.
     Direct { firmware: Firmware, kernel: PathBuf, initrd: PathBuf, arguments: String },
+    /// The machine's disks, without a boot from the network.
+    Disks { firmware: Firmware },
     /// A medium in the machine's drive.
     Medium { firmware: Firmware, medium: Medium },
 }
@@ -53,7 +58,7 @@ impl Boot {
         match self {
             Self::Bios => Firmware::SeaBios,
             Self::Uefi => Firmware::Ovmf,
-            Self::Direct { firmware, .. } | Self::Medium { firmware, .. } => *firmware,
+            Self::Direct { firmware, .. } | Self::Disks { firmware } | Self::Medium { firmware, .. } => *firmware,
         }
     }
 
@@ -190,11 +195,17 @@ pub struct Disk {
     pub model: DiskModel,
     pub file: PathBuf,
     pub serial: String,
+    /// The size of its sectors in bytes.
+    pub sector: u32,
 }
 
 impl Disk {
+    pub fn new(model: DiskModel, file: PathBuf, serial: &str) -> Self {
+        Self { model, file, serial: serial.to_owned(), sector: SECTOR }
+    }
+
     pub fn virtio(file: &Path) -> Self {
-        Self { model: DiskModel::VirtioBlk, file: file.to_owned(), serial: "THIMBLE1".into() }
+        Self::new(DiskModel::VirtioBlk, file.to_owned(), "THIMBLE1")
     }
 }
 

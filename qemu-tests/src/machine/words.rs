@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Accelerator;
-use super::parts::{Boot, Clock, Disk, DiskModel, Firmware, Medium, Network, Nic, NicModel, Parts};
+use super::parts::{Boot, Clock, Disk, DiskModel, Firmware, Medium, Network, Nic, NicModel, Parts, SECTOR};
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
@@ -51,7 +51,8 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     for (index, nic) in parts.nics.iter().enumerate() {
         add("-netdev", netdev(&nic.network, index));
         // Index 0 belongs to the kernel, if there is one.
-        let first = if index == 0 && nic.model.boots() { ",bootindex=1" } else { "" };
+        let boots = index == 0 && nic.model.boots() && !matches!(parts.boot, Boot::Disks { .. });
+        let first = if boots { ",bootindex=1" } else { "" };
         let rom = if nic.model.is_usb() || has_rom(&parts.boot, nic, index) { "" } else { ",romfile=" };
         // LACP does not accept a port of unknown speed.
         let speed = if nic.model == NicModel::Virtio { ",speed=1000,duplex=full" } else { "" };
@@ -93,7 +94,7 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
         }
     }
     match &parts.boot {
-        Boot::Bios | Boot::Uefi => {}
+        Boot::Bios | Boot::Uefi | Boot::Disks { .. } => {}
         Boot::Direct { kernel, initrd, arguments, .. } => {
             add("-kernel", kernel.display().to_string());
             add("-initrd", initrd.display().to_string());
@@ -118,7 +119,7 @@ fn has_rom(boot: &Boot, nic: &Nic, index: usize) -> bool {
     match boot {
         Boot::Bios => index == 0,
         Boot::Uefi => index == 0 && nic.model != super::parts::NicModel::Virtio,
-        Boot::Direct { .. } | Boot::Medium { .. } => false,
+        Boot::Direct { .. } | Boot::Disks { .. } | Boot::Medium { .. } => false,
     }
 }
 
@@ -134,7 +135,11 @@ pub fn netdev(network: &Network, index: usize) -> String {
 
 fn disk_devices(disk: &Disk, index: usize) -> Vec<String> {
     let (serial, boot) = (&disk.serial, format!("bootindex={}", index + 2));
-    let drive = format!("drive=disk{index},serial={serial},{boot}");
+    let sector = match disk.sector {
+        SECTOR => String::new(),
+        bytes => format!(",logical_block_size={bytes},physical_block_size={bytes}"),
+    };
+    let drive = format!("drive=disk{index},serial={serial},{boot}{sector}");
     match disk.model {
         DiskModel::VirtioBlk => vec![format!("virtio-blk-pci,{drive}")],
         DiskModel::VirtioScsi => {
@@ -182,8 +187,9 @@ mod tests {
     fn a_disk_has_its_serial_number() {
         let mut parts = parts(Boot::Bios, NicModel::Virtio);
         for model in DiskModel::ALL {
-            parts.disks = vec![Disk { model, file: "d".into(), serial: "S1".into() }];
-            assert!(line(&parts).contains("serial=S1"), "{model:?}");
+            parts.disks = vec![Disk::new(model, "d".into(), "S1")];
+            let words = line(&parts);
+            assert!(words.contains("serial=S1") && !words.contains("block_size"), "{model:?}");
         }
     }
 }

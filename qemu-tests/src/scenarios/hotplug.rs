@@ -17,7 +17,7 @@ pub fn disk(scene: &Scene) -> Result<()> {
     let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
     let mut machine = scene.start(&STATION, &Parts { slots: 1, ..Parts::new(boot, MEMORY_MIB, vec![nic]) })?;
     machine.serial.expect("thimble: agent .* connected to", BOOTS_WITHIN)?;
-    let disk = Disk { model: DiskModel::Nvme, file: scene.folder.join("hot.raw"), serial: "HOT1".into() };
+    let disk = Disk::new(DiskModel::Nvme, scene.folder.join("hot.raw"), "HOT1");
     blank_disk(&disk.file, 16 << 20)?;
     let script = format!(
         "disk=/dev/disk/by-id/{}
@@ -40,7 +40,7 @@ echo WAITING; wait '[ -b $disk ]'; echo FOUND; wait '! [ -e $disk ]'; echo GONE"
 pub fn disks_before_actions(scene: &Scene) -> Result<()> {
     let (provisioner, boot) = begin(scene, Options::default())?;
     let disks = [(DiskModel::UsbStorage, "USB1"), (DiskModel::Ahci, "SATA1")];
-    let disks = disks.map(|(model, serial)| Disk { model, file: scene.folder.join(serial), serial: serial.into() });
+    let disks = disks.map(|(model, serial)| Disk::new(model, scene.folder.join(serial), serial));
     disks.iter().try_for_each(|disk| blank_disk(&disk.file, 16 << 20))?;
     let script = disks.iter().map(|disk| format!("test -b /dev/disk/by-id/{} && ", disk.model.by_id(&disk.serial)));
     let script = script.collect::<String>() + "test -b /dev/sda && test -b /dev/sdb";

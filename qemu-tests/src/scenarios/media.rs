@@ -82,7 +82,7 @@ pub fn stick(scene: &Scene) -> Result<()> {
     let mut copy = Command::new("mcopy");
     copy.arg("-s").arg("-i").arg(&file).arg(&layout).arg("::images");
     command::run(&mut copy, &scene.folder.join("mcopy.log"), Duration::from_secs(60))?;
-    let disks = vec![Disk { model: DiskModel::UsbStorage, file, serial: "STICK".into() }];
+    let disks = vec![Disk::new(DiskModel::UsbStorage, file, "STICK")];
     let nic = scene.nic(&STATION, 0, NicModel::Virtio)?;
     let parts = Parts { disks, ..Parts::new(of_kit(boot, &scene.setup.metal), METAL_MIB, vec![nic]) };
     runs_offline(scene, &provisioner, &parts, &pinned(&layout)?)

@@ -90,7 +90,7 @@ fn disks(scene: &Scene) -> Result<Vec<Disk>> {
         } else {
             blank_disk(&file, DISK_BYTES)?
         }
-        Ok(Disk { model, file, serial: format!("SER-{number}") })
+        Ok(Disk::new(model, file, &format!("SER-{number}")))
     };
     let disks = DiskModel::ALL.into_iter().zip(1..).map(|(model, number)| disk(model, number)).collect::<Result<Vec<_>>>()?;
     for disk in &disks {

@@ -65,7 +65,7 @@ fn start(scene: &Scene) -> Result<Provisioner> {
 
 fn power_on(scene: &Scene, station: &Station, boot: Boot) -> Result<Vm> {
     let memory = if matches!(boot, Boot::Uefi) { UEFI_MIB } else { MEMORY_MIB };
-    let disk = |file: PathBuf| Disk { model: MODEL, file, serial: SERIAL.to_owned() };
+    let disk = |file: PathBuf| Disk::new(MODEL, file, SERIAL);
     let disks = if *station == PACKED { vec![disk(scene.disk(station)?)] } else { Vec::new() };
     let nic = scene.nic(station, 0, NicModel::Virtio)?;
     scene.start(station, &Parts { disks, ..Parts::new(boot, memory, vec![nic]) })
