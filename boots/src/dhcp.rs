@@ -7,7 +7,7 @@ mod client;
 pub mod firmware;
 mod frame;
 mod heard;
-mod leasequery;
+pub mod leasequery;
 mod lines;
 pub(crate) mod links;
 mod network;
@@ -28,6 +28,6 @@ pub use network::{LONGEST_POOL, Link, Mode, Modes, Network, NotASubnet, Pool, Su
 pub use pool::{JournalError, Lease, Pools, read_leases};
 pub use proxy::{Port, respond as respond_as_proxy};
 pub use respond::{Ignored, respond};
-pub use route::{destination, is_direct};
+pub use route::{destination, is_direct, pxe_destination};
 pub use serve::Server;
 pub use socket::Socket;

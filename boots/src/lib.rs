@@ -24,6 +24,7 @@ pub mod kernels;
 pub mod loaders;
 mod machine;
 pub mod neighbours;
+mod netlink;
 pub mod packs;
 mod places;
 mod quota;

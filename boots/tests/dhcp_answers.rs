@@ -159,6 +159,7 @@ fn the_reservation_comes_with_all_it_has() {
 #[test]
 fn requests_are_acknowledged_denied_or_left_to_others() {
     let other = Ipv4Addr::new(10, 0, 0, 66);
+    let (many, all) = (Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::BROADCAST);
     let address = |code, address: Ipv4Addr| with(ask(MessageType::Request), code, &address.octets());
     let selecting = |server: Ipv4Addr| with(address(code::REQUESTED_IP, OWN), code::SERVER_ID, &server.octets());
     for (case, request, kind) in [
@@ -190,6 +191,9 @@ fn requests_are_acknowledged_denied_or_left_to_others() {
         ("it is a server", Packet { op: Op::Reply, ..ask(MessageType::Request) }, Err(Ignored::Reply)),
         ("it speaks BOOTP", Packet { options: Default::default(), ..ask(MessageType::Request) }, Err(Ignored::Bootp)),
         ("it is not Ethernet", Packet { htype: 32, ..ask(MessageType::Request) }, Err(Ignored::NoMac)),
+        ("it would be many stations", Packet { chaddr: [0xff; 16], ..ask(MessageType::Request) }, Err(Ignored::NoMac)),
+        ("it would be many hosts", Packet { ciaddr: many, ..ask(MessageType::Request) }, Err(Ignored::OfMany(many))),
+        ("its relay would be all", Packet { giaddr: all, ..ask(MessageType::Request) }, Err(Ignored::OfMany(all))),
     ] {
         let answer = respond(&config(), &machine(KNOWN), &request);
         assert_eq!(answer.as_ref().map(|reply| reply.message_type().unwrap()), kind.as_ref().copied(), "{case}");

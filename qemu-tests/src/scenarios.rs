@@ -121,10 +121,11 @@ pub const ALL: &[Scenario] = &[
     one("a ramdisk without its network driver says so", strangers::missing_module),
     one("an unknown machine gets no answer and one line in the log", strangers::unknown_machine),
     one("malformed packets, foreign paths and wrong YAML are refused", strangers::malformed_input),
+    one("machines behind an interface in a VRF are answered", vrf::answers),
 ];
 
 /// Scenarios whose feature is not finished: `cargo lab test --awaited`.
-pub const AWAITED: &[Scenario] = &[one("machines behind an interface in a VRF are answered", vrf::answers)];
+pub const AWAITED: &[Scenario] = &[];
 
 /// All scenarios.
 pub fn known() -> impl Iterator<Item = &'static Scenario> {

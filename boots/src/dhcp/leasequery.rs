@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use dhcp::v4::{MessageType, Op, Packet, code};
 use model::Mac;
 
+use super::respond::is_of_many;
+
 /// What a relay asks for. One of them, because the packet has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
@@ -41,7 +43,7 @@ impl Query {
     /// `None` for a packet that no relay sent, or that asks for nothing.
     #[must_use]
     pub fn of(packet: &Packet) -> Option<Self> {
-        if packet.op != Op::Request || packet.giaddr.is_unspecified() {
+        if packet.op != Op::Request || packet.giaddr.is_unspecified() || is_of_many(packet.giaddr) {
             return None;
         }
         if !packet.ciaddr.is_unspecified() {
@@ -105,6 +107,7 @@ mod tests {
             ("by client identifier", by_client.clone(), Some(Query::Client(vec![255, 1]))),
             ("of nothing", ask(), None),
             ("not through a relay", Packet { giaddr: Ipv4Addr::UNSPECIFIED, ..by_client.clone() }, None),
+            ("through a relay that would be many hosts", Packet { giaddr: [224, 0, 0, 1].into(), ..by_client.clone() }, None),
             ("an answer", Packet { op: Op::Reply, ..by_client }, None),
         ] {
             assert_eq!(Query::of(&packet), query, "{case}");

@@ -87,7 +87,7 @@ impl Lines {
                 self.note(request, ignored);
             }
             // Old firmware and InfiniBand: whether boots knows the machine cannot be seen, or does not matter.
-            Ignored::Bootp | Ignored::NoMac if self.allows(&format!("{ignored} {mac}")) => {
+            Ignored::Bootp | Ignored::NoMac | Ignored::OfMany(_) if self.allows(&format!("{ignored} {mac}")) => {
                 log::info!("DHCP {mac}: no answer: {ignored}");
                 self.note(request, ignored);
             }

@@ -14,8 +14,10 @@ use crate::{BootInterface, Config};
 pub enum Ignored {
     #[error("it is another server's reply")]
     Reply,
-    #[error("it carries no Ethernet address")]
+    #[error("it carries no Ethernet address of a host")]
     NoMac,
+    #[error("it says that {0} is its own address or its relay's, which is an address of many hosts")]
+    OfMany(Ipv4Addr),
     #[error("it has no message type: plain BOOTP")]
     Bootp,
     #[error("{0} needs no answer")]
@@ -50,13 +52,22 @@ impl Ignored {
         if request.op != Op::Request {
             return Err(Self::Reply);
         }
-        request.mac().ok_or(Self::NoMac)?;
+        // A group address is not a station's (IEEE 802), and an answer must not go to many hosts (RFC 1122 section 3.2.1.3).
+        request.mac().filter(|[first, ..]| first & 1 == 0).ok_or(Self::NoMac)?;
+        if let Some(address) = [request.giaddr, request.ciaddr].into_iter().find(|address| is_of_many(*address)) {
+            return Err(Self::OfMany(address));
+        }
         match request.message_type().ok_or(Self::Bootp)? {
             kind @ (MessageType::Discover | MessageType::Request | MessageType::Inform) => Ok(kind),
             MessageType::Decline => Err(Self::Declined { address: request.requested_ip().unwrap_or(Ipv4Addr::UNSPECIFIED) }),
             kind => Err(Self::Kind(kind)),
         }
     }
+}
+
+/// No host has such an address, so a packet with it is forged.
+pub(super) const fn is_of_many(address: Ipv4Addr) -> bool {
+    address.is_multicast() || address.is_broadcast()
 }
 
 /// OFFER, ACK, or NAK for a client that insists on an address that is not its own.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use ::machine::said;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,6 +12,8 @@ use super::sockets::Transport;
 const DEEPEST: usize = 8;
 /// Rules that are looked at for a port. Chains that call each other in several places have no end that is worth waiting for.
 const MOST: usize = 100_000;
+/// Of the name of a chain, as it is shown.
+const LONGEST: usize = 200;
 
 /// The packets that a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,8 +81,8 @@ impl Rules {
             let drops = verdict == Some(false) || verdict.is_none() && self.chains.get(name).is_some_and(|chain| chain.drops);
             match (drops, maybe) {
                 (false, _) => Passage::Open,
-                (true, false) => Passage::Closed(name.clone()),
-                (true, true) => Passage::Unclear(name.clone()),
+                (true, false) => Passage::Closed(said(name, LONGEST)),
+                (true, true) => Passage::Unclear(said(name, LONGEST)),
             }
         });
         // Each table has its say, and one that closes is enough.
@@ -381,6 +384,12 @@ mod tests {
     fn chains_that_call_each_other_end() {
         let rules = of_iptables("*filter\n:INPUT DROP\n:A -\n-A INPUT -j A\n-A A -j A\n");
         assert_eq!(rules.of(Udp, 67, None), Passage::Closed("INPUT".to_owned()));
+    }
+
+    #[test]
+    fn the_name_of_a_chain_acts_on_no_terminal() {
+        let text = NFT.replace(r#""name": "input""#, r#""name": "in\u001b[2J\nput""#);
+        assert_eq!(of_nft(&text, V4).unwrap().of(Udp, 514, None), Passage::Closed("inet filter in?[2J put".to_owned()));
     }
 
     /// Each chain calls the next one in fifty places: 50 to the 8th power ways.

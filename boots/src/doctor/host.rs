@@ -104,12 +104,12 @@ async fn probed(interfaces: &[String]) -> Result<Vec<probe::Answer>, String> {
 /// The interfaces of this host.
 #[must_use]
 pub fn interfaces() -> Vec<Interface> {
-    let mut found: BTreeMap<String, Interface> = BTreeMap::new();
+    let (mut found, vrfs): (BTreeMap<String, Interface>, _) = (BTreeMap::new(), vrf::members());
     for one in nix::ifaddrs::getifaddrs().into_iter().flatten() {
         let mtu = std::fs::read_to_string(format!("/sys/class/net/{}/mtu", one.interface_name)).unwrap_or_default();
         let name = one.interface_name.clone();
         let entry = found.entry(name.clone()).or_insert_with(|| Interface {
-            vrf: vrf::of(&name),
+            vrf: vrfs.get(&name).cloned(),
             name,
             addresses: Vec::new(),
             mtu: mtu.trim().parse().ok(),
