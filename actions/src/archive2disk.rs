@@ -1,11 +1,10 @@
 //! `archive2disk`: unpacks a tar archive onto a file system while it is downloaded, with owners, modes, extended attributes,
 //! hard links, holes and devices. No entry leaves the folder that it is unpacked into.
 
-use crate::device::{self, DeviceError, Named};
 use crate::image2disk::{self, FileChecksum, FileHasher, Hashed, Patience, StreamError, Unpacked, WantedFile, checked, sniff};
 use crate::inside::{InsideError, Root};
-use crate::mount::{MountError, Mounted};
 use crate::say;
+use crate::target::{Target, TargetError};
 use crate::unpack::{self, Progressing};
 use crate::variables::{VariableError, Variables, unusable};
 use oci::layer::{self, LayerError};
@@ -18,10 +17,8 @@ use std::time::{Duration, Instant};
 pub enum ArchiveError {
     #[error(transparent)]
     Variable(#[from] VariableError),
-    #[error("DEST_DISK")]
-    Device(#[from] DeviceError),
-    #[error("DEST_DISK")]
-    Mount(#[from] MountError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("DEST_PATH")]
     Inside(#[from] InsideError),
     #[error("ARCHIVE_URL")]
@@ -52,8 +49,7 @@ pub enum ArchiveError {
 struct Settings {
     url: String,
     file: WantedFile,
-    disk: Named,
-    fs: String,
+    target: Target,
     folder: PathBuf,
     /// Of the archive before or after its compression.
     checksum: Option<FileChecksum>,
@@ -72,8 +68,7 @@ impl Settings {
         let patience = variables.minutes("HTTP_CLIENT_TIMEOUT_MINUTES", 5)?;
         Ok(Self {
             url: urls.first().cloned().unwrap_or_default(),
-            disk: Named::read(variables, "DEST_DISK")?,
-            fs: variables.text("FS_TYPE")?,
+            target: Target::read(variables, "DEST_DISK")?,
             folder,
             file: WantedFile {
                 urls,
@@ -117,15 +112,10 @@ fn kind(variables: &Variables) -> Result<(), VariableError> {
 
 pub fn run(variables: &Variables) -> Result<(), ArchiveError> {
     let settings = Settings::read(variables)?;
-    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
+    let disk = settings.target.appear()?;
     let start = Instant::now();
     let mut archive = begin(&settings)?;
-    let mounted = Mounted::new(&disk, &settings.fs)?;
-    let result = unpack_into(&settings, mounted.path(), &disk, &mut archive);
-    // What failed first is the one to report. What was written is kept in any case.
-    let closed = mounted.close();
-    let count = result?;
-    closed?;
+    let count = settings.target.inside(&disk, |root| unpack_into(&settings, root, &disk, &mut archive))?;
     let seconds = start.elapsed().as_secs_f64().max(0.001);
     let (mb, rate) = (count.bytes / 1_000_000, count.bytes as f64 / 1e6 / seconds);
     say(&format!(
@@ -141,7 +131,7 @@ pub fn run(variables: &Variables) -> Result<(), ArchiveError> {
 /// Looks at the disk and at the start of the archive, and says what `run` would do.
 pub fn dry_run(variables: &Variables) -> Result<(), ArchiveError> {
     let settings = Settings::read(variables)?;
-    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
+    let disk = settings.target.appear()?;
     let Begun { stream, .. } = begin(&settings)?;
     let (url, folder, format) = (&settings.url, settings.folder.display(), stream.format);
     say(&format!("would unpack {url} (tar; {format}) into {folder} on {}; nothing was written", disk.display()));

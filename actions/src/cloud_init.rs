@@ -1,11 +1,10 @@
 //! `cloud-init`: tells the installed system's cloud-init where its data is, and writes the data onto the disk if wanted.
 
-use crate::device::{self, DeviceError, Named};
 use crate::fetch::{self, FetchError};
 use crate::image2disk::Web;
 use crate::inside::{InsideError, Ownership, Root};
-use crate::mount::{MountError, Mounted};
 use crate::say;
+use crate::target::{Target, TargetError};
 use crate::variables::{VariableError, Variables, unusable};
 use std::path::Path;
 
@@ -31,10 +30,8 @@ const FILES: [(&str, &str); 4] = [
 pub enum CloudInitError {
     #[error(transparent)]
     Variable(#[from] VariableError),
-    #[error("DEST_DISK")]
-    Device(#[from] DeviceError),
-    #[error("DEST_DISK")]
-    Mount(#[from] MountError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("the target")]
     Inside(#[from] InsideError),
     #[error("the certificates for METADATA_URL")]
@@ -56,8 +53,7 @@ enum Datasource {
 }
 
 struct Settings {
-    disk: Named,
-    fs: String,
+    target: Target,
     datasource: Datasource,
     url: Option<String>,
     given: Vec<(&'static str, String)>,
@@ -67,7 +63,7 @@ impl Settings {
     fn read(variables: &Variables) -> Result<Self, VariableError> {
         const DATASOURCE: &str = "DATASOURCE";
         const METADATA_URL: &str = "METADATA_URL";
-        let (disk, fs) = (Named::read(variables, "DEST_DISK")?, variables.text("FS_TYPE")?);
+        let target = Target::read(variables, "DEST_DISK")?;
         let optional = |name| variables.optional(name).map(|_| variables.text(name)).transpose();
         let url = optional(METADATA_URL)?.map(|url| url.trim_end_matches('/').to_owned());
         let is_plain = |url: &str| url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'\''));
@@ -88,7 +84,7 @@ impl Settings {
                 given.push((file, text));
             }
         }
-        Ok(Self { disk, fs, datasource, url, given })
+        Ok(Self { target, datasource, url, given })
     }
 }
 
@@ -97,20 +93,15 @@ type File = (String, Vec<u8>);
 pub fn run(variables: &Variables) -> Result<(), CloudInitError> {
     let settings = Settings::read(variables)?;
     let files = files(&settings, variables)?;
-    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
-    let mounted = Mounted::new(&disk, &settings.fs)?;
-    let root = Root::open(mounted.path())?;
-    let result = write(&root, &files);
-    drop(root); // an open folder would keep the file system busy
-    mounted.close()?;
-    result
+    let disk = settings.target.appear()?;
+    settings.target.inside(&disk, |root| write(&Root::open(root)?, &files))
 }
 
 /// Fetches what is to be fetched, and says what `run` would write.
 pub fn dry_run(variables: &Variables) -> Result<(), CloudInitError> {
     let settings = Settings::read(variables)?;
     let files = files(&settings, variables)?;
-    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
+    let disk = settings.target.appear()?;
     for (path, data) in &files {
         say(&format!("would write {} bytes to {path} on {}", data.len(), disk.display()));
     }

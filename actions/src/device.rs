@@ -124,20 +124,24 @@ impl Named {
     /// # Errors
     /// A device that does not appear, and a selector that no disk or several disks match.
     pub fn appear(&self, limit: Duration) -> Result<PathBuf, DeviceError> {
-        match self {
+        let path = self.resolve(limit)?;
+        wait_for(&path, limit).map(|()| path)
+    }
+
+    /// Its path, whether it is there or not: a partition of a disk that will get its table later.
+    ///
+    /// # Errors
+    /// A selector that no disk or several disks match.
+    pub fn resolve(&self, limit: Duration) -> Result<PathBuf, DeviceError> {
+        let (shown, path) = match self {
             Self::Path(path) => match mapper::device(Path::new("/"), path) {
-                Some(device) if !path.exists() => {
-                    say(&format!("{} is {}", path.display(), device.display()));
-                    Ok(device)
-                }
-                _ => wait_for(path, limit).map(|()| path.clone()),
+                Some(device) if !path.exists() => (path.display().to_string(), device),
+                _ => return Ok(path.clone()),
             },
-            Self::Selector(selector) => {
-                let path = PathBuf::from(select(selector, Path::new("/"), limit)?);
-                say(&format!("{selector} is {}", path.display()));
-                wait_for(&path, limit).map(|()| path)
-            }
-        }
+            Self::Selector(selector) => (selector.to_string(), PathBuf::from(select(selector, Path::new("/"), limit)?)),
+        };
+        say(&format!("{shown} is {}", path.display()));
+        Ok(path)
     }
 }
 

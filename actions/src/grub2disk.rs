@@ -9,6 +9,7 @@ use crate::inside::{InsideError, Ownership, Root};
 use crate::mount::{MountError, Mounted};
 use crate::programs::{self, Tool, ToolError};
 use crate::say;
+use crate::target::{Target, TargetError};
 use crate::variables::{VariableError, Variables, unusable};
 use menu::MenuError;
 use std::ffi::OsString;
@@ -29,12 +30,10 @@ pub enum GrubError {
         #[source]
         source: DeviceError,
     },
-    #[error("{variable}")]
-    Mount {
-        variable: &'static str,
-        #[source]
-        source: MountError,
-    },
+    #[error("EFI_PARTITION")]
+    Mount(#[from] MountError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("the system on GRUB_DISK")]
     Inside(#[from] InsideError),
     #[error(transparent)]
@@ -53,9 +52,8 @@ struct Settings {
     /// Where GRUB's first part goes.
     install: Named,
     /// Where the system is.
-    disk: Named,
-    fs: String,
-    target: Option<String>,
+    system: Target,
+    platform: Option<String>,
     efi: Option<Named>,
     arguments: String,
 }
@@ -64,28 +62,27 @@ impl Settings {
     fn read(variables: &Variables) -> Result<Self, VariableError> {
         let given = |name| variables.optional(name).map(|_| variables.text(name)).transpose();
         let efi = variables.optional("EFI_PARTITION").map(|_| Named::read(variables, "EFI_PARTITION")).transpose()?;
-        let target = given("GRUB_TARGET")?;
-        if let Some(text) = &target
+        let platform = given("GRUB_TARGET")?;
+        if let Some(text) = &platform
             && !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         {
             return Err(unusable("GRUB_TARGET", text, "a platform such as i386-pc or x86_64-efi"));
         }
-        if target.as_ref().is_some_and(|target| target.ends_with("-efi")) && efi.is_none() {
+        if platform.as_ref().is_some_and(|platform| platform.ends_with("-efi")) && efi.is_none() {
             return Err(VariableError::Missing("EFI_PARTITION"));
         }
         Ok(Self {
             install: Named::read(variables, "GRUB_INSTALL_PATH")?,
-            disk: Named::read(variables, "GRUB_DISK")?,
-            fs: variables.text("FS_TYPE")?,
-            target,
+            system: Target::read(variables, "GRUB_DISK")?,
+            platform,
             efi,
             arguments: given("CMD_LINE")?.unwrap_or_default(),
         })
     }
 
     /// An EFI system partition means UEFI. Without one this machine's firmware does not matter: BIOS is meant.
-    fn target(&self) -> String {
-        self.target.clone().unwrap_or_else(|| match (&self.efi, std::env::consts::ARCH) {
+    fn platform(&self) -> String {
+        self.platform.clone().unwrap_or_else(|| match (&self.efi, std::env::consts::ARCH) {
             (None, _) => "i386-pc".to_owned(),
             (Some(_), "aarch64") => "arm64-efi".to_owned(),
             (Some(_), _) => "x86_64-efi".to_owned(),
@@ -107,7 +104,7 @@ impl Places {
         };
         Ok(Self {
             install: found(&settings.install, "GRUB_INSTALL_PATH")?,
-            disk: found(&settings.disk, "GRUB_DISK")?,
+            disk: settings.system.appear()?,
             efi: settings.efi.as_ref().map(|efi| found(efi, "EFI_PARTITION")).transpose()?,
         })
     }
@@ -150,21 +147,19 @@ impl Plan {
 pub fn run(variables: &Variables) -> Result<(), GrubError> {
     let settings = Settings::read(variables)?;
     let places = Places::find(&settings)?;
-    let mounted = mount(&places.disk, &settings.fs)?;
-    let plan = Plan::look(mounted.path())?;
-    say(&plan.words());
-    let result = match &plan.own {
-        Some(program) => install(&settings, &places, program, mounted.path()),
-        None => Ok(()),
-    };
-    let result = result.and_then(|()| {
-        if plan.mkconfig.is_none() && !plan.has_menu { write_menu(&settings, &places.disk, mounted.path()) } else { Ok(()) }
-    });
-    let closed = mounted.close().map_err(|source| GrubError::Mount { variable: "GRUB_DISK", source });
-    result?;
-    closed?;
+    let plan = settings.system.inside(&places.disk, |root| {
+        let plan = Plan::look(root)?;
+        say(&plan.words());
+        if let Some(program) = &plan.own {
+            install(&settings, &places, program, root)?;
+        }
+        if plan.mkconfig.is_none() && !plan.has_menu {
+            write_menu(&settings, &places.disk, root)?;
+        }
+        Ok::<_, GrubError>(plan)
+    })?;
     run_inside(&settings, &places, &plan)?;
-    say(&format!("GRUB for {} is on {}", settings.target(), places.install.display()));
+    say(&format!("GRUB for {} is on {}", settings.platform(), places.install.display()));
     Ok(())
 }
 
@@ -172,16 +167,9 @@ pub fn run(variables: &Variables) -> Result<(), GrubError> {
 pub fn dry_run(variables: &Variables) -> Result<(), GrubError> {
     let settings = Settings::read(variables)?;
     let places = Places::find(&settings)?;
-    let mounted = Mounted::to_read(&places.disk, &settings.fs);
-    let mounted = mounted.map_err(|source| GrubError::Mount { variable: "GRUB_DISK", source })?;
-    let plan = Plan::look(mounted.path());
-    mounted.close().map_err(|source| GrubError::Mount { variable: "GRUB_DISK", source })?;
-    say(&format!("would install GRUB for {} on {}: {}", settings.target(), places.install.display(), plan?.words()));
+    let plan = settings.system.look_inside(&places.disk, Plan::look)?;
+    say(&format!("would install GRUB for {} on {}: {}", settings.platform(), places.install.display(), plan.words()));
     Ok(())
-}
-
-fn mount(disk: &Path, fs: &str) -> Result<Mounted, GrubError> {
-    Mounted::new(disk, fs).map_err(|source| GrubError::Mount { variable: "GRUB_DISK", source })
 }
 
 /// `root` is the system's root as grub-install sees it.
@@ -191,7 +179,7 @@ fn arguments(settings: &Settings, root: &Path, efi: Option<&Path>, install: &Pat
         option.push(value);
         option
     };
-    let mut words = vec![OsString::from(format!("--target={}", settings.target()))];
+    let mut words = vec![OsString::from(format!("--target={}", settings.platform()))];
     words.push(option("--boot-directory=", &root.join("boot")));
     if let Some(efi) = efi {
         words.push(option("--efi-directory=", efi));
@@ -208,12 +196,11 @@ fn install(settings: &Settings, places: &Places, program: &Path, root: &Path) ->
     let Some(efi) = &places.efi else {
         return Ok(programs::run(program, &arguments(settings, root, None, &places.install))?);
     };
-    let failed = |source| GrubError::Mount { variable: "EFI_PARTITION", source };
-    let mounted = Mounted::new(efi, "vfat").map_err(failed)?;
+    let mounted = Mounted::new(efi, "vfat")?;
     let result = programs::run(program, &arguments(settings, root, Some(mounted.path()), &places.install));
-    let closed = mounted.close().map_err(failed);
+    let closed = mounted.close();
     result?;
-    closed
+    Ok(closed?)
 }
 
 /// What the system's own programs do, in one chroot.
@@ -240,7 +227,7 @@ fn run_inside(settings: &Settings, places: &Places, plan: &Plan) -> Result<(), G
     let (disk, line) = (places.disk.to_string_lossy(), lines.join(" ; "));
     let variables = Variables::of([
         ("BLOCK_DEVICE", disk.as_ref()),
-        ("FS_TYPE", settings.fs.as_str()),
+        ("FS_TYPE", settings.system.fs.as_str()),
         ("CHROOT", "true"),
         ("CMD_LINE", line.as_str()),
     ]);
@@ -267,8 +254,8 @@ mod tests {
 
     #[test]
     fn the_platform_follows_the_efi_partition() {
-        assert_eq!(settings(&[]).unwrap().target(), "i386-pc");
-        assert!(settings(&[("EFI_PARTITION", "/dev/x2")]).unwrap().target().ends_with("-efi"));
+        assert_eq!(settings(&[]).unwrap().platform(), "i386-pc");
+        assert!(settings(&[("EFI_PARTITION", "/dev/x2")]).unwrap().platform().ends_with("-efi"));
         assert_eq!(settings(&[("GRUB_TARGET", "x86_64-efi")]).err(), Some(VariableError::Missing("EFI_PARTITION")));
         assert!(settings(&[("GRUB_TARGET", "i386-pc; reboot")]).is_err());
     }

@@ -2,11 +2,10 @@
 
 use machine::Power;
 
-use crate::device::{self, DeviceError, Named};
 use crate::grub_menu;
 use crate::inside::{InsideError, Root};
-use crate::mount::{MountError, Mounted};
 use crate::power::{self, PowerError};
+use crate::target::{Target, TargetError};
 use crate::variables::{VariableError, Variables};
 use crate::{say, sys};
 use std::ffi::CString;
@@ -19,10 +18,8 @@ const GRUB_MENU: &str = "/boot/grub/grub.cfg";
 pub enum KexecError {
     #[error(transparent)]
     Variable(#[from] VariableError),
-    #[error("BLOCK_DEVICE")]
-    Device(#[from] DeviceError),
-    #[error("BLOCK_DEVICE")]
-    Mount(#[from] MountError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("cannot find the kernel on BLOCK_DEVICE; name it by KERNEL_PATH, INITRD_PATH and CMD_LINE")]
     Inside(#[from] InsideError),
     #[error("{0} has no entry with a kernel: name the kernel by KERNEL_PATH, INITRD_PATH and CMD_LINE")]
@@ -87,15 +84,13 @@ fn absolute(folder: &str, path: &str) -> PathBuf {
 }
 
 pub fn run(variables: &Variables) -> Result<(), KexecError> {
-    let device = Named::read(variables, "BLOCK_DEVICE")?;
-    let fs = variables.text("FS_TYPE")?;
-    let device = device.appear(device::APPEARS_WITHIN)?;
-    let mounted = Mounted::new(&device, &fs)?;
-    let root = Root::open(mounted.path())?;
-    let choice = choose(&root, variables)?;
-    load(&root, &choice)?;
-    drop(root); // an open folder would keep the file system busy
-    mounted.close()?;
+    let target = Target::read(variables, "BLOCK_DEVICE")?;
+    let choice = target.inside(&target.appear()?, |root| {
+        let root = Root::open(root)?;
+        let choice = choose(&root, variables)?;
+        load(&root, &choice)?;
+        Ok::<_, KexecError>(choice)
+    })?;
     say(&format!("loaded {} with arguments {:?}", choice.kernel.display(), choice.command_line));
     // Thimble's agent detects the loaded kernel. Other agents find the request in the folder.
     match power::run(Power::Kexec) {
@@ -106,16 +101,19 @@ pub fn run(variables: &Variables) -> Result<(), KexecError> {
 
 /// Says what `run` would load. The file system is not mounted, because that may write to its journal.
 pub fn dry_run(variables: &Variables) -> Result<(), KexecError> {
-    let device = Named::read(variables, "BLOCK_DEVICE")?;
-    let fs = variables.text("FS_TYPE")?;
+    let target = Target::read(variables, "BLOCK_DEVICE")?;
     let arguments = command_line(variables)?;
     let kernel = match variables.optional("KERNEL_PATH") {
         Some(_) => Choice::by_variables(variables.absolute_path("KERNEL_PATH")?, variables)?.kernel.display().to_string(),
         None => "the kernel that GRUB would start".to_owned(),
     };
-    let device = device.appear(device::APPEARS_WITHIN)?;
+    let device = target.appear()?;
     let arguments = arguments.map_or_else(String::new, |arguments| format!(" with arguments {arguments:?}"));
-    say(&format!("would load {kernel}{arguments} from the {fs} file system on {}; nothing was loaded", device.display()));
+    say(&format!(
+        "would load {kernel}{arguments} from the {} file system on {}; nothing was loaded",
+        target.fs,
+        device.display()
+    ));
     Ok(())
 }
 

@@ -5,12 +5,13 @@
 
 use crate::claim::{self, ClaimError};
 use crate::device::{self, Named};
+use crate::programs::{self, Call, Tool, ToolError};
 use crate::say;
-use crate::tools::{self, Call, ToolError};
 use crate::variables::{VariableError, Variables, unusable, unusable_because};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+const CRYPTSETUP: Tool = Tool::new("cryptsetup", "cryptsetup-bin");
 const PASSPHRASE: &str = "PASSPHRASE";
 const KEY_FILE: &str = "KEY_FILE";
 const KEY_MAX: u64 = 8 << 10;
@@ -46,10 +47,10 @@ enum Binder {
 }
 
 impl Binder {
-    fn program(self) -> &'static str {
+    fn tool(self) -> Tool {
         match self {
-            Self::Systemd => "systemd-cryptenroll",
-            Self::Clevis => "clevis",
+            Self::Systemd => Tool::new("systemd-cryptenroll", "systemd"),
+            Self::Clevis => Tool::new("clevis", "clevis-tpm2"),
         }
     }
 }
@@ -108,11 +109,11 @@ fn key(variables: &Variables) -> Result<Vec<u8>, VariableError> {
 }
 
 /// The tool that is there, if the machine has a TPM.
-fn binder(has_tpm: bool, has: impl Fn(&str) -> bool) -> Result<Binder, LuksError> {
+fn binder(has_tpm: bool, has: impl Fn(Tool) -> bool) -> Result<Binder, LuksError> {
     if !has_tpm {
         return Err(LuksError::NoTpm);
     }
-    BINDERS.into_iter().find(|binder| has(binder.program())).ok_or(LuksError::NoBinder)
+    BINDERS.into_iter().find(|binder| has(binder.tool())).ok_or(LuksError::NoBinder)
 }
 
 fn calls(settings: &Settings, device: &Path, binder: Option<Binder>) -> Vec<Call> {
@@ -124,21 +125,19 @@ fn calls(settings: &Settings, device: &Path, binder: Option<Binder>) -> Vec<Call
         format.extend(["--pbkdf-memory", memory.as_str(), "--pbkdf-parallel", "1"]);
     }
     format.extend(["--key-file", "-", device.as_str()]);
-    let mut calls = vec![Call::new("cryptsetup", format).given(key)];
+    let mut calls = vec![Call::new(CRYPTSETUP, format).given(key)];
     calls.extend(binder.map(|binder| match binder {
         Binder::Systemd => {
             let registers = format!("--tpm2-pcrs={}", registers.replace(',', "+"));
             let words = ["--unlock-key-file=/dev/stdin", "--tpm2-device=auto", registers.as_str(), device.as_str()];
-            Call::new(binder.program(), words).given(key)
+            Call::new(binder.tool(), words).given(key)
         }
         Binder::Clevis => {
             let policy = format!(r#"{{"pcr_ids":"{registers}"}}"#);
-            Call::new(binder.program(), ["luks", "bind", "-y", "-k", "-", "-d", device.as_str(), "tpm2", policy.as_str()])
-                .given(key)
+            Call::new(binder.tool(), ["luks", "bind", "-y", "-k", "-", "-d", device.as_str(), "tpm2", policy.as_str()]).given(key)
         }
     }));
-    calls
-        .push(Call::new("cryptsetup", ["open", "--type", "luks2", "--key-file", "-", device.as_str(), name.as_str()]).given(key));
+    calls.push(Call::new(CRYPTSETUP, ["open", "--type", "luks2", "--key-file", "-", device.as_str(), name.as_str()]).given(key));
     calls
 }
 
@@ -152,7 +151,7 @@ fn planned(settings: &Settings) -> Result<(Vec<PathBuf>, Vec<Call>), LuksError> 
     if is_open(Path::new("/"), &settings.name) {
         return Err(LuksError::Open(settings.name.clone()));
     }
-    let binder = settings.tpm.then(|| binder(Path::new(TPM).exists(), |program| tools::find(program).is_some())).transpose()?;
+    let binder = settings.tpm.then(|| binder(Path::new(TPM).exists(), |tool| tool.find().is_ok())).transpose()?;
     let devices = claim::free(std::slice::from_ref(&settings.device), settings.force)?;
     let calls = devices.first().map(|device| calls(settings, device, binder)).unwrap_or_default();
     Ok((devices, calls))
@@ -161,16 +160,16 @@ fn planned(settings: &Settings) -> Result<(Vec<PathBuf>, Vec<Call>), LuksError> 
 pub fn run(variables: &Variables) -> Result<(), LuksError> {
     let settings = Settings::read(variables)?;
     let (devices, calls) = planned(&settings)?;
-    tools::need(&calls)?;
+    programs::need(&calls)?;
     claim::take(&devices)?;
-    tools::run(&calls)?;
+    programs::run_all(&calls)?;
     say(&format!("the encrypted device is /dev/mapper/{}", settings.name));
     Ok(())
 }
 
 pub fn dry_run(variables: &Variables) -> Result<(), LuksError> {
     let (_, calls) = planned(&Settings::read(variables)?)?;
-    tools::show(&calls);
+    programs::show(&calls);
     Ok(())
 }
 
@@ -249,7 +248,7 @@ mod tests {
     fn a_tpm_needs_a_tool_and_a_device() {
         assert!(matches!(binder(false, |_| true), Err(LuksError::NoTpm)));
         assert!(matches!(binder(true, |_| false), Err(LuksError::NoBinder)));
-        assert_eq!(binder(true, |program| program == "clevis").unwrap(), Binder::Clevis);
+        assert_eq!(binder(true, |tool| tool.program == "clevis").unwrap(), Binder::Clevis);
         assert_eq!(binder(true, |_| true).unwrap(), Binder::Systemd);
     }
 }

@@ -4,10 +4,12 @@ mod room;
 
 use crate::claim::{self, ClaimError};
 use crate::device::{self, DeviceError, Named};
-use crate::tools::{self, Call, ToolError};
+use crate::programs::{self, Call, Tool, ToolError};
 use crate::variables::{VariableError, Variables, unusable, unusable_because};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+const LVM: Tool = Tool::new("lvm", "lvm2");
 const VOLUMES: &str = "VOLUMES";
 const VOLUMES_MAX: usize = 64;
 /// Without udev, LVM makes its device files itself.
@@ -29,27 +31,36 @@ pub enum LvmError {
     Tool(#[from] ToolError),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Volume {
-    name: String,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Volume {
+    pub name: String,
     /// `-L 20G` or `-l 100%FREE`
-    size: [String; 2],
+    pub size: [String; 2],
+    pub tags: Vec<String>,
+    /// For `lvcreate`.
+    pub options: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    pub name: String,
+    pub tags: Vec<String>,
+    pub volumes: Vec<Volume>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Settings {
     devices: Vec<Named>,
-    group: String,
-    volumes: Vec<Volume>,
+    group: Group,
     force: bool,
 }
 
 impl Settings {
     fn read(variables: &Variables) -> Result<Self, VariableError> {
         let devices = claim::named(variables, "DEVICES")?;
-        let group = variables.text("VG")?;
-        if !is_name(&group) {
-            return Err(unusable("VG", &group, NAME));
+        let name = variables.text("VG")?;
+        if !is_name(&name) {
+            return Err(unusable("VG", &name, NAME));
         }
         let list = variables.text(VOLUMES)?;
         let words: Vec<&str> = list.split_ascii_whitespace().collect();
@@ -63,7 +74,8 @@ impl Settings {
         if let Some((_, Volume { name, .. })) = twice {
             return Err(unusable_because(VOLUMES, &list, &format!("{name} is there twice")));
         }
-        Ok(Self { devices, group, volumes, force: variables.flag("FORCE")?.unwrap_or(false) })
+        let group = Group { name, tags: Vec::new(), volumes };
+        Ok(Self { devices, group, force: variables.flag("FORCE")?.unwrap_or(false) })
     }
 }
 
@@ -89,32 +101,24 @@ fn volume(word: &str) -> Result<Volume, &'static str> {
         "%FREE" | "%VG" if positive => "-l",
         _ => return Err("wanted a size such as 512M, 20G, 1T, 50%VG or 100%FREE"),
     };
-    Ok(Volume { name: name.to_owned(), size: [option.to_owned(), size.to_owned()] })
+    Ok(Volume { name: name.to_owned(), size: [option.to_owned(), size.to_owned()], ..Volume::default() })
 }
 
-fn calls(settings: &Settings, devices: &[PathBuf]) -> Vec<Call> {
-    let devices = || devices.iter().map(|device| device.display().to_string());
-    let call = |words: Vec<String>| {
-        let verb = words.first().cloned().into_iter();
-        let config = ["--config".to_owned(), CONFIG.to_owned(), "--yes".to_owned()];
-        Call::new("lvm", verb.chain(config).chain(words.into_iter().skip(1)))
+/// What makes the group and its volumes. An old signature is erased without a question.
+pub fn calls(group: &Group, devices: &[PathBuf]) -> Vec<Call> {
+    let Group { name, tags, volumes } = group;
+    let call = |verb: &str, words: Vec<String>, devices: &[PathBuf]| {
+        let first = [verb, "--config", CONFIG, "--yes"].map(OsString::from);
+        let devices = devices.iter().map(|device| device.clone().into_os_string());
+        Call::new(LVM, first.into_iter().chain(words.into_iter().map(OsString::from)).chain(devices))
     };
-    let mut calls = vec![
-        call(std::iter::once("pvcreate".to_owned()).chain(devices()).collect()),
-        call(["vgcreate".to_owned(), settings.group.clone()].into_iter().chain(devices()).collect()),
-    ];
-    calls.extend(settings.volumes.iter().map(|Volume { name, size: [option, size] }| {
-        let words = [
-            "lvcreate",
-            "--wipesignatures",
-            "y",
-            "--name",
-            name.as_str(),
-            option.as_str(),
-            size.as_str(),
-            settings.group.as_str(),
-        ];
-        call(words.map(str::to_owned).to_vec())
+    let tagged = |tags: &[String]| tags.iter().flat_map(|tag| ["--addtag".to_owned(), tag.clone()]).collect::<Vec<_>>();
+    let mut calls =
+        vec![call("pvcreate", Vec::new(), devices), call("vgcreate", [tagged(tags), vec![name.clone()]].concat(), devices)];
+    calls.extend(volumes.iter().map(|volume| {
+        let named = ["--wipesignatures", "y", "--name", volume.name.as_str()].map(str::to_owned).to_vec();
+        let words = [named, volume.size.to_vec(), tagged(&volume.tags), volume.options.clone(), vec![name.clone()]];
+        call("lvcreate", words.concat(), &[])
     }));
     calls
 }
@@ -123,17 +127,23 @@ fn calls(settings: &Settings, devices: &[PathBuf]) -> Vec<Call> {
 fn planned(settings: &Settings) -> Result<(Vec<PathBuf>, Vec<Call>), LvmError> {
     let devices = claim::free(&settings.devices, settings.force)?;
     let sizes: Vec<u64> = devices.iter().map(|path| Ok(device::open(path)?.size)).collect::<Result<_, DeviceError>>()?;
-    room::fits(&settings.volumes, &sizes).map_err(LvmError::Room)?;
-    let calls = calls(settings, &devices);
+    room::fits(&settings.group.volumes, &sizes).map_err(LvmError::Room)?;
+    let calls = calls(&settings.group, &devices);
     Ok((devices, calls))
 }
 
-/// A group of this name, of which something would be left.
-fn look_for_group(settings: &Settings, devices: &[PathBuf]) -> Result<(), LvmError> {
+/// A disk of a group of this name, of which something would be left.
+///
+/// # Errors
+/// If LVM cannot list its disks.
+pub fn elsewhere(group: &str, devices: &[PathBuf]) -> Result<Option<PathBuf>, ToolError> {
     let members = ["pvs", "--config", CONFIG, "--noheadings", "--options", "pv_name,vg_name"];
-    let listing = tools::output(&Call::new("lvm", members))?;
-    match room::elsewhere(&listing, &settings.group, devices) {
-        Some(device) => Err(LvmError::Exists { group: settings.group.clone(), device }),
+    Ok(room::elsewhere(&programs::output(&Call::new(LVM, members))?, group, devices))
+}
+
+fn look_for_group(settings: &Settings, devices: &[PathBuf]) -> Result<(), LvmError> {
+    match elsewhere(&settings.group.name, devices)? {
+        Some(device) => Err(LvmError::Exists { group: settings.group.name.clone(), device }),
         None => Ok(()),
     }
 }
@@ -141,19 +151,19 @@ fn look_for_group(settings: &Settings, devices: &[PathBuf]) -> Result<(), LvmErr
 pub fn run(variables: &Variables) -> Result<(), LvmError> {
     let settings = Settings::read(variables)?;
     let (devices, calls) = planned(&settings)?;
-    tools::need(&calls)?;
+    programs::need(&calls)?;
     look_for_group(&settings, &devices)?;
     claim::take(&devices)?;
-    Ok(tools::run(&calls)?)
+    Ok(programs::run_all(&calls)?)
 }
 
 pub fn dry_run(variables: &Variables) -> Result<(), LvmError> {
     let settings = Settings::read(variables)?;
     let (devices, calls) = planned(&settings)?;
-    if tools::need(&calls).is_ok() {
+    if programs::need(&calls).is_ok() {
         look_for_group(&settings, &devices)?;
     }
-    tools::show(&calls);
+    programs::show(&calls);
     Ok(())
 }
 
@@ -164,7 +174,7 @@ mod tests {
     fn shown(devices: &str, group: &str, volumes: &str) -> Result<Vec<String>, String> {
         let variables = Variables::of([("DEVICES", devices), ("VG", group), (VOLUMES, volumes)]);
         let settings = Settings::read(&variables).map_err(|error| error.to_string())?;
-        let calls = calls(&settings, &["/dev/d0".into()]);
+        let calls = calls(&settings.group, &["/dev/d0".into()]);
         Ok(calls.iter().map(|call| call.to_string().replace(CONFIG, "C")).collect())
     }
 

@@ -1,9 +1,8 @@
 //! `netconfig`: gives the installed system the network that this machine learned, in the files of its own network manager.
 
-use crate::device::{self, DeviceError, Named};
 use crate::inside::{InsideError, Ownership, Root};
-use crate::mount::{MountError, Mounted};
 use crate::say;
+use crate::target::{Target, TargetError};
 use crate::variables::{VariableError, Variables, unusable};
 use machine::files;
 use machine::network::Learned;
@@ -21,10 +20,8 @@ const FOLDER: u32 = 0o755;
 pub enum NetconfigError {
     #[error(transparent)]
     Variable(#[from] VariableError),
-    #[error("DEST_DISK")]
-    Device(#[from] DeviceError),
-    #[error("DEST_DISK")]
-    Mount(#[from] MountError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("the target")]
     Inside(#[from] InsideError),
     #[error("{0} has no files of the learned network: is the action privileged, and does the machine have an address?")]
@@ -105,8 +102,7 @@ const CLOUD_INIT: (&str, &str) = ("/etc/cloud/cloud.cfg.d/99-thimble-network.cfg
 type File = (String, String);
 
 struct Settings {
-    disk: Named,
-    fs: String,
+    target: Target,
     /// By name, unless the target decides.
     manager: Option<&'static Manager>,
     folder: PathBuf,
@@ -115,7 +111,7 @@ struct Settings {
 impl Settings {
     fn read(variables: &Variables) -> Result<Self, VariableError> {
         const NETCONFIG: &str = "NETCONFIG";
-        let (disk, fs) = (Named::read(variables, "DEST_DISK")?, variables.text("FS_TYPE")?);
+        let target = Target::read(variables, "DEST_DISK")?;
         let manager = match variables.optional(NETCONFIG).map(|_| variables.text(NETCONFIG)).transpose()?.as_deref() {
             None | Some("auto") => None,
             Some(name) => {
@@ -128,27 +124,22 @@ impl Settings {
             Some(_) => variables.absolute_path("NETWORK_FOLDER")?,
             None => files::NETWORK.into(),
         };
-        Ok(Self { disk, fs, manager, folder })
+        Ok(Self { target, manager, folder })
     }
 }
 
 pub fn run(variables: &Variables) -> Result<(), NetconfigError> {
     let settings = Settings::read(variables)?;
     let learned = learned(&settings.folder)?;
-    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
-    let mounted = Mounted::new(&disk, &settings.fs)?;
-    let root = Root::open(mounted.path())?;
-    let result = configure(&root, settings.manager, &learned);
-    drop(root); // an open folder would keep the file system busy
-    mounted.close()?;
-    result
+    let disk = settings.target.appear()?;
+    settings.target.inside(&disk, |root| configure(&Root::open(root)?, settings.manager, &learned))
 }
 
 /// Says what `run` would write. The target is not mounted, so the choice is not made here.
 pub fn dry_run(variables: &Variables) -> Result<(), NetconfigError> {
     let settings = Settings::read(variables)?;
     let learned = learned(&settings.folder)?;
-    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
+    let disk = settings.target.appear()?;
     let managers: Vec<&Manager> =
         MANAGERS.iter().filter(|manager| settings.manager.is_none_or(|wanted| wanted == *manager)).collect();
     for manager in managers {

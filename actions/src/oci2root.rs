@@ -1,13 +1,12 @@
 //! `oci2root`: unpacks the root file system of an OCI image onto a file system of the disk, while it is pulled. bootc's images
 //! are such images. A boot loader comes from another action, such as grub2disk.
 
-use crate::device::{self, DeviceError, Named};
 use crate::image2disk::oci::{Access, Artifact, PREFIX, Registry, layers};
 use crate::image2disk::{self, Patience, SourceError, StreamError, Unpacked, WantedFile};
 use crate::inside::{InsideError, Root};
-use crate::mount::{MountError, Mounted};
 use crate::oci2disk::with_scheme;
 use crate::say;
+use crate::target::{Target, TargetError};
 use crate::unpack::{self, Progressing};
 use crate::variables::{VariableError, Variables, unusable_because};
 use oci::layer::{self, LayerError};
@@ -27,10 +26,8 @@ pub enum OciRootError {
     Registry(#[from] SourceError),
     #[error("IMG_URL {image} is not a container image: {problem}")]
     NotAnImage { image: String, problem: String },
-    #[error("DEST_DISK")]
-    Device(#[from] DeviceError),
-    #[error("DEST_DISK")]
-    Mount(#[from] MountError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("DEST_PATH")]
     Inside(#[from] InsideError),
     #[error("layer {digest} of {image}")]
@@ -61,8 +58,7 @@ struct Settings {
     access: Access,
     web: image2disk::Web,
     patience: Duration,
-    disk: Named,
-    fs: String,
+    target: Target,
     folder: PathBuf,
     progress_every: Duration,
 }
@@ -76,8 +72,7 @@ impl Settings {
         let folder =
             if variables.optional("DEST_PATH").is_some() { variables.absolute_path("DEST_PATH")? } else { PathBuf::from("/") };
         Ok(Self {
-            disk: Named::read(variables, "DEST_DISK")?,
-            fs: variables.text("FS_TYPE")?,
+            target: Target::read(variables, "DEST_DISK")?,
             folder,
             progress_every: variables.seconds("PROGRESS_INTERVAL_SECONDS", 3)?,
             access: Access::read(variables)?,
@@ -112,13 +107,9 @@ impl Found {
 
 pub fn run(variables: &Variables) -> Result<(), OciRootError> {
     let settings = Settings::read(variables)?;
-    let (disk, found, start) = (settings.disk.appear(device::APPEARS_WITHIN)?, Found::ask(&settings)?, Instant::now());
+    let (disk, found, start) = (settings.target.appear()?, Found::ask(&settings)?, Instant::now());
     let layers = &found.layers;
-    let mounted = Mounted::new(&disk, &settings.fs)?;
-    let result = unpack_all(&settings, &found, mounted.path(), &disk);
-    let closed = mounted.close();
-    result?;
-    closed?;
+    settings.target.inside(&disk, |root| unpack_all(&settings, &found, root, &disk))?;
     let bytes: u64 = layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
     let (seconds, shown) = (start.elapsed().as_secs_f64().max(0.001), disk.display());
     say(&format!(
@@ -134,7 +125,7 @@ pub fn run(variables: &Variables) -> Result<(), OciRootError> {
 /// Asks the registry, and says what `run` would do.
 pub fn dry_run(variables: &Variables) -> Result<(), OciRootError> {
     let settings = Settings::read(variables)?;
-    let (disk, found) = (settings.disk.appear(device::APPEARS_WITHIN)?, Found::ask(&settings)?);
+    let (disk, found) = (settings.target.appear()?, Found::ask(&settings)?);
     let layers = &found.layers;
     let bytes: u64 = layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
     let (image, count, folder) = (&settings.image, layers.len(), settings.folder.display());

@@ -2,10 +2,11 @@
 
 use crate::claim::{self, ClaimError};
 use crate::device::Named;
-use crate::tools::{self, Call, ToolError};
+use crate::programs::{self, Call, Tool, ToolError};
 use crate::variables::{VariableError, Variables, unusable};
 use std::path::{Path, PathBuf};
 
+const MDADM: Tool = Tool::new("mdadm", "mdadm");
 const DEVICES: &str = "DEVICES";
 const LEVELS: [(&str, usize); 6] = [("0", 2), ("1", 2), ("4", 3), ("5", 3), ("6", 4), ("10", 2)];
 const METADATA: [&str; 3] = ["1.0", "1.1", "1.2"];
@@ -85,7 +86,7 @@ fn calls(settings: &Settings, devices: &[PathBuf]) -> Vec<Call> {
         arguments.push("--bitmap=internal".to_owned());
     }
     arguments.extend(devices.iter().map(|device| device.display().to_string()));
-    vec![Call::new("mdadm", arguments)]
+    vec![Call::new(MDADM, arguments)]
 }
 
 /// `root` is `/`, except in tests.
@@ -109,14 +110,14 @@ fn planned(settings: &Settings) -> Result<(Vec<PathBuf>, Vec<Call>), RaidError> 
 
 pub fn run(variables: &Variables) -> Result<(), RaidError> {
     let (devices, calls) = planned(&Settings::read(variables)?)?;
-    tools::need(&calls)?;
+    programs::need(&calls)?;
     claim::take(&devices)?;
-    Ok(tools::run(&calls)?)
+    Ok(programs::run_all(&calls)?)
 }
 
 pub fn dry_run(variables: &Variables) -> Result<(), RaidError> {
     let (_, calls) = planned(&Settings::read(variables)?)?;
-    tools::show(&calls);
+    programs::show(&calls);
     Ok(())
 }
 

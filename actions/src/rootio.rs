@@ -11,6 +11,7 @@ mod partition;
 mod source;
 pub mod storage;
 
+use crate::claim::ClaimError;
 use crate::device::{self, DeviceError, Named, Opened};
 use crate::programs::{self, ToolError};
 use crate::say;
@@ -59,6 +60,10 @@ pub enum RootioError {
     None(&'static str),
     #[error("the format {format:?} of {device} is unknown: wanted {}; nothing was written", format::FORMATS)]
     Format { device: String, format: String },
+    #[error("the physical volume {device} of the metadata: {problem}; nothing was written")]
+    Volume { device: String, problem: String },
+    #[error("a physical volume of the metadata; nothing was written")]
+    Claim(#[source] ClaimError),
     #[error(transparent)]
     Tool(#[from] ToolError),
     #[error(transparent)]

@@ -1,9 +1,8 @@
 //! `writefile`: one file into a file system on the disk, with its folders, owner and permissions.
 
-use crate::device::{self, DeviceError, Named};
 use crate::inside::{InsideError, Ownership, Root};
-use crate::mount::{MountError, Mounted};
 use crate::say;
+use crate::target::{Target, TargetError};
 use crate::variables::{VariableError, Variables};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -12,17 +11,14 @@ use std::path::PathBuf;
 pub enum WriteFileError {
     #[error(transparent)]
     Variable(#[from] VariableError),
-    #[error("DEST_DISK")]
-    Device(#[from] DeviceError),
-    #[error("DEST_DISK")]
-    Mount(#[from] MountError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("DEST_PATH")]
     Inside(#[from] InsideError),
 }
 
 struct Settings {
-    disk: Named,
-    fs: String,
+    target: Target,
     path: PathBuf,
     contents: Vec<u8>,
     owner: Ownership,
@@ -33,8 +29,7 @@ struct Settings {
 impl Settings {
     fn read(variables: &Variables) -> Result<Self, VariableError> {
         Ok(Self {
-            disk: Named::read(variables, "DEST_DISK")?,
-            fs: variables.text("FS_TYPE")?,
+            target: Target::read(variables, "DEST_DISK")?,
             path: variables.absolute_path("DEST_PATH")?,
             contents: variables.raw("CONTENTS").ok_or(VariableError::Missing("CONTENTS"))?.as_bytes().to_vec(),
             owner: Ownership { uid: variables.id("UID")?, gid: variables.id("GID")? },
@@ -46,13 +41,11 @@ impl Settings {
 
 pub fn run(variables: &Variables) -> Result<(), WriteFileError> {
     let settings = Settings::read(variables)?;
-    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
-    let mounted = Mounted::new(&disk, &settings.fs)?;
-    let root = Root::open(mounted.path())?;
+    let disk = settings.target.appear()?;
     let Settings { path, contents, owner, permissions, folder_permissions, .. } = &settings;
-    root.write(path, contents, *owner, *permissions, *folder_permissions)?;
-    drop(root); // an open folder would keep the file system busy
-    mounted.close()?;
+    settings.target.inside(&disk, |root| {
+        Ok::<_, WriteFileError>(Root::open(root)?.write(path, contents, *owner, *permissions, *folder_permissions)?)
+    })?;
     say(&format!("wrote {} bytes to {} on {}", contents.len(), path.display(), disk.display()));
     Ok(())
 }
@@ -60,13 +53,14 @@ pub fn run(variables: &Variables) -> Result<(), WriteFileError> {
 /// Says what `run` would do. The file system is not mounted, because that may write to its journal.
 pub fn dry_run(variables: &Variables) -> Result<(), WriteFileError> {
     let settings = Settings::read(variables)?;
-    let disk = settings.disk.appear(device::APPEARS_WITHIN)?;
-    let Settings { fs, path, contents, owner, permissions, .. } = &settings;
+    let disk = settings.target.appear()?;
+    let Settings { target, path, contents, owner, permissions, .. } = &settings;
     say(&format!(
-        "would write {} bytes to {} in the {fs} file system on {}, for user {} and group {} with mode {permissions:04o}; \
+        "would write {} bytes to {} in the {} file system on {}, for user {} and group {} with mode {permissions:04o}; \
          nothing was written",
         contents.len(),
         path.display(),
+        target.fs,
         disk.display(),
         owner.uid,
         owner.gid

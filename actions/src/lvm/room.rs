@@ -23,7 +23,7 @@ pub fn elsewhere(listing: &str, group: &str, devices: &[PathBuf]) -> Option<Path
 pub fn fits(volumes: &[Volume], sizes: &[u64]) -> Result<(), String> {
     let total: u64 = sizes.iter().map(|size| size.saturating_sub(KEPT) / EXTENT).sum();
     let mut left = total;
-    for Volume { name, size: [_, text] } in volumes {
+    for Volume { name, size: [_, text], .. } in volumes {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let number = number.parse::<u64>().unwrap_or(u64::MAX);
@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn volumes_that_do_not_fit_the_disks_are_named() {
-        let volume = |(name, size): (&str, &str)| Volume { name: name.into(), size: [String::new(), size.into()] };
+        let volume =
+            |(name, size): (&str, &str)| Volume { name: name.into(), size: [String::new(), size.into()], ..Volume::default() };
         // 255 extents of 4 MiB each: the first MiB is LVM's.
         let disk = 1 << 30;
         for (volumes, disks, expected) in [

@@ -7,6 +7,7 @@ use super::{RootioError, find, lvm, open, random};
 use crate::device::{self, Opened};
 use crate::image2disk::table::Disk as Geometry;
 use crate::image2disk::table::new::{self, NewPart, Table};
+use crate::programs;
 use crate::say;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -35,17 +36,26 @@ pub fn run(storage: &Storage, mbr: bool, dry: bool) -> Result<(), RootioError> {
         let parts = layout.map_err(|source| RootioError::Layout { device: path.clone(), size: geometry.size, source })?;
         all.push(Planned { disk, path, opened, geometry, parts });
     }
-    let tools = lvm::Tools::find(&storage.groups)?;
+    let disks: Vec<_> = all.iter().map(Planned::for_volumes).collect();
+    let volumes = lvm::plan(&storage.groups, &disks)?;
     for planned in all {
         planned.say();
         if !dry {
             planned.write(mbr)?;
         }
     }
-    lvm::make(&storage.groups, tools.as_ref(), dry)
+    if dry {
+        programs::show(&volumes);
+        return Ok(());
+    }
+    Ok(programs::run_all(&volumes)?)
 }
 
 impl Planned<'_> {
+    fn for_volumes(&self) -> lvm::Planned<'_> {
+        lvm::Planned { path: &self.path, numbers: self.parts.iter().map(|part| part.number).collect() }
+    }
+
     fn say(&self) {
         for part in &self.parts {
             let range = part.range(self.geometry);
