@@ -1,6 +1,7 @@
 //! `thimble image`: makes kernel and ramdisk from a kernel package, and the standard actions as OCI images.
 
 mod action;
+mod compress;
 mod defaults;
 mod embed;
 mod hardware;
@@ -25,6 +26,8 @@ pub enum ImageCommand {
     Iso(Box<iso::IsoArguments>),
     /// Pack the standard actions as OCI images, one name each, all sharing one layer
     Action(ActionArguments),
+    /// Compress a raw disk image so that image2disk unpacks it on all cores: zstd of many frames, with the checksum printed
+    Compress(compress::CompressArguments),
 }
 
 #[derive(Debug, Args)]
@@ -182,5 +185,6 @@ pub fn run(command: ImageCommand) -> anyhow::Result<()> {
         ImageCommand::Build(arguments) => ramdisk::run(&arguments),
         ImageCommand::Iso(arguments) => iso::run(&arguments),
         ImageCommand::Action(arguments) => action::run(&arguments),
+        ImageCommand::Compress(arguments) => compress::run(&arguments),
     }
 }
