@@ -160,6 +160,15 @@ impl Setup {
     }
 }
 
+/// Tests compile the whole workspace with the features that it has together. With one test beside it, the program is the one
+/// that `cargo test --workspace` makes, so its dependencies are not compiled twice. The demo compiles less.
+fn thimble_words(purpose: Purpose) -> &'static [&'static str] {
+    match purpose {
+        Purpose::Demo | Purpose::Firmware | Purpose::Peers => &["-p", "thimble"],
+        Purpose::Test | Purpose::Bench => &["--workspace", "--bin", "thimble", "--test", "frozen"],
+    }
+}
+
 /// Linking the image profile takes one core for a minute, so the other builds run meanwhile. A suite's checks run
 /// meanwhile, too. Then the builds have a low priority, so that tests with time limits get the processor first.
 fn programs_and_artifacts(purpose: Purpose, root: &Path, lab: &Path, board: &Board) -> Result<Artifacts> {
@@ -173,7 +182,7 @@ fn programs_and_artifacts(purpose: Purpose, root: &Path, lab: &Path, board: &Boa
         let faults: &[&str] = if is_demo { &[] } else { &["-p", "faults"] };
         build("/init and actions", "statics.log", !is_demo, &[&words, faults].concat())
     };
-    let thimble = || build("thimble", "thimble.log", true, &["-p", "thimble"]);
+    let thimble = || build("thimble", "thimble.log", true, thimble_words(purpose));
     std::thread::scope(|scope| {
         let programs = [scope.spawn(statics), scope.spawn(thimble)];
         let made = board
