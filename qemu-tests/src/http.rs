@@ -199,7 +199,7 @@ fn is_chunked(headers: &[(String, String)]) -> bool {
     headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value.eq_ignore_ascii_case("chunked"))
 }
 
-fn read_chunk(reader: &mut impl BufRead) -> Result<Vec<u8>> {
+pub fn read_chunk(reader: &mut impl BufRead) -> Result<Vec<u8>> {
     let mut line = String::new();
     if reader.read_line(&mut line).context("cannot read the answer")? == 0 {
         return Ok(Vec::new());

@@ -3,8 +3,10 @@
 
 mod archive;
 mod check;
+mod container;
 mod images;
 mod loaders;
+mod receiver;
 mod row;
 mod steps;
 pub mod tools;
@@ -32,7 +34,7 @@ const RESETS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Every installation. The first one is the short form.
 fn rows() -> Vec<Row> {
-    [archive::rows(), loaders::rows(), images::rows()].into_iter().flatten().collect()
+    [archive::rows(), container::rows(), loaders::rows(), images::rows()].into_iter().flatten().collect()
 }
 
 pub fn names() -> Vec<String> {

@@ -48,6 +48,15 @@ impl Image {
         Self::of(layers, &["/none"])
     }
 
+    /// A layer with an archive of a whole system, and one with these files of root over it.
+    pub fn of_archive(archive: Vec<u8>, files: &[(&str, &str)]) -> Result<Self> {
+        let mut over = tar::Builder::new(Vec::new());
+        for (path, contents) in files {
+            add_file(&mut over, path, contents.as_bytes(), 0o644)?;
+        }
+        Self::of(vec![archive, over.into_inner().context("cannot finish a layer")?], &["/sbin/init"])
+    }
+
     fn of(tars: Vec<Vec<u8>>, command: &[&str]) -> Result<Self> {
         let layers: Vec<_> =
             tars.iter().map(|tar| Layer::gzip(tar, LEVEL)).collect::<Result<_, _>>().context("cannot compress a layer")?;
