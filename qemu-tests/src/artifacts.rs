@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::board::{Board, Job};
 use crate::command::{self, effect, output};
 use crate::disk_image::{self, Forms};
-use crate::installations::tools;
+use crate::installations;
 use crate::prepare::Purpose;
 
 const KERNEL: &str = "linux-image-cloud-amd64";
@@ -37,7 +37,7 @@ pub fn build(purpose: Purpose, lab: &Path, board: &Board) -> Result<Artifacts> {
     let metal_deb = if purpose == Purpose::Demo { None } else { Some(download(METAL_KERNEL)?) };
     let debian = board.job("Debian disk image", |job| debian(lab, job))?;
     if purpose == Purpose::Test {
-        board.job("packages of tools", |job| tools::download(lab, job))?;
+        installations::prepare_short(lab, board)?;
     }
     Ok(Artifacts { kernel_deb, metal_deb, debian })
 }
@@ -69,7 +69,7 @@ fn dependency(depends: &str) -> Option<&str> {
 }
 
 /// The versions that apt would install.
-fn candidates(packages: &[&str]) -> Result<Vec<String>> {
+pub fn candidates(packages: &[&str]) -> Result<Vec<String>> {
     let policy = output(Command::new("apt-cache").arg("policy").args(packages))?;
     Ok(policy.lines().filter_map(|line| line.trim().strip_prefix("Candidate: ")).map(str::to_owned).collect())
 }

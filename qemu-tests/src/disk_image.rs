@@ -1,6 +1,7 @@
 //! The Debian that the lab's workflow installs: a raw disk that boots with BIOS and UEFI. It is made from Debian packages,
 //! without root and without loop devices.
 
+pub mod layered;
 pub mod layout;
 
 use std::fs::{self, File};
@@ -48,13 +49,15 @@ const GRUB_MODULES: &[&str] = &[
 ];
 /// A small machine's decoder keeps the whole window in memory, so it has only 2 MiB.
 const ZSTD: &[&str] = &["-q", "-f", "-12", "-T0", "--zstd=wlog=21"];
+/// The clusters are as large as the largest sector of a disk, so that image2disk can convert the file system.
+const ESP: &[&str] = &["-n", "ESP", "-s", "8"];
 /// The archive is for tests only, so it need not be small.
 const ARCHIVE_ZSTD: &[&str] = &["-q", "-f", "-3", "-T0", "--zstd=wlog=21"];
 
 /// Everything that determines the image's content, for the cache.
 pub fn recipe() -> Vec<String> {
     let mut parts: Vec<String> = [CUSTOMIZE, ESSENTIAL, FILESYSTEM, GRUB_EARLY, INCLUDE].map(str::to_owned).to_vec();
-    parts.extend(LEFT_OUT.iter().chain(GRUB_MODULES).chain(ZSTD).chain(ARCHIVE_ZSTD).map(|part| (*part).to_owned()));
+    parts.extend(LEFT_OUT.iter().chain(GRUB_MODULES).chain(ZSTD).chain(ARCHIVE_ZSTD).chain(ESP).map(|part| (*part).to_owned()));
     parts.push(layout::description());
     parts
 }
@@ -159,7 +162,7 @@ impl Build {
     fn esp(&self, efi: &Path) -> Result<PathBuf> {
         let esp = self.work.join("esp.img");
         File::create(&esp).and_then(|file| file.set_len(layout::ESP.bytes())).context("cannot make the EFI system partition")?;
-        self.run(Command::new("/sbin/mkfs.vfat").args(["-n", "ESP"]).arg(&esp), 60)?;
+        self.run(Command::new("/sbin/mkfs.vfat").args(ESP).arg(&esp), 60)?;
         self.run(Command::new("mmd").arg("-i").arg(&esp).args(["::EFI", "::EFI/BOOT"]), 60)?;
         self.run(Command::new("mcopy").arg("-i").arg(&esp).arg(efi).arg("::EFI/BOOT/"), 60)?;
         Ok(esp)

@@ -5,18 +5,22 @@ mod archive;
 mod check;
 mod container;
 mod images;
+mod layers;
 mod loaders;
 mod receiver;
 mod row;
 mod steps;
-pub mod tools;
+mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::board::Board;
 use crate::command::wait_for;
+use crate::disk_image::layered;
 use crate::kit::{Kit, Recipe};
 use crate::machine::{Boot, Disk, NicModel, Parts, Vm, blank_disk};
 use crate::many;
@@ -24,7 +28,7 @@ use crate::objects::{Station, workflow};
 use crate::provisioner::{Options, Provisioner, Workflow};
 use crate::registry::Registry;
 use crate::scene::{BOOTS_WITHIN, Scene};
-use row::{Ending, Row, Start};
+use row::{Archive, Ending, Row, Start};
 use steps::Site;
 
 /// The numbers of their machines begin after those of the other rows of the matrix.
@@ -34,7 +38,8 @@ const RESETS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Every installation. The first one is the short form.
 fn rows() -> Vec<Row> {
-    [archive::rows(), container::rows(), loaders::rows(), images::rows()].into_iter().flatten().collect()
+    let others = [container::rows(), loaders::rows(), images::rows(), layers::rows()];
+    archive::rows().into_iter().chain(others.into_iter().flatten()).collect()
 }
 
 pub fn names() -> Vec<String> {
@@ -46,6 +51,24 @@ pub fn short(scene: &Scene) -> Result<()> {
     let first = rows().into_iter().take(1).zip(FIRST_STATION..).collect();
     let failed = run_all(scene, &scene.registry()?, first, 1)?;
     ensure!(failed.is_empty(), "the installation failed: {}", failed.join("\n"));
+    Ok(())
+}
+
+/// Makes what the short form needs.
+pub fn prepare_short(lab: &Path, board: &Board) -> Result<()> {
+    let first: Vec<Row> = rows().into_iter().take(1).collect();
+    board.job("packages of tools", |job| tools::download(lab, &first, job))
+}
+
+/// Makes what the rows with these words in their names need and the suite does not.
+pub fn prepare(lab: &Path, filter: Option<&str>, board: &Board) -> Result<()> {
+    let rows: Vec<Row> = rows().into_iter().filter(|row| filter.is_none_or(|words| row.name.contains(words))).collect();
+    if rows.iter().any(|row| !row.tools.is_empty()) {
+        board.job("packages of tools", |job| tools::download(lab, &rows, job))?;
+    }
+    if rows.iter().any(|row| row.archive == Archive::Layered) {
+        board.job("layered Debian system", |job| layered::make(lab, job))?;
+    }
     Ok(())
 }
 
@@ -127,6 +150,7 @@ impl Bench<'_> {
             say(row, &self.installed(&name, &machine)?, start.elapsed());
         }
         let begins = machine.serial.skip_to_end();
+        (row.console)(&mut machine)?;
         check::run(&mut machine, &row.facts)?;
         if row.ending == Ending::Kexec {
             let firmware = machine.serial.last_match("SeaBIOS|iPXE|GRUB|BdsDxe", begins)?;

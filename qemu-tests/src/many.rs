@@ -41,6 +41,17 @@ pub fn run(
     names: impl FnOnce() -> Result<Vec<String>>,
     machines: impl FnOnce(&Scene) -> Result<Vec<String>>,
 ) -> Result<ExitCode> {
+    run_prepared(name, arguments, names, |_, _| Ok(()), machines)
+}
+
+/// The same. `prepare` makes outside the segment what only these rows need.
+pub fn run_prepared(
+    name: &'static str,
+    arguments: &Arguments,
+    names: impl FnOnce() -> Result<Vec<String>>,
+    prepare: impl FnOnce(&Setup, &Board) -> Result<()>,
+    machines: impl FnOnce(&Scene) -> Result<Vec<String>>,
+) -> Result<ExitCode> {
     if arguments.list {
         names()?.iter().for_each(|name| println!("{name}"));
         return Ok(ExitCode::SUCCESS);
@@ -49,7 +60,9 @@ pub fn run(
         let failed = machines(&Scene::new(name)?)?;
         return Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let setup = Setup::obtain(Purpose::Test, arguments.reuse, &Board::new("== "))?;
+    let board = Board::new("== ");
+    let setup = Setup::obtain(Purpose::Test, arguments.reuse, &board)?;
+    board.during(|| prepare(&setup, &board))?;
     setup.run_folder(name)?;
     let count = arguments.machines.to_string();
     let mut words = vec!["--", name, "--inside", "--machines", &count];

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 
+use crate::board::Board;
 use crate::installations;
 use crate::kit::Kit;
 use crate::machine::{Boot, Disk, Firmware, NicModel, Parts, blank_disk};
@@ -20,6 +21,7 @@ use crate::oci::Image;
 use crate::provisioner::{Options, Provisioner};
 use crate::registry::Registry;
 use crate::scene::{BOOTS_WITHIN, Scene};
+use crate::setup::Setup;
 pub use rows::Form;
 use rows::{Row, Start, rows};
 
@@ -40,7 +42,8 @@ fn form(arguments: &Arguments) -> Form {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let machines = || Ok::<Vec<_>, Error>(rows(form(arguments), &NicModel::available()?).iter().map(Row::name).collect());
     let names = || Ok([machines()?, installations::names()].concat());
-    many::run(NAME, arguments, names, |scene| everything(scene, arguments))
+    let prepare = |setup: &Setup, board: &Board| installations::prepare(&setup.lab, arguments.filter.as_deref(), board);
+    many::run_prepared(NAME, arguments, names, prepare, |scene| everything(scene, arguments))
 }
 
 fn everything(scene: &Scene, arguments: &Arguments) -> Result<Vec<String>> {

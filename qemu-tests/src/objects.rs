@@ -84,6 +84,11 @@ impl Step {
         }
     }
 
+    /// The same step under another name.
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
     pub fn command(self, program: &str) -> Self {
         Self { command: vec![program.to_owned()], ..self }
     }

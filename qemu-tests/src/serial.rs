@@ -4,7 +4,7 @@ mod clean;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ struct Transcript {
 struct Shared {
     transcript: Mutex<Transcript>,
     changed: Condvar,
+    /// What is written here is typed at the machine.
+    keyboard: Mutex<Option<UnixStream>>,
 }
 
 impl Shared {
@@ -67,6 +69,7 @@ impl Serial {
         let writer = Arc::clone(&shared);
         std::thread::spawn(move || {
             if let Ok((socket, _)) = listener.accept() {
+                *writer.keyboard.lock().unwrap_or_else(PoisonError::into_inner) = socket.try_clone().ok();
                 read(socket, copy, &writer);
             }
             writer.lock().ended = true;
@@ -96,6 +99,13 @@ impl Serial {
             }
             drop(self.shared.changed.wait_timeout(transcript, left));
         }
+    }
+
+    /// Types text at the machine.
+    pub fn send(&self, text: &str) -> Result<()> {
+        let mut keyboard = self.shared.keyboard.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = keyboard.as_mut().context("the machine has not opened its console")?;
+        socket.write_all(text.as_bytes()).context("cannot type at the machine's console")
     }
 
     /// Waits for the next line. `None` if no line comes within the limit.
@@ -193,7 +203,6 @@ fn read(mut socket: impl Read, mut copy: File, shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixStream;
 
     fn console() -> (tempfile::TempDir, Serial, UnixStream) {
         let folder = tempfile::tempdir().unwrap();
@@ -222,6 +231,17 @@ mod tests {
         assert_eq!(serial.expect("login:", SOON).unwrap().text, "debian login: ");
         machine.write_all(b"\r\nlogin: ").unwrap();
         assert_eq!(serial.expect("login:", SOON).unwrap().text, "login: ");
+    }
+
+    #[test]
+    fn what_is_sent_arrives_at_the_machine() {
+        let (_folder, mut serial, mut machine) = console();
+        machine.write_all(b"passphrase: ").unwrap();
+        serial.expect("passphrase:", SOON).unwrap();
+        serial.send("secret\n").unwrap();
+        let mut typed = [0; 7];
+        machine.read_exact(&mut typed).unwrap();
+        assert_eq!(&typed, b"secret\n");
     }
 
     #[test]

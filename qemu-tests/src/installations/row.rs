@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::steps::Site;
-use crate::machine::{Boot, DiskModel, Firmware, SECTOR};
+use crate::machine::{Boot, DiskModel, Firmware, SECTOR, Vm};
 use crate::objects::{Station, Step};
 
 /// For the image with tools, its programs, and the file systems' caches.
@@ -27,6 +27,15 @@ pub enum Ending {
     Reboot,
     /// The last step has loaded the installed kernel.
     Kexec,
+}
+
+/// The system that the steps unpack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archive {
+    /// The files of the lab's image.
+    Plain,
+    /// The same with GRUB, cloud-init, and the programs of LUKS, md and LVM.
+    Layered,
 }
 
 /// An empty disk.
@@ -72,9 +81,12 @@ pub struct Row {
     pub tools: &'static [&'static str],
     /// Called once before the machine starts. It may make files for the steps, too.
     pub steps: fn(&Site) -> Result<Vec<Step>>,
+    pub archive: Archive,
     pub ending: Ending,
     /// The disks that the machine has after the installation if it started directly; all if empty.
     pub keeps: &'static [usize],
+    /// What an operator does at the console while the installed system boots.
+    pub console: fn(&mut Vm) -> Result<()>,
     pub facts: Vec<Fact>,
 }
 
@@ -91,8 +103,10 @@ impl Row {
             spec: json!({}),
             tools: &[],
             steps,
+            archive: Archive::Plain,
             ending: Ending::Reboot,
             keeps: &[],
+            console: |_| Ok(()),
             facts: Vec::new(),
         }
     }

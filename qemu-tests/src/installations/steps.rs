@@ -6,9 +6,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::check;
-use super::row::Row;
+use super::row::{Archive, Row};
 use super::tools;
 use crate::command::output;
+use crate::disk_image::layered;
 use crate::objects::Step;
 use crate::provisioner::Provisioner;
 use crate::registry::Registry;
@@ -18,6 +19,7 @@ use crate::segment;
 /// Of a step that writes a whole system.
 pub const LONG: u64 = 900;
 const ARCHIVE: &str = "debian.tar.zst";
+const LAYERED: &str = "layered.tar.zst";
 
 /// Where an installation's steps come from, and what they may use.
 pub struct Site<'a> {
@@ -51,11 +53,14 @@ impl Site<'_> {
 
     /// Debian's files onto a file system.
     pub fn unpack(&self, disk: &str, fs: &str) -> Result<Step> {
-        let archive = &self.scene.setup.archive;
+        let (archive, name) = match self.row.archive {
+            Archive::Plain => (self.scene.setup.archive.clone(), ARCHIVE),
+            Archive::Layered => (layered::archive(&self.scene.setup.lab), LAYERED),
+        };
         ensure!(archive.exists(), "the last run has built no archive of Debian; run once without --reuse");
         let step = self.action("unpack", "archive2disk").timeout(LONG);
-        let step = step.environment("ARCHIVE_URL", &self.provisioner.serve(archive, ARCHIVE)?);
-        let step = step.environment("TARFILE_CHECKSUM", &format!("sha256:{}", sha256(archive)?));
+        let step = step.environment("ARCHIVE_URL", &self.provisioner.serve(&archive, name)?);
+        let step = step.environment("TARFILE_CHECKSUM", &format!("sha256:{}", sha256(&archive)?));
         Ok(step.environment("DEST_DISK", disk).environment("FS_TYPE", fs))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::rows;
+use super::row::Row;
 use crate::board::Job;
 use crate::command::{self, output};
 use crate::registry::Registry;
@@ -22,11 +22,11 @@ pub fn tag(packages: &[&str]) -> String {
     format!("v1-{}", packages.join("-"))
 }
 
-/// Downloads what the rows need and is not there yet. Inside a segment there is no network for it.
-pub fn download(lab: &Path, job: &Job) -> Result<()> {
+/// Downloads what these rows need and is not there yet. Inside a segment there is no network for it.
+pub fn download(lab: &Path, rows: &[Row], job: &Job) -> Result<()> {
     let folder = folder(lab);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let sets: BTreeSet<_> = rows().iter().map(|row| row.tools).filter(|packages| !packages.is_empty()).collect();
+    let sets: BTreeSet<_> = rows.iter().map(|row| row.tools).filter(|packages| !packages.is_empty()).collect();
     for packages in sets {
         let all = needed(packages)?;
         let missing: Vec<&Needed> = all.iter().filter(|one| !folder.join(one.file()).exists()).collect();
@@ -100,6 +100,7 @@ fn installed(line: &str) -> Option<Needed> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows;
     use super::*;
 
     #[test]
