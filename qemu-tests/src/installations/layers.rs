@@ -41,6 +41,7 @@ pub fn rows() -> Vec<Row> {
             ..row("LUKS", luks)
         },
         Row { facts: mirror("[2/2] [UU]"), ..md("md RAID 1") },
+        Row { keeps: &[1], facts: mirror("[2/1] [_U]"), ..md("md RAID 1, the first disk pulled") },
         Row {
             instance: storage(
                 &[DISK],
