@@ -31,11 +31,11 @@ pub const CHECKS: &[(&str, Check)] = &[
 /// to the checks above, which often wait.
 pub const BESIDE: &[(&str, Check)] = &[("fuzz targets, briefly", fuzz)];
 
-/// The second time with the feature that the default build leaves out. Only what it changes is compiled again.
+/// With the features that the default build leaves out, as far as they compile here: the client of containerd needs protoc. The
+/// tests compile the code without them.
 fn lints(root: &Path, job: &Job) -> Result<Outcome> {
-    passes(root, job, "lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-    let with = ["clippy", "--workspace", "--features", "thimble/otel", "--all-targets", "--", "-D", "warnings"];
-    passes(root, job, "lints-otel", &with)
+    let features = if answers("protoc", "--version") { "thimble/otel,agent/containerd" } else { "thimble/otel" };
+    passes(root, job, "lints", &["clippy", "--workspace", "--features", features, "--all-targets", "--", "-D", "warnings"])
 }
 
 /// For a test of boots, which is skipped without them.
@@ -57,15 +57,13 @@ fn log(root: &Path, name: &str) -> Result<PathBuf> {
     Ok(folder.join(format!("{name}.log")))
 }
 
-/// This feature is off by default, because its client needs protoc to build. So the lints and tests above do not include
-/// it. The whole workspace is named, so that every dependency is the one compiled for them.
+/// This feature is off by default, because its client needs protoc to build. So the tests above do not include it. The whole
+/// workspace is named, so that every dependency is the one compiled for them.
 fn containerd(root: &Path, job: &Job) -> Result<Outcome> {
     if !answers("protoc", "--version") {
         return Ok(Outcome::Skipped("protoc is not installed; `cargo lab prepare` does it".into()));
     }
-    let with = ["--workspace", "--features", "agent/containerd"];
-    passes(root, job, "containerd-lints", &[&["clippy"], &with[..], &["--all-targets", "--", "-D", "warnings"]].concat())?;
-    passes(root, job, "containerd", &[&["test"], &with[..], &["--test", "containerd"]].concat())
+    passes(root, job, "containerd", &["test", "--workspace", "--features", "agent/containerd", "--test", "containerd"])
 }
 
 fn deny(root: &Path, job: &Job) -> Result<Outcome> {

@@ -13,7 +13,7 @@ use crate::cargo::{self, Call};
 use crate::command::Daemon;
 use crate::setup::{TARGET, workspace};
 
-const BRIEFLY: &str = "-max_total_time=10";
+const BRIEFLY: &str = "-max_total_time=4";
 /// How many targets the suite runs at once. Each uses one core.
 const AT_ONCE: usize = 2;
 /// No run of one target is longer.
