@@ -57,6 +57,12 @@ impl Image {
         Self::of(vec![archive, over.into_inner().context("cannot finish a layer")?], &["/sbin/init"])
     }
 
+    /// One layer that is not an archive but this file.
+    pub fn of_file(file: &Path) -> Result<Self> {
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Self::of(vec![bytes], &["/none"])
+    }
+
     fn of(tars: Vec<Vec<u8>>, command: &[&str]) -> Result<Self> {
         let layers: Vec<_> =
             tars.iter().map(|tar| Layer::gzip(tar, LEVEL)).collect::<Result<_, _>>().context("cannot compress a layer")?;

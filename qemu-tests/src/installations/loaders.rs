@@ -1,11 +1,15 @@
-//! The same files, and other ways to start their kernel: kexec, and SYSLINUX.
+//! The same files, and other ways to start their kernel: kexec, SYSLINUX, and the GRUB that the system has itself.
 
-use anyhow::Result;
+use std::process::Command;
+
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::archive::{self, DISK, ROOT};
 use super::row::{Ending, Fact, Row, Start};
-use super::steps::Site;
+use super::steps::{LONG, Site};
+use super::tools;
+use crate::command;
 use crate::machine::Firmware;
 use crate::objects::Step;
 
@@ -21,6 +25,28 @@ LABEL debian
   LINUX /vmlinuz
   INITRD /initrd.img
   APPEND root=LABEL=debian-root ro console=ttyS0 quiet
+";
+
+/// What Debian's system lacks of the packages of GRUB.
+const GRUB: &[&str] = &[
+    "dmsetup",
+    "gettext-base",
+    "grub-common",
+    "grub-pc-bin",
+    "grub2-common",
+    "libbrotli1",
+    "libdevmapper1.02.1",
+    "libefiboot1",
+    "libefivar1",
+    "libfreetype6",
+    "libfuse2",
+    "libpng16-16",
+];
+const PACKAGES: &str = "/root/packages";
+/// For grub-mkconfig.
+const SETTINGS: &str = "GRUB_TIMEOUT=1
+GRUB_CMDLINE_LINUX=\"console=ttyS0 quiet\"
+GRUB_TERMINAL=\"console serial\"
 ";
 
 pub fn rows() -> Vec<Row> {
@@ -43,6 +69,20 @@ pub fn rows() -> Vec<Row> {
             tools: &["e2fsprogs", "extlinux", "syslinux-common"],
             facts: facts(ONLY.0, "started-by-syslinux"),
             ..Row::new("syslinux", DIRECT, syslinux)
+        },
+        Row {
+            instance: archive::bios_storage(),
+            tools: &["e2fsprogs"],
+            facts: [
+                facts(ROOT.0, "with-its-own-grub"),
+                vec![
+                    Fact::new("menu", "grep -c 'BEGIN /etc/grub.d/10_linux' /boot/grub/grub.cfg", "1"),
+                    Fact::new("arguments", "grep -o root=UUID /proc/cmdline", "root=UUID"),
+                    Fact::new("packages", "dpkg -l grub2-common grub-pc-bin | grep -c ^ii", "2"),
+                ],
+            ]
+            .concat(),
+            ..Row::new("GRUB of the installed system", DIRECT, own_grub)
         },
     ]
 }
@@ -70,4 +110,32 @@ fn syslinux(site: &Site) -> Result<Vec<Step>> {
         loader,
         site.reboot(),
     ])
+}
+
+/// Debian's packages come in a second archive and are installed inside of the system, as their scripts want it.
+fn own_grub(site: &Site) -> Result<Vec<Step>> {
+    let archive = site.scene.place("grub")?.join("grub.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-cf").arg(&archive).arg("-C").arg(tools::folder(&site.scene.setup.lab));
+    let files = tools::files(&site.scene.setup.lab, archive::BIOS_TOOLS)?;
+    let names = files.iter().filter_map(|file| file.file_name()?.to_str());
+    tar.args(names.filter(|name| name.split('_').next().is_some_and(|package| GRUB.contains(&package))));
+    command::effect(&mut tar).context("cannot pack Debian's packages of GRUB")?;
+    let packages = site.action("packages", "archive2disk").environment("DEST_PATH", PACKAGES);
+    let packages = packages.environment("ARCHIVE_URL", &site.provisioner.serve(&archive, "grub.tar")?);
+    let packages = packages.environment("INSECURE_NO_TARFILE_CHECKSUM_VERIFICATION", "true");
+    let install = format!("dpkg -i {PACKAGES}/*.deb && rm -r {PACKAGES} /boot/grub/grub.cfg");
+    let loader = site.action("boot-loader", "grub2disk").timeout(LONG).environment("GRUB_INSTALL_PATH", DISK);
+    let mut steps = site.storage();
+    steps.extend([
+        site.unpack(ROOT.0, ROOT.1)?,
+        packages.environment("DEST_DISK", ROOT.0).environment("FS_TYPE", ROOT.1),
+        site.inside("install", ROOT, &install),
+        site.hostname(ROOT, "with-its-own-grub"),
+        site.check(ROOT),
+        site.write("settings", ROOT, "/etc/default/grub", "0644", SETTINGS),
+        loader.environment("GRUB_DISK", ROOT.0).environment("FS_TYPE", ROOT.1),
+        site.reboot(),
+    ]);
+    Ok(steps)
 }

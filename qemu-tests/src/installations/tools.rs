@@ -45,19 +45,24 @@ pub fn download(lab: &Path, rows: &[Row], job: &Job) -> Result<()> {
 
 /// Pushes every action with these packages.
 pub fn push(scene: &Scene, registry: &Registry, packages: &[&str]) -> Result<()> {
-    let (folder, list) = (folder(&scene.setup.lab), list(&scene.setup.lab, packages));
-    let files = fs::read_to_string(&list);
-    let files = files.with_context(|| format!("{} is missing; run once without --reuse", list.display()))?;
     let mut push = Command::new(&scene.setup.thimble);
     push.args(["image", "action", "--binary"]).arg(&scene.setup.actions);
-    for file in files.lines() {
-        push.arg("--tools").arg(folder.join(file));
+    for file in files(&scene.setup.lab, packages)? {
+        push.arg("--tools").arg(file);
     }
     push.args(["--tag", &tag(packages), "--push", &format!("http://{}", registry.address())]);
     command::run(&mut push, &scene.folder.join("push-tools.log"), PACKS_WITHIN)
 }
 
-fn folder(lab: &Path) -> PathBuf {
+/// The packages and all that they depend on, as files.
+pub fn files(lab: &Path, packages: &[&str]) -> Result<Vec<PathBuf>> {
+    let list = list(lab, packages);
+    let text = fs::read_to_string(&list);
+    let text = text.with_context(|| format!("{} is missing; run once without --reuse", list.display()))?;
+    Ok(text.lines().map(|file| folder(lab).join(file)).collect())
+}
+
+pub fn folder(lab: &Path) -> PathBuf {
     lab.join("tools")
 }
 
