@@ -17,6 +17,8 @@ pub const MOST: usize = 48;
 /// The most machines without Hardware, and the steps of one.
 pub const STRANGERS: usize = 1024;
 const OF_STRANGER: usize = 4;
+/// The highest number of a step that a file may have, so that the numbers after it do not end.
+const HIGHEST: u64 = u64::MAX / 2;
 /// The most characters of a text.
 const LONGEST: usize = 200;
 
@@ -216,12 +218,12 @@ impl Book {
     /// Takes a line of the file. One that is not of these is skipped.
     pub fn replay(&mut self, line: &[u8]) {
         let Ok(Record { mac, known, number, step }) = serde_json::from_slice::<Record<'_>>(line) else { return };
+        if number > HIGHEST {
+            return;
+        }
         let known = known || self.known.contains_key(&mac);
         let (most, step) = (if known { self.share() } else { OF_STRANGER }, bounded(step.into_owned()));
         let kept = self.place(mac, known);
-        if number == u64::MAX {
-            return;
-        }
         // A step that was written again replaces it and those behind it, which follow in the file.
         let stays = number.saturating_sub(kept.first());
         kept.steps.truncate(usize::try_from(stays).unwrap_or(usize::MAX));
@@ -247,7 +249,9 @@ fn encode(mac: Mac, known: bool, number: u64, step: &BootStep, out: &mut Vec<u8>
 fn bounded(mut step: BootStep) -> BootStep {
     for text in [&mut step.asked, &mut step.answered, &mut step.why, &mut step.file] {
         if text.len() > LONGEST || !machine::is_harmless(text) || text.contains('\t') {
-            *text = escaped(text, LONGEST);
+            // An escape is longer than its letter. What the file has is bounded again when it is read, and stays the same.
+            let cut: String = escaped(text, LONGEST).chars().take(LONGEST).collect();
+            *text = cut.trim_end().to_owned();
         }
     }
     step

@@ -238,3 +238,27 @@ proptest::proptest! {
         book.take_changes();
     }
 }
+
+#[test]
+fn a_number_after_which_no_other_one_comes_is_not_believed() {
+    let mut book = Book::default();
+    book.add(MAC, true, step(1, StepKind::Offered, "DISCOVER"));
+    let line = String::from_utf8(book.all()).unwrap();
+    for number in [u64::MAX, u64::MAX - 1, HIGHEST + 1] {
+        let mut found = replayed(line.replace("\"number\":0", &format!("\"number\":{number}")).as_bytes());
+        assert_eq!(found.of(MAC).count(), 0, "{number}");
+        found.add(MAC, true, step(2, StepKind::Acknowledged, "REQUEST"));
+        assert_eq!(asked(&replayed(&found.all()), MAC), ["2 REQUEST x1"]);
+    }
+}
+
+#[test]
+fn a_text_that_is_cut_is_read_as_it_was_written() {
+    for text in ["\u{17}".repeat(300), "é ".repeat(300), format!("{}\u{1b}   x", "é".repeat(190))] {
+        let mut book = Book::default();
+        book.add(MAC, true, step(1, StepKind::Offered, &text));
+        let file = book.all();
+        assert_eq!(String::from_utf8(replayed(&file).all()).unwrap(), String::from_utf8(file).unwrap());
+        assert!(book.of(MAC).all(|step| step.asked.chars().count() <= LONGEST));
+    }
+}
