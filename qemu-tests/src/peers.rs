@@ -110,7 +110,10 @@ fn inside(name: &str) -> Result<()> {
     let folder = workspace()?.join("target/lab/runs/peers").join(slug(name));
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut boots = Boots::start(&folder, &row)?;
-    let beside = row.beside.map(|server| Host::start(&folder, "other", hosts::OTHER)?.serving(server)).transpose()?;
+    let beside = row
+        .beside
+        .map(|server| Host::start(&folder, "other", hosts::OTHER)?.serving(server, row.wants_next_server()))
+        .transpose()?;
     let done = match row.peer {
         Peer::Client(client) => client::gets_its_address(&row, client, &boots, &folder),
         Peer::Client6(client) => client::gets_its_address6(&row, client, &folder),

@@ -41,6 +41,8 @@ pub fn boots(row: &Row, machine: Machine, boots: &mut Boots, folder: &Path) -> R
     let (kinds, words): (&[&str], &str) = match machine {
         Machine::AavmfPxe => (&["nbp"], "snp-arm64.efi"),
         Machine::AavmfHttp => (&["nbp", "file"], "snp-arm64.efi"),
+        // It takes the first offer, whatever it says of a boot. Then boots has to say so.
+        Machine::UBoot if row.mode.gives_addresses() && row.beside.is_some() => (&["script", "chose_other"], ""),
         _ => (&["script"], ""),
     };
     boots.wait_for_step(mac, kinds, words, LIMIT).map_err(failed)

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::rows::Server;
 use crate::command::{Daemon, effect, wait_for};
-use crate::segment::BRIDGE;
+use crate::segment::{BRIDGE, HOST};
 
 /// Where the other DHCP server is.
 pub const OTHER: &str = "10.77.0.3";
@@ -83,8 +83,8 @@ impl Host {
         Ok(())
     }
 
-    /// The same host with a DHCP server that knows nothing of boots.
-    pub fn serving(mut self, server: Server) -> Result<Self> {
+    /// The same host with a DHCP server that knows nothing of boots, except that it may name this host as the next server.
+    pub fn serving(mut self, server: Server, names_boots: bool) -> Result<Self> {
         let (first, last) = server.range().into_inner();
         let folder = self.folder.display().to_string();
         match server {
@@ -92,12 +92,14 @@ impl Host {
                 let range = format!("--dhcp-range=10.77.0.{first},10.77.0.{last},1h --dhcp-leasefile={folder}/dnsmasq.leases");
                 let fixed = "--keep-in-foreground --conf-file=/dev/null --port=0 --user=root --no-ping --pid-file= --log-dhcp \
                              --log-facility=-";
-                self.start_program("dnsmasq", &format!("{fixed} --interface={CARD} {range}"))?;
+                let next = if names_boots { format!("--dhcp-boot=,,{HOST}") } else { String::new() };
+                self.start_program("dnsmasq", &format!("{fixed} --interface={CARD} {range} {next}"))?;
             }
             Server::Kea => {
                 let config = json!({"Dhcp4": {
                     "interfaces-config": {"interfaces": [CARD]},
                     "lease-database": {"type": "memfile", "persist": false},
+                    "next-server": if names_boots { HOST.to_string() } else { "0.0.0.0".to_owned() },
                     "subnet4": [{"subnet": "10.77.0.0/24", "pools": [{"pool": format!("10.77.0.{first} - 10.77.0.{last}")}]}],
                     "loggers": [{"name": "kea-dhcp4", "output_options": [{"output": "stdout"}], "severity": "INFO"}],
                 }});

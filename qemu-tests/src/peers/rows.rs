@@ -223,6 +223,11 @@ impl Row {
         self.peer.wants().iter().chain(server).find(|path| !Path::new(path).exists()).copied()
     }
 
+    /// Whether the other server has to name boots. Debian's U-Boot reads no offer of a proxy.
+    pub const fn wants_next_server(&self) -> bool {
+        matches!((self.peer, self.mode), (Peer::Firmware(Machine::UBoot), Mode::Proxy | Mode::AutoProxy))
+    }
+
     /// Whether its network has IPv6 only.
     pub const fn is_six(&self) -> bool {
         matches!(self.peer, Peer::Client6(_) | Peer::Firmware(Machine::OvmfPxe6 | Machine::OvmfHttp6))
