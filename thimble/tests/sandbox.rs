@@ -72,6 +72,11 @@ impl Boots {
         }
     }
 
+    fn until_script_of(&mut self, mac: &str) {
+        let path = format!("/ipxe/script/{mac}/auto.ipxe");
+        self.until(&format!("script of {mac}"), |boots| boots.get(&path).contains("/files/kernel ").then_some(()));
+    }
+
     /// A program in the daemon's network.
     fn beside(&self, words: &[&str]) -> Vec<u8> {
         let process = self.child.id().to_string();
@@ -136,7 +141,7 @@ fn boots_serves_with_two_capabilities_under_its_filter() {
     let hardware = boots.folder.path().join("hardware.yaml");
     fs::write(hardware.with_extension("new"), HARDWARE.replace("12:34:56", "12:34:57")).unwrap();
     fs::rename(hardware.with_extension("new"), hardware).unwrap();
-    boots.until("new Hardware", |boots| boots.get("/ipxe/script/52:54:00:12:34:57/auto.ipxe").contains("kernel").then_some(()));
+    boots.until_script_of("52:54:00:12:34:57");
 }
 
 fn run(folder: &Path, program: &str, words: &str) {
@@ -169,19 +174,82 @@ fn a_repository_and_a_certificate_are_followed_from_inside_the_confinement() {
         let place = ["--hardware".to_owned(), format!("git:{}#main:machines", site.display())];
         place.into_iter().chain(certificate).collect()
     });
-    boots.until("script", |boots| boots.get("/ipxe/script/52:54:00:12:34:56/auto.ipxe").contains("kernel").then_some(()));
+    boots.until_script_of("52:54:00:12:34:56");
     assert!(boots.log().contains("confined by seccomp and "), "{}", boots.log());
     let https = ["curl", "--silent", "--insecure", "--max-time", "10", "https://127.0.0.1:7443/files/kernel"];
     assert_eq!(String::from_utf8_lossy(&boots.beside(&https)), "the kernel");
 
     let folder = boots.folder.path().to_owned();
     commit(&folder.join("site"), &HARDWARE.replace("12:34:56", "12:34:57"));
-    boots.until("new Hardware", |boots| boots.get("/ipxe/script/52:54:00:12:34:57/auto.ipxe").contains("kernel").then_some(()));
+    boots.until_script_of("52:54:00:12:34:57");
     run(&folder, "openssl", &format!("{KEY} -keyout new.key -out new.pem"));
     fs::rename(folder.join("new.pem"), folder.join("https.pem")).unwrap();
     fs::rename(folder.join("new.key"), folder.join("https.key")).unwrap();
     boots.until("new certificate", |boots| boots.log().contains("https.pem is used now, until").then_some(()));
     assert_eq!(String::from_utf8_lossy(&boots.beside(&https)), "the kernel");
+}
+
+/// Moves a folder or a file to `srv`, and leaves a link.
+fn linked(folder: &Path, name: &str) {
+    let (own, other) = (folder.join(name), folder.join("srv").join(name.replace('/', "-")));
+    fs::create_dir_all(folder.join("srv")).unwrap();
+    fs::rename(&own, &other).unwrap();
+    std::os::unix::fs::symlink(other, own).unwrap();
+}
+
+#[test]
+fn what_links_lead_to_is_served_and_followed_from_inside_the_confinement() {
+    if !is_root() {
+        return;
+    }
+    for is_folder in [false, true] {
+        let mut boots = Boots::with(&["boots"], |folder| {
+            fs::create_dir_all(folder.join("machines/rack")).unwrap();
+            fs::rename(folder.join("hardware.yaml"), folder.join("machines/rack/m.yaml")).unwrap();
+            for name in ["data/files", "nbp", "machines/rack/m.yaml"] {
+                linked(folder, name);
+            }
+            let place = folder.join(if is_folder { "machines" } else { "machines/rack/m.yaml" });
+            vec!["--hardware".to_owned(), place.display().to_string()]
+        });
+        boots.until_script_of("52:54:00:12:34:56");
+        assert!(boots.log().contains("confined by seccomp and "), "{}", boots.log());
+        assert_eq!(boots.get("/files/kernel"), "the kernel");
+        assert_eq!(boots.get("/ipxe/binary/snp.efi"), "a program");
+        let target = boots.folder.path().join("srv/machines-rack-m.yaml");
+        fs::write(target.with_extension("new"), HARDWARE.replace("12:34:56", "12:34:57")).unwrap();
+        fs::rename(target.with_extension("new"), &target).unwrap();
+        boots.until_script_of("52:54:00:12:34:57");
+    }
+}
+
+/// `git clone --shared` leaves the objects where they are, also those that come later.
+#[test]
+fn the_objects_of_other_repositories_are_read_from_inside_the_confinement() {
+    if !is_root() {
+        return;
+    }
+    let mut boots = Boots::with(&["boots"], |folder| {
+        let site = folder.join("site");
+        fs::create_dir_all(site.join("machines")).unwrap();
+        run(&site, "git", "init --quiet --initial-branch main .");
+        commit(&site, HARDWARE);
+        run(folder, "git", "clone --quiet --shared --bare site mirrors/one.git");
+        run(folder, "git", "clone --quiet --shared --bare mirrors/one.git mirrors/two.git");
+        run(folder, "git", "-C mirrors/two.git worktree add --quiet --detach ../../tree main");
+        vec!["--hardware".to_owned(), format!("git:{}#main:machines", folder.join("tree").display())]
+    });
+    boots.until_script_of("52:54:00:12:34:56");
+    assert!(boots.log().contains("confined by seccomp and "), "{}", boots.log());
+    let folder = boots.folder.path().to_owned();
+    commit(&folder.join("site"), &HARDWARE.replace("12:34:56", "12:34:57"));
+    for mirror in ["one", "two"] {
+        run(&folder, "git", &format!("-C mirrors/{mirror}.git fetch --quiet origin main:main"));
+    }
+    let objects = fs::read_dir(folder.join("mirrors/two.git/objects")).unwrap();
+    let is_empty = objects.map(|one| one.unwrap().file_name()).all(|name| name == "info" || name == "pack");
+    assert!(is_empty, "the mirror has no objects of its own");
+    boots.until_script_of("52:54:00:12:34:57");
 }
 
 #[test]
