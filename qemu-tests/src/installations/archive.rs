@@ -20,17 +20,30 @@ const UEFI_NAME: &str = "from-an-archive-by-uefi";
 const MAKE: &str = ". /etc/os-release && echo \"made in $ID $VERSION_ID\" > /etc/made-by-cexec && chmod 0640 /etc/made-by-cexec";
 const MADE: &str = "640 root made in debian 12";
 
+/// Moves GRUB to where only a boot entry leads.
+const MOVE: &str = "mount -t vfat /dev/vda1 /mnt && mv /mnt/EFI/BOOT /mnt/EFI/debian && umount /mnt";
+const LABEL: &str = "Debian of the lab";
+/// The label of the boot entry that the firmware has started, from its variables.
+const STARTED: &str = "cd /sys/firmware/efi/efivars && set -- $(od -An -tx1 -j4 BootCurrent-* | tr a-f A-F) && \
+    tr -d '\\0' < $(ls -d Boot$2$1-*) | grep -ao 'Debian of the lab'";
+
 pub fn rows() -> Vec<Row> {
-    let esp = json!({"mount": {"device": EFI, "format": "vfat", "point": "/boot/efi", "create": {"options": ["-n", "ESP"]}}});
+    let entry = Fact::new("entry", STARTED, LABEL);
     vec![
         bios_row("archive, BIOS", Start::NetworkBios, bios),
-        Row {
-            instance: storage(json!({"label": "EFI", "number": 1, "size": 131_072}), vec![esp]),
-            tools: UEFI_TOOLS,
-            facts: facts(UEFI_NAME, "UEFI"),
-            ..Row::new("archive, UEFI", Start::NetworkUefi, uefi)
-        },
+        uefi_row("archive, UEFI", Vec::new(), uefi),
+        uefi_row("UEFI boot entry", vec![entry], boot_entry),
     ]
+}
+
+fn uefi_row(name: &'static str, more: Vec<Fact>, steps: fn(&Site) -> Result<Vec<Step>>) -> Row {
+    let esp = json!({"mount": {"device": EFI, "format": "vfat", "point": "/boot/efi", "create": {"options": ["-n", "ESP"]}}});
+    Row {
+        instance: storage(json!({"label": "EFI", "number": 1, "size": 131_072}), vec![esp]),
+        tools: UEFI_TOOLS,
+        facts: [facts(UEFI_NAME, "UEFI"), more].concat(),
+        ..Row::new(name, Start::NetworkUefi, steps)
+    }
 }
 
 /// A row whose steps begin with those of [`bios`].
@@ -86,5 +99,15 @@ fn uefi(site: &Site) -> Result<Vec<Step>> {
     let mut steps = begin(site, UEFI_NAME)?;
     let grub = site.grub(DISK, ROOT).environment("EFI_PARTITION", EFI).environment("CMD_LINE", "console=ttyS0 quiet");
     steps.extend([site.inside("command", ROOT, &format!("{MAKE} && rm /boot/grub/grub.cfg")), grub, site.reboot()]);
+    Ok(steps)
+}
+
+/// The firmware finds no loader by itself, so it boots only by the entry.
+fn boot_entry(site: &Site) -> Result<Vec<Step>> {
+    let mut steps = uefi(site)?;
+    steps.pop(); // the reboot
+    let entry = site.action("entry", "efi").environment("OPERATION", "create").environment("LABEL", LABEL);
+    let entry = entry.environment("LOADER", "/EFI/debian/BOOTX64.EFI").environment("DEST_DISK", DISK);
+    steps.extend([site.inside("move", ROOT, MOVE), entry, site.reboot()]);
     Ok(steps)
 }
