@@ -4,6 +4,7 @@ mod clock;
 mod connection;
 pub mod decide;
 mod logs;
+mod patience;
 mod watch;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@
 
 mod front;
 mod gen1;
+mod hold;
 mod logs;
 mod plain;
 mod port;
@@ -80,7 +81,7 @@ async fn serving(server: Server, port: Port, shutdown: BoxFuture<'static, ()>) -
         stopping.stop();
     };
     let overdue = server.overdue();
-    let limit = server.0.config().long_poll + SLOW;
+    let limit = server.0.config().long_poll * hold::LONGER + SLOW;
     let _served = server.serving("gRPC");
     let front = Front::before(server.clone());
     let services = Routes::new(grpc_service(server.clone())).add_service(logs::service(server));
@@ -105,6 +106,7 @@ impl WorkflowService for Grpc {
         let address = request.remote_addr();
         let watched = read::watched(&request)?;
         let origin = plain::origin(&request);
+        let limit = hold::limit(self.0.0.config().long_poll, hold::deadline(request.metadata()));
         let request = request.into_inner();
         let agent = read::agent(request.agent_id)?;
         if let Some(workflow) = watched {
@@ -118,7 +120,7 @@ impl WorkflowService for Grpc {
         }
         let is_known = self.0.met(&agent, address, request.agent_attributes.as_ref()).await;
         plain::note(&self.0, &agent, origin);
-        let mut assignment = self.next_action(&agent, address, is_known).await.map_err(status::no_work)?;
+        let mut assignment = self.next_action(&agent, address, is_known.then_some(limit)).await.map_err(status::no_work)?;
         let next_image = assignment.next_image.take().filter(|image| image.len() <= next_image::MAX_LENGTH);
         let mut response = Response::new(response(assignment));
         self.offer_logs(&mut response);
@@ -155,12 +157,17 @@ impl Grpc {
         }
     }
 
-    /// Calls of unknown agents are held while there are places for them.
-    async fn next_action(&self, agent: &AgentId, address: Option<SocketAddr>, is_known: bool) -> Result<Assignment, NoWork> {
-        let next = self.0.next_action(agent);
-        if is_known {
-            return next.await;
+    /// Calls of unknown agents are held while there are places for them. A known one has a limit of its own.
+    async fn next_action(
+        &self,
+        agent: &AgentId,
+        address: Option<SocketAddr>,
+        known: Option<Duration>,
+    ) -> Result<Assignment, NoWork> {
+        if let Some(limit) = known {
+            return self.0.next_action_within(agent, limit).await;
         }
+        let next = self.0.next_action(agent);
         let Some(_place) = self.0.place_for(address) else {
             return tokio::time::timeout(Duration::ZERO, next).await.unwrap_or(Err(NoWork::Idle(None)));
         };

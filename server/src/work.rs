@@ -1,5 +1,7 @@
 //! Hands out actions and records reports: connects the pure rules of `progress` to the store.
 
+use std::time::Duration;
+
 use api::RunningAction;
 use jiff::Timestamp;
 use log::{info, warn};
@@ -68,7 +70,12 @@ impl Server {
     /// # Errors
     /// When nothing was to do until that limit.
     pub async fn next_action(&self, agent: &AgentId) -> Result<Assignment, NoWork> {
-        let deadline = Instant::now() + self.0.config().long_poll;
+        self.next_action_within(agent, self.0.config().long_poll).await
+    }
+
+    /// The same with another limit.
+    pub(crate) async fn next_action_within(&self, agent: &AgentId, limit: Duration) -> Result<Assignment, NoWork> {
+        let deadline = Instant::now() + limit;
         let (mut changes, mut stopping) = (self.wait_for(Subject::agent(agent)), self.stopping());
         self.end_left_by(agent).await?;
         loop {

@@ -9,6 +9,7 @@ use lab::{Agent, Lab, MAC, apply, everything, hardware, soon, template, workflow
 use model::{Kind, ObjectName};
 use proto::action_status_request::StateType;
 use server::Config;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
@@ -50,6 +51,19 @@ async fn an_action_comes_with_the_name_of_the_image_after_it_in_metadata() {
         agent.work().await;
     }
     assert_eq!(named, [("first:v1".to_owned(), Some("actions:v1".to_owned())), ("actions:v1".to_owned(), None)]);
+}
+
+#[tokio::test]
+async fn a_call_that_says_how_long_it_waits_is_held_longer() {
+    let lab = Lab::hasty().await;
+    apply(&lab.server, &hardware("node-1", MAC)).await;
+    let mut agent = lab.agent(MAC).await;
+    let mut request = tonic::Request::new(proto::ActionRequest { agent_id: Some(MAC.into()), agent_attributes: None });
+    request.set_timeout(Duration::from_secs(2));
+    let asked = Instant::now();
+    let refused = soon(agent.client.get_action(request)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "it is answered before its deadline");
+    assert!(asked.elapsed() >= Duration::from_millis(200), "four times as long as others: {:?}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::workflow_service_client::WorkflowServiceClient;
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, next_image};
@@ -13,6 +13,7 @@ use tonic::{Code, Request, Status};
 use super::clock::BootServerClock;
 use super::decide::{self, Answer};
 use super::logs;
+use super::patience::{Patience, USUAL};
 use super::watch::HeldCall;
 use crate::action::Action;
 use crate::gen1::{self, Dialect};
@@ -23,8 +24,6 @@ use crate::status;
 use machine::{Milestone, files};
 use trust::{TrustAnyone, Verifier};
 
-/// Without work, the server holds the call for about 60 s. Tinkerbell's server holds every failing report as long.
-const DEADLINE: Duration = Duration::from_secs(90);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Connection {
@@ -37,6 +36,7 @@ pub struct Connection {
     speaks_old: bool,
     /// Whether the server can stop a running action.
     offers_watch: bool,
+    patience: Patience,
     outbox: Arc<Outbox>,
 }
 
@@ -73,6 +73,7 @@ impl Connection {
             old: Dialect::new(&settings.registry_prefix),
             speaks_old: false,
             offers_watch: false,
+            patience: Patience::default(),
             outbox: Arc::default(),
         })
     }
@@ -93,9 +94,11 @@ impl Connection {
 
     pub async fn get_action(&mut self, request: ActionRequest) -> Result<Answer, Status> {
         let channel = self.channel().await?;
+        let asked = Instant::now();
         if !self.speaks_old {
             let mut client = WorkflowServiceClient::new(channel.clone());
-            let answer = within(DEADLINE, client.get_action(request.clone())).await;
+            let answer = within(self.patience.limit(), client.get_action(self.with_deadline(request.clone()))).await;
+            self.note_wait(&answer, asked);
             if let Ok(answer) = &answer {
                 self.note_logs(answer.metadata(), &channel);
             }
@@ -104,7 +107,7 @@ impl Connection {
                 return self.judge(answer);
             }
         }
-        let answer = within(DEADLINE, self.old.get_action(channel, &request)).await;
+        let answer = within(USUAL, self.old.get_action(channel, &request)).await;
         self.note_generation(&answer);
         self.judge(answer).map(Answer::from)
     }
@@ -112,13 +115,13 @@ impl Connection {
     pub async fn report(&mut self, request: ActionStatusRequest) -> Result<(), Status> {
         let channel = self.channel().await?;
         let answer = if gen1::is_old_report(&request) {
-            within(DEADLINE, self.old.report(channel, &request)).await
+            within(USUAL, self.old.report(channel, &request)).await
         } else {
             let mut request = Request::new(request);
             if self.outbox.way().is_some() {
                 request.metadata_mut().insert(proto::logs::OFFER, MetadataValue::from_static("yes"));
             }
-            let answer = within(DEADLINE, WorkflowServiceClient::new(channel.clone()).report_action_status(request)).await;
+            let answer = within(USUAL, WorkflowServiceClient::new(channel.clone()).report_action_status(request)).await;
             if let Ok(answer) = &answer {
                 self.offers_watch = answer.metadata().contains_key(proto::watch::OFFER);
                 self.note_logs(answer.metadata(), &channel);
@@ -126,6 +129,22 @@ impl Connection {
             answer.map(drop)
         };
         self.judge(answer)
+    }
+
+    fn with_deadline(&self, request: ActionRequest) -> Request<ActionRequest> {
+        let mut request = Request::new(request);
+        if let Some(deadline) = self.patience.deadline() {
+            request.set_timeout(deadline);
+        }
+        request
+    }
+
+    fn note_wait<T>(&mut self, answer: &Result<T, Status>, asked: Instant) {
+        if !answer.as_ref().is_err_and(decide::is_transport) {
+            self.patience.was_answered();
+        } else if self.patience.was_cut(asked.elapsed()) {
+            log::info!("calls that wait are cut after {} s, so they ask for less from now on", asked.elapsed().as_secs());
+        }
     }
 
     /// Output of actions goes where the server of this answer takes it.

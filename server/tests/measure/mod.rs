@@ -9,12 +9,15 @@ use proto::workflow_service_client::WorkflowServiceClient;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tonic::Request;
 use tonic::transport::Channel;
 
 use crate::process::{Addresses, Api, Process};
 
 /// How many objects one apply has.
 const BATCH: usize = 250;
+/// What Thimble's agents say of how long they wait.
+const WAITS: Duration = Duration::from_secs(240);
 /// How many invented agents call at once.
 const AT_ONCE: usize = 400;
 
@@ -113,7 +116,8 @@ impl Held {
             let (mut client, given) = (connect(number), Arc::clone(&given));
             tasks.spawn(async move {
                 loop {
-                    let request = ActionRequest { agent_id: Some(id.clone()), agent_attributes: None };
+                    let mut request = Request::new(ActionRequest { agent_id: Some(id.clone()), agent_attributes: None });
+                    request.set_timeout(WAITS);
                     match client.get_action(request).await {
                         Ok(_) => return given.lock().unwrap().push((id, Instant::now())),
                         Err(_) => sleep(Duration::from_millis(100)).await,
