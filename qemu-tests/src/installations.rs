@@ -9,6 +9,7 @@ mod layers;
 mod loaders;
 mod receiver;
 mod row;
+mod sectors;
 mod steps;
 mod tools;
 
@@ -38,7 +39,7 @@ const RESETS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Every installation. The first one is the short form.
 fn rows() -> Vec<Row> {
-    let others = [container::rows(), loaders::rows(), images::rows(), layers::rows()];
+    let others = [container::rows(), loaders::rows(), images::rows(), layers::rows(), sectors::rows()];
     archive::rows().into_iter().chain(others.into_iter().flatten()).collect()
 }
 
