@@ -134,7 +134,9 @@ impl Bench<'_> {
         let steps = (row.steps)(&site).context("cannot prepare the steps")?;
         self.provisioner.apply(&workflow(&name, &station, &steps))?;
         let nic = self.scene.nic(&station, 0, NicModel::Virtio)?;
-        let parts = Parts { disks, ..Parts::new(self.boot(row, &station)?, row.memory_mib, vec![nic]) };
+        // Before the disk, OVMF would wait for an offer by IPv6.
+        let ovmf = vec!["IPv6PXESupport,string=no"];
+        let parts = Parts { disks, ovmf, ..Parts::new(self.boot(row, &station)?, row.memory_mib, vec![nic]) };
         let start = Instant::now();
         let mut machine = self.scene.start(&station, &parts)?;
         machine.serial.expect("thimble: agent .* connected to|FATAL|Kernel panic", BOOTS_WITHIN)?;

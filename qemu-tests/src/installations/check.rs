@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::row::Fact;
 use crate::machine::Vm;
 
-/// From the end of the installation to the end of the script. OVMF tries the network in each of its ways before the disk.
+/// From the end of the installation to the end of the script. OVMF tries the network in several ways before the disk.
 const BOOTS_WITHIN: Duration = Duration::from_secs(600);
 const MARK: &str = "lab check: ";
 const END: &str = "lab check ends";
