@@ -14,6 +14,8 @@ pub const ROOT: (&str, &str) = ("/dev/vda2", "ext4");
 pub const BIOS_TOOLS: &[&str] = &["e2fsprogs", "grub2-common", "grub-pc-bin"];
 const UEFI_TOOLS: &[&str] = &["e2fsprogs", "dosfstools", "grub2-common", "grub-efi-amd64-bin"];
 const EFI: &str = "/dev/vda1";
+/// What docs/parts.md promises for the tools of BIOS.
+const PROMISED_MIB: u32 = 256;
 const BIOS_NAME: &str = "from-an-archive";
 const UEFI_NAME: &str = "from-an-archive-by-uefi";
 /// What a command inside of the new system can do.
@@ -30,7 +32,7 @@ const STARTED: &str = "cd /sys/firmware/efi/efivars && set -- $(od -An -tx1 -j4 
 pub fn rows() -> Vec<Row> {
     let entry = Fact::new("entry", STARTED, LABEL);
     vec![
-        bios_row("archive, BIOS", Start::NetworkBios, bios),
+        Row { memory_mib: PROMISED_MIB, ..bios_row("archive, BIOS", Start::NetworkBios, bios) },
         uefi_row("archive, UEFI", Vec::new(), uefi),
         uefi_row("UEFI boot entry", vec![entry], boot_entry),
     ]
