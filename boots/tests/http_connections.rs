@@ -26,7 +26,11 @@ async fn answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
         head.push(tokio::time::timeout(LIMIT, stream.read_u8()).await.expect("no answer in time").unwrap());
     }
     let head = String::from_utf8(head).unwrap();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |text| text.parse().unwrap());
+    let length = head
+        .to_lowercase()
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ").map(str::to_owned))
+        .map_or(0, |text| text.parse().unwrap());
     let mut body = vec![0; length];
     tokio::time::timeout(LIMIT, stream.read_exact(&mut body)).await.expect("no body in time").unwrap();
     (head.lines().next().unwrap().to_owned(), body)

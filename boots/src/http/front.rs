@@ -210,7 +210,7 @@ impl Connection {
 
 /// Paths whose answers are whole texts or files.
 fn is_of_boots(path: &str) -> bool {
-    ["/files/", "/ipxe/", "/v2"].iter().any(|prefix| path.starts_with(prefix))
+    ["/files/", "/ipxe/", "/grub/", "/pxelinux.cfg/", "/v2"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 fn report(part: &Part, error: &io::Error) {

@@ -90,6 +90,8 @@ pub fn encode(version: Version, status: StatusCode, headers: &HeaderMap, body: u
     let _ = write!(head, "HTTP/{number} {} {reason}\r\n", status.as_u16()); // a String takes everything
     let mut head = head.into_bytes();
     let mut add = |name: &str, value: &[u8]| {
+        // GRUB 2.06 knows the name in this form only. Without it, GRUB waits for the end of the connection.
+        let name = if name == "content-length" { "Content-Length" } else { name };
         for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
             head.extend_from_slice(piece);
         }
@@ -178,22 +180,22 @@ mod tests {
         };
         let (none, length) = (HeaderMap::new(), HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(70))]));
         for (version, status, headers, persistent, expected) in [
-            (Version::HTTP_11, StatusCode::OK, &none, true, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ndate: now\r\n\r\n"),
-            (Version::HTTP_11, StatusCode::OK, &length, true, "HTTP/1.1 200 OK\r\ncontent-length: 70\r\ndate: now\r\n\r\n"),
+            (Version::HTTP_11, StatusCode::OK, &none, true, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\ndate: now\r\n\r\n"),
+            (Version::HTTP_11, StatusCode::OK, &length, true, "HTTP/1.1 200 OK\r\nContent-Length: 70\r\ndate: now\r\n\r\n"),
             (Version::HTTP_11, StatusCode::NOT_MODIFIED, &none, true, "HTTP/1.1 304 Not Modified\r\ndate: now\r\n\r\n"),
             (
                 Version::HTTP_10,
                 StatusCode::OK,
                 &none,
                 true,
-                "HTTP/1.0 200 OK\r\ncontent-length: 5\r\nconnection: keep-alive\r\ndate: now\r\n\r\n",
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nconnection: keep-alive\r\ndate: now\r\n\r\n",
             ),
             (
                 Version::HTTP_11,
                 StatusCode::OK,
                 &none,
                 false,
-                "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\ndate: now\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nconnection: close\r\ndate: now\r\n\r\n",
             ),
         ] {
             assert_eq!(text(version, status, headers, persistent), expected);
