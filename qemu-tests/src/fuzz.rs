@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -122,16 +122,20 @@ fn long(folder: &Path, kept: &Path, name: &str, runs: u64) -> Result<Row> {
     command.args(["-n", "19"]).arg(built(folder, name)).current_dir(folder);
     command.args([&format!("-runs={runs}"), "-print_final_stats=1", "-verbosity=0", "-rss_limit_mb=2048"]);
     command.arg(format!("-artifact_prefix={}/{name}-", kept.display())).arg(&inputs);
+    let begun = Instant::now();
     let ended = Daemon::start(&mut command, &log)?.wait(LONGEST)?;
     let text = fs::read_to_string(&log).unwrap_or_default();
     let mut row = Row::of(&text);
+    if row.rate == 0 {
+        row.rate = row.inputs.saturating_mul(1000) / u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    }
     if !ended.is_some_and(|status| status.success()) {
         row.crash = Some(crash(&text).unwrap_or_else(|| format!("it did not end well; see {}", log.display())));
     }
     Ok(row)
 }
 
-/// What libFuzzer counts at its end.
+/// What libFuzzer counts at its end. It has no rate for a run below a second.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Row {
     inputs: u64,
