@@ -83,6 +83,15 @@ impl Boots {
         })
     }
 
+    /// Waits for a line of the log.
+    pub fn wait_for_line(&mut self, words: &str, limit: Duration) -> Result<()> {
+        wait_for(&format!("{words:?} in the log of boots"), limit, || {
+            self.daemon.check()?;
+            let log = std::fs::read_to_string(self.folder.join("boots.log")).unwrap_or_default();
+            Ok(log.contains(words).then_some(()))
+        })
+    }
+
     /// For a failure.
     pub fn said(&self) -> String {
         let steps: Vec<String> = [KNOWN, STRANGER, U_BOOT]

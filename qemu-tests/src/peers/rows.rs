@@ -70,6 +70,8 @@ pub enum Machine {
     OvmfHttp6,
     AavmfPxe,
     AavmfHttp,
+    /// To a GRUB that is made from Debian's modules and names this host.
+    AavmfGrub,
     UBoot,
 }
 
@@ -101,7 +103,7 @@ const CLIENTS6: [Client6; 4] = [Client6::Dhclient, Client6::DhclientRapid, Clien
 const RELAYS: [Relay; 2] = [Relay::Dhcrelay, Relay::Perfdhcp];
 const FETCHERS: [Fetcher; 6] =
     [Fetcher::TftpHpa, Fetcher::Atftp, Fetcher::BusyboxTftp, Fetcher::CurlTftp, Fetcher::CurlHttp, Fetcher::BusyboxWget];
-const MACHINES: [Machine; 8] = [
+const MACHINES: [Machine; 9] = [
     Machine::SeaBios,
     Machine::IpxeLkrn,
     Machine::OvmfIpxe,
@@ -109,6 +111,7 @@ const MACHINES: [Machine; 8] = [
     Machine::OvmfHttp,
     Machine::AavmfPxe,
     Machine::AavmfHttp,
+    Machine::AavmfGrub,
     Machine::UBoot,
 ];
 /// On a network with IPv6 only.
@@ -177,6 +180,7 @@ impl Peer {
             Self::Firmware(Machine::OvmfHttp6) => "OVMF HTTP boot by IPv6",
             Self::Firmware(Machine::AavmfPxe) => "AAVMF (arm64) PXE",
             Self::Firmware(Machine::AavmfHttp) => "AAVMF (arm64) HTTP boot",
+            Self::Firmware(Machine::AavmfGrub) => "AAVMF (arm64) HTTP boot to GRUB",
             Self::Firmware(Machine::UBoot) => "U-Boot (arm64)",
         }
     }
@@ -202,6 +206,12 @@ impl Peer {
                 &["/usr/bin/qemu-system-x86_64", super::firmware::OVMF, "/usr/lib/ipxe/snponly.efi"]
             }
             Self::Firmware(Machine::AavmfPxe | Machine::AavmfHttp) => &["/usr/bin/qemu-system-aarch64", super::firmware::AAVMF],
+            Self::Firmware(Machine::AavmfGrub) => &[
+                "/usr/bin/qemu-system-aarch64",
+                super::firmware::AAVMF,
+                "/usr/lib/grub/arm64-efi/http.mod",
+                "/usr/bin/grub-mkimage",
+            ],
             Self::Firmware(Machine::UBoot) => &["/usr/bin/qemu-system-aarch64", super::firmware::U_BOOT],
         }
     }
@@ -256,6 +266,8 @@ pub fn rows(form: Form) -> Vec<Row> {
         rows.extend(giving().map(|mode| alone(peer, mode)));
         rows.extend(MODES.into_iter().flat_map(|mode| beside(peer, mode)));
     }
+    // Its configuration by HTTP is for a machine with Hardware, which is known by its address.
+    rows.retain(|row| !matches!((row.peer, row.mode), (Peer::Firmware(Machine::AavmfGrub), Mode::AutoProxy)));
     rows.extend(CLIENTS6.into_iter().flat_map(|one| giving().map(move |mode| alone(Peer::Client6(one), mode))));
     rows.extend(MACHINES6.map(Peer::Firmware).into_iter().flat_map(|peer| giving().map(move |mode| alone(peer, mode))));
     rows
