@@ -7,6 +7,7 @@ mod container;
 mod images;
 mod layers;
 mod loaders;
+mod metadata;
 mod receiver;
 mod row;
 mod sectors;
@@ -39,7 +40,7 @@ const RESETS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Every installation. The first one is the short form.
 fn rows() -> Vec<Row> {
-    let others = [container::rows(), loaders::rows(), images::rows(), layers::rows(), sectors::rows()];
+    let others = [container::rows(), loaders::rows(), images::rows(), layers::rows(), sectors::rows(), metadata::rows()];
     archive::rows().into_iter().chain(others.into_iter().flatten()).collect()
 }
 
