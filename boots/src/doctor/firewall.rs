@@ -74,8 +74,9 @@ impl Rules {
     #[must_use]
     pub fn of(&self, transport: Transport, port: u16, interface: Option<&str>) -> Passage {
         let packet = Packet { transport, port, interface };
+        let mut left = MOST;
         let each = self.input.iter().map(|name| {
-            let (mut maybe, mut left) = (false, MOST);
+            let mut maybe = false;
             let verdict = self.walk(name, &packet, &mut maybe, &mut left, 0);
             maybe |= left == 0;
             let drops = verdict == Some(false) || verdict.is_none() && self.chains.get(name).is_some_and(|chain| chain.drops);
@@ -403,6 +404,8 @@ mod tests {
         }
         let began = std::time::Instant::now();
         assert_eq!(of_iptables(&text).of(Udp, 67, None), Passage::Unclear("INPUT".to_owned()));
+        text += &":INPUT DROP\n".repeat(1000);
+        assert_eq!(of_iptables(&text).of(Udp, 67, None), Passage::Unclear("INPUT".to_owned()), "a chain that is named often");
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }
