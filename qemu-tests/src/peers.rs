@@ -108,6 +108,7 @@ fn inside(name: &str) -> Result<()> {
     let row = all.into_iter().find(|row| row.name() == name).with_context(|| format!("there is no row {name:?}"))?;
     segment::bring_up()?;
     let folder = workspace()?.join("target/lab/runs/peers").join(slug(name));
+    let _from_an_earlier_run = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut boots = Boots::start(&folder, &row)?;
     let beside = row
