@@ -136,20 +136,17 @@ async fn informers(watch_lists: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "Go compiles client-go for minutes; docs/lab.md has the command"]
 async fn informers_that_list_and_watch_work() {
     informers("false").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "Go compiles client-go for minutes; docs/lab.md has the command"]
 async fn informers_that_watch_the_list_work() {
     informers("true").await;
 }
 
 /// A controller-runtime manager: it reconciles, patches the status, owns objects, and hands its lease to the next one.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "Go compiles client-go for minutes; docs/lab.md has the command"]
 async fn controllers_of_controller_runtime_work() {
     let Some(mut beside) = Beside::start(&["controller"], "true").await else { return };
     beside.says(&["reconciled", "restart"]).await;
