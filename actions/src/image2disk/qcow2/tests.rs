@@ -173,6 +173,7 @@ fn what_one_file_alone_cannot_give_is_refused_by_name() {
         (&["create", "-f", "qcow2", "-b", "base", "-F", "raw", "q"][..], "has a backing file"),
         (&["create", "-f", "qcow2", "-o", "data_file=data,data_file_raw=on", "q", "1M"], "has its data in another file"),
         (&["create", "-f", "qcow2", "-o", "extended_l2=on", "q", "1M"], "has subclusters"),
+        // AES, because for LUKS qemu-img measures the processor, which fails on a busy one.
         (
             &[
                 "create",
@@ -181,7 +182,7 @@ fn what_one_file_alone_cannot_give_is_refused_by_name() {
                 "-f",
                 "qcow2",
                 "-o",
-                "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+                "encrypt.format=aes,encrypt.key-secret=s",
                 "q",
                 "1M",
             ],
