@@ -27,6 +27,8 @@ pub struct Settings {
     pub source: Source,
     /// `host:port` of the workflow service. Empty if actions come from a file.
     pub authority: String,
+    /// Further servers, each of which has the same work.
+    pub servers: Vec<String>,
     pub runtime: RuntimeChoice,
     /// The folder of images and containers.
     pub state: PathBuf,
@@ -132,6 +134,7 @@ impl Settings {
             id,
             source,
             authority,
+            servers: list(&raw("servers").unwrap_or_default()).iter().map(|server| with_port(server)).collect(),
             runtime,
             state: raw("state-dir").map_or_else(|| PathBuf::from(files::RUN), PathBuf::from),
             tls,

@@ -5,6 +5,7 @@ mod connection;
 pub mod decide;
 mod logs;
 mod patience;
+mod servers;
 mod watch;
 
 use std::time::Duration;

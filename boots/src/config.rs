@@ -164,6 +164,7 @@ impl Config {
         let mut config = Self { reached: Some(address), ..self.clone() };
         let arguments = &mut config.arguments;
         arguments.grpc_authority = arguments.grpc_authority.as_ref().map(moved);
+        arguments.servers = arguments.servers.iter().map(moved).collect();
         if arguments.syslog_host.as_deref().is_some_and(|host| host == own.trim_matches(['[', ']'])) {
             arguments.syslog_host = Some(address.to_string());
         }
@@ -201,6 +202,7 @@ impl Config {
         }
         let arguments = Arguments {
             grpc_authority: self.arguments.grpc_authority.as_deref().map(moved),
+            servers: self.arguments.servers.iter().map(|server| moved(server)).collect(),
             syslog_host: self.arguments.syslog_host.as_deref().map(moved),
             insecure_registries,
             ..self.arguments.clone()

@@ -5,6 +5,7 @@ mod file;
 mod hardware;
 mod place;
 mod remote;
+mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use api::BootState;
 pub use file::FileSource;
 pub use place::{Git, Place, PlaceError};
 pub use remote::{Login, RemoteSource};
+pub use upstream::Upstream;
 
 /// One network interface of a machine, with what DHCP and the boot script need of its Hardware.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -63,7 +63,7 @@ async fn a_file_that_cannot_be_read_again_is_reported_with_its_cause() {
 async fn a_script_without_its_server_is_reported_with_the_whole_cause() {
     keep_log();
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
-    let host = Host::with(Arc::new(RemoteSource::new(&format!("http://{closed}")).unwrap())).await;
+    let host = Host::with(Arc::new(RemoteSource::new(&[format!("http://{closed}")]).unwrap())).await;
     let answer = reqwest::get(format!("http://{}/ipxe/script/{STRANGER}/auto.ipxe?https=1", host.http)).await.unwrap();
     assert_eq!(answer.status(), 200, "a script that asks again");
     assert!(answer.text().await.unwrap().contains("/auto.ipxe?unknown=1&https=1 ||\n"), "it stays known that it has HTTPS");
@@ -115,7 +115,7 @@ async fn server() -> (SocketAddr, tokio::task::JoinHandle<()>) {
 #[tokio::test]
 async fn the_server_says_who_a_machine_is_and_what_it_boots() {
     let (address, _server) = server().await;
-    let source = RemoteSource::new(&format!("http://{address}/")).unwrap();
+    let source = RemoteSource::new(&[format!("http://{address}/")]).unwrap();
     let machine = source.machine(KNOWN).await.unwrap().unwrap();
     assert_eq!(
         (machine.name.as_str(), machine.boot),
@@ -140,7 +140,7 @@ async fn the_server_says_who_a_machine_is_and_what_it_boots() {
 async fn a_server_that_is_away_for_a_moment_is_bridged() {
     keep_log();
     let (address, server) = server().await;
-    let source = RemoteSource::new(&format!("http://{address}")).unwrap();
+    let source = RemoteSource::new(&[format!("http://{address}")]).unwrap();
     let before = source.machine(KNOWN).await.unwrap();
     server.abort();
     let _ = server.await;
@@ -151,6 +151,22 @@ async fn a_server_that_is_away_for_a_moment_is_bridged() {
     assert_eq!(source.machine(KNOWN).await.unwrap(), before, "its last answer");
     assert_logged(&[&format!("cannot ask the server at http://{address}/"), "; using its answer of"]);
     assert!(matches!(source.machine(FORBIDDEN).await, Err(SourceError::Unreachable { .. })), "never asked before");
+}
+
+#[tokio::test]
+async fn another_server_of_the_site_is_asked_while_one_is_away() {
+    keep_log();
+    let ((one, first), (two, _second)) = (server().await, server().await);
+    let away = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let source = RemoteSource::new(&[one, two, away].map(|address| format!("http://{address}"))).unwrap();
+    let before = source.machine(KNOWN).await.unwrap();
+    first.abort();
+    let _ = first.await;
+    assert_eq!(source.machine(KNOWN).await.unwrap(), before);
+    assert!(source.machine(FORBIDDEN).await.unwrap().is_some(), "the second answers, not the memory of the first");
+    assert_logged(&[&format!("; the server http://{two} is asked from now on")]);
+    let trouble = source.machine("02:00:00:00:00:03".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(&trouble, SourceError::Refused { status: 500, .. }), "the one that answers says more: {trouble}");
 }
 
 #[tokio::test]

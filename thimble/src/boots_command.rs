@@ -22,10 +22,16 @@ pub struct BootsArguments {
     command: Option<BootsCommand>,
     #[command(flatten)]
     daemon: Daemon,
-    /// Ask this server what each machine boots
-    #[arg(long, value_name = "URL", conflicts_with = "hardware", required_unless_present = "hardware")]
-    server: Option<String>,
-    /// SHA-256 of the server's certificate authority, for an https:// server, which also needs the variable THIMBLE_TOKEN
+    /// Ask this server what each machine boots. Of several, separated by commas, one that answers is asked
+    #[arg(
+        long,
+        value_name = "URL[,URL]",
+        value_delimiter = ',',
+        conflicts_with = "hardware",
+        required_unless_present = "hardware"
+    )]
+    server: Vec<String>,
+    /// SHA-256 of the servers' certificate authority, for an https:// server, which also needs the variable THIMBLE_TOKEN
     #[arg(long, value_name = "HEX", requires = "server")]
     ca_sha256: Option<Fingerprint>,
     /// Read the machines from Hardware objects in this YAML file, in the files of this folder, or in a folder of a git repository
@@ -57,7 +63,7 @@ pub fn run(arguments: BootsArguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         None => {
             let BootsArguments { daemon, server, ca_sha256, hardware, .. } = arguments;
-            let otherwise = server.as_deref().map(Settings::of_server).unwrap_or_default();
+            let otherwise = Settings::of_servers(&server);
             let sources = Sources { otherwise, ..daemon.sources(Settings::check) };
             let config = sources.read()?;
             let folders = sources.folders(&config, hardware.as_ref());

@@ -1,7 +1,7 @@
 //! The settings of the daemons: flag, environment, file, default, in that order, checked before any socket opens.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use access::{Names, PlainGrpc};
@@ -16,6 +16,7 @@ use crate::sandbox::Folders;
 pub use https::Https;
 pub use metadata::Metadata;
 
+mod authorities;
 mod dhcp;
 mod dhcp6;
 mod https;
@@ -55,8 +56,8 @@ pub struct Settings {
     /// Kernel arguments for every machine, added after those of Thimble
     #[arg(long, env = "THIMBLE_KERNEL_ARGS", value_name = "TEXT", allow_hyphen_values = true)]
     pub kernel_args: Option<String>,
-    /// Address at which agents reach the workflow service; default is ADDRESS:42113
-    #[arg(long, env = "THIMBLE_GRPC_AUTHORITY", value_name = "HOST:PORT")]
+    /// Address at which agents reach the workflow service, or one of each server, comma separated; default is ADDRESS:42113
+    #[arg(long, env = "THIMBLE_GRPC_AUTHORITY", value_name = "HOST:PORT[,..]")]
     pub grpc_authority: Option<String>,
     /// Registries and networks whose certificates the agents do not check, comma separated
     #[arg(long, env = "THIMBLE_INSECURE_REGISTRIES", value_name = "LIST")]
@@ -168,6 +169,8 @@ pub struct Config {
     pub initrd: String,
     pub kernel_args: String,
     pub grpc_authority: String,
+    /// The workflow services of the site's other servers.
+    pub servers: Vec<String>,
     pub insecure_registries: Vec<String>,
     pub http: SocketAddr,
     /// `None` without a certificate.
@@ -257,16 +260,6 @@ impl Settings {
         }
     }
 
-    /// What a boots on another host knows by the URL of its server: agents find the workflow service there.
-    #[must_use]
-    pub fn of_server(url: &str) -> Self {
-        let url = reqwest::Url::parse(url).ok();
-        let host = url.as_ref().and_then(reqwest::Url::host_str);
-        let is_here = |host: &&str| *host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        let grpc_authority = host.filter(|host| !is_here(host)).map(|host| format!("{host}:{}", ports::GRPC));
-        Self { grpc_authority, ..Self::default() }
-    }
-
     /// The settings for a server alone. It needs no address for machines, and leaves the usual HTTP port to boots.
     ///
     /// # Errors
@@ -292,9 +285,7 @@ impl Settings {
             _ => address.to_string(),
         };
         let grpc_authority = self.grpc_authority.unwrap_or_else(|| format!("{host}:{}", grpc.port()));
-        if !grpc_authority.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
-            mistakes.push(format!("grpc-authority: {grpc_authority:?} is not HOST:PORT"));
-        }
+        let (grpc_authority, servers) = authorities::check(&grpc_authority, &mut mistakes);
         let hold_new_machines = match self.new_machines.as_deref() {
             None | Some("install") => false,
             Some("hold") => true,
@@ -318,8 +309,13 @@ impl Settings {
             mistakes.push(format!("address: not set, and DHCPv4 answers with it (dhcp-mode, dhcp); {remedy}"));
         }
         let dhcp6 = dhcp6::check(self.dhcp6_mode.as_deref(), &self.dhcp6, &mut mistakes);
-        let names =
-            names::of(address, names::addresses6(self.address6), &grpc_authority, self.tls_name.as_deref(), &mut mistakes);
+        let names = names::of(
+            address,
+            names::addresses6(self.address6),
+            std::iter::once(&grpc_authority).chain(&servers),
+            self.tls_name.as_deref(),
+            &mut mistakes,
+        );
         let plain_grpc = self.plain_grpc.as_deref().unwrap_or("known").parse().unwrap_or_else(|error| {
             mistakes.push(format!("plain-grpc: {error}; known and none are the other choices"));
             PlainGrpc::None
@@ -351,6 +347,7 @@ impl Settings {
             initrd: self.initrd.unwrap_or_else(|| api::names::RAMDISK.to_owned()),
             kernel_args: self.kernel_args.unwrap_or_default(),
             grpc_authority,
+            servers,
             insecure_registries: list(self.insecure_registries.as_deref()),
             http,
             https,

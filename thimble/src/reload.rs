@@ -67,7 +67,7 @@ const FIXED: &[(&str, Shown)] = &[
     ("data", |config| format!("{:?}", config.data)),
     ("nbp", |config| format!("{:?}", config.nbp)),
     ("files", |config| format!("{:?}", config.files)),
-    ("grpc-authority", |config| config.grpc_authority.clone()),
+    ("grpc-authority", |config| format!("{} {}", config.grpc_authority, config.servers.join(" "))),
     ("http", |config| config.http.to_string()),
     ("https", |config| format!("{:?}", config.https.as_ref().map(|https| https.listen))),
     ("https-certificate", |config| format!("{:?}", config.https.as_ref().map(|https| &https.files.certificate))),

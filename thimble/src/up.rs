@@ -126,7 +126,7 @@ pub async fn server(config: Config, sources: Sources) -> anyhow::Result<()> {
 pub async fn boots(
     config: Config,
     sources: Sources,
-    server: Option<String>,
+    servers: Vec<String>,
     ca: Option<Fingerprint>,
     hardware: Option<Place>,
 ) -> anyhow::Result<()> {
@@ -142,22 +142,22 @@ pub async fn boots(
     };
     let (sender, boots) = Current::of(with_ca(&config)?);
     let sender = Arc::new(sender);
-    let source: Arc<dyn MachineSource> = match (server, hardware) {
-        (Some(url), _) => {
-            let source = Arc::new(RemoteSource::with(&url, Some(&login(ca)?))?);
+    let source: Arc<dyn MachineSource> = match (servers.as_slice(), hardware) {
+        ([_, ..], _) => {
+            let source = Arc::new(RemoteSource::with(&servers, Some(&login(ca)?))?);
             let (sink, sending) = source.sink();
             tokio::spawn(sending);
             tokio::spawn(meet(Arc::clone(&source), server_ca, Arc::clone(&sender)));
             events = events.with_sink(Arc::new(sink));
             source
         }
-        (None, Some(place)) => {
+        ([], Some(place)) => {
             let source = Arc::new(FileSource::of(place)?);
             let steps = Steps::open(&config.data.join("log"));
             events = events.with_sink(Arc::new(keep::IntoFile { steps, source: Arc::clone(&source) }));
             source
         }
-        (None, None) => bail!("give --server URL or --hardware PLACE, which describe the machines"),
+        ([], None) => bail!("give --server URL or --hardware PLACE, which describe the machines"),
     };
     let mut sockets = Sockets::bind(&boots.now(), Listen::default()).await?;
     sockets.http = Some(listen("HTTP", config.http)?);
@@ -331,6 +331,7 @@ fn boots_config(config: &Config) -> anyhow::Result<boots::Config> {
 pub fn arguments(config: &Config) -> cmdline::Arguments {
     let mut arguments = cmdline::Arguments {
         grpc_authority: Some(config.grpc_authority.clone()),
+        servers: config.servers.clone(),
         syslog_host: Some(config.host().trim_matches(['[', ']']).to_owned()),
         insecure_registries: config.insecure_registries.clone(),
         ..cmdline::Arguments::default()

@@ -238,7 +238,7 @@ fn a_second_host_needs_one_line() {
     let (executor, ask) = (tokio::runtime::Runtime::new().unwrap(), |login: boots::Login| {
         let url = rest[3].to_owned();
         async move {
-            let source = boots::RemoteSource::with(&url, Some(&login)).unwrap();
+            let source = boots::RemoteSource::with(std::slice::from_ref(&url), Some(&login)).unwrap();
             boots::MachineSource::machine(&source, "52:54:00:12:34:56".parse().unwrap()).await
         }
     });

@@ -82,7 +82,7 @@ async fn boots_on_another_host_hands_the_lines_of_machines_over_with_its_token()
 
     let shutdown = CancellationToken::new();
     for (token, text) in [(of_viewer, "of a viewer"), (of_boots, "of boots: \u{1b}[2J and more")] {
-        let source = RemoteSource::with(&url, Some(&Login { token, authority })).unwrap();
+        let source = RemoteSource::with(std::slice::from_ref(&url), Some(&Login { token, authority })).unwrap();
         let (sink, sending) = source.sink();
         tokio::spawn(sending);
         sink.step(STEPS_OF, BootStep::new(Timestamp::now(), StepKind::Offered, text, "OFFER"));
@@ -115,7 +115,7 @@ async fn boots_on_another_host_hands_announcements_and_the_authority_over() {
     let (of_boots, of_viewer) = (token(&access, Role::Boots), token(&access, Role::Viewer));
     let pem = access.authority.pem().to_owned();
 
-    let source = |token| RemoteSource::with(&url, Some(&Login { token, authority })).unwrap();
+    let source = |token| RemoteSource::with(std::slice::from_ref(&url), Some(&Login { token, authority })).unwrap();
     let (known, unknown): (Mac, Mac) = (Mac::new([0x52, 0x54, 0, 0, 0, 1]), Mac::new([2; 6]));
     let boots = source(of_boots);
     let shown = boots.greet().await.unwrap().expect("it is called by TLS");

@@ -60,6 +60,7 @@ fn tinkerbells_flags_and_variables_are_understood() {
         ("tink-worker's flag", "--tinkerbell-grpc-authority=srv:9", "", server, "srv:9"),
         ("the prefix before an old flag", "", "AGENT_TINKERBELL_GRPC_AUTHORITY=srv:9", server, "srv:9"),
         ("HookOS's variable", "-grpc-server f:1", "TINKERBELL_GRPC_AUTHORITY=e:2", server, "e:2"),
+        ("further servers", "", "THIMBLE_SERVERS=b:1,c", |s| s.servers.join(" "), "b:1 c:42113"),
         ("TLS is off", "", "", tls, "Off"),
         ("a switch alone", "-grpc-tls", "", tls, "Verified"),
         ("a switch with its value", "--tinkerbell-tls=false", "", tls, "Off"),

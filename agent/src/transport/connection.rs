@@ -1,36 +1,31 @@
 //! The connection to the workflow service. It is made early, kept, and made again after a failure.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proto::workflow_service_client::WorkflowServiceClient;
 use proto::{ActionRequest, ActionResponse, ActionStatusRequest, next_image};
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use super::clock::BootServerClock;
 use super::decide::{self, Answer};
 use super::logs;
 use super::patience::{Patience, USUAL};
+use super::servers::Servers;
 use super::watch::HeldCall;
 use crate::action::Action;
 use crate::gen1::{self, Dialect};
 use crate::outbox::Outbox;
 use crate::outcome::Reason;
-use crate::settings::{Settings, Tls};
+use crate::settings::Settings;
 use crate::status;
-use machine::{Milestone, files};
-use trust::{TrustAnyone, Verifier};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use machine::Milestone;
 
 pub struct Connection {
-    endpoint: Endpoint,
+    servers: Servers,
     channel: Option<Channel>,
     agent: String,
-    authority: String,
     /// The translation for servers of the first generation.
     old: Dialect,
     speaks_old: bool,
@@ -42,34 +37,10 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(settings: &Settings) -> Result<Self, crate::CannotWork> {
-        let scheme = if settings.tls == Tls::Off { "http" } else { "https" };
-        // TCP's probes detect a server that vanished. HTTP/2 pings would, too, but Go's gRPC servers close a connection
-        // that pings more than once in five minutes.
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{}", settings.authority))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(Duration::from_secs(10)))
-            .tcp_keepalive_interval(Some(Duration::from_secs(3)))
-            .tcp_keepalive_retries(Some(3));
-        let endpoint = match settings.tls {
-            Tls::Off => endpoint,
-            Tls::Unverified => endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(TrustAnyone::default()))?,
-            Tls::Verified => {
-                let mut extra = trust::certificates_if_there(settings.registries.ca_file.as_deref())?;
-                extra.extend(trust::certificates_if_there(Some(Path::new(files::SERVER_CA)))?);
-                let verifier = Verifier::new(&extra);
-                let verifier = match settings.boot_time {
-                    Some(time) => verifier.with_clock(Arc::new(BootServerClock(time))),
-                    None => verifier,
-                };
-                endpoint.tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(verifier))?
-            }
-        };
         Ok(Self {
-            endpoint,
+            servers: Servers::new(settings)?,
             channel: None,
             agent: settings.id.clone(),
-            authority: settings.authority.clone(),
             old: Dialect::new(&settings.registry_prefix),
             speaks_old: false,
             offers_watch: false,
@@ -155,7 +126,7 @@ impl Connection {
     /// The call that is open while an action runs.
     pub fn watch(&self, action: &Action) -> Option<HeldCall> {
         let channel = self.channel.clone().filter(|_| self.offers_watch && !gen1::is_old_id(&action.id))?;
-        Some(HeldCall { endpoint: self.endpoint.clone(), channel, agent: self.agent.clone(), workflow: action.workflow.clone() })
+        Some(HeldCall { servers: self.servers.clone(), channel, agent: self.agent.clone(), workflow: action.workflow.clone() })
     }
 
     /// The action that follows a failure, for a server of the first generation.
@@ -172,22 +143,21 @@ impl Connection {
         self.speaks_old = old;
     }
 
-    /// Host names are resolved again for every connection.
     async fn channel(&mut self) -> Result<Channel, Status> {
         if let Some(channel) = &self.channel {
             return Ok(channel.clone());
         }
-        let channel = self.endpoint.connect().await.map_err(|error| not_connected(error, &self.authority))?;
-        log::info!("agent {} connected to {}", self.agent, self.authority);
-        status::connected(&self.agent, &self.authority);
+        let channel = self.servers.connect().await?;
+        log::info!("agent {} connected to {}", self.agent, self.servers.authority());
+        status::connected(&self.agent, self.servers.authority());
         Milestone::Connected.reached();
         Ok(self.channel.insert(channel).clone())
     }
 
-    /// A connection that failed once is not used again.
+    /// A connection that failed once is not used again. Its server is the last to be tried.
     fn judge<T>(&mut self, answer: Result<T, Status>) -> Result<T, Status> {
-        if answer.as_ref().is_err_and(decide::is_transport) {
-            self.channel = None;
+        if answer.as_ref().is_err_and(decide::is_transport) && self.channel.take().is_some() {
+            self.servers.leave();
         }
         answer
     }
@@ -205,25 +175,5 @@ async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Status>
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer,
         Err(_) => Err(Status::new(Code::DeadlineExceeded, format!("no answer within {} s", limit.as_secs()))),
-    }
-}
-
-/// The server's certificate was refused.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the certificate of the server {authority} is not accepted ({problem}): build the ramdisk with its CA (--ca FILE), or check \
-     whether the clock is right"
-)]
-struct Untrusted {
-    authority: String,
-    problem: String,
-}
-
-fn not_connected(error: tonic::transport::Error, authority: &str) -> Status {
-    match trust::of_certificate(&error) {
-        Some(problem) => {
-            Status::from_error(Box::new(Untrusted { authority: authority.to_owned(), problem: trust::words(&problem) }))
-        }
-        None => Status::from_error(Box::new(error)),
     }
 }

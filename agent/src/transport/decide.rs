@@ -93,7 +93,7 @@ pub fn is_transport(status: &Status) -> bool {
     status.source().is_some() || status.code() == Code::DeadlineExceeded
 }
 
-fn text(status: &Status) -> String {
+pub(super) fn text(status: &Status) -> String {
     match status.source() {
         Some(source) => machine::Chain(source).to_string(),
         // Tinkerbell's server joins errors with line breaks.

@@ -8,10 +8,11 @@ use proto::ActionRequest;
 use proto::workflow_service_client::WorkflowServiceClient;
 use tokio::time::sleep;
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::decide;
+use super::servers::Servers;
 
 /// The server holds the call for a minute.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -20,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// Uses the connection of the reports while that is open, and later a separate one.
 pub struct HeldCall {
-    pub endpoint: Endpoint,
+    pub servers: Servers,
     pub channel: Channel,
     pub agent: String,
     pub workflow: String,
@@ -52,7 +53,8 @@ impl HeldCall {
 
     async fn connect_again(&mut self) {
         sleep(backoff::jitter(PAUSE, backoff::random())).await;
-        if let Ok(channel) = self.endpoint.connect().await {
+        self.servers.leave();
+        if let Ok(channel) = self.servers.connect().await {
             self.channel = channel;
         }
     }

@@ -45,7 +45,12 @@ impl Execute for Fixed {
 }
 
 fn worker(authority: &str, folder: &std::path::Path, execute: Fixed) -> Worker<Fixed> {
-    let env: HashMap<&str, &str> = [("WORKER_ID", "m"), ("TINKERBELL_GRPC_AUTHORITY", authority)].into();
+    worker_of_site(authority, "", folder, execute)
+}
+
+fn worker_of_site(authority: &str, servers: &str, folder: &std::path::Path, execute: Fixed) -> Worker<Fixed> {
+    let env: HashMap<&str, &str> =
+        [("WORKER_ID", "m"), ("TINKERBELL_GRPC_AUTHORITY", authority), ("THIMBLE_SERVERS", servers)].into();
     let settings = Settings::read(&[], |name| env.get(name).map(|v| (*v).to_owned())).unwrap();
     Worker {
         agent: "m".into(),
@@ -80,6 +85,29 @@ async fn actions_run_one_after_the_other_with_their_actual_times() {
     assert_eq!(*execute.ran.lock().unwrap(), ["one", "two"]);
     assert!(reports[0].execution_start.unwrap().seconds > 1_700_000_000);
     assert_eq!(reports[0].execution_start, reports[1].execution_start, "one start for both reports");
+}
+
+#[tokio::test]
+async fn an_agent_goes_on_with_any_server_of_its_site() {
+    let (shared, folder) = (Shared::default(), tempfile::tempdir().unwrap());
+    let listen = || tokio::net::TcpListener::bind("127.0.0.1:0");
+    let (one, two) = (listen().await.unwrap(), listen().await.unwrap());
+    let (first, second) = (one.local_addr().unwrap(), two.local_addr().unwrap());
+    let (one, two) = (Server::on(one, shared.clone()), Server::on(two, shared.clone()));
+    let worker = worker_of_site(&first.to_string(), &second.to_string(), folder.path(), Fixed::default());
+    while_working(worker, async {
+        one.push(wire("one", "i"));
+        shared.until("the reports of one", |reports| reports.len() == 2).await;
+        drop(one);
+        two.push(wire("two", "i"));
+        shared.until("the reports of two", |reports| reports.len() == 4).await;
+        drop(two);
+        let again = Server::on(tokio::net::TcpListener::bind(first).await.unwrap(), shared.clone());
+        again.push(wire("three", "i"));
+        shared.until("the reports of three", |reports| reports.len() == 6).await;
+    })
+    .await;
+    assert_eq!(shared.states(), [Running, Success, Running, Success, Running, Success]);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The server as source of machines. While it does not answer, its last answer is used. So a booting machine keeps its address
-//! while the server restarts.
+//! The servers as source of machines. While none answers, the last answer is used. So a booting machine keeps its address while
+//! the server restarts.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,15 +11,15 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::future::BoxFuture;
 use model::{Hardware, Mac, ObjectName};
+use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use trust::Fingerprint;
 
+use super::upstream::Upstream;
 use super::{BootInterface, HardwareFuture, MachineSource, SourceError, SourceFuture};
 use crate::syslog::{RemoteSink, sink};
 
-/// A client repeats its DISCOVER after 1 to 4 seconds; a later answer is of no use.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// An older answer could send an installed machine into installation again.
 const STALE: Duration = Duration::from_secs(60);
 const KEPT: usize = 4096;
@@ -33,43 +33,43 @@ pub struct Login {
 
 #[derive(Debug)]
 pub struct RemoteSource {
-    base: String,
-    client: reqwest::Client,
+    upstream: Arc<Upstream>,
     last: Mutex<HashMap<String, (Instant, BootInterface)>>,
     authority: Arc<OnceLock<CertificateDer<'static>>>,
 }
 
 impl RemoteSource {
-    /// `base` is the server's URL, such as `https://10.0.0.1:6443`.
+    /// `bases` are the servers' URLs, such as `https://10.0.0.1:6443`.
     ///
     /// # Errors
     /// When no HTTP client can be made, which means a broken TLS set-up.
-    pub fn new(base: &str) -> Result<Self, SourceError> {
-        Self::with(base, None)
+    pub fn new(bases: &[String]) -> Result<Self, SourceError> {
+        Self::with(bases, None)
     }
 
-    /// The same for a server that wants to know who asks.
+    /// The same for servers that want to know who asks.
     ///
     /// # Errors
     /// As `new`, and if the token would travel without TLS.
-    pub fn with(base: &str, login: Option<&Login>) -> Result<Self, SourceError> {
-        let base = base.trim_end_matches('/').to_owned();
+    pub fn with(bases: &[String], login: Option<&Login>) -> Result<Self, SourceError> {
+        let bases: Vec<String> = bases.iter().map(|base| base.trim_end_matches('/').to_owned()).collect();
         // This has no effect if the program has chosen its provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authority_seen = Arc::default();
-        let mut client = reqwest::Client::builder().timeout(PATIENCE);
+        let (mut headers, mut tls) = (HeaderMap::new(), None);
         if let Some(Login { token, authority }) = login {
-            let value = HeaderValue::try_from(format!("Bearer {token}")).ok().filter(|_| base.starts_with("https://"));
-            let mut value = value.ok_or_else(|| SourceError::Login { url: base.clone() })?;
+            if let Some(url) = bases.iter().find(|base| !base.starts_with("https://")) {
+                return Err(SourceError::Login { url: url.clone() });
+            }
+            let url = || bases.first().cloned().unwrap_or_default();
+            let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| SourceError::Login { url: url() })?;
             value.set_sensitive(true);
-            client = client.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
-            let tls = authority
-                .client_config_with(Arc::clone(&authority_seen))
-                .map_err(|source| SourceError::Tls { url: base.clone(), source })?;
-            client = client.tls_backend_preconfigured(tls);
+            headers.insert(AUTHORIZATION, value);
+            let config = authority.client_config_with(Arc::clone(&authority_seen));
+            tls = Some(config.map_err(|source| SourceError::Tls { url: url(), source })?);
         }
-        let client = client.build().map_err(|source| SourceError::Unreachable { url: base.clone(), source })?;
-        Ok(Self { base, client, last: Mutex::default(), authority: authority_seen })
+        let upstream = Arc::new(Upstream::new(bases, headers, tls)?);
+        Ok(Self { upstream, last: Mutex::default(), authority: authority_seen })
     }
 
     /// Asks for a machine that does not exist, and returns the certificate of the server's authority as PEM. `None` if the
@@ -84,7 +84,7 @@ impl RemoteSource {
 
     /// A sink for lines of machines, which the server keeps. The future sends them, until the sink is dropped.
     pub fn sink(&self) -> (RemoteSink, impl Future<Output = ()> + Send + use<>) {
-        sink(self.client.clone(), &self.base)
+        sink(Arc::clone(&self.upstream))
     }
 
     async fn ask(&self, key: String) -> Result<Option<BootInterface>, SourceError> {
@@ -127,19 +127,14 @@ impl RemoteSource {
     }
 
     async fn machine_of(&self, key: &str) -> Result<Option<api::Machine>, SourceError> {
-        let url = format!("{}{}", self.base, api::paths::machine(key));
-        let unreachable = |source| SourceError::Unreachable { url: url.clone(), source };
-        let response = self.client.get(&url).send().await.map_err(unreachable)?;
-        let status = response.status();
-        let body = response.bytes().await.map_err(unreachable)?;
-        if status == reqwest::StatusCode::NOT_FOUND {
+        let said = self.upstream.call(&api::paths::machine(key), |client, url| client.get(url)).await?;
+        if said.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        if !status.is_success() {
-            let body = String::from_utf8_lossy(&body).chars().take(200).collect();
-            return Err(SourceError::Refused { url, status: status.as_u16(), body });
+        if !said.status.is_success() {
+            return Err(said.refused());
         }
-        serde_json::from_slice(&body).map(Some).map_err(|source| SourceError::Nonsense { url, source })
+        serde_json::from_slice(&said.body).map(Some).map_err(|source| SourceError::Nonsense { url: said.url, source })
     }
 }
 
@@ -181,17 +176,13 @@ impl MachineSource for RemoteSource {
     }
 
     fn booted(&self, mac: Mac, text: String) -> BoxFuture<'_, Result<bool, SourceError>> {
-        let url = format!("{}{}", self.base, api::paths::machine_booted(&mac.to_string()));
         Box::pin(async move {
-            let unreachable = |source| SourceError::Unreachable { url: url.clone(), source };
-            let response = self.client.post(&url).body(text).send().await.map_err(unreachable)?;
-            match response.status() {
+            let path = api::paths::machine_booted(&mac.to_string());
+            let said = self.upstream.call(&path, |client, url| client.post(url).body(text.clone())).await?;
+            match said.status {
                 status if status.is_success() => Ok(true),
-                reqwest::StatusCode::NOT_FOUND => Ok(false),
-                status => {
-                    let body = response.text().await.unwrap_or_default().chars().take(200).collect();
-                    Err(SourceError::Refused { url, status: status.as_u16(), body })
-                }
+                StatusCode::NOT_FOUND => Ok(false),
+                _ => Err(said.refused()),
             }
         })
     }

@@ -1,6 +1,7 @@
 //! Lines and steps for a server on another host, in batches.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::Message;
 use crate::LogSink;
+use crate::machine::Upstream;
 
 /// The lines that wait for the server, and those of one call.
 const WAITING: usize = 4096;
@@ -25,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct RemoteSink {
     lines: Sender<SyslogLine>,
-    dropped: std::sync::Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl LogSink for RemoteSink {
@@ -49,10 +51,10 @@ impl RemoteSink {
 }
 
 /// The sink, and what sends its lines until the sink is dropped.
-pub fn sink(client: reqwest::Client, base: &str) -> (RemoteSink, impl Future<Output = ()> + Send + use<>) {
+pub fn sink(server: Arc<Upstream>) -> (RemoteSink, impl Future<Output = ()> + Send + use<>) {
     let (lines, waiting) = channel(WAITING);
-    let dropped = std::sync::Arc::new(AtomicU64::new(0));
-    let sending = send(client, format!("{base}{}", api::paths::SYSLOG), waiting, std::sync::Arc::clone(&dropped));
+    let dropped = Arc::new(AtomicU64::new(0));
+    let sending = send(server, waiting, Arc::clone(&dropped));
     (RemoteSink { lines, dropped }, sending)
 }
 
@@ -99,7 +101,7 @@ fn note(lost: u64) -> SyslogLine {
     SyslogLine { mac: None, address: None, tag: "boots".to_owned(), text, step: None }
 }
 
-async fn send(client: reqwest::Client, url: String, mut waiting: Receiver<SyslogLine>, dropped: std::sync::Arc<AtomicU64>) {
+async fn send(server: Arc<Upstream>, mut waiting: Receiver<SyslogLine>, dropped: Arc<AtomicU64>) {
     let (mut lines, mut failed, mut most) = (Vec::new(), false, AT_ONCE);
     loop {
         if lines.is_empty() {
@@ -111,8 +113,8 @@ async fn send(client: reqwest::Client, url: String, mut waiting: Receiver<Syslog
         }
         let count = fitting(&lines, most);
         let batch = lines.get(..count).unwrap_or_default();
-        let sent = client.post(&url).json(batch).send().await.and_then(reqwest::Response::error_for_status);
-        let outcome = outcome(sent.as_ref().map_or_else(reqwest::Error::status, |answer| Some(answer.status())));
+        let sent = server.call(api::paths::SYSLOG, |client, url| client.post(url).json(batch)).await;
+        let outcome = outcome(sent.as_ref().ok().map(|said| said.status));
         match outcome {
             Outcome::Taken => {
                 lines.drain(..count);
@@ -131,11 +133,13 @@ async fn send(client: reqwest::Client, url: String, mut waiting: Receiver<Syslog
             Outcome::Later if waiting.is_closed() => return,
             Outcome::Later => {}
         }
-        if let Err(error) = &sent
-            && !failed
-        {
+        if !failed {
+            let error = match sent {
+                Ok(said) => said.refused(),
+                Err(error) => error,
+            };
             let next = if outcome == Outcome::Later { "; they wait for it" } else { "" };
-            log::warn!("lines of machines do not reach the server's logs{next}: {}", Chain(error));
+            log::warn!("lines of machines do not reach the server's logs{next}: {}", Chain(&error));
         }
         failed = true;
         tokio::time::sleep(PAUSE).await;

@@ -8,6 +8,7 @@ use crate::{ARGUMENTS, Bond, EmbeddedImages, HwAddr, Ip, Ipam, Note, OnFailure, 
 pub struct Arguments {
     pub worker_id: Option<String>,
     pub grpc_authority: Option<String>,
+    pub servers: Vec<String>,
     pub tinkerbell_tls: Option<bool>,
     pub tinkerbell_insecure_tls: Option<bool>,
     pub syslog_host: Option<String>,

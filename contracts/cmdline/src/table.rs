@@ -120,6 +120,9 @@ pub const ARGUMENTS: &[Argument] = &[
             &["tinkerbell-grpc-authority"],
             &["AGENT_GRPC_SERVER", "AGENT_TINKERBELL_GRPC_AUTHORITY", "TINKERBELL_GRPC_AUTHORITY"],
         ),
+    Argument::new("thimble.servers", "10.0.0.2:42113,10.0.0.3:42113", list!(servers, authority))
+        .means("Further servers of the site, each `HOST:PORT`. PID 1 and the agent use one that answers.")
+        .agent("servers", &[], &["THIMBLE_SERVERS"]),
     Argument::new("tinkerbell_tls", "true", one!(tinkerbell_tls, boolean))
         .means("The agent speaks TLS with the workflow service. Default: false.")
         .switch("grpc-tls", &["tinkerbell-tls"], &["AGENT_GRPC_TLS", "AGENT_TINKERBELL_TLS", "TINKERBELL_TLS"]),

@@ -191,14 +191,14 @@ impl Network {
         }
         let mut way = Way::new(links::rank(parent, &self.arguments));
         let Some(lease) = self.fixed_lease() else {
-            let server = self.search.target().map(|target| &target.host);
+            let server = self.search.targets().first().map(|target| &target.host);
             let asker = Asker::start(&link, server, now);
             self.ports.insert(link.index, Port { link, asker, way });
             return Ok(());
         };
         // The arguments give the address, so there is nothing to choose and no server to try.
         let asker = Asker::fixed(&mut self.links.netlink, &link, lease.clone())?;
-        way.got(None, &lease, None, now);
+        way.got(None, &lease, &[], now);
         self.ports.insert(link.index, Port { link, asker, way });
         self.search.got_address(now);
         self.decide(now)
@@ -255,7 +255,7 @@ impl Network {
         match (news, port.asker.lease()) {
             (News::Got { before }, Some(lease)) => {
                 let is_changed = before.as_ref() != Some(lease);
-                port.way.got(before.as_ref(), lease, self.search.target(), now);
+                port.way.got(before.as_ref(), lease, self.search.targets(), now);
                 if self.search.is_settled() {
                     port.way.stop_looking();
                 }
@@ -281,9 +281,9 @@ impl Network {
         if self.search.is_settled() {
             return;
         }
-        let (used, target) = (self.search.used(), self.search.target());
+        let (used, targets) = (self.search.used(), self.search.targets());
         let Some(port) = self.ports.get_mut(&index) else { return };
-        let Looked::Nowhere(why) = port.way.look_for(&port.link, port.asker.lease(), target, now) else { return };
+        let Looked::Nowhere(why) = port.way.look_for(&port.link, port.asker.lease(), targets, now) else { return };
         if let Some(why) = why {
             self.once.warn(format!("{}: {why}", port.link));
         }
@@ -292,12 +292,13 @@ impl Network {
         }
         let Some(lease) = port.asker.leave_server(&mut self.links.netlink, &port.link, now) else { return };
         port.way.lost();
-        let host = target.map(|target| target.host.to_string()).unwrap_or_default();
+        let hosts: Vec<String> = targets.iter().map(|target| target.host.to_string()).collect();
         let server = lease.server.map(|server| server.to_string()).unwrap_or_default();
         log::warn!(
-            "{}: the address {} from DHCP server {server} does not lead to {host}; asking another server for one",
+            "{}: the address {} from DHCP server {server} does not lead to {}; asking another server for one",
             port.link,
-            lease.address
+            lease.address,
+            hosts.join(" or ")
         );
     }
 
@@ -397,7 +398,8 @@ impl Network {
     }
 
     fn server(&self) -> String {
-        self.search.target().map(Target::to_string).unwrap_or_default()
+        let servers: Vec<String> = self.search.targets().iter().map(Target::to_string).collect();
+        servers.join(" or ")
     }
 
     /// Returns true if it woke for more than messages about devices, most of which do not concern links.

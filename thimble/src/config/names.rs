@@ -16,20 +16,21 @@ pub fn addresses6(set: Option<Ipv6Addr>) -> impl Iterator<Item = Ipv6Addr> {
     set.into_iter().chain(own.filter(|address| boots::dhcp6::is_reachable(*address)).take(MOST_ADDRESSES))
 }
 
-/// Where machines and clients look for this host, its own name, and what the operator adds.
-pub fn of(
+/// Where machines and clients look for this host, its own name, and what the operator adds. Each server of a site has the names of
+/// all, because the settings do not say which one is here.
+pub fn of<'a>(
     address: Ipv4Addr,
     addresses6: impl Iterator<Item = Ipv6Addr>,
-    authority: &str,
+    authorities: impl Iterator<Item = &'a String>,
     more: Option<&str>,
     mistakes: &mut Vec<String>,
 ) -> Names {
     let mut names = Names::local();
-    let grpc = authority.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
+    let grpc = authorities.filter_map(|text| text.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     // A host's name can be one that no certificate may have.
     let address = (!address.is_unspecified()).then(|| address.to_string());
-    for own in [address, grpc, host].into_iter().flatten().chain(addresses6.map(|address| address.to_string())) {
+    for own in [address, host].into_iter().flatten().chain(grpc).chain(addresses6.map(|address| address.to_string())) {
         let _ = names.add(&own);
     }
     for text in list(more) {

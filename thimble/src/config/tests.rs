@@ -61,9 +61,13 @@ fn machines_of_a_separate_boots_find_the_workflow_service_at_its_server() {
         ("nonsense", "10.0.0.1:42113"),
     ] {
         let given = Settings { address: Some(Ipv4Addr::new(10, 0, 0, 1)), ..Settings::default() };
-        let config = given.or(Settings::of_server(url)).check().unwrap();
+        let config = given.or(Settings::of_servers(&[url.to_owned()])).check().unwrap();
         assert_eq!(config.grpc_authority, expected, "{url}");
     }
+    let urls = ["https://prov.example:6443", "https://[fd00::2]:6443"].map(str::to_owned);
+    let given = Settings { address: Some(Ipv4Addr::new(10, 0, 0, 1)), ..Settings::default() };
+    let config = given.or(Settings::of_servers(&urls)).check().unwrap();
+    assert_eq!((config.grpc_authority.as_str(), config.servers), ("prov.example:42113", vec!["[fd00::2]:42113".to_owned()]));
 }
 
 #[test]

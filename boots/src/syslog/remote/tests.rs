@@ -1,9 +1,10 @@
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
 
 use axum::routing::post;
 use axum::{Json, Router};
+use reqwest::header::HeaderMap;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -48,7 +49,9 @@ async fn started() -> (RemoteSink, TcpListener) {
     // This has no effect if another test was first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (sink, sending) = sink(reqwest::Client::new(), &format!("http://{}", listener.local_addr().unwrap()));
+    let (sink, sending) = sink(Arc::new(
+        Upstream::new(vec![format!("http://{}", listener.local_addr().unwrap())], HeaderMap::new(), None).unwrap(),
+    ));
     tokio::spawn(sending);
     (sink, listener)
 }

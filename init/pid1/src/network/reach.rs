@@ -24,7 +24,8 @@ const DARK: Duration = Duration::from_secs(5);
 
 /// The search for the link to use, and its result so far.
 pub struct Search {
-    target: Option<Target>,
+    /// The servers, any of which is enough.
+    targets: Vec<Target>,
     since: Instant,
     next_status: Instant,
     /// When the first link got an address.
@@ -44,7 +45,7 @@ pub struct Chosen {
 impl Search {
     pub fn new(arguments: &Arguments, now: Instant) -> Self {
         Self {
-            target: Target::of(arguments),
+            targets: Target::all(arguments),
             since: now,
             next_status: now + STATUS,
             first_lease: None,
@@ -54,8 +55,8 @@ impl Search {
         }
     }
 
-    pub fn target(&self) -> Option<&Target> {
-        self.target.as_ref()
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     pub fn used(&self) -> Option<u32> {
@@ -85,7 +86,7 @@ impl Search {
             Some(used) => choice::better(&candidates, used),
         };
         let (index, candidate) = chosen.and_then(|at| asking.get(at)).copied()?;
-        self.settled = candidate.leads_somewhere() || self.target.as_ref().is_none_or(|target| !target.is_needed);
+        self.settled = candidate.leads_somewhere() || self.targets.iter().all(|target| !target.is_needed);
         Some(Chosen { index, before: self.used.replace(index) })
     }
 

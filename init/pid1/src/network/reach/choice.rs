@@ -33,6 +33,23 @@ pub enum Reach {
     NotAsked,
 }
 
+impl Reach {
+    /// The result of several tries over one link. `Refused` shows at least that the network is the right one.
+    pub fn or(self, other: Self) -> Self {
+        if other.quality() < self.quality() { other } else { self }
+    }
+
+    fn quality(self) -> u8 {
+        match self {
+            Self::Open => 0,
+            Self::NotAsked => 1,
+            Self::Refused => 2,
+            Self::Silent | Self::Trying => 3,
+            Self::NoAddress => 4,
+        }
+    }
+}
+
 /// A link with carrier.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
@@ -49,22 +66,12 @@ impl Candidate {
     pub fn leads_somewhere(self) -> bool {
         matches!(self.reach, Reach::Open | Reach::Refused | Reach::NotAsked)
     }
-
-    fn quality(self) -> u8 {
-        match self.reach {
-            Reach::Open => 0,
-            Reach::NotAsked => 1,
-            Reach::Refused => 2,
-            Reach::Silent | Reach::Trying => 3,
-            Reach::NoAddress => 4,
-        }
-    }
 }
 
 /// The index of the link to use now. `waited` is the time since the first link got an address. `None` means to wait.
 pub fn choose(candidates: &[Candidate], waited: Duration) -> Option<usize> {
     let addressed = candidates.iter().enumerate().filter(|(_, candidate)| candidate.reach != Reach::NoAddress);
-    let (index, best) = addressed.min_by_key(|(_, candidate)| (candidate.quality(), candidate.rank))?;
+    let (index, best) = addressed.min_by_key(|(_, candidate)| (candidate.reach.quality(), candidate.rank))?;
     let worth_waiting_for = |other: &&Candidate| match best.reach {
         Reach::Open | Reach::NotAsked => other.rank < best.rank,
         _ => true, // a link that may still reach the server is better
@@ -80,7 +87,7 @@ pub fn choose(candidates: &[Candidate], waited: Duration) -> Option<usize> {
 /// The link that ends the search while `used` is only a fallback: a better one, or `used` itself.
 pub fn better(candidates: &[Candidate], used: usize) -> Option<usize> {
     let leading = candidates.iter().enumerate().filter(|(_, candidate)| candidate.leads_somewhere());
-    let preference = |(index, candidate): &(usize, &Candidate)| (candidate.quality(), *index != used, candidate.rank);
+    let preference = |(index, candidate): &(usize, &Candidate)| (candidate.reach.quality(), *index != used, candidate.rank);
     leading.min_by_key(preference).map(|(index, _)| index)
 }
 

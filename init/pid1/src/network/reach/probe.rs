@@ -35,14 +35,16 @@ pub struct Target {
 }
 
 impl Target {
-    pub fn of(arguments: &Arguments) -> Option<Self> {
-        let server = arguments.grpc_authority.as_ref().and_then(|authority| {
+    /// The servers, any of which is enough.
+    pub fn all(arguments: &Arguments) -> Vec<Self> {
+        let server = |authority: &String| {
             let (host, port) = authority.rsplit_once(':')?;
             let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
             Some(Self { host: Host::parse(host)?, port: port.parse().ok()?, is_needed: true })
-        });
+        };
         let syslog = || Some(Self { host: Host::parse(arguments.syslog_host.as_ref()?)?, port: ports::HTTP, is_needed: false });
-        server.or_else(syslog)
+        let servers: Vec<Self> = arguments.grpc_authority.iter().chain(&arguments.servers).filter_map(server).collect();
+        if servers.is_empty() { syslog().into_iter().collect() } else { servers }
     }
 }
 
@@ -92,17 +94,26 @@ mod tests {
     #[test]
     fn the_command_line_names_the_server() {
         for (line, expected) in [
-            ("grpc_authority=10.0.0.1:42113 syslog_host=10.0.0.2", Some(("10.0.0.1", 42113, true))),
-            ("grpc_authority=[fd00::1]:42113", Some(("fd00::1", 42113, true))),
-            ("grpc_authority=tink.lab:42113 syslog_host=10.0.0.2", Some(("tink.lab", 42113, true))),
-            ("syslog_host=10.0.0.2", Some(("10.0.0.2", 7080, false))),
-            ("syslog_host=log.lab", Some(("log.lab", 7080, false))),
-            ("facility=onprem", None),
+            ("grpc_authority=10.0.0.1:42113 syslog_host=10.0.0.2", &[("10.0.0.1", 42113, true)][..]),
+            ("grpc_authority=[fd00::1]:42113", &[("fd00::1", 42113, true)]),
+            ("grpc_authority=tink.lab:42113 syslog_host=10.0.0.2", &[("tink.lab", 42113, true)]),
+            (
+                "grpc_authority=10.0.0.1:42113 thimble.servers=10.0.0.2:42113,[fd00::3]:1 syslog_host=10.0.0.9",
+                &[("10.0.0.1", 42113, true), ("10.0.0.2", 42113, true), ("fd00::3", 1, true)],
+            ),
+            ("syslog_host=10.0.0.2", &[("10.0.0.2", 7080, false)]),
+            ("syslog_host=log.lab", &[("log.lab", 7080, false)]),
+            ("facility=onprem", &[]),
         ] {
-            let expected = expected.map(|(host, port, is_needed)| Target { host: Host::parse(host).unwrap(), port, is_needed });
-            assert_eq!(Target::of(&Arguments::parse(line).arguments), expected, "{line}");
+            let target = |(host, port, is_needed): &(&str, u16, bool)| Target {
+                host: Host::parse(host).unwrap(),
+                port: *port,
+                is_needed: *is_needed,
+            };
+            let expected: Vec<Target> = expected.iter().map(target).collect();
+            assert_eq!(Target::all(&Arguments::parse(line).arguments), expected, "{line}");
         }
-        let written = |line| Target::of(&Arguments::parse(line).arguments).unwrap().to_string();
+        let written = |line| Target::all(&Arguments::parse(line).arguments)[0].to_string();
         assert_eq!(written("grpc_authority=[fd00::1]:42113"), "[fd00::1]:42113");
         assert_eq!(written("grpc_authority=tink.lab:42113"), "tink.lab:42113");
     }

@@ -1,4 +1,4 @@
-//! The way to the server over one link. It is tried until it is found.
+//! The way to a server over one link. It is tried until it is found. Each server of a site is as good as another.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +19,9 @@ const TENTATIVE: Duration = Duration::from_millis(250);
 pub struct Way {
     rank: Rank,
     reach: Reach,
+    /// Which server is tried next, and the best result of those before it.
+    turn: usize,
+    so_far: Reach,
     attempt: Option<Attempt>,
     next_attempt: Option<Instant>,
 }
@@ -32,26 +35,27 @@ enum Attempt {
 /// A change of the way to the server.
 pub enum Looked {
     NothingNew,
-    /// The server does not answer over this link. The reason, if any, is that its name is not known there.
+    /// No server answers over this link. The reason, if any, is that a name is not known there.
     Nowhere(Option<String>),
 }
 
 impl Way {
     pub fn new(rank: Rank) -> Self {
-        Self { rank, reach: Reach::NoAddress, attempt: None, next_attempt: None }
+        Self { rank, reach: Reach::NoAddress, turn: 0, so_far: Reach::Silent, attempt: None, next_attempt: None }
     }
 
-    /// The link has a lease. A new address is tried at once. So are new name servers, if the server has a name.
-    pub fn got(&mut self, before: Option<&Lease>, lease: &Lease, target: Option<&Target>, now: Instant) {
-        let is_named = target.is_some_and(|target| target.host.address().is_none());
+    /// The link has a lease. A new address is tried at once. So are new name servers, if a server has a name.
+    pub fn got(&mut self, before: Option<&Lease>, lease: &Lease, targets: &[Target], now: Instant) {
+        let is_named = targets.iter().any(|target| target.host.address().is_none());
         let is_known =
             |old: &Lease| old.address == lease.address && (!is_named || (&old.dns, &old.search) == (&lease.dns, &lease.search));
         if lease.is_link_local() {
             self.rank = Rank::Bmc;
         }
         if !before.is_some_and(is_known) {
-            self.reach = if target.is_some() { Reach::Trying } else { Reach::NotAsked };
-            (self.attempt, self.next_attempt) = (None, target.map(|_| now));
+            self.reach = if targets.is_empty() { Reach::NotAsked } else { Reach::Trying };
+            (self.attempt, self.next_attempt) = (None, targets.first().map(|_| now));
+            (self.turn, self.so_far) = (0, Reach::Silent);
         }
     }
 
@@ -64,30 +68,31 @@ impl Way {
     }
 
     /// Resolves the server, connects to it, and returns the result.
-    pub fn look_for(&mut self, link: &Link, lease: Option<&Lease>, target: Option<&Target>, now: Instant) -> Looked {
-        let (Some(lease), Some(target)) = (lease, target) else { return Looked::NothingNew };
+    pub fn look_for(&mut self, link: &Link, lease: Option<&Lease>, targets: &[Target], now: Instant) -> Looked {
+        let (Some(lease), Some(target)) = (lease, targets.get(self.turn)) else { return Looked::NothingNew };
+        let others = targets.len() - self.turn - 1;
         if self.attempt.is_none() && self.next_attempt.is_some_and(|due| now >= due) {
             let begun = match &target.host {
                 Host::Address(address) => self.connect(link, lease, *address, target.port, now),
                 Host::Name(name) => self.look_up(link, lease, name, now),
             };
             if let Err(error) = begun {
-                return self.could_not_begin(&error, link, lease, target, now);
+                return self.could_not_begin(&error, link, lease, (target, others), now);
             }
         }
         if let Some(Attempt::Name(lookup)) = &mut self.attempt {
             match lookup.turn(now) {
                 Found::NothingYet => return Looked::NothingNew,
-                Found::Nothing(why) => return self.tried(Reach::Silent, Some(why), now),
+                Found::Nothing(why) => return self.tried(Reach::Silent, Some(why), others, now),
                 Found::Address(address) => {
                     if let Err(error) = self.connect(link, lease, address, target.port, now) {
-                        return self.could_not_begin(&error, link, lease, target, now);
+                        return self.could_not_begin(&error, link, lease, (target, others), now);
                     }
                 }
             }
         }
         let result = if let Some(Attempt::Address(probe)) = &self.attempt { probe.result(now) } else { Reach::Trying };
-        if result == Reach::Trying { Looked::NothingNew } else { self.tried(result, None, now) }
+        if result == Reach::Trying { Looked::NothingNew } else { self.tried(result, None, others, now) }
     }
 
     fn connect(&mut self, link: &Link, lease: &Lease, address: IpAddr, port: u16, now: Instant) -> io::Result<()> {
@@ -100,7 +105,14 @@ impl Way {
         Ok(())
     }
 
-    fn could_not_begin(&mut self, error: &io::Error, link: &Link, lease: &Lease, target: &Target, now: Instant) -> Looked {
+    fn could_not_begin(
+        &mut self,
+        error: &io::Error,
+        link: &Link,
+        lease: &Lease,
+        (target, others): (&Target, usize),
+        now: Instant,
+    ) -> Looked {
         if error.kind() == ErrorKind::AddrNotAvailable && lease.address.is_ipv6() {
             // The kernel is still checking whether another host has the address.
             (self.attempt, self.next_attempt) = (None, Some(now + TENTATIVE));
@@ -108,11 +120,18 @@ impl Way {
         }
         log::debug!("{link}: no way to {target}: {error}");
         let why = target.host.address().is_none().then(|| error.to_string());
-        self.tried(Reach::Silent, why, now)
+        self.tried(Reach::Silent, why, others, now)
     }
 
-    fn tried(&mut self, reach: Reach, why: Option<String>, now: Instant) -> Looked {
-        (self.attempt, self.reach) = (None, reach);
+    /// `others` are the servers that this round has not tried yet. They are tried before any of them counts as silent.
+    fn tried(&mut self, reach: Reach, why: Option<String>, others: usize, now: Instant) -> Looked {
+        self.attempt = None;
+        let reach = self.so_far.or(reach);
+        if reach != Reach::Open && others > 0 {
+            (self.turn, self.so_far, self.next_attempt) = (self.turn + 1, reach, Some(now));
+            return Looked::NothingNew;
+        }
+        (self.turn, self.so_far, self.reach) = (0, Reach::Silent, reach);
         self.next_attempt = (reach != Reach::Open).then_some(now + TRY_AGAIN);
         if reach == Reach::Silent { Looked::Nowhere(why) } else { Looked::NothingNew }
     }
