@@ -28,6 +28,7 @@ const PLAIN: &[Scenario] = &[
     ("the NIC that booted is preferred", boot_nic_preferred),
     ("a wrong server on the segment does not win", wrong_server),
     ("a server that is not up yet", server_not_up),
+    ("the first server of the site is away", another_of_the_site),
     ("a link without the server is left when another one comes", left_for_another),
     ("a network whose server's host comes last", server_host_comes_last),
     ("a static address", static_address),
@@ -142,6 +143,17 @@ fn server_not_up() {
     let mut client = Client::start("grpc_authority=10.0.0.1:42113");
     client.says("network na 10.0.0.50/24");
     assert!(client.seconds() < 1.8, "a refusal is an answer");
+}
+
+fn another_of_the_site() {
+    let lost = Peer::new("na", "192.168.1.1/24");
+    lost.dhcp("--dhcp-range=192.168.1.50,192.168.1.50 --dhcp-option=3,192.168.1.1");
+    let right = Peer::new("nb", "10.0.0.1/24");
+    right.dhcp("--dhcp-range=10.0.0.50,10.0.0.50 --dhcp-option=3,10.0.0.1");
+    let mut client = Client::start("grpc_authority=10.0.0.9:42113 thimble.servers=10.0.0.1:53");
+    client.says("network nb 10.0.0.50/24");
+    client.is_ready_as("nb");
+    assert!(!client.has_said("no link reaches"), "the second server answers");
 }
 
 const NOBODY_YET: &str = "no link reaches the server 10.0.0.1:53; using na (02:00:00:00:00:61), the best one";
