@@ -65,6 +65,7 @@ pub const PACKAGES: &[Package] = &[
     package(PEERS, "crun", "a runtime to compare the agent with"),
     Package { name: "runc", or: Some("containerd.io"), purposes: PEERS, why: "a runtime to compare the agent with" },
     Package { name: "containerd", or: Some("containerd.io"), purposes: PEERS, why: "the agent's other runtime" },
+    package(TESTS, "etcd-server", "the store of several servers"),
     package(TESTS, "protobuf-compiler", "builds containerd's client"),
     package(TESTS, "dropbear-bin", "the SSH server of a ramdisk with a rescue shell"),
     package(TESTS, "openssh-client", "logs in to that server"),

@@ -3,12 +3,16 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::etcd::tests::{opened, single};
 use super::{Memory, Redb, Store, StoreError, Transaction};
 
 async fn each<F: Future<Output = ()>>(check: impl Fn(Arc<dyn Store>) -> F) {
     check(Arc::new(Memory::default())).await;
     let folder = tempfile::tempdir().unwrap();
     check(Arc::new(Redb::open(&folder.path().join("deep/store.redb")).unwrap())).await;
+    if let Some(cluster) = single() {
+        check(Arc::new(opened(&cluster).await)).await;
+    }
 }
 
 fn put(key: &str, expected: u64, value: &str) -> Transaction {
@@ -136,6 +140,59 @@ async fn each_write_of_a_transaction_has_a_revision_of_its_own_and_a_watch_can_b
             seen.extend(watch.rest());
             assert_eq!((seen.len(), watch.seen()), (expected, last), "what is left of the transaction, whole");
             assert!(seen.iter().all(|change| change.whole == last));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_one_transaction_creates_keeps_its_order_by_the_first_revision() {
+    each(|store| async move {
+        let last = store.commit(put("/b", 0, "1").put("/a", 0, b"1".to_vec()).put("/c", 0, b"1".to_vec())).await.unwrap();
+        store.commit(put("/b", last - 2, "2").write("/x", Vec::new()).put("/c", last, b"2".to_vec())).await.unwrap();
+        let (mut pairs, _) = store.list("/").await.unwrap();
+        pairs.retain(|pair| pair.key != "/x");
+        pairs.sort_by_key(|pair| pair.created);
+        assert_eq!(pairs.iter().map(|pair| pair.key.as_str()).collect::<Vec<_>>(), ["/b", "/a", "/c"]);
+        assert_eq!(pairs.iter().map(|pair| pair.created).collect::<Vec<_>>(), [last - 2, last - 1, last]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_was_deleted_is_new_when_it_comes_again() {
+    each(|store| async move {
+        let first = store.commit(put("/a", 0, "1")).await.unwrap();
+        let gone = store.commit(Transaction::default().delete("/a", first).remove("/never")).await.unwrap();
+        assert!(gone > first && store.get("/a").await.unwrap().is_none());
+        let again = store.commit(put("/a", 0, "2")).await.unwrap();
+        assert_eq!(store.get("/a").await.unwrap().map(|pair| (pair.created, pair.modified)), Some((again, again)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_written_twice_in_a_transaction_has_the_latter_value() {
+    each(|store| async move {
+        let last = store.commit(put("/a", 0, "1").write("/b", b"1".to_vec()).write("/a", b"2".to_vec())).await.unwrap();
+        let pair = store.get("/a").await.unwrap().unwrap();
+        assert_eq!((pair.value.as_slice(), pair.modified), (b"2".as_slice(), last));
+        let last = store.commit(Transaction::default().write("/c", b"1".to_vec()).remove("/c")).await.unwrap();
+        assert_eq!((store.get("/c").await.unwrap(), store.revision().await.unwrap()), (None, last));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_that_begins_after_a_list_shows_nothing_from_before() {
+    each(|store| async move {
+        for number in 0..20 {
+            store.commit(Transaction::default().write(format!("/{number}"), Vec::new())).await.unwrap();
+            let (pairs, revision) = store.list("/").await.unwrap();
+            assert_eq!(pairs.len(), number + 1);
+            let mut watch = store.watch(revision).unwrap();
+            let next = store.commit(Transaction::default().write("/next", Vec::new()).remove("/next")).await.unwrap();
+            assert_eq!(watch.next().await.unwrap().unwrap().whole, next);
         }
     })
     .await;

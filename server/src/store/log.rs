@@ -23,8 +23,15 @@ pub struct Change {
 
 pub(super) struct Log {
     recent: Mutex<Recent>,
-    /// Each message is one transaction, so a reader of one change also gets the others.
-    sender: broadcast::Sender<Arc<[Change]>>,
+    sender: broadcast::Sender<Message>,
+}
+
+#[derive(Debug, Clone)]
+enum Message {
+    /// One transaction, so a reader of one change also gets the others.
+    Changes(Arc<[Change]>),
+    /// Changes up to this revision are not known.
+    Lost(u64),
 }
 
 struct Recent {
@@ -71,7 +78,14 @@ impl Log {
             }
             recent.add(change);
         }
-        let _ = self.sender.send(changes.into()); // an error only means that no watcher listens
+        let _ = self.sender.send(Message::Changes(changes.into())); // an error only means that no watcher listens
+    }
+
+    /// Changes up to this revision have passed unseen: every watcher must list again.
+    pub(super) fn lost(&self, revision: u64) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        *recent = Recent { changes: VecDeque::new(), latest: HashMap::new(), forgotten: revision };
+        let _ = self.sender.send(Message::Lost(revision)); // an error only means that no watcher listens
     }
 
     pub(super) fn watch(&self, after: u64) -> Result<Watch, StoreError> {
@@ -87,7 +101,7 @@ impl Log {
 /// The changes in order. Dropping it ends the watch.
 pub struct Watch {
     backlog: VecDeque<Change>,
-    receiver: broadcast::Receiver<Arc<[Change]>>,
+    receiver: broadcast::Receiver<Message>,
     seen: u64,
     /// The end of the transaction of the latest change.
     whole: u64,
@@ -105,7 +119,12 @@ impl Watch {
                 return Some(Ok(change));
             }
             match self.receiver.recv().await {
-                Ok(transaction) => self.backlog.extend(transaction.iter().cloned()),
+                // The store may have been listed at a later revision than its watchers have seen.
+                Ok(Message::Changes(changes)) => {
+                    self.backlog.extend(changes.iter().filter(|change| change.revision > self.seen).cloned());
+                }
+                Ok(Message::Lost(revision)) if revision <= self.seen => {}
+                Ok(Message::Lost(revision)) => return Some(Err(StoreError::Compacted { oldest: revision + 1 })),
                 Err(RecvError::Closed) => return None,
                 Err(RecvError::Lagged(_)) => return Some(Err(StoreError::Compacted { oldest: self.seen + 1 })),
             }

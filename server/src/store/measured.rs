@@ -64,4 +64,19 @@ impl Store for Measured {
     fn probe(&self) -> Answer<'_, ()> {
         self.inner.probe()
     }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn revision(&self) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let _turn = self.readers.acquire().await;
+            self.inner.revision().await
+        })
+    }
+
+    fn most_writes(&self) -> usize {
+        self.inner.most_writes()
+    }
 }

@@ -1,10 +1,12 @@
 //! The server's store: a revisioned key-value store with watch. Every engine has the same contract.
 //!
-//! Every write gets the next revision, those of one transaction in their order. A write names the revision it was computed from, so a writer never overwrites
-//! another one's change unseen. An acknowledged commit is durable.
+//! Every write gets a greater revision than those before, and the writes of one transaction get consecutive ones in their order.
+//! Between two transactions numbers may be left out. A write names the revision it was computed from, so a writer never
+//! overwrites another one's change unseen. An acknowledged commit is durable.
 
 #[cfg(test)]
 mod conformance;
+mod etcd;
 mod log;
 mod measured;
 mod memory;
@@ -16,6 +18,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 
+pub use self::etcd::{Etcd, Settings as EtcdSettings};
 pub use self::log::{Change, Watch};
 pub(crate) use self::measured::Measured;
 pub use self::memory::Memory;
@@ -68,7 +71,8 @@ impl Transaction {
         self
     }
 
-    /// Writes whatever the key has. Use it if another condition of the transaction guards the key.
+    /// Writes whatever the key has. Use it if another condition of the transaction guards the key. Such a key has no order by
+    /// `created` among those that one transaction has made.
     #[must_use]
     pub fn write(mut self, key: impl Into<String>, value: Vec<u8>) -> Self {
         self.writes.push(Write::Put { key: key.into(), value });
@@ -140,6 +144,25 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error(transparent)]
+    Etcd(#[from] ::etcd::CallError),
+    #[error(
+        "the keys of etcd below {prefix} have format {found}, and this version knows formats up to {known}: use a later version"
+    )]
+    NewerKeys { prefix: String, found: String, known: u64 },
+    #[error(
+        "it is not known whether the change was stored: etcd at {members} has not answered; look at the object before you try again"
+    )]
+    Unsure {
+        members: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "the change has {writes} writes, and etcd at {members} takes {most} at once: start each member with --max-txn-ops=16384, or \
+         make the change in parts"
+    )]
+    TooMany { writes: usize, most: usize, members: String },
     #[error("the store failed to {doing}")]
     Failed {
         doing: &'static str,
@@ -163,4 +186,19 @@ pub trait Store: Send + Sync {
 
     /// Every change after a revision, in order.
     fn watch(&self, after: u64) -> Result<Watch, StoreError>;
+
+    /// Whether other processes write to it, too. Then watchers are behind the store for a moment.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// The revision of the latest commit of any process.
+    fn revision(&self) -> Answer<'_, u64> {
+        Box::pin(async move { Ok(self.list("\0").await?.1) })
+    }
+
+    /// The most writes of one transaction.
+    fn most_writes(&self) -> usize {
+        usize::MAX
+    }
 }
