@@ -4,7 +4,7 @@
 pub const ALIGNMENT: usize = 4096;
 
 /// `capacity` bytes that begin at a multiple of `ALIGNMENT`. The first `len` of them count.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Buffer {
     memory: Vec<u8>,
     start: usize,
@@ -27,6 +27,13 @@ impl Buffer {
     /// The whole capacity, to be filled.
     pub fn space(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.capacity]
+    }
+
+    /// Makes room for this much, without keeping what it has.
+    pub fn reserve(&mut self, capacity: usize) {
+        if self.capacity < capacity {
+            *self = Self::new(capacity);
+        }
     }
 
     pub fn set_len(&mut self, len: usize) {

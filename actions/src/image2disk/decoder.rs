@@ -1,6 +1,7 @@
 //! The decoder for each format, within this machine's free memory.
 
 use super::ImageError;
+use super::buffer::Buffer;
 use super::format::{Format, ZstdHeader};
 use super::frames::{self, Frames};
 use bzip2::read::MultiBzDecoder;
@@ -59,6 +60,13 @@ impl<R: Read> Decoder<R> {
                 Self::Zstd(Box::new(decoder))
             }
         })
+    }
+}
+
+impl<R: Read> Decoder<R> {
+    /// As [`Frames::exchange`]. Other formats have no whole parts.
+    pub fn exchange(&mut self, empty: &mut Buffer) -> io::Result<bool> {
+        if let Self::Frames(frames) = self { frames.exchange(empty) } else { Ok(false) }
     }
 }
 

@@ -5,33 +5,48 @@
 //! are decoded by workers and given back in order. A frame that is large, or does not say its size, ends this: from there on one
 //! decoder goes through the rest, as for any other file.
 
+use super::buffer::{ALIGNMENT, Buffer};
 use super::format::ZstdHeader;
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Cursor, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use zstd::bulk::Decompressor;
 
 /// The content of a frame. Some of them are in memory, packed and unpacked.
 pub const FRAME_MAX: u64 = 2 << 20;
 /// What incompressible data takes.
-const PACKED_MAX: usize = FRAME_MAX as usize + (64 << 10);
+const PACKED_MAX: usize = FRAME_MAX as usize + PACKED_MORE;
+const PACKED_MORE: usize = 64 << 10;
 const WORKERS_MAX: usize = 3;
+/// Frames of this much, packed and unpacked, wait for the reader at most. One may go beyond it.
+const WAITING_MAX: usize = 4 << 20;
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const CHECKSUM: usize = 4;
 
-struct Job {
+/// Its memory goes round: filled from the file, decoded, read, and filled again.
+#[derive(Default)]
+struct Frame {
     packed: Vec<u8>,
     content: usize,
-    done: SyncSender<io::Result<Vec<u8>>>,
+    plain: Buffer,
+}
+
+impl Frame {
+    fn memory(&self) -> usize {
+        self.packed.len() + self.content
+    }
+}
+
+struct Job {
+    frame: Frame,
+    done: SyncSender<io::Result<Frame>>,
 }
 
 /// What comes next in the file.
 enum Next {
-    Frame {
-        packed: Vec<u8>,
-        content: usize,
-    },
+    Frame(Frame),
     /// Something for the other decoder, with the bytes that were read of it.
     Other(Vec<u8>),
     End,
@@ -45,9 +60,14 @@ pub struct Frames<R: Read> {
     rest: Option<Box<Rest<R>>>,
     window_log: u32,
     jobs: Sender<Job>,
-    waiting: VecDeque<Receiver<io::Result<Vec<u8>>>>,
+    waiting: VecDeque<Receiver<io::Result<Frame>>>,
     in_flight: usize,
-    current: Cursor<Vec<u8>>,
+    /// Bytes of those that wait.
+    held: usize,
+    /// What is read now, and how much of it was.
+    current: Frame,
+    at: usize,
+    spare: Vec<Frame>,
     /// What was read of the next frame when it turned out not to be one.
     other: Option<Vec<u8>>,
 }
@@ -77,27 +97,64 @@ impl<R: Read> Frames<R> {
             window_log,
             jobs,
             waiting: VecDeque::new(),
-            in_flight: workers.max(2),
-            current: Cursor::default(),
+            // One is ready when a worker has work for all of its time.
+            in_flight: workers + 1,
+            held: 0,
+            current: Frame::default(),
+            at: 0,
+            spare: Vec::new(),
             other: None,
         }
     }
 
     /// Gives the workers frames, as long as there are any.
     fn feed(&mut self) -> io::Result<()> {
-        while self.waiting.len() < self.in_flight && self.other.is_none() {
+        while self.waiting.len() < self.in_flight && self.held < WAITING_MAX && self.other.is_none() {
             let Some(input) = &mut self.input else { return Ok(()) };
-            match next(input)? {
+            match next(input, self.spare.pop().unwrap_or_default())? {
                 Next::End => self.input = None,
                 Next::Other(start) => self.other = Some(start),
-                Next::Frame { packed, content } => {
+                Next::Frame(frame) => {
+                    self.held += frame.memory();
                     let (done, result) = sync_channel(1);
-                    self.jobs.send(Job { packed, content, done }).map_err(|_| gone())?;
+                    self.jobs.send(Job { frame, done }).map_err(|_| gone())?;
                     self.waiting.push_back(result);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Makes the next frame the current one. `false` if none is left.
+    fn advance(&mut self) -> io::Result<bool> {
+        self.feed()?;
+        let Some(result) = self.waiting.pop_front() else { return Ok(false) };
+        let mut frame = result.recv().map_err(|_| gone())??;
+        self.held -= frame.memory();
+        std::mem::swap(&mut self.current, &mut frame);
+        self.at = 0;
+        self.spare.push(frame);
+        self.feed()?;
+        Ok(true)
+    }
+
+    fn left(&self) -> &[u8] {
+        self.current.plain.data().get(self.at..).unwrap_or_default()
+    }
+
+    /// Gives a whole frame for an empty buffer, which saves a copy. `false` if the data that comes next is not one of whole blocks.
+    pub fn exchange(&mut self, empty: &mut Buffer) -> io::Result<bool> {
+        while self.left().is_empty() {
+            if self.rest.is_some() || !self.advance()? {
+                return Ok(false);
+            }
+        }
+        if self.at > 0 || !self.left().len().is_multiple_of(ALIGNMENT) {
+            return Ok(false);
+        }
+        std::mem::swap(&mut self.current.plain, empty);
+        self.current.plain.set_len(0);
+        Ok(true)
     }
 
     fn start_rest(&mut self) -> io::Result<()> {
@@ -113,19 +170,21 @@ impl<R: Read> Frames<R> {
 impl<R: Read> Read for Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let got = self.current.read(buffer)?;
+            let got = self.left().read(buffer)?;
+            self.at += got;
             if got > 0 || buffer.is_empty() {
                 return Ok(got);
             }
             if let Some(rest) = &mut self.rest {
                 return rest.read(buffer);
             }
-            self.feed()?;
-            match self.waiting.pop_front() {
-                Some(result) => self.current = Cursor::new(result.recv().map_err(|_| gone())??),
-                None if self.other.is_some() => self.start_rest()?,
-                None => return Ok(0),
+            if self.advance()? {
+                continue;
             }
+            if self.other.is_none() {
+                return Ok(0);
+            }
+            self.start_rest()?;
         }
     }
 }
@@ -135,29 +194,35 @@ fn gone() -> io::Error {
 }
 
 fn work(queue: &Mutex<Receiver<Job>>) {
-    let Ok(mut decoder) = zstd::bulk::Decompressor::new() else { return };
+    let Ok(mut decoder) = Decompressor::new() else { return };
     loop {
         let job = match queue.lock() {
             Ok(queue) => queue.recv(),
             Err(_) => return,
         };
-        let Ok(Job { packed, content, done }) = job else { return };
-        let plain = decoder.decompress(&packed, content).and_then(|plain| {
-            if plain.len() == content { Ok(plain) } else { Err(io::Error::other("a frame is shorter than it says")) }
-        });
-        drop(packed);
-        let _ = done.send(plain); // fails only if the reader has ended
+        let Ok(Job { mut frame, done }) = job else { return };
+        let decoded = decode(&mut decoder, &mut frame).map(|()| frame);
+        let _ = done.send(decoded); // fails only if the reader has ended
     }
 }
 
-fn next(input: &mut impl Read) -> io::Result<Next> {
+fn decode(decoder: &mut Decompressor<'_>, frame: &mut Frame) -> io::Result<()> {
+    let Frame { packed, content, plain } = frame;
+    plain.reserve(*content);
+    let got = decoder.decompress_to_buffer(packed, plain.space())?;
+    plain.set_len(got);
+    if got == *content { Ok(()) } else { Err(io::Error::other("a frame has not the size that it says")) }
+}
+
+fn next(input: &mut impl Read, memory: Frame) -> io::Result<Next> {
+    let Frame { packed: mut bytes, plain, .. } = memory;
     loop {
-        let mut bytes = Vec::new();
+        bytes.clear();
         if !more(input, &mut bytes, MAGIC.len())? {
             return Ok(if bytes.is_empty() { Next::End } else { Next::Other(bytes) });
         }
         if bytes == MAGIC {
-            return frame(input, bytes);
+            return frame(input, bytes, plain);
         }
         // A skippable frame, such as the table of seekable files.
         let skippable = matches!(bytes.as_slice(), [0x50..=0x5f, 0x2a, 0x4d, 0x18]);
@@ -172,7 +237,7 @@ fn next(input: &mut impl Read) -> io::Result<Next> {
     }
 }
 
-fn frame(input: &mut impl Read, mut bytes: Vec<u8>) -> io::Result<Next> {
+fn frame(input: &mut impl Read, mut bytes: Vec<u8>, plain: Buffer) -> io::Result<Next> {
     if !more(input, &mut bytes, 1)? {
         return Ok(Next::Other(bytes));
     }
@@ -190,6 +255,8 @@ fn frame(input: &mut impl Read, mut bytes: Vec<u8>) -> io::Result<Next> {
     let Some(content) = content.filter(|_| is_plain).and_then(|content| usize::try_from(content).ok()) else {
         return Ok(Next::Other(bytes));
     };
+    // At once, because memory that grows in steps is in pieces afterwards. What is not filled costs nothing.
+    bytes.reserve_exact(content + (content >> 8) + PACKED_MORE);
     loop {
         let start = bytes.len();
         if !more(input, &mut bytes, 3)? {
@@ -210,11 +277,12 @@ fn frame(input: &mut impl Read, mut bytes: Vec<u8>) -> io::Result<Next> {
     if descriptor & 4 != 0 && !more(input, &mut bytes, CHECKSUM)? {
         return Ok(Next::Other(bytes));
     }
-    Ok(Next::Frame { packed: bytes, content })
+    Ok(Next::Frame(Frame { packed: bytes, content, plain }))
 }
 
 /// `false` at the end of the file, with what there was.
 fn more(input: &mut impl Read, bytes: &mut Vec<u8>, length: usize) -> io::Result<bool> {
+    bytes.reserve_exact(length);
     let got = input.take(length as u64).read_to_end(bytes)?;
     Ok(got == length)
 }
@@ -271,6 +339,44 @@ mod tests {
         })
         .take(length)
         .collect()
+    }
+
+    /// As image2disk reads: whole frames where that is possible.
+    fn exchanged(packed: &[u8]) -> (Vec<u8>, usize) {
+        let mut frames = Frames::new(packed, 2, 23);
+        let (mut plain, mut whole, mut buffer) = (Vec::new(), 0, Buffer::new(ALIGNMENT));
+        loop {
+            let is_whole = frames.exchange(&mut buffer).unwrap();
+            if !is_whole {
+                let got = oci::archive::fill(&mut frames, buffer.space()).unwrap();
+                buffer.set_len(got);
+            }
+            if buffer.data().is_empty() {
+                return (plain, whole);
+            }
+            assert!(plain.len().is_multiple_of(ALIGNMENT), "{}", plain.len());
+            plain.extend_from_slice(buffer.data());
+            whole += usize::from(is_whole);
+        }
+    }
+
+    #[test]
+    fn whole_frames_are_exchanged_for_empty_buffers() {
+        let data = content(5 << 20);
+        let (even, odd) = (packed(&data, 1 << 20), packed(&data, 300_000));
+        let unsized_frame = zstd::encode_all(&data[..], 1).unwrap();
+        let twice = [&data[..], &data].concat();
+        for (case, file, expected, whole) in [
+            ("frames of whole blocks", even.clone(), &data, 5),
+            ("frames of other sizes", odd.clone(), &data, 0),
+            ("a frame of unknown size behind them", [&even[..], &unsized_frame].concat(), &twice, 5),
+            ("an empty frame in front", [packed(&[0; 0], 1), zstd::bulk::compress(&[], 1).unwrap(), even].concat(), &data, 5),
+            ("nothing", Vec::new(), &Vec::new(), 0),
+        ] {
+            let (plain, count) = exchanged(&file);
+            assert!(plain == *expected, "{case}");
+            assert_eq!(count, whole, "{case}");
+        }
     }
 
     #[test]

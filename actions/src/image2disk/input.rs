@@ -1,5 +1,6 @@
 //! The image's data after unpacking, at a position that can move.
 
+use super::buffer::Buffer;
 use super::decoder::{self, Decoder, PEEK};
 use super::format::{Format, ZstdHeader};
 use super::frames::FRAME_MAX;
@@ -105,6 +106,18 @@ impl Input {
             }
         }
         Ok(())
+    }
+
+    /// The next data in `buffer`, and how much it is. 0 is the end.
+    pub fn next(&mut self, buffer: &mut Buffer) -> Result<usize, ImageError> {
+        let is_ready = self.start.position() < self.start.get_ref().len() as u64;
+        if !is_ready && self.decoder.exchange(buffer).map_err(|error| failed(error, &self.url, self.format))? {
+            self.at += buffer.data().len() as u64;
+            return Ok(buffer.data().len());
+        }
+        let got = self.fill(buffer.space())?;
+        buffer.set_len(got);
+        Ok(got)
     }
 
     /// Reads until the buffer is full or the data ends.

@@ -117,11 +117,10 @@ impl Reader {
         let mut at = 0;
         loop {
             let mut buffer = self.empty_buffer()?;
-            let got = input.fill(buffer.space())?;
+            let got = input.next(&mut buffer)?;
             if got == 0 {
                 break;
             }
-            buffer.set_len(got);
             self.send(Event::Data { at, buffer })?;
             at += got as u64;
         }

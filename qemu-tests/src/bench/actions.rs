@@ -11,6 +11,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 use super::median;
 use crate::cargo;
@@ -42,6 +44,8 @@ pub fn run(runs: usize) -> Result<ExitCode> {
 
 struct Measured {
     seconds: f64,
+    /// Processor time of all its processes and threads, which other work on the host hardly changes.
+    processor: f64,
     /// Of the process that is started itself, in KiB.
     memory: u64,
 }
@@ -71,7 +75,8 @@ impl Bench {
             "dd if=/dev/zero of=raw bs=1M count=1 conv=notrunc status=none; echo 'start=2048, type=83' | sfdisk -q raw; truncate -s {} disk",
             SIZE + 8 * MIB
         ))?;
-        shell("zstd -q -f -3 raw -o one.zst; split -b 2M --filter='zstd -q -3 -c --stream-size=2097152' raw > many.zst")?;
+        // Frames as `thimble image compress` makes them.
+        shell("zstd -q -f -3 raw -o one.zst; split -b 1M --filter='zstd -q -3 -c --stream-size=1048576' raw > many.zst")?;
         shell(
             "gzip -1 -c raw > raw.gz; qemu-img convert -O qcow2 raw plain.qcow2; qemu-img convert -c -O qcow2 raw packed.qcow2",
         )?;
@@ -120,7 +125,7 @@ impl Drop for Bench {
 
 fn measure(command: &[String]) -> Result<Measured> {
     let (program, arguments) = command.split_first().context("an empty command")?;
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processor()?);
     let mut child = Command::new(program).args(arguments).stdout(Stdio::null()).spawn().context("cannot start it")?;
     let mut memory = 0;
     let status = loop {
@@ -131,7 +136,14 @@ fn measure(command: &[String]) -> Result<Measured> {
         sleep(LOOK);
     };
     ensure!(status.success(), "{program} ended with {status}");
-    Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory })
+    Ok(Measured { seconds: start.elapsed().as_secs_f64(), processor: processor()? - before, memory })
+}
+
+/// Seconds of all children that have ended. The kernel's own threads, such as those of a loop device, do not count.
+fn processor() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot ask for the processor time")?;
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
 fn high_water(child: &Child) -> u64 {
@@ -141,14 +153,20 @@ fn high_water(child: &Child) -> u64 {
 }
 
 fn print(bench: &Bench, table: &BTreeMap<usize, Vec<Measured>>) {
-    let seconds = |number: usize| {
-        median(&table.get(&number).into_iter().flatten().map(|measured| measured.seconds).collect::<Vec<_>>()).unwrap_or(f64::NAN)
+    let middle = |number: usize, of: fn(&Measured) -> f64| {
+        median(&table.get(&number).into_iter().flatten().map(of).collect::<Vec<_>>()).unwrap_or(f64::NAN)
     };
-    println!("\n{:36} {:>8} {:>9} {:>10} {:>10}", "", "seconds", "MB/s", "of floor", "memory MiB");
+    let seconds = |number: usize| middle(number, |measured| measured.seconds);
+    println!("\n{:36} {:>8} {:>9} {:>10} {:>10} {:>10}", "", "seconds", "MB/s", "of floor", "CPU s", "memory MiB");
     for (number, Row { name, floor, .. }) in bench.rows().iter().enumerate() {
         let own = seconds(number);
         let ratio = floor.map_or("-".to_owned(), |floor| format!("{:.2}", own / seconds(floor)));
         let memory = table.get(&number).into_iter().flatten().map(|measured| measured.memory).max().unwrap_or(0);
-        println!("{name:36} {own:>8.2} {:>9.0} {ratio:>10} {:>10.1}", SIZE as f64 / 1e6 / own, memory as f64 / 1024.0);
+        println!(
+            "{name:36} {own:>8.2} {:>9.0} {ratio:>10} {:>10.2} {:>10.1}",
+            SIZE as f64 / 1e6 / own,
+            middle(number, |measured| measured.processor),
+            memory as f64 / 1024.0
+        );
     }
 }
