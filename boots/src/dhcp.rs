@@ -25,7 +25,7 @@ pub use client::Client;
 pub use frame::{Ends, frame};
 pub use heard::Heard;
 pub use network::{LONGEST_POOL, Link, Mode, Modes, Network, NotASubnet, Pool, Subnet};
-pub use pool::{JournalError, Lease, Pools, read_leases};
+pub use pool::{Answer, Change, Changes, JournalError, Lease, Pools, Put, SharedLeases, Stored, read_leases};
 pub use proxy::{Port, respond as respond_as_proxy};
 pub use respond::{Ignored, respond};
 pub use route::{destination, is_direct, pxe_destination};

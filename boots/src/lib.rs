@@ -40,6 +40,6 @@ pub use config::{Config, Current, Metadata, Proof};
 pub use events::{Event, Events, LogSink, Milestone};
 pub use machine::{
     BootInterface, BootState, CustomBoot, FileSource, Git, HardwareFuture, Ipxe, Login, MachineSource, Osie, Place, PlaceError,
-    RaspberryPi, RemoteSource, Reservation, Reservation6, SourceError, SourceFuture,
+    RaspberryPi, RemoteSource, Reservation, Reservation6, SourceError, SourceFuture, lease_event,
 };
 pub use run::{BindError, Listen, Sockets, run};

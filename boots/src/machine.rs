@@ -5,6 +5,7 @@ mod file;
 mod hardware;
 mod place;
 mod remote;
+mod remote_leases;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,6 +22,7 @@ pub use api::BootState;
 pub use file::FileSource;
 pub use place::{Git, Place, PlaceError};
 pub use remote::{Login, RemoteSource};
+pub use remote_leases::event as lease_event;
 pub use upstream::Upstream;
 
 /// One network interface of a machine, with what DHCP and the boot script need of its Hardware.

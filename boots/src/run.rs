@@ -271,7 +271,9 @@ async fn serve(
     }
     if let Some(pools) = pools.clone() {
         let stop = shutdown.clone();
-        tasks.spawn(async move { stop.run_until_cancelled(pools.listen()).await.unwrap_or(()) });
+        let config = config.clone();
+        let is_ours = move |address| config.now().modes.pools().any(|pool| pool.contains(address));
+        tasks.spawn(async move { stop.run_until_cancelled(pools.listen(is_ours)).await.unwrap_or(()) });
     }
     let server = dhcp::Server::new(config.clone(), pools, Arc::clone(&source), events.clone());
     for (socket, port) in [(dhcp, dhcp::Port::Dhcp), (pxe, dhcp::Port::Pxe)] {

@@ -142,9 +142,11 @@ pub async fn boots(
     };
     let (sender, boots) = Current::of(with_ca(&config)?);
     let sender = Arc::new(sender);
+    let mut leases = None;
     let source: Arc<dyn MachineSource> = match (servers.as_slice(), hardware) {
         ([_, ..], _) => {
             let source = Arc::new(RemoteSource::with(&servers, Some(&login(ca)?))?);
+            leases = Some(source.leases());
             let (sink, sending) = source.sink();
             tokio::spawn(sending);
             tokio::spawn(meet(Arc::clone(&source), server_ca, Arc::clone(&sender)));
@@ -160,6 +162,9 @@ pub async fn boots(
         ([], None) => bail!("give --server URL or --hardware PLACE, which describe the machines"),
     };
     let mut sockets = Sockets::bind(&boots.now(), Listen::default()).await?;
+    if let (Some(pools), Some(leases)) = (&sockets.pools, leases) {
+        pools.share(leases);
+    }
     sockets.http = Some(listen("HTTP", config.http)?);
     sockets.https = https::listen(&config)?;
     sockets.metadata = metadata::listen(&config)?;

@@ -251,6 +251,46 @@ fn a_second_host_needs_one_line() {
 }
 
 #[test]
+fn the_server_keeps_the_leases_of_all_boots_and_takes_none_over_a_newer_one() {
+    use boots::dhcp::{Change, Lease, Put};
+    let host = Host::start();
+    let line = host.line(&["token", "create", "--role", "boots"]);
+    let words: Vec<&str> = line.split(' ').collect();
+    let token = words[0].strip_prefix("THIMBLE_TOKEN=").unwrap().to_owned();
+    let login = boots::Login { token, authority: words[6].parse().unwrap() };
+    let leases = boots::RemoteSource::with(&[words[4].to_owned()], Some(&login)).unwrap().leases();
+    let lease = |machine: u8, until: u32| -> Lease {
+        let text = r#"{"address":"192.0.2.5","mac":"02:00:00:00:00:01","state":"bound","since":1,"until":99}"#;
+        serde_json::from_str(&text.replace("00:01", &format!("00:{machine:02x}")).replace("99", &until.to_string())).unwrap()
+    };
+    let (of_one, renewed, of_two) = (lease(1, 50), lease(1, 99), lease(2, 50));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let (found, start) = leases.list().await.unwrap();
+        assert_eq!(found, []);
+        let mut changes = leases.watch(start).await.unwrap();
+        let Put::Done(first) = leases.put(&of_one, None).await.unwrap() else { panic!("nobody else writes") };
+        assert_eq!(leases.put(&of_two, None).await.unwrap(), Put::Conflict, "another boots did not see it");
+        let Put::Done(second) = leases.put(&renewed, Some(first)).await.unwrap() else { panic!("it saw the latest") };
+        assert_eq!(leases.put(&of_two, Some(first)).await.unwrap(), Put::Conflict);
+        let stored = leases.get(renewed.address).await.unwrap().unwrap();
+        assert_eq!((stored.version, &stored.lease), (second, &renewed));
+        for (version, lease) in [(first, &of_one), (second, &renewed)] {
+            let Some(Change::Put(seen)) = changes.next().await.unwrap() else { panic!("a change is missing") };
+            assert_eq!((seen.version, &seen.lease), (version, lease));
+        }
+        assert_eq!(leases.list().await.unwrap().0, [stored]);
+        let admin = host.line(&["token", "create", "--role", "admin", "--name", "carol", "-o", "json"]);
+        let admin = serde_json::from_str::<serde_json::Value>(&admin).unwrap()["token"].as_str().unwrap().to_owned();
+        let client = reqwest::Client::builder().danger_accept_invalid_certs(true).build().unwrap();
+        let url = format!("https://{}{}", host.api, api::paths::dhcp_lease(renewed.address));
+        assert!(client.delete(url).bearer_auth(admin).send().await.unwrap().status().is_success());
+        assert!(matches!(changes.next().await.unwrap(), Some(Change::Gone(gone)) if gone.lease == renewed));
+        assert_eq!(leases.put(&of_two, Some(second)).await.unwrap(), Put::Conflict, "it is gone");
+        assert!(matches!(leases.put(&of_two, None).await.unwrap(), Put::Done(_)));
+    });
+}
+
+#[test]
 fn an_admin_reads_who_changed_what() {
     let host = Host::start();
     let hardware = host.folder.path().join("hardware.yaml");

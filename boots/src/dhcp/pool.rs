@@ -5,10 +5,11 @@ mod journal;
 mod leases;
 mod order;
 mod probe;
+mod site;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dhcp::v4::{MessageType, Packet};
 use jiff::Timestamp;
@@ -23,6 +24,8 @@ pub use journal::{JournalError, read as read_leases};
 pub use leases::Lease;
 use leases::{ASIDE, Denied, Leases, Who};
 use probe::{Found, Probe};
+pub use site::{Answer, Change, Changes, Put, SharedLeases, Stored};
+use site::{Site, Written};
 
 /// How many addresses one request may find in use by a probe before it is given up. The client asks again.
 const TRIES: usize = 16;
@@ -35,6 +38,8 @@ pub struct Pools {
     leases: Mutex<Leases>,
     /// `None` keeps the leases in memory only.
     journal: Option<Journal>,
+    /// Leases that other boots give, too. The journal is not written then.
+    site: OnceLock<Site>,
     probe: Probe,
 }
 
@@ -58,8 +63,10 @@ pub(super) enum NoLease {
     NoRecord(Ipv4Addr),
     #[error("it names no address")]
     NoAddress,
-    #[error("its lease cannot be written to the disk")]
+    #[error("its lease cannot be written to the disk, or to the servers")]
     NotWritten,
+    #[error("the leases of the site have not been read yet")]
+    NotRead,
     #[error("cannot find out whether {address} is reserved")]
     Source {
         address: Ipv4Addr,
@@ -90,12 +97,28 @@ impl Pools {
             let active = leases.active(pool, now());
             log::info!("DHCP pool {}-{}: {active} of {} addresses are leased", pool.first, pool.last, pool.len());
         }
-        Ok(Self { leases: Mutex::new(leases), journal, probe: Probe::open() })
+        Ok(Self { leases: Mutex::new(leases), journal, site: OnceLock::new(), probe: Probe::open() })
     }
 
-    /// Reads answers of probed hosts, and never ends.
-    pub async fn listen(&self) {
-        self.probe.listen().await;
+    #[cfg(test)]
+    fn in_memory() -> Self {
+        Self { leases: Mutex::default(), journal: None, site: OnceLock::new(), probe: Probe::without_socket() }
+    }
+
+    /// Other boots give addresses of these pools, too. It counts once, before the first request.
+    pub fn share(&self, shared: Arc<dyn SharedLeases>) {
+        self.site.get_or_init(|| Site::new(shared));
+    }
+
+    /// Reads answers of probed hosts, and what other boots change. Never ends.
+    pub async fn listen(&self, is_ours: impl Fn(Ipv4Addr) -> bool) {
+        let follow = async {
+            match self.site.get() {
+                Some(site) => site.follow(&self.leases, is_ours).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(self.probe.listen(), follow);
     }
 
     fn leases(&self) -> MutexGuard<'_, Leases> {
@@ -134,6 +157,9 @@ impl Pools {
         source: &dyn MachineSource,
         is_here: impl Fn(Ipv4Addr) -> bool,
     ) -> Result<Verdict, NoLease> {
+        if self.site.get().is_some_and(|site| !site.is_read()) {
+            return Err(NoLease::NotRead);
+        }
         let who = Who::of(mac, request);
         if request.message_type() == Some(MessageType::Discover) {
             return self.offer(pool, request, &who, source, is_here).await.map(Verdict::Lease);
@@ -180,7 +206,11 @@ impl Pools {
                 Err(denied) => return Ok(Verdict::Nak(denied.to_string())), // another client was faster
             }
         };
-        if self.write(changed).await { Ok(Verdict::Lease(wanted)) } else { Err(NoLease::NotWritten) }
+        match self.write(changed).await {
+            Written::Yes => Ok(Verdict::Lease(wanted)),
+            Written::No => Err(NoLease::NotWritten),
+            Written::Taken => Ok(Verdict::Nak(format!("another boots has given {wanted} to another machine"))),
+        }
     }
 
     async fn offer(
@@ -268,10 +298,11 @@ impl Pools {
         self.leases().forget_offer(&Who::of(mac, request));
     }
 
-    async fn write(&self, changed: Vec<Lease>) -> bool {
-        match &self.journal {
-            Some(journal) => journal.write(changed).await,
-            None => true,
+    async fn write(&self, changed: Vec<Lease>) -> Written {
+        match (self.site.get(), &self.journal) {
+            (Some(site), _) => site.write(&self.leases, &changed).await,
+            (None, Some(journal)) if !journal.write(changed).await => Written::No,
+            _ => Written::Yes,
         }
     }
 }

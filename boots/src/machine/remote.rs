@@ -16,8 +16,10 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use trust::Fingerprint;
 
+use super::remote_leases::RemoteLeases;
 use super::upstream::Upstream;
 use super::{BootInterface, HardwareFuture, MachineSource, SourceError, SourceFuture};
+use crate::dhcp::SharedLeases;
 use crate::syslog::{RemoteSink, sink};
 
 /// An older answer could send an installed machine into installation again.
@@ -82,6 +84,12 @@ impl RemoteSource {
         Ok(self.authority.get().map(|certificate| pem(certificate)))
     }
 
+    /// The leases of DHCP pools, which the servers keep for all boots of the site.
+    #[must_use]
+    pub fn leases(&self) -> Arc<dyn SharedLeases> {
+        Arc::new(RemoteLeases(Arc::clone(&self.upstream)))
+    }
+
     /// A sink for lines of machines, which the server keeps. The future sends them, until the sink is dropped.
     pub fn sink(&self) -> (RemoteSink, impl Future<Output = ()> + Send + use<>) {
         sink(Arc::clone(&self.upstream))
@@ -134,7 +142,7 @@ impl RemoteSource {
         if !said.status.is_success() {
             return Err(said.refused());
         }
-        serde_json::from_slice(&said.body).map(Some).map_err(|source| SourceError::Nonsense { url: said.url, source })
+        said.json().map(Some)
     }
 }
 

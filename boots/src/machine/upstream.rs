@@ -6,7 +6,8 @@ use std::time::Duration;
 use ::machine::Chain;
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
 
 use super::SourceError;
 
@@ -30,6 +31,10 @@ pub struct Said {
 }
 
 impl Said {
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, SourceError> {
+        serde_json::from_slice(&self.body).map_err(|source| SourceError::Nonsense { url: self.url.clone(), source })
+    }
+
     pub fn refused(&self) -> SourceError {
         let body = String::from_utf8_lossy(&self.body).chars().take(200).collect();
         SourceError::Refused { url: self.url.clone(), status: self.status.as_u16(), body }
@@ -67,6 +72,22 @@ impl Upstream {
             last = Some(last.filter(Result::is_ok).unwrap_or(said));
         }
         last.unwrap_or_else(|| Err(SourceError::Other("no server is named".into())))
+    }
+
+    /// Opens a stream at the server that answered last.
+    ///
+    /// # Errors
+    /// When it does not answer, or not with a stream.
+    pub async fn open(&self, path: &str, limit: Duration) -> Result<Response, SourceError> {
+        let base = self.bases.get(self.first.load(Ordering::Relaxed)).map_or("", String::as_str);
+        let url = format!("{base}{path}");
+        let response = self.client.get(&url).timeout(limit).send().await;
+        let response = response.map_err(|source| SourceError::Unreachable { url: url.clone(), source })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        Err(Said { url, status, body: response.bytes().await.unwrap_or_default() }.refused())
     }
 
     fn answered(&self, index: usize, first: usize, before: Option<&Result<Said, SourceError>>) {

@@ -66,6 +66,15 @@ pub fn machine_log(name: &ObjectName) -> String {
     format!("{}/log", own("machinestates", name))
 }
 
+/// The leases of DHCP pools, which all boots of a site share.
+pub const DHCP_LEASES: &str = "/apis/thimble.dev/v1alpha1/dhcpleases";
+
+/// One lease, by its address.
+#[must_use]
+pub fn dhcp_lease(address: std::net::Ipv4Addr) -> String {
+    format!("{DHCP_LEASES}/{address}")
+}
+
 /// All Rollouts.
 pub const ROLLOUTS: &str = "/apis/thimble.dev/v1alpha1/rollouts";
 

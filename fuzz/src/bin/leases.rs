@@ -1,7 +1,9 @@
-//! Any bytes as the file of DHCP leases: no panic, and what is read is the same after it is written again.
+//! Any bytes as the file of DHCP leases: no panic, and what is read is the same after it is written again. The same bytes as a
+//! line of a watch on the leases of a site.
 #![no_main]
 
 use boots::dhcp::read_leases;
+use boots::lease_event;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -15,4 +17,5 @@ fuzz_target!(|bytes: &[u8]| {
         written.push(b'\n');
     }
     assert_eq!(read_leases(&written), (leases, 0));
+    let _ = lease_event(bytes);
 });

@@ -101,6 +101,8 @@ fn permits(role: Role, class: Class, asked: &ResourceAttributes<'_>) -> bool {
             (_, _, "log") => false,
             ("tinkerbell.org", "hardware" | "workflows", _) => reads,
             // Which step of a boot a machine has reached.
+            // All boots of a site share the leases of their pools.
+            ("thimble.dev", "dhcpleases", _) => reads || matches!(asked.verb, Verb::Create | Verb::Update),
             ("thimble.dev", "machinestates", part) => reads || (part == "status" && asked.verb == Verb::Patch),
             _ => false,
         },

@@ -13,6 +13,7 @@ pub fn kind(resource: &Resource) -> &'static str {
         ("WorkflowRuleSet", _) => "Which agents get a workflow by themselves.",
         ("MachineState", _) => "What a machine boots. Setting spec.intent is an order.",
         ("Rollout", _) => "One order for many machines.",
+        ("DHCPLease", _) => "An address of a DHCP pool, and which machine has it. boots writes it.",
         ("Policy", _) => "Which objects may refer to which.",
         ("Task", _) if resource.group != BMC => "Actions that one agent runs.",
         ("Machine" | "Job" | "Task", _) => "An object of Rufio, for machines with a BMC. It is stored only.",
@@ -35,6 +36,7 @@ fn tables(kind: &str) -> &'static [&'static [(&'static str, &'static str)]] {
         "WorkflowRuleSet" => &[RULE_SET],
         "MachineState" => &[STATE],
         "Rollout" => &[ROLLOUT],
+        "DHCPLease" => &[DHCP_LEASE],
         "Task" => &[TASK, REFERENCES],
         "Policy" => &[POLICY],
         _ => &[],
@@ -299,6 +301,15 @@ const ROLLOUT: Table = &[
     ("spec.workerKey", "The key of hardwareMap that gets the ID of the machine's agent."),
 ];
 
+const DHCP_LEASE: Table = &[
+    ("spec.address", "The IPv4 address of a pool; also the name of the object."),
+    ("spec.id", "The client identifier in hexadecimal, if it says more than the MAC address."),
+    ("spec.mac", "The MAC address of the machine."),
+    ("spec.since", "When the address was given or given back, in seconds since 1970."),
+    ("spec.state", "Whether the machine has the address, gave it back, or found another host there."),
+    ("spec.until", "When the lease ends, in seconds since 1970."),
+];
+
 const TASK: Table = &[
     ("spec.actions", "Container images that run one after the other."),
     ("spec.actions.args", "Arguments of the image's program."),
@@ -381,7 +392,9 @@ mod tests {
 
     #[test]
     fn nothing_is_explained_that_does_not_exist() {
-        for name in ["Hardware", "Template", "Workflow", "WorkflowRuleSet", "MachineState", "Rollout", "Task", "Policy"] {
+        for name in
+            ["Hardware", "Template", "Workflow", "WorkflowRuleSet", "MachineState", "Rollout", "DHCPLease", "Task", "Policy"]
+        {
             let kinds = RESOURCES.iter().filter(|one| one.kind == name && one.group != BMC);
             let known: BTreeSet<String> = kinds.flat_map(fields).collect();
             for (path, _) in tables(name).iter().copied().flatten() {

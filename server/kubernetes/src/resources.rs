@@ -59,6 +59,7 @@ pub enum Plain {
     Event,
     NewEvent,
     Lease,
+    DhcpLease,
     Machine,
     Job,
     Task,

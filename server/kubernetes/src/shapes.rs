@@ -77,6 +77,19 @@ static LEASE: Shape = object!(f(
     ])
 ));
 
+/// What a boots keeps of an address of a pool.
+static DHCP_LEASE: Shape = object!(Field::required(
+    "spec",
+    Shape::Record(&[
+        Field::required("address", TEXT),
+        f("id", TEXT),
+        Field::required("mac", TEXT),
+        Field::required("since", INT),
+        Field::required("state", Shape::Choice(&["bound", "released", "declined"])),
+        Field::required("until", INT),
+    ])
+));
+
 const OBJECT_REFERENCE: Shape = Shape::Record(&[
     f("apiVersion", TEXT),
     f("fieldPath", TEXT),
@@ -243,6 +256,7 @@ pub fn of(family: Family) -> &'static Shape {
             Plain::Event => &EVENT,
             Plain::NewEvent => &NEW_EVENT,
             Plain::Lease => &LEASE,
+            Plain::DhcpLease => &DHCP_LEASE,
             Plain::Machine | Plain::Job | Plain::Task => &FREE,
         },
         Family::Definition => &DEFINITION,

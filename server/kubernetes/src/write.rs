@@ -206,7 +206,7 @@ impl Write<'_> {
     const fn tracks_fields(&self) -> bool {
         !matches!(
             self.resource().family,
-            Family::Plain(_, Plain::Event | Plain::NewEvent | Plain::Lease)
+            Family::Plain(_, Plain::Event | Plain::NewEvent | Plain::Lease | Plain::DhcpLease)
                 | Family::Review
                 | Family::MachineState
                 | Family::Rollout

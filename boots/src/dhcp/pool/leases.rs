@@ -80,6 +80,12 @@ impl Lease {
         pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
     }
 
+    /// Whether the client of the other lease may take this one over.
+    pub fn is_of_client_of(&self, other: &Self) -> bool {
+        let same_id = self.id.is_none() || other.id.is_none() || self.id == other.id;
+        self.mac == other.mac && same_id && self.state != State::Declined
+    }
+
     pub fn is_active(&self, now: u64) -> bool {
         self.until > now && self.state != State::Released
     }
@@ -162,6 +168,10 @@ impl Leases {
         let old = self.by_address.get(&lease.address);
         self.orders.values_mut().for_each(|order| order.change(old, &lease));
         self.by_address.insert(lease.address, lease);
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Lease> {
+        self.by_address.values()
     }
 
     pub fn at(&self, address: Ipv4Addr) -> Option<&Lease> {

@@ -55,7 +55,7 @@ fn pool() -> Pool {
 }
 
 fn pools() -> Pools {
-    Pools { leases: Mutex::default(), journal: None, probe: Probe::without_socket() }
+    Pools::in_memory()
 }
 
 fn request(mac: Mac, address: Ipv4Addr, is_selecting: bool) -> Packet {

@@ -45,6 +45,7 @@ fn each_role_has_these_verbs_in_the_namespaces_that_it_covers() {
         ("thimble.dev/machinestates/log",             [ALL, ALL,     READ,  "---c----", ALL]),
         ("thimble.dev/machinestates/booted",          [ALL, ALL,     READ,  "---c----", ALL]),
         ("thimble.dev/rollouts",                      [ALL, ALL,     READ,  NONE,       ALL]),
+        ("thimble.dev/dhcpleases",                    [ALL, ALL,     READ,  "glwcu---", ALL]),
         ("/secrets",                                  [ALL, ALL,     READ,  NONE,       READ]),
         ("/configmaps",                               [ALL, ALL,     READ,  NONE,       ALL]),
         ("/events",                                   [ALL, ALL,     READ,  "---c-p--", ALL]),

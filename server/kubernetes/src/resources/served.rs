@@ -233,6 +233,25 @@ pub static RESOURCES: &[Resource] = &[
         ..BASE
     },
     Resource {
+        group: THIMBLE,
+        plural: "dhcpleases",
+        singular: "dhcplease",
+        kind: "DHCPLease",
+        short_names: &["dl"],
+        namespaced: false,
+        status: false,
+        columns: &[
+            column("MAC", ".spec.mac"),
+            column("State", ".spec.state"),
+            wide("Client", ".spec.id"),
+            wide("Until", ".spec.until"),
+            AGE,
+        ],
+        fields: &[("spec.mac", ".spec.mac"), ("spec.state", ".spec.state")],
+        family: Family::Plain("dhcp/leases/", Plain::DhcpLease),
+        ..BASE
+    },
+    Resource {
         plural: "namespaces",
         singular: "namespace",
         kind: "Namespace",
