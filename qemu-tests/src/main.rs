@@ -25,6 +25,7 @@ mod ladder;
 mod machine;
 mod many;
 mod matrix;
+mod namespace;
 mod objects;
 mod oci;
 mod package;
@@ -42,6 +43,7 @@ mod servers;
 mod setup;
 mod shell;
 mod soak;
+mod storm;
 mod suite;
 mod timeline;
 mod verify;
@@ -87,6 +89,8 @@ enum Command {
     Dhcp(many::Arguments),
     /// Machines that lose power at random moments: no work may be lost or done twice
     Soak(soak::Arguments),
+    /// Thousands of simulated machines that are switched on at once, with faults
+    Storm(storm::Arguments),
     /// The same work in less and less memory
     Ladder(ladder::Arguments),
     /// Boot time and memory, as a table and as JSON
@@ -136,6 +140,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Peers(arguments) => peers::run(&arguments),
         Command::Dhcp(arguments) => servers::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::Storm(arguments) => storm::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),

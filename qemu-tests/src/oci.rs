@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use oci::build::{self, Blob, ConfigBuilder, ConfigurationBuilder, Layer};
+use oci::layout::write::{Folder, NamedDescriptor};
 use oci::manifest::MANIFEST;
 use sha2::{Digest, Sha256};
 
@@ -55,6 +56,23 @@ impl Image {
             add_file(&mut over, path, contents.as_bytes(), 0o644)?;
         }
         Self::of(vec![archive, over.into_inner().context("cannot finish a layer")?], &["/sbin/init"])
+    }
+
+    /// One layer of about this many bytes, which no machine runs.
+    pub fn of_noise(bytes: usize) -> Result<Self> {
+        let mut archive = tar::Builder::new(Vec::new());
+        add_file(&mut archive, "noise", &noise(bytes), 0o644)?;
+        Self::of(vec![archive.into_inner().context("cannot finish a layer")?], &["/none"])
+    }
+
+    /// Writes it as an image layout with this name.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<()> {
+        let layout = Folder::create(folder).context("cannot make an image layout")?;
+        for blob in self.layers.iter().map(|layer| &layer.blob).chain([&self.image.config, &self.image.manifest]) {
+            layout.put(&blob.bytes).with_context(|| format!("cannot write a blob of {name}"))?;
+        }
+        let entry = NamedDescriptor::new(name, &self.image.manifest.bytes)?;
+        layout.finish(vec![entry]).context("cannot finish an image layout")
     }
 
     /// One layer that is not an archive but this file.

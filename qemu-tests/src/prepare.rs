@@ -28,6 +28,8 @@ pub enum Purpose {
     Peers,
     /// `cargo lab peers`
     Firmware,
+    /// `cargo lab storm`
+    Storm,
 }
 
 const INSTALL: &[&str] = &["install", "-y", "-q", "--no-install-recommends", "--no-remove"];

@@ -54,6 +54,11 @@ pub const ALL: &[Scenario] = &[
     many(2, "every common DHCP server gives a machine its network, and a faulty one does, too", crate::servers::short),
     one("boots works with the DHCP clients, relays and fetching programs of the field, in every mode", crate::peers::short),
     many(2, "no power cut at a random moment loses a report", crate::soak::short),
+    many(
+        ALONE,
+        "300 machines that start at once lose nothing when packets are lost and the server is killed",
+        crate::storm::short,
+    ),
     one("a blank BIOS machine with 128 MiB installs Debian and boots it", installs::bios),
     one("a blank UEFI machine installs Debian through TFTP and boots it", installs::uefi),
     one("a host with the package and without cargo installs a machine, and needs no registry", package::installs),

@@ -164,8 +164,8 @@ impl Setup {
 /// that `cargo test --workspace` makes, so its dependencies are not compiled twice. The demo compiles less.
 fn thimble_words(purpose: Purpose) -> &'static [&'static str] {
     match purpose {
-        Purpose::Demo | Purpose::Firmware | Purpose::Peers => &["-p", "thimble"],
-        Purpose::Test | Purpose::Bench => &["--workspace", "--bin", "thimble", "--test", "frozen"],
+        Purpose::Demo | Purpose::Firmware | Purpose::Peers | Purpose::Storm => &["-p", "thimble"],
+        Purpose::Test | Purpose::Bench => &["--workspace", "--bin", "thimble", "--bin", "storm", "--test", "frozen"],
     }
 }
 

@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("actions", &["agent", "server", "boots", "pid1"], "an action depends on no daemon"),
     ("initramfs", &["agent", "server", "boots", "pid1"], "a ramdisk is made without the programs that use it"),
     ("server", &["boots", "agent", "pid1"], "the server does not depend on its clients"),
+    ("storm", &["server", "boots", "agent", "pid1"], "simulated machines know the wires, not the programs at their ends"),
     (
         "init",
         &["containerd-client", "clap", "gotemplate", "metrics", "serde-saphyr", "env_logger", "openssl-sys", "aws-lc-rs"],

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::boots::{Boots, POOL, PROGRAM, PROGRAM_BYTES, RESERVED, RESERVED6, STRANGER, content, mac_of};
-use super::hosts::{CARD, Host, ip};
+use super::hosts::{CARD, Host};
 use super::rows::{Client, Client6, Fetcher, Mode, Relay, Row};
 use crate::command::{effect, wait_for};
+use crate::namespace::ip;
 use crate::segment::HOST;
 
 const SOON: Duration = Duration::from_secs(30);

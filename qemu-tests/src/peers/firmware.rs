@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::boots::{Boots, mac_of};
-use super::hosts::ip;
 use super::rows::{Machine, Mode, Row};
 use crate::command::{Daemon, effect, tail, wait_for};
+use crate::namespace::ip;
 use crate::segment::{HOST, add_tap};
 
 pub const OVMF: &str = "/usr/share/ovmf/OVMF.fd"; // with its variables

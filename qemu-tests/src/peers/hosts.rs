@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::rows::Server;
-use crate::command::{Daemon, effect, wait_for};
+use crate::command::{Daemon, wait_for};
+use crate::namespace::Namespace;
 use crate::segment::{BRIDGE, HOST};
 
 /// Where the other DHCP server is.
@@ -20,49 +21,30 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub struct Host {
     name: String,
     folder: PathBuf,
-    namespace: Daemon,
+    namespace: Namespace,
     running: Vec<Daemon>,
-}
-
-pub fn ip(line: &str) -> Result<()> {
-    effect(Command::new("ip").args(line.split(' '))).with_context(|| format!("ip {line}"))
 }
 
 impl Host {
     /// A host without an address, if that is empty.
     pub fn start(folder: &Path, name: &str, address: &str) -> Result<Self> {
-        let mut sleep = Command::new("unshare");
-        sleep.args(["--net", "sleep", "infinity"]);
-        let namespace = Daemon::start(&mut sleep, &folder.join(format!("{name}.log")))?;
+        let namespace = Namespace::start(folder, name)?;
         let host = Self { name: name.to_owned(), folder: folder.to_owned(), namespace, running: Vec::new() };
-        let own = std::fs::read_link("/proc/self/ns/net").context("cannot read this namespace")?;
-        wait_for("the namespace of a host", LIMIT, || {
-            Ok(std::fs::read_link(host.path()).is_ok_and(|namespace| namespace != own).then_some(()))
-        })?;
         host.plug(CARD, BRIDGE)?;
-        host.run("ip", "link set lo up")?;
         if !address.is_empty() {
             host.run("ip", &format!("address add {address}/24 dev {CARD}"))?;
         }
         Ok(host)
     }
 
-    fn path(&self) -> String {
-        format!("/proc/{}/ns/net", self.namespace.id())
-    }
-
     /// A card with its cable in a bridge.
     pub fn plug(&self, card: &str, bridge: &str) -> Result<()> {
-        let port = format!("{}-{card}", self.name);
-        ip(&format!("link add {port} type veth peer name {card} netns {}", self.namespace.id()))?;
-        ip(&format!("link set {port} master {bridge} up"))?;
-        self.run("ip", &format!("link set {card} up"))?;
-        Ok(())
+        self.namespace.plug(card, bridge)
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args([&format!("--net={}", self.path()), "timeout", "60", program]);
+        let mut command = self.namespace.command("timeout");
+        command.args(["60", program]);
         command.env("KEA_LOCKFILE_DIR", &self.folder).env("KEA_PIDFILE_DIR", &self.folder);
         command
     }

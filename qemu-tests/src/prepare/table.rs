@@ -1,6 +1,6 @@
 //! Every package with its purposes and the reason for it.
 
-use super::Purpose::{self, Bench, Demo, Firmware, Peers, Test};
+use super::Purpose::{self, Bench, Demo, Firmware, Peers, Storm, Test};
 
 pub struct Package {
     pub name: &'static str,
@@ -11,7 +11,9 @@ pub struct Package {
 }
 
 const ALL: &[Purpose] = &[Demo, Test, Bench];
+const AND_STORM: &[Purpose] = &[Demo, Test, Bench, Storm];
 const AND_FIRMWARE: &[Purpose] = &[Demo, Test, Bench, Firmware];
+const EVERYWHERE: &[Purpose] = &[Demo, Test, Bench, Firmware, Storm];
 const TESTS: &[Purpose] = &[Test];
 const PEERS: &[Purpose] = &[Test, Bench];
 const OF_BOOTS: &[Purpose] = &[Peers];
@@ -27,7 +29,7 @@ pub const PACKAGES: &[Package] = &[
     package(AND_FIRMWARE, "qemu-system-x86", "the machine"),
     package(AND_FIRMWARE, "ipxe", "network boot programs served by TFTP"),
     package(AND_FIRMWARE, "ipxe-qemu", "the network card's boot ROM"),
-    package(ALL, "docker-registry", "the registry that serves the actions"),
+    package(AND_STORM, "docker-registry", "the registry that serves the actions"),
     package(ALL, "mmdebstrap", "makes the Debian for the installation"),
     package(ALL, "debian-archive-keyring", "the key for checking Debian"),
     package(ALL, "uidmap", "mmdebstrap without root"),
@@ -40,8 +42,8 @@ pub const PACKAGES: &[Package] = &[
     package(ALL, "grub-pc-bin", "the boot loader, BIOS"),
     package(ALL, "grub-efi-amd64-bin", "the boot loader, UEFI"),
     package(AND_FIRMWARE, "busybox-static", "a small action"),
-    package(AND_FIRMWARE, "iproute2", "the private network segment"),
-    package(AND_FIRMWARE, "util-linux", "namespaces"),
+    package(EVERYWHERE, "iproute2", "the private network segment"),
+    package(EVERYWHERE, "util-linux", "namespaces"),
     package(ALL, "ca-certificates", "the ramdisk's CA bundle"),
     package(CLIENTS, "ovmf", "UEFI firmware"),
     package(TESTS, "systemd-boot-efi", "the EFI stub of a unified kernel image"),
@@ -94,5 +96,6 @@ pub const PACKAGES: &[Package] = &[
     package(FIRMWARE, "qemu-system-arm", "machines with arm64 firmware"),
     package(FIRMWARE, "qemu-efi-aarch64", "UEFI firmware for arm64"),
     package(FIRMWARE, "u-boot-qemu", "U-Boot for QEMU's machines"),
+    package(&[Test, Storm], "nftables", "loses packets, and cuts the power of simulated machines"),
     package(TESTS, "g++", "libFuzzer for the fuzz targets"),
 ];

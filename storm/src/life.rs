@@ -1,0 +1,363 @@
+//! The I/O of one machine: it turns what its pure state wants into packets, and what comes into events.
+
+use std::future::pending;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use cmdline::Arguments;
+use dhcp::v4::Packet;
+use futures_util::future::BoxFuture;
+use log::Level;
+use machine::ports;
+use machine::syslog::{self, ActionLine, Message};
+use serde::Deserialize;
+use socket2::{SockRef, Socket};
+use storm::dice::Dice;
+use storm::firmware::Firmware;
+use storm::simulated::{Action, Asked, Event, Habits, Job, Load, Machine, Progress, Reported};
+use storm::site;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::agent::{Agent, Cables, Watch};
+use crate::driver::Storm;
+use crate::http::{self, Connection, Link};
+use crate::tftp_socket;
+
+/// The mark of a socket whose machine has no power. The firewall of the namespace drops its packets.
+const NO_POWER: u32 = 1;
+/// How often a waiting machine looks whether its twin has ended the workflow.
+const LOOKS: Duration = Duration::from_secs(1);
+
+/// What makes a machine.
+pub struct Seed {
+    pub index: usize,
+    pub number: u32,
+    pub habits: Habits,
+    pub link: Link,
+    pub power_on: Duration,
+    /// When its power is cut, counted from its power-on.
+    pub cut: Option<Duration>,
+    pub dice: Dice,
+}
+
+/// An event that an operation has caused.
+enum Owned {
+    Loaded(Option<String>),
+    NotLoaded(String),
+    Asked(Asked),
+    Reported(Reported),
+}
+
+/// What an operation leaves behind: the event, and connections of further use.
+struct Ended {
+    event: Owned,
+    http: Option<Connection>,
+    agent: Option<Agent>,
+}
+
+pub struct Life {
+    storm: Arc<Storm>,
+    seed: Seed,
+    machine: Machine,
+    answers: UnboundedReceiver<Packet>,
+    operation: Option<BoxFuture<'static, Ended>>,
+    timer: Option<Instant>,
+    http: Option<Connection>,
+    agent: Option<Agent>,
+    watch: Option<Watch>,
+    cables: Cables,
+    syslog: Option<SocketAddr>,
+    is_over: bool,
+}
+
+impl Life {
+    pub fn new(storm: &Arc<Storm>, seed: Seed, answers: UnboundedReceiver<Packet>) -> Self {
+        Self {
+            storm: Arc::clone(storm),
+            machine: Machine::new(seed.number, seed.habits, seed.dice.clone()),
+            seed,
+            answers,
+            operation: None,
+            timer: None,
+            http: None,
+            agent: None,
+            watch: None,
+            cables: Cables::default(),
+            syslog: None,
+            is_over: false,
+        }
+    }
+
+    pub async fn run(mut self) {
+        sleep(self.seed.power_on).await;
+        self.storm.tally().begins(self.seed.index);
+        let mut cut = self.seed.cut.map(|cut| Instant::now() + cut);
+        let first = self.machine.on(Event::PowerOn);
+        self.perform(first);
+        while !self.is_over {
+            let actions = tokio::select! {
+                biased;
+                () = until(cut) => {
+                    cut = None;
+                    self.cut_power();
+                    self.machine.on(Event::PowerCut)
+                }
+                ended = operation(&mut self.operation) => {
+                    self.operation = None;
+                    (self.http, self.agent) = (ended.http, ended.agent);
+                    let event = match ended.event {
+                        Owned::Loaded(text) => Event::Loaded(text),
+                        Owned::NotLoaded(why) => Event::NotLoaded(why),
+                        Owned::Asked(asked) => Event::Asked(asked),
+                        Owned::Reported(reported) => Event::Reported(reported),
+                    };
+                    self.machine.on(event)
+                }
+                Some(packet) = self.answers.recv() => self.machine.on(Event::Answer(&packet)),
+                () = until(self.timer) => {
+                    self.timer = None;
+                    self.machine.on(Event::Timer)
+                }
+            };
+            self.perform(actions);
+        }
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        let (storm, index) = (Arc::clone(&self.storm), self.seed.index);
+        for action in actions {
+            match action {
+                Action::Send(packet) => {
+                    let _ = storm.wire.send(&packet); // a packet that is lost is sent again
+                }
+                Action::Wait(time) => self.timer = Some(Instant::now() + time),
+                Action::Load(load) => self.operation = Some(self.load(load)),
+                Action::Ask { arguments } => self.operation = Some(self.ask(&arguments)),
+                Action::Report(job, progress) => {
+                    self.watch = None;
+                    self.operation = Some(self.report(*job, progress));
+                }
+                Action::Say(lines) => self.say(&lines, None),
+                Action::Output(job, lines) => {
+                    self.watch = self.agent.as_ref().and_then(|agent| agent.watch(&job));
+                    if let Some(agent) = &self.agent {
+                        agent.output(&job, &lines);
+                    }
+                    self.say(&lines, Some(&job));
+                }
+                // The server's DHCP gives the address of the Hardware, which the sockets have anyway.
+                Action::Use(_) => {}
+                Action::Reached(milestone) => storm.tally().reached(index, milestone),
+                Action::Failed(why) => storm.tally().failed(index, why, self.machine.attempt()),
+                Action::Drop => {
+                    (self.operation, self.timer, self.http, self.agent, self.watch) = (None, None, None, None, None);
+                    self.cables.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                }
+                Action::End(end) => {
+                    storm.tally().ended(index, end);
+                    self.is_over = true;
+                }
+            }
+        }
+        storm.tally().does(index, self.machine.doing());
+    }
+
+    /// No packet leaves any more, not even the one that would close a connection.
+    fn cut_power(&self) {
+        self.storm.tally().cut();
+        let cables = self.cables.lock().unwrap_or_else(PoisonError::into_inner);
+        for cable in cables.iter().map(SockRef::from) {
+            let _ = cable.set_mark(NO_POWER); // only root may, and without it the server sees an ordinary end
+        }
+    }
+
+    fn load(&mut self, load: Load) -> BoxFuture<'static, Ended> {
+        let (storm, link, http, agent) = (Arc::clone(&self.storm), self.seed.link, self.http.take(), self.agent.take());
+        let (firmware, cables) = (Firmware::of(self.seed.number), Arc::clone(&self.cables));
+        Box::pin(async move {
+            let (loaded, http) = match load {
+                Load::Tftp { server, file } => {
+                    let fetched = tftp_socket::fetch(link, server, &file, firmware).await;
+                    let counted = fetched.inspect(|bytes| storm.tally().bytes.tftp += bytes);
+                    (counted.map(|_| None).map_err(|error| format!("TFTP: {error}")), http)
+                }
+                Load::Http { url, is_script } => {
+                    let began = Instant::now();
+                    let loaded = get(&storm, &cables, link, http, &url, is_script).await;
+                    if is_script && loaded.0.is_ok() {
+                        storm.tally().script(began.elapsed());
+                    }
+                    (loaded.0.map(|text| is_script.then_some(text)).map_err(|error| format!("HTTP: {error}")), loaded.1)
+                }
+                Load::Image(reference) => {
+                    let loaded = pull(&storm, &cables, link, http, &reference).await;
+                    (loaded.0.map(|()| None).map_err(|error| format!("registry: {error}")), loaded.1)
+                }
+            };
+            let event = loaded.map_or_else(Owned::NotLoaded, Owned::Loaded);
+            Ended { event, http, agent }
+        })
+    }
+
+    fn ask(&mut self, arguments: &str) -> BoxFuture<'static, Ended> {
+        let arguments = Arguments::parse(arguments).arguments;
+        let host = arguments.syslog_host.as_deref().and_then(|host| host.parse().ok());
+        self.syslog = host.map(|host| SocketAddr::new(host, arguments.syslog_port.unwrap_or(syslog::PORT)));
+        let server: Option<SocketAddrV4> =
+            arguments.grpc_authority.as_deref().and_then(|list| list.split(',').next()?.parse().ok());
+        let server = server.unwrap_or(SocketAddrV4::new(site::HOST, ports::GRPC));
+        let (storm, link, http, agent) = (Arc::clone(&self.storm), self.seed.link, self.http.take(), self.agent.take());
+        let (cables, mac, number) = (Arc::clone(&self.cables), site::mac_text(self.seed.number), self.seed.number);
+        Box::pin(async move {
+            let connected = match agent {
+                Some(agent) => Ok(agent),
+                None => Agent::connect(link, server, mac, cables).await,
+            };
+            let Ok(mut agent) = connected else {
+                return Ended { event: Owned::Asked(Asked::Unreachable), http, agent: None };
+            };
+            let question = storm.tally().ledger.question();
+            let workflow = format!("default/install-{number}");
+            let (asked, is_useful) = tokio::select! {
+                answered = agent.ask() => answered,
+                () = until_over(&storm, &workflow) => (Asked::Over, false),
+            };
+            if let Asked::Work(job) = &asked {
+                storm.tally().ledger.hand_out(job, question);
+            }
+            Ended { event: Owned::Asked(asked), http, agent: is_useful.then_some(agent) }
+        })
+    }
+
+    fn report(&mut self, job: Job, progress: Progress) -> BoxFuture<'static, Ended> {
+        let (storm, http, agent) = (Arc::clone(&self.storm), self.http.take(), self.agent.take());
+        let (link, cables, mac) = (self.seed.link, Arc::clone(&self.cables), site::mac_text(self.seed.number));
+        Box::pin(async move {
+            let connected = match agent {
+                Some(agent) => Ok(agent),
+                None => Agent::connect(link, SocketAddrV4::new(site::HOST, ports::GRPC), mac, cables).await,
+            };
+            let Ok(mut agent) = connected else {
+                return Ended { event: Owned::Reported(Reported::Unreachable), http, agent: None };
+            };
+            let (reported, is_useful) = agent.report(&job, progress).await;
+            if reported == Reported::Accepted {
+                storm.tally().ledger.acknowledge(&job, progress);
+            }
+            Ended { event: Owned::Reported(reported), http, agent: is_useful.then_some(agent) }
+        })
+    }
+
+    /// Sends lines to the syslog server, if it is known.
+    fn say(&self, lines: &[String], job: Option<&Job>) {
+        let Some(server) = self.syslog else { return };
+        let Ok(socket) = UdpSocket::bind((self.seed.link.address, 0)) else { return };
+        let hostname = site::mac_text(self.seed.number);
+        for line in lines {
+            let origin = job.map(|job| ActionLine { action: &job.name, stream: "stdout" });
+            let text = if job.is_some() { format!("{}{line}", machine::kernel_log::OUTPUT) } else { line.clone() };
+            let message = Message { level: Level::Info, now: SystemTime::now(), hostname: &hostname, text: &text, origin };
+            let _ = socket.send_to(&syslog::render(&message), server); // a best effort, as the agent's
+        }
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
+
+async fn operation(operation: &mut Option<BoxFuture<'static, Ended>>) -> Ended {
+    match operation {
+        Some(operation) => operation.await,
+        None => pending().await,
+    }
+}
+
+async fn until_over(storm: &Storm, workflow: &str) {
+    loop {
+        sleep(LOOKS).await;
+        if storm.tally().ledger.is_over(workflow) {
+            return;
+        }
+    }
+}
+
+/// The connection to this server: the one that is there, or another one.
+async fn connected(cables: &Cables, link: Link, http: Option<Connection>, server: SocketAddrV4) -> io::Result<Connection> {
+    if let Some(http) = http.filter(|http| http.server() == server) {
+        return Ok(http);
+    }
+    let connection = Connection::open(link, server).await?;
+    let cable: Socket = connection.socket().try_clone()?;
+    let mut cables = cables.lock().unwrap_or_else(PoisonError::into_inner);
+    cables.push(cable);
+    drop(cables);
+    Ok(connection)
+}
+
+/// A connection that fails is not used again.
+async fn get(
+    storm: &Storm,
+    cables: &Cables,
+    link: Link,
+    http: Option<Connection>,
+    url: &str,
+    wants_text: bool,
+) -> (io::Result<String>, Option<Connection>) {
+    let fetched = async {
+        let (server, path) = http::parts(url)?;
+        let mut connection = connected(cables, link, http, server).await?;
+        let answer = connection.get(path, wants_text).await?;
+        storm.tally().bytes.http += answer.bytes;
+        Ok((answer.text, connection))
+    };
+    match fetched.await {
+        Ok((text, connection)) => (Ok(text), Some(connection)),
+        Err(error) => (Err(error), None),
+    }
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Blob,
+    layers: Vec<Blob>,
+}
+
+#[derive(Deserialize)]
+struct Blob {
+    digest: String,
+}
+
+/// Manifest, configuration and layers of `HOST:PORT/NAME:TAG`.
+async fn pull(
+    storm: &Storm,
+    cables: &Cables,
+    link: Link,
+    http: Option<Connection>,
+    reference: &str,
+) -> (io::Result<()>, Option<Connection>) {
+    let parts = reference.split_once('/').and_then(|(host, rest)| Some((host, rest.rsplit_once(':')?)));
+    let Some((host, (name, tag))) = parts else {
+        return (Err(io::Error::other(format!("{reference} is not HOST:PORT/NAME:TAG"))), http);
+    };
+    let base = format!("http://{host}/v2/{name}");
+    let (manifest, mut http) = get(storm, cables, link, http, &format!("{base}/manifests/{tag}"), true).await;
+    let manifest: Manifest = match manifest.and_then(|text| serde_json::from_str(&text).map_err(io::Error::other)) {
+        Ok(manifest) => manifest,
+        Err(error) => return (Err(error), http),
+    };
+    for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+        let (loaded, connection) = get(storm, cables, link, http, &format!("{base}/blobs/{}", blob.digest), false).await;
+        http = connection;
+        if let Err(error) = loaded {
+            return (Err(error), http);
+        }
+    }
+    (Ok(()), http)
+}
