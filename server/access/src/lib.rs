@@ -20,6 +20,7 @@ mod mask;
 mod names;
 mod network;
 pub mod page;
+mod seal;
 pub mod status;
 mod tokens;
 
@@ -34,4 +35,5 @@ pub use local::{Local, LocalError};
 pub use mask::{MASKED, mask};
 pub use names::{Names, NotAName};
 pub use network::{Network, NotANetwork, PlainGrpc, is_operator};
+pub use seal::{SiteKey, SiteKeyError};
 pub use tokens::{BadToken, Lifetime, NotALifetime, Token, TokenError, Tokens, check_caller};

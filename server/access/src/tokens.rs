@@ -3,6 +3,7 @@
 //! A token is `thimble_ID_SECRET`. The id is public and finds the entry; the rest is compared in constant time. The file is
 //! read again when it changes, so that a deleted token ends with the next request.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -156,6 +157,11 @@ impl Tokens {
     }
 
     /// Differs after a change of the file.
+    #[must_use]
+    pub fn stamp(&self) -> impl PartialEq + Send + use<> {
+        self.version()
+    }
+
     pub(crate) fn version(&self) -> Version {
         let is = fs::metadata(&self.path).ok()?;
         Some((is.ino(), is.len(), is.mtime(), is.mtime_nsec()))
@@ -210,6 +216,37 @@ impl Tokens {
         deleted.ok_or_else(|| TokenError::NoSuch(which.to_owned()))
     }
 
+    /// Brings the tokens here and those of the site together, and returns what both shall be then. A token that was on both sides
+    /// once, and is missing on one, was deleted.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn join(&self, site: &[Token]) -> Result<Vec<Token>, TokenError> {
+        let path = self.path.with_extension("shared");
+        let mut joined = Vec::new();
+        self.change(|tokens| {
+            let before = shared(&path)?;
+            joined = together(tokens, site, &before);
+            tokens.clone_from(&joined);
+            Ok(())
+        })?;
+        Ok(joined)
+    }
+
+    /// The site has these tokens now. What is missing here or there from now on was deleted.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn are_shared(&self, tokens: &[Token]) -> Result<(), TokenError> {
+        let path = self.path.with_extension("shared");
+        let ids: BTreeSet<&str> = tokens.iter().map(|token| token.id.as_str()).collect();
+        let text = ids.into_iter().flat_map(|id| [id, "\n"]).collect::<String>();
+        if fs::read_to_string(&path).is_ok_and(|written| written == text) {
+            return Ok(());
+        }
+        crate::folder::replace(&path, text.as_bytes(), 0o600).map_err(|source| TokenError::File { doing: "write", path, source })
+    }
+
     /// One change at a time, also by several processes. The file is replaced in one piece.
     fn change(&self, change: impl FnOnce(&mut Vec<Token>) -> Result<(), TokenError>) -> Result<(), TokenError> {
         let failed = |doing| {
@@ -219,12 +256,37 @@ impl Tokens {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.path.with_extension("lock"));
         let lock = lock.map_err(failed("lock"))?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed("lock")(errno.into()))?;
-        let mut tokens = load(&self.path)?;
+        let before = load(&self.path)?;
+        let mut tokens = before.clone();
         change(&mut tokens)?;
+        if tokens == before {
+            return Ok(());
+        }
         let text = serde_json::to_vec_pretty(&Content { tokens });
         let text = text.map_err(|source| TokenError::Content { path: self.path.clone(), source })?;
         crate::folder::replace(&self.path, &text, 0o600).map_err(failed("write"))
     }
+}
+
+/// The ids that were on both sides.
+fn shared(path: &Path) -> Result<BTreeSet<String>, TokenError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        read => {
+            let text = read.map_err(|source| TokenError::File { doing: "read", path: path.to_owned(), source })?;
+            Ok(text.lines().map(str::to_owned).collect())
+        }
+    }
+}
+
+/// `before` are the ids that both had.
+fn together(here: &[Token], site: &[Token], before: &BTreeSet<String>) -> Vec<Token> {
+    let has = |tokens: &[Token], id: &str| tokens.iter().any(|token| token.id == id);
+    let still_there = site.iter().filter(|token| has(here, &token.id) || !before.contains(&token.id));
+    let new_here = here.iter().filter(|token| !has(site, &token.id) && !before.contains(&token.id));
+    let mut all: Vec<Token> = still_there.chain(new_here).cloned().collect();
+    all.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
+    all
 }
 
 /// The public part of a token.
