@@ -13,6 +13,10 @@ const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
 const TABLES_MAX: u64 = 65_536;
 /// Bits 9 to 55 of an entry are a place in the file.
 const PLACE: u64 = 0x00ff_ffff_ffff_fe00;
+/// Subclusters of a cluster, as a power of two.
+const SUBCLUSTER_BITS: u32 = 5;
+/// With subclusters, a cluster has at least 16 KiB.
+const CLUSTER_BITS_WITH_SUBCLUSTERS: u32 = 14;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -28,6 +32,8 @@ pub struct Header {
     pub size: u64,
     pub tables_at: u64,
     pub compression: Compression,
+    /// Each cluster has 32 parts of its own, and an entry has two numbers (`extended_l2`).
+    pub subclusters: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,8 +67,10 @@ impl Header {
         if u32_at(32)? != 0 {
             return no("is encrypted");
         }
-        let compression = if version == 3 { features(u64_at(72)?, u32_at(100)?, start)? } else { Compression::Deflate };
-        let header = Self { version, cluster_bits: u32_at(20)?, size: u64_at(24)?, tables_at: u64_at(40)?, compression };
+        let (compression, subclusters) =
+            if version == 3 { features(u64_at(72)?, u32_at(100)?, start)? } else { (Compression::Deflate, false) };
+        let (cluster_bits, size, tables_at) = (u32_at(20)?, u64_at(24)?, u64_at(40)?);
+        let header = Self { version, cluster_bits, size, tables_at, compression, subclusters };
         header.check(u32_at(36)?)?;
         Ok(header)
     }
@@ -71,6 +79,9 @@ impl Header {
         let damaged = |what| Err(Qcow2Error::Damaged(what));
         if !CLUSTER_BITS.contains(&self.cluster_bits) {
             return damaged("the size of its clusters is not between 512 bytes and 2 MiB");
+        }
+        if self.subclusters && self.cluster_bits < CLUSTER_BITS_WITH_SUBCLUSTERS {
+            return damaged("its clusters are too small for subclusters");
         }
         if self.size == 0 || self.size > i64::MAX as u64 {
             return damaged("its disk has no plausible size");
@@ -92,9 +103,19 @@ impl Header {
         1 << self.cluster_bits
     }
 
-    /// Clusters that one table of the second level names: as many as it has numbers of eight bytes.
+    /// What is there or not as a whole: a subcluster if the image has them, otherwise a cluster.
+    fn unit_bits(&self) -> u32 {
+        if self.subclusters { self.cluster_bits - SUBCLUSTER_BITS } else { self.cluster_bits }
+    }
+
+    /// Numbers of eight bytes in an entry of a table of the second level.
+    fn numbers_of_an_entry(&self) -> u64 {
+        if self.subclusters { 2 } else { 1 }
+    }
+
+    /// Clusters that one table of the second level names.
     fn clusters_of_a_table(&self) -> u64 {
-        self.cluster() / 8
+        self.cluster() / 8 / self.numbers_of_an_entry()
     }
 
     fn bytes_of_a_table(&self) -> u64 {
@@ -107,7 +128,8 @@ impl Header {
     }
 }
 
-fn features(incompatible: u64, header_length: u32, start: &[u8]) -> Result<Compression, Qcow2Error> {
+/// The kind of compression, and whether there are subclusters.
+fn features(incompatible: u64, header_length: u32, start: &[u8]) -> Result<(Compression, bool), Qcow2Error> {
     const DIRTY: u64 = 1; // concerns the reference counts, which are not used here
     const CORRUPT: u64 = 1 << 1;
     const EXTERNAL_DATA: u64 = 1 << 2;
@@ -120,17 +142,15 @@ fn features(incompatible: u64, header_length: u32, start: &[u8]) -> Result<Compr
     if incompatible & EXTERNAL_DATA != 0 {
         return no("has its data in another file");
     }
-    if incompatible & EXTENDED_L2 != 0 {
-        return no("has subclusters (extended_l2)");
-    }
-    if incompatible & !(DIRTY | COMPRESSION) != 0 {
+    if incompatible & !(DIRTY | COMPRESSION | EXTENDED_L2) != 0 {
         return no("has a feature that is not known");
     }
-    match (incompatible & COMPRESSION != 0 && header_length > 104).then(|| start.get(104)) {
-        None | Some(Some(0)) => Ok(Compression::Deflate),
-        Some(Some(1)) => Ok(Compression::Zstd),
-        _ => no("is compressed in a way that is not known"),
-    }
+    let compression = match (incompatible & COMPRESSION != 0 && header_length > 104).then(|| start.get(104)) {
+        None | Some(Some(0)) => Compression::Deflate,
+        Some(Some(1)) => Compression::Zstd,
+        _ => return no("is compressed in a way that is not known"),
+    };
+    Ok((compression, incompatible & EXTENDED_L2 != 0))
 }
 
 fn number(data: &[u8], at: usize, length: usize) -> Option<u64> {

@@ -116,6 +116,9 @@ fn what_qemu_img_writes_is_read_in_one_pass() {
         (9 << 20, "compat=1.1,cluster_size=2M"),
         (5 << 20, "compat=1.1,compression_type=zstd"),
         (5 << 20, "compat=1.1,compression_type=zstd,cluster_size=4096"),
+        (5 << 20, "compat=1.1,extended_l2=on"),
+        ((5 << 20) + 1536, "compat=1.1,extended_l2=on,cluster_size=16384"),
+        (9 << 20, "compat=1.1,extended_l2=on,cluster_size=2M"),
         (5 << 20, "compat=1.1,lazy_refcounts=on,refcount_bits=1"),
     ] {
         let content = disk(size);
@@ -140,7 +143,13 @@ fn what_qemu_img_writes_is_read_in_one_pass() {
 fn images_that_grew_in_use_are_read_with_jumps() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    for options in ["cluster_size=512", "preallocation=metadata,cluster_size=4096", "cluster_size=65536"] {
+    for options in [
+        "cluster_size=512",
+        "preallocation=metadata,cluster_size=4096",
+        "cluster_size=65536",
+        "extended_l2=on",
+        "extended_l2=on,cluster_size=16384",
+    ] {
         if !qemu_img(&["create", "-f", "qcow2", "-o", options, "q", "6M"], folder) {
             return;
         }
@@ -152,6 +161,10 @@ fn images_that_grew_in_use_are_read_with_jumps() {
             "write -P 9 3M 1k",
             "discard 5M 512k",
             "write -z 128k 64k",
+            // Parts of clusters, if there are subclusters.
+            "write -P 6 4M 3k",
+            "write -P 7 4120k 2k",
+            "write -z 4M 2k",
         ] {
             let output = Command::new("qemu-io").args(["-f", "qcow2", "-c", write, "q"]).current_dir(folder).output().unwrap();
             assert!(output.status.success(), "{write}");
@@ -172,7 +185,6 @@ fn what_one_file_alone_cannot_give_is_refused_by_name() {
     for (arguments, expected) in [
         (&["create", "-f", "qcow2", "-b", "base", "-F", "raw", "q"][..], "has a backing file"),
         (&["create", "-f", "qcow2", "-o", "data_file=data,data_file_raw=on", "q", "1M"], "has its data in another file"),
-        (&["create", "-f", "qcow2", "-o", "extended_l2=on", "q", "1M"], "has subclusters"),
         // AES, because for LUKS qemu-img measures the processor, which fails on a busy one.
         (
             &[
@@ -216,6 +228,47 @@ fn small() -> Vec<u8> {
     put(1536, &[1; 512]);
     put(2048, &[2; 512]);
     file
+}
+
+/// The same with subclusters: clusters of 16 KiB, and one of them, of which the file has a quarter.
+fn with_subclusters() -> Vec<u8> {
+    const CLUSTER: usize = 16 << 10;
+    let mut file = vec![0; CLUSTER * 4];
+    let mut put = |at: usize, value: &[u8]| file[at..at + value.len()].copy_from_slice(value);
+    put(0, &small()[..112]);
+    put(20, &14u32.to_be_bytes());
+    put(24, &(CLUSTER as u64).to_be_bytes());
+    put(40, &(CLUSTER as u64).to_be_bytes());
+    put(72, &16u64.to_be_bytes());
+    put(CLUSTER, &(2 * CLUSTER as u64 | 1 << 63).to_be_bytes());
+    put(2 * CLUSTER, &(3 * CLUSTER as u64 | 1 << 63).to_be_bytes());
+    put(2 * CLUSTER + 8, &(0xff00_u64 << 32 | 0xff).to_be_bytes());
+    put(3 * CLUSTER, &[5; CLUSTER]);
+    file
+}
+
+#[test]
+fn subclusters_are_there_or_zero_and_never_both() {
+    let good = with_subclusters();
+    let (data, _) = read(&good).unwrap();
+    assert!(data[..4096].iter().all(|byte| *byte == 5) && data[4096..].iter().all(|byte| *byte == 0));
+    let entry = 32 << 10;
+    for (case, at, value, expected) in [
+        ("both", entry + 8, 1u64 << 32 | 1, "two states at once"),
+        ("without a place", entry, 1 << 63, "two states at once"),
+        ("small clusters", 16, 13, "too small for subclusters"),
+    ] {
+        let mut file = good.clone();
+        file[at..at + 8].copy_from_slice(&value.to_be_bytes());
+        assert!(read(&file).expect_err(case).to_string().contains(expected), "{case}");
+    }
+    for at in (72..80).chain(entry..entry + 16) {
+        for bit in 0..8 {
+            let mut file = good.clone();
+            file[at] ^= 1 << bit;
+            let _ = read(&file);
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A heap holds what is known and not yet read, ordered by its place in the file: first the tables of the second level, and
 //! with each table that is read, its clusters. If too many clusters wait, further tables are put off.
 
-use super::{Compression, Header, PLACE, Qcow2Error};
+use super::{Compression, Header, PLACE, Qcow2Error, SUBCLUSTER_BITS};
 use flate2::{Decompress, FlushDecompress};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,6 +11,8 @@ use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
 
 /// Entries of 24 bytes. One table more may join them.
 const WAITING_MAX: usize = 64 << 10;
+/// As many as a table without subclusters can add.
+const ADDED_MAX: usize = 256 << 10;
 /// Tables are read in pieces of this size.
 const PIECE: usize = 4096;
 const SECTOR: u64 = 512;
@@ -43,12 +45,20 @@ struct Piece {
     kind: Kind,
 }
 
-/// Numbers of clusters count from the start of the disk.
+/// Units are clusters or subclusters, and count from the start of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Table(u32),
-    Clusters { first: u64, count: u32 },
+    Units { first: u64, count: u32 },
     Packed { cluster: u64, length: u32 },
+}
+
+/// Neighbours of one kind in a table, which belong together.
+#[derive(Default)]
+struct Runs {
+    data: Option<Piece>,
+    /// First unit and count.
+    empty: Option<(u64, u64)>,
 }
 
 struct Walk<'w, F, S> {
@@ -117,7 +127,7 @@ impl<F: File, S: Sink<F::Error>> Walk<'_, F, S> {
                 Ok(())
             }
             Kind::Table(_) => self.table(piece),
-            Kind::Clusters { first, count } => self.clusters(piece.place, first, count),
+            Kind::Units { first, count } => self.units(piece.place, first, count),
             Kind::Packed { cluster, length } => self.packed(piece.place, cluster, length),
         }
     }
@@ -125,42 +135,75 @@ impl<F: File, S: Sink<F::Error>> Walk<'_, F, S> {
     fn table(&mut self, piece: Piece) -> Result<(), F::Error> {
         let Kind::Table(index) = piece.kind else { return Ok(()) };
         self.tables_waiting -= 1;
-        let Header { cluster_bits, size, version, .. } = self.header;
+        let Header { cluster_bits, size, version, subclusters, .. } = self.header;
         let first = u64::from(index) * self.header.clusters_of_a_table();
         let count = (size.div_ceil(self.header.cluster()) - first).min(self.header.clusters_of_a_table());
+        let room = self.heap.len() + ADDED_MAX;
         self.file.seek(piece.place)?;
-        let mut entries = Entries::new(count);
-        let mut run: Option<Piece> = None;
-        let mut empty: Option<(u64, u64)> = None;
-        while let Some((index, entry)) = entries.next(self.file)? {
-            let cluster = first + index;
-            let packed = entry & 1 << 62 != 0;
-            let zero = !packed && (entry & PLACE == 0 || version >= 3 && entry & 1 != 0);
-            if zero {
-                empty = Some(empty.map_or((cluster, 1), |(start, count)| (start, count + 1)));
-                continue;
+        let mut entries = Entries::new(count * self.header.numbers_of_an_entry());
+        let mut runs = Runs::default();
+        for cluster in first..first + count {
+            let Some((_, entry)) = entries.next(self.file)? else { break };
+            let parts = if subclusters { entries.next(self.file)?.map(|(_, parts)| parts) } else { None };
+            let (packed, place) = (entry & 1 << 62 != 0, entry & PLACE);
+            if self.heap.len() > room {
+                let what = "is in so many pieces that they take too much memory";
+                return Err(self.file.damaged(Qcow2Error::Unsupported { what }));
             }
-            self.zeros(empty.take())?;
             if packed {
+                self.zeros(runs.empty.take())?;
                 self.heap.push(Reverse(packed_piece(entry, cluster_bits, cluster)));
                 continue;
             }
-            let place = entry & PLACE;
             self.check_place(place)?;
-            run = match run {
-                Some(Piece { place: start, kind: Kind::Clusters { first, count } })
-                    if first + u64::from(count) == cluster && start + (u64::from(count) << cluster_bits) == place =>
-                {
-                    Some(Piece { place: start, kind: Kind::Clusters { first, count: count + 1 } })
+            match parts {
+                Some(parts) => self.subclusters(&mut runs, cluster, place, parts)?,
+                None => {
+                    let is_zero = place == 0 || version >= 3 && entry & 1 != 0;
+                    self.unit(&mut runs, cluster, (!is_zero).then_some(place))?;
                 }
-                other => {
-                    self.heap.extend(other.map(Reverse));
-                    Some(Piece { place, kind: Kind::Clusters { first: cluster, count: 1 } })
-                }
-            };
+            }
         }
-        self.heap.extend(run.map(Reverse));
-        self.zeros(empty)
+        self.heap.extend(runs.data.map(Reverse));
+        self.zeros(runs.empty)
+    }
+
+    /// Below bit 32 is what the file has of a cluster, and above it what reads as zeros.
+    fn subclusters(&mut self, runs: &mut Runs, cluster: u64, place: u64, parts: u64) -> Result<(), F::Error> {
+        let (has, zeros) = (parts as u32, (parts >> 32) as u32);
+        if has & zeros != 0 || has != 0 && place == 0 {
+            return Err(self.file.damaged(Qcow2Error::Damaged("a subcluster is in two states at once")));
+        }
+        let bits = self.header.unit_bits();
+        for part in 0..1 << SUBCLUSTER_BITS {
+            let unit = (cluster << SUBCLUSTER_BITS) + part;
+            if unit << bits >= self.header.size {
+                break;
+            }
+            self.unit(runs, unit, (has >> part & 1 == 1).then_some(place + (part << bits)))?;
+        }
+        Ok(())
+    }
+
+    /// `None` reads as zeros.
+    fn unit(&mut self, runs: &mut Runs, unit: u64, place: Option<u64>) -> Result<(), F::Error> {
+        let Some(place) = place else {
+            runs.empty = Some(runs.empty.map_or((unit, 1), |(start, count)| (start, count + 1)));
+            return Ok(());
+        };
+        self.zeros(runs.empty.take())?;
+        runs.data = match runs.data {
+            Some(Piece { place: start, kind: Kind::Units { first, count } })
+                if first + u64::from(count) == unit && start + (u64::from(count) << self.header.unit_bits()) == place =>
+            {
+                Some(Piece { place: start, kind: Kind::Units { first, count: count + 1 } })
+            }
+            other => {
+                self.heap.extend(other.map(Reverse));
+                Some(Piece { place, kind: Kind::Units { first: unit, count: 1 } })
+            }
+        };
+        Ok(())
     }
 
     fn check_place(&self, place: u64) -> Result<(), F::Error> {
@@ -170,21 +213,21 @@ impl<F: File, S: Sink<F::Error>> Walk<'_, F, S> {
         Err(self.file.damaged(Qcow2Error::Damaged("a table names a place inside of a cluster")))
     }
 
-    /// Bytes of the disk from this cluster on, at most `count` clusters.
-    fn range(&self, first: u64, count: u64) -> (u64, u64) {
-        let at = first << self.header.cluster_bits;
-        (at, (count << self.header.cluster_bits).min(self.header.size.saturating_sub(at)))
+    /// Bytes of the disk from this unit on, at most `count` units of 2^`bits` bytes.
+    fn range(&self, first: u64, count: u64, bits: u32) -> (u64, u64) {
+        let at = first << bits;
+        (at, (count << bits).min(self.header.size.saturating_sub(at)))
     }
 
-    fn zeros(&mut self, clusters: Option<(u64, u64)>) -> Result<(), F::Error> {
-        let Some((first, count)) = clusters else { return Ok(()) };
-        let (at, length) = self.range(first, count);
+    fn zeros(&mut self, units: Option<(u64, u64)>) -> Result<(), F::Error> {
+        let Some((first, count)) = units else { return Ok(()) };
+        let (at, length) = self.range(first, count, self.header.unit_bits());
         self.sink.zeros(at, length)
     }
 
-    fn clusters(&mut self, place: u64, first: u64, count: u32) -> Result<(), F::Error> {
+    fn units(&mut self, place: u64, first: u64, count: u32) -> Result<(), F::Error> {
         self.file.seek(place)?;
-        let (mut at, mut left) = self.range(first, u64::from(count));
+        let (mut at, mut left) = self.range(first, u64::from(count), self.header.unit_bits());
         while left > 0 {
             let space = self.sink.space(at)?;
             let length = space.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -215,7 +258,7 @@ impl<F: File, S: Sink<F::Error>> Walk<'_, F, S> {
             let got = self.file.fill(data.get_mut(kept..).unwrap_or_default())?;
             data.truncate(kept + got);
         }
-        let (mut at, left) = self.range(cluster, 1);
+        let (mut at, left) = self.range(cluster, 1, self.header.cluster_bits);
         let plain = &mut self.packed.plain;
         plain.resize(self.header.cluster() as usize, 0);
         let packed = self.packed.data.get(..length).unwrap_or(&self.packed.data);
