@@ -1,7 +1,10 @@
-//! `cargo lab bench actions`: image2disk onto a RAM disk beside the programs that people write disks with, in the same run.
+//! `cargo lab bench actions`: image2disk onto a RAM disk beside the programs that people write disks with, in the same run. And
+//! oci2root onto ext4 there, beside umoci.
 //!
 //! The RAM disk is a loop device over a file on tmpfs, and the image is there, too. So what counts is decoding and writing. The
 //! programs take turns, so that other work on the host slows all of them.
+
+mod layers;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,6 +38,7 @@ pub fn run(runs: usize) -> Result<ExitCode> {
     for run in 1..=runs {
         println!("== run {run} of {runs}");
         for (number, row) in bench.rows().iter().enumerate() {
+            shell(&row.before)?;
             table.entry(number).or_default().push(measure(&row.command).with_context(|| row.name.to_owned())?);
         }
     }
@@ -54,20 +58,23 @@ struct Row {
     name: &'static str,
     /// The row that it is compared with.
     floor: Option<usize>,
+    /// What it writes.
+    bytes: u64,
+    /// A line of shell that runs before, and does not count.
+    before: String,
     command: Vec<String>,
 }
 
 struct Bench {
     actions: PathBuf,
     disk: String,
+    image: layers::Served,
 }
 
 impl Bench {
     fn start(actions: PathBuf) -> Result<Self> {
         let folder = Path::new(FOLDER);
         fs::create_dir_all(folder).with_context(|| format!("cannot make {FOLDER}"))?;
-        let shell =
-            |script: &str| effect(Command::new("sh").args(["-ec", script]).current_dir(folder)).context(script.to_owned());
         println!("== an image of {} MiB of this host's /usr", SIZE / MIB);
         shell(&format!("(tar -C / -cf - usr 2>/dev/null || true) | head -c {SIZE} > raw; truncate -s {SIZE} raw"))?;
         // One Linux partition, so that it is a disk and not an archive.
@@ -81,15 +88,16 @@ impl Bench {
             "gzip -1 -c raw > raw.gz; qemu-img convert -O qcow2 raw plain.qcow2; qemu-img convert -c -O qcow2 raw packed.qcow2",
         )?;
         let disk = output(Command::new("losetup").args(["--find", "--show", "disk"]).current_dir(folder))?.trim().to_owned();
-        Ok(Self { actions, disk })
+        Ok(Self { actions, disk, image: layers::Served::start(folder)? })
     }
 
     fn rows(&self) -> Vec<Row> {
-        let shell = |name, floor, script: String| Row { name, floor, command: ["sh", "-c", &script].map(str::to_owned).to_vec() };
+        let row = |name, floor, command| Row { name, floor, bytes: SIZE, before: String::new(), command };
+        let shell = |name, floor, script: String| row(name, floor, ["sh", "-c", &script].map(str::to_owned).to_vec());
         let action = |name, floor, file: &str| {
             let words = ["env".to_owned(), format!("IMG_URL={FOLDER}/{file}"), format!("DEST_DISK={}", self.disk)];
             let program = [self.actions.display().to_string(), "image2disk".to_owned()];
-            Row { name, floor, command: words.into_iter().chain(program).collect() }
+            row(name, floor, words.into_iter().chain(program).collect())
         };
         let pipe = |unpack: &str, file: &str| {
             format!(
@@ -98,7 +106,7 @@ impl Bench {
             )
         };
         let qemu = |file: &str| format!("exec qemu-img convert -n -O raw {FOLDER}/{file} {}", self.disk);
-        vec![
+        let rows = vec![
             shell("zstd -dc > /dev/null", None, format!("exec zstd -dc {FOLDER}/one.zst > /dev/null")),
             action("image2disk, zstd", Some(0), "one.zst"),
             action("image2disk, zstd of many frames", Some(0), "many.zst"),
@@ -112,7 +120,9 @@ impl Bench {
             action("image2disk, qcow2", Some(9), "plain.qcow2"),
             shell("qemu-img convert, compressed qcow2", None, qemu("packed.qcow2")),
             action("image2disk, compressed qcow2", Some(11), "packed.qcow2"),
-        ]
+        ];
+        let number = rows.len();
+        rows.into_iter().chain(self.image.rows(number, &self.actions, &self.disk)).collect()
     }
 }
 
@@ -121,6 +131,10 @@ impl Drop for Bench {
         let _gone = Command::new("losetup").args(["--detach", &self.disk]).status();
         let _gone = fs::remove_dir_all(FOLDER);
     }
+}
+
+fn shell(script: &str) -> Result<()> {
+    effect(Command::new("sh").args(["-ec", script]).current_dir(FOLDER)).context(script.to_owned())
 }
 
 fn measure(command: &[String]) -> Result<Measured> {
@@ -158,13 +172,13 @@ fn print(bench: &Bench, table: &BTreeMap<usize, Vec<Measured>>) {
     };
     let seconds = |number: usize| middle(number, |measured| measured.seconds);
     println!("\n{:36} {:>8} {:>9} {:>10} {:>10} {:>10}", "", "seconds", "MB/s", "of floor", "CPU s", "memory MiB");
-    for (number, Row { name, floor, .. }) in bench.rows().iter().enumerate() {
+    for (number, Row { name, floor, bytes, .. }) in bench.rows().iter().enumerate() {
         let own = seconds(number);
         let ratio = floor.map_or("-".to_owned(), |floor| format!("{:.2}", own / seconds(floor)));
         let memory = table.get(&number).into_iter().flatten().map(|measured| measured.memory).max().unwrap_or(0);
         println!(
             "{name:36} {own:>8.2} {:>9.0} {ratio:>10} {:>10.2} {:>10.1}",
-            SIZE as f64 / 1e6 / own,
+            *bytes as f64 / 1e6 / own,
             middle(number, |measured| measured.processor),
             memory as f64 / 1024.0
         );
