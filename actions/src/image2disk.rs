@@ -11,6 +11,7 @@
 //! - After a dropped connection, a Range request continues the download if the server still has the same file.
 //!   Otherwise the whole write starts again. A download that ends early is a failure.
 
+mod ahead;
 mod buffer;
 mod checksum;
 mod chunks;
@@ -165,9 +166,9 @@ pub enum ImageError {
     },
     #[error(
         "partition {number} of the image has {problem}, which DEST_DISK {disk} with its sectors of {sector} bytes cannot have. Use an \
-         image made for {sector}-byte sectors. The disk was left without its first MiB"
+         image made for {sector}-byte sectors. {}", consequence(*.erased)
     )]
-    Unfit { number: u32, problem: String, disk: PathBuf, sector: u64 },
+    Unfit { number: u32, problem: String, disk: PathBuf, sector: u64, erased: bool },
     #[error("GROW_FS: the image is on the disk, but its file system did not grow")]
     Grow(#[from] GrowError),
     #[error("the thread that reads the image ended without a result")]
@@ -188,6 +189,7 @@ impl ImageError {
         match self {
             Self::Empty { url, .. } => Self::Empty { url, erased: true },
             Self::NotAnImage { url, packed, name, remedy, .. } => Self::NotAnImage { url, packed, name, remedy, erased: true },
+            Self::Unfit { number, problem, disk, sector, .. } => Self::Unfit { number, problem, disk, sector, erased: true },
             other => other,
         }
     }

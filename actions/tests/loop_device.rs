@@ -155,15 +155,22 @@ fn an_image_for_small_sectors_is_converted_for_a_disk_with_large_ones_or_refused
         eprintln!("SKIPPED: the partitions: this kernel reads no partition tables");
     }
 
-    // A FAT with small clusters has no place on such a disk.
-    let fat = ["-F", "16", "-s", "1", "--offset", "2048"];
-    assert!(Command::new("mkfs.fat").args(fat).arg(&image).arg("16384").output().unwrap().status.success());
-    let error = write(("X", "")).unwrap_err();
-    assert!(
-        error.contains("partition 1 of the image has FAT with sectors of 512 bytes, and its clusters are smaller"),
-        "{error}"
-    );
-    assert!(std::fs::read(&file).unwrap()[..1 << 20].iter().all(|byte| *byte == 0), "it does not boot");
+    // A FAT with small clusters has no place on such a disk. Its start is known early or late.
+    for (number, sector, erased) in [(1, "2048", "Nothing was erased"), (2, "67584", "left without its first MiB")] {
+        partitioned(&image, 48 << 20, "start=2048,size=65536\\nstart=67584,size=24576");
+        let fat = ["-F", "16", "-s", "1", "--offset", sector];
+        assert!(Command::new("mkfs.fat").args(fat).arg(&image).arg("12288").output().unwrap().status.success());
+        let before = std::fs::read(&file).unwrap();
+        let error = write(("X", "")).unwrap_err();
+        let problem = "of the image has FAT with sectors of 512 bytes, and its clusters are smaller";
+        assert!(error.contains(&format!("partition {number} {problem}")) && error.contains(erased), "{error}");
+        let after = std::fs::read(&file).unwrap();
+        if number == 1 {
+            assert!(before == after, "nothing was erased");
+        } else {
+            assert!(after[..1 << 20].iter().all(|byte| *byte == 0), "it does not boot");
+        }
+    }
 }
 
 fn can_be_mounted(disk: &Loop) {

@@ -138,7 +138,7 @@ impl Target for Comparer {
 
     fn unfit(&self, number: u32, problem: String) -> ImageError {
         let Source { path, sector, .. } = &self.source;
-        ImageError::Unfit { number, problem, disk: path.clone(), sector: *sector }
+        ImageError::Unfit { number, problem, disk: path.clone(), sector: *sector, erased: false }
     }
 
     fn too_large(&self, image: u64, exact: bool) -> ImageError {

@@ -1,5 +1,6 @@
 //! One thread fetches and decodes, and the caller's thread writes. Buffers go round between them.
 
+use super::ahead;
 use super::buffer::Buffer;
 use super::format::Format;
 use super::patience::Patience;
@@ -11,6 +12,7 @@ use super::target::Target;
 use super::writer::Writer;
 use super::{ImageError, Settings};
 use crate::say;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -43,8 +45,8 @@ pub struct Plan {
 /// An image that has begun, is an image, and fits.
 struct Begun {
     opened: Opened,
-    /// The first one after `opened`.
-    event: Event,
+    /// Those after `opened` that are here already: at least one.
+    events: VecDeque<Event>,
     notes: Vec<String>,
     inbox: Receiver<Event>,
     empties: SyncSender<Buffer>,
@@ -56,8 +58,8 @@ const TABLE: u64 = 32 << 10;
 
 /// Does everything but the writing.
 pub fn plan<T: Target>(settings: &Settings, target: &T, patience: &Patience) -> Result<Plan, ImageError> {
-    let Begun { opened, event, notes, .. } = begin(settings, target, patience)?;
-    if let Event::Failed { error, .. } = event {
+    let Begun { opened, mut events, notes, .. } = begin(settings, target, patience)?;
+    if let Some(Event::Failed { error, .. }) = events.pop_back() {
         return Err(error);
     }
     let Opened { format, qcow2, size, content, .. } = opened;
@@ -88,13 +90,18 @@ fn begin<T: Target>(settings: &Settings, target: &T, patience: &Patience) -> Res
         Event::Data { at: 0, buffer } if buffer.data().len() > opened.start.len() => buffer.data(),
         _ => &opened.start,
     };
-    let mut notes = Vec::new();
     // A part of a table would look like a damaged one.
     if !opened.qcow2 || start.len() as u64 >= opened.size.unwrap_or(u64::MAX).min(TABLE) {
         // On a copy, to find what does not fit before anything is erased.
-        notes = adapt(settings, &mut start.to_vec(), opened.size, target.disk())?.notes;
+        let adapted = adapt(settings, &mut start.to_vec(), opened.size, target.disk())?;
+        let mut events = VecDeque::from([event]);
+        ahead::fetch(&adapted.converted, &mut events, &inbox, &empties, CHUNK)?;
+        if let Some((number, problem)) = ahead::problem(&adapted.converted, &events, target.disk().sector) {
+            return Err(target.unfit(number, problem));
+        }
+        return Ok(Begun { opened, events, notes: adapted.notes, inbox, empties, tally });
     }
-    Ok(Begun { opened, event, notes, inbox, empties, tally })
+    Ok(Begun { opened, events: VecDeque::from([event]), notes: Vec::new(), inbox, empties, tally })
 }
 
 /// Writes the image once, from its first byte. Nothing is erased before the image has begun, is an image, and fits.
@@ -106,8 +113,8 @@ pub fn write<T: Target>(
     progress: &mut Progress,
     erased: &mut bool,
 ) -> Result<Totals, ImageError> {
-    let Begun { opened, mut event, inbox, empties, tally, .. } = begin(settings, target, patience)?;
-    if let Event::Failed { error, patience: left } = event {
+    let Begun { opened, mut events, inbox, empties, tally, .. } = begin(settings, target, patience)?;
+    if let Some(Event::Failed { error, patience: left }) = events.pop_back_if(|event| matches!(event, Event::Failed { .. })) {
         if let Some(left) = left {
             *patience = left;
         }
@@ -117,7 +124,8 @@ pub fn write<T: Target>(
     *erased = true;
     let mut writer = Writer::begin(target, settings.discard)?;
     loop {
-        match event {
+        let next = events.pop_front().map_or_else(|| inbox.recv(), Ok);
+        match next.map_err(|_| ImageError::ReaderGone)? {
             Event::Data { at, buffer } => {
                 writer.write(at, buffer.data())?;
                 let _ = empties.try_send(buffer); // fails only if the reader has ended
@@ -148,7 +156,6 @@ pub fn write<T: Target>(
             }
             Event::Opened { .. } => return Err(ImageError::ReaderGone),
         }
-        event = inbox.recv().map_err(|_| ImageError::ReaderGone)?;
     }
 }
 

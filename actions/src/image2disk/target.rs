@@ -127,7 +127,7 @@ impl Target for DiskTarget {
     }
 
     fn unfit(&self, number: u32, problem: String) -> ImageError {
-        ImageError::Unfit { number, problem, disk: self.path.clone(), sector: self.opened.sector }
+        ImageError::Unfit { number, problem, disk: self.path.clone(), sector: self.opened.sector, erased: false }
     }
 
     fn too_large(&self, image: u64, exact: bool) -> ImageError {

@@ -121,20 +121,16 @@ impl<'t, T: Target> Writer<'t, T> {
         for part in parts.iter().filter(|part| part.start < end) {
             let mut start = Buffer::new(fat::START);
             self.read(&mut start, part.start)?;
-            let unfit = |writer: &Self, problem| writer.target.unfit(part.number, problem);
             let reserved = match fat::look(start.data(), sector) {
-                Verdict::Fits => continue,
-                Verdict::Unfit { name, sector } => return Err(unfit(self, format!("{name} with sectors of {sector} bytes"))),
-                Verdict::Fat { reserved } => usize::try_from(reserved).unwrap_or(usize::MAX),
+                Verdict::Fat { reserved } => usize::try_from(reserved).unwrap_or(usize::MAX).min(fat::RESERVED_MAX),
+                Verdict::Fits | Verdict::Unfit { .. } => 0,
             };
-            if reserved > fat::RESERVED_MAX {
-                return Err(unfit(self, "FAT with many reserved sectors".to_owned()));
-            }
-            let mut area = Buffer::new(reserved.next_multiple_of(ALIGNMENT));
+            let mut area = Buffer::new(reserved.next_multiple_of(ALIGNMENT).max(fat::START));
             self.read(&mut area, part.start)?;
-            let old = area.data().get(..reserved).unwrap_or_default();
-            let new = fat::convert(old, sector)
-                .map_err(|problem| unfit(self, format!("FAT with sectors of 512 bytes, and {problem}")))?;
+            if let Some(problem) = fat::problem(area.data(), sector) {
+                return Err(self.target.unfit(part.number, problem));
+            }
+            let Ok(new) = fat::convert(area.data().get(..reserved).unwrap_or_default(), sector) else { continue };
             area.put(0, &new);
             self.replace(area.data(), part.start)?;
             say(&format!("the FAT file system of partition {} was converted to sectors of {sector} bytes", part.number));

@@ -41,6 +41,19 @@ pub fn look(start: &[u8], disk: u64) -> Verdict {
     }
 }
 
+/// Why the disk cannot have the partition that begins so. A part of a reserved area is not judged.
+pub fn problem(area: &[u8], sector: u64) -> Option<String> {
+    match look(area, sector) {
+        Verdict::Fits => None,
+        Verdict::Unfit { name, sector } => Some(format!("{name} with sectors of {sector} bytes")),
+        Verdict::Fat { reserved } if reserved > RESERVED_MAX as u64 => Some("FAT with many reserved sectors".to_owned()),
+        Verdict::Fat { reserved } => {
+            let area = area.get(..usize::try_from(reserved).ok()?)?;
+            convert(area, sector).err().map(|problem| format!("FAT with sectors of 512 bytes, and {problem}"))
+        }
+    }
+}
+
 /// The reserved area with larger sectors. Everything behind it stays where it is.
 ///
 /// # Errors

@@ -73,7 +73,7 @@ impl Target for MemoryDisk {
         self.step(Step::Sync)
     }
     fn unfit(&self, number: u32, problem: String) -> ImageError {
-        ImageError::Unfit { number, problem, disk: PathBuf::from("/dev/memory"), sector: 512 }
+        ImageError::Unfit { number, problem, disk: PathBuf::from("/dev/memory"), sector: 512, erased: false }
     }
     fn too_large(&self, image: u64, exact: bool) -> ImageError {
         ImageError::TooLarge { image, exact, disk: PathBuf::from("/dev/memory"), size: self.size() }
