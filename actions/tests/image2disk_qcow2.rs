@@ -141,11 +141,9 @@ fn what_a_qcow2_image_holds_is_looked_at_before_anything_is_erased() {
     let error = disk.write(&server.url("d"), &[NO_RETRY, ("GROW", "3")]).unwrap_err();
     assert!(error.contains("it has no partition 3"), "{error}");
     disk.must_be_untouched("its table, behind zeros in the file");
-    for (case, options, expected) in [("with a backing file", &["-B", "raw", "-F", "raw"][..], "has a backing file")] {
-        let Some(refused) = qcow2(&image(), options) else { return };
-        let (server, disk) = (Server::start(refused, &[Answer::Whole]), Disk::of(DISK));
-        let error = disk.write(&server.url("d"), &[NO_RETRY]).expect_err(case);
-        assert!(error.contains(expected), "{case}: {error}");
-        disk.must_be_untouched(case);
-    }
+    let Some(refused) = qcow2(&image(), &["-B", "raw", "-F", "raw"]) else { return };
+    let (server, disk) = (Server::start(refused, &[Answer::Whole]), Disk::of(DISK));
+    let error = disk.write(&server.url("d"), &[NO_RETRY]).unwrap_err();
+    assert!(error.contains("has a backing file"), "{error}");
+    disk.must_be_untouched("with a backing file");
 }

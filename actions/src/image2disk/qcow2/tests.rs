@@ -240,8 +240,8 @@ fn with_subclusters() -> Vec<u8> {
     put(24, &(CLUSTER as u64).to_be_bytes());
     put(40, &(CLUSTER as u64).to_be_bytes());
     put(72, &16u64.to_be_bytes());
-    put(CLUSTER, &(2 * CLUSTER as u64 | 1 << 63).to_be_bytes());
-    put(2 * CLUSTER, &(3 * CLUSTER as u64 | 1 << 63).to_be_bytes());
+    put(CLUSTER, &((2 * CLUSTER as u64) | (1 << 63)).to_be_bytes());
+    put(2 * CLUSTER, &((3 * CLUSTER as u64) | (1 << 63)).to_be_bytes());
     put(2 * CLUSTER + 8, &(0xff00_u64 << 32 | 0xff).to_be_bytes());
     put(3 * CLUSTER, &[5; CLUSTER]);
     file
