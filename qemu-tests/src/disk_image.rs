@@ -3,6 +3,7 @@
 
 pub mod layered;
 pub mod layout;
+pub mod sector;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

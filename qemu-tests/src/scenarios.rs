@@ -70,6 +70,8 @@ pub const ALL: &[Scenario] = &[
     one("an action whose agent is killed runs again and ends well", restarts::agent_killed_in_an_action),
     one("an agent killed again and again comes back each time", restarts::agent_killed_in_a_loop),
     one("a power cut in the middle of the image write starts the write again", disks::power_cut_in_the_image_write),
+    one("no power cut in an image write leaves a half image that boots", crate::soak::short_disk),
+    one("a disk that does not take a write fails the action and boots nothing", disks::a_broken_disk),
     one("a server killed before its acknowledgement loses no report", restarts::server_killed_before_acknowledging),
     one("bad images and failing actions each say why and the machine continues", refusals::bad_actions),
     one("the examples are valid and every command of the pages runs", documents::commands),

@@ -1,9 +1,11 @@
 //! `cargo lab soak`: machines lose power at random moments, again and again. No work may be lost or done twice.
 //! `cargo lab soak actions`: one agent runs short actions, one after the other, and nothing of them may remain.
+//! `cargo lab soak disk`: the power fails while an image is written, and no half of an image may boot.
 //! `cargo lab soak server`: the server is killed at random moments under load, and nothing may be lost or repeated.
 
 mod actions;
 mod dice;
+mod disk;
 mod killed;
 mod ledger;
 mod rider;
@@ -38,9 +40,9 @@ pub struct Arguments {
     /// default 500)
     #[arg(long)]
     count: Option<u32>,
-    /// How often the power is cut, over all machines
-    #[arg(long, default_value_t = 2000)]
-    cycles: u32,
+    /// How often the power is cut, over all machines (default 2000; with `disk` 50)
+    #[arg(long)]
+    cycles: Option<u32>,
     /// Repeat the choices of an earlier run
     #[arg(long)]
     seed: Option<u64>,
@@ -58,6 +60,8 @@ pub struct Arguments {
 enum What {
     /// One agent on this host, thousands of actions
     Actions,
+    /// Power cuts in the middle of an image write
+    Disk,
     /// The server on this host, killed hundreds of times
     Server,
 }
@@ -66,17 +70,23 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.what {
         Some(What::Actions) => return actions::run(arguments.count.unwrap_or(10_000)),
         Some(What::Server) => return killed::run(arguments.count.unwrap_or(500), arguments.seed),
-        None => {}
+        Some(What::Disk) | None => {}
     }
+    let is_disk = arguments.what == Some(What::Disk);
+    let cycles = arguments.cycles.unwrap_or(if is_disk { 50 } else { 2000 });
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
     if arguments.inside {
-        return soak(&Scene::new(NAME)?, arguments.cycles, seed, arguments.machines).map(|()| ExitCode::SUCCESS);
+        let scene = Scene::new(NAME)?;
+        let done = if is_disk { disk::run(&scene, cycles, seed) } else { soak(&scene, cycles, seed, arguments.machines) };
+        return done.map(|()| ExitCode::SUCCESS);
     }
     let setup = Setup::obtain(Purpose::Test, arguments.reuse, &Board::new("== "))?;
     setup.run_folder(NAME)?;
-    let (cycles, seed, machines) = (arguments.cycles.to_string(), seed.to_string(), arguments.machines.to_string());
-    let words = ["--", "soak", "--inside", "--cycles", &cycles, "--seed", &seed, "--machines", &machines];
-    let status = segment::command(&words)?.status().context("cannot start the lab inside a segment")?;
+    let (cycles, seed, machines) = (cycles.to_string(), seed.to_string(), arguments.machines.to_string());
+    let what: &[&str] = if is_disk { &["disk"] } else { &[] };
+    let words = ["--inside", "--cycles", &cycles, "--seed", &seed, "--machines", &machines];
+    let status =
+        segment::command(&[&["--", "soak"], what, &words].concat())?.status().context("cannot start the lab inside a segment")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -87,6 +97,11 @@ fn fresh_seed() -> u64 {
 /// A few cycles, for every run of the tests.
 pub fn short(scene: &Scene) -> Result<()> {
     soak(scene, 12, fresh_seed(), 2)
+}
+
+/// A few cuts in an image write.
+pub fn short_disk(scene: &Scene) -> Result<()> {
+    disk::run(scene, 2, fresh_seed())
 }
 
 fn soak(scene: &Scene, cycles: u32, seed: u64, machines: u8) -> Result<()> {

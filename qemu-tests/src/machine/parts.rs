@@ -197,11 +197,13 @@ pub struct Disk {
     pub serial: String,
     /// The size of its sectors in bytes.
     pub sector: u32,
+    /// Writes of this sector of 512 bytes fail.
+    pub broken: Option<u64>,
 }
 
 impl Disk {
     pub fn new(model: DiskModel, file: PathBuf, serial: &str) -> Self {
-        Self { model, file, serial: serial.to_owned(), sector: SECTOR }
+        Self { model, file, serial: serial.to_owned(), sector: SECTOR, broken: None }
     }
 
     pub fn virtio(file: &Path) -> Self {

@@ -60,7 +60,8 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     }
     for (index, disk) in parts.disks.iter().enumerate() {
         // The host outlives the machine, so a flush need not reach the host's disk. It took up to half a minute there.
-        add("-drive", format!("if=none,id=disk{index},format=raw,cache=unsafe,file={}", disk.file.display()));
+        let file = broken(disk, &folder.join(format!("faults{index}")))?;
+        add("-drive", format!("if=none,id=disk{index},format=raw,cache=unsafe,file={file}"));
         disk_devices(disk, index).into_iter().for_each(|device| add("-device", device));
     }
     if let Some(cd) = &parts.cd {
@@ -113,6 +114,15 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     }
     words.extend(["-nodefaults", "-no-user-config"].map(str::to_owned));
     Ok(words)
+}
+
+/// The disk's file, through QEMU's injector of faults if a sector is broken.
+fn broken(disk: &Disk, rules: &Path) -> Result<String> {
+    let file = disk.file.display();
+    let Some(sector) = disk.broken else { return Ok(file.to_string()) };
+    let rule = format!("[inject-error]\nevent = \"none\"\niotype = \"write\"\nerrno = \"5\"\nsector = \"{sector}\"\n");
+    fs::write(rules, rule).with_context(|| format!("cannot write {}", rules.display()))?;
+    Ok(format!("blkdebug:{}:{file}", rules.display()))
 }
 
 /// SeaBIOS boots through the card's iPXE. OVMF has a driver only for virtio.

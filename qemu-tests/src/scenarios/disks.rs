@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::machine::Boot;
+use crate::disk_image::sector::{self, Said};
+use crate::machine::{Boot, Disk, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{IMAGE, Options};
 use crate::scene::{BOOTS_WITHIN, MEMORY_MIB, Scene, copy_disk};
@@ -37,6 +38,35 @@ pub fn power_cut_in_the_image_write(scene: &Scene) -> Result<()> {
     ensure!(ended.state() == "SUCCESS", "the workflow ended as {}: {}", ended.state(), ended.status());
     drop(machine);
     verify::disk(&disk, &scene.setup.disk, &[]).map(drop)
+}
+
+/// The disk does not take a sector in the middle. The action fails with its place, and the disk boots neither system.
+pub fn a_broken_disk(scene: &Scene) -> Result<()> {
+    const BYTES: u64 = 32 << 20;
+    const BROKEN: u64 = 20 << 20;
+    let station = Station { number: 1 };
+    let (registry, provisioner) = (scene.registry()?, scene.provisioner(Options::default())?);
+    scene.push_actions(&registry)?;
+    provisioner.apply(&station.hardware())?;
+    let (image, file) = (scene.folder.join("image.raw"), scene.folder.join("disk.raw"));
+    sector::image(&image, BYTES)?;
+    sector::old(&file, 2 * BYTES)?;
+    let write = Step::image("write", &registry.reference("image2disk:v1"));
+    let write = write.environment("IMG_URL", &provisioner.serve(&image, "image.raw")?).environment("DEST_DISK", "/dev/vda");
+    provisioner.apply(&workflow("write", &station, &[write]))?;
+    let disk = Disk { broken: Some(BROKEN / 512), ..Disk::virtio(&file) };
+    let nic = scene.nic(&station, 0, NicModel::Virtio)?;
+    let parts = Parts { disks: vec![disk], ..Parts::new(scene.direct(&provisioner, &station)?, MEMORY_MIB, vec![nic]) };
+    let machine = scene.start(&station, &parts)?;
+    let ended = provisioner.wait_ended("write", BOOTS_WITHIN + WRITES_WITHIN)?;
+    drop(machine);
+    let message = ended.message("write");
+    ensure!(ended.state() == "FAILED", "the workflow ended as {}: {message}", ended.state());
+    let wanted = ["cannot write DEST_DISK /dev/vda at byte", "Input/output error"];
+    ensure!(wanted.iter().all(|words| message.contains(words)), "the message is {message:?}");
+    let said = sector::start(&file, scene.setup.accelerator, &scene.place("alone")?)?;
+    ensure!(said == Said::NotBootable, "the disk boots after a failed write: {said:?}");
+    Ok(())
 }
 
 /// The disk has Debian already, and the workflow only reboots. Every later start boots the disk.

@@ -42,7 +42,8 @@ impl Served {
     /// Both end when the file system has everything and is not mounted. `first` is the number of the first row.
     pub fn rows(&self, first: usize, actions: &Path, disk: &str) -> Vec<Row> {
         let before = format!("mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 {disk}; mkdir -p mounted");
-        let umoci = format!("mount {disk} mounted; umoci raw unpack --image layout:{NAME} mounted/{NAME} 2> umoci.log; umount mounted");
+        let umoci =
+            format!("mount {disk} mounted; umoci raw unpack --image layout:{NAME} mounted/{NAME} 2> umoci.log; umount mounted");
         let (image, program) = (self.registry.reference(&format!("{NAME}:1")), actions.display());
         let oci2root = format!("exec env IMG_URL=http://{image} DEST_DISK={disk} FS_TYPE=ext4 {program} oci2root");
         let row = |name, floor, script: String| Row {
