@@ -10,7 +10,8 @@ mod modaliases;
 mod pci_names;
 mod strangers;
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +21,7 @@ use model::AgentId;
 use proto::AgentAttributes;
 
 use crate::clock::heard_after;
+use crate::heard::Call;
 use crate::progress::Heard;
 
 use strangers::Strangers;
@@ -49,6 +51,8 @@ pub struct Agents(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     known: HashMap<AgentId, Known>,
+    /// Known agents that have called here, for the other servers. `None` if there are none.
+    called: Option<HashSet<AgentId>>,
     swept: usize,
     strangers: Strangers,
 }
@@ -85,6 +89,9 @@ impl Agents {
         let (modaliases, attributes) = facts.map(|facts| (facts.modaliases, facts.attributes)).unzip();
         let attributes = attributes.filter(fits);
         let table = &mut *self.table();
+        if let Some(called) = &mut table.called {
+            called.insert(id.clone());
+        }
         let Some(Known { agent, .. }) = table.known.get_mut(id) else {
             if table.known.len() >= table.swept.max(SWEEP) {
                 table.known.retain(|id, _| is_known(id));
@@ -182,6 +189,62 @@ impl Agents {
     pub fn clock_moved(&self, by: SignedDuration, now: Timestamp) {
         let known = &mut self.table().known;
         known.values_mut().for_each(|known| known.agent.last_seen = heard_after(known.agent.last_seen, by, now));
+    }
+
+    /// Other servers shall learn which agents call here.
+    pub fn share(&self) {
+        self.table().called.get_or_insert_default();
+    }
+
+    /// Agents that have called here since this was last asked, up to `most`.
+    #[must_use]
+    pub fn called(&self, most: usize) -> BTreeMap<AgentId, Call> {
+        let Table { known, called, .. } = &mut *self.table();
+        let Some(called) = called else { return BTreeMap::new() };
+        let ids: Vec<AgentId> = called.iter().take(most).cloned().collect();
+        let call = |id: AgentId| {
+            called.remove(&id);
+            let known = known.get(&id)?;
+            Some((id, Call { at: known.agent.last_seen, watches: known.watches }))
+        };
+        ids.into_iter().filter_map(call).collect()
+    }
+
+    /// Agents that have called another server.
+    pub fn called_elsewhere(&self, calls: BTreeMap<AgentId, Call>) {
+        let table = &mut *self.table();
+        for (id, call) in calls {
+            let known = table.known.entry(id).or_insert_with_key(|id| {
+                let (address, attributes, modaliases) = (None, None, Vec::new());
+                let agent = Agent {
+                    id: id.clone(),
+                    last_seen: call.at,
+                    address,
+                    encrypted: None,
+                    attributes,
+                    modaliases,
+                    progress: None,
+                };
+                Known { agent, watches: false, sends_output: false }
+            });
+            known.agent.last_seen = known.agent.last_seen.max(call.at);
+            known.watches |= call.watches;
+        }
+    }
+
+    /// Another server has stored what an agent reported.
+    pub fn learned(&self, new: Agent) {
+        match self.table().known.entry(new.id.clone()) {
+            Entry::Vacant(place) => drop(place.insert(Known { agent: new, watches: false, sends_output: false })),
+            Entry::Occupied(known) => {
+                let agent = &mut known.into_mut().agent;
+                // This server's own record says more than its echo.
+                if new.last_seen >= agent.last_seen || agent.attributes.is_none() {
+                    let last_seen = agent.last_seen.max(new.last_seen);
+                    *agent = Agent { last_seen, encrypted: new.encrypted.or(agent.encrypted), ..new };
+                }
+            }
+        }
     }
 
     /// Takes over an agent from the record of an earlier process.

@@ -20,6 +20,11 @@ impl Server {
         *self.0.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Calls of agents from before are not known.
+    pub(crate) fn begin_to_hear(&self, now: Timestamp) {
+        *self.0.started.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
     /// The host's clock was set by this much. Each deadline keeps its remaining time, and each call of an agent stays as
     /// long ago as it was.
     pub(crate) async fn clock_moved(&self, by: SignedDuration, now: Timestamp) {
@@ -28,6 +33,10 @@ impl Server {
             *started = heard_after(*started, by, now);
         }
         self.0.agents.clock_moved(by, now);
+        // The deadlines of a site with several servers are of several clocks, which NTP keeps together.
+        if self.0.store.is_shared() {
+            return;
+        }
         if let Err(reason) = self.rollouts_follow_clock(by).await {
             warn!("rollouts could not be set with the clock: {}", Chain(&reason));
         }
@@ -67,6 +76,9 @@ pub async fn expire(server: Weak<Inner>, look: impl Fn() -> (Timestamp, Instant)
                     server.clock_moved(by, now).await;
                 }
             }
+        }
+        if !server.leads() {
+            continue;
         }
         let expired = server.view().expired(now);
         for name in expired {

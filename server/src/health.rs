@@ -61,15 +61,19 @@ impl Server {
         Serving { listeners, name }
     }
 
-    /// Why the process should be started again; empty if it is well.
+    /// Why the process should be started again; empty if it is well. A store of several servers is elsewhere.
     pub async fn ill(&self) -> Vec<String> {
+        if self.0.store.is_shared() { Vec::new() } else { self.unreadable().await }
+    }
+
+    async fn unreadable(&self) -> Vec<String> {
         let read = timeout(LIMIT, self.0.store.get("/health")).await;
         self.read_problem(read.map(|found| found.map(drop))).into_iter().collect()
     }
 
     /// Why the server cannot do its work now; empty if it can.
     pub async fn unready(&self) -> Vec<String> {
-        let mut reasons = self.ill().await;
+        let mut reasons = self.unreadable().await;
         if *self.stopping().borrow() {
             reasons.push("the server is stopping".to_owned());
         }

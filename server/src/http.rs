@@ -90,7 +90,7 @@ async fn not_of_a_page(request: Request, next: Next) -> Response {
     }
 }
 
-fn problem(code: StatusCode, text: impl Into<String>) -> Response {
+pub(crate) fn problem(code: StatusCode, text: impl Into<String>) -> Response {
     (code, Json(Problem { error: text.into() })).into_response()
 }
 

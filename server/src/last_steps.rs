@@ -52,7 +52,9 @@ impl ShownStep {
     fn is_news(&self, stored: &Self) -> bool {
         let of_system = |kind| matches!(kind, StepKind::File | StepKind::FileRefused | StepKind::BrokenOff);
         let is_again = self.step == stored.step || of_system(self.kind) && self.kind == stored.kind;
-        !is_again || self.other_server != stored.other_server || self.at.duration_since(stored.at) >= AGAIN
+        // Another server may have stored a later one.
+        let is_older = self.at < stored.at;
+        !is_older && (!is_again || self.other_server != stored.other_server || self.at.duration_since(stored.at) >= AGAIN)
     }
 }
 

@@ -27,7 +27,10 @@ pub async fn hold(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
     for (key, modified, value) in machines.into_iter().chain(rollouts) {
         transaction = transaction.put(key, modified, value);
     }
-    store.commit(transaction).await?;
+    match store.commit(transaction).await {
+        Err(StoreError::Conflict { .. }) => return Ok(()), // another server of the store was first
+        done => done?,
+    };
     warn!(
         "{reason}: {held} machines with orders are held, and {paused} rollouts are paused; `thimble machine approve NAME` and `thimble rollout resume NAME` let them go on"
     );

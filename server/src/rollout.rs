@@ -3,32 +3,30 @@
 //! The store has the selection, and a mark for each machine that has begun. The mark and the machine's Workflow are written
 //! in one transaction, so a kill of the server never orders a machine twice. The Workflow says how far its machine is.
 
+mod drive;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use api::{Member, MemberState, Rollout, RolloutChange, RolloutProgress, RolloutSpec, RolloutState};
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
-use machine::Chain;
 use model::{API_VERSION, Hardware, Kind, Metadata, Object, ObjectName, Selector, Workflow, WorkflowSpec, WorkflowState};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 use crate::boot::{is_open, may_not_netboot};
 use crate::change::{Tries, encoded};
-use crate::service::{Inner, Server};
+use crate::service::Server;
 use crate::store::{StoreError, Transaction};
 use crate::view::View;
+pub(crate) use drive::drive;
 use step::Seen;
 
 pub(crate) const ROLLOUTS: &str = "/rollouts/";
 const MEMBERS: &str = "/rollout-members/";
 /// The label of the Workflows that a rollout makes.
 const LABEL: &str = "thimble.dev/rollout";
-const TICK: Duration = Duration::from_secs(1);
+
 /// The longest value of a label.
 const MAX_NAME: usize = 63;
 const MOST_WAVES: usize = 100;
@@ -217,7 +215,8 @@ impl Server {
     async fn members(&self, rollout: &Rollout, now: Timestamp) -> Result<BTreeMap<String, Seen>, StoreError> {
         let name = name_of(rollout);
         let prefix = members_prefix(&name);
-        let (pairs, _) = self.0.store.list(&prefix).await?;
+        let (pairs, revision) = self.0.store.list(&prefix).await?;
+        self.shows(revision).await; // a mark whose Workflow another server has just made would look like one that was deleted
         let limit = SignedDuration::from_secs(i64::from(rollout.spec.machine_timeout));
         let view = self.view();
         let seen = |pair: &crate::store::KeyValue| {
@@ -434,20 +433,4 @@ fn unable(view: &View, rollout: &ObjectName, hardware: &Hardware) -> Option<Stri
     }
     let open = view.workflows_for(hardware).into_iter().find(|stored| is_open(&stored.object))?;
     Some(format!("workflow {} has not ended", open.object.name()))
-}
-
-/// Runs all rollouts until the server is dropped, including those of an earlier process.
-pub(crate) async fn drive(server: Weak<Inner>, wake: Arc<Notify>) {
-    loop {
-        let Some(inner) = server.upgrade() else { return };
-        let running = Server(inner).step_rollouts().await.unwrap_or_else(|reason| {
-            error!("rollouts cannot go on: {}", Chain(&reason));
-            true
-        });
-        if running {
-            let _ = tokio::time::timeout(TICK, wake.notified()).await; // both the tick and the wake-up lead to the next step
-        } else {
-            wake.notified().await;
-        }
-    }
 }

@@ -28,23 +28,28 @@ use crate::events::{Hub, Reader};
 use crate::health::Health;
 use crate::http::uploads::Turns;
 use crate::last_steps::{self, LastSteps};
+use crate::leader::Leader;
 use crate::metrics::{Commits, Metrics};
 use crate::percents::{self, Percents};
 use crate::plan::{Kept, Person, Plan, Rules, deletion, plan};
 use crate::restored;
 use crate::rollout;
-use crate::store::{Measured, Memory, Redb, Store, StoreError, Transaction};
+use crate::store::{Etcd, EtcdSettings, Measured, Memory, Redb, Store, StoreError, Transaction};
 use crate::v1alpha2;
 use crate::view::View;
 use crate::wake::{Calls, Held, Subject, Waiting};
 
 /// The time for answers to reach their clients when the server stops.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// For the view to show what was stored.
+const SHOWN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The path of the store. Without it nothing survives the process.
     pub store: Option<PathBuf>,
+    /// Where etcd is, which is then the store in place of the file.
+    pub etcd: Option<EtcdSettings>,
     /// Networks that may read metrics on the plain port besides loopback.
     pub api_allow: Vec<Network>,
     /// How long a call for work is held open. Tinkerbell's agents expect about a minute.
@@ -67,6 +72,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             store: None,
+            etcd: None,
             api_allow: Vec::new(),
             long_poll: Duration::from_secs(55),
             hold_new_machines: false,
@@ -100,6 +106,7 @@ pub(crate) struct Inner {
     pub health: Health,
     pub percents: Percents,
     pub last_steps: LastSteps,
+    pub leader: Leader,
     /// Wakes the task that runs rollouts.
     pub rollouts: Arc<Notify>,
     config: RwLock<Arc<Config>>,
@@ -160,9 +167,10 @@ impl Server {
     }
 
     async fn opened(config: Config) -> Result<Self, StoreError> {
-        let store: Arc<dyn Store> = match config.store.clone() {
-            None => Arc::new(Memory::default()),
-            Some(path) => {
+        let store: Arc<dyn Store> = match (&config.etcd, config.store.clone()) {
+            (Some(settings), _) => Arc::new(Etcd::open(settings).await?),
+            (None, None) => Arc::new(Memory::default()),
+            (None, Some(path)) => {
                 let open = tokio::task::spawn_blocking(move || Redb::open(&path)).await;
                 Arc::new(open.map_err(|source| StoreError::Failed { doing: "open", source: source.into() })??)
             }
@@ -181,6 +189,7 @@ impl Server {
     pub async fn on(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
         let commits = Arc::new(Commits::default());
         let store: Arc<dyn Store> = Arc::new(Measured::new(store, Arc::clone(&commits)));
+        let is_shared = store.is_shared();
         restored::hold(&*store, Timestamp::now()).await?;
         let (pairs, revision) = store.list("/").await?;
         let watch = store.watch(revision)?;
@@ -217,11 +226,15 @@ impl Server {
             health: Health::default(),
             percents: Percents::default(),
             last_steps: LastSteps::default(),
+            leader: Leader::new(!is_shared),
             rollouts: Arc::default(),
             config: RwLock::new(Arc::new(config)),
             started: Mutex::new(Timestamp::now()),
         }));
         tokio::spawn(follow(Arc::downgrade(&server.0), watch));
+        if is_shared {
+            server.join_others();
+        }
         tokio::spawn(rollout::drive(Arc::downgrade(&server.0), Arc::clone(&server.0.rollouts)));
         Ok(server)
     }
@@ -275,7 +288,8 @@ impl Server {
             }
             done => done?,
         };
-        let _ = shown.wait_for(|now| *now >= revision).await; // an error only means that the server was dropped
+        // With several servers the view may be cut off from the store, and what is stored is stored.
+        let _ = tokio::time::timeout(SHOWN, shown.wait_for(|now| *now >= revision)).await;
         Ok(revision)
     }
 

@@ -1,11 +1,11 @@
 //! Which machine an agent's work is ordered for, and which workflows stand in the way of another one. Pure.
 
 use api::MachineState;
-use model::{AgentId, ObjectName, Workflow};
+use model::{AgentId, Kind, ObjectName, Workflow, WorkflowState};
 
 use crate::intent;
 use crate::progress::{Idle, keeps_turn, order_has_begun};
-use crate::view::{Stored, View, agents};
+use crate::view::{Stored, View, agents, key, machine_key};
 
 /// Where a workflow is ordered for an agent.
 #[derive(Debug, Clone)]
@@ -51,6 +51,25 @@ pub fn may_run(view: &View, agent: &AgentId, workflow: &Workflow) -> Result<Plac
         return Ok(place);
     }
     if in_the_way(view, agent, workflow).is_some() { Err(Idle::Queued) } else { Ok(place) }
+}
+
+/// What must stay as it is while a workflow of several agents begins: their machines, and their other workflows. Otherwise two
+/// servers could begin two workflows at once that need each other's machines.
+#[must_use]
+pub fn rivals(view: &View, agent: &AgentId, workflow: &Workflow) -> Vec<(String, u64)> {
+    let name = workflow.name();
+    let mut found = Vec::new();
+    for other in agents(workflow).iter().filter(|other| *other != agent) {
+        let machine = view.machine_of(other).and_then(|hardware| {
+            let name = hardware.object.name();
+            Some((machine_key(&name), view.machines.get(&name)?.modified))
+        });
+        let is_open = |one: &&Stored<Workflow>| !one.object.status.state.is_some_and(WorkflowState::is_final);
+        let others = view.workflows_of(other).filter(is_open).filter(|one| one.object.name() != name);
+        found.extend(machine);
+        found.extend(others.map(|one| (key(Kind::Workflow, &one.object.name()), one.modified)));
+    }
+    found
 }
 
 /// The workflow that is in the middle of its work on another machine that this one needs.

@@ -14,7 +14,7 @@ use crate::plan::after_success;
 use crate::progress::{self, Command, Heard, Idle, Next, Position, Refused, Report};
 use crate::service::Server;
 use crate::store::{StoreError, Transaction};
-use crate::turns::{Place, may_run};
+use crate::turns::{Place, may_run, rivals};
 use crate::view::{key, machine_key};
 use crate::wake::Subject;
 
@@ -201,14 +201,19 @@ impl Server {
 
     /// Only if the machine's intent is to run this workflow. With its first action the order has begun.
     fn begins(&self, agent: &AgentId, workflow: &Workflow) -> Result<Transaction, NoWork> {
-        let place = may_run(&self.view(), agent, workflow).map_err(|idle| NoWork::Idle(Some(idle)))?;
-        let Place::Machine(machine, stored) = place else { return Ok(Transaction::default()) };
+        let (place, rivals) = {
+            let view = self.view();
+            let place = may_run(&view, agent, workflow).map_err(|idle| NoWork::Idle(Some(idle)))?;
+            (place, if progress::order_has_begun(workflow) { Vec::new() } else { rivals(&view, agent, workflow) })
+        };
+        let begun = Transaction { conditions: rivals, ..Transaction::default() };
+        let Place::Machine(machine, stored) = place else { return Ok(begun) };
         if stored.object.begun {
-            return Ok(Transaction::default().when(machine_key(&machine), stored.modified));
+            return Ok(begun.when(machine_key(&machine), stored.modified));
         }
         let mut state = api::MachineState::clone(&stored.object);
         intent::began(&mut state);
-        Ok(Transaction::default().put(machine_key(&machine), stored.modified, encoded(&state)?))
+        Ok(begun.put(machine_key(&machine), stored.modified, encoded(&state)?))
     }
 
     /// An agent says for the first time that an action runs, or has ended. It does not begin what was called off since it

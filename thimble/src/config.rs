@@ -1,6 +1,5 @@
 //! The settings of the daemons: flag, environment, file, default, in that order, checked before any socket opens.
 
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -14,15 +13,21 @@ use crate::log_format::LogFormat;
 use crate::sandbox::Folders;
 
 pub use https::Https;
+use lists::{list, networks};
 pub use metadata::Metadata;
+pub use mistakes::Mistakes;
+pub use store::{Etcd, Files as StoreFiles};
 
 mod authorities;
 mod dhcp;
 mod dhcp6;
 mod https;
+mod lists;
 mod logs;
 mod metadata;
+mod mistakes;
 mod names;
+mod store;
 
 /// The settings as a person wrote them. Each one is optional in every place.
 #[derive(Args, Deserialize, Debug, Default, Clone)]
@@ -41,6 +46,21 @@ pub struct Settings {
     /// Folder for data that must survive a restart
     #[arg(long, env = "THIMBLE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// etcd in place of the store's file, so that several servers are one site: members, and a prefix for all keys
+    #[arg(long, env = "THIMBLE_STORE", value_name = "etcd://HOST:PORT,.../PREFIX")]
+    pub store: Option<String>,
+    /// Authority of etcd's members in PEM, with which they are reached by TLS
+    #[arg(long, env = "THIMBLE_STORE_CA", value_name = "FILE")]
+    #[serde(alias = "store_ca")]
+    pub store_ca: Option<PathBuf>,
+    /// Certificate of this host for etcd in PEM
+    #[arg(long, env = "THIMBLE_STORE_CERTIFICATE", value_name = "FILE")]
+    #[serde(alias = "store_certificate")]
+    pub store_certificate: Option<PathBuf>,
+    /// Its key in PEM; without it the certificate's file has the key, too
+    #[arg(long, env = "THIMBLE_STORE_KEY", value_name = "FILE")]
+    #[serde(alias = "store_key")]
+    pub store_key: Option<PathBuf>,
     /// Folder served at /files/: kernel, ramdisk and operating system images
     #[arg(long, env = "THIMBLE_FILES", value_name = "DIR")]
     pub files: Option<PathBuf>,
@@ -161,6 +181,8 @@ pub struct Config {
     pub address6: Option<Ipv6Addr>,
     pub interface: Option<String>,
     pub data: PathBuf,
+    /// `None` if the store is a file of the data folder.
+    pub etcd: Option<Etcd>,
     pub files: PathBuf,
     /// What `/v2/` serves.
     pub images: PathBuf,
@@ -196,19 +218,6 @@ pub struct Config {
     pub apply: Vec<PathBuf>,
 }
 
-/// All mistakes in the settings. Each one names its setting.
-#[derive(Debug)]
-pub struct Mistakes(Vec<String>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "the settings cannot be used:")?;
-        self.0.iter().try_for_each(|mistake| write!(out, "\n  {mistake}"))
-    }
-}
-
-impl std::error::Error for Mistakes {}
-
 impl Settings {
     /// Reads a settings file; an unknown key is refused with its line.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
@@ -224,6 +233,10 @@ impl Settings {
             address6: self.address6.or(other.address6),
             interface: self.interface.or(other.interface),
             data: self.data.or(other.data),
+            store: self.store.or(other.store),
+            store_ca: self.store_ca.or(other.store_ca),
+            store_certificate: self.store_certificate.or(other.store_certificate),
+            store_key: self.store_key.or(other.store_key),
             files: self.files.or(other.files),
             nbp: self.nbp.or(other.nbp),
             kernel: self.kernel.or(other.kernel),
@@ -326,6 +339,9 @@ impl Settings {
         let https = https::checked(self.https, self.https_certificate, self.https_key, &mut mistakes);
         let proxies = networks("trusted-proxies", self.trusted_proxies.as_deref(), &mut mistakes);
         let metadata = metadata::checked(self.metadata.as_deref(), self.metadata_proof.as_deref(), proxies, &mut mistakes);
+        let given =
+            store::Given { store: self.store, ca: self.store_ca, certificate: self.store_certificate, key: self.store_key };
+        let etcd = store::checked(given, &mut mistakes);
         let logs = logs::limits(self.log_size.as_deref(), self.log_days, &mut mistakes);
         let tftp_block = self.tftp_block.unwrap_or(1468);
         if !(512..=1468).contains(&tftp_block) {
@@ -342,6 +358,7 @@ impl Settings {
             files,
             images: data.join("images"),
             data,
+            etcd,
             nbp: self.nbp.unwrap_or_else(|| PathBuf::from("/usr/lib/ipxe")),
             kernel: self.kernel.unwrap_or_else(|| api::names::KERNEL.to_owned()),
             initrd: self.initrd.unwrap_or_else(|| api::names::RAMDISK.to_owned()),
@@ -389,6 +406,7 @@ impl Config {
         let mut read = vec![self.files.clone(), self.images.clone(), self.nbp.clone()];
         read.extend(self.apply.iter().cloned());
         read.extend(self.https.iter().flat_map(|https| [https.files.certificate.clone(), https.files.key.clone()]));
+        read.extend(self.etcd.iter().flat_map(Etcd::files));
         Folders { read, write: vec![self.data.clone()] }
     }
 
@@ -421,21 +439,6 @@ fn check_addresses(address: Option<Ipv4Addr>, address6: Option<Ipv6Addr>, mistak
 
 fn any_address(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)) // and all of IPv4
-}
-
-fn networks(setting: &str, text: Option<&str>, mistakes: &mut Vec<String>) -> Vec<server::Network> {
-    let mut found = Vec::new();
-    for text in list(text) {
-        match text.parse() {
-            Ok(network) => found.push(network),
-            Err(error) => mistakes.push(format!("{setting}: {error}")),
-        }
-    }
-    found
-}
-
-fn list(text: Option<&str>) -> Vec<String> {
-    text.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -33,6 +33,15 @@ impl DataFolder {
         Ok(self.data.clone().or(settings.data).unwrap_or_else(|| PathBuf::from("/var/lib/thimble")))
     }
 
+    /// The store of the server, if it is not a file of the folder.
+    ///
+    /// # Errors
+    /// If the settings file cannot be read.
+    pub fn store(&self) -> anyhow::Result<Option<String>> {
+        let settings = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        Ok(std::env::var("THIMBLE_STORE").ok().filter(|store| !store.is_empty()).or(settings.store))
+    }
+
     /// The folder below it that says who may call.
     ///
     /// # Errors

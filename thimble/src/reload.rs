@@ -9,7 +9,7 @@ use boots::Place;
 use machine::Chain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{Config, Metadata, Mistakes, Settings};
+use crate::config::{Config, Metadata, Mistakes, Settings, StoreFiles};
 use crate::sandbox::Folders;
 
 /// Where settings come from.
@@ -65,6 +65,10 @@ const FIXED: &[(&str, Shown)] = &[
     ("address6", |config| format!("{:?}", config.address6)),
     ("interface", |config| format!("{:?}", config.interface)),
     ("data", |config| format!("{:?}", config.data)),
+    ("store", |config| format!("{:?}", config.etcd.as_ref().map(|etcd| &etcd.address))),
+    ("store-ca", |config| format!("{:?}", store_files(config).map(|files| &files.authority))),
+    ("store-certificate", |config| format!("{:?}", store_files(config).and_then(|files| Some(&files.identity.as_ref()?.0)))),
+    ("store-key", |config| format!("{:?}", store_files(config).and_then(|files| Some(&files.identity.as_ref()?.1)))),
     ("nbp", |config| format!("{:?}", config.nbp)),
     ("files", |config| format!("{:?}", config.files)),
     ("grpc-authority", |config| format!("{} {}", config.grpc_authority, config.servers.join(" "))),
@@ -96,6 +100,10 @@ const FIXED: &[(&str, Shown)] = &[
     ("log-format", |config| format!("{:?}", config.log_format)),
     ("apply", |config| format!("{:?}", config.apply)),
 ];
+
+fn store_files(config: &Config) -> Option<&StoreFiles> {
+    config.etcd.as_ref()?.tls.as_ref()
+}
 
 fn differences(table: &[(&'static str, Shown)], old: &Config, new: &Config) -> Vec<&'static str> {
     table.iter().filter(|(_, shown)| shown(old) != shown(new)).map(|(name, _)| *name).collect()

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use server::store::{Restored, restore};
 
@@ -26,6 +26,12 @@ pub fn run(arguments: &RestoreArguments, out: &mut dyn Write) -> anyhow::Result<
     let RestoreArguments { file, force, data } = arguments;
     let shown = file.display();
     let backup = File::open(file).with_context(|| format!("cannot read the backup {shown}"))?;
+    if let Some(store) = data.store()? {
+        bail!(
+            "the store of this host's server is {store}, which `thimble restore` does not write: `etcdctl snapshot restore` \
+             brings back a snapshot of etcd, and `thimble import` what `thimble export` wrote"
+        );
+    }
     let folder = data.path()?;
     access::take_over(&folder, &[STORE]).with_context(|| format!("cannot use the data folder {}", folder.display()))?;
     let store = folder.join(STORE);

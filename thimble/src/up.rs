@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trust::Fingerprint;
 
-use crate::config::Config;
+use crate::config::{Config, Etcd};
 use crate::doctor;
 use crate::reload::{self, Sources};
 use listen::listen;
@@ -227,7 +227,8 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
              on other hosts use HTTPS with a token (`thimble kubeconfig`, `thimble token create`)"
         );
     }
-    let settings = settings_of(config);
+    let etcd = config.etcd.as_ref().map(Etcd::read).transpose()?;
+    let settings = server::Config { etcd, ..settings_of(config) };
     let opened = Server::open(settings).await.map_err(|error| match error {
         StoreError::Failed { .. } => anyhow::Error::from(error).context(format!("cannot read the store {}", store.display())),
         other => other.into(), // its text names the file

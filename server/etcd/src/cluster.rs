@@ -126,7 +126,8 @@ impl Drop for Cluster {
 
 impl Member {
     fn new(index: usize, (client, peer): (u16, u16), all: &str, folder: &Path, more: &[&str]) -> Self {
-        let (client_url, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let scheme = if more.contains(&"--cert-file") { "https" } else { "http" };
+        let (client_url, peer_url) = (format!("{scheme}://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
         let data = folder.join(format!("m{index}"));
         let mut arguments = vec!["--name".to_owned(), format!("m{index}"), "--data-dir".to_owned(), data.display().to_string()];
         for (option, value) in [

@@ -23,7 +23,10 @@ pub async fn run(server: Weak<Inner>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(inner) = server.upgrade() else { return };
-        if let Err(reason) = sweep(&Server(inner), Timestamp::now()).await {
+        let server = Server(inner);
+        if server.leads()
+            && let Err(reason) = sweep(&server, Timestamp::now()).await
+        {
             warn!("old events stay for now: {}", Chain(&reason));
         }
     }

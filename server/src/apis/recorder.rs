@@ -50,7 +50,12 @@ pub async fn run(server: Weak<Inner>, mut reader: Reader) {
             continue;
         }
         let Some(inner) = server.upgrade() else { return };
-        let written = write(&Server(inner), &mut known, found).await;
+        let server = Server(inner);
+        // Every server of the store sees the same changes, and one of them writes.
+        if !server.leads() {
+            continue;
+        }
+        let written = write(&server, &mut known, found).await;
         if let Err(reason) = &written
             && works
         {

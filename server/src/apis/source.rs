@@ -96,6 +96,7 @@ impl Server {
         if asked > listed.revision {
             return Err(Status::too_new(asked, listed.revision));
         }
+        self.shows(listed.revision).await; // the changes up to there are known then
         let changes = match self.0.store.watch(asked) {
             Ok(watch) => watch.into_backlog(),
             Err(StoreError::Compacted { oldest }) => return Err(Status::too_old(asked, oldest)),

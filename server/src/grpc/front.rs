@@ -13,7 +13,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use log::warn;
-use machine::said;
+use machine::{Chain, said};
 use tokio::time::{Instant, sleep_until};
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
@@ -60,6 +60,10 @@ pub async fn serve(State(front): State<Front>, mut request: Request, next: Next)
         }
         // An agent may know this host by any name, so its `Host` says nothing.
         page::origin(request.headers()).map_err(|_| Status::permission_denied("web pages may not use the workflow service"))?;
+        if !path.starts_with(LOGS) {
+            let caught_up = front.server.caught_up().await;
+            caught_up.map_err(|reason| Status::unavailable(Chain(&reason).to_string()))?;
+        }
         match address {
             Some(address) if path.starts_with(LOGS) => front.output(address, request).await,
             _ => whole(request).await,

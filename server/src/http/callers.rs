@@ -22,6 +22,7 @@ use super::{MAX_APPLY, applied, import, moved, only_tries, own, probes, problem}
 use crate::apis;
 use crate::machines::find;
 use crate::service::Server;
+use crate::several;
 
 /// All Hardware of ten thousand machines has a tenth of it.
 const LARGEST: usize = 256 << 20;
@@ -31,7 +32,8 @@ pub fn for_callers(server: Server) -> Router {
     let apply = Router::new().route(APPLY, post(apply).layer(DefaultBodyLimit::max(MAX_APPLY)));
     let documents = apply.merge(import::routes()).route_layer(from_fn(writers));
     let own = own().merge(probes::metrics()).route_layer(from_fn_with_state(server.clone(), with_rights));
-    own.merge(documents).merge(moved::routes()).with_state(server.clone()).merge(apis::router(server))
+    let routes = own.merge(documents).merge(moved::routes()).with_state(server.clone()).merge(apis::router(server.clone()));
+    routes.layer(from_fn_with_state(server, several::current))
 }
 
 #[derive(Deserialize)]

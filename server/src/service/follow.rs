@@ -8,6 +8,7 @@ use log::{error, warn};
 use machine::Chain;
 
 use super::Inner;
+use crate::rollout::ROLLOUTS;
 use crate::store::{StoreError, Watch};
 use crate::view::{News, View};
 
@@ -24,6 +25,12 @@ pub async fn follow(server: Weak<Inner>, mut watch: Watch) {
                 {
                     let mut view = inner.view.write().unwrap_or_else(PoisonError::into_inner);
                     changes.iter().for_each(|change| news.add(view.update(change)));
+                }
+                if inner.store.is_shared() {
+                    changes.iter().for_each(|change| inner.learn(change));
+                }
+                if changes.iter().any(|change| change.key.starts_with(ROLLOUTS)) {
+                    inner.rollouts.notify_one();
                 }
                 for what in news.events {
                     inner.metrics.happened(&what);

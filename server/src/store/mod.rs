@@ -5,6 +5,8 @@
 //! overwrites another one's change unseen. An acknowledged commit is durable.
 
 #[cfg(test)]
+pub(crate) mod behind;
+#[cfg(test)]
 mod conformance;
 mod etcd;
 mod log;
@@ -17,6 +19,8 @@ mod restore;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+
+pub use ::etcd::{Address as EtcdAddress, Tls as EtcdTls};
 
 pub use self::etcd::{Etcd, Settings as EtcdSettings};
 pub use self::log::{Change, Watch};

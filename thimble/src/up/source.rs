@@ -10,13 +10,17 @@ pub struct InProcess(pub Server);
 
 impl MachineSource for InProcess {
     fn machine(&self, mac: Mac) -> SourceFuture<'_> {
-        let machine = self.0.machine(mac).and_then(|known| BootInterface::known(&known, None));
-        Box::pin(async { Ok(machine) })
+        Box::pin(async move {
+            self.0.hurried().await;
+            Ok(self.0.machine(mac).and_then(|known| BootInterface::known(&known, None)))
+        })
     }
 
     fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
-        let machine = self.0.machine_by_address(address).and_then(|known| BootInterface::known(&known, Some(address)));
-        Box::pin(async { Ok(machine) })
+        Box::pin(async move {
+            self.0.hurried().await;
+            Ok(self.0.machine_by_address(address).and_then(|known| BootInterface::known(&known, Some(address))))
+        })
     }
 
     fn hardware_at(&self, address: IpAddr) -> HardwareFuture<'_> {

@@ -260,3 +260,16 @@ async fn a_call_without_members_ends_and_names_them() {
     cluster.start_again(0).unwrap();
     store.commit(put("/b", 0, "1")).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_snapshot_that_was_restored_by_hand_is_marked_by_the_line_of_the_docs() {
+    let Some(cluster) = single() else { return };
+    let store = opened(&cluster).await;
+    let line = "0 -\n2026-01-31T12:00:00Z";
+    let docs = include_str!("../../../../docs/scaling.md");
+    assert!(docs.contains(&format!("'{}'", line.replace('\n', "\\n"))), "the docs have another line");
+    store.0.members.put("write", store.0.keys.data("restored"), line.into(), None).await.unwrap();
+    assert_eq!(store.get("restored").await.unwrap().unwrap().value, b"2026-01-31T12:00:00Z");
+    crate::restored::hold(&store, jiff::Timestamp::now()).await.unwrap();
+    assert_eq!(store.get("restored").await.unwrap(), None);
+}

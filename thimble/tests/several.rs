@@ -1,0 +1,202 @@
+//! Two processes of `thimble server` on one etcd, which they reach by TLS, and the way between engines.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod ports;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use etcd::cluster::{Cluster, LIMITS};
+use ports::free;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+const OBJECTS: &str = "apiVersion: tinkerbell.org/v1alpha1
+kind: Hardware
+metadata: {name: node-1, labels: {rack: '7'}}
+spec:
+  disks: [{device: /dev/vda}]
+  interfaces: [{dhcp: {mac: 52:54:00:12:34:56, ip: {address: 10.0.0.20}}, netboot: {allowPXE: true}}]
+---
+apiVersion: tinkerbell.org/v1alpha1
+kind: Template
+metadata: {name: one}
+spec:
+  data: |
+    name: one
+    tasks:
+      - name: install
+        worker: \"{{.device_1}}\"
+        actions: [{name: stream, image: actions, timeout: 60}]
+---
+apiVersion: tinkerbell.org/v1alpha1
+kind: Workflow
+metadata: {name: w}
+spec: {templateRef: one, hardwareRef: node-1, hardwareMap: {device_1: 52:54:00:12:34:56}}
+";
+
+fn thimble() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thimble"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("THIMBLE_") || name == "KUBECONFIG") {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A process of `thimble server` with a data folder of its own.
+struct Host {
+    folder: tempfile::TempDir,
+    http: SocketAddr,
+    child: Child,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Host {
+    fn start(store: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let http = free();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = thimble();
+        command.args(["server", "--address", "127.0.0.1", "--http", &http.to_string()]);
+        command.args(["--grpc", &free().to_string(), "--api", &free().to_string()]);
+        command.arg("--data").arg(folder.path().join("data")).arg("--socket").arg(folder.path().join("api.sock"));
+        let child = command.args(store).env("RUST_LOG", "info").stderr(log).spawn().unwrap();
+        let host = Self { folder, http, child };
+        wait("the server's socket", || {
+            assert!(!host.log().contains("thimble: "), "it does not start: {}", host.log());
+            host.folder.path().join("api.sock").exists()
+        });
+        host
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn output(&self, words: &[&str]) -> Output {
+        thimble().args(words).env("THIMBLE_SERVER", format!("unix:{}/api.sock", self.folder.path().display())).output().unwrap()
+    }
+
+    /// What a command prints that succeeds.
+    fn call(&self, words: &[&str]) -> String {
+        let Output { status, stdout, stderr } = self.output(words);
+        assert!(status.success(), "{words:?}: {}", String::from_utf8_lossy(&stderr));
+        String::from_utf8(stdout).unwrap()
+    }
+
+    fn import(&self, text: &str) {
+        let file = self.file("import.yaml", text);
+        self.call(&["import", "-f", file.to_str().unwrap()]);
+    }
+}
+
+fn wait(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < LIMIT, "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An authority, and certificates for loopback that it signed, as files: ca.pem, etcd.pem, etcd.key, thimble.pem, thimble.key.
+fn certificates(folder: &Path) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    for name in ["etcd", "thimble"] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        std::fs::write(folder.join(format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
+#[test]
+fn a_site_moves_from_a_file_to_etcd_with_two_servers_by_tls_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let [ca, certificate, key, own, own_key] = ["ca.pem", "etcd.pem", "etcd.key", "thimble.pem", "thimble.key"]
+        .map(|name| folder.path().join(name).display().to_string());
+    let tls = ["--cert-file", &certificate, "--key-file", &key, "--client-cert-auth", "--trusted-ca-file", &ca];
+    let cluster = match Cluster::start(1, &[LIMITS, &tls].concat()) {
+        Ok(cluster) => cluster,
+        Err(reason) => return eprintln!("SKIPPED: {reason}"),
+    };
+    let address = cluster.address("site").to_string();
+    let store = ["--store", &address, "--store-ca", &ca, "--store-certificate", &own, "--store-key", &own_key];
+
+    let file = Host::start(&[]);
+    let objects = file.file("objects.yaml", OBJECTS);
+    file.call(&["apply", "-f", objects.to_str().unwrap()]);
+    let exported = file.call(&["export"]);
+    assert!(exported.contains("node-1") && exported.contains("MachineState"), "{exported}");
+
+    let (one, mut other) = (Host::start(&store), Host::start(&store));
+    one.import(&exported);
+    assert_eq!(other.call(&["export"]), exported, "the other server shows what was imported by the one");
+    let back = Host::start(&[]);
+    back.import(&other.call(&["export"]));
+    assert_eq!(back.call(&["export"]), exported);
+
+    // A backup can be taken of either engine.
+    let backup = one.folder.path().join("site.backup").display().to_string();
+    other.call(&["backup", &backup]);
+    let restored = tempfile::tempdir().unwrap();
+    let data = restored.path().display().to_string();
+    assert!(thimble().args(["restore", &backup, "--data", &data]).status().unwrap().success());
+    let refused = thimble().args(["restore", &backup, "--data", &data]).env("THIMBLE_STORE", &address).output().unwrap();
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.contains("etcd://") && refused.contains("etcdctl snapshot restore"), "{refused}");
+
+    // The one server goes on without the other.
+    other.child.kill().unwrap();
+    other.child.wait().unwrap();
+    let renamed =
+        one.file("more.yaml", &OBJECTS.replace("node-1", "node-2").replace("12:34:56", "12:34:57").replace("0.20", "0.21"));
+    one.call(&["apply", "-f", renamed.to_str().unwrap()]);
+    assert!(one.call(&["get", "hardware"]).contains("node-2"));
+    assert!(one.call(&["get", "leases"]).contains("thimble-server"));
+    wait("a leader", || one.log().contains("this server leads"));
+}
+
+#[test]
+fn a_server_that_etcd_does_not_know_says_what_to_do() {
+    let cluster = match Cluster::start(1, &[]) {
+        Ok(cluster) => cluster,
+        Err(reason) => return eprintln!("SKIPPED: {reason}"),
+    };
+    let store = cluster.address("site").to_string();
+    let host = Host::start(&["--store", &store]);
+    wait("the advice", || host.log().contains("--max-txn-ops=16384 --max-request-bytes=10485760"));
+    drop(cluster);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have done it
+    let asked = |path: &str| {
+        let url = format!("http://{}{path}", host.http);
+        runtime.block_on(async {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            client.get(url).send().await.unwrap().status().as_u16()
+        })
+    };
+    assert_eq!(asked("/readyz"), 503, "it cannot do its work");
+    assert_eq!(asked("/healthz"), 200, "to start it again would not help");
+    let begun = Instant::now();
+    let refused = String::from_utf8(host.output(&["get", "hardware"]).stderr).unwrap();
+    assert!(refused.contains("are its members running") && begun.elapsed() < Duration::from_secs(60), "{refused}");
+}
