@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 
 use flate2::{Compression, GzBuilder};
-use oci_spec::image::{Descriptor, ImageConfigurationBuilder, ImageManifestBuilder, MediaType, RootFsBuilder, Sha256Digest};
+use oci_spec::image::{
+    Arch, Descriptor, ImageConfigurationBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder,
+    RootFsBuilder, Sha256Digest,
+};
 
 pub use oci_spec::OciSpecError as BuildError;
 pub use oci_spec::image::{ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder as ConfigurationBuilder};
@@ -74,4 +77,19 @@ impl Image {
             .build()?;
         Ok(Self { config, manifest: Blob::new(manifest.to_string()?.into_bytes()) })
     }
+}
+
+/// The same image for several architectures, by the names that Go and OCI have for these, such as `arm64`.
+///
+/// # Errors
+/// Not for valid digests.
+pub fn index<'i>(images: impl IntoIterator<Item = (&'i str, &'i Image)>) -> Result<Blob, BuildError> {
+    let entry = |(architecture, image): (&str, &Image)| {
+        let mut entry = image.manifest.descriptor(MediaType::ImageManifest)?;
+        entry.set_platform(Some(PlatformBuilder::default().os(Os::Linux).architecture(Arch::from(architecture)).build()?));
+        Ok(entry)
+    };
+    let manifests = images.into_iter().map(entry).collect::<Result<Vec<_>, BuildError>>()?;
+    let index = ImageIndexBuilder::default().schema_version(SCHEMA_VERSION).media_type(MediaType::ImageIndex);
+    Ok(Blob::new(index.manifests(manifests).build()?.to_string()?.into_bytes()))
 }

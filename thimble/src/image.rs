@@ -136,9 +136,10 @@ pub enum Profile {
 
 #[derive(Debug, Args)]
 pub struct ActionArguments {
-    /// The static `actions` program; the package's one if not given
+    /// The static `actions` program; the package's one if not given. Given twice, for amd64 and for arm64, a machine pulls the
+    /// program of its architecture
     #[arg(long, value_name = "PATH")]
-    pub binary: Option<PathBuf>,
+    pub binary: Vec<PathBuf>,
     /// Put the images where `thimble up` serves them: DATA/images, such as /var/lib/thimble/images. Templates then name
     /// ADDRESS:7080/image2disk:v1, with the address of this host
     #[arg(long, value_name = "DIR", required_unless_present_any = ["push", "output"])]

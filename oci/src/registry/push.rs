@@ -10,7 +10,7 @@ use super::request::RequestError;
 use super::said::Said;
 use crate::Digest;
 use crate::build::Blob;
-use crate::manifest::MANIFEST;
+use crate::manifest::{MANIFEST, media_type};
 
 const ACCESS: &str = "pull,push";
 
@@ -61,13 +61,14 @@ impl Push<'_> {
         self.ask(Method::PUT, repository, place, &with_body).await.map(|_| ())
     }
 
-    /// Stores the manifest under a tag.
+    /// Stores a manifest or an index under a tag, or under its digest.
     ///
     /// # Errors
     /// If the registry cannot be reached, refuses, or stores something else.
     pub async fn manifest(&self, repository: &str, tag: &str, manifest: &Blob) -> Result<(), RequestError> {
         let body = Bytes::from(manifest.bytes.clone());
-        let with_body = |r: RequestBuilder| r.header(CONTENT_TYPE, MANIFEST).body(body.clone());
+        let kind = media_type(&manifest.bytes).unwrap_or_else(|| MANIFEST.to_owned());
+        let with_body = |r: RequestBuilder| r.header(CONTENT_TYPE, &kind).body(body.clone());
         let url = self.url(repository, &format!("manifests/{tag}"))?;
         let answer = self.ask(Method::PUT, repository, url, &with_body).await?;
         let stored = answer.response.headers().get("docker-content-digest").and_then(|digest| digest.to_str().ok());

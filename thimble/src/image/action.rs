@@ -1,13 +1,14 @@
 //! `thimble image action`: one static program becomes one layer, and every action becomes an image with that layer. With
-//! `--tools` each image has a second one, of Debian packages.
+//! `--tools` each image has a second one, of Debian packages. Programs for two architectures give an index of two images.
 
 mod tools;
 
 use super::{ActionArguments, defaults, push};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use api::names::ACTIONS;
+use initramfs::architecture::Architecture;
 use initramfs::elf;
-use oci::build::{BuildError, ConfigBuilder, ConfigurationBuilder, HistoryBuilder, Image, Layer};
+use oci::build::{Blob, BuildError, ConfigBuilder, ConfigurationBuilder, HistoryBuilder, Image, Layer};
 use oci::layout::write::{Folder, NamedDescriptor};
 use serde::Serialize;
 use std::fs::Permissions;
@@ -27,17 +28,30 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 /// The level of gzip: the best one, because every byte travels to every machine.
 const LEVEL: u32 = 9;
 
-/// All images by their names, and the layers that they share.
+/// All actions, and the layers that they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
     pub layers: Vec<Layer>,
-    pub images: Vec<(String, Image)>,
+    pub actions: Vec<Named>,
+}
+
+/// One action: its image for each architecture, and what its tag names. That is the image's manifest, or an index of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub name: String,
+    pub images: Vec<Image>,
+    pub top: Blob,
 }
 
 pub fn run(arguments: &ActionArguments) -> anyhow::Result<()> {
-    let path = &defaults::program(arguments.binary.as_deref(), "--binary", "actions")?;
-    let binary = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let images = pack(&binary, &arguments.tools).with_context(|| format!("cannot pack {}", path.display()))?;
+    let paths = match arguments.binary.as_slice() {
+        [] => vec![defaults::program(None, "--binary", "actions")?],
+        given => given.iter().map(|path| defaults::program(Some(path), "--binary", "actions")).collect::<Result<_, _>>()?,
+    };
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let binaries = paths.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    let shown: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    let images = pack(&binaries, &arguments.tools).with_context(|| format!("cannot pack {}", shown.join(" and ")))?;
     let tag = arguments.tag();
     if let Some(folder) = &arguments.output {
         let written = write(&images, tag, folder);
@@ -48,7 +62,7 @@ pub fn run(arguments: &ActionArguments) -> anyhow::Result<()> {
         let written = readable(served).map_err(BuildError::from).and_then(|()| put(&images, tag, &folder));
         written.with_context(|| format!("cannot put the images into {}", folder.display()))?;
     }
-    let mut names: Vec<String> = images.images.iter().map(|(name, _)| format!("{name}:{tag}")).collect();
+    let mut names: Vec<String> = images.actions.iter().map(|action| format!("{}:{tag}", action.name)).collect();
     if let Some(url) = &arguments.push {
         names = push::run(&images, &push::Target::parse(url, tag)?, &push::settings()?)?;
     }
@@ -61,7 +75,7 @@ fn print(images: &Images, names: &[String], json: bool) -> anyhow::Result<()> {
         image: &'a str,
         digest: String,
     }
-    let digests = images.images.iter().map(|(_, image)| image.manifest.digest.to_string());
+    let digests = images.actions.iter().map(|action| action.top.digest.to_string());
     let lines: Vec<_> = names.iter().zip(digests).map(|(image, digest)| Line { image, digest }).collect();
     if json {
         println!("{}", serde_json::to_string_pretty(&lines)?);
@@ -76,16 +90,34 @@ fn print(images: &Images, names: &[String], json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same program and packages give the same digests.
-pub fn pack(binary: &[u8], packages: &[PathBuf]) -> anyhow::Result<Images> {
-    let architecture = elf::static_program(binary)?.context("its architecture is neither amd64 nor arm64")?;
-    let mut layers = vec![Layer::gzip(&tar(binary)?, LEVEL)?];
-    if !packages.is_empty() {
-        layers.push(tools::layer(packages, architecture)?);
+/// The same programs and packages give the same digests.
+pub fn pack(binaries: &[Vec<u8>], packages: &[PathBuf]) -> anyhow::Result<Images> {
+    ensure!(packages.is_empty() || binaries.len() == 1, "--tools has programs of one architecture: give one --binary");
+    let mut kinds: Vec<(Architecture, Vec<Layer>)> = Vec::new();
+    for binary in binaries {
+        let architecture = elf::static_program(binary)?.context("its architecture is neither amd64 nor arm64")?;
+        let is_new = kinds.iter().all(|(other, _)| *other != architecture);
+        ensure!(is_new, "two programs are for {}: each architecture has one", architecture.name());
+        let mut layers = vec![Layer::gzip(&tar(binary)?, LEVEL)?];
+        if !packages.is_empty() {
+            layers.push(tools::layer(packages, architecture)?);
+        }
+        kinds.push((architecture, layers));
     }
-    let image = |name: &str| Ok((name.to_owned(), image(name, architecture.name(), &layers)?));
-    let images = std::iter::once(&ANY).chain(&ACTIONS).map(|name| image(name)).collect::<Result<_, BuildError>>()?;
-    Ok(Images { layers, images })
+    // The order of the options is not a difference.
+    kinds.sort_by_key(|(architecture, _)| architecture.name());
+    let actions = std::iter::once(&ANY).chain(&ACTIONS).map(|name| named(name, &kinds)).collect::<Result<_, BuildError>>()?;
+    Ok(Images { layers: kinds.into_iter().flat_map(|(_, layers)| layers).collect(), actions })
+}
+
+fn named(name: &str, kinds: &[(Architecture, Vec<Layer>)]) -> Result<Named, BuildError> {
+    let image = |(architecture, layers): &(Architecture, Vec<Layer>)| image(name, architecture.name(), layers);
+    let images: Vec<Image> = kinds.iter().map(image).collect::<Result<_, _>>()?;
+    let top = match images.as_slice() {
+        [only] => only.manifest.clone(),
+        several => oci::build::index(kinds.iter().map(|(architecture, _)| architecture.name()).zip(several))?,
+    };
+    Ok(Named { name: name.to_owned(), images, top })
 }
 
 fn tar(binary: &[u8]) -> anyhow::Result<Vec<u8>> {
@@ -138,10 +170,13 @@ fn fill(images: &Images, tag: &str, folder: &Path) -> Result<(Folder, Vec<NamedD
         layout.put(&layer.blob.bytes)?;
     }
     let mut entries = Vec::new();
-    for (name, image) in &images.images {
-        layout.put(&image.config.bytes)?;
-        layout.put(&image.manifest.bytes)?;
-        entries.push(NamedDescriptor::new(&format!("{name}:{tag}"), &image.manifest.bytes)?);
+    for Named { name, images, top } in &images.actions {
+        for image in images {
+            layout.put(&image.config.bytes)?;
+            layout.put(&image.manifest.bytes)?;
+        }
+        layout.put(&top.bytes)?;
+        entries.push(NamedDescriptor::new(&format!("{name}:{tag}"), &top.bytes)?);
     }
     Ok((layout, entries))
 }

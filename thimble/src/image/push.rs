@@ -1,6 +1,6 @@
 //! `--push`: pushes the images to a registry, with the login that the host has for it.
 
-use super::action::Images;
+use super::action::{Images, Named};
 use anyhow::{Context, ensure};
 use oci::registry::{Client, Limits, RequestError, Settings, Url};
 use std::path::PathBuf;
@@ -69,14 +69,17 @@ async fn push(images: &Images, target: &Target, settings: &Settings) -> anyhow::
     let registry = client.push_to(&target.base);
     let mut names = Vec::new();
     let mut lender: Option<String> = None;
-    for (name, image) in &images.images {
+    for Named { name, images: parts, top } in &images.actions {
         let repository = target.repository(name);
         let pushed = async {
             for layer in &images.layers {
                 registry.blob(&repository, &layer.blob, lender.as_deref()).await?;
             }
-            registry.blob(&repository, &image.config, None).await?;
-            registry.manifest(&repository, &target.tag, &image.manifest).await
+            for image in parts {
+                registry.blob(&repository, &image.config, None).await?;
+                registry.manifest(&repository, &image.manifest.digest.to_string(), &image.manifest).await?;
+            }
+            registry.manifest(&repository, &target.tag, top).await
         };
         pushed.await.map_err(|error| with_advice(error, target))?;
         lender.get_or_insert(repository);

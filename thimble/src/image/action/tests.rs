@@ -19,12 +19,12 @@ fn program() -> Vec<u8> {
 
 #[test]
 fn the_same_program_gives_the_same_digests() {
-    assert_eq!(pack(&program(), &[]).unwrap(), pack(&program(), &[]).unwrap());
+    assert_eq!(pack(&[program()], &[]).unwrap(), pack(&[program()], &[]).unwrap());
 }
 
 #[test]
 fn the_layer_is_the_program_alone() {
-    let layers = pack(&program(), &[]).unwrap().layers;
+    let layers = pack(&[program()], &[]).unwrap().layers;
     let [layer] = &layers[..] else { panic!("{} layers", layers.len()) };
     let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(&layer.blob.bytes[..]));
     let files: Vec<_> = tar
@@ -42,20 +42,20 @@ fn the_layer_is_the_program_alone() {
 
 #[test]
 fn each_action_has_an_image_that_starts_it() {
-    let images = pack(&program(), &[]).unwrap();
+    let images = pack(&[program()], &[]).unwrap();
     let entrypoint = |name: &str| {
-        let (_, image) = images.images.iter().find(|(own, _)| own == name).unwrap();
-        let config: serde_json::Value = serde_json::from_slice(&image.config.bytes).unwrap();
+        let action = images.actions.iter().find(|action| action.name == name).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&action.images[0].config.bytes).unwrap();
         config["config"]["Entrypoint"].clone()
     };
     assert_eq!(entrypoint("image2disk"), serde_json::json!(["/actions", "image2disk"]));
     assert_eq!(entrypoint("actions"), serde_json::json!(["/actions"]));
-    assert_eq!(images.images.len(), ACTIONS.len() + 1);
+    assert_eq!(images.actions.len(), ACTIONS.len() + 1);
 }
 
 #[test]
 fn a_script_is_not_an_action_program() {
-    let error = format!("{:#}", pack(b"#!/bin/sh\n", &[]).unwrap_err());
+    let error = format!("{:#}", pack(&[b"#!/bin/sh\n".to_vec()], &[]).unwrap_err());
     assert!(error.contains("a static program is needed"), "{error}");
 }
 
@@ -78,7 +78,7 @@ fn the_target_of_a_push_is_read_from_its_url() {
 #[test]
 fn skopeo_reads_the_layout() {
     let folder = tempfile::tempdir().unwrap();
-    write(&pack(&program(), &[]).unwrap(), "v1", folder.path()).unwrap();
+    write(&pack(&[program()], &[]).unwrap(), "v1", folder.path()).unwrap();
     let shown = inspect(&format!("oci:{}:writefile:v1", folder.path().display()));
     assert_eq!(shown["config"]["Entrypoint"], serde_json::json!(["/actions", "writefile"]));
 }
@@ -89,16 +89,16 @@ fn images_put_into_a_served_layout_join_those_with_other_tags() {
     let layout = folder.path().join("actions");
     let other = [&program()[..], b"changed"].concat();
     for (program, tag) in [(&program(), "v1"), (&other, "v2"), (&other, "v1")] {
-        put(&pack(program, &[]).unwrap(), tag, &layout).unwrap();
+        put(&pack(&[program.clone()], &[]).unwrap(), tag, &layout).unwrap();
     }
     let index = std::fs::read(layout.join("index.json")).unwrap();
     let index = oci::layout::Index::parse(&index).unwrap();
     assert_eq!(index.manifests.len(), 2 * (ACTIONS.len() + 1), "one entry for each name and tag");
-    let (_, image) = &pack(&other, &[]).unwrap().images[0];
+    let image = &pack(&[other], &[]).unwrap().actions[0].top;
     let digest = |name: &str| index.digest_of(&name.parse().unwrap()).unwrap();
-    assert_eq!((digest("actions:v1"), digest("actions:v2")), (&image.manifest.digest, &image.manifest.digest));
-    let (_, first) = &pack(&program(), &[]).unwrap().images[0];
-    assert!(layout.join(oci::layout::blob_path(&first.manifest.digest)).exists(), "a pull under way still finds its parts");
+    assert_eq!((digest("actions:v1"), digest("actions:v2")), (&image.digest, &image.digest));
+    let first = &pack(&[program()], &[]).unwrap().actions[0].top;
+    assert!(layout.join(oci::layout::blob_path(&first.digest)).exists(), "a pull under way still finds its parts");
     let left: Vec<_> = std::fs::read_dir(layout.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.iter().all(|path| path.extension().is_none()), "{left:?}");
 }
@@ -108,7 +108,7 @@ fn the_daemons_user_can_read_images_that_root_has_put_there() {
     let folder = tempfile::tempdir().unwrap();
     let served = folder.path().join("data/images");
     readable(&served).unwrap();
-    put(&pack(&program(), &[]).unwrap(), "v1", &served.join("actions")).unwrap();
+    put(&pack(&[program()], &[]).unwrap(), "v1", &served.join("actions")).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let blobs = served.join("actions/blobs/sha256");
     for place in [&served, &served.join("actions"), &served.join("actions/blobs"), &blobs] {
@@ -123,7 +123,7 @@ fn the_daemons_user_can_read_images_that_root_has_put_there() {
 #[test]
 fn a_registry_takes_the_images_twice() {
     let registry = Registry::start();
-    let images = pack(&program(), &[]).unwrap();
+    let images = pack(&[program()], &[]).unwrap();
     let target = push::Target::parse(&format!("http://127.0.0.1:{}/lab", registry.port), "v1").unwrap();
     for _ in 0..2 {
         let names = push::run(&images, &target, &Settings::default()).unwrap();
@@ -134,11 +134,56 @@ fn a_registry_takes_the_images_twice() {
     assert_eq!(shown["architecture"], "amd64");
 }
 
+fn for_arm64() -> Vec<u8> {
+    let mut file = program();
+    file[18] = 183;
+    file
+}
+
+#[test]
+fn each_architecture_has_its_image_and_gets_it() {
+    let images = pack(&[program(), for_arm64()], &[]).unwrap();
+    assert_eq!(images, pack(&[for_arm64(), program()], &[]).unwrap(), "the order of the programs does not count");
+    assert_eq!(images.layers.len(), 2);
+    let folder = tempfile::tempdir().unwrap();
+    write(&images, "v1", folder.path()).unwrap();
+    let registry = Registry::start();
+    let target = push::Target::parse(&format!("http://127.0.0.1:{}", registry.port), "v1").unwrap();
+    push::run(&images, &target, &Settings::default()).unwrap();
+    let layout = format!("oci:{}:wipe:v1", folder.path().display());
+    for place in [layout, format!("docker://127.0.0.1:{}/wipe:v1", registry.port)] {
+        for (architecture, index) in [("amd64", 0), ("arm64", 1)] {
+            let mut skopeo = Command::new("skopeo");
+            skopeo.args(["--override-arch", architecture, "inspect", "--config", "--tls-verify=false", &place]);
+            let output = skopeo.output().unwrap();
+            assert!(output.status.success(), "{place}: {}", String::from_utf8_lossy(&output.stderr));
+            let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(shown["architecture"], architecture, "{place}");
+            let layers: Vec<_> = images.layers.iter().map(|layer| oci::Digest::of(&plain(layer)).to_string()).collect();
+            assert_eq!(shown["rootfs"]["diff_ids"], serde_json::json!([layers[index]]), "{place}");
+        }
+    }
+}
+
+fn plain(layer: &Layer) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&layer.blob.bytes[..]).read_to_end(&mut plain).unwrap();
+    plain
+}
+
+#[test]
+fn programs_that_do_not_go_together_are_refused() {
+    let error = pack(&[program(), program()], &[]).unwrap_err().to_string();
+    assert!(error.contains("two programs are for amd64"), "{error}");
+    let error = pack(&[program(), for_arm64()], &["tools".into()]).unwrap_err().to_string();
+    assert!(error.contains("give one --binary"), "{error}");
+}
+
 #[test]
 fn a_registry_that_is_down_is_named() {
     let port = free_port();
     let target = push::Target::parse(&format!("http://127.0.0.1:{port}"), "v1").unwrap();
-    let error = format!("{:#}", push::run(&pack(&program(), &[]).unwrap(), &target, &Settings::default()).unwrap_err());
+    let error = format!("{:#}", push::run(&pack(&[program()], &[]).unwrap(), &target, &Settings::default()).unwrap_err());
     assert!(error.contains(&format!("cannot push to http://127.0.0.1:{port}/")), "{error}");
 }
 
