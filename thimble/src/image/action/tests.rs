@@ -89,7 +89,7 @@ fn images_put_into_a_served_layout_join_those_with_other_tags() {
     let layout = folder.path().join("actions");
     let other = [&program()[..], b"changed"].concat();
     for (program, tag) in [(&program(), "v1"), (&other, "v2"), (&other, "v1")] {
-        put(&pack(&[program.clone()], &[]).unwrap(), tag, &layout).unwrap();
+        put(&pack(std::slice::from_ref(program), &[]).unwrap(), tag, &layout).unwrap();
     }
     let index = std::fs::read(layout.join("index.json")).unwrap();
     let index = oci::layout::Index::parse(&index).unwrap();
