@@ -74,6 +74,9 @@ impl Server {
     /// Why the server cannot do its work now; empty if it can.
     pub async fn unready(&self) -> Vec<String> {
         let mut reasons = self.unreadable().await;
+        if reasons.is_empty() && self.0.store.is_shared() && !matches!(timeout(LIMIT, self.caught_up()).await, Ok(Ok(()))) {
+            reasons.push("the view is behind the store".to_owned());
+        }
         if *self.stopping().borrow() {
             reasons.push("the server is stopping".to_owned());
         }

@@ -41,12 +41,12 @@ impl Percents {
         self.news.notify_one();
     }
 
-    fn next(&self) -> BTreeMap<ObjectName, Progress> {
+    fn next(&self, most: usize) -> BTreeMap<ObjectName, Progress> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let Said { waiting, last } = &mut *said;
         let is_after = |name: &&ObjectName| last.as_ref().is_none_or(|last| *name > last);
         let (after, before): (Vec<_>, Vec<_>) = waiting.keys().partition(is_after);
-        let names: Vec<ObjectName> = after.into_iter().chain(before).take(TOGETHER).cloned().collect();
+        let names: Vec<ObjectName> = after.into_iter().chain(before).take(most).cloned().collect();
         last.clone_from(&names.last().cloned());
         if names.len() < waiting.len() {
             self.news.notify_one();
@@ -89,7 +89,7 @@ impl Server {
     }
 
     async fn store_percents(&self) -> Result<(), StoreError> {
-        let mut said = self.0.percents.next();
+        let mut said = self.0.percents.next(TOGETHER.min(self.0.store.most_writes()));
         // Each try but the last leaves one out.
         for _ in 0..said.len() {
             let mut together = Transaction::default();
@@ -201,10 +201,10 @@ mod tests {
         let percents = Percents::default();
         let say = |n| percents.say(name(n), Progress { workflow: name(n).to_string(), action: "one".to_owned(), percent: 1 });
         (0..2 * TOGETHER).for_each(say);
-        let first = percents.next();
+        let first = percents.next(TOGETHER);
         (0..2 * TOGETHER).filter(|n| first.contains_key(&name(*n))).for_each(say);
-        let second = percents.next();
+        let second = percents.next(TOGETHER);
         assert!(second.len() == TOGETHER && second.keys().all(|name| !first.contains_key(name)));
-        assert_eq!(percents.next(), first, "they have waited longest now");
+        assert_eq!(percents.next(TOGETHER), first, "they have waited longest now");
     }
 }

@@ -8,7 +8,6 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
-use log::warn;
 use machine::Chain;
 use tokio::time::timeout;
 
@@ -34,16 +33,14 @@ impl Server {
     /// Waits until the view shows everything that is stored now. It costs one read, and none if this server is the only one.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails, or the view does not come there in time. An answer from an old view could say that something does not
+    /// exist which another server has just shown to the caller.
     pub(crate) async fn caught_up(&self) -> Result<(), StoreError> {
         if !self.0.store.is_shared() {
             return Ok(());
         }
         let latest = self.0.store.revision().await?;
-        if !self.shows(latest).await {
-            warn!("the view is behind the store: it is not at revision {latest} after {} s", SHOWN.as_secs());
-        }
-        Ok(())
+        if self.shows(latest).await { Ok(()) } else { Err(StoreError::Behind { seconds: SHOWN.as_secs() }) }
     }
 
     /// Like `caught_up`, for a machine that boots. Without the store it gets what was last known.

@@ -34,7 +34,7 @@ pub async fn run(server: Weak<Inner>) {
 
 async fn sweep(server: &Server, now: Timestamp) -> Result<(), StoreError> {
     let (pairs, _) = server.0.store.list(EVENTS).await?;
-    for some in expired(&pairs, now).chunks(TOGETHER) {
+    for some in expired(&pairs, now).chunks(TOGETHER.min(server.0.store.most_writes())) {
         let gone = some.iter().fold(Transaction::default(), |transaction, key| transaction.remove(*key));
         server.commit(gone).await?;
     }

@@ -75,13 +75,12 @@ async fn write(server: &Server, known: &mut Known, notes: Vec<Note>) -> Result<(
         let name = ObjectName::new(&note.name.namespace, format!("{}.{:x}", note.name.name, seen.number));
         puts.insert(plain::key("core/events/", &name), stored(events, &object));
     }
-    if puts.is_empty() {
-        return Ok(());
+    let puts: Vec<_> = puts.into_iter().collect();
+    for some in puts.chunks(server.0.store.most_writes()) {
+        let write = |all: Transaction, (key, event): &(String, Value)| all.write(key, event.to_string().into_bytes());
+        server.commit(some.iter().fold(Transaction::default(), write)).await?;
     }
-    let transaction = puts
-        .into_iter()
-        .fold(Transaction::default(), |transaction, (key, event)| transaction.write(key, event.to_string().into_bytes()));
-    server.commit(transaction).await.map(drop)
+    Ok(())
 }
 
 impl Server {

@@ -290,3 +290,17 @@ async fn a_server_alone_leads_at_once_and_asks_no_lease() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(server.0.store.list("").await.unwrap().0.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_view_stands_still_answers_nothing_and_is_not_ready() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let stuck = Behind::new(Arc::clone(&store), Duration::from_secs(3600)).await;
+    let server = Server::on(Arc::new(stuck), Config::default()).await.unwrap();
+    assert!(server.caught_up().await.is_ok() && server.unready().await.is_empty());
+    let other = Server::on(store, Config::default()).await.unwrap();
+    apply(&other, &objects(1, 1)).await;
+    let refused = server.caught_up().await.unwrap_err().to_string();
+    assert!(refused.contains("another server of the site may answer"), "{refused}");
+    assert_eq!(server.unready().await, ["the view is behind the store"]);
+    assert!(server.ill().await.is_empty(), "to start it again would not help");
+}

@@ -162,6 +162,8 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("this server has not seen for {seconds} s what is stored; another server of the site may answer")]
+    Behind { seconds: u64 },
     #[error(
         "the change has {writes} writes, and etcd at {members} takes {most} at once: start each member with --max-txn-ops=16384, or \
          make the change in parts"
