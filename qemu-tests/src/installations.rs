@@ -11,6 +11,7 @@ mod metadata;
 mod receiver;
 mod row;
 mod sectors;
+mod small;
 mod steps;
 mod tools;
 
@@ -40,7 +41,8 @@ const RESETS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Every installation. The first one is the short form.
 fn rows() -> Vec<Row> {
-    let others = [container::rows(), loaders::rows(), images::rows(), layers::rows(), sectors::rows(), metadata::rows()];
+    let others =
+        [container::rows(), loaders::rows(), images::rows(), layers::rows(), sectors::rows(), metadata::rows(), small::rows()];
     archive::rows().into_iter().chain(others.into_iter().flatten()).collect()
 }
 

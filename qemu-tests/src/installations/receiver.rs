@@ -1,7 +1,7 @@
-//! An HTTP server that keeps what is sent to it by PUT.
+//! An HTTP server that keeps what is sent to it by PUT, and the files of forms that are sent by POST.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,6 +44,9 @@ fn take(client: &TcpStream, folder: &Path) -> Result<()> {
     client.set_read_timeout(Some(PATIENCE)).context("cannot set a time limit")?;
     let mut reader = BufReader::new(client);
     let Some((method, path, headers)) = head(&mut reader)? else { return Ok(()) };
+    if method == "POST" {
+        return form(&mut reader, &headers, folder).and_then(|()| answer(client, "200 OK"));
+    }
     let name = path.rsplit('/').next().unwrap_or_default();
     if method != "PUT" || name.is_empty() || name.starts_with('.') {
         return answer(client, "405 Method Not Allowed");
@@ -53,6 +56,32 @@ fn take(client: &TcpStream, folder: &Path) -> Result<()> {
     body(&mut reader, &headers, &mut file)?;
     fs::rename(&part, folder.join(name)).with_context(|| format!("cannot keep {name}"))?;
     answer(client, "201 Created")
+}
+
+/// A form with one file (RFC 7578), which is kept under its own name.
+fn form(reader: &mut impl BufRead, headers: &Headers, folder: &Path) -> Result<()> {
+    let part = folder.join("form.part");
+    let open = || File::options().create(true).truncate(true).read(true).write(true).open(&part);
+    let mut file = open().with_context(|| format!("cannot write {}", part.display()))?;
+    body(reader, headers, &mut file)?;
+    let length = file.seek(SeekFrom::End(0)).context("cannot read the form")?;
+    file.rewind().context("cannot read the form")?;
+    let mut reader = BufReader::new(&file);
+    let boundary = line(&mut reader)?;
+    let mut name = None;
+    loop {
+        let line = line(&mut reader)?;
+        if line.is_empty() {
+            break;
+        }
+        name = name.or(line.split_once("filename=\"").and_then(|(_, rest)| rest.split('"').next()).map(str::to_owned));
+    }
+    let name = name.filter(|name| !name.is_empty() && !name.contains('/')).context("the form has no file")?;
+    let start = reader.stream_position().context("cannot read the form")?;
+    let end = length.checked_sub(format!("\r\n{boundary}--\r\n").len() as u64).filter(|end| *end >= start);
+    let mut kept = File::create(folder.join(&name)).with_context(|| format!("cannot write {name}"))?;
+    std::io::copy(&mut reader.take(end.context("the form is cut off")? - start), &mut kept).context("cannot keep the file")?;
+    fs::remove_file(&part).context("cannot remove the form")
 }
 
 type Headers = Vec<(String, String)>;
@@ -109,6 +138,17 @@ mod tests {
         let (_, _, headers) = head(&mut reader)?.unwrap();
         body(&mut reader, &headers, &mut File::create(&path).unwrap())?;
         Ok(fs::read_to_string(path).unwrap())
+    }
+
+    #[test]
+    fn a_form_has_a_file_with_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = "Content-Disposition: form-data; name=\"x\"; filename=\"a.img\"\r\nContent-Type: y\r\n\r\n";
+        let text = format!("--b\r\n{part}\r\nbytes\r\n--b--\r\n");
+        let headers = vec![("content-length".to_owned(), text.len().to_string())];
+        form(&mut text.as_bytes(), &headers, folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("a.img")).unwrap(), "\r\nbytes");
+        assert!(form(&mut &b"--b\r\n\r\n"[..], &vec![("content-length".into(), "7".into())], folder.path()).is_err());
     }
 
     #[test]
