@@ -59,6 +59,11 @@ pub const ALL: &[Scenario] = &[
         "300 machines that start at once lose nothing when packets are lost and the server is killed",
         crate::storm::short,
     ),
+    many(
+        ALONE,
+        "a site of two servers and two boots loses nothing while each of its programs is killed and each host cut off",
+        crate::storm::short_site,
+    ),
     one("a blank BIOS machine with 128 MiB installs Debian and boots it", installs::bios),
     one("a blank UEFI machine installs Debian through TFTP and boots it", installs::uefi),
     one("a host with the package and without cargo installs a machine, and needs no registry", package::installs),

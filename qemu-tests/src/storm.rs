@@ -4,6 +4,7 @@
 
 mod course;
 mod host;
+mod several;
 mod store;
 
 use std::fs;
@@ -28,8 +29,11 @@ use crate::segment;
 use crate::setup::workspace;
 use course::Course;
 use host::{Host, Load};
+use several::Several;
 
 const NAME: &str = "storm";
+/// Seconds between two faults of `--in-turn`. Each lasts half of it.
+const EVERY: f64 = 8.0;
 const MIB: f64 = 1024.0 * 1024.0;
 /// The image of all actions.
 const IMAGE: &str = "storm:1";
@@ -41,6 +45,12 @@ pub struct Arguments {
     /// A file with faults: docs/lab.md shows all of them
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
+    /// A site in place of one `thimble up`: so many servers, each with a boots, on three members of etcd
+    #[arg(long, value_name = "SERVERS")]
+    hosts: Option<usize>,
+    /// Kill each server, boots and member of etcd in turn, then cut off each host, one every 8 seconds. Wants --hosts
+    #[arg(long, requires = "hosts", conflicts_with = "faults")]
+    in_turn: bool,
     /// Seconds within which the machines are switched on
     #[arg(long, default_value_t = 10.0)]
     within: f64,
@@ -87,7 +97,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.inside {
         segment::bring_up()?;
         let programs = Programs { thimble: programs.join("thimble"), storm: programs.join("storm") };
-        let broken = blow(&programs, &lab.join("runs").join(NAME), Some(&lab.join("storm.json")), arguments)?;
+        let (folder, json) = (lab.join("runs").join(NAME), lab.join("storm.json"));
+        let broken = match arguments.hosts {
+            None => blow(&programs, &folder, Some(&json), arguments)?,
+            Some(servers) => blow_on_site(&programs, &folder, Some(&json), arguments, servers)?,
+        };
         return Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     faults(arguments)?; // a mistake is shown before anything is built
@@ -107,6 +121,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn faults(arguments: &Arguments) -> Result<Faults> {
+    if arguments.in_turn {
+        return Ok(Faults::in_turn(arguments.hosts.unwrap_or(1), several::MEMBERS, EVERY, EVERY, EVERY / 2.0));
+    }
     let Some(path) = &arguments.faults else { return Ok(Faults::default()) };
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Faults::parse(&text).with_context(|| format!("the faults in {}", path.display()))
@@ -121,6 +138,8 @@ pub fn short(scene: &Scene) -> Result<()> {
     let arguments = Arguments {
         machines: 300,
         faults: Some(path),
+        hosts: None,
+        in_turn: false,
         within: 2.0,
         limit: 120.0,
         nbp: 16 << 10,
@@ -139,10 +158,14 @@ pub fn short(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+fn seed(arguments: &Arguments) -> u64 {
+    arguments.seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs()))
+}
+
 /// One storm in this segment. Returns what must not have happened.
 fn blow(programs: &Programs, folder: &Path, json: Option<&Path>, arguments: &Arguments) -> Result<Vec<String>> {
     let faults = faults(arguments)?;
-    let seed = arguments.seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs()));
+    let seed = seed(arguments);
     let course = Course::prepare(folder, &faults)?;
     let image = Image::of_noise(arguments.image)?;
     let mut registry = None;
@@ -158,7 +181,7 @@ fn blow(programs: &Programs, folder: &Path, json: Option<&Path>, arguments: &Arg
     let served_by = registry.as_ref().map_or(host::HTTP, Registry::address);
     host.up()?;
     let began = Instant::now();
-    host.fill(arguments.machines, &format!("{served_by}/{IMAGE}"))?;
+    host::fill(&host.socket(), arguments.machines, &format!("{served_by}/{IMAGE}"))?;
     println!(
         "{} Hardware and Workflows in {:.1} s; to repeat the choices: --seed {seed}",
         arguments.machines,
@@ -185,6 +208,79 @@ fn blow(programs: &Programs, folder: &Path, json: Option<&Path>, arguments: &Arg
     for one in &broken {
         println!("BROKEN: {one}");
     }
+    Ok(broken)
+}
+
+/// The suite's part of a site: everything is killed or cut off once, while 150 machines are switched on and work.
+pub fn short_site(scene: &Scene) -> Result<()> {
+    let arguments = Arguments {
+        machines: 150,
+        faults: None,
+        hosts: Some(2),
+        in_turn: true,
+        within: 80.0,
+        limit: 240.0,
+        nbp: 16 << 10,
+        kernel: 64 << 10,
+        ramdisk: 64 << 10,
+        image: 16 << 10,
+        work: 1.0,
+        lines: 4,
+        seed: None,
+        reuse: true,
+        inside: true,
+    };
+    let programs = Programs { thimble: scene.setup.thimble.clone(), storm: scene.setup.thimble.with_file_name("storm") };
+    let broken = blow_on_site(&programs, &scene.folder, None, &arguments, 2)?;
+    ensure!(broken.is_empty(), "{}", broken.join("; "));
+    Ok(())
+}
+
+/// One storm against a site. Returns what must not have happened.
+fn blow_on_site(
+    programs: &Programs,
+    folder: &Path,
+    json: Option<&Path>,
+    arguments: &Arguments,
+    servers: usize,
+) -> Result<Vec<String>> {
+    let faults = faults(arguments)?;
+    let seed = seed(arguments);
+    let course = Course::prepare(folder, &faults)?;
+    let place = folder.join("registry");
+    fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+    let mut registry = Registry::start(&place)?;
+    Image::of_noise(arguments.image)?.push(registry.address(), "storm", "1")?;
+    let mut several = Several::start(&programs.thimble, folder, servers, segment::BRIDGE, arguments)?;
+    host::fill(&several.socket()?, arguments.machines, &format!("{}/{IMAGE}", registry.address()))?;
+    println!("{servers} servers, {servers} boots, {} members of etcd; to repeat the choices: --seed {seed}", several::MEMBERS);
+    let outcome = course.run(programs, folder, arguments, seed, &mut several, Some(&mut registry))?;
+    let mut broken = outcome.broken();
+    broken.extend(several.lost(&outcome.acknowledged)?);
+    print!("\n{}", outcome.table());
+    let loads = several.loads();
+    for (name, load) in &loads {
+        println!("{name:<28}{:>9.1} s of processor, {:.1} MiB at the peak", load.cpu_seconds, load.peak_mib);
+    }
+    let acknowledged = outcome.acknowledged.len();
+    println!(
+        "{:<28}{:>9.1} s for {} machines; every server shows {acknowledged} acknowledged reports; the simulator used {:.1} s",
+        "in all", outcome.seconds, outcome.machines, outcome.cpu_seconds
+    );
+    if let Some(path) = json {
+        let outcome = Outcome { acknowledged: Vec::new(), ..outcome };
+        let loads: serde_json::Map<String, serde_json::Value> = loads
+            .into_iter()
+            .map(|(name, load)| (name, json!({"cpu_seconds": load.cpu_seconds, "peak_mib": load.peak_mib})))
+            .collect();
+        let result = json!({
+            "servers": servers, "within_seconds": arguments.within, "work_seconds": arguments.work, "seed": seed, "faults": faults,
+            "outcome": outcome, "programs": loads, "acknowledged": acknowledged, "broken": broken,
+        });
+        fs::write(path, serde_json::to_vec_pretty(&result).context("cannot write JSON")?).context("cannot write the result")?;
+        println!("also in {}", path.display());
+    }
+    broken.iter().for_each(|one| println!("BROKEN: {one}"));
     Ok(broken)
 }
 

@@ -15,6 +15,52 @@ pub struct Faults {
     pub wrong_dhcp: Option<WrongDhcp>,
     pub registry_down: Vec<Outage>,
     pub server_killed: Vec<Outage>,
+    /// Of a site with several hosts.
+    pub killed: Vec<Killed>,
+    /// No packet comes to these hosts or leaves them.
+    pub cut_off: Vec<CutOff>,
+}
+
+/// A program of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Program {
+    Server,
+    Boots,
+    Etcd,
+}
+
+/// A program of a site is killed (SIGKILL) at this time and started again after these seconds. Hosts count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Killed {
+    pub program: Program,
+    pub host: usize,
+    pub at: f64,
+    #[serde(rename = "for", default)]
+    pub seconds: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutOff {
+    pub host: usize,
+    pub at: f64,
+    #[serde(rename = "for", default)]
+    pub seconds: f64,
+}
+
+impl Faults {
+    /// Every program of a site is killed in turn, and then each host is cut off: one thing at a time.
+    #[must_use]
+    pub fn in_turn(hosts: usize, members: usize, first: f64, every: f64, seconds: f64) -> Self {
+        let programs = [(Program::Server, hosts), (Program::Boots, hosts), (Program::Etcd, members)];
+        let all = programs.into_iter().flat_map(|(program, count)| (1..=count).map(move |host| (program, host)));
+        let mut times = std::iter::successors(Some(first), |at| Some(at + every));
+        let killed = all.zip(&mut times).map(|((program, host), at)| Killed { program, host, at, seconds }).collect();
+        let cut_off = (1..=members).zip(times).map(|(host, at)| CutOff { host, at, seconds }).collect();
+        Self { killed, cut_off, ..Self::default() }
+    }
 }
 
 /// A share of the machines receives this many bytes a second.
@@ -87,9 +133,12 @@ impl Faults {
             share("power_cut.share", cut.share)?;
             time("power_cut.within", cut.within)?;
         }
-        for outage in self.registry_down.iter().chain(&self.server_killed) {
-            time("at", outage.at)?;
-            time("for", outage.seconds)?;
+        let outages = self.registry_down.iter().chain(&self.server_killed).map(|outage| (outage.at, outage.seconds));
+        let killed = self.killed.iter().map(|killed| (killed.at, killed.seconds));
+        let cut_off = self.cut_off.iter().map(|cut| (cut.at, cut.seconds));
+        for (at, seconds) in outages.chain(killed).chain(cut_off) {
+            time("at", at)?;
+            time("for", seconds)?;
         }
         Ok(())
     }
@@ -110,6 +159,17 @@ mod tests {
         assert_eq!(faults.server_killed, [Outage { at: 8.0, seconds: 0.0 }, Outage { at: 20.0, seconds: 3.0 }]);
         assert_eq!(faults.power_cut, Some(PowerCut { share: 0.05, within: 30.0 }));
         assert_eq!(Faults::parse("").unwrap(), Faults::default());
+    }
+
+    #[test]
+    fn in_turn_means_each_program_and_each_host_at_a_time_of_its_own() {
+        let faults = Faults::in_turn(2, 3, 10.0, 8.0, 4.0);
+        let killed: Vec<_> = faults.killed.iter().map(|one| (one.program, one.host, one.at)).collect();
+        assert_eq!(killed.len(), 7);
+        assert_eq!((killed[0], killed[6]), ((Program::Server, 1, 10.0), (Program::Etcd, 3, 58.0)));
+        assert_eq!(faults.cut_off.iter().map(|one| (one.host, one.at)).collect::<Vec<_>>(), [(1, 66.0), (2, 74.0), (3, 82.0)]);
+        let text = serde_json::to_string(&faults).unwrap();
+        assert_eq!(Faults::parse(&text).unwrap(), faults, "and it is written as it is read");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
+/// What the agent says to a registry, which shows a manifest of OCI only to those that name it.
+const AGENT: &str = "User-Agent: thimble\r\nAccept: application/vnd.oci.image.manifest.v1+json";
 /// Without a byte for so long, a client gives up.
 const SILENT: Duration = Duration::from_secs(20);
 const HEAD: usize = 16 << 10;
@@ -86,8 +88,11 @@ impl Connection {
 
     /// With `wants_text` the body is returned, else it is counted.
     pub async fn get(&mut self, path: &str, wants_text: bool) -> io::Result<Answer> {
-        let request =
-            format!("GET /{path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: iPXE/1.21.1\r\nConnection: keep-alive\r\n\r\n", self.server);
+        let who = match path.starts_with("v2/") {
+            true => AGENT,
+            false => "User-Agent: iPXE/1.21.1",
+        };
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: {}\r\n{who}\r\nConnection: keep-alive\r\n\r\n", self.server);
         self.stream.write_all(request.as_bytes()).await?;
         let (status, length, mut text) = self.head().await?;
         if status != 200 {

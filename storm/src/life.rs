@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -70,11 +71,55 @@ pub struct Life {
     watch: Option<Watch>,
     cables: Cables,
     syslog: Option<SocketAddr>,
+    servers: Arc<Servers>,
     is_over: bool,
+}
+
+/// The workflow services that the kernel arguments name. Each has all work.
+struct Servers {
+    all: Vec<SocketAddrV4>,
+    at: AtomicUsize,
+}
+
+impl Servers {
+    /// Machines begin with different ones, as agents do.
+    fn of(arguments: &Arguments, number: u32) -> Self {
+        let named = arguments.grpc_authority.iter().chain(&arguments.servers);
+        let mut all: Vec<SocketAddrV4> = named.filter_map(|text| text.parse().ok()).collect();
+        if all.is_empty() {
+            all.push(SocketAddrV4::new(site::HOST, ports::GRPC));
+        }
+        let at = AtomicUsize::new(usize::try_from(number).unwrap_or(0) % all.len());
+        Self { all, at }
+    }
+
+    /// The connection that is there, or one to the first server that answers.
+    async fn connected(&self, agent: Option<Agent>, link: Link, mac: &str, cables: &Cables) -> io::Result<Agent> {
+        if let Some(agent) = agent {
+            return Ok(agent);
+        }
+        let mut last = io::Error::other("no server is named");
+        for _ in &self.all {
+            let at = self.at.load(Ordering::Relaxed) % self.all.len();
+            let Some(server) = self.all.get(at) else { break };
+            match Agent::connect(link, *server, mac.to_owned(), Arc::clone(cables)).await {
+                Ok(agent) => return Ok(agent),
+                Err(error) => last = error,
+            }
+            self.leave();
+        }
+        Err(last)
+    }
+
+    /// The one in use has failed.
+    fn leave(&self) {
+        self.at.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Life {
     pub fn new(storm: &Arc<Storm>, seed: Seed, answers: UnboundedReceiver<Packet>) -> Self {
+        let servers = Arc::new(Servers::of(&Arguments::default(), seed.number));
         Self {
             storm: Arc::clone(storm),
             machine: Machine::new(seed.number, seed.habits, seed.dice.clone()),
@@ -87,6 +132,7 @@ impl Life {
             watch: None,
             cables: Cables::default(),
             syslog: None,
+            servers,
             is_over: false,
         }
     }
@@ -206,17 +252,15 @@ impl Life {
         let arguments = Arguments::parse(arguments).arguments;
         let host = arguments.syslog_host.as_deref().and_then(|host| host.parse().ok());
         self.syslog = host.map(|host| SocketAddr::new(host, arguments.syslog_port.unwrap_or(syslog::PORT)));
-        let server: Option<SocketAddrV4> =
-            arguments.grpc_authority.as_deref().and_then(|list| list.split(',').next()?.parse().ok());
-        let server = server.unwrap_or(SocketAddrV4::new(site::HOST, ports::GRPC));
+        let servers = Servers::of(&arguments, self.seed.number);
+        if self.servers.all != servers.all {
+            self.servers = Arc::new(servers);
+        }
+        let servers = Arc::clone(&self.servers);
         let (storm, link, http, agent) = (Arc::clone(&self.storm), self.seed.link, self.http.take(), self.agent.take());
         let (cables, mac, number) = (Arc::clone(&self.cables), site::mac_text(self.seed.number), self.seed.number);
         Box::pin(async move {
-            let connected = match agent {
-                Some(agent) => Ok(agent),
-                None => Agent::connect(link, server, mac, cables).await,
-            };
-            let Ok(mut agent) = connected else {
+            let Ok(mut agent) = servers.connected(agent, link, &mac, &cables).await else {
                 return Ended { event: Owned::Asked(Asked::Unreachable), http, agent: None };
             };
             let question = storm.tally().ledger.question();
@@ -225,6 +269,9 @@ impl Life {
                 answered = agent.ask() => answered,
                 () = until_over(&storm, &workflow) => (Asked::Over, false),
             };
+            if !is_useful && asked == Asked::Unreachable {
+                servers.leave();
+            }
             if let Asked::Work(job) = &asked {
                 storm.tally().ledger.hand_out(job, question);
             }
@@ -235,17 +282,16 @@ impl Life {
     fn report(&mut self, job: Job, progress: Progress) -> BoxFuture<'static, Ended> {
         let (storm, http, agent) = (Arc::clone(&self.storm), self.http.take(), self.agent.take());
         let (link, cables, mac) = (self.seed.link, Arc::clone(&self.cables), site::mac_text(self.seed.number));
+        let servers = Arc::clone(&self.servers);
         Box::pin(async move {
-            let connected = match agent {
-                Some(agent) => Ok(agent),
-                None => Agent::connect(link, SocketAddrV4::new(site::HOST, ports::GRPC), mac, cables).await,
-            };
-            let Ok(mut agent) = connected else {
+            let Ok(mut agent) = servers.connected(agent, link, &mac, &cables).await else {
                 return Ended { event: Owned::Reported(Reported::Unreachable), http, agent: None };
             };
             let (reported, is_useful) = agent.report(&job, progress).await;
-            if reported == Reported::Accepted {
-                storm.tally().ledger.acknowledge(&job, progress);
+            match reported {
+                Reported::Accepted => storm.tally().ledger.acknowledge(&job, progress),
+                Reported::Unreachable => servers.leave(),
+                _ => {}
             }
             Ended { event: Owned::Reported(reported), http, agent: is_useful.then_some(agent) }
         })

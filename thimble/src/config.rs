@@ -61,6 +61,10 @@ pub struct Settings {
     #[arg(long, env = "THIMBLE_STORE_KEY", value_name = "FILE")]
     #[serde(alias = "store_key")]
     pub store_key: Option<PathBuf>,
+    /// Key file of the site, the same for all its servers; with it they share one certificate authority and all tokens
+    #[arg(long, env = "THIMBLE_SITE_KEY", value_name = "FILE")]
+    #[serde(alias = "site_key")]
+    pub site_key: Option<PathBuf>,
     /// Folder served at /files/: kernel, ramdisk and operating system images
     #[arg(long, env = "THIMBLE_FILES", value_name = "DIR")]
     pub files: Option<PathBuf>,
@@ -183,6 +187,7 @@ pub struct Config {
     pub data: PathBuf,
     /// `None` if the store is a file of the data folder.
     pub etcd: Option<Etcd>,
+    pub site_key: Option<PathBuf>,
     pub files: PathBuf,
     /// What `/v2/` serves.
     pub images: PathBuf,
@@ -237,6 +242,7 @@ impl Settings {
             store_ca: self.store_ca.or(other.store_ca),
             store_certificate: self.store_certificate.or(other.store_certificate),
             store_key: self.store_key.or(other.store_key),
+            site_key: self.site_key.or(other.site_key),
             files: self.files.or(other.files),
             nbp: self.nbp.or(other.nbp),
             kernel: self.kernel.or(other.kernel),
@@ -342,6 +348,9 @@ impl Settings {
         let given =
             store::Given { store: self.store, ca: self.store_ca, certificate: self.store_certificate, key: self.store_key };
         let etcd = store::checked(given, &mut mistakes);
+        if self.site_key.is_some() && etcd.is_none() {
+            mistakes.push("site-key: it is for servers that share etcd, which the setting store names".to_owned());
+        }
         let logs = logs::limits(self.log_size.as_deref(), self.log_days, &mut mistakes);
         let tftp_block = self.tftp_block.unwrap_or(1468);
         if !(512..=1468).contains(&tftp_block) {
@@ -359,6 +368,7 @@ impl Settings {
             images: data.join("images"),
             data,
             etcd,
+            site_key: self.site_key,
             nbp: self.nbp.unwrap_or_else(|| PathBuf::from("/usr/lib/ipxe")),
             kernel: self.kernel.unwrap_or_else(|| api::names::KERNEL.to_owned()),
             initrd: self.initrd.unwrap_or_else(|| api::names::RAMDISK.to_owned()),
@@ -406,7 +416,7 @@ impl Config {
         let mut read = vec![self.files.clone(), self.images.clone(), self.nbp.clone()];
         read.extend(self.apply.iter().cloned());
         read.extend(self.https.iter().flat_map(|https| [https.files.certificate.clone(), https.files.key.clone()]));
-        read.extend(self.etcd.iter().flat_map(Etcd::files));
+        read.extend(self.etcd.iter().flat_map(Etcd::files).chain(self.site_key.clone()));
         Folders { read, write: vec![self.data.clone()] }
     }
 

@@ -65,6 +65,7 @@ const FIXED: &[(&str, Shown)] = &[
     ("address6", |config| format!("{:?}", config.address6)),
     ("interface", |config| format!("{:?}", config.interface)),
     ("data", |config| format!("{:?}", config.data)),
+    ("site-key", |config| format!("{:?}", config.site_key)),
     ("store", |config| format!("{:?}", config.etcd.as_ref().map(|etcd| &etcd.address))),
     ("store-ca", |config| format!("{:?}", store_files(config).map(|files| &files.authority))),
     ("store-certificate", |config| format!("{:?}", store_files(config).and_then(|files| Some(&files.identity.as_ref()?.0)))),

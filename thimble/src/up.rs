@@ -234,9 +234,27 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
         other => other.into(), // its text names the file
     })?;
     access::take_over(&config.data, &[STORE])?; // the store may be new
+    join(&opened, config).await.context("cannot become a server of the site")?;
     #[cfg(feature = "otel")]
     traced::begin(&opened)?;
     Ok(opened)
+}
+
+/// A server of a site with others has their authority and tokens.
+async fn join(server: &Server, config: &Config) -> anyhow::Result<()> {
+    let Some(path) = &config.site_key else {
+        if config.etcd.is_some() {
+            log::warn!("site-key is not set, so this server has a certificate authority and tokens that no other server knows");
+        }
+        return Ok(());
+    };
+    let key = access::SiteKey::read(path)?;
+    server
+        .join_site(&config.data, key, || {
+            access::Access::open(&config.data, config.names.clone(), jiff::Timestamp::now())?;
+            metadata::key(&config.data).map(drop)
+        })
+        .await?
 }
 
 fn settings_of(config: &Config) -> server::Config {

@@ -6,11 +6,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use storm::faults::Faults;
+use storm::faults::{Faults, Program};
 use storm::report::Outcome;
 use storm::site;
 
-use super::host::Host;
 use super::{Arguments, Programs};
 use crate::command::{Daemon, effect, output, tail};
 use crate::namespace::{Namespace, ip};
@@ -33,11 +32,27 @@ pub struct Course {
 
 /// What happens at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Blow {
+pub enum Blow {
     KillServer,
     StartServer,
     StopRegistry,
     StartRegistry,
+    /// A program of a host of the site. Hosts count from 1.
+    Kill(Program, usize),
+    Start(Program, usize),
+    CutOff(usize),
+    Join(usize),
+}
+
+/// What serves the machines: one host, or the hosts of a site.
+pub trait Served {
+    /// # Errors
+    /// When a program cannot be killed or started.
+    fn strike(&mut self, blow: Blow) -> Result<()>;
+
+    /// # Errors
+    /// When a program has ended by itself.
+    fn check(&mut self) -> Result<()>;
 }
 
 /// All of them in the order of their times.
@@ -46,7 +61,12 @@ fn schedule(faults: &Faults) -> Vec<(Duration, Blow)> {
         |at: f64, seconds: f64, down, up| [(Duration::from_secs_f64(at), down), (Duration::from_secs_f64(at + seconds), up)];
     let server = faults.server_killed.iter().flat_map(|o| both(o.at, o.seconds, Blow::KillServer, Blow::StartServer));
     let registry = faults.registry_down.iter().flat_map(|o| both(o.at, o.seconds, Blow::StopRegistry, Blow::StartRegistry));
-    let mut all: Vec<_> = server.chain(registry).collect();
+    let killed = faults
+        .killed
+        .iter()
+        .flat_map(|one| both(one.at, one.seconds, Blow::Kill(one.program, one.host), Blow::Start(one.program, one.host)));
+    let cut_off = faults.cut_off.iter().flat_map(|one| both(one.at, one.seconds, Blow::CutOff(one.host), Blow::Join(one.host)));
+    let mut all: Vec<_> = server.chain(registry).chain(killed).chain(cut_off).collect();
     all.sort_by_key(|(at, _)| *at);
     all
 }
@@ -66,7 +86,7 @@ impl Course {
         ip(&format!("route add {} via {} dev {BRIDGE}", site::MACHINES, site::GATE))?;
         firewall(&mut machines.command("nft"), NO_POWER)?;
         if faults.loss > 0.0 {
-            firewall(&mut Command::new("nft"), &losing(&machines.port(CARD), faults.loss))?;
+            firewall(&mut Command::new("nft"), &losing("loss", &machines.port(CARD), faults.loss))?;
         }
         let rogue = faults.wrong_dhcp.map(|_| {
             let rogue = Namespace::start(folder, "rogue")?;
@@ -91,7 +111,7 @@ impl Course {
         folder: &Path,
         arguments: &Arguments,
         seed: u64,
-        host: &mut Host,
+        served: &mut dyn Served,
         mut registry: Option<&mut Registry>,
     ) -> Result<Outcome> {
         let out = folder.join("outcome.json");
@@ -122,19 +142,17 @@ impl Course {
             }
             if let Some((at, blow)) = due.next_if(|(at, _)| *at <= began.elapsed()) {
                 println!("{:>6.1} s  {blow:?}", at.as_secs_f64());
-                strike(blow, host, registry.as_deref_mut())?;
+                strike(blow, served, registry.as_deref_mut())?;
                 continue;
             }
-            if host.is_up() {
-                host.check()?;
-            }
+            served.check()?;
             std::thread::sleep(LOOK);
         }
-        if let Some((at, blow)) = due.next() {
+        if let Some((at, blow)) = due.peek() {
             println!("the storm ended before {blow:?} at {} s: give its faults earlier times", at.as_secs_f64());
-            if !host.is_up() {
-                host.up()?;
-            }
+        }
+        for (_, blow) in due.filter(|(_, blow)| blow.is_mending()) {
+            strike(blow, served, registry.as_deref_mut())?;
         }
         let text = fs::read(&out).with_context(|| format!("cannot read {}", out.display()))?;
         serde_json::from_slice(&text).context("the result of the machines cannot be read")
@@ -148,15 +166,21 @@ impl Course {
     }
 }
 
-fn strike(blow: Blow, host: &mut Host, registry: Option<&mut Registry>) -> Result<()> {
+fn strike(blow: Blow, served: &mut dyn Served, registry: Option<&mut Registry>) -> Result<()> {
     match (blow, registry) {
-        (Blow::KillServer, _) => host.kill(),
-        (Blow::StartServer, _) => host.up()?,
         (Blow::StopRegistry, Some(registry)) => registry.down(),
         (Blow::StartRegistry, Some(registry)) => registry.up()?,
         (Blow::StopRegistry | Blow::StartRegistry, None) => {}
+        (blow, _) => served.strike(blow)?,
     }
     Ok(())
+}
+
+impl Blow {
+    /// Whether it ends another one.
+    const fn is_mending(self) -> bool {
+        matches!(self, Self::StartServer | Self::StartRegistry | Self::Start(..) | Self::Join(_))
+    }
 }
 
 /// A socket whose machine has no power sends nothing, and neither does the kernel in its place.
@@ -164,17 +188,15 @@ const NO_POWER: &str = "table ip power { chain out { type filter hook output pri
                         icmp type destination-unreachable drop; }; }";
 
 /// Loses packets of both directions at the switch's end of the cable.
-fn losing(port: &str, share: f64) -> String {
+pub fn losing(table: &str, port: &str, share: f64) -> String {
     let lost = (share * PACKETS).round();
-    let chain = |hook: &str| {
-        format!(
-            "chain {hook} {{ type filter hook {hook} device \"{port}\" priority 0; numgen random mod {PACKETS} < {lost} drop; }};"
-        )
-    };
-    format!("table netdev loss {{ {} {} }}", chain("ingress"), chain("egress"))
+    // nftables refuses a number that is out of reach.
+    let which = if lost < PACKETS { format!("numgen random mod {PACKETS} < {lost} ") } else { String::new() };
+    let chain = |hook: &str| format!("chain {hook} {{ type filter hook {hook} device \"{port}\" priority 0; {which}drop; }};");
+    format!("table netdev {table} {{ {} {} }}", chain("ingress"), chain("egress"))
 }
 
-fn firewall(nft: &mut Command, rules: &str) -> Result<()> {
+pub fn firewall(nft: &mut Command, rules: &str) -> Result<()> {
     effect(nft.arg(rules)).with_context(|| format!("nft {rules}"))
 }
 
@@ -207,8 +229,9 @@ mod tests {
 
     #[test]
     fn a_share_of_the_packets_is_lost_in_both_directions() {
-        let rules = losing("machines-lan", 0.01);
+        let rules = losing("loss", "machines-lan", 0.01);
         assert_eq!(rules.matches("numgen random mod 100000 < 1000 drop").count(), 2, "{rules}");
+        assert_eq!(losing("cut", "host1-lan", 1.0).matches("priority 0; drop").count(), 2);
         assert!(rules.contains("hook ingress device \"machines-lan\"") && rules.contains("hook egress"), "{rules}");
     }
 }

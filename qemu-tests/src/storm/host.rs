@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use api::paths::APPLY;
 use machine::ports;
 
+use super::course::{Blow, Served};
 use super::{Arguments, MIB, site};
 use crate::command::{Daemon, wait_for};
 use crate::{http, segment};
@@ -46,7 +47,14 @@ impl Load {
         Some(Self { cpu_seconds: ticks / TICKS_PER_SECOND, peak_mib: kilobytes * 1024.0 / MIB })
     }
 
-    fn and(self, other: Self) -> Self {
+    /// Nothing if it does not run.
+    pub fn of(daemon: Option<&Daemon>) -> Self {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", daemon?.id())).ok();
+        let load = || Self::read(&read("status")?, &read("stat")?);
+        load().unwrap_or_default()
+    }
+
+    pub fn and(self, other: Self) -> Self {
         Self { cpu_seconds: self.cpu_seconds + other.cpu_seconds, peak_mib: self.peak_mib.max(other.peak_mib) }
     }
 }
@@ -65,16 +73,7 @@ impl Host {
     /// Writes the files that it will serve.
     pub fn prepare(thimble: &Path, folder: &Path, arguments: &Arguments) -> Result<Self> {
         let folder = folder.join("thimble");
-        let write = |path: PathBuf, bytes: usize| {
-            let parent = path.parent().unwrap_or(&folder);
-            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-            fs::write(&path, vec![7; bytes]).with_context(|| format!("cannot write {}", path.display()))
-        };
-        write(folder.join("files/vmlinuz"), arguments.kernel)?;
-        write(folder.join("files/initramfs.cpio.zst"), arguments.ramdisk)?;
-        for name in PROGRAMS {
-            write(folder.join("nbp").join(name), arguments.nbp)?;
-        }
+        stand_ins(&folder, arguments)?;
         Ok(Self { thimble: thimble.to_owned(), folder, daemon: None, before: Load::default(), starts: Vec::new() })
     }
 
@@ -112,39 +111,53 @@ impl Host {
         self.daemon = None; // its end is part of the drop
     }
 
-    pub const fn is_up(&self) -> bool {
-        self.daemon.is_some()
-    }
-
-    /// Fails if it has ended by itself.
-    pub fn check(&mut self) -> Result<()> {
-        self.daemon.as_mut().map_or(Ok(()), Daemon::check)
-    }
-
     pub fn load(&self) -> Load {
-        let now = self.daemon.as_ref().and_then(|daemon| {
-            let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", daemon.id())).ok();
-            Load::read(&read("status")?, &read("stat")?)
-        });
-        self.before.and(now.unwrap_or_default())
+        self.before.and(Load::of(self.daemon.as_ref()))
     }
+}
 
-    /// Creates the Template, and Hardware and Workflow of each machine.
-    pub fn fill(&self, machines: u32, image: &str) -> Result<()> {
-        self.apply(&site::template(image))?;
-        let numbers: Vec<u32> = (0..machines).collect();
-        for batch in numbers.chunks(BATCH) {
-            self.apply(&batch.iter().map(|number| site::objects(*number)).collect::<String>())?;
+impl Served for Host {
+    fn strike(&mut self, blow: Blow) -> Result<()> {
+        match blow {
+            Blow::KillServer => self.kill(),
+            Blow::StartServer => self.up()?,
+            other => bail!("{other:?} is for a site: give --hosts"),
         }
         Ok(())
     }
 
-    fn apply(&self, yaml: &str) -> Result<()> {
-        let headers = [("Content-Type", "application/yaml")];
-        let answer = http::request(self.socket().as_path(), "POST", APPLY, &headers, yaml.as_bytes())?;
-        ensure!(answer.status == 200, "the server refused the objects ({}): {}", answer.status, answer.text());
-        Ok(())
+    fn check(&mut self) -> Result<()> {
+        self.daemon.as_mut().map_or(Ok(()), Daemon::check)
     }
+}
+
+/// The files that a boots serves: `files` and `nbp` below the folder.
+pub fn stand_ins(folder: &Path, arguments: &Arguments) -> Result<()> {
+    let write = |path: PathBuf, bytes: usize| {
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        fs::write(&path, vec![7; bytes]).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write(folder.join("files/vmlinuz"), arguments.kernel)?;
+    write(folder.join("files/initramfs.cpio.zst"), arguments.ramdisk)?;
+    PROGRAMS.iter().try_for_each(|name| write(folder.join("nbp").join(name), arguments.nbp))
+}
+
+/// Creates the Template, and Hardware and Workflow of each machine.
+pub fn fill(socket: &Path, machines: u32, image: &str) -> Result<()> {
+    apply(socket, &site::template(image))?;
+    let numbers: Vec<u32> = (0..machines).collect();
+    for batch in numbers.chunks(BATCH) {
+        apply(socket, &batch.iter().map(|number| site::objects(*number)).collect::<String>())?;
+    }
+    Ok(())
+}
+
+fn apply(socket: &Path, yaml: &str) -> Result<()> {
+    let headers = [("Content-Type", "application/yaml")];
+    let answer = http::request(socket, "POST", APPLY, &headers, yaml.as_bytes())?;
+    ensure!(answer.status == 200, "the server refused the objects ({}): {}", answer.status, answer.text());
+    Ok(())
 }
 
 #[cfg(test)]
