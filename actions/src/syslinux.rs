@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 const SYSLINUX: Tool = Tool::new("syslinux", "syslinux");
 const EXTLINUX: Tool = Tool::new("extlinux", "extlinux");
+/// syslinux writes to FAT by mcopy, which a shell runs.
+const OF_SYSLINUX: [Tool; 2] = [Tool::new("sh", "dash"), Tool::new("mcopy", "mtools")];
 /// In Debian's package syslinux-common, and in upstream's image.
 const MBR: [&str; 3] = ["/usr/lib/syslinux/mbr/mbr.bin", "/usr/lib/EXTLINUX/mbr.bin", "/mbr.bin.386"];
 /// Behind it are the disk's signature and the partitions.
@@ -113,6 +115,9 @@ impl Plan {
         }
         let kind = kind(&start(&partition, 2048)?).ok_or_else(|| SyslinuxError::FileSystem(partition.clone()))?;
         let program = if kind == Kind::Fat { SYSLINUX } else { EXTLINUX }.find()?;
+        if kind == Kind::Fat {
+            OF_SYSLINUX.iter().try_for_each(|tool| tool.find().map(drop))?;
+        }
         Ok(Self { disk, partition, kind, program, code: code()? })
     }
 

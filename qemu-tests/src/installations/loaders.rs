@@ -18,6 +18,11 @@ const DIRECT: Start = Start::Direct(Firmware::SeaBios);
 const KEXEC_MIB: u32 = 1024;
 /// The only partition of an MBR.
 const ONLY: (&str, &str) = ("/dev/vda1", "ext4");
+/// The partition for SYSLINUX, and the root.
+const FAT: (&str, &str) = ("/dev/vda1", "vfat");
+const BEHIND: (&str, &str) = ("/dev/vda2", "ext4");
+/// SYSLINUX reads kernel and ramdisk from its own partition.
+const COPY: &str = "mount -t vfat /dev/vda1 /mnt && cp -L /vmlinuz /initrd.img /mnt/ && umount /mnt";
 const MENU: &str = "SERIAL 0 115200
 DEFAULT debian
 PROMPT 0
@@ -71,6 +76,29 @@ pub fn rows() -> Vec<Row> {
             ..Row::new("syslinux", DIRECT, syslinux)
         },
         Row {
+            instance: json!({"storage": {
+                "disks": [{"device": DISK, "wipe_table": true, "partitions": [
+                    {"label": "FAT32_ACTIVE", "number": 1, "size": 262_144}, {"label": "LINUX", "number": 2, "size": 0}]}],
+                "filesystems": [
+                    {"mount": {"device": FAT.0, "format": FAT.1, "point": "/boot/fat", "create": {"options": ["-n", "BOOT"]}}},
+                    {"mount": {"device": BEHIND.0, "format": BEHIND.1, "point": "/", "create": {"options": ["-L", "debian-root"]}}},
+                ],
+            }}),
+            tools: &["e2fsprogs", "dosfstools", "syslinux", "syslinux-common", "dash"],
+            facts: [
+                facts(BEHIND.0, "started-by-syslinux-from-fat"),
+                vec![Fact::new("image", "grep -o 'BOOT_IMAGE=[^ ]*' /proc/cmdline", "BOOT_IMAGE=/vmlinuz")],
+            ]
+            .concat(),
+            ..Row::new("SYSLINUX on FAT", DIRECT, syslinux_on_fat)
+        },
+        Row {
+            instance: archive::bios_storage(),
+            tools: archive::BIOS_TOOLS,
+            facts: facts(ROOT.0, "after-rootio-wipe"),
+            ..Row::new("rootio mount and wipe", DIRECT, mount_and_wipe)
+        },
+        Row {
             instance: archive::bios_storage(),
             tools: &["e2fsprogs"],
             facts: [
@@ -110,6 +138,40 @@ fn syslinux(site: &Site) -> Result<Vec<Step>> {
         loader,
         site.reboot(),
     ])
+}
+
+fn syslinux_on_fat(site: &Site) -> Result<Vec<Step>> {
+    let loader = site.with_tools("boot-loader", "syslinux").environment("DEST_DISK", DISK).environment("DEST_PARTITION", FAT.0);
+    Ok(vec![
+        site.rootio("partition").environment("MBR", "true"),
+        site.rootio("format"),
+        site.unpack(BEHIND.0, BEHIND.1)?,
+        site.hostname(BEHIND, "started-by-syslinux-from-fat"),
+        site.check(BEHIND),
+        site.inside("copy", BEHIND, COPY),
+        site.write("menu", FAT, "/syslinux.cfg", "0644", MENU),
+        loader,
+        site.reboot(),
+    ])
+}
+
+/// What a first installation has left is mounted, wiped, and not there any more. Then the second one begins.
+fn mount_and_wipe(site: &Site) -> Result<Vec<Step>> {
+    // The place of the table, of the first partition, and of the superblock of the second one.
+    let script = "test $(dd if=/dev/vda bs=1M count=3 2>/dev/null | tr -d '\\0' | wc -c) = 0 && echo nothing left";
+    let look = Step::busybox("look", site.registry, script).volume("/dev:/dev");
+    let mut steps = site.storage();
+    steps.extend([site.rootio("mount"), site.rootio("wipe"), look]);
+    steps.extend([
+        site.rootio("partition").named("partition-again"),
+        site.rootio("format").named("format-again"),
+        site.unpack(ROOT.0, ROOT.1)?,
+        site.hostname(ROOT, "after-rootio-wipe"),
+        site.check(ROOT),
+        site.grub(DISK, ROOT),
+        site.reboot(),
+    ]);
+    Ok(steps)
 }
 
 /// Debian's packages come in a second archive and are installed inside of the system, as their scripts want it.
