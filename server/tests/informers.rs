@@ -9,6 +9,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use cluster::{admin, lines, next, opened, serve};
+use etcd::cluster::{Cluster, LIMITS};
+use server::store::EtcdSettings;
 use server::{Config, Server};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -71,10 +73,11 @@ struct Beside {
 
 impl Beside {
     /// None where the program cannot be built.
-    async fn start(arguments: &[&str], watch_lists: &str) -> Option<Self> {
+    async fn start(arguments: &[&str], watch_lists: &str, etcd: Option<&Cluster>) -> Option<Self> {
         let program = program().await?;
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { store: Some(folder.path().join("thimble.redb")), ..Config::default() };
+        let etcd = etcd.map(|etcd| EtcdSettings { address: etcd.address("site"), tls: None });
+        let config = Config { store: Some(folder.path().join("thimble.redb")), etcd, ..Config::default() };
         let server = opened(&config).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -128,8 +131,8 @@ impl Drop for Beside {
     }
 }
 
-async fn informers(watch_lists: &str) {
-    let Some(mut beside) = Beside::start(&[], watch_lists).await else { return };
+async fn informers(watch_lists: &str, etcd: Option<&Cluster>) {
+    let Some(mut beside) = Beside::start(&[], watch_lists, etcd).await else { return };
     beside.says(&["conflicts", "restart"]).await;
     beside.restart().await;
     beside.says(&["informers", "expired", "protobuf", "election", "done"]).await;
@@ -137,18 +140,26 @@ async fn informers(watch_lists: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn informers_that_list_and_watch_work() {
-    informers("false").await;
+    informers("false", None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn informers_that_watch_the_list_work() {
-    informers("true").await;
+    informers("true", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn informers_work_with_a_store_in_etcd() {
+    match Cluster::start(1, LIMITS) {
+        Ok(cluster) => informers("true", Some(&cluster)).await,
+        Err(reason) => eprintln!("SKIPPED: {reason}"),
+    }
 }
 
 /// A controller-runtime manager: it reconciles, patches the status, owns objects, and hands its lease to the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_of_controller_runtime_work() {
-    let Some(mut beside) = Beside::start(&["controller"], "true").await else { return };
+    let Some(mut beside) = Beside::start(&["controller"], "true", None).await else { return };
     beside.says(&["reconciled", "restart"]).await;
     beside.restart().await;
     beside.says(&["continued", "elected", "released", "done"]).await;

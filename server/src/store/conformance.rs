@@ -160,6 +160,24 @@ async fn what_one_transaction_creates_keeps_its_order_by_the_first_revision() {
 }
 
 #[tokio::test]
+async fn a_new_key_has_the_revision_of_its_own_write_as_its_first_one_wherever_it_stands() {
+    each(|store| async move {
+        let other = store.commit(put("/other", 0, "1")).await.unwrap();
+        let all = Transaction::default().when("/other", other).write("/history", Vec::new()).put("/a", 0, Vec::new());
+        let all = all.when("/missing", 0).write("/more", Vec::new()).put("/b", 0, Vec::new()).remove("/gone");
+        let after = ["/a", "/b"].map(|key| all.after(key).unwrap());
+        let last = store.commit(all).await.unwrap();
+        for (key, after) in ["/a", "/b"].into_iter().zip(after) {
+            let pair = store.get(key).await.unwrap().unwrap();
+            assert_eq!((pair.created, pair.modified), (last - after, last - after), "{key}");
+            store.commit(put(key, pair.modified, "2")).await.unwrap();
+            assert_eq!(store.get(key).await.unwrap().unwrap().created, last - after, "{key}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_key_that_was_deleted_is_new_when_it_comes_again() {
     each(|store| async move {
         let first = store.commit(put("/a", 0, "1")).await.unwrap();

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::{StoreError, Transaction};
 use super::outcomes::{Expected, Outcome};
-use super::written::{MOST_WRITES, Origin, operations, parts, revision};
+use super::written::{First, MOST_WRITES, operations, parts, revision};
 use super::{Inner, one};
 
 /// For the whole of a commit, with its repetitions.
@@ -35,12 +35,12 @@ impl Inner {
         if writes > most {
             return Err(StoreError::TooMany { writes, most, members: self.members.names().to_owned() });
         }
-        let origins = self.origins_of(&transaction.conditions).await?;
+        let firsts = self.firsts_of(&transaction.conditions).await?;
         let end = Instant::now() + LIMIT;
         loop {
             let (fence, id) = (self.fence.load(Ordering::SeqCst), self.next.fetch_add(1, Ordering::Relaxed));
             let expected = self.outcomes.expect(id);
-            let answer = self.members.transact("commit", self.request(transaction, &origins, fence, id)).await;
+            let answer = self.members.transact("commit", self.request(transaction, &firsts, fence, id)).await;
             let reason = match answer {
                 Ok(answer) if answer.succeeded => {
                     let at = answer.header.map_or(0, |header| header.revision);
@@ -74,7 +74,7 @@ impl Inner {
         StoreError::Unsure { members: self.members.names().to_owned(), source: source.into() }
     }
 
-    pub(super) fn request(&self, transaction: &Transaction, origins: &HashMap<&str, Origin>, fence: i64, id: u64) -> TxnRequest {
+    pub(super) fn request(&self, transaction: &Transaction, firsts: &HashMap<&str, First>, fence: i64, id: u64) -> TxnRequest {
         let keys = &self.keys;
         let compare = |(key, expected): &(String, u64)| match expected {
             0 => etcd::absent(keys.data(key)),
@@ -86,19 +86,19 @@ impl Inner {
         let failure = transaction.conditions.iter().map(look).collect();
         let success = match transaction.writes.as_slice() {
             [] => Vec::new(),
-            writes => operations(keys, writes, origins, &self.session, id),
+            writes => operations(keys, writes, firsts, &self.session, id),
         };
         TxnRequest { compare, success, failure }
     }
 
     /// Where the first writes of the keys stood. Also checks the places of the revisions, which etcd does not compare.
-    async fn origins_of<'t>(&self, conditions: &'t [(String, u64)]) -> Result<HashMap<&'t str, Origin>, StoreError> {
+    async fn firsts_of<'t>(&self, conditions: &'t [(String, u64)]) -> Result<HashMap<&'t str, First>, StoreError> {
         let (mut known, mut missing) = (HashMap::new(), Vec::new());
-        for (place, (key, expected)) in conditions.iter().enumerate() {
+        for (key, expected) in conditions {
             if *expected == 0 {
-                known.insert(key.as_str(), u16::try_from(place).ok());
+                known.insert(key.as_str(), First::Here);
             } else if let Some(origin) = self.origins.at(key, *expected) {
-                known.insert(key.as_str(), origin);
+                known.insert(key.as_str(), First::Earlier(origin));
             } else {
                 missing.push((key.as_str(), *expected));
             }
@@ -113,7 +113,7 @@ impl Inner {
                     return Err(StoreError::Conflict { key: (*key).to_owned() });
                 };
                 self.origins.note(key, pair.modified, origin);
-                known.insert(key, origin);
+                known.insert(key, First::Earlier(origin));
             }
         }
         Ok(known)

@@ -99,6 +99,14 @@ impl Keys {
 /// The place of a key's first write. `None` if that write had no condition.
 pub type Origin = Option<u16>;
 
+/// What is known of the first write of a key that a transaction writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// It is this transaction's.
+    Here,
+    Earlier(Origin),
+}
+
 /// A value as it is stored.
 #[must_use]
 pub fn value(place: u16, origin: Origin, value: &[u8]) -> Vec<u8> {
@@ -142,7 +150,7 @@ impl Record {
 
 /// What is written for a transaction. etcd refuses a key that is written twice, so the last write counts.
 #[must_use]
-pub fn operations(keys: &Keys, writes: &[Write], origins: &HashMap<&str, Origin>, session: &str, id: u64) -> Vec<etcd::Op> {
+pub fn operations(keys: &Keys, writes: &[Write], firsts: &HashMap<&str, First>, session: &str, id: u64) -> Vec<etcd::Op> {
     let last: HashMap<&str, usize> = writes.iter().enumerate().map(|(place, write)| (write.key(), place)).collect();
     let mut record = Record { session: session.to_owned(), id, writes: 0, deleted: Vec::new() };
     record.writes = u32::try_from(writes.len()).unwrap_or(u32::MAX);
@@ -151,7 +159,11 @@ pub fn operations(keys: &Keys, writes: &[Write], origins: &HashMap<&str, Origin>
         let place = u16::try_from(index).unwrap_or(u16::MAX);
         match write {
             Write::Put { key, value: content } => {
-                let origin = origins.get(key.as_str()).copied().flatten();
+                let origin = match firsts.get(key.as_str()) {
+                    Some(First::Here) => Some(place),
+                    Some(First::Earlier(origin)) => *origin,
+                    None => None,
+                };
                 operations.push(etcd::put(keys.data(key), value(place, origin, content)));
             }
             Write::Delete { key } => {

@@ -67,8 +67,8 @@ fn a_transaction_comes_back_from_its_events_as_it_was_written() {
         lease: 0,
     };
     let writes = [put("/a", "1"), remove("/b"), remove("/missing"), put("/a", "2")];
-    let origins = HashMap::from([("/a", Some(0))]);
-    let written = operations(&keys, &writes, &origins, "s", 9);
+    let firsts = HashMap::from([("/a", First::Earlier(Some(0)))]);
+    let written = operations(&keys, &writes, &firsts, "s", 9);
     assert_eq!(written.len(), 4, "a key that is written twice is written once");
     let mut sent = events(written, 6, &[(&keys.data("/b"), old)]);
     sent.reverse();
