@@ -110,6 +110,13 @@ impl<K: Eq + Hash + Clone> Quota<K> {
     }
 }
 
+impl<K: Eq + Hash> Quota<K> {
+    /// Whether all places are taken, whoever has them.
+    pub fn is_full(&self) -> bool {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).values().sum::<usize>() >= self.all
+    }
+}
+
 impl<K: Eq + Hash> Drop for Ticket<K> {
     fn drop(&mut self) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

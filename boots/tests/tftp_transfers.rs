@@ -6,7 +6,7 @@ mod support;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
-use boots::Milestone;
+use boots::{Milestone, tftp};
 use support::{Host, KNOWN, LIMIT, assert_logged, keep_log, pattern};
 use tokio::net::UdpSocket;
 
@@ -27,7 +27,11 @@ struct Client {
 
 impl Client {
     async fn ask(host: &Host, packet: &[u8]) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        Self::ask_from(Ipv4Addr::LOCALHOST, host, packet).await
+    }
+
+    async fn ask_from(address: Ipv4Addr, host: &Host, packet: &[u8]) -> Self {
+        let socket = UdpSocket::bind((address, 0)).await.unwrap();
         socket.send_to(packet, host.tftp).await.unwrap();
         Self { socket, server: None }
     }
@@ -180,6 +184,43 @@ async fn one_client_cannot_take_all_places() {
     let again = clients.last_mut().unwrap();
     again.socket.send_to(&request("ipxe.efi", &[]), host.tftp).await.unwrap();
     assert_eq!(again.receive().await[..4], [0, 3, 0, 1], "starting over needs no new place");
+    host.stop().await;
+}
+
+/// An error would end the boot of a machine, and a rack that is switched on would lose most of its machines to it.
+#[tokio::test]
+async fn a_client_that_finds_all_places_taken_gets_the_file_when_it_asks_again() {
+    let host = Host::start().await;
+    host.nbp("ipxe.efi", &pattern(2000));
+    let limits = tftp::Limits::default();
+    let mut clients = Vec::new();
+    for number in 0..limits.in_all {
+        let address = Ipv4Addr::new(127, 0, 3, u8::try_from(number / limits.per_client).unwrap() + 1);
+        let mut client = Client::ask_from(address, &host, &request("ipxe.efi", &[])).await;
+        assert_eq!(client.receive().await[..4], [0, 3, 0, 1]);
+        client.ack(1).await;
+        assert_eq!(client.receive().await[..4], [0, 3, 0, 2]);
+        clients.push(client);
+    }
+    let mut late = Client::ask(&host, &request("ipxe.efi", &[])).await;
+    late.socket.send_to(b"nonsense", host.tftp).await.unwrap();
+    assert_eq!(late.receive().await[..4], [0, 5, 0, 4], "the answer to nonsense is the first one that it gets");
+    let mut first = clients.swap_remove(0);
+    first.ack(2).await;
+    for block in 3..=4 {
+        first.receive().await;
+        first.ack(block).await;
+    }
+    let served = async {
+        loop {
+            late.socket.send_to(&request("ipxe.efi", &[]), host.tftp).await.unwrap();
+            late.socket.send_to(b"nonsense", host.tftp).await.unwrap();
+            if late.receive().await[..4] == [0, 3, 0, 1] {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, served).await.expect("no place in time");
     host.stop().await;
 }
 

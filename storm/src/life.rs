@@ -156,7 +156,10 @@ impl Life {
                     (self.http, self.agent) = (ended.http, ended.agent);
                     let event = match ended.event {
                         Owned::Loaded(text) => Event::Loaded(text),
-                        Owned::NotLoaded(why) => Event::NotLoaded(why),
+                        Owned::NotLoaded(why) => {
+                            self.storm.tally().hindered(&why);
+                            Event::NotLoaded(why)
+                        }
                         Owned::Asked(asked) => Event::Asked(asked),
                         Owned::Reported(reported) => Event::Reported(reported),
                     };

@@ -21,6 +21,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use storm::faults::Faults;
 use storm::simulated::Habits;
 
+/// More than all machines of a site need, and less than what the kernel allows (`fs.nr_open`).
+const FILES: u64 = 1 << 19;
+
 #[derive(Parser)]
 #[command(name = "storm", about = "Simulated machines that speak real packets; `cargo lab storm` starts them")]
 struct Cli {
@@ -83,14 +86,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// A machine has several sockets.
+fn allow_many_files() -> std::io::Result<()> {
+    let many = Some(FILES.max(getrlimit(Resource::Nofile).maximum.unwrap_or(FILES)));
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: many, maximum: many })?)
+}
+
 fn run(command: Command) -> anyhow::Result<()> {
     // One thread, because the server needs the other core.
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the executor")?;
     match command {
         Command::Rogue { interface, share } => executor.block_on(rogue::serve(&interface, share)),
         Command::Machines(arguments) => {
-            let many = Rlimit { current: getrlimit(Resource::Nofile).maximum, ..getrlimit(Resource::Nofile) };
-            setrlimit(Resource::Nofile, many).context("cannot raise the limit of open files")?;
+            allow_many_files().context("cannot raise the limit of open files; is this root?")?;
             let faults = match &arguments.faults {
                 Some(path) => {
                     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;

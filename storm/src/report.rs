@@ -26,6 +26,8 @@ pub struct Outcome {
     pub stuck: Vec<String>,
     /// Why attempts failed, and how often.
     pub failures: BTreeMap<String, u32>,
+    /// Why downloads failed, and how often, whether they were tried again or not.
+    pub hindrances: BTreeMap<String, u32>,
     /// Actions that were handed out after their acknowledged success.
     pub repeated: Vec<String>,
     pub bytes: Bytes,
@@ -102,6 +104,9 @@ impl Outcome {
         let _ = writeln!(text, "{:<28}{:>9.1} MB by HTTP, {:.1} MB by TFTP", "received", http as f64 / 1e6, tftp as f64 / 1e6);
         for (why, count) in &self.failures {
             let _ = writeln!(text, "failed attempts: {count} times {why}");
+        }
+        for (why, count) in &self.hindrances {
+            let _ = writeln!(text, "failed downloads: {count} times {why}");
         }
         text
     }

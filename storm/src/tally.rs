@@ -24,6 +24,7 @@ pub struct Tally {
     scripts: Vec<f64>,
     pub bytes: Bytes,
     failures: BTreeMap<String, u32>,
+    hindrances: BTreeMap<String, u32>,
     power_cuts: u32,
     pub ledger: Ledger,
 }
@@ -35,6 +36,7 @@ impl Tally {
             scripts: Vec::new(),
             bytes: Bytes::default(),
             failures: BTreeMap::new(),
+            hindrances: BTreeMap::new(),
             power_cuts: 0,
             ledger: Ledger::default(),
         }
@@ -60,6 +62,14 @@ impl Tally {
     pub fn failed(&mut self, index: usize, why: String, attempt: u32) {
         self.life(index).attempts = attempt;
         *self.failures.entry(why).or_default() += 1;
+    }
+
+    /// A download has failed. The machine may try it again.
+    pub fn hindered(&mut self, why: &str) {
+        match self.hindrances.get_mut(why) {
+            Some(count) => *count += 1,
+            None => drop(self.hindrances.insert(why.to_owned(), 1)),
+        }
     }
 
     pub fn cut(&mut self) {
@@ -106,6 +116,7 @@ impl Tally {
             disks: self.lives.iter().filter(|life| life.end == Some(End::Disk)).count().try_into().unwrap_or(u32::MAX),
             stuck: stuck.map(|(index, life)| format!("machine {index} {}", life.doing)).collect(),
             failures: self.failures.clone(),
+            hindrances: self.hindrances.clone(),
             repeated: self.ledger.repeated.clone(),
             bytes: self.bytes,
             cpu_seconds: 0.0,

@@ -2,7 +2,7 @@
 
 use crate::firmware::Firmware;
 
-/// How often a question is repeated, a second apart, before the ROM gives up.
+/// How often a packet is repeated before the firmware gives up. EDK2 does it six times.
 const TRIES: u32 = 6;
 
 /// One transfer. The content is counted and dropped.
@@ -106,7 +106,7 @@ impl Transfer {
         }
     }
 
-    /// Nothing has come for a second.
+    /// Nothing has come for as long as the firmware waits.
     pub fn timeout(&mut self) -> Step {
         self.tries += 1;
         match (self.tries > TRIES, self.is_answered) {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_block_is_asked_for_once_and_again_after_a_second() {
+    fn a_lost_block_is_asked_for_once_and_again_after_a_while() {
         let mut transfer = agreed();
         assert_eq!(transfer.receive(&data(2, 1468)), Step::Send(ack(0)));
         assert_eq!(transfer.receive(&data(3, 1468)), Step::Nothing);

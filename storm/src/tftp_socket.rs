@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use crate::http::Link;
 
 const PORT: u16 = 69;
-/// As EDK2 and PXE ROMs wait for a block.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// EDK2 waits for a packet so long. PXE ROMs give up after about the same time as EDK2 after all its tries.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Returns the number of bytes.
 pub async fn fetch(link: Link, server: Ipv4Addr, file: &str, firmware: Firmware) -> io::Result<u64> {
@@ -28,6 +28,7 @@ pub async fn fetch(link: Link, server: Ipv4Addr, file: &str, firmware: Firmware)
                 // The first packet shows the port of the transfer. Later ones from elsewhere are not of it (RFC 1350, 4).
                 if peer.port() == PORT && from.ip() == peer.ip() {
                     peer = from;
+                    socket.connect(peer).await?; // then the kernel says that the port is closed, as EDK2's does
                 }
                 if from != peer {
                     continue;
@@ -37,17 +38,21 @@ pub async fn fetch(link: Link, server: Ipv4Addr, file: &str, firmware: Firmware)
                 }
                 transfer.receive(buffer.get(..length).unwrap_or_default())
             }
-            Ok(Err(error)) if error.kind() != io::ErrorKind::ConnectionRefused => return Err(error),
-            _ => transfer.timeout(),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => transfer.timeout(),
         };
         match step {
-            Step::Send(packet) => drop(socket.send_to(&packet, peer).await?),
+            Step::Send(packet) => drop(send(&socket, &packet, peer).await?),
             Step::Nothing => {}
             Step::Whole { bytes, last } => {
-                socket.send_to(&last, peer).await?;
+                send(&socket, &last, peer).await?;
                 return Ok(bytes);
             }
             Step::Failed(why) => return Err(io::Error::other(why)),
         }
     }
+}
+
+async fn send(socket: &UdpSocket, packet: &[u8], peer: SocketAddr) -> io::Result<usize> {
+    if peer.port() == PORT { socket.send_to(packet, peer).await } else { socket.send(packet).await }
 }

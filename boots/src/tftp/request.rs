@@ -37,10 +37,10 @@ pub enum Refused {
     NotFound(String),
     #[error("no {path:?} for this machine: {why}")]
     NotMade { path: String, why: String },
-    #[error("too many transfers, try again")]
-    Busy,
     #[error("no socket for the transfer, try again")]
     NoSocket(#[source] io::Error),
+    #[error("this client has too many transfers, try again")]
+    Busy,
     #[error("cannot read {name:?}")]
     Unreadable {
         name: String,

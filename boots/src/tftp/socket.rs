@@ -45,7 +45,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { per_client: 64, in_all: 256 }
+        Self { per_client: 64, in_all: 768 }
     }
 }
 
@@ -151,20 +151,29 @@ struct Granted {
 impl Server {
     async fn on_packet(self: &Arc<Self>, bytes: &[u8], arrival: Arrival) {
         let peer = arrival.peer;
-        let granted = match Packet::decode(bytes) {
+        let (granted, place) = match Packet::decode(bytes) {
             Ok(Packet::Read { path, options }) => {
                 if self.prepares(peer, bytes) {
                     return; // GRUB asks again after 0.4 s already, and a lookup may take longer
                 }
                 self.forget(peer); // the same port again: the client has started again
-                match found::open(&self.config.now(), path) {
+                let place = match self.place(peer.ip()) {
+                    Some(place) => place,
+                    None if self.quota.is_full() => return self.say_full(peer),
+                    None => return self.say_refused(path, arrival, &Refused::Busy).await,
+                };
+                let granted = match found::open(&self.config.now(), path) {
                     Ok(found) => found.and_then(|found| self.grant(path, found, &options, arrival)),
-                    Err(made) => return self.make_and_run(bytes, path, &options, made, arrival).await,
+                    Err(made) => return self.make_and_run(bytes, path, &options, (made, place), arrival),
+                };
+                match granted {
+                    Ok(granted) => (granted, place),
+                    Err(refused) => return self.say_refused(path, arrival, &refused).await,
                 }
             }
             Ok(Packet::Write { path }) => {
                 self.warn_seldom(peer, "write", || format!("a write of {path:?}"));
-                Err(Refused::Write)
+                return self.say_refused("", arrival, &Refused::Write).await;
             }
             // It belongs to a transfer that has ended.
             Ok(Packet::Ack { .. } | Packet::Error { .. }) => return,
@@ -173,34 +182,20 @@ impl Server {
                 return self.refuse(arrival, ErrorCode::IllegalOperation, &malformed.to_string()).await;
             }
         };
-        let granted = granted.and_then(|granted| Ok((granted, self.place(peer.ip()).ok_or(Refused::Busy)?)));
-        let (granted, place) = match granted {
-            Ok(granted) => granted,
-            Err(refused) => {
-                let path = if let Ok(Packet::Read { path, .. }) = Packet::decode(bytes) { path } else { "" };
-                return self.say_refused(path, arrival, &refused).await;
-            }
-        };
         let server = Arc::clone(self);
         self.begin(peer, place, None, async move |answered| server.run(granted, peer, &answered).await);
     }
 
     /// The lookup of the machine may wait, so it is part of the task.
-    async fn make_and_run(
+    fn make_and_run(
         self: &Arc<Self>,
         request: &[u8],
         path: &str,
         options: &[(&str, &str)],
-        (asked, by): (Asked, By),
+        ((asked, by), place): ((Asked, By), Ticket<IpAddr>),
         arrival: Arrival,
     ) {
         let peer = arrival.peer;
-        let Some(place) = self.place(peer.ip()) else {
-            // An error would send the loader to the next name. Without an answer it asks for this one again.
-            let busy = Refused::Busy.to_string();
-            self.warn_seldom(peer, &busy, || busy.clone());
-            return;
-        };
         let options: Vec<(String, String)> = options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let (server, path) = (Arc::clone(self), path.to_owned());
         self.begin(peer, place, Some(request.to_vec()), async move |answered| {
@@ -232,6 +227,12 @@ impl Server {
         });
         let started = Instant::now();
         running.insert(peer, Running { transfer: transfer.abort_handle(), started, is_answered, preparing, _place: place });
+    }
+
+    /// An error would end the boot of the firmware, or send a loader to the next name. Without an answer both ask again after some
+    /// seconds (RFC 1350 section 2), when others have ended.
+    fn say_full(&self, peer: SocketAddr) {
+        self.warn_seldom(peer, "full", || "all transfers are taken; it gets an answer when it asks again".to_owned());
     }
 
     async fn say_refused(self: &Arc<Self>, path: &str, arrival: Arrival, refused: &Refused) {
