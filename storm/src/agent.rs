@@ -64,7 +64,9 @@ impl Agent {
                 let socket = SockRef::from(&stream);
                 let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(Duration::from_secs(3)).with_retries(3);
                 socket.set_tcp_keepalive(&probes)?;
-                cables.lock().unwrap_or_else(PoisonError::into_inner).push(socket.try_clone()?);
+                if link.is_cut {
+                    cables.lock().unwrap_or_else(PoisonError::into_inner).push(socket.try_clone()?);
+                }
                 Ok::<_, io::Error>(TokioIo::new(stream))
             }
         });

@@ -80,7 +80,7 @@ fn seed(plan: &Plan, index: u32, number: u32, dice: &mut Dice) -> Seed {
         index: index as usize,
         number,
         habits: plan.habits,
-        link: Link { address: site::address(number), rate },
+        link: Link { address: site::address(number), rate, is_cut: cut.is_some() },
         power_on: plan.within.mul_f64(dice.share()),
         cut,
         dice: Dice::of_machine(plan.seed, index),

@@ -33,6 +33,8 @@ pub struct Link {
     pub address: Ipv4Addr,
     /// Bytes a second, if it is slow.
     pub rate: Option<u32>,
+    /// Its power will be cut, so its sockets are kept for that.
+    pub is_cut: bool,
 }
 
 #[derive(Debug)]
@@ -167,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    const LINK: Link = Link { address: Ipv4Addr::LOCALHOST, rate: None };
+    const LINK: Link = Link { address: Ipv4Addr::LOCALHOST, rate: None, is_cut: false };
 
     /// A server that answers each request on one connection with these bytes.
     async fn server(answers: Vec<Vec<u8>>) -> SocketAddrV4 {

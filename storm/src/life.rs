@@ -343,10 +343,10 @@ async fn connected(cables: &Cables, link: Link, http: Option<Connection>, server
         return Ok(http);
     }
     let connection = Connection::open(link, server).await?;
-    let cable: Socket = connection.socket().try_clone()?;
-    let mut cables = cables.lock().unwrap_or_else(PoisonError::into_inner);
-    cables.push(cable);
-    drop(cables);
+    if link.is_cut {
+        let cable: Socket = connection.socket().try_clone()?;
+        cables.lock().unwrap_or_else(PoisonError::into_inner).push(cable);
+    }
     Ok(connection)
 }
 

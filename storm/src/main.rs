@@ -86,10 +86,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// A machine has several sockets.
+/// A machine has several sockets. Not every root may go beyond the limit that it has been given.
 fn allow_many_files() -> std::io::Result<()> {
-    let many = Some(FILES.max(getrlimit(Resource::Nofile).maximum.unwrap_or(FILES)));
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: many, maximum: many })?)
+    let given = getrlimit(Resource::Nofile).maximum;
+    let many = Some(FILES.max(given.unwrap_or(FILES)));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: many, maximum: many });
+    Ok(raised.or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: given, maximum: given }))?)
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -98,7 +100,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Rogue { interface, share } => executor.block_on(rogue::serve(&interface, share)),
         Command::Machines(arguments) => {
-            allow_many_files().context("cannot raise the limit of open files; is this root?")?;
+            allow_many_files().context("cannot raise the limit of open files")?;
             let faults = match &arguments.faults {
                 Some(path) => {
                     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
