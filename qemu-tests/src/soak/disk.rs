@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::dice::Dice;
 use crate::disk_image::sector::{self, Said};
@@ -20,7 +20,15 @@ use crate::scene::{BOOTS_WITHIN, MEMORY_MIB, Scene};
 const IMAGE_BYTES: u64 = 48 << 20;
 const DISK_BYTES: u64 = 64 << 20;
 const WRITES_WITHIN: Duration = Duration::from_secs(120);
+const GLANCE: Duration = Duration::from_millis(2);
 const RUNS: &str = "action write: running";
+
+/// What a moment counts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    Action,
+    Erasing,
+}
 
 struct Bench<'a> {
     scene: &'a Scene,
@@ -50,14 +58,16 @@ pub fn run(scene: &Scene, cuts: u32, seed: u64) -> Result<()> {
     let whole = bench.undisturbed().context("before any cut")?;
     let (mut dice, mut found) = (Dice::new(seed), BTreeMap::<Said, u32>::new());
     for cut in 1..=cuts {
+        // Most cuts come between the first byte that is erased and the last one that is written.
+        let begins = if dice.roll(6) == 0 { Begins::Action } else { Begins::Erasing };
         let after = dice.time(whole.mul_f64(1.1));
-        let said =
-            bench.cut(after).with_context(|| format!("seed {seed}, cut {cut}, {} ms after its start", after.as_millis()))?;
+        let said = bench.cut(begins, after);
+        let said = said.with_context(|| format!("seed {seed}, cut {cut}, {} ms after the {begins:?}", after.as_millis()))?;
         *found.entry(said).or_default() += 1;
     }
     bench.undisturbed().context("after the last cut")?;
     found.iter().for_each(|(said, count)| println!("  {count:>5}  {said:?}"));
-    println!("the write takes {:.1} s, and ended well after each cut", whole.as_secs_f64());
+    println!("between two systems for {:.1} s; the next write ended well after each cut", whole.as_secs_f64());
     Ok(())
 }
 
@@ -77,33 +87,55 @@ impl Bench<'_> {
         self.provisioner.apply(&workflow(&self.name(), &self.station, &[step]))
     }
 
-    /// Another system is on the disk, and the action has begun to write when this returns.
-    fn begin(&mut self) -> Result<Vm> {
+    /// Another system is on the disk, and the action runs when this returns. Its first sector comes back, too.
+    fn begin(&mut self) -> Result<(Vm, [u8; 512])> {
         self.give_work()?;
         sector::old(&self.disk, DISK_BYTES)?;
+        let mut old = [0; 512];
+        let read = File::open(&self.disk).and_then(|disk| disk.read_exact_at(&mut old, 0));
+        read.context("cannot read the disk")?;
         let mut machine = self.scene.start(&self.station, &self.parts)?;
         machine.serial.expect(RUNS, BOOTS_WITHIN)?;
-        Ok(machine)
+        Ok((machine, old))
     }
 
-    /// How long the write takes. The result is the image.
+    /// How long the disk is between two systems. The result is the image.
     fn undisturbed(&mut self) -> Result<Duration> {
-        let machine = self.begin()?;
+        let (machine, old) = self.begin()?;
+        self.wait_for(|sector| sector != old)?;
         let start = Instant::now();
-        let ended = self.provisioner.wait_ended(&self.name(), WRITES_WITHIN)?;
+        self.wait_for(ends_as_mbr)?;
         let took = start.elapsed();
+        let ended = self.provisioner.wait_ended(&self.name(), WRITES_WITHIN)?;
         ensure!(ended.state() == "SUCCESS", "{} ended as {}: {}", self.name(), ended.state(), ended.failure());
         drop(machine);
         ensure!(self.said()? == Said::Whole, "the disk does not boot after a whole write");
         Ok(took)
     }
 
-    fn cut(&mut self, after: Duration) -> Result<Said> {
-        let machine = self.begin()?;
+    fn cut(&mut self, begins: Begins, after: Duration) -> Result<Said> {
+        let (machine, old) = self.begin()?;
+        if begins == Begins::Erasing {
+            self.wait_for(|sector| sector != old)?;
+        }
         // The moment itself is what the test is about, so this sleeps instead of waiting for a state.
         std::thread::sleep(after);
         drop(machine);
         self.said()
+    }
+
+    /// Looks at the disk's first sector, often.
+    fn wait_for(&self, state: impl Fn(&[u8]) -> bool) -> Result<()> {
+        let (disk, start) = (File::open(&self.disk).context("cannot open the disk")?, Instant::now());
+        let mut sector = [0; 512];
+        while start.elapsed() < WRITES_WITHIN {
+            disk.read_exact_at(&mut sector, 0).context("cannot read the disk")?;
+            if state(&sector) {
+                return Ok(());
+            }
+            std::thread::sleep(GLANCE);
+        }
+        bail!("the first sector of the disk did not change within {} s", WRITES_WITHIN.as_secs())
     }
 
     /// Starts the disk alone. What says that it is whole is compared.
@@ -115,6 +147,10 @@ impl Bench<'_> {
         }
         Ok(said)
     }
+}
+
+fn ends_as_mbr(sector: &[u8]) -> bool {
+    sector.ends_with(&[0x55, 0xaa])
 }
 
 fn is_start_of(image: &PathBuf, disk: &PathBuf) -> std::io::Result<bool> {
