@@ -64,7 +64,8 @@ fn other() -> impl Strategy<Value = Word> {
 fn arguments() -> impl Strategy<Value = Arguments> {
     let names = (of(text()), of("[a-z0-9.]{1,9}:[1-9][0-9]{0,3}"), of(text()), of(text()), of(text()), of(text()));
     let numbers = (any::<Option<bool>>(), any::<Option<bool>>(), of(1u16..), of(1u16..4095), any::<Option<i32>>());
-    let lists = (vec(item(), 0..3), vec("[a-z][a-z0-9]{0,14}", 0..3), vec("tty[A-Z0-9]{1,4}", 0..3), vec(other(), 0..4));
+    let servers = vec("[a-z0-9.]{1,9}:[1-9][0-9]{0,3}", 0..3);
+    let lists = (vec(item(), 0..3), vec("[a-z][a-z0-9]{0,14}", 0..3), vec("tty[A-Z0-9]{1,4}", 0..3), vec(other(), 0..4), servers);
     let rest = (of(any::<[u8; 6]>()), of(ipam()), of(0..=i64::MAX.unsigned_abs()), of(1u8..=95));
     let secrets = (of(text()), of(text()), of(text()), of(text()));
     let links = (
@@ -94,6 +95,7 @@ fn arguments() -> impl Strategy<Value = Arguments> {
             interfaces: lists.1,
             consoles: lists.2,
             other: lists.3,
+            servers: lists.4,
             hw_addr: rest.0.map(HwAddr),
             ipam: rest.1,
             time: rest.2,
