@@ -218,7 +218,7 @@ impl Config {
 
     #[must_use]
     pub fn script_url(&self, mac: Mac) -> String {
-        self.http_url(&format!("ipxe/script/{mac}/auto.ipxe"))
+        self.http_url(&format!("ipxe/script/{mac}/{}", crate::ipxe::SCRIPT))
     }
 
     #[must_use]

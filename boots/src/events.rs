@@ -1,8 +1,8 @@
 //! What happened to which machine, as values for the event stream, the live view and tests. Steps of a machine's boot also go
 //! to the sink, which keeps them.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 const BUFFERED: usize = 1024;
 /// More interfaces than any host has.
 const INTERFACES: usize = 1024;
+/// More boots than any segment has.
+const SIBLINGS: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
@@ -145,6 +147,8 @@ pub struct Events {
     sink: Option<Arc<dyn LogSink>>,
     /// The names of interfaces by their index, because each packet asks for one.
     interfaces: Arc<Mutex<HashMap<u32, Arc<str>>>>,
+    /// DHCP servers that answer as this one does: other boots of the site.
+    siblings: Arc<Mutex<HashSet<Ipv4Addr>>>,
     counted: Arc<Counters>,
 }
 
@@ -154,6 +158,7 @@ impl Default for Events {
             sender: broadcast::Sender::new(BUFFERED),
             sink: None,
             interfaces: Arc::default(),
+            siblings: Arc::default(),
             counted: Arc::new(Counters::by(WORDS)),
         }
     }
@@ -169,6 +174,16 @@ impl Events {
     #[must_use]
     pub fn with_sink(self, sink: Arc<dyn LogSink>) -> Self {
         Self { sink: Some(sink), ..self }
+    }
+
+    /// Another boots of the site has this address. Returns whether that is news.
+    pub(crate) fn met_sibling(&self, address: Ipv4Addr) -> bool {
+        let mut siblings = self.siblings.lock().unwrap_or_else(PoisonError::into_inner);
+        siblings.len() < SIBLINGS && siblings.insert(address)
+    }
+
+    pub(crate) fn is_sibling(&self, address: Ipv4Addr) -> bool {
+        self.siblings.lock().unwrap_or_else(PoisonError::into_inner).contains(&address)
     }
 
     /// A line came by syslog.

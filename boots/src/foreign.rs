@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Current;
 use crate::dhcp::links::Links;
-use crate::dhcp::{Link, Mode};
+use crate::dhcp::{Link, Mode, firmware};
 use crate::quota::Seldom;
-use crate::{Config, Events, MachineSource, Milestone};
+use crate::{BootInterface, Config, Events, MachineSource, Milestone};
 
 const LONGEST: usize = 2048;
 const SAME_LINE_EVERY: Duration = Duration::from_secs(60);
@@ -139,6 +139,12 @@ async fn note(heard: &Heard, source: &dyn MachineSource, events: &Events, seldom
     let (interface, server) = (events.interface(heard.interface), server(heard));
     let Some(mac) = heard.packet.mac().map(Mac::new) else { return };
     let Ok(Some(machine)) = source.machine(mac).await else { return };
+    if answers_as_boots(&heard.packet, &machine) && events.met_sibling(server) {
+        log::info!("DHCP: {server} on {interface} answers as this boots does, so it is taken for another boots of the site");
+    }
+    if events.is_sibling(server) {
+        return; // it says itself what it answers
+    }
     let kind = heard.packet.message_type().map_or_else(|| "BOOTREPLY".to_owned(), |kind| kind.to_string());
     let answered = format!("{kind} {} of DHCP server {server}", heard.packet.yiaddr);
     let file = heard.packet.boot_file().unwrap_or_default();
@@ -152,6 +158,12 @@ async fn note(heard: &Heard, source: &dyn MachineSource, events: &Events, seldom
         let detail = format!("{kind} {}", heard.packet.yiaddr);
         events.publish(Some(mac), None, Milestone::OtherServer { server: server.into(), detail });
     }
+}
+
+/// The same address, and a boot program that boots names. Only a server that has the same Hardware answers so.
+fn answers_as_boots(answer: &Packet, machine: &BootInterface) -> bool {
+    let is_its_address = machine.reservation.as_ref().is_some_and(|reservation| reservation.address == answer.yiaddr);
+    is_its_address && answer.boot_file().is_some_and(firmware::is_sent)
 }
 
 /// The client identifier of the probe (RFC 2132 section 9.14: type 0 is no address). boots does not answer it.
@@ -231,6 +243,42 @@ mod tests {
         ] {
             assert_eq!(concerns(&packet(server), &config(mode), &link(name)), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn only_a_server_with_the_same_hardware_is_taken_for_another_boots() {
+        use crate::Reservation;
+        let reservation = Reservation {
+            address: [10, 0, 0, 20].into(),
+            netmask: [255, 255, 255, 0].into(),
+            gateway: None,
+            lease_time: None,
+            hostname: None,
+            domain_name: None,
+            name_servers: Vec::new(),
+            time_servers: Vec::new(),
+            routes: Vec::new(),
+        };
+        let known = BootInterface { reservation: Some(reservation), ..BootInterface::unknown(Mac::new([2, 0, 0, 0, 0, 1])) };
+        for (case, machine, address, file, expected) in [
+            ("its address and iPXE", &known, [10, 0, 0, 20], "02:00:00:00:00:01/ipxe.efi", true),
+            ("its script", &known, [10, 0, 0, 20], "http://10.0.0.9:7080/ipxe/script/02:00:00:00:00:01/auto.ipxe", true),
+            ("no boot file", &known, [10, 0, 0, 20], "", false),
+            ("a program of its own", &known, [10, 0, 0, 20], "pxelinux.0", false),
+            ("another address", &known, [10, 0, 0, 21], "ipxe.efi", false),
+            ("a machine without reservation", &BootInterface::unknown(known.mac), [10, 0, 0, 20], "ipxe.efi", false),
+        ] {
+            let mut offer = Packet::request(MessageType::Discover, 1, known.mac.bytes()).reply(MessageType::Offer);
+            offer.yiaddr = address.into();
+            if !file.is_empty() {
+                offer.options.set(dhcp::v4::code::BOOT_FILE_NAME, file.as_bytes());
+            }
+            assert_eq!(answers_as_boots(&offer, machine), expected, "{case}");
+        }
+        let events = Events::new();
+        let sibling = Ipv4Addr::new(10, 0, 0, 9);
+        assert_eq!((events.is_sibling(sibling), events.met_sibling(sibling), events.met_sibling(sibling)), (false, true, false));
+        assert!(events.clone().is_sibling(sibling), "the lines of DHCP know it, too");
     }
 
     #[test]

@@ -161,6 +161,13 @@ pub fn table() -> impl Iterator<Item = &'static Firmware> {
     TABLE.iter().chain([&UNKNOWN])
 }
 
+/// Whether a boot file is one that boots names to firmware by itself.
+pub(crate) fn is_sent(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let is_program = |firmware: &Firmware| matches!(firmware.wants, Program(program) | Url(program) if program == name);
+    name == crate::ipxe::SCRIPT || name == super::BOOT_SCRIPT || TABLE.iter().any(is_program)
+}
+
 /// The row of a request.
 pub(super) fn row(packet: &Packet, archs: &[Arch]) -> &'static Firmware {
     let asked = Asked { packet, class: packet.vendor_class(), archs, mac: packet.mac().unwrap_or_default() };

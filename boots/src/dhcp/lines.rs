@@ -54,7 +54,8 @@ impl Lines {
     /// Silence towards a known machine has a line, because without one it looks like a fault of the network.
     pub fn silent(&self, machine: &BootInterface, request: &Packet, interface: u32, ignored: &Ignored) {
         let BootInterface { mac, name, .. } = machine;
-        if ignored.is_usual() {
+        let is_of_site = matches!(ignored, Ignored::OtherServer(server) if self.events.is_sibling(*server));
+        if is_of_site || ignored.is_usual() {
             log::debug!("DHCP {mac} ({name}): no answer: {ignored}");
             return;
         }

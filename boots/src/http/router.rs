@@ -135,7 +135,7 @@ pub(super) fn peer(parts: &Parts) -> Option<IpAddr> {
 
 async fn script(State(boots): State<Boots>, Path(path): Path<String>, parts: Parts) -> Response {
     let (folder, name) = path.rsplit_once('/').map_or(("", path.as_str()), |(folder, name)| (folder, name));
-    if !matches!(name, "auto.ipxe" | "custom.ipxe") {
+    if !matches!(name, crate::ipxe::SCRIPT | "custom.ipxe") {
         return refuse(StatusCode::NOT_FOUND, format!("{name:?} is not a script; only auto.ipxe is"));
     }
     let peer = peer(&parts);

@@ -32,8 +32,10 @@ use crate::packs::Shelf;
 use crate::quota::{Quota, Seldom, Ticket};
 use crate::{Events, MachineSource, Milestone, steps};
 
-/// A transfer whose client has not answered for so long gives its place to another one.
+/// A transfer whose client has not answered for so long gives its place to another one of this client.
 const FORGOTTEN: Duration = Duration::from_secs(1);
+/// The same for a place that another client wants. On a busy host an answer may be read late, and that client asks again anyway.
+const LOST: Duration = Duration::from_secs(3);
 const SAME_LINE_EVERY: Duration = Duration::from_secs(60);
 
 /// How many transfers run at once.
@@ -269,18 +271,18 @@ impl Server {
     fn place(&self, client: IpAddr) -> Option<Ticket<IpAddr>> {
         let free = || self.quota.take(client);
         free().or_else(|| {
-            self.end_forgotten(|peer| peer.ip() == client);
+            self.end_forgotten(FORGOTTEN, |peer| peer.ip() == client);
             free().or_else(|| {
-                self.end_forgotten(|_| true);
+                self.end_forgotten(LOST, |_| true);
                 free()
             })
         })
     }
 
-    fn end_forgotten(&self, is_meant: impl Fn(&SocketAddr) -> bool) {
+    fn end_forgotten(&self, since: Duration, is_meant: impl Fn(&SocketAddr) -> bool) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let forgotten = running.iter().filter(|(peer, running)| {
-            is_meant(peer) && !running.is_answered.load(Ordering::Relaxed) && running.started.elapsed() >= FORGOTTEN
+            is_meant(peer) && !running.is_answered.load(Ordering::Relaxed) && running.started.elapsed() >= since
         });
         let oldest = forgotten.min_by_key(|(_, running)| running.started).map(|(peer, _)| *peer);
         oldest.and_then(|peer| running.remove(&peer)).inspect(|running| running.transfer.abort());
