@@ -186,6 +186,17 @@ impl Lan {
 }
 
 /// A host that drops pings is seen by ARP.
+/// Waits for a host that has just been plugged in. The kernel asks for it by ARP, and what it has learned is forgotten again.
+fn wait_for_host(address: &str) {
+    let is_there = || {
+        let ping = Command::new("busybox").args(["ping", "-c", "1", "-W", "1", address]).output().unwrap();
+        let known = Command::new("ip").args(["neigh", "show", address]).output().unwrap();
+        ping.status.success() || String::from_utf8_lossy(&known.stdout).contains("lladdr")
+    };
+    assert!((0..20).any(|_| is_there()), "no host has {address}");
+    ip(&format!("neigh flush to {address}"));
+}
+
 #[tokio::test]
 async fn an_address_that_another_host_uses_is_not_offered() {
     if !installed("busybox") || !inside("an_address_that_another_host_uses_is_not_offered") {
@@ -199,6 +210,8 @@ async fn an_address_that_another_host_uses_is_not_offered() {
     let silent = lan.host().await;
     silent.run("ip", &["addr", "add", "10.77.0.101/24", "dev", "peer0"]).await;
     silent.run("sysctl", &["-q", "net.ipv4.icmp_echo_ignore_all=1"]).await;
+    wait_for_host("10.77.0.100");
+    wait_for_host("10.77.0.101");
     let client = lan.host().await;
     let output = udhcpc(&client, lan.folder.path()).await;
     assert!(output.contains("ip=10.77.0.102"), "{output}");

@@ -264,6 +264,7 @@ mod tests {
             store_ca: None,
             store_certificate: None,
             store_key: None,
+            site_key: None,
             api_allow: None,
             tls_name: None,
             trusted_proxies: None,
