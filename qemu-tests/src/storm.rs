@@ -85,6 +85,29 @@ pub struct Arguments {
     inside: bool,
 }
 
+impl Arguments {
+    /// Files and images are small, because their bytes are not what the suite looks for.
+    fn of_suite(machines: u32) -> Self {
+        Self {
+            machines,
+            faults: None,
+            hosts: None,
+            in_turn: false,
+            within: 2.0,
+            limit: 120.0,
+            nbp: 16 << 10,
+            kernel: 64 << 10,
+            ramdisk: 64 << 10,
+            image: 16 << 10,
+            work: 1.0,
+            lines: 4,
+            seed: None,
+            reuse: true,
+            inside: true,
+        }
+    }
+}
+
 /// The programs of a run.
 struct Programs {
     thimble: PathBuf,
@@ -135,23 +158,7 @@ pub fn short(scene: &Scene) -> Result<()> {
     let faults = Faults { loss: 0.01, server_killed: vec![killed], ..Faults::default() };
     let path = scene.folder.join("faults.yaml");
     fs::write(&path, serde_json::to_string(&faults).context("cannot write the faults")?).context("cannot write the faults")?;
-    let arguments = Arguments {
-        machines: 300,
-        faults: Some(path),
-        hosts: None,
-        in_turn: false,
-        within: 2.0,
-        limit: 120.0,
-        nbp: 16 << 10,
-        kernel: 64 << 10,
-        ramdisk: 64 << 10,
-        image: 16 << 10,
-        work: 1.0,
-        lines: 4,
-        seed: None,
-        reuse: true,
-        inside: true,
-    };
+    let arguments = Arguments { faults: Some(path), ..Arguments::of_suite(300) };
     let programs = Programs { thimble: scene.setup.thimble.clone(), storm: scene.setup.thimble.with_file_name("storm") };
     let broken = blow(&programs, &scene.folder, None, &arguments)?;
     ensure!(broken.is_empty(), "{}", broken.join("; "));
@@ -213,23 +220,7 @@ fn blow(programs: &Programs, folder: &Path, json: Option<&Path>, arguments: &Arg
 
 /// The suite's part of a site: everything is killed or cut off once, while 150 machines are switched on and work.
 pub fn short_site(scene: &Scene) -> Result<()> {
-    let arguments = Arguments {
-        machines: 150,
-        faults: None,
-        hosts: Some(2),
-        in_turn: true,
-        within: 80.0,
-        limit: 240.0,
-        nbp: 16 << 10,
-        kernel: 64 << 10,
-        ramdisk: 64 << 10,
-        image: 16 << 10,
-        work: 1.0,
-        lines: 4,
-        seed: None,
-        reuse: true,
-        inside: true,
-    };
+    let arguments = Arguments { hosts: Some(2), in_turn: true, within: 80.0, limit: 240.0, ..Arguments::of_suite(150) };
     let programs = Programs { thimble: scene.setup.thimble.clone(), storm: scene.setup.thimble.with_file_name("storm") };
     let broken = blow_on_site(&programs, &scene.folder, None, &arguments, 2)?;
     ensure!(broken.is_empty(), "{}", broken.join("; "));
