@@ -4,6 +4,7 @@
 pub mod layered;
 pub mod layout;
 pub mod sector;
+pub mod write_log;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

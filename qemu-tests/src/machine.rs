@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::command::{Daemon, wait_for};
 use crate::serial::Serial;
 pub use accelerator::Accelerator;
-pub use parts::{Boot, Clock, Disk, DiskModel, Firmware, Medium, Network, Nic, NicModel, Parts, SECTOR};
+pub use parts::{Between, Boot, Clock, Disk, DiskModel, Firmware, Medium, Network, Nic, NicModel, Parts, SECTOR};
 use qmp::Qmp;
 
 pub struct Vm {

@@ -190,6 +190,16 @@ impl DiskModel {
     }
 }
 
+/// What is between the machine and the disk's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Between {
+    Nothing,
+    /// Writes of this sector of 512 bytes fail.
+    BrokenSector(u64),
+    /// Every write and flush is also kept in this file, in the format of dm-log-writes.
+    WriteLog(PathBuf),
+}
+
 #[derive(Debug, Clone)]
 pub struct Disk {
     pub model: DiskModel,
@@ -197,13 +207,12 @@ pub struct Disk {
     pub serial: String,
     /// The size of its sectors in bytes.
     pub sector: u32,
-    /// Writes of this sector of 512 bytes fail.
-    pub broken: Option<u64>,
+    pub between: Between,
 }
 
 impl Disk {
     pub fn new(model: DiskModel, file: PathBuf, serial: &str) -> Self {
-        Self { model, file, serial: serial.to_owned(), sector: SECTOR, broken: None }
+        Self { model, file, serial: serial.to_owned(), sector: SECTOR, between: Between::Nothing }
     }
 
     pub fn virtio(file: &Path) -> Self {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Accelerator;
-use super::parts::{Boot, Clock, Disk, DiskModel, Firmware, Medium, Network, Nic, NicModel, Parts, SECTOR};
+use super::parts::{Between, Boot, Clock, Disk, DiskModel, Firmware, Medium, Network, Nic, NicModel, Parts, SECTOR};
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
@@ -59,9 +59,8 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
         add("-device", format!("{},netdev=net{index},id=nic{index},mac={}{first}{rom}{speed}", nic.model.device(), nic.mac));
     }
     for (index, disk) in parts.disks.iter().enumerate() {
-        // The host outlives the machine, so a flush need not reach the host's disk. It took up to half a minute there.
-        let file = broken(disk, &folder.join(format!("faults{index}")))?;
-        add("-drive", format!("if=none,id=disk{index},format=raw,cache=unsafe,file={file}"));
+        let (flag, value) = block(disk, index, folder)?;
+        add(flag, value);
         disk_devices(disk, index).into_iter().for_each(|device| add("-device", device));
     }
     if let Some(cd) = &parts.cd {
@@ -116,13 +115,28 @@ pub fn words(parts: &Parts, accelerator: Accelerator, folder: &Path) -> Result<V
     Ok(words)
 }
 
-/// The disk's file, through QEMU's injector of faults if a sector is broken.
-fn broken(disk: &Disk, rules: &Path) -> Result<String> {
-    let file = disk.file.display();
-    let Some(sector) = disk.broken else { return Ok(file.to_string()) };
-    let rule = format!("[inject-error]\nevent = \"none\"\niotype = \"write\"\nerrno = \"5\"\nsector = \"{sector}\"\n");
-    fs::write(rules, rule).with_context(|| format!("cannot write {}", rules.display()))?;
-    Ok(format!("blkdebug:{}:{file}", rules.display()))
+/// The disk's file with what is between. The host outlives the machine, so a flush need not reach the host's disk. It took up to
+/// half a minute there.
+fn block(disk: &Disk, index: usize, folder: &Path) -> Result<(&'static str, String)> {
+    let (file, id) = (disk.file.display(), format!("disk{index}"));
+    let drive = |file: String| ("-drive", format!("if=none,id={id},format=raw,cache=unsafe,file={file}"));
+    Ok(match &disk.between {
+        Between::Nothing => drive(file.to_string()),
+        Between::BrokenSector(sector) => {
+            let rules = folder.join(format!("faults{index}"));
+            let rule = format!("[inject-error]\nevent = \"none\"\niotype = \"write\"\nerrno = \"5\"\nsector = \"{sector}\"\n");
+            fs::write(&rules, rule).with_context(|| format!("cannot write {}", rules.display()))?;
+            drive(format!("blkdebug:{}:{file}", rules.display()))
+        }
+        // Flushes must reach the log, so only the files below it ignore them.
+        Between::WriteLog(log) => {
+            let child = |name: &str, file: &dyn std::fmt::Display| {
+                format!("{name}.driver=file,{name}.filename={file},{name}.cache.no-flush=on")
+            };
+            let (data, log) = (child("file", &file), child("log", &log.display()));
+            ("-blockdev", format!("driver=blklogwrites,node-name={id},log-super-update-interval=1,{data},{log}"))
+        }
+    })
 }
 
 /// SeaBIOS boots through the card's iPXE. OVMF has a driver only for virtio.

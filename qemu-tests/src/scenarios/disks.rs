@@ -1,11 +1,13 @@
 //! The disk after a power cut during the write, and an installed system that stays.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::disk_image::sector::{self, Said};
-use crate::machine::{Boot, Disk, NicModel, Parts};
+use crate::machine::{Between, Boot, Disk, NicModel, Parts};
 use crate::objects::{Station, Step, workflow};
 use crate::provisioner::{IMAGE, Options};
 use crate::scene::{BOOTS_WITHIN, MEMORY_MIB, Scene, copy_disk};
@@ -40,10 +42,13 @@ pub fn power_cut_in_the_image_write(scene: &Scene) -> Result<()> {
     verify::disk(&disk, &scene.setup.disk, &[]).map(drop)
 }
 
-/// The disk does not take a sector in the middle. The action fails with its place, and the disk boots neither system.
+/// The disk does not take a sector in the middle. The action fails with its place, nothing is in the first MiB, and the disk boots
+/// neither system.
 pub fn a_broken_disk(scene: &Scene) -> Result<()> {
     const BYTES: u64 = 32 << 20;
     const BROKEN: u64 = 20 << 20;
+    /// Of one write.
+    const LONGEST: u64 = 1 << 20;
     let station = Station { number: 1 };
     let (registry, provisioner) = (scene.registry()?, scene.provisioner(Options::default())?);
     scene.push_actions(&registry)?;
@@ -54,7 +59,7 @@ pub fn a_broken_disk(scene: &Scene) -> Result<()> {
     let write = Step::image("write", &registry.reference("image2disk:v1"));
     let write = write.environment("IMG_URL", &provisioner.serve(&image, "image.raw")?).environment("DEST_DISK", "/dev/vda");
     provisioner.apply(&workflow("write", &station, &[write]))?;
-    let disk = Disk { broken: Some(BROKEN / 512), ..Disk::virtio(&file) };
+    let disk = Disk { between: Between::BrokenSector(BROKEN / 512), ..Disk::virtio(&file) };
     let nic = scene.nic(&station, 0, NicModel::Virtio)?;
     let parts = Parts { disks: vec![disk], ..Parts::new(scene.direct(&provisioner, &station)?, MEMORY_MIB, vec![nic]) };
     let machine = scene.start(&station, &parts)?;
@@ -62,8 +67,13 @@ pub fn a_broken_disk(scene: &Scene) -> Result<()> {
     drop(machine);
     let message = ended.message("write");
     ensure!(ended.state() == "FAILED", "the workflow ended as {}: {message}", ended.state());
-    let wanted = ["cannot write DEST_DISK /dev/vda at byte", "Input/output error"];
-    ensure!(wanted.iter().all(|words| message.contains(words)), "the message is {message:?}");
+    let place = message.split_once("cannot write DEST_DISK /dev/vda at byte ").and_then(|(_, rest)| rest.split_once(':'));
+    let at = place.and_then(|(at, _)| at.parse::<u64>().ok());
+    let is_near = at.is_some_and(|at| (BROKEN - LONGEST..=BROKEN).contains(&at));
+    ensure!(is_near && message.contains("Input/output error"), "the message is {message:?}");
+    let (mut start, read) = (vec![0; 1 << 20], File::open(&file));
+    read.and_then(|file| file.read_exact_at(&mut start, 0)).context("cannot read the disk")?;
+    ensure!(start.iter().all(|byte| *byte == 0), "something is in the disk's first MiB");
     let said = sector::start(&file, scene.setup.accelerator, &scene.place("alone")?)?;
     ensure!(said == Said::NotBootable, "the disk boots after a failed write: {said:?}");
     Ok(())
