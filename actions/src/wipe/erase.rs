@@ -42,7 +42,7 @@ pub fn erase(path: &Path, opened: &Opened, facts: &Facts, way: Way) -> Result<()
         }
         Way::Sanitize(_, wanted) => {
             sys::nvme(file, wanted, &mut []).map_err(|source| command("Sanitize", source))?;
-            sanitized(opened).map_err(|source| command("Sanitize", source))?;
+            sanitized(EVERY, |log| read_log(opened, log)).map_err(|source| command("Sanitize", source))?;
         }
         Way::Ata(wanted) => self_erase(path, opened, wanted)?,
     }
@@ -87,19 +87,20 @@ fn zero(opened: &Opened) -> io::Result<()> {
     opened.file.sync_all()
 }
 
-fn sanitized(opened: &Opened) -> io::Result<()> {
+fn read_log(opened: &Opened, log: &mut [u8]) -> io::Result<()> {
+    let words = (nvme::SANITIZE_LOG_LENGTH as u32 / 4 - 1) << 16;
+    let wanted =
+        nvme::Command { opcode: nvme::GET_LOG, namespace: u32::MAX, cdw10: nvme::SANITIZE_LOG | words, timeout_ms: COMMAND_MS };
+    sys::nvme(&opened.file, wanted, log)
+}
+
+/// Waits until the disk's log says that the operation has ended.
+fn sanitized(every: Duration, mut read: impl FnMut(&mut [u8]) -> io::Result<()>) -> io::Result<()> {
     let start = Instant::now();
     loop {
-        sleep(EVERY);
+        sleep(every);
         let mut log = [0; nvme::SANITIZE_LOG_LENGTH];
-        let words = (nvme::SANITIZE_LOG_LENGTH as u32 / 4 - 1) << 16;
-        let wanted = nvme::Command {
-            opcode: nvme::GET_LOG,
-            namespace: u32::MAX,
-            cdw10: nvme::SANITIZE_LOG | words,
-            timeout_ms: COMMAND_MS,
-        };
-        sys::nvme(&opened.file, wanted, &mut log)?;
+        read(&mut log)?;
         match nvme::sanitized(&log) {
             Some(Sanitized::Done) => return Ok(()),
             Some(Sanitized::Running { percent }) if start.elapsed() < SANITIZE_MOST => say(&format!("{percent}% sanitized")),
@@ -121,14 +122,13 @@ fn self_erase(path: &Path, opened: &Opened, erase: ata::Erase) -> Result<(), Wip
         ata::PASSWORD,
         unlocking(path)
     ));
-    ask(opened, erase).map_err(failed)
+    ask(erase, |command, data, limit| sys::ata(&opened.file, &command.block(), command.data(), data, limit)).map_err(failed)
 }
 
-fn ask(opened: &Opened, erase: ata::Erase) -> io::Result<()> {
-    let send = |command: Command, timeout_ms: u32| {
+fn ask(erase: ata::Erase, mut take: impl FnMut(Command, &mut [u8], u32) -> io::Result<()>) -> io::Result<()> {
+    let mut send = |command: Command, timeout_ms: u32| {
         let mut password = ata::password(command, erase.enhanced);
-        let data = if command.data() == Data::None { &mut [][..] } else { &mut password[..] };
-        sys::ata(&opened.file, &command.block(), command.data(), data, timeout_ms)
+        take(command, if command.data() == Data::None { &mut [] } else { &mut password }, timeout_ms)
     };
     send(Command::SetPassword, COMMAND_MS)?;
     let limit = erase.minutes.saturating_mul(ATA_MARGIN).max(ATA_LEAST_MINUTES).saturating_mul(MINUTE_MS);
@@ -144,6 +144,78 @@ fn ask(opened: &Opened, erase: ata::Erase) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A disk as ACS-4 has it (4.20 and 7.47 to 7.53), on the other side of SAT's pass-through: no emulator has one.
+    #[derive(Default)]
+    struct FakeDisk {
+        password: Option<Vec<u8>>,
+        prepared: bool,
+        erased: Option<u8>,
+        /// It aborts SECURITY ERASE UNIT.
+        refuses: bool,
+        /// Its power fails within SECURITY ERASE UNIT.
+        dies: bool,
+        dead: bool,
+    }
+
+    impl FakeDisk {
+        fn take(&mut self, command: Command, data: &[u8]) -> io::Result<()> {
+            let (block, aborted) = (command.block(), || io::Error::other("aborted"));
+            let has_data = matches!(block[14], 0xf1 | 0xf4 | 0xf6);
+            assert_eq!((block[0], data.len(), block[6]), (0x85, 512 * usize::from(has_data), u8::from(has_data)));
+            let prepared = std::mem::take(&mut self.prepared);
+            let given = data.get(2..34).map(<[u8]>::to_vec);
+            let is_right = given.is_some() && given == self.password;
+            match block[14] {
+                _ if self.dead => return Err(io::ErrorKind::NotConnected.into()),
+                0xf1 => self.password = given,
+                0xf3 => self.prepared = true,
+                0xf4 if self.dies => {
+                    self.dead = true;
+                    return Err(io::ErrorKind::NotConnected.into());
+                }
+                0xf4 if prepared && is_right && !self.refuses => (self.password, self.erased) = (None, Some(data[0] & 2)),
+                0xf6 if is_right => self.password = None,
+                _ => return Err(aborted()),
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_erases_itself_keeps_no_password_unless_its_power_fails() {
+        for (case, disk, enhanced, expected) in [
+            ("normal", FakeDisk::default(), false, (true, Some(0), false)),
+            ("enhanced", FakeDisk::default(), true, (true, Some(2), false)),
+            ("refused", FakeDisk { refuses: true, ..FakeDisk::default() }, true, (false, None, false)),
+            ("no power", FakeDisk { dies: true, ..FakeDisk::default() }, true, (false, None, true)),
+        ] {
+            let (mut disk, mut limits) = (disk, Vec::new());
+            let done = ask(ata::Erase { enhanced, minutes: 200 }, |command, data, limit| {
+                limits.push(limit);
+                disk.take(command, data)
+            });
+            assert_eq!((done.is_ok(), disk.erased, disk.password.is_some()), expected, "{case}");
+            assert_eq!(limits.iter().max(), Some(&(600 * MINUTE_MS)), "{case}: three times its own estimate");
+        }
+    }
+
+    #[test]
+    fn a_sanitize_operation_is_waited_for_and_its_failure_is_one() {
+        let state = |status: u8| move |log: &mut [u8]| log[2] = status;
+        for (case, states, expected) in
+            [("ends", vec![2, 2, 1], (true, 3)), ("fails", vec![2, 3, 1], (false, 2)), ("gone", vec![2], (false, 2))]
+        {
+            let mut asked = 0;
+            let done = sanitized(Duration::ZERO, |log| {
+                asked += 1;
+                let status = states.get(asked - 1).ok_or(io::ErrorKind::NotConnected)?;
+                state(*status)(log);
+                Ok(())
+            });
+            assert_eq!((done.is_ok(), asked), expected, "{case}");
+        }
+    }
 
     #[test]
     fn a_failed_erase_says_how_the_disk_is_unlocked() {
