@@ -1,5 +1,6 @@
 //! `grub2disk`: installs GRUB for the system on a partition. grub-install comes from the action's image, or from the system
-//! itself by chroot. The menu comes from the system's grub-mkconfig; a system without it gets one of its kernels.
+//! itself by chroot. The menu comes from the system's grub-mkconfig; a system without it gets one of its kernels. `/boot` may have a
+//! partition of its own.
 
 mod menu;
 
@@ -17,7 +18,10 @@ use std::path::{Path, PathBuf};
 
 const GRUB_INSTALL: Tool = Tool::new("grub-install", "grub2-common and grub-pc-bin (or grub-efi-amd64-bin)");
 const GRUB_MKCONFIG: Tool = Tool::new("grub-mkconfig", "grub-common");
+const BOOT: &str = "/boot";
 const CONFIG: &str = "/boot/grub/grub.cfg";
+/// On a partition of its own.
+const CONFIG_OF_BOOT: &str = "/grub/grub.cfg";
 const EFI: &str = "/boot/efi";
 
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +34,12 @@ pub enum GrubError {
         #[source]
         source: DeviceError,
     },
-    #[error("EFI_PARTITION")]
-    Mount(#[from] MountError),
+    #[error("{variable}")]
+    Mount {
+        variable: &'static str,
+        #[source]
+        source: MountError,
+    },
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error("the system on GRUB_DISK")]
@@ -55,13 +63,41 @@ struct Settings {
     system: Target,
     platform: Option<String>,
     efi: Option<Named>,
+    /// What the system mounts at /boot, with its file system.
+    boot: Option<(Named, String)>,
     arguments: String,
+}
+
+/// A system whose partitions are mounted.
+struct System<'a> {
+    root: &'a Path,
+    boot: Option<&'a Path>,
+}
+
+impl System<'_> {
+    /// The file system with the menu, and the menu's path there.
+    fn menu(&self) -> Result<(Root, &'static Path), InsideError> {
+        let (root, path) = self.boot.map_or((self.root, CONFIG), |boot| (boot, CONFIG_OF_BOOT));
+        Ok((Root::open(root)?, Path::new(path)))
+    }
+
+    /// Where the kernels are.
+    fn boot(&self) -> PathBuf {
+        self.boot.map_or_else(|| self.root.join("boot"), Path::to_owned)
+    }
 }
 
 impl Settings {
     fn read(variables: &Variables) -> Result<Self, VariableError> {
         let given = |name| variables.optional(name).map(|_| variables.text(name)).transpose();
-        let efi = variables.optional("EFI_PARTITION").map(|_| Named::read(variables, "EFI_PARTITION")).transpose()?;
+        let device = |name| variables.optional(name).map(|_| Named::read(variables, name)).transpose();
+        let (efi, boot) = (device("EFI_PARTITION")?, device("BOOT_PARTITION")?);
+        let system = Target::read(variables, "GRUB_DISK")?;
+        let boot_fs = given("BOOT_FS_TYPE")?.unwrap_or_else(|| system.fs.clone());
+        // It becomes a word of a shell's line.
+        if !boot_fs.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(unusable("BOOT_FS_TYPE", &boot_fs, "the name of a file system such as ext4"));
+        }
         let platform = given("GRUB_TARGET")?;
         if let Some(text) = &platform
             && !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
@@ -73,7 +109,8 @@ impl Settings {
         }
         Ok(Self {
             install: Named::read(variables, "GRUB_INSTALL_PATH")?,
-            system: Target::read(variables, "GRUB_DISK")?,
+            system,
+            boot: boot.map(|boot| (boot, boot_fs)),
             platform,
             efi,
             arguments: given("CMD_LINE")?.unwrap_or_default(),
@@ -95,6 +132,8 @@ struct Places {
     install: PathBuf,
     disk: PathBuf,
     efi: Option<PathBuf>,
+    /// With its file system.
+    boot: Option<(PathBuf, String)>,
 }
 
 impl Places {
@@ -106,6 +145,10 @@ impl Places {
             install: found(&settings.install, "GRUB_INSTALL_PATH")?,
             disk: settings.system.appear()?,
             efi: settings.efi.as_ref().map(|efi| found(efi, "EFI_PARTITION")).transpose()?,
+            boot: match &settings.boot {
+                Some((boot, fs)) => Some((found(boot, "BOOT_PARTITION")?, fs.clone())),
+                None => None,
+            },
         })
     }
 }
@@ -121,13 +164,13 @@ struct Plan {
 }
 
 impl Plan {
-    fn look(root: &Path) -> Result<Self, GrubError> {
-        let (own, inside) = (GRUB_INSTALL.find().ok(), GRUB_INSTALL.find_inside(root));
+    fn look(system: &System) -> Result<Self, GrubError> {
+        let (own, inside) = (GRUB_INSTALL.find().ok(), GRUB_INSTALL.find_inside(system.root));
         if own.is_none() && inside.is_none() {
             return Err(GRUB_INSTALL.missing(true).into());
         }
-        let has_menu = Root::open(root)?.file(Path::new(CONFIG)).is_ok();
-        Ok(Self { own, inside, mkconfig: GRUB_MKCONFIG.find_inside(root), has_menu })
+        let (menus, path) = system.menu()?;
+        Ok(Self { own, inside, mkconfig: GRUB_MKCONFIG.find_inside(system.root), has_menu: menus.file(path).is_ok() })
     }
 
     fn words(&self) -> String {
@@ -148,15 +191,17 @@ pub fn run(variables: &Variables) -> Result<(), GrubError> {
     let settings = Settings::read(variables)?;
     let places = Places::find(&settings)?;
     let plan = settings.system.inside(&places.disk, |root| {
-        let plan = Plan::look(root)?;
-        say(&plan.words());
-        if let Some(program) = &plan.own {
-            install(&settings, &places, program, root)?;
-        }
-        if plan.mkconfig.is_none() && !plan.has_menu {
-            write_menu(&settings, &places.disk, root)?;
-        }
-        Ok::<_, GrubError>(plan)
+        with_boot(&places, root, Mounted::new, |system| {
+            let plan = Plan::look(system)?;
+            say(&plan.words());
+            if let Some(program) = &plan.own {
+                install(&settings, &places, program, system)?;
+            }
+            if plan.mkconfig.is_none() && !plan.has_menu {
+                write_menu(&settings, &places, system)?;
+            }
+            Ok(plan)
+        })
     })?;
     run_inside(&settings, &places, &plan)?;
     say(&format!("GRUB for {} is on {}", settings.platform(), places.install.display()));
@@ -167,20 +212,36 @@ pub fn run(variables: &Variables) -> Result<(), GrubError> {
 pub fn dry_run(variables: &Variables) -> Result<(), GrubError> {
     let settings = Settings::read(variables)?;
     let places = Places::find(&settings)?;
-    let plan = settings.system.look_inside(&places.disk, Plan::look)?;
+    let plan = settings.system.look_inside(&places.disk, |root| with_boot(&places, root, Mounted::to_read, Plan::look))?;
     say(&format!("would install GRUB for {} on {}: {}", settings.platform(), places.install.display(), plan.words()));
     Ok(())
 }
 
-/// `root` is the system's root as grub-install sees it.
-fn arguments(settings: &Settings, root: &Path, efi: Option<&Path>, install: &Path) -> Vec<OsString> {
+/// Works while the partition for /boot is mounted, too, if there is one.
+fn with_boot<T>(
+    places: &Places,
+    root: &Path,
+    mount: impl FnOnce(&Path, &str) -> Result<Mounted, MountError>,
+    work: impl FnOnce(&System) -> Result<T, GrubError>,
+) -> Result<T, GrubError> {
+    let failed = |source| GrubError::Mount { variable: "BOOT_PARTITION", source };
+    let boot = places.boot.as_ref().map(|(device, fs)| mount(device, fs)).transpose().map_err(failed)?;
+    let result = work(&System { root, boot: boot.as_ref().map(Mounted::path) });
+    let closed = boot.map(Mounted::close).transpose().map_err(failed);
+    let done = result?;
+    closed?;
+    Ok(done)
+}
+
+/// `boot` is the system's /boot as grub-install sees it.
+fn arguments(settings: &Settings, boot: &Path, efi: Option<&Path>, install: &Path) -> Vec<OsString> {
     let option = |name: &str, value: &Path| {
         let mut option = OsString::from(name);
         option.push(value);
         option
     };
     let mut words = vec![OsString::from(format!("--target={}", settings.platform()))];
-    words.push(option("--boot-directory=", &root.join("boot")));
+    words.push(option("--boot-directory=", boot));
     if let Some(efi) = efi {
         words.push(option("--efi-directory=", efi));
         // The firmware of another boot, or of a virtual machine, has no entry for it. Every firmware tries EFI/BOOT.
@@ -191,27 +252,34 @@ fn arguments(settings: &Settings, root: &Path, efi: Option<&Path>, install: &Pat
 }
 
 /// By the action's own grub-install.
-fn install(settings: &Settings, places: &Places, program: &Path, root: &Path) -> Result<(), GrubError> {
-    Root::open(root)?.folder(Path::new("/boot/grub"))?;
+fn install(settings: &Settings, places: &Places, program: &Path, system: &System) -> Result<(), GrubError> {
+    let (menus, path) = system.menu()?;
+    menus.folder(path.parent().unwrap_or(path))?;
+    let boot = system.boot();
     let Some(efi) = &places.efi else {
-        return Ok(programs::run(program, &arguments(settings, root, None, &places.install))?);
+        return Ok(programs::run(program, &arguments(settings, &boot, None, &places.install))?);
     };
-    let mounted = Mounted::new(efi, "vfat")?;
-    let result = programs::run(program, &arguments(settings, root, Some(mounted.path()), &places.install));
-    let closed = mounted.close();
+    let failed = |source| GrubError::Mount { variable: "EFI_PARTITION", source };
+    let mounted = Mounted::new(efi, "vfat").map_err(failed)?;
+    let result = programs::run(program, &arguments(settings, &boot, Some(mounted.path()), &places.install));
+    let closed = mounted.close().map_err(failed);
     result?;
-    Ok(closed?)
+    closed
 }
 
 /// What the system's own programs do, in one chroot.
 fn run_inside(settings: &Settings, places: &Places, plan: &Plan) -> Result<(), GrubError> {
     let mut lines = Vec::new();
+    if let Some((partition, fs)) = &places.boot {
+        lines.push(format!("mount -t {fs} {} {BOOT}", partition.display()));
+    }
+    let prepared = lines.len();
     if let (None, Some(program)) = (&plan.own, &plan.inside) {
         let efi = places.efi.as_deref();
         if let Some(partition) = efi {
             lines.push(format!("mkdir -p {EFI} ; mount -t vfat {} {EFI}", partition.display()));
         }
-        let words = arguments(settings, Path::new("/"), efi.map(|_| Path::new(EFI)), &places.install);
+        let words = arguments(settings, Path::new(BOOT), efi.map(|_| Path::new(EFI)), &places.install);
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         lines.push(format!("{} {}", program.display(), words.join(" ")));
     }
@@ -221,9 +289,10 @@ fn run_inside(settings: &Settings, places: &Places, plan: &Plan) -> Result<(), G
     if plan.own.is_none() && places.efi.is_some() {
         lines.push(format!("umount {EFI}"));
     }
-    if lines.is_empty() {
+    if lines.len() == prepared {
         return Ok(());
     }
+    lines.extend(places.boot.iter().map(|_| format!("umount {BOOT}")));
     let (disk, line) = (places.disk.to_string_lossy(), lines.join(" ; "));
     let variables = Variables::of([
         ("BLOCK_DEVICE", disk.as_ref()),
@@ -234,12 +303,14 @@ fn run_inside(settings: &Settings, places: &Places, plan: &Plan) -> Result<(), G
     Ok(cexec::run(&variables)?)
 }
 
-fn write_menu(settings: &Settings, disk: &Path, root: &Path) -> Result<(), GrubError> {
-    let failed = |source| GrubError::Menu { disk: disk.to_owned(), source };
-    let uuid = menu::uuid(disk).map_err(failed)?;
-    let text = menu::render(&menu::kernels(root).map_err(failed)?, &uuid, &settings.arguments);
-    let owner = Ownership { uid: 0, gid: 0 };
-    Ok(Root::open(root)?.write(Path::new(CONFIG), text.as_bytes(), owner, 0o644, 0o755)?)
+fn write_menu(settings: &Settings, places: &Places, system: &System) -> Result<(), GrubError> {
+    let failed = |source| GrubError::Menu { disk: places.disk.clone(), source };
+    let uuid = menu::uuid(&places.disk).map_err(failed)?;
+    let of_boot = places.boot.as_ref().map(|(device, _)| menu::uuid(device)).transpose().map_err(failed)?;
+    let kernels = menu::kernels(&system.boot()).map_err(failed)?;
+    let text = menu::render(&kernels, &uuid, of_boot.as_deref(), &settings.arguments);
+    let (menus, path) = system.menu()?;
+    Ok(menus.write(path, text.as_bytes(), Ownership { uid: 0, gid: 0 }, 0o644, 0o755)?)
 }
 
 #[cfg(test)]
@@ -263,7 +334,7 @@ mod tests {
     #[test]
     fn grub_install_gets_upstreams_path_last() {
         let words = |settings: &Settings, efi| -> String {
-            let words = arguments(settings, Path::new("/mnt"), efi, Path::new("/dev/x"));
+            let words = arguments(settings, Path::new("/mnt/boot"), efi, Path::new("/dev/x"));
             words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(words(&settings(&[]).unwrap(), None), "--target=i386-pc --boot-directory=/mnt/boot /dev/x");
@@ -275,12 +346,28 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_partition_has_the_menu_at_its_own_root() {
+        let (root, boot) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(boot.path().join("grub")).unwrap();
+        std::fs::write(boot.path().join("grub/grub.cfg"), "of the partition").unwrap();
+        for (boot, expected) in [(None, false), (Some(boot.path()), true)] {
+            let (menus, path) = System { root: root.path(), boot }.menu().unwrap();
+            assert_eq!(menus.file(path).is_ok(), expected);
+        }
+        let boot = settings(&[("BOOT_PARTITION", "/dev/x2")]).unwrap().boot.unwrap();
+        assert_eq!(boot, (Named::Path("/dev/x2".into()), "ext4".to_owned()));
+        let given = [("BOOT_PARTITION", "/dev/x2"), ("BOOT_FS_TYPE", "ext2")];
+        assert_eq!(settings(&given).unwrap().boot.unwrap().1, "ext2");
+        assert!(settings(&[("BOOT_FS_TYPE", "ext4; reboot")]).is_err());
+    }
+
+    #[test]
     fn a_system_without_grub_is_refused_when_the_image_has_none_either() {
         if GRUB_INSTALL.find().is_ok() {
             return eprintln!("SKIPPED: this host has grub-install");
         }
         let root = tempfile::tempdir().unwrap();
-        let error = Plan::look(root.path()).unwrap_err().to_string();
+        let error = Plan::look(&System { root: root.path(), boot: None }).unwrap_err().to_string();
         assert!(error.contains("grub-install is missing") && error.contains("neither has the installed system"), "{error}");
     }
 }

@@ -42,6 +42,10 @@ fn hint(error: &io::Error) -> &'static str {
         Some(libc::EPERM) => " (the action is not privileged, or kexec is locked down: use the action reboot)",
         Some(libc::ENOEXEC) => " (it is not a kernel for this processor)",
         Some(libc::EKEYREJECTED | libc::ENOKEY | libc::EBADMSG) => " (its signature is not trusted: use the action reboot)",
+        Some(libc::EINVAL) => {
+            " (memory is too small: Linux gives kernel and initrd at most half of it, and the kernel counts unpacked. Use the \
+             action reboot)"
+        }
         Some(libc::ENOMEM | libc::EADDRNOTAVAIL) => " (memory is too small for kernel and initrd)",
         _ => "",
     }

@@ -19,7 +19,7 @@ pub enum MenuError {
         #[source]
         source: io::Error,
     },
-    #[error("it has no kernel: /boot has no file that begins with vmlinuz")]
+    #[error("it has no kernel: /boot, or the partition for it, has no file that begins with vmlinuz")]
     NoKernel,
     #[error("its file system has no UUID that is known here (ext2 to ext4, XFS, btrfs): give the system grub-mkconfig or a menu")]
     NoUuid,
@@ -51,11 +51,10 @@ pub fn uuid(disk: &Path) -> Result<String, MenuError> {
 }
 
 /// What /boot has.
-pub fn kernels(root: &Path) -> Result<Vec<Kernel>, MenuError> {
-    let boot = root.join("boot");
+pub fn kernels(boot: &Path) -> Result<Vec<Kernel>, MenuError> {
     let mut names = Vec::new();
     let failed = |source| MenuError::Read { path: "/boot".into(), source };
-    for entry in std::fs::read_dir(&boot).map_err(failed)? {
+    for entry in std::fs::read_dir(boot).map_err(failed)? {
         names.extend(entry.map_err(failed)?.file_name().into_string().ok());
     }
     let kernels = matched(names);
@@ -94,7 +93,9 @@ fn newer(a: &str, b: &str) -> Ordering {
     parts(a).cmp(&parts(b))
 }
 
-pub fn render(kernels: &[Kernel], uuid: &str, arguments: &str) -> String {
+/// `of_boot` is the UUID of the file system with the kernels, if that is not the one with the system.
+pub fn render(kernels: &[Kernel], uuid: &str, of_boot: Option<&str>, arguments: &str) -> String {
+    let (kernels_on, folder) = of_boot.map_or((uuid, "/boot"), |of_boot| (of_boot, ""));
     let mut text = String::from("# Written by grub2disk. grub-mkconfig replaces it.\n");
     let plain: String = arguments.chars().filter(|c| !c.is_control()).collect();
     // A system that talks by its serial port shows its menu there, too.
@@ -105,13 +106,16 @@ pub fn render(kernels: &[Kernel], uuid: &str, arguments: &str) -> String {
     for module in ["part_gpt", "part_msdos", "ext2", "xfs", "btrfs"] {
         let _ = writeln!(text, "insmod {module}");
     }
-    let _ = writeln!(text, "search --no-floppy --fs-uuid --set=root {uuid}");
+    let _ = writeln!(text, "search --no-floppy --fs-uuid --set=root {kernels_on}");
     for Kernel { kernel, initrd, version } in kernels {
         let space = if plain.is_empty() { "" } else { " " };
-        let _ =
-            writeln!(text, "menuentry 'Linux {version}' {{\n  linux /boot/{kernel} root=UUID={uuid} ro{space}{}", quoted(&plain));
+        let _ = writeln!(
+            text,
+            "menuentry 'Linux {version}' {{\n  linux {folder}/{kernel} root=UUID={uuid} ro{space}{}",
+            quoted(&plain)
+        );
         if let Some(initrd) = initrd {
-            let _ = writeln!(text, "  initrd /boot/{initrd}");
+            let _ = writeln!(text, "  initrd {folder}/{initrd}");
         }
         text.push_str("}\n");
     }
@@ -147,7 +151,9 @@ mod tests {
     #[test]
     fn arguments_stay_what_they_are() {
         let kernel = Kernel { kernel: "vmlinuz".into(), initrd: None, version: String::new() };
-        let text = render(&[kernel], "u-u", "console=ttyS0 a=$x b='c'");
+        let apart = render(std::slice::from_ref(&kernel), "u-u", Some("b-b"), "");
+        assert!(apart.contains("--set=root b-b\n") && apart.contains("linux /vmlinuz root=UUID=u-u ro\n"), "{apart}");
+        let text = render(&[kernel], "u-u", None, "console=ttyS0 a=$x b='c'");
         assert!(text.contains("linux /boot/vmlinuz root=UUID=u-u ro console=ttyS0 'a=$x' 'b='\\''c'\\'''\n"), "{text}");
         assert!(text.contains("terminal_output console serial"), "{text}");
         match Command::new("grub-script-check").stdin(std::process::Stdio::piped()).spawn() {

@@ -139,6 +139,8 @@ pub const PAGES: &[Page] = &[
             FS_TYPE,
             variable("GRUB_TARGET", Optional, "GRUB's platform; i386-pc, or with EFI_PARTITION that of UEFI"),
             variable("EFI_PARTITION", Optional, "the EFI system partition: GRUB is installed for UEFI, as EFI/BOOT"),
+            variable("BOOT_PARTITION", Optional, "the partition that the system mounts at /boot, with its kernels"),
+            variable("BOOT_FS_TYPE", Optional, "the file system of BOOT_PARTITION; FS_TYPE"),
             variable("CMD_LINE", Optional, "the kernel's arguments in the menu that a system without grub-mkconfig gets"),
         ],
     },
