@@ -2,6 +2,7 @@
 //! then checks itself. `cargo lab matrix` runs all rows.
 
 mod archive;
+mod boot_partition;
 mod check;
 mod container;
 mod images;
@@ -31,6 +32,7 @@ use crate::objects::{Station, workflow};
 use crate::provisioner::{Options, Provisioner, Workflow};
 use crate::registry::Registry;
 use crate::scene::{BOOTS_WITHIN, Scene};
+use crate::tpm::Tpm;
 use row::{Archive, Ending, Row, Start};
 use steps::Site;
 
@@ -41,8 +43,16 @@ const RESETS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Every installation. The first one is the short form.
 fn rows() -> Vec<Row> {
-    let others =
-        [container::rows(), loaders::rows(), images::rows(), layers::rows(), sectors::rows(), metadata::rows(), small::rows()];
+    let others = [
+        boot_partition::rows(),
+        container::rows(),
+        loaders::rows(),
+        images::rows(),
+        layers::rows(),
+        sectors::rows(),
+        metadata::rows(),
+        small::rows(),
+    ];
     archive::rows().into_iter().chain(others.into_iter().flatten()).collect()
 }
 
@@ -139,7 +149,10 @@ impl Bench<'_> {
         let nic = self.scene.nic(&station, 0, NicModel::Virtio)?;
         // Before the disk, OVMF would wait for an offer by IPv6.
         let ovmf = vec!["IPv6PXESupport,string=no"];
-        let parts = Parts { disks, ovmf, ..Parts::new(self.boot(row, &station)?, row.memory_mib, vec![nic]) };
+        let mut parts = Parts { disks, ovmf, ..Parts::new(self.boot(row, &station)?, row.memory_mib, vec![nic]) };
+        let new_tpm = || Tpm::start(self.scene.place(&name)?.join("swtpm.log"));
+        let mut tpm = row.other_tpm.map(|_| new_tpm()).transpose()?;
+        parts.tpm = tpm.as_ref().map(Tpm::socket);
         let start = Instant::now();
         let mut machine = self.scene.start(&station, &parts)?;
         machine.serial.expect("thimble: agent .* connected to|FATAL|Kernel panic", BOOTS_WITHIN)?;
@@ -148,9 +161,11 @@ impl Bench<'_> {
             let installed = self.installed(&name, &machine)?;
             machine.wait_held(RESETS_WITHIN)?;
             drop(machine); // it holds its disks
+            tpm = tpm.map(Tpm::restart).transpose()?;
             let disks = parts.disks.iter().enumerate().filter(|(index, _)| row.boots_from(*index));
-            let disks = disks.map(|(_, disk)| disk.clone()).collect();
-            machine = self.scene.start(&station, &Parts { boot, disks, ..parts })?;
+            parts.disks = disks.map(|(_, disk)| disk.clone()).collect();
+            parts.boot = boot;
+            machine = self.scene.start(&station, &parts)?;
             say(row, &installed, start.elapsed());
         } else {
             say(row, &self.installed(&name, &machine)?, start.elapsed());
@@ -162,7 +177,13 @@ impl Bench<'_> {
             let firmware = machine.serial.last_match("SeaBIOS|iPXE|GRUB|BdsDxe", begins)?;
             ensure!(firmware.is_none(), "the machine went through its firmware after kexec");
         }
-        Ok(())
+        let Some(operator) = row.other_tpm else { return Ok(()) };
+        drop((machine, tpm));
+        let other = new_tpm()?;
+        parts.tpm = Some(other.socket());
+        let mut machine = self.scene.start(&station, &parts)?;
+        operator(&mut machine).context("with another TPM")?;
+        check::run(&mut machine, &row.facts).context("with another TPM")
     }
 
     fn disks(&self, row: &Row, station: &Station) -> Result<Vec<Disk>> {
@@ -185,7 +206,8 @@ impl Bench<'_> {
                 kernel: self.kit.kernel.clone(),
                 initrd: self.kit.initrd.clone(),
                 arguments: self.provisioner.kernel_arguments(&station.mac())?,
-            },
+            }
+            .with_arguments(&row.linux_mib.map(|mib| format!("mem={mib}M")).unwrap_or_default()),
         })
     }
 
@@ -217,7 +239,7 @@ mod tests {
     #[test]
     fn the_names_of_the_rows_differ_and_each_has_a_machine() {
         let mut names = names();
-        assert!(names.len() <= usize::from(u8::MAX - FIRST_STATION) && names.len() < 55, "addresses end at 254");
+        assert!(names.len() <= usize::from(u8::MAX - FIRST_STATION) && names.len() < 56, "addresses end at 254");
         names.sort();
         names.dedup();
         assert_eq!(names.len(), rows().len());

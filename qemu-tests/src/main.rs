@@ -46,6 +46,7 @@ mod soak;
 mod storm;
 mod suite;
 mod timeline;
+mod tpm;
 mod verify;
 mod view;
 

@@ -12,7 +12,7 @@ pub const DISK: &str = "/dev/vda";
 pub const ROOT: (&str, &str) = ("/dev/vda2", "ext4");
 /// What makes such a system and its boot loader for BIOS.
 pub const BIOS_TOOLS: &[&str] = &["e2fsprogs", "grub2-common", "grub-pc-bin"];
-const UEFI_TOOLS: &[&str] = &["e2fsprogs", "dosfstools", "grub2-common", "grub-efi-amd64-bin"];
+pub const UEFI_TOOLS: &[&str] = &["e2fsprogs", "dosfstools", "grub2-common", "grub-efi-amd64-bin"];
 const EFI: &str = "/dev/vda1";
 /// What docs/parts.md promises for the tools of BIOS.
 const PROMISED_MIB: u32 = 256;

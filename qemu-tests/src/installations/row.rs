@@ -87,6 +87,10 @@ pub struct Row {
     pub keeps: &'static [usize],
     /// What an operator does at the console while the installed system boots.
     pub console: fn(&mut Vm) -> Result<()>,
+    /// The machine has a TPM. In the end it gets another one, and an operator does this while it boots.
+    pub other_tpm: Option<fn(&mut Vm) -> Result<()>>,
+    /// The firmware sees all of the memory, and Linux so much of it.
+    pub linux_mib: Option<u32>,
     pub facts: Vec<Fact>,
 }
 
@@ -107,6 +111,8 @@ impl Row {
             ending: Ending::Reboot,
             keeps: &[],
             console: |_| Ok(()),
+            other_tpm: None,
+            linux_mib: None,
             facts: Vec::new(),
         }
     }

@@ -7,9 +7,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::media::{BUILT_WITHIN, Bench, STATION, disk_with};
-use crate::command::{self, Daemon, wait_for};
+use crate::command;
 use crate::machine::Firmware;
-use crate::scene::{ACTS_WITHIN, BOOTS_WITHIN, Scene};
+use crate::scene::{BOOTS_WITHIN, Scene};
+use crate::tpm::Tpm;
 
 /// The key that OVMF's variables with this name trust. Its passphrase is public.
 const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
@@ -27,7 +28,7 @@ pub fn secure_boot(scene: &Scene) -> Result<()> {
     machine.serial.expect("failed to load .* Access Denied", BOOTS_WITHIN).context("the program without a signature")?;
     drop(machine);
 
-    let tpm = Tpm::start(scene)?;
+    let tpm = Tpm::start(scene.folder.join("swtpm.log"))?;
     let mut parts = bench.parts(Firmware::OvmfSecure, disk_with(scene, "disk-signed", &signed.join("thimble.efi"))?);
     parts.tpm = Some(tpm.socket());
     bench.works("signed", &parts)?;
@@ -47,27 +48,4 @@ fn build_signed(scene: &Scene, bench: &Bench<'_>, folder: &Path) -> Result<Strin
     let report = command::output(build.arg("--json").arg("--sign-key").arg(&key).args(["--sign-cert", CERTIFICATE]))?;
     let report: Value = serde_json::from_str(&report).context("the build's report is not JSON")?;
     report["pcr11"].as_str().map(str::to_owned).context("the report does not say what PCR 11 will be")
-}
-
-/// An emulated TPM, without content.
-struct Tpm {
-    folder: tempfile::TempDir,
-    _emulator: Daemon,
-}
-
-impl Tpm {
-    fn start(scene: &Scene) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("lab-").tempdir_in("/tmp").context("cannot make a folder in /tmp")?;
-        let mut emulator = Command::new("swtpm");
-        emulator.args(["socket", "--tpm2", "--tpmstate"]).arg(format!("dir={}", folder.path().display()));
-        emulator.arg("--ctrl").arg(format!("type=unixio,path={}", folder.path().join("socket").display()));
-        let emulator = Daemon::start(&mut emulator, &scene.folder.join("swtpm.log"))?;
-        let tpm = Self { folder, _emulator: emulator };
-        wait_for("the TPM's emulator", ACTS_WITHIN, || Ok(tpm.socket().exists().then_some(())))?;
-        Ok(tpm)
-    }
-
-    fn socket(&self) -> std::path::PathBuf {
-        self.folder.path().join("socket")
-    }
 }
