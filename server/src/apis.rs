@@ -31,7 +31,8 @@ use log::error;
 use machine::Chain;
 use serde_json::{Value, json};
 
-use crate::http::logs::{LogQuery, machine_log, workflow_log};
+use crate::http::gathered::{self, GatherError};
+use crate::http::logs::{LogQuery, Place};
 use crate::http::probes::probes;
 use crate::service::Server;
 use crate::store::StoreError;
@@ -94,7 +95,7 @@ async fn answer(server: Server, http: HttpRequest) -> Result<Response, Status> {
     };
     permitted(&caller, &request)?;
     if request.log {
-        return log(server, &request, &parts.uri);
+        return log(server, &request, &parts.uri).await;
     }
     let body = if parts.method == Method::GET { Bytes::new() } else { whole(body).await? };
     let asked = Asked { request, caller, content_type, body };
@@ -110,14 +111,18 @@ async fn answer(server: Server, http: HttpRequest) -> Result<Response, Status> {
 }
 
 /// What a workflow's actions said, or a machine.
-fn log(server: Server, request: &Request, uri: &Uri) -> Result<Response, Status> {
+async fn log(server: Server, request: &Request, uri: &Uri) -> Result<Response, Status> {
     let Query(query) = Query::<LogQuery>::try_from_uri(uri).map_err(|refused| Status::bad_request(refused.body_text()))?;
     let name = source::asked_name(request);
-    let found = match request.resource.family {
-        Family::MachineState => machine_log(server, &name, query),
-        _ => workflow_log(server, &name, query),
+    let place = match request.resource.family {
+        Family::MachineState => Place::Machine(name.clone()),
+        _ => Place::Workflow(name.clone()),
     };
-    found.ok_or_else(|| Status::not_found(request.resource, &name.name))
+    match gathered::log(server, place, query).await {
+        Ok(found) => found.ok_or_else(|| Status::not_found(request.resource, &name.name)),
+        Err(GatherError::Store(reason)) => Err(failed("looking for the other servers", &reason)),
+        Err(unknown) => Err(Status::unavailable(unknown.to_string())),
+    }
 }
 
 fn text_of(headers: &HeaderMap, name: &header::HeaderName) -> String {

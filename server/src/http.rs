@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod callers;
 mod events;
+pub(crate) mod gathered;
 mod import;
 pub(crate) mod logs;
 mod machines;

@@ -4,7 +4,7 @@ mod follow;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use ::logs::Logs;
@@ -30,6 +30,7 @@ use crate::http::uploads::Turns;
 use crate::last_steps::{self, LastSteps};
 use crate::leader::Leader;
 use crate::metrics::{Commits, Metrics};
+use crate::others::Others;
 use crate::percents::{self, Percents};
 use crate::plan::{Kept, Person, Plan, Rules, deletion, plan};
 use crate::restored;
@@ -107,6 +108,10 @@ pub(crate) struct Inner {
     pub percents: Percents,
     pub last_steps: LastSteps,
     pub leader: Leader,
+    /// The other servers of the site, once they know where this one is.
+    pub others: OnceLock<Others>,
+    /// Wakes the task that shares the tokens of the site.
+    pub tokens: Arc<Notify>,
     /// Wakes the task that runs rollouts.
     pub rollouts: Arc<Notify>,
     config: RwLock<Arc<Config>>,
@@ -227,6 +232,8 @@ impl Server {
             percents: Percents::default(),
             last_steps: LastSteps::default(),
             leader: Leader::new(!is_shared),
+            others: OnceLock::new(),
+            tokens: Arc::default(),
             rollouts: Arc::default(),
             config: RwLock::new(Arc::new(config)),
             started: Mutex::new(Timestamp::now()),

@@ -89,5 +89,5 @@ fn of_file(file: &Path, word: &str, now: Timestamp) -> anyhow::Result<BootHistor
     let steps = Steps::read(file).with_context(|| format!("cannot read how machines booted from {}", file.display()))?;
     let similar = steps.similar(mac);
     let diagnosis = diagnose(&steps.of(mac), &Situation { boots: None, similar: &similar }, now);
-    Ok(BootHistory { macs: vec![mac], hardware: None, boots: None, steps: steps.of_all(&[mac]), diagnosis })
+    Ok(BootHistory { macs: vec![mac], hardware: None, boots: None, steps: steps.of_all(&[mac]), missing: Vec::new(), diagnosis })
 }

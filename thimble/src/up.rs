@@ -4,8 +4,10 @@ mod entrance;
 mod forward;
 mod https;
 mod keep;
+mod leases;
 mod listen;
 pub mod metadata;
+mod site;
 mod source;
 #[cfg(feature = "otel")]
 mod traced;
@@ -46,6 +48,7 @@ pub async fn up(config: Config, sources: Sources) -> anyhow::Result<()> {
     let https = https::listen(&config)?;
     let entrance = entrance::open(&config)?;
     tokio::spawn(entrance::follow_addresses(Arc::clone(&entrance.access.certificate), config.clone()));
+    site::meet(&server, &config, &entrance).await?;
     let server_ca = Some(entrance.access.authority.pem().to_owned());
     let for_boots =
         move |config: &Config| Ok::<_, anyhow::Error>(boots::Config { server_ca: server_ca.clone(), ..boots_config(config)? });
@@ -53,6 +56,9 @@ pub async fn up(config: Config, sources: Sources) -> anyhow::Result<()> {
     let grpc = entrance::grpc(&entrance, grpc)?;
     let mut sockets = Sockets::bind(&boots.now(), Listen::default()).await?;
     sockets.metadata = metadata::listen(&config)?;
+    if let (Some(pools), Some(_)) = (&sockets.pools, &config.etcd) {
+        pools.share(Arc::new(leases::InProcess(server.clone())));
+    }
     doctor::at_start(&config);
     let events = Events::new().with_sink(Arc::new(keep::IntoLogs(server.clone())));
     let source: Arc<dyn MachineSource> = sockets.with_leases(Arc::new(source::InProcess(server.clone())));
@@ -109,6 +115,7 @@ pub async fn server(config: Config, sources: Sources) -> anyhow::Result<()> {
     let (http, grpc) = (listen("HTTP", config.http)?, listen("gRPC", config.grpc)?);
     let entrance = entrance::open(&config)?;
     tokio::spawn(entrance::follow_addresses(Arc::clone(&entrance.access.certificate), config.clone()));
+    site::meet(&server, &config, &entrance).await?;
     let grpc = entrance::grpc(&entrance, grpc)?;
     server.expect(&["the API"]);
     let reconfigured = server.clone();
@@ -234,27 +241,10 @@ async fn open(config: &Config) -> anyhow::Result<Server> {
         other => other.into(), // its text names the file
     })?;
     access::take_over(&config.data, &[STORE])?; // the store may be new
-    join(&opened, config).await.context("cannot become a server of the site")?;
+    site::join(&opened, config).await.context("cannot become a server of the site")?;
     #[cfg(feature = "otel")]
     traced::begin(&opened)?;
     Ok(opened)
-}
-
-/// A server of a site with others has their authority and tokens.
-async fn join(server: &Server, config: &Config) -> anyhow::Result<()> {
-    let Some(path) = &config.site_key else {
-        if config.etcd.is_some() {
-            log::warn!("site-key is not set, so this server has a certificate authority and tokens that no other server knows");
-        }
-        return Ok(());
-    };
-    let key = access::SiteKey::read(path)?;
-    server
-        .join_site(&config.data, key, || {
-            access::Access::open(&config.data, config.names.clone(), jiff::Timestamp::now())?;
-            metadata::key(&config.data).map(drop)
-        })
-        .await?
 }
 
 fn settings_of(config: &Config) -> server::Config {

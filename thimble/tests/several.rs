@@ -51,6 +51,7 @@ struct Host {
     folder: tempfile::TempDir,
     http: SocketAddr,
     child: Child,
+    words: Vec<String>,
 }
 
 impl Drop for Host {
@@ -64,18 +65,50 @@ impl Host {
     fn start(store: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let http = free();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = thimble();
-        command.args(["server", "--address", "127.0.0.1", "--http", &http.to_string()]);
-        command.args(["--grpc", &free().to_string(), "--api", &free().to_string()]);
-        command.arg("--data").arg(folder.path().join("data")).arg("--socket").arg(folder.path().join("api.sock"));
-        let child = command.args(store).env("RUST_LOG", "info").stderr(log).spawn().unwrap();
-        let host = Self { folder, http, child };
-        wait("the server's socket", || {
-            assert!(!host.log().contains("thimble: "), "it does not start: {}", host.log());
-            host.folder.path().join("api.sock").exists()
-        });
+        let ports = [http, free(), free()].map(|port| port.to_string());
+        let words = ["server", "--address", "127.0.0.1", "--http", &ports[0], "--grpc", &ports[1], "--api", &ports[2]];
+        let words: Vec<String> = words.iter().chain(store).map(|word| (*word).to_owned()).collect();
+        let child = begin(folder.path(), &words);
+        let host = Self { folder, http, child, words };
+        host.is_up();
         host
+    }
+
+    /// With the data folder and the ports that it had.
+    fn start_again(&mut self) {
+        let _ = std::fs::remove_file(self.folder.path().join("api.sock"));
+        self.child = begin(self.folder.path(), &self.words);
+        self.is_up();
+    }
+
+    fn is_up(&self) {
+        wait("the server's socket", || {
+            assert!(!self.log().contains("thimble: "), "it does not start: {}", self.log());
+            self.folder.path().join("api.sock").exists()
+        });
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// A machine says this by syslog, and takes a step of its boot.
+    fn hears(&self, text: &str) {
+        let at = jiff::Timestamp::now();
+        let body = format!(
+            r#"[{{"mac":"52:54:00:12:34:56","text":"{text}"}},
+                {{"mac":"52:54:00:12:34:56","text":"","step":{{"at":"{at}","kind":"script","asked":"GET {text}","answered":"a script"}}}}]"#
+        );
+        let socket = self.folder.path().join("api.sock");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have done it
+        let status = runtime.block_on(async {
+            let client = reqwest::Client::builder().unix_socket(socket).no_proxy().build().unwrap();
+            let sent = client.post(format!("http://localhost{}", api::paths::SYSLOG)).body(body).send();
+            sent.await.unwrap().status().as_u16()
+        });
+        assert_eq!(status, 204);
     }
 
     fn log(&self) -> String {
@@ -103,6 +136,13 @@ impl Host {
         let file = self.file("import.yaml", text);
         self.call(&["import", "-f", file.to_str().unwrap()]);
     }
+}
+
+fn begin(folder: &Path, words: &[String]) -> Child {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    let mut command = thimble();
+    command.args(words).arg("--data").arg(folder.join("data")).arg("--socket").arg(folder.join("api.sock"));
+    command.env("RUST_LOG", "info").stderr(log).spawn().unwrap()
 }
 
 fn wait(what: &str, done: impl Fn() -> bool) {
@@ -165,8 +205,7 @@ fn a_site_moves_from_a_file_to_etcd_with_two_servers_by_tls_and_back() {
     assert!(refused.contains("etcd://") && refused.contains("etcdctl snapshot restore"), "{refused}");
 
     // The one server goes on without the other.
-    other.child.kill().unwrap();
-    other.child.wait().unwrap();
+    other.kill();
     let renamed =
         one.file("more.yaml", &OBJECTS.replace("node-1", "node-2").replace("12:34:56", "12:34:57").replace("0.20", "0.21"));
     one.call(&["apply", "-f", renamed.to_str().unwrap()]);
@@ -199,4 +238,96 @@ fn a_server_that_etcd_does_not_know_says_what_to_do() {
     let begun = Instant::now();
     let refused = String::from_utf8(host.output(&["get", "hardware"]).stderr).unwrap();
     assert!(refused.contains("are its members running") && begun.elapsed() < Duration::from_secs(60), "{refused}");
+}
+
+/// What a command prints while it runs. It is ended at last.
+struct Following {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Following {
+    fn begin(host: &Host, words: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let out = std::fs::File::create(folder.path().join("out")).unwrap();
+        let server = format!("unix:{}/api.sock", host.folder.path().display());
+        let child = thimble().args(words).env("THIMBLE_SERVER", server).stdout(out).spawn().unwrap();
+        Self { child, folder }
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("out")).unwrap()
+    }
+
+    fn shows(&self, text: &str) {
+        wait(text, || self.text().contains(text));
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn each_server_shows_the_logs_and_the_boots_that_the_others_have_and_names_one_that_is_down() {
+    let cluster = match Cluster::start(1, LIMITS) {
+        Ok(cluster) => cluster,
+        Err(reason) => return eprintln!("SKIPPED: {reason}"),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("site.key");
+    std::fs::write(&key, "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n").unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (address, key) = (cluster.address("site").to_string(), key.display().to_string());
+    let site = ["--store", &address, "--site-key", &key];
+    let one = Host::start(&site);
+    let mut other = Host::start(&site);
+    let objects = one.file("objects.yaml", OBJECTS);
+    one.call(&["apply", "-f", objects.to_str().unwrap()]);
+    other.call(&["get", "hardware", "node-1"]);
+
+    let in_order = |host: &Host, words: &[&str], texts: &[&str]| {
+        let log = host.call(words);
+        let at: Vec<Option<usize>> = texts.iter().map(|text| log.find(text)).collect();
+        at.iter().all(Option::is_some) && at.is_sorted()
+    };
+    let (logs, explain) = (["logs", "--machine", "node-1"], ["boots", "explain", "node-1"]);
+    for (host, text) in [(&one, "first"), (&other, "second"), (&one, "third"), (&other, "fourth")] {
+        host.hears(text);
+        wait(text, || in_order(host, &logs, &[text])); // it is written a moment later
+    }
+    for host in [&one, &other] {
+        assert!(in_order(host, &logs, &["first", "second", "third", "fourth"]), "{}", host.call(&logs));
+        let steps = String::from_utf8(host.output(&explain).stdout).unwrap();
+        let at: Vec<_> = ["GET first", "GET second", "GET third", "GET fourth"].iter().map(|step| steps.find(step)).collect();
+        assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{steps}");
+        assert!(host.call(&["machine", "node-1"]).contains("GET fourth"), "{}", host.call(&["machine", "node-1"]));
+    }
+    let leases = one.call(&["get", "leases"]);
+    assert_eq!(leases.matches("thimble-server-").count(), 2, "{leases}");
+
+    let follows = Following::begin(&one, &["logs", "--machine", "node-1", "--follow"]);
+    follows.shows("fourth");
+    other.hears("fifth");
+    follows.shows("fifth");
+    other.kill();
+    follows.shows("are missing here");
+    let begun = Instant::now();
+    let log = one.call(&logs);
+    assert!(log.contains("third") && !log.contains("fourth"), "{log}");
+    assert!(log.contains(" at https://127.0.0.1:") && log.contains("the lines that it has are missing here"), "{log}");
+    let steps = String::from_utf8(one.output(&explain).stdout).unwrap();
+    assert!(steps.contains("GET third") && steps.contains("the steps that it has are missing here"), "{steps}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+
+    // A follower goes on with a server that was started again.
+    other.start_again();
+    other.hears("sixth");
+    follows.shows("sixth");
+    assert!(in_order(&one, &logs, &["first", "second", "third", "fourth", "fifth", "sixth"]), "{}", one.call(&logs));
+    assert_eq!(follows.text().matches("fifth").count(), 1, "{}", follows.text());
+    assert_eq!(one.call(&["get", "leases"]).matches("thimble-server-").count(), 2, "it is the same server");
 }

@@ -98,7 +98,7 @@ async fn boots_on_another_host_hands_the_lines_of_machines_over_with_its_token()
     let kept = kept(folder.path());
     assert!(kept.contains("127.0.5.1") && !kept.contains('\u{1b}'), "{kept}");
     assert!(!kept.contains("of a viewer"), "a viewer may not write there: {kept}");
-    let steps = server.boots_of(&STEPS_OF.to_string(), Timestamp::now()).unwrap().steps;
+    let steps = server.boots_of(&STEPS_OF.to_string(), Timestamp::now()).await.unwrap().steps;
     let asked: Vec<&str> = steps.iter().map(|one| one.step.asked.as_str()).collect();
     assert_eq!(asked, ["of boots: \\u{1b}[2J and more"], "steps go the same way");
     shutdown.cancel();

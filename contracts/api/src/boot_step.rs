@@ -238,7 +238,19 @@ pub struct BootHistory {
     pub boots: Option<BootState>,
     /// Oldest first.
     pub steps: Vec<MachineStep>,
+    /// Servers of the site whose steps are missing, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     pub diagnosis: Diagnosis,
+}
+
+/// The answer of [`crate::paths::STEPS`]: what one server of a site has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnSteps {
+    pub steps: Vec<MachineStep>,
+    /// Machines without Hardware whose MACs look like one of those that were asked for.
+    #[serde(default)]
+    pub similar: Vec<Mac>,
 }
 
 /// Where the boot stands, and what to look at if it does not go on.

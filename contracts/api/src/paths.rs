@@ -14,6 +14,8 @@ pub const EVENTS: &str = "/apis/thimble.dev/v1alpha1/events";
 pub const SYSLOG: &str = "/apis/thimble.dev/v1alpha1/syslog";
 /// Who changed what, one JSON object a line: [`crate::AuditLine`].
 pub const AUDIT: &str = "/apis/thimble.dev/v1alpha1/audit";
+/// The steps of boots that this server has itself ([`crate::OwnSteps`]), by `macs`. Servers of a site ask each other.
+pub const STEPS: &str = "/apis/thimble.dev/v1alpha1/steps";
 /// The machines that have an intent: an array of [`crate::MachineLine`].
 pub const MACHINES: &str = "/apis/thimble.dev/v1alpha1/machines";
 /// The announcement of an installed system is taken from everyone, below this path.

@@ -16,9 +16,10 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
 use trust::x509::Certificate;
 
-use crate::caller::Grant;
+use crate::caller::{Grant, Role};
 use crate::folder::replace;
 use crate::names::Names;
 
@@ -60,6 +61,8 @@ pub enum AuthorityError {
     Make(#[from] rcgen::Error),
     #[error("the TLS library refuses a certificate that was just made")]
     Tls(#[from] rustls::Error),
+    #[error("a certificate that was just made cannot be read")]
+    Made(#[source] rustls::pki_types::pem::Error),
 }
 
 pub struct Authority {
@@ -190,6 +193,21 @@ impl Authority {
         Ok(ClientIdentity { certificate: pem_of(&der), key: key.serialize_pem() })
     }
 
+    /// The TLS with which a server calls the others of its site. Each knows the other by this authority alone.
+    ///
+    /// # Errors
+    /// If the host has no random numbers.
+    pub fn between_servers(&self, name: &str, lifetime: SignedDuration, now: Timestamp) -> Result<ClientConfig, AuthorityError> {
+        let identity = self.client(name, &Grant::everywhere(Role::Server), lifetime, now)?;
+        let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).map_err(AuthorityError::Made)?;
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(AuthorityError::Made)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(config.with_root_certificates(roots).with_client_auth_cert(vec![certificate], key)?)
+    }
+
     /// No certificate lives longer than the authority.
     fn sign(
         &self,
@@ -247,7 +265,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::caller::Role;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

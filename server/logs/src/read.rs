@@ -39,6 +39,11 @@ impl Reader {
         Self { shared, source, since, action: None, segment: 0, offset: 0, written }
     }
 
+    #[must_use]
+    pub const fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// Only what one action said.
     #[must_use]
     pub fn of_action(self, action: Option<String>) -> Self {

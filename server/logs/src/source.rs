@@ -31,6 +31,15 @@ impl Source {
         }
     }
 
+    /// The revision that tells a Workflow from others of its name. 0 for a machine.
+    #[must_use]
+    pub fn run(&self) -> u64 {
+        match self {
+            Self::Workflow(name) => name.rsplit_once('@').and_then(|(_, revision)| revision.parse().ok()).unwrap_or(0),
+            Self::Machine(_) | Self::Unknown => 0,
+        }
+    }
+
     /// The source of a folder. None for a folder that is not of a log, or whose name was cut.
     #[must_use]
     pub fn of(kind: &str, folder: &str) -> Option<Self> {

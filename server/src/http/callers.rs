@@ -157,6 +157,7 @@ fn asked<'a>(method: &Method, parts: &[&'a str]) -> Option<ResourceAttributes<'a
             (Verb::Get, ["audit"]) => on(Verb::Get, "", "audits", "", None, None),
             // They may be of every namespace.
             (Verb::Get, ["events"]) => on(Verb::Watch, OBJECTS, "workflows", "", None, None),
+            (Verb::Get, ["steps"]) => on(Verb::List, OWN, MACHINE, "", None, None),
             (Verb::Create, ["syslog"]) => on(Verb::Create, OWN, MACHINE, "log", None, None),
             (Verb::Get, ["machines"]) => on(Verb::List, OWN, MACHINE, "", None, None),
             (Verb::Get, ["machines", name] | ["machines", name, "boots"]) => on(Verb::Get, OWN, MACHINE, "", None, Some(name)),
@@ -196,6 +197,8 @@ mod tests {
             ("GET", own("events"), Some("watch workflows of all")),
             ("POST", own("syslog"), Some("create machinestates/log of all")),
             ("GET", own("syslog"), None),
+            ("GET", own("steps"), Some("list machinestates of all")),
+            ("POST", own("steps"), None),
             ("POST", own("machines/node-1/booted"), Some("create machinestates/booted node-1 of all")),
             ("GET", "/metrics".to_owned(), Some("list workflows of all")),
             ("POST", "/metrics".to_owned(), None),

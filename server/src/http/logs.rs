@@ -2,7 +2,8 @@
 //! on until the workflow is over, or the client has gone.
 
 use std::convert::Infallible;
-use std::sync::Weak;
+use std::fmt;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ::logs::Reader;
@@ -11,9 +12,12 @@ use api::{LogLine, SyslogLine};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures_util::StreamExt;
+use futures_util::future::ready;
+use futures_util::stream::{self, BoxStream};
 use jiff::{SignedDuration, Timestamp};
 use log::error;
 use machine::Chain;
@@ -29,6 +33,8 @@ use crate::wake::{Subject, Waiting};
 
 /// For the lines of one call.
 const MAX_SYSLOG: usize = 4 << 20;
+/// The number of the run that a log is of, as a header. A name can have several logs, one after the other.
+pub(super) const RUN: &str = "thimble-run";
 /// How long a follower waits for late lines of a workflow that is over.
 const LATE: Duration = Duration::from_secs(2);
 
@@ -53,7 +59,7 @@ async fn syslog(State(server): State<Server>, body: Bytes) -> Response {
 }
 
 /// The names are those of Kubernetes' `pods/log`.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LogQuery {
     /// Only lines of this action.
@@ -63,6 +69,8 @@ pub struct LogQuery {
     /// Only lines at or after this time.
     pub since_time: Option<Timestamp>,
     pub format: Format,
+    /// Only the lines that this server has itself. With it servers ask each other.
+    pub here: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -80,40 +88,88 @@ impl LogQuery {
     }
 }
 
-/// What a workflow's actions said. `None` if there is nothing of that name. An earlier workflow of the name has no part in it.
-pub(crate) fn workflow_log(server: Server, name: &ObjectName, query: LogQuery) -> Option<Response> {
-    let reader = server.workflow_log(name, query.since(Timestamp::now()))?;
-    Some(answer(server, reader.of_action(query.action), query.follow, query.format, Some(name.clone())))
+/// Whose log is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// What the actions of a workflow said. An earlier workflow of the name has no part in it.
+    Workflow(ObjectName),
+    /// What a machine said outside of workflows.
+    Machine(ObjectName),
 }
 
-/// What a machine said outside of workflows.
-pub(crate) fn machine_log(server: Server, name: &ObjectName, query: LogQuery) -> Option<Response> {
-    let reader = server.machine_log(name, query.since(Timestamp::now()))?;
-    Some(answer(server, reader, query.follow, query.format, None))
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workflow(name) => write!(out, "Workflow {name}"),
+            Self::Machine(name) => write!(out, "Hardware {name}"),
+        }
+    }
 }
 
-fn answer(server: Server, reader: Reader, follow: bool, format: Format, workflow: Option<ObjectName>) -> Response {
+/// Lines as they come. What is empty only shows that there is nothing new now.
+pub(super) type Lines = BoxStream<'static, Vec<LogLine>>;
+
+/// The lines that this server has, as an answer. `None` if there is nothing of that name.
+pub(super) fn own(server: Server, place: &Place, query: LogQuery) -> Option<Response> {
+    let format = query.format;
+    let (run, lines) = lines_of(server, place, query)?;
+    Some(sent(format, run, lines))
+}
+
+/// The same as lines, with the number of the run that they are of.
+pub(super) fn lines_of(server: Server, place: &Place, query: LogQuery) -> Option<(u64, Lines)> {
+    let since = query.since(Timestamp::now());
+    let (reader, workflow) = match place {
+        Place::Workflow(name) => (server.workflow_log(name, since)?.of_action(query.action), Some(name.clone())),
+        Place::Machine(name) => (server.machine_log(name, since)?, None),
+    };
+    let run = reader.source().run();
     let stopping = server.stopping();
     let changes = workflow.clone().map(|name| server.wait_for(Subject::Workflow(name)));
-    let server = std::sync::Arc::downgrade(&server.0); // a connected reader must not keep the store open
-    let reading = Reading { reader: Some(reader), follow, format, workflow, server, stopping, quiet: None, changes };
-    let stream = futures_util::stream::unfold(reading, |mut reading| async move {
-        let bytes = reading.next().await?;
-        Some((Ok::<_, Infallible>(bytes), reading))
-    });
+    let server = Arc::downgrade(&server.0); // a connected reader must not keep the store open
+    let (follow, marks) = (query.follow, query.here);
+    let reading = Reading { reader: Some(reader), follow, marks, workflow, server, stopping, quiet: None, changes };
+    let lines = stream::unfold(reading, |mut reading| async move { Some((reading.next().await?, reading)) });
+    Some((run, lines.boxed()))
+}
+
+/// An answer of lines.
+pub(super) fn sent(format: Format, run: u64, lines: Lines) -> Response {
     let kind = match format {
         Format::Text => "text/plain; charset=utf-8",
         Format::Json => "application/x-ndjson",
     };
-    let headers = [(header::CONTENT_TYPE, kind), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (headers, Body::from_stream(stream)).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (HeaderName::from_static(RUN), HeaderValue::from(run)),
+    ];
+    let bytes = lines.filter_map(move |lines| ready(form(format, &lines).map(Ok::<_, Infallible>)));
+    (headers, Body::from_stream(bytes)).into_response()
+}
+
+/// In text nothing shows that there is nothing new.
+fn form(format: Format, lines: &[LogLine]) -> Option<Bytes> {
+    if lines.is_empty() {
+        return (format == Format::Json).then(|| Bytes::from_static(b"\n"));
+    }
+    let mut out = String::new();
+    for line in lines {
+        match format {
+            Format::Text => out.push_str(&line.to_string()),
+            Format::Json => out.push_str(&serde_json::to_string(line).unwrap_or_default()),
+        }
+        out.push('\n');
+    }
+    Some(Bytes::from(out))
 }
 
 struct Reading {
     /// Away while a thread reads for it.
     reader: Option<Reader>,
     follow: bool,
-    format: Format,
+    /// It shows once that everything was sent which there was.
+    marks: bool,
     workflow: Option<ObjectName>,
     server: Weak<Inner>,
     stopping: watch::Receiver<bool>,
@@ -132,7 +188,7 @@ async fn changed_of(changes: &mut Option<Waiting>) {
 
 impl Reading {
     /// The next lines. `None` at the end of the answer.
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<Vec<LogLine>> {
         loop {
             if let Some(changes) = &mut self.changes {
                 changes.look(); // before the state of the workflow
@@ -140,18 +196,21 @@ impl Reading {
             let lines = self.read().await?;
             if !lines.is_empty() {
                 self.quiet = None;
-                return Some(self.form(&lines));
+                return Some(lines);
             }
             if !self.follow || self.is_over() {
                 return None;
+            }
+            if std::mem::take(&mut self.marks) {
+                return Some(Vec::new());
             }
             let wait = if self.quiet.is_some() { LATE } else { HEARTBEAT };
             let changed = self.reader.as_mut()?.changed();
             tokio::select! {
                 () = changed => {}
                 () = changed_of(&mut self.changes) => {}
-                () = sleep(wait) => if self.format == Format::Json && self.quiet.is_none() {
-                    return Some(Bytes::from_static(b"\n")); // each side notices that the other one is gone
+                () = sleep(wait) => if self.quiet.is_none() {
+                    return Some(Vec::new()); // each side notices that the other one is gone
                 },
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             }
@@ -170,29 +229,20 @@ impl Reading {
         lines.inspect_err(|reason| error!("a log of machines cannot be read: {}", Chain(reason))).ok()
     }
 
-    fn form(&self, lines: &[LogLine]) -> Bytes {
-        let mut out = String::new();
-        for line in lines {
-            match self.format {
-                Format::Text => out.push_str(&line.to_string()),
-                Format::Json => out.push_str(&serde_json::to_string(line).unwrap_or_default()),
-            }
-            out.push('\n');
-        }
-        Bytes::from(out)
-    }
-
     /// Whether nothing more will come. Late lines of a workflow that is over are waited for.
     fn is_over(&mut self) -> bool {
         let Some(inner) = self.server.upgrade() else { return true };
         let Some(name) = &self.workflow else { return false };
-        let server = Server(inner);
-        let state = |stored: &Stored<Workflow>| stored.object.status.state;
-        let is_final = server.view().workflows.get(name).is_none_or(|stored| state(stored).is_some_and(WorkflowState::is_final));
-        if !is_final {
+        if !has_ended(&Server(inner), name) {
             self.quiet = None;
             return false;
         }
         self.quiet.get_or_insert_with(Instant::now).elapsed() >= LATE
     }
+}
+
+/// Whether the actions of a workflow say nothing more, but for late lines.
+pub(super) fn has_ended(server: &Server, name: &ObjectName) -> bool {
+    let state = |stored: &Stored<Workflow>| stored.object.status.state;
+    server.view().workflows.get(name).is_none_or(|stored| state(stored).is_some_and(WorkflowState::is_final))
 }

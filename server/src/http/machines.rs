@@ -1,15 +1,17 @@
 //! The server's data about a machine, orders for it, and the announcement of its installed system.
 
+use access::{Caller, Role};
 use api::Order;
-use api::paths::{BOOTED, MACHINES};
+use api::paths::{BOOTED, MACHINES, STEPS};
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use jiff::Timestamp;
 use model::Mac;
+use serde::Deserialize;
 
 use super::{MAX_REASON, failed, line, problem, see_log, someone};
 use crate::machines::OrderError;
@@ -17,10 +19,13 @@ use crate::service::Server;
 
 const MAX_BOOTED: usize = 4 << 10;
 const MAX_ORDER: usize = 4 << 10;
+/// More interfaces than any machine has.
+const MAX_MACS: usize = 256;
 
 pub(super) fn for_operators() -> Router<Server> {
     Router::new()
         .route(MACHINES, get(machines))
+        .route(STEPS, get(steps))
         .route(&format!("{MACHINES}/{{machine}}"), get(machine))
         .route(&format!("{MACHINES}/{{machine}}/boots"), get(boots))
         .route(&format!("{MACHINES}/{{machine}}/booted"), announced())
@@ -43,8 +48,12 @@ async fn machines(State(server): State<Server>) -> Response {
     Json(server.machine_lines()).into_response()
 }
 
-async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Response {
+async fn machine(State(server): State<Server>, Extension(caller): Extension<Caller>, Path(text): Path<String>) -> Response {
     let Some(mut machine) = server.machine_named(&text) else { return unknown(&text) };
+    // boots asks for each packet, and does not look at steps.
+    if caller.grants.iter().any(|grant| !matches!(grant.role, Role::Boots | Role::Server)) {
+        machine.last_step = server.last_step_of_all(&machine.hardware).await;
+    }
     if let Some(mac) = machine.mac {
         match server.last_booted(mac).await {
             Ok(booted) => machine.booted = booted,
@@ -56,9 +65,23 @@ async fn machine(State(server): State<Server>, Path(text): Path<String>) -> Resp
 
 /// A MAC that no Hardware has may have asked, too.
 async fn boots(State(server): State<Server>, Path(text): Path<String>) -> Response {
-    match server.boots_of(&text, Timestamp::now()) {
+    match server.boots_of(&text, Timestamp::now()).await {
         Some(history) => Json(history).into_response(),
         None => problem(StatusCode::NOT_FOUND, format!("{text:?} is neither a MAC nor the name or address of a Hardware")),
+    }
+}
+
+#[derive(Deserialize)]
+struct StepsQuery {
+    /// Separated by commas.
+    macs: String,
+}
+
+/// Another server of the site asks for what this one has.
+async fn steps(State(server): State<Server>, Query(query): Query<StepsQuery>) -> Response {
+    match query.macs.split(',').take(MAX_MACS).map(str::parse).collect::<Result<Vec<Mac>, _>>() {
+        Ok(macs) => Json(server.own_steps(&macs)).into_response(),
+        Err(_) => problem(StatusCode::BAD_REQUEST, "macs must be MACs, separated by commas"),
     }
 }
 

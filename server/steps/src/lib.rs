@@ -19,7 +19,7 @@ use api::{BootStep, LastStep, MachineStep, StepKind};
 use model::Mac;
 
 pub use book::{Book, LEAST, MOST, PLACES, STRANGERS, TOTAL};
-pub use diagnosis::{Situation, diagnose};
+pub use diagnosis::{Situation, diagnose, other_server};
 
 use file::File;
 

@@ -71,6 +71,9 @@ fn text(history: &BootHistory, out: &mut dyn Write) -> anyhow::Result<()> {
             .collect();
         print(out, ["TIME", "PROTOCOL", "ASKED", "ANSWERED"], &rows)?;
     }
+    for reason in &history.missing {
+        writeln!(out, "{}; the steps that it has are missing here", clean(reason))?;
+    }
     writeln!(out)?;
     diagnosis(&history.diagnosis, out)
 }
@@ -125,6 +128,7 @@ mod tests {
             hardware: Some("default/node-1".to_owned()),
             boots: None,
             steps: vec![step(0, StepKind::Acknowledged), repeated],
+            missing: vec!["server b does not answer".to_owned()],
             diagnosis: Diagnosis {
                 verdict: Verdict::Stuck,
                 cause: "boots' offer was not taken".to_owned(),
@@ -138,6 +142,7 @@ mod tests {
             "Hardware  default/node-1",
             "OFFER 10.0.0.7, boot file ipxe.efi",
             "(3x until ",
+            "server b does not answer; the steps that it has are missing here\n",
             "Stuck: boots' offer was not taken\n  1. look\n  2. look again\n",
         ] {
             assert!(text.contains(expected), "{expected} is not in {text}");
@@ -156,12 +161,13 @@ mod tests {
             hardware: Some(evil.clone()),
             boots: Some(api::BootState::Wait { reason: evil.clone() }),
             steps: vec![MachineStep { mac: Mac::new([2; 6]), step: one }],
+            missing: vec![evil.clone()],
             diagnosis: Diagnosis { verdict: Verdict::Waits, cause: evil.clone(), checks: vec![evil] },
         };
         let mut out = Vec::new();
         show_boots(&history, Format::Text, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.lines().all(machine::is_harmless), "{text:?}");
-        assert_eq!(text.lines().count(), 9, "{text}");
+        assert_eq!(text.lines().count(), 10, "{text}");
     }
 }

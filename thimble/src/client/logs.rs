@@ -84,8 +84,12 @@ async fn show(server: &Connection, asked: &Asked, out: &mut dyn Write) -> anyhow
         };
         while let Some(line) = lines.next().await? {
             print(&line, asked.output, out)?;
-            if asked.follow {
-                out.flush()?;
+            if !asked.follow {
+                continue;
+            }
+            out.flush()?;
+            // The time of a note is not one up to which all lines have come.
+            if line.stream != LogStream::Note {
                 let next = line.time.checked_add(SignedDuration::from_nanos(1)).unwrap_or(line.time);
                 from = Some(query(Since::Time(next)));
             }
