@@ -1,6 +1,7 @@
 //! What applying a set of objects would write. If anything is refused, nothing is written. Pure.
 
 mod addresses;
+mod claims;
 mod deletion;
 mod imported;
 mod orders;
@@ -108,6 +109,7 @@ pub fn plan(
     }
     planner.waiting(&named);
     planner.newcomers(&named);
+    planner.write_claims();
     planner.write_hardware();
     planner.write_machines();
     if planner.refused.is_empty() { Ok(planner.plan) } else { Err(planner.refused) }

@@ -67,6 +67,8 @@ pub struct View {
     /// The latest step of each machine's boot, by the name of its Hardware.
     pub last_steps: OrdMap<ObjectName, Stored<ShownStep>>,
     pub v1alpha2: v1alpha2::Objects,
+    /// The revisions of the keys that two changes which give something to a Hardware both write.
+    pub claims: OrdMap<u64, u64>,
     pub revision: u64,
     /// If several Hardware have the same MAC, the oldest one owns it.
     by_mac: Index<Mac>,
@@ -114,6 +116,13 @@ pub fn machine_key(name: &ObjectName) -> String {
 }
 
 pub const MACHINES: &str = "/machines/";
+const CLAIMS: &str = "/claims/";
+
+/// `/claims/7`.
+#[must_use]
+pub fn claim_key(number: u64) -> String {
+    format!("{CLAIMS}{number}")
+}
 
 /// The kind and name of a key.
 #[must_use]
@@ -156,6 +165,13 @@ impl View {
         }
         if let Some((namespace, name)) = change.key.strip_prefix(LAST_STEPS).and_then(|name| name.split_once('/')) {
             put(&mut self.last_steps, ObjectName::new(namespace, name), pair.and_then(decoded));
+            return news;
+        }
+        if let Some(number) = change.key.strip_prefix(CLAIMS).and_then(|number| number.parse().ok()) {
+            match pair {
+                Some(pair) => self.claims.insert(number, pair.modified),
+                None => self.claims.remove(&number),
+            };
             return news;
         }
         let Some((kind, name)) = parsed(&change.key) else { return news };

@@ -304,3 +304,46 @@ async fn a_server_whose_view_stands_still_answers_nothing_and_is_not_ready() {
     assert_eq!(server.unready().await, ["the view is behind the store"]);
     assert!(server.ill().await.is_empty(), "to start it again would not help");
 }
+
+/// Each server's view is behind the other's change when it plans its own.
+#[tokio::test(start_paused = true)]
+async fn of_two_servers_that_give_one_mac_or_address_to_different_hardware_at_once_one_is_refused() {
+    let hardware = |name: &str, mac: &str, address: &str| {
+        let text = format!(
+            "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: {name}}}\nspec: {{interfaces: [{{dhcp: {{mac: '{mac}', \
+             ip: {{address: {address}}}}}}}]}}\n"
+        );
+        parse_documents(&text, "f").unwrap()
+    };
+    let [one, other] = two().await;
+    for (round, (first, second, shared)) in [
+        (("02:00:00:00:00:01", "10.0.0.1"), ("02:00:00:00:00:01", "10.0.0.2"), "has 02:00:00:00:00:01, which is Hardware"),
+        (("02:00:00:00:01:01", "10.0.1.1"), ("02:00:00:00:01:02", "10.0.1.1"), "has the address 10.0.1.1, which is Hardware"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let [a, b] = ["a", "b"].map(|name| format!("{name}{round}"));
+        let (here, there) =
+            tokio::join!(one.apply(hardware(&a, first.0, first.1)), other.apply(hardware(&b, second.0, second.1)));
+        let refusals: Vec<String> = [here.map(drop), there.map(drop)]
+            .into_iter()
+            .filter_map(|done| match done {
+                Ok(()) => None,
+                Err(crate::ApplyError::Refused(mistakes)) => Some(mistakes.iter().map(ToString::to_string).collect()),
+                Err(other) => panic!("{other}"),
+            })
+            .collect();
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        assert!(refusals[0].contains(shared), "{refusals:?}");
+    }
+    // Different machines do not stand in each other's way, at the same server either.
+    let all = (0..60).map(|n| {
+        let server = if n % 2 == 0 { one.clone() } else { other.clone() };
+        let objects = hardware(&format!("m{n}"), &format!("02:00:00:00:02:{n:02x}"), &format!("10.0.2.{}", n + 1));
+        async move { server.apply(objects).await.map(drop) }
+    });
+    for done in futures_util::future::join_all(all).await {
+        done.unwrap();
+    }
+}
