@@ -12,17 +12,20 @@ use access::{FOLDER, SiteKey, SiteKeyError, Token, TokenError, Tokens};
 use log::{error, info};
 use machine::Chain;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
 
 use crate::service::{Inner, Server};
 use crate::store::{Store, StoreError, Transaction};
 
 /// The files that all servers have, sealed as one. Not below `/`, so the view does not hold it.
 const SECRETS: &str = "site/secrets";
-const TOKENS: &str = "site/tokens";
+pub(crate) const TOKENS: &str = "site/tokens";
 /// Each with its permissions.
 const FILES: [(&str, u32); 3] = [("access/ca.key", 0o600), ("access/ca.crt", 0o644), ("metadata-key", 0o600)];
-/// How often tokens are compared: a deleted one ends everywhere within this time.
+/// How often the file of the tokens is looked at: one that was deleted here ends everywhere within this time.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the site is asked, even if no change was seen.
+const ANYWAY: Duration = Duration::from_secs(60);
 /// Writers that meet: as many servers as any site has.
 const TRIES: usize = 20;
 
@@ -166,24 +169,24 @@ async fn exchange(store: &dyn Store, tokens: &Tokens, key: &SiteKey) -> Result<(
 
 /// Until the server is dropped.
 async fn keep(server: Weak<Inner>, tokens: Tokens, key: SiteKey) {
+    let Some(changed) = server.upgrade().map(|server| Arc::clone(&server.tokens)) else { return };
     let mut fails = false;
     let mut seen = None;
+    let mut asked = Instant::now();
     loop {
-        tokio::time::sleep(LOOK).await;
+        let is_changed = timeout(LOOK, changed.notified()).await.is_ok();
         let Some(server) = server.upgrade() else { return };
-        let now = match server.store.get(TOKENS).await {
-            Ok(pair) => Some((pair.map(|pair| pair.modified), tokens.stamp())),
-            Err(_) => None, // the exchange says it
-        };
-        if now.is_some() && now == seen {
+        let now = Some(tokens.stamp());
+        if !is_changed && !fails && now == seen && asked.elapsed() < ANYWAY {
             continue;
         }
+        asked = Instant::now();
         match exchange(&*server.store, &tokens, &key).await {
             Ok(()) => {
                 if std::mem::take(&mut fails) {
                     info!("the tokens of the site are shared again");
                 }
-                // What the exchange itself wrote is looked at once more, and changes nothing.
+                // If the exchange itself wrote the file, it is looked at once more, and changes nothing.
                 seen = now;
             }
             Err(reason) if !std::mem::replace(&mut fails, true) => {

@@ -9,6 +9,7 @@ use machine::Chain;
 
 use super::Inner;
 use crate::rollout::ROLLOUTS;
+use crate::site::TOKENS;
 use crate::store::{StoreError, Watch};
 use crate::view::{News, View};
 
@@ -31,6 +32,9 @@ pub async fn follow(server: Weak<Inner>, mut watch: Watch) {
                 }
                 if changes.iter().any(|change| change.key.starts_with(ROLLOUTS)) {
                     inner.rollouts.notify_one();
+                }
+                if changes.iter().any(|change| change.key == TOKENS) {
+                    inner.tokens.notify_one();
                 }
                 for what in news.events {
                     inner.metrics.happened(&what);
@@ -70,5 +74,6 @@ async fn read_again(inner: &Inner) -> Result<Watch, StoreError> {
     *inner.view.write().unwrap_or_else(PoisonError::into_inner) = View::load(pairs, revision);
     inner.revision.send_replace(revision);
     inner.calls.wake_all();
+    inner.tokens.notify_one();
     Ok(watch)
 }
