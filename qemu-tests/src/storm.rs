@@ -34,6 +34,11 @@ use several::Several;
 const NAME: &str = "storm";
 /// Seconds between two faults of `--in-turn`. Each lasts half of it.
 const EVERY: f64 = 8.0;
+/// Seconds between two programs of `--upgrade`, and how often each is ended.
+const ROLL: f64 = 6.0;
+const ROUNDS: usize = 3;
+/// The longest that an agent may wait during an upgrade, in seconds.
+const PATIENCE: f64 = 20.0;
 const MIB: f64 = 1024.0 * 1024.0;
 /// The image of all actions.
 const IMAGE: &str = "storm:1";
@@ -51,6 +56,9 @@ pub struct Arguments {
     /// Kill each server, boots and member of etcd in turn, then cut off each host, one every 8 seconds. Wants --hosts
     #[arg(long, requires = "hosts", conflicts_with = "faults")]
     in_turn: bool,
+    /// A rolling upgrade, three times: end each server and each boots by SIGTERM and start it again, one every 6 seconds. Wants --hosts
+    #[arg(long, requires = "hosts", conflicts_with_all = ["faults", "in_turn"])]
+    upgrade: bool,
     /// Seconds within which the machines are switched on
     #[arg(long, default_value_t = 10.0)]
     within: f64,
@@ -93,6 +101,7 @@ impl Arguments {
             faults: None,
             hosts: None,
             in_turn: false,
+            upgrade: false,
             within: 2.0,
             limit: 120.0,
             nbp: 16 << 10,
@@ -146,6 +155,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn faults(arguments: &Arguments) -> Result<Faults> {
     if arguments.in_turn {
         return Ok(Faults::in_turn(arguments.hosts.unwrap_or(1), several::MEMBERS, EVERY, EVERY, EVERY / 2.0));
+    }
+    if arguments.upgrade {
+        return Ok(Faults::upgrade(arguments.hosts.unwrap_or(1), ROUNDS, ROLL, ROLL, 1.0));
     }
     let Some(path) = &arguments.faults else { return Ok(Faults::default()) };
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -248,6 +260,10 @@ fn blow_on_site(
     let outcome = course.run(programs, folder, arguments, seed, &mut several, Some(&mut registry))?;
     let mut broken = outcome.broken();
     broken.extend(several.lost(&outcome.acknowledged)?);
+    let longest = outcome.served.map_or(0.0, |served| served.last);
+    if arguments.upgrade && longest > PATIENCE {
+        broken.push(format!("an agent waited {longest:.1} s for an answer"));
+    }
     print!("\n{}", outcome.table());
     let loads = several.loads();
     for (name, load) in &loads {

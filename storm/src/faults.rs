@@ -17,6 +17,8 @@ pub struct Faults {
     pub server_killed: Vec<Outage>,
     /// Of a site with several hosts.
     pub killed: Vec<Killed>,
+    /// These end by SIGTERM, and are started again.
+    pub restarted: Vec<Killed>,
     /// No packet comes to these hosts or leaves them.
     pub cut_off: Vec<CutOff>,
 }
@@ -60,6 +62,18 @@ impl Faults {
         let killed = all.zip(&mut times).map(|((program, host), at)| Killed { program, host, at, seconds }).collect();
         let cut_off = (1..=members).zip(times).map(|(host, at)| CutOff { host, at, seconds }).collect();
         Self { killed, cut_off, ..Self::default() }
+    }
+}
+
+impl Faults {
+    /// A rolling upgrade, several times: each server and each boots is ended and started again, one after the other.
+    #[must_use]
+    pub fn upgrade(hosts: usize, rounds: usize, first: f64, every: f64, seconds: f64) -> Self {
+        let of_a_host = |host| [(Program::Server, host), (Program::Boots, host)];
+        let programs = (0..rounds).flat_map(|_| (1..=hosts).flat_map(of_a_host));
+        let times = std::iter::successors(Some(first), |at| Some(at + every));
+        let restarted = programs.zip(times).map(|((program, host), at)| Killed { program, host, at, seconds }).collect();
+        Self { restarted, ..Self::default() }
     }
 }
 
@@ -134,7 +148,7 @@ impl Faults {
             time("power_cut.within", cut.within)?;
         }
         let outages = self.registry_down.iter().chain(&self.server_killed).map(|outage| (outage.at, outage.seconds));
-        let killed = self.killed.iter().map(|killed| (killed.at, killed.seconds));
+        let killed = self.killed.iter().chain(&self.restarted).map(|killed| (killed.at, killed.seconds));
         let cut_off = self.cut_off.iter().map(|cut| (cut.at, cut.seconds));
         for (at, seconds) in outages.chain(killed).chain(cut_off) {
             time("at", at)?;
@@ -170,6 +184,15 @@ mod tests {
         assert_eq!(faults.cut_off.iter().map(|one| (one.host, one.at)).collect::<Vec<_>>(), [(1, 66.0), (2, 74.0), (3, 82.0)]);
         let text = serde_json::to_string(&faults).unwrap();
         assert_eq!(Faults::parse(&text).unwrap(), faults, "and it is written as it is read");
+    }
+
+    #[test]
+    fn an_upgrade_ends_each_server_and_each_boots_in_turn() {
+        let faults = Faults::upgrade(2, 2, 5.0, 6.0, 1.0);
+        let ended: Vec<_> = faults.restarted.iter().map(|one| (one.program, one.host, one.at)).collect();
+        assert_eq!(ended.len(), 8);
+        assert_eq!((ended[0], ended[7]), ((Program::Server, 1, 5.0), (Program::Boots, 2, 47.0)));
+        assert_eq!(Faults::parse(&serde_json::to_string(&faults).unwrap()).unwrap(), faults);
     }
 
     #[test]

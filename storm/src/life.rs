@@ -72,6 +72,8 @@ pub struct Life {
     cables: Cables,
     syslog: Option<SocketAddr>,
     servers: Arc<Servers>,
+    /// Since when its agent waits for an action, or for the acknowledgement of a report.
+    waits: Option<Instant>,
     is_over: bool,
 }
 
@@ -133,6 +135,7 @@ impl Life {
             cables: Cables::default(),
             syslog: None,
             servers,
+            waits: None,
             is_over: false,
         }
     }
@@ -148,12 +151,14 @@ impl Life {
                 biased;
                 () = until(cut) => {
                     cut = None;
+                    self.waits = None;
                     self.cut_power();
                     self.machine.on(Event::PowerCut)
                 }
                 ended = operation(&mut self.operation) => {
                     self.operation = None;
                     (self.http, self.agent) = (ended.http, ended.agent);
+                    self.served(&ended.event);
                     let event = match ended.event {
                         Owned::Loaded(text) => Event::Loaded(text),
                         Owned::NotLoaded(why) => {
@@ -175,6 +180,19 @@ impl Life {
         }
     }
 
+    /// Notes how long the agent waited, over all its calls, if it got what it wanted.
+    fn served(&mut self, event: &Owned) {
+        match event {
+            Owned::Asked(Asked::Work(_)) | Owned::Reported(Reported::Accepted) => {
+                if let Some(since) = self.waits.take() {
+                    self.storm.tally().served(since.elapsed());
+                }
+            }
+            Owned::Asked(Asked::Nothing) | Owned::Reported(Reported::Refused) => self.waits = None,
+            _ => {}
+        }
+    }
+
     fn perform(&mut self, actions: Vec<Action>) {
         let (storm, index) = (Arc::clone(&self.storm), self.seed.index);
         for action in actions {
@@ -184,9 +202,13 @@ impl Life {
                 }
                 Action::Wait(time) => self.timer = Some(Instant::now() + time),
                 Action::Load(load) => self.operation = Some(self.load(load)),
-                Action::Ask { arguments } => self.operation = Some(self.ask(&arguments)),
+                Action::Ask { arguments } => {
+                    self.waits.get_or_insert_with(Instant::now);
+                    self.operation = Some(self.ask(&arguments));
+                }
                 Action::Report(job, progress) => {
                     self.watch = None;
+                    self.waits.get_or_insert_with(Instant::now);
                     self.operation = Some(self.report(*job, progress));
                 }
                 Action::Say(lines) => self.say(&lines, None),

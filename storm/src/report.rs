@@ -17,6 +17,9 @@ pub struct Outcome {
     pub milestones: Vec<Reached>,
     /// From the connection to the last byte, in milliseconds.
     pub script: Option<Spread>,
+    /// From an agent's first call for an action, or with a report, to the one that was answered, in seconds.
+    #[serde(default)]
+    pub served: Option<Spread>,
     /// How many machines needed so many attempts.
     pub attempts: BTreeMap<u32, u32>,
     pub power_cuts: u32,
@@ -91,6 +94,9 @@ impl Outcome {
         }
         if let Some(Spread { median, p99, last }) = self.script {
             let _ = writeln!(text, "{:<28}{:>9}{median:>10.1}{p99:>10.1}{last:>10.1}", "script, milliseconds", "");
+        }
+        if let Some(Spread { median, p99, last }) = self.served {
+            let _ = writeln!(text, "{:<28}{:>9}{median:>10.2}{p99:>10.2}{last:>10.2}", "an agent waits, seconds", "");
         }
         let attempts: Vec<String> = self.attempts.iter().map(|(attempts, machines)| format!("{attempts}: {machines}")).collect();
         let _ = writeln!(

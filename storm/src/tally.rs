@@ -22,6 +22,7 @@ struct Life {
 pub struct Tally {
     lives: Vec<Life>,
     scripts: Vec<f64>,
+    served: Vec<f64>,
     pub bytes: Bytes,
     failures: BTreeMap<String, u32>,
     hindrances: BTreeMap<String, u32>,
@@ -34,6 +35,7 @@ impl Tally {
         Self {
             lives: (0..machines).map(|_| Life { attempts: 1, doing: "is off", ..Life::default() }).collect(),
             scripts: Vec::new(),
+            served: Vec::new(),
             bytes: Bytes::default(),
             failures: BTreeMap::new(),
             hindrances: BTreeMap::new(),
@@ -84,6 +86,11 @@ impl Tally {
         self.scripts.push(took.as_secs_f64() * 1000.0);
     }
 
+    /// An agent got an action, or the acknowledgement of a report.
+    pub fn served(&mut self, took: Duration) {
+        self.served.push(took.as_secs_f64());
+    }
+
     pub fn all_have_ended(&self) -> bool {
         self.lives.iter().all(|life| life.end.is_some())
     }
@@ -111,6 +118,7 @@ impl Tally {
             seconds,
             milestones: Milestone::ALL.into_iter().filter_map(|milestone| self.spread(milestone, first?)).collect(),
             script: Spread::of(self.scripts.clone()),
+            served: Spread::of(self.served.clone()),
             attempts,
             power_cuts: self.power_cuts,
             disks: self.lives.iter().filter(|life| life.end == Some(End::Disk)).count().try_into().unwrap_or(u32::MAX),

@@ -39,6 +39,8 @@ pub enum Blow {
     StartRegistry,
     /// A program of a host of the site. Hosts count from 1.
     Kill(Program, usize),
+    /// By SIGTERM, and it ends by itself.
+    End(Program, usize),
     Start(Program, usize),
     CutOff(usize),
     Join(usize),
@@ -65,8 +67,12 @@ fn schedule(faults: &Faults) -> Vec<(Duration, Blow)> {
         .killed
         .iter()
         .flat_map(|one| both(one.at, one.seconds, Blow::Kill(one.program, one.host), Blow::Start(one.program, one.host)));
+    let restarted = faults
+        .restarted
+        .iter()
+        .flat_map(|one| both(one.at, one.seconds, Blow::End(one.program, one.host), Blow::Start(one.program, one.host)));
     let cut_off = faults.cut_off.iter().flat_map(|one| both(one.at, one.seconds, Blow::CutOff(one.host), Blow::Join(one.host)));
-    let mut all: Vec<_> = server.chain(registry).chain(killed).chain(cut_off).collect();
+    let mut all: Vec<_> = server.chain(registry).chain(killed).chain(restarted).chain(cut_off).collect();
     all.sort_by_key(|(at, _)| *at);
     all
 }

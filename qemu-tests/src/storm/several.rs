@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use machine::ports;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use storm::faults::Program;
 use storm::ledger::Acknowledged;
 use storm::site;
@@ -29,6 +31,8 @@ const API: u16 = 6443;
 /// Where `thimble server` answers, because boots has the usual port.
 const HEALTH: u16 = ports::HTTP + 1;
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// After SIGTERM.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// Until every server shows what the site knows.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 /// 32 bytes in base64.
@@ -44,6 +48,17 @@ struct Running {
 impl Running {
     fn load(&self) -> Load {
         self.before.and(Load::of(self.daemon.as_ref()))
+    }
+
+    /// By SIGTERM.
+    fn end(&mut self) -> Result<()> {
+        self.before = self.load();
+        let Some(mut daemon) = self.daemon.take() else { return Ok(()) };
+        let id = i32::try_from(daemon.id()).context("a process id")?;
+        kill(Pid::from_raw(id), Signal::SIGTERM).context("cannot send SIGTERM")?;
+        let status = daemon.wait(ENDS_WITHIN)?.context("a program did not end after SIGTERM")?;
+        ensure!(status.success(), "a program ended after SIGTERM with {status}");
+        Ok(())
     }
 
     /// By SIGKILL.
@@ -220,6 +235,7 @@ impl Served for Several {
     fn strike(&mut self, blow: Blow) -> Result<()> {
         match blow {
             Blow::Kill(program, number) => self.running(program, number)?.kill(),
+            Blow::End(program, number) => self.running(program, number)?.end()?,
             Blow::Start(program, number) => self.begin(program, number)?,
             Blow::CutOff(number) => {
                 let port = self.host(number)?.namespace.port(CARD);
