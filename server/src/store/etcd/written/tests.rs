@@ -125,3 +125,78 @@ proptest! {
         prop_assert!(moments(&keys, events.into()).len() == 1);
     }
 }
+
+/// What other programs write below the prefix, or a broken member sends. Nearly right values are made as often as noise.
+mod any_bytes {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stored_value() -> impl Strategy<Value = Vec<u8>> {
+        let head = ("[0-9]{0,7}", "[ -]{0,2}", "[0-9-]{0,7}", "\n?", vec(any::<u8>(), 0..40));
+        prop_oneof![
+            vec(any::<u8>(), 0..40),
+            head.prop_map(
+                |(place, between, origin, end, rest)| [format!("{place}{between}{origin}{end}").as_bytes(), &rest].concat()
+            ),
+        ]
+    }
+
+    fn record_value() -> impl Strategy<Value = Vec<u8>> {
+        let right = (any::<u32>(), vec((any::<u16>(), "/[a-c]"), 0..5));
+        prop_oneof![
+            vec(any::<u8>(), 0..60),
+            right.prop_map(|(writes, deleted)| {
+                serde_json::to_vec(&Record { session: "s".to_owned(), id: 1, writes, deleted }).unwrap()
+            }),
+        ]
+    }
+
+    fn event() -> impl Strategy<Value = rpc::Event> {
+        let key = prop_oneof![
+            Just(b"/site/commit".to_vec()),
+            "/site/data//[a-c]".prop_map(String::into_bytes),
+            vec(any::<u8>(), 0..20)
+        ];
+        let value = prop_oneof![stored_value(), record_value()];
+        (key, value, prop_oneof![0..4_i64, any::<i64>()], any::<i64>(), 0..2_i64, any::<bool>(), any::<bool>()).prop_map(
+            |(key, value, mod_revision, create_revision, version, has_previous, is_there)| {
+                let pair = rpc::KeyValue { key, value, mod_revision, create_revision, version, ..rpc::KeyValue::default() };
+                rpc::Event { prev_kv: has_previous.then(|| pair.clone()), kv: is_there.then_some(pair) }
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn a_value_of_any_bytes_is_read_or_left_out(bytes in stored_value()) {
+            if let Some((place, origin, begin)) = head(&bytes) {
+                prop_assert!(begin <= bytes.len());
+                // What is written for it is read as the same.
+                let again = value(place, origin, &bytes[begin..]);
+                prop_assert_eq!(head(&again).map(|(place, origin, _)| (place, origin)), Some((place, origin)));
+            }
+        }
+
+        #[test]
+        fn events_of_any_bytes_are_changes_in_order_or_are_named_as_foreign(events in vec(event(), 0..12)) {
+            let keys = Keys::new("site");
+            let count = events.len();
+            for moment in moments(&keys, events) {
+                prop_assert!(moment.changes.is_sorted_by_key(|change| change.revision));
+                prop_assert!(moment.foreign.len() <= count);
+                prop_assert!(moment.changes.iter().all(|change| change.key.is_empty() || !change.key.starts_with("/site")));
+            }
+        }
+
+        #[test]
+        fn a_record_of_any_bytes_is_read_or_refused(bytes in record_value()) {
+            if let Some(record) = Record::read(&bytes) {
+                prop_assert!(u32::from(record.last()) <= record.writes.max(1));
+            }
+        }
+    }
+}
