@@ -14,6 +14,10 @@ pub use raspberry_pi::{Place, places};
 use crate::ipxe::{NoScript, Packs};
 use crate::{BootInterface, BootState, Config};
 
+/// The ramdisk for a loader that loads one file: everything that others load after it is behind it. It is asked for in the folder
+/// of its machine, as the files of a Raspberry Pi are.
+pub const RAMDISK: &str = "thimble-ramdisk";
+
 /// How the configuration travels, and so what it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {

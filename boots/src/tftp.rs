@@ -1,5 +1,6 @@
 //! TFTP for reading boot programs: RFC 1350 with options (RFC 2347, 2348, 2349) and windows (RFC 7440).
 
+mod content;
 mod found;
 mod pace;
 pub mod packet;

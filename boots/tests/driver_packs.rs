@@ -6,7 +6,6 @@ mod support;
 use std::sync::Arc;
 
 use boots::BootInterface;
-use sha2::{Digest, Sha256};
 use support::{Fixed, Host, KNOWN, machine};
 
 const NVME: &str = "pci:v00001B36d00000010sv*sd*bc01sc08i02";
@@ -18,14 +17,7 @@ async fn host(devices: &[&str]) -> Host {
 
 /// Writes the packs and their index beside the ramdisk, which is at the top of the files.
 fn build(host: &Host) {
-    let pack = |name: &str, alias: &str| {
-        let file = format!("pack-{name}.cpio.zst");
-        host.file(&file, name.as_bytes());
-        let sum: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
-        serde_json::json!({"name": name, "about": "", "file": file, "size": name.len(), "sha256": sum, "modaliases": [alias]})
-    };
-    let packs = [pack("storage", "pci:v*d*sv*sd*bc01sc08i02*"), pack("san", "pci:v00001077d*sv*sd*bc*sc*i*"), pack("raid", "")];
-    host.file("packs.json", serde_json::json!({"kernel": "6.1", "packs": packs}).to_string().as_bytes());
+    host.packs(&[("storage", "pci:v*d*sv*sd*bc01sc08i02*"), ("san", "pci:v00001077d*sv*sd*bc*sc*i*"), ("raid", "")]);
 }
 
 /// The packs that the script loads, and whether it asks the machine first.

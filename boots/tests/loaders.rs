@@ -124,16 +124,67 @@ fn no_loader_gets_the_files_of_a_machine_that_may_not_boot_or_has_no_kernel() {
 #[test]
 fn uboot_gets_one_ramdisk() {
     let pair = |architecture| Pair { kernel: "k".to_owned(), ramdisk: "r".to_owned(), architecture };
-    for (architecture, initrd) in
-        [(Some("x86_64"), "initrd files/r,ipxe/server-ca.cpio.zst\n"), (Some("aarch64"), "initrd files/r\n")]
-    {
+    for (architecture, initrd) in [
+        (Some("x86_64"), "initrd files/r,ipxe/server-ca.cpio.zst\n"),
+        (Some("aarch64"), "initrd 02-00-00-00-00-01/thimble-ramdisk\n"),
+    ] {
         let config = boots::Config { server_ca: Some("pem".to_owned()), ..config() };
         let packs = Packs { pair: Some(pair(architecture)), takes_server_ca: true, ..Packs::default() };
         let made = make(&Asked::Pxelinux, Via::Tftp, &config, &machine(KNOWN), &packs, 0).unwrap();
         let text = String::from_utf8(made.bytes).unwrap();
         assert!(text.contains(initrd), "{architecture:?}: {text}");
-        assert_eq!(text.contains("tinkerbell_tls=true"), architecture == Some("x86_64"), "{text}");
+        assert!(text.contains("tinkerbell_tls=true"), "{text}");
+        let alone = Packs { takes_server_ca: false, ..packs.clone() };
+        let made = make(&Asked::Pxelinux, Via::Tftp, &config, &machine(KNOWN), &alone, 0).unwrap();
+        let text = String::from_utf8(made.bytes).unwrap();
+        assert!(text.contains("initrd files/r\n") && !text.contains("tinkerbell_tls"), "{text}");
+        let made = make(&Asked::Pxelinux, Via::Http, &config, &machine(KNOWN), &packs, 0).unwrap();
+        let text = String::from_utf8(made.bytes).unwrap();
+        assert_eq!(text.contains("tinkerbell_tls=true"), architecture == Some("x86_64"), "Petitboot cannot join them: {text}");
     }
+}
+
+#[test]
+fn a_raspberry_pi_with_its_own_config_speaks_tls_only_if_that_loads_the_authority() {
+    let config = boots::Config { server_ca: Some("pem".to_owned()), ..config() };
+    let pair = Pair { kernel: "k".to_owned(), ramdisk: "r".to_owned(), architecture: Some("aarch64") };
+    let packs = Packs { pair: Some(pair), takes_server_ca: true, ..Packs::default() };
+    for (own, ramdisk, speaks_tls) in [
+        (None, "initramfs thimble-ramdisk followkernel\n", true),
+        (Some("initramfs r followkernel\n"), "initramfs r followkernel\n", false),
+        (Some("initramfs thimble-ramdisk\n"), "initramfs thimble-ramdisk\n", true),
+    ] {
+        let mut known = machine(KNOWN);
+        known.rpi = Some(RaspberryPi { config_txt: own.map(str::to_owned), ..RaspberryPi::default() });
+        let made = |file| String::from_utf8(make(&pi(file), Via::Tftp, &config, &known, &packs, 0).unwrap().bytes).unwrap();
+        assert!(made("config.txt").contains(ramdisk), "{own:?}");
+        assert_eq!(made("cmdline.txt").contains("tinkerbell_tls=true"), speaks_tls, "{own:?}");
+    }
+}
+
+/// The bytes that GRUB and iPXE load as several files.
+#[tokio::test]
+async fn a_loader_of_one_ramdisk_gets_authority_and_packs_behind_it() {
+    let mut known = machine(KNOWN);
+    known.packs = vec!["raid".to_owned()];
+    known.rpi = Some(RaspberryPi { serial: "10000000abcd1234".to_owned(), ..RaspberryPi::default() });
+    let source = Arc::new(Fixed(vec![known]));
+    let host = Host::on(source, |config| boots::Config { server_ca: Some("pem".to_owned()), ..config }).await;
+    let ramdisk = b"the ramdisk".repeat(100);
+    host.file("initramfs.cpio.zst", &ramdisk);
+    host.file("ramdisk.json", br#"{"file":"initramfs.cpio.zst","serverCa":true}"#);
+    host.packs(&[("raid", ""), ("xen", "")]);
+    let authority = fetch(host.tftp, "ipxe/server-ca.cpio.zst").await.unwrap();
+    let whole = [&ramdisk[..], &authority, b"raid"].concat();
+    for path in ["abcd1234/thimble-ramdisk", "02-00-00-00-00-01/thimble-ramdisk"] {
+        assert_eq!(fetch(host.tftp, path).await.as_ref(), Ok(&whole), "{path}");
+    }
+    let config_txt = fetch(host.tftp, "abcd1234/config.txt").await.unwrap();
+    assert!(String::from_utf8_lossy(&config_txt).contains("initramfs thimble-ramdisk followkernel"));
+    host.file("pack-raid.cpio.zst", b"dair");
+    let without = [&ramdisk[..], &authority].concat();
+    assert_eq!(fetch(host.tftp, "abcd1234/thimble-ramdisk").await, Ok(without), "a pack that is not what was built is left out");
+    host.stop().await;
 }
 
 /// Lines, quotes, variables and separators of the languages of PXELINUX, U-Boot's shell and GRUB.

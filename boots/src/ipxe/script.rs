@@ -14,7 +14,7 @@ use crate::{BootInterface, BootState, Config};
 const ATTEMPTS: u32 = 10;
 
 /// What a script has besides the settings and the machine.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Packs {
     /// They lie beside the ramdisk and are loaded after it.
     pub wanted: Vec<Pack>,

@@ -4,7 +4,7 @@
 use model::Mac;
 
 use super::words::{for_pxelinux, is_plain, line, plain};
-use super::{Made, NotMade, Via};
+use super::{Made, NotMade, RAMDISK, Via};
 use crate::environment::Environment;
 use crate::ipxe::Packs;
 use crate::{BootInterface, BootState, Config, server_ca};
@@ -17,10 +17,11 @@ pub fn config(via: Via, config: &Config, machine: &BootInterface, packs: &Packs,
         (BootState::Install { .. } | BootState::Wait { .. }, Some(own)) => return Ok(Made::text(own.clone(), Vec::new())),
         _ => {}
     }
-    // U-Boot loads one ramdisk, and PXELINUX is for x86 only.
+    // U-Boot and Petitboot load one ramdisk, and PXELINUX is for x86 only.
     let is_one = packs.pair.as_ref().and_then(|pair| pair.architecture).is_some_and(|arch| arch != "x86_64");
-    let further = Packs { takes_server_ca: packs.takes_server_ca && !is_one, ..shared(packs) };
-    let environment = Environment::of(config, machine, &further, now);
+    let is_joined = is_one && via == Via::Tftp;
+    let takes_server_ca = packs.takes_server_ca && (is_joined || !is_one);
+    let environment = Environment::of(config, machine, &Packs { takes_server_ca, ..packs.clone() }, now);
     let mut notes = environment.notes.clone();
     let base = match (&environment.elsewhere, via) {
         (Some(base), _) => base.clone(),
@@ -28,12 +29,16 @@ pub fn config(via: Via, config: &Config, machine: &BootInterface, packs: &Packs,
         (None, Via::Http) => config.http_url("files"),
     };
     let mut ramdisks = vec![format!("{base}/{}", environment.ramdisk)];
-    if environment.authority {
-        ramdisks.push(if via == Via::Tftp { server_ca::PATH.to_owned() } else { config.http_url(server_ca::PATH) });
-    }
-    match is_one && !environment.packs.is_empty() {
-        true => notes.push("U-Boot loads one ramdisk only, so the driver packs are left out".to_owned()),
-        false => ramdisks.extend(environment.packs.iter().map(|(_, path)| format!("{base}/{path}"))),
+    if is_joined && environment.elsewhere.is_none() && environment.segments().count() > 1 {
+        ramdisks = vec![format!("{}/{RAMDISK}", machine.mac.to_string().replace(':', "-"))];
+    } else {
+        if environment.authority {
+            ramdisks.push(if via == Via::Tftp { server_ca::PATH.to_owned() } else { config.http_url(server_ca::PATH) });
+        }
+        match is_one && !environment.packs.is_empty() {
+            true => notes.push("it loads one ramdisk only, so the driver packs are left out".to_owned()),
+            false => ramdisks.extend(environment.packs.iter().map(|(_, path)| format!("{base}/{path}"))),
+        }
     }
     let kernel = format!("{base}/{}", environment.kernel);
     if let Some(bad) = ramdisks.iter().chain([&kernel]).find(|path| !is_plain(path)) {
@@ -60,8 +65,4 @@ pub fn again(said: &str, mac: Mac) -> String {
         "default again\nprompt 1\ntimeout 600\nsay thimble: {said}\nsay thimble: asking again in a minute\nlabel again\n  \
          config pxelinux.cfg/01-{name}\n"
     )
-}
-
-fn shared(packs: &Packs) -> Packs {
-    Packs { wanted: packs.wanted.clone(), pair: packs.pair.clone(), ..Packs::default() }
 }

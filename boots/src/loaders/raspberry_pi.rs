@@ -1,7 +1,7 @@
 //! The files of a Raspberry Pi: `config.txt` and `cmdline.txt` are made, the others lie in folders.
 
 use super::words::{for_pxelinux, line, plain};
-use super::{Made, NotMade};
+use super::{Made, NotMade, RAMDISK};
 use crate::environment::Environment;
 use crate::ipxe::Packs;
 use crate::{BootInterface, BootState, Config};
@@ -23,10 +23,12 @@ pub fn file(file: &str, config: &Config, machine: &BootInterface, packs: &Packs,
         BootState::Hold { reason } => return Err(NotMade::Held(reason.clone())),
         _ => {}
     }
-    // Its firmware loads one ramdisk.
-    let environment = Environment::of(config, machine, &Packs { pair: packs.pair.clone(), ..Packs::default() }, now);
-    let mut notes = environment.notes.clone();
     let own = machine.rpi.as_ref().and_then(|rpi| rpi.config_txt.clone());
+    // A config.txt of its own may load the ramdisk alone.
+    let is_joined = own.as_ref().is_none_or(|text| text.contains(RAMDISK));
+    let alone = || Packs { pair: packs.pair.clone(), ..Packs::default() };
+    let environment = Environment::of(config, machine, &if is_joined { packs.clone() } else { alone() }, now);
+    let mut notes = environment.notes.clone();
     // Without any file the firmware goes on to the next entry of BOOT_ORDER, instead of starting the kernel of this host. A
     // config.txt of its own may start a loader that loads from elsewhere.
     if let Some(base) = environment.elsewhere.as_deref().filter(|base| own.is_none() && *base != config.http_url("files")) {
@@ -44,10 +46,9 @@ pub fn file(file: &str, config: &Config, machine: &BootInterface, packs: &Packs,
         }
         "config.txt" => {
             let generated = || {
-                format!(
-                    "arm_64bit=1\nenable_uart=1\nkernel={}\ninitramfs {} followkernel\n",
-                    environment.kernel, environment.ramdisk
-                )
+                // Not every firmware loads several ramdisks.
+                let ramdisk = if environment.segments().count() > 1 { RAMDISK } else { &environment.ramdisk };
+                format!("arm_64bit=1\nenable_uart=1\nkernel={}\ninitramfs {ramdisk} followkernel\n", environment.kernel)
             };
             let is_plain = super::words::is_plain(&environment.kernel) && super::words::is_plain(&environment.ramdisk);
             match own {

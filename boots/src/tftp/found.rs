@@ -13,20 +13,34 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::request::Refused;
 use super::socket::Server;
 use crate::beneath::{self, OpenError};
+use crate::environment::Environment;
+use crate::ipxe::Packs;
 use crate::loaders::{self, Asked, By, Made, NotMade, Place, Via};
 use crate::machine::SourceError;
 use crate::packs::gather;
 use crate::{BootInterface, Config, Milestone, ipxe, server_ca, steps};
 
-/// A name for logs, and the file.
-pub type Found = (String, File);
+pub struct Found {
+    /// For logs.
+    pub name: String,
+    /// They are sent behind each other.
+    pub files: Vec<File>,
+    /// What it is to its machine, if that is known.
+    pub kind: Option<StepKind>,
+}
+
+impl Found {
+    fn file(name: impl Into<String>, file: File) -> Self {
+        Self { name: name.into(), files: vec![file], kind: None }
+    }
+}
 
 /// A path is looked for as asked first, and a boot program by its name alone at last. In between are the files of a loader that
 /// reads everything by TFTP. `Err` of a request: it is to be made.
 pub fn open(config: &Config, path: &str) -> Result<Result<Found, Refused>, (Asked, By)> {
     let plain = path.trim_start_matches('/');
     if let Ok(file) = beneath::open(&config.nbp, plain) {
-        return Ok(Ok((plain.to_owned(), file)));
+        return Ok(Ok(Found::file(plain, file)));
     }
     if let Some(asked) = loaders::asked(path) {
         return Err(asked);
@@ -39,16 +53,16 @@ pub fn open(config: &Config, path: &str) -> Result<Result<Found, Refused>, (Aske
         None => plain.rsplit('/').next().filter(|name| name.starts_with("onie-installer")),
     };
     if let Some(file) = file {
-        return Ok(beneath::open(&config.files, file).map(|opened| (file.to_owned(), opened)).map_err(Refused::from));
+        return Ok(beneath::open(&config.files, file).map(|opened| Found::file(file, opened)).map_err(Refused::from));
     }
-    Ok(ipxe::open_asked(config, path).map(|(name, file)| (name.to_owned(), file)).map_err(Refused::from))
+    Ok(ipxe::open_asked(config, path).map(|(name, file)| Found::file(name, file)).map_err(Refused::from))
 }
 
 fn authority(config: &Config) -> Result<Found, Refused> {
     let missing = || Refused::NotFound(server_ca::PATH.to_owned());
     let segment = server_ca::segment(config.server_ca.as_deref().ok_or_else(missing)?)
         .map_err(|error| Refused::NotMade { path: server_ca::PATH.to_owned(), why: error.to_string() })?;
-    Ok((server_ca::FILE.to_owned(), in_memory(&segment)?))
+    Ok(Found::file(server_ca::FILE, in_memory(&segment)?))
 }
 
 /// What GRUB, shim and PXELINUX ask for and do without. A line about each would hide others.
@@ -80,7 +94,7 @@ impl Server {
         let machine = match self.who(by, peer).await {
             Ok(Some(machine)) => machine,
             Ok(None) => {
-                return ipxe::open_asked(&config, path).map(|(name, file)| (name.to_owned(), file)).map_err(Refused::from);
+                return ipxe::open_asked(&config, path).map(|(name, file)| Found::file(name, file)).map_err(Refused::from);
             }
             Err(error) => {
                 let Some(made) = loaders::disk(&asked) else {
@@ -88,7 +102,7 @@ impl Server {
                     return Err(Refused::NotFound(short(path)));
                 };
                 log::error!("TFTP {peer}: {}; it boots its local disk", Chain(&error));
-                return Ok((format!("{} for the local disk", short(path)), in_memory(&made.bytes)?));
+                return Ok(Found::file(format!("{} for the local disk", short(path)), in_memory(&made.bytes)?));
             }
         };
         if let Asked::RaspberryPi { serial: Some(serial), .. } = &asked
@@ -103,6 +117,7 @@ impl Server {
         match loaders::make(&asked, Via::Tftp, &config, &machine, &packs, now) {
             Ok(made) => self.made(path, &machine, peer, made),
             Err(NotMade::File) => match asked {
+                Asked::RaspberryPi { file, .. } if file == loaders::RAMDISK => joined(&config, &machine, &packs, now),
                 Asked::RaspberryPi { file, .. } => in_places(&config, &machine, &file),
                 _ => Err(Refused::NotFound(short(path))),
             },
@@ -111,7 +126,7 @@ impl Server {
                     log::warn!("TFTP: {} ({}) does not get its {}: {why}", machine.mac, machine.name, short(path));
                     let step = steps::of_tftp(StepKind::NbpRefused, path, &why.to_string(), Timestamp::now());
                     self.events.step(machine.mac, step);
-                    Ok((format!("{} in place of its own", short(path)), in_memory(&made.bytes)?))
+                    Ok(Found::file(format!("{} in place of its own", short(path)), in_memory(&made.bytes)?))
                 }
                 None => Err(Refused::NotMade { path: short(path), why: why.to_string() }),
             },
@@ -133,14 +148,29 @@ impl Server {
         }
         log::info!("TFTP: {} ({}) gets its {}: {boot}: {reason}", machine.mac, machine.name, short(path));
         self.events.publish(Some(machine.mac), Some(peer), Milestone::ScriptSent { boot, reason });
-        Ok((short(path), in_memory(&made.bytes)?))
+        Ok(Found::file(short(path), in_memory(&made.bytes)?))
     }
+}
+
+/// The ramdisk, and behind it what other loaders load after it. All of that is compressed, so it may begin anywhere.
+fn joined(config: &Config, machine: &BootInterface, packs: &Packs, now: u64) -> Result<Found, Refused> {
+    let environment = Environment::of(config, machine, packs, now);
+    let open = |path: &String| beneath::open(&config.files, path).map_err(Refused::from);
+    let mut files = vec![open(&environment.ramdisk)?];
+    if environment.authority {
+        files.extend(authority(config)?.files);
+    }
+    for (_, path) in &environment.packs {
+        files.push(open(path)?);
+    }
+    let names: Vec<&str> = environment.segments().collect();
+    Ok(Found { name: names.join(" with "), files, kind: Some(StepKind::Ramdisk) })
 }
 
 fn in_places(config: &Config, machine: &BootInterface, file: &str) -> Result<Found, Refused> {
     let open = |place: Place| match place {
-        Place::Programs(path) => beneath::open(&config.nbp, &path).map(|file| (path, file)),
-        Place::Files(path) => beneath::open(&config.files, &path).map(|file| (path, file)),
+        Place::Programs(path) => beneath::open(&config.nbp, &path).map(|file| Found::file(path, file)),
+        Place::Files(path) => beneath::open(&config.files, &path).map(|file| Found::file(path, file)),
     };
     let mut last = OpenError::Missing(short(file));
     for place in loaders::places(machine, file) {

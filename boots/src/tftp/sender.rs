@@ -1,11 +1,9 @@
 //! The socket of one transfer. A window leaves in one or two calls: the kernel cuts it into packets (UDP GSO).
 
-use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 
 use ::machine::Chain;
 use nix::net::if_::if_indextoname;
@@ -14,6 +12,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::content::Content;
 use super::packet::data_header;
 use super::transfer::Transfer;
 
@@ -84,10 +83,10 @@ impl Sender {
         self.is_segmented = false;
     }
 
-    pub async fn send_blocks(&mut self, file: &File, transfer: &Transfer, blocks: Range<u64>) -> io::Result<()> {
+    pub async fn send_blocks(&mut self, content: &Content, transfer: &Transfer, blocks: Range<u64>) -> io::Result<()> {
         let slot = 4 + transfer.block();
         if blocks.start < self.blocks.start || blocks.end > self.blocks.end {
-            self.fill(file, transfer, blocks.clone())?;
+            self.fill(content, transfer, blocks.clone())?;
         }
         let at = |block: u64| usize::try_from(block - self.blocks.start).unwrap_or(0) * slot;
         let bytes = self.packets.get(at(blocks.start)..at(blocks.end).min(self.packets.len())).unwrap_or_default();
@@ -123,7 +122,7 @@ impl Sender {
 
     /// Reads these blocks and some behind them. Reading blocks the task for a short time: boot programs are small and in
     /// the page cache.
-    fn fill(&mut self, file: &File, transfer: &Transfer, wanted: Range<u64>) -> io::Result<()> {
+    fn fill(&mut self, content: &Content, transfer: &Transfer, wanted: Range<u64>) -> io::Result<()> {
         let slot = 4 + transfer.block();
         let ahead = wanted.start + (AHEAD / slot) as u64;
         let blocks = wanted.start..wanted.end.max(ahead.min(transfer.last() + 1));
@@ -137,9 +136,9 @@ impl Sender {
         }
         let mut parts: Vec<IoSliceMut<'_>> =
             self.packets.chunks_mut(slot).filter_map(|packet| packet.get_mut(4..)).map(IoSliceMut::new).collect();
-        if rustix::io::preadv(file, &mut parts, start) != Ok(length) {
+        if content.single().is_none_or(|file| rustix::io::preadv(file, &mut parts, start) != Ok(length)) {
             for (block, packet) in blocks.clone().zip(self.packets.chunks_mut(slot)) {
-                file.read_exact_at(packet.get_mut(4..).unwrap_or_default(), transfer.bytes_of(block).start)?;
+                content.read_exact_at(packet.get_mut(4..).unwrap_or_default(), transfer.bytes_of(block).start)?;
             }
         }
         self.blocks = blocks;

@@ -1,7 +1,6 @@
 //! UDP port 69. Each request gets a socket of its own, which sends the file.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
+use super::content::Content;
 use super::found::{self, Found};
 use super::packet::{self, ErrorCode, Packet};
 use super::request::{self, Agreed, Refused};
@@ -143,9 +143,10 @@ struct Running {
 /// A granted request.
 struct Granted {
     name: String,
+    /// What it is to its machine, if that is known already.
+    kind: Option<StepKind>,
     mac: Option<Mac>,
-    file: File,
-    size: u64,
+    content: Content,
     agreed: Agreed,
     sender: Sender,
 }
@@ -289,14 +290,14 @@ impl Server {
     }
 
     fn grant(&self, path: &str, found: Found, options: &[(&str, &str)], arrival: Arrival) -> Result<Granted, Refused> {
-        let (name, file) = found;
-        let size = file.metadata().map_err(|source| Refused::Unreadable { name: name.clone(), source })?.len();
+        let Found { name, files, kind } = found;
+        let content = Content::of(files).map_err(|source| Refused::Unreadable { name: name.clone(), source })?;
         let mac = mac_in(path);
         let by = (arrival.peer, arrival.interface);
         let open = |listening| Sender::open(local_address(listening, arrival.local), self.interface.as_deref(), by);
         let sender = self.socket.local_addr().and_then(open).map_err(Refused::NoSocket)?;
-        let agreed = request::agree(options, size, sender.largest_block().min(self.config.now().tftp_block.into()));
-        Ok(Granted { name, mac, file, size, agreed, sender })
+        let agreed = request::agree(options, content.size(), sender.largest_block().min(self.config.now().tftp_block.into()));
+        Ok(Granted { name, kind, mac, content, agreed, sender })
     }
 
     fn forget(&self, peer: SocketAddr) {
@@ -354,11 +355,12 @@ impl Server {
     }
 
     async fn run(&self, granted: Granted, peer: SocketAddr, answered: &AtomicBool) {
-        let (name, size, mac) = (granted.name.clone(), granted.size, granted.mac);
+        let (name, size, mac, kind) = (granted.name.clone(), granted.content.size(), granted.mac, granted.kind);
         let started = Instant::now();
         let (kind, why) = match transfer(granted, answered).await {
             Ok(End::Sent) => {
-                let (mac, kind) = self.taken_by(mac, peer, &name).await;
+                let (mac, guessed) = self.taken_by(mac, peer, &name).await;
+                let kind = kind.unwrap_or(guessed);
                 log::info!("TFTP {peer}: sent {name} ({size} bytes in {} ms)", started.elapsed().as_millis());
                 return self.events.publish_file(mac, Some(peer.ip()), Milestone::NbpSent { file: name, bytes: size }, kind);
             }
@@ -388,14 +390,14 @@ fn mac_in(path: &str) -> Option<Mac> {
 }
 
 async fn transfer(granted: Granted, answered: &AtomicBool) -> io::Result<End> {
-    let Granted { file, size, agreed, mut sender, .. } = granted;
-    let mut transfer = Transfer::new(&agreed, size, Instant::now());
+    let Granted { content, agreed, mut sender, .. } = granted;
+    let mut transfer = Transfer::new(&agreed, content.size(), Instant::now());
     let mut step = transfer.start();
     let mut buffer = [0; 516];
     loop {
         match step {
             Step::SendOptions => sender.send(&packet::option_ack(&agreed.acknowledged)).await?,
-            Step::Send(blocks) => sender.send_blocks(&file, &transfer, blocks).await?,
+            Step::Send(blocks) => sender.send_blocks(&content, &transfer, blocks).await?,
             Step::Wait => {}
             Step::Done => return Ok(End::Sent),
             Step::GiveUp => return Ok(End::Silent),

@@ -15,6 +15,7 @@ use boots::{
     SourceFuture,
 };
 use model::{Mac, Object};
+use sha2::{Digest, Sha256};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -199,6 +200,18 @@ impl Host {
         let path = self.folder.path().join("files").join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
+    }
+
+    /// Packs beside the ramdisk, with their index: the name of each, which is its content, and the devices that need it.
+    pub fn packs(&self, packs: &[(&str, &str)]) {
+        let entry = |(name, alias): &(&str, &str)| {
+            let file = format!("pack-{name}.cpio.zst");
+            self.file(&file, name.as_bytes());
+            let sum: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+            serde_json::json!({"name": name, "about": "", "file": file, "size": name.len(), "sha256": sum, "modaliases": [alias]})
+        };
+        let packs: Vec<serde_json::Value> = packs.iter().map(entry).collect();
+        self.file("packs.json", serde_json::json!({"kernel": "6.1", "packs": packs}).to_string().as_bytes());
     }
 
     /// The next milestone that `wanted` picks, within the limit.
