@@ -45,7 +45,7 @@ impl Containerd {
         let calls = self.connect().await?;
         let pipes = Pipes::open(order)?;
         let name = container_name(order.id);
-        let started = timeout(START_LIMIT, start(&calls, &name, &specification, &pipes));
+        let started = timeout(START_LIMIT, self.start(&calls, &name, &specification, &pipes));
         let end = match order.stop.unless(Phase::Starting, started).await {
             Err(reason) => End::Stopped(reason),
             Ok(Ok(Ok(()))) => self.wait(&calls, &name, order).await,
@@ -68,6 +68,32 @@ impl Containerd {
     async fn connect(&self) -> io::Result<Calls> {
         let unreachable = |error: Refused| io::Error::other(format!("containerd at {}: {error}", self.socket.display()));
         Calls::connect(&self.socket, &self.namespace).await.map_err(unreachable)
+    }
+
+    async fn start(&self, calls: &Calls, name: &str, specification: &[u8], pipes: &Pipes) -> Result<(), Refused> {
+        calls.create(name, specification).await?;
+        calls.create_task(name, &pipes.stdout, &pipes.stderr).await?;
+        let mut answer = calls.start(name).await;
+        // A daemon that goes away before it answers may have started the action already.
+        while let Err(refused) = &answer
+            && refused.is_connection()
+        {
+            log::warn!("containerd did not answer to the start of {name} ({refused}); looking whether it runs");
+            tokio::time::sleep(RECONNECT).await;
+            answer = self.begun(name).await;
+        }
+        answer
+    }
+
+    /// Starts the process if it has not begun.
+    async fn begun(&self, name: &str) -> Result<(), Refused> {
+        let calls = Calls::connect(&self.socket, &self.namespace).await?;
+        if calls.has_begun(name).await? {
+            return Ok(());
+        }
+        // Its shim may just be at it.
+        let Err(refused) = calls.start(name).await else { return Ok(()) };
+        if calls.has_begun(name).await? { Ok(()) } else { Err(refused) }
     }
 
     /// Waits for the task, or stops it at the limit or on request.
@@ -141,12 +167,6 @@ impl Containerd {
             Err(_) => log::warn!("containerd at {} does not answer; its containers are not looked at", self.socket.display()),
         }
     }
-}
-
-async fn start(calls: &Calls, name: &str, specification: &[u8], pipes: &Pipes) -> Result<(), Refused> {
-    calls.create(name, specification).await?;
-    calls.create_task(name, &pipes.stdout, &pipes.stderr).await?;
-    calls.start(name).await
 }
 
 /// containerd needs letters, digits and single separators between them, 76 characters at most.

@@ -6,11 +6,12 @@ use std::path::Path;
 use containerd_client::Client;
 use containerd_client::services::v1::container::Runtime;
 use containerd_client::services::v1::{
-    Container, CreateContainerRequest, CreateTaskRequest, DeleteContainerRequest, DeleteTaskRequest, KillRequest,
+    Container, CreateContainerRequest, CreateTaskRequest, DeleteContainerRequest, DeleteTaskRequest, GetRequest, KillRequest,
     ListContainersRequest, StartRequest, WaitRequest,
 };
 use containerd_client::tonic::metadata::{Ascii, MetadataValue};
 use containerd_client::tonic::{Code, Request, Status};
+use containerd_client::types::v1::Status as TaskStatus;
 use rustix::process::Signal;
 
 /// The shim that comes with containerd and runs runc.
@@ -80,6 +81,14 @@ impl Calls {
     pub async fn start(&self, name: &str) -> Result<(), Refused> {
         let request = self.request(StartRequest { container_id: name.to_owned(), exec_id: String::new() });
         asking("start the container", self.client.tasks().start(request).await).map(drop)
+    }
+
+    /// Whether the container's process has begun, also if it has ended since.
+    pub async fn has_begun(&self, name: &str) -> Result<bool, Refused> {
+        let request = self.request(GetRequest { container_id: name.to_owned(), exec_id: String::new() });
+        let answer = asking("look at the container's process", self.client.tasks().get(request).await)?;
+        let process = answer.into_inner().process.unwrap_or_default();
+        Ok(!matches!(process.status(), TaskStatus::Created | TaskStatus::Unknown))
     }
 
     /// The exit code, or 128 and the signal's number for a process that was killed.
