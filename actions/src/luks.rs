@@ -32,6 +32,11 @@ pub enum LuksError {
     #[error("TPM2: this image has neither systemd-cryptenroll nor clevis, which bind a key to the TPM; nothing was erased")]
     NoBinder,
     #[error(
+        "TPM2: clevis reads the passphrase up to the end of its first line, and this one has further bytes: use one of one line, or \
+         an image with systemd-cryptenroll; nothing was erased"
+    )]
+    Lines,
+    #[error(
         "NAME: /dev/mapper/{0} is there already: choose another name, or close it (cryptsetup close {0}); nothing was erased"
     )]
     Open(String),
@@ -116,6 +121,11 @@ fn binder(has_tpm: bool, has: impl Fn(Tool) -> bool) -> Result<Binder, LuksError
     BINDERS.into_iter().find(|binder| has(binder.tool())).ok_or(LuksError::NoBinder)
 }
 
+/// As a shell's `read` takes it.
+fn is_one_line(key: &[u8]) -> bool {
+    !key.iter().any(|byte| matches!(byte, b'\n' | 0))
+}
+
 fn calls(settings: &Settings, device: &Path, binder: Option<Binder>) -> Vec<Call> {
     let Settings { name, key, pbkdf, registers, .. } = settings;
     let device = device.display().to_string();
@@ -133,7 +143,8 @@ fn calls(settings: &Settings, device: &Path, binder: Option<Binder>) -> Vec<Call
             Call::new(binder.tool(), words).given(key)
         }
         Binder::Clevis => {
-            let policy = format!(r#"{{"pcr_ids":"{registers}"}}"#);
+            // clevis would take SHA-1's registers, which firmware of today may not fill.
+            let policy = format!(r#"{{"pcr_bank":"sha256","pcr_ids":"{registers}"}}"#);
             Call::new(binder.tool(), ["luks", "bind", "-y", "-k", "-", "-d", device.as_str(), "tpm2", policy.as_str()]).given(key)
         }
     }));
@@ -152,6 +163,9 @@ fn planned(settings: &Settings) -> Result<(Vec<PathBuf>, Vec<Call>), LuksError> 
         return Err(LuksError::Open(settings.name.clone()));
     }
     let binder = settings.tpm.then(|| binder(Path::new(TPM).exists(), |tool| tool.find().is_ok())).transpose()?;
+    if binder == Some(Binder::Clevis) && !is_one_line(&settings.key) {
+        return Err(LuksError::Lines);
+    }
     let devices = claim::free(std::slice::from_ref(&settings.device), settings.force)?;
     let calls = devices.first().map(|device| calls(settings, device, binder)).unwrap_or_default();
     Ok((devices, calls))
@@ -204,7 +218,7 @@ mod tests {
         assert!(!lines.contains("pbkdf-memory") && !lines.contains("horse") && lines.ends_with("/dev/d0 data"), "{lines}");
         assert!(lines.contains("systemd-cryptenroll --unlock-key-file=/dev/stdin --tpm2-device=auto --tpm2-pcrs=7 /dev/d0"));
         let settings = read([DISK, SECRET, ("TPM2_PCRS", "0,7")]).unwrap();
-        assert!(shown(&settings, Some(Binder::Clevis))[1].ends_with(r#"tpm2 {"pcr_ids":"0,7"}"#));
+        assert!(shown(&settings, Some(Binder::Clevis))[1].ends_with(r#"tpm2 {"pcr_bank":"sha256","pcr_ids":"0,7"}"#));
         assert_eq!(calls(&settings, Path::new("/x"), None)[0].input.as_ref().unwrap().0, b"correct horse");
     }
 
@@ -250,5 +264,6 @@ mod tests {
         assert!(matches!(binder(true, |_| false), Err(LuksError::NoBinder)));
         assert_eq!(binder(true, |tool| tool.program == "clevis").unwrap(), Binder::Clevis);
         assert_eq!(binder(true, |_| true).unwrap(), Binder::Systemd);
+        assert!(is_one_line(b"correct horse") && !is_one_line(b"horse\n") && !is_one_line(&[1, 0, 2]));
     }
 }

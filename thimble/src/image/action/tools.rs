@@ -41,6 +41,10 @@ const LEFT_OUT: &[&str] = &[
     "var/cache",
 ];
 
+/// clevis makes its keys by pwmake, which compares them with a dictionary that only the scripts of a package make.
+const PWMAKE: &str = "usr/bin/pwmake";
+const NO_DICTIONARY: (&str, &str) = ("etc/security/pwquality.conf.d/50-no-dictionary.conf", "dictcheck = 0\n");
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Node {
     Folder,
@@ -140,7 +144,7 @@ impl Tree {
         Ok(())
     }
 
-    /// The links of a merged system and of the actions, and all folders above what is there.
+    /// The links of a merged system and of the actions, a setting that stands for a script, and all folders above what is there.
     fn finish(&mut self) -> anyhow::Result<()> {
         let own = |node| Placed { node, mode: 0o755, owner: (0, 0), package: "the actions".to_owned() };
         for name in MERGED {
@@ -149,6 +153,10 @@ impl Tree {
         }
         for name in ACTIONS {
             self.put(Path::new("usr/local/bin").join(name), own(Node::Link("../../../actions".into())))?;
+        }
+        if self.0.contains_key(Path::new(PWMAKE)) {
+            let (path, text) = NO_DICTIONARY;
+            self.put(path.into(), Placed { mode: 0o644, ..own(Node::File(text.into())) })?;
         }
         self.put("etc/mtab".into(), own(Node::Link("../proc/self/mounts".into())))?;
         self.put("tmp".into(), Placed { mode: 0o1777, ..own(Node::Folder) })?;

@@ -86,6 +86,17 @@ fn packages_become_one_merged_tree_with_the_actions_on_its_path() {
 }
 
 #[test]
+fn keys_are_made_without_a_dictionary_that_only_a_script_would_make() {
+    let folder = tempfile::tempdir().unwrap();
+    let has = |program: &str| {
+        let package = package(folder.path(), "a.deb", &[(program, EntryType::Regular, "program")]);
+        let path = "etc/security/pwquality.conf.d/50-no-dictionary.conf";
+        listed(&layer(&[package], Architecture::Amd64).unwrap()).iter().any(|row| row.0 == path)
+    };
+    assert_eq!((has("./usr/bin/pwmake"), has("./usr/bin/other")), (true, false));
+}
+
+#[test]
 fn what_cannot_become_a_layer_is_refused() {
     use EntryType::{Fifo, Regular, Symlink};
     let folder = tempfile::tempdir().unwrap();
