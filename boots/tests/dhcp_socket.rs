@@ -3,13 +3,15 @@
 
 mod support;
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::StepKind::{ChoseOther, Offered, Silent};
-use boots::{BootInterface, Milestone};
+use boots::dhcp::{Mode, Modes, Pool};
+use boots::{BootInterface, Config, MachineSource, Milestone, SourceFuture};
 use dhcp::v4::{MessageType, Packet, code};
+use model::Mac;
 use support::{Broken, FORBIDDEN, Fixed, Host, KNOWN, LIMIT, STRANGER, assert_logged, keep_log, machine};
 use tokio::net::UdpSocket;
 
@@ -57,6 +59,45 @@ async fn a_known_machine_gets_its_lease() {
     assert!(steps.len() == 2 && steps.iter().zip(&answers).all(|(step, answer)| step.ends_with(answer)), "{steps:?}");
     assert!(steps[0].starts_with("DHCP: DISCOVER of DHCP client on lo ->"), "{steps:?}");
     host.stop().await;
+}
+
+/// Keeps what it is told about addresses of other servers.
+struct Listening(Fixed, Mutex<Vec<(Option<Mac>, Ipv4Addr)>>);
+
+impl MachineSource for Listening {
+    fn machine(&self, mac: Mac) -> SourceFuture<'_> {
+        self.0.machine(mac)
+    }
+
+    fn machine_at(&self, address: IpAddr) -> SourceFuture<'_> {
+        self.0.machine_at(address)
+    }
+
+    fn heard(&self, mac: Option<Mac>, address: Ipv4Addr) {
+        self.1.lock().unwrap().push((mac, address));
+    }
+}
+
+/// GRUB asks by DHCP again, and its configuration names no MAC.
+#[tokio::test]
+async fn a_machine_that_chose_another_server_is_known_by_the_address_it_got() {
+    let (first, last, subnet) = ([127, 0, 0, 100].into(), [127, 0, 0, 110].into(), "127.0.0.0/8".parse().unwrap());
+    let pool = Pool { subnet, first, last, router: None, name_servers: vec![], domain: None, lease_time: 600 };
+    for mode in [Mode::Reservation, Mode::Pool(Arc::new(pool))] {
+        let mut known = machine(KNOWN);
+        known.reservation = known.reservation.filter(|_| mode == Mode::Reservation);
+        let source = Arc::new(Listening(Fixed(vec![known]), Mutex::default()));
+        let modes = Modes { networks: Vec::new(), otherwise: mode.clone() };
+        let host = Host::on(Arc::clone(&source) as Arc<dyn MachineSource>, |config| Config { modes, ..config }).await;
+        let client = Client::of(&host).await;
+        let mut request = Packet::request(MessageType::Request, 1, KNOWN.bytes());
+        let given = Ipv4Addr::new(10, 0, 0, 77);
+        request.options.set_ip(code::REQUESTED_IP, given).set_ip(code::SERVER_ID, [10, 0, 0, 5].into());
+        client.send(&request.encode()).await;
+        host.steps.until(KNOWN, ChoseOther).await;
+        assert_eq!(*source.1.lock().unwrap(), [(Some(KNOWN), given)], "{mode:?}");
+        host.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -276,10 +276,18 @@ impl Server {
                 None
             }
             Err(ignored) => {
-                self.0.lines.silent(&machine, packet, request.arrival.interface, &ignored);
+                self.silent(request, &machine, &ignored);
                 None
             }
         }
+    }
+
+    /// A machine with the address of another server may still come to this one for its files: GRUB asks by DHCP itself.
+    fn silent(&self, request: &Request, machine: &BootInterface, ignored: &Ignored) {
+        if let (Ignored::OtherServer(_), Some(address)) = (ignored, heard::address(&request.packet)) {
+            self.0.source.heard(Some(request.mac), address);
+        }
+        self.0.lines.silent(machine, &request.packet, request.arrival.interface, ignored);
     }
 
     /// A machine without a reservation on the network of a pool.
@@ -308,7 +316,7 @@ impl Server {
             _ if !is_for_us(config, packet) => {
                 pools.forget_offer(packet, *mac);
                 if is_known {
-                    lines.silent(&machine, packet, request.arrival.interface, &Ignored::OtherServer(packet.server_id()?));
+                    self.silent(request, &machine, &Ignored::OtherServer(packet.server_id()?));
                 }
                 return None;
             }
