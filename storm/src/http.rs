@@ -1,13 +1,16 @@
 //! HTTP/1.1 for one machine: requests one after the other on one connection, whose bodies are counted and dropped.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::time::Duration;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, SystemTime};
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
@@ -15,7 +18,7 @@ use tokio::time::{sleep, timeout};
 const AGENT: &str = "User-Agent: thimble\r\nAccept: application/vnd.oci.image.manifest.v1+json";
 /// Without a byte for so long, a client gives up.
 const SILENT: Duration = Duration::from_secs(20);
-const HEAD: usize = 16 << 10;
+const LONGEST_HEAD: usize = 16 << 10;
 /// The longest text that a machine reads: a script or a manifest.
 const TEXT: u64 = 1 << 20;
 /// What is taken from a socket at once.
@@ -49,6 +52,17 @@ pub struct Connection {
 pub struct Answer {
     pub text: String,
     pub bytes: u64,
+    /// Of a text: from its request until the machine's kernel had its last byte. When the simulator reads it is another matter.
+    pub took: Duration,
+}
+
+struct Head {
+    status: u16,
+    /// Of the body.
+    length: u64,
+    /// What came of the body with it.
+    rest: Vec<u8>,
+    arrived: SystemTime,
 }
 
 fn bad(text: impl Into<String>) -> io::Error {
@@ -77,7 +91,9 @@ pub async fn connect(link: Link, server: SocketAddrV4) -> io::Result<TcpStream> 
 
 impl Connection {
     pub async fn open(link: Link, server: SocketAddrV4) -> io::Result<Self> {
-        Ok(Self { stream: connect(link, server).await?, server, rate: link.rate })
+        let stream = connect(link, server).await?;
+        setsockopt(&stream, sockopt::ReceiveTimestampns, &true)?;
+        Ok(Self { stream, server, rate: link.rate })
     }
 
     pub fn socket(&self) -> SockRef<'_> {
@@ -95,8 +111,9 @@ impl Connection {
             false => "User-Agent: iPXE/1.21.1",
         };
         let request = format!("GET /{path} HTTP/1.1\r\nHost: {}\r\n{who}\r\nConnection: keep-alive\r\n\r\n", self.server);
+        let asked = SystemTime::now();
         self.stream.write_all(request.as_bytes()).await?;
-        let (status, length, mut text) = self.head().await?;
+        let Head { status, length, rest: mut text, mut arrived } = self.head().await?;
         if status != 200 {
             return Err(bad(format!("HTTP status {status}")));
         }
@@ -105,10 +122,11 @@ impl Connection {
             if length > TEXT {
                 return Err(bad("a text that is too long"));
             }
-            let mut rest = vec![0; usize::try_from(left).unwrap_or(0)];
-            in_time(self.stream.read_exact(&mut rest)).await?;
-            text.extend(rest);
-            return Ok(Answer { text: String::from_utf8_lossy(&text).into_owned(), bytes: length });
+            while (text.len() as u64) < length {
+                arrived = self.take_some(&mut text).await?;
+            }
+            let took = arrived.duration_since(asked).unwrap_or_default();
+            return Ok(Answer { text: String::from_utf8_lossy(&text).into_owned(), bytes: length, took });
         }
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(PIECE).min(if self.rate.is_some() { SLOW_WINDOW } else { PIECE });
@@ -118,7 +136,7 @@ impl Connection {
                 sleep(Duration::from_secs_f64(taken as f64 / f64::from(rate))).await;
             }
         }
-        Ok(Answer { text: String::new(), bytes: length })
+        Ok(Answer { bytes: length, ..Answer::default() })
     }
 
     /// The kernel drops the bytes without a copy.
@@ -135,13 +153,30 @@ impl Connection {
         }
     }
 
-    /// Status, length of the body, and what came of it with the head.
-    async fn head(&mut self) -> io::Result<(u16, u64, Vec<u8>)> {
+    /// Reads what has come. Returns when it came, by the kernel.
+    async fn take_some(&self, read: &mut Vec<u8>) -> io::Result<SystemTime> {
+        let take = || {
+            let (mut buffer, mut space) = ([0; 4096], nix::cmsg_space!(TimeSpec));
+            let mut parts = [IoSliceMut::new(&mut buffer)];
+            let got = recvmsg::<SockaddrIn>(self.stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
+            let noted = got.cmsgs()?.find_map(|message| match message {
+                ControlMessageOwned::ScmTimestampns(at) => Some(SystemTime::UNIX_EPOCH + Duration::from(at)),
+                _ => None,
+            });
+            let taken = got.bytes;
+            read.extend_from_slice(buffer.get(..taken).unwrap_or_default());
+            Ok((taken, noted.unwrap_or_else(SystemTime::now)))
+        };
+        match in_time(self.stream.async_io(Interest::READABLE, take)).await? {
+            (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+            (_, at) => Ok(at),
+        }
+    }
+
+    async fn head(&mut self) -> io::Result<Head> {
         let mut read = Vec::with_capacity(1024);
         loop {
-            if in_time(self.stream.read_buf(&mut read)).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            let arrived = self.take_some(&mut read).await?;
             let mut headers = [httparse::EMPTY_HEADER; 32];
             let mut response = httparse::Response::new(&mut headers);
             let parsed = response.parse(&read).map_err(|error| bad(error.to_string()))?;
@@ -150,9 +185,9 @@ impl Connection {
                 let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
                 let status = response.code.unwrap_or(0);
                 let length = length.ok_or_else(|| bad("an answer without a length"))?;
-                return Ok((status, length, read.split_off(end)));
+                return Ok(Head { status, length, rest: read.split_off(end), arrived });
             }
-            if read.len() > HEAD {
+            if read.len() > LONGEST_HEAD {
                 return Err(bad("a head that is too long"));
             }
         }
@@ -165,6 +200,9 @@ async fn in_time<T>(reading: impl Future<Output = io::Result<T>>) -> io::Result<
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
+    use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -215,6 +253,23 @@ mod tests {
             let error = connection.get("a", false).await.unwrap_err().to_string();
             assert!(error.contains(said), "{said}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_text_ends_when_it_arrives_and_not_when_it_is_read() {
+        let busy = Duration::from_secs(2);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!("not IPv4") };
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            stream.write_all(&answer(b"#!ipxe")).unwrap();
+        });
+        let mut connection = Connection::open(LINK, address).await.unwrap();
+        // The second one keeps this thread, so nothing is read meanwhile.
+        let (answered, ()) = tokio::join!(connection.get("a", true), async { std::thread::sleep(busy) });
+        assert!(answered.unwrap().took < busy / 2);
+        server.join().unwrap();
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::agent::{Agent, Cables, Watch};
 use crate::driver::Storm;
-use crate::http::{self, Connection, Link};
+use crate::http::{self, Answer, Connection, Link};
 use crate::tftp_socket;
 
 /// The mark of a socket whose machine has no power. The firewall of the namespace drops its packets.
@@ -257,11 +257,11 @@ impl Life {
                 }
                 Load::Http { url, is_script } => {
                     let began = Instant::now();
-                    let loaded = get(&storm, &cables, link, http, &url, is_script).await;
-                    if is_script && loaded.0.is_ok() {
-                        storm.tally().script(began.elapsed());
+                    let (loaded, http) = get(&storm, &cables, link, http, &url, is_script).await;
+                    if is_script && let Ok(answer) = &loaded {
+                        storm.tally().script(answer.took, began.elapsed());
                     }
-                    (loaded.0.map(|text| is_script.then_some(text)).map_err(|error| format!("HTTP: {error}")), loaded.1)
+                    (loaded.map(|answer| is_script.then_some(answer.text)).map_err(|error| format!("HTTP: {error}")), http)
                 }
                 Load::Image(reference) => {
                     let loaded = pull(&storm, &cables, link, http, &reference).await;
@@ -380,16 +380,16 @@ async fn get(
     http: Option<Connection>,
     url: &str,
     wants_text: bool,
-) -> (io::Result<String>, Option<Connection>) {
+) -> (io::Result<Answer>, Option<Connection>) {
     let fetched = async {
         let (server, path) = http::parts(url)?;
         let mut connection = connected(cables, link, http, server).await?;
         let answer = connection.get(path, wants_text).await?;
         storm.tally().bytes.http += answer.bytes;
-        Ok((answer.text, connection))
+        Ok((answer, connection))
     };
     match fetched.await {
-        Ok((text, connection)) => (Ok(text), Some(connection)),
+        Ok((answer, connection)) => (Ok(answer), Some(connection)),
         Err(error) => (Err(error), None),
     }
 }
@@ -419,7 +419,7 @@ async fn pull(
     };
     let base = format!("http://{host}/v2/{name}");
     let (manifest, mut http) = get(storm, cables, link, http, &format!("{base}/manifests/{tag}"), true).await;
-    let manifest: Manifest = match manifest.and_then(|text| serde_json::from_str(&text).map_err(io::Error::other)) {
+    let manifest: Manifest = match manifest.and_then(|answer| serde_json::from_str(&answer.text).map_err(io::Error::other)) {
         Ok(manifest) => manifest,
         Err(error) => return (Err(error), http),
     };

@@ -23,6 +23,7 @@ pub struct Tally {
     lives: Vec<Life>,
     scripts: Vec<f64>,
     served: Vec<f64>,
+    scripts_read: Vec<f64>,
     pub bytes: Bytes,
     failures: BTreeMap<String, u32>,
     hindrances: BTreeMap<String, u32>,
@@ -36,6 +37,7 @@ impl Tally {
             lives: (0..machines).map(|_| Life { attempts: 1, doing: "is off", ..Life::default() }).collect(),
             scripts: Vec::new(),
             served: Vec::new(),
+            scripts_read: Vec::new(),
             bytes: Bytes::default(),
             failures: BTreeMap::new(),
             hindrances: BTreeMap::new(),
@@ -82,8 +84,10 @@ impl Tally {
         self.life(index).end = Some(end);
     }
 
-    pub fn script(&mut self, took: Duration) {
+    /// The time on the network, and the time from the connection until the simulator had read it.
+    pub fn script(&mut self, took: Duration, read: Duration) {
         self.scripts.push(took.as_secs_f64() * 1000.0);
+        self.scripts_read.push(read.as_secs_f64() * 1000.0);
     }
 
     /// An agent got an action, or the acknowledgement of a report.
@@ -119,6 +123,7 @@ impl Tally {
             milestones: Milestone::ALL.into_iter().filter_map(|milestone| self.spread(milestone, first?)).collect(),
             script: Spread::of(self.scripts.clone()),
             served: Spread::of(self.served.clone()),
+            script_read: Spread::of(self.scripts_read.clone()),
             attempts,
             power_cuts: self.power_cuts,
             disks: self.lives.iter().filter(|life| life.end == Some(End::Disk)).count().try_into().unwrap_or(u32::MAX),
