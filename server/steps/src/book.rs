@@ -201,16 +201,26 @@ impl Book {
         out
     }
 
-    /// The lines for everything, which then counts as written.
-    pub fn all(&mut self) -> Vec<u8> {
-        self.changed.clear();
+    /// All machines that have steps.
+    #[must_use]
+    pub fn macs(&self) -> Vec<Mac> {
+        self.known.keys().chain(self.strangers.keys()).copied().collect()
+    }
+
+    /// The lines for everything of these machines, which then counts as written.
+    pub fn whole(&mut self, macs: &[Mac]) -> Vec<u8> {
         let mut out = Vec::new();
-        let both = [(&mut self.known, true), (&mut self.strangers, false)];
-        for (machines, known) in both {
-            for (mac, kept) in machines {
-                kept.numbered(0).for_each(|(number, step)| encode(*mac, known, number, step, &mut out));
-                kept.unsaved = kept.next;
-            }
+        for mac in macs {
+            self.changed.remove(mac);
+            let (kept, known) = match self.known.get_mut(mac) {
+                Some(kept) => (kept, true),
+                None => match self.strangers.get_mut(mac) {
+                    Some(kept) => (kept, false),
+                    None => continue, // pushed out meanwhile
+                },
+            };
+            kept.numbered(0).for_each(|(number, step)| encode(*mac, known, number, step, &mut out));
+            kept.unsaved = kept.next;
         }
         out
     }

@@ -11,6 +11,8 @@ use crate::book::Book;
 const LINE: u64 = 16 << 10;
 /// What is appended at least before the file is written anew.
 const APPENDED: u64 = 1 << 20;
+/// So many machines are one part of a file that is written anew.
+pub const TOGETHER: usize = 256;
 /// Nothing is written while the file system has less room, because the store needs it.
 const KEEP_FREE: u64 = 256 << 20;
 
@@ -45,7 +47,8 @@ impl File {
             book => book?,
         };
         let mut file = Self { path: path.to_owned(), whole: 0, appended: 0 };
-        match file.replace(&book.all()) {
+        let macs = book.macs();
+        match file.replace(macs.chunks(TOGETHER).map(|macs| book.whole(macs))) {
             // Reading is of use alone, and room may come later.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => file.appended = u64::MAX,
             done => done?,
@@ -73,13 +76,23 @@ impl File {
         done
     }
 
-    pub fn replace(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Writes the file anew from parts, so that the whole of it is never in memory.
+    pub fn replace(&mut self, parts: impl IntoIterator<Item = Vec<u8>>) -> io::Result<()> {
         let new = self.path.with_extension("new");
         self.appended = u64::MAX; // until it is done
-        self.has_room(lines.len())?;
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?.write_all(lines)?;
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            let mut whole = 0;
+            for lines in parts {
+                self.has_room(lines.len())?;
+                file.write_all(&lines)?;
+                whole += lines.len() as u64;
+            }
+            Ok(whole)
+        };
+        let whole = write().inspect_err(|_: &io::Error| drop(fs::remove_file(&new)))?; // half of it is of no use
         fs::rename(&new, &self.path)?;
-        (self.whole, self.appended) = (lines.len() as u64, 0);
+        (self.whole, self.appended) = (whole, 0);
         Ok(())
     }
 
@@ -142,7 +155,7 @@ mod tests {
         let mut longest = 0;
         for second in 0..20_000 {
             book.add(MAC, true, step(second, &second.to_string()));
-            let done = if file.wants_all() { file.replace(&book.all()) } else { file.append(&book.take_changes()) };
+            let done = if file.wants_all() { file.replace([book.whole(&[MAC])]) } else { file.append(&book.take_changes()) };
             done.unwrap();
             longest = longest.max(fs::metadata(file.path()).unwrap().len());
         }

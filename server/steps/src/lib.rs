@@ -161,9 +161,10 @@ fn write(shared: &Shared, mut file: File) {
         let (mut state, _) = gather.unwrap_or_else(PoisonError::into_inner);
         let closed = state.closed;
         let done = if file.wants_all() {
-            let all = state.book.all();
+            let macs = state.book.macs();
             drop(state);
-            file.replace(&all)
+            // Machines that boot meanwhile wait for one part only.
+            file.replace(macs.chunks(file::TOGETHER).map(|macs| shared.state().book.whole(macs)))
         } else {
             let changes = state.book.take_changes();
             drop(state);

@@ -25,6 +25,31 @@ fn replayed(lines: &[u8]) -> Book {
     book
 }
 
+fn whole(book: &mut Book) -> Vec<u8> {
+    let macs = book.macs();
+    book.whole(&macs)
+}
+
+#[test]
+fn steps_that_are_taken_while_the_file_is_written_anew_are_in_it() {
+    let mut book = Book::default();
+    let macs = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]].map(Mac::new);
+    for mac in macs {
+        book.add(mac, true, step(1, StepKind::Offered, "DISCOVER"));
+    }
+    let mut file = book.whole(&macs[..1]);
+    for mac in macs {
+        book.add(mac, true, step(2, StepKind::Acknowledged, "REQUEST"));
+    }
+    file.extend(book.whole(&macs[1..]));
+    file.extend(book.take_changes());
+    for mac in macs {
+        assert_eq!(asked(&replayed(&file), mac), asked(&book, mac), "{mac}");
+        assert_eq!(book.of(mac).count(), 2);
+    }
+    assert!(book.take_changes().is_empty());
+}
+
 #[test]
 fn the_same_step_again_is_counted() {
     let mut book = Book::default();
@@ -196,7 +221,7 @@ fn what_was_written_comes_back() {
     again.add(MAC, true, step(300, StepKind::Offered, "later"));
     file.extend(again.take_changes());
     assert_eq!(asked(&replayed(&file), MAC), asked(&again, MAC), "a second process goes on");
-    assert_eq!(asked(&replayed(&again.all()), MAC), asked(&again, MAC), "and so does the file that was written anew");
+    assert_eq!(asked(&replayed(&whole(&mut again)), MAC), asked(&again, MAC), "and so does the file that was written anew");
 }
 
 #[test]
@@ -243,12 +268,12 @@ proptest::proptest! {
 fn a_number_after_which_no_other_one_comes_is_not_believed() {
     let mut book = Book::default();
     book.add(MAC, true, step(1, StepKind::Offered, "DISCOVER"));
-    let line = String::from_utf8(book.all()).unwrap();
+    let line = String::from_utf8(whole(&mut book)).unwrap();
     for number in [u64::MAX, u64::MAX - 1, HIGHEST + 1] {
         let mut found = replayed(line.replace("\"number\":0", &format!("\"number\":{number}")).as_bytes());
         assert_eq!(found.of(MAC).count(), 0, "{number}");
         found.add(MAC, true, step(2, StepKind::Acknowledged, "REQUEST"));
-        assert_eq!(asked(&replayed(&found.all()), MAC), ["2 REQUEST x1"]);
+        assert_eq!(asked(&replayed(&whole(&mut found)), MAC), ["2 REQUEST x1"]);
     }
 }
 
@@ -257,8 +282,8 @@ fn a_text_that_is_cut_is_read_as_it_was_written() {
     for text in ["\u{17}".repeat(300), "é ".repeat(300), format!("{}\u{1b}   x", "é".repeat(190))] {
         let mut book = Book::default();
         book.add(MAC, true, step(1, StepKind::Offered, &text));
-        let file = book.all();
-        assert_eq!(String::from_utf8(replayed(&file).all()).unwrap(), String::from_utf8(file).unwrap());
+        let file = whole(&mut book);
+        assert_eq!(String::from_utf8(whole(&mut replayed(&file))).unwrap(), String::from_utf8(file).unwrap());
         assert!(book.of(MAC).all(|step| step.asked.chars().count() <= LONGEST));
     }
 }
