@@ -2,6 +2,7 @@
 
 mod body;
 mod certificate;
+mod desk;
 mod download;
 mod files;
 mod front;

@@ -96,6 +96,23 @@ async fn other_requests_of_a_connection_are_served_too() {
     host.stop().await;
 }
 
+/// Thousands of machines may load their ramdisks at that time.
+#[tokio::test]
+async fn a_script_is_answered_while_the_executor_is_busy() {
+    let host = Host::start().await;
+    let get = b"GET /ipxe/script/02:00:00:00:00:01/auto.ipxe HTTP/1.1\r\n\r\n";
+    host.file("small", b"small");
+    let mut stream = connect(host.http, "GET /files/small HTTP/1.1\r\n\r\n").await;
+    assert_eq!(answer(&mut stream).await.1, b"small");
+    // The executor has this thread only, which does nothing else until it has the script.
+    let (mut waiting, mut first) = (std::net::TcpStream::connect(host.http).unwrap(), [0; 15]);
+    waiting.set_read_timeout(Some(LIMIT)).unwrap();
+    std::io::Write::write_all(&mut waiting, get).unwrap();
+    std::io::Read::read_exact(&mut waiting, &mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    host.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_not_http_is_refused_with_a_reason() {
     let host = Host::start().await;

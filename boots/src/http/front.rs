@@ -1,12 +1,15 @@
 //! The connections of HTTP. boots answers GET and HEAD of its own paths here, so that files leave by `sendfile(2)`. A
 //! connection with another request goes to hyper, and stays there.
+//!
+//! A connection begins at the [`desk`](super::desk), which answers scripts. With its first other request it leaves for the
+//! executor, and stays there.
 
 use std::io::{self, Cursor};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::serve::{Gate, Patience};
+use api::serve::{Gate, Pass, Patience};
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::ConnectInfo;
@@ -17,10 +20,12 @@ use jiff::Timestamp;
 use rustix::net::SendFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::desk;
 use super::download::Known;
 use super::head::{self, Head, LONGEST, Malformed};
 use super::impatient::Impatient;
@@ -73,11 +78,10 @@ pub async fn serve(shutdown: impl Future<Output = ()>, listener: TcpListener, ro
 /// `serve` with other limits.
 ///
 /// # Errors
-/// As `serve`.
+/// As `serve`, or when the thread of the scripts cannot be started.
 pub async fn within(limits: Limits, shutdown: impl Future<Output = ()>, listener: TcpListener, router: Router) -> io::Result<()> {
-    let date = Arc::new(Date::default());
-    let serve = |socket, peer, pass, mut stopped: watch::Receiver<()>| {
-        let handed = stopped.clone();
+    let (date, executor, listener) = (Arc::new(Date::default()), Handle::current(), listener.into_std()?);
+    let serve = move |socket, peer, pass: Pass, mut stopped: watch::Receiver<()>| {
         let connection = Connection {
             local: Local::of(&socket),
             socket,
@@ -88,21 +92,27 @@ pub async fn within(limits: Limits, shutdown: impl Future<Output = ()>, listener
             date: Arc::clone(&date),
             limits,
         };
+        let executor = executor.clone();
         async move {
-            tokio::select! {
-                () = connection.run(handed) => {}
-                _ = stopped.changed() => {}
-            }
-            drop(pass);
+            let left = tokio::select! {
+                left = connection.scripts() => left,
+                _ = stopped.changed() => None,
+            };
+            // An error is that of a socket which has failed.
+            let Some(Ok(left)) = left.map(|connection| connection.with(TcpStream::into_std)) else { return };
+            executor.spawn(left.rest(stopped, pass));
         }
     };
-    api::serve::each("HTTP", Gate::default(), shutdown, listener, serve).await;
-    Ok(())
+    desk::open(shutdown, move |stopping| async move {
+        api::serve::each("HTTP", Gate::default(), stopping, TcpListener::from_std(listener)?, serve).await;
+        Ok(())
+    })
+    .await
 }
 
-struct Connection {
+struct Connection<S = TcpStream> {
     local: Option<Local>,
-    socket: TcpStream,
+    socket: S,
     peer: SocketAddr,
     received: BytesMut,
     caller: Caller,
@@ -111,19 +121,57 @@ struct Connection {
     limits: Limits,
 }
 
+impl<S> Connection<S> {
+    fn with<T>(self, change: impl FnOnce(S) -> io::Result<T>) -> io::Result<Connection<T>> {
+        let Self { local, socket, peer, received, caller, router, date, limits } = self;
+        Ok(Connection { local, socket: change(socket)?, peer, received, caller, router, date, limits })
+    }
+}
+
+impl Connection<std::net::TcpStream> {
+    /// Everything from the first request that is not for a script.
+    async fn rest(self, mut stopped: watch::Receiver<()>, pass: Pass) {
+        let handed = stopped.clone();
+        if let Ok(connection) = self.with(TcpStream::from_std) {
+            tokio::select! {
+                () = connection.run(handed) => {}
+                _ = stopped.changed() => {}
+            }
+        }
+        drop(pass);
+    }
+}
+
+// What takes long is boxed: a connection that waits for its next request is small, and thousands wait.
 impl Connection {
+    /// Answers scripts. Returns the connection when it has another request, which is not taken yet.
+    async fn scripts(mut self) -> Option<Self> {
+        loop {
+            match timeout(self.limits.head, self.next()).await {
+                Ok(Ok(Some(head))) if head.is_plain && desk::answers(head.request.uri().path()) => {
+                    self.received.advance(head.length);
+                    if !matches!(Box::pin(self.answer(head)).await, Ok(true)) {
+                        return None;
+                    }
+                }
+                Ok(Ok(Some(_)) | Err(_)) => return Some(self),
+                Ok(Ok(None)) | Err(_) => return None,
+            }
+        }
+    }
+
     async fn run(mut self, stopped: watch::Receiver<()>) {
         loop {
             // An error is the client's: it went away, sent nothing in time, or does not take its answer.
             match timeout(self.limits.head, self.next()).await {
                 Ok(Ok(Some(head))) if head.is_plain && is_of_boots(head.request.uri().path()) => {
                     self.received.advance(head.length);
-                    if !matches!(self.answer(head).await, Ok(true)) {
+                    if !matches!(Box::pin(self.answer(head)).await, Ok(true)) {
                         return;
                     }
                 }
-                Ok(Ok(Some(_))) => return self.hand_over(stopped).await,
-                Ok(Err(malformed)) => return self.refuse(malformed).await,
+                Ok(Ok(Some(_))) => return Box::pin(self.hand_over(stopped)).await,
+                Ok(Err(malformed)) => return Box::pin(self.refuse(malformed)).await,
                 Ok(Ok(None)) | Err(_) => return,
             }
         }
