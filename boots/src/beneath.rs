@@ -1,12 +1,12 @@
 //! Opens a file that a client names, below one folder only. The name is checked first. While the kernel follows the
-//! path, it refuses to leave the folder, also by a symbolic link.
+//! path, it refuses to leave the folder, also by a symbolic link. What the kernel has in memory needs no other thread.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -90,6 +90,15 @@ fn open_canonical(folder: &Path, relative: &Path) -> Result<File, Option<io::Err
         return Err(Some(io::ErrorKind::NotFound.into()));
     }
     File::open(path).map_err(Some)
+}
+
+/// Fills the buffer from the page cache, if all of it is there.
+pub fn read_cached(file: &File, buffer: &mut [u8], at: u64) -> io::Result<bool> {
+    match preadv2(file, &mut [IoSliceMut::new(buffer)], at, ReadWriteFlags::NOWAIT) {
+        Ok(length) => Ok(length == buffer.len()),
+        Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]

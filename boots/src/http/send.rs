@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::download::{Download, Tally};
+use crate::beneath::read_cached;
 
 /// A part up to this size goes out in one packet train with its head.
 const SMALL: u64 = 16 * 1024;
@@ -92,15 +93,6 @@ async fn warm_up(file: &Arc<File>, start: u64, end: u64) -> io::Result<()> {
 fn is_cached(file: &File, at: u64) -> bool {
     let mut byte = [0];
     preadv2(file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
-}
-
-/// Fills the buffer from the page cache, if all of it is there.
-fn read_cached(file: &File, buffer: &mut [u8], at: u64) -> io::Result<bool> {
-    match preadv2(file, &mut [IoSliceMut::new(buffer)], at, ReadWriteFlags::NOWAIT) {
-        Ok(length) => Ok(length == buffer.len()),
-        Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 fn read(file: &File, at: u64, length: u64) -> io::Result<Vec<u8>> {
