@@ -35,13 +35,15 @@ use crate::percents::{self, Percents};
 use crate::plan::{Kept, Person, Plan, Rules, deletion, plan};
 use crate::restored;
 use crate::rollout;
-use crate::store::{Etcd, EtcdSettings, Measured, Memory, Redb, Store, StoreError, Transaction};
+use crate::store::{Etcd, EtcdSettings, Measured, Memory, Redb, Store, StoreError, Transaction, Watch};
 use crate::v1alpha2;
 use crate::view::View;
 use crate::wake::{Calls, Held, Subject, Waiting};
 
 /// The time for answers to reach their clients when the server stops.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// Their records in the store.
+const AGENTS: &str = "/agents/";
 /// For the view to show what was stored.
 const SHOWN: Duration = Duration::from_secs(10);
 
@@ -196,18 +198,11 @@ impl Server {
         let store: Arc<dyn Store> = Arc::new(Measured::new(store, Arc::clone(&commits)));
         let is_shared = store.is_shared();
         restored::hold(&*store, Timestamp::now()).await?;
-        let (pairs, revision) = store.list("/").await?;
-        let watch = store.watch(revision)?;
-        let agents = Agents::default();
-        for pair in &pairs {
-            let Some(id) = pair.key.strip_prefix("/agents/") else { continue };
-            if let Ok(agent) = serde_json::from_slice::<Agent>(&pair.value) {
-                agents.restore(Agent { id: AgentId::from(id), ..agent });
-            }
-        }
-        let view = View::load(pairs, revision);
-        let logs = open_logs(config.logs.clone()).await;
-        let steps = open_steps(config.logs.as_ref().map(|(folder, _)| folder.clone())).await;
+        let folder = config.logs.as_ref().map(|(folder, _)| folder.clone());
+        // Each reads much, and none needs another.
+        let (loaded, logs, steps) = tokio::join!(load(&*store), open_logs(config.logs.clone()), open_steps(folder));
+        let (view, agents, watch) = loaded?;
+        let revision = view.revision;
         info!(
             "{} hardware, {} templates, {} workflows in the store",
             view.hardware.len(),
@@ -427,6 +422,26 @@ impl Server {
     pub fn events(&self, since: Option<u64>) -> Reader {
         self.0.events.read(since)
     }
+}
+
+/// The objects and agents of the store, and what changes from now on.
+async fn load(store: &dyn Store) -> Result<(View, Agents, Watch), StoreError> {
+    let (pairs, revision) = store.list("/").await?;
+    let watch = store.watch(revision)?;
+    let (of_agents, objects): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|pair| pair.key.starts_with(AGENTS));
+    let agents = move || {
+        let agents = Agents::default();
+        for pair in of_agents {
+            if let Ok(agent) = serde_json::from_slice::<Agent>(&pair.value) {
+                agents.restore(Agent { id: AgentId::from(pair.key.get(AGENTS.len()..).unwrap_or_default()), ..agent });
+            }
+        }
+        agents
+    };
+    let view = tokio::task::spawn_blocking(move || View::load(objects, revision));
+    let both = tokio::try_join!(view, tokio::task::spawn_blocking(agents));
+    let (view, agents) = both.map_err(|source| StoreError::Failed { doing: "decode its content", source: source.into() })?;
+    Ok((view, agents, watch))
 }
 
 /// Without its logs a server still does its work.
