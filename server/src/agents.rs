@@ -50,7 +50,8 @@ pub struct Agents(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    known: HashMap<AgentId, Known>,
+    /// Boxed, because a table has room for twice as many.
+    known: HashMap<AgentId, Box<Known>>,
     /// Known agents that have called here, for the other servers. `None` if there are none.
     called: Option<HashSet<AgentId>>,
     swept: usize,
@@ -63,6 +64,12 @@ struct Known {
     watches: bool,
     /// It sends what its actions say, so the same lines by syslog are not needed.
     sends_output: bool,
+}
+
+impl Known {
+    fn of(agent: Agent) -> Box<Self> {
+        Box::new(Self { agent, watches: false, sends_output: false })
+    }
 }
 
 /// What a call reported that the server did not know.
@@ -92,7 +99,7 @@ impl Agents {
         if let Some(called) = &mut table.called {
             called.insert(id.clone());
         }
-        let Some(Known { agent, .. }) = table.known.get_mut(id) else {
+        let Some(known) = table.known.get_mut(id) else {
             if table.known.len() >= table.swept.max(SWEEP) {
                 table.known.retain(|id, _| is_known(id));
                 table.swept = 2 * table.known.len();
@@ -102,9 +109,10 @@ impl Agents {
             let modaliases = modaliases.unwrap_or_default();
             let agent =
                 Agent { id: id.clone(), last_seen: now, address, encrypted: None, attributes, modaliases, progress: None };
-            table.known.insert(id.clone(), Known { agent, watches: false, sends_output: false });
+            table.known.insert(id.clone(), Known::of(agent));
             return news;
         };
+        let agent = &mut known.agent;
         agent.last_seen = now;
         agent.address = address.or(agent.address);
         let new = attributes.filter(|attributes| agent.attributes.as_ref() != Some(attributes));
@@ -154,8 +162,8 @@ impl Agents {
     /// Its call came with TLS or without. Returns whether it is the first one without.
     pub fn speaks(&self, id: &AgentId, encrypted: bool) -> bool {
         let mut table = self.table();
-        let Some(Known { agent, .. }) = table.known.get_mut(id) else { return false };
-        let before = agent.encrypted.replace(encrypted);
+        let Some(known) = table.known.get_mut(id) else { return false };
+        let before = known.agent.encrypted.replace(encrypted);
         !encrypted && before != Some(false)
     }
 
@@ -225,7 +233,7 @@ impl Agents {
                     modaliases,
                     progress: None,
                 };
-                Known { agent, watches: false, sends_output: false }
+                Known::of(agent)
             });
             known.agent.last_seen = known.agent.last_seen.max(call.at);
             known.watches |= call.watches;
@@ -235,7 +243,7 @@ impl Agents {
     /// Another server has stored what an agent reported.
     pub fn learned(&self, new: Agent) {
         match self.table().known.entry(new.id.clone()) {
-            Entry::Vacant(place) => drop(place.insert(Known { agent: new, watches: false, sends_output: false })),
+            Entry::Vacant(place) => drop(place.insert(Known::of(new))),
             Entry::Occupied(known) => {
                 let agent = &mut known.into_mut().agent;
                 // This server's own record says more than its echo.
@@ -249,8 +257,7 @@ impl Agents {
 
     /// Takes over an agent from the record of an earlier process.
     pub fn restore(&self, agent: Agent) {
-        let known = |agent| Known { agent, watches: false, sends_output: false };
-        self.table().known.entry(agent.id.clone()).or_insert_with(|| known(agent));
+        self.table().known.entry(agent.id.clone()).or_insert_with(|| Known::of(agent));
     }
 }
 

@@ -19,6 +19,10 @@ const TRIES: u32 = 32;
 pub(crate) struct Tries(u32);
 
 impl Tries {
+    pub const fn none_yet(&self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether the write is done. If false, the caller must prepare it again.
     ///
     /// # Errors
@@ -57,8 +61,9 @@ impl Deref for Acting {
 }
 
 impl Server {
-    /// Changes a workflow and returns it in its stored state, or `None` if it does not exist. `edit` gets it from the
-    /// store, which may be ahead of the view. An edit that changes nothing writes nothing.
+    /// Changes a workflow and returns it in its stored state, or `None` if it does not exist. `edit` gets it from the view,
+    /// which shows everything that was acknowledged. If the store is ahead, it refuses the write, and `edit` gets the state of
+    /// the store. An edit that changes nothing writes nothing.
     ///
     /// # Errors
     /// When `edit` refuses, or the store fails.
@@ -79,15 +84,22 @@ impl Server {
         let key = key(Kind::Workflow, name);
         let mut tries = Tries::default();
         loop {
-            let Some(pair) = self.0.store.get(&key).await? else { return Ok(None) };
-            let workflow: Workflow = serde_json::from_slice(&pair.value).map_err(|error| broken("read a workflow", error))?;
+            let shown = || self.view().workflows.get(name).cloned();
+            let (workflow, modified) = match tries.none_yet().then(shown).flatten() {
+                Some(shown) => (Workflow::clone(&shown.object), shown.modified),
+                None => {
+                    let Some(pair) = self.0.store.get(&key).await? else { return Ok(None) };
+                    let workflow = serde_json::from_slice(&pair.value).map_err(|error| broken("read a workflow", error))?;
+                    (workflow, pair.modified)
+                }
+            };
             let mut acting = Acting { workflow, happened: Vec::new() };
             let (result, others) = edit(&mut acting)?;
             let Acting { workflow, happened } = acting;
             if happened.is_empty() {
                 return Ok(Some((workflow, result)));
             }
-            let transaction = logged(others.put(&key, pair.modified, encoded(&workflow)?), &workflow, &happened)?;
+            let transaction = logged(others.put(&key, modified, encoded(&workflow)?), &workflow, &happened)?;
             if tries.done(self.commit(transaction).await)? {
                 return Ok(Some((workflow, result)));
             }

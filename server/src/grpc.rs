@@ -118,7 +118,11 @@ impl WorkflowService for Grpc {
                 None => Status::not_found("the action continues"),
             });
         }
-        let is_known = self.0.met(&agent, address, request.agent_attributes.as_ref()).await;
+        // What the agent reports of its machine is not kept while the call is held.
+        let is_known = {
+            let reported = request.agent_attributes;
+            Box::pin(self.0.met(&agent, address, reported.as_ref())).await
+        };
         plain::note(&self.0, &agent, origin);
         let mut assignment = self.next_action(&agent, address, is_known.then_some(limit)).await.map_err(status::no_work)?;
         let next_image = assignment.next_image.take().filter(|image| image.len() <= next_image::MAX_LENGTH);

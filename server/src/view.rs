@@ -132,9 +132,10 @@ pub fn parsed(key: &str) -> Option<(Kind, ObjectName)> {
     Some((kind, ObjectName::new(namespace, name)))
 }
 
-pub(crate) fn decoded<T: DeserializeOwned>(pair: &KeyValue) -> Option<Stored<T>> {
-    match serde_json::from_slice(&pair.value) {
-        Ok(object) => Some(Stored { object: Arc::new(object), created: pair.created, modified: pair.modified }),
+pub(crate) fn decoded<T: DeserializeOwned + Clone>(pair: &KeyValue) -> Option<Stored<T>> {
+    match serde_json::from_slice::<T>(&pair.value) {
+        // Lists that were decoded have room for more. Those of a copy have not, and the copy stays.
+        Ok(object) => Some(Stored { object: Arc::new(object.clone()), created: pair.created, modified: pair.modified }),
         Err(reason) => {
             error!("{} in the store cannot be read and is left out: {reason}", pair.key);
             None

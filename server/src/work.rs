@@ -77,13 +77,14 @@ impl Server {
     pub(crate) async fn next_action_within(&self, agent: &AgentId, limit: Duration) -> Result<Assignment, NoWork> {
         let deadline = Instant::now() + limit;
         let (mut changes, mut stopping) = (self.wait_for(Subject::agent(agent)), self.stopping());
-        self.end_left_by(agent).await?;
+        Box::pin(self.end_left_by(agent)).await?;
         loop {
             changes.look(); // before reading the state, so that later changes are seen below
             if *stopping.borrow() {
                 return Err(NoWork::Stopping);
             }
-            let idle = match self.hand_out(agent).await {
+            // Boxed, because a call that waits keeps the room of everything that it does in between.
+            let idle = match Box::pin(self.hand_out(agent)).await {
                 Err(NoWork::Idle(idle)) => idle,
                 other => return other,
             };
@@ -274,7 +275,7 @@ impl Server {
 
     /// Workflows whose agent is lost or does not end its action in time.
     pub(crate) fn neglected(&self, now: Timestamp) -> Vec<(ObjectName, Heard)> {
-        let view = self.view();
+        let view = self.snapshot(); // thousands may run, and nothing waits for this look at them
         let mut found = Vec::new();
         for stored in view.running() {
             let Some(agent) = progress::runs_on(&stored.object) else { continue };

@@ -69,7 +69,8 @@ pub async fn serve(State(front): State<Front>, mut request: Request, next: Next)
             _ => whole(request).await,
         }
     };
-    let checked = checked.await;
+    // Boxed, because a held call keeps the room of everything that came before.
+    let checked = Box::pin(checked).await;
     let response = match checked {
         Ok(request) => next.run(request).await,
         Err(status) => status.into_http(),

@@ -53,13 +53,14 @@ impl Service<http::Request<Body>> for Generations {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let Self { server, mut second } = self.clone();
+        // What is not held is boxed, so that a held call is small.
         Box::pin(async move {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default();
             match method {
-                "GetWorkflowContexts" => Ok(call().server_streaming(Contexts(server), request).await),
-                "GetWorkflowActions" => Ok(call().unary(Actions(server), request).await),
-                "ReportActionStatus" => match looked_at(request).await {
-                    Ok((request, true)) => Ok(call().unary(Reports(server), request).await),
+                "GetWorkflowContexts" => Ok(Box::pin(call().server_streaming(Contexts(server), request)).await),
+                "GetWorkflowActions" => Ok(Box::pin(call().unary(Actions(server), request)).await),
+                "ReportActionStatus" => match Box::pin(looked_at(request)).await {
+                    Ok((request, true)) => Ok(Box::pin(call().unary(Reports(server), request)).await),
                     Ok((request, false)) => second.call(request).await,
                     Err(status) => Ok(status.into_http()),
                 },

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use log::{info, warn};
 use machine::Chain;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::log::Log;
 use super::{Answer, Change, KeyValue, Store, StoreError, Transaction, Watch, Write};
@@ -28,6 +28,8 @@ const PROBED: &str = "probed";
 const CACHE_BYTES: usize = 16 << 20;
 /// The most transactions that share one write to the disk.
 const TOGETHER: usize = 64;
+/// How many reads run at once. Each takes a thread with its stack, and more threads read no faster.
+const READERS: usize = 4;
 
 #[derive(Clone)]
 pub struct Redb(Arc<Inner>);
@@ -39,6 +41,7 @@ struct Inner {
     database: RwLock<Option<Database>>,
     reopen: Reopen,
     log: Log,
+    readers: Semaphore,
     queue: Mutex<Queue>,
     writer: Mutex<Writer>,
 }
@@ -102,6 +105,7 @@ impl Redb {
             database: RwLock::new(Some(database)),
             reopen,
             log: Log::new(revision),
+            readers: Semaphore::new(READERS),
             queue: Mutex::default(),
             writer: Mutex::new(Writer { announced: revision, unsure: Vec::new(), fails: false }),
         }))
@@ -347,12 +351,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError
 impl Store for Redb {
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<KeyValue>> {
         let (inner, key) = (Arc::clone(&self.0), key.to_owned());
-        Box::pin(blocking(move || inner.get(&key)))
+        Box::pin(async move {
+            let _turn = self.0.readers.acquire().await.map_err(failed("read"))?;
+            blocking(move || inner.get(&key)).await
+        })
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, (Vec<KeyValue>, u64)> {
         let (inner, prefix) = (Arc::clone(&self.0), prefix.to_owned());
-        Box::pin(blocking(move || inner.list(&prefix)))
+        Box::pin(async move {
+            let _turn = self.0.readers.acquire().await.map_err(failed("list"))?;
+            blocking(move || inner.list(&prefix)).await
+        })
     }
 
     fn commit(&self, transaction: Transaction) -> Answer<'_, u64> {
