@@ -16,6 +16,7 @@ mod render;
 mod restore;
 mod sandbox;
 mod starting_set;
+mod sys;
 mod token;
 mod up;
 mod validate;
@@ -156,6 +157,7 @@ fn serve(
     confine: impl FnOnce() -> anyhow::Result<()>,
     daemon: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<ExitCode> {
+    sys::save_memory();
     log_format::start(format);
     server::allow_many_connections();
     confine()?;
