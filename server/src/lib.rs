@@ -26,6 +26,7 @@ mod import;
 mod intent;
 mod known;
 mod last_steps;
+mod latest;
 mod leader;
 mod leases;
 mod logs;

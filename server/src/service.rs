@@ -28,6 +28,7 @@ use crate::events::{Hub, Reader};
 use crate::health::Health;
 use crate::http::uploads::Turns;
 use crate::last_steps::{self, LastSteps};
+use crate::latest::Latest;
 use crate::leader::Leader;
 use crate::metrics::{Commits, Metrics};
 use crate::others::Others;
@@ -110,6 +111,7 @@ pub(crate) struct Inner {
     pub percents: Percents,
     pub last_steps: LastSteps,
     pub leader: Leader,
+    pub latest: Latest,
     /// The other servers of the site, once they know where this one is.
     pub others: OnceLock<Others>,
     /// Wakes the task that shares the tokens of the site.
@@ -227,6 +229,7 @@ impl Server {
             percents: Percents::default(),
             last_steps: LastSteps::default(),
             leader: Leader::new(!is_shared),
+            latest: Latest::default(),
             others: OnceLock::new(),
             tokens: Arc::default(),
             rollouts: Arc::default(),

@@ -30,7 +30,8 @@ impl Server {
         tokio::spawn(share(Arc::downgrade(&self.0)));
     }
 
-    /// Waits until the view shows everything that is stored now. It costs one read, and none if this server is the only one.
+    /// Waits until the view shows everything that is stored now. Calls of the same moment share one read. It costs none if this
+    /// server is the only one.
     ///
     /// # Errors
     /// When the store fails, or the view does not come there in time. An answer from an old view could say that something does not
@@ -39,8 +40,10 @@ impl Server {
         if !self.0.store.is_shared() {
             return Ok(());
         }
-        let latest = self.0.store.revision().await?;
-        if self.shows(latest).await { Ok(()) } else { Err(StoreError::Behind { seconds: SHOWN.as_secs() }) }
+        match self.0.latest.get(|| self.0.store.revision()).await? {
+            Some(latest) if self.shows(latest).await => Ok(()),
+            _ => Err(StoreError::Behind { seconds: SHOWN.as_secs() }),
+        }
     }
 
     /// Like `caught_up`, for a machine that boots. Without the store it gets what was last known.
