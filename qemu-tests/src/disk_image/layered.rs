@@ -15,8 +15,18 @@ use crate::board::Job;
 use crate::command;
 
 const LAYERED: &str = include_str!("../../images/layered.sh");
-const MORE: &[&str] =
-    &["mdadm", "lvm2", "cryptsetup-initramfs", "grub2-common", "grub-pc-bin", "cloud-init", "openssh-server", "zstd"];
+const MORE: &[&str] = &[
+    "mdadm",
+    "lvm2",
+    "cryptsetup-initramfs",
+    "clevis-initramfs",
+    "clevis-tpm2",
+    "grub2-common",
+    "grub-pc-bin",
+    "cloud-init",
+    "openssh-server",
+    "zstd",
+];
 /// What it was made of, beside the archive.
 const RECIPE: &str = "layered.recipe";
 

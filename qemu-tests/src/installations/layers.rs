@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::row::{Archive, Blank, Fact, Row, Start};
-use super::steps::Site;
+use super::steps::{LONG, Site};
 use crate::machine::{Firmware, Vm};
 use crate::objects::Step;
 
@@ -23,22 +23,29 @@ const FAILED: &str = "systemctl --failed --no-legend --plain | wc -l";
 pub fn rows() -> Vec<Row> {
     vec![
         Row {
-            instance: storage(
-                &[DISK],
-                json!([{"label": "BIOS", "number": 1, "size": 2048}, {"label": "BOOT", "number": 2, "size": 524_288},
-                    {"label": "CRYPT", "number": 3, "size": 0}]),
-                json!([mount("/dev/vda2", "BOOT"), mount(ON_LUKS.0, "ROOT")]),
-            ),
+            instance: encrypted(),
             tools: &["e2fsprogs", "cryptsetup-bin"],
             console: unlock,
-            facts: vec![
-                Fact::new("root", "findmnt -no SOURCE,FSTYPE / | tr -s ' '", "/dev/mapper/root ext4"),
-                Fact::new("boot", "findmnt -no SOURCE /boot", "/dev/vda2"),
-                Fact::new("type", "cryptsetup status root | awk '/type:|device:/ {print $2}' | xargs", "LUKS2 /dev/vda3"),
-                Fact::new("argon2id", "cryptsetup luksDump /dev/vda3 | grep -c 'PBKDF: *argon2id'", "1"),
-                Fact::new("failed", FAILED, "0"),
-            ],
+            facts: on_luks(),
             ..row("LUKS", luks)
+        },
+        Row {
+            instance: encrypted(),
+            tools: &["e2fsprogs", "cryptsetup-bin", "clevis-luks", "clevis-tpm2", "bash", "coreutils", "sed", "grep"],
+            other_tpm: Some(unlock),
+            facts: [
+                on_luks(),
+                vec![
+                    Fact::new("token", "cryptsetup luksDump /dev/vda3 | grep -c '0: clevis'", "1"),
+                    Fact::new(
+                        "bank",
+                        "clevis luks list -d /dev/vda3 | grep -o '\"pcr_bank\":\"[a-z0-9]*\"'",
+                        "\"pcr_bank\":\"sha256\"",
+                    ),
+                ],
+            ]
+            .concat(),
+            ..row("LUKS opened by a TPM", luks_by_tpm)
         },
         Row { facts: mirror("[2/2] [UU]"), ..md("md RAID 1") },
         Row { keeps: &[1], facts: mirror("[2/1] [_U]"), ..md("md RAID 1, the first disk pulled") },
@@ -80,28 +87,68 @@ fn mount(device: &str, label: &str) -> Value {
 }
 
 const ON_LUKS: (&str, &str) = ("/dev/mapper/root", FS);
+const FSTAB: &str = "/dev/mapper/root / ext4 defaults 0 1\nLABEL=BOOT /boot ext4 defaults 0 2\n";
+const CRYPTTAB: &str = "root PARTLABEL=CRYPT none luks\n";
+
+fn encrypted() -> Value {
+    storage(
+        &[DISK],
+        json!([{"label": "BIOS", "number": 1, "size": 2048}, {"label": "BOOT", "number": 2, "size": 524_288},
+            {"label": "CRYPT", "number": 3, "size": 0}]),
+        json!([mount("/dev/vda2", "BOOT"), mount(ON_LUKS.0, "ROOT")]),
+    )
+}
+
+fn on_luks() -> Vec<Fact> {
+    vec![
+        Fact::new("root", "findmnt -no SOURCE,FSTYPE / | tr -s ' '", "/dev/mapper/root ext4"),
+        Fact::new("boot", "findmnt -no SOURCE /boot", "/dev/vda2"),
+        Fact::new("type", "cryptsetup status root | awk '/type:|device:/ {print $2}' | xargs", "LUKS2 /dev/vda3"),
+        Fact::new("argon2id", "cryptsetup luksDump /dev/vda3 | grep -c 'PBKDF: *argon2id'", "1"),
+        Fact::new("failed", FAILED, "0"),
+    ]
+}
+
+/// argon2id and clevis take long on an emulated processor.
+fn encrypt(site: &Site) -> Step {
+    let step = site.with_tools("encrypt", "luks").timeout(LONG).environment("DEST_DISK", "/dev/vda3");
+    step.environment("NAME", "root").environment("PASSPHRASE", PASSPHRASE)
+}
 
 /// GRUB reads /boot from a partition of its own.
 fn luks(site: &Site) -> Result<Vec<Step>> {
-    let encrypt = site.with_tools("encrypt", "luks").environment("DEST_DISK", "/dev/vda3").environment("NAME", "root");
     // It copies /boot onto its partition, and mounts that as the installed system does.
     let boot = "mount /dev/vda2 /mnt && cp -a /boot/. /mnt/ && umount /mnt && mount /boot && update-initramfs -u && \
                 grub-install /dev/vda && update-grub";
     Ok(vec![
         site.rootio("partition"),
-        encrypt.environment("PASSPHRASE", PASSPHRASE),
+        encrypt(site),
         site.rootio("format"),
         site.unpack(ON_LUKS.0, FS)?,
-        site.write(
-            "fstab",
-            ON_LUKS,
-            "/etc/fstab",
-            "0644",
-            "/dev/mapper/root / ext4 defaults 0 1\nLABEL=BOOT /boot ext4 defaults 0 2\n",
-        ),
-        site.write("crypttab", ON_LUKS, "/etc/crypttab", "0644", "root PARTLABEL=CRYPT none luks\n"),
+        site.write("fstab", ON_LUKS, "/etc/fstab", "0644", FSTAB),
+        site.write("crypttab", ON_LUKS, "/etc/crypttab", "0644", CRYPTTAB),
         site.check(ON_LUKS),
         site.inside("boot", ON_LUKS, boot),
+        site.reboot(),
+    ])
+}
+
+/// The system's own grub-install and grub-mkconfig do the rest. Its initramfs has clevis, and nobody types the passphrase.
+fn luks_by_tpm(site: &Site) -> Result<Vec<Step>> {
+    let boot =
+        "mount /dev/vda2 /mnt && cp -a /boot/. /mnt/ && umount /mnt && rm -rf /boot/* && mount /boot && update-initramfs -u";
+    let loader = site.action("boot-loader", "grub2disk").timeout(LONG).environment("GRUB_INSTALL_PATH", DISK);
+    let loader = loader.environment("GRUB_DISK", ON_LUKS.0).environment("FS_TYPE", FS);
+    Ok(vec![
+        site.rootio("partition"),
+        encrypt(site).environment("TPM2", "true"),
+        site.rootio("format"),
+        site.unpack(ON_LUKS.0, FS)?,
+        site.write("fstab", ON_LUKS, "/etc/fstab", "0644", FSTAB),
+        site.write("crypttab", ON_LUKS, "/etc/crypttab", "0644", CRYPTTAB),
+        site.check(ON_LUKS),
+        site.inside("boot", ON_LUKS, boot),
+        loader.environment("BOOT_PARTITION", "/dev/vda2"),
         site.reboot(),
     ])
 }
