@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::apart;
 use crate::config::Current;
 use crate::http::Certificate;
 use crate::machine::{Addresses, with_addresses};
@@ -287,7 +288,16 @@ async fn serve(
     }
     for socket in [tftp, six.tftp].into_iter().flatten() {
         let limits = tftp::Limits::default();
-        tasks.spawn(tftp::serve(socket, config.clone(), Arc::clone(&source), events.clone(), limits, shutdown.clone()));
+        let (stop, config, source, events) = (shutdown.clone(), config.clone(), Arc::clone(&source), events.clone());
+        tasks.spawn(async move {
+            let served = apart::serve("tftp", stop.clone().cancelled_owned(), move |_| async move {
+                tftp::serve(socket, config, source, events, limits, stop).await;
+                Ok(())
+            });
+            if let Err(error) = served.await {
+                log::error!("TFTP is not served: {}", ::machine::Chain(&error));
+            }
+        });
     }
     let intake = Arc::new(syslog::Intake::new(Arc::clone(&source), events.clone()));
     for socket in [syslog, six.syslog].into_iter().flatten() {

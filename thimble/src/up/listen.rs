@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 
-/// How many connections wait to be accepted.
-const WAITING: i32 = 1024;
+/// How many connections wait to be accepted: what `net.core.somaxconn` is by default. The kernel takes less if it is set lower.
+const WAITING: i32 = 4096;
 
 /// `[::]` is all addresses, those of IPv4 too, whatever the host has in `net.ipv6.bindv6only`.
 fn bound_to(address: SocketAddr) -> io::Result<TcpListener> {

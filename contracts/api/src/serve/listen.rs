@@ -8,6 +8,7 @@ use log::{error, warn};
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 use super::gate::{Client, Gate, Pass, Quiet, Reason};
 
@@ -33,7 +34,9 @@ pub async fn each<F>(
     let complaints = Complaints::default();
     let accepting = async {
         loop {
-            match listener.accept().await {
+            // Without the executor's budget, which is 128 connections before ten thousand others have had their turn: a connection
+            // that the kernel refuses comes again after seconds.
+            match unconstrained(listener.accept()).await {
                 Ok((socket, address)) => {
                     let address = canonical(address);
                     if let Some(pass) = complaints.enter(name, &gate, address.ip()) {
