@@ -131,8 +131,9 @@ impl Machine {
             (State::Off, Event::PowerOn | Event::Timer) => self.ask_address(Client::Firmware(self.firmware)),
             (State::Dhcp(exchange), event @ (Event::Answer(_) | Event::Timer)) => self.dhcp(exchange, &event),
             (State::Nbp, Event::Loaded(_)) => {
-                let mut actions = self.ask_address(Client::Ipxe(self.firmware));
-                actions.insert(0, Action::Reached(Milestone::Nbp));
+                // The connections of the firmware end with the firmware.
+                let mut actions = vec![Action::Reached(Milestone::Nbp), Action::Drop];
+                actions.extend(self.ask_address(Client::Ipxe(self.firmware)));
                 actions
             }
             (State::Nbp | State::Script, Event::NotLoaded(why)) => self.restart(why),
