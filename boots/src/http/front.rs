@@ -31,6 +31,7 @@ use super::head::{self, Head, LONGEST, Malformed};
 use super::impatient::Impatient;
 use super::range;
 use super::send::{self, Part};
+use crate::apart;
 
 /// A connection waits in this much memory. A longer head gets more.
 const FIRST: usize = 1024;
@@ -103,7 +104,7 @@ pub async fn within(limits: Limits, shutdown: impl Future<Output = ()>, listener
             executor.spawn(left.rest(stopped, pass));
         }
     };
-    desk::open(shutdown, move |stopping| async move {
+    apart::serve("scripts", shutdown, move |stopping| async move {
         api::serve::each("HTTP", Gate::default(), stopping, TcpListener::from_std(listener)?, serve).await;
         Ok(())
     })
